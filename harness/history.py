@@ -1,0 +1,169 @@
+"""The evidence: operations with their times, recorded so that a killed writer loses no completed line.
+
+An operation is written twice, once when it begins (`invoke`) and once when its outcome is known: `ok` it took effect,
+`fail` it certainly did not, `info` nobody knows. Each line is one `write(2)` to a file opened with O_APPEND, so it is in
+the kernel before the next statement runs: SIGKILL of the writer can at most leave a last line without its newline, which
+the reader reports instead of guessing. Every process has a file of its own, so lines never interleave.
+
+Times are CLOCK_MONOTONIC in nanoseconds, which all processes of one host share and no clock step moves.
+
+The vocabulary of `f`, by the process that writes it:
+
+    client      enqueue     value: task (number), activity (its id, known from `ok` on)
+    worker-PID  run         value: task, activity, attempt, fence, pid
+    worker-PID  hello       value: pid             (type info; the process imported its handlers)
+    nemesis     FAULT       value: fault (running number), phase (inject | heal), and what was hit: pids, pool
+    pool-N      exit        value: pid, code       (type info; the pool's own process ended)
+    postgres    transition  value: task, activity, fence, n, status, at    the store's own log, collected at the end
+    postgres    record      value: task, activity, status, attempt, fence  the store's last word on each task
+    redis       queue       value: ready, leased, scheduled, dead, known   what the queue still holds at the end
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+
+class OperationType(StrEnum):
+    """Where an operation stands: begun, or ended with a known or an unknown outcome."""
+
+    INVOKE = "invoke"
+    OK = "ok"
+    FAIL = "fail"
+    INFO = "info"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Operation:
+    """One line of a history; `time` is CLOCK_MONOTONIC in nanoseconds, `value` is JSON."""
+
+    time: int
+    process: str
+    type: OperationType
+    f: str
+    value: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The operation as one line of JSON without its newline."""
+        return json.dumps(
+            {"time": self.time, "process": self.process, "type": self.type, "f": self.f, "value": dict(self.value)},
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> Self:
+        """Read one line back; raises `ValueError` that says what is wrong with it."""
+        try:
+            data = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"is not JSON ({error})") from None
+        if not isinstance(data, dict):
+            raise ValueError("is not a JSON object")
+        match data:
+            case {"time": int(at), "process": str(process), "type": str(kind), "f": str(f)}:
+                value = data.get("value", {})
+            case _:
+                raise ValueError("lacks one of time, process, type, f, or has one of the wrong type")
+        if kind not in OperationType:
+            raise ValueError(f"has the unknown type {kind!r}")
+        if not isinstance(value, dict):
+            raise ValueError("has a value that is not an object")
+        return cls(time=at, process=process, type=OperationType(kind), f=f, value=value)
+
+
+class Recorder:
+    """Appends operations to one file; one per process. Threads and tasks of the process may share it."""
+
+    def __init__(self, path: Path, *, process: str) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self.process = process
+        self.path = path
+
+    @classmethod
+    def for_worker(cls, folder: Path) -> Self:
+        """The recorder of this worker process inside a run's history folder; says `hello` at once."""
+        pid = os.getpid()
+        recorder = cls(folder / f"worker-{pid}.jsonl", process=f"worker-{pid}")
+        recorder.record(OperationType.INFO, "hello", pid=pid)
+        return recorder
+
+    def record(self, kind: OperationType, f: str, /, **value: Any) -> Operation:
+        """Write one operation, stamped now; it survives SIGKILL of this process once this returns."""
+        operation = Operation(time=time.monotonic_ns(), process=self.process, type=kind, f=f, value=value)
+        self.append(operation)
+        return operation
+
+    def append(self, operation: Operation) -> None:
+        """Write an operation as it is, for witnesses that bring their own process name."""
+        line = operation.to_json().encode() + b"\n"
+        written = os.write(self._fd, line)
+        if written != len(line):  # a full disk: the reader must see a broken line rather than none
+            raise OSError(f"{self.path}: only {written} of {len(line)} bytes of an operation could be written")
+
+    def close(self) -> None:
+        """Close the file; recording afterwards raises `OSError`."""
+        os.close(self._fd)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Operations in order of time, and what was wrong with the files they were read from."""
+
+    operations: tuple[Operation, ...]
+    problems: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, operations: Iterable[Operation], problems: Iterable[str] = ()) -> Self:
+        """Build a history; the operations are put in order of time, equal times keep their order."""
+        return cls(tuple(sorted(operations, key=lambda op: op.time)), tuple(problems))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a history file, or every `*.jsonl` of a folder. Bad lines become `problems` that name file and line."""
+        operations: list[Operation] = []
+        problems: list[str] = []
+        files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+        for file in files:
+            _read(file, operations, problems)
+        if not operations:
+            problems.append(f"{path} holds no operation")
+        return cls.of(operations, problems)
+
+    def save(self, path: Path) -> None:
+        """Write all operations to one file, a line each."""
+        with path.open("w", encoding="utf-8") as out:
+            for operation in self.operations:
+                out.write(operation.to_json() + "\n")
+
+    def where(self, f: str, *kinds: OperationType) -> Iterator[Operation]:
+        """Operations of one `f`, in order; of all types when none is named."""
+        return (op for op in self.operations if op.f == f and (not kinds or op.type in kinds))
+
+    def by_process(self, process: str) -> Iterator[Operation]:
+        """Operations that one process wrote, in order."""
+        return (op for op in self.operations if op.process == process)
+
+    def __len__(self) -> int:
+        return len(self.operations)
+
+    def __iter__(self) -> Iterator[Operation]:
+        return iter(self.operations)
+
+
+def _read(file: Path, operations: list[Operation], problems: list[str]) -> None:
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith(b"\n"):
+                problems.append(f"{file.name}:{number} is cut off: its writer died while writing it")
+                continue
+            try:
+                operations.append(Operation.from_json(line))
+            except ValueError as error:
+                problems.append(f"{file.name}:{number} {error}")
