@@ -3,6 +3,7 @@
     HarnessError                    exit code 2: the run could not reach a verdict
     ├── EnvironmentUnavailable      servers that do not start, a registry or engine that does not answer
     ├── TargetFailed                the system under test could not be started or asked
+    ├── GateError                   a rendezvous between runner and handler that did not come about
     └── UsageError                  exit code 64 (EX_USAGE of sysexits.h): the request itself is wrong
 
 Each message is one sentence that says what is wrong and one that says the remedy; none contains a secret.
@@ -28,6 +29,10 @@ class EnvironmentUnavailable(HarnessError):
 
 class TargetFailed(HarnessError):
     """The system under test did not start, or refused to be asked about its state."""
+
+
+class GateError(HarnessError):
+    """Nobody arrived at a gate in time, a gate was not opened in time, or its keeper cannot be reached."""
 
 
 class UsageError(HarnessError):

@@ -71,7 +71,7 @@ class Operation:
                 value = data.get("value", {})
             case _:
                 raise ValueError("lacks one of time, process, type, f, or has one of the wrong type")
-        if kind not in OperationType:
+        if kind not in OperationType.__members__.values():
             raise ValueError(f"has the unknown type {kind!r}")
         if not isinstance(value, dict):
             raise ValueError("has a value that is not an object")

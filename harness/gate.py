@@ -1,0 +1,232 @@
+"""Named rendezvous between the runner and the handlers that run inside workers: no sleeps, no guessing.
+
+A handler that has certainly begun says so at a gate and waits there. The runner waits for the arrival, does
+what it wants to do at exactly this moment (SIGKILL that worker, say), and opens the gate for everybody who is
+there or comes later. A worker that is killed while it waits closes its connection, and the keeper forgets it.
+
+The wire is a Unix domain socket: the waiter sends one line of JSON (`gate`, `pid`, `task`), the keeper
+answers `open` and a newline. Everybody waits with a deadline, in seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import selectors
+import socket
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from harness.errors import GateError
+
+_OPEN = b"open\n"
+_LONGEST_LINE = 4096
+_LONGEST_PATH = 100
+"""Bytes of a socket's path; the kernel's limit is 104 on macOS and 108 on Linux, including the end mark."""
+
+DEFAULT_DEADLINE = 60.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrival:
+    """A handler that waits at a gate: the process it runs in and the number of its task."""
+
+    gate: str
+    pid: int
+    task: int
+
+
+class GateKeeper:
+    """The runner's side: knows who waits where, and opens gates. A context manager, safe with threads."""
+
+    def __init__(self, address: Path) -> None:
+        if len(os.fsencode(address)) > _LONGEST_PATH:
+            raise GateError(
+                f"{address} is too long for a Unix socket ({_LONGEST_PATH} bytes at most). "
+                "Set TMPDIR to a folder with a shorter name."
+            )
+        self.address = str(address)
+        self._changed = threading.Condition()
+        self._opened: set[str] = set()
+        self._all_open = False
+        self._waiting: dict[socket.socket, Arrival] = {}
+        self._heard: dict[socket.socket, bytes] = {}
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(self.address)
+        self._listener.listen(128)
+        self._waker, self._woken = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve, name="gate-keeper", daemon=True)
+        self._thread.start()
+
+    def wait_for(self, gate: str, *, count: int = 1, within: float = DEFAULT_DEADLINE) -> list[Arrival]:
+        """Wait until `count` handlers are there, and name all who are; `GateError` after `within` seconds."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self._at(gate)) >= count, timeout=within):
+                raise GateError(
+                    f"{len(self._at(gate))} of {count} handlers came to gate {gate!r} within {within:g} s. "
+                    "See the pool's log for workers that did not start or did not take the task."
+                )
+            return self._at(gate)
+
+    def waiting(self) -> list[Arrival]:
+        """Everybody who waits at any gate now."""
+        with self._changed:
+            return list(self._waiting.values())
+
+    def open(self, gate: str) -> None:
+        """Let everybody through who waits at this gate or comes to it later."""
+        with self._changed:
+            self._opened.add(gate)
+            self._release()
+
+    def open_all(self) -> None:
+        """Open every gate for good; the last thing a run does with its gates."""
+        with self._changed:
+            self._all_open = True
+            self._release()
+
+    def close(self) -> None:
+        """Stop keeping; whoever still waits gets a `GateError`. May be called twice."""
+        if not self._thread.is_alive():
+            return
+        self._waker.sendall(b"x")
+        self._thread.join()
+        for end in (self._listener, self._waker, self._woken, *self._heard):
+            end.close()
+        Path(self.address).unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _at(self, gate: str) -> list[Arrival]:
+        return [arrival for arrival in self._waiting.values() if arrival.gate == gate]
+
+    def _release(self) -> None:
+        passing = [
+            end for end, arrival in self._waiting.items() if self._all_open or arrival.gate in self._opened
+        ]
+        for end in passing:
+            del self._waiting[end]
+            _answer(end)
+
+    def _serve(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
+            while True:
+                for key, _ in selector.select():
+                    end = key.fileobj
+                    if end is self._woken:
+                        return
+                    if end is self._listener:
+                        connection, _ = self._listener.accept()
+                        with self._changed:
+                            self._heard[connection] = b""
+                        selector.register(connection, selectors.EVENT_READ)
+                    elif isinstance(end, socket.socket) and not self._hear(end):
+                        selector.unregister(end)
+                        end.close()
+
+    def _hear(self, end: socket.socket) -> bool:
+        """Take in what a waiter sent; False when it is gone or speaks another language."""
+        try:
+            received = end.recv(_LONGEST_LINE)
+        except OSError:
+            received = b""
+        with self._changed:
+            line = self._heard[end] = self._heard[end] + received
+            arrival = _parse(line) if line.endswith(b"\n") else None
+            if not received or len(line) > _LONGEST_LINE or (line.endswith(b"\n") and arrival is None):
+                self._heard.pop(end)
+                self._waiting.pop(end, None)
+                self._changed.notify_all()
+                return False
+            if arrival is not None:
+                self._waiting[end] = arrival
+                self._release()
+                self._changed.notify_all()
+            return True
+
+
+def _answer(end: socket.socket) -> None:
+    try:
+        end.sendall(_OPEN)
+    except OSError:  # killed between arriving and now: the serving thread sees its end of file
+        return
+
+
+def _parse(line: bytes) -> Arrival | None:
+    try:
+        match json.loads(line):
+            case {"gate": str(gate), "pid": int(pid), "task": int(task)}:
+                return Arrival(gate=gate, pid=pid, task=task)
+    except ValueError:
+        return None
+    return None
+
+
+async def pass_gate(address: str, gate: str, task: int, *, within: float = DEFAULT_DEADLINE) -> None:
+    """Say that this handler is at the gate and return once it opens.
+
+    Raises `GateError` when the keeper cannot be reached, goes away, or does not open within `within` seconds,
+    so that a worker whose runner is gone does not hang.
+    """
+    try:
+        async with asyncio.timeout(within):
+            reader, writer = await asyncio.open_unix_connection(address)
+            try:
+                writer.write(_greeting(gate, task))
+                answer = await reader.read(len(_OPEN))
+            finally:
+                writer.close()
+    except TimeoutError:
+        raise _not_opened(gate, within) from None
+    except OSError as error:
+        raise _unreachable(gate, address, error) from None
+    _check(answer, gate)
+
+
+def pass_gate_blocking(address: str, gate: str, task: int, *, within: float = DEFAULT_DEADLINE) -> None:
+    """The same as `pass_gate` for handlers that run in threads."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
+            end.settimeout(within)
+            end.connect(address)
+            end.sendall(_greeting(gate, task))
+            answer = end.recv(len(_OPEN))
+    except TimeoutError:
+        raise _not_opened(gate, within) from None
+    except OSError as error:
+        raise _unreachable(gate, address, error) from None
+    _check(answer, gate)
+
+
+def _greeting(gate: str, task: int) -> bytes:
+    return json.dumps({"gate": gate, "pid": os.getpid(), "task": task}).encode() + b"\n"
+
+
+def _check(answer: bytes, gate: str) -> None:
+    if answer != _OPEN:
+        raise GateError(
+            f"the keeper of the gate {gate!r} went away before opening it. Does the runner still run?"
+        )
+
+
+def _not_opened(gate: str, within: float) -> GateError:
+    return GateError(f"the gate {gate!r} was not opened within {within:g} s. Heal the fault that holds it.")
+
+
+def _unreachable(gate: str, address: str, error: OSError) -> GateError:
+    reason = error.strerror or type(error).__name__
+    return GateError(
+        f"the gate {gate!r} cannot be reached at {address} ({reason}). Does the runner still run?"
+    )
