@@ -1,0 +1,241 @@
+"""Was every acknowledged task executed and recorded as finished, and nothing that nobody asked for?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field
+
+from harness.checker import Checker, CheckResult, Verdict
+from harness.checkers._reading import activity_of, task_of
+from harness.checkers._story import Finding, tell
+from harness.checkers.transitions import FIRST, TERMINAL
+from harness.history import History, OperationType
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """What became of every task, as sets of task numbers; after Jepsen's total-queue, for at-least-once delivery.
+
+    By the client's word each task that was `attempted` is one of
+      acknowledged  at least one submission of it was `ok`
+      unknown       none was, and at least one was `info` or never got an outcome
+      refused       every submission of it certainly failed
+    By the workers' word: `started` (a handler began), `executed` (a handler returned), `duplicated` (more than once).
+    By the store's word: `completed`, `errored`, `canceled` (it has a record with that status).
+    The answers:
+      lost          acknowledged, but the record of an acknowledged activity is missing or not terminal, or says
+                    complete although no handler returned; each with the reason
+      pending       would be lost, but is queued in the record and in the queue still, and that is allowed
+      undecided     would be pending, but the history has no `queue` witness
+      unexpected    started or recorded, although never attempted or certainly refused; each with the reason
+      recovered     unknown, and yet executed and complete
+    An unknown task is never lost, nor does it count for success.
+    """
+
+    attempted: frozenset[int]
+    acknowledged: frozenset[int]
+    unknown: frozenset[int]
+    refused: frozenset[int]
+    started: frozenset[int]
+    executed: frozenset[int]
+    duplicated: frozenset[int]
+    completed: frozenset[int]
+    errored: frozenset[int]
+    canceled: frozenset[int]
+    lost: Mapping[int, str]
+    pending: frozenset[int]
+    undecided: frozenset[int]
+    unexpected: Mapping[int, str]
+    recovered: frozenset[int]
+
+
+@dataclass(kw_only=True, slots=True)
+class _Submissions:
+    invoked: Counter[int] = field(default_factory=Counter)
+    failed: Counter[int] = field(default_factory=Counter)
+    unsure: set[int] = field(default_factory=set)
+    acknowledged: dict[int, set[str]] = field(default_factory=dict)
+
+    @property
+    def attempted(self) -> frozenset[int]:
+        return frozenset({*self.invoked, *self.failed, *self.unsure, *self.acknowledged})
+
+    @property
+    def unknown(self) -> frozenset[int]:
+        unanswered = {task for task, times in self.invoked.items() if times > self.failed[task]}
+        return frozenset((unanswered | self.unsure) - self.acknowledged.keys())
+
+
+Records = Mapping[int, Mapping[str, str]]
+"""Per task, the status that the store has for each of its activities."""
+
+
+def account(history: History, *, allow_queued: bool = False) -> Delivery:
+    """Sort every task of the history into the sets of `Delivery`, in time linear in its length."""
+    submitted = _submissions(history)
+    attempted, unknown = submitted.attempted, submitted.unknown
+    refused = attempted - unknown - submitted.acknowledged.keys()
+    executions = Counter(task_of(op) for op in history.where("run", OperationType.OK))
+    started = frozenset(task_of(op) for op in history.where("run"))
+    records = _records(history)
+    completed = _with_status(records, "complete")
+    lost = dict(_lost(submitted.acknowledged, records, executions.keys()))
+    queued = {task for task, why in lost.items() if why == _STILL_QUEUED} if allow_queued else set()
+    pending, undecided = _pending(history, submitted.acknowledged, queued)
+    return Delivery(
+        attempted=attempted,
+        acknowledged=frozenset(submitted.acknowledged),
+        unknown=unknown,
+        refused=refused,
+        started=started,
+        executed=frozenset(executions),
+        duplicated=frozenset(task for task, times in executions.items() if times > 1),
+        completed=completed,
+        errored=_with_status(records, "error"),
+        canceled=_with_status(records, "canceled"),
+        lost={task: why for task, why in lost.items() if task not in pending | undecided},
+        pending=pending,
+        undecided=undecided,
+        unexpected={
+            task: "certainly refused, and yet there" if task in refused else "never submitted"
+            for task in sorted((started | records.keys()) - (attempted - refused))
+        },
+        recovered=unknown & executions.keys() & completed,
+    )
+
+
+def delivery(*, allow_queued: bool = False, allow_errors: bool = False) -> Checker:
+    """No acknowledged task is lost and none is unexpected; the terms are those of `Delivery`.
+
+    `allow_queued` excuses acknowledged tasks that are still queued at the end, in the record and in the queue alike,
+    and counts them as `pending`: only for scenarios that end before the drain, for it takes a task that nobody will
+    ever claim for one that merely waits. `allow_errors` excuses terminal records that say error or canceled. UNKNOWN
+    where nothing was submitted, where the store gave no `record`, and where a pending task lacks the queue's word.
+    """
+
+    def check(history: History) -> CheckResult:
+        found = account(history, allow_queued=allow_queued)
+        if not found.attempted:
+            return CheckResult(verdict=Verdict.UNKNOWN, summary="nothing was submitted")
+        figures = _figures(found)
+        if next(history.where("record"), None) is None:
+            summary = f"the store gave no record of any of the {len(found.attempted)} tasks submitted"
+            return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
+        bad_ends = frozenset() if allow_errors else found.errored | found.canceled
+        return CheckResult(
+            verdict=_verdict(found, bad_ends),
+            summary=_summary(found),
+            figures=figures,
+            counterexamples=tell(history, _findings(found, bad_ends)),
+        )
+
+    return check
+
+
+_STILL_QUEUED = "acknowledged, but its record is still queued"
+_TOLD = (
+    *("acknowledged", "lost", "unexpected", "errored", "canceled"),
+    *("pending", "undecided", "unknown", "recovered", "duplicated"),
+)
+
+
+def _submissions(history: History) -> _Submissions:
+    found = _Submissions()
+    for op in history.where("enqueue"):
+        task = task_of(op)
+        match op.type:
+            case OperationType.INVOKE:
+                found.invoked[task] += 1
+            case OperationType.FAIL:
+                found.failed[task] += 1
+            case OperationType.INFO:
+                found.unsure.add(task)
+            case OperationType.OK:
+                activity = activity_of(op)
+                found.acknowledged.setdefault(task, set()).update([activity] if activity is not None else [])
+    return found
+
+
+def _records(history: History) -> Records:
+    records: dict[int, dict[str, str]] = {}
+    for op in history.where("record"):
+        records.setdefault(task_of(op), {})[str(activity_of(op))] = str(op.value.get("status"))
+    return records
+
+
+def _with_status(records: Records, status: str) -> frozenset[int]:
+    return frozenset(task for task, activities in records.items() if status in activities.values())
+
+
+def _lost(
+    acknowledged: Mapping[int, set[str]], records: Records, executed: Set[int]
+) -> Iterator[tuple[int, str]]:
+    for task, activities in acknowledged.items():
+        known = records.get(task, {})
+        statuses = [known.get(activity) for activity in activities] if activities else list(known.values())
+        missing = not statuses or None in statuses
+        open_ones = sorted({status for status in statuses if status is not None} - TERMINAL - {FIRST})
+        if missing and known:
+            yield task, "acknowledged as another activity than the store has a record of"
+        elif missing:
+            yield task, "acknowledged, but the store has no record of it"
+        elif open_ones:
+            yield task, f"acknowledged, but its record is still {open_ones[0]}"
+        elif FIRST in statuses:
+            yield task, _STILL_QUEUED
+        elif "complete" in statuses and task not in executed:
+            yield task, "recorded as complete, although no handler finished"
+
+
+def _pending(
+    history: History, acknowledged: Mapping[int, set[str]], queued: Set[int]
+) -> tuple[frozenset[int], frozenset[int]]:
+    """Which of the queued tasks the queue still knows, and which nobody can tell of."""
+    witness = list(history.where("queue"))
+    if not witness:
+        return frozenset(), frozenset(queued)
+    known = witness[-1].value.get("known")
+    if isinstance(known, list | tuple):
+        ids = {str(one) for one in known}
+        held = {task for task in queued if acknowledged[task] and acknowledged[task] <= ids}
+        return frozenset(held), frozenset()
+    if not isinstance(known, int):
+        return frozenset(), frozenset(queued)
+    # With a number only and too few of them, nobody can say which are missing: none is excused.
+    return frozenset(queued if len(queued) <= known else ()), frozenset()
+
+
+def _figures(found: Delivery) -> dict[str, float | int | None]:
+    return {name: len(getattr(found, name)) for name in Delivery.__dataclass_fields__}
+
+
+def _verdict(found: Delivery, bad_ends: frozenset[int]) -> Verdict:
+    if found.lost or found.unexpected or bad_ends:
+        return Verdict.INVALID
+    return Verdict.UNKNOWN if found.undecided else Verdict.VALID
+
+
+def _summary(found: Delivery) -> str:
+    always = {"acknowledged", "lost"}
+    counts = {name: len(getattr(found, name)) for name in _TOLD}
+    return ", ".join(f"{number} {name}" for name, number in counts.items() if number or name in always)
+
+
+def _findings(found: Delivery, bad_ends: frozenset[int]) -> Iterator[Finding]:
+    """What is wrong first, then the members of the sets that are worth a look."""
+    for task, why in sorted(found.lost.items()):
+        yield Finding(kind="lost", task=task, why=why)
+    for task, why in found.unexpected.items():
+        yield Finding(kind="unexpected", task=task, why=why)
+    for task in sorted(bad_ends):
+        yield Finding(kind="ended badly", task=task, why="its record says that it did not complete")
+    unsure = "its submission had an unknown outcome, and it"
+    for kind, members, why in (
+        ("undecided", found.undecided, "still queued in the record, and the queue was not asked"),
+        ("pending", found.pending, "still queued, as this scenario allows"),
+        ("recovered", found.recovered, f"{unsure} completed"),
+        ("unknown", found.unknown - found.recovered, f"{unsure} did not complete"),
+    ):
+        for task in sorted(members):
+            yield Finding(kind=kind, task=task, why=why)

@@ -1,0 +1,63 @@
+"""Did handlers run to their end more often than the faults excuse?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from harness.checker import Checker, CheckResult, Verdict
+from harness.checkers._reading import killed_workers, task_of
+from harness.checkers._story import Finding, tell
+from harness.history import History, OperationType
+
+Budget = int | Callable[[History], int]
+
+
+def budget_per_kill(concurrency: int) -> Callable[[History], int]:
+    """A budget of `concurrency` duplicates for every worker that was killed.
+
+    A killed worker may have finished up to `concurrency` handlers whose completion it had not recorded yet, and an
+    at-least-once system must run those again. Nothing else excuses a duplicate; killed processes that never recorded
+    anything (a pool's parent) excuse none.
+    """
+
+    def budget(history: History) -> int:
+        return concurrency * len(killed_workers(history))
+
+    return budget
+
+
+def duplicates(budget: Budget) -> Checker:
+    """Handlers that returned more than once for one task do so at most `budget` times in all.
+
+    The surplus is the number of `run` outcomes `ok` less the number of tasks that have one. `redelivered` counts tasks
+    begun more than once, which no budget limits: a redelivery without a second completion is what recovery is. UNKNOWN
+    where no handler finished. Does not claim that effects outside were applied once.
+    """
+
+    def check(history: History) -> CheckResult:
+        finished = Counter(task_of(op) for op in history.where("run", OperationType.OK))
+        begun = Counter(task_of(op) for op in history.where("run", OperationType.INVOKE))
+        if not finished:
+            return CheckResult(verdict=Verdict.UNKNOWN, summary="no handler finished")
+        allowed = budget if isinstance(budget, int) else budget(history)
+        twice = sorted(task for task, times in finished.items() if times > 1)
+        surplus = finished.total() - len(finished)
+        findings = [
+            Finding(kind="duplicated", task=task, why=f"its handler finished {finished[task]} times")
+            for task in twice
+        ]
+        return CheckResult(
+            verdict=Verdict.VALID if surplus <= allowed else Verdict.INVALID,
+            summary=f"{surplus} surplus executions of {len(twice)} tasks, {allowed} excused",
+            figures={
+                "executions": finished.total(),
+                "duplicated": len(twice),
+                "surplus": surplus,
+                "budget": allowed,
+                "redelivered": sum(1 for times in begun.values() if times > 1),
+            },
+            counterexamples=tell(history, findings),
+        )
+
+    return check

@@ -1,0 +1,124 @@
+"""Does the store hold the work of the one execution that had the last word?
+
+A worker that was paused between its claim and its handler may begin late, and a zombie may finish late; both are legal
+as long as nothing of theirs counts. So the order of beginnings proves nothing, and these four claims are what remains
+true of every correct run, whatever was paused for however long:
+
+1. No fence is given out twice: no two runs of one activity share a fence.
+2. What is complete was executed under that very fence: each `complete`, in the log or in the record, has a run of the
+   same activity and the same fence whose handler returned.
+3. The store forgets no fence: the record's fence is not below the fence of any run. A counter that restarts, a terminal
+   activity that is started again, and a zombie that overwrites the record all break this one.
+4. There is one winner: at most one fence completes an activity.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from harness.checker import Checker, CheckResult, Verdict
+from harness.checkers._reading import Run, runs, subject_of, task_of, whole
+from harness.checkers._story import Finding, tell
+from harness.history import History, Operation
+
+
+@dataclass(kw_only=True, slots=True)
+class _Subject:
+    """One activity: the fences of its runs in order of their beginning, and what the store says of it."""
+
+    task: int
+    begun: list[int] = field(default_factory=list)
+    finished: set[int] = field(default_factory=set)
+    completed: set[int] = field(default_factory=set)
+    recorded: int | None = None
+
+
+def fencing() -> Checker:
+    """The four claims of this module, for every activity.
+
+    `overtaken` counts runs that began after one with a higher fence had begun: legal for a worker that was held up
+    after its claim, and worth a look where nothing was paused. UNKNOWN where no run, or nothing in the store, has a
+    fence.
+    """
+
+    def check(history: History) -> CheckResult:
+        all_runs = [run for run in runs(history) if run.begun.value.get("fence") is not None]
+        shown = [
+            op for op in history if op.f in ("record", "transition") and op.value.get("fence") is not None
+        ]
+        if not all_runs or not shown:
+            whose = "the store shows" if all_runs else "the workers recorded"
+            return CheckResult(verdict=Verdict.UNKNOWN, summary=f"{whose} no fences")
+        subjects = _subjects(all_runs, shown)
+        findings = [finding for subject in subjects.values() for finding in _faults(subject)]
+        overtaken = [finding for subject in subjects.values() for finding in _overtaken(subject)]
+        summary = f"{len(all_runs)} runs of {len(subjects)} activities, each under its own fence"
+        if findings:
+            summary = (
+                f"{len(findings)} breaches of fencing; the first: task {findings[0].task}: {findings[0].why}"
+            )
+        return CheckResult(
+            verdict=Verdict.INVALID if findings else Verdict.VALID,
+            summary=summary,
+            figures={"runs": len(all_runs), "breaches": len(findings), "overtaken": len(overtaken)},
+            counterexamples=tell(history, [*findings, *overtaken]),
+        )
+
+    return check
+
+
+def _subjects(all_runs: list[Run], shown: list[Operation]) -> Mapping[str, _Subject]:
+    subjects: dict[str, _Subject] = {}
+
+    def subject(operation: Operation) -> _Subject:
+        name = subject_of(operation)
+        if name not in subjects:
+            subjects[name] = _Subject(task=task_of(operation))
+        return subjects[name]
+
+    for run in all_runs:
+        fence = whole(run.begun, "fence")
+        subject(run.begun).begun.append(fence)
+        if run.finished:
+            subject(run.begun).finished.add(fence)
+    for operation in shown:
+        fence = whole(operation, "fence")
+        if operation.f == "record":
+            subject(operation).recorded = fence
+        if operation.value.get("status") == "complete":
+            subject(operation).completed.add(fence)
+    return subjects
+
+
+def _faults(subject: _Subject) -> Iterator[Finding]:
+    times: dict[int, int] = defaultdict(int)
+    for fence in subject.begun:
+        times[fence] += 1
+    for fence, often in times.items():
+        if often > 1:
+            yield _finding("shared", subject, f"{often} runs had the same fence {fence}")
+    for fence in sorted(subject.completed - subject.finished):
+        yield _finding("unearned", subject, f"complete under fence {fence}, but no handler finished under it")
+    if len(subject.completed) > 1:
+        fences = ", ".join(map(str, sorted(subject.completed)))
+        yield _finding("two winners", subject, f"complete under the fences {fences}")
+    highest = max(subject.begun, default=0)
+    if subject.recorded is not None and subject.recorded < highest:
+        why = f"a run had fence {highest}, but the record has fence {subject.recorded}"
+        yield _finding("forgotten", subject, why)
+
+
+def _overtaken(subject: _Subject) -> Iterator[Finding]:
+    highest: int | None = None
+    for fence in subject.begun:
+        if highest is not None and fence < highest:
+            yield _finding(
+                "overtaken", subject, f"the run under fence {fence} began after that under {highest}"
+            )
+        highest = fence if highest is None else max(highest, fence)
+
+
+def _finding(kind: str, subject: _Subject, why: str) -> Finding:
+    return Finding(kind=kind, task=subject.task, why=why)

@@ -1,0 +1,138 @@
+"""How long does a task wait after its worker was killed, until another worker takes it up again?"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from harness.checker import Checker, CheckResult, Verdict
+from harness.checkers._reading import Run, kills, pids_of, runs, seconds, task_of, worker
+from harness.checkers._story import Finding, tell
+from harness.checkers.transitions import TERMINAL
+from harness.history import History, Operation
+
+QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99, "max": 1.0}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interruption:
+    """A run that was cut off by a kill.
+
+    `waited` is the time in seconds from the kill to the next beginning of the task in a process that the same fault did
+    not hit (0 where it ran elsewhere already), None where it never began again. `settled` is True where the task came
+    to its end all the same: a handler of it returned elsewhere, or its record says error or canceled.
+    """
+
+    task: int
+    worker: str
+    fault: str
+    waited: float | None
+    settled: bool
+
+
+def nearest_rank(ordered: list[float], quantile: float) -> float:
+    """The smallest value that at least that share of the values does not exceed (nearest-rank, no interpolation)."""
+    return ordered[max(ceil(quantile * len(ordered)), 1) - 1]
+
+
+def interruptions(history: History) -> list[Interruption]:
+    """Every run whose worker was killed before the run had an outcome, in order of their beginning.
+
+    A handler that had returned (`ok` is there) is not among them, even if its task had to run again because the record
+    was not written yet.
+    """
+    all_runs, killed = runs(history), kills(history)
+    by_task: dict[int, list[Run]] = {}
+    for run in all_runs:
+        by_task.setdefault(run.task, []).append(run)
+    settled = {task_of(op) for op in history.where("record") if _ended_without_handler(op)}
+    settled |= {run.task for run in all_runs if run.finished}
+    return [
+        _interruption(run, killed[run.process], by_task[run.task], run.task in settled)
+        for run in all_runs
+        if run.ended is None and run.process in killed
+    ]
+
+
+def recovery(p99: float, *, minimum: int = 1) -> Checker:
+    """Every task that a kill interrupted begins again, 99 % of them within `p99` seconds of the kill.
+
+    The clock starts with the nemesis's `inject` operation, which it writes before it sends the signal. INVALID where an
+    interrupted task never began again and did not come to its end otherwise, or where the p99 (nearest-rank) is above
+    the bound. UNKNOWN where fewer than `minimum` runs were interrupted. Does not claim that the second run finished:
+    that is `delivery`.
+    """
+
+    def check(history: History) -> CheckResult:
+        found = interruptions(history)
+        waits = sorted(one.waited for one in found if one.waited is not None)
+        stuck = [one for one in found if one.waited is None and not one.settled]
+        figures = _figures(found, waits, stuck, p99)
+        slow = [one for one in found if one.waited is not None and one.waited > p99]
+        too_slow = bool(waits) and nearest_rank(waits, QUANTILES["p99"]) > p99
+        return CheckResult(
+            verdict=_verdict(bool(stuck) or too_slow, len(found) < max(minimum, 1)),
+            summary=_summary(found, waits, stuck, p99),
+            figures=figures,
+            counterexamples=tell(history, _findings(stuck, slow, p99)),
+        )
+
+    return check
+
+
+def _ended_without_handler(record: Operation) -> bool:
+    return record.value.get("status") in TERMINAL - {"complete"}
+
+
+def _interruption(run: Run, kill: Operation, siblings: list[Run], settled: bool) -> Interruption:
+    hit = {worker(pid) for pid in pids_of(kill)}
+    later = bisect_left(siblings, run.begun.time, key=lambda one: one.begun.time)
+    again = next((one for one in _from(siblings, later) if one.process not in hit), None)
+    return Interruption(
+        task=run.task,
+        worker=run.process,
+        fault=f"{kill.f} {kill.value.get('fault', '')}".strip(),
+        waited=None if again is None else max(seconds(again.begun.time - kill.time), 0.0),
+        settled=settled,
+    )
+
+
+def _from(siblings: list[Run], index: int) -> Iterator[Run]:
+    while index < len(siblings):
+        yield siblings[index]
+        index += 1
+
+
+def _figures(
+    found: list[Interruption], waits: list[float], stuck: list[Interruption], bound: float
+) -> Mapping[str, float | int | None]:
+    quantiles = {name: nearest_rank(waits, q) if waits else None for name, q in QUANTILES.items()}
+    counts = {"interrupted": len(found), "resumed": len(waits), "stuck": len(stuck)}
+    return {**counts, **quantiles, "bound": bound}
+
+
+def _verdict(bad: bool, too_few: bool) -> Verdict:
+    if bad:
+        return Verdict.INVALID
+    return Verdict.UNKNOWN if too_few else Verdict.VALID
+
+
+def _summary(found: list[Interruption], waits: list[float], stuck: list[Interruption], bound: float) -> str:
+    if not found:
+        return "the faults interrupted nothing"
+    if not waits:
+        return f"{len(found)} runs interrupted, none began again"
+    p99, longest = nearest_rank(waits, QUANTILES["p99"]), waits[-1]
+    text = f"{len(found)} runs interrupted, p99 of the recovery {p99:.3f} s (bound {bound:g} s), longest {longest:.3f} s"
+    return f"{text}; {len(stuck)} never began again" if stuck else text
+
+
+def _findings(stuck: list[Interruption], slow: list[Interruption], bound: float) -> Iterator[Finding]:
+    for one in stuck:
+        why = f"interrupted in {one.worker} by {one.fault} and never begun again"
+        yield Finding(kind="stuck", task=one.task, why=why)
+    for one in slow:
+        why = f"interrupted in {one.worker} by {one.fault}, begun again after {one.waited:.3f} s (bound {bound:g} s)"
+        yield Finding(kind="slow", task=one.task, why=why, more={"seconds": one.waited})

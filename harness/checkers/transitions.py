@@ -1,0 +1,143 @@
+"""Did every activity go only through legal statuses, and reach an end?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import NamedTuple
+
+from harness.checker import Checker, CheckResult, Verdict
+from harness.checkers._reading import subject_of, task_of, whole
+from harness.checkers._story import Finding, tell
+from harness.history import History, Operation
+
+LEGAL: Mapping[str, frozenset[str]] = {
+    "queued": frozenset({"running", "canceled", "error"}),
+    "running": frozenset({"running", "queued", "complete", "error", "canceled"}),
+    "complete": frozenset(),
+    "error": frozenset(),
+    "canceled": frozenset(),
+}
+"""Which status may follow which. `running` follows itself where another worker takes over with a higher fence."""
+
+FIRST = "queued"
+TERMINAL = frozenset(status for status, following in LEGAL.items() if not following)
+"""Statuses that absorb: nothing may follow them."""
+
+
+class _Row(NamedTuple):
+    fence: int
+    n: int
+    status: str
+
+
+def transitions(*, allow_queued: bool = False) -> Checker:
+    """Every activity's log, in the order of (fence, n) and never of a clock, is a legal way to an end.
+
+    Claims, for every activity that the store has a log or a record of: the log begins with `queued`; each row follows
+    the one before by `LEGAL`; a row that repeats the status under the same fence is a progress log, except after a
+    terminal status, which nothing follows; n counts 0, 1, 2... under each fence; the last status is terminal (or
+    `queued`, if `allow_queued`); and where the history has `record` operations, the record agrees with the last row
+    and holds no fence below it. UNKNOWN without any `transition`. Does not claim that the log is what truly happened: `fencing` and
+    `delivery` compare the store's word with that of the workers.
+    """
+
+    def check(history: History) -> CheckResult:
+        logs = _logs(history)
+        if not logs:
+            return CheckResult(verdict=Verdict.UNKNOWN, summary="the store gave no log of any transition")
+        tasks = _tasks(history)
+        records = {subject_of(op): op for op in history.where("record")}
+        findings = [
+            Finding(kind=kind, task=tasks[subject], why=why, more={"log": _text(rows)})
+            for subject, rows in logs.items()
+            for kind, why in _faults(rows, allow_queued)
+        ]
+        findings += [
+            Finding(kind="record", task=tasks[subject], why=why, more={"log": _text(logs.get(subject, []))})
+            for subject, why in _disagreements(logs, records)
+        ]
+        return _result(history, logs, findings)
+
+    return check
+
+
+def _result(history: History, logs: Mapping[str, list[_Row]], findings: list[Finding]) -> CheckResult:
+    rows = sum(len(log) for log in logs.values())
+    illegal = len({finding.task for finding in findings})
+    figures = {"activities": len(logs), "transitions": rows, "illegal": illegal}
+    if findings:
+        summary = f"{illegal} of {len(logs)} activities went an illegal way; the first: {findings[0].why}"
+        return CheckResult(
+            verdict=Verdict.INVALID, summary=summary, figures=figures, counterexamples=tell(history, findings)
+        )
+    summary = f"{rows} transitions of {len(logs)} activities, all legal"
+    return CheckResult(verdict=Verdict.VALID, summary=summary, figures=figures)
+
+
+def _logs(history: History) -> dict[str, list[_Row]]:
+    logs: dict[str, list[_Row]] = {}
+    for op in history.where("transition"):
+        row = _Row(whole(op, "fence"), whole(op, "n"), str(op.value.get("status")))
+        logs.setdefault(subject_of(op), []).append(row)
+    for rows in logs.values():
+        rows.sort()
+    return logs
+
+
+def _tasks(history: History) -> dict[str, int]:
+    return {subject_of(op): task_of(op) for op in history if op.f in ("transition", "record")}
+
+
+def _faults(rows: list[_Row], allow_queued: bool) -> Iterator[tuple[str, str]]:
+    first, last = rows[0], rows[-1]
+    if first.status != FIRST:
+        yield "first", f"the log begins with {first.status}, not with {FIRST}"
+    if first.n != 0:
+        yield "gap", f"the log under fence {first.fence} begins with row {first.n}, not with row 0"
+    for before, after in pairwise(rows):
+        yield from _step(before, after)
+    if last.status not in TERMINAL and not (allow_queued and last.status == FIRST):
+        yield "unfinished", f"the log ends with {last.status}"
+
+
+def _step(before: _Row, after: _Row) -> Iterator[tuple[str, str]]:
+    same_fence = before.fence == after.fence
+    expected = before.n + 1 if same_fence else 0
+    if same_fence and after.n == before.n:
+        yield "repeated", f"row {after.n} under fence {after.fence} exists twice"
+    elif after.n != expected:
+        yield "gap", f"the log under fence {after.fence} has row {after.n} where row {expected} belongs"
+    if not _legal(before, after, same_fence):
+        yield (
+            "illegal",
+            f"{before.status} (fence {before.fence}) was followed by {after.status} (fence {after.fence})",
+        )
+
+
+def _legal(before: _Row, after: _Row, same_fence: bool) -> bool:
+    if before.status == after.status and same_fence:
+        return before.status not in TERMINAL
+    return after.status in LEGAL.get(before.status, frozenset())
+
+
+def _disagreements(
+    logs: Mapping[str, list[_Row]], records: Mapping[str, Operation]
+) -> Iterator[tuple[str, str]]:
+    if not records:
+        return
+    for subject, rows in logs.items():
+        record, last = records.get(subject), rows[-1]
+        if record is None:
+            yield subject, f"the log ends with {last.status}, but the store has no record"
+        elif record.value.get("status") != last.status:
+            yield subject, f"the record says {record.value.get('status')}, its log ends with {last.status}"
+        elif record.value.get("fence") is not None and whole(record, "fence") < last.fence:
+            yield subject, f"the record's fence fell to {record.value['fence']}, its log reached {last.fence}"
+    for subject, record in records.items():
+        if subject not in logs:
+            yield subject, f"the record says {record.value.get('status')}, but it has no log at all"
+
+
+def _text(rows: list[_Row]) -> list[str]:
+    return [f"{row.status} ({row.fence}, {row.n})" for row in rows]
