@@ -1,7 +1,7 @@
 """Secrets out of text: nothing that the harness prints, logs or reports may carry a password.
 
-It hides too much rather than too little: a password may itself hold `@`, `/`, `:` or a quote, so everything up to the
-last `@` of the word is taken for it.
+It hides too much rather than too little: a password may itself hold `@`, `/`, `:` or a quote, so everything
+up to the last `@` of the word is taken for it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def masked(text: str) -> str:
 
 
 def masked_json(value: Any) -> Any:
-    """The same for every string inside a JSON value, keys included; what JSON does not know becomes a string."""
+    """The same for every string of a JSON value, keys too; what JSON does not know becomes a string."""
     match value:
         case str():
             return masked(str(value))

@@ -1,0 +1,9 @@
+"""What a run leaves for people and for programs: report.html, verdict.json, junit.xml and a table for the terminal."""
+
+from __future__ import annotations
+
+from harness.report.folder import prepare_folder
+from harness.report.table import verdict_table
+from harness.report.write import ReportPaths, write_reports
+
+__all__ = ["ReportPaths", "prepare_folder", "verdict_table", "write_reports"]

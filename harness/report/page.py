@@ -1,0 +1,142 @@
+"""report.html: one file that needs nothing else, and that its own content security policy holds to it.
+
+The policy allows the page's one style sheet and one script by their hashes and nothing else, so that no string of a
+history could ever run, even if the escaping had a hole.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.checker import CheckResult
+from harness.masking import masked, masked_json
+from harness.report.evidence import Evidence, Outcome, gather
+from harness.report.facts import packages, platform_facts
+from harness.report.headline import Headline, headline, overall, sentence
+from harness.report.recovery import Recovery, recoveries, recovery_plot
+from harness.report.scales import number_text, seconds_text
+from harness.report.svg import printable
+from harness.report.throughput import throughput
+from harness.report.timeline import timeline
+from harness.scenario import ScenarioRun
+
+EXPANDED = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """One scenario of the page with everything that was worked out for it."""
+
+    anchor: str
+    run: ScenarioRun
+    line: Headline
+    evidence: Evidence
+    recovered: tuple[Recovery, ...]
+    named: frozenset[int]
+    timeline: Markup
+    throughput: Markup
+    recovery: Markup | None
+    history_link: str | None
+
+
+def report_html(runs: Sequence[ScenarioRun], *, folder: Path, written_at: str) -> str:
+    """The page; links to histories are relative to `folder`, `written_at` is an ISO 8601 time."""
+    sections = [_section(number, run, folder) for number, run in enumerate(runs, start=1)]
+    style, script = (_asset(name) for name in ("report.css", "report.js"))
+    page = _environment().get_template("report.html")
+    return page.render(
+        sections=sections,
+        verdict=overall(runs),
+        sentence=sentence(runs, [section.line for section in sections]),
+        written_at=written_at,
+        packages=packages(),
+        platform=platform_facts(),
+        expanded=EXPANDED,
+        style=Markup(style),  # noqa: S704 - a file of this package
+        script=Markup(script),  # noqa: S704 - a file of this package
+        policy=(
+            f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+            "base-uri 'none'; form-action 'none'"
+        ),
+    )
+
+
+def _section(number: int, run: ScenarioRun, folder: Path) -> Section:
+    evidence = gather(run.history)
+    named = frozenset(_named_tasks(run.results))
+    return Section(
+        anchor=f"scenario-{number}",
+        run=run,
+        line=headline(run, evidence),
+        evidence=evidence,
+        recovered=recoveries(evidence),
+        named=named,
+        timeline=timeline(evidence, named),
+        throughput=throughput(evidence),
+        recovery=recovery_plot(evidence),
+        history_link=_link(run.history_path, folder),
+    )
+
+
+def _named_tasks(results: Mapping[str, CheckResult]) -> set[int]:
+    tasks = (member.get("task") for result in results.values() for member in result.counterexamples)
+    return {task for task in tasks if isinstance(task, int)}
+
+
+def _link(path: Path | None, folder: Path) -> str | None:
+    if path is None or not path.resolve().is_relative_to(folder):
+        return None
+    return path.resolve().relative_to(folder).as_posix()
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("harness.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        text=lambda value: printable(masked(str(value))),
+        seconds=seconds_text,
+        figure=_figure,
+        label=lambda name: str(name).replace("_", " "),
+        details=_details,
+    )
+    environment.globals.update(Outcome=Outcome)
+    return environment
+
+
+def _figure(value: float | int | None) -> str:
+    return "–" if value is None else number_text(value)
+
+
+def _details(member: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+    """The rest of a counterexample: name, text, and whether its line breaks matter."""
+    shown = ((key, value) for key, value in member.items() if key not in {"task", "kind", "why"})
+    return [(str(key), *_plain(value)) for key, value in shown]
+
+
+def _plain(value: Any) -> tuple[str, bool]:
+    value = masked_json(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return printable(text), "\n" in text
+
+
+def _asset(name: str) -> str:
+    return files("harness.report").joinpath("templates", name).read_text(encoding="utf-8").strip()
+
+
+def _hash(content: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()

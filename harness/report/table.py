@@ -1,0 +1,81 @@
+"""The verdicts as a table for a terminal or a log, with what went wrong in plain lines below it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.checker import Verdict
+from harness.masking import masked
+from harness.report.evidence import gather
+from harness.report.headline import Headline, headline, overall, worst_first
+from harness.report.scales import seconds_text
+from harness.report.svg import printable
+from harness.scenario import ScenarioRun
+
+HEADER = (
+    "scenario",
+    "verdict",
+    "tasks",
+    "faults/kills",
+    "lost",
+    "dup.",
+    "illegal",
+    "recovery p50/p99",
+    "seconds",
+)
+COLOURS = {Verdict.VALID: "\x1b[32m", Verdict.INVALID: "\x1b[1;31m", Verdict.UNKNOWN: "\x1b[33m"}
+RESET = "\x1b[0m"
+
+
+def verdict_table(runs: Sequence[ScenarioRun], *, colour: bool = False) -> str:
+    """One line per scenario, a line per reason of any that is not VALID, and the verdict over all of them."""
+    rows = [_row(run, headline(run, gather(run.history))) for run in runs]
+    widths = [max(len(row[i]) for row in [HEADER, *rows]) for i in range(len(HEADER))]
+    lines = [_line(HEADER, widths), _line(["-" * width for width in widths], widths)]
+    for run, row in zip(runs, rows, strict=True):
+        line = _line(row, widths)
+        lines.append(line.replace(row[1], _painted(row[1], run.verdict), 1) if colour else line)
+    reasons = [reason for run in runs for reason in _reasons(run)]
+    verdict = overall(runs)
+    return "\n".join([*lines, *(["", *reasons] if reasons else []), "", f"verdict: {_end(verdict, colour)}"])
+
+
+def _end(verdict: Verdict, colour: bool) -> str:
+    return _painted(verdict, verdict) if colour else verdict
+
+
+def _painted(text: str, verdict: Verdict) -> str:
+    return f"{COLOURS[verdict]}{text}{RESET}"
+
+
+def _row(run: ScenarioRun, line: Headline) -> list[str]:
+    recovery = f"{seconds_text(line.recovery_p50)} / {seconds_text(line.recovery_p99)}"
+    return [
+        printable(run.scenario),
+        run.verdict,
+        f"{line.tasks:,}",
+        f"{line.faults}/{line.kills}",
+        *("–" if count is None else f"{count:,}" for count in (line.lost, line.duplicated, line.illegal)),
+        "–" if line.recovery_p50 is None else recovery,
+        f"{line.seconds:.1f}",
+    ]
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    aligned = [
+        cell.ljust(width) if i < 2 else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join(aligned).rstrip()
+
+
+def _reasons(run: ScenarioRun) -> list[str]:
+    found = [
+        f"{result.verdict} {run.scenario}, {name}: {result.summary}"
+        for name, result in worst_first(list(run.results.items()))
+    ]
+    if run.error is not None:
+        found.append(f"UNKNOWN {run.scenario}: {run.error}")
+    elif not run.results:
+        found.append(f"UNKNOWN {run.scenario}: no checker was run")
+    return [" ".join(masked(printable(line)).split()) for line in found]

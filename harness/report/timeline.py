@@ -1,0 +1,217 @@
+"""The timeline: a lane per worker process, a bar per run of a task, faults shaded across all of them.
+
+Each kind of ending has a shape of its own besides its colour: plain for a success, slanted stripes for a failure,
+a dashed outline for an unknown outcome, and a cross where a fault cut the run off. Above `MAX_BARS` runs, the lanes
+show how many runs were active instead; runs that were cut off are still drawn one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from harness.report.density import density_cells
+from harness.report.evidence import Bar, Evidence, Outcome
+from harness.report.frame import LEFT, RIGHT, fault_bands, fault_labels, picture, time_axis, time_scale
+from harness.report.lanes import Lane, lanes
+from harness.report.scales import Scale, seconds_text
+from harness.report.submissions import submission_lane
+from harness.report.svg import path, tag
+
+MAX_BARS = 10_000
+MAX_CUT_OFF = 1_000
+MAX_ARROWS = 400
+LANE_MINIMUM = 15.0
+ROOM = 620.0  # pixels for all rows together, before they stop shrinking
+WORDS = {Outcome.OK: "completed", Outcome.FAIL: "failed", Outcome.UNKNOWN: "ended, outcome unknown"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    lane: Lane
+    top: float
+    height: float
+    row: float
+
+
+def timeline(evidence: Evidence, named: Collection[int] = (), max_bars: int = MAX_BARS) -> Markup:
+    """The picture; tasks that are `named` by a counterexample are outlined."""
+    scale = time_scale(evidence.seconds)
+    labels, label_height = fault_labels(evidence.faults, scale)
+    top = label_height + 8
+    client, lanes_top = submission_lane(evidence.submissions, scale, top, set(named))
+    placed, bottom = _place(lanes(evidence.workers, evidence.runs), lanes_top)
+    crowded = len(evidence.runs) > max_bars
+    drawn = [bar for bar in evidence.runs if not crowded or bar.killed_by is not None]
+    drawn = drawn[:MAX_CUT_OFF] if crowded else drawn
+    return picture(
+        bottom + 24,
+        "Timeline of all workers",
+        _description(evidence),
+        time_axis(scale, top, bottom),
+        *(_lane(p, scale) for p in placed),
+        client,
+        fault_bands(evidence.faults, scale, label_height, bottom),
+        labels,
+        _density(placed, scale) if crowded else "",
+        _arrows(evidence.runs, placed, scale) if not crowded else "",
+        _bars(drawn, placed, scale, set(named)),
+        _exits(evidence, scale, top, bottom),
+        class_="picture timeline",
+    )
+
+
+def _description(evidence: Evidence) -> str:
+    cut = sum(bar.killed_by is not None for bar in evidence.runs)
+    return (
+        f"{len(evidence.runs)} runs in {len(evidence.workers)} worker processes over "
+        f"{seconds_text(evidence.seconds)}; {len(evidence.faults)} faults cut {cut} runs off. "
+        "The tables below hold the same."
+    )
+
+
+def _place(all_lanes: Sequence[Lane], top: float) -> tuple[list[_Placed], float]:
+    total = sum(len(lane.rows) for lane in all_lanes)
+    row = min(max(ROOM / max(total, 1), 4.0), 11.0)
+    placed: list[_Placed] = []
+    for lane, before in zip(all_lanes, [None, *all_lanes], strict=False):
+        top += 3 if before is None or before.group == lane.group else 9
+        height = max(len(lane.rows) * row, LANE_MINIMUM)
+        placed.append(_Placed(lane, top, height, height / len(lane.rows)))
+        top += height
+    return placed, top + 5
+
+
+def _lane(place: _Placed, scale: Scale) -> Markup:
+    worker = place.lane.worker
+    killer = "" if worker.killed_by is None else f" by fault {worker.killed_by}"
+    fate = f", ended{killer} at {seconds_text(worker.ended)}" if worker.gone else ""
+    middle = place.top + place.height / 2
+    # A worker that no fault hit lives to the end of the picture as far as anyone knows.
+    end = scale(worker.ended if worker.gone else scale.high)
+    parts = [
+        tag("title", f"{worker.process}: first sign at {seconds_text(worker.born)}{fate}"),
+        tag("text", worker.process[:18], x=LEFT - 10, y=middle + 4, class_="lane-name end"),
+        tag(
+            "rect",
+            x=scale(worker.born),
+            y=place.top,
+            width=max(end - scale(worker.born), 1.0),
+            height=place.height,
+            class_="alive",
+        ),
+    ]
+    cut = any(bar.killed_by is not None for row in place.lane.rows for bar in row)
+    if worker.killed_by is not None and not cut:
+        parts.append(tag("path", d=_cross(end, middle, 4.0), class_="death"))
+    return tag("g", *parts)
+
+
+def _bars(bars: Sequence[Bar], placed: Sequence[_Placed], scale: Scale, named: set[int]) -> Markup:
+    spots = _spots(placed)
+    return tag("g", *(_bar(bar, *spots[id(bar)], scale, bar.task in named) for bar in bars), class_="bars")
+
+
+def _spots(placed: Sequence[_Placed]) -> dict[int, tuple[float, float]]:
+    return {
+        id(bar): (place.top + i * place.row, place.row)
+        for place in placed
+        for i, row in enumerate(place.lane.rows)
+        for bar in row
+    }
+
+
+def _bar(bar: Bar, top: float, row: float, scale: Scale, named: bool) -> Markup:
+    x = scale(bar.start)
+    width = max(scale(bar.end) - x - 0.4, 1.6)
+    inset = 0.5 if row < 7 else 1.0
+    kind = "cut" if not bar.recorded else bar.outcome.value
+    parts = [
+        tag("title", bar_text(bar)),
+        tag("rect", x=x, y=top + inset, width=width, height=row - 2 * inset, rx=1, class_="body"),
+    ]
+    if not bar.recorded:
+        size = min(row / 2 - 0.5, 4.0)
+        parts.append(tag("path", d=_cross(x + width, top + row / 2, size), class_="death"))
+    again = " again" if (bar.attempt or 1) > 1 else ""
+    classes = f"bar {kind}{again}{' named' if named else ''}"
+    return tag("g", *parts, class_=classes, data_task=bar.task, role="img")
+
+
+def bar_text(bar: Bar) -> str:
+    """One run in words, for the tooltip and for screen readers."""
+    how = WORDS[bar.outcome]
+    if not bar.recorded:
+        how = f"cut off by fault {bar.killed_by}" if bar.killed_by is not None else "never ended"
+    details = [
+        f"task {bar.task}: {how}",
+        f"in {bar.process}, started at {seconds_text(bar.start)}, lasted {seconds_text(bar.seconds)}",
+        ", ".join(
+            f"{word} {value}"
+            for word, value in (("activity", bar.activity), ("attempt", bar.attempt), ("fence", bar.fence))
+            if value is not None
+        ),
+    ]
+    return "\n".join(line for line in details if line)
+
+
+def _arrows(runs: Sequence[Bar], placed: Sequence[_Placed], scale: Scale) -> Markup:
+    spots = _spots(placed)
+    open_: dict[int, Bar] = {}
+    arrows: list[Markup] = []
+    for bar in runs:
+        if bar.task is None:
+            continue
+        before = open_.get(bar.task)
+        if before is not None and before.killed_by is not None and len(arrows) < MAX_ARROWS:
+            arrows.append(_arrow(before, bar, spots, scale))
+        open_[bar.task] = bar
+    return tag("g", *arrows, class_="arrows", aria_hidden="true")
+
+
+def _arrow(before: Bar, after: Bar, spots: dict[int, tuple[float, float]], scale: Scale) -> Markup:
+    (top, row), (top2, row2) = spots[id(before)], spots[id(after)]
+    x, y, x2, y2 = scale(before.end), top + row / 2, scale(after.start), top2 + row2 / 2
+    bend = max((x2 - x) / 2, 12.0)
+    curve = path(("M", x, y), ("C", x + bend, y), (" ", x2 - bend, y2), (" ", x2, y2))
+    return tag("path", d=curve, class_="arrow", data_task=after.task)
+
+
+def _density(placed: Sequence[_Placed], scale: Scale) -> Markup:
+    cells = [
+        cell
+        for place in placed
+        for cell in density_cells([b for row in place.lane.rows for b in row], scale, place.top, place.height)
+    ]
+    note = "More runs than can be drawn one by one: the darker, the more were active"
+    return tag(
+        "g", *cells, tag("text", note, x=RIGHT - 4, y=placed[0].top - 3 if placed else 0, class_="note end")
+    )
+
+
+def _exits(evidence: Evidence, scale: Scale, top: float, bottom: float) -> Markup:
+    parts: list[Markup] = []
+    for gone in evidence.exits:
+        x = scale(gone.at)
+        what = f"{gone.pool} ended at {seconds_text(gone.at)} with exit code {gone.code}"
+        flag = path(("M", x - 5, bottom + 1), ("L", x + 5, bottom + 1), ("L", x, bottom - 7))
+        parts.append(
+            tag(
+                "g",
+                tag("title", what),
+                tag("path", d=path(("M", x, top), ("L", x, bottom)), class_="exit-line"),
+                tag("path", d=flag + "Z", class_="exit-flag"),
+            )
+        )
+    return tag("g", *parts, class_="exits")
+
+
+def _cross(x: float, y: float, size: float) -> str:
+    return path(
+        ("M", x - size, y - size),
+        ("L", x + size, y + size),
+        ("M", x - size, y + size),
+        ("L", x + size, y - size),
+    )
