@@ -1,0 +1,16 @@
+"""Every scenario by its name: the one list that the command line, the tests and the documents read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from chaos import kill_pool, kill_worker_mid_task, sigterm_drain
+from harness.scenario import Scenario
+
+SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
+    {
+        scenario.name: scenario
+        for scenario in (kill_worker_mid_task.SCENARIO, kill_pool.SCENARIO, sigterm_drain.SCENARIO)
+    }
+)

@@ -1,0 +1,24 @@
+"""Workers are SIGKILLed while they work on tasks: what they held runs again elsewhere, at once and once.
+
+Five kills are aimed: a handler has certainly begun and waits at its gate. Three come at random moments and hit
+whatever a worker does then, claiming and finishing included. The pool lives on and replaces its dead.
+"""
+
+from __future__ import annotations
+
+from harness.checkers import standard
+from harness.faultlib.process import kill_random_worker, kill_worker_at_gate
+from harness.scenario import PoolNeeds, Scenario
+from harness.workloads.numbered_tasks import NumberedTasks
+
+SCENARIO = Scenario(
+    name="kill-worker-mid-task",
+    summary="SIGKILL of workers in the middle of tasks, aimed by gates and at random moments",
+    workload=NumberedTasks(rate=20.0, work=(0.05, 0.25)),
+    faults=(
+        *(kill_worker_at_gate(at=at) for at in (0.06, 0.18, 0.30, 0.42, 0.54)),
+        *(kill_random_worker(at=at) for at in (0.66, 0.77, 0.88)),
+    ),
+    checkers=standard(recovery_p99=2.0, concurrency=4, minimum_faults=5, minimum_kills=5),
+    pool=PoolNeeds(workers=3, concurrency=4, lease=5.0),
+)

@@ -1,0 +1,45 @@
+"""Signals to processes by their id, tolerant of those that are gone already."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+
+import psutil
+
+
+def send(pids: Iterable[int], number: signal.Signals) -> None:
+    """Send a signal to each process, in order; one that is gone already is passed over."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process still runs; a zombie does not."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def descendants(pid: int) -> list[int]:
+    """Process ids of the children of a process, and theirs; empty when it is gone."""
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def descends_from(pid: int, ancestor: int) -> bool:
+    """Whether a running process (not a zombie) is a child of `ancestor`, or a child of one."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return any(parent.pid == ancestor for parent in process.parents())
+    except psutil.NoSuchProcess:
+        return False

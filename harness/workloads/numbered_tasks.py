@@ -1,0 +1,80 @@
+"""Numbered tasks that each work for a little while: the plain workload in which every loss shows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from harness.checker import Checker
+from harness.checkers import delivery, evidence, fencing, nothing_left, transitions
+from harness.generator import Arrival, numbered_tasks
+from harness.history import OperationType, Recorder
+from harness.target import Submission, TargetSession, TaskSpec
+
+_FINAL_SHARE = 20
+"""One task of so many is kept back and submitted after everything is healed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NumberedTasks:
+    """Tasks arrive `rate` times a second on average; each works between the two times of `work` (seconds)."""
+
+    name: str = "numbered-tasks"
+    rate: float = 20.0
+    work: tuple[float, float] = (0.05, 0.25)
+
+    def client(self, session: TargetSession, recorder: Recorder) -> NumberedClient:
+        """A client that records each submission twice, before and after."""
+        return NumberedClient(session, recorder)
+
+    def generator(self, *, seed: int, tasks: int, gated: Collection[int]) -> Iterator[Arrival]:
+        """All but the last tasks."""
+        stream = numbered_tasks(seed=seed, tasks=tasks, rate=self.rate, work=self.work, gated=gated)
+        return islice(stream, tasks - tasks // _FINAL_SHARE)
+
+    def final_generator(self, *, seed: int, tasks: int) -> Iterator[Arrival]:
+        """The last tasks."""
+        stream = numbered_tasks(seed=seed, tasks=tasks, rate=self.rate, work=self.work)
+        return islice(stream, tasks - tasks // _FINAL_SHARE, None)
+
+    def checkers(self) -> Mapping[str, Checker]:
+        """Nothing lost, nothing illegal, no authority regained, nothing left over."""
+        return {
+            "evidence": evidence(),
+            "delivery": delivery(),
+            "transitions": transitions(),
+            "fencing": fencing(),
+            "queue": nothing_left(),
+        }
+
+
+class NumberedClient:
+    """Submits tasks and records what became of each: `ok` with its activity, `fail`, or `info` for who knows."""
+
+    def __init__(self, session: TargetSession, recorder: Recorder) -> None:
+        self._session = session
+        self._recorder = recorder
+
+    def submit(self, tasks: Sequence[TaskSpec]) -> None:
+        """Submit now; the outcome is in the history."""
+        for task in tasks:
+            self._recorder.record(OperationType.INVOKE, "enqueue", task=task.number)
+        for submission in self._session.submit(tasks):
+            self._note(submission)
+
+    def unfinished(self) -> int:
+        """How many submitted tasks the target does not call finished."""
+        return self._session.unfinished()
+
+    def _note(self, submission: Submission) -> None:
+        if submission.activity is not None:
+            self._recorder.record(
+                OperationType.OK, "enqueue", task=submission.number, activity=submission.activity
+            )
+            return
+        kind = OperationType.FAIL if submission.certain else OperationType.INFO
+        self._recorder.record(kind, "enqueue", task=submission.number, error=submission.error)
+
+
+WORKLOAD = NumberedTasks()
