@@ -73,6 +73,7 @@ class PoolExit:
     pool: str
     at: float
     code: int | None
+    pid: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +130,7 @@ def _worker(
         if fault.kills and last <= fault.start + LAST_WORDS:
             at = max(last, fault.start)
             return Worker(process=process, born=born, ended=at, gone=True, killed_by=fault.number)
-        left = next((gone.at for gone in exits if gone.at >= max(last, fault.start)), None)
+        left = next((gone.at for gone in exits if gone.pid in fault.pids and gone.at >= last), None)
         if not fault.kills and left is not None:
             return Worker(process=process, born=born, ended=left, gone=True)
     return Worker(process=process, born=born, ended=last)
@@ -182,7 +183,12 @@ def _unfinished(invoke: Operation, begin: int, end: float, worker: Worker | None
 def _exits(live: Iterable[Operation], begin: int) -> Iterable[PoolExit]:
     for op in live:
         if op.f == "exit":
-            yield PoolExit(pool=op.process, at=(op.time - begin) / NANOSECONDS, code=number(op, "code"))
+            yield PoolExit(
+                pool=op.process,
+                at=(op.time - begin) / NANOSECONDS,
+                code=number(op, "code"),
+                pid=number(op, "pid"),
+            )
 
 
 def number(op: Operation, key: str) -> int | None:

@@ -1,4 +1,4 @@
-"""The folder of the reports, made and tried before the run: half a minute is too long to wait for `permission denied`."""
+"""The folder of the reports, made and tried before the run: a refusal after it would cost the whole run."""
 
 from __future__ import annotations
 

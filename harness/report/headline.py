@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from harness.checker import CheckResult, Verdict
 from harness.report.evidence import Evidence
+from harness.report.scales import counted
 from harness.scenario import ScenarioRun
 
 LOST = ("lost",)
@@ -86,8 +87,9 @@ def _all_well(runs: Sequence[ScenarioRun], lines: Sequence[Headline]) -> str:
         *(["nothing in an illegal state"] if illegal and not sum(illegal) else []),
     ]
     what = "The scenario holds" if len(runs) == 1 else f"All {len(runs)} scenarios hold"
-    return f"{what}: {tasks:,} tasks through {faults} faults, {kills} processes killed, " + (
-        f"{' and '.join(found)}." if found else "every checker VALID."
+    return (
+        f"{what}: {counted(tasks, 'task')} through {counted(faults, 'fault')}, {counted(kills, 'process')} killed, "
+        + (f"{' and '.join(found)}." if found else "every checker VALID.")
     )
 
 

@@ -24,7 +24,7 @@ from harness.report.evidence import Evidence, Outcome, gather
 from harness.report.facts import packages, platform_facts
 from harness.report.headline import Headline, headline, overall, sentence
 from harness.report.recovery import Recovery, recoveries, recovery_plot
-from harness.report.scales import number_text, seconds_text
+from harness.report.scales import DASH, counted, number_text, seconds_text
 from harness.report.svg import printable
 from harness.report.throughput import throughput
 from harness.report.timeline import timeline
@@ -113,13 +113,14 @@ def _environment() -> Environment:
         figure=_figure,
         label=lambda name: str(name).replace("_", " "),
         details=_details,
+        counted=counted,
     )
     environment.globals.update(Outcome=Outcome)
     return environment
 
 
 def _figure(value: float | int | None) -> str:
-    return "–" if value is None else number_text(value)
+    return DASH if value is None else number_text(value)
 
 
 def _details(member: Mapping[str, Any]) -> list[tuple[str, str, bool]]:

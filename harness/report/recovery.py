@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from harness.report.evidence import Bar, Evidence
+from harness.report.evidence import Bar, Evidence, Outcome
 from harness.report.faults import FaultWindow
 from harness.report.frame import LEFT, RIGHT, picture, time_axis
 from harness.report.scales import Scale, quantile, seconds_text
@@ -20,7 +20,7 @@ TOP = 22.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recovery:
-    """One task that a fault cut off; `seconds` from then to its next start, None where it never started again."""
+    """One task that a fault cut off; `seconds` from the fault to its next start, None where there was none."""
 
     fault: int
     task: int | None
@@ -28,7 +28,11 @@ class Recovery:
 
 
 def recoveries(evidence: Evidence) -> tuple[Recovery, ...]:
-    """Every run that a fault cut off, with the time until its task ran again."""
+    """Every run that a fault cut off, with the time from the fault until its task ran in another process.
+
+    It is 0 where the task ran elsewhere already; a task that had been completed before needs no recovery.
+    """
+    starts = {fault.number: fault.start for fault in evidence.faults}
     by_task: dict[int | None, list[Bar]] = {}
     for bar in evidence.runs:
         by_task.setdefault(bar.task, []).append(bar)
@@ -36,9 +40,13 @@ def recoveries(evidence: Evidence) -> tuple[Recovery, ...]:
     for bar in evidence.runs:
         if bar.killed_by is None:
             continue
-        again = next((other.start for other in by_task[bar.task] if other.start >= bar.end), None)
-        seconds = None if again is None else again - bar.end
-        found.append(Recovery(fault=bar.killed_by, task=bar.task, seconds=seconds))
+        others = [other for other in by_task[bar.task] if other.process != bar.process]
+        again = next((other.start for other in others if other.start >= bar.start), None)
+        if again is not None:
+            seconds = max(again - starts[bar.killed_by], 0.0)
+            found.append(Recovery(fault=bar.killed_by, task=bar.task, seconds=seconds))
+        elif not any(other.outcome is Outcome.OK for other in by_task[bar.task]):
+            found.append(Recovery(fault=bar.killed_by, task=bar.task, seconds=None))
     return tuple(found)
 
 

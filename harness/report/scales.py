@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
+DASH = "—"  # stands for a figure that nobody asked for or that does not exist
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scale:
     """Maps `low..high` of the data to `start..stop` of the picture, both ends included."""
@@ -41,7 +44,7 @@ def ticks(high: float, at_most: int = 10) -> list[float]:
 def seconds_text(value: float | None) -> str:
     """A length of time for people: `840 ms`, `2.41 s`, `48.0 s`, `3 min 20 s`; a dash for None."""
     if value is None:
-        return "–"
+        return DASH
     if abs(value) < 0.9995:
         return f"{value * 1000:.0f} ms"
     if abs(value) < 9.995:
@@ -55,6 +58,12 @@ def seconds_text(value: float | None) -> str:
 def number_text(value: float) -> str:
     """A number without needless digits: `12`, `0.5`, `1,200`."""
     return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 100 else f"{value:,.3g}"
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: `1 fault`, `2 faults`, `3 processes`."""
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{ending}"
 
 
 def quantile(values: Sequence[float], q: float) -> float | None:

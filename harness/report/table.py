@@ -8,7 +8,7 @@ from harness.checker import Verdict
 from harness.masking import masked
 from harness.report.evidence import gather
 from harness.report.headline import Headline, headline, overall, worst_first
-from harness.report.scales import seconds_text
+from harness.report.scales import DASH, seconds_text
 from harness.report.svg import printable
 from harness.scenario import ScenarioRun
 
@@ -55,8 +55,8 @@ def _row(run: ScenarioRun, line: Headline) -> list[str]:
         run.verdict,
         f"{line.tasks:,}",
         f"{line.faults}/{line.kills}",
-        *("–" if count is None else f"{count:,}" for count in (line.lost, line.duplicated, line.illegal)),
-        "–" if line.recovery_p50 is None else recovery,
+        *(DASH if count is None else f"{count:,}" for count in (line.lost, line.duplicated, line.illegal)),
+        DASH if line.recovery_p50 is None else recovery,
         f"{line.seconds:.1f}",
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from markupsafe import Markup
@@ -42,7 +43,7 @@ def throughput(evidence: Evidence) -> Markup:
 
 def rates(times: Sequence[float], seconds: float, width: float) -> list[float]:
     """Events per second in each slice of `width` seconds, from zero to `seconds`."""
-    counts = [0] * (int(seconds / width) + 1)
+    counts = [0] * max(math.ceil(seconds / width - 1e-6), 1)
     for at in times:
         counts[min(int(at / width), len(counts) - 1)] += 1
     return [count / width for count in counts]

@@ -16,7 +16,7 @@ from harness.report.density import density_cells
 from harness.report.evidence import Bar, Evidence, Outcome
 from harness.report.frame import LEFT, RIGHT, fault_bands, fault_labels, picture, time_axis, time_scale
 from harness.report.lanes import Lane, lanes
-from harness.report.scales import Scale, seconds_text
+from harness.report.scales import Scale, counted, seconds_text
 from harness.report.submissions import submission_lane
 from harness.report.svg import path, tag
 
@@ -24,6 +24,7 @@ MAX_BARS = 10_000
 MAX_CUT_OFF = 1_000
 MAX_ARROWS = 400
 LANE_MINIMUM = 15.0
+NOTE = 16.0  # pixels for the line that says that bars were put together
 ROOM = 620.0  # pixels for all rows together, before they stop shrinking
 WORDS = {Outcome.OK: "completed", Outcome.FAIL: "failed", Outcome.UNKNOWN: "ended, outcome unknown"}
 
@@ -42,8 +43,8 @@ def timeline(evidence: Evidence, named: Collection[int] = (), max_bars: int = MA
     labels, label_height = fault_labels(evidence.faults, scale)
     top = label_height + 8
     client, lanes_top = submission_lane(evidence.submissions, scale, top, set(named))
-    placed, bottom = _place(lanes(evidence.workers, evidence.runs), lanes_top)
     crowded = len(evidence.runs) > max_bars
+    placed, bottom = _place(lanes(evidence.workers, evidence.runs), lanes_top + (NOTE if crowded else 0.0))
     drawn = [bar for bar in evidence.runs if not crowded or bar.killed_by is not None]
     drawn = drawn[:MAX_CUT_OFF] if crowded else drawn
     return picture(
@@ -66,8 +67,8 @@ def timeline(evidence: Evidence, named: Collection[int] = (), max_bars: int = MA
 def _description(evidence: Evidence) -> str:
     cut = sum(bar.killed_by is not None for bar in evidence.runs)
     return (
-        f"{len(evidence.runs)} runs in {len(evidence.workers)} worker processes over "
-        f"{seconds_text(evidence.seconds)}; {len(evidence.faults)} faults cut {cut} runs off. "
+        f"{counted(len(evidence.runs), 'run')} in {counted(len(evidence.workers), 'worker process')} over "
+        f"{seconds_text(evidence.seconds)}; {counted(len(evidence.faults), 'fault')} cut off {counted(cut, 'run')}. "
         "The tables below hold the same."
     )
 
@@ -187,7 +188,9 @@ def _density(placed: Sequence[_Placed], scale: Scale) -> Markup:
     ]
     note = "More runs than can be drawn one by one: the darker, the more were active"
     return tag(
-        "g", *cells, tag("text", note, x=RIGHT - 4, y=placed[0].top - 3 if placed else 0, class_="note end")
+        "g",
+        *cells,
+        tag("text", note, x=RIGHT - 4, y=(placed[0].top if placed else NOTE) - 4, class_="note end"),
     )
 
 

@@ -1,4 +1,4 @@
-"""verdict.json: everything the report says, for programs. Keys keep their order; a change of meaning raises `VERSION`."""
+"""verdict.json: all that the report says, for programs. Keys keep their order; a change of meaning raises `VERSION`."""
 
 from __future__ import annotations
 
