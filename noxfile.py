@@ -28,6 +28,29 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
 
+
+def refuse(sentence: str) -> NoReturn:
+    """End with one sentence on stderr and exit code 2, as the harness does where no verdict can be reached."""
+    sys.stderr.write(f"noxfile.py: {sentence}\n")
+    raise SystemExit(2)
+
+
+def check_python() -> None:
+    """Refuse a Python that cannot make the environments everything else runs in."""
+    version = platform.python_version()
+    if sys.version_info < (3, 11):  # noqa: UP036 - an older Python does get here, to be told so
+        refuse(
+            f"Python 3.11 or newer is needed and this is {version}; run it again as `python3.11 noxfile.py`."
+        )
+    if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
+        refuse(
+            f"this Python {version} cannot make virtual environments; install the missing part "
+            "(on Debian and Ubuntu: `apt install python3-venv`) or use another Python, and run it again."
+        )
+
+
+check_python()
+
 ROOT = Path(__file__).resolve().parent
 NOX_FOLDER = ROOT / ".nox"
 CONSTRAINTS = ROOT / "constraints.txt"
@@ -45,12 +68,6 @@ MACHINES = tuple(
 )
 
 
-def refuse(sentence: str) -> NoReturn:
-    """End with one sentence on stderr and exit code 2, as the harness does where no verdict can be reached."""
-    sys.stderr.write(f"noxfile.py: {sentence}\n")
-    raise SystemExit(2)
-
-
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock that the kernel lets go when this process dies, however it dies; waits for another holder."""
@@ -62,20 +79,6 @@ def locked(path: Path) -> Iterator[None]:
             sys.stderr.write("noxfile.py: waiting for another run that is installing\n")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def check_python() -> None:
-    """Refuse a Python that cannot make the environments everything else runs in."""
-    version = platform.python_version()
-    if sys.version_info < (3, 11):  # noqa: UP036 - an older Python does get here, to be told so
-        refuse(
-            f"Python 3.11 or newer is needed and this is {version}; run it again as `python3.11 noxfile.py`."
-        )
-    if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
-        refuse(
-            f"this Python {version} cannot make virtual environments; install the missing part "
-            "(on Debian and Ubuntu: `apt install python3-venv`) or use another Python, and run it again."
-        )
 
 
 def bootstrap() -> NoReturn:
@@ -106,17 +109,17 @@ def make_bootstrap(folder: Path, python: Path, nox_version: str) -> None:
         subprocess.run([*pip, "-c", CONSTRAINTS, f"nox=={nox_version}"], check=True, stdout=sys.stderr)
     except (OSError, subprocess.CalledProcessError):
         refuse(f"nox {nox_version} could not be installed, see above; check the network and run it again.")
-    except KeyboardInterrupt:
-        refuse("interrupted; the next run starts over.")
 
 
-check_python()
 try:
     import nox
 except ModuleNotFoundError:
     if __name__ != "__main__":
         raise
-    bootstrap()
+    try:
+        bootstrap()
+    except KeyboardInterrupt:
+        refuse("interrupted; run it again and it starts over where it must.")
 
 import nox.project  # noqa: E402 - nox may be there only from here on
 from packaging.requirements import Requirement  # noqa: E402 - comes with nox

@@ -1,0 +1,82 @@
+"""What all tests share: Hypothesis profiles, a poll with a deadline, and the rule for a missing Docker engine.
+
+A missing service means skipped on a developer's machine and failed in CI, where nobody would read the skip.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+Answer = TypeVar("Answer")
+
+settings.register_profile("dev", max_examples=50, deadline=None)
+# Shared runners stall for seconds, so no example has a deadline; a commit always sees the same examples.
+settings.register_profile(
+    "ci",
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "nightly", max_examples=2_000, stateful_step_count=100, deadline=None, print_blob=True
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+
+class Eventually:
+    """Waits until a real condition holds, for the cases that no event, pipe or gate can tell."""
+
+    def __call__(
+        self, condition: Callable[[], Answer], deadline: float = 10.0, every: float = 0.02
+    ) -> Answer:
+        """The first true answer of `condition`; AssertionError when there was none in `deadline` seconds."""
+        end = time.monotonic() + deadline
+        while not (answer := condition()):
+            if time.monotonic() > end:
+                raise AssertionError(f"not true within {deadline} s, the last answer was {answer!r}")
+            time.sleep(every)
+        return answer
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Eventually:
+    """`eventually(condition, deadline=seconds)` waits for the condition and returns its answer."""
+    return Eventually()
+
+
+@cache
+def docker_trouble() -> str | None:
+    """Why no Docker engine can be used here; None where one answers."""
+    try:
+        import docker
+    except ImportError as error:
+        return f"the docker package is missing ({error})"
+    try:
+        client = docker.from_env(timeout=10)
+    except docker.errors.DockerException as error:
+        return str(error)
+    try:
+        client.ping()
+    except (docker.errors.DockerException, OSError) as error:
+        return str(error)
+    finally:
+        client.close()
+    return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip or fail what needs a Docker engine where there is none."""
+    if item.get_closest_marker("containers") is None or (trouble := docker_trouble()) is None:
+        return
+    message = f"no Docker engine answers: {trouble}"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
