@@ -86,7 +86,10 @@ class PlannedFault:
 
 
 def gated_numbers(faults: Sequence[Fault], tasks: int) -> frozenset[int]:
-    """Numbers of the tasks that have to wait at a gate; `UsageError` where there are too few tasks for the faults."""
+    """Numbers of the tasks that have to wait at a gate, of `tasks` that are submitted while there are faults.
+
+    Raises `UsageError` where there are too few tasks for the faults.
+    """
     numbers = [_number(fault, tasks) for fault in faults if fault.gated]
     if len(set(numbers)) < len(numbers):
         raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -10,9 +11,6 @@ from harness.errors import TargetFailed
 from harness.history import Operation, OperationType, Recorder
 from harness.processes import descendants, send
 from harness.target import PoolHandle, TargetSession
-
-_ROUND = 3600.0
-"""Seconds for which a watcher waits for its pool at a time; a pool that ends is seen at once."""
 
 
 class RunningPool:
@@ -52,7 +50,7 @@ class RunningPool:
         return self._handle.log()
 
     def _watch(self) -> None:
-        while (code := self._handle.wait(_ROUND)) is None:
+        while (code := self._handle.wait(math.inf)) is None:
             continue
         self.code = code
         self._recorder.append(

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from harness.checker import CheckResult, check_all
 from harness.driver import Driver, drive
 from harness.environment import Environment
 from harness.errors import HarnessError
-from harness.faults import Nemesis, gated_numbers, plan
-from harness.generator import times
+from harness.faults import Nemesis, PlannedFault, gated_numbers, plan
+from harness.generator import Arrival, times
 from harness.history import History
 from harness.progress import Progress
 from harness.scenario import Scenario, ScenarioRun
@@ -70,14 +71,14 @@ def run_scenario(
     there is, and `error` makes the verdict UNKNOWN at best. Raises `UsageError` where `tasks` are too few.
     """
     began = time.monotonic()
-    gated_numbers(scenario.faults, tasks)
+    schedule = _Schedule.of(scenario, seed=seed, tasks=tasks)
     course = _Course(deadline=began + scenario.timeout)
     with course.part("the run"):
         opened = open_stage(
             environment, target, scenario.pool, queue=queue or f"hx-{scenario.name}", history=history_folder
         )
         with opened as stage:
-            _Play(scenario, stage, course, progress, seed=seed, tasks=tasks).perform()
+            _Play(scenario, schedule, stage, course, progress).perform()
     history = History.load(history_folder)
     error = " ".join(course.breakdowns)
     return ScenarioRun(
@@ -103,18 +104,38 @@ def judge(scenario: Scenario, history: History) -> Mapping[str, CheckResult]:
     return check_all({**scenario.workload.checkers(), **scenario.checkers}, history)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Schedule:
+    """Everything that the seed decides about a run, known before anything is started."""
+
+    arrivals: tuple[Arrival, ...]
+    faults: tuple[PlannedFault, ...]
+    final: tuple[Arrival, ...]
+
+    @classmethod
+    def of(cls, scenario: Scenario, *, seed: int, tasks: int) -> Self:
+        generator = scenario.workload.generator
+        count = len(list(generator(seed=seed, tasks=tasks, gated=())))
+        gated = gated_numbers(scenario.faults, count)
+        arrivals = tuple(generator(seed=seed, tasks=tasks, gated=gated))
+        return cls(
+            arrivals=arrivals,
+            faults=plan(scenario.faults, seed=seed, due=times(arrivals)),
+            final=tuple(scenario.workload.final_generator(seed=seed, tasks=tasks)),
+        )
+
+
 class _Play:
     """One run on its stage, part by part."""
 
     def __init__(
-        self, scenario: Scenario, stage: Stage, course: _Course, progress: Progress, *, seed: int, tasks: int
+        self, scenario: Scenario, schedule: _Schedule, stage: Stage, course: _Course, progress: Progress
     ) -> None:
         self._scenario = scenario
+        self._schedule = schedule
         self._stage = stage
         self._course = course
         self._progress = progress
-        self._seed = seed
-        self._tasks = tasks
         self._client = scenario.workload.client(stage.session, stage.client)
         self._nemesis = Nemesis(stage.world, stage.nemesis, tell=self._tell)
 
@@ -142,12 +163,8 @@ class _Play:
                 self._stage.witness.append(operation)
 
     def _hurt(self) -> None:
-        workload, faults = self._scenario.workload, self._scenario.faults
-        arrivals = list(
-            workload.generator(seed=self._seed, tasks=self._tasks, gated=gated_numbers(faults, self._tasks))
-        )
-        planned = plan(faults, seed=self._seed, due=times(arrivals))
-        self._tell(f"{self._tasks} tasks, {len(planned)} faults")
+        arrivals, faults = self._schedule.arrivals, self._schedule.faults
+        self._tell(f"{len(arrivals) + len(self._schedule.final)} tasks, {len(faults)} faults")
         start = time.monotonic()
         driver = Driver(self._client, arrivals, start=start)
         stop = threading.Event()
@@ -155,7 +172,7 @@ class _Play:
         alarm.daemon = True
         alarm.start()
         try:
-            self._nemesis.run(planned, start=start, stop=stop)
+            self._nemesis.run(faults, start=start, stop=stop)
             if not driver.join(self._course.left):
                 raise HarnessError(
                     f"The tasks were not all submitted within the {self._scenario.timeout:g} s of the scenario. "
@@ -169,8 +186,7 @@ class _Play:
 
     def _drain(self) -> None:
         self._tell("healed; draining")
-        last = self._scenario.workload.final_generator(seed=self._seed, tasks=self._tasks)
-        drive(self._client, last, start=time.monotonic(), stop=threading.Event())
+        drive(self._client, self._schedule.final, start=time.monotonic(), stop=threading.Event())
         stall = max(STALL_LEASES * self._scenario.pool.lease, STALL_SECONDS)
         seen: tuple[int, int] | None = None
         moved = time.monotonic()

@@ -28,9 +28,10 @@ class KillWorker:
         """The worker whose handler waits at the gate, or any one that is up."""
         if self.gated:
             pid = _at_gate(world, planned)
-            return Aim(pids=(pid,), pool=_owner(world, pid), value={"gate": planned.gate})
+            pool = _owner(world, pid)
+            return Aim(pids=(pid,), pool=pool, value={"workers": len(pool.worker_pids())})
         pool, pids = _some_workers(world)
-        return Aim(pids=(pids[int(planned.draw * len(pids))],), pool=pool)
+        return Aim(pids=(pids[int(planned.draw * len(pids))],), pool=pool, value={"workers": len(pids)})
 
     def inject(self, world: World, planned: PlannedFault, aim: Aim) -> None:
         """Kill it."""
@@ -38,9 +39,9 @@ class KillWorker:
 
     def heal(self, world: World, planned: PlannedFault, aim: Aim) -> None:
         """Open the gate for whoever runs the task next, and wait until another worker has come up."""
-        before = len(aim.pool.worker_pids()) + len(aim.pids)
         world.gates.open(planned.gate)
-        _until(lambda: len(set(aim.pool.worker_pids()) - set(aim.pids)) >= before, world.patience / 2)
+        strength, gone = int(aim.value["workers"]), set(aim.pids)
+        _until(lambda: len(set(aim.pool.worker_pids()) - gone) >= strength, world.patience / 2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

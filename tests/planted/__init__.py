@@ -1,0 +1,1 @@
+"""Systems with a bug that the harness has to find."""
