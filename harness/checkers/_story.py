@@ -129,7 +129,7 @@ def _note_work(operation: Operation, task: int, at_work: dict[str, set[int]]) ->
 
 def _tell_fault(fault: Operation, when: str, at_work: dict[str, set[int]], tales: dict[int, _Tale]) -> None:
     for pid in pids_of(fault):
-        for task in sorted(at_work.pop(worker(pid), ())):
+        for task in sorted(at_work.get(worker(pid), ())):
             tales[task].events.append(f"{worker(pid)} hit by {fault.f} {when}")
 
 

@@ -125,7 +125,7 @@ def _summary(found: list[Interruption], waits: list[float], stuck: list[Interrup
     if not waits:
         return f"{len(found)} runs interrupted, none began again"
     p99, longest = nearest_rank(waits, QUANTILES["p99"]), waits[-1]
-    text = f"{len(found)} runs interrupted, p99 of the recovery {p99:.3f} s (bound {bound:g} s), longest {longest:.3f} s"
+    text = f"{len(found)} runs interrupted, recovery p99 {p99:.3f} s (bound {bound:g} s), longest {longest:.3f} s"
     return f"{text}; {len(stuck)} never began again" if stuck else text
 
 

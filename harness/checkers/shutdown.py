@@ -74,7 +74,9 @@ def shutdown(graceful: float, margin: float, *, minimum_running: int = 1) -> Che
     """
 
     def check(history: History) -> CheckResult:
-        told = [_told(op, history, graceful, margin) for op in injections(history) if op.f == SIGTERM]
+        exits = {op.value.get("pid"): op for op in history.where("exit")}
+        signals = [op for op in injections(history) if op.f == SIGTERM]
+        told = [_told(op, exits.get(whole(op, "pid")), graceful, margin) for op in signals]
         if not told:
             return CheckResult(verdict=Verdict.UNKNOWN, summary="no pool was told to stop")
         stops = _stops(history, told)
@@ -91,13 +93,13 @@ def shutdown(graceful: float, margin: float, *, minimum_running: int = 1) -> Che
     return check
 
 
-def _told(signal: Operation, history: History, graceful: float, margin: float) -> _Told:
-    pid, promised = whole(signal, "pid"), signal.value.get("graceful")
+def _told(signal: Operation, exit_: Operation | None, graceful: float, margin: float) -> _Told:
+    promised = signal.value.get("graceful")
     return _Told(
-        pool=str(signal.value.get("pool", pid)),
+        pool=str(signal.value.get("pool", signal.value["pid"])),
         workers=frozenset(worker(pid) for pid in pids_of(signal)),
         signalled=signal.time,
-        exit=next((op for op in history.where("exit") if op.value.get("pid") == pid), None),
+        exit=exit_,
         graceful=float(promised) if isinstance(promised, int | float) else graceful,
         margin=margin,
     )

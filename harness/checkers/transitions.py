@@ -38,8 +38,8 @@ def transitions(*, allow_queued: bool = False) -> Checker:
     the one before by `LEGAL`; a row that repeats the status under the same fence is a progress log, except after a
     terminal status, which nothing follows; n counts 0, 1, 2... under each fence; the last status is terminal (or
     `queued`, if `allow_queued`); and where the history has `record` operations, the record agrees with the last row
-    and holds no fence below it. UNKNOWN without any `transition`. Does not claim that the log is what truly happened: `fencing` and
-    `delivery` compare the store's word with that of the workers.
+    and holds no fence below it. UNKNOWN without any `transition`. Does not claim that the log is what truly happened:
+    `fencing` and `delivery` compare the store's word with that of the workers.
     """
 
     def check(history: History) -> CheckResult:
@@ -49,12 +49,12 @@ def transitions(*, allow_queued: bool = False) -> Checker:
         tasks = _tasks(history)
         records = {subject_of(op): op for op in history.where("record")}
         findings = [
-            Finding(kind=kind, task=tasks[subject], why=why, more={"log": _text(rows)})
+            Finding(kind=kind, task=tasks[subject], why=why, more=_more(subject, logs))
             for subject, rows in logs.items()
             for kind, why in _faults(rows, allow_queued)
         ]
         findings += [
-            Finding(kind="record", task=tasks[subject], why=why, more={"log": _text(logs.get(subject, []))})
+            Finding(kind="record", task=tasks[subject], why=why, more=_more(subject, logs))
             for subject, why in _disagreements(logs, records)
         ]
         return _result(history, logs, findings)
@@ -64,7 +64,7 @@ def transitions(*, allow_queued: bool = False) -> Checker:
 
 def _result(history: History, logs: Mapping[str, list[_Row]], findings: list[Finding]) -> CheckResult:
     rows = sum(len(log) for log in logs.values())
-    illegal = len({finding.task for finding in findings})
+    illegal = len({finding.more["activity"] for finding in findings})
     figures = {"activities": len(logs), "transitions": rows, "illegal": illegal}
     if findings:
         summary = f"{illegal} of {len(logs)} activities went an illegal way; the first: {findings[0].why}"
@@ -139,5 +139,6 @@ def _disagreements(
             yield subject, f"the record says {record.value.get('status')}, but it has no log at all"
 
 
-def _text(rows: list[_Row]) -> list[str]:
-    return [f"{row.status} ({row.fence}, {row.n})" for row in rows]
+def _more(subject: str, logs: Mapping[str, list[_Row]]) -> Mapping[str, object]:
+    log = [f"{row.status} ({row.fence}, {row.n})" for row in logs.get(subject, ())]
+    return {"activity": subject, "log": log}

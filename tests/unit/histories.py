@@ -1,0 +1,112 @@
+"""A few verbs to write a history down the way one tells it: `tell.enqueued(1).ran(1, by=12).recorded(1)`.
+
+Times are seconds; each verb moves the clock on by a millisecond, `at` sets it. A task's activity is `a<number>`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from harness.history import History, Operation, OperationType
+
+INVOKE, OK, FAIL, INFO = OperationType.INVOKE, OperationType.OK, OperationType.FAIL, OperationType.INFO
+TICK = 1_000_000
+
+
+class Tell:
+    """A history under construction."""
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+        self.problems: list[str] = []
+        self.now = 0
+        self.faults = 0
+
+    @property
+    def history(self) -> History:
+        return History.of(self.operations, self.problems)
+
+    def at(self, seconds: float) -> Self:
+        self.now = round(seconds * 1e9)
+        return self
+
+    def op(self, process: str, kind: OperationType, f: str, **value: Any) -> Self:
+        self.operations.append(Operation(time=self.now, process=process, type=kind, f=f, value=value))
+        self.now += TICK
+        return self
+
+    def enqueued(self, *tasks: int, outcome: OperationType | None = OK) -> Self:
+        for task in tasks:
+            self.op("client", INVOKE, "enqueue", task=task)
+            if outcome is OK:
+                self.op("client", OK, "enqueue", task=task, activity=f"a{task}")
+            elif outcome is not None:
+                self.op("client", outcome, "enqueue", task=task)
+        return self
+
+    def began(self, task: int, *, by: int, fence: int | None = 1) -> Self:
+        return self._run(INVOKE, task, by, fence)
+
+    def ended(self, task: int, *, by: int, fence: int | None = 1, outcome: OperationType = OK) -> Self:
+        return self._run(outcome, task, by, fence)
+
+    def ran(self, *tasks: int, by: int, fence: int | None = 1) -> Self:
+        for task in tasks:
+            self.began(task, by=by, fence=fence).ended(task, by=by, fence=fence)
+        return self
+
+    def _run(self, kind: OperationType, task: int, pid: int, fence: int | None) -> Self:
+        return self.op(f"worker-{pid}", kind, "run", task=task, activity=f"a{task}", fence=fence, pid=pid)
+
+    def killed(self, *pids: int, fault: str = "kill-worker") -> Self:
+        return self.injected(fault, pids=list(pids))
+
+    def injected(self, f: str, *, kind: OperationType = INFO, phase: str = "inject", **value: Any) -> Self:
+        self.faults += 1
+        return self.op("nemesis", kind, f, fault=self.faults, phase=phase, **value)
+
+    def sigterm(self, *workers: int, parent: int = 1, **value: Any) -> Self:
+        return self.injected("sigterm", pool="pool-1", pid=parent, pids=list(workers), **value)
+
+    def exited(self, *, parent: int = 1, code: int = 0) -> Self:
+        return self.op("pool-1", INFO, "exit", pid=parent, code=code)
+
+    def recorded(
+        self, *tasks: int, status: str = "complete", fence: int | None = 1, activity: str = ""
+    ) -> Self:
+        for task in tasks:
+            known = activity or f"a{task}"
+            self.op(
+                "postgres", INFO, "record", task=task, activity=known, status=status, attempt=1, fence=fence
+            )
+        return self
+
+    def logged(self, task: int, *rows: tuple[str, int, int]) -> Self:
+        """Rows of the store's log as (status, fence, n)."""
+        for status, fence, n in rows:
+            self.op(
+                "postgres",
+                INFO,
+                "transition",
+                task=task,
+                activity=f"a{task}",
+                fence=fence,
+                n=n,
+                status=status,
+            )
+        return self
+
+    def queue(
+        self, *, ready: int = 0, leased: int = 0, scheduled: int = 0, dead: int = 0, known: Any = 0
+    ) -> Self:
+        return self.op(
+            "redis", INFO, "queue", ready=ready, leased=leased, scheduled=scheduled, dead=dead, known=known
+        )
+
+
+def completed(tell: Tell, *tasks: int, by: int = 12) -> Tell:
+    """Each task runs once and completes, with the log that belongs to it."""
+    tell.ran(*tasks, by=by).recorded(*tasks)
+    for task in tasks:
+        tell.logged(task, ("queued", 0, 0), ("running", 1, 0), ("complete", 1, 1))
+    return tell
