@@ -26,10 +26,10 @@ from harness.history import History, Operation
 
 @dataclass(kw_only=True, slots=True)
 class _Subject:
-    """One activity: the fences of its runs in order of their beginning, and what the store says of it."""
+    """One activity: when its runs began and under which fences, and what the store says of it."""
 
     task: int
-    begun: list[int] = field(default_factory=list)
+    begun: list[tuple[int, int]] = field(default_factory=list)
     finished: set[int] = field(default_factory=set)
     completed: set[int] = field(default_factory=set)
     recorded: int | None = None
@@ -80,7 +80,7 @@ def _subjects(all_runs: list[Run], shown: list[Operation]) -> Mapping[str, _Subj
 
     for run in all_runs:
         fence = whole(run.begun, "fence")
-        subject(run.begun).begun.append(fence)
+        subject(run.begun).begun.append((run.begun.time, fence))
         if run.finished:
             subject(run.begun).finished.add(fence)
     for operation in shown:
@@ -94,7 +94,7 @@ def _subjects(all_runs: list[Run], shown: list[Operation]) -> Mapping[str, _Subj
 
 def _faults(subject: _Subject) -> Iterator[Finding]:
     times: dict[int, int] = defaultdict(int)
-    for fence in subject.begun:
+    for _, fence in subject.begun:
         times[fence] += 1
     for fence, often in times.items():
         if often > 1:
@@ -104,7 +104,7 @@ def _faults(subject: _Subject) -> Iterator[Finding]:
     if len(subject.completed) > 1:
         fences = ", ".join(map(str, sorted(subject.completed)))
         yield _finding("two winners", subject, f"complete under the fences {fences}")
-    highest = max(subject.begun, default=0)
+    highest = max(times, default=0)
     if subject.recorded is not None and subject.recorded < highest:
         why = f"a run had fence {highest}, but the record has fence {subject.recorded}"
         yield _finding("forgotten", subject, why)
@@ -112,7 +112,7 @@ def _faults(subject: _Subject) -> Iterator[Finding]:
 
 def _overtaken(subject: _Subject) -> Iterator[Finding]:
     highest: int | None = None
-    for fence in subject.begun:
+    for _, fence in sorted(subject.begun):  # of those that began at one moment, none overtook the other
         if highest is not None and fence < highest:
             yield _finding(
                 "overtaken", subject, f"the run under fence {fence} began after that under {highest}"

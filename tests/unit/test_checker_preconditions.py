@@ -1,0 +1,96 @@
+"""The checkers that ask whether there is anything to judge: faults, the queue's last word, readable evidence."""
+
+from __future__ import annotations
+
+from harness.checker import Verdict, check_all
+from harness.checkers import evidence, faults_injected, nothing_left, standard
+from tests.unit.histories import FAIL, Tell, completed
+
+
+def test_enough_faults_are_valid_and_counted() -> None:
+    result = faults_injected(2, minimum_kills=3)(Tell().killed(1, 12, 13).sigterm(14).history)
+    assert result.verdict is Verdict.VALID
+    assert (result.figures["faults"], result.figures["kills"]) == (2, 3)
+
+
+def test_too_few_faults_or_kills_are_unknown() -> None:
+    history = Tell().killed(12).history
+    assert faults_injected(2)(history).verdict is Verdict.UNKNOWN
+    assert faults_injected(1, minimum_kills=2)(history).verdict is Verdict.UNKNOWN
+    assert faults_injected()(Tell().history).verdict is Verdict.UNKNOWN
+
+
+def test_healing_failed_faults_and_repeated_lines_do_not_count_as_faults() -> None:
+    tell = Tell().injected("pause", phase="heal").injected("kill-worker", kind=FAIL, pids=[3]).killed(12)
+    tell.op("nemesis", tell.operations[-1].type, "kill-worker", fault=tell.faults, phase="inject", pids=[12])
+    result = faults_injected(1)(tell.history)
+    assert (result.figures["faults"], result.figures["kills"]) == (1, 1)
+
+
+def test_an_empty_queue_is_valid_and_its_dead_letters_are_told() -> None:
+    result = nothing_left()(Tell().queue(dead=2, known=2).history)
+    assert result.verdict is Verdict.VALID
+    assert result.figures["dead"] == 2
+    assert result.summary == "the queue is empty; 2 dead letters"
+
+
+def test_a_queue_that_still_holds_tasks_is_invalid_with_its_numbers() -> None:
+    result = nothing_left()(Tell().queue(ready=3, scheduled=1).history)
+    assert result.verdict is Verdict.INVALID
+    assert result.counterexamples == ({"kind": "left", "ready": 3, "scheduled": 1},)
+    assert nothing_left()(Tell().queue(leased=1).history).verdict is Verdict.INVALID
+
+
+def test_the_last_word_of_the_queue_counts() -> None:
+    assert nothing_left()(Tell().queue(ready=3).queue().history).verdict is Verdict.VALID
+
+
+def test_a_queue_that_was_not_asked_is_unknown() -> None:
+    assert nothing_left()(Tell().killed(12).history).verdict is Verdict.UNKNOWN
+
+
+def test_a_history_without_problems_is_readable() -> None:
+    assert evidence()(Tell().enqueued(1).history).verdict is Verdict.VALID
+
+
+def test_the_last_words_of_a_killed_worker_may_be_cut_off() -> None:
+    tell = Tell().killed(12)
+    tell.problems.append("worker-12.jsonl:9 is cut off: its writer died while writing it")
+    result = evidence()(tell.history)
+    assert result.verdict is Verdict.VALID
+    assert result.figures["cut_off"] == 1
+
+
+def test_any_other_problem_makes_the_evidence_unknown() -> None:
+    for problem in (
+        "worker-13.jsonl:9 is cut off: its writer died while writing it",
+        "client.jsonl:9 is cut off: its writer died while writing it",
+        "worker-12.jsonl:4 is not JSON (Expecting value)",
+    ):
+        tell = Tell().killed(12)
+        tell.problems.append(problem)
+        result = evidence()(tell.history)
+        assert result.verdict is Verdict.UNKNOWN
+        assert result.counterexamples[0]["problem"] == problem
+
+
+def test_the_standard_checkers_agree_that_a_good_run_is_good() -> None:
+    tell = completed(Tell().enqueued(1, 2), 1).began(2, by=12).killed(12).ran(2, by=13, fence=2)
+    tell.recorded(2, fence=2).logged(
+        2, ("queued", 0, 0), ("running", 1, 0), ("running", 2, 0), ("complete", 2, 1)
+    )
+    results = check_all(standard(recovery_p99=2.0, concurrency=4), tell.queue().history)
+    assert {name: result.verdict for name, result in results.items()} == dict.fromkeys(results, Verdict.VALID)
+    assert [*results] == [
+        *("evidence", "faults", "delivery", "duplicates", "transitions", "fencing", "queue", "recovery"),
+    ]
+
+
+def test_the_standard_checkers_say_nothing_of_an_empty_history() -> None:
+    results = check_all(standard(), Tell().history)
+    assert Verdict.combine(result.verdict for result in results.values()) is Verdict.UNKNOWN
+    assert {result.verdict for name, result in results.items() if name != "evidence"} == {Verdict.UNKNOWN}
+
+
+def test_recovery_can_be_left_out_of_the_standard_checkers() -> None:
+    assert "recovery" not in standard(recovery_p99=None)

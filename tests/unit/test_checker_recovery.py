@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.checker import Verdict
+from harness.checkers import interruptions, nearest_rank, recovery
+from tests.unit.histories import FAIL, INFO, Tell
+
+
+def interrupted(*, resumed_after: float) -> Tell:
+    return (
+        Tell()
+        .at(1)
+        .began(1, by=12)
+        .at(2)
+        .killed(12)
+        .at(2 + resumed_after)
+        .ran(1, by=13, fence=2)
+        .recorded(1, fence=2)
+    )
+
+
+def test_a_task_that_is_taken_up_in_time_is_valid() -> None:
+    result = recovery(2.0)(interrupted(resumed_after=0.5).history)
+    assert result.verdict is Verdict.VALID
+    assert result.figures["interrupted"] == 1
+    assert result.figures["p99"] == result.figures["max"] == pytest.approx(0.5)
+
+
+def test_a_task_that_is_taken_up_too_late_is_invalid_and_named() -> None:
+    result = recovery(2.0)(interrupted(resumed_after=2.5).history)
+    assert result.verdict is Verdict.INVALID
+    (slow,) = result.counterexamples
+    assert (slow["kind"], slow["task"], slow["seconds"]) == ("slow", 1, pytest.approx(2.5))
+
+
+def test_a_task_that_is_never_taken_up_is_invalid_and_named() -> None:
+    tell = Tell().began(7, by=12).killed(12).ran(8, by=13).recorded(7, status="running")
+    result = recovery(2.0)(tell.history)
+    assert result.verdict is Verdict.INVALID
+    assert [(one["kind"], one["task"]) for one in result.counterexamples] == [("stuck", 7)]
+    assert result.figures["p99"] is None
+
+
+def test_a_task_that_is_never_taken_up_but_ended_otherwise_is_no_breach() -> None:
+    dead_letter = Tell().began(7, by=12).killed(12).recorded(7, status="error")
+    finished_before = Tell().ran(8, by=13).began(8, by=12, fence=2).killed(12).recorded(8)
+    for tell in (dead_letter, finished_before):
+        result = recovery(2.0)(tell.history)
+        assert result.verdict is Verdict.VALID
+        assert (result.figures["interrupted"], result.figures["stuck"]) == (1, 0)
+
+
+def test_a_record_of_completion_without_a_handler_settles_nothing() -> None:
+    assert recovery(2.0)(Tell().began(7, by=12).killed(12).recorded(7).history).verdict is Verdict.INVALID
+
+
+def test_a_handler_that_had_finished_was_not_interrupted() -> None:
+    tell = Tell().ran(1, by=12).killed(12).at(9).ran(1, by=13, fence=2)
+    result = recovery(2.0)(tell.history)
+    assert result.verdict is Verdict.UNKNOWN
+    assert result.summary == "the faults interrupted nothing"
+
+
+def test_fewer_interruptions_than_asked_for_are_unknown() -> None:
+    tell = interrupted(resumed_after=0.5)
+    assert recovery(2.0, minimum=2)(tell.history).verdict is Verdict.UNKNOWN
+    assert recovery(0.1, minimum=2)(tell.history).verdict is Verdict.INVALID
+
+
+def test_no_fault_and_no_operation_are_unknown() -> None:
+    assert recovery(2.0)(Tell().history).verdict is Verdict.UNKNOWN
+    assert recovery(2.0)(Tell().began(1, by=12).history).verdict is Verdict.UNKNOWN
+
+
+def test_a_worker_that_was_only_told_to_stop_and_a_kill_that_failed_interrupt_nothing() -> None:
+    stopped = Tell().began(1, by=12).sigterm(12).ran(1, by=13, fence=2)
+    failed = Tell().began(1, by=12).injected("kill-worker", kind=FAIL, pids=[12])
+    healed = Tell().began(1, by=12).injected("kill-worker", phase="heal", pids=[12])
+    assert [interruptions(tell.history) for tell in (stopped, failed, healed)] == [[], [], []]
+
+
+def test_a_worker_that_fell_to_the_same_fault_takes_nothing_up() -> None:
+    tell = Tell().at(1).began(1, by=12).began(1, by=13, fence=2).at(2).killed(1, 12, 13, fault="kill-pool")
+    assert [one.waited for one in interruptions(tell.history)] == [None, None]
+    tell.at(3).ran(1, by=14, fence=3)
+    assert [one.waited for one in interruptions(tell.history)] == [pytest.approx(1.0)] * 2
+
+
+def test_each_kill_of_a_task_is_a_sample_of_its_own() -> None:
+    tell = Tell().at(1).began(1, by=12).at(2).killed(12).at(2.25).began(1, by=13, fence=2).at(3).killed(13)
+    found = interruptions(tell.at(3.75).ran(1, by=14, fence=3).history)
+    assert [(one.worker, one.fault) for one in found] == [
+        ("worker-12", "kill-worker 1"),
+        ("worker-13", "kill-worker 2"),
+    ]
+    assert [one.waited for one in found] == [pytest.approx(0.25), pytest.approx(0.75)]
+
+
+def test_a_task_that_runs_elsewhere_already_has_not_waited() -> None:
+    tell = (
+        Tell()
+        .at(1)
+        .began(1, by=12)
+        .at(1.5)
+        .began(1, by=13, fence=2)
+        .at(2)
+        .killed(12)
+        .ended(1, by=13, fence=2)
+    )
+    assert [one.waited for one in interruptions(tell.history)] == [0.0]
+
+
+def test_a_run_with_an_unknown_outcome_had_an_outcome() -> None:
+    tell = Tell().began(1, by=12).ended(1, by=12, outcome=INFO).killed(12)
+    assert interruptions(tell.history) == []
+
+
+def test_one_late_task_in_a_hundred_and_one_is_within_the_p99() -> None:
+    tell = Tell()
+    for task in range(101):
+        waited = 5.0 if task == 50 else 0.5
+        tell.at(task * 10).began(task, by=task + 100).at(task * 10 + 1).killed(task + 100)
+        tell.at(task * 10 + 1 + waited).ran(task, by=task + 101, fence=2)
+    result = recovery(2.0)(tell.history)
+    assert result.verdict is Verdict.VALID
+    assert [result.figures["p99"], result.figures["max"]] == [pytest.approx(0.5), pytest.approx(5.0)]
+    assert [one["task"] for one in result.counterexamples] == [50]
+
+
+@pytest.mark.parametrize(
+    ("quantile", "expected"), [(0.0, 1.0), (0.5, 2.0), (0.51, 3.0), (0.75, 3.0), (0.99, 4.0), (1.0, 4.0)]
+)
+def test_the_nearest_rank_is_always_a_value_that_was_seen(quantile: float, expected: float) -> None:
+    assert nearest_rank([1.0, 2.0, 3.0, 4.0], quantile) == expected
