@@ -104,11 +104,11 @@ def _environment() -> Environment:
         loader=PackageLoader("harness.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_clean,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(
-        text=lambda value: printable(masked(str(value))),
         seconds=seconds_text,
         figure=_figure,
         label=lambda name: str(name).replace("_", " "),
@@ -117,6 +117,13 @@ def _environment() -> Environment:
     )
     environment.globals.update(Outcome=Outcome)
     return environment
+
+
+def _clean(value: object) -> object:
+    """Whatever a template puts out, it carries no secret and no control character; escaping comes after this."""
+    return (
+        printable(masked(str(value))) if isinstance(value, str) and not isinstance(value, Markup) else value
+    )
 
 
 def _figure(value: float | int | None) -> str:
@@ -130,9 +137,8 @@ def _details(member: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
 
 
 def _plain(value: Any) -> tuple[str, bool]:
-    value = masked_json(value)
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return printable(text), "\n" in text
+    text = value if isinstance(value, str) else json.dumps(masked_json(value), ensure_ascii=False)
+    return text, "\n" in text
 
 
 def _asset(name: str) -> str:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-
 DASH = "—"  # stands for a figure that nobody asked for or that does not exist
 
 
