@@ -123,9 +123,12 @@ def declared(*, extras: bool) -> set[str]:
     return {canonicalize_name(Requirement(text).name) for text in texts}
 
 
+providers_of_packages = cache(packages_distributions)  # reads every installed distribution
+
+
 def undeclared(imported: Iterable[str], distributions: set[str]) -> set[str]:
     """Third-party packages that are imported and come from none of the distributions."""
-    providers = packages_distributions()
+    providers = providers_of_packages()
     tops = {name.partition(".")[0] for name in imported} - set(sys.stdlib_module_names) - {*ROOMS, "__main__"}
     return {
         top
