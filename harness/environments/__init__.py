@@ -1,0 +1,57 @@
+"""Real servers for a run: embedded (from wheels), containers, or external ones that are there already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.environment import Environment
+from harness.errors import UsageError
+from harness.masking import masked
+
+__all__ = ["BACKENDS", "make_environment", "masked"]
+
+BACKENDS = ("embedded", "containers", "external")
+
+
+def make_environment(
+    backend: str,
+    *,
+    postgres_bin: Path | None = None,
+    redis_server: Path | None = None,
+    postgres_image: str | None = None,
+    redis_image: str | None = None,
+    database_url: str | None = None,
+    redis_url: str | None = None,
+) -> Environment:
+    """The environment of this name, not started; each backend is imported only when it is asked for.
+
+    `postgres_bin` and `redis_server` belong to `embedded`, the images to `containers`, the URLs to `external`. Raises
+    `UsageError` for an unknown backend, for an option of another backend, and for missing URLs.
+    """
+    options: dict[str, dict[str, object]] = {
+        "embedded": {"postgres_bin": postgres_bin, "redis_server": redis_server},
+        "containers": {"postgres_image": postgres_image, "redis_image": redis_image},
+        "external": {"database_url": database_url, "redis_url": redis_url},
+    }
+    if backend not in options:
+        raise UsageError(f"There is no backend {backend!r}. Choose one of: {', '.join(BACKENDS)}.")
+    for other, values in options.items():
+        stray = [name for name, value in values.items() if value is not None]
+        if other != backend and stray:
+            raise UsageError(
+                f"{stray[0]} belongs to the {other} backend, not to {backend}. "
+                f"Leave it out, or choose the {other} backend."
+            )
+    if backend == "embedded":
+        from harness.environments.embedded import EmbeddedEnvironment
+
+        return EmbeddedEnvironment(postgres_bin=postgres_bin, redis_server=redis_server)
+    if backend == "containers":
+        from harness.environments.containers import ContainersEnvironment
+
+        return ContainersEnvironment(postgres_image=postgres_image, redis_image=redis_image)
+    if database_url is None or redis_url is None:
+        raise UsageError("The external backend needs both URLs. Give database_url and redis_url.")
+    from harness.environments.external import ExternalEnvironment
+
+    return ExternalEnvironment(database_url=database_url, redis_url=redis_url)

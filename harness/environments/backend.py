@@ -1,0 +1,193 @@
+"""What the backends have in common: a session around the servers, and the verbs where the servers are ours."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Protocol, Self
+
+from harness.environment import Endpoints, ServerVersions, Service
+from harness.environments.session import Session
+from harness.errors import EnvironmentUnavailable
+
+
+class SessionEnvironment(ABC):
+    """Opens a session, brings the servers up, and closes the session whatever happened."""
+
+    name: ClassVar[str]
+
+    def __init__(self) -> None:
+        self._session: Session | None = None
+        self._endpoints: Endpoints | None = None
+        self._versions: ServerVersions | None = None
+
+    @abstractmethod
+    def bring_up(self, session: Session) -> tuple[Endpoints, ServerVersions]:
+        """Make both servers answer; raises `EnvironmentUnavailable`."""
+
+    def logs(self, service: Service) -> str:
+        """Everything the server wrote so far; empty where the backend has no access to it."""
+        return ""
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """URLs of both servers; raises `EnvironmentUnavailable` before `start` and after `stop`."""
+        if self._endpoints is None:
+            raise self._not_started()
+        return self._endpoints
+
+    @property
+    def versions(self) -> ServerVersions:
+        """Versions of both servers; raises `EnvironmentUnavailable` before `start` and after `stop`."""
+        if self._versions is None:
+            raise self._not_started()
+        return self._versions
+
+    @property
+    def session(self) -> Session:
+        """The session; raises `EnvironmentUnavailable` before `start` and after `stop`."""
+        if self._session is None:
+            raise self._not_started()
+        return self._session
+
+    @property
+    def folder(self) -> Path:
+        """The session's folder; raises `EnvironmentUnavailable` before `start` and after `stop`."""
+        return self.session.folder
+
+    def start(self) -> None:
+        """Return when both servers answer; raises `EnvironmentUnavailable`, having taken everything down again."""
+        if self._session is not None:
+            raise EnvironmentUnavailable(f"The {self.name} environment runs already. Call `stop` first.")
+        self._session = Session.open()
+        try:
+            self._endpoints, self._versions = self.bring_up(self._session)
+            self._session.require_reaper()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Take everything of the session down; may be called twice."""
+        session, self._session = self._session, None
+        self._endpoints = self._versions = None
+        if session is not None:
+            session.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _not_started(self) -> EnvironmentUnavailable:
+        return EnvironmentUnavailable(f"The {self.name} environment is not started. Call `start` first.")
+
+
+class Server(Protocol):
+    """One server of ours: `begin` launches without waiting, `finish` waits until it answers."""
+
+    @property
+    def url(self) -> str:
+        """Where it listens, with its credentials."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Its name and version, once it has answered."""
+        ...
+
+    def begin(self) -> None:
+        """Launch."""
+        ...
+
+    def finish(self) -> None:
+        """Wait for an answer."""
+        ...
+
+    def kill(self) -> None:
+        """SIGKILL; returns when it is gone."""
+        ...
+
+    def restart(self) -> None:
+        """Start again on the same port and data; returns when it answers."""
+        ...
+
+    def pause(self) -> None:
+        """Freeze."""
+        ...
+
+    def resume(self) -> None:
+        """Let it go on; returns when it answers."""
+        ...
+
+    def log(self) -> str:
+        """Everything it wrote."""
+        ...
+
+    def forget(self) -> None:
+        """Release what this process holds of it, once it is gone."""
+        ...
+
+
+class ServersEnvironment(SessionEnvironment):
+    """A backend whose servers are ours to kill and to freeze."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._servers: dict[Service, Server] = {}
+
+    @abstractmethod
+    def make_servers(self, session: Session) -> dict[Service, Server]:
+        """Both servers, not launched, the one that takes longest to begin last."""
+
+    def bring_up(self, session: Session) -> tuple[Endpoints, ServerVersions]:
+        """Launch both servers side by side and wait for both; raises `EnvironmentUnavailable`."""
+        self._servers = self.make_servers(session)
+        for server in self._servers.values():
+            server.begin()
+        for server in self._servers.values():
+            server.finish()
+        postgres, redis = self._servers["postgres"], self._servers["redis"]
+        return (
+            Endpoints(database_url=postgres.url, redis_url=redis.url),
+            ServerVersions(postgres=postgres.version, redis=redis.version),
+        )
+
+    def stop(self) -> None:
+        """Kill both servers and remove the session; may be called twice."""
+        try:
+            super().stop()
+        finally:
+            servers, self._servers = self._servers, {}
+            for server in servers.values():
+                server.forget()
+
+    def logs(self, service: Service) -> str:
+        """Everything the server wrote so far; empty before `start` and after `stop`."""
+        return self._servers[service].log() if service in self._servers else ""
+
+    def kill(self, service: Service) -> None:
+        """SIGKILL the server and every process of it; returns when they are gone."""
+        self._server(service).kill()
+
+    def restart(self, service: Service) -> None:
+        """Start a killed or running server again on the same port and data; returns when it answers."""
+        self._server(service).restart()
+
+    def pause(self, service: Service) -> None:
+        """Freeze every process of the server; returns when all are."""
+        self._server(service).pause()
+
+    def resume(self, service: Service) -> None:
+        """Let a frozen server go on; returns when it answers."""
+        self._server(service).resume()
+
+    def _server(self, service: Service) -> Server:
+        if self._endpoints is None:
+            raise self._not_started()
+        return self._servers[service]

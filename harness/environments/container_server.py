@@ -1,0 +1,216 @@
+"""A server in a container: created with the session's label, published on one port of the loopback address for good."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from docker.errors import APIError, DockerException
+from testcontainers.core.config import testcontainers_config
+from testcontainers.core.container import DockerContainer
+
+from harness.environment import Service
+from harness.environments import ports, probe, reaper
+from harness.environments.session import Session
+from harness.errors import EnvironmentUnavailable
+from harness.masking import masked
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+
+_PATIENCE = 120.0
+_POLITE = 10
+_PORT_ATTEMPTS = 8
+_TAKEN = ("already allocated", "already in use")
+_USER = "harness"
+_REDIS_OPTIONS = "--maxmemory-policy noeviction --appendonly yes --appendfsync everysec --save "
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Kind:
+    """How one of the two servers is run in a container."""
+
+    port: int
+    stop_signal: str
+    url: str
+    environment: dict[str, str]
+    command: list[str]
+
+
+def _kind(service: Service, password: str) -> _Kind:
+    if service == "postgres":
+        return _Kind(
+            port=5432,
+            # Fast shutdown: SIGTERM would wait for the clients to leave.
+            stop_signal="SIGINT",
+            url=f"postgresql://{_USER}:{password}@{ports.LOOPBACK}:{{port}}/postgres",
+            environment={
+                "POSTGRES_USER": _USER,
+                "POSTGRES_PASSWORD": password,
+                "POSTGRES_DB": "postgres",
+                "POSTGRES_INITDB_ARGS": "--no-sync --encoding=UTF8 --locale=C.UTF-8",
+            },
+            command=["-c", "max_connections=200"],
+        )
+    return _Kind(
+        port=6379,
+        stop_signal="SIGTERM",
+        url=f"redis://:{password}@{ports.LOOPBACK}:{{port}}/0",
+        environment={},
+        command=f"--requirepass {password} {_REDIS_OPTIONS}".split(" "),
+    )
+
+
+class ContainerServer:
+    """One container; `begin` creates and starts it, `finish` waits until the server in it answers."""
+
+    def __init__(self, service: Service, image: str, session: Session) -> None:
+        self.service = service
+        self.version = ""
+        self._image = image
+        self._session = session
+        self._kind = _kind(service, secrets.token_hex(16))
+        self._port = 0
+        self._created: list[DockerContainer] = []
+
+    @property
+    def url(self) -> str:
+        """Where the server listens, with its credentials."""
+        return self._kind.url.format(port=self._port)
+
+    def begin(self) -> None:
+        """Create and start the container, on another port when somebody took the chosen one."""
+        for _ in range(_PORT_ATTEMPTS):
+            self._port = ports.free_port()
+            with self._speaking_to_engine("start"):
+                try:
+                    self._start_container()
+                except APIError as error:
+                    if not any(words in str(error) for words in _TAKEN):
+                        raise
+                    self._container.remove(force=True, v=True)
+                else:
+                    return
+        raise self._port_taken()
+
+    def finish(self) -> None:
+        """Wait for an answer; raises `EnvironmentUnavailable`."""
+        self.version = probe.wait_until_answers(
+            self.service, self.url, patience=_PATIENCE, check=self._check_alive
+        )
+
+    def kill(self) -> None:
+        """SIGKILL the container's processes; returns when they are gone."""
+        with self._speaking_to_engine("kill"):
+            if self._status() in ("running", "paused"):
+                self._container.kill()
+                self._container.wait(timeout=_POLITE)
+
+    def restart(self) -> None:
+        """Start the container again, after a polite end when it still runs; returns when the server answers."""
+        with self._speaking_to_engine("restart"):
+            if self._status() == "paused":
+                self._container.unpause()
+            if self._status() == "running":
+                self._container.stop(timeout=_POLITE)
+            try:
+                self._container.start()
+            except APIError as error:
+                if any(words in str(error) for words in _TAKEN):
+                    raise self._port_taken() from error
+                raise
+        self.finish()
+
+    def pause(self) -> None:
+        """Freeze every process of the container."""
+        with self._speaking_to_engine("pause"):
+            if self._status() != "paused":
+                self._container.pause()
+
+    def resume(self) -> None:
+        """Let the container go on; returns when the server answers."""
+        with self._speaking_to_engine("resume"):
+            if self._status() == "paused":
+                self._container.unpause()
+        self.finish()
+
+    def log(self) -> str:
+        """Everything the container wrote so far."""
+        with self._speaking_to_engine("read the log of"):
+            return self._container.logs().decode(errors="replace")
+
+    def forget(self) -> None:
+        """Close the connections to the engine."""
+        for container in self._created:
+            container.get_docker_client().client.close()
+        self._created.clear()
+
+    @property
+    def _container(self) -> Container:
+        if not self._created:
+            raise EnvironmentUnavailable(f"The {self.service} container is not created. Start it first.")
+        return self._created[-1].get_wrapped_container()
+
+    def _start_container(self) -> None:
+        container = DockerContainer(
+            self._image,
+            env=dict(self._kind.environment),
+            labels={reaper.LABEL: self._session.id},
+            stop_signal=self._kind.stop_signal,
+            shm_size="256m",
+        ).with_command(list(self._kind.command))
+        # A name that is complete already; and the loopback address, which testcontainers' own verbs cannot say.
+        container.image = self._image
+        published: dict[str, Any] = {f"{self._kind.port}/tcp": (ports.LOOPBACK, self._port)}
+        container.ports.update(published)
+        self._created.append(container)
+        with _without_ryuk():
+            container.start()
+
+    def _status(self) -> str:
+        self._container.reload()
+        return str(self._container.status)
+
+    def _check_alive(self) -> None:
+        with self._speaking_to_engine("look at"):
+            status = self._status()
+        if status in ("created", "restarting", "running", "paused"):
+            return
+        lines = [line.strip() for line in self.log().splitlines() if line.strip()]
+        raise EnvironmentUnavailable(
+            f"The {self.service} container of {self._image} is {status}: "
+            f"{masked(lines[-1]) if lines else 'it wrote no log'}. "
+            "Correct what its log names, give another image, or use the embedded backend."
+        )
+
+    def _port_taken(self) -> EnvironmentUnavailable:
+        return EnvironmentUnavailable(
+            f"Port {self._port} on {ports.LOOPBACK} is taken, so the {self.service} container cannot use it. "
+            "End the process that holds it and start again."
+        )
+
+    @contextlib.contextmanager
+    def _speaking_to_engine(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        # `requests` raises subclasses of OSError when the engine goes away.
+        except (DockerException, OSError) as error:
+            reason = getattr(error, "explanation", None) or error
+            raise EnvironmentUnavailable(
+                f"The Docker engine did not {verb} the {self.service} container: {masked(str(reason))}. "
+                "Check that the engine runs and that the image fits this machine."
+            ) from error
+
+
+@contextlib.contextmanager
+def _without_ryuk() -> Iterator[None]:
+    """Our own reaper removes the containers; testcontainers' needs an image and lives past the run."""
+    before = testcontainers_config.ryuk_disabled
+    testcontainers_config.ryuk_disabled = True
+    try:
+        yield
+    finally:
+        testcontainers_config.ryuk_disabled = before

@@ -1,0 +1,90 @@
+"""Both servers in containers, from the official images or from those that `harness images build` made."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import urlsplit
+
+from harness.environment import Service
+from harness.environments import engine
+from harness.environments.backend import Server, ServersEnvironment
+from harness.environments.images import BUILT_IMAGES, is_present
+from harness.environments.session import Session
+from harness.errors import EnvironmentUnavailable
+from harness.masking import masked
+
+if TYPE_CHECKING:
+    import docker
+
+DEFAULT_IMAGES: dict[Service, str] = {"postgres": "postgres:18", "redis": "redis:8"}
+IMAGE_VARIABLES: dict[Service, str] = {
+    "postgres": "HARNESS_POSTGRES_IMAGE",
+    "redis": "HARNESS_REDIS_IMAGE",
+}
+_LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+
+class ContainersEnvironment(ServersEnvironment):
+    """Both servers as containers, published on loopback ports.
+
+    An image that is given here, or by `HARNESS_POSTGRES_IMAGE` or `HARNESS_REDIS_IMAGE`, is used or refused. Otherwise
+    it is the official one where the engine has it, then the one that `harness images build` made, then the official
+    one from its registry.
+    """
+
+    name: ClassVar[str] = "containers"
+
+    def __init__(self, *, postgres_image: str | None = None, redis_image: str | None = None) -> None:
+        super().__init__()
+        self._images: dict[Service, str | None] = {"postgres": postgres_image, "redis": redis_image}
+
+    def make_servers(self, session: Session) -> dict[Service, Server]:
+        """Find the images, pulling them where needed."""
+        client = engine.connect()
+        try:
+            _require_local(engine.engine_url())
+            images = {
+                service: find_image(client, service, wanted) for service, wanted in self._images.items()
+            }
+        finally:
+            client.close()
+        # Imported here, so that the module can be had, and say what is missing, without testcontainers.
+        from harness.environments.container_server import ContainerServer
+
+        session.uses_engine(engine.engine_url())
+        return {service: ContainerServer(service, image, session) for service, image in images.items()}
+
+
+def find_image(client: docker.DockerClient, service: Service, wanted: str | None = None) -> str:
+    """The image to run, present in the engine; raises `EnvironmentUnavailable` where there is none."""
+    from docker.errors import DockerException
+
+    asked_for = wanted or os.environ.get(IMAGE_VARIABLES[service])
+    image = asked_for or DEFAULT_IMAGES[service]
+    if is_present(client, image):
+        return image
+    if not asked_for and is_present(client, BUILT_IMAGES[service]):
+        return BUILT_IMAGES[service]
+    try:
+        client.images.pull(image)
+    except (DockerException, OSError) as error:
+        remedy = (
+            f"Pull it by hand, or give another image by {IMAGE_VARIABLES[service]}."
+            if asked_for
+            else "Where no registry can be reached, run `harness images build` once: it makes both images."
+        )
+        reason = masked(str(getattr(error, "explanation", None) or error))
+        raise EnvironmentUnavailable(
+            f"The image {image} is not here and cannot be pulled: {reason}. {remedy}"
+        ) from error
+    return image
+
+
+def _require_local(url: str) -> None:
+    host = urlsplit(url).hostname if url.startswith(("ssh:", "tcp:", "http")) else None
+    if host is not None and host not in _LOCAL_HOSTS:
+        raise EnvironmentUnavailable(
+            f"The Docker engine is on another machine ({host}), where its loopback ports cannot be reached. "
+            "Use an engine on this machine (unset DOCKER_HOST), or the embedded or external backend."
+        )

@@ -1,0 +1,62 @@
+"""The Docker engine of the containers backend: reach it, or say in one sentence why not."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import EnvironmentUnavailable
+from harness.masking import masked
+
+if TYPE_CHECKING:
+    import docker
+
+_TIMEOUT = 120
+
+
+def require_testcontainers() -> None:
+    """Raise `EnvironmentUnavailable` where testcontainers is not installed."""
+    if importlib.util.find_spec("testcontainers") is None or importlib.util.find_spec("docker") is None:
+        raise EnvironmentUnavailable(
+            "The containers backend needs testcontainers. Run `pip install 'agentexec-harness[containers]'`."
+        )
+
+
+def engine_url() -> str:
+    """URL of the engine that the user's Docker settings name, empty for the usual socket."""
+    from testcontainers.core.docker_client import get_docker_host
+
+    return get_docker_host() or ""
+
+
+def connect(timeout: int = _TIMEOUT) -> docker.DockerClient:
+    """A client of an engine that answers, to be closed by the caller; a single answer may take `timeout` seconds.
+
+    Raises `EnvironmentUnavailable` where no engine answers or testcontainers is not installed.
+    """
+    require_testcontainers()
+    import docker
+
+    url = engine_url()
+    options: dict[str, Any] = {"use_ssh_client": True} if url.startswith("ssh://") else {}
+    try:
+        client = (
+            docker.DockerClient(base_url=url, timeout=timeout, **options)
+            if url
+            else docker.from_env(timeout=timeout)
+        )
+    except docker.errors.DockerException as error:
+        raise _no_engine(url) from error
+    try:
+        client.ping()
+    except (docker.errors.DockerException, OSError) as error:
+        client.close()
+        raise _no_engine(url) from error
+    return client
+
+
+def _no_engine(url: str) -> EnvironmentUnavailable:
+    return EnvironmentUnavailable(
+        f"No Docker engine answers at {masked(url) or 'the usual socket'}. "
+        "Start Docker (and check that your user may use it), or choose the embedded backend, which needs none."
+    )

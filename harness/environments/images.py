@@ -1,0 +1,195 @@
+"""`harness images build`: both servers as images made of Debian's packages, where no registry can be reached.
+
+mmdebstrap collects a minimal system with the one server, through apt as this machine has it set up; the engine
+imports it with its settings in one step, so neither buildx nor a network inside a build is needed. The images take
+the official images' variables and arguments.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.environment import SERVICES, Service
+from harness.environments import engine
+from harness.errors import EnvironmentUnavailable
+
+if TYPE_CHECKING:
+    import docker
+
+BUILT_IMAGES: dict[Service, str] = {
+    "postgres": "agentexec-harness/postgres:debian",
+    "redis": "agentexec-harness/redis:debian",
+}
+
+_FILES = Path(__file__).with_name("image_files")
+_ENTRYPOINT = "/usr/local/bin/entrypoint"
+_FALLBACK_SUITE = "bookworm"
+_IMPORT_TIMEOUT = 600
+_HOST_SOURCES = (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list"))
+# Documentation without the licences, translations, and the compiler that Postgres can use but does not need.
+_LEFT_OUT = (
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/lib/*/libLLVM*",
+    "path-exclude=/usr/lib/postgresql/*/lib/llvmjit*",
+    "path-exclude=/usr/lib/postgresql/*/lib/bitcode/*",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Recipe:
+    """What goes into one image; `settings` are Dockerfile instructions that need no build."""
+
+    package: str
+    settings: tuple[str, ...]
+    hooks: tuple[str, ...] = ()
+
+
+_RECIPES: dict[Service, _Recipe] = {
+    "postgres": _Recipe(
+        package="postgresql",
+        settings=(
+            "ENV PGDATA=/var/lib/postgresql/data LANG=C.UTF-8",
+            "VOLUME /var/lib/postgresql",
+            "EXPOSE 5432",
+            'CMD ["postgres"]',
+        ),
+        # Debian's package would make a cluster of its own.
+        hooks=(
+            '--essential-hook=mkdir -p "$1/etc/postgresql-common"',
+            '--essential-hook=echo "create_main_cluster = false" >"$1/etc/postgresql-common/createcluster.conf"',
+        ),
+    ),
+    "redis": _Recipe(
+        package="redis-server",
+        settings=("WORKDIR /data", "VOLUME /data", "EXPOSE 6379", 'CMD ["redis-server"]'),
+        hooks=('--customize-hook=mkdir -p "$1/data"',),
+    ),
+}
+
+
+def build_images(
+    progress: Callable[[str], None], *, suite: str | None = None, force: bool = False
+) -> list[str]:
+    """Build both images and return their names; what is present already is left as it is unless `force`.
+
+    `suite` is Debian's release to take packages from, by default this machine's own. `progress` is given one line at
+    a time. Raises `EnvironmentUnavailable` where the engine or mmdebstrap is missing, or packages cannot be had.
+    """
+    client = engine.connect(timeout=_IMPORT_TIMEOUT)
+    try:
+        for service in SERVICES:
+            name = BUILT_IMAGES[service]
+            if not force and is_present(client, name):
+                progress(f"{name}: present already")
+                continue
+            _build(client, service, suite or host_suite(), progress)
+    finally:
+        client.close()
+    return list(BUILT_IMAGES.values())
+
+
+def is_present(client: docker.DockerClient, image: str) -> bool:
+    """Whether the engine has the image itself, without asking a registry."""
+    from docker.errors import ImageNotFound
+
+    try:
+        client.images.get(image)
+    except ImageNotFound:
+        return False
+    return True
+
+
+def host_suite() -> str:
+    """Debian's release that this machine runs, or a stable one where it runs something else."""
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return _FALLBACK_SUITE
+    return (
+        release.get("VERSION_CODENAME", _FALLBACK_SUITE) if release.get("ID") == "debian" else _FALLBACK_SUITE
+    )
+
+
+def _build(
+    client: docker.DockerClient, service: Service, suite: str, progress: Callable[[str], None]
+) -> None:
+    from docker.errors import APIError
+
+    name, recipe = BUILT_IMAGES[service], _RECIPES[service]
+    program = shutil.which("mmdebstrap")
+    if program is None:
+        raise EnvironmentUnavailable(
+            "Images are built with mmdebstrap, which is not installed. Run `apt-get install mmdebstrap`."
+        )
+    with tempfile.TemporaryDirectory(prefix="hx-image-") as folder:
+        archive = Path(folder, "root.tar")
+        progress(f"{name}: collecting {recipe.package} and what it needs from Debian {suite}")
+        _collect(
+            [program, *_arguments(service, recipe), suite, str(archive), *_sources(suite)], name, progress
+        )
+        progress(f"{name}: importing {archive.stat().st_size / 1e6:.0f} MB")
+        repository, tag = name.split(":")
+        changes = [f'ENTRYPOINT ["{_ENTRYPOINT}"]', *recipe.settings]
+        try:
+            client.api.import_image_from_file(str(archive), repository=repository, tag=tag, changes=changes)
+            client.images.get(name)
+        except APIError as error:
+            raise EnvironmentUnavailable(
+                f"The Docker engine refused the image {name}: {error.explanation}. Check the engine's free disk space."
+            ) from error
+    progress(f"{name}: built")
+
+
+def _arguments(service: Service, recipe: _Recipe) -> list[str]:
+    script = _FILES / f"{service}-entrypoint.sh"
+    return [
+        "--variant=minbase",
+        f"--include={recipe.package}",
+        *(f"--dpkgopt={option}" for option in _LEFT_OUT),
+        *recipe.hooks,
+        f"--customize-hook=upload {script} {_ENTRYPOINT}",
+        f'--customize-hook=chmod 755 "$1{_ENTRYPOINT}"',
+    ]
+
+
+def _sources(suite: str) -> list[str]:
+    """The machine's own package sources where they fit; mmdebstrap's default mirror otherwise."""
+    if suite != host_suite():
+        return []
+    return [str(file) for file in _HOST_SOURCES if file.is_file() and file.stat().st_size][:1]
+
+
+def _collect(command: list[str], name: str, progress: Callable[[str], None]) -> None:
+    said: deque[str] = deque(maxlen=5)
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    ) as process:
+        if process.stderr is None:
+            raise AssertionError("stderr was asked for as a pipe")
+        for line in process.stderr:
+            said.append(line.strip())
+            # Its steps, without how it decided and which hooks it ran.
+            if line.startswith("I: ") and line.rstrip().endswith("..."):
+                progress(f"{name}: {line[3:].strip()}")
+    if process.returncode != 0:
+        raise EnvironmentUnavailable(
+            f"mmdebstrap failed with code {process.returncode}: {' / '.join(said)}. "
+            "Check that apt reaches its mirror with `apt-get update`."
+        )
