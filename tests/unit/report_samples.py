@@ -120,12 +120,14 @@ def _kill(
 def sigterm_history() -> History:
     """One pool told to stop: two runs end in time, one is released and runs in the next pool."""
     story = Story()
-    for pid, pool_at in ((501, 0.1), (502, 0.12), (601, 1.9), (602, 1.95)):
+    for pid, pool_at in ((501, 0.1), (502, 0.12), (503, 0.13), (601, 1.9), (602, 1.95)):
         story.tell(pool_at, f"worker-{pid}", INFO, "hello", pid=pid)
     for n in range(1, 9):
         story.tell(0.2 + n * 0.02, "client", INVOKE, "enqueue", task=n)
         story.tell(0.21 + n * 0.02, "client", INFO if n == 8 else OK, "enqueue", task=n, activity=f"a{n}")
-    story.tell(0.6, "nemesis", INFO, "sigterm", fault=1, phase="inject", pids=[500, 501, 502], pool="pool-1")
+    story.tell(
+        0.6, "nemesis", INFO, "sigterm", fault=1, phase="inject", pids=[500, 501, 502, 503], pool="pool-1"
+    )
     ends = (
         (1, 501, 0.3, 0.9, OK),
         (2, 502, 0.35, 1.1, OK),

@@ -12,6 +12,7 @@ import pytest
 from harness.checker import CheckResult, Verdict
 from harness.report.evidence import gather
 from harness.report.page import EXPANDED, report_html
+from harness.report.svg import tag as element
 from harness.report.timeline import timeline
 from harness.scenario import ScenarioRun
 from tests.unit.report_samples import (
@@ -81,7 +82,7 @@ def test_the_page_loads_nothing_from_anywhere(all_three: str) -> None:
     for tag, attrs in Page(all_three).tags:
         assert tag not in {"link", "img", "iframe", "object", "base"}
         assert "src" not in attrs
-        assert attrs.get("href", "#").startswith("#")
+        assert (attrs.get("href") or "#").startswith("#")
 
 
 def test_the_policy_allows_exactly_the_style_and_the_script_that_are_in_the_page(all_three: str) -> None:
@@ -217,6 +218,17 @@ def test_more_runs_than_the_limit_become_density_and_the_picture_says_so() -> No
     assert len(re.findall(r'class="bar (?!cut)', picture)) == 0
     assert len(re.findall(r'class="bar cut', picture)) == 12
     assert 'class="cell"' in picture
+
+
+def test_an_attribute_of_a_picture_cannot_end_early() -> None:
+    assert element("g", aria_label='"><script>') == '<g aria-label="&#34;&gt;&lt;script&gt;"></g>'
+
+
+def test_faults_have_their_names_where_there_is_room_and_numbers_where_there_is_not() -> None:
+    few, many = (timeline(gather(kill_history(tasks=2000, kills=kills)[0])) for kills in (5, 30))
+    assert ">1 kill-worker</text>" in few
+    assert ">1 kill-worker</text>" not in many
+    assert 'class="fault-name">1</text>' in many
 
 
 def test_labels_of_many_faults_never_overlap() -> None:

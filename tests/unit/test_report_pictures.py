@@ -114,12 +114,22 @@ def test_a_replacement_stands_in_the_group_of_the_worker_that_it_replaced() -> N
         assert all(a.gone and a.ended <= b.born for a, b in pairwise(group))
 
 
+def test_a_worker_that_is_only_quiet_is_not_taken_for_replaced() -> None:
+    story = Story()
+    story.tell(0, "worker-1", INFO, "hello", pid=1)
+    story.tell(5, "worker-2", INFO, "hello", pid=2)
+    evidence = gather(story.history())
+    assert [lane.group for lane in lanes(evidence.workers, evidence.runs)] == [0, 1]
+
+
 def test_workers_of_a_pool_told_to_stop_end_with_it_and_are_not_called_killed() -> None:
     evidence = gather(sigterm_history())
     lives = {worker.process: worker for worker in evidence.workers}
     (gone,) = evidence.exits
     assert (gone.pool, gone.code, gone.pid) == ("pool-1", 0, 500)
-    assert (lives["worker-501"].ended, lives["worker-501"].killed_by) == (pytest.approx(gone.at), None)
+    for name in ("worker-501", "worker-503"):  # a busy one and an idle one
+        assert lives[name].ended == pytest.approx(gone.at)
+        assert lives[name].killed_by is None
     assert not lives["worker-601"].gone
     assert [fault.kills for fault in evidence.faults] == [0]
 
