@@ -211,9 +211,12 @@ def load(session: nox.Session) -> None:
 
 @nox.session
 def containers(session: nox.Session) -> None:
-    """The tests and scenarios that need a Docker engine; builds the server images where they are missing."""
+    """The tests and scenarios that need a Docker engine; makes the server images where mmdebstrap can and none are."""
     prepare(session, extras=EXTRAS, groups=["test"])
-    session.run("harness", "images", "build")
+    if shutil.which("mmdebstrap"):
+        session.run("harness", "images", "build")
+    else:
+        session.log("mmdebstrap is not installed, so the engine has to have the images or pull them")
     session.run(*pytest_command("containers", "containers"))
     session.run(*chaos_command("containers"), *(session.posargs or ["--all"]))
 
@@ -246,8 +249,8 @@ def pytest_command(report: str, marks: str) -> list[str]:
 
 
 def chaos_command(backend: str) -> list[str]:
-    """The scenarios on one backend, each backend with a report folder of its own."""
-    return ["harness", "chaos", "run", "--backend", backend, "--report", f"reports/{backend}"]
+    """The scenarios on one backend; the reports land in a folder of reports/ that the command names."""
+    return ["harness", "chaos", "run", "--backend", backend]
 
 
 def everything() -> list[str]:
