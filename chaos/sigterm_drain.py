@@ -25,5 +25,5 @@ SCENARIO = Scenario(
         **standard(recovery_p99=None, concurrency=4, minimum_faults=5),
         "shutdown": shutdown(graceful=_GRACEFUL, margin=2.0, minimum_running=5),
     },
-    pool=PoolNeeds(workers=2, concurrency=4, lease=5.0, graceful_shutdown=_GRACEFUL),
+    pool=PoolNeeds(workers=2, concurrency=4, lease=3.0, graceful_shutdown=_GRACEFUL),
 )

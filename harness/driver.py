@@ -13,6 +13,8 @@ from harness.workload import Client
 _BATCH = 100
 """Tasks that go into one submission when the client has fallen behind."""
 
+_LAST_SUBMISSION = 5.0
+
 
 def drive(client: Client, arrivals: Iterable[Arrival], *, start: float, stop: threading.Event) -> int:
     """Submit each task at its time after `start` (`time.monotonic`), until `stop`; how many were submitted.
@@ -60,8 +62,9 @@ class Driver:
         return not self._thread.is_alive()
 
     def stop(self) -> None:
-        """Submit no more."""
+        """Submit no more; a submission that is on its way has a moment to end."""
         self._stop.set()
+        self._thread.join(_LAST_SUBMISSION)
 
     def _run(self, client: Client, arrivals: Iterable[Arrival], start: float) -> None:
         try:

@@ -8,17 +8,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
 from harness.checker import CheckResult, check_all
 from harness.driver import Driver, drive
 from harness.environment import Environment
 from harness.errors import HarnessError
-from harness.faults import Nemesis, PlannedFault, gated_numbers, plan
-from harness.generator import Arrival, times
+from harness.faults import Nemesis
 from harness.history import History
 from harness.progress import Progress
 from harness.scenario import Scenario, ScenarioRun
+from harness.schedule import Schedule
 from harness.stage import Stage, open_stage
 from harness.target import Target
 
@@ -71,7 +70,7 @@ def run_scenario(
     there is, and `error` makes the verdict UNKNOWN at best. Raises `UsageError` where `tasks` are too few.
     """
     began = time.monotonic()
-    schedule = _Schedule.of(scenario, seed=seed, tasks=tasks)
+    schedule = Schedule.of(scenario, seed=seed, tasks=tasks)
     course = _Course(deadline=began + scenario.timeout)
     with course.part("the run"):
         opened = open_stage(
@@ -104,32 +103,11 @@ def judge(scenario: Scenario, history: History) -> Mapping[str, CheckResult]:
     return check_all({**scenario.workload.checkers(), **scenario.checkers}, history)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Schedule:
-    """Everything that the seed decides about a run, known before anything is started."""
-
-    arrivals: tuple[Arrival, ...]
-    faults: tuple[PlannedFault, ...]
-    final: tuple[Arrival, ...]
-
-    @classmethod
-    def of(cls, scenario: Scenario, *, seed: int, tasks: int) -> Self:
-        generator = scenario.workload.generator
-        count = len(list(generator(seed=seed, tasks=tasks, gated=())))
-        gated = gated_numbers(scenario.faults, count)
-        arrivals = tuple(generator(seed=seed, tasks=tasks, gated=gated))
-        return cls(
-            arrivals=arrivals,
-            faults=plan(scenario.faults, seed=seed, due=times(arrivals)),
-            final=tuple(scenario.workload.final_generator(seed=seed, tasks=tasks)),
-        )
-
-
 class _Play:
     """One run on its stage, part by part."""
 
     def __init__(
-        self, scenario: Scenario, schedule: _Schedule, stage: Stage, course: _Course, progress: Progress
+        self, scenario: Scenario, schedule: Schedule, stage: Stage, course: _Course, progress: Progress
     ) -> None:
         self._scenario = scenario
         self._schedule = schedule
