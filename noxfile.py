@@ -8,9 +8,9 @@
 Only Python 3.11+ with `venv` is needed. Where nox is missing, this file makes a virtual environment under `.nox/`,
 installs the nox that constraints.txt pins, and runs itself again there. Sessions reuse their environments and install
 again only when pyproject.toml or constraints.txt changed. Without `-s` the sessions run that a pull request must pass.
-
-Until the version check below has passed, this file has to parse and run on much older Pythons.
 """
+
+# Down to the call of check_python, this file has to run on much older Pythons, and all of it has to parse there.
 
 import contextlib
 import fcntl
