@@ -93,7 +93,7 @@ def injections(history: History) -> Iterator[Operation]:
     """The operations by which the nemesis hurt something, in order; no healing, and no fault that `fail`ed."""
     logged = [op for op in history.by_process(NEMESIS) if op.value.get("phase") == "inject"]
     failed = {op.value.get("fault") for op in logged if op.type is OperationType.FAIL}
-    return (op for op in logged if op.type is not OperationType.FAIL and op.value.get("fault") not in failed)
+    return (op for op in logged if op.value.get("fault") not in failed)
 
 
 def pids_of(injection: Operation) -> tuple[int, ...]:

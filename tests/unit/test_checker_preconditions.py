@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.checker import Verdict, check_all
 from harness.checkers import evidence, faults_injected, nothing_left, standard
-from tests.unit.histories import FAIL, Tell, completed
+from tests.unit.histories import FAIL, INFO, INVOKE, Tell, completed
 
 
 def test_enough_faults_are_valid_and_counted() -> None:
@@ -22,7 +22,9 @@ def test_too_few_faults_or_kills_are_unknown() -> None:
 
 def test_healing_failed_faults_and_repeated_lines_do_not_count_as_faults() -> None:
     tell = Tell().injected("pause", phase="heal").injected("kill-worker", kind=FAIL, pids=[3]).killed(12)
-    tell.op("nemesis", tell.operations[-1].type, "kill-worker", fault=tell.faults, phase="inject", pids=[12])
+    tell.op("nemesis", INFO, "kill-worker", fault=tell.faults, phase="inject", pids=[12])
+    tell.injected("kill-worker", kind=INVOKE, pids=[4])
+    tell.op("nemesis", FAIL, "kill-worker", fault=tell.faults, phase="inject", error="no such process")
     result = faults_injected(1)(tell.history)
     assert (result.figures["faults"], result.figures["kills"]) == (1, 1)
 

@@ -51,6 +51,18 @@ def test_a_task_that_is_never_taken_up_but_ended_otherwise_is_no_breach() -> Non
         assert (result.figures["interrupted"], result.figures["stuck"]) == (1, 0)
 
 
+def test_each_of_two_tasks_may_have_ended_otherwise_in_its_own_way() -> None:
+    tell = (
+        Tell().began(7, by=12).ran(8, by=13).began(8, by=12, fence=2).killed(12).recorded(7, status="error")
+    )
+    assert recovery(2.0)(tell.recorded(8).history).figures["stuck"] == 0
+
+
+def test_the_clock_starts_with_the_fault_that_killed_the_worker_and_not_with_one_that_hit_it_dead() -> None:
+    tell = Tell().at(1).began(1, by=12).at(2).killed(12).at(3).killed(12).ran(1, by=13, fence=2)
+    assert [one.waited for one in interruptions(tell.history)] == [pytest.approx(1.001)]
+
+
 def test_a_record_of_completion_without_a_handler_settles_nothing() -> None:
     assert recovery(2.0)(Tell().began(7, by=12).killed(12).recorded(7).history).verdict is Verdict.INVALID
 

@@ -51,6 +51,11 @@ def test_a_task_without_outcome_past_the_time_out_is_released_if_it_runs_again()
     assert judge(tell.ran(1, by=20, fence=2)).verdict is Verdict.VALID
 
 
+def test_an_earlier_run_elsewhere_does_not_take_up_what_is_let_go() -> None:
+    tell = Tell().began(1, by=20).at(1).began(1, by=12, fence=2).at(2).sigterm(12).at(7.2).exited()
+    assert whys(judge(tell)) == ["worker-12 of pool pool-1 let it go, and nobody began it again"]
+
+
 def test_a_rerun_inside_the_pool_that_stops_is_no_release() -> None:
     result = judge(running().began(1, by=13, fence=2).at(7.2).exited())
     assert result.verdict is Verdict.INVALID
