@@ -1,0 +1,5 @@
+"""Connections to the two servers, under the import paths of the production guide."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -1,0 +1,83 @@
+"""Engines for the activity store."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import StaticPool
+
+from agentexec.activity.models import Base
+from agentexec.config import masked, normalised_database_url
+from agentexec.errors import ConfigurationError, UnsupportedServer
+
+MINIMUM_POSTGRES = 14
+
+__all__ = ["Base", "create_schema", "engine_for", "require_supported_database"]
+
+
+def engine_for(database_url: str, *, pool_size: int = 2) -> Engine:
+    """An engine with the settings that agentexec needs: small pools, tested connections, SQLite that waits for its lock.
+
+    Raises `ConfigurationError` for a URL of another kind of database.
+    """
+    url = normalised_database_url(database_url)
+    if url.startswith("sqlite"):
+        return _sqlite_engine(url)
+    return create_engine(
+        url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, pool_recycle=1800
+    )
+
+
+def create_schema(engine: Engine) -> None:
+    """Create the tables and indexes that are missing. In production this is the migration user's work, not the pool's."""
+    Base.metadata.create_all(engine)
+
+
+def require_supported_database(engine: Engine) -> None:
+    """Check that the database answers and is new enough.
+
+    Raises `ConfigurationError` where it does not answer, `UnsupportedServer` for PostgreSQL below 14.
+    """
+    try:
+        with engine.connect() as connection:
+            if engine.dialect.name == "postgresql":
+                version = int(connection.execute(text("SHOW server_version_num")).scalar_one()) // 10_000
+                if version < MINIMUM_POSTGRES:
+                    raise UnsupportedServer(
+                        f"PostgreSQL {version} is too old: agentexec needs {MINIMUM_POSTGRES} or newer; upgrade the server."
+                    )
+    except OperationalError as error:
+        raise ConfigurationError(
+            f"The database at {_shown(engine)} does not answer ({_first_line(error)}); check DATABASE_URL and the server."
+        ) from None
+
+
+def _sqlite_engine(url: str) -> Engine:
+    in_memory = re.fullmatch(r"sqlite(:///(:memory:)?)?", url) is not None
+    options: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {}
+    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 30}, **options)
+
+    # The driver's own transaction control begins too late for us: a writer must hold the lock before it reads.
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA foreign_keys=ON")
+        if not in_memory:
+            connection.execute("PRAGMA journal_mode=WAL")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _shown(engine: Engine) -> str:
+    return masked(engine.url.render_as_string(hide_password=True))
+
+
+def _first_line(error: DBAPIError) -> str:
+    return str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__

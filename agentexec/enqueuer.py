@@ -1,0 +1,170 @@
+"""The thread that records and dispatches tasks for everybody in this process, in batches.
+
+Calls that arrive while a batch is under way form the next one, so many callers share one commit and one round trip. It owns
+its connections alone: a caller that is cancelled in the middle of its `await` cannot leave a connection out of step.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from uuid import UUID
+
+import redis
+from sqlalchemy import Engine
+
+from agentexec.activity import store
+from agentexec.errors import AgentexecError, QueueFull
+from agentexec.queue import Dispatch
+from agentexec.redis_queue import RedisQueue
+
+MAX_BATCH = 1000
+MARK_AFTER = 0.1  # seconds of quiet after which dispatched rows are marked as such
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    activity: store.NewActivity
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """What one caller handed in, and where it waits for the recorded ids."""
+
+    entries: Sequence[_Entry]
+    future: Future[list[UUID]]
+
+
+class Enqueuer:
+    """Records tasks in Postgres, then dispatches them to Redis. Safe to use from any thread and any event loop."""
+
+    def __init__(self, engine: Engine, queue: RedisQueue, *, max_depth: int) -> None:
+        self._engine = engine
+        self._queue = queue
+        self._max_depth = max_depth
+        self._groups: list[_Group] = []
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._unmarked: list[UUID] = []
+
+    def submit(
+        self, activities: Sequence[store.NewActivity], payloads: Sequence[bytes]
+    ) -> Future[list[UUID]]:
+        """Hand in tasks; the future gives their ids once they are durable in Postgres and offered to Redis.
+
+        It raises what the database raised (nothing is recorded then, or the outcome is unknown if the connection broke in
+        the commit), or `QueueFull`.
+        """
+        future: Future[list[UUID]] = Future()
+        future.set_running_or_notify_cancel()  # from here on nobody can cancel it: the batch is shared
+        entries = [_Entry(activity, payload) for activity, payload in zip(activities, payloads, strict=True)]
+        with self._changed:
+            if self._closing:
+                raise AgentexecError("This client is closed; make a new one.")
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="agentexec-enqueuer", daemon=True)
+                self._thread.start()
+            self._groups.append(_Group(entries, future))
+            self._changed.notify()
+        return future
+
+    def close(self) -> None:
+        """Finish what was handed in, then end the thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            batch = self._next_batch()
+            if batch is None:
+                return
+            if batch:
+                self._handle(batch)
+            else:
+                self._mark_quietly()
+
+    def _next_batch(self) -> list[_Group] | None:
+        """Wait for work; [] when it is quiet and rows wait to be marked, None when closed and done."""
+        with self._changed:
+            ready: Callable[[], bool] = lambda: bool(self._groups) or self._closing  # noqa: E731 - a condition, not a function
+            self._changed.wait_for(ready, timeout=MARK_AFTER if self._unmarked else None)
+            if not self._groups:
+                return None if self._closing and not self._unmarked else []
+            taken, size = 0, 0
+            while taken < len(self._groups) and (
+                size == 0 or size + len(self._groups[taken].entries) <= MAX_BATCH
+            ):
+                size += len(self._groups[taken].entries)
+                taken += 1
+            batch, self._groups = self._groups[:taken], self._groups[taken:]
+            return batch
+
+    def _handle(self, batch: list[_Group]) -> None:
+        entries = [entry for group in batch for entry in group.entries]
+        try:
+            recorded = self._record(entries)
+        except Exception as error:  # noqa: BLE001 - whatever the database raised belongs to the callers that wait
+            if len(batch) > 1:  # one bad task must not fail its neighbours in the batch
+                for group in batch:
+                    self._handle([group])
+            else:
+                batch[0].future.set_exception(error)
+            return
+        refused = self._dispatch(entries, recorded)
+        for group in batch:
+            ids = [recorded[entry.activity.id] for entry in group.entries]
+            full = [i for i in ids if i in refused]
+            if full:
+                group.future.set_exception(QueueFull(full, self._max_depth))
+            else:
+                group.future.set_result(ids)
+
+    def _record(self, entries: Sequence[_Entry]) -> dict[UUID, UUID]:
+        with self._engine.begin() as connection:
+            recorded = store.insert(connection, [entry.activity for entry in entries])
+            store.mark_dispatched(connection, self._unmarked)
+        self._unmarked = []
+        return recorded
+
+    def _dispatch(self, entries: Sequence[_Entry], recorded: dict[UUID, UUID]) -> set[UUID]:
+        """Offer recorded tasks to the queue; returns those without room.
+
+        Redis being away is no failure of the enqueue: the record is durable and the relay of any pool dispatches it.
+        """
+        tasks = [
+            Dispatch(
+                task_id=e.activity.id, payload=e.payload, level=e.activity.priority, delay=e.activity.delay
+            )
+            for e in entries
+            if recorded[e.activity.id] == e.activity.id
+        ]
+        try:
+            answers = self._queue.enqueue(tasks, max_depth=self._max_depth)
+        except redis.RedisError as error:
+            _logger.warning(
+                "recorded %d task(s) that Redis did not take (%s); a pool's relay will dispatch them",
+                len(tasks),
+                error,
+            )
+            return set()
+        self._unmarked += [task.task_id for task, has in zip(tasks, answers, strict=True) if has]
+        return {task.task_id for task, has in zip(tasks, answers, strict=True) if not has}
+
+    def _mark_quietly(self) -> None:
+        """Mark dispatched rows; if it fails, the relay offers them to Redis again, which changes nothing."""
+        marked, self._unmarked = self._unmarked, []
+        try:
+            with self._engine.begin() as connection:
+                store.mark_dispatched(connection, marked)
+        except Exception as error:  # noqa: BLE001 - see above: losing the mark costs one more round trip, no task
+            _logger.warning("could not mark %d dispatched task(s): %s", len(marked), error)

@@ -1,0 +1,76 @@
+-- Shared by every script of a queue; the loader puts this text in front of each of them.
+-- KEYS: 1 job, 2 fence, 3 lease, 4 own, 5 held, 6 sched, 7 dlq, 8 reason, 9 crash, 10 cancel, 11 last, 12 gone,
+--       13 workers, 14 wake, 15 cfg, 16.. ready lists, highest priority first (agentexec/keys.py).
+-- ARGV: as the script says.
+-- returns: nothing by itself.
+local JOB, FENCE, LEASE, OWN, HELD, SCHED, DLQ, REASON = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local CRASH, CANCEL, LAST, GONE, WORKERS, WAKE, CFG = KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
+local FIRST_READY = 16
+local WAKE_TOKENS = 64
+
+-- Server clock in microseconds; exact, since 2^53 us is the year 2255.
+local function now_us()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) * 1000000 + tonumber(t[2])
+end
+
+local function now_ms()
+  return math.floor(now_us() / 1000)
+end
+
+local function digits(number)
+  return string.format('%.0f', number)
+end
+
+-- The ready list of a task, from the priority digit in front of its payload; the last list if there is none.
+local function ready_list(id)
+  local level = tonumber(string.sub(redis.call('HGET', JOB, id) or '', 1, 1))
+  if level == nil or KEYS[FIRST_READY + level] == nil then return KEYS[#KEYS] end
+  return KEYS[FIRST_READY + level]
+end
+
+-- Let up to `count` idle workers look again. The list is bounded: a token too few costs a second, never a task.
+local function wake(count)
+  local room = math.min(count, WAKE_TOKENS - redis.call('LLEN', WAKE))
+  for _ = 1, room do redis.call('RPUSH', WAKE, '1') end
+end
+
+-- Token and worker of the present holder, or nil where nobody holds the task.
+local function holder(id)
+  local own = redis.call('HGET', OWN, id)
+  if not own then return nil, nil end
+  local bar = string.find(own, '|', 1, true)
+  return string.sub(own, 1, bar - 1), string.sub(own, bar + 1)
+end
+
+-- Take the authority over a task away from whoever has it. What the old holder sends from now on is stale.
+local function revoke(id, worker)
+  redis.call('HDEL', OWN, id)
+  redis.call('ZREM', LEASE, id)
+  if worker then redis.call('ZREM', HELD, worker .. '|' .. id) end
+end
+
+local function bury(id, reason, at)
+  redis.call('ZADD', DLQ, at, id)
+  redis.call('HSET', REASON, id, reason)
+end
+
+local function forget(id)
+  redis.call('HDEL', JOB, id)
+  redis.call('HDEL', CRASH, id)
+  redis.call('HDEL', CANCEL, id)
+end
+
+-- Give a revoked task back to the front of its list, or to the dead letters once too many holders died with it.
+-- Answers true where it went back to the list.
+local function give_back(id, charge, max_crashes, at)
+  if charge then
+    local crashes = redis.call('HINCRBY', CRASH, id, 1)
+    if crashes > max_crashes then
+      bury(id, 'its worker died ' .. crashes .. ' times while running it', at)
+      return false
+    end
+  end
+  redis.call('LPUSH', ready_list(id), id)
+  return true
+end

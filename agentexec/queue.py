@@ -1,0 +1,135 @@
+"""What the rest of agentexec asks of a queue, free of any server.
+
+The queue is an index of work that Postgres already holds: it may lose everything, and the reconciler rebuilds it. What it
+must never do is give one task to two holders of the same token, or let a holder that lost its token finish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+
+class Verb(StrEnum):
+    """How a worker ends its claim on a task."""
+
+    DONE = "done"
+    RETRY = "retry"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dispatch:
+    """A recorded task on its way into the queue. `level` 0 is the highest priority; `delay` is in seconds."""
+
+    task_id: UUID
+    payload: bytes
+    level: int
+    delay: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """A task given to a worker under the fencing token `token`; `crashes` earlier holders died with it."""
+
+    task_id: UUID
+    token: int
+    crashes: int
+    level: int
+    payload: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finish:
+    """The end of a claim: `delay` (seconds) belongs to RETRY, `reason` to DEAD."""
+
+    task_id: UUID
+    token: int
+    verb: Verb
+    delay: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Revoked:
+    """A lease that was taken away: the task and the token that lost its authority."""
+
+    task_id: UUID
+    token: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepResult:
+    """The answer to one `step`.
+
+    `stale` are finishes that were refused because their token had been lost. `reaped` tasks went back to the queue because
+    their lease expired, `dead` ones to the dead letters. `next_due` is the time in seconds until the queue has something to
+    promote or reap, None if it has not.
+    """
+
+    claims: tuple[Claim, ...]
+    stale: tuple[Finish, ...]
+    reaped: tuple[Revoked, ...]
+    dead: tuple[Revoked, ...]
+    ready_left: int
+    next_due: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueDepth:
+    """How many tasks are in each state of the queue; `known` counts all of them."""
+
+    ready: int
+    leased: int
+    scheduled: int
+    dead: int
+    known: int
+
+
+class Queue(Protocol):
+    """A queue of leased, fenced claims. Every method may be sent again after a lost reply without changing anything more."""
+
+    def enqueue(self, tasks: Sequence[Dispatch], *, max_depth: int = 0) -> list[bool]:
+        """Put recorded tasks into the queue; False for those that found no room under `max_depth` (0 = no cap)."""
+        ...
+
+    def step(
+        self,
+        worker: str,
+        nonce: str,
+        *,
+        finishes: Sequence[Finish],
+        want: int,
+        lease: float,
+        max_crashes: int,
+        lowest_token: int = 0,
+    ) -> StepResult:
+        """Finish and claim in one round trip. Raises `WorkerGone` for a worker that was declared dead."""
+        ...
+
+    def renew(self, worker: str, leases: Mapping[UUID, int], *, lease: float) -> tuple[set[UUID], set[UUID]]:
+        """Prolong leases to `lease` seconds from now; returns the lost ones and those somebody wants cancelled."""
+        ...
+
+    def release(
+        self,
+        worker: str,
+        leases: Mapping[UUID, int] | None,
+        *,
+        charge: bool,
+        max_crashes: int,
+        declare_gone: bool,
+    ) -> tuple[list[Revoked], list[Revoked]]:
+        """Give leases back, all of the worker's when None; returns the released and the dead-lettered ones."""
+        ...
+
+    def request_cancel(self, task_ids: Sequence[UUID]) -> list[bool]:
+        """Tell the holders of running tasks to stop; False for tasks that nobody holds."""
+        ...
+
+    def wait(self, timeout: float) -> bool:
+        """Block until there may be something to claim; False when `timeout` seconds passed instead."""
+        ...

@@ -1,0 +1,206 @@
+"""The queue protocol over Redis 7+, Valkey or anything that runs the same Lua."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+from uuid import UUID
+
+import redis
+
+from agentexec.errors import WorkerGone
+from agentexec.keys import QueueKeys
+from agentexec.queue import Claim, Dispatch, Finish, QueueDepth, Revoked, StepResult, Verb
+
+SCRIPTS = ("enqueue", "step", "renew", "release", "cancel")
+
+
+@cache
+def script_source(name: str) -> str:
+    """The Lua text of a script with the shared part in front of it."""
+    folder = files("agentexec") / "lua"
+    return (folder / "common.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
+
+
+class RedisQueue:
+    """One queue. Instances are cheap and safe to share between threads, since the client pools its connections.
+
+    Reads and writes raise `redis.exceptions.RedisError` when the server is not reachable within the client's own retries;
+    calling again with the same arguments is always safe.
+    """
+
+    def __init__(self, client: redis.Redis, name: str) -> None:
+        self.client = client
+        self.name = name
+        self.keys = QueueKeys.of(name)
+        self._all_keys = self.keys.all()
+        self._scripts: dict[str, Any] = {
+            script: client.register_script(script_source(script)) for script in SCRIPTS
+        }
+
+    def enqueue(self, tasks: Sequence[Dispatch], *, max_depth: int = 0) -> list[bool]:
+        """See `Queue.enqueue`."""
+        if not tasks:
+            return []
+        arguments: list[str | bytes | int] = [max_depth]
+        for task in tasks:
+            arguments += [str(task.task_id), str(task.level), _milliseconds(task.delay), task.payload]
+        return [answer == 1 for answer in self._run("enqueue", arguments)]
+
+    def step(
+        self,
+        worker: str,
+        nonce: str,
+        *,
+        finishes: Sequence[Finish],
+        want: int,
+        lease: float,
+        max_crashes: int,
+        lowest_token: int = 0,
+    ) -> StepResult:
+        """See `Queue.step`."""
+        arguments: list[str | bytes | int] = [
+            worker,
+            nonce,
+            _milliseconds(lease),
+            want,
+            lowest_token,
+            max_crashes,
+        ]
+        for finish in finishes:
+            detail = str(_milliseconds(finish.delay)) if finish.verb is Verb.RETRY else finish.reason
+            arguments += [str(finish.task_id), finish.token, finish.verb.value, detail]
+        reply = self._run("step", arguments)
+        if reply[0] == b"GONE":
+            raise WorkerGone(f"worker {worker} was declared dead; its leases belong to others")
+        _, due, ready_left, claims, accepted, reaped, dead = reply
+        return StepResult(
+            claims=_claims(claims),
+            stale=tuple(finish for finish, answer in zip(finishes, accepted, strict=True) if answer == 0),
+            reaped=tuple(_revoked(reaped)),
+            dead=tuple(_revoked(dead)),
+            ready_left=ready_left,
+            next_due=None if due < 0 else due / 1000,
+        )
+
+    def renew(self, worker: str, leases: Mapping[UUID, int], *, lease: float) -> tuple[set[UUID], set[UUID]]:
+        """See `Queue.renew`."""
+        arguments: list[str | bytes | int] = [worker, _milliseconds(lease)]
+        for task_id, token in leases.items():
+            arguments += [str(task_id), token]
+        lost, cancelled = self._run("renew", arguments)
+        return {UUID(i.decode()) for i in lost}, {UUID(i.decode()) for i in cancelled}
+
+    def release(
+        self,
+        worker: str,
+        leases: Mapping[UUID, int] | None,
+        *,
+        charge: bool,
+        max_crashes: int,
+        declare_gone: bool,
+    ) -> tuple[list[Revoked], list[Revoked]]:
+        """See `Queue.release`."""
+        if leases is not None and not leases and not declare_gone:
+            return [], []
+        arguments: list[str | bytes | int] = [worker, int(charge), max_crashes, int(declare_gone)]
+        for task_id, token in (leases or {}).items():
+            arguments += [str(task_id), token]
+        released, dead = self._run("release", arguments)
+        return _revoked(released), _revoked(dead)
+
+    def request_cancel(self, task_ids: Sequence[UUID]) -> list[bool]:
+        """See `Queue.request_cancel`."""
+        return (
+            [answer == 1 for answer in self._run("cancel", [str(task_id) for task_id in task_ids])]
+            if task_ids
+            else []
+        )
+
+    def wait(self, timeout: float) -> bool:
+        """See `Queue.wait`. The client's socket time-out must be longer than `timeout`."""
+        if timeout <= 0:  # BLPOP reads 0 as for ever
+            return False
+        return self.client.blpop([self.keys.wake], timeout=timeout) is not None
+
+    def depth(self) -> QueueDepth:
+        """Count the tasks of each state in one transaction; the cost does not grow with their number."""
+        pipe = self.client.pipeline(transaction=True)
+        for ready in self.keys.ready:
+            pipe.llen(ready)
+        pipe.zcard(self.keys.lease).zcard(self.keys.sched).zcard(self.keys.dlq).hlen(self.keys.job)
+        *lists, leased, scheduled, dead, known = pipe.execute()
+        return QueueDepth(ready=sum(lists), leased=leased, scheduled=scheduled, dead=dead, known=known)
+
+    def known(self, task_ids: Sequence[UUID]) -> list[bool]:
+        """Whether the queue holds each task, in whatever state."""
+        pipe = self.client.pipeline(transaction=False)
+        for task_id in task_ids:
+            pipe.hexists(self.keys.job, str(task_id))
+        return [bool(answer) for answer in pipe.execute()]
+
+    def dead_reasons(self, task_ids: Sequence[UUID]) -> dict[UUID, str]:
+        """Why tasks are in the dead letters, for those that are."""
+        if not task_ids:
+            return {}
+        answers = self.client.hmget(self.keys.reason, [str(task_id) for task_id in task_ids])
+        return {
+            i: answer.decode("utf-8", "replace")
+            for i, answer in zip(task_ids, answers, strict=True)
+            if answer is not None
+        }
+
+    def establish_epoch(self, proposal: str) -> bool:
+        """Mark the queue's memory; True when the mark was missing: a new queue, or one that lost everything."""
+        return bool(self.client.hsetnx(self.keys.cfg, "epoch", proposal))
+
+    def register(self, worker: str, identity: str) -> None:
+        """Say on which host and process a worker lives, so that its death can be seen by its neighbours."""
+        self.client.hset(self.keys.workers, worker, identity)
+
+    def registered(self) -> dict[str, str]:
+        """Identities of all registered workers."""
+        return {
+            worker.decode(): identity.decode()
+            for worker, identity in self.client.hgetall(self.keys.workers).items()
+        }
+
+    def wake(self, count: int = 1) -> None:
+        """Let idle workers look again."""
+        self.client.rpush(self.keys.wake, *(["1"] * count))
+
+    def drop(self) -> None:
+        """Delete every key of this queue. For tests and tear-down only."""
+        self.client.delete(*self._all_keys)
+
+    def _run(self, script: str, arguments: Sequence[str | bytes | int]) -> Any:
+        return self._scripts[script](keys=self._all_keys, args=arguments)
+
+
+def monotonic_deadline(lease: float, *, asked_at: float | None = None) -> float:
+    """When a lease of `lease` seconds ends on our own clock, counted from before the request left, so never too late."""
+    return (time.monotonic() if asked_at is None else asked_at) + lease
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(0, round(seconds * 1000))
+
+
+def _claims(flat: Sequence[bytes]) -> tuple[Claim, ...]:
+    return tuple(
+        Claim(
+            task_id=UUID(flat[i].decode()),
+            token=int(flat[i + 1]),
+            crashes=int(flat[i + 2]),
+            level=int(flat[i + 3][:1]) if flat[i + 3][:1].isdigit() else 0,
+            payload=flat[i + 3][1:],
+        )
+        for i in range(0, len(flat), 4)
+    )
+
+
+def _revoked(flat: Sequence[bytes]) -> list[Revoked]:
+    return [Revoked(task_id=UUID(flat[i].decode()), token=int(flat[i + 1])) for i in range(0, len(flat), 2)]

@@ -1,0 +1,177 @@
+"""Tasks, the handlers that run them, and how a task travels. No I/O."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import random
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, get_type_hints
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from agentexec.errors import InvalidTask, RegistrationError
+
+Handler = Callable[..., BaseModel | None] | Callable[..., Awaitable[BaseModel | None]]
+
+
+class Priority(StrEnum):
+    """HIGH goes before LOW; every eighth claim is made from the low end, so that LOW never starves."""
+
+    HIGH = "high"
+    LOW = "low"
+
+    @property
+    def level(self) -> int:
+        """The ready list of this priority; 0 is served first."""
+        return 0 if self is Priority.HIGH else 1
+
+
+class Task(BaseModel):
+    """A task that is recorded: what `enqueue` returns, and what its result is asked by."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task_name: str
+    agent_id: UUID
+    context: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskRequest:
+    """One task to be enqueued with `enqueue_many`. `delay` is in seconds.
+
+    Two requests with the same `idempotency_key` are one task, also when they come from different processes.
+    """
+
+    task_name: str
+    context: BaseModel
+    priority: Priority = Priority.LOW
+    metadata: Mapping[str, Any] | None = None
+    idempotency_key: str | None = None
+    delay: float = 0.0
+
+
+class TaskDefinition:
+    """A handler under its name, with the model its context is validated by."""
+
+    def __init__(self, name: str, handler: Handler) -> None:
+        """Read context and result types off the handler's annotations; raises `RegistrationError` where they are missing."""
+        if not name or len(name) > 255:
+            raise RegistrationError(f"A task name has 1 to 255 characters; {name[:40]!r} has {len(name)}.")
+        self.name = name
+        self.handler = handler
+        self.is_async = inspect.iscoroutinefunction(handler)
+        hints = _hints(handler)
+        self.context_type = _context_type(handler, hints)
+        self.result_type = hints.get("return") if _is_model(hints.get("return")) else None
+
+    def validate(self, context: Mapping[str, Any]) -> BaseModel:
+        """Build the handler's context; raises `InvalidTask` that says which fields are wrong, without their values."""
+        try:
+            return self.context_type.model_validate(context)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, e['loc'])) or 'context'}: {e['msg']}"
+                for e in error.errors(include_input=False)
+            )
+            raise InvalidTask(
+                f"The context of {self.name} does not fit {self.context_type.__name__}: {problems}."
+            ) from None
+
+
+@dataclass(slots=True)
+class Registry:
+    """The handlers of a pool by name."""
+
+    _tasks: dict[str, TaskDefinition] = field(default_factory=dict)
+
+    def add(self, definition: TaskDefinition) -> None:
+        """Register a task; raises `RegistrationError` when the name is taken by another handler."""
+        known = self._tasks.get(definition.name)
+        if known is not None and known.handler is not definition.handler:
+            raise RegistrationError(
+                f"The task name {definition.name!r} is registered twice; give one of the handlers another name."
+            )
+        self._tasks[definition.name] = definition
+
+    def get(self, name: str) -> TaskDefinition | None:
+        """The task of that name, or None."""
+        return self._tasks.get(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tasks)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+
+def encode_payload(task_name: str, context: Any) -> bytes:
+    """What travels through Redis: JSON, never pickle. Raises `InvalidTask` where the context has no JSON form."""
+    try:
+        text = json.dumps(
+            {"task_name": task_name, "context": context}, separators=(",", ":"), allow_nan=False
+        )
+    except (TypeError, ValueError) as error:
+        raise InvalidTask(f"The context of {task_name} cannot be written as JSON ({error}).") from None
+    if "\\u0000" in text:
+        raise InvalidTask(
+            f"The context of {task_name} holds a NUL character, which Postgres cannot store; remove it."
+        )
+    return text.encode()
+
+
+def decode_payload(payload: bytes) -> tuple[str, dict[str, Any]]:
+    """Task name and context of a payload; raises `InvalidTask` that says what is wrong with the bytes."""
+    try:
+        data = json.loads(payload)
+    except (ValueError, RecursionError):
+        raise InvalidTask("The payload is not JSON.") from None
+    match data:
+        case {"task_name": str(name), "context": dict(context)}:
+            return name, context
+        case _:
+            raise InvalidTask("The payload lacks a task_name or a context object.")
+
+
+def retry_delay(attempt: int, *, base: float, cap: float, rng: random.Random | None = None) -> float:
+    """Seconds to wait before the next try after failed attempt number `attempt` (from 1): full jitter.
+
+    Uniform in [0, min(cap, base * 2^(attempt-1))]; "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+    ceiling = min(cap, base * 2 ** min(attempt - 1, 60))
+    return (rng or random).uniform(0, ceiling)
+
+
+def _hints(handler: Handler) -> dict[str, Any]:
+    try:
+        return get_type_hints(handler)
+    except NameError as error:
+        raise RegistrationError(
+            f"The annotations of {_label(handler)} cannot be resolved ({error}); import the model at module level."
+        ) from None
+
+
+def _context_type(handler: Handler, hints: Mapping[str, Any]) -> type[BaseModel]:
+    parameters = inspect.signature(handler).parameters
+    if "agent_id" not in parameters or "context" not in parameters:
+        raise RegistrationError(
+            f"{_label(handler)} needs the parameters `agent_id: UUID` and `context: YourModel`."
+        )
+    context = hints.get("context")
+    if not _is_model(context):
+        raise RegistrationError(
+            f"{_label(handler)} needs its `context` annotated with a pydantic model, not {context!r}."
+        )
+    return context  # type: ignore[no-any-return]  # _is_model has just said so
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _label(handler: Handler) -> str:
+    return f"handler {getattr(handler, '__qualname__', repr(handler))}"

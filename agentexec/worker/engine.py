@@ -1,0 +1,312 @@
+"""The I/O thread of a worker: claims, records, finishes. Handlers never wait for it, and cannot starve it of its loop.
+
+One round is a transaction in Postgres (starts, progress, outcomes of everything that gathered meanwhile) and a STEP in
+Redis (finishes what the transaction made durable, claims for the free slots). Under load both carry many tasks; on an idle
+queue a task passes through one of each before its handler begins.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+import redis
+from sqlalchemy import Connection
+from sqlalchemy import Engine as Database
+
+from agentexec.activity import store
+from agentexec.activity.status import Status
+from agentexec.config import Settings
+from agentexec.keys import result_key
+from agentexec.queue import Claim, Finish, StepResult, Verb
+from agentexec.redis_queue import RedisQueue
+from agentexec.worker.host import End, Ended, Host, Run
+from agentexec.worker.ledger import Ledger
+from agentexec.worker.recording import Batch, Recorded, write
+from agentexec.worker.retrying import in_redis, in_transaction
+
+HOUSEKEEPING = 1.0  # seconds between two STEPs of a worker that has nothing to do or no free slot
+
+_STATUS = {
+    End.COMPLETE: Status.COMPLETE,
+    End.RETRY: Status.QUEUED,
+    End.RELEASED: Status.QUEUED,
+    End.DEAD: Status.ERROR,
+    End.CANCELED: Status.CANCELED,
+}
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Inbox:
+    """What the other threads leave for the I/O thread; guarded by the engine's condition."""
+
+    ended: list[Ended] = field(default_factory=list)
+    entries: list[store.LogEntry] = field(default_factory=list)
+    poked: bool = False
+
+
+class Engine:
+    """The I/O side of one worker process; `run` belongs to a thread of its own, the rest may be called from anywhere."""
+
+    def __init__(
+        self, *, worker: str, queue: RedisQueue, database: Database, settings: Settings, host: Host
+    ) -> None:
+        self._worker = worker
+        self._queue = queue
+        self._database = database
+        self._settings = settings
+        self._host = host
+        self.ledger = Ledger()
+        self.idle = threading.Event()  # set while the waiter should listen for new work
+        self.next_look = HOUSEKEEPING  # how long it may listen, in seconds
+        self._changed = threading.Condition()
+        self._inbox = _Inbox()
+        self._claims: list[Claim] = []
+        self._finishes: list[Finish] = []
+        self._lowest_token = 0
+        self._draining = False
+        self._abandoned = False
+
+    # The sink of the host.
+
+    def ended(self, outcome: Ended) -> None:
+        """A run is over."""
+        with self._changed:
+            self._inbox.ended.append(outcome)
+            self._changed.notify()
+
+    def progress(self, task_id: UUID, token: int, message: str, percentage: int | None) -> None:
+        """A handler reported progress; it is written with the next batch."""
+        number = self.ledger.number(task_id, token)
+        if number is None:
+            return
+        entry = store.LogEntry(id=task_id, token=token, n=number, message=message, percentage=percentage)
+        with self._changed:
+            self._inbox.entries.append(entry)
+            self._changed.notify()
+
+    # For the waiter and the process.
+
+    def poke(self) -> None:
+        """There may be something to claim."""
+        with self._changed:
+            self._inbox.poked = True
+            self._changed.notify()
+
+    def drain(self) -> None:
+        """Claim nothing more; `run` returns when all that is held has ended."""
+        self._draining = True
+        self.poke()
+
+    def abandon(self) -> None:
+        """Do not wait for a database that is away any longer: what is not durable by now runs again elsewhere."""
+        self._abandoned = True
+        self.poke()
+
+    def run(self) -> None:
+        """Work until drained. Raises `WorkerGone` when the pool gave this worker up, and what Postgres or Redis raised."""
+        self._step()
+        while not (self._draining and not self.ledger.tokens()):
+            batch, ended = self._collect()
+            if batch:
+                self._settle(batch, ended, self._write(batch))
+            self._step()
+        self._leave()
+
+    def _collect(self) -> tuple[Batch, list[Ended]]:
+        """Wait until there is something to record or to claim, then take it all."""
+        with self._changed:
+            if not self._claims and not self._finishes:
+                inbox = self._inbox
+                self._changed.wait_for(
+                    lambda: inbox.ended or inbox.entries or inbox.poked, timeout=HOUSEKEEPING
+                )
+            taken, self._inbox = self._inbox, _Inbox()
+        if self._draining and self._claims:
+            self._give_back(self._claims)
+            self._claims = []
+        claims, self._claims = self._claims, []
+        for outcome in taken.ended:
+            if outcome.end is End.LOST:
+                self.ledger.drop(outcome.task_id, outcome.token)
+        ended, outcomes = [], []
+        for run in taken.ended:
+            outcome = None if run.end is End.LOST else self._outcome(run)
+            if outcome is not None:
+                ended.append(run)
+                outcomes.append(outcome)
+        return Batch(claims=claims, entries=taken.entries, outcomes=outcomes), ended
+
+    def _outcome(self, ended: Ended) -> store.Outcome | None:
+        """What is to be recorded of an end; None where its last word was said already."""
+        number = self.ledger.number(ended.task_id, ended.token, last=True)
+        if number is None:
+            return None
+        settings = self._settings
+        message = {
+            End.COMPLETE: settings.activity_message_complete,
+            End.RELEASED: "Released by a shutdown; it runs again.",
+            End.CANCELED: "Canceled on request.",
+        }.get(ended.end) or settings.activity_message_error.format(error=ended.error)
+        return store.Outcome(
+            id=ended.task_id,
+            token=ended.token,
+            n=number,
+            status=_STATUS[ended.end],
+            message=message,
+            percentage=100 if ended.end is End.COMPLETE else None,
+            result=ended.result,
+            error=ended.error,
+        )
+
+    def _write(self, batch: Batch) -> Recorded:
+        message = self._settings.activity_message_started
+        return in_transaction(
+            self._database,
+            lambda connection: write(connection, batch, started_message=message),
+            give_up=self._gave_up,
+        )
+
+    def _settle(self, batch: Batch, ended: Sequence[Ended], recorded: Recorded) -> None:
+        """Act on what is durable now: start handlers, and tell the queue what is over."""
+        runs = [
+            Run(claim=c, attempt=recorded.attempts[c.task_id])
+            for c in batch.claims
+            if c.task_id in recorded.attempts
+        ]
+        self._host.begin(runs)
+        for claim in batch.claims:
+            if claim.task_id not in recorded.attempts:
+                self._refuse(claim, recorded)
+        released = {}
+        for outcome in ended:
+            if outcome.end is End.RELEASED and recorded.accepted.get(outcome.task_id) is Status.QUEUED:
+                released[outcome.task_id] = outcome.token
+            else:
+                self._conclude(outcome, recorded)
+            self.ledger.drop(outcome.task_id, outcome.token)
+        self._release(released)
+        self._publish_results([e for e in ended if e.task_id in recorded.accepted and e.end is End.COMPLETE])
+
+    def _refuse(self, claim: Claim, recorded: Recorded) -> None:
+        """A claim whose activity may not run."""
+        self.ledger.drop(claim.task_id, claim.token)
+        if claim.task_id in recorded.over:
+            self._finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.DONE))
+        elif claim.task_id in recorded.unknown:
+            reason = "no activity is recorded for it"
+            self._finishes.append(
+                Finish(task_id=claim.task_id, token=claim.token, verb=Verb.DEAD, reason=reason)
+            )
+        else:  # the queue's clock went back: ask for higher tokens from now on
+            self._lowest_token = max(self._lowest_token, recorded.outranked[claim.task_id] + 1)
+            self._finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.RETRY))
+
+    def _conclude(self, ended: Ended, recorded: Recorded) -> None:
+        """Tell the queue how a run ended, if the record took our word or is closed anyway."""
+        status = recorded.accepted.get(ended.task_id)
+        if status is None and ended.task_id not in recorded.ended_by_others:
+            _logger.warning(
+                "the record refused the outcome of %s: its token %d is lost", ended.task_id, ended.token
+            )
+            return
+        verb = Verb.RETRY if status is Status.QUEUED else Verb.DEAD if status is Status.ERROR else Verb.DONE
+        self._finishes.append(
+            Finish(
+                task_id=ended.task_id,
+                token=ended.token,
+                verb=verb,
+                delay=ended.delay,
+                reason=ended.error or "",
+            )
+        )
+
+    def _step(self) -> None:
+        """One round trip to Redis, and what follows from its answer."""
+        finishes, self._finishes = self._finishes, []
+        want = 0 if self._draining else max(0, self._settings.worker_concurrency - len(self.ledger))
+        nonce = uuid4().hex
+        answer = in_redis(
+            lambda: self._queue.step(
+                self._worker,
+                nonce,
+                finishes=finishes,
+                want=want,
+                lease=self._settings.lease_seconds,
+                max_crashes=self._settings.max_crashes,
+                lowest_token=self._lowest_token,
+            ),
+            give_up=self._gave_up,
+        )
+        for claim in answer.claims:
+            self.ledger.take(claim.task_id, claim.token)
+        self._claims += answer.claims
+        for stale in answer.stale:
+            _logger.warning("the queue refused to finish %s: token %d is lost", stale.task_id, stale.token)
+        self._bear_witness(answer)
+        # The waiter listens only while there are free slots; this thread looks by itself once every HOUSEKEEPING.
+        if want > len(answer.claims):
+            self.next_look = min(
+                HOUSEKEEPING, answer.next_due if answer.next_due is not None else HOUSEKEEPING
+            )
+            self.idle.set()
+
+    def _bear_witness(self, answer: StepResult) -> None:
+        """Write down what the queue took from holders that are silent; skipped if the row has moved on by itself."""
+        if not answer.reaped and not answer.dead:
+            return
+        reaped = {r.task_id: r.token for r in answer.reaped}
+        dead = {r.task_id: r.token for r in answer.dead}
+        reason = f"its worker died more than {self._settings.max_crashes} times while running it"
+
+        def work(connection: Connection) -> None:
+            store.bear_witness(connection, reaped, Status.QUEUED, "Its lease expired; it runs again.")
+            store.bear_witness(connection, dead, Status.ERROR, f"Dead-lettered: {reason}.", reason)
+
+        in_transaction(self._database, work, give_up=self._gave_up)
+
+    def _give_back(self, claims: Sequence[Claim]) -> None:
+        """Return claims that were never started."""
+        leases = {claim.task_id: claim.token for claim in claims}
+        self._release(leases)
+        for task_id, token in leases.items():
+            self.ledger.drop(task_id, token)
+
+    def _publish_results(self, completed: Sequence[Ended]) -> None:
+        """Put results where `get_result` looks first. The record has them too, so a failure here loses nothing."""
+        if not completed:
+            return
+        pipe = self._queue.client.pipeline(transaction=False)
+        for outcome in completed:
+            if outcome.result is not None:
+                pipe.set(
+                    result_key(outcome.task_id), json.dumps(outcome.result), ex=self._settings.result_ttl
+                )
+        try:
+            pipe.execute()
+        except redis.RedisError as error:
+            _logger.warning(
+                "could not publish %d result(s) in Redis (%s); they are in the record", len(completed), error
+            )
+
+    def _leave(self) -> None:
+        """Say goodbye, so that nobody waits for leases of ours to expire."""
+        self._release(None, declare_gone=True)
+
+    def _release(self, leases: Mapping[UUID, int] | None, *, declare_gone: bool = False) -> None:
+        limit = self._settings.max_crashes
+        in_redis(
+            lambda: self._queue.release(
+                self._worker, leases, charge=False, max_crashes=limit, declare_gone=declare_gone
+            ),
+            give_up=self._gave_up,
+        )
+
+    def _gave_up(self) -> bool:
+        return self._abandoned

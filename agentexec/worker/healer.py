@@ -1,0 +1,145 @@
+"""What every pool does besides running tasks: bring back what was lost on the way between the record and the queue.
+
+All of it is safe to run in every pool at once, since dispatching twice changes nothing and every write is fenced.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
+from sqlalchemy import Engine, text
+
+from agentexec.activity import store
+from agentexec.activity.models import ACTIVITY_TABLE
+from agentexec.activity.status import Status
+from agentexec.config import Settings
+from agentexec.queue import Dispatch, Revoked
+from agentexec.redis_queue import RedisQueue
+from agentexec.task import encode_payload
+from agentexec.worker.identity import is_certainly_dead
+
+RELAY_AFTER = 2.0  # seconds that an enqueue may take between its commit and its dispatch
+PAGE = 500
+
+_logger = logging.getLogger(__name__)
+
+
+class Healer:
+    """One pool's share of the healing. The pool's maintenance thread calls it about once a second."""
+
+    def __init__(self, engine: Engine, queue: RedisQueue, settings: Settings) -> None:
+        self._engine = engine
+        self._queue = queue
+        self._settings = settings
+
+    def heal(self, *, thorough: bool) -> None:
+        """One round. `thorough` compares all pending activities with the queue; so does a queue that lost its memory."""
+        self.release_dead_neighbours()
+        lost_memory = self._queue.establish_epoch(uuid4().hex)
+        if lost_memory or thorough:
+            self.reconcile()
+        else:
+            self.relay()
+
+    def release_worker(self, worker: str, *, charge: bool) -> None:
+        """Take back everything a dead worker held, and fence off whatever it may have sent last.
+
+        With `charge` each task counts one crash; past `max_crashes` it goes to the dead letters and its activity to ERROR.
+        """
+        limit = self._settings.max_crashes
+        released, dead = self._queue.release(
+            worker, None, charge=charge, max_crashes=limit, declare_gone=True
+        )
+        reason = f"its worker died more than {limit} times while running it"
+        with self._engine.begin() as connection:
+            store.bear_witness(
+                connection, _tokens(released), Status.QUEUED, "Its worker died; it runs again."
+            )
+            store.bear_witness(connection, _tokens(dead), Status.ERROR, f"Dead-lettered: {reason}.", reason)
+        if released or dead:
+            _logger.warning(
+                "released %d lease(s) of dead worker %s, %d to the dead letters",
+                len(released),
+                worker,
+                len(dead),
+            )
+
+    def release_dead_neighbours(self) -> None:
+        """Release the workers of this host whose process is gone, as after SIGKILL of a whole pool: no lease has to expire."""
+        for worker, identity in self._queue.registered().items():
+            if is_certainly_dead(identity):
+                self.release_worker(worker, charge=True)
+
+    def relay(self) -> None:
+        """Dispatch what was recorded but never reached the queue, since its producer died or Redis was away or full."""
+        query = f"""SELECT id FROM {ACTIVITY_TABLE} WHERE queue_name = :queue AND status IN ('queued', 'running') AND dispatched_at IS NULL
+            AND created_at < {self._ago("relay_after")} ORDER BY id LIMIT {PAGE}"""
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                text(query), {"queue": self._queue.name, "relay_after": RELAY_AFTER}
+            ).all()
+        self._dispatch([store.as_uuid(row.id) for row in rows])
+
+    def reconcile(self) -> None:
+        """Compare every pending activity with the queue, page by page: re-dispatch the lost, close the dead-lettered."""
+        last = UUID(int=0)
+        while True:
+            ids = self._pending_after(last)
+            if not ids:
+                return
+            known = self._queue.known(ids)
+            self._dispatch([i for i, is_known in zip(ids, known, strict=True) if not is_known])
+            self._close_dead([i for i, is_known in zip(ids, known, strict=True) if is_known])
+            last = ids[-1]
+
+    def _pending_after(self, last: UUID) -> list[UUID]:
+        query = f"""SELECT id FROM {ACTIVITY_TABLE} WHERE queue_name = :queue AND status IN ('queued', 'running') AND id > :last
+            AND created_at < {self._ago("relay_after")} ORDER BY id LIMIT {PAGE}"""
+        with self._engine.connect() as connection:
+            parameters = {
+                "queue": self._queue.name,
+                "last": store.as_key(connection, last),
+                "relay_after": RELAY_AFTER,
+            }
+            rows = connection.execute(text(query), parameters).all()
+        return [store.as_uuid(row.id) for row in rows]
+
+    def _dispatch(self, ids: Sequence[UUID]) -> None:
+        if not ids:
+            return
+        with self._engine.begin() as connection:
+            tasks = [
+                Dispatch(
+                    task_id=a.id,
+                    payload=encode_payload(a.task_name, a.context),
+                    level=a.priority,
+                    delay=a.delay,
+                )
+                for a in store.pending(connection, ids)
+            ]
+        answers = self._queue.enqueue(tasks, max_depth=self._settings.max_queue_depth)
+        taken = [task.task_id for task, has in zip(tasks, answers, strict=True) if has]
+        with self._engine.begin() as connection:
+            store.mark_dispatched(connection, taken)
+        _logger.info("dispatched %d activit(ies) that the queue did not have", len(taken))
+
+    def _close_dead(self, ids: Sequence[UUID]) -> None:
+        """Activities that are in the dead letters but not terminal: whoever buried them died before writing it down."""
+        reasons = self._queue.dead_reasons(ids)
+        for task_id, reason in reasons.items():
+            with self._engine.begin() as connection:
+                standing = store.standings(connection, [task_id]).get(task_id)
+                if standing is not None and not standing.status.terminal:
+                    token = {task_id: standing.fence + 1}
+                    store.end_unstarted(connection, token, Status.ERROR, f"Dead-lettered: {reason}.", reason)
+
+    def _ago(self, parameter: str) -> str:
+        if self._engine.dialect.name == "postgresql":
+            return f"clock_timestamp() - :{parameter} * interval '1 second'"
+        return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '-' || :{parameter} || ' seconds')"
+
+
+def _tokens(revoked: Sequence[Revoked]) -> dict[UUID, int]:
+    return {r.task_id: r.token for r in revoked}

@@ -1,0 +1,204 @@
+"""Runs handlers on an event loop, and turns whatever they do into outcomes. No I/O of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from agentexec.config import Settings
+from agentexec.context import CurrentTask, current
+from agentexec.errors import InvalidTask
+from agentexec.queue import Claim
+from agentexec.task import Registry, TaskDefinition, decode_payload, retry_delay
+
+MAX_MESSAGE = 10_000  # characters of an error that are kept
+
+_logger = logging.getLogger(__name__)
+
+
+class End(StrEnum):
+    """How a run ended, from the handler's point of view."""
+
+    COMPLETE = "complete"
+    RETRY = "retry"
+    DEAD = "dead"  # failed for good: no retry left, or none would help
+    CANCELED = "canceled"
+    RELEASED = "released"  # stopped by a shutdown; runs again elsewhere, uncharged
+    LOST = "lost"  # the lease is gone; nothing may be written
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """A started task on its way to its handler."""
+
+    claim: Claim
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """The end of a run. `delay` (seconds) belongs to RETRY, `result` to COMPLETE, `error` to the failures."""
+
+    task_id: UUID
+    token: int
+    end: End
+    result: Any = None
+    error: str | None = None
+    delay: float = 0.0
+
+
+class Sink(Protocol):
+    """Where outcomes and progress go; both may be called from any thread."""
+
+    def ended(self, outcome: Ended) -> None:
+        """A run is over."""
+        ...
+
+    def progress(self, task_id: UUID, token: int, message: str, percentage: int | None) -> None:
+        """A handler reported progress."""
+        ...
+
+
+class Host:
+    """The handlers of one worker process."""
+
+    def __init__(self, registry: Registry, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._loop = loop
+        self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        self._why: dict[UUID, End] = {}
+        self._threads = ThreadPoolExecutor(
+            settings.worker_concurrency, thread_name_prefix="agentexec-handler"
+        )
+        self._sink: Sink | None = None
+
+    def connect(self, sink: Sink) -> None:
+        """Say where outcomes go; once, before the first run."""
+        self._sink = sink
+
+    def begin(self, runs: Sequence[Run]) -> None:
+        """Start handlers; from any thread."""
+        self._loop.call_soon_threadsafe(self._begin, runs)
+
+    def stop(self, task_ids: Mapping[UUID, End]) -> None:
+        """Cancel handlers, each for a reason that decides its outcome; from any thread."""
+        self._loop.call_soon_threadsafe(self._stop, task_ids)
+
+    def _begin(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            self._tasks[run.claim.task_id] = self._loop.create_task(self._run(run))
+
+    def _stop(self, task_ids: Mapping[UUID, End]) -> None:
+        for task_id, reason in task_ids.items():
+            task = self._tasks.get(task_id)
+            if task is not None and not task.done():
+                self._why.setdefault(task_id, reason)
+                task.cancel()
+
+    async def _run(self, run: Run) -> None:
+        outcome = await self._outcome(run)
+        task_id = run.claim.task_id
+        self._tasks.pop(task_id, None)
+        self._why.pop(task_id, None)
+        self._require_sink().ended(outcome)
+
+    async def _outcome(self, run: Run) -> Ended:
+        try:
+            name, raw = decode_payload(run.claim.payload)
+            definition = self._registry.get(name)
+            if definition is None:
+                raise InvalidTask(
+                    f"No handler is registered for {name!r} in this pool; it knows {sorted(self._registry)}."
+                )
+            context = definition.validate(raw)
+        except InvalidTask as error:
+            return self._ended(run, End.DEAD, error=str(error))
+        try:
+            return self._ended(
+                run, End.COMPLETE, result=_storable(await self._call(definition, run, context))
+            )
+        except asyncio.CancelledError:
+            return self._cancelled(run)
+        except (Exception, SystemExit) as error:  # a handler may raise anything, and its worker lives on
+            _logger.info("task %s failed", run.claim.task_id, exc_info=True)
+            return self._failed(run, error)
+
+    async def _call(self, definition: TaskDefinition, run: Run, context: BaseModel) -> Any:
+        claim = run.claim
+        report: Callable[[str, int | None], None] = lambda message, percentage: self._require_sink().progress(  # noqa: E731
+            claim.task_id, claim.token, _clean(message), percentage
+        )
+        current.set(
+            CurrentTask(
+                agent_id=claim.task_id,
+                task_name=definition.name,
+                attempt=run.attempt,
+                fence=claim.token,
+                _report=report,
+            )
+        )
+        if definition.is_async:
+            return await definition.handler(agent_id=claim.task_id, context=context)  # type: ignore[misc]  # is_async says so
+        scope = contextvars.copy_context()
+        return await self._loop.run_in_executor(
+            self._threads, lambda: scope.run(definition.handler, agent_id=claim.task_id, context=context)
+        )
+
+    def _cancelled(self, run: Run) -> Ended:
+        reason = self._why.get(run.claim.task_id)
+        if reason is None:  # the handler cancelled itself
+            return self._failed(run, RuntimeError("the handler raised CancelledError"))
+        return self._ended(run, reason, error="Canceled on request." if reason is End.CANCELED else None)
+
+    def _failed(self, run: Run, error: BaseException) -> Ended:
+        text = _clean(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+        settings = self._settings
+        if run.attempt > settings.max_task_retries:
+            return self._ended(run, End.DEAD, error=text)
+        delay = retry_delay(run.attempt, base=settings.retry_base_seconds, cap=settings.retry_cap_seconds)
+        return self._ended(run, End.RETRY, error=text, delay=delay)
+
+    def _ended(
+        self, run: Run, end: End, *, result: Any = None, error: str | None = None, delay: float = 0.0
+    ) -> Ended:
+        return Ended(
+            task_id=run.claim.task_id, token=run.claim.token, end=end, result=result, error=error, delay=delay
+        )
+
+    def _require_sink(self) -> Sink:
+        if self._sink is None:
+            raise RuntimeError("connect() a sink before the first run")
+        return self._sink
+
+
+def _storable(result: Any) -> Any:
+    """The JSON value of a handler's result; raises `InvalidTask` for one that the record cannot hold."""
+    value = result.model_dump(mode="json") if isinstance(result, BaseModel) else result
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidTask(
+            f"The handler's result cannot be written as JSON ({error}); return a pydantic model or None."
+        ) from None
+    if "\\u0000" in text:
+        raise InvalidTask("The handler's result holds a NUL character, which Postgres cannot store.")
+    return value
+
+
+def _clean(message: str) -> str:
+    return (
+        message.replace("\x00", "\N{REPLACEMENT CHARACTER}")[:MAX_MESSAGE]
+        .encode("utf-8", "replace")
+        .decode("utf-8")
+    )

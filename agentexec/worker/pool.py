@@ -1,0 +1,154 @@
+"""The pool: where handlers are registered, and from where their processes are run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Engine
+
+from agentexec.client import Client, set_default_client
+from agentexec.config import Settings, load_settings
+from agentexec.core.db import engine_for, require_supported_database
+from agentexec.core.redis_client import blocking_client, require_supported_redis
+from agentexec.errors import ConfigurationError
+from agentexec.redis_queue import RedisQueue
+from agentexec.task import Handler, Registry, TaskDefinition
+from agentexec.worker.healer import Healer
+from agentexec.worker.reference import PoolReference
+from agentexec.worker.supervisor import Order, Supervisor
+
+HandlerT = TypeVar("HandlerT", bound=Handler)
+
+_logger = logging.getLogger(__name__)
+
+
+class Pool:
+    """Several worker processes, each running several tasks at once.
+
+    A pool is a module-level variable of an importable module or script, since its worker processes import it again:
+
+        pool = ax.Pool(database_url="postgresql://...")
+
+        @pool.task("research")
+        async def research(agent_id: UUID, context: Research) -> Findings: ...
+
+        if __name__ == "__main__":
+            pool.run()
+    """
+
+    def __init__(
+        self,
+        engine: Engine | None = None,
+        *,
+        database_url: str | None = None,
+        redis_url: str | None = None,
+        queue_name: str | None = None,
+        num_workers: int | None = None,
+        worker_concurrency: int | None = None,
+        graceful_shutdown_timeout: float | None = None,
+    ) -> None:
+        """Arguments win over the environment. An `engine` gives its URL; every process makes connections of its own.
+
+        Raises `ConfigurationError` where a setting is wrong; nothing is connected yet.
+        """
+        if engine is not None:
+            database_url = engine.url.render_as_string(hide_password=False)
+        self.settings: Settings = load_settings(
+            database_url=database_url,
+            redis_url=redis_url,
+            queue_name=queue_name,
+            num_workers=num_workers,
+            worker_concurrency=worker_concurrency,
+            graceful_shutdown_timeout=graceful_shutdown_timeout,
+        )
+        self.registry = Registry()
+        self.reference: PoolReference | None = None
+        self._supervisor: Supervisor | None = None
+        if self.settings.database_url and self.settings.redis_url:
+            set_default_client(lambda: Client(settings=self.settings))
+
+    def task(self, name: str) -> Callable[[HandlerT], HandlerT]:
+        """Register the decorated handler under `name`; its context model is taken from its annotations.
+
+        Raises `RegistrationError` where they are missing or the name is taken.
+        """
+
+        def register(handler: HandlerT) -> HandlerT:
+            self.add_task(name, handler)
+            return handler
+
+        return register
+
+    def add_task(self, name: str, handler: Handler) -> None:
+        """Register a handler without the decorator."""
+        self.registry.add(TaskDefinition(name, handler))
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT; the second one cancels what still runs. Returns the exit code; blocks.
+
+        Raises `ConfigurationError` or `UnsupportedServer` before any worker is started.
+        """
+        supervisor = self._prepare()
+        previous = {
+            s: signal.signal(s, lambda *_: supervisor.order(Order.DRAIN))
+            for s in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            return self._supervise(supervisor)
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    async def start(self) -> int:
+        """Run on this event loop until `shutdown` is called; signals are the caller's. Returns the exit code."""
+        supervisor = self._prepare()
+        try:
+            return await asyncio.to_thread(self._supervise, supervisor)
+        except asyncio.CancelledError:
+            supervisor.order(Order.NOW)
+            raise
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        """Drain a started pool; past `timeout` seconds (default: the graceful time-out) running handlers are cancelled."""
+        supervisor = self._supervisor
+        if supervisor is None:
+            return
+        supervisor.order(Order.DRAIN)
+        if timeout is not None and not await asyncio.to_thread(supervisor.ended.wait, timeout):
+            supervisor.order(Order.NOW)
+        await asyncio.to_thread(supervisor.ended.wait)
+
+    def _prepare(self) -> Supervisor:
+        if not len(self.registry):
+            raise ConfigurationError(
+                "The pool has no task; register a handler with @pool.task before running it."
+            )
+        if self._supervisor is not None:
+            raise ConfigurationError("The pool is running already; one process runs a pool once at a time.")
+        settings = self.settings
+        engine = engine_for(settings.require_database_url())
+        client = blocking_client(settings)
+        require_supported_database(engine)
+        warning = require_supported_redis(client, settings.require_redis_url())
+        if warning:
+            _logger.warning(warning)
+        self._supervisor = Supervisor(
+            reference=self.reference or PoolReference.of(self),
+            expect=sorted(self.registry),
+            settings=settings,
+            healer=Healer(engine, RedisQueue(client, settings.queue_name), settings),
+        )
+        return self._supervisor
+
+    def _supervise(self, supervisor: Supervisor) -> int:
+        try:
+            return supervisor.run()
+        finally:
+            self._supervisor = None
+
+
+WorkerPool = Pool

@@ -1,0 +1,184 @@
+"""One worker process: an event loop for the handlers, and threads for everything that must not wait for them.
+
+main thread   the handlers' event loop
+engine        claims, records, finishes (agentexec.worker.engine)
+renewer       prolongs leases, so that a handler that blocks the loop does not lose its own
+waiter        listens for new work while there are free slots
+lifeline      reads the parent's orders; the end of its pipe is the end of the parent
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import IO
+
+import redis
+
+from agentexec.config import Settings
+from agentexec.core.db import engine_for
+from agentexec.core.redis_client import WAIT_SECONDS, blocking_client
+from agentexec.errors import AgentexecError, WorkerGone
+from agentexec.redis_queue import RedisQueue
+from agentexec.worker.engine import Engine
+from agentexec.worker.host import End, Ended, Host
+from agentexec.worker.identity import process_identity
+from agentexec.worker.orders import DRAIN
+from agentexec.worker.pool import Pool
+from agentexec.worker.process_codes import EXIT_FAILED, EXIT_GONE
+from agentexec.worker.reference import PoolReference
+
+CANCEL_GRACE = (
+    1.0  # seconds that a cancelled handler has to end before its lease is given away without its consent
+)
+
+_logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """The life of one worker process, from registration to the last flush."""
+
+    def __init__(self, *, name: str, pool: Pool, ready: Callable[[], None]) -> None:
+        self._settings: Settings = pool.settings
+        self._name = name
+        self._ready = ready
+        self._loop = asyncio.new_event_loop()
+        self._host = Host(pool.registry, self._settings, self._loop)
+        self._queue = RedisQueue(blocking_client(self._settings), self._settings.queue_name)
+        self._database = engine_for(self._settings.require_database_url(), pool_size=1)
+        self._engine = Engine(
+            worker=name, queue=self._queue, database=self._database, settings=self._settings, host=self._host
+        )
+        self._host.connect(self._engine)
+        self._finished: asyncio.Future[int] = self._loop.create_future()
+        self._stopping = False
+
+    def run(self, orders: IO[str]) -> int:
+        """Work until drained; returns the exit code. `orders` is the parent's pipe."""
+        signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # Ctrl-C reaches the whole group; the parent decides what it means
+        self._loop.add_signal_handler(signal.SIGTERM, self._drain)
+        self._queue.register(self._name, process_identity())
+        for role, target in (("engine", self._work), ("renewer", self._renew), ("waiter", self._wait)):
+            threading.Thread(target=target, name=f"agentexec-{role}", daemon=True).start()
+        threading.Thread(target=self._obey, args=(orders,), name="agentexec-lifeline", daemon=True).start()
+        self._ready()
+        return self._loop.run_until_complete(self._finished)
+
+    def _work(self) -> None:
+        try:
+            self._engine.run()
+            code = 0
+        except WorkerGone as error:
+            _logger.error("%s; this process ends and its pool starts another", error)
+            code = EXIT_GONE
+        except (
+            Exception
+        ):  # the pool must see this process end, whatever it was: it releases our leases and starts another
+            _logger.exception("the worker's I/O failed")
+            code = EXIT_FAILED
+        self._loop.call_soon_threadsafe(self._finish, code)
+
+    def _finish(self, code: int) -> None:
+        if not self._finished.done():
+            self._finished.set_result(code)
+
+    def _renew(self) -> None:
+        """Prolong leases every third of their length; past the local margin without success, stop what they protected."""
+        lease = self._settings.lease_seconds
+        renewed = time.monotonic()
+        pause = threading.Event()
+        while not pause.wait(lease / 3):
+            tokens = self._engine.ledger.tokens()
+            began = time.monotonic()
+            try:
+                lost, cancelled = (
+                    self._queue.renew(self._name, tokens, lease=lease) if tokens else (set(), set())
+                )
+                renewed = began
+                self._host.stop(dict.fromkeys(lost, End.LOST) | dict.fromkeys(cancelled - lost, End.CANCELED))
+            except redis.RedisError as error:
+                _logger.warning("leases could not be renewed (%s)", type(error).__name__)
+                if time.monotonic() - renewed > lease:
+                    self._host.stop(dict.fromkeys(tokens, End.LOST))
+
+    def _wait(self) -> None:
+        while True:
+            self._engine.idle.wait()
+            self._engine.idle.clear()
+            try:
+                self._queue.wait(min(WAIT_SECONDS, max(0.001, self._engine.next_look)))
+            except redis.RedisError:
+                time.sleep(WAIT_SECONDS / 4)  # the engine's own STEP says what is wrong
+            self._engine.poke()
+
+    def _obey(self, orders: IO[str]) -> None:
+        for line in orders:
+            order = self._drain if line.strip() == DRAIN else self._stop_now
+            self._loop.call_soon_threadsafe(order)
+        self._loop.call_soon_threadsafe(self._stop_now)  # the parent is gone
+
+    def _drain(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self._engine.drain()
+            self._loop.call_later(self._settings.graceful_shutdown_timeout, self._stop_now)
+
+    def _stop_now(self) -> None:
+        self._stopping = True
+        self._engine.drain()
+        self._host.stop(dict.fromkeys(self._engine.ledger.tokens(), End.RELEASED))
+        self._loop.call_later(CANCEL_GRACE, self._release_stubborn)
+        self._loop.call_later(2 * CANCEL_GRACE, self._engine.abandon)
+
+    def _release_stubborn(self) -> None:
+        for task_id, token in self._engine.ledger.tokens().items():
+            self._engine.ended(Ended(task_id=task_id, token=token, end=End.RELEASED))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of a worker process; its standard input is the parent's pipe."""
+    parser = argparse.ArgumentParser(prog="agentexec-worker")
+    parser.add_argument("--pool", required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--sys-path", required=True)
+    parser.add_argument("--status-fd", type=int, required=True)
+    parser.add_argument("--expect", required=True)
+    options = parser.parse_args(argv)
+    sys.path[:] = json.loads(options.sys_path)
+    orders = _private_stdin()
+    try:
+        pool = PoolReference.from_json(options.pool).load()
+        missing = sorted(set(json.loads(options.expect)) - set(pool.registry))
+        if missing:
+            raise AgentexecError(
+                f"The worker does not know the task(s) {', '.join(missing)} that its pool does; register them when their module is imported."
+            )
+        worker = Worker(name=options.name, pool=pool, ready=lambda: _announce(options.status_fd))
+        return worker.run(orders)
+    except AgentexecError as error:
+        print(f"agentexec: {error}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _private_stdin() -> IO[str]:
+    """Keep the parent's pipe to ourselves: a handler, or a program it starts, must not read our orders."""
+    orders = os.fdopen(os.dup(0), encoding="ascii")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return orders
+
+
+def _announce(fd: int) -> None:
+    os.write(fd, b"ready\n")
+    os.close(fd)

@@ -1,0 +1,235 @@
+"""The parent of a pool: starts workers, replaces dead ones, gives their leases back at once, and drains.
+
+One loop takes events from one queue: a child is ready, a child died, a signal arrived. A second thread does what needs a
+server (releasing a dead child's leases, healing), so that a Redis that is away never delays a respawn.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import uuid4
+
+import redis
+from sqlalchemy.exc import SQLAlchemyError
+
+from agentexec.config import Settings
+from agentexec.worker.child import Child, Died, Ready
+from agentexec.worker.healer import Healer
+from agentexec.worker.process_codes import EXIT_GONE
+from agentexec.worker.reference import PoolReference
+
+HEAL_EVERY = 1.0  # seconds
+KILL_MARGIN = (
+    5.0  # seconds past the graceful time-out that a worker has to cancel its handlers and end by itself
+)
+HEALTHY_AFTER = 10.0  # seconds of life after which an early death is no longer counted against a slot
+MAX_BACKOFF = 30.0  # seconds
+
+_logger = logging.getLogger(__name__)
+
+
+class Order(StrEnum):
+    """What the outside asks of a running pool."""
+
+    DRAIN = "drain"
+    NOW = "now"
+
+
+@dataclass(frozen=True, slots=True)
+class _Respawn:
+    slot: int
+
+
+Event = Ready | Died | Order | _Respawn
+
+
+class Supervisor:
+    """Runs one pool until it is told to stop; `run` blocks, the rest may be called from any thread or signal handler."""
+
+    def __init__(
+        self, *, reference: PoolReference, expect: list[str], settings: Settings, healer: Healer
+    ) -> None:
+        self._reference = reference
+        self._expect = expect
+        self._settings = settings
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._children: dict[int, Child] = {}
+        self._early_deaths: dict[int, int] = {}
+        self._pool_id = uuid4().hex[:12]
+        self._incarnation = 0
+        self._draining = False
+        self._deadline: float | None = None
+        self._failed = False
+        self._maintenance = _Maintenance(healer, settings.reconcile_seconds)
+        self.all_ready = threading.Event()
+        self.ended = threading.Event()
+
+    def order(self, order: Order) -> None:
+        """DRAIN ends the pool gracefully; NOW, or a second DRAIN, cancels running handlers."""
+        self._events.put(order)
+
+    def run(self) -> int:
+        """Run until drained; returns 0, or 1 if a worker had to be killed or failed while draining."""
+        self._maintenance.start()
+        for slot in range(self._settings.num_workers):
+            self._spawn(slot)
+        try:
+            while self._children or not self._draining:
+                self._handle(self._next_event())
+        finally:
+            for child in self._children.values():
+                child.kill()
+            self._maintenance.stop()
+            self.ended.set()
+        return 1 if self._failed else 0
+
+    def _next_event(self) -> Event | None:
+        timeout = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        try:
+            return self._events.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    def _handle(self, event: Event | None) -> None:
+        match event:
+            case None:
+                self._kill_stragglers()
+            case Ready(child):
+                child.ready = True
+                if (
+                    all(c.ready for c in self._children.values())
+                    and len(self._children) == self._settings.num_workers
+                ):
+                    self.all_ready.set()
+            case Died(child, code):
+                self._bury(child, code)
+            case _Respawn(slot):
+                if not self._draining and slot not in self._children:
+                    self._spawn(slot)
+            case Order():
+                self._obey(event)
+
+    def _obey(self, order: Order) -> None:
+        immediately = order is Order.NOW or self._draining
+        timeout = 0.0 if immediately else self._settings.graceful_shutdown_timeout
+        self._draining = True
+        self._deadline = time.monotonic() + timeout + KILL_MARGIN
+        _logger.info(
+            "stopping %d worker(s)%s",
+            len(self._children),
+            " at once" if immediately else f" within {timeout:g} s",
+        )
+        for child in self._children.values():
+            if immediately:
+                child.stop_now()
+            else:
+                child.drain()
+
+    def _bury(self, child: Child, code: int) -> None:
+        """A child ended. Its leases are given back at once, unless it drained and has none."""
+        self._children.pop(child.slot, None)
+        if code == 0 and self._draining:
+            return
+        self._failed |= self._draining
+        _logger.warning("worker %s (pid %d) ended with code %d", child.name, child.pid, code)
+        self._maintenance.release(child.name, charge=code != EXIT_GONE and not self._draining)
+        if not self._draining:
+            self._respawn(child)
+
+    def _respawn(self, child: Child) -> None:
+        """At once after a healthy life; with doubling pauses while a slot keeps dying young."""
+        young = time.monotonic() - child.started < HEALTHY_AFTER and not child.ready
+        deaths = self._early_deaths.get(child.slot, 0) + 1 if young else 0
+        self._early_deaths[child.slot] = deaths
+        if not deaths:
+            self._spawn(child.slot)
+            return
+        pause = min(MAX_BACKOFF, 0.25 * 2 ** min(deaths, 10))
+        _logger.error(
+            "worker slot %d died before it was ready, %d time(s); next try in %.1f s",
+            child.slot,
+            deaths,
+            pause,
+        )
+        timer = threading.Timer(pause, self._events.put, args=(_Respawn(child.slot),))
+        timer.daemon = True
+        timer.start()
+
+    def _spawn(self, slot: int) -> None:
+        self._incarnation += 1
+        name = f"{self._pool_id}-{slot}-{self._incarnation}"
+        post: Callable[[Ready | Died], None] = self._events.put
+        self._children[slot] = Child(
+            name=name, slot=slot, reference=self._reference, expect=self._expect, post=post
+        )
+
+    def _kill_stragglers(self) -> None:
+        self._deadline = None
+        for child in self._children.values():
+            _logger.error("worker %s (pid %d) does not end; killing it", child.name, child.pid)
+            child.kill()
+
+
+class _Maintenance:
+    """The thread that talks to the servers: releases what is due, heals once a second, survives their absence."""
+
+    def __init__(self, healer: Healer, reconcile_seconds: float) -> None:
+        self._healer = healer
+        self._reconcile_seconds = reconcile_seconds
+        self._due: queue.SimpleQueue[tuple[str, bool] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="agentexec-maintenance", daemon=True)
+        self._stopping = False
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def release(self, worker: str, *, charge: bool) -> None:
+        """Give back what a dead worker held, as soon as the servers answer."""
+        self._due.put((worker, charge))
+
+    def stop(self) -> None:
+        """Do what is due once more, then end; a server that is away leaves it to lease expiry."""
+        self._stopping = True
+        self._due.put(None)
+        self._thread.join(KILL_MARGIN)
+
+    def _run(self) -> None:
+        next_thorough = time.monotonic() + self._reconcile_seconds
+        while not (self._stopping and self._due.empty()):
+            thorough = time.monotonic() >= next_thorough
+            if thorough:
+                next_thorough = time.monotonic() + self._reconcile_seconds
+            self._attempt(lambda: self._healer.heal(thorough=thorough))  # noqa: B023 - called before the loop goes on
+            self._release_until(time.monotonic() + HEAL_EVERY)
+
+    def _release_until(self, deadline: float) -> None:
+        while not self._stopping or not self._due.empty():
+            try:
+                item = self._due.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                return
+            if item is None:
+                return
+            worker, charge = item
+            if (
+                not self._attempt(lambda: self._healer.release_worker(worker, charge=charge))
+                and not self._stopping
+            ):  # noqa: B023
+                self._due.put(item)  # the servers are away; with the next round of healing
+                time.sleep(0.1)
+
+    def _attempt(self, work: Callable[[], None]) -> bool:
+        try:
+            work()
+        except (redis.RedisError, SQLAlchemyError) as error:
+            _logger.warning(
+                "a server does not answer the pool's maintenance (%s); trying again", type(error).__name__
+            )
+            return False
+        return True
