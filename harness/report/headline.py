@@ -10,6 +10,7 @@ from harness.report.evidence import Evidence
 from harness.report.scales import counted
 from harness.scenario import ScenarioRun
 
+NAMED = 10  # tasks named in the sentence over all
 LOST = ("lost",)
 DUPLICATED = ("duplicated", "duplicates")
 ILLEGAL = ("illegal", "illegal_transitions")
@@ -68,7 +69,7 @@ def sentence(runs: Sequence[ScenarioRun], lines: Sequence[Headline]) -> str:
     bad = [run for run in runs if run.verdict is verdict]
     first = bad[0]
     found = worst_first(list(first.results.items()))
-    why = f"{found[0][0]}: {found[0][1].summary}" if found else ""
+    why = f"{found[0][0]}: {found[0][1].summary}{_members(found[0][1])}" if found else ""
     if verdict is Verdict.UNKNOWN and first.error is not None:
         why = first.error
     what = "broke a guarantee" if verdict is Verdict.INVALID else "reached no verdict"
@@ -91,6 +92,12 @@ def _all_well(runs: Sequence[ScenarioRun], lines: Sequence[Headline]) -> str:
         f"{what}: {counted(tasks, 'task')} through {counted(faults, 'fault')}, {counted(kills, 'process')} killed, "
         + (f"{' and '.join(found)}." if found else "every checker VALID.")
     )
+
+
+def _members(result: CheckResult) -> str:
+    tasks = [str(member["task"]) for member in result.counterexamples if isinstance(member.get("task"), int)]
+    more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
+    return f" (task{'s' if len(tasks) > 1 else ''} {', '.join(tasks[:NAMED])}{more})" if tasks else ""
 
 
 def _figure(run: ScenarioRun, names: Sequence[str]) -> float | None:

@@ -38,6 +38,7 @@ class Section:
     """One scenario of the page with everything that was worked out for it."""
 
     anchor: str
+    position: Mapping[str, int]
     run: ScenarioRun
     line: Headline
     evidence: Evidence
@@ -76,6 +77,7 @@ def _section(number: int, run: ScenarioRun, folder: Path) -> Section:
     named = frozenset(_named_tasks(run.results))
     return Section(
         anchor=f"scenario-{number}",
+        position={name: index for index, name in enumerate(run.results, start=1)},
         run=run,
         line=headline(run, evidence),
         evidence=evidence,

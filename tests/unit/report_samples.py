@@ -205,11 +205,10 @@ def lost_results(tasks: Iterable[int]) -> dict[str, CheckResult]:
         {"kind": "lost", "task": n, "why": "acknowledged and never completed", "operations": told}
         for n in lost
     )
-    first = ", ".join(map(str, lost[:5]))
     return good_results() | {
         "delivery": CheckResult(
             verdict=Verdict.INVALID,
-            summary=f"{len(lost)} of 200 acknowledged tasks were lost: {first}.",
+            summary=f"{len(lost)} of 200 acknowledged tasks were lost",
             figures={
                 "attempted": 200,
                 "acknowledged": 200,

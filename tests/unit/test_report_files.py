@@ -161,10 +161,7 @@ def test_the_table_has_a_line_per_scenario_and_names_what_went_wrong() -> None:
         "11.4",
     ]
     assert cells[3][:5] == ["kill-worker-mid-task", "INVALID", "200", "3/3", "12"]
-    assert (
-        "INVALID kill-worker-mid-task, delivery: 12 of 200 acknowledged tasks were lost: 48, 60, 65, 66, 109."
-        in lines
-    )
+    assert "INVALID kill-worker-mid-task, delivery: 12 of 200 acknowledged tasks were lost" in lines
     assert lines[-1] == "verdict: INVALID"
     assert "hunter2" not in "\n".join(lines)
 

@@ -129,7 +129,7 @@ def test_the_page_names_verdict_seed_command_servers_and_the_lost_tasks() -> Non
         ),
         (
             [unknown_run(), invalid_run()],
-            "1 of 2 scenarios broke a guarantee. kill-worker-mid-task: delivery: 12 of",
+            "kill-worker-mid-task: delivery: 12 of 200 acknowledged tasks were lost (tasks 48, 60,",
         ),
         ([], "Nothing was run"),
         ([empty_run()], "The scenario reached no verdict. nothing: no checker was run"),
