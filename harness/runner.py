@@ -63,11 +63,14 @@ def run_scenario(
     progress: Progress,
     queue: str | None = None,
     repeat: str = "",
+    stall: float | None = None,
 ) -> ScenarioRun:
     """Run a scenario on a running environment and judge it. Everything it started is gone when it returns or raises.
 
-    `history_folder` has to be empty and keeps the history files. A breakdown does not raise: the checkers run on what
-    there is, and `error` makes the verdict UNKNOWN at best. Raises `UsageError` where `tasks` are too few.
+    `history_folder` has to be empty and keeps the history files. `stall` is how many seconds the drain may see
+    nothing move before it gives up, by default as long as `STALL_LEASES` and `STALL_SECONDS` say. A breakdown does
+    not raise: the checkers run on what there is, and `error` makes the verdict UNKNOWN at best. Raises `UsageError`
+    where `tasks` are too few.
     """
     began = time.monotonic()
     schedule = Schedule.of(scenario, seed=seed, tasks=tasks)
@@ -77,7 +80,7 @@ def run_scenario(
             environment, target, scenario.pool, queue=queue or f"hx-{scenario.name}", history=history_folder
         )
         with opened as stage:
-            _Play(scenario, schedule, stage, course, progress).perform()
+            _Play(scenario, schedule, stage, course, progress, stall).perform()
     history = History.load(history_folder)
     error = " ".join(course.breakdowns)
     return ScenarioRun(
@@ -107,9 +110,16 @@ class _Play:
     """One run on its stage, part by part."""
 
     def __init__(
-        self, scenario: Scenario, schedule: Schedule, stage: Stage, course: _Course, progress: Progress
+        self,
+        scenario: Scenario,
+        schedule: Schedule,
+        stage: Stage,
+        course: _Course,
+        progress: Progress,
+        stall: float | None,
     ) -> None:
         self._scenario = scenario
+        self._stall = max(STALL_LEASES * scenario.pool.lease, STALL_SECONDS) if stall is None else stall
         self._schedule = schedule
         self._stage = stage
         self._course = course
@@ -165,7 +175,6 @@ class _Play:
     def _drain(self) -> None:
         self._tell("healed; draining")
         drive(self._client, self._schedule.final, start=time.monotonic(), stop=threading.Event())
-        stall = max(STALL_LEASES * self._scenario.pool.lease, STALL_SECONDS)
         seen: tuple[int, int] | None = None
         moved = time.monotonic()
         pause = threading.Event()
@@ -173,8 +182,8 @@ class _Play:
             self._progress.update(f"{unfinished} unfinished")
             if (now := (unfinished, self._stage.recorded())) != seen:
                 seen, moved = now, time.monotonic()
-            if time.monotonic() - moved > stall:
-                self._tell(f"nothing moved for {stall:g} s, {unfinished} tasks are unfinished")
+            if time.monotonic() - moved > self._stall:
+                self._tell(f"nothing moved for {self._stall:g} s, {unfinished} tasks are unfinished")
                 return
             if not self._course.left:
                 raise HarnessError(
