@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from agentexec.activity import store
+from agentexec.activity.rows import NewActivity
 from agentexec.activity.status import Status
 from agentexec.config import Settings, default_settings, load_settings
 from agentexec.core.db import engine_for
@@ -23,7 +24,9 @@ from agentexec.task import Priority, Task, TaskRequest, encode_payload
 
 
 class Client:
-    """Talks to one queue and its record. One per process is enough; it may be shared by threads and event loops."""
+    """Talks to one queue and its record. One per process is enough; it may be shared by threads and event
+    loops.
+    """
 
     def __init__(
         self,
@@ -33,7 +36,9 @@ class Client:
         queue_name: str | None = None,
         settings: Settings | None = None,
     ) -> None:
-        """Connect lazily. Arguments win over the environment; raises `ConfigurationError` where a URL is missing."""
+        """Connect lazily. Arguments win over the environment; raises `ConfigurationError` where a URL is
+        missing.
+        """
         base = settings or load_settings(
             database_url=database_url, redis_url=redis_url, queue_name=queue_name
         )
@@ -55,8 +60,8 @@ class Client:
     ) -> Task:
         """Record a task in Postgres and dispatch it; returns once it is durable. `delay` is in seconds.
 
-        Raises `InvalidTask`, `QueueFull`, or what the database raised; after a broken connection the outcome is unknown,
-        and enqueuing again with the same `idempotency_key` is safe.
+        Raises `InvalidTask`, `QueueFull`, or what the database raised; after a broken connection the
+        outcome is unknown, and enqueuing again with the same `idempotency_key` is safe.
         """
         request = TaskRequest(
             task_name=task_name,
@@ -85,7 +90,9 @@ class Client:
         return _recorded(tasks, self._enqueuer.submit(activities, payloads).result())
 
     def cancel(self, agent_ids: Sequence[UUID], message: str = "Canceled on request.") -> dict[UUID, Status]:
-        """Cancel queued tasks at once and ask running ones to stop; returns where the pending ones stand now."""
+        """Cancel queued tasks at once and ask running ones to stop; returns where the pending ones stand
+        now.
+        """
         with self.engine.begin() as connection:
             standing = store.request_cancel(connection, agent_ids, message)
         self.queue.request_cancel([i for i, status in standing.items() if status is Status.RUNNING])
@@ -103,9 +110,7 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _prepare(
-        self, requests: Sequence[TaskRequest]
-    ) -> tuple[list[Task], list[store.NewActivity], list[bytes]]:
+    def _prepare(self, requests: Sequence[TaskRequest]) -> tuple[list[Task], list[NewActivity], list[bytes]]:
         tasks, activities, payloads = [], [], []
         for request in requests:
             context = request.context.model_dump(mode="json")
@@ -115,7 +120,7 @@ class Client:
             tasks.append(task)
             payloads.append(payload)
             activities.append(
-                store.NewActivity(
+                NewActivity(
                     id=task.agent_id,
                     queue_name=self.settings.queue_name,
                     task_name=request.task_name,
@@ -137,8 +142,8 @@ class Client:
         limit = self.settings.max_payload_bytes
         if len(payload) > limit:
             raise InvalidTask(
-                f"The context of {request.task_name} takes {len(payload)} bytes, more than AGENTEXEC_MAX_PAYLOAD_BYTES allows "
-                f"({limit}); store the data elsewhere and enqueue a reference to it."
+                f"The context of {request.task_name} takes {len(payload)} bytes, more than "
+                f"AGENTEXEC_MAX_PAYLOAD_BYTES allows ({limit}); store the data elsewhere and enqueue a reference to it."
             )
 
 
@@ -155,7 +160,9 @@ _factory: Callable[[], Client] | None = None
 
 
 def default_client() -> Client:
-    """The client of this process, made on first use: for the first `Pool` created here, else from the environment."""
+    """The client of this process, made on first use: for the first `Pool` created here, else from the
+    environment.
+    """
     global _default
     with _lock:
         if _default is None:
@@ -164,7 +171,9 @@ def default_client() -> Client:
 
 
 def set_default_client(factory: Callable[[], Client]) -> None:
-    """Let `agentexec.enqueue` and its neighbours use what `factory` makes, unless another one was set before."""
+    """Let `agentexec.enqueue` and its neighbours use what `factory` makes, unless another one was set
+    before.
+    """
     global _factory
     with _lock:
         _factory = _factory or factory

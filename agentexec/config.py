@@ -127,10 +127,11 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def normalised_database_url(url: str) -> str:
-    """The same database through the drivers used here: psycopg 3 for Postgres, the standard library for SQLite.
+    """The same database through the drivers used here: psycopg 3 for Postgres, the standard library for
+    SQLite.
 
-    Accepts `postgres://`, `postgresql://`, and URLs that name an async driver, as they are found in `.env` files.
-    Raises `ConfigurationError` for anything else.
+    Accepts `postgres://`, `postgresql://`, and URLs that name an async driver, as they are found in `.env`
+    files. Raises `ConfigurationError` for anything else.
     """
     if url.startswith("postgres://"):
         url = "postgresql://" + url.removeprefix("postgres://")

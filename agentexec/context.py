@@ -14,8 +14,8 @@ from agentexec.errors import AgentexecError
 class CurrentTask:
     """The task a handler is running.
 
-    `attempt` counts from 1. `fence` is the fencing token: an external effect that is keyed by `agent_id` and refuses a
-    lower fence than it has seen takes effect exactly once, also when a paused worker wakes up late.
+    `attempt` counts from 1. `fence` is the fencing token: an external effect that is keyed by `agent_id` and
+    refuses a lower fence than it has seen takes effect exactly once, also when a paused worker wakes up late.
     """
 
     agent_id: UUID
@@ -25,7 +25,9 @@ class CurrentTask:
     _report: Callable[[str, int | None], None] = field(repr=False)
 
     def report(self, message: str, percentage: int | None = None) -> None:
-        """Add progress to the activity's log; `percentage` is 0 to 100. Returns at once, the worker writes it in a batch."""
+        """Add progress to the activity's log; `percentage` is 0 to 100. Returns at once, the worker writes
+        it in a batch.
+        """
         if percentage is not None and not 0 <= percentage <= 100:
             raise ValueError(f"percentage is between 0 and 100, not {percentage}")
         self._report(message, percentage)

@@ -1,7 +1,8 @@
 """The thread that records and dispatches tasks for everybody in this process, in batches.
 
-Calls that arrive while a batch is under way form the next one, so many callers share one commit and one round trip. It owns
-its connections alone: a caller that is cancelled in the middle of its `await` cannot leave a connection out of step.
+Calls that arrive while a batch is under way form the next one, so many callers share one commit and one round
+trip. It owns its connections alone: a caller that is cancelled in the middle of its `await` cannot leave a
+connection out of step.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import redis
 from sqlalchemy import Engine
 
 from agentexec.activity import store
+from agentexec.activity.rows import NewActivity
 from agentexec.errors import AgentexecError, QueueFull
 from agentexec.queue import Dispatch
 from agentexec.redis_queue import RedisQueue
@@ -29,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    activity: store.NewActivity
+    activity: NewActivity
     payload: bytes
 
 
@@ -42,7 +44,9 @@ class _Group:
 
 
 class Enqueuer:
-    """Records tasks in Postgres, then dispatches them to Redis. Safe to use from any thread and any event loop."""
+    """Records tasks in Postgres, then dispatches them to Redis. Safe to use from any thread and any event
+    loop.
+    """
 
     def __init__(self, engine: Engine, queue: RedisQueue, *, max_depth: int) -> None:
         self._engine = engine
@@ -54,13 +58,11 @@ class Enqueuer:
         self._thread: threading.Thread | None = None
         self._unmarked: list[UUID] = []
 
-    def submit(
-        self, activities: Sequence[store.NewActivity], payloads: Sequence[bytes]
-    ) -> Future[list[UUID]]:
+    def submit(self, activities: Sequence[NewActivity], payloads: Sequence[bytes]) -> Future[list[UUID]]:
         """Hand in tasks; the future gives their ids once they are durable in Postgres and offered to Redis.
 
-        It raises what the database raised (nothing is recorded then, or the outcome is unknown if the connection broke in
-        the commit), or `QueueFull`.
+        It raises what the database raised (nothing is recorded then, or the outcome is unknown if the
+        connection broke in the commit), or `QueueFull`.
         """
         future: Future[list[UUID]] = Future()
         future.set_running_or_notify_cancel()  # from here on nobody can cancel it: the batch is shared
@@ -139,7 +141,8 @@ class Enqueuer:
     def _dispatch(self, entries: Sequence[_Entry], recorded: dict[UUID, UUID]) -> set[UUID]:
         """Offer recorded tasks to the queue; returns those without room.
 
-        Redis being away is no failure of the enqueue: the record is durable and the relay of any pool dispatches it.
+        Redis being away is no failure of the enqueue: the record is durable and the relay of any pool
+        dispatches it.
         """
         tasks = [
             Dispatch(

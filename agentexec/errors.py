@@ -38,14 +38,17 @@ class InvalidTask(AgentexecError, ValueError):
 
 
 class QueueFull(AgentexecError):
-    """The depth cap is reached. The activities are recorded as QUEUED and a pool dispatches them when there is room."""
+    """The depth cap is reached. The activities are recorded as QUEUED and a pool dispatches them when there
+    is room.
+    """
 
     def __init__(self, agent_ids: list[UUID], cap: int) -> None:
         self.agent_ids = agent_ids
         self.cap = cap
         super().__init__(
             f"{len(agent_ids)} task(s) are recorded but wait for room: the queue holds its maximum of {cap} "
-            "(AGENTEXEC_MAX_QUEUE_DEPTH). A running pool dispatches them as the queue drains; do not enqueue them again."
+            "(AGENTEXEC_MAX_QUEUE_DEPTH). A running pool dispatches them as the queue drains; "
+            "do not enqueue them again."
         )
 
 

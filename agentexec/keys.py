@@ -1,6 +1,7 @@
 """Every Redis key name of the project, in one place.
 
-All keys of a queue share the hash tag `{name}`, so they live in one slot of a Redis Cluster and a script may touch them all.
+All keys of a queue share the hash tag `{name}`, so they live in one slot of a Redis Cluster and a script may
+touch them all.
 """
 
 from __future__ import annotations
@@ -10,10 +11,16 @@ from uuid import UUID
 
 PRIORITY_LEVELS = 2
 
+# In the order in which every Lua script receives them (lua/common.lua); the ready lists follow.
+PLAIN_KEYS = (
+    "job", "fence", "lease", "own", "held", "sched", "dlq", "reason",
+    "crash", "cancel", "last", "gone", "workers", "wake", "cfg",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class QueueKeys:
-    """The keys of one queue, in the order in which every Lua script receives them."""
+    """The keys of one queue."""
 
     job: str  # hash id -> priority digit + payload; kept until the task is finished
     fence: str  # string, the last token given
@@ -35,13 +42,12 @@ class QueueKeys:
     @classmethod
     def of(cls, queue_name: str) -> QueueKeys:
         """The keys of the queue `queue_name`."""
-        names = "job fence lease own held sched dlq reason crash cancel last gone workers wake cfg".split()
         ready = tuple(f"{{{queue_name}}}:p{level}" for level in range(PRIORITY_LEVELS))
-        return cls(*(f"{{{queue_name}}}:{name}" for name in names), ready=ready)
+        return cls(**{name: f"{{{queue_name}}}:{name}" for name in PLAIN_KEYS}, ready=ready)
 
     def all(self) -> list[str]:
         """Every key, in script order: KEYS[1] is `job`, KEYS[16] and KEYS[17] are the ready lists."""
-        return [*(getattr(self, name) for name in self.__slots__ if name != "ready"), *self.ready]
+        return [*(getattr(self, name) for name in PLAIN_KEYS), *self.ready]
 
 
 def result_key(agent_id: UUID | str) -> str:

@@ -1,7 +1,8 @@
 """What the rest of agentexec asks of a queue, free of any server.
 
-The queue is an index of work that Postgres already holds: it may lose everything, and the reconciler rebuilds it. What it
-must never do is give one task to two holders of the same token, or let a holder that lost its token finish.
+The queue is an index of work that Postgres already holds: it may lose everything, and the reconciler rebuilds
+it. What it must never do is give one task to two holders of the same token, or let a holder that lost its
+token finish.
 """
 
 from __future__ import annotations
@@ -65,9 +66,9 @@ class Revoked:
 class StepResult:
     """The answer to one `step`.
 
-    `stale` are finishes that were refused because their token had been lost. `reaped` tasks went back to the queue because
-    their lease expired, `dead` ones to the dead letters. `next_due` is the time in seconds until the queue has something to
-    promote or reap, None if it has not.
+    `stale` are finishes that were refused because their token had been lost. `reaped` tasks went back to the
+    queue because their lease expired, `dead` ones to the dead letters. `next_due` is the time in seconds
+    until the queue has something to promote or reap, None if it has not.
     """
 
     claims: tuple[Claim, ...]
@@ -90,10 +91,14 @@ class QueueDepth:
 
 
 class Queue(Protocol):
-    """A queue of leased, fenced claims. Every method may be sent again after a lost reply without changing anything more."""
+    """A queue of leased, fenced claims. Every method may be sent again after a lost reply without changing
+    anything more.
+    """
 
     def enqueue(self, tasks: Sequence[Dispatch], *, max_depth: int = 0) -> list[bool]:
-        """Put recorded tasks into the queue; False for those that found no room under `max_depth` (0 = no cap)."""
+        """Put recorded tasks into the queue; False for those that found no room under `max_depth` (0 = no
+        cap).
+        """
         ...
 
     def step(
@@ -111,7 +116,9 @@ class Queue(Protocol):
         ...
 
     def renew(self, worker: str, leases: Mapping[UUID, int], *, lease: float) -> tuple[set[UUID], set[UUID]]:
-        """Prolong leases to `lease` seconds from now; returns the lost ones and those somebody wants cancelled."""
+        """Prolong leases to `lease` seconds from now; returns the lost ones and those somebody wants
+        cancelled.
+        """
         ...
 
     def release(

@@ -26,10 +26,11 @@ def script_source(name: str) -> str:
 
 
 class RedisQueue:
-    """One queue. Instances are cheap and safe to share between threads, since the client pools its connections.
+    """One queue. Instances are cheap and safe to share between threads, since the client pools its
+    connections.
 
-    Reads and writes raise `redis.exceptions.RedisError` when the server is not reachable within the client's own retries;
-    calling again with the same arguments is always safe.
+    Reads and writes raise `redis.exceptions.RedisError` when the server is not reachable within the
+    client's own retries; calling again with the same arguments is always safe.
     """
 
     def __init__(self, client: redis.Redis, name: str) -> None:
@@ -131,7 +132,9 @@ class RedisQueue:
         pipe = self.client.pipeline(transaction=True)
         for ready in self.keys.ready:
             pipe.llen(ready)
-        pipe.zcard(self.keys.lease).zcard(self.keys.sched).zcard(self.keys.dlq).hlen(self.keys.job)
+        for states in (self.keys.lease, self.keys.sched, self.keys.dlq):
+            pipe.zcard(states)
+        pipe.hlen(self.keys.job)
         *lists, leased, scheduled, dead, known = pipe.execute()
         return QueueDepth(ready=sum(lists), leased=leased, scheduled=scheduled, dead=dead, known=known)
 
@@ -147,14 +150,12 @@ class RedisQueue:
         if not task_ids:
             return {}
         answers = self.client.hmget(self.keys.reason, [str(task_id) for task_id in task_ids])
-        return {
-            i: answer.decode("utf-8", "replace")
-            for i, answer in zip(task_ids, answers, strict=True)
-            if answer is not None
-        }
+        return {i: _text(answer) for i, answer in zip(task_ids, answers, strict=True) if answer is not None}
 
     def establish_epoch(self, proposal: str) -> bool:
-        """Mark the queue's memory; True when the mark was missing: a new queue, or one that lost everything."""
+        """Mark the queue's memory; True when the mark was missing: a new queue, or one that lost
+        everything.
+        """
         return bool(self.client.hsetnx(self.keys.cfg, "epoch", proposal))
 
     def register(self, worker: str, identity: str) -> None:
@@ -163,10 +164,8 @@ class RedisQueue:
 
     def registered(self) -> dict[str, str]:
         """Identities of all registered workers."""
-        return {
-            worker.decode(): identity.decode()
-            for worker, identity in self.client.hgetall(self.keys.workers).items()
-        }
+        found = self.client.hgetall(self.keys.workers)
+        return {_text(worker): _text(identity) for worker, identity in found.items()}
 
     def wake(self, count: int = 1) -> None:
         """Let idle workers look again."""
@@ -181,8 +180,14 @@ class RedisQueue:
 
 
 def monotonic_deadline(lease: float, *, asked_at: float | None = None) -> float:
-    """When a lease of `lease` seconds ends on our own clock, counted from before the request left, so never too late."""
+    """When a lease of `lease` seconds ends on our own clock, counted from before the request left, so never
+    too late.
+    """
     return (time.monotonic() if asked_at is None else asked_at) + lease
+
+
+def _text(answer: bytes | str) -> str:
+    return answer if isinstance(answer, str) else answer.decode("utf-8", "replace")
 
 
 def _milliseconds(seconds: float) -> int:

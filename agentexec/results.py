@@ -21,11 +21,11 @@ DEFAULT_TIMEOUT = 300.0
 FIRST_LOOK, LONGEST_PAUSE = 0.01, 0.5  # seconds
 
 
-async def get_result(task: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> Any:
+async def get_result(task: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> Any:  # noqa: ASYNC109 - as published
     """Wait for a task and return its result as JSON values, None where the handler returned nothing.
 
-    Looks into Redis first and into the record when the result is no longer or not yet there. Raises `TaskFailedError` where
-    the task ended as ERROR or CANCELED, `TimeoutError` after `timeout` seconds.
+    Looks into Redis first and into the record when the result is no longer or not yet there. Raises
+    `TaskFailedError` where the task ended as ERROR or CANCELED, `TimeoutError` after `timeout` seconds.
     """
     agent_id = task.agent_id if isinstance(task, Task) else task
     client = default_client()
@@ -41,7 +41,7 @@ async def get_result(task: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> Any
         pause = min(LONGEST_PAUSE, pause * 1.5)
 
 
-async def gather(*tasks: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> tuple[Any, ...]:
+async def gather(*tasks: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> tuple[Any, ...]:  # noqa: ASYNC109 - as published
     """Wait for several tasks; raises what the first failed one raises, the others keep running."""
     return tuple(await asyncio.gather(*(get_result(task, timeout) for task in tasks)))
 
@@ -49,7 +49,7 @@ async def gather(*tasks: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> tuple
 def _look(client: Client, agent_id: UUID) -> tuple[bool, Any]:
     cached = client.redis.get(result_key(agent_id))
     if cached is not None:
-        return True, json.loads(cached)  # type: ignore[arg-type]  # a blocking client returns bytes
+        return True, json.loads(cached)
     query = select(Activity.agent_type, Activity.status, Activity.result, Activity.error, Activity.attempt)
     with client.engine.connect() as connection:
         row = connection.execute(query.where(Activity.agent_id == agent_id)).one_or_none()

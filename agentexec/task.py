@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, get_type_hints
+from typing import Any, TypeGuard, get_type_hints
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -59,7 +59,9 @@ class TaskDefinition:
     """A handler under its name, with the model its context is validated by."""
 
     def __init__(self, name: str, handler: Handler) -> None:
-        """Read context and result types off the handler's annotations; raises `RegistrationError` where they are missing."""
+        """Read context and result types off the handler's annotations; raises `RegistrationError` where
+        they are missing.
+        """
         if not name or len(name) > 255:
             raise RegistrationError(f"A task name has 1 to 255 characters; {name[:40]!r} has {len(name)}.")
         self.name = name
@@ -67,10 +69,13 @@ class TaskDefinition:
         self.is_async = inspect.iscoroutinefunction(handler)
         hints = _hints(handler)
         self.context_type = _context_type(handler, hints)
-        self.result_type = hints.get("return") if _is_model(hints.get("return")) else None
+        result = hints.get("return")
+        self.result_type: type[BaseModel] | None = result if _is_model(result) else None
 
     def validate(self, context: Mapping[str, Any]) -> BaseModel:
-        """Build the handler's context; raises `InvalidTask` that says which fields are wrong, without their values."""
+        """Build the handler's context; raises `InvalidTask` that says which fields are wrong, without their
+        values.
+        """
         try:
             return self.context_type.model_validate(context)
         except ValidationError as error:
@@ -110,7 +115,9 @@ class Registry:
 
 
 def encode_payload(task_name: str, context: Any) -> bytes:
-    """What travels through Redis: JSON, never pickle. Raises `InvalidTask` where the context has no JSON form."""
+    """What travels through Redis: JSON, never pickle. Raises `InvalidTask` where the context has no JSON
+    form.
+    """
     try:
         text = json.dumps(
             {"task_name": task_name, "context": context}, separators=(",", ":"), allow_nan=False
@@ -140,7 +147,8 @@ def decode_payload(payload: bytes) -> tuple[str, dict[str, Any]]:
 def retry_delay(attempt: int, *, base: float, cap: float, rng: random.Random | None = None) -> float:
     """Seconds to wait before the next try after failed attempt number `attempt` (from 1): full jitter.
 
-    Uniform in [0, min(cap, base * 2^(attempt-1))]; "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    Uniform in [0, min(cap, base * 2^(attempt-1))]; "Exponential Backoff And Jitter", AWS Architecture Blog,
+    2015.
     """
     ceiling = min(cap, base * 2 ** min(attempt - 1, 60))
     return (rng or random).uniform(0, ceiling)
@@ -166,10 +174,10 @@ def _context_type(handler: Handler, hints: Mapping[str, Any]) -> type[BaseModel]
         raise RegistrationError(
             f"{_label(handler)} needs its `context` annotated with a pydantic model, not {context!r}."
         )
-    return context  # type: ignore[no-any-return]  # _is_model has just said so
+    return context
 
 
-def _is_model(annotation: Any) -> bool:
+def _is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 

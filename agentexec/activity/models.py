@@ -1,8 +1,9 @@
-"""The two tables of the record. Their names follow `AGENTEXEC_TABLE_PREFIX`, read once when this module is imported.
+"""The two tables of the record. Their names follow `AGENTEXEC_TABLE_PREFIX`, read once when this module is
+imported.
 
-An activity has one row that says where it stands, changed only by fenced statements (`agentexec.activity.store`), and an
-append-only log. The log's key is (activity, fence, n): n counts the entries that the holder of one fencing token wrote,
-so the order of a log never depends on anybody's clock.
+An activity has one row that says where it stands, changed only by fenced statements
+(`agentexec.activity.store`), and an append-only log. The log's key is (activity, fence, n): n counts the
+entries that the holder of one fencing token wrote, so the order of a log never depends on anybody's clock.
 """
 
 from __future__ import annotations
@@ -38,13 +39,17 @@ ACTIVITY_TABLE = f"{PREFIX}activity"
 LOG_TABLE = f"{PREFIX}activity_log"
 
 _Json = JSON().with_variant(JSONB(), "postgresql")
-_Status = Enum(
-    Status,
-    native_enum=False,  # a new status must not need ALTER TYPE
-    length=16,
-    create_constraint=True,
-    values_callable=lambda kind: [member.value for member in kind],
-)
+
+
+def _status_type(constraint: str) -> Enum:
+    return Enum(
+        Status,
+        name=constraint,
+        native_enum=False,  # a new status must not need ALTER TYPE
+        length=16,
+        create_constraint=True,
+        values_callable=lambda kind: [member.value for member in kind],
+    )
 
 
 class Base(DeclarativeBase):
@@ -60,7 +65,7 @@ class Activity(Base):
     agent_id: Mapped[UUID] = mapped_column(Uuid, nullable=False)
     queue_name: Mapped[str] = mapped_column(String(128), nullable=False)
     agent_type: Mapped[str] = mapped_column(String(255), nullable=False)
-    status: Mapped[Status] = mapped_column(_Status.copy(name=f"ck_{ACTIVITY_TABLE}_status"), nullable=False)
+    status: Mapped[Status] = mapped_column(_status_type(f"ck_{ACTIVITY_TABLE}_status"), nullable=False)
     fence: Mapped[int] = mapped_column(BigInteger, nullable=False, default=0)
     attempt: Mapped[int] = mapped_column(Integer, nullable=False, default=0)
     priority: Mapped[int] = mapped_column(SmallInteger, nullable=False, default=0)
@@ -111,7 +116,7 @@ class ActivityLog(Base):
     )
     fence: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     n: Mapped[int] = mapped_column(Integer, primary_key=True)
-    status: Mapped[Status] = mapped_column(_Status.copy(name=f"ck_{LOG_TABLE}_status"), nullable=False)
+    status: Mapped[Status] = mapped_column(_status_type(f"ck_{LOG_TABLE}_status"), nullable=False)
     message: Mapped[str] = mapped_column(Text, nullable=False)
     percentage: Mapped[int | None] = mapped_column(SmallInteger, nullable=True)
     created_at: Mapped[datetime] = mapped_column(

@@ -19,7 +19,8 @@ __all__ = ["Base", "create_schema", "engine_for", "require_supported_database"]
 
 
 def engine_for(database_url: str, *, pool_size: int = 2) -> Engine:
-    """An engine with the settings that agentexec needs: small pools, tested connections, SQLite that waits for its lock.
+    """An engine with the settings that agentexec needs: small pools, tested connections, SQLite that waits
+    for its lock.
 
     Raises `ConfigurationError` for a URL of another kind of database.
     """
@@ -32,7 +33,9 @@ def engine_for(database_url: str, *, pool_size: int = 2) -> Engine:
 
 
 def create_schema(engine: Engine) -> None:
-    """Create the tables and indexes that are missing. In production this is the migration user's work, not the pool's."""
+    """Create the tables and indexes that are missing. In production this is the migration user's work, not
+    the pool's.
+    """
     Base.metadata.create_all(engine)
 
 
@@ -47,11 +50,13 @@ def require_supported_database(engine: Engine) -> None:
                 version = int(connection.execute(text("SHOW server_version_num")).scalar_one()) // 10_000
                 if version < MINIMUM_POSTGRES:
                     raise UnsupportedServer(
-                        f"PostgreSQL {version} is too old: agentexec needs {MINIMUM_POSTGRES} or newer; upgrade the server."
+                        f"PostgreSQL {version} is too old: agentexec needs {MINIMUM_POSTGRES} or newer; "
+                        "upgrade the server."
                     )
     except OperationalError as error:
         raise ConfigurationError(
-            f"The database at {_shown(engine)} does not answer ({_first_line(error)}); check DATABASE_URL and the server."
+            f"The database at {_shown(engine)} does not answer ({_first_line(error)}); "
+            "check DATABASE_URL and the server."
         ) from None
 
 
@@ -60,7 +65,8 @@ def _sqlite_engine(url: str) -> Engine:
     options: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {}
     engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 30}, **options)
 
-    # The driver's own transaction control begins too late for us: a writer must hold the lock before it reads.
+    # The driver's own transaction control begins too late for us: a writer must hold the lock before it
+    # reads.
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None

@@ -78,7 +78,7 @@ def require_supported_redis(client: redis.Redis, url: str) -> str | None:
     policy = str(info.get("maxmemory_policy", "noeviction"))
     if policy != "noeviction":
         return (
-            f"Redis evicts keys under memory pressure (maxmemory-policy {policy}): queued tasks can vanish from it until the "
+            f"Redis evicts keys under memory pressure (maxmemory-policy {policy}): queued tasks can vanish until the "
             "reconciler brings them back. Set maxmemory-policy noeviction on the server that holds the queue."
         )
     return None

@@ -1,8 +1,9 @@
-"""The I/O thread of a worker: claims, records, finishes. Handlers never wait for it, and cannot starve it of its loop.
+"""The I/O thread of a worker: claims, records, finishes. Handlers never wait for it, and cannot starve it of
+its loop.
 
-One round is a transaction in Postgres (starts, progress, outcomes of everything that gathered meanwhile) and a STEP in
-Redis (finishes what the transaction made durable, claims for the free slots). Under load both carry many tasks; on an idle
-queue a task passes through one of each before its handler begins.
+One round is a transaction in Postgres (starts, progress, outcomes of everything that gathered meanwhile) and
+a STEP in Redis (finishes what the transaction made durable, claims for the free slots). Under load both carry
+many tasks; on an idle queue a task passes through one of each before its handler begins.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sqlalchemy import Connection
 from sqlalchemy import Engine as Database
 
 from agentexec.activity import store
+from agentexec.activity.rows import LogEntry, Outcome
 from agentexec.activity.status import Status
 from agentexec.config import Settings
 from agentexec.keys import result_key
@@ -47,12 +49,14 @@ class _Inbox:
     """What the other threads leave for the I/O thread; guarded by the engine's condition."""
 
     ended: list[Ended] = field(default_factory=list)
-    entries: list[store.LogEntry] = field(default_factory=list)
+    entries: list[LogEntry] = field(default_factory=list)
     poked: bool = False
 
 
 class Engine:
-    """The I/O side of one worker process; `run` belongs to a thread of its own, the rest may be called from anywhere."""
+    """The I/O side of one worker process; `run` belongs to a thread of its own, the rest may be called from
+    anywhere.
+    """
 
     def __init__(
         self, *, worker: str, queue: RedisQueue, database: Database, settings: Settings, host: Host
@@ -86,7 +90,7 @@ class Engine:
         number = self.ledger.number(task_id, token)
         if number is None:
             return
-        entry = store.LogEntry(id=task_id, token=token, n=number, message=message, percentage=percentage)
+        entry = LogEntry(id=task_id, token=token, n=number, message=message, percentage=percentage)
         with self._changed:
             self._inbox.entries.append(entry)
             self._changed.notify()
@@ -105,12 +109,16 @@ class Engine:
         self.poke()
 
     def abandon(self) -> None:
-        """Do not wait for a database that is away any longer: what is not durable by now runs again elsewhere."""
+        """Do not wait for a database that is away any longer: what is not durable by now runs again
+        elsewhere.
+        """
         self._abandoned = True
         self.poke()
 
     def run(self) -> None:
-        """Work until drained. Raises `WorkerGone` when the pool gave this worker up, and what Postgres or Redis raised."""
+        """Work until drained. Raises `WorkerGone` when the pool gave this worker up, and what Postgres or
+        Redis raised.
+        """
         self._step()
         while not (self._draining and not self.ledger.tokens()):
             batch, ended = self._collect()
@@ -135,15 +143,16 @@ class Engine:
         for outcome in taken.ended:
             if outcome.end is End.LOST:
                 self.ledger.drop(outcome.task_id, outcome.token)
-        ended, outcomes = [], []
+        ended: list[Ended] = []
+        outcomes: list[Outcome] = []
         for run in taken.ended:
-            outcome = None if run.end is End.LOST else self._outcome(run)
-            if outcome is not None:
+            to_record = None if run.end is End.LOST else self._outcome(run)
+            if to_record is not None:
                 ended.append(run)
-                outcomes.append(outcome)
+                outcomes.append(to_record)
         return Batch(claims=claims, entries=taken.entries, outcomes=outcomes), ended
 
-    def _outcome(self, ended: Ended) -> store.Outcome | None:
+    def _outcome(self, ended: Ended) -> Outcome | None:
         """What is to be recorded of an end; None where its last word was said already."""
         number = self.ledger.number(ended.task_id, ended.token, last=True)
         if number is None:
@@ -154,7 +163,7 @@ class Engine:
             End.RELEASED: "Released by a shutdown; it runs again.",
             End.CANCELED: "Canceled on request.",
         }.get(ended.end) or settings.activity_message_error.format(error=ended.error)
-        return store.Outcome(
+        return Outcome(
             id=ended.task_id,
             token=ended.token,
             n=number,
@@ -250,7 +259,8 @@ class Engine:
         for stale in answer.stale:
             _logger.warning("the queue refused to finish %s: token %d is lost", stale.task_id, stale.token)
         self._bear_witness(answer)
-        # The waiter listens only while there are free slots; this thread looks by itself once every HOUSEKEEPING.
+        # The waiter listens only while there are free slots; this thread looks by itself once every
+        # HOUSEKEEPING.
         if want > len(answer.claims):
             self.next_look = min(
                 HOUSEKEEPING, answer.next_due if answer.next_due is not None else HOUSEKEEPING
@@ -258,7 +268,9 @@ class Engine:
             self.idle.set()
 
     def _bear_witness(self, answer: StepResult) -> None:
-        """Write down what the queue took from holders that are silent; skipped if the row has moved on by itself."""
+        """Write down what the queue took from holders that are silent; skipped if the row has moved on by
+        itself.
+        """
         if not answer.reaped and not answer.dead:
             return
         reaped = {r.task_id: r.token for r in answer.reaped}
@@ -279,7 +291,9 @@ class Engine:
             self.ledger.drop(task_id, token)
 
     def _publish_results(self, completed: Sequence[Ended]) -> None:
-        """Put results where `get_result` looks first. The record has them too, so a failure here loses nothing."""
+        """Put results where `get_result` looks first. The record has them too, so a failure here loses
+        nothing.
+        """
         if not completed:
             return
         pipe = self._queue.client.pipeline(transaction=False)

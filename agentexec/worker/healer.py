@@ -1,6 +1,8 @@
-"""What every pool does besides running tasks: bring back what was lost on the way between the record and the queue.
+"""What every pool does besides running tasks: bring back what was lost on the way between the record and the
+queue.
 
-All of it is safe to run in every pool at once, since dispatching twice changes nothing and every write is fenced.
+All of it is safe to run in every pool at once, since dispatching twice changes nothing and every write is
+fenced.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Engine, text
 
-from agentexec.activity import store
+from agentexec.activity import reading, store
+from agentexec.activity.batch import as_key, as_uuid
 from agentexec.activity.models import ACTIVITY_TABLE
 from agentexec.activity.status import Status
 from agentexec.config import Settings
@@ -35,7 +38,9 @@ class Healer:
         self._settings = settings
 
     def heal(self, *, thorough: bool) -> None:
-        """One round. `thorough` compares all pending activities with the queue; so does a queue that lost its memory."""
+        """One round. `thorough` compares all pending activities with the queue; so does a queue that lost
+        its memory.
+        """
         self.release_dead_neighbours()
         lost_memory = self._queue.establish_epoch(uuid4().hex)
         if lost_memory or thorough:
@@ -46,7 +51,8 @@ class Healer:
     def release_worker(self, worker: str, *, charge: bool) -> None:
         """Take back everything a dead worker held, and fence off whatever it may have sent last.
 
-        With `charge` each task counts one crash; past `max_crashes` it goes to the dead letters and its activity to ERROR.
+        With `charge` each task counts one crash; past `max_crashes` it goes to the dead letters and its
+        activity to ERROR.
         """
         limit = self._settings.max_crashes
         released, dead = self._queue.release(
@@ -67,23 +73,30 @@ class Healer:
             )
 
     def release_dead_neighbours(self) -> None:
-        """Release the workers of this host whose process is gone, as after SIGKILL of a whole pool: no lease has to expire."""
+        """Release the workers of this host whose process is gone, as after SIGKILL of a whole pool: no
+        lease has to expire.
+        """
         for worker, identity in self._queue.registered().items():
             if is_certainly_dead(identity):
                 self.release_worker(worker, charge=True)
 
     def relay(self) -> None:
-        """Dispatch what was recorded but never reached the queue, since its producer died or Redis was away or full."""
-        query = f"""SELECT id FROM {ACTIVITY_TABLE} WHERE queue_name = :queue AND status IN ('queued', 'running') AND dispatched_at IS NULL
+        """Dispatch what was recorded but never reached the queue, since its producer died or Redis was away
+        or full.
+        """
+        query = f"""SELECT id FROM {ACTIVITY_TABLE}
+            WHERE queue_name = :queue AND status IN ('queued', 'running') AND dispatched_at IS NULL
             AND created_at < {self._ago("relay_after")} ORDER BY id LIMIT {PAGE}"""
         with self._engine.connect() as connection:
             rows = connection.execute(
                 text(query), {"queue": self._queue.name, "relay_after": RELAY_AFTER}
             ).all()
-        self._dispatch([store.as_uuid(row.id) for row in rows])
+        self._dispatch([as_uuid(row.id) for row in rows])
 
     def reconcile(self) -> None:
-        """Compare every pending activity with the queue, page by page: re-dispatch the lost, close the dead-lettered."""
+        """Compare every pending activity with the queue, page by page: re-dispatch the lost, close the
+        dead-lettered.
+        """
         last = UUID(int=0)
         while True:
             ids = self._pending_after(last)
@@ -95,16 +108,17 @@ class Healer:
             last = ids[-1]
 
     def _pending_after(self, last: UUID) -> list[UUID]:
-        query = f"""SELECT id FROM {ACTIVITY_TABLE} WHERE queue_name = :queue AND status IN ('queued', 'running') AND id > :last
+        query = f"""SELECT id FROM {ACTIVITY_TABLE}
+            WHERE queue_name = :queue AND status IN ('queued', 'running') AND id > :last
             AND created_at < {self._ago("relay_after")} ORDER BY id LIMIT {PAGE}"""
         with self._engine.connect() as connection:
             parameters = {
                 "queue": self._queue.name,
-                "last": store.as_key(connection, last),
+                "last": as_key(connection, last),
                 "relay_after": RELAY_AFTER,
             }
             rows = connection.execute(text(query), parameters).all()
-        return [store.as_uuid(row.id) for row in rows]
+        return [as_uuid(row.id) for row in rows]
 
     def _dispatch(self, ids: Sequence[UUID]) -> None:
         if not ids:
@@ -117,7 +131,7 @@ class Healer:
                     level=a.priority,
                     delay=a.delay,
                 )
-                for a in store.pending(connection, ids)
+                for a in reading.pending(connection, ids)
             ]
         answers = self._queue.enqueue(tasks, max_depth=self._settings.max_queue_depth)
         taken = [task.task_id for task, has in zip(tasks, answers, strict=True) if has]
@@ -126,11 +140,13 @@ class Healer:
         _logger.info("dispatched %d activit(ies) that the queue did not have", len(taken))
 
     def _close_dead(self, ids: Sequence[UUID]) -> None:
-        """Activities that are in the dead letters but not terminal: whoever buried them died before writing it down."""
+        """Activities that are in the dead letters but not terminal: whoever buried them died before writing
+        it down.
+        """
         reasons = self._queue.dead_reasons(ids)
         for task_id, reason in reasons.items():
             with self._engine.begin() as connection:
-                standing = store.standings(connection, [task_id]).get(task_id)
+                standing = reading.standings(connection, [task_id]).get(task_id)
                 if standing is not None and not standing.status.terminal:
                     token = {task_id: standing.fence + 1}
                     store.end_unstarted(connection, token, Status.ERROR, f"Dead-lettered: {reason}.", reason)

@@ -10,7 +10,9 @@ import psutil
 
 
 def host_identity() -> str:
-    """This boot of this host, and this process namespace of it: process ids mean the same wherever it is equal."""
+    """This boot of this host, and this process namespace of it: process ids mean the same wherever it is
+    equal.
+    """
     return f"{_read('/proc/sys/kernel/random/boot_id') or socket.gethostname()}/{_pid_namespace()}"
 
 
@@ -44,6 +46,6 @@ def _read(path: str) -> str | None:
 
 def _pid_namespace() -> str:
     try:
-        return os.readlink("/proc/self/ns/pid")
+        return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return "-"

@@ -29,7 +29,8 @@ _logger = logging.getLogger(__name__)
 class Pool:
     """Several worker processes, each running several tasks at once.
 
-    A pool is a module-level variable of an importable module or script, since its worker processes import it again:
+    A pool is a module-level variable of an importable module or script, since its worker processes import
+    it again:
 
         pool = ax.Pool(database_url="postgresql://...")
 
@@ -51,7 +52,8 @@ class Pool:
         worker_concurrency: int | None = None,
         graceful_shutdown_timeout: float | None = None,
     ) -> None:
-        """Arguments win over the environment. An `engine` gives its URL; every process makes connections of its own.
+        """Arguments win over the environment. An `engine` gives its URL; every process makes connections of
+        its own.
 
         Raises `ConfigurationError` where a setting is wrong; nothing is connected yet.
         """
@@ -104,7 +106,9 @@ class Pool:
                 signal.signal(number, handler)
 
     async def start(self) -> int:
-        """Run on this event loop until `shutdown` is called; signals are the caller's. Returns the exit code."""
+        """Run on this event loop until `shutdown` is called; signals are the caller's. Returns the exit
+        code.
+        """
         supervisor = self._prepare()
         try:
             return await asyncio.to_thread(self._supervise, supervisor)
@@ -112,8 +116,10 @@ class Pool:
             supervisor.order(Order.NOW)
             raise
 
-    async def shutdown(self, timeout: float | None = None) -> None:
-        """Drain a started pool; past `timeout` seconds (default: the graceful time-out) running handlers are cancelled."""
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as published
+        """Drain a started pool; past `timeout` seconds (default: the graceful time-out) running handlers
+        are cancelled.
+        """
         supervisor = self._supervisor
         if supervisor is None:
             return

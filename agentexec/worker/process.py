@@ -93,7 +93,9 @@ class Worker:
             self._finished.set_result(code)
 
     def _renew(self) -> None:
-        """Prolong leases every third of their length; past the local margin without success, stop what they protected."""
+        """Prolong leases every third of their length; past the local margin without success, stop what they
+        protected.
+        """
         lease = self._settings.lease_seconds
         renewed = time.monotonic()
         pause = threading.Event()
@@ -161,7 +163,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         missing = sorted(set(json.loads(options.expect)) - set(pool.registry))
         if missing:
             raise AgentexecError(
-                f"The worker does not know the task(s) {', '.join(missing)} that its pool does; register them when their module is imported."
+                f"The worker does not know the task(s) {', '.join(missing)} that its pool does; "
+                "register them when their module is imported."
             )
         worker = Worker(name=options.name, pool=pool, ready=lambda: _announce(options.status_fd))
         return worker.run(orders)

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from agentexec.activity import store
+from agentexec.activity import reading, store
+from agentexec.activity.rows import LogEntry, Outcome
 from agentexec.activity.status import Status
 from agentexec.queue import Claim
 
@@ -18,8 +19,8 @@ class Batch:
     """What is to be recorded together."""
 
     claims: Sequence[Claim] = ()
-    entries: Sequence[store.LogEntry] = ()
-    outcomes: Sequence[store.Outcome] = ()
+    entries: Sequence[LogEntry] = ()
+    outcomes: Sequence[Outcome] = ()
 
     def __bool__(self) -> bool:
         return bool(self.claims or self.entries or self.outcomes)
@@ -29,9 +30,9 @@ class Batch:
 class Recorded:
     """What the record made of a batch.
 
-    `attempts` are the claims that may run. `refused` claims may not: `over` ones are terminal, `outranked` ones were started
-    under a higher token than the queue gave (its clock went back), `unknown` ones have no activity. `accepted` outcomes are
-    durable; `ended_by_others` are terminal through somebody else's word.
+    `attempts` are the claims that may run. `refused` claims may not: `over` ones are terminal, `outranked`
+    ones were started under a higher token than the queue gave (its clock went back), `unknown` ones have no
+    activity. `accepted` outcomes are durable; `ended_by_others` are terminal through somebody else's word.
     """
 
     attempts: Mapping[UUID, int] = field(default_factory=dict)
@@ -52,13 +53,13 @@ def write(connection: Connection, batch: Batch, *, started_message: str) -> Reco
     store.append(connection, batch.entries)
     recorded.accepted = store.finish(connection, batch.outcomes)
     refused = [outcome.id for outcome in batch.outcomes if outcome.id not in recorded.accepted]
-    standings = store.standings(connection, refused)
+    standings = reading.standings(connection, refused)
     recorded.ended_by_others = {i for i in refused if i not in standings or standings[i].status.terminal}
     return recorded
 
 
 def _explain(connection: Connection, refused: Mapping[UUID, int], recorded: Recorded) -> None:
-    standings = store.standings(connection, refused)
+    standings = reading.standings(connection, refused)
     cancelled = {}
     for task_id, token in refused.items():
         standing = standings.get(task_id)

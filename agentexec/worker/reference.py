@@ -38,13 +38,16 @@ class PoolReference:
 
     @classmethod
     def of(cls, pool: Pool) -> Self:
-        """Find the module-level variable that holds the pool; raises `ConfigurationError` where there is none."""
+        """Find the module-level variable that holds the pool; raises `ConfigurationError` where there is
+        none.
+        """
         for name, module in list(sys.modules.items()):
             for attribute, value in list(getattr(module, "__dict__", {}).items()):
                 if value is pool:
                     return cls._in(name, module, attribute)
         raise ConfigurationError(
-            "Worker processes import the pool, so it must be a module-level variable, such as `pool = ax.Pool()` in tasks.py."
+            "Worker processes import the pool, so it must be a module-level variable, "
+            "such as `pool = ax.Pool()` in tasks.py."
         )
 
     @classmethod
@@ -62,14 +65,17 @@ class PoolReference:
         return cls(path=str(Path(file).resolve()), attribute=attribute)
 
     def load(self) -> Pool:
-        """Import the pool; raises `ConfigurationError` where the name leads elsewhere, and whatever the import raised."""
+        """Import the pool; raises `ConfigurationError` where the name leads elsewhere, and whatever the
+        import raised.
+        """
         from agentexec.worker.pool import Pool
 
         module = _import_path(self.path) if self.path else importlib.import_module(self.module or "")
         pool = getattr(module, self.attribute, None)
         if not isinstance(pool, Pool):
             raise ConfigurationError(
-                f"{self.path or self.module}:{self.attribute} is {type(pool).__name__}, not an agentexec Pool; name the variable that holds it."
+                f"{self.path or self.module}:{self.attribute} is {type(pool).__name__}, not an agentexec Pool; "
+                "name the variable that holds it."
             )
         return pool
 

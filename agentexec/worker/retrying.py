@@ -1,4 +1,6 @@
-"""Calls that go on until their server answers. Only for statements and scripts that may be sent again, as all of ours may."""
+"""Calls that go on until their server answers. Only for statements and scripts that may be sent again, as
+all of ours may.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,8 @@ _logger = logging.getLogger(__name__)
 def in_transaction(engine: Engine, work: Callable[[Connection], T], *, give_up: Callable[[], bool]) -> T:
     """Run `work` in a transaction until it commits, with growing pauses up to 1 s.
 
-    Raises the last error once `give_up` says so, or after three tries of one that neither a lost connection nor contention
-    explains.
+    Raises the last error once `give_up` says so, or after three tries of one that neither a lost connection
+    nor contention explains.
     """
     unexplained = 0
     for pause in _pauses():
@@ -47,7 +49,9 @@ def in_transaction(engine: Engine, work: Callable[[Connection], T], *, give_up: 
 
 
 def in_redis(call: Callable[[], T], *, give_up: Callable[[], bool]) -> T:
-    """Send a script until Redis answers, with growing pauses up to 1 s; raises its error once `give_up` says so."""
+    """Send a script until Redis answers, with growing pauses up to 1 s; raises its error once `give_up`
+    says so.
+    """
     for pause in _pauses():
         try:
             return call()

@@ -1,7 +1,8 @@
 """The parent of a pool: starts workers, replaces dead ones, gives their leases back at once, and drains.
 
-One loop takes events from one queue: a child is ready, a child died, a signal arrived. A second thread does what needs a
-server (releasing a dead child's leases, healing), so that a Redis that is away never delays a respawn.
+One loop takes events from one queue: a child is ready, a child died, a signal arrived. Other threads do
+what needs a server (releasing a dead child's leases, healing), so that a Redis that is away never delays a
+respawn.
 """
 
 from __future__ import annotations
@@ -15,16 +16,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import uuid4
 
-import redis
-from sqlalchemy.exc import SQLAlchemyError
-
 from agentexec.config import Settings
 from agentexec.worker.child import Child, Died, Ready
 from agentexec.worker.healer import Healer
+from agentexec.worker.maintenance import Maintenance
 from agentexec.worker.process_codes import EXIT_GONE
 from agentexec.worker.reference import PoolReference
 
-HEAL_EVERY = 1.0  # seconds
 KILL_MARGIN = (
     5.0  # seconds past the graceful time-out that a worker has to cancel its handlers and end by itself
 )
@@ -50,7 +48,9 @@ Event = Ready | Died | Order | _Respawn
 
 
 class Supervisor:
-    """Runs one pool until it is told to stop; `run` blocks, the rest may be called from any thread or signal handler."""
+    """Runs one pool until it is told to stop; `run` blocks, the rest may be called from any thread or
+    signal handler.
+    """
 
     def __init__(
         self, *, reference: PoolReference, expect: list[str], settings: Settings, healer: Healer
@@ -66,7 +66,7 @@ class Supervisor:
         self._draining = False
         self._deadline: float | None = None
         self._failed = False
-        self._maintenance = _Maintenance(healer, settings.reconcile_seconds)
+        self._maintenance = Maintenance(healer, reconcile_seconds=settings.reconcile_seconds)
         self.all_ready = threading.Event()
         self.ended = threading.Event()
 
@@ -174,62 +174,3 @@ class Supervisor:
         for child in self._children.values():
             _logger.error("worker %s (pid %d) does not end; killing it", child.name, child.pid)
             child.kill()
-
-
-class _Maintenance:
-    """The thread that talks to the servers: releases what is due, heals once a second, survives their absence."""
-
-    def __init__(self, healer: Healer, reconcile_seconds: float) -> None:
-        self._healer = healer
-        self._reconcile_seconds = reconcile_seconds
-        self._due: queue.SimpleQueue[tuple[str, bool] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="agentexec-maintenance", daemon=True)
-        self._stopping = False
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def release(self, worker: str, *, charge: bool) -> None:
-        """Give back what a dead worker held, as soon as the servers answer."""
-        self._due.put((worker, charge))
-
-    def stop(self) -> None:
-        """Do what is due once more, then end; a server that is away leaves it to lease expiry."""
-        self._stopping = True
-        self._due.put(None)
-        self._thread.join(KILL_MARGIN)
-
-    def _run(self) -> None:
-        next_thorough = time.monotonic() + self._reconcile_seconds
-        while not (self._stopping and self._due.empty()):
-            thorough = time.monotonic() >= next_thorough
-            if thorough:
-                next_thorough = time.monotonic() + self._reconcile_seconds
-            self._attempt(lambda: self._healer.heal(thorough=thorough))  # noqa: B023 - called before the loop goes on
-            self._release_until(time.monotonic() + HEAL_EVERY)
-
-    def _release_until(self, deadline: float) -> None:
-        while not self._stopping or not self._due.empty():
-            try:
-                item = self._due.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                return
-            if item is None:
-                return
-            worker, charge = item
-            if (
-                not self._attempt(lambda: self._healer.release_worker(worker, charge=charge))
-                and not self._stopping
-            ):  # noqa: B023
-                self._due.put(item)  # the servers are away; with the next round of healing
-                time.sleep(0.1)
-
-    def _attempt(self, work: Callable[[], None]) -> bool:
-        try:
-            work()
-        except (redis.RedisError, SQLAlchemyError) as error:
-            _logger.warning(
-                "a server does not answer the pool's maintenance (%s); trying again", type(error).__name__
-            )
-            return False
-        return True

@@ -1,0 +1,63 @@
+"""What goes into the record and what it says, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from agentexec.activity.status import Status
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewActivity:
+    """An activity to be recorded as QUEUED. `context` and `metadata` are JSON values, `delay` is in
+    seconds.
+    """
+
+    id: UUID
+    queue_name: str
+    task_name: str
+    context: Any
+    priority: int
+    message: str
+    metadata: Mapping[str, Any] | None = None
+    idempotency_key: str | None = None
+    delay: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogEntry:
+    """Progress of a running task: entry `n` of the holder of `token`."""
+
+    id: UUID
+    token: int
+    n: int
+    message: str
+    percentage: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How the holder of `token` ends its claim; `n` is the number of the log entry that says so."""
+
+    id: UUID
+    token: int
+    n: int
+    status: Status
+    message: str
+    percentage: int | None = None
+    result: Any = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """What the record says of an activity right now."""
+
+    id: UUID
+    status: Status
+    fence: int
+    attempt: int
+    cancel_requested: bool
