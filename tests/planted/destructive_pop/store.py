@@ -21,7 +21,7 @@ class Store:
     queue: str
 
     def _sql(self, statement: str) -> sql.Composed:
-        return sql.SQL(statement).format(  # type: ignore[arg-type]  # only the literals of this file come here
+        return sql.SQL(statement).format(
             task=sql.Identifier(f"{self.queue}_task"), log=sql.Identifier(f"{self.queue}_log")
         )
 
@@ -57,11 +57,11 @@ class Store:
             "SELECT number, id, l.fence, n, l.status, extract(epoch FROM at)::float8 AS at"
             " FROM {log} l JOIN {task} USING (id) ORDER BY number, l.fence, n"
         )
-        names = ("task", "activity", "fence", "n", "status", "at")
-        yield from _operations("transition", names, connection.execute(log))
+        columns: tuple[str, ...] = ("task", "activity", "fence", "n", "status", "at")
+        yield from _operations("transition", columns, connection.execute(log))
         record = self._sql("SELECT number, id, status, fence, fence FROM {task} ORDER BY number")
-        names = ("task", "activity", "status", "attempt", "fence")
-        yield from _operations("record", names, connection.execute(record))
+        columns = ("task", "activity", "status", "attempt", "fence")
+        yield from _operations("record", columns, connection.execute(record))
 
 
 def _operations(f: str, names: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> Iterator[Operation]:

@@ -1,0 +1,192 @@
+"""agentexec as a system under test: how its pools are started, its tasks submitted, and its record read."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis
+from sqlalchemy import Select, delete, func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+import agentexec as ax
+from agentexec.activity import PENDING, Activity, ActivityLog
+from agentexec.activity.models import PREFIX
+from agentexec.core.db import create_schema
+from harness.environment import Endpoints
+from harness.errors import TargetFailed
+from harness.history import Operation, OperationType
+from harness.masking import masked
+from harness.target import Submission, TargetSettings, TaskSpec
+from harness.targets.agentexec_pool import TASK_NAME, Numbered
+from harness.targets.subprocess_pool import SubprocessPool
+from harness.workloads.body import worker_environment
+
+_POOL = "harness.targets.agentexec_pool:pool"
+
+
+class AgentexecSession:
+    """agentexec on given servers, with one queue of its own; its rows and keys are removed on `close`."""
+
+    def __init__(self, endpoints: Endpoints, settings: TargetSettings) -> None:
+        self._endpoints = endpoints
+        self._settings = settings
+        self._pools = 0
+        self._client = ax.Client(
+            database_url=endpoints.database_url, redis_url=endpoints.redis_url, queue_name=settings.queue
+        )
+
+    def prepare(self) -> None:
+        """Create the schema where it is missing."""
+        create_schema(self._client.engine)
+        self._client.redis.ping()
+
+    def start_pool(self) -> SubprocessPool:
+        """Start `agentexec worker` and return once its workers have imported their handlers."""
+        self._pools += 1
+        return SubprocessPool.start(
+            [sys.executable, "-m", "agentexec", "worker", _POOL],
+            environment=self._environment(),
+            settings=self._settings,
+            name=f"pool-{self._pools}",
+        )
+
+    def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
+        """Enqueue all in one transaction; after a failure nobody knows, but for a task that agentexec refused."""
+        requests = [
+            ax.TaskRequest(
+                task_name=TASK_NAME, context=Numbered(number=task.number, work=task.work, gate=task.gate)
+            )
+            for task in tasks
+        ]
+        try:
+            recorded = self._client.enqueue_many_sync(requests)
+        except (ax.AgentexecError, SQLAlchemyError, redis.RedisError) as error:
+            certain = isinstance(error, ax.InvalidTask)
+            return [Submission(number=t.number, error=_said(error), certain=certain) for t in tasks]
+        return [
+            Submission(number=task.number, activity=str(record.agent_id))
+            for task, record in zip(tasks, recorded, strict=True)
+        ]
+
+    def unfinished(self) -> int:
+        """How many activities of this queue are not terminal."""
+        pending = [status for status in ax.activity.Status if status in PENDING]
+        query = select(func.count()).where(
+            Activity.queue_name == self._settings.queue, Activity.status.in_(pending)
+        )
+        try:
+            return int(self._read(query)[0][0])
+        except SQLAlchemyError as error:
+            raise TargetFailed(
+                f"agentexec's record cannot be read: {_said(error)}. See the log of Postgres."
+            ) from None
+
+    def witnesses(self) -> Iterator[Operation]:
+        """The activity log and the activities of this queue, and what Redis still holds."""
+        mine = Activity.queue_name == self._settings.queue
+        number = Activity.context["number"].as_integer()
+        log = select(
+            number,
+            ActivityLog.activity_id,
+            ActivityLog.fence,
+            ActivityLog.n,
+            ActivityLog.status,
+            ActivityLog.created_at,
+        )
+        log = (
+            log.join(Activity).where(mine).order_by(ActivityLog.activity_id, ActivityLog.fence, ActivityLog.n)
+        )
+        for task, activity, fence, n, status, at in self._read(log):
+            value = {"task": task, "activity": str(activity), "fence": fence, "n": n, "status": status.value}
+            yield _witness("postgres", "transition", value | {"at": at.timestamp()})
+        record = select(number, Activity.id, Activity.status, Activity.attempt, Activity.fence).where(mine)
+        for task, activity, status, attempt, fence in self._read(record.order_by(Activity.id)):
+            value = {"task": task, "activity": str(activity), "status": status.value}
+            yield _witness("postgres", "record", value | {"attempt": attempt, "fence": fence})
+        depth = self._client.queue.depth()
+        yield _witness(
+            "redis",
+            "queue",
+            {
+                "ready": depth.ready,
+                "leased": depth.leased,
+                "scheduled": depth.scheduled,
+                "dead": depth.dead,
+                "known": depth.known,
+            },
+        )
+
+    def close(self) -> None:
+        """Remove what this session left on the servers (they may be somebody's staging), and disconnect."""
+        try:
+            self._client.queue.drop()
+            with self._client.engine.begin() as connection:
+                connection.execute(delete(Activity).where(Activity.queue_name == self._settings.queue))
+        except (SQLAlchemyError, redis.RedisError) as error:
+            raise TargetFailed(
+                f"What the run left under the queue {self._settings.queue} could not be removed: {_said(error)}. "
+                "Delete the activities and keys of that queue."
+            ) from None
+        finally:
+            self._client.close()
+
+    def _read(self, query: Select[Any]) -> Sequence[Any]:
+        with self._client.engine.connect() as connection:
+            return connection.execute(query).all()
+
+    def _environment(self) -> dict[str, str]:
+        settings = self._settings
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith("AGENTEXEC_")},
+            **worker_environment(settings.history, settings.gate_address),
+            # The pool runs in the run's own folder; what this process can import, it can too.
+            "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
+            "DATABASE_URL": self._endpoints.database_url,
+            "REDIS_URL": self._endpoints.redis_url,
+            "AGENTEXEC_QUEUE_NAME": settings.queue,
+            "AGENTEXEC_TABLE_PREFIX": PREFIX,
+            "AGENTEXEC_NUM_WORKERS": str(settings.workers),
+            "AGENTEXEC_WORKER_CONCURRENCY": str(settings.concurrency),
+            "AGENTEXEC_LEASE_SECONDS": str(settings.lease),
+            "AGENTEXEC_GRACEFUL_SHUTDOWN_TIMEOUT": str(settings.graceful_shutdown),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentexecTarget:
+    """The reference implementation of this repository."""
+
+    name: str = "agentexec"
+
+    def version(self) -> str:
+        """Version of the installed agentexec."""
+        return ax.__version__
+
+    def open(self, endpoints: Endpoints, settings: TargetSettings) -> AgentexecSession:
+        """Create the schema where it is missing; raises `TargetFailed`."""
+        try:
+            session = AgentexecSession(endpoints, settings)
+            session.prepare()
+        except (ax.AgentexecError, SQLAlchemyError, redis.RedisError) as error:
+            raise TargetFailed(
+                f"agentexec cannot use the servers: {_said(error)}. Look into their logs."
+            ) from None
+        return session
+
+
+TARGET = AgentexecTarget()
+
+
+def _witness(process: str, f: str, value: dict[str, Any]) -> Operation:
+    return Operation(time=time.monotonic_ns(), process=process, type=OperationType.INFO, f=f, value=value)
+
+
+def _said(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return masked(f"{type(error).__name__}: {lines[0]}".rstrip(".: "))

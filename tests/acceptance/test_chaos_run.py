@@ -1,0 +1,129 @@
+"""The main job, as a release engineer runs it: the command line, real servers, real kills, and the verdict."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import chaos
+from harness.history import History, OperationType
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(150)]
+
+ROOT = Path(__file__).parents[2]
+PLANTED = "tests.planted.destructive_pop.target:TARGET"
+QUIET = "tests.planted.quiet:SCENARIO"
+SEED = "20261124"
+
+
+def harness(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "harness", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=140, check=False)
+
+
+def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.stdout.startswith("{"), done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(chaos.SCENARIOS))
+def test_agentexec_survives(name: str, tmp_path: Path) -> None:
+    done = harness(
+        "chaos", "run", name, "--backend", "embedded", "--seed", SEED, "--report", tmp_path, "--json"
+    )
+    [run] = document(done)["scenarios"]
+    assert (done.returncode, run["verdict"]) == (0, "VALID"), done.stderr
+    figures = run["figures"]
+    assert (figures["lost"], figures["illegal"]) == (0, 0)
+    assert figures["tasks"] >= 200
+    assert figures["faults"] >= 5
+    assert figures["seconds"] <= 30
+    assert (tmp_path / "report.html").stat().st_size > 0
+
+
+def test_a_queue_that_pops_destructively_is_invalid_and_its_lost_tasks_are_named(tmp_path: Path) -> None:
+    done = harness(
+        "chaos", "run", "kill-worker-mid-task", "--target", PLANTED, "--seed", SEED, "--report", tmp_path
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    history = History.load(tmp_path / "history" / "kill-worker-mid-task")
+    acknowledged = {op.value["task"] for op in history.where("enqueue", OperationType.OK)}
+    complete = {op.value["task"] for op in history.where("record") if op.value["status"] == "complete"}
+    lost = sorted(acknowledged - complete)
+    assert len(lost) >= 5, "each of the aimed kills loses the task at its gate at least"
+    named = ", ".join(map(str, lost))
+    assert f"kill-worker-mid-task, delivery: lost {named}\n" in done.stdout
+    assert "verdict: INVALID" in done.stdout
+    again = harness(
+        "check", tmp_path / "history" / "kill-worker-mid-task", "--scenario", "kill-worker-mid-task"
+    )
+    assert again.returncode == 1
+
+
+def test_the_same_queue_with_nobody_killed_is_flawless_and_yet_unknown(tmp_path: Path) -> None:
+    done = harness("chaos", "run", QUIET, "--target", PLANTED, "--report", tmp_path, "--json")
+    [run] = document(done)["scenarios"]
+    assert done.returncode == 2
+    assert run["verdict"] == "UNKNOWN"
+    verdicts = {name: checker["verdict"] for name, checker in run["checkers"].items()}
+    assert verdicts.pop("faults") == "UNKNOWN"
+    assert set(verdicts.values()) == {"VALID"}, run["checkers"]
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A chaos run whose first fault has just been injected."""
+    arguments = ["chaos", "run", "kill-pool", "--target", PLANTED, "--report", str(tmp_path)]
+    command = [sys.executable, "-m", "harness", *arguments]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "fault 1 of 5" in line:
+                break
+        assert processes_of(tmp_path)
+        yield process
+        process.kill()
+
+
+def processes_of(report: Path) -> list[int]:
+    """Whoever was told to record below this report folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            recorded = process.environ().get("HARNESS_HISTORY", "")
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+        if recorded.startswith(str(report)):
+            found.append(process.pid)
+    return found
+
+
+def test_ctrl_c_takes_everything_down_and_says_so_in_one_line(
+    running: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    os.kill(running.pid, signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert said.splitlines()[-1] == "harness: interrupted by SIGINT; everything that was started is gone."
+    assert "Traceback" not in said
+    assert processes_of(tmp_path) == []
+
+
+def test_sigkill_of_the_runner_leaves_no_pool_behind(
+    running: subprocess.Popen[str], tmp_path: Path, eventually: Callable[..., Any]
+) -> None:
+    os.kill(running.pid, signal.SIGKILL)
+    running.communicate(timeout=60)
+    eventually(lambda: processes_of(tmp_path) == [], deadline=30.0)

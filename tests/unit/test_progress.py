@@ -1,0 +1,58 @@
+"""Progress for people: plain lines in a log, one line that is rewritten on a terminal."""
+
+from __future__ import annotations
+
+import io
+import re
+
+from harness.progress import PlainLines, Spinner, progress_on
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal, and what encoding it has."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__()
+        self._encoding = encoding
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # StringIO declares an attribute
+        return self._encoding
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_log_gets_one_line_for_each_step_and_none_for_updates() -> None:
+    out = io.StringIO()
+    with PlainLines(out) as progress:
+        progress.step("starting")
+        progress.update("10 %")
+        progress.step("done")
+    lines = [re.sub(r"^\[ *\d+\.\d s\] ", "", line) for line in out.getvalue().splitlines()]
+    assert lines == ["starting", "done"]
+
+
+def test_a_terminal_gets_one_line_that_is_wiped_in_the_end() -> None:
+    out = Terminal("utf-8")
+    with Spinner(out) as progress:
+        progress.step("starting")
+        progress.update("10 %")
+        while "starting  10 %" not in out.getvalue():
+            continue
+    assert "\n" not in out.getvalue()
+    assert out.getvalue().endswith("\r\x1b[2K")
+
+
+def test_a_terminal_without_unicode_gets_plain_characters() -> None:
+    out = Terminal("ascii")
+    with Spinner(out) as progress:
+        progress.step("starting")
+        while "starting" not in out.getvalue():
+            continue
+    assert out.getvalue().isascii()
+
+
+def test_the_stream_decides() -> None:
+    assert isinstance(progress_on(io.StringIO()), PlainLines)
+    assert isinstance(progress_on(Terminal("utf-8")), Spinner)
