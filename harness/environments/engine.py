@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import EnvironmentUnavailable
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     import docker
 
 _TIMEOUT = 120
+_USUAL_SOCKET = "/var/run/docker.sock"
 
 
 def require_testcontainers() -> None:
@@ -38,6 +40,7 @@ def connect(timeout: int = _TIMEOUT) -> docker.DockerClient:
     import docker
 
     url = engine_url()
+    _require_listening(url)
     options: dict[str, Any] = {"use_ssh_client": True} if url.startswith("ssh://") else {}
     try:
         client = (
@@ -55,8 +58,19 @@ def connect(timeout: int = _TIMEOUT) -> docker.DockerClient:
     return client
 
 
+def _require_listening(url: str) -> None:
+    """Knock at a Unix socket before the SDK does, which leaves its own socket open when nobody answers."""
+    if url and not url.startswith("unix://"):
+        return
+    with socket.socket(socket.AF_UNIX) as knocking:
+        try:
+            knocking.connect(url.removeprefix("unix://") or _USUAL_SOCKET)
+        except OSError as error:
+            raise _no_engine(url) from error
+
+
 def _no_engine(url: str) -> EnvironmentUnavailable:
     return EnvironmentUnavailable(
-        f"No Docker engine answers at {masked(url) or 'the usual socket'}. "
+        f"No Docker engine answers at {masked(url) or _USUAL_SOCKET}. "
         "Start Docker (and check that your user may use it), or choose the embedded backend, which needs none."
     )
