@@ -18,7 +18,8 @@ from agentexec.keys import result_key
 from agentexec.task import Task
 
 DEFAULT_TIMEOUT = 300.0
-FIRST_LOOK, LONGEST_PAUSE = 0.01, 0.5  # seconds
+FIRST_LOOK, LONGEST_PAUSE = 0.01, 0.25  # seconds
+RECORD_EVERY = 1.0  # seconds between two questions to Postgres: many waiters must not slow down the workers
 
 
 async def get_result(task: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> Any:  # noqa: ASYNC109 - as published
@@ -30,10 +31,14 @@ async def get_result(task: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> Any
     agent_id = task.agent_id if isinstance(task, Task) else task
     client = default_client()
     deadline, pause = time.monotonic() + timeout, FIRST_LOOK
+    ask_record_at = 0.0
     while True:
-        ended, value = await asyncio.to_thread(_look, client, agent_id)
+        ask_record = time.monotonic() >= min(ask_record_at, deadline)
+        ended, value = await asyncio.to_thread(_look, client, agent_id, ask_record)
         if ended:
             return value
+        if ask_record:
+            ask_record_at = time.monotonic() + RECORD_EVERY
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError(f"Task {agent_id} has not ended within {timeout:g} s.")
@@ -46,10 +51,12 @@ async def gather(*tasks: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> tuple
     return tuple(await asyncio.gather(*(get_result(task, timeout) for task in tasks)))
 
 
-def _look(client: Client, agent_id: UUID) -> tuple[bool, Any]:
+def _look(client: Client, agent_id: UUID, ask_record: bool) -> tuple[bool, Any]:
     cached = client.redis.get(result_key(agent_id))
     if cached is not None:
         return True, json.loads(cached)
+    if not ask_record:
+        return False, None
     query = select(Activity.agent_type, Activity.status, Activity.result, Activity.error, Activity.attempt)
     with client.engine.connect() as connection:
         row = connection.execute(query.where(Activity.agent_id == agent_id)).one_or_none()

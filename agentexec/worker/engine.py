@@ -298,10 +298,7 @@ class Engine:
             return
         pipe = self._queue.client.pipeline(transaction=False)
         for outcome in completed:
-            if outcome.result is not None:
-                pipe.set(
-                    result_key(outcome.task_id), json.dumps(outcome.result), ex=self._settings.result_ttl
-                )
+            pipe.set(result_key(outcome.task_id), json.dumps(outcome.result), ex=self._settings.result_ttl)
         try:
             pipe.execute()
         except redis.RedisError as error:

@@ -8,6 +8,7 @@ respawn.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -28,6 +29,8 @@ KILL_MARGIN = (
 )
 HEALTHY_AFTER = 10.0  # seconds of life after which an early death is no longer counted against a slot
 MAX_BACKOFF = 30.0  # seconds
+# Service managers, `timeout` and shells signal the process and then its group: within so many seconds it is one signal.
+SAME_SIGNAL = 0.5
 
 _logger = logging.getLogger(__name__)
 
@@ -64,6 +67,7 @@ class Supervisor:
         self._pool_id = uuid4().hex[:12]
         self._incarnation = 0
         self._draining = False
+        self._drain_began = -math.inf
         self._deadline: float | None = None
         self._failed = False
         self._maintenance = Maintenance(healer, reconcile_seconds=settings.reconcile_seconds)
@@ -116,8 +120,12 @@ class Supervisor:
                 self._obey(event)
 
     def _obey(self, order: Order) -> None:
+        if order is Order.DRAIN and time.monotonic() - self._drain_began < SAME_SIGNAL:
+            return
         immediately = order is Order.NOW or self._draining
         timeout = 0.0 if immediately else self._settings.graceful_shutdown_timeout
+        if not self._draining:
+            self._drain_began = time.monotonic()
         self._draining = True
         self._deadline = time.monotonic() + timeout + KILL_MARGIN
         _logger.info(
