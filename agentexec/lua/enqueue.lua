@@ -5,7 +5,8 @@
 --          batch do too, so that order is kept.
 local cap = tonumber(ARGV[1])
 local answers, pushed, full = {}, 0, false
-local depth = cap > 0 and redis.call('HLEN', JOB) or 0
+-- Dead letters take no room: no running pool drains them, and they would keep the living out for ever.
+local depth = cap > 0 and redis.call('HLEN', JOB) - redis.call('ZCARD', DLQ) or 0
 for i = 2, #ARGV, 4 do
   local id, level, delay, payload = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3]
   if redis.call('HEXISTS', JOB, id) == 1 then

@@ -14,6 +14,10 @@ else
   for _, member in ipairs(redis.call('ZRANGEBYLEX', HELD, '[' .. worker .. '|', '[' .. worker .. '|\255')) do
     wanted[#wanted + 1] = { string.sub(member, #worker + 2), nil }
   end
+  -- HELD is in the order of the ids; the order of the claims is that of the tokens.
+  local claimed = {}
+  for _, lease in ipairs(wanted) do claimed[lease[1]] = tonumber(holder(lease[1]) or '0') end
+  table.sort(wanted, function(a, b) return claimed[a[1]] < claimed[b[1]] end)
 end
 
 local released, dead, back = {}, {}, 0

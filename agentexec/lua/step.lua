@@ -72,7 +72,10 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', SCHED, '-inf', ms, 'LIMIT', 0, P
 end
 
 local reaped, dead = {}, {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', LEASE, '-inf', ms, 'LIMIT', 0, REAP_AT_ONCE)) do
+local expired = redis.call('ZRANGEBYSCORE', LEASE, '-inf', ms, 'LIMIT', 0, REAP_AT_ONCE)
+-- Backwards, since each goes to the front of its list: what expired first is first again.
+for i = #expired, 1, -1 do
+  local id = expired[i]
   local token, by = holder(id)
   revoke(id, by)
   local into = give_back(id, true, max_crashes, ms) and reaped or dead
