@@ -1,0 +1,480 @@
+"""The queue protocol of QUEUE.md against every server that can run the scripts.
+
+Time never passes by waiting here: a lease expires, or a retry falls due, because the test moves its deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from uuid import UUID
+
+import pytest
+
+from agentexec.errors import WorkerGone
+from agentexec.identifiers import new_id
+from agentexec.queue import Claim, Dispatch, Finish, Revoked, StepResult, Verb
+from agentexec.redis_queue import RedisQueue
+from tests.queue_invariants import contents, require_consistent
+
+LEASE = 30.0
+MAX_CRASHES = 2
+
+
+class Bench:
+    """The queue's own verbs with short defaults; after each of them invariant I2 holds."""
+
+    def __init__(self, queue: RedisQueue) -> None:
+        self.queue = queue
+        self.nonces = 0
+
+    def enqueue(self, *ids: UUID, level: int = 1, delay: float = 0.0, max_depth: int = 0) -> list[bool]:
+        tasks = [Dispatch(task_id=i, payload=b"payload of " + i.bytes, level=level, delay=delay) for i in ids]
+        answer = self.queue.enqueue(tasks, max_depth=max_depth)
+        require_consistent(self.queue)
+        return answer
+
+    def step(
+        self,
+        worker: str = "w",
+        *,
+        want: int = 0,
+        finishes: Sequence[Finish] = (),
+        nonce: str | None = None,
+        lowest_token: int = 0,
+        max_crashes: int = MAX_CRASHES,
+    ) -> StepResult:
+        self.nonces += 1
+        answer = self.queue.step(
+            worker,
+            nonce or f"nonce-{self.nonces}",
+            finishes=finishes,
+            want=want,
+            lease=LEASE,
+            max_crashes=max_crashes,
+            lowest_token=lowest_token,
+        )
+        require_consistent(self.queue)
+        return answer
+
+    def claim(self, worker: str = "w", want: int = 1) -> list[Claim]:
+        return list(self.step(worker, want=want).claims)
+
+    def finish(self, claim: Claim, verb: Verb = Verb.DONE, *, delay: float = 0.0, reason: str = "") -> bool:
+        finish = Finish(task_id=claim.task_id, token=claim.token, verb=verb, delay=delay, reason=reason)
+        return not self.step(finishes=[finish]).stale
+
+    def release(
+        self,
+        worker: str,
+        leases: Mapping[UUID, int] | None = None,
+        *,
+        charge: bool = False,
+        declare_gone: bool = False,
+    ) -> tuple[list[Revoked], list[Revoked]]:
+        answer = self.queue.release(
+            worker, leases, charge=charge, max_crashes=MAX_CRASHES, declare_gone=declare_gone
+        )
+        require_consistent(self.queue)
+        return answer
+
+    def renew(self, worker: str, claim: Claim) -> tuple[set[UUID], set[UUID]]:
+        answer = self.queue.renew(worker, {claim.task_id: claim.token}, lease=LEASE)
+        require_consistent(self.queue)
+        return answer
+
+    def expire(self, *ids: UUID) -> None:
+        """Let leases end in the order given."""
+        self.queue.client.zadd(self.queue.keys.lease, {str(i): n + 1 for n, i in enumerate(ids)}, xx=True)
+
+    def fall_due(self, *ids: UUID) -> None:
+        self.queue.client.zadd(self.queue.keys.sched, {str(i): n + 1 for n, i in enumerate(ids)}, xx=True)
+
+
+@pytest.fixture
+def bench(queue: RedisQueue) -> Bench:
+    return Bench(queue)
+
+
+def new_ids(count: int) -> list[UUID]:
+    return sorted(new_id() for _ in range(count))
+
+
+def ids_of(claims: Iterable[Claim]) -> list[UUID]:
+    return [claim.task_id for claim in claims]
+
+
+def test_what_was_enqueued_is_claimed_with_its_payload_and_level(bench: Bench) -> None:
+    (task,) = new_ids(1)
+    assert bench.enqueue(task, level=0) == [True]
+    (claim,) = bench.claim()
+    assert (claim.task_id, claim.level, claim.crashes) == (task, 0, 0)
+    assert claim.payload == b"payload of " + task.bytes
+
+
+def test_enqueuing_a_known_task_again_changes_nothing(bench: Bench) -> None:
+    first, second = new_ids(2)
+    bench.enqueue(first, second)
+    bench.claim()
+    before = contents(bench.queue)
+    assert bench.enqueue(first, second) == [True, True]
+    assert contents(bench.queue) == before
+
+
+def test_enqueuing_nothing_needs_no_server(bench: Bench) -> None:
+    assert bench.queue.enqueue([]) == []
+    assert bench.queue.request_cancel([]) == []
+    assert bench.queue.release("w", {}, charge=False, max_crashes=1, declare_gone=False) == ([], [])
+
+
+def test_the_depth_cap_refuses_the_tail_of_a_batch_and_keeps_order(bench: Bench) -> None:
+    tasks = new_ids(4)
+    assert bench.enqueue(*tasks, max_depth=2) == [True, True, False, False]
+    assert bench.enqueue(tasks[0], tasks[3], max_depth=2) == [True, False], "known tasks need no room"
+    (claim,) = bench.claim()
+    bench.finish(claim)
+    assert bench.enqueue(*tasks[2:], max_depth=2) == [True, False], "room came back with the finish"
+
+
+def test_dead_letters_take_no_room_under_the_depth_cap(bench: Bench) -> None:
+    """Nobody drains the dead letters by running a pool, so they must not keep the living out for ever."""
+    first, second = new_ids(2)
+    bench.enqueue(first, max_depth=1)
+    (claim,) = bench.claim()
+    assert bench.finish(claim, Verb.DEAD, reason="failed for good")
+    assert bench.enqueue(second, max_depth=1) == [True]
+
+
+def test_high_goes_before_low_and_each_in_the_order_of_enqueue(bench: Bench) -> None:
+    low, high = new_ids(3), new_ids(3)
+    bench.enqueue(*low, level=1)
+    bench.enqueue(*high, level=0)
+    assert ids_of(bench.claim(want=6)) == [*high, *low]
+
+
+def test_every_eighth_claim_is_made_from_the_low_end(bench: Bench) -> None:
+    low, high = new_ids(4), new_ids(30)
+    bench.enqueue(*low, level=1)
+    bench.enqueue(*high, level=0)
+    levels = [bench.claim()[0].level for _ in range(8)] + [c.level for c in bench.claim(want=16)]
+    assert levels == ([0] * 7 + [1]) * 3
+
+
+def test_a_delayed_task_is_claimed_only_once_it_is_due(bench: Bench) -> None:
+    (task,) = new_ids(1)
+    bench.enqueue(task, delay=60)
+    early = bench.step(want=1)
+    assert early.claims == ()
+    assert early.next_due == pytest.approx(60, abs=2)
+    bench.fall_due(task)
+    assert ids_of(bench.claim()) == [task]
+
+
+def test_a_worker_hears_when_the_next_task_or_lease_is_due(bench: Bench) -> None:
+    assert bench.step().next_due is None
+    (task,) = new_ids(1)
+    bench.enqueue(task)
+    assert bench.step(want=1).next_due == pytest.approx(LEASE, abs=2)
+
+
+def test_a_step_sent_again_gives_the_same_reply_and_changes_nothing(bench: Bench) -> None:
+    tasks = new_ids(4)
+    bench.enqueue(*tasks)
+    done, stale = bench.claim(want=2)
+    bench.expire(stale.task_id)
+    late = Finish(task_id=stale.task_id, token=stale.token - 1, verb=Verb.DONE)
+    finishes = [Finish(task_id=done.task_id, token=done.token, verb=Verb.DONE), late]
+    first = bench.step(want=2, finishes=finishes, nonce="again")
+    assert first.stale == (late,)
+    assert first.reaped == (Revoked(task_id=stale.task_id, token=stale.token),)
+    before = contents(bench.queue)
+    again = bench.step(want=2, finishes=finishes, nonce="again")
+    assert (again.claims, again.stale, again.reaped, again.dead) == (
+        first.claims,
+        first.stale,
+        first.reaped,
+        first.dead,
+    )
+    assert contents(bench.queue) == before
+
+
+def test_a_nonce_belongs_to_its_worker(bench: Bench) -> None:
+    first, second = new_ids(2)
+    bench.enqueue(first, second)
+    assert ids_of(bench.step("a", want=1, nonce="same").claims) == [first]
+    assert ids_of(bench.step("b", want=1, nonce="same").claims) == [second]
+
+
+def test_tokens_rise_with_every_claim_of_any_worker(bench: Bench) -> None:
+    bench.enqueue(*new_ids(9))
+    tokens = [c.token for n in range(3) for c in bench.claim(f"w{n}", want=3)]
+    assert tokens == sorted(set(tokens))
+
+
+def test_tokens_rise_also_after_redis_forgot_everything(bench: Bench) -> None:
+    (task,) = new_ids(1)
+    bench.enqueue(task)
+    (before,) = bench.claim()
+    bench.queue.client.flushall()
+    bench.enqueue(task)
+    (after,) = bench.claim()
+    assert after.token > before.token
+
+
+def test_tokens_rise_also_when_the_clock_of_redis_went_back(bench: Bench) -> None:
+    """The record knows a higher token than the server's clock gives; the worker asks for more."""
+    ahead = 2**52
+    first, second = new_ids(2)
+    bench.enqueue(first, second)
+    assert bench.step(want=1, lowest_token=ahead).claims[0].token == ahead
+    assert bench.claim()[0].token == ahead + 1, "and the queue remembers it"
+
+
+def test_a_finish_with_a_lost_token_is_refused_and_changes_nothing(bench: Bench) -> None:
+    (task,) = new_ids(1)
+    bench.enqueue(task)
+    (old,) = bench.claim("old")
+    bench.expire(task)
+    (new,) = bench.claim("new")
+    for verb in Verb:
+        assert not bench.finish(old, verb)
+    assert bench.queue.depth().leased == 1
+    assert bench.finish(new)
+    assert bench.queue.depth().known == 0
+
+
+def test_a_finish_without_any_claim_is_refused(bench: Bench) -> None:
+    (task,) = new_ids(1)
+    bench.enqueue(task)
+    invented = Finish(task_id=task, token=0, verb=Verb.DONE)
+    assert bench.step(finishes=[invented]).stale == (invented,)
+    assert ids_of(bench.claim()) == [task]
+
+
+def test_a_retry_is_claimed_again_after_its_delay_under_a_higher_token(bench: Bench) -> None:
+    (task,) = new_ids(1)
+    bench.enqueue(task)
+    (first,) = bench.claim()
+    assert bench.finish(first, Verb.RETRY, delay=60)
+    assert bench.claim() == []
+    bench.fall_due(task)
+    (second,) = bench.claim()
+    assert second.token > first.token
+    assert second.crashes == 0, "a retry is no crash"
+    assert second.payload == first.payload
+
+
+def test_a_renewal_prolongs_only_a_lease_that_is_still_held(bench: Bench) -> None:
+    (task,) = new_ids(1)
+    bench.enqueue(task)
+    (claim,) = bench.claim("w")
+    bench.expire(task)
+    assert bench.renew("w", claim) == (set(), set())
+    assert bench.step("other", want=1).reaped == (), "the renewed lease is far from its end"
+
+
+def test_a_renewal_never_steals_a_lease_back(bench: Bench) -> None:
+    (task,) = new_ids(1)
+    bench.enqueue(task)
+    (old,) = bench.claim("old")
+    bench.expire(task)
+    bench.step("reaper")
+    assert bench.renew("old", old) == ({task}, set()), "reaped, and held by nobody"
+    (new,) = bench.claim("new")
+    before = contents(bench.queue)
+    assert bench.renew("old", old) == ({task}, set()), "reaped, and held by another"
+    assert contents(bench.queue) == before
+    assert bench.finish(new)
+
+
+def test_an_expired_lease_goes_back_to_the_front_and_counts_a_crash(bench: Bench) -> None:
+    first, second = new_ids(2)
+    bench.enqueue(first, second)
+    (claim,) = bench.claim("frozen")
+    bench.expire(first)
+    answer = bench.step("other", want=1)
+    assert answer.reaped == (Revoked(task_id=first, token=claim.token),)
+    assert [(c.task_id, c.crashes) for c in answer.claims] == [(first, 1)]
+
+
+def test_expired_leases_come_back_in_the_order_of_their_expiry(bench: Bench) -> None:
+    tasks = new_ids(4)
+    bench.enqueue(*tasks)
+    bench.claim("frozen", want=3)
+    bench.expire(tasks[1], tasks[0], tasks[2])
+    assert ids_of(bench.claim("other", want=4)) == [tasks[1], tasks[0], tasks[2], tasks[3]]
+
+
+def test_a_task_whose_workers_keep_dying_goes_to_the_dead_letters_with_a_reason(bench: Bench) -> None:
+    (task,) = new_ids(1)
+    bench.enqueue(task)
+    for crash in range(MAX_CRASHES + 1):
+        (claim,) = bench.claim()
+        assert claim.crashes == crash
+        bench.expire(task)
+    answer = bench.step(want=1)
+    assert answer.claims == ()
+    assert answer.dead == (Revoked(task_id=task, token=claim.token),)
+    assert bench.queue.dead_reasons([task]) == {task: "its worker died 3 times while running it"}
+    assert bench.queue.depth().dead == 1
+    assert bench.enqueue(task) == [True], (
+        "a dead letter is known, so a reconciler does not bring it back to life"
+    )
+    assert bench.claim() == []
+
+
+def test_releases_count_as_crashes_only_when_they_are_charged(bench: Bench) -> None:
+    (task,) = new_ids(1)
+    bench.enqueue(task)
+    for _ in range(3 * MAX_CRASHES):
+        (claim,) = bench.claim()
+        assert bench.release("w") == ([Revoked(task_id=task, token=claim.token)], [])
+    for crash in range(MAX_CRASHES):
+        (claim,) = bench.claim()
+        assert claim.crashes == crash
+        bench.release("w", charge=True)
+    (claim,) = bench.claim()
+    assert bench.release("w", charge=True) == ([], [Revoked(task_id=task, token=claim.token)])
+    assert bench.release("w", charge=True) == ([], []), "sent again, it finds nothing"
+
+
+def test_a_release_gives_tasks_back_to_the_front_in_the_order_of_their_claims(bench: Bench) -> None:
+    tasks = new_ids(5)
+    bench.enqueue(tasks[3], tasks[1], tasks[2], tasks[0], tasks[4])
+    claimed = bench.claim("w", want=4)
+    bench.release("w")
+    assert ids_of(bench.claim("v", want=5)) == [*ids_of(claimed), tasks[4]]
+
+
+def test_named_leases_are_released_in_the_order_given_and_others_are_kept(bench: Bench) -> None:
+    tasks = new_ids(3)
+    bench.enqueue(*tasks)
+    claims = bench.claim("w", want=3)
+    named = {c.task_id: c.token for c in claims[:2]}
+    released, dead = bench.release("w", named)
+    assert ({r.task_id: r.token for r in released}, dead) == (named, [])
+    assert bench.finish(claims[2])
+    assert ids_of(bench.claim("v", want=3)) == tasks[:2]
+
+
+def test_a_release_leaves_out_what_is_no_longer_the_workers(bench: Bench) -> None:
+    (task,) = new_ids(1)
+    bench.enqueue(task)
+    (old,) = bench.claim("old")
+    bench.expire(task)
+    (new,) = bench.claim("new")
+    assert bench.release("old") == ([], [])
+    assert bench.release("old", {task: old.token}) == ([], [])
+    assert bench.release("old", {task: new.token}) == ([], []), "not even with the other worker's token"
+    assert bench.finish(new)
+
+
+def test_a_workers_leases_are_not_those_of_a_worker_with_a_longer_name(bench: Bench) -> None:
+    first, second = new_ids(2)
+    bench.enqueue(first, second)
+    bench.claim("pool-1")
+    bench.claim("pool-11")
+    released, _ = bench.release("pool-1")
+    assert [r.task_id for r in released] == [first]
+
+
+def test_a_worker_that_was_declared_gone_is_refused(bench: Bench) -> None:
+    first, second = new_ids(2)
+    bench.enqueue(first, second)
+    (claim,) = bench.claim("ghost")
+    bench.queue.register("ghost", "somewhere")
+    bench.release("ghost", charge=True, declare_gone=True)
+    assert bench.queue.registered() == {}
+    before = contents(bench.queue)
+    with pytest.raises(WorkerGone, match="ghost"):
+        bench.step("ghost", want=1, finishes=[Finish(task_id=first, token=claim.token, verb=Verb.DONE)])
+    assert bench.renew("ghost", claim) == ({first}, set())
+    assert contents(bench.queue) == before, "its late step neither finished nor claimed"
+
+
+def test_a_late_step_of_a_gone_worker_is_refused_even_with_its_last_nonce(bench: Bench) -> None:
+    """The step was carried out, its reply was lost, the pool gave the worker up: it must not get those claims now."""
+    (task,) = new_ids(1)
+    bench.enqueue(task)
+    bench.step("ghost", want=1, nonce="last")
+    bench.release("ghost", declare_gone=True)
+    with pytest.raises(WorkerGone):
+        bench.step("ghost", want=1, nonce="last")
+    assert ids_of(bench.claim("heir")) == [task]
+
+
+def test_holders_of_cancelled_tasks_learn_it_with_their_renewal(bench: Bench) -> None:
+    held, waiting = new_ids(2)
+    bench.enqueue(held, waiting)
+    (claim,) = bench.claim("w")
+    assert bench.queue.request_cancel([held, waiting, new_id()]) == [True, False, False]
+    assert bench.renew("w", claim) == (set(), {held})
+    assert bench.finish(claim)
+    require_consistent(bench.queue)
+
+
+def test_a_cancel_request_does_not_outlive_the_claim_it_was_meant_for(bench: Bench) -> None:
+    (task,) = new_ids(1)
+    bench.enqueue(task)
+    (claim,) = bench.claim("w")
+    bench.queue.request_cancel([task])
+    bench.finish(claim, Verb.RETRY)
+    bench.fall_due(task)
+    (again,) = bench.claim("w")
+    assert bench.renew("w", again) == (set(), set())
+
+
+def test_an_enqueue_wakes_an_idle_worker(bench: Bench) -> None:
+    assert not bench.queue.wait(0.01)
+    bench.enqueue(*new_ids(2))
+    assert bench.queue.wait(5)
+    assert bench.queue.wait(5)
+    assert not bench.queue.wait(0.01)
+
+
+def test_a_release_and_a_step_that_leaves_work_wake_an_idle_worker(bench: Bench) -> None:
+    bench.enqueue(*new_ids(2))
+    bench.queue.client.delete(bench.queue.keys.wake)
+    bench.claim("w", want=1)
+    assert bench.queue.wait(5), "a task was left"
+    bench.claim("w", want=1)
+    bench.queue.client.delete(bench.queue.keys.wake)
+    bench.release("w")
+    assert bench.queue.wait(5), "tasks came back"
+
+
+def test_wake_tokens_do_not_pile_up_while_nobody_listens(bench: Bench) -> None:
+    for _ in range(30):
+        bench.enqueue(*new_ids(10))
+    assert bench.queue.client.llen(bench.queue.keys.wake) == 64
+
+
+def test_the_depth_tells_the_states_apart(bench: Bench) -> None:
+    tasks = new_ids(4)
+    bench.enqueue(*tasks[:3])
+    bench.enqueue(tasks[3], delay=60)
+    dead, _leased = bench.claim(want=2)
+    bench.finish(dead, Verb.DEAD, reason="no handler")
+    depth = bench.queue.depth()
+    assert (depth.ready, depth.leased, depth.scheduled, depth.dead, depth.known) == (1, 1, 1, 1, 4)
+    assert bench.queue.known([*tasks, new_id()]) == [True] * 4 + [False]
+
+
+def test_the_loss_of_memory_is_noticed_once(bench: Bench) -> None:
+    assert bench.queue.establish_epoch("one")
+    assert not bench.queue.establish_epoch("two")
+    bench.queue.client.flushall()
+    assert bench.queue.establish_epoch("three")
+
+
+def test_at_most_64_leases_are_reaped_and_64_tasks_promoted_at_once(bench: Bench) -> None:
+    """A step is one atomic script: the server must not stand still while a large backlog is worked off."""
+    leased, delayed = new_ids(70), new_ids(70)
+    bench.enqueue(*leased)
+    bench.claim("frozen", want=70)
+    bench.enqueue(*delayed, delay=60)
+    bench.expire(*leased)
+    bench.fall_due(*delayed)
+    answer = bench.step()
+    assert (len(answer.reaped), answer.ready_left) == (64, 128)
+    answer = bench.step()
+    assert (len(answer.reaped), answer.ready_left) == (6, 140)
