@@ -368,6 +368,16 @@ def test_a_release_leaves_out_what_is_no_longer_the_workers(bench: Bench) -> Non
     assert bench.finish(new)
 
 
+def test_a_late_release_does_not_end_a_newer_claim_of_the_same_worker(bench: Bench) -> None:
+    (task,) = new_ids(1)
+    bench.enqueue(task)
+    (old,) = bench.claim("w")
+    bench.expire(task)
+    (new,) = bench.claim("w")
+    assert bench.release("w", {task: old.token}) == ([], [])
+    assert bench.finish(new)
+
+
 def test_a_workers_leases_are_not_those_of_a_worker_with_a_longer_name(bench: Bench) -> None:
     first, second = new_ids(2)
     bench.enqueue(first, second)
