@@ -62,11 +62,23 @@ class Session:
         )
 
 
+class WatchedGates(GateKeeper):
+    """Notes which pools ran whenever a gate was opened."""
+
+    pools: Pools
+    opened: list[list[str]]
+
+    def open(self, gate: str) -> None:
+        self.opened.append([pool.name for pool in self.pools.running()])
+        super().open(gate)
+
+
 class Field:
     """A world with one running pool, and a nemesis in it."""
 
-    def __init__(self, world: World, nemesis: Nemesis, folder: Path) -> None:
+    def __init__(self, world: World, nemesis: Nemesis, folder: Path, gates: WatchedGates) -> None:
         self.world = world
+        self.gates = gates
         self.pool = world.pools.start()
         self._nemesis = nemesis
         self._folder = folder
@@ -89,15 +101,16 @@ class Field:
 def field() -> Iterator[Field]:
     with tempfile.TemporaryDirectory(prefix="hx-") as name:
         folder = Path(name)
-        with GateKeeper(folder / "gate") as keeper:
+        with WatchedGates(folder / "gate") as keeper:
             session: Any = Session(folder, keeper)
             recorders = [
                 Recorder(folder / f"{process}.jsonl", process=process) for process in ("exits", "nemesis")
             ]
             pools = Pools(session, recorders[0])
+            keeper.pools, keeper.opened = pools, []
             world = World(gates=keeper, pools=pools, patience=20.0)
             try:
-                yield Field(world, Nemesis(world, recorders[1], tell=lambda text: None), folder)
+                yield Field(world, Nemesis(world, recorders[1], tell=lambda text: None), folder, keeper)
             finally:
                 pools.kill()
                 for recorder in recorders:
@@ -153,6 +166,7 @@ def test_a_task_that_outlives_its_pool_is_held_until_the_pool_has_ended(
     [successor] = field.world.pools.running()
     eventually(lambda: field.finished() == set(successor.worker_pids()), deadline=20.0)
     assert worker not in field.finished()
+    assert field.gates.opened == [["pool-2"]], "the gate was opened before the pool had ended"
 
 
 def test_nothing_more_is_injected_once_the_run_is_told_to_stop(field: Field) -> None:
