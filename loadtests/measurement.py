@@ -1,0 +1,101 @@
+"""What a run has shown, taken from the evidence of its clients and from Postgres's last word. A pure reading."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from harness.history import History, OperationType
+
+COMPLETE = "complete"
+ABSENT = "absent"
+_ENOUGH = 0.8
+"""Share of its duration that a load has to last to say anything."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Incomplete:
+    """A task that was acknowledged and is not COMPLETE; `status` is its activity's, or `absent`."""
+
+    task: str
+    activity: str
+    status: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """The figures of a run. Latencies are milliseconds from the intended time, in ascending order.
+
+    `end_to_end_ms` has an entry for every acknowledged task; it is infinite for one that was not seen to complete, so
+    that tasks which never end do not make the others look better.
+    """
+
+    planned: float
+    seconds: float
+    attempted: int
+    enqueue_ms: tuple[float, ...]
+    end_to_end_ms: tuple[float, ...]
+    incomplete: tuple[Incomplete, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def acknowledged(self) -> int:
+        """Tasks that agentexec said are durable."""
+        return len(self.enqueue_ms)
+
+    @property
+    def completed(self) -> int:
+        """Acknowledged tasks that Postgres calls COMPLETE."""
+        return self.acknowledged - len(self.incomplete)
+
+    @classmethod
+    def of(
+        cls,
+        history: History,
+        statuses: Mapping[str, str],
+        *,
+        duration: float,
+        planned_in: Callable[[float], float],
+    ) -> Self:
+        """Read a history of a load that was to last `duration` seconds.
+
+        `statuses` are those of all activities that Postgres has, by their ids; `planned_in` says how many tasks are
+        meant to arrive in so many seconds, for the plan is compared with the time that the load really lasted.
+        """
+        seconds = _length(history)
+        short = seconds is None or seconds < _ENOUGH * duration
+        acknowledged = {str(op.value["activity"]): op for op in history.where("enqueue", OperationType.OK)}
+        latencies = {
+            str(op.value["activity"]): float(op.value["latency_ms"])
+            for op in history.where("complete", OperationType.OK)
+            if op.value["status"] == COMPLETE
+        }
+        return cls(
+            planned=planned_in(seconds or 0.0),
+            seconds=seconds or 0.0,
+            attempted=sum(1 for _ in history.where("enqueue", OperationType.INVOKE)),
+            enqueue_ms=tuple(sorted(float(op.value["latency_ms"]) for op in acknowledged.values())),
+            end_to_end_ms=tuple(sorted(latencies.get(activity, math.inf) for activity in acknowledged)),
+            incomplete=tuple(
+                Incomplete(
+                    task=f"{op.process}/{op.value['task']}",
+                    activity=activity,
+                    status=statuses.get(activity, ABSENT),
+                )
+                for activity, op in acknowledged.items()
+                if statuses.get(activity) != COMPLETE
+            ),
+            problems=(*history.problems, *([f"the load did not last {duration:g} s"] if short else [])),
+        )
+
+
+def _length(history: History) -> float | None:
+    """Seconds in which tasks arrived; None where the generator did not say when it began and ended."""
+    times: dict[str, list[int]] = {"start": [], "stop": []}
+    for op in history.where("load", OperationType.INFO):
+        times[op.value["phase"]].append(op.time)
+    if not times["start"] or not times["stop"]:
+        return None
+    return (max(times["stop"]) - min(times["start"])) / 1e9

@@ -1,0 +1,118 @@
+"""`python -m loadtests.run`: servers, a pool, Locust, the drain, and the verdict over the service levels.
+
+Exit codes: 0 all met, 1 one breached (a task that is not done breaches one), 2 not measurable, 64 wrong usage, 130
+Ctrl-C, 143 SIGTERM. What went wrong is one sentence on stderr. Everything that was started is gone afterwards, also
+when this process is killed: the environment's reaper sees to that.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from types import FrameType
+from typing import Any, Never
+
+from harness.environment import Environment
+from harness.errors import HarnessError
+from harness.history import History
+from harness.masking import masked
+from harness.progress import PlainLines, Progress
+from harness.report import prepare_folder
+from loadtests.generator import require_locust, run_locust
+from loadtests.measurement import Measurement
+from loadtests.request import Request
+from loadtests.slo import SloReport, evaluate
+from loadtests.summary import as_json, table, write_json
+from loadtests.system import System
+
+
+class _Interrupted(KeyboardInterrupt):
+    """SIGTERM, handled as Ctrl-C is: everything is taken down on the way out."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one load test; returns the exit code."""
+    previous = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        request = Request.parse(list(sys.argv[1:] if arguments is None else arguments))
+        require_locust()
+        return _run(request, PlainLines())
+    except HarnessError as error:
+        print(f"loadtests: {masked(str(error))}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt as error:
+        number = signal.SIGTERM if isinstance(error, _Interrupted) else signal.SIGINT
+        print(
+            f"loadtests: interrupted by {number.name}; everything that was started is gone.", file=sys.stderr
+        )
+        return 128 + number
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _terminated(number: int, frame: FrameType | None) -> Never:
+    raise _Interrupted
+
+
+def _run(request: Request, progress: Progress) -> int:
+    folder = prepare_folder(request.report)
+    profile = request.profile
+    progress.step(f"starting Postgres and Redis ({request.environment.name})")
+    with request.environment as environment:
+        measurement = _measure(request, environment, folder, progress)
+        report = evaluate(request.slo, measurement)
+        document = as_json(profile, environment.versions, measurement, report)
+        progress.step("taking everything down")
+    write_json(document, folder / "slo.json")
+    _show(request, folder, document, table(measurement, report), report)
+    return report.exit_code
+
+
+def _measure(request: Request, environment: Environment, folder: Path, progress: Progress) -> Measurement:
+    profile = request.profile
+    history = _empty(folder / "history")
+    html = folder / "locust.html"
+    html.unlink(missing_ok=True)  # never show the report of an earlier run
+    with closing(System(environment, request.queue)) as system:
+        system.prepare()
+        progress.step(f"starting a pool of {profile.workers} workers, {profile.concurrency} tasks each")
+        with system.pool(profile, history):
+            planned = profile.planned_in(profile.duration)
+            progress.step(
+                f"load {profile.name}: {profile.users} users, about {planned:.0f} tasks in {profile.duration:g} s"
+            )
+            run_locust(
+                profile,
+                variables=system.variables(),
+                folder=environment.folder,
+                ledger=history,
+                html=html,
+                progress=progress,
+            )
+            progress.step("comparing what was acknowledged with Postgres")
+            statuses = system.statuses()
+        return Measurement.of(
+            History.load(history), statuses, duration=profile.duration, planned_in=profile.planned_in
+        )
+
+
+def _empty(history: Path) -> Path:
+    history.mkdir(parents=True, exist_ok=True)
+    for old in (*history.glob("*.jsonl"), *history.glob("*.log")):
+        old.unlink()
+    return history
+
+
+def _show(request: Request, folder: Path, document: dict[str, Any], text: str, report: SloReport) -> None:
+    if request.json:
+        print(json.dumps(document, indent=2))
+    out = sys.stderr if request.json else sys.stdout
+    print(f"\n{text}\nreport: {folder / 'locust.html'}\n        {folder / 'slo.json'}", file=out, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
