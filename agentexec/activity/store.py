@@ -261,6 +261,7 @@ def request_cancel(connection: Connection, ids: Sequence[UUID], message: str) ->
 
     Terminal activities are left as they are and left out of the answer.
     """
+    ids = list(dict.fromkeys(ids))  # each gets one log entry, however often it is named
     rows = [{"id": as_text(i), "message": message} for i in ids]
     columns = {"id": "uuid", "message": "text"}
     touched = run_batch(
@@ -298,13 +299,18 @@ def mark_dispatched(connection: Connection, ids: Iterable[UUID]) -> None:
 
 
 def _already(connection: Connection, outcomes: Sequence[Outcome]) -> dict[UUID, Status]:
-    """Outcomes that a lost reply made us send twice: the row carries our token and our status."""
+    """Outcomes that a lost reply made us send twice: the row carries our token and what our status became."""
     now = standings(connection, [o.id for o in outcomes])
     return {
         o.id: now[o.id].status
         for o in outcomes
-        if o.id in now and now[o.id].fence == o.token and now[o.id].status in (o.status, Status.CANCELED)
+        if o.id in now and now[o.id].fence == o.token and now[o.id].status in _becomes(o.status)
     }
+
+
+def _becomes(status: Status) -> tuple[Status, ...]:
+    # Only a retry or release turns into CANCELED; any other word that finds CANCELED came too late.
+    return (status, Status.CANCELED) if status is Status.QUEUED else (status,)
 
 
 def _earlier(connection: Connection, refused: Sequence[NewActivity]) -> dict[UUID, UUID]:
