@@ -1,0 +1,116 @@
+"""Reading the record behind the store's back, and the test's own idea of what may stand in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, select
+
+from agentexec.activity.models import Activity, ActivityLog
+from agentexec.activity.rows import NewActivity
+from agentexec.identifiers import new_id
+
+# Written down here once more, from QUEUE.md: a test that asked the code under test would agree with its mistakes.
+LEGAL_MOVES = {
+    ("queued", "running"),
+    ("queued", "canceled"),
+    ("queued", "error"),
+    ("running", "running"),
+    ("running", "queued"),
+    ("running", "complete"),
+    ("running", "error"),
+    ("running", "canceled"),
+}
+OVER = {"complete", "error", "canceled"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One entry of a log."""
+
+    fence: int
+    n: int
+    status: str
+    message: str
+    percentage: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One activity and its log in order."""
+
+    status: str
+    fence: int
+    attempt: int
+    result: Any
+    error: str | None
+    cancel_requested: bool
+    dispatched: bool
+    log: tuple[Entry, ...]
+
+
+def new_activity(
+    queue_name: str = "tests", *, idempotency_key: str | None = None, delay: float = 0.0
+) -> NewActivity:
+    """An activity that nobody has recorded yet."""
+    return NewActivity(
+        id=new_id(),
+        queue_name=queue_name,
+        task_name="task",
+        context={"text": "why? \N{SNOWMAN}"},
+        priority=1,
+        message="Waiting.",
+        idempotency_key=idempotency_key,
+        delay=delay,
+    )
+
+
+def row_of(source: Engine | Connection, task: UUID) -> Row:
+    """What the record says of one activity."""
+    if isinstance(source, Engine):
+        with source.connect() as connection:
+            return row_of(connection, task)
+    activity = source.execute(select(Activity.__table__).where(Activity.id == task)).mappings().one()
+    columns = (
+        ActivityLog.fence,
+        ActivityLog.n,
+        ActivityLog.status,
+        ActivityLog.message,
+        ActivityLog.percentage,
+    )
+    query = select(*columns).where(ActivityLog.activity_id == task).order_by(ActivityLog.fence, ActivityLog.n)
+    return Row(
+        status=str(activity["status"]),
+        fence=activity["fence"],
+        attempt=activity["attempt"],
+        result=activity["result"],
+        error=activity["error"],
+        cancel_requested=activity["cancel_requested_at"] is not None,
+        dispatched=activity["dispatched_at"] is not None,
+        log=tuple(
+            Entry(fence=e.fence, n=e.n, status=str(e.status), message=e.message, percentage=e.percentage)
+            for e in source.execute(query)
+        ),
+    )
+
+
+def require_sound(row: Row) -> None:
+    """Every move in the log is legal, its numbers have no gap, and row and log agree; AssertionError where not.
+
+    Progress repeats the status RUNNING under one fence and is no move.
+    """
+    assert row.log, "an activity without a log"
+    first, last = row.log[0], row.log[-1]
+    assert (first.fence, first.n, first.status) == (0, 0, "queued")
+    for before, after in zip(row.log, row.log[1:], strict=False):
+        if after.fence == before.fence:
+            assert after.n == before.n + 1, f"a gap in the log: {row.log}"
+        else:
+            assert after.n == 0, f"a log that does not begin with 0: {row.log}"
+        if (before.status, after.status) == ("queued", "queued"):
+            raise AssertionError(f"queued twice: {row.log}")
+        assert (before.status, after.status) in LEGAL_MOVES, f"an illegal move: {row.log}"
+    assert last.status == row.status, f"the row says {row.status}, its log {last}"
+    assert row.fence >= last.fence
