@@ -10,6 +10,14 @@ from uuid import UUID
 from agentexec.errors import AgentexecError
 
 
+@dataclass(kw_only=True, slots=True)
+class LastWords:
+    """What a handler said about its own end, to be said when it ends; the first word counts."""
+
+    failed: str | None = None
+    completed: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CurrentTask:
     """The task a handler is running.
@@ -23,6 +31,7 @@ class CurrentTask:
     attempt: int
     fence: int
     _report: Callable[[str, int | None], None] = field(repr=False)
+    _words: LastWords = field(default_factory=LastWords, repr=False)
 
     def report(self, message: str, percentage: int | None = None) -> None:
         """Add progress to the activity's log; `percentage` is 0 to 100. Returns at once, the worker writes
@@ -31,6 +40,18 @@ class CurrentTask:
         if percentage is not None and not 0 <= percentage <= 100:
             raise ValueError(f"percentage is between 0 and 100, not {percentage}")
         self._report(message, percentage)
+
+    def fail(self, message: str) -> None:
+        """Decide that this task has failed for good: when the handler ends, by returning or by raising, the
+        activity becomes ERROR with this message and nothing is tried again.
+
+        A task that is canceled, released by a shutdown, or lost its lease first ends as that instead.
+        """
+        self._words.failed = self._words.failed or message
+
+    def close_with(self, message: str) -> None:
+        """Choose the message of the COMPLETE entry that is written when the handler returns."""
+        self._words.completed = self._words.completed or message
 
 
 current: ContextVar[CurrentTask] = ContextVar("agentexec_current_task")

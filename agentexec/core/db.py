@@ -27,9 +27,11 @@ def engine_for(database_url: str, *, pool_size: int = 2) -> Engine:
     url = normalised_database_url(database_url)
     if url.startswith("sqlite"):
         return _sqlite_engine(url)
-    return create_engine(
+    engine = create_engine(
         url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, pool_recycle=1800
     )
+    event.listen(engine, "connect", _look_for_a_pooler)
+    return engine
 
 
 def create_schema(engine: Engine) -> None:
@@ -58,6 +60,18 @@ def require_supported_database(engine: Engine) -> None:
             f"The database at {_shown(engine)} does not answer ({_first_line(error)}); "
             "check DATABASE_URL and the server."
         ) from None
+
+
+def _look_for_a_pooler(connection: Any, _record: Any) -> None:
+    """Prepare no statements through a pooler such as PgBouncer in transaction mode: the next transaction may
+    meet a server that does not have them, or one that has another client's under the same names.
+
+    A pooler shows itself by answering for a process other than the one it named when it let us in.
+    """
+    answering = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()[0]
+    connection.rollback()
+    if answering != connection.info.backend_pid:
+        connection.prepare_threshold = None
 
 
 def _sqlite_engine(url: str) -> Engine:

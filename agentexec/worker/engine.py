@@ -158,11 +158,15 @@ class Engine:
         if number is None:
             return None
         settings = self._settings
-        message = {
-            End.COMPLETE: settings.activity_message_complete,
-            End.RELEASED: "Released by a shutdown; it runs again.",
-            End.CANCELED: "Canceled on request.",
-        }.get(ended.end) or settings.activity_message_error.format(error=ended.error)
+        message = (
+            ended.message
+            or {
+                End.COMPLETE: settings.activity_message_complete,
+                End.RELEASED: "Released by a shutdown; it runs again.",
+                End.CANCELED: "Canceled on request.",
+            }.get(ended.end)
+            or settings.activity_message_error.format(error=ended.error)
+        )
         return Outcome(
             id=ended.task_id,
             token=ended.token,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import Engine, text
 
@@ -18,6 +18,7 @@ from agentexec.activity.batch import as_key, as_uuid
 from agentexec.activity.models import ACTIVITY_TABLE
 from agentexec.activity.status import Status
 from agentexec.config import Settings
+from agentexec.identifiers import new_id
 from agentexec.queue import Dispatch, Revoked
 from agentexec.redis_queue import RedisQueue
 from agentexec.task import encode_payload
@@ -42,7 +43,8 @@ class Healer:
         its memory.
         """
         self.release_dead_neighbours()
-        lost_memory = self._queue.establish_epoch(uuid4().hex)
+        # An id that tells its age: cancel_pending trusts no memory that is younger than its grace period.
+        lost_memory = self._queue.establish_epoch(new_id().hex)
         if lost_memory or thorough:
             self.reconcile()
         else:

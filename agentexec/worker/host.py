@@ -16,7 +16,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from agentexec.config import Settings
-from agentexec.context import CurrentTask, current
+from agentexec.context import CurrentTask, LastWords, current
 from agentexec.errors import InvalidTask
 from agentexec.queue import Claim
 from agentexec.task import Registry, TaskDefinition, decode_payload, retry_delay
@@ -47,7 +47,10 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """The end of a run. `delay` (seconds) belongs to RETRY, `result` to COMPLETE, `error` to the failures."""
+    """The end of a run. `delay` (seconds) belongs to RETRY, `result` to COMPLETE, `error` to the failures.
+
+    `message` is the handler's own wording for the log, None for the configured one.
+    """
 
     task_id: UUID
     token: int
@@ -55,6 +58,7 @@ class Ended:
     result: Any = None
     error: str | None = None
     delay: float = 0.0
+    message: str | None = None
 
 
 class Sink(Protocol):
@@ -124,17 +128,20 @@ class Host:
             context = definition.validate(raw)
         except InvalidTask as error:
             return self._ended(run, End.DEAD, error=str(error))
+        words = LastWords()
         try:
-            return self._ended(
-                run, End.COMPLETE, result=_storable(await self._call(definition, run, context))
-            )
+            result = _storable(await self._call(definition, run, context, words))
         except asyncio.CancelledError:
-            return self._cancelled(run)
+            return self._cancelled(run, words)
         except (Exception, SystemExit) as error:  # a handler may raise anything, and its worker lives on
             _logger.info("task %s failed", run.claim.task_id, exc_info=True)
-            return self._failed(run, error)
+            return self._failed(run, error, words)
+        if words.failed is not None:
+            return self._given_up(run, words.failed)
+        message = None if words.completed is None else _clean(words.completed)
+        return self._ended(run, End.COMPLETE, result=result, message=message)
 
-    async def _call(self, definition: TaskDefinition, run: Run, context: BaseModel) -> Any:
+    async def _call(self, definition: TaskDefinition, run: Run, context: BaseModel, words: LastWords) -> Any:
         claim = run.claim
         report: Callable[[str, int | None], None] = lambda message, percentage: self._require_sink().progress(  # noqa: E731
             claim.task_id, claim.token, _clean(message), percentage
@@ -146,6 +153,7 @@ class Host:
                 attempt=run.attempt,
                 fence=claim.token,
                 _report=report,
+                _words=words,
             )
         )
         if definition.is_async:
@@ -155,13 +163,18 @@ class Host:
             self._threads, lambda: scope.run(definition.handler, agent_id=claim.task_id, context=context)
         )
 
-    def _cancelled(self, run: Run) -> Ended:
+    def _cancelled(self, run: Run, words: LastWords) -> Ended:
         reason = self._why.get(run.claim.task_id)
         if reason is None:  # the handler cancelled itself
-            return self._failed(run, RuntimeError("the handler raised CancelledError"))
+            return self._failed(run, RuntimeError("the handler raised CancelledError"), words)
         return self._ended(run, reason, error="Canceled on request." if reason is End.CANCELED else None)
 
-    def _failed(self, run: Run, error: BaseException) -> Ended:
+    def _given_up(self, run: Run, message: str) -> Ended:
+        return self._ended(run, End.DEAD, error=_clean(message), message=_clean(message))
+
+    def _failed(self, run: Run, error: BaseException, words: LastWords) -> Ended:
+        if words.failed is not None:
+            return self._given_up(run, words.failed)
         text = _clean(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
         settings = self._settings
         if run.attempt > settings.max_task_retries:
@@ -170,10 +183,23 @@ class Host:
         return self._ended(run, End.RETRY, error=text, delay=delay)
 
     def _ended(
-        self, run: Run, end: End, *, result: Any = None, error: str | None = None, delay: float = 0.0
+        self,
+        run: Run,
+        end: End,
+        *,
+        result: Any = None,
+        error: str | None = None,
+        delay: float = 0.0,
+        message: str | None = None,
     ) -> Ended:
         return Ended(
-            task_id=run.claim.task_id, token=run.claim.token, end=end, result=result, error=error, delay=delay
+            task_id=run.claim.task_id,
+            token=run.claim.token,
+            end=end,
+            result=result,
+            error=error,
+            delay=delay,
+            message=message,
         )
 
     def _require_sink(self) -> Sink:
