@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import Literal
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,6 +15,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from agentexec.errors import ConfigurationError
+from agentexec.masking import masked
+
+__all__ = ["Settings", "default_settings", "load_settings", "masked", "normalised_database_url"]
 
 _PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,30}|")
 _QUEUE = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
@@ -65,6 +69,11 @@ class Settings(BaseSettings):
     max_payload_bytes: int = Field(default=1_048_576, ge=1, validation_alias="AGENTEXEC_MAX_PAYLOAD_BYTES")
     result_ttl: int = Field(default=3600, ge=1, validation_alias="AGENTEXEC_RESULT_TTL")
     reconcile_seconds: float = Field(default=30, gt=0, validation_alias="AGENTEXEC_RECONCILE_SECONDS")
+    metrics_port: int = Field(default=0, ge=0, le=65_535, validation_alias="AGENTEXEC_METRICS_PORT")
+    metrics_host: str = Field(default="127.0.0.1", min_length=1, validation_alias="AGENTEXEC_METRICS_HOST")
+    log_format: Literal["json", "text"] | None = Field(default=None, validation_alias="AGENTEXEC_LOG_FORMAT")
+    api_rate_limit: str = Field(default="100/minute", validation_alias="AGENTEXEC_API_RATE_LIMIT")
+    api_keys: str | None = Field(default=None, repr=False, validation_alias="AGENTEXEC_API_KEYS")
     activity_message_create: str = Field(
         default="Waiting to start.", validation_alias="AGENTEXEC_ACTIVITY_MESSAGE_CREATE"
     )
@@ -151,11 +160,6 @@ def normalised_database_url(url: str) -> str:
             f"DATABASE_URL asks for {backend}; agentexec keeps its record in PostgreSQL 14+ or SQLite."
         )
     return parsed.render_as_string(hide_password=False)
-
-
-def masked(url: str) -> str:
-    """A URL that can be shown: its password replaced by ***."""
-    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", url)
 
 
 @lru_cache(maxsize=1)
