@@ -17,7 +17,7 @@ from agentexec.config import Settings, default_settings, load_settings
 from agentexec.core.db import engine_for
 from agentexec.core.redis_client import blocking_client
 from agentexec.enqueuer import Enqueuer
-from agentexec.errors import InvalidTask
+from agentexec.errors import InvalidTask, PayloadTooLarge
 from agentexec.identifiers import new_id
 from agentexec.redis_queue import RedisQueue
 from agentexec.task import Priority, Task, TaskRequest, encode_payload
@@ -141,7 +141,7 @@ class Client:
             raise InvalidTask(f"The delay of {request.task_name} is negative; give seconds from now.")
         limit = self.settings.max_payload_bytes
         if len(payload) > limit:
-            raise InvalidTask(
+            raise PayloadTooLarge(
                 f"The context of {request.task_name} takes {len(payload)} bytes, more than "
                 f"AGENTEXEC_MAX_PAYLOAD_BYTES allows ({limit}); store the data elsewhere and enqueue a reference to it."
             )

@@ -5,6 +5,7 @@
     ├── UnsupportedServer       Postgres or Redis is older than the supported minimum
     ├── RegistrationError       a handler cannot be registered as it is written
     ├── InvalidTask             a task that cannot be enqueued: unknown shape, payload too large
+    │   └── PayloadTooLarge     its context takes more than AGENTEXEC_MAX_PAYLOAD_BYTES
     ├── QueueFull               the queue's depth cap is reached; the task is recorded and dispatched later
     ├── WorkerGone              this worker was declared dead by its pool and has lost every lease
     └── TaskFailedError         a task ended in ERROR or CANCELED while somebody waited for its result
@@ -35,6 +36,10 @@ class RegistrationError(AgentexecError, TypeError):
 
 class InvalidTask(AgentexecError, ValueError):
     """A task cannot be enqueued; nothing was written."""
+
+
+class PayloadTooLarge(InvalidTask):
+    """The context is larger than the queue takes; nothing was written."""
 
 
 class QueueFull(AgentexecError):
