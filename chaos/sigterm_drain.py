@@ -16,7 +16,7 @@ _GRACEFUL = 2.0
 SCENARIO = Scenario(
     name="sigterm-drain",
     summary="SIGTERM of five pools under load: tasks finish inside the graceful time-out or run elsewhere",
-    workload=NumberedTasks(rate=15.0, work=(0.05, 0.25)),
+    workload=NumberedTasks(rate=18.0, work=(0.05, 0.25)),
     faults=(
         *(sigterm_pool(at=at, graceful=_GRACEFUL) for at in (0.05, 0.20, 0.35)),
         *(sigterm_pool(at=at, graceful=_GRACEFUL, outlive=True) for at in (0.50, 0.72)),

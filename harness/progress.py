@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import time
@@ -11,7 +12,6 @@ from typing import Protocol, Self, TextIO
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _FRAMES_ASCII = "|/-\\"
 _FRAME = 0.12
-_WIDTH = 78
 
 
 class Progress(Protocol):
@@ -98,7 +98,11 @@ class Spinner:
             with self._lock:
                 text = f"{self._step}  {self._detail}".rstrip()
             frame = self._frames[turn % len(self._frames)]
-            self._write(f"{frame} {time.monotonic() - self._start:5.1f} s  {text}"[:_WIDTH])
+            self._write(
+                f"{frame} {time.monotonic() - self._start:5.1f} s  {text}"[
+                    : shutil.get_terminal_size().columns - 1
+                ]
+            )
             turn += 1
 
     def _write(self, line: str) -> None:

@@ -18,6 +18,7 @@ import agentexec as ax
 from agentexec.activity import PENDING, Activity, ActivityLog
 from agentexec.activity.models import PREFIX
 from agentexec.core.db import create_schema
+from agentexec.keys import result_key
 from harness.environment import Endpoints
 from harness.errors import TargetFailed
 from harness.history import Operation, OperationType
@@ -127,7 +128,10 @@ class AgentexecSession:
         try:
             self._client.queue.drop()
             with self._client.engine.begin() as connection:
-                connection.execute(delete(Activity).where(Activity.queue_name == self._settings.queue))
+                mine = delete(Activity).where(Activity.queue_name == self._settings.queue)
+                removed = connection.execute(mine.returning(Activity.id)).scalars().all()
+            if removed:
+                self._client.redis.delete(*map(result_key, removed))
         except (SQLAlchemyError, redis.RedisError) as error:
             raise TargetFailed(
                 f"What the run left under the queue {self._settings.queue} could not be removed: {_said(error)}. "

@@ -10,11 +10,15 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
+import psycopg
 import pytest
+import redis
 
 import chaos
+from harness.environments import make_environment
 from harness.history import History, OperationType
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(150)]
@@ -127,3 +131,22 @@ def test_sigkill_of_the_runner_leaves_no_pool_behind(
     os.kill(running.pid, signal.SIGKILL)
     running.communicate(timeout=60)
     eventually(lambda: processes_of(tmp_path) == [], deadline=30.0)
+
+
+def test_external_servers_are_left_as_they_were(tmp_path: Path) -> None:
+    with make_environment("embedded") as servers:
+        urls = servers.endpoints
+        addresses = ["--database-url", urls.database_url, "--redis-url", urls.redis_url]
+        done = harness(
+            "chaos", "run", QUIET, "--backend", "external", *addresses, "--report", tmp_path, "--json"
+        )
+        [run] = document(done)["scenarios"]
+        assert run["checkers"]["delivery"]["verdict"] == "VALID", done.stderr
+        with psycopg.connect(urls.database_url) as connection:
+            rows = connection.execute("SELECT count(*) FROM agentexec_activity").fetchone()
+        with redis.Redis.from_url(urls.redis_url) as client:
+            keys = client.keys("*")
+    assert rows == (0,)
+    assert keys == []
+    password = urlsplit(urls.database_url).password
+    assert not password or password not in done.stdout + done.stderr
