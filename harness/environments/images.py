@@ -7,6 +7,7 @@ the official images' variables and arguments.
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import shutil
 import subprocess
@@ -140,16 +141,27 @@ def _build(
             [program, *_arguments(service, recipe), suite, str(archive), *_sources(suite)], name, progress
         )
         progress(f"{name}: importing {archive.stat().st_size / 1e6:.0f} MB")
-        repository, tag = name.split(":")
-        changes = [f'ENTRYPOINT ["{_ENTRYPOINT}"]', *recipe.settings]
         try:
-            client.api.import_image_from_file(str(archive), repository=repository, tag=tag, changes=changes)
-            client.images.get(name)
+            _import(client, archive, name, recipe)
         except APIError as error:
             raise EnvironmentUnavailable(
                 f"The Docker engine refused the image {name}: {error.explanation}. Check the engine's free disk space."
             ) from error
     progress(f"{name}: built")
+
+
+def _import(client: docker.DockerClient, archive: Path, name: str, recipe: _Recipe) -> None:
+    from docker.errors import APIError
+
+    previous = client.images.get(name).id if is_present(client, name) else None
+    repository, tag = name.split(":")
+    changes = [f'ENTRYPOINT ["{_ENTRYPOINT}"]', *recipe.settings]
+    client.api.import_image_from_file(str(archive), repository=repository, tag=tag, changes=changes)
+    current = client.images.get(name).id
+    if previous is not None and previous != current:
+        # Without a name now; a container may still use it.
+        with contextlib.suppress(APIError):
+            client.images.remove(previous)
 
 
 def _arguments(service: Service, recipe: _Recipe) -> list[str]:

@@ -37,6 +37,7 @@ _CONTAINER_INTERVAL = 0.2
 PATIENCE = 30.0
 # A request to create a container may have been on its way to the engine when the runner died.
 _LATE_CONTAINERS = 2.0
+_CLOCK_TOLERANCE = 60.0
 _ATTRIBUTES = ["ppid", "status", "environ", "cwd"]
 
 Identity = tuple[int, float]
@@ -59,8 +60,8 @@ def processes_in(folder: Path) -> list[psutil.Process]:
 
 def processes_of(session: str, folder: Path, spared: Iterable[Identity] = ()) -> list[psutil.Process]:
     """Living processes of the session; never the calling process, nor one of `spared`."""
-    excluded = {identity(os.getpid()), *spared}
-    rows = [row for row in psutil.process_iter(_ATTRIBUTES) if (row.pid, row.create_time()) not in excluded]
+    excluded = dict([identity(os.getpid()), *spared])
+    rows = [row for row in psutil.process_iter(_ATTRIBUTES) if not _is_one_of(row, excluded)]
     root = _real(folder)
     claims = {row.pid: _claim(row, session, root) for row in rows}
     found = {pid for pid, claim in claims.items() if claim}
@@ -70,6 +71,12 @@ def processes_of(session: str, folder: Path, spared: Iterable[Identity] = ()) ->
         found |= heirs
         grown = bool(heirs)
     return [row for row in rows if row.pid in found and _alive(row)]
+
+
+def _is_one_of(process: psutil.Process, known: dict[int, float]) -> bool:
+    # Start times are counted from the time of boot, which moves a little when the clock is set.
+    started = known.get(process.pid)
+    return started is not None and abs(process.create_time() - started) < _CLOCK_TOLERANCE
 
 
 def _claim(process: psutil.Process, session: str, root: str) -> bool | None:

@@ -14,6 +14,7 @@ import pytest
 from harness.environments import reaper
 from harness.environments.session import Session
 from harness.errors import EnvironmentUnavailable
+from harness.processes import is_alive
 from tests.conftest import Eventually
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
@@ -75,10 +76,10 @@ def test_closing_kills_the_children_of_what_it_kills(session: Session) -> None:
     )
     process = subprocess.Popen([sys.executable, "-c", body, *SLEEPER], stdout=subprocess.PIPE)
     assert process.stdout is not None
-    grandchild = psutil.Process(int(process.stdout.readline()))
+    grandchild = int(process.stdout.readline())
     session.close()
     assert ended(process) == -9
-    assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
+    assert not is_alive(grandchild)
 
 
 def test_what_does_not_belong_is_left_alone(session: Session, tmp_path: Path) -> None:
@@ -148,11 +149,11 @@ def test_a_session_within_a_session_is_cleaned_up_by_its_own_reaper(
     )
     assert process.stdout is not None
     folder, pid = process.stdout.readline().decode().split()
-    child = psutil.Process(int(pid))
+    child = int(pid)
     session.close()
     assert ended(process) == -9
     eventually(lambda: not Path(folder).exists())
-    assert not child.is_running()
+    assert not is_alive(child)
 
 
 def test_a_forked_child_neither_closes_the_session_nor_keeps_it(session: Session) -> None:

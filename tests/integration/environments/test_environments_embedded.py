@@ -232,3 +232,14 @@ def test_without_the_append_only_file_redis_says_so() -> None:
     with EmbeddedEnvironment(append_only=False) as environment:
         with redis.Redis.from_url(environment.endpoints.redis_url, decode_responses=True) as client:
             assert client.config_get("appendonly") == {"appendonly": "no"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+def test_postgres_shares_memory_below_its_folder_only_so_that_a_kill_leaves_none() -> None:
+    with EmbeddedEnvironment() as environment:
+        with psycopg.connect(environment.endpoints.database_url) as connection:
+            row = connection.execute("SELECT pg_backend_pid()").fetchone()
+            assert row is not None
+            mapped = Path(f"/proc/{row[0]}/maps").read_text()
+    assert "pg_dynshmem" in mapped
+    assert "/dev/shm/" not in mapped

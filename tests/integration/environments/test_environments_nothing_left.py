@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness.processes import is_alive
 from tests.conftest import Eventually
 from tests.integration.environments.conftest import Traces, segments_of
 
@@ -175,5 +176,5 @@ def test_nothing_is_left_when_the_runner_is_killed_while_it_starts(
         assert len(reapers) == 1
         traces = Traces(session=reapers[0].info["cmdline"][-4], folder=folder, temporary=public_folder)
         process.communicate(timeout=60)
-        eventually(lambda: not reapers[0].is_running(), deadline=30)
+        eventually(lambda: not is_alive(reapers[0].pid), deadline=30)
         assert traces.left() == {}
