@@ -21,6 +21,7 @@ from agentexec.config import Settings
 from agentexec.identifiers import new_id
 from agentexec.queue import Dispatch, Revoked
 from agentexec.redis_queue import RedisQueue
+from agentexec.tally import REAPED, TALLY, WORKER_DIED
 from agentexec.task import encode_payload
 from agentexec.worker.identity import is_certainly_dead
 
@@ -37,6 +38,7 @@ class Healer:
         self._engine = engine
         self._queue = queue
         self._settings = settings
+        self._lost_memory = False
 
     def heal(self, *, thorough: bool) -> None:
         """One round. `thorough` compares all pending activities with the queue; so does a queue that lost
@@ -44,8 +46,11 @@ class Healer:
         """
         self.release_dead_neighbours()
         # An id that tells its age: cancel_pending trusts no memory that is younger than its grace period.
-        lost_memory = self._queue.establish_epoch(new_id().hex)
-        if lost_memory or thorough:
+        self._lost_memory |= self._queue.establish_epoch(new_id().hex)
+        if self._lost_memory:  # whatever was dispatched is gone, however young it is
+            self.reconcile(older_than=0.0)
+            self._lost_memory = False  # and not before: a server that went away must not end it half-way
+        elif thorough:
             self.reconcile()
         else:
             self.relay()
@@ -67,6 +72,7 @@ class Healer:
             )
             store.bear_witness(connection, _tokens(dead), Status.ERROR, f"Dead-lettered: {reason}.", reason)
         if released or dead:
+            TALLY.add(REAPED, WORKER_DIED, amount=len(released) + len(dead))
             _logger.warning(
                 "released %d lease(s) of dead worker %s, %d to the dead letters",
                 len(released),
@@ -95,13 +101,13 @@ class Healer:
             ).all()
         self._dispatch([as_uuid(row.id) for row in rows])
 
-    def reconcile(self) -> None:
-        """Compare every pending activity with the queue, page by page: re-dispatch the lost, close the
-        dead-lettered.
+    def reconcile(self, *, older_than: float = RELAY_AFTER) -> None:
+        """Compare every pending activity older than that many seconds with the queue, page by page:
+        re-dispatch the lost, close the dead-lettered.
         """
         last = UUID(int=0)
         while True:
-            ids = self._pending_after(last)
+            ids = self._pending_after(last, older_than)
             if not ids:
                 return
             known = self._queue.known(ids)
@@ -109,15 +115,15 @@ class Healer:
             self._close_dead([i for i, is_known in zip(ids, known, strict=True) if is_known])
             last = ids[-1]
 
-    def _pending_after(self, last: UUID) -> list[UUID]:
+    def _pending_after(self, last: UUID, older_than: float) -> list[UUID]:
         query = f"""SELECT id FROM {ACTIVITY_TABLE}
             WHERE queue_name = :queue AND status IN ('queued', 'running') AND id > :last
-            AND created_at < {self._ago("relay_after")} ORDER BY id LIMIT {PAGE}"""
+            AND created_at <= {self._ago("older_than")} ORDER BY id LIMIT {PAGE}"""
         with self._engine.connect() as connection:
             parameters = {
                 "queue": self._queue.name,
                 "last": as_key(connection, last),
-                "relay_after": RELAY_AFTER,
+                "older_than": older_than,
             }
             rows = connection.execute(text(query), parameters).all()
         return [as_uuid(row.id) for row in rows]
