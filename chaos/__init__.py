@@ -14,3 +14,5 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         for scenario in (kill_worker_mid_task.SCENARIO, kill_pool.SCENARIO, sigterm_drain.SCENARIO)
     }
 )
+
+__all__ = ["SCENARIOS"]
