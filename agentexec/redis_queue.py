@@ -6,13 +6,15 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 import redis
+from redis.exceptions import NoScriptError
 
 from agentexec.errors import WorkerGone
-from agentexec.keys import QueueKeys
+from agentexec.keys import QueueKeys, result_key
 from agentexec.queue import Claim, Dispatch, Finish, QueueDepth, Revoked, StepResult, Verb
 
 SCRIPTS = ("enqueue", "step", "renew", "release", "cancel")
@@ -61,8 +63,10 @@ class RedisQueue:
         lease: float,
         max_crashes: int,
         lowest_token: int = 0,
+        results: Mapping[UUID, str] = MappingProxyType({}),
+        result_ttl: int = 3600,
     ) -> StepResult:
-        """See `Queue.step`."""
+        """See `Queue.step`. `results` (JSON text) become readable for `result_ttl` seconds in the same round trip."""
         arguments: list[str | bytes | int] = [
             worker,
             nonce,
@@ -74,7 +78,9 @@ class RedisQueue:
         for finish in finishes:
             detail = str(_milliseconds(finish.delay)) if finish.verb is Verb.RETRY else finish.reason
             arguments += [str(finish.task_id), finish.token, finish.verb.value, detail]
-        reply = self._run("step", arguments)
+        reply = self._run(
+            "step", arguments, before={result_key(i): text for i, text in results.items()}, ttl=result_ttl
+        )
         if reply[0] == b"GONE":
             raise WorkerGone(f"worker {worker} was declared dead; its leases belong to others")
         _, due, ready_left, claims, accepted, reaped, dead = reply
@@ -175,8 +181,28 @@ class RedisQueue:
         """Delete every key of this queue. For tests and tear-down only."""
         self.client.delete(*self._all_keys)
 
-    def _run(self, script: str, arguments: Sequence[str | bytes | int]) -> Any:
-        return self._scripts[script](keys=self._all_keys, args=arguments)
+    def _run(
+        self,
+        script: str,
+        arguments: Sequence[str | bytes | int],
+        *,
+        before: Mapping[str, str] = MappingProxyType({}),
+        ttl: int = 0,
+    ) -> Any:
+        """Run a script, and set the keys of `before` ahead of it in the same round trip."""
+        if not before:
+            return self._scripts[script](keys=self._all_keys, args=arguments)
+        # The client's own Script would ask the server for its scripts before every pipeline.
+        pipe = self.client.pipeline(transaction=False)
+        for key, value in before.items():
+            pipe.set(key, value, ex=ttl)
+        pipe.evalsha(self._scripts[script].sha, len(self._all_keys), *self._all_keys, *arguments)
+        *_, answer = pipe.execute(raise_on_error=False)
+        if isinstance(answer, NoScriptError):  # the server restarted and forgot it; this loads it again
+            return self._scripts[script](keys=self._all_keys, args=arguments)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 def monotonic_deadline(lease: float, *, asked_at: float | None = None) -> float:

@@ -8,6 +8,8 @@ from types import MappingProxyType
 from chaos import kill_pool, kill_worker_mid_task, sigterm_drain
 from harness.scenario import Scenario
 
+__all__ = ["SCENARIOS"]
+
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
     {
         scenario.name: scenario

@@ -1,7 +1,8 @@
 """A whole pool is SIGKILLed, parent and children at once, as when its host dies; a new pool takes over.
 
-Nobody is left to release what the dead workers held, so it waits for the end of its leases: recovery is bounded by
-the lease and the time that a new pool needs to come up.
+Nobody of the pool is left to release what its workers held. A new pool on the same host may see that their
+processes are gone; at the latest their leases end: recovery is bounded by the lease and the time that a new
+pool needs to come up.
 """
 
 from __future__ import annotations

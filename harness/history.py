@@ -1,9 +1,10 @@
 """The evidence: operations with their times, recorded so that a killed writer loses no completed line.
 
-An operation is written twice, once when it begins (`invoke`) and once when its outcome is known: `ok` it took effect,
-`fail` it certainly did not, `info` nobody knows. Each line is one `write(2)` to a file opened with O_APPEND, so it is in
-the kernel before the next statement runs: SIGKILL of the writer can at most leave a last line without its newline, which
-the reader reports instead of guessing. Every process has a file of its own, so lines never interleave.
+An operation is written twice, once when it begins (`invoke`) and once when its outcome is known: `ok` it
+took effect, `fail` it certainly did not, `info` nobody knows. Each line is one `write(2)` to a file opened
+with O_APPEND, so it is in the kernel before the next statement runs: SIGKILL of the writer can at most
+leave a last line without its newline, which the reader reports instead of guessing. Every process has a
+file of its own, so lines never interleave.
 
 Times are CLOCK_MONOTONIC in nanoseconds, which all processes of one host share and no clock step moves.
 
@@ -14,9 +15,9 @@ The vocabulary of `f`, by the process that writes it:
     worker-PID  hello       value: pid             (type info; the process imported its handlers)
     nemesis     FAULT       value: fault (running number), phase (inject | heal), and what was hit: pids, pool
     pool-N      exit        value: pid, code       (type info; the pool's own process ended)
-    postgres    transition  value: task, activity, fence, n, status, at    the store's own log, collected at the end
-    postgres    record      value: task, activity, status, attempt, fence  the store's last word on each task
-    redis       queue       value: ready, leased, scheduled, dead, known   what the queue still holds at the end
+    postgres    transition  value: task, activity, fence, n, status, at   (the store's own log, at the end)
+    postgres    record      value: task, activity, status, attempt, fence (the store's last word on a task)
+    redis       queue       value: ready, leased, scheduled, dead, known  (what the queue holds at the end)
 """
 
 from __future__ import annotations
@@ -53,7 +54,13 @@ class Operation:
     def to_json(self) -> str:
         """The operation as one line of JSON without its newline."""
         return json.dumps(
-            {"time": self.time, "process": self.process, "type": self.type, "f": self.f, "value": dict(self.value)},
+            {
+                "time": self.time,
+                "process": self.process,
+                "type": self.type,
+                "f": self.f,
+                "value": dict(self.value),
+            },
             separators=(",", ":"),
         )
 
@@ -105,7 +112,9 @@ class Recorder:
         line = operation.to_json().encode() + b"\n"
         written = os.write(self._fd, line)
         if written != len(line):  # a full disk: the reader must see a broken line rather than none
-            raise OSError(f"{self.path}: only {written} of {len(line)} bytes of an operation could be written")
+            raise OSError(
+                f"{self.path}: only {written} of {len(line)} bytes of an operation could be written"
+            )
 
     def close(self) -> None:
         """Close the file; recording afterwards raises `OSError`."""
@@ -126,7 +135,9 @@ class History:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a history file, or every `*.jsonl` of a folder. Bad lines become `problems` that name file and line."""
+        """Read a history file, or every `*.jsonl` of a folder. Bad lines become `problems` that name file
+        and line.
+        """
         operations: list[Operation] = []
         problems: list[str] = []
         files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]

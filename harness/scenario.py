@@ -28,7 +28,9 @@ class PoolNeeds:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scenario:
-    """One experiment. `faults` are injected in order while the workload runs; `timeout` (seconds) bounds the whole of it."""
+    """One experiment. `faults` are injected in order while the workload runs; `timeout` (seconds) bounds
+    the whole of it.
+    """
 
     name: str
     summary: str
@@ -44,8 +46,8 @@ class Scenario:
 class ScenarioRun:
     """What came of one scenario: everything a report is made from.
 
-    `repeat` is the command that runs it again; `seconds` is its wall time; `error` is set where the run broke down before
-    its history was complete, and then the verdict is UNKNOWN.
+    `repeat` is the command that runs it again; `seconds` is its wall time; `error` is set where the run
+    broke down before its history was complete, and then the verdict is UNKNOWN.
     """
 
     scenario: str
@@ -65,7 +67,9 @@ class ScenarioRun:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict of the run: that of its checkers together, UNKNOWN where the run broke down or a line is missing."""
+        """The verdict of the run: that of its checkers together, UNKNOWN where the run broke down or a line
+        is missing.
+        """
         if self.error is not None:
             found = [result.verdict for result in self.results.values()]
             return Verdict.combine([*found, Verdict.UNKNOWN])

@@ -1,8 +1,8 @@
 """The system under test, as far as the harness knows it.
 
-A target can start worker pools, submit tasks, say how many of them are not finished, and bear witness at the end. The
-harness finds targets by entry point (`harness.targets`) or by an import path `package.module:NAME`, and knows nothing
-else about them.
+A target can start worker pools, submit tasks, say how many of them are not finished, and bear witness at
+the end. The harness finds targets by entry point (`harness.targets`) or by an import path
+`package.module:NAME`, and knows nothing else about them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from harness.history import Operation
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskSpec:
-    """One task of a workload: its number, how long its handler works (seconds), and the gate it waits at, if any."""
+    """One task of a workload: its number, how long its handler works (seconds), and the gate it waits at,
+    if any.
+    """
 
     number: int
     work: float = 0.0
@@ -30,7 +32,8 @@ class TargetSettings:
     """What a scenario wants of the pools that it starts. Times are seconds.
 
     `history` is the folder the workers record into and `gate_address` the Unix socket of the run's gates (see
-    `harness.gate`); `folder` is for working files and is removed at the end; `queue` names this run's own queue.
+    `harness.gate`); `folder` is for working files and is removed at the end; `queue` names this run's own
+    queue.
     """
 
     queue: str
@@ -69,7 +72,9 @@ class PoolHandle(Protocol):
         ...
 
     def wait(self, timeout: float) -> int | None:
-        """Exit code of the parent (negative for a signal) once it ended, None if it has not within `timeout` seconds."""
+        """Exit code of the parent (negative for a signal) once it ended, None if it has not within
+        `timeout` seconds.
+        """
         ...
 
     def log(self) -> str:
@@ -81,7 +86,9 @@ class TargetSession(Protocol):
     """A target on given endpoints, for one scenario."""
 
     def start_pool(self) -> PoolHandle:
-        """Start one pool; returns when its workers take tasks, raises `TargetFailed` with its log otherwise."""
+        """Start one pool; returns when its workers take tasks, raises `TargetFailed` with its log
+        otherwise.
+        """
         ...
 
     def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 
 def run_batch(
@@ -22,30 +23,38 @@ def run_batch(
     """
     if not rows:
         return ()
-    postgres = connection.dialect.name == "postgresql"
-    dialect = _postgres if postgres else _sqlite
-    statement = dialect(sql, columns)
-    ordered = sorted(rows, key=lambda row: str(row["id"]))
-    result = connection.execute(text(statement), {"batch": json.dumps(ordered, separators=(",", ":"))})
+    dialect = _postgres if connection.dialect.name == "postgresql" else _sqlite
+    result = connection.execute(dialect(sql, tuple(columns.items())), {"batch": as_json(rows)})
     return result.all() if result.returns_rows else ()
 
 
-def _postgres(sql: str, columns: Mapping[str, str]) -> str:
-    # clock_timestamp, since now() stands still for the whole transaction and progress entries may share one.
+def as_json(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A batch as the parameter of a statement, in order of the ids."""
+    return json.dumps(sorted(rows, key=lambda row: str(row["id"])), separators=(",", ":"))
+
+
+def recordset(parameter: str, columns: Mapping[str, str], alias: str) -> str:
+    """The relation that Postgres reads from the JSON parameter `:parameter`."""
     shape = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-    relation = f"jsonb_to_recordset(CAST(:batch AS jsonb)) AS v({shape})"
-    return (
-        sql.replace(":rows AS v", relation)
+    return f"jsonb_to_recordset(CAST(:{parameter} AS jsonb)) AS {alias}({shape})"
+
+
+@cache
+def _postgres(sql: str, columns: tuple[tuple[str, str], ...]) -> TextClause:
+    # clock_timestamp, since now() stands still for the whole transaction and progress entries may share one.
+    return text(
+        sql.replace(":rows AS v", recordset("batch", dict(columns), "v"))
         .replace(":now", "clock_timestamp()")
         .replace(":later", "clock_timestamp() + v.delay * interval '1 second'")
     )
 
 
-def _sqlite(sql: str, columns: Mapping[str, str]) -> str:
+@cache
+def _sqlite(sql: str, columns: tuple[tuple[str, str], ...]) -> TextClause:
     # JSON columns stay text; SQLAlchemy's JSON type writes and reads exactly that.
     picked = ", ".join(
         f"value -> '$.{name}' AS {name}" if kind == "jsonb" else f"value ->> '$.{name}' AS {name}"
-        for name, kind in columns.items()
+        for name, kind in columns
     )
     relation = f"(SELECT {picked} FROM json_each(:batch)) AS v"
     now = "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
@@ -53,7 +62,7 @@ def _sqlite(sql: str, columns: Mapping[str, str]) -> str:
     # SQLite's RETURNING knows only the changed table, and no alias of it.
     body, returning, names = sql.partition("RETURNING")
     sql = body + returning + names.replace("a.", "")
-    return sql.replace(":rows AS v", relation).replace(":now", now).replace(":later", later)
+    return text(sql.replace(":rows AS v", relation).replace(":now", now).replace(":later", later))
 
 
 def as_text(value: UUID) -> str:

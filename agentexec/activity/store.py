@@ -6,6 +6,7 @@ Callers own the transaction: they pass a connection that is inside one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -16,6 +17,16 @@ from agentexec.activity.reading import standings
 from agentexec.activity.rows import LogEntry, NewActivity, Outcome
 from agentexec.activity.status import Status
 
+OUTCOME_COLUMNS = {
+    "id": "uuid",
+    "token": "bigint",
+    "n": "int",
+    "status": "text",
+    "message": "text",
+    "percentage": "smallint",
+    "result": "jsonb",
+    "error": "text",
+}
 ENQUEUE_FENCE = 0  # the fence of entries written before any worker held the task
 
 
@@ -113,29 +124,7 @@ def finish(connection: Connection, outcomes: Sequence[Outcome]) -> dict[UUID, St
     status each accepted activity has now; refused ones are left out, unless this very outcome had been
     written before.
     """
-    columns = {
-        "id": "uuid",
-        "token": "bigint",
-        "n": "int",
-        "status": "text",
-        "message": "text",
-        "percentage": "smallint",
-        "result": "jsonb",
-        "error": "text",
-    }
-    rows = [
-        {
-            "id": as_text(o.id),
-            "token": o.token,
-            "n": o.n,
-            "status": o.status.value,
-            "message": o.message,
-            "percentage": o.percentage,
-            "result": o.result,
-            "error": o.error,
-        }
-        for o in outcomes
-    ]
+    columns, rows = OUTCOME_COLUMNS, outcome_rows(outcomes)
     ended = run_batch(
         connection,
         f"""UPDATE {ACTIVITY_TABLE} AS a SET updated_at = :now, result = v.result, error = v.error,
@@ -160,7 +149,24 @@ def finish(connection: Connection, outcomes: Sequence[Outcome]) -> dict[UUID, St
         written,
         columns,
     )
-    return accepted | _already(connection, [o for o in outcomes if o.id not in accepted])
+    return accepted | written_before(connection, [o for o in outcomes if o.id not in accepted])
+
+
+def outcome_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Outcomes as a batch of `OUTCOME_COLUMNS`."""
+    return [
+        {
+            "id": as_text(o.id),
+            "token": o.token,
+            "n": o.n,
+            "status": o.status.value,
+            "message": o.message,
+            "percentage": o.percentage,
+            "result": o.result,
+            "error": o.error,
+        }
+        for o in outcomes
+    ]
 
 
 def append(connection: Connection, entries: Sequence[LogEntry]) -> None:
@@ -298,7 +304,7 @@ def mark_dispatched(connection: Connection, ids: Iterable[UUID]) -> None:
     )
 
 
-def _already(connection: Connection, outcomes: Sequence[Outcome]) -> dict[UUID, Status]:
+def written_before(connection: Connection, outcomes: Sequence[Outcome]) -> dict[UUID, Status]:
     """Outcomes that a lost reply made us send twice: the row carries our token and what our status became."""
     now = standings(connection, [o.id for o in outcomes])
     return {

@@ -18,7 +18,7 @@ MINIMUM_POSTGRES = 14
 __all__ = ["Base", "create_schema", "engine_for", "require_supported_database"]
 
 
-def engine_for(database_url: str, *, pool_size: int = 2) -> Engine:
+def engine_for(database_url: str, *, pool_size: int = 2, test_connections: bool = True) -> Engine:
     """An engine with the settings that agentexec needs: small pools, tested connections, SQLite that waits
     for its lock.
 
@@ -28,7 +28,7 @@ def engine_for(database_url: str, *, pool_size: int = 2) -> Engine:
     if url.startswith("sqlite"):
         return _sqlite_engine(url)
     engine = create_engine(
-        url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, pool_recycle=1800
+        url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=test_connections, pool_recycle=1800
     )
     event.listen(engine, "connect", _look_for_a_pooler)
     return engine

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-import redis
 from sqlalchemy import Connection
 from sqlalchemy import Engine as Database
 
@@ -23,12 +22,11 @@ from agentexec.activity import store
 from agentexec.activity.rows import LogEntry, Outcome
 from agentexec.activity.status import Status
 from agentexec.config import Settings
-from agentexec.keys import result_key
 from agentexec.queue import Claim, Finish, StepResult, Verb
 from agentexec.redis_queue import RedisQueue
 from agentexec.worker.host import End, Ended, Host, Run
 from agentexec.worker.ledger import Ledger
-from agentexec.worker.recording import Batch, Recorded, write
+from agentexec.worker.recording import Batch, Recorded, record
 from agentexec.worker.retrying import in_redis, in_transaction
 
 HOUSEKEEPING = 1.0  # seconds between two STEPs of a worker that has nothing to do or no free slot
@@ -73,6 +71,7 @@ class Engine:
         self._inbox = _Inbox()
         self._claims: list[Claim] = []
         self._finishes: list[Finish] = []
+        self._results: dict[UUID, str] = {}
         self._lowest_token = 0
         self._draining = False
         self._abandoned = False
@@ -180,11 +179,7 @@ class Engine:
 
     def _write(self, batch: Batch) -> Recorded:
         message = self._settings.activity_message_started
-        return in_transaction(
-            self._database,
-            lambda connection: write(connection, batch, started_message=message),
-            give_up=self._gave_up,
-        )
+        return record(self._database, batch, started_message=message, give_up=self._gave_up)
 
     def _settle(self, batch: Batch, ended: Sequence[Ended], recorded: Recorded) -> None:
         """Act on what is durable now: start handlers, and tell the queue what is over."""
@@ -205,7 +200,12 @@ class Engine:
                 self._conclude(outcome, recorded)
             self.ledger.drop(outcome.task_id, outcome.token)
         self._release(released)
-        self._publish_results([e for e in ended if e.task_id in recorded.accepted and e.end is End.COMPLETE])
+        # The record has results too: this copy is where `get_result` looks first.
+        self._results |= {
+            e.task_id: json.dumps(e.result)
+            for e in ended
+            if e.end is End.COMPLETE and e.task_id in recorded.accepted
+        }
 
     def _refuse(self, claim: Claim, recorded: Recorded) -> None:
         """A claim whose activity may not run."""
@@ -243,6 +243,7 @@ class Engine:
     def _step(self) -> None:
         """One round trip to Redis, and what follows from its answer."""
         finishes, self._finishes = self._finishes, []
+        results, self._results = self._results, {}
         want = 0 if self._draining else max(0, self._settings.worker_concurrency - len(self.ledger))
         nonce = uuid4().hex
         answer = in_redis(
@@ -254,6 +255,8 @@ class Engine:
                 lease=self._settings.lease_seconds,
                 max_crashes=self._settings.max_crashes,
                 lowest_token=self._lowest_token,
+                results=results,
+                result_ttl=self._settings.result_ttl,
             ),
             give_up=self._gave_up,
         )
@@ -293,22 +296,6 @@ class Engine:
         self._release(leases)
         for task_id, token in leases.items():
             self.ledger.drop(task_id, token)
-
-    def _publish_results(self, completed: Sequence[Ended]) -> None:
-        """Put results where `get_result` looks first. The record has them too, so a failure here loses
-        nothing.
-        """
-        if not completed:
-            return
-        pipe = self._queue.client.pipeline(transaction=False)
-        for outcome in completed:
-            pipe.set(result_key(outcome.task_id), json.dumps(outcome.result), ex=self._settings.result_ttl)
-        try:
-            pipe.execute()
-        except redis.RedisError as error:
-            _logger.warning(
-                "could not publish %d result(s) in Redis (%s); they are in the record", len(completed), error
-            )
 
     def _leave(self) -> None:
         """Say goodbye, so that nobody waits for leases of ours to expire."""

@@ -53,7 +53,9 @@ class Worker:
         self._loop = asyncio.new_event_loop()
         self._host = Host(pool.registry, self._settings, self._loop)
         self._queue = RedisQueue(blocking_client(self._settings), self._settings.queue_name)
-        self._database = engine_for(self._settings.require_database_url(), pool_size=1)
+        self._database = engine_for(
+            self._settings.require_database_url(), pool_size=1, test_connections=False
+        )
         self._engine = Engine(
             worker=name, queue=self._queue, database=self._database, settings=self._settings, host=self._host
         )

@@ -1,17 +1,19 @@
-"""One transaction of a worker: what starts, what was reported, what ended."""
+"""One turn of a worker at the record: what starts, what was reported, what ended."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from agentexec.activity import reading, store
 from agentexec.activity.rows import LogEntry, Outcome
 from agentexec.activity.status import Status
+from agentexec.activity.turn import turn
 from agentexec.queue import Claim
+from agentexec.worker.retrying import in_statement, in_transaction
 
 
 @dataclass(kw_only=True, slots=True)
@@ -43,22 +45,31 @@ class Recorded:
     ended_by_others: set[UUID] = field(default_factory=set)
 
 
-def write(connection: Connection, batch: Batch, *, started_message: str) -> Recorded:
-    """Record a batch inside the caller's transaction."""
-    recorded = Recorded()
+def record(database: Engine, batch: Batch, *, started_message: str, give_up: Callable[[], bool]) -> Recorded:
+    """Record a batch; returns when it is durable. Progress first, since nothing may follow the end of its claim."""
+    if batch.entries:
+        in_transaction(database, lambda connection: store.append(connection, batch.entries), give_up=give_up)
     tokens = {claim.task_id: claim.token for claim in batch.claims}
-    if tokens:
-        recorded.attempts = store.start(connection, tokens, started_message)
-        _explain(connection, {i: t for i, t in tokens.items() if i not in recorded.attempts}, recorded)
-    store.append(connection, batch.entries)
-    recorded.accepted = store.finish(connection, batch.outcomes)
-    refused = [outcome.id for outcome in batch.outcomes if outcome.id not in recorded.accepted]
-    standings = reading.standings(connection, refused)
-    recorded.ended_by_others = {i for i in refused if i not in standings or standings[i].status.terminal}
+    attempts, accepted = in_statement(
+        database,
+        lambda connection: turn(connection, tokens, batch.outcomes, started_message),
+        give_up=give_up,
+    )
+    recorded = Recorded(attempts=attempts, accepted=accepted)
+    refused = {task_id: token for task_id, token in tokens.items() if task_id not in attempts}
+    unaccepted = [outcome.id for outcome in batch.outcomes if outcome.id not in accepted]
+    if refused or unaccepted:
+        in_transaction(
+            database, lambda connection: _explain(connection, refused, unaccepted, recorded), give_up=give_up
+        )
     return recorded
 
 
-def _explain(connection: Connection, refused: Mapping[UUID, int], recorded: Recorded) -> None:
+def _explain(
+    connection: Connection, refused: Mapping[UUID, int], unaccepted: Sequence[UUID], recorded: Recorded
+) -> None:
+    ends = reading.standings(connection, unaccepted)
+    recorded.ended_by_others = {i for i in unaccepted if i not in ends or ends[i].status.terminal}
     standings = reading.standings(connection, refused)
     cancelled = {}
     for task_id, token in refused.items():
