@@ -22,6 +22,7 @@ from agentexec.activity.rows import NewActivity
 from agentexec.errors import AgentexecError, QueueFull
 from agentexec.queue import Dispatch
 from agentexec.redis_queue import RedisQueue
+from agentexec.tally import TALLY
 
 MAX_BATCH = 1000
 MARK_AFTER = 0.1  # seconds of quiet after which dispatched rows are marked as such
@@ -122,6 +123,7 @@ class Enqueuer:
             else:
                 batch[0].future.set_exception(error)
             return
+        TALLY.queued(e.activity.task_name for e in entries if recorded[e.activity.id] == e.activity.id)
         refused = self._dispatch(entries, recorded)
         for group in batch:
             ids = [recorded[entry.activity.id] for entry in group.entries]

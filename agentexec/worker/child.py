@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agentexec.worker.orders import DRAIN, NOW
+from agentexec.tally import TALLY, decoded
+from agentexec.worker.orders import DRAIN, NOW, READY
 from agentexec.worker.reference import PoolReference
 
 
@@ -96,8 +97,11 @@ class Child:
 
     def _watch_status(self, fd: int) -> None:
         with os.fdopen(fd, "rb") as status:
-            if status.readline() == b"ready\n":
-                self._post(Ready(self))
+            for line in status:  # one that it is ready, then what it counted; it ends with the process
+                if line == READY:
+                    self._post(Ready(self))
+                else:
+                    TALLY.absorb(decoded(line))
 
     def _watch_end(self) -> None:
         code = self._process.wait()

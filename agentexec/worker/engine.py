@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
@@ -24,6 +24,7 @@ from agentexec.activity.status import Status
 from agentexec.config import Settings
 from agentexec.queue import Claim, Finish, StepResult, Verb
 from agentexec.redis_queue import RedisQueue
+from agentexec.tally import EXPIRED, LOST, REAPED, REDELIVERED, STALE, TALLY
 from agentexec.worker.host import End, Ended, Host, Run
 from agentexec.worker.ledger import Ledger
 from agentexec.worker.recording import Batch, Recorded, record
@@ -57,13 +58,22 @@ class Engine:
     """
 
     def __init__(
-        self, *, worker: str, queue: RedisQueue, database: Database, settings: Settings, host: Host
+        self,
+        *,
+        worker: str,
+        queue: RedisQueue,
+        database: Database,
+        settings: Settings,
+        host: Host,
+        report: Callable[[], None] = lambda: None,
     ) -> None:
+        """`report` is called after every round, to hand over what was counted in it."""
         self._worker = worker
         self._queue = queue
         self._database = database
         self._settings = settings
         self._host = host
+        self._report = report
         self.ledger = Ledger()
         self.idle = threading.Event()  # set while the waiter should listen for new work
         self.next_look = HOUSEKEEPING  # how long it may listen, in seconds
@@ -124,6 +134,7 @@ class Engine:
             if batch:
                 self._settle(batch, ended, self._write(batch))
             self._step()
+            self._report()
         self._leave()
 
     def _collect(self) -> tuple[Batch, list[Ended]]:
@@ -140,7 +151,10 @@ class Engine:
             self._claims = []
         claims, self._claims = self._claims, []
         for outcome in taken.ended:
+            if outcome.seconds is not None:
+                TALLY.ran(outcome.task_name, outcome.seconds)
             if outcome.end is End.LOST:
+                TALLY.add(LOST)
                 self.ledger.drop(outcome.task_id, outcome.token)
         ended: list[Ended] = []
         outcomes: list[Outcome] = []
@@ -189,6 +203,7 @@ class Engine:
             if c.task_id in recorded.attempts
         ]
         self._host.begin(runs)
+        TALLY.add(REDELIVERED, amount=sum(run.attempt > 1 for run in runs))
         for claim in batch.claims:
             if claim.task_id not in recorded.attempts:
                 self._refuse(claim, recorded)
@@ -228,7 +243,10 @@ class Engine:
             _logger.warning(
                 "the record refused the outcome of %s: its token %d is lost", ended.task_id, ended.token
             )
+            TALLY.add(STALE)
             return
+        if status is not None and status.terminal:
+            TALLY.completed(ended.task_name, status.value)
         verb = Verb.RETRY if status is Status.QUEUED else Verb.DEAD if status is Status.ERROR else Verb.DONE
         self._finishes.append(
             Finish(
@@ -265,6 +283,8 @@ class Engine:
         self._claims += answer.claims
         for stale in answer.stale:
             _logger.warning("the queue refused to finish %s: token %d is lost", stale.task_id, stale.token)
+        TALLY.add(STALE, amount=len(answer.stale))
+        TALLY.add(REAPED, EXPIRED, amount=len(answer.reaped) + len(answer.dead))
         self._bear_witness(answer)
         # The waiter listens only while there are free slots; this thread looks by itself once every
         # HOUSEKEEPING.

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -49,7 +50,8 @@ class Run:
 class Ended:
     """The end of a run. `delay` (seconds) belongs to RETRY, `result` to COMPLETE, `error` to the failures.
 
-    `message` is the handler's own wording for the log, None for the configured one.
+    `message` is the handler's own wording for the log, None for the configured one. `seconds` is how long it
+    ran, None where that is not known, and `task_name` then empty.
     """
 
     task_id: UUID
@@ -59,6 +61,8 @@ class Ended:
     error: str | None = None
     delay: float = 0.0
     message: str | None = None
+    task_name: str = ""
+    seconds: float | None = None
 
 
 class Sink(Protocol):
@@ -82,6 +86,7 @@ class Host:
         self._loop = loop
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._why: dict[UUID, End] = {}
+        self._began: dict[int, tuple[str, float]] = {}  # token -> task name, monotonic time
         self._threads = ThreadPoolExecutor(
             settings.worker_concurrency, thread_name_prefix="agentexec-handler"
         )
@@ -120,6 +125,7 @@ class Host:
     async def _outcome(self, run: Run) -> Ended:
         try:
             name, raw = decode_payload(run.claim.payload)
+            self._began[run.claim.token] = name, time.monotonic()
             definition = self._registry.get(name)
             if definition is None:
                 raise InvalidTask(
@@ -192,6 +198,7 @@ class Host:
         delay: float = 0.0,
         message: str | None = None,
     ) -> Ended:
+        name, began = self._began.pop(run.claim.token, ("", None))
         return Ended(
             task_id=run.claim.task_id,
             token=run.claim.token,
@@ -200,6 +207,8 @@ class Host:
             error=error,
             delay=delay,
             message=message,
+            task_name=name,
+            seconds=None if began is None else time.monotonic() - began,
         )
 
     def _require_sink(self) -> Sink:

@@ -1,6 +1,7 @@
-"""What a pool may tell a worker process through its standard input, a line each."""
+"""What a pool may tell a worker process through its standard input, and what it first hears of it, a line each."""
 
 from __future__ import annotations
 
 DRAIN = "drain"
 NOW = "now"
+READY = b"ready\n"

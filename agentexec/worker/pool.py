@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 from sqlalchemy import Engine
@@ -152,9 +153,17 @@ class Pool:
 
     def _supervise(self, supervisor: Supervisor) -> int:
         try:
-            return supervisor.run()
+            with self._monitored(supervisor):
+                return supervisor.run()
         finally:
             self._supervisor = None
+
+    def _monitored(self, supervisor: Supervisor) -> AbstractContextManager[object]:
+        if not self.settings.metrics_port:
+            return nullcontext()
+        from agentexec.monitor import monitoring  # an HTTP server, for those who asked for it
+
+        return monitoring(self.settings, ready_workers=lambda: supervisor.ready_workers)
 
 
 WorkerPool = Pool

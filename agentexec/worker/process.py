@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
 import redis
@@ -28,10 +29,11 @@ from agentexec.core.db import engine_for
 from agentexec.core.redis_client import WAIT_SECONDS, blocking_client
 from agentexec.errors import AgentexecError, WorkerGone
 from agentexec.redis_queue import RedisQueue
+from agentexec.tally import Reporter
 from agentexec.worker.engine import Engine
 from agentexec.worker.host import End, Ended, Host
 from agentexec.worker.identity import process_identity
-from agentexec.worker.orders import DRAIN
+from agentexec.worker.orders import DRAIN, READY
 from agentexec.worker.pool import Pool
 from agentexec.worker.process_codes import EXIT_FAILED, EXIT_GONE
 from agentexec.worker.reference import PoolReference
@@ -46,7 +48,9 @@ _logger = logging.getLogger(__name__)
 class Worker:
     """The life of one worker process, from registration to the last flush."""
 
-    def __init__(self, *, name: str, pool: Pool, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, *, name: str, pool: Pool, ready: Callable[[], None], report: Callable[[], None]
+    ) -> None:
         self._settings: Settings = pool.settings
         self._name = name
         self._ready = ready
@@ -57,7 +61,12 @@ class Worker:
             self._settings.require_database_url(), pool_size=1, test_connections=False
         )
         self._engine = Engine(
-            worker=name, queue=self._queue, database=self._database, settings=self._settings, host=self._host
+            worker=name,
+            queue=self._queue,
+            database=self._database,
+            settings=self._settings,
+            host=self._host,
+            report=report,
         )
         self._host.connect(self._engine)
         self._finished: asyncio.Future[int] = self._loop.create_future()
@@ -70,10 +79,10 @@ class Worker:
         )  # Ctrl-C reaches the whole group; the parent decides what it means
         self._loop.add_signal_handler(signal.SIGTERM, self._drain)
         self._queue.register(self._name, process_identity())
+        self._ready()  # before any thread reports through the same pipe
         for role, target in (("engine", self._work), ("renewer", self._renew), ("waiter", self._wait)):
             threading.Thread(target=target, name=f"agentexec-{role}", daemon=True).start()
         threading.Thread(target=self._obey, args=(orders,), name="agentexec-lifeline", daemon=True).start()
-        self._ready()
         return self._loop.run_until_complete(self._finished)
 
     def _work(self) -> None:
@@ -168,8 +177,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"The worker does not know the task(s) {', '.join(missing)} that its pool does; "
                 "register them when their module is imported."
             )
-        worker = Worker(name=options.name, pool=pool, ready=lambda: _announce(options.status_fd))
-        return worker.run(orders)
+        with _reporting(options.status_fd, wanted=pool.settings.metrics_port > 0) as report:
+            worker = Worker(
+                name=options.name, pool=pool, ready=lambda: _announce(options.status_fd), report=report
+            )
+            return worker.run(orders)
     except AgentexecError as error:
         print(f"agentexec: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -185,5 +197,18 @@ def _private_stdin() -> IO[str]:
 
 
 def _announce(fd: int) -> None:
-    os.write(fd, b"ready\n")
-    os.close(fd)
+    os.write(fd, READY)
+
+
+@contextlib.contextmanager
+def _reporting(fd: int, *, wanted: bool) -> Iterator[Callable[[], None]]:
+    """What hands counts to the parent, if it shows metrics; what is left is handed over at the end."""
+    os.set_inheritable(fd, False)  # no program that a handler starts shall keep the pipe open
+    if not wanted:
+        yield lambda: None
+        return
+    reporter = Reporter(fd)
+    try:
+        yield reporter.report
+    finally:
+        reporter.close()

@@ -18,6 +18,7 @@ from enum import StrEnum
 from uuid import uuid4
 
 from agentexec.config import Settings
+from agentexec.tally import TALLY, WORKER_DEATHS
 from agentexec.worker.child import Child, Died, Ready
 from agentexec.worker.healer import Healer
 from agentexec.worker.maintenance import Maintenance
@@ -73,6 +74,11 @@ class Supervisor:
         self._maintenance = Maintenance(healer, reconcile_seconds=settings.reconcile_seconds)
         self.all_ready = threading.Event()
         self.ended = threading.Event()
+
+    @property
+    def ready_workers(self) -> int:
+        """How many worker processes take tasks right now."""
+        return sum(child.ready for child in list(self._children.values()))
 
     def order(self, order: Order) -> None:
         """DRAIN ends the pool gracefully; NOW, or a second DRAIN, cancels running handlers."""
@@ -145,6 +151,7 @@ class Supervisor:
         if code == 0 and self._draining:
             return
         self._failed |= self._draining
+        TALLY.add(WORKER_DEATHS)
         _logger.warning("worker %s (pid %d) ended with code %d", child.name, child.pid, code)
         self._maintenance.release(child.name, charge=code != EXIT_GONE and not self._draining)
         if not self._draining:
