@@ -2,7 +2,53 @@
 
 from __future__ import annotations
 
+from agentexec.activity.answers import AgentId, Done
+from agentexec.activity.lifecycle import (
+    cancel,
+    complete,
+    create,
+    error,
+    generate_agent_id,
+    normalize_agent_id,
+    update,
+)
+from agentexec.activity.maintenance import cleanup_old_activities
 from agentexec.activity.models import Activity, ActivityLog
+from agentexec.activity.orphans import cancel_pending
+from agentexec.activity.querying import count_active, detail
+from agentexec.activity.querying import list_activities as list
+from agentexec.activity.schemas import (
+    ActivityDetailSchema,
+    ActivityListItemSchema,
+    ActivityListSchema,
+    ActivityLogSchema,
+)
 from agentexec.activity.status import LEGAL, PENDING, TERMINAL, Status, is_legal
 
-__all__ = ["LEGAL", "PENDING", "TERMINAL", "Activity", "ActivityLog", "Status", "is_legal"]
+__all__ = [
+    "LEGAL",
+    "PENDING",
+    "TERMINAL",
+    "Activity",
+    "ActivityDetailSchema",
+    "ActivityListItemSchema",
+    "ActivityListSchema",
+    "ActivityLog",
+    "ActivityLogSchema",
+    "AgentId",
+    "Done",
+    "Status",
+    "cancel",
+    "cancel_pending",
+    "cleanup_old_activities",
+    "complete",
+    "count_active",
+    "create",
+    "detail",
+    "error",
+    "generate_agent_id",
+    "is_legal",
+    "list",
+    "normalize_agent_id",
+    "update",
+]

@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Column,
     DateTime,
     Enum,
     ForeignKey,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Integer,
     SmallInteger,
     String,
+    Table,
     Text,
     Uuid,
     func,
@@ -130,5 +132,24 @@ class ActivityLog(Base):
         Index(f"ix_{LOG_TABLE}_status", "status"),
     )
 
+
+def _archive_of(source: Any) -> Table:
+    """A table for what retention takes out of `source`: its columns and its key, and nothing that costs a write."""
+    columns = [
+        Column(
+            column.name,
+            String(16) if isinstance(column.type, Enum) else column.type,
+            primary_key=column.primary_key,
+            nullable=column.nullable,
+        )
+        for column in source.columns
+    ]
+    when = Column("archived_at", DateTime(timezone=True), nullable=False, server_default=func.now())
+    return Table(f"{source.name}_archive", Base.metadata, *columns, when)
+
+
+# `cleanup_old_activities(archive=True)` moves activities here (agentexec.activity.maintenance).
+ACTIVITY_ARCHIVE = _archive_of(Activity.__table__)
+LOG_ARCHIVE = _archive_of(ActivityLog.__table__)
 
 metadata = Base.metadata

@@ -1,0 +1,95 @@
+"""The record as pydantic models, for answers of an API. Field names are those of agentexec 0.3.0; there are more.
+
+`metadata` is there to be read in code and is left out of dumps, since it may say whose task it is.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid5
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, computed_field
+
+from agentexec.activity.status import Status
+
+
+class ActivityLogSchema(BaseModel):
+    """One entry of a log. Entries are ordered by (`fence`, `n`), never by their times."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    activity_id: UUID = Field(exclude=True)
+    fence: int
+    n: int
+    message: str
+    status: Status
+    percentage: int | None = None
+    created_at: datetime
+
+    @computed_field  # type: ignore[prop-decorator]  # pydantic's documented form
+    @property
+    def id(self) -> UUID:
+        """An id of this entry that never changes, made from its key."""
+        return uuid5(self.activity_id, f"{self.fence}/{self.n}")
+
+
+class ActivityDetailSchema(BaseModel):
+    """One activity with its log."""
+
+    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
+
+    id: UUID
+    agent_id: UUID
+    agent_type: str
+    status: Status
+    attempt: int
+    error: str | None = None
+    result: Any = None
+    created_at: datetime
+    updated_at: datetime
+    cancel_requested_at: datetime | None = None
+    logs: list[ActivityLogSchema] = Field(default_factory=list)
+    metadata: dict[str, Any] | None = Field(
+        default=None, validation_alias=AliasChoices("metadata_", "metadata"), exclude=True
+    )
+
+
+class ActivityListItemSchema(BaseModel):
+    """One activity and the last entry of its log."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    agent_id: UUID
+    agent_type: str
+    status: Status
+    latest_log_message: str | None = None
+    latest_log_timestamp: datetime | None = None
+    percentage: int | None = None
+    started_at: datetime | None = None
+    metadata: dict[str, Any] | None = Field(default=None, exclude=True)
+
+    @computed_field  # type: ignore[prop-decorator]  # pydantic's documented form
+    @property
+    def elapsed_time_seconds(self) -> int:
+        """Whole seconds from the enqueuing to the last entry."""
+        if self.latest_log_timestamp is None or self.started_at is None:
+            return 0
+        return int((self.latest_log_timestamp - self.started_at).total_seconds())
+
+
+class ActivityListSchema(BaseModel):
+    """One page of activities; pages count from 1."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    items: list[ActivityListItemSchema]
+    total: int
+    page: int
+    page_size: int
+
+    @computed_field  # type: ignore[prop-decorator]  # pydantic's documented form
+    @property
+    def total_pages(self) -> int:
+        """How many pages there are."""
+        return (self.total + self.page_size - 1) // self.page_size
