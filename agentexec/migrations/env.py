@@ -1,0 +1,16 @@
+"""Alembic's entry: runs revisions on the connection that `agentexec.migrations` hands over, in its transaction."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from agentexec.activity.models import metadata
+from agentexec.migrations import VERSION_TABLE
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table=VERSION_TABLE,
+)
+with context.begin_transaction():
+    context.run_migrations()
