@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 import time
@@ -23,6 +24,8 @@ _STARTS_WITHIN = 30.0
 _STOP_TIMEOUT = 10
 _STOPS_WITHIN = 5.0
 _LAST_LINES = 12
+_MACHINE = re.compile(r"^(\[[^\]]+\] )[^/\s]+/", re.MULTILINE)
+"""Where Locust's log lines name the machine, which is nobody's business in a report."""
 
 
 def run_locust(
@@ -56,7 +59,7 @@ def run_locust(
         code = _wait(process, profile, ledger, progress)
     finally:
         _end(process)
-        said = masked(log.read_text(encoding="utf-8", errors="replace"))
+        said = _MACHINE.sub(r"\1", masked(log.read_text(encoding="utf-8", errors="replace")))
         html.with_name("locust.log").write_text(said, encoding="utf-8")
     if code != 0:
         how = "did not end in time" if code is None else f"ended with code {code}"

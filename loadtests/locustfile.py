@@ -94,7 +94,8 @@ class _Test:
             load.client.close()
 
     def _cap(self) -> None:
-        if self._load is not None:
+        if self._load is not None and not self._load.stopped.is_set():
+            self._load.stopped.set()
             print(f"The cap of {self._load.profile.max_tasks} tasks is reached.", flush=True)
 
 
@@ -110,7 +111,7 @@ def _begin(environment: Any, runner: Any, **_: Any) -> None:
         settings.require_database_url()
         address = settings.require_redis_url()
     except ax.ConfigurationError as error:
-        _end(f"{error} For Locust --host does it for Redis.", EXIT_USAGE)
+        _end(f"{error} (--host stands for REDIS_URL.)", EXIT_USAGE)
     environment.host = masked(address)  # shown in the report, which is passed on
     if not isinstance(runner, MasterRunner):  # a master enqueues nothing
         test = _Test(environment, runner, settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import secrets
 import shlex
@@ -139,31 +140,34 @@ def _urls(options: argparse.Namespace) -> Mapping[str, str]:
 
 
 class _Number:
-    """A number between two bounds, both allowed."""
+    """Reads a number between two bounds, both allowed, and raises what argparse turns into a sentence."""
+
+    kind = "number"
 
     def __init__(self, lowest: float, highest: float) -> None:
         self._lowest, self._highest = lowest, highest
 
     def __call__(self, text: str) -> float:
-        """Read it; raises what argparse turns into a sentence."""
         try:
-            number = float(text)
+            number = self.read(text)
         except ValueError:
-            number = float("nan")
+            number = math.nan
         if not self._lowest <= number <= self._highest:
             raise argparse.ArgumentTypeError(
-                f"{text!r} is not a number from {self._lowest:g} to {self._highest:g}"
+                f"{text!r} is not a {self.kind} from {self._lowest:g} to {self._highest:g}"
             )
         return number
 
+    def read(self, text: str) -> float:
+        """The number, not yet compared with the bounds; raises `ValueError`."""
+        return float(text)
+
 
 class _Whole(_Number):
-    """A whole number between two bounds."""
+    """The same for whole numbers."""
 
-    def __call__(self, text: str) -> int:
-        """Read it; raises what argparse turns into a sentence."""
-        if not text.isdecimal():
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is not a whole number from {self._lowest:g} to {self._highest:g}"
-            )
-        return int(super().__call__(text))
+    kind = "whole number"
+
+    def read(self, text: str) -> int:
+        """The whole number; raises `ValueError`."""
+        return int(text)

@@ -51,8 +51,8 @@ class Slo:
     of it to mean something.
     """
 
-    enqueue_p95_ms: float = 500.0
-    end_to_end_p95_ms: float = 3000.0
+    enqueue_p95_ms: float = 1000.0
+    end_to_end_p95_ms: float = 5000.0
     error_ratio: float = 0.01
     rate_ratio: float = 0.8
     drain_seconds: float = 20.0

@@ -121,4 +121,4 @@ def _text(value: float | None) -> str:
         return "-"
     if math.isinf(value):
         return "never"
-    return f"{value:,.1f}" if value >= 10 else f"{value:.3g}"
+    return f"{value:,.1f}".removesuffix(".0") if value >= 10 else f"{value:.3g}"
