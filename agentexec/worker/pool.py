@@ -16,6 +16,7 @@ from agentexec.config import Settings, load_settings
 from agentexec.core.db import engine_for, require_supported_database
 from agentexec.core.redis_client import blocking_client, require_supported_redis
 from agentexec.errors import ConfigurationError
+from agentexec.logs import set_up
 from agentexec.redis_queue import RedisQueue
 from agentexec.task import Handler, Registry, TaskDefinition
 from agentexec.worker.healer import Healer
@@ -95,6 +96,7 @@ class Pool:
 
         Raises `ConfigurationError` or `UnsupportedServer` before any worker is started.
         """
+        set_up(self.settings.log_format)
         supervisor = self._prepare()
         previous = {
             s: signal.signal(s, lambda *_: supervisor.order(Order.DRAIN))

@@ -28,6 +28,7 @@ from agentexec.config import Settings
 from agentexec.core.db import engine_for
 from agentexec.core.redis_client import WAIT_SECONDS, blocking_client
 from agentexec.errors import AgentexecError, WorkerGone
+from agentexec.logs import set_up_worker
 from agentexec.redis_queue import RedisQueue
 from agentexec.tally import Reporter
 from agentexec.worker.engine import Engine
@@ -171,6 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     orders = _private_stdin()
     try:
         pool = PoolReference.from_json(options.pool).load()
+        set_up_worker(pool.settings.log_format)
         missing = sorted(set(json.loads(options.expect)) - set(pool.registry))
         if missing:
             raise AgentexecError(

@@ -1,0 +1,132 @@
+"""Log lines that machines can read and that never hold a secret.
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(JSONFormatter())      # or AGENTEXEC_LOG_FORMAT=json for `agentexec worker`
+
+A line that is written while a handler runs names its task, also from the handler's own loggers and threads.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from agentexec.context import current
+from agentexec.masking import masked
+
+LogFormat = Literal["json", "text"]
+
+TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object a line: timestamp (ISO 8601, UTC), level, message, logger, pid, exception and stack where there
+    are some, and agent_id, task and attempt inside a handler.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without the line break."""
+        entry: dict[str, Any] = {
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname,
+            "message": masked(record.getMessage()),
+            "logger": record.name,
+            "pid": record.process or os.getpid(),
+            **task_fields(),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            entry["exception"] = masked(self.formatException(record.exc_info))
+        elif record.exc_text:  # another process or thread formatted it already
+            entry["exception"] = masked(record.exc_text)
+        if record.stack_info:
+            entry["stack"] = masked(record.stack_info)
+        return json.dumps(entry)
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people, with the task in brackets at the end of the message."""
+
+    def __init__(self) -> None:
+        super().__init__(TEXT)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line without exception and stack."""
+        line = super().formatMessage(record)
+        fields = " ".join(f"{name}={value}" for name, value in task_fields().items())
+        return f"{line} [{fields}]" if fields else line
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line with everything that belongs to it."""
+        return masked(super().format(record))
+
+
+class MaskSecrets(logging.Filter):
+    """Takes passwords out of a record: out of its message, its arguments, its exception's text and its stack.
+
+    For handlers with a formatter of their own; the formatters of this module mask by themselves as well.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Always True: nothing is dropped."""
+        record.args = _masked_arguments(record.args)
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):  # logging would print message and arguments as they are
+            message, record.msg, record.args = "", f"{record.msg} {record.args!r}", None
+        hidden = masked(message or str(record.msg))
+        if hidden != message:
+            record.msg, record.args = hidden, None
+        if record.exc_info and record.exc_info[0] is not None and not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        record.exc_text = masked(record.exc_text) if record.exc_text else record.exc_text
+        record.stack_info = masked(record.stack_info) if record.stack_info else record.stack_info
+        return True
+
+
+def task_fields() -> dict[str, Any]:
+    """agent_id, task and attempt of the handler that runs here; empty outside of one."""
+    task = current.get(None)
+    if task is None:
+        return {}
+    return {"agent_id": str(task.agent_id), "task": task.task_name, "attempt": task.attempt}
+
+
+def set_up(log_format: LogFormat | None, *, level: int = logging.INFO) -> None:
+    """Let the root logger's plain stream handlers mask secrets, and write in this format unless it is None.
+
+    With a format and no such handler one to stderr is added, and `level` set. Handlers of other kinds are left alone.
+    """
+    root = logging.getLogger()
+    plain = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
+    if not plain and log_format is not None:
+        plain = [logging.StreamHandler(sys.stderr)]
+        root.addHandler(plain[0])
+        root.setLevel(level)
+    for handler in plain:
+        if log_format is not None:
+            handler.setFormatter(JSONFormatter() if log_format == "json" else TextFormatter())
+        if not any(isinstance(known, MaskSecrets) for known in handler.filters):
+            handler.addFilter(MaskSecrets())
+
+
+def set_up_worker(log_format: LogFormat | None) -> None:
+    """The same for a worker process, whose warnings are written in any case."""
+    if log_format is None and not logging.getLogger().handlers:
+        set_up("text", level=logging.WARNING)
+    else:
+        set_up(log_format)
+
+
+def _masked_arguments(arguments: Any) -> Any:
+    match arguments:
+        case tuple():
+            return tuple(masked(item) if isinstance(item, str) else item for item in arguments)
+        case Mapping():
+            return {key: masked(item) if isinstance(item, str) else item for key, item in arguments.items()}
+        case _:
+            return arguments
