@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 from typing import Literal
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     metrics_host: str = Field(default="127.0.0.1", min_length=1, validation_alias="AGENTEXEC_METRICS_HOST")
     log_format: Literal["json", "text"] | None = Field(default=None, validation_alias="AGENTEXEC_LOG_FORMAT")
     api_rate_limit: str = Field(default="100/minute", validation_alias="AGENTEXEC_API_RATE_LIMIT")
-    api_keys: str | None = Field(default=None, repr=False, validation_alias="AGENTEXEC_API_KEYS")
+    api_keys: SecretStr | None = Field(default=None, validation_alias="AGENTEXEC_API_KEYS")
     activity_message_create: str = Field(
         default="Waiting to start.", validation_alias="AGENTEXEC_ACTIVITY_MESSAGE_CREATE"
     )

@@ -27,6 +27,8 @@ ARROWS = {
     "chaos": {"chaos", "harness"},
     "loadtests": {"loadtests", "agentexec", "harness"},
 }
+# The only parts of agentexec that may use what an extra brings, and which extra that is.
+OPTIONAL = {"agentexec.metrics": "metrics", "agentexec.api": "api", "agentexec.migrations": "migrations"}
 MODULES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 SCRIPTS = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.lua"))]
 
@@ -114,13 +116,20 @@ def test_the_judge_of_arrows_knows_right_from_wrong(module: str, source: str, br
     assert broken_arrows(module, imports_of(source, module)) == broken
 
 
-def declared(*, extras: bool) -> set[str]:
-    """Distributions that an install of the project brings, with or without its extras."""
+def declared(*, extras: bool | str) -> set[str]:
+    """Distributions that an install of the project brings, with all of its extras, the named one, or none."""
     project = tomllib.loads(source_of(ROOT / "pyproject.toml"))["project"]
     texts = list(project["dependencies"])
-    if extras:
-        texts += [text for extra in project["optional-dependencies"].values() for text in extra]
+    for extra, requirements in project["optional-dependencies"].items():
+        texts += requirements if extras is True or extra == extras else []
     return {canonicalize_name(Requirement(text).name) for text in texts}
+
+
+def extras_for(module: str) -> bool | str:
+    """Which extras a module may count on: all of them outside of agentexec, and inside none but its part's own."""
+    if not f"{module}.".startswith("agentexec."):
+        return True
+    return next((extra for part, extra in OPTIONAL.items() if f"{module}.".startswith(f"{part}.")), False)
 
 
 providers_of_packages = cache(packages_distributions)  # reads every installed distribution
@@ -140,8 +149,8 @@ def undeclared(imported: Iterable[str], distributions: set[str]) -> set[str]:
 @pytest.mark.parametrize("room", ROOMS)
 def test_third_parties_are_declared_where_they_are_needed(room: str) -> None:
     """A production pool is installed without extras, so agentexec has to do with the core dependencies."""
-    modules = [path for path in MODULES if path.is_relative_to(ROOT / room)]
-    missing = {name_of(p): undeclared(imported_by(p), declared(extras=room != "agentexec")) for p in modules}
+    names = {name_of(path): path for path in MODULES if path.is_relative_to(ROOT / room)}
+    missing = {n: undeclared(imported_by(p), declared(extras=extras_for(n))) for n, p in names.items()}
     assert {module: names for module, names in missing.items() if names} == {}
 
 
@@ -149,6 +158,9 @@ def test_the_judge_of_third_parties_knows_right_from_wrong() -> None:
     assert undeclared(["json", "redis.asyncio", "chaos", "yaml_of_nobody"], {"redis"}) == {"yaml_of_nobody"}
     assert undeclared(["redis"], declared(extras=False)) == set()
     assert undeclared(["locust"], declared(extras=False)) == {"locust"}
+    assert undeclared(["fastapi"], declared(extras=extras_for("agentexec.client"))) == {"fastapi"}
+    assert undeclared(["fastapi"], declared(extras=extras_for("agentexec.metrics"))) == {"fastapi"}
+    assert undeclared(["fastapi"], declared(extras=extras_for("agentexec.api.app"))) == set()
 
 
 def test_nothing_is_ever_unpickled() -> None:

@@ -1,0 +1,85 @@
+"""The application: settings in, routes out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from redis.exceptions import RedisError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
+
+from agentexec.api import probes, tasks
+from agentexec.api.guard import Guard
+from agentexec.api.keys import Keys
+from agentexec.api.limiting import CreationLimit
+from agentexec.api.service import Service
+from agentexec.client import Client
+from agentexec.health import Checks
+from agentexec.metrics import Collector
+
+ENVELOPE = 65_536  # bytes that a request may have beside its context
+TRY_AGAIN = "5"  # seconds
+
+
+def create_app(client: Client | None = None, *, task_names: Iterable[str] | None = None) -> FastAPI:
+    """An API over the client's queue. Without a client one is made from the environment, and closed with the app.
+
+    `task_names`, such as a pool's registry, are the only names that tasks may have; any name is taken without.
+    Raises `ConfigurationError` where a setting is wrong or missing.
+    """
+    own = client is None
+    client = client or Client()
+    settings = client.settings
+    checks = Checks.of(settings)
+    service = Service(
+        client=client,
+        checks=checks,
+        collector=Collector(checks, settings.queue_name),
+        limit=CreationLimit(settings.api_rate_limit, client.redis, settings.queue_name),
+        task_names=None if task_names is None else tuple(sorted(task_names)),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        checks.close()
+        if own:
+            client.close()
+
+    app = FastAPI(title="agentexec", version=_version(), lifespan=lifespan)
+    app.state.agentexec = service
+    app.include_router(tasks.router)
+    app.include_router(probes.router)
+    keys = None if settings.api_keys is None else Keys(settings.api_keys.get_secret_value())
+    app.add_middleware(Guard, keys=keys, max_body=settings.max_payload_bytes + ENVELOPE)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    for error in (OperationalError, InterfaceError, NoConnectionFree, RedisError):
+        app.add_exception_handler(error, _unavailable)
+    return app
+
+
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
+    """422 that says what is wrong where, without sending back what was sent."""
+    assert isinstance(error, RequestValidationError)
+    detail = [{"loc": e["loc"], "msg": e["msg"], "type": e["type"]} for e in error.errors()]
+    return JSONResponse({"detail": detail}, status_code=422)
+
+
+async def _unavailable(_: Request, _error: Exception) -> JSONResponse:
+    detail = (
+        "A server of this service does not answer; whether a task was recorded is not known. "
+        "Try again with the same Idempotency-Key."
+    )
+    return JSONResponse({"detail": detail}, status_code=503, headers={"Retry-After": TRY_AGAIN})
+
+
+def _version() -> str:
+    try:
+        return version("agentexec-harness")
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        return "0+unknown"

@@ -1,0 +1,83 @@
+"""What stands before every route: who has no key is turned away, and so is who sends too much, before any of it is
+parsed.
+"""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agentexec.api.keys import Keys
+
+GUARDED = ("/api/", "/metrics")
+CALLER = "agentexec.caller"  # where the scope says who asks
+
+
+class Guard:
+    """ASGI middleware: checks the bearer key where there are keys, and bounds the body in bytes."""
+
+    def __init__(self, app: ASGIApp, *, keys: Keys | None, max_body: int) -> None:
+        self._app = app
+        self._keys = keys
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401 or 413, or pass the request on."""
+        if scope["type"] != "http" or not scope["path"].startswith(GUARDED):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        caller = _address(scope) if self._keys is None else self._keys.caller(headers.get("authorization"))
+        if caller is None:
+            await _unauthorized(scope, receive, send)
+            return
+        body = await self._body(headers, receive)
+        if body is None:
+            await self._too_large(scope, receive, send)
+            return
+        scope[CALLER] = caller
+        await self._app(scope, _replaying(body, receive), send)
+
+    async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
+        """The whole body; None as soon as it is known to be too large."""
+        announced = headers.get("content-length", "0")
+        if not announced.isdigit() or int(announced) > self._max_body:
+            return None
+        chunks, size, more = [], 0, True
+        while more:
+            message = await receive()
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > self._max_body:
+                return None
+            chunks.append(chunk)
+            more = message["type"] == "http.request" and message.get("more_body", False)
+        return b"".join(chunks)
+
+    async def _too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
+        detail = (
+            f"The body is larger than {self._max_body} bytes; "
+            "store the data elsewhere and send a reference to it."
+        )
+        await JSONResponse({"detail": detail}, status_code=413)(scope, receive, send)
+
+
+def _replaying(body: bytes, receive: Receive) -> Receive:
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def next_message() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return next_message
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else "local"
+
+
+async def _unauthorized(scope: Scope, receive: Receive, send: Send) -> None:
+    detail = "Send a valid key as `Authorization: Bearer KEY`."
+    headers = {"WWW-Authenticate": "Bearer"}
+    await JSONResponse({"detail": detail}, status_code=401, headers=headers)(scope, receive, send)

@@ -1,0 +1,38 @@
+"""Bearer keys. Several are valid at once, so that a new one can be handed out before the old one is taken away."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+from agentexec.errors import ConfigurationError
+
+SHORTEST_KEY = 16  # characters
+
+
+class Keys:
+    """The valid keys, kept as digests."""
+
+    def __init__(self, text: str) -> None:
+        """Read keys separated by commas; raises `ConfigurationError` for one that can be guessed, without naming it."""
+        keys = [key.strip() for key in text.split(",") if key.strip()]
+        if not keys or min(map(len, keys)) < SHORTEST_KEY:
+            raise ConfigurationError(
+                f"Every key in AGENTEXEC_API_KEYS has at least {SHORTEST_KEY} characters; "
+                "make one with `openssl rand -hex 32`, and separate several by commas."
+            )
+        self._digests = tuple(_digest(key) for key in keys)
+
+    def caller(self, authorization: str | None) -> str | None:
+        """Who sent this Authorization header: a name that does not tell the key; None where no key is valid.
+
+        Takes the same time for every key, valid or not.
+        """
+        scheme, _, presented = (authorization or "").partition(" ")
+        digest = _digest(presented.strip())
+        matches = [hmac.compare_digest(digest, known) for known in self._digests]  # no early end
+        return f"key-{digest.hex()[:16]}" if any(matches) and scheme.lower() == "bearer" else None
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

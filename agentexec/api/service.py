@@ -1,0 +1,33 @@
+"""What the routes work with: one of these for each application, made by `create_app`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from agentexec.api.limiting import CreationLimit
+from agentexec.client import Client
+from agentexec.health import Checks
+from agentexec.metrics import Collector
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Service:
+    """The client, and what watches over its use. `task_names` is None where any name is taken."""
+
+    client: Client
+    checks: Checks
+    collector: Collector
+    limit: CreationLimit
+    task_names: tuple[str, ...] | None
+
+
+def _service(request: Request) -> Service:
+    service = request.app.state.agentexec
+    assert isinstance(service, Service)
+    return service
+
+
+Serving = Annotated[Service, Depends(_service)]

@@ -1,0 +1,153 @@
+"""The routes under /api/tasks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import redis
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from agentexec import activity
+from agentexec.activity import Activity, ActivityDetailSchema, ActivityListSchema, Status
+from agentexec.api.bodies import Context, Created, Failure, NewTask, Refusal, Result, Standing
+from agentexec.api.guard import CALLER
+from agentexec.api.service import Serving
+from agentexec.errors import InvalidTask, PayloadTooLarge, QueueFull
+from agentexec.masking import masked
+
+MAX_PAGE_SIZE = 200
+LOOK_AGAIN = "1"  # seconds after which a result may be there
+
+_REFUSED: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}}
+
+router = APIRouter(prefix="/api/tasks", tags=["tasks"])
+
+
+def _within_limit(request: Request, service: Serving) -> None:
+    seconds = service.limit.wait(request.scope[CALLER])
+    if seconds is not None:
+        raise HTTPException(
+            429,
+            f"Too many tasks were created; wait {seconds} s and try again.",
+            headers={"Retry-After": str(seconds)},
+        )
+
+
+@router.post(
+    "",
+    status_code=202,
+    dependencies=[Depends(_within_limit)],
+    responses={413: {"model": Refusal}, 422: {"model": Refusal}, 429: {"model": Refusal}},
+)
+async def create(
+    task: NewTask,
+    response: Response,
+    service: Serving,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+) -> Created:
+    """Record a task. It is durable when this answers; two requests with the same `Idempotency-Key` are one task."""
+    _require_known(task.task_name, service)
+    note = None
+    try:
+        recorded = await service.client.enqueue(
+            task.task_name,
+            Context(task.context),
+            priority=task.priority,
+            metadata=task.metadata,
+            idempotency_key=idempotency_key,
+            delay=task.delay,
+        )
+        agent_id = recorded.agent_id
+    except PayloadTooLarge as error:
+        raise HTTPException(413, str(error)) from None
+    except InvalidTask as error:
+        raise HTTPException(422, str(error)) from None
+    except QueueFull as error:
+        agent_id, note = error.agent_ids[0], str(error)
+    response.headers["Location"] = f"/api/tasks/{agent_id}"
+    return Created(agent_id=agent_id, task_name=task.task_name, note=note)
+
+
+@router.get("")
+def list_tasks(
+    service: Serving,
+    status: Annotated[list[Status] | None, Query()] = None,
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+    page_size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 50,
+) -> ActivityListSchema:
+    """One page of tasks: running ones, then queued ones, then those that are over."""
+    with Session(service.client.engine) as session:
+        found = activity.list(session, page=page, page_size=page_size, status=status)
+    for item in found.items:
+        item.latest_log_message = masked(item.latest_log_message or "") or None
+    return found
+
+
+@router.get("/{agent_id}", responses=_REFUSED)
+def read(agent_id: UUID, service: Serving) -> ActivityDetailSchema:
+    """One task with its log."""
+    with Session(service.client.engine) as session:
+        found = activity.detail(session, agent_id)
+    if found is None:
+        raise _unknown(agent_id)
+    found.error = None if found.error is None else masked(found.error)
+    for entry in found.logs:
+        entry.message = masked(entry.message)
+    return found
+
+
+@router.post("/{agent_id}/cancel", responses={**_REFUSED, 202: {"model": Standing}, 409: {"model": Standing}})
+def cancel(agent_id: UUID, response: Response, service: Serving) -> Standing:
+    """Cancel a queued task at once (200), or ask a running one to stop (202); 409 for one that is over."""
+    try:
+        standing = service.client.cancel([agent_id]).get(agent_id)
+    except redis.RedisError:  # after the record was changed
+        standing = Status.RUNNING
+    if standing is Status.CANCELED:
+        return Standing(agent_id=agent_id, status=standing)
+    if standing is not None:
+        response.status_code = 202
+        return Standing(agent_id=agent_id, status=standing, note="Its worker is asked to stop.")
+    response.status_code = 409
+    return Standing(agent_id=agent_id, status=_standing(service, agent_id).status, note="It is over.")
+
+
+@router.get(
+    "/{agent_id}/result",
+    response_model=Result | Standing | Failure,
+    responses={**_REFUSED, 202: {"model": Standing}, 409: {"model": Failure}},
+)
+def result(agent_id: UUID, response: Response, service: Serving) -> Result | Standing | Failure:
+    """What the task returned (200); 202 while it is pending, 409 where it failed or was canceled."""
+    row = _standing(service, agent_id)
+    if row.status is Status.COMPLETE:
+        return Result(agent_id=agent_id, status=row.status, result=row.result)
+    if row.status.terminal:
+        response.status_code = 409
+        return Failure(agent_id=agent_id, status=row.status, error=masked(row.error or "It was canceled."))
+    response.status_code = 202
+    response.headers["Retry-After"] = LOOK_AGAIN
+    return Standing(agent_id=agent_id, status=row.status)
+
+
+def _standing(service: Serving, agent_id: UUID) -> Any:
+    query = select(Activity.status, Activity.result, Activity.error).where(Activity.agent_id == agent_id)
+    with service.client.engine.connect() as connection:
+        row = connection.execute(query).one_or_none()
+    if row is None:
+        raise _unknown(agent_id)
+    return row
+
+
+def _require_known(task_name: str, service: Serving) -> None:
+    known = service.task_names
+    if known is not None and task_name not in known:
+        names = ", ".join(known)
+        raise HTTPException(422, f"There is no task {task_name!r}; this service takes: {names}.")
+
+
+def _unknown(agent_id: UUID) -> HTTPException:
+    return HTTPException(404, f"No task {agent_id} is recorded here.")
