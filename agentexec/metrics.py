@@ -8,6 +8,7 @@ out of the answer, so a gauge is never stale.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -20,7 +21,7 @@ from sqlalchemy import text
 from agentexec import tally
 from agentexec.activity.models import ACTIVITY_TABLE
 from agentexec.errors import ConfigurationError
-from agentexec.health import WITHIN, Bounded, Checks
+from agentexec.health import WITHIN, Bounded, Checks, said
 from agentexec.queue import QueueDepth
 from agentexec.redis_queue import RedisQueue
 from agentexec.tally import TALLY, Key, Tally
@@ -52,6 +53,8 @@ _AT_ZERO: tuple[Key, ...] = (
 _BOUNDS = (*map(str, tally.BUCKETS), "+Inf")
 
 T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
 
 
 def available() -> bool:
@@ -184,5 +187,6 @@ def _answer(future: Future[T], deadline: float) -> T | None:
     """What was answered in time; None where nothing was, which `agentexec_server_up` then says."""
     try:
         return future.result(max(0.0, deadline - time.monotonic()))
-    except Exception:  # noqa: BLE001 - a server that is away is what server_up tells; a scrape never fails for it
+    except Exception as error:  # noqa: BLE001 - server_up tells that it is away; a scrape never fails for it
+        _logger.warning("a scrape got no answer of a server (%s)", said(error))
         return None
