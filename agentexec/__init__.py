@@ -57,11 +57,18 @@ async def enqueue(
     priority: Priority = Priority.LOW,
     metadata: Mapping[str, Any] | None = None,
     idempotency_key: str | None = None,
+    lock_key: str | None = None,
     delay: float = 0.0,
 ) -> Task:
     """Enqueue one task through this process's client; see `Client.enqueue`."""
     return await default_client().enqueue(
-        task_name, context, priority=priority, metadata=metadata, idempotency_key=idempotency_key, delay=delay
+        task_name,
+        context,
+        priority=priority,
+        metadata=metadata,
+        idempotency_key=idempotency_key,
+        lock_key=lock_key,
+        delay=delay,
     )
 
 

@@ -20,7 +20,7 @@ from agentexec.enqueuer import Enqueuer
 from agentexec.errors import InvalidTask, PayloadTooLarge
 from agentexec.identifiers import new_id
 from agentexec.redis_queue import RedisQueue
-from agentexec.task import Priority, Task, TaskRequest, encode_payload
+from agentexec.task import Priority, Registry, Task, TaskRequest, encode_payload
 
 
 class Client:
@@ -35,10 +35,12 @@ class Client:
         redis_url: str | None = None,
         queue_name: str | None = None,
         settings: Settings | None = None,
+        registry: Registry | None = None,
     ) -> None:
-        """Connect lazily. Arguments win over the environment; raises `ConfigurationError` where a URL is
-        missing.
+        """Connect lazily. Arguments win over the environment; `registry` knows the lock keys of tasks. Raises
+        `ConfigurationError` where a URL is missing.
         """
+        self._registry = registry or Registry()
         base = settings or load_settings(
             database_url=database_url, redis_url=redis_url, queue_name=queue_name
         )
@@ -56,6 +58,7 @@ class Client:
         priority: Priority = Priority.LOW,
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
+        lock_key: str | None = None,
         delay: float = 0.0,
     ) -> Task:
         """Record a task in Postgres and dispatch it; returns once it is durable. `delay` is in seconds.
@@ -69,6 +72,7 @@ class Client:
             priority=priority,
             metadata=metadata,
             idempotency_key=idempotency_key,
+            lock_key=lock_key,
             delay=delay,
         )
         return (await self.enqueue_many([request]))[0]
@@ -129,10 +133,23 @@ class Client:
                     message=self.settings.activity_message_create,
                     metadata=request.metadata,
                     idempotency_key=request.idempotency_key,
+                    lock_key=self._lock_key(request, context),
                     delay=request.delay,
                 )
             )
         return tasks, activities, payloads
+
+    def _lock_key(self, request: TaskRequest, context: Mapping[str, Any]) -> str | None:
+        """The lock key of a task; where this process does not know its registration, the worker finds it
+        out.
+        """
+        definition = self._registry.get(request.task_name)
+        key = request.lock_key or (definition.lock_key(context) if definition is not None else None)
+        if key is not None and not 0 < len(key) <= 255:
+            raise InvalidTask(
+                f"The lock key of {request.task_name} has {len(key)} characters; it may have 1 to 255."
+            )
+        return key
 
     def _check(self, request: TaskRequest, payload: bytes) -> None:
         if not request.task_name or len(request.task_name) > 255:

@@ -19,8 +19,10 @@ from sqlalchemy import Engine
 
 from agentexec.activity import store
 from agentexec.activity.rows import NewActivity
+from agentexec.activity.turn import enqueue
+from agentexec.core.db import one_statement
 from agentexec.errors import AgentexecError, QueueFull
-from agentexec.queue import Dispatch
+from agentexec.queue import Admission, Dispatch
 from agentexec.redis_queue import RedisQueue
 from agentexec.tally import TALLY
 
@@ -51,6 +53,7 @@ class Enqueuer:
 
     def __init__(self, engine: Engine, queue: RedisQueue, *, max_depth: int) -> None:
         self._engine = engine
+        self._one_statement = one_statement(engine)
         self._queue = queue
         self._max_depth = max_depth
         self._groups: list[_Group] = []
@@ -134,9 +137,10 @@ class Enqueuer:
                 group.future.set_result(ids)
 
     def _record(self, entries: Sequence[_Entry]) -> dict[UUID, UUID]:
-        with self._engine.begin() as connection:
-            recorded = store.insert(connection, [entry.activity for entry in entries])
-            store.mark_dispatched(connection, self._unmarked)
+        # One statement, hence one transaction and one round trip; it also marks what the last batch
+        # dispatched.
+        with self._one_statement.begin() as connection:
+            recorded = enqueue(connection, [entry.activity for entry in entries], self._unmarked)
         self._unmarked = []
         return recorded
 
@@ -148,7 +152,11 @@ class Enqueuer:
         """
         tasks = [
             Dispatch(
-                task_id=e.activity.id, payload=e.payload, level=e.activity.priority, delay=e.activity.delay
+                task_id=e.activity.id,
+                payload=e.payload,
+                level=e.activity.priority,
+                delay=e.activity.delay,
+                lock_key=e.activity.lock_key,
             )
             for e in entries
             if recorded[e.activity.id] == e.activity.id
@@ -162,8 +170,9 @@ class Enqueuer:
                 error,
             )
             return set()
-        self._unmarked += [task.task_id for task, has in zip(tasks, answers, strict=True) if has]
-        return {task.task_id for task, has in zip(tasks, answers, strict=True) if not has}
+        answered = {task.task_id: answer for task, answer in zip(tasks, answers, strict=True)}
+        self._unmarked += [i for i, answer in answered.items() if answer is Admission.TAKEN]
+        return {i for i, answer in answered.items() if answer is Admission.FULL}
 
     def _mark_quietly(self) -> None:
         """Mark dispatched rows; if it fails, the relay offers them to Redis again, which changes nothing."""

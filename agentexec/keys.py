@@ -14,7 +14,7 @@ PRIORITY_LEVELS = 2
 # In the order in which every Lua script receives them (lua/common.lua); the ready lists follow.
 PLAIN_KEYS = (
     "job", "fence", "lease", "own", "held", "sched", "dlq", "reason",
-    "crash", "cancel", "last", "gone", "workers", "wake", "cfg",
+    "crash", "cancel", "last", "gone", "workers", "wake", "cfg", "part", "busy", "parked",
 )  # fmt: skip
 
 
@@ -36,7 +36,10 @@ class QueueKeys:
     gone: str  # zset worker -> time, ms; workers that were declared dead
     workers: str  # hash worker -> host|pid|start time
     wake: str  # list of tokens idle workers block on
-    cfg: str  # hash: epoch, turn
+    cfg: str  # hash: epoch, rebuilding, turn, seq
+    part: str  # hash id -> partition
+    busy: str  # hash partition -> the one task of it that is ready, scheduled for a retry, or leased
+    parked: str  # zset partition|sequence|id at score 0: tasks that wait behind that one
     ready: tuple[str, ...]  # one list per priority, highest first
 
     @classmethod
@@ -46,7 +49,7 @@ class QueueKeys:
         return cls(**{name: f"{{{queue_name}}}:{name}" for name in PLAIN_KEYS}, ready=ready)
 
     def all(self) -> list[str]:
-        """Every key, in script order: KEYS[1] is `job`, KEYS[16] and KEYS[17] are the ready lists."""
+        """Every key, in script order: KEYS[1] is `job`, the ready lists come last."""
         return [*(getattr(self, name) for name in PLAIN_KEYS), *self.ready]
 
 

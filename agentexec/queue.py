@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Protocol
 from uuid import UUID
 
@@ -22,6 +22,16 @@ class Verb(StrEnum):
     DEAD = "dead"
 
 
+class Admission(IntEnum):
+    """What the queue made of a dispatched task. LATER: it has lost its memory, and takes tasks with a lock
+    key again once the healing has brought back those that may still be running.
+    """
+
+    FULL = 0
+    TAKEN = 1
+    LATER = 2
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dispatch:
     """A recorded task on its way into the queue. `level` 0 is the highest priority; `delay` is in seconds."""
@@ -30,6 +40,7 @@ class Dispatch:
     payload: bytes
     level: int
     delay: float = 0.0
+    lock_key: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +52,7 @@ class Claim:
     crashes: int
     level: int
     payload: bytes
+    partitioned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,9 +107,11 @@ class Queue(Protocol):
     anything more.
     """
 
-    def enqueue(self, tasks: Sequence[Dispatch], *, max_depth: int = 0) -> list[bool]:
-        """Put recorded tasks into the queue; False for those that found no room under `max_depth` (0 = no
-        cap).
+    def enqueue(
+        self, tasks: Sequence[Dispatch], *, max_depth: int = 0, healing: bool = False
+    ) -> list[Admission]:
+        """Put recorded tasks into the queue, at most `max_depth` of them (0 = no cap). Of tasks with the same
+        `lock_key` one at a time is given to a worker, in the order in which they came.
         """
         ...
 
@@ -113,6 +127,13 @@ class Queue(Protocol):
         lowest_token: int = 0,
     ) -> StepResult:
         """Finish and claim in one round trip. Raises `WorkerGone` for a worker that was declared dead."""
+        ...
+
+    def lock(self, claims: Mapping[UUID, tuple[int, str]]) -> tuple[set[UUID], set[UUID]]:
+        """Give claims (token, lock key) the lock keys that their producers did not know of.
+
+        Returns those that were parked behind another task and those whose token is lost; neither may run.
+        """
         ...
 
     def renew(self, worker: str, leases: Mapping[UUID, int], *, lease: float) -> tuple[set[UUID], set[UUID]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -15,9 +16,9 @@ from redis.exceptions import NoScriptError
 
 from agentexec.errors import WorkerGone
 from agentexec.keys import QueueKeys, result_key
-from agentexec.queue import Claim, Dispatch, Finish, QueueDepth, Revoked, StepResult, Verb
+from agentexec.queue import Admission, Claim, Dispatch, Finish, QueueDepth, Revoked, StepResult, Verb
 
-SCRIPTS = ("enqueue", "step", "renew", "release", "cancel")
+SCRIPTS = ("enqueue", "step", "renew", "release", "cancel", "partition", "rebuild")
 
 
 @cache
@@ -44,14 +45,17 @@ class RedisQueue:
             script: client.register_script(script_source(script)) for script in SCRIPTS
         }
 
-    def enqueue(self, tasks: Sequence[Dispatch], *, max_depth: int = 0) -> list[bool]:
+    def enqueue(
+        self, tasks: Sequence[Dispatch], *, max_depth: int = 0, healing: bool = False
+    ) -> list[Admission]:
         """See `Queue.enqueue`."""
         if not tasks:
             return []
-        arguments: list[str | bytes | int] = [max_depth]
+        arguments: list[str | bytes | int] = [max_depth, int(healing)]
         for task in tasks:
-            arguments += [str(task.task_id), str(task.level), _milliseconds(task.delay), task.payload]
-        return [answer == 1 for answer in self._run("enqueue", arguments)]
+            arguments += [str(task.task_id), str(task.level), _milliseconds(task.delay)]
+            arguments += [_partition(task.lock_key), task.payload]
+        return [Admission(answer) for answer in self._run("enqueue", arguments)]
 
     def step(
         self,
@@ -66,7 +70,9 @@ class RedisQueue:
         results: Mapping[UUID, str] = MappingProxyType({}),
         result_ttl: int = 3600,
     ) -> StepResult:
-        """See `Queue.step`. `results` (JSON text) become readable for `result_ttl` seconds in the same round trip."""
+        """See `Queue.step`. `results` (JSON text) become readable for `result_ttl` seconds in the same
+        round trip.
+        """
         arguments: list[str | bytes | int] = [
             worker,
             nonce,
@@ -92,6 +98,16 @@ class RedisQueue:
             ready_left=ready_left,
             next_due=None if due < 0 else due / 1000,
         )
+
+    def lock(self, claims: Mapping[UUID, tuple[int, str]]) -> tuple[set[UUID], set[UUID]]:
+        """See `Queue.lock`."""
+        arguments: list[str | bytes | int] = []
+        for task_id, (token, lock_key) in claims.items():
+            arguments += [str(task_id), token, _partition(lock_key)]
+        answers = dict(zip(claims, self._run("partition", arguments) if claims else [], strict=True))
+        return {i for i, answer in answers.items() if answer == 0}, {
+            i for i, answer in answers.items() if answer == -1
+        }
 
     def renew(self, worker: str, leases: Mapping[UUID, int], *, lease: float) -> tuple[set[UUID], set[UUID]]:
         """See `Queue.renew`."""
@@ -158,11 +174,17 @@ class RedisQueue:
         answers = self.client.hmget(self.keys.reason, [str(task_id) for task_id in task_ids])
         return {i: _text(answer) for i, answer in zip(task_ids, answers, strict=True) if answer is not None}
 
-    def establish_epoch(self, proposal: str) -> bool:
-        """Mark the queue's memory; True when the mark was missing: a new queue, or one that lost
-        everything.
+    def begin_rebuild(self, proposal: str) -> str | None:
+        """None for a queue that remembers. Otherwise it is new or has lost everything, and this is the name
+        of the epoch that `end_rebuild` has to be given once the record's pending tasks were dispatched with
+        `healing`.
         """
-        return bool(self.client.hsetnx(self.keys.cfg, "epoch", proposal))
+        name = self._run("rebuild", ["begin", proposal])
+        return None if name is None else _text(name)
+
+    def end_rebuild(self, name: str) -> bool:
+        """Say that the queue knows all pending tasks; False when it has lost its memory again meanwhile."""
+        return bool(self._run("rebuild", ["end", name]))
 
     def register(self, worker: str, identity: str) -> None:
         """Say on which host and process a worker lives, so that its death can be seen by its neighbours."""
@@ -212,6 +234,11 @@ def monotonic_deadline(lease: float, *, asked_at: float | None = None) -> float:
     return (time.monotonic() if asked_at is None else asked_at) + lease
 
 
+def _partition(lock_key: str | None) -> str:
+    """A lock key as the scripts know it: of one length, and without the characters that separate."""
+    return "" if lock_key is None else hashlib.blake2b(lock_key.encode(), digest_size=16).hexdigest()
+
+
 def _text(answer: bytes | str) -> str:
     return answer if isinstance(answer, str) else answer.decode("utf-8", "replace")
 
@@ -220,16 +247,17 @@ def _milliseconds(seconds: float) -> int:
     return max(0, round(seconds * 1000))
 
 
-def _claims(flat: Sequence[bytes]) -> tuple[Claim, ...]:
+def _claims(flat: Sequence[Any]) -> tuple[Claim, ...]:
     return tuple(
         Claim(
             task_id=UUID(flat[i].decode()),
             token=int(flat[i + 1]),
             crashes=int(flat[i + 2]),
-            level=int(flat[i + 3][:1]) if flat[i + 3][:1].isdigit() else 0,
-            payload=flat[i + 3][1:],
+            level=int(flat[i + 4][:1]) if flat[i + 4][:1].isdigit() else 0,
+            payload=flat[i + 4][1:],
+            partitioned=bool(flat[i + 3]),
         )
-        for i in range(0, len(flat), 4)
+        for i in range(0, len(flat), 5)
     )
 
 

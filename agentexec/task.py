@@ -45,6 +45,8 @@ class TaskRequest:
     """One task to be enqueued with `enqueue_many`. `delay` is in seconds.
 
     Two requests with the same `idempotency_key` are one task, also when they come from different processes.
+    Tasks with the same `lock_key` run one at a time, in the order in which they were enqueued; where it is
+    None, the template of the task's registration decides.
     """
 
     task_name: str
@@ -52,25 +54,40 @@ class TaskRequest:
     priority: Priority = Priority.LOW
     metadata: Mapping[str, Any] | None = None
     idempotency_key: str | None = None
+    lock_key: str | None = None
     delay: float = 0.0
 
 
 class TaskDefinition:
     """A handler under its name, with the model its context is validated by."""
 
-    def __init__(self, name: str, handler: Handler) -> None:
+    def __init__(self, name: str, handler: Handler, *, lock_key: str | None = None) -> None:
         """Read context and result types off the handler's annotations; raises `RegistrationError` where
         they are missing.
         """
         if not name or len(name) > 255:
             raise RegistrationError(f"A task name has 1 to 255 characters; {name[:40]!r} has {len(name)}.")
         self.name = name
+        self.lock_template = lock_key
         self.handler = handler
         self.is_async = inspect.iscoroutinefunction(handler)
         hints = _hints(handler)
         self.context_type = _context_type(handler, hints)
         result = hints.get("return")
         self.result_type: type[BaseModel] | None = result if _is_model(result) else None
+
+    def lock_key(self, context: Mapping[str, Any]) -> str | None:
+        """The lock key of a task with this context; raises `InvalidTask` where the template asks for
+        another field.
+        """
+        if self.lock_template is None:
+            return None
+        try:
+            return self.lock_template.format_map(context)
+        except (KeyError, IndexError, AttributeError, ValueError) as error:
+            raise InvalidTask(
+                f"The lock key {self.lock_template!r} of {self.name} cannot be made from its context ({error!r})."
+            ) from None
 
     def validate(self, context: Mapping[str, Any]) -> BaseModel:
         """Build the handler's context; raises `InvalidTask` that says which fields are wrong, without their
@@ -102,6 +119,11 @@ class Registry:
                 f"The task name {definition.name!r} is registered twice; give one of the handlers another name."
             )
         self._tasks[definition.name] = definition
+
+    @property
+    def has_locks(self) -> bool:
+        """Whether any task has a lock key."""
+        return any(definition.lock_template is not None for definition in self._tasks.values())
 
     def get(self, name: str) -> TaskDefinition | None:
         """The task of that name, or None."""

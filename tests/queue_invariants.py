@@ -12,10 +12,13 @@ from agentexec.redis_queue import RedisQueue
 def require_consistent(queue: RedisQueue) -> None:
     """Every known task is in exactly one place, and the three books on who holds it agree; AssertionError where not."""
     client, keys = queue.client, queue.keys
-    places = {
+    places: dict[str, list[Any]] = {
         **{ready: client.lrange(ready, 0, -1) for ready in keys.ready},
         **{zset: client.zrange(zset, 0, -1) for zset in (keys.sched, keys.lease, keys.dlq)},
     }
+    waiting: list[Any] = client.zrange(keys.parked, 0, -1)
+    parked = [member.split(b"|", 2) for member in waiting]
+    places[keys.parked] = [task for _, _, task in parked]
     members = [member for place in places.values() for member in place]
     assert len(members) == len(set(members)), f"a task is in two places: {places}"
     known = set(client.hkeys(keys.job))
@@ -29,6 +32,17 @@ def require_consistent(queue: RedisQueue) -> None:
     )
     assert set(client.hkeys(keys.crash)) <= known, "crashes are counted of a task that is gone"
     assert set(client.hkeys(keys.cancel)) <= known, "a task that is gone is to be cancelled"
+    partitions: dict[Any, Any] = client.hgetall(keys.part)
+    heads: dict[Any, Any] = client.hgetall(keys.busy)
+    assert all(partitions.get(task) == partition for partition, _, task in parked), (
+        f"parked elsewhere: {parked}"
+    )
+    assert all(partitions.get(task) == partition for partition, task in heads.items()), (
+        f"heads of others: {heads}"
+    )
+    assert {partition for partition, _, _ in parked} <= set(heads), "a task waits behind nobody"
+    locked = [partitions[task] for task in places[keys.lease] if task in partitions]
+    assert len(locked) == len(set(locked)), "two holders in one partition"
 
 
 def contents(queue: RedisQueue) -> dict[str, object]:

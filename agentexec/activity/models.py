@@ -76,6 +76,7 @@ class Activity(Base):
     result: Mapped[Any] = mapped_column(_Json, nullable=True)
     error: Mapped[str | None] = mapped_column(Text, nullable=True)
     idempotency_key: Mapped[str | None] = mapped_column(String(255), nullable=True)
+    lock_key: Mapped[str | None] = mapped_column(String(255), nullable=True)
     created_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), nullable=False, server_default=func.now()
     )
@@ -134,7 +135,9 @@ class ActivityLog(Base):
 
 
 def _archive_of(source: Any) -> Table:
-    """A table for what retention takes out of `source`: its columns and its key, and nothing that costs a write."""
+    """A table for what retention takes out of `source`: its columns and its key, and nothing that costs a
+    write.
+    """
     columns = [
         Column(
             column.name,

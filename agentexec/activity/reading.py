@@ -46,7 +46,7 @@ def pending(connection: Connection, ids: Sequence[UUID]) -> list[NewActivity]:
     )
     found = run_batch(
         connection,
-        f"""SELECT a.id, a.queue_name, a.agent_type, a.context, a.priority, {left} AS delay
+        f"""SELECT a.id, a.queue_name, a.agent_type, a.context, a.priority, a.lock_key, {left} AS delay
             FROM {ACTIVITY_TABLE} AS a JOIN :rows AS v ON a.id = v.id
             WHERE a.status IN ('queued', 'running') ORDER BY a.id""",
         [{"id": as_text(i)} for i in ids],
@@ -59,6 +59,7 @@ def pending(connection: Connection, ids: Sequence[UUID]) -> list[NewActivity]:
             task_name=row.agent_type,
             context=json.loads(row.context) if isinstance(row.context, str) else row.context,
             priority=int(row.priority),
+            lock_key=row.lock_key,
             message="",
             delay=max(0.0, float(row.delay or 0)),
         )

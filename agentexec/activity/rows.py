@@ -24,6 +24,7 @@ class NewActivity:
     message: str
     metadata: Mapping[str, Any] | None = None
     idempotency_key: str | None = None
+    lock_key: str | None = None
     delay: float = 0.0
 
 

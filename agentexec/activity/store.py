@@ -17,6 +17,18 @@ from agentexec.activity.reading import standings
 from agentexec.activity.rows import LogEntry, NewActivity, Outcome
 from agentexec.activity.status import Status
 
+NEW_COLUMNS = {
+    "id": "uuid",
+    "queue_name": "text",
+    "agent_type": "text",
+    "priority": "smallint",
+    "context": "jsonb",
+    "metadata": "jsonb",
+    "idempotency_key": "text",
+    "lock_key": "text",
+    "delay": "float8",
+    "message": "text",
+}
 OUTCOME_COLUMNS = {
     "id": "uuid",
     "token": "bigint",
@@ -36,37 +48,13 @@ def insert(connection: Connection, activities: Sequence[NewActivity]) -> dict[UU
     Returns for each id the id under which the task is recorded: its own, or that of the earlier activity with
     the same idempotency key.
     """
-    rows = [
-        {
-            "id": as_text(a.id),
-            "queue_name": a.queue_name,
-            "agent_type": a.task_name,
-            "priority": a.priority,
-            "context": a.context,
-            "metadata": a.metadata,
-            "idempotency_key": a.idempotency_key,
-            "delay": a.delay,
-            "message": a.message,
-        }
-        for a in activities
-    ]
-    columns = {
-        "id": "uuid",
-        "queue_name": "text",
-        "agent_type": "text",
-        "priority": "smallint",
-        "context": "jsonb",
-        "metadata": "jsonb",
-        "idempotency_key": "text",
-        "delay": "float8",
-        "message": "text",
-    }
+    columns, rows = NEW_COLUMNS, new_rows(activities)
     written = run_batch(
         connection,
         f"""INSERT INTO {ACTIVITY_TABLE} (id, agent_id, queue_name, agent_type, status, fence, attempt,
-                priority, context, metadata, idempotency_key, created_at, updated_at, run_after)
+                priority, context, metadata, idempotency_key, lock_key, created_at, updated_at, run_after)
             SELECT v.id, v.id, v.queue_name, v.agent_type, 'queued', 0, 0, v.priority, v.context, v.metadata,
-                v.idempotency_key, :now, :now, CASE WHEN v.delay > 0 THEN :later END
+                v.idempotency_key, v.lock_key, :now, :now, CASE WHEN v.delay > 0 THEN :later END
             FROM :rows AS v WHERE true
             ON CONFLICT DO NOTHING RETURNING id""",
         rows,
@@ -81,9 +69,28 @@ def insert(connection: Connection, activities: Sequence[NewActivity]) -> dict[UU
         [row for row, a in zip(rows, activities, strict=True) if a.id in fresh],
         columns,
     )
-    return {a.id: a.id for a in activities if a.id in fresh} | _earlier(
+    return {a.id: a.id for a in activities if a.id in fresh} | recorded_before(
         connection, [a for a in activities if a.id not in fresh]
     )
+
+
+def new_rows(activities: Sequence[NewActivity]) -> list[dict[str, Any]]:
+    """New activities as a batch of `NEW_COLUMNS`."""
+    return [
+        {
+            "id": as_text(a.id),
+            "queue_name": a.queue_name,
+            "agent_type": a.task_name,
+            "priority": a.priority,
+            "context": a.context,
+            "metadata": a.metadata,
+            "idempotency_key": a.idempotency_key,
+            "lock_key": a.lock_key,
+            "delay": a.delay,
+            "message": a.message,
+        }
+        for a in activities
+    ]
 
 
 def start(connection: Connection, tokens: Mapping[UUID, int], message: str) -> dict[UUID, int]:
@@ -319,7 +326,7 @@ def _becomes(status: Status) -> tuple[Status, ...]:
     return (status, Status.CANCELED) if status is Status.QUEUED else (status,)
 
 
-def _earlier(connection: Connection, refused: Sequence[NewActivity]) -> dict[UUID, UUID]:
+def recorded_before(connection: Connection, refused: Sequence[NewActivity]) -> dict[UUID, UUID]:
     """Activities that were recorded before: under the same id (sent again) or the same idempotency key."""
     found = run_batch(
         connection,

@@ -1,7 +1,9 @@
-"""A worker's turn on Postgres in one statement: starts, ends and their log entries, in one round trip.
+"""The two things that happen all the time, on Postgres in one statement each: to enqueue, and a worker's
+turn.
 
-`store.start` and `store.finish` say the same in five statements and say it on SQLite too; a test holds the two to each
-other. One statement is one transaction by itself, so a turn needs neither BEGIN nor COMMIT.
+The functions of `store` say the same in several statements, and say it on SQLite too; a test holds the two
+to each other. One statement is one transaction by itself: it needs neither BEGIN nor COMMIT, and so takes
+one round trip.
 """
 
 from __future__ import annotations
@@ -14,8 +16,30 @@ from sqlalchemy import Connection, text
 from agentexec.activity import store
 from agentexec.activity.batch import as_json, as_text, as_uuid, recordset
 from agentexec.activity.models import ACTIVITY_TABLE, LOG_TABLE
-from agentexec.activity.rows import Outcome
+from agentexec.activity.rows import NewActivity, Outcome
 from agentexec.activity.status import Status
+
+_NEW = recordset("new", store.NEW_COLUMNS, "v")
+_MARKS = recordset("marks", {"id": "uuid"}, "v")
+
+_ENQUEUE = text(
+    f"""WITH new AS MATERIALIZED (SELECT * FROM {_NEW}), recorded AS (
+        INSERT INTO {ACTIVITY_TABLE} (id, agent_id, queue_name, agent_type, status, fence, attempt,
+            priority, context, metadata, idempotency_key, lock_key, created_at, updated_at, run_after)
+        SELECT id, id, queue_name, agent_type, 'queued', 0, 0, priority, context, metadata, idempotency_key, lock_key,
+            clock_timestamp(), clock_timestamp(),
+            CASE WHEN delay > 0 THEN clock_timestamp() + delay * interval '1 second' END
+        FROM new ON CONFLICT DO NOTHING RETURNING id
+    ), logged AS (
+        INSERT INTO {LOG_TABLE} (activity_id, fence, n, status, message, percentage, created_at)
+        SELECT new.id, {store.ENQUEUE_FENCE}, 0, 'queued', new.message, 0, clock_timestamp()
+        FROM new JOIN recorded ON recorded.id = new.id
+    ), marked AS (
+        UPDATE {ACTIVITY_TABLE} AS a SET dispatched_at = clock_timestamp()
+        FROM {_MARKS} WHERE a.id = v.id AND dispatched_at IS NULL
+    )
+    SELECT id FROM recorded"""
+)
 
 _STARTS = recordset("starts", {"id": "uuid", "token": "bigint"}, "v")
 _ENDS = recordset("ends", store.OUTCOME_COLUMNS, "v")
@@ -45,10 +69,26 @@ _TURN = text(
 )
 
 
+def enqueue(
+    connection: Connection, activities: Sequence[NewActivity], dispatched: Sequence[UUID]
+) -> dict[UUID, UUID]:
+    """Record activities as QUEUED, and mark earlier ones as dispatched; see `store.insert` for the answer."""
+    if connection.dialect.name != "postgresql":
+        store.mark_dispatched(connection, dispatched)
+        return store.insert(connection, activities)
+    marks = as_json([{"id": as_text(task_id)} for task_id in dispatched])
+    rows = connection.execute(_ENQUEUE, {"new": as_json(store.new_rows(activities)), "marks": marks})
+    fresh = {as_uuid(row.id) for row in rows}
+    missing = [activity for activity in activities if activity.id not in fresh]
+    recorded = {i: i for i in fresh}
+    return recorded | (store.recorded_before(connection, missing) if missing else {})
+
+
 def turn(
     connection: Connection, tokens: Mapping[UUID, int], outcomes: Sequence[Outcome], message: str
 ) -> tuple[dict[UUID, int], dict[UUID, Status]]:
-    """Start activities under their tokens and end others; see `store.start` and `store.finish` for what is refused.
+    """Start activities under their tokens and end others; see `store.start` and `store.finish` for what is
+    refused.
 
     Returns the attempt number of each started one and the status of each accepted outcome.
     """

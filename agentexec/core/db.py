@@ -34,6 +34,15 @@ def engine_for(database_url: str, *, pool_size: int = 2, test_connections: bool 
     return engine
 
 
+def one_statement(engine: Engine) -> Engine:
+    """The same engine for work that writes in one statement: on Postgres it commits with it, in one round
+    trip. Use its `begin()`; elsewhere that is a transaction as always.
+    """
+    if engine.dialect.name == "postgresql":
+        return engine.execution_options(isolation_level="AUTOCOMMIT")
+    return engine
+
+
 def create_schema(engine: Engine) -> None:
     """Create the tables and indexes that are missing. In production this is the migration user's work, not
     the pool's.
@@ -75,7 +84,7 @@ def _look_for_a_pooler(connection: Any, _record: Any) -> None:
 
 
 def _sqlite_engine(url: str) -> Engine:
-    in_memory = re.fullmatch(r"sqlite://(/(:memory:)?)?", url) is not None
+    in_memory = re.fullmatch(r"sqlite(:///(:memory:)?)?", url) is not None
     options: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {}
     engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 30}, **options)
 

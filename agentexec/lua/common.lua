@@ -1,11 +1,13 @@
 -- Shared by every script of a queue; the loader puts this text in front of each of them.
 -- KEYS: 1 job, 2 fence, 3 lease, 4 own, 5 held, 6 sched, 7 dlq, 8 reason, 9 crash, 10 cancel, 11 last, 12 gone,
---       13 workers, 14 wake, 15 cfg, 16.. ready lists, highest priority first (agentexec/keys.py).
+--       13 workers, 14 wake, 15 cfg, 16 part, 17 busy, 18 parked, 19.. ready lists, highest priority first
+--       (agentexec/keys.py).
 -- ARGV: as the script says.
 -- returns: nothing by itself.
 local JOB, FENCE, LEASE, OWN, HELD, SCHED, DLQ, REASON = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local CRASH, CANCEL, LAST, GONE, WORKERS, WAKE, CFG = KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
-local FIRST_READY = 16
+local PART, BUSY, PARKED = KEYS[16], KEYS[17], KEYS[18]
+local FIRST_READY = 19
 local WAKE_TOKENS = 64
 
 -- Server clock in microseconds; exact, since 2^53 us is the year 2255.
@@ -50,12 +52,46 @@ local function revoke(id, worker)
   if worker then redis.call('ZREM', HELD, worker .. '|' .. id) end
 end
 
+-- Make a task ready, or park it behind the one that has its partition. Answers true where it is ready now.
+-- The lease of a partition's task is the partition's lock: nothing has to be released that could be left locked.
+local function admit(id, to_front)
+  local partition = redis.call('HGET', PART, id)
+  if partition then
+    local head = redis.call('HGET', BUSY, partition)
+    if head and head ~= id and redis.call('HEXISTS', JOB, head) == 1 then
+      local place = string.format('%020.0f', redis.call('HINCRBY', CFG, 'seq', 1))
+      redis.call('ZADD', PARKED, 0, partition .. '|' .. place .. '|' .. id)
+      return false
+    end
+    redis.call('HSET', BUSY, partition, id)
+  end
+  redis.call(to_front and 'LPUSH' or 'RPUSH', ready_list(id), id)
+  return true
+end
+
+-- A task is over for good: the next of its partition becomes ready.
+local function leave_partition(id)
+  local partition = redis.call('HGET', PART, id)
+  if not partition then return end
+  redis.call('HDEL', PART, id)
+  if redis.call('HGET', BUSY, partition) ~= id then return end
+  redis.call('HDEL', BUSY, partition)
+  local first = redis.call('ZRANGEBYLEX', PARKED, '[' .. partition .. '|', '[' .. partition .. '|\255', 'LIMIT', 0, 1)[1]
+  if first then
+    redis.call('ZREM', PARKED, first)
+    admit(string.sub(first, #partition + 23), false)
+    wake(1)
+  end
+end
+
 local function bury(id, reason, at)
+  leave_partition(id)
   redis.call('ZADD', DLQ, at, id)
   redis.call('HSET', REASON, id, reason)
 end
 
 local function forget(id)
+  leave_partition(id)
   redis.call('HDEL', JOB, id)
   redis.call('HDEL', CRASH, id)
   redis.call('HDEL', CANCEL, id)
@@ -71,6 +107,6 @@ local function give_back(id, charge, max_crashes, at)
       return false
     end
   end
-  redis.call('LPUSH', ready_list(id), id)
+  admit(id, true)
   return true
 end

@@ -5,7 +5,7 @@
 --       then for each finish: id, token, verb (done | retry | dead), argument (retry: delay in ms, dead: reason).
 -- returns: {'GONE'} for a worker that was declared dead, else
 --          {'OK', ms until the next scheduled task or expiry (-1 = none), ready tasks left,
---           claims {id, token, crashes, priority digit + payload, ...}, finishes {1 accepted | 0 stale, ...},
+--           claims {id, token, crashes, 1 for one with a partition, priority digit + payload, ...}, finishes {1 accepted | 0 stale, ...},
 --           reaped {id, lost token, ...}, dead {id, lost token, ...}}.
 local worker, nonce, lease_ms, want = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local lowest, max_crashes = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -32,7 +32,8 @@ local function reply(claims, finishes, reaped, dead, now)
   for i = 1, #claims, 3 do
     local n = #with_payload
     with_payload[n + 1], with_payload[n + 2], with_payload[n + 3] = claims[i], claims[i + 1], claims[i + 2]
-    with_payload[n + 4] = redis.call('HGET', JOB, claims[i]) or ''
+    with_payload[n + 4] = redis.call('HEXISTS', PART, claims[i])
+    with_payload[n + 5] = redis.call('HGET', JOB, claims[i]) or ''
   end
   return { 'OK', due, ready_left(), with_payload, finishes, reaped, dead }
 end
@@ -67,7 +68,7 @@ for i = 7, #ARGV, 4 do
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', SCHED, '-inf', ms, 'LIMIT', 0, PROMOTE_AT_ONCE)) do
-  redis.call('RPUSH', ready_list(id), id)
+  admit(id, false)
   redis.call('ZREM', SCHED, id)
 end
 
@@ -94,6 +95,10 @@ local function pop(turn)
   return nil
 end
 
+local function is_id(text)
+  return #text == 36 and string.find(text, '^%x+%-%x+%-%x+%-%x+%-%x+$') ~= nil
+end
+
 local claims = {}
 local turn = tonumber(redis.call('HGET', CFG, 'turn') or '0')
 local token = math.max(tonumber(redis.call('GET', FENCE) or '0') + 1, now, lowest)
@@ -101,8 +106,12 @@ for _ = 1, want do
   turn = turn + 1
   local id = pop(turn)
   if not id then break end
-  -- An id without a job was finished by somebody while it stood in the list; it is dropped here.
-  if redis.call('HEXISTS', JOB, id) == 1 then
+  -- An id without a job was finished by somebody while it stood in the list; it is dropped here. What is not an id at
+  -- all was pushed by nobody of ours: it is kept where people look for trouble, and no worker has to read it.
+  if not is_id(id) then
+    redis.call('HSETNX', JOB, id, '0')
+    bury(id, 'it is not the id of a task', ms)
+  elseif redis.call('HEXISTS', JOB, id) == 1 then
     redis.call('HSET', OWN, id, digits(token) .. '|' .. worker)
     redis.call('ZADD', LEASE, ms + lease_ms, id)
     redis.call('ZADD', HELD, 0, worker .. '|' .. id)

@@ -22,9 +22,11 @@ from agentexec.activity import store
 from agentexec.activity.rows import LogEntry, Outcome
 from agentexec.activity.status import Status
 from agentexec.config import Settings
+from agentexec.errors import InvalidTask
 from agentexec.queue import Claim, Finish, StepResult, Verb
 from agentexec.redis_queue import RedisQueue
 from agentexec.tally import EXPIRED, LOST, REAPED, REDELIVERED, STALE, TALLY
+from agentexec.task import Registry, decode_payload
 from agentexec.worker.host import End, Ended, Host, Run
 from agentexec.worker.ledger import Ledger
 from agentexec.worker.recording import Batch, Recorded, record
@@ -65,6 +67,7 @@ class Engine:
         database: Database,
         settings: Settings,
         host: Host,
+        registry: Registry,
         report: Callable[[], None] = lambda: None,
     ) -> None:
         """`report` is called after every round, to hand over what was counted in it."""
@@ -73,6 +76,7 @@ class Engine:
         self._database = database
         self._settings = settings
         self._host = host
+        self._registry = registry
         self._report = report
         self.ledger = Ledger()
         self.idle = threading.Event()  # set while the waiter should listen for new work
@@ -278,9 +282,10 @@ class Engine:
             ),
             give_up=self._gave_up,
         )
-        for claim in answer.claims:
+        claims = self._lock(answer.claims)
+        for claim in claims:
             self.ledger.take(claim.task_id, claim.token)
-        self._claims += answer.claims
+        self._claims += claims
         for stale in answer.stale:
             _logger.warning("the queue refused to finish %s: token %d is lost", stale.task_id, stale.token)
         TALLY.add(STALE, amount=len(answer.stale))
@@ -293,6 +298,28 @@ class Engine:
                 HOUSEKEEPING, answer.next_due if answer.next_due is not None else HOUSEKEEPING
             )
             self.idle.set()
+
+    def _lock(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """Apply the lock keys that producers did not know of; returns the claims that may run."""
+        wanted = {
+            claim.task_id: (claim.token, key)
+            for claim in claims
+            if (key := self._missing_lock(claim)) is not None
+        }
+        if not wanted:
+            return claims
+        parked, lost = in_redis(lambda: self._queue.lock(wanted), give_up=self._gave_up)
+        return [claim for claim in claims if claim.task_id not in parked and claim.task_id not in lost]
+
+    def _missing_lock(self, claim: Claim) -> str | None:
+        if claim.partitioned or not self._registry.has_locks:
+            return None
+        try:
+            name, context = decode_payload(claim.payload)
+            definition = self._registry.get(name)
+            return None if definition is None else definition.lock_key(context)
+        except InvalidTask:  # the host dead-letters it with the reason
+            return None
 
     def _bear_witness(self, answer: StepResult) -> None:
         """Write down what the queue took from holders that are silent; skipped if the row has moved on by

@@ -19,7 +19,7 @@ from agentexec.activity.models import ACTIVITY_TABLE
 from agentexec.activity.status import Status
 from agentexec.config import Settings
 from agentexec.identifiers import new_id
-from agentexec.queue import Dispatch, Revoked
+from agentexec.queue import Admission, Dispatch, Revoked
 from agentexec.redis_queue import RedisQueue
 from agentexec.tally import REAPED, TALLY, WORKER_DIED
 from agentexec.task import encode_payload
@@ -38,7 +38,6 @@ class Healer:
         self._engine = engine
         self._queue = queue
         self._settings = settings
-        self._lost_memory = False
 
     def heal(self, *, thorough: bool) -> None:
         """One round. `thorough` compares all pending activities with the queue; so does a queue that lost
@@ -46,10 +45,13 @@ class Healer:
         """
         self.release_dead_neighbours()
         # An id that tells its age: cancel_pending trusts no memory that is younger than its grace period.
-        self._lost_memory |= self._queue.establish_epoch(new_id().hex)
-        if self._lost_memory:  # whatever was dispatched is gone, however young it is
+        epoch = self._queue.begin_rebuild(new_id().hex)
+        if epoch is not None:
+            # Whatever was dispatched is gone, however young it is. First what may still be running: it is
+            # to have its lock key before anything that was queued behind it.
+            self.reconcile(statuses=(Status.RUNNING,), older_than=0.0)
             self.reconcile(older_than=0.0)
-            self._lost_memory = False  # and not before: a server that went away must not end it half-way
+            self._queue.end_rebuild(epoch)
         elif thorough:
             self.reconcile()
         else:
@@ -101,13 +103,18 @@ class Healer:
             ).all()
         self._dispatch([as_uuid(row.id) for row in rows])
 
-    def reconcile(self, *, older_than: float = RELAY_AFTER) -> None:
+    def reconcile(
+        self,
+        *,
+        statuses: Sequence[Status] = (Status.QUEUED, Status.RUNNING),
+        older_than: float = RELAY_AFTER,
+    ) -> None:
         """Compare every pending activity older than that many seconds with the queue, page by page:
         re-dispatch the lost, close the dead-lettered.
         """
         last = UUID(int=0)
         while True:
-            ids = self._pending_after(last, older_than)
+            ids = self._pending_after(last, statuses, older_than)
             if not ids:
                 return
             known = self._queue.known(ids)
@@ -115,9 +122,10 @@ class Healer:
             self._close_dead([i for i, is_known in zip(ids, known, strict=True) if is_known])
             last = ids[-1]
 
-    def _pending_after(self, last: UUID, older_than: float) -> list[UUID]:
+    def _pending_after(self, last: UUID, statuses: Sequence[Status], older_than: float) -> list[UUID]:
+        among = ", ".join(f"'{status.value}'" for status in statuses)
         query = f"""SELECT id FROM {ACTIVITY_TABLE}
-            WHERE queue_name = :queue AND status IN ('queued', 'running') AND id > :last
+            WHERE queue_name = :queue AND status IN ({among}) AND id > :last
             AND created_at <= {self._ago("older_than")} ORDER BY id LIMIT {PAGE}"""
         with self._engine.connect() as connection:
             parameters = {
@@ -138,11 +146,14 @@ class Healer:
                     payload=encode_payload(a.task_name, a.context),
                     level=a.priority,
                     delay=a.delay,
+                    lock_key=a.lock_key,
                 )
                 for a in reading.pending(connection, ids)
             ]
-        answers = self._queue.enqueue(tasks, max_depth=self._settings.max_queue_depth)
-        taken = [task.task_id for task, has in zip(tasks, answers, strict=True) if has]
+        answers = self._queue.enqueue(tasks, max_depth=self._settings.max_queue_depth, healing=True)
+        taken = [
+            task.task_id for task, answer in zip(tasks, answers, strict=True) if answer is Admission.TAKEN
+        ]
         with self._engine.begin() as connection:
             store.mark_dispatched(connection, taken)
         _logger.info("dispatched %d activit(ies) that the queue did not have", len(taken))

@@ -73,23 +73,26 @@ class Pool:
         self.reference: PoolReference | None = None
         self._supervisor: Supervisor | None = None
         if self.settings.database_url and self.settings.redis_url:
-            set_default_client(lambda: Client(settings=self.settings))
+            set_default_client(lambda: Client(settings=self.settings, registry=self.registry))
 
-    def task(self, name: str) -> Callable[[HandlerT], HandlerT]:
+    def task(self, name: str, *, lock_key: str | None = None) -> Callable[[HandlerT], HandlerT]:
         """Register the decorated handler under `name`; its context model is taken from its annotations.
+
+        `lock_key` is a template over the context's fields, such as "user:{user_id}": of the tasks for which
+        it gives the same text, one runs at a time.
 
         Raises `RegistrationError` where they are missing or the name is taken.
         """
 
         def register(handler: HandlerT) -> HandlerT:
-            self.add_task(name, handler)
+            self.add_task(name, handler, lock_key=lock_key)
             return handler
 
         return register
 
-    def add_task(self, name: str, handler: Handler) -> None:
+    def add_task(self, name: str, handler: Handler, *, lock_key: str | None = None) -> None:
         """Register a handler without the decorator."""
-        self.registry.add(TaskDefinition(name, handler))
+        self.registry.add(TaskDefinition(name, handler, lock_key=lock_key))
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT; the second one cancels what still runs. Returns the exit code; blocks.

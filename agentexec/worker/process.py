@@ -67,6 +67,7 @@ class Worker:
             database=self._database,
             settings=self._settings,
             host=self._host,
+            registry=pool.registry,
             report=report,
         )
         self._host.connect(self._engine)

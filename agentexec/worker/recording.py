@@ -46,7 +46,9 @@ class Recorded:
 
 
 def record(database: Engine, batch: Batch, *, started_message: str, give_up: Callable[[], bool]) -> Recorded:
-    """Record a batch; returns when it is durable. Progress first, since nothing may follow the end of its claim."""
+    """Record a batch; returns when it is durable. Progress first, since nothing may follow the end of its
+    claim.
+    """
     if batch.entries:
         in_transaction(database, lambda connection: store.append(connection, batch.entries), give_up=give_up)
     tokens = {claim.task_id: claim.token for claim in batch.claims}

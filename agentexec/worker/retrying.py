@@ -13,6 +13,8 @@ import redis
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from agentexec.core.db import one_statement
+
 UNEXPLAINED_TRIES = 3
 TRANSIENT_SQLSTATES = ("40001", "40P01", "55P03")  # serialization failure, deadlock, lock not available
 TRANSIENT_CLASSES = (
@@ -29,35 +31,14 @@ _logger = logging.getLogger(__name__)
 def in_transaction(engine: Engine, work: Callable[[Connection], T], *, give_up: Callable[[], bool]) -> T:
     """Run `work` in a transaction until it commits, with growing pauses up to 1 s.
 
-    Raises the last error once `give_up` says so, or after three tries of one that neither a lost connection nor
-    contention explains.
+    Raises the last error once `give_up` says so, or after three tries of one that neither a lost connection
+    nor contention explains.
     """
-
-    def attempt() -> T:
-        with engine.begin() as connection:
-            return work(connection)
-
-    return _until_it_works(attempt, give_up)
-
-
-def in_statement(engine: Engine, work: Callable[[Connection], T], *, give_up: Callable[[], bool]) -> T:
-    """`in_transaction` for work that writes in one statement: on Postgres it commits with it, in one round trip."""
-    if engine.dialect.name != "postgresql":
-        return in_transaction(engine, work, give_up=give_up)
-    autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
-
-    def attempt() -> T:
-        with autocommit.connect() as connection:
-            return work(connection)
-
-    return _until_it_works(attempt, give_up)
-
-
-def _until_it_works(attempt: Callable[[], T], give_up: Callable[[], bool]) -> T:
     unexplained = 0
     for pause in _pauses():
         try:
-            return attempt()
+            with engine.begin() as connection:
+                return work(connection)
         except DBAPIError as error:
             unexplained += not _is_transient(error)
             if give_up() or unexplained >= UNEXPLAINED_TRIES:
@@ -67,6 +48,13 @@ def _until_it_works(attempt: Callable[[], T], give_up: Callable[[], bool]) -> T:
             )
             time.sleep(pause)
     raise AssertionError("unreachable")
+
+
+def in_statement(engine: Engine, work: Callable[[Connection], T], *, give_up: Callable[[], bool]) -> T:
+    """`in_transaction` for work that writes in one statement: on Postgres it commits with it, in one round
+    trip.
+    """
+    return in_transaction(one_statement(engine), work, give_up=give_up)
 
 
 def in_redis(call: Callable[[], T], *, give_up: Callable[[], bool]) -> T:

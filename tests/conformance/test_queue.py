@@ -12,7 +12,7 @@ import pytest
 
 from agentexec.errors import WorkerGone
 from agentexec.identifiers import new_id
-from agentexec.queue import Claim, Dispatch, Finish, Revoked, StepResult, Verb
+from agentexec.queue import Admission, Claim, Dispatch, Finish, Revoked, StepResult, Verb
 from agentexec.redis_queue import RedisQueue
 from tests.queue_invariants import contents, require_consistent
 
@@ -27,11 +27,22 @@ class Bench:
         self.queue = queue
         self.nonces = 0
 
-    def enqueue(self, *ids: UUID, level: int = 1, delay: float = 0.0, max_depth: int = 0) -> list[bool]:
-        tasks = [Dispatch(task_id=i, payload=b"payload of " + i.bytes, level=level, delay=delay) for i in ids]
-        answer = self.queue.enqueue(tasks, max_depth=max_depth)
+    def enqueue(
+        self,
+        *ids: UUID,
+        level: int = 1,
+        delay: float = 0.0,
+        max_depth: int = 0,
+        lock_key: str | None = None,
+        healing: bool = False,
+    ) -> list[bool]:
+        tasks = [
+            Dispatch(task_id=i, payload=b"payload of " + i.bytes, level=level, delay=delay, lock_key=lock_key)
+            for i in ids
+        ]
+        answers = self.queue.enqueue(tasks, max_depth=max_depth, healing=healing)
         require_consistent(self.queue)
-        return answer
+        return [answer is Admission.TAKEN for answer in answers]
 
     def step(
         self,
@@ -470,10 +481,13 @@ def test_the_depth_tells_the_states_apart(bench: Bench) -> None:
 
 
 def test_the_loss_of_memory_is_noticed_once(bench: Bench) -> None:
-    assert bench.queue.establish_epoch("one")
-    assert not bench.queue.establish_epoch("two")
+    assert bench.queue.begin_rebuild("one") == "one"
+    assert bench.queue.begin_rebuild("two") == "one", "all pools build the same epoch"
+    assert bench.queue.end_rebuild("one")
+    assert bench.queue.begin_rebuild("two") is None
     bench.queue.client.flushall()
-    assert bench.queue.establish_epoch("three")
+    assert bench.queue.begin_rebuild("three") == "three"
+    assert not bench.queue.end_rebuild("one"), "what was rebuilt before the loss proves nothing"
 
 
 def test_at_most_64_leases_are_reaped_and_64_tasks_promoted_at_once(bench: Bench) -> None:

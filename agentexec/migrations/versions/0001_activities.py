@@ -75,6 +75,7 @@ def _activity_columns(*, default: bool = True) -> list[sa.Column[object]]:
         sa.Column("result", json, nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("idempotency_key", sa.String(255), nullable=True),
+        sa.Column("lock_key", sa.String(255), nullable=True),
         _time("created_at", nullable=False, default=default),
         _time("updated_at", nullable=False, default=default),
         _time("run_after", nullable=True),
