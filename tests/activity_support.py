@@ -34,6 +34,13 @@ class Words(BaseModel):
     text: str = "hello"
 
 
+class Fake(fakeredis.FakeRedis):
+    """A fake that says of itself what agentexec asks of a server, which fakeredis cannot."""
+
+    def info(self, *_sections: str) -> dict[str, str]:  # type: ignore[override]  # nothing here is asynchronous
+        return {"redis_version": "7.0.0", "maxmemory_policy": "noeviction"}
+
+
 def fake_client(folder: Path, name: str = "") -> ax.Client:
     """A client over a SQLite file with agentexec's tables and a Redis of its own in this process."""
     settings = ax.Settings(
@@ -43,8 +50,7 @@ def fake_client(folder: Path, name: str = "") -> ax.Client:
     )
     client = ax.Client(settings=settings)
     create_schema(client.engine)
-    server = fakeredis.FakeServer(version=(7, 0))
-    use_redis(client, fakeredis.FakeRedis(server=server))
+    use_redis(client, Fake(server=fakeredis.FakeServer(version=(7, 0))))
     return client
 
 

@@ -49,7 +49,8 @@ def cleanup_old_activities(
         raise ValueError(f"batch_size is 1 to {MAX_BATCH}, not {batch_size}")
     cutoff = _cutoff(days, older_than)
     begin = _batches(target)
-    total, since = 0, datetime.min.replace(tzinfo=UTC)
+    total = 0
+    since: datetime | None = None
     while True:
         with begin() as connection:
             taken, since = _batch(connection, since, cutoff, archive=archive, size=batch_size)
@@ -99,8 +100,8 @@ class _SessionBatch:
 
 
 def _batch(
-    connection: Connection, since: datetime, cutoff: datetime, *, archive: bool, size: int
-) -> tuple[int, datetime]:
+    connection: Connection, since: datetime | None, cutoff: datetime, *, archive: bool, size: int
+) -> tuple[int, datetime | None]:
     """Take one batch, oldest first; returns its size and where the next one begins.
 
     Beginning there rather than at the oldest row spares a look at all the dead entries that earlier batches left in
@@ -113,7 +114,7 @@ def _batch(
         .limit(size)
         .with_for_update(skip_locked=True)
     )
-    if since > datetime.min.replace(tzinfo=UTC):
+    if since is not None:
         oldest = oldest.where(Activity.updated_at >= since)
     rows = connection.execute(oldest).all()
     if not rows:

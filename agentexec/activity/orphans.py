@@ -72,7 +72,7 @@ def _cancel(session: Session, client: Client, grace: float) -> int:
         if not callers:
             session.rollback()
         _logger.warning(
-            "no pending activity was canceled: Redis does not answer (%s), so nobody can tell which are orphans",
+            "no pending activity was canceled: Redis cannot be asked (%s), so nobody can tell which are orphans",
             type(error).__name__,
         )
         return 0
