@@ -96,12 +96,14 @@ def task_fields() -> dict[str, Any]:
     return {"agent_id": str(task.agent_id), "task": task.task_name, "attempt": task.attempt}
 
 
-def set_up(log_format: LogFormat | None, *, level: int = logging.INFO) -> None:
+def set_up(
+    log_format: LogFormat | None, *, level: int = logging.INFO, root: logging.Logger | None = None
+) -> None:
     """Let the root logger's plain stream handlers mask secrets, and write in this format unless it is None.
 
     With a format and no such handler one to stderr is added, and `level` set. Handlers of other kinds are left alone.
     """
-    root = logging.getLogger()
+    root = logging.getLogger() if root is None else root
     plain = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
     if not plain and log_format is not None:
         plain = [logging.StreamHandler(sys.stderr)]
@@ -114,12 +116,13 @@ def set_up(log_format: LogFormat | None, *, level: int = logging.INFO) -> None:
             handler.addFilter(MaskSecrets())
 
 
-def set_up_worker(log_format: LogFormat | None) -> None:
+def set_up_worker(log_format: LogFormat | None, *, root: logging.Logger | None = None) -> None:
     """The same for a worker process, whose warnings are written in any case."""
-    if log_format is None and not logging.getLogger().handlers:
-        set_up("text", level=logging.WARNING)
+    root = logging.getLogger() if root is None else root
+    if log_format is None and not root.handlers:
+        set_up("text", level=logging.WARNING, root=root)
     else:
-        set_up(log_format)
+        set_up(log_format, root=root)
 
 
 def _masked_arguments(arguments: Any) -> Any:
