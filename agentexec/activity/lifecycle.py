@@ -20,7 +20,7 @@ from agentexec.activity import outside, store
 from agentexec.activity.answers import AgentId, Done
 from agentexec.activity.rows import NewActivity
 from agentexec.activity.status import Status
-from agentexec.client import default_client
+from agentexec.client import Client, default_client
 from agentexec.context import CurrentTask, current
 from agentexec.errors import AgentexecError
 from agentexec.identifiers import new_id
@@ -144,14 +144,16 @@ def error(agent_id: str | UUID, message: str = "Agent failed", percentage: int =
 
     done = _on(agent_id, write)
     for activity in running:
-        _ask_to_stop(activity)
+        _ask_to_stop(activity, default_client())
     return done
 
 
-def cancel(agent_id: str | UUID, message: str = "Canceled on request.") -> Done:
+def cancel(
+    agent_id: str | UUID, message: str = "Canceled on request.", *, client: Client | None = None
+) -> Done:
     """Cancel an activity: at once where it is QUEUED or kept by hand, else its handler is asked to stop.
 
-    Answers whether the activity was not over yet.
+    Answers whether the activity was not over yet. `client` is the default one of the process unless given.
     """
     running: list[outside.Locked] = []
 
@@ -163,9 +165,10 @@ def cancel(agent_id: str | UUID, message: str = "Canceled on request.") -> Done:
         if standing.get(activity.id) is Status.RUNNING:
             running.append(activity)
 
-    done = _on(agent_id, write)
+    client = client or default_client()
+    done = _on(agent_id, write, client)
     for activity in running:
-        _ask_to_stop(activity)
+        _ask_to_stop(activity, client)
     return done
 
 
@@ -175,7 +178,11 @@ def _own(agent_id: str | UUID) -> CurrentTask | None:
     return task if task is not None and task.agent_id == normalize_agent_id(agent_id) else None
 
 
-def _on(agent_id: str | UUID, write: Callable[[Connection, outside.Locked], None]) -> Done:
+def _on(
+    agent_id: str | UUID,
+    write: Callable[[Connection, outside.Locked], None],
+    client: Client | None = None,
+) -> Done:
     """Write to a pending activity under the lock of its row."""
 
     def work(connection: Connection) -> bool:
@@ -188,16 +195,15 @@ def _on(agent_id: str | UUID, write: Callable[[Connection, outside.Locked], None
         write(connection, activity)
         return True
 
-    return Done(_in_transaction(work))
+    return Done(_in_transaction(work, client))
 
 
-def _in_transaction(work: Callable[[Connection], T]) -> T:
-    with default_client().engine.begin() as connection:
+def _in_transaction(work: Callable[[Connection], T], client: Client | None = None) -> T:
+    with (client or default_client()).engine.begin() as connection:
         return work(connection)
 
 
-def _ask_to_stop(activity: outside.Locked) -> None:
-    client = default_client()
+def _ask_to_stop(activity: outside.Locked, client: Client) -> None:
     mine = activity.queue_name == client.queue.name
     queue = client.queue if mine else RedisQueue(client.redis, activity.queue_name)
     try:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from agentexec.activity.lifecycle import cancel
 from agentexec.activity.querying import MAX_PAGE_SIZE, detail, list_activities
 from agentexec.activity.schemas import ActivityDetailSchema
 from agentexec.activity.status import Status
@@ -30,12 +31,12 @@ def add_to(commands: Any) -> None:
     showing.add_argument("id", type=UUID)
     showing.add_argument("--json", action="store_true", help="print JSON")
     showing.set_defaults(run=_show)
-    for cancel in (
+    for canceling in (
         actions.add_parser("cancel", help="cancel one"),
         commands.add_parser("cancel", help="cancel a task"),
     ):
-        cancel.add_argument("id", type=UUID)
-        cancel.set_defaults(run=_cancel)
+        canceling.add_argument("id", type=UUID)
+        canceling.set_defaults(run=_cancel)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -87,17 +88,14 @@ def _described(activity: ActivityDetailSchema) -> str:
 
 def _cancel(options: argparse.Namespace) -> int:
     with connected() as client:
-        standing = client.cancel([options.id]).get(options.id)
-        if standing is None:
-            with Session(client.engine) as session:
-                known = detail(session, options.id)
-            if known is None:
-                return no(f"No activity {options.id} is recorded.")
-            return no(f"Activity {options.id} is over already: {known.status}.")
-    if standing is Status.RUNNING:
-        print("It is running; its handler is asked to stop.")
-    else:
-        print("Canceled.")
+        asked = cancel(options.id, client=client)
+        with Session(client.engine) as session:
+            now = detail(session, options.id)
+    if now is None:
+        return no(f"No activity {options.id} is recorded.")
+    if not asked:
+        return no(f"Activity {options.id} is over already: {now.status}.")
+    print("Canceled." if now.status is Status.CANCELED else "It is running; its handler is asked to stop.")
     return exits.OK
 
 

@@ -35,9 +35,9 @@ def upgrade(engine: Engine) -> list[str]:
     once wait for each other on Postgres. Raises `ConfigurationError` where Alembic is missing, the role may not
     change tables, or tables are there that nobody's revision made.
     """
-    from alembic import command  # the extra `migrations`, see above
-
     with _explained(), engine.begin() as connection:
+        from alembic import command  # the extra `migrations`, see above
+
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": VERSION_TABLE})
         before = _revision(connection)
@@ -152,10 +152,16 @@ def _differences(connection: Connection) -> list[str]:
             "ignore", message="autogenerate skipping metadata-specified expression-based index"
         )
         found = compare_metadata(_context(connection), metadata)
-    if connection.dialect.name == "sqlite":
-        # SQLite cannot say which way an index runs, so one that it has appears as missing and as surplus.
-        both = {d[1].name for d in found if d[0] == "add_index"} & {
-            d[1].name for d in found if d[0] == "remove_index"
-        }
-        found = [d for d in found if d[0] not in ("add_index", "remove_index") or d[1].name not in both]
-    return [line for difference in found for line in describe(difference)]
+    lines = [line for difference in found for line in describe(difference)]
+    return lines if connection.dialect.name != "sqlite" else _with_indexes_by_name(connection, lines)
+
+
+def _with_indexes_by_name(connection: Connection, lines: list[str]) -> list[str]:
+    """SQLite cannot say which way an index runs, so Alembic sees one that does as missing and surplus, or not at
+    all. Here an index is there if there is one of its name.
+    """
+    query = text("SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
+    there = {str(name) for (name,) in connection.execute(query)}
+    wanted = {str(i.name): str(t.name) for t in metadata.tables.values() for i in t.indexes}
+    kept = [line for line in lines if not line.startswith("index ")]
+    return kept + [f"index {name} of {wanted[name]} is missing" for name in sorted(wanted.keys() - there)]

@@ -6,10 +6,13 @@ import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 from uuid import UUID, uuid4
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
@@ -53,9 +56,9 @@ def lose(client: ax.Client, task: UUID) -> None:
         client.redis.zrem(sets, str(task))
 
 
-def cancel_pending(client: ax.Client, **options: float) -> int:
+def cancel_pending(client: ax.Client, grace: float = 3600.0) -> int:
     with Session(client.engine) as session:
-        return activity.cancel_pending(session, **options)
+        return activity.cancel_pending(session, grace=grace)
 
 
 def test_an_orphan_is_canceled_and_counted(client: ax.Client) -> None:
@@ -157,7 +160,7 @@ def test_a_redis_that_does_not_answer_cancels_nothing_and_says_so(
     task = enqueued(client)
     lose(client, task)
     age(client.engine, LONG_AGO)
-    nobody = redis.Redis(port=1, socket_connect_timeout=0.2, retry=None)
+    nobody = redis.Redis(port=1, socket_connect_timeout=0.2, retry=Retry(NoBackoff(), 0))
     use_redis(client, nobody)
     with caplog.at_level(logging.WARNING):
         assert cancel_pending(client) == 0
@@ -171,7 +174,7 @@ def test_a_redis_that_goes_away_in_the_middle_leaves_nothing_half_done(client: a
     for task in tasks:
         lose(client, task)
     age(client.engine, LONG_AGO)
-    client.redis = _DiesAt(client.redis, "pipeline")
+    client.redis = cast(redis.Redis, _DiesAt(client.redis, "pipeline"))
     assert cancel_pending(client) == 0
     assert {status_of(client.engine, task) for task in tasks} == {"queued"}
 
@@ -193,7 +196,7 @@ def test_a_redis_that_evicts_keys_proves_nothing(client: ax.Client, caplog: pyte
     task = enqueued(client)
     lose(client, task)
     age(client.engine, LONG_AGO)
-    client.redis = _Evicting(client.redis)
+    client.redis = cast(redis.Redis, _Evicting(client.redis))
     with caplog.at_level(logging.WARNING):
         assert cancel_pending(client) == 0
     assert "allkeys-lru" in caplog.text

@@ -98,7 +98,7 @@ def test_an_item_shows_the_last_entry_by_fence_and_number(client: ax.Client, ses
 def test_metadata_can_be_asked_for(
     client: ax.Client, session: Session, wanted: dict[str, object], found: int
 ) -> None:
-    [task] = enqueue(client, tenant="a", size=3, paid=True, **{"it's": 'a "quoted" one'})
+    [task] = enqueue(client, 1, **{"tenant": "a", "size": 3, "paid": True, "it's": 'a "quoted" one'})
     enqueue(client)
     assert activity.list(session, metadata_filter=wanted).total == found
     if found == 1:
@@ -107,7 +107,9 @@ def test_metadata_can_be_asked_for(
         assert activity.detail(session, task, wanted) is None
 
 
-def test_a_detail_has_the_log_in_order_and_keeps_metadata_out_of_dumps(client: ax.Client, session: Session) -> None:
+def test_a_detail_has_the_log_in_order_and_keeps_metadata_out_of_dumps(
+    client: ax.Client, session: Session
+) -> None:
     [task] = enqueue(client, tenant="a")
     [(_, token)] = claim(client)
     progress(client, task, token, 1, "On it")
@@ -124,7 +126,9 @@ def test_a_detail_has_the_log_in_order_and_keeps_metadata_out_of_dumps(client: a
     assert [entry.id for entry in again.logs] == [entry.id for entry in found.logs]
 
 
-def test_a_detail_read_twice_in_one_session_shows_what_happened_between(client: ax.Client, session: Session) -> None:
+def test_a_detail_read_twice_in_one_session_shows_what_happened_between(
+    client: ax.Client, session: Session
+) -> None:
     [task] = enqueue(client)
     first = activity.detail(session, task)
     session.rollback()
