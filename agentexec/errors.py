@@ -8,6 +8,7 @@
     │   └── PayloadTooLarge     its context takes more than AGENTEXEC_MAX_PAYLOAD_BYTES
     ├── QueueFull               the queue's depth cap is reached; the task is recorded and dispatched later
     ├── WorkerGone              this worker was declared dead by its pool and has lost every lease
+    ├── TimeLimitExceeded       a handler ran longer than its task allows
     └── TaskFailedError         a task ended in ERROR or CANCELED while somebody waited for its result
 
 No message contains a password; URLs are masked (`agentexec.config.masked`).
@@ -59,6 +60,10 @@ class QueueFull(AgentexecError):
 
 class WorkerGone(AgentexecError):
     """The queue refuses this worker: its pool took it for dead and gave its leases to others."""
+
+
+class TimeLimitExceeded(AgentexecError):
+    """A handler ran longer than its soft or hard time limit; the attempt counts as failed."""
 
 
 class TaskFailedError(AgentexecError):

@@ -61,14 +61,28 @@ class TaskRequest:
 class TaskDefinition:
     """A handler under its name, with the model its context is validated by."""
 
-    def __init__(self, name: str, handler: Handler, *, lock_key: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        handler: Handler,
+        *,
+        lock_key: str | None = None,
+        soft_time_limit: float | None = None,
+        time_limit: float | None = None,
+    ) -> None:
         """Read context and result types off the handler's annotations; raises `RegistrationError` where
         they are missing.
         """
         if not name or len(name) > 255:
             raise RegistrationError(f"A task name has 1 to 255 characters; {name[:40]!r} has {len(name)}.")
         self.name = name
+        if any(limit is not None and limit <= 0 for limit in (soft_time_limit, time_limit)):
+            raise RegistrationError(
+                f"The time limits of {name} are seconds above 0; leave them out for none."
+            )
         self.lock_template = lock_key
+        self.soft_time_limit = soft_time_limit
+        self.time_limit = time_limit
         self.handler = handler
         self.is_async = inspect.iscoroutinefunction(handler)
         hints = _hints(handler)

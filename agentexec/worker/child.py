@@ -13,13 +13,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agentexec.tally import TALLY, decoded
-from agentexec.worker.orders import DRAIN, NOW, READY
+from agentexec.worker.orders import DRAIN, LEAVING, NOW, READY
 from agentexec.worker.reference import PoolReference
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
     """The child takes tasks."""
+
+    child: Child
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """The child claims nothing more and ends when its tasks have."""
 
     child: Child
 
@@ -42,7 +49,7 @@ class Child:
         slot: int,
         reference: PoolReference,
         expect: list[str],
-        post: Callable[[Ready | Died], None],
+        post: Callable[[ChildEvent], None],
     ) -> None:
         """Start the process."""
         self.name = name
@@ -100,6 +107,8 @@ class Child:
             for line in status:  # one that it is ready, then what it counted; it ends with the process
                 if line == READY:
                     self._post(Ready(self))
+                elif line == LEAVING:
+                    self._post(Leaving(self))
                 else:
                     TALLY.absorb(decoded(line))
 
@@ -109,3 +118,6 @@ class Child:
             assert self._process.stdin is not None
             self._process.stdin.close()
         self._post(Died(self, code))
+
+
+ChildEvent = Ready | Leaving | Died

@@ -87,6 +87,7 @@ class Engine:
         self._finishes: list[Finish] = []
         self._results: dict[UUID, str] = {}
         self._lowest_token = 0
+        self.finished = 0  # runs that ended, for the recycling of the process
         self._draining = False
         self._abandoned = False
 
@@ -120,6 +121,16 @@ class Engine:
         """Claim nothing more; `run` returns when all that is held has ended."""
         self._draining = True
         self.poke()
+
+    def give_up_all(self, overdue: Sequence[Ended]) -> None:
+        """Say the last word of runs that will not end by themselves, and release all others; then `run` returns."""
+        told = {outcome.task_id for outcome in overdue}
+        for outcome in overdue:
+            self.ended(outcome)
+        for task_id, token in self.ledger.tokens().items():
+            if task_id not in told:
+                self.ended(Ended(task_id=task_id, token=token, end=End.RELEASED))
+        self.drain()
 
     def abandon(self) -> None:
         """Do not wait for a database that is away any longer: what is not durable by now runs again
@@ -211,6 +222,7 @@ class Engine:
         for claim in batch.claims:
             if claim.task_id not in recorded.attempts:
                 self._refuse(claim, recorded)
+        self.finished += len(ended)
         released = {}
         for outcome in ended:
             if outcome.end is End.RELEASED and recorded.accepted.get(outcome.task_id) is Status.QUEUED:

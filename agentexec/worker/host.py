@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -18,9 +19,10 @@ from pydantic import BaseModel
 
 from agentexec.config import Settings
 from agentexec.context import CurrentTask, LastWords, current
-from agentexec.errors import InvalidTask
+from agentexec.errors import InvalidTask, TimeLimitExceeded
 from agentexec.queue import Claim
 from agentexec.task import Registry, TaskDefinition, decode_payload, retry_delay
+from agentexec.worker.limits import HardLimits, Limits
 
 MAX_MESSAGE = 10_000  # characters of an error that are kept
 
@@ -84,9 +86,10 @@ class Host:
         self._registry = registry
         self._settings = settings
         self._loop = loop
-        self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        self._tasks: dict[UUID, asyncio.Task[Ended]] = {}
         self._why: dict[UUID, End] = {}
         self._began: dict[int, tuple[str, float]] = {}  # token -> task name, monotonic time
+        self._hard_limits: HardLimits[Run] = HardLimits()
         self._threads = ThreadPoolExecutor(
             settings.worker_concurrency, thread_name_prefix="agentexec-handler"
         )
@@ -104,9 +107,20 @@ class Host:
         """Cancel handlers, each for a reason that decides its outcome; from any thread."""
         self._loop.call_soon_threadsafe(self._stop, task_ids)
 
+    def overdue(self) -> list[Ended]:
+        """The runs past their hard time limit, as the failures they are; from any thread."""
+        return [
+            self._failed(
+                run, TimeLimitExceeded(f"ran longer than its time limit of {limit:g} s"), LastWords()
+            )
+            for run, limit in self._hard_limits.overdue()
+        ]
+
     def _begin(self, runs: Sequence[Run]) -> None:
         for run in runs:
-            self._tasks[run.claim.task_id] = self._loop.create_task(self._run(run))
+            task = self._loop.create_task(self._outcome(run))
+            self._tasks[run.claim.task_id] = task
+            task.add_done_callback(partial(self._end, run))
 
     def _stop(self, task_ids: Mapping[UUID, End]) -> None:
         for task_id, reason in task_ids.items():
@@ -115,8 +129,9 @@ class Host:
                 self._why.setdefault(task_id, reason)
                 task.cancel()
 
-    async def _run(self, run: Run) -> None:
-        outcome = await self._outcome(run)
+    def _end(self, run: Run, task: asyncio.Task[Ended]) -> None:
+        # Cancelled before its first step, a task has run none of our code: its outcome is made here.
+        outcome = self._cancelled(run, LastWords()) if task.cancelled() else task.result()
         task_id = run.claim.task_id
         self._tasks.pop(task_id, None)
         self._why.pop(task_id, None)
@@ -135,10 +150,17 @@ class Host:
         except InvalidTask as error:
             return self._ended(run, End.DEAD, error=str(error))
         words = LastWords()
+        limits = Limits.of(definition, self._settings)
+        self._hard_limits.begin(run.claim.token, limits.hard, run)
+        soft = asyncio.timeout(limits.soft)
         try:
-            result = _storable(await self._call(definition, run, context, words))
+            async with soft:
+                result = _storable(await self._call(definition, run, context, words))
         except asyncio.CancelledError:
             return self._cancelled(run, words)
+        except TimeoutError as error:
+            late = TimeLimitExceeded(f"ran longer than its soft time limit of {limits.soft:g} s")
+            return self._failed(run, late if soft.expired() else error, words)
         except (Exception, SystemExit) as error:  # a handler may raise anything, and its worker lives on
             _logger.info("task %s failed", run.claim.task_id, exc_info=True)
             return self._failed(run, error, words)
@@ -198,6 +220,7 @@ class Host:
         delay: float = 0.0,
         message: str | None = None,
     ) -> Ended:
+        self._hard_limits.end(run.claim.token)
         name, began = self._began.pop(run.claim.token, ("", None))
         return Ended(
             task_id=run.claim.task_id,

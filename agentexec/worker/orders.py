@@ -5,3 +5,4 @@ from __future__ import annotations
 DRAIN = "drain"
 NOW = "now"
 READY = b"ready\n"
+LEAVING = b"leaving\n"  # it claims nothing more and ends when its tasks have: its place is free

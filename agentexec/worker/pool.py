@@ -75,24 +75,49 @@ class Pool:
         if self.settings.database_url and self.settings.redis_url:
             set_default_client(lambda: Client(settings=self.settings, registry=self.registry))
 
-    def task(self, name: str, *, lock_key: str | None = None) -> Callable[[HandlerT], HandlerT]:
+    def task(
+        self,
+        name: str,
+        *,
+        lock_key: str | None = None,
+        soft_time_limit: float | None = None,
+        time_limit: float | None = None,
+    ) -> Callable[[HandlerT], HandlerT]:
         """Register the decorated handler under `name`; its context model is taken from its annotations.
 
         `lock_key` is a template over the context's fields, such as "user:{user_id}": of the tasks for which
         it gives the same text, one runs at a time.
 
+        Past `soft_time_limit` seconds an async handler is cancelled; past `time_limit` seconds the worker process
+        ends under any handler, its other tasks run again elsewhere, uncharged, and the pool starts a new one.
+        Either counts as a failed attempt. Where they are None, AGENTEXEC_TASK_SOFT_TIME_LIMIT and
+        AGENTEXEC_TASK_TIME_LIMIT decide.
+
         Raises `RegistrationError` where they are missing or the name is taken.
         """
 
         def register(handler: HandlerT) -> HandlerT:
-            self.add_task(name, handler, lock_key=lock_key)
+            self.add_task(
+                name, handler, lock_key=lock_key, soft_time_limit=soft_time_limit, time_limit=time_limit
+            )
             return handler
 
         return register
 
-    def add_task(self, name: str, handler: Handler, *, lock_key: str | None = None) -> None:
+    def add_task(
+        self,
+        name: str,
+        handler: Handler,
+        *,
+        lock_key: str | None = None,
+        soft_time_limit: float | None = None,
+        time_limit: float | None = None,
+    ) -> None:
         """Register a handler without the decorator."""
-        self.registry.add(TaskDefinition(name, handler, lock_key=lock_key))
+        definition = TaskDefinition(
+            name, handler, lock_key=lock_key, soft_time_limit=soft_time_limit, time_limit=time_limit
+        )
+        self.registry.add(definition)
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT; the second one cancels what still runs. Returns the exit code; blocks.

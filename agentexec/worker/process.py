@@ -4,6 +4,7 @@ main thread   the handlers' event loop
 engine        claims, records, finishes (agentexec.worker.engine)
 renewer       prolongs leases, so that a handler that blocks the loop does not lose its own
 waiter        listens for new work while there are free slots
+watchdog      ends the process under handlers past their hard time limit, and when it is to be recycled
 lifeline      reads the parent's orders; the end of its pipe is the end of the parent
 """
 
@@ -20,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO
+from typing import IO, NoReturn
 
 import redis
 
@@ -34,11 +35,13 @@ from agentexec.tally import Reporter
 from agentexec.worker.engine import Engine
 from agentexec.worker.host import End, Ended, Host
 from agentexec.worker.identity import process_identity
-from agentexec.worker.orders import DRAIN, READY
+from agentexec.worker.life import WorkerLife
+from agentexec.worker.orders import DRAIN, LEAVING, READY
 from agentexec.worker.pool import Pool
-from agentexec.worker.process_codes import EXIT_FAILED, EXIT_GONE
+from agentexec.worker.process_codes import EXIT_FAILED, EXIT_GONE, EXIT_OVERDUE, EXIT_RECYCLED
 from agentexec.worker.reference import PoolReference
 
+WATCH_EVERY = 0.25  # seconds
 CANCEL_GRACE = (
     1.0  # seconds that a cancelled handler has to end before its lease is given away without its consent
 )
@@ -50,7 +53,13 @@ class Worker:
     """The life of one worker process, from registration to the last flush."""
 
     def __init__(
-        self, *, name: str, pool: Pool, ready: Callable[[], None], report: Callable[[], None]
+        self,
+        *,
+        name: str,
+        pool: Pool,
+        ready: Callable[[], None],
+        leaving: Callable[[], None],
+        report: Callable[[], None],
     ) -> None:
         self._settings: Settings = pool.settings
         self._name = name
@@ -73,6 +82,9 @@ class Worker:
         self._host.connect(self._engine)
         self._finished: asyncio.Future[int] = self._loop.create_future()
         self._stopping = False
+        self._code = 0
+        self._leaving = leaving
+        self._life = WorkerLife(self._settings)
 
     def run(self, orders: IO[str]) -> int:
         """Work until drained; returns the exit code. `orders` is the parent's pipe."""
@@ -82,7 +94,12 @@ class Worker:
         self._loop.add_signal_handler(signal.SIGTERM, self._drain)
         self._queue.register(self._name, process_identity())
         self._ready()  # before any thread reports through the same pipe
-        for role, target in (("engine", self._work), ("renewer", self._renew), ("waiter", self._wait)):
+        for role, target in (
+            ("engine", self._work),
+            ("renewer", self._renew),
+            ("waiter", self._wait),
+            ("watchdog", self._watch),
+        ):
             threading.Thread(target=target, name=f"agentexec-{role}", daemon=True).start()
         threading.Thread(target=self._obey, args=(orders,), name="agentexec-lifeline", daemon=True).start()
         return self._loop.run_until_complete(self._finished)
@@ -90,7 +107,7 @@ class Worker:
     def _work(self) -> None:
         try:
             self._engine.run()
-            code = 0
+            code = self._code
         except WorkerGone as error:
             _logger.error("%s; this process ends and its pool starts another", error)
             code = EXIT_GONE
@@ -99,7 +116,26 @@ class Worker:
         ):  # the pool must see this process end, whatever it was: it releases our leases and starts another
             _logger.exception("the worker's I/O failed")
             code = EXIT_FAILED
+        if code == EXIT_OVERDUE:  # the handler that outlived its limit may be blocking the loop
+            end_process(code)
         self._loop.call_soon_threadsafe(self._finish, code)
+
+    def _watch(self) -> None:
+        """Look after what a blocked event loop cannot: hard time limits, and the life of the process itself."""
+        pause = threading.Event()
+        while not pause.wait(WATCH_EVERY):
+            overdue = self._host.overdue()
+            if overdue:
+                _logger.error(
+                    "%d task(s) outlived their time limit; this process ends under them", len(overdue)
+                )
+                self._code = EXIT_OVERDUE
+                self._engine.give_up_all(overdue)
+                return
+            if not self._stopping and self._life.is_over(self._engine.finished):
+                self._code = EXIT_RECYCLED
+                self._leaving()
+                self._loop.call_soon_threadsafe(self._drain)
 
     def _finish(self, code: int) -> None:
         if not self._finished.done():
@@ -182,7 +218,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         with _reporting(options.status_fd, wanted=pool.settings.metrics_port > 0) as report:
             worker = Worker(
-                name=options.name, pool=pool, ready=lambda: _announce(options.status_fd), report=report
+                name=options.name,
+                pool=pool,
+                ready=lambda: _announce(options.status_fd, READY),
+                leaving=lambda: _announce(options.status_fd, LEAVING),
+                report=report,
             )
             return worker.run(orders)
     except AgentexecError as error:
@@ -199,8 +239,16 @@ def _private_stdin() -> IO[str]:
     return orders
 
 
-def _announce(fd: int) -> None:
-    os.write(fd, READY)
+def _announce(fd: int, what: bytes) -> None:
+    os.write(fd, what)
+
+
+def end_process(code: int) -> NoReturn:
+    """End at once, without waiting for a handler's thread that still runs: its lease has been given away."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @contextlib.contextmanager

@@ -19,15 +19,16 @@ from uuid import uuid4
 
 from agentexec.config import Settings
 from agentexec.tally import TALLY, WORKER_DEATHS
-from agentexec.worker.child import Child, Died, Ready
+from agentexec.worker.child import Child, ChildEvent, Died, Leaving, Ready
 from agentexec.worker.healer import Healer
 from agentexec.worker.maintenance import Maintenance
-from agentexec.worker.process_codes import EXIT_GONE
+from agentexec.worker.process_codes import EXIT_GONE, EXIT_OVERDUE, EXIT_RECYCLED
 from agentexec.worker.reference import PoolReference
 
 KILL_MARGIN = (
     5.0  # seconds past the graceful time-out that a worker has to cancel its handlers and end by itself
 )
+UNCHARGED = (EXIT_GONE, EXIT_OVERDUE)  # ends that are not the fault of the tasks that were running
 HEALTHY_AFTER = 10.0  # seconds of life after which an early death is no longer counted against a slot
 MAX_BACKOFF = 30.0  # seconds
 # Service managers, `timeout` and shells signal the process and then its group: within so many seconds it is one signal.
@@ -48,7 +49,7 @@ class _Respawn:
     slot: int
 
 
-Event = Ready | Died | Order | _Respawn
+Event = ChildEvent | Order | _Respawn
 
 
 class Supervisor:
@@ -64,6 +65,7 @@ class Supervisor:
         self._settings = settings
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._children: dict[int, Child] = {}
+        self._leaving: set[Child] = set()  # they end by themselves; their slots have been given to others
         self._early_deaths: dict[int, int] = {}
         self._pool_id = uuid4().hex[:12]
         self._incarnation = 0
@@ -90,10 +92,10 @@ class Supervisor:
         for slot in range(self._settings.num_workers):
             self._spawn(slot)
         try:
-            while self._children or not self._draining:
+            while self._all() or not self._draining:
                 self._handle(self._next_event())
         finally:
-            for child in self._children.values():
+            for child in self._all():
                 child.kill()
             self._maintenance.stop()
             self.ended.set()
@@ -117,6 +119,8 @@ class Supervisor:
                     and len(self._children) == self._settings.num_workers
                 ):
                     self.all_ready.set()
+            case Leaving(child):
+                self._replace(child)
             case Died(child, code):
                 self._bury(child, code)
             case _Respawn(slot):
@@ -136,10 +140,10 @@ class Supervisor:
         self._deadline = time.monotonic() + timeout + KILL_MARGIN
         _logger.info(
             "stopping %d worker(s)%s",
-            len(self._children),
+            len(self._all()),
             " at once" if immediately else f" within {timeout:g} s",
         )
-        for child in self._children.values():
+        for child in self._all():
             if immediately:
                 child.stop_now()
             else:
@@ -147,15 +151,29 @@ class Supervisor:
 
     def _bury(self, child: Child, code: int) -> None:
         """A child ended. Its leases are given back at once, unless it drained and has none."""
-        self._children.pop(child.slot, None)
-        if code == 0 and self._draining:
+        left = child in self._leaving
+        self._leaving.discard(child)
+        if not left:
+            self._children.pop(child.slot, None)
+        if code == EXIT_RECYCLED or (code == 0 and self._draining):
             return
         self._failed |= self._draining
         TALLY.add(WORKER_DEATHS)
         _logger.warning("worker %s (pid %d) ended with code %d", child.name, child.pid, code)
-        self._maintenance.release(child.name, charge=code != EXIT_GONE and not self._draining)
-        if not self._draining:
+        self._maintenance.release(child.name, charge=code not in UNCHARGED and not self._draining)
+        if not self._draining and not left:
             self._respawn(child)
+
+    def _replace(self, child: Child) -> None:
+        """A child leaves: another takes its place while it finishes what it has."""
+        if self._draining or self._children.get(child.slot) is not child:
+            return
+        _logger.info("worker %s (pid %d) is recycled", child.name, child.pid)
+        self._leaving.add(child)
+        self._spawn(child.slot)
+
+    def _all(self) -> list[Child]:
+        return [*self._children.values(), *self._leaving]
 
     def _respawn(self, child: Child) -> None:
         """At once after a healthy life; with doubling pauses while a slot keeps dying young."""
@@ -179,13 +197,13 @@ class Supervisor:
     def _spawn(self, slot: int) -> None:
         self._incarnation += 1
         name = f"{self._pool_id}-{slot}-{self._incarnation}"
-        post: Callable[[Ready | Died], None] = self._events.put
+        post: Callable[[ChildEvent], None] = self._events.put
         self._children[slot] = Child(
             name=name, slot=slot, reference=self._reference, expect=self._expect, post=post
         )
 
     def _kill_stragglers(self) -> None:
         self._deadline = None
-        for child in self._children.values():
+        for child in self._all():
             _logger.error("worker %s (pid %d) does not end; killing it", child.name, child.pid)
             child.kill()

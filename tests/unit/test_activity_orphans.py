@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 import redis
@@ -137,7 +137,7 @@ def test_other_queues_and_activities_kept_by_hand_are_left_alone(client: ax.Clie
     assert status_of(client.engine, by_hand) == "queued"
 
 
-@pytest.mark.parametrize("memory", [None, "young", uuid4().hex, "scribble"])
+@pytest.mark.parametrize("memory", [None, "young", UUID(int=4, version=4).hex, "scribble"])
 def test_a_queue_that_lost_its_memory_proves_nothing(
     client: ax.Client, memory: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,29 @@
+"""When a worker process has lived long enough: handlers leak, and a fresh process is the cheapest cure."""
+
+from __future__ import annotations
+
+import random
+
+import psutil
+
+from agentexec.config import Settings
+
+SPREAD = (
+    0.1  # part of the number of tasks by which workers differ, so that a pool does not recycle all at once
+)
+
+
+class WorkerLife:
+    """Counts tasks and looks at memory for one process."""
+
+    def __init__(self, settings: Settings, *, rng: random.Random | None = None) -> None:
+        tasks = settings.max_tasks_per_worker
+        self._tasks = round(tasks * (1 - (rng or random).uniform(0, SPREAD))) if tasks else 0
+        self._memory = settings.max_worker_memory
+        self._process = psutil.Process()
+
+    def is_over(self, finished: int) -> bool:
+        """Whether a process that has finished so many tasks is to be replaced."""
+        if self._tasks and finished >= max(1, self._tasks):
+            return True
+        return bool(self._memory) and int(self._process.memory_info().rss) > self._memory
