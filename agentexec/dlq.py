@@ -93,11 +93,13 @@ class DeadLetters:
                 f"The payload of dead letter {letter.task_id} cannot be read, so it cannot run again; look at it with "
                 "`agentexec dlq show`, then purge it."
             )
+        metadata, lock_key = self._recorded(letter)
         request = TaskRequest(
             task_name=letter.task_name,
             context=_Context(dict(letter.context)),
             priority=_priority(letter.level),
-            metadata=self._metadata(letter) | {REFERENCE: letter.task_id},
+            metadata=metadata | {REFERENCE: letter.task_id},
+            lock_key=lock_key,
             idempotency_key=f"requeue:{self._client.queue.name}:{letter.task_id}"[:255],
         )
         task = self._client.enqueue_many_sync([request])[0]
@@ -142,14 +144,17 @@ class DeadLetters:
             for (task_id, died), reason, job in zip(found, reasons, jobs, strict=True)
         ]
 
-    def _metadata(self, letter: DeadLetter) -> dict[str, Any]:
+    def _recorded(self, letter: DeadLetter) -> tuple[dict[str, Any], str | None]:
+        """Metadata and lock key of the old activity, if it is still in the record."""
         try:
             activity_id = UUID(letter.task_id)
         except ValueError:
-            return {}
+            return {}, None
         with self._client.engine.connect() as connection:
-            query = select(Activity.metadata_).where(Activity.id == activity_id)
-            return dict(connection.execute(query).scalar_one_or_none() or {})
+            query = select(Activity.metadata_, Activity.lock_key).where(Activity.id == activity_id)
+            row = connection.execute(query).one_or_none()
+        metadata, lock_key = row or (None, None)
+        return dict(metadata or {}), lock_key
 
 
 def _letter(task_id: str, died: float, reason: bytes | str | None, job: bytes | str | None) -> DeadLetter:

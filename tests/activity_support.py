@@ -23,6 +23,7 @@ from agentexec.activity.rows import LogEntry, Outcome
 from agentexec.activity.status import Status
 from agentexec.core.db import create_schema
 from agentexec.enqueuer import Enqueuer
+from agentexec.identifiers import new_id
 from agentexec.redis_queue import RedisQueue
 
 LEASE = 30.0
@@ -51,6 +52,9 @@ def fake_client(folder: Path, name: str = "") -> ax.Client:
     client = ax.Client(settings=settings)
     create_schema(client.engine)
     use_redis(client, Fake(server=fakeredis.FakeServer(version=(7, 0))))
+    epoch = client.queue.begin_rebuild(new_id().hex)  # as the first pool does
+    assert epoch is not None
+    client.queue.end_rebuild(epoch)
     return client
 
 

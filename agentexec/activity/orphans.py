@@ -87,7 +87,7 @@ def _doubt(client: Client, grace: float) -> str | None:
     if policy != "noeviction":
         return f"Redis evicts keys (maxmemory-policy {policy}), so a task that it does not know may be alive"
     cap = client.settings.max_queue_depth
-    if cap and int(client.redis.hlen(client.queue.keys.job)) >= cap:
+    if cap and _filling(client) >= cap:
         return "the queue is full, so a task that it does not know may be waiting for room"
     age = _memory_age(client)
     if age is None or age < grace:
@@ -97,8 +97,14 @@ def _doubt(client: Client, grace: float) -> str | None:
     return None
 
 
+def _filling(client: Client) -> int:
+    """How many tasks count against the queue's cap."""
+    keys = client.queue.keys
+    return int(client.redis.hlen(keys.job)) - int(client.redis.zcard(keys.dlq))
+
+
 def _memory_age(client: Client) -> float | None:
-    """Seconds since a pool found the queue without memory; None where that cannot be told."""
+    """Seconds since a pool last found the queue without memory; None where it has none yet, or cannot be told."""
     epoch = client.redis.hget(client.queue.keys.cfg, "epoch")
     if epoch is None:
         return None

@@ -55,7 +55,7 @@ def test_they_are_listed_with_their_reasons_the_latest_first(client: ax.Client, 
 def test_requeuing_makes_a_new_activity_that_names_the_old_one(
     client: ax.Client, letters: DeadLetters
 ) -> None:
-    old = bury(client, metadata={"tenant": "a"}, priority=ax.Priority.HIGH)
+    old = bury(client, metadata={"tenant": "a"}, priority=ax.Priority.HIGH, lock_key="user:7")
     new = letters.requeue(old)
     assert status_of(client.engine, old) == "error"
     with Session(client.engine) as session:
@@ -63,6 +63,7 @@ def test_requeuing_makes_a_new_activity_that_names_the_old_one(
         assert found.context == {"text": "hello"}
         assert found.metadata_ == {"tenant": "a", "requeued_from": str(old)}
         assert found.priority == ax.Priority.HIGH.level
+        assert found.lock_key == "user:7"
     assert letters.count() == 0
     assert [task for task, _ in claim(client, want=5)] == [new]
     assert activity.Status(status_of(client.engine, new)) is Status.RUNNING

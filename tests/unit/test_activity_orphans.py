@@ -252,3 +252,16 @@ def test_more_orphans_than_a_page_are_all_found(client: ax.Client) -> None:
 def test_a_negative_grace_is_refused(client: ax.Client) -> None:
     with pytest.raises(ValueError, match="grace"):
         cancel_pending(client, grace=-1)
+
+
+def test_a_full_queue_proves_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with as_default(fake_client(tmp_path)) as full:
+        remember(full, timedelta(days=1))
+        lost = enqueued(full)
+        lose(full, lost)
+        enqueued(full)
+        age(full.engine, LONG_AGO)
+        full.settings = full.settings.model_copy(update={"max_queue_depth": 1})
+        with caplog.at_level(logging.WARNING):
+            assert cancel_pending(full) == 0
+        assert "waiting for room" in caplog.text
