@@ -58,7 +58,9 @@ def wait_until_over(engine: Engine, queue: str, deadline: float = 60.0) -> dict[
     end = time.monotonic() + deadline
     while True:
         with engine.connect() as connection:
-            pending = connection.execute(select(func.count()).where(mine, Activity.status.in_(PENDING))).scalar_one()
+            pending = connection.execute(
+                select(func.count()).where(mine, Activity.status.in_(PENDING))
+            ).scalar_one()
             if not pending:
                 counts = select(Activity.status, func.count()).where(mine).group_by(Activity.status)
                 return {status.value: number for status, number in connection.execute(counts)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from itertools import pairwise
 from uuid import uuid4
 
 import pytest
@@ -38,7 +38,9 @@ def ended(client: ax.Client, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     """One task of each kind, run by one pool; detached rows with their logs."""
     ways = ["error then return", "error then raise", "complete", "error of another", "nothing"]
     tasks = {how: client.enqueue_sync("speak", Verdict(how=how)) for how in ways}
-    tasks |= {f"sync {how}": client.enqueue_sync("speak_sync", Verdict(how=how)) for how in ("error", "nothing")}
+    tasks |= {
+        f"sync {how}": client.enqueue_sync("speak_sync", Verdict(how=how)) for how in ("error", "nothing")
+    }
     tasks |= {"count": client.enqueue_sync("count", Number(number=3))}
     variables = environment(
         client.settings.database_url or "", client.settings.redis_url or "", client.queue.name
@@ -58,7 +60,9 @@ def test_error_ends_the_task_with_that_message_and_without_a_retry(
     assert log_of(client.engine, found.id)[-1][2:] == ("error", "It is over")
 
 
-def test_an_error_that_a_handler_declares_is_a_dead_letter(client: ax.Client, ended: dict[str, Activity]) -> None:
+def test_an_error_that_a_handler_declares_is_a_dead_letter(
+    client: ax.Client, ended: dict[str, Activity]
+) -> None:
     reasons = {letter.task_id: letter.reason for letter in DeadLetters(client).all()}
     assert reasons == {
         str(ended[how].id): "It is over" for how in ("error then return", "error then raise", "sync error")
@@ -73,7 +77,9 @@ def test_complete_words_the_last_entry_and_the_return_ends_the_task(
     assert log_of(client.engine, found.id)[-1][2:] == ("complete", "All is said")
 
 
-def test_progress_is_in_the_log_under_the_holders_token(client: ax.Client, ended: dict[str, Activity]) -> None:
+def test_progress_is_in_the_log_under_the_holders_token(
+    client: ax.Client, ended: dict[str, Activity]
+) -> None:
     for how, message in (("count", "counting 3"), ("sync nothing", "from a thread")):
         found = ended[how]
         assert log_of(client.engine, found.id)[2] == (found.fence, 1, "running", message)
@@ -89,6 +95,6 @@ def test_the_error_of_another_activity_is_not_ones_own(client: ax.Client, ended:
 def test_every_move_is_legal(client: ax.Client, ended: dict[str, Activity]) -> None:
     for found in ended.values():
         statuses = [status for _, _, status, _ in log_of(client.engine, found.id)]
-        moves = {(a, b) for a, b in zip(statuses, statuses[1:], strict=False) if a != b}
+        moves = {(a, b) for a, b in pairwise(statuses) if a != b}
         assert moves <= LEGAL_MOVES
         assert statuses[-1] == found.status
