@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import UUID
 
 from pydantic import BaseModel
 
 import agentexec as ax
+from agentexec.core.redis_client import get_redis
 
 pool = ax.Pool()
 
@@ -21,6 +23,12 @@ class Verdict(BaseModel):
     """How the handler is to end."""
 
     how: str
+
+
+class Gate(BaseModel):
+    """A list in Redis; each task that waits takes one entry of it."""
+
+    key: str
 
 
 @pool.task("count")
@@ -45,6 +53,14 @@ async def speak(agent_id: UUID, context: Verdict) -> Number | None:
         other = ax.activity.create("by hand")
         ax.activity.error(other, "Only the other one")
     return None
+
+
+@pool.task("wait")
+async def wait(agent_id: UUID, context: Gate) -> None:
+    """Wait until the test opens the gate: until it pushes something to the list."""
+    redis = await get_redis()
+    while await redis.lpop(context.key) is None:  # noqa: ASYNC110 - the gate is in another process
+        await asyncio.sleep(0.02)
 
 
 @pool.task("speak_sync")

@@ -180,7 +180,7 @@ def test_the_circuit_breaker_pattern_ends_tasks_while_the_circuit_is_open(applic
     assert {row.id for row in found} == set(tasks)
 
 
-def test_a_service_starts_while_a_pool_works_and_reads_what_it_did(application: Application) -> None:
+def test_a_service_that_starts_cancels_no_queued_task_and_reads_the_record(application: Application) -> None:
     client = application.client
     queued = [client.enqueue_sync("not served here", MyContext(name=str(n))).agent_id for n in range(3)]
     age(client.engine, timedelta(hours=9), *queued)
