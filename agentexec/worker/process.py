@@ -45,6 +45,7 @@ WATCH_EVERY = 0.25  # seconds
 CANCEL_GRACE = (
     1.0  # seconds that a cancelled handler has to end before its lease is given away without its consent
 )
+ORPHAN_GRACE = 5.0  # seconds that a worker without a parent has to give its leases back and end by itself
 
 _logger = logging.getLogger(__name__)
 
@@ -177,6 +178,8 @@ class Worker:
             order = self._drain if line.strip() == DRAIN else self._stop_now
             self._loop.call_soon_threadsafe(order)
         self._loop.call_soon_threadsafe(self._stop_now)  # the parent is gone
+        time.sleep(ORPHAN_GRACE)  # and with it whoever kills a worker whose handler blocks the event loop
+        end_process(EXIT_FAILED)
 
     def _drain(self) -> None:
         if not self._stopping:
