@@ -92,7 +92,7 @@ def test_a_failed_task_has_no_result_and_its_error_has_no_secret(
     site: Site, api: httpx.Client, tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
     agent_id = agent(create(api, "fail", "redis://:hunter22@db is away"))
-    with running_pool(site, tmp_path, workers=1, AGENTEXEC_MAX_TASK_RETRIES="0"):
+    with running_pool(site, tmp_path, {"AGENTEXEC_MAX_TASK_RETRIES": "0"}, workers=1):
         eventually(lambda: result(api, agent_id).status_code == 409, deadline=30)
     failure = result(api, agent_id).json()
     assert failure["status"] == "error"
@@ -105,7 +105,7 @@ def test_a_running_task_is_cancelled_through_its_worker(
     site: Site, api: httpx.Client, tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
     agent_id = agent(create(api, "wait"))
-    with running_pool(site, tmp_path, workers=1, AGENTEXEC_LEASE_SECONDS="1"):
+    with running_pool(site, tmp_path, {"AGENTEXEC_LEASE_SECONDS": "1"}, workers=1):
         eventually(lambda: result(api, agent_id).json()["status"] == "running", deadline=30)
         answer = api.post(f"/api/tasks/{agent_id}/cancel")
         assert (answer.status_code, answer.json()["status"]) == (202, "running")
