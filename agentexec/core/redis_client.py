@@ -39,9 +39,9 @@ def blocking_client(settings: Settings) -> redis.Redis:
             max_connections=settings.redis_pool_size,
             health_check_interval=30,
         )
-    except ValueError as error:
+    except ValueError:  # its text may quote a part of the password
         raise ConfigurationError(
-            f"REDIS_URL {masked(url)} cannot be used ({error}); it looks like redis://:password@host:6379/0."
+            f"REDIS_URL {masked(url)} cannot be used; it looks like redis://:password@host:6379/0."
         ) from None
 
 
