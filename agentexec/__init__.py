@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -47,7 +47,15 @@ try:
 except PackageNotFoundError:  # run from a source tree that is not installed
     __version__ = "0+unknown"
 
-CONF: Settings = default_settings()
+if TYPE_CHECKING:
+    CONF: Settings
+
+
+def __getattr__(name: str) -> Any:
+    """`CONF`, the settings of this process, read when they are first asked for: importing must not fail for one."""
+    if name == "CONF":
+        return default_settings()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 async def enqueue(

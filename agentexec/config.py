@@ -175,6 +175,24 @@ def normalised_database_url(url: str) -> str:
     return parsed.render_as_string(hide_password=False)
 
 
+class _TablePrefix(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore"
+    )
+
+    table_prefix: str = Field(default="agentexec_", validation_alias="AGENTEXEC_TABLE_PREFIX")
+
+
+def table_prefix() -> str:
+    """The table prefix for the models, which are made when they are imported.
+
+    A prefix that is none gives the default: importing must not fail for a setting, and nothing can be done
+    with the tables before the settings are loaded as a whole, which refuses it with a sentence.
+    """
+    prefix = _TablePrefix().table_prefix
+    return prefix if _PREFIX.fullmatch(prefix) else "agentexec_"
+
+
 @lru_cache(maxsize=1)
 def default_settings() -> Settings:
     """The settings of the environment, read once for the process."""

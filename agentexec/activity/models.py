@@ -33,10 +33,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from agentexec.activity.status import Status
-from agentexec.config import default_settings
+from agentexec.config import table_prefix
 from agentexec.identifiers import new_id
 
-PREFIX = default_settings().table_prefix
+PREFIX = table_prefix()
 ACTIVITY_TABLE = f"{PREFIX}activity"
 LOG_TABLE = f"{PREFIX}activity_log"
 
@@ -70,6 +70,7 @@ class Activity(Base):
     status: Mapped[Status] = mapped_column(_status_type(f"ck_{ACTIVITY_TABLE}_status"), nullable=False)
     fence: Mapped[int] = mapped_column(BigInteger, nullable=False, default=0)
     attempt: Mapped[int] = mapped_column(Integer, nullable=False, default=0)
+    failures: Mapped[int] = mapped_column(Integer, nullable=False, default=0)
     priority: Mapped[int] = mapped_column(SmallInteger, nullable=False, default=0)
     context: Mapped[dict[str, Any]] = mapped_column(_Json, nullable=False)
     metadata_: Mapped[dict[str, Any] | None] = mapped_column("metadata", _Json, nullable=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from agentexec.activity.status import Status
@@ -28,6 +28,16 @@ class NewActivity:
     delay: float = 0.0
 
 
+class Started(NamedTuple):
+    """An activity that may run: how often it was started, this time included, and how many of its runs failed.
+
+    The two differ by the runs that were cut off, by a shutdown or with their worker, which are nobody's failure.
+    """
+
+    attempt: int
+    failures: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogEntry:
     """Progress of a running task: entry `n` of the holder of `token`."""
@@ -41,7 +51,9 @@ class LogEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """How the holder of `token` ends its claim; `n` is the number of the log entry that says so."""
+    """How the holder of `token` ends its claim; `n` is the number of the log entry that says so. `failed` counts a
+    failure of the handler that is going to be tried again.
+    """
 
     id: UUID
     token: int
@@ -51,6 +63,7 @@ class Outcome:
     percentage: int | None = None
     result: Any = None
     error: str | None = None
+    failed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

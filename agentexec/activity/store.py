@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from agentexec.activity.batch import as_text, as_uuid, run_batch
 from agentexec.activity.models import ACTIVITY_TABLE, LOG_TABLE
 from agentexec.activity.reading import standings
-from agentexec.activity.rows import LogEntry, NewActivity, Outcome
+from agentexec.activity.rows import LogEntry, NewActivity, Outcome, Started
 from agentexec.activity.status import Status
 
 NEW_COLUMNS = {
@@ -38,6 +38,7 @@ OUTCOME_COLUMNS = {
     "percentage": "smallint",
     "result": "jsonb",
     "error": "text",
+    "failed": "int",
 }
 ENQUEUE_FENCE = 0  # the fence of entries written before any worker held the task
 
@@ -51,9 +52,9 @@ def insert(connection: Connection, activities: Sequence[NewActivity]) -> dict[UU
     columns, rows = NEW_COLUMNS, new_rows(activities)
     written = run_batch(
         connection,
-        f"""INSERT INTO {ACTIVITY_TABLE} (id, agent_id, queue_name, agent_type, status, fence, attempt,
+        f"""INSERT INTO {ACTIVITY_TABLE} (id, agent_id, queue_name, agent_type, status, fence, attempt, failures,
                 priority, context, metadata, idempotency_key, lock_key, created_at, updated_at, run_after)
-            SELECT v.id, v.id, v.queue_name, v.agent_type, 'queued', 0, 0, v.priority, v.context, v.metadata,
+            SELECT v.id, v.id, v.queue_name, v.agent_type, 'queued', 0, 0, 0, v.priority, v.context, v.metadata,
                 v.idempotency_key, v.lock_key, :now, :now, CASE WHEN v.delay > 0 THEN :later END
             FROM :rows AS v WHERE true
             ON CONFLICT DO NOTHING RETURNING id""",
@@ -93,8 +94,8 @@ def new_rows(activities: Sequence[NewActivity]) -> list[dict[str, Any]]:
     ]
 
 
-def start(connection: Connection, tokens: Mapping[UUID, int], message: str) -> dict[UUID, int]:
-    """Move activities to RUNNING under their new tokens; returns the attempt number of each that may run.
+def start(connection: Connection, tokens: Mapping[UUID, int], message: str) -> dict[UUID, Started]:
+    """Move activities to RUNNING under their new tokens; returns those that may run.
 
     One that is terminal, has a cancel request, or was started under a higher token is left out. Sending the
     same start again answers the same.
@@ -108,11 +109,11 @@ def start(connection: Connection, tokens: Mapping[UUID, int], message: str) -> d
             FROM :rows AS v
             WHERE a.id = v.id AND cancel_requested_at IS NULL
               AND (status = 'queued' AND fence < v.token OR status = 'running' AND fence <= v.token)
-            RETURNING a.id, a.attempt""",
+            RETURNING a.id, a.attempt, a.failures""",
         rows,
         columns,
     )
-    attempts = {as_uuid(row.id): int(row.attempt) for row in started}
+    attempts = {as_uuid(row.id): Started(int(row.attempt), int(row.failures)) for row in started}
     run_batch(
         connection,
         f"""INSERT INTO {LOG_TABLE} (activity_id, fence, n, status, message, percentage, created_at)
@@ -135,6 +136,7 @@ def finish(connection: Connection, outcomes: Sequence[Outcome]) -> dict[UUID, St
     ended = run_batch(
         connection,
         f"""UPDATE {ACTIVITY_TABLE} AS a SET updated_at = :now, result = v.result, error = v.error,
+                failures = failures + v.failed,
                 status = CASE WHEN v.status = 'queued' AND a.cancel_requested_at IS NOT NULL
                     THEN 'canceled' ELSE v.status END
             FROM :rows AS v WHERE a.id = v.id AND a.fence = v.token AND a.status = 'running'
@@ -171,6 +173,7 @@ def outcome_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             "percentage": o.percentage,
             "result": o.result,
             "error": o.error,
+            "failed": int(o.failed),
         }
         for o in outcomes
     ]

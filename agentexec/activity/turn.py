@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from agentexec.activity import store
 from agentexec.activity.batch import as_json, as_text, as_uuid, recordset
 from agentexec.activity.models import ACTIVITY_TABLE, LOG_TABLE
-from agentexec.activity.rows import NewActivity, Outcome
+from agentexec.activity.rows import NewActivity, Outcome, Started
 from agentexec.activity.status import Status
 
 _NEW = recordset("new", store.NEW_COLUMNS, "v")
@@ -24,10 +24,10 @@ _MARKS = recordset("marks", {"id": "uuid"}, "v")
 
 _ENQUEUE = text(
     f"""WITH new AS MATERIALIZED (SELECT * FROM {_NEW}), recorded AS (
-        INSERT INTO {ACTIVITY_TABLE} (id, agent_id, queue_name, agent_type, status, fence, attempt,
+        INSERT INTO {ACTIVITY_TABLE} (id, agent_id, queue_name, agent_type, status, fence, attempt, failures,
             priority, context, metadata, idempotency_key, lock_key, created_at, updated_at, run_after)
-        SELECT id, id, queue_name, agent_type, 'queued', 0, 0, priority, context, metadata, idempotency_key, lock_key,
-            clock_timestamp(), clock_timestamp(),
+        SELECT id, id, queue_name, agent_type, 'queued', 0, 0, 0, priority, context, metadata, idempotency_key,
+            lock_key, clock_timestamp(), clock_timestamp(),
             CASE WHEN delay > 0 THEN clock_timestamp() + delay * interval '1 second' END
         FROM new ON CONFLICT DO NOTHING RETURNING id
     ), logged AS (
@@ -52,10 +52,10 @@ _TURN = text(
         FROM {_STARTS}
         WHERE a.id = v.id AND cancel_requested_at IS NULL
           AND (status = 'queued' AND fence < v.token OR status = 'running' AND fence <= v.token)
-        RETURNING a.id, a.attempt, v.token
+        RETURNING a.id, a.attempt, a.failures, v.token
     ), ended AS (
         UPDATE {ACTIVITY_TABLE} AS a SET updated_at = clock_timestamp(), result = v.result, error = v.error,
-            status = CASE WHEN v.status = 'queued' AND a.cancel_requested_at IS NOT NULL
+            failures = failures + v.failed, status = CASE WHEN v.status = 'queued' AND a.cancel_requested_at IS NOT NULL
                 THEN 'canceled' ELSE v.status END
         FROM {_ENDS} WHERE a.id = v.id AND a.fence = v.token AND a.status = 'running'
         RETURNING a.id, a.status, v.token, v.n, v.message, v.percentage
@@ -65,7 +65,8 @@ _TURN = text(
         UNION ALL SELECT id, token, n, status, message, percentage, clock_timestamp() FROM ended
         ON CONFLICT DO NOTHING
     )
-    SELECT id, attempt, NULL AS status FROM started UNION ALL SELECT id, NULL, status FROM ended"""
+    SELECT id, attempt, failures, NULL AS status FROM started
+    UNION ALL SELECT id, NULL, NULL, status FROM ended"""
 )
 
 
@@ -86,11 +87,11 @@ def enqueue(
 
 def turn(
     connection: Connection, tokens: Mapping[UUID, int], outcomes: Sequence[Outcome], message: str
-) -> tuple[dict[UUID, int], dict[UUID, Status]]:
+) -> tuple[dict[UUID, Started], dict[UUID, Status]]:
     """Start activities under their tokens and end others; see `store.start` and `store.finish` for what is
     refused.
 
-    Returns the attempt number of each started one and the status of each accepted outcome.
+    Returns the started ones and the status of each accepted outcome.
     """
     if connection.dialect.name != "postgresql":
         return store.start(connection, tokens, message), store.finish(connection, outcomes)
@@ -101,7 +102,9 @@ def turn(
         "message": message,
     }
     rows = connection.execute(_TURN, parameters).all()
-    attempts = {as_uuid(row.id): int(row.attempt) for row in rows if row.status is None}
+    attempts = {
+        as_uuid(row.id): Started(int(row.attempt), int(row.failures)) for row in rows if row.status is None
+    }
     accepted = {as_uuid(row.id): Status(row.status) for row in rows if row.status is not None}
     missing = [outcome for outcome in outcomes if outcome.id not in accepted]
     return attempts, accepted | (store.written_before(connection, missing) if missing else {})

@@ -206,6 +206,7 @@ class Engine:
             percentage=100 if ended.end is End.COMPLETE else None,
             result=ended.result,
             error=ended.error,
+            failed=ended.end is End.RETRY,
         )
 
     def _write(self, batch: Batch) -> Recorded:
@@ -215,7 +216,7 @@ class Engine:
     def _settle(self, batch: Batch, ended: Sequence[Ended], recorded: Recorded) -> None:
         """Act on what is durable now: start handlers, and tell the queue what is over."""
         runs = [
-            Run(claim=c, attempt=recorded.attempts[c.task_id])
+            Run(claim=c, **recorded.attempts[c.task_id]._asdict())
             for c in batch.claims
             if c.task_id in recorded.attempts
         ]

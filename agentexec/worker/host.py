@@ -45,6 +45,7 @@ class Run:
 
     claim: Claim
     attempt: int
+    failures: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,9 +208,10 @@ class Host:
             return self._given_up(run, words.failed)
         text = _clean(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
         settings = self._settings
-        if run.attempt > settings.max_task_retries:
+        failures = run.failures + 1
+        if failures > settings.max_task_retries:
             return self._ended(run, End.DEAD, error=text)
-        delay = retry_delay(run.attempt, base=settings.retry_base_seconds, cap=settings.retry_cap_seconds)
+        delay = retry_delay(failures, base=settings.retry_base_seconds, cap=settings.retry_cap_seconds)
         return self._ended(run, End.RETRY, error=text, delay=delay)
 
     def _ended(

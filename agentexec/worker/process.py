@@ -153,6 +153,7 @@ class Worker:
             tokens = self._engine.ledger.tokens()
             began = time.monotonic()
             try:
+                self._queue.register(self._name, process_identity())  # again: Redis may have forgotten it
                 lost, cancelled = (
                     self._queue.renew(self._name, tokens, lease=lease) if tokens else (set(), set())
                 )

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine
 
 from agentexec.activity import reading, store
-from agentexec.activity.rows import LogEntry, Outcome
+from agentexec.activity.rows import LogEntry, Outcome, Started
 from agentexec.activity.status import Status
 from agentexec.activity.turn import turn
 from agentexec.queue import Claim
@@ -37,7 +37,7 @@ class Recorded:
     activity. `accepted` outcomes are durable; `ended_by_others` are terminal through somebody else's word.
     """
 
-    attempts: Mapping[UUID, int] = field(default_factory=dict)
+    attempts: Mapping[UUID, Started] = field(default_factory=dict)
     over: set[UUID] = field(default_factory=set)
     outranked: dict[UUID, int] = field(default_factory=dict)
     unknown: set[UUID] = field(default_factory=set)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 
 from agentexec.activity import store
 from agentexec.activity.reading import pending, standings
-from agentexec.activity.rows import LogEntry, NewActivity, Outcome
+from agentexec.activity.rows import LogEntry, NewActivity, Outcome, Started
 from agentexec.activity.status import Status
 from agentexec.activity.turn import turn
 from agentexec.identifiers import new_id
@@ -48,8 +48,10 @@ class Record:
     def start(self, task: UUID, token: int) -> int | None:
         with self.engine.begin() as connection:
             if self.in_turns:
-                return turn(connection, {task: token}, [], "Started.")[0].get(task)
-            return store.start(connection, {task: token}, "Started.").get(task)
+                started = turn(connection, {task: token}, [], "Started.")[0].get(task)
+            else:
+                started = store.start(connection, {task: token}, "Started.").get(task)
+        return None if started is None else started.attempt
 
     def append(self, task: UUID, token: int, n: int, message: str = "half") -> None:
         with self.engine.begin() as connection:
@@ -78,6 +80,19 @@ class Record:
 
     def row(self, task: UUID) -> Row:
         return row_of(self.engine, task)
+
+
+def test_a_failed_run_is_counted_and_one_that_was_cut_off_is_not(record: Record) -> None:
+    """Retries are for failures: a shutdown or a dead worker in between must not use one up."""
+    task = record.running(T1)
+    released = outcome_of(task, T1, Status.QUEUED)
+    failed = Outcome(id=task, token=T2, n=1, status=Status.QUEUED, message="Broke.", failed=True)
+    with record.engine.begin() as connection:
+        store.finish(connection, [released])
+        assert one_start(connection, task, T2, record.in_turns) == {task: Started(attempt=2, failures=0)}
+        assert store.finish(connection, [failed]) == {task: Status.QUEUED}
+        assert store.finish(connection, [failed]) == {task: Status.QUEUED}, "sent twice, counted once"
+        assert one_start(connection, task, T3, record.in_turns) == {task: Started(attempt=3, failures=1)}
 
 
 def outcome_of(task: UUID, token: int, status: Status, n: int = 1, result: object = None) -> Outcome:
@@ -433,7 +448,7 @@ def one_outcome(connection: Connection, task: UUID, status: Status, in_turns: bo
     return turn(connection, {}, outcomes, "")[1] if in_turns else store.finish(connection, outcomes)
 
 
-def one_start(connection: Connection, task: UUID, token: int, in_turns: bool) -> dict[UUID, int]:
+def one_start(connection: Connection, task: UUID, token: int, in_turns: bool) -> dict[UUID, Started]:
     """A claim's start, through the one statement or through the several."""
     tokens = {task: token}
     return turn(connection, tokens, [], "")[0] if in_turns else store.start(connection, tokens, "")
@@ -487,7 +502,10 @@ def test_starting_and_cancelling_at_once_has_one_winner(racetrack: Record, in_tu
             partial(one_start, task=task, token=T1, in_turns=in_turns),
             partial(store.request_cancel, ids=[task], message="Canceled."),
         )
-        assert (started, standing) in (({task: 1}, {task: Status.RUNNING}), ({}, {task: Status.CANCELED}))
+        assert (started, standing) in (
+            ({task: Started(1, 0)}, {task: Status.RUNNING}),
+            ({}, {task: Status.CANCELED}),
+        )
         require_sound(racetrack.row(task))
 
 

@@ -314,7 +314,7 @@ class ActivityMachine(RuleBasedStateMachine):
             if expected.flagged:
                 expected.never_ran(claim.token, "canceled")
             if expected.start(claim.token):
-                assert recorded.attempts[claim.task_id] == expected.attempt
+                assert recorded.attempts[claim.task_id].attempt == expected.attempt
             else:
                 assert claim.task_id not in recorded.attempts
         return recorded

@@ -54,6 +54,7 @@ class Bench:
         payload: bytes | None = None,
         task: UUID | None = None,
         token: int = TOKEN,
+        failures: int = 0,
     ) -> UUID:
         self.registry.add(TaskDefinition(handler.__name__, handler))  # type: ignore[arg-type]  # what is given is tested
         claim = Claim(
@@ -63,7 +64,7 @@ class Bench:
             level=1,
             payload=encode_payload(handler.__name__, {"number": 3}) if payload is None else payload,
         )
-        self.host.begin([Run(claim=claim, attempt=attempt)])
+        self.host.begin([Run(claim=claim, attempt=attempt, failures=failures)])
         return claim.task_id
 
     async def outcome(self) -> Ended:
@@ -120,14 +121,24 @@ def test_a_result_is_handed_on_as_json_values(settings: Settings) -> None:
     on_a_bench(settings, scene)
 
 
+def test_runs_that_were_cut_off_use_up_no_retry(settings: Settings) -> None:
+    """A shutdown and the death of a worker are no failure of the task, however often they happen."""
+
+    async def scene(bench: Bench) -> None:
+        bench.run(raises, attempt=10)
+        assert (await bench.outcome()).end is End.RETRY
+
+    on_a_bench(settings, scene)
+
+
 def test_a_handler_that_raises_is_tried_again_until_its_retries_are_used_up(settings: Settings) -> None:
     async def scene(bench: Bench) -> None:
-        for attempt, ceiling in ((1, 1), (2, 2)):
-            bench.run(raises, attempt=attempt)
+        for failures, ceiling in ((0, 1), (1, 2)):
+            bench.run(raises, failures=failures)
             outcome = await bench.outcome()
             assert outcome.end is End.RETRY
             assert 0 <= outcome.delay <= ceiling
-        bench.run(raises, attempt=3)
+        bench.run(raises, failures=2)
         outcome = await bench.outcome()
         assert outcome.end is End.DEAD
         error = outcome.error or ""
@@ -208,7 +219,7 @@ def test_a_result_that_the_record_cannot_hold_is_the_handlers_failure(
         return result
 
     async def scene(bench: Bench) -> None:
-        bench.run(returns_it, attempt=3)
+        bench.run(returns_it, failures=2)
         outcome = await bench.outcome()
         assert outcome.end is End.DEAD
         assert "result" in (outcome.error or "")

@@ -69,6 +69,7 @@ def _activity_columns(*, default: bool = True) -> list[sa.Column[object]]:
         sa.Column("status", sa.String(16), nullable=False),
         sa.Column("fence", sa.BigInteger(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("priority", sa.SmallInteger(), nullable=False),
         sa.Column("context", json, nullable=False),
         sa.Column("metadata", json, nullable=True),
