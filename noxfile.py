@@ -203,6 +203,13 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Benchmarks beside their floors, figures in reports/bench/bench.json; `-- ARGS` go to it (names, --repeats N)."""
+    prepare(session, extras=["embedded"])
+    session.run("python", "-m", "loadtests.bench", *session.posargs)
+
+
+@nox.session
 def load(session: nox.Session) -> None:
     """A short headless load test against its declared service levels; `-- ARGS` go to it."""
     prepare(session, extras=["embedded", "load"])

@@ -138,33 +138,46 @@ def decoded(line: bytes) -> dict[Key, float]:
 
 
 class Reporter:
-    """Hands a tally's counts to the parent through a pipe, and never waits for it.
+    """Hands a tally's counts, and other lines, to the parent through a pipe, and never waits for it.
 
-    What a full pipe does not take now goes with the next report. One thread at a time may call it.
+    What a full pipe does not take now goes with the next line or report. Safe to use from any thread.
     """
 
     def __init__(self, fd: int, tally: Tally = TALLY) -> None:
         """Report through `fd`, which is closed by `close`."""
         self._fd = fd
         self._tally = tally
+        self._lock = threading.Lock()
         self._rest = b""
         os.set_blocking(fd, False)
 
+    def say(self, line: bytes) -> None:
+        """Send a line, never into the middle of another one."""
+        with self._lock:
+            self._rest += line
+            self._write()
+
     def report(self) -> None:
         """Send what was counted since the last report, as far as the pipe takes it."""
-        if not self._rest:
-            counts = self._tally.drain()
-            if not counts:
-                return
-            self._rest = encoded(counts)
-        with contextlib.suppress(BlockingIOError, BrokenPipeError):  # full: next time; broken: nobody listens
-            self._rest = self._rest[os.write(self._fd, self._rest) :]
+        with self._lock:
+            if not self._rest:
+                self._rest = self._counted()
+            self._write()
 
     def close(self) -> None:
         """Send the rest, waiting for the parent to take it, then close the pipe."""
-        os.set_blocking(self._fd, True)
-        with contextlib.suppress(BrokenPipeError), os.fdopen(self._fd, "wb") as pipe:
-            pipe.write(self._rest)
-            counts = self._tally.drain()
-            if counts:
-                pipe.write(encoded(counts))
+        with self._lock, contextlib.suppress(BrokenPipeError):
+            os.set_blocking(self._fd, True)
+            with os.fdopen(self._fd, "wb") as pipe:
+                pipe.write(self._rest + self._counted())
+
+    def _counted(self) -> bytes:
+        counts = self._tally.drain()
+        return encoded(counts) if counts else b""
+
+    def _write(self) -> None:
+        if self._rest:
+            with contextlib.suppress(
+                BlockingIOError, BrokenPipeError
+            ):  # full: next time; broken: nobody listens
+                self._rest = self._rest[os.write(self._fd, self._rest) :]

@@ -1,4 +1,4 @@
-"""The command line: `harness chaos list | run`, `harness check`, `harness images build`.
+"""The command line: `harness chaos list | run`, `harness check`, `harness images build`, `harness report compare`.
 
 Exit codes: 0 VALID, 1 INVALID, 2 UNKNOWN or no verdict reached, 64 wrong usage, 130 Ctrl-C, 143 SIGTERM. What went
 wrong is one sentence on stderr; `--debug` adds the traceback.
@@ -79,6 +79,13 @@ def _parser() -> argparse.ArgumentParser:
     rooms = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_chaos(rooms.add_parser("chaos", help="run or list fault scenarios"), common)
     _add_check(rooms.add_parser("check", help="judge a recorded history again", parents=[common]))
+    reports = rooms.add_parser("report", help="read what runs left").add_subparsers(
+        metavar="ACTION", required=True
+    )
+    compared = reports.add_parser("compare", help="compare two files of benchmark figures", parents=[common])
+    compared.add_argument("before", type=Path, metavar="BEFORE")
+    compared.add_argument("after", type=Path, metavar="AFTER")
+    compared.set_defaults(run=commands.compare_figures)
     images = rooms.add_parser("images", help="container images").add_subparsers(
         metavar="ACTION", required=True
     )

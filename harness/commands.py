@@ -17,6 +17,7 @@ from harness.history import History
 from harness.masking import masked
 from harness.progress import Progress, progress_on
 from harness.report import prepare_folder, verdict_table, write_reports
+from harness.report.compare import Change, compare, comparison_table
 from harness.request import Request
 from harness.request import environment as make
 from harness.runner import judge, run_scenario
@@ -46,6 +47,13 @@ def list_scenarios(options: Namespace) -> int:
     for name, one in known.items():
         print(f"{name:<{width}}  {one.summary}")
     return 0
+
+
+def compare_figures(options: Namespace) -> int:
+    """Print two files of benchmark figures side by side; 1 where one became worse by more than its spread."""
+    comparison = compare(options.before, options.after)
+    print(comparison_table(comparison))
+    return int(any(row.change is Change.WORSE for row in comparison.rows))
 
 
 def build_images(options: Namespace) -> int:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -35,7 +35,7 @@ UP_WITHIN = 60.0  # seconds, on a busy machine
 class Site:
     """One queue on real servers."""
 
-    endpoints: Endpoints
+    endpoints: Endpoints = field(repr=False)  # with passwords
     queue: str
 
     @classmethod
@@ -99,16 +99,16 @@ def metrics_of(client: httpx.Client) -> dict[str, float]:
 def running_pool(
     site: Site,
     folder: Path,
+    environment: Mapping[str, str] | None = None,
     *,
     pool: str = POOL,
     workers: int = 2,
     monitored: bool = True,
-    **environment: str,
 ) -> Iterator[RunningPool]:
     """A pool, whose workers are ready where it is monitored; it is drained in the end."""
     port = free_port()
     log = folder / f"pool-{port}.log"
-    variables = site.environment(AGENTEXEC_NUM_WORKERS=str(workers), **environment)
+    variables = site.environment(AGENTEXEC_NUM_WORKERS=str(workers)) | dict(environment or {})
     if monitored:
         variables["AGENTEXEC_METRICS_PORT"] = str(port)
     command = [sys.executable, "-m", "agentexec", "worker", pool]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -69,31 +70,35 @@ def new_activity(
 
 def row_of(source: Engine | Connection, task: UUID) -> Row:
     """What the record says of one activity."""
+    return rows_of(source, [task])[task]
+
+
+def rows_of(source: Engine | Connection, tasks: Sequence[UUID]) -> dict[UUID, Row]:
+    """What the record says of each of these activities."""
     if isinstance(source, Engine):
         with source.connect() as connection:
-            return row_of(connection, task)
-    activity = source.execute(select(Activity.__table__).where(Activity.id == task)).mappings().one()
-    columns = (
-        ActivityLog.fence,
-        ActivityLog.n,
-        ActivityLog.status,
-        ActivityLog.message,
-        ActivityLog.percentage,
-    )
-    query = select(*columns).where(ActivityLog.activity_id == task).order_by(ActivityLog.fence, ActivityLog.n)
-    return Row(
-        status=str(activity["status"]),
-        fence=activity["fence"],
-        attempt=activity["attempt"],
-        result=activity["result"],
-        error=activity["error"],
-        cancel_requested=activity["cancel_requested_at"] is not None,
-        dispatched=activity["dispatched_at"] is not None,
-        log=tuple(
-            Entry(fence=e.fence, n=e.n, status=str(e.status), message=e.message, percentage=e.percentage)
-            for e in source.execute(query)
-        ),
-    )
+            return rows_of(connection, tasks)
+    logs: dict[UUID, list[Entry]] = {}
+    keys = (ActivityLog.activity_id, ActivityLog.fence, ActivityLog.n)
+    columns = (*keys, ActivityLog.status, ActivityLog.message, ActivityLog.percentage)
+    query = select(*columns).where(ActivityLog.activity_id.in_(tasks)).order_by(*keys)
+    for e in source.execute(query):
+        entry = Entry(fence=e.fence, n=e.n, status=str(e.status), message=e.message, percentage=e.percentage)
+        logs.setdefault(e.activity_id, []).append(entry)
+    found = source.execute(select(Activity.__table__).where(Activity.id.in_(tasks))).mappings()
+    return {
+        row["id"]: Row(
+            status=str(row["status"]),
+            fence=row["fence"],
+            attempt=row["attempt"],
+            result=row["result"],
+            error=row["error"],
+            cancel_requested=row["cancel_requested_at"] is not None,
+            dispatched=row["dispatched_at"] is not None,
+            log=tuple(logs.get(row["id"], ())),
+        )
+        for row in found
+    }
 
 
 def require_sound(row: Row) -> None:

@@ -58,6 +58,7 @@ def create_app(client: Client | None = None, *, task_names: Iterable[str] | None
     keys = None if settings.api_keys is None else Keys(settings.api_keys.get_secret_value())
     app.add_middleware(Guard, keys=keys, max_body=settings.max_payload_bytes + ENVELOPE)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(400, _unparsable)
     for error in (OperationalError, InterfaceError, NoConnectionFree, RedisError):
         app.add_exception_handler(error, _unavailable)
     return app
@@ -68,6 +69,11 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     detail = [{"loc": e["loc"], "msg": e["msg"], "type": e["type"]} for e in error.errors()]
     return JSONResponse({"detail": detail}, status_code=422)
+
+
+async def _unparsable(_: Request, _error: Exception) -> JSONResponse:
+    """FastAPI's only 400: a body that is not even wrong JSON. One code is enough for whoever sends bodies."""
+    return JSONResponse({"detail": "The body is not JSON in UTF-8."}, status_code=422)
 
 
 async def _unavailable(_: Request, _error: Exception) -> JSONResponse:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 from uuid import UUID
@@ -14,20 +16,24 @@ from agentexec.task import Priority
 DEEPEST = 100  # levels of objects and lists in each other
 LONGEST_DELAY = 366 * 24 * 3600.0  # seconds
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 def storable(value: Any) -> Any:
-    """The value, if Postgres can store it as JSON; raises ValueError for one too deep or with text it refuses."""
-    for text in _texts(value):
-        if "\x00" in text:
+    """The value, if Postgres can store it as JSON; raises ValueError for one too deep, or with what JSON has not."""
+    for item in _leaves(value):
+        if isinstance(item, float):
+            if not math.isfinite(item):
+                raise ValueError("holds a number that is not finite")
+        elif "\x00" in item:
             raise ValueError("holds a NUL character, which the record cannot store")
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise ValueError("holds half of a surrogate pair, which is no text") from None
+        elif _SURROGATE.search(item):
+            raise ValueError("holds half of a surrogate pair, which is no text")
     return value
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _leaves(value: Any) -> Iterator[str | float]:
+    """Every text, key and float, level by level: no depth can exhaust the stack."""
     level, depth = [value], 0
     while level:
         if depth > DEEPEST:
@@ -35,7 +41,7 @@ def _texts(value: Any) -> Iterator[str]:
         below: list[Any] = []
         for item in level:
             match item:
-                case str():
+                case str() | float():
                     yield item
                 case dict():
                     yield from item

@@ -84,7 +84,7 @@ def _look_for_a_pooler(connection: Any, _record: Any) -> None:
 
 
 def _sqlite_engine(url: str) -> Engine:
-    in_memory = re.fullmatch(r"sqlite(:///(:memory:)?)?", url) is not None
+    in_memory = re.fullmatch(r"sqlite://(/(:memory:)?)?", url) is not None
     options: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {}
     engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 30}, **options)
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, MetaData, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from agentexec.activity.models import ACTIVITY_TABLE, PREFIX, metadata
@@ -151,9 +151,17 @@ def _differences(connection: Connection) -> list[str]:
         warnings.filterwarnings(
             "ignore", message="autogenerate skipping metadata-specified expression-based index"
         )
-        found = compare_metadata(_context(connection), metadata)
+        found = compare_metadata(_context(connection), _copied())
     lines = [line for difference in found for line in describe(difference)]
     return lines if connection.dialect.name != "sqlite" else _with_indexes_by_name(connection, lines)
+
+
+def _copied() -> MetaData:
+    """The models' tables, for Alembic to work on: a comparison adds constraints to what it is given."""
+    copy = MetaData()
+    for table in metadata.sorted_tables:
+        table.to_metadata(copy)
+    return copy
 
 
 def _with_indexes_by_name(connection: Connection, lines: list[str]) -> list[str]:

@@ -45,6 +45,7 @@ WATCH_EVERY = 0.25  # seconds
 CANCEL_GRACE = (
     1.0  # seconds that a cancelled handler has to end before its lease is given away without its consent
 )
+ORPHAN_GRACE = 5.0  # seconds that a worker without a parent has to give its leases back and end by itself
 
 _logger = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ class Worker:
         )  # Ctrl-C reaches the whole group; the parent decides what it means
         self._loop.add_signal_handler(signal.SIGTERM, self._drain)
         self._queue.register(self._name, process_identity())
-        self._ready()  # before any thread reports through the same pipe
+        self._ready()
         for role, target in (
             ("engine", self._work),
             ("renewer", self._renew),
@@ -177,6 +178,8 @@ class Worker:
             order = self._drain if line.strip() == DRAIN else self._stop_now
             self._loop.call_soon_threadsafe(order)
         self._loop.call_soon_threadsafe(self._stop_now)  # the parent is gone
+        time.sleep(ORPHAN_GRACE)  # and with it whoever kills a worker whose handler blocks the event loop
+        end_process(EXIT_FAILED)
 
     def _drain(self) -> None:
         if not self._stopping:
@@ -216,13 +219,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"The worker does not know the task(s) {', '.join(missing)} that its pool does; "
                 "register them when their module is imported."
             )
-        with _reporting(options.status_fd, wanted=pool.settings.metrics_port > 0) as report:
+        with _reporter(options.status_fd) as reporter:
             worker = Worker(
                 name=options.name,
                 pool=pool,
-                ready=lambda: _announce(options.status_fd, READY),
-                leaving=lambda: _announce(options.status_fd, LEAVING),
-                report=report,
+                ready=lambda: reporter.say(READY),
+                leaving=lambda: reporter.say(LEAVING),
+                report=reporter.report if pool.settings.metrics_port else lambda: None,
             )
             return worker.run(orders)
     except AgentexecError as error:
@@ -239,10 +242,6 @@ def _private_stdin() -> IO[str]:
     return orders
 
 
-def _announce(fd: int, what: bytes) -> None:
-    os.write(fd, what)
-
-
 def end_process(code: int) -> NoReturn:
     """End at once, without waiting for a handler's thread that still runs: its lease has been given away."""
     logging.shutdown()
@@ -252,14 +251,11 @@ def end_process(code: int) -> NoReturn:
 
 
 @contextlib.contextmanager
-def _reporting(fd: int, *, wanted: bool) -> Iterator[Callable[[], None]]:
-    """What hands counts to the parent, if it shows metrics; what is left is handed over at the end."""
+def _reporter(fd: int) -> Iterator[Reporter]:
+    """The pipe to the parent; what is left is handed over at the end."""
     os.set_inheritable(fd, False)  # no program that a handler starts shall keep the pipe open
-    if not wanted:
-        yield lambda: None
-        return
     reporter = Reporter(fd)
     try:
-        yield reporter.report
+        yield reporter
     finally:
         reporter.close()

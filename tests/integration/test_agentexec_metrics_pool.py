@@ -93,7 +93,7 @@ def test_a_task_that_kills_its_worker_is_counted_once_as_complete_and_once_as_re
 def test_what_a_frozen_worker_says_too_late_is_counted_as_refused(
     site: Site, client: Client, tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
-    with running_pool(site, tmp_path, AGENTEXEC_LEASE_SECONDS="1") as pool:
+    with running_pool(site, tmp_path, {"AGENTEXEC_LEASE_SECONDS": "1"}) as pool:
         enqueue(client, "freeze")
         eventually(lambda: pool.metrics()["leases_reaped_total{reason=expired}"] == 1, deadline=30)
         eventually(
@@ -110,7 +110,7 @@ def test_failures_end_in_the_dead_letters_and_in_the_metrics(
     site: Site, client: Client, tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
     with running_pool(
-        site, tmp_path, AGENTEXEC_MAX_TASK_RETRIES="2", AGENTEXEC_RETRY_BASE_SECONDS="0.01"
+        site, tmp_path, {"AGENTEXEC_MAX_TASK_RETRIES": "2", "AGENTEXEC_RETRY_BASE_SECONDS": "0.01"}
     ) as pool:
         enqueue(client, "fail", text="no")
         eventually(lambda: pool.metrics()["dlq_depth"] == 1, deadline=30)
@@ -139,7 +139,9 @@ def test_readiness_names_a_database_that_is_frozen_within_seconds_and_recovers(
 def test_the_logs_of_parent_and_workers_are_json_that_names_the_task_and_no_secret(
     site: Site, client: Client, tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
-    with running_pool(site, tmp_path, AGENTEXEC_LOG_FORMAT="json", AGENTEXEC_MAX_TASK_RETRIES="0") as pool:
+    with running_pool(
+        site, tmp_path, {"AGENTEXEC_LOG_FORMAT": "json", "AGENTEXEC_MAX_TASK_RETRIES": "0"}
+    ) as pool:
         enqueue(client, "fail", text="redis://:hunter22@db:6379/0 is away")
         eventually(lambda: pool.metrics()["dlq_depth"] == 1, deadline=30)
         assert pool.stop() == 0

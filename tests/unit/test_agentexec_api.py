@@ -95,6 +95,7 @@ def test_a_limit_that_makes_no_sense_is_one_sentence(redis: fakeredis.FakeRedis)
         {"task_name": "t", "context": {"a": ["\x00"]}},
         {"task_name": "t", "context": {"\x00": 1}},
         {"task_name": "t", "metadata": {"a": "\ud800"}},
+        {"task_name": "t", "context": {"a": [float("nan")]}},
         {"task_name": "t", "context": []},
         {"task_name": "t", "delay": -1},
         {"task_name": "t", "delay": float("inf")},

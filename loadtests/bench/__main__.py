@@ -1,0 +1,123 @@
+"""`python -m loadtests.bench`: measures, prints a table, and writes the figures to a JSON file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from harness.environment import Environment
+from harness.environments import make_environment
+from harness.errors import EXIT_USAGE, HarnessError
+from harness.masking import masked
+from harness.report import prepare_folder
+from loadtests.bench import throughput, timing
+from loadtests.bench.bench import Figure, Ground, Result
+
+SCHEMA_VERSION = 1
+
+BENCHMARKS: Mapping[str, Callable[[Ground, int], Result | list[Result]]] = {
+    "drain": throughput.drain,
+    "enqueue": throughput.enqueue_alone,
+    "enqueue-together": throughput.enqueue_together,
+    "enqueue-many": throughput.enqueue_many,
+    "pick-up": timing.pick_up,
+    "recovery": timing.recovery,
+    "stop": timing.stop,
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"bench: {message}. See --help.\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the chosen benchmarks on fresh servers; returns the exit code."""
+    parser = _Parser(prog="python -m loadtests.bench", description="Measure agentexec beside its floor.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(BENCHMARKS)}")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="counted measurements of each, after a warm-up"
+    )
+    parser.add_argument("--quick", action="store_true", help="a tenth of the tasks, for a first look")
+    parser.add_argument("--report", type=Path, default=Path("reports/bench"), help="folder for bench.json")
+    options = parser.parse_args(arguments)
+    unknown = sorted(set(options.names) - set(BENCHMARKS))
+    if unknown:
+        parser.error(f"there is no benchmark {unknown[0]!r}; choose from {', '.join(BENCHMARKS)}")
+    if options.repeats < 1:
+        parser.error("--repeats is at least 1")
+    try:
+        return _run(options.names or list(BENCHMARKS), options.repeats, options.quick, options.report)
+    except HarnessError as error:
+        print(f"bench: {masked(str(error))}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run(names: Sequence[str], repeats: int, quick: bool, report: Path) -> int:
+    folder = prepare_folder(report)
+    results: dict[str, list[Result]] = {}
+    with make_environment("embedded") as environment:
+        ground = Ground(endpoints=environment.endpoints, folder=environment.folder, quick=quick)
+        for name in names:
+            print(f"measuring {name} ...", file=sys.stderr, flush=True)
+            found = BENCHMARKS[name](ground, repeats)
+            results[name] = found if isinstance(found, list) else [found]
+            for result in results[name]:
+                print(_line(result), flush=True)
+        document = _document(results, environment)
+    path = folder / "bench.json"
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    print(f"figures: {path}")
+    return 0
+
+
+def _line(result: Result) -> str:
+    figure = result.figure
+    low, high = figure.spread
+    text = f"{figure.name:52} {figure.median:10,.4g} {figure.unit:8} ({low:,.4g} to {high:,.4g})"
+    if result.floor is not None and result.ratio is not None:
+        text += f"   {result.ratio:.0%} of the floor of {result.floor.median:,.4g}"
+    return text + (f"   {result.note}" if result.note else "")
+
+
+def _document(results: Mapping[str, Sequence[Result]], environment: Environment) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "servers": {"postgres": environment.versions.postgres, "redis": environment.versions.redis},
+        "results": {
+            name: [
+                {
+                    **_figure(result.figure),
+                    "floor": None if result.floor is None else _figure(result.floor),
+                    "ratio": result.ratio,
+                    "note": result.note,
+                }
+                for result in found
+            ]
+            for name, found in results.items()
+        },
+    }
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    return {
+        "name": figure.name,
+        "unit": figure.unit,
+        "median": figure.median,
+        "values": list(figure.values),
+        "higher_is_better": figure.higher_is_better,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

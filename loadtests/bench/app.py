@@ -1,0 +1,50 @@
+"""The pool that is measured."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from functools import cache
+from pathlib import Path
+from uuid import UUID
+
+from pydantic import BaseModel
+
+import agentexec as ax
+from harness.history import OperationType, Recorder
+
+HISTORY = "BENCH_HISTORY"
+
+pool = ax.Pool()
+
+
+class Nothing(BaseModel):
+    """The context of a task that does nothing."""
+
+    number: int
+
+
+class Sleep(BaseModel):
+    """The context of a task that waits, and says when it began and ended."""
+
+    number: int
+    seconds: float = 0.0
+
+
+@cache
+def _recorder() -> Recorder:
+    return Recorder.for_worker(Path(os.environ[HISTORY]))
+
+
+@pool.task("bench.nothing")
+async def nothing(agent_id: UUID, context: Nothing) -> None:
+    """Do nothing at all."""
+
+
+@pool.task("bench.sleep")
+async def sleep(agent_id: UUID, context: Sleep) -> None:
+    """Record the beginning, wait, record the end."""
+    value = {"task": context.number, "attempt": ax.current_task().attempt}
+    _recorder().record(OperationType.INVOKE, "run", **value)
+    await asyncio.sleep(context.seconds)
+    _recorder().record(OperationType.OK, "run", **value)

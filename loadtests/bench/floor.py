@@ -1,0 +1,51 @@
+"""The floor of a drain, as a process: the queue's own script and the record's own statement in a bare loop.
+
+`python -m loadtests.bench.floor DATABASE_URL REDIS_URL QUEUE BATCH` works until the queue is empty.
+"""
+
+from __future__ import annotations
+
+import sys
+from uuid import uuid4
+
+import redis
+
+from agentexec.activity.rows import Outcome
+from agentexec.activity.status import Status
+from agentexec.activity.turn import turn
+from agentexec.core.db import engine_for, one_statement
+from agentexec.queue import Claim, Finish, Verb
+from agentexec.redis_queue import RedisQueue
+
+
+def drain(database_url: str, redis_url: str, queue_name: str, batch: int) -> None:
+    """Claim, record and finish until nothing is left; two statements of the record per task, as a worker has."""
+    engine = one_statement(engine_for(database_url, test_connections=False))
+    queue = RedisQueue(redis.Redis.from_url(redis_url), queue_name)
+    worker = f"floor-{uuid4().hex[:12]}"
+    running: list[Claim] = []
+    finishes: list[Finish] = []
+    while True:
+        answer = queue.step(worker, uuid4().hex, finishes=finishes, want=batch, lease=60, max_crashes=5)
+        if not answer.claims and not running:
+            break
+        ended = [_ended(claim) for claim in running]
+        with engine.begin() as connection:
+            turn(connection, {claim.task_id: claim.token for claim in answer.claims}, ended, "Task started.")
+        finishes = [Finish(task_id=c.task_id, token=c.token, verb=Verb.DONE) for c in running]
+        running = list(answer.claims)
+
+
+def _ended(claim: Claim) -> Outcome:
+    return Outcome(
+        id=claim.task_id,
+        token=claim.token,
+        n=1,
+        status=Status.COMPLETE,
+        message="Task completed successfully.",
+        percentage=100,
+    )
+
+
+if __name__ == "__main__":
+    drain(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))

@@ -1,0 +1,100 @@
+"""Times: to pick a task up on an idle queue, to run a killed pool's tasks again, to end a stopped pool."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+import agentexec as ax
+from harness.history import OperationType
+from loadtests.bench.app import Sleep
+from loadtests.bench.bench import Figure, Ground, PoolProcess, Result, quantile, until
+
+SAMPLES = 300
+TASKS = 40
+WORK = 1.0  # seconds
+SHORT = 0.3  # seconds
+
+
+def pick_up(ground: Ground, repeats: int) -> list[Result]:
+    """Milliseconds from the return of `enqueue` to the first line of the handler, on an idle queue."""
+    rounds = [_pick_up_times(ground, ground.scaled(SAMPLES)) for _ in range(repeats)]
+    return [
+        Result(
+            figure=Figure(
+                name=f"pick-up on an idle queue, p{percent}",
+                unit="ms",
+                values=tuple(quantile(times, percent / 100) for times in rounds),
+                higher_is_better=False,
+            )
+        )
+        for percent in (50, 99)
+    ]
+
+
+def recovery(ground: Ground, repeats: int) -> Result:
+    """Seconds from SIGKILL of a whole pool until all of its 40 tasks run again, in a fresh one on the same host."""
+    values = tuple(_recovery_time(ground) for _ in range(repeats))
+    note = "includes the start of the new pool's processes"
+    name = f"{TASKS} tasks of {WORK:g} s, pool killed, all running again"
+    return Result(figure=Figure(name=name, unit="s", values=values, higher_is_better=False), note=note)
+
+
+def stop(ground: Ground, repeats: int) -> Result:
+    """Seconds from the end of the last running task to the exit of a pool that got SIGTERM."""
+    values = tuple(_stop_time(ground) for _ in range(repeats))
+    name = "SIGTERM: exit after the last running task"
+    return Result(figure=Figure(name=name, unit="s", values=values, higher_is_better=False))
+
+
+def _pick_up_times(ground: Ground, samples: int) -> list[float]:
+    with ground.client() as client, ground.pool(client, workers=1, concurrency=4) as pool:
+        returned = asyncio.run(_enqueue_one_by_one(client, samples))
+        began = {op.value["task"]: op.time for op in pool.runs().where("run", OperationType.INVOKE)}
+    return [max(0.0, (began[number] - at) / 1e6) for number, at in returned.items() if number > 0]
+
+
+async def _enqueue_one_by_one(client: ax.Client, samples: int) -> dict[int, int]:
+    returned: dict[int, int] = {}
+    for number in range(samples + 1):  # the first one waits for the pool to start
+        await client.enqueue("bench.sleep", Sleep(number=number))
+        returned[number] = time.monotonic_ns()
+        await asyncio.to_thread(until, lambda: client.queue.depth().known == 0, step=0.002)
+    return returned
+
+
+def _recovery_time(ground: Ground) -> float:
+    with ground.client() as client, ground.pool(client, workers=2, concurrency=TASKS // 2) as first:
+        _fill(client, WORK)
+        until(lambda: _begun(first) == TASKS)
+        killed = time.monotonic_ns()
+        first.kill()
+        with ground.pool(client, workers=2, concurrency=TASKS // 2) as second:
+            until(lambda: _begun(second) == TASKS)
+            again = [op.time for op in second.runs().where("run", OperationType.INVOKE)]
+        return (max(again) - killed) / 1e9
+
+
+def _stop_time(ground: Ground) -> float:
+    with ground.client() as client, ground.pool(client, workers=2, concurrency=TASKS // 2) as pool:
+        _fill(client, SHORT)
+        until(lambda: _begun(pool) == TASKS)
+        pool.process.send_signal(signal.SIGTERM)
+        pool.process.wait()
+        ended = time.monotonic_ns()
+        last = max(op.time for op in pool.runs().where("run", OperationType.OK))
+        return (ended - last) / 1e9
+
+
+def _fill(client: ax.Client, seconds: float) -> None:
+    client.enqueue_many_sync(
+        [
+            ax.TaskRequest(task_name="bench.sleep", context=Sleep(number=n, seconds=seconds))
+            for n in range(TASKS)
+        ]
+    )
+
+
+def _begun(pool: PoolProcess) -> int:
+    return sum(1 for _ in pool.runs().where("run", OperationType.INVOKE))

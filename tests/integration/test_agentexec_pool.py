@@ -1,0 +1,279 @@
+"""A real pool on real servers: what it promises when processes die, freeze, or are asked to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from uuid import UUID
+
+import psutil
+import pytest
+
+from tests.conftest import Eventually
+from tests.integration.pool_process import App, Begun, PoolProcess
+from tests.record import require_sound, rows_of
+
+pytestmark = pytest.mark.integration
+
+LATER = 30.0  # seconds; a lease of 60 s would not have ended by then
+
+
+def workers_are_up(app: App, count: int = 2) -> Callable[[], bool]:
+    return lambda: len(app.client.queue.registered()) == count
+
+
+def begun(app: App, eventually: Eventually, number: int, attempt: int = 1) -> Begun:
+    """Wait until this attempt has certainly begun."""
+    said = eventually(lambda: app.begun(number, attempt), deadline=LATER)
+    assert said is not None
+    return said
+
+
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def sound(app: App, tasks: list[UUID]) -> None:
+    for row in rows_of(app.client.engine, tasks).values():
+        require_sound(row)
+
+
+def test_what_was_enqueued_completes_and_its_result_comes_back(app: App) -> None:
+    app.pool()
+    answer = app.script(
+        """
+import asyncio
+import agentexec as ax
+from app import Job, pool
+
+async def main():
+    tasks = await ax.enqueue_many([ax.TaskRequest(task_name=name, context=Job(number=n))
+                                   for n, name in enumerate(["work", "block", "thread"])])
+    print(await ax.gather(*tasks, timeout=30))
+    failed = await ax.enqueue("fail", Job(number=9))
+    try:
+        await ax.get_result(failed, timeout=30)
+    except ax.TaskFailedError as error:
+        print(error.status, error.attempts, error.error)
+
+asyncio.run(main())
+"""
+    )
+    results = tuple({"number": n, "attempt": 1} for n in range(3))
+    assert answer.stdout.splitlines() == [str(results), "error 4 ValueError: as asked"], answer.stderr
+
+
+def test_a_worker_killed_in_the_middle_of_a_task_is_replaced_and_the_task_runs_again(
+    app: App, eventually: Eventually
+) -> None:
+    app.pool()
+    (task,) = app.enqueue(1, hold=[1])
+    first = begun(app, eventually, 1)
+    os.kill(first.pid, signal.SIGKILL)
+    second = begun(app, eventually, 1, attempt=2)
+    assert second.pid != first.pid
+    assert second.fence > first.fence
+    eventually(lambda: app.all_complete([task]), deadline=LATER)
+    row = app.row(task)
+    assert (row.attempt, row.fence, row.result) == (2, second.fence, {"number": 1, "attempt": 2})
+    assert app.client.queue.depth().known == 0
+    sound(app, [task])
+
+
+def test_a_whole_pool_killed_at_once_is_taken_over_by_another_without_waiting_for_leases(
+    app: App, eventually: Eventually
+) -> None:
+    pool = app.pool()
+    tasks = app.enqueue(*range(6), hold=[1])
+    eventually(lambda: all(app.begun(n) for n in range(6)), deadline=LATER)
+    pool.kill_all()
+    app.pool()
+    eventually(lambda: app.all_complete(tasks), deadline=LATER)
+    assert {app.row(task).attempt for task in tasks} == {2}
+    sound(app, tasks)
+
+
+@pytest.mark.parametrize("name", ["work", "thread", "block"])
+def test_a_parent_killed_alone_leaves_no_orphan(app: App, eventually: Eventually, name: str) -> None:
+    """Also where the handler blocks the event loop of its worker."""
+    pool = app.pool()
+    (task,) = app.enqueue(1, name=name, hold=[1])
+    begun(app, eventually, 1)
+    workers = [worker.pid for worker in pool.workers]
+    pool.process.kill()
+    pool.wait()
+    eventually(lambda: all(gone(pid) for pid in workers), deadline=15)
+    app.pool()
+    eventually(lambda: app.all_complete([task]), deadline=LATER)
+    assert app.row(task).attempt == 2
+
+
+def test_sigterm_lets_running_tasks_finish_and_leaves_queued_ones_queued(
+    app: App, eventually: Eventually
+) -> None:
+    pool = app.pool(num_workers=1, worker_concurrency=1)
+    running, queued = app.enqueue(1, 2, hold=[1])
+    begun(app, eventually, 1)
+    pool.signal(signal.SIGTERM)
+    eventually(lambda: "stopping" in pool.log)
+    app.let_go(1)
+    assert pool.wait() == 0
+    assert app.statuses([running, queued]) == ["complete", "queued"]
+    assert app.begun(2) is None
+    depth = app.client.queue.depth()
+    assert (depth.ready, depth.leased, depth.known) == (1, 0, 1)
+    assert app.client.queue.registered() == {}
+
+
+@pytest.mark.parametrize("name", ["work", "thread"])
+def test_past_the_graceful_time_out_tasks_are_released_uncharged(
+    app: App, eventually: Eventually, name: str
+) -> None:
+    pool = app.pool(graceful_shutdown_timeout=0.3)
+    (task,) = app.enqueue(1, name=name, hold=[1])
+    begun(app, eventually, 1)
+    pool.signal(signal.SIGTERM)
+    assert pool.wait() == 0, pool.log
+    released = app.row(task)
+    assert (released.status, released.attempt) == ("queued", 1)
+    assert app.client.queue.client.hgetall(app.client.queue.keys.crash) == {}
+    app.pool()
+    eventually(lambda: app.all_complete([task]), deadline=LATER)
+    assert app.row(task).attempt == 2
+    sound(app, [task])
+
+
+def test_a_second_sigterm_ends_the_pool_at_once(app: App, eventually: Eventually) -> None:
+    pool = app.pool(graceful_shutdown_timeout=600)
+    (task,) = app.enqueue(1, hold=[1])
+    begun(app, eventually, 1)
+    pool.signal(signal.SIGTERM)
+    eventually(lambda: "stopping" in pool.log)
+
+    def heard_again() -> bool:
+        if "at once" not in pool.log:
+            pool.signal(signal.SIGTERM)  # one that follows the first within half a second counts as the same
+        return "at once" in pool.log
+
+    eventually(heard_again, every=0.3)
+    assert pool.wait() == 0, pool.log
+    assert app.row(task).status == "queued"
+
+
+def test_workers_that_cannot_import_the_application_are_tried_again_with_growing_pauses(
+    app: App, eventually: Eventually
+) -> None:
+    pool = app.pool(broken=True, num_workers=1)
+    eventually(lambda: "2 time(s)" in pool.log, deadline=LATER)
+    assert "RuntimeError: no such luck" in pool.log
+    assert "worker slot 0 died before it was ready, 1 time(s); next try in 0.5 s" in pool.log
+    assert "2 time(s); next try in 1.0 s" in pool.log
+    pool.signal(signal.SIGTERM)
+    assert pool.wait() in (0, 1)
+
+
+def test_a_worker_frozen_past_its_lease_is_refused_when_it_wakes_up(app: App, eventually: Eventually) -> None:
+    pool = app.pool(lease_seconds=1)
+    (task,) = app.enqueue(1, hold=[1, 2])
+    first = begun(app, eventually, 1)
+    os.kill(first.pid, signal.SIGSTOP)
+    second = begun(app, eventually, 1, attempt=2)
+    assert second.fence > first.fence
+    app.let_go(1)
+    os.kill(first.pid, signal.SIGCONT)
+    eventually(lambda: "is lost" in pool.log or _claims_again(app, first.pid), deadline=LATER)
+    assert app.row(task).status == "running"
+    app.let_go(1, attempt=2)
+    eventually(lambda: app.all_complete([task]), deadline=LATER)
+    assert app.row(task).result == {"number": 1, "attempt": 2}
+    sound(app, [task])
+
+
+def _claims_again(app: App, pid: int) -> bool:
+    """The worker works on: it was told that its lease is lost before its handler came to an end."""
+    number = 1000 + sum(1 for _ in app.folder.glob("begun-1*"))
+    app.enqueue(number)
+    return any(
+        begun.pid == pid
+        for path in app.folder.glob("begun-1???-1")
+        if (begun := app.begun(int(path.name.split("-")[1]))) is not None
+    )
+
+
+def test_what_enqueue_has_returned_survives_its_producer(app: App, eventually: Eventually) -> None:
+    answer = app.script(
+        """
+import asyncio, os, signal
+import agentexec as ax
+from app import Job, pool
+
+async def main():
+    task = await ax.enqueue("work", Job(number=1))
+    os.write(1, str(task.agent_id).encode())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+    )
+    assert answer.returncode == -signal.SIGKILL, answer.stderr
+    task = UUID(answer.stdout)
+    assert app.row(task).status == "queued"
+    app.pool()
+    eventually(lambda: app.all_complete([task]), deadline=LATER)
+
+
+@pytest.mark.parametrize("service", ["redis", "postgres"])
+def test_a_server_that_is_killed_and_comes_back_loses_no_task(
+    app: App, eventually: Eventually, service: str
+) -> None:
+    app.pool(reconcile_seconds=1, lease_seconds=2)
+    tasks = app.enqueue(*range(100))
+    held = app.enqueue(500, 501, hold=[1])
+    eventually(lambda: app.begun(500) and app.begun(501), deadline=LATER)
+    app.servers.kill("redis" if service == "redis" else "postgres")
+    app.let_go(500)
+    app.servers.restart("redis" if service == "redis" else "postgres")
+    app.let_go(501)
+    eventually(lambda: app.all_complete([*tasks, *held]), deadline=60)
+    sound(app, [*tasks, *held])
+
+
+def test_redis_losing_everything_in_the_middle_of_the_work_loses_no_task(
+    app: App, eventually: Eventually
+) -> None:
+    """With the usual 30 s between two thorough comparisons: a queue without memory is noticed at once."""
+    app.pool()
+    tasks = app.enqueue(*range(200), hold=[])
+    held = app.enqueue(500, 501, hold=[1])
+    begun(app, eventually, 0)
+    app.client.redis.flushall()
+    late = app.enqueue(*range(600, 620))
+    app.let_go(500)
+    app.let_go(501)
+    eventually(lambda: app.all_complete([*tasks, *held, *late]), deadline=20)
+    eventually(lambda: app.client.queue.depth().known == 0, deadline=20)
+    sound(app, [*tasks, *held, *late])
+
+
+def test_a_cancelled_task_stops_within_a_third_of_its_lease(app: App, eventually: Eventually) -> None:
+    app.pool(lease_seconds=3)
+    running, _ = app.enqueue(1, 2, hold=[1])
+    begun(app, eventually, 1)
+    app.client.cancel([running])
+    eventually(lambda: app.row(running).status == "canceled", deadline=10)
+    sound(app, [running])
+
+
+def test_the_names_of_a_pool_process_hold_no_secret(app: App, eventually: Eventually) -> None:
+    """Every user of a machine can read the arguments of a process."""
+    pool: PoolProcess = app.pool()
+    eventually(workers_are_up(app), deadline=LATER)
+    lines = [" ".join(process.cmdline()) for process in [psutil.Process(pool.process.pid), *pool.workers]]
+    secret = app.servers.endpoints.database_url.split(":")[2].split("@")[0]
+    assert len(lines) == 3
+    assert not any(secret in line for line in lines)
+    assert secret not in pool.log

@@ -1,0 +1,458 @@
+"""Activities in the hands of workers that crash, freeze, wake up late and speak out of turn.
+
+Everything that is done is done through agentexec: the queue's steps, the record's statements as a worker batches them,
+and the healer. What must come of it is predicted by a model that knows only QUEUE.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from sqlalchemy import Engine, text
+
+from agentexec.activity import store
+from agentexec.activity.models import ACTIVITY_TABLE
+from agentexec.activity.rows import LogEntry, Outcome
+from agentexec.activity.status import Status
+from agentexec.config import load_settings
+from agentexec.queue import Claim, Dispatch, Finish, StepResult, Verb
+from agentexec.redis_queue import RedisQueue
+from agentexec.worker.healer import Healer
+from agentexec.worker.identity import host_identity
+from agentexec.worker.recording import Batch, Recorded, record
+from tests.queue_invariants import contents, require_consistent
+from tests.record import OVER, new_activity, require_sound, rows_of
+
+MAX_CRASHES = 1
+LEASE = 600.0  # never ends by itself within a test
+NO_SUCH_PID = 2**22 + 1  # above the largest that Linux gives
+WORKERS = ("left", "right")
+VERBS = {
+    Status.COMPLETE: Verb.DONE,
+    Status.CANCELED: Verb.DONE,
+    Status.ERROR: Verb.DEAD,
+    Status.QUEUED: Verb.RETRY,
+}
+
+
+T = TypeVar("T")
+
+
+@dataclass
+class Expected:
+    """What the record must say of one activity."""
+
+    status: str = "queued"
+    fence: int = 0
+    attempt: int = 0
+    flagged: bool = False
+
+    def start(self, token: int) -> bool:
+        fresh = self.fence < token
+        may = (self.status == "queued" and fresh) or (self.status == "running" and self.fence <= token)
+        if not may or self.flagged:
+            return False
+        self.attempt += fresh
+        self.status, self.fence = "running", token
+        return True
+
+    def end(self, token: int, status: str) -> str | None:
+        """The holder's word; what became of it, None where it was refused."""
+        if self.status != "running" or self.fence != token:
+            return None
+        self.status = "canceled" if status == "queued" and self.flagged else status
+        return self.status
+
+    def lose(self, token: int, status: str) -> bool:
+        """A witness's word: the queue took the task from its holder."""
+        return self.end(token, "canceled" if self.flagged else status) is not None
+
+    def never_ran(self, token: int, status: str) -> None:
+        if self.status not in OVER and self.fence < token:
+            self.status, self.fence = status, token
+
+    def cancel(self) -> None:
+        if self.status not in OVER:
+            self.flagged = True
+            self.status = "canceled" if self.status == "queued" else self.status
+
+
+@dataclass
+class Holding:
+    """A token that somebody holds or believes to hold."""
+
+    task: UUID
+    token: int
+    entries: int = 1
+
+
+@dataclass
+class Mind:
+    """What one worker process believes; it dies with the process, but its last words may still be on the way."""
+
+    name: str
+    claims: list[Claim] = field(default_factory=list)
+    running: list[Holding] = field(default_factory=list)
+    finishes: list[Finish] = field(default_factory=list)
+    lowest_token: int = 0
+    last_step: tuple[str, list[Finish], int, StepResult] | None = None
+
+    def take(self, claims: Sequence[Claim]) -> None:
+        """A task that is claimed again, since Redis forgot the first claim, is held under the newer token only."""
+        again = {claim.task_id for claim in claims}
+        self.claims = [claim for claim in self.claims if claim.task_id not in again] + list(claims)
+
+
+picks = st.integers(min_value=0, max_value=2**16)
+workers = st.sampled_from(WORKERS)
+
+
+class ActivityMachine(RuleBasedStateMachine):
+    """Rules are what producers, workers, operators and faults do. Subclasses say over which servers."""
+
+    def servers(self) -> tuple[Engine, RedisQueue]:
+        """A database that has the tables, and an empty queue."""
+        raise AssertionError("a subclass gives the servers")
+
+    @initialize()
+    def begin(self) -> None:
+        self.engine, self.queue = self.servers()
+        settings = load_settings(database_url=str(self.engine.url), max_crashes=MAX_CRASHES)
+        self.healer = Healer(self.engine, self.queue, settings)
+        self.expected: dict[UUID, Expected] = {}
+        self.minds = {slot: Mind(_new_name()) for slot in WORKERS}
+        self.ghosts: list[Holding] = []
+        self.lengths: dict[UUID, int] = {}
+        self.fences: dict[UUID, int] = {}
+        self.healer.heal(thorough=False)
+        self.enqueue(dispatched=True, level=1)
+        self.enqueue(dispatched=True, level=0)
+
+    # Producers and operators.
+
+    @rule(dispatched=st.sampled_from([True, True, False]), level=st.integers(0, 1))
+    def enqueue(self, dispatched: bool, level: int) -> None:
+        """`dispatched` is False for a producer that died between its commit and its dispatch."""
+        activity = new_activity(self.queue.name)
+        with self.engine.begin() as connection:
+            store.insert(connection, [activity])
+            # An hour ago: a healer leaves a producer two seconds to dispatch by itself.
+            age = f"UPDATE {ACTIVITY_TABLE} SET created_at = :then WHERE queue_name = :queue"
+            connection.execute(text(age), {"then": "2020-01-01 00:00:00.000000", "queue": self.queue.name})
+        self.expected[activity.id] = Expected()
+        if dispatched:
+            self.queue.enqueue([Dispatch(task_id=activity.id, payload=b"{}", level=level)])
+            with self.engine.begin() as connection:
+                store.mark_dispatched(connection, [activity.id])
+
+    @precondition(lambda self: self.expected)
+    @rule(pick=picks)
+    def cancel(self, pick: int) -> None:
+        task = _pick(list(self.expected), pick)
+        before = self.expected[task].status
+        self.expected[task].cancel()
+        with self.engine.begin() as connection:
+            standing = store.request_cancel(connection, [task], "Canceled on request.")
+        assert standing == ({} if before in OVER else {task: Status(self.expected[task].status)})
+        if standing.get(task) is Status.RUNNING:
+            self.queue.request_cancel([task])
+
+    # Workers.
+
+    @rule(slot=workers, want=st.integers(1, 3), witness=st.booleans(), due=st.booleans(), twice=st.booleans())
+    def take(self, slot: str, want: int, witness: bool, due: bool, twice: bool) -> None:
+        """A whole round: claim and start. `due` lets the delays of all retries pass before it."""
+        if due:
+            self._let_retries_fall_due()
+        self.claim(slot, want, witness)
+        self._start(self.minds[slot], twice=twice)
+
+    @rule(slot=workers, want=st.integers(0, 3), witness=st.booleans())
+    def claim(self, slot: str, want: int, witness: bool) -> None:
+        """`witness` is False for a worker that dies before it writes down what the queue took from others."""
+        mind = self.minds[slot]
+        nonce, finishes = uuid4().hex, mind.finishes
+        mind.finishes = []
+        answer = self._step(mind, nonce, finishes, want)
+        mind.last_step = (nonce, finishes, want, answer)
+        mind.take(answer.claims)
+        if witness:
+            self._bear_witness(answer)
+
+    @precondition(lambda self: any(mind.last_step for mind in self.minds.values()))
+    @rule(pick=picks)
+    def send_the_last_step_again(self, pick: int) -> None:
+        mind = _pick([mind for mind in self.minds.values() if mind.last_step], pick)
+        assert mind.last_step is not None
+        nonce, finishes, want, first = mind.last_step
+        before = contents(self.queue)
+        again = self._step(mind, nonce, finishes, want)
+        assert contents(self.queue) == before
+        assert (again.stale, again.reaped, again.dead) == (first.stale, first.reaped, first.dead)
+        assert [(c.task_id, c.token) for c in again.claims] == [(c.task_id, c.token) for c in first.claims]
+
+    @precondition(lambda self: any(mind.claims for mind in self.minds.values()))
+    @rule(pick=picks, twice=st.booleans())
+    def start(self, pick: int, twice: bool) -> None:
+        """A worker records the start of all that it claimed; `twice` when the reply of the commit was lost."""
+        self._start(_pick([mind for mind in self.minds.values() if mind.claims], pick), twice=twice)
+
+    @precondition(lambda self: self._running())
+    @rule(pick=picks)
+    def progress(self, pick: int) -> None:
+        _, holding = _pick(self._running(), pick)
+        self._append(holding)
+
+    @precondition(lambda self: self._running())
+    @rule(
+        pick=picks,
+        status=st.sampled_from([Status.COMPLETE, Status.ERROR, Status.QUEUED, Status.CANCELED]),
+        twice=st.booleans(),
+        report=st.booleans(),
+    )
+    def end(self, pick: int, status: Status, twice: bool, report: bool) -> None:
+        """A handler ended; with `report` its last progress travels in the same transaction."""
+        mind, holding = _pick(self._running(), pick)
+        mind.running.remove(holding)
+        accepted = self._finish(holding, status, times=1 + twice, report=report)
+        verb = VERBS[Status(accepted)] if accepted else Verb.DONE
+        reason = "failed for good" if verb is Verb.DEAD else ""
+        if accepted or self.expected[holding.task].status in OVER:
+            mind.finishes.append(
+                Finish(task_id=holding.task, token=holding.token, verb=verb, reason=reason, delay=0)
+            )
+
+    @precondition(lambda self: self._running())
+    @rule(pick=picks)
+    def release(self, pick: int) -> None:
+        """A shutdown gives a task back, uncharged."""
+        mind, holding = _pick(self._running(), pick)
+        mind.running.remove(holding)
+        lease = {holding.task: holding.token}
+        if self._finish(holding, Status.QUEUED) == "queued":
+            self.queue.release(mind.name, lease, charge=False, max_crashes=MAX_CRASHES, declare_gone=False)
+        elif self.expected[holding.task].status in OVER:
+            mind.finishes.append(Finish(task_id=holding.task, token=holding.token, verb=Verb.DONE))
+
+    # Faults.
+
+    @precondition(lambda self: any(mind.claims or mind.running for mind in self.minds.values()))
+    @rule(slot=workers, by_neighbour=st.booleans())
+    def crash(self, slot: str, by_neighbour: bool) -> None:
+        """A worker process dies; its pool sees it, or with `by_neighbour` another pool of the same host does."""
+        mind = self.minds[slot]
+        self.minds[slot] = Mind(_new_name())
+        self.ghosts += mind.running
+        self.ghosts += [Holding(claim.task_id, claim.token) for claim in mind.claims]
+        held = self._leases_of(mind.name)
+        if by_neighbour:
+            self.queue.register(mind.name, f"{host_identity()}|{NO_SUCH_PID}|1")
+            self.healer.release_dead_neighbours()
+            assert mind.name not in self.queue.registered()
+        else:
+            self.healer.release_worker(mind.name, charge=True)
+        dead = self.queue.dead_reasons(list(held))
+        for task, token in held.items():
+            self.expected[task].lose(token, "error" if task in dead else "queued")
+
+    @precondition(lambda self: any(mind.claims or mind.running for mind in self.minds.values()))
+    @rule(slot=workers, taken_over=st.booleans(), witness=st.booleans())
+    def freeze(self, slot: str, taken_over: bool, witness: bool) -> None:
+        """A worker stands still past its leases, and does not know it when it goes on."""
+        for task in self._leases_of(self.minds[slot].name):
+            self.queue.client.zadd(self.queue.keys.lease, {str(task): 1}, xx=True)
+        if taken_over:
+            (other,) = set(WORKERS) - {slot}
+            self.take(other, 3, witness, due=False, twice=False)
+
+    @precondition(lambda self: self.ghosts or self._running())
+    @rule(pick=picks, status=st.sampled_from([Status.COMPLETE, Status.ERROR, Status.QUEUED]))
+    def late_words(self, pick: int, status: Status) -> None:
+        """What a dead worker had sent, or one that lost its lease still sends, arrives now under its old token."""
+        lost = [h for _, h in self._running() if self.expected[h.task].fence != h.token]
+        if lost or self.ghosts:
+            ghost = _pick(lost + self.ghosts, pick)
+            self._append(ghost)
+            self._finish(ghost, status)
+
+    @precondition(lambda self: self.expected)
+    @rule(healed=st.booleans())
+    def redis_loses_everything(self, healed: bool) -> None:
+        self.queue.drop()
+        for mind in self.minds.values():
+            mind.last_step = None
+        if healed:
+            self.heal(thorough=False)
+
+    @rule(thorough=st.booleans())
+    def heal(self, thorough: bool) -> None:
+        forgot = not self.queue.client.hexists(self.queue.keys.cfg, "epoch")
+        dead = set(self.queue.dead_reasons(list(self.expected)))
+        self.healer.heal(thorough=thorough)
+        if forgot or thorough:
+            for task in dead:
+                self.expected[task].never_ran(self.expected[task].fence + 1, "error")
+        pending = [task for task, expected in self.expected.items() if expected.status not in OVER]
+        assert all(self.queue.known(pending)) or not (forgot or thorough)
+
+    # What holds at any time.
+
+    @invariant()
+    def the_queue_is_consistent(self) -> None:
+        if hasattr(self, "queue"):
+            require_consistent(self.queue)
+
+    @invariant()
+    def the_record_is_as_expected(self) -> None:
+        if not hasattr(self, "engine"):
+            return
+        rows = rows_of(self.engine, list(self.expected))
+        for task, expected in self.expected.items():
+            row = rows[task]
+            require_sound(row)
+            found = (row.status, row.fence, row.attempt)
+            assert found == (expected.status, expected.fence, expected.attempt), row
+            assert row.cancel_requested == expected.flagged
+            assert row.fence >= self.fences.get(task, 0), "a fence fell"
+            self.fences[task] = row.fence
+            if task in self.lengths:
+                assert len(row.log) == self.lengths[task], "a log grew after its end"
+            elif row.status in OVER:
+                self.lengths[task] = len(row.log)
+
+    def teardown(self) -> None:
+        """Whatever happened, healing and a worker that lives bring every task to its end."""
+        if hasattr(self, "engine"):
+            self._drain()
+            self.the_queue_is_consistent()
+            self.the_record_is_as_expected()
+            left = {task for task, expected in self.expected.items() if expected.status not in OVER}
+            assert not left, "tasks that never ended"
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the servers."""
+
+    def _drain(self) -> None:
+        for slot in WORKERS:
+            self.crash(slot, by_neighbour=False)
+        self.heal(thorough=True)
+        for _ in range(4 * len(self.expected) + 4):
+            self.take("left", 8, witness=True, due=True, twice=False)
+            while self._running():
+                self.end(0, Status.COMPLETE, twice=False, report=False)
+            depth = self.queue.depth()
+            if depth.known == depth.dead and not self.minds["left"].finishes:
+                break
+        self.heal(thorough=True)
+
+    def _start(self, mind: Mind, *, twice: bool) -> None:
+        claims, mind.claims = mind.claims, []
+        for _ in range(1 + twice):
+            recorded = self._record(Batch(claims=claims))
+        for claim in claims:
+            expected = self.expected[claim.task_id]
+            if expected.flagged:
+                expected.never_ran(claim.token, "canceled")
+            may = expected.start(claim.token)
+            assert (claim.task_id in recorded.attempts) == may
+            if may:
+                assert recorded.attempts[claim.task_id] == expected.attempt
+                mind.running.append(Holding(claim.task_id, claim.token))
+            else:
+                self._refuse(mind, claim, outranked=recorded.outranked.get(claim.task_id))
+
+    def _let_retries_fall_due(self) -> None:
+        due: list[Any] = self.queue.client.zrange(self.queue.keys.sched, 0, -1)
+        for task in due:
+            self.queue.client.zadd(self.queue.keys.sched, {task: 1})
+
+    def _running(self) -> list[tuple[Mind, Holding]]:
+        return [(mind, holding) for mind in self.minds.values() for holding in mind.running]
+
+    def _step(self, mind: Mind, nonce: str, finishes: list[Finish], want: int) -> StepResult:
+        return self.queue.step(
+            mind.name,
+            nonce,
+            finishes=finishes,
+            want=want,
+            lease=LEASE,
+            max_crashes=MAX_CRASHES,
+            lowest_token=mind.lowest_token,
+        )
+
+    def _bear_witness(self, answer: StepResult) -> None:
+        with self.engine.begin() as connection:
+            for lost, status in ((answer.reaped, Status.QUEUED), (answer.dead, Status.ERROR)):
+                tokens = {r.task_id: r.token for r in lost}
+                moved = store.bear_witness(connection, tokens, status, "Lost.")
+                assert moved == {
+                    i for i, token in tokens.items() if self.expected[i].lose(token, status.value)
+                }
+
+    def _refuse(self, mind: Mind, claim: Claim, outranked: int | None) -> None:
+        expected = self.expected[claim.task_id]
+        if outranked is None:
+            assert expected.status in OVER
+            mind.finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.DONE))
+        else:
+            assert outranked == expected.fence
+            mind.lowest_token = max(mind.lowest_token, outranked + 1)
+            mind.finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.RETRY))
+
+    def _record(self, batch: Batch) -> Recorded:
+        return record(self.engine, batch, started_message="Started.", give_up=lambda: True)
+
+    def _append(self, holding: Holding) -> None:
+        entry = LogEntry(
+            id=holding.task, token=holding.token, n=holding.entries, message="half", percentage=50
+        )
+        holding.entries += 1
+        with self.engine.begin() as connection:
+            store.append(connection, [entry])
+
+    def _finish(
+        self, holding: Holding, status: Status, *, times: int = 1, report: bool = False
+    ) -> str | None:
+        """Send an outcome; it must be accepted exactly when the model says so."""
+        entries = []
+        if report:
+            entries = [LogEntry(id=holding.task, token=holding.token, n=holding.entries, message="nearly")]
+            holding.entries += 1
+        error = "broke" if status is Status.ERROR else None
+        outcome = Outcome(
+            id=holding.task,
+            token=holding.token,
+            n=holding.entries,
+            status=status,
+            message="Over.",
+            error=error,
+        )
+        holding.entries += 1
+        was = self.expected[holding.task]
+        said_before = was.fence == holding.token and was.status != "running"
+        became = self.expected[holding.task].end(holding.token, status.value)
+        for _ in range(times):
+            recorded = self._record(Batch(entries=entries, outcomes=[outcome]))
+            if not said_before:
+                assert recorded.accepted == ({holding.task: Status(became)} if became else {})
+        return became
+
+    def _leases_of(self, worker: str) -> dict[UUID, int]:
+        """Who holds what, from the queue's own book."""
+        owners: dict[Any, Any] = self.queue.client.hgetall(self.queue.keys.own)
+        pairs = [(UUID(task.decode()), owner.decode().partition("|")) for task, owner in owners.items()]
+        return {task: int(token) for task, (token, _, by) in pairs if by == worker}
+
+
+def _new_name() -> str:
+    return uuid4().hex[:8]
+
+
+def _pick(things: list[T], pick: int) -> T:
+    return things[pick % len(things)]
