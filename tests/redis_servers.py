@@ -6,7 +6,9 @@ import contextlib
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import redis
 from redis.exceptions import RedisError
@@ -129,7 +131,7 @@ def replicated(servers: Servers, *, sentinels: int = 3) -> Replicated:
     ]
     for port in watchers:
         with servers.client(port, SENTINEL_PASSWORD) as client:
-            wait_for(lambda client=client: _complete(client, sentinels))  # type: ignore[misc]  # mypy infers no default
+            wait_for(partial(_complete, client, sentinels))
     return Replicated(servers=servers, master=master, replica=replica, sentinels=watchers)
 
 
@@ -155,8 +157,8 @@ def _answers(client: redis.Redis) -> bool:
 
 
 def _complete(client: redis.Redis, sentinels: int) -> bool:
-    state = client.sentinel_masters()[SERVICE]
-    replicas = client.sentinel_slaves(SERVICE)
+    state: Any = client.sentinel_master(SERVICE)
+    replicas: Any = client.sentinel_slaves(SERVICE)
     return (
         state["num-other-sentinels"] == sentinels - 1
         and len(replicas) == 1

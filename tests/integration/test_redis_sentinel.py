@@ -54,14 +54,14 @@ def nap(client: Client, count: int) -> None:
     client.enqueue_many_sync([TaskRequest(task_name="nap", context=Nap()) for _ in range(count)])
 
 
-def awaitable_answer(url: str, monkeypatch: pytest.MonkeyPatch) -> bytes | None:
+def awaitable_answer(url: str, monkeypatch: pytest.MonkeyPatch) -> object:
     """Write and read back with the client that application code gets."""
     monkeypatch.setattr(redis_client, "default_settings", lambda: load_settings(redis_url=url))
 
-    async def ask() -> bytes | None:
+    async def ask() -> object:
         client = await get_redis()
         await client.set("asked", "yes")
-        answer: bytes | None = await client.get("asked")
+        answer = await client.get("asked")
         await client.aclose()
         return answer
 
