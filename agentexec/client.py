@@ -20,7 +20,9 @@ from agentexec.enqueuer import Enqueuer
 from agentexec.errors import InvalidTask, PayloadTooLarge
 from agentexec.identifiers import new_id
 from agentexec.redis_queue import RedisQueue
-from agentexec.task import Priority, Registry, Task, TaskRequest, encode_payload
+from agentexec.task import Priority, Registry, Task, TaskRequest, encode_payload, storable_json
+
+LONGEST_DELAY = 3.2e9  # seconds, a century: what is longer is a mistake, or infinite
 
 
 class Client:
@@ -154,8 +156,22 @@ class Client:
     def _check(self, request: TaskRequest, payload: bytes) -> None:
         if not request.task_name or len(request.task_name) > 255:
             raise InvalidTask("A task name has 1 to 255 characters.")
-        if request.delay < 0:
-            raise InvalidTask(f"The delay of {request.task_name} is negative; give seconds from now.")
+        if not 0 <= request.delay <= LONGEST_DELAY:
+            raise InvalidTask(
+                f"The delay of {request.task_name} is {request.delay}; "
+                f"give seconds from now, at most {LONGEST_DELAY:g}."
+            )
+        key = request.idempotency_key
+        if key is not None and (not 0 < len(key) <= 255 or "\0" in key):
+            raise InvalidTask(
+                f"The idempotency key of {request.task_name} may have 1 to 255 characters, and no NUL among them."
+            )
+        try:
+            storable_json(request.metadata)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidTask(
+                f"The metadata of {request.task_name} cannot be written as JSON ({error})."
+            ) from None
         limit = self.settings.max_payload_bytes
         if len(payload) > limit:
             raise PayloadTooLarge(

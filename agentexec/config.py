@@ -91,6 +91,15 @@ class Settings(BaseSettings):
         default="Task failed with error: {error}", validation_alias="AGENTEXEC_ACTIVITY_MESSAGE_ERROR"
     )
 
+    @field_validator("activity_message_error")
+    @classmethod
+    def _message_can_be_filled_in(cls, value: str) -> str:
+        try:
+            value.format(error="")
+        except (AttributeError, LookupError, ValueError):
+            raise ValueError("may contain {error} and no other braces") from None
+        return value
+
     @field_validator("table_prefix")
     @classmethod
     def _prefix_is_an_identifier(cls, value: str) -> str:
@@ -150,7 +159,7 @@ def normalised_database_url(url: str) -> str:
         url = "postgresql://" + url.removeprefix("postgres://")
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the latter for a port that is no number
         raise ConfigurationError(
             "DATABASE_URL is not a URL; it looks like postgresql://user:password@host:5432/name."
         ) from None

@@ -39,7 +39,8 @@ class CurrentTask:
         """
         if percentage is not None and not 0 <= percentage <= 100:
             raise ValueError(f"percentage is between 0 and 100, not {percentage}")
-        self._report(message, percentage)
+        # Whole, whatever arithmetic it comes from: the column takes no fractions, and refusing one ends the worker.
+        self._report(message, None if percentage is None else int(percentage))
 
     def fail(self, message: str) -> None:
         """Decide that this task has failed for good: when the handler ends, by returning or by raising, the

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import random
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +15,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agentexec.errors import InvalidTask, RegistrationError
+
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # not the six characters of an escaped backslash and u0000
 
 Handler = Callable[..., BaseModel | None] | Callable[..., Awaitable[BaseModel | None]]
 
@@ -155,16 +158,21 @@ def encode_payload(task_name: str, context: Any) -> bytes:
     form.
     """
     try:
-        text = json.dumps(
-            {"task_name": task_name, "context": context}, separators=(",", ":"), allow_nan=False
-        )
-    except (TypeError, ValueError) as error:
+        return storable_json({"task_name": task_name, "context": context}).encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidTask(f"The context of {task_name} cannot be written as JSON ({error}).") from None
-    if "\\u0000" in text:
-        raise InvalidTask(
-            f"The context of {task_name} holds a NUL character, which Postgres cannot store; remove it."
-        )
-    return text.encode()
+
+
+def storable_json(value: Any) -> str:
+    """The value as JSON that Postgres takes; raises TypeError, ValueError or RecursionError that says why not.
+
+    Python writes three things that Postgres refuses: NaN, NUL characters, and half surrogate pairs.
+    """
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    if _NUL.search(text):
+        raise ValueError("it holds a NUL character, which Postgres cannot store; remove it")
+    text.encode()
+    return text
 
 
 def decode_payload(payload: bytes) -> tuple[str, dict[str, Any]]:

@@ -43,16 +43,24 @@ def parse_address(url: str) -> SentinelAddress | str:
     try:
         address = _sentinel(SENTINEL_SCHEMES[scheme], rest) if scheme in SENTINEL_SCHEMES else url
         _check_files(_options(url) if isinstance(address, str) else address.master)
-    except ValueError as error:
-        example = (
-            "redis+sentinel://:password@host1:26379,host2:26379/mymaster/0"
-            if scheme in SENTINEL_SCHEMES
-            else "redis://:password@host:6379/0"
-        )
-        raise ConfigurationError(
-            f"REDIS_URL {masked(url)} cannot be used ({error}); it looks like {example}."
-        ) from None
+    except _Flaw as flaw:
+        raise _refusal(url, scheme, f" ({flaw})") from None
+    except ValueError:  # its text may quote a part of the password
+        raise _refusal(url, scheme, "") from None
     return address
+
+
+class _Flaw(Exception):
+    """What is wrong with a URL, in words that hold no part of it but names of files."""
+
+
+def _refusal(url: str, scheme: str, why: str) -> ConfigurationError:
+    example = (
+        "redis+sentinel://:password@host1:26379,host2:26379/mymaster/0"
+        if scheme in SENTINEL_SCHEMES
+        else "redis://:password@host:6379/0"
+    )
+    return ConfigurationError(f"REDIS_URL {masked(url)} cannot be used{why}; it looks like {example}.")
 
 
 def _sentinel(scheme: str, rest: str) -> SentinelAddress:
@@ -61,9 +69,9 @@ def _sentinel(scheme: str, rest: str) -> SentinelAddress:
     account, at, hosts = authority.rpartition("@")
     service, _, database = path.strip("/").partition("/")
     if not service:
-        raise ValueError("it lacks the name of the master")
+        raise _Flaw("it lacks the name of the master")
     if database and not database.isdecimal():
-        raise ValueError("the database after the master's name is not a number")
+        raise _Flaw("the database after the master's name is not a number")
     options = _options(f"{scheme}://{account}{at}localhost/{database or 0}?{query}")
     tls = options.pop("connection_class", None) is not None
     del options["host"]
@@ -92,9 +100,9 @@ def _host(text: str) -> tuple[str, int]:
         name, port = text, str(SENTINEL_PORT)
     name = name.removeprefix("[").removesuffix("]")
     if not name:
-        raise ValueError("a Sentinel lacks its host")
+        raise _Flaw("a Sentinel lacks its host")
     if not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise ValueError("the port of a Sentinel is not a number from 1 to 65535")
+        raise _Flaw("the port of a Sentinel is not a number from 1 to 65535")
     return name, int(port)
 
 
@@ -103,4 +111,4 @@ def _check_files(options: Mapping[str, Any]) -> None:
     for name in _FILES:
         path = options.get(name)
         if path is not None and not Path(path).exists():
-            raise ValueError(f"there is no {name} {path}")
+            raise _Flaw(f"there is no {name} {path}")

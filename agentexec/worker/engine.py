@@ -48,7 +48,7 @@ _logger = logging.getLogger(__name__)
 class _Inbox:
     """What the other threads leave for the I/O thread; guarded by the engine's condition."""
 
-    ended: list[Ended] = field(default_factory=list)
+    ended: list[tuple[Ended, int | None]] = field(default_factory=list)  # with the number of its log entry
     entries: list[LogEntry] = field(default_factory=list)
     poked: bool = False
 
@@ -93,18 +93,18 @@ class Engine:
     # The sink of the host.
 
     def ended(self, outcome: Ended) -> None:
-        """A run is over."""
+        """A run is over. Whatever its handler may still report comes too late from here on."""
         with self._changed:
-            self._inbox.ended.append(outcome)
+            self._inbox.ended.append((outcome, self._last_number(outcome)))
             self._changed.notify()
 
     def progress(self, task_id: UUID, token: int, message: str, percentage: int | None) -> None:
         """A handler reported progress; it is written with the next batch."""
-        number = self.ledger.number(task_id, token)
-        if number is None:
-            return
-        entry = LogEntry(id=task_id, token=token, n=number, message=message, percentage=percentage)
-        with self._changed:
+        with self._changed:  # also around the number: entries must lie here in the order of theirs
+            number = self.ledger.number(task_id, token)
+            if number is None:
+                return
+            entry = LogEntry(id=task_id, token=token, n=number, message=message, percentage=percentage)
             self._inbox.entries.append(entry)
             self._changed.notify()
 
@@ -164,7 +164,7 @@ class Engine:
             self._give_back(self._claims)
             self._claims = []
         claims, self._claims = self._claims, []
-        for outcome in taken.ended:
+        for outcome, _ in taken.ended:
             if outcome.seconds is not None:
                 TALLY.ran(outcome.task_name, outcome.seconds)
             if outcome.end is End.LOST:
@@ -172,18 +172,20 @@ class Engine:
                 self.ledger.drop(outcome.task_id, outcome.token)
         ended: list[Ended] = []
         outcomes: list[Outcome] = []
-        for run in taken.ended:
-            to_record = None if run.end is End.LOST else self._outcome(run)
-            if to_record is not None:
+        for run, number in taken.ended:
+            if number is not None:
                 ended.append(run)
-                outcomes.append(to_record)
+                outcomes.append(self._outcome(run, number))
         return Batch(claims=claims, entries=taken.entries, outcomes=outcomes), ended
 
-    def _outcome(self, ended: Ended) -> Outcome | None:
-        """What is to be recorded of an end; None where its last word was said already."""
-        number = self.ledger.number(ended.task_id, ended.token, last=True)
-        if number is None:
+    def _last_number(self, ended: Ended) -> int | None:
+        """The number of a run's last log entry; None where nothing is to be said, or its last word was."""
+        if ended.end is End.LOST:
             return None
+        return self.ledger.number(ended.task_id, ended.token, last=True)
+
+    def _outcome(self, ended: Ended, number: int) -> Outcome:
+        """What is to be recorded of an end."""
         settings = self._settings
         message = (
             ended.message

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from agentexec.config import Settings
 from agentexec.context import CurrentTask, LastWords, current
 from agentexec.errors import InvalidTask, TimeLimitExceeded
 from agentexec.queue import Claim
-from agentexec.task import Registry, TaskDefinition, decode_payload, retry_delay
+from agentexec.task import Registry, TaskDefinition, decode_payload, retry_delay, storable_json
 from agentexec.worker.limits import HardLimits, Limits
 
 MAX_MESSAGE = 10_000  # characters of an error that are kept
@@ -86,8 +85,8 @@ class Host:
         self._registry = registry
         self._settings = settings
         self._loop = loop
-        self._tasks: dict[UUID, asyncio.Task[Ended]] = {}
-        self._why: dict[UUID, End] = {}
+        self._runs: dict[UUID, tuple[int, asyncio.Task[Ended]]] = {}  # with the token of each
+        self._why: dict[int, End] = {}  # token -> why its run was stopped
         self._began: dict[int, tuple[str, float]] = {}  # token -> task name, monotonic time
         self._hard_limits: HardLimits[Run] = HardLimits()
         self._threads = ThreadPoolExecutor(
@@ -118,23 +117,26 @@ class Host:
 
     def _begin(self, runs: Sequence[Run]) -> None:
         for run in runs:
+            # We may be the ones who claim what we lost while we stood still.
+            self._stop({run.claim.task_id: End.LOST})
             task = self._loop.create_task(self._outcome(run))
-            self._tasks[run.claim.task_id] = task
+            self._runs[run.claim.task_id] = run.claim.token, task
             task.add_done_callback(partial(self._end, run))
 
     def _stop(self, task_ids: Mapping[UUID, End]) -> None:
         for task_id, reason in task_ids.items():
-            task = self._tasks.get(task_id)
+            token, task = self._runs.get(task_id, (0, None))
             if task is not None and not task.done():
-                self._why.setdefault(task_id, reason)
+                self._why.setdefault(token, reason)
                 task.cancel()
 
     def _end(self, run: Run, task: asyncio.Task[Ended]) -> None:
         # Cancelled before its first step, a task has run none of our code: its outcome is made here.
         outcome = self._cancelled(run, LastWords()) if task.cancelled() else task.result()
-        task_id = run.claim.task_id
-        self._tasks.pop(task_id, None)
-        self._why.pop(task_id, None)
+        claim = run.claim
+        if self._runs.get(claim.task_id, (0, task))[0] == claim.token:
+            del self._runs[claim.task_id]
+        self._why.pop(claim.token, None)
         self._require_sink().ended(outcome)
 
     async def _outcome(self, run: Run) -> Ended:
@@ -192,7 +194,7 @@ class Host:
         )
 
     def _cancelled(self, run: Run, words: LastWords) -> Ended:
-        reason = self._why.get(run.claim.task_id)
+        reason = self._why.get(run.claim.token)
         if reason is None:  # the handler cancelled itself
             return self._failed(run, RuntimeError("the handler raised CancelledError"), words)
         return self._ended(run, reason, error="Canceled on request." if reason is End.CANCELED else None)
@@ -244,13 +246,11 @@ def _storable(result: Any) -> Any:
     """The JSON value of a handler's result; raises `InvalidTask` for one that the record cannot hold."""
     value = result.model_dump(mode="json") if isinstance(result, BaseModel) else result
     try:
-        text = json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        storable_json(value)
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidTask(
             f"The handler's result cannot be written as JSON ({error}); return a pydantic model or None."
         ) from None
-    if "\\u0000" in text:
-        raise InvalidTask("The handler's result holds a NUL character, which Postgres cannot store.")
     return value
 
 

@@ -19,7 +19,7 @@ def host_identity() -> str:
 def process_identity(pid: int | None = None) -> str:
     """`host|pid|start time`: no later process has the same, even if it gets the same pid."""
     pid = os.getpid() if pid is None else pid
-    return f"{host_identity()}|{pid}|{psutil.Process(pid).create_time():.2f}"
+    return f"{host_identity()}|{pid}|{_started(psutil.Process(pid))}"
 
 
 def is_certainly_dead(identity: str) -> bool:
@@ -30,16 +30,24 @@ def is_certainly_dead(identity: str) -> bool:
         return False
     try:
         process = psutil.Process(int(pid))
-        return f"{process.create_time():.2f}" != started or process.status() == psutil.STATUS_ZOMBIE
+        return _started(process) != started or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:
         return False
 
 
+def _started(process: psutil.Process) -> str:
+    """When a process began: on Linux in ticks since the boot, since a wall clock that is set would let everybody
+    look like somebody else.
+    """
+    stat = _read(f"/proc/{process.pid}/stat")
+    return f"{process.create_time():.2f}" if stat is None else stat.rpartition(")")[2].split()[19]
+
+
 def _read(path: str) -> str | None:
     try:
-        return Path(path).read_text("ascii").strip()
+        return Path(path).read_text("ascii", errors="replace").strip()
     except OSError:
         return None
 

@@ -271,14 +271,22 @@ class ActivityMachine(RuleBasedStateMachine):
             self.take(other, 3, witness, due=False, twice=False)
 
     @precondition(lambda self: self.ghosts or self._running())
-    @rule(pick=picks, status=st.sampled_from([Status.COMPLETE, Status.ERROR, Status.QUEUED]))
-    def late_words(self, pick: int, status: Status) -> None:
+    @rule(
+        pick=picks,
+        status=st.sampled_from([Status.COMPLETE, Status.ERROR, Status.QUEUED]),
+        start=st.booleans(),
+    )
+    def late_words(self, pick: int, status: Status, start: bool) -> None:
         """What a dead worker had sent, or one that lost its lease still sends, arrives now under its old token."""
         lost = [h for _, h in self._running() if self.expected[h.task].fence != h.token]
         if lost or self.ghosts:
             ghost = _pick(lost + self.ghosts, pick)
-            self._append(ghost)
-            self._finish(ghost, status)
+            if start:
+                claim = Claim(task_id=ghost.task, token=ghost.token, crashes=0, level=1, payload=b"{}")
+                self._record_starts([claim])
+            else:
+                self._append(ghost)
+                self._finish(ghost, status)
 
     @precondition(lambda self: self.expected)
     @rule(healed=st.booleans())
@@ -353,19 +361,26 @@ class ActivityMachine(RuleBasedStateMachine):
 
     def _start(self, mind: Mind, *, twice: bool) -> None:
         claims, mind.claims = mind.claims, []
-        for _ in range(1 + twice):
+        recorded = self._record_starts(claims, times=1 + twice)
+        for claim in claims:
+            if claim.task_id in recorded.attempts:
+                mind.running.append(Holding(claim.task_id, claim.token))
+            else:
+                self._refuse(mind, claim, outranked=recorded.outranked.get(claim.task_id))
+
+    def _record_starts(self, claims: Sequence[Claim], *, times: int = 1) -> Recorded:
+        """Send starts; each must be accepted exactly when the model says so."""
+        for _ in range(times):
             recorded = self._record(Batch(claims=claims))
         for claim in claims:
             expected = self.expected[claim.task_id]
             if expected.flagged:
                 expected.never_ran(claim.token, "canceled")
-            may = expected.start(claim.token)
-            assert (claim.task_id in recorded.attempts) == may
-            if may:
+            if expected.start(claim.token):
                 assert recorded.attempts[claim.task_id] == expected.attempt
-                mind.running.append(Holding(claim.task_id, claim.token))
             else:
-                self._refuse(mind, claim, outranked=recorded.outranked.get(claim.task_id))
+                assert claim.task_id not in recorded.attempts
+        return recorded
 
     def _let_retries_fall_due(self) -> None:
         due: list[Any] = self.queue.client.zrange(self.queue.keys.sched, 0, -1)

@@ -130,6 +130,7 @@ def test_text_lines_name_the_task_too() -> None:
 WAYS: dict[str, Callable[[logging.Logger, str], None]] = {
     "message": lambda logger, text: logger.info(text.replace("%", "%%") + "%s", ""),
     "argument": lambda logger, text: logger.info("at %s: %d", text, 3),
+    "argument that is cut short": lambda logger, text: logger.info("at %.2s", text),
     "named argument": lambda logger, text: logger.info("at %(url)s", {"url": text}),
     "object": lambda logger, text: logger.info("got %s", ConnectionError(text)),
     "the message itself": lambda logger, text: logger.info(ConnectionError(text)),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import fakeredis
@@ -225,6 +227,15 @@ def test_counters_that_never_rose_are_shown_at_zero(redis: fakeredis.FakeRedis, 
     found = samples(metrics.render(collector(redis, engine, Tally())))
     assert found["agentexec_stale_finishes_total", frozenset()] == 0
     assert found["agentexec_leases_reaped_total", frozenset({("reason", "expired")})] == 0
+
+
+def test_the_documentation_lists_exactly_the_metrics_that_there_are(
+    redis: fakeredis.FakeRedis, engine: Engine
+) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "production.md").read_text("utf-8")
+    listed = set(re.findall(r"^\| `(agentexec_\w+)", page, re.MULTILINE))
+    shown = collector(redis, engine, Tally()).collect()
+    assert listed == {f.name + "_total" * (f.type == "counter") for f in shown}
 
 
 def test_without_the_library_the_collector_says_what_to_install(
