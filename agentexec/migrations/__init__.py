@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
 
+__all__ = ["VERSION_TABLE", "differences", "revision", "upgrade"]
+
 VERSION_TABLE = f"{PREFIX}alembic_version"
 INSUFFICIENT_PRIVILEGE = "42501"  # SQLSTATE
 

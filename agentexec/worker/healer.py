@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import takewhile
 from uuid import UUID
 
 from sqlalchemy import Engine, text
@@ -26,6 +27,8 @@ from agentexec.worker.identity import is_certainly_dead
 
 RELAY_AFTER = 2.0  # seconds that an enqueue may take between its commit and its dispatch
 PAGE = 500
+PAGES_PER_ROUND = 8
+PENDING_STATUSES = (Status.QUEUED, Status.RUNNING)
 
 _logger = logging.getLogger(__name__)
 
@@ -37,10 +40,12 @@ class Healer:
         self._engine = engine
         self._queue = queue
         self._settings = settings
+        self._relayed = UUID(int=0)  # everything up to here was dispatched
+        self._comparing: UUID | None = None  # how far the comparison under way has come
 
     def heal(self, *, thorough: bool) -> None:
-        """One round. `thorough` compares all pending activities with the queue; so does a queue that lost
-        its memory.
+        """One round. `thorough` begins to compare all pending activities with the queue, some of them in
+        each round; a queue that lost its memory is compared with all of them at once.
         """
         self.release_dead_neighbours()
         # An id that tells its age: cancel_pending trusts no memory that is younger than its grace period.
@@ -51,10 +56,11 @@ class Healer:
             self.reconcile(statuses=(Status.RUNNING,), older_than=0.0)
             self.reconcile(older_than=0.0)
             self._queue.end_rebuild(epoch)
-        elif thorough:
-            self.reconcile()
-        else:
-            self.relay()
+            return
+        self.relay()
+        if thorough and self._comparing is None:
+            self._comparing = UUID(int=0)
+        self._compare_some()
 
     def release_worker(self, worker: str, *, charge: bool) -> None:
         """Take back everything a dead worker held, and fence off whatever it may have sent last.
@@ -91,35 +97,51 @@ class Healer:
 
     def relay(self) -> None:
         """Dispatch what was recorded but never reached the queue, since its producer died or Redis was away
-        or full.
+        or full. Every row is looked at once: those before the first that is not dispatched are done with.
         """
-        query = f"""SELECT id FROM {ACTIVITY_TABLE}
-            WHERE queue_name = :queue AND status IN ('queued', 'running') AND dispatched_at IS NULL
+        query = f"""SELECT id, dispatched_at IS NULL AS waits FROM {ACTIVITY_TABLE}
+            WHERE queue_name = :queue AND status IN ('queued', 'running') AND id > :last
             AND created_at < {self._ago("relay_after")} ORDER BY id LIMIT {PAGE}"""
-        with self._engine.connect() as connection:
-            rows = connection.execute(
-                text(query), {"queue": self._queue.name, "relay_after": RELAY_AFTER}
-            ).all()
-        self._dispatch([as_uuid(row.id) for row in rows])
+        while True:
+            with self._engine.connect() as connection:
+                last = as_key(connection, self._relayed)
+                parameters = {"queue": self._queue.name, "last": last, "relay_after": RELAY_AFTER}
+                rows = connection.execute(text(query), parameters).all()
+            waiting = [as_uuid(row.id) for row in rows if row.waits]
+            self._dispatch(waiting)
+            done = list(takewhile(lambda row: not row.waits, rows))
+            if done:
+                self._relayed = as_uuid(done[-1].id)
+            if waiting or len(rows) < PAGE:
+                return
 
     def reconcile(
         self,
         *,
-        statuses: Sequence[Status] = (Status.QUEUED, Status.RUNNING),
+        statuses: Sequence[Status] = PENDING_STATUSES,
         older_than: float = RELAY_AFTER,
     ) -> None:
         """Compare every pending activity older than that many seconds with the queue, page by page:
         re-dispatch the lost, close the dead-lettered.
         """
-        last = UUID(int=0)
-        while True:
-            ids = self._pending_after(last, statuses, older_than)
-            if not ids:
+        last: UUID | None = UUID(int=0)
+        while last is not None:
+            last = self._compare_page(last, statuses, older_than)
+
+    def _compare_some(self) -> None:
+        """A part of the comparison of everything, so that a round's cost does not grow with the backlog."""
+        for _ in range(PAGES_PER_ROUND):
+            if self._comparing is None:
                 return
-            known = self._queue.known(ids)
-            self._dispatch([i for i, is_known in zip(ids, known, strict=True) if not is_known])
-            self._close_dead([i for i, is_known in zip(ids, known, strict=True) if is_known])
-            last = ids[-1]
+            self._comparing = self._compare_page(self._comparing, PENDING_STATUSES, RELAY_AFTER)
+
+    def _compare_page(self, last: UUID, statuses: Sequence[Status], older_than: float) -> UUID | None:
+        """Compare the page after `last`; returns its last id, or None past the end."""
+        ids = self._pending_after(last, statuses, older_than)
+        known = self._queue.known(ids)
+        self._dispatch([i for i, is_known in zip(ids, known, strict=True) if not is_known])
+        self._close_dead([i for i, is_known in zip(ids, known, strict=True) if is_known])
+        return ids[-1] if len(ids) == PAGE else None
 
     def _pending_after(self, last: UUID, statuses: Sequence[Status], older_than: float) -> list[UUID]:
         among = ", ".join(f"'{status.value}'" for status in statuses)

@@ -16,6 +16,7 @@ from agentexec.activity import store
 from agentexec.activity.reading import pending, standings
 from agentexec.activity.rows import LogEntry, NewActivity, Outcome
 from agentexec.activity.status import Status
+from agentexec.activity.turn import turn
 from agentexec.identifiers import new_id
 from tests.record import Row, new_activity, require_sound, row_of
 
@@ -23,10 +24,13 @@ T1, T2, T3 = 1_000, 2_000, 3_000
 
 
 class Record:
-    """Each verb in a transaction of its own, as workers call them."""
+    """Each verb in a transaction of its own, as workers call them; with `in_turns` through the one statement that says
+    the same as several.
+    """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, in_turns: bool = False) -> None:
         self.engine = engine
+        self.in_turns = in_turns
         self.tasks: list[UUID] = []
 
     def queued(self, **options: object) -> UUID:
@@ -43,6 +47,8 @@ class Record:
 
     def start(self, task: UUID, token: int) -> int | None:
         with self.engine.begin() as connection:
+            if self.in_turns:
+                return turn(connection, {task: token}, [], "Started.")[0].get(task)
             return store.start(connection, {task: token}, "Started.").get(task)
 
     def append(self, task: UUID, token: int, n: int, message: str = "half") -> None:
@@ -52,8 +58,11 @@ class Record:
     def finish(
         self, task: UUID, token: int, status: Status, n: int = 1, result: object = None
     ) -> Status | None:
+        outcomes = [outcome_of(task, token, status, n, result)]
         with self.engine.begin() as connection:
-            return store.finish(connection, [outcome_of(task, token, status, n, result)]).get(task)
+            if self.in_turns:
+                return turn(connection, {}, outcomes, "Started.")[1].get(task)
+            return store.finish(connection, outcomes).get(task)
 
     def witness(self, task: UUID, token: int, status: Status) -> bool:
         with self.engine.begin() as connection:
@@ -76,9 +85,9 @@ def outcome_of(task: UUID, token: int, status: Status, n: int = 1, result: objec
     return Outcome(id=task, token=token, n=n, status=status, message="Over.", result=result, error=error)
 
 
-@pytest.fixture
-def record(database: Engine) -> Iterator[Record]:
-    record = Record(database)
+@pytest.fixture(params=[False, True], ids=["statements", "turns"])
+def record(database: Engine, request: pytest.FixtureRequest) -> Iterator[Record]:
+    record = Record(database, in_turns=request.param)
     yield record
     for task in record.tasks:
         require_sound(record.row(task))
@@ -364,8 +373,9 @@ def test_a_mixed_batch_treats_each_task_by_itself(record: Record) -> None:
     good, stale, over = record.running(T1), record.running(T2), record.running(T1)
     record.finish(over, T1, Status.ERROR)
     with record.engine.begin() as connection:
-        accepted = store.finish(
-            connection, [outcome_of(task, T1, Status.COMPLETE) for task in (over, good, stale)]
+        outcomes = [outcome_of(task, T1, Status.COMPLETE) for task in (over, good, stale)]
+        accepted = (
+            turn(connection, {}, outcomes, "")[1] if record.in_turns else store.finish(connection, outcomes)
         )
     assert accepted == {good: Status.COMPLETE}
     assert [record.row(task).status for task in (good, stale, over)] == ["complete", "running", "error"]
@@ -417,19 +427,32 @@ def race(engine: Engine, *works: Callable[[Connection], Any]) -> list[Any]:
         return [future.result(timeout=30) for future in [threads.submit(run, work) for work in works]]
 
 
+def one_outcome(connection: Connection, task: UUID, status: Status, in_turns: bool) -> dict[UUID, Status]:
+    """A holder's last word, through the one statement or through the several."""
+    outcomes = [outcome_of(task, T1, status)]
+    return turn(connection, {}, outcomes, "")[1] if in_turns else store.finish(connection, outcomes)
+
+
+def one_start(connection: Connection, task: UUID, token: int, in_turns: bool) -> dict[UUID, int]:
+    """A claim's start, through the one statement or through the several."""
+    tokens = {task: token}
+    return turn(connection, tokens, [], "")[0] if in_turns else store.start(connection, tokens, "")
+
+
 @pytest.fixture
 def racetrack(request: pytest.FixtureRequest) -> Record:
     """Races need real connections, which SQLite in memory has not: it serialises everything."""
     return Record(request.getfixturevalue("postgres"))
 
 
+@pytest.mark.parametrize("in_turns", [False, True])
 @pytest.mark.integration
-def test_completing_and_cancelling_at_once_has_one_winner(racetrack: Record) -> None:
-    for _ in range(30):
+def test_completing_and_cancelling_at_once_has_one_winner(racetrack: Record, in_turns: bool) -> None:
+    for _ in range(20):
         task = racetrack.running(T1)
         accepted, standing = race(
             racetrack.engine,
-            partial(store.finish, outcomes=[outcome_of(task, T1, Status.COMPLETE)]),
+            partial(one_outcome, task=task, status=Status.COMPLETE, in_turns=in_turns),
             partial(store.request_cancel, ids=[task], message="Canceled."),
         )
         assert accepted == {task: Status.COMPLETE}
@@ -437,13 +460,16 @@ def test_completing_and_cancelling_at_once_has_one_winner(racetrack: Record) -> 
         require_sound(racetrack.row(task))
 
 
+@pytest.mark.parametrize("in_turns", [False, True])
 @pytest.mark.integration
-def test_retrying_and_cancelling_at_once_never_leaves_the_task_queued(racetrack: Record) -> None:
-    for _ in range(30):
+def test_retrying_and_cancelling_at_once_never_leaves_the_task_queued(
+    racetrack: Record, in_turns: bool
+) -> None:
+    for _ in range(20):
         task = racetrack.running(T1)
         race(
             racetrack.engine,
-            partial(store.finish, outcomes=[outcome_of(task, T1, Status.QUEUED)]),
+            partial(one_outcome, task=task, status=Status.QUEUED, in_turns=in_turns),
             partial(store.request_cancel, ids=[task], message="Canceled."),
         )
         row = racetrack.row(task)
@@ -451,28 +477,32 @@ def test_retrying_and_cancelling_at_once_never_leaves_the_task_queued(racetrack:
         require_sound(row)
 
 
+@pytest.mark.parametrize("in_turns", [False, True])
 @pytest.mark.integration
-def test_starting_and_cancelling_at_once_has_one_winner(racetrack: Record) -> None:
-    for _ in range(30):
+def test_starting_and_cancelling_at_once_has_one_winner(racetrack: Record, in_turns: bool) -> None:
+    for _ in range(20):
         task = racetrack.queued()
         started, standing = race(
             racetrack.engine,
-            partial(store.start, tokens={task: T1}, message="Started."),
+            partial(one_start, task=task, token=T1, in_turns=in_turns),
             partial(store.request_cancel, ids=[task], message="Canceled."),
         )
         assert (started, standing) in (({task: 1}, {task: Status.RUNNING}), ({}, {task: Status.CANCELED}))
         require_sound(racetrack.row(task))
 
 
+@pytest.mark.parametrize("in_turns", [False, True])
 @pytest.mark.integration
-def test_a_witness_a_holder_and_its_progress_at_once_leave_a_sound_log(racetrack: Record) -> None:
-    for _ in range(30):
+def test_a_witness_a_holder_and_its_progress_at_once_leave_a_sound_log(
+    racetrack: Record, in_turns: bool
+) -> None:
+    for _ in range(20):
         task = racetrack.running(T1)
         accepted, witnessed, _ = race(
             racetrack.engine,
-            partial(store.finish, outcomes=[outcome_of(task, T1, Status.COMPLETE)]),
+            partial(one_outcome, task=task, status=Status.COMPLETE, in_turns=in_turns),
             partial(store.bear_witness, tokens={task: T1}, status=Status.QUEUED, message="Gone."),
-            partial(store.start, tokens={task: T2}, message="Started."),
+            partial(one_start, task=task, token=T2, in_turns=in_turns),
         )
         assert not (accepted and witnessed)
         require_sound(racetrack.row(task))

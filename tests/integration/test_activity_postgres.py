@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -93,10 +94,24 @@ def test_every_difference_is_named(engine: Engine, change: str, said: str) -> No
     assert said in lines[0]
 
 
-def test_several_processes_may_upgrade_at_once(engine: Engine) -> None:
-    with ThreadPoolExecutor(4) as threads:
-        applied = list(threads.map(lambda _: migrations.upgrade(engine), range(4)))
-    assert sorted(applied) == [[], [], [], ["0001"]]
+def test_several_processes_may_upgrade_at_once(engine: Engine, database: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AGENTEXEC_")}
+    command = [sys.executable, "-m", "agentexec", "db", "upgrade"]
+    with engine.connect() as gate:
+        # All of them come up to the lock before the first one gets it.
+        gate.execute(text("SELECT pg_advisory_lock(hashtext('agentexec_alembic_version'))"))
+        started = [
+            subprocess.Popen(command, env=environment | {"DATABASE_URL": database}, stdout=subprocess.PIPE)
+            for _ in range(3)
+        ]
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        deadline = time.monotonic() + 60
+        while gate.execute(text(waiting)).scalar_one() < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        gate.execute(text("SELECT pg_advisory_unlock_all()"))
+        gate.commit()
+        said = sorted(process.communicate(timeout=60)[0] for process in started)
+    assert said == [b"Applied 0001.\n", *[b"Nothing to do: the tables are at revision 0001.\n"] * 2]
     assert migrations.differences(engine) == []
 
 

@@ -178,7 +178,9 @@ class ActivityMachine(RuleBasedStateMachine):
         mind = self.minds[slot]
         nonce, finishes = uuid4().hex, mind.finishes
         mind.finishes = []
+        tokens = self._tokens()
         answer = self._step(mind, nonce, finishes, want)
+        assert answer.stale == tuple(f for f in finishes if tokens.get(f.task_id, (0, ""))[0] != f.token)
         mind.last_step = (nonce, finishes, want, answer)
         mind.take(answer.claims)
         if witness:
@@ -459,10 +461,13 @@ class ActivityMachine(RuleBasedStateMachine):
         return became
 
     def _leases_of(self, worker: str) -> dict[UUID, int]:
-        """Who holds what, from the queue's own book."""
+        return {task: token for task, (token, by) in self._tokens().items() if by == worker}
+
+    def _tokens(self) -> dict[UUID, tuple[int, str]]:
+        """Who holds what under which token, from the queue's own book."""
         owners: dict[Any, Any] = self.queue.client.hgetall(self.queue.keys.own)
         pairs = [(UUID(task.decode()), owner.decode().partition("|")) for task, owner in owners.items()]
-        return {task: int(token) for task, (token, _, by) in pairs if by == worker}
+        return {task: (int(token), by) for task, (token, _, by) in pairs}
 
 
 def _new_name() -> str:

@@ -110,6 +110,15 @@ def test_within_the_grace_period_nothing_is_an_orphan(client: ax.Client) -> None
     assert cancel_pending(client, grace=58 * 60) == 1
 
 
+def test_what_something_happened_to_lately_is_no_orphan(client: ax.Client) -> None:
+    task = enqueued(client)
+    lose(client, task)
+    age(client.engine, LONG_AGO)
+    with client.engine.begin() as connection:
+        connection.execute(update(Activity).values(updated_at=datetime.now(UTC)))
+    assert cancel_pending(client) == 0
+
+
 def test_what_was_never_dispatched_waits_for_its_relay(client: ax.Client) -> None:
     task = enqueued(client)
     lose(client, task)
