@@ -61,4 +61,5 @@ def result_key(agent_id: UUID | str) -> str:
 
 def partition_name(lock_key: str) -> str:
     """A lock key as the scripts know it: of one length, and without the characters that separate."""
-    return hashlib.blake2b(lock_key.encode(), digest_size=16).hexdigest()
+    # Half of a surrogate pair is no text for UTF-8, but JSON can hold it, and a worker has to live with it.
+    return hashlib.blake2b(lock_key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
