@@ -64,8 +64,11 @@ def begin(number):
 @pool.task("work")
 async def work(agent_id: UUID, context: Job) -> Done:
     attempt, hold = begin(context.number)
-    while hold.exists():
-        await asyncio.sleep(0.02)
+    try:
+        while hold.exists():
+            await asyncio.sleep(0.02)
+    finally:
+        (FOLDER / f"ended-{context.number}-{attempt}").touch()
     return Done(number=context.number, attempt=attempt)
 
 
@@ -222,6 +225,10 @@ class App:
             return None
         pid, fence = path.read_text().split()
         return Begun(int(pid), int(fence))
+
+    def has_ended(self, number: int, attempt: int = 1) -> bool:
+        """Whether the handler of this attempt has returned or was cancelled."""
+        return (self.folder / f"ended-{number}-{attempt}").exists()
 
     def row(self, task: UUID) -> Row:
         """What the record says of a task."""

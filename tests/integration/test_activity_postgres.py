@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Connection, Engine, event, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 import agentexec as ax
@@ -23,6 +25,7 @@ from agentexec.activity.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE
 from agentexec.activity.rows import LogEntry, Outcome
 from agentexec.core.db import create_schema, engine_for
 from tests.activity_support import age, as_default
+from tests.conftest import Eventually
 from tests.record import new_activity
 from tests.servers import shared_environment
 from tests.unit.test_activity_migrations import NAMES
@@ -94,22 +97,25 @@ def test_every_difference_is_named(engine: Engine, change: str, said: str) -> No
     assert said in lines[0]
 
 
-def test_several_processes_may_upgrade_at_once(engine: Engine, database: str) -> None:
+def test_several_processes_may_upgrade_at_once(engine: Engine, database: str, eventually: Eventually) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AGENTEXEC_")}
     command = [sys.executable, "-m", "agentexec", "db", "upgrade"]
-    with engine.connect() as gate:
-        # All of them come up to the lock before the first one gets it.
+    waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    with engine.connect() as gate, ExitStack() as processes:
         gate.execute(text("SELECT pg_advisory_lock(hashtext('agentexec_alembic_version'))"))
         started = [
-            subprocess.Popen(command, env=environment | {"DATABASE_URL": database}, stdout=subprocess.PIPE)
+            processes.enter_context(
+                subprocess.Popen(
+                    command, env=environment | {"DATABASE_URL": database}, stdout=subprocess.PIPE
+                )
+            )
             for _ in range(3)
         ]
-        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        deadline = time.monotonic() + 60
-        while gate.execute(text(waiting)).scalar_one() < 3 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        gate.execute(text("SELECT pg_advisory_unlock_all()"))
-        gate.commit()
+        try:  # all of them come up to the lock before the first one gets it
+            eventually(lambda: gate.execute(waiting).scalar_one() == 3, deadline=30)
+        finally:
+            gate.execute(text("SELECT pg_advisory_unlock_all()"))
+            gate.commit()
         said = sorted(process.communicate(timeout=60)[0] for process in started)
     assert said == [b"Applied 0001.\n", *[b"Nothing to do: the tables are at revision 0001.\n"] * 2]
     assert migrations.differences(engine) == []
@@ -272,3 +278,24 @@ def test_an_activity_has_one_end_however_many_callers_want_one(database: str, ur
                 found = activity.detail(session, task)
             assert found is not None
             assert [entry.status.terminal for entry in found.logs].count(True) == 1
+
+
+def test_an_async_session_is_answered_with_an_awaitable(database: str, urls: tuple[str, str]) -> None:
+    client = ax.Client(database_url=database, redis_url=urls[1], queue_name=f"api-{uuid4().hex}")
+    create_schema(client.engine)
+
+    async def service() -> None:
+        engine = create_async_engine(client.settings.require_database_url())
+        async with AsyncSession(engine) as session:
+            assert await activity.count_active(session) == 1
+            assert (await activity.list(session, metadata_filter={"tenant": "a"})).total == 1
+            found = await activity.detail(session, task)
+            assert found is not None
+            assert [entry.message for entry in found.logs] == ["Agent queued"]
+        async with AsyncSession(engine) as session:
+            assert await activity.cancel_pending(session) == 0
+        await engine.dispose()
+
+    with as_default(client):
+        task = activity.create("import", metadata={"tenant": "a"})
+        asyncio.run(service())

@@ -177,7 +177,7 @@ def test_workers_that_cannot_import_the_application_are_tried_again_with_growing
 
 
 def test_a_worker_frozen_past_its_lease_is_refused_when_it_wakes_up(app: App, eventually: Eventually) -> None:
-    pool = app.pool(lease_seconds=1)
+    app.pool(lease_seconds=1)
     (task,) = app.enqueue(1, hold=[1, 2])
     first = begun(app, eventually, 1)
     os.kill(first.pid, signal.SIGSTOP)
@@ -185,23 +185,12 @@ def test_a_worker_frozen_past_its_lease_is_refused_when_it_wakes_up(app: App, ev
     assert second.fence > first.fence
     app.let_go(1)
     os.kill(first.pid, signal.SIGCONT)
-    eventually(lambda: "is lost" in pool.log or _claims_again(app, first.pid), deadline=LATER)
+    eventually(lambda: app.has_ended(1), deadline=LATER)
     assert app.row(task).status == "running"
     app.let_go(1, attempt=2)
     eventually(lambda: app.all_complete([task]), deadline=LATER)
     assert app.row(task).result == {"number": 1, "attempt": 2}
     sound(app, [task])
-
-
-def _claims_again(app: App, pid: int) -> bool:
-    """The worker works on: it was told that its lease is lost before its handler came to an end."""
-    number = 1000 + sum(1 for _ in app.folder.glob("begun-1*"))
-    app.enqueue(number)
-    return any(
-        begun.pid == pid
-        for path in app.folder.glob("begun-1???-1")
-        if (begun := app.begun(int(path.name.split("-")[1]))) is not None
-    )
 
 
 def test_what_enqueue_has_returned_survives_its_producer(app: App, eventually: Eventually) -> None:

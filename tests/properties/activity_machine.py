@@ -7,7 +7,6 @@ and the healer. What must come of it is predicted by a model that knows only QUE
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -25,6 +24,7 @@ from agentexec.redis_queue import RedisQueue
 from agentexec.worker.healer import Healer
 from agentexec.worker.identity import host_identity
 from agentexec.worker.recording import Batch, Recorded, record
+from tests.properties.model import Expected, Holding, Mind
 from tests.queue_invariants import contents, require_consistent
 from tests.record import OVER, new_activity, require_sound, rows_of
 
@@ -41,71 +41,6 @@ VERBS = {
 
 
 T = TypeVar("T")
-
-
-@dataclass
-class Expected:
-    """What the record must say of one activity."""
-
-    status: str = "queued"
-    fence: int = 0
-    attempt: int = 0
-    flagged: bool = False
-
-    def start(self, token: int) -> bool:
-        fresh = self.fence < token
-        may = (self.status == "queued" and fresh) or (self.status == "running" and self.fence <= token)
-        if not may or self.flagged:
-            return False
-        self.attempt += fresh
-        self.status, self.fence = "running", token
-        return True
-
-    def end(self, token: int, status: str) -> str | None:
-        """The holder's word; what became of it, None where it was refused."""
-        if self.status != "running" or self.fence != token:
-            return None
-        self.status = "canceled" if status == "queued" and self.flagged else status
-        return self.status
-
-    def lose(self, token: int, status: str) -> bool:
-        """A witness's word: the queue took the task from its holder."""
-        return self.end(token, "canceled" if self.flagged else status) is not None
-
-    def never_ran(self, token: int, status: str) -> None:
-        if self.status not in OVER and self.fence < token:
-            self.status, self.fence = status, token
-
-    def cancel(self) -> None:
-        if self.status not in OVER:
-            self.flagged = True
-            self.status = "canceled" if self.status == "queued" else self.status
-
-
-@dataclass
-class Holding:
-    """A token that somebody holds or believes to hold."""
-
-    task: UUID
-    token: int
-    entries: int = 1
-
-
-@dataclass
-class Mind:
-    """What one worker process believes; it dies with the process, but its last words may still be on the way."""
-
-    name: str
-    claims: list[Claim] = field(default_factory=list)
-    running: list[Holding] = field(default_factory=list)
-    finishes: list[Finish] = field(default_factory=list)
-    lowest_token: int = 0
-    last_step: tuple[str, list[Finish], int, StepResult] | None = None
-
-    def take(self, claims: Sequence[Claim]) -> None:
-        """A task that is claimed again, since Redis forgot the first claim, is held under the newer token only."""
-        again = {claim.task_id for claim in claims}
-        self.claims = [claim for claim in self.claims if claim.task_id not in again] + list(claims)
 
 
 picks = st.integers(min_value=0, max_value=2**16)

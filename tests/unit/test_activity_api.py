@@ -54,9 +54,12 @@ def test_an_activity_kept_by_hand_goes_its_legal_way_to_complete(client: ax.Clie
 
 
 @pytest.mark.parametrize(
-    ("verb", "status"), [(activity.complete, "complete"), (activity.error, "error"), (activity.cancel, "canceled")]
+    ("verb", "status"),
+    [(activity.complete, "complete"), (activity.error, "error"), (activity.cancel, "canceled")],
 )
-def test_an_activity_kept_by_hand_can_end_without_an_update(client: ax.Client, verb: object, status: str) -> None:
+def test_an_activity_kept_by_hand_can_end_without_an_update(
+    client: ax.Client, verb: object, status: str
+) -> None:
     task = activity.create("import")
     assert verb(task, "The end")  # type: ignore[operator]  # one of the three above
     assert status_of(client.engine, task) == status
@@ -231,23 +234,3 @@ def test_an_answer_that_is_not_awaited_leaves_no_warning(client: ax.Client) -> N
         activity.error(activity.create("import"), "as the guide calls it")
 
     asyncio.run(guide())  # warnings are errors here
-
-
-def test_an_async_session_is_answered_with_an_awaitable(tmp_path: Path, client: ax.Client) -> None:
-    pytest.importorskip("greenlet")
-    pytest.importorskip("aiosqlite")
-    from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-
-    task = activity.create("import")
-
-    async def read() -> None:
-        engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'record.db'}")
-        async with AsyncSession(engine) as session:
-            assert await activity.count_active(session) == 1
-            assert (await activity.list(session)).total == 1
-            found = await activity.detail(session, task)
-            assert found is not None
-            assert [entry.message for entry in found.logs] == ["Agent queued"]
-        await engine.dispose()
-
-    asyncio.run(read())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +16,7 @@ import agentexec as ax
 from agentexec import activity
 from agentexec.cli import activities, dead_letters, main, output
 from agentexec.core.db import engine_for
+from tests.activity_pool import environment
 from tests.activity_support import Words, age, as_default, claim, fake_client, finish
 from tests.unit.test_activity_dead_letters import bury
 
@@ -207,3 +210,13 @@ def test_an_activity_kept_by_hand_is_canceled_too(run: Run, client: ax.Client) -
         task = activity.create("import")
         activity.update(task, "On it")
     assert run("cancel", str(task))[:2] == (0, "Canceled.\n")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "agentexec", "config"]
+    variables = environment("sqlite://", "redis://localhost", "none")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=variables) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
