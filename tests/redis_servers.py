@@ -135,8 +135,8 @@ def replicated(servers: Servers, *, sentinels: int = 3) -> Replicated:
     return Replicated(servers=servers, master=master, replica=replica, sentinels=watchers)
 
 
-def make_certificates(folder: Path) -> Path:
-    """An authority (ca.pem) and what it signed for 127.0.0.1 (server.pem, server.key), with the openssl program."""
+def make_certificates(folder: Path, openssl: Path) -> Path:
+    """An authority (ca.pem) and what it signed for 127.0.0.1 (server.pem, server.key)."""
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     (folder / "names").write_text(f"subjectAltName=IP:{LOOPBACK}")
     signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names")
@@ -145,7 +145,7 @@ def make_certificates(folder: Path) -> Path:
         ("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=server"),
         ("x509", "-req", "-in", "server.csr", *signed, "-out", "server.pem", "-days", "2"),
     ):
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+        subprocess.run([openssl, *arguments], cwd=folder, check=True, capture_output=True)
     return folder
 
 

