@@ -144,7 +144,7 @@ def test_what_is_not_an_id_goes_to_the_dead_letters_and_no_worker_sees_it(over_r
     bench.enqueue(task)
     name = str(task)
     almost = [name[:-1], name.upper(), name[1:9] + name[0] + name[9:], name + "\n"]
-    for garbage in (b"", b"\xff\x00|", b"x" * 36, b"{'a': 1}", *almost):
+    for garbage in (b"", b"\xff\x00|", b"x" * 36, b"{'a': 1}", *[text.encode() for text in almost]):
         queue.client.rpush(queue.keys.ready[0], garbage)
     queue.client.hset(queue.keys.job, name.upper(), "1{}")  # a worker would finish it under its proper name
     assert ids_of(bench.claim(want=9)) == [task]

@@ -149,9 +149,10 @@ class Agreement(RuleBasedStateMachine):
             lambda queue: queue.lock({i: (t, lock_key) for i, t in self.last_claims(queue, back).items()})
         )
 
-    @rule(ids=st.lists(tasks, max_size=4, unique=True))
-    def cancel(self, ids: list[UUID]) -> None:
-        self.both(lambda queue: queue.request_cancel(ids))
+    @rule(back=st.integers(0, 3), other=tasks)
+    def cancel(self, back: int, other: UUID) -> None:
+        ids = [task for task, _ in self.claims[-back:] if back]
+        self.both(lambda queue: queue.request_cancel([*ids, other]))
 
     @rule(worker=workers)
     def register(self, worker: str) -> None:
