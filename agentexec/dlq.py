@@ -24,6 +24,7 @@ from agentexec.task import Priority, TaskRequest, decode_payload
 
 PAGE = 500
 REFERENCE = "requeued_from"
+_HEX = "hex:"
 
 
 class _Context(RootModel[dict[str, Any]]):
@@ -35,7 +36,7 @@ class DeadLetter:
     """One task that the queue gave up.
 
     `task_name` and `context` are None where the payload cannot be read. `task_id` is the activity's id, or whatever
-    text was pushed into the queue in its place.
+    was pushed into the queue in its place; what cannot be printed is written as `hex:` and its bytes.
     """
 
     task_id: str
@@ -63,12 +64,13 @@ class DeadLetters:
         found: Any = self._client.redis.zrange(
             self._keys.dlq, offset, offset + limit - 1, desc=True, withscores=True
         )
-        return self._read([(_text(member), float(score)) for member, score in found])
+        return self._read([(member, float(score)) for member, score in found])
 
     def get(self, task_id: UUID | str) -> DeadLetter | None:
         """The one of this task, or None."""
-        died = self._client.redis.zscore(self._keys.dlq, str(task_id))
-        return None if died is None else self._read([(str(task_id), float(died))])[0]
+        key = _key(task_id)
+        died = self._client.redis.zscore(self._keys.dlq, key)
+        return None if died is None else self._read([(key, float(died))])[0]
 
     def all(self) -> Iterator[DeadLetter]:
         """All of them, the latest first, read in pages; those that leave meanwhile may hide others."""
@@ -108,7 +110,7 @@ class DeadLetters:
 
     def purge(self, task_ids: Iterable[UUID | str]) -> int:
         """Throw letters away for good; returns how many of these there were. Their activities stay in the record."""
-        ids = [str(task_id) for task_id in task_ids]
+        ids = [_key(task_id) for task_id in task_ids]
         purged = 0
         for start in range(0, len(ids), PAGE):
             purged += self._purge_page(ids[start : start + PAGE])
@@ -118,9 +120,10 @@ class DeadLetters:
         """Throw all of them away; returns how many that were."""
         return self.purge([letter.task_id for letter in self.all()])
 
-    def _purge_page(self, ids: Sequence[str]) -> int:
+    def _purge_page(self, ids: Sequence[bytes]) -> int:
         keys = self._keys
-        died: Any = self._client.redis.zmscore(keys.dlq, list(ids))
+        members: list[Any] = list(ids)  # redis-py knows text only, and sends bytes as they are
+        died: Any = self._client.redis.zmscore(keys.dlq, members)
         # Only what is dead: the job of a live task must stay. A letter never comes back to life under its own id.
         ids = [i for i, score in zip(ids, died, strict=True) if score is not None]
         if not ids:
@@ -131,7 +134,7 @@ class DeadLetters:
             pipe.hdel(hashes, *ids)
         return int(pipe.execute()[0])
 
-    def _read(self, found: Sequence[tuple[str, float]]) -> list[DeadLetter]:
+    def _read(self, found: Sequence[tuple[bytes, float]]) -> list[DeadLetter]:
         if not found:
             return []
         ids = [task_id for task_id, _ in found]
@@ -140,7 +143,7 @@ class DeadLetters:
         pipe.hmget(self._keys.job, ids)
         reasons, jobs = pipe.execute()
         return [
-            _letter(task_id, died, reason, job)
+            _letter(_shown(task_id), died, reason, job)
             for (task_id, died), reason, job in zip(found, reasons, jobs, strict=True)
         ]
 
@@ -177,6 +180,21 @@ def _letter(task_id: str, died: float, reason: bytes | str | None, job: bytes | 
 
 def _priority(level: int) -> Priority:
     return next((p for p in Priority if p.level == level), Priority.LOW)
+
+
+def _shown(key: bytes) -> str:
+    """A name for the letter under this key that can be printed and typed, and is that of no other."""
+    text = key.decode("utf-8", "replace")
+    plain = bool(text) and text.isprintable() and text.encode() == key and not text.startswith(_HEX)
+    return text if plain else _HEX + key.hex()
+
+
+def _key(shown: UUID | str) -> bytes:
+    """The key of a letter by that name; no letter has the key of a name that is none."""
+    text = str(shown)
+    with suppress(ValueError):
+        return bytes.fromhex(text.removeprefix(_HEX)) if text.startswith(_HEX) else text.encode()
+    return text.encode("utf-8", "replace")
 
 
 def _text(value: bytes | str) -> str:

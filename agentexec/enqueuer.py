@@ -22,8 +22,7 @@ from agentexec.activity.rows import NewActivity
 from agentexec.activity.turn import enqueue
 from agentexec.core.db import one_statement
 from agentexec.errors import AgentexecError, QueueFull
-from agentexec.queue import Admission, Dispatch
-from agentexec.redis_queue import RedisQueue
+from agentexec.queue import Admission, Dispatch, Queue
 from agentexec.tally import TALLY
 
 MAX_BATCH = 1000
@@ -51,7 +50,7 @@ class Enqueuer:
     loop.
     """
 
-    def __init__(self, engine: Engine, queue: RedisQueue, *, max_depth: int) -> None:
+    def __init__(self, engine: Engine, queue: Queue, *, max_depth: int) -> None:
         self._engine = engine
         self._one_statement = one_statement(engine)
         self._queue = queue

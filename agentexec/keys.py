@@ -6,6 +6,7 @@ touch them all.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -56,3 +57,9 @@ class QueueKeys:
 def result_key(agent_id: UUID | str) -> str:
     """Where the result of a task is kept for `AGENTEXEC_RESULT_TTL` seconds."""
     return f"result:{agent_id}"
+
+
+def partition_name(lock_key: str) -> str:
+    """A lock key as the scripts know it: of one length, and without the characters that separate."""
+    # Half of a surrogate pair is no text for UTF-8, but JSON can hold it, and a worker has to live with it.
+    return hashlib.blake2b(lock_key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

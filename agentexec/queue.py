@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from types import MappingProxyType
 from typing import Protocol
 from uuid import UUID
 
@@ -102,10 +103,20 @@ class QueueDepth:
     known: int
 
 
+def milliseconds(seconds: float) -> int:
+    """A duration as queues count it: whole milliseconds, never negative."""
+    return max(0, round(seconds * 1000))
+
+
 class Queue(Protocol):
     """A queue of leased, fenced claims. Every method may be sent again after a lost reply without changing
     anything more.
     """
+
+    @property
+    def name(self) -> str:
+        """What tells this queue from others over the same server and record."""
+        ...
 
     def enqueue(
         self, tasks: Sequence[Dispatch], *, max_depth: int = 0, healing: bool = False
@@ -125,8 +136,18 @@ class Queue(Protocol):
         lease: float,
         max_crashes: int,
         lowest_token: int = 0,
+        results: Mapping[UUID, str] = MappingProxyType({}),
+        result_ttl: int = 3600,
     ) -> StepResult:
-        """Finish and claim in one round trip. Raises `WorkerGone` for a worker that was declared dead."""
+        """Finish and claim in one round trip, with leases of `lease` seconds and tokens of at least
+        `lowest_token`. `results` (JSON text) become readable for `result_ttl` seconds in the same round trip.
+
+        Raises `WorkerGone` for a worker that was declared dead.
+        """
+        ...
+
+    def result(self, task_id: UUID) -> str | None:
+        """The result of a task as JSON text, as long as it is kept here."""
         ...
 
     def lock(self, claims: Mapping[UUID, tuple[int, str]]) -> tuple[set[UUID], set[UUID]]:
@@ -160,4 +181,43 @@ class Queue(Protocol):
 
     def wait(self, timeout: float) -> bool:
         """Block until there may be something to claim; False when `timeout` seconds passed instead."""
+        ...
+
+    def wake(self, count: int = 1) -> None:
+        """Let idle workers look again."""
+        ...
+
+    def depth(self) -> QueueDepth:
+        """Count the tasks of each state."""
+        ...
+
+    def known(self, task_ids: Sequence[UUID]) -> list[bool]:
+        """Whether the queue holds each task, in whatever state."""
+        ...
+
+    def dead_reasons(self, task_ids: Sequence[UUID]) -> dict[UUID, str]:
+        """Why tasks are in the dead letters, for those that are."""
+        ...
+
+    def begin_rebuild(self, proposal: str) -> str | None:
+        """None for a queue that remembers. Otherwise it is new or has lost everything, and this is the name
+        of the epoch that `end_rebuild` has to be given once the record's pending tasks were dispatched with
+        `healing`.
+        """
+        ...
+
+    def end_rebuild(self, name: str) -> bool:
+        """Say that the queue knows all pending tasks; False when it has lost its memory again meanwhile."""
+        ...
+
+    def register(self, worker: str, identity: str) -> None:
+        """Say on which host and process a worker lives, so that its death can be seen by its neighbours."""
+        ...
+
+    def registered(self) -> dict[str, str]:
+        """Identities of all registered workers."""
+        ...
+
+    def drop(self) -> None:
+        """Forget everything. For tests and tear-down only."""
         ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -15,8 +14,18 @@ import redis
 from redis.exceptions import NoScriptError
 
 from agentexec.errors import WorkerGone
-from agentexec.keys import QueueKeys, result_key
-from agentexec.queue import Admission, Claim, Dispatch, Finish, QueueDepth, Revoked, StepResult, Verb
+from agentexec.keys import QueueKeys, partition_name, result_key
+from agentexec.queue import (
+    Admission,
+    Claim,
+    Dispatch,
+    Finish,
+    QueueDepth,
+    Revoked,
+    StepResult,
+    Verb,
+    milliseconds,
+)
 
 SCRIPTS = ("enqueue", "step", "renew", "release", "cancel", "partition", "rebuild")
 
@@ -53,7 +62,7 @@ class RedisQueue:
             return []
         arguments: list[str | bytes | int] = [max_depth, int(healing)]
         for task in tasks:
-            arguments += [str(task.task_id), str(task.level), _milliseconds(task.delay)]
+            arguments += [str(task.task_id), str(task.level), milliseconds(task.delay)]
             arguments += [_partition(task.lock_key), task.payload]
         return [Admission(answer) for answer in self._run("enqueue", arguments)]
 
@@ -70,19 +79,17 @@ class RedisQueue:
         results: Mapping[UUID, str] = MappingProxyType({}),
         result_ttl: int = 3600,
     ) -> StepResult:
-        """See `Queue.step`. `results` (JSON text) become readable for `result_ttl` seconds in the same
-        round trip.
-        """
+        """See `Queue.step`."""
         arguments: list[str | bytes | int] = [
             worker,
             nonce,
-            _milliseconds(lease),
+            milliseconds(lease),
             want,
             lowest_token,
             max_crashes,
         ]
         for finish in finishes:
-            detail = str(_milliseconds(finish.delay)) if finish.verb is Verb.RETRY else finish.reason
+            detail = str(milliseconds(finish.delay)) if finish.verb is Verb.RETRY else finish.reason
             arguments += [str(finish.task_id), finish.token, finish.verb.value, detail]
         reply = self._run(
             "step", arguments, before={result_key(i): text for i, text in results.items()}, ttl=result_ttl
@@ -99,6 +106,11 @@ class RedisQueue:
             next_due=None if due < 0 else due / 1000,
         )
 
+    def result(self, task_id: UUID) -> str | None:
+        """See `Queue.result`."""
+        kept = self.client.get(result_key(task_id))
+        return None if kept is None else _text(kept)
+
     def lock(self, claims: Mapping[UUID, tuple[int, str]]) -> tuple[set[UUID], set[UUID]]:
         """See `Queue.lock`."""
         arguments: list[str | bytes | int] = []
@@ -111,7 +123,7 @@ class RedisQueue:
 
     def renew(self, worker: str, leases: Mapping[UUID, int], *, lease: float) -> tuple[set[UUID], set[UUID]]:
         """See `Queue.renew`."""
-        arguments: list[str | bytes | int] = [worker, _milliseconds(lease)]
+        arguments: list[str | bytes | int] = [worker, milliseconds(lease)]
         for task_id, token in leases.items():
             arguments += [str(task_id), token]
         lost, cancelled = self._run("renew", arguments)
@@ -161,42 +173,39 @@ class RedisQueue:
         return QueueDepth(ready=sum(lists), leased=leased, scheduled=scheduled, dead=dead, known=known)
 
     def known(self, task_ids: Sequence[UUID]) -> list[bool]:
-        """Whether the queue holds each task, in whatever state."""
+        """See `Queue.known`."""
         pipe = self.client.pipeline(transaction=False)
         for task_id in task_ids:
             pipe.hexists(self.keys.job, str(task_id))
         return [bool(answer) for answer in pipe.execute()]
 
     def dead_reasons(self, task_ids: Sequence[UUID]) -> dict[UUID, str]:
-        """Why tasks are in the dead letters, for those that are."""
+        """See `Queue.dead_reasons`."""
         if not task_ids:
             return {}
         answers = self.client.hmget(self.keys.reason, [str(task_id) for task_id in task_ids])
         return {i: _text(answer) for i, answer in zip(task_ids, answers, strict=True) if answer is not None}
 
     def begin_rebuild(self, proposal: str) -> str | None:
-        """None for a queue that remembers. Otherwise it is new or has lost everything, and this is the name
-        of the epoch that `end_rebuild` has to be given once the record's pending tasks were dispatched with
-        `healing`.
-        """
+        """See `Queue.begin_rebuild`."""
         name = self._run("rebuild", ["begin", proposal])
         return None if name is None else _text(name)
 
     def end_rebuild(self, name: str) -> bool:
-        """Say that the queue knows all pending tasks; False when it has lost its memory again meanwhile."""
+        """See `Queue.end_rebuild`."""
         return bool(self._run("rebuild", ["end", name]))
 
     def register(self, worker: str, identity: str) -> None:
-        """Say on which host and process a worker lives, so that its death can be seen by its neighbours."""
+        """See `Queue.register`."""
         self.client.hset(self.keys.workers, worker, identity)
 
     def registered(self) -> dict[str, str]:
-        """Identities of all registered workers."""
+        """See `Queue.registered`."""
         found = self.client.hgetall(self.keys.workers)
         return {_text(worker): _text(identity) for worker, identity in found.items()}
 
     def wake(self, count: int = 1) -> None:
-        """Let idle workers look again."""
+        """See `Queue.wake`."""
         self.client.rpush(self.keys.wake, *(["1"] * count))
 
     def drop(self) -> None:
@@ -235,16 +244,11 @@ def monotonic_deadline(lease: float, *, asked_at: float | None = None) -> float:
 
 
 def _partition(lock_key: str | None) -> str:
-    """A lock key as the scripts know it: of one length, and without the characters that separate."""
-    return "" if lock_key is None else hashlib.blake2b(lock_key.encode(), digest_size=16).hexdigest()
+    return "" if lock_key is None else partition_name(lock_key)
 
 
 def _text(answer: bytes | str) -> str:
     return answer if isinstance(answer, str) else answer.decode("utf-8", "replace")
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(0, round(seconds * 1000))
 
 
 def _claims(flat: Sequence[Any]) -> tuple[Claim, ...]:

@@ -101,7 +101,7 @@ class TaskDefinition:
             return None
         try:
             return self.lock_template.format_map(context)
-        except (KeyError, IndexError, AttributeError, ValueError) as error:
+        except (LookupError, AttributeError, TypeError, ValueError) as error:
             raise InvalidTask(
                 f"The lock key {self.lock_template!r} of {self.name} cannot be made from its context ({error!r})."
             ) from None
@@ -120,6 +120,11 @@ class TaskDefinition:
             raise InvalidTask(
                 f"The context of {self.name} does not fit {self.context_type.__name__}: {problems}."
             ) from None
+        except Exception as error:  # a validator of the application may raise anything
+            raise InvalidTask(
+                f"The context of {self.name} does not fit {self.context_type.__name__}: "
+                f"its validation raised {type(error).__name__}."
+            ) from error
 
 
 @dataclass(slots=True)

@@ -1,11 +1,20 @@
-"""One embedded environment for each pytest process, shared by every folder whose tests need real servers."""
+"""Real servers for tests: one embedded environment for each pytest process, and Debian's Redis 7."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import pytest
+
+from harness.environment import Environment
+from harness.environments import make_environment
 from harness.environments.embedded import EmbeddedEnvironment
+
+REDIS7 = Path("/usr/bin/redis-server")  # 7.0 in Debian 12 and Ubuntu 24.04
+OPENSSL = Path("/usr/bin/openssl")
 
 _running: list[EmbeddedEnvironment] = []
 _users = 0
@@ -29,3 +38,33 @@ def shared_environment() -> Iterator[EmbeddedEnvironment]:
         _users -= 1
         if not _users:
             _running.pop().stop()
+
+
+def redis7_binary() -> Path:
+    """The installed redis-server; skips the test where there is none, and fails it where there has to be one."""
+    return _installed(REDIS7, package="redis-server")
+
+
+def openssl_binary() -> Path:
+    """The installed openssl, under the same rule: it makes what Redis needs to speak TLS."""
+    return _installed(OPENSSL, package="openssl")
+
+
+def _installed(program: Path, *, package: str) -> Path:
+    if not program.exists():
+        message = f"there is no {program}; install Debian's package {package}"
+        if os.environ.get("HARNESS_EXPECT_REDIS7"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return program
+
+
+@contextmanager
+def required_redis7() -> Iterator[Environment]:
+    """The embedded environment with the installed redis-server."""
+    environment = make_environment("embedded", redis_server=redis7_binary())
+    environment.start()
+    try:
+        yield environment
+    finally:
+        environment.stop()

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from typing import Any
 
 import redis
 import redis.asyncio
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from agentexec.config import Settings, default_settings, masked
+from agentexec.core.redis_address import parse_address
 from agentexec.errors import ConfigurationError, UnsupportedServer
 
 MINIMUM_REDIS = 7
@@ -27,34 +32,66 @@ _async_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.async
 
 
 def blocking_client(settings: Settings) -> redis.Redis:
-    """A client for the queue. It resends after a lost reply, which every script of the queue allows."""
-    url = settings.require_redis_url()
-    try:
-        return redis.Redis.from_url(
-            url,
-            socket_timeout=settings.redis_pool_timeout + WAIT_SECONDS,
-            socket_connect_timeout=settings.redis_pool_timeout,
-            retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.02), retries=3),
-            retry_on_error=[RedisConnectionError, RedisTimeoutError],
-            max_connections=settings.redis_pool_size,
-            health_check_interval=30,
-        )
-    except ValueError:  # its text may quote a part of the password
-        raise ConfigurationError(
-            f"REDIS_URL {masked(url)} cannot be used; it looks like redis://:password@host:6379/0."
-        ) from None
+    """A client for the queue. It resends after a lost reply, which every script of the queue allows. Behind
+    Sentinels it asks for the master with every new connection.
+
+    Raises `ConfigurationError` for a URL that cannot be used.
+    """
+    options: dict[str, Any] = {
+        "socket_timeout": settings.redis_pool_timeout + WAIT_SECONDS,
+        "socket_connect_timeout": settings.redis_pool_timeout,
+        "retry": Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.02), retries=3),
+        "retry_on_error": [RedisConnectionError, RedisTimeoutError],
+        "max_connections": settings.redis_pool_size,
+        "health_check_interval": 30,
+    }
+    address = parse_address(settings.require_redis_url())
+    if isinstance(address, str):
+        return redis.Redis.from_url(address, **options)
+    # One that does not answer is passed over at once: the next one knows, and the call is sent again anyway.
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it bare
+        address.sentinels,
+        sentinel_kwargs={
+            "socket_timeout": settings.redis_pool_timeout,
+            "socket_connect_timeout": settings.redis_pool_timeout,
+            "retry": Retry(NoBackoff(), retries=0),
+            **address.sentinel,
+        },
+    )
+    client: redis.Redis = sentinel.master_for(  # type: ignore[no-untyped-call]  # as above
+        address.service, **{**options, **address.master}
+    )
+    return client
 
 
 async def get_redis() -> redis.asyncio.Redis:
-    """The awaitable client of this event loop, made on first use from REDIS_URL. Replies are bytes."""
+    """The awaitable client of this event loop, made on first use from REDIS_URL. Replies are bytes.
+
+    Raises `ConfigurationError` for a URL that cannot be used.
+    """
     loop = asyncio.get_running_loop()
     client = _async_clients.get(loop)
     if client is None:
-        settings = default_settings()
-        client = redis.asyncio.Redis.from_url(
-            settings.require_redis_url(), max_connections=settings.redis_pool_size
-        )
-        _async_clients[loop] = client
+        client = _async_clients[loop] = _awaitable_client(default_settings())
+    return client
+
+
+def _awaitable_client(settings: Settings) -> redis.asyncio.Redis:
+    address = parse_address(settings.require_redis_url())
+    if isinstance(address, str):
+        return redis.asyncio.Redis.from_url(address, max_connections=settings.redis_pool_size)
+    sentinel = AsyncSentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it bare
+        address.sentinels,
+        sentinel_kwargs={
+            "socket_timeout": settings.redis_pool_timeout,
+            "socket_connect_timeout": settings.redis_pool_timeout,
+            "retry": AsyncRetry(NoBackoff(), retries=0),
+            **address.sentinel,
+        },
+    )
+    client: redis.asyncio.Redis = sentinel.master_for(
+        address.service, **{"max_connections": settings.redis_pool_size, **address.master}
+    )
     return client
 
 

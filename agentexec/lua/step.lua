@@ -95,8 +95,12 @@ local function pop(turn)
   return nil
 end
 
+-- As the workers write it: under any other spelling of a UUID they would read the task, and finish another.
+local HEX = '[0-9a-f]'
+local ID = '^' .. HEX:rep(8) .. ('%-' .. HEX:rep(4)):rep(3) .. '%-' .. HEX:rep(12) .. '$'
+
 local function is_id(text)
-  return #text == 36 and string.find(text, '^%x+%-%x+%-%x+%-%x+%-%x+$') ~= nil
+  return string.find(text, ID) ~= nil
 end
 
 local claims = {}

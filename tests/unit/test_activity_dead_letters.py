@@ -105,11 +105,38 @@ def test_a_payload_that_cannot_be_read_is_shown_and_not_requeued(
     client.redis.zadd(keys.dlq, {str(task): 2})
     assert [(x.task_id, x.task_name, x.payload) for x in letters.page()] == [
         (str(task), None, b"cribble"),
-        ("\\xff not an id", None, b""),
+        ("hex:ff206e6f7420616e206964", None, b"\x80\x81 not JSON"),
     ]
     with pytest.raises(ax.InvalidTask, match="purge"):
         letters.requeue(task)
     assert letters.count() == 2
+
+
+@pytest.mark.parametrize(
+    "key", [b"", b"\xff", b"hex:ff", b"a\nb", "caf\N{LATIN SMALL LETTER E WITH ACUTE}".encode()]
+)
+def test_a_letter_under_any_bytes_is_found_and_purged_by_what_it_is_listed_as(
+    client: ax.Client, letters: DeadLetters, key: bytes
+) -> None:
+    keys = client.queue.keys
+    for other in {key, b"\xff", b"hex:ff", b""}:
+        client.redis.hset(keys.job, other, b"0")
+        client.redis.hset(keys.reason, other, "it is not the id of a task")
+        client.redis.zadd(keys.dlq, {other: 1})
+    before = letters.count()
+    [letter] = [
+        found for found in letters.page() if letters.get(found.task_id) and _raw(found.task_id) == key
+    ]
+    assert letter.reason == "it is not the id of a task"
+    assert letter.task_id.isprintable()
+    assert letters.purge([letter.task_id]) == 1
+    assert letters.count() == before - 1
+    assert not client.redis.hexists(keys.job, key)
+    assert letters.purge_all() == before - 1
+
+
+def _raw(shown: str) -> bytes:
+    return bytes.fromhex(shown.removeprefix("hex:")) if shown.startswith("hex:") else shown.encode()
 
 
 def test_purging_throws_away_dead_letters_and_nothing_alive(client: ax.Client, letters: DeadLetters) -> None:

@@ -1,0 +1,114 @@
+"""Where Redis is: what REDIS_URL says, for one server and for a master that Sentinels know.
+
+redis://:password@host:6379/0                          one server
+rediss://:password@host:6379/0?ssl_ca_certs=/ca.pem    the same over TLS
+redis+sentinel://:password@h1:26379,h2:26379/mymaster/0?sentinel_password=other
+rediss+sentinel://...                                  the same, with TLS to the Sentinels and to the master
+
+User and password before the `@` are the server's; `sentinel_username` and `sentinel_password` are for Sentinels that
+ask for one. All other options are those of redis-py, `ssl_*` goes to both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from redis.connection import parse_url
+
+from agentexec.errors import ConfigurationError
+from agentexec.masking import masked
+
+SENTINEL_SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
+SENTINEL_PORT = 26_379
+_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SentinelAddress:
+    """A master by its name. `master` and `sentinel` are the options of redis-py for connections to either."""
+
+    sentinels: tuple[tuple[str, int], ...]
+    service: str
+    master: Mapping[str, Any]
+    sentinel: Mapping[str, Any]
+
+
+def parse_address(url: str) -> SentinelAddress | str:
+    """Check a URL; one without Sentinels is given back as it is. Raises `ConfigurationError` for a bad one."""
+    scheme, _, rest = url.partition("://")
+    try:
+        address = _sentinel(SENTINEL_SCHEMES[scheme], rest) if scheme in SENTINEL_SCHEMES else url
+        _check_files(_options(url) if isinstance(address, str) else address.master)
+    except _Flaw as flaw:
+        raise _refusal(url, scheme, f" ({flaw})") from None
+    except ValueError:  # its text may quote a part of the password
+        raise _refusal(url, scheme, "") from None
+    return address
+
+
+class _Flaw(Exception):
+    """What is wrong with a URL, in words that hold no part of it but names of files."""
+
+
+def _refusal(url: str, scheme: str, why: str) -> ConfigurationError:
+    example = (
+        "redis+sentinel://:password@host1:26379,host2:26379/mymaster/0"
+        if scheme in SENTINEL_SCHEMES
+        else "redis://:password@host:6379/0"
+    )
+    return ConfigurationError(f"REDIS_URL {masked(url)} cannot be used{why}; it looks like {example}.")
+
+
+def _sentinel(scheme: str, rest: str) -> SentinelAddress:
+    location, _, query = rest.partition("?")
+    authority, _, path = location.partition("/")
+    account, at, hosts = authority.rpartition("@")
+    service, _, database = path.strip("/").partition("/")
+    if not service:
+        raise _Flaw("it lacks the name of the master")
+    if database and not database.isdecimal():
+        raise _Flaw("the database after the master's name is not a number")
+    options = _options(f"{scheme}://{account}{at}localhost/{database or 0}?{query}")
+    tls = options.pop("connection_class", None) is not None
+    del options["host"]
+    account_of_sentinels = {
+        name: value
+        for name in ("username", "password")
+        if (value := options.pop(f"sentinel_{name}", None)) is not None
+    }
+    security = {"ssl": True, **{k: v for k, v in options.items() if k.startswith("ssl_")}} if tls else {}
+    return SentinelAddress(
+        sentinels=tuple(_host(host) for host in hosts.split(",")),
+        service=unquote(service),
+        master=options | security,
+        sentinel=account_of_sentinels | security,
+    )
+
+
+def _options(url: str) -> dict[str, Any]:
+    options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]  # redis-py leaves it bare
+    return options
+
+
+def _host(text: str) -> tuple[str, int]:
+    name, colon, port = text.rpartition(":")
+    if not colon or port.endswith("]"):  # no port, perhaps after the colons of an IPv6 address
+        name, port = text, str(SENTINEL_PORT)
+    name = name.removeprefix("[").removesuffix("]")
+    if not name:
+        raise _Flaw("a Sentinel lacks its host")
+    if not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise _Flaw("the port of a Sentinel is not a number from 1 to 65535")
+    return name, int(port)
+
+
+def _check_files(options: Mapping[str, Any]) -> None:
+    # redis-py opens them with every connection, and what it raises then is no error of Redis.
+    for name in _FILES:
+        path = options.get(name)
+        if path is not None and not Path(path).exists():
+            raise _Flaw(f"there is no {name} {path}")
