@@ -107,13 +107,35 @@ class Agreement(RuleBasedStateMachine):
         self.steps[worker] = f"n{self.nonces}", finishes
         self.send_step(worker, want, max_crashes, max(self.tokens, default=0) + ahead if ahead else 0)
 
-    @rule(ids=st.lists(tasks, min_size=3, max_size=9), level=st.integers(0, 1), claimed=st.integers(1, 9))
-    def work(self, ids: list[UUID], level: int, claimed: int) -> None:
-        """What queues do all day; without it little of the above finds anything to act on."""
-        self.enqueue(ids, level, 0.0, None, 0, False)
+    # What queues do all day, by workers that nobody declares dead; else little of the above finds anything to act on.
+
+    @rule(
+        ids=st.lists(tasks, min_size=3, max_size=9),
+        level=st.integers(0, 1),
+        max_depth=st.sampled_from([0, 3]),
+        claimed=st.integers(1, 9),
+        verbs=st.lists(st.sampled_from(Verb), min_size=1, max_size=4),
+    )
+    def work(self, ids: list[UUID], level: int, max_depth: int, claimed: int, verbs: list[Verb]) -> None:
+        self.enqueue(ids, level, 0.0, None, max_depth, False)
         for _ in range(3):
-            ends = [(back, Verb.DONE, 0.0) for back in range(1, 5)]
-            self.step("w1", claimed, ends, 0, 2)
+            self.step("steady", claimed, [(back, verb, 0.0) for back, verb in enumerate(verbs, 1)], 0, 2)
+
+    @rule(claimed=st.integers(1, 4), verb=st.sampled_from(Verb), renewed=st.booleans())
+    def stand_still_past_the_lease(self, claimed: int, verb: Verb, renewed: bool) -> None:
+        self.step("frozen", claimed, [], 0, 2)
+        self.time_passes(LEASE)
+        if renewed:
+            self.renew("frozen", claimed, LEASE)
+        self.step("steady", claimed, [], 0, 2)
+        self.step("frozen", 0, [(back, verb, 5.0) for back in range(1, 2 * claimed + 1)], 0, 2)
+
+    @rule(first=workers, then=workers, seconds_later=st.sampled_from([1.0, 86_400.0, 90_000.0]))
+    def outlive_two_workers(self, first: str, then: str, seconds_later: float) -> None:
+        self.release(first, None, False, 2, True)
+        self.time_passes(seconds_later)
+        self.release(then, None, False, 2, True)
+        self.renew(first, 3, LEASE)
 
     @rule(worker=workers, want=st.integers(0, 3))
     def step_again(self, worker: str, want: int) -> None:
