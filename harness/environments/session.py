@@ -45,7 +45,15 @@ class Session:
         session_id = secrets.token_hex(8)
         try:
             # Short, because a Unix socket's path may have no more than about 100 characters.
-            folder = Path(tempfile.mkdtemp(prefix=reaper.FOLDER_PREFIX))
+            folder = Path(tempfile.gettempdir()) / f"{reaper.FOLDER_PREFIX}{secrets.token_hex(4)}"
+            # The reaper first: a runner that is killed right after it made the folder must not leave it behind.
+            process, lifeline = _start_reaper(session_id, folder)
+            try:
+                folder.mkdir(mode=0o700)
+            except BaseException:
+                os.close(lifeline)
+                process.wait()
+                raise
         except OSError as error:
             raise EnvironmentUnavailable(
                 f"No temporary folder can be made: {error}. Point TMPDIR to a folder that can be written to."
@@ -53,7 +61,6 @@ class Session:
         if os.geteuid() == 0:
             # Servers that refuse to run as root must be able to pass through.
             folder.chmod(0o711)
-        process, lifeline = _start_reaper(session_id, folder)
         session = cls(session_id=session_id, folder=folder, process=process, lifeline=lifeline)
         _open_sessions.append(session)
         _mark_children()

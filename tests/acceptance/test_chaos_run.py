@@ -51,7 +51,6 @@ def test_agentexec_survives(name: str, tmp_path: Path) -> None:
     assert (figures["lost"], figures["illegal"]) == (0, 0)
     assert figures["tasks"] >= 200
     assert figures["faults"] >= 5
-    assert figures["seconds"] <= 30
     assert (tmp_path / "report.html").stat().st_size > 0
 
 

@@ -71,7 +71,8 @@ def test_closing_kills_by_working_folder_where_the_environment_says_nothing(sess
 
 def test_closing_kills_the_children_of_what_it_kills(session: Session) -> None:
     body = (
-        "import subprocess, sys; p = subprocess.Popen(sys.argv[1:], env={}, cwd='/', start_new_session=True);"
+        "import subprocess, sys;"
+        "p = subprocess.Popen(sys.argv[1:], env={}, cwd='/', start_new_session=True, stdout=subprocess.DEVNULL);"
         "print(p.pid, flush=True); p.wait()"
     )
     process = subprocess.Popen([sys.executable, "-c", body, *SLEEPER], stdout=subprocess.PIPE)
