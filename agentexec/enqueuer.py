@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -27,6 +28,10 @@ from agentexec.tally import TALLY
 
 MAX_BATCH = 1000
 MARK_AFTER = 0.1  # seconds of quiet after which dispatched rows are marked as such
+MARK_AT = 256  # rows that are marked without waiting for quiet
+MARK_WITHIN = (
+    0.5  # seconds that a dispatched row stays unmarked at most: the relay would offer it again after 2
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -56,6 +61,7 @@ class Enqueuer:
         self._queue = queue
         self._max_depth = max_depth
         self._groups: list[_Group] = []
+        self._unmarked_since = 0.0
         self._changed = threading.Condition()
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -95,8 +101,12 @@ class Enqueuer:
                 return
             if batch:
                 self._handle(batch)
-            else:
-                self._mark_quietly()
+            if not batch or self._marks_are_due():
+                self._mark()
+
+    def _marks_are_due(self) -> bool:
+        overdue = time.monotonic() - self._unmarked_since > MARK_WITHIN
+        return len(self._unmarked) >= MARK_AT or (bool(self._unmarked) and overdue)
 
     def _next_batch(self) -> list[_Group] | None:
         """Wait for work; [] when it is quiet and rows wait to be marked, None when closed and done."""
@@ -115,6 +125,15 @@ class Enqueuer:
             return batch
 
     def _handle(self, batch: list[_Group]) -> None:
+        """Serve a batch. Whatever goes wrong is told to the callers that wait; this thread has to live on."""
+        try:
+            self._serve(batch)
+        except Exception as error:  # noqa: BLE001 - see above
+            for group in batch:
+                if not group.future.done():
+                    group.future.set_exception(error)
+
+    def _serve(self, batch: list[_Group]) -> None:
         entries = [entry for group in batch for entry in group.entries]
         try:
             recorded = self._record(entries)
@@ -136,12 +155,9 @@ class Enqueuer:
                 group.future.set_result(ids)
 
     def _record(self, entries: Sequence[_Entry]) -> dict[UUID, UUID]:
-        # One statement, hence one transaction and one round trip; it also marks what the last batch
-        # dispatched.
+        # One statement, hence one transaction and one round trip.
         with self._one_statement.begin() as connection:
-            recorded = enqueue(connection, [entry.activity for entry in entries], self._unmarked)
-        self._unmarked = []
-        return recorded
+            return enqueue(connection, [entry.activity for entry in entries])
 
     def _dispatch(self, entries: Sequence[_Entry], recorded: dict[UUID, UUID]) -> set[UUID]:
         """Offer recorded tasks to the queue; returns those without room.
@@ -170,10 +186,12 @@ class Enqueuer:
             )
             return set()
         answered = {task.task_id: answer for task, answer in zip(tasks, answers, strict=True)}
+        if not self._unmarked:
+            self._unmarked_since = time.monotonic()
         self._unmarked += [i for i, answer in answered.items() if answer is Admission.TAKEN]
         return {i for i, answer in answered.items() if answer is Admission.FULL}
 
-    def _mark_quietly(self) -> None:
+    def _mark(self) -> None:
         """Mark dispatched rows; if it fails, the relay offers them to Redis again, which changes nothing."""
         marked, self._unmarked = self._unmarked, []
         try:

@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from uuid import UUID
+
+_RANDOM_BYTES = 10
+_BLOCK = 409 * _RANDOM_BYTES  # a system call costs as much as everything else here together
+
+
+class _Randomness:
+    """The operating system's random bytes, fetched in blocks. A forked child must not hand out its parent's."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._block = b""
+        os.register_at_fork(after_in_child=self._forget)
+
+    def take(self) -> int:
+        """The next random bits, as a number."""
+        with self._lock:
+            if not self._block:
+                self._block = os.urandom(_BLOCK)
+            taken, self._block = self._block[:_RANDOM_BYTES], self._block[_RANDOM_BYTES:]
+        return int.from_bytes(taken, "big")
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._block = b""
+
+
+_randomness = _Randomness()
 
 
 def new_id() -> UUID:
     """A version 7 UUID (RFC 9562, section 5.7): 48 bits of Unix milliseconds, then 74 random bits."""
     milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
+    random = _randomness.take()
     value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80
     value |= 0x7 << 76
-    value |= (random >> 68) << 64
+    value |= ((random >> 68) & 0xFFF) << 64
     value |= 0b10 << 62
     value |= random & 0x3FFF_FFFF_FFFF_FFFF
     return UUID(int=value)

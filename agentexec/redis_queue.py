@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -31,10 +30,15 @@ SCRIPTS = ("enqueue", "step", "renew", "release", "cancel", "partition", "rebuil
 
 
 @cache
-def script_source(name: str) -> str:
-    """The Lua text of a script with the shared part in front of it."""
+def script_source(name: str, *, flags: bool) -> str:
+    """The Lua text of a script with the shared part in front of it.
+
+    With `flags`, all but `enqueue` may also run on a server that has reached its maxmemory: what finishes, renews
+    and gives back is what empties it again. Without, the server refuses them, and every lease is lost.
+    """
     folder = files("agentexec") / "lua"
-    return (folder / "common.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
+    head = "#!lua flags=allow-oom\n" if flags and name != "enqueue" else ""
+    return head + (folder / "common.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
 
 
 class RedisQueue:
@@ -50,8 +54,10 @@ class RedisQueue:
         self.name = name
         self.keys = QueueKeys.of(name)
         self._all_keys = self.keys.all()
+        # A fake brings a connection class of its own, and the one we know cannot read the line with the flags.
+        flags = client.connection_pool.connection_class.__module__.startswith("redis.")
         self._scripts: dict[str, Any] = {
-            script: client.register_script(script_source(script)) for script in SCRIPTS
+            script: client.register_script(script_source(script, flags=flags)) for script in SCRIPTS
         }
 
     def enqueue(
@@ -234,13 +240,6 @@ class RedisQueue:
         if isinstance(answer, Exception):
             raise answer
         return answer
-
-
-def monotonic_deadline(lease: float, *, asked_at: float | None = None) -> float:
-    """When a lease of `lease` seconds ends on our own clock, counted from before the request left, so never
-    too late.
-    """
-    return (time.monotonic() if asked_at is None else asked_at) + lease
 
 
 def _partition(lock_key: str | None) -> str:

@@ -8,6 +8,7 @@ import time
 from typing import Any
 from uuid import UUID
 
+import redis
 from sqlalchemy import select
 
 from agentexec.activity.models import Activity
@@ -52,7 +53,10 @@ async def gather(*tasks: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> tuple
 
 
 def _look(client: Client, agent_id: UUID, ask_record: bool) -> tuple[bool, Any]:
-    cached = client.redis.get(result_key(agent_id))
+    try:
+        cached = client.redis.get(result_key(agent_id))
+    except redis.RedisError:
+        cached, ask_record = None, True  # the record has it too
     if cached is not None:
         return True, json.loads(cached)
     if not ask_record:

@@ -20,7 +20,6 @@ from agentexec.activity.rows import NewActivity, Outcome, Started
 from agentexec.activity.status import Status
 
 _NEW = recordset("new", store.NEW_COLUMNS, "v")
-_MARKS = recordset("marks", {"id": "uuid"}, "v")
 
 _ENQUEUE = text(
     f"""WITH new AS MATERIALIZED (SELECT * FROM {_NEW}), recorded AS (
@@ -34,9 +33,6 @@ _ENQUEUE = text(
         INSERT INTO {LOG_TABLE} (activity_id, fence, n, status, message, percentage, created_at)
         SELECT new.id, {store.ENQUEUE_FENCE}, 0, 'queued', new.message, 0, clock_timestamp()
         FROM new JOIN recorded ON recorded.id = new.id
-    ), marked AS (
-        UPDATE {ACTIVITY_TABLE} AS a SET dispatched_at = clock_timestamp()
-        FROM {_MARKS} WHERE a.id = v.id AND dispatched_at IS NULL
     )
     SELECT id FROM recorded"""
 )
@@ -70,15 +66,11 @@ _TURN = text(
 )
 
 
-def enqueue(
-    connection: Connection, activities: Sequence[NewActivity], dispatched: Sequence[UUID]
-) -> dict[UUID, UUID]:
-    """Record activities as QUEUED, and mark earlier ones as dispatched; see `store.insert` for the answer."""
+def enqueue(connection: Connection, activities: Sequence[NewActivity]) -> dict[UUID, UUID]:
+    """Record activities as QUEUED; see `store.insert` for the answer."""
     if connection.dialect.name != "postgresql":
-        store.mark_dispatched(connection, dispatched)
         return store.insert(connection, activities)
-    marks = as_json([{"id": as_text(task_id)} for task_id in dispatched])
-    rows = connection.execute(_ENQUEUE, {"new": as_json(store.new_rows(activities)), "marks": marks})
+    rows = connection.execute(_ENQUEUE, {"new": as_json(store.new_rows(activities))})
     fresh = {as_uuid(row.id) for row in rows}
     missing = [activity for activity in activities if activity.id not in fresh]
     recorded = {i: i for i in fresh}

@@ -28,7 +28,12 @@ def engine_for(database_url: str, *, pool_size: int = 2, test_connections: bool 
     if url.startswith("sqlite"):
         return _sqlite_engine(url)
     engine = create_engine(
-        url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=test_connections, pool_recycle=1800
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=test_connections,
+        pool_recycle=1800,
+        hide_parameters=True,  # contexts and results are not for logs
     )
     event.listen(engine, "connect", _look_for_a_pooler)
     return engine
@@ -86,7 +91,9 @@ def _look_for_a_pooler(connection: Any, _record: Any) -> None:
 def _sqlite_engine(url: str) -> Engine:
     in_memory = re.fullmatch(r"sqlite://(/(:memory:)?)?", url) is not None
     options: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {}
-    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 30}, **options)
+    engine = create_engine(
+        url, connect_args={"check_same_thread": False, "timeout": 30}, hide_parameters=True, **options
+    )
 
     # The driver's own transaction control begins too late for us: a writer must hold the lock before it
     # reads.

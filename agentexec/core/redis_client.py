@@ -24,11 +24,29 @@ from agentexec.errors import ConfigurationError, UnsupportedServer
 MINIMUM_REDIS = 7
 WAIT_SECONDS = 1.0  # longest blocking read of an idle worker; socket time-outs must exceed it
 
-__all__ = ["blocking_client", "get_redis", "require_supported_redis"]
+__all__ = ["blocking_client", "get_redis", "renewing_client", "require_supported_redis"]
 
 _async_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (
     weakref.WeakKeyDictionary()
 )
+
+
+def renewing_client(settings: Settings) -> redis.Redis:
+    """A client for the renewal of leases: it gives up within a sixth of a lease and sends nothing twice, so that
+    a worker notices in time that it can no longer prolong what it holds.
+
+    Raises `ConfigurationError` for a URL that cannot be used.
+    """
+    patience = min(settings.redis_pool_timeout, settings.lease_seconds / 6)
+    return _client(
+        settings,
+        {
+            "socket_timeout": patience,
+            "socket_connect_timeout": patience,
+            "retry": Retry(NoBackoff(), retries=0),
+            "max_connections": 1,
+        },
+    )
 
 
 def blocking_client(settings: Settings) -> redis.Redis:
@@ -45,6 +63,10 @@ def blocking_client(settings: Settings) -> redis.Redis:
         "max_connections": settings.redis_pool_size,
         "health_check_interval": 30,
     }
+    return _client(settings, options)
+
+
+def _client(settings: Settings, options: dict[str, Any]) -> redis.Redis:
     address = parse_address(settings.require_redis_url())
     if isinstance(address, str):
         return redis.Redis.from_url(address, **options)

@@ -67,13 +67,18 @@ class Child:
             "--expect",
             json.dumps(expect),
         ]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            pass_fds=[status_write],
-            env=os.environ | {"AGENTEXEC_WORKER_ID": name},
-        )
-        os.close(status_write)
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                pass_fds=[status_write],
+                env=os.environ | {"AGENTEXEC_WORKER_ID": name},
+            )
+        except OSError:
+            os.close(status_read)
+            raise
+        finally:
+            os.close(status_write)
         threading.Thread(
             target=self._watch_status, args=(status_read,), name=f"status-{name}", daemon=True
         ).start()

@@ -123,13 +123,13 @@ class Engine:
 
     def give_up_all(self, overdue: Sequence[Ended]) -> None:
         """Say the last word of runs that will not end by themselves, and release all others; then `run` returns."""
+        self.drain()  # first, so that nothing is claimed that nobody would give up
         told = {outcome.task_id for outcome in overdue}
         for outcome in overdue:
             self.ended(outcome)
         for task_id, token in self.ledger.tokens().items():
             if task_id not in told:
                 self.ended(Ended(task_id=task_id, token=token, end=End.RELEASED))
-        self.drain()
 
     def abandon(self) -> None:
         """Do not wait for a database that is away any longer: what is not durable by now runs again
@@ -307,7 +307,7 @@ class Engine:
         self._bear_witness(answer)
         # The waiter listens only while there are free slots; this thread looks by itself once every
         # HOUSEKEEPING.
-        if want > len(answer.claims):
+        if want > len(claims):
             self.next_look = min(
                 HOUSEKEEPING, answer.next_due if answer.next_due is not None else HOUSEKEEPING
             )

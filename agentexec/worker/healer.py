@@ -53,8 +53,8 @@ class Healer:
         if epoch is not None:
             # Whatever was dispatched is gone, however young it is. First what may still be running: it is
             # to have its lock key before anything that was queued behind it.
-            self.reconcile(statuses=(Status.RUNNING,), older_than=0.0)
-            self.reconcile(older_than=0.0)
+            self.reconcile(statuses=(Status.RUNNING,), older_than=0.0, rebuilding=True)
+            self.reconcile(older_than=0.0, rebuilding=True)
             self._queue.end_rebuild(epoch)
             return
         self.relay()
@@ -120,13 +120,14 @@ class Healer:
         *,
         statuses: Sequence[Status] = PENDING_STATUSES,
         older_than: float = RELAY_AFTER,
+        rebuilding: bool = False,
     ) -> None:
         """Compare every pending activity older than that many seconds with the queue, page by page:
         re-dispatch the lost, close the dead-lettered.
         """
         last: UUID | None = UUID(int=0)
         while last is not None:
-            last = self._compare_page(last, statuses, older_than)
+            last = self._compare_page(last, statuses, older_than, rebuilding=rebuilding)
 
     def _compare_some(self) -> None:
         """A part of the comparison of everything, so that a round's cost does not grow with the backlog."""
@@ -135,11 +136,14 @@ class Healer:
                 return
             self._comparing = self._compare_page(self._comparing, PENDING_STATUSES, RELAY_AFTER)
 
-    def _compare_page(self, last: UUID, statuses: Sequence[Status], older_than: float) -> UUID | None:
+    def _compare_page(
+        self, last: UUID, statuses: Sequence[Status], older_than: float, *, rebuilding: bool = False
+    ) -> UUID | None:
         """Compare the page after `last`; returns its last id, or None past the end."""
         ids = self._pending_after(last, statuses, older_than)
         known = self._queue.known(ids)
-        self._dispatch([i for i, is_known in zip(ids, known, strict=True) if not is_known])
+        lost = [i for i, is_known in zip(ids, known, strict=True) if not is_known]
+        self._dispatch(lost, rebuilding=rebuilding)
         self._close_dead([i for i, is_known in zip(ids, known, strict=True) if is_known])
         return ids[-1] if len(ids) == PAGE else None
 
@@ -157,7 +161,7 @@ class Healer:
             rows = connection.execute(text(query), parameters).all()
         return [as_uuid(row.id) for row in rows]
 
-    def _dispatch(self, ids: Sequence[UUID]) -> None:
+    def _dispatch(self, ids: Sequence[UUID], *, rebuilding: bool = False) -> None:
         if not ids:
             return
         with self._engine.begin() as connection:
@@ -171,7 +175,7 @@ class Healer:
                 )
                 for a in reading.pending(connection, ids)
             ]
-        answers = self._queue.enqueue(tasks, max_depth=self._settings.max_queue_depth, healing=True)
+        answers = self._queue.enqueue(tasks, max_depth=self._settings.max_queue_depth, healing=rebuilding)
         taken = [
             task.task_id for task, answer in zip(tasks, answers, strict=True) if answer is Admission.TAKEN
         ]

@@ -133,7 +133,12 @@ class Host:
 
     def _end(self, run: Run, task: asyncio.Task[Ended]) -> None:
         # Cancelled before its first step, a task has run none of our code: its outcome is made here.
-        outcome = self._cancelled(run, LastWords()) if task.cancelled() else task.result()
+        if task.cancelled():
+            outcome = self._cancelled(run, LastWords())
+        elif (error := task.exception()) is not None:  # nothing of ours took it; the slot must not stay taken
+            outcome = self._failed(run, error, LastWords())
+        else:
+            outcome = task.result()
         claim = run.claim
         if self._runs.get(claim.task_id, (0, task))[0] == claim.token:
             del self._runs[claim.task_id]
@@ -155,7 +160,7 @@ class Host:
         words = LastWords()
         limits = Limits.of(definition, self._settings)
         self._hard_limits.begin(run.claim.token, limits.hard, run)
-        soft = asyncio.timeout(limits.soft)
+        soft = asyncio.timeout(limits.soft if definition.is_async else None)  # a thread cannot be stopped
         try:
             async with soft:
                 result = _storable(await self._call(definition, run, context, words))
@@ -164,7 +169,7 @@ class Host:
         except TimeoutError as error:
             late = TimeLimitExceeded(f"ran longer than its soft time limit of {limits.soft:g} s")
             return self._failed(run, late if soft.expired() else error, words)
-        except (Exception, SystemExit) as error:  # a handler may raise anything, and its worker lives on
+        except BaseException as error:  # a handler may raise anything, and its worker lives on
             _logger.info("task %s failed", run.claim.task_id, exc_info=True)
             return self._failed(run, error, words)
         if words.failed is not None:

@@ -26,4 +26,5 @@ class WorkerLife:
         """Whether a process that has finished so many tasks is to be replaced."""
         if self._tasks and finished >= max(1, self._tasks):
             return True
-        return bool(self._memory) and int(self._process.memory_info().rss) > self._memory
+        # After a task at least: a process that is too large from the start must not be replaced for ever.
+        return finished > 0 and bool(self._memory) and int(self._process.memory_info().rss) > self._memory

@@ -86,4 +86,7 @@ class Maintenance:
                 "a server does not answer the pool's maintenance (%s); trying again", type(error).__name__
             )
             return False
+        except Exception:  # one row that cannot be read must not end the healing of all others
+            _logger.exception("the pool's maintenance failed; trying again")
+            return False
         return True

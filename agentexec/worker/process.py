@@ -21,13 +21,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import IO, NoReturn
 
 import redis
 
 from agentexec.config import Settings
 from agentexec.core.db import engine_for
-from agentexec.core.redis_client import WAIT_SECONDS, blocking_client
+from agentexec.core.redis_client import WAIT_SECONDS, blocking_client, renewing_client
 from agentexec.errors import AgentexecError, WorkerGone
 from agentexec.logs import set_up_worker
 from agentexec.redis_queue import RedisQueue
@@ -101,8 +102,9 @@ class Worker:
             ("waiter", self._wait),
             ("watchdog", self._watch),
         ):
-            threading.Thread(target=target, name=f"agentexec-{role}", daemon=True).start()
-        threading.Thread(target=self._obey, args=(orders,), name="agentexec-lifeline", daemon=True).start()
+            threading.Thread(target=_vital, args=(target,), name=f"agentexec-{role}", daemon=True).start()
+        obey = partial(self._obey, orders)
+        threading.Thread(target=_vital, args=(obey,), name="agentexec-lifeline", daemon=True).start()
         return self._loop.run_until_complete(self._finished)
 
     def _work(self) -> None:
@@ -117,7 +119,10 @@ class Worker:
         ):  # the pool must see this process end, whatever it was: it releases our leases and starts another
             _logger.exception("the worker's I/O failed")
             code = EXIT_FAILED
-        if code == EXIT_OVERDUE:  # the handler that outlived its limit may be blocking the loop
+        if code not in (
+            0,
+            EXIT_RECYCLED,
+        ):  # nothing on the loop can be recorded any more, and it may be blocked
             end_process(code)
         self._loop.call_soon_threadsafe(self._finish, code)
 
@@ -135,8 +140,9 @@ class Worker:
                 return
             if not self._stopping and self._life.is_over(self._engine.finished):
                 self._code = EXIT_RECYCLED
+                self._stopping = True
                 self._leaving()
-                self._loop.call_soon_threadsafe(self._drain)
+                self._engine.drain()  # with no time-out: another worker has its place while its tasks end
 
     def _finish(self, code: int) -> None:
         if not self._finished.done():
@@ -148,18 +154,19 @@ class Worker:
         """
         lease = self._settings.lease_seconds
         renewed = time.monotonic()
-        pause = threading.Event()
-        while not pause.wait(lease / 3):
+        # Its own connection and short time-outs: a Redis that is frozen has to be noticed within the lease.
+        queue = RedisQueue(renewing_client(self._settings), self._settings.queue_name)
+        pause, wait = threading.Event(), lease / 3
+        while not pause.wait(wait):
             tokens = self._engine.ledger.tokens()
             began = time.monotonic()
             try:
-                self._queue.register(self._name, process_identity())  # again: Redis may have forgotten it
-                lost, cancelled = (
-                    self._queue.renew(self._name, tokens, lease=lease) if tokens else (set(), set())
-                )
-                renewed = began
+                lost, cancelled = queue.renew(self._name, tokens, lease=lease) if tokens else (set(), set())
+                renewed, wait = began, lease / 3
                 self._host.stop(dict.fromkeys(lost, End.LOST) | dict.fromkeys(cancelled - lost, End.CANCELED))
+                queue.register(self._name, process_identity())  # again: Redis may have forgotten it
             except redis.RedisError as error:
+                wait = lease / 12
                 _logger.warning("leases could not be renewed (%s)", type(error).__name__)
                 if time.monotonic() - renewed > lease:
                     self._host.stop(dict.fromkeys(tokens, End.LOST))
@@ -198,6 +205,15 @@ class Worker:
     def _release_stubborn(self) -> None:
         for task_id, token in self._engine.ledger.tokens().items():
             self._engine.ended(Ended(task_id=task_id, token=token, end=End.RELEASED))
+
+
+def _vital(work: Callable[[], None]) -> None:
+    """Run a thread that the worker cannot do without: if it fails, the process ends, and the pool starts another."""
+    try:
+        work()
+    except Exception:
+        _logger.exception("a thread of the worker failed; the process ends")
+        end_process(EXIT_FAILED)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,7 +16,9 @@ from sqlalchemy.exc import DBAPIError
 from agentexec.core.db import one_statement
 
 UNEXPLAINED_TRIES = 3
-TRANSIENT_SQLSTATES = ("40001", "40P01", "55P03")  # serialization failure, deadlock, lock not available
+READ_ONLY = "25006"  # the server was demoted: a failover is under way
+# Serialization failure, deadlock, lock not available.
+TRANSIENT_SQLSTATES = ("40001", "40P01", "55P03", READ_ONLY)
 TRANSIENT_CLASSES = (
     "08",
     "53",
@@ -41,6 +43,8 @@ def in_transaction(engine: Engine, work: Callable[[Connection], T], *, give_up: 
                 return work(connection)
         except DBAPIError as error:
             unexplained += not _is_transient(error)
+            if getattr(error.orig, "sqlstate", None) == READ_ONLY:
+                engine.dispose()  # the connections lead to the server that was demoted
             if give_up() or unexplained >= UNEXPLAINED_TRIES:
                 raise
             _logger.warning(

@@ -22,7 +22,7 @@ from agentexec.tally import TALLY, WORKER_DEATHS
 from agentexec.worker.child import Child, ChildEvent, Died, Leaving, Ready
 from agentexec.worker.healer import Healer
 from agentexec.worker.maintenance import Maintenance
-from agentexec.worker.process_codes import EXIT_GONE, EXIT_OVERDUE, EXIT_RECYCLED
+from agentexec.worker.process_codes import EXIT_FAILED, EXIT_GONE, EXIT_OVERDUE, EXIT_RECYCLED
 from agentexec.worker.reference import PoolReference
 
 KILL_MARGIN = (
@@ -31,6 +31,7 @@ KILL_MARGIN = (
 UNCHARGED = (EXIT_GONE, EXIT_OVERDUE)  # ends that are not the fault of the tasks that were running
 HEALTHY_AFTER = 10.0  # seconds of life after which an early death is no longer counted against a slot
 MAX_BACKOFF = 30.0  # seconds
+FORK_PAUSE = 5.0  # seconds until the next try where the system has no process to give
 # Service managers, `timeout` and shells signal the process and then its group: within so many seconds it is one signal.
 SAME_SIGNAL = 0.5
 
@@ -74,7 +75,6 @@ class Supervisor:
         self._deadline: float | None = None
         self._failed = False
         self._maintenance = Maintenance(healer, reconcile_seconds=settings.reconcile_seconds)
-        self.all_ready = threading.Event()
         self.ended = threading.Event()
 
     @property
@@ -114,11 +114,6 @@ class Supervisor:
                 self._kill_stragglers()
             case Ready(child):
                 child.ready = True
-                if (
-                    all(c.ready for c in self._children.values())
-                    and len(self._children) == self._settings.num_workers
-                ):
-                    self.all_ready.set()
             case Leaving(child):
                 self._replace(child)
             case Died(child, code):
@@ -156,13 +151,15 @@ class Supervisor:
         if not left:
             self._children.pop(child.slot, None)
         if code == EXIT_RECYCLED or (code == 0 and self._draining):
+            if not left and not self._draining:  # its death was noticed before its notice that it leaves
+                self._spawn(child.slot)
             return
         self._failed |= self._draining
         TALLY.add(WORKER_DEATHS)
         _logger.warning("worker %s (pid %d) ended with code %d", child.name, child.pid, code)
         self._maintenance.release(child.name, charge=code not in UNCHARGED and not self._draining)
         if not self._draining and not left:
-            self._respawn(child)
+            self._respawn(child, code)
 
     def _replace(self, child: Child) -> None:
         """A child leaves: another takes its place while it finishes what it has."""
@@ -175,22 +172,23 @@ class Supervisor:
     def _all(self) -> list[Child]:
         return [*self._children.values(), *self._leaving]
 
-    def _respawn(self, child: Child) -> None:
-        """At once after a healthy life; with doubling pauses while a slot keeps dying young."""
-        young = time.monotonic() - child.started < HEALTHY_AFTER and not child.ready
+    def _respawn(self, child: Child, code: int) -> None:
+        """At once after a healthy life; with doubling pauses while a slot keeps dying young, for a reason of its
+        own and not by somebody's signal.
+        """
+        by_itself = not child.ready or code == EXIT_FAILED
+        young = time.monotonic() - child.started < HEALTHY_AFTER and by_itself
         deaths = self._early_deaths.get(child.slot, 0) + 1 if young else 0
         self._early_deaths[child.slot] = deaths
         if not deaths:
             self._spawn(child.slot)
             return
         pause = min(MAX_BACKOFF, 0.25 * 2 ** min(deaths, 10))
-        _logger.error(
-            "worker slot %d died before it was ready, %d time(s); next try in %.1f s",
-            child.slot,
-            deaths,
-            pause,
-        )
-        timer = threading.Timer(pause, self._events.put, args=(_Respawn(child.slot),))
+        _logger.error("worker slot %d died young, %d time(s); next try in %.1f s", child.slot, deaths, pause)
+        self._spawn_after(pause, child.slot)
+
+    def _spawn_after(self, pause: float, slot: int) -> None:
+        timer = threading.Timer(pause, self._events.put, args=(_Respawn(slot),))
         timer.daemon = True
         timer.start()
 
@@ -198,9 +196,15 @@ class Supervisor:
         self._incarnation += 1
         name = f"{self._pool_id}-{slot}-{self._incarnation}"
         post: Callable[[ChildEvent], None] = self._events.put
-        self._children[slot] = Child(
-            name=name, slot=slot, reference=self._reference, expect=self._expect, post=post
-        )
+        try:
+            self._children[slot] = Child(
+                name=name, slot=slot, reference=self._reference, expect=self._expect, post=post
+            )
+        except OSError as error:  # no memory or no process to be had: the others must live on
+            _logger.error(
+                "worker slot %d cannot be started (%s); next try in %.1f s", slot, error, FORK_PAUSE
+            )
+            self._spawn_after(FORK_PAUSE, slot)
 
     def _kill_stragglers(self) -> None:
         self._deadline = None

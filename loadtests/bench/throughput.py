@@ -135,7 +135,7 @@ def _bare_enqueue(ground: Ground, count: int, *, batch: int) -> float:
         for first in range(0, count, batch):
             rows = [_activity(client.queue.name, n) for n in range(first, min(count, first + batch))]
             with engine.begin() as connection:
-                enqueue(connection, rows, [])
+                enqueue(connection, rows)
             client.queue.enqueue(
                 [
                     Dispatch(

@@ -84,8 +84,8 @@ def test_the_same_queue_with_nobody_killed_is_flawless_and_yet_unknown(tmp_path:
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A chaos run whose first fault has just been injected."""
+def running(tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[subprocess.Popen[str]]:
+    """A chaos run whose first fault has been injected, and whose next pool has come up."""
     arguments = ["chaos", "run", "kill-pool", "--target", PLANTED, "--report", str(tmp_path)]
     command = [sys.executable, "-m", "harness", *arguments]
     with subprocess.Popen(
@@ -95,7 +95,7 @@ def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         for line in process.stderr:
             if "fault 1 of 5" in line:
                 break
-        assert processes_of(tmp_path)
+        eventually(lambda: processes_of(tmp_path), deadline=30.0)
         yield process
         process.kill()
 

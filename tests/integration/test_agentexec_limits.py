@@ -55,6 +55,16 @@ async def innocent(agent_id: UUID, context: Work) -> Pid:
         await asyncio.Event().wait()
     return Pid(pid=os.getpid())
 
+@pool.task("holds")
+async def holds(agent_id: UUID, context: Work) -> None:
+    if ax.current_task().attempt > 1:
+        return
+    Path(context.name + "-began").touch()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        Path(context.name + "-stopped").touch()
+
 @pool.task("who")
 def who(agent_id: UUID, context: Work) -> Pid:
     return Pid(pid=os.getpid())
@@ -180,3 +190,20 @@ def test_a_worker_past_its_memory_is_replaced(start: Start, eventually: Eventual
         return bool(pool.row(task).result != pool.row(first).result)
 
     eventually(another, deadline=30)
+
+
+def test_a_worker_that_redis_does_not_answer_stops_what_its_leases_no_longer_protect(
+    start: Start, eventually: Eventually, tmp_path: Path
+) -> None:
+    """Others take its tasks when the leases end; soon after that it must not be running them any longer."""
+    lease = 3.0
+    pool = start(AGENTEXEC_NUM_WORKERS="1", AGENTEXEC_LEASE_SECONDS=str(lease))
+    task = pool.enqueue("holds", str(tmp_path / "task"))
+    eventually((tmp_path / "task-began").exists, deadline=30)
+    with shared_environment() as servers:
+        servers.pause("redis")
+        try:
+            eventually((tmp_path / "task-stopped").exists, deadline=4 * lease)
+        finally:
+            servers.resume("redis")
+    eventually(lambda: pool.row(task).status is Status.COMPLETE, deadline=60)

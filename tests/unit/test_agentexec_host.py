@@ -305,3 +305,37 @@ def test_progress_is_cleaned_and_its_percentage_is_whole(settings: Settings) -> 
 def test_there_is_no_current_task_outside_of_a_handler() -> None:
     with pytest.raises(AgentexecError, match="no task is running here"):
         current_task()
+
+
+class _Panic(BaseException):
+    """What a Rust extension raises when it panics: no Exception."""
+
+
+async def panics(agent_id: UUID, context: Job) -> None:
+    raise _Panic("the extension panicked")
+
+
+def test_a_handler_that_raises_what_is_no_exception_ends_all_the_same(settings: Settings) -> None:
+    """Else its slot and its lease stay taken for ever, and nobody hears of it."""
+
+    async def scene(bench: Bench) -> None:
+        bench.run(panics)
+        outcome = await bench.outcome()
+        assert outcome.end is End.RETRY
+        assert outcome.error == "_Panic: the extension panicked"
+
+    on_a_bench(settings, scene)
+
+
+def test_the_soft_limit_leaves_a_handler_alone_that_runs_in_a_thread(settings: Settings) -> None:
+    """Nothing stops a thread: to call its attempt failed would start the next one beside it."""
+    limited = settings.model_copy(update={"task_soft_time_limit": 0.01})
+
+    def slow(agent_id: UUID, context: Job) -> None:
+        threading.Event().wait(0.2)
+
+    async def scene(bench: Bench) -> None:
+        bench.run(slow)
+        assert (await bench.outcome()).end is End.COMPLETE
+
+    on_a_bench(limited, scene)
