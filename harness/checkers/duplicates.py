@@ -14,15 +14,19 @@ Budget = int | Callable[[History], int]
 
 
 def budget_per_kill(concurrency: int) -> Callable[[History], int]:
-    """A budget of `concurrency` duplicates for every worker that was killed.
+    """A budget of the duplicates that kills explain, at most `concurrency` for every worker that was killed.
 
     A killed worker may have finished up to `concurrency` handlers whose completion it had not recorded yet, and an
-    at-least-once system must run those again. Nothing else excuses a duplicate; killed processes that never recorded
-    anything (a pool's parent) excuse none.
+    at-least-once system must run those again. So a duplicate is excused where the task has returned in a worker that was
+    killed; a task that returned twice in workers that lived is excused by no kill elsewhere.
     """
 
     def budget(history: History) -> int:
-        return concurrency * len(killed_workers(history))
+        killed = killed_workers(history)
+        returned = {(op.process, task_of(op)) for op in history.where("run", OperationType.OK)}
+        runs = Counter(task_of(op) for op in history.where("run", OperationType.OK))
+        explained = Counter(process for process, task in returned if process in killed and runs[task] > 1)
+        return sum(min(concurrency, number) for number in explained.values())
 
     return budget
 

@@ -118,6 +118,8 @@ def _step(before: _Row, after: _Row) -> Iterator[tuple[str, str]]:
 def _legal(before: _Row, after: _Row, same_fence: bool) -> bool:
     if before.status == after.status and same_fence:
         return before.status not in TERMINAL
+    if same_fence and after.status == "running" and before.fence > 0:
+        return False  # what was given back under a fence runs again only under a higher one
     return after.status in LEGAL.get(before.status, frozenset())
 
 

@@ -46,6 +46,12 @@ def test_each_killed_worker_excuses_as_many_duplicates_as_it_ran_tasks_at_once()
     assert duplicates(budget_per_kill(1))(tell.history).verdict is Verdict.INVALID
 
 
+def test_a_kill_excuses_no_duplicate_of_workers_that_lived() -> None:
+    """Else a queue that runs everything twice would hide behind any kill."""
+    tell = Tell().began(9, by=12).killed(12).ran(9, by=13, fence=2).ran(1, by=13).ran(1, by=14, fence=2)
+    assert duplicates(budget_per_kill(4))(tell.history).verdict is Verdict.INVALID
+
+
 def test_a_killed_parent_a_signalled_worker_and_a_failed_kill_excuse_nothing() -> None:
     tell = twice(1).killed(1).sigterm(12).injected("kill-worker", kind=INFO, phase="heal", pids=[13])
     assert duplicates(budget_per_kill(4))(tell.history).figures["budget"] == 0

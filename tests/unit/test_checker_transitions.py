@@ -43,6 +43,7 @@ def test_a_legal_way_to_an_end_is_valid(rows: list[tuple[str, int, int]]) -> Non
         ([START, ("running", 5, 0), ("complete", 5, 1), ("complete", 9, 0)], ["illegal"]),
         ([START, ("canceled", 0, 1), ("running", 5, 0), ("complete", 5, 1)], ["illegal"]),
         ([START, ("queued", 3, 0), ("running", 5, 0), ("complete", 5, 1)], ["illegal"]),
+        ([START, ("running", 5, 0), ("queued", 5, 1), ("running", 5, 2), ("complete", 5, 3)], ["illegal"]),
         ([START, ("paused", 5, 0), ("complete", 5, 1)], ["illegal", "illegal"]),
         ([START, ("running", 5, 0), ("complete", 5, 2)], ["gap"]),
         ([START, ("running", 5, 1), ("complete", 5, 2)], ["gap"]),
