@@ -17,8 +17,8 @@ def budget_per_kill(concurrency: int) -> Callable[[History], int]:
     """A budget of the duplicates that kills explain, at most `concurrency` for every worker that was killed.
 
     A killed worker may have finished up to `concurrency` handlers whose completion it had not recorded yet, and an
-    at-least-once system must run those again. So a duplicate is excused where the task has returned in a worker that was
-    killed; a task that returned twice in workers that lived is excused by no kill elsewhere.
+    at-least-once system must run those again. So a duplicate is excused where the task has returned in a worker that
+    was killed; a task that returned twice in workers that lived is excused by no kill elsewhere.
     """
 
     def budget(history: History) -> int:
