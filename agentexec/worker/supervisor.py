@@ -184,7 +184,8 @@ class Supervisor:
             self._spawn(child.slot)
             return
         pause = min(MAX_BACKOFF, 0.25 * 2 ** min(deaths, 10))
-        _logger.error("worker slot %d died young, %d time(s); next try in %.1f s", child.slot, deaths, pause)
+        when = "failed soon after its start" if child.ready else "died before it was ready"
+        _logger.error("worker slot %d %s, %d time(s); next try in %.1f s", child.slot, when, deaths, pause)
         self._spawn_after(pause, child.slot)
 
     def _spawn_after(self, pause: float, slot: int) -> None:
