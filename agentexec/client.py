@@ -9,6 +9,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from pydantic import BaseModel
+from sqlalchemy import Engine
 
 from agentexec.activity import store
 from agentexec.activity.rows import NewActivity
@@ -19,6 +20,7 @@ from agentexec.core.redis_client import blocking_client
 from agentexec.enqueuer import Enqueuer
 from agentexec.errors import InvalidTask, PayloadTooLarge
 from agentexec.identifiers import new_id
+from agentexec.queue import Queue
 from agentexec.redis_queue import RedisQueue
 from agentexec.task import Priority, Registry, Task, TaskRequest, encode_payload, storable_json
 
@@ -99,10 +101,7 @@ class Client:
         """Cancel queued tasks at once and ask running ones to stop; returns where the pending ones stand
         now.
         """
-        with self.engine.begin() as connection:
-            standing = store.request_cancel(connection, agent_ids, message)
-        self.queue.request_cancel([i for i, status in standing.items() if status is Status.RUNNING])
-        return standing
+        return request_cancel(self.engine, self.queue, agent_ids, message)
 
     def close(self) -> None:
         """Finish what was handed in and let go of all connections."""
@@ -178,6 +177,16 @@ class Client:
                 f"The context of {request.task_name} takes {len(payload)} bytes, more than "
                 f"AGENTEXEC_MAX_PAYLOAD_BYTES allows ({limit}); store the data elsewhere and enqueue a reference to it."
             )
+
+
+def request_cancel(
+    engine: Engine, queue: Queue, agent_ids: Sequence[UUID], message: str
+) -> dict[UUID, Status]:
+    """Cancel in the record first, then tell the holders of what runs; see `Client.cancel`."""
+    with engine.begin() as connection:
+        standing = store.request_cancel(connection, agent_ids, message)
+    queue.request_cancel([i for i, status in standing.items() if status is Status.RUNNING])
+    return standing
 
 
 def _recorded(tasks: Sequence[Task], ids: Sequence[UUID]) -> list[Task]:

@@ -8,8 +8,6 @@ connection out of step.
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from sqlalchemy import Engine
 from agentexec.activity import store
 from agentexec.activity.rows import NewActivity
 from agentexec.activity.turn import enqueue
+from agentexec.core import runtime
 from agentexec.core.db import one_statement
 from agentexec.errors import AgentexecError, QueueFull
 from agentexec.queue import Admission, Dispatch, Queue
@@ -62,9 +61,9 @@ class Enqueuer:
         self._max_depth = max_depth
         self._groups: list[_Group] = []
         self._unmarked_since = 0.0
-        self._changed = threading.Condition()
+        self._changed = runtime.current().condition()
         self._closing = False
-        self._thread: threading.Thread | None = None
+        self._thread: runtime.Thread | None = None
         self._unmarked: list[UUID] = []
 
     def submit(self, activities: Sequence[NewActivity], payloads: Sequence[bytes]) -> Future[list[UUID]]:
@@ -80,8 +79,7 @@ class Enqueuer:
             if self._closing:
                 raise AgentexecError("This client is closed; make a new one.")
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="agentexec-enqueuer", daemon=True)
-                self._thread.start()
+                self._thread = runtime.current().spawn(self._run, name="agentexec-enqueuer")
             self._groups.append(_Group(entries, future))
             self._changed.notify()
         return future
@@ -105,7 +103,7 @@ class Enqueuer:
                 self._mark()
 
     def _marks_are_due(self) -> bool:
-        overdue = time.monotonic() - self._unmarked_since > MARK_WITHIN
+        overdue = runtime.current().monotonic() - self._unmarked_since > MARK_WITHIN
         return len(self._unmarked) >= MARK_AT or (bool(self._unmarked) and overdue)
 
     def _next_batch(self) -> list[_Group] | None:
@@ -187,7 +185,7 @@ class Enqueuer:
             return set()
         answered = {task.task_id: answer for task, answer in zip(tasks, answers, strict=True)}
         if not self._unmarked:
-            self._unmarked_since = time.monotonic()
+            self._unmarked_since = runtime.current().monotonic()
         self._unmarked += [i for i, answer in answered.items() if answer is Admission.TAKEN]
         return {i for i, answer in answered.items() if answer is Admission.FULL}
 

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from agentexec.core import runtime
 from agentexec.errors import InvalidTask, RegistrationError
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # not the six characters of an escaped backslash and u0000
@@ -200,7 +201,7 @@ def retry_delay(attempt: int, *, base: float, cap: float, rng: random.Random | N
     2015.
     """
     ceiling = min(cap, base * 2 ** min(attempt - 1, 60))
-    return (rng or random).uniform(0, ceiling)
+    return (rng or runtime.current()).uniform(0, ceiling)
 
 
 def _hints(handler: Handler) -> dict[str, Any]:

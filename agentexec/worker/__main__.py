@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from agentexec.worker.process import end_process, main
+from agentexec.core import runtime
+from agentexec.worker.process import main
 
 if __name__ == "__main__":
-    end_process(main())
+    # Without waiting for a handler's thread that still runs: its lease has been given away.
+    runtime.current().end_process(main())

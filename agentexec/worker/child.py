@@ -8,34 +8,61 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
+from agentexec.core import runtime
 from agentexec.tally import TALLY, decoded
 from agentexec.worker.orders import DRAIN, LEAVING, NOW, READY
 from agentexec.worker.reference import PoolReference
+
+
+class WorkerProcess(Protocol):
+    """One worker process, as far as its supervisor deals with it."""
+
+    name: str
+    slot: int
+    started: float  # on the runtime's monotonic clock
+    ready: bool
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        ...
+
+    def drain(self) -> None:
+        """Let running tasks finish, then end."""
+        ...
+
+    def stop_now(self) -> None:
+        """Cancel running tasks, give their leases back, then end."""
+        ...
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
     """The child takes tasks."""
 
-    child: Child
+    child: WorkerProcess
 
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
     """The child claims nothing more and ends when its tasks have."""
 
-    child: Child
+    child: WorkerProcess
 
 
 @dataclass(frozen=True, slots=True)
 class Died:
     """The child has ended, for whatever reason."""
 
-    child: Child
+    child: WorkerProcess
     code: int
 
 
@@ -54,7 +81,7 @@ class Child:
         """Start the process."""
         self.name = name
         self.slot = slot
-        self.started = time.monotonic()
+        self.started = runtime.current().monotonic()
         self.ready = False
         self._post = post
         status_read, status_write = os.pipe()
@@ -126,3 +153,19 @@ class Child:
 
 
 ChildEvent = Ready | Leaving | Died
+
+
+class StartChild(Protocol):
+    """Starts a worker process that tells its supervisor through `post` what becomes of it; raises `OSError`."""
+
+    def __call__(
+        self,
+        *,
+        name: str,
+        slot: int,
+        reference: PoolReference,
+        expect: list[str],
+        post: Callable[[ChildEvent], None],
+    ) -> WorkerProcess:
+        """Start it."""
+        ...

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import Connection
 from sqlalchemy import Engine as Database
@@ -22,6 +21,7 @@ from agentexec.activity import store
 from agentexec.activity.rows import LogEntry, Outcome
 from agentexec.activity.status import Status
 from agentexec.config import Settings
+from agentexec.core import runtime
 from agentexec.errors import InvalidTask
 from agentexec.queue import Claim, Finish, Queue, StepResult, Verb
 from agentexec.tally import EXPIRED, LOST, REAPED, REDELIVERED, STALE, TALLY
@@ -78,9 +78,9 @@ class Engine:
         self._registry = registry
         self._report = report
         self.ledger = Ledger()
-        self.idle = threading.Event()  # set while the waiter should listen for new work
+        self.idle = runtime.current().event()  # set while the waiter should listen for new work
         self.next_look = HOUSEKEEPING  # how long it may listen, in seconds
-        self._changed = threading.Condition()
+        self._changed = runtime.current().condition()
         self._inbox = _Inbox()
         self._claims: list[Claim] = []
         self._finishes: list[Finish] = []
@@ -281,7 +281,7 @@ class Engine:
         finishes, self._finishes = self._finishes, []
         results, self._results = self._results, {}
         want = 0 if self._draining else max(0, self._settings.worker_concurrency - len(self.ledger))
-        nonce = uuid4().hex
+        nonce = runtime.current().nonce()
         answer = in_redis(
             lambda: self._queue.step(
                 self._worker,

@@ -19,11 +19,10 @@ from agentexec.activity.batch import as_key, as_uuid
 from agentexec.activity.models import ACTIVITY_TABLE
 from agentexec.activity.status import Status
 from agentexec.config import Settings
-from agentexec.identifiers import new_id
+from agentexec.core import runtime
 from agentexec.queue import Admission, Dispatch, Queue, Revoked
 from agentexec.tally import REAPED, TALLY, WORKER_DIED
 from agentexec.task import encode_payload
-from agentexec.worker.identity import is_certainly_dead
 
 RELAY_AFTER = 2.0  # seconds that an enqueue may take between its commit and its dispatch
 PAGE = 500
@@ -49,7 +48,7 @@ class Healer:
         """
         self.release_dead_neighbours()
         # An id that tells its age: cancel_pending trusts no memory that is younger than its grace period.
-        epoch = self._queue.begin_rebuild(new_id().hex)
+        epoch = self._queue.begin_rebuild(runtime.current().new_id().hex)
         if epoch is not None:
             # Whatever was dispatched is gone, however young it is. First what may still be running: it is
             # to have its lock key before anything that was queued behind it.
@@ -92,7 +91,7 @@ class Healer:
         lease has to expire.
         """
         for worker, identity in self._queue.registered().items():
-            if is_certainly_dead(identity):
+            if runtime.current().is_certainly_dead(identity):
                 self.release_worker(worker, charge=True)
 
     def relay(self) -> None:

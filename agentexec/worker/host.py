@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pydantic import BaseModel
 
 from agentexec.config import Settings
 from agentexec.context import CurrentTask, LastWords, current
+from agentexec.core import runtime
 from agentexec.errors import InvalidTask, TimeLimitExceeded
 from agentexec.queue import Claim
 from agentexec.task import Registry, TaskDefinition, decode_payload, retry_delay, storable_json
@@ -153,7 +153,7 @@ class Host:
                 raise InvalidTask(
                     f"No handler is registered for {name!r} in this pool; it knows {sorted(self._registry)}."
                 )
-            self._began[run.claim.token] = name, time.monotonic()
+            self._began[run.claim.token] = name, runtime.current().monotonic()
             context = definition.validate(raw)
         except InvalidTask as error:
             return self._ended(run, End.DEAD, error=_clean(str(error)))
@@ -240,7 +240,7 @@ class Host:
             delay=delay,
             message=message,
             task_name=name,
-            seconds=None if began is None else time.monotonic() - began,
+            seconds=None if began is None else runtime.current().monotonic() - began,
         )
 
     def _require_sink(self) -> Sink:

@@ -7,6 +7,7 @@ import random
 import psutil
 
 from agentexec.config import Settings
+from agentexec.core import runtime
 
 SPREAD = (
     0.1  # part of the number of tasks by which workers differ, so that a pool does not recycle all at once
@@ -18,7 +19,7 @@ class WorkerLife:
 
     def __init__(self, settings: Settings, *, rng: random.Random | None = None) -> None:
         tasks = settings.max_tasks_per_worker
-        self._tasks = round(tasks * (1 - (rng or random).uniform(0, SPREAD))) if tasks else 0
+        self._tasks = round(tasks * (1 - (rng or runtime.current()).uniform(0, SPREAD))) if tasks else 0
         self._memory = settings.max_worker_memory
         self._process = psutil.Process()
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from agentexec.config import Settings
+from agentexec.core import runtime
 from agentexec.task import TaskDefinition
 
 RunT = TypeVar("RunT")
@@ -40,7 +40,7 @@ class HardLimits(Generic[RunT]):
         """A run began."""
         if limit is not None:
             with self._lock:
-                self._deadlines[token] = time.monotonic() + limit, limit, run
+                self._deadlines[token] = runtime.current().monotonic() + limit, limit, run
 
     def end(self, token: int) -> None:
         """A run is over."""
@@ -49,6 +49,6 @@ class HardLimits(Generic[RunT]):
 
     def overdue(self) -> list[tuple[RunT, float]]:
         """The runs past their limit, each with that limit in seconds."""
-        now = time.monotonic()
+        now = runtime.current().monotonic()
         with self._lock:
             return [(run, limit) for deadline, limit, run in self._deadlines.values() if now >= deadline]

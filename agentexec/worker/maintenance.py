@@ -7,15 +7,13 @@ queue.
 from __future__ import annotations
 
 import logging
-import queue
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import redis
 from sqlalchemy.exc import SQLAlchemyError
 
+from agentexec.core import runtime
 from agentexec.worker.healer import Healer
 
 HEAL_EVERY = 1.0  # seconds
@@ -37,15 +35,17 @@ class Maintenance:
     def __init__(self, healer: Healer, *, reconcile_seconds: float) -> None:
         self._healer = healer
         self._reconcile_seconds = reconcile_seconds
-        self._due: queue.SimpleQueue[_Release | None] = queue.SimpleQueue()
-        self._stopping = threading.Event()
-        self._releaser = threading.Thread(target=self._release_due, name="agentexec-releaser", daemon=True)
-        self._healing = threading.Thread(target=self._heal, name="agentexec-healer", daemon=True)
+        self._due: runtime.Mailbox[_Release | None] = runtime.current().mailbox()
+        self._stopping = runtime.current().event()
+        self._threads: list[runtime.Thread] = []
 
     def start(self) -> None:
         """Start both threads."""
-        self._releaser.start()
-        self._healing.start()
+        spawn = runtime.current().spawn
+        self._threads = [
+            spawn(self._release_due, name="agentexec-releaser"),
+            spawn(self._heal, name="agentexec-healer"),
+        ]
 
     def release(self, worker: str, *, charge: bool) -> None:
         """Give back what a dead worker held; `charge` counts one crash for each of its tasks."""
@@ -55,8 +55,8 @@ class Maintenance:
         """Do the releases that are due, then end."""
         self._stopping.set()
         self._due.put(None)
-        self._releaser.join(STOP_WITHIN)
-        self._healing.join(STOP_WITHIN)
+        for thread in self._threads:
+            thread.join(STOP_WITHIN)
 
     def _release_due(self) -> None:
         while (due := self._due.get()) is not None:
@@ -68,11 +68,11 @@ class Maintenance:
         return lambda: self._healer.release_worker(due.worker, charge=due.charge)
 
     def _heal(self) -> None:
-        next_thorough = time.monotonic() + self._reconcile_seconds
+        next_thorough = runtime.current().monotonic() + self._reconcile_seconds
         while not self._stopping.is_set():
-            thorough = time.monotonic() >= next_thorough
+            thorough = runtime.current().monotonic() >= next_thorough
             if self._attempt(self._healing_round(thorough)) and thorough:
-                next_thorough = time.monotonic() + self._reconcile_seconds
+                next_thorough = runtime.current().monotonic() + self._reconcile_seconds
             self._stopping.wait(HEAL_EVERY)
 
     def _healing_round(self, thorough: bool) -> Callable[[], None]:

@@ -18,24 +18,25 @@ import logging
 import os
 import signal
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import IO, NoReturn
+from typing import IO, Self
 
 import redis
+from sqlalchemy import Engine as Database
 
 from agentexec.config import Settings
+from agentexec.core import runtime
 from agentexec.core.db import engine_for
 from agentexec.core.redis_client import WAIT_SECONDS, blocking_client, renewing_client
 from agentexec.errors import AgentexecError, WorkerGone
 from agentexec.logs import set_up_worker
+from agentexec.queue import Queue
 from agentexec.redis_queue import RedisQueue
 from agentexec.tally import Reporter
 from agentexec.worker.engine import Engine
 from agentexec.worker.host import End, Ended, Host
-from agentexec.worker.identity import process_identity
 from agentexec.worker.life import WorkerLife
 from agentexec.worker.orders import DRAIN, LEAVING, READY
 from agentexec.worker.pool import Pool
@@ -51,6 +52,26 @@ ORPHAN_GRACE = 5.0  # seconds that a worker without a parent has to give its lea
 _logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Links:
+    """A worker's ways to its servers. The renewer has one of its own, with short time-outs: a Redis that is frozen has
+    to be noticed within the lease.
+    """
+
+    queue: Queue
+    renewing: Queue
+    database: Database
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Connect lazily to the servers of the settings."""
+        return cls(
+            queue=RedisQueue(blocking_client(settings), settings.queue_name),
+            renewing=RedisQueue(renewing_client(settings), settings.queue_name),
+            database=engine_for(settings.require_database_url(), pool_size=1, test_connections=False),
+        )
+
+
 class Worker:
     """The life of one worker process, from registration to the last flush."""
 
@@ -59,6 +80,8 @@ class Worker:
         *,
         name: str,
         pool: Pool,
+        links: Links,
+        loop: asyncio.AbstractEventLoop,
         ready: Callable[[], None],
         leaving: Callable[[], None],
         report: Callable[[], None],
@@ -66,16 +89,14 @@ class Worker:
         self._settings: Settings = pool.settings
         self._name = name
         self._ready = ready
-        self._loop = asyncio.new_event_loop()
+        self._loop = loop
         self._host = Host(pool.registry, self._settings, self._loop)
-        self._queue = RedisQueue(blocking_client(self._settings), self._settings.queue_name)
-        self._database = engine_for(
-            self._settings.require_database_url(), pool_size=1, test_connections=False
-        )
+        self._queue = links.queue
+        self._renewing = links.renewing
         self._engine = Engine(
             worker=name,
-            queue=self._queue,
-            database=self._database,
+            queue=links.queue,
+            database=links.database,
             settings=self._settings,
             host=self._host,
             registry=pool.registry,
@@ -94,7 +115,14 @@ class Worker:
             signal.SIGINT, signal.SIG_IGN
         )  # Ctrl-C reaches the whole group; the parent decides what it means
         self._loop.add_signal_handler(signal.SIGTERM, self._drain)
-        self._queue.register(self._name, process_identity())
+        return self._loop.run_until_complete(self.start(orders))
+
+    def start(self, orders: Iterable[str]) -> asyncio.Future[int]:
+        """Register, say that we are ready, and start all threads; the future gives the exit code. Each of `orders` is
+        one of the parent's, and their end is the end of the parent.
+        """
+        spawn = runtime.current().spawn
+        self._queue.register(self._name, runtime.current().identity())
         self._ready()
         for role, target in (
             ("engine", self._work),
@@ -102,10 +130,9 @@ class Worker:
             ("waiter", self._wait),
             ("watchdog", self._watch),
         ):
-            threading.Thread(target=_vital, args=(target,), name=f"agentexec-{role}", daemon=True).start()
-        obey = partial(self._obey, orders)
-        threading.Thread(target=_vital, args=(obey,), name="agentexec-lifeline", daemon=True).start()
-        return self._loop.run_until_complete(self._finished)
+            spawn(partial(_vital, target), name=f"agentexec-{role}")
+        spawn(partial(_vital, partial(self._obey, orders)), name="agentexec-lifeline")
+        return self._finished
 
     def _work(self) -> None:
         try:
@@ -123,13 +150,13 @@ class Worker:
             0,
             EXIT_RECYCLED,
         ):  # nothing on the loop can be recorded any more, and it may be blocked
-            end_process(code)
+            runtime.current().end_process(code)
         self._loop.call_soon_threadsafe(self._finish, code)
 
     def _watch(self) -> None:
         """Look after what a blocked event loop cannot: hard time limits, and the life of the process itself."""
-        pause = threading.Event()
-        while not pause.wait(WATCH_EVERY):
+        while True:
+            runtime.current().sleep(WATCH_EVERY)
             overdue = self._host.overdue()
             if overdue:
                 _logger.error(
@@ -152,23 +179,21 @@ class Worker:
         """Prolong leases every third of their length; past the local margin without success, stop what they
         protected.
         """
-        lease = self._settings.lease_seconds
-        renewed = time.monotonic()
-        # Its own connection and short time-outs: a Redis that is frozen has to be noticed within the lease.
-        queue = RedisQueue(renewing_client(self._settings), self._settings.queue_name)
-        pause, wait = threading.Event(), lease / 3
-        while not pause.wait(wait):
+        lease, world, queue = self._settings.lease_seconds, runtime.current(), self._renewing
+        renewed, wait = world.monotonic(), lease / 3
+        while True:
+            world.sleep(wait)
             tokens = self._engine.ledger.tokens()
-            began = time.monotonic()
+            began = world.monotonic()
             try:
                 lost, cancelled = queue.renew(self._name, tokens, lease=lease) if tokens else (set(), set())
                 renewed, wait = began, lease / 3
                 self._host.stop(dict.fromkeys(lost, End.LOST) | dict.fromkeys(cancelled - lost, End.CANCELED))
-                queue.register(self._name, process_identity())  # again: Redis may have forgotten it
+                queue.register(self._name, world.identity())  # again: Redis may have forgotten it
             except redis.RedisError as error:
                 wait = lease / 12
                 _logger.warning("leases could not be renewed (%s)", type(error).__name__)
-                if time.monotonic() - renewed > lease:
+                if world.monotonic() - renewed > lease:
                     self._host.stop(dict.fromkeys(tokens, End.LOST))
 
     def _wait(self) -> None:
@@ -178,16 +203,18 @@ class Worker:
             try:
                 self._queue.wait(min(WAIT_SECONDS, max(0.001, self._engine.next_look)))
             except redis.RedisError:
-                time.sleep(WAIT_SECONDS / 4)  # the engine's own STEP says what is wrong
+                runtime.current().sleep(WAIT_SECONDS / 4)  # the engine's own STEP says what is wrong
             self._engine.poke()
 
-    def _obey(self, orders: IO[str]) -> None:
+    def _obey(self, orders: Iterable[str]) -> None:
         for line in orders:
             order = self._drain if line.strip() == DRAIN else self._stop_now
             self._loop.call_soon_threadsafe(order)
         self._loop.call_soon_threadsafe(self._stop_now)  # the parent is gone
-        time.sleep(ORPHAN_GRACE)  # and with it whoever kills a worker whose handler blocks the event loop
-        end_process(EXIT_FAILED)
+        runtime.current().sleep(
+            ORPHAN_GRACE
+        )  # and with it whoever kills a worker whose handler blocks the event loop
+        runtime.current().end_process(EXIT_FAILED)
 
     def _drain(self) -> None:
         if not self._stopping:
@@ -213,7 +240,7 @@ def _vital(work: Callable[[], None]) -> None:
         work()
     except Exception:
         _logger.exception("a thread of the worker failed; the process ends")
-        end_process(EXIT_FAILED)
+        runtime.current().end_process(EXIT_FAILED)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -240,6 +267,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             worker = Worker(
                 name=options.name,
                 pool=pool,
+                links=Links.of(pool.settings),
+                loop=asyncio.new_event_loop(),
                 ready=lambda: reporter.say(READY),
                 leaving=lambda: reporter.say(LEAVING),
                 report=reporter.report if pool.settings.metrics_port else lambda: None,
@@ -257,14 +286,6 @@ def _private_stdin() -> IO[str]:
     os.dup2(nothing, 0)
     os.close(nothing)
     return orders
-
-
-def end_process(code: int) -> NoReturn:
-    """End at once, without waiting for a handler's thread that still runs: its lease has been given away."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 @contextlib.contextmanager

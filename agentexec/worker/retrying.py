@@ -5,7 +5,6 @@ all of ours may.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -13,6 +12,7 @@ import redis
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from agentexec.core import runtime
 from agentexec.core.db import one_statement
 
 UNEXPLAINED_TRIES = 3
@@ -50,7 +50,7 @@ def in_transaction(engine: Engine, work: Callable[[Connection], T], *, give_up: 
             _logger.warning(
                 "the database refused a batch (%s); trying again in %.2f s", type(error.orig).__name__, pause
             )
-            time.sleep(pause)
+            runtime.current().sleep(pause)
     raise AssertionError("unreachable")
 
 
@@ -72,7 +72,7 @@ def in_redis(call: Callable[[], T], *, give_up: Callable[[], bool]) -> T:
             if give_up():
                 raise
             _logger.warning("Redis does not answer (%s); trying again in %.2f s", type(error).__name__, pause)
-            time.sleep(pause)
+            runtime.current().sleep(pause)
     raise AssertionError("unreachable")
 
 

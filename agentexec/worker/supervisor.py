@@ -10,16 +10,14 @@ from __future__ import annotations
 import logging
 import math
 import queue
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from uuid import uuid4
 
 from agentexec.config import Settings
+from agentexec.core import runtime
 from agentexec.tally import TALLY, WORKER_DEATHS
-from agentexec.worker.child import Child, ChildEvent, Died, Leaving, Ready
+from agentexec.worker.child import Child, ChildEvent, Died, Leaving, Ready, StartChild, WorkerProcess
 from agentexec.worker.healer import Healer
 from agentexec.worker.maintenance import Maintenance
 from agentexec.worker.process_codes import EXIT_FAILED, EXIT_GONE, EXIT_OVERDUE, EXIT_RECYCLED
@@ -59,23 +57,33 @@ class Supervisor:
     """
 
     def __init__(
-        self, *, reference: PoolReference, expect: list[str], settings: Settings, healer: Healer
+        self,
+        *,
+        reference: PoolReference,
+        expect: list[str],
+        settings: Settings,
+        healer: Healer,
+        start_child: StartChild | None = None,
     ) -> None:
+        """`start_child` makes worker processes; by default real ones."""
         self._reference = reference
         self._expect = expect
+        self._start_child: StartChild = Child if start_child is None else start_child
         self._settings = settings
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._children: dict[int, Child] = {}
-        self._leaving: set[Child] = set()  # they end by themselves; their slots have been given to others
+        self._events: runtime.Mailbox[Event] = runtime.current().mailbox()
+        self._children: dict[int, WorkerProcess] = {}
+        self._leaving: set[WorkerProcess] = (
+            set()
+        )  # they end by themselves; their slots have been given to others
         self._early_deaths: dict[int, int] = {}
-        self._pool_id = uuid4().hex[:12]
+        self._pool_id = runtime.current().nonce()[:12]
         self._incarnation = 0
         self._draining = False
         self._drain_began = -math.inf
         self._deadline: float | None = None
         self._failed = False
         self._maintenance = Maintenance(healer, reconcile_seconds=settings.reconcile_seconds)
-        self.ended = threading.Event()
+        self.ended = runtime.current().event()
 
     @property
     def ready_workers(self) -> int:
@@ -102,7 +110,7 @@ class Supervisor:
         return 1 if self._failed else 0
 
     def _next_event(self) -> Event | None:
-        timeout = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        timeout = None if self._deadline is None else max(0.0, self._deadline - runtime.current().monotonic())
         try:
             return self._events.get(timeout=timeout)
         except queue.Empty:
@@ -125,14 +133,14 @@ class Supervisor:
                 self._obey(event)
 
     def _obey(self, order: Order) -> None:
-        if order is Order.DRAIN and time.monotonic() - self._drain_began < SAME_SIGNAL:
+        if order is Order.DRAIN and runtime.current().monotonic() - self._drain_began < SAME_SIGNAL:
             return
         immediately = order is Order.NOW or self._draining
         timeout = 0.0 if immediately else self._settings.graceful_shutdown_timeout
         if not self._draining:
-            self._drain_began = time.monotonic()
+            self._drain_began = runtime.current().monotonic()
         self._draining = True
-        self._deadline = time.monotonic() + timeout + KILL_MARGIN
+        self._deadline = runtime.current().monotonic() + timeout + KILL_MARGIN
         _logger.info(
             "stopping %d worker(s)%s",
             len(self._all()),
@@ -144,7 +152,7 @@ class Supervisor:
             else:
                 child.drain()
 
-    def _bury(self, child: Child, code: int) -> None:
+    def _bury(self, child: WorkerProcess, code: int) -> None:
         """A child ended. Its leases are given back at once, unless it drained and has none."""
         left = child in self._leaving
         self._leaving.discard(child)
@@ -161,7 +169,7 @@ class Supervisor:
         if not self._draining and not left:
             self._respawn(child, code)
 
-    def _replace(self, child: Child) -> None:
+    def _replace(self, child: WorkerProcess) -> None:
         """A child leaves: another takes its place while it finishes what it has."""
         if self._draining or self._children.get(child.slot) is not child:
             return
@@ -169,15 +177,15 @@ class Supervisor:
         self._leaving.add(child)
         self._spawn(child.slot)
 
-    def _all(self) -> list[Child]:
+    def _all(self) -> list[WorkerProcess]:
         return [*self._children.values(), *self._leaving]
 
-    def _respawn(self, child: Child, code: int) -> None:
+    def _respawn(self, child: WorkerProcess, code: int) -> None:
         """At once after a healthy life; with doubling pauses while a slot keeps dying young, for a reason of its
         own and not by somebody's signal.
         """
         by_itself = not child.ready or code == EXIT_FAILED
-        young = time.monotonic() - child.started < HEALTHY_AFTER and by_itself
+        young = runtime.current().monotonic() - child.started < HEALTHY_AFTER and by_itself
         deaths = self._early_deaths.get(child.slot, 0) + 1 if young else 0
         self._early_deaths[child.slot] = deaths
         if not deaths:
@@ -189,16 +197,14 @@ class Supervisor:
         self._spawn_after(pause, child.slot)
 
     def _spawn_after(self, pause: float, slot: int) -> None:
-        timer = threading.Timer(pause, self._events.put, args=(_Respawn(slot),))
-        timer.daemon = True
-        timer.start()
+        runtime.current().after(pause, lambda: self._events.put(_Respawn(slot)))
 
     def _spawn(self, slot: int) -> None:
         self._incarnation += 1
         name = f"{self._pool_id}-{slot}-{self._incarnation}"
         post: Callable[[ChildEvent], None] = self._events.put
         try:
-            self._children[slot] = Child(
+            self._children[slot] = self._start_child(
                 name=name, slot=slot, reference=self._reference, expect=self._expect, post=post
             )
         except OSError as error:  # no memory or no process to be had: the others must live on

@@ -19,10 +19,10 @@ from agentexec.activity.models import ACTIVITY_TABLE
 from agentexec.activity.rows import LogEntry, Outcome
 from agentexec.activity.status import Status
 from agentexec.config import load_settings
+from agentexec.core.identity import host_identity
 from agentexec.queue import Claim, Dispatch, Finish, StepResult, Verb
 from agentexec.redis_queue import RedisQueue
 from agentexec.worker.healer import Healer
-from agentexec.worker.identity import host_identity
 from agentexec.worker.recording import Batch, Recorded, record
 from tests.properties.model import Expected, Holding, Mind
 from tests.queue_invariants import contents, require_consistent

@@ -11,8 +11,8 @@ import pytest
 
 import agentexec as ax
 from agentexec.cli import main
+from agentexec.core.identity import host_identity, is_certainly_dead, process_identity
 from agentexec.errors import ConfigurationError
-from agentexec.worker.identity import host_identity, is_certainly_dead, process_identity
 from agentexec.worker.reference import PoolReference
 
 not_a_pool = 5
