@@ -108,5 +108,5 @@ def _faults(
 
 
 def _mine(entries: Sequence[tuple[int, int, str]]) -> list[int]:
-    """The percentages that a handler reported: those of entries that do not end the attempt or begin another."""
-    return [percentage for _, percentage, status in entries if status == "running"]
+    """The percentages that a handler reported: neither that of the beginning, which is row 0, nor that of the end."""
+    return [percentage for n, percentage, status in entries if n > 0 and status == "running"]
