@@ -40,17 +40,14 @@ class Bodies:
         self._scheduler = scheduler
         self._recorder = recorder
         self._failed: Counter[int] = Counter()
-
-    def registry(self) -> Registry:
-        """What a worker has registered."""
-        registry = Registry()
-        registry.add(TaskDefinition(TASK_NAME, self._handle))
-        registry.add(TaskDefinition(LOCKED, self._handle, lock_key="{lock}"))
-        return registry
+        self.registry = Registry()
+        self.registry.add(TaskDefinition(TASK_NAME, self._handle))
+        self.registry.add(TaskDefinition(LOCKED, self._handle, lock_key="{lock}"))
 
     async def _handle(self, agent_id: UUID, context: Simulated) -> None:
         process, task = self._scheduler.process, current.get()
-        assert process is not None and task is not None, "handlers run in workers"
+        assert process is not None, "handlers run in workers"
+        assert task is not None, "handlers have a task"
         value = {
             "task": context.number,
             "activity": str(agent_id),

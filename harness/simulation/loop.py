@@ -7,19 +7,20 @@ import contextvars
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 from harness.simulation.scheduler import NANOSECONDS, Process, Scheduler
 
 WAKE_WITHIN = 0.0001  # seconds that a loop takes at most from having something to do to doing it
 
 
-class VirtualLoop(asyncio.AbstractEventLoop):
+class VirtualLoop:
     """As much of an event loop as tasks, futures, time-outs and sleeps ask for; what does real I/O is not there."""
 
     def __init__(self, scheduler: Scheduler, process: Process) -> None:
         self._scheduler = scheduler
         self._process = process
+        self.itself = cast(asyncio.AbstractEventLoop, self)  # of a loop, tasks and handles use what is here
         self._ready: deque[asyncio.Handle] = deque()
         self._due = False
         self._tasks: dict[asyncio.Task[Any], None] = {}
@@ -41,18 +42,18 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Never."""
         return False
 
-    def call_soon(  # type: ignore[override]  # the stubs use TypeVarTuple for the arguments
+    def call_soon(
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """See `asyncio.AbstractEventLoop`."""
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = asyncio.Handle(callback, args, self.itself, context)
         self._ready.append(handle)
         self._kick()
         return handle
 
-    call_soon_threadsafe = call_soon  # type: ignore[assignment]  # there is only one real thread
+    call_soon_threadsafe = call_soon  # there is only one real thread
 
-    def call_later(  # type: ignore[override]  # as above
+    def call_later(
         self,
         delay: float,
         callback: Callable[..., object],
@@ -62,7 +63,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """See `asyncio.AbstractEventLoop`."""
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
-    def call_at(  # type: ignore[override]  # as above
+    def call_at(
         self,
         when: float,
         callback: Callable[..., object],
@@ -70,15 +71,15 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """See `asyncio.AbstractEventLoop`."""
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        handle = asyncio.TimerHandle(when, callback, args, self.itself, context)
         self._scheduler.at(round(when * NANOSECONDS), self._process, lambda: self._fall_due(handle))
         return handle
 
     def create_future(self) -> asyncio.Future[Any]:
         """See `asyncio.AbstractEventLoop`."""
-        return asyncio.Future(loop=self)
+        return asyncio.Future(loop=self.itself)
 
-    def create_task(  # type: ignore[override]  # as above
+    def create_task(
         self,
         coro: Coroutine[Any, Any, Any],
         *,
@@ -86,7 +87,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.Task[Any]:
         """See `asyncio.AbstractEventLoop`."""
-        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        task = asyncio.Task(coro, loop=self.itself, name=name, context=context)
         self._tasks[task] = None
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
         return task
@@ -112,7 +113,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def _turn(self) -> None:
         self._due = False
-        events._set_running_loop(self)
+        events._set_running_loop(self.itself)
         try:
             for _ in range(len(self._ready)):
                 handle = self._ready.popleft()

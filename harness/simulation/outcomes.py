@@ -1,5 +1,7 @@
-"""Did every task end as its plan says? A simulation knows what each handler was going to do, so it can ask for more than
-any run against real servers: no retry burnt, no success turned into an error, no cancel out of nowhere.
+"""Did every task end as its plan says?
+
+A simulation knows what each handler was going to do, so it can ask for more than any run against real servers: no retry
+burnt, no success turned into an error, no cancel out of nowhere.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from harness.simulation.plan import FaultKind, Plan
 
 
 def outcomes(plan: Plan, *, retries: int) -> Checker:
-    """Each record's status is one that its plan allows. `error` only where the handler failed more than `retries` times,
-    `canceled` only where somebody asked for it; anything else ends as `complete`.
+    """Each record's status is one that its plan allows. `error` only where the handler failed more than `retries`
+    times, `canceled` only where somebody asked for it; anything else ends as `complete`.
     """
 
     def check(history: History) -> CheckResult:

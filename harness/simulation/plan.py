@@ -1,4 +1,4 @@
-"""What a simulated run consists of: the tasks, and the faults. A seed makes one; a file keeps one; shrinking cuts it."""
+"""What a simulated run consists of: tasks, and faults. A seed makes one, a file keeps one, shrinking cuts it."""
 
 from __future__ import annotations
 
@@ -156,7 +156,8 @@ def _fault(chance: random.Random, tasks: int) -> PlannedFault:
         at=round(chance.uniform(0.3, ARRIVALS + 0.5), 3),
         victim=chance.randrange(tasks) if kind is FaultKind.CANCEL else chance.randrange(8),
         skip=chance.choice((0, 0, 1, 2, 5)),
-        after=kind is not FaultKind.LATE_REQUEST and kind is not FaultKind.LOSE_REQUEST
+        after=kind is not FaultKind.LATE_REQUEST
+        and kind is not FaultKind.LOSE_REQUEST
         and (kind in (FaultKind.LOSE_REPLY, FaultKind.PRODUCER_LOSES_REPLY) or chance.random() < 0.5),
         seconds=seconds,
     )

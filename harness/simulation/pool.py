@@ -109,9 +109,7 @@ class SimulatedChild:
         self._orders: Mailbox[str | None] = runtime.mailbox()
         scheduler = runtime.scheduler
         self.process.at_exit.append(
-            lambda code: scheduler.at(
-                scheduler.seconds(NOTICE), parent, lambda: self._post(Died(self, code))
-            )
+            lambda code: scheduler.at(scheduler.seconds(NOTICE), parent, lambda: self._post(Died(self, code)))
         )
         parent.at_exit.append(lambda _: self._orders.put(None))  # its end of the pipe closes
         scheduler.at(
@@ -146,9 +144,9 @@ class SimulatedChild:
         worker = Worker(
             name=self.name,
             settings=stage.settings,
-            registry=stage.bodies.registry(),
+            registry=stage.bodies.registry,
             links=Links(queue=queue, renewing=stage.queue(process), database=stage.database(process)),
-            loop=VirtualLoop(scheduler, process),
+            loop=VirtualLoop(scheduler, process).itself,
             ready=lambda: self._tell(Ready(self)),
             leaving=lambda: self._tell(Leaving(self)),
             report=lambda: None,

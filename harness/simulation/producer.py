@@ -31,6 +31,7 @@ class SimulatedProducer:
         self.process = stage.runtime.new_process("producer")
         self._database = stage.database(self.process)
         self._queue = stage.queue(self.process)
+        self.waiting = 0  # tasks that were handed in, and of which nothing was heard yet
         self._enqueuer = Enqueuer(self._database, self._queue, max_depth=0)
 
     def submit_at(self, task: PlannedTask) -> None:
@@ -51,6 +52,11 @@ class SimulatedProducer:
         self._stage.runtime.scheduler.spawn(self.process, ask)
 
     def _submit(self, task: PlannedTask) -> None:
+        self.waiting += 1
+        self._until_answered(task)
+        self.waiting -= 1
+
+    def _until_answered(self, task: PlannedTask) -> None:
         stage, recorder = self._stage, self._stage.recorder
         name = LOCKED if task.late_lock and task.lock is not None else TASK_NAME
         context = Simulated(
@@ -75,6 +81,7 @@ class SimulatedProducer:
                 lock_key=None if task.late_lock else task.lock,
                 delay=task.delay,
             )
+            recorder.names[activity.id] = task.number
             answered = VirtualEvent(stage.runtime.scheduler)
             future = self._enqueuer.submit([activity], [payload])
             future.add_done_callback(lambda _, answered=answered: answered.set())  # type: ignore[misc]  # bound now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from harness.history import Operation, OperationType
 from harness.simulation.scheduler import Process, Scheduler
@@ -14,7 +15,10 @@ class SimulatedRecorder:
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self.operations: list[Operation] = []
-        self.trace: list[tuple[int, str, str]] | None = None  # time, process, what; kept for who wants to read it
+        self.names: dict[UUID, int] = {}  # of activities, as numbers of tasks
+        self.trace: list[tuple[int, str, str]] | None = (
+            None  # time, process, what; kept for who wants to read it
+        )
 
     def record(self, process: str, kind: OperationType, f: str, /, **value: Any) -> None:
         """Write one operation, stamped now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -10,16 +11,17 @@ from uuid import UUID
 
 import redis
 
+from agentexec.errors import AgentexecError
 from agentexec.memory_books import Books
 from agentexec.memory_queue import MemoryQueue
 from agentexec.queue import Admission, Dispatch, Finish, QueueDepth, Revoked, StepResult
+from harness.simulation.describing import describe
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.scheduler import Process, Wakeup
 from harness.simulation.trouble import LostCall, Network
 from harness.simulation.world import VirtualRuntime
 
 T = TypeVar("T")
-QUIET = ("wait", "register", "registered", "known", "dead_reasons", "begin_rebuild")
 Watcher = Callable[[Books, str], None]
 
 
@@ -125,6 +127,7 @@ class SimulatedQueue:
                 results=results,
                 result_ttl=result_ttl,
             ),
+            asked=tuple(finishes),
         )
 
     def result(self, task_id: UUID) -> str | None:
@@ -206,35 +209,37 @@ class SimulatedQueue:
     def _take_wake_token(self) -> bool:
         return bool(self._memory.books.wake) and self._memory.wait(0.001)
 
-    def _call(self, name: str, work: Callable[[], T]) -> T:
+    def _call(self, name: str, work: Callable[[], T], asked: tuple[Finish, ...] = ()) -> T:
         try:
             late = self._network.request()
             if late is not None:
-                self._arrive_late(name, work, late)
+                self._arrive_late(name, work, asked, late)
                 raise LostCall
             answer = self._server.serve(name, work)
-            self._tell(name, answer)
+            self._tell(name, asked, answer)
             self._network.reply()
             return answer
         except LostCall:
             self._recorder.tell(self._process, f"gets no reply to {name.upper()}")
             raise redis.ConnectionError("simulated: no reply came") from None
 
-    def _tell(self, name: str, answer: object) -> None:
-        if self._recorder.trace is not None and name not in QUIET and answer:
-            self._recorder.tell(self._process, f"{name.upper()} -> {answer}")
+    def _tell(self, name: str, asked: tuple[Finish, ...], answer: object, *, late: bool = False) -> None:
+        if self._recorder.trace is not None:
+            said = describe(name, asked, answer, self._recorder.names)
+            if said is not None:
+                self._recorder.tell(self._process, f"late: {said}" if late else said)
 
-    def _arrive_late(self, name: str, work: Callable[[], object], seconds: float) -> None:
+    def _arrive_late(
+        self, name: str, work: Callable[[], object], asked: tuple[Finish, ...], seconds: float
+    ) -> None:
         """The request is on its way still when its sender has given up, and when its sender is dead."""
 
         def arrive() -> None:
-            self._tell(f"late {name}", self._server.serve(name, work))
+            self._tell(name, asked, self._server.serve(name, work), late=True)
 
         def safely() -> None:
-            try:
+            with contextlib.suppress(AgentexecError, redis.RedisError):  # its sender does not listen any more
                 arrive()
-            except Exception:  # noqa: BLE001, S110 - an error goes to a sender who does not listen any more
-                pass
 
         scheduler = self._runtime.scheduler
         scheduler.at(scheduler.seconds(seconds), None, safely)

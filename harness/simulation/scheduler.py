@@ -60,12 +60,12 @@ class Scheduler:
         self._pids += 1
         return Process(name, self._pids)
 
-    def at(self, when: int, process: Process | None, work: Callable[[], None]) -> None:
+    def at(self, when: int, process: Process | None, work: Callable[[], object]) -> None:
         """Do `work` at a virtual time, if its process lives then; once it goes on where it stands still."""
         self._count += 1
         heappush(self._heap, (max(when, self.now), self.random.random(), self._count, process, work))
 
-    def soon(self, process: Process | None, work: Callable[[], None]) -> None:
+    def soon(self, process: Process | None, work: Callable[[], object]) -> None:
         """Do `work` in the next moment, before or after whatever else happens in it."""
         self.at(self.now, process, work)
 
@@ -93,7 +93,7 @@ class Scheduler:
 
     # Threads.
 
-    def spawn(self, process: Process, work: Callable[[], None]) -> greenlet:
+    def spawn(self, process: Process, work: Callable[[], object]) -> greenlet:
         """Start a thread of a process."""
         thread = greenlet(lambda: self._live(process, work), parent=self._hub)
         process.threads[thread] = None
@@ -157,7 +157,7 @@ class Scheduler:
         assert self.process is not None, "only a thread of a process may wait"
         return self.process
 
-    def _live(self, process: Process, work: Callable[[], None]) -> None:
+    def _live(self, process: Process, work: Callable[[], object]) -> None:
         try:
             work()
         except GreenletExit:

@@ -130,7 +130,9 @@ class _Run:
         for process, error in stage.runtime.scheduler.escaped:
             yield Finding(judge="escaped", summary=f"{type(error).__name__} in {process.name}: {error}")
         if not over:
-            yield Finding(judge="liveness", summary=f"not everything is over after {PATIENCE:g} quiet seconds")
+            yield Finding(
+                judge="liveness", summary=f"not everything is over after {PATIENCE:g} quiet seconds"
+            )
         for name, result in check_all(checkers_of(stage.plan), history).items():
             if result.verdict is not Verdict.VALID:
                 yield Finding(judge=name, summary=result.summary, counterexamples=result.counterexamples)

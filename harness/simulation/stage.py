@@ -79,8 +79,8 @@ class Stage:
 
     @property
     def all_asked(self) -> bool:
-        """Whether every task was handed to an enqueuer."""
-        return not self._unanswered
+        """Whether every task was handed to an enqueuer, and no living producer waits for an answer."""
+        return not self._unanswered and not self.producer.waiting
 
     def _new_producer(self) -> SimulatedProducer:
         producer = SimulatedProducer(self)
