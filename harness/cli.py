@@ -1,5 +1,6 @@
 """The command line: `harness chaos list | run`, `harness check`, `harness simulate`, `harness images build`,
 `harness report compare`.
+`harness report compare`.
 
 Exit codes: 0 VALID, 1 INVALID, 2 UNKNOWN or no verdict reached, 64 wrong usage, 130 Ctrl-C, 143 SIGTERM. What went
 wrong is one sentence on stderr; `--debug` adds the traceback.

@@ -26,6 +26,8 @@ _ENQUEUE = {
 def timeline(outcome: Outcome) -> str:
     """The run as lines of text, in order of virtual time. The outcome has to have been traced."""
     events = sorted([*_of_history(outcome), *outcome.trace], key=lambda event: event[0])
+    names = {f"worker-{text.split()[-1]}": who for _, who, text in outcome.trace if _is_birth(text)}
+    events = [(at, names.get(who, who), text) for at, who, text in events]
     plan = outcome.plan
     head = (
         f"seed {plan.seed}: {plan.pools} pool(s) of {plan.workers} worker(s), {len(plan.tasks)} tasks, "
@@ -35,6 +37,10 @@ def timeline(outcome: Outcome) -> str:
     lines = [f"{at / NANOSECONDS:9.4f}  {who:<{width}}  {text}" for at, who, text in events]
     found = [f"FOUND by {finding.judge}: {finding.summary}" for finding in outcome.findings]
     return "\n".join([head, "", *lines, "", *(found or ["nothing was found"])])
+
+
+def _is_birth(text: str) -> bool:
+    return text.startswith("starts as pid ")
 
 
 def _of_history(outcome: Outcome) -> Iterator[tuple[int, str, str]]:

@@ -34,6 +34,7 @@ class SimulatedNemesis:
         self._stage = stage
         self._scheduler = stage.runtime.scheduler
         self.injected = 0
+        self._given_up = round(stage.plan.last_moment * NANOSECONDS)
 
     def arrange(self) -> None:
         """Let every fault strike when its time comes."""
@@ -53,7 +54,9 @@ class SimulatedNemesis:
         match fault.kind:
             case FaultKind.KILL_POOL | FaultKind.TERMINATE_POOL:
                 pool = _chosen(stage.living_pools(), fault)
-                if pool is not None:
+                if pool is None:
+                    self._try_again(number, fault)
+                else:
                     self._end_pool(number, fault, pool)
             case FaultKind.REDIS_FORGETS:
                 self._note(number, fault)
@@ -72,7 +75,9 @@ class SimulatedNemesis:
                 stage.postgres.go_away(fault.seconds)
             case FaultKind.CANCEL:
                 activity = stage.activities.get(fault.victim)
-                if activity is not None:
+                if activity is None:
+                    self._try_again(number, fault)
+                else:
                     self._note(number, fault, task=fault.victim)
                     stage.producer.cancel(fault.victim, activity)
             case _:
@@ -91,6 +96,7 @@ class SimulatedNemesis:
     def _ambush(self, number: int, fault: PlannedFault) -> None:
         process = self._victim(fault)
         if process is None:
+            self._try_again(number, fault)
             return
 
         def strike() -> None:
@@ -113,6 +119,11 @@ class SimulatedNemesis:
         if fault.kind is FaultKind.KILL_PARENT:
             return _chosen([pool.parent for pool in pools], fault)
         return _chosen([worker for pool in pools for worker in pool.living_workers()], fault)
+
+    def _try_again(self, number: int, fault: PlannedFault) -> None:
+        """There is nothing to hit right now: soon there will be, or the tasks are all over."""
+        if self._scheduler.now < self._given_up:
+            self._scheduler.at(self._scheduler.seconds(RESTARTED_AFTER), None, self._striking(number, fault))
 
     def _replace_pools(self) -> None:
         while sum(not pool.leaving for pool in self._stage.living_pools()) < self._stage.plan.pools:

@@ -13,7 +13,7 @@ from harness.errors import UsageError
 
 FORMAT = "harness-simulation/1"
 TASKS = (20, 26)
-FAULTS = (5, 9)
+FAULTS = (8, 11)
 ARRIVALS = 5.0  # seconds over which tasks arrive and faults strike
 
 
@@ -153,7 +153,7 @@ def _fault(chance: random.Random, tasks: int) -> PlannedFault:
     }.get(kind, 0.0)
     return PlannedFault(
         kind=kind,
-        at=round(chance.uniform(0.3, ARRIVALS + 0.5), 3),
+        at=round(chance.uniform(0.3, ARRIVALS), 3),
         victim=chance.randrange(tasks) if kind is FaultKind.CANCEL else chance.randrange(8),
         skip=chance.choice((0, 0, 1, 2, 5)),
         after=kind is not FaultKind.LATE_REQUEST

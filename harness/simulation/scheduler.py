@@ -31,6 +31,9 @@ class Process:
         return f"<{self.name} pid {self.pid}>"
 
 
+_Entry = tuple[int, float, int, Process | None, Callable[[], object]]
+
+
 class Wakeup:
     """A thread that waits; whoever is first, the waker or its time-out, lets it go on."""
 
@@ -51,7 +54,7 @@ class Scheduler:
         self.process: Process | None = None  # whose code runs now; None for the world's own
         self.escaped: list[tuple[Process, BaseException]] = []  # what no thread should have let through
         self._hub = getcurrent()
-        self._heap: list[tuple[int, float, int, Process | None, Callable[[], None]]] = []
+        self._heap: list[_Entry] = []
         self._count = 0
         self._pids = 100
 
@@ -63,7 +66,8 @@ class Scheduler:
     def at(self, when: int, process: Process | None, work: Callable[[], object]) -> None:
         """Do `work` at a virtual time, if its process lives then; once it goes on where it stands still."""
         self._count += 1
-        heappush(self._heap, (max(when, self.now), self.random.random(), self._count, process, work))
+        entry: _Entry = (max(when, self.now), self.random.random(), self._count, process, work)
+        heappush(self._heap, entry)
 
     def soon(self, process: Process | None, work: Callable[[], object]) -> None:
         """Do `work` in the next moment, before or after whatever else happens in it."""
