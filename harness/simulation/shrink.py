@@ -14,9 +14,9 @@ TRIES = 600  # simulated runs that a shrinking may take
 
 
 class Shrinking:
-    """Looks for the smallest plan that the same judge still objects to; delta debugging over its parts.
+    """Looks for the smallest plan in which the same judge still finds the same kind of thing.
 
-    Greedy and deterministic: the same failing plan shrinks to the same one. After "Simplifying and Isolating
+    Delta debugging over the parts of a plan, greedy and deterministic: the same failing plan shrinks to the same one. After "Simplifying and Isolating
     Failure-Inducing Input", Zeller and Hildebrandt, 2002.
     """
 
@@ -24,7 +24,7 @@ class Shrinking:
         self, failing: Outcome, *, tries: int = TRIES, tell: Callable[[str], None] = lambda _: None
     ) -> None:
         self._best = failing
-        self._judges = {finding.judge for finding in failing.findings}
+        self._wanted = {(finding.judge, finding.kind) for finding in failing.findings}
         self._left = tries
         self._tell = tell
 
@@ -63,7 +63,7 @@ class Shrinking:
             return False
         self._left -= 1
         outcome = simulate(plan)
-        if self._judges.isdisjoint(finding.judge for finding in outcome.findings):
+        if self._wanted.isdisjoint((finding.judge, finding.kind) for finding in outcome.findings):
             return False
         self._best = outcome
         return True

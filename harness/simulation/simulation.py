@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentexec.core import runtime
-from harness.checker import Checker, Verdict, check_all
+from harness.checker import Checker, CheckResult, Verdict, check_all
 from harness.checkers import delivery, evidence, fencing, nothing_left, transitions
 from harness.history import History
 from harness.simulation.nemesis import SimulatedNemesis
@@ -29,9 +29,12 @@ STOP_WITHIN = 30.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """Something that must not be. `judge` is the checker or the watcher that found it."""
+    """Something that must not be. `judge` is the checker or the watcher that found it, `kind` its word for what it
+    found.
+    """
 
     judge: str
+    kind: str
     summary: str
     counterexamples: tuple[Mapping[str, Any], ...] = ()
 
@@ -126,16 +129,30 @@ class _Run:
 
     def _findings(self, stage: Stage, history: History, over: bool) -> Iterator[Finding]:
         for text in stage.monitor.findings:
-            yield Finding(judge="invariant", summary=text)
+            yield Finding(judge="invariant", kind=text.split(": ")[1], summary=text)
         for process, error in stage.runtime.scheduler.escaped:
-            yield Finding(judge="escaped", summary=f"{type(error).__name__} in {process.name}: {error}")
+            kind = type(error).__name__
+            yield Finding(judge="escaped", kind=kind, summary=f"{kind} in {process.name}: {error}")
         if not over:
             yield Finding(
-                judge="liveness", summary=f"not everything is over after {PATIENCE:g} quiet seconds"
+                judge="liveness",
+                kind="unfinished",
+                summary=f"not everything is over after {PATIENCE:g} quiet seconds",
             )
         for name, result in check_all(checkers_of(stage.plan), history).items():
             if result.verdict is not Verdict.VALID:
-                yield Finding(judge=name, summary=result.summary, counterexamples=result.counterexamples)
+                yield Finding(
+                    judge=name,
+                    kind=_kind(result),
+                    summary=result.summary,
+                    counterexamples=result.counterexamples,
+                )
+
+
+def _kind(result: CheckResult) -> str:
+    if result.verdict is Verdict.UNKNOWN or not result.counterexamples:
+        return str(result.verdict)
+    return str(result.counterexamples[0].get("kind", "wrong"))
 
 
 def _is_over(stage: Stage) -> bool:
