@@ -203,6 +203,7 @@ class MemoryQueue:
                 ready=books.ready_left(),
                 leased=len(books.lease),
                 scheduled=len(books.sched),
+                parked=sum(map(len, books.parked.values())),
                 dead=len(books.dlq),
                 known=len(books.job),
             )
