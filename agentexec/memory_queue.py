@@ -203,6 +203,7 @@ class MemoryQueue:
                 ready=books.ready_left(),
                 leased=len(books.lease),
                 scheduled=len(books.sched),
+                parked=sum(map(len, books.parked.values())),
                 dead=len(books.dlq),
                 known=len(books.job),
             )
@@ -246,6 +247,11 @@ class MemoryQueue:
         """See `Queue.drop`."""
         with self._changed:
             self._books = Books()
+
+    def restore(self, books: Books) -> None:
+        """Know what was known at another moment, and nothing else, as a server does after a failover."""
+        with self._changed:
+            self._books = books
 
     def _microseconds(self) -> int:
         return round(self._clock() * 1_000_000)

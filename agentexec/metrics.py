@@ -107,6 +107,9 @@ class Collector:
             yield _gauge(
                 "queue_scheduled", "Tasks that wait for their time: delayed ones and retries", depth.scheduled
             )
+            yield _gauge(
+                "queue_parked", "Tasks that wait behind another one with their lock key", depth.parked
+            )
             yield _gauge("leases_held", "Tasks that a worker holds right now", depth.leased)
             yield _gauge("dlq_depth", "Dead letters", depth.dead)
         if lag is not None:

@@ -94,11 +94,15 @@ class StepResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueDepth:
-    """How many tasks are in each state of the queue; `known` counts all of them."""
+    """How many tasks are in each state of the queue; `known` counts all of them.
+
+    `parked` tasks wait behind another one with their lock key. Each known task is in exactly one state.
+    """
 
     ready: int
     leased: int
     scheduled: int
+    parked: int
     dead: int
     known: int
 

@@ -172,11 +172,13 @@ class RedisQueue:
         pipe = self.client.pipeline(transaction=True)
         for ready in self.keys.ready:
             pipe.llen(ready)
-        for states in (self.keys.lease, self.keys.sched, self.keys.dlq):
+        for states in (self.keys.lease, self.keys.sched, self.keys.parked, self.keys.dlq):
             pipe.zcard(states)
         pipe.hlen(self.keys.job)
-        *lists, leased, scheduled, dead, known = pipe.execute()
-        return QueueDepth(ready=sum(lists), leased=leased, scheduled=scheduled, dead=dead, known=known)
+        *lists, leased, scheduled, parked, dead, known = pipe.execute()
+        return QueueDepth(
+            ready=sum(lists), leased=leased, scheduled=scheduled, parked=parked, dead=dead, known=known
+        )
 
     def known(self, task_ids: Sequence[UUID]) -> list[bool]:
         """See `Queue.known`."""

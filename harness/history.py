@@ -13,11 +13,13 @@ The vocabulary of `f`, by the process that writes it:
     client      enqueue     value: task (number), activity (its id, known from `ok` on)
     worker-PID  run         value: task, activity, attempt, fence, pid
     worker-PID  hello       value: pid             (type info; the process imported its handlers)
-    nemesis     FAULT       value: fault (running number), phase (inject | heal), and what was hit: pids, pool
+    nemesis     FAULT       value: fault (running number), phase (inject | heal), and what was hit: pids, pool;
+                                        a FAULT named `kill-...` killed its pids, any other left them alive
     pool-N      exit        value: pid, code       (type info; the pool's own process ended)
     postgres    transition  value: task, activity, fence, n, status, at   (the store's own log, at the end)
     postgres    record      value: task, activity, status, attempt, fence (the store's last word on a task)
-    redis       queue       value: ready, leased, scheduled, dead, known  (what the queue holds at the end)
+    redis       queue       value: ready, leased, scheduled, parked, dead, known  (what the queue holds at the end)
+    runner      breakdown   value: why             (type info; a part of the run that could not be carried out)
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
+
+RUNNER, BREAKDOWN = "runner", "breakdown"
+"""Who says that a run broke down, and as what: no history that has one is whole."""
 
 
 class OperationType(StrEnum):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from harness.driver import Driver, drive
 from harness.environment import Environment
 from harness.errors import HarnessError
 from harness.faults import Nemesis
-from harness.history import History
+from harness.history import BREAKDOWN, RUNNER, History, OperationType, Recorder
+from harness.masking import masked
 from harness.progress import Progress
 from harness.scenario import Scenario, ScenarioRun
 from harness.schedule import Schedule
@@ -81,6 +82,7 @@ def run_scenario(
         )
         with opened as stage:
             _Play(scenario, schedule, stage, course, progress, stall).perform()
+    _note(course.breakdowns, history_folder)
     history = History.load(history_folder)
     error = " ".join(course.breakdowns)
     return ScenarioRun(
@@ -99,6 +101,14 @@ def run_scenario(
         history_path=history_folder,
         error=error or None,
     )
+
+
+def _note(breakdowns: Sequence[str], folder: Path) -> None:
+    """Say in the history where the run broke down: whoever judges it again must not take it for a whole one."""
+    if breakdowns:
+        with closing(Recorder(folder / f"{RUNNER}.jsonl", process=RUNNER)) as recorder:
+            for why in breakdowns:
+                recorder.record(OperationType.INFO, BREAKDOWN, why=masked(why))
 
 
 def judge(scenario: Scenario, history: History) -> Mapping[str, CheckResult]:

@@ -6,6 +6,7 @@
 from harness.checkers.delivery import Delivery, account, delivery
 from harness.checkers.duplicates import budget_per_kill, duplicates
 from harness.checkers.evidence import evidence
+from harness.checkers.exits import exits
 from harness.checkers.faults_injected import faults_injected
 from harness.checkers.fencing import fencing
 from harness.checkers.nothing_left import nothing_left
@@ -24,6 +25,7 @@ __all__ = [
     "delivery",
     "duplicates",
     "evidence",
+    "exits",
     "faults_injected",
     "fencing",
     "interruptions",

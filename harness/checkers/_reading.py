@@ -14,8 +14,8 @@ from harness.history import History, Operation, OperationType
 NANOSECONDS = 1e9
 NEMESIS = "nemesis"
 SIGTERM = "sigterm"
-GENTLE_FAULTS = frozenset({SIGTERM})
-"""Faults whose `pids` are told to stop and not killed; what they owe is the question of `shutdown`."""
+KILL = "kill-"
+"""How the name of a fault begins that kills the processes of its `pids`; all others leave them alive."""
 
 
 def seconds(nanoseconds: int) -> float:
@@ -110,7 +110,7 @@ def kills(history: History) -> dict[str, Operation]:
     """For each killed process, as the worker it may have been, the fault that killed it first."""
     killed: dict[str, Operation] = {}
     for injection in injections(history):
-        if injection.f not in GENTLE_FAULTS:
+        if injection.f.startswith(KILL):
             for pid in pids_of(injection):
                 killed.setdefault(worker(pid), injection)
     return killed

@@ -7,30 +7,36 @@ from collections.abc import Set
 
 from harness.checker import Checker, CheckResult, Verdict
 from harness.checkers._reading import kills
-from harness.history import History
+from harness.history import BREAKDOWN, History
 
 _CUT_OFF = re.compile(r"(?P<process>worker-\d+)\.jsonl:\d+ is cut off")
 
 
 def evidence() -> Checker:
-    """Every line of the history could be read, except the last line of a worker that the nemesis killed.
+    """Every line of the history could be read, except the last of a killed worker, and the run did not break down.
 
     The kernel may cut a write short when its process is killed. The writer did nothing after it, so such a line is one
     that was never written, and each checker already counts with that. Any other problem is UNKNOWN: a missing line can
-    make a task look lost, or a bad one look fine.
+    make a task look lost, or a bad one look fine. So is each `breakdown` that the runner noted: what the run still did
+    after it is not what the scenario says.
     """
 
     def check(history: History) -> CheckResult:
         killed = kills(history)
         cut = [problem for problem in history.problems if _excused(problem, killed.keys())]
         bad = [problem for problem in history.problems if not _excused(problem, killed.keys())]
+        broken = [str(op.value.get("why")) for op in history.where(BREAKDOWN)]
+        wrong = [*broken, *bad]
         return CheckResult(
-            verdict=Verdict.UNKNOWN if bad else Verdict.VALID,
-            summary=f"{len(bad)} problems with the history; the first: {bad[0]}"
-            if bad
+            verdict=Verdict.UNKNOWN if wrong else Verdict.VALID,
+            summary=f"{len(wrong)} problems with the run or its history; the first: {wrong[0]}"
+            if wrong
             else f"{len(history)} operations, all readable",
-            figures={"operations": len(history), "problems": len(bad), "cut_off": len(cut)},
-            counterexamples=tuple({"kind": "unreadable", "problem": problem} for problem in bad),
+            figures={"operations": len(history), "problems": len(wrong), "cut_off": len(cut)},
+            counterexamples=(
+                *({"kind": "breakdown", "problem": why} for why in broken),
+                *({"kind": "unreadable", "problem": problem} for problem in bad),
+            ),
         )
 
     return check

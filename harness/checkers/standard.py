@@ -6,6 +6,7 @@ from harness.checker import Checker
 from harness.checkers.delivery import delivery
 from harness.checkers.duplicates import budget_per_kill, duplicates
 from harness.checkers.evidence import evidence
+from harness.checkers.exits import exits
 from harness.checkers.faults_injected import faults_injected
 from harness.checkers.fencing import fencing
 from harness.checkers.nothing_left import nothing_left
@@ -29,6 +30,7 @@ def standard(
         "transitions": transitions(),
         "fencing": fencing(),
         "queue": nothing_left(),
+        "exits": exits(),
     }
     if recovery_p99 is not None:
         checkers["recovery"] = recovery(recovery_p99)

@@ -118,6 +118,7 @@ class AgentexecSession:
                 "ready": depth.ready,
                 "leased": depth.leased,
                 "scheduled": depth.scheduled,
+                "parked": depth.parked,
                 "dead": depth.dead,
                 "known": depth.known,
             },

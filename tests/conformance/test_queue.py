@@ -12,7 +12,7 @@ import pytest
 
 from agentexec.errors import WorkerGone
 from agentexec.identifiers import new_id
-from agentexec.queue import Admission, Claim, Dispatch, Finish, Revoked, StepResult, Verb
+from agentexec.queue import Admission, Claim, Dispatch, Finish, QueueDepth, Revoked, StepResult, Verb
 from tests.queue_books import Inspector
 from tests.queue_invariants import require_consistent
 
@@ -487,14 +487,16 @@ def test_wake_tokens_do_not_pile_up_while_nobody_listens(bench: Bench) -> None:
 
 
 def test_the_depth_tells_the_states_apart(bench: Bench) -> None:
-    tasks = new_ids(4)
+    tasks = new_ids(8)
+    assert bench.queue.begin_rebuild("one") == "one", "a queue without a memory takes no lock keys"
+    bench.queue.end_rebuild("one")
     bench.enqueue(*tasks[:3])
     bench.enqueue(tasks[3], delay=60)
+    bench.enqueue(*tasks[4:], lock_key="user:1")
     dead, _leased = bench.claim(want=2)
     bench.finish(dead, Verb.DEAD, reason="no handler")
-    depth = bench.queue.depth()
-    assert (depth.ready, depth.leased, depth.scheduled, depth.dead, depth.known) == (1, 1, 1, 1, 4)
-    assert bench.queue.known([*tasks, new_id()]) == [True] * 4 + [False]
+    assert bench.queue.depth() == QueueDepth(ready=2, leased=1, scheduled=1, parked=3, dead=1, known=8)
+    assert bench.queue.known([*tasks, new_id()]) == [True] * 8 + [False]
 
 
 def test_the_loss_of_memory_is_noticed_once(bench: Bench) -> None:

@@ -97,11 +97,20 @@ class Tell:
         return self
 
     def queue(
-        self, *, ready: int = 0, leased: int = 0, scheduled: int = 0, dead: int = 0, known: Any = 0
+        self,
+        *,
+        ready: int = 0,
+        leased: int = 0,
+        scheduled: int = 0,
+        dead: int = 0,
+        known: Any = 0,
+        **more: Any,
     ) -> Self:
-        return self.op(
-            "redis", INFO, "queue", ready=ready, leased=leased, scheduled=scheduled, dead=dead, known=known
-        )
+        held = {"ready": ready, "leased": leased, "scheduled": scheduled, "dead": dead, "known": known}
+        return self.op("redis", INFO, "queue", **held, **more)
+
+    def broke_down(self, why: str) -> Self:
+        return self.op("runner", INFO, "breakdown", why=why)
 
 
 def completed(tell: Tell, *tasks: int, by: int = 12) -> Tell:

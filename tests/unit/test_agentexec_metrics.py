@@ -94,12 +94,16 @@ def test_the_names_and_labels_are_those_of_the_guide(redis: fakeredis.FakeRedis,
 
 def test_the_gauges_tell_what_is_in_the_queue(redis: fakeredis.FakeRedis, engine: Engine) -> None:
     queue = RedisQueue(redis, "q")
+    queue.begin_rebuild("first")
+    queue.end_rebuild("first")
     tasks = [Dispatch(task_id=uuid4(), payload=b"{}", level=1, delay=60.0 * (i == 0)) for i in range(5)]
     queue.enqueue(tasks)
+    queue.enqueue([Dispatch(task_id=uuid4(), payload=b"{}", level=1, lock_key="k") for _ in range(3)])
     queue.step("w", "n", finishes=[], want=1, lease=30, max_crashes=1)
     found = samples(metrics.render(collector(redis, engine, Tally())))
-    assert found["agentexec_queue_depth", frozenset()] == 3
+    assert found["agentexec_queue_depth", frozenset()] == 4
     assert found["agentexec_queue_scheduled", frozenset()] == 1
+    assert found["agentexec_queue_parked", frozenset()] == 2
     assert found["agentexec_leases_held", frozenset()] == 1
     assert found["agentexec_dlq_depth", frozenset()] == 0
 

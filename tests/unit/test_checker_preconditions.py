@@ -29,6 +29,11 @@ def test_healing_failed_faults_and_repeated_lines_do_not_count_as_faults() -> No
     assert (result.figures["faults"], result.figures["kills"]) == (1, 1)
 
 
+def test_a_fault_that_leaves_its_processes_alive_is_no_kill() -> None:
+    tell = Tell().sigterm(12).injected("pause-worker", pids=[13]).injected("lose-reply", pids=[14])
+    assert faults_injected()(tell.history).figures["kills"] == 0
+
+
 def test_an_empty_queue_is_valid_and_its_dead_letters_are_told() -> None:
     result = nothing_left()(Tell().queue(dead=2, known=2).history)
     assert result.verdict is Verdict.VALID
@@ -37,14 +42,39 @@ def test_an_empty_queue_is_valid_and_its_dead_letters_are_told() -> None:
 
 
 def test_a_queue_that_still_holds_tasks_is_invalid_with_its_numbers() -> None:
-    result = nothing_left()(Tell().queue(ready=3, scheduled=1).history)
+    result = nothing_left()(Tell().queue(ready=3, scheduled=1, known=4).history)
     assert result.verdict is Verdict.INVALID
     assert result.counterexamples == ({"kind": "left", "ready": 3, "scheduled": 1},)
-    assert nothing_left()(Tell().queue(leased=1).history).verdict is Verdict.INVALID
+    assert nothing_left()(Tell().queue(leased=1, known=1).history).verdict is Verdict.INVALID
 
 
 def test_the_last_word_of_the_queue_counts() -> None:
-    assert nothing_left()(Tell().queue(ready=3).queue().history).verdict is Verdict.VALID
+    assert nothing_left()(Tell().queue(ready=3, known=3).queue().history).verdict is Verdict.VALID
+
+
+def test_a_task_that_the_queue_knows_in_no_state_is_invalid_with_the_number() -> None:
+    result = nothing_left()(Tell().queue(dead=2, known=5).history)
+    assert result.verdict is Verdict.INVALID
+    assert result.counterexamples == ({"kind": "left", "unaccounted": 3},)
+    assert result.figures["unaccounted"] == 3
+
+
+def test_a_state_that_holds_more_than_the_queue_knows_is_invalid_too() -> None:
+    result = nothing_left()(Tell().queue(dead=2, known=1).history)
+    assert result.verdict is Verdict.INVALID
+    assert result.figures["unaccounted"] == -1
+
+
+def test_a_queue_that_names_what_it_knows_instead_of_counting_is_judged_by_its_states() -> None:
+    result = nothing_left()(Tell().queue(known=["a1"]).history)
+    assert result.verdict is Verdict.VALID
+    assert result.figures["unaccounted"] is None
+
+
+def test_tasks_that_are_parked_behind_others_are_left_over_and_accounted_for() -> None:
+    result = nothing_left()(Tell().queue(parked=2, known=2).history)
+    assert result.verdict is Verdict.INVALID
+    assert result.counterexamples == ({"kind": "left", "parked": 2},)
 
 
 def test_a_queue_that_was_not_asked_is_unknown() -> None:
@@ -76,15 +106,33 @@ def test_any_other_problem_makes_the_evidence_unknown() -> None:
         assert result.counterexamples[0]["problem"] == problem
 
 
+def test_a_run_that_broke_down_is_unknown_evidence_and_says_why() -> None:
+    result = evidence()(Tell().enqueued(1).broke_down("The pool has no handlers.").history)
+    assert result.verdict is Verdict.UNKNOWN
+    assert result.figures["problems"] == 1
+    assert result.counterexamples == ({"kind": "breakdown", "problem": "The pool has no handlers."},)
+    assert "the first: The pool has no handlers." in result.summary
+
+
 def test_the_standard_checkers_agree_that_a_good_run_is_good() -> None:
     tell = completed(Tell().enqueued(1, 2), 1).began(2, by=12).killed(12).ran(2, by=13, fence=2)
     tell.recorded(2, fence=2).logged(
         2, ("queued", 0, 0), ("running", 1, 0), ("running", 2, 0), ("complete", 2, 1)
     )
-    results = check_all(standard(recovery_p99=2.0, concurrency=4), tell.queue().history)
+    results = check_all(standard(recovery_p99=2.0, concurrency=4), tell.queue().exited().history)
     assert {name: result.verdict for name, result in results.items()} == dict.fromkeys(results, Verdict.VALID)
     assert [*results] == [
-        *("evidence", "faults", "delivery", "duplicates", "transitions", "fencing", "queue", "recovery"),
+        *(
+            "evidence",
+            "faults",
+            "delivery",
+            "duplicates",
+            "transitions",
+            "fencing",
+            "queue",
+            "exits",
+            "recovery",
+        ),
     ]
 
 

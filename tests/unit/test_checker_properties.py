@@ -57,7 +57,7 @@ def good_run(tasks: list[Task]) -> Tell:
         rows += [("running", fence, n) for n in range(task.progress + 1)]
         rows.append(("complete", fence, task.progress + 1))
         tell.ran(number, by=pid, fence=fence).recorded(number, fence=fence).logged(number, *rows)
-    return tell.queue()
+    return tell.queue().exited()
 
 
 @given(TASKS)

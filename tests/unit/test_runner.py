@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -15,11 +16,11 @@ from typing import Any
 import pytest
 
 from harness.checker import Verdict
-from harness.checkers import standard
+from harness.checkers import evidence, standard
 from harness.environment import Endpoints, ServerVersions
 from harness.errors import GateError, TargetFailed
 from harness.faults import Aim, PlannedFault, World
-from harness.history import Operation, OperationType, Recorder
+from harness.history import History, Operation, OperationType, Recorder
 from harness.processes import is_alive
 from harness.progress import Quiet
 from harness.runner import run_scenario
@@ -31,11 +32,19 @@ WORKER = 4242424
 """A process id that no process has: the system under test runs its tasks in the runner itself."""
 
 
+_SLEEP = "import signal, sys; signal.signal(15, lambda *_: sys.exit(0)); print(flush=True); signal.pause()"
+
+
 class SleepingPool:
     """A parent process that does nothing until it is told to stop."""
 
     def __init__(self) -> None:
-        self.process = subprocess.Popen(["sleep", "600"])
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _SLEEP], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+        )
+        assert self.process.stdout is not None
+        with self.process.stdout as ready:  # else SIGTERM could come before its handler is there
+            ready.readline()
         self.pid = self.process.pid
 
     def worker_pids(self) -> list[int]:
@@ -185,9 +194,10 @@ def test_a_run_in_which_all_goes_well_is_valid(run: Run) -> None:
     assert found.verdict is Verdict.VALID, found.results
     assert pinch.log == ["aim", "inject", "heal"]
     assert target.closed
+    assert not list(found.history.by_process("runner"))
     assert [op.value["phase"] for op in found.history.by_process("nemesis")] == ["inject", "heal"]
     [end] = found.history.by_process("pool-1")
-    assert (end.f, end.value) == ("exit", {"pid": target.pools[0].pid, "code": -15})
+    assert (end.f, end.value) == ("exit", {"pid": target.pools[0].pid, "code": 0})
 
 
 def test_a_run_without_faults_is_unknown_and_exits_with_2(run: Run) -> None:
@@ -225,6 +235,16 @@ def test_whatever_breaks_in_the_target_makes_the_run_unknown_at_best(run: Run, v
     assert found.error is not None
     assert "RuntimeError: a bug" in found.error
     assert found.verdict is Verdict.UNKNOWN
+
+
+def test_a_breakdown_is_in_the_history_and_a_later_look_at_it_is_unknown_too(
+    run: Run, tmp_path: Path
+) -> None:
+    secret = "postgresql://me:hunter2@127.0.0.1/x is gone"
+    run(Instant(broken=_breaks("witnesses", TargetFailed(secret))), Pinch())
+    [why] = [op.value["why"] for op in History.load(tmp_path).by_process("runner")]
+    assert why == "postgresql://me:***@127.0.0.1/x is gone"
+    assert evidence()(History.load(tmp_path)).verdict is Verdict.UNKNOWN
 
 
 def test_a_fault_that_fails_half_way_is_healed_all_the_same(run: Run) -> None:
