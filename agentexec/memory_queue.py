@@ -248,6 +248,11 @@ class MemoryQueue:
         with self._changed:
             self._books = Books()
 
+    def restore(self, books: Books) -> None:
+        """Know what was known at another moment, and nothing else, as a server does after a failover."""
+        with self._changed:
+            self._books = books
+
     def _microseconds(self) -> int:
         return round(self._clock() * 1_000_000)
 
