@@ -14,14 +14,12 @@ from harness.checker import Checker, CheckResult, Verdict
 from harness.checkers._reading import (
     Run,
     activity_of,
-    completions,
     killed_workers,
-    records,
     runs,
-    subject_of,
     task_of,
     whole,
 )
+from harness.checkers._store import completions, records
 from harness.checkers._story import Finding, tell
 from harness.checkers.delivery import account
 from harness.checkers.transitions import TERMINAL
@@ -102,8 +100,8 @@ def _client(history: History) -> Iterator[Finding | _Count]:
 def _workers_and_postgres(history: History) -> Iterator[Finding]:
     finished: dict[str, set[int]] = {}
     for run in runs(history):
-        if run.finished and run.begun.value.get("fence") is not None:
-            finished.setdefault(subject_of(run.begun), set()).add(whole(run.begun, "fence"))
+        if run.finished and run.fence is not None:
+            finished.setdefault(run.subject, set()).add(run.fence)
     recorded = records(history)
     for name, fences in completions(history).items():
         unearned = sorted(fences - finished.get(name, set()))
@@ -152,12 +150,10 @@ def _numbers(queue: Operation, pending: int) -> Iterator[_Count]:
 def _finished_and_held(history: History, held: set[str]) -> Iterator[Finding]:
     latest: dict[str, Run] = {}
     for run in runs(history) if held else ():
-        name = subject_of(run.begun)
-        fence = run.begun.value.get("fence")
-        if name in held and type(fence) is int:
-            before = latest.get(name)
-            if before is None or fence > whole(before.begun, "fence"):
-                latest[name] = run
+        if run.subject in held and run.fence is not None:
+            before = latest.get(run.subject)
+            if before is None or before.fence is None or run.fence > before.fence:
+                latest[run.subject] = run
     killed = killed_workers(history)
     for run in latest.values():
         if run.finished and run.process not in killed:
