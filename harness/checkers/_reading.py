@@ -6,8 +6,9 @@ so, because a judge that skips evidence it cannot read would call a broken recor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from math import ceil
 
 from harness.history import History, Operation, OperationType
 
@@ -16,6 +17,20 @@ NEMESIS = "nemesis"
 SIGTERM = "sigterm"
 KILL = "kill-"
 """How the name of a fault begins that kills the processes of its `pids`; all others leave them alive."""
+
+
+QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99, "max": 1.0}
+
+
+def nearest_rank(ordered: Sequence[float], quantile: float) -> float:
+    """The smallest value that at least that share of the values does not exceed (nearest-rank, no interpolation)."""
+    return ordered[max(ceil(quantile * len(ordered)), 1) - 1]
+
+
+def quantiles(values: Iterable[float]) -> Mapping[str, float | None]:
+    """p50, p95, p99 and max of the values, each None where there is none."""
+    ordered = sorted(values)
+    return {name: nearest_rank(ordered, q) if ordered else None for name, q in QUANTILES.items()}
 
 
 def seconds(nanoseconds: int) -> float:
@@ -54,13 +69,9 @@ def subject_of(operation: Operation) -> str:
 class Run:
     """One execution of a handler: where it began and, where that is known, how it ended."""
 
+    task: int
     begun: Operation
     ended: Operation | None
-
-    @property
-    def task(self) -> int:
-        """The task's number."""
-        return task_of(self.begun)
 
     @property
     def process(self) -> str:
@@ -73,27 +84,63 @@ class Run:
         return self.ended is not None and self.ended.type is OperationType.OK
 
 
-def runs(history: History) -> list[Run]:
+def runs(history: History) -> Sequence[Run]:
     """Every run in order of its beginning. An outcome without a beginning belongs to none."""
-    begun: list[Operation] = []
+    return history.derive(_runs)
+
+
+def _runs(history: History) -> Sequence[Run]:
+    begun: list[tuple[int, Operation]] = []
     ended: list[Operation | None] = []
     open_at: dict[tuple[str, int, object], int] = {}
     for operation in history.where("run"):
-        key = (operation.process, task_of(operation), operation.value.get("fence"))
+        task = task_of(operation)
+        key = (operation.process, task, operation.value.get("fence"))
         if operation.type is OperationType.INVOKE:
             open_at[key] = len(begun)
-            begun.append(operation)
+            begun.append((task, operation))
             ended.append(None)
         elif (index := open_at.pop(key, None)) is not None:
             ended[index] = operation
-    return [Run(begun=first, ended=last) for first, last in zip(begun, ended, strict=True)]
+    return [Run(task=task, begun=first, ended=last) for (task, first), last in zip(begun, ended, strict=True)]
 
 
-def injections(history: History) -> Iterator[Operation]:
+def injections(history: History) -> Sequence[Operation]:
     """The operations by which the nemesis hurt something, in order; no healing, and no fault that `fail`ed."""
+    return history.derive(_injections)
+
+
+def _injections(history: History) -> Sequence[Operation]:
     logged = [op for op in history.by_process(NEMESIS) if op.value.get("phase") == "inject"]
     failed = {op.value.get("fault") for op in logged if op.type is OperationType.FAIL}
-    return (op for op in logged if op.value.get("fault") not in failed)
+    return [op for op in logged if op.value.get("fault") not in failed]
+
+
+def fault_windows(history: History) -> Sequence[tuple[int, int]]:
+    """When something was broken: spans of time (nanoseconds) in order, none of which touches the next.
+
+    A window opens with the injection of a fault and closes when that was healed; without a repair in the history it
+    lasts the fault's own `seconds`, or a moment.
+    """
+    return history.derive(_fault_windows)
+
+
+def _fault_windows(history: History) -> Sequence[tuple[int, int]]:
+    healed = {
+        op.value.get("fault"): op.time
+        for op in history.by_process(NEMESIS)
+        if op.value.get("phase") == "heal"
+    }
+    windows: list[tuple[int, int]] = []
+    for op in injections(history):
+        lasted = op.value.get("seconds")
+        own = op.time + round(lasted * NANOSECONDS) if isinstance(lasted, int | float) else op.time
+        end = max(healed.get(op.value.get("fault"), own), op.time)
+        if windows and op.time <= windows[-1][1]:
+            windows[-1] = (windows[-1][0], max(end, windows[-1][1]))
+        else:
+            windows.append((op.time, end))
+    return windows
 
 
 def pids_of(injection: Operation) -> tuple[int, ...]:
@@ -106,8 +153,12 @@ def worker(pid: int) -> str:
     return f"worker-{pid}"
 
 
-def kills(history: History) -> dict[str, Operation]:
+def kills(history: History) -> Mapping[str, Operation]:
     """For each killed process, as the worker it may have been, the fault that killed it first."""
+    return history.derive(_kills)
+
+
+def _kills(history: History) -> Mapping[str, Operation]:
     killed: dict[str, Operation] = {}
     for injection in injections(history):
         if injection.f.startswith(KILL):
@@ -116,7 +167,37 @@ def kills(history: History) -> dict[str, Operation]:
     return killed
 
 
-def killed_workers(history: History) -> set[str]:
+def killed_workers(history: History) -> Set[str]:
     """Killed processes that were workers: those that recorded something themselves."""
-    killed = kills(history)
-    return {op.process for op in history if op.process in killed}
+    return kills(history).keys() & history.derive(_writers)
+
+
+def _writers(history: History) -> Set[str]:
+    return {op.process for op in history}
+
+
+def completions(history: History) -> Mapping[str, frozenset[int]]:
+    """The fences under which the store calls an activity complete, in its log or in its record; by `subject_of`."""
+    return history.derive(_completions)
+
+
+def _completions(history: History) -> Mapping[str, frozenset[int]]:
+    found: dict[str, frozenset[int]] = {}
+    for f in ("transition", "record"):
+        for operation in history.where(f):
+            if operation.value.get("status") == "complete" and operation.value.get("fence") is not None:
+                name, fence = subject_of(operation), whole(operation, "fence")
+                if name not in found:
+                    found[name] = frozenset((fence,))
+                elif fence not in found[name]:
+                    found[name] |= {fence}
+    return found
+
+
+def records(history: History) -> Mapping[str, Operation]:
+    """The store's last word on each activity, by `subject_of`."""
+    return history.derive(_records)
+
+
+def _records(history: History) -> Mapping[str, Operation]:
+    return {subject_of(op): op for op in history.where("record")}

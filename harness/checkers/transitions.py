@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import subject_of, task_of, whole
+from harness.checkers._reading import records, subject_of, task_of, whole
 from harness.checkers._story import Finding, tell
 from harness.history import History, Operation
 
@@ -47,7 +47,6 @@ def transitions(*, allow_queued: bool = False) -> Checker:
         if not logs:
             return CheckResult(verdict=Verdict.UNKNOWN, summary="the store gave no log of any transition")
         tasks = _tasks(history)
-        records = {subject_of(op): op for op in history.where("record")}
         findings = [
             Finding(kind=kind, task=tasks[subject], why=why, more=_more(subject, logs))
             for subject, rows in logs.items()
@@ -55,7 +54,7 @@ def transitions(*, allow_queued: bool = False) -> Checker:
         ]
         findings += [
             Finding(kind="record", task=tasks[subject], why=why, more=_more(subject, logs))
-            for subject, why in _disagreements(logs, records)
+            for subject, why in _disagreements(logs, records(history))
         ]
         return _result(history, logs, findings)
 
@@ -124,19 +123,19 @@ def _legal(before: _Row, after: _Row, same_fence: bool) -> bool:
 
 
 def _disagreements(
-    logs: Mapping[str, list[_Row]], records: Mapping[str, Operation]
+    logs: Mapping[str, list[_Row]], recorded: Mapping[str, Operation]
 ) -> Iterator[tuple[str, str]]:
-    if not records:
+    if not recorded:
         return
     for subject, rows in logs.items():
-        record, last = records.get(subject), rows[-1]
+        record, last = recorded.get(subject), rows[-1]
         if record is None:
             yield subject, f"the log ends with {last.status}, but the store has no record"
         elif record.value.get("status") != last.status:
             yield subject, f"the record says {record.value.get('status')}, its log ends with {last.status}"
         elif record.value.get("fence") is not None and whole(record, "fence") < last.fence:
             yield subject, f"the record's fence fell to {record.value['fence']}, its log reached {last.fence}"
-    for subject, record in records.items():
+    for subject, record in recorded.items():
         if subject not in logs:
             yield subject, f"the record says {record.value.get('status')}, but it has no log at all"
 
