@@ -133,12 +133,6 @@ class _Run:
         for process, error in stage.runtime.scheduler.escaped:
             kind = type(error).__name__
             yield Finding(judge="escaped", kind=kind, summary=f"{kind} in {process.name}: {error}")
-        if not over:
-            yield Finding(
-                judge="liveness",
-                kind="unfinished",
-                summary=f"not everything is over after {PATIENCE:g} quiet seconds",
-            )
         for name, result in check_all(checkers_of(stage.plan), history).items():
             if result.verdict is not Verdict.VALID:
                 yield Finding(
@@ -147,6 +141,12 @@ class _Run:
                     summary=result.summary,
                     counterexamples=result.counterexamples,
                 )
+        if not over:
+            yield Finding(
+                judge="liveness",
+                kind="unfinished",
+                summary=f"not everything is over after {PATIENCE:g} quiet seconds",
+            )
 
 
 def _kind(result: CheckResult) -> str:
