@@ -237,6 +237,14 @@ BREAKS = (
         "test_releases_count_as_crashes_only_when_they_are_charged",
     ),
     _script(
+        "I10",
+        "Each pool goes by its own number of crashes.",
+        "common",
+        "  return tonumber(redis.call('HGET', CFG, 'set:' .. name) or own)",
+        "  return tonumber(own)",
+        "test_the_agreed_number_of_crashes_holds_for_pools_that_are_set_otherwise",
+    ),
+    _script(
         "I11",
         "Nothing waits for the task that has its lock key.",
         "common",

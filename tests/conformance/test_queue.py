@@ -529,3 +529,28 @@ def test_at_most_64_leases_are_reaped_and_64_tasks_promoted_at_once(bench: Bench
     assert (len(answer.reaped), answer.ready_left) == (64, 128)
     answer = bench.step()
     assert (len(answer.reaped), answer.ready_left) == (6, 140)
+
+
+def test_a_pool_hears_what_another_one_was_set_to(bench: Bench) -> None:
+    assert bench.queue.agree({"max_crashes": "5", "lease_seconds": "30"}) == {}
+    assert bench.queue.agree({"max_crashes": "5", "lease_seconds": "30"}) == {}
+    assert bench.queue.agree({"max_crashes": "5", "lease_seconds": "60"}) == {"lease_seconds": "30"}
+    bench.inspector.forget()
+    assert bench.queue.agree({"max_crashes": "1"}) == {}
+
+
+@pytest.mark.invariant("I10")
+def test_the_agreed_number_of_crashes_holds_for_pools_that_are_set_otherwise(bench: Bench) -> None:
+    """A pool with a lower limit would bury the tasks of the others."""
+    reaped, released = new_ids(2)
+    bench.queue.agree({"max_crashes": "1"})
+    bench.enqueue(reaped, released)
+    bench.claim("w", want=2)
+    bench.expire(reaped)
+    assert bench.step(max_crashes=0).dead == ()
+    assert bench.queue.release("w", None, charge=True, max_crashes=0, declare_gone=False)[1] == []
+    bench.claim("v", want=2)
+    bench.expire(reaped)
+    assert [r.task_id for r in bench.step(max_crashes=9).dead] == [reaped]
+    _, dead = bench.queue.release("v", None, charge=True, max_crashes=9, declare_gone=False)
+    assert [r.task_id for r in dead] == [released]
