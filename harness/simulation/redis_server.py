@@ -194,6 +194,10 @@ class SimulatedQueue:
         """See `Queue.end_rebuild`."""
         return self._call("end_rebuild", lambda: self._memory.end_rebuild(name))
 
+    def agree(self, values: Mapping[str, str]) -> dict[str, str]:
+        """See `Queue.agree`."""
+        return self._call("agree", lambda: self._memory.agree(values))
+
     def register(self, worker: str, identity: str) -> None:
         """See `Queue.register`."""
         self._call("register", lambda: self._memory.register(worker, identity))

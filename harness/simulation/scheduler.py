@@ -19,9 +19,10 @@ NANOSECONDS = 1_000_000_000
 class Process:
     """A simulated operating-system process: it can die and stand still, and takes its threads with it."""
 
-    def __init__(self, name: str, pid: int) -> None:
+    def __init__(self, name: str, pid: int, chance: random.Random) -> None:
         self.name = name
         self.pid = pid
+        self.chance = chance  # of its own, so that what is left out elsewhere does not change its luck
         self.alive = True
         self.stalled_until = 0  # in virtual nanoseconds
         self.threads: dict[greenlet, None] = {}  # in order of their birth: sets have no order of their own
@@ -50,7 +51,8 @@ class Scheduler:
 
     def __init__(self, seed: int) -> None:
         self.now = 0  # virtual nanoseconds since the beginning
-        self.random = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+        self._seed = seed
+        self._chance = _dice(seed, "world")
         self.process: Process | None = None  # whose code runs now; None for the world's own
         self.escaped: list[tuple[Process, BaseException]] = []  # what no thread should have let through
         self._hub = getcurrent()
@@ -61,12 +63,18 @@ class Scheduler:
     def new_process(self, name: str) -> Process:
         """A process that runs nothing yet."""
         self._pids += 1
-        return Process(name, self._pids)
+        return Process(name, self._pids, _dice(self._seed, f"{name} {self._pids}"))
+
+    @property
+    def random(self) -> random.Random:
+        """The dice of whoever runs."""
+        return self._chance if self.process is None else self.process.chance
 
     def at(self, when: int, process: Process | None, work: Callable[[], object]) -> None:
         """Do `work` at a virtual time, if its process lives then; once it goes on where it stands still."""
         self._count += 1
-        entry: _Entry = (max(when, self.now), self.random.random(), self._count, process, work)
+        luck = (self._chance if process is None else process.chance).random()
+        entry: _Entry = (max(when, self.now), luck, self._count, process, work)
         heappush(self._heap, entry)
 
     def soon(self, process: Process | None, work: Callable[[], object]) -> None:
@@ -189,3 +197,7 @@ class Scheduler:
             if thread is not getcurrent():
                 thread.throw(GreenletExit)
         self.process = before
+
+
+def _dice(seed: int, whose: str) -> random.Random:
+    return random.Random(f"{seed} {whose}")  # noqa: S311 - to be repeated, not to be secret

@@ -11,7 +11,17 @@ from typing import Any
 
 from agentexec.core import runtime
 from harness.checker import Checker, CheckResult, Verdict, check_all
-from harness.checkers import delivery, evidence, fencing, nothing_left, transitions
+from harness.checkers import (
+    delivery,
+    effects,
+    evidence,
+    fencing,
+    locks,
+    nothing_left,
+    progress,
+    transitions,
+    witnesses,
+)
 from harness.history import History
 from harness.simulation.nemesis import SimulatedNemesis
 from harness.simulation.outcomes import outcomes
@@ -69,6 +79,10 @@ def checkers_of(plan: Plan) -> dict[str, Checker]:
         "transitions": transitions(),
         "fencing": fencing(),
         "queue": nothing_left(),
+        "witnesses": witnesses(),
+        "effects": effects(minimum=0),
+        "progress": progress(minimum=0),
+        "locks": locks(minimum=0),
         "outcomes": outcomes(plan, retries=MAX_RETRIES),
     }
 
@@ -133,12 +147,6 @@ class _Run:
         for process, error in stage.runtime.scheduler.escaped:
             kind = type(error).__name__
             yield Finding(judge="escaped", kind=kind, summary=f"{kind} in {process.name}: {error}")
-        if not over:
-            yield Finding(
-                judge="liveness",
-                kind="unfinished",
-                summary=f"not everything is over after {PATIENCE:g} quiet seconds",
-            )
         for name, result in check_all(checkers_of(stage.plan), history).items():
             if result.verdict is not Verdict.VALID:
                 yield Finding(
@@ -147,6 +155,12 @@ class _Run:
                     summary=result.summary,
                     counterexamples=result.counterexamples,
                 )
+        if not over:
+            yield Finding(
+                judge="liveness",
+                kind="unfinished",
+                summary=f"not everything is over after {PATIENCE:g} quiet seconds",
+            )
 
 
 def _kind(result: CheckResult) -> str:

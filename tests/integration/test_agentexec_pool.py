@@ -287,3 +287,21 @@ def test_the_names_of_a_pool_process_hold_no_secret(app: App, eventually: Eventu
     assert len(lines) == 3
     assert not any(secret in line for line in lines)
     assert secret not in pool.log
+
+
+def test_a_pool_that_is_set_otherwise_than_its_neighbour_warns(app: App, eventually: Eventually) -> None:
+    app.pool(max_crashes=5)
+    eventually(workers_are_up(app), deadline=LATER)
+    other = app.pool(max_crashes=0)
+    eventually(workers_are_up(app, 4), deadline=LATER)
+    assert other.log.count("AGENTEXEC_MAX_CRASHES is 0 here and 5 there") == 1
+
+
+def test_a_pool_on_a_redis_that_evicts_keys_warns(app: App, eventually: Eventually) -> None:
+    app.client.redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        pool = app.pool()
+        eventually(workers_are_up(app), deadline=LATER)
+    finally:
+        app.client.redis.config_set("maxmemory-policy", "noeviction")
+    assert pool.log.count("maxmemory-policy allkeys-lru") == 1
