@@ -17,6 +17,7 @@ ACTIVITY = f"{PREFIX}activity"
 LOG = f"{PREFIX}activity_log"
 STATUSES = "status IN ('queued', 'running', 'complete', 'error', 'canceled')"
 PENDING = sa.text("status IN ('queued', 'running')")
+LOCKED = sa.text("status = 'running' AND lock_key IS NOT NULL")
 
 
 def upgrade() -> None:
@@ -32,6 +33,10 @@ def upgrade() -> None:
     op.create_index(f"ix_{ACTIVITY}_idempotency_key", ACTIVITY, ["idempotency_key"], unique=True)
     pending = f"ix_{ACTIVITY}_pending"
     op.create_index(pending, ACTIVITY, ["queue_name", "id"], postgresql_where=PENDING, sqlite_where=PENDING)
+    locked = f"ix_{ACTIVITY}_locked"
+    op.create_index(
+        locked, ACTIVITY, ["queue_name", "lock_key"], postgresql_where=LOCKED, sqlite_where=LOCKED
+    )
     op.create_table(
         LOG,
         *_log_columns(),
