@@ -54,7 +54,7 @@ check_python()
 ROOT = Path(__file__).resolve().parent
 NOX_FOLDER = ROOT / ".nox"
 CONSTRAINTS = ROOT / "constraints.txt"
-EXTRAS = ("embedded", "containers", "load", "migrations", "metrics", "api")
+EXTRAS = ("embedded", "containers", "simulation", "load", "migrations", "metrics", "api")
 GROUPS = ("test", "lint", "types")
 SUPPORTED = ("3.11", "3.12", "3.13")
 # What environment markers can ask, for every supported Python (first and last patch release) and platform.

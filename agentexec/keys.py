@@ -37,7 +37,7 @@ class QueueKeys:
     gone: str  # zset worker -> time, ms; workers that were declared dead
     workers: str  # hash worker -> host|pid|start time
     wake: str  # list of tokens idle workers block on
-    cfg: str  # hash: epoch, rebuilding, turn, seq
+    cfg: str  # hash: epoch, rebuilding, turn, seq, set:NAME (how the pools are set)
     part: str  # hash id -> partition
     busy: str  # hash partition -> the one task of it that is ready, scheduled for a retry, or leased
     parked: str  # zset partition|sequence|id at score 0: tasks that wait behind that one

@@ -112,6 +112,11 @@ class Books:
     turn: int = 0
     epoch: str | None = None
     rebuilding: str | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def max_crashes(self, own: int) -> int:
+        """What the pools have agreed on, or else what this one says."""
+        return int(self.settings.get("max_crashes", own))
 
     def rouse(self, count: int) -> None:
         """Let up to `count` idle workers look again."""

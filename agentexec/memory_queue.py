@@ -97,7 +97,7 @@ class MemoryQueue:
                     finishes=finishes,
                     want=want,
                     lease=lease,
-                    max_crashes=max_crashes,
+                    max_crashes=books.max_crashes(max_crashes),
                     lowest_token=lowest_token,
                     now_us=now_us,
                 )
@@ -155,13 +155,14 @@ class MemoryQueue:
         dead: list[Revoked] = []
         with self._changed:
             books, now = self._books, self._now()
+            limit = books.max_crashes(max_crashes)
             held = sorted((by.token, i) for i, by in books.own.items() if by.worker == worker)
             wanted = [(i, token) for i, token in leases.items()] if leases else [(i, t) for t, i in held]
             for task_id, token in reversed(wanted):
                 if books.own.get(task_id) != Holder(token, worker):
                     continue
                 books.revoke(task_id)
-                alive = books.give_back(task_id, charge=charge, max_crashes=max_crashes, at=now)
+                alive = books.give_back(task_id, charge=charge, max_crashes=limit, at=now)
                 (released if alive else dead).append(Revoked(task_id=task_id, token=token))
             if declare_gone:
                 books.last.pop(worker, None)
@@ -233,6 +234,13 @@ class MemoryQueue:
                 self._books.epoch, self._books.rebuilding = name, None
             return self._books.epoch is not None
 
+    def agree(self, values: Mapping[str, str]) -> dict[str, str]:
+        """See `Queue.agree`."""
+        with self._changed:
+            before = self._books.settings
+            self._books.settings = {**before, **values}
+            return {name: before[name] for name in values if before.get(name, values[name]) != values[name]}
+
     def register(self, worker: str, identity: str) -> None:
         """See `Queue.register`."""
         with self._changed:
@@ -247,6 +255,11 @@ class MemoryQueue:
         """See `Queue.drop`."""
         with self._changed:
             self._books = Books()
+
+    def restore(self, books: Books) -> None:
+        """Know what was known at another moment, and nothing else, as a server does after a failover."""
+        with self._changed:
+            self._books = books
 
     def _microseconds(self) -> int:
         return round(self._clock() * 1_000_000)

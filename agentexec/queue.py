@@ -214,6 +214,12 @@ class Queue(Protocol):
         """Say that the queue knows all pending tasks; False when it has lost its memory again meanwhile."""
         ...
 
+    def agree(self, values: Mapping[str, str]) -> dict[str, str]:
+        """Keep how a pool is set; returns what had another value before, with that. A kept `max_crashes` is what
+        `step` and `release` go by from then on, whatever they are called with.
+        """
+        ...
+
     def register(self, worker: str, identity: str) -> None:
         """Say on which host and process a worker lives, so that its death can be seen by its neighbours."""
         ...

@@ -26,7 +26,7 @@ from agentexec.queue import (
     milliseconds,
 )
 
-SCRIPTS = ("enqueue", "step", "renew", "release", "cancel", "partition", "rebuild")
+SCRIPTS = ("enqueue", "step", "renew", "release", "cancel", "partition", "rebuild", "agree")
 
 
 @cache
@@ -202,6 +202,11 @@ class RedisQueue:
     def end_rebuild(self, name: str) -> bool:
         """See `Queue.end_rebuild`."""
         return bool(self._run("rebuild", ["end", name]))
+
+    def agree(self, values: Mapping[str, str]) -> dict[str, str]:
+        """See `Queue.agree`."""
+        differed = self._run("agree", [part for item in values.items() for part in item])
+        return {_text(differed[i]): _text(differed[i + 1]) for i in range(0, len(differed), 2)}
 
     def register(self, worker: str, identity: str) -> None:
         """See `Queue.register`."""

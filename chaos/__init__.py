@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from chaos import kill_pool, kill_worker_mid_task, sigterm_drain
+from chaos import kill_pool, kill_worker_locked, kill_worker_mid_task, sigterm_drain
 from harness.scenario import Scenario
 
 __all__ = ["SCENARIOS"]
@@ -13,7 +13,12 @@ __all__ = ["SCENARIOS"]
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
     {
         scenario.name: scenario
-        for scenario in (kill_worker_mid_task.SCENARIO, kill_pool.SCENARIO, sigterm_drain.SCENARIO)
+        for scenario in (
+            kill_worker_mid_task.SCENARIO,
+            kill_pool.SCENARIO,
+            sigterm_drain.SCENARIO,
+            kill_worker_locked.SCENARIO,
+        )
     }
 )
 

@@ -21,7 +21,11 @@ SCENARIO = Scenario(
     workload=NumberedTasks(rate=20.0, work=(0.05, 0.25)),
     faults=tuple(kill_pool(at=at) for at in (0.08, 0.24, 0.40, 0.56, 0.72)),
     checkers=standard(
-        recovery_p99=_POOL.lease + _NEW_POOL, concurrency=_POOL.concurrency, minimum_faults=5, minimum_kills=5
+        recovery_p99=_POOL.lease + _NEW_POOL,
+        concurrency=_POOL.concurrency,
+        minimum_faults=5,
+        minimum_kills=5,
+        uses=("effects",),
     ),
     pool=_POOL,
 )

@@ -22,7 +22,7 @@ SCENARIO = Scenario(
         *(sigterm_pool(at=at, graceful=_GRACEFUL, outlive=True) for at in (0.50, 0.72)),
     ),
     checkers={
-        **standard(recovery_p99=None, concurrency=4, minimum_faults=5),
+        **standard(recovery_p99=None, concurrency=4, minimum_faults=5, uses=("effects",)),
         "shutdown": shutdown(graceful=_GRACEFUL, margin=2.0, minimum_running=5),
     },
     pool=PoolNeeds(workers=2, concurrency=4, lease=3.0, graceful_shutdown=_GRACEFUL),

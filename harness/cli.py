@@ -1,4 +1,6 @@
-"""The command line: `harness chaos list | run`, `harness check`, `harness images build`, `harness report compare`.
+"""The command line: `harness chaos list | run`, `harness check`, `harness simulate`, `harness images build`,
+`harness report compare`.
+`harness report compare`.
 
 Exit codes: 0 VALID, 1 INVALID, 2 UNKNOWN or no verdict reached, 64 wrong usage, 130 Ctrl-C, 143 SIGTERM. What went
 wrong is one sentence on stderr; `--debug` adds the traceback.
@@ -20,6 +22,7 @@ from typing import Never
 from harness import commands
 from harness.errors import EXIT_UNKNOWN, HarnessError, UsageError
 from harness.masking import masked
+from harness.simulate import add_simulate
 
 _BACKENDS = ("embedded", "containers", "external")
 _BUG = "This is a bug of the harness or of a target; --debug shows where."
@@ -79,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     rooms = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_chaos(rooms.add_parser("chaos", help="run or list fault scenarios"), common)
     _add_check(rooms.add_parser("check", help="judge a recorded history again", parents=[common]))
+    add_simulate(
+        rooms.add_parser("simulate", help="run whole systems in virtual time, by seeds", parents=[common])
+    )
     reports = rooms.add_parser("report", help="read what runs left").add_subparsers(
         metavar="ACTION", required=True
     )

@@ -10,28 +10,37 @@ Times are CLOCK_MONOTONIC in nanoseconds, which all processes of one host share 
 
 The vocabulary of `f`, by the process that writes it:
 
-    client      enqueue     value: task (number), activity (its id, known from `ok` on)
-    worker-PID  run         value: task, activity, attempt, fence, pid
+    client      enqueue     value: task (number), activity (its id, known from `ok` on), lock and priority if any
+    worker-PID  run         value: task, activity, attempt, fence, pid, lock (its lock key, if it has one)
+    worker-PID  effect      value: task, activity, fence   (ok: the outside took it, fail: it refused the fence)
+    worker-PID  report      value: task, activity, fence, percentage   (info; progress that the handler reports)
     worker-PID  hello       value: pid             (type info; the process imported its handlers)
     nemesis     FAULT       value: fault (running number), phase (inject | heal), and what was hit: pids, pool;
                                         a FAULT named `kill-...` killed its pids, any other left them alive
     pool-N      exit        value: pid, code       (type info; the pool's own process ended)
-    postgres    transition  value: task, activity, fence, n, status, at   (the store's own log, at the end)
+    postgres    transition  value: task, activity, fence, n, status, percentage, at   (the store's own log, at
+                                        the end; percentage is null in entries without one)
     postgres    record      value: task, activity, status, attempt, fence (the store's last word on a task)
-    redis       queue       value: ready, leased, scheduled, parked, dead, known  (what the queue holds at the end)
+    redis       queue       value: ready, leased, scheduled, parked, dead, known, held  (what the queue holds at
+                                        the end; held names the activities of it that are not dead letters)
     runner      breakdown   value: why             (type info; a part of the run that could not be carried out)
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Self
+from sys import intern
+from typing import Any, Self, TypeVar
 
 RUNNER, BREAKDOWN = "runner", "breakdown"
 """Who says that a run broke down, and as what: no history that has one is whole."""
@@ -76,6 +85,8 @@ class Operation:
             data = json.loads(line)
         except ValueError as error:
             raise ValueError(f"is not JSON ({error})") from None
+        except RecursionError:
+            raise ValueError("is nested too deep to be read") from None
         if not isinstance(data, dict):
             raise ValueError("is not a JSON object")
         match data:
@@ -126,17 +137,23 @@ class Recorder:
         os.close(self._fd)
 
 
+Read = TypeVar("Read")
+
+
 @dataclass(frozen=True, slots=True)
 class History:
     """Operations in order of time, and what was wrong with the files they were read from."""
 
     operations: tuple[Operation, ...]
     problems: tuple[str, ...] = ()
+    _read: dict[Callable[[History], Any], Any] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(cls, operations: Iterable[Operation], problems: Iterable[str] = ()) -> Self:
         """Build a history; the operations are put in order of time, equal times keep their order."""
-        return cls(tuple(sorted(operations, key=lambda op: op.time)), tuple(problems))
+        return cls(tuple(sorted(operations, key=attrgetter("time"))), tuple(problems))
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -146,11 +163,12 @@ class History:
         operations: list[Operation] = []
         problems: list[str] = []
         files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
-        for file in files:
-            _read(file, operations, problems)
-        if not operations:
-            problems.append(f"{path} holds no operation")
-        return cls.of(operations, problems)
+        with uncollected():
+            for file in files:
+                _read_file(file, operations, problems)
+            if not operations:
+                problems.append(f"{path} holds no operation")
+            return cls.of(operations, problems)
 
     def save(self, path: Path) -> None:
         """Write all operations to one file, a line each."""
@@ -158,9 +176,21 @@ class History:
             for operation in self.operations:
                 out.write(operation.to_json() + "\n")
 
+    def derive(self, reading: Callable[[History], Read]) -> Read:
+        """What a pure function reads out of this history; worked out once, however many checkers ask.
+
+        The answer is shared, so nobody may change it. `reading` has to be a function of a module: what is made
+        anew for each call would be kept anew for each.
+        """
+        if reading not in self._read:
+            self._read[reading] = reading(self)
+        found: Read = self._read[reading]
+        return found
+
     def where(self, f: str, *kinds: OperationType) -> Iterator[Operation]:
         """Operations of one `f`, in order; of all types when none is named."""
-        return (op for op in self.operations if op.f == f and (not kinds or op.type in kinds))
+        found = self.derive(_by_f).get(f, ())
+        return iter(found) if not kinds else (op for op in found if op.type in kinds)
 
     def by_process(self, process: str) -> Iterator[Operation]:
         """Operations that one process wrote, in order."""
@@ -173,13 +203,82 @@ class History:
         return iter(self.operations)
 
 
-def _read(file: Path, operations: list[Operation], problems: list[str]) -> None:
+def _by_f(history: History) -> Mapping[str, Sequence[Operation]]:
+    found: dict[str, list[Operation]] = {}
+    for operation in history.operations:
+        found.setdefault(operation.f, []).append(operation)
+    return found
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the cyclic collector, which would look through a whole history again and again while something is
+    built up beside it: no cycles come of that, and without it a million operations take half the time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+_LINES_AT_ONCE = 2048
+_BETWEEN = ',"\\u0000 between two lines",'
+"""Stands between the lines of a batch. No recorder writes it, so a batch in which the lines do not alternate with it
+has a line that is not one document.
+"""
+_SEPARATOR = json.loads(_BETWEEN.strip(","))
+_TYPES = {kind.value: kind for kind in OperationType}
+
+
+def _read_file(file: Path, operations: list[Operation], problems: list[str]) -> None:
     with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.endswith(b"\n"):
-                problems.append(f"{file.name}:{number} is cut off: its writer died while writing it")
-                continue
-            try:
-                operations.append(Operation.from_json(line))
-            except ValueError as error:
-                problems.append(f"{file.name}:{number} {error}")
+        first = 1
+        while batch := list(islice(lines, _LINES_AT_ONCE)):
+            found = _batch(batch)
+            if found is None:
+                _one_by_one(file, first, batch, operations, problems)
+            else:
+                operations += found
+            first += len(batch)
+
+
+def _batch(lines: list[bytes]) -> list[Operation] | None:
+    """The operations of many lines, read in one go; None where something is wrong with any of them."""
+    if not lines[-1].endswith(b"\n"):
+        return None
+    try:
+        read = json.loads("[" + _BETWEEN.join([line.decode() for line in lines]) + "]")
+        return [_operation(one) for one in _alternating(read, len(lines))]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _operation(one: dict[str, Any]) -> Operation:
+    at, value = one["time"], one["value"]
+    if type(at) is not int or type(value) is not dict:
+        raise TypeError("the time or the value is of the wrong type")
+    process, f = intern(one["process"]), intern(one["f"])
+    return Operation(time=at, process=process, type=_TYPES[one["type"]], f=f, value=value)
+
+
+def _alternating(read: list[Any], lines: int) -> list[Any]:
+    documents, between = read[::2], read[1::2]
+    if len(documents) != lines or between.count(_SEPARATOR) != lines - 1:
+        raise ValueError("the lines do not alternate with what was put between them")
+    return documents
+
+
+def _one_by_one(
+    file: Path, first: int, lines: list[bytes], operations: list[Operation], problems: list[str]
+) -> None:
+    for number, line in enumerate(lines, start=first):
+        if not line.endswith(b"\n"):
+            problems.append(f"{file.name}:{number} is cut off: its writer died while writing it")
+            continue
+        try:
+            operations.append(Operation.from_json(line))
+        except ValueError as error:
+            problems.append(f"{file.name}:{number} {error}")

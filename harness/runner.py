@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.checker import CheckResult, check_all
+from harness.checker import CheckResult, Verdict, check_all
+from harness.checkers.evidence import unreadable
 from harness.driver import Driver, drive
 from harness.environment import Environment
 from harness.errors import HarnessError
@@ -112,8 +113,20 @@ def _note(breakdowns: Sequence[str], folder: Path) -> None:
 
 
 def judge(scenario: Scenario, history: History) -> Mapping[str, CheckResult]:
-    """What the checkers say: those of the workload, and those of the scenario, which replace them by name."""
-    return check_all({**scenario.workload.checkers(), **scenario.checkers}, history)
+    """What the checkers say: those of the workload, and those of the scenario, which replace them by name.
+
+    Of a history with unreadable lines nothing is INVALID, only UNKNOWN: what is missing may be what was missed.
+    """
+    results = check_all({**scenario.workload.checkers(), **scenario.checkers}, history)
+    holes = unreadable(history)
+    return {name: _doubted(result, holes[0]) for name, result in results.items()} if holes else results
+
+
+def _doubted(result: CheckResult, hole: str) -> CheckResult:
+    if result.verdict is not Verdict.INVALID:
+        return result
+    summary = f"not certain, since {hole}: {result.summary}"
+    return replace(result, verdict=Verdict.UNKNOWN, summary=summary)
 
 
 class _Play:

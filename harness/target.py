@@ -20,11 +20,16 @@ from harness.history import Operation
 class TaskSpec:
     """One task of a workload: its number, how long its handler works (seconds), and the gate it waits at,
     if any.
+
+    Tasks with the same `lock` key must run one at a time; `priority` is `high` or `low`. A target that knows neither
+    ignores them, and then the checkers of both say what comes of it.
     """
 
     number: int
     work: float = 0.0
     gate: str | None = None
+    lock: str | None = None
+    priority: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -69,6 +69,8 @@ class Activity(Base):
     agent_type: Mapped[str] = mapped_column(String(255), nullable=False)
     status: Mapped[Status] = mapped_column(_status_type(f"ck_{ACTIVITY_TABLE}_status"), nullable=False)
     fence: Mapped[int] = mapped_column(BigInteger, nullable=False, default=0)
+    # Who runs under the fence: a queue that lost its memory and whose clock went back may give a token twice.
+    holder: Mapped[str | None] = mapped_column(String(64), nullable=True)
     attempt: Mapped[int] = mapped_column(Integer, nullable=False, default=0)
     failures: Mapped[int] = mapped_column(Integer, nullable=False, default=0)
     priority: Mapped[int] = mapped_column(SmallInteger, nullable=False, default=0)

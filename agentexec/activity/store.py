@@ -94,21 +94,27 @@ def new_rows(activities: Sequence[NewActivity]) -> list[dict[str, Any]]:
     ]
 
 
-def start(connection: Connection, tokens: Mapping[UUID, int], message: str) -> dict[UUID, Started]:
-    """Move activities to RUNNING under their new tokens; returns those that may run.
+def start(
+    connection: Connection, tokens: Mapping[UUID, int], message: str, worker: str = ""
+) -> dict[UUID, Started]:
+    """Move activities to RUNNING under their new tokens, in the hands of `worker`; returns those that may run.
 
-    One that is terminal, has a cancel request, or was started under a higher token is left out. Sending the
-    same start again answers the same.
+    One that is terminal, has a cancel request, was started under a higher token, or by somebody else under the same
+    one, is left out. Sending the same start again answers the same.
     """
-    rows = [{"id": as_text(i), "token": token, "message": message} for i, token in tokens.items()]
-    columns = {"id": "uuid", "token": "bigint", "message": "text"}
+    rows = [
+        {"id": as_text(i), "token": token, "message": message, "worker": worker}
+        for i, token in tokens.items()
+    ]
+    columns = {"id": "uuid", "token": "bigint", "message": "text", "worker": "text"}
     started = run_batch(
         connection,
-        f"""UPDATE {ACTIVITY_TABLE} AS a SET status = 'running', fence = v.token, updated_at = :now,
+        f"""UPDATE {ACTIVITY_TABLE} AS a SET status = 'running', fence = v.token, holder = v.worker, updated_at = :now,
                 attempt = attempt + CASE WHEN a.fence < v.token THEN 1 ELSE 0 END
             FROM :rows AS v
             WHERE a.id = v.id AND cancel_requested_at IS NULL
-              AND (status = 'queued' AND fence < v.token OR status = 'running' AND fence <= v.token)
+              AND (fence < v.token OR status = 'running' AND fence = v.token AND holder = v.worker)
+              AND status IN ('queued', 'running')
             RETURNING a.id, a.attempt, a.failures""",
         rows,
         columns,

@@ -45,11 +45,13 @@ _ENDS = recordset("ends", store.OUTCOME_COLUMNS, "v")
 # statistics it preferred to read all of it, and a turn took seven times as long until autoanalyze came by.
 _TURN = text(
     f"""WITH started AS (
-        UPDATE {ACTIVITY_TABLE} AS a SET status = 'running', fence = v.token, updated_at = clock_timestamp(),
+        UPDATE {ACTIVITY_TABLE} AS a SET status = 'running', fence = v.token, holder = :worker,
+            updated_at = clock_timestamp(),
             attempt = attempt + CASE WHEN a.fence < v.token THEN 1 ELSE 0 END
         FROM {_STARTS}
         WHERE a.id = ANY(CAST(:started_ids AS uuid[])) AND a.id = v.id AND cancel_requested_at IS NULL
-          AND (status = 'queued' AND fence < v.token OR status = 'running' AND fence <= v.token)
+          AND (fence < v.token OR status = 'running' AND fence = v.token AND holder = :worker)
+          AND status IN ('queued', 'running')
         RETURNING a.id, a.attempt, a.failures, v.token
     ), ended AS (
         UPDATE {ACTIVITY_TABLE} AS a SET updated_at = clock_timestamp(), result = v.result, error = v.error,
@@ -81,7 +83,11 @@ def enqueue(connection: Connection, activities: Sequence[NewActivity]) -> dict[U
 
 
 def turn(
-    connection: Connection, tokens: Mapping[UUID, int], outcomes: Sequence[Outcome], message: str
+    connection: Connection,
+    tokens: Mapping[UUID, int],
+    outcomes: Sequence[Outcome],
+    message: str,
+    worker: str = "",
 ) -> tuple[dict[UUID, Started], dict[UUID, Status]]:
     """Start activities under their tokens and end others; see `store.start` and `store.finish` for what is
     refused.
@@ -89,12 +95,13 @@ def turn(
     Returns the started ones and the status of each accepted outcome.
     """
     if connection.dialect.name != "postgresql":
-        return store.start(connection, tokens, message), store.finish(connection, outcomes)
+        return store.start(connection, tokens, message, worker), store.finish(connection, outcomes)
     starts = [{"id": as_text(task_id), "token": token} for task_id, token in tokens.items()]
     parameters = {
         "starts": as_json(starts),
         "ends": as_json(store.outcome_rows(outcomes)),
         "message": message,
+        "worker": worker,
         "started_ids": list(tokens),
         "ended_ids": [outcome.id for outcome in outcomes],
     }

@@ -24,6 +24,11 @@ local function digits(number)
   return string.format('%.0f', number)
 end
 
+-- What the pools have agreed on (agree.lua), or else what this one says.
+local function agreed(name, own)
+  return tonumber(redis.call('HGET', CFG, 'set:' .. name) or own)
+end
+
 -- The ready list of a task, from the priority digit in front of its payload; the last list if there is none.
 local function ready_list(id)
   local level = tonumber(string.sub(redis.call('HGET', JOB, id) or '', 1, 1))

@@ -3,7 +3,7 @@
 -- ARGV: 1 worker, 2 whether each counts as a crash (1 | 0), 3 max crashes, 4 whether the worker is declared dead (1 | 0),
 --       then for each lease: id, token. With none named, all that the worker holds.
 -- returns: {released {id, lost token, ...}, dead {id, lost token, ...}}; a lease that is no longer this worker's is left out.
-local worker, charge, max_crashes, declare = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3]), ARGV[4] == '1'
+local worker, charge, max_crashes, declare = ARGV[1], ARGV[2] == '1', agreed('max_crashes', ARGV[3]), ARGV[4] == '1'
 local KEEP_GONE_MS = 24 * 3600 * 1000
 local ms = now_ms()
 

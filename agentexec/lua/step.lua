@@ -1,14 +1,15 @@
 -- One round trip of a worker: finish what ended, promote what is due, reap what expired, claim for the free slots.
 -- Replay-safe: with the nonce of the previous call the previous reply is given again and nothing changes.
 -- KEYS: as common.lua.
--- ARGV: 1 worker, 2 nonce, 3 lease in ms, 4 how many to claim, 5 lowest token to give, 6 max crashes,
+-- ARGV: 1 worker, 2 nonce, 3 lease in ms, 4 how many to claim, 5 lowest token to give, 6 max crashes
+--       (where the pools have agreed on none),
 --       then for each finish: id, token, verb (done | retry | dead), argument (retry: delay in ms, dead: reason).
 -- returns: {'GONE'} for a worker that was declared dead, else
 --          {'OK', ms until the next scheduled task or expiry (-1 = none), ready tasks left,
 --           claims {id, token, crashes, 1 for one with a partition, priority digit + payload, ...}, finishes {1 accepted | 0 stale, ...},
 --           reaped {id, lost token, ...}, dead {id, lost token, ...}}.
 local worker, nonce, lease_ms, want = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local lowest, max_crashes = tonumber(ARGV[5]), tonumber(ARGV[6])
+local lowest, max_crashes = tonumber(ARGV[5]), agreed('max_crashes', ARGV[6])
 local REAP_AT_ONCE, PROMOTE_AT_ONCE, TURN = 64, 64, 8
 
 if redis.call('ZSCORE', GONE, worker) then return { 'GONE' } end

@@ -210,7 +210,9 @@ class Engine:
 
     def _write(self, batch: Batch) -> Recorded:
         message = self._settings.activity_message_started
-        return record(self._database, batch, started_message=message, give_up=self._gave_up)
+        return record(
+            self._database, batch, started_message=message, give_up=self._gave_up, worker=self._worker
+        )
 
     def _settle(self, batch: Batch, ended: Sequence[Ended], recorded: Recorded) -> None:
         """Act on what is durable now: start handlers, and tell the queue what is over."""

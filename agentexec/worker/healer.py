@@ -23,6 +23,7 @@ from agentexec.core import runtime
 from agentexec.queue import Admission, Dispatch, Queue, Revoked
 from agentexec.tally import REAPED, TALLY, WORKER_DIED
 from agentexec.task import encode_payload
+from agentexec.worker.agreement import shared
 
 RELAY_AFTER = 2.0  # seconds that an enqueue may take between its commit and its dispatch
 PAGE = 500
@@ -50,6 +51,7 @@ class Healer:
         # An id that tells its age: cancel_pending trusts no memory that is younger than its grace period.
         epoch = self._queue.begin_rebuild(runtime.current().new_id().hex)
         if epoch is not None:
+            self._queue.agree(shared(self._settings))
             # Whatever was dispatched is gone, however young it is. First what may still be running: it is
             # to have its lock key before anything that was queued behind it.
             self.reconcile(statuses=(Status.RUNNING,), older_than=0.0, rebuilding=True)

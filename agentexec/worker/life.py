@@ -21,11 +21,13 @@ class WorkerLife:
         tasks = settings.max_tasks_per_worker
         self._tasks = round(tasks * (1 - (rng or runtime.current()).uniform(0, SPREAD))) if tasks else 0
         self._memory = settings.max_worker_memory
-        self._process = psutil.Process()
+        self._process = psutil.Process() if self._memory else None
 
     def is_over(self, finished: int) -> bool:
         """Whether a process that has finished so many tasks is to be replaced."""
         if self._tasks and finished >= max(1, self._tasks):
             return True
         # After a task at least: a process that is too large from the start must not be replaced for ever.
-        return finished > 0 and bool(self._memory) and int(self._process.memory_info().rss) > self._memory
+        if self._process is None or finished == 0:
+            return False
+        return int(self._process.memory_info().rss) > self._memory

@@ -19,6 +19,7 @@ from agentexec.errors import ConfigurationError
 from agentexec.logs import set_up
 from agentexec.redis_queue import RedisQueue
 from agentexec.task import Handler, Registry, TaskDefinition
+from agentexec.worker.agreement import agree
 from agentexec.worker.healer import Healer
 from agentexec.worker.reference import PoolReference
 from agentexec.worker.supervisor import Order, Supervisor
@@ -173,11 +174,13 @@ class Pool:
         warning = require_supported_redis(client, settings.require_redis_url())
         if warning:
             _logger.warning(warning)
+        queue = RedisQueue(client, settings.queue_name)
+        agree(queue, settings)
         self._supervisor = Supervisor(
             reference=self.reference or PoolReference.of(self),
             expect=sorted(self.registry),
             settings=settings,
-            healer=Healer(engine, RedisQueue(client, settings.queue_name), settings),
+            healer=Healer(engine, queue, settings),
         )
         return self._supervisor
 

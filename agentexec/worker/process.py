@@ -35,11 +35,11 @@ from agentexec.logs import set_up_worker
 from agentexec.queue import Queue
 from agentexec.redis_queue import RedisQueue
 from agentexec.tally import Reporter
+from agentexec.task import Registry
 from agentexec.worker.engine import Engine
 from agentexec.worker.host import End, Ended, Host
 from agentexec.worker.life import WorkerLife
 from agentexec.worker.orders import DRAIN, LEAVING, READY
-from agentexec.worker.pool import Pool
 from agentexec.worker.process_codes import EXIT_FAILED, EXIT_GONE, EXIT_OVERDUE, EXIT_RECYCLED
 from agentexec.worker.reference import PoolReference
 
@@ -79,18 +79,19 @@ class Worker:
         self,
         *,
         name: str,
-        pool: Pool,
+        settings: Settings,
+        registry: Registry,
         links: Links,
         loop: asyncio.AbstractEventLoop,
         ready: Callable[[], None],
         leaving: Callable[[], None],
         report: Callable[[], None],
     ) -> None:
-        self._settings: Settings = pool.settings
+        self._settings = settings
         self._name = name
         self._ready = ready
         self._loop = loop
-        self._host = Host(pool.registry, self._settings, self._loop)
+        self._host = Host(registry, self._settings, self._loop)
         self._queue = links.queue
         self._renewing = links.renewing
         self._engine = Engine(
@@ -99,7 +100,7 @@ class Worker:
             database=links.database,
             settings=self._settings,
             host=self._host,
-            registry=pool.registry,
+            registry=registry,
             report=report,
         )
         self._host.connect(self._engine)
@@ -266,7 +267,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _reporter(options.status_fd) as reporter:
             worker = Worker(
                 name=options.name,
-                pool=pool,
+                settings=pool.settings,
+                registry=pool.registry,
                 links=Links.of(pool.settings),
                 loop=asyncio.new_event_loop(),
                 ready=lambda: reporter.say(READY),

@@ -45,8 +45,15 @@ class Recorded:
     ended_by_others: set[UUID] = field(default_factory=set)
 
 
-def record(database: Engine, batch: Batch, *, started_message: str, give_up: Callable[[], bool]) -> Recorded:
-    """Record a batch; returns when it is durable. Progress first, since nothing may follow the end of its
+def record(
+    database: Engine,
+    batch: Batch,
+    *,
+    started_message: str,
+    give_up: Callable[[], bool],
+    worker: str = "",
+) -> Recorded:
+    """Record a batch of `worker`; returns when it is durable. Progress first, since nothing may follow the end of its
     claim.
     """
     if batch.entries:
@@ -54,7 +61,7 @@ def record(database: Engine, batch: Batch, *, started_message: str, give_up: Cal
     tokens = {claim.task_id: claim.token for claim in batch.claims}
     attempts, accepted = in_statement(
         database,
-        lambda connection: turn(connection, tokens, batch.outcomes, started_message),
+        lambda connection: turn(connection, tokens, batch.outcomes, started_message, worker),
         give_up=give_up,
     )
     recorded = Recorded(attempts=attempts, accepted=accepted)

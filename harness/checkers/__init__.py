@@ -3,36 +3,50 @@
 `standard` puts the usual ones together. What each claims, and what it does not, is written in docs/checkers.md.
 """
 
+from harness.checkers._reading import nearest_rank
+from harness.checkers.availability import availability
 from harness.checkers.delivery import Delivery, account, delivery
 from harness.checkers.duplicates import budget_per_kill, duplicates
+from harness.checkers.effects import effects
 from harness.checkers.evidence import evidence
 from harness.checkers.exits import exits
 from harness.checkers.faults_injected import faults_injected
 from harness.checkers.fencing import fencing
+from harness.checkers.locks import locks
 from harness.checkers.nothing_left import nothing_left
-from harness.checkers.recovery import Interruption, interruptions, nearest_rank, recovery
+from harness.checkers.priorities import priorities
+from harness.checkers.progress import progress
+from harness.checkers.recovery import Interruption, interruptions, recovery
 from harness.checkers.shutdown import shutdown
-from harness.checkers.standard import standard
+from harness.checkers.standard import FEATURES, standard
 from harness.checkers.transitions import LEGAL, TERMINAL, transitions
+from harness.checkers.witnesses import witnesses
 
 __all__ = [
+    "FEATURES",
     "LEGAL",
     "TERMINAL",
     "Delivery",
     "Interruption",
     "account",
+    "availability",
     "budget_per_kill",
     "delivery",
     "duplicates",
+    "effects",
     "evidence",
     "exits",
     "faults_injected",
     "fencing",
     "interruptions",
+    "locks",
     "nearest_rank",
     "nothing_left",
+    "priorities",
+    "progress",
     "recovery",
     "shutdown",
     "standard",
     "transitions",
+    "witnesses",
 ]

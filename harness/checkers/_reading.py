@@ -6,8 +6,9 @@ so, because a judge that skips evidence it cannot read would call a broken recor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from math import ceil
 
 from harness.history import History, Operation, OperationType
 
@@ -18,6 +19,20 @@ KILL = "kill-"
 """How the name of a fault begins that kills the processes of its `pids`; all others leave them alive."""
 
 
+QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99, "max": 1.0}
+
+
+def nearest_rank(ordered: Sequence[float], quantile: float) -> float:
+    """The smallest value that at least that share of the values does not exceed (nearest-rank, no interpolation)."""
+    return ordered[max(ceil(quantile * len(ordered)), 1) - 1]
+
+
+def quantiles(values: Iterable[float]) -> Mapping[str, float | None]:
+    """p50, p95, p99 and max of the values, each None where there is none."""
+    ordered = sorted(values)
+    return {name: nearest_rank(ordered, q) if ordered else None for name, q in QUANTILES.items()}
+
+
 def seconds(nanoseconds: int) -> float:
     """A length of time in seconds."""
     return nanoseconds / NANOSECONDS
@@ -25,7 +40,8 @@ def seconds(nanoseconds: int) -> float:
 
 def task_of(operation: Operation) -> int:
     """The number of the task; raises `ValueError` where the operation carries none."""
-    return whole(operation, "task")
+    found = operation.value.get("task")
+    return found if type(found) is int else whole(operation, "task")
 
 
 def whole(operation: Operation, name: str) -> int:
@@ -42,7 +58,7 @@ def whole(operation: Operation, name: str) -> int:
 def activity_of(operation: Operation) -> str | None:
     """The system's own id of the task, None where the writer did not know it."""
     found = operation.value.get("activity")
-    return None if found is None else str(found)
+    return found if found is None or type(found) is str else str(found)
 
 
 def subject_of(operation: Operation) -> str:
@@ -52,15 +68,16 @@ def subject_of(operation: Operation) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """One execution of a handler: where it began and, where that is known, how it ended."""
+    """One execution of a handler: where it began and, where that is known, how it ended.
 
+    `subject` is what its fence belongs to, `fence` is None where the target has none.
+    """
+
+    task: int
+    subject: str
+    fence: int | None
     begun: Operation
     ended: Operation | None
-
-    @property
-    def task(self) -> int:
-        """The task's number."""
-        return task_of(self.begun)
 
     @property
     def process(self) -> str:
@@ -73,27 +90,70 @@ class Run:
         return self.ended is not None and self.ended.type is OperationType.OK
 
 
-def runs(history: History) -> list[Run]:
+def runs(history: History) -> Sequence[Run]:
     """Every run in order of its beginning. An outcome without a beginning belongs to none."""
-    begun: list[Operation] = []
+    return history.derive(_runs)
+
+
+def _runs(history: History) -> Sequence[Run]:
+    begun: list[tuple[int, Operation]] = []
     ended: list[Operation | None] = []
     open_at: dict[tuple[str, int, object], int] = {}
     for operation in history.where("run"):
-        key = (operation.process, task_of(operation), operation.value.get("fence"))
+        task = task_of(operation)
+        key = (operation.process, task, operation.value.get("fence"))
         if operation.type is OperationType.INVOKE:
             open_at[key] = len(begun)
-            begun.append(operation)
+            begun.append((task, operation))
             ended.append(None)
         elif (index := open_at.pop(key, None)) is not None:
             ended[index] = operation
-    return [Run(begun=first, ended=last) for first, last in zip(begun, ended, strict=True)]
+    return [
+        Run(task=task, subject=subject_of(first), fence=_fence(first), begun=first, ended=last)
+        for (task, first), last in zip(begun, ended, strict=True)
+    ]
 
 
-def injections(history: History) -> Iterator[Operation]:
+def _fence(operation: Operation) -> int | None:
+    return None if operation.value.get("fence") is None else whole(operation, "fence")
+
+
+def injections(history: History) -> Sequence[Operation]:
     """The operations by which the nemesis hurt something, in order; no healing, and no fault that `fail`ed."""
+    return history.derive(_injections)
+
+
+def _injections(history: History) -> Sequence[Operation]:
     logged = [op for op in history.by_process(NEMESIS) if op.value.get("phase") == "inject"]
     failed = {op.value.get("fault") for op in logged if op.type is OperationType.FAIL}
-    return (op for op in logged if op.value.get("fault") not in failed)
+    return [op for op in logged if op.value.get("fault") not in failed]
+
+
+def fault_windows(history: History) -> Sequence[tuple[int, int]]:
+    """When something was broken: spans of time (nanoseconds) in order, none of which touches the next.
+
+    A window opens with the injection of a fault and closes when that was healed; without a repair in the history it
+    lasts the fault's own `seconds`, or a moment.
+    """
+    return history.derive(_fault_windows)
+
+
+def _fault_windows(history: History) -> Sequence[tuple[int, int]]:
+    healed = {
+        op.value.get("fault"): op.time
+        for op in history.by_process(NEMESIS)
+        if op.value.get("phase") == "heal"
+    }
+    windows: list[tuple[int, int]] = []
+    for op in injections(history):
+        lasted = op.value.get("seconds")
+        own = op.time + round(lasted * NANOSECONDS) if isinstance(lasted, int | float) else op.time
+        end = max(healed.get(op.value.get("fault"), own), op.time)
+        if windows and op.time <= windows[-1][1]:
+            windows[-1] = (windows[-1][0], max(end, windows[-1][1]))
+        else:
+            windows.append((op.time, end))
+    return windows
 
 
 def pids_of(injection: Operation) -> tuple[int, ...]:
@@ -106,8 +166,12 @@ def worker(pid: int) -> str:
     return f"worker-{pid}"
 
 
-def kills(history: History) -> dict[str, Operation]:
+def kills(history: History) -> Mapping[str, Operation]:
     """For each killed process, as the worker it may have been, the fault that killed it first."""
+    return history.derive(_kills)
+
+
+def _kills(history: History) -> Mapping[str, Operation]:
     killed: dict[str, Operation] = {}
     for injection in injections(history):
         if injection.f.startswith(KILL):
@@ -116,7 +180,10 @@ def kills(history: History) -> dict[str, Operation]:
     return killed
 
 
-def killed_workers(history: History) -> set[str]:
+def killed_workers(history: History) -> Set[str]:
     """Killed processes that were workers: those that recorded something themselves."""
-    killed = kills(history)
-    return {op.process for op in history if op.process in killed}
+    return kills(history).keys() & history.derive(_writers)
+
+
+def _writers(history: History) -> Set[str]:
+    return {op.process for op in history}

@@ -73,6 +73,18 @@ Records = Mapping[int, Mapping[str, str]]
 
 def account(history: History, *, allow_queued: bool = False) -> Delivery:
     """Sort every task of the history into the sets of `Delivery`, in time linear in its length."""
+    return history.derive(_account_early if allow_queued else _account_drained)
+
+
+def _account_early(history: History) -> Delivery:
+    return _account(history, allow_queued=True)
+
+
+def _account_drained(history: History) -> Delivery:
+    return _account(history, allow_queued=False)
+
+
+def _account(history: History, *, allow_queued: bool) -> Delivery:
     submitted = _submissions(history)
     attempted, unknown = submitted.attempted, submitted.unknown
     refused = attempted - unknown - submitted.acknowledged.keys()

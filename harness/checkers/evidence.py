@@ -22,9 +22,7 @@ def evidence() -> Checker:
     """
 
     def check(history: History) -> CheckResult:
-        killed = kills(history)
-        cut = [problem for problem in history.problems if _excused(problem, killed.keys())]
-        bad = [problem for problem in history.problems if not _excused(problem, killed.keys())]
+        bad = unreadable(history)
         broken = [str(op.value.get("why")) for op in history.where(BREAKDOWN)]
         wrong = [*broken, *bad]
         return CheckResult(
@@ -32,7 +30,11 @@ def evidence() -> Checker:
             summary=f"{len(wrong)} problems with the run or its history; the first: {wrong[0]}"
             if wrong
             else f"{len(history)} operations, all readable",
-            figures={"operations": len(history), "problems": len(wrong), "cut_off": len(cut)},
+            figures={
+                "operations": len(history),
+                "problems": len(wrong),
+                "cut_off": len(history.problems) - len(bad),
+            },
             counterexamples=(
                 *({"kind": "breakdown", "problem": why} for why in broken),
                 *({"kind": "unreadable", "problem": problem} for problem in bad),
@@ -40,6 +42,12 @@ def evidence() -> Checker:
         )
 
     return check
+
+
+def unreadable(history: History) -> list[str]:
+    """The problems of a history that no kill excuses, each with its file and line: evidence is missing there."""
+    killed = kills(history).keys()
+    return [problem for problem in history.problems if not _excused(problem, killed)]
 
 
 def _excused(problem: str, killed: Set[str]) -> bool:

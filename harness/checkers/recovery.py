@@ -5,15 +5,23 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import ceil
 
 from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import Run, kills, pids_of, runs, seconds, task_of, worker
+from harness.checkers._reading import (
+    QUANTILES,
+    Run,
+    kills,
+    nearest_rank,
+    pids_of,
+    quantiles,
+    runs,
+    seconds,
+    task_of,
+    worker,
+)
 from harness.checkers._story import Finding, tell
 from harness.checkers.transitions import TERMINAL
 from harness.history import History, Operation
-
-QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,17 +40,16 @@ class Interruption:
     settled: bool
 
 
-def nearest_rank(ordered: list[float], quantile: float) -> float:
-    """The smallest value that at least that share of the values does not exceed (nearest-rank, no interpolation)."""
-    return ordered[max(ceil(quantile * len(ordered)), 1) - 1]
-
-
 def interruptions(history: History) -> list[Interruption]:
     """Every run whose worker was killed before the run had an outcome, in order of their beginning.
 
     A handler that had returned (`ok` is there) is not among them, even if its task had to run again because the record
     was not written yet.
     """
+    return list(history.derive(_interruptions))
+
+
+def _interruptions(history: History) -> list[Interruption]:
     all_runs, killed = runs(history), kills(history)
     by_task: dict[int, list[Run]] = {}
     for run in all_runs:
@@ -108,9 +115,8 @@ def _from(siblings: list[Run], index: int) -> Iterator[Run]:
 def _figures(
     found: list[Interruption], waits: list[float], stuck: list[Interruption], bound: float
 ) -> Mapping[str, float | int | None]:
-    quantiles = {name: nearest_rank(waits, q) if waits else None for name, q in QUANTILES.items()}
     counts = {"interrupted": len(found), "resumed": len(waits), "stuck": len(stuck)}
-    return {**counts, **quantiles, "bound": bound}
+    return {**counts, **quantiles(waits), "bound": bound}
 
 
 def _verdict(bad: bool, too_few: bool) -> Verdict:

@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from harness.checker import Checker
+from harness.checkers.availability import availability
 from harness.checkers.delivery import delivery
 from harness.checkers.duplicates import budget_per_kill, duplicates
+from harness.checkers.effects import effects
 from harness.checkers.evidence import evidence
 from harness.checkers.exits import exits
 from harness.checkers.faults_injected import faults_injected
 from harness.checkers.fencing import fencing
+from harness.checkers.locks import locks
 from harness.checkers.nothing_left import nothing_left
+from harness.checkers.priorities import priorities
+from harness.checkers.progress import progress
 from harness.checkers.recovery import recovery
 from harness.checkers.transitions import transitions
+from harness.checkers.witnesses import witnesses
+
+FEATURES = ("effects", "progress", "locks", "priorities")
+"""What a workload may use or not, each with a checker of its name."""
 
 
 def standard(
-    *, recovery_p99: float | None = 2.0, concurrency: int = 4, minimum_faults: int = 1, minimum_kills: int = 0
+    *,
+    recovery_p99: float | None = 2.0,
+    concurrency: int = 4,
+    minimum_faults: int = 1,
+    minimum_kills: int = 0,
+    uses: Collection[str] = (),
 ) -> dict[str, Checker]:
     """Checkers by name, for a run that ends with a drain; add to it or replace entries with `|`.
 
     `recovery_p99` is in seconds, None leaves that checker out (for faults that kill no worker); `concurrency` is how
-    many tasks one worker runs at a time, which bounds the duplicates that a kill excuses.
+    many tasks one worker runs at a time, which bounds the duplicates that a kill excuses. `uses` names those of
+    `FEATURES` that the workload uses: the checker of one is UNKNOWN where the history shows nothing of it, while one
+    that is not named is VALID over nothing, and judges what there is all the same. Raises `ValueError` for any other
+    name.
     """
+    if unknown := sorted(set(uses) - set(FEATURES)):
+        raise ValueError(f"there is no feature {unknown[0]!r}; choose from {', '.join(FEATURES)}")
     checkers = {
         "evidence": evidence(),
         "faults": faults_injected(minimum_faults, minimum_kills=minimum_kills),
@@ -31,6 +52,12 @@ def standard(
         "fencing": fencing(),
         "queue": nothing_left(),
         "exits": exits(),
+        "witnesses": witnesses(),
+        "effects": effects(minimum=int("effects" in uses)),
+        "progress": progress(minimum=int("progress" in uses)),
+        "locks": locks(minimum=int("locks" in uses)),
+        "priorities": priorities(minimum=int("priorities" in uses)),
+        "availability": availability(),
     }
     if recovery_p99 is not None:
         checkers["recovery"] = recovery(recovery_p99)

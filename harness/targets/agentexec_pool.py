@@ -14,11 +14,12 @@ TASK_NAME = "harness.numbered"
 
 
 class Numbered(BaseModel):
-    """What a task of the workload is told: its number, seconds of work, and the gate it waits at."""
+    """What a task of the workload is told: its number, seconds of work, the gate it waits at, and its lock key."""
 
     number: int
     work: float = 0.0
     gate: str | None = None
+    lock: str | None = None
 
 
 pool = ax.Pool()
@@ -35,6 +36,8 @@ async def numbered(agent_id: UUID, context: Numbered) -> None:
         fence=task.fence,
         work=context.work,
         gate=context.gate,
+        lock=context.lock,
+        report=lambda percentage: task.report("working", percentage),
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import redis
 from sqlalchemy import Select, delete, func, select
@@ -29,6 +30,8 @@ from harness.targets.subprocess_pool import SubprocessPool
 from harness.workloads.body import worker_environment
 
 _POOL = "harness.targets.agentexec_pool:pool"
+_ASKED_AT_ONCE = 1000
+"""Activities that the queue is asked about in one round trip."""
 
 
 class AgentexecSession:
@@ -59,14 +62,8 @@ class AgentexecSession:
 
     def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
         """Enqueue all in one transaction; after a failure nobody knows, but for a task that agentexec refused."""
-        requests = [
-            ax.TaskRequest(
-                task_name=TASK_NAME, context=Numbered(number=task.number, work=task.work, gate=task.gate)
-            )
-            for task in tasks
-        ]
         try:
-            recorded = self._client.enqueue_many_sync(requests)
+            recorded = self._client.enqueue_many_sync([_request(task) for task in tasks])
         except (ax.AgentexecError, SQLAlchemyError, redis.RedisError) as error:
             certain = isinstance(error, ax.InvalidTask)
             return [Submission(number=t.number, error=_said(error), certain=certain) for t in tasks]
@@ -98,16 +95,18 @@ class AgentexecSession:
             ActivityLog.fence,
             ActivityLog.n,
             ActivityLog.status,
+            ActivityLog.percentage,
             ActivityLog.created_at,
         )
         log = (
             log.join(Activity).where(mine).order_by(ActivityLog.activity_id, ActivityLog.fence, ActivityLog.n)
         )
-        for task, activity, fence, n, status, at in self._read(log):
+        for task, activity, fence, n, status, percentage, at in self._read(log):
             value = {"task": task, "activity": str(activity), "fence": fence, "n": n, "status": status.value}
-            yield _witness("postgres", "transition", value | {"at": at.timestamp()})
+            yield _witness("postgres", "transition", value | {"percentage": percentage, "at": at.timestamp()})
         record = select(number, Activity.id, Activity.status, Activity.attempt, Activity.fence).where(mine)
-        for task, activity, status, attempt, fence in self._read(record.order_by(Activity.id)):
+        recorded = self._read(record.order_by(Activity.id))
+        for task, activity, status, attempt, fence in recorded:
             value = {"task": task, "activity": str(activity), "status": status.value}
             yield _witness("postgres", "record", value | {"attempt": attempt, "fence": fence})
         depth = self._client.queue.depth()
@@ -121,8 +120,19 @@ class AgentexecSession:
                 "parked": depth.parked,
                 "dead": depth.dead,
                 "known": depth.known,
+                "held": self._held([row[1] for row in recorded]),
             },
         )
+
+    def _held(self, activities: Sequence[UUID]) -> list[str]:
+        """Those of the activities that the queue holds, its dead letters aside."""
+        held: list[str] = []
+        for first in range(0, len(activities), _ASKED_AT_ONCE):
+            asked = activities[first : first + _ASKED_AT_ONCE]
+            dead = self._client.queue.dead_reasons(asked)
+            known = zip(asked, self._client.queue.known(asked), strict=True)
+            held += [str(one) for one, is_known in known if is_known and one not in dead]
+        return held
 
     def close(self) -> None:
         """Remove what this session left on the servers (they may be somebody's staging), and disconnect."""
@@ -186,6 +196,12 @@ class AgentexecTarget:
 
 
 TARGET = AgentexecTarget()
+
+
+def _request(task: TaskSpec) -> ax.TaskRequest:
+    context = Numbered(number=task.number, work=task.work, gate=task.gate, lock=task.lock)
+    priority = ax.Priority.LOW if task.priority is None else ax.Priority(task.priority)
+    return ax.TaskRequest(task_name=TASK_NAME, context=context, priority=priority, lock_key=task.lock)
 
 
 def _witness(process: str, f: str, value: dict[str, Any]) -> Operation:

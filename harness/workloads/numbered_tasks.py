@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from harness.checker import Checker
-from harness.checkers import delivery, evidence, fencing, nothing_left, transitions
+from harness.checkers import delivery, effects, evidence, fencing, nothing_left, transitions
 from harness.generator import Arrival, numbered_tasks
 from harness.history import OperationType, Recorder
 from harness.target import Submission, TargetSession, TaskSpec
@@ -39,12 +39,13 @@ class NumberedTasks:
         return islice(stream, tasks - tasks // _FINAL_SHARE, None)
 
     def checkers(self) -> Mapping[str, Checker]:
-        """Nothing lost, nothing illegal, no authority regained, nothing left over."""
+        """Nothing lost, nothing illegal, no authority regained, each effect once, nothing left over."""
         return {
             "evidence": evidence(),
             "delivery": delivery(),
             "transitions": transitions(),
             "fencing": fencing(),
+            "effects": effects(),
             "queue": nothing_left(),
         }
 
@@ -59,7 +60,9 @@ class NumberedClient:
     def submit(self, tasks: Sequence[TaskSpec]) -> None:
         """Submit now; the outcome is in the history."""
         for task in tasks:
-            self._recorder.record(OperationType.INVOKE, "enqueue", task=task.number)
+            asked = {"lock": task.lock, "priority": task.priority}
+            given = {name: value for name, value in asked.items() if value is not None}
+            self._recorder.record(OperationType.INVOKE, "enqueue", task=task.number, **given)
         for submission in self._session.submit(tasks):
             self._note(submission)
 

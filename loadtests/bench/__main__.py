@@ -17,7 +17,7 @@ from harness.environments import make_environment
 from harness.errors import EXIT_USAGE, HarnessError
 from harness.masking import masked
 from harness.report import prepare_folder
-from loadtests.bench import throughput, timing
+from loadtests.bench import claims, history, killing, resting, stored, throughput, timing
 from loadtests.bench.bench import Figure, Ground, Result
 
 SCHEMA_VERSION = 1
@@ -29,7 +29,12 @@ BENCHMARKS: Mapping[str, Callable[[Ground, int], Result | list[Result]]] = {
     "enqueue-many": throughput.enqueue_many,
     "pick-up": timing.pick_up,
     "recovery": timing.recovery,
+    "worker-recovery": killing.worker_recovery,
     "stop": timing.stop,
+    "idle": resting.idle,
+    "claims": claims.claims,
+    "stored": stored.stored,
+    "history": history.judge,
 }
 
 
@@ -83,7 +88,11 @@ def _line(result: Result) -> str:
     low, high = figure.spread
     text = f"{figure.name:52} {figure.median:10,.4g} {figure.unit:8} ({low:,.4g} to {high:,.4g})"
     if result.floor is not None and result.ratio is not None:
-        text += f"   {result.ratio:.0%} of the floor of {result.floor.median:,.4g}"
+        text += f"   {result.ratio:.0%} of {result.beside}, {result.floor.median:,.4g}"
+        text += f" ({min(result.ratios):.0%} to {max(result.ratios):.0%})"
+    if result.wanted is not None:
+        bound = "at least" if figure.higher_is_better else "at most"
+        text += f"   {bound} {result.wanted:.0%} wanted"
     return text + (f"   {result.note}" if result.note else "")
 
 
@@ -100,6 +109,8 @@ def _document(results: Mapping[str, Sequence[Result]], environment: Environment)
                     **_figure(result.figure),
                     "floor": None if result.floor is None else _figure(result.floor),
                     "ratio": result.ratio,
+                    "ratios": list(result.ratios),
+                    "wanted": result.wanted,
                     "note": result.note,
                 }
                 for result in found

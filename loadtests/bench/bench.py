@@ -48,16 +48,28 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """A benchmark: the figure, and its floor where it has one, measured in the same run and in turn with it."""
+    """A benchmark: the figure, and what it stands beside where there is such, measured in the same run and in turn.
+
+    `wanted` is the ratio asked for: at least so much of a rate, at most so much of a cost.
+    """
 
     figure: Figure
     floor: Figure | None = None
     note: str = ""
+    beside: str = "the floor"
+    wanted: float | None = None
 
     @property
     def ratio(self) -> float | None:
-        """The figure as a part of its floor; more than 1 for a latency, less for a rate."""
-        return None if self.floor is None else self.figure.median / self.floor.median
+        """The figure as a part of its floor: the median of what the rounds say, as each measured both at a time."""
+        return None if self.floor is None else statistics.median(self.ratios)
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """The ratio of each round; more than 1 for a latency, less for a rate."""
+        if self.floor is None:
+            return ()
+        return tuple(mine / its for mine, its in zip(self.figure.values, self.floor.values, strict=True))
 
 
 @dataclass(slots=True)

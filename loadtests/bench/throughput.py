@@ -29,7 +29,9 @@ AT_ONCE = 100
 def drain(ground: Ground, repeats: int) -> Result:
     """Tasks per second from a full queue to an empty one, every task recorded as RUNNING and COMPLETE with its logs."""
     tasks = ground.scaled(DRAINED)
-    agentexec, floor = in_turn(repeats, lambda: _drain(ground, tasks), lambda: _drain_floor(ground, tasks))
+    agentexec, floor = in_turn(
+        repeats, lambda: drain_rate(ground, tasks), lambda: _drain_floor(ground, tasks)
+    )
     name = f"drain of no-op tasks, {WORKERS} workers x {CONCURRENCY}"
     return Result(
         figure=Figure(name=name, unit="tasks/s", values=agentexec),
@@ -85,7 +87,8 @@ def enqueue_many(ground: Ground, repeats: int) -> Result:
     )
 
 
-def _drain(ground: Ground, tasks: int) -> float:
+def drain_rate(ground: Ground, tasks: int) -> float:
+    """Tasks per second of one drain on a fresh queue."""
     with ground.client() as client:
         asyncio.run(_fill(client, tasks))
         with ground.pool(client, workers=WORKERS, concurrency=CONCURRENCY):

@@ -19,6 +19,7 @@ def bench(inspector: Inspector) -> Bench:
     return Bench(inspector)
 
 
+@pytest.mark.invariant("I11")
 def test_one_task_of_a_lock_key_is_claimed_at_a_time_in_the_order_of_enqueuing(bench: Bench) -> None:
     tasks = new_ids(3)
     bench.enqueue(*tasks, lock_key="user:1")
@@ -98,6 +99,7 @@ def test_a_task_that_died_too_often_hands_the_lock_to_the_next(bench: Bench) -> 
     assert ids_of(bench.claim(want=5)) == [second]
 
 
+@pytest.mark.invariant("I11")
 def test_claims_whose_producer_knew_no_lock_key_get_theirs_before_they_run(bench: Bench) -> None:
     first, second, third = new_ids(3)
     bench.enqueue(first, second, third)

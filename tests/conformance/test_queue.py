@@ -126,6 +126,7 @@ def test_what_was_enqueued_is_claimed_with_its_payload_and_level(bench: Bench) -
     assert claim.payload == b"payload of " + task.bytes
 
 
+@pytest.mark.invariant("I7")
 def test_enqueuing_a_known_task_again_changes_nothing(bench: Bench) -> None:
     first, second = new_ids(2)
     bench.enqueue(first, second)
@@ -191,6 +192,7 @@ def test_a_worker_hears_when_the_next_task_or_lease_is_due(bench: Bench) -> None
     assert bench.step(want=1).next_due == pytest.approx(LEASE, abs=2)
 
 
+@pytest.mark.invariant("I7")
 def test_a_step_sent_again_gives_the_same_reply_and_changes_nothing(bench: Bench) -> None:
     tasks = new_ids(4)
     bench.enqueue(*tasks)
@@ -233,6 +235,7 @@ def test_tokens_rise_with_every_claim_of_any_worker(bench: Bench) -> None:
     assert tokens == sorted(set(tokens))
 
 
+@pytest.mark.invariant("I3")
 def test_tokens_rise_also_after_the_queue_forgot_everything(bench: Bench) -> None:
     (task,) = new_ids(1)
     bench.enqueue(task)
@@ -252,6 +255,7 @@ def test_tokens_rise_also_when_the_clock_of_redis_went_back(bench: Bench) -> Non
     assert bench.claim()[0].token == ahead + 1, "and the queue remembers it"
 
 
+@pytest.mark.invariant("I4")
 def test_a_finish_with_a_lost_token_is_refused_and_changes_nothing(bench: Bench) -> None:
     (task,) = new_ids(1)
     bench.enqueue(task)
@@ -273,6 +277,7 @@ def test_a_finish_without_any_claim_is_refused(bench: Bench) -> None:
     assert ids_of(bench.claim()) == [task]
 
 
+@pytest.mark.invariant("I2")
 def test_a_retry_is_claimed_again_after_its_delay_under_a_higher_token(bench: Bench) -> None:
     (task,) = new_ids(1)
     bench.enqueue(task)
@@ -295,6 +300,7 @@ def test_a_renewal_prolongs_only_a_lease_that_is_still_held(bench: Bench) -> Non
     assert bench.step("other", want=1).reaped == (), "the renewed lease is far from its end"
 
 
+@pytest.mark.invariant("I4")
 def test_a_renewal_never_steals_a_lease_back(bench: Bench) -> None:
     (task,) = new_ids(1)
     bench.enqueue(task)
@@ -327,6 +333,7 @@ def test_expired_leases_come_back_in_the_order_of_their_expiry(bench: Bench) -> 
     assert ids_of(bench.claim("other", want=4)) == [tasks[1], tasks[0], tasks[2], tasks[3]]
 
 
+@pytest.mark.invariant("I10")
 def test_a_task_whose_workers_keep_dying_goes_to_the_dead_letters_with_a_reason(bench: Bench) -> None:
     (task,) = new_ids(1)
     bench.enqueue(task)
@@ -345,6 +352,7 @@ def test_a_task_whose_workers_keep_dying_goes_to_the_dead_letters_with_a_reason(
     assert bench.claim() == []
 
 
+@pytest.mark.invariant("I10")
 def test_releases_count_as_crashes_only_when_they_are_charged(bench: Bench) -> None:
     (task,) = new_ids(1)
     bench.enqueue(task)
@@ -521,3 +529,28 @@ def test_at_most_64_leases_are_reaped_and_64_tasks_promoted_at_once(bench: Bench
     assert (len(answer.reaped), answer.ready_left) == (64, 128)
     answer = bench.step()
     assert (len(answer.reaped), answer.ready_left) == (6, 140)
+
+
+def test_a_pool_hears_what_another_one_was_set_to(bench: Bench) -> None:
+    assert bench.queue.agree({"max_crashes": "5", "lease_seconds": "30"}) == {}
+    assert bench.queue.agree({"max_crashes": "5", "lease_seconds": "30"}) == {}
+    assert bench.queue.agree({"max_crashes": "5", "lease_seconds": "60"}) == {"lease_seconds": "30"}
+    bench.inspector.forget()
+    assert bench.queue.agree({"max_crashes": "1"}) == {}
+
+
+@pytest.mark.invariant("I10")
+def test_the_agreed_number_of_crashes_holds_for_pools_that_are_set_otherwise(bench: Bench) -> None:
+    """A pool with a lower limit would bury the tasks of the others."""
+    reaped, released = new_ids(2)
+    bench.queue.agree({"max_crashes": "1"})
+    bench.enqueue(reaped, released)
+    bench.claim("w", want=2)
+    bench.expire(reaped)
+    assert bench.step(max_crashes=0).dead == ()
+    assert bench.queue.release("w", None, charge=True, max_crashes=0, declare_gone=False)[1] == []
+    bench.claim("v", want=2)
+    bench.expire(reaped)
+    assert [r.task_id for r in bench.step(max_crashes=9).dead] == [reaped]
+    _, dead = bench.queue.release("v", None, charge=True, max_crashes=9, declare_gone=False)
+    assert [r.task_id for r in dead] == [released]

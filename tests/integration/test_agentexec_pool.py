@@ -16,6 +16,7 @@ from tests.record import require_sound, rows_of
 
 pytestmark = pytest.mark.integration
 
+MANY = 2_000  # tasks that a server is lost under
 LATER = 30.0  # seconds; a lease of 60 s would not have ended by then
 
 
@@ -236,16 +237,36 @@ def test_redis_losing_everything_in_the_middle_of_the_work_loses_no_task(
 ) -> None:
     """With the usual 30 s between two thorough comparisons: a queue without memory is noticed at once."""
     app.pool()
-    tasks = app.enqueue(*range(200), hold=[])
-    held = app.enqueue(500, 501, hold=[1])
+    held = app.enqueue(5000, 5001, hold=[1])
+    begun(app, eventually, 5001)
+    tasks = app.enqueue(*range(MANY))
     begun(app, eventually, 0)
+    assert app.client.queue.depth().ready > 0, "the loss has to come in the middle of the work"
     app.client.redis.flushall()
-    late = app.enqueue(*range(600, 620))
-    app.let_go(500)
-    app.let_go(501)
-    eventually(lambda: app.all_complete([*tasks, *held, *late]), deadline=20)
+    late = app.enqueue(*range(6000, 6020))
+    app.let_go(5000)
+    app.let_go(5001)
+    eventually(lambda: app.all_complete([*tasks, *held, *late]), deadline=60)
     eventually(lambda: app.client.queue.depth().known == 0, deadline=20)
     sound(app, [*tasks, *held, *late])
+
+
+def test_redis_killed_in_the_middle_of_the_work_loses_no_task(app: App, eventually: Eventually) -> None:
+    """Its log is synced once a second, so what it knew in the last one may be gone when it is back."""
+    assert app.client.redis.config_get("append*")["appendfsync"] == "everysec"
+    app.pool()
+    held = app.enqueue(5000, 5001, hold=[1])
+    begun(app, eventually, 5001)
+    tasks = app.enqueue(*range(MANY))
+    begun(app, eventually, 0)
+    assert app.client.queue.depth().ready > 0, "the kill has to come in the middle of the work"
+    app.servers.kill("redis")
+    app.let_go(5000)
+    app.servers.restart("redis")
+    app.let_go(5001)
+    eventually(lambda: app.all_complete([*tasks, *held]), deadline=90)
+    eventually(lambda: app.client.queue.depth().known == 0, deadline=90)
+    sound(app, [*tasks, *held])
 
 
 def test_a_cancelled_task_stops_within_a_third_of_its_lease(app: App, eventually: Eventually) -> None:
@@ -266,3 +287,21 @@ def test_the_names_of_a_pool_process_hold_no_secret(app: App, eventually: Eventu
     assert len(lines) == 3
     assert not any(secret in line for line in lines)
     assert secret not in pool.log
+
+
+def test_a_pool_that_is_set_otherwise_than_its_neighbour_warns(app: App, eventually: Eventually) -> None:
+    app.pool(max_crashes=5)
+    eventually(workers_are_up(app), deadline=LATER)
+    other = app.pool(max_crashes=0)
+    eventually(workers_are_up(app, 4), deadline=LATER)
+    assert other.log.count("AGENTEXEC_MAX_CRASHES is 0 here and 5 there") == 1
+
+
+def test_a_pool_on_a_redis_that_evicts_keys_warns(app: App, eventually: Eventually) -> None:
+    app.client.redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        pool = app.pool()
+        eventually(workers_are_up(app), deadline=LATER)
+    finally:
+        app.client.redis.config_set("maxmemory-policy", "noeviction")
+    assert pool.log.count("maxmemory-policy allkeys-lru") == 1

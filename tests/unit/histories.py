@@ -21,6 +21,7 @@ class Tell:
         self.problems: list[str] = []
         self.now = 0
         self.faults = 0
+        self.locks: dict[int, str] = {}
 
     @property
     def history(self) -> History:
@@ -56,7 +57,24 @@ class Tell:
         return self
 
     def _run(self, kind: OperationType, task: int, pid: int, fence: int | None) -> Self:
-        return self.op(f"worker-{pid}", kind, "run", task=task, activity=f"a{task}", fence=fence, pid=pid)
+        more = {"lock": self.locks[task]} if task in self.locks else {}
+        return self.op(
+            f"worker-{pid}", kind, "run", task=task, activity=f"a{task}", fence=fence, pid=pid, **more
+        )
+
+    def locked(self, key: str, *tasks: int) -> Self:
+        """From here on these tasks run under this lock key."""
+        self.locks |= dict.fromkeys(tasks, key)
+        return self
+
+    def effect(self, task: int, *, by: int, fence: int = 1, outcome: OperationType = OK) -> Self:
+        return self.op(f"worker-{by}", outcome, "effect", task=task, activity=f"a{task}", fence=fence)
+
+    def reported(self, task: int, *percentages: int, by: int = 12, fence: int = 1) -> Self:
+        for percentage in percentages:
+            value = {"task": task, "activity": f"a{task}", "fence": fence, "percentage": percentage}
+            self.op(f"worker-{by}", INFO, "report", **value)
+        return self
 
     def killed(self, *pids: int, fault: str = "kill-worker") -> Self:
         return self.injected(fault, pids=list(pids))
@@ -81,19 +99,17 @@ class Tell:
             )
         return self
 
-    def logged(self, task: int, *rows: tuple[str, int, int]) -> Self:
-        """Rows of the store's log as (status, fence, n)."""
-        for status, fence, n in rows:
-            self.op(
-                "postgres",
-                INFO,
-                "transition",
-                task=task,
-                activity=f"a{task}",
-                fence=fence,
-                n=n,
-                status=status,
-            )
+    def logged(self, task: int, *rows: tuple[str, int, int] | tuple[str, int, int, int]) -> Self:
+        """Rows of the store's log as (status, fence, n), or with a percentage after it."""
+        for status, fence, n, *percentage in rows:
+            value: dict[str, Any] = {
+                "task": task,
+                "activity": f"a{task}",
+                "fence": fence,
+                "n": n,
+                "status": status,
+            }
+            self.op("postgres", INFO, "transition", **value, percentage=percentage[0] if percentage else None)
         return self
 
     def queue(

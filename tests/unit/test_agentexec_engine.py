@@ -62,6 +62,7 @@ def ended(task: UUID, end: End, token: int = TOKEN) -> Ended:
     return Ended(task_id=task, token=token, end=end)
 
 
+@pytest.mark.invariant("I8")
 def test_what_is_reported_after_the_end_of_a_run_is_left_out(engine: Engine, database: Database) -> None:
     """Taken in, it could only follow the last entry, or leave a hole before it."""
     task = running(engine, database)

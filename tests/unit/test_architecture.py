@@ -24,6 +24,7 @@ ARROWS = {
     "harness": {"harness"},
     "harness.workloads": {"harness", "agentexec"},
     "harness.targets": {"harness", "agentexec"},
+    "harness.simulation": {"harness", "agentexec"},
     "chaos": {"chaos", "harness"},
     "loadtests": {"loadtests", "agentexec", "harness"},
 }

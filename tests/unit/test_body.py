@@ -33,17 +33,44 @@ def run(number: int = 3, *, work: float = 0.0, gate: str | None = None) -> None:
     asyncio.run(body.perform(number, activity="a-3", attempt=2, fence=17, work=work, gate=gate))
 
 
-def test_a_finished_handler_leaves_hello_invoke_and_ok(folder: Path) -> None:
+def test_a_finished_handler_leaves_hello_invoke_its_effect_and_ok(folder: Path) -> None:
     run()
     history = History.load(folder)
     assert [(op.f, op.type) for op in history] == [
         ("hello", OperationType.INFO),
         ("run", OperationType.INVOKE),
+        ("effect", OperationType.OK),
         ("run", OperationType.OK),
     ]
+    assert [op.value for op in history.where("effect")] == [{"task": 3, "activity": "a-3", "fence": 17}]
     expected = {"task": 3, "activity": "a-3", "attempt": 2, "fence": 17, "pid": os.getpid()}
     assert [op.value for op in history.where("run")] == [expected, expected]
     assert {op.process for op in history} == {f"worker-{os.getpid()}"}
+
+
+def test_the_effect_of_a_lower_fence_is_refused_and_the_handler_goes_on(folder: Path) -> None:
+    for fence in (18, 17, 18):
+        asyncio.run(body.perform(3, activity="a", attempt=1, fence=fence, work=0.0))
+    outcomes = [(op.value["fence"], op.type.value) for op in History.load(folder).where("effect")]
+    assert outcomes == [(18, "ok"), (17, "fail"), (18, "fail")]
+    assert len(list(History.load(folder).where("run", OperationType.OK))) == 3
+
+
+def test_a_target_without_fences_takes_no_effect(folder: Path) -> None:
+    asyncio.run(body.perform(3, activity="a", attempt=1, fence=None, work=0.0))
+    assert {op.f for op in History.load(folder)} == {"hello", "run"}
+
+
+def test_progress_is_recorded_before_it_is_reported_and_the_lock_key_with_the_run(folder: Path) -> None:
+    seen: list[list[int]] = []
+
+    def report(percentage: int) -> None:
+        seen.append([op.value["percentage"] for op in History.load(folder).where("report")])
+        assert seen[-1][-1] == percentage
+
+    asyncio.run(body.perform(3, activity="a", attempt=1, fence=1, work=0.0, lock="k", report=report))
+    assert seen == [[10], [10, 90]]
+    assert {op.value["lock"] for op in History.load(folder).where("run")} == {"k"}
 
 
 def test_a_handler_begins_before_its_gate_and_ends_after_it(folder: Path) -> None:

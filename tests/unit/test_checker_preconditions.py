@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from harness.checker import Verdict, check_all
-from harness.checkers import evidence, faults_injected, nothing_left, standard
+from harness.checkers import FEATURES, evidence, faults_injected, nothing_left, standard
 from tests.unit.histories import FAIL, INFO, INVOKE, Tell, completed
 
 
@@ -131,6 +133,12 @@ def test_the_standard_checkers_agree_that_a_good_run_is_good() -> None:
             "fencing",
             "queue",
             "exits",
+            "witnesses",
+            "effects",
+            "progress",
+            "locks",
+            "priorities",
+            "availability",
             "recovery",
         ),
     ]
@@ -139,7 +147,16 @@ def test_the_standard_checkers_agree_that_a_good_run_is_good() -> None:
 def test_the_standard_checkers_say_nothing_of_an_empty_history() -> None:
     results = check_all(standard(), Tell().history)
     assert Verdict.combine(result.verdict for result in results.values()) is Verdict.UNKNOWN
-    assert {result.verdict for name, result in results.items() if name != "evidence"} == {Verdict.UNKNOWN}
+    may_be_unused = {"evidence", *FEATURES}
+    assert {r.verdict for name, r in results.items() if name not in may_be_unused} == {Verdict.UNKNOWN}
+
+
+def test_what_a_workload_uses_has_to_show_in_its_history() -> None:
+    unused, used = check_all(standard(), Tell().history), check_all(standard(uses=FEATURES), Tell().history)
+    assert {unused[name].verdict for name in FEATURES} == {Verdict.VALID}
+    assert {used[name].verdict for name in FEATURES} == {Verdict.UNKNOWN}
+    with pytest.raises(ValueError, match="no feature 'lock'"):
+        standard(uses=("lock",))
 
 
 def test_recovery_can_be_left_out_of_the_standard_checkers() -> None:

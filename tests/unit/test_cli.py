@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -220,3 +221,34 @@ def test_an_empty_history_is_unknown(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "empty.jsonl").write_text("")
     assert cli.main(["check", str(tmp_path / "empty.jsonl"), "--scenario", "kill-pool"]) == 2
     assert capsys.readouterr().out.rstrip().endswith("verdict: UNKNOWN")
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        (lambda text: text[:-20], "history.jsonl:3 is cut off: its writer died while writing it"),
+        (lambda text: text.replace(b'"f":"record"', b'"f":"rec\xff', 1), "history.jsonl:3 is not JSON"),
+        (
+            lambda text: text.replace(b'"type":"ok"', b'"type":"fine"', 1),
+            "history.jsonl:2 has the unknown type",
+        ),
+        (lambda text: b"\x00" * 64 + b"\n" + text, "history.jsonl:1 is not JSON"),
+        (lambda text: text.replace(b"\n", b"", 1), "history.jsonl:1 is not JSON"),
+        (lambda text: b"[" * 100_000 + b"\n" + text, "history.jsonl:1 is nested too deep to be read"),
+        (lambda text: b"", "history.jsonl holds no operation"),
+    ],
+)
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_truncated_garbled_or_empty_history_is_unknown_and_its_line_is_named(
+    damage: Callable[[bytes], bytes],
+    fault: str,
+    complete: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    history = _history(tmp_path / "history.jsonl", complete=complete)
+    history.write_bytes(damage(history.read_bytes()))
+    assert cli.main(["check", str(history), "--scenario", "kill-pool"]) == 2
+    said = capsys.readouterr().out
+    assert fault in said
+    assert said.rstrip().endswith("verdict: UNKNOWN")

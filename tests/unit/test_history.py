@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -196,3 +197,63 @@ def test_a_worker_says_hello_under_its_process_id(tmp_path: Path) -> None:
     hello = json.loads(line)
     assert hello["f"] == "hello"
     assert hello["process"] == f"worker-{hello['value']['pid']}" == recorder.path.stem
+
+
+def written(path: Path, number: int) -> list[Operation]:
+    operations = [
+        Operation(time=n, process=f"worker-{n % 7}", type=OperationType.OK, f="run", value={"task": n})
+        for n in range(number)
+    ]
+    History(tuple(operations)).save(path)
+    return operations
+
+
+@pytest.mark.parametrize("bad", [0, 2047, 2048, 5000])
+def test_a_bad_line_among_thousands_is_named_and_costs_no_other(tmp_path: Path, bad: int) -> None:
+    operations = written(tmp_path / "h.jsonl", 5001)
+    lines = (tmp_path / "h.jsonl").read_bytes().splitlines(keepends=True)
+    lines[bad] = b'{"time": 1}\n'
+    (tmp_path / "h.jsonl").write_bytes(b"".join(lines))
+    history = History.load(tmp_path / "h.jsonl")
+    assert list(history) == [op for op in operations if op.time != bad]
+    [problem] = history.problems
+    assert problem.startswith(f"h.jsonl:{bad + 1} lacks one of")
+
+
+def test_two_lines_that_are_only_together_two_documents_are_both_bad(tmp_path: Path) -> None:
+    line = Operation(time=1, process="p", type=OperationType.OK, f="run").to_json()
+    first, second = line + ',{"time":[{}', "{}]}"
+    (tmp_path / "h.jsonl").write_text(f"{first}\n{second}\n")
+    history = History.load(tmp_path / "h.jsonl")
+    assert len(history) == 0
+    assert [problem.split()[0] for problem in history.problems[:2]] == ["h.jsonl:1", "h.jsonl:2"]
+
+
+def test_a_value_of_the_wrong_type_is_bad_however_many_lines_are_read_at_once(tmp_path: Path) -> None:
+    good = {"time": 1, "process": "p", "type": "ok", "f": "run", "value": {}}
+    wrong = [
+        good | {name: value} for name, value in (("time", 1.5), ("process", 3), ("f", None), ("value", [1]))
+    ]
+    (tmp_path / "h.jsonl").write_text("".join(json.dumps(one) + "\n" for one in [good, *wrong]))
+    history = History.load(tmp_path / "h.jsonl")
+    assert len(history) == 1
+    assert [problem.split()[0] for problem in history.problems] == [f"h.jsonl:{n}" for n in range(2, 6)]
+
+
+def test_reading_leaves_the_collector_as_it_was(tmp_path: Path) -> None:
+    written(tmp_path / "h.jsonl", 3)
+    assert gc.isenabled()
+    History.load(tmp_path / "h.jsonl")
+    assert gc.isenabled()
+
+
+def test_a_reading_is_worked_out_once_for_each_history() -> None:
+    asked: list[History] = []
+
+    def reading(history: History) -> int:
+        asked.append(history)
+        return len(history)
+
+    one, other = History.of([]), History.of([Operation(time=1, process="p", type=OperationType.OK, f="run")])
+    assert [one.derive(reading), one.derive(reading), other.derive(reading)] == [0, 0, 1]
+    assert asked == [one, other]

@@ -68,6 +68,7 @@ def _activity_columns(*, default: bool = True) -> list[sa.Column[object]]:
         sa.Column("agent_type", sa.String(255), nullable=False),
         sa.Column("status", sa.String(16), nullable=False),
         sa.Column("fence", sa.BigInteger(), nullable=False),
+        sa.Column("holder", sa.String(length=64), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("priority", sa.SmallInteger(), nullable=False),

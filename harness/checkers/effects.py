@@ -1,0 +1,122 @@
+"""Did each completed task take its effect outside exactly once?
+
+A handler may run more than once, so an effect outside of the system is made exactly once by a store that knows, for
+each activity (the idempotency key), the highest fencing token that it has seen, and refuses any lower one. Then the
+effect of whoever has the last word stands, whatever a worker that was thought dead still tries.
+`harness.workloads.register` is such a store, and handlers record what it answered: `effect` is `ok` where it was taken,
+`fail` where it was refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from harness.checker import Checker, CheckResult, Verdict
+from harness.checkers._reading import subject_of, task_of, whole
+from harness.checkers._store import completions, tasks
+from harness.checkers._story import Finding, tell
+from harness.history import History, OperationType
+
+
+@dataclass(kw_only=True, slots=True)
+class _Effects:
+    task: int
+    taken: dict[int, int] = field(default_factory=dict)  # by fence, how many times
+    refused: frozenset[int] = frozenset()
+
+
+def effects(*, minimum: int = 1) -> Checker:
+    """Effects that are keyed by (activity, fence) were taken exactly once for each activity that completed.
+
+    Claims: no effect is taken twice under one key; of a completed activity the effect under the completing fence was
+    taken (it is neither missing nor refused), and none under a higher one, so that it is the one that stands. Effects
+    under lower fences are `superseded`, attempts that the outside store refused are `fenced_off`: both are what the
+    fence is for. UNKNOWN where fewer than `minimum` activities had an effect. Does not claim that handlers which record
+    no effect had none.
+    """
+
+    def check(history: History) -> CheckResult:
+        found = _read(history)
+        if len(found) < minimum:
+            summary = f"{len(found)} activities had an effect, {minimum} are needed to say anything"
+            return CheckResult(verdict=Verdict.UNKNOWN, summary=summary)
+        completed = completions(history)
+        findings = [
+            finding
+            for name, one in found.items()
+            for finding in _faults(one, completed.get(name, frozenset()))
+        ]
+        findings += _missing(completed, found, history)
+        figures = _figures(found, completed, len(findings))
+        summary = f"{figures['effects']} effects of {len(found)} activities, each taken once"
+        if not found:
+            summary = "no handler took an effect"
+        if findings:
+            summary = f"{len(findings)} effects not exactly once; the first: task {findings[0].task}: {findings[0].why}"
+        return CheckResult(
+            verdict=Verdict.INVALID if findings else Verdict.VALID,
+            summary=summary,
+            figures=figures,
+            counterexamples=tell(history, findings),
+        )
+
+    return check
+
+
+def _read(history: History) -> Mapping[str, _Effects]:
+    found: dict[str, _Effects] = {}
+    for operation in history.where("effect"):
+        name, fence = subject_of(operation), whole(operation, "fence")
+        one = found.get(name)
+        if one is None:
+            one = found[name] = _Effects(task=task_of(operation))
+        if operation.type is OperationType.OK:
+            one.taken[fence] = one.taken.get(fence, 0) + 1
+        elif operation.type is OperationType.FAIL:
+            one.refused |= {fence}
+    return found
+
+
+def _faults(one: _Effects, completed: frozenset[int]) -> Iterator[Finding]:
+    for fence, times in one.taken.items():
+        if times > 1:
+            why = f"its effect under fence {fence} was taken {times} times"
+            yield Finding(kind="twice", task=one.task, why=why)
+    if not completed:
+        return
+    winner, last = max(completed), max(one.taken, default=0)
+    if winner in one.refused and winner not in one.taken:
+        why = f"complete under fence {winner}, but its effect was refused: a higher fence had been there"
+        yield Finding(kind="refused", task=one.task, why=why)
+    elif winner not in one.taken:
+        why = f"complete under fence {winner}, but without its effect"
+        yield Finding(kind="missing", task=one.task, why=why)
+    if last > winner:
+        why = f"complete under fence {winner}, but the effect under fence {last} stands"
+        yield Finding(kind="overwritten", task=one.task, why=why)
+
+
+def _missing(
+    completed: Mapping[str, frozenset[int]], found: Mapping[str, _Effects], history: History
+) -> Iterator[Finding]:
+    """Completed activities without any trace of an effect, where handlers do take effects."""
+    missing = completed.keys() - found.keys() if found else frozenset()
+    known = tasks(history) if missing else {}
+    for name in sorted(missing, key=lambda name: known[name]):
+        yield Finding(kind="missing", task=known[name], why="complete, but without its effect")
+
+
+def _figures(
+    found: Mapping[str, _Effects], completed: Mapping[str, frozenset[int]], breaches: int
+) -> dict[str, float | int | None]:
+    def superseded(name: str, one: _Effects) -> int:
+        winner = max(completed.get(name) or one.taken)
+        return sum(fence < winner for fence in one.taken)
+
+    return {
+        "effects": sum(sum(one.taken.values()) for one in found.values()),
+        "superseded": sum(superseded(name, one) for name, one in found.items() if len(one.taken) > 1),
+        "fenced_off": sum(len(one.refused - one.taken.keys()) for one in found.values() if one.refused),
+        "not_once": breaches,
+    }

@@ -1,0 +1,156 @@
+"""Did two tasks with one lock key ever run at the same time? Mutual exclusion, per lock key.
+
+A worker that is paused past its lease may still be in its handler when it wakes, and then another one rightly has the
+lock: no lock that is taken by a lease can prevent that (Kleppmann, "How to do distributed locking", 2016). What remains
+true of every correct system is said in two claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from harness.checker import Checker, CheckResult, Verdict
+from harness.checkers._reading import (
+    KILL,
+    SIGTERM,
+    Run,
+    injections,
+    kills,
+    runs,
+    seconds,
+)
+from harness.checkers._store import completions
+from harness.checkers._story import Finding, tell
+from harness.history import History
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overlap:
+    """Two runs of one lock key at the same time; `seconds` is how long both were certainly in their handlers.
+
+    `counted` is True where the store accepted the completion of both, `same_task` where both are of one task.
+    """
+
+    key: str
+    first: Run
+    second: Run
+    seconds: float
+    counted: bool
+
+    @property
+    def same_task(self) -> bool:
+        """Both are runs of one task: a redelivery that met its forerunner."""
+        return self.first.task == self.second.task
+
+
+def locks(*, minimum: int = 1) -> Checker:
+    """Runs of tasks with one lock key exclude each other.
+
+    Claims, for each lock key: two runs whose completions the store accepted never overlap; and two runs of different
+    tasks do not overlap at all, unless a fault that neither kills nor stops was injected before the second began (it
+    may have paused the first one's worker or cut it off, so that its lease ended). A run without an outcome certainly
+    lasts until its worker was killed; without a kill only its beginning is certain. Overlaps that are no breach are
+    counted as `fenced`. UNKNOWN where fewer than `minimum` tasks with a lock key ran.
+    """
+
+    def check(history: History) -> CheckResult:
+        by_key: dict[str, list[Run]] = {}
+        for run in runs(history):
+            if (key := run.begun.value.get("lock")) is not None:
+                by_key.setdefault(str(key), []).append(run)
+        tasks = len({run.task for members in by_key.values() for run in members})
+        if tasks < minimum:
+            summary = f"{tasks} tasks with a lock key ran, {minimum} are needed to say anything"
+            return CheckResult(verdict=Verdict.UNKNOWN, summary=summary)
+        return _judged(history, by_key, tasks)
+
+    return check
+
+
+def _judged(history: History, by_key: Mapping[str, list[Run]], tasks: int) -> CheckResult:
+    excused_from = _first_pause(history)
+    overlaps = list(_overlaps(history, by_key))
+    bad = [one for one in overlaps if _is_breach(one, excused_from)]
+    figures: dict[str, float | int | None] = {
+        "locked_tasks": tasks,
+        "lock_keys": len(by_key),
+        "overlaps": len(bad),
+        "fenced": len(overlaps) - len(bad),
+        "longest_overlap": max((one.seconds for one in bad), default=None),
+    }
+    summary = (
+        f"{tasks} tasks under {len(by_key)} lock keys, one at a time" if tasks else "no task had a lock key"
+    )
+    if bad:
+        summary = f"{len(bad)} overlaps under a lock key; the first: {_why(bad[0])}"
+    findings = [_finding("overlap", one) for one in bad]
+    findings += [_finding("fenced", one) for one in overlaps if not _is_breach(one, excused_from)]
+    return CheckResult(
+        verdict=Verdict.INVALID if bad else Verdict.VALID,
+        summary=summary,
+        figures=figures,
+        counterexamples=tell(history, findings),
+    )
+
+
+class _Held(NamedTuple):
+    """A run, until when it certainly lasted (nanoseconds), and whether its completion counts."""
+
+    run: Run
+    until: int
+    counts: bool
+
+
+def _overlaps(history: History, by_key: Mapping[str, list[Run]]) -> Iterator[Overlap]:
+    killed, completed = kills(history), completions(history)
+
+    def held(run: Run) -> _Held:
+        last = run.ended or killed.get(run.process)
+        until = run.begun.time if last is None else max(last.time, run.begun.time)
+        return _Held(run, until, run.finished and run.fence in completed.get(run.subject, ()))
+
+    for key, members in by_key.items():
+        yield from _of_key(key, map(held, members))
+
+
+def _of_key(key: str, members: Iterable[_Held]) -> Iterator[Overlap]:
+    """Overlaps among runs in order of their beginning; as linear as the system is exclusive."""
+    going: list[_Held] = []
+    for one in members:
+        going = [other for other in going if other.until > one.run.begun.time]
+        for other in going:
+            both = min(one.until, other.until) - one.run.begun.time
+            yield Overlap(
+                key=key,
+                first=other.run,
+                second=one.run,
+                seconds=seconds(both),
+                counted=one.counts and other.counts,
+            )
+        going.append(one)
+
+
+def _first_pause(history: History) -> int | None:
+    """When the first fault was injected that may have cost a living worker its lease (nanoseconds)."""
+    return next(
+        (op.time for op in injections(history) if op.f != SIGTERM and not op.f.startswith(KILL)), None
+    )
+
+
+def _is_breach(one: Overlap, excused_from: int | None) -> bool:
+    excused = excused_from is not None and one.second.begun.time >= excused_from
+    return one.counted or not (one.same_task or excused)
+
+
+def _finding(kind: str, one: Overlap) -> Finding:
+    more = {"lock": one.key, "with": one.first.task, "seconds": one.seconds}
+    return Finding(kind=kind, task=one.second.task, why=_why(one), more=more)
+
+
+def _why(one: Overlap) -> str:
+    return (
+        f"task {one.second.task} began in {one.second.process} under lock key {one.key!r} while task {one.first.task} "
+        f"ran in {one.first.process}, {one.seconds:.3f} s together"
+    )

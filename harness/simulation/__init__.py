@@ -1,0 +1,8 @@
+"""A whole system in one thread, on a virtual clock, with faults at any call: the same seed, the same run."""
+
+from __future__ import annotations
+
+from harness.simulation.plan import Plan, plan_of
+from harness.simulation.simulation import Finding, Outcome, simulate
+
+__all__ = ["Finding", "Outcome", "Plan", "plan_of", "simulate"]

@@ -1,0 +1,138 @@
+"""Many seeds over several processes: who finds something says so at once, and progress is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import IO
+
+from harness.errors import HarnessError
+from harness.simulation.simulation import simulate
+
+TELL_EVERY = 5.0  # seconds
+COUNT_EVERY = 20  # runs after which a job says how many it has done
+
+
+@dataclass(kw_only=True, slots=True)
+class Campaign:
+    """What came of many seeds. `failing` has the judges' words per seed; `injected` and `tasks` count over all runs,
+    `fewest` are the faults of the run that met the fewest; `seconds` are real, `busy` those of the processors.
+    """
+
+    runs: int = 0
+    tasks: int = 0
+    injected: int = 0
+    fewest: int | None = None
+    busy: float = 0.0
+    seconds: float = 0.0
+    failing: dict[int, list[str]] = field(default_factory=dict)
+
+    def add(self, line: dict[str, object]) -> None:
+        """Count what a job said."""
+        counts = {name: line[name] for name in ("runs", "tasks", "injected", "fewest")}
+        runs, tasks, injected, fewest = (int(str(count)) for count in counts.values())
+        self.runs += runs
+        self.tasks += tasks
+        self.injected += injected
+        self.fewest = fewest if self.fewest is None else min(self.fewest, fewest)
+        self.busy += float(str(line["busy"]))
+
+    @property
+    def per_minute_and_core(self) -> float:
+        """Simulated runs per minute of processor time."""
+        return 60 * self.runs / self.busy if self.busy else 0.0
+
+
+def jobs_by_default() -> int:
+    """As many as there are processors for us."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_campaign(
+    first: int, count: int, *, jobs: int, tell: Callable[[str], None], stop_after: int
+) -> Campaign:
+    """Simulate the seeds from `first` on, over so many processes; ends early after `stop_after` failing seeds."""
+    began = time.monotonic()
+    campaign = Campaign()
+    processes = [_start(first + job, first + count, jobs) for job in range(min(jobs, count))]
+    told = began
+    try:
+        for line in _lines([process.stdout for process in processes if process.stdout]):
+            if "seed" in line:
+                seed, found = int(str(line["seed"])), line["found"]
+                campaign.failing[seed] = [str(one) for one in found] if isinstance(found, list) else []
+                tell(f"seed {seed}: {'; '.join(campaign.failing[seed])}")
+                if len(campaign.failing) >= stop_after:
+                    break
+            else:
+                campaign.add(line)
+            if time.monotonic() - told > TELL_EVERY:
+                told = time.monotonic()
+                tell(f"{campaign.runs} of {count} runs, {len(campaign.failing)} with findings")
+        else:
+            if campaign.runs < count:
+                raise HarnessError(
+                    "A process of the simulation ended early; run it with --jobs 1 to see why."
+                )
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
+    campaign.seconds = time.monotonic() - began
+    return campaign
+
+
+def work(first: int, end: int, step: int) -> None:
+    """A job's part, as lines of JSON on standard output: seeds with findings, and counts of runs."""
+    runs = tasks = injected = 0
+    fewest: int | None = None
+    began = time.process_time()
+    for seed in range(first, end, step):
+        outcome = simulate(seed)
+        runs, tasks, injected = runs + 1, tasks + len(outcome.plan.tasks), injected + outcome.injected
+        fewest = outcome.injected if fewest is None else min(fewest, outcome.injected)
+        if outcome.findings:
+            found = [f"{finding.judge}: {finding.summary}" for finding in outcome.findings]
+            print(json.dumps({"seed": seed, "found": found}), flush=True)
+        if runs == COUNT_EVERY or seed + step >= end:
+            busy, began = time.process_time() - began, time.process_time()
+            line = {"runs": runs, "tasks": tasks, "injected": injected, "fewest": fewest, "busy": busy}
+            print(json.dumps(line), flush=True)
+            runs = tasks = injected = 0
+            fewest = None
+
+
+def _start(first: int, end: int, step: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "harness.simulation.campaign", str(first), str(end), str(step)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}  # noqa: PTH109 - as text
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment)
+
+
+def _lines(streams: Sequence[IO[bytes]]) -> Iterator[dict[str, object]]:
+    """What the jobs say, in the order in which it arrives."""
+    with selectors.DefaultSelector() as selector:
+        rest = dict.fromkeys(streams, b"")
+        for stream in streams:
+            selector.register(stream, selectors.EVENT_READ)
+        while rest:
+            for key, _ in selector.select():
+                stream = next(one for one in rest if one is key.fileobj)
+                chunk = os.read(stream.fileno(), 65_536)
+                if not chunk:
+                    selector.unregister(stream)
+                    del rest[stream]
+                    continue
+                *lines, rest[stream] = (rest[stream] + chunk).split(b"\n")
+                yield from map(json.loads, lines)
+
+
+if __name__ == "__main__":
+    work(*map(int, sys.argv[1:]))

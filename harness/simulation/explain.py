@@ -1,0 +1,62 @@
+"""A simulated run as people read it: who did what, when, and what was wrong in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.history import Operation, OperationType
+from harness.simulation.scheduler import NANOSECONDS
+from harness.simulation.simulation import Outcome
+from harness.simulation.world import EPOCH
+
+_RUN = {
+    OperationType.INVOKE: "starts",
+    OperationType.OK: "finishes",
+    OperationType.FAIL: "fails in",
+    OperationType.INFO: "is stopped in",
+}
+_ENQUEUE = {
+    OperationType.INVOKE: "enqueues",
+    OperationType.OK: "knows as recorded",
+    OperationType.FAIL: "is refused",
+    OperationType.INFO: "does not know what became of",
+}
+
+
+def timeline(outcome: Outcome) -> str:
+    """The run as lines of text, in order of virtual time. The outcome has to have been traced."""
+    events = sorted([*_of_history(outcome), *outcome.trace], key=lambda event: event[0])
+    names = {f"worker-{text.split()[-1]}": who for _, who, text in outcome.trace if _is_birth(text)}
+    events = [(at, names.get(who, who), text) for at, who, text in events]
+    plan = outcome.plan
+    head = (
+        f"seed {plan.seed}: {plan.pools} pool(s) of {plan.workers} worker(s), {len(plan.tasks)} tasks, "
+        f"{len(plan.faults)} faults, {outcome.injected} of them injected; {outcome.seconds:.1f} virtual seconds"
+    )
+    width = max((len(who) for _, who, _ in events), default=0)
+    lines = [f"{at / NANOSECONDS:9.4f}  {who:<{width}}  {text}" for at, who, text in events]
+    found = [f"FOUND by {finding.judge}: {finding.summary}" for finding in outcome.findings]
+    return "\n".join([head, "", *lines, "", *(found or ["nothing was found"])])
+
+
+def _is_birth(text: str) -> bool:
+    return text.startswith("starts as pid ")
+
+
+def _of_history(outcome: Outcome) -> Iterator[tuple[int, str, str]]:
+    for op in outcome.history:
+        value = op.value
+        if op.f == "run":
+            attempt = f"attempt {value['attempt']} under {value['fence']}"
+            yield op.time, op.process, f"{_RUN[op.type]} task {value['task']}, {attempt}"
+        elif op.f == "enqueue":
+            yield op.time, "client", f"{_ENQUEUE[op.type]} task {value['task']}"
+        elif op.f == "transition":
+            yield from _transition(op)
+
+
+def _transition(op: Operation) -> Iterator[tuple[int, str, str]]:
+    value = op.value
+    at = round((float(value["at"]) - EPOCH) * NANOSECONDS)
+    said = f"{value['status']} ({value['fence']}, {value['n']})"
+    yield at, "postgres", f"task {value['task']} is {said}"

@@ -1,0 +1,44 @@
+"""Looks at the queue's books after every call, and finds what must never be true of them, at any moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agentexec.memory_books import Books
+from harness.simulation.recording import SimulatedRecorder
+
+CHANGING = frozenset({"enqueue", "step", "lock", "release", "renew", "begin_rebuild", "end_rebuild"})
+KEPT = 5  # findings; a broken book stays broken
+
+
+class Monitor:
+    """The invariants of the queue's own state, by their names in docs/invariants.md."""
+
+    def __init__(self, recorder: SimulatedRecorder) -> None:
+        self._recorder = recorder
+        self.findings: list[str] = []
+
+    def look(self, books: Books, call: str) -> None:
+        """After a call."""
+        if call in CHANGING and len(self.findings) < KEPT:
+            for finding in breaches(books):
+                self.findings.append(f"after {call}: {finding}")
+                self._recorder.tell(None, f"INVARIANT {self.findings[-1]}")
+
+
+def breaches(books: Books) -> Iterator[str]:
+    """What is wrong with the books, a sentence each.
+
+    I2: every known task is in exactly one place, and what is leased is what is owned. I11: of each partition at most
+    one task is leased.
+    """
+    places = [list(ready) for ready in books.ready] + [list(line) for line in books.parked.values()]
+    places += [list(books.sched), list(books.lease), list(books.dlq)]
+    held = [task for place in places for task in place]
+    if len(held) != len(books.job) or set(held) != books.job.keys():
+        yield f"I2: {len(books.job)} tasks are known, but {len(held)} places hold {len(set(held))} of them"
+    if set(books.lease) != books.own.keys():
+        yield f"I2: {len(books.lease)} tasks are leased, but {len(books.own)} are owned"
+    locked = [books.part[task] for task in books.own if task in books.part]
+    if len(locked) != len(set(locked)):
+        yield "I11: two tasks of one lock key are leased at once"

@@ -1,0 +1,171 @@
+"""What a simulated run consists of: tasks, and faults. A seed makes one, a file keeps one, shrinking cuts it."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any, Self
+
+from harness.errors import UsageError
+
+FORMAT = "harness-simulation/1"
+TASKS = (20, 26)
+FAULTS = (8, 11)
+ARRIVALS = 5.0  # seconds over which tasks arrive and faults strike
+
+
+class FaultKind(StrEnum):
+    """What can go wrong. `worker` and `pool` faults strike at one of the victim's next calls."""
+
+    KILL_WORKER = "kill-worker"
+    KILL_PARENT = "kill-parent"
+    KILL_POOL = "kill-pool"
+    KILL_PRODUCER = "kill-producer"
+    STALL_WORKER = "stall-worker"
+    TERMINATE_POOL = "sigterm"
+    LOSE_REQUEST = "lose-request"
+    LOSE_REPLY = "lose-reply"
+    LATE_REQUEST = "late-request"
+    PRODUCER_LOSES_REPLY = "producer-loses-reply"
+    REDIS_FORGETS = "redis-forgets"
+    REDIS_AWAY = "redis-away"
+    REDIS_FAILS_OVER = "redis-fails-over"
+    REDIS_CLOCK = "redis-clock"
+    POSTGRES_AWAY = "postgres-away"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedTask:
+    """One task. Times are in seconds. Its handler fails `failures` times before it returns, and reports progress
+    `progress` times on the way. `late_lock` leaves it to the worker to find out that there is a lock key.
+    """
+
+    number: int
+    at: float
+    work: float
+    failures: int = 0
+    progress: int = 0
+    lock: str | None = None
+    late_lock: bool = False
+    level: int = 1
+    delay: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedFault:
+    """One fault at `at` seconds. `victim` chooses among what can be hit, `skip` is how many calls of the victim pass
+    before it strikes, `after` whether it strikes before or after the server's work, `seconds` how long it lasts.
+    """
+
+    kind: FaultKind
+    at: float
+    victim: int = 0
+    skip: int = 0
+    after: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """A whole run. `seed` decides everything that is not written here: latencies, jitter, the order of equals."""
+
+    seed: int
+    pools: int
+    workers: int
+    tasks: tuple[PlannedTask, ...]
+    faults: tuple[PlannedFault, ...]
+
+    @property
+    def last_moment(self) -> float:
+        """When the last task has arrived and the last fault is over, in seconds."""
+        lasting = [fault.at + abs(fault.seconds) for fault in self.faults]
+        return max([*lasting, *(task.at + task.delay for task in self.tasks), 0.0])
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON; `from_json` reads it back."""
+        return {"format": FORMAT, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """Read a plan; raises `UsageError` for anything else."""
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise UsageError(f"This is no schedule of a simulation: its format is not {FORMAT!r}.")
+        try:
+            return cls(
+                seed=int(data["seed"]),
+                pools=int(data["pools"]),
+                workers=int(data["workers"]),
+                tasks=tuple(PlannedTask(**_known(PlannedTask, task)) for task in data["tasks"]),
+                faults=tuple(
+                    PlannedFault(**_known(PlannedFault, fault) | {"kind": FaultKind(fault["kind"])})
+                    for fault in data["faults"]
+                ),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"This schedule of a simulation cannot be read: {error}.") from None
+
+    @classmethod
+    def loads(cls, text: str) -> Self:
+        """Read a plan from text; raises `UsageError` for anything else."""
+        try:
+            return cls.from_json(json.loads(text))
+        except ValueError as error:
+            raise UsageError(f"This is no schedule of a simulation: it is not JSON ({error}).") from None
+
+
+def plan_of(seed: int) -> Plan:
+    """The plan of a seed: the same one for ever, as long as this module stays as it is."""
+    chance = random.Random(f"plan {seed}")  # noqa: S311 - to be repeated, not to be secret
+    tasks = tuple(_task(chance, number) for number in range(chance.randint(*TASKS)))
+    faults = sorted((_fault(chance, len(tasks)) for _ in range(chance.randint(*FAULTS))), key=lambda f: f.at)
+    return Plan(
+        seed=seed, pools=chance.randint(1, 2), workers=chance.randint(1, 2), tasks=tasks, faults=tuple(faults)
+    )
+
+
+def _task(chance: random.Random, number: int) -> PlannedTask:
+    return PlannedTask(
+        number=number,
+        at=round(chance.uniform(0.0, ARRIVALS), 3),
+        work=round(chance.choice((0.0, 0.02, 0.2, 0.6)) * chance.uniform(0.5, 1.5), 3),
+        failures=chance.choices((0, 1, 2, 5), (12, 3, 1, 1))[0],
+        progress=chance.choices((0, 1, 3), (3, 1, 1))[0],
+        lock=chance.choices((None, "a", "b"), (6, 1, 1))[0],
+        late_lock=chance.random() < 0.3,
+        level=chance.choice((0, 1)),
+        delay=chance.choices((0.0, 0.5), (6, 1))[0],
+    )
+
+
+def _fault(chance: random.Random, tasks: int) -> PlannedFault:
+    kind = chance.choice(list(FaultKind))
+    seconds = {
+        FaultKind.STALL_WORKER: chance.choice((0.3, 1.1, 2.5, 6.0)),
+        FaultKind.LATE_REQUEST: chance.choice((0.1, 0.7, 3.0)),
+        FaultKind.REDIS_AWAY: chance.choice((0.1, 0.8, 2.5)),
+        FaultKind.REDIS_FAILS_OVER: chance.choice((0.05, 0.4, 1.0)),  # how old what it falls back to is
+        FaultKind.REDIS_CLOCK: chance.choice((-5.0, -0.5, 0.5, 5.0)),
+        FaultKind.POSTGRES_AWAY: chance.choice((0.1, 0.8, 2.5)),
+    }.get(kind, 0.0)
+    return PlannedFault(
+        kind=kind,
+        at=round(chance.uniform(0.3, ARRIVALS), 3),
+        victim=chance.randrange(tasks) if kind is FaultKind.CANCEL else chance.randrange(8),
+        skip=chance.choice((0, 0, 1, 2, 5)),
+        after=kind is not FaultKind.LATE_REQUEST
+        and kind is not FaultKind.LOSE_REQUEST
+        and (kind in (FaultKind.LOSE_REPLY, FaultKind.PRODUCER_LOSES_REPLY) or chance.random() < 0.5),
+        seconds=seconds,
+    )
+
+
+def _known(shape: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(shape)}
+    unknown = set(data) - names
+    if unknown:
+        raise ValueError(f"{sorted(unknown)[0]!r} is nothing that a {shape.__name__} has")
+    return dict(data)

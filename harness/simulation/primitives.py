@@ -1,0 +1,120 @@
+"""Threads, events, conditions and mailboxes on the virtual clock; see `agentexec.core.runtime` for what they are."""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from harness.simulation.scheduler import NANOSECONDS, Process, Scheduler, Wakeup
+
+T = TypeVar("T")
+PREEMPTED = 0.1  # part of the acquisitions of a lock before which another thread may come first
+
+
+class VirtualEvent:
+    """An event whose waiters wait in virtual time."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._set = False
+        self._waiters: list[Wakeup] = []
+
+    def is_set(self) -> bool:
+        """See `threading.Event`."""
+        return self._set
+
+    def set(self) -> None:
+        """See `threading.Event`."""
+        self._set = True
+        self._scheduler.wake(self._waiters, len(self._waiters))
+
+    def clear(self) -> None:
+        """See `threading.Event`."""
+        self._set = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """See `threading.Event`."""
+        return _wait_for(self._scheduler, self._waiters, lambda: self._set, timeout)
+
+
+class VirtualCondition:
+    """A condition. Nothing switches threads while its lock is held, so that the lock itself need not exist."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._waiters: list[Wakeup] = []
+
+    def __enter__(self) -> bool:
+        scheduler = self._scheduler
+        if scheduler.in_thread() and scheduler.random.random() < PREEMPTED:
+            scheduler.pause(0)
+        return True
+
+    def __exit__(self, *_: Any) -> None:
+        return None
+
+    def notify(self) -> None:
+        """See `threading.Condition`."""
+        self._scheduler.wake(self._waiters)
+
+    def wait_for(self, predicate: Callable[[], T], timeout: float | None = None) -> T:
+        """See `threading.Condition`."""
+        return _wait_for(self._scheduler, self._waiters, predicate, timeout)
+
+
+class VirtualMailbox(Generic[T]):
+    """A queue between threads, or between processes: a pipe."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._items: deque[T] = deque()
+        self._waiters: list[Wakeup] = []
+
+    def put(self, item: T) -> None:
+        """See `queue.SimpleQueue`."""
+        self._items.append(item)
+        self._scheduler.wake(self._waiters)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> T:
+        """See `queue.SimpleQueue`."""
+        if not self._items and block:
+            _wait_for(self._scheduler, self._waiters, lambda: bool(self._items), timeout)
+        if not self._items:
+            raise queue.Empty
+        return self._items.popleft()
+
+
+class VirtualThread:
+    """A started thread."""
+
+    def __init__(self, scheduler: Scheduler, process: Process, work: Callable[[], None]) -> None:
+        self._scheduler = scheduler
+        self._work = work
+        self._over = False
+        self._waiters: list[Wakeup] = []
+        scheduler.spawn(process, self._run)
+
+    def join(self, timeout: float | None = None) -> None:
+        """See `threading.Thread`."""
+        _wait_for(self._scheduler, self._waiters, lambda: self._over, timeout)
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._over = True
+            self._scheduler.wake(self._waiters, len(self._waiters))
+
+
+def _wait_for(
+    scheduler: Scheduler, waiters: list[Wakeup], predicate: Callable[[], T], timeout: float | None
+) -> T:
+    deadline = None if timeout is None else scheduler.seconds(timeout)
+    while not (answer := predicate()):
+        left = None if deadline is None else (deadline - scheduler.now) / NANOSECONDS
+        if left is not None and left <= 0:
+            break
+        scheduler.wait(waiters, left)
+    return answer

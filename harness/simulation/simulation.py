@@ -1,0 +1,194 @@
+"""One simulated run: a plan goes in, a history and what is wrong with it come out."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentexec.core import runtime
+from harness.checker import Checker, CheckResult, Verdict, check_all
+from harness.checkers import (
+    delivery,
+    effects,
+    evidence,
+    fencing,
+    locks,
+    nothing_left,
+    progress,
+    transitions,
+    witnesses,
+)
+from harness.history import History
+from harness.simulation.nemesis import SimulatedNemesis
+from harness.simulation.outcomes import outcomes
+from harness.simulation.plan import Plan, plan_of
+from harness.simulation.scheduler import NANOSECONDS, Scheduler
+from harness.simulation.stage import MAX_RETRIES, Stage
+from harness.simulation.witness import bear_witness, pending
+from harness.simulation.world import VirtualRuntime
+
+QUIET_AFTER = 12.0  # virtual seconds past which no planned fault lasts
+PATIENCE = 60.0  # virtual seconds more until everything has to be over; healing takes a tenth of it
+LOOK_EVERY = 0.25
+STOP_WITHIN = 30.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """Something that must not be. `judge` is the checker or the watcher that found it, `kind` its word for what it
+    found.
+    """
+
+    judge: str
+    kind: str
+    summary: str
+    counterexamples: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What came of a plan. `seconds` are virtual; `trace` is for reading, and empty unless asked for."""
+
+    plan: Plan
+    history: History
+    findings: tuple[Finding, ...]
+    injected: int
+    seconds: float
+    trace: tuple[tuple[int, str, str], ...] = field(default=(), repr=False)
+
+
+def simulate(what: Plan | int, *, trace: bool = False) -> Outcome:
+    """Run a plan, or the plan of a seed, to its end, and judge it. Nothing real is waited for, and nothing is left.
+
+    Runs in the calling thread, one at a time. `trace` keeps a readable line of everything that happened.
+    """
+    plan = plan_of(what) if isinstance(what, int) else what
+    with _quiet():
+        return _Run(plan, trace).perform()
+
+
+def checkers_of(plan: Plan) -> dict[str, Checker]:
+    """Who judges a simulated run, by name."""
+    return {
+        "evidence": evidence(),
+        "delivery": delivery(allow_errors=True),
+        "transitions": transitions(),
+        "fencing": fencing(),
+        "queue": nothing_left(),
+        "witnesses": witnesses(),
+        "effects": effects(minimum=0),
+        "progress": progress(minimum=0),
+        "locks": locks(minimum=0),
+        "outcomes": outcomes(plan, retries=MAX_RETRIES),
+    }
+
+
+class _Run:
+    def __init__(self, plan: Plan, trace: bool) -> None:
+        self._plan = plan
+        self._trace = trace
+
+    def perform(self) -> Outcome:
+        plan = self._plan
+        world = VirtualRuntime(Scheduler(plan.seed))
+        with runtime.use(world):
+            stage = Stage(plan, world)
+            if self._trace:
+                stage.recorder.trace = []
+            with stage.postgres.open():
+                try:
+                    return self._play(stage)
+                finally:
+                    stage.runtime.scheduler.unwind_all(stage.runtime.processes)
+
+    def _play(self, stage: Stage) -> Outcome:
+        nemesis = SimulatedNemesis(stage)
+        for _ in range(stage.plan.pools):
+            stage.start_pool()
+        nemesis.arrange()
+        over = self._drain(stage)
+        seconds = stage.runtime.monotonic()
+        for pool in stage.living_pools():
+            pool.terminate()
+        self._until(stage, STOP_WITHIN, lambda: not stage.living_pools())
+        bear_witness(stage)
+        history = History.of(stage.recorder.operations)
+        return Outcome(
+            plan=stage.plan,
+            history=history,
+            findings=tuple(self._findings(stage, history, over)),
+            injected=nemesis.injected,
+            seconds=seconds,
+            trace=tuple(stage.recorder.trace or ()),
+        )
+
+    def _drain(self, stage: Stage) -> bool:
+        """Whether everything was over in time."""
+        scheduler = stage.runtime.scheduler
+        scheduler.run(round(stage.plan.last_moment * NANOSECONDS))
+        return self._until(stage, QUIET_AFTER + PATIENCE, lambda: _is_over(stage))
+
+    def _until(self, stage: Stage, seconds: float, condition: Callable[[], bool]) -> bool:
+        scheduler = stage.runtime.scheduler
+        deadline = scheduler.seconds(seconds)
+        while not condition():
+            if scheduler.now >= deadline:
+                return False
+            scheduler.run(scheduler.seconds(LOOK_EVERY))
+        return True
+
+    def _findings(self, stage: Stage, history: History, over: bool) -> Iterator[Finding]:
+        for text in stage.monitor.findings:
+            yield Finding(judge="invariant", kind=text.split(": ")[1], summary=text)
+        for process, error in stage.runtime.scheduler.escaped:
+            kind = type(error).__name__
+            yield Finding(judge="escaped", kind=kind, summary=f"{kind} in {process.name}: {error}")
+        for name, result in check_all(checkers_of(stage.plan), history).items():
+            if result.verdict is not Verdict.VALID:
+                yield Finding(
+                    judge=name,
+                    kind=_kind(result),
+                    summary=result.summary,
+                    counterexamples=result.counterexamples,
+                )
+        if not over:
+            yield Finding(
+                judge="liveness",
+                kind="unfinished",
+                summary=f"not everything is over after {PATIENCE:g} quiet seconds",
+            )
+
+
+def _kind(result: CheckResult) -> str:
+    if result.verdict is Verdict.UNKNOWN or not result.counterexamples:
+        return str(result.verdict)
+    return str(result.counterexamples[0].get("kind", "wrong"))
+
+
+def _is_over(stage: Stage) -> bool:
+    if not stage.all_asked:
+        return False
+    with stage.postgres.engine.connect() as connection:
+        if pending(connection):
+            return False
+    depth = stage.redis.memory.depth()
+    return depth.known == depth.dead
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Thousands of simulated faults are not for the log, and collecting garbage twice a run costs a tenth of it."""
+    logger = logging.getLogger("agentexec")
+    before, collecting = logger.level, gc.isenabled()
+    logger.setLevel(logging.CRITICAL + 1)
+    gc.disable()
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        if collecting:
+            gc.enable()

@@ -1,0 +1,68 @@
+"""What Postgres and Redis say at the end of a simulated run, in the vocabulary of every other run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from agentexec.activity.models import ACTIVITY_TABLE, LOG_TABLE
+from harness.history import OperationType
+from harness.simulation.stage import Stage
+
+
+def bear_witness(stage: Stage) -> None:
+    """Write the store's log and records, and the queue's depth, to the history."""
+    with stage.postgres.engine.connect() as connection:
+        _store(stage, connection)
+    depth = stage.redis.memory.depth()
+    books = stage.redis.memory.books
+    held = [str(task) for task in books.job if task not in books.reason]
+    stage.recorder.record("redis", OperationType.INFO, "queue", **asdict(depth), held=held)
+
+
+def pending(connection: Connection) -> int:
+    """How many activities are not terminal."""
+    query = text(f"SELECT count(*) FROM {ACTIVITY_TABLE} WHERE status IN ('queued', 'running')")
+    return int(connection.execute(query).scalar_one())
+
+
+def _store(stage: Stage, connection: Connection) -> None:
+    record = stage.recorder.record
+    rows = connection.execute(
+        text(f"SELECT id, context, status, attempt, fence FROM {ACTIVITY_TABLE} ORDER BY id")
+    ).all()
+    numbers = {row.id: json.loads(row.context)["number"] for row in rows}
+    log = connection.execute(
+        text(
+            f"""SELECT activity_id, fence, n, status, percentage, created_at FROM {LOG_TABLE}
+            ORDER BY activity_id, fence, n"""
+        )
+    )
+    for row in log:
+        record(
+            "postgres",
+            OperationType.INFO,
+            "transition",
+            task=numbers[row.activity_id],
+            activity=str(UUID(row.activity_id)),
+            fence=row.fence,
+            n=row.n,
+            status=row.status,
+            percentage=row.percentage,
+            at=datetime.fromisoformat(row.created_at).replace(tzinfo=UTC).timestamp(),
+        )
+    for row in rows:
+        record(
+            "postgres",
+            OperationType.INFO,
+            "record",
+            task=numbers[row.id],
+            activity=str(UUID(row.id)),
+            status=row.status,
+            attempt=row.attempt,
+            fence=row.fence,
+        )

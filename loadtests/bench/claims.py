@@ -1,0 +1,157 @@
+"""What a claim costs the server where much is stored, beside a queue that holds little.
+
+Both queues live on one server and take turns STEP by STEP, so whatever else the machine does hits them alike. The cost
+is what the server itself counts for the script (`INFO commandstats`): no client and no network dilute it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from uuid import uuid4
+
+import agentexec as ax
+from agentexec.identifiers import new_id
+from agentexec.queue import Claim, Dispatch, Finish, Verb
+from agentexec.redis_queue import RedisQueue
+from agentexec.task import encode_payload
+from loadtests.bench.bench import Figure, Ground, Result, until
+
+CLAIMED = 64  # by each STEP, which finishes as many
+STEPS = 100  # of each queue in one measurement
+LITTLE = 1_000
+QUEUED, PARTITIONS, SCHEDULED = 1_000_000, 10_000, 100_000
+BOUND = 1.2  # times the cost with little
+BATCH = 1_000
+FAR_AWAY = 86_400.0  # seconds
+PAYLOAD = encode_payload("bench.nothing", {"number": 1})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stock:
+    """What a queue holds while it is measured. `partitions` spreads the ready tasks over so many lock keys."""
+
+    ready: int
+    partitions: int = 0
+    scheduled: int = 0
+
+    def tasks(self) -> Iterator[Dispatch]:
+        """All of them: first those that wait for their time, then those that are ready or parked."""
+        for _ in range(self.scheduled):
+            yield Dispatch(task_id=new_id(), payload=PAYLOAD, level=1, delay=FAR_AWAY)
+        for number in range(self.ready):
+            yield self.task(number)
+
+    def task(self, number: int) -> Dispatch:
+        """One that may run as soon as its partition lets it."""
+        key = f"lock-{number % self.partitions}" if self.partitions else None
+        return Dispatch(task_id=new_id(), payload=PAYLOAD, level=1, lock_key=key)
+
+
+@dataclass(slots=True)
+class Stocked:
+    """A queue whose stock stays as it is: what a STEP takes out is put in again before the next."""
+
+    client: ax.Client
+    stock: Stock
+    worker: str = field(default_factory=lambda: f"bench-{uuid4().hex[:12]}")
+    running: tuple[Claim, ...] = ()
+    added: int = 0
+
+    @property
+    def queue(self) -> RedisQueue:
+        """Where the tasks are."""
+        return self.client.queue
+
+    def fill(self) -> None:
+        """Put the stock in, by the script that producers use."""
+        epoch = self.queue.begin_rebuild(uuid4().hex)  # a queue without one takes no lock keys
+        if epoch is not None:
+            self.queue.end_rebuild(epoch)
+        tasks = self.stock.tasks()
+        while batch := list(islice(tasks, BATCH)):
+            self.queue.enqueue(batch)
+        self.added = self.stock.ready
+
+    def step(self) -> float:
+        """Finish what the last STEP claimed and claim as many; microseconds of the server for each task."""
+        before = self._spent()
+        finishes = [Finish(task_id=c.task_id, token=c.token, verb=Verb.DONE) for c in self.running]
+        answer = self.queue.step(
+            self.worker, uuid4().hex, finishes=finishes, want=CLAIMED, lease=60, max_crashes=5
+        )
+        cost = (self._spent() - before) / CLAIMED
+        self.running = answer.claims
+        refill = [self.stock.task(self.added + number) for number in range(CLAIMED)]
+        self.added += CLAIMED
+        self.queue.enqueue(refill)
+        return cost
+
+    def _spent(self) -> float:
+        statistics = self.client.redis.info("commandstats").get("cmdstat_evalsha", {})
+        return float(statistics.get("usec", 0))
+
+
+def claims(ground: Ground, repeats: int) -> list[Result]:
+    """Server time of a claim and its finish: a million queued, 10,000 partitions, 100,000 scheduled, beside 1,000."""
+    queued, partitions = ground.scaled(QUEUED), ground.scaled(PARTITIONS)
+    scheduled, little = ground.scaled(SCHEDULED), ground.scaled(LITTLE)
+    # Two tasks of each partition, so that every finish has one to let go.
+    pairs = (
+        (f"{queued:,} queued", Stock(ready=queued), Stock(ready=little)),
+        (
+            f"{partitions:,} partitions",
+            Stock(ready=2 * partitions, partitions=partitions),
+            Stock(ready=2 * little, partitions=little),
+        ),
+        (
+            f"{scheduled:,} scheduled",
+            Stock(ready=little, scheduled=scheduled),
+            Stock(ready=little, scheduled=little),
+        ),
+    )
+    return [_beside(ground, repeats, name, much, few) for name, much, few in pairs]
+
+
+def _beside(ground: Ground, repeats: int, name: str, much: Stock, few: Stock) -> Result:
+    with _stocked(ground, much) as full, _stocked(ground, few) as small:
+        _settled(full.client)
+        _in_turns(full.step, small.step)  # warm-up
+        rounds = [_in_turns(full.step, small.step) for _ in range(repeats)]
+    costs, costs_of_few = zip(*rounds, strict=True)
+    kind = name.split()[-1]
+    return Result(
+        figure=Figure(name=f"claim with {name}", unit="µs", values=costs, higher_is_better=False),
+        floor=Figure(
+            name=f"claim with {ground.scaled(LITTLE):,} {kind}",
+            unit="µs",
+            values=costs_of_few,
+            higher_is_better=False,
+        ),
+        beside=f"that with {ground.scaled(LITTLE):,}",
+        wanted=BOUND,
+    )
+
+
+@contextmanager
+def _stocked(ground: Ground, stock: Stock) -> Iterator[Stocked]:
+    with ground.client() as client:
+        queue = Stocked(client=client, stock=stock)
+        queue.fill()
+        yield queue
+
+
+def _settled(client: ax.Client) -> None:
+    """A server that rewrites its log has another load than its commands."""
+    until(lambda: not client.redis.info("persistence")["aof_rewrite_in_progress"])
+
+
+def _in_turns(first: Callable[[], float], second: Callable[[], float]) -> tuple[float, float]:
+    """Mean cost of each over as many STEPs, taken in turns and each first as often."""
+    totals = [0.0, 0.0]
+    for number in range(STEPS):
+        for which in (0, 1) if number % 2 else (1, 0):
+            totals[which] += (first, second)[which]()
+    return totals[0] / STEPS, totals[1] / STEPS

@@ -1,0 +1,136 @@
+"""What the simulation finds where there is something, how small it gets, and that a kept schedule finds it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from harness.simulation import Outcome, simulate
+from harness.simulation.explain import timeline
+from harness.simulation.plan import FaultKind, Plan, PlannedFault, PlannedTask
+from harness.simulation.shrink import Shrinking
+from tests.simulation.planted import plant
+
+SCHEDULES = sorted((Path(__file__).parent / "schedules").glob("*.json"))
+ENOUGH = 20  # seeds within which the planted defect shows
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Outcome:
+    """A run that lost a task."""
+    plant(monkeypatch)
+    for seed in range(ENOUGH):
+        outcome = simulate(seed)
+        if any(finding.judge == "delivery" for finding in outcome.findings):
+            return outcome
+    raise AssertionError(f"{ENOUGH} seeds did not find the planted defect")
+
+
+def test_a_planted_loss_is_found_by_several_judges(failing: Outcome) -> None:
+    assert {"delivery", "liveness"} <= {finding.judge for finding in failing.findings}
+
+
+def test_a_failing_schedule_shrinks_to_one_fault_and_one_task(failing: Outcome) -> None:
+    small = Shrinking(failing).shrink()
+    assert (len(small.plan.faults), len(small.plan.tasks)) == (1, 1)
+    assert any(finding.judge == "delivery" for finding in small.findings)
+
+
+def test_a_kept_schedule_fails_again_and_tells_its_story(
+    failing: Outcome, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / f"seed-{failing.plan.seed}.json"
+    assert main(["simulate", "--seed", str(failing.plan.seed), "--report", str(tmp_path)]) == 1
+    assert kept.exists()
+    capsys.readouterr()
+    assert main(["simulate", "--replay", str(kept), "--explain"]) == 1
+    told = capsys.readouterr().out
+    assert "FAULT" in told
+    assert "FOUND by delivery" in told
+
+
+def test_shrinking_stops_after_so_many_runs(failing: Outcome) -> None:
+    plans: list[str] = []
+    small = Shrinking(failing, tries=3, tell=plans.append).shrink()
+    assert len(small.plan.tasks) == len(failing.plan.tasks)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda path: path.stem)
+def test_what_was_found_once_is_not_found_again(schedule: Path) -> None:
+    outcome = simulate(Plan.loads(schedule.read_text("utf-8")))
+    assert not outcome.findings, timeline(outcome)
+
+
+def test_a_plan_survives_its_file() -> None:
+    plan = simulate(1).plan
+    assert Plan.loads(json.dumps(plan.to_json())) == plan
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda path: None, "cannot be read: No such file"),
+        (lambda path: path.write_text("{"), "it is not JSON"),
+        (lambda path: path.write_text("[]"), "its format is not"),
+        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "it is not text"),
+        (lambda path: path.write_text('{"format": "harness-simulation/1"}'), "cannot be read: 'seed'"),
+        (
+            lambda path: path.write_text(
+                json.dumps(simulate(1).plan.to_json() | {"tasks": [{"number": 1, "colour": "red"}]})
+            ),
+            "'colour' is nothing that a PlannedTask has",
+        ),
+    ],
+)
+def test_a_file_that_is_no_schedule_is_one_sentence_and_exit_code_64(
+    write: Callable[[Path], object], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "schedule.json"
+    write(path)
+    assert main(["simulate", "--replay", str(path)]) == 64
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--seed", "1", "--jobs", "2"],
+        ["--seed", "1", "--seeds", "2"],
+        ["--seeds", "0"],
+        ["--seeds", "2", "--explain"],
+        ["--seed", "one"],
+    ],
+)
+def test_wrong_usage_is_told_before_anything_runs(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", *arguments]) == 64
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_campaign_counts_its_runs_over_several_processes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "--seeds", "5", "--first", "0", "--jobs", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "5 simulated runs" in out
+    assert "0 with findings" in out
+    assert "harness simulate --seeds 5 --first 0" in out
+
+
+def test_the_history_of_a_seed_can_be_kept_and_judged_again(tmp_path: Path) -> None:
+    kept = tmp_path / "history.jsonl"
+    assert main(["simulate", "--seed", "4", "--history", str(kept)]) == 0
+    assert kept.read_text().count("\n") == len(simulate(4).history)
+
+
+def test_the_workers_of_a_killed_parent_give_back_what_they_hold_and_end_by_themselves() -> None:
+    tasks = (PlannedTask(number=0, at=0.5, work=5.0), PlannedTask(number=1, at=2.0, work=0.1))
+    faults = (PlannedFault(kind=FaultKind.KILL_PARENT, at=1.0),)
+    outcome = simulate(Plan(seed=1, pools=1, workers=1, tasks=tasks, faults=faults), trace=True)
+    told = [text for _, who, text in outcome.trace if who == "pool-0/0"]
+    assert not outcome.findings
+    assert "RELEASE: task 0 is free again" in told
+    assert told[-1] == "ends with code 0"

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.checker import Verdict
+from harness.checkers import priorities
+from harness.checkers.priorities import SLACK
+from tests.unit.histories import INFO, INVOKE, OK, Tell
+
+LOW = 10_000
+
+
+def submit(tell: Tell, priority: str, *tasks: int) -> Tell:
+    for task in tasks:
+        tell.op("client", INVOKE, "enqueue", task=task, priority=priority)
+        tell.op("client", OK, "enqueue", task=task, activity=f"a{task}")
+    return tell
+
+
+def overtaken_by(number: int, *, peers: int = 0) -> Tell:
+    """A low task that waits while so many high ones, and so many low ones, begin."""
+    lows = range(LOW, LOW + peers + 1)
+    tell = submit(submit(Tell(), "high", *range(number)), "low", *lows)
+    return tell.ran(*range(number), by=12).ran(*lows, by=12)
+
+
+def test_a_low_task_that_had_its_turn_is_valid() -> None:
+    result = priorities()(overtaken_by(7 + SLACK).history)
+    assert result.verdict is Verdict.VALID
+    assert (result.figures["judged_waits"], result.figures["starved"]) == (1, 0)
+    assert result.figures["wait_low_max"] == pytest.approx(0.143)
+
+
+def test_a_low_task_that_more_passed_than_its_turn_allows_is_invalid_and_named() -> None:
+    result = priorities()(overtaken_by(7 + SLACK + 1).history)
+    assert result.verdict is Verdict.INVALID
+    assert [(one["kind"], one["task"]) for one in result.counterexamples] == [("starved", LOW)]
+
+
+def test_each_of_its_own_kind_that_begins_before_it_lets_seven_more_pass() -> None:
+    tell = submit(submit(Tell(), "high", *range(7 + SLACK + 8)), "low", LOW, LOW + 1)
+    tell.ran(*range(SLACK + 7), by=12).ran(LOW, by=12).ran(*range(SLACK + 7, SLACK + 14), by=12)
+    assert priorities()(tell.ran(LOW + 1, by=12).history).verdict is Verdict.VALID
+
+
+def test_a_low_task_that_never_began_starved_if_enough_others_did() -> None:
+    tell = submit(submit(Tell(), "low", LOW), "high", *range(200)).ran(*range(200), by=12)
+    assert priorities()(tell.history).verdict is Verdict.INVALID
+
+
+def test_what_began_before_a_task_was_acknowledged_did_not_pass_it() -> None:
+    tell = submit(Tell(), "high", *range(200)).ran(*range(200), by=12)
+    assert priorities()(submit(tell, "low", LOW).ran(LOW, by=12).history).verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize("healed", [True, False])
+def test_a_wait_in_which_a_fault_struck_is_not_judged(healed: bool) -> None:
+    tell = Tell().killed(99) if healed else Tell()
+    submit(submit(tell, "high", *range(200)), "low", LOW)
+    if healed:
+        tell.op("nemesis", INFO, "kill-worker", fault=1, phase="heal", pids=[99])
+    else:
+        tell.killed(99)
+    result = priorities()(tell.ran(*range(200), by=12).ran(LOW, by=12).history)
+    assert (result.verdict, result.figures["judged_waits"]) == (Verdict.UNKNOWN, 0)
+
+
+def test_without_priorities_there_is_nothing_to_judge_unless_they_need_not_be_there() -> None:
+    history = Tell().enqueued(1).ran(1, by=12).history
+    assert priorities()(history).verdict is Verdict.UNKNOWN
+    assert priorities(minimum=0)(history).verdict is Verdict.VALID

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.checker import CheckResult, Verdict
+from harness.checkers import witnesses
+from tests.unit.histories import FAIL, INFO, OK, Tell
+
+
+def agreed() -> Tell:
+    return Tell().enqueued(1, 2).ran(1, 2, by=12).recorded(1, 2)
+
+
+def judged(tell: Tell, **queue: Any) -> CheckResult:
+    return witnesses()(tell.queue(**queue).history)
+
+
+def pairs(result: CheckResult) -> list[tuple[object, object]]:
+    return [(one["kind"], one.get("task")) for one in result.counterexamples]
+
+
+def test_four_witnesses_that_agree_are_valid() -> None:
+    result = judged(agreed())
+    assert result.verdict is Verdict.VALID
+    assert set(result.figures.values()) == {0}
+    assert len(result.figures) == 6
+
+
+def test_unknown_outcomes_contradict_nobody() -> None:
+    tell = agreed().enqueued(3, 4, outcome=INFO).enqueued(5, outcome=None).ran(3, by=12).recorded(3)
+    assert judged(tell).verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize("silent", ["enqueue", "run", "record", "queue"])
+def test_a_witness_that_says_nothing_is_unknown_and_named(silent: str) -> None:
+    tell = agreed().queue()
+    tell.operations = [op for op in tell.operations if op.f != silent]
+    result = witnesses()(tell.history)
+    names = {"enqueue": "client", "run": "workers", "record": "postgres", "queue": "redis"}
+    assert (result.verdict, result.summary) == (Verdict.UNKNOWN, f"nothing was heard of {names[silent]}")
+
+
+def test_workers_that_ran_what_the_client_knows_as_refused_contradict_it() -> None:
+    tell = agreed().enqueued(3, outcome=FAIL).ran(3, by=12)
+    assert pairs(judged(tell)) == [("client-workers", 3)]
+    assert pairs(judged(agreed().ran(9, by=12))) == [("client-workers", 9)]
+
+
+def test_a_record_that_is_missing_or_too_many_contradicts_the_client() -> None:
+    assert pairs(judged(agreed().enqueued(3))) == [("client-postgres", 3)]
+    assert pairs(judged(agreed().enqueued(3, outcome=FAIL).recorded(3, status="canceled"))) == [
+        ("client-postgres", 3)
+    ]
+    anonymous = agreed().op("client", OK, "enqueue", task=8)
+    assert pairs(judged(anonymous)) == [("client-postgres", 8)]
+
+
+def test_a_queue_that_knows_more_than_was_ever_submitted_contradicts_the_client() -> None:
+    assert ("client-redis", None) in pairs(judged(agreed(), known=3, dead=3))
+
+
+def test_a_completion_that_no_worker_returned_contradicts_the_workers() -> None:
+    tell = agreed().enqueued(3).began(3, by=12).recorded(3)
+    assert pairs(judged(tell)) == [("workers-postgres", 3)]
+
+
+def test_a_record_below_the_fence_of_a_finished_run_contradicts_the_workers() -> None:
+    tell = agreed().enqueued(3).ran(3, by=12, fence=1).ran(3, by=12, fence=4).recorded(3, fence=1)
+    assert pairs(judged(tell)) == [("workers-postgres", 3)]
+
+
+def test_a_queue_that_still_holds_what_is_over_contradicts_postgres_and_the_worker_that_lives() -> None:
+    result = judged(agreed(), leased=1, known=1, held=["a2"])
+    assert pairs(result) == [("postgres-redis", 2), ("workers-redis", 2)]
+    killed = agreed().killed(12)
+    assert pairs(judged(killed, leased=1, known=1, held=["a2"])) == [("postgres-redis", 2)]
+
+
+def test_a_pending_record_that_the_queue_does_not_know_contradicts_it() -> None:
+    tell = agreed().enqueued(3).recorded(3, status="queued")
+    assert pairs(judged(tell, held=[])) == [("postgres-redis", 3)]
+    assert judged(tell, ready=1, known=1, held=["a3"]).verdict is Verdict.VALID
+
+
+def test_a_queue_that_only_counts_is_compared_by_numbers_and_its_dead_letters_set_aside() -> None:
+    tell = agreed().enqueued(3, 4).recorded(3, status="queued").recorded(4, status="error")
+    assert judged(tell, ready=1, dead=1, known=2).verdict is Verdict.VALID
+    assert pairs(judged(tell, dead=1, known=1)) == [("postgres-redis", None)]
+    assert pairs(judged(tell, ready=2, dead=1, known=3)) == [("postgres-redis", None)]
