@@ -23,7 +23,7 @@ slots = st.sampled_from(SLOTS)
 picks = st.integers(0, 40)
 lock_keys = st.sampled_from(["a", "b"])
 seconds = st.sampled_from([0.0, 0.0004, 0.01, 5.0, 40.0])
-verbs = st.sampled_from(Verb)
+verbs = st.sampled_from([verb.value for verb in Verb])  # text, so that a printed example is Python
 
 
 class QueueMachine(QueueTalk):
@@ -106,7 +106,7 @@ class QueueMachine(QueueTalk):
         slot: str,
         count: int,
         lock_key: str | None,
-        ends: list[tuple[Verb, float]],
+        ends: list[tuple[str, float]],
         cancelled: bool,
         max_crashes: int,
         reply_lost: bool,
@@ -136,7 +136,7 @@ class QueueMachine(QueueTalk):
         self,
         slot: str,
         want: int,
-        ends: list[tuple[Verb, float]],
+        ends: list[tuple[str, float]],
         ahead: int = 0,
         max_crashes: int = 1,
         reply_lost: bool = False,
@@ -145,7 +145,7 @@ class QueueMachine(QueueTalk):
         worker = self.names[slot]
         held = list(self.model.held_by(worker).items())
         finishes = [
-            Finish(task_id=task, token=token, verb=verb, delay=delay, reason="failed")
+            Finish(task_id=task, token=token, verb=Verb(verb), delay=delay, reason="failed")
             for (task, token), (verb, delay) in zip(held, ends, strict=False)
         ]
         if ahead:
@@ -228,7 +228,7 @@ class QueueMachine(QueueTalk):
         self.send_renewal(worker, dict(late), LEASE, reply_lost=False)
 
     @rule(slot=slots, heir=slots, claimed=st.integers(1, 4), renewed=st.booleans(), verb=verbs)
-    def freeze(self, slot: str, heir: str, claimed: int, renewed: bool, verb: Verb) -> None:
+    def freeze(self, slot: str, heir: str, claimed: int, renewed: bool, verb: str) -> None:
         """A worker stands still past its leases; others take its tasks; it goes on as if nothing had been."""
         believed = self.supply(slot, claimed)
         worker = self.names[slot]
@@ -237,12 +237,14 @@ class QueueMachine(QueueTalk):
             self.send_renewal(worker, believed, LEASE, reply_lost=False)
         self.step(heir, claimed, [])
         self.send_renewal(worker, believed, LEASE, reply_lost=False)
-        late = [Finish(task_id=i, token=t, verb=verb, delay=5.0, reason="late") for i, t in believed.items()]
+        late = [
+            Finish(task_id=i, token=t, verb=Verb(verb), delay=5.0, reason="late") for i, t in believed.items()
+        ]
         self.send_step(worker, late, 0, 1)
 
     @precondition(lambda self: self.lost())
     @rule(pick=picks, verb=verbs, lock_key=lock_keys, charge=st.booleans())
-    def late_words(self, pick: int, verb: Verb, lock_key: str, charge: bool) -> None:
+    def late_words(self, pick: int, verb: str, lock_key: str, charge: bool) -> None:
         """All that the holder of a lost token can say; none of it may have any effect."""
         task, token, worker = self.pick(self.lost(), pick)
         before = self.contents()
@@ -250,7 +252,7 @@ class QueueMachine(QueueTalk):
         self.send_lock({task: (token, lock_key)}, reply_lost=False)
         self.send_release(worker, {task: token}, charge, 0, gone=False, reply_lost=False)
         assert self.contents() == before, "I4: a lost token changed something"
-        self.send_step(worker, [Finish(task_id=task, token=token, verb=verb, reason="late")], 0, 1)
+        self.send_step(worker, [Finish(task_id=task, token=token, verb=Verb(verb), reason="late")], 0, 1)
 
     @precondition(lambda self: self.model.tasks)
     @rule(healed=st.booleans(), back=st.sampled_from([0.0, 0.0, 3600.0]))

@@ -76,7 +76,7 @@ class QueueModel:
                     level=dispatch.level,
                     payload=dispatch.payload,
                     lock_key=dispatch.lock_key,
-                    not_before=now + round(dispatch.delay * 1000),
+                    not_before=now + round(dispatch.delay * 1000) if round(dispatch.delay * 1000) else 0,
                 )
             assert answer is expected, f"{dispatch.task_id} was answered {answer!r} instead of {expected!r}"
 

@@ -33,7 +33,6 @@ class QueueTalk(RuleBasedStateMachine):
     # What a printed example needs to run where it is pasted.
     imports: ClassVar[Sequence[str]] = (
         "from uuid import UUID",
-        "from agentexec.queue import Verb",
         "from tests.properties.queue_machine import QueueMachine",
     )
 
