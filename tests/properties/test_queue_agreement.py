@@ -22,6 +22,7 @@ from agentexec.errors import WorkerGone
 from agentexec.memory_queue import MemoryQueue
 from agentexec.queue import Dispatch, Finish, Queue, Revoked, StepResult, Verb
 from agentexec.redis_queue import RedisQueue
+from tests.properties.laws import Laws
 from tests.queue_books import books_of
 from tests.queue_invariants import require_consistent
 
@@ -52,6 +53,7 @@ class Agreement(RuleBasedStateMachine):
         self.claims: list[tuple[UUID, int]] = []  # every one there was, with Redis's token
         self.steps: dict[str, tuple[str, Sequence[Finish]]] = {}  # worker -> nonce and finishes of its last
         self.nonces = 0
+        self.laws = Laws()  # of Redis's answers; the memory's are the same
 
     def teardown(self) -> None:
         self.patch.undo()
@@ -86,7 +88,9 @@ class Agreement(RuleBasedStateMachine):
         batch = [
             Dispatch(task_id=i, payload=i.bytes, level=level, delay=delay, lock_key=lock_key) for i in ids
         ]
-        self.both(lambda queue: queue.enqueue(batch, max_depth=max_depth, healing=healing))
+        self.laws.enqueued(
+            batch, self.both(lambda queue: queue.enqueue(batch, max_depth=max_depth, healing=healing))
+        )
 
     @rule(
         worker=workers,
@@ -130,6 +134,26 @@ class Agreement(RuleBasedStateMachine):
         self.step("steady", claimed, [], 0, 2)
         self.step("frozen", 0, [(back, verb, 5.0) for back in range(1, 2 * claimed + 1)], 0, 2)
 
+    @rule(
+        ids=st.lists(tasks, min_size=2, max_size=4, unique=True),
+        lock_key=lock_keys,
+        verb=st.sampled_from(Verb),
+    )
+    def come_back_late_to_a_lock(self, ids: list[UUID], lock_key: str, verb: Verb) -> None:
+        """One holds a lock key and stands still; another takes over, and only then the first speaks."""
+        self.enqueue(ids, 1, 0.0, lock_key, 0, True)
+        self.step("frozen", 20, [], 0, 2)
+        self.time_passes(LEASE)
+        self.step("steady", 20, [], 0, 2)
+        self.step("frozen", 20, [(back, verb, 0.0) for back in range(1, 9)], 0, 2)
+
+    @rule(ids=st.lists(tasks, min_size=1, max_size=3), times=st.integers(1, 3))
+    def shut_down_one_after_another(self, ids: list[UUID], times: int) -> None:
+        self.enqueue(ids, 1, 0.0, None, 0, False)
+        for _ in range(times):
+            self.step("steady", 3, [], 0, 0)
+            self.release("steady", None, False, 0, False)
+
     @rule(first=workers, then=workers, seconds_later=st.sampled_from([1.0, 86_400.0, 90_000.0]))
     def outlive_two_workers(self, first: str, then: str, seconds_later: float) -> None:
         self.step(first, 3, [], 0, 2)
@@ -145,7 +169,9 @@ class Agreement(RuleBasedStateMachine):
 
     @rule(worker=workers, back=st.integers(1, 6), lease=st.sampled_from([0.0, 1.0, LEASE]))
     def renew(self, worker: str, back: int, lease: float) -> None:
-        self.both(lambda queue: queue.renew(worker, self.last_claims(queue, back), lease=lease))
+        gone = worker in books_of(self.redis).gone
+        lost, _ = self.both(lambda queue: queue.renew(worker, self.last_claims(queue, back), lease=lease))
+        self.laws.renewed(self.last_claims(self.redis, back), lost, gone=gone)
 
     @rule(
         worker=workers,
@@ -159,18 +185,24 @@ class Agreement(RuleBasedStateMachine):
     ) -> None:
         def call(queue: Queue) -> tuple[list[Revoked], list[Revoked]]:
             leases = None if named is None else self.last_claims(queue, named)
-            released, dead = queue.release(
+            answer = queue.release(
                 worker, leases, charge=charge, max_crashes=max_crashes, declare_gone=declare_gone
             )
-            return self.comparable(queue, released), self.comparable(queue, dead)
+            if queue is self.redis:
+                self.laws.released(
+                    worker, leases, answer, charge=charge, max_crashes=max_crashes, declare_gone=declare_gone
+                )
+            return self.comparable(queue, answer[0]), self.comparable(queue, answer[1])
 
         self.both(call)
 
     @rule(back=st.integers(1, 6), lock_key=lock_keys)
     def lock(self, back: int, lock_key: str) -> None:
-        self.both(
-            lambda queue: queue.lock({i: (t, lock_key) for i, t in self.last_claims(queue, back).items()})
-        )
+        def claims(queue: Queue) -> dict[UUID, tuple[int, str]]:
+            return {i: (token, lock_key) for i, token in self.last_claims(queue, back).items()}
+
+        parked, _ = self.both(lambda queue: queue.lock(claims(queue)))
+        self.laws.locked(claims(self.redis), parked)
 
     @rule(back=st.integers(0, 3), other=tasks)
     def cancel(self, back: int, other: UUID) -> None:
@@ -200,6 +232,7 @@ class Agreement(RuleBasedStateMachine):
     def lose_memory(self, really: bool) -> None:
         if really:
             self.both(lambda queue: queue.drop())
+            self.laws.forgotten()
             self.microseconds += 60_000_000  # however far the clock went back, tokens go on rising
 
     # What must hold.
@@ -217,8 +250,10 @@ class Agreement(RuleBasedStateMachine):
             lambda queue: (queue.known(IDS), queue.dead_reasons(IDS), queue.depth(), queue.registered())
         )
 
-    def both(self, call: Callable[[Queue], T]) -> None:
-        assert call(self.redis) == call(self.memory)
+    def both(self, call: Callable[[Queue], T]) -> T:
+        theirs = call(self.redis)
+        assert theirs == call(self.memory)
+        return theirs
 
     def send_step(self, worker: str, want: int, max_crashes: int, lowest_token: int) -> None:
         nonce, finishes = self.steps[worker]
@@ -239,6 +274,7 @@ class Agreement(RuleBasedStateMachine):
 
         theirs, ours = call(self.redis), call(self.memory)
         if isinstance(theirs, StepResult) and isinstance(ours, StepResult):
+            self.laws.stepped(worker, nonce, finishes, max_crashes, theirs)
             self.claims += [(c.task_id, c.token) for c in theirs.claims]
             for their, our in zip(theirs.claims, ours.claims, strict=True):
                 self.learn(their.token, our.token)
