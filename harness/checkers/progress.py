@@ -94,7 +94,9 @@ def _faults(
                 yield key, "falling", f"row {n} under fence {key[1]} says {percentage} % after {highest} %"
             else:
                 highest = percentage
-    for key, made in reported.items():
+    # Handlers that record what they report record all of it: entries of an attempt that recorded none are made up.
+    for key in {**reported, **logged} if reported else ():
+        made = reported.get(key, [])
         kept, complete = _mine(logged.get(key, ())), key[1] in completed.get(key[0], ())
         if kept == made:
             continue

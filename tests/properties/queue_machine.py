@@ -227,10 +227,26 @@ class QueueMachine(QueueTalk):
         )
         self.send_renewal(worker, dict(late), LEASE, reply_lost=False)
 
-    @rule(slot=slots, heir=slots, claimed=st.integers(1, 4), renewed=st.booleans(), verb=verbs)
-    def freeze(self, slot: str, heir: str, claimed: int, renewed: bool, verb: str) -> None:
+    @rule(slot=slots, times=st.integers(1, 3))
+    def shut_down_one_after_another(self, slot: str, times: int) -> None:
+        """Each deployment finds tasks running and gives them back: no number of them makes a dead letter."""
+        for _ in range(times):
+            self.supply(slot, 2)
+            self.release(slot, None, charge=False, max_crashes=0)
+
+    @rule(
+        slot=slots,
+        heir=slots,
+        claimed=st.integers(1, 4),
+        lock_key=st.none() | lock_keys,
+        renewed=st.booleans(),
+        verb=verbs,
+    )
+    def freeze(
+        self, slot: str, heir: str, claimed: int, lock_key: str | None, renewed: bool, verb: str
+    ) -> None:
         """A worker stands still past its leases; others take its tasks; it goes on as if nothing had been."""
-        believed = self.supply(slot, claimed)
+        believed = self.supply(slot, claimed, lock_key)
         worker = self.names[slot]
         self.let_pass(LEASE)
         if renewed:

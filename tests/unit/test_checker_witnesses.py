@@ -87,5 +87,7 @@ def test_a_pending_record_that_the_queue_does_not_know_contradicts_it() -> None:
 def test_a_queue_that_only_counts_is_compared_by_numbers_and_its_dead_letters_set_aside() -> None:
     tell = agreed().enqueued(3, 4).recorded(3, status="queued").recorded(4, status="error")
     assert judged(tell, ready=1, dead=1, known=2).verdict is Verdict.VALID
-    assert pairs(judged(tell, dead=1, known=1)) == [("postgres-redis", None)]
+    assert pairs(judged(tell, dead=1, known=1)) == [("postgres-redis", 3)], (
+        "a queue that holds nothing lacks each"
+    )
     assert pairs(judged(tell, ready=2, dead=1, known=3)) == [("postgres-redis", None)]
