@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID
-from harness.history import History
+from harness.history import History, uncollected
 
 
 class Verdict(StrEnum):
@@ -70,4 +70,5 @@ def check_safe(checker: Checker, history: History) -> CheckResult:
 
 def check_all(checkers: Mapping[str, Checker], history: History) -> dict[str, CheckResult]:
     """Run every checker over the history; the results keep the order of the checkers."""
-    return {name: check_safe(checker, history) for name, checker in checkers.items()}
+    with uncollected():
+        return {name: check_safe(checker, history) for name, checker in checkers.items()}

@@ -133,7 +133,7 @@ def _keep(outcome: Outcome, options: Namespace, progress: Progress) -> None:
         ) from None
     progress.step(
         f"seed {outcome.plan.seed}: {len(small.plan.faults)} of {len(outcome.plan.faults)} faults and "
-        f"{len(small.plan.tasks)} of {len(outcome.plan.tasks)} tasks are enough for {small.findings[0].judge}: "
+        f"{len(small.plan.tasks)} of {len(outcome.plan.tasks)} tasks are enough for {outcome.findings[0].judge}: "
         f"harness simulate --replay {path} --explain"
     )
 

@@ -40,7 +40,8 @@ def seconds(nanoseconds: int) -> float:
 
 def task_of(operation: Operation) -> int:
     """The number of the task; raises `ValueError` where the operation carries none."""
-    return whole(operation, "task")
+    found = operation.value.get("task")
+    return found if type(found) is int else whole(operation, "task")
 
 
 def whole(operation: Operation, name: str) -> int:
@@ -57,7 +58,7 @@ def whole(operation: Operation, name: str) -> int:
 def activity_of(operation: Operation) -> str | None:
     """The system's own id of the task, None where the writer did not know it."""
     found = operation.value.get("activity")
-    return None if found is None else str(found)
+    return found if found is None or type(found) is str else str(found)
 
 
 def subject_of(operation: Operation) -> str:
@@ -67,9 +68,14 @@ def subject_of(operation: Operation) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """One execution of a handler: where it began and, where that is known, how it ended."""
+    """One execution of a handler: where it began and, where that is known, how it ended.
+
+    `subject` is what its fence belongs to, `fence` is None where the target has none.
+    """
 
     task: int
+    subject: str
+    fence: int | None
     begun: Operation
     ended: Operation | None
 
@@ -102,7 +108,14 @@ def _runs(history: History) -> Sequence[Run]:
             ended.append(None)
         elif (index := open_at.pop(key, None)) is not None:
             ended[index] = operation
-    return [Run(task=task, begun=first, ended=last) for (task, first), last in zip(begun, ended, strict=True)]
+    return [
+        Run(task=task, subject=subject_of(first), fence=_fence(first), begun=first, ended=last)
+        for (task, first), last in zip(begun, ended, strict=True)
+    ]
+
+
+def _fence(operation: Operation) -> int | None:
+    return None if operation.value.get("fence") is None else whole(operation, "fence")
 
 
 def injections(history: History) -> Sequence[Operation]:
@@ -174,30 +187,3 @@ def killed_workers(history: History) -> Set[str]:
 
 def _writers(history: History) -> Set[str]:
     return {op.process for op in history}
-
-
-def completions(history: History) -> Mapping[str, frozenset[int]]:
-    """The fences under which the store calls an activity complete, in its log or in its record; by `subject_of`."""
-    return history.derive(_completions)
-
-
-def _completions(history: History) -> Mapping[str, frozenset[int]]:
-    found: dict[str, frozenset[int]] = {}
-    for f in ("transition", "record"):
-        for operation in history.where(f):
-            if operation.value.get("status") == "complete" and operation.value.get("fence") is not None:
-                name, fence = subject_of(operation), whole(operation, "fence")
-                if name not in found:
-                    found[name] = frozenset((fence,))
-                elif fence not in found[name]:
-                    found[name] |= {fence}
-    return found
-
-
-def records(history: History) -> Mapping[str, Operation]:
-    """The store's last word on each activity, by `subject_of`."""
-    return history.derive(_records)
-
-
-def _records(history: History) -> Mapping[str, Operation]:
-    return {subject_of(op): op for op in history.where("record")}

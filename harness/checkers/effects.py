@@ -9,12 +9,12 @@ effect of whoever has the last word stands, whatever a worker that was thought d
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import completions, subject_of, task_of, whole
+from harness.checkers._reading import subject_of, task_of, whole
+from harness.checkers._store import completions, tasks
 from harness.checkers._story import Finding, tell
 from harness.history import History, OperationType
 
@@ -22,8 +22,8 @@ from harness.history import History, OperationType
 @dataclass(kw_only=True, slots=True)
 class _Effects:
     task: int
-    taken: Counter[int] = field(default_factory=Counter)
-    refused: set[int] = field(default_factory=set)
+    taken: dict[int, int] = field(default_factory=dict)  # by fence, how many times
+    refused: frozenset[int] = frozenset()
 
 
 def effects(*, minimum: int = 1) -> Checker:
@@ -68,12 +68,13 @@ def _read(history: History) -> Mapping[str, _Effects]:
     found: dict[str, _Effects] = {}
     for operation in history.where("effect"):
         name, fence = subject_of(operation), whole(operation, "fence")
-        if name not in found:
-            found[name] = _Effects(task=task_of(operation))
+        one = found.get(name)
+        if one is None:
+            one = found[name] = _Effects(task=task_of(operation))
         if operation.type is OperationType.OK:
-            found[name].taken[fence] += 1
+            one.taken[fence] = one.taken.get(fence, 0) + 1
         elif operation.type is OperationType.FAIL:
-            found[name].refused.add(fence)
+            one.refused |= {fence}
     return found
 
 
@@ -101,24 +102,21 @@ def _missing(
 ) -> Iterator[Finding]:
     """Completed activities without any trace of an effect, where handlers do take effects."""
     missing = completed.keys() - found.keys() if found else frozenset()
-    if not missing:
-        return
-    tasks = {subject_of(op): task_of(op) for op in history.where("record")}
-    tasks |= {subject_of(op): task_of(op) for op in history.where("transition")}
-    for name in sorted(missing, key=lambda name: tasks[name]):
-        yield Finding(kind="missing", task=tasks[name], why="complete, but without its effect")
+    known = tasks(history) if missing else {}
+    for name in sorted(missing, key=lambda name: known[name]):
+        yield Finding(kind="missing", task=known[name], why="complete, but without its effect")
 
 
 def _figures(
     found: Mapping[str, _Effects], completed: Mapping[str, frozenset[int]], breaches: int
 ) -> dict[str, float | int | None]:
-    def superseded(name: str) -> int:
-        winner = max(completed.get(name) or found[name].taken, default=0)
-        return sum(1 for fence in found[name].taken if fence < winner)
+    def superseded(name: str, one: _Effects) -> int:
+        winner = max(completed.get(name) or one.taken)
+        return sum(fence < winner for fence in one.taken)
 
     return {
-        "effects": sum(one.taken.total() for one in found.values()),
-        "superseded": sum(map(superseded, found)),
-        "fenced_off": sum(len(one.refused - one.taken.keys()) for one in found.values()),
+        "effects": sum(sum(one.taken.values()) for one in found.values()),
+        "superseded": sum(superseded(name, one) for name, one in found.items() if len(one.taken) > 1),
+        "fenced_off": sum(len(one.refused - one.taken.keys()) for one in found.values() if one.refused),
         "not_once": breaches,
     }

@@ -14,14 +14,15 @@ true of every correct run, whatever was paused for however long:
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import Run, runs, subject_of, task_of, whole
+from harness.checkers._reading import runs, whole
+from harness.checkers._store import completions, logs, records, tasks
 from harness.checkers._story import Finding, tell
-from harness.history import History, Operation
+from harness.history import History
 
 
 @dataclass(kw_only=True, slots=True)
@@ -31,7 +32,7 @@ class _Subject:
     task: int
     begun: list[tuple[int, int]] = field(default_factory=list)
     finished: set[int] = field(default_factory=set)
-    completed: set[int] = field(default_factory=set)
+    completed: frozenset[int] = frozenset()
     recorded: int | None = None
 
 
@@ -44,14 +45,12 @@ def fencing() -> Checker:
     """
 
     def check(history: History) -> CheckResult:
-        all_runs = [run for run in runs(history) if run.begun.value.get("fence") is not None]
-        shown = [
-            op for op in history if op.f in ("record", "transition") and op.value.get("fence") is not None
-        ]
+        all_runs = [run for run in runs(history) if run.fence is not None]
+        shown = logs(history) or any(op.value.get("fence") is not None for op in history.where("record"))
         if not all_runs or not shown:
             whose = "the store shows" if all_runs else "the workers recorded"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=f"{whose} no fences")
-        subjects = _subjects(all_runs, shown)
+        subjects = _subjects(history)
         findings = [finding for subject in subjects.values() for finding in _faults(subject)]
         overtaken = [finding for subject in subjects.values() for finding in _overtaken(subject)]
         summary = f"{len(all_runs)} runs of {len(subjects)} activities, each under its own fence"
@@ -69,36 +68,33 @@ def fencing() -> Checker:
     return check
 
 
-def _subjects(all_runs: list[Run], shown: list[Operation]) -> Mapping[str, _Subject]:
+def _subjects(history: History) -> Mapping[str, _Subject]:
     subjects: dict[str, _Subject] = {}
-
-    def subject(operation: Operation) -> _Subject:
-        name = subject_of(operation)
+    for run in runs(history):
+        if run.fence is not None:
+            subject = subjects.get(run.subject)
+            if subject is None:
+                subject = subjects[run.subject] = _Subject(task=run.task)
+            subject.begun.append((run.begun.time, run.fence))
+            if run.finished:
+                subject.finished.add(run.fence)
+    known = tasks(history)
+    for name, fences in completions(history).items():
         if name not in subjects:
-            subjects[name] = _Subject(task=task_of(operation))
-        return subjects[name]
-
-    for run in all_runs:
-        fence = whole(run.begun, "fence")
-        subject(run.begun).begun.append((run.begun.time, fence))
-        if run.finished:
-            subject(run.begun).finished.add(fence)
-    for operation in shown:
-        fence = whole(operation, "fence")
-        if operation.f == "record":
-            subject(operation).recorded = fence
-        if operation.value.get("status") == "complete":
-            subject(operation).completed.add(fence)
+            subjects[name] = _Subject(task=known[name])
+        subjects[name].completed = fences
+    for name, record in records(history).items():
+        if name in subjects and record.value.get("fence") is not None:
+            subjects[name].recorded = whole(record, "fence")
     return subjects
 
 
 def _faults(subject: _Subject) -> Iterator[Finding]:
-    times: dict[int, int] = defaultdict(int)
-    for _, fence in subject.begun:
-        times[fence] += 1
-    for fence, often in times.items():
-        if often > 1:
-            yield _finding("shared", subject, f"{often} runs had the same fence {fence}")
+    times = {fence for _, fence in subject.begun}
+    if len(times) < len(subject.begun):
+        for fence, often in Counter(fence for _, fence in subject.begun).items():
+            if often > 1:
+                yield _finding("shared", subject, f"{often} runs had the same fence {fence}")
     for fence in sorted(subject.completed - subject.finished):
         yield _finding("unearned", subject, f"complete under fence {fence}, but no handler finished under it")
     if len(subject.completed) > 1:
@@ -111,6 +107,8 @@ def _faults(subject: _Subject) -> Iterator[Finding]:
 
 
 def _overtaken(subject: _Subject) -> Iterator[Finding]:
+    if len(subject.begun) < 2:
+        return
     highest: int | None = None
     for _, fence in sorted(subject.begun):  # of those that began at one moment, none overtook the other
         if highest is not None and fence < highest:

@@ -16,13 +16,12 @@ from harness.checkers._reading import (
     KILL,
     SIGTERM,
     Run,
-    completions,
     injections,
     kills,
     runs,
     seconds,
-    subject_of,
 )
+from harness.checkers._store import completions
 from harness.checkers._story import Finding, tell
 from harness.history import History
 
@@ -110,8 +109,7 @@ def _overlaps(history: History, by_key: Mapping[str, list[Run]]) -> Iterator[Ove
     def held(run: Run) -> _Held:
         last = run.ended or killed.get(run.process)
         until = run.begun.time if last is None else max(last.time, run.begun.time)
-        fences = completed.get(subject_of(run.begun), frozenset()) if run.finished else frozenset()
-        return _Held(run, until, run.begun.value.get("fence") in fences)
+        return _Held(run, until, run.finished and run.fence in completed.get(run.subject, ()))
 
     for key, members in by_key.items():
         yield from _of_key(key, map(held, members))
@@ -124,6 +122,8 @@ def _of_key(key: str, members: Iterable[_Held]) -> Iterator[Overlap]:
         going = [other for other in going if other.until > one.run.begun.time]
         for other in going:
             both = min(one.until, other.until) - one.run.begun.time
+            if not both and other.run.begun.time == one.run.begun.time:
+                continue  # of two that began at one moment nobody knows which was first
             yield Overlap(
                 key=key,
                 first=other.run,

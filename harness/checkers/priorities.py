@@ -25,7 +25,8 @@ class Wait:
     """How long a task waited between its acknowledgement and its first run, and who began meanwhile.
 
     Times are nanoseconds; `began` is None for one that never did. `overtaken` counts the runs of higher priority,
-    `peers` those of its own. `judged` is False where a fault struck meanwhile.
+    `peers` those of its own, both for the lowest priority only. `judged` is False for
+    the others, and where a fault struck meanwhile.
     """
 
     task: int
@@ -50,7 +51,7 @@ def priorities(order: Sequence[str] = ("high", "low"), *, turn: int = TURN, mini
 
     def check(history: History) -> CheckResult:
         found = _waits(history, order)
-        low = [one for one in found if one.level == order[-1] and one.judged]
+        low = [one for one in found if one.judged]
         starved = [one for one in low if one.overtaken > (turn - 1) * (one.peers + 1) + SLACK]
         figures = _figures(found, order, len(low), len(starved))
         if len(low) < minimum:
@@ -105,15 +106,15 @@ def _each(
             continue
         level, began = levels[task], first.get(task)
         until = end if began is None else max(began, op.time)
-        higher = order[: order.index(level)] if level in order else ()
+        lowest = level == order[-1]
         yield Wait(
             task=task,
             level=level,
             acknowledged=op.time,
             began=began,
-            overtaken=sum(_between(begun[one], op.time, until) for one in higher),
-            peers=_between(begun.get(level, ()), op.time, until),
-            judged=not _struck(windows, op.time, until),
+            overtaken=sum(_between(begun[one], op.time, until) for one in order[:-1]) if lowest else 0,
+            peers=_between(begun[level], op.time, until) if lowest else 0,
+            judged=lowest and not _struck(windows, op.time, until),
         )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 
 from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import completions, subject_of, task_of, whole
+from harness.checkers._reading import subject_of, whole
+from harness.checkers._store import Entry, completions, logs, tasks
 from harness.checkers._story import Finding, tell
 from harness.history import History
 
@@ -25,14 +25,14 @@ def progress(*, minimum: int = 1) -> Checker:
     """
 
     def check(history: History) -> CheckResult:
-        logged, tasks = _logged(history)
+        logged = _logged(history)
         if len(logged) < minimum:
             summary = f"{len(logged)} attempts show a percentage, {minimum} are needed to say anything"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary)
-        reported = _reported(history, tasks)
+        reported, known = _reported(history), tasks(history)
         findings = [
             Finding(
-                kind=kind, task=tasks[key[0]], why=why, more={"fence": key[1], "log": logged.get(key, [])}
+                kind=kind, task=known[key[0]], why=why, more={"fence": key[1], "log": logged.get(key, [])}
             )
             for key, kind, why in _faults(logged, reported, completions(history))
         ]
@@ -59,54 +59,57 @@ def progress(*, minimum: int = 1) -> Checker:
     return check
 
 
-def _logged(history: History) -> tuple[Mapping[Key, list[tuple[int, int, str]]], dict[str, int]]:
-    """Per attempt its entries with a percentage as (n, percentage, status), in the order of n."""
-    found: dict[Key, list[tuple[int, int, str]]] = {}
-    tasks: dict[str, int] = {}
-    for operation in history.where("transition"):
-        if operation.value.get("percentage") is not None:
-            name, fence = subject_of(operation), whole(operation, "fence")
-            entry = (
-                whole(operation, "n"),
-                whole(operation, "percentage"),
-                str(operation.value.get("status")),
-            )
-            found.setdefault((name, fence), []).append(entry)
-            tasks[name] = task_of(operation)
-    for entries in found.values():
-        entries.sort()
-    return found, tasks
+def _logged(history: History) -> Mapping[Key, Sequence[Entry]]:
+    """Per attempt its entries with a percentage, in their order."""
+    found: dict[Key, list[Entry]] = {}
+    for subject, entries in logs(history).items():
+        for entry in entries:
+            if entry.percentage is not None:
+                found.setdefault((subject, entry.fence), []).append(entry)
+    return found
 
 
-def _reported(history: History, tasks: dict[str, int]) -> Mapping[Key, list[int]]:
+def _reported(history: History) -> Mapping[Key, list[int]]:
+    """Per attempt what its handler reported; of what the store has never heard `witnesses` speaks."""
     found: dict[Key, list[int]] = {}
+    known = tasks(history)
     for operation in history.where("report"):
-        name = subject_of(operation)
-        found.setdefault((name, whole(operation, "fence")), []).append(whole(operation, "percentage"))
-        tasks.setdefault(name, task_of(operation))
+        if (subject := subject_of(operation)) in known:
+            key = (subject, whole(operation, "fence"))
+            found.setdefault(key, []).append(whole(operation, "percentage"))
     return found
 
 
 def _faults(
-    logged: Mapping[Key, Sequence[tuple[int, int, str]]],
-    reported: Mapping[Key, Sequence[int]],
+    logged: Mapping[Key, Sequence[Entry]],
+    reported: Mapping[Key, list[int]],
     completed: Mapping[str, frozenset[int]],
 ) -> Iterator[tuple[Key, str, str]]:
     for key, entries in logged.items():
-        for (_, before, _), (n, after, _) in pairwise(entries):
-            if after < before:
-                yield key, "falling", f"row {n} under fence {key[1]} says {after} % after {before} %"
-        for n, percentage, _ in entries:
-            if not 0 <= percentage <= 100:
+        highest = 0
+        for _, n, _, percentage in entries:
+            if percentage is None or not 0 <= percentage <= 100:
                 yield key, "outside", f"row {n} under fence {key[1]} says {percentage} %"
-    for key, made in reported.items():
+            elif percentage < highest:
+                yield key, "falling", f"row {n} under fence {key[1]} says {percentage} % after {highest} %"
+            else:
+                highest = percentage
+    # Handlers that record what they report record all of it: entries of an attempt that recorded none are made up.
+    for key in {**reported, **logged} if reported else ():
+        made = reported.get(key, [])
         kept, complete = _mine(logged.get(key, ())), key[1] in completed.get(key[0], ())
-        if kept != list(made[: len(kept)]):
-            yield key, "garbled", f"the log under fence {key[1]} has {kept} of the reports {list(made)}"
+        if kept == made:
+            continue
+        if kept != made[: len(kept)]:
+            yield key, "garbled", f"the log under fence {key[1]} has {kept} of the reports {made}"
         elif complete and len(kept) < len(made):
-            yield key, "missing", f"complete under fence {key[1]} with {kept} of the reports {list(made)}"
+            yield key, "missing", f"complete under fence {key[1]} with {kept} of the reports {made}"
 
 
-def _mine(entries: Sequence[tuple[int, int, str]]) -> list[int]:
+def _mine(entries: Sequence[Entry]) -> list[int]:
     """The percentages that a handler reported: neither that of the beginning, which is row 0, nor that of the end."""
-    return [percentage for n, percentage, status in entries if n > 0 and status == "running"]
+    return [
+        percentage
+        for _, n, status, percentage in entries
+        if n and status == "running" and percentage is not None
+    ]

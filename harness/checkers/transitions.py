@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
 from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import records, subject_of, task_of, whole
+from harness.checkers._reading import whole
+from harness.checkers._store import Entry, logs, records, tasks
 from harness.checkers._story import Finding, tell
 from harness.history import History, Operation
 
@@ -24,11 +24,7 @@ FIRST = "queued"
 TERMINAL = frozenset(status for status, following in LEGAL.items() if not following)
 """Statuses that absorb: nothing may follow them."""
 
-
-class _Row(NamedTuple):
-    fence: int
-    n: int
-    status: str
+_Logs = Mapping[str, Sequence[Entry]]
 
 
 def transitions(*, allow_queued: bool = False) -> Checker:
@@ -43,52 +39,38 @@ def transitions(*, allow_queued: bool = False) -> Checker:
     """
 
     def check(history: History) -> CheckResult:
-        logs = _logs(history)
-        if not logs:
+        found = logs(history)
+        if not found:
             return CheckResult(verdict=Verdict.UNKNOWN, summary="the store gave no log of any transition")
-        tasks = _tasks(history)
+        known = tasks(history)
         findings = [
-            Finding(kind=kind, task=tasks[subject], why=why, more=_more(subject, logs))
-            for subject, rows in logs.items()
+            Finding(kind=kind, task=known[subject], why=why, more=_more(subject, found))
+            for subject, rows in found.items()
             for kind, why in _faults(rows, allow_queued)
         ]
         findings += [
-            Finding(kind="record", task=tasks[subject], why=why, more=_more(subject, logs))
-            for subject, why in _disagreements(logs, records(history))
+            Finding(kind="record", task=known[subject], why=why, more=_more(subject, found))
+            for subject, why in _disagreements(found, records(history))
         ]
-        return _result(history, logs, findings)
+        return _result(history, found, findings)
 
     return check
 
 
-def _result(history: History, logs: Mapping[str, list[_Row]], findings: list[Finding]) -> CheckResult:
-    rows = sum(len(log) for log in logs.values())
+def _result(history: History, found: _Logs, findings: list[Finding]) -> CheckResult:
+    rows = sum(map(len, found.values()))
     illegal = len({finding.more["activity"] for finding in findings})
-    figures = {"activities": len(logs), "transitions": rows, "illegal": illegal}
+    figures = {"activities": len(found), "transitions": rows, "illegal": illegal}
     if findings:
-        summary = f"{illegal} of {len(logs)} activities went an illegal way; the first: {findings[0].why}"
+        summary = f"{illegal} of {len(found)} activities went an illegal way; the first: {findings[0].why}"
         return CheckResult(
             verdict=Verdict.INVALID, summary=summary, figures=figures, counterexamples=tell(history, findings)
         )
-    summary = f"{rows} transitions of {len(logs)} activities, all legal"
+    summary = f"{rows} transitions of {len(found)} activities, all legal"
     return CheckResult(verdict=Verdict.VALID, summary=summary, figures=figures)
 
 
-def _logs(history: History) -> dict[str, list[_Row]]:
-    logs: dict[str, list[_Row]] = {}
-    for op in history.where("transition"):
-        row = _Row(whole(op, "fence"), whole(op, "n"), str(op.value.get("status")))
-        logs.setdefault(subject_of(op), []).append(row)
-    for rows in logs.values():
-        rows.sort()
-    return logs
-
-
-def _tasks(history: History) -> dict[str, int]:
-    return {subject_of(op): task_of(op) for op in history if op.f in ("transition", "record")}
-
-
-def _faults(rows: list[_Row], allow_queued: bool) -> Iterator[tuple[str, str]]:
+def _faults(rows: Sequence[Entry], allow_queued: bool) -> Iterator[tuple[str, str]]:
     first, last = rows[0], rows[-1]
     if first.status != FIRST:
         yield "first", f"the log begins with {first.status}, not with {FIRST}"
@@ -100,7 +82,7 @@ def _faults(rows: list[_Row], allow_queued: bool) -> Iterator[tuple[str, str]]:
         yield "unfinished", f"the log ends with {last.status}"
 
 
-def _step(before: _Row, after: _Row) -> Iterator[tuple[str, str]]:
+def _step(before: Entry, after: Entry) -> Iterator[tuple[str, str]]:
     same_fence = before.fence == after.fence
     expected = before.n + 1 if same_fence else 0
     if same_fence and after.n == before.n:
@@ -114,7 +96,7 @@ def _step(before: _Row, after: _Row) -> Iterator[tuple[str, str]]:
         )
 
 
-def _legal(before: _Row, after: _Row, same_fence: bool) -> bool:
+def _legal(before: Entry, after: Entry, same_fence: bool) -> bool:
     if before.status == after.status and same_fence:
         return before.status not in TERMINAL
     if same_fence and after.status == "running" and before.fence > 0:
@@ -122,12 +104,10 @@ def _legal(before: _Row, after: _Row, same_fence: bool) -> bool:
     return after.status in LEGAL.get(before.status, frozenset())
 
 
-def _disagreements(
-    logs: Mapping[str, list[_Row]], recorded: Mapping[str, Operation]
-) -> Iterator[tuple[str, str]]:
+def _disagreements(found: _Logs, recorded: Mapping[str, Operation]) -> Iterator[tuple[str, str]]:
     if not recorded:
         return
-    for subject, rows in logs.items():
+    for subject, rows in found.items():
         record, last = recorded.get(subject), rows[-1]
         if record is None:
             yield subject, f"the log ends with {last.status}, but the store has no record"
@@ -136,10 +116,10 @@ def _disagreements(
         elif record.value.get("fence") is not None and whole(record, "fence") < last.fence:
             yield subject, f"the record's fence fell to {record.value['fence']}, its log reached {last.fence}"
     for subject, record in recorded.items():
-        if subject not in logs:
+        if subject not in found:
             yield subject, f"the record says {record.value.get('status')}, but it has no log at all"
 
 
-def _more(subject: str, logs: Mapping[str, list[_Row]]) -> Mapping[str, object]:
-    log = [f"{row.status} ({row.fence}, {row.n})" for row in logs.get(subject, ())]
+def _more(subject: str, found: _Logs) -> Mapping[str, object]:
+    log = [f"{row.status} ({row.fence}, {row.n})" for row in found.get(subject, ())]
     return {"activity": subject, "log": log}

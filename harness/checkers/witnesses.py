@@ -7,21 +7,19 @@ nobody: an unknown outcome fits either way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from harness.checker import Checker, CheckResult, Verdict
 from harness.checkers._reading import (
     Run,
     activity_of,
-    completions,
     killed_workers,
-    records,
     runs,
-    subject_of,
     task_of,
     whole,
 )
+from harness.checkers._store import completions, records
 from harness.checkers._story import Finding, tell
 from harness.checkers.delivery import account
 from harness.checkers.transitions import TERMINAL
@@ -102,8 +100,8 @@ def _client(history: History) -> Iterator[Finding | _Count]:
 def _workers_and_postgres(history: History) -> Iterator[Finding]:
     finished: dict[str, set[int]] = {}
     for run in runs(history):
-        if run.finished and run.begun.value.get("fence") is not None:
-            finished.setdefault(subject_of(run.begun), set()).add(whole(run.begun, "fence"))
+        if run.finished and run.fence is not None:
+            finished.setdefault(run.subject, set()).add(run.fence)
     recorded = records(history)
     for name, fences in completions(history).items():
         unearned = sorted(fences - finished.get(name, set()))
@@ -123,41 +121,42 @@ def _redis(history: History) -> Iterator[Finding | _Count]:
     recorded = records(history)
     pending = {name for name, op in recorded.items() if op.value.get("status") not in TERMINAL}
     last = _queue(history)
-    named = last.value.get("held")
-    if not isinstance(named, list | tuple):
-        yield from _numbers(last, len(pending))
-        return
-    held = {str(one) for one in named}
+    named, waiting = last.value.get("held"), _waiting(last)
+    if isinstance(named, list | tuple):
+        held = {str(one) for one in named}
+        yield from _held_and_recorded(held, pending, recorded)
+        yield from _finished_and_held(history, held)
+    elif waiting == 0:
+        yield from _held_and_recorded(set(), pending, recorded)
+    elif waiting is not None and waiting != len(pending):
+        why = f"Postgres calls {len(pending)} tasks pending, Redis holds {waiting} beside the dead"
+        yield _Count(kind="postgres-redis", why=why)
+
+
+def _held_and_recorded(
+    held: set[str], pending: set[str], recorded: Mapping[str, Operation]
+) -> Iterator[Finding]:
     for name in sorted((held & recorded.keys()) - pending):
         why = f"Postgres says {recorded[name].value.get('status')}, Redis still holds it"
         yield Finding(kind="postgres-redis", task=task_of(recorded[name]), why=why)
     for name in sorted(pending - held):
         why = f"Postgres says {recorded[name].value.get('status')}, Redis does not know it"
         yield Finding(kind="postgres-redis", task=task_of(recorded[name]), why=why)
-    yield from _finished_and_held(history, held)
 
 
-def _numbers(queue: Operation, pending: int) -> Iterator[_Count]:
+def _waiting(queue: Operation) -> int | None:
+    """How many tasks the queue knows beside its dead letters; None where it does not count."""
     known, dead = queue.value.get("known"), queue.value.get("dead") or 0
-    waiting = (
-        known - (len(dead) if isinstance(dead, list | tuple) else dead) if type(known) is int else pending
-    )
-    if waiting != pending:
-        yield _Count(
-            kind="postgres-redis",
-            why=f"Postgres calls {pending} tasks pending, Redis holds {waiting} beside the dead",
-        )
+    return known - (len(dead) if isinstance(dead, list | tuple) else dead) if type(known) is int else None
 
 
 def _finished_and_held(history: History, held: set[str]) -> Iterator[Finding]:
     latest: dict[str, Run] = {}
     for run in runs(history) if held else ():
-        name = subject_of(run.begun)
-        fence = run.begun.value.get("fence")
-        if name in held and type(fence) is int:
-            before = latest.get(name)
-            if before is None or fence > whole(before.begun, "fence"):
-                latest[name] = run
+        if run.subject in held and run.fence is not None:
+            before = latest.get(run.subject)
+            if before is None or before.fence is None or run.fence > before.fence:
+                latest[run.subject] = run
     killed = killed_workers(history)
     for run in latest.values():
         if run.finished and run.process not in killed:

@@ -25,7 +25,7 @@ class FaultKind(StrEnum):
     KILL_POOL = "kill-pool"
     KILL_PRODUCER = "kill-producer"
     STALL_WORKER = "stall-worker"
-    TERMINATE_POOL = "terminate-pool"
+    TERMINATE_POOL = "sigterm"
     LOSE_REQUEST = "lose-request"
     LOSE_REPLY = "lose-reply"
     LATE_REQUEST = "late-request"

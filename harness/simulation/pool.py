@@ -100,6 +100,7 @@ class SimulatedChild:
     ) -> None:
         runtime = stage.runtime
         self._stage = stage
+        self._parent = parent
         self.name = name
         self.slot = slot
         self.started = runtime.monotonic()
@@ -132,8 +133,9 @@ class SimulatedChild:
         self._orders.put(NOW)
 
     def kill(self) -> None:
-        """SIGKILL."""
-        self._stage.runtime.scheduler.kill(self.process, KILLED)
+        """SIGKILL; nothing where the parent is dead itself, and only its stack unwinds."""
+        if self._parent.alive:
+            self._stage.runtime.scheduler.kill(self.process, KILLED)
 
     def _run(self) -> None:
         stage, process = self._stage, self.process

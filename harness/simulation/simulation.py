@@ -11,7 +11,17 @@ from typing import Any
 
 from agentexec.core import runtime
 from harness.checker import Checker, CheckResult, Verdict, check_all
-from harness.checkers import delivery, evidence, fencing, nothing_left, transitions
+from harness.checkers import (
+    delivery,
+    effects,
+    evidence,
+    fencing,
+    locks,
+    nothing_left,
+    progress,
+    transitions,
+    witnesses,
+)
 from harness.history import History
 from harness.simulation.nemesis import SimulatedNemesis
 from harness.simulation.outcomes import outcomes
@@ -69,6 +79,10 @@ def checkers_of(plan: Plan) -> dict[str, Checker]:
         "transitions": transitions(),
         "fencing": fencing(),
         "queue": nothing_left(),
+        "witnesses": witnesses(),
+        "effects": effects(minimum=0),
+        "progress": progress(minimum=0),
+        "locks": locks(minimum=0),
         "outcomes": outcomes(plan, retries=MAX_RETRIES),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -18,10 +19,9 @@ def bear_witness(stage: Stage) -> None:
     with stage.postgres.engine.connect() as connection:
         _store(stage, connection)
     depth = stage.redis.memory.depth()
-    names = ("ready", "leased", "scheduled", "dead", "known")
-    stage.recorder.record(
-        "redis", OperationType.INFO, "queue", **{name: getattr(depth, name) for name in names}
-    )
+    books = stage.redis.memory.books
+    held = [str(task) for task in books.job if task not in books.reason]
+    stage.recorder.record("redis", OperationType.INFO, "queue", **asdict(depth), held=held)
 
 
 def pending(connection: Connection) -> int:

@@ -17,7 +17,7 @@ from harness.environments import make_environment
 from harness.errors import EXIT_USAGE, HarnessError
 from harness.masking import masked
 from harness.report import prepare_folder
-from loadtests.bench import claims, killing, resting, stored, throughput, timing
+from loadtests.bench import claims, history, killing, resting, stored, throughput, timing
 from loadtests.bench.bench import Figure, Ground, Result
 
 SCHEMA_VERSION = 1
@@ -34,6 +34,7 @@ BENCHMARKS: Mapping[str, Callable[[Ground, int], Result | list[Result]]] = {
     "idle": resting.idle,
     "claims": claims.claims,
     "stored": stored.stored,
+    "history": history.judge,
 }
 
 

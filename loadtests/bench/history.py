@@ -1,6 +1,7 @@
 """How long the judge takes: a made history of a million operations is read and judged in a process of its own.
 
-`python -m loadtests.bench.history FILE` is that process: it prints seconds and megabytes as JSON.
+`python -m loadtests.bench.history FILE` is that process: it prints seconds and megabytes as JSON. Seconds are those of
+the CPU, so that whatever else runs on the machine does not count.
 """
 
 from __future__ import annotations
@@ -11,26 +12,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.checker import Checker, check_safe
-from harness.checkers import shutdown, standard
+from harness.checker import Checker, Verdict, check_safe
+from harness.checkers import FEATURES, shutdown, standard
 from harness.errors import HarnessError
-from harness.history import History, Operation, OperationType
+from harness.history import History, Operation, OperationType, uncollected
 from loadtests.bench.bench import Figure, Ground, Result
 
 OPERATIONS = 1_000_000
-AT_ONCE = 8  # tasks that run at the same time, and lock keys
-KILLED_EVERY = 100  # of these groups, one is killed and runs again
+AT_ONCE = 8  # tasks that run at the same time, each under a lock key of its own
+KILLED_EVERY = 100  # of so many groups of tasks, one is killed and runs again
 TICK = 100_000  # nanoseconds from one operation to the next
 
 
 def judge(ground: Ground, repeats: int) -> list[Result]:
-    """Seconds to read and to judge a history of 1,000,000 operations by every checker, and megabytes at the most."""
+    """CPU seconds to read a history of 1,000,000 operations and to judge it by every checker, and peak megabytes."""
     path = ground.folder / "history.jsonl"
-    History(tuple(islice(made(), ground.scaled(OPERATIONS)))).save(path)
+    size = ground.scaled(OPERATIONS)
+    History(tuple(made(size))).save(path)
     rounds = [_measured(path) for _ in range(repeats)]
     names = {
         "load": ("s", "read"),
@@ -40,7 +42,7 @@ def judge(ground: Ground, repeats: int) -> list[Result]:
     return [
         Result(
             figure=Figure(
-                name=f"history of {ground.scaled(OPERATIONS):,} operations, {what}",
+                name=f"history of {size:,} operations, {what}",
                 unit=unit,
                 values=tuple(one[name] for one in rounds),
                 higher_is_better=False,
@@ -52,77 +54,76 @@ def judge(ground: Ground, repeats: int) -> list[Result]:
 
 def checkers() -> Mapping[str, Checker]:
     """Every checker there is, as a scenario would ask for them."""
-    return standard(minimum_faults=0) | {"shutdown": shutdown(graceful=2.0, margin=2.0, minimum_running=0)}
+    return standard(uses=FEATURES) | {"shutdown": shutdown(graceful=2.0, margin=2.0, minimum_running=0)}
 
 
-def made() -> Iterator[Operation]:
-    """A run without an end in which all went well: `AT_ONCE` tasks at a time, and now and then a kill."""
-    now = 0
+@dataclass(kw_only=True, slots=True)
+class _Scribe:
+    """Writes one operation after another, each a tick later."""
 
-    def op(process: str, kind: OperationType, f: str, **value: Any) -> Operation:
-        nonlocal now
-        now += TICK
-        return Operation(time=now, process=process, type=kind, f=f, value=value)
+    now: int = 0
+    written: int = 0
 
-    group = 0
-    while True:
+    def __call__(self, process: str, kind: OperationType, f: str, /, **value: Any) -> Operation:
+        self.now += TICK
+        self.written += 1
+        return Operation(time=self.now, process=process, type=kind, f=f, value=value)
+
+
+def made(size: int) -> Iterator[Operation]:
+    """A run in which all goes well, of `size` operations or a few more: `AT_ONCE` tasks at a time, now and then a kill,
+    and at the end a pool that is told to stop and a queue that is empty.
+    """
+    op, group = _Scribe(), 0
+    while op.written < size:
         tasks = [group * AT_ONCE + slot for slot in range(AT_ONCE)]
-        killed = group % KILLED_EVERY == 1
-        pid, fence = 1000 + group // KILLED_EVERY, group + 1
+        fences = [2 * group + 2, 2 * group + 3] if group % KILLED_EVERY == 1 else [2 * group + 2]
+        pid = 1000 + group // KILLED_EVERY
         for task in tasks:
-            known = {"task": task, "activity": _activity(task)}
-            yield op("client", OperationType.INVOKE, "enqueue", task=task)
-            yield op("client", OperationType.OK, "enqueue", **known)
-        fences = [2 * fence, 2 * fence + 1] if killed else [2 * fence]
-        for attempt in fences:
-            last = attempt == fences[-1]
-            yield from _attempt(op, tasks, pid if last else pid + 500_000, attempt, last=last)
+            asked = {"lock": f"key-{task % AT_ONCE}", "priority": "low" if task % 2 else "high"}
+            yield op("client", OperationType.INVOKE, "enqueue", task=task, **asked)
+            yield op("client", OperationType.OK, "enqueue", task=task, activity=_activity(task))
+        for fence in fences[:-1]:
+            yield from _killed(op, tasks, pid + 500_000, fence)
+        yield from _finished(op, tasks, pid, fences[-1])
         for task in tasks:
             yield from _witnesses(op, task, fences)
         group += 1
+    stop = {"fault": 0, "phase": "inject", "pids": [1], "pool": "pool-1", "pid": 2}
+    yield op("nemesis", OperationType.INFO, "sigterm", **stop)
+    yield op("pool-1", OperationType.INFO, "exit", pid=2, code=0)
+    empty = dict.fromkeys(("ready", "leased", "scheduled", "parked", "dead", "known"), 0)
+    yield op("redis", OperationType.INFO, "queue", **empty, held=[])
 
 
-def _attempt(op: Any, tasks: list[int], pid: int, fence: int, *, last: bool) -> Iterator[Operation]:
+def _run(task: int, fence: int, pid: int) -> dict[str, Any]:
+    lock = f"key-{task % AT_ONCE}"
+    return {"task": task, "activity": _activity(task), "attempt": 1, "fence": fence, "lock": lock, "pid": pid}
+
+
+def _killed(op: _Scribe, tasks: list[int], pid: int, fence: int) -> Iterator[Operation]:
+    for task in tasks:
+        yield op(f"worker-{pid}", OperationType.INVOKE, "run", **_run(task, fence, pid))
+    for phase in ("inject", "heal"):
+        hit = {"fault": fence, "phase": phase, "pids": [pid], "pool": "pool-1"}
+        yield op("nemesis", OperationType.INFO, "kill-worker", **hit)
+
+
+def _finished(op: _Scribe, tasks: list[int], pid: int, fence: int) -> Iterator[Operation]:
     worker = f"worker-{pid}"
-    known = [
-        {
-            "task": task,
-            "activity": _activity(task),
-            "attempt": 1,
-            "fence": fence,
-            "lock": f"key-{task % AT_ONCE}",
-        }
-        for task in tasks
-    ]
-    for value in known:
-        yield op(worker, OperationType.INVOKE, "run", **value, pid=pid)
-    if not last:
-        yield op(
-            "nemesis",
-            OperationType.INFO,
-            "kill-worker",
-            fault=fence,
-            phase="inject",
-            pids=[pid],
-            pool="pool-1",
-        )
-        yield op(
-            "nemesis", OperationType.INFO, "kill-worker", fault=fence, phase="heal", pids=[pid], pool="pool-1"
-        )
-        return
-    for value in known:
-        part = {name: value[name] for name in ("task", "activity", "fence")}
-        yield op(worker, OperationType.INFO, "report", **part, percentage=50)
-        yield op(worker, OperationType.OK, "effect", **part)
-        yield op(worker, OperationType.OK, "run", **value, pid=pid)
+    for task in tasks:
+        yield op(worker, OperationType.INVOKE, "run", **_run(task, fence, pid))
+    for task in tasks:
+        key = {"task": task, "activity": _activity(task), "fence": fence}
+        yield op(worker, OperationType.INFO, "report", **key, percentage=50)
+        yield op(worker, OperationType.OK, "effect", **key)
+        yield op(worker, OperationType.OK, "run", **_run(task, fence, pid))
 
 
-def _witnesses(op: Any, task: int, fences: list[int]) -> Iterator[Operation]:
+def _witnesses(op: _Scribe, task: int, fences: list[int]) -> Iterator[Operation]:
     known = {"task": task, "activity": _activity(task)}
-    rows: list[tuple[int, int, str, int | None]] = [
-        (0, 0, "queued", None),
-        *((fence, 0, "running", None) for fence in fences),
-    ]
+    rows: list[tuple[int, int, str, int | None]] = [(0, 0, "queued", None)]
+    rows += [(fence, 0, "running", 0) for fence in fences]
     rows += [(fences[-1], 1, "running", 50), (fences[-1], 2, "complete", 100)]
     for fence, n, status, percentage in rows:
         row = {"fence": fence, "n": n, "status": status, "percentage": percentage, "at": 1.5e9}
@@ -146,17 +147,25 @@ def _measured(path: Path) -> Mapping[str, float]:
 
 
 def measure(path: Path) -> Mapping[str, float]:
-    """Read and judge a history in this process: seconds for either and for each checker, and peak memory in MB."""
+    """Read and judge a history in this process: CPU seconds for either and for each checker, and peak memory in MB.
+
+    Raises `HarnessError` where the judge does not find the good run good: then it was not judged in full.
+    """
     began = time.process_time()
     history = History.load(path)
     loaded = time.process_time()
-    each: dict[str, float] = {}
-    for name, checker in checkers().items():
-        start = time.process_time()
-        result = check_safe(checker, history)
-        each[f"checker {name}"] = time.process_time() - start
-        print(f"{name}: {result.verdict} {result.summary}", file=sys.stderr)
+    results, each = {}, {}
+    with uncollected():
+        for name, checker in checkers().items():
+            start = time.process_time()
+            results[name] = check_safe(checker, history)
+            each[f"checker {name}"] = time.process_time() - start
     judged = time.process_time() - loaded
+    wrong = {name: result.summary for name, result in results.items() if result.verdict is not Verdict.VALID}
+    if wrong:
+        raise HarnessError(
+            f"A history that is good was not found to be: {wrong}. This is a bug of the harness."
+        )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts KiB
     return {"load": loaded - began, "judge": judged, "peak": peak, **each}
 

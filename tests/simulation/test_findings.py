@@ -11,7 +11,7 @@ import pytest
 from harness.cli import main
 from harness.simulation import Outcome, simulate
 from harness.simulation.explain import timeline
-from harness.simulation.plan import Plan
+from harness.simulation.plan import FaultKind, Plan, PlannedFault, PlannedTask
 from harness.simulation.shrink import Shrinking
 from tests.simulation.planted import plant
 
@@ -124,3 +124,13 @@ def test_the_history_of_a_seed_can_be_kept_and_judged_again(tmp_path: Path) -> N
     kept = tmp_path / "history.jsonl"
     assert main(["simulate", "--seed", "4", "--history", str(kept)]) == 0
     assert kept.read_text().count("\n") == len(simulate(4).history)
+
+
+def test_the_workers_of_a_killed_parent_give_back_what_they_hold_and_end_by_themselves() -> None:
+    tasks = (PlannedTask(number=0, at=0.5, work=5.0), PlannedTask(number=1, at=2.0, work=0.1))
+    faults = (PlannedFault(kind=FaultKind.KILL_PARENT, at=1.0),)
+    outcome = simulate(Plan(seed=1, pools=1, workers=1, tasks=tasks, faults=faults), trace=True)
+    told = [text for _, who, text in outcome.trace if who == "pool-0/0"]
+    assert not outcome.findings
+    assert "RELEASE: task 0 is free again" in told
+    assert told[-1] == "ends with code 0"

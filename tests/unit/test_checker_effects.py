@@ -71,3 +71,9 @@ def test_without_effects_there_is_nothing_to_judge_unless_they_need_not_be_there
 def test_an_effect_without_a_fence_cannot_be_judged() -> None:
     tell = Tell().op("worker-12", OK, "effect", task=1, activity="a1")
     assert check_safe(effects(), tell.history).verdict is Verdict.UNKNOWN
+
+
+def test_of_two_winners_the_effect_of_the_last_one_stands() -> None:
+    tell = Tell().effect(1, by=12, fence=1).effect(1, by=13, fence=2)
+    tell.logged(1, ("complete", 1, 1), ("complete", 2, 1)).recorded(1, fence=2)
+    assert effects()(tell.history).verdict is Verdict.VALID, "two winners are the matter of fencing"
