@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from chaos import kill_pool, kill_worker_locked, kill_worker_mid_task, sigterm_drain
+from chaos import (
+    flush_redis,
+    kill_pool,
+    kill_worker_locked,
+    kill_worker_mid_task,
+    pause_worker,
+    sigterm_drain,
+    stall_postgres,
+    stall_redis,
+)
 from harness.scenario import Scenario
 
 __all__ = ["SCENARIOS"]
@@ -18,6 +27,10 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             kill_pool.SCENARIO,
             sigterm_drain.SCENARIO,
             kill_worker_locked.SCENARIO,
+            pause_worker.SCENARIO,
+            flush_redis.SCENARIO,
+            stall_redis.SCENARIO,
+            stall_postgres.SCENARIO,
         )
     }
 )

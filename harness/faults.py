@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
 
+from harness.environment import Environment
 from harness.errors import GateError, HarnessError, UsageError
 from harness.gate import GateKeeper
 from harness.generator import GATE
@@ -28,6 +29,7 @@ class World:
     gates: GateKeeper
     pools: Pools
     patience: float = 10.0
+    environment: Environment | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

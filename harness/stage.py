@@ -73,7 +73,7 @@ def open_stage(
         session = stack.enter_context(closing(target.open(environment.endpoints, settings)))
         pools = Pools(session, exits)
         stack.callback(pools.kill)
-        world = World(gates=gates, pools=pools)
+        world = World(gates=gates, pools=pools, environment=environment)
         yield Stage(
             world=world, session=session, client=client, nemesis=nemesis, witness=witness, history=history
         )

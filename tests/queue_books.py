@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -30,8 +31,13 @@ class Books:
     partitions: Mapping[str, str]
     heads: Mapping[str, str]
     workers: Mapping[str, str]
-    gone: set[str]
+    gone: Mapping[str, int]  # worker -> when it was declared dead
     wake: int
+    jobs: Mapping[str, tuple[int, bytes]]  # level and payload
+    times: Mapping[str, Mapping[str, int]]  # what the scores of `places` are: milliseconds
+    counters: tuple[int, int]  # last token, turn
+    epochs: tuple[str | None, str | None]  # the present one, and the one that is being rebuilt
+    nonces: Mapping[str, str]  # worker -> that of its last step
 
 
 class Inspector(Protocol):
@@ -65,34 +71,53 @@ class RedisInspector:
     queue: RedisQueue
 
     def books(self) -> Books:
-        client, keys = self.queue.client, self.queue.keys
+        raw = self._read()
         parked: dict[str, list[str]] = {}
-        members: Any = client.zrange(keys.parked, 0, -1)
-        for member in members:
+        for member, _ in raw["parked"]:
             partition, _, task = _text(member).split("|", 2)
             parked.setdefault(partition, []).append(task)
-        places: dict[str, Any] = {
-            name: client.zrange(getattr(keys, name), 0, -1) for name in ("sched", "lease", "dlq")
-        }
-        places |= {f"p{level}": client.lrange(ready, 0, -1) for level, ready in enumerate(keys.ready)}
-        own = {task: value.partition("|") for task, value in self._hash(keys.own).items()}
-        held: Any = client.zrange(keys.held, 0, -1)
-        gone: Any = client.zrange(keys.gone, 0, -1)
+        own = {task: value.partition("|") for task, value in _texts(raw["own"]).items()}
+        times = {name: {_text(i): int(at) for i, at in raw[name]} for name in ("sched", "lease", "dlq")}
+        jobs = {_text(i): _job(job) for i, job in raw["job"].items()}
+        cfg = _texts(raw["cfg"])
         return Books(
-            places={name: [_text(member) for member in place] for name, place in places.items()},
+            places={name: [*place] for name, place in times.items()}
+            | {f"p{level}": [*map(_text, ready)] for level, ready in enumerate(raw["ready"])},
             parked=parked,
-            known=set(self._hash(keys.job)),
+            known=set(jobs),
             own={task: (int(token), worker) for task, (token, _, worker) in own.items()},
-            held={(worker, task) for worker, _, task in (_text(member).rpartition("|") for member in held)},
-            reasons=self._hash(keys.reason),
-            crashes={task: int(count) for task, count in self._hash(keys.crash).items()},
-            cancels=set(self._hash(keys.cancel)),
-            partitions=self._hash(keys.part),
-            heads=self._hash(keys.busy),
-            workers=self._hash(keys.workers),
-            gone={_text(worker) for worker in gone},
-            wake=int(client.llen(keys.wake)),
+            held={(worker, task) for worker, _, task in (_text(m).rpartition("|") for m, _ in raw["held"])},
+            reasons=_texts(raw["reason"]),
+            crashes={task: int(count) for task, count in _texts(raw["crash"]).items()},
+            cancels=set(_texts(raw["cancel"])),
+            partitions=_texts(raw["part"]),
+            heads=_texts(raw["busy"]),
+            workers=_texts(raw["workers"]),
+            gone={_text(worker): int(at) for worker, at in raw["gone"]},
+            wake=raw["wake"],
+            jobs=jobs,
+            times=times,
+            counters=(int(raw["fence"] or 0), int(cfg.get("turn", 0))),
+            epochs=(cfg.get("epoch"), cfg.get("rebuilding")),
+            nonces={worker: json.loads(step)[0] for worker, step in _texts(raw["last"]).items()},
         )
+
+    def _read(self) -> dict[str, Any]:
+        """Every key in one transaction, since machines look after each of their steps."""
+        keys, pipe = self.queue.keys, self.queue.client.pipeline(transaction=True)
+        hashes = ("job", "own", "reason", "crash", "cancel", "part", "busy", "workers", "cfg", "last")
+        for name in hashes:
+            pipe.hgetall(getattr(keys, name))
+        sets = ("sched", "lease", "dlq", "held", "gone", "parked")
+        for name in sets:
+            pipe.zrange(getattr(keys, name), 0, -1, withscores=True)
+        pipe.get(keys.fence)
+        pipe.llen(keys.wake)
+        for ready in keys.ready:
+            pipe.lrange(ready, 0, -1)
+        found = pipe.execute()
+        names = (*hashes, *sets, "fence", "wake")
+        return dict(zip(names, found, strict=False)) | {"ready": found[len(names) :]}
 
     def contents(self) -> object:
         return {key: _value(self.queue.client, key) for key in self.queue.keys.all()}
@@ -108,10 +133,6 @@ class RedisInspector:
 
     def forget(self) -> None:
         self.queue.drop()
-
-    def _hash(self, key: str) -> dict[str, str]:
-        found: dict[Any, Any] = self.queue.client.hgetall(key)
-        return {_text(name): _text(value) for name, value in found.items()}
 
 
 class Clock:
@@ -190,8 +211,16 @@ def memory_books(queue: MemoryQueue) -> Books:
         partitions={str(i): partition_name(key) for i, key in books.part.items()},
         heads={partition_name(key): str(i) for key, i in books.busy.items()},
         workers=dict(books.workers),
-        gone=set(books.gone),
+        gone=dict(books.gone),
         wake=books.wake,
+        jobs={str(i): (job.level, job.payload) for i, job in books.job.items()},
+        times={
+            name: {str(i): at for at, i in place.items()}
+            for name, place in (("sched", books.sched), ("lease", books.lease), ("dlq", books.dlq))
+        },
+        counters=(books.fence, books.turn),
+        epochs=(books.epoch, books.rebuilding),
+        nonces={worker: step.nonce for worker, step in books.last.items()},
     )
 
 
@@ -201,6 +230,15 @@ def books_of(queue: Queue) -> Books:
         return memory_books(queue)
     assert isinstance(queue, RedisQueue)
     return RedisInspector(queue).books()
+
+
+def _job(job: bytes) -> tuple[int, bytes]:
+    level = job[:1]
+    return (int(level) if level.isdigit() else -1), job[1:]
+
+
+def _texts(found: Mapping[Any, Any]) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in found.items()}
 
 
 def _text(value: bytes | str) -> str:

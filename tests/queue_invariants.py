@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from agentexec.queue import Queue
 from agentexec.redis_queue import RedisQueue
-from tests.queue_books import RedisInspector, books_of
+from tests.queue_books import Books, RedisInspector, books_of
 
 
 def require_consistent(queue: Queue) -> None:
     """Every known task is in exactly one place, and the three books on who holds it agree; AssertionError where not."""
-    books = books_of(queue)
+    require_consistent_books(books_of(queue))
+
+
+def require_consistent_books(books: Books) -> None:
+    """The same of what was read before."""
     parked = {task: partition for partition, line in books.parked.items() for task in line}
     members = [task for line in (*books.places.values(), *books.parked.values()) for task in line]
     leased, dead = books.places["lease"], books.places["dlq"]

@@ -122,6 +122,8 @@ def _of_key(key: str, members: Iterable[_Held]) -> Iterator[Overlap]:
         going = [other for other in going if other.until > one.run.begun.time]
         for other in going:
             both = min(one.until, other.until) - one.run.begun.time
+            if not both and other.run.begun.time == one.run.begun.time:
+                continue  # of two that began at one moment nobody knows which was first
             yield Overlap(
                 key=key,
                 first=other.run,

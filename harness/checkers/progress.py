@@ -94,13 +94,15 @@ def _faults(
                 yield key, "falling", f"row {n} under fence {key[1]} says {percentage} % after {highest} %"
             else:
                 highest = percentage
-    for key, made in reported.items():
+    # Handlers that record what they report record all of it: entries of an attempt that recorded none are made up.
+    for key in {**reported, **logged} if reported else ():
+        made = reported.get(key, [])
         kept, complete = _mine(logged.get(key, ())), key[1] in completed.get(key[0], ())
         if kept == made:
             continue
         if kept != made[: len(kept)]:
             yield key, "garbled", f"the log under fence {key[1]} has {kept} of the reports {made}"
-        elif complete and len(kept) < len(made):
+        elif complete:
             yield key, "missing", f"complete under fence {key[1]} with {kept} of the reports {made}"
 
 

@@ -39,6 +39,11 @@ class Interruption:
     waited: float | None
     settled: bool
 
+    @property
+    def kind(self) -> str:
+        """What kind of fault it was: its name without its number."""
+        return self.fault.partition(" ")[0]
+
 
 def interruptions(history: History) -> list[Interruption]:
     """Every run whose worker was killed before the run had an outcome, in order of their beginning.
@@ -69,7 +74,7 @@ def recovery(p99: float, *, minimum: int = 1) -> Checker:
     The clock starts with the nemesis's `inject` operation, which it writes before it sends the signal. INVALID where an
     interrupted task never began again and did not come to its end otherwise, or where the p99 (nearest-rank) is above
     the bound. UNKNOWN where fewer than `minimum` runs were interrupted. Does not claim that the second run finished:
-    that is `delivery`.
+    that is `delivery`. The quantiles are figures over all, and for each kind of fault.
     """
 
     def check(history: History) -> CheckResult:
@@ -116,7 +121,14 @@ def _figures(
     found: list[Interruption], waits: list[float], stuck: list[Interruption], bound: float
 ) -> Mapping[str, float | int | None]:
     counts = {"interrupted": len(found), "resumed": len(waits), "stuck": len(stuck)}
-    return {**counts, **quantiles(waits), "bound": bound}
+    by_kind: dict[str, list[float]] = {one.kind: [] for one in found}
+    for one in found:
+        if one.waited is not None:
+            by_kind[one.kind].append(one.waited)
+    each = {
+        f"{kind}_{name}": value for kind, times in by_kind.items() for name, value in quantiles(times).items()
+    }
+    return {**counts, **quantiles(waits), "bound": bound, **each}
 
 
 def _verdict(bad: bool, too_few: bool) -> Verdict:

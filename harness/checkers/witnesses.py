@@ -7,7 +7,7 @@ nobody: an unknown outcome fits either way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from harness.checker import Checker, CheckResult, Verdict
@@ -121,30 +121,33 @@ def _redis(history: History) -> Iterator[Finding | _Count]:
     recorded = records(history)
     pending = {name for name, op in recorded.items() if op.value.get("status") not in TERMINAL}
     last = _queue(history)
-    named = last.value.get("held")
-    if not isinstance(named, list | tuple):
-        yield from _numbers(last, len(pending))
-        return
-    held = {str(one) for one in named}
+    named, waiting = last.value.get("held"), _waiting(last)
+    if isinstance(named, list | tuple):
+        held = {str(one) for one in named}
+        yield from _held_and_recorded(held, pending, recorded)
+        yield from _finished_and_held(history, held)
+    elif waiting == 0:
+        yield from _held_and_recorded(set(), pending, recorded)
+    elif waiting is not None and waiting != len(pending):
+        why = f"Postgres calls {len(pending)} tasks pending, Redis holds {waiting} beside the dead"
+        yield _Count(kind="postgres-redis", why=why)
+
+
+def _held_and_recorded(
+    held: set[str], pending: set[str], recorded: Mapping[str, Operation]
+) -> Iterator[Finding]:
     for name in sorted((held & recorded.keys()) - pending):
         why = f"Postgres says {recorded[name].value.get('status')}, Redis still holds it"
         yield Finding(kind="postgres-redis", task=task_of(recorded[name]), why=why)
     for name in sorted(pending - held):
         why = f"Postgres says {recorded[name].value.get('status')}, Redis does not know it"
         yield Finding(kind="postgres-redis", task=task_of(recorded[name]), why=why)
-    yield from _finished_and_held(history, held)
 
 
-def _numbers(queue: Operation, pending: int) -> Iterator[_Count]:
+def _waiting(queue: Operation) -> int | None:
+    """How many tasks the queue knows beside its dead letters; None where it does not count."""
     known, dead = queue.value.get("known"), queue.value.get("dead") or 0
-    waiting = (
-        known - (len(dead) if isinstance(dead, list | tuple) else dead) if type(known) is int else pending
-    )
-    if waiting != pending:
-        yield _Count(
-            kind="postgres-redis",
-            why=f"Postgres calls {pending} tasks pending, Redis holds {waiting} beside the dead",
-        )
+    return known - (len(dead) if isinstance(dead, list | tuple) else dead) if type(known) is int else None
 
 
 def _finished_and_held(history: History, held: set[str]) -> Iterator[Finding]:

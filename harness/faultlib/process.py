@@ -30,7 +30,7 @@ class KillWorker:
             pid = _at_gate(world, planned)
             pool = _owner(world, pid)
             return Aim(pids=(pid,), pool=pool, value={"workers": len(pool.worker_pids())})
-        pool, pids = _some_workers(world)
+        pool, pids = some_workers(world)
         return Aim(pids=(pids[int(planned.draw * len(pids))],), pool=pool, value={"workers": len(pids)})
 
     def inject(self, world: World, planned: PlannedFault, aim: Aim) -> None:
@@ -54,7 +54,7 @@ class KillPool:
 
     def aim(self, world: World, planned: PlannedFault) -> Aim:
         """The pool whose handler waits at the gate, or the oldest one."""
-        pool = _owner(world, _at_gate(world, planned)) if self.gated else _some_workers(world)[0]
+        pool = _owner(world, _at_gate(world, planned)) if self.gated else some_workers(world)[0]
         return Aim(pids=(pool.pid, *descendants(pool.pid)), pool=pool, value={"pid": pool.pid})
 
     def inject(self, world: World, planned: PlannedFault, aim: Aim) -> None:
@@ -136,7 +136,8 @@ def _owner(world: World, pid: int) -> RunningPool:
     return pool
 
 
-def _some_workers(world: World) -> tuple[RunningPool, list[int]]:
+def some_workers(world: World) -> tuple[RunningPool, list[int]]:
+    """The oldest pool with workers that are up, and those; waits for one, and raises `GateError` where none comes."""
     found: list[tuple[RunningPool, list[int]]] = []
 
     def look() -> bool:

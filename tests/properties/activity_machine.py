@@ -6,7 +6,7 @@ and the healer. What must come of it is predicted by a model that knows only QUE
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -64,11 +64,23 @@ class ActivityMachine(RuleBasedStateMachine):
         self.ghosts: list[Holding] = []
         self.lengths: dict[UUID, int] = {}
         self.fences: dict[UUID, int] = {}
+        self.tokens: dict[UUID, int] = {}  # the highest that the queue ever gave
+        self.crashes: dict[UUID, int] = {}  # by the queue's memory, which it may lose
         self.healer.heal(thorough=False)
         self.enqueue(dispatched=True, level=1)
         self.enqueue(dispatched=True, level=0)
 
     # Producers and operators.
+
+    @precondition(lambda self: self.expected)
+    @rule(pick=picks)
+    def dispatch_again(self, pick: int) -> None:
+        """The reply to a dispatch was lost, or a relay does not know yet that it happened."""
+        task = _pick(list(self.expected), pick)
+        if self.queue.known([task])[0]:
+            before = contents(self.queue)
+            self.queue.enqueue([Dispatch(task_id=task, payload=b"{}", level=1)])
+            assert contents(self.queue) == before, "a task that the queue knows was taken once more"
 
     @rule(dispatched=st.sampled_from([True, True, False]), level=st.integers(0, 1))
     def enqueue(self, dispatched: bool, level: int) -> None:
@@ -116,6 +128,10 @@ class ActivityMachine(RuleBasedStateMachine):
         tokens = self._tokens()
         answer = self._step(mind, nonce, finishes, want)
         assert answer.stale == tuple(f for f in finishes if tokens.get(f.task_id, (0, ""))[0] != f.token)
+        self._count_crashes([r.task_id for r in answer.reaped], [r.task_id for r in answer.dead])
+        for claim in answer.claims:
+            assert claim.token > self.tokens.get(claim.task_id, 0), "a token that was given before"
+            self.tokens[claim.task_id] = claim.token
         mind.last_step = (nonce, finishes, want, answer)
         mind.take(answer.claims)
         if witness:
@@ -156,7 +172,9 @@ class ActivityMachine(RuleBasedStateMachine):
         """A handler ended; with `report` its last progress travels in the same transaction."""
         mind, holding = _pick(self._running(), pick)
         mind.running.remove(holding)
-        accepted = self._finish(holding, status, times=1 + twice, report=report)
+        # A handler that failed and has retries left.
+        failed = status is Status.QUEUED
+        accepted = self._finish(holding, status, times=1 + twice, report=report, failed=failed)
         verb = VERBS[Status(accepted)] if accepted else Verb.DONE
         reason = "failed for good" if verb is Verb.DEAD else ""
         if accepted or self.expected[holding.task].status in OVER:
@@ -168,13 +186,25 @@ class ActivityMachine(RuleBasedStateMachine):
     @rule(pick=picks)
     def release(self, pick: int) -> None:
         """A shutdown gives a task back, uncharged."""
-        mind, holding = _pick(self._running(), pick)
-        mind.running.remove(holding)
-        lease = {holding.task: holding.token}
-        if self._finish(holding, Status.QUEUED) == "queued":
-            self.queue.release(mind.name, lease, charge=False, max_crashes=MAX_CRASHES, declare_gone=False)
-        elif self.expected[holding.task].status in OVER:
-            mind.finishes.append(Finish(task_id=holding.task, token=holding.token, verb=Verb.DONE))
+        self._release(*_pick(self._running(), pick))
+
+    @rule(slot=workers, times=st.integers(2, 3))
+    def shut_down_one_after_another(self, slot: str, times: int) -> None:
+        """Each deployment finds a task running and gives it back; its successor has the same luck."""
+        for _ in range(times):
+            self.take(slot, 3, witness=True, due=True, twice=False)
+            for holding in list(self.minds[slot].running):
+                self._release(self.minds[slot], holding)
+
+    @rule(slot=workers)
+    def renew(self, slot: str) -> None:
+        """A worker prolongs all it believes to hold, and learns what it has lost; it may be slow to act on it."""
+        mind = self.minds[slot]
+        believed = {h.task: h.token for h in mind.running} | {c.task_id: c.token for c in mind.claims}
+        holders = self._tokens()
+        lost, _ = self.queue.renew(mind.name, believed, lease=LEASE)
+        assert lost == {i for i, t in believed.items() if holders.get(i) != (t, mind.name)}
+        assert self._tokens() == holders, "a renewal that changed who holds what"
 
     # Faults.
 
@@ -194,18 +224,27 @@ class ActivityMachine(RuleBasedStateMachine):
         else:
             self.healer.release_worker(mind.name, charge=True)
         dead = self.queue.dead_reasons(list(held))
+        self._count_crashes(set(held) - set(dead), dead)
         for task, token in held.items():
             self.expected[task].lose(token, "error" if task in dead else "queued")
 
     @precondition(lambda self: any(mind.claims or mind.running for mind in self.minds.values()))
-    @rule(slot=workers, taken_over=st.booleans(), witness=st.booleans())
-    def freeze(self, slot: str, taken_over: bool, witness: bool) -> None:
-        """A worker stands still past its leases, and does not know it when it goes on."""
+    @rule(
+        slot=workers,
+        taken_over=st.booleans(),
+        witness=st.booleans(),
+        says=st.sampled_from([None, Status.COMPLETE, Status.QUEUED]),
+    )
+    def freeze(self, slot: str, taken_over: bool, witness: bool, says: Status | None) -> None:
+        """A worker stands still past its leases, and does not know it when it goes on, maybe with an outcome."""
         for task in self._leases_of(self.minds[slot].name):
             self.queue.client.zadd(self.queue.keys.lease, {str(task): 1}, xx=True)
         if taken_over:
             (other,) = set(WORKERS) - {slot}
             self.take(other, 3, witness, due=False, twice=False)
+        for holding in self.minds[slot].running:
+            if says is not None and self.expected[holding.task].fence != holding.token:
+                self._finish(holding, says)
 
     @precondition(lambda self: self.ghosts or self._running())
     @rule(
@@ -229,6 +268,7 @@ class ActivityMachine(RuleBasedStateMachine):
     @rule(healed=st.booleans())
     def redis_loses_everything(self, healed: bool) -> None:
         self.queue.drop()
+        self.crashes.clear()
         for mind in self.minds.values():
             mind.last_step = None
         if healed:
@@ -369,7 +409,7 @@ class ActivityMachine(RuleBasedStateMachine):
             store.append(connection, [entry])
 
     def _finish(
-        self, holding: Holding, status: Status, *, times: int = 1, report: bool = False
+        self, holding: Holding, status: Status, *, times: int = 1, report: bool = False, failed: bool = False
     ) -> str | None:
         """Send an outcome; it must be accepted exactly when the model says so."""
         entries = []
@@ -384,6 +424,7 @@ class ActivityMachine(RuleBasedStateMachine):
             status=status,
             message="Over.",
             error=error,
+            failed=failed,
         )
         holding.entries += 1
         was = self.expected[holding.task]
@@ -394,6 +435,24 @@ class ActivityMachine(RuleBasedStateMachine):
             if not said_before:
                 assert recorded.accepted == ({holding.task: Status(became)} if became else {})
         return became
+
+    def _release(self, mind: Mind, holding: Holding) -> None:
+        mind.running.remove(holding)
+        lease = {holding.task: holding.token}
+        if self._finish(holding, Status.QUEUED) == "queued":
+            _, dead = self.queue.release(
+                mind.name, lease, charge=False, max_crashes=MAX_CRASHES, declare_gone=False
+            )
+            assert not dead, "a release that counts as a crash"
+        elif self.expected[holding.task].status in OVER:
+            mind.finishes.append(Finish(task_id=holding.task, token=holding.token, verb=Verb.DONE))
+
+    def _count_crashes(self, alive: Iterable[UUID], dead: Iterable[UUID]) -> None:
+        """Holders died or fell silent: a task is buried once more than the limit of them did, and not before."""
+        for tasks, buried in ((alive, False), (dead, True)):
+            for task in tasks:
+                self.crashes[task] = self.crashes.get(task, 0) + 1
+                assert (self.crashes[task] > MAX_CRASHES) is buried, "crashes were miscounted"
 
     def _leases_of(self, worker: str) -> dict[UUID, int]:
         return {task: token for task, (token, by) in self._tokens().items() if by == worker}

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.errors import HypothesisException
 from hypothesis.stateful import RuleBasedStateMachine, get_state_machine_test
 
+from tests.properties.queue_machine import QueueMachine
 from tests.properties.test_activity_machine import OverFakes
-from tests.properties.test_queue_agreement import Agreement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Finder(Protocol):
 
 def find_in_queue(max_examples: int, seed: int, *, shrink: bool = True) -> Finding | None:
     """Drive the queues in step; a finding is where they differ, or break an invariant."""
-    return _find(Agreement, max_examples, seed, steps=40, shrink=shrink)
+    return _find(QueueMachine, max_examples, seed, steps=40, shrink=shrink)
 
 
 def find_in_activities(max_examples: int, seed: int, *, shrink: bool = True) -> Finding | None:

@@ -43,6 +43,14 @@ def test_a_killed_attempt_may_lose_its_last_reports_but_none_between() -> None:
 def test_what_was_never_reported_is_not_in_the_log() -> None:
     tell = Tell().reported(1, 20).logged(1, ("running", 1, 1, 20), ("running", 1, 2, 30))
     assert [one["kind"] for one in progress()(tell.history).counterexamples] == ["garbled"]
+    tell = Tell().reported(1, 20).logged(1, ("running", 1, 1, 20)).logged(2, ("running", 1, 1, 20))
+    assert [(one["kind"], one["task"]) for one in progress()(tell.history).counterexamples] == [
+        ("garbled", 2)
+    ]
+
+
+def test_handlers_that_record_no_reports_are_judged_by_the_log_alone() -> None:
+    assert progress()(Tell().logged(1, ("running", 1, 1, 20)).history).verdict is Verdict.VALID
 
 
 def test_a_completed_attempt_lost_no_report() -> None:

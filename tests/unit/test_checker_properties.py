@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.checker import Verdict, check_all
-from harness.checkers import account, delivery, fencing, recovery, standard, transitions
+from harness.checkers import (
+    account,
+    delivery,
+    effects,
+    fencing,
+    locks,
+    progress,
+    recovery,
+    standard,
+    transitions,
+)
 from harness.history import History, Operation, OperationType
 from tests.unit.histories import FAIL, INFO, Tell
 
@@ -40,30 +50,39 @@ BEGUN = (("queued", 0, 0), ("running", 1, 0))
 
 
 def good_run(tasks: list[Task]) -> Tell:
-    """A run as a correct system would leave it: every kill is followed by another try, every task completes."""
-    tell, pid = Tell(), 100
-    tell.enqueued(1000).ran(1000, by=99).recorded(1000).began(1001, by=98)
-    tell.enqueued(1001).killed(98).ran(1001, by=99, fence=2).recorded(1001, fence=2)
+    """A run as a correct system would leave it: every kill is followed by another try, every task completes.
+
+    All tasks share one lock key, take their effect in each attempt, and report their progress.
+    """
+    tell, pid = Tell().locked("key", *range(len(tasks))), 100
+    tell.enqueued(1000).effect(1000, by=99).ran(1000, by=99).recorded(1000).began(1001, by=98)
+    tell.enqueued(1001).killed(98).effect(1001, by=99, fence=2).ran(1001, by=99, fence=2).recorded(
+        1001, fence=2
+    )
     tell.logged(1000, *BEGUN, ("complete", 1, 1)).logged(1001, *BEGUN, ("running", 2, 0), ("complete", 2, 1))
     for number, task in enumerate(tasks):
-        rows, fence = [("queued", 0, 0)], 1
+        rows: list[tuple[str, int, int, int]] = [("queued", 0, 0, 0)]
+        fence = 1
         tell.enqueued(number, outcome=task.answer)
         for _ in range(task.kills):
             pid += 1
-            rows.append(("running", fence, 0))
-            tell.began(number, by=pid, fence=fence).killed(pid)
+            rows.append(("running", fence, 0, 0))
+            tell.began(number, by=pid, fence=fence).effect(number, by=pid, fence=fence)
+            tell.reported(number, 10, by=pid, fence=fence).killed(pid)
             fence += 1 + task.gap
         pid += 1
-        rows += [("running", fence, n) for n in range(task.progress + 1)]
-        rows.append(("complete", fence, task.progress + 1))
-        tell.ran(number, by=pid, fence=fence).recorded(number, fence=fence).logged(number, *rows)
-    return tell.queue().exited()
+        rows += [("running", fence, n, n * 10) for n in range(task.progress + 1)]
+        rows.append(("complete", fence, task.progress + 1, 100))
+        tell.began(number, by=pid, fence=fence).effect(number, by=pid, fence=fence)
+        tell.reported(number, *(n * 10 for n in range(1, task.progress + 1)), by=pid, fence=fence)
+        tell.ended(number, by=pid, fence=fence).recorded(number, fence=fence).logged(number, *rows)
+    return tell.queue(held=[]).exited()
 
 
 @given(TASKS)
 @settings(max_examples=60, deadline=None)
 def test_every_good_run_is_valid_to_every_standard_checker(tasks: list[Task]) -> None:
-    results = check_all(standard(), good_run(tasks).history)
+    results = check_all(standard(uses=("effects", "locks", "progress")), good_run(tasks).history)
     assert {name: one.summary for name, one in results.items() if one.verdict is not Verdict.VALID} == {}
 
 
@@ -142,6 +161,47 @@ def test_a_store_that_went_back_to_an_older_fence_is_caught(tasks: list[Task], d
     result = fencing()(History.of(older if op is victim else op for op in history))
     assert result.verdict is Verdict.INVALID
     assert {one["task"] for one in result.counterexamples} == {victim.value["task"]}
+
+
+@given(TASKS, st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_winner_without_its_effect_and_a_report_that_is_gone_are_caught_and_named(
+    tasks: list[Task], data: st.DataObject
+) -> None:
+    history = good_run(tasks).history
+    task = data.draw(st.sampled_from(range(len(tasks))))
+    winner = next(op.value["fence"] for op in history.where("record") if op.value["task"] == task)
+    robbed = History.of(
+        op
+        for op in history
+        if not (op.f == "effect" and (op.value["task"], op.value["fence"]) == (task, winner))
+    )
+    result = effects()(robbed)
+    assert result.verdict is Verdict.INVALID
+    assert {(one["kind"], one["task"]) for one in result.counterexamples} == {("missing", task)}
+    reports = [
+        op for op in history.where("report") if (op.value["task"], op.value["fence"]) == (task, winner)
+    ]
+    if reports and len(list(history.where("report"))) > 1:  # without any, handlers seem to record none
+        torn = data.draw(st.sampled_from(reports))
+        result = progress()(History.of(op for op in history if op is not torn))
+        assert result.verdict is Verdict.INVALID
+        assert {(one["kind"], one["task"]) for one in result.counterexamples} == {("garbled", task)}
+
+
+@given(TASKS, st.data())
+@settings(max_examples=60, deadline=None)
+def test_whoever_begins_before_the_lock_is_free_is_caught(tasks: list[Task], data: st.DataObject) -> None:
+    history = good_run(tasks).history
+    ends = [op for op in history.where("run", OperationType.OK) if op.value.get("lock")]
+    assert locks()(history).verdict is Verdict.VALID
+    if len(ends) > 1:
+        late = data.draw(st.sampled_from(ends[:-1]))
+        after = next(op.time for op in history.where("run", OperationType.INVOKE) if op.time > late.time)
+        moved = Operation(time=after + 1, process=late.process, type=late.type, f=late.f, value=late.value)
+        result = locks()(History.of(moved if op is late else op for op in history))
+        assert result.verdict is Verdict.INVALID
+        assert {one["with"] for one in result.counterexamples} == {late.value["task"]}
 
 
 def coarse(operations: list[Operation], grain: int) -> list[Operation]:

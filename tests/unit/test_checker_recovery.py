@@ -140,6 +140,19 @@ def test_one_late_task_in_a_hundred_and_one_is_within_the_p99() -> None:
     assert [one["task"] for one in result.counterexamples] == [50]
 
 
+def test_the_quantiles_are_told_for_each_kind_of_fault_too() -> None:
+    tell = Tell()
+    for task, (fault, waited) in enumerate([("kill-worker", 0.1), ("kill-worker", 0.3), ("kill-pool", 0.7)]):
+        tell.at(task * 10).began(task, by=task + 100).at(task * 10 + 1).killed(task + 100, fault=fault)
+        tell.at(task * 10 + 1 + waited).ran(task, by=task + 200, fence=2)
+    tell.began(9, by=999).killed(999, fault="kill-host").recorded(9, status="error")
+    figures = recovery(2.0)(tell.history).figures
+    worker = [figures[f"kill-worker_{name}"] for name in ("p50", "p95", "p99", "max")]
+    assert worker == [pytest.approx(0.1), *[pytest.approx(0.3)] * 3]
+    assert figures["kill-pool_p50"] == figures["kill-pool_max"] == figures["max"] == pytest.approx(0.7)
+    assert figures["kill-host_p99"] is None
+
+
 @pytest.mark.parametrize(
     ("quantile", "expected"), [(0.0, 1.0), (0.5, 2.0), (0.51, 3.0), (0.75, 3.0), (0.99, 4.0), (1.0, 4.0)]
 )

@@ -18,6 +18,7 @@ LOG = f"{PREFIX}activity_log"
 STATUSES = "status IN ('queued', 'running', 'complete', 'error', 'canceled')"
 PENDING = sa.text("status IN ('queued', 'running')")
 LOCKED = sa.text("status = 'running' AND lock_key IS NOT NULL")
+KEYED = sa.text("idempotency_key IS NOT NULL")
 
 
 def upgrade() -> None:
@@ -30,7 +31,14 @@ def upgrade() -> None:
     )
     op.create_index(f"ix_{ACTIVITY}_agent_id", ACTIVITY, ["agent_id"], unique=True)
     op.create_index(f"ix_{ACTIVITY}_updated_at", ACTIVITY, [sa.text("updated_at DESC")])
-    op.create_index(f"ix_{ACTIVITY}_idempotency_key", ACTIVITY, ["idempotency_key"], unique=True)
+    op.create_index(
+        f"ix_{ACTIVITY}_idempotency_key",
+        ACTIVITY,
+        ["idempotency_key"],
+        unique=True,
+        postgresql_where=KEYED,
+        sqlite_where=KEYED,
+    )
     pending = f"ix_{ACTIVITY}_pending"
     op.create_index(pending, ACTIVITY, ["queue_name", "id"], postgresql_where=PENDING, sqlite_where=PENDING)
     locked = f"ix_{ACTIVITY}_locked"

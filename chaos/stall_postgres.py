@@ -1,0 +1,22 @@
+"""Postgres stands still, and a worker is killed meanwhile: its last words are on the way, and arrive after its death.
+
+Its parent gives its tasks back at the same time. Whichever comes first has to count, and only that one.
+"""
+
+from __future__ import annotations
+
+from harness.checkers import standard
+from harness.faultlib.standing import StallServer
+from harness.scenario import PoolNeeds, Scenario
+from harness.workloads.numbered_tasks import NumberedTasks
+
+SCENARIO = Scenario(
+    name="stall-postgres",
+    summary="Postgres frozen while a worker is SIGKILLed, four times: the last words of the dead arrive late",
+    workload=NumberedTasks(rate=20.0, work=(0.05, 0.25)),
+    faults=tuple(
+        StallServer(service="postgres", at=at, seconds=1.0, kill=True) for at in (0.15, 0.35, 0.55, 0.75)
+    ),
+    checkers=standard(recovery_p99=None, minimum_faults=4, minimum_kills=4),
+    pool=PoolNeeds(workers=3, concurrency=4, lease=4.0),
+)

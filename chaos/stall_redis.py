@@ -1,0 +1,24 @@
+"""Redis stands still for longer than clients wait: they send again, and in the end both messages arrive.
+
+Every lease runs out meanwhile. Whatever was sent twice must count once; what was running at that moment may return in
+vain, so up to one run of each slot is excused.
+"""
+
+from __future__ import annotations
+
+from harness.checkers import duplicates, standard
+from harness.faultlib.standing import StallServer
+from harness.scenario import PoolNeeds, Scenario
+from harness.workloads.numbered_tasks import NumberedTasks
+
+_POOL = PoolNeeds(workers=2, concurrency=4, lease=3.0)
+
+SCENARIO = Scenario(
+    name="stall-redis",
+    summary="Redis frozen past the time-outs of its clients, so that they send everything again",
+    workload=NumberedTasks(rate=20.0, work=(0.05, 0.25)),
+    faults=(StallServer(service="redis", at=0.3, seconds=8.0),),
+    checkers=standard(recovery_p99=None) | {"duplicates": duplicates(_POOL.workers * _POOL.concurrency)},
+    pool=_POOL,
+    timeout=90.0,
+)

@@ -1,0 +1,81 @@
+"""What Redis forgets, on a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import redis
+
+from harness.environments.embedded import EmbeddedEnvironment
+from harness.errors import HarnessError
+from harness.faultlib import redis_memory
+from harness.faultlib.redis_memory import FailOverRedis, FlushRedis
+from harness.faults import World, plan
+from tests.servers import shared_environment
+
+pytestmark = pytest.mark.integration
+
+
+class Field:
+    """A world on real servers with a pool that only has a name, and a client of its own."""
+
+    def __init__(self, environment: EmbeddedEnvironment | None) -> None:
+        pool: Any = SimpleNamespace(worker_pids=lambda: [1], name="pool-1")
+        pools: Any = SimpleNamespace(running=lambda: [pool])
+        gates: Any = None
+        self.world = World(gates=gates, pools=pools, environment=environment)
+
+    def carry_out(self, fault: FlushRedis | FailOverRedis) -> None:
+        [planned] = plan([fault], seed=1, due=[0.0])
+        aim = fault.aim(self.world, planned)
+        assert aim.pids == ()
+        fault.inject(self.world, planned, aim)
+        fault.heal(self.world, planned, aim)
+
+
+@pytest.fixture
+def client() -> Iterator[redis.Redis]:
+    with shared_environment() as environment:
+        with redis.Redis.from_url(environment.endpoints.redis_url) as client:
+            yield client
+
+
+@pytest.fixture
+def field() -> Iterator[Field]:
+    with shared_environment() as environment:
+        yield Field(environment)
+
+
+def test_a_flushed_redis_knows_nothing(client: redis.Redis, field: Field) -> None:
+    client.set("kept", "no")
+    field.carry_out(FlushRedis(at=0.0))
+    assert client.dbsize() == 0
+
+
+def test_a_late_replica_knows_what_was_known_before_and_nothing_since(
+    client: redis.Redis, field: Field, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.flushall()
+    client.rpush("list", "a", "b")
+    client.zadd("sorted", {"x": 1.5})
+    client.set("passing", "yes", ex=600)
+
+    def meanwhile(seconds: float) -> None:
+        client.lpop("list")
+        client.delete("sorted")
+        client.set("new", "yes")
+
+    monkeypatch.setattr(redis_memory, "wait", meanwhile)
+    field.carry_out(FailOverRedis(at=0.0, lag=1.0))
+    assert client.lrange("list", 0, -1) == [b"a", b"b"]
+    assert client.zscore("sorted", "x") == 1.5
+    assert 0 < int(str(client.ttl("passing"))) <= 600
+    assert not client.exists("new")
+
+
+def test_a_run_without_servers_is_told_so() -> None:
+    with pytest.raises(HarnessError, match="no servers"):
+        Field(None).carry_out(FlushRedis(at=0.0))

@@ -1,0 +1,241 @@
+"""What QUEUE.md promises of a queue, held against its answers: written from that text and from no implementation.
+
+The model predicts what the text decides (who has authority, what a crash costs, which tasks exist) and leaves open what
+it does not (which of two ready tasks goes first). Times are milliseconds of the queue's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from agentexec.queue import Admission, Claim, Dispatch, Finish, Revoked, StepResult, Verb
+
+GONE_FOR = 24 * 3600 * 1000  # how long a worker that was declared dead is refused
+
+
+@dataclass(kw_only=True)
+class Task:
+    """What the queue owes to one task. `token` is the one that has authority; None while nobody holds it."""
+
+    level: int
+    payload: bytes
+    lock_key: str | None = None
+    not_before: int = 0
+    token: int | None = None
+    worker: str = ""
+    deadline: int = 0
+    crashes: int = 0
+    dead: bool = False
+    retrying: bool = False
+    cancelled: bool = False
+
+    @property
+    def held(self) -> bool:
+        return self.token is not None
+
+    def lose(self) -> None:
+        self.token, self.worker, self.retrying = None, "", False
+
+
+@dataclass
+class QueueModel:
+    """Told of every question and answer, and raises AssertionError where an answer breaks a promise."""
+
+    tasks: dict[UUID, Task] = field(default_factory=dict)
+    gone: dict[str, int] = field(default_factory=dict)
+    highest: int = 0  # the highest token ever given, which no loss of memory takes back
+    remembers: bool = False
+    rebuilding: str | None = None
+
+    def has_authority(self, task: UUID, token: int) -> bool:
+        return task in self.tasks and self.tasks[task].token == token
+
+    def held_by(self, worker: str) -> dict[UUID, int]:
+        return {i: t.token for i, t in self.tasks.items() if t.token is not None and t.worker == worker}
+
+    def living(self) -> int:
+        return sum(not task.dead for task in self.tasks.values())
+
+    def enqueued(
+        self, batch: Sequence[Dispatch], answers: Sequence[Admission], now: int, cap: int, healing: bool
+    ) -> None:
+        """An id that the queue knows is left as it is (I7); the cap holds, and once it refused, it refuses the rest."""
+        refused = False
+        for dispatch, answer in zip(batch, answers, strict=True):
+            if dispatch.task_id in self.tasks:
+                expected = Admission.TAKEN
+            elif dispatch.lock_key is not None and not self.remembers and not healing:
+                expected = Admission.LATER
+            elif refused or 0 < cap <= self.living():
+                refused, expected = True, Admission.FULL
+            else:
+                expected = Admission.TAKEN
+                self.tasks[dispatch.task_id] = Task(
+                    level=dispatch.level,
+                    payload=dispatch.payload,
+                    lock_key=dispatch.lock_key,
+                    not_before=now + round(dispatch.delay * 1000) if round(dispatch.delay * 1000) else 0,
+                )
+            assert answer is expected, f"{dispatch.task_id} was answered {answer!r} instead of {expected!r}"
+
+    def stepped(
+        self,
+        worker: str,
+        finishes: Sequence[Finish],
+        want: int,
+        answer: StepResult,
+        *,
+        now: int,
+        lease: float,
+        max_crashes: int,
+        lowest_token: int,
+    ) -> None:
+        """A step that was carried out; its replays are none."""
+        assert worker not in self.gone, "a worker that was declared dead was served"
+        refused = [finish for finish in finishes if not self._finish(finish, now)]
+        assert list(answer.stale) == refused, "I4: only the holder of the token may finish"
+        for task in self.tasks.values():
+            if not task.held and task.not_before <= now:
+                task.not_before = 0  # promoted: it stays ready if the clock goes back after this
+        expired = {i: t.token for i, t in self.tasks.items() if t.held and t.deadline <= now}
+        taken = {revoked.task_id: revoked.token for revoked in (*answer.reaped, *answer.dead)}
+        assert taken == expired, "I10: exactly the expired leases are reaped"
+        self._take_back(answer.reaped, answer.dead, charge=True, max_crashes=max_crashes)
+        assert len(answer.claims) <= want
+        for claim in answer.claims:
+            self._claim(claim, worker, now, now + round(lease * 1000), lowest_token)
+        if len(answer.claims) < want:
+            self._require_nothing_ready(now)
+
+    def renewed(
+        self,
+        worker: str,
+        leases: Mapping[UUID, int],
+        lost: set[UUID],
+        cancelled: set[UUID],
+        *,
+        now: int,
+        lease: float,
+    ) -> None:
+        """I4: only a lease that is still held is prolonged, and no lost one comes back."""
+        kept = {i for i, token in leases.items() if worker not in self.gone and self.has_authority(i, token)}
+        assert lost == set(leases) - kept, "I4: renewed without authority, or refused with it"
+        assert cancelled == {i for i in kept if self.tasks[i].cancelled}
+        for task in kept:
+            self.tasks[task].deadline = now + round(lease * 1000)
+
+    def released(
+        self,
+        worker: str,
+        leases: Mapping[UUID, int] | None,
+        back: Sequence[Revoked],
+        dead: Sequence[Revoked],
+        *,
+        charge: bool,
+        max_crashes: int,
+        gone_at: int | None,
+    ) -> None:
+        """Only what the worker holds is taken from it; a graceful release charges nothing (I10)."""
+        held = self.held_by(worker)
+        wanted = {i: token for i, token in leases.items() if held.get(i) == token} if leases else held
+        if leases is not None and not leases and gone_at is None:
+            wanted = {}
+        assert {r.task_id: r.token for r in (*back, *dead)} == wanted
+        self._take_back(back, dead, charge=charge, max_crashes=max_crashes)
+        if gone_at is not None:
+            self.gone[worker] = gone_at
+            self.gone = {name: at for name, at in self.gone.items() if at > gone_at - GONE_FOR}
+
+    def locked(self, claims: Mapping[UUID, tuple[int, str]], parked: set[UUID], lost: set[UUID]) -> None:
+        """I11 from the first delivery on: of the claims that share a key one may run, the others are void."""
+        assert lost == {i for i, (token, _) in claims.items() if not self.has_authority(i, token)}
+        for task_id, (_, lock_key) in claims.items():
+            if task_id in lost:
+                continue
+            task = self.tasks[task_id]
+            task.lock_key = task.lock_key or lock_key
+            if task_id in parked:
+                task.lose()
+                rivals = [t for i, t in self.tasks.items() if t.lock_key == task.lock_key and i != task_id]
+                assert any(not rival.dead for rival in rivals), "parked behind nobody"
+        self.require_one_holder_for_each_key()
+
+    def cancelled(self, task_ids: Sequence[UUID], answers: Sequence[bool]) -> None:
+        held = [task_id in self.tasks and self.tasks[task_id].held for task_id in task_ids]
+        assert list(answers) == held
+        for task_id, reached in zip(task_ids, held, strict=True):
+            if reached:
+                self.tasks[task_id].cancelled = True
+
+    def rebuild_began(self, proposal: str, answer: str | None) -> None:
+        if not self.remembers:
+            self.rebuilding = self.rebuilding or proposal
+        assert answer == (None if self.remembers else self.rebuilding)
+
+    def rebuild_ended(self, name: str, answer: bool) -> None:
+        if self.rebuilding == name:
+            self.remembers, self.rebuilding = True, None
+        assert answer is self.remembers
+
+    def lost_its_memory(self) -> None:
+        """Everything is gone, authority too; only `highest` goes on."""
+        self.tasks.clear()
+        self.gone.clear()
+        self.remembers, self.rebuilding = False, None
+
+    def require_one_holder_for_each_key(self) -> None:
+        keys = [task.lock_key for task in self.tasks.values() if task.held and task.lock_key is not None]
+        assert len(keys) == len(set(keys)), "I11: two live tokens in one partition"
+
+    def _finish(self, finish: Finish, now: int) -> bool:
+        if not self.has_authority(finish.task_id, finish.token):
+            return False
+        task = self.tasks[finish.task_id]
+        task.lose()
+        if finish.verb is Verb.DONE:
+            del self.tasks[finish.task_id]
+        elif finish.verb is Verb.RETRY:
+            task.not_before = now + round(finish.delay * 1000)
+            task.retrying, task.cancelled = True, False
+        else:
+            task.dead = True
+        return True
+
+    def _take_back(
+        self, back: Sequence[Revoked], dead: Sequence[Revoked], *, charge: bool, max_crashes: int
+    ) -> None:
+        for revoked in (*back, *dead):
+            task = self.tasks[revoked.task_id]
+            task.lose()
+            task.crashes += charge
+            task.dead = charge and task.crashes > max_crashes
+        buried = {revoked.task_id for revoked in dead}
+        expected = {r.task_id for r in (*back, *dead) if self.tasks[r.task_id].dead}
+        assert buried == expected, "I10: dead letters begin after max_crashes, not before and not later"
+
+    def _claim(self, claim: Claim, worker: str, now: int, deadline: int, lowest_token: int) -> None:
+        assert claim.task_id in self.tasks, "I2: a task that the queue does not know was given out"
+        task = self.tasks[claim.task_id]
+        assert not task.held, "I4: a task that somebody holds was given out"
+        assert not task.dead, "I10: a dead letter was given out"
+        assert task.not_before <= now, "a task was given out before it was due"
+        assert claim.token > self.highest, "I3: a token that is not above all earlier ones"
+        assert claim.token >= lowest_token, "I3: a token below what the record demands"
+        assert (claim.level, claim.payload) == (task.level, task.payload)
+        assert claim.crashes == task.crashes, "I10: the count of crashes is wrong"
+        self.highest = claim.token
+        task.token, task.worker, task.deadline, task.retrying = claim.token, worker, deadline, False
+        self.require_one_holder_for_each_key()
+
+    def _require_nothing_ready(self, now: int) -> None:
+        """A worker that got less than it asked for: all that is due waits for another task of its key."""
+        for task_id, task in self.tasks.items():
+            if task.held or task.dead or task.not_before > now:
+                continue
+            rivals = [t for i, t in self.tasks.items() if t.lock_key == task.lock_key and i != task_id]
+            blocked = task.lock_key is not None and any(
+                rival.held or (rival.retrying and rival.not_before > now) for rival in rivals
+            )
+            assert blocked, f"{task_id} is due and waits for nothing, but was not given out"
