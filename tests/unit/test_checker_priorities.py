@@ -50,7 +50,10 @@ def test_a_low_task_that_never_began_starved_if_enough_others_did() -> None:
 
 def test_what_began_before_a_task_was_acknowledged_did_not_pass_it() -> None:
     tell = submit(Tell(), "high", *range(200)).ran(*range(200), by=12)
-    assert priorities()(submit(tell, "low", LOW).ran(LOW, by=12).history).verdict is Verdict.VALID
+    result = priorities()(submit(tell, "low", LOW).ran(LOW, by=12).history)
+    assert result.verdict is Verdict.VALID
+    assert result.figures["wait_low_max"] == pytest.approx(0.001)
+    assert result.figures["wait_high_max"] == pytest.approx(0.399)
 
 
 @pytest.mark.parametrize("healed", [True, False])
