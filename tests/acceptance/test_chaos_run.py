@@ -56,7 +56,7 @@ def test_agentexec_survives(name: str, tmp_path: Path) -> None:
     assert seen["progress"]["reports"] >= 2 * figures["tasks"], "each handler reports twice"
     if name == "kill-worker-locked":
         assert seen["locks"]["locked_tasks"] >= 100
-        assert seen["priorities"]["judged_waits"] >= 1
+        assert seen["priorities"]["wait_low_p50"] is not None
     assert (tmp_path / "report.html").stat().st_size > 0
 
 
