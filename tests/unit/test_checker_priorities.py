@@ -72,3 +72,59 @@ def test_without_priorities_there_is_nothing_to_judge_unless_they_need_not_be_th
     history = Tell().enqueued(1).ran(1, by=12).history
     assert priorities()(history).verdict is Verdict.UNKNOWN
     assert priorities(minimum=0)(history).verdict is Verdict.VALID
+
+
+def test_a_high_task_that_too_many_low_ones_passed_is_invalid_and_named() -> None:
+    for number, verdict in ((SLACK + 1, Verdict.VALID), (SLACK + 2, Verdict.INVALID)):
+        lows = range(LOW, LOW + number)
+        tell = submit(submit(Tell(), "low", *lows), "high", 1).ran(*lows, by=12).ran(1, by=12)
+        result = priorities()(tell.history)
+        assert result.verdict is verdict
+        inverted = [("inverted", 1)] if verdict is Verdict.INVALID else []
+        assert [(one["kind"], one["task"]) for one in result.counterexamples] == inverted
+        assert (result.figures["inverted"], result.figures["starved"]) == (len(inverted), 0)
+
+
+def test_a_task_with_a_lock_key_waits_for_its_lock_and_is_not_judged() -> None:
+    tell = Tell().locked("k", LOW)
+    submit(submit(tell, "high", *range(200)), "low", LOW)
+    assert priorities()(tell.ran(*range(200), by=12).ran(LOW, by=12).history).verdict is Verdict.UNKNOWN
+    parked = submit(Tell(), "high", *range(200)).op(
+        "client", INVOKE, "enqueue", task=LOW, priority="low", lock="k"
+    )
+    parked.op("client", OK, "enqueue", task=LOW, activity="a").ran(*range(200), by=12)
+    assert priorities()(parked.history).verdict is Verdict.UNKNOWN
+
+
+def test_a_priority_between_the_first_and_the_last_has_no_bound() -> None:
+    tell = submit(submit(submit(Tell(), "high", *range(200)), "middle", 500), "low", LOW)
+    tell.ran(*range(60), by=12).ran(LOW, by=12).ran(*range(60, 200), by=12).ran(500, by=12)
+    result = priorities(("high", "middle", "low"))(tell.history)
+    assert result.verdict is Verdict.VALID
+    assert result.figures["judged_waits"] == 1
+
+
+@pytest.mark.parametrize("heals_after", [0.1, 9.0])
+def test_a_fault_that_strikes_in_a_wait_spares_it_however_long_it_lasts(heals_after: float) -> None:
+    tell = submit(submit(Tell(), "high", *range(200)), "low", LOW).injected(
+        "pause-redis", seconds=heals_after
+    )
+    result = priorities()(tell.ran(*range(200), by=12).ran(LOW, by=12).history)
+    assert (result.verdict, result.figures["judged_waits"]) == (Verdict.UNKNOWN, 0)
+
+
+def test_a_fault_at_the_very_moment_of_the_first_run_spares_the_wait_and_a_later_one_does_not() -> None:
+    for late, judged in ((0, 0), (1, 1)):
+        tell = submit(Tell(), "low", LOW)
+        began = tell.now
+        tell.ran(LOW, by=12)
+        tell.now = began + late
+        assert priorities(minimum=0)(tell.killed(12).history).figures["judged_waits"] == judged
+
+
+@pytest.mark.parametrize(("peers", "allowed"), [(6, SLACK + 1), (7, SLACK + 2), (14, SLACK + 3)])
+def test_seven_high_tasks_that_begin_let_one_low_one_more_pass_the_next(peers: int, allowed: int) -> None:
+    for number, inverted in ((allowed, 0), (allowed + 1, 1)):
+        lows = range(LOW, LOW + number)
+        tell = submit(submit(Tell(), "low", *lows), "high", *range(peers + 1)).ran(*range(peers), by=12)
+        assert priorities()(tell.ran(*lows, by=12).ran(peers, by=12).history).figures["inverted"] == inverted
