@@ -158,8 +158,10 @@ class QueueModel:
         if not self.remembers:
             assert parked == claims.keys() - lost
             for task_id in parked:
-                self.tasks[task_id].lose()
-                self.tasks[task_id].not_before = now + 1000
+                task = self.tasks[task_id]
+                task.lose()
+                task.not_before = now + 1000
+                task.retrying = task.lock_key is not None  # as a retry, it keeps the key that it has already
             return
         for task_id, (_, lock_key) in claims.items():
             if task_id in lost:
