@@ -236,6 +236,13 @@ def containers(session: nox.Session) -> None:
 
 
 @nox.session
+def planted(session: nox.Session) -> None:
+    """Every planted defect under every means that can find it, into docs/planted.md; `-- NAME` looks for one."""
+    prepare(session, extras=EXTRAS, groups=["test"])
+    session.run("python", "-m", "tests.planted", *session.posargs)
+
+
+@nox.session
 def lock(session: nox.Session) -> None:
     """Resolve every extra and group anew into constraints.txt; `-- -c constraints.txt` keeps the pins there are."""
     if ".".join(map(str, sys.version_info[:2])) != SUPPORTED[0]:
