@@ -121,7 +121,8 @@ class Client:
             context = request.context.model_dump(mode="json")
             payload = encode_payload(request.task_name, context)
             self._check(request, payload)
-            task = Task(task_name=request.task_name, agent_id=new_id(), context=context)
+            # Not validated again: the name was checked, and a model has just written the context.
+            task = Task.model_construct(task_name=request.task_name, agent_id=new_id(), context=context)
             tasks.append(task)
             payloads.append(payload)
             activities.append(
@@ -166,7 +167,8 @@ class Client:
                 f"The idempotency key of {request.task_name} may have 1 to 255 characters, and no NUL among them."
             )
         try:
-            storable_json(request.metadata)
+            if request.metadata is not None:
+                storable_json(request.metadata)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidTask(
                 f"The metadata of {request.task_name} cannot be written as JSON ({error})."

@@ -8,29 +8,25 @@ connection out of step.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from uuid import UUID
 
 import redis
 from sqlalchemy import Engine
 
-from agentexec.activity import store
 from agentexec.activity.rows import NewActivity
 from agentexec.activity.turn import enqueue
 from agentexec.core import runtime
 from agentexec.core.db import one_statement
 from agentexec.errors import AgentexecError, QueueFull
+from agentexec.marker import Marker
 from agentexec.queue import Admission, Dispatch, Queue
 from agentexec.tally import TALLY
 
 MAX_BATCH = 1000
-MARK_AFTER = 0.1  # seconds of quiet after which dispatched rows are marked as such
-MARK_AT = 256  # rows that are marked without waiting for quiet
-MARK_WITHIN = (
-    0.5  # seconds that a dispatched row stays unmarked at most: the relay would offer it again after 2
-)
 
 _logger = logging.getLogger(__name__)
 
@@ -55,16 +51,17 @@ class Enqueuer:
     """
 
     def __init__(self, engine: Engine, queue: Queue, *, max_depth: int) -> None:
-        self._engine = engine
+        # SQLite takes one writer at a time, and in memory all threads share one connection.
+        many = engine.dialect.name == "postgresql"
+        self._turns: AbstractContextManager[object] = nullcontext() if many else runtime.current().condition()
+        self._marker = Marker(engine, turns=self._turns)
         self._one_statement = one_statement(engine)
         self._queue = queue
         self._max_depth = max_depth
         self._groups: list[_Group] = []
-        self._unmarked_since = 0.0
         self._changed = runtime.current().condition()
         self._closing = False
         self._thread: runtime.Thread | None = None
-        self._unmarked: list[UUID] = []
 
     def submit(self, activities: Sequence[NewActivity], payloads: Sequence[bytes]) -> Future[list[UUID]]:
         """Hand in tasks; the future gives their ids once they are durable in Postgres and offered to Redis.
@@ -85,34 +82,22 @@ class Enqueuer:
         return future
 
     def close(self) -> None:
-        """Finish what was handed in, then end the thread."""
+        """Finish what was handed in, then end the threads."""
         with self._changed:
             self._closing = True
             self._changed.notify()
         if self._thread is not None:
             self._thread.join()
+        self._marker.close()
 
     def _run(self) -> None:
-        while True:
-            batch = self._next_batch()
-            if batch is None:
-                return
-            if batch:
-                self._handle(batch)
-            if not batch or self._marks_are_due():
-                self._mark()
+        while batch := self._next_batch():
+            self._handle(batch)
 
-    def _marks_are_due(self) -> bool:
-        overdue = runtime.current().monotonic() - self._unmarked_since > MARK_WITHIN
-        return len(self._unmarked) >= MARK_AT or (bool(self._unmarked) and overdue)
-
-    def _next_batch(self) -> list[_Group] | None:
-        """Wait for work; [] when it is quiet and rows wait to be marked, None when closed and done."""
+    def _next_batch(self) -> list[_Group]:
+        """Wait for work; none once it is closed and done."""
         with self._changed:
-            ready: Callable[[], bool] = lambda: bool(self._groups) or self._closing  # noqa: E731 - a condition, not a function
-            self._changed.wait_for(ready, timeout=MARK_AFTER if self._unmarked else None)
-            if not self._groups:
-                return None if self._closing and not self._unmarked else []
+            self._changed.wait_for(lambda: self._groups or self._closing)
             taken, size = 0, 0
             while taken < len(self._groups) and (
                 size == 0 or size + len(self._groups[taken].entries) <= MAX_BATCH
@@ -154,7 +139,7 @@ class Enqueuer:
 
     def _record(self, entries: Sequence[_Entry]) -> dict[UUID, UUID]:
         # One statement, hence one transaction and one round trip.
-        with self._one_statement.begin() as connection:
+        with self._turns, self._one_statement.begin() as connection:
             return enqueue(connection, [entry.activity for entry in entries])
 
     def _dispatch(self, entries: Sequence[_Entry], recorded: dict[UUID, UUID]) -> set[UUID]:
@@ -184,16 +169,5 @@ class Enqueuer:
             )
             return set()
         answered = {task.task_id: answer for task, answer in zip(tasks, answers, strict=True)}
-        if not self._unmarked:
-            self._unmarked_since = runtime.current().monotonic()
-        self._unmarked += [i for i, answer in answered.items() if answer is Admission.TAKEN]
+        self._marker.add([i for i, answer in answered.items() if answer is Admission.TAKEN])
         return {i for i, answer in answered.items() if answer is Admission.FULL}
-
-    def _mark(self) -> None:
-        """Mark dispatched rows; if it fails, the relay offers them to Redis again, which changes nothing."""
-        marked, self._unmarked = self._unmarked, []
-        try:
-            with self._engine.begin() as connection:
-                store.mark_dispatched(connection, marked)
-        except Exception as error:  # noqa: BLE001 - see above: losing the mark costs one more round trip, no task
-            _logger.warning("could not mark %d dispatched task(s): %s", len(marked), error)

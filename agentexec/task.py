@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from agentexec.core import runtime
 from agentexec.errors import InvalidTask, RegistrationError
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # not the six characters of an escaped backslash and u0000
 
 Handler = Callable[..., BaseModel | None] | Callable[..., Awaitable[BaseModel | None]]
@@ -174,7 +175,7 @@ def storable_json(value: Any) -> str:
 
     Python writes three things that Postgres refuses: NaN, NUL characters, and half surrogate pairs.
     """
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    text = _ENCODER.encode(value)
     if _NUL.search(text):
         raise ValueError("it holds a NUL character, which Postgres cannot store; remove it")
     text.encode()

@@ -25,7 +25,7 @@ SCENARIO = Scenario(
         concurrency=4,
         minimum_faults=5,
         minimum_kills=5,
-        uses=("effects", "locks", "priorities"),
+        uses=("effects", "locks"),
     ),
     pool=PoolNeeds(workers=3, concurrency=4, lease=4.0),
 )

@@ -80,20 +80,21 @@ def _single(name: str, group: str, members: tuple[str, ...]) -> Any:
 
 
 def _points(group: str) -> list[EntryPoint]:
-    bundled = _bundled(group)
-    found = {bundled.name: bundled} | {point.name: point for point in entry_points(group=group)}
+    found = {point.name: point for point in (*_bundled(group), *entry_points(group=group))}
     return list(found.values())
 
 
-def _bundled(group: str) -> EntryPoint:
+def _bundled(group: str) -> list[EntryPoint]:
     # What pyproject.toml declares, for a checkout that is run without having been installed.
     here = {
-        SCENARIOS: ("chaos", "chaos:SCENARIOS"),
-        TARGETS: ("agentexec", "harness.targets.agentexec_target:TARGET"),
-        WORKLOADS: ("numbered-tasks", "harness.workloads.numbered_tasks:WORKLOAD"),
+        SCENARIOS: {"chaos": "chaos:SCENARIOS"},
+        TARGETS: {"agentexec": "harness.targets.agentexec_target:TARGET"},
+        WORKLOADS: {
+            "numbered-tasks": "harness.workloads.numbered_tasks:WORKLOAD",
+            "locked-tasks": "harness.workloads.locked_tasks:WORKLOAD",
+        },
     }
-    name, value = here[group]
-    return EntryPoint(name=name, value=value, group=group)
+    return [EntryPoint(name=name, value=value, group=group) for name, value in here[group].items()]
 
 
 def _load(point: EntryPoint, group: str) -> Any:

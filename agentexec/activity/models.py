@@ -100,7 +100,14 @@ class Activity(Base):
     __table_args__ = (
         Index(f"ix_{ACTIVITY_TABLE}_agent_id", "agent_id", unique=True),
         Index(f"ix_{ACTIVITY_TABLE}_updated_at", text("updated_at DESC")),
-        Index(f"ix_{ACTIVITY_TABLE}_idempotency_key", "idempotency_key", unique=True),
+        # Without the tasks that have no key: each of their versions would be one more entry to write.
+        Index(
+            f"ix_{ACTIVITY_TABLE}_idempotency_key",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+            sqlite_where=text("idempotency_key IS NOT NULL"),
+        ),
         # What the relay and the reconciler scan: it stays as small as the work that is not over.
         Index(
             f"ix_{ACTIVITY_TABLE}_pending",

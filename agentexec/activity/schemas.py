@@ -85,11 +85,12 @@ class ActivityListSchema(BaseModel):
 
     items: list[ActivityListItemSchema]
     total: int
+    total_is_exact: bool = True
     page: int
     page_size: int
 
     @computed_field  # type: ignore[prop-decorator]  # pydantic's documented form
     @property
     def total_pages(self) -> int:
-        """How many pages there are."""
+        """How many pages there are; at least so many where the total is not exact."""
         return (self.total + self.page_size - 1) // self.page_size

@@ -1,5 +1,5 @@
-"""The two things that happen all the time, on Postgres in one statement each: to enqueue, and a worker's
-turn.
+"""The things that happen all the time, on Postgres in one statement each: to enqueue, to say that it was dispatched,
+and a worker's turn.
 
 The functions of `store` say the same in several statements, and say it on SQLite too; a test holds the two
 to each other. One statement is one transaction by itself: it needs neither BEGIN nor COMMIT, and so takes
@@ -70,6 +70,13 @@ _TURN = text(
     UNION ALL SELECT id, NULL, NULL, status FROM ended"""
 )
 
+# Losing it costs one more offer by the relay, so nobody waits until it is on disk; the setting ends with the statement.
+_MARK = text(
+    f"""WITH unhurried AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+    UPDATE {ACTIVITY_TABLE} SET dispatched_at = clock_timestamp() FROM unhurried
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND dispatched_at IS NULL"""
+)
+
 
 def enqueue(connection: Connection, activities: Sequence[NewActivity]) -> dict[UUID, UUID]:
     """Record activities as QUEUED; see `store.insert` for the answer."""
@@ -80,6 +87,14 @@ def enqueue(connection: Connection, activities: Sequence[NewActivity]) -> dict[U
     missing = [activity for activity in activities if activity.id not in fresh]
     recorded = {i: i for i in fresh}
     return recorded | (store.recorded_before(connection, missing) if missing else {})
+
+
+def mark_dispatched(connection: Connection, ids: Sequence[UUID]) -> None:
+    """Say that the queue has these activities, as a note that may get lost; see `store.mark_dispatched`."""
+    if connection.dialect.name != "postgresql":
+        store.mark_dispatched(connection, ids)
+        return
+    connection.execute(_MARK, {"ids": sorted(ids)})
 
 
 def turn(

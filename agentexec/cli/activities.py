@@ -57,7 +57,8 @@ def _list(options: argparse.Namespace) -> int:
         for item in page.items
     ]
     print(table(("ID", "TASK", "STATUS", "ENQUEUED", "%", "LAST MESSAGE"), rows))
-    print(f"Page {page.page} of {page.total_pages}, {page.total} in all.")
+    more = "" if page.total_is_exact else " or more"
+    print(f"Page {page.page} of {page.total_pages}{more}, {page.total}{more} in all.")
     return exits.OK
 
 

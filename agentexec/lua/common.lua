@@ -29,11 +29,14 @@ local function agreed(name, own)
   return tonumber(redis.call('HGET', CFG, 'set:' .. name) or own)
 end
 
--- The ready list of a task, from the priority digit in front of its payload; the last list if there is none.
+-- The ready list of a priority level; the last list if there is no such level.
+local function list_of(level)
+  return level ~= nil and KEYS[FIRST_READY + level] or KEYS[#KEYS]
+end
+
+-- The ready list of a task, from the priority digit in front of its payload.
 local function ready_list(id)
-  local level = tonumber(string.sub(redis.call('HGET', JOB, id) or '', 1, 1))
-  if level == nil or KEYS[FIRST_READY + level] == nil then return KEYS[#KEYS] end
-  return KEYS[FIRST_READY + level]
+  return list_of(tonumber(string.sub(redis.call('HGET', JOB, id) or '', 1, 1)))
 end
 
 -- Let up to `count` idle workers look again. The list is bounded: a token too few costs a second, never a task.

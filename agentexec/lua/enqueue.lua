@@ -24,6 +24,9 @@ for i = 3, #ARGV, 5 do
     if partition ~= '' then redis.call('HSET', PART, id, partition) end
     if delay > 0 then
       redis.call('ZADD', SCHED, now_ms() + delay, id) -- takes its partition when it is due, not before
+    elseif partition == '' then
+      redis.call('RPUSH', list_of(tonumber(level)), id)
+      pushed = pushed + 1
     elseif admit(id, false) then
       pushed = pushed + 1
     end

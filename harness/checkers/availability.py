@@ -108,4 +108,4 @@ def _summary(phases: Mapping[str, _Phase]) -> str:
             parts.append(
                 f"{name} faults {share:.1%} available" + ("" if p99 is None else f", p99 {p99 * 1e3:.1f} ms")
             )
-    return "; ".join(parts) or "nothing was submitted"
+    return "; ".join(parts)

@@ -164,8 +164,9 @@ def _submissions(history: History) -> _Submissions:
             case OperationType.INFO:
                 found.unsure.add(task)
             case OperationType.OK:
-                activity = activity_of(op)
-                found.acknowledged.setdefault(task, set()).update([activity] if activity is not None else [])
+                known = found.acknowledged.setdefault(task, set())
+                if (activity := activity_of(op)) is not None:
+                    known.add(activity)
     return found
 
 

@@ -116,7 +116,7 @@ def _figures(
 
     return {
         "effects": sum(sum(one.taken.values()) for one in found.values()),
-        "superseded": sum(superseded(name, one) for name, one in found.items() if len(one.taken) > 1),
+        "superseded": sum(superseded(name, one) for name, one in found.items() if one.taken),
         "fenced_off": sum(len(one.refused - one.taken.keys()) for one in found.values() if one.refused),
         "not_once": breaches,
     }

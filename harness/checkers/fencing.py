@@ -51,8 +51,9 @@ def fencing() -> Checker:
             whose = "the store shows" if all_runs else "the workers recorded"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=f"{whose} no fences")
         subjects = _subjects(history)
-        findings = [finding for subject in subjects.values() for finding in _faults(subject)]
-        overtaken = [finding for subject in subjects.values() for finding in _overtaken(subject)]
+        looked_at = [subject for subject in subjects.values() if not _ran_once_and_well(subject)]
+        findings = [finding for subject in looked_at for finding in _faults(subject)]
+        overtaken = [finding for subject in looked_at for finding in _overtaken(subject)]
         summary = f"{len(all_runs)} runs of {len(subjects)} activities, each under its own fence"
         if findings:
             summary = (
@@ -87,6 +88,14 @@ def _subjects(history: History) -> Mapping[str, _Subject]:
         if name in subjects and record.value.get("fence") is not None:
             subjects[name].recorded = whole(record, "fence")
     return subjects
+
+
+def _ran_once_and_well(subject: _Subject) -> bool:
+    """What is true of nearly every activity, seen at a glance: one run, complete and recorded under its fence."""
+    if len(subject.begun) != 1:
+        return False
+    fence = subject.begun[0][1]
+    return subject.recorded == fence and subject.finished == subject.completed == {fence}
 
 
 def _faults(subject: _Subject) -> Iterator[Finding]:

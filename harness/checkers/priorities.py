@@ -1,10 +1,10 @@
-"""Does every priority get its turn? Nobody starves behind tasks of a higher one."""
+"""Does every priority get its turn, the lowest as well as the highest?"""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 from harness.checker import Checker, CheckResult, Verdict
 from harness.checkers._reading import fault_windows, quantiles, runs, seconds, task_of
@@ -24,97 +24,114 @@ claimed before may begin after, and what they claimed after may begin before. Ei
 class Wait:
     """How long a task waited between its acknowledgement and its first run, and who began meanwhile.
 
-    Times are nanoseconds; `began` is None for one that never did. `overtaken` counts the runs of higher priority,
-    `peers` those of its own, both for the lowest priority only. `judged` is False for
-    the others, and where a fault struck meanwhile.
+    Times are nanoseconds; `began` is None for one that never did. `passed` counts the runs of other priorities that
+    began meanwhile and `allowed` how many may, None where that is not judged; `peers` counts those of its own.
     """
 
     task: int
     level: str
     acknowledged: int
     began: int | None
-    overtaken: int
-    peers: int
-    judged: bool
+    passed: int = 0
+    peers: int = 0
+    allowed: int | None = None
+
+    @property
+    def is_breach(self) -> bool:
+        """More passed it than may."""
+        return self.allowed is not None and self.passed > self.allowed
 
 
 def priorities(order: Sequence[str] = ("high", "low"), *, turn: int = TURN, minimum: int = 1) -> Checker:
-    """A task of the lowest priority of `order` begins before its bound, however much of higher priority there is.
+    """Nobody of the lowest priority of `order` starves, and nobody of the highest waits for more than turns cost.
 
-    Every `turn`-th claim serves the lowest priority first. So while such a task waits, each of its own kind that begins
-    before it lets at most `turn` - 1 others pass: of those that were acknowledged when it was, no more than
-    (`turn` - 1) x (peers begun meanwhile + 1) of higher priority begin, and `SLACK` for what was under way. INVALID
-    where more did. A wait in which a fault struck is not judged: the worker that was hit may have held the task.
-    UNKNOWN where fewer than `minimum` tasks of the lowest priority were judged. Waits by priority are figures without a
-    bound; that nothing higher waits behind lower ones is not claimed, since every `turn`-th claim does just that.
+    Every `turn`-th claim serves the lowest priority first, all others the highest. So while a task of the lowest waits,
+    each of its own kind that begins before it lets at most `turn` - 1 others pass: no more than (`turn` - 1) x (peers
+    begun meanwhile + 1) of other priorities begin. While one of the highest waits, no more than one of another begins
+    for `turn` - 1 of its own. Both with `SLACK` for what was under way. INVALID where more did (`starved`, `inverted`).
+
+    Not judged is a wait in which a fault struck (the worker that was hit may have held the task), and that of a task
+    with a lock key, which waits for its lock. UNKNOWN where fewer than `minimum` waits of the lowest priority can be
+    judged. Waits by priority are figures without a bound.
     """
 
     def check(history: History) -> CheckResult:
-        found = _waits(history, order)
-        low = [one for one in found if one.judged]
-        starved = [one for one in low if one.overtaken > (turn - 1) * (one.peers + 1) + SLACK]
-        figures = _figures(found, order, len(low), len(starved))
-        if len(low) < minimum:
-            summary = f"{len(low)} waits of priority {order[-1]} can be judged, {minimum} are needed"
+        found = _waits(history, order, turn)
+        judged = [one for one in found if one.level == order[-1] and one.allowed is not None]
+        breaches = [one for one in found if one.is_breach]
+        figures = _figures(found, order, len(judged))
+        if len(judged) < minimum and not breaches:
+            summary = f"{len(judged)} waits of priority {order[-1]} can be judged, {minimum} are needed"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
         summary = (
-            f"{len(low)} tasks of priority {order[-1]} had their turn" if low else "no task had a priority"
+            f"{len(judged)} tasks of priority {order[-1]} had their turn"
+            if found
+            else "no task had a priority"
         )
-        if starved:
-            summary = f"{len(starved)} tasks starved; the first: {_why(starved[0], turn)}"
+        if breaches:
+            summary = f"{len(breaches)} tasks were passed by too many; the first: {_why(breaches[0])}"
+        findings = [Finding(kind=_kind(one, order), task=one.task, why=_why(one)) for one in breaches]
         return CheckResult(
-            verdict=Verdict.INVALID if starved else Verdict.VALID,
+            verdict=Verdict.INVALID if breaches else Verdict.VALID,
             summary=summary,
             figures=figures,
-            counterexamples=tell(
-                history, [Finding(kind="starved", task=one.task, why=_why(one, turn)) for one in starved]
-            ),
+            counterexamples=tell(history, findings),
         )
 
     return check
 
 
-def _waits(history: History, order: Sequence[str]) -> list[Wait]:
-    levels = {
-        task_of(op): str(op.value["priority"])
-        for op in history.where("enqueue", OperationType.INVOKE)
-        if op.value.get("priority") is not None
-    }
-    if not levels:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Starts:
+    """When runs of each priority began, when each task first did, and which tasks have a lock key."""
+
+    begun: Mapping[str, Sequence[int]]
+    first: Mapping[int, int]
+    locked: Set[int]
+
+
+def _waits(history: History, order: Sequence[str], turn: int) -> list[Wait]:
+    asked = [
+        op for op in history.where("enqueue", OperationType.INVOKE) if op.value.get("priority") is not None
+    ]
+    if not asked:
         return []
+    levels = {task_of(op): str(op.value["priority"]) for op in asked}
+    locked = {task_of(op) for op in asked if op.value.get("lock") is not None}
     begun: dict[str, list[int]] = {level: [] for level in order}
     first: dict[int, int] = {}
     for run in runs(history):
         if run.task in levels:
             begun.setdefault(levels[run.task], []).append(run.begun.time)
             first.setdefault(run.task, run.begun.time)
-    return list(_each(history, levels, begun, first, order))
+            if run.begun.value.get("lock") is not None:
+                locked.add(run.task)
+    starts = _Starts(begun=begun, first=first, locked=locked)
+    return list(_each(history, levels, starts, order, turn))
 
 
 def _each(
-    history: History,
-    levels: Mapping[int, str],
-    begun: Mapping[str, Sequence[int]],
-    first: Mapping[int, int],
-    order: Sequence[str],
+    history: History, levels: Mapping[int, str], starts: _Starts, order: Sequence[str], turn: int
 ) -> Iterator[Wait]:
-    end = history.operations[-1].time
-    windows = fault_windows(history)
+    end, windows = history.operations[-1].time, fault_windows(history)
     for op in history.where("enqueue", OperationType.OK):
         task = task_of(op)
         if task not in levels:
             continue
-        level, began = levels[task], first.get(task)
+        level, began = levels[task], starts.first.get(task)
         until = end if began is None else max(began, op.time)
-        lowest = level == order[-1]
-        yield Wait(
-            task=task,
-            level=level,
-            acknowledged=op.time,
-            began=began,
-            overtaken=sum(_between(begun[one], op.time, until) for one in order[:-1]) if lowest else 0,
-            peers=_between(begun[level], op.time, until) if lowest else 0,
-            judged=lowest and not _struck(windows, op.time, until),
+        wait = Wait(task=task, level=level, acknowledged=op.time, began=began)
+        if level not in (order[0], order[-1]) or task in starts.locked or _struck(windows, op.time, until):
+            yield wait
+            continue
+        peers = _between(starts.begun[level], op.time, until)
+        yield replace(
+            wait,
+            peers=peers,
+            passed=sum(
+                _between(times, op.time, until) for other, times in starts.begun.items() if other != level
+            ),
+            allowed=SLACK + ((turn - 1) * (peers + 1) if level == order[-1] else peers // (turn - 1) + 1),
         )
 
 
@@ -129,10 +146,13 @@ def _struck(windows: Sequence[tuple[int, int]], after: int, before: int) -> bool
     return next_one < len(windows) and windows[next_one][0] <= before
 
 
-def _figures(
-    found: Sequence[Wait], order: Sequence[str], judged: int, starved: int
-) -> dict[str, float | int | None]:
-    figures: dict[str, float | int | None] = {"judged_waits": judged, "starved": starved}
+def _figures(found: Sequence[Wait], order: Sequence[str], judged: int) -> dict[str, float | int | None]:
+    breaches = [_kind(one, order) for one in found if one.is_breach]
+    figures: dict[str, float | int | None] = {
+        "judged_waits": judged,
+        "starved": breaches.count("starved"),
+        "inverted": breaches.count("inverted"),
+    }
     for level in order:
         waits = [
             seconds(max(0, one.began - one.acknowledged))
@@ -143,8 +163,12 @@ def _figures(
     return figures
 
 
-def _why(one: Wait, turn: int) -> str:
+def _kind(one: Wait, order: Sequence[str]) -> str:
+    return "starved" if one.level == order[-1] else "inverted"
+
+
+def _why(one: Wait) -> str:
     return (
-        f"task {one.task} of priority {one.level} waited while {one.overtaken} of higher priority and {one.peers} of "
-        f"its own began; {(turn - 1) * (one.peers + 1) + SLACK} may pass it"
+        f"task {one.task} of priority {one.level} waited while {one.passed} of other priorities and {one.peers} of its "
+        f"own began; {one.allowed} may pass it"
     )

@@ -102,7 +102,7 @@ def _faults(
             continue
         if kept != made[: len(kept)]:
             yield key, "garbled", f"the log under fence {key[1]} has {kept} of the reports {made}"
-        elif complete and len(kept) < len(made):
+        elif complete:
             yield key, "missing", f"complete under fence {key[1]} with {kept} of the reports {made}"
 
 

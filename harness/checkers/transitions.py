@@ -77,7 +77,9 @@ def _faults(rows: Sequence[Entry], allow_queued: bool) -> Iterator[tuple[str, st
     if first.n != 0:
         yield "gap", f"the log under fence {first.fence} begins with row {first.n}, not with row 0"
     for before, after in pairwise(rows):
-        yield from _step(before, after)
+        same_fence = before.fence == after.fence
+        if after.n != (before.n + 1 if same_fence else 0) or not _legal(before, after, same_fence):
+            yield from _step(before, after)
     if last.status not in TERMINAL and not (allow_queued and last.status == FIRST):
         yield "unfinished", f"the log ends with {last.status}"
 

@@ -41,8 +41,8 @@ class LockedTasks:
         return map(self._dress(seed), self.tasks.final_generator(seed=seed, tasks=tasks))
 
     def checkers(self) -> Mapping[str, Checker]:
-        """What numbered tasks have to answer, mutual exclusion, and that nobody starves."""
-        return {**self.tasks.checkers(), "locks": locks(), "priorities": priorities()}
+        """What numbered tasks have to answer, mutual exclusion, and that nobody starves who can be seen to wait."""
+        return {**self.tasks.checkers(), "locks": locks(), "priorities": priorities(minimum=0)}
 
     def _dress(self, seed: int) -> Callable[[Arrival], Arrival]:
         def dressed(arrival: Arrival) -> Arrival:

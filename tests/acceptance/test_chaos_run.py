@@ -51,6 +51,12 @@ def test_agentexec_survives(name: str, tmp_path: Path) -> None:
     assert (figures["lost"], figures["illegal"]) == (0, 0)
     assert figures["tasks"] >= 200
     assert figures["faults"] >= 5
+    seen = {checker: found["figures"] for checker, found in run["checkers"].items()}
+    assert seen["effects"]["effects"] >= figures["tasks"]
+    assert seen["progress"]["reports"] >= 2 * figures["tasks"], "each handler reports twice"
+    if name == "kill-worker-locked":
+        assert seen["locks"]["locked_tasks"] >= 100
+        assert seen["priorities"]["wait_low_p50"] is not None
     assert (tmp_path / "report.html").stat().st_size > 0
 
 

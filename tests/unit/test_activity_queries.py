@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 import agentexec as ax
 from agentexec import activity
-from agentexec.activity import Status
+from agentexec.activity import Status, querying
 from tests.activity_support import Words, as_default, claim, fake_client, finish, progress
 
 
@@ -52,6 +52,24 @@ def test_pages_show_what_runs_then_what_waits_then_what_is_over(client: ax.Clien
         pages = [activity.list(session, page, size) for page in range(1, 8)]
         assert [item.agent_id for page in pages for item in page.items] == expected
         assert {(page.total, page.total_pages) for page in pages} == {(6, -(-6 // size))}
+
+
+def test_a_total_is_counted_to_its_bound_and_always_past_the_page(
+    client: ax.Client, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that whoever turns the pages reaches the last one, though no page counts a million rows."""
+    monkeypatch.setattr(querying, "COUNTED", 3)
+    tasks = enqueue(client, 10)
+    pages = [activity.list(session, page, 2) for page in range(1, 7)]
+    assert [(page.total, page.total_is_exact) for page in pages] == [
+        (3, False),
+        (5, False),
+        (7, False),
+        (9, False),
+        (10, True),
+        (10, True),
+    ]
+    assert [item.agent_id for page in pages for item in page.items] == sorted(tasks, reverse=True)
 
 
 def test_a_page_can_be_of_some_statuses_only(client: ax.Client, session: Session) -> None:

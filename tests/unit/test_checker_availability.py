@@ -37,6 +37,13 @@ def test_the_phases_are_told_apart_in_figures_and_without_a_bound_there_is_no_br
     assert figures["start_during_p99"] is None
 
 
+def test_a_submission_at_the_very_moment_of_a_fault_or_its_repair_is_during_it() -> None:
+    tell = submitted(submitted(Tell().at(1), 1, after=0.01).at(2), 2, after=0.01)
+    tell.at(1).injected("pause-redis", seconds=1)
+    figures = availability()(tell.history).figures
+    assert (figures["submitted_during"], figures["submitted_before"], figures["submitted_after"]) == (2, 0, 0)
+
+
 def test_a_share_below_the_bound_is_invalid() -> None:
     assert availability(minimum_share=0.5)(hurt().history).verdict is Verdict.VALID
     result = availability(minimum_share=0.6)(hurt().history)

@@ -55,11 +55,14 @@ def test_an_effect_after_the_completion_of_a_lower_fence_stands_and_is_invalid()
     tell = Tell().effect(1, by=12, fence=1).effect(1, by=13, fence=2)
     result = effects()(complete(tell, 1, fence=1).history)
     assert [one["kind"] for one in result.counterexamples] == ["overwritten"]
+    assert result.figures["superseded"] == 0
 
 
 def test_an_activity_that_did_not_complete_owes_no_effect() -> None:
     tell = Tell().effect(1, by=12).recorded(2, status="error").recorded(1, status="canceled")
     assert effects()(tell.history).verdict is Verdict.VALID
+    twice = Tell().effect(1, by=12, fence=1).effect(1, by=13, fence=2).recorded(1, status="error")
+    assert effects()(twice.history).figures["superseded"] == 1
 
 
 def test_without_effects_there_is_nothing_to_judge_unless_they_need_not_be_there() -> None:
@@ -71,3 +74,9 @@ def test_without_effects_there_is_nothing_to_judge_unless_they_need_not_be_there
 def test_an_effect_without_a_fence_cannot_be_judged() -> None:
     tell = Tell().op("worker-12", OK, "effect", task=1, activity="a1")
     assert check_safe(effects(), tell.history).verdict is Verdict.UNKNOWN
+
+
+def test_of_two_winners_the_effect_of_the_last_one_stands() -> None:
+    tell = Tell().effect(1, by=12, fence=1).effect(1, by=13, fence=2)
+    tell.logged(1, ("complete", 1, 1), ("complete", 2, 1)).recorded(1, fence=2)
+    assert effects()(tell.history).verdict is Verdict.VALID, "two winners are the matter of fencing"

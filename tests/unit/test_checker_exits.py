@@ -31,6 +31,7 @@ def test_a_pool_whose_parent_was_killed_owes_nothing() -> None:
     result = exits()(tell.history)
     assert result.verdict is Verdict.VALID
     assert result.figures == {"exits": 2, "killed": 1, "bad": 0}
+    assert result.summary == "1 pools ended with code 0, 1 were killed"
 
 
 def test_a_killed_worker_excuses_no_end_of_its_pool() -> None:

@@ -87,3 +87,31 @@ def test_without_lock_keys_there_is_nothing_to_judge_unless_they_need_not_be_the
     assert locks()(history).verdict is Verdict.UNKNOWN
     assert locks(minimum=0)(history).verdict is Verdict.VALID
     assert locks(minimum=3)(Tell().locked("k", 1, 2).ran(1, 2, by=12).history).verdict is Verdict.UNKNOWN
+
+
+def test_a_run_that_begins_when_the_other_ends_does_not_overlap() -> None:
+    tell = Tell().locked("k", 1, 2).at(1).began(1, by=12).at(2).ended(1, by=12).at(2).began(2, by=13, fence=2)
+    assert locks()(tell.at(3).ended(2, by=13, fence=2).history).verdict is Verdict.VALID
+
+
+def test_of_several_overlaps_the_longest_is_told_and_breaches_are_counted_apart() -> None:
+    tell = (
+        Tell()
+        .locked("k", 1, 2, 3)
+        .at(1)
+        .began(1, by=12)
+        .at(2)
+        .began(2, by=13)
+        .at(2.5)
+        .began(1, by=14, fence=2)
+    )
+    tell.at(3).ended(1, by=12).ended(1, by=14, fence=2).at(4).began(3, by=15).at(4.25).ended(2, by=13)
+    figures = locks()(tell.at(5).ended(3, by=15).history).figures
+    assert (figures["overlaps"], figures["fenced"]) == (3, 1)
+    assert figures["longest_overlap"] == pytest.approx(1.0)
+
+
+def test_a_pause_at_the_very_moment_excuses_and_one_a_moment_later_does_not() -> None:
+    for at, verdict in ((1.5, Verdict.VALID), (1.500001, Verdict.INVALID)):
+        tell = overlapping().at(at).injected("pause-worker", pids=[12])
+        assert locks()(tell.history).verdict is verdict

@@ -50,7 +50,10 @@ def test_a_low_task_that_never_began_starved_if_enough_others_did() -> None:
 
 def test_what_began_before_a_task_was_acknowledged_did_not_pass_it() -> None:
     tell = submit(Tell(), "high", *range(200)).ran(*range(200), by=12)
-    assert priorities()(submit(tell, "low", LOW).ran(LOW, by=12).history).verdict is Verdict.VALID
+    result = priorities()(submit(tell, "low", LOW).ran(LOW, by=12).history)
+    assert result.verdict is Verdict.VALID
+    assert result.figures["wait_low_max"] == pytest.approx(0.001)
+    assert result.figures["wait_high_max"] == pytest.approx(0.399)
 
 
 @pytest.mark.parametrize("healed", [True, False])
@@ -69,3 +72,33 @@ def test_without_priorities_there_is_nothing_to_judge_unless_they_need_not_be_th
     history = Tell().enqueued(1).ran(1, by=12).history
     assert priorities()(history).verdict is Verdict.UNKNOWN
     assert priorities(minimum=0)(history).verdict is Verdict.VALID
+
+
+def test_a_high_task_that_too_many_low_ones_passed_is_invalid_and_named() -> None:
+    for number, verdict in ((SLACK + 1, Verdict.VALID), (SLACK + 2, Verdict.INVALID)):
+        lows = range(LOW, LOW + number)
+        tell = submit(submit(Tell(), "low", *lows), "high", 1).ran(*lows, by=12).ran(1, by=12)
+        result = priorities()(tell.history)
+        assert result.verdict is verdict
+        inverted = [("inverted", 1)] if verdict is Verdict.INVALID else []
+        assert [(one["kind"], one["task"]) for one in result.counterexamples] == inverted
+        assert (result.figures["inverted"], result.figures["starved"]) == (len(inverted), 0)
+
+
+def test_a_task_with_a_lock_key_waits_for_its_lock_and_is_not_judged() -> None:
+    tell = Tell().locked("k", LOW)
+    submit(submit(tell, "high", *range(200)), "low", LOW)
+    assert priorities()(tell.ran(*range(200), by=12).ran(LOW, by=12).history).verdict is Verdict.UNKNOWN
+    parked = submit(Tell(), "high", *range(200)).op(
+        "client", INVOKE, "enqueue", task=LOW, priority="low", lock="k"
+    )
+    parked.op("client", OK, "enqueue", task=LOW, activity="a").ran(*range(200), by=12)
+    assert priorities()(parked.history).verdict is Verdict.UNKNOWN
+
+
+def test_a_priority_between_the_first_and_the_last_has_no_bound() -> None:
+    tell = submit(submit(submit(Tell(), "high", *range(200)), "middle", 500), "low", LOW)
+    tell.ran(*range(60), by=12).ran(LOW, by=12).ran(*range(60, 200), by=12).ran(500, by=12)
+    result = priorities(("high", "middle", "low"))(tell.history)
+    assert result.verdict is Verdict.VALID
+    assert result.figures["judged_waits"] == 1

@@ -74,6 +74,8 @@ def test_a_record_below_the_fence_of_a_finished_run_contradicts_the_workers() ->
 def test_a_queue_that_still_holds_what_is_over_contradicts_postgres_and_the_worker_that_lives() -> None:
     result = judged(agreed(), leased=1, known=1, held=["a2"])
     assert pairs(result) == [("postgres-redis", 2), ("workers-redis", 2)]
+    assert result.figures["workers_redis"] == result.figures["postgres_redis"] == 1
+    assert result.figures["client_redis"] == 0
     killed = agreed().killed(12)
     assert pairs(judged(killed, leased=1, known=1, held=["a2"])) == [("postgres-redis", 2)]
 
@@ -91,3 +93,28 @@ def test_a_queue_that_only_counts_is_compared_by_numbers_and_its_dead_letters_se
         "a queue that holds nothing lacks each"
     )
     assert pairs(judged(tell, ready=2, dead=1, known=3)) == [("postgres-redis", None)]
+
+
+def test_a_queue_may_know_as_much_as_may_have_been_submitted() -> None:
+    assert judged(agreed(), dead=2, known=2).verdict is Verdict.VALID
+    unsure = agreed().enqueued(3, 4, outcome=INFO)
+    assert judged(unsure, dead=4, known=4).verdict is Verdict.VALID
+    twice = (
+        agreed().op("client", OK, "enqueue", task=2, activity="b2").recorded(2, activity="b2", status="error")
+    )
+    assert judged(twice, dead=3, known=3).verdict is Verdict.VALID
+
+
+def test_an_acknowledgement_without_an_activity_is_met_by_any_record_of_the_task() -> None:
+    assert judged(agreed().op("client", OK, "enqueue", task=1)).verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_only_the_last_holder_of_a_task_can_contradict_the_queue_that_holds_it(first: int) -> None:
+    tell = agreed().enqueued(3).recorded(3, status="running", fence=2)
+    for fence in (first, 3 - first):
+        tell.began(3, by=12 + fence, fence=fence)
+    tell.ended(3, by=13, fence=1)
+    assert judged(tell, leased=1, known=1, held=["a3"]).verdict is Verdict.VALID
+    again = judged(tell.ended(3, by=14, fence=2), leased=1, known=1, held=["a3"])
+    assert pairs(again) == [("workers-redis", 3)]

@@ -20,6 +20,7 @@ def test_the_scenarios_of_chaos_are_known_by_their_own_names() -> None:
 def test_a_workload_is_found_by_name_and_by_path() -> None:
     assert registry.workload("numbered-tasks") is WORKLOAD
     assert registry.workload("harness.workloads.numbered_tasks:WORKLOAD") is WORKLOAD
+    assert registry.workload("locked-tasks").name == "locked-tasks"
 
 
 def test_a_scenario_of_ones_own_is_found_in_the_folder_where_one_stands(
@@ -60,5 +61,5 @@ def test_a_target_without_its_verbs_is_refused() -> None:
 def test_an_unknown_target_and_workload_name_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"no target 'agentexek'\. Did you mean agentexec\?"):
         registry.target("agentexek")
-    with pytest.raises(UsageError, match="Known: numbered-tasks"):
+    with pytest.raises(UsageError, match="Known: locked-tasks, numbered-tasks"):
         registry.workload("x")

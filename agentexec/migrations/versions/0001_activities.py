@@ -17,6 +17,7 @@ ACTIVITY = f"{PREFIX}activity"
 LOG = f"{PREFIX}activity_log"
 STATUSES = "status IN ('queued', 'running', 'complete', 'error', 'canceled')"
 PENDING = sa.text("status IN ('queued', 'running')")
+KEYED = sa.text("idempotency_key IS NOT NULL")
 
 
 def upgrade() -> None:
@@ -29,7 +30,14 @@ def upgrade() -> None:
     )
     op.create_index(f"ix_{ACTIVITY}_agent_id", ACTIVITY, ["agent_id"], unique=True)
     op.create_index(f"ix_{ACTIVITY}_updated_at", ACTIVITY, [sa.text("updated_at DESC")])
-    op.create_index(f"ix_{ACTIVITY}_idempotency_key", ACTIVITY, ["idempotency_key"], unique=True)
+    op.create_index(
+        f"ix_{ACTIVITY}_idempotency_key",
+        ACTIVITY,
+        ["idempotency_key"],
+        unique=True,
+        postgresql_where=KEYED,
+        sqlite_where=KEYED,
+    )
     pending = f"ix_{ACTIVITY}_pending"
     op.create_index(pending, ACTIVITY, ["queue_name", "id"], postgresql_where=PENDING, sqlite_where=PENDING)
     op.create_table(
