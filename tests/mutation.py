@@ -1,8 +1,8 @@
 """Mutation testing within a time: `python -m tests.mutation [PATTERN ...] [--minutes N]`, what `nox -s mutation` runs.
 
-mutmut changes one thing at a time in the modules that pyproject.toml names (`[tool.mutmut]`) and runs the tests that reach
-it. It is ended after so many minutes, keeps what it has judged under mutants/, and goes on there the next time. The score
-of a module is the share of its judged mutants that some test noticed; how many were judged is said beside it.
+mutmut changes one thing at a time in the modules that pyproject.toml names (`[tool.mutmut]`) and runs the tests that
+reach it. It is ended after so many minutes, keeps what it has judged under mutants/, and goes on there the next time.
+The score of a module is the share of its judged mutants that some test noticed; beside it is how many were judged.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -18,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MUTANTS = Path("mutants")
-# Exit codes of pytest under mutmut: 1 and 3 are failed tests; 24 and up are signals and time limits, which a loop that no
-# longer ends runs into; 0 is a survivor, 5 and 33 are mutants that no test reaches.
-SURVIVED, UNREACHED = {0}, {5, 33}
+# What mutmut notes of a mutant is the exit code of its tests: 0 is a survivor, 5 and 33 mean that no test reaches it,
+# None, 2 and 34 that it was not run to its end. All others are failed tests, or a signal that ended an endless loop.
+SURVIVED, UNREACHED, WAITING = {0}, {5, 33}, {None, 2, 34}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,19 +99,22 @@ def main(arguments: list[str]) -> int:
         *options.patterns,
     ]
     environment = os.environ | {"HYPOTHESIS_PROFILE": "mutation"}
+    running = subprocess.Popen(command, env=environment)
     try:
-        ended = subprocess.run(command, env=environment, timeout=options.minutes * 60, check=False)
+        running.wait(options.minutes * 60)
     except subprocess.TimeoutExpired:
+        running.send_signal(signal.SIGINT)  # it ends its children and keeps its notes
+        running.wait()
         sys.stderr.write(f"stopped after {options.minutes:g} minutes; the next run goes on from here\n")
     else:
-        if ended.returncode != 0:
-            return ended.returncode
+        if running.returncode != 0:
+            return running.returncode
     sys.stdout.write(table(scores(MUTANTS)) + "\n")
     return 0
 
 
 def _kind(code: int | None) -> str:
-    if code is None:
+    if code in WAITING:
         return "waiting"
     if code in SURVIVED:
         return "survived"

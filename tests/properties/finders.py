@@ -105,8 +105,8 @@ def _find(
         if tally.first is None:  # the test could not even begin
             raise
         script = _printed(error)
-        steps = "\n".join(line for line in script.splitlines() if not line.startswith("from "))
-        return replace(tally.first, steps=steps, script=script, error=_text(error))
+        rules = "\n".join(line for line in script.splitlines() if not line.startswith("from "))
+        return replace(tally.first, steps=rules, script=script, error=_text(error))
     return None
 
 
