@@ -1,21 +1,23 @@
 """Whether a drain slows down with what is stored: beside a million finished activities, and on empty tables.
 
-Two databases of one server, one of them filled, are drained in turn.
+Two databases of one server, one of them filled, are drained in turn. Beside the rate stands the processor time that
+Postgres took for each task, which other users of the machine disturb far less.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from uuid import uuid4
 
+import psutil
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 
 from agentexec.activity.models import ACTIVITY_TABLE, LOG_TABLE
 from agentexec.core.db import create_schema, engine_for
-from loadtests.bench.bench import Figure, Ground, Result, in_turn
+from loadtests.bench.bench import Figure, Ground, Result
 from loadtests.bench.throughput import CONCURRENCY, DRAINED, WORKERS, drain_rate
 
 FINISHED = 1_000_000
@@ -43,27 +45,66 @@ _FILL = text(
 )
 
 
-def stored(ground: Ground, repeats: int) -> Result:
-    """Tasks per second of a drain with a million finished activities and their logs in the tables, and with none."""
+def stored(ground: Ground, repeats: int) -> list[Result]:
+    """A drain with a million finished activities and their logs in the tables, and with none: tasks per second, and
+    microseconds of Postgres's processor time for each task, its recording included.
+    """
     tasks, finished = ground.scaled(DRAINED), ground.scaled(FINISHED)
     with _database(ground) as full, _database(ground) as empty:
         _fill(full, finished)
-        rate_full, rate_empty = in_turn(
-            repeats, lambda: drain_rate(full, tasks), lambda: _drain_of_empty(empty, tasks)
-        )
-    what = f"drain, {WORKERS} workers x {CONCURRENCY}"
+        rounds = [_round(full, empty, tasks, number) for number in range(repeats + 1)][1:]
+    of_full, of_empty = zip(*rounds, strict=True)
+    return [
+        _result(f"drain, {WORKERS} workers x {CONCURRENCY}", finished, "tasks/s", 0, of_full, of_empty),
+        _result("Postgres's time for each task", finished, "µs", 1, of_full, of_empty),
+    ]
+
+
+Measured = tuple[float, float]  # tasks/s, and microseconds of the server for each task
+
+
+def _result(
+    what: str, finished: int, unit: str, which: int, of_full: Sequence[Measured], of_empty: Sequence[Measured]
+) -> Result:
+    rate = which == 0
+
+    def figure(name: str, values: Sequence[Measured]) -> Figure:
+        return Figure(name=name, unit=unit, values=tuple(v[which] for v in values), higher_is_better=rate)
+
     return Result(
-        figure=Figure(name=f"{what}, {finished:,} finished", unit="tasks/s", values=rate_full),
-        floor=Figure(name=f"{what}, empty tables", unit="tasks/s", values=rate_empty),
+        figure=figure(f"{what}, {finished:,} finished", of_full),
+        floor=figure(f"{what}, empty tables", of_empty),
         beside="that of empty tables",
-        wanted=BOUND,
+        wanted=BOUND if rate else None,
     )
 
 
-def _drain_of_empty(ground: Ground, tasks: int) -> float:
-    with _engine(ground) as engine, engine.connect() as connection:
+def _round(full: Ground, empty: Ground, tasks: int, number: int) -> tuple[Measured, Measured]:
+    """One drain of each, either of them first in every other round."""
+    with _engine(empty) as engine, engine.connect() as connection:
         connection.execute(text(f"TRUNCATE {LOG_TABLE}, {ACTIVITY_TABLE}"))
-    return drain_rate(ground, tasks)
+    if number % 2:
+        of_empty = _drain(empty, tasks)
+        return _drain(full, tasks), of_empty
+    return _drain(full, tasks), _drain(empty, tasks)
+
+
+def _drain(ground: Ground, tasks: int) -> Measured:
+    with _engine(ground) as engine, engine.connect() as connection:
+        pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        server = psutil.Process(int(pid)).parent()
+        assert server is not None
+        before = _spent(server)
+        rate = drain_rate(ground, tasks)
+        return rate, 1e6 * (_spent(server) - before) / tasks
+
+
+def _spent(server: psutil.Process) -> float:
+    """Seconds of processor time of a server, its processes that live and those that have ended."""
+    own = server.cpu_times()
+    living = (child.cpu_times() for child in server.children())
+    ended = own.children_user + own.children_system
+    return own.user + own.system + ended + sum(times.user + times.system for times in living)
 
 
 def _fill(ground: Ground, finished: int) -> None:

@@ -102,3 +102,29 @@ def test_a_priority_between_the_first_and_the_last_has_no_bound() -> None:
     result = priorities(("high", "middle", "low"))(tell.history)
     assert result.verdict is Verdict.VALID
     assert result.figures["judged_waits"] == 1
+
+
+@pytest.mark.parametrize("heals_after", [0.1, 9.0])
+def test_a_fault_that_strikes_in_a_wait_spares_it_however_long_it_lasts(heals_after: float) -> None:
+    tell = submit(submit(Tell(), "high", *range(200)), "low", LOW).injected(
+        "pause-redis", seconds=heals_after
+    )
+    result = priorities()(tell.ran(*range(200), by=12).ran(LOW, by=12).history)
+    assert (result.verdict, result.figures["judged_waits"]) == (Verdict.UNKNOWN, 0)
+
+
+def test_a_fault_at_the_very_moment_of_the_first_run_spares_the_wait_and_a_later_one_does_not() -> None:
+    for late, judged in ((0, 0), (1, 1)):
+        tell = submit(Tell(), "low", LOW)
+        began = tell.now
+        tell.ran(LOW, by=12)
+        tell.now = began + late
+        assert priorities(minimum=0)(tell.killed(12).history).figures["judged_waits"] == judged
+
+
+@pytest.mark.parametrize(("peers", "allowed"), [(6, SLACK + 1), (7, SLACK + 2), (14, SLACK + 3)])
+def test_seven_high_tasks_that_begin_let_one_low_one_more_pass_the_next(peers: int, allowed: int) -> None:
+    for number, inverted in ((allowed, 0), (allowed + 1, 1)):
+        lows = range(LOW, LOW + number)
+        tell = submit(submit(Tell(), "low", *lows), "high", *range(peers + 1)).ran(*range(peers), by=12)
+        assert priorities()(tell.ran(*lows, by=12).ran(peers, by=12).history).figures["inverted"] == inverted
