@@ -47,7 +47,7 @@ def test_a_printed_example_fails_where_it_is_pasted_and_passes_once_the_defect_i
 ) -> None:
     with monkeypatch.context() as planted:
         _unfenced_renewal(planted)
-        found = find_in_queue(300, 7)
+        found = find_in_queue(300, 7, shrink=False)
         assert found is not None
         with pytest.raises(AssertionError):
             exec(found.script, {})
