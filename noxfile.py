@@ -203,6 +203,13 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def simulate(session: nox.Session) -> None:
+    """Whole systems in virtual time, on new seeds; `-- ARGS` replace `--seeds 500` (--seed N, --replay FILE ...)."""
+    prepare(session, extras=["simulation"])
+    session.run("harness", "simulate", *(session.posargs or ["--seeds", "500"]))
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Benchmarks beside their floors, figures in reports/bench/bench.json; `-- ARGS` go to it (names, --repeats N)."""
     prepare(session, extras=["embedded"])
