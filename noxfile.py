@@ -203,6 +203,13 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def simulate(session: nox.Session) -> None:
+    """Whole systems in virtual time, on new seeds; `-- ARGS` replace `--seeds 500` (--seed N, --replay FILE ...)."""
+    prepare(session, extras=["simulation"])
+    session.run("harness", "simulate", *(session.posargs or ["--seeds", "500"]))
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Benchmarks beside their floors, figures in reports/bench/bench.json; `-- ARGS` go to it (names, --repeats N)."""
     prepare(session, extras=["embedded"])
@@ -243,6 +250,13 @@ def containers(session: nox.Session) -> None:
         session.log("mmdebstrap is not installed, so the engine has to have the images or pull them")
     session.run(*pytest_command("containers", "containers"))
     session.run(*chaos_command("containers"), *(session.posargs or ["--all"]))
+
+
+@nox.session
+def planted(session: nox.Session) -> None:
+    """Every planted defect under every means that can find it, into docs/planted.md; `-- NAME` looks for one."""
+    prepare(session, extras=EXTRAS, groups=["test"])
+    session.run("python", "-m", "tests.planted", *session.posargs)
 
 
 @nox.session

@@ -17,6 +17,7 @@ from agentexec.memory_books import Books, Holder, Job
 from agentexec.memory_step import reply, take_step
 from agentexec.queue import Admission, Dispatch, Finish, QueueDepth, Revoked, StepResult, milliseconds
 
+LOCK_AGAIN_MS = 1000
 KEEP_GONE_MS = 24 * 3600 * 1000
 
 
@@ -118,6 +119,11 @@ class MemoryQueue:
             for task_id, (token, lock_key) in claims.items():
                 if not books.holds(task_id, token):
                     lost.add(task_id)
+                    continue
+                if books.epoch is None:  # nobody knows whose the partition is: it comes again in a second
+                    books.revoke(task_id)
+                    books.sched.add(task_id, self._now() + LOCK_AGAIN_MS)
+                    parked.add(task_id)
                     continue
                 partition = books.part.setdefault(task_id, lock_key)
                 head = books.busy.get(partition)

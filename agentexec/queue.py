@@ -157,7 +157,8 @@ class Queue(Protocol):
     def lock(self, claims: Mapping[UUID, tuple[int, str]]) -> tuple[set[UUID], set[UUID]]:
         """Give claims (token, lock key) the lock keys that their producers did not know of.
 
-        Returns those that were parked behind another task and those whose token is lost; neither may run.
+        Returns those whose claim is void, since they wait behind another task or for the healing of a queue that lost
+        its memory, and those whose token is lost; neither may run.
         """
         ...
 

@@ -40,6 +40,12 @@ def add_simulate(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--history", type=Path, metavar="FILE", help="with --seed or --replay: write the history there"
     )
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="DIR",
+        help="with --seed or --replay: write report.html and its like there",
+    )
     parser.set_defaults(run=simulate_command)
 
 
@@ -57,8 +63,8 @@ def _campaign(options: Namespace) -> int:
     from harness.simulation.campaign import jobs_by_default, run_campaign
     from harness.simulation.simulation import simulate
 
-    if options.explain or options.history:
-        raise UsageError("--explain and --history are for one run. Name it with --seed or --replay.")
+    if options.explain or options.history or options.html:
+        raise UsageError("--explain, --history and --html are for one run. Name it with --seed or --replay.")
     count = options.seeds or SEEDS
     first = random.SystemRandom().randrange(1_000_000_000) if options.first is None else options.first
     jobs = options.jobs or jobs_by_default()
@@ -77,12 +83,18 @@ def _campaign(options: Namespace) -> int:
 
 
 def _one(options: Namespace) -> int:
+    from harness.report import write_reports
     from harness.simulation.explain import timeline
+    from harness.simulation.picture import as_run
     from harness.simulation.simulation import simulate
 
     outcome = simulate(_plan(options), trace=options.explain)
     if options.history:
         _write_history(outcome, options.history)
+    if options.html:
+        again = f"--seed {options.seed}" if options.replay is None else f"--replay {options.replay}"
+        written = write_reports([as_run(outcome, repeat=f"harness simulate {again}")], options.html)
+        print(f"report:  {written.html}")
     if options.explain:
         print(timeline(outcome))
     else:

@@ -53,7 +53,11 @@ class Row:
 
 
 def new_activity(
-    queue_name: str = "tests", *, idempotency_key: str | None = None, delay: float = 0.0
+    queue_name: str = "tests",
+    *,
+    idempotency_key: str | None = None,
+    lock_key: str | None = None,
+    delay: float = 0.0,
 ) -> NewActivity:
     """An activity that nobody has recorded yet."""
     return NewActivity(
@@ -64,6 +68,7 @@ def new_activity(
         priority=1,
         message="Waiting.",
         idempotency_key=idempotency_key,
+        lock_key=lock_key,
         delay=delay,
     )
 

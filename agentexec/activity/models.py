@@ -116,6 +116,14 @@ class Activity(Base):
             postgresql_where=text("status IN ('queued', 'running')"),
             sqlite_where=text("status IN ('queued', 'running')"),
         ),
+        # Who runs under a lock key, for the start of the next: only such rows are in it.
+        Index(
+            f"ix_{ACTIVITY_TABLE}_locked",
+            "queue_name",
+            "lock_key",
+            postgresql_where=text("status = 'running' AND lock_key IS NOT NULL"),
+            sqlite_where=text("status = 'running' AND lock_key IS NOT NULL"),
+        ),
     )
 
 

@@ -6,6 +6,7 @@ Callers own the transaction: they pass a connection that is inside one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +41,11 @@ OUTCOME_COLUMNS = {
     "error": "text",
     "failed": "int",
 }
+# The queue sees to that, but it may have lost its memory of who has a lock key.
+NOBODY_HAS_THE_LOCK = f"""(coalesce(a.lock_key, v.lock_key) IS NULL OR NOT EXISTS (
+    SELECT 1 FROM {ACTIVITY_TABLE} AS o WHERE o.queue_name = a.queue_name AND o.id <> a.id
+    AND o.lock_key = coalesce(a.lock_key, v.lock_key) AND o.status = 'running'))"""
+NO_LOCK_KEYS: Mapping[UUID, str] = MappingProxyType({})
 ENQUEUE_FENCE = 0  # the fence of entries written before any worker held the task
 
 
@@ -95,26 +101,33 @@ def new_rows(activities: Sequence[NewActivity]) -> list[dict[str, Any]]:
 
 
 def start(
-    connection: Connection, tokens: Mapping[UUID, int], message: str, worker: str = ""
+    connection: Connection,
+    tokens: Mapping[UUID, int],
+    message: str,
+    worker: str = "",
+    lock_keys: Mapping[UUID, str] = NO_LOCK_KEYS,
 ) -> dict[UUID, Started]:
     """Move activities to RUNNING under their new tokens, in the hands of `worker`; returns those that may run.
 
     One that is terminal, has a cancel request, was started under a higher token, or by somebody else under the same
-    one, is left out. Sending the same start again answers the same.
+    one, is left out, and so is one whose lock key another one runs under. `lock_keys` are those that the producers did
+    not know of: the healing has to. Sending the same start again answers the same.
     """
     rows = [
-        {"id": as_text(i), "token": token, "message": message, "worker": worker}
+        {"id": as_text(i), "token": token, "message": message, "worker": worker, "lock_key": lock_keys.get(i)}
         for i, token in tokens.items()
     ]
-    columns = {"id": "uuid", "token": "bigint", "message": "text", "worker": "text"}
+    columns = {"id": "uuid", "token": "bigint", "message": "text", "worker": "text", "lock_key": "text"}
     started = run_batch(
         connection,
         f"""UPDATE {ACTIVITY_TABLE} AS a SET status = 'running', fence = v.token, holder = v.worker, updated_at = :now,
+                lock_key = coalesce(a.lock_key, v.lock_key),
                 attempt = attempt + CASE WHEN a.fence < v.token THEN 1 ELSE 0 END
             FROM :rows AS v
             WHERE a.id = v.id AND cancel_requested_at IS NULL
               AND (fence < v.token OR status = 'running' AND fence = v.token AND holder = v.worker)
               AND status IN ('queued', 'running')
+              AND {NOBODY_HAS_THE_LOCK}
             RETURNING a.id, a.attempt, a.failures""",
         rows,
         columns,

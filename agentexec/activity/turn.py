@@ -37,7 +37,7 @@ _ENQUEUE = text(
     SELECT id FROM recorded"""
 )
 
-_STARTS = recordset("starts", {"id": "uuid", "token": "bigint"}, "v")
+_STARTS = recordset("starts", {"id": "uuid", "token": "bigint", "lock_key": "text"}, "v")
 _ENDS = recordset("ends", store.OUTCOME_COLUMNS, "v")
 
 # A task is never started and ended in the same turn, so the two updates touch different rows. The ids are given once
@@ -46,12 +46,12 @@ _ENDS = recordset("ends", store.OUTCOME_COLUMNS, "v")
 _TURN = text(
     f"""WITH started AS (
         UPDATE {ACTIVITY_TABLE} AS a SET status = 'running', fence = v.token, holder = :worker,
-            updated_at = clock_timestamp(),
+            updated_at = clock_timestamp(), lock_key = coalesce(a.lock_key, v.lock_key),
             attempt = attempt + CASE WHEN a.fence < v.token THEN 1 ELSE 0 END
         FROM {_STARTS}
         WHERE a.id = ANY(CAST(:started_ids AS uuid[])) AND a.id = v.id AND cancel_requested_at IS NULL
           AND (fence < v.token OR status = 'running' AND fence = v.token AND holder = :worker)
-          AND status IN ('queued', 'running')
+          AND status IN ('queued', 'running') AND {store.NOBODY_HAS_THE_LOCK}
         RETURNING a.id, a.attempt, a.failures, v.token
     ), ended AS (
         UPDATE {ACTIVITY_TABLE} AS a SET updated_at = clock_timestamp(), result = v.result, error = v.error,
@@ -103,6 +103,7 @@ def turn(
     outcomes: Sequence[Outcome],
     message: str,
     worker: str = "",
+    lock_keys: Mapping[UUID, str] = store.NO_LOCK_KEYS,
 ) -> tuple[dict[UUID, Started], dict[UUID, Status]]:
     """Start activities under their tokens and end others; see `store.start` and `store.finish` for what is
     refused.
@@ -110,8 +111,11 @@ def turn(
     Returns the started ones and the status of each accepted outcome.
     """
     if connection.dialect.name != "postgresql":
-        return store.start(connection, tokens, message, worker), store.finish(connection, outcomes)
-    starts = [{"id": as_text(task_id), "token": token} for task_id, token in tokens.items()]
+        return store.start(connection, tokens, message, worker, lock_keys), store.finish(connection, outcomes)
+    starts = [
+        {"id": as_text(task_id), "token": token, "lock_key": lock_keys.get(task_id)}
+        for task_id, token in tokens.items()
+    ]
     parameters = {
         "starts": as_json(starts),
         "ends": as_json(store.outcome_rows(outcomes)),

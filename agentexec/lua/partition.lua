@@ -1,13 +1,20 @@
--- Give claimed tasks the partitions that their producers did not know of. One whose partition is taken is parked.
+-- Give claimed tasks the partitions that their producers did not know of. One whose partition is taken is parked. In a
+-- queue that has lost its memory nobody knows whose it is: there the claim is void, and the task comes again in a second.
 -- KEYS: as common.lua.
 -- ARGV: for each claim: id, token, partition.
--- returns: one integer per claim, 1 = it may run, 0 = it was parked and the claim is void, -1 = the claim was lost before.
+-- returns: one integer per claim, 1 = it may run, 0 = the claim is void and the task waits, -1 = the claim was lost before.
+local AGAIN_MS = 1000
+local rebuilt = redis.call('HEXISTS', CFG, 'epoch') == 1
 local answers = {}
 for i = 1, #ARGV, 3 do
   local id, token, partition = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local held, by = holder(id)
   if held ~= token then
     answers[#answers + 1] = -1
+  elseif not rebuilt then
+    revoke(id, by)
+    redis.call('ZADD', SCHED, now_ms() + AGAIN_MS, id)
+    answers[#answers + 1] = 0
   else
     redis.call('HSETNX', PART, id, partition)
     local head = redis.call('HGET', BUSY, redis.call('HGET', PART, id))

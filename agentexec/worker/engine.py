@@ -33,6 +33,8 @@ from agentexec.worker.retrying import in_redis, in_transaction
 
 HOUSEKEEPING = 1.0  # seconds between two STEPs of a worker that has nothing to do or no free slot
 
+LOCKED_OUT = 1.0  # seconds until a task asks again for a lock key that another one runs under
+
 _STATUS = {
     End.COMPLETE: Status.COMPLETE,
     End.RETRY: Status.QUEUED,
@@ -83,6 +85,7 @@ class Engine:
         self._changed = runtime.current().condition()
         self._inbox = _Inbox()
         self._claims: list[Claim] = []
+        self._lock_keys: dict[UUID, str] = {}  # of claims whose producers knew none
         self._finishes: list[Finish] = []
         self._results: dict[UUID, str] = {}
         self._lowest_token = 0
@@ -164,6 +167,7 @@ class Engine:
             self._give_back(self._claims)
             self._claims = []
         claims, self._claims = self._claims, []
+        lock_keys, self._lock_keys = self._lock_keys, {}
         for outcome, _ in taken.ended:
             if outcome.seconds is not None:
                 TALLY.ran(outcome.task_name, outcome.seconds)
@@ -176,7 +180,7 @@ class Engine:
             if number is not None:
                 ended.append(run)
                 outcomes.append(self._outcome(run, number))
-        return Batch(claims=claims, entries=taken.entries, outcomes=outcomes), ended
+        return Batch(claims=claims, entries=taken.entries, outcomes=outcomes, lock_keys=lock_keys), ended
 
     def _last_number(self, ended: Ended) -> int | None:
         """The number of a run's last log entry; None where nothing is to be said, or its last word was."""
@@ -252,6 +256,10 @@ class Engine:
             self._finishes.append(
                 Finish(task_id=claim.task_id, token=claim.token, verb=Verb.DEAD, reason=reason)
             )
+        elif claim.task_id in recorded.locked_out:  # the queue does not remember who has the lock
+            self._finishes.append(
+                Finish(task_id=claim.task_id, token=claim.token, verb=Verb.RETRY, delay=LOCKED_OUT)
+            )
         else:  # the queue's clock went back: ask for higher tokens from now on
             self._lowest_token = max(self._lowest_token, recorded.outranked[claim.task_id] + 1)
             self._finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.RETRY))
@@ -301,6 +309,8 @@ class Engine:
         claims = self._lock(answer.claims)
         for claim in claims:
             self.ledger.take(claim.task_id, claim.token)
+            # A queue that lost its memory, and whose clock went back, must not give us the same token once more.
+            self._lowest_token = max(self._lowest_token, claim.token + 1)
         self._claims += claims
         for stale in answer.stale:
             _logger.warning("the queue refused to finish %s: token %d is lost", stale.task_id, stale.token)
@@ -325,6 +335,7 @@ class Engine:
         if not wanted:
             return claims
         parked, lost = in_redis(lambda: self._queue.lock(wanted), give_up=self._gave_up)
+        self._lock_keys |= {task_id: key for task_id, (_, key) in wanted.items()}
         return [claim for claim in claims if claim.task_id not in parked and claim.task_id not in lost]
 
     def _missing_lock(self, claim: Claim) -> str | None:

@@ -23,6 +23,7 @@ class Batch:
     claims: Sequence[Claim] = ()
     entries: Sequence[LogEntry] = ()
     outcomes: Sequence[Outcome] = ()
+    lock_keys: Mapping[UUID, str] = field(default_factory=dict)  # of claims whose producers knew none
 
     def __bool__(self) -> bool:
         return bool(self.claims or self.entries or self.outcomes)
@@ -34,13 +35,15 @@ class Recorded:
 
     `attempts` are the claims that may run. `refused` claims may not: `over` ones are terminal, `outranked`
     ones were started under a higher token than the queue gave (its clock went back), `unknown` ones have no
-    activity. `accepted` outcomes are durable; `ended_by_others` are terminal through somebody else's word.
+    activity, `locked_out` ones wait for another that still runs under their lock key. `accepted` outcomes are
+    durable; `ended_by_others` are terminal through somebody else's word.
     """
 
     attempts: Mapping[UUID, Started] = field(default_factory=dict)
     over: set[UUID] = field(default_factory=set)
     outranked: dict[UUID, int] = field(default_factory=dict)
     unknown: set[UUID] = field(default_factory=set)
+    locked_out: set[UUID] = field(default_factory=set)
     accepted: Mapping[UUID, Status] = field(default_factory=dict)
     ended_by_others: set[UUID] = field(default_factory=set)
 
@@ -61,7 +64,7 @@ def record(
     tokens = {claim.task_id: claim.token for claim in batch.claims}
     attempts, accepted = in_statement(
         database,
-        lambda connection: turn(connection, tokens, batch.outcomes, started_message, worker),
+        lambda connection: turn(connection, tokens, batch.outcomes, started_message, worker, batch.lock_keys),
         give_up=give_up,
     )
     recorded = Recorded(attempts=attempts, accepted=accepted)
@@ -89,6 +92,8 @@ def _explain(
             recorded.over.add(task_id)
         elif standing.cancel_requested and standing.fence < token:
             cancelled[task_id] = token
+        elif standing.fence < token:
+            recorded.locked_out.add(task_id)
         else:
             recorded.outranked[task_id] = standing.fence
     recorded.over |= store.end_unstarted(connection, cancelled, Status.CANCELED, "Canceled on request.")

@@ -38,7 +38,7 @@ class SimulatedNemesis:
 
     def arrange(self) -> None:
         """Let every fault strike when its time comes."""
-        for number, fault in enumerate(self._stage.plan.faults):
+        for number, fault in enumerate(self._stage.plan.faults, start=1):
             when = round(fault.at * NANOSECONDS)
             if fault.kind is FaultKind.REDIS_FAILS_OVER:
                 self._scheduler.at(

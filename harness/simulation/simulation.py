@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,14 +51,27 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What came of a plan. `seconds` are virtual; `trace` is for reading, and empty unless asked for."""
+    """What came of a plan. `results` has the word of every judge by its name, the most telling first; `seconds` are
+    virtual; `trace` is for reading, and empty unless asked for.
+    """
 
     plan: Plan
     history: History
-    findings: tuple[Finding, ...]
+    results: Mapping[str, CheckResult]
     injected: int
     seconds: float
     trace: tuple[tuple[int, str, str], ...] = field(default=(), repr=False)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong, in the order of the judges; empty where nothing is."""
+        return tuple(
+            Finding(
+                judge=name, kind=_kind(result), summary=result.summary, counterexamples=result.counterexamples
+            )
+            for name, result in self.results.items()
+            if result.verdict is not Verdict.VALID
+        )
 
 
 def simulate(what: Plan | int, *, trace: bool = False) -> Outcome:
@@ -120,7 +133,7 @@ class _Run:
         return Outcome(
             plan=stage.plan,
             history=history,
-            findings=tuple(self._findings(stage, history, over)),
+            results=self._results(stage, history, over),
             injected=nemesis.injected,
             seconds=seconds,
             trace=tuple(stage.recorder.trace or ()),
@@ -141,26 +154,27 @@ class _Run:
             scheduler.run(scheduler.seconds(LOOK_EVERY))
         return True
 
-    def _findings(self, stage: Stage, history: History, over: bool) -> Iterator[Finding]:
-        for text in stage.monitor.findings:
-            yield Finding(judge="invariant", kind=text.split(": ")[1], summary=text)
-        for process, error in stage.runtime.scheduler.escaped:
-            kind = type(error).__name__
-            yield Finding(judge="escaped", kind=kind, summary=f"{kind} in {process.name}: {error}")
-        for name, result in check_all(checkers_of(stage.plan), history).items():
-            if result.verdict is not Verdict.VALID:
-                yield Finding(
-                    judge=name,
-                    kind=_kind(result),
-                    summary=result.summary,
-                    counterexamples=result.counterexamples,
-                )
-        if not over:
-            yield Finding(
-                judge="liveness",
-                kind="unfinished",
-                summary=f"not everything is over after {PATIENCE:g} quiet seconds",
-            )
+    def _results(self, stage: Stage, history: History, over: bool) -> dict[str, CheckResult]:
+        """The judges' words, the most telling first."""
+        escaped = [
+            f"{type(error).__name__} in {process.name}: {error}"
+            for process, error in stage.runtime.scheduler.escaped
+        ]
+        left = [] if over else [f"not everything is over after {PATIENCE:g} quiet seconds"]
+        return {
+            "invariants": _said(stage.monitor.findings, "the queue's books were sound after every call"),
+            "escaped": _said(escaped, "no thread let an exception through"),
+            **check_all(checkers_of(stage.plan), history),
+            "liveness": _said(left, "everything was over in time"),
+        }
+
+
+def _said(wrong: Sequence[str], otherwise: str) -> CheckResult:
+    return CheckResult(
+        verdict=Verdict.INVALID if wrong else Verdict.VALID,
+        summary=wrong[0] if wrong else otherwise,
+        counterexamples=tuple({"kind": one.split(": ")[0], "why": one} for one in wrong),
+    )
 
 
 def _kind(result: CheckResult) -> str:

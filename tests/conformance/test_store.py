@@ -45,12 +45,15 @@ class Record:
         assert self.start(task, token) == 1
         return task
 
-    def start(self, task: UUID, token: int, worker: str = "one") -> int | None:
+    def start(
+        self, task: UUID, token: int, worker: str = "one", *, lock_key: str | None = None
+    ) -> int | None:
+        keys = {} if lock_key is None else {task: lock_key}
         with self.engine.begin() as connection:
             if self.in_turns:
-                started = turn(connection, {task: token}, [], "Started.", worker)[0].get(task)
+                started = turn(connection, {task: token}, [], "Started.", worker, keys)[0].get(task)
             else:
-                started = store.start(connection, {task: token}, "Started.", worker).get(task)
+                started = store.start(connection, {task: token}, "Started.", worker, keys).get(task)
         return None if started is None else started.attempt
 
     def append(self, task: UUID, token: int, n: int, message: str = "half") -> None:
@@ -176,6 +179,27 @@ def test_a_token_that_a_forgetful_queue_gave_twice_starts_only_one_holder(record
     assert record.start(task, T1, "one") == 1
     assert record.start(task, T2, "two") == 2
     assert record.start(task, T1, "one") is None
+
+
+@pytest.mark.invariant("I11")
+def test_a_task_does_not_start_while_another_one_runs_under_its_lock_key(record: Record) -> None:
+    # A queue that failed over to a server without the last second gives out both.
+    key = uuid4().hex
+    first, second, other = (record.queued(lock_key=one) for one in (key, key, uuid4().hex))
+    assert record.start(first, T1) == 1
+    assert record.start(second, T2) is None
+    assert record.start(other, T2) == 1
+    record.finish(first, T1, Status.COMPLETE)
+    assert record.start(second, T2) == 1
+
+
+@pytest.mark.invariant("I11")
+def test_a_lock_key_that_only_the_worker_knew_is_in_the_record_from_the_start_on(record: Record) -> None:
+    first, second, key = record.queued(), record.queued(), uuid4().hex
+    assert record.start(first, T1, lock_key=key) == 1
+    assert record.start(second, T2, lock_key=key) is None
+    with record.engine.connect() as connection:
+        assert [one.lock_key for one in pending(connection, [first])] == [key]
 
 
 @pytest.mark.invariant("I3")

@@ -129,19 +129,6 @@ class ActivityMachine(RuleBasedStateMachine):
         self.claim(slot, want, witness)
         self._start(self.minds[slot], twice=twice)
 
-    @rule(
-        slot=workers,
-        want=st.integers(1, 3),
-        statuses=st.lists(
-            st.sampled_from(["complete", "error", "queued", "canceled"]), min_size=1, max_size=3
-        ),
-    )
-    def work(self, slot: str, want: int, statuses: list[str]) -> None:
-        """What workers do all day: without it little of the rest has anything to act on."""
-        self.take(slot, want, witness=True, due=True, twice=False)
-        for status in statuses[: len(self._running())]:
-            self.end(0, status, twice=False, report=False)
-
     @rule(slot=workers, want=st.integers(0, 3), witness=st.booleans())
     def claim(self, slot: str, want: int, witness: bool) -> None:
         """`witness` is False for a worker that dies before it writes down what the queue took from others."""
@@ -150,7 +137,8 @@ class ActivityMachine(RuleBasedStateMachine):
         mind.finishes = []
         tokens = self._tokens()
         answer = self._step(mind, nonce, finishes, want)
-        assert answer.stale == tuple(f for f in finishes if tokens.get(f.task_id, (0, ""))[0] != f.token)
+        stale = tuple(f for f in finishes if tokens.get(f.task_id, (0, ""))[0] != f.token)
+        assert answer.stale == stale, "whose word counts with the queue"
         self._count_crashes([r.task_id for r in answer.reaped], [r.task_id for r in answer.dead])
         for claim in answer.claims:
             assert claim.token > self.tokens.get(claim.task_id, 0), "a token that was given before"
@@ -193,17 +181,21 @@ class ActivityMachine(RuleBasedStateMachine):
     )
     def end(self, pick: int, status: str, twice: bool, report: bool) -> None:
         """A handler ended; with `report` its last progress travels in the same transaction."""
-        mind, holding = _pick(self._running(), pick)
-        mind.running.remove(holding)
-        # A handler that failed and has retries left.
-        failed = status == "queued"
-        accepted = self._finish(holding, Status(status), times=1 + twice, report=report, failed=failed)
-        verb = VERBS[Status(accepted)] if accepted else Verb.DONE
-        reason = "failed for good" if verb is Verb.DEAD else ""
-        if accepted or self.expected[holding.task].status in OVER:
-            mind.finishes.append(
-                Finish(task_id=holding.task, token=holding.token, verb=verb, reason=reason, delay=0)
-            )
+        self._end(*_pick(self._running(), pick), status, twice=twice, report=report)
+
+    @rule(
+        slot=workers,
+        statuses=st.lists(st.sampled_from(["complete", "queued", "error"]), min_size=1, max_size=3),
+        frozen=st.booleans(),
+    )
+    def work(self, slot: str, statuses: list[str], frozen: bool) -> None:
+        """What workers do all day; `frozen` before the queue is told of the ends that the record knows."""
+        self.take(slot, len(statuses), witness=True, due=True, twice=False)
+        for status in statuses:
+            if self.minds[slot].running:
+                self._end(self.minds[slot], self.minds[slot].running[0], status, twice=False, report=False)
+        if frozen:
+            self.freeze(slot, taken_over=True, witness=True, renews=False, says=None)
 
     @precondition(lambda self: self._running())
     @rule(pick=picks)
@@ -226,7 +218,8 @@ class ActivityMachine(RuleBasedStateMachine):
         believed = {h.task: h.token for h in mind.running} | {c.task_id: c.token for c in mind.claims}
         holders = self._tokens()
         lost, _ = self.queue.renew(mind.name, believed, lease=LEASE)
-        assert lost == {i for i, t in believed.items() if holders.get(i) != (t, mind.name)}
+        gone = {i for i, t in believed.items() if holders.get(i) != (t, mind.name)}
+        assert lost == gone, "whose renewal counts"
         assert self._tokens() == holders, "a renewal that changed who holds what"
 
     # Faults.
@@ -256,15 +249,18 @@ class ActivityMachine(RuleBasedStateMachine):
         slot=workers,
         taken_over=st.booleans(),
         witness=st.booleans(),
+        renews=st.booleans(),
         says=st.sampled_from([None, "complete", "queued"]),
     )
-    def freeze(self, slot: str, taken_over: bool, witness: bool, says: str | None) -> None:
+    def freeze(self, slot: str, taken_over: bool, witness: bool, renews: bool, says: str | None) -> None:
         """A worker stands still past its leases, and does not know it when it goes on, maybe with an outcome."""
         for task in self._leases_of(self.minds[slot].name):
             self.queue.client.zadd(self.queue.keys.lease, {str(task): 1}, xx=True)
         if taken_over:
             (other,) = set(WORKERS) - {slot}
             self.take(other, 3, witness, due=False, twice=False)
+        if renews:
+            self.renew(slot)
         for holding in self.minds[slot].running:
             if says is not None and self.expected[holding.task].fence != holding.token:
                 self._finish(holding, Status(says))
@@ -324,7 +320,8 @@ class ActivityMachine(RuleBasedStateMachine):
             row = rows[task]
             require_sound(row)
             found = (row.status, row.fence, row.attempt)
-            assert found == (expected.status, expected.fence, expected.attempt), row
+            wanted = (expected.status, expected.fence, expected.attempt)
+            assert found == wanted, f"the record is not what it should be: {row}"
             assert row.cancel_requested == expected.flagged
             assert row.fence >= self.fences.get(task, 0), "a fence fell"
             self.fences[task] = row.fence
@@ -377,9 +374,11 @@ class ActivityMachine(RuleBasedStateMachine):
             if expected.flagged:
                 expected.never_ran(claim.token, "canceled")
             if expected.start(claim.token):
-                assert recorded.attempts[claim.task_id].attempt == expected.attempt
+                assert recorded.attempts[claim.task_id].attempt == expected.attempt, (
+                    "attempts were miscounted"
+                )
             else:
-                assert claim.task_id not in recorded.attempts
+                assert claim.task_id not in recorded.attempts, "a start that should be refused"
         return recorded
 
     def _let_retries_fall_due(self) -> None:
@@ -456,8 +455,21 @@ class ActivityMachine(RuleBasedStateMachine):
         for _ in range(times):
             recorded = self._record(Batch(entries=entries, outcomes=[outcome]))
             if not said_before:
-                assert recorded.accepted == ({holding.task: Status(became)} if became else {})
+                accepted = {holding.task: Status(became)} if became else {}
+                assert recorded.accepted == accepted, "whose outcome the record takes"
         return became
+
+    def _end(self, mind: Mind, holding: Holding, status: str, *, twice: bool, report: bool) -> None:
+        mind.running.remove(holding)
+        # A handler that failed and has retries left.
+        failed = status == "queued"
+        accepted = self._finish(holding, Status(status), times=1 + twice, report=report, failed=failed)
+        verb = VERBS[Status(accepted)] if accepted else Verb.DONE
+        reason = "failed for good" if verb is Verb.DEAD else ""
+        if accepted or self.expected[holding.task].status in OVER:
+            mind.finishes.append(
+                Finish(task_id=holding.task, token=holding.token, verb=verb, reason=reason, delay=0)
+            )
 
     def _release(self, mind: Mind, holding: Holding) -> None:
         mind.running.remove(holding)

@@ -148,9 +148,21 @@ class QueueModel:
             self.gone[worker] = gone_at
             self.gone = {name: at for name, at in self.gone.items() if at > gone_at - GONE_FOR}
 
-    def locked(self, claims: Mapping[UUID, tuple[int, str]], parked: set[UUID], lost: set[UUID]) -> None:
-        """I11 from the first delivery on: of the claims that share a key one may run, the others are void."""
+    def locked(
+        self, claims: Mapping[UUID, tuple[int, str]], parked: set[UUID], lost: set[UUID], *, now: int
+    ) -> None:
+        """I11 from the first delivery on: of the claims that share a key one may run, the others are void. Without a
+        memory of who may be running none may, and they come again in a second. `now` is in milliseconds.
+        """
         assert lost == {i for i, (token, _) in claims.items() if not self.has_authority(i, token)}
+        if not self.remembers:
+            assert parked == claims.keys() - lost
+            for task_id in parked:
+                task = self.tasks[task_id]
+                task.lose()
+                task.not_before = now + 1000
+                task.retrying = task.lock_key is not None  # as a retry, it keeps the key that it has already
+            return
         for task_id, (_, lock_key) in claims.items():
             if task_id in lost:
                 continue

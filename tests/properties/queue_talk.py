@@ -157,7 +157,7 @@ class QueueTalk(RuleBasedStateMachine):
 
     def send_lock(self, claims: Mapping[UUID, tuple[int, str]], reply_lost: bool) -> None:
         parked, lost = self.ask(lambda queue: queue.lock(claims))
-        self.model.locked(claims, parked, lost)
+        self.model.locked(claims, parked, lost, now=self.now)
         if reply_lost:
             again = self.ask_again(lambda queue: queue.lock(claims))
             assert again == (set(), lost | parked), "I7: what was parked is void, and what was kept is kept"

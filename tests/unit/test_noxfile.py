@@ -15,8 +15,14 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-PROMISED = {"lint", "types", "tests", "chaos", "load", "containers"}
-ASIDE = {"lock", "bench", "nightly", "mutation"}  # for people; CI has no quiet machine and no hours
+PROMISED = {"lint", "types", "tests", "chaos", "load", "containers", "simulate"}
+ASIDE = {
+    "lock",
+    "bench",
+    "planted",
+    "nightly",
+    "mutation",
+}  # for people; CI has no quiet machine and no hours
 
 
 @cache

@@ -17,6 +17,7 @@ ACTIVITY = f"{PREFIX}activity"
 LOG = f"{PREFIX}activity_log"
 STATUSES = "status IN ('queued', 'running', 'complete', 'error', 'canceled')"
 PENDING = sa.text("status IN ('queued', 'running')")
+LOCKED = sa.text("status = 'running' AND lock_key IS NOT NULL")
 KEYED = sa.text("idempotency_key IS NOT NULL")
 
 
@@ -40,6 +41,10 @@ def upgrade() -> None:
     )
     pending = f"ix_{ACTIVITY}_pending"
     op.create_index(pending, ACTIVITY, ["queue_name", "id"], postgresql_where=PENDING, sqlite_where=PENDING)
+    locked = f"ix_{ACTIVITY}_locked"
+    op.create_index(
+        locked, ACTIVITY, ["queue_name", "lock_key"], postgresql_where=LOCKED, sqlite_where=LOCKED
+    )
     op.create_table(
         LOG,
         *_log_columns(),

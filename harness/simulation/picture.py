@@ -1,0 +1,27 @@
+"""A simulated run as the report of any other run: its verdicts, and a picture of who did what when."""
+
+from __future__ import annotations
+
+import agentexec as ax
+from harness.environment import ServerVersions
+from harness.scenario import ScenarioRun
+from harness.simulation.simulation import Outcome
+
+
+def as_run(outcome: Outcome, *, repeat: str) -> ScenarioRun:
+    """For `harness.report.write_reports`; `repeat` is the command that runs it again. Its seconds are virtual."""
+    plan = outcome.plan
+    return ScenarioRun(
+        scenario=f"simulation-{plan.seed}",
+        summary=f"{len(plan.tasks)} tasks and {outcome.injected} faults in virtual time.",
+        backend="simulated",
+        target="agentexec",
+        target_version=ax.__version__,
+        seed=plan.seed,
+        tasks=len(plan.tasks),
+        servers=ServerVersions(postgres="the store on SQLite in memory", redis="the queue in memory"),
+        history=outcome.history,
+        results=outcome.results,
+        seconds=outcome.seconds,
+        repeat=repeat,
+    )

@@ -1,0 +1,72 @@
+"""The chaos runs in which planted defects have to show: a scenario, how many tasks, and what varies the workload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from chaos import SCENARIOS
+from harness.checkers import delivery, standard
+from harness.faultlib.redis_memory import FailOverRedis
+from harness.scenario import Scenario
+from tests.planted.quiet import SCENARIO as QUIET
+from tests.planted.target import Variation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Course:
+    """One chaos run on embedded servers; it is held for the defect and for the true implementation alike."""
+
+    scenario: Scenario
+    tasks: int
+    variation: Variation = field(default_factory=Variation)
+
+
+# A shutdown must not count as a crash: with no crash allowed, one that does buries the task.
+_NO_CRASH = Variation(environment={"AGENTEXEC_MAX_CRASHES": "0"})
+_PATIENT = {"AGENTEXEC_RETRY_BASE_SECONDS": "0.2", "AGENTEXEC_RETRY_CAP_SECONDS": "0.5"}
+# With two workers of four slots each, tasks of so few before are still queued, running, or just complete.
+_BACK = 6
+_CANCELS = replace(
+    QUIET,
+    name="cancel-storm",
+    summary="nearly every task is cancelled a moment after it was submitted, whatever has become of it",
+    checkers=standard(recovery_p99=None, minimum_faults=0) | {"delivery": delivery(allow_errors=True)},
+)
+_HEALING = Variation(environment={"AGENTEXEC_RECONCILE_SECONDS": "1"})
+_FAILS_OVER = replace(
+    SCENARIOS["flush-redis"],
+    name="redis-fails-over",
+    summary="Redis loses what it acknowledged in the last second, three times",
+    faults=tuple(FailOverRedis(at=at, lag=1.0) for at in (0.2, 0.4, 0.6)),
+)
+_TWICE = replace(
+    QUIET,
+    name="messages-sent-twice",
+    summary="every dispatch is sent twice, as after a lost reply",
+    checkers=standard(recovery_p99=None, minimum_faults=0),
+)
+_FAILS = replace(
+    QUIET,
+    name="failing-tasks",
+    summary="every fourth task fails once and is tried again",
+    checkers=standard(recovery_p99=None, minimum_faults=0),
+)
+
+COURSES: Mapping[str, Course] = MappingProxyType(
+    {
+        "kill-worker": Course(scenario=SCENARIOS["kill-worker-mid-task"], tasks=60),
+        "kill-worker-locked": Course(scenario=SCENARIOS["kill-worker-locked"], tasks=60),
+        "drain-pools": Course(scenario=SCENARIOS["sigterm-drain"], tasks=60),
+        "drain-pools-no-crash": Course(scenario=SCENARIOS["sigterm-drain"], tasks=60, variation=_NO_CRASH),
+        "pause-worker": Course(scenario=SCENARIOS["pause-worker"], tasks=60),
+        "flush-redis": Course(scenario=SCENARIOS["flush-redis"], tasks=80),
+        "redis-fails-over": Course(scenario=_FAILS_OVER, tasks=80, variation=_HEALING),
+        "failing-tasks": Course(
+            scenario=_FAILS, tasks=60, variation=Variation(failing=True, environment=_PATIENT)
+        ),
+        "messages-sent-twice": Course(scenario=_TWICE, tasks=60, variation=Variation(resend=True)),
+        "cancel-storm": Course(scenario=_CANCELS, tasks=80, variation=Variation(cancels=_BACK)),
+    }
+)

@@ -1,0 +1,39 @@
+"""What a planted defect is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from tests.planted.edits import Edit, applied
+
+QUEUE_MACHINE, ACTIVITY_MACHINE, SIMULATION, CHAOS = (
+    "queue machine",
+    "activity machine",
+    "simulation",
+    "chaos run",
+)
+MEANS = (QUEUE_MACHINE, ACTIVITY_MACHINE, SIMULATION, CHAOS)
+"""The means of finding a defect, the fast ones first."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Defect:
+    """A realistic mistake, as edits of the real implementation in every layer that it lives in.
+
+    `imitates` says where it was met, `breaks` what it does to a user, `scenario` which of the chaos runs
+    (`tests.planted.courses`) has what it takes to meet it. `blind` names the means that cannot find it, each with the
+    reason; all others have to.
+    """
+
+    name: str
+    imitates: str
+    breaks: str
+    edits: tuple[Edit, ...]
+    scenario: str
+    blind: Mapping[str, str] = field(default_factory=dict)
+
+    def planted(self) -> AbstractContextManager[None]:
+        """Run a block, and every thread that it starts, with the defect in force."""
+        return applied(self.edits)

@@ -1,0 +1,215 @@
+"""Defects of the queue: each in the Lua scripts and in the memory queue alike."""
+
+from __future__ import annotations
+
+from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, SIMULATION, Defect
+from tests.planted.edits import Edit
+
+_MEMORY = "agentexec.memory_queue:MemoryQueue"
+_STEP = "agentexec.memory_step"
+
+DESTRUCTIVE_POP = Defect(
+    name="destructive-pop",
+    imitates="agentexec 0.3.0 pops with RPOP's blocking form: from then on the task is known to one process",
+    breaks="a worker that is killed takes its tasks with it",
+    scenario="kill-worker",
+    edits=(
+        Edit(
+            where="lua/step.lua",
+            old="""    redis.call('HSET', OWN, id, digits(token) .. '|' .. worker)
+    redis.call('ZADD', LEASE, ms + lease_ms, id)
+    redis.call('ZADD', HELD, 0, worker .. '|' .. id)
+""",
+            new="",
+        ),
+        Edit(where="lua/step.lua", old="if held ~= token then", new="if held and held ~= token then"),
+        Edit(
+            where="lua/renew.lua",
+            old="if gone or holder(id) ~= token then",
+            new="if not holder(id) then\n  elseif gone or holder(id) ~= token then",
+        ),
+        Edit(
+            where=f"{_STEP}:_claim",
+            old="""        books.own[task_id] = Holder(token, worker)
+        books.lease.add(task_id, deadline)
+""",
+            new="",
+        ),
+        Edit(
+            where=f"{_STEP}:_finish",
+            old="if not books.holds(task_id, finish.token):",
+            new="if task_id in books.own and not books.holds(task_id, finish.token) or task_id not in books.job:",
+        ),
+        Edit(
+            where=f"{_MEMORY}.renew",
+            old="return set(leases) - set(kept), books.cancel.intersection(kept)",
+            new="return {i for i in leases if i in books.own} - set(kept), books.cancel.intersection(kept)",
+        ),
+    ),
+)
+
+FENCE_RESET = Defect(
+    name="fence-reset",
+    imitates="fencing tokens from a counter in Redis alone: FLUSHALL or a failover begins again with 1",
+    breaks="two runs of one task have the same token, and the older one can end the younger one's work",
+    scenario="flush-redis",
+    edits=(
+        Edit(
+            where="lua/step.lua",
+            old="math.max(tonumber(redis.call('GET', FENCE) or '0') + 1, now, lowest)",
+            new="tonumber(redis.call('GET', FENCE) or '0') + 1",
+        ),
+        Edit(
+            where=f"{_STEP}:take_step",
+            old="max(books.fence + 1, now_us, lowest_token)",
+            new="books.fence + 1",
+        ),
+        # The record believes that tokens differ.
+        Edit(
+            where="agentexec.activity.store:start",
+            old="fence = v.token AND holder = v.worker)",
+            new="fence = v.token)",
+        ),
+        Edit(
+            where="agentexec.activity.turn:_TURN",
+            old="fence = v.token AND holder = :worker)",
+            new="fence = v.token)",
+        ),
+    ),
+)
+
+RENEWAL_STEALS_BACK = Defect(
+    name="renewal-steals-back",
+    imitates="a renewal that writes the lease without asking whose it is now, as a bare EXPIRE or ZADD does",
+    breaks="a worker that stood still past its lease takes the task from the one that runs it",
+    scenario="pause-worker",
+    blind={
+        CHAOS: "the record refuses the thief, and asks it before the queue",
+    },
+    edits=(
+        Edit(
+            where="lua/renew.lua",
+            old="""  if gone or holder(id) ~= token then
+    lost[#lost + 1] = id
+  else
+""",
+            new="""  if gone or redis.call('HEXISTS', JOB, id) == 0 then
+    lost[#lost + 1] = id
+  else
+    local _, by = holder(id)
+    revoke(id, by)
+    redis.call('HSET', OWN, id, token .. '|' .. worker)
+    redis.call('ZADD', HELD, 0, worker .. '|' .. id)
+""",
+        ),
+        Edit(
+            where=f"{_MEMORY}.renew",
+            old="kept = [i for i, token in leases.items() if alive and books.holds(i, token)]",
+            new="kept = [i for i in leases if alive and i in books.job]",
+        ),
+        Edit(
+            where=f"{_MEMORY}.renew",
+            old="            for task_id in kept:\n",
+            new="""            for task_id in kept:
+                books.own[task_id] = Holder(leases[task_id], worker)
+""",
+        ),
+    ),
+)
+
+LOCK_NOT_ON_FIRST_DELIVERY = Defect(
+    name="lock-not-on-first-delivery",
+    imitates="agentexec 0.3.0 looks at the lock only where a task is put back, so its first delivery is unlocked",
+    breaks="two tasks with one lock key run at the same time",
+    scenario="kill-worker-locked",
+    blind={
+        ACTIVITY_MACHINE: "its tasks have no lock keys",
+    },
+    edits=(
+        Edit(
+            where="lua/enqueue.lua",
+            old="elseif admit(id, false) then",
+            new="elseif redis.call('RPUSH', ready_list(id), id) > 0 then",
+        ),
+        Edit(
+            where=f"{_MEMORY}._take",
+            old="        return books.admit(task.task_id, to_front=False)",
+            new="        books.ready[task.level if 0 <= task.level < len(books.ready) else -1].append(task.task_id)\n"
+            "        return True",
+        ),
+    ),
+)
+
+LOCK_FREED_BY_NON_OWNER = Defect(
+    name="lock-freed-by-non-owner",
+    imitates="agentexec 0.3.0 keeps a constant as its lock and deletes it at the end of a task, whoever has it by then",
+    breaks="the late end of a worker that lost its lease lets another task in beside the one that runs",
+    scenario="kill-worker-locked",
+    blind={
+        ACTIVITY_MACHINE: "its tasks have no lock keys",
+        SIMULATION: "too seldom for this budget: the first of its schedules to meet it is the 310th",
+        CHAOS: "a worker asks the record first, which refuses its late end, and the queue never hears of it",
+    },
+    edits=(
+        Edit(
+            where="lua/step.lua",
+            old="    finishes[#finishes + 1] = 0\n",
+            new="""    local partition = redis.call('HGET', PART, id)
+    leave_partition(id)
+    if partition then redis.call('HSET', PART, id, partition) end
+    finishes[#finishes + 1] = 0
+""",
+        ),
+        Edit(
+            where=f"{_STEP}:_finish",
+            old="        return False\n",
+            new="""        partition = books.part.get(task_id)
+        books._leave_partition(task_id)
+        if partition is not None:
+            books.part[task_id] = partition
+        return False
+""",
+        ),
+    ),
+)
+
+ENQUEUE_NOT_IDEMPOTENT = Defect(
+    name="enqueue-not-idempotent",
+    imitates="a push that is sent again after its reply was lost, as redis-py's own retries do with LPUSH",
+    breaks="one task stands in the queue twice and is run by two workers at once",
+    scenario="messages-sent-twice",
+    edits=(
+        Edit(
+            where="lua/enqueue.lua",
+            old="if redis.call('HEXISTS', JOB, id) == 1 then",
+            new="if false then",
+        ),
+        Edit(
+            where=f"{_MEMORY}.enqueue",
+            old="if task.task_id in books.job:",
+            new="if False:",
+        ),
+    ),
+)
+
+RELEASE_BURNS_A_RETRY = Defect(
+    name="release-burns-a-retry",
+    imitates="a queue that counts deliveries, so that a shutdown costs an attempt as a failure or a crash does",
+    breaks="after a few deployments a task that never failed is among the dead letters",
+    scenario="drain-pools-no-crash",
+    blind={
+        SIMULATION: "no schedule has as many shutdowns over one task as crashes are allowed",
+    },
+    edits=(
+        Edit(
+            where="lua/release.lua",
+            old="local worker, charge, max_crashes, declare = ARGV[1], ARGV[2] == '1',",
+            new="local worker, charge, max_crashes, declare = ARGV[1], true,",
+        ),
+        Edit(
+            where=f"{_MEMORY}.release",
+            old="books.give_back(task_id, charge=charge,",
+            new="books.give_back(task_id, charge=True,",
+        ),
+    ),
+)

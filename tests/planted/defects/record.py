@@ -1,0 +1,107 @@
+"""Defects of the record: each in the statements for both databases and in the one statement of a worker's turn."""
+
+from __future__ import annotations
+
+from tests.planted.defect import QUEUE_MACHINE, Defect
+from tests.planted.edits import Edit
+
+_STORE = "agentexec.activity.store"
+_TURN = "agentexec.activity.turn:_TURN"
+_ENDED = "a.fence = v.token AND a.status = 'running'"
+
+NO_FENCE_ON_FINISH = Defect(
+    name="no-fence-on-finish",
+    imitates="UPDATE ... WHERE id = $1 AND status = 'running', as most queues in SQL finish a job",
+    breaks="a worker that lost its lease ends the run of the one that took over",
+    scenario="pause-worker",
+    edits=(
+        Edit(where=f"{_STORE}:finish", old=_ENDED, new="a.status = 'running'"),
+        Edit(where=_TURN, old=_ENDED, new="a.status = 'running'"),
+        Edit(where="lua/step.lua", old="if held ~= token then", new="if not held then"),
+        Edit(
+            where="agentexec.memory_step:_finish",
+            old="if not books.holds(task_id, finish.token):",
+            new="if task_id not in books.own:",
+        ),
+    ),
+)
+
+ERROR_BEFORE_RETRY = Defect(
+    name="error-before-retry",
+    imitates="agentexec 0.3.0 logs ERROR for each failed attempt and then puts the task back",
+    breaks="who waits for the end of a task is told that it failed, and later that it is running",
+    scenario="failing-tasks",
+    blind={
+        QUEUE_MACHINE: "it has no record",
+    },
+    edits=(
+        *(
+            Edit(
+                where=where,
+                old="CASE WHEN v.status = 'queued' AND a",
+                new="CASE WHEN v.failed = 1 THEN 'error' WHEN v.status = 'queued' AND a",
+            )
+            for where in (f"{_STORE}:finish", _TURN)
+        ),
+        *(
+            Edit(
+                where=where,
+                old="AND status IN ('queued', 'running')",
+                new="AND status IN ('queued', 'running', 'error')",
+            )
+            for where in (f"{_STORE}:start", _TURN)
+        ),
+        Edit(
+            where="agentexec.worker.engine:Engine._conclude",
+            old="Verb.RETRY if status is Status.QUEUED else",
+            new="Verb.RETRY if ended.end is End.RETRY else",
+        ),
+    ),
+)
+
+STATUS_BY_WALL_CLOCK = Defect(
+    name="status-by-wall-clock",
+    imitates="agentexec 0.3.0: the status is that of the newest log entry, by the clock",
+    breaks="the last to write has the last word, whoever holds the task and whether or not it is over",
+    scenario="pause-worker",
+    blind={
+        QUEUE_MACHINE: "it has no record",
+    },
+    edits=(
+        Edit(where=f"{_STORE}:finish", old=_ENDED, new="a.updated_at <= :now"),
+        Edit(where=_TURN, old=_ENDED, new="a.updated_at <= clock_timestamp()"),
+    ),
+)
+
+REAPER_OVERWRITES_COMPLETE = Defect(
+    name="reaper-overwrites-complete",
+    imitates="riverqueue/river#1302: the rescuer puts a job back that was completed since it looked",
+    breaks="a task that is complete runs again",
+    scenario="redis-fails-over",
+    blind={
+        QUEUE_MACHINE: "it has no record",
+    },
+    edits=(Edit(where=f"{_STORE}:bear_witness", old=" AND a.status = 'running'", new=""),),
+)
+
+CANCEL_OVERWRITES_COMPLETE = Defect(
+    name="cancel-overwrites-complete",
+    imitates="a cancel that looks at the status before it writes, and not in the statement that writes",
+    breaks="a task that is complete says that it was canceled",
+    scenario="cancel-storm",
+    blind={
+        QUEUE_MACHINE: "it has no record",
+    },
+    edits=(
+        Edit(
+            where=f"{_STORE}:request_cancel",
+            old="status = CASE WHEN status = 'queued' THEN 'canceled' ELSE status END",
+            new="status = CASE WHEN status = 'running' THEN status ELSE 'canceled' END",
+        ),
+        Edit(
+            where=f"{_STORE}:request_cancel",
+            old=" AND status IN ('queued', 'running') RETURNING",
+            new=" RETURNING",
+        ),
+    ),
+)

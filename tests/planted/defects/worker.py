@@ -1,0 +1,96 @@
+"""Defects of the worker processes and of the healing."""
+
+from __future__ import annotations
+
+from tests.planted.defect import ACTIVITY_MACHINE, QUEUE_MACHINE, SIMULATION, Defect
+from tests.planted.edits import Edit
+
+_ENGINE = "agentexec.worker.engine:Engine"
+_HEALER = "agentexec.worker.healer:Healer"
+
+ACK_BEFORE_RUN = Defect(
+    name="ack-before-run",
+    imitates="Celery's default, acks_early: the broker forgets a task before its handler runs",
+    breaks="a worker that is killed takes its tasks with it",
+    scenario="kill-worker",
+    blind={
+        QUEUE_MACHINE: "it is the worker that acknowledges",
+        ACTIVITY_MACHINE: "it plays the workers itself",
+        SIMULATION: "the reconciler brings the task back, and only the checker of recovery asks when",
+    },
+    edits=(
+        Edit(
+            where=f"{_ENGINE}._settle",
+            old="        self._host.begin(runs)\n",
+            new="""        self._host.begin(runs)
+        acknowledged = [run.claim for run in runs]
+        self._finishes += [Finish(task_id=c.task_id, token=c.token, verb=Verb.DONE) for c in acknowledged]
+""",
+        ),
+        # What is acknowledged has no lease that could be lost.
+        Edit(
+            where="lua/renew.lua",
+            old="if gone or holder(id) ~= token then",
+            new="if not gone and redis.call('HEXISTS', JOB, id) == 0 then\n  elseif gone or holder(id) ~= token then",
+        ),
+        Edit(
+            where="agentexec.memory_queue:MemoryQueue.renew",
+            old="return set(leases) - set(kept), books.cancel.intersection(kept)",
+            new="return {i for i in leases if i in books.job} - set(kept), books.cancel.intersection(kept)",
+        ),
+    ),
+)
+
+LATE_COMPLETIONS_DROPPED = Defect(
+    name="late-completions-dropped",
+    imitates="agentexec 0.3.0 stops reading its workers' events before it joins them",
+    breaks="what ends during a shutdown is never recorded",
+    scenario="drain-pools",
+    blind={
+        QUEUE_MACHINE: "it has no worker",
+        ACTIVITY_MACHINE: "it plays the workers itself",
+        SIMULATION: "the task runs again, and its schedules have faults that excuse a second run",
+    },
+    edits=(
+        Edit(
+            where=f"{_ENGINE}._collect",
+            old="        claims, self._claims = self._claims, []\n",
+            new="""        claims, self._claims = self._claims, []
+        if self._draining:
+            for outcome, _ in taken.ended:
+                self.ledger.drop(outcome.task_id, outcome.token)
+            taken.ended = []
+""",
+        ),
+    ),
+)
+
+RECONCILER_RERUNS_COMPLETE = Defect(
+    name="reconciler-reruns-complete",
+    imitates="a reconciler that dispatches whatever the queue does not know, and a start that trusts the queue",
+    breaks="after a loss of Redis everything that is complete runs again",
+    scenario="flush-redis",
+    blind={
+        QUEUE_MACHINE: "it has no record",
+    },
+    edits=(
+        Edit(
+            where=f"{_HEALER}._pending_after",
+            old="AND status IN ({among})",
+            new="AND status IN ('complete', {among})",
+        ),
+        Edit(
+            where="agentexec.activity.reading:pending",
+            old="a.status IN ('queued', 'running')",
+            new="a.status IN ('queued', 'running', 'complete')",
+        ),
+        *(
+            Edit(
+                where=where,
+                old="AND status IN ('queued', 'running')",
+                new="AND status IN ('queued', 'running', 'complete')",
+            )
+            for where in ("agentexec.activity.store:start", "agentexec.activity.turn:_TURN")
+        ),
+    ),
+)

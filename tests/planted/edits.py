@@ -1,0 +1,142 @@
+"""A defect as edits of the real source: what is changed is what runs, and a reader sees all of it.
+
+An edit names a function, a statement or a Lua script, the text that stands there and the text that the defect has
+instead. It is applied in place, in this process, and undone again: a function keeps its identity and gets the code of
+the changed source, so everybody who imported it by name runs the defect too. Where the text is not found exactly as
+often as it should be, the implementation has moved on and the edit says so; a defect that silently changes nothing
+would make every finder look blind.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from importlib import import_module
+from importlib.resources import files
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from sqlalchemy import TextClause, text
+
+from agentexec import redis_queue
+
+LUA = "lua/"
+
+
+class StaleEdit(Exception):
+    """The text that an edit replaces is no longer there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Edit:
+    """One change of the source.
+
+    `where` is `package.module:function`, `package.module:Class.method`, `package.module:STATEMENT` (an SQL text) or
+    `lua/script.lua`; `old` has to stand in it `times` times.
+    """
+
+    where: str
+    old: str
+    new: str
+    times: int = 1
+
+    def apply(self, source: str) -> str:
+        """The changed text; raises `StaleEdit`."""
+        found = source.count(self.old)
+        if found != self.times:
+            raise StaleEdit(
+                f"{self.where} has {found} times, not {self.times} times, the text\n{self.old}\n"
+                "Adapt the planted defect to the implementation."
+            )
+        return source.replace(self.old, self.new)
+
+
+@contextmanager
+def applied(edits: Sequence[Edit]) -> Iterator[None]:
+    """Run the block with all edits in force; raises `StaleEdit` before it where one does not fit."""
+    with ExitStack() as stack:
+        scripts = [edit for edit in edits if edit.where.startswith(LUA)]
+        if scripts:
+            stack.enter_context(_scripts(scripts))
+        places = dict.fromkeys(edit.where for edit in edits if edit not in scripts)
+        for place in places:
+            stack.enter_context(_python(place, [edit for edit in edits if edit.where == place]))
+        yield
+
+
+@contextmanager
+def _scripts(edits: Sequence[Edit]) -> Iterator[None]:
+    """What every `RedisQueue` that is made inside loads."""
+    changed = {name: _changed(name, edits) for name in ("common", *redis_queue.SCRIPTS)}
+    original: Callable[..., str] = redis_queue.script_source
+
+    def script_source(name: str, *, flags: bool) -> str:
+        head = original(name, flags=flags).removesuffix(_lua("common") + _lua(name))
+        return head + changed["common"] + changed[name]
+
+    with _set(redis_queue, "script_source", script_source):
+        yield
+
+
+def _changed(name: str, edits: Sequence[Edit]) -> str:
+    own = [edit for edit in edits if edit.where == f"{LUA}{name}.lua"]
+    return reduce(lambda source, edit: edit.apply(source), own, _lua(name))
+
+
+def _lua(name: str) -> str:
+    return (files("agentexec") / "lua" / f"{name}.lua").read_text("utf-8")
+
+
+@contextmanager
+def _python(place: str, edits: Sequence[Edit]) -> Iterator[None]:
+    module_name, _, path = place.partition(":")
+    module = import_module(module_name)
+    found: Any = reduce(getattr, path.split("."), module)
+    if isinstance(found, TextClause):
+        statement = reduce(lambda sql, edit: edit.apply(sql), edits, found.text)
+        with _set(module, path, text(statement)):
+            yield
+        return
+    function = inspect.unwrap(found)
+    assert isinstance(function, FunctionType), place
+    before = function.__code__
+    function.__code__ = _recompiled(module, function, edits)
+    try:
+        yield
+    finally:
+        function.__code__ = before
+
+
+def _recompiled(module: ModuleType, function: FunctionType, edits: Sequence[Edit]) -> CodeType:
+    """The code of a function whose source was edited, compiled where it stands so that its names mean the same."""
+    lines = inspect.getsource(module).splitlines(keepends=True)
+    own, first = inspect.getsourcelines(function)
+    changed = reduce(lambda source, edit: edit.apply(source), edits, "".join(own))
+    around = [*lines[: first - 1], changed, *lines[first - 1 + len(own) :]]
+    code = compile("".join(around), f"<planted in {module.__name__}>", "exec")
+    return _find(code, function.__qualname__)
+
+
+def _find(code: CodeType, qualified_name: str) -> CodeType:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            if constant.co_qualname == qualified_name:
+                return constant
+            if qualified_name.startswith(f"{constant.co_qualname}."):
+                return _find(constant, qualified_name)
+    raise StaleEdit(
+        f"{qualified_name} is not in its own module. Adapt the planted defect to the implementation."
+    )
+
+
+@contextmanager
+def _set(owner: ModuleType, name: str, value: object) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)

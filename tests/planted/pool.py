@@ -1,0 +1,41 @@
+"""The pool under test, with a defect: agentexec itself, in which the edits of one planted defect are in force.
+
+Parent and workers import this module by name, so the defect is in every process. `PLANTED_DEFECT` names it; without it
+the pool is the true implementation. With `PLANTED_FAILING` every fourth task fails the first time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+from unittest.mock import patch
+
+from harness.targets import agentexec_pool
+from harness.workloads import body
+from tests.planted.defects import DEFECTS
+
+_NAME = os.environ.get("PLANTED_DEFECT")
+_for_good = DEFECTS[_NAME].planted() if _NAME else nullcontext()  # kept: at its end the edits would be undone
+_for_good.__enter__()
+
+_perform = body.perform
+
+
+async def _fail_at_first(
+    number: int, *, attempt: int | None, report: Callable[[int], None], **rest: Any
+) -> None:
+    def report_and_fail(percentage: int) -> None:
+        report(percentage)
+        if percentage > 50:
+            raise RuntimeError("planted: every fourth task fails the first time")
+
+    fails = number % 4 == 0 and attempt == 1
+    await _perform(number, attempt=attempt, report=report_and_fail if fails else report, **rest)
+
+
+if "PLANTED_FAILING" in os.environ:
+    patch.object(body, "perform", _fail_at_first).start()
+
+pool = agentexec_pool.pool

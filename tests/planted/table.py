@@ -1,0 +1,79 @@
+"""The table of the planted defects: what found each, after how much."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, MEANS, QUEUE_MACHINE, SIMULATION, Defect
+from tests.planted.looks import Look
+
+BEGIN, END = "<!-- the table: made by nox -s planted -->", "<!-- end of the table -->"
+UNITS = {
+    QUEUE_MACHINE: "example",
+    ACTIVITY_MACHINE: "example",
+    SIMULATION: "schedule",
+    CHAOS: "task",
+}
+WANTED = 2
+
+
+def enough(defect: Defect, looks: Sequence[Look], able: Sequence[str]) -> str | None:
+    """What is wrong with the looks at a defect by those means that are able to find it, None where nothing is."""
+    found = [look.means for look in looks if look.found]
+    missed = [look.means for look in looks if not look.found]
+    wanted = min(WANTED, len(able))
+    if missed:
+        return f"{defect.name} was not found by {', '.join(missed)}"
+    if len(found) < wanted:
+        return f"{defect.name} was found by {len(found)} means, {wanted} have to"
+    return None
+
+
+def table(results: Mapping[str, Sequence[Look]], defects: Mapping[str, Defect]) -> str:
+    """The table in Markdown, in the order of the defects, the true implementation last; times are rounded up."""
+    head = [["defect", *MEANS], ["---"] * (len(MEANS) + 1)]
+    rows = [[_name(name), *_cells(looks, defects.get(name))] for name, looks in results.items()]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [*head, *rows])
+
+
+def write(document: Path, text: str, order: Sequence[str]) -> None:
+    """Put the table into its place in the document; rows that the document has and the table has not are kept."""
+    before, _, rest = document.read_text("utf-8").partition(BEGIN)
+    old, _, after = rest.partition(END)
+    head = text.splitlines()[:2]
+    rows = {_key(row): row for row in [*old.strip().splitlines()[2:], *text.splitlines()[2:]]}
+    kept = [rows[_name(name)] for name in order if _name(name) in rows]
+    body = "\n".join([*head, *kept])
+    document.write_text(f"{before}{BEGIN}\n\n{body}\n\n{END}{after}", "utf-8")
+
+
+def _key(row: str) -> str:
+    return row.split("|")[1].strip()
+
+
+def _name(name: str) -> str:
+    return f"`{name}`"
+
+
+def _cells(looks: Sequence[Look], defect: Defect | None) -> list[str]:
+    return [_cell([look for look in looks if look.means == means], means, defect) for means in MEANS]
+
+
+def _cell(looks: Sequence[Look], means: str, defect: Defect | None) -> str:
+    tries, seconds = sum(look.tries for look in looks), sum(look.seconds for look in looks)
+    spent = f"{_count(tries, UNITS[means])}, {_rounded(seconds)} s"
+    found = [look.found for look in looks if look.found]
+    if found:
+        return f"{'; '.join(found)} ({spent})"
+    if defect is not None and means in defect.blind:
+        return f"cannot: {defect.blind[means]}"
+    return f"nothing ({spent})"
+
+
+def _count(tries: int, unit: str) -> str:
+    return f"{tries} {unit}{'' if tries == 1 else 's'}"
+
+
+def _rounded(seconds: float) -> int:
+    return max(1, round(seconds))

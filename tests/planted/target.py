@@ -1,0 +1,113 @@
+"""How agentexec with a planted defect is put under test: its pools are of `tests.planted.pool`.
+
+`harness chaos run NAME --target tests.planted.target:DESTRUCTIVE_POP` and so on, one value for each defect.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+from uuid import UUID
+
+import agentexec as ax
+from agentexec.queue import Admission
+from harness.environment import Endpoints
+from harness.target import Submission, TargetSettings, TaskSpec
+from harness.targets.agentexec_target import AgentexecSession
+from harness.targets.subprocess_pool import SubprocessPool
+from tests.planted.defect import Defect
+from tests.planted.defects import DEFECTS
+
+POOL = "tests.planted.pool:pool"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variation:
+    """What a run does besides plain tasks, so that a defect has something to break.
+
+    `failing`: every fourth task fails once. `cancels`: with each task, the one that came so many before it is
+    cancelled, whatever has become of it (0: none is). `resend`: the queue gets every dispatch twice. `environment` goes
+    to the pools.
+    """
+
+    failing: bool = False
+    resend: bool = False
+    cancels: int = 0
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class PlantedSession(AgentexecSession):
+    """The session of the reference target with a defect in this process too, since a producer may have it."""
+
+    def __init__(
+        self, endpoints: Endpoints, settings: TargetSettings, defect: Defect | None, variation: Variation
+    ) -> None:
+        self._defect = defect
+        self._variation = variation
+        self._submitted: list[str] = []
+        self._planted = ExitStack()
+        if defect is not None:
+            self._planted.enter_context(defect.planted())
+        super().__init__(endpoints, settings)
+        if variation.resend:
+            enqueue = self._client.queue.enqueue
+
+            def twice(*arguments: Any, **options: Any) -> list[Admission]:
+                enqueue(*arguments, **options)
+                return enqueue(*arguments, **options)
+
+            self._planted.enter_context(patch.object(self._client.queue, "enqueue", twice))
+
+    def start_pool(self) -> SubprocessPool:
+        self._pools += 1
+        planted = {} if self._defect is None else {"PLANTED_DEFECT": self._defect.name}
+        failing = {"PLANTED_FAILING": "1"} if self._variation.failing else {}
+        return SubprocessPool.start(
+            [sys.executable, "-m", "agentexec", "worker", POOL],
+            environment=self._environment() | planted | failing | dict(self._variation.environment),
+            settings=self._settings,
+            name=f"pool-{self._pools}",
+        )
+
+    def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
+        answers = super().submit(tasks)
+        self._submitted += [answer.activity for answer in answers if answer.activity is not None]
+        if back := self._variation.cancels:
+            last = len(self._submitted) - back
+            chosen = self._submitted[max(0, last - len(answers)) : max(0, last)]
+            self._client.cancel([UUID(activity) for activity in chosen])
+        return answers
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            self._planted.close()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlantedTarget:
+    """agentexec with a defect, or without one where `defect` is None."""
+
+    defect: Defect | None = None
+    variation: Variation = field(default_factory=Variation)
+
+    @property
+    def name(self) -> str:
+        return "agentexec" if self.defect is None else self.defect.name
+
+    def version(self) -> str:
+        return ax.__version__ if self.defect is None else f"{ax.__version__} with a planted bug"
+
+    def open(self, endpoints: Endpoints, settings: TargetSettings) -> PlantedSession:
+        session = PlantedSession(endpoints, settings, self.defect, self.variation)
+        session.prepare()
+        return session
+
+
+for _name, _defect in DEFECTS.items():  # what --target asks for by name
+    globals()[_name.upper().replace("-", "_")] = PlantedTarget(defect=_defect)
