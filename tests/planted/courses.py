@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from chaos import SCENARIOS
-from harness.checkers import delivery, standard
+from harness.checkers import delivery, shutdown, standard
 from harness.faultlib.redis_memory import FailOverRedis
+from harness.faults import Fault
 from harness.scenario import Scenario
 from tests.planted.quiet import SCENARIO as QUIET
 from tests.planted.target import Variation
@@ -21,6 +22,17 @@ class Course:
     scenario: Scenario
     tasks: int
     variation: Variation = field(default_factory=Variation)
+
+
+_DRAIN = SCENARIOS["sigterm-drain"]
+
+
+def _drained(faults: tuple[Fault, ...]) -> Scenario:
+    """Three of the five pools that the scenario stops: each takes as long as another pool takes to come up."""
+    asked = standard(recovery_p99=None, minimum_faults=len(faults))
+    graceful = _DRAIN.pool.graceful_shutdown
+    stopping = shutdown(graceful=graceful, margin=2.0, minimum_running=len(faults))
+    return replace(_DRAIN, faults=faults, checkers={**asked, "shutdown": stopping})
 
 
 # A shutdown must not count as a crash: with no crash allowed, one that does buries the task.
@@ -56,10 +68,10 @@ _FAILS = replace(
 
 COURSES: Mapping[str, Course] = MappingProxyType(
     {
-        "kill-worker": Course(scenario=SCENARIOS["kill-worker-mid-task"], tasks=60),
+        "kill-worker": Course(scenario=SCENARIOS["kill-worker-mid-task"], tasks=40),
         "kill-worker-locked": Course(scenario=SCENARIOS["kill-worker-locked"], tasks=60),
-        "drain-pools": Course(scenario=SCENARIOS["sigterm-drain"], tasks=60),
-        "drain-pools-no-crash": Course(scenario=SCENARIOS["sigterm-drain"], tasks=60, variation=_NO_CRASH),
+        "drain-pools": Course(scenario=_drained(_DRAIN.faults[:3]), tasks=60),
+        "drain-pools-no-crash": Course(scenario=_drained(_DRAIN.faults[2:]), tasks=60, variation=_NO_CRASH),
         "pause-worker": Course(scenario=SCENARIOS["pause-worker"], tasks=60),
         "flush-redis": Course(scenario=SCENARIOS["flush-redis"], tasks=80),
         "redis-fails-over": Course(scenario=_FAILS_OVER, tasks=80, variation=_HEALING),
