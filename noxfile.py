@@ -55,7 +55,7 @@ ROOT = Path(__file__).resolve().parent
 NOX_FOLDER = ROOT / ".nox"
 CONSTRAINTS = ROOT / "constraints.txt"
 EXTRAS = ("embedded", "containers", "simulation", "load", "migrations", "metrics", "api")
-GROUPS = ("test", "lint", "types")
+GROUPS = ("test", "lint", "types", "mutation")
 SUPPORTED = ("3.11", "3.12", "3.13")
 # What environment markers can ask, for every supported Python (first and last patch release) and platform.
 MACHINES = tuple(
@@ -214,6 +214,23 @@ def bench(session: nox.Session) -> None:
     """Benchmarks beside their floors, figures in reports/bench/bench.json; `-- ARGS` go to it (names, --repeats N)."""
     prepare(session, extras=["embedded"])
     session.run("python", "-m", "loadtests.bench", *session.posargs)
+
+
+@nox.session
+def nightly(session: nox.Session) -> None:
+    """The property tests with the profile that looks longer, for hours; `-- ARGS` go to pytest."""
+    prepare(session, extras=EXTRAS, groups=["test"])
+    command = ["python", "-m", "pytest", "-n", "auto", "-m", "not containers", "--timeout=7200"]
+    where = ["tests/properties", "tests/unit"]
+    report = "--junitxml=reports/nightly.xml"
+    session.run(*command, report, *where, *session.posargs, env={"HYPOTHESIS_PROFILE": "nightly"})
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Mutants of the queue and the checkers against their fast tests; `-- ARGS` go to it (patterns, --minutes N)."""
+    prepare(session, extras=["embedded"], groups=["test", "mutation"])
+    session.run("python", "-m", "tests.mutation", *session.posargs)
 
 
 @nox.session

@@ -10,12 +10,15 @@ from functools import cache
 from typing import TypeVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 Answer = TypeVar("Answer")
 
-settings.register_profile("dev", max_examples=50, deadline=None)
-# Shared runners stall for seconds, so no example has a deadline; a commit always sees the same examples.
+# No profile has a deadline for one example: machines that share their cores stall for seconds, and a deadline would
+# report that as a failure of the code. pytest-timeout ends what hangs.
+# Fast, at random, and what failed once is tried first the next time.
+settings.register_profile("dev", max_examples=50, deadline=None, print_blob=True)
+# The same examples for the same commit: a red build is red again for whoever looks, and no commit is blamed for luck.
 settings.register_profile(
     "ci",
     max_examples=100,
@@ -25,8 +28,25 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
+# At random again, since only new examples find what the last thousand did not; the printed example is the way back.
 settings.register_profile(
-    "nightly", max_examples=2_000, stateful_step_count=100, deadline=None, print_blob=True
+    "nightly",
+    max_examples=2_000,
+    stateful_step_count=100,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+# Each mutant is judged by the same examples, and the first failure is enough: nobody reads it shrunk.
+settings.register_profile(
+    "mutation",
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    report_multiple_bugs=False,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 

@@ -7,9 +7,10 @@ and the healer. What must come of it is predicted by a model that knows only QUE
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID, uuid4
 
+from hypothesis import currently_in_test_context, note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import Engine, text
@@ -43,12 +44,21 @@ VERBS = {
 T = TypeVar("T")
 
 
+# Statuses are drawn as text, so that a printed example is Python.
 picks = st.integers(min_value=0, max_value=2**16)
 workers = st.sampled_from(WORKERS)
 
 
 class ActivityMachine(RuleBasedStateMachine):
     """Rules are what producers, workers, operators and faults do. Subclasses say over which servers."""
+
+    # What a printed example needs to run where it is pasted.
+    imports: ClassVar[Sequence[str]] = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        if currently_in_test_context():
+            note("\n".join(self.imports))
 
     def servers(self) -> tuple[Engine, RedisQueue]:
         """A database that has the tables, and an empty queue."""
@@ -165,22 +175,20 @@ class ActivityMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._running())
     @rule(
         pick=picks,
-        status=st.sampled_from([Status.COMPLETE, Status.ERROR, Status.QUEUED, Status.CANCELED]),
+        status=st.sampled_from(["complete", "error", "queued", "canceled"]),
         twice=st.booleans(),
         report=st.booleans(),
     )
-    def end(self, pick: int, status: Status, twice: bool, report: bool) -> None:
+    def end(self, pick: int, status: str, twice: bool, report: bool) -> None:
         """A handler ended; with `report` its last progress travels in the same transaction."""
         self._end(*_pick(self._running(), pick), status, twice=twice, report=report)
 
     @rule(
         slot=workers,
-        statuses=st.lists(
-            st.sampled_from([Status.COMPLETE, Status.QUEUED, Status.ERROR]), min_size=1, max_size=3
-        ),
+        statuses=st.lists(st.sampled_from(["complete", "queued", "error"]), min_size=1, max_size=3),
         frozen=st.booleans(),
     )
-    def work(self, slot: str, statuses: list[Status], frozen: bool) -> None:
+    def work(self, slot: str, statuses: list[str], frozen: bool) -> None:
         """What workers do all day; `frozen` before the queue is told of the ends that the record knows."""
         self.take(slot, len(statuses), witness=True, due=True, twice=False)
         for status in statuses:
@@ -242,9 +250,9 @@ class ActivityMachine(RuleBasedStateMachine):
         taken_over=st.booleans(),
         witness=st.booleans(),
         renews=st.booleans(),
-        says=st.sampled_from([None, Status.COMPLETE, Status.QUEUED]),
+        says=st.sampled_from([None, "complete", "queued"]),
     )
-    def freeze(self, slot: str, taken_over: bool, witness: bool, renews: bool, says: Status | None) -> None:
+    def freeze(self, slot: str, taken_over: bool, witness: bool, renews: bool, says: str | None) -> None:
         """A worker stands still past its leases, and does not know it when it goes on, maybe with an outcome."""
         for task in self._leases_of(self.minds[slot].name):
             self.queue.client.zadd(self.queue.keys.lease, {str(task): 1}, xx=True)
@@ -255,15 +263,15 @@ class ActivityMachine(RuleBasedStateMachine):
             self.renew(slot)
         for holding in self.minds[slot].running:
             if says is not None and self.expected[holding.task].fence != holding.token:
-                self._finish(holding, says)
+                self._finish(holding, Status(says))
 
     @precondition(lambda self: self.ghosts or self._running())
     @rule(
         pick=picks,
-        status=st.sampled_from([Status.COMPLETE, Status.ERROR, Status.QUEUED]),
+        status=st.sampled_from(["complete", "error", "queued"]),
         start=st.booleans(),
     )
-    def late_words(self, pick: int, status: Status, start: bool) -> None:
+    def late_words(self, pick: int, status: str, start: bool) -> None:
         """What a dead worker had sent, or one that lost its lease still sends, arrives now under its old token."""
         lost = [h for _, h in self._running() if self.expected[h.task].fence != h.token]
         if lost or self.ghosts:
@@ -273,7 +281,7 @@ class ActivityMachine(RuleBasedStateMachine):
                 self._record_starts([claim])
             else:
                 self._append(ghost)
-                self._finish(ghost, status)
+                self._finish(ghost, Status(status))
 
     @precondition(lambda self: self.expected)
     @rule(healed=st.booleans())
@@ -342,7 +350,7 @@ class ActivityMachine(RuleBasedStateMachine):
         for _ in range(4 * len(self.expected) + 4):
             self.take("left", 8, witness=True, due=True, twice=False)
             while self._running():
-                self.end(0, Status.COMPLETE, twice=False, report=False)
+                self.end(0, "complete", twice=False, report=False)
             depth = self.queue.depth()
             if depth.known == depth.dead and not self.minds["left"].finishes:
                 break
@@ -451,11 +459,11 @@ class ActivityMachine(RuleBasedStateMachine):
                 assert recorded.accepted == accepted, "whose outcome the record takes"
         return became
 
-    def _end(self, mind: Mind, holding: Holding, status: Status, *, twice: bool, report: bool) -> None:
+    def _end(self, mind: Mind, holding: Holding, status: str, *, twice: bool, report: bool) -> None:
         mind.running.remove(holding)
         # A handler that failed and has retries left.
-        failed = status is Status.QUEUED
-        accepted = self._finish(holding, status, times=1 + twice, report=report, failed=failed)
+        failed = status == "queued"
+        accepted = self._finish(holding, Status(status), times=1 + twice, report=report, failed=failed)
         verb = VERBS[Status(accepted)] if accepted else Verb.DONE
         reason = "failed for good" if verb is Verb.DEAD else ""
         if accepted or self.expected[holding.task].status in OVER:

@@ -23,11 +23,13 @@ from tests.properties.test_activity_machine import OverFakes
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A defect. `steps` are the rules as Python, shrunk where that was asked for. `examples` were tried up to the
-    first that failed, which took `seconds`; shrinking comes on top.
+    """A defect. `steps` are the rules as Python, shrunk where that was asked for, and `script` is the same with what it
+    has to import: pasted where the defect is, it raises the error again. `examples` were tried up to the first that
+    failed, which took `seconds`; shrinking comes on top.
     """
 
     steps: str
+    script: str
     error: str
     examples: int
     seconds: float
@@ -71,7 +73,7 @@ class _Tally:
             except Exception as error:
                 took = time.monotonic() - self.began
                 self.first = self.first or Finding(
-                    steps="", error=_text(error), examples=self.runs, seconds=took
+                    steps="", script="", error=_text(error), examples=self.runs, seconds=took
                 )
                 raise
 
@@ -102,7 +104,9 @@ def _find(
     except Exception as error:
         if tally.first is None:  # the test could not even begin
             raise
-        return replace(tally.first, steps=_steps(error), error=_text(error))
+        script = _printed(error)
+        rules = "\n".join(line for line in script.splitlines() if not line.startswith("from "))
+        return replace(tally.first, steps=rules, script=script, error=_text(error))
     return None
 
 
@@ -116,9 +120,11 @@ def _no_logs() -> Iterator[None]:
         logging.disable(before)
 
 
-def _steps(error: BaseException) -> str:
-    notes = "\n".join(getattr(error, "__notes__", []))
-    return "\n".join(line for line in notes.splitlines() if line.startswith("state"))
+def _printed(error: BaseException) -> str:
+    """What Hypothesis prints of a failing example, from the imports on."""
+    lines = "\n".join(getattr(error, "__notes__", [])).splitlines()
+    first = next((n for n, line in enumerate(lines) if line.startswith(("from ", "state = "))), len(lines))
+    return "\n".join(lines[first:])
 
 
 def _text(error: BaseException) -> str:

@@ -19,10 +19,13 @@ from tests.properties.activity_machine import ActivityMachine
 # The profile says how hard to look; a look at everything after each step makes one example cost as much as ten.
 EXAMPLES = max(20, settings.default.max_examples // 2) if settings.default else 20
 STEPS = 30
+pytestmark = pytest.mark.timeout(max(600, 4 * EXAMPLES))
 
 
 class OverFakes(ActivityMachine):
     """SQLite and fakeredis, both in memory."""
+
+    imports = ("from tests.properties.test_activity_machine import OverFakes",)
 
     def servers(self) -> tuple[Engine, RedisQueue]:
         self.client = fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(7, 0)))
@@ -40,7 +43,6 @@ def test_activities_survive_all_that_over_the_fakes() -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(600)
 def test_activities_survive_all_that_over_real_servers(servers: EmbeddedEnvironment) -> None:
     engine = engine_for(servers.endpoints.database_url)
     create_schema(engine)

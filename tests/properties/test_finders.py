@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from uuid import UUID
+
 import pytest
+from sqlalchemy import Connection, text
 
 from agentexec import redis_queue
-from tests.properties.finders import FINDERS, find_in_queue
+from agentexec.activity import store
+from agentexec.activity.models import ACTIVITY_TABLE
+from agentexec.activity.status import Status
+from tests.properties.finders import FINDERS, find_in_activities, find_in_queue
 
 
 def _unfenced_renewal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,10 +33,40 @@ def test_a_renewal_that_steals_back_is_found_and_the_same_seed_finds_it_again(
     assert found is not None
     assert again is not None
     assert 1 <= found.examples <= 300
-    assert found.steps.startswith("state = ")
+    assert found.steps.startswith("state = QueueMachine()")
     assert (found.steps, found.examples) == (again.steps, again.examples)
 
 
 @pytest.mark.parametrize("name", FINDERS)
 def test_nothing_is_found_in_the_true_implementation(name: str) -> None:
     assert FINDERS[name](15, 1) is None
+
+
+def test_a_printed_example_fails_where_it_is_pasted_and_passes_once_the_defect_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as planted:
+        _unfenced_renewal(planted)
+        found = find_in_queue(300, 7, shrink=False)
+        assert found is not None
+        with pytest.raises(AssertionError):
+            exec(found.script, {})
+    exec(found.script, {})
+
+
+def test_a_printed_example_of_the_activities_runs_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancel that overwrites what is over, so that outcomes stand in the example."""
+    statement = store.request_cancel
+
+    def overwriting(connection: Connection, ids: Sequence[UUID], message: str) -> dict[UUID, Status]:
+        connection.execute(text(f"UPDATE {ACTIVITY_TABLE} SET status = 'canceled' WHERE status = 'complete'"))
+        return statement(connection, ids, message)
+
+    with monkeypatch.context() as planted:
+        planted.setattr(store, "request_cancel", overwriting)
+        found = find_in_activities(60, 3, shrink=False)
+        assert found is not None
+        assert "'complete'" in found.script, "an example without a status would prove little"
+        with pytest.raises(AssertionError):
+            exec(found.script, {})
+    exec(found.script, {})

@@ -16,6 +16,7 @@ from tests.properties.queue_machine import QueueMachine
 # The profile says how hard to look; a look at all contents after each step makes one example cost as much as ten.
 EXAMPLES = max(20, settings().max_examples // 2)
 STEPS = 40
+pytestmark = pytest.mark.timeout(max(600, 4 * EXAMPLES))
 
 
 class WithValkey(QueueMachine):
@@ -34,7 +35,6 @@ def test_memory_and_fakeredis_agree_and_keep_what_queue_md_promises() -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(600)
 def test_memory_fakeredis_and_valkey_agree_and_keep_what_queue_md_promises(
     servers: EmbeddedEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

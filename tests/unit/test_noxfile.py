@@ -16,7 +16,13 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMISED = {"lint", "types", "tests", "chaos", "load", "containers", "simulate"}
-ASIDE = {"lock", "bench", "planted"}  # for people; CI has no quiet machine to measure on
+ASIDE = {
+    "lock",
+    "bench",
+    "planted",
+    "nightly",
+    "mutation",
+}  # for people; CI has no quiet machine and no hours
 
 
 @cache

@@ -1,0 +1,111 @@
+"""Details of the queue protocol that mutants changed without any other test noticing."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentexec.keys import result_key
+from agentexec.queue import Finish, Verb
+from agentexec.redis_queue import RedisQueue
+from tests.conformance.test_queue import LEASE, Bench, ids_of, new_ids
+from tests.queue_books import Inspector, RedisInspector
+
+
+@pytest.fixture
+def bench(inspector: Inspector) -> Bench:
+    return Bench(inspector)
+
+
+def test_what_falls_due_queues_up_behind_what_is_ready(bench: Bench) -> None:
+    ready, delayed = new_ids(2)
+    bench.enqueue(delayed, delay=60)
+    bench.enqueue(ready)
+    bench.fall_due(delayed)
+    assert ids_of(bench.claim(want=2)) == [ready, delayed]
+
+
+def test_the_next_of_a_lock_key_queues_up_behind_what_is_ready(bench: Bench) -> None:
+    first, second, free = new_ids(3)
+    bench.enqueue(first, second, lock_key="k", healing=True)
+    (claim,) = bench.claim()
+    bench.enqueue(free)
+    bench.finish(claim)
+    assert ids_of(bench.claim(want=2)) == [free, second]
+
+
+def test_what_is_overdue_is_due_now(bench: Bench) -> None:
+    (task,) = new_ids(1)
+    bench.enqueue(task)
+    bench.step(want=1, nonce="again")
+    bench.expire(task)
+    assert bench.step(want=1, nonce="again").next_due == 0
+
+
+def test_a_replay_after_the_end_of_its_task_has_nothing_left_to_run(bench: Bench) -> None:
+    (task,) = new_ids(1)
+    bench.enqueue(task)
+    (claim,) = bench.step("slow", want=1, nonce="again").claims
+    bench.step("other", finishes=[Finish(task_id=task, token=claim.token, verb=Verb.DONE)])
+    (again,) = bench.step("slow", want=1, nonce="again").claims
+    assert (again.token, again.level, again.payload) == (claim.token, 0, b"")
+
+
+def test_a_dead_letter_says_why(bench: Bench) -> None:
+    dead, living = new_ids(2)
+    bench.enqueue(dead, living)
+    (claim,) = bench.claim()
+    bench.finish(claim, Verb.DEAD, delay=7, reason="no handler")
+    assert bench.queue.dead_reasons([living, dead]) == {dead: "no handler"}
+
+
+def test_claims_with_other_lock_keys_are_not_parked(bench: Bench) -> None:
+    bench.enqueue(*new_ids(2))
+    first, second = bench.claim(want=2)
+    assert not first.partitioned
+    keys = {first.task_id: (first.token, "a"), second.task_id: (second.token, "b")}
+    assert bench.queue.lock(keys) == (set(), set())
+
+
+def test_registered_workers_are_told_with_their_identities(bench: Bench) -> None:
+    bench.queue.register("one", "host|1|2")
+    bench.queue.register("two", "host|3|4")
+    assert bench.queue.registered() == {"one": "host|1|2", "two": "host|3|4"}
+
+
+def test_a_wait_of_no_time_hears_nothing(bench: Bench) -> None:
+    bench.queue.wake()
+    assert not bench.queue.wait(0)
+    assert bench.queue.wait(1), "the token is still there"
+    assert not bench.queue.wait(0.01), "a wake without a number is one"
+
+
+def test_a_task_that_is_handed_on_wakes_one_worker(bench: Bench) -> None:
+    first, second = new_ids(2)
+    bench.enqueue(first, second, lock_key="k", healing=True)
+    (claim,) = bench.claim()
+    bench.inspector.silence()
+    bench.finish(claim)
+    assert bench.inspector.books().wake == 2, (
+        "one for the task that was handed on, one for the work that is left"
+    )
+
+
+def test_results_travel_with_steps_that_claim_and_end_after_their_time(over_redis: RedisInspector) -> None:
+    bench, queue = Bench(over_redis), over_redis.queue
+    tasks = new_ids(2)
+    bench.enqueue(*tasks)
+    for n, task in enumerate(tasks):
+        answer = queue.step(
+            "w", f"n{n}", finishes=(), want=1, lease=LEASE, max_crashes=1, results={task: "1"}, result_ttl=60
+        )
+        assert ids_of(answer.claims) == [task]
+        assert 0 < int(queue.client.ttl(result_key(task))) <= 60
+        queue.client.delete(result_key(task))
+
+
+def test_queues_of_other_names_on_one_server_know_nothing_of_each_other(over_redis: RedisInspector) -> None:
+    other = RedisQueue(over_redis.queue.client, f"{over_redis.queue.name}-other")
+    (task,) = new_ids(1)
+    Bench(over_redis).enqueue(task)
+    assert other.known([task]) == [False]
+    assert other.name != over_redis.queue.name
