@@ -8,9 +8,10 @@ from types import MappingProxyType
 
 from chaos import SCENARIOS
 from harness.checkers import delivery, shutdown, standard
-from harness.faultlib.redis_memory import FailOverRedis
+from harness.faultlib.redis_memory import FailOverRedis, FlushRedis
 from harness.faults import Fault
 from harness.scenario import Scenario
+from harness.workloads.numbered_tasks import NumberedTasks
 from tests.planted.quiet import SCENARIO as QUIET
 from tests.planted.target import Variation
 
@@ -53,6 +54,14 @@ _FAILS_OVER = replace(
     summary="Redis loses what it acknowledged in the last second, three times",
     faults=tuple(FailOverRedis(at=at, lag=1.0) for at in (0.2, 0.4, 0.6)),
 )
+# Every slot has a long task when Redis forgets: what is claimed next, in the old order, is what is running.
+_EARLY = replace(
+    SCENARIOS["flush-redis"],
+    name="flush-redis-early",
+    summary="Redis forgets everything while every slot is taken, three times",
+    workload=NumberedTasks(rate=8.0, work=(1.0, 1.5)),
+    faults=tuple(FlushRedis(at=at) for at in (0.2, 0.4, 0.6)),
+)
 _TWICE = replace(
     QUIET,
     name="messages-sent-twice",
@@ -74,6 +83,7 @@ COURSES: Mapping[str, Course] = MappingProxyType(
         "drain-pools-no-crash": Course(scenario=_drained(_DRAIN.faults[2:]), tasks=60, variation=_NO_CRASH),
         "pause-worker": Course(scenario=SCENARIOS["pause-worker"], tasks=60),
         "flush-redis": Course(scenario=SCENARIOS["flush-redis"], tasks=80),
+        "flush-redis-early": Course(scenario=_EARLY, tasks=40),
         "redis-fails-over": Course(scenario=_FAILS_OVER, tasks=80, variation=_HEALING),
         "failing-tasks": Course(
             scenario=_FAILS, tasks=60, variation=Variation(failing=True, environment=_PATIENT)
