@@ -163,7 +163,7 @@ class QueueModel:
             task = self.tasks[task_id]
             if not self.remembers:
                 task.lose()
-                task.not_before = now + 1000
+                task.not_before, task.retrying = now + 1000, True  # one that had its key keeps it
                 continue
             task.lock_key = task.lock_key or lock_key
             if task_id in parked:
