@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from chaos import SCENARIOS
-from harness.checkers import delivery, standard
-from harness.faultlib.redis_memory import FailOverRedis
+from harness.checkers import delivery, shutdown, standard
+from harness.faultlib.redis_memory import FailOverRedis, FlushRedis
+from harness.faults import Fault
 from harness.scenario import Scenario
+from harness.workloads.numbered_tasks import NumberedTasks
 from tests.planted.quiet import SCENARIO as QUIET
 from tests.planted.target import Variation
 
@@ -21,6 +23,17 @@ class Course:
     scenario: Scenario
     tasks: int
     variation: Variation = field(default_factory=Variation)
+
+
+_DRAIN = SCENARIOS["sigterm-drain"]
+
+
+def _drained(faults: tuple[Fault, ...]) -> Scenario:
+    """Three of the five pools that the scenario stops: each takes as long as another pool takes to come up."""
+    asked = standard(recovery_p99=None, minimum_faults=len(faults))
+    graceful = _DRAIN.pool.graceful_shutdown
+    stopping = shutdown(graceful=graceful, margin=2.0, minimum_running=len(faults))
+    return replace(_DRAIN, faults=faults, checkers={**asked, "shutdown": stopping})
 
 
 # A shutdown must not count as a crash: with no crash allowed, one that does buries the task.
@@ -41,6 +54,14 @@ _FAILS_OVER = replace(
     summary="Redis loses what it acknowledged in the last second, three times",
     faults=tuple(FailOverRedis(at=at, lag=1.0) for at in (0.2, 0.4, 0.6)),
 )
+# Every slot has a long task when Redis forgets: what is claimed next, in the old order, is what is running.
+_EARLY = replace(
+    SCENARIOS["flush-redis"],
+    name="flush-redis-early",
+    summary="Redis forgets everything while every slot is taken, three times",
+    workload=NumberedTasks(rate=8.0, work=(1.0, 1.5)),
+    faults=tuple(FlushRedis(at=at) for at in (0.2, 0.4, 0.6)),
+)
 _TWICE = replace(
     QUIET,
     name="messages-sent-twice",
@@ -56,12 +77,13 @@ _FAILS = replace(
 
 COURSES: Mapping[str, Course] = MappingProxyType(
     {
-        "kill-worker": Course(scenario=SCENARIOS["kill-worker-mid-task"], tasks=60),
+        "kill-worker": Course(scenario=SCENARIOS["kill-worker-mid-task"], tasks=40),
         "kill-worker-locked": Course(scenario=SCENARIOS["kill-worker-locked"], tasks=60),
-        "drain-pools": Course(scenario=SCENARIOS["sigterm-drain"], tasks=60),
-        "drain-pools-no-crash": Course(scenario=SCENARIOS["sigterm-drain"], tasks=60, variation=_NO_CRASH),
+        "drain-pools": Course(scenario=_drained(_DRAIN.faults[:3]), tasks=60),
+        "drain-pools-no-crash": Course(scenario=_drained(_DRAIN.faults[2:]), tasks=60, variation=_NO_CRASH),
         "pause-worker": Course(scenario=SCENARIOS["pause-worker"], tasks=60),
         "flush-redis": Course(scenario=SCENARIOS["flush-redis"], tasks=80),
+        "flush-redis-early": Course(scenario=_EARLY, tasks=40),
         "redis-fails-over": Course(scenario=_FAILS_OVER, tasks=80, variation=_HEALING),
         "failing-tasks": Course(
             scenario=_FAILS, tasks=60, variation=Variation(failing=True, environment=_PATIENT)

@@ -151,22 +151,20 @@ class QueueModel:
     def locked(
         self, claims: Mapping[UUID, tuple[int, str]], parked: set[UUID], lost: set[UUID], *, now: int
     ) -> None:
-        """I11 from the first delivery on: of the claims that share a key one may run, the others are void. Without a
-        memory of who may be running none may, and they come again in a second. `now` is in milliseconds.
+        """I11 from the first delivery on: of the claims that share a key one may run, the others are void.
+
+        Without its memory the queue knows nobody's lock, so there every claim is void and comes again in a second.
         """
         assert lost == {i for i, (token, _) in claims.items() if not self.has_authority(i, token)}
-        if not self.remembers:
-            assert parked == claims.keys() - lost
-            for task_id in parked:
-                task = self.tasks[task_id]
-                task.lose()
-                task.not_before = now + 1000
-                task.retrying = task.lock_key is not None  # as a retry, it keeps the key that it has already
-            return
+        assert self.remembers or parked == set(claims) - lost, "I11: a lock given out that others may have"
         for task_id, (_, lock_key) in claims.items():
             if task_id in lost:
                 continue
             task = self.tasks[task_id]
+            if not self.remembers:
+                task.lose()
+                task.not_before, task.retrying = now + 1000, True  # one that had its key keeps it
+                continue
             task.lock_key = task.lock_key or lock_key
             if task_id in parked:
                 task.lose()

@@ -52,7 +52,7 @@ FENCE_RESET = Defect(
     name="fence-reset",
     imitates="fencing tokens from a counter in Redis alone: FLUSHALL or a failover begins again with 1",
     breaks="two runs of one task have the same token, and the older one can end the younger one's work",
-    scenario="flush-redis",
+    scenario="flush-redis-early",
     edits=(
         Edit(
             where="lua/step.lua",
