@@ -186,7 +186,12 @@ class Books:
         return None
 
     def _leave_partition(self, task_id: UUID) -> None:
-        partition = self.part.pop(task_id, None)
+        self.step_aside(task_id)
+        self.part.pop(task_id, None)
+
+    def step_aside(self, task_id: UUID) -> None:
+        """Let the next of a task's partition be ready; the task itself belongs to it still."""
+        partition = self.part.get(task_id)
         if partition is None or self.busy.get(partition) != task_id:
             return
         del self.busy[partition]

@@ -71,7 +71,9 @@ def _finish(books: Books, finish: Finish, now: int) -> bool:
     books.revoke(task_id)
     if finish.verb is Verb.DONE:
         books.forget(task_id)
-    elif finish.verb is Verb.RETRY:
+    elif finish.verb in (Verb.RETRY, Verb.YIELD):
+        if finish.verb is Verb.YIELD:
+            books.step_aside(task_id)
         books.cancel.discard(task_id)
         books.sched.add(task_id, now + milliseconds(finish.delay))
     else:

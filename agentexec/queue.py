@@ -20,6 +20,7 @@ class Verb(StrEnum):
 
     DONE = "done"
     RETRY = "retry"
+    YIELD = "yield"  # not now, and let others of its lock key go first
     DEAD = "dead"
 
 
@@ -58,7 +59,7 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finish:
-    """The end of a claim: `delay` (seconds) belongs to RETRY, `reason` to DEAD."""
+    """The end of a claim: `delay` (seconds) belongs to RETRY and YIELD, `reason` to DEAD."""
 
     task_id: UUID
     token: int

@@ -26,6 +26,7 @@ from agentexec.queue import (
     milliseconds,
 )
 
+DELAYED = (Verb.RETRY, Verb.YIELD)
 SCRIPTS = ("enqueue", "step", "renew", "release", "cancel", "partition", "rebuild", "agree")
 
 
@@ -95,7 +96,7 @@ class RedisQueue:
             max_crashes,
         ]
         for finish in finishes:
-            detail = str(milliseconds(finish.delay)) if finish.verb is Verb.RETRY else finish.reason
+            detail = str(milliseconds(finish.delay)) if finish.verb in DELAYED else finish.reason
             arguments += [str(finish.task_id), finish.token, finish.verb.value, detail]
         reply = self._run(
             "step", arguments, before={result_key(i): text for i, text in results.items()}, ttl=result_ttl

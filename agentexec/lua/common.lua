@@ -77,11 +77,10 @@ local function admit(id, to_front)
   return true
 end
 
--- A task is over for good: the next of its partition becomes ready.
-local function leave_partition(id)
+-- The next of a task's partition becomes ready; the task itself belongs to it still.
+local function step_aside(id)
   local partition = redis.call('HGET', PART, id)
   if not partition then return end
-  redis.call('HDEL', PART, id)
   if redis.call('HGET', BUSY, partition) ~= id then return end
   redis.call('HDEL', BUSY, partition)
   local first = redis.call('ZRANGEBYLEX', PARKED, '[' .. partition .. '|', '[' .. partition .. '|\255', 'LIMIT', 0, 1)[1]
@@ -90,6 +89,12 @@ local function leave_partition(id)
     admit(string.sub(first, #partition + 23), false)
     wake(1)
   end
+end
+
+-- A task is over for good: it belongs to no partition any more.
+local function leave_partition(id)
+  step_aside(id)
+  redis.call('HDEL', PART, id)
 end
 
 local function bury(id, reason, at)

@@ -3,7 +3,7 @@
 -- KEYS: as common.lua.
 -- ARGV: 1 worker, 2 nonce, 3 lease in ms, 4 how many to claim, 5 lowest token to give, 6 max crashes
 --       (where the pools have agreed on none),
---       then for each finish: id, token, verb (done | retry | dead), argument (retry: delay in ms, dead: reason).
+--       then for each finish: id, token, verb (done | retry | yield | dead), argument (retry, yield: delay in ms; dead: reason).
 -- returns: {'GONE'} for a worker that was declared dead, else
 --          {'OK', ms until the next scheduled task or expiry (-1 = none), ready tasks left,
 --           claims {id, token, crashes, 1 for one with a partition, priority digit + payload, ...}, finishes {1 accepted | 0 stale, ...},
@@ -58,7 +58,8 @@ for i = 7, #ARGV, 4 do
     revoke(id, by)
     if verb == 'done' then
       forget(id)
-    elseif verb == 'retry' then
+    elseif verb == 'retry' or verb == 'yield' then
+      if verb == 'yield' then step_aside(id) end
       redis.call('HDEL', CANCEL, id)
       redis.call('ZADD', SCHED, ms + tonumber(argument), id)
     else

@@ -258,7 +258,7 @@ class Engine:
             )
         elif claim.task_id in recorded.locked_out:  # the queue does not remember who has the lock
             self._finishes.append(
-                Finish(task_id=claim.task_id, token=claim.token, verb=Verb.RETRY, delay=LOCKED_OUT)
+                Finish(task_id=claim.task_id, token=claim.token, verb=Verb.YIELD, delay=LOCKED_OUT)
             )
         else:  # the queue's clock went back: ask for higher tokens from now on
             self._lowest_token = max(self._lowest_token, recorded.outranked[claim.task_id] + 1)
@@ -327,19 +327,20 @@ class Engine:
 
     def _lock(self, claims: Sequence[Claim]) -> Sequence[Claim]:
         """Apply the lock keys that producers did not know of; returns the claims that may run."""
+        keys = {claim.task_id: key for claim in claims if (key := self._lock_key(claim)) is not None}
+        self._lock_keys |= keys  # also of those that have their partition from another worker: for the record
         wanted = {
-            claim.task_id: (claim.token, key)
+            claim.task_id: (claim.token, keys[claim.task_id])
             for claim in claims
-            if (key := self._missing_lock(claim)) is not None
+            if claim.task_id in keys and not claim.partitioned
         }
         if not wanted:
             return claims
         parked, lost = in_redis(lambda: self._queue.lock(wanted), give_up=self._gave_up)
-        self._lock_keys |= {task_id: key for task_id, (_, key) in wanted.items()}
         return [claim for claim in claims if claim.task_id not in parked and claim.task_id not in lost]
 
-    def _missing_lock(self, claim: Claim) -> str | None:
-        if claim.partitioned or not self._registry.has_locks:
+    def _lock_key(self, claim: Claim) -> str | None:
+        if not self._registry.has_locks:
             return None
         try:
             name, context = decode_payload(claim.payload)

@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from itertools import takewhile
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 
 from agentexec.activity import reading, store
 from agentexec.activity.batch import as_key, as_uuid
 from agentexec.activity.models import ACTIVITY_TABLE
-from agentexec.activity.rows import NewActivity
 from agentexec.activity.status import Status
 from agentexec.config import Settings
 from agentexec.core import runtime
@@ -175,7 +174,7 @@ class Healer:
                     delay=a.delay,
                     lock_key=a.lock_key,
                 )
-                for a in self._pending(connection, ids)
+                for a in reading.pending(connection, ids)
             ]
         answers = self._queue.enqueue(tasks, max_depth=self._settings.max_queue_depth, healing=rebuilding)
         taken = [
@@ -184,18 +183,6 @@ class Healer:
         with self._engine.begin() as connection:
             store.mark_dispatched(connection, taken)
         _logger.info("dispatched %d activit(ies) that the queue did not have", len(taken))
-
-    def _pending(self, connection: Connection, ids: Sequence[UUID]) -> list[NewActivity]:
-        """What the queue has lost and nobody has ended.
-
-        Of tasks with a lock key that run, the record takes the authority away, as the queue did: the next one of that
-        key must not wait for a holder that is stopped by now.
-        """
-        pending = reading.pending(connection, ids)
-        locked = reading.standings(connection, [a.id for a in pending if a.lock_key is not None])
-        running = {i: one.fence for i, one in locked.items() if one.status is Status.RUNNING}
-        store.bear_witness(connection, running, Status.QUEUED, "The queue lost it; it runs again.")
-        return pending
 
     def _close_dead(self, ids: Sequence[UUID]) -> None:
         """Activities that are in the dead letters but not terminal: whoever buried them died before writing

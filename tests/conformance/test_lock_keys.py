@@ -50,6 +50,19 @@ def test_a_retry_keeps_the_lock_so_that_order_holds(bench: Bench) -> None:
     assert ids_of(bench.claim(want=5)) == [first]
 
 
+def test_a_task_that_yields_lets_the_next_go_first_and_comes_again(bench: Bench) -> None:
+    first, second = new_ids(2)
+    bench.enqueue(first, second, lock_key="k")
+    (claim,) = bench.claim()
+    bench.finish(claim, Verb.YIELD, delay=60)
+    (other,) = bench.claim(want=5)
+    assert other.task_id == second
+    bench.fall_due(first)
+    assert bench.claim(want=5) == [], "it waits for the one that it let pass"
+    bench.finish(other)
+    assert ids_of(bench.claim(want=5)) == [first]
+
+
 @pytest.mark.parametrize("verb", [Verb.DONE, Verb.DEAD])
 def test_the_end_of_a_task_hands_the_lock_to_the_next(bench: Bench, verb: Verb) -> None:
     first, second = new_ids(2)

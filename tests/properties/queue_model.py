@@ -206,9 +206,12 @@ class QueueModel:
         task.lose()
         if finish.verb is Verb.DONE:
             del self.tasks[finish.task_id]
-        elif finish.verb is Verb.RETRY:
+        elif finish.verb in (Verb.RETRY, Verb.YIELD):
             task.not_before = now + round(finish.delay * 1000)
-            task.retrying, task.cancelled = True, False
+            task.retrying, task.cancelled = (
+                finish.verb is Verb.RETRY,
+                False,
+            )  # who yields lets the others pass
         else:
             task.dead = True
         return True
