@@ -218,11 +218,12 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """The property tests with the profile that looks longer, for hours; `-- ARGS` go to pytest."""
+    """100,000 simulated runs, then the property tests with the profile that looks longer; `-- ARGS` go to pytest."""
     prepare(session, extras=EXTRAS, groups=["test"])
     command = ["python", "-m", "pytest", "-n", "auto", "-m", "not containers", "--timeout=7200"]
     where = ["tests/properties", "tests/unit"]
     report = "--junitxml=reports/nightly.xml"
+    session.run("harness", "simulate", "--seeds", "100000")
     session.run(*command, report, *where, *session.posargs, env={"HYPOTHESIS_PROFILE": "nightly"})
 
 

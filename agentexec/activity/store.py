@@ -41,8 +41,9 @@ OUTCOME_COLUMNS = {
     "error": "text",
     "failed": "int",
 }
-# The queue sees to that, but it may have lost its memory of who has a lock key.
-NOBODY_HAS_THE_LOCK = f"""(coalesce(a.lock_key, v.lock_key) IS NULL OR NOT EXISTS (
+# The queue sees to that, but it may have lost its memory of who has a lock key. What runs already is not asked again:
+# two that began at one moment, each unseen by the other, must not keep each other out for ever when their workers die.
+NOBODY_HAS_THE_LOCK = f"""(a.status = 'running' OR coalesce(a.lock_key, v.lock_key) IS NULL OR NOT EXISTS (
     SELECT 1 FROM {ACTIVITY_TABLE} AS o WHERE o.queue_name = a.queue_name AND o.id <> a.id
     AND o.lock_key = coalesce(a.lock_key, v.lock_key) AND o.status = 'running'))"""
 NO_LOCK_KEYS: Mapping[UUID, str] = MappingProxyType({})

@@ -7,6 +7,7 @@ import contextvars
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
+from heapq import heappop, heappush
 from typing import Any, cast
 
 from harness.simulation.scheduler import NANOSECONDS, Process, Scheduler
@@ -22,6 +23,8 @@ class VirtualLoop:
         self._process = process
         self.itself = cast(asyncio.AbstractEventLoop, self)  # of a loop, tasks and handles use what is here
         self._ready: deque[asyncio.Handle] = deque()
+        self._timers: list[tuple[int, int, asyncio.TimerHandle]] = []
+        self._numbers = 0
         self._due = False
         self._tasks: dict[asyncio.Task[Any], None] = {}
         process.at_exit.append(lambda _: scheduler.soon(None, self._abandon))
@@ -72,7 +75,9 @@ class VirtualLoop:
     ) -> asyncio.TimerHandle:
         """See `asyncio.AbstractEventLoop`."""
         handle = asyncio.TimerHandle(when, callback, args, self.itself, context)
-        self._scheduler.at(round(when * NANOSECONDS), self._process, lambda: self._fall_due(handle))
+        self._numbers += 1
+        heappush(self._timers, (round(when * NANOSECONDS), self._numbers, handle))
+        self._scheduler.at(round(when * NANOSECONDS), self._process, self._fall_due)
         return handle
 
     def create_future(self) -> asyncio.Future[Any]:
@@ -100,10 +105,11 @@ class VirtualLoop:
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Asked for by `TimerHandle`: its event comes and finds that it was cancelled."""
 
-    def _fall_due(self, handle: asyncio.TimerHandle) -> None:
-        if not handle.cancelled():
-            self._ready.append(handle)
-            self._turn()
+    def _fall_due(self) -> None:
+        """In the order of their times, also where the process stood still past several of them."""
+        while self._timers and self._timers[0][0] <= self._scheduler.now:
+            self._ready.append(heappop(self._timers)[2])
+        self._turn()
 
     def _kick(self) -> None:
         if not self._due:

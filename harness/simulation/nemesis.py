@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from harness.history import OperationType
@@ -42,7 +43,9 @@ class SimulatedNemesis:
             when = round(fault.at * NANOSECONDS)
             if fault.kind is FaultKind.REDIS_FAILS_OVER:
                 self._scheduler.at(
-                    max(0, when - round(fault.seconds * NANOSECONDS)), None, self._stage.redis.save
+                    max(0, when - round(fault.seconds * NANOSECONDS)),
+                    None,
+                    partial(self._stage.redis.save, number),
                 )
             self._scheduler.at(when, None, self._striking(number, fault))
 
@@ -66,7 +69,7 @@ class SimulatedNemesis:
                 stage.redis.go_away(fault.seconds)
             case FaultKind.REDIS_FAILS_OVER:
                 self._note(number, fault)
-                stage.redis.fall_back()
+                stage.redis.fall_back(number)
             case FaultKind.REDIS_CLOCK:
                 self._note(number, fault)
                 stage.redis.clock_error += fault.seconds

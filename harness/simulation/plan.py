@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any, Self
 
+from agentexec.keys import PRIORITY_LEVELS
 from harness.errors import UsageError
 
 FORMAT = "harness-simulation/1"
 TASKS = (20, 26)
 FAULTS = (8, 11)
+LONGEST = 1000.0  # seconds that anything in a plan may take
 ARRIVALS = 5.0  # seconds over which tasks arrive and faults strike
 
 
@@ -95,7 +97,7 @@ class Plan:
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise UsageError(f"This is no schedule of a simulation: its format is not {FORMAT!r}.")
         try:
-            return cls(
+            return cls._checked(
                 seed=int(data["seed"]),
                 pools=int(data["pools"]),
                 workers=int(data["workers"]),
@@ -109,12 +111,39 @@ class Plan:
             raise UsageError(f"This schedule of a simulation cannot be read: {error}.") from None
 
     @classmethod
+    def _checked(cls, **parts: Any) -> Self:
+        """A plan that can be run; raises ValueError for one that cannot."""
+        plan = cls(**parts)
+        numbers = [task.number for task in plan.tasks]
+        _require(plan.pools >= 1 and plan.workers >= 1, "there is no worker in it")
+        _require(len(set(numbers)) == len(numbers), "two of its tasks have one number")
+        for task in plan.tasks:
+            counts = (task.number, task.failures, task.progress, task.level)
+            _require(all(type(count) is int and count >= 0 for count in counts), "a count of a task is wrong")
+            _require(task.level < PRIORITY_LEVELS, "a task has a level that no queue has")
+            _require(task.lock is None or isinstance(task.lock, str), "a lock key is no text")
+            _require(all(map(_is_time, (task.at, task.work, task.delay))), "a time of a task is wrong")
+        for fault in plan.faults:
+            _require(type(fault.victim) is int and type(fault.skip) is int, "a count of a fault is wrong")
+            _require(_is_time(fault.at) and _is_time(abs(fault.seconds)), "a time of a fault is wrong")
+        return plan
+
+    @classmethod
     def loads(cls, text: str) -> Self:
         """Read a plan from text; raises `UsageError` for anything else."""
         try:
             return cls.from_json(json.loads(text))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"This is no schedule of a simulation: it is not JSON ({error}).") from None
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= LONGEST
 
 
 def plan_of(seed: int) -> Plan:

@@ -40,7 +40,7 @@ class VirtualEvent:
 
 
 class VirtualCondition:
-    """A condition. Nothing switches threads while its lock is held, so that the lock itself need not exist."""
+    """A condition. Threads switch where they wait, and hardly anything waits with it in hand: it has no lock."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler

@@ -36,7 +36,7 @@ class RedisServer:
         self.away_until = 0
         self.waiters: list[Wakeup] = []
         self.memory = MemoryQueue("simulated", clock=self._clock)
-        self._saved: Books | None = None
+        self._saved: dict[int, Books] = {}
 
     def serve(self, call: str, work: Callable[[], T]) -> T:
         """Run one script, as it arrives; raises what redis-py raises where the server is away."""
@@ -55,15 +55,13 @@ class RedisServer:
         """Lose everything, as FLUSHALL and a restart without persistence do."""
         self.memory.drop()
 
-    def save(self) -> None:
-        """What a replica, or a file that is written once a second, knows from now on."""
-        self._saved = copy.deepcopy(self.memory.books)
+    def save(self, number: int) -> None:
+        """For the failover of that number: what a replica, or a file that is written once a second, knows."""
+        self._saved[number] = copy.deepcopy(self.memory.books)
 
-    def fall_back(self) -> None:
-        """Know only what was saved last, as after a failover: acknowledged writes are lost."""
-        if self._saved is not None:
-            self.memory.restore(self._saved)
-            self._saved = None
+    def fall_back(self, number: int) -> None:
+        """Know only what was saved for that failover: acknowledged writes are lost."""
+        self.memory.restore(self._saved.pop(number))
 
     def _clock(self) -> float:
         return self._runtime.unix() + self.clock_error

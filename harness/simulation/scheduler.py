@@ -54,7 +54,9 @@ class Scheduler:
         self._seed = seed
         self._chance = _dice(seed, "world")
         self.process: Process | None = None  # whose code runs now; None for the world's own
-        self.escaped: list[tuple[Process, BaseException]] = []  # what no thread should have let through
+        self.escaped: list[
+            tuple[Process | None, BaseException]
+        ] = []  # what no thread should have let through
         self._hub = getcurrent()
         self._heap: list[_Entry] = []
         self._count = 0
@@ -97,7 +99,10 @@ class Scheduler:
                     heappush(self._heap, (process.stalled_until, tie, count, process, work))
                     continue
             self.process = process
-            work()
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - outside of all threads: told like what a thread lets through
+                self.escaped.append((process, error))
             if done():
                 return True
         self.now = max(self.now, until)

@@ -157,7 +157,7 @@ class _Run:
     def _results(self, stage: Stage, history: History, over: bool) -> dict[str, CheckResult]:
         """The judges' words, the most telling first."""
         escaped = [
-            f"{type(error).__name__} in {process.name}: {error}"
+            f"{type(error).__name__} in {process.name if process else 'the world'}: {error}"
             for process, error in stage.runtime.scheduler.escaped
         ]
         left = [] if over else [f"not everything is over after {PATIENCE:g} quiet seconds"]

@@ -70,6 +70,14 @@ def test_a_plan_survives_its_file() -> None:
     assert Plan.loads(json.dumps(plan.to_json())) == plan
 
 
+def changed(path: Path, **parts: object) -> None:
+    path.write_text(json.dumps(simulate(1).plan.to_json() | parts))
+
+
+def task(**parts: object) -> dict[str, object]:
+    return {"number": 1, "at": 1.0, "work": 0.1} | parts
+
+
 @pytest.mark.parametrize(
     ("write", "said"),
     [
@@ -84,6 +92,19 @@ def test_a_plan_survives_its_file() -> None:
             ),
             "'colour' is nothing that a PlannedTask has",
         ),
+        (lambda path: path.write_text("[" * 100_000), "it is not JSON"),
+        (lambda path: changed(path, workers=0), "there is no worker in it"),
+        (lambda path: changed(path, tasks=[task(at="x")]), "a time of a task is wrong"),
+        (lambda path: changed(path, tasks=[task(at=float("inf"))]), "a time of a task is wrong"),
+        (lambda path: changed(path, tasks=[task(), task()]), "two of its tasks have one number"),
+        (lambda path: changed(path, tasks=[task(level=99)]), "a level that no queue has"),
+        (lambda path: changed(path, tasks=[task(lock=5)]), "a lock key is no text"),
+        (lambda path: changed(path, tasks=[task(failures=-1)]), "a count of a task is wrong"),
+        (
+            lambda path: changed(path, faults=[{"kind": "cancel", "at": 1, "victim": "q"}]),
+            "a count of a fault",
+        ),
+        (lambda path: changed(path, faults=[{"kind": "redis-away", "at": "x"}]), "a time of a fault"),
     ],
 )
 def test_a_file_that_is_no_schedule_is_one_sentence_and_exit_code_64(

@@ -355,9 +355,9 @@ def test_a_server_that_is_away_refuses_and_comes_back(world: World, servers: Ser
 
 def test_a_failover_brings_back_what_was_saved(world: World, servers: Servers) -> None:
     servers.redis.memory.register("before", "x")
-    servers.redis.save()
+    servers.redis.save(1)
     servers.redis.memory.register("after", "x")
-    servers.redis.fall_back()
+    servers.redis.fall_back(1)
     assert set(servers.redis.memory.registered()) == {"before"}
 
 
