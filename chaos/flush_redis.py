@@ -21,5 +21,6 @@ SCENARIO = Scenario(
     faults=tuple(FlushRedis(at=at) for at in _AT),
     checkers=standard(recovery_p99=None, minimum_faults=3)
     | {"duplicates": duplicates(len(_AT) * _POOL.workers * _POOL.concurrency)},
+    own_servers=True,
     pool=_POOL,
 )

@@ -18,5 +18,6 @@ SCENARIO = Scenario(
         StallServer(service="postgres", at=at, seconds=1.0, kill=True) for at in (0.15, 0.35, 0.55, 0.75)
     ),
     checkers=standard(recovery_p99=None, minimum_faults=4, minimum_kills=4),
+    own_servers=True,
     pool=PoolNeeds(workers=3, concurrency=4, lease=4.0),
 )

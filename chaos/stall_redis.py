@@ -19,6 +19,7 @@ SCENARIO = Scenario(
     workload=NumberedTasks(rate=20.0, work=(0.05, 0.25)),
     faults=(StallServer(service="redis", at=0.3, seconds=8.0),),
     checkers=standard(recovery_p99=None) | {"duplicates": duplicates(_POOL.workers * _POOL.concurrency)},
+    own_servers=True,
     pool=_POOL,
     timeout=90.0,
 )

@@ -126,9 +126,17 @@ def _urls(options: Namespace) -> dict[str, str]:
 
 
 def _guard(scenarios: Sequence[Scenario], options: Namespace) -> None:
-    """Nothing destructive runs against somebody's servers unless it is asked for by name, and they are too."""
+    """Nothing destructive runs against somebody's servers unless it is asked for by name, and they are too; what hurts
+    whole servers never does.
+    """
     destructive = [scenario.name for scenario in scenarios if scenario.destructive]
     database = unquote(urlsplit(_urls(options)["database_url"]).path.lstrip("/"))
+    owning = [scenario.name for scenario in scenarios if scenario.own_servers and not options.all]
+    if owning:
+        raise UsageError(
+            f"{', '.join(owning)} would freeze or empty whole servers, and with them what others keep there. "
+            "Run it with --backend embedded or containers."
+        )
     if not destructive:
         return
     if options.all:

@@ -29,7 +29,8 @@ class PoolNeeds:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scenario:
     """One experiment. `faults` are injected in order while the workload runs; `timeout` (seconds) bounds
-    the whole of it.
+    the whole of it. `own_servers` says that they freeze or empty a whole server, and so whatever others keep there: such a
+    scenario runs on servers of its own only.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Scenario:
     checkers: Mapping[str, Checker]
     pool: PoolNeeds = field(default_factory=PoolNeeds)
     destructive: bool = True
+    own_servers: bool = False
     timeout: float = 60.0
 
 
