@@ -29,8 +29,8 @@ class PoolNeeds:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scenario:
     """One experiment. `faults` are injected in order while the workload runs; `timeout` (seconds) bounds
-    the whole of it. `own_servers` says that they freeze or empty a whole server, and so whatever others keep there: such a
-    scenario runs on servers of its own only.
+    the whole of it. `own_servers` says that they freeze or empty a whole server, and so what others keep there: such
+    a scenario runs on servers of its own only.
     """
 
     name: str

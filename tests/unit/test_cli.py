@@ -55,6 +55,10 @@ WRONG = {
         ["chaos", "run", "kill-pool", *EXTERNAL],
         "say so with --allow-destructive staging",
     ),
+    "external and whole servers": (
+        ["chaos", "run", "kill-pool", "flush-redis", *EXTERNAL, "--allow-destructive", "staging"],
+        "flush-redis would freeze or empty whole servers",
+    ),
     "external and another database allowed": (
         ["chaos", "run", "kill-pool", *EXTERNAL, "--allow-destructive", "production"],
         "say so with --allow-destructive staging",
