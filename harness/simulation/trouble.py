@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from harness.simulation.scheduler import Process
 from harness.simulation.world import VirtualRuntime
@@ -111,7 +110,3 @@ class Network:
             raise scheduler.end_current(-9)
         scheduler.stall(self._process, ambush.seconds)
         scheduler.pause(0)  # nothing more of this process runs until it goes on
-
-
-def nothing(*_: Any) -> None:
-    """Do nothing."""
