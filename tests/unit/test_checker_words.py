@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 
 from harness.checker import Checker, CheckResult, Verdict, check_safe
@@ -47,46 +50,59 @@ NEEDED = "are needed to say anything"
 @pytest.mark.parametrize(
     ("checker", "tell", "summary"),
     [
-        (availability(), EMPTY, "nothing was submitted"),
-        (availability(minimum_share=1), ONE, "nothing was submitted while something was broken"),
-        (delivery(), EMPTY, "nothing was submitted"),
-        (delivery(), ONE, "the store gave no record of any of the 1 tasks submitted"),
-        (duplicates(0), EMPTY, "no handler finished"),
-        (effects(minimum=2), EMPTY, f"0 activities had an effect, 2 {NEEDED}"),
-        (exits(), EMPTY, "no pool ended that was not killed"),
+        (availability, EMPTY, "nothing was submitted"),
+        (partial(availability, minimum_share=1), ONE, "nothing was submitted while something was broken"),
+        (delivery, EMPTY, "nothing was submitted"),
+        (delivery, ONE, "the store gave no record of any of the 1 tasks submitted"),
+        (partial(duplicates, 0), EMPTY, "no handler finished"),
+        (partial(effects, minimum=2), EMPTY, f"0 activities had an effect, 2 {NEEDED}"),
+        (exits, EMPTY, "no pool ended that was not killed"),
         (
-            faults_injected(2, minimum_kills=3),
+            partial(faults_injected, 2, minimum_kills=3),
             Tell().killed(9),
             f"1 faults injected, 1 processes killed; 2 and 3 {NEEDED}",
         ),
-        (fencing(), EMPTY, "the workers recorded no fences"),
-        (fencing(), Tell().ran(1, by=12), "the store shows no fences"),
-        (locks(minimum=2), EMPTY, f"0 tasks with a lock key ran, 2 {NEEDED}"),
-        (nothing_left(), EMPTY, "the queue was not asked what it still holds"),
+        (fencing, EMPTY, "the workers recorded no fences"),
+        (fencing, Tell().ran(1, by=12), "the store shows no fences"),
+        (partial(locks, minimum=2), EMPTY, f"0 tasks with a lock key ran, 2 {NEEDED}"),
+        (nothing_left, EMPTY, "the queue was not asked what it still holds"),
         (
-            priorities(("high", "middle", "low"), minimum=2),
+            partial(priorities, ("high", "middle", "low"), minimum=2),
             EMPTY,
             "0 waits of priority low can be judged, 2 are needed",
         ),
-        (progress(minimum=2), EMPTY, f"0 attempts show a percentage, 2 {NEEDED}"),
-        (recovery(2.0), EMPTY, "the faults interrupted nothing"),
-        (shutdown(5, 1), EMPTY, "no pool was told to stop"),
-        (shutdown(5, 1), Tell().sigterm(12).exited(), "1 pools told to stop, but none had a task running"),
-        (transitions(), EMPTY, "the store gave no log of any transition"),
-        (witnesses(), EMPTY, "nothing was heard of client and workers and postgres and redis"),
+        (partial(progress, minimum=2), EMPTY, f"0 attempts show a percentage, 2 {NEEDED}"),
+        (partial(recovery, 2.0), EMPTY, "the faults interrupted nothing"),
+        (partial(shutdown, 5, 1), EMPTY, "no pool was told to stop"),
+        (
+            partial(shutdown, 5, 1),
+            Tell().sigterm(12).exited(),
+            "1 pools told to stop, but none had a task running",
+        ),
+        (transitions, EMPTY, "the store gave no log of any transition"),
+        (witnesses, EMPTY, "nothing was heard of client and workers and postgres and redis"),
     ],
 )
 def test_a_checker_that_has_nothing_to_judge_says_what_it_lacks(
-    checker: Checker, tell: Tell, summary: str
+    checker: Callable[[], Checker], tell: Tell, summary: str
 ) -> None:
-    result = checker(tell.history)
+    result = checker()(tell.history)
     assert (result.verdict, result.summary) == (Verdict.UNKNOWN, summary)
 
 
 LOCKED = Tell().locked("k", 1, 2).ran(1, by=12).ran(2, by=13, fence=2)
 LOGGED = Tell().logged(1, ("queued", 0, 0), ("running", 1, 0, 0), ("complete", 1, 1, 100))
 HURT = (
-    Tell().enqueued(1, 2, 3).enqueued(4, outcome=INFO).killed(12).enqueued(5, outcome=INFO).at(1).killed(13)
+    Tell()
+    .enqueued(1, 2)
+    .op("client", INVOKE, "enqueue", task=3)
+    .at(4)
+    .op("client", OK, "enqueue", task=3)
+    .enqueued(4, outcome=INFO)
+    .killed(12)
+    .enqueued(5, outcome=INFO)
+    .at(9)
+    .killed(13)
 )
 
 
@@ -94,74 +110,76 @@ HURT = (
     ("checker", "tell", "summary"),
     [
         (
-            availability(),
+            availability,
             HURT,
-            "before faults 75.0% available, p99 1.0 ms; after faults 0.0% available",
+            "before faults 75.0% available, p99 3996.0 ms; after faults 0.0% available",
         ),
         (
-            delivery(),
+            delivery,
             Tell().enqueued(1).enqueued(2, outcome=INFO).recorded(1).ran(1, by=12).ran(1, by=13, fence=2),
             "1 acknowledged, 0 lost, 1 unknown, 1 duplicated",
         ),
         (
-            delivery(),
+            delivery,
             Tell().enqueued(1, outcome=INFO).ran(1, by=12).recorded(1),
             "0 acknowledged, 0 lost, 1 unknown, 1 recovered",
         ),
         (
-            duplicates(3),
+            partial(duplicates, 3),
             Tell().ran(1, by=12).ran(1, by=13, fence=2).ran(1, by=14, fence=3),
             "2 surplus executions of 1 tasks, 3 excused",
         ),
         (
-            effects(),
+            effects,
             Tell().effect(1, by=12).effect(1, by=13, fence=2).effect(2, by=12),
             "3 effects of 2 activities, each taken once",
         ),
-        (effects(minimum=0), EMPTY, "no handler took an effect"),
-        (exits(), Tell().exited().exited(parent=2), "2 pools ended with code 0, 0 were killed"),
-        (faults_injected(), Tell().sigterm(9), "1 faults injected, 0 processes killed"),
+        (partial(effects, minimum=0), EMPTY, "no handler took an effect"),
+        (exits, Tell().exited().exited(parent=2), "2 pools ended with code 0, 0 were killed"),
+        (faults_injected, Tell().sigterm(9), "1 faults injected, 0 processes killed"),
         (
-            fencing(),
+            fencing,
             Tell().ran(1, by=12).recorded(1),
             "1 runs of 1 activities, each under its own fence",
         ),
-        (locks(), LOCKED, "2 tasks under 1 lock keys, one at a time"),
-        (locks(minimum=0), EMPTY, "no task had a lock key"),
-        (nothing_left(), Tell().queue(), "the queue is empty"),
+        (locks, LOCKED, "2 tasks under 1 lock keys, one at a time"),
+        (partial(locks, minimum=0), EMPTY, "no task had a lock key"),
+        (nothing_left, Tell().queue(), "the queue is empty"),
         (
-            priorities(("high", "middle", "low")),
+            partial(priorities, ("high", "middle", "low")),
             submitted("low", 1).ran(1, by=12),
             "1 tasks of priority low had their turn",
         ),
-        (priorities(minimum=0), EMPTY, "no task had a priority"),
-        (progress(), LOGGED, "2 percentages of 1 attempts, none falls and none is missing"),
-        (progress(minimum=0), EMPTY, "no attempt has a percentage"),
+        (partial(priorities, minimum=0), EMPTY, "no task had a priority"),
+        (progress, LOGGED, "2 percentages of 1 attempts, none falls and none is missing"),
+        (partial(progress, minimum=0), EMPTY, "no attempt has a percentage"),
         (
-            recovery(2.0),
+            partial(recovery, 2.0),
             Tell().began(1, by=12).at(1).killed(12).at(1.5).ran(1, by=13, fence=2),
             "1 runs interrupted, recovery p99 0.500 s (bound 2 s), longest 0.500 s",
         ),
         (
-            recovery(2.0),
+            partial(recovery, 2.0),
             Tell().began(1, by=12).killed(12).recorded(1, status="error"),
             "1 runs interrupted, none began again",
         ),
         (
-            shutdown(5, 1),
+            partial(shutdown, 5, 1),
             Tell().began(1, by=12).at(1).sigterm(12).at(1.5).ended(1, by=12).at(3).exited(),
             "1 pools stopped, 1 tasks drained, 0 released, slowest stop 2.000 s",
         ),
-        (transitions(), LOGGED, "3 transitions of 1 activities, all legal"),
+        (transitions, LOGGED, "3 transitions of 1 activities, all legal"),
         (
-            witnesses(),
+            witnesses,
             Tell().enqueued(1).ran(1, by=12).recorded(1).queue(),
             "client, workers, Postgres and Redis agree",
         ),
     ],
 )
-def test_a_good_run_is_told_with_its_numbers(checker: Checker, tell: Tell, summary: str) -> None:
-    result = checker(tell.history)
+def test_a_good_run_is_told_with_its_numbers(
+    checker: Callable[[], Checker], tell: Tell, summary: str
+) -> None:
+    result = checker()(tell.history)
     assert (result.verdict, result.summary) == (Verdict.VALID, summary)
 
 
