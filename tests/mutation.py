@@ -3,6 +3,8 @@
 mutmut changes one thing at a time in the modules that pyproject.toml names (`[tool.mutmut]`) and runs the tests that
 reach it. It is ended after so many minutes, keeps what it has judged under mutants/, and goes on there the next time.
 The score of a module is the share of its judged mutants that some test noticed; beside it is how many were judged.
+
+mutmut hands pytest the tests of a mutant in any order; as a plugin of pytest this module puts the generated ones last.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 MUTANTS = Path("mutants")
 # What mutmut notes of a mutant is the exit code of its tests: 0 is a survivor, 5 and 33 mean that no test reaches it,
@@ -111,6 +115,11 @@ def main(arguments: list[str]) -> int:
             return running.returncode
     sys.stdout.write(table(scores(MUTANTS)) + "\n")
     return 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests that generate their examples cost a hundred times as much as the others: they come last."""
+    items.sort(key=lambda item: "properties" in item.path.name or "properties" in item.path.parts)
 
 
 def _kind(code: int | None) -> str:

@@ -118,7 +118,7 @@ class Tell:
         ready: int = 0,
         leased: int = 0,
         scheduled: int = 0,
-        dead: int = 0,
+        dead: Any = 0,
         known: Any = 0,
         **more: Any,
     ) -> Self:

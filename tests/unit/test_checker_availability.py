@@ -4,6 +4,7 @@ import pytest
 
 from harness.checker import Verdict
 from harness.checkers import availability
+from harness.checkers._reading import fault_windows
 from tests.unit.histories import FAIL, INFO, INVOKE, OK, Tell
 
 
@@ -78,3 +79,24 @@ def test_faults_that_touch_are_one_window() -> None:
     tell = submitted(submitted(tell.at(2.8), 1, after=0.01).at(3.2), 2, after=0.01)
     figures = availability()(tell.history).figures
     assert (figures["submitted_during"], figures["submitted_after"]) == (1, 1)
+
+
+def test_a_p99_of_exactly_the_bound_is_within_it() -> None:
+    assert availability(enqueue_p99=0.3)(hurt().history).verdict is Verdict.VALID
+
+
+def test_an_answer_to_nobodys_question_is_not_counted() -> None:
+    tell = submitted(Tell(), 1, after=0.01).op("client", OK, "enqueue", task=9)
+    figures = availability()(tell.history).figures
+    assert (figures["submitted_before"], figures["available_before"]) == (1, 1.0)
+
+
+def test_a_bound_that_nothing_was_measured_for_shows_what_was_measured() -> None:
+    result = availability(minimum_share=0.1)(submitted(Tell(), 1, after=0.01).history)
+    assert (result.figures["submitted_before"], result.figures["submitted_during"]) == (1, 0)
+
+
+def test_faults_that_follow_at_one_moment_are_one_window() -> None:
+    tell = Tell().at(1).injected("a", seconds=1).at(2).injected("b", seconds=1).at(4).injected("c")
+    second = 1_000_000_000
+    assert fault_windows(tell.history) == [(second, 3 * second), (4 * second, 4 * second)]

@@ -202,3 +202,72 @@ def test_an_operation_without_a_task_number_makes_the_checker_unknown_and_say_so
     result = check_safe(delivery(), tell.history)
     assert result.verdict is Verdict.UNKNOWN
     assert "worker-12 has 'one' where the number 'task' belongs" in result.summary
+
+
+def test_ids_that_were_recorded_as_no_text_are_the_same_ids() -> None:
+    tell = Tell().op("client", INVOKE, "enqueue", task=1).op("client", OK, "enqueue", task=1, activity=7)
+    assert delivery()(tell.ran(1, by=12).recorded(1, activity="7").history).verdict is Verdict.VALID
+    assert members(delivery()(tell.recorded(1, activity="8").history), "lost") == []
+    other = Tell().op("client", OK, "enqueue", task=1, activity=7).ran(1, by=12).recorded(1, activity="8")
+    assert members(delivery()(other.history), "lost") == [1]
+
+
+def test_a_queued_task_is_lost_to_an_account_that_is_not_asked_to_allow_it() -> None:
+    found = account(Tell().enqueued(1).recorded(1, status="queued").queue(known=["a1"]).history)
+    assert (set(found.lost), found.pending) == ({1}, frozenset())
+
+
+def test_an_unknown_outcome_alone_makes_a_task_attempted_and_unknown() -> None:
+    found = account(Tell().op("client", INFO, "enqueue", task=4).history)
+    assert (found.attempted, found.unknown) == (frozenset({4}), frozenset({4}))
+
+
+def test_a_task_that_was_refused_twice_is_refused() -> None:
+    found = account(Tell().enqueued(1, outcome=FAIL).enqueued(1, outcome=FAIL).history)
+    assert (found.unknown, found.refused) == (frozenset(), frozenset({1}))
+
+
+def test_a_queue_that_does_not_say_what_it_knows_leaves_its_tasks_undecided() -> None:
+    tell = Tell().enqueued(1).recorded(1, status="queued").queue(ready=1, known=None)
+    assert members(delivery(allow_queued=True)(tell.history), "undecided") == [1]
+
+
+def test_where_there_are_no_records_the_other_figures_are_told_all_the_same() -> None:
+    assert delivery()(Tell().enqueued(1, 2).ran(1, by=12).history).figures["acknowledged"] == 2
+
+
+def test_a_story_of_sixteen_events_is_told_in_full_and_of_more_the_first_and_last_eight() -> None:
+    def told(events: int) -> list[str]:
+        tell = Tell().at(5).enqueued(1)
+        for number in range(events - 1):
+            tell.began(1, by=100 + number, fence=number)
+        (found,) = delivery()(tell.recorded(1, status="running").history).counterexamples
+        return str(found["operations"]).split("; ")
+
+    assert len(told(16)) == 16 + 2
+    assert not any("more" in part for part in told(16))
+    long = told(20)
+    assert [part.partition(" at ")[0] for part in long[6:11]] == [
+        "started by worker-105",
+        "started by worker-106",
+        "... 4 more ...",
+        "started by worker-111",
+        "started by worker-112",
+    ]
+    assert (long[0], len(long)) == ("acknowledged at +0.001 s", 8 + 1 + 8 + 2)
+
+
+def test_a_story_names_each_activity_and_no_fault_that_came_after_the_run() -> None:
+    tell = Tell().enqueued(1).op("client", OK, "enqueue", task=1, activity="b1").ran(1, by=12).killed(12)
+    (found,) = delivery()(
+        tell.recorded(1).recorded(1, activity="b1", status="running").history
+    ).counterexamples
+    assert found["operations"] == (
+        "acknowledged at +0.001 s; acknowledged at +0.002 s; started by worker-12 at +0.003 s; "
+        "finished by worker-12 at +0.004 s; record: complete; record: running"
+    )
+
+
+def test_a_story_without_a_run_and_without_a_record_says_so() -> None:
+    (found,) = delivery()(Tell().enqueued(1, 2).ran(1, by=12).recorded(1).history).counterexamples
+    assert found["operations"].endswith("; never started; no record")

@@ -80,3 +80,21 @@ def test_of_two_winners_the_effect_of_the_last_one_stands() -> None:
     tell = Tell().effect(1, by=12, fence=1).effect(1, by=13, fence=2)
     tell.logged(1, ("complete", 1, 1), ("complete", 2, 1)).recorded(1, fence=2)
     assert effects()(tell.history).verdict is Verdict.VALID, "two winners are the matter of fencing"
+
+
+def test_every_refused_attempt_counts_and_a_winner_with_nothing_but_a_refusal_is_named() -> None:
+    tell = Tell().effect(1, by=12, fence=1, outcome=FAIL).effect(1, by=13, fence=2, outcome=FAIL)
+    result = effects()(complete(tell, 1, fence=2).history)
+    assert [(one["kind"], one["task"]) for one in result.counterexamples] == [("refused", 1)]
+    assert result.figures["fenced_off"] == 2
+
+
+def test_missing_effects_are_told_in_the_order_of_their_tasks() -> None:
+    tell = complete(complete(complete(Tell().effect(1, by=12), 1), 10), 2)
+    assert [one["task"] for one in effects()(tell.history).counterexamples] == [2, 10]
+
+
+def test_the_task_of_an_effect_that_was_overwritten_is_named() -> None:
+    tell = Tell().effect(4, by=12, fence=1).effect(4, by=13, fence=2)
+    result = effects()(complete(tell, 4, fence=1).history)
+    assert [(one["kind"], one["task"]) for one in result.counterexamples] == [("overwritten", 4)]

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import pytest
+
 from harness.checker import CheckResult, Verdict
 from harness.checkers import fencing
-from tests.unit.histories import INFO, Tell
+from tests.unit.histories import INFO, INVOKE, OK, Tell
 
 
 def kinds(result: CheckResult) -> list[str]:
@@ -95,3 +97,55 @@ def test_without_fences_in_the_runs_or_in_the_store_nothing_can_be_said() -> Non
     result = fencing()(Tell().ran(1, by=12).recorded(1, fence=None).history)
     assert result.verdict is Verdict.UNKNOWN
     assert result.summary == "the store shows no fences"
+
+
+def test_outcomes_are_told_apart_by_their_fences_and_one_without_a_beginning_is_nobodys() -> None:
+    tell = Tell().began(1, by=12, fence=5).began(1, by=12, fence=9).ended(1, by=12, fence=5)
+    assert kinds(fencing()(tell.recorded(1, fence=9).history)) == ["unearned"]
+    stray = Tell().ended(1, by=12, fence=3).ran(1, by=12, fence=5).recorded(1, fence=5)
+    assert fencing()(stray.history).verdict is Verdict.VALID
+
+
+def test_where_no_activity_is_known_each_task_is_fenced_for_itself() -> None:
+    tell = Tell().recorded(9, status="canceled", fence=1)
+    for task in (1, 2):
+        for kind in (INVOKE, OK):
+            tell.op("worker-12", kind, "run", task=task, fence=5)
+    assert fencing()(tell.history).verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(
+    ("finished", "completed", "recorded", "kind"),
+    [(False, 5, 5, "unearned"), (True, 4, 5, "unearned"), (True, 5, 4, "forgotten")],
+)
+def test_an_activity_with_one_run_is_not_thought_well_of_at_a_glance(
+    finished: bool, completed: int, recorded: int, kind: str
+) -> None:
+    tell = Tell().began(1, by=12, fence=5)
+    if finished:
+        tell.ended(1, by=12, fence=5)
+    tell.logged(1, ("complete", completed, 1)).recorded(1, status="running", fence=recorded)
+    assert kinds(fencing()(tell.history)) == [kind]
+
+
+def test_a_completion_in_the_log_and_another_in_the_record_are_two_winners() -> None:
+    tell = Tell().ran(1, by=12, fence=5).ran(1, by=13, fence=9).logged(1, ("complete", 5, 1))
+    assert kinds(fencing()(tell.recorded(1, fence=9).history)) == ["two winners"]
+
+
+@pytest.mark.parametrize("fence", [0, 3])
+def test_a_completion_that_nobody_ran_at_all_is_unearned_and_forgets_no_fence(fence: int) -> None:
+    result = fencing()(Tell().ran(1, by=12).recorded(1).recorded(2, fence=fence).history)
+    assert [(one["kind"], one["task"]) for one in result.counterexamples] == [("unearned", 2)]
+
+
+def test_of_three_runs_only_the_two_that_share_a_fence_are_told() -> None:
+    tell = Tell().began(1, by=12, fence=5).began(1, by=13, fence=5).ran(1, by=14, fence=9)
+    assert kinds(fencing()(tell.recorded(1, fence=9).history)) == ["shared"]
+
+
+def test_each_run_below_the_highest_fence_before_it_was_overtaken() -> None:
+    tell = Tell().ran(1, by=12, fence=9).began(1, by=13, fence=5).began(1, by=14, fence=7)
+    result = fencing()(tell.recorded(1, fence=9).history)
+    assert kinds(result) == ["overtaken", "overtaken"]
+    assert result.figures["overtaken"] == 2

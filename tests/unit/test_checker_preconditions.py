@@ -161,3 +161,40 @@ def test_what_a_workload_uses_has_to_show_in_its_history() -> None:
 
 def test_recovery_can_be_left_out_of_the_standard_checkers() -> None:
     assert "recovery" not in standard(recovery_p99=None)
+
+
+def test_one_fault_is_enough_where_nothing_else_is_asked_for_and_it_need_not_kill() -> None:
+    result = faults_injected()(Tell().sigterm(12).history)
+    assert result.verdict is Verdict.VALID
+    assert result.figures == {"faults": 1, "kills": 0, "minimum_faults": 1, "minimum_kills": 0}
+
+
+def test_faults_without_a_number_are_told_apart_by_their_time() -> None:
+    tell = Tell().op("nemesis", INFO, "pause", phase="inject").op("nemesis", INFO, "pause", phase="inject")
+    assert faults_injected()(tell.history).figures["faults"] == 2
+
+
+def test_a_queue_that_names_its_dead_letters_is_counted_and_shows_nothing_left() -> None:
+    result = nothing_left()(Tell().queue(dead=["a1", "a2"], known=2).history)
+    assert (result.verdict, result.figures["dead"], result.counterexamples) == (Verdict.VALID, 2, ())
+
+
+def test_only_excused_problems_count_as_cut_off() -> None:
+    tell = Tell().killed(12)
+    cut, bad = "worker-12.jsonl:9 is cut off: its writer died while writing it", "client.jsonl:1 is not JSON"
+    tell.problems += [cut, bad]
+    result = evidence()(tell.history)
+    assert result.figures == {"operations": 1, "problems": 1, "cut_off": 1}
+    assert result.counterexamples == ({"kind": "unreadable", "problem": bad},)
+
+
+def test_the_standard_checkers_hold_the_bounds_that_they_promise() -> None:
+    tell = Tell().began(9, by=12).killed(12).ran(9, by=13, fence=2)
+    tell.ran(*range(5), by=20).killed(20).ran(*range(5), by=21, fence=2)
+    plain = check_all(standard(), tell.history)
+    assert plain["recovery"].figures["bound"] == 2.0
+    assert (plain["duplicates"].figures["budget"], plain["duplicates"].verdict) == (4, Verdict.INVALID)
+    assert plain["faults"].figures == {"faults": 2, "kills": 2, "minimum_faults": 1, "minimum_kills": 0}
+    strict = check_all(standard(concurrency=5, minimum_faults=3, minimum_kills=2), tell.history)
+    assert strict["duplicates"].figures["budget"] == 5
+    assert strict["faults"].figures == {"faults": 2, "kills": 2, "minimum_faults": 3, "minimum_kills": 2}

@@ -128,3 +128,37 @@ def test_seven_high_tasks_that_begin_let_one_low_one_more_pass_the_next(peers: i
         lows = range(LOW, LOW + number)
         tell = submit(submit(Tell(), "low", *lows), "high", *range(peers + 1)).ran(*range(peers), by=12)
         assert priorities()(tell.ran(*lows, by=12).ran(peers, by=12).history).figures["inverted"] == inverted
+
+
+def test_a_task_of_a_priority_that_nobody_asked_about_passes_like_any_other() -> None:
+    tell = submit(submit(Tell(), "low", LOW), "middle", *range(7 + SLACK + 1)).ran(
+        *range(7 + SLACK + 1), by=12
+    )
+    assert priorities()(tell.ran(LOW, by=12).history).verdict is Verdict.INVALID
+
+
+def test_a_task_without_a_priority_keeps_nobody_after_it_from_being_judged() -> None:
+    tell = submit(submit(Tell().enqueued(5000), "high", *range(7 + SLACK + 1)), "low", LOW)
+    result = priorities()(tell.ran(*range(7 + SLACK + 1), by=12).ran(LOW, by=12).history)
+    assert result.figures["starved"] == 1
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_task_that_never_began_waits_until_the_last_operation(late: int) -> None:
+    tell = submit(submit(Tell(), "low", LOW), "high", *range(7 + SLACK + late))
+    result = priorities()(tell.ran(*range(7 + SLACK + late), by=12).history)
+    assert (result.figures["judged_waits"], result.figures["starved"]) == (1, late)
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_of_three_priorities_the_last_is_the_lowest(late: int) -> None:
+    tell = submit(submit(Tell(), "low", LOW), "high", *range(7 + SLACK + late))
+    result = priorities(("high", "middle", "low"))(tell.ran(*range(7 + SLACK + late), by=12).history)
+    assert (result.figures["starved"], result.figures["inverted"]) == (late, 0)
+    assert [one["kind"] for one in result.counterexamples] == ["starved"] * late
+
+
+def test_a_task_that_began_before_its_acknowledgement_arrived_has_not_waited() -> None:
+    tell = Tell().op("client", INVOKE, "enqueue", task=LOW, priority="low").ran(LOW, by=12)
+    figures = priorities()(tell.op("client", OK, "enqueue", task=LOW, activity="a").history).figures
+    assert figures["wait_low_max"] == 0.0

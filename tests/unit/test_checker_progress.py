@@ -65,3 +65,15 @@ def test_without_percentages_there_is_nothing_to_judge_unless_they_need_not_be_t
     history = Tell().logged(1, ("queued", 0, 0)).history
     assert progress()(history).verdict is Verdict.UNKNOWN
     assert progress(minimum=0)(history).verdict is Verdict.VALID
+
+
+def test_a_killed_attempt_whose_every_report_is_lost_is_no_breach() -> None:
+    tell = Tell().reported(1, 20).logged(1, ("running", 1, 0), ("running", 2, 0, 0), ("complete", 2, 1, 100))
+    result = progress()(tell.history)
+    assert (result.verdict, result.figures["reports_lost"]) == (Verdict.VALID, 1)
+
+
+def test_a_completed_attempt_without_any_percentage_shows_an_empty_log() -> None:
+    tell = Tell().reported(1, 20).logged(1, ("complete", 1, 0)).logged(2, ("running", 1, 0, 0)).recorded(1)
+    (found,) = progress()(tell.history).counterexamples
+    assert (found["kind"], found["task"], found["fence"], found["log"]) == ("missing", 1, 1, [])

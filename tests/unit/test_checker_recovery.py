@@ -158,3 +158,18 @@ def test_the_quantiles_are_told_for_each_kind_of_fault_too() -> None:
 )
 def test_the_nearest_rank_is_always_a_value_that_was_seen(quantile: float, expected: float) -> None:
     assert nearest_rank([1.0, 2.0, 3.0, 4.0], quantile) == expected
+
+
+def test_a_wait_of_exactly_the_bound_is_within_it() -> None:
+    result = recovery(0.5)(interrupted(resumed_after=0.5).history)
+    assert (result.verdict, result.counterexamples) == (Verdict.VALID, ())
+
+
+def test_the_figures_count_what_was_resumed_and_hold_the_bound() -> None:
+    figures = recovery(2.0)(interrupted(resumed_after=0.5).history).figures
+    assert (figures["interrupted"], figures["resumed"], figures["stuck"], figures["bound"]) == (1, 1, 0, 2.0)
+
+
+def test_a_fault_without_a_number_is_called_by_its_name_alone() -> None:
+    tell = Tell().began(1, by=12).op("nemesis", INFO, "kill-worker", phase="inject", pids=[12])
+    assert [one.fault for one in interruptions(tell.history)] == ["kill-worker"]

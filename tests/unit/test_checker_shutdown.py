@@ -144,3 +144,32 @@ def test_no_signal_and_a_signal_that_met_no_task_are_unknown() -> None:
     idle = Tell().ran(1, by=12).at(2).sigterm(12).exited()
     assert judge(idle).verdict is Verdict.UNKNOWN
     assert shutdown(GRACEFUL, MARGIN, minimum_running=0)(idle.history).verdict is Verdict.VALID
+
+
+def test_everything_that_happens_at_the_very_bound_is_still_in_time() -> None:
+    assert judge(running().ended(1, by=12).at(8).exited()).verdict is Verdict.VALID, "the end"
+    begun = running().ended(1, by=12).at(3).began(2, by=13).ended(2, by=13).exited()
+    assert judge(begun).verdict is Verdict.VALID, "the beginning"
+    assert judge(running().at(3).ended(1, by=12).at(3).exited()).verdict is Verdict.VALID, "the last words"
+    let_go = running().at(6.9).ended(1, by=12, outcome=INFO).exited().ran(1, by=20, fence=2)
+    assert judge(let_go).figures["released"] == 1, "the release"
+
+
+def test_a_run_that_ends_or_begins_elsewhere_at_the_moment_of_the_signal_counts() -> None:
+    ended = Tell().at(1).began(1, by=12).at(2).sigterm(12).at(2).ended(1, by=12).exited()
+    assert judge(ended).figures["drained"] == 1
+    elsewhere = Tell().at(1).began(1, by=12).at(2).sigterm(12).at(2).began(1, by=20, fence=2)
+    assert judge(elsewhere.at(7.2).exited()).figures["released"] == 1
+
+
+def test_a_pool_that_never_ends_with_a_task_that_nobody_takes_up_is_told_of_both() -> None:
+    result = judge(running())
+    assert [(one["kind"], one.get("pool"), one.get("task")) for one in result.counterexamples] == [
+        ("pool", "pool-1", None),
+        ("dropped", None, 1),
+    ]
+
+
+def test_a_pool_without_a_name_is_called_by_its_pid() -> None:
+    tell = Tell().injected("sigterm", pid=41, pids=[12])
+    assert whys(judge(tell)) == ["pool 41 never ended"]

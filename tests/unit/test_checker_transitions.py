@@ -104,3 +104,26 @@ def test_a_history_without_transitions_is_unknown() -> None:
 def test_terminal_statuses_are_those_that_nothing_follows() -> None:
     assert {"complete", "error", "canceled"} == TERMINAL
     assert all(following <= LEGAL.keys() for following in LEGAL.values())
+
+
+def test_a_row_that_exists_twice_is_told_also_where_only_one_has_a_percentage() -> None:
+    tell = Tell().logged(1, START, ("running", 5, 0), ("running", 5, 0, 30), ("complete", 5, 1))
+    assert kinds(transitions()(tell.history)) == ["repeated"]
+
+
+def test_what_was_given_back_under_the_first_fence_runs_again_only_under_a_higher_one() -> None:
+    given_back = (START, ("running", 1, 0), ("queued", 1, 1), ("running", 1, 2), ("complete", 1, 3))
+    assert kinds(judge(*given_back)) == ["illegal"]
+    assert judge(START, ("running", 0, 1), ("complete", 0, 2)).verdict is Verdict.VALID, "without any fence"
+
+
+def test_the_counterexample_shows_the_whole_log_and_is_called_after_what_is_wrong() -> None:
+    tell = Tell().logged(1, START, ("running", 5, 0), ("complete", 5, 1)).recorded(1, status="error", fence=5)
+    (found,) = transitions()(tell.history).counterexamples
+    assert found["kind"] == "record"
+    assert found["log"] == ["queued (0, 0)", "running (5, 0)", "complete (5, 1)"]
+
+
+def test_the_figures_count_activities_and_rows() -> None:
+    result = judge(START, ("running", 5, 0), ("complete", 5, 1))
+    assert result.figures == {"activities": 1, "transitions": 3, "illegal": 0}

@@ -118,3 +118,25 @@ def test_only_the_last_holder_of_a_task_can_contradict_the_queue_that_holds_it(f
     assert judged(tell, leased=1, known=1, held=["a3"]).verdict is Verdict.VALID
     again = judged(tell.ended(3, by=14, fence=2), leased=1, known=1, held=["a3"])
     assert pairs(again) == [("workers-redis", 3)]
+
+
+def test_a_contradiction_is_invalid() -> None:
+    assert judged(agreed().enqueued(3)).verdict is Verdict.INVALID
+    assert judged(agreed(), known=3, dead=3).verdict is Verdict.INVALID
+
+
+def test_the_record_of_another_activity_is_not_the_acknowledged_one() -> None:
+    assert pairs(judged(agreed().op("client", OK, "enqueue", task=2, activity="b2"))) == [
+        ("client-postgres", 2)
+    ]
+
+
+def test_a_run_that_postgres_knows_nothing_of_hides_no_other() -> None:
+    tell = Tell().enqueued(1, outcome=INFO).enqueued(3).ran(1, by=12).ran(3, by=12, fence=4)
+    assert pairs(judged(tell.recorded(3, status="canceled", fence=1))) == [("workers-postgres", 3)]
+
+
+def test_a_queue_that_names_its_dead_letters_or_all_it_knows_is_understood() -> None:
+    tell = agreed().enqueued(3, 4).recorded(3, status="queued").recorded(4, status="error")
+    assert judged(tell, dead=["a4"], known=2).verdict is Verdict.VALID
+    assert judged(tell, dead=["a4"], known=["a3", "a4"]).verdict is Verdict.VALID
