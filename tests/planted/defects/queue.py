@@ -128,8 +128,8 @@ LOCK_NOT_ON_FIRST_DELIVERY = Defect(
     edits=(
         Edit(
             where="lua/enqueue.lua",
-            old="elseif admit(id, false) then",
-            new="elseif redis.call('RPUSH', ready_list(id), id) > 0 then",
+            old="return admit(id, false)",
+            new="return redis.call('RPUSH', ready_list(id), id) > 0",
         ),
         Edit(
             where=f"{_MEMORY}._take",

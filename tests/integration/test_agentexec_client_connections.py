@@ -1,0 +1,84 @@
+"""The producer's connections break, and no caller hears of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from pydantic import BaseModel
+from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import DBAPIError
+
+import agentexec as ax
+from agentexec.core.db import create_schema
+from harness.environments.embedded import EmbeddedEnvironment
+from tests.record import row_of
+
+pytestmark = pytest.mark.integration
+
+
+class Job(BaseModel):
+    value: int = 0
+
+
+@pytest.fixture
+def client(servers: EmbeddedEnvironment) -> Iterator[ax.Client]:
+    """A client on a queue of its own, with connections that are open already."""
+    urls = servers.endpoints
+    with ax.Client(
+        database_url=urls.database_url, redis_url=urls.redis_url, queue_name=f"broken-{uuid4().hex[:8]}"
+    ) as client:
+        create_schema(client.engine)
+        client.enqueue_sync("job", Job())
+        yield client
+        client.queue.drop()
+
+
+def test_connections_that_broke_while_nobody_looked_cost_no_enqueue(client: ax.Client) -> None:
+    break_every_connection(client)
+    task = client.enqueue_sync("job", Job(value=1))
+    assert row_of(client.engine, task.agent_id).status == "queued"
+    assert client.queue.known([task.agent_id]) == [True]
+
+
+def test_a_connection_that_breaks_after_the_commit_records_the_task_once(client: ax.Client) -> None:
+    broken: list[int] = []
+
+    # Between the server's answer and ours, once: what a network does at the worst moment.
+    @event.listens_for(client._recording, "after_cursor_execute")
+    def lose_the_answer(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        if "INSERT" in statement and not broken:
+            broken.append(1)
+            raise lost(connection)
+
+    task = client.enqueue_sync("job", Job(value=2), idempotency_key=f"once-{client.queue.name}")
+    assert broken
+    assert row_of(client.engine, task.agent_id).status == "queued"
+    with client.engine.connect() as connection:
+        query = text("SELECT count(*) FROM agentexec_activity WHERE queue_name = :queue")
+        assert connection.execute(query, {"queue": client.queue.name}).scalar_one() == 2
+
+
+def test_a_database_that_stays_away_is_told_to_the_caller(client: ax.Client) -> None:
+    @event.listens_for(client._recording, "before_cursor_execute")
+    def refuse(connection: Connection, *_: Any) -> None:
+        raise lost(connection)
+
+    with pytest.raises(DBAPIError):
+        client.enqueue_sync("job", Job(value=3))
+
+
+def lost(connection: Connection) -> DBAPIError:
+    """What SQLAlchemy raises where a connection breaks in the middle of a statement; the connection is useless then."""
+    connection.invalidate()
+    return DBAPIError("", None, Exception("the connection is lost"), connection_invalidated=True)
+
+
+def break_every_connection(client: ax.Client) -> None:
+    """End the server's side of everybody's connections but the one that asks for it."""
+    others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = :name"
+    name = client.engine.url.database
+    with client.engine.connect() as connection:
+        assert all(connection.execute(text(others), {"name": name}).scalars().all())
