@@ -14,6 +14,7 @@ from harness.checker import CheckResult, Verdict
 from harness.environment import Environment
 from harness.errors import UsageError
 from harness.history import History
+from harness.history_files import SEAL
 from harness.masking import masked
 from harness.progress import Progress, progress_on
 from harness.report import prepare_folder, verdict_table, write_reports
@@ -143,7 +144,7 @@ def _history_folder(folder: Path, scenario: str) -> Path:
     """An empty folder for the histories; those of an earlier run into the same report folder would mix with ours."""
     history = folder / "history" / scenario
     history.mkdir(parents=True, exist_ok=True)
-    for old in (*history.glob("*.jsonl"), *history.glob("*.log")):
+    for old in (*history.glob("*.jsonl"), *history.glob("*.log"), *history.glob(SEAL)):
         old.unlink()
     return history
 

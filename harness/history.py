@@ -24,81 +24,36 @@ The vocabulary of `f`, by the process that writes it:
     redis       queue       value: ready, leased, scheduled, parked, dead, known, held  (what the queue holds at
                                         the end; held names the activities of it that are not dead letters)
     runner      breakdown   value: why             (type info; a part of the run that could not be carried out)
+    history     begin, end  value: operations      (type info; the first and the last line of a saved history, around
+                                        so many operations; they are no operations of it, see `harness.history_files`)
 """
 
 from __future__ import annotations
 
-import gc
-import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
-from itertools import islice
 from operator import attrgetter
 from pathlib import Path
-from sys import intern
 from typing import Any, Self, TypeVar
+
+from harness.history_files import read, seal, uncollected, write
+from harness.operation import Operation, OperationType
+
+__all__ = [
+    "BREAKDOWN",
+    "RUNNER",
+    "History",
+    "Operation",
+    "OperationType",
+    "Recorder",
+    "seal",
+    "uncollected",
+]
 
 RUNNER, BREAKDOWN = "runner", "breakdown"
 """Who says that a run broke down, and as what: no history that has one is whole."""
-
-
-class OperationType(StrEnum):
-    """Where an operation stands: begun, or ended with a known or an unknown outcome."""
-
-    INVOKE = "invoke"
-    OK = "ok"
-    FAIL = "fail"
-    INFO = "info"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Operation:
-    """One line of a history; `time` is CLOCK_MONOTONIC in nanoseconds, `value` is JSON."""
-
-    time: int
-    process: str
-    type: OperationType
-    f: str
-    value: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> str:
-        """The operation as one line of JSON without its newline."""
-        return json.dumps(
-            {
-                "time": self.time,
-                "process": self.process,
-                "type": self.type,
-                "f": self.f,
-                "value": dict(self.value),
-            },
-            separators=(",", ":"),
-        )
-
-    @classmethod
-    def from_json(cls, line: str | bytes) -> Self:
-        """Read one line back; raises `ValueError` that says what is wrong with it."""
-        try:
-            data = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"is not JSON ({error})") from None
-        except RecursionError:
-            raise ValueError("is nested too deep to be read") from None
-        if not isinstance(data, dict):
-            raise ValueError("is not a JSON object")
-        match data:
-            case {"time": int(at), "process": str(process), "type": str(kind), "f": str(f)}:
-                value = data.get("value", {})
-            case _:
-                raise ValueError("lacks one of time, process, type, f, or has one of the wrong type")
-        if kind not in OperationType.__members__.values():
-            raise ValueError(f"has the unknown type {kind!r}")
-        if not isinstance(value, dict):
-            raise ValueError("has a value that is not an object")
-        return cls(time=at, process=process, type=OperationType(kind), f=f, value=value)
 
 
 class Recorder:
@@ -157,24 +112,17 @@ class History:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a history file, or every `*.jsonl` of a folder. Bad lines become `problems` that name file
-        and line.
+        """Read a history file, or every `*.jsonl` of a folder. Bad lines, and lines that are known to be missing,
+        become `problems` that name file and line.
         """
-        operations: list[Operation] = []
-        problems: list[str] = []
-        files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
         with uncollected():
-            for file in files:
-                _read_file(file, operations, problems)
-            if not operations:
-                problems.append(f"{path} holds no operation")
-            return cls.of(operations, problems)
+            return cls.of(*read(path))
 
     def save(self, path: Path) -> None:
-        """Write all operations to one file, a line each."""
-        with path.open("w", encoding="utf-8") as out:
-            for operation in self.operations:
-                out.write(operation.to_json() + "\n")
+        """Write all operations to one file, a line each, between two lines that say how many they are: what is cut
+        off or left out of the file later is noticed by whoever reads it.
+        """
+        write(path, self.operations)
 
     def derive(self, reading: Callable[[History], Read]) -> Read:
         """What a pure function reads out of this history; worked out once, however many checkers ask.
@@ -208,77 +156,3 @@ def _by_f(history: History) -> Mapping[str, Sequence[Operation]]:
     for operation in history.operations:
         found.setdefault(operation.f, []).append(operation)
     return found
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Without the cyclic collector, which would look through a whole history again and again while something is
-    built up beside it: no cycles come of that, and without it a million operations take half the time.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-_LINES_AT_ONCE = 2048
-_BETWEEN = ',"\\u0000 between two lines",'
-"""Stands between the lines of a batch. No recorder writes it, so a batch in which the lines do not alternate with it
-has a line that is not one document.
-"""
-_SEPARATOR = json.loads(_BETWEEN.strip(","))
-_TYPES = {kind.value: kind for kind in OperationType}
-
-
-def _read_file(file: Path, operations: list[Operation], problems: list[str]) -> None:
-    with file.open("rb") as lines:
-        first = 1
-        while batch := list(islice(lines, _LINES_AT_ONCE)):
-            found = _batch(batch)
-            if found is None:
-                _one_by_one(file, first, batch, operations, problems)
-            else:
-                operations += found
-            first += len(batch)
-
-
-def _batch(lines: list[bytes]) -> list[Operation] | None:
-    """The operations of many lines, read in one go; None where something is wrong with any of them."""
-    if not lines[-1].endswith(b"\n"):
-        return None
-    try:
-        read = json.loads("[" + _BETWEEN.join([line.decode() for line in lines]) + "]")
-        return [_operation(one) for one in _alternating(read, len(lines))]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-
-
-def _operation(one: dict[str, Any]) -> Operation:
-    at, value = one["time"], one["value"]
-    if type(at) is not int or type(value) is not dict:
-        raise TypeError("the time or the value is of the wrong type")
-    process, f = intern(one["process"]), intern(one["f"])
-    return Operation(time=at, process=process, type=_TYPES[one["type"]], f=f, value=value)
-
-
-def _alternating(read: list[Any], lines: int) -> list[Any]:
-    documents, between = read[::2], read[1::2]
-    if len(documents) != lines or between.count(_SEPARATOR) != lines - 1:
-        raise ValueError("the lines do not alternate with what was put between them")
-    return documents
-
-
-def _one_by_one(
-    file: Path, first: int, lines: list[bytes], operations: list[Operation], problems: list[str]
-) -> None:
-    for number, line in enumerate(lines, start=first):
-        if not line.endswith(b"\n"):
-            problems.append(f"{file.name}:{number} is cut off: its writer died while writing it")
-            continue
-        try:
-            operations.append(Operation.from_json(line))
-        except ValueError as error:
-            problems.append(f"{file.name}:{number} {error}")

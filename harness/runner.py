@@ -15,7 +15,7 @@ from harness.driver import Driver, drive
 from harness.environment import Environment
 from harness.errors import HarnessError
 from harness.faults import Nemesis
-from harness.history import BREAKDOWN, RUNNER, History, OperationType, Recorder
+from harness.history import BREAKDOWN, RUNNER, History, OperationType, Recorder, seal
 from harness.masking import masked
 from harness.progress import Progress
 from harness.scenario import Scenario, ScenarioRun
@@ -85,6 +85,8 @@ def run_scenario(
             _Play(scenario, schedule, stage, course, progress, stall).perform()
     _note(course.breakdowns, history_folder)
     history = History.load(history_folder)
+    with course.part("sealing the history"):
+        seal(history_folder)
     error = " ".join(course.breakdowns)
     return ScenarioRun(
         scenario=scenario.name,

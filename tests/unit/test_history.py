@@ -204,7 +204,7 @@ def written(path: Path, number: int) -> list[Operation]:
         Operation(time=n, process=f"worker-{n % 7}", type=OperationType.OK, f="run", value={"task": n})
         for n in range(number)
     ]
-    History(tuple(operations)).save(path)
+    path.write_text("".join(operation.to_json() + "\n" for operation in operations))
     return operations
 
 
@@ -238,6 +238,19 @@ def test_a_value_of_the_wrong_type_is_bad_however_many_lines_are_read_at_once(tm
     history = History.load(tmp_path / "h.jsonl")
     assert len(history) == 1
     assert [problem.split()[0] for problem in history.problems] == [f"h.jsonl:{n}" for n in range(2, 6)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("time", 1.5), ("process", 3), ("type", "done"), ("f", None), ("value", [1])]
+)
+def test_one_value_of_the_wrong_type_is_noticed_where_everything_else_is_well(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    good = {"time": 1, "process": "p", "type": "ok", "f": "run", "value": {}}
+    (tmp_path / "h.jsonl").write_text(json.dumps(good) + "\n" + json.dumps(good | {name: value}) + "\n")
+    history = History.load(tmp_path / "h.jsonl")
+    assert len(history) == 1
+    assert [problem.split()[0] for problem in history.problems] == ["h.jsonl:2"]
 
 
 def test_reading_leaves_the_collector_as_it_was(tmp_path: Path) -> None:

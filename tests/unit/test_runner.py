@@ -297,6 +297,18 @@ def test_a_torn_line_of_a_worker_that_nobody_killed_makes_the_run_unknown(run: R
     assert found.verdict is Verdict.UNKNOWN
 
 
+def test_the_history_of_a_run_is_sealed_and_a_file_that_loses_lines_later_is_noticed(
+    run: Run, tmp_path: Path
+) -> None:
+    assert run(Instant(), Pinch()).verdict is Verdict.VALID
+    assert History.load(tmp_path).problems == ()
+    path = tmp_path / f"worker-{WORKER}.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-2]))
+    [problem] = History.load(tmp_path).problems
+    assert problem.startswith(f"{path.name}:{len(lines) - 2} is the last whole line")
+
+
 def _breaks(broken: str, error: Exception) -> Callable[[str], None]:
     def breaks(verb: str) -> None:
         if verb == broken:
