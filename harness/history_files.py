@@ -47,6 +47,8 @@ _SET = [getattr(Operation, name).__set__ for name in _FIELDS]
 def uncollected() -> Iterator[None]:
     """Without the cyclic collector, which would look through a whole history again and again while something is
     built up beside it: no cycles come of that, and without it a million operations take half the time.
+
+    What was built up meanwhile counts as old afterwards, or the very next collection would look through all of it.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -54,6 +56,9 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if enabled:
+            if not gc.get_freeze_count():  # or what somebody else froze would thaw
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

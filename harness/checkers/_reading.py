@@ -6,9 +6,10 @@ so, because a judge that skips evidence it cannot read would call a broken recor
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
 from harness.history import History, Operation, OperationType
 
@@ -63,11 +64,13 @@ def activity_of(operation: Operation) -> str | None:
 
 def subject_of(operation: Operation) -> str:
     """What fences and logs belong to: the activity, or the task where no activity is known."""
+    found = operation.value.get("activity")
+    if type(found) is str and found:  # nearly always, and asked a million times
+        return found
     return activity_of(operation) or f"task {task_of(operation)}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """One execution of a handler: where it began and, where that is known, how it ended.
 
     `subject` is what its fence belongs to, `fence` is None where the target has none.
@@ -96,26 +99,44 @@ def runs(history: History) -> Sequence[Run]:
 
 
 def _runs(history: History) -> Sequence[Run]:
-    begun: list[tuple[int, Operation]] = []
+    first: list[tuple[int, Operation]] = []
     ended: list[Operation | None] = []
     open_at: dict[tuple[str, int, object], int] = {}
     for operation in history.where("run"):
         task = task_of(operation)
         key = (operation.process, task, operation.value.get("fence"))
         if operation.type is OperationType.INVOKE:
-            open_at[key] = len(begun)
-            begun.append((task, operation))
+            open_at[key] = len(first)
+            first.append((task, operation))
             ended.append(None)
         elif (index := open_at.pop(key, None)) is not None:
             ended[index] = operation
     return [
-        Run(task=task, subject=subject_of(first), fence=_fence(first), begun=first, ended=last)
-        for (task, first), last in zip(begun, ended, strict=True)
+        Run(task, subject_of(one), _fence(one), one, last)
+        for (task, one), last in zip(first, ended, strict=True)
     ]
 
 
 def _fence(operation: Operation) -> int | None:
     return None if operation.value.get("fence") is None else whole(operation, "fence")
+
+
+def begun(history: History) -> Counter[int]:
+    """How often a handler began, by task."""
+    return history.derive(_begun)
+
+
+def returned(history: History) -> Counter[int]:
+    """How often a handler returned, by task; whatever it had begun as."""
+    return history.derive(_returned)
+
+
+def _begun(history: History) -> Counter[int]:
+    return Counter(map(task_of, history.where("run", OperationType.INVOKE)))
+
+
+def _returned(history: History) -> Counter[int]:
+    return Counter(map(task_of, history.where("run", OperationType.OK)))
 
 
 def injections(history: History) -> Sequence[Operation]:

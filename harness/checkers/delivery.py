@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import activity_of, task_of
+from harness.checkers._reading import activity_of, begun, returned, task_of
 from harness.checkers._story import Finding, tell
 from harness.checkers.transitions import FIRST, TERMINAL
 from harness.history import History, OperationType
@@ -88,8 +88,9 @@ def _account(history: History, *, allow_queued: bool) -> Delivery:
     submitted = _submissions(history)
     attempted, unknown = submitted.attempted, submitted.unknown
     refused = attempted - unknown - submitted.acknowledged.keys()
-    executions = Counter(task_of(op) for op in history.where("run", OperationType.OK))
-    started = frozenset(task_of(op) for op in history.where("run"))
+    executions = returned(history)
+    others = map(task_of, history.where("run", OperationType.FAIL, OperationType.INFO))
+    started = frozenset({*begun(history), *executions, *others})
     records = _records(history)
     completed = _with_status(records, "complete")
     lost = dict(_lost(submitted.acknowledged, records, executions.keys()))
@@ -153,20 +154,15 @@ _TOLD = (
 
 
 def _submissions(history: History) -> _Submissions:
-    found = _Submissions()
-    for op in history.where("enqueue"):
-        task = task_of(op)
-        match op.type:
-            case OperationType.INVOKE:
-                found.invoked[task] += 1
-            case OperationType.FAIL:
-                found.failed[task] += 1
-            case OperationType.INFO:
-                found.unsure.add(task)
-            case OperationType.OK:
-                known = found.acknowledged.setdefault(task, set())
-                if (activity := activity_of(op)) is not None:
-                    known.add(activity)
+    found = _Submissions(
+        invoked=Counter(map(task_of, history.where("enqueue", OperationType.INVOKE))),
+        failed=Counter(map(task_of, history.where("enqueue", OperationType.FAIL))),
+        unsure={*map(task_of, history.where("enqueue", OperationType.INFO))},
+    )
+    for op in history.where("enqueue", OperationType.OK):
+        known = found.acknowledged.setdefault(task_of(op), set())
+        if (activity := activity_of(op)) is not None:
+            known.add(activity)
     return found
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import killed_workers, task_of
+from harness.checkers._reading import begun, killed_workers, returned, task_of
 from harness.checkers._story import Finding, tell
 from harness.history import History, OperationType
 
@@ -23,9 +23,11 @@ def budget_per_kill(concurrency: int) -> Callable[[History], int]:
 
     def budget(history: History) -> int:
         killed = killed_workers(history)
-        returned = {(op.process, task_of(op)) for op in history.where("run", OperationType.OK)}
-        runs = Counter(task_of(op) for op in history.where("run", OperationType.OK))
-        explained = Counter(process for process, task in returned if process in killed and runs[task] > 1)
+        times = returned(history)
+        who = {
+            (op.process, task_of(op)) for op in history.where("run", OperationType.OK) if op.process in killed
+        }
+        explained = Counter(process for process, task in who if times[task] > 1)
         return sum(min(concurrency, number) for number in explained.values())
 
     return budget
@@ -40,8 +42,7 @@ def duplicates(budget: Budget) -> Checker:
     """
 
     def check(history: History) -> CheckResult:
-        finished = Counter(task_of(op) for op in history.where("run", OperationType.OK))
-        begun = Counter(task_of(op) for op in history.where("run", OperationType.INVOKE))
+        finished = returned(history)
         if not finished:
             return CheckResult(verdict=Verdict.UNKNOWN, summary="no handler finished")
         allowed = budget if isinstance(budget, int) else budget(history)
@@ -59,7 +60,7 @@ def duplicates(budget: Budget) -> Checker:
                 "duplicated": len(twice),
                 "surplus": surplus,
                 "budget": allowed,
-                "redelivered": sum(1 for times in begun.values() if times > 1),
+                "redelivered": sum(1 for times in begun(history).values() if times > 1),
             },
             counterexamples=tell(history, findings),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from harness.checker import Checker, CheckResult, Verdict
 from harness.checkers._reading import fault_windows, quantiles, runs, seconds, task_of
@@ -120,13 +120,15 @@ def _each(
             continue
         level, began = levels[task], starts.first.get(task)
         until = end if began is None else max(began, op.time)
-        wait = Wait(task=task, level=level, acknowledged=op.time, began=began)
         if level not in (order[0], order[-1]) or task in starts.locked or _struck(windows, op.time, until):
-            yield wait
+            yield Wait(task=task, level=level, acknowledged=op.time, began=began)
             continue
         peers = _between(starts.begun[level], op.time, until)
-        yield replace(
-            wait,
+        yield Wait(
+            task=task,
+            level=level,
+            acknowledged=op.time,
+            began=began,
             peers=peers,
             passed=sum(
                 _between(times, op.time, until) for other, times in starts.begun.items() if other != level

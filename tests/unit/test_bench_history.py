@@ -30,7 +30,8 @@ def test_every_checker_finds_the_made_history_good_and_none_was_idle() -> None:
 def test_what_is_measured_is_seconds_and_megabytes_of_reading_and_of_each_checker(tmp_path: Path) -> None:
     History(tuple(made(500))).save(tmp_path / "h.jsonl")
     found = measure(tmp_path / "h.jsonl")
-    assert found.keys() == {"load", "judge", "peak", *(f"checker {name}" for name in checkers())}
+    assert found.keys() == {"load", "judge", "both", "peak", *(f"checker {name}" for name in checkers())}
+    assert found["both"] == pytest.approx(found["load"] + found["judge"])
     assert found["peak"] > 10
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from harness.checker import Verdict
 from harness.checkers import evidence
-from harness.history import History, Operation, OperationType, Recorder, seal
+from harness.history import History, Operation, OperationType, Recorder, seal, uncollected
 
 OPERATIONS = [
     Operation(time=n, process=f"worker-{n % 3}", type=OperationType.OK, f="run", value={"task": n})
@@ -165,3 +166,25 @@ def test_a_seal_says_how_many_lines_each_file_has(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "seal.json").read_text()) == {
         "lines": {"client.jsonl": 3, "worker-7.jsonl": 3}
     }
+
+
+def test_what_was_built_up_without_the_collector_is_not_looked_through_by_the_next_collection() -> None:
+    with uncollected():
+        built = [[n] for n in range(10)]
+    gc.disable()
+    try:
+        young = [id(one) for one in gc.get_objects(generation=0)]
+    finally:
+        gc.enable()
+    assert not {id(one) for one in built} & {*young}
+
+
+def test_what_somebody_else_froze_stays_frozen() -> None:
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        with uncollected():
+            pass
+        assert gc.get_freeze_count() == frozen > 0
+    finally:
+        gc.unfreeze()
