@@ -52,21 +52,21 @@ def transitions(*, allow_queued: bool = False) -> Checker:
             Finding(kind="record", task=known[subject], why=why, more=_more(subject, found))
             for subject, why in _disagreements(found, records(history))
         ]
-        return _result(history, found, findings)
+        return _result(history, found, len(known), findings)
 
     return check
 
 
-def _result(history: History, found: _Logs, findings: list[Finding]) -> CheckResult:
+def _result(history: History, found: _Logs, activities: int, findings: list[Finding]) -> CheckResult:
     rows = sum(map(len, found.values()))
     illegal = len({finding.more["activity"] for finding in findings})
-    figures = {"activities": len(found), "transitions": rows, "illegal": illegal}
+    figures = {"activities": activities, "transitions": rows, "illegal": illegal}
     if findings:
-        summary = f"{illegal} of {len(found)} activities went an illegal way; the first: {findings[0].why}"
+        summary = f"{illegal} of {activities} activities went an illegal way; the first: {findings[0].why}"
         return CheckResult(
             verdict=Verdict.INVALID, summary=summary, figures=figures, counterexamples=tell(history, findings)
         )
-    summary = f"{rows} transitions of {len(found)} activities, all legal"
+    summary = f"{rows} transitions of {activities} activities, all legal"
     return CheckResult(verdict=Verdict.VALID, summary=summary, figures=figures)
 
 

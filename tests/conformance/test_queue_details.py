@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agentexec.keys import result_key
-from agentexec.queue import Finish, Verb
+from agentexec.errors import WorkerGone
+from agentexec.keys import PRIORITY_LEVELS, result_key
+from agentexec.queue import Admission, Dispatch, Finish, Revoked, Verb
 from agentexec.redis_queue import RedisQueue
 from tests.conformance.test_queue import LEASE, Bench, ids_of, new_ids
 from tests.queue_books import Inspector, RedisInspector
@@ -112,3 +113,82 @@ def test_queues_of_other_names_on_one_server_know_nothing_of_each_other(over_red
     Bench(over_redis).enqueue(task)
     assert other.known([task]) == [False]
     assert other.name != over_redis.queue.name
+
+
+def test_claims_with_lock_keys_are_void_in_a_queue_that_lost_its_memory_and_come_again_in_a_second(
+    bench: Bench,
+) -> None:
+    """Nobody knows whose the lock key is before the healing has told, and a claim that waits for it costs a slot."""
+    gone, *tasks = new_ids(3)
+    bench.enqueue(gone, *tasks)
+    claims = bench.claim(want=3)
+    bench.release("w", {gone: claims[0].token})
+    parked, lost = bench.queue.lock({claim.task_id: (claim.token, "k") for claim in claims})
+    assert (parked, lost) == (set(tasks), {gone})
+    assert (bench.queue.depth().leased, bench.queue.depth().scheduled) == (0, 2)
+    due = bench.step().next_due
+    assert due is not None
+    assert 0 < due <= 1
+    assert bench.finish(claims[1]) is False, "the claim is void"
+    bench.fall_due(*tasks)
+    assert sorted(ids_of(bench.claim(want=9))) == sorted([gone, *tasks])
+
+
+def test_an_enqueue_without_more_words_has_no_cap_and_heals_nothing(bench: Bench) -> None:
+    tasks = [Dispatch(task_id=i, payload=b"", level=1) for i in new_ids(2)]
+    assert bench.queue.enqueue(tasks) == [Admission.TAKEN, Admission.TAKEN]
+    (locked,) = new_ids(1)
+    waits = Dispatch(task_id=locked, payload=b"", level=1, lock_key="k")
+    assert bench.queue.enqueue([waits]) == [Admission.LATER]
+
+
+def test_a_queue_with_room_for_one_takes_one_and_says_that_it_is_full(bench: Bench) -> None:
+    tasks = [Dispatch(task_id=i, payload=b"", level=1) for i in new_ids(2)]
+    assert bench.queue.enqueue(tasks, max_depth=1) == [Admission.TAKEN, Admission.FULL]
+
+
+def test_a_task_of_a_priority_that_does_not_exist_waits_in_the_last_list(bench: Bench) -> None:
+    beyond, last = new_ids(2)
+    bench.enqueue(last, level=PRIORITY_LEVELS - 1)
+    bench.enqueue(beyond, level=PRIORITY_LEVELS)
+    places = bench.inspector.books().places
+    assert places[f"p{PRIORITY_LEVELS - 1}"] == [str(last), str(beyond)]
+
+
+def test_who_gives_back_nothing_keeps_what_it_has_and_who_is_gone_keeps_nothing(bench: Bench) -> None:
+    (task,) = new_ids(1)
+    bench.enqueue(task)
+    (claim,) = bench.claim()
+    assert bench.release("w", {}) == ([], [])
+    assert bench.queue.depth().leased == 1
+    released, _ = bench.release("w", {}, declare_gone=True)
+    assert released == [Revoked(task_id=task, token=claim.token)]
+    with pytest.raises(WorkerGone):
+        bench.claim("w")
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lease_that_is_lost_keeps_no_other_from_being_given_back(bench: Bench, lost: int) -> None:
+    tasks = new_ids(2)
+    bench.enqueue(*tasks)
+    claims = bench.claim(want=2)
+    bench.finish(claims[lost])
+    released, _ = bench.release("w", {claim.task_id: claim.token for claim in claims})
+    assert [one.task_id for one in released] == [tasks[1 - lost]]
+
+
+def test_each_value_that_differed_is_told_with_what_it_was(bench: Bench) -> None:
+    bench.queue.agree({"lease": "30", "slots": "4", "same": "1"})
+    assert bench.queue.agree({"lease": "60", "slots": "8", "same": "1"}) == {"lease": "30", "slots": "4"}
+
+
+def test_a_result_is_kept_for_an_hour_where_nobody_says_how_long(over_redis: RedisInspector) -> None:
+    (task,) = new_ids(1)
+    over_redis.queue.step("w", "n", finishes=(), want=0, lease=LEASE, max_crashes=1, results={task: "1"})
+    assert 0 < int(over_redis.queue.client.pttl(result_key(task))) <= 3_600_000
+
+
+def test_a_reason_that_is_no_text_is_told_as_far_as_it_is(over_redis: RedisInspector) -> None:
+    (task,) = new_ids(1)
+    over_redis.queue.client.hset(over_redis.queue.keys.reason, str(task), b"broken \xff")
+    assert over_redis.queue.dead_reasons([task]) == {task: "broken \N{REPLACEMENT CHARACTER}"}
