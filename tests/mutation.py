@@ -118,8 +118,13 @@ def main(arguments: list[str]) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests that generate their examples cost a hundred times as much as the others: they come last."""
-    items.sort(key=lambda item: "properties" in item.path.name or "properties" in item.path.parts)
+    """Tests that generate their examples come last, since they cost a hundred times as much as the others."""
+    items.sort(key=lambda item: generates(item.path))
+
+
+def generates(path: Path) -> bool:
+    """Whether the tests of a file make their examples up, by its name."""
+    return "properties" in path.parts or "properties" in path.name
 
 
 def _kind(code: int | None) -> str:
