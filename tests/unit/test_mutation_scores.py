@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_score_counts_only_what_was_judged_and_says_how_much_was_not() -> None:
     score = score_of("a.py", [1, 1, 3, -24, 0, 33, None, 2])
     assert (score.noticed, score.survived, score.unreached, score.waiting) == (4, 1, 1, 2)
+    assert score.timed_out == 1
     assert score.judged == 6
     assert score.percent is not None
     assert round(score.percent) == 67
@@ -26,7 +27,7 @@ def test_a_module_of_which_nothing_was_judged_has_no_score(tmp_path: Path) -> No
     (tmp_path / "room" / "b.py.meta").write_text(json.dumps({"exit_code_by_key": {}}))
     (score,) = scores(tmp_path)
     assert score.percent is None
-    assert table([score]).splitlines()[-1] == "| `room/a.py` | 0 | 0 | 0 | 0 | 1 |  |"
+    assert table([score]).splitlines()[-1] == "| `room/a.py` | 0 | 0 | 0 | 0 | 0 | 1 |  |"
 
 
 def test_every_test_of_the_checkers_and_of_the_queue_is_shown_the_mutants() -> None:
