@@ -108,6 +108,8 @@ def main(arguments: list[str]) -> int:
         *options.patterns,
     ]
     environment = os.environ | {"HYPOTHESIS_PROFILE": "mutation"}
+    # A shell starts what runs behind its back with this signal ignored, and every child inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     running = subprocess.Popen(command, env=environment)
     try:
         running.wait(options.minutes * 60)
