@@ -52,9 +52,6 @@ class Ordered:
     def __iter__(self) -> Iterator[UUID]:
         return iter([task_id for _, task_id in self._line])
 
-    def __contains__(self, task_id: object) -> bool:
-        return task_id in self._scores
-
     def __len__(self) -> int:
         return len(self._line)
 

@@ -112,7 +112,8 @@ def _one(options: Namespace) -> int:
 
 
 def _plan(options: Namespace) -> Plan:
-    from harness.simulation.plan import Plan, plan_of
+    from harness.simulation.drawing import plan_of
+    from harness.simulation.plan import Plan
 
     if options.replay is None:
         return plan_of(options.seed)

@@ -24,16 +24,20 @@ import pytest
 
 MUTANTS = Path("mutants")
 # What mutmut notes of a mutant is the exit code of its tests: 0 is a survivor, 5 and 33 mean that no test reaches it,
-# None, 2 and 34 that it was not run to its end. All others are failed tests, or a signal that ended an endless loop.
-SURVIVED, UNREACHED, WAITING = {0}, {5, 33}, {None, 2, 34}
+# None, 2 and 34 that it was not run to its end. All others are failed tests, or the signal that ends an endless loop:
+# it comes after a time by the clock, so that on a busy machine it can end a mutant that no test would notice.
+SURVIVED, UNREACHED, WAITING, TIMED_OUT = {0}, {5, 33}, {None, 2, 34}, {24, -24, 36, 152, 255}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One module's mutants. `noticed` are those that made a test fail or stop."""
+    """One module's mutants. `noticed` are those that made a test fail or stop, `timed_out` those of them that were
+    ended because their tests took too long.
+    """
 
     module: str
     noticed: int
+    timed_out: int
     survived: int
     unreached: int
     waiting: int
@@ -52,7 +56,8 @@ def score_of(module: str, exit_codes: Iterable[int | None]) -> Score:
     kinds = Counter(_kind(code) for code in exit_codes)
     return Score(
         module=module,
-        noticed=kinds["noticed"],
+        noticed=kinds["noticed"] + kinds["timed out"],
+        timed_out=kinds["timed out"],
         survived=kinds["survived"],
         unreached=kinds["unreached"],
         waiting=kinds["waiting"],
@@ -72,12 +77,12 @@ def scores(folder: Path) -> list[Score]:
 def table(found: Iterable[Score]) -> str:
     """Markdown, one line for each module."""
     lines = [
-        "| module | judged | noticed | survived | unreached | not run | score |",
-        "|---|---|---|---|---|---|---|",
+        "| module | judged | noticed | by time | survived | unreached | not run | score |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for s in found:
         percent = "" if s.percent is None else f"{s.percent:.0f} %"
-        numbers = f"{s.judged} | {s.noticed} | {s.survived} | {s.unreached} | {s.waiting} | {percent}"
+        numbers = f"{s.judged} | {s.noticed} | {s.timed_out} | {s.survived} | {s.unreached} | {s.waiting} | {percent}"
         lines.append(f"| `{s.module}` | {numbers} |")
     return "\n".join(lines)
 
@@ -103,6 +108,8 @@ def main(arguments: list[str]) -> int:
         *options.patterns,
     ]
     environment = os.environ | {"HYPOTHESIS_PROFILE": "mutation"}
+    # A shell starts what runs behind its back with this signal ignored, and every child inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     running = subprocess.Popen(command, env=environment)
     try:
         running.wait(options.minutes * 60)
@@ -118,8 +125,13 @@ def main(arguments: list[str]) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests that generate their examples cost a hundred times as much as the others: they come last."""
-    items.sort(key=lambda item: "properties" in item.path.name or "properties" in item.path.parts)
+    """Tests that generate their examples come last, since they cost a hundred times as much as the others."""
+    items.sort(key=lambda item: generates(item.path))
+
+
+def generates(path: Path) -> bool:
+    """Whether the tests of a file make their examples up, by its name."""
+    return "properties" in path.parts or "properties" in path.name
 
 
 def _kind(code: int | None) -> str:
@@ -127,6 +139,8 @@ def _kind(code: int | None) -> str:
         return "waiting"
     if code in SURVIVED:
         return "survived"
+    if code in TIMED_OUT:
+        return "timed out"
     return "unreached" if code in UNREACHED else "noticed"
 
 

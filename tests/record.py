@@ -113,7 +113,7 @@ def require_sound(row: Row) -> None:
     """
     assert row.log, "an activity without a log"
     first, last = row.log[0], row.log[-1]
-    assert (first.fence, first.n, first.status) == (0, 0, "queued")
+    assert (first.fence, first.n, first.status) == (0, 0, "queued"), f"a log that begins elsewhere: {row.log}"
     for before, after in zip(row.log, row.log[1:], strict=False):
         if after.fence == before.fence:
             assert after.n == before.n + 1, f"a gap in the log: {row.log}"
@@ -123,4 +123,4 @@ def require_sound(row: Row) -> None:
             raise AssertionError(f"queued twice: {row.log}")
         assert (before.status, after.status) in LEGAL_MOVES, f"an illegal move: {row.log}"
     assert last.status == row.status, f"the row says {row.status}, its log {last}"
-    assert row.fence >= last.fence
+    assert row.fence >= last.fence, f"the row's fence is below its log's: {row}"

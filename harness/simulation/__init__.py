@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harness.simulation.plan import Plan, plan_of
+from harness.simulation.drawing import plan_of
+from harness.simulation.plan import Plan
 from harness.simulation.simulation import Finding, Outcome, simulate
 
 __all__ = ["Finding", "Outcome", "Plan", "plan_of", "simulate"]

@@ -15,6 +15,9 @@ from harness.simulation.trouble import Ambush, Ill
 
 T = TypeVar("T")
 RESTARTED_AFTER = 0.2  # seconds until an operator starts what was killed or stopped
+GIVEN_UP_AFTER = (
+    15.0  # seconds past the plan's last moment: a fault whose victims were stalled or dead gets its turn
+)
 
 _AMBUSHES = {
     FaultKind.KILL_WORKER: Ill.KILL,
@@ -35,7 +38,7 @@ class SimulatedNemesis:
         self._stage = stage
         self._scheduler = stage.runtime.scheduler
         self.injected = 0
-        self._given_up = round(stage.plan.last_moment * NANOSECONDS)
+        self._given_up = round((stage.plan.last_moment + GIVEN_UP_AFTER) * NANOSECONDS)
 
     def arrange(self) -> None:
         """Let every fault strike when its time comes."""
@@ -102,7 +105,11 @@ class SimulatedNemesis:
             self._try_again(number, fault)
             return
 
+        waiting = True
+
         def strike() -> None:
+            nonlocal waiting
+            waiting = False
             struck = [process] if ill is Ill.KILL else []
             self._note(number, fault, processes=struck, at=process.name)
             if fault.kind is FaultKind.KILL_PRODUCER:
@@ -110,6 +117,11 @@ class SimulatedNemesis:
             if fault.kind is FaultKind.KILL_PARENT:
                 self._later(self._replace_pools)
 
+        def missed(_code: int) -> None:
+            if waiting:  # something else ended the victim first
+                self._try_again(number, fault)
+
+        process.at_exit.append(missed)
         ill = _AMBUSHES[fault.kind]
         ambush = Ambush(ill=ill, after=fault.after, skip=fault.skip, seconds=fault.seconds, strike=strike)
         self._stage.trouble.lie_in_wait(process, ambush)

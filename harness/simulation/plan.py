@@ -1,9 +1,8 @@
-"""What a simulated run consists of: tasks, and faults. A seed makes one, a file keeps one, shrinking cuts it."""
+"""What a simulated run consists of: tasks, and faults. A seed draws one, a file keeps one, shrinking cuts it."""
 
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
@@ -13,10 +12,16 @@ from agentexec.keys import PRIORITY_LEVELS
 from harness.errors import UsageError
 
 FORMAT = "harness-simulation/1"
-TASKS = (20, 26)
-FAULTS = (8, 11)
 LONGEST = 1000.0  # seconds that anything in a plan may take
-ARRIVALS = 5.0  # seconds over which tasks arrive and faults strike
+
+
+class Theme(StrEnum):
+    """What a plan is about. Where fewer kinds of faults strike, less is excused, and its judges ask for more."""
+
+    MIXED = "mixed"
+    SHUTDOWNS = "shutdowns"
+    KILLS = "kills"
+    LOCKS = "locks"
 
 
 class FaultKind(StrEnum):
@@ -80,6 +85,7 @@ class Plan:
     workers: int
     tasks: tuple[PlannedTask, ...]
     faults: tuple[PlannedFault, ...]
+    theme: Theme = Theme.MIXED
 
     @property
     def last_moment(self) -> float:
@@ -106,6 +112,9 @@ class Plan:
                     PlannedFault(**_known(PlannedFault, fault) | {"kind": FaultKind(fault["kind"])})
                     for fault in data["faults"]
                 ),
+                theme=Theme(
+                    data.get("theme", Theme.MIXED)
+                ),  # plans of before there were themes are kept, too
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"This schedule of a simulation cannot be read: {error}.") from None
@@ -144,52 +153,6 @@ def _require(holds: bool, otherwise: str) -> None:
 
 def _is_time(value: object) -> bool:
     return isinstance(value, int | float) and 0 <= value <= LONGEST
-
-
-def plan_of(seed: int) -> Plan:
-    """The plan of a seed: the same one for ever, as long as this module stays as it is."""
-    chance = random.Random(f"plan {seed}")  # noqa: S311 - to be repeated, not to be secret
-    tasks = tuple(_task(chance, number) for number in range(chance.randint(*TASKS)))
-    faults = sorted((_fault(chance, len(tasks)) for _ in range(chance.randint(*FAULTS))), key=lambda f: f.at)
-    return Plan(
-        seed=seed, pools=chance.randint(1, 2), workers=chance.randint(1, 2), tasks=tasks, faults=tuple(faults)
-    )
-
-
-def _task(chance: random.Random, number: int) -> PlannedTask:
-    return PlannedTask(
-        number=number,
-        at=round(chance.uniform(0.0, ARRIVALS), 3),
-        work=round(chance.choice((0.0, 0.02, 0.2, 0.6)) * chance.uniform(0.5, 1.5), 3),
-        failures=chance.choices((0, 1, 2, 5), (12, 3, 1, 1))[0],
-        progress=chance.choices((0, 1, 3), (3, 1, 1))[0],
-        lock=chance.choices((None, "a", "b"), (6, 1, 1))[0],
-        late_lock=chance.random() < 0.3,
-        level=chance.choice((0, 1)),
-        delay=chance.choices((0.0, 0.5), (6, 1))[0],
-    )
-
-
-def _fault(chance: random.Random, tasks: int) -> PlannedFault:
-    kind = chance.choice(list(FaultKind))
-    seconds = {
-        FaultKind.STALL_WORKER: chance.choice((0.3, 1.1, 2.5, 6.0)),
-        FaultKind.LATE_REQUEST: chance.choice((0.1, 0.7, 3.0)),
-        FaultKind.REDIS_AWAY: chance.choice((0.1, 0.8, 2.5)),
-        FaultKind.REDIS_FAILS_OVER: chance.choice((0.05, 0.4, 1.0)),  # how old what it falls back to is
-        FaultKind.REDIS_CLOCK: chance.choice((-5.0, -0.5, 0.5, 5.0)),
-        FaultKind.POSTGRES_AWAY: chance.choice((0.1, 0.8, 2.5)),
-    }.get(kind, 0.0)
-    return PlannedFault(
-        kind=kind,
-        at=round(chance.uniform(0.3, ARRIVALS), 3),
-        victim=chance.randrange(tasks) if kind is FaultKind.CANCEL else chance.randrange(8),
-        skip=chance.choice((0, 0, 1, 2, 5)),
-        after=kind is not FaultKind.LATE_REQUEST
-        and kind is not FaultKind.LOSE_REQUEST
-        and (kind in (FaultKind.LOSE_REPLY, FaultKind.PRODUCER_LOSES_REPLY) or chance.random() < 0.5),
-        seconds=seconds,
-    )
 
 
 def _known(shape: type, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,11 +23,13 @@ from harness.checkers import (
     witnesses,
 )
 from harness.history import History
+from harness.simulation.drawing import plan_of
 from harness.simulation.nemesis import SimulatedNemesis
 from harness.simulation.outcomes import outcomes
-from harness.simulation.plan import Plan, plan_of
+from harness.simulation.plan import Plan
 from harness.simulation.scheduler import NANOSECONDS, Scheduler
-from harness.simulation.stage import MAX_RETRIES, Stage
+from harness.simulation.stage import Stage
+from harness.simulation.themes import MAX_RETRIES, more_checkers
 from harness.simulation.witness import bear_witness, pending
 from harness.simulation.world import VirtualRuntime
 
@@ -97,6 +99,7 @@ def checkers_of(plan: Plan) -> dict[str, Checker]:
         "progress": progress(minimum=0),
         "locks": locks(minimum=0),
         "outcomes": outcomes(plan, retries=MAX_RETRIES),
+        **more_checkers(plan.theme),
     }
 
 

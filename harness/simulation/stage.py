@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
 from uuid import UUID
 
 from sqlalchemy import Engine
 
-from agentexec.config import Settings, load_settings
 from agentexec.queue import Queue
 from harness.simulation.body import Bodies
 from harness.simulation.monitor import Monitor
@@ -18,11 +16,9 @@ from harness.simulation.producer import SimulatedProducer
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.redis_server import RedisServer, SimulatedQueue
 from harness.simulation.scheduler import Process
+from harness.simulation.themes import settings_of
 from harness.simulation.trouble import Network, Trouble
 from harness.simulation.world import VirtualRuntime
-
-LEASE = 2.0
-MAX_RETRIES = 2
 
 
 class Stage:
@@ -37,7 +33,7 @@ class Stage:
         self.monitor = Monitor(self.recorder)
         self.redis = RedisServer(self.runtime, self.monitor.look)
         self.postgres = PostgresServer(self.runtime)
-        self.settings = _settings(plan.workers)
+        self.settings = settings_of(plan.theme, plan.workers)
         self.bodies = Bodies(self.runtime.scheduler, self.recorder)
         self.pools: list[SimulatedPool] = []
         self.activities: dict[int, UUID] = {}  # what the client knows of the tasks it has enqueued
@@ -88,21 +84,3 @@ class Stage:
             if task.number in self._unanswered:
                 producer.submit_at(task)
         return producer
-
-
-@cache
-def _settings(workers: int) -> Settings:
-    return load_settings(
-        database_url="sqlite://",
-        redis_url="redis://simulated:1",
-        queue_name="simulated",
-        num_workers=workers,
-        worker_concurrency=3,
-        graceful_shutdown_timeout=1.0,
-        lease_seconds=LEASE,
-        reconcile_seconds=3.0,
-        max_task_retries=MAX_RETRIES,
-        retry_base_seconds=0.05,
-        retry_cap_seconds=0.3,
-        max_crashes=100,
-    )

@@ -115,7 +115,8 @@ class ActivityMachine(RuleBasedStateMachine):
         self.expected[task].cancel()
         with self.engine.begin() as connection:
             standing = store.request_cancel(connection, [task], "Canceled on request.")
-        assert standing == ({} if before in OVER else {task: Status(self.expected[task].status)})
+        told = {} if before in OVER else {task: Status(self.expected[task].status)}
+        assert standing == told, "a cancel was told something else than the record says"
         if standing.get(task) is Status.RUNNING:
             self.queue.request_cancel([task])
 
@@ -156,9 +157,11 @@ class ActivityMachine(RuleBasedStateMachine):
         nonce, finishes, want, first = mind.last_step
         before = contents(self.queue)
         again = self._step(mind, nonce, finishes, want)
-        assert contents(self.queue) == before
-        assert (again.stale, again.reaped, again.dead) == (first.stale, first.reaped, first.dead)
-        assert [(c.task_id, c.token) for c in again.claims] == [(c.task_id, c.token) for c in first.claims]
+        assert contents(self.queue) == before, "I7: a step sent again changed the queue"
+        same = (again.stale, again.reaped, again.dead) == (first.stale, first.reaped, first.dead)
+        assert same, "I7: a step sent again answered something else"
+        claims = [[(c.task_id, c.token) for c in answer.claims] for answer in (again, first)]
+        assert claims[0] == claims[1], "I7: a step sent again gave other claims"
 
     @precondition(lambda self: any(mind.claims for mind in self.minds.values()))
     @rule(pick=picks, twice=st.booleans())
@@ -236,7 +239,7 @@ class ActivityMachine(RuleBasedStateMachine):
         if by_neighbour:
             self.queue.register(mind.name, f"{host_identity()}|{NO_SUCH_PID}|1")
             self.healer.release_dead_neighbours()
-            assert mind.name not in self.queue.registered()
+            assert mind.name not in self.queue.registered(), "a dead worker is registered still"
         else:
             self.healer.release_worker(mind.name, charge=True)
         dead = self.queue.dead_reasons(list(held))
@@ -302,7 +305,8 @@ class ActivityMachine(RuleBasedStateMachine):
             for task in dead:
                 self.expected[task].never_ran(self.expected[task].fence + 1, "error")
         pending = [task for task, expected in self.expected.items() if expected.status not in OVER]
-        assert all(self.queue.known(pending)) or not (forgot or thorough)
+        healed = all(self.queue.known(pending))
+        assert healed or not (forgot or thorough), "a pending task is not in the queue after the healing"
 
     # What holds at any time.
 
@@ -322,7 +326,7 @@ class ActivityMachine(RuleBasedStateMachine):
             found = (row.status, row.fence, row.attempt)
             wanted = (expected.status, expected.fence, expected.attempt)
             assert found == wanted, f"the record is not what it should be: {row}"
-            assert row.cancel_requested == expected.flagged
+            assert row.cancel_requested == expected.flagged, "a wish to cancel was lost, or made up"
             assert row.fence >= self.fences.get(task, 0), "a fence fell"
             self.fences[task] = row.fence
             if task in self.lengths:
@@ -405,17 +409,16 @@ class ActivityMachine(RuleBasedStateMachine):
             for lost, status in ((answer.reaped, Status.QUEUED), (answer.dead, Status.ERROR)):
                 tokens = {r.task_id: r.token for r in lost}
                 moved = store.bear_witness(connection, tokens, status, "Lost.")
-                assert moved == {
-                    i for i, token in tokens.items() if self.expected[i].lose(token, status.value)
-                }
+                lost_by = {i for i, token in tokens.items() if self.expected[i].lose(token, status.value)}
+                assert moved == lost_by, "a witness moved a row that had moved on, or left one behind"
 
     def _refuse(self, mind: Mind, claim: Claim, outranked: int | None) -> None:
         expected = self.expected[claim.task_id]
         if outranked is None:
-            assert expected.status in OVER
+            assert expected.status in OVER, "a start was refused that should not be"
             mind.finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.DONE))
         else:
-            assert outranked == expected.fence
+            assert outranked == expected.fence, "the record was outranked by nobody"
             mind.lowest_token = max(mind.lowest_token, outranked + 1)
             mind.finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.RETRY))
 

@@ -103,7 +103,7 @@ class QueueModel:
         taken = {revoked.task_id: revoked.token for revoked in (*answer.reaped, *answer.dead)}
         assert taken == expired, "I10: exactly the expired leases are reaped"
         self._take_back(answer.reaped, answer.dead, charge=True, max_crashes=max_crashes)
-        assert len(answer.claims) <= want
+        assert len(answer.claims) <= want, "more was given out than was asked for"
         for claim in answer.claims:
             self._claim(claim, worker, now, now + round(lease * 1000), lowest_token)
         if len(answer.claims) < want:
@@ -122,7 +122,7 @@ class QueueModel:
         """I4: only a lease that is still held is prolonged, and no lost one comes back."""
         kept = {i for i, token in leases.items() if worker not in self.gone and self.has_authority(i, token)}
         assert lost == set(leases) - kept, "I4: renewed without authority, or refused with it"
-        assert cancelled == {i for i in kept if self.tasks[i].cancelled}
+        assert cancelled == {i for i in kept if self.tasks[i].cancelled}, "a cancel was lost or made up"
         for task in kept:
             self.tasks[task].deadline = now + round(lease * 1000)
 
@@ -142,7 +142,7 @@ class QueueModel:
         wanted = {i: token for i, token in leases.items() if held.get(i) == token} if leases else held
         if leases is not None and not leases and gone_at is None:
             wanted = {}
-        assert {r.task_id: r.token for r in (*back, *dead)} == wanted
+        assert {r.task_id: r.token for r in (*back, *dead)} == wanted, "I4: taken from others, or left behind"
         self._take_back(back, dead, charge=charge, max_crashes=max_crashes)
         if gone_at is not None:
             self.gone[worker] = gone_at
@@ -155,7 +155,8 @@ class QueueModel:
 
         Without its memory the queue knows nobody's lock, so there every claim is void and comes again in a second.
         """
-        assert lost == {i for i, (token, _) in claims.items() if not self.has_authority(i, token)}
+        void = {i for i, (token, _) in claims.items() if not self.has_authority(i, token)}
+        assert lost == void, "I4: a lock key for whoever lost its token, or none for its holder"
         assert self.remembers or parked == set(claims) - lost, "I11: a lock given out that others may have"
         for task_id, (_, lock_key) in claims.items():
             if task_id in lost:
@@ -174,7 +175,7 @@ class QueueModel:
 
     def cancelled(self, task_ids: Sequence[UUID], answers: Sequence[bool]) -> None:
         held = [task_id in self.tasks and self.tasks[task_id].held for task_id in task_ids]
-        assert list(answers) == held
+        assert list(answers) == held, "a cancel reached nobody, or somebody who holds nothing"
         for task_id, reached in zip(task_ids, held, strict=True):
             if reached:
                 self.tasks[task_id].cancelled = True
@@ -182,12 +183,14 @@ class QueueModel:
     def rebuild_began(self, proposal: str, answer: str | None) -> None:
         if not self.remembers:
             self.rebuilding = self.rebuilding or proposal
-        assert answer == (None if self.remembers else self.rebuilding)
+        assert answer == (None if self.remembers else self.rebuilding), (
+            "two rebuild at once, or one for nothing"
+        )
 
     def rebuild_ended(self, name: str, answer: bool) -> None:
         if self.rebuilding == name:
             self.remembers, self.rebuilding = True, None
-        assert answer is self.remembers
+        assert answer is self.remembers, "a rebuilding ended that was not the one under way"
 
     def lost_its_memory(self) -> None:
         """Everything is gone, authority too; only `highest` goes on."""
@@ -236,7 +239,7 @@ class QueueModel:
         assert task.not_before <= now, "a task was given out before it was due"
         assert claim.token > self.highest, "I3: a token that is not above all earlier ones"
         assert claim.token >= lowest_token, "I3: a token below what the record demands"
-        assert (claim.level, claim.payload) == (task.level, task.payload)
+        assert (claim.level, claim.payload) == (task.level, task.payload), "I2: a task was given out changed"
         assert claim.crashes == task.crashes, "I10: the count of crashes is wrong"
         self.highest = claim.token
         task.token, task.worker, task.deadline, task.retrying = claim.token, worker, deadline, False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from agentexec.errors import WorkerGone
 from agentexec.identifiers import new_id
 from agentexec.memory_queue import KEEP_GONE_MS, MemoryQueue
-from agentexec.queue import StepResult
+from agentexec.queue import Dispatch, StepResult
 
 HOUR = 3600
 
@@ -68,6 +69,15 @@ def test_a_worker_that_is_gone_is_remembered_for_a_day() -> None:
     assert step(queue, "first").claims == ()
 
 
+def test_a_queue_that_is_restored_knows_what_it_knew_then_and_nothing_else() -> None:
+    queue, before, after = MemoryQueue(), new_id(), new_id()
+    queue.enqueue([Dispatch(task_id=before, payload=b"", level=1)])
+    books = deepcopy(queue.books)
+    queue.enqueue([Dispatch(task_id=after, payload=b"", level=1)])
+    queue.restore(books)
+    assert queue.known([before, after]) == [True, False]
+
+
 def test_a_worker_idles_only_where_nothing_is_to_be_heard() -> None:
     idled: list[float] = []
     queue = MemoryQueue(idle=idled.append)
@@ -82,8 +92,9 @@ def test_a_thread_that_waits_is_woken_before_its_time() -> None:
     queue, heard = MemoryQueue(), threading.Semaphore(0)
 
     def listen() -> None:
-        while queue.wait(60):
-            heard.release()
+        for _ in range(50):
+            if queue.wait(60):
+                heard.release()
 
     threading.Thread(target=listen, daemon=True).start()
     for _ in range(50):

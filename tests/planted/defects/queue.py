@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, SIMULATION, Defect
+from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, Defect
 from tests.planted.edits import Edit
 
 _MEMORY = "agentexec.memory_queue:MemoryQueue"
@@ -147,7 +147,6 @@ LOCK_FREED_BY_NON_OWNER = Defect(
     scenario="kill-worker-locked",
     blind={
         ACTIVITY_MACHINE: "its tasks have no lock keys",
-        SIMULATION: "too seldom for this budget: the first of its schedules to meet it is the 310th",
         CHAOS: "a worker asks the record first, which refuses its late end, and the queue never hears of it",
     },
     edits=(
@@ -197,9 +196,6 @@ RELEASE_BURNS_A_RETRY = Defect(
     imitates="a queue that counts deliveries, so that a shutdown costs an attempt as a failure or a crash does",
     breaks="after a few deployments a task that never failed is among the dead letters",
     scenario="drain-pools-no-crash",
-    blind={
-        SIMULATION: "no schedule has as many shutdowns over one task as crashes are allowed",
-    },
     edits=(
         Edit(
             where="lua/release.lua",

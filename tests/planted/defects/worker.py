@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.planted.defect import ACTIVITY_MACHINE, QUEUE_MACHINE, SIMULATION, Defect
+from tests.planted.defect import ACTIVITY_MACHINE, QUEUE_MACHINE, Defect
 from tests.planted.edits import Edit
 
 _ENGINE = "agentexec.worker.engine:Engine"
@@ -16,7 +16,6 @@ ACK_BEFORE_RUN = Defect(
     blind={
         QUEUE_MACHINE: "it is the worker that acknowledges",
         ACTIVITY_MACHINE: "it plays the workers itself",
-        SIMULATION: "the reconciler brings the task back, and only the checker of recovery asks when",
     },
     edits=(
         Edit(
@@ -49,7 +48,6 @@ LATE_COMPLETIONS_DROPPED = Defect(
     blind={
         QUEUE_MACHINE: "it has no worker",
         ACTIVITY_MACHINE: "it plays the workers itself",
-        SIMULATION: "the task runs again, and its schedules have faults that excuse a second run",
     },
     edits=(
         Edit(
