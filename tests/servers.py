@@ -15,6 +15,7 @@ from harness.environments.embedded import EmbeddedEnvironment
 
 REDIS7 = Path("/usr/bin/redis-server")  # 7.0 in Debian 12 and Ubuntu 24.04
 OPENSSL = Path("/usr/bin/openssl")
+POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")  # in Debian 12
 
 _running: list[EmbeddedEnvironment] = []
 _users = 0
@@ -68,3 +69,21 @@ def required_redis7() -> Iterator[Environment]:
         yield environment
     finally:
         environment.stop()
+
+
+@contextmanager
+def required_postgres_15() -> Iterator[Environment]:
+    """The embedded environment with the installed Postgres 15."""
+    require_package("postgresql-15", installed=(POSTGRES_15 / "postgres").exists())
+    with EmbeddedEnvironment(postgres_bin=POSTGRES_15) as environment:
+        yield environment
+
+
+def require_package(package: str, *, installed: bool) -> None:
+    """Skips the test where a package is not installed; fails it where EXPECT_INSTALLED lists it, with commas."""
+    if installed:
+        return
+    message = f"{package} is not installed; `apt-get install {package}` brings it"
+    if package in os.environ.get("EXPECT_INSTALLED", "").split(","):
+        pytest.fail(message)
+    pytest.skip(message)

@@ -16,7 +16,7 @@ from agentexec.memory_queue import MemoryQueue
 from agentexec.redis_queue import RedisQueue
 from harness.environments.embedded import EmbeddedEnvironment
 from tests.queue_books import Clock, Inspector, MemoryInspector, RedisInspector
-from tests.servers import required_redis7, shared_environment
+from tests.servers import required_postgres_15, required_redis7, shared_environment
 
 
 @pytest.fixture(scope="session")
@@ -83,13 +83,33 @@ def postgres(servers: EmbeddedEnvironment) -> Iterator[Engine]:
     engine.dispose()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.integration)])
+@pytest.fixture(scope="session")
+def postgres15() -> Iterator[Engine]:
+    """Debian's Postgres 15 with agentexec's tables."""
+    with required_postgres_15() as environment:
+        engine = engine_for(environment.endpoints.database_url, pool_size=4)
+        create_schema(engine)
+        yield engine
+        engine.dispose()
+
+
+POSTGRES = tuple(pytest.param(name, marks=pytest.mark.integration) for name in ("postgres", "postgres15"))
+
+
+@pytest.fixture(params=["sqlite", *POSTGRES])
 def database(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """An engine over a database that has agentexec's tables; tests tell their rows apart by their ids."""
-    if request.param == "postgres":
-        yield request.getfixturevalue("postgres")
+    if request.param != "sqlite":
+        yield request.getfixturevalue(request.param)
         return
     engine = engine_for("sqlite://")
     create_schema(engine)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture(params=POSTGRES)
+def postgres_of_each_kind(request: pytest.FixtureRequest) -> Engine:
+    """For what needs several real connections, which SQLite in memory has not: it serialises everything."""
+    engine: Engine = request.getfixturevalue(request.param)
+    return engine

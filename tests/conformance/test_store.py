@@ -509,9 +509,9 @@ def one_start(connection: Connection, task: UUID, token: int, in_turns: bool) ->
 
 
 @pytest.fixture
-def racetrack(request: pytest.FixtureRequest) -> Record:
-    """Races need real connections, which SQLite in memory has not: it serialises everything."""
-    return Record(request.getfixturevalue("postgres"))
+def racetrack(postgres_of_each_kind: Engine) -> Record:
+    """Where two connections can race."""
+    return Record(postgres_of_each_kind)
 
 
 @pytest.mark.parametrize("in_turns", [False, True])

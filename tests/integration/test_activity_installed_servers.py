@@ -27,32 +27,20 @@ import agentexec as ax
 from agentexec import activity, migrations
 from agentexec.core.db import create_schema, engine_for
 from harness.environment import Endpoints
-from harness.environments.embedded import EmbeddedEnvironment
 from tests.activity_pool import environment, running_pool, wait_until_over
 from tests.activity_support import as_default
 from tests.activity_tasks import Number
 from tests.conftest import Eventually
-from tests.servers import shared_environment
+from tests.servers import require_package, required_postgres_15, shared_environment
 
 pytestmark = pytest.mark.integration
 
-POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
 TASKS = 300
-
-
-def require(package: str, *, installed: bool) -> None:
-    if installed:
-        return
-    message = f"{package} is not installed; `apt-get install {package}` brings it"
-    if package in os.environ.get("EXPECT_INSTALLED", "").split(","):
-        pytest.fail(message)
-    pytest.skip(message)
 
 
 @pytest.fixture(scope="module")
 def postgres_15() -> Iterator[Endpoints]:
-    require("postgresql-15", installed=(POSTGRES_15 / "postgres").exists())
-    with EmbeddedEnvironment(postgres_bin=POSTGRES_15) as servers:
+    with required_postgres_15() as servers:
         yield servers.endpoints
 
 
@@ -60,7 +48,7 @@ def postgres_15() -> Iterator[Endpoints]:
 def bouncer(eventually: Eventually) -> Iterator[Endpoints]:
     """PgBouncer in transaction mode before the embedded Postgres, with fewer servers than clients."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    require("pgbouncer", installed=program is not None)
+    require_package("pgbouncer", installed=program is not None)
     with shared_environment() as servers:
         url = urlsplit(servers.endpoints.database_url)
         with pooler(
