@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,6 +111,7 @@ def main(arguments: list[str]) -> int:
     environment = os.environ | {"HYPOTHESIS_PROFILE": "mutation"}
     # A shell starts what runs behind its back with this signal ignored, and every child inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    discard_unfinished(MUTANTS)
     running = subprocess.Popen(command, env=environment)
     try:
         running.wait(options.minutes * 60)
@@ -122,6 +124,14 @@ def main(arguments: list[str]) -> int:
             return running.returncode
     sys.stdout.write(table(scores(MUTANTS)) + "\n")
     return 0
+
+
+def discard_unfinished(folder: Path) -> None:
+    """Throw away mutants of a run that was ended while it wrote them, before it had judged any: mutmut would take
+    half a file for a whole one.
+    """
+    if folder.exists() and not (folder / "mutmut-stats.json").exists():
+        shutil.rmtree(folder)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,7 +6,7 @@ import json
 import tomllib
 from pathlib import Path
 
-from tests.mutation import generates, score_of, scores, table
+from tests.mutation import discard_unfinished, generates, score_of, scores, table
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +41,16 @@ def test_every_test_of_the_checkers_and_of_the_queue_is_shown_the_mutants() -> N
     }
     assert wanted <= listed
     assert {name for name in listed if not (ROOT / name).is_file()} == set()
+
+
+def test_mutants_that_were_written_by_half_are_written_anew_and_judged_ones_are_kept(tmp_path: Path) -> None:
+    judged, by_half = tmp_path / "judged", tmp_path / "half"
+    for folder in (judged, by_half):
+        folder.mkdir()
+    (judged / "mutmut-stats.json").write_text("{}")
+    for folder in (judged, by_half, tmp_path / "none"):
+        discard_unfinished(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["judged"]
 
 
 def test_the_tests_that_generate_their_examples_come_after_the_others() -> None:
