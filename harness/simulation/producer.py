@@ -19,8 +19,9 @@ from harness.simulation.scheduler import NANOSECONDS
 if TYPE_CHECKING:
     from harness.simulation.stage import Stage
 
-TRIES = 3
-AGAIN_AFTER = 0.2  # seconds
+# Seconds between one try and the next. Long enough in all to outlive outages that follow one another: a producer that
+# gives up earlier may leave nothing to judge.
+AGAIN_AFTER = (0.2, 0.2, 0.2, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 class SimulatedProducer:
@@ -67,7 +68,7 @@ class SimulatedProducer:
             lock=task.lock,
         ).model_dump(mode="json")
         payload = encode_payload(name, context)
-        for _ in range(TRIES):
+        for pause in AGAIN_AFTER:
             stage.attempted(task.number)
             recorder.record("client", OperationType.INVOKE, "enqueue", task=task.number)
             activity = NewActivity(
@@ -96,4 +97,4 @@ class SimulatedProducer:
                 return
             kind = OperationType.FAIL if isinstance(error, AgentexecError) else OperationType.INFO
             recorder.record("client", kind, "enqueue", task=task.number, error=type(error).__name__)
-            stage.runtime.sleep(AGAIN_AFTER)
+            stage.runtime.sleep(pause)
