@@ -194,8 +194,8 @@ def request_cancel(
 
 
 def _recording_engine(engine: Engine, settings: Settings) -> Engine:
-    """The enqueuer's own connections. To ask each whether it is alive would cost a sixth of an `enqueue`, and the
-    enqueuer sends again what a broken one lost. SQLite has one connection for all, as it may live in memory.
+    """The enqueuer's own connections. To ask each whether it is alive would cost every `enqueue` a round trip,
+    and the enqueuer sends again what a broken one lost. SQLite has one connection for all, as it may live in memory.
     """
     if engine.dialect.name != "postgresql":
         return engine

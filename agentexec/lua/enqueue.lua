@@ -12,7 +12,7 @@ local answers, pushed, full = {}, 0, false
 local PUSH_AT_ONCE = 1000
 -- Dead letters take no room: no running pool drains them, and they would keep the living out for ever.
 local depth = cap > 0 and redis.call('HLEN', JOB) - redis.call('ZCARD', DLQ) or 0
--- What is ready at once is pushed together, list by list: a call for each would cost a third of the script.
+-- What is ready at once is pushed together, list by list, instead of one call for each.
 local waiting = {}
 
 local function push_waiting(list)
