@@ -9,16 +9,16 @@ from types import MappingProxyType
 
 from harness.simulation.plan import FaultKind, Plan, PlannedFault, PlannedTask, Theme
 
-TASKS = (20, 26)
-FAULTS = (9, 12)
-ARRIVALS = 5.0  # seconds over which tasks arrive and faults strike
-EARLY = 3.5  # seconds within which whoever enqueues has to be hit: later there is nothing left to enqueue
+TASKS = (20, 22)
+FAULTS = (10, 12)
+ARRIVALS = 4.0  # seconds over which tasks arrive and faults strike
+EARLY = 3.0  # seconds within which whoever enqueues has to be hit: later there is nothing left to enqueue
 OF_THE_PRODUCER = frozenset({FaultKind.KILL_PRODUCER, FaultKind.PRODUCER_LOSES_REPLY})
 # Half of all plans are mixed: what only several kinds of faults together can do is found there.
 THEMES = (Theme.MIXED,) * 3 + (Theme.SHUTDOWNS, Theme.KILLS, Theme.LOCKS)
 LASTING: Mapping[FaultKind, Sequence[float]] = MappingProxyType(
     {
-        FaultKind.STALL_WORKER: (0.3, 1.1, 2.5, 6.0),
+        FaultKind.STALL_WORKER: (0.3, 1.1, 2.5, 4.0),
         FaultKind.LATE_REQUEST: (0.1, 0.7, 3.0),
         FaultKind.REDIS_AWAY: (0.1, 0.8, 2.5),
         FaultKind.REDIS_FAILS_OVER: (0.05, 0.4, 1.0),  # how old what it falls back to is
@@ -31,7 +31,7 @@ LASTING: Mapping[FaultKind, Sequence[float]] = MappingProxyType(
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Style:
     """How the plans of a theme are drawn: which faults strike, how long the handlers work, how often they fail (with
-    weights for 0, 1, 2 and 5 times), and which lock keys they have.
+    weights for 0, 1, 2 and 5 times), which lock keys they have, and how many workers a pool has.
     """
 
     kinds: Sequence[FaultKind]
@@ -39,12 +39,13 @@ class _Style:
     failures: Sequence[int] = (12, 3, 1, 1)
     locks: Sequence[str | None] = (None,) * 6 + ("a", "b")
     lasting: Mapping[FaultKind, Sequence[float]] = field(default_factory=lambda: LASTING)
+    workers: Sequence[int] = (1, 2)
 
 
 _STYLES = {
     Theme.MIXED: _Style(kinds=tuple(FaultKind)),
     # Handlers that no stop waits for to the end: each of them gives its task back again and again.
-    Theme.SHUTDOWNS: _Style(kinds=(FaultKind.TERMINATE_POOL,), work=(0.02, 0.2, 0.6, 2.0)),
+    Theme.SHUTDOWNS: _Style(kinds=(FaultKind.TERMINATE_POOL,), work=(0.02, 0.2, 0.6, 1.2)),
     Theme.KILLS: _Style(kinds=(FaultKind.KILL_WORKER, FaultKind.KILL_PARENT, FaultKind.KILL_POOL)),
     # Leases that run out between what the record was told and what the queue hears of it.
     Theme.LOCKS: _Style(
@@ -59,6 +60,7 @@ _STYLES = {
         failures=(3, 3, 3, 0),
         locks=("a", "b"),
         lasting={**LASTING, FaultKind.STALL_WORKER: (2.5, 4.0), FaultKind.LATE_REQUEST: (0.7, 3.0)},
+        workers=(2,),  # while one stands still, another has to take over
     ),
 }
 
@@ -73,10 +75,11 @@ def plan_of(seed: int) -> Plan:
     return Plan(
         seed=seed,
         pools=chance.randint(1, 2),
-        workers=chance.randint(1, 2),
+        workers=chance.choice(style.workers),
         tasks=tasks,
         faults=tuple(sorted(faults, key=lambda fault: fault.at)),
         theme=theme,
+        hosts=chance.randint(1, 2),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 from agentexec.memory_books import Books
 from harness.simulation.recording import SimulatedRecorder
@@ -32,12 +33,10 @@ def breaches(books: Books) -> Iterator[str]:
     I2: every known task is in exactly one place, and what is leased is what is owned. I11: of each partition at most
     one task is leased.
     """
-    places = [list(ready) for ready in books.ready] + [list(line) for line in books.parked.values()]
-    places += [list(books.sched), list(books.lease), list(books.dlq)]
-    held = [task for place in places for task in place]
-    if len(held) != len(books.job) or set(held) != books.job.keys():
+    held = [*chain(*books.ready, *books.parked.values(), books.sched, books.lease, books.dlq)]
+    if len(held) != len(books.job) or books.job.keys() != set(held):
         yield f"I2: {len(books.job)} tasks are known, but {len(held)} places hold {len(set(held))} of them"
-    if set(books.lease) != books.own.keys():
+    if books.own.keys() != set(books.lease):
         yield f"I2: {len(books.lease)} tasks are leased, but {len(books.own)} are owned"
     locked = [books.part[task] for task in books.own if task in books.part]
     if len(locked) != len(set(locked)):

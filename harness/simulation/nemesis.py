@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -15,6 +16,9 @@ from harness.simulation.trouble import Ambush, Ill
 
 T = TypeVar("T")
 RESTARTED_AFTER = 0.2  # seconds until an operator starts what was killed or stopped
+LURKING = (
+    1.0  # seconds that an ambush waits for a victim that makes few calls; then the next call of any will do
+)
 GIVEN_UP_AFTER = (
     15.0  # seconds past the plan's last moment: a fault whose victims were stalled or dead gets its turn
 )
@@ -105,11 +109,7 @@ class SimulatedNemesis:
             self._try_again(number, fault)
             return
 
-        waiting = True
-
         def strike() -> None:
-            nonlocal waiting
-            waiting = False
             struck = [process] if ill is Ill.KILL else []
             self._note(number, fault, processes=struck, at=process.name)
             if fault.kind is FaultKind.KILL_PRODUCER:
@@ -117,14 +117,15 @@ class SimulatedNemesis:
             if fault.kind is FaultKind.KILL_PARENT:
                 self._later(self._replace_pools)
 
-        def missed(_code: int) -> None:
-            if waiting:  # something else ended the victim first
-                self._try_again(number, fault)
+        def give_up() -> None:
+            if trouble.leave(process, ambush):
+                self._try_again(number, replace(fault, skip=0))
 
-        process.at_exit.append(missed)
-        ill = _AMBUSHES[fault.kind]
+        trouble, ill = self._stage.trouble, _AMBUSHES[fault.kind]
         ambush = Ambush(ill=ill, after=fault.after, skip=fault.skip, seconds=fault.seconds, strike=strike)
-        self._stage.trouble.lie_in_wait(process, ambush)
+        trouble.lie_in_wait(process, ambush)
+        process.at_exit.append(lambda _: give_up())  # something else ended the victim first
+        self._scheduler.at(self._scheduler.seconds(LURKING), None, give_up)
 
     def _victim(self, fault: PlannedFault) -> Process | None:
         stage = self._stage
@@ -133,7 +134,9 @@ class SimulatedNemesis:
         pools = stage.living_pools()
         if fault.kind is FaultKind.KILL_PARENT:
             return _chosen([pool.parent for pool in pools], fault)
-        return _chosen([worker for pool in pools for worker in pool.living_workers()], fault)
+        workers = [worker for pool in pools for worker in pool.living_workers()]
+        awake = [worker for worker in workers if worker.stalled_until <= self._scheduler.now]
+        return _chosen(awake or workers, fault)  # who stands still makes no calls
 
     def _try_again(self, number: int, fault: PlannedFault) -> None:
         """There is nothing to hit right now: soon there will be, or the tasks are all over."""

@@ -78,7 +78,9 @@ class PlannedFault:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """A whole run. `seed` decides everything that is not written here: latencies, jitter, the order of equals."""
+    """A whole run. `seed` decides everything that is not written here: latencies, jitter, the order of equals. Pools
+    are started on the `hosts` in turn.
+    """
 
     seed: int
     pools: int
@@ -86,6 +88,7 @@ class Plan:
     tasks: tuple[PlannedTask, ...]
     faults: tuple[PlannedFault, ...]
     theme: Theme = Theme.MIXED
+    hosts: int = 1
 
     @property
     def last_moment(self) -> float:
@@ -112,9 +115,9 @@ class Plan:
                     PlannedFault(**_known(PlannedFault, fault) | {"kind": FaultKind(fault["kind"])})
                     for fault in data["faults"]
                 ),
-                theme=Theme(
-                    data.get("theme", Theme.MIXED)
-                ),  # plans of before there were themes are kept, too
+                # Plans of before there were themes and hosts are kept, too.
+                theme=Theme(data.get("theme", Theme.MIXED)),
+                hosts=int(data.get("hosts", 1)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"This schedule of a simulation cannot be read: {error}.") from None
@@ -125,6 +128,7 @@ class Plan:
         plan = cls(**parts)
         numbers = [task.number for task in plan.tasks]
         _require(plan.pools >= 1 and plan.workers >= 1, "there is no worker in it")
+        _require(plan.hosts >= 1, "there is no host in it")
         _require(len(set(numbers)) == len(numbers), "two of its tasks have one number")
         for task in plan.tasks:
             counts = (task.number, task.failures, task.progress, task.level)

@@ -32,7 +32,7 @@ class SimulatedPool:
     def __init__(self, stage: Stage, number: int) -> None:
         self._stage = stage
         self.name = f"pool-{number}"
-        self.parent = stage.runtime.new_process(self.name)
+        self.parent = stage.runtime.new_process(self.name, host=number % stage.plan.hosts)
         self.workers: list[Process] = []
         self.over = False
         self.leaving = False
@@ -106,7 +106,7 @@ class SimulatedChild:
         self.started = runtime.monotonic()
         self.ready = False
         self._post = post
-        self.process = runtime.new_process(f"{parent.name}/{slot}")
+        self.process = runtime.new_process(f"{parent.name}/{slot}", host=parent.host)
         self._orders: Mailbox[str | None] = runtime.mailbox()
         scheduler = runtime.scheduler
         self.process.at_exit.append(

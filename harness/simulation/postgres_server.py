@@ -67,18 +67,31 @@ class PostgresServer:
         self._runtime = runtime
         self.away_until = 0
         self.engine = _database()
+        self._open: list[Connection] = []
 
     @contextmanager
     def open(self) -> Iterator[None]:
         """Serve one simulation, beginning with empty tables."""
         _clock.append(self._runtime)
         try:
-            with self.engine.begin() as connection:
-                connection.execute(text(f"DELETE FROM {LOG_TABLE}"))
-                connection.execute(text(f"DELETE FROM {ACTIVITY_TABLE}"))
-            yield
+            with self.engine.connect() as connection:
+                self._open.append(connection)
+                with self.transaction():
+                    connection.execute(text(f"DELETE FROM {LOG_TABLE}"))
+                    connection.execute(text(f"DELETE FROM {ACTIVITY_TABLE}"))
+                yield
         finally:
+            self._open.clear()
             _clock.pop()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One transaction, which happens at one moment. They all share a connection: to take one from a pool each
+        time costs more than what is done with it.
+        """
+        (connection,) = self._open
+        with connection.begin():
+            yield connection
 
     def go_away(self, seconds: float) -> None:
         """Refuse everybody for so long."""
@@ -119,7 +132,7 @@ class SimulatedDatabase:
             if self._network.request() is not None:
                 raise LostCall
             self._server.require()
-            with self._server.engine.begin() as connection:
+            with self._server.transaction() as connection:
                 yield connection
             self._network.reply()
         except LostCall:

@@ -19,9 +19,10 @@ NANOSECONDS = 1_000_000_000
 class Process:
     """A simulated operating-system process: it can die and stand still, and takes its threads with it."""
 
-    def __init__(self, name: str, pid: int, chance: random.Random) -> None:
+    def __init__(self, name: str, pid: int, chance: random.Random, host: int) -> None:
         self.name = name
         self.pid = pid
+        self.host = host
         self.chance = chance  # of its own, so that what is left out elsewhere does not change its luck
         self.alive = True
         self.stalled_until = 0  # in virtual nanoseconds
@@ -62,10 +63,10 @@ class Scheduler:
         self._count = 0
         self._pids = 100
 
-    def new_process(self, name: str) -> Process:
-        """A process that runs nothing yet."""
+    def new_process(self, name: str, host: int) -> Process:
+        """A process of a host that runs nothing yet."""
         self._pids += 1
-        return Process(name, self._pids, _dice(self._seed, f"{name} {self._pids}"))
+        return Process(name, self._pids, _dice(self._seed, f"{name} {self._pids}"), host)
 
     @property
     def random(self) -> random.Random:

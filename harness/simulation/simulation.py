@@ -189,11 +189,11 @@ def _kind(result: CheckResult) -> str:
 def _is_over(stage: Stage) -> bool:
     if not stage.all_asked:
         return False
-    with stage.postgres.engine.connect() as connection:
-        if pending(connection):
-            return False
     depth = stage.redis.memory.depth()
-    return depth.known == depth.dead
+    if depth.known != depth.dead:
+        return False
+    with stage.postgres.transaction() as connection:
+        return pending(connection) == 0
 
 
 @contextmanager

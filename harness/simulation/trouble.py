@@ -51,6 +51,13 @@ class Trouble:
         """Set an ambush on a process."""
         self.waiting.setdefault(process, []).append(_Waiting(ambush, ambush.skip))
 
+    def leave(self, process: Process, ambush: Ambush) -> bool:
+        """Take an ambush away again; False where it has struck already."""
+        left = [waiting for waiting in self.waiting.get(process, ()) if waiting.ambush is not ambush]
+        still_there = len(left) < len(self.waiting.get(process, ()))
+        self.waiting[process] = left
+        return still_there
+
     def meet(self, process: Process, *, after: bool) -> Ambush | None:
         """The ambush that strikes at this side of a call, if one does; it is over then."""
         for waiting in self.waiting.get(process, ()):

@@ -16,7 +16,7 @@ from harness.simulation.stage import Stage
 
 def bear_witness(stage: Stage) -> None:
     """Write the store's log and records, and the queue's depth, to the history."""
-    with stage.postgres.engine.connect() as connection:
+    with stage.postgres.transaction() as connection:
         _store(stage, connection)
     depth = stage.redis.memory.depth()
     books = stage.redis.memory.books

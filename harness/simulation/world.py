@@ -21,9 +21,9 @@ class VirtualRuntime:
         self.scheduler = scheduler
         self.processes: list[Process] = []
 
-    def new_process(self, name: str) -> Process:
-        """A process of this world."""
-        process = self.scheduler.new_process(name)
+    def new_process(self, name: str, *, host: int = 0) -> Process:
+        """A process of this world. Only processes of its own host can see that it is dead."""
+        process = self.scheduler.new_process(name, host)
         self.processes.append(process)
         return process
 
@@ -76,11 +76,14 @@ class VirtualRuntime:
 
     def identity(self) -> str:
         """See `Runtime.identity`."""
-        return f"simulated|{self._here().pid}|1"
+        here = self._here()
+        return f"host-{here.host}|{here.pid}|1"
 
     def is_certainly_dead(self, identity: str) -> bool:
         """See `Runtime.is_certainly_dead`."""
-        pid = identity.split("|")[1]
+        host, pid, _ = identity.split("|")
+        if host != f"host-{self._here().host}":
+            return False
         return not any(process.alive for process in self.processes if str(process.pid) == pid)
 
     def end_process(self, code: int) -> NoReturn:
