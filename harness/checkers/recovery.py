@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.checker import Checker, CheckResult, Verdict
@@ -45,16 +45,24 @@ class Interruption:
         return self.fault.partition(" ")[0]
 
 
-def interruptions(history: History) -> list[Interruption]:
+def interruptions(history: History, *, from_last_kill: bool = False) -> list[Interruption]:
     """Every run whose worker was killed before the run had an outcome, in order of their beginning.
 
     A handler that had returned (`ok` is there) is not among them, even if its task had to run again because the record
-    was not written yet.
+    was not written yet. With `from_last_kill` waiting begins anew with every kill of anybody.
     """
-    return list(history.derive(_interruptions))
+    return list(history.derive(_since_the_last if from_last_kill else _since_its_own))
 
 
-def _interruptions(history: History) -> list[Interruption]:
+def _since_its_own(history: History) -> list[Interruption]:
+    return _interruptions(history, [])
+
+
+def _since_the_last(history: History) -> list[Interruption]:
+    return _interruptions(history, sorted({kill.time for kill in kills(history).values()}))
+
+
+def _interruptions(history: History, anew: Sequence[int]) -> list[Interruption]:
     all_runs, killed = runs(history), kills(history)
     by_task: dict[int, list[Run]] = {}
     for run in all_runs:
@@ -62,23 +70,25 @@ def _interruptions(history: History) -> list[Interruption]:
     settled = {task_of(op) for op in history.where("record") if _ended_without_handler(op)}
     settled |= {run.task for run in all_runs if run.finished}
     return [
-        _interruption(run, killed[run.process], by_task[run.task], run.task in settled)
+        _interruption(run, killed[run.process], by_task[run.task], run.task in settled, anew)
         for run in all_runs
         if run.ended is None and run.process in killed
     ]
 
 
-def recovery(p99: float, *, minimum: int = 1) -> Checker:
+def recovery(p99: float, *, minimum: int = 1, from_last_kill: bool = False) -> Checker:
     """Every task that a kill interrupted begins again, 99 % of them within `p99` seconds of the kill.
 
-    The clock starts with the nemesis's `inject` operation, which it writes before it sends the signal. INVALID where an
+    The clock starts with the nemesis's `inject` operation, which it writes before it sends the signal; with
+    `from_last_kill` with the last one before the task began again, where kills are so many that they hit whoever comes
+    to help. INVALID where an
     interrupted task never began again and did not come to its end otherwise, or where the p99 (nearest-rank) is above
     the bound. UNKNOWN where fewer than `minimum` runs were interrupted. Does not claim that the second run finished:
     that is `delivery`. The quantiles are figures over all, and for each kind of fault.
     """
 
     def check(history: History) -> CheckResult:
-        found = interruptions(history)
+        found = interruptions(history, from_last_kill=from_last_kill)
         waits = sorted(one.waited for one in found if one.waited is not None)
         stuck = [one for one in found if one.waited is None and not one.settled]
         figures = _figures(found, waits, stuck, p99)
@@ -98,15 +108,22 @@ def _ended_without_handler(record: Operation) -> bool:
     return record.value.get("status") in TERMINAL - {"complete"}
 
 
-def _interruption(run: Run, kill: Operation, siblings: list[Run], settled: bool) -> Interruption:
+def _interruption(
+    run: Run, kill: Operation, siblings: list[Run], settled: bool, anew: Sequence[int]
+) -> Interruption:
     hit = {worker(pid) for pid in pids_of(kill)}
     later = bisect_left(siblings, run.begun.time, key=lambda one: one.begun.time)
     again = next((one for one in _from(siblings, later) if one.process not in hit), None)
+    waited = None
+    if again is not None:
+        earlier = bisect_left(anew, again.begun.time)
+        since = max(kill.time, anew[earlier - 1] if earlier else 0)
+        waited = max(seconds(again.begun.time - since), 0.0)
     return Interruption(
         task=run.task,
         worker=run.process,
         fault=f"{kill.f} {kill.value.get('fault', '')}".strip(),
-        waited=None if again is None else max(seconds(again.begun.time - kill.time), 0.0),
+        waited=waited,
         settled=settled,
     )
 

@@ -19,6 +19,9 @@ RESTARTED_AFTER = 0.2  # seconds until an operator starts what was killed or sto
 LURKING = (
     1.0  # seconds that an ambush waits for a victim that makes few calls; then the next call of any will do
 )
+# Kills of the workers in one place of a pool: each makes its supervisor wait twice as long before it tries that place
+# again, which is right, and would soon be the whole run.
+DEATHS = 3
 GIVEN_UP_AFTER = (
     15.0  # seconds past the plan's last moment: a fault whose victims were stalled or dead gets its turn
 )
@@ -135,6 +138,8 @@ class SimulatedNemesis:
         if fault.kind is FaultKind.KILL_PARENT:
             return _chosen([pool.parent for pool in pools], fault)
         workers = [worker for pool in pools for worker in pool.living_workers()]
+        if fault.kind is FaultKind.KILL_WORKER:
+            workers = [worker for worker in workers if stage.births(worker.name) <= DEATHS]
         awake = [worker for worker in workers if worker.stalled_until <= self._scheduler.now]
         return _chosen(awake or workers, fault)  # who stands still makes no calls
 

@@ -74,6 +74,7 @@ class Shrinking:
 
 def _simplifications(plan: Plan) -> Iterator[Callable[[Plan], Plan]]:
     yield lambda plan: replace(plan, pools=1)
+    yield lambda plan: replace(plan, hosts=1)
     yield lambda plan: replace(plan, workers=1)
     plainer: Sequence[dict[str, Any]]
     plainer = [{"failures": 0}, {"progress": 0}, {"lock": None}, {"delay": 0.0}, {"work": 0.0}, {"level": 1}]

@@ -61,6 +61,10 @@ class Stage:
         """The pools whose parent lives."""
         return [pool for pool in self.pools if not pool.over]
 
+    def births(self, name: str) -> int:
+        """How many processes of that name there were; a worker's successor has its name."""
+        return sum(process.name == name for process in self.runtime.processes)
+
     def replace_producer(self) -> None:
         """The producer is dead: another goes on with what was never asked for."""
         self.producer = self._new_producer()

@@ -15,9 +15,10 @@ from harness.simulation.plan import Theme
 
 LEASE = 2.0
 MAX_RETRIES = 2
-# A pool that was killed is started anew, sees within a second that the old one is gone, and has a slot when what came
-# first is done; an orphaned worker's lease may have to run out. No reconciler comes to help within that time.
-RECOVERED_WITHIN = 8.0
+# After the last kill a pool is started anew, sees within a second that the old one is gone, and has a slot when what
+# came first is done; leases of another host may have to run out, and a worker that died young is not replaced at
+# once. No reconciler comes to help within that time.
+RECOVERED_WITHIN = 6.0
 _COMMON: Mapping[str, Any] = MappingProxyType(
     {
         "database_url": "sqlite://",
@@ -55,7 +56,7 @@ def more_checkers(theme: Theme) -> dict[str, Checker]:
         case Theme.SHUTDOWNS:
             return {"duplicates": duplicates(0)}
         case Theme.KILLS:
-            return {"recovery": _where_any(recovery(RECOVERED_WITHIN))}
+            return {"recovery": _where_any(recovery(RECOVERED_WITHIN, from_last_kill=True))}
         case _:
             return {}
 

@@ -1,0 +1,41 @@
+"""What each kept schedule found, as edits that undo the repair: with them the schedule has to find it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from tests.planted.edits import Edit
+
+_START = "agentexec.activity.store:start"
+_ENGINE = "agentexec.worker.engine:Engine"
+
+UNDONE: Mapping[str, Edit] = MappingProxyType(
+    {
+        "a-token-given-twice": Edit(
+            where=_START,
+            old="AND (fence < v.token OR status = 'running' AND fence = v.token AND holder = v.worker)",
+            new="AND fence <= v.token",
+        ),
+        "token-given-twice-to-one-worker": Edit(
+            where=f"{_ENGINE}._step",
+            old="self._lowest_token = max(self._lowest_token, claim.token + 1)",
+            new="pass",
+        ),
+        "lock-given-twice": Edit(where=_START, old="AND {NOBODY_HAS_THE_LOCK}", new=""),
+        "lock-key-forgotten": Edit(
+            where=_START, old="lock_key = coalesce(a.lock_key, v.lock_key),", new="lock_key = a.lock_key,"
+        ),
+        "lock-key-parked-and-forgotten": Edit(
+            where=f"{_ENGINE}._lock",
+            old="self._lock_keys |= keys",
+            new="self._lock_keys |= {c.task_id: self._lock_key(c) for c in claims if not c.partitioned}",
+        ),
+        "locked-out-for-ever": Edit(where=f"{_ENGINE}._refuse", old="verb=Verb.YIELD", new="verb=Verb.RETRY"),
+        "database-away-while-everything-arrives": Edit(
+            where="harness.simulation.producer:SimulatedProducer._until_answered",
+            old="for pause in AGAIN_AFTER:",
+            new="for pause in AGAIN_AFTER[:3]:",
+        ),
+    }
+)
