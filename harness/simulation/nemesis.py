@@ -16,15 +16,11 @@ from harness.simulation.trouble import Ambush, Ill
 
 T = TypeVar("T")
 RESTARTED_AFTER = 0.2  # seconds until an operator starts what was killed or stopped
-LURKING = (
-    1.0  # seconds that an ambush waits for a victim that makes few calls; then the next call of any will do
-)
+LURKING = 1.0  # seconds that an ambush waits for one victim; past them the next call of any will do
 # Kills of the workers in one place of a pool: each makes its supervisor wait twice as long before it tries that place
 # again, which is right, and would soon be the whole run.
 DEATHS = 3
-GIVEN_UP_AFTER = (
-    15.0  # seconds past the plan's last moment: a fault whose victims were stalled or dead gets its turn
-)
+GIVEN_UP_AFTER = 15.0  # seconds past the plan's last moment, until which a fault waits for somebody to hit
 
 _AMBUSHES = {
     FaultKind.KILL_WORKER: Ill.KILL,

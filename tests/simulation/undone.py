@@ -15,7 +15,7 @@ UNDONE: Mapping[str, Edit] = MappingProxyType(
         "a-token-given-twice": Edit(
             where=_START,
             old="AND (fence < v.token OR status = 'running' AND fence = v.token AND holder = v.worker)",
-            new="AND fence <= v.token",
+            new="AND (status = 'queued' AND fence < v.token OR status = 'running' AND fence <= v.token)",
         ),
         "token-given-twice-to-one-worker": Edit(
             where=f"{_ENGINE}._step",

@@ -109,6 +109,28 @@ def test_each_kill_of_a_task_is_a_sample_of_its_own() -> None:
     assert [one.waited for one in found] == [pytest.approx(0.25), pytest.approx(0.75)]
 
 
+def test_from_the_last_kill_on_the_clock_starts_anew_with_every_kill_before_the_task_begins_again() -> None:
+    tell = Tell().at(1).began(1, by=12).at(2).killed(12).at(5).killed(13).at(6).ran(1, by=14, fence=2)
+    tell = tell.at(7).began(2, by=14).killed(14)
+    assert [one.waited for one in interruptions(tell.history)] == [pytest.approx(4.0), None]
+    assert [one.waited for one in interruptions(tell.history, from_last_kill=True)] == [
+        pytest.approx(1.0),
+        None,
+    ]
+
+
+@pytest.mark.parametrize(("bound", "verdict"), [(0.9, Verdict.INVALID), (1.1, Verdict.VALID)])
+def test_a_bound_from_the_last_kill_on(bound: float, verdict: Verdict) -> None:
+    tell = Tell().at(1).began(1, by=12).at(2).killed(12).at(5).killed(13).at(6).ran(1, by=14, fence=2)
+    assert recovery(bound, from_last_kill=True)(tell.recorded(1, fence=2).history).verdict is verdict
+
+
+def test_a_kill_at_the_moment_of_the_new_beginning_is_later_than_it() -> None:
+    tell = Tell().at(1).began(1, by=12).at(2).killed(12).at(3).ran(1, by=14, fence=2).killed(15)
+    (one,) = interruptions(tell.history, from_last_kill=True)
+    assert one.waited == pytest.approx(1.0)
+
+
 def test_a_task_that_runs_elsewhere_already_has_not_waited() -> None:
     tell = (
         Tell()
