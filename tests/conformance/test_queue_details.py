@@ -6,6 +6,7 @@ import pytest
 
 from agentexec.errors import WorkerGone
 from agentexec.keys import PRIORITY_LEVELS, result_key
+from agentexec.memory_books import Books
 from agentexec.queue import Admission, Dispatch, Finish, Revoked, Verb
 from agentexec.redis_queue import RedisQueue
 from tests.conformance.test_queue import LEASE, Bench, ids_of, new_ids
@@ -32,6 +33,15 @@ def test_the_next_of_a_lock_key_queues_up_behind_what_is_ready(bench: Bench) -> 
     bench.enqueue(free)
     bench.finish(claim)
     assert ids_of(bench.claim(want=2)) == [free, second]
+
+
+def test_who_does_not_head_its_partition_frees_nothing_of_it() -> None:
+    """No call comes to that: whoever can finish is the head. But who is not must not."""
+    (head, other), books = new_ids(2), Books()
+    books.part |= {head: "k", other: "k"}
+    books.busy["k"] = head
+    books.step_aside(other)
+    assert books.busy == {"k": head}
 
 
 def test_what_is_overdue_is_due_now(bench: Bench) -> None:
