@@ -11,6 +11,7 @@ from harness.checkers import delivery, shutdown, standard
 from harness.faultlib.redis_memory import FailOverRedis, FlushRedis
 from harness.faults import Fault
 from harness.scenario import Scenario
+from harness.workloads.locked_tasks import LockedTasks
 from harness.workloads.numbered_tasks import NumberedTasks
 from tests.planted.quiet import SCENARIO as QUIET
 from tests.planted.target import Variation
@@ -62,6 +63,15 @@ _EARLY = replace(
     workload=NumberedTasks(rate=8.0, work=(1.0, 1.5)),
     faults=tuple(FlushRedis(at=at) for at in (0.2, 0.4, 0.6)),
 )
+# The record lets in one at a time of what asks one after the other, so only starts in the same turn can show that the
+# queue does not: many tasks at once, all of few lock keys.
+_BURST = replace(
+    QUIET,
+    name="locked-burst",
+    summary="all tasks arrive at once, and each has one of three lock keys",
+    workload=LockedTasks(tasks=NumberedTasks(rate=400.0, work=(0.02, 0.1)), keys=3, locked=1.0),
+    checkers=standard(recovery_p99=None, minimum_faults=0, uses=("effects", "locks")),
+)
 _TWICE = replace(
     QUIET,
     name="messages-sent-twice",
@@ -79,6 +89,7 @@ COURSES: Mapping[str, Course] = MappingProxyType(
     {
         "kill-worker": Course(scenario=SCENARIOS["kill-worker-mid-task"], tasks=40),
         "kill-worker-locked": Course(scenario=SCENARIOS["kill-worker-locked"], tasks=60),
+        "locked-burst": Course(scenario=_BURST, tasks=60),
         "drain-pools": Course(scenario=_drained(_DRAIN.faults[:3]), tasks=60),
         "drain-pools-no-crash": Course(scenario=_drained(_DRAIN.faults[2:]), tasks=60, variation=_NO_CRASH),
         "pause-worker": Course(scenario=SCENARIOS["pause-worker"], tasks=60),

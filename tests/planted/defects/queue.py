@@ -121,7 +121,7 @@ LOCK_NOT_ON_FIRST_DELIVERY = Defect(
     name="lock-not-on-first-delivery",
     imitates="agentexec 0.3.0 looks at the lock only where a task is put back, so its first delivery is unlocked",
     breaks="two tasks with one lock key run at the same time",
-    scenario="kill-worker-locked",
+    scenario="locked-burst",
     blind={
         ACTIVITY_MACHINE: "its tasks have no lock keys",
     },
