@@ -81,10 +81,9 @@ def recovery(p99: float, *, minimum: int = 1, from_last_kill: bool = False) -> C
 
     The clock starts with the nemesis's `inject` operation, which it writes before it sends the signal; with
     `from_last_kill` with the last one before the task began again, where kills are so many that they hit whoever comes
-    to help. INVALID where an
-    interrupted task never began again and did not come to its end otherwise, or where the p99 (nearest-rank) is above
-    the bound. UNKNOWN where fewer than `minimum` runs were interrupted. Does not claim that the second run finished:
-    that is `delivery`. The quantiles are figures over all, and for each kind of fault.
+    to help. INVALID where an interrupted task never began again and did not come to its end otherwise, or where the p99
+    (nearest-rank) is above the bound. UNKNOWN where fewer than `minimum` runs were interrupted. Does not claim that the
+    second run finished: that is `delivery`. The quantiles are figures over all, and for each kind of fault.
     """
 
     def check(history: History) -> CheckResult:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.simulation import Plan, plan_of, simulate
+from harness.simulation.nemesis import DEATHS
 from harness.simulation.plan import FaultKind, PlannedFault, PlannedTask
 from harness.simulation.simulation import Outcome
 
@@ -38,6 +39,11 @@ def test_an_ambush_gets_impatient_where_its_victim_makes_few_calls() -> None:
     patient = PlannedFault(kind=FaultKind.KILL_PARENT, at=0.5, skip=1000)
     ((when, _),) = struck(run(patient))
     assert 1.5 <= when < 4.0  # a second later, at one of the calls that a parent makes once a second
+
+
+def test_kills_in_one_place_of_a_pool_end_before_its_supervisor_waits_for_long() -> None:
+    kills = [PlannedFault(kind=FaultKind.KILL_WORKER, at=1.0) for _ in range(DEATHS + 2)]
+    assert [who for _, who in struck(run(*kills))] == ["pool-0/0"] * DEATHS
 
 
 def test_every_second_plan_has_two_hosts() -> None:
