@@ -103,7 +103,7 @@ class MemoryQueue:
                     now_us=now_us,
                 )
                 self._changed.notify_all()
-            return reply(books, step, finishes, now_us // 1000)
+            return reply(books, worker, step, finishes, now_us // 1000)
 
     def result(self, task_id: UUID) -> str | None:
         """See `Queue.result`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from agentexec.memory_books import Books, Holder, Job, Revocations, Step
+from agentexec.memory_books import Books, Holder, Revocations, Step
 from agentexec.queue import Claim, Finish, Revoked, StepResult, Verb, milliseconds
 
 REAP_AT_ONCE, PROMOTE_AT_ONCE, TURN = 64, 64, 8
@@ -39,10 +39,10 @@ def take_step(
     return step
 
 
-def reply(books: Books, step: Step, finishes: Sequence[Finish], now: int) -> StepResult:
-    """The answer to a step, or to its replay. `now` is in milliseconds."""
-    nothing = Job(0, b"")
-    jobs = {task_id: books.job.get(task_id, nothing) for task_id, _, _ in step.claims}
+def reply(books: Books, worker: str, step: Step, finishes: Sequence[Finish], now: int) -> StepResult:
+    """The answer to a step, or to its replay. `now` is in milliseconds. Claims that were taken back since are left out:
+    their tasks may be somebody else's by now, or wait behind their lock key.
+    """
     firsts = [first for first in (books.sched.first(), books.lease.first()) if first is not None]
     return StepResult(
         claims=tuple(
@@ -50,11 +50,12 @@ def reply(books: Books, step: Step, finishes: Sequence[Finish], now: int) -> Ste
                 task_id=task_id,
                 token=token,
                 crashes=crashes,
-                level=jobs[task_id].level,
-                payload=jobs[task_id].payload,
+                level=books.job[task_id].level,
+                payload=books.job[task_id].payload,
                 partitioned=task_id in books.part,
             )
             for task_id, token, crashes in step.claims
+            if books.own.get(task_id) == Holder(token, worker)
         ),
         stale=tuple(f for f, accepted in zip(finishes, step.accepted, strict=True) if not accepted),
         reaped=tuple(Revoked(task_id=task_id, token=token) for task_id, token in step.reaped),

@@ -1,5 +1,6 @@
 -- One round trip of a worker: finish what ended, promote what is due, reap what expired, claim for the free slots.
--- Replay-safe: with the nonce of the previous call the previous reply is given again and nothing changes.
+-- Replay-safe: with the nonce of the previous call the previous reply is given again and nothing changes. Claims that
+-- were taken back since are left out: their tasks may be somebody else's by now, or wait behind their lock key.
 -- KEYS: as common.lua.
 -- ARGV: 1 worker, 2 nonce, 3 lease in ms, 4 how many to claim, 5 lowest token to give, 6 max crashes
 --       (where the pools have agreed on none),
@@ -39,13 +40,24 @@ local function reply(claims, finishes, reaped, dead, now)
   return { 'OK', due, ready_left(), with_payload, finishes, reaped, dead }
 end
 
+local function still_held(claims)
+  local held = {}
+  for i = 1, #claims, 3 do
+    local token, by = holder(claims[i])
+    if token == claims[i + 1] and by == worker then
+      for k = i, i + 2 do held[#held + 1] = claims[k] end
+    end
+  end
+  return held
+end
+
 local now = now_us()
 local ms = math.floor(now / 1000)
 
 local last = redis.call('HGET', LAST, worker)
 if last then
   local old = cjson.decode(last)
-  if old[1] == nonce then return reply(old[2], old[3], old[4], old[5], ms) end
+  if old[1] == nonce then return reply(still_held(old[2]), old[3], old[4], old[5], ms) end
 end
 
 local finishes = {}

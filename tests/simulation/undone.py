@@ -32,6 +32,11 @@ UNDONE: Mapping[str, Edit] = MappingProxyType(
             new="self._lock_keys |= {c.task_id: self._lock_key(c) for c in claims if not c.partitioned}",
         ),
         "locked-out-for-ever": Edit(where=f"{_ENGINE}._refuse", old="verb=Verb.YIELD", new="verb=Verb.RETRY"),
+        "claims-of-a-late-reply": Edit(
+            where="agentexec.memory_step:reply",
+            old="if books.own.get(task_id) == Holder(token, worker)",
+            new="if task_id in books.job",
+        ),
         "database-away-while-everything-arrives": Edit(
             where="harness.simulation.producer:SimulatedProducer._until_answered",
             old="for pause in AGAIN_AFTER:",
