@@ -60,6 +60,7 @@ def test_a_replay_after_the_end_of_its_task_has_nothing_left_to_run(bench: Bench
     assert bench.step("slow", want=2, nonce="again").claims == (kept,)
 
 
+@pytest.mark.invariant("I4")
 def test_a_replay_leaves_out_what_was_taken_back_and_given_to_somebody_else(bench: Bench) -> None:
     """Else a worker that was away for longer than its leases would start, from one late reply, what another has by now:
     or two tasks of one lock key, of which one waits for the other.
