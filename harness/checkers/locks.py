@@ -73,16 +73,19 @@ def _judged(history: History, by_key: Mapping[str, list[Run]], tasks: int) -> Ch
     excused_from = _first_pause(history)
     overlaps = list(_overlaps(history, by_key))
     bad = [one for one in overlaps if _is_breach(one, excused_from)]
+    fenced = len(overlaps) - len(bad)
     figures: dict[str, float | int | None] = {
         "locked_tasks": tasks,
         "lock_keys": len(by_key),
         "overlaps": len(bad),
-        "fenced": len(overlaps) - len(bad),
+        "fenced": fenced,
         "longest_overlap": max((one.seconds for one in bad), default=None),
     }
     summary = (
         f"{tasks} tasks under {len(by_key)} lock keys, one at a time" if tasks else "no task had a lock key"
     )
+    if fenced:
+        summary += f" but for {fenced} overlaps after a lost lease"
     if bad:
         summary = f"{len(bad)} overlaps under a lock key; the first: {_why(bad[0])}"
     findings = [_finding("overlap", one) for one in bad]

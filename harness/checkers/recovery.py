@@ -69,10 +69,14 @@ def _interruptions(history: History, anew: Sequence[int]) -> list[Interruption]:
         by_task.setdefault(run.task, []).append(run)
     settled = {task_of(op) for op in history.where("record") if _ended_without_handler(op)}
     settled |= {run.task for run in all_runs if run.finished}
+    hit: dict[int, set[str]] = {}  # by each kill, which may have hit hundreds and cut off as many runs
+    for kill in killed.values():
+        if id(kill) not in hit:
+            hit[id(kill)] = {worker(pid) for pid in pids_of(kill)}
     return [
-        _interruption(run, killed[run.process], by_task[run.task], run.task in settled, anew)
+        _interruption(run, kill, hit[id(kill)], by_task[run.task], run.task in settled, anew)
         for run in all_runs
-        if run.ended is None and run.process in killed
+        if run.ended is None and (kill := killed.get(run.process)) is not None
     ]
 
 
@@ -97,7 +101,7 @@ def recovery(p99: float, *, minimum: int = 1, from_last_kill: bool = False) -> C
             verdict=_verdict(bool(stuck) or too_slow, len(found) < max(minimum, 1)),
             summary=_summary(found, waits, stuck, p99),
             figures=figures,
-            counterexamples=tell(history, _findings(stuck, slow, p99)),
+            counterexamples=tell(history, _findings(stuck, slow, p99, from_last_kill)),
         )
 
     return check
@@ -108,9 +112,8 @@ def _ended_without_handler(record: Operation) -> bool:
 
 
 def _interruption(
-    run: Run, kill: Operation, siblings: list[Run], settled: bool, anew: Sequence[int]
+    run: Run, kill: Operation, hit: set[str], siblings: list[Run], settled: bool, anew: Sequence[int]
 ) -> Interruption:
-    hit = {worker(pid) for pid in pids_of(kill)}
     later = bisect_left(siblings, run.begun.time, key=lambda one: one.begun.time)
     again = next((one for one in _from(siblings, later) if one.process not in hit), None)
     waited = None
@@ -163,10 +166,14 @@ def _summary(found: list[Interruption], waits: list[float], stuck: list[Interrup
     return f"{text}; {len(stuck)} never began again" if stuck else text
 
 
-def _findings(stuck: list[Interruption], slow: list[Interruption], bound: float) -> Iterator[Finding]:
+def _findings(
+    stuck: list[Interruption], slow: list[Interruption], bound: float, from_last_kill: bool
+) -> Iterator[Finding]:
+    clock = " from the last kill on" if from_last_kill else ""
     for one in stuck:
         why = f"interrupted in {one.worker} by {one.fault} and never begun again"
         yield Finding(kind="stuck", task=one.task, why=why)
     for one in slow:
-        why = f"interrupted in {one.worker} by {one.fault}, begun again after {one.waited:.3f} s (bound {bound:g} s)"
+        waited = f"begun again after {one.waited:.3f} s{clock} (bound {bound:g} s)"
+        why = f"interrupted in {one.worker} by {one.fault}, {waited}"
         yield Finding(kind="slow", task=one.task, why=why, more={"seconds": one.waited})

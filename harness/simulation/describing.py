@@ -19,6 +19,10 @@ def describe(call: str, asked: tuple[Finish, ...], answer: object, names: Mappin
             said = [f"has lost {_task(i, names)}" for i in sorted(lost)]
             said += [f"is to cancel {_task(i, names)}" for i in sorted(canceled)]
             return f"RENEW: {', '.join(said)}" if said else None
+        case ("lock", (set() as parked, set() as lost)):
+            said = [f"{_task(i, names)} has to wait" for i in sorted(parked)]
+            said += [f"has lost {_task(i, names)}" for i in sorted(lost)]
+            return f"LOCK: {', '.join(said) or 'all may run'}"
         case ("release", (list() as released, list() as dead)):
             said = [f"{_task(one.task_id, names)} is free again" for one in released]
             said += [f"{_task(one.task_id, names)} is dead" for one in dead]

@@ -159,7 +159,8 @@ class SimulatedNemesis:
         value |= {"fault": number, "phase": "inject", "pids": pids, "seconds": fault.seconds}
         self._stage.recorder.record("nemesis", OperationType.INFO, fault.kind.value, **value)
         where = value.get("at") or value.get("pool") or value.get("task", "")
-        lasting = f" for {fault.seconds:g} s" if fault.seconds else ""
+        how = {FaultKind.REDIS_FAILS_OVER: "to what it knew before the last", FaultKind.REDIS_CLOCK: "by"}
+        lasting = f" {how.get(fault.kind, 'for')} {fault.seconds:g} s" if fault.seconds else ""
         self._stage.recorder.tell(None, f"FAULT {fault.kind.value} {where}{lasting}".replace("  ", " "))
 
 

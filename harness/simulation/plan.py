@@ -107,9 +107,9 @@ class Plan:
             raise UsageError(f"This is no schedule of a simulation: its format is not {FORMAT!r}.")
         try:
             return cls._checked(
-                seed=int(data["seed"]),
-                pools=int(data["pools"]),
-                workers=int(data["workers"]),
+                seed=data["seed"],
+                pools=data["pools"],
+                workers=data["workers"],
                 tasks=tuple(PlannedTask(**_known(PlannedTask, task)) for task in data["tasks"]),
                 faults=tuple(
                     PlannedFault(**_known(PlannedFault, fault) | {"kind": FaultKind(fault["kind"])})
@@ -117,7 +117,7 @@ class Plan:
                 ),
                 # Plans of before there were themes and hosts are kept, too.
                 theme=Theme(data.get("theme", Theme.MIXED)),
-                hosts=int(data.get("hosts", 1)),
+                hosts=data.get("hosts", 1),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"This schedule of a simulation cannot be read: {error}.") from None
@@ -127,6 +127,8 @@ class Plan:
         """A plan that can be run; raises ValueError for one that cannot."""
         plan = cls(**parts)
         numbers = [task.number for task in plan.tasks]
+        for name in ("seed", "pools", "workers", "hosts"):
+            _require(type(getattr(plan, name)) is int, f"{name!r} is no whole number")
         _require(plan.pools >= 1 and plan.workers >= 1, "there is no worker in it")
         _require(plan.hosts >= 1, "there is no host in it")
         _require(len(set(numbers)) == len(numbers), "two of its tasks have one number")

@@ -4,43 +4,81 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 from tests.planted.edits import Edit
 
 _START = "agentexec.activity.store:start"
 _ENGINE = "agentexec.worker.engine:Engine"
 
-UNDONE: Mapping[str, Edit] = MappingProxyType(
+
+class Undone(NamedTuple):
+    """The edit, and what has to be found under it: a judge, and its word for what it found."""
+
+    edit: Edit
+    judge: str
+    kind: str
+
+
+UNDONE: Mapping[str, Undone] = MappingProxyType(
     {
-        "a-token-given-twice": Edit(
-            where=_START,
-            old="AND (fence < v.token OR status = 'running' AND fence = v.token AND holder = v.worker)",
-            new="AND (status = 'queued' AND fence < v.token OR status = 'running' AND fence <= v.token)",
+        "a-token-given-twice": Undone(
+            Edit(
+                where=_START,
+                old="AND (fence < v.token OR status = 'running' AND fence = v.token AND holder = v.worker)",
+                new="AND (status = 'queued' AND fence < v.token OR status = 'running' AND fence <= v.token)",
+            ),
+            "fencing",
+            "shared",
         ),
-        "token-given-twice-to-one-worker": Edit(
-            where=f"{_ENGINE}._step",
-            old="self._lowest_token = max(self._lowest_token, claim.token + 1)",
-            new="pass",
+        "token-given-twice-to-one-worker": Undone(
+            Edit(
+                where=f"{_ENGINE}._step",
+                old="self._lowest_token = max(self._lowest_token, claim.token + 1)",
+                new="pass",
+            ),
+            "fencing",
+            "shared",
         ),
-        "lock-given-twice": Edit(where=_START, old="AND {NOBODY_HAS_THE_LOCK}", new=""),
-        "lock-key-forgotten": Edit(
-            where=_START, old="lock_key = coalesce(a.lock_key, v.lock_key),", new="lock_key = a.lock_key,"
+        "lock-given-twice": Undone(
+            Edit(where=_START, old="AND {NOBODY_HAS_THE_LOCK}", new=""), "locks", "overlap"
         ),
-        "lock-key-parked-and-forgotten": Edit(
-            where=f"{_ENGINE}._lock",
-            old="self._lock_keys |= keys",
-            new="self._lock_keys |= {c.task_id: self._lock_key(c) for c in claims if not c.partitioned}",
+        "lock-key-forgotten": Undone(
+            Edit(
+                where=_START, old="lock_key = coalesce(a.lock_key, v.lock_key),", new="lock_key = a.lock_key,"
+            ),
+            "locks",
+            "overlap",
         ),
-        "locked-out-for-ever": Edit(where=f"{_ENGINE}._refuse", old="verb=Verb.YIELD", new="verb=Verb.RETRY"),
-        "claims-of-a-late-reply": Edit(
-            where="agentexec.memory_step:reply",
-            old="if books.own.get(task_id) == Holder(token, worker)",
-            new="if task_id in books.job",
+        "lock-key-parked-and-forgotten": Undone(
+            Edit(
+                where=f"{_ENGINE}._lock",
+                old="self._lock_keys |= keys",
+                new="self._lock_keys |= {c.task_id: self._lock_key(c) for c in claims if not c.partitioned}",
+            ),
+            "locks",
+            "overlap",
         ),
-        "database-away-while-everything-arrives": Edit(
-            where="harness.simulation.producer:SimulatedProducer._until_answered",
-            old="for pause in AGAIN_AFTER:",
-            new="for pause in AGAIN_AFTER[:3]:",
+        "locked-out-for-ever": Undone(
+            Edit(where=f"{_ENGINE}._refuse", old="verb=Verb.YIELD", new="verb=Verb.RETRY"), "delivery", "lost"
+        ),
+        "claims-of-a-late-reply": Undone(
+            Edit(
+                where="agentexec.memory_step:reply",
+                old="if books.own.get(task_id) == Holder(token, worker)",
+                new="if task_id in books.job",
+            ),
+            "locks",
+            "overlap",
+        ),
+        "database-away-while-everything-arrives": Undone(
+            Edit(
+                where="harness.simulation.producer:SimulatedProducer._until_answered",
+                old="for pause in AGAIN_AFTER:",
+                new="for pause in AGAIN_AFTER[:3]:",
+            ),
+            "delivery",
+            "UNKNOWN",
         ),
     }
 )
