@@ -70,9 +70,9 @@ def _interruptions(history: History, anew: Sequence[int]) -> list[Interruption]:
     settled = {task_of(op) for op in history.where("record") if _ended_without_handler(op)}
     settled |= {run.task for run in all_runs if run.finished}
     hit: dict[int, set[str]] = {}  # by each kill, which may have hit hundreds and cut off as many runs
-    for kill in killed.values():
-        if id(kill) not in hit:
-            hit[id(kill)] = {worker(pid) for pid in pids_of(kill)}
+    for one in killed.values():
+        if id(one) not in hit:
+            hit[id(one)] = {worker(pid) for pid in pids_of(one)}
     return [
         _interruption(run, kill, hit[id(kill)], by_task[run.task], run.task in settled, anew)
         for run in all_runs

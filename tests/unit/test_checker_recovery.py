@@ -122,7 +122,10 @@ def test_from_the_last_kill_on_the_clock_starts_anew_with_every_kill_before_the_
 @pytest.mark.parametrize(("bound", "verdict"), [(0.9, Verdict.INVALID), (1.1, Verdict.VALID)])
 def test_a_bound_from_the_last_kill_on(bound: float, verdict: Verdict) -> None:
     tell = Tell().at(1).began(1, by=12).at(2).killed(12).at(5).killed(13).at(6).ran(1, by=14, fence=2)
-    assert recovery(bound, from_last_kill=True)(tell.recorded(1, fence=2).history).verdict is verdict
+    result = recovery(bound, from_last_kill=True)(tell.recorded(1, fence=2).history)
+    assert result.verdict is verdict
+    slow = "begun again after 1.000 s from the last kill on"
+    assert all(slow in one["why"] for one in result.counterexamples)
 
 
 def test_a_kill_at_the_moment_of_the_new_beginning_is_later_than_it() -> None:
