@@ -13,7 +13,7 @@ TASKS = (20, 22)
 FAULTS = (10, 12)
 ARRIVALS = 4.0  # seconds over which tasks arrive and faults strike
 EARLY = 3.0  # seconds within which whoever calls seldom, or has nothing left to enqueue soon, has to be hit
-OF_THE_FEW_CALLS = frozenset({FaultKind.KILL_PRODUCER, FaultKind.PRODUCER_LOSES_REPLY, FaultKind.KILL_PARENT})
+SELDOM_CALLING = frozenset({FaultKind.KILL_PRODUCER, FaultKind.PRODUCER_LOSES_REPLY, FaultKind.KILL_PARENT})
 # Half of all plans are mixed: what only several kinds of faults together can do is found there.
 THEMES = (Theme.MIXED,) * 3 + (Theme.SHUTDOWNS, Theme.KILLS, Theme.LOCKS)
 LASTING: Mapping[FaultKind, Sequence[float]] = MappingProxyType(
@@ -48,7 +48,7 @@ _STYLES = {
     Theme.SHUTDOWNS: _Style(kinds=(FaultKind.TERMINATE_POOL,), work=(0.02, 0.2, 0.6, 1.2)),
     Theme.KILLS: _Style(
         kinds=(FaultKind.KILL_WORKER, FaultKind.KILL_PARENT, FaultKind.KILL_POOL),
-        workers=(2,),  # enough places for the kills of a plan, see `nemesis.DEATHS`
+        workers=(2,),  # enough slots for the kills of a plan, see `nemesis.KILLS_PER_SLOT`
     ),
     # Leases that run out between what the record was told and what the queue hears of it.
     Theme.LOCKS: _Style(
@@ -104,7 +104,7 @@ def _fault(chance: random.Random, tasks: int, style: _Style) -> PlannedFault:
     kind = chance.choice(style.kinds)
     return PlannedFault(
         kind=kind,
-        at=round(chance.uniform(0.3, EARLY if kind in OF_THE_FEW_CALLS else ARRIVALS), 3),
+        at=round(chance.uniform(0.3, EARLY if kind in SELDOM_CALLING else ARRIVALS), 3),
         victim=chance.randrange(tasks) if kind is FaultKind.CANCEL else chance.randrange(8),
         skip=chance.choice((0, 0, 1, 2, 5)),
         after=_after(chance, kind),

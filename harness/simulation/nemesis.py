@@ -16,10 +16,10 @@ from harness.simulation.trouble import Ambush, Ill
 
 T = TypeVar("T")
 RESTARTED_AFTER = 0.2  # seconds until an operator starts what was killed or stopped
-LURKING = 1.0  # seconds that an ambush waits for one victim; past them the next call of any will do
-# Kills of the workers in one place of a pool: each makes its supervisor wait twice as long before it tries that place
+AIMED_ANEW_AFTER = 1.0  # seconds after which an ambush that has not struck is set anew, for a next call
+# Of the workers in one slot of a pool: each kill makes its supervisor wait twice as long before it fills that slot
 # again, which is right, and would soon be the whole run.
-DEATHS = 3
+KILLS_PER_SLOT = 3
 GIVEN_UP_AFTER = 15.0  # seconds past the plan's last moment, until which a fault waits for somebody to hit
 
 _AMBUSHES = {
@@ -117,14 +117,14 @@ class SimulatedNemesis:
                 self._later(self._replace_pools)
 
         def give_up() -> None:
-            if trouble.leave(process, ambush):
+            if trouble.withdraw(process, ambush):
                 self._try_again(number, replace(fault, skip=0))
 
         trouble, ill = self._stage.trouble, _AMBUSHES[fault.kind]
         ambush = Ambush(ill=ill, after=fault.after, skip=fault.skip, seconds=fault.seconds, strike=strike)
         trouble.lie_in_wait(process, ambush)
         process.at_exit.append(lambda _: give_up())  # something else ended the victim first
-        self._scheduler.at(self._scheduler.seconds(LURKING), None, give_up)
+        self._scheduler.at(self._scheduler.seconds(AIMED_ANEW_AFTER), None, give_up)
 
     def _victim(self, fault: PlannedFault) -> Process | None:
         stage = self._stage
@@ -135,7 +135,7 @@ class SimulatedNemesis:
             return _chosen([pool.parent for pool in pools], fault)
         workers = [worker for pool in pools for worker in pool.living_workers()]
         if fault.kind is FaultKind.KILL_WORKER:
-            workers = [worker for worker in workers if stage.births(worker.name) <= DEATHS]
+            workers = [worker for worker in workers if stage.births(worker.name) <= KILLS_PER_SLOT]
         awake = [worker for worker in workers if worker.stalled_until <= self._scheduler.now]
         return _chosen(awake or workers, fault)  # who stands still makes no calls
 

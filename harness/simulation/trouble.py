@@ -51,7 +51,7 @@ class Trouble:
         """Set an ambush on a process."""
         self.waiting.setdefault(process, []).append(_Waiting(ambush, ambush.skip))
 
-    def leave(self, process: Process, ambush: Ambush) -> bool:
+    def withdraw(self, process: Process, ambush: Ambush) -> bool:
         """Take an ambush away again; False where it has struck already."""
         left = [waiting for waiting in self.waiting.get(process, ()) if waiting.ambush is not ambush]
         still_there = len(left) < len(self.waiting.get(process, ()))

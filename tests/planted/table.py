@@ -31,7 +31,7 @@ def enough(defect: Defect, looks: Sequence[Look], able: Sequence[str]) -> str | 
 
 
 def table(results: Mapping[str, Sequence[Look]], defects: Mapping[str, Defect]) -> str:
-    """The table in Markdown, in the order of the defects, the true implementation last; times are rounded up."""
+    """The table in Markdown, in the order of the defects, the true implementation last; no time is below 1 s."""
     head = [["defect", *MEANS], ["---"] * (len(MEANS) + 1)]
     rows = [[_name(name), *_cells(looks, defects.get(name))] for name, looks in results.items()]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [*head, *rows])

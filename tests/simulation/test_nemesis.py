@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.simulation import Plan, plan_of, simulate
-from harness.simulation.nemesis import DEATHS
+from harness.simulation.nemesis import KILLS_PER_SLOT
 from harness.simulation.plan import FaultKind, PlannedFault, PlannedTask
 from harness.simulation.simulation import Outcome
 
@@ -41,9 +41,9 @@ def test_an_ambush_gets_impatient_where_its_victim_makes_few_calls() -> None:
     assert 1.5 <= when < 4.0  # a second later, at one of the calls that a parent makes once a second
 
 
-def test_kills_in_one_place_of_a_pool_end_before_its_supervisor_waits_for_long() -> None:
-    kills = [PlannedFault(kind=FaultKind.KILL_WORKER, at=1.0) for _ in range(DEATHS + 2)]
-    assert [who for _, who in struck(run(*kills))] == ["pool-0/0"] * DEATHS
+def test_kills_in_one_slot_of_a_pool_end_before_its_supervisor_waits_for_long() -> None:
+    kills = [PlannedFault(kind=FaultKind.KILL_WORKER, at=1.0) for _ in range(KILLS_PER_SLOT + 2)]
+    assert [who for _, who in struck(run(*kills))] == ["pool-0/0"] * KILLS_PER_SLOT
 
 
 def test_every_second_plan_has_two_hosts() -> None:
@@ -53,9 +53,8 @@ def test_every_second_plan_has_two_hosts() -> None:
 
 @pytest.mark.parametrize("hosts", [1, 2])
 def test_only_on_its_own_host_a_dead_pool_is_known_as_dead_before_its_leases_end(hosts: int) -> None:
-    killed = PlannedFault(
-        kind=FaultKind.KILL_POOL, at=2.0, victim=1
-    )  # who comes for it starts on the first host
+    # The second pool: the one that is started for it is on the first host again.
+    killed = PlannedFault(kind=FaultKind.KILL_POOL, at=2.0, victim=1)
     outcome = run(killed, pools=2, hosts=hosts)
     assert not outcome.findings
     told = [text for _, _, text in outcome.trace]
