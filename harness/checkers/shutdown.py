@@ -82,7 +82,7 @@ def shutdown(graceful: float, margin: float, *, minimum_running: int = 1) -> Che
         stops = _stops(history, told)
         dropped = [finding for stop in stops for finding in stop.dropped]
         faults = [{"kind": "pool", "pool": stop.pool, "why": why} for stop in stops for why in stop.faults]
-        met = sum(stop.drained + stop.released for stop in stops) + len(dropped)
+        met = sum(stop.drained + stop.released for stop in stops)
         return CheckResult(
             verdict=_verdict(bool(dropped or faults), met < minimum_running),
             summary=_summary(stops, [fault["why"] for fault in faults] + [one.why for one in dropped], met),

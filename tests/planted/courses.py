@@ -64,12 +64,13 @@ _EARLY = replace(
     faults=tuple(FlushRedis(at=at) for at in (0.2, 0.4, 0.6)),
 )
 # The record lets in one at a time of what asks one after the other, so only starts in the same turn can show that the
-# queue does not: many tasks at once, all of few lock keys.
+# queue does not. All tasks arrive in one submission; a worker with four free slots claims four of them, and there are
+# three lock keys, so two of the four have the same.
 _BURST = replace(
     QUIET,
     name="locked-burst",
-    summary="all tasks arrive at once, and each has one of three lock keys",
-    workload=LockedTasks(tasks=NumberedTasks(rate=400.0, work=(0.02, 0.1)), keys=3, locked=1.0),
+    summary="all tasks arrive in one submission, and each has one of three lock keys",
+    workload=LockedTasks(tasks=NumberedTasks(rate=100_000.0, work=(0.02, 0.1)), keys=3, locked=1.0),
     checkers=standard(recovery_p99=None, minimum_faults=0, uses=("effects", "locks")),
 )
 _TWICE = replace(

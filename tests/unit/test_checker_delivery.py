@@ -4,6 +4,7 @@ import pytest
 
 from harness.checker import CheckResult, Verdict, check_safe
 from harness.checkers import account, delivery
+from harness.history import OperationType
 from tests.unit.histories import FAIL, INFO, INVOKE, OK, Tell
 
 
@@ -271,3 +272,12 @@ def test_a_story_names_each_activity_and_no_fault_that_came_after_the_run() -> N
 def test_a_story_without_a_run_and_without_a_record_says_so() -> None:
     (found,) = delivery()(Tell().enqueued(1, 2).ran(1, by=12).recorded(1).history).counterexamples
     assert found["operations"].endswith("; never started; no record")
+
+
+@pytest.mark.parametrize("outcome", [FAIL, INFO])
+def test_a_task_that_nobody_submitted_is_seen_by_the_end_of_a_run_whose_beginning_was_lost(
+    outcome: OperationType,
+) -> None:
+    tell = Tell().enqueued(1).ran(1, by=12).recorded(1).ended(9, by=12, outcome=outcome)
+    (unexpected,) = delivery()(tell.history).counterexamples
+    assert (unexpected["kind"], unexpected["task"]) == ("unexpected", 9)
