@@ -255,7 +255,7 @@ def containers(session: nox.Session) -> None:
 
 @nox.session
 def planted(session: nox.Session) -> None:
-    """Every planted defect under every means that can find it, into docs/planted.md; `-- NAME` looks for one."""
+    """Every planted defect under every means that can find it, into docs/design/planted.md; `-- NAME` looks for one."""
     prepare(session, extras=EXTRAS, groups=["test"])
     session.run("python", "-m", "tests.planted", *session.posargs)
 

@@ -25,8 +25,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from agentexec import activity
-from agentexec.activity.models import Base, metadata
-from agentexec.client import Client, default_client
 from agentexec.config import Settings, default_settings
 from agentexec.context import CurrentTask, current_task
 from agentexec.errors import (
@@ -38,7 +36,9 @@ from agentexec.errors import (
     TaskFailedError,
     UnsupportedServer,
 )
-from agentexec.results import gather, get_result
+from agentexec.producer.client import Client, default_client
+from agentexec.producer.results import gather, get_result
+from agentexec.store.models import Base, metadata
 from agentexec.task import Priority, Task, TaskRequest
 from agentexec.worker.pool import Pool, WorkerPool
 

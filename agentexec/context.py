@@ -11,7 +11,7 @@ from agentexec.errors import AgentexecError
 
 
 @dataclass(kw_only=True, slots=True)
-class LastWords:
+class HandlerVerdict:
     """What a handler said about its own end, to be said when it ends; the first word counts."""
 
     failed: str | None = None
@@ -31,7 +31,7 @@ class CurrentTask:
     attempt: int
     fence: int
     _report: Callable[[str, int | None], None] = field(repr=False)
-    _words: LastWords = field(default_factory=LastWords, repr=False)
+    _words: HandlerVerdict = field(default_factory=HandlerVerdict, repr=False)
 
     def report(self, message: str, percentage: int | None = None) -> None:
         """Add progress to the activity's log; `percentage` is 0 to 100. Returns at once, the worker writes

@@ -7,7 +7,7 @@ What was running at that moment may return in vain, so up to one run of each slo
 from __future__ import annotations
 
 from harness.checkers import duplicates, standard
-from harness.faultlib.redis_memory import FlushRedis
+from harness.faults.redis_memory import FlushRedis
 from harness.scenario import PoolNeeds, Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
 

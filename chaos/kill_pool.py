@@ -8,7 +8,7 @@ pool needs to come up.
 from __future__ import annotations
 
 from harness.checkers import standard
-from harness.faultlib.process import kill_pool
+from harness.faults.process import kill_pool
 from harness.scenario import PoolNeeds, Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
 

@@ -7,7 +7,7 @@ its lock key where it has one; the next under that key begins only once the inte
 from __future__ import annotations
 
 from harness.checkers import standard
-from harness.faultlib.process import kill_random_worker, kill_worker_at_gate
+from harness.faults.process import kill_random_worker, kill_worker_at_gate
 from harness.scenario import PoolNeeds, Scenario
 from harness.workloads.locked_tasks import LockedTasks
 from harness.workloads.numbered_tasks import NumberedTasks

@@ -7,7 +7,7 @@ whatever a worker does then, claiming and finishing included. The pool lives on 
 from __future__ import annotations
 
 from harness.checkers import standard
-from harness.faultlib.process import kill_random_worker, kill_worker_at_gate
+from harness.faults.process import kill_random_worker, kill_worker_at_gate
 from harness.scenario import PoolNeeds, Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
 

@@ -7,7 +7,7 @@ does the queue. Their handlers may return although another run counts, so up to 
 from __future__ import annotations
 
 from harness.checkers import duplicates, standard
-from harness.faultlib.standing import PauseWorker
+from harness.faults.pausing import PauseWorker
 from harness.scenario import PoolNeeds, Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
 

@@ -7,7 +7,7 @@ and runs elsewhere. What was queued stays queued and is run by others, and each 
 from __future__ import annotations
 
 from harness.checkers import shutdown, standard
-from harness.faultlib.process import sigterm_pool
+from harness.faults.process import sigterm_pool
 from harness.scenario import PoolNeeds, Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
 

@@ -6,7 +6,7 @@ Its parent gives its tasks back at the same time. Whichever comes first has to c
 from __future__ import annotations
 
 from harness.checkers import standard
-from harness.faultlib.standing import StallServer
+from harness.faults.pausing import StallServer
 from harness.scenario import PoolNeeds, Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
 

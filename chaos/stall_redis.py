@@ -7,7 +7,7 @@ vain, so up to one run of each slot is excused.
 from __future__ import annotations
 
 from harness.checkers import duplicates, standard
-from harness.faultlib.standing import StallServer
+from harness.faults.pausing import StallServer
 from harness.scenario import PoolNeeds, Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
 

@@ -20,8 +20,8 @@ from uuid import UUID
 from pydantic import BaseModel
 
 import agentexec as ax
-from agentexec.client import default_client
-from agentexec.dlq import DeadLetters
+from agentexec.producer.client import default_client
+from agentexec.producer.dead_letters import DeadLetters
 
 pool = ax.Pool()
 

@@ -32,7 +32,7 @@ DEFAULT_DEADLINE = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Arrival:
+class GateArrival:
     """A handler that waits at a gate: the process it runs in and the number of its task."""
 
     gate: str
@@ -53,7 +53,7 @@ class GateKeeper:
         self._changed = threading.Condition()
         self._opened: set[str] = set()
         self._all_open = False
-        self._waiting: dict[socket.socket, Arrival] = {}
+        self._waiting: dict[socket.socket, GateArrival] = {}
         self._heard: dict[socket.socket, bytes] = {}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(self.address)
@@ -62,7 +62,7 @@ class GateKeeper:
         self._thread = threading.Thread(target=self._serve, name="gate-keeper", daemon=True)
         self._thread.start()
 
-    def wait_for(self, gate: str, *, count: int = 1, within: float = DEFAULT_DEADLINE) -> list[Arrival]:
+    def wait_for(self, gate: str, *, count: int = 1, within: float = DEFAULT_DEADLINE) -> list[GateArrival]:
         """Wait until `count` handlers are there, and name all who are; `GateError` after `within` seconds."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._at(gate)) >= count, timeout=within):
@@ -72,7 +72,7 @@ class GateKeeper:
                 )
             return self._at(gate)
 
-    def waiting(self) -> list[Arrival]:
+    def waiting(self) -> list[GateArrival]:
         """Everybody who waits at any gate now."""
         with self._changed:
             return list(self._waiting.values())
@@ -107,7 +107,7 @@ class GateKeeper:
     ) -> None:
         self.close()
 
-    def _at(self, gate: str) -> list[Arrival]:
+    def _at(self, gate: str) -> list[GateArrival]:
         return [arrival for arrival in self._waiting.values() if arrival.gate == gate]
 
     def _release(self) -> None:
@@ -164,11 +164,11 @@ def _answer(end: socket.socket) -> None:
         return
 
 
-def _parse(line: bytes) -> Arrival | None:
+def _parse(line: bytes) -> GateArrival | None:
     try:
         match json.loads(line):
             case {"gate": str(gate), "pid": int(pid), "task": int(task)}:
-                return Arrival(gate=gate, pid=pid, task=task)
+                return GateArrival(gate=gate, pid=pid, task=task)
     except ValueError:
         return None
     return None

@@ -16,8 +16,8 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.scenario import Scenario
-from harness.target import Target
-from harness.workload import Workload
+from harness.targets.base import Target
+from harness.workloads.base import Workload
 
 SCENARIOS = "harness.scenarios"
 TARGETS = "harness.targets"

@@ -7,17 +7,17 @@ import os
 from uuid import UUID
 
 import agentexec as ax
-from harness.workloads import body
-from loadtests.work import TASK_NAME, Done, Work
+from harness.targets import body
+from loadtests.work import TASK_NAME, TaskDone, Work
 
 pool = ax.Pool()
 
 
 @pool.task(TASK_NAME)
-async def work(agent_id: UUID, context: Work) -> Done:
+async def work(agent_id: UUID, context: Work) -> TaskDone:
     """Wait as an agent waits for its model; returns the size of the padding."""
     await asyncio.sleep(context.seconds)
-    return Done(size=len(context.padding))
+    return TaskDone(size=len(context.padding))
 
 
 # On staging nobody collects a history; in a run of our own the hello says that this worker is up.

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import agentexec as ax
 from harness.history import OperationType
 from harness.masking import masked
-from loadtests.ledger import Ledger
+from loadtests.ledger import SubmissionLog
 from loadtests.watcher import Tracked, Watcher
 from loadtests.work import TASK_NAME, Work
 
@@ -62,7 +62,7 @@ class LoadClient:
         *,
         producers: int,
         max_tasks: int,
-        ledger: Ledger,
+        ledger: SubmissionLog,
         report: Report,
     ) -> None:
         self._producers = [make_client() for _ in range(producers)]

@@ -21,7 +21,7 @@ ENV_LEDGER = "LOADTESTS_LEDGER"
 """Names the folder; set by `loadtests.run` for its generator."""
 
 
-class Ledger:
+class SubmissionLog:
     """Writes to a file of its own in a folder; without a folder nothing is written."""
 
     def __init__(self, folder: Path | None) -> None:

@@ -22,7 +22,7 @@ from agentexec.config import Settings, load_settings
 from harness.errors import EXIT_UNKNOWN, EXIT_USAGE
 from harness.masking import masked
 from loadtests.client import EXPECTED, LoadClient
-from loadtests.ledger import ENV_LEDGER, Ledger
+from loadtests.ledger import ENV_LEDGER, SubmissionLog
 from loadtests.profiles import PROFILES, profile
 from loadtests.users import EnqueueingUser, Load
 
@@ -65,7 +65,7 @@ class _Test:
             lambda: ax.Client(settings=self._settings),
             producers=chosen.producers,
             max_tasks=chosen.max_tasks,
-            ledger=Ledger(Path(folder) if folder else None),
+            ledger=SubmissionLog(Path(folder) if folder else None),
             report=self._environment.events.request.fire,
         )
         try:

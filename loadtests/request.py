@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Never
 from urllib.parse import unquote, urlsplit
 
-from harness.environment import Environment
 from harness.environments import BACKENDS, make_environment
+from harness.environments.base import Environment
 from harness.errors import UsageError
 from loadtests.profiles import PROFILES, Profile, profile
 from loadtests.slo import Slo
@@ -26,7 +26,7 @@ MOST_WORKERS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class LoadRequest:
     """One load test. `queue` is a name of this run's own; the environment is not started."""
 
     profile: Profile
@@ -41,7 +41,7 @@ class Request:
         return self.profile.slo
 
     @classmethod
-    def parse(cls, arguments: Sequence[str]) -> Request:
+    def parse(cls, arguments: Sequence[str]) -> LoadRequest:
         """Look at everything that can be wrong about a request; raises `UsageError`."""
         options = _parser().parse_args(arguments)
         chosen = profile(options.profile)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Never
 
-from harness.environment import Environment
+from harness.environments.base import Environment
 from harness.errors import HarnessError
 from harness.history import History
 from harness.masking import masked
@@ -24,10 +24,10 @@ from harness.progress import PlainLines, Progress
 from harness.report import prepare_folder
 from loadtests.generator import require_locust, run_locust
 from loadtests.measurement import Measurement
-from loadtests.request import Request
+from loadtests.request import LoadRequest
 from loadtests.slo import SloReport, evaluate
 from loadtests.summary import as_json, table, write_json
-from loadtests.system import System
+from loadtests.system import SystemUnderLoad
 
 
 class _Interrupted(KeyboardInterrupt):
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one load test; returns the exit code."""
     previous = signal.signal(signal.SIGTERM, _terminated)
     try:
-        request = Request.parse(list(sys.argv[1:] if arguments is None else arguments))
+        request = LoadRequest.parse(list(sys.argv[1:] if arguments is None else arguments))
         require_locust()
         return _run(request, PlainLines())
     except HarnessError as error:
@@ -58,7 +58,7 @@ def _terminated(number: int, frame: FrameType | None) -> Never:
     raise _Interrupted
 
 
-def _run(request: Request, progress: Progress) -> int:
+def _run(request: LoadRequest, progress: Progress) -> int:
     folder = prepare_folder(request.report)
     profile = request.profile
     progress.step(f"starting Postgres and Redis ({request.environment.name})")
@@ -72,12 +72,12 @@ def _run(request: Request, progress: Progress) -> int:
     return report.exit_code
 
 
-def _measure(request: Request, environment: Environment, folder: Path, progress: Progress) -> Measurement:
+def _measure(request: LoadRequest, environment: Environment, folder: Path, progress: Progress) -> Measurement:
     profile = request.profile
     history = _empty(folder / "history")
     html = folder / "locust.html"
     html.unlink(missing_ok=True)  # never show the report of an earlier run
-    with closing(System(environment, request.queue)) as system:
+    with closing(SystemUnderLoad(environment, request.queue)) as system:
         system.prepare()
         progress.step(f"starting a pool of {profile.workers} workers, {profile.concurrency} tasks each")
         with system.pool(profile, history):
@@ -107,7 +107,7 @@ def _empty(history: Path) -> Path:
     return history
 
 
-def _show(request: Request, folder: Path, document: dict[str, Any], text: str, report: SloReport) -> None:
+def _show(request: LoadRequest, folder: Path, document: dict[str, Any], text: str, report: SloReport) -> None:
     if request.json:
         print(json.dumps(document, indent=2))
     out = sys.stderr if request.json else sys.stdout

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from harness.checker import Verdict
+from harness.checkers.base import Verdict
 from harness.errors import UsageError
 from harness.masking import masked
 from harness.report.scales import quantile
 from loadtests.measurement import Measurement
 
 
-class Outcome(StrEnum):
+class ObjectiveResult(StrEnum):
     """What became of a promise, in the words of service levels."""
 
     MET = "met"
@@ -30,9 +30,9 @@ class Outcome(StrEnum):
     def verdict(self) -> Verdict:
         """The same in the words of the harness."""
         return {
-            Outcome.MET: Verdict.VALID,
-            Outcome.BREACHED: Verdict.INVALID,
-            Outcome.NOT_MEASURABLE: Verdict.UNKNOWN,
+            ObjectiveResult.MET: Verdict.VALID,
+            ObjectiveResult.BREACHED: Verdict.INVALID,
+            ObjectiveResult.NOT_MEASURABLE: Verdict.UNKNOWN,
         }[self]
 
     @classmethod
@@ -74,12 +74,12 @@ class Line:
     measured: float | None
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> ObjectiveResult:
         """Whether the measurement keeps the promise."""
         if self.measured is None:
-            return Outcome.NOT_MEASURABLE
+            return ObjectiveResult.NOT_MEASURABLE
         kept = self.measured >= self.wanted if self.at_least else self.measured <= self.wanted
-        return Outcome.MET if kept else Outcome.BREACHED
+        return ObjectiveResult.MET if kept else ObjectiveResult.BREACHED
 
     def to_json(self) -> dict[str, Any]:
         """As JSON, where what never came is the word `never`."""
@@ -94,9 +94,9 @@ class SloReport:
     lines: tuple[Line, ...]
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> ObjectiveResult:
         """Breached if any line is, else not measurable if any is, else met."""
-        return Outcome.of(Verdict.combine(line.outcome.verdict for line in self.lines))
+        return ObjectiveResult.of(Verdict.combine(line.outcome.verdict for line in self.lines))
 
     @property
     def exit_code(self) -> int:
@@ -106,7 +106,7 @@ class SloReport:
     @property
     def breaches(self) -> tuple[Line, ...]:
         """The promises that were broken."""
-        return tuple(line for line in self.lines if line.outcome is Outcome.BREACHED)
+        return tuple(line for line in self.lines if line.outcome is ObjectiveResult.BREACHED)
 
 
 def evaluate(slo: Slo, measurement: Measurement) -> SloReport:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.environment import ServerVersions
+from harness.environments.base import ServerVersions
 from harness.masking import masked_json
 from harness.report.scales import quantile
 from loadtests.measurement import Measurement

@@ -14,15 +14,15 @@ from sqlalchemy import delete, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
 import agentexec as ax
-from agentexec.activity.models import ACTIVITY_TABLE, PREFIX, Activity
 from agentexec.core.db import create_schema
-from harness.environment import Environment
+from agentexec.store.models import ACTIVITY_TABLE, PREFIX, Activity
+from harness.environments.base import Environment
 from harness.errors import TargetFailed
 from harness.masking import masked
 from harness.processes import descendants, send
-from harness.target import TargetSettings
+from harness.targets.base import TargetSettings
+from harness.targets.body import ENV_HISTORY
 from harness.targets.subprocess_pool import SubprocessPool
-from harness.workloads.body import ENV_HISTORY
 from loadtests.profiles import Profile
 
 _POOL = "loadtests.app:pool"
@@ -31,7 +31,7 @@ _STOPS_WITHIN = 15.0
 _ERRORS = (ax.AgentexecError, SQLAlchemyError, redis.RedisError)
 
 
-class System:
+class SystemUnderLoad:
     """One queue of its own on the servers of an environment."""
 
     def __init__(self, environment: Environment, queue: str) -> None:

@@ -14,7 +14,7 @@ class Work(BaseModel):
     padding: str = ""
 
 
-class Done(BaseModel):
+class TaskDone(BaseModel):
     """What a task returns: the size of its padding."""
 
     size: int

@@ -92,7 +92,7 @@ def main(arguments: list[str]) -> int:
     """Run mutmut for its time and print the scores; 0 also where mutants survived, since they want to be read."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument(
-        "patterns", nargs="*", help="mutants to run, for example 'agentexec.memory_step*'; else all"
+        "patterns", nargs="*", help="mutants to run, for example 'harness.simulation.queue.step*'; else all"
     )
     parser.add_argument("--minutes", type=float, default=60, help="when to stop (60)")
     parser.add_argument(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from agentexec.activity.answers import AgentId, Done
 from agentexec.activity.lifecycle import (
     cancel,
     complete,
@@ -12,18 +11,19 @@ from agentexec.activity.lifecycle import (
     normalize_agent_id,
     update,
 )
-from agentexec.activity.maintenance import cleanup_old_activities
-from agentexec.activity.models import Activity, ActivityLog
-from agentexec.activity.orphans import cancel_pending
 from agentexec.activity.querying import count_active, detail
 from agentexec.activity.querying import list_activities as list
+from agentexec.activity.retention import cleanup_old_activities
 from agentexec.activity.schemas import (
     ActivityDetailSchema,
     ActivityListItemSchema,
     ActivityListSchema,
     ActivityLogSchema,
 )
-from agentexec.activity.status import LEGAL, PENDING, TERMINAL, Status, is_legal
+from agentexec.activity.startup import cancel_pending
+from agentexec.compat.answers import AgentId, Done
+from agentexec.store.models import Activity, ActivityLog
+from agentexec.store.status import LEGAL, PENDING, TERMINAL, Status, is_legal
 
 __all__ = [
     "LEGAL",

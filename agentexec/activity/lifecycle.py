@@ -16,15 +16,15 @@ from uuid import UUID
 import redis
 from sqlalchemy import Connection
 
-from agentexec.activity import outside, store
-from agentexec.activity.answers import AgentId, Done
-from agentexec.activity.rows import NewActivity
-from agentexec.activity.status import Status
-from agentexec.client import Client, default_client
+from agentexec.compat.answers import AgentId, Done
 from agentexec.context import CurrentTask, current
 from agentexec.errors import AgentexecError
 from agentexec.identifiers import new_id
-from agentexec.redis_queue import RedisQueue
+from agentexec.producer.client import Client, default_client
+from agentexec.queue.redis_queue import RedisQueue
+from agentexec.store import direct, statements
+from agentexec.store.rows import NewActivity
+from agentexec.store.status import Status
 
 MAX_MESSAGE = 10_000  # characters that are kept, as of a handler's own messages
 
@@ -57,7 +57,7 @@ def create(
     chosen = new_id() if agent_id is None else normalize_agent_id(agent_id)
     activity = NewActivity(
         id=chosen,
-        queue_name=outside.BY_HAND,
+        queue_name=direct.BY_HAND,
         task_name=task_name,
         context={},
         priority=0,
@@ -66,8 +66,8 @@ def create(
     )
 
     def work(connection: Connection) -> bool:
-        known = outside.lock(connection, chosen) is not None
-        store.insert(connection, [activity])
+        known = direct.lock(connection, chosen) is not None
+        statements.insert(connection, [activity])
         return known
 
     if _in_transaction(work):
@@ -95,7 +95,7 @@ def update(
     if task is not None:
         task.report(message, percentage)
         return Done(True)
-    return _on(agent_id, lambda c, a: outside.note(c, a, _clean(message), percentage))
+    return _on(agent_id, lambda c, a: direct.note(c, a, _clean(message), percentage))
 
 
 def complete(agent_id: str | UUID, message: str = "Agent completed", percentage: int = 100) -> Done:
@@ -110,13 +110,13 @@ def complete(agent_id: str | UUID, message: str = "Agent completed", percentage:
         task.close_with(message)
         return Done(True)
 
-    def write(connection: Connection, activity: outside.Locked) -> None:
+    def write(connection: Connection, activity: direct.Locked) -> None:
         if not activity.by_hand:
             raise AgentexecError(
                 f"Activity {activity.id} belongs to a queue: it is complete when its handler returns. "
                 "From outside, use activity.error or activity.cancel."
             )
-        outside.end_by_hand(connection, activity, Status.COMPLETE, _clean(message), percentage)
+        direct.end_by_hand(connection, activity, Status.COMPLETE, _clean(message), percentage)
 
     return _on(agent_id, write)
 
@@ -132,13 +132,13 @@ def error(agent_id: str | UUID, message: str = "Agent failed", percentage: int =
     if task is not None:
         task.fail(message)
         return Done(True)
-    running: list[outside.Locked] = []
+    running: list[direct.Locked] = []
 
-    def write(connection: Connection, activity: outside.Locked) -> None:
+    def write(connection: Connection, activity: direct.Locked) -> None:
         if activity.by_hand:
-            outside.end_by_hand(connection, activity, Status.ERROR, _clean(message), percentage)
+            direct.end_by_hand(connection, activity, Status.ERROR, _clean(message), percentage)
             return
-        outside.take_over(connection, activity, Status.ERROR, _clean(message))
+        direct.take_over(connection, activity, Status.ERROR, _clean(message))
         if activity.status is Status.RUNNING:
             running.append(activity)
 
@@ -155,13 +155,13 @@ def cancel(
 
     Answers whether the activity was not over yet. `client` is the default one of the process unless given.
     """
-    running: list[outside.Locked] = []
+    running: list[direct.Locked] = []
 
-    def write(connection: Connection, activity: outside.Locked) -> None:
+    def write(connection: Connection, activity: direct.Locked) -> None:
         if activity.by_hand and activity.status is Status.RUNNING:
-            outside.end_by_hand(connection, activity, Status.CANCELED, _clean(message), None)
+            direct.end_by_hand(connection, activity, Status.CANCELED, _clean(message), None)
             return
-        standing = store.request_cancel(connection, [activity.id], _clean(message))
+        standing = statements.request_cancel(connection, [activity.id], _clean(message))
         if standing.get(activity.id) is Status.RUNNING:
             running.append(activity)
 
@@ -180,13 +180,13 @@ def _own(agent_id: str | UUID) -> CurrentTask | None:
 
 def _on(
     agent_id: str | UUID,
-    write: Callable[[Connection, outside.Locked], None],
+    write: Callable[[Connection, direct.Locked], None],
     client: Client | None = None,
 ) -> Done:
     """Write to a pending activity under the lock of its row."""
 
     def work(connection: Connection) -> bool:
-        activity = outside.lock(connection, normalize_agent_id(agent_id))
+        activity = direct.lock(connection, normalize_agent_id(agent_id))
         if activity is None:
             _logger.warning("no activity %s is recorded; nothing was written", agent_id)
             return False
@@ -203,7 +203,7 @@ def _in_transaction(work: Callable[[Connection], T], client: Client | None = Non
         return work(connection)
 
 
-def _ask_to_stop(activity: outside.Locked, client: Client) -> None:
+def _ask_to_stop(activity: direct.Locked, client: Client) -> None:
     mine = activity.queue_name == client.queue.name
     queue = client.queue if mine else RedisQueue(client.redis, activity.queue_name)
     try:

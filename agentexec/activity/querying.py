@@ -12,10 +12,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session, selectinload
 
-from agentexec.activity.models import Activity, ActivityLog
 from agentexec.activity.schemas import ActivityDetailSchema, ActivityListItemSchema, ActivityListSchema
 from agentexec.activity.sessions import with_session
-from agentexec.activity.status import PENDING, TERMINAL, Status
+from agentexec.store.models import Activity, ActivityLog
+from agentexec.store.status import PENDING, TERMINAL, Status
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession

@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, computed_field
 
-from agentexec.activity.status import Status
+from agentexec.store.status import Status
 
 
 class ActivityLogSchema(BaseModel):

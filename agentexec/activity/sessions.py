@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy.orm import Session
 
-from agentexec.client import default_client
+from agentexec.producer.client import default_client
 
 if TYPE_CHECKING:  # importing it needs greenlet, which only async users install
     from sqlalchemy.ext.asyncio import AsyncSession

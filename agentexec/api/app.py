@@ -18,9 +18,9 @@ from agentexec.api.guard import Guard
 from agentexec.api.keys import Keys
 from agentexec.api.limiting import CreationLimit
 from agentexec.api.service import Service
-from agentexec.client import Client
-from agentexec.health import Checks
-from agentexec.metrics import Collector
+from agentexec.ops.health import Checks
+from agentexec.ops.metrics import Collector
+from agentexec.producer.client import Client
 
 ENVELOPE = 65_536  # bytes that a request may have beside its context
 TRY_AGAIN = "5"  # seconds

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
 
-from agentexec.activity.status import Status
+from agentexec.store.status import Status
 from agentexec.task import Priority
 
 DEEPEST = 100  # levels of objects and lists in each other
@@ -78,7 +78,7 @@ class Created(BaseModel):
     note: str | None = None
 
 
-class Standing(BaseModel):
+class StandingBody(BaseModel):
     """Where a task stands, and what follows from that."""
 
     agent_id: UUID
@@ -86,7 +86,7 @@ class Standing(BaseModel):
     note: str | None = None
 
 
-class Result(BaseModel):
+class ResultBody(BaseModel):
     """What a completed task returned; None where its handler returned nothing."""
 
     agent_id: UUID

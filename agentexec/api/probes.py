@@ -7,8 +7,8 @@ import asyncio
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
-from agentexec import metrics
 from agentexec.api.service import Serving
+from agentexec.ops import metrics
 
 router = APIRouter(tags=["operations"])
 

@@ -8,9 +8,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from agentexec.api.limiting import CreationLimit
-from agentexec.client import Client
-from agentexec.health import Checks
-from agentexec.metrics import Collector
+from agentexec.ops.health import Checks
+from agentexec.ops.metrics import Collector
+from agentexec.producer.client import Client
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from agentexec import activity
 from agentexec.activity import Activity, ActivityDetailSchema, ActivityListSchema, Status
-from agentexec.api.bodies import Context, Created, Failure, NewTask, Refusal, Result, Standing
+from agentexec.api.bodies import Context, Created, Failure, NewTask, Refusal, ResultBody, StandingBody
 from agentexec.api.guard import CALLER
 from agentexec.api.service import Serving
 from agentexec.errors import InvalidTask, PayloadTooLarge, QueueFull
@@ -99,38 +99,40 @@ def read(agent_id: UUID, service: Serving) -> ActivityDetailSchema:
     return found
 
 
-@router.post("/{agent_id}/cancel", responses={**_REFUSED, 202: {"model": Standing}, 409: {"model": Standing}})
-def cancel(agent_id: UUID, response: Response, service: Serving) -> Standing:
+@router.post(
+    "/{agent_id}/cancel", responses={**_REFUSED, 202: {"model": StandingBody}, 409: {"model": StandingBody}}
+)
+def cancel(agent_id: UUID, response: Response, service: Serving) -> StandingBody:
     """Cancel a queued task at once (200), or ask a running one to stop (202); 409 for one that is over."""
     try:
         standing = service.client.cancel([agent_id]).get(agent_id)
     except redis.RedisError:  # after the record was changed
         standing = Status.RUNNING
     if standing is Status.CANCELED:
-        return Standing(agent_id=agent_id, status=standing)
+        return StandingBody(agent_id=agent_id, status=standing)
     if standing is not None:
         response.status_code = 202
-        return Standing(agent_id=agent_id, status=standing, note="Its worker is asked to stop.")
+        return StandingBody(agent_id=agent_id, status=standing, note="Its worker is asked to stop.")
     response.status_code = 409
-    return Standing(agent_id=agent_id, status=_standing(service, agent_id).status, note="It is over.")
+    return StandingBody(agent_id=agent_id, status=_standing(service, agent_id).status, note="It is over.")
 
 
 @router.get(
     "/{agent_id}/result",
-    response_model=Result | Standing | Failure,
-    responses={**_REFUSED, 202: {"model": Standing}, 409: {"model": Failure}},
+    response_model=ResultBody | StandingBody | Failure,
+    responses={**_REFUSED, 202: {"model": StandingBody}, 409: {"model": Failure}},
 )
-def result(agent_id: UUID, response: Response, service: Serving) -> Result | Standing | Failure:
+def result(agent_id: UUID, response: Response, service: Serving) -> ResultBody | StandingBody | Failure:
     """What the task returned (200); 202 while it is pending, 409 where it failed or was canceled."""
     row = _standing(service, agent_id)
     if row.status is Status.COMPLETE:
-        return Result(agent_id=agent_id, status=row.status, result=row.result)
+        return ResultBody(agent_id=agent_id, status=row.status, result=row.result)
     if row.status.terminal:
         response.status_code = 409
         return Failure(agent_id=agent_id, status=row.status, error=masked(row.error or "It was canceled."))
     response.status_code = 202
     response.headers["Retry-After"] = LOOK_AGAIN
-    return Standing(agent_id=agent_id, status=row.status)
+    return StandingBody(agent_id=agent_id, status=row.status)
 
 
 def _standing(service: Serving, agent_id: UUID) -> Any:

@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from agentexec.activity.lifecycle import cancel
 from agentexec.activity.querying import MAX_PAGE_SIZE, detail, list_activities
 from agentexec.activity.schemas import ActivityDetailSchema
-from agentexec.activity.status import Status
 from agentexec.cli import exits
 from agentexec.cli.output import connected, no, table
+from agentexec.store.status import Status
 
 
 def add_to(commands: Any) -> None:

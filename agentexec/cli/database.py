@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from agentexec import migrations
-from agentexec.activity.maintenance import BATCH, DAYS, MAX_BATCH, cleanup_old_activities
+from agentexec.activity.retention import BATCH, DAYS, MAX_BATCH, cleanup_old_activities
 from agentexec.cli import exits
 from agentexec.config import load_settings
 from agentexec.core.db import create_schema, engine_for, require_supported_database

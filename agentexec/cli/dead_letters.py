@@ -8,8 +8,8 @@ from typing import Any
 
 from agentexec.cli import exits
 from agentexec.cli.output import connected, no, table
-from agentexec.dlq import DeadLetter, DeadLetters
 from agentexec.errors import AgentexecError
+from agentexec.producer.dead_letters import DeadLetter, DeadLetters
 
 
 def add_to(commands: Any) -> None:

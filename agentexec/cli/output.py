@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from agentexec.cli import exits
-from agentexec.client import Client
 from agentexec.config import load_settings
+from agentexec.producer.client import Client
 
 LONGEST = 60  # characters of a cell
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agentexec.cli import exits
+from agentexec.worker.loading import load_pool
 from agentexec.worker.reference import PoolReference
 
 
@@ -22,7 +23,7 @@ def _worker(options: argparse.Namespace) -> int:
     sys.path.insert(0, str(Path.cwd()))
     reference = PoolReference.parse(options.pool)
     try:
-        pool = reference.load()
+        pool = load_pool(reference)
     except ModuleNotFoundError as error:
         if error.name and (reference.module or "").startswith(error.name):
             print(

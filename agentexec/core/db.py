@@ -9,9 +9,9 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
 
-from agentexec.activity.models import Base
 from agentexec.config import masked, normalised_database_url
 from agentexec.errors import ConfigurationError, UnsupportedServer
+from agentexec.store.models import Base
 
 MINIMUM_POSTGRES = 14
 

@@ -139,7 +139,7 @@ class Runtime(Protocol):
         ...
 
 
-class System:
+class SystemRuntime:
     """The operating system."""
 
     def monotonic(self) -> float:
@@ -209,7 +209,7 @@ class _SimpleMailbox(queue.SimpleQueue[T], Generic[T]):
         super().put(item)
 
 
-_current: Runtime = System()
+_current: Runtime = SystemRuntime()
 
 
 def current() -> Runtime:

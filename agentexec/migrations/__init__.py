@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, MetaData, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from agentexec.activity.models import ACTIVITY_TABLE, PREFIX, metadata
 from agentexec.errors import ConfigurationError
+from agentexec.store.models import ACTIVITY_TABLE, PREFIX, metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config

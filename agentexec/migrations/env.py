@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from agentexec.activity.models import metadata
 from agentexec.migrations import VERSION_TABLE
+from agentexec.store.models import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -11,7 +11,7 @@ import logging
 
 from agentexec.config import Settings
 from agentexec.core import runtime
-from agentexec.queue import Queue
+from agentexec.queue.protocol import Queue
 
 # What decides the fate of a task that any of the pools may run.
 SHARED = (

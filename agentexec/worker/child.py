@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agentexec.core import runtime
-from agentexec.tally import TALLY, decoded
-from agentexec.worker.orders import DRAIN, LEAVING, NOW, READY
+from agentexec.counters import COUNTERS, decoded
+from agentexec.worker.protocol import DRAIN, LEAVING, NOW, READY
 from agentexec.worker.reference import PoolReference
 
 
@@ -142,7 +142,7 @@ class Child:
                 elif line == LEAVING:
                     self._post(Leaving(self))
                 else:
-                    TALLY.absorb(decoded(line))
+                    COUNTERS.absorb(decoded(line))
 
     def _watch_end(self) -> None:
         code = self._process.wait()

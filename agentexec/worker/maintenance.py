@@ -14,7 +14,7 @@ import redis
 from sqlalchemy.exc import SQLAlchemyError
 
 from agentexec.core import runtime
-from agentexec.worker.healer import Healer
+from agentexec.worker.reconciler import Reconciler
 
 HEAL_EVERY = 1.0  # seconds
 RETRY_AFTER = 0.2  # seconds
@@ -32,7 +32,7 @@ class _Release:
 class Maintenance:
     """Releases dead workers' leases as soon as the servers answer, and heals once a second."""
 
-    def __init__(self, healer: Healer, *, reconcile_seconds: float) -> None:
+    def __init__(self, healer: Reconciler, *, reconcile_seconds: float) -> None:
         self._healer = healer
         self._reconcile_seconds = reconcile_seconds
         self._due: runtime.Mailbox[_Release | None] = runtime.current().mailbox()

@@ -11,18 +11,18 @@ from typing import TypeVar
 
 from sqlalchemy import Engine
 
-from agentexec.client import Client, set_default_client
 from agentexec.config import Settings, load_settings
 from agentexec.core.db import engine_for, require_supported_database
 from agentexec.core.redis_client import blocking_client, require_supported_redis
 from agentexec.errors import ConfigurationError
-from agentexec.logs import set_up
-from agentexec.redis_queue import RedisQueue
+from agentexec.ops.logs import set_up
+from agentexec.producer.client import Client, set_default_client
+from agentexec.queue.redis_queue import RedisQueue
 from agentexec.task import Handler, Registry, TaskDefinition
 from agentexec.worker.agreement import agree
-from agentexec.worker.healer import Healer
+from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.reference import PoolReference
-from agentexec.worker.supervisor import Order, Supervisor
+from agentexec.worker.supervisor import StopCommand, Supervisor
 
 HandlerT = TypeVar("HandlerT", bound=Handler)
 
@@ -89,7 +89,7 @@ class Pool:
         `lock_key` is a template over the context's fields, such as "user:{user_id}": of the tasks for which
         it gives the same text, one runs at a time.
 
-        Past `soft_time_limit` seconds an async handler is cancelled; past `time_limit` seconds the worker process
+        Past `soft_time_limit` seconds an async handler is canceled; past `time_limit` seconds the worker process
         ends under any handler, its other tasks run again elsewhere, uncharged, and the pool starts a new one.
         Either counts as a failed attempt. Where they are None, AGENTEXEC_TASK_SOFT_TIME_LIMIT and
         AGENTEXEC_TASK_TIME_LIMIT decide.
@@ -128,7 +128,7 @@ class Pool:
         set_up(self.settings.log_format)
         supervisor = self._prepare()
         previous = {
-            s: signal.signal(s, lambda *_: supervisor.order(Order.DRAIN))
+            s: signal.signal(s, lambda *_: supervisor.order(StopCommand.DRAIN))
             for s in (signal.SIGTERM, signal.SIGINT)
         }
         try:
@@ -145,19 +145,19 @@ class Pool:
         try:
             return await asyncio.to_thread(self._supervise, supervisor)
         except asyncio.CancelledError:
-            supervisor.order(Order.NOW)
+            supervisor.order(StopCommand.NOW)
             raise
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as published
         """Drain a started pool; past `timeout` seconds (default: the graceful time-out) running handlers
-        are cancelled.
+        are canceled.
         """
         supervisor = self._supervisor
         if supervisor is None:
             return
-        supervisor.order(Order.DRAIN)
+        supervisor.order(StopCommand.DRAIN)
         if timeout is not None and not await asyncio.to_thread(supervisor.ended.wait, timeout):
-            supervisor.order(Order.NOW)
+            supervisor.order(StopCommand.NOW)
         await asyncio.to_thread(supervisor.ended.wait)
 
     def _prepare(self) -> Supervisor:
@@ -180,7 +180,7 @@ class Pool:
             reference=self.reference or PoolReference.of(self),
             expect=sorted(self.registry),
             settings=settings,
-            healer=Healer(engine, queue, settings),
+            healer=Reconciler(engine, queue, settings),
         )
         return self._supervisor
 
@@ -194,7 +194,7 @@ class Pool:
     def _monitored(self, supervisor: Supervisor) -> AbstractContextManager[object]:
         if not self.settings.metrics_port:
             return nullcontext()
-        from agentexec.monitor import monitoring  # an HTTP server, for those who asked for it
+        from agentexec.ops.monitor import monitoring  # an HTTP server, for those who asked for it
 
         return monitoring(self.settings, ready_workers=lambda: supervisor.ready_workers)
 

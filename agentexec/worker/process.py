@@ -1,7 +1,7 @@
 """One worker process: an event loop for the handlers, and threads for everything that must not wait for them.
 
 main thread   the handlers' event loop
-engine        claims, records, finishes (agentexec.worker.engine)
+engine        claims, records, finishes (agentexec.worker.loop)
 renewer       prolongs leases, so that a handler that blocks the loop does not lose its own
 waiter        listens for new work while there are free slots
 watchdog      ends the process under handlers past their hard time limit, and when it is to be recycled
@@ -24,28 +24,29 @@ from functools import partial
 from typing import IO, Self
 
 import redis
-from sqlalchemy import Engine as Database
+from sqlalchemy import Engine
 
 from agentexec.config import Settings
 from agentexec.core import runtime
 from agentexec.core.db import engine_for
 from agentexec.core.redis_client import WAIT_SECONDS, blocking_client, renewing_client
+from agentexec.counters import Reporter
 from agentexec.errors import AgentexecError, WorkerGone
-from agentexec.logs import set_up_worker
-from agentexec.queue import Queue
-from agentexec.redis_queue import RedisQueue
-from agentexec.tally import Reporter
+from agentexec.ops.logs import set_up_worker
+from agentexec.queue.protocol import Queue
+from agentexec.queue.redis_queue import RedisQueue
 from agentexec.task import Registry
-from agentexec.worker.engine import Engine
-from agentexec.worker.host import End, Ended, Host
-from agentexec.worker.life import WorkerLife
-from agentexec.worker.orders import DRAIN, LEAVING, READY
+from agentexec.worker.loading import load_pool
+from agentexec.worker.loop import WorkerLoop
 from agentexec.worker.process_codes import EXIT_FAILED, EXIT_GONE, EXIT_OVERDUE, EXIT_RECYCLED
+from agentexec.worker.protocol import DRAIN, LEAVING, READY
+from agentexec.worker.recycling import RecyclePolicy
 from agentexec.worker.reference import PoolReference
+from agentexec.worker.runner import End, Ended, HandlerRunner
 
 WATCH_EVERY = 0.25  # seconds
 CANCEL_GRACE = (
-    1.0  # seconds that a cancelled handler has to end before its lease is given away without its consent
+    1.0  # seconds that a canceled handler has to end before its lease is given away without its consent
 )
 ORPHAN_GRACE = 5.0  # seconds that a worker without a parent has to give its leases back and end by itself
 
@@ -53,14 +54,14 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Links:
+class Connections:
     """A worker's ways to its servers. The renewer has one of its own, with short time-outs: a Redis that is frozen has
     to be noticed within the lease.
     """
 
     queue: Queue
     renewing: Queue
-    database: Database
+    database: Engine
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -81,7 +82,7 @@ class Worker:
         name: str,
         settings: Settings,
         registry: Registry,
-        links: Links,
+        links: Connections,
         loop: asyncio.AbstractEventLoop,
         ready: Callable[[], None],
         leaving: Callable[[], None],
@@ -91,10 +92,10 @@ class Worker:
         self._name = name
         self._ready = ready
         self._loop = loop
-        self._host = Host(registry, self._settings, self._loop)
+        self._host = HandlerRunner(registry, self._settings, self._loop)
         self._queue = links.queue
         self._renewing = links.renewing
-        self._engine = Engine(
+        self._engine = WorkerLoop(
             worker=name,
             queue=links.queue,
             database=links.database,
@@ -108,7 +109,7 @@ class Worker:
         self._stopping = False
         self._code = 0
         self._leaving = leaving
-        self._life = WorkerLife(self._settings)
+        self._life = RecyclePolicy(self._settings)
 
     def run(self, orders: IO[str]) -> int:
         """Work until drained; returns the exit code. `orders` is the parent's pipe."""
@@ -187,9 +188,9 @@ class Worker:
             tokens = self._engine.ledger.tokens()
             began = world.monotonic()
             try:
-                lost, cancelled = queue.renew(self._name, tokens, lease=lease) if tokens else (set(), set())
+                lost, canceled = queue.renew(self._name, tokens, lease=lease) if tokens else (set(), set())
                 renewed, wait = began, lease / 3
-                self._host.stop(dict.fromkeys(lost, End.LOST) | dict.fromkeys(cancelled - lost, End.CANCELED))
+                self._host.stop(dict.fromkeys(lost, End.LOST) | dict.fromkeys(canceled - lost, End.CANCELED))
                 queue.register(self._name, world.identity())  # again: Redis may have forgotten it
             except redis.RedisError as error:
                 wait = lease / 12
@@ -256,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.path[:] = json.loads(options.sys_path)
     orders = _private_stdin()
     try:
-        pool = PoolReference.from_json(options.pool).load()
+        pool = load_pool(PoolReference.from_json(options.pool))
         set_up_worker(pool.settings.log_format)
         missing = sorted(set(json.loads(options.expect)) - set(pool.registry))
         if missing:
@@ -269,7 +270,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 name=options.name,
                 settings=pool.settings,
                 registry=pool.registry,
-                links=Links.of(pool.settings),
+                links=Connections.of(pool.settings),
                 loop=asyncio.new_event_loop(),
                 ready=lambda: reporter.say(READY),
                 leaving=lambda: reporter.say(LEAVING),

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine
 
-from agentexec.activity import reading, store
-from agentexec.activity.rows import LogEntry, Outcome, Started
-from agentexec.activity.status import Status
-from agentexec.activity.turn import turn
-from agentexec.queue import Claim
+from agentexec.queue.protocol import Claim
+from agentexec.store import reading, statements
+from agentexec.store.hot import turn
+from agentexec.store.rows import ActivityUpdate, LogEntry, Started
+from agentexec.store.status import Status
 from agentexec.worker.retrying import in_statement, in_transaction
 
 
@@ -22,7 +22,7 @@ class Batch:
 
     claims: Sequence[Claim] = ()
     entries: Sequence[LogEntry] = ()
-    outcomes: Sequence[Outcome] = ()
+    outcomes: Sequence[ActivityUpdate] = ()
     lock_keys: Mapping[UUID, str] = field(default_factory=dict)  # of claims whose producers knew none
 
     def __bool__(self) -> bool:
@@ -60,7 +60,9 @@ def record(
     claim.
     """
     if batch.entries:
-        in_transaction(database, lambda connection: store.append(connection, batch.entries), give_up=give_up)
+        in_transaction(
+            database, lambda connection: statements.append(connection, batch.entries), give_up=give_up
+        )
     tokens = {claim.task_id: claim.token for claim in batch.claims}
     attempts, accepted = in_statement(
         database,
@@ -83,7 +85,7 @@ def _explain(
     ends = reading.standings(connection, unaccepted)
     recorded.ended_by_others = {i for i in unaccepted if i not in ends or ends[i].status.terminal}
     standings = reading.standings(connection, refused)
-    cancelled = {}
+    canceled = {}
     for task_id, token in refused.items():
         standing = standings.get(task_id)
         if standing is None:
@@ -91,9 +93,9 @@ def _explain(
         elif standing.status.terminal:
             recorded.over.add(task_id)
         elif standing.cancel_requested and standing.fence < token:
-            cancelled[task_id] = token
+            canceled[task_id] = token
         elif standing.fence < token:
             recorded.locked_out.add(task_id)
         else:
             recorded.outranked[task_id] = standing.fence
-    recorded.over |= store.end_unstarted(connection, cancelled, Status.CANCELED, "Canceled on request.")
+    recorded.over |= statements.end_unstarted(connection, canceled, Status.CANCELED, "Canceled on request.")

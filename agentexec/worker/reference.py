@@ -1,23 +1,14 @@
-"""How a worker process finds the pool it works for: by importing it again, never by unpickling it."""
+"""Where a worker process finds its pool: a name to import, never a pickled object."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from agentexec.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from agentexec.worker.pool import Pool
-
-MAIN_ALIAS = (
-    "__agentexec_main__"  # the name a script is imported under, so that its `if __name__` part does not run
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +28,7 @@ class PoolReference:
         return cls(module=module, attribute=attribute)
 
     @classmethod
-    def of(cls, pool: Pool) -> Self:
+    def of(cls, pool: object) -> Self:
         """Find the module-level variable that holds the pool; raises `ConfigurationError` where there is
         none.
         """
@@ -64,21 +55,6 @@ class PoolReference:
             )
         return cls(path=str(Path(file).resolve()), attribute=attribute)
 
-    def load(self) -> Pool:
-        """Import the pool; raises `ConfigurationError` where the name leads elsewhere, and whatever the
-        import raised.
-        """
-        from agentexec.worker.pool import Pool
-
-        module = _import_path(self.path) if self.path else importlib.import_module(self.module or "")
-        pool = getattr(module, self.attribute, None)
-        if not isinstance(pool, Pool):
-            raise ConfigurationError(
-                f"{self.path or self.module}:{self.attribute} is {type(pool).__name__}, not an agentexec Pool; "
-                "name the variable that holds it."
-            )
-        return pool
-
     def to_json(self) -> str:
         """For the command line of a worker process; it holds no secret."""
         return json.dumps(asdict(self))
@@ -87,13 +63,3 @@ class PoolReference:
     def from_json(cls, text: str) -> Self:
         """Read what `to_json` wrote."""
         return cls(**json.loads(text))
-
-
-def _import_path(path: str) -> Any:
-    spec = importlib.util.spec_from_file_location(MAIN_ALIAS, path)
-    if spec is None or spec.loader is None:
-        raise ConfigurationError(f"{path} is not a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[MAIN_ALIAS] = module
-    spec.loader.exec_module(module)
-    return module

@@ -16,11 +16,11 @@ from enum import StrEnum
 
 from agentexec.config import Settings
 from agentexec.core import runtime
-from agentexec.tally import TALLY, WORKER_DEATHS
+from agentexec.counters import COUNTERS, WORKER_DEATHS
 from agentexec.worker.child import Child, ChildEvent, Died, Leaving, Ready, StartChild, WorkerProcess
-from agentexec.worker.healer import Healer
 from agentexec.worker.maintenance import Maintenance
 from agentexec.worker.process_codes import EXIT_FAILED, EXIT_GONE, EXIT_OVERDUE, EXIT_RECYCLED
+from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.reference import PoolReference
 
 KILL_MARGIN = (
@@ -36,7 +36,7 @@ SAME_SIGNAL = 0.5
 _logger = logging.getLogger(__name__)
 
 
-class Order(StrEnum):
+class StopCommand(StrEnum):
     """What the outside asks of a running pool."""
 
     DRAIN = "drain"
@@ -48,7 +48,7 @@ class _Respawn:
     slot: int
 
 
-Event = ChildEvent | Order | _Respawn
+Event = ChildEvent | StopCommand | _Respawn
 
 
 class Supervisor:
@@ -62,7 +62,7 @@ class Supervisor:
         reference: PoolReference,
         expect: list[str],
         settings: Settings,
-        healer: Healer,
+        healer: Reconciler,
         start_child: StartChild | None = None,
     ) -> None:
         """`start_child` makes worker processes; by default real ones."""
@@ -90,7 +90,7 @@ class Supervisor:
         """How many worker processes take tasks right now."""
         return sum(child.ready for child in list(self._children.values()))
 
-    def order(self, order: Order) -> None:
+    def order(self, order: StopCommand) -> None:
         """DRAIN ends the pool gracefully; NOW, or a second DRAIN, cancels running handlers."""
         self._events.put(order)
 
@@ -129,13 +129,13 @@ class Supervisor:
             case _Respawn(slot):
                 if not self._draining and slot not in self._children:
                     self._spawn(slot)
-            case Order():
+            case StopCommand():
                 self._obey(event)
 
-    def _obey(self, order: Order) -> None:
-        if order is Order.DRAIN and runtime.current().monotonic() - self._drain_began < SAME_SIGNAL:
+    def _obey(self, order: StopCommand) -> None:
+        if order is StopCommand.DRAIN and runtime.current().monotonic() - self._drain_began < SAME_SIGNAL:
             return
-        immediately = order is Order.NOW or self._draining
+        immediately = order is StopCommand.NOW or self._draining
         timeout = 0.0 if immediately else self._settings.graceful_shutdown_timeout
         if not self._draining:
             self._drain_began = runtime.current().monotonic()
@@ -163,7 +163,7 @@ class Supervisor:
                 self._spawn(child.slot)
             return
         self._failed |= self._draining
-        TALLY.add(WORKER_DEATHS)
+        COUNTERS.add(WORKER_DEATHS)
         _logger.warning("worker %s (pid %d) ended with code %d", child.name, child.pid, code)
         self._maintenance.release(child.name, charge=code not in UNCHARGED and not self._draining)
         if not self._draining and not left:

@@ -1,9 +1,8 @@
 """Checkers: one question per module, each a factory of a pure function from a history to a result.
 
-`standard` puts the usual ones together. What each claims, and what it does not, is written in docs/checkers.md.
+`standard` combines the usual ones. docs/reference/checkers.md says what each claims and what it does not.
 """
 
-from harness.checkers._reading import nearest_rank
 from harness.checkers.availability import availability
 from harness.checkers.delivery import Delivery, account, delivery
 from harness.checkers.duplicates import budget_per_kill, duplicates
@@ -21,6 +20,7 @@ from harness.checkers.shutdown import shutdown
 from harness.checkers.standard import FEATURES, standard
 from harness.checkers.transitions import LEGAL, TERMINAL, transitions
 from harness.checkers.witnesses import witnesses
+from harness.history.reading import nearest_rank
 
 __all__ = [
     "FEATURES",

@@ -6,9 +6,9 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import fault_windows, quantiles, runs, seconds, task_of
+from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History, OperationType
+from harness.history.reading import fault_windows, quantiles, runs, seconds, task_of
 
 PHASES = ("before", "during", "after")
 

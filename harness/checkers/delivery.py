@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
-from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import activity_of, begun, returned, task_of
-from harness.checkers._story import Finding, tell
+from harness.checkers.base import Checker, CheckResult, Verdict
+from harness.checkers.counterexample import Counterexample, explain
 from harness.checkers.transitions import FIRST, TERMINAL
 from harness.history import History, OperationType
+from harness.history.reading import activity_of, begun, returned, task_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,7 +140,7 @@ def delivery(*, allow_queued: bool = False, allow_errors: bool = False) -> Check
             verdict=_verdict(found, bad_ends),
             summary=_summary(found),
             figures=figures,
-            counterexamples=tell(history, _findings(found, bad_ends)),
+            counterexamples=explain(history, _findings(found, bad_ends)),
         )
 
     return check
@@ -231,14 +231,14 @@ def _summary(found: Delivery) -> str:
     return ", ".join(f"{number} {name}" for name, number in counts.items() if number or name in always)
 
 
-def _findings(found: Delivery, bad_ends: frozenset[int]) -> Iterator[Finding]:
+def _findings(found: Delivery, bad_ends: frozenset[int]) -> Iterator[Counterexample]:
     """What is wrong first, then the members of the sets that are worth a look."""
     for task, why in sorted(found.lost.items()):
-        yield Finding(kind="lost", task=task, why=why)
+        yield Counterexample(kind="lost", task=task, why=why)
     for task, why in found.unexpected.items():
-        yield Finding(kind="unexpected", task=task, why=why)
+        yield Counterexample(kind="unexpected", task=task, why=why)
     for task in sorted(bad_ends):
-        yield Finding(kind="ended badly", task=task, why="its record says that it did not complete")
+        yield Counterexample(kind="ended badly", task=task, why="its record says that it did not complete")
     unsure = "its submission had an unknown outcome, and it"
     for kind, members, why in (
         ("undecided", found.undecided, "still queued in the record, and the queue was not asked"),
@@ -247,4 +247,4 @@ def _findings(found: Delivery, bad_ends: frozenset[int]) -> Iterator[Finding]:
         ("unknown", found.unknown - found.recovered, f"{unsure} did not complete"),
     ):
         for task in sorted(members):
-            yield Finding(kind=kind, task=task, why=why)
+            yield Counterexample(kind=kind, task=task, why=why)

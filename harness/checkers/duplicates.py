@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import begun, killed_workers, returned, task_of
-from harness.checkers._story import Finding, tell
+from harness.checkers.base import Checker, CheckResult, Verdict
+from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, OperationType
+from harness.history.reading import begun, killed_workers, returned, task_of
 
 Budget = int | Callable[[History], int]
 
@@ -49,7 +49,7 @@ def duplicates(budget: Budget) -> Checker:
         twice = sorted(task for task, times in finished.items() if times > 1)
         surplus = finished.total() - len(finished)
         findings = [
-            Finding(kind="duplicated", task=task, why=f"its handler finished {finished[task]} times")
+            Counterexample(kind="duplicated", task=task, why=f"its handler finished {finished[task]} times")
             for task in twice
         ]
         return CheckResult(
@@ -62,7 +62,7 @@ def duplicates(budget: Budget) -> Checker:
                 "budget": allowed,
                 "redelivered": sum(1 for times in begun(history).values() if times > 1),
             },
-            counterexamples=tell(history, findings),
+            counterexamples=explain(history, findings),
         )
 
     return check

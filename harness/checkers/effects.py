@@ -3,7 +3,7 @@
 A handler may run more than once, so an effect outside of the system is made exactly once by a store that knows, for
 each activity (the idempotency key), the highest fencing token that it has seen, and refuses any lower one. Then the
 effect of whoever has the last word stands, whatever a worker that was thought dead still tries.
-`harness.workloads.register` is such a store, and handlers record what it answered: `effect` is `ok` where it was taken,
+`harness.targets.register` is such a store, and handlers record what it answered: `effect` is `ok` where it was taken,
 `fail` where it was refused.
 """
 
@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import subject_of, task_of, whole
-from harness.checkers._store import completions, tasks
-from harness.checkers._story import Finding, tell
+from harness.checkers.base import Checker, CheckResult, Verdict
+from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, OperationType
+from harness.history.reading import subject_of, task_of, whole
+from harness.history.records import completions, tasks
 
 
 @dataclass(kw_only=True, slots=True)
@@ -58,7 +58,7 @@ def effects(*, minimum: int = 1) -> Checker:
             verdict=Verdict.INVALID if findings else Verdict.VALID,
             summary=summary,
             figures=figures,
-            counterexamples=tell(history, findings),
+            counterexamples=explain(history, findings),
         )
 
     return check
@@ -78,33 +78,33 @@ def _read(history: History) -> Mapping[str, _Effects]:
     return found
 
 
-def _faults(one: _Effects, completed: frozenset[int]) -> Iterator[Finding]:
+def _faults(one: _Effects, completed: frozenset[int]) -> Iterator[Counterexample]:
     for fence, times in one.taken.items():
         if times > 1:
             why = f"its effect under fence {fence} was taken {times} times"
-            yield Finding(kind="twice", task=one.task, why=why)
+            yield Counterexample(kind="twice", task=one.task, why=why)
     if not completed:
         return
     winner, last = max(completed), max(one.taken, default=0)
     if winner in one.refused and winner not in one.taken:
         why = f"complete under fence {winner}, but its effect was refused: a higher fence had been there"
-        yield Finding(kind="refused", task=one.task, why=why)
+        yield Counterexample(kind="refused", task=one.task, why=why)
     elif winner not in one.taken:
         why = f"complete under fence {winner}, but without its effect"
-        yield Finding(kind="missing", task=one.task, why=why)
+        yield Counterexample(kind="missing", task=one.task, why=why)
     if last > winner:
         why = f"complete under fence {winner}, but the effect under fence {last} stands"
-        yield Finding(kind="overwritten", task=one.task, why=why)
+        yield Counterexample(kind="overwritten", task=one.task, why=why)
 
 
 def _missing(
     completed: Mapping[str, frozenset[int]], found: Mapping[str, _Effects], history: History
-) -> Iterator[Finding]:
+) -> Iterator[Counterexample]:
     """Completed activities without any trace of an effect, where handlers do take effects."""
     missing = completed.keys() - found.keys() if found else frozenset()
     known = tasks(history) if missing else {}
     for name in sorted(missing, key=lambda name: known[name]):
-        yield Finding(kind="missing", task=known[name], why="complete, but without its effect")
+        yield Counterexample(kind="missing", task=known[name], why="complete, but without its effect")
 
 
 def _figures(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 
-from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import kills
+from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import BREAKDOWN, History
+from harness.history.reading import kills
 
 _CUT_OFF = re.compile(r"(?P<process>worker-\d+)\.jsonl:\d+ is cut off")
 

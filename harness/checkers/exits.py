@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import kills, whole, worker
+from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History
+from harness.history.reading import kills, whole, worker
 
 
 def exits() -> Checker:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import injections, kills
+from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History
+from harness.history.reading import injections, kills
 
 
 def faults_injected(minimum: int = 1, *, minimum_kills: int = 0) -> Checker:

@@ -18,11 +18,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import runs, whole
-from harness.checkers._store import completions, logs, records, tasks
-from harness.checkers._story import Finding, tell
+from harness.checkers.base import Checker, CheckResult, Verdict
+from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History
+from harness.history.reading import runs, whole
+from harness.history.records import completions, logs, records, tasks
 
 
 @dataclass(kw_only=True, slots=True)
@@ -63,7 +63,7 @@ def fencing() -> Checker:
             verdict=Verdict.INVALID if findings else Verdict.VALID,
             summary=summary,
             figures={"runs": len(all_runs), "breaches": len(findings), "overtaken": len(overtaken)},
-            counterexamples=tell(history, [*findings, *overtaken]),
+            counterexamples=explain(history, [*findings, *overtaken]),
         )
 
     return check
@@ -98,7 +98,7 @@ def _ran_once_and_well(subject: _Subject) -> bool:
     return subject.recorded == fence and subject.finished == subject.completed == {fence}
 
 
-def _faults(subject: _Subject) -> Iterator[Finding]:
+def _faults(subject: _Subject) -> Iterator[Counterexample]:
     times = {fence for _, fence in subject.begun}
     if len(times) < len(subject.begun):
         for fence, often in Counter(fence for _, fence in subject.begun).items():
@@ -115,7 +115,7 @@ def _faults(subject: _Subject) -> Iterator[Finding]:
         yield _finding("forgotten", subject, why)
 
 
-def _overtaken(subject: _Subject) -> Iterator[Finding]:
+def _overtaken(subject: _Subject) -> Iterator[Counterexample]:
     if len(subject.begun) < 2:
         return
     highest: int | None = None
@@ -127,5 +127,5 @@ def _overtaken(subject: _Subject) -> Iterator[Finding]:
         highest = fence if highest is None else max(highest, fence)
 
 
-def _finding(kind: str, subject: _Subject, why: str) -> Finding:
-    return Finding(kind=kind, task=subject.task, why=why)
+def _finding(kind: str, subject: _Subject, why: str) -> Counterexample:
+    return Counterexample(kind=kind, task=subject.task, why=why)

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import (
+from harness.checkers.base import Checker, CheckResult, Verdict
+from harness.checkers.counterexample import Counterexample, explain
+from harness.history import History
+from harness.history.reading import (
     KILL,
     SIGTERM,
     Run,
@@ -21,9 +23,7 @@ from harness.checkers._reading import (
     runs,
     seconds,
 )
-from harness.checkers._store import completions
-from harness.checkers._story import Finding, tell
-from harness.history import History
+from harness.history.records import completions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +94,7 @@ def _judged(history: History, by_key: Mapping[str, list[Run]], tasks: int) -> Ch
         verdict=Verdict.INVALID if bad else Verdict.VALID,
         summary=summary,
         figures=figures,
-        counterexamples=tell(history, findings),
+        counterexamples=explain(history, findings),
     )
 
 
@@ -149,9 +149,9 @@ def _is_breach(one: Overlap, excused_from: int | None) -> bool:
     return one.counted or not (one.same_task or excused)
 
 
-def _finding(kind: str, one: Overlap) -> Finding:
+def _finding(kind: str, one: Overlap) -> Counterexample:
     more = {"lock": one.key, "with": one.first.task, "seconds": one.seconds}
-    return Finding(kind=kind, task=one.second.task, why=_why(one), more=more)
+    return Counterexample(kind=kind, task=one.second.task, why=_why(one), more=more)
 
 
 def _why(one: Overlap) -> str:

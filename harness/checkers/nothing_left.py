@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import whole
+from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History, Operation
+from harness.history.reading import whole
 
 WAITING = ("ready", "leased", "scheduled", "parked")
 """States in which a task is still to be done. A queue without lock keys need not count `parked`."""

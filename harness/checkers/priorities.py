@@ -6,13 +6,13 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import fault_windows, quantiles, runs, seconds, task_of
-from harness.checkers._story import Finding, tell
+from harness.checkers.base import Checker, CheckResult, Verdict
+from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, OperationType
+from harness.history.reading import fault_windows, quantiles, runs, seconds, task_of
 
 TURN = 8
-"""Every so many claims, one is made from the lowest priority upwards: the promise of `agentexec/lua/step.lua`."""
+"""Every so many claims, one is made from the lowest priority upwards: the promise of `agentexec/queue/lua/step.lua`."""
 
 SLACK = 64
 """Tasks that may have begun ahead of one beyond its bound. Claims and beginnings are two moments: what other workers
@@ -70,12 +70,12 @@ def priorities(order: Sequence[str] = ("high", "low"), *, turn: int = TURN, mini
         )
         if breaches:
             summary = f"{len(breaches)} tasks were passed by too many; the first: {_why(breaches[0])}"
-        findings = [Finding(kind=_kind(one, order), task=one.task, why=_why(one)) for one in breaches]
+        findings = [Counterexample(kind=_kind(one, order), task=one.task, why=_why(one)) for one in breaches]
         return CheckResult(
             verdict=Verdict.INVALID if breaches else Verdict.VALID,
             summary=summary,
             figures=figures,
-            counterexamples=tell(history, findings),
+            counterexamples=explain(history, findings),
         )
 
     return check

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import subject_of, whole
-from harness.checkers._store import Entry, completions, logs, tasks
-from harness.checkers._story import Finding, tell
+from harness.checkers.base import Checker, CheckResult, Verdict
+from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History
+from harness.history.reading import subject_of, whole
+from harness.history.records import Entry, completions, logs, tasks
 
 Key = tuple[str, int]
 """An activity and the fence of one attempt of it."""
@@ -31,7 +31,7 @@ def progress(*, minimum: int = 1) -> Checker:
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary)
         reported, known = _reported(history), tasks(history)
         findings = [
-            Finding(
+            Counterexample(
                 kind=kind, task=known[key[0]], why=why, more={"fence": key[1], "log": logged.get(key, [])}
             )
             for key, kind, why in _faults(logged, reported, completions(history))
@@ -53,7 +53,7 @@ def progress(*, minimum: int = 1) -> Checker:
                 "reports": sum(map(len, reported.values())),
                 "reports_lost": lost,
             },
-            counterexamples=tell(history, findings),
+            counterexamples=explain(history, findings),
         )
 
     return check

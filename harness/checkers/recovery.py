@@ -6,8 +6,11 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import (
+from harness.checkers.base import Checker, CheckResult, Verdict
+from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.transitions import TERMINAL
+from harness.history import History, Operation
+from harness.history.reading import (
     QUANTILES,
     Run,
     kills,
@@ -19,9 +22,6 @@ from harness.checkers._reading import (
     task_of,
     worker,
 )
-from harness.checkers._story import Finding, tell
-from harness.checkers.transitions import TERMINAL
-from harness.history import History, Operation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +101,7 @@ def recovery(p99: float, *, minimum: int = 1, from_last_kill: bool = False) -> C
             verdict=_verdict(bool(stuck) or too_slow, len(found) < max(minimum, 1)),
             summary=_summary(found, waits, stuck, p99),
             figures=figures,
-            counterexamples=tell(history, _findings(stuck, slow, p99, from_last_kill)),
+            counterexamples=explain(history, _findings(stuck, slow, p99, from_last_kill)),
         )
 
     return check
@@ -168,12 +168,12 @@ def _summary(found: list[Interruption], waits: list[float], stuck: list[Interrup
 
 def _findings(
     stuck: list[Interruption], slow: list[Interruption], bound: float, from_last_kill: bool
-) -> Iterator[Finding]:
+) -> Iterator[Counterexample]:
     clock = " from the last kill on" if from_last_kill else ""
     for one in stuck:
         why = f"interrupted in {one.worker} by {one.fault} and never begun again"
-        yield Finding(kind="stuck", task=one.task, why=why)
+        yield Counterexample(kind="stuck", task=one.task, why=why)
     for one in slow:
         waited = f"begun again after {one.waited:.3f} s{clock} (bound {bound:g} s)"
         why = f"interrupted in {one.worker} by {one.fault}, {waited}"
-        yield Finding(kind="slow", task=one.task, why=why, more={"seconds": one.waited})
+        yield Counterexample(kind="slow", task=one.task, why=why, more={"seconds": one.waited})

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import (
+from harness.checkers.base import Checker, CheckResult, Verdict
+from harness.checkers.counterexample import Counterexample, explain
+from harness.history import History, Operation, OperationType
+from harness.history.reading import (
     SIGTERM,
     Run,
     injections,
@@ -17,8 +19,6 @@ from harness.checkers._reading import (
     whole,
     worker,
 )
-from harness.checkers._story import Finding, tell
-from harness.history import History, Operation, OperationType
 
 EARLY = 0.1
 """Seconds by which a release may come before the time-out and still count as on time: the coarseness of timers."""
@@ -41,7 +41,7 @@ class Stop:
     drained: int
     released: int
     after_last: float | None
-    dropped: tuple[Finding, ...]
+    dropped: tuple[Counterexample, ...]
     faults: tuple[str, ...]
 
 
@@ -87,7 +87,7 @@ def shutdown(graceful: float, margin: float, *, minimum_running: int = 1) -> Che
             verdict=_verdict(bool(dropped or faults), met < minimum_running),
             summary=_summary(stops, [fault["why"] for fault in faults] + [one.why for one in dropped], met),
             figures=_figures(stops),
-            counterexamples=(*faults, *tell(history, dropped)),
+            counterexamples=(*faults, *explain(history, dropped)),
         )
 
     return check
@@ -130,7 +130,7 @@ def _stop(told: _Told, concerned: list[Run], by_task: Mapping[int, list[Run]]) -
         released=endings.count(RELEASED),
         after_last=None if told.exit is None else max(seconds(told.exit.time - last), 0.0),
         dropped=tuple(
-            Finding(kind="dropped", task=run.task, why=f"{run.process} of pool {told.pool} {ending}")
+            Counterexample(kind="dropped", task=run.task, why=f"{run.process} of pool {told.pool} {ending}")
             for run, ending in zip(concerned, endings, strict=True)
             if ending not in (DRAINED, RELEASED)
         ),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from harness.checker import Checker
 from harness.checkers.availability import availability
+from harness.checkers.base import Checker
 from harness.checkers.delivery import delivery
 from harness.checkers.duplicates import budget_per_kill, duplicates
 from harness.checkers.effects import effects

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import whole
-from harness.checkers._store import Entry, logs, records, tasks
-from harness.checkers._story import Finding, tell
+from harness.checkers.base import Checker, CheckResult, Verdict
+from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, Operation
+from harness.history.reading import whole
+from harness.history.records import Entry, logs, records, tasks
 
 LEGAL: Mapping[str, frozenset[str]] = {
     "queued": frozenset({"running", "canceled", "error"}),
@@ -44,12 +44,12 @@ def transitions(*, allow_queued: bool = False) -> Checker:
             return CheckResult(verdict=Verdict.UNKNOWN, summary="the store gave no log of any transition")
         known = tasks(history)
         findings = [
-            Finding(kind=kind, task=known[subject], why=why, more=_more(subject, found))
+            Counterexample(kind=kind, task=known[subject], why=why, more=_more(subject, found))
             for subject, rows in found.items()
             for kind, why in _faults(rows, allow_queued)
         ]
         findings += [
-            Finding(kind="record", task=known[subject], why=why, more=_more(subject, found))
+            Counterexample(kind="record", task=known[subject], why=why, more=_more(subject, found))
             for subject, why in _disagreements(found, records(history))
         ]
         return _result(history, found, len(known), findings)
@@ -57,14 +57,17 @@ def transitions(*, allow_queued: bool = False) -> Checker:
     return check
 
 
-def _result(history: History, found: _Logs, activities: int, findings: list[Finding]) -> CheckResult:
+def _result(history: History, found: _Logs, activities: int, findings: list[Counterexample]) -> CheckResult:
     rows = sum(map(len, found.values()))
     illegal = len({finding.more["activity"] for finding in findings})
     figures = {"activities": activities, "transitions": rows, "illegal": illegal}
     if findings:
         summary = f"{illegal} of {activities} activities went an illegal way; the first: {findings[0].why}"
         return CheckResult(
-            verdict=Verdict.INVALID, summary=summary, figures=figures, counterexamples=tell(history, findings)
+            verdict=Verdict.INVALID,
+            summary=summary,
+            figures=figures,
+            counterexamples=explain(history, findings),
         )
     summary = f"{rows} transitions of {activities} activities, all legal"
     return CheckResult(verdict=Verdict.VALID, summary=summary, figures=figures)

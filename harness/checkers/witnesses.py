@@ -10,8 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from harness.checker import Checker, CheckResult, Verdict
-from harness.checkers._reading import (
+from harness.checkers.base import Checker, CheckResult, Verdict
+from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.delivery import account
+from harness.checkers.transitions import TERMINAL
+from harness.history import History, Operation, OperationType
+from harness.history.reading import (
     Run,
     activity_of,
     killed_workers,
@@ -19,11 +23,7 @@ from harness.checkers._reading import (
     task_of,
     whole,
 )
-from harness.checkers._store import completions, records
-from harness.checkers._story import Finding, tell
-from harness.checkers.delivery import account
-from harness.checkers.transitions import TERMINAL
-from harness.history import History, Operation, OperationType
+from harness.history.records import completions, records
 
 SAYS = {"client": "enqueue", "workers": "run", "postgres": "record", "redis": "queue"}
 PAIRS = (
@@ -58,7 +58,7 @@ def witnesses() -> Checker:
             summary = f"nothing was heard of {' and '.join(silent)}"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary)
         found = [*_client(history), *_workers_and_postgres(history), *_redis(history)]
-        told = [one for one in found if isinstance(one, Finding)]
+        told = [one for one in found if isinstance(one, Counterexample)]
         counted = [one for one in found if isinstance(one, _Count)]
         summary = "client, workers, Postgres and Redis agree"
         if found:
@@ -67,28 +67,33 @@ def witnesses() -> Checker:
             verdict=Verdict.INVALID if found else Verdict.VALID,
             summary=summary,
             figures={pair.replace("-", "_"): sum(one.kind == pair for one in found) for pair in PAIRS},
-            counterexamples=(*({"kind": one.kind, "why": one.why} for one in counted), *tell(history, told)),
+            counterexamples=(
+                *({"kind": one.kind, "why": one.why} for one in counted),
+                *explain(history, told),
+            ),
         )
 
     return check
 
 
-def _client(history: History) -> Iterator[Finding | _Count]:
+def _client(history: History) -> Iterator[Counterexample | _Count]:
     found, recorded = account(history), records(history)
     for task, why in found.unexpected.items():
         if task in found.started:
-            yield Finding(kind="client-workers", task=task, why=f"the client says: {why}; a worker ran it")
+            yield Counterexample(
+                kind="client-workers", task=task, why=f"the client says: {why}; a worker ran it"
+            )
     by_task = {task_of(record) for record in recorded.values()}
     for task, why in found.unexpected.items():
         if task in by_task:
-            yield Finding(
+            yield Counterexample(
                 kind="client-postgres", task=task, why=f"the client says: {why}; Postgres has a record"
             )
     for op in history.where("enqueue", OperationType.OK):
         name = activity_of(op)
         if (name is not None and name not in recorded) or (name is None and task_of(op) not in by_task):
             why = "the client was told that it is accepted, Postgres has no record of it"
-            yield Finding(kind="client-postgres", task=task_of(op), why=why)
+            yield Counterexample(kind="client-postgres", task=task_of(op), why=why)
     known = _queue(history).value.get("known")
     submitted = len(found.attempted - found.refused)
     if type(known) is int and known > max(submitted, len(recorded)):
@@ -97,7 +102,7 @@ def _client(history: History) -> Iterator[Finding | _Count]:
         )
 
 
-def _workers_and_postgres(history: History) -> Iterator[Finding]:
+def _workers_and_postgres(history: History) -> Iterator[Counterexample]:
     finished: dict[str, set[int]] = {}
     for run in runs(history):
         if run.finished and run.fence is not None:
@@ -107,17 +112,17 @@ def _workers_and_postgres(history: History) -> Iterator[Finding]:
         unearned = sorted(fences - finished.get(name, set()))
         if unearned and name in recorded:
             why = f"Postgres has it complete under fence {unearned[0]}, no worker returned from it under that fence"
-            yield Finding(kind="workers-postgres", task=task_of(recorded[name]), why=why)
+            yield Counterexample(kind="workers-postgres", task=task_of(recorded[name]), why=why)
     for name, returned in finished.items():
         record = recorded.get(name)
         if record is None or record.value.get("fence") is None:
             continue
         if (last := max(returned)) > whole(record, "fence"):
             why = f"a worker returned from it under fence {last}, Postgres knows only fence {record.value['fence']}"
-            yield Finding(kind="workers-postgres", task=task_of(record), why=why)
+            yield Counterexample(kind="workers-postgres", task=task_of(record), why=why)
 
 
-def _redis(history: History) -> Iterator[Finding | _Count]:
+def _redis(history: History) -> Iterator[Counterexample | _Count]:
     recorded = records(history)
     pending = {name for name, op in recorded.items() if op.value.get("status") not in TERMINAL}
     last = _queue(history)
@@ -135,13 +140,13 @@ def _redis(history: History) -> Iterator[Finding | _Count]:
 
 def _held_and_recorded(
     held: set[str], pending: set[str], recorded: Mapping[str, Operation]
-) -> Iterator[Finding]:
+) -> Iterator[Counterexample]:
     for name in sorted((held & recorded.keys()) - pending):
         why = f"Postgres says {recorded[name].value.get('status')}, Redis still holds it"
-        yield Finding(kind="postgres-redis", task=task_of(recorded[name]), why=why)
+        yield Counterexample(kind="postgres-redis", task=task_of(recorded[name]), why=why)
     for name in sorted(pending - held):
         why = f"Postgres says {recorded[name].value.get('status')}, Redis does not know it"
-        yield Finding(kind="postgres-redis", task=task_of(recorded[name]), why=why)
+        yield Counterexample(kind="postgres-redis", task=task_of(recorded[name]), why=why)
 
 
 def _waiting(queue: Operation) -> int | None:
@@ -150,7 +155,7 @@ def _waiting(queue: Operation) -> int | None:
     return known - (len(dead) if isinstance(dead, list | tuple) else dead) if type(known) is int else None
 
 
-def _finished_and_held(history: History, held: set[str]) -> Iterator[Finding]:
+def _finished_and_held(history: History, held: set[str]) -> Iterator[Counterexample]:
     latest: dict[str, Run] = {}
     for run in runs(history) if held else ():
         if run.subject in held and run.fence is not None:
@@ -161,7 +166,7 @@ def _finished_and_held(history: History, held: set[str]) -> Iterator[Finding]:
     for run in latest.values():
         if run.finished and run.process not in killed:
             why = f"{run.process} finished it under the last fence and lived on, Redis still holds it"
-            yield Finding(kind="workers-redis", task=run.task, why=why)
+            yield Counterexample(kind="workers-redis", task=run.task, why=why)
 
 
 def _queue(history: History) -> Operation:

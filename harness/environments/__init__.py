@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.environment import Environment
+from harness.environments.base import Environment
 from harness.errors import UsageError
 from harness.masking import masked
 

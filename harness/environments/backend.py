@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Protocol, Self
 
-from harness.environment import Endpoints, ServerVersions, Service
+from harness.environments.base import Endpoints, ServerVersions, Service
 from harness.environments.session import Session
 from harness.errors import EnvironmentUnavailable
 

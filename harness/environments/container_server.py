@@ -12,8 +12,8 @@ from docker.errors import APIError, DockerException
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
-from harness.environment import Service
 from harness.environments import ports, probe, reaper
+from harness.environments.base import Service
 from harness.environments.session import Session
 from harness.errors import EnvironmentUnavailable
 from harness.masking import masked

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from harness.environment import Service
 from harness.environments.backend import Server, ServersEnvironment
+from harness.environments.base import Service
 from harness.environments.local_postgres import LocalPostgres
 from harness.environments.local_redis import LocalRedis
 from harness.environments.session import Session

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-from harness.environment import Endpoints, ServerVersions, Service
 from harness.environments import probe
 from harness.environments.backend import SessionEnvironment
+from harness.environments.base import Endpoints, ServerVersions, Service
 from harness.environments.session import Session
 from harness.errors import EnvironmentUnavailable, UsageError
 from harness.masking import masked

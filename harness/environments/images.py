@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.environment import SERVICES, Service
 from harness.environments import engine
+from harness.environments.base import SERVICES, Service
 from harness.errors import EnvironmentUnavailable
 
 if TYPE_CHECKING:

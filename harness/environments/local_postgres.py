@@ -17,8 +17,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.environment import Service
 from harness.environments import probe
+from harness.environments.base import Service
 from harness.environments.local_server import Credentials, LocalServer, make_private
 from harness.environments.ports import LOOPBACK
 from harness.environments.session import Session

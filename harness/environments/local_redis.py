@@ -12,7 +12,7 @@ import secrets
 import signal
 from pathlib import Path
 
-from harness.environment import Service
+from harness.environments.base import Service
 from harness.environments.local_server import LocalServer, make_private
 from harness.environments.ports import LOOPBACK
 from harness.environments.session import Session

@@ -13,8 +13,8 @@ from typing import TypedDict
 
 import psutil
 
-from harness.environment import Service
 from harness.environments import ports, probe, reaper
+from harness.environments.base import Service
 from harness.environments.session import Session
 from harness.errors import EnvironmentUnavailable
 from harness.masking import masked

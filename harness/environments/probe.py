@@ -11,7 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from harness.environment import MINIMUM_POSTGRES, MINIMUM_REDIS, Service
+from harness.environments.base import MINIMUM_POSTGRES, MINIMUM_REDIS, Service
 from harness.errors import EnvironmentUnavailable
 from harness.masking import masked
 

@@ -20,7 +20,7 @@ WITNESSES = frozenset({"postgres", "redis"})
 LAST_WORDS = 0.25
 
 
-class Outcome(StrEnum):
+class BarOutcome(StrEnum):
     """How a run or a submission ended: it took effect, it certainly did not, or nobody knows."""
 
     OK = "ok"
@@ -39,7 +39,7 @@ class Bar:
     task: int | None
     start: float
     end: float
-    outcome: Outcome
+    outcome: BarOutcome
     recorded: bool = True
     killed_by: int | None = None
     activity: str | None = None
@@ -53,7 +53,7 @@ class Bar:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Worker:
+class WorkerLane:
     """The life of one worker process, from its first to its last sign; `killed_by` is a fault's number.
 
     `gone` is True where it is known to have ended, killed or together with its pool.
@@ -83,7 +83,7 @@ class Evidence:
     seconds: float
     runs: tuple[Bar, ...]
     submissions: tuple[Bar, ...]
-    workers: tuple[Worker, ...]
+    workers: tuple[WorkerLane, ...]
     faults: tuple[FaultWindow, ...]
     exits: tuple[PoolExit, ...]
 
@@ -109,7 +109,7 @@ def gather(history: History) -> Evidence:
 
 def _workers(
     live: Sequence[Operation], faults: Sequence[FaultWindow], exits: Sequence[PoolExit], begin: int
-) -> tuple[Worker, ...]:
+) -> tuple[WorkerLane, ...]:
     seen: dict[str, list[Operation]] = defaultdict(list)
     for op in live:
         if op.f in {"hello", "run"}:
@@ -123,20 +123,20 @@ def _worker(
     faults: Sequence[FaultWindow],
     exits: Sequence[PoolExit],
     begin: int,
-) -> Worker:
+) -> WorkerLane:
     born, last = ((signs[i].time - begin) / NANOSECONDS for i in (0, -1))
     pid = next((number(op, "pid") for op in signs if number(op, "pid") is not None), None)
     for fault in (f for f in faults if pid in f.pids and f.start >= born):
         if fault.kills and last <= fault.start + LAST_WORDS:
             at = max(last, fault.start)
-            return Worker(process=process, born=born, ended=at, gone=True, killed_by=fault.number)
+            return WorkerLane(process=process, born=born, ended=at, gone=True, killed_by=fault.number)
         left = next((gone.at for gone in exits if gone.pid in fault.pids and gone.at >= last), None)
         if not fault.kills and left is not None:
-            return Worker(process=process, born=born, ended=left, gone=True)
-    return Worker(process=process, born=born, ended=last)
+            return WorkerLane(process=process, born=born, ended=left, gone=True)
+    return WorkerLane(process=process, born=born, ended=last)
 
 
-def _bars(ops: Iterable[Operation], begin: int, end: float, fates: dict[str, Worker]) -> tuple[Bar, ...]:
+def _bars(ops: Iterable[Operation], begin: int, end: float, fates: dict[str, WorkerLane]) -> tuple[Bar, ...]:
     open_: dict[tuple[str, object], list[Operation]] = defaultdict(list)
     bars: list[Bar] = []
     for op in ops:
@@ -151,7 +151,9 @@ def _bars(ops: Iterable[Operation], begin: int, end: float, fates: dict[str, Wor
 
 
 def _closed(invoke: Operation, outcome: Operation, begin: int) -> Bar:
-    kind = {OperationType.OK: Outcome.OK, OperationType.FAIL: Outcome.FAIL}.get(outcome.type, Outcome.UNKNOWN)
+    kind = {OperationType.OK: BarOutcome.OK, OperationType.FAIL: BarOutcome.FAIL}.get(
+        outcome.type, BarOutcome.UNKNOWN
+    )
     return Bar(
         process=invoke.process,
         task=number(invoke, "task"),
@@ -164,14 +166,14 @@ def _closed(invoke: Operation, outcome: Operation, begin: int) -> Bar:
     )
 
 
-def _unfinished(invoke: Operation, begin: int, end: float, worker: Worker | None) -> Bar:
+def _unfinished(invoke: Operation, begin: int, end: float, worker: WorkerLane | None) -> Bar:
     start = (invoke.time - begin) / NANOSECONDS
     return Bar(
         process=invoke.process,
         task=number(invoke, "task"),
         start=start,
         end=max(start, worker.ended if worker is not None and worker.gone else end),
-        outcome=Outcome.UNKNOWN,
+        outcome=BarOutcome.UNKNOWN,
         recorded=False,
         killed_by=worker.killed_by if worker is not None else None,
         activity=text(invoke, "activity"),

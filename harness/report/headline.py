@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.checker import CheckResult, Verdict
+from harness.checkers.base import CheckResult, Verdict
 from harness.report.evidence import Evidence
 from harness.report.scales import counted
 from harness.scenario import ScenarioRun

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from harness.checker import CheckResult, Verdict
+from harness.checkers.base import CheckResult, Verdict
 from harness.masking import masked, masked_json
 from harness.report.svg import printable
 from harness.scenario import ScenarioRun

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.report.evidence import Bar, Worker
+from harness.report.evidence import Bar, WorkerLane
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lane:
     """One worker, its bars in rows without overlap; workers of one `group` replaced each other in turn."""
 
-    worker: Worker
+    worker: WorkerLane
     group: int
     rows: tuple[tuple[Bar, ...], ...]
 
 
-def lanes(workers: Sequence[Worker], runs: Sequence[Bar]) -> tuple[Lane, ...]:
+def lanes(workers: Sequence[WorkerLane], runs: Sequence[Bar]) -> tuple[Lane, ...]:
     """The lanes from top to bottom: by the appearance of a group's first worker, inside it by appearance."""
-    groups: list[list[Worker]] = []
+    groups: list[list[WorkerLane]] = []
     for worker in sorted(workers, key=lambda w: w.born):
         vacant = [g for g in groups if g[-1].gone and g[-1].ended <= worker.born]
         if vacant:

@@ -18,9 +18,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.checker import CheckResult
+from harness.checkers.base import CheckResult
 from harness.masking import masked, masked_json
-from harness.report.evidence import Evidence, Outcome, gather
+from harness.report.evidence import BarOutcome, Evidence, gather
 from harness.report.facts import packages, platform_facts
 from harness.report.headline import Headline, headline, overall, sentence
 from harness.report.recovery import Recovery, recoveries, recovery_plot
@@ -117,7 +117,7 @@ def _environment() -> Environment:
         details=_details,
         counted=counted,
     )
-    environment.globals.update(Outcome=Outcome)
+    environment.globals.update(BarOutcome=BarOutcome)
     return environment
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from harness.report.evidence import Bar, Evidence, Outcome
+from harness.report.evidence import Bar, BarOutcome, Evidence
 from harness.report.faults import FaultWindow
 from harness.report.frame import LEFT, RIGHT, picture, time_axis
 from harness.report.scales import Scale, quantile, seconds_text
@@ -45,7 +45,7 @@ def recoveries(evidence: Evidence) -> tuple[Recovery, ...]:
         if again is not None:
             seconds = max(again - starts[bar.killed_by], 0.0)
             found.append(Recovery(fault=bar.killed_by, task=bar.task, seconds=seconds))
-        elif not any(other.outcome is Outcome.OK for other in by_task[bar.task]):
+        elif not any(other.outcome is BarOutcome.OK for other in by_task[bar.task]):
             found.append(Recovery(fault=bar.killed_by, task=bar.task, seconds=None))
     return tuple(found)
 

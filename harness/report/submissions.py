@@ -7,19 +7,23 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from harness.report.evidence import Bar, Outcome
+from harness.report.evidence import Bar, BarOutcome
 from harness.report.frame import LEFT
 from harness.report.scales import Scale, seconds_text
 from harness.report.svg import tag
 
 HEIGHT = 16.0
 SLOT = 3.0
-WORDS = {Outcome.OK: "acknowledged", Outcome.FAIL: "refused", Outcome.UNKNOWN: "with an unknown outcome"}
+WORDS = {
+    BarOutcome.OK: "acknowledged",
+    BarOutcome.FAIL: "refused",
+    BarOutcome.UNKNOWN: "with an unknown outcome",
+}
 
 
 def submission_lane(bars: Sequence[Bar], scale: Scale, top: float, named: set[int]) -> tuple[Markup, float]:
     """The lane and the place where the next one may begin."""
-    slots: dict[tuple[int, Outcome], list[Bar]] = defaultdict(list)
+    slots: dict[tuple[int, BarOutcome], list[Bar]] = defaultdict(list)
     for bar in bars:
         slots[int(scale(bar.start) // SLOT), bar.outcome].append(bar)
     label = tag("text", "client", x=LEFT - 10, y=top + HEIGHT / 2 + 4, class_="lane-name end")
@@ -27,7 +31,7 @@ def submission_lane(bars: Sequence[Bar], scale: Scale, top: float, named: set[in
     return tag("g", label, *marks, class_="client"), top + HEIGHT
 
 
-def _mark(slot: int, outcome: Outcome, members: list[Bar], top: float, named: set[int]) -> Markup:
+def _mark(slot: int, outcome: BarOutcome, members: list[Bar], top: float, named: set[int]) -> Markup:
     first, last = members[0], members[-1]
     tasks = (
         f"task {first.task}" if len(members) == 1 else f"{len(members)} tasks ({first.task} to {last.task})"
@@ -35,8 +39,8 @@ def _mark(slot: int, outcome: Outcome, members: list[Bar], top: float, named: se
     lost = sorted(bar.task for bar in members if bar.task in named)
     more = f"; among them {', '.join(map(str, lost))}" if lost and len(members) > 1 else ""
     # A third of the height per outcome keeps them apart where they fall on the same pixel.
-    y = top + {Outcome.OK: 0.0, Outcome.FAIL: HEIGHT / 2, Outcome.UNKNOWN: HEIGHT * 0.75}[outcome]
-    height = HEIGHT if outcome is Outcome.OK else HEIGHT / 4
+    y = top + {BarOutcome.OK: 0.0, BarOutcome.FAIL: HEIGHT / 2, BarOutcome.UNKNOWN: HEIGHT * 0.75}[outcome]
+    height = HEIGHT if outcome is BarOutcome.OK else HEIGHT / 4
     title = f"{tasks} submitted at {seconds_text(first.start)}, {WORDS[outcome]}{more}"
     return tag(
         "g",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.checker import Verdict
+from harness.checkers.base import Verdict
 from harness.masking import masked
 from harness.report.evidence import gather
 from harness.report.headline import Headline, headline, overall, worst_first

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from harness.report.evidence import Evidence, Outcome
+from harness.report.evidence import BarOutcome, Evidence
 from harness.report.frame import LEFT, RIGHT, fault_bands, picture, time_axis, time_scale
 from harness.report.scales import Scale, number_text, round_step, seconds_text
 from harness.report.svg import path, tag
@@ -21,9 +21,9 @@ def throughput(evidence: Evidence) -> Markup:
     """Tasks acknowledged, runs started and runs completed per second."""
     scale = time_scale(evidence.seconds)
     series = {
-        "acknowledged": [bar.end for bar in evidence.submissions if bar.outcome is Outcome.OK],
+        "acknowledged": [bar.end for bar in evidence.submissions if bar.outcome is BarOutcome.OK],
         "started": [bar.start for bar in evidence.runs],
-        "completed": [bar.end for bar in evidence.runs if bar.outcome is Outcome.OK],
+        "completed": [bar.end for bar in evidence.runs if bar.outcome is BarOutcome.OK],
     }
     width = round_step(evidence.seconds, BINS)
     bottom = len(series) * (STRIP + GAP)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from harness.report.density import density_cells
-from harness.report.evidence import Bar, Evidence, Outcome
+from harness.report.evidence import Bar, BarOutcome, Evidence
 from harness.report.frame import LEFT, RIGHT, fault_bands, fault_labels, picture, time_axis, time_scale
 from harness.report.lanes import Lane, lanes
 from harness.report.scales import Scale, counted, seconds_text
@@ -26,7 +26,11 @@ MAX_ARROWS = 400
 LANE_MINIMUM = 15.0
 NOTE = 16.0  # pixels for the line that says that bars were put together
 ROOM = 620.0  # pixels for all rows together, before they stop shrinking
-WORDS = {Outcome.OK: "completed", Outcome.FAIL: "failed", Outcome.UNKNOWN: "ended, outcome unknown"}
+WORDS = {
+    BarOutcome.OK: "completed",
+    BarOutcome.FAIL: "failed",
+    BarOutcome.UNKNOWN: "ended, outcome unknown",
+}
 
 
 @dataclass(frozen=True, slots=True)

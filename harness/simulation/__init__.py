@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from harness.simulation.drawing import plan_of
 from harness.simulation.plan import Plan
-from harness.simulation.simulation import Finding, Outcome, simulate
+from harness.simulation.simulation import Finding, SimulationResult, simulate
 
-__all__ = ["Finding", "Outcome", "Plan", "plan_of", "simulate"]
+__all__ = ["Finding", "Plan", "SimulationResult", "plan_of", "simulate"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from uuid import UUID
 
-from agentexec.queue import Admission, Finish, StepResult
+from agentexec.queue.protocol import Admission, Finish, StepResult
 
 _UNNAMED = frozenset({"wait", "register", "registered", "known", "dead_reasons", "depth"})
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from harness.simulation.plan import FaultKind, Plan, PlannedFault, PlannedTask, Theme
+from harness.simulation.plan import FaultKind, Plan, PlannedTask, SimulatedFault, Theme
 
 TASKS = (20, 22)
 FAULTS = (10, 12)
@@ -100,9 +100,9 @@ def _task(chance: random.Random, number: int, style: _Style) -> PlannedTask:
     )
 
 
-def _fault(chance: random.Random, tasks: int, style: _Style) -> PlannedFault:
+def _fault(chance: random.Random, tasks: int, style: _Style) -> SimulatedFault:
     kind = chance.choice(style.kinds)
-    return PlannedFault(
+    return SimulatedFault(
         kind=kind,
         at=round(chance.uniform(0.3, EARLY if kind in SELDOM_CALLING else ARRIVALS), 3),
         victim=chance.randrange(tasks) if kind is FaultKind.CANCEL else chance.randrange(8),

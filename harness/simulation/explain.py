@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from harness.history import Operation, OperationType
 from harness.simulation.scheduler import NANOSECONDS
-from harness.simulation.simulation import Outcome
+from harness.simulation.simulation import SimulationResult
 from harness.simulation.world import EPOCH
 
 _RUN = {
@@ -23,7 +23,7 @@ _ENQUEUE = {
 }
 
 
-def timeline(outcome: Outcome) -> str:
+def timeline(outcome: SimulationResult) -> str:
     """The run as lines of text, in order of virtual time. The outcome has to have been traced."""
     events = sorted([*_of_history(outcome), *outcome.trace], key=lambda event: event[0])
     names = {f"worker-{text.split()[-1]}": who for _, who, text in outcome.trace if _is_birth(text)}
@@ -43,7 +43,7 @@ def _is_birth(text: str) -> bool:
     return text.startswith("starts as pid ")
 
 
-def _of_history(outcome: Outcome) -> Iterator[tuple[int, str, str]]:
+def _of_history(outcome: SimulationResult) -> Iterator[tuple[int, str, str]]:
     for op in outcome.history:
         value = op.value
         if op.f == "run":

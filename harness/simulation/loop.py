@@ -103,7 +103,7 @@ class VirtualLoop:
         self._scheduler.escaped.append((self._process, error))
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Asked for by `TimerHandle`: its event comes and finds that it was cancelled."""
+        """Asked for by `TimerHandle`: its event comes and finds that it was canceled."""
 
     def _fall_due(self) -> None:
         """In the order of their times, also where the process stood still past several of them."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
-from agentexec.memory_books import Books
+from harness.simulation.queue.books import Books
 from harness.simulation.recording import SimulatedRecorder
 
 CHANGING = frozenset({"enqueue", "step", "lock", "release", "renew", "begin_rebuild", "end_rebuild"})
 KEPT = 5  # findings; a broken book stays broken
 
 
-class Monitor:
-    """The invariants of the queue's own state, by their names in docs/invariants.md."""
+class InvariantMonitor:
+    """The invariants of the queue's own state, by their names in docs/reference/invariants.md."""
 
     def __init__(self, recorder: SimulatedRecorder) -> None:
         self._recorder = recorder

@@ -8,11 +8,11 @@ from functools import partial
 from typing import TypeVar
 
 from harness.history import OperationType
-from harness.simulation.plan import FaultKind, PlannedFault
+from harness.simulation.context import SimulationContext
+from harness.simulation.plan import FaultKind, SimulatedFault
 from harness.simulation.pool import SimulatedPool
 from harness.simulation.scheduler import NANOSECONDS, Process
-from harness.simulation.stage import Stage
-from harness.simulation.trouble import Ambush, Ill
+from harness.simulation.trouble import CallFault, PendingFault
 
 T = TypeVar("T")
 RESTARTED_AFTER = 0.2  # seconds until an operator starts what was killed or stopped
@@ -23,21 +23,21 @@ KILLS_PER_SLOT = 3
 GIVEN_UP_AFTER = 15.0  # seconds past the plan's last moment, until which a fault waits for somebody to hit
 
 _AMBUSHES = {
-    FaultKind.KILL_WORKER: Ill.KILL,
-    FaultKind.STALL_WORKER: Ill.STALL,
-    FaultKind.LOSE_REQUEST: Ill.LOSE_REQUEST,
-    FaultKind.LOSE_REPLY: Ill.LOSE_REPLY,
-    FaultKind.LATE_REQUEST: Ill.LATE_REQUEST,
-    FaultKind.PRODUCER_LOSES_REPLY: Ill.LOSE_REPLY,
-    FaultKind.KILL_PRODUCER: Ill.KILL,
-    FaultKind.KILL_PARENT: Ill.KILL,
+    FaultKind.KILL_WORKER: CallFault.KILL,
+    FaultKind.STALL_WORKER: CallFault.STALL,
+    FaultKind.LOSE_REQUEST: CallFault.LOSE_REQUEST,
+    FaultKind.LOSE_REPLY: CallFault.LOSE_REPLY,
+    FaultKind.LATE_REQUEST: CallFault.LATE_REQUEST,
+    FaultKind.PRODUCER_LOSES_REPLY: CallFault.LOSE_REPLY,
+    FaultKind.KILL_PRODUCER: CallFault.KILL,
+    FaultKind.KILL_PARENT: CallFault.KILL,
 }
 
 
 class SimulatedNemesis:
     """The faults of one plan on one stage."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: SimulationContext) -> None:
         self._stage = stage
         self._scheduler = stage.runtime.scheduler
         self.injected = 0
@@ -55,10 +55,10 @@ class SimulatedNemesis:
                 )
             self._scheduler.at(when, None, self._striking(number, fault))
 
-    def _striking(self, number: int, fault: PlannedFault) -> Callable[[], None]:
+    def _striking(self, number: int, fault: SimulatedFault) -> Callable[[], None]:
         return lambda: self._strike(number, fault)
 
-    def _strike(self, number: int, fault: PlannedFault) -> None:
+    def _strike(self, number: int, fault: SimulatedFault) -> None:
         stage = self._stage
         match fault.kind:
             case FaultKind.KILL_POOL | FaultKind.TERMINATE_POOL:
@@ -92,7 +92,7 @@ class SimulatedNemesis:
             case _:
                 self._ambush(number, fault)
 
-    def _end_pool(self, number: int, fault: PlannedFault, pool: SimulatedPool) -> None:
+    def _end_pool(self, number: int, fault: SimulatedFault, pool: SimulatedPool) -> None:
         if fault.kind is FaultKind.KILL_POOL:
             processes = [pool.parent, *pool.living_workers()]
             self._note(number, fault, processes=processes, pool=pool.name)
@@ -102,14 +102,14 @@ class SimulatedNemesis:
             pool.terminate()
         self._later(self._replace_pools)
 
-    def _ambush(self, number: int, fault: PlannedFault) -> None:
+    def _ambush(self, number: int, fault: SimulatedFault) -> None:
         process = self._victim(fault)
         if process is None:
             self._try_again(number, fault)
             return
 
         def strike() -> None:
-            struck = [process] if ill is Ill.KILL else []
+            struck = [process] if ill is CallFault.KILL else []
             self._note(number, fault, processes=struck, at=process.name)
             if fault.kind is FaultKind.KILL_PRODUCER:
                 self._later(self._stage.replace_producer)
@@ -121,12 +121,14 @@ class SimulatedNemesis:
                 self._try_again(number, replace(fault, skip=0))
 
         trouble, ill = self._stage.trouble, _AMBUSHES[fault.kind]
-        ambush = Ambush(ill=ill, after=fault.after, skip=fault.skip, seconds=fault.seconds, strike=strike)
+        ambush = PendingFault(
+            ill=ill, after=fault.after, skip=fault.skip, seconds=fault.seconds, strike=strike
+        )
         trouble.lie_in_wait(process, ambush)
         process.at_exit.append(lambda _: give_up())  # something else ended the victim first
         self._scheduler.at(self._scheduler.seconds(AIMED_ANEW_AFTER), None, give_up)
 
-    def _victim(self, fault: PlannedFault) -> Process | None:
+    def _victim(self, fault: SimulatedFault) -> Process | None:
         stage = self._stage
         if fault.kind in (FaultKind.KILL_PRODUCER, FaultKind.PRODUCER_LOSES_REPLY):
             return stage.producer.process if stage.producer.process.alive else None
@@ -139,7 +141,7 @@ class SimulatedNemesis:
         awake = [worker for worker in workers if worker.stalled_until <= self._scheduler.now]
         return _chosen(awake or workers, fault)  # who stands still makes no calls
 
-    def _try_again(self, number: int, fault: PlannedFault) -> None:
+    def _try_again(self, number: int, fault: SimulatedFault) -> None:
         """There is nothing to hit right now: soon there will be, or the tasks are all over."""
         if self._scheduler.now < self._given_up:
             self._scheduler.at(self._scheduler.seconds(RESTARTED_AFTER), None, self._striking(number, fault))
@@ -152,7 +154,7 @@ class SimulatedNemesis:
         self._scheduler.at(self._scheduler.seconds(RESTARTED_AFTER), None, work)
 
     def _note(
-        self, number: int, fault: PlannedFault, *, processes: Sequence[Process] = (), **value: object
+        self, number: int, fault: SimulatedFault, *, processes: Sequence[Process] = (), **value: object
     ) -> None:
         self.injected += 1
         pids = [process.pid for process in processes]
@@ -164,5 +166,5 @@ class SimulatedNemesis:
         self._stage.recorder.tell(None, f"FAULT {fault.kind.value} {where}{lasting}".replace("  ", " "))
 
 
-def _chosen(among: Sequence[T], fault: PlannedFault) -> T | None:
+def _chosen(among: Sequence[T], fault: SimulatedFault) -> T | None:
     return among[fault.victim % len(among)] if among else None

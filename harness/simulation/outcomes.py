@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from harness.checker import Checker, CheckResult, Verdict
+from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History, OperationType
 from harness.simulation.plan import FaultKind, Plan
 

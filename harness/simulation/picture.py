@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import agentexec as ax
-from harness.environment import ServerVersions
+from harness.environments.base import ServerVersions
 from harness.scenario import ScenarioRun
-from harness.simulation.simulation import Outcome
+from harness.simulation.simulation import SimulationResult
 
 
-def as_run(outcome: Outcome, *, repeat: str) -> ScenarioRun:
+def as_run(outcome: SimulationResult, *, repeat: str) -> ScenarioRun:
     """For `harness.report.write_reports`; `repeat` is the command that runs it again. Its seconds are virtual."""
     plan = outcome.plan
     return ScenarioRun(

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any, Self
 
-from agentexec.keys import PRIORITY_LEVELS
+from agentexec.queue.keys import PRIORITY_LEVELS
 from harness.errors import UsageError
 
 FORMAT = "harness-simulation/1"
@@ -63,7 +63,7 @@ class PlannedTask:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PlannedFault:
+class SimulatedFault:
     """One fault at `at` seconds. `victim` chooses among what can be hit, `skip` is how many calls of the victim pass
     before it strikes, `after` whether it strikes before or after the server's work, `seconds` how long it lasts.
     """
@@ -86,7 +86,7 @@ class Plan:
     pools: int
     workers: int
     tasks: tuple[PlannedTask, ...]
-    faults: tuple[PlannedFault, ...]
+    faults: tuple[SimulatedFault, ...]
     theme: Theme = Theme.MIXED
     hosts: int = 1
 
@@ -112,7 +112,7 @@ class Plan:
                 workers=data["workers"],
                 tasks=tuple(PlannedTask(**_known(PlannedTask, task)) for task in data["tasks"]),
                 faults=tuple(
-                    PlannedFault(**_known(PlannedFault, fault) | {"kind": FaultKind(fault["kind"])})
+                    SimulatedFault(**_known(SimulatedFault, fault) | {"kind": FaultKind(fault["kind"])})
                     for fault in data["faults"]
                 ),
                 # Plans of before there were themes and hosts are kept, too.

@@ -9,17 +9,17 @@ import redis
 
 from agentexec.core.runtime import Mailbox
 from agentexec.worker.child import ChildEvent, Died, Leaving, Ready
-from agentexec.worker.healer import Healer
-from agentexec.worker.orders import DRAIN, NOW
-from agentexec.worker.process import Links, Worker
+from agentexec.worker.process import Connections, Worker
+from agentexec.worker.protocol import DRAIN, NOW
+from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.reference import PoolReference
-from agentexec.worker.supervisor import Order, Supervisor
+from agentexec.worker.supervisor import StopCommand, Supervisor
 from harness.history import OperationType
 from harness.simulation.loop import VirtualLoop
 from harness.simulation.scheduler import Process
 
 if TYPE_CHECKING:
-    from harness.simulation.stage import Stage
+    from harness.simulation.context import SimulationContext
 
 BIRTH = (0.05, 0.3)  # seconds that an interpreter takes to start
 NOTICE = 0.001  # seconds until a parent sees that its child is dead
@@ -29,7 +29,7 @@ KILLED = -9
 class SimulatedPool:
     """One pool, from its start to the end of its parent."""
 
-    def __init__(self, stage: Stage, number: int) -> None:
+    def __init__(self, stage: SimulationContext, number: int) -> None:
         self._stage = stage
         self.name = f"pool-{number}"
         self.parent = stage.runtime.new_process(self.name, host=number % stage.plan.hosts)
@@ -51,7 +51,7 @@ class SimulatedPool:
         if self._supervisor is None:  # before it has handlers for signals, it just ends
             self.kill()
         elif self.parent.alive:
-            self._supervisor.order(Order.DRAIN)
+            self._supervisor.order(StopCommand.DRAIN)
 
     def kill(self) -> None:
         """SIGKILL to all processes."""
@@ -65,7 +65,7 @@ class SimulatedPool:
             reference=PoolReference(module="simulated", attribute="pool"),
             expect=[],
             settings=stage.settings,
-            healer=Healer(engine, queue, stage.settings),
+            healer=Reconciler(engine, queue, stage.settings),
             start_child=self._start_child,
         )
         code = self._supervisor.run()
@@ -96,7 +96,13 @@ class SimulatedChild:
     """A worker process as its parent sees it; what it runs is `agentexec.worker.process.Worker`."""
 
     def __init__(
-        self, stage: Stage, parent: Process, *, name: str, slot: int, post: Callable[[ChildEvent], None]
+        self,
+        stage: SimulationContext,
+        parent: Process,
+        *,
+        name: str,
+        slot: int,
+        post: Callable[[ChildEvent], None],
     ) -> None:
         runtime = stage.runtime
         self._stage = stage
@@ -147,7 +153,7 @@ class SimulatedChild:
             name=self.name,
             settings=stage.settings,
             registry=stage.bodies.registry,
-            links=Links(queue=queue, renewing=stage.queue(process), database=stage.database(process)),
+            links=Connections(queue=queue, renewing=stage.queue(process), database=stage.database(process)),
             loop=VirtualLoop(scheduler, process).itself,
             ready=lambda: self._tell(Ready(self)),
             leaving=lambda: self._tell(Leaving(self)),

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import StaticPool
 
-from agentexec.activity.models import ACTIVITY_TABLE, LOG_TABLE
 from agentexec.core.db import create_schema
+from agentexec.store.models import ACTIVITY_TABLE, LOG_TABLE
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.scheduler import Process
 from harness.simulation.trouble import LostCall, Network

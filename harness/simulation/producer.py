@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from agentexec.activity.rows import NewActivity
-from agentexec.client import request_cancel
-from agentexec.enqueuer import Enqueuer
 from agentexec.errors import AgentexecError
+from agentexec.producer.client import request_cancel
+from agentexec.producer.enqueuer import Enqueuer
+from agentexec.store.rows import NewActivity
 from agentexec.task import encode_payload
 from harness.history import OperationType
 from harness.simulation.body import LOCKED, TASK_NAME, Simulated
@@ -17,7 +17,7 @@ from harness.simulation.primitives import VirtualEvent
 from harness.simulation.scheduler import NANOSECONDS
 
 if TYPE_CHECKING:
-    from harness.simulation.stage import Stage
+    from harness.simulation.context import SimulationContext
 
 # Seconds between one try and the next. Long enough in all to outlive outages that follow one another: a producer that
 # gives up earlier may leave nothing to judge.
@@ -27,7 +27,7 @@ AGAIN_AFTER = (0.2, 0.2, 0.2, 1.0, 2.0, 4.0, 8.0, 16.0)
 class SimulatedProducer:
     """One process that enqueues one task after the other when its time comes, and cancels on request."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: SimulationContext) -> None:
         self._stage = stage
         self.process = stage.runtime.new_process("producer")
         self._database = stage.database(self.process)

@@ -12,10 +12,10 @@ from uuid import UUID
 import redis
 
 from agentexec.errors import AgentexecError
-from agentexec.memory_books import Books
-from agentexec.memory_queue import MemoryQueue
-from agentexec.queue import Admission, Dispatch, Finish, QueueDepth, Revoked, StepResult
+from agentexec.queue.protocol import Admission, Dispatch, Finish, QueueDepth, Revoked, StepResult
 from harness.simulation.describing import describe
+from harness.simulation.queue.books import Books
+from harness.simulation.queue.memory_queue import MemoryQueue
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.scheduler import Process, Wakeup
 from harness.simulation.trouble import LostCall, Network

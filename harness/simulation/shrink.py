@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from harness.simulation.plan import Plan, PlannedFault, PlannedTask
-from harness.simulation.simulation import Outcome, simulate
+from harness.simulation.plan import Plan, PlannedTask, SimulatedFault
+from harness.simulation.simulation import SimulationResult, simulate
 
 T = TypeVar("T")
 OTHER_SEEDS = 3
@@ -22,14 +22,14 @@ class Shrinking:
     """
 
     def __init__(
-        self, failing: Outcome, *, tries: int = TRIES, tell: Callable[[str], None] = lambda _: None
+        self, failing: SimulationResult, *, tries: int = TRIES, tell: Callable[[str], None] = lambda _: None
     ) -> None:
         self._best = failing
         self._wanted = (failing.findings[0].judge, failing.findings[0].kind)  # the most telling comes first
         self._left = tries
         self._tell = tell
 
-    def shrink(self) -> Outcome:
+    def shrink(self) -> SimulationResult:
         """The outcome of the smallest plan that was found; the given one where nothing can be left out."""
         while self._left > 0 and any([self._cut("faults"), self._cut("tasks"), self._simplify()]):
             plan = self._best.plan
@@ -86,7 +86,7 @@ def _simplifications(plan: Plan) -> Iterator[Callable[[Plan], Plan]]:
 
 def _changing(part: str, index: int, change: dict[str, Any]) -> Callable[[Plan], Plan]:
     def changed(plan: Plan) -> Plan:
-        members: tuple[PlannedTask | PlannedFault, ...] = getattr(plan, part)
+        members: tuple[PlannedTask | SimulatedFault, ...] = getattr(plan, part)
         if index >= len(members):
             return plan
         return _with(

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentexec.core import runtime
-from harness.checker import Checker, CheckResult, Verdict, check_all
 from harness.checkers import (
     delivery,
     effects,
@@ -22,15 +21,16 @@ from harness.checkers import (
     transitions,
     witnesses,
 )
+from harness.checkers.base import Checker, CheckResult, Verdict, check_all
 from harness.history import History
+from harness.simulation.context import SimulationContext
 from harness.simulation.drawing import plan_of
 from harness.simulation.nemesis import SimulatedNemesis
 from harness.simulation.outcomes import outcomes
 from harness.simulation.plan import Plan
 from harness.simulation.scheduler import NANOSECONDS, Scheduler
-from harness.simulation.stage import Stage
 from harness.simulation.themes import MAX_RETRIES, more_checkers
-from harness.simulation.witness import bear_witness, pending
+from harness.simulation.witness import collect_evidence, pending
 from harness.simulation.world import VirtualRuntime
 
 QUIET_AFTER = 12.0  # virtual seconds past which no planned fault lasts
@@ -52,7 +52,7 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class SimulationResult:
     """What came of a plan. `results` has the word of every judge by its name, the most telling first; `seconds` are
     virtual; `trace` is for reading, and empty unless asked for.
     """
@@ -76,7 +76,7 @@ class Outcome:
         )
 
 
-def simulate(what: Plan | int, *, trace: bool = False) -> Outcome:
+def simulate(what: Plan | int, *, trace: bool = False) -> SimulationResult:
     """Run a plan, or the plan of a seed, to its end, and judge it. Nothing real is waited for, and nothing is left.
 
     Runs in the calling thread, one at a time. `trace` keeps a readable line of everything that happened.
@@ -108,11 +108,11 @@ class _Run:
         self._plan = plan
         self._trace = trace
 
-    def perform(self) -> Outcome:
+    def perform(self) -> SimulationResult:
         plan = self._plan
         world = VirtualRuntime(Scheduler(plan.seed))
         with runtime.use(world):
-            stage = Stage(plan, world)
+            stage = SimulationContext(plan, world)
             if self._trace:
                 stage.recorder.trace = []
             with stage.postgres.open():
@@ -121,7 +121,7 @@ class _Run:
                 finally:
                     stage.runtime.scheduler.unwind_all(stage.runtime.processes)
 
-    def _play(self, stage: Stage) -> Outcome:
+    def _play(self, stage: SimulationContext) -> SimulationResult:
         nemesis = SimulatedNemesis(stage)
         for _ in range(stage.plan.pools):
             stage.start_pool()
@@ -131,9 +131,9 @@ class _Run:
         for pool in stage.living_pools():
             pool.terminate()
         self._until(stage, STOP_WITHIN, lambda: not stage.living_pools())
-        bear_witness(stage)
+        collect_evidence(stage)
         history = History.of(stage.recorder.operations)
-        return Outcome(
+        return SimulationResult(
             plan=stage.plan,
             history=history,
             results=self._results(stage, history, over),
@@ -142,13 +142,13 @@ class _Run:
             trace=tuple(stage.recorder.trace or ()),
         )
 
-    def _drain(self, stage: Stage) -> bool:
+    def _drain(self, stage: SimulationContext) -> bool:
         """Whether everything was over in time."""
         scheduler = stage.runtime.scheduler
         scheduler.run(round(stage.plan.last_moment * NANOSECONDS))
         return self._until(stage, QUIET_AFTER + PATIENCE, lambda: _is_over(stage))
 
-    def _until(self, stage: Stage, seconds: float, condition: Callable[[], bool]) -> bool:
+    def _until(self, stage: SimulationContext, seconds: float, condition: Callable[[], bool]) -> bool:
         scheduler = stage.runtime.scheduler
         deadline = scheduler.seconds(seconds)
         while not condition():
@@ -157,7 +157,7 @@ class _Run:
             scheduler.run(scheduler.seconds(LOOK_EVERY))
         return True
 
-    def _results(self, stage: Stage, history: History, over: bool) -> dict[str, CheckResult]:
+    def _results(self, stage: SimulationContext, history: History, over: bool) -> dict[str, CheckResult]:
         """The judges' words, the most telling first."""
         escaped = [
             f"{type(error).__name__} in {process.name if process else 'the world'}: {error}"
@@ -186,7 +186,7 @@ def _kind(result: CheckResult) -> str:
     return str(result.counterexamples[0].get("kind", "wrong"))
 
 
-def _is_over(stage: Stage) -> bool:
+def _is_over(stage: SimulationContext) -> bool:
     if not stage.all_asked:
         return False
     depth = stage.redis.memory.depth()

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from agentexec.config import Settings, load_settings
-from harness.checker import Checker, CheckResult, Verdict
 from harness.checkers import duplicates, recovery
+from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History
 from harness.simulation.plan import Theme
 

@@ -12,7 +12,7 @@ from harness.simulation.world import VirtualRuntime
 FASTEST, SLOWEST = 0.0002, 0.004  # seconds that one way of a call takes
 
 
-class Ill(StrEnum):
+class CallFault(StrEnum):
     """What can befall a process at its next call: the fault strikes in the middle of something."""
 
     KILL = "kill"
@@ -23,12 +23,12 @@ class Ill(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ambush:
+class PendingFault:
     """An ill that waits for a process. `after` strikes once the server has done what was asked, before the reply;
     `skip` lets so many calls pass first; `seconds` is how long a stall or a late request takes.
     """
 
-    ill: Ill
+    ill: CallFault
     after: bool
     skip: int
     seconds: float
@@ -37,7 +37,7 @@ class Ambush:
 
 @dataclass(slots=True)
 class _Waiting:
-    ambush: Ambush
+    ambush: PendingFault
     left: int
 
 
@@ -47,18 +47,18 @@ class Trouble:
 
     waiting: dict[Process, list[_Waiting]] = field(default_factory=dict)
 
-    def lie_in_wait(self, process: Process, ambush: Ambush) -> None:
+    def lie_in_wait(self, process: Process, ambush: PendingFault) -> None:
         """Set an ambush on a process."""
         self.waiting.setdefault(process, []).append(_Waiting(ambush, ambush.skip))
 
-    def withdraw(self, process: Process, ambush: Ambush) -> bool:
+    def withdraw(self, process: Process, ambush: PendingFault) -> bool:
         """Take an ambush away again; False where it has struck already."""
         left = [waiting for waiting in self.waiting.get(process, ()) if waiting.ambush is not ambush]
         still_there = len(left) < len(self.waiting.get(process, ()))
         self.waiting[process] = left
         return still_there
 
-    def meet(self, process: Process, *, after: bool) -> Ambush | None:
+    def meet(self, process: Process, *, after: bool) -> PendingFault | None:
         """The ambush that strikes at this side of a call, if one does; it is over then."""
         for waiting in self.waiting.get(process, ()):
             if waiting.ambush.after == after:
@@ -91,9 +91,9 @@ class Network:
         ambush = self._trouble.meet(self._process, after=False)
         if ambush is None:
             return None
-        if ambush.ill is Ill.LATE_REQUEST:
+        if ambush.ill is CallFault.LATE_REQUEST:
             return ambush.seconds
-        if ambush.ill in (Ill.LOSE_REQUEST, Ill.LOSE_REPLY):
+        if ambush.ill in (CallFault.LOSE_REQUEST, CallFault.LOSE_REPLY):
             raise LostCall
         self._suffer(ambush)
         return None
@@ -102,7 +102,7 @@ class Network:
         """On the way back. Raises `LostCall` where the reply is lost."""
         ambush = self._trouble.meet(self._process, after=True)
         if ambush is not None:
-            if ambush.ill not in (Ill.KILL, Ill.STALL):
+            if ambush.ill not in (CallFault.KILL, CallFault.STALL):
                 raise LostCall
             self._suffer(ambush)
         self._travel()
@@ -111,9 +111,9 @@ class Network:
         runtime = self._runtime
         runtime.sleep(runtime.uniform(FASTEST, SLOWEST))
 
-    def _suffer(self, ambush: Ambush) -> None:
+    def _suffer(self, ambush: PendingFault) -> None:
         scheduler = self._runtime.scheduler
-        if ambush.ill is Ill.KILL:
+        if ambush.ill is CallFault.KILL:
             raise scheduler.end_current(-9)
         scheduler.stall(self._process, ambush.seconds)
         scheduler.pause(0)  # nothing more of this process runs until it goes on

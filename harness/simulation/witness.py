@@ -9,12 +9,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from agentexec.activity.models import ACTIVITY_TABLE, LOG_TABLE
+from agentexec.store.models import ACTIVITY_TABLE, LOG_TABLE
 from harness.history import OperationType
-from harness.simulation.stage import Stage
+from harness.simulation.context import SimulationContext
 
 
-def bear_witness(stage: Stage) -> None:
+def collect_evidence(stage: SimulationContext) -> None:
     """Write the store's log and records, and the queue's depth, to the history."""
     with stage.postgres.transaction() as connection:
         _store(stage, connection)
@@ -30,7 +30,7 @@ def pending(connection: Connection) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def _store(stage: Stage, connection: Connection) -> None:
+def _store(stage: SimulationContext, connection: Connection) -> None:
     record = stage.recorder.record
     rows = connection.execute(
         text(f"SELECT id, context, status, attempt, fence FROM {ACTIVITY_TABLE} ORDER BY id")

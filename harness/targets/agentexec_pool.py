@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 import agentexec as ax
-from harness.workloads import body
+from harness.targets import body
 
 TASK_NAME = "harness.numbered"
 

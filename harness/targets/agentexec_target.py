@@ -17,17 +17,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import agentexec as ax
 from agentexec.activity import PENDING, Activity, ActivityLog
-from agentexec.activity.models import PREFIX
 from agentexec.core.db import create_schema
-from agentexec.keys import result_key
-from harness.environment import Endpoints
+from agentexec.queue.keys import result_key
+from agentexec.store.models import PREFIX
+from harness.environments.base import Endpoints
 from harness.errors import TargetFailed
 from harness.history import Operation, OperationType
 from harness.masking import masked
-from harness.target import Submission, TargetSettings, TaskSpec
 from harness.targets.agentexec_pool import TASK_NAME, Numbered
+from harness.targets.base import Submission, TargetSettings, TaskSpec
+from harness.targets.body import worker_environment
 from harness.targets.subprocess_pool import SubprocessPool
-from harness.workloads.body import worker_environment
 
 _POOL = "harness.targets.agentexec_pool:pool"
 _ASKED_AT_ONCE = 1000

@@ -14,7 +14,7 @@ from typing import IO
 from harness.errors import TargetFailed
 from harness.masking import masked
 from harness.processes import descendants, descends_from, send
-from harness.target import TargetSettings
+from harness.targets.base import TargetSettings
 
 _WORKER_FILE = re.compile(r"worker-(\d+)\.jsonl")
 _POLL = 0.02

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from harness.checker import Checker
 from harness.checkers import locks, priorities
-from harness.generator import Arrival
+from harness.checkers.base import Checker
 from harness.history import Recorder
-from harness.target import TargetSession
+from harness.targets.base import TargetSession
+from harness.workloads.generator import Arrival
 from harness.workloads.numbered_tasks import NumberedClient, NumberedTasks
 
 

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from harness.checker import Checker
 from harness.checkers import delivery, effects, evidence, fencing, nothing_left, transitions
-from harness.generator import Arrival, numbered_tasks
+from harness.checkers.base import Checker
 from harness.history import OperationType, Recorder
-from harness.target import Submission, TargetSession, TaskSpec
+from harness.targets.base import Submission, TargetSession, TaskSpec
+from harness.workloads.generator import Arrival, numbered_tasks
 
 _FINAL_SHARE = 20
 """One task of so many is kept back and submitted after everything is healed."""

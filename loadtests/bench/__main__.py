@@ -17,11 +17,11 @@ from harness.errors import EXIT_USAGE, HarnessError
 from harness.masking import masked
 from harness.report import prepare_folder
 from loadtests.bench import claims, history, killing, resting, stored, throughput, timing
-from loadtests.bench.bench import Figure, Ground, Result
+from loadtests.bench.bench import BenchResult, Figure, Ground
 
 SCHEMA_VERSION = 1
 
-BENCHMARKS: Mapping[str, Callable[[Ground, int], Result | list[Result]]] = {
+BENCHMARKS: Mapping[str, Callable[[Ground, int], BenchResult | list[BenchResult]]] = {
     "drain": throughput.drain,
     "enqueue": throughput.enqueue_alone,
     "enqueue-together": throughput.enqueue_together,
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(names: Sequence[str], repeats: int, quick: bool, report: Path) -> int:
     folder = prepare_folder(report)
-    results: dict[str, list[Result]] = {}
+    results: dict[str, list[BenchResult]] = {}
     servers: dict[str, str] = {}
     for name in names:
         print(f"measuring {name} ...", file=sys.stderr, flush=True)
@@ -85,7 +85,7 @@ def _run(names: Sequence[str], repeats: int, quick: bool, report: Path) -> int:
     return 0
 
 
-def _line(result: Result) -> str:
+def _line(result: BenchResult) -> str:
     figure = result.figure
     low, high = figure.spread
     text = f"{figure.name:52} {figure.median:10,.4g} {figure.unit:8} ({low:,.4g} to {high:,.4g})"
@@ -98,7 +98,7 @@ def _line(result: Result) -> str:
     return text + (f"   {result.note}" if result.note else "")
 
 
-def _document(results: Mapping[str, Sequence[Result]], servers: Mapping[str, str]) -> dict[str, Any]:
+def _document(results: Mapping[str, Sequence[BenchResult]], servers: Mapping[str, str]) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import agentexec as ax
 from agentexec.core.db import create_schema
-from harness.environment import Endpoints
+from harness.environments.base import Endpoints
 from harness.errors import HarnessError
 from harness.history import History
 from loadtests.bench.app import HISTORY
@@ -47,7 +47,7 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
+class BenchResult:
     """A benchmark: the figure, and what it stands beside where there is such, measured in the same run and in turn.
 
     `wanted` is the ratio asked for: at least so much of a rate, at most so much of a cost.

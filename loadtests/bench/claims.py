@@ -14,10 +14,10 @@ from uuid import uuid4
 
 import agentexec as ax
 from agentexec.identifiers import new_id
-from agentexec.queue import Claim, Dispatch, Finish, Verb
-from agentexec.redis_queue import RedisQueue
+from agentexec.queue.protocol import Claim, Dispatch, Finish, Verb
+from agentexec.queue.redis_queue import RedisQueue
 from agentexec.task import encode_payload
-from loadtests.bench.bench import Figure, Ground, Result, until
+from loadtests.bench.bench import BenchResult, Figure, Ground, until
 
 CLAIMED = 64  # by each STEP, which finishes as many
 STEPS = 100  # of each queue in one measurement
@@ -94,7 +94,7 @@ class Stocked:
         return float(statistics.get("usec", 0))
 
 
-def claims(ground: Ground, repeats: int) -> list[Result]:
+def claims(ground: Ground, repeats: int) -> list[BenchResult]:
     """Server time of a claim and its finish: a million queued, 10,000 partitions, 100,000 scheduled, beside 1,000."""
     queued, partitions = ground.scaled(QUEUED), ground.scaled(PARTITIONS)
     scheduled, little = ground.scaled(SCHEDULED), ground.scaled(LITTLE)
@@ -115,14 +115,14 @@ def claims(ground: Ground, repeats: int) -> list[Result]:
     return [_beside(ground, repeats, name, much, few) for name, much, few in pairs]
 
 
-def _beside(ground: Ground, repeats: int, name: str, much: Stock, few: Stock) -> Result:
+def _beside(ground: Ground, repeats: int, name: str, much: Stock, few: Stock) -> BenchResult:
     with _stocked(ground, much) as full, _stocked(ground, few) as small:
         _settled(full.client)
         _in_turns(full.step, small.step)  # warm-up
         rounds = [_in_turns(full.step, small.step) for _ in range(repeats)]
     costs, costs_of_few = zip(*rounds, strict=True)
     kind = name.split()[-1]
-    return Result(
+    return BenchResult(
         figure=Figure(name=f"claim with {name}", unit="µs", values=costs, higher_is_better=False),
         floor=Figure(
             name=f"claim with {ground.scaled(LITTLE):,} {kind}",

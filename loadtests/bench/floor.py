@@ -10,12 +10,12 @@ from uuid import uuid4
 
 import redis
 
-from agentexec.activity.rows import Outcome
-from agentexec.activity.status import Status
-from agentexec.activity.turn import turn
 from agentexec.core.db import engine_for, one_statement
-from agentexec.queue import Claim, Finish, Verb
-from agentexec.redis_queue import RedisQueue
+from agentexec.queue.protocol import Claim, Finish, Verb
+from agentexec.queue.redis_queue import RedisQueue
+from agentexec.store.hot import turn
+from agentexec.store.rows import ActivityUpdate
+from agentexec.store.status import Status
 
 
 def drain(database_url: str, redis_url: str, queue_name: str, batch: int) -> None:
@@ -36,8 +36,8 @@ def drain(database_url: str, redis_url: str, queue_name: str, batch: int) -> Non
         running = list(answer.claims)
 
 
-def _ended(claim: Claim) -> Outcome:
-    return Outcome(
+def _ended(claim: Claim) -> ActivityUpdate:
+    return ActivityUpdate(
         id=claim.task_id,
         token=claim.token,
         n=1,

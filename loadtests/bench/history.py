@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.checker import Checker, Verdict, check_safe
 from harness.checkers import FEATURES, shutdown, standard
+from harness.checkers.base import Checker, Verdict, check_safe
 from harness.errors import HarnessError
 from harness.history import History, Operation, OperationType, uncollected
-from loadtests.bench.bench import Figure, Ground, Result
+from loadtests.bench.bench import BenchResult, Figure, Ground
 
 OPERATIONS = 1_000_000
 WANTED = 10.0  # seconds of one processor at the most, for reading and judging so many
@@ -29,7 +29,7 @@ KILLED_EVERY = 100  # of so many groups of tasks, one is killed and runs again
 TICK = 100_000  # nanoseconds from one operation to the next
 
 
-def judge(ground: Ground, repeats: int) -> list[Result]:
+def judge(ground: Ground, repeats: int) -> list[BenchResult]:
     """CPU seconds to read a history of 1,000,000 operations, to judge it by every checker, and for both; and peak
     megabytes.
     """
@@ -44,7 +44,7 @@ def judge(ground: Ground, repeats: int) -> list[Result]:
         "peak": ("MB", "memory at the most"),
     }
     return [
-        Result(
+        BenchResult(
             figure=Figure(
                 name=f"history of {size:,} operations, {what}",
                 unit=unit,

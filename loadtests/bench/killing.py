@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import agentexec as ax
 from harness.history import History, Operation, OperationType
 from loadtests.bench.app import Sleep
-from loadtests.bench.bench import Figure, Ground, PoolProcess, Result, quantile, until
+from loadtests.bench.bench import BenchResult, Figure, Ground, PoolProcess, quantile, until
 
 WORKERS = 4
 CONCURRENCY = 4
@@ -19,7 +19,7 @@ WORK = 2.0  # seconds that a task takes: longer than a worker takes to start
 BOUND = 1.0  # second
 
 
-def worker_recovery(ground: Ground, repeats: int) -> list[Result]:
+def worker_recovery(ground: Ground, repeats: int) -> list[BenchResult]:
     """Seconds from SIGKILL of one worker until a task that it ran runs again: with slots free elsewhere, and with none.
 
     With none, the task waits for the worker that takes the place of the dead one, or for a task of its neighbours to
@@ -28,7 +28,7 @@ def worker_recovery(ground: Ground, repeats: int) -> list[Result]:
     kills = max(3, ground.scaled(KILLS))
     half, full = WORKERS * CONCURRENCY // 2, WORKERS * CONCURRENCY
     return [
-        Result(
+        BenchResult(
             figure=Figure(
                 name=f"task of a killed worker runs again, {name}, p99",
                 unit="s",

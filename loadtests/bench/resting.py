@@ -10,7 +10,7 @@ import psutil
 
 import agentexec as ax
 from loadtests.bench.app import Nothing
-from loadtests.bench.bench import Figure, Ground, Result, until
+from loadtests.bench.bench import BenchResult, Figure, Ground, until
 
 WORKERS = 4
 WINDOW = 20.0  # seconds of each measurement
@@ -19,7 +19,7 @@ WARM = 200  # tasks that every worker has its share of, so that all of its code 
 MEGABYTE = 1_000_000
 
 
-def idle(ground: Ground, repeats: int) -> list[Result]:
+def idle(ground: Ground, repeats: int) -> list[BenchResult]:
     """What an idle pool of 4 workers takes of one core, its parent included, and the memory of its largest worker."""
     with ground.client() as client, ground.pool(client, workers=WORKERS, concurrency=8) as pool:
         until(lambda: len(client.queue.registered()) >= WORKERS)
@@ -30,11 +30,11 @@ def idle(ground: Ground, repeats: int) -> list[Result]:
         used, largest = zip(*(_window([parent, *workers], workers) for _ in range(repeats)), strict=True)
     name = f"idle pool of {WORKERS} workers"
     return [
-        Result(
+        BenchResult(
             figure=Figure(name=f"{name}, of one core", unit="%", values=used, higher_is_better=False),
             note=f"{WINDOW:g} s each; less than 1 wanted",
         ),
-        Result(
+        BenchResult(
             figure=Figure(name=f"{name}, its largest", unit="MB", values=largest, higher_is_better=False),
             note="resident; less than 120 wanted",
         ),

@@ -15,9 +15,9 @@ import psutil
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 
-from agentexec.activity.models import ACTIVITY_TABLE, LOG_TABLE
 from agentexec.core.db import create_schema, engine_for
-from loadtests.bench.bench import Figure, Ground, Result
+from agentexec.store.models import ACTIVITY_TABLE, LOG_TABLE
+from loadtests.bench.bench import BenchResult, Figure, Ground
 from loadtests.bench.throughput import CONCURRENCY, DRAINED, WORKERS, drain_rate
 
 FINISHED = 1_000_000
@@ -45,7 +45,7 @@ _FILL = text(
 )
 
 
-def stored(ground: Ground, repeats: int) -> list[Result]:
+def stored(ground: Ground, repeats: int) -> list[BenchResult]:
     """A drain with a million finished activities and their logs in the tables, and with none: tasks per second, and
     microseconds of Postgres's processor time for each task, its recording included.
     """
@@ -65,13 +65,13 @@ Measured = tuple[float, float]  # tasks/s, and microseconds of the server for ea
 
 def _result(
     what: str, finished: int, unit: str, which: int, of_full: Sequence[Measured], of_empty: Sequence[Measured]
-) -> Result:
+) -> BenchResult:
     rate = which == 0
 
     def figure(name: str, values: Sequence[Measured]) -> Figure:
         return Figure(name=name, unit=unit, values=tuple(v[which] for v in values), higher_is_better=rate)
 
-    return Result(
+    return BenchResult(
         figure=figure(f"{what}, {finished:,} finished", of_full),
         floor=figure(f"{what}, empty tables", of_empty),
         beside="that of empty tables",

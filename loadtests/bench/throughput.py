@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable
 
 import agentexec as ax
-from agentexec.activity.rows import NewActivity
-from agentexec.activity.turn import enqueue
 from agentexec.core.db import one_statement
 from agentexec.identifiers import new_id
-from agentexec.queue import Dispatch
+from agentexec.queue.protocol import Dispatch
+from agentexec.store.hot import enqueue
+from agentexec.store.rows import NewActivity
 from agentexec.task import encode_payload
 from loadtests.bench.app import Nothing
-from loadtests.bench.bench import Figure, Ground, Result, in_turn, until
+from loadtests.bench.bench import BenchResult, Figure, Ground, in_turn, until
 
 WORKERS = 2
 CONCURRENCY = 64
@@ -26,20 +26,20 @@ BATCH = 1_000
 AT_ONCE = 100
 
 
-def drain(ground: Ground, repeats: int) -> Result:
+def drain(ground: Ground, repeats: int) -> BenchResult:
     """Tasks per second from a full queue to an empty one, every task recorded as RUNNING and COMPLETE with its logs."""
     tasks = ground.scaled(DRAINED)
     agentexec, floor = in_turn(
         repeats, lambda: drain_rate(ground, tasks), lambda: _drain_floor(ground, tasks)
     )
     name = f"drain of no-op tasks, {WORKERS} workers x {CONCURRENCY}"
-    return Result(
+    return BenchResult(
         figure=Figure(name=name, unit="tasks/s", values=agentexec),
         floor=Figure(name="the same scripts and statements in 2 bare loops", unit="tasks/s", values=floor),
     )
 
 
-def enqueue_alone(ground: Ground, repeats: int) -> Result:
+def enqueue_alone(ground: Ground, repeats: int) -> BenchResult:
     """Calls per second of one caller that awaits each `enqueue`, beside the bare statement and script."""
     count = ground.scaled(ALONE)
 
@@ -50,13 +50,13 @@ def enqueue_alone(ground: Ground, repeats: int) -> Result:
     mine, floor = in_turn(
         repeats, lambda: _rate(ground, count, one_by_one), lambda: _bare_enqueue(ground, count, batch=1)
     )
-    return Result(
+    return BenchResult(
         figure=Figure(name="enqueue awaited one at a time", unit="tasks/s", values=mine),
         floor=Figure(name="bare statement and script, one task each", unit="tasks/s", values=floor),
     )
 
 
-def enqueue_together(ground: Ground, repeats: int) -> Result:
+def enqueue_together(ground: Ground, repeats: int) -> BenchResult:
     """Calls per second when 100 callers await their own `enqueue` at the same time."""
     count = ground.scaled(TOGETHER)
 
@@ -68,10 +68,12 @@ def enqueue_together(ground: Ground, repeats: int) -> Result:
             await asyncio.gather(*calls)
 
     (mine,) = in_turn(repeats, lambda: _rate(ground, count, together))
-    return Result(figure=Figure(name=f"{AT_ONCE} enqueues awaited together", unit="tasks/s", values=mine))
+    return BenchResult(
+        figure=Figure(name=f"{AT_ONCE} enqueues awaited together", unit="tasks/s", values=mine)
+    )
 
 
-def enqueue_many(ground: Ground, repeats: int) -> Result:
+def enqueue_many(ground: Ground, repeats: int) -> BenchResult:
     """Tasks per second through `enqueue_many` in batches of 1,000."""
     count = ground.scaled(MANY)
 
@@ -81,7 +83,7 @@ def enqueue_many(ground: Ground, repeats: int) -> Result:
     mine, floor = in_turn(
         repeats, lambda: _rate(ground, count, in_batches), lambda: _bare_enqueue(ground, count, batch=BATCH)
     )
-    return Result(
+    return BenchResult(
         figure=Figure(name=f"enqueue_many in batches of {BATCH}", unit="tasks/s", values=mine),
         floor=Figure(name="bare statement and script, batches alike", unit="tasks/s", values=floor),
     )

@@ -9,7 +9,7 @@ import time
 import agentexec as ax
 from harness.history import OperationType
 from loadtests.bench.app import Sleep
-from loadtests.bench.bench import Figure, Ground, PoolProcess, Result, quantile, until
+from loadtests.bench.bench import BenchResult, Figure, Ground, PoolProcess, quantile, until
 
 SAMPLES = 300
 TASKS = 40
@@ -17,11 +17,11 @@ WORK = 1.0  # seconds
 SHORT = 0.3  # seconds
 
 
-def pick_up(ground: Ground, repeats: int) -> list[Result]:
+def pick_up(ground: Ground, repeats: int) -> list[BenchResult]:
     """Milliseconds from the return of `enqueue` to the first line of the handler, on an idle queue."""
     rounds = [_pick_up_times(ground, ground.scaled(SAMPLES)) for _ in range(repeats)]
     return [
-        Result(
+        BenchResult(
             figure=Figure(
                 name=f"pick-up on an idle queue, p{percent}",
                 unit="ms",
@@ -33,19 +33,19 @@ def pick_up(ground: Ground, repeats: int) -> list[Result]:
     ]
 
 
-def recovery(ground: Ground, repeats: int) -> Result:
+def recovery(ground: Ground, repeats: int) -> BenchResult:
     """Seconds from SIGKILL of a whole pool until all of its 40 tasks run again, in a fresh one on the same host."""
     values = tuple(_recovery_time(ground) for _ in range(repeats))
     note = "includes the start of the new pool's processes"
     name = f"{TASKS} tasks of {WORK:g} s, pool killed, all running again"
-    return Result(figure=Figure(name=name, unit="s", values=values, higher_is_better=False), note=note)
+    return BenchResult(figure=Figure(name=name, unit="s", values=values, higher_is_better=False), note=note)
 
 
-def stop(ground: Ground, repeats: int) -> Result:
+def stop(ground: Ground, repeats: int) -> BenchResult:
     """Seconds from the end of the last running task to the exit of a pool that got SIGTERM."""
     values = tuple(_stop_time(ground) for _ in range(repeats))
     name = "SIGTERM: exit after the last running task"
-    return Result(figure=Figure(name=name, unit="s", values=values, higher_is_better=False))
+    return BenchResult(figure=Figure(name=name, unit="s", values=values, higher_is_better=False))
 
 
 def _pick_up_times(ground: Ground, samples: int) -> list[float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.report import write_reports
-from tests.unit.report_samples import invalid_run, unknown_run, valid_run
+from tests.support.report_samples import invalid_run, unknown_run, valid_run
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = [

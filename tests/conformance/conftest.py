@@ -12,11 +12,11 @@ import redis
 from sqlalchemy import Engine
 
 from agentexec.core.db import create_schema, engine_for
-from agentexec.memory_queue import MemoryQueue
-from agentexec.redis_queue import RedisQueue
+from agentexec.queue.redis_queue import RedisQueue
 from harness.environments.embedded import EmbeddedEnvironment
-from tests.queue_books import Clock, Inspector, MemoryInspector, RedisInspector
-from tests.servers import required_postgres_15, required_redis7, shared_environment
+from harness.simulation.queue.memory_queue import MemoryQueue
+from tests.support.queue_books import Clock, Inspector, MemoryInspector, RedisInspector
+from tests.support.servers import required_postgres_15, required_redis7, shared_environment
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ import pytest
 import redis
 
 from agentexec.identifiers import new_id
-from agentexec.queue import Dispatch, Finish, Verb
-from agentexec.redis_queue import RedisQueue
+from agentexec.queue.protocol import Dispatch, Finish, Verb
+from agentexec.queue.redis_queue import RedisQueue
 from harness.environments.embedded import EmbeddedEnvironment
 
 pytestmark = pytest.mark.integration

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from agentexec.queue import Verb
+from agentexec.queue.protocol import Verb
 from tests.conformance.test_queue import Bench, ids_of, new_ids
-from tests.queue_books import Inspector, RedisInspector
-from tests.queue_invariants import require_consistent
+from tests.support.queue_books import Inspector, RedisInspector
+from tests.support.queue_invariants import require_consistent
 
 
 @pytest.fixture

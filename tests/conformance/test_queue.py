@@ -12,9 +12,9 @@ import pytest
 
 from agentexec.errors import WorkerGone
 from agentexec.identifiers import new_id
-from agentexec.queue import Admission, Claim, Dispatch, Finish, QueueDepth, Revoked, StepResult, Verb
-from tests.queue_books import Inspector
-from tests.queue_invariants import require_consistent
+from agentexec.queue.protocol import Admission, Claim, Dispatch, Finish, QueueDepth, Revoked, StepResult, Verb
+from tests.support.queue_books import Inspector
+from tests.support.queue_invariants import require_consistent
 
 LEASE = 30.0
 MAX_CRASHES = 2
@@ -443,7 +443,7 @@ def test_a_late_step_of_a_gone_worker_is_refused_even_with_its_last_nonce(bench:
     assert ids_of(bench.claim("heir")) == [task]
 
 
-def test_holders_of_cancelled_tasks_learn_it_with_their_renewal(bench: Bench) -> None:
+def test_holders_of_canceled_tasks_learn_it_with_their_renewal(bench: Bench) -> None:
     held, waiting = new_ids(2)
     bench.enqueue(held, waiting)
     (claim,) = bench.claim("w")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from agentexec.errors import WorkerGone
-from agentexec.keys import PRIORITY_LEVELS, result_key
-from agentexec.memory_books import Books
-from agentexec.queue import Admission, Dispatch, Finish, Revoked, Verb
-from agentexec.redis_queue import RedisQueue
+from agentexec.queue.keys import PRIORITY_LEVELS, result_key
+from agentexec.queue.protocol import Admission, Dispatch, Finish, Revoked, Verb
+from agentexec.queue.redis_queue import RedisQueue
+from harness.simulation.queue.books import Books
 from tests.conformance.test_queue import LEASE, Bench, ids_of, new_ids
-from tests.queue_books import Inspector, RedisInspector
+from tests.support.queue_books import Inspector, RedisInspector
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Connection, Engine
 
-from agentexec.activity import store
-from agentexec.activity.reading import pending, standings
-from agentexec.activity.rows import LogEntry, NewActivity, Outcome, Started
-from agentexec.activity.status import Status
-from agentexec.activity.turn import turn
 from agentexec.identifiers import new_id
-from tests.record import Row, new_activity, require_sound, row_of
+from agentexec.store import statements
+from agentexec.store.hot import turn
+from agentexec.store.reading import pending, standings
+from agentexec.store.rows import ActivityUpdate, LogEntry, NewActivity, Started
+from agentexec.store.status import Status
+from tests.support.record import Row, new_activity, require_sound, row_of
 
 T1, T2, T3 = 1_000, 2_000, 3_000
 
@@ -36,7 +36,7 @@ class Record:
     def queued(self, **options: object) -> UUID:
         activity = new_activity(**options)  # type: ignore[arg-type]  # passed through as it is
         with self.engine.begin() as connection:
-            assert store.insert(connection, [activity]) == {activity.id: activity.id}
+            assert statements.insert(connection, [activity]) == {activity.id: activity.id}
         self.tasks.append(activity.id)
         return activity.id
 
@@ -53,12 +53,14 @@ class Record:
             if self.in_turns:
                 started = turn(connection, {task: token}, [], "Started.", worker, keys)[0].get(task)
             else:
-                started = store.start(connection, {task: token}, "Started.", worker, keys).get(task)
+                started = statements.start(connection, {task: token}, "Started.", worker, keys).get(task)
         return None if started is None else started.attempt
 
     def append(self, task: UUID, token: int, n: int, message: str = "half") -> None:
         with self.engine.begin() as connection:
-            store.append(connection, [LogEntry(id=task, token=token, n=n, message=message, percentage=50)])
+            statements.append(
+                connection, [LogEntry(id=task, token=token, n=n, message=message, percentage=50)]
+            )
 
     def finish(
         self, task: UUID, token: int, status: Status, n: int = 1, result: object = None
@@ -67,19 +69,19 @@ class Record:
         with self.engine.begin() as connection:
             if self.in_turns:
                 return turn(connection, {}, outcomes, "Started.")[1].get(task)
-            return store.finish(connection, outcomes).get(task)
+            return statements.finish(connection, outcomes).get(task)
 
     def witness(self, task: UUID, token: int, status: Status) -> bool:
         with self.engine.begin() as connection:
-            return task in store.bear_witness(connection, {task: token}, status, "Witnessed.")
+            return task in statements.record_revoked(connection, {task: token}, status, "Witnessed.")
 
     def end_unstarted(self, task: UUID, token: int, status: Status) -> bool:
         with self.engine.begin() as connection:
-            return task in store.end_unstarted(connection, {task: token}, status, "Never ran.", "why")
+            return task in statements.end_unstarted(connection, {task: token}, status, "Never ran.", "why")
 
     def cancel(self, *tasks: UUID) -> dict[UUID, Status]:
         with self.engine.begin() as connection:
-            return store.request_cancel(connection, tasks, "Canceled.")
+            return statements.request_cancel(connection, tasks, "Canceled.")
 
     def row(self, task: UUID) -> Row:
         return row_of(self.engine, task)
@@ -89,18 +91,20 @@ def test_a_failed_run_is_counted_and_one_that_was_cut_off_is_not(record: Record)
     """Retries are for failures: a shutdown or a dead worker in between must not use one up."""
     task = record.running(T1)
     released = outcome_of(task, T1, Status.QUEUED)
-    failed = Outcome(id=task, token=T2, n=1, status=Status.QUEUED, message="Broke.", failed=True)
+    failed = ActivityUpdate(id=task, token=T2, n=1, status=Status.QUEUED, message="Broke.", failed=True)
     with record.engine.begin() as connection:
-        store.finish(connection, [released])
+        statements.finish(connection, [released])
         assert one_start(connection, task, T2, record.in_turns) == {task: Started(attempt=2, failures=0)}
-        assert store.finish(connection, [failed]) == {task: Status.QUEUED}
-        assert store.finish(connection, [failed]) == {task: Status.QUEUED}, "sent twice, counted once"
+        assert statements.finish(connection, [failed]) == {task: Status.QUEUED}
+        assert statements.finish(connection, [failed]) == {task: Status.QUEUED}, "sent twice, counted once"
         assert one_start(connection, task, T3, record.in_turns) == {task: Started(attempt=3, failures=1)}
 
 
-def outcome_of(task: UUID, token: int, status: Status, n: int = 1, result: object = None) -> Outcome:
+def outcome_of(task: UUID, token: int, status: Status, n: int = 1, result: object = None) -> ActivityUpdate:
     error = "broke" if status is Status.ERROR else None
-    return Outcome(id=task, token=token, n=n, status=status, message="Over.", result=result, error=error)
+    return ActivityUpdate(
+        id=task, token=token, n=n, status=status, message="Over.", result=result, error=error
+    )
 
 
 @pytest.fixture(params=[False, True], ids=["statements", "turns"])
@@ -128,7 +132,7 @@ def test_recording_the_same_task_again_answers_the_same_and_changes_nothing(reco
     activity = new_activity()
     for _ in range(2):
         with record.engine.begin() as connection:
-            assert store.insert(connection, [activity]) == {activity.id: activity.id}
+            assert statements.insert(connection, [activity]) == {activity.id: activity.id}
     assert len(record.row(activity.id).log) == 1
 
 
@@ -137,11 +141,11 @@ def test_one_idempotency_key_is_one_task_also_within_one_batch(record: Record) -
     first = record.queued(idempotency_key=key)
     twins = [new_activity(idempotency_key=key), new_activity(idempotency_key=key)]
     with record.engine.begin() as connection:
-        assert store.insert(connection, twins) == {twin.id: first for twin in twins}
+        assert statements.insert(connection, twins) == {twin.id: first for twin in twins}
     other = uuid4().hex
     twins = [new_activity(idempotency_key=other), new_activity(idempotency_key=other), new_activity()]
     with record.engine.begin() as connection:
-        recorded = store.insert(connection, twins)
+        recorded = statements.insert(connection, twins)
     assert recorded[twins[0].id] == recorded[twins[1].id]
     assert recorded[twins[2].id] == twins[2].id
     assert sum(recorded[t.id] == t.id for t in twins) == 2
@@ -150,7 +154,7 @@ def test_one_idempotency_key_is_one_task_also_within_one_batch(record: Record) -
 def test_a_whole_batch_is_recorded_or_nothing_of_it(record: Record) -> None:
     activities = [new_activity() for _ in range(3)]
     with record.engine.connect() as connection:
-        store.insert(connection, activities)
+        statements.insert(connection, activities)
         connection.rollback()
     with record.engine.connect() as connection:
         assert standings(connection, [a.id for a in activities]) == {}
@@ -290,7 +294,7 @@ def test_progress_is_kept_in_order_and_written_once(record: Record) -> None:
     entries = [LogEntry(id=task, token=T1, n=n, message=f"step {n}", percentage=10 * n) for n in (1, 2, 3)]
     for _ in range(2):
         with record.engine.begin() as connection:
-            store.append(connection, entries)
+            statements.append(connection, entries)
     log = record.row(task).log[1:]
     assert [(e.n, e.message, e.percentage) for e in log[1:]] == [(n, f"step {n}", 10 * n) for n in (1, 2, 3)]
 
@@ -319,7 +323,7 @@ def test_a_witness_does_not_contradict_the_holders_own_last_word(record: Record)
     assert not record.witness(task, T1, Status.ERROR)
 
 
-def test_a_witness_ends_what_somebody_wants_cancelled(record: Record) -> None:
+def test_a_witness_ends_what_somebody_wants_canceled(record: Record) -> None:
     task = record.running(T1)
     record.cancel(task)
     assert record.witness(task, T1, Status.QUEUED)
@@ -328,7 +332,7 @@ def test_a_witness_ends_what_somebody_wants_cancelled(record: Record) -> None:
 
 @pytest.mark.invariant("I6")
 def test_the_late_word_of_a_holder_is_refused_after_a_witness_ended_its_task(record: Record) -> None:
-    """Accepting it would publish a result of a task that the record calls cancelled."""
+    """Accepting it would publish a result of a task that the record calls canceled."""
     task = record.running(T1)
     record.cancel(task)
     record.witness(task, T1, Status.QUEUED)
@@ -350,14 +354,14 @@ def test_an_end_without_a_start_does_not_touch_a_newer_holder(record: Record) ->
     assert not record.end_unstarted(task, T2, Status.ERROR), "nor that holder itself"
 
 
-def test_a_queued_task_is_cancelled_at_once_and_never_starts(record: Record) -> None:
+def test_a_queued_task_is_canceled_at_once_and_never_starts(record: Record) -> None:
     task = record.queued()
     assert record.cancel(task) == {task: Status.CANCELED}
     assert record.start(task, T1) is None
     unchanged(record, task, lambda: record.cancel(task))
 
 
-def test_a_retried_task_is_cancelled_at_once_with_the_next_number_of_its_log(record: Record) -> None:
+def test_a_retried_task_is_canceled_at_once_with_the_next_number_of_its_log(record: Record) -> None:
     task = record.running(T1)
     record.finish(task, T1, Status.QUEUED)
     assert record.cancel(task) == {task: Status.CANCELED}
@@ -392,7 +396,7 @@ def test_a_flagged_task_may_still_end_by_itself_but_not_be_retried(
     assert record.row(task).status == becomes.value
 
 
-def test_cancelling_names_each_task_once_however_often_it_is_asked_for(record: Record) -> None:
+def test_canceling_names_each_task_once_however_often_it_is_asked_for(record: Record) -> None:
     task, other = record.queued(), record.running(T1)
     standing = record.cancel(task, other, task, other, new_id())
     assert standing == {task: Status.CANCELED, other: Status.RUNNING}
@@ -402,7 +406,7 @@ def test_dispatch_is_marked_once(record: Record) -> None:
     task, other = record.queued(), record.queued()
     for _ in range(2):
         with record.engine.begin() as connection:
-            store.mark_dispatched(connection, [task, new_id()])
+            statements.mark_dispatched(connection, [task, new_id()])
     assert (record.row(task).dispatched, record.row(other).dispatched) == (True, False)
 
 
@@ -443,7 +447,9 @@ def test_a_mixed_batch_treats_each_task_by_itself(record: Record) -> None:
     with record.engine.begin() as connection:
         outcomes = [outcome_of(task, T1, Status.COMPLETE) for task in (over, good, stale)]
         accepted = (
-            turn(connection, {}, outcomes, "")[1] if record.in_turns else store.finish(connection, outcomes)
+            turn(connection, {}, outcomes, "")[1]
+            if record.in_turns
+            else statements.finish(connection, outcomes)
         )
     assert accepted == {good: Status.COMPLETE}
     assert [record.row(task).status for task in (good, stale, over)] == ["complete", "running", "error"]
@@ -455,8 +461,8 @@ def test_the_last_entry_and_the_status_are_durable_together(record: Record) -> N
 
     def undone() -> None:
         with record.engine.connect() as connection:
-            store.append(connection, [LogEntry(id=task, token=T1, n=1, message="last")])
-            store.finish(connection, [outcome_of(task, T1, Status.COMPLETE, n=2)])
+            statements.append(connection, [LogEntry(id=task, token=T1, n=1, message="last")])
+            statements.finish(connection, [outcome_of(task, T1, Status.COMPLETE, n=2)])
             connection.rollback()
 
     unchanged(record, task, undone)
@@ -474,7 +480,7 @@ def test_hostile_text_is_only_text(record: Record) -> None:
         metadata={text: [text]},
     )
     with record.engine.begin() as connection:
-        store.insert(connection, [activity])
+        statements.insert(connection, [activity])
         (found,) = pending(connection, [activity.id])
     assert (found.queue_name, found.task_name, found.context) == (text, text, {text: text})
     assert record.row(activity.id).log[0].message == text
@@ -499,13 +505,13 @@ def race(engine: Engine, *works: Callable[[Connection], Any]) -> list[Any]:
 def one_outcome(connection: Connection, task: UUID, status: Status, in_turns: bool) -> dict[UUID, Status]:
     """A holder's last word, through the one statement or through the several."""
     outcomes = [outcome_of(task, T1, status)]
-    return turn(connection, {}, outcomes, "")[1] if in_turns else store.finish(connection, outcomes)
+    return turn(connection, {}, outcomes, "")[1] if in_turns else statements.finish(connection, outcomes)
 
 
 def one_start(connection: Connection, task: UUID, token: int, in_turns: bool) -> dict[UUID, Started]:
     """A claim's start, through the one statement or through the several."""
     tokens = {task: token}
-    return turn(connection, tokens, [], "")[0] if in_turns else store.start(connection, tokens, "")
+    return turn(connection, tokens, [], "")[0] if in_turns else statements.start(connection, tokens, "")
 
 
 @pytest.fixture
@@ -516,13 +522,13 @@ def racetrack(postgres_of_each_kind: Engine) -> Record:
 
 @pytest.mark.parametrize("in_turns", [False, True])
 @pytest.mark.integration
-def test_completing_and_cancelling_at_once_has_one_winner(racetrack: Record, in_turns: bool) -> None:
+def test_completing_and_canceling_at_once_has_one_winner(racetrack: Record, in_turns: bool) -> None:
     for _ in range(20):
         task = racetrack.running(T1)
         accepted, standing = race(
             racetrack.engine,
             partial(one_outcome, task=task, status=Status.COMPLETE, in_turns=in_turns),
-            partial(store.request_cancel, ids=[task], message="Canceled."),
+            partial(statements.request_cancel, ids=[task], message="Canceled."),
         )
         assert accepted == {task: Status.COMPLETE}
         assert standing in ({}, {task: Status.RUNNING})
@@ -531,7 +537,7 @@ def test_completing_and_cancelling_at_once_has_one_winner(racetrack: Record, in_
 
 @pytest.mark.parametrize("in_turns", [False, True])
 @pytest.mark.integration
-def test_retrying_and_cancelling_at_once_never_leaves_the_task_queued(
+def test_retrying_and_canceling_at_once_never_leaves_the_task_queued(
     racetrack: Record, in_turns: bool
 ) -> None:
     for _ in range(20):
@@ -539,7 +545,7 @@ def test_retrying_and_cancelling_at_once_never_leaves_the_task_queued(
         race(
             racetrack.engine,
             partial(one_outcome, task=task, status=Status.QUEUED, in_turns=in_turns),
-            partial(store.request_cancel, ids=[task], message="Canceled."),
+            partial(statements.request_cancel, ids=[task], message="Canceled."),
         )
         row = racetrack.row(task)
         assert row.status == "canceled"
@@ -548,13 +554,13 @@ def test_retrying_and_cancelling_at_once_never_leaves_the_task_queued(
 
 @pytest.mark.parametrize("in_turns", [False, True])
 @pytest.mark.integration
-def test_starting_and_cancelling_at_once_has_one_winner(racetrack: Record, in_turns: bool) -> None:
+def test_starting_and_canceling_at_once_has_one_winner(racetrack: Record, in_turns: bool) -> None:
     for _ in range(20):
         task = racetrack.queued()
         started, standing = race(
             racetrack.engine,
             partial(one_start, task=task, token=T1, in_turns=in_turns),
-            partial(store.request_cancel, ids=[task], message="Canceled."),
+            partial(statements.request_cancel, ids=[task], message="Canceled."),
         )
         assert (started, standing) in (
             ({task: Started(1, 0)}, {task: Status.RUNNING}),
@@ -573,7 +579,7 @@ def test_a_witness_a_holder_and_its_progress_at_once_leave_a_sound_log(
         accepted, witnessed, _ = race(
             racetrack.engine,
             partial(one_outcome, task=task, status=Status.COMPLETE, in_turns=in_turns),
-            partial(store.bear_witness, tokens={task: T1}, status=Status.QUEUED, message="Gone."),
+            partial(statements.record_revoked, tokens={task: T1}, status=Status.QUEUED, message="Gone."),
             partial(one_start, task=task, token=T2, in_turns=in_turns),
         )
         assert not (accepted and witnessed)
@@ -587,13 +593,13 @@ def test_batches_over_the_same_rows_in_different_order_do_not_deadlock(racetrack
     outcomes = [outcome_of(task, T1, Status.COMPLETE, n=2) for task in tasks]
 
     def write(connection: Connection) -> None:
-        store.append(connection, entries[::-1])
-        store.finish(connection, outcomes[::-1])
+        statements.append(connection, entries[::-1])
+        statements.finish(connection, outcomes[::-1])
 
     race(
         racetrack.engine,
-        partial(store.start, tokens=dict.fromkeys(tasks, T1), message="Started."),
-        partial(store.request_cancel, ids=tasks[::-1], message="Canceled."),
+        partial(statements.start, tokens=dict.fromkeys(tasks, T1), message="Started."),
+        partial(statements.request_cancel, ids=tasks[::-1], message="Canceled."),
         write,
     )
     for task in tasks:
@@ -607,6 +613,6 @@ def test_one_idempotency_key_is_one_task_also_between_producers(racetrack: Recor
         twins = [new_activity(idempotency_key=key) for key in [uuid4().hex] * 3]
         answers = race(
             racetrack.engine,
-            *[partial(store.insert, activities=[twin]) for twin in twins],
+            *[partial(statements.insert, activities=[twin]) for twin in twins],
         )
         assert len({recorded for answer in answers for recorded in answer.values()}) == 1

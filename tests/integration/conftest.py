@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.environments.embedded import EmbeddedEnvironment
-from tests.integration.pool_process import App
-from tests.servers import shared_environment
+from tests.support.pool_process import App
+from tests.support.servers import shared_environment
 
 
 @pytest.fixture(scope="session")

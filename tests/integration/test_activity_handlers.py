@@ -13,12 +13,12 @@ import agentexec as ax
 from agentexec import activity
 from agentexec.activity import Activity
 from agentexec.core.db import create_schema
-from agentexec.dlq import DeadLetters
-from tests.activity_pool import environment, running_pool, wait_until_over
-from tests.activity_support import log_of
-from tests.activity_tasks import Number, Verdict
-from tests.record import LEGAL_MOVES
-from tests.servers import shared_environment
+from agentexec.producer.dead_letters import DeadLetters
+from tests.support.activity_pool import environment, running_pool, wait_until_over
+from tests.support.activity_support import log_of
+from tests.support.activity_tasks import Number, Verdict
+from tests.support.record import LEGAL_MOVES
+from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 
@@ -45,7 +45,7 @@ def ended(client: ax.Client, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     variables = environment(
         client.settings.database_url or "", client.settings.redis_url or "", client.queue.name
     )
-    with running_pool("tests.activity_tasks:pool", tmp_path_factory.mktemp("pool"), variables):
+    with running_pool("tests.support.activity_tasks:pool", tmp_path_factory.mktemp("pool"), variables):
         wait_until_over(client.engine, client.queue.name)
     with Session(client.engine, expire_on_commit=False) as session:
         return {how: session.query(Activity).filter_by(id=task.agent_id).one() for how, task in tasks.items()}

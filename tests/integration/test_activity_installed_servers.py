@@ -26,12 +26,12 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec import activity, migrations
 from agentexec.core.db import create_schema, engine_for
-from harness.environment import Endpoints
-from tests.activity_pool import environment, running_pool, wait_until_over
-from tests.activity_support import as_default
-from tests.activity_tasks import Number
+from harness.environments.base import Endpoints
 from tests.conftest import Eventually
-from tests.servers import require_package, required_postgres_15, shared_environment
+from tests.support.activity_pool import environment, running_pool, wait_until_over
+from tests.support.activity_support import as_default
+from tests.support.activity_tasks import Number
+from tests.support.servers import require_package, required_postgres_15, shared_environment
 
 pytestmark = pytest.mark.integration
 
@@ -98,7 +98,9 @@ def drain(servers: Endpoints, folder: Path) -> None:
     with (
         as_default(client),
         running_pool(
-            "tests.activity_tasks:pool", folder, environment(servers.database_url, servers.redis_url, queue)
+            "tests.support.activity_tasks:pool",
+            folder,
+            environment(servers.database_url, servers.redis_url, queue),
         ),
     ):
         tasks = client.enqueue_many_sync(requests)

@@ -20,15 +20,16 @@ from sqlalchemy.orm import Session
 
 import agentexec as ax
 from agentexec import activity, migrations
-from agentexec.activity import Activity, ActivityLog, Status, cleanup_old_activities, store
-from agentexec.activity.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE
-from agentexec.activity.rows import LogEntry, Outcome
+from agentexec.activity import Activity, ActivityLog, Status, cleanup_old_activities
 from agentexec.core.db import create_schema, engine_for
-from tests.activity_support import age, as_default
+from agentexec.store import statements
+from agentexec.store.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE
+from agentexec.store.rows import ActivityUpdate, LogEntry
 from tests.conftest import Eventually
-from tests.record import new_activity
-from tests.servers import shared_environment
-from tests.unit.test_activity_migrations import NAMES
+from tests.support.activity_support import age, as_default
+from tests.support.record import new_activity
+from tests.support.servers import shared_environment
+from tests.unit.agentexec.migrations.test_migrations import NAMES
 
 pytestmark = pytest.mark.integration
 
@@ -158,11 +159,11 @@ def over(engine: Engine, count: int) -> list[UUID]:
     """Activities that are over and a year old."""
     fresh = [new_activity("retention") for _ in range(count)]
     tokens = {a.id: 1_000 for a in fresh}
-    ends = [Outcome(id=i, token=1_000, n=1, status=Status.COMPLETE, message="Done.") for i in tokens]
+    ends = [ActivityUpdate(id=i, token=1_000, n=1, status=Status.COMPLETE, message="Done.") for i in tokens]
     with engine.begin() as connection:
-        store.insert(connection, fresh)
-        store.start(connection, tokens, "Started.")
-        store.finish(connection, ends)
+        statements.insert(connection, fresh)
+        statements.start(connection, tokens, "Started.")
+        statements.finish(connection, ends)
     age(engine, timedelta(days=365), *tokens)
     return list(tokens)
 
@@ -175,7 +176,7 @@ def test_thousands_move_to_the_archive_with_their_logs(engine: Engine) -> None:
     create_schema(engine)
     over(engine, 3_000)
     with engine.begin() as connection:
-        store.insert(connection, [new_activity("retention")])
+        statements.insert(connection, [new_activity("retention")])
     assert cleanup_old_activities(engine, archive=True, batch_size=700) == 3_000
     with engine.connect() as connection:
         assert (count(connection, ACTIVITY_ARCHIVE), count(connection, LOG_ARCHIVE)) == (3_000, 9_000)
@@ -209,11 +210,12 @@ def work(engine: Engine) -> None:
     fresh = [new_activity("retention") for _ in range(100)]
     tokens = {a.id: 2_000 for a in fresh}
     for act in (
-        lambda c: store.insert(c, fresh),
-        lambda c: store.start(c, tokens, "Started."),
-        lambda c: store.append(c, [LogEntry(id=i, token=2_000, n=1, message="On it") for i in tokens]),
-        lambda c: store.finish(
-            c, [Outcome(id=i, token=2_000, n=2, status=Status.COMPLETE, message="Done.") for i in tokens]
+        lambda c: statements.insert(c, fresh),
+        lambda c: statements.start(c, tokens, "Started."),
+        lambda c: statements.append(c, [LogEntry(id=i, token=2_000, n=1, message="On it") for i in tokens]),
+        lambda c: statements.finish(
+            c,
+            [ActivityUpdate(id=i, token=2_000, n=2, status=Status.COMPLETE, message="Done.") for i in tokens],
         ),
     ):
         with engine.begin() as connection:
@@ -245,7 +247,7 @@ def test_two_clean_ups_at_once_share_the_work(engine: Engine) -> None:
     assert cleanup_old_activities(engine) == left
 
 
-# Reading and cancelling, as on SQLite
+# Reading and canceling, as on SQLite
 
 
 def test_the_api_reads_and_writes_here_as_on_sqlite(database: str, urls: tuple[str, str]) -> None:

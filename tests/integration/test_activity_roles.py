@@ -18,11 +18,11 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec import activity
 from agentexec.core.db import engine_for
-from agentexec.dlq import DeadLetters
-from tests.activity_pool import ROOT, environment, running_pool, wait_until_over
-from tests.activity_support import as_default
-from tests.activity_tasks import Number, Verdict
-from tests.servers import shared_environment
+from agentexec.producer.dead_letters import DeadLetters
+from tests.support.activity_pool import ROOT, environment, running_pool, wait_until_over
+from tests.support.activity_support import as_default
+from tests.support.activity_tasks import Number, Verdict
+from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 
@@ -116,7 +116,9 @@ def test_a_pool_and_its_clients_need_no_more_than_that_role(migrated: Site, tmp_
     with (
         as_default(client),
         running_pool(
-            "tests.activity_tasks:pool", tmp_path, environment(migrated.app_url, migrated.redis_url, queue)
+            "tests.support.activity_tasks:pool",
+            tmp_path,
+            environment(migrated.app_url, migrated.redis_url, queue),
         ),
     ):
         tasks = client.enqueue_many_sync(requests)

@@ -15,11 +15,11 @@ import agentexec as ax
 from agentexec import activity
 from agentexec.activity import Activity
 from agentexec.core.db import create_schema
-from tests.activity_pool import environment, running_pool, wait_until_over
-from tests.activity_support import age, as_default, status_of
-from tests.activity_tasks import Gate
 from tests.conftest import Eventually
-from tests.servers import shared_environment
+from tests.support.activity_pool import environment, running_pool, wait_until_over
+from tests.support.activity_support import age, as_default, status_of
+from tests.support.activity_tasks import Gate
+from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 
@@ -53,7 +53,7 @@ def test_only_the_orphan_is_canceled_beside_a_pool_at_work(
     tasks = [client.enqueue_sync("wait", gate).agent_id for _ in range(12)]
     variables = environment(client.settings.database_url or "", url, queue.name)
     variables |= {"AGENTEXEC_NUM_WORKERS": "1", "AGENTEXEC_WORKER_CONCURRENCY": "3"}
-    with running_pool("tests.activity_tasks:pool", tmp_path, variables):
+    with running_pool("tests.support.activity_tasks:pool", tmp_path, variables):
         eventually(lambda: running(client) == 3, deadline=30)
         eventually(lambda: client.redis.hget(queue.keys.cfg, "epoch"))
         age(client.engine, timedelta(hours=9), *tasks)

@@ -13,12 +13,12 @@ import httpx
 import pytest
 
 from agentexec.api import create_app
-from agentexec.client import Client
 from agentexec.errors import ConfigurationError
+from agentexec.producer.client import Client
 from harness.environments.embedded import EmbeddedEnvironment
-from tests.production import Site, metrics_of, running_api, running_pool
-from tests.production_tasks import pool as task_pool
-from tests.servers import shared_environment
+from tests.support.production import Site, metrics_of, running_api, running_pool
+from tests.support.production_tasks import pool as task_pool
+from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 
@@ -101,7 +101,7 @@ def test_a_failed_task_has_no_result_and_its_error_has_no_secret(
     assert "hunter22" not in api.get("/api/tasks", params={"page_size": 200}).text
 
 
-def test_a_running_task_is_cancelled_through_its_worker(
+def test_a_running_task_is_canceled_through_its_worker(
     site: Site, api: httpx.Client, tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
     agent_id = agent(create(api, "wait"))
@@ -113,7 +113,7 @@ def test_a_running_task_is_cancelled_through_its_worker(
     assert result(api, agent_id).json()["status"] == "canceled"
 
 
-def test_a_queued_task_is_cancelled_at_once_and_only_once(api: httpx.Client) -> None:
+def test_a_queued_task_is_canceled_at_once_and_only_once(api: httpx.Client) -> None:
     agent_id = agent(create(api))
     first, second = (api.post(f"/api/tasks/{agent_id}/cancel") for _ in range(2))
     assert (first.status_code, first.json()["status"]) == (200, "canceled")
@@ -256,7 +256,7 @@ def test_a_task_is_recorded_while_redis_is_away_and_the_probes_say_so(site: Site
         assert "hunter22" not in ready.text
         found = metrics_of(api)
         assert (found["server_up{server=redis}"], found["server_up{server=database}"]) == (0, 1)
-        assert found["outbox_lag_seconds"] == 0  # the one task was cancelled
+        assert found["outbox_lag_seconds"] == 0  # the one task was canceled
 
 
 def test_a_database_that_is_away_is_503_with_a_way_on(site: Site) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 import agentexec as ax
 from agentexec.core.db import create_schema
 from harness.environments.embedded import EmbeddedEnvironment
-from tests.record import row_of
+from tests.support.record import row_of
 
 pytestmark = pytest.mark.integration
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import agentexec as ax
+from agentexec.worker.loading import load_pool
 from agentexec.worker.reference import PoolReference
 
 pytestmark = pytest.mark.integration
@@ -59,7 +60,7 @@ def test_a_pool_in_a_script_is_found_by_its_path(folder: Path) -> None:
     answer = run(folder, "shop/tasks.py")
     reference = PoolReference.from_json(answer.stdout)
     assert (reference.path, reference.attribute) == (str(folder / "shop" / "tasks.py"), "pool")
-    assert isinstance(reference.load(), ax.Pool), "its `if __name__` part is not run"
+    assert isinstance(load_pool(reference), ax.Pool), "its `if __name__` part is not run"
 
 
 def test_a_pool_run_with_dash_m_is_found_by_its_module(folder: Path) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy import select
 import agentexec as ax
 from agentexec.activity import Activity, ActivityLog, Status
 from agentexec.core.db import create_schema
-from tests.servers import shared_environment
+from tests.support.servers import shared_environment
 
 if TYPE_CHECKING:
     from tests.conftest import Eventually
@@ -135,7 +135,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
                 pool.client.close()
 
 
-def test_a_handler_past_its_soft_limit_is_cancelled_and_the_attempt_failed(
+def test_a_handler_past_its_soft_limit_is_canceled_and_the_attempt_failed(
     start: Start, eventually: Eventually
 ) -> None:
     pool = start(

@@ -11,11 +11,11 @@ import psutil
 import pytest
 
 import agentexec as ax
-from agentexec.client import Client
+from agentexec.producer.client import Client
 from harness.environments.embedded import EmbeddedEnvironment
-from tests.production import RunningPool, Site, running_pool
-from tests.production_tasks import Words
-from tests.servers import shared_environment
+from tests.support.production import RunningPool, Site, running_pool
+from tests.support.production_tasks import Words
+from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 

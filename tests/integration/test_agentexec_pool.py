@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from tests.conftest import Eventually
-from tests.integration.pool_process import App, Begun, PoolProcess
-from tests.record import require_sound, rows_of
+from tests.support.pool_process import App, Begun, PoolProcess
+from tests.support.record import require_sound, rows_of
 
 pytestmark = pytest.mark.integration
 
@@ -276,7 +276,7 @@ def test_redis_killed_in_the_middle_of_the_work_loses_no_task(
     sound(app, [*tasks, *held])
 
 
-def test_a_cancelled_task_stops_within_a_third_of_its_lease(app: App, eventually: Eventually) -> None:
+def test_a_canceled_task_stops_within_a_third_of_its_lease(app: App, eventually: Eventually) -> None:
     app.pool(lease_seconds=3)
     running, _ = app.enqueue(1, 2, hold=[1])
     begun(app, eventually, 1)

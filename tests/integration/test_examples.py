@@ -18,10 +18,10 @@ from pydantic import RootModel
 
 import agentexec as ax
 from agentexec.activity import Activity
-from agentexec.client import Client
-from agentexec.dlq import DeadLetters
-from tests.production import ROOT, Site, free_port, running_pool, until_up
-from tests.servers import shared_environment
+from agentexec.producer.client import Client
+from agentexec.producer.dead_letters import DeadLetters
+from tests.support.production import ROOT, Site, free_port, running_pool, until_up
+from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 

@@ -11,10 +11,10 @@ import redis
 
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.errors import HarnessError
-from harness.faultlib import redis_memory
-from harness.faultlib.redis_memory import FailOverRedis, FlushRedis
-from harness.faults import World, plan
-from tests.servers import shared_environment
+from harness.faults import redis_memory
+from harness.faults.base import FaultContext, plan
+from harness.faults.redis_memory import FailOverRedis, FlushRedis
+from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 
@@ -26,7 +26,7 @@ class Field:
         pool: Any = SimpleNamespace(worker_pids=lambda: [1], name="pool-1")
         pools: Any = SimpleNamespace(running=lambda: [pool])
         gates: Any = None
-        self.world = World(gates=gates, pools=pools, environment=environment)
+        self.world = FaultContext(gates=gates, pools=pools, environment=environment)
 
     def carry_out(self, fault: FlushRedis | FailOverRedis) -> None:
         [planned] = plan([fault], seed=1, due=[0.0])

@@ -21,9 +21,9 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec.activity import Activity, ActivityLog
 from agentexec.core.db import create_schema
-from tests.activity_pool import environment, running_pool, wait_until_over
-from tests.activity_support import age, log_of
-from tests.servers import shared_environment
+from tests.support.activity_pool import environment, running_pool, wait_until_over
+from tests.support.activity_support import age, log_of
+from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 
@@ -62,7 +62,7 @@ SERVICE = """
 import asyncio, json, sys
 import application
 from application import *
-from agentexec.activity.models import Activity
+from agentexec.store.models import Activity
 from sqlalchemy.orm import Session
 
 agent_id = UUID(sys.argv[1])
@@ -129,7 +129,7 @@ def application(tmp_path: Path) -> Iterator[Application]:
     order = ["pooling", None, "dead letters", "circuit breaker", "readiness of Redis", "startup"]
     order += ["results in one round trip", "retention"]
     parts = [BEFORE_TASKS, *(code[name] if name else "pool = ax.Pool(engine)\n" for name in order)]
-    parts.insert(1, "from agentexec.activity.models import Activity\n")
+    parts.insert(1, "from agentexec.store.models import Activity\n")
     (tmp_path / "application.py").write_text("\n".join(parts), "utf-8")
     (tmp_path / "service.py").write_text(f"EAGER = {code['eager loading']!r}\n{SERVICE}", "utf-8")
     with shared_environment() as servers:

@@ -11,7 +11,7 @@ from harness.environments.embedded import EmbeddedEnvironment
 from tests.planted.defects import DEFECTS
 from tests.planted.looks import chaos
 from tests.planted.target import PlantedTarget
-from tests.servers import shared_environment
+from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 

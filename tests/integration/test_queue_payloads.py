@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from agentexec.client import Client
-from agentexec.dlq import DeadLetters
 from agentexec.identifiers import new_id
+from agentexec.producer.client import Client
+from agentexec.producer.dead_letters import DeadLetters
 from agentexec.task import TaskRequest
-from harness.environment import Endpoints
-from tests.production import Site, running_pool, wait_for
-from tests.queue_tasks import Nap
-from tests.servers import shared_environment
+from harness.environments.base import Endpoints
+from tests.support.production import Site, running_pool, wait_for
+from tests.support.queue_tasks import Nap
+from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 
@@ -112,7 +112,7 @@ def test_ten_thousand_malformed_payloads_kill_no_worker_and_are_all_in_the_dead_
     with site.client() as client:
         doomed = push(client, random.Random(seed))
         quick = {"AGENTEXEC_WORKER_CONCURRENCY": "64", "AGENTEXEC_RECONCILE_SECONDS": "2"}
-        with running_pool(site, tmp_path, quick, pool="tests.queue_tasks:pool") as pool:
+        with running_pool(site, tmp_path, quick, pool="tests.support.queue_tasks:pool") as pool:
             workers = {worker.pid for worker in pool.workers()}
             client.enqueue_many_sync([TaskRequest(task_name="nap", context=Nap())] * GOOD)
             wait_for(lambda: statuses(client) == {"error": RECORDED, "complete": GOOD})

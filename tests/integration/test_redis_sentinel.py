@@ -11,23 +11,23 @@ import pytest
 import redis
 from redis.exceptions import RedisError
 
-from agentexec.client import Client
 from agentexec.config import load_settings
 from agentexec.core import redis_client
 from agentexec.core.redis_client import blocking_client, get_redis, require_supported_redis
 from agentexec.errors import ConfigurationError
+from agentexec.producer.client import Client
 from agentexec.task import TaskRequest
-from harness.environment import Endpoints
+from harness.environments.base import Endpoints
 from harness.environments.local_redis import wheel_binary
 from harness.environments.ports import LOOPBACK
-from tests.production import Site, running_pool, wait_for
-from tests.queue_tasks import Nap
-from tests.redis_servers import PASSWORD, Replicated, Servers, make_certificates, replicated, servers
-from tests.servers import openssl_binary, redis7_binary, shared_environment
+from tests.support.production import Site, running_pool, wait_for
+from tests.support.queue_tasks import Nap
+from tests.support.redis_servers import PASSWORD, Replicated, Servers, make_certificates, replicated, servers
+from tests.support.servers import openssl_binary, redis7_binary, shared_environment
 
 pytestmark = pytest.mark.integration
 
-POOL = "tests.queue_tasks:pool"
+POOL = "tests.support.queue_tasks:pool"
 
 
 @pytest.fixture(scope="module")

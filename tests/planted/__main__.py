@@ -1,8 +1,8 @@
 """`python -m tests.planted [NAME ...]`: every defect under every means, and the true implementation as well.
 
-Prints the table, and puts its rows into docs/planted.md; what is true of the true implementation only where no names
-were given, since that takes all chaos runs. Exit code 1 where a defect was not found
-by every means that is able to find it, or where anything was found in the true implementation.
+Prints the table and writes its rows into docs/design/planted.md. The row of the true implementation is written only
+without names, because it needs every chaos run. Exit code 1 if a defect was missed by a means that is able to find it,
+or if anything was found in the true implementation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.planted.courses import COURSES
 from tests.planted.defects import DEFECTS
 from tests.planted.table import table, write
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "planted.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "design" / "planted.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

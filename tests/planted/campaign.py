@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from harness.environment import Environment
+from harness.environments.base import Environment
 from harness.errors import HarnessError
 from tests.planted.defect import CHAOS, MEANS, Defect
 from tests.planted.looks import Look, chaos, inside

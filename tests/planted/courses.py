@@ -8,8 +8,8 @@ from types import MappingProxyType
 
 from chaos import SCENARIOS
 from harness.checkers import delivery, shutdown, standard
-from harness.faultlib.redis_memory import FailOverRedis, FlushRedis
-from harness.faults import Fault
+from harness.faults.base import Fault
+from harness.faults.redis_memory import FailOverRedis, FlushRedis
 from harness.scenario import Scenario
 from harness.workloads.locked_tasks import LockedTasks
 from harness.workloads.numbered_tasks import NumberedTasks
@@ -45,7 +45,7 @@ _BACK = 6
 _CANCELS = replace(
     QUIET,
     name="cancel-storm",
-    summary="nearly every task is cancelled a moment after it was submitted, whatever has become of it",
+    summary="nearly every task is canceled a moment after it was submitted, whatever has become of it",
     checkers=standard(recovery_p99=None, minimum_faults=0) | {"delivery": delivery(allow_errors=True)},
 )
 _HEALING = Variation(environment={"AGENTEXEC_RECONCILE_SECONDS": "1"})

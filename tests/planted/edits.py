@@ -21,7 +21,7 @@ from typing import Any
 
 from sqlalchemy import TextClause, text
 
-from agentexec import redis_queue
+from agentexec.queue import redis_queue
 
 LUA = "lua/"
 
@@ -87,7 +87,7 @@ def _changed(name: str, edits: Sequence[Edit]) -> str:
 
 
 def _lua(name: str) -> str:
-    return (files("agentexec") / "lua" / f"{name}.lua").read_text("utf-8")
+    return (files("agentexec.queue") / "lua" / f"{name}.lua").read_text("utf-8")
 
 
 @contextmanager

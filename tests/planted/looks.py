@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.checker import Verdict
-from harness.environment import Environment
+from harness.checkers.base import Verdict
+from harness.environments.base import Environment
 from harness.errors import HarnessError
 from harness.progress import Quiet
-from harness.runner import run_scenario
+from harness.run.runner import run_scenario
 from harness.simulation import simulate
 from tests.planted.courses import COURSES
 from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, QUEUE_MACHINE, SIMULATION, Defect

@@ -12,8 +12,7 @@ from contextlib import nullcontext
 from typing import Any
 from unittest.mock import patch
 
-from harness.targets import agentexec_pool
-from harness.workloads import body
+from harness.targets import agentexec_pool, body
 from tests.planted.defects import DEFECTS
 
 _NAME = os.environ.get("PLANTED_DEFECT")

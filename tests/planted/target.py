@@ -14,10 +14,10 @@ from unittest.mock import patch
 from uuid import UUID
 
 import agentexec as ax
-from agentexec.queue import Admission
-from harness.environment import Endpoints
-from harness.target import Submission, TargetSettings, TaskSpec
+from agentexec.queue.protocol import Admission
+from harness.environments.base import Endpoints
 from harness.targets.agentexec_target import AgentexecSession
+from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.targets.subprocess_pool import SubprocessPool
 from tests.planted.defect import Defect
 from tests.planted.defects import DEFECTS
@@ -30,7 +30,7 @@ class Variation:
     """What a run does besides plain tasks, so that a defect has something to break.
 
     `failing`: every fourth task fails once. `cancels`: with each task, the one that came so many before it is
-    cancelled, whatever has become of it (0: none is). `resend`: the queue gets every dispatch twice. `environment` goes
+    canceled, whatever has become of it (0: none is). `resend`: the queue gets every dispatch twice. `environment` goes
     to the pools.
     """
 

@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import Engine, text
 
-from agentexec.activity import store
-from agentexec.activity.models import ACTIVITY_TABLE
-from agentexec.activity.rows import LogEntry, Outcome
-from agentexec.activity.status import Status
 from agentexec.config import load_settings
 from agentexec.core.identity import host_identity
-from agentexec.queue import Claim, Dispatch, Finish, StepResult, Verb
-from agentexec.redis_queue import RedisQueue
-from agentexec.worker.healer import Healer
+from agentexec.queue.protocol import Claim, Dispatch, Finish, StepResult, Verb
+from agentexec.queue.redis_queue import RedisQueue
+from agentexec.store import statements
+from agentexec.store.models import ACTIVITY_TABLE
+from agentexec.store.rows import ActivityUpdate, LogEntry
+from agentexec.store.status import Status
+from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.recording import Batch, Recorded, record
 from tests.properties.model import Expected, Holding, Mind
-from tests.queue_invariants import contents, require_consistent
-from tests.record import OVER, new_activity, require_sound, rows_of
+from tests.support.queue_invariants import contents, require_consistent
+from tests.support.record import OVER, new_activity, require_sound, rows_of
 
 MAX_CRASHES = 1
 LEASE = 600.0  # never ends by itself within a test
@@ -68,7 +68,7 @@ class ActivityMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.engine, self.queue = self.servers()
         settings = load_settings(database_url=str(self.engine.url), max_crashes=MAX_CRASHES)
-        self.healer = Healer(self.engine, self.queue, settings)
+        self.healer = Reconciler(self.engine, self.queue, settings)
         self.expected: dict[UUID, Expected] = {}
         self.minds = {slot: Mind(_new_name()) for slot in WORKERS}
         self.ghosts: list[Holding] = []
@@ -97,7 +97,7 @@ class ActivityMachine(RuleBasedStateMachine):
         """`dispatched` is False for a producer that died between its commit and its dispatch."""
         activity = new_activity(self.queue.name)
         with self.engine.begin() as connection:
-            store.insert(connection, [activity])
+            statements.insert(connection, [activity])
             # An hour ago: a healer leaves a producer two seconds to dispatch by itself.
             age = f"UPDATE {ACTIVITY_TABLE} SET created_at = :then WHERE queue_name = :queue"
             connection.execute(text(age), {"then": "2020-01-01 00:00:00.000000", "queue": self.queue.name})
@@ -105,7 +105,7 @@ class ActivityMachine(RuleBasedStateMachine):
         if dispatched:
             self.queue.enqueue([Dispatch(task_id=activity.id, payload=b"{}", level=level)])
             with self.engine.begin() as connection:
-                store.mark_dispatched(connection, [activity.id])
+                statements.mark_dispatched(connection, [activity.id])
 
     @precondition(lambda self: self.expected)
     @rule(pick=picks)
@@ -114,7 +114,7 @@ class ActivityMachine(RuleBasedStateMachine):
         before = self.expected[task].status
         self.expected[task].cancel()
         with self.engine.begin() as connection:
-            standing = store.request_cancel(connection, [task], "Canceled on request.")
+            standing = statements.request_cancel(connection, [task], "Canceled on request.")
         told = {} if before in OVER else {task: Status(self.expected[task].status)}
         assert standing == told, "a cancel was told something else than the record says"
         if standing.get(task) is Status.RUNNING:
@@ -409,7 +409,7 @@ class ActivityMachine(RuleBasedStateMachine):
         with self.engine.begin() as connection:
             for lost, status in ((answer.reaped, Status.QUEUED), (answer.dead, Status.ERROR)):
                 tokens = {r.task_id: r.token for r in lost}
-                moved = store.bear_witness(connection, tokens, status, "Lost.")
+                moved = statements.record_revoked(connection, tokens, status, "Lost.")
                 lost_by = {i for i, token in tokens.items() if self.expected[i].lose(token, status.value)}
                 assert moved == lost_by, "a witness moved a row that had moved on, or left one behind"
 
@@ -432,7 +432,7 @@ class ActivityMachine(RuleBasedStateMachine):
         )
         holding.entries += 1
         with self.engine.begin() as connection:
-            store.append(connection, [entry])
+            statements.append(connection, [entry])
 
     def _finish(
         self, holding: Holding, status: Status, *, times: int = 1, report: bool = False, failed: bool = False
@@ -443,7 +443,7 @@ class ActivityMachine(RuleBasedStateMachine):
             entries = [LogEntry(id=holding.task, token=holding.token, n=holding.entries, message="nearly")]
             holding.entries += 1
         error = "broke" if status is Status.ERROR else None
-        outcome = Outcome(
+        outcome = ActivityUpdate(
             id=holding.task,
             token=holding.token,
             n=holding.entries,

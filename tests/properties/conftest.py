@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness.environments.embedded import EmbeddedEnvironment
-from tests.servers import shared_environment
+from tests.support.servers import shared_environment
 
 
 @pytest.fixture(scope="session")

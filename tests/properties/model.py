@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from agentexec.queue import Claim, Finish, StepResult
-from tests.record import OVER
+from agentexec.queue.protocol import Claim, Finish, StepResult
+from tests.support.record import OVER
 
 
 @dataclass

@@ -12,9 +12,9 @@ from uuid import UUID
 import hypothesis.strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from agentexec.queue import Dispatch, Finish, Verb
+from agentexec.queue.protocol import Dispatch, Finish, Verb
 from tests.properties.queue_talk import LEASE, SLOTS, QueueTalk
-from tests.queue_invariants import require_consistent_books
+from tests.support.queue_invariants import require_consistent_books
 
 IDS = [UUID(int=n) for n in range(1, 13)]  # few, so that commands meet
 
@@ -67,7 +67,7 @@ class QueueMachine(QueueTalk):
 
     @rule(ids=st.lists(tasks, min_size=1, max_size=3))
     def cancel(self, ids: list[UUID]) -> None:
-        self.model.cancelled(ids, self.ask(lambda queue: queue.request_cancel(ids)))
+        self.model.canceled(ids, self.ask(lambda queue: queue.request_cancel(ids)))
 
     @precondition(lambda self: self.held())
     @rule(pick=picks)
@@ -97,7 +97,7 @@ class QueueMachine(QueueTalk):
         count=st.integers(1, 6),
         lock_key=st.none() | lock_keys,
         ends=st.lists(st.tuples(verbs, seconds), min_size=1, max_size=4),
-        cancelled=st.booleans(),
+        canceled=st.booleans(),
         max_crashes=st.integers(0, 2),
         reply_lost=st.booleans(),
     )
@@ -107,12 +107,12 @@ class QueueMachine(QueueTalk):
         count: int,
         lock_key: str | None,
         ends: list[tuple[str, float]],
-        cancelled: bool,
+        canceled: bool,
         max_crashes: int,
         reply_lost: bool,
     ) -> None:
         held = self.supply(slot, count, lock_key)
-        if cancelled:
+        if canceled:
             self.cancel(list(held))
         self.step(slot, count, ends, max_crashes=max_crashes, reply_lost=reply_lost)
 
@@ -303,7 +303,7 @@ class QueueMachine(QueueTalk):
         self.model.require_one_holder_for_each_key()
         promised = self.model.tasks.items()
         assert first.crashes == {str(i): task.crashes for i, task in promised if task.crashes}, "I10"
-        assert first.cancels == {str(i) for i, task in promised if task.cancelled}
+        assert first.cancels == {str(i) for i, task in promised if task.canceled}
         depth = self.ask(lambda queue: queue.depth())
         dead = {i for i, task in self.model.tasks.items() if task.dead}
         known = self.ask(lambda queue: queue.known(IDS))

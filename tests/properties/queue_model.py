@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from agentexec.queue import Admission, Claim, Dispatch, Finish, Revoked, StepResult, Verb
+from agentexec.queue.protocol import Admission, Claim, Dispatch, Finish, Revoked, StepResult, Verb
 
 GONE_FOR = 24 * 3600 * 1000  # how long a worker that was declared dead is refused
 
@@ -29,7 +29,7 @@ class Task:
     crashes: int = 0
     dead: bool = False
     retrying: bool = False
-    cancelled: bool = False
+    canceled: bool = False
 
     @property
     def held(self) -> bool:
@@ -114,7 +114,7 @@ class QueueModel:
         worker: str,
         leases: Mapping[UUID, int],
         lost: set[UUID],
-        cancelled: set[UUID],
+        canceled: set[UUID],
         *,
         now: int,
         lease: float,
@@ -122,7 +122,7 @@ class QueueModel:
         """I4: only a lease that is still held is prolonged, and no lost one comes back."""
         kept = {i for i, token in leases.items() if worker not in self.gone and self.has_authority(i, token)}
         assert lost == set(leases) - kept, "I4: renewed without authority, or refused with it"
-        assert cancelled == {i for i in kept if self.tasks[i].cancelled}, "a cancel was lost or made up"
+        assert canceled == {i for i in kept if self.tasks[i].canceled}, "a cancel was lost or made up"
         for task in kept:
             self.tasks[task].deadline = now + round(lease * 1000)
 
@@ -173,12 +173,12 @@ class QueueModel:
                 assert any(not rival.dead for rival in rivals), "parked behind nobody"
         self.require_one_holder_for_each_key()
 
-    def cancelled(self, task_ids: Sequence[UUID], answers: Sequence[bool]) -> None:
+    def canceled(self, task_ids: Sequence[UUID], answers: Sequence[bool]) -> None:
         held = [task_id in self.tasks and self.tasks[task_id].held for task_id in task_ids]
         assert list(answers) == held, "a cancel reached nobody, or somebody who holds nothing"
         for task_id, reached in zip(task_ids, held, strict=True):
             if reached:
-                self.tasks[task_id].cancelled = True
+                self.tasks[task_id].canceled = True
 
     def rebuild_began(self, proposal: str, answer: str | None) -> None:
         if not self.remembers:
@@ -211,7 +211,7 @@ class QueueModel:
             del self.tasks[finish.task_id]
         elif finish.verb in (Verb.RETRY, Verb.YIELD):
             task.not_before = now + round(finish.delay * 1000)
-            task.retrying, task.cancelled = (
+            task.retrying, task.canceled = (
                 finish.verb is Verb.RETRY,
                 False,
             )  # who yields lets the others pass

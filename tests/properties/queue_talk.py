@@ -11,13 +11,13 @@ from hypothesis import currently_in_test_context, note
 from hypothesis.stateful import RuleBasedStateMachine
 
 from agentexec.errors import WorkerGone
-from agentexec.keys import result_key
-from agentexec.memory_queue import MemoryQueue
-from agentexec.queue import Finish, Queue, Revoked, StepResult, Verb
-from agentexec.redis_queue import RedisQueue
+from agentexec.queue.keys import result_key
+from agentexec.queue.protocol import Finish, Queue, Revoked, StepResult, Verb
+from agentexec.queue.redis_queue import RedisQueue
+from harness.simulation.queue.memory_queue import MemoryQueue
 from tests.properties.clocked import CLOCK, ClockedFake, set_clock
 from tests.properties.queue_model import QueueModel
-from tests.queue_books import Books, books_of
+from tests.support.queue_books import Books, books_of
 
 LEASE = 30.0
 SLOTS = ("w", "w1", "w12")  # names that are beginnings of others

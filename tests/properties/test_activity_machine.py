@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import Engine
 
 from agentexec.core.db import create_schema, engine_for
-from agentexec.redis_queue import RedisQueue
+from agentexec.queue.redis_queue import RedisQueue
 from harness.environments.embedded import EmbeddedEnvironment
 from tests.properties.activity_machine import ActivityMachine
 

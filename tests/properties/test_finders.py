@@ -8,10 +8,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, text
 
-from agentexec import redis_queue
-from agentexec.activity import store
-from agentexec.activity.models import ACTIVITY_TABLE
-from agentexec.activity.status import Status
+from agentexec.queue import redis_queue
+from agentexec.store import statements
+from agentexec.store.models import ACTIVITY_TABLE
+from agentexec.store.status import Status
 from tests.properties.finders import FINDERS, find_in_activities, find_in_queue
 
 
@@ -56,14 +56,14 @@ def test_a_printed_example_fails_where_it_is_pasted_and_passes_once_the_defect_i
 
 def test_a_printed_example_of_the_activities_runs_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cancel that overwrites what is over, so that outcomes stand in the example."""
-    statement = store.request_cancel
+    statement = statements.request_cancel
 
     def overwriting(connection: Connection, ids: Sequence[UUID], message: str) -> dict[UUID, Status]:
         connection.execute(text(f"UPDATE {ACTIVITY_TABLE} SET status = 'canceled' WHERE status = 'complete'"))
         return statement(connection, ids, message)
 
     with monkeypatch.context() as planted:
-        planted.setattr(store, "request_cancel", overwriting)
+        planted.setattr(statements, "request_cancel", overwriting)
         found = find_in_activities(60, 3, shrink=False)
         assert found is not None
         assert "'complete'" in found.script, "an example without a status would prove little"

@@ -10,20 +10,20 @@ import pytest
 
 from harness.cli import main
 from harness.history import History
-from harness.simulation import Outcome, simulate
+from harness.simulation import SimulationResult, simulate
 from harness.simulation.explain import timeline
-from harness.simulation.plan import FaultKind, Plan, PlannedFault, PlannedTask
+from harness.simulation.plan import FaultKind, Plan, PlannedTask, SimulatedFault
 from harness.simulation.shrink import Shrinking
 from tests.planted.edits import applied
-from tests.simulation.planted import plant
 from tests.simulation.undone import UNDONE
+from tests.support.planted_loss import plant
 
 SCHEDULES = sorted((Path(__file__).parent / "schedules").glob("*.json"))
 ENOUGH = 20  # seeds within which the planted defect shows
 
 
 @pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> Outcome:
+def failing(monkeypatch: pytest.MonkeyPatch) -> SimulationResult:
     """A run that lost a task."""
     plant(monkeypatch)
     for seed in range(ENOUGH):
@@ -33,18 +33,18 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Outcome:
     raise AssertionError(f"{ENOUGH} seeds did not find the planted defect")
 
 
-def test_a_planted_loss_is_found_by_several_judges(failing: Outcome) -> None:
+def test_a_planted_loss_is_found_by_several_judges(failing: SimulationResult) -> None:
     assert {"delivery", "liveness"} <= {finding.judge for finding in failing.findings}
 
 
-def test_a_failing_schedule_shrinks_to_one_fault_and_one_task(failing: Outcome) -> None:
+def test_a_failing_schedule_shrinks_to_one_fault_and_one_task(failing: SimulationResult) -> None:
     small = Shrinking(failing).shrink()
     assert (len(small.plan.faults), len(small.plan.tasks)) == (1, 1)
     assert any(finding.judge == "delivery" for finding in small.findings)
 
 
 def test_a_kept_schedule_fails_again_and_tells_its_story(
-    failing: Outcome, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    failing: SimulationResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = tmp_path / f"seed-{failing.plan.seed}.json"
     assert main(["simulate", "--seed", str(failing.plan.seed), "--report", str(tmp_path)]) == 1
@@ -56,7 +56,7 @@ def test_a_kept_schedule_fails_again_and_tells_its_story(
     assert "FOUND by delivery" in told
 
 
-def test_shrinking_stops_after_so_many_runs(failing: Outcome) -> None:
+def test_shrinking_stops_after_so_many_runs(failing: SimulationResult) -> None:
     plans: list[str] = []
     small = Shrinking(failing, tries=3, tell=plans.append).shrink()
     assert len(small.plan.tasks) == len(failing.plan.tasks)
@@ -169,7 +169,7 @@ def test_the_history_of_a_seed_can_be_kept_and_judged_again(tmp_path: Path) -> N
 
 def test_the_workers_of_a_killed_parent_give_back_what_they_hold_and_end_by_themselves() -> None:
     tasks = (PlannedTask(number=0, at=0.5, work=5.0), PlannedTask(number=1, at=2.0, work=0.1))
-    faults = (PlannedFault(kind=FaultKind.KILL_PARENT, at=1.0),)
+    faults = (SimulatedFault(kind=FaultKind.KILL_PARENT, at=1.0),)
     outcome = simulate(Plan(seed=1, pools=1, workers=1, tasks=tasks, faults=faults), trace=True)
     told = [text for _, who, text in outcome.trace if who == "pool-0/0"]
     assert not outcome.findings

@@ -6,19 +6,19 @@ import pytest
 
 from harness.simulation import Plan, plan_of, simulate
 from harness.simulation.nemesis import KILLS_PER_SLOT
-from harness.simulation.plan import FaultKind, PlannedFault, PlannedTask
-from harness.simulation.simulation import Outcome
+from harness.simulation.plan import FaultKind, PlannedTask, SimulatedFault
+from harness.simulation.simulation import SimulationResult
 
 BUSY = tuple(PlannedTask(number=number, at=0.2 * number, work=1.0) for number in range(20))
 
 
-def run(*faults: PlannedFault, workers: int = 1, pools: int = 1, hosts: int = 1) -> Outcome:
+def run(*faults: SimulatedFault, workers: int = 1, pools: int = 1, hosts: int = 1) -> SimulationResult:
     return simulate(
         Plan(seed=1, pools=pools, workers=workers, hosts=hosts, tasks=BUSY, faults=faults), trace=True
     )
 
 
-def struck(outcome: Outcome) -> list[tuple[float, str]]:
+def struck(outcome: SimulationResult) -> list[tuple[float, str]]:
     """When each fault struck, in seconds, and whom."""
     return [
         (operation.time / 1e9, str(operation.value["at"]))
@@ -28,21 +28,21 @@ def struck(outcome: Outcome) -> list[tuple[float, str]]:
 
 
 def test_who_stands_still_is_spared_while_another_is_awake() -> None:
-    stall = PlannedFault(kind=FaultKind.STALL_WORKER, at=1.0, victim=0, seconds=4.0)
-    lose = PlannedFault(kind=FaultKind.LOSE_REQUEST, at=1.5, victim=0)
+    stall = SimulatedFault(kind=FaultKind.STALL_WORKER, at=1.0, victim=0, seconds=4.0)
+    lose = SimulatedFault(kind=FaultKind.LOSE_REQUEST, at=1.5, victim=0)
     (_, stalled), (when, hit) = struck(run(stall, lose, workers=2))
     assert hit != stalled
     assert when < 3.0
 
 
 def test_an_ambush_gets_impatient_where_its_victim_makes_few_calls() -> None:
-    patient = PlannedFault(kind=FaultKind.KILL_PARENT, at=0.5, skip=1000)
+    patient = SimulatedFault(kind=FaultKind.KILL_PARENT, at=0.5, skip=1000)
     ((when, _),) = struck(run(patient))
     assert 1.5 <= when < 4.0  # a second later, at one of the calls that a parent makes once a second
 
 
 def test_kills_in_one_slot_of_a_pool_end_before_its_supervisor_waits_for_long() -> None:
-    kills = [PlannedFault(kind=FaultKind.KILL_WORKER, at=1.0) for _ in range(KILLS_PER_SLOT + 2)]
+    kills = [SimulatedFault(kind=FaultKind.KILL_WORKER, at=1.0) for _ in range(KILLS_PER_SLOT + 2)]
     assert [who for _, who in struck(run(*kills))] == ["pool-0/0"] * KILLS_PER_SLOT
 
 
@@ -54,7 +54,7 @@ def test_every_second_plan_has_two_hosts() -> None:
 @pytest.mark.parametrize("hosts", [1, 2])
 def test_only_on_its_own_host_a_dead_pool_is_known_as_dead_before_its_leases_end(hosts: int) -> None:
     # The second pool: the one that is started for it is on the first host again.
-    killed = PlannedFault(kind=FaultKind.KILL_POOL, at=2.0, victim=1)
+    killed = SimulatedFault(kind=FaultKind.KILL_POOL, at=2.0, victim=1)
     outcome = run(killed, pools=2, hosts=hosts)
     assert not outcome.findings
     told = [text for _, _, text in outcome.trace]

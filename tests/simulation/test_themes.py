@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from harness.checker import Verdict
+from harness.checkers.base import Verdict
 from harness.history import History
 from harness.simulation import Plan, plan_of, simulate
-from harness.simulation.plan import FaultKind, PlannedFault, PlannedTask, Theme
+from harness.simulation.plan import FaultKind, PlannedTask, SimulatedFault, Theme
 from harness.simulation.themes import RECOVERED_WITHIN, more_checkers, settings_of
 from tests.planted.defect import Defect
 from tests.planted.defects import DEFECTS
@@ -65,8 +65,8 @@ def test_a_theme_sees_what_mixed_plans_excuse(name: str, judge: str) -> None:
 
 
 def test_an_ambush_whose_victim_dies_first_strikes_another() -> None:
-    kill = PlannedFault(kind=FaultKind.KILL_POOL, at=1.0)
-    again = PlannedFault(kind=FaultKind.KILL_WORKER, at=0.9, skip=30)
+    kill = SimulatedFault(kind=FaultKind.KILL_POOL, at=1.0)
+    again = SimulatedFault(kind=FaultKind.KILL_WORKER, at=0.9, skip=30)
     assert _struck([kill]) == 1
     # Its first victim makes some calls and dies with its pool; only the next one can come to thirty.
     assert _struck([again, kill]) == 2
@@ -81,11 +81,11 @@ def test_kills_that_interrupt_nothing_are_no_finding() -> None:
     assert judge(History.of([])).verdict is Verdict.VALID
 
 
-def _of(theme: Theme, seed: int) -> Sequence[PlannedFault]:
+def _of(theme: Theme, seed: int) -> Sequence[SimulatedFault]:
     plan = plan_of(seed)
     return plan.faults if plan.theme is theme else ()
 
 
-def _struck(faults: Sequence[PlannedFault]) -> int:
+def _struck(faults: Sequence[SimulatedFault]) -> int:
     tasks = tuple(PlannedTask(number=number, at=0.2 * number, work=0.1) for number in range(30))
     return simulate(Plan(seed=1, pools=1, workers=1, tasks=tasks, faults=tuple(faults))).injected

@@ -10,8 +10,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from agentexec.queue import Dispatch, Queue
-from agentexec.redis_queue import RedisQueue
+from agentexec.queue.protocol import Dispatch, Queue
+from agentexec.queue.redis_queue import RedisQueue
 from harness.environments.ports import free_port
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.redis_server import RedisServer, SimulatedQueue

@@ -13,14 +13,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from agentexec.core import runtime
-from agentexec.memory_books import Books, Holder, Job
 from harness.simulation.loop import VirtualLoop
 from harness.simulation.monitor import breaches
 from harness.simulation.postgres_server import PostgresServer, SimulatedDatabase
+from harness.simulation.queue.books import Books, Holder, Job
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.redis_server import RedisServer, SimulatedQueue
 from harness.simulation.scheduler import NANOSECONDS, Process, Scheduler
-from harness.simulation.trouble import Ambush, Ill, Network, Trouble
+from harness.simulation.trouble import CallFault, Network, PendingFault, Trouble
 from harness.simulation.world import EPOCH, VirtualRuntime
 
 
@@ -204,7 +204,7 @@ def test_tasks_sleep_and_time_out_in_virtual_time(world: World) -> None:
     assert world.said == [(pytest.approx(2, abs=0.01), "slept"), (pytest.approx(5, abs=0.01), "timed out")]
 
 
-def test_a_task_can_be_cancelled_and_waits_for_others(world: World) -> None:
+def test_a_task_can_be_canceled_and_waits_for_others(world: World) -> None:
     async def child() -> None:
         try:
             await asyncio.sleep(50)
@@ -241,8 +241,8 @@ def test_the_tasks_of_a_dead_process_are_silent(world: World) -> None:
 # The servers, and what may happen on the way to them.
 
 
-def ambush(ill: Ill, *, after: bool, seconds: float = 0.0) -> Ambush:
-    return Ambush(ill=ill, after=after, skip=0, seconds=seconds, strike=lambda: None)
+def ambush(ill: CallFault, *, after: bool, seconds: float = 0.0) -> PendingFault:
+    return PendingFault(ill=ill, after=after, skip=0, seconds=seconds, strike=lambda: None)
 
 
 class Servers:
@@ -295,16 +295,16 @@ def servers(world: World) -> Iterator[Servers]:
 @pytest.mark.parametrize(
     ("ill", "after", "said", "effect"),
     [
-        (Ill.LOSE_REQUEST, False, "no answer", False),
-        (Ill.LOSE_REPLY, True, "no answer", True),
-        (Ill.STALL, False, "answered", True),
-        (Ill.STALL, True, "answered", True),
-        (Ill.KILL, False, None, False),
-        (Ill.KILL, True, None, True),
+        (CallFault.LOSE_REQUEST, False, "no answer", False),
+        (CallFault.LOSE_REPLY, True, "no answer", True),
+        (CallFault.STALL, False, "answered", True),
+        (CallFault.STALL, True, "answered", True),
+        (CallFault.KILL, False, None, False),
+        (CallFault.KILL, True, None, True),
     ],
 )
 def test_an_ambush_strikes_before_or_after_the_effect(
-    world: World, servers: Servers, ill: Ill, after: bool, said: str | None, effect: bool
+    world: World, servers: Servers, ill: CallFault, after: bool, said: str | None, effect: bool
 ) -> None:
     servers.trouble.lie_in_wait(world.process, ambush(ill, after=after, seconds=3))
     world.run(servers.register)
@@ -315,16 +315,16 @@ def test_an_ambush_strikes_before_or_after_the_effect(
 @pytest.mark.parametrize(
     ("ill", "after", "said", "effect"),
     [
-        (Ill.LOSE_REQUEST, False, "no answer", 0),
-        (Ill.LOSE_REPLY, True, "no answer", 1),
-        (Ill.LATE_REQUEST, False, "no answer", 0),
-        (Ill.KILL, False, None, 0),
-        (Ill.KILL, True, None, 1),
-        (Ill.STALL, True, "committed", 1),
+        (CallFault.LOSE_REQUEST, False, "no answer", 0),
+        (CallFault.LOSE_REPLY, True, "no answer", 1),
+        (CallFault.LATE_REQUEST, False, "no answer", 0),
+        (CallFault.KILL, False, None, 0),
+        (CallFault.KILL, True, None, 1),
+        (CallFault.STALL, True, "committed", 1),
     ],
 )
 def test_a_transaction_is_there_or_not_whatever_its_sender_hears(
-    world: World, servers: Servers, ill: Ill, after: bool, said: str | None, effect: int
+    world: World, servers: Servers, ill: CallFault, after: bool, said: str | None, effect: int
 ) -> None:
     servers.trouble.lie_in_wait(world.process, ambush(ill, after=after, seconds=3))
     world.run(servers.write)
@@ -333,7 +333,7 @@ def test_a_transaction_is_there_or_not_whatever_its_sender_hears(
 
 
 def test_a_late_request_arrives_after_its_sender_has_given_up(world: World, servers: Servers) -> None:
-    servers.trouble.lie_in_wait(world.process, ambush(Ill.LATE_REQUEST, after=False, seconds=3))
+    servers.trouble.lie_in_wait(world.process, ambush(CallFault.LATE_REQUEST, after=False, seconds=3))
     world.run(servers.register, until=1)
     assert world.said == ["no answer"]
     assert servers.redis.memory.registered() == {}

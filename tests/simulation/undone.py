@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from tests.planted.edits import Edit
 
-_START = "agentexec.activity.store:start"
-_ENGINE = "agentexec.worker.engine:Engine"
+_START = "agentexec.store.statements:start"
+_ENGINE = "agentexec.worker.loop:WorkerLoop"
 
 
 class Undone(NamedTuple):
@@ -64,7 +64,7 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
         ),
         "claims-of-a-late-reply": Undone(
             Edit(
-                where="agentexec.memory_step:reply",
+                where="harness.simulation.queue.step:reply",
                 old="if books.own.get(task_id) == Holder(token, worker)",
                 new="if task_id in books.job",
             ),

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-from agentexec.activity.models import PREFIX
+from agentexec.store.models import PREFIX
 
 revision = "0001"
 down_revision = None

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.environment import SERVICES
 from harness.environments import engine
+from harness.environments.base import SERVICES
 from harness.environments.containers import find_image
 from harness.environments.images import build_images
 from harness.errors import EnvironmentUnavailable

@@ -11,8 +11,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from harness.environment import SERVICES, Service
 from harness.environments import engine, ports
+from harness.environments.base import SERVICES, Service
 from harness.environments.containers import DEFAULT_IMAGES, IMAGE_VARIABLES, ContainersEnvironment, find_image
 from harness.environments.images import BUILT_IMAGES, build_images
 from harness.errors import EnvironmentUnavailable

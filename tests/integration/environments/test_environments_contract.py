@@ -12,9 +12,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from harness.environment import SERVICES, Endpoints, Environment, Killable, Pausable, Service
 from harness.environments import make_environment
 from harness.environments.backend import ServersEnvironment
+from harness.environments.base import SERVICES, Endpoints, Environment, Killable, Pausable, Service
 from harness.errors import EnvironmentUnavailable
 from tests.integration.environments.conftest import Traces, segments_of
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from harness.environment import Environment, Killable, Pausable
 from harness.environments import make_environment, ports
+from harness.environments.base import Environment, Killable, Pausable
 from harness.errors import EnvironmentUnavailable
 from tests.integration.environments.conftest import Traces
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, Defect
 from tests.planted.edits import Edit
 
-_MEMORY = "agentexec.memory_queue:MemoryQueue"
-_STEP = "agentexec.memory_step"
+_MEMORY = "harness.simulation.queue.memory_queue:MemoryQueue"
+_STEP = "harness.simulation.queue.step"
 
 DESTRUCTIVE_POP = Defect(
     name="destructive-pop",
@@ -66,12 +66,12 @@ FENCE_RESET = Defect(
         ),
         # The record believes that tokens differ.
         Edit(
-            where="agentexec.activity.store:start",
+            where="agentexec.store.statements:start",
             old="fence = v.token AND holder = v.worker)",
             new="fence = v.token)",
         ),
         Edit(
-            where="agentexec.activity.turn:_TURN",
+            where="agentexec.store.hot:_TURN",
             old="fence = v.token AND holder = :worker)",
             new="fence = v.token)",
         ),

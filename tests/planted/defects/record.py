@@ -5,8 +5,8 @@ from __future__ import annotations
 from tests.planted.defect import QUEUE_MACHINE, Defect
 from tests.planted.edits import Edit
 
-_STORE = "agentexec.activity.store"
-_TURN = "agentexec.activity.turn:_TURN"
+_STORE = "agentexec.store.statements"
+_TURN = "agentexec.store.hot:_TURN"
 _ENDED = "a.fence = v.token AND a.status = 'running'"
 
 NO_FENCE_ON_FINISH = Defect(
@@ -19,7 +19,7 @@ NO_FENCE_ON_FINISH = Defect(
         Edit(where=_TURN, old=_ENDED, new="a.status = 'running'"),
         Edit(where="lua/step.lua", old="if held ~= token then", new="if not held then"),
         Edit(
-            where="agentexec.memory_step:_finish",
+            where="harness.simulation.queue.step:_finish",
             old="if not books.holds(task_id, finish.token):",
             new="if task_id not in books.own:",
         ),
@@ -52,7 +52,7 @@ ERROR_BEFORE_RETRY = Defect(
             for where in (f"{_STORE}:start", _TURN)
         ),
         Edit(
-            where="agentexec.worker.engine:Engine._conclude",
+            where="agentexec.worker.loop:WorkerLoop._conclude",
             old="Verb.RETRY if status is Status.QUEUED else",
             new="Verb.RETRY if ended.end is End.RETRY else",
         ),
@@ -81,7 +81,7 @@ REAPER_OVERWRITES_COMPLETE = Defect(
     blind={
         QUEUE_MACHINE: "it has no record",
     },
-    edits=(Edit(where=f"{_STORE}:bear_witness", old=" AND a.status = 'running'", new=""),),
+    edits=(Edit(where=f"{_STORE}:record_revoked", old=" AND a.status = 'running'", new=""),),
 )
 
 CANCEL_OVERWRITES_COMPLETE = Defect(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from tests.planted.defect import ACTIVITY_MACHINE, QUEUE_MACHINE, Defect
 from tests.planted.edits import Edit
 
-_ENGINE = "agentexec.worker.engine:Engine"
-_HEALER = "agentexec.worker.healer:Healer"
+_ENGINE = "agentexec.worker.loop:WorkerLoop"
+_HEALER = "agentexec.worker.reconciler:Reconciler"
 
 ACK_BEFORE_RUN = Defect(
     name="ack-before-run",
@@ -33,7 +33,7 @@ ACK_BEFORE_RUN = Defect(
             new="if not gone and redis.call('HEXISTS', JOB, id) == 0 then\n  elseif gone or holder(id) ~= token then",
         ),
         Edit(
-            where="agentexec.memory_queue:MemoryQueue.renew",
+            where="harness.simulation.queue.memory_queue:MemoryQueue.renew",
             old="return set(leases) - set(kept), books.cancel.intersection(kept)",
             new="return {i for i in leases if i in books.job} - set(kept), books.cancel.intersection(kept)",
         ),
@@ -78,7 +78,7 @@ RECONCILER_RERUNS_COMPLETE = Defect(
             new="AND status IN ('complete', {among})",
         ),
         Edit(
-            where="agentexec.activity.reading:pending",
+            where="agentexec.store.reading:pending",
             old="a.status IN ('queued', 'running')",
             new="a.status IN ('queued', 'running', 'complete')",
         ),
@@ -88,7 +88,7 @@ RECONCILER_RERUNS_COMPLETE = Defect(
                 old="AND status IN ('queued', 'running')",
                 new="AND status IN ('queued', 'running', 'complete')",
             )
-            for where in ("agentexec.activity.store:start", "agentexec.activity.turn:_TURN")
+            for where in ("agentexec.store.statements:start", "agentexec.store.hot:_TURN")
         ),
     ),
 )

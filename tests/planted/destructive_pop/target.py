@@ -13,12 +13,12 @@ from uuid import uuid4
 import psycopg
 import redis
 
-from harness.environment import Endpoints
+from harness.environments.base import Endpoints
 from harness.errors import TargetFailed
 from harness.history import Operation
-from harness.target import Submission, TargetSettings, TaskSpec
+from harness.targets.base import Submission, TargetSettings, TaskSpec
+from harness.targets.body import worker_environment
 from harness.targets.subprocess_pool import SubprocessPool
-from harness.workloads.body import worker_environment
 from tests.planted.destructive_pop.store import Store, witness
 
 POOL = "tests.planted.destructive_pop.pool"

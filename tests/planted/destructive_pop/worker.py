@@ -12,7 +12,7 @@ import threading
 from psycopg import AsyncConnection
 from redis.asyncio import Redis
 
-from harness.workloads import body
+from harness.targets import body
 from tests.planted.destructive_pop.store import Store
 
 

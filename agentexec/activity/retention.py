@@ -1,0 +1,138 @@
+"""Retention: old activities leave the record, to an archive if wanted, and nobody has to wait for it.
+
+A million rows go in a thousand transactions, each of which locks its own rows only, skips those that somebody else
+holds, and is over in milliseconds. Only terminal activities go: a pending one is work, however old it is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, Table, delete, insert, select
+from sqlalchemy.orm import Session
+
+from agentexec.errors import AgentexecError
+from agentexec.store.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE, Activity, ActivityLog
+from agentexec.store.status import TERMINAL
+
+DAYS = 30.0
+BATCH = 1000
+MAX_BATCH = 10_000  # each row is a parameter of its statement, and SQLite allows 32,766 of them
+
+Batches = Callable[[], AbstractContextManager[Connection]]
+
+
+def cleanup_old_activities(
+    target: Engine | Session,
+    days: float = DAYS,
+    *,
+    older_than: timedelta | datetime | None = None,
+    archive: bool = False,
+    batch_size: int = BATCH,
+    pause: float = 0.0,
+) -> int:
+    """Delete terminal activities that last changed more than `days` ago, with their logs; returns how many.
+
+    `older_than` (an age, or a point in time with a time zone) wins over `days`. With `archive` they move to
+    `{prefix}activity_archive` and `{prefix}activity_log_archive`. Each batch is a transaction of its own, so what was
+    done stays done when it is interrupted; `pause` is in seconds, between batches. Rows that are locked by others
+    are left for the next time.
+
+    Raises ValueError for arguments that make no sense, `AgentexecError` for a session inside a transaction.
+    """
+    if not 1 <= batch_size <= MAX_BATCH:
+        raise ValueError(f"batch_size is 1 to {MAX_BATCH}, not {batch_size}")
+    cutoff = _cutoff(days, older_than)
+    begin = _batches(target)
+    total = 0
+    since: datetime | None = None
+    while True:
+        with begin() as connection:
+            taken, since = _batch(connection, since, cutoff, archive=archive, size=batch_size)
+        total += taken
+        if taken < batch_size:
+            return total
+        if pause:
+            time.sleep(pause)
+
+
+def _cutoff(days: float, older_than: timedelta | datetime | None) -> datetime:
+    if isinstance(older_than, datetime):
+        if older_than.tzinfo is None:
+            raise ValueError("older_than needs a time zone, as datetime.now(UTC) has one")
+        return older_than.astimezone(UTC)
+    age = timedelta(days=days) if older_than is None else older_than
+    if age < timedelta(0):
+        raise ValueError("the age is negative, which would take activities that are not over yet")
+    return datetime.now(UTC) - age
+
+
+def _batches(target: Engine | Session) -> Batches:
+    if isinstance(target, Engine):
+        return target.begin
+    if target.in_transaction():
+        raise AgentexecError(
+            "This session is inside a transaction, and a clean-up commits after each batch; commit it first, or "
+            "pass the engine."
+        )
+    return lambda: _SessionBatch(target)
+
+
+class _SessionBatch:
+    """One batch in the session's own transaction, for sessions that are bound in ways of their own."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __enter__(self) -> Connection:
+        return self._session.connection()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._session.commit()
+        else:
+            self._session.rollback()
+
+
+def _batch(
+    connection: Connection, since: datetime | None, cutoff: datetime, *, archive: bool, size: int
+) -> tuple[int, datetime | None]:
+    """Take one batch, oldest first; returns its size and where the next one begins.
+
+    Beginning there rather than at the oldest row spares a look at all the dead entries that earlier batches left in
+    the index.
+    """
+    oldest = (
+        select(Activity.id, Activity.updated_at)
+        .where(Activity.status.in_(TERMINAL), Activity.updated_at < cutoff)
+        .order_by(Activity.updated_at)
+        .limit(size)
+        .with_for_update(skip_locked=True)
+    )
+    if since is not None:
+        oldest = oldest.where(Activity.updated_at >= since)
+    rows = connection.execute(oldest).all()
+    if not rows:
+        return 0, since
+    ids = [row.id for row in rows]
+    if archive:
+        _copy(connection, Activity.__table__, ACTIVITY_ARCHIVE, Activity.id.in_(ids))
+        _copy(connection, ActivityLog.__table__, LOG_ARCHIVE, ActivityLog.activity_id.in_(ids))
+    _remove(connection, ids)
+    return len(ids), rows[-1].updated_at
+
+
+def _copy(connection: Connection, source: Any, into: Table, condition: Any) -> None:
+    names = [column.name for column in source.columns]
+    connection.execute(insert(into).from_select(names, select(*source.columns).where(condition)))
+
+
+def _remove(connection: Connection, ids: Sequence[UUID]) -> None:
+    # The logs first: the foreign key would take them too, but one activity at a time.
+    connection.execute(delete(ActivityLog).where(ActivityLog.activity_id.in_(ids)))
+    connection.execute(delete(Activity).where(Activity.id.in_(ids)))

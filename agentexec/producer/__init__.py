@@ -1,0 +1,1 @@
+"""The producer's side: the client, its batching thread, and results."""

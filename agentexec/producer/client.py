@@ -1,0 +1,234 @@
+"""The producer's side: enqueue, cancel, wait for results."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+from uuid import UUID
+
+from pydantic import BaseModel
+from sqlalchemy import Engine
+
+from agentexec.config import Settings, default_settings, load_settings
+from agentexec.core.db import engine_for
+from agentexec.core.redis_client import blocking_client
+from agentexec.errors import InvalidTask, PayloadTooLarge
+from agentexec.identifiers import new_id
+from agentexec.producer.enqueuer import Enqueuer
+from agentexec.queue.protocol import Queue
+from agentexec.queue.redis_queue import RedisQueue
+from agentexec.store import statements
+from agentexec.store.rows import NewActivity
+from agentexec.store.status import Status
+from agentexec.task import Priority, Registry, Task, TaskRequest, encode_payload, storable_json
+
+LONGEST_DELAY = 3.2e9  # seconds, a century: what is longer is a mistake, or infinite
+
+
+class Client:
+    """Talks to one queue and its record. One per process is enough; it may be shared by threads and event
+    loops.
+    """
+
+    def __init__(
+        self,
+        *,
+        database_url: str | None = None,
+        redis_url: str | None = None,
+        queue_name: str | None = None,
+        settings: Settings | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        """Connect lazily. Arguments win over the environment; `registry` knows the lock keys of tasks. Raises
+        `ConfigurationError` where a URL is missing.
+        """
+        self._registry = registry or Registry()
+        base = settings or load_settings(
+            database_url=database_url, redis_url=redis_url, queue_name=queue_name
+        )
+        self.settings = base
+        self.engine = engine_for(base.require_database_url(), pool_size=4)
+        self.redis = blocking_client(base)
+        self.queue = RedisQueue(self.redis, base.queue_name)
+        self._recording = _recording_engine(self.engine, base)
+        self._enqueuer = Enqueuer(self._recording, self.queue, max_depth=base.max_queue_depth)
+
+    async def enqueue(
+        self,
+        task_name: str,
+        context: BaseModel,
+        *,
+        priority: Priority = Priority.LOW,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        lock_key: str | None = None,
+        delay: float = 0.0,
+    ) -> Task:
+        """Record a task in Postgres and dispatch it; returns once it is durable. `delay` is in seconds.
+
+        Raises `InvalidTask`, `QueueFull`, or what the database raised; after a broken connection the
+        outcome is unknown, and enqueuing again with the same `idempotency_key` is safe.
+        """
+        request = TaskRequest(
+            task_name=task_name,
+            context=context,
+            priority=priority,
+            metadata=metadata,
+            idempotency_key=idempotency_key,
+            lock_key=lock_key,
+            delay=delay,
+        )
+        return (await self.enqueue_many([request]))[0]
+
+    async def enqueue_many(self, requests: Sequence[TaskRequest]) -> list[Task]:
+        """Enqueue many tasks in one transaction; either all are recorded or none. Answers keep their order."""
+        tasks, activities, payloads = self._prepare(requests)
+        # Shielded: a caller that is canceled must not cancel the shared batch.
+        ids = await asyncio.shield(asyncio.wrap_future(self._enqueuer.submit(activities, payloads)))
+        return _recorded(tasks, ids)
+
+    def enqueue_sync(self, task_name: str, context: BaseModel, **options: Any) -> Task:
+        """`enqueue` for code without an event loop; blocks until the task is durable."""
+        return self.enqueue_many_sync([TaskRequest(task_name=task_name, context=context, **options)])[0]
+
+    def enqueue_many_sync(self, requests: Sequence[TaskRequest]) -> list[Task]:
+        """`enqueue_many` for code without an event loop."""
+        tasks, activities, payloads = self._prepare(requests)
+        return _recorded(tasks, self._enqueuer.submit(activities, payloads).result())
+
+    def cancel(self, agent_ids: Sequence[UUID], message: str = "Canceled on request.") -> dict[UUID, Status]:
+        """Cancel queued tasks at once and ask running ones to stop; returns where the pending ones stand
+        now.
+        """
+        return request_cancel(self.engine, self.queue, agent_ids, message)
+
+    def close(self) -> None:
+        """Finish what was handed in and let go of all connections."""
+        self._enqueuer.close()
+        self._recording.dispose()
+        self.redis.close()
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _prepare(self, requests: Sequence[TaskRequest]) -> tuple[list[Task], list[NewActivity], list[bytes]]:
+        tasks, activities, payloads = [], [], []
+        for request in requests:
+            context = request.context.model_dump(mode="json")
+            payload = encode_payload(request.task_name, context)
+            self._check(request, payload)
+            # Not validated again: the name was checked, and a model has just written the context.
+            task = Task.model_construct(task_name=request.task_name, agent_id=new_id(), context=context)
+            tasks.append(task)
+            payloads.append(payload)
+            activities.append(
+                NewActivity(
+                    id=task.agent_id,
+                    queue_name=self.settings.queue_name,
+                    task_name=request.task_name,
+                    context=context,
+                    priority=request.priority.level,
+                    message=self.settings.activity_message_create,
+                    metadata=request.metadata,
+                    idempotency_key=request.idempotency_key,
+                    lock_key=self._lock_key(request, context),
+                    delay=request.delay,
+                )
+            )
+        return tasks, activities, payloads
+
+    def _lock_key(self, request: TaskRequest, context: Mapping[str, Any]) -> str | None:
+        """The lock key of a task; where this process does not know its registration, the worker finds it
+        out.
+        """
+        definition = self._registry.get(request.task_name)
+        key = request.lock_key or (definition.lock_key(context) if definition is not None else None)
+        if key is not None and not 0 < len(key) <= 255:
+            raise InvalidTask(
+                f"The lock key of {request.task_name} has {len(key)} characters; it may have 1 to 255."
+            )
+        return key
+
+    def _check(self, request: TaskRequest, payload: bytes) -> None:
+        if not request.task_name or len(request.task_name) > 255:
+            raise InvalidTask("A task name has 1 to 255 characters.")
+        if not 0 <= request.delay <= LONGEST_DELAY:
+            raise InvalidTask(
+                f"The delay of {request.task_name} is {request.delay}; "
+                f"give seconds from now, at most {LONGEST_DELAY:g}."
+            )
+        key = request.idempotency_key
+        if key is not None and (not 0 < len(key) <= 255 or "\0" in key):
+            raise InvalidTask(
+                f"The idempotency key of {request.task_name} may have 1 to 255 characters, and no NUL among them."
+            )
+        try:
+            if request.metadata is not None:
+                storable_json(request.metadata)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidTask(
+                f"The metadata of {request.task_name} cannot be written as JSON ({error})."
+            ) from None
+        limit = self.settings.max_payload_bytes
+        if len(payload) > limit:
+            raise PayloadTooLarge(
+                f"The context of {request.task_name} takes {len(payload)} bytes, more than "
+                f"AGENTEXEC_MAX_PAYLOAD_BYTES allows ({limit}); store the data elsewhere and enqueue a reference to it."
+            )
+
+
+def request_cancel(
+    engine: Engine, queue: Queue, agent_ids: Sequence[UUID], message: str
+) -> dict[UUID, Status]:
+    """Cancel in the record first, then tell the holders of what runs; see `Client.cancel`."""
+    with engine.begin() as connection:
+        standing = statements.request_cancel(connection, agent_ids, message)
+    queue.request_cancel([i for i, status in standing.items() if status is Status.RUNNING])
+    return standing
+
+
+def _recording_engine(engine: Engine, settings: Settings) -> Engine:
+    """The enqueuer's own connections. To ask each whether it is alive would cost every `enqueue` a round trip,
+    and the enqueuer sends again what a broken one lost. SQLite has one connection for all, as it may live in memory.
+    """
+    if engine.dialect.name != "postgresql":
+        return engine
+    return engine_for(settings.require_database_url(), test_connections=False)
+
+
+def _recorded(tasks: Sequence[Task], ids: Sequence[UUID]) -> list[Task]:
+    return [
+        t if t.agent_id == i else t.model_copy(update={"agent_id": i})
+        for t, i in zip(tasks, ids, strict=True)
+    ]
+
+
+_lock = threading.Lock()
+_default: Client | None = None
+_factory: Callable[[], Client] | None = None
+
+
+def default_client() -> Client:
+    """The client of this process, made on first use: for the first `Pool` created here, else from the
+    environment.
+    """
+    global _default
+    with _lock:
+        if _default is None:
+            _default = _factory() if _factory is not None else Client(settings=default_settings())
+        return _default
+
+
+def set_default_client(factory: Callable[[], Client]) -> None:
+    """Let `agentexec.enqueue` and its neighbours use what `factory` makes, unless another one was set
+    before.
+    """
+    global _factory
+    with _lock:
+        _factory = _factory or factory

@@ -1,0 +1,1 @@
+"""The queue: its protocol, and the implementation in Redis."""

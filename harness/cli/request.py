@@ -1,0 +1,165 @@
+"""What was asked for on the command line, looked at in full before anything is started."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from harness import registry
+from harness.environments import make_environment
+from harness.environments.base import Environment
+from harness.errors import UsageError
+from harness.scenario import Scenario
+from harness.scenario.schedule import Schedule
+from harness.targets.base import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """A run of scenarios. `options` are argparse's; `session` makes the names of queues unique."""
+
+    options: Namespace
+    scenarios: tuple[Scenario, ...]
+    target: Target
+    seed: int
+    report: Path
+    session: str
+
+    @classmethod
+    def of(cls, options: Namespace) -> RunRequest:
+        """Look at everything that can be wrong about a request; raises `UsageError`."""
+        scenarios = _chosen(options.scenarios, everything=options.all)
+        _look_at_servers(options)
+        if options.backend == "external":
+            _guard(scenarios, options)
+        seed = secrets.randbelow(2**32) if options.seed is None else options.seed
+        for scenario in scenarios:
+            Schedule.of(scenario, seed=seed, tasks=options.tasks)
+        stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+        return cls(
+            options=options,
+            scenarios=scenarios,
+            target=registry.target(options.target),
+            seed=seed,
+            report=options.report or Path("reports") / f"{stamp}-{seed}",
+            session=secrets.token_hex(4),
+        )
+
+    def repeat(self, scenarios: Sequence[Scenario]) -> str:
+        """The command that runs these scenarios again; URLs stay in the environment, for they hold passwords."""
+        named = self.options.scenarios or [scenario.name for scenario in scenarios]
+        chosen = list(dict.fromkeys(named)) if len(scenarios) > 1 else [_name(scenarios[0], named)]
+        words = [
+            "harness",
+            "chaos",
+            "run",
+            *chosen,
+            "--seed",
+            str(self.seed),
+            "--tasks",
+            str(self.options.tasks),
+        ]
+        words += ["--backend", self.options.backend]
+        if self.options.target != "agentexec":
+            words += ["--target", self.options.target]
+        for name in ("postgres_bin", "redis_server", "postgres_image", "redis_image", "allow_destructive"):
+            if (value := getattr(self.options, name)) is not None:
+                words += [f"--{name.replace('_', '-')}", str(value)]
+        return shlex.join(words)
+
+
+def _name(scenario: Scenario, named: Sequence[str]) -> str:
+    """How the scenario was asked for: by its own name, or by an import path."""
+    paths = (name for name in named if ":" in name and registry.scenario(name) is scenario)
+    return next(paths, scenario.name)
+
+
+def _chosen(names: Sequence[str], *, everything: bool) -> tuple[Scenario, ...]:
+    if everything and names:
+        raise UsageError("Scenarios were named and --all was given. Give one or the other.")
+    if not everything and not names:
+        known = ", ".join(registry.scenarios())
+        raise UsageError(f"No scenario is named. Name one or more of {known}, or give --all.")
+    if everything:
+        return tuple(registry.scenarios().values())
+    return tuple(registry.scenario(name) for name in dict.fromkeys(names))
+
+
+_SERVER_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "embedded": ("postgres_bin", "redis_server"),
+    "containers": ("postgres_image", "redis_image"),
+    "external": ("database_url", "redis_url", "allow_destructive"),
+}
+
+
+def _look_at_servers(options: Namespace) -> None:
+    """An option of another backend would be passed over in silence, so it is refused."""
+    for backend, names in _SERVER_OPTIONS.items():
+        for name in names:
+            if backend != options.backend and getattr(options, name) is not None:
+                flag = f"--{name.replace('_', '-')}"
+                raise UsageError(
+                    f"{flag} has no meaning with --backend {options.backend}. "
+                    f"Leave it out, or choose --backend {backend}."
+                )
+
+
+def _urls(options: Namespace) -> dict[str, str]:
+    given = {
+        "database_url": options.database_url or os.environ.get("HARNESS_DATABASE_URL"),
+        "redis_url": options.redis_url or os.environ.get("HARNESS_REDIS_URL"),
+    }
+    for name, value in given.items():
+        if not value:
+            raise UsageError(
+                f"The external backend needs to know its servers: give --{name.replace('_', '-')} URL, "
+                f"or set HARNESS_{name.upper()}."
+            )
+    return {name: value for name, value in given.items() if value}
+
+
+def _guard(scenarios: Sequence[Scenario], options: Namespace) -> None:
+    """Nothing destructive runs against somebody's servers unless it is asked for by name, and they are too; what hurts
+    whole servers never does.
+    """
+    destructive = [scenario.name for scenario in scenarios if scenario.destructive]
+    database = unquote(urlsplit(_urls(options)["database_url"]).path.lstrip("/"))
+    owning = [scenario.name for scenario in scenarios if scenario.own_servers and not options.all]
+    if owning:
+        raise UsageError(
+            f"{', '.join(owning)} would freeze or empty whole servers, and with them what others keep there. "
+            "Run it with --backend embedded or containers."
+        )
+    if not destructive:
+        return
+    if options.all:
+        raise UsageError(
+            f"--all would run destructive scenarios ({', '.join(destructive)}) against external servers. "
+            "Name each one that you mean."
+        )
+    if options.allow_destructive != database:
+        raise UsageError(
+            f"{', '.join(destructive)} would be destructive to the external database {database!r}. "
+            f"If you mean it, say so with --allow-destructive {shlex.quote(database)}."
+        )
+
+
+def environment(options: Namespace) -> Environment:
+    """The environment that was asked for, not started; raises `UsageError`."""
+    if options.backend == "external":
+        urls = _urls(options)
+        return make_environment("external", database_url=urls["database_url"], redis_url=urls["redis_url"])
+    return make_environment(
+        options.backend,
+        postgres_bin=options.postgres_bin,
+        redis_server=options.redis_server,
+        postgres_image=options.postgres_image,
+        redis_image=options.redis_image,
+    )

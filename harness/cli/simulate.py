@@ -1,0 +1,173 @@
+"""`harness simulate`: seeds, one seed, or a kept schedule, with findings shrunk to a file that can be run again."""
+
+from __future__ import annotations
+
+import json
+import random
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, UsageError
+from harness.progress import Progress, progress_on
+
+if TYPE_CHECKING:
+    from harness.simulation.plan import Plan
+    from harness.simulation.simulation import SimulationResult
+
+SEEDS = 1000
+STOP_AFTER = 5  # failing seeds: each of them is worth a look before there are more
+
+
+def add_simulate(parser: ArgumentParser) -> None:
+    """The options of the command."""
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--seeds", type=_count, metavar="N", help=f"simulate N seeds (default {SEEDS})")
+    what.add_argument("--seed", type=int, metavar="S", help="simulate one seed")
+    what.add_argument("--replay", type=Path, metavar="FILE", help="run a schedule that was written to a file")
+    parser.add_argument(
+        "--first", type=int, metavar="S", help="with --seeds: the first (default: random, and printed)"
+    )
+    parser.add_argument(
+        "--jobs", type=_count, metavar="N", help="with --seeds: processes (default: one a processor)"
+    )
+    parser.add_argument("--explain", action="store_true", help="print a run as a readable timeline")
+    parser.add_argument("--no-shrink", action="store_true", help="leave failing schedules as they are")
+    parser.add_argument(
+        "--report", type=Path, default=Path("reports/simulation"), metavar="DIR", help="for failing schedules"
+    )
+    parser.add_argument(
+        "--history", type=Path, metavar="FILE", help="with --seed or --replay: write the history there"
+    )
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="DIR",
+        help="with --seed or --replay: write report.html and its like there",
+    )
+    parser.set_defaults(run=simulate_command)
+
+
+def simulate_command(options: Namespace) -> int:
+    """Run what was asked for; 0 where nothing was found, 1 where something was, 2 where nothing was run."""
+    if find_spec("greenlet") is None:
+        raise UsageError("The simulation needs the package greenlet. Install agentexec-harness[simulation].")
+    if options.seed is None and options.replay is None:
+        return _campaign(options)
+    _refuse(options, "first", "jobs")
+    return _one(options)
+
+
+def _campaign(options: Namespace) -> int:
+    from harness.simulation.campaign import jobs_by_default, run_campaign
+    from harness.simulation.simulation import simulate
+
+    if options.explain or options.history or options.html:
+        raise UsageError("--explain, --history and --html are for one run. Name it with --seed or --replay.")
+    count = options.seeds or SEEDS
+    first = random.SystemRandom().randrange(1_000_000_000) if options.first is None else options.first
+    jobs = options.jobs or jobs_by_default()
+    with progress_on() as progress:
+        progress.step(f"{count} seeds from {first} on, {jobs} at a time")
+        done = run_campaign(first, count, jobs=jobs, tell=progress.step, stop_after=STOP_AFTER)
+        for seed in sorted(done.failing):
+            _keep(simulate(seed), options, progress)
+    print(
+        f"{done.runs} simulated runs, {done.tasks} tasks, {done.injected} faults "
+        f"(at least {done.fewest or 0} in each), {len(done.failing)} with findings; "
+        f"{done.seconds:.1f} s, {done.per_minute_and_core:.0f} runs per minute and core"
+    )
+    print(f"repeat:  harness simulate --seeds {count} --first {first}")
+    return EXIT_INVALID if done.failing else EXIT_VALID if done.runs else EXIT_UNKNOWN
+
+
+def _one(options: Namespace) -> int:
+    from harness.report import write_reports
+    from harness.simulation.explain import timeline
+    from harness.simulation.picture import as_run
+    from harness.simulation.simulation import simulate
+
+    outcome = simulate(_plan(options), trace=options.explain)
+    if options.history:
+        _write_history(outcome, options.history)
+    if options.html:
+        again = f"--seed {options.seed}" if options.replay is None else f"--replay {options.replay}"
+        written = write_reports([as_run(outcome, repeat=f"harness simulate {again}")], options.html)
+        print(f"report:  {written.html}")
+    if options.explain:
+        print(timeline(outcome))
+    else:
+        for finding in outcome.findings:
+            print(f"{finding.judge}: {finding.summary}")
+            for example in finding.counterexamples:
+                print(f"    {json.dumps(dict(example), default=str)}")
+    if not outcome.findings:
+        print(f"{len(outcome.plan.tasks)} tasks, {outcome.injected} faults, nothing was found")
+        return EXIT_VALID
+    if options.replay is None:
+        with progress_on() as progress:
+            _keep(outcome, options, progress)
+    return EXIT_INVALID
+
+
+def _plan(options: Namespace) -> Plan:
+    from harness.simulation.drawing import plan_of
+    from harness.simulation.plan import Plan
+
+    if options.replay is None:
+        return plan_of(options.seed)
+    try:
+        text = options.replay.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UsageError(
+            f"{options.replay} cannot be read: {why}. Name a file that a failing run wrote."
+        ) from None
+    return Plan.loads(text)
+
+
+def _keep(outcome: SimulationResult, options: Namespace, progress: Progress) -> None:
+    """Write the schedule of a failing run to a file, as small as it will get."""
+    from harness.simulation.shrink import Shrinking
+
+    small = outcome
+    if not options.no_shrink:
+        progress.step(f"shrinking seed {outcome.plan.seed}")
+        small = Shrinking(outcome, tell=progress.update).shrink()
+    path: Path = options.report / f"seed-{outcome.plan.seed}.json"
+    found = [{"judge": finding.judge, "summary": finding.summary} for finding in small.findings]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(small.plan.to_json() | {"found": found}, indent=1) + "\n", "utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}. Choose another --report folder."
+        ) from None
+    progress.step(
+        f"seed {outcome.plan.seed}: {len(small.plan.faults)} of {len(outcome.plan.faults)} faults and "
+        f"{len(small.plan.tasks)} of {len(outcome.plan.tasks)} tasks are enough for {outcome.findings[0].judge}: "
+        f"harness simulate --replay {path} --explain"
+    )
+
+
+def _write_history(outcome: SimulationResult, path: Path) -> None:
+    try:
+        outcome.history.save(path)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}. Name another --history file."
+        ) from None
+
+
+def _refuse(options: Namespace, *names: str) -> None:
+    for name in names:
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} is for --seeds. Leave it out for one run.")
+
+
+def _count(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return number

@@ -1,0 +1,1 @@
+"""Faults: what a chaos run injects into processes and servers, and heals."""

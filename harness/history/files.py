@@ -1,0 +1,231 @@
+"""The files of a history: how they are written, read, and found to be incomplete.
+
+A process that may be killed cannot write a last line, so a recorder's file may end after any line. What is written when
+all is over can say more, and a file that lost whole lines afterwards is then seen to have lost them:
+
+    a saved history   begins with `begin` and ends with `end`, two lines of the process `history` that carry the number
+                      of operations between them. A file without them is read as it is: recorders write such, and so
+                      did `History.save` once.
+    a run's folder    has `seal.json`, which says how many lines each of its files had when every process had ended. A
+                      folder without it is read as it is.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice, repeat
+from operator import itemgetter
+from pathlib import Path
+from sys import intern
+from typing import Any
+
+from harness.history.operation import Operation, OperationType
+
+HISTORY, BEGIN, END = "history", "begin", "end"
+SEAL = "seal.json"
+
+_BLOCK = 1 << 20
+_LINES_AT_ONCE = 2048
+_BETWEEN = b',"\\u0000 between two lines",'
+"""Stands between the lines of a batch. No recorder writes it, so a batch in which the lines do not alternate with it
+has a line that is not one document.
+"""
+_SEPARATOR = json.loads(_BETWEEN.strip(b","))
+_TYPES = {kind.value: kind for kind in OperationType}
+_FIELDS = ("time", "process", "type", "f", "value")
+_READ = [itemgetter(name) for name in _FIELDS]
+_NEW: Callable[[type[Operation]], Operation] = object.__new__
+_SET = [getattr(Operation, name).__set__ for name in _FIELDS]
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the cyclic collector, which would look through a whole history again and again while something is
+    built up beside it: no cycles come of that, and without it a million operations take half the time.
+
+    What was built up meanwhile counts as old afterwards, or the very next collection would look through all of it.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            if not gc.get_freeze_count():  # or what somebody else froze would thaw
+                gc.freeze()
+                gc.unfreeze()
+            gc.enable()
+
+
+def write(path: Path, operations: Sequence[Operation]) -> None:
+    """Write operations to one file, between the two lines that say how many they are."""
+    first, last = (operations[0].time, operations[-1].time) if operations else (0, 0)
+    with path.open("w", encoding="utf-8") as out:
+        out.write(_mark(first, BEGIN, len(operations)) + "\n")
+        for operation in operations:
+            out.write(operation.to_json() + "\n")
+        out.write(_mark(last, END, len(operations)) + "\n")
+
+
+def _mark(time: int, f: str, operations: int) -> str:
+    value = {"operations": operations}
+    return Operation(time=time, process=HISTORY, type=OperationType.INFO, f=f, value=value).to_json()
+
+
+def seal(folder: Path) -> None:
+    """Write down how many lines each history file of the folder has. Only once nobody writes to them any more."""
+    lines = {file.name: _lines(file) for file in sorted(folder.glob("*.jsonl"))}
+    (folder / SEAL).write_text(json.dumps({"lines": lines}, indent=1) + "\n", encoding="utf-8")
+
+
+def _lines(file: Path) -> int:
+    """How many lines end in the file: one that was cut off in the middle is none."""
+    with file.open("rb") as found:
+        return sum(block.count(b"\n") for block in iter(lambda: found.read(_BLOCK), b""))
+
+
+def read(path: Path) -> tuple[list[Operation], list[str]]:
+    """The operations of a file, or of every `*.jsonl` of a folder, as they come, and what is wrong with the files."""
+    operations: list[Operation] = []
+    problems: list[str] = []
+    ended: dict[str, int] = {}
+    for file in sorted(path.glob("*.jsonl")) if path.is_dir() else [path]:
+        reading = _Reading(name=file.name, operations=operations, problems=problems)
+        reading.read(file)
+        ended[file.name] = reading.ended
+    if path.is_dir() and (path / SEAL).exists():
+        problems += _broken_seal(path / SEAL, ended)
+    if not operations:
+        problems.append(f"{path} holds no operation")
+    return operations, problems
+
+
+def _broken_seal(path: Path, ended: Mapping[str, int]) -> Iterator[str]:
+    try:
+        sealed = json.loads(path.read_bytes())["lines"]
+        wanted = {str(name): int(lines) for name, lines in sealed.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        yield f"{path.name} cannot be read, so nobody knows whether the files are whole: copy the folder again"
+        return
+    for name, lines in wanted.items():
+        if name not in ended:
+            yield f"{name} is missing: {path.name} knows it with {lines} lines"
+        elif ended[name] != lines:
+            what = "is the last whole line" if ended[name] < lines else "is one of lines that came later"
+            yield f"{name}:{ended[name]} {what}: the file had {lines} lines when the run ended"
+    for name in sorted(ended.keys() - wanted.keys()):
+        yield f"{name} came after the run had ended: {path.name} does not know it"
+
+
+@dataclass(kw_only=True, slots=True)
+class _Reading:
+    """One file being read: `lines` so far, `ended` of them with their newline, and what its marks said: `begun` with so
+    many operations announced, `closed` at that line.
+    """
+
+    name: str
+    operations: list[Operation]
+    problems: list[str]
+    lines: int = 0
+    ended: int = 0
+    begun: int | None = None
+    closed: int = 0
+
+    def read(self, file: Path) -> None:
+        """Take all lines of the file, and say at its end what is missing."""
+        with file.open("rb") as lines:
+            while batch := list(islice(lines, _LINES_AT_ONCE)):
+                first = self.lines + 1
+                self.lines += len(batch)
+                self.ended += len(batch) - (not batch[-1].endswith(b"\n"))
+                found = _batch(batch)
+                if found is None:
+                    self._one_by_one(batch, first)
+                elif found[1]:
+                    for number, operation in enumerate(found[0], start=first):
+                        self._take(number, operation)
+                else:
+                    self.operations += found[0]
+        if self.closed and self.closed != self.lines:
+            self._complain(self.closed + 1, "follows the end of the history: take the file as it was saved")
+        elif self.begun is not None and not self.closed:
+            self._complain(
+                self.lines,
+                f"is the last line, but line 1 announces {self.begun} operations and a line after them that ends the "
+                "history: the file was cut, take the whole one",
+            )
+
+    def _one_by_one(self, lines: list[bytes], first: int) -> None:
+        for number, line in enumerate(lines, start=first):
+            if not line.endswith(b"\n"):
+                self._complain(number, "is cut off: its writer died while writing it")
+                continue
+            try:
+                self._take(number, Operation.from_json(line))
+            except ValueError as error:
+                self._complain(number, str(error))
+
+    def _take(self, number: int, operation: Operation) -> None:
+        if operation.process != HISTORY or operation.f not in (BEGIN, END):
+            self.operations.append(operation)
+            return
+        announced = operation.value.get("operations")
+        if type(announced) is not int:
+            self._complain(number, f"is the {operation.f} of a history and has no number of operations")
+        elif operation.f == BEGIN:
+            if number != 1:
+                self._complain(number, "begins another history: put each into a file of its own")
+            self.begun = announced
+        else:
+            before = number - 1 - (self.begun is not None)
+            if before != announced:
+                wrong = f"ends a history of {announced} operations, but {before} lines come before it"
+                self._complain(number, f"{wrong}: lines were lost or added, take the file as it was saved")
+            self.closed = number
+
+    def _complain(self, number: int, what: str) -> None:
+        self.problems.append(f"{self.name}:{number} {what}")
+
+
+def _batch(lines: list[bytes]) -> tuple[list[Operation], bool] | None:
+    """The operations of many lines, read in one go, and whether one of them may be a mark; None where something is
+    wrong with any of them.
+    """
+    if not lines[-1].endswith(b"\n"):
+        return None
+    try:
+        found = json.loads((b"[" + _BETWEEN.join(lines) + b"]").decode())
+        return _operations(_alternating(found, len(lines)))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _operations(documents: list[dict[str, Any]]) -> tuple[list[Operation], bool]:
+    """The operations, field after field and not one after another: no line of Python runs for each of a million."""
+    times, processes, kinds, fs, values = ([*map(read, documents)] for read in _READ)
+    if {*map(type, times)} != {int} or {*map(type, values)} != {dict}:
+        raise TypeError("a time or a value is of the wrong type")
+    processes = [*map(intern, processes)]
+    columns: tuple[Iterable[Any], ...] = (
+        times,
+        processes,
+        map(_TYPES.__getitem__, kinds),
+        map(intern, fs),
+        values,
+    )
+    operations = [*map(_NEW, repeat(Operation, len(documents)))]
+    for put, column in zip(_SET, columns, strict=True):
+        deque(map(put, operations, column), maxlen=0)
+    return operations, HISTORY in processes
+
+
+def _alternating(found: list[Any], lines: int) -> list[Any]:
+    documents, between = found[::2], found[1::2]
+    if len(documents) != lines or between.count(_SEPARATOR) != lines - 1:
+        raise ValueError("the lines do not alternate with what was put between them")
+    return documents

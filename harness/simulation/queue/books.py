@@ -1,0 +1,200 @@
+"""The books of a queue in memory, and the moves that keep them in step: what lua/common.lua is over Redis.
+
+No lock and no clock of its own; `harness.simulation.queue.memory_queue` has both. Times are milliseconds.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from agentexec.queue.keys import PRIORITY_LEVELS
+
+WAKE_TOKENS = 64
+
+Revocations = tuple[tuple[UUID, int], ...]  # tasks and the tokens that lost their authority
+
+
+class Ordered:
+    """Ids by a number, those with the same one by themselves, as a sorted set of Redis has them."""
+
+    def __init__(self) -> None:
+        self._scores: dict[UUID, int] = {}
+        self._line: list[tuple[int, UUID]] = []
+
+    def add(self, task_id: UUID, score: int) -> None:
+        """Put an id in its place, or into another one."""
+        self.remove(task_id)
+        self._scores[task_id] = score
+        insort(self._line, (score, task_id))
+
+    def remove(self, task_id: UUID) -> None:
+        """Take an id out, if it is there."""
+        score = self._scores.pop(task_id, None)
+        if score is not None:
+            del self._line[bisect_left(self._line, (score, task_id))]
+
+    def until(self, score: int, limit: int) -> list[UUID]:
+        """The first ids, at most `limit`, whose number is not above `score`."""
+        return [task_id for number, task_id in self._line[:limit] if number <= score]
+
+    def first(self) -> int | None:
+        """The lowest number, None where there is no id."""
+        return self._line[0][0] if self._line else None
+
+    def items(self) -> list[tuple[int, UUID]]:
+        """Numbers and ids in order."""
+        return list(self._line)
+
+    def __iter__(self) -> Iterator[UUID]:
+        return iter([task_id for _, task_id in self._line])
+
+    def __len__(self) -> int:
+        return len(self._line)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a task travels with."""
+
+    level: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who has the authority over a task."""
+
+    token: int
+    worker: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """What a worker's last step did, for its replay: claims (id, token, crashes), accepted finishes, revocations."""
+
+    nonce: str
+    claims: tuple[tuple[UUID, int, int], ...]
+    accepted: tuple[bool, ...]
+    reaped: Revocations
+    dead: Revocations
+
+
+@dataclass(kw_only=True, slots=True)
+class Books:
+    """Everything one queue knows. The names are those of `agentexec.queue.keys.QueueKeys`."""
+
+    job: dict[UUID, Job] = field(default_factory=dict)
+    ready: tuple[deque[UUID], ...] = field(
+        default_factory=lambda: tuple(deque[UUID]() for _ in range(PRIORITY_LEVELS))
+    )
+    sched: Ordered = field(default_factory=Ordered)
+    lease: Ordered = field(default_factory=Ordered)
+    own: dict[UUID, Holder] = field(default_factory=dict)
+    dlq: Ordered = field(default_factory=Ordered)
+    reason: dict[UUID, str] = field(default_factory=dict)
+    crash: dict[UUID, int] = field(default_factory=dict)
+    cancel: set[UUID] = field(default_factory=set)
+    part: dict[UUID, str] = field(default_factory=dict)
+    busy: dict[str, UUID] = field(default_factory=dict)
+    parked: defaultdict[str, deque[UUID]] = field(default_factory=lambda: defaultdict(deque))
+    last: dict[str, Step] = field(default_factory=dict)
+    gone: dict[str, int] = field(default_factory=dict)
+    workers: dict[str, str] = field(default_factory=dict)
+    wake: int = 0
+    fence: int = 0
+    turn: int = 0
+    epoch: str | None = None
+    rebuilding: str | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def max_crashes(self, own: int) -> int:
+        """What the pools have agreed on, or else what this one says."""
+        return int(self.settings.get("max_crashes", own))
+
+    def rouse(self, count: int) -> None:
+        """Let up to `count` idle workers look again."""
+        self.wake += max(0, min(count, WAKE_TOKENS - self.wake))
+
+    def ready_left(self) -> int:
+        """How many tasks wait for a worker."""
+        return sum(map(len, self.ready))
+
+    def holds(self, task_id: UUID, token: int) -> bool:
+        """Whether the token is the one that has the authority over the task."""
+        holder = self.own.get(task_id)
+        return holder is not None and holder.token == token
+
+    def revoke(self, task_id: UUID) -> None:
+        """Take the authority over a task away from whoever has it."""
+        self.own.pop(task_id, None)
+        self.lease.remove(task_id)
+
+    def admit(self, task_id: UUID, *, to_front: bool) -> bool:
+        """Make a task ready, or park it behind the one that has its partition; whether it is ready now."""
+        partition = self.part.get(task_id)
+        if partition is not None:
+            head = self.busy.get(partition)
+            if head is not None and head != task_id and head in self.job:
+                self.parked[partition].append(task_id)
+                return False
+            self.busy[partition] = task_id
+        level = self.job[task_id].level
+        ready = self.ready[level if 0 <= level < PRIORITY_LEVELS else -1]
+        if to_front:
+            ready.appendleft(task_id)
+        else:
+            ready.append(task_id)
+        return True
+
+    def bury(self, task_id: UUID, reason: str, at: int) -> None:
+        """Put a revoked task among the dead letters."""
+        self._leave_partition(task_id)
+        self.dlq.add(task_id, at)
+        self.reason[task_id] = reason
+
+    def forget(self, task_id: UUID) -> None:
+        """Let go of a revoked task that is done."""
+        self._leave_partition(task_id)
+        del self.job[task_id]
+        self.crash.pop(task_id, None)
+        self.cancel.discard(task_id)
+
+    def give_back(self, task_id: UUID, *, charge: bool, max_crashes: int, at: int) -> bool:
+        """Put a revoked task in front of its list, or among the dead letters once too many holders died with it;
+        whether it lives.
+        """
+        if charge:
+            crashes = self.crash[task_id] = self.crash.get(task_id, 0) + 1
+            if crashes > max_crashes:
+                self.bury(task_id, f"its worker died {crashes} times while running it", at)
+                return False
+        self.admit(task_id, to_front=True)
+        return True
+
+    def pop(self, turn: int, every: int) -> UUID | None:
+        """The next task to be claimed: by priority, each `every`-th turn from the low end; None without any."""
+        for ready in reversed(self.ready) if turn % every == 0 else self.ready:
+            if ready:
+                return ready.popleft()
+        return None
+
+    def _leave_partition(self, task_id: UUID) -> None:
+        self.step_aside(task_id)
+        self.part.pop(task_id, None)
+
+    def step_aside(self, task_id: UUID) -> None:
+        """Let the next of a task's partition be ready; the task itself belongs to it still."""
+        partition = self.part.get(task_id)
+        if partition is None or self.busy.get(partition) != task_id:
+            return
+        del self.busy[partition]
+        waiting = self.parked.get(partition)
+        if waiting:
+            self.admit(waiting.popleft(), to_front=False)
+            self.rouse(1)
+        if not waiting:
+            self.parked.pop(partition, None)

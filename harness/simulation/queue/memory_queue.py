@@ -1,0 +1,301 @@
+"""The queue protocol in memory: no server, and time is what the given clock says.
+
+Every verb does what its Lua script does. The contract suite and a property test hold the two together, so what is
+simulated over this queue is what runs over Redis.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from uuid import UUID
+
+from agentexec.errors import WorkerGone
+from agentexec.queue.protocol import (
+    Admission,
+    Dispatch,
+    Finish,
+    QueueDepth,
+    Revoked,
+    StepResult,
+    milliseconds,
+)
+from harness.simulation.queue.books import Books, Holder, Job
+from harness.simulation.queue.step import reply, take_step
+
+LOCK_AGAIN_MS = 1000
+KEEP_GONE_MS = 24 * 3600 * 1000
+
+
+class MemoryQueue:
+    """One queue, for threads of this process only. It forgets everything with the process."""
+
+    def __init__(
+        self,
+        name: str = "memory",
+        *,
+        clock: Callable[[], float] = time.time,
+        idle: Callable[[float], object] | None = None,
+    ) -> None:
+        """`clock` gives seconds since the epoch. `idle` is called by `wait` to let so many seconds pass; without it
+        the thread blocks in real time until it is woken.
+        """
+        self.name = name
+        self._clock = clock
+        self._idle = idle or self._block
+        self._books = Books()
+        self._results: dict[UUID, tuple[str, int]] = {}
+        self._changed = threading.Condition()
+
+    @property
+    def books(self) -> Books:
+        """Everything the queue knows, for those who check it; not to be changed."""
+        return self._books
+
+    def enqueue(
+        self, tasks: Sequence[Dispatch], *, max_depth: int = 0, healing: bool = False
+    ) -> list[Admission]:
+        """See `Queue.enqueue`."""
+        with self._changed:
+            books = self._books
+            takes_locks = healing or books.epoch is not None
+            depth, full, pushed = len(books.job) - len(books.dlq), False, 0
+            answers = []
+            for task in tasks:
+                if task.task_id in books.job:
+                    answers.append(Admission.TAKEN)
+                elif task.lock_key is not None and not takes_locks:
+                    answers.append(Admission.LATER)
+                elif full := full or 0 < max_depth <= depth:
+                    answers.append(Admission.FULL)
+                else:
+                    pushed += self._take(task)
+                    depth += 1
+                    answers.append(Admission.TAKEN)
+            self._rouse(pushed)
+            return answers
+
+    def step(
+        self,
+        worker: str,
+        nonce: str,
+        *,
+        finishes: Sequence[Finish],
+        want: int,
+        lease: float,
+        max_crashes: int,
+        lowest_token: int = 0,
+        results: Mapping[UUID, str] = MappingProxyType({}),
+        result_ttl: int = 3600,
+    ) -> StepResult:
+        """See `Queue.step`."""
+        with self._changed:
+            books, now_us = self._books, self._microseconds()
+            until = now_us // 1000 + result_ttl * 1000
+            self._results |= {i: (text, until) for i, text in results.items()}
+            if worker in books.gone:
+                raise WorkerGone(f"worker {worker} was declared dead; its leases belong to others")
+            step = books.last.get(worker)
+            if step is None or step.nonce != nonce:
+                step = take_step(
+                    books,
+                    worker,
+                    nonce,
+                    finishes=finishes,
+                    want=want,
+                    lease=lease,
+                    max_crashes=books.max_crashes(max_crashes),
+                    lowest_token=lowest_token,
+                    now_us=now_us,
+                )
+                self._changed.notify_all()
+            return reply(books, worker, step, finishes, now_us // 1000)
+
+    def result(self, task_id: UUID) -> str | None:
+        """See `Queue.result`."""
+        with self._changed:
+            text, until = self._results.get(task_id, (None, 0))
+            return text if self._now() < until else None
+
+    def lock(self, claims: Mapping[UUID, tuple[int, str]]) -> tuple[set[UUID], set[UUID]]:
+        """See `Queue.lock`."""
+        parked, lost = set(), set()
+        with self._changed:
+            books = self._books
+            for task_id, (token, lock_key) in claims.items():
+                if not books.holds(task_id, token):
+                    lost.add(task_id)
+                    continue
+                if books.epoch is None:  # nobody knows whose the partition is: it comes again in a second
+                    books.revoke(task_id)
+                    books.sched.add(task_id, self._now() + LOCK_AGAIN_MS)
+                    parked.add(task_id)
+                    continue
+                partition = books.part.setdefault(task_id, lock_key)
+                head = books.busy.get(partition)
+                if head is None or head == task_id or head not in books.job:
+                    books.busy[partition] = task_id
+                else:
+                    books.revoke(task_id)
+                    books.admit(task_id, to_front=False)
+                    parked.add(task_id)
+        return parked, lost
+
+    def renew(self, worker: str, leases: Mapping[UUID, int], *, lease: float) -> tuple[set[UUID], set[UUID]]:
+        """See `Queue.renew`."""
+        with self._changed:
+            books, deadline = self._books, self._now() + milliseconds(lease)
+            alive = worker not in books.gone
+            kept = [i for i, token in leases.items() if alive and books.holds(i, token)]
+            for task_id in kept:
+                books.lease.add(task_id, deadline)
+            return set(leases) - set(kept), books.cancel.intersection(kept)
+
+    def release(
+        self,
+        worker: str,
+        leases: Mapping[UUID, int] | None,
+        *,
+        charge: bool,
+        max_crashes: int,
+        declare_gone: bool,
+    ) -> tuple[list[Revoked], list[Revoked]]:
+        """See `Queue.release`."""
+        if leases is not None and not leases and not declare_gone:
+            return [], []
+        released: list[Revoked] = []
+        dead: list[Revoked] = []
+        with self._changed:
+            books, now = self._books, self._now()
+            limit = books.max_crashes(max_crashes)
+            held = sorted((by.token, i) for i, by in books.own.items() if by.worker == worker)
+            wanted = [(i, token) for i, token in leases.items()] if leases else [(i, t) for t, i in held]
+            for task_id, token in reversed(wanted):
+                if books.own.get(task_id) != Holder(token, worker):
+                    continue
+                books.revoke(task_id)
+                alive = books.give_back(task_id, charge=charge, max_crashes=limit, at=now)
+                (released if alive else dead).append(Revoked(task_id=task_id, token=token))
+            if declare_gone:
+                books.last.pop(worker, None)
+                books.workers.pop(worker, None)
+                books.gone[worker] = now
+                books.gone = {w: at for w, at in books.gone.items() if at > now - KEEP_GONE_MS}
+            self._rouse(len(released))
+        return released, dead
+
+    def request_cancel(self, task_ids: Sequence[UUID]) -> list[bool]:
+        """See `Queue.request_cancel`."""
+        with self._changed:
+            answers = [task_id in self._books.own for task_id in task_ids]
+            self._books.cancel |= {i for i, held in zip(task_ids, answers, strict=True) if held}
+            return answers
+
+    def wait(self, timeout: float) -> bool:
+        """See `Queue.wait`."""
+        if timeout <= 0:
+            return False
+        if not self._books.wake:
+            self._idle(timeout)
+        with self._changed:
+            woken = self._books.wake > 0
+            self._books.wake -= woken
+            return woken
+
+    def wake(self, count: int = 1) -> None:
+        """See `Queue.wake`."""
+        with self._changed:
+            self._books.wake += count
+            self._changed.notify_all()
+
+    def depth(self) -> QueueDepth:
+        """See `Queue.depth`."""
+        with self._changed:
+            books = self._books
+            return QueueDepth(
+                ready=books.ready_left(),
+                leased=len(books.lease),
+                scheduled=len(books.sched),
+                parked=sum(map(len, books.parked.values())),
+                dead=len(books.dlq),
+                known=len(books.job),
+            )
+
+    def known(self, task_ids: Sequence[UUID]) -> list[bool]:
+        """See `Queue.known`."""
+        with self._changed:
+            return [task_id in self._books.job for task_id in task_ids]
+
+    def dead_reasons(self, task_ids: Sequence[UUID]) -> dict[UUID, str]:
+        """See `Queue.dead_reasons`."""
+        with self._changed:
+            return {i: self._books.reason[i] for i in task_ids if i in self._books.reason}
+
+    def begin_rebuild(self, proposal: str) -> str | None:
+        """See `Queue.begin_rebuild`."""
+        with self._changed:
+            if self._books.epoch is not None:
+                return None
+            self._books.rebuilding = self._books.rebuilding or proposal
+            return self._books.rebuilding
+
+    def end_rebuild(self, name: str) -> bool:
+        """See `Queue.end_rebuild`."""
+        with self._changed:
+            if self._books.rebuilding == name:
+                self._books.epoch, self._books.rebuilding = name, None
+            return self._books.epoch is not None
+
+    def agree(self, values: Mapping[str, str]) -> dict[str, str]:
+        """See `Queue.agree`."""
+        with self._changed:
+            before = self._books.settings
+            self._books.settings = {**before, **values}
+            return {name: before[name] for name in values if before.get(name, values[name]) != values[name]}
+
+    def register(self, worker: str, identity: str) -> None:
+        """See `Queue.register`."""
+        with self._changed:
+            self._books.workers[worker] = identity
+
+    def registered(self) -> dict[str, str]:
+        """See `Queue.registered`."""
+        with self._changed:
+            return dict(self._books.workers)
+
+    def drop(self) -> None:
+        """See `Queue.drop`."""
+        with self._changed:
+            self._books = Books()
+
+    def restore(self, books: Books) -> None:
+        """Know what was known at another moment, and nothing else, as a server does after a failover."""
+        with self._changed:
+            self._books = books
+
+    def _microseconds(self) -> int:
+        return round(self._clock() * 1_000_000)
+
+    def _now(self) -> int:
+        return self._microseconds() // 1000
+
+    def _rouse(self, count: int) -> None:
+        self._books.rouse(count)
+        self._changed.notify_all()
+
+    def _block(self, timeout: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._books.wake, timeout)
+
+    def _take(self, task: Dispatch) -> bool:
+        """Accept a new task; whether it is ready now."""
+        books = self._books
+        books.job[task.task_id] = Job(task.level, task.payload)
+        if task.lock_key is not None:
+            books.part[task.task_id] = task.lock_key
+        if delay := milliseconds(task.delay):
+            books.sched.add(task.task_id, self._now() + delay)
+            return False
+        return books.admit(task.task_id, to_front=False)

@@ -1,0 +1,69 @@
+"""A pool as a child process, for the tests of the activity store on real servers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Engine, func, select
+
+from agentexec.activity import PENDING, Activity
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def environment(database_url: str, redis_url: str, queue: str, **more: str) -> dict[str, str]:
+    """What a process of this queue has in its environment."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AGENTEXEC_")}
+    return clean | {
+        "PYTHONPATH": str(ROOT),
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "AGENTEXEC_QUEUE_NAME": queue,
+        "AGENTEXEC_NUM_WORKERS": "2",
+        "AGENTEXEC_WORKER_CONCURRENCY": "4",
+        "AGENTEXEC_GRACEFUL_SHUTDOWN_TIMEOUT": "5",
+        "AGENTEXEC_RETRY_BASE_SECONDS": "0.01",
+        **more,
+    }
+
+
+@contextmanager
+def running_pool(pool: str, folder: Path, variables: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """`agentexec worker POOL` until the end of the block, then a SIGTERM that it has to obey with exit code 0."""
+    log = folder / "pool.log"
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "agentexec", "worker", pool]
+        process = subprocess.Popen(command, cwd=folder, env=dict(variables), stdout=output, stderr=output)
+    try:
+        yield process
+        process.terminate()
+        assert process.wait(30) == 0, log.read_text()
+    except BaseException:
+        print(log.read_text()[-4_000:])
+        raise
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until_over(engine: Engine, queue: str, deadline: float = 60.0) -> dict[str, int]:
+    """Wait until no activity of the queue is pending; returns how many ended as what."""
+    mine = Activity.queue_name == queue
+    end = time.monotonic() + deadline
+    while True:
+        with engine.connect() as connection:
+            pending = connection.execute(
+                select(func.count()).where(mine, Activity.status.in_(PENDING))
+            ).scalar_one()
+            if not pending:
+                counts = select(Activity.status, func.count()).where(mine).group_by(Activity.status)
+                return {status.value: number for status, number in connection.execute(counts)}
+        if time.monotonic() > end:
+            raise AssertionError(f"{pending} activities of {queue} are pending after {deadline} s")
+        time.sleep(0.05)

@@ -1,0 +1,275 @@
+"""The invariants of the queue, and for each of them ways to break it on purpose with the test that has to notice.
+
+`tests/unit/agentexec/queue/test_invariants.py` makes each change to a copy of the package and runs that test on it.
+docs/reference/invariants.md is this list as a table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+INVARIANTS = {
+    "I1": "Every committed enqueue reaches exactly one terminal status, or sits visibly in queue or dead letters, "
+    "even after FLUSHALL.",
+    "I2": "What the queue knows is the disjoint union of ready, scheduled, leased, parked and dead; leases and owners "
+    "are the same tasks.",
+    "I3": "Tokens rise strictly for each activity, also across the loss of Redis.",
+    "I4": "A lost token never regains authority: finish, renewal, log and terminal writes all refuse it.",
+    "I5": "Only legal transitions happen.",
+    "I6": "Races of completing and canceling have one winner; a terminal activity never starts.",
+    "I7": "Sending an enqueue, a step, a renewal or a write of the log again changes nothing.",
+    "I8": "The log of an activity under one token counts from 0 without a gap; its last entry and the status commit "
+    "together.",
+    "I9": "No row says RUNNING long after its lease ended.",
+    "I10": "A task that its workers die of is delivered at most `max_crashes` + 1 times; a graceful release charges "
+    "nothing.",
+    "I11": "One live token for each lock key, from the first delivery on.",
+}
+
+QUEUE, LOCKS = "tests/conformance/test_queue.py", "tests/conformance/test_lock_keys.py"
+DETAILS = "tests/conformance/test_queue_details.py"
+STORE, HEALING = "tests/conformance/test_store.py", "tests/unit/agentexec/worker/test_reconciler.py"
+ENGINE = "tests/unit/agentexec/worker/test_loop.py"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Break:
+    """One change: `old`, found exactly once after `after` in a file of agentexec, becomes `new`."""
+
+    invariant: str
+    what: str
+    file: str
+    old: str
+    new: str
+    test: str
+    after: str = ""
+
+
+def _script(invariant: str, what: str, file: str, old: str, new: str, test: str, tests: str = QUEUE) -> Break:
+    return Break(
+        invariant=invariant,
+        what=what,
+        file=f"queue/lua/{file}.lua",
+        old=old,
+        new=new,
+        test=f"{tests}::{test}[fakeredis]",
+    )
+
+
+def _statement(invariant: str, what: str, function: str, old: str, new: str, test: str) -> Break:
+    return Break(
+        invariant=invariant,
+        what=what,
+        file="store/statements.py",
+        after=f"def {function}(",
+        old=old,
+        new=new,
+        test=f"{STORE}::{test}",
+    )
+
+
+BREAKS = (
+    Break(
+        invariant="I1",
+        what="The healing brings back what was running, and forgets what was queued.",
+        file="worker/reconciler.py",
+        old="            self.reconcile(older_than=0.0, rebuilding=True)\n",
+        new="",
+        test=f"{HEALING}::test_what_the_queue_forgot_is_brought_back_and_completes",
+    ),
+    _script(
+        "I2",
+        "A holder loses its token and keeps its lease.",
+        "common",
+        "  redis.call('ZREM', LEASE, id)\n",
+        "",
+        "test_a_retry_is_claimed_again_after_its_delay_under_a_higher_token",
+    ),
+    _script(
+        "I3",
+        "Tokens are counted from what Redis remembers alone.",
+        "step",
+        "math.max(tonumber(redis.call('GET', FENCE) or '0') + 1, now, lowest)",
+        "tonumber(redis.call('GET', FENCE) or '0') + 1",
+        "test_tokens_rise_also_after_the_queue_forgot_everything",
+    ),
+    _statement(
+        "I3",
+        "A start is taken under any token.",
+        "start",
+        "AND (fence < v.token OR status = 'running' AND fence = v.token AND holder = v.worker)",
+        "",
+        "test_a_start_under_a_lower_token_is_refused[statements-sqlite]",
+    ),
+    _script(
+        "I4",
+        "A finish asks whether anybody holds the task, not who.",
+        "step",
+        "  if held ~= token then\n    finishes",
+        "  if not held then\n    finishes",
+        "test_a_finish_with_a_lost_token_is_refused_and_changes_nothing",
+    ),
+    _script(
+        "I4",
+        "A renewal takes a lost lease back.",
+        "renew",
+        "if gone or holder(id) ~= token then",
+        "if gone then",
+        "test_a_renewal_never_steals_a_lease_back",
+    ),
+    _script(
+        "I4",
+        "A repeated reply gives claims that were taken back.",
+        "step",
+        "reply(still_held(old[2]), ",
+        "reply(old[2], ",
+        "test_a_replay_leaves_out_what_was_taken_back_and_given_to_somebody_else",
+        DETAILS,
+    ),
+    _statement(
+        "I4",
+        "An outcome is written under any token.",
+        "finish",
+        " AND a.fence = v.token",
+        "",
+        "test_a_late_holder_is_refused_everything_once_another_has_started[statements-sqlite]",
+    ),
+    _statement(
+        "I4",
+        "Progress is written under any token.",
+        "append",
+        " AND a.fence = v.token",
+        "",
+        "test_a_late_holder_is_refused_everything_once_another_has_started[statements-sqlite]",
+    ),
+    _statement(
+        "I5",
+        "A start asks for the token alone, so a terminal activity runs again.",
+        "start",
+        "AND status IN ('queued', 'running')",
+        "",
+        "test_a_terminal_activity_absorbs_everything[statements-sqlite-complete]",
+    ),
+    _statement(
+        "I6",
+        "The word of a holder counts after its task was canceled.",
+        "finish",
+        " AND a.status = 'running'",
+        "",
+        "test_the_late_word_of_a_holder_is_refused_after_a_witness_ended_its_task[statements-sqlite]",
+    ),
+    _statement(
+        "I6",
+        "A start does not look for the wish to cancel.",
+        "start",
+        " AND cancel_requested_at IS NULL",
+        "",
+        "test_a_running_task_is_flagged_and_not_started_again[statements-sqlite]",
+    ),
+    _script(
+        "I7",
+        "A step forgets its last nonce.",
+        "step",
+        "if old[1] == nonce then",
+        "if false then",
+        "test_a_step_sent_again_gives_the_same_reply_and_changes_nothing",
+    ),
+    _script(
+        "I7",
+        "An enqueue does not ask whether the task is known.",
+        "enqueue",
+        "if redis.call('HEXISTS', JOB, id) == 1 then",
+        "if false then",
+        "test_enqueuing_a_known_task_again_changes_nothing",
+    ),
+    _statement(
+        "I7",
+        "Progress that is there already is an error.",
+        "append",
+        "WHERE true{lock} ON CONFLICT DO NOTHING",
+        "WHERE true{lock}",
+        "test_progress_is_kept_in_order_and_written_once[statements-sqlite]",
+    ),
+    _statement(
+        "I8",
+        "A witness leaves out a number.",
+        "record_revoked",
+        "coalesce(max(n), -1) + 1",
+        "coalesce(max(n), -1) + 2",
+        "test_a_witness_takes_the_next_free_number[statements-sqlite]",
+    ),
+    _statement(
+        "I8",
+        "The status is committed before its log entry.",
+        "finish",
+        '    run_batch(\n        connection,\n        f"""INSERT',
+        '    connection.commit()\n    run_batch(\n        connection,\n        f"""INSERT',
+        "test_the_last_entry_and_the_status_are_durable_together[statements-sqlite]",
+    ),
+    Break(
+        invariant="I8",
+        what="A holder reports progress after its last word.",
+        file="worker/leases.py",
+        old=" or not holding.open:",
+        new=":",
+        test=f"{ENGINE}::test_what_is_reported_after_the_end_of_a_run_is_left_out",
+    ),
+    Break(
+        invariant="I9",
+        what="Who takes an expired lease away does not write it down.",
+        file="worker/loop.py",
+        old="        if not answer.reaped and not answer.dead:\n            return\n",
+        new="        return\n",
+        test=f"{HEALING}::test_a_row_whose_lease_ran_out_says_queued_as_soon_as_anybody_looks",
+    ),
+    Break(
+        invariant="I9",
+        what="The comparison leaves out what the record calls RUNNING.",
+        file="worker/reconciler.py",
+        old="PENDING_STATUSES = (Status.QUEUED, Status.RUNNING)",
+        new="PENDING_STATUSES = (Status.QUEUED,)",
+        test=f"{HEALING}::test_a_running_row_that_the_queue_dropped_runs_again_after_a_comparison",
+    ),
+    _script(
+        "I10",
+        "Crashes are counted, and nobody looks at the count.",
+        "common",
+        "if crashes > max_crashes then",
+        "if false then",
+        "test_a_task_whose_workers_keep_dying_goes_to_the_dead_letters_with_a_reason",
+    ),
+    _script(
+        "I10",
+        "Every release counts as a crash.",
+        "common",
+        "  if charge then",
+        "  if true then",
+        "test_releases_count_as_crashes_only_when_they_are_charged",
+    ),
+    _script(
+        "I10",
+        "Each pool goes by its own number of crashes.",
+        "common",
+        "  return tonumber(redis.call('HGET', CFG, 'set:' .. name) or own)",
+        "  return tonumber(own)",
+        "test_the_agreed_number_of_crashes_holds_for_pools_that_are_set_otherwise",
+    ),
+    _script(
+        "I11",
+        "Nothing waits for the task that has its lock key.",
+        "common",
+        "if head and head ~= id and",
+        "if false and",
+        "test_one_task_of_a_lock_key_is_claimed_at_a_time_in_the_order_of_enqueuing",
+        LOCKS,
+    ),
+    _script(
+        "I11",
+        "A key that the producer did not know is not asked for before the first delivery.",
+        "partition",
+        "if not head or head == id or",
+        "if true or",
+        "test_claims_whose_producer_knew_no_lock_key_get_theirs_before_they_run",
+        LOCKS,
+    ),
+)

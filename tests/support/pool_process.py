@@ -1,0 +1,254 @@
+"""A small application in a folder of its own, with pools of it as the operating system sees them.
+
+Handlers and tests meet through files: a handler says that it has begun, and goes on once nothing holds it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psutil
+from pydantic import BaseModel
+
+from agentexec.config import Settings, load_settings
+from agentexec.core.db import create_schema
+from agentexec.producer.client import Client
+from agentexec.task import TaskRequest
+from harness.environments.embedded import EmbeddedEnvironment
+from tests.support.record import Row, row_of, rows_of
+
+ROOT = Path(__file__).resolve().parents[2]
+
+APP = '''
+import asyncio
+import os
+import time
+from pathlib import Path
+from uuid import UUID
+
+from pydantic import BaseModel
+
+import agentexec as ax
+
+FOLDER = Path(os.environ["APP_FOLDER"])
+if os.environ.get("APP_BROKEN_IN_WORKERS") and "AGENTEXEC_WORKER_ID" in os.environ:
+    raise RuntimeError("no such luck")
+
+pool = ax.Pool()
+
+
+class Job(BaseModel):
+    number: int
+
+
+class Done(BaseModel):
+    number: int
+    attempt: int
+
+
+def begin(number):
+    task = ax.current_task()
+    said = FOLDER / f"begun-{number}-{task.attempt}"
+    said.with_suffix(".part").write_text(f"{os.getpid()} {task.fence}")
+    said.with_suffix(".part").rename(said)
+    return task.attempt, FOLDER / f"hold-{number}-{task.attempt}"
+
+
+@pool.task("work")
+async def work(agent_id: UUID, context: Job) -> Done:
+    attempt, hold = begin(context.number)
+    try:
+        while hold.exists():
+            await asyncio.sleep(0.02)
+    finally:
+        (FOLDER / f"ended-{context.number}-{attempt}").touch()
+    return Done(number=context.number, attempt=attempt)
+
+
+@pool.task("block")
+async def block(agent_id: UUID, context: Job) -> Done:
+    """It starves the event loop of its worker."""
+    attempt, hold = begin(context.number)
+    while hold.exists():
+        time.sleep(0.02)
+    return Done(number=context.number, attempt=attempt)
+
+
+@pool.task("thread")
+def thread(agent_id: UUID, context: Job) -> Done:
+    attempt, hold = begin(context.number)
+    while hold.exists():
+        time.sleep(0.02)
+    return Done(number=context.number, attempt=attempt)
+
+
+@pool.task("fail")
+async def fail(agent_id: UUID, context: Job) -> None:
+    begin(context.number)
+    raise ValueError("as asked")
+'''
+
+
+class Job(BaseModel):
+    """The context of every handler of the application."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a handler said when it began."""
+
+    pid: int
+    fence: int
+
+
+class PoolProcess:
+    """One running pool: the parent is a child of ours, its workers are its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = process
+        self.path = log
+
+    @property
+    def workers(self) -> list[psutil.Process]:
+        """The worker processes that live now."""
+        return [child for child in psutil.Process(self.process.pid).children() if child.is_running()]
+
+    @property
+    def log(self) -> str:
+        """All that parent and workers wrote."""
+        return self.path.read_text()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the parent alone."""
+        self.process.send_signal(number)
+
+    def wait(self, within: float = 20) -> int:
+        """The exit code of the parent; TimeoutExpired where it does not end."""
+        return self.process.wait(within)
+
+    def kill_all(self) -> None:
+        """SIGKILL to parent and workers at once."""
+        workers = self.workers if self.process.poll() is None else []
+        self.process.kill()
+        for worker in workers:
+            if worker.is_running():
+                worker.kill()
+        psutil.wait_procs(workers, timeout=10)
+        self.process.wait(10)
+
+
+class App:
+    """The application, its queue, and everything that was started for it."""
+
+    def __init__(self, servers: EmbeddedEnvironment, folder: Path) -> None:
+        self.servers = servers
+        self.folder = folder
+        self.queue_name = f"app-{uuid4().hex}"
+        (folder / "app.py").write_text(APP)
+        self.settings: Settings = load_settings(
+            database_url=servers.endpoints.database_url,
+            redis_url=servers.endpoints.redis_url,
+            queue_name=self.queue_name,
+        )
+        self.client = Client(settings=self.settings)
+        create_schema(self.client.engine)
+        self._pools: list[PoolProcess] = []
+
+    def environment(self, **settings: object) -> dict[str, str]:
+        """The variables that a process of the application runs with."""
+        named = {f"AGENTEXEC_{name.upper()}": str(value) for name, value in settings.items()}
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith("AGENTEXEC_")},
+            "PYTHONPATH": str(ROOT),
+            "DATABASE_URL": self.servers.endpoints.database_url,
+            "REDIS_URL": self.servers.endpoints.redis_url,
+            "AGENTEXEC_QUEUE_NAME": self.queue_name,
+            "AGENTEXEC_NUM_WORKERS": "2",
+            "AGENTEXEC_LEASE_SECONDS": "60",
+            "AGENTEXEC_RETRY_BASE_SECONDS": "0.05",
+            "APP_FOLDER": str(self.folder),
+            **named,
+        }
+
+    def pool(self, *, broken: bool = False, **settings: object) -> PoolProcess:
+        """Start a pool; settings are those of agentexec without their prefix."""
+        path = self.folder / f"pool-{len(self._pools)}.log"
+        environment = self.environment(**settings) | ({"APP_BROKEN_IN_WORKERS": "1"} if broken else {})
+        with path.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "agentexec", "worker", "app:pool"],
+                cwd=self.folder,
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+        pool = PoolProcess(process, path)
+        self._pools.append(pool)
+        return pool
+
+    def script(self, source: str) -> subprocess.CompletedProcess[str]:
+        """Run a producer as a process of its own."""
+        return subprocess.run(
+            [sys.executable, "-c", source],
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def enqueue(self, *numbers: int, name: str = "work", hold: Sequence[int] = ()) -> list[UUID]:
+        """Enqueue one task per number; their attempts named in `hold` wait until they are let go."""
+        for number in numbers:
+            for attempt in hold:
+                self._hold(number, attempt).touch()
+        requests = [TaskRequest(task_name=name, context=Job(number=number)) for number in numbers]
+        return [task.agent_id for task in self.client.enqueue_many_sync(requests)]
+
+    def let_go(self, number: int, attempt: int = 1) -> None:
+        """Let a held attempt return."""
+        self._hold(number, attempt).unlink()
+
+    def begun(self, number: int, attempt: int = 1) -> Begun | None:
+        """What the handler said when this attempt began; None while it has not."""
+        path = self.folder / f"begun-{number}-{attempt}"
+        if not path.exists():
+            return None
+        pid, fence = path.read_text().split()
+        return Begun(int(pid), int(fence))
+
+    def has_ended(self, number: int, attempt: int = 1) -> bool:
+        """Whether the handler of this attempt has returned or was canceled."""
+        return (self.folder / f"ended-{number}-{attempt}").exists()
+
+    def row(self, task: UUID) -> Row:
+        """What the record says of a task."""
+        return row_of(self.client.engine, task)
+
+    def statuses(self, tasks: Sequence[UUID]) -> list[str]:
+        """Where tasks stand, in the order given."""
+        rows = rows_of(self.client.engine, tasks)
+        return [rows[task].status for task in tasks]
+
+    def all_complete(self, tasks: Sequence[UUID]) -> bool:
+        """Whether every task has completed."""
+        return set(self.statuses(tasks)) == {"complete"}
+
+    def close(self) -> None:
+        """Kill what still runs and let go of the servers."""
+        for pool in self._pools:
+            pool.kill_all()
+        self.client.queue.drop()
+        self.client.close()
+
+    def _hold(self, number: int, attempt: int) -> Path:
+        return self.folder / f"hold-{number}-{attempt}"

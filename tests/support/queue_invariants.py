@@ -1,0 +1,42 @@
+"""Invariant I2 of the queue, on whatever backend."""
+
+from __future__ import annotations
+
+from agentexec.queue.protocol import Queue
+from agentexec.queue.redis_queue import RedisQueue
+from tests.support.queue_books import Books, RedisInspector, books_of
+
+
+def require_consistent(queue: Queue) -> None:
+    """Every known task is in exactly one place, and the three books on who holds it agree; AssertionError where not."""
+    require_consistent_books(books_of(queue))
+
+
+def require_consistent_books(books: Books) -> None:
+    """The same of what was read before."""
+    parked = {task: partition for partition, line in books.parked.items() for task in line}
+    members = [task for line in (*books.places.values(), *books.parked.values()) for task in line]
+    leased, dead = books.places["lease"], books.places["dlq"]
+    assert len(members) == len(set(members)), f"a task is in two places: {books.places}, parked {parked}"
+    assert set(members) == books.known, f"places hold {set(members)}, the queue knows {books.known}"
+    assert set(books.own) == set(leased), f"own {books.own} and lease {leased} differ"
+    held = {(worker, task) for task, (_, worker) in books.own.items()}
+    assert books.held == held, f"held {books.held} differs from own {books.own}"
+    assert set(books.reasons) == set(dead), "reasons are not those of the dead letters"
+    assert set(books.crashes) <= books.known, "crashes are counted of a task that is gone"
+    assert books.cancels <= books.known, "a task that is gone is to be canceled"
+    partitions, heads = books.partitions, books.heads
+    assert all(partitions.get(task) == partition for task, partition in parked.items()), (
+        f"parked elsewhere: {parked}"
+    )
+    assert all(partitions.get(task) == partition for partition, task in heads.items()), (
+        f"heads of others: {heads}"
+    )
+    assert set(books.parked) <= set(heads), "a task waits behind nobody"
+    locked = [partitions[task] for task in leased if task in partitions]
+    assert len(locked) == len(set(locked)), "two holders in one partition"
+
+
+def contents(queue: RedisQueue) -> object:
+    """Everything the queue holds, to be compared before and after what must change nothing."""
+    return RedisInspector(queue).contents()

@@ -1,0 +1,99 @@
+"""What the producer's side does before and without the servers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from agentexec.config import load_settings
+from agentexec.core.db import create_schema
+from agentexec.errors import AgentexecError, InvalidTask
+from agentexec.producer.client import Client
+from agentexec.task import TaskRequest
+from tests.support.record import row_of
+
+
+class Job(BaseModel):
+    value: Any = None
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    """A client whose record is SQLite in memory, and whose Redis is away."""
+    settings = load_settings(
+        database_url="sqlite://", redis_url="redis://127.0.0.1:1", max_payload_bytes=1_000, queue_name="unit"
+    )
+    with Client(settings=settings) as client:
+        create_schema(client.engine)
+        yield client
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"task_name": ""},
+        {"task_name": "x" * 256},
+        {"context": Job(value="\0")},
+        {"context": Job(value="\ud800")},
+        {"context": Job(value="x" * 2_000)},
+        {"delay": -1.0},
+        {"delay": float("nan")},
+        {"delay": float("inf")},
+        {"delay": 1e300},
+        {"idempotency_key": ""},
+        {"idempotency_key": "x" * 256},
+        {"idempotency_key": "a\0b"},
+        {"metadata": {"x": object()}},
+        {"metadata": {"x": float("nan")}},
+        {"metadata": {"\0": 1}},
+        {"lock_key": "x" * 256},
+    ],
+    ids=range(16),
+)
+def test_a_task_that_cannot_be_recorded_is_refused_before_anything_is_written(
+    client: Client, options: dict[str, Any]
+) -> None:
+    good = TaskRequest(task_name="task", context=Job())
+    wanted: dict[str, Any] = {"task_name": "task", "context": Job()} | options
+    bad = TaskRequest(**wanted)
+    with pytest.raises(InvalidTask):
+        client.enqueue_many_sync([good, bad])
+    with client.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM agentexec_activity").scalar() == 0
+
+
+def test_redis_being_away_is_no_failure_of_an_enqueue(client: Client) -> None:
+    task = client.enqueue_sync("task", Job(value=[1, None]))
+    row = row_of(client.engine, task.agent_id)
+    assert (row.status, row.dispatched) == ("queued", False), "a pool's relay dispatches it"
+
+
+def test_many_tasks_keep_their_order_and_share_nothing_but_their_batch(client: Client) -> None:
+    async def scene() -> None:
+        requests = [TaskRequest(task_name=f"task{n}", context=Job(value=n)) for n in range(20)]
+        one, many = await asyncio.gather(client.enqueue("task", Job()), client.enqueue_many(requests))
+        assert [task.task_name for task in many] == [f"task{n}" for n in range(20)]
+        assert [task.context["value"] for task in many] == list(range(20))
+        assert len({task.agent_id for task in [one, *many]}) == 21
+
+    asyncio.run(scene())
+
+
+def test_enqueuing_nothing_is_nothing(client: Client) -> None:
+    assert client.enqueue_many_sync([]) == []
+
+
+def test_a_repeated_idempotency_key_answers_with_the_first_task(client: Client) -> None:
+    first = client.enqueue_sync("task", Job(value=1), idempotency_key="once")
+    again = client.enqueue_sync("task", Job(value=2), idempotency_key="once")
+    assert again.agent_id == first.agent_id
+
+
+def test_a_closed_client_says_so(client: Client) -> None:
+    client.close()
+    with pytest.raises(AgentexecError, match="closed"):
+        client.enqueue_sync("task", Job())

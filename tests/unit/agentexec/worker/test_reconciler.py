@@ -1,0 +1,141 @@
+"""What brings back the tasks that a queue forgot, and the rows whose holder fell silent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from uuid import UUID
+
+import fakeredis
+import pytest
+from sqlalchemy import Engine, text
+
+from agentexec.config import load_settings
+from agentexec.core.db import create_schema, engine_for
+from agentexec.queue.protocol import Claim, Dispatch
+from agentexec.queue.redis_queue import RedisQueue
+from agentexec.store import statements
+from agentexec.store.models import ACTIVITY_TABLE
+from agentexec.store.rows import ActivityUpdate
+from agentexec.store.status import Status
+from agentexec.task import Registry, encode_payload
+from agentexec.worker.loop import WorkerLoop
+from agentexec.worker.reconciler import Reconciler
+from agentexec.worker.runner import HandlerRunner
+from tests.support.queue_books import RedisInspector
+from tests.support.record import new_activity, require_sound, row_of, rows_of
+
+SETTINGS = load_settings(database_url="sqlite://", redis_url="redis://127.0.0.1:1")
+
+
+@pytest.fixture
+def database() -> Iterator[Engine]:
+    database = engine_for("sqlite://")
+    create_schema(database)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def queue() -> Iterator[RedisQueue]:
+    client = fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(7, 0)))
+    yield RedisQueue(client, "healing")
+    client.close()
+
+
+@pytest.fixture
+def healer(database: Engine, queue: RedisQueue) -> Reconciler:
+    """A pool's healing, after its first round: the queue has an epoch that can get lost."""
+    healer = Reconciler(database, queue, SETTINGS)
+    healer.heal(thorough=False)
+    return healer
+
+
+def dispatched(database: Engine, queue: RedisQueue, count: int) -> list[UUID]:
+    """Tasks that were recorded and dispatched."""
+    activities = [new_activity(queue.name) for _ in range(count)]
+    with database.begin() as connection:
+        statements.insert(connection, activities)
+        statements.mark_dispatched(connection, [a.id for a in activities])
+    queue.enqueue(
+        [
+            Dispatch(task_id=a.id, payload=encode_payload(a.task_name, a.context), level=a.priority)
+            for a in activities
+        ]
+    )
+    return [a.id for a in activities]
+
+
+def claimed(queue: RedisQueue, worker: str, want: int) -> list[Claim]:
+    answer = queue.step(worker, f"nonce of {worker}", finishes=(), want=want, lease=30, max_crashes=5)
+    return list(answer.claims)
+
+
+def run(database: Engine, claims: Sequence[Claim]) -> None:
+    """Start and complete what was claimed."""
+    with database.begin() as connection:
+        statements.start(connection, {c.task_id: c.token for c in claims}, "Started.")
+        outcomes = [
+            ActivityUpdate(id=c.task_id, token=c.token, n=1, status=Status.COMPLETE, message="Over.")
+            for c in claims
+        ]
+        statements.finish(connection, outcomes)
+
+
+@pytest.mark.invariant("I1")
+def test_what_the_queue_forgot_is_brought_back_and_completes(
+    database: Engine, queue: RedisQueue, healer: Reconciler
+) -> None:
+    tasks = dispatched(database, queue, 5)
+    (running,) = claimed(queue, "cut off", 1)
+    with database.begin() as connection:
+        statements.start(connection, {running.task_id: running.token}, "Started.")
+    queue.drop()
+    healer.heal(thorough=False)
+    again = claimed(queue, "heir", 9)
+    assert sorted(c.task_id for c in again) == sorted(tasks)
+    run(database, again)
+    for row in rows_of(database, tasks).values():
+        require_sound(row)
+        assert row.status == "complete"
+
+
+@pytest.mark.invariant("I9")
+def test_a_row_whose_lease_ran_out_says_queued_as_soon_as_anybody_looks(
+    database: Engine, queue: RedisQueue
+) -> None:
+    (task,) = dispatched(database, queue, 1)
+    (silent,) = claimed(queue, "silent", 1)
+    with database.begin() as connection:
+        statements.start(connection, {task: silent.token}, "Started.")
+    RedisInspector(queue).expire(task)
+    loop, registry = asyncio.new_event_loop(), Registry()
+    host = HandlerRunner(registry, SETTINGS, loop)
+    neighbour = WorkerLoop(
+        worker="n", queue=queue, database=database, settings=SETTINGS, host=host, registry=registry
+    )
+    neighbour.drain()  # it claims nothing, and reaps all the same
+    neighbour.run()
+    loop.close()
+    row = row_of(database, task)
+    require_sound(row)
+    assert (row.status, row.fence) == ("queued", silent.token)
+
+
+@pytest.mark.invariant("I9")
+def test_a_running_row_that_the_queue_dropped_runs_again_after_a_comparison(
+    database: Engine, queue: RedisQueue, healer: Reconciler
+) -> None:
+    """Its lease and its job are gone one by one, as by eviction: the queue still believes that it knows everything."""
+    (task,) = dispatched(database, queue, 1)
+    (silent,) = claimed(queue, "silent", 1)
+    with database.begin() as connection:
+        statements.start(connection, {task: silent.token}, "Started.")
+        long_ago = "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-60 seconds')"
+        connection.execute(text(f"UPDATE {ACTIVITY_TABLE} SET created_at = {long_ago}"))
+    queue.client.hdel(queue.keys.job, str(task))
+    queue.client.hdel(queue.keys.own, str(task))
+    queue.client.zrem(queue.keys.lease, str(task))
+    healer.heal(thorough=True)
+    (again,) = claimed(queue, "heir", 1)
+    assert (again.task_id, again.token > silent.token) == (task, True)

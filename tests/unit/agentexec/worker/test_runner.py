@@ -1,0 +1,341 @@
+"""What becomes of a run, whatever its handler does."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel
+
+from agentexec.config import Settings, load_settings
+from agentexec.context import current_task
+from agentexec.errors import AgentexecError
+from agentexec.identifiers import new_id
+from agentexec.queue.protocol import Claim
+from agentexec.task import Registry, TaskDefinition, encode_payload
+from agentexec.worker.runner import MAX_MESSAGE, End, Ended, HandlerRun, HandlerRunner
+
+TOKEN = 77
+
+
+class Job(BaseModel):
+    number: int = 0
+
+
+class Done(BaseModel):
+    number: int
+
+
+class Bench:
+    """A host whose outcomes are collected."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.registry = Registry()
+        self.host = HandlerRunner(self.registry, settings, asyncio.get_running_loop())
+        self.outcomes: asyncio.Queue[Ended] = asyncio.Queue()
+        self.entries: list[tuple[UUID, int, str, int | None]] = []
+        self.begun = asyncio.Event()
+        self.host.connect(self)
+
+    def ended(self, outcome: Ended) -> None:
+        self.outcomes.put_nowait(outcome)
+
+    def progress(self, task_id: UUID, token: int, message: str, percentage: int | None) -> None:
+        self.entries.append((task_id, token, message, percentage))
+
+    def run(
+        self,
+        handler: Callable[..., object],
+        *,
+        attempt: int = 1,
+        payload: bytes | None = None,
+        task: UUID | None = None,
+        token: int = TOKEN,
+        failures: int = 0,
+    ) -> UUID:
+        self.registry.add(TaskDefinition(handler.__name__, handler))  # type: ignore[arg-type]  # what is given is tested
+        claim = Claim(
+            task_id=task or new_id(),
+            token=token,
+            crashes=0,
+            level=1,
+            payload=encode_payload(handler.__name__, {"number": 3}) if payload is None else payload,
+        )
+        self.host.begin([HandlerRun(claim=claim, attempt=attempt, failures=failures)])
+        return claim.task_id
+
+    async def outcome(self) -> Ended:
+        return await asyncio.wait_for(self.outcomes.get(), 10)
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return load_settings(
+        max_task_retries=2, retry_base_seconds=1.0, retry_cap_seconds=4.0, worker_concurrency=2
+    )
+
+
+def on_a_bench(settings: Settings, scene: Callable[[Bench], object]) -> None:
+    async def play() -> None:
+        await scene(Bench(settings))  # type: ignore[misc]  # a scene is a coroutine function
+
+    asyncio.run(play())
+
+
+async def succeeds(agent_id: UUID, context: Job) -> Done:
+    return Done(number=context.number)
+
+
+async def returns_nothing(agent_id: UUID, context: Job) -> None:
+    return None
+
+
+async def raises(agent_id: UUID, context: Job) -> None:
+    raise ValueError("\0 broke \ud800 " + "x" * 2 * MAX_MESSAGE)
+
+
+async def exits(agent_id: UUID, context: Job) -> None:
+    raise SystemExit(3)
+
+
+async def cancels_itself(agent_id: UUID, context: Job) -> None:
+    raise asyncio.CancelledError
+
+
+def test_a_result_is_handed_on_as_json_values(settings: Settings) -> None:
+    async def scene(bench: Bench) -> None:
+        task = bench.run(succeeds)
+        outcome = await bench.outcome()
+        assert (outcome.task_id, outcome.token, outcome.end, outcome.result) == (
+            task,
+            TOKEN,
+            End.COMPLETE,
+            {"number": 3},
+        )
+        bench.run(returns_nothing)
+        assert (await bench.outcome()).result is None
+
+    on_a_bench(settings, scene)
+
+
+def test_runs_that_were_cut_off_use_up_no_retry(settings: Settings) -> None:
+    """A shutdown and the death of a worker are no failure of the task, however often they happen."""
+
+    async def scene(bench: Bench) -> None:
+        bench.run(raises, attempt=10)
+        assert (await bench.outcome()).end is End.RETRY
+
+    on_a_bench(settings, scene)
+
+
+def test_a_handler_that_raises_is_tried_again_until_its_retries_are_used_up(settings: Settings) -> None:
+    async def scene(bench: Bench) -> None:
+        for failures, ceiling in ((0, 1), (1, 2)):
+            bench.run(raises, failures=failures)
+            outcome = await bench.outcome()
+            assert outcome.end is End.RETRY
+            assert 0 <= outcome.delay <= ceiling
+        bench.run(raises, failures=2)
+        outcome = await bench.outcome()
+        assert outcome.end is End.DEAD
+        error = outcome.error or ""
+        assert error.startswith("ValueError: \N{REPLACEMENT CHARACTER} broke ?")
+        assert len(error) <= MAX_MESSAGE
+        error.encode("utf-8")
+
+    on_a_bench(settings, scene)
+
+
+@pytest.mark.parametrize(("handler", "says"), [(exits, "SystemExit: 3"), (cancels_itself, "CancelledError")])
+def test_a_handler_may_raise_anything_and_its_worker_lives_on(
+    settings: Settings, handler: Callable[..., object], says: str
+) -> None:
+    async def scene(bench: Bench) -> None:
+        bench.run(handler)
+        outcome = await bench.outcome()
+        assert outcome.end is End.RETRY
+        assert says in (outcome.error or "")
+        bench.run(succeeds)
+        assert (await bench.outcome()).end is End.COMPLETE
+
+    on_a_bench(settings, scene)
+
+
+def test_a_sync_handler_runs_in_a_thread_and_knows_its_task(settings: Settings) -> None:
+    seen: list[object] = []
+
+    def in_a_thread(agent_id: UUID, context: Job) -> Done:
+        task = current_task()
+        task.report("half", 50)
+        seen.extend(
+            [threading.current_thread() is threading.main_thread(), task.attempt, task.fence, agent_id]
+        )
+        return Done(number=context.number)
+
+    def leaves(agent_id: UUID, context: Job) -> None:
+        raise SystemExit
+
+    async def scene(bench: Bench) -> None:
+        task = bench.run(in_a_thread, attempt=2)
+        assert (await bench.outcome()).result == {"number": 3}
+        assert seen == [False, 2, TOKEN, task]
+        assert bench.entries == [(task, TOKEN, "half", 50)]
+        bench.run(leaves)
+        assert (await bench.outcome()).end is End.RETRY
+
+    on_a_bench(settings, scene)
+
+
+@pytest.mark.parametrize(
+    ("payload", "says"),
+    [
+        (b"not json", "not JSON"),
+        (encode_payload("unheard_of", {}), "No handler is registered for 'unheard_of'"),
+        (encode_payload("succeeds", {"number": "x"}), "number: "),
+    ],
+)
+def test_what_no_retry_would_help_is_dead_at_once(settings: Settings, payload: bytes, says: str) -> None:
+    async def scene(bench: Bench) -> None:
+        bench.run(succeeds, payload=payload)
+        outcome = await bench.outcome()
+        assert outcome.end is End.DEAD
+        assert says in (outcome.error or "")
+
+    on_a_bench(settings, scene)
+
+
+@pytest.mark.parametrize(
+    "result", ["\0", "\ud800", float("nan"), object(), {"deep": ["\0"]}, {"\udc00": 1}], ids=range(6)
+)
+def test_a_result_that_the_record_cannot_hold_is_the_handlers_failure(
+    settings: Settings, result: object
+) -> None:
+    """Not the worker's: handed to Postgres, it would end the whole process and every task in it."""
+
+    async def returns_it(agent_id: UUID, context: Job) -> object:
+        return result
+
+    async def scene(bench: Bench) -> None:
+        bench.run(returns_it, failures=2)
+        outcome = await bench.outcome()
+        assert outcome.end is End.DEAD
+        assert "result" in (outcome.error or "")
+
+    on_a_bench(settings, scene)
+
+
+def test_a_result_with_an_escaped_backslash_is_held_as_it_is(settings: Settings) -> None:
+    async def returns_text(agent_id: UUID, context: Job) -> object:
+        return {"text": r"\u0000"}
+
+    async def scene(bench: Bench) -> None:
+        bench.run(returns_text)
+        assert (await bench.outcome()).result == {"text": r"\u0000"}
+
+    on_a_bench(settings, scene)
+
+
+@pytest.mark.parametrize("reason", [End.CANCELED, End.RELEASED, End.LOST])
+def test_the_reason_of_a_stop_decides_the_outcome(settings: Settings, reason: End) -> None:
+    async def scene(bench: Bench) -> None:
+        async def waits(agent_id: UUID, context: Job) -> None:
+            bench.begun.set()
+            await asyncio.Event().wait()
+
+        task = bench.run(waits)
+        await bench.begun.wait()
+        bench.host.stop({task: reason, new_id(): End.LOST})
+        bench.host.stop({task: End.LOST})
+        outcome = await bench.outcome()
+        assert (outcome.task_id, outcome.end) == (task, reason), "the first reason counts"
+
+    on_a_bench(settings, scene)
+
+
+def test_a_task_stopped_before_its_first_step_has_an_outcome_too(settings: Settings) -> None:
+    async def scene(bench: Bench) -> None:
+        task = bench.run(succeeds)
+        bench.host.stop({task: End.RELEASED})
+        assert (await bench.outcome()).end in (End.RELEASED, End.COMPLETE)
+
+    on_a_bench(settings, scene)
+
+
+def test_a_newer_run_of_a_task_ends_the_older_one_and_can_itself_be_stopped(settings: Settings) -> None:
+    """A worker that was frozen past its lease may be the one that claims the task again."""
+
+    async def scene(bench: Bench) -> None:
+        async def waits(agent_id: UUID, context: Job) -> None:
+            bench.begun.set()
+            await asyncio.Event().wait()
+
+        task = bench.run(waits, token=1)
+        await bench.begun.wait()
+        bench.begun.clear()
+        bench.run(waits, task=task, token=2)
+        old = await bench.outcome()
+        assert (old.token, old.end) == (1, End.LOST)
+        await asyncio.wait_for(bench.begun.wait(), 10)
+        bench.host.stop({task: End.CANCELED})
+        new = await bench.outcome()
+        assert (new.token, new.end) == (2, End.CANCELED)
+
+    on_a_bench(settings, scene)
+
+
+def test_progress_is_cleaned_and_its_percentage_is_whole(settings: Settings) -> None:
+    async def reports(agent_id: UUID, context: Job) -> None:
+        current_task().report("\0 half \ud800", 33.4)  # type: ignore[arg-type]  # what untyped handlers pass
+        for wrong in (-1, 101, float("nan")):
+            with pytest.raises(ValueError, match="between 0 and 100"):
+                current_task().report("no", wrong)  # type: ignore[arg-type]  # what untyped handlers pass
+
+    async def scene(bench: Bench) -> None:
+        task = bench.run(reports)
+        assert (await bench.outcome()).end is End.COMPLETE
+        assert bench.entries == [(task, TOKEN, "\N{REPLACEMENT CHARACTER} half ?", 33)]
+        assert isinstance(bench.entries[0][3], int)
+
+    on_a_bench(settings, scene)
+
+
+def test_there_is_no_current_task_outside_of_a_handler() -> None:
+    with pytest.raises(AgentexecError, match="no task is running here"):
+        current_task()
+
+
+class _Panic(BaseException):
+    """What a Rust extension raises when it panics: no Exception."""
+
+
+async def panics(agent_id: UUID, context: Job) -> None:
+    raise _Panic("the extension panicked")
+
+
+def test_a_handler_that_raises_what_is_no_exception_ends_all_the_same(settings: Settings) -> None:
+    """Else its slot and its lease stay taken for ever, and nobody hears of it."""
+
+    async def scene(bench: Bench) -> None:
+        bench.run(panics)
+        outcome = await bench.outcome()
+        assert outcome.end is End.RETRY
+        assert outcome.error == "_Panic: the extension panicked"
+
+    on_a_bench(settings, scene)
+
+
+def test_the_soft_limit_leaves_a_handler_alone_that_runs_in_a_thread(settings: Settings) -> None:
+    """Nothing stops a thread: to call its attempt failed would start the next one beside it."""
+    limited = settings.model_copy(update={"task_soft_time_limit": 0.01})
+
+    def slow(agent_id: UUID, context: Job) -> None:
+        threading.Event().wait(0.2)
+
+    async def scene(bench: Bench) -> None:
+        bench.run(slow)
+        assert (await bench.outcome()).end is End.COMPLETE
+
+    on_a_bench(limited, scene)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from harness.checkers import budget_per_kill, duplicates
+from harness.checkers.base import Verdict
+from tests.support.histories import INFO, Tell
+
+
+def twice(*tasks: int) -> Tell:
+    return Tell().enqueued(*tasks).ran(*tasks, by=12).ran(*tasks, by=13, fence=2)
+
+
+def test_tasks_that_finished_once_need_no_budget() -> None:
+    result = duplicates(0)(Tell().ran(1, 2, by=12).history)
+    assert result.verdict is Verdict.VALID
+    assert result.figures["surplus"] == 0
+
+
+def test_a_surplus_within_the_budget_is_valid_and_its_tasks_are_named() -> None:
+    result = duplicates(2)(twice(1, 2).history)
+    assert result.verdict is Verdict.VALID
+    assert [one["task"] for one in result.counterexamples] == [1, 2]
+
+
+def test_a_surplus_over_the_budget_is_invalid_and_names_the_tasks() -> None:
+    result = duplicates(1)(twice(1, 2).ran(3, by=12).history)
+    assert result.verdict is Verdict.INVALID
+    assert [one["task"] for one in result.counterexamples] == [1, 2]
+    assert result.figures == {"executions": 5, "duplicated": 2, "surplus": 2, "budget": 1, "redelivered": 2}
+
+
+def test_the_third_execution_of_one_task_counts_too() -> None:
+    result = duplicates(1)(twice(1).ran(1, by=14, fence=3).history)
+    assert result.verdict is Verdict.INVALID
+    assert result.figures["surplus"] == 2
+
+
+def test_a_redelivery_that_finished_once_is_no_duplicate() -> None:
+    result = duplicates(0)(Tell().began(1, by=12).killed(12).ran(1, by=13, fence=2).history)
+    assert result.verdict is Verdict.VALID
+    assert (result.figures["redelivered"], result.figures["duplicated"]) == (1, 0)
+
+
+def test_each_killed_worker_excuses_as_many_duplicates_as_it_ran_tasks_at_once() -> None:
+    tell = Tell().ran(1, 2, by=12).killed(12).ran(1, 2, by=13, fence=2)
+    assert duplicates(budget_per_kill(2))(tell.history).verdict is Verdict.VALID
+    assert duplicates(budget_per_kill(1))(tell.history).verdict is Verdict.INVALID
+
+
+def test_a_kill_excuses_no_duplicate_of_workers_that_lived() -> None:
+    """Else a queue that runs everything twice would hide behind any kill."""
+    tell = Tell().began(9, by=12).killed(12).ran(9, by=13, fence=2).ran(1, by=13).ran(1, by=14, fence=2)
+    assert duplicates(budget_per_kill(4))(tell.history).verdict is Verdict.INVALID
+
+
+def test_a_killed_parent_a_signalled_worker_and_a_failed_kill_excuse_nothing() -> None:
+    tell = twice(1).killed(1).sigterm(12).injected("kill-worker", kind=INFO, phase="heal", pids=[13])
+    assert duplicates(budget_per_kill(4))(tell.history).figures["budget"] == 0
+
+
+def test_without_a_finished_handler_there_is_nothing_to_judge() -> None:
+    assert duplicates(0)(Tell().enqueued(1).began(1, by=12).history).verdict is Verdict.UNKNOWN
+
+
+def test_a_kill_excuses_only_a_second_return_of_what_had_returned_in_the_killed_worker() -> None:
+    only_begun = Tell().began(1, by=12).killed(12).ran(1, by=13, fence=2).ran(1, by=14, fence=3)
+    only_begun_again = Tell().ran(1, by=12).killed(12).began(1, by=13, fence=2)
+    returned_once = Tell().ran(1, by=12).killed(12)
+    for tell in (only_begun, only_begun_again, returned_once):
+        assert duplicates(budget_per_kill(4))(tell.history).figures["budget"] == 0

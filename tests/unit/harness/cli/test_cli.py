@@ -1,0 +1,259 @@
+"""The command line: what it says and how it exits, for every kind of wrong request."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import chaos
+from harness import cli
+from harness.cli import commands
+from harness.errors import EnvironmentUnavailable
+from harness.history import OperationType, Recorder
+
+STAGING = "postgresql://release:hunter2@db.example.org/staging"
+REDIS = "redis://:hunter2@redis.example.org/0"
+
+
+@pytest.fixture(autouse=True)
+def _no_urls_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HARNESS_DATABASE_URL", raising=False)
+    monkeypatch.delenv("HARNESS_REDIS_URL", raising=False)
+
+
+EXTERNAL = ["--backend", "external", "--database-url", STAGING, "--redis-url", REDIS]
+
+WRONG = {
+    "nothing at all": ([], "The following arguments are required: COMMAND"),
+    "an unknown command": (["dance"], "invalid choice: 'dance'"),
+    "no action": (["chaos"], "ACTION"),
+    "no scenario": (["chaos", "run"], "No scenario is named. Name one or more of kill-worker-mid-task"),
+    "an unknown scenario": (["chaos", "run", "kill-pol"], "Did you mean kill-pool?"),
+    "names and --all": (["chaos", "run", "kill-pool", "--all"], "Give one or the other"),
+    "an unknown option": (["chaos", "run", "kill-pool", "--sede", "3"], "nrecognized arguments: --sede 3"),
+    "a seed that is no number": (["chaos", "run", "kill-pool", "--seed", "x"], "invalid int value: 'x'"),
+    "no tasks": (["chaos", "run", "kill-pool", "--tasks", "0"], "'0' is not a whole number of 1 or more"),
+    "negative tasks": (["chaos", "run", "kill-pool", "--tasks", "-5"], "'-5' is not a whole number"),
+    "tasks that are no number": (["chaos", "run", "kill-pool", "--tasks", "many"], "'many' is not a whole"),
+    "too few tasks": (["chaos", "run", "kill-pool", "--tasks", "3"], "3 tasks are too few for the 5 faults"),
+    "an unknown backend": (["chaos", "run", "kill-pool", "--backend", "cloud"], "invalid choice: 'cloud'"),
+    "an unknown target": (["chaos", "run", "kill-pool", "--target", "x"], "There is no target 'x'"),
+    "a target that is none": (["chaos", "run", "kill-pool", "--target", "json:dumps"], "is not a target"),
+    "an option of another backend": (
+        ["chaos", "run", "kill-pool", "--redis-url", REDIS],
+        "--redis-url has no meaning with --backend embedded",
+    ),
+    "external without URLs": (["chaos", "run", "kill-pool", "--backend", "external"], "HARNESS_DATABASE_URL"),
+    "external with --all": (["chaos", "run", "--all", *EXTERNAL], "Name each one that you mean"),
+    "external and not allowed": (
+        ["chaos", "run", "kill-pool", *EXTERNAL],
+        "say so with --allow-destructive staging",
+    ),
+    "external and whole servers": (
+        ["chaos", "run", "kill-pool", "flush-redis", *EXTERNAL, "--allow-destructive", "staging"],
+        "flush-redis would freeze or empty whole servers",
+    ),
+    "external and another database allowed": (
+        ["chaos", "run", "kill-pool", *EXTERNAL, "--allow-destructive", "production"],
+        "say so with --allow-destructive staging",
+    ),
+    "a history that is not there": (
+        ["check", "/nowhere", "--scenario", "kill-pool"],
+        "no history at /nowhere",
+    ),
+    "a check without a scenario": (["check", "/nowhere"], "required: --scenario"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "complaint"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_usage_is_one_sentence_and_exit_code_64(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 64
+    said = capsys.readouterr()
+    assert complaint in said.err
+    assert said.err.startswith("harness: ")
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+    assert "hunter2" not in said.err
+
+
+def test_urls_come_from_the_environment_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HARNESS_DATABASE_URL", STAGING)
+    monkeypatch.setenv("HARNESS_REDIS_URL", REDIS)
+    assert cli.main(["chaos", "run", "kill-pool", "--backend", "external"]) == 64
+    assert "--allow-destructive staging" in capsys.readouterr().err
+
+
+def test_a_report_folder_that_cannot_be_written_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    folder = str(tmp_path / "file" / "report")
+    target = "tests.planted.destructive_pop.target:TARGET"
+    assert cli.main(["chaos", "run", "kill-pool", "--report", folder, "--target", target]) == 64
+    said = capsys.readouterr()
+    assert "cannot be written to" in said.err
+    assert "--report DIR" in said.err
+    assert "Traceback" not in said.err
+
+
+def test_servers_that_are_missing_exit_with_2_and_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unavailable(options: Namespace) -> int:
+        raise EnvironmentUnavailable(f"{STAGING} does not answer. Start it.")
+
+    monkeypatch.setattr(commands, "list_scenarios", unavailable)
+    assert cli.main(["chaos", "list"]) == 2
+    assert (
+        capsys.readouterr().err
+        == "harness: postgresql://release:***@db.example.org/staging does not answer. Start it.\n"
+    )
+
+
+def test_a_bug_is_a_sentence_and_its_traceback_comes_only_with_debug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(options: Namespace) -> int:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(commands, "list_scenarios", broken)
+    assert cli.main(["chaos", "list"]) == 2
+    plain = capsys.readouterr().err
+    assert plain.startswith("harness: ZeroDivisionError: division by zero. ")
+    assert "Traceback" not in plain
+    assert cli.main(["chaos", "list", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_a_plain_sentence_and_exit_code_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(options: Namespace) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "list_scenarios", interrupted)
+    assert cli.main(["chaos", "list"]) == 130
+    said = capsys.readouterr().err
+    assert "interrupted by SIGINT" in said
+    assert "Traceback" not in said
+
+
+def test_sigterm_takes_the_way_of_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def terminated(options: Namespace) -> int:
+        os.kill(os.getpid(), 15)
+        raise AssertionError("SIGTERM was not raised")
+
+    monkeypatch.setattr(commands, "list_scenarios", terminated)
+    assert cli.main(["chaos", "list"]) == 143
+    assert "interrupted by SIGTERM" in capsys.readouterr().err
+
+
+def test_the_list_names_every_scenario_with_its_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["chaos", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, scenario in chaos.SCENARIOS.items():
+        assert any(line.startswith(name) and scenario.summary in line for line in lines)
+
+
+def test_the_list_as_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["chaos", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["scenarios"]
+    assert {one["name"] for one in listed} >= set(chaos.SCENARIOS)
+
+
+def test_help_and_version_exit_with_0() -> None:
+    for arguments in (["--help"], ["--version"], ["chaos", "run", "--help"]):
+        with pytest.raises(SystemExit) as exit_:
+            cli.main(arguments)
+        assert exit_.value.code == 0
+
+
+def test_a_pipe_that_is_closed_early_makes_no_noise() -> None:
+    command = [sys.executable, "-m", "harness", "chaos", "list"]
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "wb") as out:
+        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert done.stderr == b""
+
+
+def _history(path: Path, *, complete: bool) -> Path:
+    """A recorded run of one task, which was lost unless `complete`."""
+    recorder = Recorder(path, process="client")
+    recorder.record(OperationType.INVOKE, "enqueue", task=1)
+    recorder.record(OperationType.OK, "enqueue", task=1, activity="a1")
+    recorder.close()
+    witness = Recorder(path, process="postgres")
+    status = "complete" if complete else "running"
+    witness.record(OperationType.INFO, "record", task=1, activity="a1", status=status, attempt=1, fence=1)
+    witness.close()
+    return path
+
+
+def test_a_saved_history_is_judged_again_and_the_lost_task_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = _history(tmp_path / "history.jsonl", complete=False)
+    assert cli.main(["check", str(history), "--scenario", "kill-pool"]) == 1
+    said = capsys.readouterr().out
+    assert "INVALID  delivery: 1 acknowledged, 1 lost" in said
+    assert '"task": 1' in said
+    assert said.rstrip().endswith("verdict: INVALID")
+
+
+def test_a_saved_history_is_judged_as_json_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history = _history(tmp_path / "history.jsonl", complete=False)
+    assert cli.main(["check", str(history), "--scenario", "kill-pool", "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["verdict"] == "INVALID"
+    assert document["checkers"]["delivery"]["counterexamples"][0]["task"] == 1
+
+
+def test_an_empty_history_is_unknown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    assert cli.main(["check", str(tmp_path / "empty.jsonl"), "--scenario", "kill-pool"]) == 2
+    assert capsys.readouterr().out.rstrip().endswith("verdict: UNKNOWN")
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        (lambda text: text[:-20], "history.jsonl:3 is cut off: its writer died while writing it"),
+        (lambda text: text.replace(b'"f":"record"', b'"f":"rec\xff', 1), "history.jsonl:3 is not JSON"),
+        (
+            lambda text: text.replace(b'"type":"ok"', b'"type":"fine"', 1),
+            "history.jsonl:2 has the unknown type",
+        ),
+        (lambda text: b"\x00" * 64 + b"\n" + text, "history.jsonl:1 is not JSON"),
+        (lambda text: text.replace(b"\n", b"", 1), "history.jsonl:1 is not JSON"),
+        (lambda text: b"[" * 100_000 + b"\n" + text, "history.jsonl:1 is nested too deep to be read"),
+        (lambda text: b"", "history.jsonl holds no operation"),
+    ],
+)
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_truncated_garbled_or_empty_history_is_unknown_and_its_line_is_named(
+    damage: Callable[[bytes], bytes],
+    fault: str,
+    complete: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    history = _history(tmp_path / "history.jsonl", complete=complete)
+    history.write_bytes(damage(history.read_bytes()))
+    assert cli.main(["check", str(history), "--scenario", "kill-pool"]) == 2
+    said = capsys.readouterr().out
+    assert fault in said
+    assert said.rstrip().endswith("verdict: UNKNOWN")

@@ -1,0 +1,179 @@
+"""Kills and stops, carried out by the nemesis on a small pool of real processes."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.faults.base import Fault, FaultContext, Nemesis, plan
+from harness.faults.process import kill_pool, kill_random_worker, kill_worker_at_gate, sigterm_pool
+from harness.gate import GateKeeper
+from harness.history import History, Operation, OperationType, Recorder
+from harness.processes import is_alive
+from harness.targets.base import TargetSettings
+from harness.targets.body import worker_environment
+from harness.targets.pools import Pools
+from harness.targets.subprocess_pool import SubprocessPool
+
+POOL = """
+import signal, subprocess, sys
+worker = '''
+import asyncio, threading
+from harness.targets.body import perform
+try:
+    asyncio.run(perform(1, activity="a", attempt=1, fence=1, work=0.0, gate="task-1"))
+finally:
+    threading.Event().wait()
+'''
+child = None
+def stop(*_):
+    if child is not None:
+        child.kill()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+while True:
+    child = subprocess.Popen([sys.executable, "-c", worker])
+    child.wait()
+"""
+
+
+class Session:
+    """Pools of one worker, which waits at the gate of task 1 and is replaced when it dies."""
+
+    def __init__(self, folder: Path, keeper: GateKeeper) -> None:
+        self._settings = TargetSettings(
+            queue="q", folder=folder, history=folder, gate_address=keeper.address, workers=1
+        )
+        self._environment = {
+            "PYTHONPATH": ":".join(entry or "." for entry in sys.path),
+            **worker_environment(folder, keeper.address),
+        }
+
+    def start_pool(self) -> SubprocessPool:
+        return SubprocessPool.start(
+            [sys.executable, "-c", POOL], environment=self._environment, settings=self._settings, name="pool"
+        )
+
+
+class WatchedGates(GateKeeper):
+    """Notes which pools ran whenever a gate was opened."""
+
+    pools: Pools
+    opened: list[list[str]]
+
+    def open(self, gate: str) -> None:
+        self.opened.append([pool.name for pool in self.pools.running()])
+        super().open(gate)
+
+
+class Field:
+    """A world with one running pool, and a nemesis in it."""
+
+    def __init__(self, world: FaultContext, nemesis: Nemesis, folder: Path, gates: WatchedGates) -> None:
+        self.world = world
+        self.gates = gates
+        self.pool = world.pools.start()
+        self._nemesis = nemesis
+        self._folder = folder
+
+    def carry_out(self, fault: Fault) -> Operation:
+        """Inject and heal, and return what the history says of the injection."""
+        planned = plan([fault], seed=1, due=[0.0])
+        self._nemesis.run(planned, start=time.monotonic(), stop=threading.Event())
+        assert self._nemesis.missed == []
+        inject, heal = History.load(self._folder).by_process("nemesis")
+        assert (inject.value["phase"], heal.value["phase"]) == ("inject", "heal")
+        return inject
+
+    def finished(self) -> set[int]:
+        """Workers whose handler came through the gate."""
+        return {op.value["pid"] for op in History.load(self._folder).where("run", OperationType.OK)}
+
+
+@pytest.fixture
+def field() -> Iterator[Field]:
+    with tempfile.TemporaryDirectory(prefix="hx-") as name:
+        folder = Path(name)
+        with WatchedGates(folder / "gate") as keeper:
+            session: Any = Session(folder, keeper)
+            recorders = [
+                Recorder(folder / f"{process}.jsonl", process=process) for process in ("exits", "nemesis")
+            ]
+            pools = Pools(session, recorders[0])
+            keeper.pools, keeper.opened = pools, []
+            world = FaultContext(gates=keeper, pools=pools, patience=20.0)
+            try:
+                yield Field(world, Nemesis(world, recorders[1], tell=lambda text: None), folder, keeper)
+            finally:
+                pools.kill()
+                for recorder in recorders:
+                    recorder.close()
+
+
+def test_a_worker_is_killed_at_the_gate_and_its_successor_passes(field: Field, eventually: Any) -> None:
+    [victim] = field.pool.worker_pids()
+    operation = field.carry_out(kill_worker_at_gate(at=0.0))
+    assert operation.f == "kill-worker"
+    assert operation.value["pids"] == [victim]
+    assert operation.value["pool"] == "pool-1"
+    assert not is_alive(victim)
+    assert field.pool.is_running
+    [successor] = field.pool.worker_pids()
+    eventually(lambda: field.finished() == {successor}, deadline=20.0)
+
+
+def test_a_random_worker_is_killed_without_any_gate(field: Field) -> None:
+    [victim] = field.pool.worker_pids()
+    operation = field.carry_out(kill_random_worker(at=0.0))
+    assert operation.value["pids"] == [victim]
+    assert not is_alive(victim)
+
+
+def test_a_pool_is_killed_with_its_children_and_another_takes_over(field: Field, eventually: Any) -> None:
+    victims = [field.pool.pid, *field.pool.worker_pids()]
+    operation = field.carry_out(kill_pool(at=0.0))
+    assert (operation.f, operation.value["pids"]) == ("kill-pool", victims)
+    assert field.pool.code == -9
+    eventually(lambda: not any(map(is_alive, victims)), deadline=20.0)
+    [successor] = field.world.pools.running()
+    assert successor.name == "pool-2"
+    eventually(lambda: field.finished() == set(successor.worker_pids()), deadline=20.0)
+
+
+def test_a_pool_told_to_stop_has_another_beside_it_and_ends_with_0(field: Field) -> None:
+    workers = field.pool.worker_pids()
+    operation = field.carry_out(sigterm_pool(at=0.0, graceful=5.0))
+    assert operation.f == "sigterm"
+    assert operation.value["pid"] == field.pool.pid
+    assert operation.value["pids"] == workers
+    assert operation.value["graceful"] == 5.0
+    assert field.pool.code == 0
+    assert [pool.name for pool in field.world.pools.running()] == ["pool-2"]
+
+
+def test_a_task_that_outlives_its_pool_is_held_until_the_pool_has_ended(
+    field: Field, eventually: Any
+) -> None:
+    [worker] = field.pool.worker_pids()
+    field.carry_out(sigterm_pool(at=0.0, graceful=5.0, outlive=True))
+    [successor] = field.world.pools.running()
+    eventually(lambda: field.finished() == set(successor.worker_pids()), deadline=20.0)
+    assert worker not in field.finished()
+    assert field.gates.opened == [["pool-2"]], "the gate was opened before the pool had ended"
+
+
+def test_nothing_more_is_injected_once_the_run_is_told_to_stop(field: Field) -> None:
+    stop = threading.Event()
+    stop.set()
+    recorder: Any = None
+    Nemesis(field.world, recorder, tell=lambda text: None).run(
+        plan([kill_pool(at=0.0)], seed=1, due=[0.0]), start=time.monotonic(), stop=stop
+    )
+    assert field.pool.is_running

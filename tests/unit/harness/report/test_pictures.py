@@ -1,0 +1,162 @@
+"""What the pictures are drawn from: scales, lanes, lives of workers, recovery, density."""
+
+from itertools import pairwise
+
+import pytest
+
+from harness.checkers.recovery import interruptions
+from harness.history import History
+from harness.report.density import active
+from harness.report.evidence import Bar, BarOutcome, gather
+from harness.report.lanes import lanes, pack, place
+from harness.report.recovery import recoveries
+from harness.report.scales import Scale, counted, number_text, quantile, round_step, seconds_text, ticks
+from harness.report.throughput import rates
+from tests.support.report_samples import INFO, INVOKE, OK, Story, kill_history, sigterm_history
+
+
+def bar(start: float, end: float, process: str = "worker-1") -> Bar:
+    return Bar(process=process, task=1, start=start, end=end, outcome=BarOutcome.OK)
+
+
+def test_a_scale_maps_both_ends_and_survives_an_empty_range() -> None:
+    scale = Scale(low=0, high=4, start=100, stop=300)
+    assert [scale(0), scale(1), scale(4)] == [100, 150, 300]
+    assert Scale(low=2, high=2, start=5, stop=9)(2) == 5
+
+
+def test_tick_marks_are_round_and_few() -> None:
+    assert ticks(3.3, 12) == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
+    assert ticks(0) == [0.0]
+    assert [round_step(span, 10) for span in (0.9, 10, 11, 42)] == [0.1, 1, 2, 5]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, "—"),
+        (0.0004, "0 ms"),
+        (0.84, "840 ms"),
+        (0.9996, "1.00 s"),
+        (9.996, "10.0 s"),
+        (48, "48.0 s"),
+        (200.4, "3 min 20 s"),
+    ],
+)
+def test_a_length_of_time_reads_well(value: float | None, expected: str) -> None:
+    assert seconds_text(value) == expected
+
+
+def test_numbers_and_counts_read_well() -> None:
+    assert [number_text(n) for n in (12, 0.412, 1200.0, 99.95, 250.4)] == [
+        "12",
+        "0.412",
+        "1,200",
+        "100",
+        "250",
+    ]
+    assert [counted(1, "process"), counted(2, "process"), counted(0, "fault")] == [
+        "1 process",
+        "2 processes",
+        "0 faults",
+    ]
+
+
+def test_a_quantile_is_a_value_that_was_measured() -> None:
+    assert quantile([3, 1, 2], 0.5) == 2
+    assert quantile([1, 2, 3, 4], 0.99) == 4
+    assert quantile([], 0.5) is None
+
+
+def test_bars_in_a_row_never_overlap_and_free_rows_are_used_again() -> None:
+    rows = pack([bar(0, 2), bar(1, 3), bar(2, 4), bar(3, 5)])
+    assert [[(b.start, b.end) for b in row] for row in rows] == [[(0, 2), (2, 4)], [(1, 3), (3, 5)]]
+    assert pack([]) == ((),)
+
+
+def test_labels_move_to_the_next_row_and_are_left_out_when_all_are_full() -> None:
+    assert place([(0, 10), (5, 15), (8, 18), (20, 30)], rows=2) == [0, 1, None, 0]
+
+
+def test_a_run_without_an_outcome_ends_where_its_worker_was_killed() -> None:
+    history, lost = kill_history(lose=True, seed=3)
+    evidence = gather(history)
+    cut = [b for b in evidence.runs if not b.recorded]
+    assert {b.task for b in cut} == set(lost)
+    starts = {fault.number: fault.start for fault in evidence.faults}
+    assert all(b.killed_by is not None and b.end == pytest.approx(starts[b.killed_by]) for b in cut)
+
+
+def test_a_run_without_an_outcome_and_without_a_kill_reaches_to_the_end() -> None:
+    story = Story()
+    story.tell(0, "worker-1", INFO, "hello", pid=1)
+    story.tell(1, "worker-1", INVOKE, "run", task=1, pid=1)
+    story.tell(5, "client", INVOKE, "enqueue", task=2)
+    (run,) = gather(story.history()).runs
+    assert (run.start, run.end, run.killed_by, run.recorded) == (1, 5, None, False)
+
+
+def test_the_witnesses_of_the_end_do_not_stretch_the_time_axis() -> None:
+    story = Story()
+    story.tell(0, "client", INVOKE, "enqueue", task=1)
+    story.tell(2, "client", OK, "enqueue", task=1)
+    story.tell(9, "postgres", INFO, "record", task=1, status="queued")
+    assert gather(story.history()).seconds == 2
+
+
+def test_a_replacement_stands_in_the_group_of_the_worker_that_it_replaced() -> None:
+    evidence = gather(kill_history(workers=3, kills=3)[0])
+    found = lanes(evidence.workers, evidence.runs)
+    assert [lane.group for lane in found] == sorted(lane.group for lane in found)
+    groups = {n: [lane.worker for lane in found if lane.group == n] for n in {lane.group for lane in found}}
+    assert len(groups) == 3
+    for group in groups.values():
+        assert all(a.gone and a.ended <= b.born for a, b in pairwise(group))
+
+
+def test_a_worker_that_is_only_quiet_is_not_taken_for_replaced() -> None:
+    story = Story()
+    story.tell(0, "worker-1", INFO, "hello", pid=1)
+    story.tell(5, "worker-2", INFO, "hello", pid=2)
+    evidence = gather(story.history())
+    assert [lane.group for lane in lanes(evidence.workers, evidence.runs)] == [0, 1]
+
+
+def test_workers_of_a_pool_told_to_stop_end_with_it_and_are_not_called_killed() -> None:
+    evidence = gather(sigterm_history())
+    lives = {worker.process: worker for worker in evidence.workers}
+    (gone,) = evidence.exits
+    assert (gone.pool, gone.code, gone.pid) == ("pool-1", 0, 500)
+    for name in ("worker-501", "worker-503"):  # a busy one and an idle one
+        assert lives[name].ended == pytest.approx(gone.at)
+        assert lives[name].killed_by is None
+    assert not lives["worker-601"].gone
+    assert [fault.kills for fault in evidence.faults] == [0]
+
+
+@pytest.mark.parametrize("lose", [False, True])
+def test_the_recovery_plot_shows_the_very_times_that_the_checker_judges(lose: bool) -> None:
+    history, lost = kill_history(lose=lose)
+    shown = sorted(
+        (r.task or 0, None if r.seconds is None else round(r.seconds, 6)) for r in recoveries(gather(history))
+    )
+    judged = sorted(
+        (i.task, None if i.waited is None else round(i.waited, 6)) for i in interruptions(history)
+    )
+    assert shown == judged
+    assert len(shown) > 5
+    assert len([seconds for _, seconds in shown if seconds is None]) == len(lost)
+
+
+def test_density_is_the_mean_number_of_active_runs() -> None:
+    assert active([bar(0, 2), bar(1, 2), bar(3.5, 4)], seconds=4, slices=4) == pytest.approx([1, 2, 0, 0.5])
+
+
+def test_rates_count_every_event_once_the_last_moment_included() -> None:
+    assert rates([0, 0.1, 0.6, 1.0], seconds=1.0, width=0.5) == [4, 4]
+
+
+def test_an_empty_history_still_gives_a_picture() -> None:
+    evidence = gather(History.of([]))
+    assert evidence.runs == ()
+    assert evidence.seconds > 0

@@ -1,0 +1,317 @@
+"""The runner, with a system under test of a few lines: what breaks is noted, healed, taken down, and judged."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.checkers import evidence, standard
+from harness.checkers.base import Verdict
+from harness.environments.base import Endpoints, ServerVersions
+from harness.errors import GateError, TargetFailed
+from harness.faults.base import Aim, FaultContext, PlannedFault
+from harness.history import History, Operation, OperationType, Recorder
+from harness.processes import is_alive
+from harness.progress import Quiet
+from harness.run.runner import run_scenario
+from harness.scenario import PoolNeeds, Scenario, ScenarioRun
+from harness.targets.base import Submission, TargetSettings, TaskSpec
+from harness.workloads.numbered_tasks import NumberedTasks
+
+WORKER = 4242424
+"""A process id that no process has: the system under test runs its tasks in the runner itself."""
+
+
+_SLEEP = "import signal, sys; signal.signal(15, lambda *_: sys.exit(0)); print(flush=True); signal.pause()"
+
+
+class SleepingPool:
+    """A parent process that does nothing until it is told to stop."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _SLEEP], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+        )
+        assert self.process.stdout is not None
+        with self.process.stdout as ready:  # else SIGTERM could come before its handler is there
+            ready.readline()
+        self.pid = self.process.pid
+
+    def worker_pids(self) -> list[int]:
+        return [WORKER]
+
+    def wait(self, timeout: float) -> int | None:
+        return self.process.wait()
+
+    def log(self) -> str:
+        return ""
+
+
+@dataclass
+class Instant:
+    """A target that runs each task at once when it is submitted, but for those in `forgets`."""
+
+    forgets: frozenset[int] = frozenset()
+    broken: Callable[[str], None] = lambda verb: None
+    name: str = "instant"
+    pools: list[SleepingPool] = field(default_factory=list)
+    closed: bool = False
+
+    def version(self) -> str:
+        return "1"
+
+    def open(self, endpoints: Endpoints, settings: TargetSettings) -> Instant:
+        self.broken("open")
+        self.recorder = Recorder(settings.history / f"worker-{WORKER}.jsonl", process=f"worker-{WORKER}")
+        self.tasks: list[TaskSpec] = []
+        return self
+
+    def start_pool(self) -> SleepingPool:
+        self.broken("start_pool")
+        self.pools.append(SleepingPool())
+        return self.pools[-1]
+
+    def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
+        self.broken("submit")
+        for task in tasks:
+            self.tasks.append(task)
+            if task.number not in self.forgets:
+                value: dict[str, Any] = {"task": task.number, "activity": f"a{task.number}", "fence": 1}
+                self.recorder.record(OperationType.INVOKE, "run", **value)
+                self.recorder.record(OperationType.OK, "run", **value)
+        return [Submission(number=task.number, activity=f"a{task.number}") for task in tasks]
+
+    def unfinished(self) -> int:
+        self.broken("unfinished")
+        return len(self.forgets & {task.number for task in self.tasks})
+
+    def witnesses(self) -> Iterable[Operation]:
+        self.broken("witnesses")
+        for task in self.tasks:
+            value: dict[str, Any] = {"task": task.number, "activity": f"a{task.number}"}
+            forgotten = task.number in self.forgets
+            yield _info("postgres", "transition", **value, fence=0, n=0, status="queued")
+            yield _info("postgres", "transition", **value, fence=1, n=0, status="running")
+            if not forgotten:
+                yield _info("postgres", "transition", **value, fence=1, n=1, status="complete")
+            yield _info("postgres", "record", **value, fence=1, status="running" if forgotten else "complete")
+        yield _info("redis", "queue", ready=0, leased=0, scheduled=0, dead=0, known=0)
+
+    def close(self) -> None:
+        self.recorder.close()
+        self.closed = True
+
+
+def _info(process: str, f: str, **value: Any) -> Operation:
+    return Operation(time=time.monotonic_ns(), process=process, type=OperationType.INFO, f=f, value=value)
+
+
+@dataclass
+class Pinch:
+    """A fault that hurts nothing, and may fail or be interrupted at each of its steps."""
+
+    log: list[str] = field(default_factory=list)
+    fails: dict[str, BaseException] = field(default_factory=dict)
+    name: str = "pinch"
+    at: float = 0.5
+    gated: bool = False
+
+    def _step(self, name: str) -> None:
+        self.log.append(name)
+        if name in self.fails:
+            raise self.fails[name]
+
+    def aim(self, world: FaultContext, planned: PlannedFault) -> Aim:
+        self._step("aim")
+        return Aim(pids=(), pool=world.pools.running()[0])
+
+    def inject(self, world: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        self._step("inject")
+
+    def heal(self, world: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        self._step("heal")
+
+
+@dataclass
+class Nowhere:
+    """An environment without servers."""
+
+    folder: Path
+    name: str = "nowhere"
+    versions: ServerVersions = field(default=ServerVersions(postgres="none", redis="none"))
+    endpoints: Endpoints = field(default=Endpoints(database_url="", redis_url=""))
+
+
+Run = Callable[..., ScenarioRun]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    with tempfile.TemporaryDirectory(prefix="hx-") as folder:
+
+        def run(target: Instant, *faults: Pinch, timeout: float = 30.0) -> ScenarioRun:
+            scenario = Scenario(
+                name="pinched",
+                summary="a pinch",
+                workload=NumberedTasks(rate=400.0, work=(0.0, 0.0)),
+                faults=faults,
+                checkers=standard(recovery_p99=None),
+                pool=PoolNeeds(workers=1, lease=0.1),
+                timeout=timeout,
+            )
+            environment: Any = Nowhere(folder=Path(folder))
+            try:
+                return run_scenario(
+                    scenario,
+                    environment,
+                    target,
+                    seed=1,
+                    tasks=40,
+                    history_folder=tmp_path,
+                    progress=Quiet(),
+                    stall=0.3,
+                )
+            finally:
+                assert list(Path(folder).iterdir()) == [], "the run's working folder is still there"
+                assert not [pool for pool in target.pools if is_alive(pool.pid)], "a pool still runs"
+
+        yield run
+
+
+def test_a_run_in_which_all_goes_well_is_valid(run: Run) -> None:
+    target, pinch = Instant(), Pinch()
+    found = run(target, pinch)
+    assert found.verdict is Verdict.VALID, found.results
+    assert pinch.log == ["aim", "inject", "heal"]
+    assert target.closed
+    assert not list(found.history.by_process("runner"))
+    assert [op.value["phase"] for op in found.history.by_process("nemesis")] == ["inject", "heal"]
+    [end] = found.history.by_process("pool-1")
+    assert (end.f, end.value) == ("exit", {"pid": target.pools[0].pid, "code": 0})
+
+
+def test_a_run_without_faults_is_unknown_and_exits_with_2(run: Run) -> None:
+    found = run(Instant())
+    assert found.verdict is Verdict.UNKNOWN
+    assert found.verdict.exit_code == 2
+    assert found.error is None
+    assert found.results["delivery"].verdict is Verdict.VALID
+
+
+def test_a_drain_in_which_nothing_moves_ends_and_the_task_is_lost(run: Run) -> None:
+    found = run(Instant(forgets=frozenset({7})), Pinch())
+    assert found.error is None
+    assert found.verdict is Verdict.INVALID
+    [lost] = found.results["delivery"].counterexamples
+    assert (lost["kind"], lost["task"]) == ("lost", 7)
+
+
+def test_a_pool_that_does_not_start_is_a_breakdown_and_not_a_verdict(run: Run) -> None:
+    target = Instant(broken=_breaks("start_pool", TargetFailed("The pool has no handlers. Name some.")))
+    found = run(target, Pinch())
+    assert found.error == "The pool has no handlers. Name some."
+    assert found.verdict is Verdict.UNKNOWN
+    assert target.closed
+
+
+def test_a_target_that_does_not_open_is_a_breakdown_and_not_a_verdict(run: Run) -> None:
+    found = run(Instant(broken=_breaks("open", TargetFailed("No schema. Make one."))), Pinch())
+    assert (found.error, found.verdict) == ("No schema. Make one.", Verdict.UNKNOWN)
+
+
+@pytest.mark.parametrize("verb", ["submit", "unfinished", "witnesses"])
+def test_whatever_breaks_in_the_target_makes_the_run_unknown_at_best(run: Run, verb: str) -> None:
+    found = run(Instant(broken=_breaks(verb, RuntimeError("a bug"))), Pinch())
+    assert found.error is not None
+    assert "RuntimeError: a bug" in found.error
+    assert found.verdict is Verdict.UNKNOWN
+
+
+def test_a_breakdown_is_in_the_history_and_a_later_look_at_it_is_unknown_too(
+    run: Run, tmp_path: Path
+) -> None:
+    secret = "postgresql://me:hunter2@127.0.0.1/x is gone"
+    run(Instant(broken=_breaks("witnesses", TargetFailed(secret))), Pinch())
+    [why] = [op.value["why"] for op in History.load(tmp_path).by_process("runner")]
+    assert why == "postgresql://me:***@127.0.0.1/x is gone"
+    assert evidence()(History.load(tmp_path)).verdict is Verdict.UNKNOWN
+
+
+def test_a_fault_that_fails_half_way_is_healed_all_the_same(run: Run) -> None:
+    pinch = Pinch(fails={"inject": OSError("no permission")})
+    found = run(Instant(), pinch)
+    assert pinch.log == ["aim", "inject", "heal"]
+    assert [op.value["phase"] for op in found.history.by_process("nemesis")] == ["inject", "heal"]
+    assert found.error is not None
+    assert "no permission" in found.error
+    assert found.verdict is not Verdict.VALID
+
+
+def test_an_interrupted_run_heals_takes_everything_down_and_stays_interrupted(run: Run) -> None:
+    target, pinch = Instant(), Pinch(fails={"inject": KeyboardInterrupt()})
+    with pytest.raises(KeyboardInterrupt):
+        run(target, pinch)
+    assert pinch.log == ["aim", "inject", "heal"]
+    assert target.closed
+    assert target.pools
+
+
+def test_a_fault_whose_victim_never_comes_is_left_out_and_the_next_one_is_tried(run: Run) -> None:
+    nobody, somebody = Pinch(fails={"aim": GateError("nobody came")}), Pinch(at=0.6)
+    found = run(Instant(), nobody, somebody)
+    assert nobody.log == ["aim"]
+    assert somebody.log == ["aim", "inject", "heal"]
+    assert found.error is None
+
+
+def test_a_run_that_takes_too_long_says_so(run: Run) -> None:
+    def submit_slowly(verb: str) -> None:
+        if verb == "submit":
+            stuck.wait(1.0)
+
+    stuck = threading.Event()
+    found = run(Instant(broken=submit_slowly), Pinch(), timeout=0.2)
+    assert found.error is not None
+    assert "within the 0.2 s of the scenario" in found.error
+    assert found.verdict is not Verdict.VALID
+
+
+def test_a_torn_line_of_a_worker_that_nobody_killed_makes_the_run_unknown(run: Run, tmp_path: Path) -> None:
+    def tear(verb: str) -> None:
+        if verb == "witnesses":
+            with (tmp_path / f"worker-{WORKER}.jsonl").open("ab") as file:
+                os.write(file.fileno(), b'{"time":1,"pro')
+
+    found = run(Instant(broken=tear), Pinch())
+    assert found.results["evidence"].verdict is Verdict.UNKNOWN
+    assert found.verdict is Verdict.UNKNOWN
+
+
+def test_the_history_of_a_run_is_sealed_and_a_file_that_loses_lines_later_is_noticed(
+    run: Run, tmp_path: Path
+) -> None:
+    assert run(Instant(), Pinch()).verdict is Verdict.VALID
+    assert History.load(tmp_path).problems == ()
+    path = tmp_path / f"worker-{WORKER}.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-2]))
+    [problem] = History.load(tmp_path).problems
+    assert problem.startswith(f"{path.name}:{len(lines) - 2} is the last whole line")
+
+
+def _breaks(broken: str, error: Exception) -> Callable[[str], None]:
+    def breaks(verb: str) -> None:
+        if verb == broken:
+            raise error
+
+    return breaks

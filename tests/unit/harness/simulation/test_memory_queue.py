@@ -1,0 +1,102 @@
+"""What only the queue in memory has: a clock of its own, results beside its books, and threads that wait in it."""
+
+from __future__ import annotations
+
+import threading
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from agentexec.errors import WorkerGone
+from agentexec.identifiers import new_id
+from agentexec.queue.protocol import Dispatch, StepResult
+from harness.simulation.queue.memory_queue import KEEP_GONE_MS, MemoryQueue
+
+HOUR = 3600
+
+
+class Clock:
+    """Stands still until it is set; seconds."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def step(queue: MemoryQueue, worker: str = "w", **more: Any) -> StepResult:
+    return queue.step(worker, "n", finishes=(), want=0, lease=30, max_crashes=1, **more)
+
+
+def declare_gone(queue: MemoryQueue, worker: str) -> None:
+    queue.release(worker, None, charge=False, max_crashes=1, declare_gone=True)
+
+
+def test_a_queue_has_the_name_that_it_was_given() -> None:
+    assert (MemoryQueue().name, MemoryQueue("mail").name) == ("memory", "mail")
+
+
+@pytest.mark.parametrize(("more", "kept"), [({}, HOUR), ({"result_ttl": 60}, 60)])
+def test_a_result_is_kept_for_its_time_and_not_a_millisecond_longer(more: dict[str, Any], kept: int) -> None:
+    clock, task = Clock(), new_id()
+    clock.now = 1000.0005  # results end with a whole millisecond
+    queue = MemoryQueue(clock=clock)
+    step(queue, results={task: "1"}, **more)
+    for now, result in ((1000.0, "1"), (999.999 + kept, "1"), (1000.0 + kept, None)):
+        clock.now = now
+        assert queue.result(task) == result
+
+
+def test_a_result_takes_no_other_away_and_what_has_none_has_none() -> None:
+    queue, first, second = MemoryQueue(clock=Clock()), new_id(), new_id()
+    step(queue, results={first: "1"})
+    step(queue, results={second: "2"})
+    assert [queue.result(task) for task in (first, second, new_id())] == ["1", "2", None]
+
+
+def test_a_worker_that_is_gone_is_remembered_for_a_day() -> None:
+    clock = Clock()
+    queue = MemoryQueue(clock=clock)
+    declare_gone(queue, "first")
+    clock.now += KEEP_GONE_MS / 1000 - 0.001
+    declare_gone(queue, "second")
+    with pytest.raises(WorkerGone):
+        step(queue, "first")
+    clock.now += 0.001
+    declare_gone(queue, "third")
+    assert step(queue, "first").claims == ()
+
+
+def test_a_queue_that_is_restored_knows_what_it_knew_then_and_nothing_else() -> None:
+    queue, before, after = MemoryQueue(), new_id(), new_id()
+    queue.enqueue([Dispatch(task_id=before, payload=b"", level=1)])
+    books = deepcopy(queue.books)
+    queue.enqueue([Dispatch(task_id=after, payload=b"", level=1)])
+    queue.restore(books)
+    assert queue.known([before, after]) == [True, False]
+
+
+def test_a_worker_idles_only_where_nothing_is_to_be_heard() -> None:
+    idled: list[float] = []
+    queue = MemoryQueue(idle=idled.append)
+    assert not queue.wait(7)
+    queue.wake()
+    assert queue.wait(8)
+    assert idled == [7]
+
+
+def test_a_thread_that_waits_is_woken_before_its_time() -> None:
+    """In one round the token may be there before the thread waits for it; not in all of them."""
+    queue, heard = MemoryQueue(), threading.Semaphore(0)
+
+    def listen() -> None:
+        for _ in range(50):
+            if queue.wait(60):
+                heard.release()
+
+    threading.Thread(target=listen, daemon=True).start()
+    for _ in range(50):
+        queue.wake()
+        assert heard.acquire(timeout=20)

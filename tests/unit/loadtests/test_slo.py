@@ -1,0 +1,115 @@
+"""Service levels judge literal measurements: met, breached, and not measurable."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from harness.errors import UsageError
+from loadtests.measurement import Incomplete, Measurement
+from loadtests.slo import ObjectiveResult, Slo, evaluate
+
+GOOD = Measurement(
+    planned=100.0,
+    seconds=10.0,
+    attempted=100,
+    enqueue_ms=tuple(float(n) for n in range(1, 101)),
+    end_to_end_ms=tuple(float(n) for n in range(101, 201)),
+)
+LOST = Incomplete(task="load-1/7", activity="a-7", status="queued")
+
+
+def outcomes(measurement: Measurement, slo: Slo | None = None) -> list[ObjectiveResult]:
+    return [line.outcome for line in evaluate(slo or Slo(), measurement).lines]
+
+
+def test_a_good_run_meets_every_level() -> None:
+    report = evaluate(Slo(), GOOD)
+    assert (report.outcome, report.exit_code, report.breaches) == (ObjectiveResult.MET, 0, ())
+    assert [line.measured for line in report.lines] == [95.0, 195.0, 0.0, 1.0, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("enqueue p95", {"enqueue_ms": (*GOOD.enqueue_ms[:94], *[1001.0] * 6)}),
+        ("end-to-end p95", {"end_to_end_ms": (*GOOD.end_to_end_ms[:94], *[5001.0] * 6)}),
+        ("end-to-end p95", {"end_to_end_ms": (*GOOD.end_to_end_ms[:94], *[math.inf] * 6)}),
+        ("error ratio", {"attempted": 102}),
+        ("achieved rate / planned rate", {"planned": 126.0}),
+        ("not COMPLETE 20 s after the end", {"incomplete": (LOST,)}),
+    ],
+)
+def test_each_level_can_be_the_one_that_is_breached(name: str, change: dict[str, object]) -> None:
+    report = evaluate(Slo(), replace(GOOD, **change))  # type: ignore[arg-type]  # the fields are of many types
+    assert [line.name for line in report.breaches] == [name]
+    assert (report.outcome, report.exit_code) == (ObjectiveResult.BREACHED, 1)
+
+
+@pytest.mark.parametrize(
+    "slo",
+    [
+        Slo(enqueue_p95_ms=95.0, end_to_end_p95_ms=195.0, rate_ratio=1.0, error_ratio=0.0),
+        Slo(minimum_tasks=100),
+    ],
+)
+def test_a_level_that_is_just_kept_is_met(slo: Slo) -> None:
+    assert evaluate(slo, GOOD).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attempted": 0, "enqueue_ms": (), "end_to_end_ms": ()},
+        {"planned": 19.0},
+        {"problems": ("load-1.jsonl:3 is cut off",)},
+    ],
+    ids=["nothing attempted", "too little planned", "evidence with holes"],
+)
+def test_a_run_that_proves_nothing_is_not_measurable(change: dict[str, object]) -> None:
+    measurement = replace(GOOD, **change)  # type: ignore[arg-type]  # the fields are of many types
+    assert outcomes(measurement) == [ObjectiveResult.NOT_MEASURABLE] * 5
+    assert evaluate(Slo(), measurement).exit_code == 2
+
+
+def test_when_every_attempt_fails_latencies_are_not_measurable_and_the_run_is_breached() -> None:
+    nothing = replace(GOOD, enqueue_ms=(), end_to_end_ms=())
+    assert outcomes(nothing) == [
+        ObjectiveResult.NOT_MEASURABLE,
+        ObjectiveResult.NOT_MEASURABLE,
+        ObjectiveResult.BREACHED,
+        ObjectiveResult.BREACHED,
+        ObjectiveResult.MET,
+    ]
+    assert evaluate(Slo(), nothing).exit_code == 1
+
+
+def test_a_task_that_never_came_is_json_without_infinity() -> None:
+    report = evaluate(Slo(), replace(GOOD, end_to_end_ms=(math.inf,) * 100))
+    [line] = report.breaches
+    assert line.to_json()["measured"] == "never"
+    json.dumps(line.to_json(), allow_nan=False)
+
+
+def test_levels_are_overridden_by_name() -> None:
+    slo = Slo().with_overrides(["enqueue_p95_ms=1.5", "rate_ratio=0.9"])
+    assert slo == Slo(enqueue_p95_ms=1.5, rate_ratio=0.9)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "speed=3",
+        "error_ratio",
+        "error_ratio=much",
+        "error_ratio=1.1",
+        "drain_seconds=-1",
+        "drain_seconds=inf",
+    ],
+)
+def test_a_wrong_level_is_refused_in_one_sentence(text: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        Slo().with_overrides([text])
+    assert text.partition("=")[0] in str(refused.value)
+    assert "Give " in str(refused.value)

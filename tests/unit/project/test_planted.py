@@ -1,0 +1,143 @@
+"""The planted defects fit the implementation, are in force where they should be and nowhere else, and are found."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agentexec.queue import redis_queue
+from harness.simulation.queue import step
+from tests.planted.campaign import TRUTH, Campaign
+from tests.planted.courses import COURSES
+from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, MEANS, QUEUE_MACHINE, SIMULATION, Defect
+from tests.planted.defects import DEFECTS
+from tests.planted.edits import Edit, StaleEdit, applied
+from tests.planted.looks import Look
+from tests.planted.table import BEGIN, END, enough, table, write
+
+ROOT = Path(__file__).resolve().parents[3]
+LUA_EDIT = Edit(where="lua/step.lua", old="if held ~= token then", new="if not held then")
+PYTHON_EDIT = Edit(where="harness.simulation.queue.step:_finish", old="return False", new="return None")
+
+
+def defect(**blind: str) -> Defect:
+    reasons = {means: blind[means.split()[0]] for means in MEANS if means.split()[0] in blind}
+    return Defect(name="d", imitates="", breaks="", edits=(), scenario="kill-worker", blind=reasons)
+
+
+def look(means: str, found: str | None, seconds: float = 0.2) -> Look:
+    return Look(means=means, found=found, tries=3, seconds=seconds)
+
+
+def step_source() -> str:
+    return redis_queue.script_source("step", flags=True)
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_every_defect_fits_the_source_and_leaves_nothing_behind(name: str) -> None:
+    before, code = redis_queue.script_source, step._finish.__code__
+    with DEFECTS[name].planted():
+        pass
+    assert redis_queue.script_source is before
+    assert step._finish.__code__ is code
+
+
+def test_an_edit_is_in_force_for_everybody_who_knows_the_function_or_loads_the_script() -> None:
+    known_by_name = step._finish
+    true_source, true_code = step_source(), known_by_name.__code__
+    with applied([LUA_EDIT, PYTHON_EDIT]):
+        assert step_source() == true_source.replace(LUA_EDIT.old, LUA_EDIT.new) != true_source
+        assert None in known_by_name.__code__.co_consts
+    assert (step_source(), known_by_name.__code__) == (true_source, true_code)
+
+
+@pytest.mark.parametrize(
+    "where", ["lua/step.lua", "harness.simulation.queue.step:_finish", "agentexec.store.hot:_TURN"]
+)
+def test_an_edit_that_no_longer_fits_is_an_error(where: str) -> None:
+    with pytest.raises(StaleEdit, match="Adapt the planted defect"):
+        with applied([Edit(where=where, old="no such text", new="")]):
+            pass
+
+
+@pytest.mark.parametrize("name", ["fence-reset", None])
+def test_a_pool_has_the_defect_that_its_environment_names_and_keeps_it(name: str | None) -> None:
+    program = (
+        "import gc, tests.planted.pool; gc.collect(); from agentexec.queue import redis_queue as q; "
+        + ("print('now, lowest' in q.script_source('step', flags=True))")
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)} | ({"PLANTED_DEFECT": name} if name else {})
+    answer = subprocess.run(
+        [sys.executable, "-c", program], env=environment, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == str(name is None)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("name", "means"),
+    [
+        ("renewal-steals-back", QUEUE_MACHINE),
+        ("cancel-overwrites-complete", ACTIVITY_MACHINE),
+        ("error-before-retry", SIMULATION),
+    ],
+)
+def test_a_few_defects_are_found_by_what_needs_no_servers(name: str, means: str) -> None:
+    told: list[str] = []
+    campaign = Campaign(None, told.append, means=[means])
+    campaign.look_for(DEFECTS[name])
+    assert campaign.complaints == []
+    [found] = campaign.results[name]
+    assert found.found
+    assert f"{name}, {means}: {found.found}" in told[0]
+
+
+def test_every_defect_can_be_met_by_a_chaos_run_and_found_by_somebody() -> None:
+    for one in DEFECTS.values():
+        assert one.scenario in COURSES
+        assert set(one.blind) < set(MEANS)
+        assert all(one.blind.values())
+
+
+def test_a_means_that_should_have_found_a_defect_and_did_not_is_complained_about() -> None:
+    able = list(MEANS)
+    looks = [look(QUEUE_MACHINE, "x"), look(ACTIVITY_MACHINE, "x"), look(SIMULATION, None), look(CHAOS, "x")]
+    assert enough(defect(), looks, able) == "d was not found by simulation"
+    assert enough(defect(), looks[:2], able) is None
+    assert enough(defect(), looks[:1], able) == "d was found by 1 means, 2 have to"
+
+
+def test_one_means_is_enough_where_no_other_is_able() -> None:
+    alone = defect(queue="no", activity="no", simulation="no")
+    assert enough(alone, [look(CHAOS, "delivery")], [CHAOS]) is None
+    assert enough(alone, [], [CHAOS]) == "d was found by 0 means, 1 have to"
+
+
+def test_the_table_says_what_found_a_defect_what_it_took_and_why_others_cannot() -> None:
+    one = defect(activity="it is blind", simulation="so is it")
+    looks = [look(QUEUE_MACHINE, "two holders", 1.6), look(CHAOS, "delivery")]
+    truth = [look(CHAOS, None, 2.0), look(CHAOS, None, 3.2)]
+    rows = table({"d": looks, TRUTH: truth}, {"d": one}).splitlines()
+    assert rows[2] == (
+        "| `d` | two holders (3 examples, 2 s) | cannot: it is blind | cannot: so is it | delivery (3 tasks, 1 s) |"
+    )
+    assert rows[3].endswith("nothing (6 tasks, 5 s) |")
+
+
+def test_rows_are_put_into_their_place_and_all_else_stays(tmp_path: Path) -> None:
+    document = tmp_path / "page.md"
+    document.write_text(f"before\n{BEGIN}\n{END}\nafter\n")
+    write(document, "| head |\n| --- |\n| `b` | 1 |\n| `c` | 1 |", order=["a", "b", "c"])
+    write(document, "| head |\n| --- |\n| `b` | 2 |\n| `a` | 2 |", order=["a", "b", "c"])
+    rows = "| head |\n| --- |\n| `a` | 2 |\n| `b` | 2 |\n| `c` | 1 |"
+    assert document.read_text() == f"before\n{BEGIN}\n\n{rows}\n\n{END}\nafter\n"
+
+
+def test_the_page_has_a_row_for_every_defect_in_order_and_one_for_the_truth() -> None:
+    page = (ROOT / "docs" / "design" / "planted.md").read_text("utf-8")
+    rows = page.partition(BEGIN)[2].partition(END)[0].strip().splitlines()[2:]
+    assert [row.split("`")[1] for row in rows] == [*DEFECTS, TRUTH]
