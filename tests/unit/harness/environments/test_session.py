@@ -40,12 +40,20 @@ def ended(process: subprocess.Popen[bytes]) -> int:
         return process.wait(10)
 
 
+def arguments_of(process: psutil.Process) -> set[str]:
+    """The command line of a process; empty for one that has ended, as another test's child may."""
+    try:
+        return set(process.cmdline())
+    except psutil.Error:
+        return set()
+
+
 @pytest.fixture
 def reaper_process(session: Session, eventually: Eventually) -> psutil.Process:
     """The session's reaper, once it runs its own program."""
     wanted = {session.id, str(session.folder)}
     found: list[psutil.Process] = eventually(
-        lambda: [child for child in psutil.Process().children() if wanted <= set(child.cmdline())]
+        lambda: [child for child in psutil.Process().children() if wanted <= arguments_of(child)]
     )
     assert len(found) == 1
     return found[0]
@@ -141,7 +149,7 @@ def test_a_session_within_a_session_is_cleaned_up_by_its_own_reaper(
 ) -> None:
     body = (
         "import subprocess, sys; from harness.environments.session import Session; s = Session.open();"
-        "p = subprocess.Popen(sys.argv[1:], env={}, cwd=s.folder, start_new_session=True);"
+        "p = subprocess.Popen(sys.argv[1:], env={}, cwd=s.folder, start_new_session=True, stdout=subprocess.DEVNULL);"
         "print(s.folder, p.pid, flush=True); p.wait()"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
