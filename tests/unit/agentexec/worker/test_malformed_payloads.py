@@ -16,7 +16,8 @@ from agentexec.identifiers import new_id
 from agentexec.queue.keys import partition_name
 from agentexec.queue.protocol import Claim
 from agentexec.task import Registry, TaskDefinition
-from agentexec.worker.runner import MAX_MESSAGE, End, Ended, HandlerRun, HandlerRunner
+from agentexec.text import MAX_MESSAGE
+from agentexec.worker.runner import End, Ended, HandlerRun, HandlerRunner
 
 
 class Visit(BaseModel):
