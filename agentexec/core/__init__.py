@@ -1,4 +1,4 @@
-"""Connections to the two servers, under the import paths of the production guide."""
+"""Connections to Postgres and Redis, under the import paths of the production guide."""
 
 from __future__ import annotations
 

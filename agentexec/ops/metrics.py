@@ -50,7 +50,7 @@ _AT_ZERO: tuple[Key, ...] = (
     (counters.REAPED, counters.WORKER_DIED),
     (counters.WORKER_DEATHS,),
 )
-_BOUNDS = (*map(str, counters.BUCKETS), "+Inf")
+_BOUNDS = (*(str(float(bound)) for bound in counters.BUCKETS), "+Inf")
 
 T = TypeVar("T")
 
