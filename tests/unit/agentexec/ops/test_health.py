@@ -1,4 +1,4 @@
-"""Health is found out within a bounded time, and said without secrets."""
+"""Health is determined within a bounded time and reported without secrets."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from agentexec.config import Settings
 from agentexec.core.db import create_schema, engine_for
 from agentexec.errors import ConfigurationError
 from agentexec.ops import metrics
-from agentexec.ops.health import Checks, Health, TimedCall, said
+from agentexec.ops.health import Checks, Health, TimedCall
 from agentexec.ops.monitor import MonitoringServer, monitoring
+from agentexec.text import summary
 
 
 class Frozen(fakeredis.FakeRedis):
@@ -120,13 +121,13 @@ def test_who_asks_meanwhile_gets_the_same_answer() -> None:
     ],
 )
 def test_no_error_tells_a_secret(error: Exception) -> None:
-    assert "hunter22" not in said(error)
-    assert "***" in said(error)
-    assert "\n" not in said(error)
+    assert "hunter22" not in summary(error)
+    assert "***" in summary(error)
+    assert "\n" not in summary(error)
 
 
 def test_an_error_without_words_still_has_a_name() -> None:
-    assert said(TimeoutError()) == "TimeoutError"
+    assert summary(TimeoutError()) == "TimeoutError"
 
 
 @pytest.fixture
