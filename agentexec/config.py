@@ -7,9 +7,17 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, AliasGenerator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AliasGenerator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -21,18 +29,38 @@ __all__ = ["Settings", "default_settings", "load_settings", "masked", "normalise
 
 DEFAULT_PREFIX = "agentexec_"
 
+# Settings with a second variable, which counts if the first one, `AGENTEXEC_...`, is not set.
+_SECOND_VARIABLES = {
+    "database_url": "DATABASE_URL",
+    "redis_url": "REDIS_URL",
+    "redis_pool_size": "REDIS_POOL_SIZE",
+    "redis_pool_timeout": "REDIS_POOL_TIMEOUT",
+    "queue_name": "AGENTEXEC_QUEUE_PREFIX",
+}
 _PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,30}|")
 _QUEUE = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
-def _also(*names: str, **constraints: Any) -> Any:
-    """A field that is read from other variables than its own `AGENTEXEC_...` alone; the first one set wins."""
-    return Field(validation_alias=AliasChoices(*names), **constraints)
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"AGENTEXEC_{name.upper()}"
+
+
+def _variables(name: str) -> str | AliasChoices:
+    second = _SECOND_VARIABLES.get(name)
+    return variable(name) if second is None else AliasChoices(variable(name), second)
+
+
+def _matching(pattern: re.Pattern[str], rule: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError(rule)
+        return value
+
+    return AfterValidator(check)
 
 
 class _Environment(BaseSettings):
-    """Where settings come from: each from the variable `AGENTEXEC_` and its name, unless the field names others."""
-
     model_config = SettingsConfigDict(
         env_file=".env",
         env_file_encoding="utf-8",
@@ -40,7 +68,7 @@ class _Environment(BaseSettings):
         extra="ignore",
         frozen=True,
         populate_by_name=True,
-        alias_generator=AliasGenerator(validation_alias=lambda name: f"AGENTEXEC_{name.upper()}"),
+        alias_generator=AliasGenerator(validation_alias=_variables),
     )
 
 
@@ -48,12 +76,17 @@ class Settings(_Environment):
     """The effective settings of this process. Keyword arguments win over the environment."""
 
     # Servers
-    database_url: str | None = _also("AGENTEXEC_DATABASE_URL", "DATABASE_URL", default=None, repr=False)
-    redis_url: str | None = _also("AGENTEXEC_REDIS_URL", "REDIS_URL", default=None, repr=False)
-    redis_pool_size: int = _also("AGENTEXEC_REDIS_POOL_SIZE", "REDIS_POOL_SIZE", default=10, ge=1)
-    redis_pool_timeout: float = _also("AGENTEXEC_REDIS_POOL_TIMEOUT", "REDIS_POOL_TIMEOUT", default=5, gt=0)
-    table_prefix: str = DEFAULT_PREFIX
-    queue_name: str = _also("AGENTEXEC_QUEUE_NAME", "AGENTEXEC_QUEUE_PREFIX", default="agentexec_tasks")
+    database_url: str | None = Field(default=None, repr=False)
+    redis_url: str | None = Field(default=None, repr=False)
+    redis_pool_size: int = Field(default=10, ge=1)
+    redis_pool_timeout: float = Field(default=5, gt=0)
+    table_prefix: Annotated[
+        str,
+        _matching(_PREFIX, "must be letters, digits and underscores, at most 31, not starting with a digit"),
+    ] = DEFAULT_PREFIX
+    queue_name: Annotated[
+        str, _matching(_QUEUE, "must be letters, digits and any of _ . : -, at most 128")
+    ] = "agentexec_tasks"
     # Workers
     num_workers: int = Field(default=4, ge=1, le=1024)
     worker_concurrency: int = Field(default=8, ge=1, le=4096)
@@ -91,20 +124,6 @@ class Settings(_Environment):
             value.format(error="")
         except (AttributeError, LookupError, ValueError):
             raise ValueError("may contain {error} and no other braces") from None
-        return value
-
-    @field_validator("table_prefix")
-    @classmethod
-    def _prefix_is_an_identifier(cls, value: str) -> str:
-        if not _PREFIX.fullmatch(value):
-            raise ValueError("must be letters, digits and underscores, at most 31, not starting with a digit")
-        return value
-
-    @field_validator("queue_name")
-    @classmethod
-    def _queue_is_a_key(cls, value: str) -> str:
-        if not _QUEUE.fullmatch(value):
-            raise ValueError("must be letters, digits and any of _ . : -, at most 128")
         return value
 
     def require_database_url(self) -> str:

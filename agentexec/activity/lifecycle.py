@@ -77,11 +77,11 @@ def update(
         return ends[status](agent_id, message)
     if percentage is not None and not 0 <= percentage <= 100:
         raise ValueError(f"percentage is between 0 and 100, not {percentage}")
-    task = _running_here(agent_id)
-    if task is not None:
-        task.report(message, percentage)
-        return Done(True)
-    return _change(agent_id, lambda c, a: direct.note(c, a, storable_text(message), percentage))
+    return _change(
+        agent_id,
+        lambda connection, activity: direct.note(connection, activity, storable_text(message), percentage),
+        in_handler=lambda task: task.report(message, percentage),
+    )
 
 
 def complete(agent_id: str | UUID, message: str = "Agent completed", percentage: int = 100) -> Done:
@@ -90,10 +90,6 @@ def complete(agent_id: str | UUID, message: str = "Agent completed", percentage:
     In a handler, for its own task, `message` becomes the message of the COMPLETE entry, which is written when the
     handler returns. Otherwise raises `AgentexecError` for a task's activity: only its handler can complete it.
     """
-    task = _running_here(agent_id)
-    if task is not None:
-        task.close_with(message)
-        return Done(True)
 
     def end(connection: Connection, activity: direct.Locked) -> None:
         if not activity.by_hand:
@@ -103,7 +99,7 @@ def complete(agent_id: str | UUID, message: str = "Agent completed", percentage:
             )
         direct.end_by_hand(connection, activity, Status.COMPLETE, storable_text(message), percentage)
 
-    return _change(agent_id, end)
+    return _change(agent_id, end, in_handler=lambda task: task.close_with(message))
 
 
 def error(agent_id: str | UUID, message: str = "Agent failed", percentage: int = 100) -> Done:
@@ -113,10 +109,6 @@ def error(agent_id: str | UUID, message: str = "Agent failed", percentage: int =
     or exception; the task is not retried and becomes a dead letter. Otherwise the activity becomes ERROR at once,
     under a higher fencing token than that of the worker, which is asked to stop.
     """
-    task = _running_here(agent_id)
-    if task is not None:
-        task.fail(message)
-        return Done(True)
 
     def end(connection: Connection, activity: direct.Locked) -> bool:
         text = storable_text(message)
@@ -126,7 +118,7 @@ def error(agent_id: str | UUID, message: str = "Agent failed", percentage: int =
         direct.take_over(connection, activity, Status.ERROR, text)
         return activity.status is Status.RUNNING
 
-    return _change(agent_id, end)
+    return _change(agent_id, end, in_handler=lambda task: task.fail(message))
 
 
 def cancel(
@@ -145,21 +137,24 @@ def cancel(
         standing = statements.request_cancel(connection, [activity.id], text)
         return standing.get(activity.id) is Status.RUNNING
 
-    return _change(agent_id, end, client)
-
-
-def _running_here(agent_id: str | UUID) -> CurrentTask | None:
-    """The task of the handler that calls, if it has this id."""
-    task = current.get(None)
-    return task if task is not None and task.agent_id == parse_id(agent_id) else None
+    return _change(agent_id, end, client=client)
 
 
 def _change(
     agent_id: str | UUID,
     change: Callable[[Connection, direct.Locked], bool | None],
+    *,
+    in_handler: Callable[[CurrentTask], None] | None = None,
     client: Client | None = None,
 ) -> Done:
-    """Change a pending activity under its row lock; `change` returns True if its worker has to stop the handler."""
+    """Change a pending activity under its row lock; `change` returns True if its worker has to stop the handler.
+
+    For the task of the handler that calls, `in_handler` takes the place of `change`.
+    """
+    task = current.get(None)
+    if in_handler is not None and task is not None and task.agent_id == parse_id(agent_id):
+        in_handler(task)
+        return Done(True)
     client = client or default_client()
     with client.engine.begin() as connection:
         activity = direct.lock(connection, parse_id(agent_id))

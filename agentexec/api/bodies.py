@@ -67,27 +67,26 @@ class Created(BaseModel):
     note: str | None = None
 
 
-class StandingBody(BaseModel):
-    """The status of a task, and what follows from it."""
-
+class _TaskBody(BaseModel):
     agent_id: UUID
     status: Status
+
+
+class StandingBody(_TaskBody):
+    """The status of a task, and what follows from it."""
+
     note: str | None = None
 
 
-class ResultBody(BaseModel):
+class ResultBody(_TaskBody):
     """The result of a completed task; None if its handler returned nothing."""
 
-    agent_id: UUID
-    status: Status
     result: Any = None
 
 
-class Failure(BaseModel):
+class Failure(_TaskBody):
     """Why a task has no result and will have none."""
 
-    agent_id: UUID
-    status: Status
     error: str
 
 

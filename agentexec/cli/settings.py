@@ -7,11 +7,10 @@ import json
 import re
 from typing import Any
 
-from pydantic import AliasChoices, SecretStr
-from pydantic.fields import FieldInfo
+from pydantic import SecretStr
 
 from agentexec.cli.parsing import JSON, command
-from agentexec.config import load_settings
+from agentexec.config import load_settings, variable
 from agentexec.masking import MASK, masked
 
 # Parameters of a URL that may be secrets; masking in general covers fewer names.
@@ -22,23 +21,12 @@ _PARAMETER = re.compile(r"([?&][^=&\s]*(?:secret|token|key)[^=&\s]*=)[^&\s]+", r
 def _config(options: argparse.Namespace) -> None:
     """Print the settings in effect, secrets masked."""
     settings = load_settings()
-    shown = {
-        variable(name, field): _shown(getattr(settings, name))
-        for name, field in type(settings).model_fields.items()
-    }
+    shown = {variable(name): _shown(getattr(settings, name)) for name in type(settings).model_fields}
     if options.json:
         print(json.dumps(shown, indent=2))
         return
     for name, value in shown.items():
         print(f"{name}={'' if value is None else value}")
-
-
-def variable(name: str, field: FieldInfo) -> str:
-    """The environment variable of a setting; the first one if there are several."""
-    alias = field.validation_alias
-    if isinstance(alias, AliasChoices):
-        alias = alias.choices[0] if isinstance(alias.choices[0], str) else None
-    return alias if isinstance(alias, str) else name.upper()
 
 
 def _shown(value: Any) -> Any:

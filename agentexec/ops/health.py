@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import redis
@@ -78,17 +79,12 @@ class TimedCall(Generic[T]):
 
     def _run(self, future: Future[T]) -> None:
         try:
-            result = self._call()
+            publish = partial(future.set_result, self._call())
         except Exception as error:  # noqa: BLE001 - it belongs to the callers, whatever it is
-            self._finish()
-            future.set_exception(error)
-        else:
-            self._finish()
-            future.set_result(result)
-
-    def _finish(self) -> None:
+            publish = partial(future.set_exception, error)
         with self._lock:
             self._running = None
+        publish()
 
 
 class Checks:
@@ -103,12 +99,15 @@ class Checks:
         wanted_workers: int | None = None,
         within: float = WITHIN,
     ) -> None:
-        """`within` (seconds) limits a whole report, since all servers are checked in parallel."""
+        """`within` (seconds) limits a whole report, since all servers are checked in parallel.
+
+        `ready_workers` counts the ready worker processes; a pool's parent gives it.
+        """
         self.redis = redis
         self.engine = engine
-        self._ready_workers = ready_workers
+        self.ready_workers = ready_workers
+        self.within = within
         self._wanted_workers = wanted_workers
-        self._within = within
         self._ping: TimedCall[Any] = TimedCall(redis.ping)
         self._select: TimedCall[Any] = TimedCall(self._select_one)
 
@@ -127,13 +126,13 @@ class Checks:
 
     def report(self) -> Health:
         """Check all servers, in at most `within` seconds."""
-        deadline = time.monotonic() + self._within
+        deadline = time.monotonic() + self.within
         calls = self._ping.ask(), self._select.ask()
-        redis_problem, database_problem = (_problem(call, deadline, self._within) for call in calls)
+        redis_problem, database_problem = (_problem(call, deadline, self.within) for call in calls)
         return Health(
             redis=redis_problem,
             database=database_problem,
-            ready_workers=None if self._ready_workers is None else self._ready_workers(),
+            ready_workers=None if self.ready_workers is None else self.ready_workers(),
             wanted_workers=self._wanted_workers,
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from importlib.util import find_spec
 from itertools import accumulate
@@ -20,7 +20,7 @@ from sqlalchemy import text
 from agentexec import counters
 from agentexec.counters import COUNTERS, Counters, Key
 from agentexec.errors import ConfigurationError
-from agentexec.ops.health import WITHIN, Checks, TimedCall
+from agentexec.ops.health import Checks, TimedCall
 from agentexec.queue.protocol import QueueDepth
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store.models import ACTIVITY_TABLE
@@ -78,16 +78,8 @@ class Collector:
     maximum and not their sum.
     """
 
-    def __init__(
-        self,
-        checks: Checks,
-        queue_name: str,
-        *,
-        ready_workers: Callable[[], int] | None = None,
-        counted: Counters = COUNTERS,
-        within: float = WITHIN,
-    ) -> None:
-        """`ready_workers` is given by a pool's parent; `within` is how long the servers may take, in seconds.
+    def __init__(self, checks: Checks, queue_name: str, *, counted: Counters = COUNTERS) -> None:
+        """Use the servers, the workers and the time limit of `checks`.
 
         Raises `ConfigurationError` if prometheus-client is missing.
         """
@@ -96,20 +88,18 @@ class Collector:
                 "Metrics need prometheus-client; install it with the extra: pip install 'agentexec-harness[metrics]'."
             )
         self._queue = RedisQueue(checks.redis, queue_name)
-        self._engine = checks.engine
-        self._ready_workers = ready_workers
+        self._checks = checks
         self._counted = counted
-        self._within = within
         self._depth: TimedCall[QueueDepth] = TimedCall(self._queue.depth)
         self._lag: TimedCall[float] = TimedCall(self._outbox_lag)
 
     def collect(self) -> Iterator[Metric]:
         """The current metrics."""
-        deadline = time.monotonic() + self._within
+        deadline = time.monotonic() + self._checks.within
         calls = self._depth.ask(), self._lag.ask()
         yield from self._counters()
-        if self._ready_workers is not None:
-            yield _gauge("active_workers", "Worker processes that take tasks", self._ready_workers())
+        if self._checks.ready_workers is not None:
+            yield _gauge("active_workers", "Worker processes that take tasks", self._checks.ready_workers())
         depth, lag = _result(calls[0], deadline), _result(calls[1], deadline)
         if depth is not None:
             for field, (name, documentation) in _DEPTHS.items():
@@ -133,7 +123,8 @@ class Collector:
         yield _durations(counts)
 
     def _outbox_lag(self) -> float:
-        postgres = self._engine.dialect.name == "postgresql"
+        engine = self._checks.engine
+        postgres = engine.dialect.name == "postgresql"
         age = (
             "extract(epoch FROM clock_timestamp() - min(created_at))"
             if postgres
@@ -141,9 +132,9 @@ class Collector:
         )
         query = f"""SELECT {age} FROM {ACTIVITY_TABLE}
             WHERE queue_name = :queue AND status IN ('queued', 'running') AND dispatched_at IS NULL"""
-        with self._engine.connect() as connection:
+        with engine.connect() as connection:
             if postgres:
-                connection.execute(text(f"SET LOCAL statement_timeout = {round(self._within * 1000)}"))
+                connection.execute(text(f"SET LOCAL statement_timeout = {round(self._checks.within * 1000)}"))
             lag = connection.execute(text(query), {"queue": self._queue.name}).scalar()
         return max(0.0, float(lag or 0.0))
 

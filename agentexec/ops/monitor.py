@@ -107,10 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
 def monitoring(settings: Settings, *, ready_workers: Callable[[], int]) -> Iterator[MonitoringServer]:
     """The server of a pool, for the length of a `with` block; raises `ConfigurationError` if it cannot listen."""
     checks = Checks.of(settings, ready_workers=ready_workers)
-    collector = None
-    if metrics.available():
-        collector = metrics.Collector(checks, settings.queue_name, ready_workers=ready_workers)
-    else:
+    collector = metrics.Collector(checks, settings.queue_name) if metrics.available() else None
+    if collector is None:
         _logger.warning("prometheus-client is not installed: only health is served, no metrics")
     monitor = MonitoringServer(
         host=settings.metrics_host, port=settings.metrics_port, checks=checks, collector=collector

@@ -138,7 +138,7 @@ def ready_workers() -> list[int]:
 @pytest.fixture
 def monitor(engine: Engine, ready_workers: list[int]) -> Iterator[MonitoringServer]:
     checks = checks_of(engine, ready_workers=lambda: ready_workers[0], wanted_workers=2)
-    shown = metrics.Collector(checks, "q", ready_workers=lambda: ready_workers[0])
+    shown = metrics.Collector(checks, "q")
     monitor = MonitoringServer(host="127.0.0.1", port=0, checks=checks, collector=shown)
     yield monitor
     monitor.close()

@@ -53,9 +53,8 @@ def redis() -> Iterator[fakeredis.FakeRedis]:
 def collector(
     redis: fakeredis.FakeRedis, engine: Engine, counted: Counters, workers: int = 2
 ) -> metrics.Collector:
-    return metrics.Collector(
-        Checks(redis=redis, engine=engine), "q", ready_workers=lambda: workers, counted=counted, within=5.0
-    )
+    checks = Checks(redis=redis, engine=engine, ready_workers=lambda: workers, within=5.0)
+    return metrics.Collector(checks, "q", counted=counted)
 
 
 def samples(rendered: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
