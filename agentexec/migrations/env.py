@@ -1,4 +1,4 @@
-"""Alembic's entry: runs revisions on the connection that `agentexec.migrations` hands over, in its transaction."""
+"""Alembic's entry point: runs revisions on the connection of `agentexec.migrations`, in its transaction."""
 
 from __future__ import annotations
 
