@@ -7,17 +7,9 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    AliasGenerator,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-)
+from pydantic import AliasChoices, AliasGenerator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -51,15 +43,6 @@ def _variables(name: str) -> str | AliasChoices:
     return variable(name) if second is None else AliasChoices(variable(name), second)
 
 
-def _matching(pattern: re.Pattern[str], rule: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not pattern.fullmatch(value):
-            raise ValueError(rule)
-        return value
-
-    return AfterValidator(check)
-
-
 class _Environment(BaseSettings):
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -80,19 +63,14 @@ class Settings(_Environment):
     redis_url: str | None = Field(default=None, repr=False)
     redis_pool_size: int = Field(default=10, ge=1)
     redis_pool_timeout: float = Field(default=5, gt=0)
-    table_prefix: Annotated[
-        str,
-        _matching(_PREFIX, "must be letters, digits and underscores, at most 31, not starting with a digit"),
-    ] = DEFAULT_PREFIX
-    queue_name: Annotated[
-        str, _matching(_QUEUE, "must be letters, digits and any of _ . : -, at most 128")
-    ] = "agentexec_tasks"
+    table_prefix: str = DEFAULT_PREFIX
+    queue_name: str = "agentexec_tasks"
     # Workers
     num_workers: int = Field(default=4, ge=1, le=1024)
     worker_concurrency: int = Field(default=8, ge=1, le=4096)
     graceful_shutdown_timeout: float = Field(default=300, ge=0)
     lease_seconds: float = Field(default=30, ge=1)
-    # Tasks; 0 means no limit
+    # Tasks; a limit of 0 means no limit
     max_task_retries: int = Field(default=3, ge=0)
     retry_base_seconds: float = Field(default=1, gt=0)
     retry_cap_seconds: float = Field(default=300, gt=0)
@@ -124,6 +102,20 @@ class Settings(_Environment):
             value.format(error="")
         except (AttributeError, LookupError, ValueError):
             raise ValueError("may contain {error} and no other braces") from None
+        return value
+
+    @field_validator("table_prefix")
+    @classmethod
+    def _prefix_is_an_identifier(cls, value: str) -> str:
+        if not _PREFIX.fullmatch(value):
+            raise ValueError("must be letters, digits and underscores, at most 31, not starting with a digit")
+        return value
+
+    @field_validator("queue_name")
+    @classmethod
+    def _queue_is_a_key(cls, value: str) -> str:
+        if not _QUEUE.fullmatch(value):
+            raise ValueError("must be letters, digits and any of _ . : -, at most 128")
         return value
 
     def require_database_url(self) -> str:

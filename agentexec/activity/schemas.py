@@ -14,10 +14,12 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, computed_field
 from agentexec.store.status import Status
 
 
-class ActivityLogSchema(BaseModel):
-    """One log entry. Entries are ordered by (`fence`, `n`), never by their times."""
-
+class _Schema(BaseModel):
     model_config = ConfigDict(from_attributes=True)
+
+
+class ActivityLogSchema(_Schema):
+    """One log entry. Entries are ordered by (`fence`, `n`), never by their times."""
 
     activity_id: UUID = Field(exclude=True)
     fence: int
@@ -34,10 +36,10 @@ class ActivityLogSchema(BaseModel):
         return uuid5(self.activity_id, f"{self.fence}/{self.n}")
 
 
-class ActivityDetailSchema(BaseModel):
+class ActivityDetailSchema(_Schema):
     """One activity with its log."""
 
-    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     id: UUID
     agent_id: UUID
@@ -55,10 +57,8 @@ class ActivityDetailSchema(BaseModel):
     )
 
 
-class ActivityListItemSchema(BaseModel):
+class ActivityListItemSchema(_Schema):
     """One activity and its last log entry."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     agent_id: UUID
     agent_type: str
@@ -78,10 +78,8 @@ class ActivityListItemSchema(BaseModel):
         return int((self.latest_log_timestamp - self.started_at).total_seconds())
 
 
-class ActivityListSchema(BaseModel):
+class ActivityListSchema(_Schema):
     """One page of activities, counted from 1."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     items: list[ActivityListItemSchema]
     total: int

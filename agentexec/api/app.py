@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from redis.exceptions import RedisError
@@ -24,6 +25,12 @@ from agentexec.producer.client import Client
 
 ENVELOPE = 65_536  # bytes of a request in addition to its context
 TRY_AGAIN = "5"  # seconds
+UNAVAILABLE = (
+    "A server of this service does not answer; it is not known whether a task was recorded. "
+    "Try again with the same Idempotency-Key."
+)
+
+Handler = Callable[[Request, Exception], Coroutine[Any, Any, Response]]
 
 
 def create_app(client: Client | None = None, *, task_names: Iterable[str] | None = None) -> FastAPI:
@@ -58,9 +65,10 @@ def create_app(client: Client | None = None, *, task_names: Iterable[str] | None
     keys = None if settings.api_keys is None else Keys(settings.api_keys.get_secret_value())
     app.add_middleware(Guard, keys=keys, max_body=settings.max_payload_bytes + ENVELOPE)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(400, _unparsable)
+    # FastAPI's only 400 is a body that no parser takes; clients need one code for all wrong bodies.
+    app.add_exception_handler(400, _always(422, "The body is not JSON in UTF-8."))
     for error in (OperationalError, InterfaceError, NoConnectionFree, RedisError):
-        app.add_exception_handler(error, _unavailable)
+        app.add_exception_handler(error, _always(503, UNAVAILABLE, {"Retry-After": TRY_AGAIN}))
     return app
 
 
@@ -71,14 +79,8 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": detail}, status_code=422)
 
 
-async def _unparsable(_: Request, _error: Exception) -> JSONResponse:
-    """422 in place of FastAPI's only 400, a body that no parser takes: clients need one code for all wrong bodies."""
-    return JSONResponse({"detail": "The body is not JSON in UTF-8."}, status_code=422)
+def _always(status: int, detail: str, headers: dict[str, str] | None = None) -> Handler:
+    async def respond(_: Request, _error: Exception) -> Response:
+        return JSONResponse({"detail": detail}, status_code=status, headers=headers)
 
-
-async def _unavailable(_: Request, _error: Exception) -> JSONResponse:
-    detail = (
-        "A server of this service does not answer; it is not known whether a task was recorded. "
-        "Try again with the same Idempotency-Key."
-    )
-    return JSONResponse({"detail": detail}, status_code=503, headers={"Retry-After": TRY_AGAIN})
+    return respond

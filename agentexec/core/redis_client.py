@@ -28,10 +28,6 @@ WAIT_SECONDS = 1.0  # longest blocking read of an idle worker; socket time-outs 
 
 __all__ = ["blocking_client", "get_redis", "renewing_client", "require_supported_redis"]
 
-# redis-py's classes for a client, a Sentinel and a retry policy.
-_BLOCKING = redis.Redis, Sentinel, Retry
-_ASYNCHRONOUS = redis.asyncio.Redis, AsyncSentinel, AsyncRetry
-
 _async_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (
     weakref.WeakKeyDictionary()
 )
@@ -44,14 +40,13 @@ def renewing_client(settings: Settings) -> redis.Redis:
     cannot be renewed.
     """
     timeout = min(settings.redis_pool_timeout, settings.lease_seconds / 6)
-    options = {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
-        "retry": Retry(NoBackoff(), retries=0),
-        "max_connections": 1,
-    }
-    client: redis.Redis = _connected(settings, options, _BLOCKING)
-    return client
+    return _blocking(
+        settings,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), retries=0),
+        max_connections=1,
+    )
 
 
 def blocking_client(settings: Settings) -> redis.Redis:
@@ -60,15 +55,19 @@ def blocking_client(settings: Settings) -> redis.Redis:
     It resends after a lost reply, which every script of the queue permits. With Sentinels, each new connection asks
     them for the master.
     """
-    options = {
-        "socket_timeout": settings.redis_pool_timeout + WAIT_SECONDS,
-        "socket_connect_timeout": settings.redis_pool_timeout,
-        "retry": Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.02), retries=3),
-        "retry_on_error": [RedisConnectionError, RedisTimeoutError],
-        "max_connections": settings.redis_pool_size,
-        "health_check_interval": 30,
-    }
-    client: redis.Redis = _connected(settings, options, _BLOCKING)
+    return _blocking(
+        settings,
+        socket_timeout=settings.redis_pool_timeout + WAIT_SECONDS,
+        socket_connect_timeout=settings.redis_pool_timeout,
+        retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.02), retries=3),
+        retry_on_error=[RedisConnectionError, RedisTimeoutError],
+        max_connections=settings.redis_pool_size,
+        health_check_interval=30,
+    )
+
+
+def _blocking(settings: Settings, **options: Any) -> redis.Redis:
+    client: redis.Redis = _connected(settings, options, redis.Redis, Sentinel, Retry)
     return client
 
 
@@ -82,12 +81,13 @@ async def get_redis() -> redis.asyncio.Redis:
     if client is None:
         settings = default_settings()
         options = {"max_connections": settings.redis_pool_size}
-        client = _async_clients[loop] = _connected(settings, options, _ASYNCHRONOUS)
+        classes = redis.asyncio.Redis, AsyncSentinel, AsyncRetry
+        client = _async_clients[loop] = _connected(settings, options, *classes)
     return client
 
 
-def _connected(settings: Settings, options: Mapping[str, Any], classes: tuple[Any, Any, Any]) -> Any:
-    client, sentinel, retry = classes
+def _connected(settings: Settings, options: Mapping[str, Any], client: Any, sentinel: Any, retry: Any) -> Any:
+    """A client of redis-py's classes for clients, Sentinels and retries, either the blocking or the asyncio ones."""
     address = parse_address(settings.require_redis_url())
     if isinstance(address, str):
         return client.from_url(address, **options)

@@ -42,14 +42,14 @@ def upgrade(engine: Engine) -> list[str]:
 
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": VERSION_TABLE})
-        before = _revision(connection)
-        config = _config(connection)
-        if before is None and inspect(connection).has_table(ACTIVITY_TABLE):
+        applied: list[str] = []
+        config = _config(connection, applied)
+        if _revision(connection) is None and inspect(connection).has_table(ACTIVITY_TABLE):
             _require_agreement(connection)
             command.stamp(config, "head")
             return []
         command.upgrade(config, "head")
-        return _between(config, before, _revision(connection))
+        return applied
 
 
 def differences(engine: Engine) -> list[str]:
@@ -88,12 +88,13 @@ def _transaction(engine: Engine) -> Iterator[Connection]:
         ) from None
 
 
-def _config(connection: Connection) -> Config:
+def _config(connection: Connection, applied: list[str]) -> Config:
+    """The configuration for `env.py`, which adds the revisions that it applies to `applied`."""
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
-    config.attributes["connection"] = connection
+    config.attributes.update(connection=connection, applied=applied)
     return config
 
 
@@ -118,16 +119,6 @@ def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
 
 def _revision(connection: Connection) -> str | None:
     return _context(connection).get_current_revision()
-
-
-def _between(config: Config, before: str | None, after: str | None) -> list[str]:
-    from alembic.script import ScriptDirectory
-
-    if before == after or after is None:
-        return []
-    scripts = ScriptDirectory.from_config(config)
-    steps = scripts.iterate_revisions(after, before or "base")
-    return [step.revision for step in steps][::-1]
 
 
 def _require_agreement(connection: Connection) -> None:

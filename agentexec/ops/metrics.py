@@ -1,6 +1,6 @@
 """Prometheus metrics under the names of the production guide.
 
-Needs the extra `metrics`, which is imported only if metrics are used. Counters are those of this process and its
+Needs the extra `metrics`. Counters are those of this process and its
 workers (`agentexec.counters`). Gauges of the queue and the outbox are read from the servers during a scrape, in at
 most two seconds. A server that does not answer has no gauges in the response, so no gauge is ever stale.
 """
@@ -11,9 +11,8 @@ import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from importlib.util import find_spec
 from itertools import accumulate
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import text
 
@@ -26,9 +25,13 @@ from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store.models import ACTIVITY_TABLE
 from agentexec.text import summary
 
-if TYPE_CHECKING:
-    from prometheus_client import Metric
-    from prometheus_client.core import HistogramMetricFamily
+try:
+    from prometheus_client import CollectorRegistry, Metric, generate_latest
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+    AVAILABLE = True
+except ModuleNotFoundError:  # without the extra, a pool serves health only
+    AVAILABLE = False
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -66,11 +69,6 @@ T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 
 
-def available() -> bool:
-    """Whether prometheus-client is installed."""
-    return find_spec("prometheus_client") is not None
-
-
 class Collector:
     """All metrics of agentexec, for `render` or for the registry of an application.
 
@@ -83,7 +81,7 @@ class Collector:
 
         Raises `ConfigurationError` if prometheus-client is missing.
         """
-        if not available():
+        if not AVAILABLE:
             raise ConfigurationError(
                 "Metrics need prometheus-client; install it with the extra: pip install 'agentexec-harness[metrics]'."
             )
@@ -111,8 +109,6 @@ class Collector:
         yield _up(redis=depth is not None, database=lag is not None)
 
     def _counters(self) -> Iterator[Metric]:
-        from prometheus_client.core import CounterMetricFamily
-
         counts = dict.fromkeys(_AT_ZERO, 0.0) | self._counted.counts()
         for counter, (documentation, labels) in _COUNTERS.items():
             family = CounterMetricFamily(f"agentexec_{counter}", documentation, labels=labels)
@@ -141,16 +137,12 @@ class Collector:
 
 def render(collector: Collector) -> bytes:
     """The metrics in Prometheus' text format, of the type `CONTENT_TYPE`."""
-    from prometheus_client import CollectorRegistry, generate_latest
-
     registry = CollectorRegistry()
     registry.register(collector)
     return generate_latest(registry)
 
 
 def _durations(counts: dict[Key, float]) -> HistogramMetricFamily:
-    from prometheus_client.core import HistogramMetricFamily
-
     family = HistogramMetricFamily(
         "agentexec_task_duration_seconds", "Duration of handlers, whatever their result", labels=["task_name"]
     )
@@ -162,14 +154,10 @@ def _durations(counts: dict[Key, float]) -> HistogramMetricFamily:
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:
-    from prometheus_client.core import GaugeMetricFamily
-
     return GaugeMetricFamily(f"agentexec_{name}", documentation, value=value)
 
 
 def _up(**servers: bool) -> Metric:
-    from prometheus_client.core import GaugeMetricFamily
-
     family = GaugeMetricFamily(
         "agentexec_server_up", "Whether a server answered this scrape", labels=["server"]
     )

@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 Response = tuple[HTTPStatus, str, bytes]
 
 
-class MonitoringServer:
+class MonitoringServer(ThreadingHTTPServer):
     """Serves health and metrics until it is closed."""
 
     def __init__(self, *, host: str, port: int, checks: Checks, collector: metrics.Collector | None) -> None:
@@ -37,28 +37,25 @@ class MonitoringServer:
         """
         self._checks = checks
         self._collector = collector
-        handler = type("Handler", (_Handler,), {"monitor": self})
         try:
-            self._server = ThreadingHTTPServer((host, port), handler)
+            super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:
             raise ConfigurationError(
                 f"Metrics and health cannot be served on {host}:{port} ({error}); "
                 "set AGENTEXEC_METRICS_PORT to a free port, or to 0 for no server."
             ) from None
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, name="agentexec-monitor", daemon=True
-        )
+        self._thread = threading.Thread(target=self.serve_forever, name="agentexec-monitor", daemon=True)
         self._thread.start()
 
     @property
     def port(self) -> int:
         """The port that it listens on."""
-        return int(self._server.server_address[1])
+        return int(self.server_address[1])
 
     def close(self) -> None:
         """Stop listening and close the connections to the servers."""
-        self._server.shutdown()
-        self._server.server_close()
+        self.shutdown()
+        self.server_close()
         self._thread.join()
         self._checks.close()
 
@@ -83,13 +80,13 @@ class MonitoringServer:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    monitor: MonitoringServer
+    server: MonitoringServer
     timeout = CLIENT_TIMEOUT
     server_version = "agentexec"
     sys_version = ""
 
     def do_GET(self) -> None:
-        status, kind, body = self.monitor.respond(self.path.partition("?")[0])
+        status, kind, body = self.server.respond(self.path.partition("?")[0])
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -107,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
 def monitoring(settings: Settings, *, ready_workers: Callable[[], int]) -> Iterator[MonitoringServer]:
     """The server of a pool, for the length of a `with` block; raises `ConfigurationError` if it cannot listen."""
     checks = Checks.of(settings, ready_workers=ready_workers)
-    collector = metrics.Collector(checks, settings.queue_name) if metrics.available() else None
+    collector = metrics.Collector(checks, settings.queue_name) if metrics.AVAILABLE else None
     if collector is None:
         _logger.warning("prometheus-client is not installed: only health is served, no metrics")
     monitor = MonitoringServer(

@@ -245,7 +245,7 @@ def test_the_documentation_lists_exactly_the_metrics_that_there_are(
 def test_without_the_library_the_collector_says_what_to_install(
     redis: fakeredis.FakeRedis, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics, "find_spec", lambda _: None)
+    monkeypatch.setattr(metrics, "AVAILABLE", False)
     with pytest.raises(ConfigurationError, match=r"agentexec-harness\[metrics\]"):
         collector(redis, engine, Counters())
 
