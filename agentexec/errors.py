@@ -1,18 +1,4 @@
-"""The errors that agentexec raises, in one tree.
-
-    AgentexecError
-    ├── ConfigurationError      a setting is missing or wrong; nothing was started
-    ├── UnsupportedServer       Postgres or Redis is older than the oldest supported version
-    ├── RegistrationError       a handler lacks what a task needs
-    ├── InvalidTask             a task cannot be enqueued; nothing was written
-    │   └── PayloadTooLarge     its context is larger than AGENTEXEC_MAX_PAYLOAD_BYTES
-    ├── QueueFull               the queue is at its maximum depth; the task is recorded and dispatched later
-    ├── WorkerGone              a pool declared this worker dead and released its leases
-    ├── TimeLimitExceeded       a handler ran longer than its time limit
-    └── TaskFailedError         a task whose result was asked for ended as ERROR or CANCELED
-
-No message contains a password: URLs are masked (`agentexec.masking`).
-"""
+"""The errors that agentexec raises. No message contains a password: URLs are masked (`agentexec.masking`)."""
 
 from __future__ import annotations
 

@@ -37,19 +37,16 @@ def upgrade(engine: Engine) -> list[str]:
     other. Raises `ConfigurationError` if Alembic is missing, the role may not change tables, or there are tables
     that no revision created.
     """
-    with _transaction(engine) as connection:
-        from alembic import command
-
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": VERSION_TABLE})
-        applied: list[str] = []
-        config = _config(connection, applied)
-        if _revision(connection) is None and inspect(connection).has_table(ACTIVITY_TABLE):
-            _require_agreement(connection)
-            command.stamp(config, "head")
-            return []
-        command.upgrade(config, "head")
-        return applied
+    try:
+        with _transaction(engine) as connection:
+            return _upgrade(connection)
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
+            raise
+        raise ConfigurationError(
+            f"This role may not change tables ({first_line(error)}). Run migrations with the role that owns the "
+            "schema: since PostgreSQL 15 it needs `GRANT USAGE, CREATE ON SCHEMA public TO agentexec_migrate`."
+        ) from None
 
 
 def differences(engine: Engine) -> list[str]:
@@ -69,23 +66,30 @@ def revision(engine: Engine) -> str | None:
 
 @contextmanager
 def _transaction(engine: Engine) -> Iterator[Connection]:
-    """A transaction; raises `ConfigurationError` if Alembic is missing or the role may not change tables."""
+    """A transaction; raises `ConfigurationError` if Alembic is missing."""
     try:
         import alembic  # noqa: F401 - a test of its presence
     except ModuleNotFoundError:
         raise ConfigurationError(
             "Migrations need Alembic; install it with `pip install 'agentexec-harness[migrations]'`."
         ) from None
-    try:
-        with engine.begin() as connection:
-            yield connection
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
-            raise
-        raise ConfigurationError(
-            f"This role may not change tables ({first_line(error)}). Run migrations with the role that owns the "
-            "schema: since PostgreSQL 15 it needs `GRANT USAGE, CREATE ON SCHEMA public TO agentexec_migrate`."
-        ) from None
+    with engine.begin() as connection:
+        yield connection
+
+
+def _upgrade(connection: Connection) -> list[str]:
+    from alembic import command
+
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": VERSION_TABLE})
+    applied: list[str] = []
+    config = _config(connection, applied)
+    if _revision(connection) is None and inspect(connection).has_table(ACTIVITY_TABLE):
+        _require_agreement(connection)
+        command.stamp(config, "head")
+        return []
+    command.upgrade(config, "head")
+    return applied
 
 
 def _config(connection: Connection, applied: list[str]) -> Config:
