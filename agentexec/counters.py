@@ -133,7 +133,7 @@ class Reporter:
         self._rest = b""
         os.set_blocking(fd, False)
 
-    def say(self, line: bytes) -> None:
+    def send(self, line: bytes) -> None:
         """Write a line. Lines of several threads do not interleave."""
         with self._lock:
             self._rest += line

@@ -4,8 +4,8 @@ Code of pools and producers calls `current()` to wait, start a thread, read the 
 is one runtime per interpreter. A simulation replaces it with `use`; the same code then runs on a virtual clock, and
 a seed decides the order of its threads.
 
-A lock that is held for a few lines, and never during a wait, is a plain `threading.Lock`: no other thread can run
-in between.
+A lock that is held for a few lines, and never during a wait, is a plain `threading.Lock`: the simulation switches
+threads only where they wait.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from tests.support.servers import shared_environment
 pytestmark = pytest.mark.integration
 
 OLD, NEW = "old-key-0123456789abcdef", "new-key-0123456789abcdef"
-NOBODY = "127.0.0.1:1"  # a port on which nobody listens
+NOBODY = "127.0.0.1:1"  # a port without a listener
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Metrics and health of a real pool: right across its processes, also when some of them are killed or frozen."""
+"""Metrics and health of a real pool: correct across its processes, also if some are killed or frozen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples do what they say, run as they say it."""
+"""The examples work when they are run by their own commands."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_task_that_keeps_failing_is_given_up_once_and_listed(
 
 @contextmanager
 def served(site: Site, folder: Path) -> Iterator[httpx.Client]:
-    """The API as its example starts it."""
+    """The API, started by the command of its example."""
     port = free_port()
     log = folder / "uvicorn.log"
     arguments = ["--factory", "examples.api_app:make_app", "--host", "127.0.0.1", "--port", str(port)]

@@ -1,4 +1,4 @@
-"""What an operator asks on the command line, over SQLite; Redis is not there unless a test says so."""
+"""The command line over SQLite, without Redis unless a test has one."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from agentexec.text import summary
 
 
 class Frozen(fakeredis.FakeRedis):
-    """A Redis that keeps every question until it is thawed."""
+    """A Redis that answers no call until it is thawed."""
 
     def __init__(self) -> None:
         super().__init__(server=fakeredis.FakeServer())

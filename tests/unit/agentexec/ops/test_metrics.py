@@ -168,7 +168,7 @@ def test_a_full_pipe_neither_stops_a_worker_nor_loses_a_count() -> None:
     worker, parent = Counters(), Counters()
     read, write = os.pipe()
     reporter = Reporter(write, worker)
-    for i in range(3000):  # far more than a pipe holds while nobody reads it
+    for i in range(3000):  # far more than a pipe holds without a reader
         worker.completed(f"task-{i % 400}", "complete")
         if i % 10 == 0:
             counted_from([(f"task-{n}", "error", 1.0) for n in range(400)], worker)
@@ -191,7 +191,7 @@ def test_a_line_never_lands_inside_of_another_one() -> None:
     for _ in range(30):  # until the pipe is full in the middle of a line
         worker.queued(f"task-{n}" for n in range(400))
         reporter.report()
-    reporter.say(b"leaving\n")
+    reporter.send(b"leaving\n")
     closing = threading.Thread(target=reporter.close)
     closing.start()
     with os.fdopen(read, "rb") as pipe:
