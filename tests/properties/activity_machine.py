@@ -1,7 +1,7 @@
-"""Activities in the hands of workers that crash, freeze, wake up late and speak out of turn.
+"""A state machine over the queue and the activity store, with workers that crash, freeze and report late.
 
-Everything that is done is done through agentexec: the queue's steps, the record's statements as a worker batches them,
-and the healer. What must come of it is predicted by a model that knows only QUEUE.md.
+Every rule goes through agentexec: the steps of the queue, the statements of the store as a worker batches them, and the
+reconciler. The model predicts the outcome from docs/reference/queue-protocol.md alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What QUEUE.md says must become of an activity, and what a worker believes meanwhile."""
+"""The expected state of an activity, from docs/reference/queue-protocol.md, and what a worker knows of it."""
 
 from __future__ import annotations
 

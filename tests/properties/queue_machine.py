@@ -1,8 +1,8 @@
-"""The queues in memory and over Redis in one life, and a model from QUEUE.md that hears all they say.
+"""A state machine that runs the memory queue and the Redis queues in step, beside a model of the protocol.
 
-Rules are what producers, workers, operators and faults do to a queue. After each of them every queue has given the same
-answer and holds the same contents, to the last score; and the answer breaks no promise of the model, so that a defect
-which all implementations share is found too. All read one clock, which may go back (`tests/properties/clocked.py`).
+The rules are what producers, workers, operators and faults do to a queue. After each rule all queues have given the
+same answer and have equal contents, including every score. The model accepts the answer, so a defect that all
+implementations share is found too. All queues read one clock, which can go back (`clocked.py`).
 """
 
 from __future__ import annotations

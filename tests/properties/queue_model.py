@@ -1,7 +1,7 @@
-"""What QUEUE.md promises of a queue, held against its answers: written from that text and from no implementation.
+"""A model of the queue, written from docs/reference/queue-protocol.md and from no implementation.
 
-The model predicts what the text decides (who has authority, what a crash costs, which tasks exist) and leaves open what
-it does not (which of two ready tasks goes first). Times are milliseconds of the queue's clock.
+The model predicts what that page decides: who has authority, what a crash costs, which tasks exist. It leaves open what
+the page leaves open: which of two ready tasks is claimed first. Times are milliseconds of the queue's clock.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reading the record behind the store's back, and the test's own idea of what may stand in it."""
+"""Rows and log entries read past the store, and the transitions that a test accepts in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agentexec.identifiers import new_id
 from agentexec.store.models import Activity, ActivityLog
 from agentexec.store.rows import NewActivity
 
-# Written down here once more, from QUEUE.md: a test that asked the code under test would agree with its mistakes.
+# Repeated from docs/reference/queue-protocol.md: a test that takes them from the code under test repeats its mistakes.
 LEGAL_MOVES = {
     ("queued", "running"),
     ("queued", "canceled"),
