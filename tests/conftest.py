@@ -5,12 +5,15 @@ A missing service means skipped on a developer's machine and failed in CI, where
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+
+if TYPE_CHECKING:
+    from harness.environments.embedded import EmbeddedEnvironment
 
 Answer = TypeVar("Answer")
 
@@ -70,6 +73,15 @@ class Eventually:
 def eventually() -> Eventually:
     """`eventually(condition, deadline=seconds)` waits for the condition and returns its answer."""
     return Eventually()
+
+
+@pytest.fixture(scope="session")
+def servers() -> "Iterator[EmbeddedEnvironment]":
+    """Real Postgres and Valkey, one pair for each pytest process, started for the first test that uses them."""
+    from harness.environments.embedded import EmbeddedEnvironment
+
+    with EmbeddedEnvironment() as environment:
+        yield environment
 
 
 @cache

@@ -16,14 +16,7 @@ from agentexec.queue.redis_queue import RedisQueue
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.simulation.queue.memory_queue import MemoryQueue
 from tests.support.queue_books import Clock, Inspector, MemoryInspector, RedisInspector
-from tests.support.servers import required_postgres_15, required_redis7, shared_environment
-
-
-@pytest.fixture(scope="session")
-def servers() -> Iterator[EmbeddedEnvironment]:
-    """Real Postgres and Valkey, one pair per pytest process."""
-    with shared_environment() as environment:
-        yield environment
+from tests.support.servers import required_postgres_15, required_redis7
 
 
 @pytest.fixture(scope="session")

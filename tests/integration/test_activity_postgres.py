@@ -25,19 +25,18 @@ from agentexec.core.db import create_schema, engine_for
 from agentexec.store import statements
 from agentexec.store.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE
 from agentexec.store.rows import ActivityUpdate, LogEntry
+from harness.environments.embedded import EmbeddedEnvironment
 from tests.conftest import Eventually
 from tests.support.activity_support import age, as_default
 from tests.support.record import new_activity
-from tests.support.servers import shared_environment
 from tests.unit.agentexec.migrations.test_migrations import NAMES
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def urls() -> Iterator[tuple[str, str]]:
-    with shared_environment() as servers:
-        yield servers.endpoints.database_url, servers.endpoints.redis_url
+def urls(servers: EmbeddedEnvironment) -> tuple[str, str]:
+    return servers.endpoints.database_url, servers.endpoints.redis_url
 
 
 @pytest.fixture

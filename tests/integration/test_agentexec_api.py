@@ -18,26 +18,11 @@ from agentexec.producer.client import Client
 from harness.environments.embedded import EmbeddedEnvironment
 from tests.support.production import Site, metrics_of, running_api, running_pool
 from tests.support.production_tasks import pool as task_pool
-from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 
 OLD, NEW = "old-key-0123456789abcdef", "new-key-0123456789abcdef"
 NOBODY = "127.0.0.1:1"  # a port on which nobody listens
-
-
-@pytest.fixture(scope="session")
-def servers() -> Iterator[EmbeddedEnvironment]:
-    with shared_environment() as environment:
-        yield environment
-
-
-@pytest.fixture
-def site(servers: EmbeddedEnvironment) -> Iterator[Site]:
-    site = Site.on(servers.endpoints)
-    yield site
-    with site.client() as client:
-        client.queue.drop()
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from pydantic import BaseModel
@@ -12,8 +10,6 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError
 
 import agentexec as ax
-from agentexec.core.db import create_schema
-from harness.environments.embedded import EmbeddedEnvironment
 from tests.support.record import row_of
 
 pytestmark = pytest.mark.integration
@@ -24,16 +20,10 @@ class Job(BaseModel):
 
 
 @pytest.fixture
-def client(servers: EmbeddedEnvironment) -> Iterator[ax.Client]:
-    """A client on a queue of its own, with connections that are open already."""
-    urls = servers.endpoints
-    with ax.Client(
-        database_url=urls.database_url, redis_url=urls.redis_url, queue_name=f"broken-{uuid4().hex[:8]}"
-    ) as client:
-        create_schema(client.engine)
-        client.enqueue_sync("job", Job())
-        yield client
-        client.queue.drop()
+def client(client: ax.Client) -> ax.Client:
+    """A client whose connections are open already."""
+    client.enqueue_sync("job", Job())
+    return client
 
 
 def test_connections_that_broke_while_nobody_looked_cost_no_enqueue(client: ax.Client) -> None:

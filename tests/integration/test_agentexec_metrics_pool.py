@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +15,10 @@ from agentexec.producer.client import Client
 from harness.environments.embedded import EmbeddedEnvironment
 from tests.support.production import RunningPool, Site, running_pool
 from tests.support.production_tasks import Words
-from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 
 ECHOED = "tasks_completed_total{status=complete,task_name=echo}"
-
-
-@pytest.fixture(scope="session")
-def servers() -> Iterator[EmbeddedEnvironment]:
-    with shared_environment() as environment:
-        yield environment
-
-
-@pytest.fixture
-def site(servers: EmbeddedEnvironment) -> Site:
-    return Site.on(servers.endpoints)
-
-
-@pytest.fixture
-def client(site: Site) -> Iterator[Client]:
-    with site.client() as client:
-        yield client
-        client.queue.drop()
 
 
 def enqueue(client: Client, name: str, count: int = 1, text: str = "") -> None:

@@ -20,8 +20,8 @@ import agentexec as ax
 from agentexec.activity import Activity
 from agentexec.producer.client import Client
 from agentexec.producer.dead_letters import DeadLetters
-from tests.support.production import ROOT, Site, free_port, running_pool, until_up
-from tests.support.servers import shared_environment
+from tests.support.environment import ROOT
+from tests.support.production import Site, free_port, running_pool, until_up
 
 pytestmark = pytest.mark.integration
 
@@ -65,21 +65,6 @@ def service() -> Iterator[Service]:
     service = Service()
     yield service
     service.close()
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with shared_environment() as servers:
-        site = Site.on(servers.endpoints)
-        yield site
-        with site.client() as client:
-            client.queue.drop()
-
-
-@pytest.fixture
-def client(site: Site) -> Iterator[Client]:
-    with site.client() as client:
-        yield client
 
 
 def enqueue(client: Client, name: str, *contexts: dict[str, Any]) -> None:

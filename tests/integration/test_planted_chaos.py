@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from harness import registry
@@ -11,15 +9,8 @@ from harness.environments.embedded import EmbeddedEnvironment
 from tests.planted.defects import DEFECTS
 from tests.planted.looks import chaos
 from tests.planted.target import PlantedTarget
-from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def servers() -> Iterator[EmbeddedEnvironment]:
-    with shared_environment() as environment:
-        yield environment
 
 
 @pytest.mark.parametrize("name", DEFECTS)

@@ -6,7 +6,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,18 @@ from agentexec.producer.client import Client
 from agentexec.producer.dead_letters import DeadLetters
 from agentexec.task import TaskRequest
 from harness.environments.base import Endpoints
+from harness.environments.embedded import EmbeddedEnvironment
 from tests.support.production import Site, running_pool, wait_for
 from tests.support.queue_tasks import Nap
-from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 
 AS_IDS, UNRECORDED, RECORDED, GOOD = 4_000, 5_000, 1_000, 20
 
 
-@pytest.fixture(scope="module")
-def endpoints() -> Iterator[Endpoints]:
-    with shared_environment() as environment:
-        yield environment.endpoints
+@pytest.fixture
+def endpoints(servers: EmbeddedEnvironment) -> Endpoints:
+    return servers.endpoints
 
 
 def noise(rng: random.Random) -> bytes:

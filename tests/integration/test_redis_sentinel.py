@@ -18,22 +18,22 @@ from agentexec.errors import ConfigurationError
 from agentexec.producer.client import Client
 from agentexec.task import TaskRequest
 from harness.environments.base import Endpoints
+from harness.environments.embedded import EmbeddedEnvironment
 from harness.environments.local_redis import wheel_binary
 from harness.environments.ports import LOOPBACK
 from tests.support.production import Site, running_pool, wait_for
 from tests.support.queue_tasks import Nap
 from tests.support.redis_servers import PASSWORD, Replicated, Servers, make_certificates, replicated, servers
-from tests.support.servers import openssl_binary, redis7_binary, shared_environment
+from tests.support.servers import openssl_binary, redis7_binary
 
 pytestmark = pytest.mark.integration
 
 POOL = "tests.support.queue_tasks:pool"
 
 
-@pytest.fixture(scope="module")
-def endpoints() -> Iterator[Endpoints]:
-    with shared_environment() as environment:
-        yield environment.endpoints
+@pytest.fixture
+def endpoints(servers: EmbeddedEnvironment) -> Endpoints:
+    return servers.endpoints
 
 
 @pytest.fixture

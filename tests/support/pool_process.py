@@ -5,7 +5,6 @@ Handlers and tests meet through files: a handler says that it has begun, and goe
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -22,9 +21,8 @@ from agentexec.core.db import create_schema
 from agentexec.producer.client import Client
 from agentexec.task import TaskRequest
 from harness.environments.embedded import EmbeddedEnvironment
+from tests.support.environment import child_environment
 from tests.support.record import Row, row_of, rows_of
-
-ROOT = Path(__file__).resolve().parents[2]
 
 APP = '''
 import asyncio
@@ -166,18 +164,18 @@ class App:
     def environment(self, **settings: object) -> dict[str, str]:
         """The variables that a process of the application runs with."""
         named = {f"AGENTEXEC_{name.upper()}": str(value) for name, value in settings.items()}
-        return {
-            **{name: value for name, value in os.environ.items() if not name.startswith("AGENTEXEC_")},
-            "PYTHONPATH": str(ROOT),
-            "DATABASE_URL": self.servers.endpoints.database_url,
-            "REDIS_URL": self.servers.endpoints.redis_url,
-            "AGENTEXEC_QUEUE_NAME": self.queue_name,
-            "AGENTEXEC_NUM_WORKERS": "2",
-            "AGENTEXEC_LEASE_SECONDS": "60",
-            "AGENTEXEC_RETRY_BASE_SECONDS": "0.05",
-            "APP_FOLDER": str(self.folder),
-            **named,
-        }
+        return child_environment(
+            self.servers.endpoints.database_url,
+            self.servers.endpoints.redis_url,
+            self.queue_name,
+            **{
+                "AGENTEXEC_NUM_WORKERS": "2",
+                "AGENTEXEC_LEASE_SECONDS": "60",
+                "AGENTEXEC_RETRY_BASE_SECONDS": "0.05",
+                "APP_FOLDER": str(self.folder),
+                **named,
+            },
+        )
 
     def pool(self, *, broken: bool = False, **settings: object) -> PoolProcess:
         """Start a pool; settings are those of agentexec without their prefix."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import subprocess
 import sys
@@ -25,8 +24,8 @@ from agentexec.config import Settings, load_settings
 from agentexec.core.db import create_schema
 from agentexec.producer.client import Client
 from harness.environments.base import Endpoints
+from tests.support.environment import ROOT, child_environment
 
-ROOT = Path(__file__).resolve().parents[2]
 POOL = "tests.support.production_tasks:pool"
 UP_WITHIN = 60.0  # seconds, on a busy machine
 
@@ -55,14 +54,8 @@ class Site:
 
     def environment(self, **more: str) -> dict[str, str]:
         """For a child process; what the outside set for agentexec is left out."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("AGENTEXEC_")}
-        return kept | {
-            "PYTHONPATH": str(ROOT),
-            "DATABASE_URL": self.endpoints.database_url,
-            "REDIS_URL": self.endpoints.redis_url,
-            "AGENTEXEC_QUEUE_NAME": self.queue,
-            **more,
-        }
+        urls = self.endpoints
+        return child_environment(urls.database_url, urls.redis_url, self.queue, **more)
 
 
 @dataclass(frozen=True, kw_only=True)

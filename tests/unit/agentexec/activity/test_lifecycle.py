@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -17,20 +15,12 @@ from agentexec.activity import Status
 from agentexec.context import CurrentTask, HandlerVerdict, current
 from tests.support.activity_support import (
     Words,
-    as_default,
     claim,
-    fake_client,
     finish,
     log_of,
     progress,
     status_of,
 )
-
-
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[ax.Client]:
-    with as_default(fake_client(tmp_path)) as client:
-        yield client
 
 
 def enqueued(client: ax.Client) -> UUID:

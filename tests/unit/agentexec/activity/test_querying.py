@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,13 +11,7 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec import activity
 from agentexec.activity import Status, querying
-from tests.support.activity_support import Words, as_default, claim, fake_client, finish, progress
-
-
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[ax.Client]:
-    with as_default(fake_client(tmp_path)) as client:
-        yield client
+from tests.support.activity_support import Words, claim, finish, progress
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -14,13 +12,7 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec.activity import Activity, ActivityLog, cleanup_old_activities
 from agentexec.store.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE
-from tests.support.activity_support import Words, age, as_default, claim, fake_client, finish, log_of
-
-
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[ax.Client]:
-    with as_default(fake_client(tmp_path)) as client:
-        yield client
+from tests.support.activity_support import Words, age, claim, finish, log_of
 
 
 def over(client: ax.Client, count: int) -> list[UUID]:

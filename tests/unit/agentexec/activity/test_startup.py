@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -35,11 +34,10 @@ LONG_AGO = timedelta(hours=5)
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[ax.Client]:
+def client(client: ax.Client) -> ax.Client:
     """A client whose queue has remembered for a day."""
-    with as_default(fake_client(tmp_path)) as client:
-        remember(client, timedelta(days=1))
-        yield client
+    remember(client, timedelta(days=1))
+    return client
 
 
 def remember(client: ax.Client, since: timedelta) -> None:

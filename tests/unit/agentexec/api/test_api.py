@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import fakeredis
@@ -24,13 +23,6 @@ from agentexec.api.limiting import CreationLimit
 from agentexec.errors import ConfigurationError
 
 OLD, NEW = "old-key-0123456789abcdef", "new-key-0123456789abcdef"
-
-
-@pytest.fixture
-def redis() -> Iterator[fakeredis.FakeRedis]:
-    client = fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(7, 0)))
-    yield client
-    client.close()
 
 
 def test_both_keys_are_valid_while_they_are_rotated_and_each_is_a_caller_of_its_own() -> None:

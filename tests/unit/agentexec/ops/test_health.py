@@ -17,7 +17,6 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from agentexec.config import Settings
-from agentexec.core.db import create_schema, engine_for
 from agentexec.errors import ConfigurationError
 from agentexec.ops import metrics
 from agentexec.ops.health import Checks, Health, TimedCall, said
@@ -36,14 +35,6 @@ class Frozen(fakeredis.FakeRedis):
         self.asked += 1
         self.thawed.wait(30)
         return True
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    engine = engine_for("sqlite://")
-    create_schema(engine)
-    yield engine
-    engine.dispose()
 
 
 def checks_of(engine: Engine, client: redis.Redis | None = None, **options: Any) -> Checks:

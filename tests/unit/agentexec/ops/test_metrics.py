@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,7 +18,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, text
 
 from agentexec import counters
-from agentexec.core.db import create_schema, engine_for
 from agentexec.counters import Counters, Reporter
 from agentexec.errors import ConfigurationError
 from agentexec.identifiers import new_id
@@ -33,21 +31,6 @@ from agentexec.store.rows import NewActivity
 
 NAMES = st.sampled_from(["research", "write", 'odd "name"\n\\', "(other)"])
 COUNTS = st.lists(st.tuples(NAMES, st.sampled_from(["complete", "error", "canceled"]), st.floats(0, 4000)))
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    engine = engine_for("sqlite://")
-    create_schema(engine)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def redis() -> Iterator[fakeredis.FakeRedis]:
-    client = fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(7, 0)))
-    yield client
-    client.close()
 
 
 def collector(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,13 +14,7 @@ from agentexec.activity import Activity, Status
 from agentexec.producer.dead_letters import DeadLetters
 from agentexec.queue.protocol import Finish, Verb
 from agentexec.store import statements
-from tests.support.activity_support import Words, as_default, claim, fake_client, finish, status_of
-
-
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[ax.Client]:
-    with as_default(fake_client(tmp_path)) as client:
-        yield client
+from tests.support.activity_support import Words, claim, finish, status_of
 
 
 @pytest.fixture
