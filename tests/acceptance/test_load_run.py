@@ -33,7 +33,7 @@ def breached(folder: Path) -> list[str]:
     return [line["name"] for line in document["service_levels"] if line["outcome"] == "breached"]
 
 
-def test_a_smoke_run_goes_through_a_pool_meets_its_service_levels_and_leaves_its_reports(
+def test_a_smoke_run_meets_its_service_levels_and_leaves_its_reports(
     tmp_path: Path,
 ) -> None:
     done = load("--duration", "5", "--report", tmp_path, "--json")

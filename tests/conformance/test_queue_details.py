@@ -138,7 +138,7 @@ def test_queues_of_other_names_on_one_server_know_nothing_of_each_other(over_red
     assert other.name != over_redis.queue.name
 
 
-def test_claims_with_lock_keys_are_void_in_a_queue_that_lost_its_memory_and_come_again_in_a_second(
+def test_after_loss_of_memory_claims_with_lock_keys_are_void_and_come_again(
     bench: Bench,
 ) -> None:
     """Nobody knows whose the lock key is before the healing has told, and a claim that waits for it costs a slot."""

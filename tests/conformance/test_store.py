@@ -197,7 +197,7 @@ def test_a_task_does_not_start_while_another_one_runs_under_its_lock_key(record:
     assert record.start(second, T2) == 1
 
 
-def test_two_that_run_under_one_lock_key_do_not_keep_each_other_out_when_their_workers_die(
+def test_two_running_tasks_of_one_lock_key_can_both_start_again(
     record: Record,
 ) -> None:
     # Two starts at the same instant may miss each other; SQLite has no such instant, so the key comes later here.

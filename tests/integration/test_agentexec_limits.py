@@ -146,7 +146,7 @@ def test_a_handler_past_its_soft_limit_is_canceled_and_the_attempt_failed(
     assert "soft time limit of 0.2 s" in row.error
 
 
-def test_a_handler_that_blocks_past_its_hard_limit_costs_its_process_and_no_other_task(
+def test_a_handler_that_blocks_past_its_hard_limit_costs_only_its_own_process(
     start: Start, eventually: Eventually, tmp_path: Path
 ) -> None:
     pool = start(AGENTEXEC_NUM_WORKERS="1", AGENTEXEC_MAX_TASK_RETRIES="0", AGENTEXEC_MAX_CRASHES="0")

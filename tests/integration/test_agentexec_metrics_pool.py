@@ -55,7 +55,7 @@ def test_counters_are_exact_and_never_fall_while_workers_are_killed(
             assert fallen == []
 
 
-def test_a_task_that_kills_its_worker_is_counted_once_as_complete_and_once_as_redelivered(
+def test_a_task_that_kills_its_worker_counts_once_as_complete_and_redelivered(
     site: Site, client: Client, tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
     with running_pool(site, tmp_path) as pool:

@@ -104,7 +104,7 @@ def push(client: Client, rng: random.Random) -> set[bytes]:
 
 
 @pytest.mark.parametrize("seed", [1])
-def test_ten_thousand_malformed_payloads_kill_no_worker_and_are_all_in_the_dead_letters(
+def test_ten_thousand_malformed_payloads_are_dead_letters_and_kill_no_worker(
     seed: int, endpoints: Endpoints, tmp_path: Path
 ) -> None:
     site = Site.on(endpoints)

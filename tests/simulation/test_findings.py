@@ -167,7 +167,7 @@ def test_the_history_of_a_seed_can_be_kept_and_judged_again(tmp_path: Path) -> N
     assert History.load(kept) == simulate(4).history
 
 
-def test_the_workers_of_a_killed_parent_give_back_what_they_hold_and_end_by_themselves() -> None:
+def test_workers_of_a_killed_parent_release_their_leases_and_end() -> None:
     tasks = (PlannedTask(number=0, at=0.5, work=5.0), PlannedTask(number=1, at=2.0, work=0.1))
     faults = (SimulatedFault(kind=FaultKind.KILL_PARENT, at=1.0),)
     outcome = simulate(Plan(seed=1, pools=1, workers=1, tasks=tasks, faults=faults), trace=True)

@@ -395,7 +395,7 @@ def test_sound_books_have_no_breach(world: World) -> None:
     assert list(breaches(books_with_one_lease(world))) == []
 
 
-def test_a_task_in_two_places_a_task_in_none_and_a_lease_without_an_owner_are_breaches(world: World) -> None:
+def test_a_task_in_two_places_or_none_and_a_lease_without_a_holder_are_breaches(world: World) -> None:
     twice, nowhere, unowned = (books_with_one_lease(world) for _ in range(3))
     (task,) = twice.job
     twice.ready[0].append(task)

@@ -187,7 +187,7 @@ def test_it_is_an_environment_that_can_be_killed_and_frozen(environment: Servers
 
 
 @pytest.mark.parametrize("backend", ["embedded", CONTAINERS])
-def test_a_stopped_environment_leaves_nothing_and_can_be_stopped_again_and_started_again(
+def test_a_stopped_environment_leaves_nothing_and_can_start_again(
     backend: str, request: pytest.FixtureRequest
 ) -> None:
     if backend == "containers":

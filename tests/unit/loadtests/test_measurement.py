@@ -55,7 +55,7 @@ def test_what_was_acknowledged_and_completed_is_counted_with_its_latencies() -> 
     assert (found.seconds, found.planned, found.problems) == (10.0, 40.0, ())
 
 
-def test_failed_unknown_and_unanswered_attempts_are_attempts_that_were_not_acknowledged() -> None:
+def test_failed_unknown_and_unanswered_attempts_are_not_acknowledged() -> None:
     attempts = [op(OperationType.INVOKE, "enqueue", task=task) for task in (2, 3, 4)]
     ends = [
         op(OperationType.FAIL, "enqueue", task=2, error="x"),

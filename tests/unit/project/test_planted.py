@@ -46,7 +46,7 @@ def test_every_defect_fits_the_source_and_leaves_nothing_behind(name: str) -> No
     assert step._finish.__code__ is code
 
 
-def test_an_edit_is_in_force_for_everybody_who_knows_the_function_or_loads_the_script() -> None:
+def test_an_edit_is_in_force_for_every_user_of_the_function_or_script() -> None:
     known_by_name = step._finish
     true_source, true_code = step_source(), known_by_name.__code__
     with applied([LUA_EDIT, PYTHON_EDIT]):

@@ -79,7 +79,7 @@ def payload(context: Any, name: str = "visit") -> bytes:
     ],
     ids=["validator", "nul", "surrogate", "long", "unknown", "long name"],
 )
-def test_a_context_that_breaks_its_validation_is_dead_with_a_reason_that_the_record_takes(
+def test_a_context_that_fails_validation_is_dead_with_a_reason_that_fits_the_store(
     data: bytes, says: str
 ) -> None:
     outcome = ended(data)

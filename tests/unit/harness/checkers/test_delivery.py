@@ -237,7 +237,7 @@ def test_where_there_are_no_records_the_other_figures_are_told_all_the_same() ->
     assert delivery()(Tell().enqueued(1, 2).ran(1, by=12).history).figures["acknowledged"] == 2
 
 
-def test_a_story_of_sixteen_events_is_told_in_full_and_of_more_the_first_and_last_eight() -> None:
+def test_a_counterexample_of_more_than_sixteen_events_shows_the_outer_eight() -> None:
     def told(events: int) -> list[str]:
         tell = Tell().at(5).enqueued(1)
         for number in range(events - 1):
@@ -275,7 +275,7 @@ def test_a_story_without_a_run_and_without_a_record_says_so() -> None:
 
 
 @pytest.mark.parametrize("outcome", [FAIL, INFO])
-def test_a_task_that_nobody_submitted_is_seen_by_the_end_of_a_run_whose_beginning_was_lost(
+def test_the_end_of_a_run_shows_a_task_that_was_not_submitted(
     outcome: OperationType,
 ) -> None:
     tell = Tell().enqueued(1).ran(1, by=12).recorded(1).ended(9, by=12, outcome=outcome)

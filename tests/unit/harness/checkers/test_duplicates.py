@@ -61,7 +61,7 @@ def test_without_a_finished_handler_there_is_nothing_to_judge() -> None:
     assert duplicates(0)(Tell().enqueued(1).began(1, by=12).history).verdict is Verdict.UNKNOWN
 
 
-def test_a_kill_excuses_only_a_second_return_of_what_had_returned_in_the_killed_worker() -> None:
+def test_a_kill_excuses_only_the_second_return_of_a_task_of_the_killed_worker() -> None:
     only_begun = Tell().began(1, by=12).killed(12).ran(1, by=13, fence=2).ran(1, by=14, fence=3)
     only_begun_again = Tell().ran(1, by=12).killed(12).began(1, by=13, fence=2)
     returned_once = Tell().ran(1, by=12).killed(12)

@@ -82,7 +82,7 @@ def test_of_two_winners_the_effect_of_the_last_one_stands() -> None:
     assert effects()(tell.history).verdict is Verdict.VALID, "two winners are the matter of fencing"
 
 
-def test_every_refused_attempt_counts_and_a_winner_with_nothing_but_a_refusal_is_named() -> None:
+def test_every_refused_attempt_counts_and_a_winner_with_only_a_refusal_is_named() -> None:
     tell = Tell().effect(1, by=12, fence=1, outcome=FAIL).effect(1, by=13, fence=2, outcome=FAIL)
     result = effects()(complete(tell, 1, fence=2).history)
     assert [(one["kind"], one["task"]) for one in result.counterexamples] == [("refused", 1)]

@@ -99,7 +99,7 @@ def test_without_fences_in_the_runs_or_in_the_store_nothing_can_be_said() -> Non
     assert result.summary == "the store shows no fences"
 
 
-def test_outcomes_are_told_apart_by_their_fences_and_one_without_a_beginning_is_nobodys() -> None:
+def test_an_end_belongs_to_the_run_with_its_fencing_token() -> None:
     tell = Tell().began(1, by=12, fence=5).began(1, by=12, fence=9).ended(1, by=12, fence=5)
     assert kinds(fencing()(tell.recorded(1, fence=9).history)) == ["unearned"]
     stray = Tell().ended(1, by=12, fence=3).ran(1, by=12, fence=5).recorded(1, fence=5)

@@ -67,7 +67,7 @@ def test_a_state_that_holds_more_than_the_queue_knows_is_invalid_too() -> None:
     assert result.figures["unaccounted"] == -1
 
 
-def test_a_queue_that_names_what_it_knows_instead_of_counting_is_judged_by_its_states() -> None:
+def test_a_queue_that_lists_its_tasks_is_compared_by_their_states() -> None:
     result = nothing_left()(Tell().queue(known=["a1"]).history)
     assert result.verdict is Verdict.VALID
     assert result.figures["unaccounted"] is None

@@ -113,7 +113,7 @@ def test_a_fault_that_strikes_in_a_wait_spares_it_however_long_it_lasts(heals_af
     assert (result.verdict, result.figures["judged_waits"]) == (Verdict.UNKNOWN, 0)
 
 
-def test_a_fault_at_the_very_moment_of_the_first_run_spares_the_wait_and_a_later_one_does_not() -> None:
+def test_a_fault_at_the_moment_of_the_first_run_excuses_the_wait() -> None:
     for late, judged in ((0, 0), (1, 1)):
         tell = submit(Tell(), "low", LOW)
         began = tell.now

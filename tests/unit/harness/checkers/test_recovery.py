@@ -58,7 +58,7 @@ def test_each_of_two_tasks_may_have_ended_otherwise_in_its_own_way() -> None:
     assert recovery(2.0)(tell.recorded(8).history).figures["stuck"] == 0
 
 
-def test_the_clock_starts_with_the_fault_that_killed_the_worker_and_not_with_one_that_hit_it_dead() -> None:
+def test_the_clock_starts_with_the_fault_that_killed_the_worker() -> None:
     tell = Tell().at(1).began(1, by=12).at(2).killed(12).at(3).killed(12).ran(1, by=13, fence=2)
     assert [one.waited for one in interruptions(tell.history)] == [pytest.approx(1.001)]
 
@@ -85,7 +85,7 @@ def test_no_fault_and_no_operation_are_unknown() -> None:
     assert recovery(2.0)(Tell().began(1, by=12).history).verdict is Verdict.UNKNOWN
 
 
-def test_a_worker_that_was_only_told_to_stop_and_a_kill_that_failed_interrupt_nothing() -> None:
+def test_an_ordered_stop_and_a_failed_kill_interrupt_nothing() -> None:
     stopped = Tell().began(1, by=12).sigterm(12).ran(1, by=13, fence=2)
     failed = Tell().began(1, by=12).injected("kill-worker", kind=FAIL, pids=[12])
     healed = Tell().began(1, by=12).injected("kill-worker", phase="heal", pids=[12])
@@ -109,7 +109,7 @@ def test_each_kill_of_a_task_is_a_sample_of_its_own() -> None:
     assert [one.waited for one in found] == [pytest.approx(0.25), pytest.approx(0.75)]
 
 
-def test_from_the_last_kill_on_the_clock_starts_anew_with_every_kill_before_the_task_begins_again() -> None:
+def test_every_kill_before_the_task_begins_again_restarts_the_clock() -> None:
     tell = Tell().at(1).began(1, by=12).at(2).killed(12).at(5).killed(13).at(6).ran(1, by=14, fence=2)
     tell = tell.at(7).began(2, by=14).killed(14)
     assert [one.waited for one in interruptions(tell.history)] == [pytest.approx(4.0), None]

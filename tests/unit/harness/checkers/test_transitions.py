@@ -111,7 +111,7 @@ def test_a_row_that_exists_twice_is_told_also_where_only_one_has_a_percentage() 
     assert kinds(transitions()(tell.history)) == ["repeated"]
 
 
-def test_what_was_given_back_under_the_first_fence_runs_again_only_under_a_higher_one() -> None:
+def test_a_released_task_runs_again_only_under_a_higher_token() -> None:
     given_back = (START, ("running", 1, 0), ("queued", 1, 1), ("running", 1, 2), ("complete", 1, 3))
     assert kinds(judge(*given_back)) == ["illegal"]
     assert judge(START, ("running", 0, 1), ("complete", 0, 2)).verdict is Verdict.VALID, "without any fence"

@@ -71,7 +71,7 @@ def test_a_record_below_the_fence_of_a_finished_run_contradicts_the_workers() ->
     assert pairs(judged(tell)) == [("workers-postgres", 3)]
 
 
-def test_a_queue_that_still_holds_what_is_over_contradicts_postgres_and_the_worker_that_lives() -> None:
+def test_a_queue_that_still_has_an_ended_task_contradicts_postgres() -> None:
     result = judged(agreed(), leased=1, known=1, held=["a2"])
     assert pairs(result) == [("postgres-redis", 2), ("workers-redis", 2)]
     assert result.figures["workers_redis"] == result.figures["postgres_redis"] == 1
@@ -86,7 +86,7 @@ def test_a_pending_record_that_the_queue_does_not_know_contradicts_it() -> None:
     assert judged(tell, ready=1, known=1, held=["a3"]).verdict is Verdict.VALID
 
 
-def test_a_queue_that_only_counts_is_compared_by_numbers_and_its_dead_letters_set_aside() -> None:
+def test_a_queue_that_only_counts_is_compared_by_numbers_without_dead_letters() -> None:
     tell = agreed().enqueued(3, 4).recorded(3, status="queued").recorded(4, status="error")
     assert judged(tell, ready=1, dead=1, known=2).verdict is Verdict.VALID
     assert pairs(judged(tell, dead=1, known=1)) == [("postgres-redis", 3)], (

@@ -168,7 +168,7 @@ def test_a_seal_says_how_many_lines_each_file_has(tmp_path: Path) -> None:
     }
 
 
-def test_what_was_built_up_without_the_collector_is_not_looked_through_by_the_next_collection() -> None:
+def test_objects_built_without_the_collector_are_not_in_its_next_collection() -> None:
     with uncollected():
         built = [[n] for n in range(10)]
     gc.disable()
