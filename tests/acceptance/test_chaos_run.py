@@ -79,7 +79,7 @@ def test_a_queue_that_pops_destructively_is_invalid_and_its_lost_tasks_are_named
     assert again.returncode == 1
 
 
-def test_the_same_queue_with_nobody_killed_is_flawless_and_yet_unknown(tmp_path: Path) -> None:
+def test_the_same_queue_without_kills_has_no_breach_and_is_unknown(tmp_path: Path) -> None:
     done = harness("chaos", "run", QUIET, "--target", PLANTED, "--report", tmp_path, "--json")
     [run] = document(done)["scenarios"]
     assert done.returncode == 2
@@ -119,7 +119,7 @@ def processes_of(report: Path) -> list[int]:
     return found
 
 
-def test_ctrl_c_takes_everything_down_and_says_so_in_one_line(
+def test_ctrl_c_stops_everything_and_reports_it_in_one_line(
     running: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     os.kill(running.pid, signal.SIGINT)

@@ -306,7 +306,7 @@ def test_progress_after_the_end_of_a_claim_is_refused(record: Record) -> None:
 
 
 @pytest.mark.invariant("I8")
-def test_a_witness_takes_the_next_free_number(record: Record) -> None:
+def test_record_revoked_takes_the_next_free_number(record: Record) -> None:
     task = record.running(T1)
     record.append(task, T1, 1)
     record.append(task, T1, 2)
@@ -317,13 +317,13 @@ def test_a_witness_takes_the_next_free_number(record: Record) -> None:
     unchanged(record, task, lambda: record.witness(task, T1, Status.QUEUED))
 
 
-def test_a_witness_does_not_contradict_the_holders_own_last_word(record: Record) -> None:
+def test_record_revoked_does_not_contradict_the_end_that_the_holder_recorded(record: Record) -> None:
     task = record.running(T1)
     record.finish(task, T1, Status.COMPLETE)
     assert not record.witness(task, T1, Status.ERROR)
 
 
-def test_a_witness_ends_what_somebody_wants_canceled(record: Record) -> None:
+def test_record_revoked_ends_a_task_with_a_cancel_request(record: Record) -> None:
     task = record.running(T1)
     record.cancel(task)
     assert record.witness(task, T1, Status.QUEUED)
@@ -331,7 +331,7 @@ def test_a_witness_ends_what_somebody_wants_canceled(record: Record) -> None:
 
 
 @pytest.mark.invariant("I6")
-def test_the_late_word_of_a_holder_is_refused_after_a_witness_ended_its_task(record: Record) -> None:
+def test_a_late_update_is_refused_after_record_revoked_ended_the_task(record: Record) -> None:
     """Accepting it would publish a result of a task that the record calls canceled."""
     task = record.running(T1)
     record.cancel(task)
@@ -340,7 +340,7 @@ def test_the_late_word_of_a_holder_is_refused_after_a_witness_ended_its_task(rec
     assert record.finish(task, T1, Status.ERROR) is None
 
 
-def test_what_never_ran_is_ended_under_the_token_that_says_so(record: Record) -> None:
+def test_what_never_ran_is_ended_under_the_given_token(record: Record) -> None:
     task = record.queued()
     assert record.end_unstarted(task, T1, Status.ERROR)
     row = record.row(task)
@@ -410,7 +410,7 @@ def test_dispatch_is_marked_once(record: Record) -> None:
     assert (record.row(task).dispatched, record.row(other).dispatched) == (True, False)
 
 
-def test_the_standing_of_known_tasks_is_told(record: Record) -> None:
+def test_the_status_of_known_tasks_is_returned(record: Record) -> None:
     task = record.running(T1)
     record.cancel(task)
     with record.engine.connect() as connection:
@@ -571,7 +571,7 @@ def test_starting_and_canceling_at_once_has_one_winner(racetrack: Record, in_tur
 
 @pytest.mark.parametrize("in_turns", [False, True])
 @pytest.mark.integration
-def test_a_witness_a_holder_and_its_progress_at_once_leave_a_sound_log(
+def test_record_revoked_a_holder_and_progress_at_once_leave_a_sound_log(
     racetrack: Record, in_turns: bool
 ) -> None:
     for _ in range(20):

@@ -225,7 +225,7 @@ def work(engine: Engine) -> None:
         assert connection.execute(done).scalar_one() == 100
 
 
-def test_a_row_that_somebody_holds_is_left_for_the_next_time(engine: Engine) -> None:
+def test_a_locked_row_is_left_for_the_next_round(engine: Engine) -> None:
     create_schema(engine)
     held, *_ = over(engine, 20)
     with engine.connect() as holder:

@@ -26,7 +26,7 @@ def client(client: ax.Client) -> ax.Client:
     return client
 
 
-def test_connections_that_broke_while_nobody_looked_cost_no_enqueue(client: ax.Client) -> None:
+def test_connections_that_broke_while_idle_cost_no_enqueue(client: ax.Client) -> None:
     break_every_connection(client)
     task = client.enqueue_sync("job", Job(value=1))
     assert row_of(client.engine, task.agent_id).status == "queued"
@@ -51,7 +51,7 @@ def test_a_connection_that_breaks_after_the_commit_records_the_task_once(client:
         assert connection.execute(query, {"queue": client.queue.name}).scalar_one() == 2
 
 
-def test_a_database_that_stays_away_is_told_to_the_caller(client: ax.Client) -> None:
+def test_a_database_that_stays_away_raises_to_the_caller(client: ax.Client) -> None:
     @event.listens_for(client._recording, "before_cursor_execute")
     def refuse(connection: Connection, *_: Any) -> None:
         raise lost(connection)

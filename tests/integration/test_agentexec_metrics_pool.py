@@ -71,7 +71,7 @@ def test_a_task_that_kills_its_worker_counts_once_as_complete_and_redelivered(
         assert found["task_duration_seconds_count{task_name=die}"] == 1
 
 
-def test_what_a_frozen_worker_says_too_late_is_counted_as_refused(
+def test_a_late_update_of_a_frozen_worker_is_counted_as_refused(
     site: Site, client: Client, tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
     with running_pool(site, tmp_path, {"AGENTEXEC_LEASE_SECONDS": "1"}) as pool:

@@ -46,7 +46,7 @@ def field(servers: EmbeddedEnvironment) -> Field:
     return Field(servers)
 
 
-def test_a_flushed_redis_knows_nothing(connection: redis.Redis, field: Field) -> None:
+def test_a_flushed_redis_is_empty(connection: redis.Redis, field: Field) -> None:
     connection.set("kept", "no")
     field.carry_out(FlushRedis(at=0.0))
     assert connection.dbsize() == 0
@@ -73,6 +73,6 @@ def test_a_late_replica_knows_what_was_known_before_and_nothing_since(
     assert not connection.exists("new")
 
 
-def test_a_run_without_servers_is_told_so() -> None:
+def test_a_fault_without_servers_raises() -> None:
     with pytest.raises(HarnessError, match="no servers"):
         Field(None).carry_out(FlushRedis(at=0.0))

@@ -121,9 +121,7 @@ def test_tasks_run_over_tls_with_an_authority_of_ones_own(
     assert awaitable_answer(url, monkeypatch) == b"yes"
 
 
-def test_an_authority_is_trusted_only_when_somebody_says_so(
-    tls: Servers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_authority_is_trusted_only_when_configured(tls: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     port = tls.start(f"requirepass {PASSWORD}")
     url = f"rediss://:{PASSWORD}@{LOOPBACK}:{port}/0"
     client = blocking_client(load_settings(redis_url=url))
@@ -136,7 +134,7 @@ def test_an_authority_is_trusted_only_when_somebody_says_so(
         assert require_supported_redis(client, url) is None
 
 
-def test_a_server_that_speaks_only_tls_is_not_spoken_to_in_the_clear(tls: Servers) -> None:
+def test_a_tls_server_is_not_used_without_tls(tls: Servers) -> None:
     port = tls.start(f"requirepass {PASSWORD}")
     with redis.Redis.from_url(f"redis://:{PASSWORD}@{LOOPBACK}:{port}/0") as client:
         with pytest.raises(RedisError):

@@ -33,7 +33,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> SimulationResult:
     raise AssertionError(f"{ENOUGH} seeds did not find the planted defect")
 
 
-def test_a_planted_loss_is_found_by_several_judges(failing: SimulationResult) -> None:
+def test_a_planted_loss_is_found_by_several_checks(failing: SimulationResult) -> None:
     assert {"delivery", "liveness"} <= {finding.judge for finding in failing.findings}
 
 
@@ -43,7 +43,7 @@ def test_a_failing_schedule_shrinks_to_one_fault_and_one_task(failing: Simulatio
     assert any(finding.judge == "delivery" for finding in small.findings)
 
 
-def test_a_kept_schedule_fails_again_and_tells_its_story(
+def test_a_kept_schedule_fails_again_and_prints_its_counterexample(
     failing: SimulationResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = tmp_path / f"seed-{failing.plan.seed}.json"
@@ -146,7 +146,7 @@ def test_a_file_that_is_no_schedule_is_one_sentence_and_exit_code_64(
         ["--seed", "one"],
     ],
 )
-def test_wrong_usage_is_told_before_anything_runs(
+def test_wrong_usage_is_reported_before_anything_runs(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["simulate", *arguments]) == 64

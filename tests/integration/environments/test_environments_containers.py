@@ -109,7 +109,7 @@ def test_containers_are_published_on_the_loopback_address_only_and_marked() -> N
 
 @pytest.mark.containers
 @pytest.mark.usefixtures("docker_engine")
-def test_a_port_that_somebody_takes_meanwhile_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_is_taken_meanwhile_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()

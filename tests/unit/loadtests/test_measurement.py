@@ -89,7 +89,7 @@ def test_the_plan_is_for_the_time_that_the_load_lasted() -> None:
 
 
 @pytest.mark.parametrize("history", [lasting(7.9, *enqueued(1)), History.of(enqueued(1)), History.of([])])
-def test_a_load_that_ended_early_or_does_not_say_when_is_a_problem(history: History) -> None:
+def test_a_load_that_ended_early_or_without_a_time_is_a_problem(history: History) -> None:
     assert read(history, {}).problems == ("the load did not last 10 s",)
 
 

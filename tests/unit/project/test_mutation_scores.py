@@ -11,7 +11,7 @@ from tests.mutation import discard_unfinished, generates, score_of, scores, tabl
 ROOT = Path(__file__).parents[3]
 
 
-def test_a_score_counts_only_what_was_judged_and_says_how_much_was_not() -> None:
+def test_a_score_counts_only_finished_mutants_and_shows_the_others() -> None:
     score = score_of("a.py", [1, 1, 3, -24, 0, 33, None, 2])
     assert (score.noticed, score.survived, score.unreached, score.waiting) == (4, 1, 1, 2)
     assert score.timed_out == 1
@@ -42,7 +42,7 @@ def test_every_test_of_the_checkers_and_of_the_queue_is_shown_the_mutants() -> N
     assert {name for name in listed if not (ROOT / name).is_file()} == set()
 
 
-def test_mutants_that_were_written_by_half_are_written_anew_and_judged_ones_are_kept(tmp_path: Path) -> None:
+def test_half_written_mutants_are_written_again_and_finished_ones_kept(tmp_path: Path) -> None:
     judged, by_half = tmp_path / "judged", tmp_path / "half"
     for folder in (judged, by_half):
         folder.mkdir()

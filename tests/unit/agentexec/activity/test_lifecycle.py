@@ -129,7 +129,7 @@ def test_an_error_from_outside_keeps_a_queued_task_from_starting(client: ax.Clie
     assert status_of(client.engine, task) == "error"
 
 
-def test_nobody_but_the_handler_can_say_that_a_task_is_complete(client: ax.Client) -> None:
+def test_only_the_handler_can_complete_its_task(client: ax.Client) -> None:
     task = enqueued(client)
     [(_, token)] = claim(client)
     with pytest.raises(ax.AgentexecError, match="when its handler returns"):

@@ -137,7 +137,7 @@ def test_a_detail_has_the_log_in_order_and_keeps_metadata_out_of_dumps(
     assert [entry.id for entry in again.logs] == [entry.id for entry in found.logs]
 
 
-def test_a_detail_shows_what_the_record_says_now_and_not_what_the_session_remembers(
+def test_a_detail_shows_the_stored_row_and_not_the_cached_one(
     client: ax.Client,
 ) -> None:
     [task] = enqueue(client)

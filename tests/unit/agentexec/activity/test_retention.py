@@ -78,7 +78,7 @@ def test_the_archive_has_every_column_and_every_entry(client: ax.Client) -> None
         {"older_than": datetime.now(UTC) - timedelta(days=10)},
     ],
 )
-def test_the_age_can_be_said_in_three_ways(client: ax.Client, bounds: dict[str, object]) -> None:
+def test_the_age_can_be_given_in_three_ways(client: ax.Client, bounds: dict[str, object]) -> None:
     eleven, nine = over(client, 1), over(client, 1)
     age(client.engine, timedelta(days=11), *eleven)
     age(client.engine, timedelta(days=9), *nine)

@@ -126,7 +126,7 @@ def test_what_something_happened_to_lately_is_no_orphan(client: ax.Client) -> No
     assert cancel_pending(client) == 0
 
 
-def test_what_was_never_dispatched_waits_for_its_relay(client: ax.Client) -> None:
+def test_what_was_never_dispatched_waits_for_the_outbox_dispatcher(client: ax.Client) -> None:
     task = enqueued(client)
     lose(client, task)
     age(client.engine, LONG_AGO)
@@ -170,7 +170,7 @@ def test_a_queue_that_lost_its_memory_proves_nothing(
     assert status_of(client.engine, task) == "queued"
 
 
-def test_a_redis_that_does_not_answer_cancels_nothing_and_says_so(
+def test_a_redis_that_does_not_answer_cancels_nothing_and_is_logged(
     client: ax.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     task = enqueued(client)

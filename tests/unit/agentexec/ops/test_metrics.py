@@ -76,7 +76,7 @@ def test_the_names_and_labels_are_those_of_the_guide(redis: fakeredis.FakeRedis,
     assert found["agentexec_active_workers", frozenset()] == 2
 
 
-def test_the_gauges_tell_what_is_in_the_queue(redis: fakeredis.FakeRedis, engine: Engine) -> None:
+def test_the_gauges_show_the_contents_of_the_queue(redis: fakeredis.FakeRedis, engine: Engine) -> None:
     queue = RedisQueue(redis, "q")
     queue.begin_rebuild("first")
     queue.end_rebuild("first")
@@ -187,7 +187,7 @@ def test_a_line_never_lands_inside_of_another_one() -> None:
     assert sum(parent.counts().values()) == 30 * 400
 
 
-def test_a_parent_that_is_gone_does_not_hurt_a_worker() -> None:
+def test_a_parent_that_is_gone_does_not_fail_a_worker() -> None:
     worker = Counters()
     read, write = os.pipe()
     os.close(read)
@@ -226,7 +226,7 @@ def test_the_documentation_lists_exactly_the_metrics_that_there_are(
     assert listed == {f.name + "_total" * (f.type == "counter") for f in shown}
 
 
-def test_without_the_library_the_collector_says_what_to_install(
+def test_without_the_library_the_collector_names_what_to_install(
     redis: fakeredis.FakeRedis, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metrics, "find_spec", lambda _: None)

@@ -90,7 +90,7 @@ def test_a_context_that_fails_validation_is_dead_with_a_reason_that_fits_the_sto
     assert len(outcome.error.encode()) <= 4 * MAX_MESSAGE
 
 
-def test_a_name_that_nobody_registered_is_not_counted_as_a_task_that_ran() -> None:
+def test_an_unregistered_name_is_not_counted_as_a_task_that_ran() -> None:
     """Metrics would have a label for each of them, and cannot write half of a surrogate pair at all."""
     outcome = ended(payload({}, name="\ud800"))
     assert (outcome.task_name, outcome.seconds) == ("", None)

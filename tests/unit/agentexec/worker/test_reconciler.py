@@ -101,7 +101,7 @@ def test_what_the_queue_forgot_is_brought_back_and_completes(
 
 
 @pytest.mark.invariant("I9")
-def test_a_row_whose_lease_ran_out_says_queued_as_soon_as_anybody_looks(
+def test_a_row_whose_lease_expired_is_queued_after_the_next_round(
     database: Engine, queue: RedisQueue
 ) -> None:
     (task,) = dispatched(database, queue, 1)

@@ -67,7 +67,7 @@ def test_a_later_process_with_the_same_pid_is_not_the_one_that_died() -> None:
 @pytest.mark.parametrize(
     "identity", ["elsewhere|1|1", "", "|", f"{host_identity()}|x|1", f"{host_identity()}"]
 )
-def test_nobody_elsewhere_is_taken_for_dead(identity: str) -> None:
+def test_no_process_of_another_host_is_taken_for_dead(identity: str) -> None:
     assert not is_certainly_dead(identity)
 
 
@@ -81,7 +81,9 @@ def test_who_a_process_is_does_not_depend_on_the_clock_of_the_wall() -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["worker"], ["nonsense"], ["worker", "a:b", "c"], ["db"]])
-def test_wrong_usage_is_said_in_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_reported_in_one_line(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 64

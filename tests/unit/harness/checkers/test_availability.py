@@ -25,7 +25,7 @@ def hurt() -> Tell:
     return submitted(tell.at(4), 7, after=0.01).at(5).ran(7, by=13)
 
 
-def test_the_phases_are_told_apart_in_figures_and_without_a_bound_there_is_no_breach() -> None:
+def test_figures_are_given_by_phase_and_without_a_bound_there_is_no_breach() -> None:
     result = availability()(hurt().history)
     assert result.verdict is Verdict.VALID
     figures = result.figures

@@ -60,7 +60,7 @@ def test_an_acknowledgement_without_an_activity_is_answered_by_any_record() -> N
     assert delivery()(tell.ran(1, by=12).recorded(1).history).verdict is Verdict.VALID
 
 
-def test_the_counterexample_tells_the_story_of_the_task() -> None:
+def test_the_counterexample_has_the_events_of_the_task() -> None:
     tell = Tell().at(0).op("worker-12", INFO, "hello", pid=12)
     tell.at(1.202).enqueued(7).at(1.24).began(7, by=12).at(1.3).killed(12).at(9).recorded(7, status="running")
     (found,) = delivery()(tell.history).counterexamples
@@ -76,7 +76,7 @@ def test_the_counterexample_tells_the_story_of_the_task() -> None:
     }
 
 
-def test_a_long_story_loses_its_middle_and_not_its_end() -> None:
+def test_a_long_counterexample_loses_its_middle_and_not_its_end() -> None:
     tell = Tell().enqueued(1)
     for fence in range(50):
         tell.began(1, by=100 + fence, fence=fence)
@@ -167,7 +167,7 @@ def test_a_queued_record_that_the_queue_has_forgotten_is_lost_all_the_same() -> 
     assert members(result, "pending") == [1]
 
 
-def test_where_the_queue_knows_too_few_nobody_is_excused() -> None:
+def test_a_queue_that_knows_too_few_tasks_excuses_none() -> None:
     tell = Tell().enqueued(1, 2).recorded(1, 2, status="queued").queue(ready=1, known=1)
     assert members(delivery(allow_queued=True)(tell.history), "lost") == [1, 2]
 
@@ -198,7 +198,7 @@ def test_a_task_executed_twice_is_duplicated_but_delivered() -> None:
     assert delivery()(tell.history).verdict is Verdict.VALID
 
 
-def test_an_operation_without_a_task_number_makes_the_checker_unknown_and_say_so() -> None:
+def test_an_operation_without_a_task_number_makes_the_verdict_unknown() -> None:
     tell = Tell().enqueued(1).op("worker-12", OK, "run", task="one")
     result = check_safe(delivery(), tell.history)
     assert result.verdict is Verdict.UNKNOWN
@@ -228,12 +228,12 @@ def test_a_task_that_was_refused_twice_is_refused() -> None:
     assert (found.unknown, found.refused) == (frozenset(), frozenset({1}))
 
 
-def test_a_queue_that_does_not_say_what_it_knows_leaves_its_tasks_undecided() -> None:
+def test_a_queue_without_a_count_leaves_its_tasks_undecided() -> None:
     tell = Tell().enqueued(1).recorded(1, status="queued").queue(ready=1, known=None)
     assert members(delivery(allow_queued=True)(tell.history), "undecided") == [1]
 
 
-def test_where_there_are_no_records_the_other_figures_are_told_all_the_same() -> None:
+def test_without_records_the_other_figures_are_still_given() -> None:
     assert delivery()(Tell().enqueued(1, 2).ran(1, by=12).history).figures["acknowledged"] == 2
 
 
@@ -258,7 +258,7 @@ def test_a_counterexample_of_more_than_sixteen_events_shows_the_outer_eight() ->
     assert (long[0], len(long)) == ("acknowledged at +0.001 s", 8 + 1 + 8 + 2)
 
 
-def test_a_story_names_each_activity_and_no_fault_that_came_after_the_run() -> None:
+def test_a_counterexample_has_each_activity_and_no_fault_after_the_run() -> None:
     tell = Tell().enqueued(1).op("client", OK, "enqueue", task=1, activity="b1").ran(1, by=12).killed(12)
     (found,) = delivery()(
         tell.recorded(1).recorded(1, activity="b1", status="running").history
@@ -269,7 +269,7 @@ def test_a_story_names_each_activity_and_no_fault_that_came_after_the_run() -> N
     )
 
 
-def test_a_story_without_a_run_and_without_a_record_says_so() -> None:
+def test_a_counterexample_without_a_run_and_a_record_says_so() -> None:
     (found,) = delivery()(Tell().enqueued(1, 2).ran(1, by=12).recorded(1).history).counterexamples
     assert found["operations"].endswith("; never started; no record")
 

@@ -57,7 +57,7 @@ def test_a_killed_parent_a_signalled_worker_and_a_failed_kill_excuse_nothing() -
     assert duplicates(budget_per_kill(4))(tell.history).figures["budget"] == 0
 
 
-def test_without_a_finished_handler_there_is_nothing_to_judge() -> None:
+def test_without_a_finished_handler_the_verdict_is_unknown() -> None:
     assert duplicates(0)(Tell().enqueued(1).began(1, by=12).history).verdict is Verdict.UNKNOWN
 
 

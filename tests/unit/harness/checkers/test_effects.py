@@ -65,7 +65,7 @@ def test_an_activity_that_did_not_complete_owes_no_effect() -> None:
     assert effects()(twice.history).figures["superseded"] == 1
 
 
-def test_without_effects_there_is_nothing_to_judge_unless_they_need_not_be_there() -> None:
+def test_without_effects_the_verdict_is_unknown_unless_they_are_optional() -> None:
     history = complete(Tell().ran(1, by=12), 1).history
     assert effects()(history).verdict is Verdict.UNKNOWN
     assert effects(minimum=0)(history).verdict is Verdict.VALID
@@ -89,7 +89,7 @@ def test_every_refused_attempt_counts_and_a_winner_with_only_a_refusal_is_named(
     assert result.figures["fenced_off"] == 2
 
 
-def test_missing_effects_are_told_in_the_order_of_their_tasks() -> None:
+def test_missing_effects_are_listed_in_the_order_of_their_tasks() -> None:
     tell = complete(complete(complete(Tell().effect(1, by=12), 1), 10), 2)
     assert [one["task"] for one in effects()(tell.history).counterexamples] == [2, 10]
 

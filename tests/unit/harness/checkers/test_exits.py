@@ -22,7 +22,7 @@ def test_a_pool_that_ended_by_itself_with_another_code_is_invalid_and_named(code
     assert f"pool-1 (pid 1) ended with code {code}" in result.summary
 
 
-def test_a_pool_that_was_told_to_stop_owes_code_0_all_the_same() -> None:
+def test_a_pool_that_was_stopped_must_still_exit_with_0() -> None:
     assert exits()(Tell().sigterm(12, parent=1).exited(parent=1, code=1).history).verdict is Verdict.INVALID
 
 
@@ -39,7 +39,7 @@ def test_a_killed_worker_excuses_no_end_of_its_pool() -> None:
     assert exits()(tell.history).verdict is Verdict.INVALID
 
 
-def test_where_no_pool_ended_or_only_killed_ones_did_there_is_nothing_to_judge() -> None:
+def test_without_a_pool_that_ended_by_itself_the_verdict_is_unknown() -> None:
     assert exits()(Tell().killed(1).history).verdict is Verdict.UNKNOWN
     assert exits()(Tell().killed(1).exited(parent=1, code=-9).history).verdict is Verdict.UNKNOWN
 

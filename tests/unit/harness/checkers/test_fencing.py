@@ -92,7 +92,7 @@ def test_an_activity_that_ended_without_a_handler_needs_no_fence_of_a_run() -> N
     assert fencing()(tell.history).verdict is Verdict.VALID
 
 
-def test_without_fences_in_the_runs_or_in_the_store_nothing_can_be_said() -> None:
+def test_without_fencing_tokens_the_verdict_is_unknown() -> None:
     assert fencing()(Tell().ran(1, by=12, fence=None).recorded(1).history).verdict is Verdict.UNKNOWN
     result = fencing()(Tell().ran(1, by=12).recorded(1, fence=None).history)
     assert result.verdict is Verdict.UNKNOWN
@@ -134,12 +134,12 @@ def test_a_completion_in_the_log_and_another_in_the_record_are_two_winners() -> 
 
 
 @pytest.mark.parametrize("fence", [0, 3])
-def test_a_completion_that_nobody_ran_at_all_is_unearned_and_forgets_no_fence(fence: int) -> None:
+def test_a_completion_without_a_run_is_unearned_and_keeps_the_highest_token(fence: int) -> None:
     result = fencing()(Tell().ran(1, by=12).recorded(1).recorded(2, fence=fence).history)
     assert [(one["kind"], one["task"]) for one in result.counterexamples] == [("unearned", 2)]
 
 
-def test_of_three_runs_only_the_two_that_share_a_fence_are_told() -> None:
+def test_of_three_runs_only_the_two_that_share_a_token_are_reported() -> None:
     tell = Tell().began(1, by=12, fence=5).began(1, by=13, fence=5).ran(1, by=14, fence=9)
     assert kinds(fencing()(tell.recorded(1, fence=9).history)) == ["shared"]
 

@@ -55,7 +55,7 @@ def test_a_canceled_run_held_its_lock_until_it_stopped() -> None:
     assert locks()(tell.history).verdict is Verdict.INVALID
 
 
-def test_after_a_pause_an_overlap_with_a_run_that_does_not_count_is_only_told() -> None:
+def test_after_a_pause_an_overlap_with_a_stale_run_is_only_reported() -> None:
     paused = Tell().at(0.5).injected("pause-worker", pids=[12])
     paused.operations += overlapping().operations
     result = locks()(paused.recorded(2, fence=2).recorded(1, fence=3).history)
@@ -77,13 +77,13 @@ def test_a_kill_or_a_sigterm_elsewhere_excuses_no_overlap() -> None:
     assert locks()(tell.history).verdict is Verdict.INVALID
 
 
-def test_a_redelivery_that_meets_its_forerunner_is_told_and_left_to_fencing() -> None:
+def test_a_redelivery_that_overlaps_its_earlier_run_is_left_to_fencing() -> None:
     tell = Tell().locked("k", 1).began(1, by=12).began(1, by=13, fence=2).ended(1, by=12)
     result = locks()(tell.ended(1, by=13, fence=2).recorded(1, fence=2).history)
     assert (result.verdict, result.figures["fenced"]) == (Verdict.VALID, 1)
 
 
-def test_without_lock_keys_there_is_nothing_to_judge_unless_they_need_not_be_there() -> None:
+def test_without_lock_keys_the_verdict_is_unknown_unless_they_are_optional() -> None:
     history = Tell().ran(1, by=12).history
     assert locks()(history).verdict is Verdict.UNKNOWN
     assert locks(minimum=0)(history).verdict is Verdict.VALID
@@ -95,7 +95,7 @@ def test_a_run_that_begins_when_the_other_ends_does_not_overlap() -> None:
     assert locks()(tell.at(3).ended(2, by=13, fence=2).history).verdict is Verdict.VALID
 
 
-def test_of_several_overlaps_the_longest_is_told_and_breaches_are_counted_apart() -> None:
+def test_the_longest_of_several_overlaps_is_reported_and_breaches_are_counted() -> None:
     tell = (
         Tell()
         .locked("k", 1, 2, 3)

@@ -22,7 +22,7 @@ def test_too_few_faults_or_kills_are_unknown() -> None:
     assert faults_injected()(Tell().history).verdict is Verdict.UNKNOWN
 
 
-def test_healing_failed_faults_and_repeated_lines_do_not_count_as_faults() -> None:
+def test_heals_failed_faults_and_repeated_lines_do_not_count_as_faults() -> None:
     tell = Tell().injected("pause", phase="heal").injected("kill-worker", kind=FAIL, pids=[3]).killed(12)
     tell.op("nemesis", INFO, "kill-worker", fault=tell.faults, phase="inject", pids=[12])
     tell.injected("kill-worker", kind=INVOKE, pids=[4])
@@ -36,7 +36,7 @@ def test_a_fault_that_leaves_its_processes_alive_is_no_kill() -> None:
     assert faults_injected()(tell.history).figures["kills"] == 0
 
 
-def test_an_empty_queue_is_valid_and_its_dead_letters_are_told() -> None:
+def test_an_empty_queue_is_valid_and_its_dead_letters_are_counted() -> None:
     result = nothing_left()(Tell().queue(dead=2, known=2).history)
     assert result.verdict is Verdict.VALID
     assert result.figures["dead"] == 2
@@ -50,7 +50,7 @@ def test_a_queue_that_still_holds_tasks_is_invalid_with_its_numbers() -> None:
     assert nothing_left()(Tell().queue(leased=1, known=1).history).verdict is Verdict.INVALID
 
 
-def test_the_last_word_of_the_queue_counts() -> None:
+def test_the_last_reading_of_the_queue_counts() -> None:
     assert nothing_left()(Tell().queue(ready=3, known=3).queue().history).verdict is Verdict.VALID
 
 
@@ -108,7 +108,7 @@ def test_any_other_problem_makes_the_evidence_unknown() -> None:
         assert result.counterexamples[0]["problem"] == problem
 
 
-def test_a_run_that_broke_down_is_unknown_evidence_and_says_why() -> None:
+def test_a_run_that_broke_down_is_unknown_with_the_reason() -> None:
     result = evidence()(Tell().enqueued(1).broke_down("The pool has no handlers.").history)
     assert result.verdict is Verdict.UNKNOWN
     assert result.figures["problems"] == 1
@@ -144,7 +144,7 @@ def test_the_standard_checkers_agree_that_a_good_run_is_good() -> None:
     ]
 
 
-def test_the_standard_checkers_say_nothing_of_an_empty_history() -> None:
+def test_the_standard_checkers_are_unknown_for_an_empty_history() -> None:
     results = check_all(standard(), Tell().history)
     assert Verdict.combine(result.verdict for result in results.values()) is Verdict.UNKNOWN
     may_be_unused = {"evidence", *FEATURES}
@@ -169,7 +169,7 @@ def test_one_fault_is_enough_where_nothing_else_is_asked_for_and_it_need_not_kil
     assert result.figures == {"faults": 1, "kills": 0, "minimum_faults": 1, "minimum_kills": 0}
 
 
-def test_faults_without_a_number_are_told_apart_by_their_time() -> None:
+def test_faults_without_a_number_are_distinguished_by_time() -> None:
     tell = Tell().op("nemesis", INFO, "pause", phase="inject").op("nemesis", INFO, "pause", phase="inject")
     assert faults_injected()(tell.history).figures["faults"] == 2
 

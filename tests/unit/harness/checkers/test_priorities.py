@@ -37,7 +37,7 @@ def test_a_low_task_that_more_passed_than_its_turn_allows_is_invalid_and_named()
     assert [(one["kind"], one["task"]) for one in result.counterexamples] == [("starved", LOW)]
 
 
-def test_each_of_its_own_kind_that_begins_before_it_lets_seven_more_pass() -> None:
+def test_each_earlier_task_of_its_priority_allows_seven_more_to_pass() -> None:
     tell = submit(submit(Tell(), "high", *range(7 + SLACK + 8)), "low", LOW, LOW + 1)
     tell.ran(*range(SLACK + 7), by=12).ran(LOW, by=12).ran(*range(SLACK + 7, SLACK + 14), by=12)
     assert priorities()(tell.ran(LOW + 1, by=12).history).verdict is Verdict.VALID
@@ -68,7 +68,7 @@ def test_a_wait_in_which_a_fault_struck_is_not_judged(healed: bool) -> None:
     assert (result.verdict, result.figures["judged_waits"]) == (Verdict.UNKNOWN, 0)
 
 
-def test_without_priorities_there_is_nothing_to_judge_unless_they_need_not_be_there() -> None:
+def test_without_priorities_the_verdict_is_unknown_unless_they_are_optional() -> None:
     history = Tell().enqueued(1).ran(1, by=12).history
     assert priorities()(history).verdict is Verdict.UNKNOWN
     assert priorities(minimum=0)(history).verdict is Verdict.VALID
@@ -130,14 +130,14 @@ def test_seven_high_tasks_that_begin_let_one_low_one_more_pass_the_next(peers: i
         assert priorities()(tell.ran(*lows, by=12).ran(peers, by=12).history).figures["inverted"] == inverted
 
 
-def test_a_task_of_a_priority_that_nobody_asked_about_passes_like_any_other() -> None:
+def test_a_task_of_an_unlisted_priority_passes_like_any_other() -> None:
     tell = submit(submit(Tell(), "low", LOW), "middle", *range(7 + SLACK + 1)).ran(
         *range(7 + SLACK + 1), by=12
     )
     assert priorities()(tell.ran(LOW, by=12).history).verdict is Verdict.INVALID
 
 
-def test_a_task_without_a_priority_keeps_nobody_after_it_from_being_judged() -> None:
+def test_a_task_without_a_priority_does_not_end_the_check() -> None:
     tell = submit(submit(Tell().enqueued(5000), "high", *range(7 + SLACK + 1)), "low", LOW)
     result = priorities()(tell.ran(*range(7 + SLACK + 1), by=12).ran(LOW, by=12).history)
     assert result.figures["starved"] == 1

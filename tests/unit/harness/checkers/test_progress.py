@@ -61,7 +61,7 @@ def test_a_completed_attempt_lost_no_report() -> None:
     assert [one["kind"] for one in progress()(none.history).counterexamples] == ["missing"]
 
 
-def test_without_percentages_there_is_nothing_to_judge_unless_they_need_not_be_there() -> None:
+def test_without_percentages_the_verdict_is_unknown_unless_they_are_optional() -> None:
     history = Tell().logged(1, ("queued", 0, 0)).history
     assert progress()(history).verdict is Verdict.UNKNOWN
     assert progress(minimum=0)(history).verdict is Verdict.VALID

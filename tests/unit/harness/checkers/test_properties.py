@@ -97,9 +97,7 @@ def without(history: History, f: str, task: int, *kinds: OperationType) -> Histo
 
 @given(TASKS, st.data())
 @settings(max_examples=60, deadline=None)
-def test_whoever_loses_one_acknowledged_task_is_caught_and_that_task_is_named(
-    tasks: list[Task], data: st.DataObject
-) -> None:
+def test_one_lost_acknowledged_task_is_found_and_named(tasks: list[Task], data: st.DataObject) -> None:
     history = good_run(tasks).history
     task = data.draw(st.sampled_from(sorted(account(history).acknowledged)))
     f, kinds = data.draw(st.sampled_from([("record", ()), ("run", (OperationType.OK,))]))
@@ -110,9 +108,7 @@ def test_whoever_loses_one_acknowledged_task_is_caught_and_that_task_is_named(
 
 @given(TASKS, st.data())
 @settings(max_examples=60, deadline=None)
-def test_a_task_that_nobody_vouches_for_any_more_is_unexpected(
-    tasks: list[Task], data: st.DataObject
-) -> None:
+def test_a_task_without_an_enqueue_is_unexpected(tasks: list[Task], data: st.DataObject) -> None:
     history = good_run(tasks).history
     task = data.draw(st.sampled_from(range(len(tasks))))
     kept = list(without(history, "enqueue", task, OperationType.OK, OperationType.INFO))
@@ -191,7 +187,7 @@ def test_a_winner_without_its_effect_and_a_report_that_is_gone_are_caught_and_na
 
 @given(TASKS, st.data())
 @settings(max_examples=60, deadline=None)
-def test_whoever_begins_before_the_lock_is_free_is_caught(tasks: list[Task], data: st.DataObject) -> None:
+def test_a_run_that_begins_before_the_lock_is_free_is_found(tasks: list[Task], data: st.DataObject) -> None:
     history = good_run(tasks).history
     ends = [op for op in history.where("run", OperationType.OK) if op.value.get("lock")]
     assert locks()(history).verdict is Verdict.VALID

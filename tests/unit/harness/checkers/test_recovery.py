@@ -99,7 +99,7 @@ def test_a_worker_that_fell_to_the_same_fault_takes_nothing_up() -> None:
     assert [one.waited for one in interruptions(tell.history)] == [pytest.approx(1.0)] * 2
 
 
-def test_each_kill_of_a_task_is_a_sample_of_its_own() -> None:
+def test_each_kill_of_a_task_is_a_separate_sample() -> None:
     tell = Tell().at(1).began(1, by=12).at(2).killed(12).at(2.25).began(1, by=13, fence=2).at(3).killed(13)
     found = interruptions(tell.at(3.75).ran(1, by=14, fence=3).history)
     assert [(one.worker, one.fault) for one in found] == [
@@ -165,7 +165,7 @@ def test_one_late_task_in_a_hundred_and_one_is_within_the_p99() -> None:
     assert [one["task"] for one in result.counterexamples] == [50]
 
 
-def test_the_quantiles_are_told_for_each_kind_of_fault_too() -> None:
+def test_the_quantiles_are_also_given_by_kind_of_fault() -> None:
     tell = Tell()
     for task, (fault, waited) in enumerate([("kill-worker", 0.1), ("kill-worker", 0.3), ("kill-pool", 0.7)]):
         tell.at(task * 10).began(task, by=task + 100).at(task * 10 + 1).killed(task + 100, fault=fault)

@@ -162,7 +162,7 @@ def test_a_run_that_ends_or_begins_elsewhere_at_the_moment_of_the_signal_counts(
     assert judge(elsewhere.at(7.2).exited()).figures["released"] == 1
 
 
-def test_a_pool_that_never_ends_with_a_task_that_nobody_takes_up_is_told_of_both() -> None:
+def test_a_pool_that_never_ends_with_a_lost_task_is_reported_for_both() -> None:
     result = judge(running())
     assert [(one["kind"], one.get("pool"), one.get("task")) for one in result.counterexamples] == [
         ("pool", "pool-1", None),

@@ -53,7 +53,7 @@ def test_a_legal_way_to_an_end_is_valid(rows: list[tuple[str, int, int]]) -> Non
         ([START], ["unfinished"]),
     ],
 )
-def test_an_illegal_way_is_invalid_and_says_in_what(
+def test_an_illegal_transition_is_invalid_and_named(
     rows: list[tuple[str, int, int]], kind: list[str]
 ) -> None:
     result = judge(*rows)
@@ -106,7 +106,7 @@ def test_terminal_statuses_are_those_that_nothing_follows() -> None:
     assert all(following <= LEGAL.keys() for following in LEGAL.values())
 
 
-def test_a_row_that_exists_twice_is_told_also_where_only_one_has_a_percentage() -> None:
+def test_a_repeated_row_is_reported_even_if_only_one_has_a_percentage() -> None:
     tell = Tell().logged(1, START, ("running", 5, 0), ("running", 5, 0, 30), ("complete", 5, 1))
     assert kinds(transitions()(tell.history)) == ["repeated"]
 

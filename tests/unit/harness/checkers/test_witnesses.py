@@ -28,13 +28,13 @@ def test_four_witnesses_that_agree_are_valid() -> None:
     assert len(result.figures) == 6
 
 
-def test_unknown_outcomes_contradict_nobody() -> None:
+def test_unknown_outcomes_contradict_nothing() -> None:
     tell = agreed().enqueued(3, 4, outcome=INFO).enqueued(5, outcome=None).ran(3, by=12).recorded(3)
     assert judged(tell).verdict is Verdict.VALID
 
 
 @pytest.mark.parametrize("silent", ["enqueue", "run", "record", "queue"])
-def test_a_witness_that_says_nothing_is_unknown_and_named(silent: str) -> None:
+def test_an_empty_evidence_source_is_unknown_and_named(silent: str) -> None:
     tell = agreed().queue()
     tell.operations = [op for op in tell.operations if op.f != silent]
     result = witnesses()(tell.history)
@@ -131,7 +131,7 @@ def test_the_record_of_another_activity_is_not_the_acknowledged_one() -> None:
     ]
 
 
-def test_a_run_that_postgres_knows_nothing_of_hides_no_other() -> None:
+def test_a_run_without_a_row_in_postgres_hides_no_other() -> None:
     tell = Tell().enqueued(1, outcome=INFO).enqueued(3).ran(1, by=12).ran(3, by=12, fence=4)
     assert pairs(judged(tell.recorded(3, status="canceled", fence=1))) == [("workers-postgres", 3)]
 

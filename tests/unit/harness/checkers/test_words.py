@@ -83,7 +83,7 @@ NEEDED = "are needed to say anything"
         (witnesses, EMPTY, "nothing was heard of client and workers and postgres and redis"),
     ],
 )
-def test_a_checker_that_has_nothing_to_judge_says_what_it_lacks(
+def test_a_checker_without_evidence_names_what_it_lacks(
     checker: Callable[[], Checker], tell: Tell, summary: str
 ) -> None:
     result = checker()(tell.history)
@@ -176,14 +176,14 @@ HURT = (
         ),
     ],
 )
-def test_a_good_run_is_told_with_its_numbers(
+def test_a_good_run_is_summarized_with_its_numbers(
     checker: Callable[[], Checker], tell: Tell, summary: str
 ) -> None:
     result = checker()(tell.history)
     assert (result.verdict, result.summary) == (Verdict.VALID, summary)
 
 
-def test_an_unavailable_system_is_told_by_each_bound_that_it_broke() -> None:
+def test_an_unavailable_system_is_reported_by_each_bound_that_it_broke() -> None:
     during = Tell().injected("pause", seconds=9)
     slow = during.enqueued(1).enqueued(2, outcome=INFO)
     result = availability(minimum_share=0.75, enqueue_p99=0.0005)(slow.history)
@@ -199,7 +199,7 @@ def test_an_unavailable_system_is_told_by_each_bound_that_it_broke() -> None:
     ]
 
 
-def test_each_fate_of_a_task_is_told_in_its_own_words() -> None:
+def test_each_end_of_a_task_has_its_own_wording() -> None:
     tell = Tell().enqueued(*range(1, 6)).enqueued(6, 7, outcome=INFO).enqueued(8, outcome=FAIL)
     tell.ran(1, 6, 8, by=12).began(9, by=12).recorded(1, 6).recorded(2, activity="b2")
     tell.recorded(4, status="error").recorded(5, status="queued")
@@ -222,12 +222,12 @@ def test_each_fate_of_a_task_is_told_in_its_own_words() -> None:
     ]
 
 
-def test_a_duplicate_is_told_with_the_number_of_its_executions() -> None:
+def test_a_duplicate_is_reported_with_the_number_of_its_executions() -> None:
     tell = Tell().ran(1, by=12).ran(1, by=13, fence=2).ran(1, by=14, fence=3)
     assert whys(duplicates(0)(tell.history)) == [("duplicated", 1, "its handler finished 3 times")]
 
 
-def test_an_effect_that_was_not_taken_once_is_told_with_its_fences() -> None:
+def test_an_effect_that_was_not_applied_once_is_reported_with_its_tokens() -> None:
     tell = Tell().effect(1, by=12).effect(1, by=12).effect(2, by=13, fence=3)
     tell.effect(2, by=12, fence=2, outcome=FAIL).effect(3, by=12, fence=1)
     tell.recorded(2, fence=2).recorded(3, fence=2).recorded(4)
@@ -243,7 +243,7 @@ def test_an_effect_that_was_not_taken_once_is_told_with_its_fences() -> None:
     assert result.counterexamples[0]["operations"] == "never started; no record"
 
 
-def test_a_pool_that_ended_badly_is_told_with_its_code() -> None:
+def test_a_pool_that_failed_is_reported_with_its_exit_code() -> None:
     result = exits()(Tell().exited(code=3).exited(parent=2).history)
     why = "pool-1 (pid 1) ended with code 3"
     assert result.counterexamples == ({"kind": "exit", "pool": "pool-1", "pid": 1, "code": 3, "why": why},)
@@ -253,7 +253,7 @@ def test_a_pool_that_ended_badly_is_told_with_its_code() -> None:
     assert killed.figures == {"exits": 1, "killed": 1, "bad": 0}
 
 
-def test_a_breach_of_fencing_is_told_with_its_fences() -> None:
+def test_a_breach_of_fencing_is_reported_with_its_tokens() -> None:
     tell = Tell().began(1, by=12, fence=5).began(1, by=13, fence=5)
     tell.ran(1, by=14, fence=9).ran(1, by=15, fence=7).logged(1, ("complete", 9, 1), ("complete", 8, 1))
     result = fencing()(tell.recorded(1, fence=8).history)
@@ -267,7 +267,7 @@ def test_a_breach_of_fencing_is_told_with_its_fences() -> None:
     assert result.summary == f"4 breaches of fencing; the first: task 1: {whys(result)[0][2]}"
 
 
-def test_an_overlap_under_a_lock_key_is_told_with_both_workers() -> None:
+def test_an_overlap_under_a_lock_key_is_reported_with_both_workers() -> None:
     tell = Tell().locked("k", 1, 2).at(1).began(1, by=12).at(1.5).began(2, by=13).at(2).ended(1, by=12)
     result = locks()(tell.at(3).ended(2, by=13).history)
     why = "task 2 began in worker-13 under lock key 'k' while task 1 ran in worker-12, 0.500 s together"
@@ -275,12 +275,12 @@ def test_an_overlap_under_a_lock_key_is_told_with_both_workers() -> None:
     assert result.summary == f"1 overlaps under a lock key; the first: {why}"
 
 
-def test_what_a_queue_still_holds_is_told_by_its_states() -> None:
+def test_what_a_queue_still_has_is_reported_by_state() -> None:
     result = nothing_left()(Tell().queue(ready=3, scheduled=1, dead=1, known=6).history)
     assert result.summary == "the queue still holds 3 ready, 1 scheduled, 1 unaccounted; 1 dead letters"
 
 
-def test_a_task_that_was_passed_by_too_many_is_told_with_the_numbers() -> None:
+def test_a_task_that_too_many_passed_is_reported_with_the_numbers() -> None:
     highs = range(7 + SLACK + 1)
     tell = submitted("low", 500, tell=submitted("high", *highs)).ran(*highs, by=12).ran(500, by=12)
     result = priorities()(tell.history)
@@ -295,7 +295,7 @@ def test_a_task_that_was_passed_by_too_many_is_told_with_the_numbers() -> None:
     assert whys(priorities()(tell.ran(2, by=12).history)) == [("inverted", 2, why)]
 
 
-def test_a_breach_of_progress_is_told_with_its_row_and_its_reports() -> None:
+def test_a_breach_of_progress_is_reported_with_its_row_and_reports() -> None:
     tell = Tell().reported(1, 20, 40).logged(1, ("running", 1, 1, 20), ("running", 1, 2, 10))
     tell.logged(2, ("running", 1, 1, 101)).reported(3, 5, 6).logged(3, ("running", 1, 1, 5))
     result = progress()(tell.reported(2, 101).recorded(3).history)
@@ -310,7 +310,7 @@ def test_a_breach_of_progress_is_told_with_its_row_and_its_reports() -> None:
     assert result.counterexamples[-1]["log"] == [(1, 1, "running", 5)]
 
 
-def test_an_interrupted_task_is_told_with_its_worker_its_fault_and_its_wait() -> None:
+def test_an_interrupted_task_is_reported_with_worker_fault_and_wait() -> None:
     tell = Tell().began(1, by=12).began(2, by=12).at(1).killed(12).at(4).ran(1, by=13, fence=2)
     result = recovery(2.0)(tell.history)
     assert whys(result) == [
@@ -321,7 +321,7 @@ def test_an_interrupted_task_is_told_with_its_worker_its_fault_and_its_wait() ->
     assert result.summary == text
 
 
-def test_a_stop_that_was_not_graceful_is_told_with_pool_and_worker() -> None:
+def test_a_stop_that_was_not_graceful_is_reported_with_pool_and_worker() -> None:
     tell = Tell().began(1, by=12).at(1).sigterm(12).at(2).ended(1, by=12, outcome=INFO).exited(code=1)
     result = shutdown(5, 1)(tell.history)
     let_go = "let it go 1.000 s after the signal, although the graceful time-out is 5 s"
@@ -333,7 +333,7 @@ def test_a_stop_that_was_not_graceful_is_told_with_pool_and_worker() -> None:
     assert result.summary == "2 breaches of a graceful stop; the first: pool pool-1 ended with exit code 1"
 
 
-def test_an_illegal_way_is_told_with_its_rows() -> None:
+def test_an_illegal_transition_is_reported_with_its_rows() -> None:
     rows = [("running", 5, 1), ("complete", 5, 1), ("running", 5, 3), ("queued", 9, 0)]
     result = transitions()(Tell().logged(1, *rows).recorded(1, fence=4).recorded(2).history)
     assert whys(result) == [
@@ -354,7 +354,7 @@ def test_an_illegal_way_is_told_with_its_rows() -> None:
     ]
 
 
-def test_a_contradiction_is_told_with_what_both_witnesses_say() -> None:
+def test_a_contradiction_is_reported_with_both_evidence_sources() -> None:
     tell = Tell().enqueued(1, 2, 4).enqueued(3, outcome=FAIL).ran(3, by=12).recorded(3)
     tell.began(2, by=12).recorded(2, fence=7).ran(1, by=12, fence=4).recorded(1, status="running", fence=3)
     result = witnesses()(tell.queue(leased=1, held=["a2", "a1"], known=9).history)
@@ -376,7 +376,7 @@ def test_a_contradiction_is_told_with_what_both_witnesses_say() -> None:
     assert result.summary == f"8 contradictions; the first: client-workers: {refused}; a worker ran it"
 
 
-def test_a_contradiction_between_record_and_queue_is_told_by_name_or_by_number() -> None:
+def test_a_contradiction_of_store_and_queue_is_reported_by_name_or_number() -> None:
     tell = Tell().enqueued(1, 2).ran(1, by=12).recorded(1).recorded(2, status="queued")
     assert whys(witnesses()(tell.queue(held=[]).history)) == [
         ("postgres-redis", 2, "Postgres says queued, Redis does not know it")
@@ -386,7 +386,7 @@ def test_a_contradiction_between_record_and_queue_is_told_by_name_or_by_number()
     ]
 
 
-def test_an_operation_that_cannot_be_read_is_told_with_the_remedy() -> None:
+def test_an_operation_that_cannot_be_read_is_reported_with_the_remedy() -> None:
     tell = Tell().op("worker-12", OK, "run", task="one")
     result = check_safe(duplicates(0), tell.history)
     assert result.summary == (

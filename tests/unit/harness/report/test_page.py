@@ -135,7 +135,7 @@ def test_the_page_names_verdict_seed_command_servers_and_the_lost_tasks() -> Non
         ([empty_run()], "The scenario reached no verdict. nothing: no checker was run"),
     ],
 )
-def test_the_first_sentence_says_what_the_runs_came_to(runs: list[ScenarioRun], expected: str) -> None:
+def test_the_first_sentence_has_the_verdict(runs: list[ScenarioRun], expected: str) -> None:
     assert expected in Page(page(*runs)).text
 
 
@@ -196,7 +196,7 @@ def test_a_history_inside_the_report_folder_is_linked_and_another_is_only_named(
     assert f"<code>{outside}</code>" in html
 
 
-def test_every_run_is_a_bar_that_says_who_ran_it_and_when() -> None:
+def test_every_run_is_a_bar_with_its_worker_and_times() -> None:
     history, lost = kill_history(lose=True, seed=3)
     picture = timeline(gather(history), lost)
     bars = re.findall(
@@ -211,7 +211,7 @@ def test_every_run_is_a_bar_that_says_who_ran_it_and_when() -> None:
     )
 
 
-def test_more_runs_than_the_limit_become_density_and_the_picture_says_so() -> None:
+def test_more_runs_than_the_limit_become_density_with_a_note() -> None:
     evidence = gather(kill_history(lose=True, seed=3)[0])
     picture = timeline(evidence, max_bars=50)
     assert "More runs than can be drawn one by one" in picture

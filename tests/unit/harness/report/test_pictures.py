@@ -114,7 +114,7 @@ def test_a_replacement_stands_in_the_group_of_the_worker_that_it_replaced() -> N
         assert all(a.gone and a.ended <= b.born for a, b in pairwise(group))
 
 
-def test_a_worker_that_is_only_quiet_is_not_taken_for_replaced() -> None:
+def test_a_worker_without_runs_is_not_taken_for_replaced() -> None:
     story = Story()
     story.tell(0, "worker-1", INFO, "hello", pid=1)
     story.tell(5, "worker-2", INFO, "hello", pid=2)
@@ -122,7 +122,7 @@ def test_a_worker_that_is_only_quiet_is_not_taken_for_replaced() -> None:
     assert [lane.group for lane in lanes(evidence.workers, evidence.runs)] == [0, 1]
 
 
-def test_workers_of_a_pool_told_to_stop_end_with_it_and_are_not_called_killed() -> None:
+def test_workers_of_a_stopped_pool_end_with_it_and_are_not_called_killed() -> None:
     evidence = gather(sigterm_history())
     lives = {worker.process: worker for worker in evidence.workers}
     (gone,) = evidence.exits
@@ -135,7 +135,7 @@ def test_workers_of_a_pool_told_to_stop_end_with_it_and_are_not_called_killed() 
 
 
 @pytest.mark.parametrize("lose", [False, True])
-def test_the_recovery_plot_shows_the_very_times_that_the_checker_judges(lose: bool) -> None:
+def test_the_recovery_plot_shows_the_times_of_the_checker(lose: bool) -> None:
     history, lost = kill_history(lose=lose)
     shown = sorted(
         (r.task or 0, None if r.seconds is None else round(r.seconds, 6)) for r in recoveries(gather(history))

@@ -78,7 +78,7 @@ def test_a_queue_that_is_restored_knows_what_it_knew_then_and_nothing_else() -> 
     assert queue.known([before, after]) == [True, False]
 
 
-def test_a_worker_idles_only_where_nothing_is_to_be_heard() -> None:
+def test_a_worker_idles_only_without_a_wake_token() -> None:
     idled: list[float] = []
     queue = MemoryQueue(idle=idled.append)
     assert not queue.wait(7)
