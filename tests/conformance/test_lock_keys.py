@@ -12,7 +12,7 @@ from tests.support.queue_invariants import require_consistent
 
 @pytest.fixture
 def bench(inspector: Inspector) -> Bench:
-    """A queue that remembers everything it was told."""
+    """A queue with a complete memory."""
     name = inspector.queue.begin_rebuild("epoch")
     assert name is not None
     assert inspector.queue.end_rebuild(name)

@@ -1,6 +1,6 @@
 """The queue protocol against the memory and against every server that can run the scripts.
 
-Time never passes by waiting here: a lease expires, or a retry falls due, because the test says so.
+No test waits for time to pass: it makes a lease expire or a retry fall due.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def test_the_depth_cap_refuses_the_tail_of_a_batch_and_keeps_order(bench: Bench)
 
 
 def test_dead_letters_take_no_room_under_the_depth_cap(bench: Bench) -> None:
-    """Nobody drains the dead letters by running a pool, so they must not keep the living out for ever."""
+    """A running pool does not drain the dead letters, so they must not block other tasks for ever."""
     first, second = new_ids(2)
     bench.enqueue(first, max_depth=1)
     (claim,) = bench.claim()

@@ -35,8 +35,8 @@ def test_the_next_of_a_lock_key_queues_up_behind_what_is_ready(bench: Bench) -> 
     assert ids_of(bench.claim(want=2)) == [free, second]
 
 
-def test_who_does_not_head_its_partition_frees_nothing_of_it() -> None:
-    """No call comes to that: whoever can finish is the head. But who is not must not."""
+def test_a_task_that_is_not_the_head_of_its_partition_does_not_free_it() -> None:
+    """No call reaches this case: a task that can finish is the head of its partition."""
     (head, other), books = new_ids(2), Books()
     books.part |= {head: "k", other: "k"}
     books.busy["k"] = head
@@ -141,7 +141,7 @@ def test_queues_of_different_names_on_one_server_share_nothing(over_redis: Redis
 def test_after_loss_of_memory_claims_with_lock_keys_are_void_and_come_again(
     bench: Bench,
 ) -> None:
-    """Nobody knows whose the lock key is before the healing has told, and a claim that waits for it costs a slot."""
+    """The holder of the lock key is unknown before the reconciler has run; a waiting claim occupies a slot."""
     gone, *tasks = new_ids(3)
     bench.enqueue(gone, *tasks)
     claims = bench.claim(want=3)

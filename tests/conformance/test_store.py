@@ -226,7 +226,7 @@ def test_a_start_under_a_lower_token_is_refused(record: Record) -> None:
 
 
 def test_a_start_under_a_token_that_was_released_is_refused(record: Record) -> None:
-    """Its holder lost the task and somebody said so; only a new claim may run it."""
+    """Its holder lost the task and the loss was recorded; only a new claim may run it."""
     task = record.running(T1)
     record.finish(task, T1, Status.QUEUED)
     assert record.start(task, T1) is None
@@ -487,7 +487,7 @@ def test_hostile_text_is_only_text(record: Record) -> None:
 
 
 def race(engine: Engine, *works: Callable[[Connection], Any]) -> list[Any]:
-    """Run each work in a transaction and thread of its own, let go together; answers in the order given."""
+    """Run each function in its own transaction and thread, all started together; returns their results in order."""
     together = threading.Barrier(len(works))
 
     def run(work: Callable[[Connection], Any]) -> Any:
@@ -503,7 +503,7 @@ def race(engine: Engine, *works: Callable[[Connection], Any]) -> list[Any]:
 
 
 def one_outcome(connection: Connection, task: UUID, status: Status, in_turns: bool) -> dict[UUID, Status]:
-    """A holder's last word, through the one statement or through the several."""
+    """The final update of a holder, through the single statement or the separate ones."""
     outcomes = [outcome_of(task, T1, status)]
     return turn(connection, {}, outcomes, "")[1] if in_turns else statements.finish(connection, outcomes)
 

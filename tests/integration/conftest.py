@@ -15,7 +15,7 @@ from tests.support.production import Site
 
 @pytest.fixture
 def app(servers: EmbeddedEnvironment, tmp_path: Path) -> Iterator[App]:
-    """An application with a queue of its own; whatever it started is gone afterwards."""
+    """An application with its own queue; its processes are gone afterwards."""
     app = App(servers, tmp_path)
     yield app
     app.close()
@@ -23,7 +23,7 @@ def app(servers: EmbeddedEnvironment, tmp_path: Path) -> Iterator[App]:
 
 @pytest.fixture
 def site(servers: EmbeddedEnvironment) -> Iterator[Site]:
-    """A queue of its own on the real servers; nothing of it is left in Redis afterwards."""
+    """A queue with a unique name on the real servers; its keys are deleted afterwards."""
     site = Site.on(servers.endpoints)
     yield site
     with site.client() as client:

@@ -1,4 +1,4 @@
-"""The record on a real Postgres: migrations that agree with the models, retention that nobody has to wait for."""
+"""The activity store on a real Postgres: migrations that agree with the models, retention that blocks no writer."""
 
 from __future__ import annotations
 

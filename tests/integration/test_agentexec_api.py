@@ -22,7 +22,7 @@ from tests.support.production_tasks import pool as task_pool
 pytestmark = pytest.mark.integration
 
 OLD, NEW = "old-key-0123456789abcdef", "new-key-0123456789abcdef"
-NOBODY = "127.0.0.1:1"  # a port on which nobody listens
+NOBODY = "127.0.0.1:1"  # a port without a listener
 
 
 @pytest.fixture

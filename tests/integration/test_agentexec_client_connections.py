@@ -1,4 +1,4 @@
-"""The producer's connections break, and no caller hears of it."""
+"""Broken connections of a producer cause no error for its callers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def lost(connection: Connection) -> DBAPIError:
 
 
 def break_every_connection(client: ax.Client) -> None:
-    """End the server's side of everybody's connections but the one that asks for it."""
+    """End every connection of the server except the one that sends this query."""
     others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = :name"
     name = client.engine.url.database
     with client.engine.connect() as connection:

@@ -78,7 +78,7 @@ class Work(BaseModel):
 
 
 class Running:
-    """A pool of the app above on a queue of its own, and a client for it."""
+    """A pool of the app above on its own queue, and a client for it."""
 
     def __init__(self, client: ax.Client, process: subprocess.Popen[str]) -> None:
         self.client = client

@@ -1,4 +1,4 @@
-"""The examples do what they say, run as they say it."""
+"""The examples do what their text describes, with the commands that they give."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.integration
 
 
 class Context(RootModel[dict[str, Any]]):
-    """A context as it is written down."""
+    """A context as it is stored."""
 
 
 class Service:
@@ -72,7 +72,7 @@ def enqueue(client: Client, name: str, *contexts: dict[str, Any]) -> None:
 
 
 def command(site: Site, *arguments: str) -> str:
-    """Run a module's command as the examples say; its output."""
+    """Run a command of an example; returns its output."""
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""What Redis forgets, on a real server."""
+"""Faults that delete the memory of Redis, on a real server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 
 class Field:
-    """A world on real servers with a pool that only has a name, and a client of its own."""
+    """A fault context on real servers with a pool that only has a name."""
 
     def __init__(self, environment: EmbeddedEnvironment | None) -> None:
         pool: Any = SimpleNamespace(worker_pids=lambda: [1], name="pool-1")

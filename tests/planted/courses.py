@@ -55,7 +55,7 @@ _FAILS_OVER = replace(
     summary="Redis loses what it acknowledged in the last second, three times",
     faults=tuple(FailOverRedis(at=at, lag=1.0) for at in (0.2, 0.4, 0.6)),
 )
-# Every slot has a long task when Redis forgets: what is claimed next, in the old order, is what is running.
+# Every slot has a long task when Redis loses its memory: the next claims, in the old order, are of running tasks.
 _EARLY = replace(
     SCENARIOS["flush-redis"],
     name="flush-redis-early",

@@ -94,6 +94,6 @@ def inside(means: str) -> Callable[[], Look]:
 
 
 def _first_line(error: str) -> str:
-    """What an assertion says, without the values that it shows."""
+    """The text of an assertion without its values."""
     said = error.strip().splitlines()[0].removeprefix("AssertionError:")
     return re.split(r": [^a-z]|: row|\|", said)[0].strip(" :") or "an assertion"

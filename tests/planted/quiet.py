@@ -1,4 +1,4 @@
-"""A scenario in which nothing is hurt: what a target is worth when all goes well, and no more than that."""
+"""A scenario without faults: it shows whether a target works at all."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ workers = st.sampled_from(WORKERS)
 
 
 class ActivityMachine(RuleBasedStateMachine):
-    """Rules are what producers, workers, operators and faults do. Subclasses say over which servers."""
+    """The rules are what producers, workers, operators and faults do. Subclasses choose the servers."""
 
     # What a printed example needs to run where it is pasted.
     imports: ClassVar[Sequence[str]] = ()
@@ -85,7 +85,7 @@ class ActivityMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.expected)
     @rule(pick=picks)
     def dispatch_again(self, pick: int) -> None:
-        """The reply to a dispatch was lost, or a relay does not know yet that it happened."""
+        """The reply to a dispatch was lost, or the outbox dispatcher sends it a second time."""
         task = _pick(list(self.expected), pick)
         if self.queue.known([task])[0]:
             before = contents(self.queue)
@@ -98,7 +98,7 @@ class ActivityMachine(RuleBasedStateMachine):
         activity = new_activity(self.queue.name)
         with self.engine.begin() as connection:
             statements.insert(connection, [activity])
-            # An hour ago: a healer leaves a producer two seconds to dispatch by itself.
+            # An hour ago: the reconciler leaves a producer two seconds to dispatch by itself.
             age = f"UPDATE {ACTIVITY_TABLE} SET created_at = :then WHERE queue_name = :queue"
             connection.execute(text(age), {"then": "2020-01-01 00:00:00.000000", "queue": self.queue.name})
         self.expected[activity.id] = Expected()
@@ -132,7 +132,7 @@ class ActivityMachine(RuleBasedStateMachine):
 
     @rule(slot=workers, want=st.integers(0, 3), witness=st.booleans())
     def claim(self, slot: str, want: int, witness: bool) -> None:
-        """`witness` is False for a worker that dies before it writes down what the queue took from others."""
+        """`witness` is False for a worker that dies before it records what the queue released from others."""
         mind = self.minds[slot]
         nonce, finishes = uuid4().hex, mind.finishes
         mind.finishes = []
@@ -193,7 +193,7 @@ class ActivityMachine(RuleBasedStateMachine):
         frozen=st.booleans(),
     )
     def work(self, slot: str, statuses: list[str], frozen: bool) -> None:
-        """What workers do all day; `frozen` before the queue is told of the ends that the record knows."""
+        """One batch of a worker; `frozen` stops it before the queue receives the ends that the store has."""
         self.take(slot, len(statuses), witness=True, due=True, twice=False)
         for status in statuses:
             if self.minds[slot].running:
@@ -217,7 +217,7 @@ class ActivityMachine(RuleBasedStateMachine):
 
     @rule(slot=workers)
     def renew(self, slot: str) -> None:
-        """A worker prolongs all it believes to hold, and learns what it has lost; it may be slow to act on it."""
+        """A worker renews all leases that it knows and is informed of the lost ones; it may act on that late."""
         mind = self.minds[slot]
         believed = {h.task: h.token for h in mind.running} | {c.task_id: c.token for c in mind.claims}
         holders = self._tokens()
@@ -336,7 +336,7 @@ class ActivityMachine(RuleBasedStateMachine):
                 self.lengths[task] = len(row.log)
 
     def teardown(self) -> None:
-        """Whatever happened, healing and a worker that lives bring every task to its end."""
+        """After any history, the reconciler and one live worker bring every task to its end."""
         if hasattr(self, "engine"):
             self._drain()
             self.the_queue_is_consistent()
@@ -371,7 +371,7 @@ class ActivityMachine(RuleBasedStateMachine):
                 self._refuse(mind, claim, outranked=recorded.outranked.get(claim.task_id))
 
     def _record_starts(self, claims: Sequence[Claim], *, times: int = 1) -> Recorded:
-        """Send starts; each must be accepted exactly when the model says so."""
+        """Send starts; each must be accepted exactly when the model accepts it."""
         for _ in range(times):
             recorded = self._record(Batch(claims=claims))
         for claim in claims:
@@ -437,7 +437,7 @@ class ActivityMachine(RuleBasedStateMachine):
     def _finish(
         self, holding: Holding, status: Status, *, times: int = 1, report: bool = False, failed: bool = False
     ) -> str | None:
-        """Send an outcome; it must be accepted exactly when the model says so."""
+        """Send an end; it must be accepted exactly when the model accepts it."""
         entries = []
         if report:
             entries = [LogEntry(id=holding.task, token=holding.token, n=holding.entries, message="nearly")]

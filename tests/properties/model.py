@@ -12,7 +12,7 @@ from tests.support.record import OVER
 
 @dataclass
 class Expected:
-    """What the record must say of one activity."""
+    """The expected row and log of one activity."""
 
     status: str = "queued"
     fence: int = 0
@@ -36,7 +36,7 @@ class Expected:
         return self.status
 
     def lose(self, token: int, status: str) -> bool:
-        """A witness's word: the queue took the task from its holder."""
+        """Another worker records that the queue released the task."""
         return self.end(token, "canceled" if self.flagged else status) is not None
 
     def never_ran(self, token: int, status: str) -> None:
@@ -51,7 +51,7 @@ class Expected:
 
 @dataclass
 class Holding:
-    """A token that somebody holds or believes to hold."""
+    """A fencing token that a worker has or still believes valid."""
 
     task: UUID
     token: int
@@ -60,7 +60,7 @@ class Holding:
 
 @dataclass
 class Mind:
-    """What one worker process believes; it dies with the process, but its last words may still be on the way."""
+    """The state of one worker process. It is lost with the process; updates that were sent may still arrive."""
 
     name: str
     claims: list[Claim] = field(default_factory=list)

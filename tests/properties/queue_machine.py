@@ -31,7 +31,7 @@ class QueueMachine(QueueTalk):
 
     @initialize(remember=st.sampled_from([True, True, True, False]))
     def begin(self, remember: bool) -> None:
-        """A queue that remembers takes tasks with lock keys from everybody."""
+        """A queue with a complete memory admits tasks with lock keys."""
         if remember:
             self.rebuild("first", end=True)
 
@@ -78,7 +78,7 @@ class QueueMachine(QueueTalk):
     def wake(self, count: int) -> None:
         self.ask(lambda queue: queue.wake(count))
 
-    @precondition(lambda self: self.memory.books.wake)  # with nothing to hear all would wait, in real time
+    @precondition(lambda self: self.memory.books.wake)  # without a wake token all would wait, in real time
     @rule()
     def wait(self) -> None:
         assert self.ask(lambda queue: queue.wait(1))
@@ -195,7 +195,7 @@ class QueueMachine(QueueTalk):
 
     @rule(by=st.sampled_from([-50.0, -0.001, 0.0005, 1.0, 29.999, 30.0, 100.0, 90_000.0]))
     def let_pass(self, by: float) -> None:
-        """Time, or a clock that somebody sets back."""
+        """Let time pass, or set the clock back."""
         self.microseconds += round(by * 1_000_000)
         self.set_clocks()
 
@@ -261,7 +261,7 @@ class QueueMachine(QueueTalk):
     @precondition(lambda self: self.lost())
     @rule(pick=picks, verb=verbs, lock_key=lock_keys, charge=st.booleans())
     def late_words(self, pick: int, verb: str, lock_key: str, charge: bool) -> None:
-        """All that the holder of a lost token can say; none of it may have any effect."""
+        """Every call with a token that is lost; none may have an effect."""
         task, token, worker = self.pick(self.lost(), pick)
         before = self.contents()
         self.send_renewal(worker, {task: token}, LEASE, reply_lost=False)

@@ -17,7 +17,7 @@ GONE_FOR = 24 * 3600 * 1000  # how long a worker that was declared dead is refus
 
 @dataclass(kw_only=True)
 class Task:
-    """What the queue owes to one task. `token` is the one that has authority; None while nobody holds it."""
+    """The state of one task. `token` is the valid one; None without a lease."""
 
     level: int
     payload: bytes
@@ -41,7 +41,7 @@ class Task:
 
 @dataclass
 class QueueModel:
-    """Told of every question and answer, and raises AssertionError where an answer breaks a promise."""
+    """Receives every call and answer; raises AssertionError for an answer that breaks the protocol."""
 
     tasks: dict[UUID, Task] = field(default_factory=dict)
     gone: dict[str, int] = field(default_factory=dict)
@@ -153,7 +153,7 @@ class QueueModel:
     ) -> None:
         """I11 from the first delivery on: of the claims that share a key one may run, the others are void.
 
-        Without its memory the queue knows nobody's lock, so there every claim is void and comes again in a second.
+        Without its memory the queue has no locks, so every claim is void there and comes again in a second.
         """
         void = {i for i, (token, _) in claims.items() if not self.has_authority(i, token)}
         assert lost == void, "I4: a lock key for whoever lost its token, or none for its holder"

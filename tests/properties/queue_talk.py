@@ -1,4 +1,4 @@
-"""How a machine speaks to several queues at once, and has a model listen to it."""
+"""A state machine's calls to several queues at once, each checked against the model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Grip = tuple[UUID, int, str]  # a task, the token and the worker of one claim
 
 
 class QueueTalk(RuleBasedStateMachine):
-    """Every question goes to all queues, which must give one answer; the model judges it."""
+    """Every call goes to all queues, which must give one answer; the model checks it."""
 
     # What a printed example needs to run where it is pasted.
     imports: ClassVar[Sequence[str]] = (
@@ -109,7 +109,7 @@ class QueueTalk(RuleBasedStateMachine):
         if self.fence_lost and self.microseconds <= self.model.highest:
             self.lowest_token = (
                 self.model.highest + 1
-            )  # what the record tells a worker whose start it refused
+            )  # the store's answer to a worker whose start it refused
         self.nonces += 1
         nonce = f"n{self.nonces}"
         done = {f.task_id: f'"of {f.token}"' for f in finishes if f.verb is Verb.DONE}

@@ -1,4 +1,4 @@
-"""A finder finds what is there, says it as steps, and finds nothing where nothing is."""
+"""A finder finds a defect, prints it as steps, and finds nothing without a defect."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class World:
         return self.said
 
     def say(self, what: object) -> None:
-        """Remember it with the virtual time."""
+        """Record it with the virtual time."""
         self.said.append((round(self.runtime.monotonic(), 3), what))
 
 
@@ -277,7 +277,7 @@ class Servers:
             self.world.said.append("no answer" if error.connection_invalidated else error)
 
     def written(self) -> int:
-        """How often `write` took effect; forgets it."""
+        """How often `write` took effect; resets the count."""
         with self.postgres.engine.begin() as connection:
             connection.execute(text("CREATE TABLE IF NOT EXISTS probe (x)"))
             count = connection.execute(text("SELECT count(*) FROM probe")).scalar_one()

@@ -1,4 +1,4 @@
-"""The invariants of the queue, and for each of them ways to break it on purpose with the test that has to notice.
+"""The invariants of the queue, and for each of them edits that break it with the test that must fail.
 
 `tests/unit/agentexec/queue/test_invariants.py` makes each change to a copy of the package and runs that test on it.
 docs/reference/invariants.md is this list as a table.

@@ -1,4 +1,4 @@
-"""The environment of a child process that uses a queue of its own."""
+"""The environment of a child process with its own queue."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A few verbs to write a history down the way one tells it: `tell.enqueued(1).ran(1, by=12).recorded(1)`.
+"""A builder of literal histories: `HistoryBuilder().enqueued(1).ran(1, by=12).recorded(1)`.
 
-Times are seconds; each verb moves the clock on by a millisecond, `at` sets it. A task's activity is `a<number>`.
+Times are seconds. Each method advances the clock by a millisecond; `at` sets it. Task 1 has the activity `a1`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A small application in a folder of its own, with pools of it as the operating system sees them.
+"""A small application in its own folder, and its pools as operating system processes.
 
-Handlers and tests meet through files: a handler says that it has begun, and goes on once nothing holds it.
+Handlers and tests synchronize through files: a handler creates one when it begins, and waits while another exists.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Job(BaseModel):
 
 @dataclass(frozen=True)
 class Begun:
-    """What a handler said when it began."""
+    """What a handler wrote when it began."""
 
     pid: int
     fence: int
@@ -194,7 +194,7 @@ class App:
         return pool
 
     def script(self, source: str) -> subprocess.CompletedProcess[str]:
-        """Run a producer as a process of its own."""
+        """Run a producer as a separate process."""
         return subprocess.run(
             [sys.executable, "-c", source],
             cwd=self.folder,
@@ -213,11 +213,11 @@ class App:
         return [task.agent_id for task in self.client.enqueue_many_sync(requests)]
 
     def let_go(self, number: int, attempt: int = 1) -> None:
-        """Let a held attempt return."""
+        """Let a waiting attempt return."""
         self._hold(number, attempt).unlink()
 
     def begun(self, number: int, attempt: int = 1) -> Begun | None:
-        """What the handler said when this attempt began; None while it has not."""
+        """What the handler wrote when this attempt began; None before."""
         path = self.folder / f"begun-{number}-{attempt}"
         if not path.exists():
             return None
@@ -229,7 +229,7 @@ class App:
         return (self.folder / f"ended-{number}-{attempt}").exists()
 
     def row(self, task: UUID) -> Row:
-        """What the record says of a task."""
+        """The row of a task."""
         return row_of(self.client.engine, task)
 
     def statuses(self, tasks: Sequence[UUID]) -> list[str]:

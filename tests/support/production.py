@@ -1,4 +1,4 @@
-"""agentexec as it runs in production, for tests: a queue of its own on real servers, a pool, an API on loopback."""
+"""agentexec as in production, for tests: a queue on real servers, a pool, an API on loopback."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Site:
 
     @classmethod
     def on(cls, endpoints: Endpoints) -> Site:
-        """A queue that nobody else uses; the tables are made where they are missing."""
+        """A queue with a unique name; missing tables are created."""
         site = cls(endpoints=endpoints, queue=f"production-{uuid4().hex}")
         with site.client() as client:
             create_schema(client.engine)
@@ -160,7 +160,7 @@ def wait_for(condition: Callable[[], bool], within: float = UP_WITHIN) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on right now."""
+    """A port without a listener at this moment."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
 

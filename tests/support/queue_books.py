@@ -1,4 +1,4 @@
-"""What a queue knows, read behind its back, in one form for every backend; and time that tests let pass."""
+"""The contents of a queue in one form for every backend, read past its interface, and control of its time."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Inspector(Protocol):
 
 @dataclass(frozen=True)
 class RedisInspector:
-    """Time passes because deadlines are moved: nobody can move a server's clock."""
+    """Moves deadlines instead of the clock, which is the server's."""
 
     queue: RedisQueue
 
@@ -136,7 +136,7 @@ class RedisInspector:
 
 
 class Clock:
-    """A clock in whole milliseconds that stands still until it is told to go on."""
+    """A clock in whole milliseconds that only tests advance."""
 
     def __init__(self) -> None:
         self.milliseconds = 1_700_000_000_000

@@ -59,7 +59,7 @@ def new_activity(
     lock_key: str | None = None,
     delay: float = 0.0,
 ) -> NewActivity:
-    """An activity that nobody has recorded yet."""
+    """A new activity, not yet in the store."""
     return NewActivity(
         id=new_id(),
         queue_name=queue_name,
@@ -74,12 +74,12 @@ def new_activity(
 
 
 def row_of(source: Engine | Connection, task: UUID) -> Row:
-    """What the record says of one activity."""
+    """The row and log of one activity."""
     return rows_of(source, [task])[task]
 
 
 def rows_of(source: Engine | Connection, tasks: Sequence[UUID]) -> dict[UUID, Row]:
-    """What the record says of each of these activities."""
+    """The row and log of each of these activities."""
     if isinstance(source, Engine):
         with source.connect() as connection:
             return rows_of(connection, tasks)

@@ -118,7 +118,7 @@ def _kill(
 
 
 def sigterm_history() -> History:
-    """One pool told to stop: two runs end in time, one is released and runs in the next pool."""
+    """One pool is stopped: two runs end in time, one is released and runs in the next pool."""
     story = Story()
     for pid, pool_at in ((501, 0.1), (502, 0.12), (503, 0.13), (601, 1.9), (602, 1.95)):
         story.tell(pool_at, f"worker-{pid}", INFO, "hello", pid=pid)

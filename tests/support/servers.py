@@ -24,7 +24,7 @@ def redis7_binary() -> Path:
 
 
 def openssl_binary() -> Path:
-    """The installed openssl, under the same rule: it makes what Redis needs to speak TLS."""
+    """The installed openssl, under the same rule: it makes the certificates for Redis with TLS."""
     return _installed(OPENSSL, package="openssl")
 
 

@@ -1,4 +1,4 @@
-"""What is particular to the containers backend: which image is run, where it is published, what is said without one."""
+"""The containers backend: which image it runs, where it publishes ports, its errors without an image."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def no_images_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def another_name(docker_client: docker.DockerClient) -> Iterator[str]:
-    """An image by a name that nobody can pull."""
+    """An image by a name that cannot be pulled."""
     name = "agentexec-harness/test-only:renamed"
     docker_client.images.get(find_image(docker_client, "redis")).tag(name)
     yield name

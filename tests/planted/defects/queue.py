@@ -64,7 +64,7 @@ FENCE_RESET = Defect(
             old="max(books.fence + 1, now_us, lowest_token)",
             new="books.fence + 1",
         ),
-        # The record believes that tokens differ.
+        # The store relies on different tokens.
         Edit(
             where="agentexec.store.statements:start",
             old="fence = v.token AND holder = v.worker)",

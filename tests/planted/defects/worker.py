@@ -1,4 +1,4 @@
-"""Defects of the worker processes and of the healing."""
+"""Defects of the worker processes and of the reconciler."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture
 def redis() -> Iterator[fakeredis.FakeRedis]:
-    """A Redis 7 of its own."""
+    """An empty fakeredis that reports version 7."""
     client = fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(7, 0)))
     yield client
     client.close()

@@ -1,4 +1,4 @@
-"""A measurement is read from the evidence: literal histories, and what Postgres says of the tasks in them."""
+"""A measurement comes from the evidence: literal histories, and the rows of their tasks."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Service levels judge literal measurements: met, breached, and not measurable."""
+"""Service levels on literal measurements: met, breached, and not measurable."""
 
 import json
 import math

@@ -62,7 +62,7 @@ def test_the_circle_rule_on_examples(texts: dict[str, str], found: list[list[str
             [["p.low", "p.x"]],
             [["p.low", "p.x"]],
         ),
-        # A nested folder is a folder of its own, and a part of the outermost one.
+        # A nested folder is a separate folder, and a part of the outermost one.
         (
             {"p/x/a.py": "import p.x.in_.b", "p/x/c.py": "", "p/x/in_/b.py": "import p.x.c"},
             [["p.x", "p.x.in_"]],

@@ -1,4 +1,4 @@
-"""The way the project is run: what nox offers, what CI calls, what the pins cover, and how a wrong Python is told."""
+"""The noxfile: its sessions, the calls of CI, the pins, and the errors for a wrong Python."""
 
 import ast
 import importlib.util
@@ -22,7 +22,7 @@ ASIDE = {
     "planted",
     "nightly",
     "mutation",
-}  # for people; CI has no quiet machine and no hours
+}  # for people; CI has no idle machine and no hours
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The planted defects fit the implementation, are in force where they should be and nowhere else, and are found."""
+"""The planted defects fit the source, are in force only where planted, and are found."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_pages_show_what_runs_then_what_waits_then_what_is_over(client: ax.Clien
 def test_a_total_is_counted_to_its_bound_and_always_past_the_page(
     client: ax.Client, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that whoever turns the pages reaches the last one, though no page counts a million rows."""
+    """A reader of the pages reaches the last one, though no page counts a million rows."""
     monkeypatch.setattr(querying, "COUNTED", 3)
     tasks = enqueue(client, 10)
     pages = [activity.list(session, page, 2) for page in range(1, 7)]

@@ -1,4 +1,4 @@
-"""`cancel_pending` gives up what nobody will run, and never what other pools run or have queued."""
+"""`cancel_pending` cancels orphaned activities, and none that other pools run or have queued."""
 
 from __future__ import annotations
 

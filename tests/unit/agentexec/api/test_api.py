@@ -119,7 +119,7 @@ def test_text_that_only_looks_like_a_nul_is_taken() -> None:
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Say who asked, and how long the body was."""
+    """Answer with the caller and the length of the body."""
     body = await Request(scope, receive).body()
     await JSONResponse({"caller": scope.get(CALLER), "bytes": len(body)})(scope, receive, send)
 

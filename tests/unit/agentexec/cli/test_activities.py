@@ -1,4 +1,4 @@
-"""What an operator asks on the command line, over SQLite; Redis is not there unless a test says so."""
+"""Commands of an operator over SQLite; most tests have no Redis."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from agentexec.errors import ConfigurationError
 from agentexec.migrations.describe import describe
 from agentexec.store.models import Base
 
-# In a process of its own, since the prefix is read once; says what a database holds after an upgrade.
+# In a separate process, since the prefix is read once; prints the tables after an upgrade.
 NAMES = """
 import json, os
 from sqlalchemy import inspect

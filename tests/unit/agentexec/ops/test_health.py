@@ -1,4 +1,4 @@
-"""Health is found out within a bounded time, and said without secrets."""
+"""Health checks end within a bounded time and show no secrets."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def test_a_full_pipe_neither_stops_a_worker_nor_loses_a_count() -> None:
     worker, parent = Counters(), Counters()
     read, write = os.pipe()
     reporter = Reporter(write, worker)
-    for i in range(3000):  # far more than a pipe holds while nobody reads it
+    for i in range(3000):  # far more than an unread pipe can hold
         worker.completed(f"task-{i % 400}", "complete")
         if i % 10 == 0:
             counted_from([(f"task-{n}", "error", 1.0) for n in range(400)], worker)

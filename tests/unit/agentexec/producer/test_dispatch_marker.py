@@ -1,4 +1,4 @@
-"""Marks of dispatched tasks: written a moment later by a thread of their own, and never in anybody's way."""
+"""Dispatch marks are written a moment later by a separate thread, and block no caller."""
 
 from __future__ import annotations
 

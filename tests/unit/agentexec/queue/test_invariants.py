@@ -1,4 +1,4 @@
-"""Every invariant is named by tests, and each of those notices when it is broken on purpose."""
+"""Every invariant has tests, and each of them fails when the invariant is broken on purpose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pools of one queue that are set differently say so, once, when they start."""
+"""Pools of one queue with different settings report it, once, when they start."""
 
 from __future__ import annotations
 

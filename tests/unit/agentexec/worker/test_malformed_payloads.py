@@ -1,4 +1,4 @@
-"""Payloads that are read and still break whoever trusts them: dead letters with a reason, never the end of a worker."""
+"""Malformed payloads become dead letters with a reason and never end a worker."""
 
 from __future__ import annotations
 

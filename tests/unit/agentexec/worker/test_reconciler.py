@@ -45,7 +45,7 @@ def queue() -> Iterator[RedisQueue]:
 
 @pytest.fixture
 def healer(database: Engine, queue: RedisQueue) -> Reconciler:
-    """A pool's healing, after its first round: the queue has an epoch that can get lost."""
+    """The reconciler of a pool after its first round: the queue has an epoch that can get lost."""
     healer = Reconciler(database, queue, SETTINGS)
     healer.heal(thorough=False)
     return healer
@@ -126,7 +126,7 @@ def test_a_row_whose_lease_expired_is_queued_after_the_next_round(
 def test_a_running_row_that_the_queue_dropped_runs_again_after_a_comparison(
     database: Engine, queue: RedisQueue, healer: Reconciler
 ) -> None:
-    """Its lease and its job are gone one by one, as by eviction: the queue still believes that it knows everything."""
+    """Its lease and its job are gone, as by eviction, while the queue still has its epoch."""
     (task,) = dispatched(database, queue, 1)
     (silent,) = claimed(queue, "silent", 1)
     with database.begin() as connection:

@@ -1,4 +1,4 @@
-"""How workers find their pool again, who they are, and what the command line says to wrong input."""
+"""How workers find their pool, their identity, and the errors of the command line."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_no_process_of_another_host_is_taken_for_dead(identity: str) -> None:
     not Path("/proc/self/stat").exists(), reason="the kernel tells the start in ticks on Linux only"
 )
 def test_who_a_process_is_does_not_depend_on_the_clock_of_the_wall() -> None:
-    """That clock is set now and then, and everybody alive would be taken for dead."""
+    """That clock can be set, and every live process would be taken for dead."""
     started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
     assert process_identity().endswith(f"|{started}")
 

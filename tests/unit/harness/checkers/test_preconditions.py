@@ -1,4 +1,4 @@
-"""The checkers that ask whether there is anything to judge: faults, the queue's last word, readable evidence."""
+"""The checkers of the evidence itself: faults injected, the last reading of the queue, readable files."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def whys(result: CheckResult) -> list[str]:
 
 
 def running() -> Tell:
-    """Task 1 runs in worker 12 when the pool is told to stop, at 2 s."""
+    """Task 1 runs in worker 12 when the pool is stopped, at 2 s."""
     return Tell().at(1).began(1, by=12).at(2).sigterm(12, 13)
 
 

@@ -1,4 +1,4 @@
-"""What every checker tells people, word for word: they decide by its sentences what to look at, and whether to."""
+"""The sentences of every checker, word for word: readers decide by them where to look."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Field:
         self._folder = folder
 
     def carry_out(self, fault: Fault) -> Operation:
-        """Inject and heal, and return what the history says of the injection."""
+        """Inject and heal; returns the operations of the injection."""
         planned = plan([fault], seed=1, due=[0.0])
         self._nemesis.run(planned, start=time.monotonic(), stop=threading.Event())
         assert self._nemesis.missed == []

@@ -36,7 +36,7 @@ _SLEEP = "import signal, sys; signal.signal(15, lambda *_: sys.exit(0)); print(f
 
 
 class SleepingPool:
-    """A parent process that does nothing until it is told to stop."""
+    """A parent process that does nothing until it is stopped."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What only the queue in memory has: a clock of its own, results beside its books, and threads that wait in it."""
+"""What only the memory queue has: its own clock, results, and threads that wait in it."""
 
 from __future__ import annotations
 
