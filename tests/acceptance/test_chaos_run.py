@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(150)]
 
 ROOT = Path(__file__).parents[2]
 PLANTED = "tests.planted.destructive_pop.target:TARGET"
-QUIET = "tests.planted.quiet:SCENARIO"
+NO_FAULTS = "tests.planted.no_faults:SCENARIO"
 SEED = "20261124"
 
 
@@ -80,7 +80,7 @@ def test_a_queue_that_pops_destructively_is_invalid_and_its_lost_tasks_are_named
 
 
 def test_the_same_queue_without_kills_has_no_breach_and_is_unknown(tmp_path: Path) -> None:
-    done = harness("chaos", "run", QUIET, "--target", PLANTED, "--report", tmp_path, "--json")
+    done = harness("chaos", "run", NO_FAULTS, "--target", PLANTED, "--report", tmp_path, "--json")
     [run] = document(done)["scenarios"]
     assert done.returncode == 2
     assert run["verdict"] == "UNKNOWN"
@@ -143,7 +143,7 @@ def test_external_servers_are_left_as_they_were(tmp_path: Path) -> None:
         urls = servers.endpoints
         addresses = ["--database-url", urls.database_url, "--redis-url", urls.redis_url]
         done = harness(
-            "chaos", "run", QUIET, "--backend", "external", *addresses, "--report", tmp_path, "--json"
+            "chaos", "run", NO_FAULTS, "--backend", "external", *addresses, "--report", tmp_path, "--json"
         )
         [run] = document(done)["scenarios"]
         assert run["checkers"]["delivery"]["verdict"] == "VALID", done.stderr

@@ -15,7 +15,7 @@ from agentexec.core.db import create_schema, engine_for
 from agentexec.queue.redis_queue import RedisQueue
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.simulation.queue.memory_queue import MemoryQueue
-from tests.support.queue_books import Clock, Inspector, MemoryInspector, RedisInspector
+from tests.support.queue_contents import Clock, Inspector, MemoryInspector, RedisInspector
 from tests.support.servers import required_postgres_15, required_redis7
 
 

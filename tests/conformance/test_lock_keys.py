@@ -6,7 +6,7 @@ import pytest
 
 from agentexec.queue.protocol import Verb
 from tests.conformance.test_queue import Bench, ids_of, new_ids
-from tests.support.queue_books import Inspector, RedisInspector
+from tests.support.queue_contents import Inspector, RedisInspector
 from tests.support.queue_invariants import require_consistent
 
 

@@ -13,7 +13,7 @@ import pytest
 from agentexec.errors import WorkerGone
 from agentexec.identifiers import new_id
 from agentexec.queue.protocol import Admission, Claim, Dispatch, Finish, QueueDepth, Revoked, StepResult, Verb
-from tests.support.queue_books import Inspector
+from tests.support.queue_contents import Inspector
 from tests.support.queue_invariants import require_consistent
 
 LEASE = 30.0
@@ -491,7 +491,7 @@ def test_a_wake_is_counted(bench: Bench) -> None:
 def test_wake_tokens_do_not_pile_up_without_a_waiting_worker(bench: Bench) -> None:
     for _ in range(30):
         bench.enqueue(*new_ids(10))
-    assert bench.inspector.books().wake == 64
+    assert bench.inspector.read().wake == 64
 
 
 def test_the_depth_is_counted_by_state(bench: Bench) -> None:

@@ -10,7 +10,7 @@ from agentexec.queue.protocol import Admission, Dispatch, Finish, Revoked, Verb
 from agentexec.queue.redis_queue import RedisQueue
 from harness.simulation.queue.books import Books
 from tests.conformance.test_queue import LEASE, Bench, ids_of, new_ids
-from tests.support.queue_books import Inspector, RedisInspector
+from tests.support.queue_contents import Inspector, RedisInspector
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_task_that_is_handed_on_wakes_one_worker(bench: Bench) -> None:
     (claim,) = bench.claim()
     bench.inspector.silence()
     bench.finish(claim)
-    assert bench.inspector.books().wake == 2, (
+    assert bench.inspector.read().wake == 2, (
         "one for the task that was handed on, one for the work that is left"
     )
 
@@ -174,7 +174,7 @@ def test_a_task_of_a_priority_that_does_not_exist_waits_in_the_last_list(bench: 
     beyond, last = new_ids(2)
     bench.enqueue(last, level=PRIORITY_LEVELS - 1)
     bench.enqueue(beyond, level=PRIORITY_LEVELS)
-    places = bench.inspector.books().places
+    places = bench.inspector.read().places
     assert places[f"p{PRIORITY_LEVELS - 1}"] == [str(last), str(beyond)]
 
 

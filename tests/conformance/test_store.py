@@ -24,8 +24,9 @@ T1, T2, T3 = 1_000, 2_000, 3_000
 
 
 class Record:
-    """Each verb in a transaction of its own, as workers call them; with `in_turns` through the one statement that says
-    the same as several.
+    """The store's functions, each in its own transaction as workers call them.
+
+    With `in_turns` they go through the single statement of a worker's batch.
     """
 
     def __init__(self, engine: Engine, *, in_turns: bool = False) -> None:

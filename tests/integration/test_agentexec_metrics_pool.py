@@ -14,7 +14,7 @@ import agentexec as ax
 from agentexec.producer.client import Client
 from harness.environments.embedded import EmbeddedEnvironment
 from tests.support.production import RunningPool, Site, running_pool
-from tests.support.production_tasks import Words
+from tests.support.production_tasks import Message
 
 pytestmark = pytest.mark.integration
 
@@ -22,7 +22,7 @@ ECHOED = "tasks_completed_total{status=complete,task_name=echo}"
 
 
 def enqueue(client: Client, name: str, count: int = 1, text: str = "") -> None:
-    client.enqueue_many_sync([ax.TaskRequest(task_name=name, context=Words(text=text))] * count)
+    client.enqueue_many_sync([ax.TaskRequest(task_name=name, context=Message(text=text))] * count)
 
 
 def test_counters_are_exact_and_never_fall_while_workers_are_killed(

@@ -11,7 +11,7 @@ from tests.support.record import OVER
 
 
 @dataclass
-class Expected:
+class ExpectedActivity:
     """The expected row and log of one activity."""
 
     status: str = "queued"
@@ -50,7 +50,7 @@ class Expected:
 
 
 @dataclass
-class Holding:
+class HeldLease:
     """A fencing token that a worker has or still believes valid."""
 
     task: UUID
@@ -59,12 +59,12 @@ class Holding:
 
 
 @dataclass
-class Mind:
+class WorkerView:
     """The state of one worker process. It is lost with the process; updates that were sent may still arrive."""
 
     name: str
     claims: list[Claim] = field(default_factory=list)
-    running: list[Holding] = field(default_factory=list)
+    running: list[HeldLease] = field(default_factory=list)
     finishes: list[Finish] = field(default_factory=list)
     lowest_token: int = 0
     last_step: tuple[str, list[Finish], int, StepResult] | None = None

@@ -13,7 +13,7 @@ import hypothesis.strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from agentexec.queue.protocol import Dispatch, Finish, Verb
-from tests.properties.queue_talk import LEASE, SLOTS, QueueTalk
+from tests.properties.queue_lockstep import LEASE, SLOTS, QueueLockstep
 from tests.support.queue_invariants import require_consistent_books
 
 IDS = [UUID(int=n) for n in range(1, 13)]  # few, so that commands meet
@@ -26,7 +26,7 @@ seconds = st.sampled_from([0.0, 0.0004, 0.01, 5.0, 40.0])
 verbs = st.sampled_from([verb.value for verb in Verb])  # text, so that a printed example is Python
 
 
-class QueueMachine(QueueTalk):
+class QueueMachine(QueueLockstep):
     """Memory and fakeredis; subclasses add servers."""
 
     @initialize(remember=st.sampled_from([True, True, True, False]))

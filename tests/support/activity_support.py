@@ -30,7 +30,7 @@ from agentexec.store.status import Status
 LEASE = 30.0
 
 
-class Words(BaseModel):
+class Message(BaseModel):
     """A context whose content does not matter."""
 
     text: str = "hello"

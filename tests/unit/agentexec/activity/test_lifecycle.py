@@ -14,7 +14,7 @@ from agentexec import activity
 from agentexec.activity import Status
 from agentexec.context import CurrentTask, HandlerVerdict, current
 from tests.support.activity_support import (
-    Words,
+    Message,
     claim,
     finish,
     log_of,
@@ -24,7 +24,7 @@ from tests.support.activity_support import (
 
 
 def enqueued(client: ax.Client) -> UUID:
-    return client.enqueue_sync("talk", Words()).agent_id
+    return client.enqueue_sync("talk", Message()).agent_id
 
 
 # By hand

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec import activity
 from agentexec.activity import Status, querying
-from tests.support.activity_support import Words, claim, finish, progress
+from tests.support.activity_support import Message, claim, finish, progress
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def session(client: ax.Client) -> Iterator[Session]:
 
 
 def enqueue(client: ax.Client, count: int = 1, **metadata: object) -> list[UUID]:
-    return [client.enqueue_sync("talk", Words(), metadata=metadata or None).agent_id for _ in range(count)]
+    return [client.enqueue_sync("talk", Message(), metadata=metadata or None).agent_id for _ in range(count)]
 
 
 def mixture(client: ax.Client) -> tuple[list[UUID], list[UUID], list[UUID]]:

@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec.activity import Activity, ActivityLog, cleanup_old_activities
 from agentexec.store.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE
-from tests.support.activity_support import Words, age, claim, finish, log_of
+from tests.support.activity_support import Message, age, claim, finish, log_of
 
 
 def over(client: ax.Client, count: int) -> list[UUID]:
-    requests = [ax.TaskRequest(task_name="talk", context=Words(), metadata={"n": n}) for n in range(count)]
+    requests = [ax.TaskRequest(task_name="talk", context=Message(), metadata={"n": n}) for n in range(count)]
     tasks = client.enqueue_many_sync(requests)
     for task, token in claim(client, want=count):
         finish(client, task, token)
@@ -45,8 +45,8 @@ def test_activities_of_one_moment_are_not_skipped_at_the_border_of_a_batch(clien
 
 
 def test_what_is_pending_stays_however_old_it_is(client: ax.Client) -> None:
-    client.enqueue_sync("talk", Words())
-    client.enqueue_sync("talk", Words())
+    client.enqueue_sync("talk", Message())
+    client.enqueue_sync("talk", Message())
     claim(client)
     age(client.engine, timedelta(days=400))
     assert cleanup_old_activities(client.engine, days=0) == 0

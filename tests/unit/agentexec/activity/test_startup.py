@@ -20,7 +20,7 @@ from agentexec import activity
 from agentexec.activity import Activity
 from agentexec.identifiers import new_id
 from tests.support.activity_support import (
-    Words,
+    Message,
     age,
     as_default,
     claim,
@@ -48,7 +48,7 @@ def remember(client: ax.Client, since: timedelta) -> None:
 
 def enqueued(client: ax.Client, **options: object) -> UUID:
     """A task that the record and the queue know, and that the record knows to be dispatched."""
-    task = client.enqueue_sync("talk", Words(), **options).agent_id
+    task = client.enqueue_sync("talk", Message(), **options).agent_id
     with client.engine.begin() as connection:
         now = datetime.now(UTC)
         connection.execute(update(Activity).where(Activity.id == task).values(dispatched_at=now))
@@ -256,7 +256,7 @@ def test_a_transaction_of_the_caller_stays_the_callers(client: ax.Client) -> Non
 
 
 def test_more_orphans_than_a_page_are_all_found(client: ax.Client) -> None:
-    requests = [ax.TaskRequest(task_name="talk", context=Words()) for _ in range(1_203)]
+    requests = [ax.TaskRequest(task_name="talk", context=Message()) for _ in range(1_203)]
     tasks = [t.agent_id for t in client.enqueue_many_sync(requests)]
     alive = set(tasks[::100])
     client.redis.hdel(client.queue.keys.job, *(str(task) for task in tasks if task not in alive))

@@ -22,7 +22,7 @@ from agentexec.task import Registry, encode_payload
 from agentexec.worker.loop import WorkerLoop
 from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.runner import HandlerRunner
-from tests.support.queue_books import RedisInspector
+from tests.support.queue_contents import RedisInspector
 from tests.support.record import new_activity, require_sound, row_of, rows_of
 
 SETTINGS = load_settings(database_url="sqlite://", redis_url="redis://127.0.0.1:1")

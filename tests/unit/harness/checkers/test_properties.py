@@ -20,7 +20,7 @@ from harness.checkers import (
 )
 from harness.checkers.base import Verdict, check_all
 from harness.history import History, Operation, OperationType
-from tests.support.histories import FAIL, INFO, Tell
+from tests.support.histories import FAIL, INFO, HistoryBuilder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,34 +49,36 @@ TASKS = st.lists(
 BEGUN = (("queued", 0, 0), ("running", 1, 0))
 
 
-def good_run(tasks: list[Task]) -> Tell:
+def good_run(tasks: list[Task]) -> HistoryBuilder:
     """A run as a correct system would leave it: every kill is followed by another try, every task completes.
 
     All tasks share one lock key, take their effect in each attempt, and report their progress.
     """
-    tell, pid = Tell().locked("key", *range(len(tasks))), 100
-    tell.enqueued(1000).effect(1000, by=99).ran(1000, by=99).recorded(1000).began(1001, by=98)
-    tell.enqueued(1001).killed(98).effect(1001, by=99, fence=2).ran(1001, by=99, fence=2).recorded(
+    builder, pid = HistoryBuilder().locked("key", *range(len(tasks))), 100
+    builder.enqueued(1000).effect(1000, by=99).ran(1000, by=99).recorded(1000).began(1001, by=98)
+    builder.enqueued(1001).killed(98).effect(1001, by=99, fence=2).ran(1001, by=99, fence=2).recorded(
         1001, fence=2
     )
-    tell.logged(1000, *BEGUN, ("complete", 1, 1)).logged(1001, *BEGUN, ("running", 2, 0), ("complete", 2, 1))
+    builder.logged(1000, *BEGUN, ("complete", 1, 1)).logged(
+        1001, *BEGUN, ("running", 2, 0), ("complete", 2, 1)
+    )
     for number, task in enumerate(tasks):
         rows: list[tuple[str, int, int, int]] = [("queued", 0, 0, 0)]
         fence = 1
-        tell.enqueued(number, outcome=task.answer)
+        builder.enqueued(number, outcome=task.answer)
         for _ in range(task.kills):
             pid += 1
             rows.append(("running", fence, 0, 0))
-            tell.began(number, by=pid, fence=fence).effect(number, by=pid, fence=fence)
-            tell.reported(number, 10, by=pid, fence=fence).killed(pid)
+            builder.began(number, by=pid, fence=fence).effect(number, by=pid, fence=fence)
+            builder.reported(number, 10, by=pid, fence=fence).killed(pid)
             fence += 1 + task.gap
         pid += 1
         rows += [("running", fence, n, n * 10) for n in range(task.progress + 1)]
         rows.append(("complete", fence, task.progress + 1, 100))
-        tell.began(number, by=pid, fence=fence).effect(number, by=pid, fence=fence)
-        tell.reported(number, *(n * 10 for n in range(1, task.progress + 1)), by=pid, fence=fence)
-        tell.ended(number, by=pid, fence=fence).recorded(number, fence=fence).logged(number, *rows)
-    return tell.queue(held=[]).exited()
+        builder.began(number, by=pid, fence=fence).effect(number, by=pid, fence=fence)
+        builder.reported(number, *(n * 10 for n in range(1, task.progress + 1)), by=pid, fence=fence)
+        builder.ended(number, by=pid, fence=fence).recorded(number, fence=fence).logged(number, *rows)
+    return builder.queue(held=[]).exited()
 
 
 @given(TASKS)

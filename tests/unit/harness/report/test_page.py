@@ -18,7 +18,7 @@ from harness.scenario import ScenarioRun
 from tests.support.report_samples import (
     INFO,
     INVOKE,
-    Story,
+    SampleHistory,
     empty_run,
     invalid_run,
     kill_history,
@@ -146,11 +146,11 @@ def test_no_string_of_a_run_becomes_markup_or_keeps_a_control_character() -> Non
         figures={HOSTILE: 1},
         counterexamples=({"task": HOSTILE, "kind": HOSTILE, "why": HOSTILE, HOSTILE: {HOSTILE: HOSTILE}},),
     )
-    story = Story()
-    story.tell(0, HOSTILE, INFO, "hello", pid=1)
-    story.tell(1, HOSTILE, INVOKE, "run", task=1, activity=HOSTILE)
-    story.tell(2, "nemesis", INFO, HOSTILE, fault=1, phase="inject", pids=[1], pool=HOSTILE)
-    story.tell(3, HOSTILE, INFO, "exit", pid=1, code=0)
+    sample = SampleHistory()
+    sample.add(0, HOSTILE, INFO, "hello", pid=1)
+    sample.add(1, HOSTILE, INVOKE, "run", task=1, activity=HOSTILE)
+    sample.add(2, "nemesis", INFO, HOSTILE, fault=1, phase="inject", pids=[1], pool=HOSTILE)
+    sample.add(3, HOSTILE, INFO, "exit", pid=1, code=0)
     names = {
         "scenario": HOSTILE,
         "summary": HOSTILE,
@@ -158,7 +158,7 @@ def test_no_string_of_a_run_becomes_markup_or_keeps_a_control_character() -> Non
         "target": HOSTILE,
         "repeat": HOSTILE,
     }
-    html = page(run_of(story.history([HOSTILE]), results={HOSTILE: bad}, error=HOSTILE, **names))
+    html = page(run_of(sample.history([HOSTILE]), results={HOSTILE: bad}, error=HOSTILE, **names))
     tags = [tag for tag, _ in Page(html).tags]
     assert tags.count("script") == 1
     assert "img" not in tags

@@ -17,7 +17,7 @@ from agentexec.queue.redis_queue import RedisQueue
 from harness.simulation.queue.memory_queue import MemoryQueue
 from tests.properties.clocked import CLOCK, ClockedFake, set_clock
 from tests.properties.queue_model import QueueModel
-from tests.support.queue_books import Books, books_of
+from tests.support.queue_contents import QueueContents, contents_of
 
 LEASE = 30.0
 SLOTS = ("w", "w1", "w12")  # names that are beginnings of others
@@ -27,7 +27,7 @@ T = TypeVar("T")
 Grip = tuple[UUID, int, str]  # a task, the token and the worker of one claim
 
 
-class QueueTalk(RuleBasedStateMachine):
+class QueueLockstep(RuleBasedStateMachine):
     """Every call goes to all queues, which must give one answer; the model checks it."""
 
     # What a printed example needs to run where it is pasted.
@@ -93,8 +93,8 @@ class QueueTalk(RuleBasedStateMachine):
         assert self.contents() == before, "I7: a question that was sent again changed something"
         return answer
 
-    def contents(self) -> list[Books]:
-        return [books_of(queue) for queue in self.queues]
+    def contents(self) -> list[QueueContents]:
+        return [contents_of(queue) for queue in self.queues]
 
     def held(self) -> list[Grip]:
         return [(i, t.token, t.worker) for i, t in self.model.tasks.items() if t.token is not None]

@@ -7,7 +7,7 @@ from harness.scenario import Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
 
 SCENARIO = Scenario(
-    name="quiet",
+    name="no-faults",
     summary="no faults at all",
     workload=NumberedTasks(rate=60.0, work=(0.0, 0.05)),
     faults=(),
