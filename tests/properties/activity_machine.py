@@ -116,7 +116,7 @@ class ActivityMachine(RuleBasedStateMachine):
         with self.engine.begin() as connection:
             standing = statements.request_cancel(connection, [task], "Canceled on request.")
         told = {} if before in OVER else {task: Status(self.expected[task].status)}
-        assert standing == told, "a cancel was told something else than the record says"
+        assert standing == told, "the answer to a cancel differs from the store"
         if standing.get(task) is Status.RUNNING:
             self.queue.request_cancel([task])
 
@@ -421,7 +421,7 @@ class ActivityMachine(RuleBasedStateMachine):
             assert expected.status in OVER, "a start was refused that should not be"
             view.finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.DONE))
         else:
-            assert outranked == expected.fence, "the record was outranked by nobody"
+            assert outranked == expected.fence, "the store reported a higher token that does not exist"
             view.lowest_token = max(view.lowest_token, outranked + 1)
             view.finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.RETRY))
 

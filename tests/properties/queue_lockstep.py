@@ -118,7 +118,7 @@ class QueueLockstep(RuleBasedStateMachine):
         kept = self.ask(lambda queue: [queue.result(task) for task in done])
         assert kept == list(done.values())
         if not isinstance(answer, StepResult):
-            assert worker in self.model.gone, "a worker was refused that nobody declared dead"
+            assert worker in self.model.gone, "a worker was refused without being declared dead"
             return
         self.steps[worker] = nonce, finishes, answer
         self.fence_lost = self.fence_lost and not answer.claims

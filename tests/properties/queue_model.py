@@ -170,12 +170,12 @@ class QueueModel:
             if task_id in parked:
                 task.lose()
                 rivals = [t for i, t in self.tasks.items() if t.lock_key == task.lock_key and i != task_id]
-                assert any(not rival.dead for rival in rivals), "parked behind nobody"
+                assert any(not rival.dead for rival in rivals), "parked without a task before it"
         self.require_one_holder_for_each_key()
 
     def canceled(self, task_ids: Sequence[UUID], answers: Sequence[bool]) -> None:
         held = [task_id in self.tasks and self.tasks[task_id].held for task_id in task_ids]
-        assert list(answers) == held, "a cancel reached nobody, or somebody who holds nothing"
+        assert list(answers) == held, "a cancel request reached a worker without the lease, or none"
         for task_id, reached in zip(task_ids, held, strict=True):
             if reached:
                 self.tasks[task_id].canceled = True
@@ -234,7 +234,7 @@ class QueueModel:
     def _claim(self, claim: Claim, worker: str, now: int, deadline: int, lowest_token: int) -> None:
         assert claim.task_id in self.tasks, "I2: a task that the queue does not know was given out"
         task = self.tasks[claim.task_id]
-        assert not task.held, "I4: a task that somebody holds was given out"
+        assert not task.held, "I4: a leased task was claimed again"
         assert not task.dead, "I10: a dead letter was given out"
         assert task.not_before <= now, "a task was given out before it was due"
         assert claim.token > self.highest, "I3: a token that is not above all earlier ones"
