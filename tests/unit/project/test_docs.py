@@ -102,7 +102,7 @@ def test_a_page_may_name_what_exists(right: str) -> None:
         ("`agentexec/none.py`", "agentexec/none.py"),
         ("`agentexec/none/`", "agentexec/none/"),
         ("`none.py`", "none.py"),
-        ("`NONE.md`", "NONE.md"),
+        ("`none.md`", "none.md"),
         ("`agentexec.none`", "agentexec.none"),
         ("`agentexec.pool.Pool.walk()`", "agentexec.pool.Pool.walk()"),
         ("`tests/unit/test_pool.py::test_none`", "tests/unit/test_pool.py::test_none"),
