@@ -34,5 +34,3 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         )
     }
 )
-
-__all__ = ["SCENARIOS"]

@@ -115,7 +115,7 @@ def test_a_run_killed_half_way_does_not_break_the_next(checkout: Checkout, event
     assert not left_over.exists()
 
 
-def test_a_failed_install_says_the_remedy_and_the_next_run_starts_over(checkout: Checkout) -> None:
+def test_a_failed_install_names_the_remedy_and_the_next_run_starts_over(checkout: Checkout) -> None:
     wheel = next(checkout.wheels.iterdir())
     hidden = wheel.rename(checkout.folder / wheel.name)
     code, out, err = checkout.run("one")

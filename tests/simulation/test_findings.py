@@ -33,7 +33,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> SimulationResult:
     raise AssertionError(f"{ENOUGH} seeds did not find the planted defect")
 
 
-def test_a_planted_loss_is_found_by_several_judges(failing: SimulationResult) -> None:
+def test_a_planted_loss_is_found_by_several_checks(failing: SimulationResult) -> None:
     assert {"delivery", "liveness"} <= {finding.judge for finding in failing.findings}
 
 
@@ -43,7 +43,7 @@ def test_a_failing_schedule_shrinks_to_one_fault_and_one_task(failing: Simulatio
     assert any(finding.judge == "delivery" for finding in small.findings)
 
 
-def test_a_kept_schedule_fails_again_and_tells_its_story(
+def test_a_kept_schedule_fails_again_and_prints_its_counterexample(
     failing: SimulationResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = tmp_path / f"seed-{failing.plan.seed}.json"
@@ -146,7 +146,7 @@ def test_a_file_that_is_no_schedule_is_one_sentence_and_exit_code_64(
         ["--seed", "one"],
     ],
 )
-def test_wrong_usage_is_told_before_anything_runs(
+def test_wrong_usage_is_reported_before_anything_runs(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["simulate", *arguments]) == 64
@@ -167,7 +167,7 @@ def test_the_history_of_a_seed_can_be_kept_and_judged_again(tmp_path: Path) -> N
     assert History.load(kept) == simulate(4).history
 
 
-def test_the_workers_of_a_killed_parent_give_back_what_they_hold_and_end_by_themselves() -> None:
+def test_workers_of_a_killed_parent_release_their_leases_and_end() -> None:
     tasks = (PlannedTask(number=0, at=0.5, work=5.0), PlannedTask(number=1, at=2.0, work=0.1))
     faults = (SimulatedFault(kind=FaultKind.KILL_PARENT, at=1.0),)
     outcome = simulate(Plan(seed=1, pools=1, workers=1, tasks=tasks, faults=faults), trace=True)

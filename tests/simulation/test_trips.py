@@ -48,7 +48,7 @@ def _release(queue: Queue, leases: dict[UUID, int] | None, *, declare_gone: bool
 
 
 class Away:
-    """A queue whose server does not answer; says of a call whether it went there."""
+    """A queue whose server does not answer, and whether a call was sent to it."""
 
     def __init__(self, queue: Queue, run: Callable[[Callable[[], None]], None]) -> None:
         self._queue = queue

@@ -43,7 +43,7 @@ class World:
         return self.said
 
     def say(self, what: object) -> None:
-        """Remember it with the virtual time."""
+        """Record it with the virtual time."""
         self.said.append((round(self.runtime.monotonic(), 3), what))
 
 
@@ -63,7 +63,7 @@ def test_a_sleep_takes_virtual_time_only(world: World) -> None:
     assert world.run(work, until=4000) == [(3600.0, "awake")]
 
 
-def test_an_event_wakes_whoever_waits_and_a_time_out_answers_false(world: World) -> None:
+def test_an_event_wakes_its_waiters_and_a_time_out_returns_false(world: World) -> None:
     event = world.runtime.event()
 
     def waiter() -> None:
@@ -135,7 +135,7 @@ def test_a_killed_process_does_nothing_more_but_unwinds(world: World) -> None:
     assert not world.process.threads
 
 
-def test_a_process_that_ends_itself_tells_its_parent_the_code(world: World) -> None:
+def test_a_process_that_ends_itself_reports_its_code_to_the_parent(world: World) -> None:
     world.process.at_exit.append(world.say)
 
     def work() -> None:
@@ -277,7 +277,7 @@ class Servers:
             self.world.said.append("no answer" if error.connection_invalidated else error)
 
     def written(self) -> int:
-        """How often `write` took effect; forgets it."""
+        """How often `write` took effect; resets the count."""
         with self.postgres.engine.begin() as connection:
             connection.execute(text("CREATE TABLE IF NOT EXISTS probe (x)"))
             count = connection.execute(text("SELECT count(*) FROM probe")).scalar_one()
@@ -323,7 +323,7 @@ def test_an_ambush_strikes_before_or_after_the_effect(
         (CallFault.STALL, True, "committed", 1),
     ],
 )
-def test_a_transaction_is_there_or_not_whatever_its_sender_hears(
+def test_a_transaction_is_applied_or_not_whatever_its_sender_receives(
     world: World, servers: Servers, ill: CallFault, after: bool, said: str | None, effect: int
 ) -> None:
     servers.trouble.lie_in_wait(world.process, ambush(ill, after=after, seconds=3))
@@ -362,9 +362,7 @@ def test_a_failover_brings_back_what_was_saved(world: World, servers: Servers) -
 
 
 @pytest.mark.parametrize("shift", [None, "-2.0 seconds", "0.25 seconds", "90061.5 seconds"])
-def test_the_virtual_strftime_says_what_sqlites_own_says(
-    world: World, servers: Servers, shift: str | None
-) -> None:
+def test_the_virtual_strftime_agrees_with_sqlites(world: World, servers: Servers, shift: str | None) -> None:
     form = "%Y-%m-%d %H:%M:%f000"
     more = [] if shift is None else [shift]
     with sqlite3.connect(":memory:") as real, servers.postgres.engine.connect() as connection:
@@ -378,7 +376,7 @@ def test_the_virtual_strftime_says_what_sqlites_own_says(
     assert ours == own
 
 
-def test_the_virtual_julianday_says_what_sqlites_own_says(world: World, servers: Servers) -> None:
+def test_the_virtual_julianday_agrees_with_sqlites(world: World, servers: Servers) -> None:
     with sqlite3.connect(":memory:") as real, servers.postgres.engine.connect() as connection:
         for when in ("2027-01-15 08:00:00.250000", "1999-12-31 23:59:59.999000"):
             own = real.execute("SELECT julianday(?)", [when]).fetchone()[0]
@@ -395,7 +393,7 @@ def test_sound_books_have_no_breach(world: World) -> None:
     assert list(breaches(books_with_one_lease(world))) == []
 
 
-def test_a_task_in_two_places_a_task_in_none_and_a_lease_without_an_owner_are_breaches(world: World) -> None:
+def test_a_task_in_two_places_or_none_and_a_lease_without_a_holder_are_breaches(world: World) -> None:
     twice, nowhere, unowned = (books_with_one_lease(world) for _ in range(3))
     (task,) = twice.job
     twice.ready[0].append(task)

@@ -13,7 +13,7 @@ _ENGINE = "agentexec.worker.loop:WorkerLoop"
 
 
 class Undone(NamedTuple):
-    """The edit, and what has to be found under it: a judge, and its word for what it found."""
+    """The edit, and the finding that must follow: a check and its kind."""
 
     edit: Edit
     judge: str

@@ -1,4 +1,4 @@
-"""The invariants of the queue, and for each of them ways to break it on purpose with the test that has to notice.
+"""The invariants of the queue, and for each of them edits that break it with the test that must fail.
 
 `tests/unit/agentexec/queue/test_invariants.py` makes each change to a copy of the package and runs that test on it.
 docs/reference/invariants.md is this list as a table.
@@ -123,7 +123,7 @@ BREAKS = (
         "step",
         "reply(still_held(old[2]), ",
         "reply(old[2], ",
-        "test_a_replay_leaves_out_what_was_taken_back_and_given_to_somebody_else",
+        "test_a_replay_leaves_out_claims_that_another_worker_has_now",
         DETAILS,
     ),
     _statement(
@@ -156,7 +156,7 @@ BREAKS = (
         "finish",
         " AND a.status = 'running'",
         "",
-        "test_the_late_word_of_a_holder_is_refused_after_a_witness_ended_its_task[statements-sqlite]",
+        "test_a_late_update_is_refused_after_record_revoked_ended_the_task[statements-sqlite]",
     ),
     _statement(
         "I6",
@@ -196,7 +196,7 @@ BREAKS = (
         "record_revoked",
         "coalesce(max(n), -1) + 1",
         "coalesce(max(n), -1) + 2",
-        "test_a_witness_takes_the_next_free_number[statements-sqlite]",
+        "test_record_revoked_takes_the_next_free_number[statements-sqlite]",
     ),
     _statement(
         "I8",
@@ -220,7 +220,7 @@ BREAKS = (
         file="worker/loop.py",
         old="        if not answer.reaped and not answer.dead:\n            return\n",
         new="        return\n",
-        test=f"{HEALING}::test_a_row_whose_lease_ran_out_says_queued_as_soon_as_anybody_looks",
+        test=f"{HEALING}::test_a_row_whose_lease_expired_is_queued_after_the_next_round",
     ),
     Break(
         invariant="I9",

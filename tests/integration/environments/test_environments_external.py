@@ -1,4 +1,4 @@
-"""The external backend: it asks, says in one sentence what is wrong, and leaves the servers as they are."""
+"""The external backend checks the servers, reports a problem in one sentence, and leaves them unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A measurement is read from the evidence: literal histories, and what Postgres says of the tasks in them."""
+"""A measurement comes from the evidence: literal histories, and the rows of their tasks."""
 
 import json
 import math
@@ -55,7 +55,7 @@ def test_what_was_acknowledged_and_completed_is_counted_with_its_latencies() -> 
     assert (found.seconds, found.planned, found.problems) == (10.0, 40.0, ())
 
 
-def test_failed_unknown_and_unanswered_attempts_are_attempts_that_were_not_acknowledged() -> None:
+def test_failed_unknown_and_unanswered_attempts_are_not_acknowledged() -> None:
     attempts = [op(OperationType.INVOKE, "enqueue", task=task) for task in (2, 3, 4)]
     ends = [
         op(OperationType.FAIL, "enqueue", task=2, error="x"),
@@ -89,7 +89,7 @@ def test_the_plan_is_for_the_time_that_the_load_lasted() -> None:
 
 
 @pytest.mark.parametrize("history", [lasting(7.9, *enqueued(1)), History.of(enqueued(1)), History.of([])])
-def test_a_load_that_ended_early_or_does_not_say_when_is_a_problem(history: History) -> None:
+def test_a_load_that_ended_early_or_without_a_time_is_a_problem(history: History) -> None:
     assert read(history, {}).problems == ("the load did not last 10 s",)
 
 

@@ -1,4 +1,4 @@
-"""Service levels judge literal measurements: met, breached, and not measurable."""
+"""Service levels on literal measurements: met, breached, and not measurable."""
 
 import json
 import math
@@ -73,7 +73,7 @@ def test_a_run_that_proves_nothing_is_not_measurable(change: dict[str, object]) 
     assert evaluate(Slo(), measurement).exit_code == 2
 
 
-def test_when_every_attempt_fails_latencies_are_not_measurable_and_the_run_is_breached() -> None:
+def test_a_run_whose_attempts_all_fail_has_no_latencies_and_is_breached() -> None:
     nothing = replace(GOOD, enqueue_ms=(), end_to_end_ms=())
     assert outcomes(nothing) == [
         ObjectiveResult.NOT_MEASURABLE,

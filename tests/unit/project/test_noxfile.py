@@ -1,4 +1,4 @@
-"""The way the project is run: what nox offers, what CI calls, what the pins cover, and how a wrong Python is told."""
+"""The noxfile: its sessions, the calls of CI, the pins, and the errors for a wrong Python."""
 
 import ast
 import importlib.util
@@ -22,7 +22,7 @@ ASIDE = {
     "planted",
     "nightly",
     "mutation",
-}  # for people; CI has no quiet machine and no hours
+}  # for people; CI has no idle machine and no hours
 
 
 @cache
@@ -135,7 +135,7 @@ def test_an_older_python_can_read_the_noxfile() -> None:
         ("sys.modules['venv'] = None", "cannot make virtual environments", "apt install python3-venv"),
     ],
 )
-def test_an_unfit_python_is_told_the_remedy_in_one_sentence(
+def test_an_unfit_python_ends_with_the_remedy_in_one_sentence(
     statement: str, problem: str, remedy: str
 ) -> None:
     ended = run_noxfile_after(statement)
@@ -185,7 +185,7 @@ class Interrupted(BaseException):
     """Stands in for Ctrl-C."""
 
 
-def test_an_environment_whose_install_was_interrupted_is_made_anew(tmp_path: Path) -> None:
+def test_an_environment_whose_install_was_interrupted_is_made_again(tmp_path: Path) -> None:
     class InterruptedSession(FakeSession):
         def install(self, *requirements: str, env: dict[str, str]) -> None:
             raise Interrupted

@@ -1,4 +1,4 @@
-"""Every invariant is named by tests, and each of those notices when it is broken on purpose."""
+"""Every invariant has tests, and each of them fails when the invariant is broken on purpose."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_all_eleven_invariants_are_named_by_a_test_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("broken", BREAKS, ids=IDS)
-def test_the_test_that_has_to_notice_names_the_invariant(broken: Break) -> None:
+def test_the_test_that_has_to_fail_names_the_invariant(broken: Break) -> None:
     assert (broken.test.partition("[")[0], broken.invariant) in MARKS
 
 

@@ -317,7 +317,7 @@ async def panics(agent_id: UUID, context: Job) -> None:
 
 
 def test_a_handler_that_raises_what_is_no_exception_ends_all_the_same(settings: Settings) -> None:
-    """Else its slot and its lease stay taken for ever, and nobody hears of it."""
+    """Else its slot and its lease stay taken for ever without a message."""
 
     async def scene(bench: Bench) -> None:
         bench.run(panics)

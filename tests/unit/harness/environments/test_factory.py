@@ -1,4 +1,4 @@
-"""Choosing a backend and its options: what is wrong is said before anything starts."""
+"""Choosing a backend and its options: errors are reported before anything starts."""
 
 from __future__ import annotations
 

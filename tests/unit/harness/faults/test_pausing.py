@@ -70,7 +70,7 @@ def test_a_worker_that_died_while_it_stood_is_no_matter(worker: subprocess.Popen
     heal()
 
 
-def test_a_server_is_frozen_and_nobody_hurt(worker: subprocess.Popen[bytes]) -> None:
+def test_a_server_is_frozen_and_then_resumed(worker: subprocess.Popen[bytes]) -> None:
     servers = Servers(worker)
     fault = StallServer(service="redis", at=0.0, seconds=0.0)
     aim = carry_out(fault, world_of(worker, servers))()

@@ -36,7 +36,7 @@ _SLEEP = "import signal, sys; signal.signal(15, lambda *_: sys.exit(0)); print(f
 
 
 class SleepingPool:
-    """A parent process that does nothing until it is told to stop."""
+    """A parent process that does nothing until it is stopped."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -274,7 +274,7 @@ def test_a_fault_whose_victim_never_comes_is_left_out_and_the_next_one_is_tried(
     assert found.error is None
 
 
-def test_a_run_that_takes_too_long_says_so(run: Run) -> None:
+def test_a_run_that_takes_too_long_reports_it(run: Run) -> None:
     def submit_slowly(verb: str) -> None:
         if verb == "submit":
             stuck.wait(1.0)
@@ -286,7 +286,7 @@ def test_a_run_that_takes_too_long_says_so(run: Run) -> None:
     assert found.verdict is not Verdict.VALID
 
 
-def test_a_torn_line_of_a_worker_that_nobody_killed_makes_the_run_unknown(run: Run, tmp_path: Path) -> None:
+def test_a_torn_line_of_a_worker_that_was_not_killed_makes_the_run_unknown(run: Run, tmp_path: Path) -> None:
     def tear(verb: str) -> None:
         if verb == "witnesses":
             with (tmp_path / f"worker-{WORKER}.jsonl").open("ab") as file:

@@ -1,4 +1,4 @@
-"""A scenario in which nothing is hurt: what a target is worth when all goes well, and no more than that."""
+"""A scenario without faults: it shows whether a target works at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from harness.scenario import Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
 
 SCENARIO = Scenario(
-    name="quiet",
+    name="no-faults",
     summary="no faults at all",
     workload=NumberedTasks(rate=60.0, work=(0.0, 0.05)),
     faults=(),

@@ -1,4 +1,4 @@
-"""What a queue knows, read behind its back, in one form for every backend; and time that tests let pass."""
+"""The contents of a queue in one form for every backend, read past its interface, and control of its time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.simulation.queue.memory_queue import MemoryQueue
 
 
 @dataclass(frozen=True, kw_only=True)
-class Books:
+class QueueContents:
     """Ids and workers as text. `places` are disjoint and in order; `own` has (token, worker)."""
 
     places: Mapping[str, Sequence[str]]
@@ -46,7 +46,7 @@ class Inspector(Protocol):
     @property
     def queue(self) -> Queue: ...
 
-    def books(self) -> Books: ...
+    def read(self) -> QueueContents: ...
 
     def contents(self) -> object:
         """Everything the queue holds, to be compared before and after what must change nothing."""
@@ -66,11 +66,11 @@ class Inspector(Protocol):
 
 @dataclass(frozen=True)
 class RedisInspector:
-    """Time passes because deadlines are moved: nobody can move a server's clock."""
+    """Moves deadlines instead of the clock, which is the server's."""
 
     queue: RedisQueue
 
-    def books(self) -> Books:
+    def read(self) -> QueueContents:
         raw = self._read()
         parked: dict[str, list[str]] = {}
         for member, _ in raw["parked"]:
@@ -80,7 +80,7 @@ class RedisInspector:
         times = {name: {_text(i): int(at) for i, at in raw[name]} for name in ("sched", "lease", "dlq")}
         jobs = {_text(i): _job(job) for i, job in raw["job"].items()}
         cfg = _texts(raw["cfg"])
-        return Books(
+        return QueueContents(
             places={name: [*place] for name, place in times.items()}
             | {f"p{level}": [*map(_text, ready)] for level, ready in enumerate(raw["ready"])},
             parked=parked,
@@ -136,7 +136,7 @@ class RedisInspector:
 
 
 class Clock:
-    """A clock in whole milliseconds that stands still until it is told to go on."""
+    """A clock in whole milliseconds that only tests advance."""
 
     def __init__(self) -> None:
         self.milliseconds = 1_700_000_000_000
@@ -152,13 +152,13 @@ class MemoryInspector:
     queue: MemoryQueue
     clock: Clock
 
-    def books(self) -> Books:
-        return memory_books(self.queue)
+    def read(self) -> QueueContents:
+        return memory_contents(self.queue)
 
     def contents(self) -> object:
         books = self.queue.books
         return (
-            memory_books(self.queue),
+            memory_contents(self.queue),
             books.sched.items(),
             books.lease.items(),
             books.dlq.items(),
@@ -195,11 +195,11 @@ class MemoryInspector:
         assert not lost
 
 
-def memory_books(queue: MemoryQueue) -> Books:
+def memory_contents(queue: MemoryQueue) -> QueueContents:
     books = queue.books
     places: dict[str, list[UUID]] = {"sched": [*books.sched], "lease": [*books.lease], "dlq": [*books.dlq]}
     places |= {f"p{level}": [*ready] for level, ready in enumerate(books.ready)}
-    return Books(
+    return QueueContents(
         places={name: [str(i) for i in place] for name, place in places.items()},
         parked={partition_name(key): [str(i) for i in line] for key, line in books.parked.items()},
         known={str(i) for i in books.job},
@@ -224,12 +224,12 @@ def memory_books(queue: MemoryQueue) -> Books:
     )
 
 
-def books_of(queue: Queue) -> Books:
+def contents_of(queue: Queue) -> QueueContents:
     """The books of any backend."""
     if isinstance(queue, MemoryQueue):
-        return memory_books(queue)
+        return memory_contents(queue)
     assert isinstance(queue, RedisQueue)
-    return RedisInspector(queue).books()
+    return RedisInspector(queue).read()
 
 
 def _job(job: bytes) -> tuple[int, bytes]:

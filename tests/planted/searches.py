@@ -1,7 +1,7 @@
-"""The means by which planted defects are found: two state machines, the simulation, and chaos runs under the checkers.
+"""The means that find planted defects: two state machines, the simulation, and chaos runs with the checkers.
 
-Each looks for anything wrong in the implementation as it is in this process, with a budget and a seed of its own, and
-knows nothing of the defect. What it may find in the defective implementation, it must not find in the true one.
+Each checks the implementation of this process with its own budget and seed, and without any information on the defect.
+It must find nothing in the implementation without a defect.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.errors import HarnessError
 from harness.progress import Quiet
 from harness.run.runner import run_scenario
 from harness.simulation import simulate
-from tests.planted.courses import COURSES
+from tests.planted.chaos_runs import CHAOS_RUNS
 from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, QUEUE_MACHINE, SIMULATION, Defect
 from tests.planted.target import PlantedTarget
 from tests.properties.finders import FINDERS
@@ -31,9 +31,11 @@ EXAMPLES = {QUEUE_MACHINE: 40, ACTIVITY_MACHINE: 80}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
-    """One look. `found` says what gave the defect away, None where nothing did; `tries` counts examples, schedules or
-    tasks up to it, or all of them; `seconds` is wall time.
+class Search:
+    """The result of one search.
+
+    `found`: what showed the defect; None where nothing did. `tries`: examples, schedules or tasks up to that, or all of
+    them. `seconds`: wall time.
     """
 
     means: str
@@ -42,17 +44,17 @@ class Look:
     seconds: float
 
 
-def machine(means: str) -> Look:
+def machine(means: str) -> Search:
     """The queue machine or the activity machine, in this process."""
     began = time.monotonic()
     finding = FINDERS[means](EXAMPLES[means], SEED, shrink=False)
     seconds = time.monotonic() - began
     if finding is None:
-        return Look(means=means, found=None, tries=EXAMPLES[means], seconds=seconds)
-    return Look(means=means, found=_first_line(finding.error), tries=finding.examples, seconds=seconds)
+        return Search(means=means, found=None, tries=EXAMPLES[means], seconds=seconds)
+    return Search(means=means, found=_first_line(finding.error), tries=finding.examples, seconds=seconds)
 
 
-def simulation() -> Look:
+def simulation() -> Search:
     """Simulated schedules in this process, one seed after another."""
     began = time.monotonic()
     for seed in range(SIMULATED):
@@ -60,21 +62,21 @@ def simulation() -> Look:
         if findings:
             first = findings[0]
             found = f"{first.judge}: {first.kind}"
-            return Look(means=SIMULATION, found=found, tries=seed + 1, seconds=time.monotonic() - began)
-    return Look(means=SIMULATION, found=None, tries=SIMULATED, seconds=time.monotonic() - began)
+            return Search(means=SIMULATION, found=found, tries=seed + 1, seconds=time.monotonic() - began)
+    return Search(means=SIMULATION, found=None, tries=SIMULATED, seconds=time.monotonic() - began)
 
 
-def chaos(course_name: str, defect: Defect | None, environment: Environment) -> Look:
+def chaos(run_name: str, defect: Defect | None, environment: Environment) -> Search:
     """One run of real processes on a running environment. Raises `HarnessError` where it shows nothing either way."""
-    course = COURSES[course_name]
+    chaos_run = CHAOS_RUNS[run_name]
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as history:
         run = run_scenario(
-            course.scenario,
+            chaos_run.scenario,
             environment,
-            PlantedTarget(defect=defect, variation=course.variation),
+            PlantedTarget(defect=defect, variation=chaos_run.variation),
             seed=SEED,
-            tasks=course.tasks,
+            tasks=chaos_run.tasks,
             history_folder=Path(history),
             progress=Quiet(),
             queue=f"planted-{time.monotonic_ns()}",
@@ -84,16 +86,18 @@ def chaos(course_name: str, defect: Defect | None, environment: Environment) -> 
     breaches = [name for name, result in run.results.items() if result.verdict is Verdict.INVALID]
     if not breaches and run.verdict is not Verdict.VALID:
         unknown = [f"{n}: {r.summary}" for n, r in run.results.items() if r.verdict is not Verdict.VALID]
-        raise HarnessError(f"{course_name} shows nothing either way: {run.error or '; '.join(unknown)}")
-    return Look(means=CHAOS, found=", ".join(sorted(breaches)) or None, tries=course.tasks, seconds=seconds)
+        raise HarnessError(f"{run_name} shows nothing either way: {run.error or '; '.join(unknown)}")
+    return Search(
+        means=CHAOS, found=", ".join(sorted(breaches)) or None, tries=chaos_run.tasks, seconds=seconds
+    )
 
 
-def inside(means: str) -> Callable[[], Look]:
-    """The look of a means that needs no servers."""
+def inside(means: str) -> Callable[[], Search]:
+    """The search of a means that needs no servers."""
     return simulation if means == SIMULATION else lambda: machine(means)
 
 
 def _first_line(error: str) -> str:
-    """What an assertion says, without the values that it shows."""
+    """The text of an assertion without its values."""
     said = error.strip().splitlines()[0].removeprefix("AssertionError:")
     return re.split(r": [^a-z]|: row|\|", said)[0].strip(" :") or "an assertion"

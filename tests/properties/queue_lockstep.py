@@ -1,4 +1,4 @@
-"""How a machine speaks to several queues at once, and has a model listen to it."""
+"""A state machine's calls to several queues at once, each checked against the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agentexec.queue.redis_queue import RedisQueue
 from harness.simulation.queue.memory_queue import MemoryQueue
 from tests.properties.clocked import CLOCK, ClockedFake, set_clock
 from tests.properties.queue_model import QueueModel
-from tests.support.queue_books import Books, books_of
+from tests.support.queue_contents import QueueContents, contents_of
 
 LEASE = 30.0
 SLOTS = ("w", "w1", "w12")  # names that are beginnings of others
@@ -27,8 +27,8 @@ T = TypeVar("T")
 Grip = tuple[UUID, int, str]  # a task, the token and the worker of one claim
 
 
-class QueueTalk(RuleBasedStateMachine):
-    """Every question goes to all queues, which must give one answer; the model judges it."""
+class QueueLockstep(RuleBasedStateMachine):
+    """Every call goes to all queues, which must give one answer; the model checks it."""
 
     # What a printed example needs to run where it is pasted.
     imports: ClassVar[Sequence[str]] = (
@@ -93,8 +93,8 @@ class QueueTalk(RuleBasedStateMachine):
         assert self.contents() == before, "I7: a question that was sent again changed something"
         return answer
 
-    def contents(self) -> list[Books]:
-        return [books_of(queue) for queue in self.queues]
+    def contents(self) -> list[QueueContents]:
+        return [contents_of(queue) for queue in self.queues]
 
     def held(self) -> list[Grip]:
         return [(i, t.token, t.worker) for i, t in self.model.tasks.items() if t.token is not None]
@@ -109,7 +109,7 @@ class QueueTalk(RuleBasedStateMachine):
         if self.fence_lost and self.microseconds <= self.model.highest:
             self.lowest_token = (
                 self.model.highest + 1
-            )  # what the record tells a worker whose start it refused
+            )  # the store's answer to a worker whose start it refused
         self.nonces += 1
         nonce = f"n{self.nonces}"
         done = {f.task_id: f'"of {f.token}"' for f in finishes if f.verb is Verb.DONE}
@@ -118,7 +118,7 @@ class QueueTalk(RuleBasedStateMachine):
         kept = self.ask(lambda queue: [queue.result(task) for task in done])
         assert kept == list(done.values())
         if not isinstance(answer, StepResult):
-            assert worker in self.model.gone, "a worker was refused that nobody declared dead"
+            assert worker in self.model.gone, "a worker was refused without being declared dead"
             return
         self.steps[worker] = nonce, finishes, answer
         self.fence_lost = self.fence_lost and not answer.claims
