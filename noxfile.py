@@ -167,10 +167,29 @@ def has_pip(python: Path) -> bool:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff (rules and formatting) and codespell; `-- PATHS` replace `.`."""
+    """Rules, formatting, spelling and vocabulary; `-- PATHS` replace `.`."""
     prepare(session, groups=["lint"], package=False)
-    session.run("ruff", "check", *(session.posargs or ["."]))
-    session.run("ruff", "format", "--check", *(session.posargs or ["."]))
+    paths = session.posargs or ["."]
+    session.run("ruff", "check", *paths)
+    session.run("ruff", "format", "--check", *paths)
+    session.run("codespell", *paths)
+    session.run("codespell", "--config", ".codespell-vocabulary.cfg", *paths)
+
+
+@nox.session
+def format(session: nox.Session) -> None:
+    """Apply the formatting and the automatic repairs of ruff; `-- PATHS` replace `.`."""
+    prepare(session, groups=["lint"], package=False)
+    paths = session.posargs or ["."]
+    session.run("ruff", "check", "--fix", *paths)
+    session.run("ruff", "format", *paths)
+
+
+@nox.session
+def hooks(session: nox.Session) -> None:
+    """Install the git hook that runs `format` and `lint` before each commit (.pre-commit-config.yaml)."""
+    prepare(session, groups=["lint"], package=False)
+    session.run("pre-commit", "install", *session.posargs)
 
 
 @nox.session

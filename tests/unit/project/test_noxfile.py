@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[3]
 IN_CI = {"lint", "types", "tests", "chaos", "load", "containers", "simulate"}
 # CI runs none of these: they change files, take hours or need a machine without other load.
-BY_HAND = {"lock", "bench", "planted", "nightly", "mutation"}
+BY_HAND = {"format", "hooks", "lock", "bench", "planted", "nightly", "mutation"}
 
 
 @cache
@@ -85,6 +85,12 @@ def test_the_hosted_workflow_only_calls_sessions() -> None:
         [command for command in commands if command.startswith("python3 noxfile.py -s ")]
     )
     assert (called | named) - {"${{"} == IN_CI
+
+
+def test_the_git_hooks_only_call_sessions() -> None:
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text("utf-8")
+    entries = re.findall(r"entry: (.+)", hooks)
+    assert entries == [f"python3 noxfile.py -s {name}" for name in ("format", "lint")]
 
 
 def test_the_pins_name_no_place_to_fetch_from() -> None:
