@@ -70,7 +70,7 @@ def _complain(sentence: str, code: int, *, debug: bool) -> int:
     return code
 
 
-def _terminated(number: int, frame: FrameType | None) -> Never:
+def _terminated(_number: int, _frame: FrameType | None) -> Never:
     raise _Interrupted
 
 
