@@ -2,7 +2,7 @@
 
     agentexec worker examples.dlq_pattern:pool
 
-The guide's pattern counts the tries in the context and enqueues the task again by itself. Here that would run it
+The pattern of the production guide counts tries in the context and enqueues the task again. Here that would run it
 twice over, since agentexec already tries it again with growing, jittered pauses (AGENTEXEC_MAX_TASK_RETRIES), and puts
 it into its dead letters in the end. What is left to the application is what should happen when it is given up:
 

@@ -1,4 +1,4 @@
-"""The guide's limited role runs everything at run time: no table is ever made or changed by a pool."""
+"""The limited role of the production guide is enough at run time: a pool creates or changes no table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 
-# As the guide has it: on the server, then in the database.
+# As in the production guide: on the server, then in the database.
 ON_SERVER = """
 CREATE DATABASE agentexec;
 CREATE USER agentexec_app WITH PASSWORD 'secure_password';
@@ -46,7 +46,7 @@ CLEAN = "DROP DATABASE agentexec WITH (FORCE); DROP USER agentexec_app; DROP USE
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """The guide's database and its three roles."""
+    """The database of the production guide and its three roles."""
 
     owner: Engine
     app_url: str
@@ -75,7 +75,7 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def migrated(site: Site) -> Site:
-    """The tables are made by the migration role, then the application's role gets what the guide grants it."""
+    """The migration role creates the tables, then the application's role gets the grants of the guide."""
     refused = upgrade(site.migrate_url)
     assert refused.returncode == 78
     assert "GRANT USAGE, CREATE ON SCHEMA public TO agentexec_migrate" in refused.stderr
