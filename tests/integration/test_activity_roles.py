@@ -1,4 +1,4 @@
-"""The guide's limited role runs everything at run time: no table is ever made or changed by a pool."""
+"""The limited role of the production guide is enough at run time: a pool creates or changes no table."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.environment import ROOT
 
 pytestmark = pytest.mark.integration
 
-# As the guide has it: on the server, then in the database.
+# As in the production guide: on the server, then in the database.
 ON_SERVER = """
 CREATE DATABASE agentexec;
 CREATE USER agentexec_app WITH PASSWORD 'secure_password';

@@ -1,4 +1,4 @@
-"""A process that starts and cleans up, as the guide has it, beside a pool that is at work."""
+"""A process cleans up at its start, as in the production guide, beside a pool that runs tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The code that a production guide shows runs as it stands, in an application's pool and in its service."""
+"""The code of the production guide runs unchanged, in an application's pool and in its service.
+
+The guide: https://github.com/Agent-CI/agentexec/blob/de93097/docs/deployment/production.md
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ pytestmark = pytest.mark.integration
 
 GUIDE = Path(__file__).resolve().parents[1] / "data" / "guide_code.md"
 
-# What a reader's application defines around the guide's code: first for its pool.
+# What an application defines around the code of the production guide: first for its pool.
 BEFORE_TASKS = """
 import json, logging, os
 from uuid import UUID
@@ -57,7 +60,7 @@ async def move_to_dlq(agent_id, context, reason):
     redis = await get_redis()
     await redis.rpush("moved:" + os.environ["AGENTEXEC_QUEUE_NAME"], json.dumps([str(agent_id), context.name, reason]))
 """
-# Then for its service, which runs functions of the guide and prints what they answer.
+# Then for its service, which runs functions of the guide and prints their results.
 SERVICE = """
 import asyncio, json, sys
 import application

@@ -1,4 +1,4 @@
-"""Redis behind Sentinels, and over TLS, with the URLs of the guide: for real, on loopback."""
+"""Real Redis behind Sentinels, and over TLS, on loopback, with the URLs of the production guide."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def _statement(invariant: str, what: str, function: str, old: str, new: str, tes
 BREAKS = (
     Break(
         invariant="I1",
-        what="The healing brings back what was running, and forgets what was queued.",
+        what="A rebuild restores running tasks and leaves out queued ones.",
         file="worker/reconciler.py",
         old="            self.reconcile(older_than=0.0, rebuilding=True)\n",
         new="",
@@ -87,7 +87,7 @@ BREAKS = (
     ),
     _script(
         "I3",
-        "Tokens are counted from what Redis remembers alone.",
+        "Tokens are counted from the last token in Redis alone.",
         "step",
         "math.max(tonumber(redis.call('GET', FENCE) or '0') + 1, now, lowest)",
         "tonumber(redis.call('GET', FENCE) or '0') + 1",
@@ -103,7 +103,7 @@ BREAKS = (
     ),
     _script(
         "I4",
-        "A finish asks whether anybody holds the task, not who.",
+        "A finish checks that the task has a lease, not whose it is.",
         "step",
         "  if held ~= token then\n    finishes",
         "  if not held then\n    finishes",
@@ -119,7 +119,7 @@ BREAKS = (
     ),
     _script(
         "I4",
-        "A repeated reply gives claims that were taken back.",
+        "A repeated reply contains claims that were revoked.",
         "step",
         "reply(still_held(old[2]), ",
         "reply(old[2], ",
@@ -176,7 +176,7 @@ BREAKS = (
     ),
     _script(
         "I7",
-        "An enqueue does not ask whether the task is known.",
+        "An enqueue does not check whether the task is known.",
         "enqueue",
         "if redis.call('HEXISTS', JOB, id) == 1 then",
         "if false then",
@@ -208,7 +208,7 @@ BREAKS = (
     ),
     Break(
         invariant="I8",
-        what="A holder reports progress after its last word.",
+        what="A holder reports progress after its final entry.",
         file="worker/leases.py",
         old=" or not holding.open:",
         new=":",
@@ -216,7 +216,7 @@ BREAKS = (
     ),
     Break(
         invariant="I9",
-        what="Who takes an expired lease away does not write it down.",
+        what="A worker that revokes an expired lease does not record it.",
         file="worker/loop.py",
         old="        if not answer.reaped and not answer.dead:\n            return\n",
         new="        return\n",
@@ -224,7 +224,7 @@ BREAKS = (
     ),
     Break(
         invariant="I9",
-        what="The comparison leaves out what the record calls RUNNING.",
+        what="The comparison leaves out RUNNING rows.",
         file="worker/reconciler.py",
         old="PENDING_STATUSES = (Status.QUEUED, Status.RUNNING)",
         new="PENDING_STATUSES = (Status.QUEUED,)",
@@ -232,7 +232,7 @@ BREAKS = (
     ),
     _script(
         "I10",
-        "Crashes are counted, and nobody looks at the count.",
+        "Crashes are counted, and the count is never checked.",
         "common",
         "if crashes > max_crashes then",
         "if false then",
@@ -248,7 +248,7 @@ BREAKS = (
     ),
     _script(
         "I10",
-        "Each pool goes by its own number of crashes.",
+        "Each pool applies its own limit of crashes.",
         "common",
         "  return tonumber(redis.call('HGET', CFG, 'set:' .. name) or own)",
         "  return tonumber(own)",
@@ -265,7 +265,7 @@ BREAKS = (
     ),
     _script(
         "I11",
-        "A key that the producer did not know is not asked for before the first delivery.",
+        "A lock key that the producer did not know is ignored at the first delivery.",
         "partition",
         "if not head or head == id or",
         "if true or",

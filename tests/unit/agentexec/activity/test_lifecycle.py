@@ -221,6 +221,6 @@ def test_every_call_may_be_awaited_as_published(client: ax.Client) -> None:
 
 def test_an_answer_that_is_not_awaited_leaves_no_warning(client: ax.Client) -> None:
     async def guide() -> None:
-        activity.error(activity.create("import"), "as the guide calls it")
+        activity.error(activity.create("import"), "as the production guide calls it")
 
     asyncio.run(guide())  # warnings are errors here

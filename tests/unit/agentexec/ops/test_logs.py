@@ -1,4 +1,4 @@
-"""Log lines: the guide's fields, the task they belong to, and never a secret."""
+"""Log lines have the fields of the production guide and their task, and no secret."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def break_copy(broken: Break, folder: Path) -> None:
 def test_the_documentation_has_every_way_that_they_were_broken() -> None:
     text = TABLE.read_text("utf-8")
     for name, promise in INVARIANTS.items():
-        assert f"**{name}**: {promise}" in text
+        assert f"**{name}**: {promise}" in " ".join(text.split())
     for broken in BREAKS:
         assert row(broken) in text
     assert text.count("\n| I") == len(BREAKS)
