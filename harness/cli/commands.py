@@ -9,7 +9,6 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness import registry
 from harness.checkers.base import CheckResult, Verdict
 from harness.cli.request import RunRequest
 from harness.cli.request import environment as make
@@ -22,7 +21,7 @@ from harness.progress import Progress, progress_on
 from harness.report import prepare_folder, verdict_table, write_reports
 from harness.report.compare import Change, compare, comparison_table
 from harness.run.runner import judge, run_scenario
-from harness.scenario import Scenario, ScenarioRun
+from harness.scenario import Scenario, ScenarioRun, registry
 
 _NAMED = 60
 _SHOWN = 20

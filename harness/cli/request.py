@@ -12,11 +12,10 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from harness import registry
 from harness.environments import make_environment
 from harness.environments.base import Environment
 from harness.errors import UsageError
-from harness.scenario import Scenario
+from harness.scenario import Scenario, registry
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target
 

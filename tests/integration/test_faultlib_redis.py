@@ -11,29 +11,29 @@ import redis
 
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.errors import HarnessError
-from harness.faults import redis_memory
-from harness.faults.base import FaultContext, plan
+from harness.faults.base import FaultContext
 from harness.faults.redis_memory import FailOverRedis, FlushRedis
+from harness.scenario.schedule import plan_faults
 from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 
 
 class Field:
-    """A world on real servers with a pool that only has a name, and a client of its own."""
+    """A fault context on real servers with a pool that only has a name, and a client of its own."""
 
     def __init__(self, environment: EmbeddedEnvironment | None) -> None:
         pool: Any = SimpleNamespace(worker_pids=lambda: [1], name="pool-1")
         pools: Any = SimpleNamespace(running=lambda: [pool])
         gates: Any = None
-        self.world = FaultContext(gates=gates, pools=pools, environment=environment)
+        self.context = FaultContext(gates=gates, pools=pools, environment=environment)
 
     def carry_out(self, fault: FlushRedis | FailOverRedis) -> None:
-        [planned] = plan([fault], seed=1, due=[0.0])
-        aim = fault.aim(self.world, planned)
+        [planned] = plan_faults([fault], seed=1, due=[0.0])
+        aim = fault.aim(self.context, planned)
         assert aim.pids == ()
-        fault.inject(self.world, planned, aim)
-        fault.heal(self.world, planned, aim)
+        fault.inject(self.context, planned, aim)
+        fault.heal(self.context, planned, aim)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_flushed_redis_knows_nothing(client: redis.Redis, field: Field) -> Non
 
 
 def test_a_late_replica_knows_what_was_known_before_and_nothing_since(
-    client: redis.Redis, field: Field, monkeypatch: pytest.MonkeyPatch
+    client: redis.Redis, field: Field
 ) -> None:
     client.flushall()
     client.rpush("list", "a", "b")
@@ -68,8 +68,7 @@ def test_a_late_replica_knows_what_was_known_before_and_nothing_since(
         client.delete("sorted")
         client.set("new", "yes")
 
-    monkeypatch.setattr(redis_memory, "wait", meanwhile)
-    field.carry_out(FailOverRedis(at=0.0, lag=1.0))
+    field.carry_out(FailOverRedis(at=0.0, lag=1.0, sleep=meanwhile))
     assert client.lrange("list", 0, -1) == [b"a", b"b"]
     assert client.zscore("sorted", "x") == 1.5
     assert 0 < int(str(client.ttl("passing"))) <= 600
@@ -77,5 +76,5 @@ def test_a_late_replica_knows_what_was_known_before_and_nothing_since(
 
 
 def test_a_run_without_servers_is_told_so() -> None:
-    with pytest.raises(HarnessError, match="no servers"):
+    with pytest.raises(HarnessError, match="no Redis"):
         Field(None).carry_out(FlushRedis(at=0.0))

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness import registry
 from harness.environments.embedded import EmbeddedEnvironment
+from harness.scenario import registry
 from tests.planted.defects import DEFECTS
 from tests.planted.looks import chaos
 from tests.planted.target import PlantedTarget

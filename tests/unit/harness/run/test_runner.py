@@ -131,14 +131,14 @@ class Pinch:
         if name in self.fails:
             raise self.fails[name]
 
-    def aim(self, world: FaultContext, planned: PlannedFault) -> Aim:
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         self._step("aim")
-        return Aim(pids=(), pool=world.pools.running()[0])
+        return Aim(pids=(), pool=context.pools.running()[0])
 
-    def inject(self, world: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         self._step("inject")
 
-    def heal(self, world: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         self._step("heal")
 
 
