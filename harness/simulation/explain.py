@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.history import Operation, OperationType
+from harness.simulation.runtime import EPOCH
 from harness.simulation.scheduler import NANOSECONDS
 from harness.simulation.simulation import SimulationResult
-from harness.simulation.world import EPOCH
 
 _RUN = {
     OperationType.INVOKE: "starts",

@@ -1,4 +1,4 @@
-"""Threads, events, conditions and mailboxes on the virtual clock; see `agentexec.core.runtime` for what they are."""
+"""Threads, events, conditions and mailboxes on the virtual clock, for `agentexec.core.runtime`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, Generic, TypeVar
 from harness.simulation.scheduler import NANOSECONDS, Process, Scheduler, Wakeup
 
 T = TypeVar("T")
-PREEMPTED = 0.1  # part of the acquisitions of a lock before which another thread may come first
+# The share of lock acquisitions before which another thread may run first.
+PREEMPTED = 0.1
 
 
 class VirtualEvent:
@@ -40,7 +41,7 @@ class VirtualEvent:
 
 
 class VirtualCondition:
-    """A condition. Threads switch where they wait, and hardly anything waits with it in hand: it has no lock."""
+    """A condition without a lock: simulated threads switch only where they wait."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -65,7 +66,7 @@ class VirtualCondition:
 
 
 class VirtualMailbox(Generic[T]):
-    """A queue between threads, or between processes: a pipe."""
+    """A queue between threads of one process, or a pipe between processes."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler

@@ -13,7 +13,7 @@ from harness.history import History
 from harness.simulation import SimulationResult, simulate
 from harness.simulation.explain import timeline
 from harness.simulation.plan import FaultKind, Plan, PlannedTask, SimulatedFault
-from harness.simulation.shrink import Shrinking
+from harness.simulation.shrinker import Shrinker
 from tests.planted.edits import applied
 from tests.simulation.undone import UNDONE
 from tests.support.planted_loss import plant
@@ -38,7 +38,7 @@ def test_a_planted_loss_is_found_by_several_judges(failing: SimulationResult) ->
 
 
 def test_a_failing_schedule_shrinks_to_one_fault_and_one_task(failing: SimulationResult) -> None:
-    small = Shrinking(failing).shrink()
+    small = Shrinker(failing).shrink()
     assert (len(small.plan.faults), len(small.plan.tasks)) == (1, 1)
     assert any(finding.judge == "delivery" for finding in small.findings)
 
@@ -58,7 +58,7 @@ def test_a_kept_schedule_fails_again_and_tells_its_story(
 
 def test_shrinking_stops_after_so_many_runs(failing: SimulationResult) -> None:
     plans: list[str] = []
-    small = Shrinking(failing, tries=3, tell=plans.append).shrink()
+    small = Shrinker(failing, tries=3, log=plans.append).shrink()
     assert len(small.plan.tasks) == len(failing.plan.tasks)
 
 

@@ -13,11 +13,11 @@ from redis.retry import Retry
 from agentexec.queue.protocol import Dispatch, Queue
 from agentexec.queue.redis_queue import RedisQueue
 from harness.environments.ports import free_port
+from harness.simulation.call_faults import CallFaults, Network
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.redis_server import RedisServer, SimulatedQueue
+from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import NANOSECONDS, Scheduler
-from harness.simulation.trouble import Network, Trouble
-from harness.simulation.world import VirtualRuntime
 
 Call = Callable[[Queue], object]
 TASK = UUID(int=1)
@@ -82,7 +82,7 @@ def away(request: pytest.FixtureRequest) -> Iterator[Away]:
     server = RedisServer(runtime, lambda books, call: None)
     server.go_away(1000)
     queue = SimulatedQueue(
-        server, runtime, SimulatedRecorder(scheduler), process, Network(runtime, process, Trouble())
+        server, runtime, SimulatedRecorder(scheduler), process, Network(runtime, process, CallFaults())
     )
 
     def run(work: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""The runtime of a simulation: what `agentexec.core.runtime` asks for, on the virtual clock."""
+"""The runtime of a simulation: an implementation of `agentexec.core.runtime.Runtime` on the virtual clock."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from harness.simulation.primitives import VirtualCondition, VirtualEvent, Virtua
 from harness.simulation.scheduler import NANOSECONDS, Process, Scheduler
 
 T = TypeVar("T")
-EPOCH = 1_800_000_000  # the Unix time at which every simulation begins, in seconds
+# Unix time at which every simulation begins, in seconds.
+EPOCH = 1_800_000_000
 
 
 class VirtualRuntime:
-    """One for all simulated processes; the scheduler knows whose code runs."""
+    """The runtime of all simulated processes; the scheduler knows the process whose code runs."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
         self.processes: list[Process] = []
 
     def new_process(self, name: str, *, host: int = 0) -> Process:
-        """A process of this world. Only processes of its own host can see that it is dead."""
+        """Create a process. Only processes of the same host can see that it is dead."""
         process = self.scheduler.new_process(name, host)
         self.processes.append(process)
         return process
@@ -32,7 +33,7 @@ class VirtualRuntime:
         return self.scheduler.now / NANOSECONDS
 
     def unix(self) -> float:
-        """Seconds since the epoch, by the one true clock of this world."""
+        """Seconds since the Unix epoch on the virtual clock, which has no error."""
         return EPOCH + self.scheduler.now / NANOSECONDS
 
     def sleep(self, seconds: float) -> None:
