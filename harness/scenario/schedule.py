@@ -52,8 +52,8 @@ def gated_numbers(faults: Sequence[Fault], tasks: int) -> frozenset[int]:
 def plan_faults(faults: Sequence[Fault], *, seed: int, due: Sequence[float]) -> tuple[PlannedFault, ...]:
     """Draw everything random about the faults; `due` is when each task is submitted, in seconds.
 
-    A fault at a random moment strikes between its own place and that of the next fault (or the end), so the order of
-    the faults stays.
+    A fault at a random moment strikes between its own place and that of the next fault (or the end). This keeps the
+    order of the faults.
     """
     draw = Random(f"{seed}/faults")  # noqa: S311 - a schedule, not a secret
     planned = []

@@ -23,20 +23,16 @@ class VirtualEvent:
         self._waiters: list[Wakeup] = []
 
     def is_set(self) -> bool:
-        """See `threading.Event`."""
         return self._set
 
     def set(self) -> None:
-        """See `threading.Event`."""
         self._set = True
         self._scheduler.wake(self._waiters, len(self._waiters))
 
     def clear(self) -> None:
-        """See `threading.Event`."""
         self._set = False
 
     def wait(self, timeout: float | None = None) -> bool:
-        """See `threading.Event`."""
         return _wait_for(self._scheduler, self._waiters, lambda: self._set, timeout)
 
 
@@ -57,11 +53,9 @@ class VirtualCondition:
         return None
 
     def notify(self) -> None:
-        """See `threading.Condition`."""
         self._scheduler.wake(self._waiters)
 
     def wait_for(self, predicate: Callable[[], T], timeout: float | None = None) -> T:
-        """See `threading.Condition`."""
         return _wait_for(self._scheduler, self._waiters, predicate, timeout)
 
 
@@ -74,12 +68,10 @@ class VirtualMailbox(Generic[T]):
         self._waiters: list[Wakeup] = []
 
     def put(self, item: T) -> None:
-        """See `queue.SimpleQueue`."""
         self._items.append(item)
         self._scheduler.wake(self._waiters)
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
-        """See `queue.SimpleQueue`."""
         if not self._items and block:
             _wait_for(self._scheduler, self._waiters, lambda: bool(self._items), timeout)
         if not self._items:
@@ -98,7 +90,6 @@ class VirtualThread:
         scheduler.spawn(process, self._run)
 
     def join(self, timeout: float | None = None) -> None:
-        """See `threading.Thread`."""
         _wait_for(self._scheduler, self._waiters, lambda: self._over, timeout)
 
     def _run(self) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.environments import BACKENDS, make_environment, masked
+from harness.environments import BACKENDS, make_environment
 from harness.environments.external import plain_url
 from harness.errors import UsageError
+from harness.masking import masked
 
 URLS = {"database_url": "postgresql://u:p@h/d", "redis_url": "redis://:p@h/0"}
 
