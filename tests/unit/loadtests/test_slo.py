@@ -21,13 +21,13 @@ LOST = Incomplete(task="load-1/7", activity="a-7", status="queued")
 
 
 def outcomes(measurement: Measurement, slo: Slo | None = None) -> list[ObjectiveResult]:
-    return [line.outcome for line in evaluate(slo or Slo(), measurement).lines]
+    return [line.outcome for line in evaluate(slo or Slo(), measurement).objectives]
 
 
 def test_a_good_run_meets_every_level() -> None:
     report = evaluate(Slo(), GOOD)
     assert (report.outcome, report.exit_code, report.breaches) == (ObjectiveResult.MET, 0, ())
-    assert [line.measured for line in report.lines] == [95.0, 195.0, 0.0, 1.0, 0]
+    assert [line.measured for line in report.objectives] == [95.0, 195.0, 0.0, 1.0, 0]
 
 
 @pytest.mark.parametrize(
