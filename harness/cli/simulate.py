@@ -101,7 +101,7 @@ def _one(options: Namespace) -> int:
         print(timeline(outcome))
     else:
         for finding in outcome.findings:
-            print(f"{finding.judge}: {finding.summary}")
+            print(f"{finding.checker}: {finding.summary}")
             for example in finding.counterexamples:
                 print(f"    {json.dumps(dict(example), default=str)}")
     if not outcome.findings:
@@ -138,7 +138,8 @@ def _keep(outcome: SimulationResult, options: Namespace, progress: Progress) -> 
         progress.step(f"shrinking seed {outcome.plan.seed}")
         small = Shrinker(outcome, log=progress.update).shrink()
     path: Path = options.report / f"seed-{outcome.plan.seed}.json"
-    found = [{"judge": finding.judge, "summary": finding.summary} for finding in small.findings]
+    # The key of the stored plans is `judge`.
+    found = [{"judge": finding.checker, "summary": finding.summary} for finding in small.findings]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(small.plan.to_json() | {"found": found}, indent=1) + "\n", "utf-8")
@@ -148,7 +149,7 @@ def _keep(outcome: SimulationResult, options: Namespace, progress: Progress) -> 
         ) from None
     progress.step(
         f"seed {outcome.plan.seed}: {len(small.plan.faults)} of {len(outcome.plan.faults)} faults and "
-        f"{len(small.plan.tasks)} of {len(outcome.plan.tasks)} tasks are enough for {outcome.findings[0].judge}: "
+        f"{len(small.plan.tasks)} of {len(outcome.plan.tasks)} tasks are enough for {outcome.findings[0].checker}: "
         f"harness simulate --replay {path} --explain"
     )
 

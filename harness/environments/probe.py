@@ -49,8 +49,8 @@ def require_supported(service: Service, name: str, compatible_with: str) -> None
 def ask(service: Service, url: str, timeout: float = _ANSWER_SECONDS) -> str:
     """Run a query and return the name and version of the server, for example `PostgreSQL 18.6`.
 
-    Raises `NotAnswering` without an answer within about `timeout` seconds, and `EnvironmentUnavailable` if the server
-    is too old.
+    Raises `NotAnswering` without an answer within about `timeout` seconds, and `EnvironmentUnavailable` for a server
+    that is too old.
     """
     return _ask_postgres(url, timeout) if service == "postgres" else _ask_redis(url, timeout)
 
@@ -90,8 +90,8 @@ def _ask_redis(url: str, timeout: float) -> str:
 def wait_until_answers(service: Service, url: str, *, patience: float, check: Callable[[], None]) -> str:
     """Query until the server answers, at most `patience` seconds; returns its name and version.
 
-    `check` is called after every query and raises if the server has ended. Raises `EnvironmentUnavailable` after
-    `patience` seconds.
+    `check` is called after every query and raises if the server has ended. Raises `EnvironmentUnavailable` if the
+    server does not answer in time.
     """
     deadline = time.monotonic() + patience
     while True:

@@ -103,7 +103,7 @@ def work(first: int, end: int, step: int) -> None:
         runs, tasks, injected = runs + 1, tasks + len(outcome.plan.tasks), injected + outcome.injected
         fewest = outcome.injected if fewest is None else min(fewest, outcome.injected)
         if outcome.findings:
-            found = [f"{finding.judge}: {finding.summary}" for finding in outcome.findings]
+            found = [f"{finding.checker}: {finding.summary}" for finding in outcome.findings]
             print(json.dumps({"seed": seed, "found": found}), flush=True)
         if runs == RUNS_PER_REPORT or seed + step >= end:
             busy, began = time.process_time() - began, time.process_time()

@@ -35,7 +35,7 @@ def timeline(outcome: SimulationResult) -> str:
     )
     width = max((len(who) for _, who, _ in events), default=0)
     lines = [f"{at / NANOSECONDS:9.4f}  {who:<{width}}  {text}" for at, who, text in events]
-    found = [f"FOUND by {finding.judge}: {finding.summary}" for finding in outcome.findings]
+    found = [f"FOUND by {finding.checker}: {finding.summary}" for finding in outcome.findings]
     return "\n".join([head, "", *lines, "", *(found or ["nothing was found"])])
 
 

@@ -1,8 +1,8 @@
 """A deterministic scheduler: one real thread, a virtual clock, and a seed.
 
 Every simulated thread is a greenlet that runs until it waits. Events are ordered in one heap by virtual time; the seed
-draws the order of simultaneous events. A run is a function of its seed and depends on no real clock, no real thread and
-no hash order.
+draws the order of simultaneous events. A run is therefore a function of its seed: real clocks, real threads and hash
+orders have no influence.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Shrinker:
         self, failing: SimulationResult, *, tries: int = TRIES, log: Callable[[str], None] = lambda _: None
     ) -> None:
         self._best = failing
-        self._wanted = (failing.findings[0].judge, failing.findings[0].kind)
+        self._wanted = (failing.findings[0].checker, failing.findings[0].kind)
         self._left = tries
         self._log = log
 
@@ -67,7 +67,7 @@ class Shrinker:
         for seed in (plan.seed, *range(OTHER_SEEDS)):
             self._left -= 1
             outcome = simulate(replace(plan, seed=seed))
-            if self._wanted in ((finding.judge, finding.kind) for finding in outcome.findings):
+            if self._wanted in ((finding.checker, finding.kind) for finding in outcome.findings):
                 self._best = outcome
                 return True
         return False

@@ -45,9 +45,9 @@ STOP_WITHIN = 30.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """A violation. `judge` is the name of the checker that found it, `kind` that checker's name for it."""
+    """A violation: the name of the checker that found it, and that checker's name for its kind."""
 
-    judge: str
+    checker: str
     kind: str
     summary: str
     counterexamples: tuple[Mapping[str, Any], ...] = ()
@@ -73,7 +73,10 @@ class SimulationResult:
         """The violations in the order of the checkers."""
         return tuple(
             Finding(
-                judge=name, kind=_kind(result), summary=result.summary, counterexamples=result.counterexamples
+                checker=name,
+                kind=_kind(result),
+                summary=result.summary,
+                counterexamples=result.counterexamples,
             )
             for name, result in self.results.items()
             if result.verdict is not Verdict.VALID

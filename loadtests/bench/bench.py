@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from uuid import uuid4
@@ -80,7 +80,6 @@ class Ground:
     endpoints: Endpoints
     folder: Path
     quick: bool = False
-    say: Callable[[str], None] = field(default=lambda _: None)
 
     def scaled(self, number: int) -> int:
         """A number of tasks, or a tenth of it if `quick`."""

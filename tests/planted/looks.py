@@ -59,7 +59,7 @@ def simulation() -> Look:
         findings = simulate(seed).findings
         if findings:
             first = findings[0]
-            found = f"{first.judge}: {first.kind}"
+            found = f"{first.checker}: {first.kind}"
             return Look(means=SIMULATION, found=found, tries=seed + 1, seconds=time.monotonic() - began)
     return Look(means=SIMULATION, found=None, tries=SIMULATED, seconds=time.monotonic() - began)
 

@@ -28,19 +28,19 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> SimulationResult:
     plant(monkeypatch)
     for seed in range(ENOUGH):
         outcome = simulate(seed)
-        if any(finding.judge == "delivery" for finding in outcome.findings):
+        if any(finding.checker == "delivery" for finding in outcome.findings):
             return outcome
     raise AssertionError(f"{ENOUGH} seeds did not find the planted defect")
 
 
 def test_a_planted_loss_is_found_by_several_judges(failing: SimulationResult) -> None:
-    assert {"delivery", "liveness"} <= {finding.judge for finding in failing.findings}
+    assert {"delivery", "liveness"} <= {finding.checker for finding in failing.findings}
 
 
 def test_a_failing_schedule_shrinks_to_one_fault_and_one_task(failing: SimulationResult) -> None:
     small = Shrinker(failing).shrink()
     assert (len(small.plan.faults), len(small.plan.tasks)) == (1, 1)
-    assert any(finding.judge == "delivery" for finding in small.findings)
+    assert any(finding.checker == "delivery" for finding in small.findings)
 
 
 def test_a_kept_schedule_fails_again_and_tells_its_story(
@@ -77,10 +77,10 @@ def test_a_kept_schedule_still_finds_what_it_was_kept_for(schedule: Path) -> Non
     """A schedule hits by its seed's luck: where anything in the simulation draws differently, it may hit no more. Then
     look for a seed that does, under the edit, and keep that.
     """
-    edit, judge, kind = UNDONE[schedule.stem]
+    edit, checker, kind = UNDONE[schedule.stem]
     with applied([edit]):
         findings = simulate(Plan.loads(schedule.read_text("utf-8"))).findings
-    assert (judge, kind) in {(finding.judge, finding.kind) for finding in findings}
+    assert (checker, kind) in {(finding.checker, finding.kind) for finding in findings}
 
 
 def test_a_plan_survives_its_file() -> None:

@@ -31,7 +31,7 @@ class VirtualSystem:
         self.scheduler = Scheduler(7)
         self.runtime = VirtualRuntime(self.scheduler)
         self.process = self.runtime.new_process("one")
-        self.said: list[object] = []
+        self.seen: list[object] = []
 
     def run(self, *works: Callable[[], object], until: float = 100.0) -> list[object]:
         """Run each as a thread of the process."""
@@ -40,11 +40,11 @@ class VirtualSystem:
         self.scheduler.run(round(until * NANOSECONDS))
         if self.scheduler.escaped:
             raise self.scheduler.escaped[0][1]
-        return self.said
+        return self.seen
 
-    def say(self, what: object) -> None:
-        """Remember it with the virtual time."""
-        self.said.append((round(self.runtime.monotonic(), 3), what))
+    def note(self, what: object) -> None:
+        """Note it with the virtual time."""
+        self.seen.append((round(self.runtime.monotonic(), 3), what))
 
 
 @pytest.fixture
@@ -58,17 +58,17 @@ def system() -> Iterator[VirtualSystem]:
 def test_a_sleep_takes_virtual_time_only(system: VirtualSystem) -> None:
     def work() -> None:
         system.runtime.sleep(3600)
-        system.say("awake")
+        system.note("awake")
 
     assert system.run(work, until=4000) == [(3600.0, "awake")]
 
 
-def test_an_event_wakes_whoever_waits_and_a_time_out_answers_false(system: VirtualSystem) -> None:
+def test_an_event_wakes_its_waiters_and_a_time_out_returns_false(system: VirtualSystem) -> None:
     event = system.runtime.event()
 
     def waiter() -> None:
-        system.say(event.wait(1))
-        system.say(event.wait(10))
+        system.note(event.wait(1))
+        system.note(event.wait(10))
 
     def setter() -> None:
         system.runtime.sleep(5)
@@ -82,8 +82,8 @@ def test_a_condition_is_asked_again_when_it_is_notified(system: VirtualSystem) -
 
     def taker() -> None:
         with condition:
-            system.say(condition.wait_for(lambda: len(items) > 1, timeout=9))
-            system.say(condition.wait_for(lambda: len(items) > 2, timeout=9))
+            system.note(condition.wait_for(lambda: len(items) > 1, timeout=9))
+            system.note(condition.wait_for(lambda: len(items) > 2, timeout=9))
 
     def giver() -> None:
         for item in (1, 2):
@@ -101,12 +101,12 @@ def test_a_mailbox_keeps_the_order_and_is_empty_after_its_time(system: VirtualSy
     box.put(2)
 
     def reader() -> None:
-        system.say(box.get())
-        system.say(box.get())
+        system.note(box.get())
+        system.note(box.get())
         try:
             box.get(timeout=2)
         except queue.Empty:
-            system.say("empty")
+            system.note("empty")
 
     assert system.run(reader) == [(0.0, 1), (0.0, 2), (2.0, "empty")]
 
@@ -115,9 +115,9 @@ def test_a_thread_can_be_joined(system: VirtualSystem) -> None:
     def work() -> None:
         thread = system.runtime.spawn(lambda: system.runtime.sleep(3), name="t")
         thread.join(1)
-        system.say("not yet")
+        system.note("not yet")
         thread.join()
-        system.say("over")
+        system.note("over")
 
     assert system.run(work) == [(1.0, "not yet"), (3.0, "over")]
 
@@ -126,9 +126,9 @@ def test_a_killed_process_does_nothing_more_but_unwinds(system: VirtualSystem) -
     def work() -> None:
         try:
             system.runtime.sleep(10)
-            system.say("never")
+            system.note("never")
         finally:
-            system.said.append("unwound")
+            system.seen.append("unwound")
 
     system.scheduler.at(2 * NANOSECONDS, None, lambda: system.scheduler.kill(system.process, -9))
     assert system.run(work) == ["unwound"]
@@ -136,7 +136,7 @@ def test_a_killed_process_does_nothing_more_but_unwinds(system: VirtualSystem) -
 
 
 def test_a_process_that_ends_itself_tells_its_parent_the_code(system: VirtualSystem) -> None:
-    system.process.at_exit.append(system.say)
+    system.process.at_exit.append(system.note)
 
     def work() -> None:
         system.runtime.sleep(1)
@@ -150,11 +150,11 @@ def test_a_stalled_process_goes_on_later_and_others_do_not_wait(system: VirtualS
 
     def work() -> None:
         system.runtime.sleep(2)
-        system.say("late")
+        system.note("late")
 
     def free() -> None:
         system.runtime.sleep(2)
-        system.say("in time")
+        system.note("in time")
 
     system.scheduler.spawn(other, free)
     system.scheduler.at(NANOSECONDS, None, lambda: system.scheduler.stall(system.process, 5))
@@ -193,15 +193,15 @@ def on_loop(system: VirtualSystem, work: Callable[[], object]) -> None:
 def test_tasks_sleep_and_time_out_in_virtual_time(system: VirtualSystem) -> None:
     async def handler() -> None:
         await asyncio.sleep(2)
-        system.say("slept")
+        system.note("slept")
         try:
             async with asyncio.timeout(3):
                 await asyncio.sleep(60)
         except TimeoutError:
-            system.say("timed out")
+            system.note("timed out")
 
     on_loop(system, lambda: asyncio.get_running_loop().create_task(handler()))
-    assert system.said == [(pytest.approx(2, abs=0.01), "slept"), (pytest.approx(5, abs=0.01), "timed out")]
+    assert system.seen == [(pytest.approx(2, abs=0.01), "slept"), (pytest.approx(5, abs=0.01), "timed out")]
 
 
 def test_a_task_can_be_canceled_and_waits_for_others(system: VirtualSystem) -> None:
@@ -209,7 +209,7 @@ def test_a_task_can_be_canceled_and_waits_for_others(system: VirtualSystem) -> N
         try:
             await asyncio.sleep(50)
         except asyncio.CancelledError:
-            system.said.append("canceled")
+            system.seen.append("canceled")
             raise
 
     async def parent() -> None:
@@ -217,10 +217,10 @@ def test_a_task_can_be_canceled_and_waits_for_others(system: VirtualSystem) -> N
         await asyncio.sleep(1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        system.said.append("over")
+        system.seen.append("over")
 
     on_loop(system, lambda: asyncio.get_running_loop().create_task(parent()))
-    assert system.said == ["canceled", "over"]
+    assert system.seen == ["canceled", "over"]
 
 
 def test_what_a_callback_raises_is_kept_as_a_finding(system: VirtualSystem) -> None:
@@ -231,11 +231,11 @@ def test_what_a_callback_raises_is_kept_as_a_finding(system: VirtualSystem) -> N
 def test_the_tasks_of_a_dead_process_are_silent(system: VirtualSystem) -> None:
     async def handler() -> None:
         await asyncio.sleep(50)
-        system.said.append("never")
+        system.seen.append("never")
 
     system.scheduler.at(NANOSECONDS, None, lambda: system.scheduler.kill(system.process, -9))
     on_loop(system, lambda: asyncio.get_running_loop().create_task(handler()))
-    assert system.said == []
+    assert system.seen == []
 
 
 # The servers and the faults of calls to them.
@@ -262,9 +262,9 @@ class Servers:
         """A call to Redis that can be seen from outside."""
         try:
             self.queue.register("w", "identity")
-            self.system.said.append("answered")
+            self.system.seen.append("answered")
         except redis.ConnectionError:
-            self.system.said.append("no answer")
+            self.system.seen.append("no answer")
 
     def write(self) -> None:
         """A transaction that can be seen from outside."""
@@ -272,9 +272,9 @@ class Servers:
             with self.engine.begin() as connection:
                 connection.execute(text("CREATE TABLE IF NOT EXISTS probe (x)"))
                 connection.execute(text("INSERT INTO probe VALUES (1)"))
-            self.system.said.append("committed")
+            self.system.seen.append("committed")
         except OperationalError as error:
-            self.system.said.append("no answer" if error.connection_invalidated else error)
+            self.system.seen.append("no answer" if error.connection_invalidated else error)
 
     def written(self) -> int:
         """How often `write` took effect; forgets it."""
@@ -293,7 +293,7 @@ def servers(system: VirtualSystem) -> Iterator[Servers]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "after", "said", "effect"),
+    ("kind", "after", "seen", "effect"),
     [
         (CallFault.LOSE_REQUEST, False, "no answer", False),
         (CallFault.LOSE_REPLY, True, "no answer", True),
@@ -304,16 +304,16 @@ def servers(system: VirtualSystem) -> Iterator[Servers]:
     ],
 )
 def test_a_pending_fault_strikes_before_or_after_the_effect(
-    system: VirtualSystem, servers: Servers, kind: CallFault, after: bool, said: str | None, effect: bool
+    system: VirtualSystem, servers: Servers, kind: CallFault, after: bool, seen: str | None, effect: bool
 ) -> None:
     servers.call_faults.add(system.process, pending(kind, after=after, seconds=3))
     system.run(servers.register)
-    assert system.said == ([] if said is None else [said])
+    assert system.seen == ([] if seen is None else [seen])
     assert ("w" in servers.redis.memory.registered()) == effect
 
 
 @pytest.mark.parametrize(
-    ("kind", "after", "said", "effect"),
+    ("kind", "after", "seen", "effect"),
     [
         (CallFault.LOSE_REQUEST, False, "no answer", 0),
         (CallFault.LOSE_REPLY, True, "no answer", 1),
@@ -324,11 +324,11 @@ def test_a_pending_fault_strikes_before_or_after_the_effect(
     ],
 )
 def test_a_transaction_is_there_or_not_whatever_its_sender_hears(
-    system: VirtualSystem, servers: Servers, kind: CallFault, after: bool, said: str | None, effect: int
+    system: VirtualSystem, servers: Servers, kind: CallFault, after: bool, seen: str | None, effect: int
 ) -> None:
     servers.call_faults.add(system.process, pending(kind, after=after, seconds=3))
     system.run(servers.write)
-    assert system.said == ([] if said is None else [said])
+    assert system.seen == ([] if seen is None else [seen])
     assert servers.written() == effect
 
 
@@ -337,7 +337,7 @@ def test_a_late_request_arrives_after_its_sender_has_given_up(
 ) -> None:
     servers.call_faults.add(system.process, pending(CallFault.LATE_REQUEST, after=False, seconds=3))
     system.run(servers.register, until=1)
-    assert system.said == ["no answer"]
+    assert system.seen == ["no answer"]
     assert servers.redis.memory.registered() == {}
     system.scheduler.run(5 * NANOSECONDS)
     assert servers.redis.memory.registered() == {"w": "identity"}
@@ -347,11 +347,11 @@ def test_a_server_that_is_away_refuses_and_comes_back(system: VirtualSystem, ser
     servers.redis.go_away(2)
     servers.postgres.go_away(2)
     system.run(servers.register, servers.write, until=1)
-    assert system.said == ["no answer", "no answer"]
+    assert system.seen == ["no answer", "no answer"]
     system.scheduler.run(3 * NANOSECONDS)
-    system.said.clear()
+    system.seen.clear()
     system.run(servers.register, servers.write)
-    assert sorted(map(str, system.said)) == ["answered", "committed"]
+    assert sorted(map(str, system.seen)) == ["answered", "committed"]
     servers.written()
 
 
@@ -371,21 +371,21 @@ def test_the_virtual_strftime_says_what_sqlites_own_says(
     more = [] if shift is None else [shift]
     with sqlite3.connect(":memory:") as real, servers.postgres.engine.connect() as connection:
         marks = ", ".join("?" * (2 + len(more)))
-        # SQLite's `unixepoch` modifier makes its own clock read ours.
+        # SQLite's `unixepoch` modifier makes its own clock show the virtual time.
         own = real.execute(
             f"SELECT strftime(?, ?, 'unixepoch'{', ?' * len(more)})", [form, EPOCH, *more]
         ).fetchone()[0]
-        ours = connection.exec_driver_sql(f"SELECT strftime({marks})", (form, "now", *more)).scalar_one()
+        virtual = connection.exec_driver_sql(f"SELECT strftime({marks})", (form, "now", *more)).scalar_one()
     real.close()
-    assert ours == own
+    assert virtual == own
 
 
 def test_the_virtual_julianday_says_what_sqlites_own_says(system: VirtualSystem, servers: Servers) -> None:
     with sqlite3.connect(":memory:") as real, servers.postgres.engine.connect() as connection:
         for when in ("2027-01-15 08:00:00.250000", "1999-12-31 23:59:59.999000"):
             own = real.execute("SELECT julianday(?)", [when]).fetchone()[0]
-            ours = connection.exec_driver_sql("SELECT julianday(?)", (when,)).scalar_one()
-            assert ours == pytest.approx(own, abs=1e-8)
+            virtual = connection.exec_driver_sql("SELECT julianday(?)", (when,)).scalar_one()
+            assert virtual == pytest.approx(own, abs=1e-8)
         assert connection.exec_driver_sql("SELECT julianday(NULL)").scalar_one() is None
     real.close()
 

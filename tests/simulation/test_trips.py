@@ -1,4 +1,4 @@
-"""A call that asks for nothing goes to no server, in the simulation as on Redis; so faults strike alike in both."""
+"""An empty call makes no round trip, in the simulation as in Redis, so that the same calls can meet faults."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _release(queue: Queue, leases: dict[UUID, int] | None, *, declare_gone: bool
 
 
 class Away:
-    """A queue whose server does not answer; says of a call whether it went there."""
+    """A queue whose server does not answer; tells apart calls that need the server and calls that do not."""
 
     def __init__(self, queue: Queue, run: Callable[[Callable[[], None]], None]) -> None:
         self._queue = queue

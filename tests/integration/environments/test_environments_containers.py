@@ -1,4 +1,4 @@
-"""What is particular to the containers backend: which image is run, where it is published, what is said without one."""
+"""The containers backend: its image, its published port, and its error without an image."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def no_images_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def another_name(client: docker.DockerClient) -> Iterator[str]:
-    """An image by a name that nobody can pull."""
+    """The name of an image that does not exist."""
     name = "agentexec-harness/test-only:renamed"
     client.images.get(find_image(client, "redis")).tag(name)
     yield name
@@ -109,7 +109,7 @@ def test_containers_are_published_on_the_loopback_address_only_and_marked() -> N
 
 @pytest.mark.containers
 @pytest.mark.usefixtures("docker_engine")
-def test_a_port_that_somebody_takes_meanwhile_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_is_taken_before_the_start_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()

@@ -1,4 +1,4 @@
-"""The rendezvous between runner and handlers, with real processes on the other side."""
+"""The gates between runner and handlers, with real processes."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_canceled_handler_leaves_the_gate(keeper: GateKeeper) -> None:
     asyncio.run(run())
 
 
-def test_a_peer_that_speaks_another_language_is_shown_out(keeper: GateKeeper) -> None:
+def test_a_peer_that_violates_the_protocol_is_disconnected(keeper: GateKeeper) -> None:
     with socket.socket(socket.AF_UNIX) as stranger:
         stranger.settimeout(20)
         stranger.connect(keeper.address)

@@ -1,4 +1,4 @@
-"""Everything that can be wrong about a request is said before anything is started."""
+"""Every error of a request is reported before anything is started."""
 
 import subprocess
 import sys

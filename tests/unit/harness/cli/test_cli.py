@@ -1,4 +1,4 @@
-"""The command line: what it says and how it exits, for every kind of wrong request."""
+"""The command line: its messages and exit codes, for every kind of wrong request."""
 
 from __future__ import annotations
 

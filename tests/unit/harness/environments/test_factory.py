@@ -1,4 +1,4 @@
-"""Choosing a backend and its options: what is wrong is said before anything starts."""
+"""Choosing a backend and its options: errors are raised before anything is started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outside world of a workload: effects by activity and fencing token."""
+"""The store of outside effects, by activity and fencing token."""
 
 from __future__ import annotations
 
