@@ -59,5 +59,5 @@ def installed_version() -> str:
         return "(not installed)"
 
 
-def _terminate(number: int, frame: FrameType | None) -> Never:
+def _terminate(_number: int, _frame: FrameType | None) -> Never:
     raise Terminated

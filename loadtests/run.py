@@ -24,7 +24,7 @@ from harness.report import prepare_folder
 from loadtests.generator import require_locust, run_locust
 from loadtests.measurement import Measurement
 from loadtests.request import LoadRequest
-from loadtests.slo import SloReport, evaluate
+from loadtests.slo import evaluate
 from loadtests.summary import as_json, table, write_json
 from loadtests.system import SystemUnderLoad
 
@@ -53,7 +53,7 @@ def _run(request: LoadRequest, progress: Progress) -> int:
         document = as_json(profile, environment.versions, measurement, report)
         progress.step("taking everything down")
     write_json(document, folder / "slo.json")
-    _show(request, folder, document, table(measurement, report), report)
+    _show(request, folder, document, table(measurement, report))
     return report.exit_code
 
 
@@ -92,7 +92,7 @@ def _empty(history: Path) -> Path:
     return history
 
 
-def _show(request: LoadRequest, folder: Path, document: dict[str, Any], text: str, report: SloReport) -> None:
+def _show(request: LoadRequest, folder: Path, document: dict[str, Any], text: str) -> None:
     if request.json:
         print(json.dumps(document, indent=2))
     out = sys.stderr if request.json else sys.stdout

@@ -18,7 +18,7 @@ from harness.history.files import SEAL
 from harness.masking import masked
 from harness.progress import Progress, progress_on
 from harness.report import prepare_folder, verdict_table, write_reports
-from harness.run.runner import run_scenario
+from harness.run.runner import RunOptions, run_scenario
 from harness.scenario import Scenario, ScenarioRun, registry
 
 # The most tasks that are listed of each kind of counterexample.
@@ -128,12 +128,14 @@ def _run(
         scenario,
         environment,
         request.target,
-        seed=request.seed,
-        tasks=request.options.tasks,
+        RunOptions(
+            seed=request.seed,
+            tasks=request.options.tasks,
+            queue=f"hx-{request.session}-{scenario.name}",
+            repeat=request.repeat([scenario]),
+        ),
         history_folder=_history_folder(folder, scenario.name),
         progress=progress,
-        queue=f"hx-{request.session}-{scenario.name}",
-        repeat=request.repeat([scenario]),
     )
 
 

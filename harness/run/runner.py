@@ -54,35 +54,47 @@ class _Phases:
             self.breakdowns.append(f"{name} broke down: {type(error).__name__}: {error}")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """The options of a run.
+
+    seed: decides the schedule.
+    tasks: how many tasks are submitted.
+    queue: the name of the run's own queue (default: by the name of the scenario).
+    repeat: the command that repeats the run, for the report.
+    stall: seconds without any change that end the drain (default: the longer of `STALL_LEASES` and `STALL_SECONDS`).
+    """
+
+    seed: int
+    tasks: int
+    queue: str | None = None
+    repeat: str = ""
+    stall: float | None = None
+
+
 def run_scenario(
     scenario: Scenario,
     environment: Environment,
     target: Target,
+    options: RunOptions,
     *,
-    seed: int,
-    tasks: int,
     history_folder: Path,
     progress: Progress,
-    queue: str | None = None,
-    repeat: str = "",
-    stall: float | None = None,
 ) -> ScenarioRun:
     """Run a scenario on a started environment and judge it; nothing that it started outlives the call.
 
-    `history_folder` must be empty and receives the history files. `stall` is how many seconds without any change end
-    the drain (default: the longer of `STALL_LEASES` leases and `STALL_SECONDS`). A breakdown does not raise: the
-    checkers judge the history so far, and `error` makes the verdict UNKNOWN at best. Raises `UsageError` if there are
-    too few `tasks` for the faults.
+    `history_folder` must be empty and receives the history files. A breakdown does not raise: the checkers judge the
+    history so far, and `error` makes the verdict UNKNOWN at best. Raises `UsageError` if there are too few tasks for
+    the faults.
     """
     began = time.monotonic()
-    schedule = Schedule.of(scenario, seed=seed, tasks=tasks)
+    schedule = Schedule.of(scenario, seed=options.seed, tasks=options.tasks)
+    queue = options.queue or f"hx-{scenario.name}"
+    stall = max(STALL_LEASES * scenario.pool.lease, STALL_SECONDS) if options.stall is None else options.stall
     phases = _Phases(deadline=began + scenario.timeout)
     with phases.phase("the run"):
-        opened = open_context(
-            environment, target, scenario.pool, queue=queue or f"hx-{scenario.name}", history=history_folder
-        )
-        with opened as context:
-            Run(scenario, schedule, context, phases, progress, stall).execute()
+        with open_context(environment, target, scenario.pool, queue=queue, history=history_folder) as context:
+            Run(scenario, schedule, context, phases=phases, progress=progress, stall=stall).execute()
     _record_breakdowns(phases.breakdowns, history_folder)
     history = History.load(history_folder)
     with phases.phase("sealing the history"):
@@ -93,13 +105,13 @@ def run_scenario(
         backend=environment.name,
         target=target.name,
         target_version=target.version(),
-        seed=seed,
-        tasks=tasks,
+        seed=options.seed,
+        tasks=options.tasks,
         servers=environment.versions,
         history=history,
         results=judge(scenario, history),
         seconds=time.monotonic() - began,
-        repeat=repeat,
+        repeat=options.repeat,
         history_path=history_folder,
         error=" ".join(phases.breakdowns) or None,
     )
@@ -138,12 +150,13 @@ class Run:
         scenario: Scenario,
         schedule: Schedule,
         context: RunContext,
+        *,
         phases: _Phases,
         progress: Progress,
-        stall: float | None,
+        stall: float,
     ) -> None:
         self._scenario = scenario
-        self._stall = max(STALL_LEASES * scenario.pool.lease, STALL_SECONDS) if stall is None else stall
+        self._stall = stall
         self._schedule = schedule
         self._context = context
         self._phases = phases

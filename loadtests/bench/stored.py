@@ -54,8 +54,10 @@ def stored(ground: Ground, repeats: int) -> list[BenchResult]:
         rounds = [_round(full, empty, tasks, number) for number in range(repeats + 1)][1:]
     of_full, of_empty = zip(*rounds, strict=True)
     return [
-        _result(f"drain, {WORKERS} workers x {CONCURRENCY}", finished, "tasks/s", 0, of_full, of_empty),
-        _result("Postgres's time for each task", finished, "µs", 1, of_full, of_empty),
+        _result(
+            f"drain, {WORKERS} workers x {CONCURRENCY}", finished, "tasks/s", 0, full=of_full, empty=of_empty
+        ),
+        _result("Postgres's time for each task", finished, "µs", 1, full=of_full, empty=of_empty),
     ]
 
 
@@ -64,7 +66,7 @@ Measured = tuple[float, float]
 
 
 def _result(
-    what: str, finished: int, unit: str, which: int, of_full: Sequence[Measured], of_empty: Sequence[Measured]
+    what: str, finished: int, unit: str, which: int, *, full: Sequence[Measured], empty: Sequence[Measured]
 ) -> BenchResult:
     rate = which == 0
 
@@ -72,8 +74,8 @@ def _result(
         return Figure(name=name, unit=unit, values=tuple(v[which] for v in values), higher_is_better=rate)
 
     return BenchResult(
-        figure=figure(f"{what}, {finished:,} finished", of_full),
-        floor=figure(f"{what}, empty tables", of_empty),
+        figure=figure(f"{what}, {finished:,} finished", full),
+        floor=figure(f"{what}, empty tables", empty),
         beside="that of empty tables",
         wanted=BOUND if rate else None,
     )

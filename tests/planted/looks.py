@@ -17,7 +17,7 @@ from harness.checkers.base import Verdict
 from harness.environments.base import Environment
 from harness.errors import HarnessError
 from harness.progress import Quiet
-from harness.run.runner import run_scenario
+from harness.run.runner import RunOptions, run_scenario
 from harness.simulation import simulate
 from tests.planted.courses import COURSES
 from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, QUEUE_MACHINE, SIMULATION, Defect
@@ -73,12 +73,9 @@ def chaos(course_name: str, defect: Defect | None, environment: Environment) -> 
             course.scenario,
             environment,
             PlantedTarget(defect=defect, variation=course.variation),
-            seed=SEED,
-            tasks=course.tasks,
+            RunOptions(seed=SEED, tasks=course.tasks, queue=f"planted-{time.monotonic_ns()}", stall=STALL),
             history_folder=Path(history),
             progress=Quiet(),
-            queue=f"planted-{time.monotonic_ns()}",
-            stall=STALL,
         )
     seconds = time.monotonic() - began
     breaches = [name for name, result in run.results.items() if result.verdict is Verdict.INVALID]

@@ -23,7 +23,7 @@ from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.history import History, Operation, OperationType, Recorder
 from harness.processes import is_alive
 from harness.progress import Quiet
-from harness.run.runner import run_scenario
+from harness.run.runner import RunOptions, run_scenario
 from harness.scenario import PoolNeeds, Scenario, ScenarioRun
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.workloads.numbered_tasks import NumberedTasks
@@ -175,11 +175,9 @@ def run(tmp_path: Path) -> Iterator[Run]:
                     scenario,
                     environment,
                     target,
-                    seed=1,
-                    tasks=40,
+                    RunOptions(seed=1, tasks=40, stall=0.3),
                     history_folder=tmp_path,
                     progress=Quiet(),
-                    stall=0.3,
                 )
             finally:
                 assert list(Path(folder).iterdir()) == [], "the run's working folder is still there"
