@@ -69,7 +69,7 @@ class GateKeeper:
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._at(gate)) >= count, timeout=within):
                 raise GateError(
-                    f"{len(self._at(gate))} of {count} handlers arrived at gate {gate!r} within {within:g} s. "
+                    f"{len(self._at(gate))} of {count} handlers came to gate {gate!r} within {within:g} s. "
                     "See the pool's log for workers that did not start or did not take the task."
                 )
             return self._at(gate)

@@ -76,7 +76,7 @@ def find_image(client: docker.DockerClient, service: Service, wanted: str | None
         )
         reason = masked(str(getattr(error, "explanation", None) or error))
         raise EnvironmentUnavailable(
-            f"The image {image} is not present and cannot be pulled: {reason}. {remedy}"
+            f"The image {image} is not here and cannot be pulled: {reason}. {remedy}"
         ) from error
     return image
 

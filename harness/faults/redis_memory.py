@@ -76,7 +76,7 @@ class FailOverRedis:
 
 def _in_redis(context: FaultContext, work: Callable[[redis.Redis], object]) -> None:
     if context.environment is None:
-        raise HarnessError("This run has no Redis whose data could be lost. Run it on a backend.")
+        raise HarnessError("This run has no servers whose data could be lost. Run it on a backend.")
     try:
         with redis.Redis.from_url(context.environment.endpoints.redis_url) as client:
             work(client)

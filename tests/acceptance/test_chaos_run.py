@@ -79,7 +79,7 @@ def test_a_queue_that_pops_destructively_is_invalid_and_its_lost_tasks_are_named
     assert again.returncode == 1
 
 
-def test_the_same_queue_without_kills_has_no_loss_and_is_unknown(tmp_path: Path) -> None:
+def test_the_same_queue_without_kills_has_no_breach_and_is_unknown(tmp_path: Path) -> None:
     done = harness("chaos", "run", QUIET, "--target", PLANTED, "--report", tmp_path, "--json")
     [run] = document(done)["scenarios"]
     assert done.returncode == 2

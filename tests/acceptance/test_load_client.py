@@ -78,7 +78,7 @@ def measure() -> None:
     free.close()
 
 
-def test_a_commit_that_hangs_blocks_no_other_producer() -> None:
+def test_a_commit_that_hangs_stops_no_other_producer() -> None:
     with make_environment("embedded") as environment:
         variables = {
             **os.environ,

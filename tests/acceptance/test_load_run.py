@@ -68,7 +68,7 @@ def test_an_impossible_service_level_is_breached(tmp_path: Path) -> None:
     assert "service levels: breached" in done.stdout
 
 
-def test_without_workers_every_unfinished_task_is_named(tmp_path: Path) -> None:
+def test_without_workers_the_tasks_that_did_not_run_are_named(tmp_path: Path) -> None:
     done = load("--duration", "3", "--workers", "0", "--slo", "drain_seconds=1", "--report", tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
     assert {"end-to-end p95", "not COMPLETE 1 s after the end"} <= set(breached(tmp_path))

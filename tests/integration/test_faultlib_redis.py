@@ -75,6 +75,6 @@ def test_a_late_replica_knows_what_was_known_before_and_nothing_since(
     assert not client.exists("new")
 
 
-def test_a_run_without_servers_is_told_so() -> None:
-    with pytest.raises(HarnessError, match="no Redis"):
+def test_a_fault_without_servers_raises() -> None:
+    with pytest.raises(HarnessError, match="no servers"):
         Field(None).carry_out(FlushRedis(at=0.0))

@@ -33,7 +33,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> SimulationResult:
     raise AssertionError(f"{ENOUGH} seeds did not find the planted defect")
 
 
-def test_a_planted_loss_is_found_by_several_judges(failing: SimulationResult) -> None:
+def test_a_planted_loss_is_found_by_several_checks(failing: SimulationResult) -> None:
     assert {"delivery", "liveness"} <= {finding.checker for finding in failing.findings}
 
 

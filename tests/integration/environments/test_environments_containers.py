@@ -37,7 +37,7 @@ def no_images_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def another_name(client: docker.DockerClient) -> Iterator[str]:
-    """The name of an image that does not exist."""
+    """An image by a name that nobody can pull."""
     name = "agentexec-harness/test-only:renamed"
     client.images.get(find_image(client, "redis")).tag(name)
     yield name
@@ -66,7 +66,7 @@ def test_an_image_that_is_asked_for_and_cannot_be_had_is_refused_with_the_remedy
     client: docker.DockerClient,
 ) -> None:
     wanted = "127.0.0.1:1/nowhere/redis:0"
-    with pytest.raises(EnvironmentUnavailable, match=rf"{wanted} is not present.*HARNESS_REDIS_IMAGE"):
+    with pytest.raises(EnvironmentUnavailable, match=rf"{wanted} is not here.*HARNESS_REDIS_IMAGE"):
         find_image(client, "redis", wanted)
 
 
@@ -109,7 +109,7 @@ def test_containers_are_published_on_the_loopback_address_only_and_marked() -> N
 
 @pytest.mark.containers
 @pytest.mark.usefixtures("docker_engine")
-def test_a_port_that_is_taken_before_the_start_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_is_taken_meanwhile_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()

@@ -142,9 +142,7 @@ def test_a_port_that_is_asked_for_and_taken_is_refused_by_name(option: str, take
         EmbeddedEnvironment(**{option: taken_port}).start()  # type: ignore[arg-type]
 
 
-def test_a_port_that_is_taken_before_the_start_is_replaced(
-    taken_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_port_that_is_taken_meanwhile_is_replaced(taken_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = [taken_port, taken_port, ports.free_port(), ports.free_port()]
     monkeypatch.setattr(ports, "free_port", lambda: chosen.pop(0))
     with EmbeddedEnvironment() as environment:

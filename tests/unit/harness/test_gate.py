@@ -110,8 +110,8 @@ def test_waiting_for_several_handlers_names_them_all(keeper: GateKeeper) -> None
     assert sorted(arrival.task for arrival in arrivals) == [1, 2, 3]
 
 
-def test_a_runner_that_waits_in_vain_is_told_so(keeper: GateKeeper) -> None:
-    with pytest.raises(GateError, match=r"0 of 1 handlers arrived at gate 'door' within 0.05 s"):
+def test_a_wait_without_an_arrival_raises(keeper: GateKeeper) -> None:
+    with pytest.raises(GateError, match=r"0 of 1 handlers came to gate 'door' within 0.05 s"):
         keeper.wait_for("door", within=0.05)
 
 
@@ -145,7 +145,7 @@ def test_a_canceled_handler_leaves_the_gate(keeper: GateKeeper) -> None:
     asyncio.run(run())
 
 
-def test_a_peer_that_violates_the_protocol_is_disconnected(keeper: GateKeeper) -> None:
+def test_a_peer_with_another_protocol_is_disconnected(keeper: GateKeeper) -> None:
     with socket.socket(socket.AF_UNIX) as stranger:
         stranger.settimeout(20)
         stranger.connect(keeper.address)

@@ -73,7 +73,7 @@ def test_healing_accepts_a_worker_that_died_while_it_was_frozen(worker: subproce
     heal()
 
 
-def test_a_server_is_frozen_and_no_worker_is_killed(worker: subprocess.Popen[bytes]) -> None:
+def test_a_server_is_frozen_and_then_resumed(worker: subprocess.Popen[bytes]) -> None:
     servers = Servers(worker)
     fault = StallServer(service="redis", at=0.0, seconds=0.0)
     aim = carry_out(fault, context_of(worker, servers))()

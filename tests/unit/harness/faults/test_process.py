@@ -149,7 +149,7 @@ def test_a_pool_is_killed_with_its_children_and_another_takes_over(field: Field,
     eventually(lambda: field.finished() == set(successor.worker_pids()), deadline=20.0)
 
 
-def test_a_pool_gets_sigterm_while_another_is_up_and_ends_with_0(field: Field) -> None:
+def test_a_stopped_pool_has_another_beside_it_and_ends_with_0(field: Field) -> None:
     workers = field.pool.worker_pids()
     operation = field.carry_out(sigterm_pool(at=0.0, graceful=5.0))
     assert operation.f == "sigterm"
@@ -171,7 +171,7 @@ def test_a_task_that_outlives_its_pool_is_held_until_the_pool_has_ended(
     assert field.gates.opened == [["pool-2"]], "the gate was opened before the pool had ended"
 
 
-def test_nothing_more_is_injected_once_stop_is_set(field: Field) -> None:
+def test_nothing_more_is_injected_once_the_run_has_to_stop(field: Field) -> None:
     stop = threading.Event()
     stop.set()
     recorder: Any = None
