@@ -17,6 +17,8 @@ from chaos import (
 )
 from harness.scenario import Scenario
 
+__all__ = ["SCENARIOS"]
+
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
     {
         scenario.name: scenario
@@ -32,5 +34,3 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         )
     }
 )
-
-__all__ = ["SCENARIOS"]

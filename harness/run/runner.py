@@ -94,7 +94,7 @@ def run_scenario(
     phases = _Phases(deadline=began + scenario.timeout)
     with phases.phase("the run"):
         with open_context(environment, target, scenario.pool, queue=queue, history=history_folder) as context:
-            Run(scenario, schedule, context, phases=phases, progress=progress, stall=stall).execute()
+            ChaosRun(scenario, schedule, context, phases=phases, progress=progress, stall=stall).execute()
     _record_breakdowns(phases.breakdowns, history_folder)
     history = History.load(history_folder)
     with phases.phase("sealing the history"):
@@ -142,7 +142,7 @@ def _downgraded(result: CheckResult, gap: str) -> CheckResult:
     return replace(result, verdict=Verdict.UNKNOWN, summary=summary)
 
 
-class Run:
+class ChaosRun:
     """One run of a scenario in an open context."""
 
     def __init__(
