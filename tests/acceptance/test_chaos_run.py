@@ -107,7 +107,7 @@ def running(tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[subproce
 
 
 def processes_of(report: Path) -> list[int]:
-    """Processes that record below this report folder."""
+    """The processes that record below this report folder."""
     found = []
     for process in psutil.process_iter():
         try:

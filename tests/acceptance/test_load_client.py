@@ -1,4 +1,4 @@
-"""Under Locust's gevent, a commit that hangs stops only the users of its own producer."""
+"""Under Locust's gevent, a commit that hangs blocks only the users of its own producer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROGRAM = "import locust; from tests.acceptance.test_load_client import measure;
 
 
 def measure() -> None:
-    """Hold one producer's commit back with a lock, let another work, and print what came of it. Runs under gevent."""
+    """Hold one producer's commit back with a lock, let another work, and print the result. Runs under gevent."""
     import threading
     import time
     from itertools import pairwise
@@ -42,7 +42,7 @@ def measure() -> None:
     held, free = ax.Client(queue_name="load"), ax.Client(queue_name="load")
     create_schema(free.engine)
     free.enqueue_sync(TASK_NAME, Work(seconds=0))
-    # An uncommitted row with the same idempotency key: the next enqueue of that key waits in its commit.
+    # An uncommitted row with the same idempotency key: the commit of the next enqueue with it has to wait.
     with free.engine.connect() as blocker:
         recorded = held.enqueue_sync(TASK_NAME, Work(seconds=0), idempotency_key="first")
         blocker.execute(

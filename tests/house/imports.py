@@ -19,7 +19,6 @@ FORBIDDEN = ("pickle", "marshal", "shelve", "dill", "cloudpickle")
 ALLOWED = {
     "agentexec": {"agentexec"},
     "harness": {"harness"},
-    "harness.workloads": {"harness", "agentexec"},
     "harness.targets": {"harness", "agentexec"},
     "harness.simulation": {"harness", "agentexec"},
     "chaos": {"chaos", "harness"},

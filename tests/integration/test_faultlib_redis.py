@@ -11,28 +11,28 @@ import redis
 
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.errors import HarnessError
-from harness.faults import redis_memory
-from harness.faults.base import FaultContext, plan
+from harness.faults.base import FaultContext
 from harness.faults.redis_memory import FailOverRedis, FlushRedis
+from harness.scenario.schedule import plan_faults
 
 pytestmark = pytest.mark.integration
 
 
 class Field:
-    """A fault context on real servers with a pool that only has a name."""
+    """A fault context on real servers with a pool that only has a name, and a client of its own."""
 
     def __init__(self, environment: EmbeddedEnvironment | None) -> None:
         pool: Any = SimpleNamespace(worker_pids=lambda: [1], name="pool-1")
         pools: Any = SimpleNamespace(running=lambda: [pool])
         gates: Any = None
-        self.world = FaultContext(gates=gates, pools=pools, environment=environment)
+        self.context = FaultContext(gates=gates, pools=pools, environment=environment)
 
     def carry_out(self, fault: FlushRedis | FailOverRedis) -> None:
-        [planned] = plan([fault], seed=1, due=[0.0])
-        aim = fault.aim(self.world, planned)
+        [planned] = plan_faults([fault], seed=1, due=[0.0])
+        aim = fault.aim(self.context, planned)
         assert aim.pids == ()
-        fault.inject(self.world, planned, aim)
-        fault.heal(self.world, planned, aim)
+        fault.inject(self.context, planned, aim)
+        fault.heal(self.context, planned, aim)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_flushed_redis_is_empty(connection: redis.Redis, field: Field) -> None
 
 
 def test_a_late_replica_knows_what_was_known_before_and_nothing_since(
-    connection: redis.Redis, field: Field, monkeypatch: pytest.MonkeyPatch
+    connection: redis.Redis, field: Field
 ) -> None:
     connection.flushall()
     connection.rpush("list", "a", "b")
@@ -65,8 +65,7 @@ def test_a_late_replica_knows_what_was_known_before_and_nothing_since(
         connection.delete("sorted")
         connection.set("new", "yes")
 
-    monkeypatch.setattr(redis_memory, "wait", meanwhile)
-    field.carry_out(FailOverRedis(at=0.0, lag=1.0))
+    field.carry_out(FailOverRedis(at=0.0, lag=1.0, sleep=meanwhile))
     assert connection.lrange("list", 0, -1) == [b"a", b"b"]
     assert connection.zscore("sorted", "x") == 1.5
     assert 0 < int(str(connection.ttl("passing"))) <= 600

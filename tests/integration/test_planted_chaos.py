@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness import registry
 from harness.environments.embedded import EmbeddedEnvironment
+from harness.scenario import registry
 from tests.planted.defects import DEFECTS
 from tests.planted.searches import chaos
 from tests.planted.target import PlantedTarget

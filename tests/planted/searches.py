@@ -17,7 +17,7 @@ from harness.checkers.base import Verdict
 from harness.environments.base import Environment
 from harness.errors import HarnessError
 from harness.progress import Quiet
-from harness.run.runner import run_scenario
+from harness.run.runner import RunOptions, run_scenario
 from harness.simulation import simulate
 from tests.planted.chaos_runs import CHAOS_RUNS
 from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, QUEUE_MACHINE, SIMULATION, Defect
@@ -61,7 +61,7 @@ def simulation() -> Search:
         findings = simulate(seed).findings
         if findings:
             first = findings[0]
-            found = f"{first.judge}: {first.kind}"
+            found = f"{first.checker}: {first.kind}"
             return Search(means=SIMULATION, found=found, tries=seed + 1, seconds=time.monotonic() - began)
     return Search(means=SIMULATION, found=None, tries=SIMULATED, seconds=time.monotonic() - began)
 
@@ -75,12 +75,9 @@ def chaos(run_name: str, defect: Defect | None, environment: Environment) -> Sea
             chaos_run.scenario,
             environment,
             PlantedTarget(defect=defect, variation=chaos_run.variation),
-            seed=SEED,
-            tasks=chaos_run.tasks,
+            RunOptions(seed=SEED, tasks=chaos_run.tasks, queue=f"planted-{time.monotonic_ns()}", stall=STALL),
             history_folder=Path(history),
             progress=Quiet(),
-            queue=f"planted-{time.monotonic_ns()}",
-            stall=STALL,
         )
     seconds = time.monotonic() - began
     breaches = [name for name, result in run.results.items() if result.verdict is Verdict.INVALID]

@@ -13,7 +13,7 @@ from harness.history import History
 from harness.simulation import SimulationResult, simulate
 from harness.simulation.explain import timeline
 from harness.simulation.plan import FaultKind, Plan, PlannedTask, SimulatedFault
-from harness.simulation.shrink import Shrinking
+from harness.simulation.shrinker import Shrinker
 from tests.planted.edits import applied
 from tests.simulation.undone import UNDONE
 from tests.support.planted_loss import plant
@@ -28,19 +28,19 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> SimulationResult:
     plant(monkeypatch)
     for seed in range(ENOUGH):
         outcome = simulate(seed)
-        if any(finding.judge == "delivery" for finding in outcome.findings):
+        if any(finding.checker == "delivery" for finding in outcome.findings):
             return outcome
     raise AssertionError(f"{ENOUGH} seeds did not find the planted defect")
 
 
 def test_a_planted_loss_is_found_by_several_checks(failing: SimulationResult) -> None:
-    assert {"delivery", "liveness"} <= {finding.judge for finding in failing.findings}
+    assert {"delivery", "liveness"} <= {finding.checker for finding in failing.findings}
 
 
 def test_a_failing_schedule_shrinks_to_one_fault_and_one_task(failing: SimulationResult) -> None:
-    small = Shrinking(failing).shrink()
+    small = Shrinker(failing).shrink()
     assert (len(small.plan.faults), len(small.plan.tasks)) == (1, 1)
-    assert any(finding.judge == "delivery" for finding in small.findings)
+    assert any(finding.checker == "delivery" for finding in small.findings)
 
 
 def test_a_kept_schedule_fails_again_and_prints_its_counterexample(
@@ -58,7 +58,7 @@ def test_a_kept_schedule_fails_again_and_prints_its_counterexample(
 
 def test_shrinking_stops_after_so_many_runs(failing: SimulationResult) -> None:
     plans: list[str] = []
-    small = Shrinking(failing, tries=3, tell=plans.append).shrink()
+    small = Shrinker(failing, tries=3, log=plans.append).shrink()
     assert len(small.plan.tasks) == len(failing.plan.tasks)
 
 
@@ -77,10 +77,10 @@ def test_a_kept_schedule_still_finds_what_it_was_kept_for(schedule: Path) -> Non
     """A schedule hits by its seed's luck: where anything in the simulation draws differently, it may hit no more. Then
     look for a seed that does, under the edit, and keep that.
     """
-    edit, judge, kind = UNDONE[schedule.stem]
+    edit, checker, kind = UNDONE[schedule.stem]
     with applied([edit]):
         findings = simulate(Plan.loads(schedule.read_text("utf-8"))).findings
-    assert (judge, kind) in {(finding.judge, finding.kind) for finding in findings}
+    assert (checker, kind) in {(finding.checker, finding.kind) for finding in findings}
 
 
 def test_a_plan_survives_its_file() -> None:

@@ -1,4 +1,4 @@
-"""The containers backend: which image it runs, where it publishes ports, its errors without an image."""
+"""The containers backend: its image, its published port, and its error without an image."""
 
 from __future__ import annotations
 

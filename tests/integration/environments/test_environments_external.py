@@ -1,4 +1,4 @@
-"""The external backend checks the servers, reports a problem in one sentence, and leaves them unchanged."""
+"""The external backend queries the servers, reports an error in one sentence, and does not change the servers."""
 
 from __future__ import annotations
 

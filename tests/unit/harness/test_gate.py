@@ -1,4 +1,4 @@
-"""The rendezvous between runner and handlers, with real processes on the other side."""
+"""The gates between runner and handlers, with real processes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def until(condition: Callable[[], bool], within: float = 20.0) -> None:
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
-        threading.Event().wait(0.005)
+        time.sleep(0.005)
 
 
 def test_a_waiting_process_is_named_and_goes_on_when_the_gate_opens(keeper: GateKeeper) -> None:

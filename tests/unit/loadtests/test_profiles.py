@@ -1,4 +1,4 @@
-"""The named loads are bounded and match their summaries."""
+"""Load profiles are bounded and match their summaries."""
 
 import dataclasses
 

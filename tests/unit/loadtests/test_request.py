@@ -1,4 +1,4 @@
-"""Every error of a request is reported before anything starts."""
+"""Every error of a request is reported before anything is started."""
 
 import subprocess
 import sys

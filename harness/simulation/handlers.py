@@ -1,4 +1,4 @@
-"""The handler of a simulated task: it records what it does, works in virtual time, and fails as often as planned."""
+"""The handlers of simulated tasks: they record their runs, work in virtual time, and fail as often as planned."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.scheduler import Process, Scheduler
 
 TASK_NAME = "simulated"
-LOCKED = "simulated-locked"  # the same, with a lock key that only workers know of
+# The same handler with a lock key that only the worker derives.
+LOCKED_TASK_NAME = "simulated-locked"
 
 
-class Simulated(BaseModel):
-    """What a simulated task travels with; see `PlannedTask`."""
+class SimulatedTask(BaseModel):
+    """The context of a simulated task, taken from its `PlannedTask`."""
 
     number: int
     work: float
@@ -30,22 +31,22 @@ class Simulated(BaseModel):
 
 
 class PlannedFailure(Exception):
-    """A handler fails because its plan says so."""
+    """The failure of a handler that its plan asks for."""
 
 
-class Bodies:
-    """The handlers of all simulated workers; their effects outlive the process that had them."""
+class SimulatedHandlers:
+    """The handlers of all simulated workers, and their outside effects, which outlive the worker processes."""
 
     def __init__(self, scheduler: Scheduler, recorder: SimulatedRecorder) -> None:
         self._scheduler = scheduler
         self._recorder = recorder
         self._failed: Counter[int] = Counter()
-        self._effects: dict[UUID, int] = {}  # the highest fence that an effect was taken under, per activity
+        self._effects: dict[UUID, int] = {}  # per activity, the highest fencing token of an accepted effect
         self.registry = Registry()
         self.registry.add(TaskDefinition(TASK_NAME, self._handle))
-        self.registry.add(TaskDefinition(LOCKED, self._handle, lock_key="{lock}"))
+        self.registry.add(TaskDefinition(LOCKED_TASK_NAME, self._handle, lock_key="{lock}"))
 
-    async def _handle(self, agent_id: UUID, context: Simulated) -> None:
+    async def _handle(self, agent_id: UUID, context: SimulatedTask) -> None:
         process, task = self._scheduler.process, current.get()
         assert process is not None, "handlers run in workers"
         assert task is not None, "handlers have a task"
@@ -70,14 +71,14 @@ class Bodies:
         self._recorder.by(process, OperationType.OK, "run", **value)
 
     def _take_effect(self, process: Process, agent_id: UUID, fence: int, number: int) -> None:
-        """Outside of the system, where a token that is not above all before is refused."""
+        """An effect outside of the system, which refuses a token that is not higher than every earlier one."""
         taken = fence > self._effects.get(agent_id, 0)
         if taken:
             self._effects[agent_id] = fence
         kind = OperationType.OK if taken else OperationType.FAIL
         self._recorder.by(process, kind, "effect", task=number, activity=str(agent_id), fence=fence)
 
-    async def _work(self, process: Process, agent_id: UUID, fence: int, context: Simulated) -> None:
+    async def _work(self, process: Process, agent_id: UUID, fence: int, context: SimulatedTask) -> None:
         key = {"task": context.number, "activity": str(agent_id), "fence": fence}
         steps = context.progress + 1
         for step in range(1, steps):

@@ -1,7 +1,7 @@
-"""Scenarios, targets and workloads by name: from entry points, or from an import path for a user's own.
+"""Look up scenarios, targets and workloads by the name of an entry point, or by an import path.
 
-An entry point gives one value, whose `name` is what it is called by, or a mapping of several. Nothing is imported
-before it is asked for.
+An entry point refers to one value with a `name`, or to a mapping of names to values. A module is imported only when
+one of its values is looked up.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
-from harness.scenario import Scenario
+from harness.scenario.scenario import Scenario
 from harness.targets.base import Target
 from harness.workloads.base import Workload
 
@@ -27,7 +27,7 @@ _WHAT = {SCENARIOS: "scenario", TARGETS: "target", WORKLOADS: "workload"}
 
 
 def scenarios() -> dict[str, Scenario]:
-    """Every known scenario by name, in order of their entry points."""
+    """Every known scenario by name, in the order of the entry points."""
     found: dict[str, Scenario] = {}
     for point in _points(SCENARIOS):
         value = _load(point, SCENARIOS)
@@ -58,7 +58,7 @@ def workload(name: str) -> Workload:
 
 
 def names(group: str) -> list[str]:
-    """The names of a group's entry points, without importing anything."""
+    """The names of a group's entry points; imports nothing."""
     return [point.name for point in _points(group)]
 
 
@@ -85,7 +85,7 @@ def _points(group: str) -> list[EntryPoint]:
 
 
 def _bundled(group: str) -> list[EntryPoint]:
-    # What pyproject.toml declares, for a checkout that is run without having been installed.
+    # The entry points of pyproject.toml, for a checkout that is not installed.
     here = {
         SCENARIOS: {"chaos": "chaos:SCENARIOS"},
         TARGETS: {"agentexec": "harness.targets.agentexec_target:TARGET"},
@@ -106,7 +106,8 @@ def _imported(path: str, group: str) -> Any:
     module_name, _, attribute = path.partition(":")
     if not module_name or not attribute:
         raise UsageError(f"{path!r} does not name a {what}. Write package.module:NAME.")
-    if str(Path.cwd()) not in sys.path:  # a console script does not look into the folder it is run from
+    # A console script does not import from the current folder by itself.
+    if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)

@@ -1,4 +1,4 @@
-"""The simulated world by itself: time, threads, processes, loops, servers. Where it imitates something, next to it."""
+"""The virtual runtime: time, threads, processes, event loops and servers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from agentexec.core import runtime
+from harness.simulation.call_faults import CallFault, CallFaults, Network, PendingFault
 from harness.simulation.loop import VirtualLoop
 from harness.simulation.monitor import breaches
 from harness.simulation.postgres_server import PostgresServer, SimulatedDatabase
 from harness.simulation.queue.books import Books, Holder, Job
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.redis_server import RedisServer, SimulatedQueue
+from harness.simulation.runtime import EPOCH, VirtualRuntime
 from harness.simulation.scheduler import NANOSECONDS, Process, Scheduler
-from harness.simulation.trouble import CallFault, Network, PendingFault, Trouble
-from harness.simulation.world import EPOCH, VirtualRuntime
 
 
 class World:
-    """A world with one process in it."""
+    """A virtual runtime with one process."""
 
     def __init__(self) -> None:
         self.scheduler = Scheduler(7)
@@ -238,11 +238,11 @@ def test_the_tasks_of_a_dead_process_are_silent(world: World) -> None:
     assert world.said == []
 
 
-# The servers, and what may happen on the way to them.
+# The servers and the faults of calls to them.
 
 
-def ambush(ill: CallFault, *, after: bool, seconds: float = 0.0) -> PendingFault:
-    return PendingFault(ill=ill, after=after, skip=0, seconds=seconds, strike=lambda: None)
+def pending(kind: CallFault, *, after: bool, seconds: float = 0.0) -> PendingFault:
+    return PendingFault(kind=kind, after=after, skip=0, seconds=seconds, strike=lambda: None)
 
 
 class Servers:
@@ -250,11 +250,11 @@ class Servers:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.trouble = Trouble()
+        self.call_faults = CallFaults()
         self.recorder = SimulatedRecorder(world.scheduler)
         self.redis = RedisServer(world.runtime, lambda books, call: None)
         self.postgres = PostgresServer(world.runtime)
-        network = Network(world.runtime, world.process, self.trouble)
+        network = Network(world.runtime, world.process, self.call_faults)
         self.queue = SimulatedQueue(self.redis, world.runtime, self.recorder, world.process, network)
         self.engine = SimulatedDatabase.as_engine(self.postgres, self.recorder, world.process, network)
 
@@ -293,7 +293,7 @@ def servers(world: World) -> Iterator[Servers]:
 
 
 @pytest.mark.parametrize(
-    ("ill", "after", "said", "effect"),
+    ("kind", "after", "said", "effect"),
     [
         (CallFault.LOSE_REQUEST, False, "no answer", False),
         (CallFault.LOSE_REPLY, True, "no answer", True),
@@ -304,16 +304,16 @@ def servers(world: World) -> Iterator[Servers]:
     ],
 )
 def test_an_ambush_strikes_before_or_after_the_effect(
-    world: World, servers: Servers, ill: CallFault, after: bool, said: str | None, effect: bool
+    world: World, servers: Servers, kind: CallFault, after: bool, said: str | None, effect: bool
 ) -> None:
-    servers.trouble.lie_in_wait(world.process, ambush(ill, after=after, seconds=3))
+    servers.call_faults.add(world.process, pending(kind, after=after, seconds=3))
     world.run(servers.register)
     assert world.said == ([] if said is None else [said])
     assert ("w" in servers.redis.memory.registered()) == effect
 
 
 @pytest.mark.parametrize(
-    ("ill", "after", "said", "effect"),
+    ("kind", "after", "said", "effect"),
     [
         (CallFault.LOSE_REQUEST, False, "no answer", 0),
         (CallFault.LOSE_REPLY, True, "no answer", 1),
@@ -323,17 +323,17 @@ def test_an_ambush_strikes_before_or_after_the_effect(
         (CallFault.STALL, True, "committed", 1),
     ],
 )
-def test_a_transaction_is_applied_or_not_whatever_its_sender_receives(
-    world: World, servers: Servers, ill: CallFault, after: bool, said: str | None, effect: int
+def test_a_transaction_is_there_or_not_whatever_its_sender_hears(
+    world: World, servers: Servers, kind: CallFault, after: bool, said: str | None, effect: int
 ) -> None:
-    servers.trouble.lie_in_wait(world.process, ambush(ill, after=after, seconds=3))
+    servers.call_faults.add(world.process, pending(kind, after=after, seconds=3))
     world.run(servers.write)
     assert world.said == ([] if said is None else [said])
     assert servers.written() == effect
 
 
 def test_a_late_request_arrives_after_its_sender_has_given_up(world: World, servers: Servers) -> None:
-    servers.trouble.lie_in_wait(world.process, ambush(CallFault.LATE_REQUEST, after=False, seconds=3))
+    servers.call_faults.add(world.process, pending(CallFault.LATE_REQUEST, after=False, seconds=3))
     world.run(servers.register, until=1)
     assert world.said == ["no answer"]
     assert servers.redis.memory.registered() == {}

@@ -1,4 +1,4 @@
-"""The runtime of a simulation: what `agentexec.core.runtime` asks for, on the virtual clock."""
+"""The runtime of a simulation: an implementation of `agentexec.core.runtime.Runtime` on the virtual clock."""
 
 from __future__ import annotations
 
@@ -11,83 +11,71 @@ from harness.simulation.primitives import VirtualCondition, VirtualEvent, Virtua
 from harness.simulation.scheduler import NANOSECONDS, Process, Scheduler
 
 T = TypeVar("T")
-EPOCH = 1_800_000_000  # the Unix time at which every simulation begins, in seconds
+# Unix time at which every simulation begins, in seconds.
+EPOCH = 1_800_000_000
 
 
 class VirtualRuntime:
-    """One for all simulated processes; the scheduler knows whose code runs."""
+    """The runtime of all simulated processes; the scheduler knows the process whose code runs."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
         self.processes: list[Process] = []
 
     def new_process(self, name: str, *, host: int = 0) -> Process:
-        """A process of this world. Only processes of its own host can see that it is dead."""
+        """Create a process. Only processes of the same host can see that it is dead."""
         process = self.scheduler.new_process(name, host)
         self.processes.append(process)
         return process
 
     def monotonic(self) -> float:
-        """See `Runtime.monotonic`."""
         return self.scheduler.now / NANOSECONDS
 
     def unix(self) -> float:
-        """Seconds since the epoch, by the one true clock of this world."""
+        """Seconds since the Unix epoch on the virtual clock, which has no error."""
         return EPOCH + self.scheduler.now / NANOSECONDS
 
     def sleep(self, seconds: float) -> None:
-        """See `Runtime.sleep`."""
         self.scheduler.pause(seconds)
 
     def event(self) -> Event:
-        """See `Runtime.event`."""
         return VirtualEvent(self.scheduler)
 
     def condition(self) -> Condition:
-        """See `Runtime.condition`."""
         return VirtualCondition(self.scheduler)
 
     def mailbox(self) -> Mailbox[T]:
-        """See `Runtime.mailbox`."""
         return VirtualMailbox(self.scheduler)
 
     def spawn(self, work: Callable[[], None], *, name: str) -> Thread:
-        """See `Runtime.spawn`."""
         return VirtualThread(self.scheduler, self._here(), work)
 
     def after(self, seconds: float, work: Callable[[], None]) -> None:
-        """See `Runtime.after`."""
         process = self._here()
         self.scheduler.at(self.scheduler.seconds(seconds), process, work)
 
     def new_id(self) -> UUID:
-        """See `Runtime.new_id`."""
         chance = self.scheduler.random.getrandbits(74)
         value = (round(self.unix() * 1000) & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | 0b10 << 62
         return UUID(int=value | (chance >> 62) << 64 | chance & 0x3FFF_FFFF_FFFF_FFFF)
 
     def nonce(self) -> str:
-        """See `Runtime.nonce`."""
         return f"{self.scheduler.random.getrandbits(128):032x}"
 
     def uniform(self, low: float, high: float) -> float:
-        """See `Runtime.uniform`."""
         return self.scheduler.random.uniform(low, high)
 
     def identity(self) -> str:
-        """See `Runtime.identity`."""
         here = self._here()
         return f"host-{here.host}|{here.pid}|1"
 
     def is_certainly_dead(self, identity: str) -> bool:
-        """See `Runtime.is_certainly_dead`."""
         host, pid, _ = identity.split("|")
         if host != f"host-{self._here().host}":
             return False
         return not any(process.alive for process in self.processes if str(process.pid) == pid)
 
     def end_process(self, code: int) -> NoReturn:
-        """See `Runtime.end_process`."""
         raise self.scheduler.end_current(code)
 
     def _here(self) -> Process:

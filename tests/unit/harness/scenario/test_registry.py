@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import chaos
-from harness import registry
 from harness.errors import UsageError
+from harness.scenario import registry
 from harness.workloads.numbered_tasks import WORKLOAD
 
 

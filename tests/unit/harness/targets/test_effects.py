@@ -1,4 +1,4 @@
-"""The outside world of a workload: effects by activity and fencing token."""
+"""The store of outside effects, by activity and fencing token."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.targets.register import take_effect
+from harness.targets.effects import take_effect
 
 
 def test_an_effect_is_taken_once_and_from_no_lower_token(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From a failing plan to a minimal one: faults first, then tasks, then whatever else can be left out of each."""
+"""Shrinks a failing plan: it removes faults, then tasks, then details of each."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ from harness.simulation.simulation import SimulationResult, simulate
 
 T = TypeVar("T")
 OTHER_SEEDS = 3
-TRIES = 900  # simulated runs that a shrinking may take
+# The most simulated runs of one shrinking.
+TRIES = 900
 
 
-class Shrinking:
-    """Looks for the smallest plan in which the first judge of all still finds the same kind of thing.
+class Shrinker:
+    """Searches for the smallest plan that still has the first finding of a failing run, by checker and kind.
 
-    Delta debugging over the parts of a plan, greedy and deterministic: the same failing plan shrinks to the same one.
-    After "Simplifying and Isolating Failure-Inducing Input", Zeller and Hildebrandt, 2002.
+    Delta debugging over the parts of a plan, greedy and deterministic: the same plan shrinks to the same plan. After
+    "Simplifying and Isolating Failure-Inducing Input", Zeller and Hildebrandt, 2002.
     """
 
     def __init__(
-        self, failing: SimulationResult, *, tries: int = TRIES, tell: Callable[[str], None] = lambda _: None
+        self, failing: SimulationResult, *, tries: int = TRIES, log: Callable[[str], None] = lambda _: None
     ) -> None:
         self._best = failing
-        self._wanted = (failing.findings[0].judge, failing.findings[0].kind)  # the most telling comes first
+        self._wanted = (failing.findings[0].checker, failing.findings[0].kind)
         self._left = tries
-        self._tell = tell
+        self._log = log
 
     def shrink(self) -> SimulationResult:
-        """The outcome of the smallest plan that was found; the given one where nothing can be left out."""
+        """The result of the smallest plan found; that of the given plan if it cannot be shrunk."""
         while self._left > 0 and any([self._cut("faults"), self._cut("tasks"), self._simplify()]):
             plan = self._best.plan
-            self._tell(f"{len(plan.faults)} faults, {len(plan.tasks)} tasks, {self._left} tries left")
+            self._log(f"{len(plan.faults)} faults, {len(plan.tasks)} tasks, {self._left} tries left")
         return self._best
 
     def _cut(self, part: str) -> bool:
-        """Leave out as many members of a part of the plan as possible, in ever smaller pieces."""
+        """Remove as many members of a part of the plan as possible, in ever smaller pieces."""
         improved = False
         size = len(getattr(self._best.plan, part))
         while size >= 1:
@@ -52,7 +53,7 @@ class Shrinking:
         return improved
 
     def _simplify(self) -> bool:
-        """Each candidate that still fails becomes the plan from which the next ones are made."""
+        """Try each simplification; a plan that still fails is the base of the next one."""
         improved = False
         for change in _simplifications(self._best.plan):
             plan = change(self._best.plan)
@@ -62,11 +63,11 @@ class Shrinking:
     def _still_fails(self, plan: Plan) -> bool:
         if self._left <= 0:
             return False
-        # Another luck may do as well: what is left out changes the moments at which the rest happens.
+        # Other seeds are tried too: removing a part changes the timing of the rest.
         for seed in (plan.seed, *range(OTHER_SEEDS)):
             self._left -= 1
             outcome = simulate(replace(plan, seed=seed))
-            if self._wanted in ((finding.judge, finding.kind) for finding in outcome.findings):
+            if self._wanted in ((finding.checker, finding.kind) for finding in outcome.findings):
                 self._best = outcome
                 return True
         return False
