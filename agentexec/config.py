@@ -1,4 +1,4 @@
-"""Settings, read from the environment and a `.env` file under the names of the production guide.
+"""The version, and settings from the environment and a `.env` file under the names of the production guide.
 
 Every duration is in seconds, every size in bytes.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 from pydantic import AliasChoices, AliasGenerator, Field, SecretStr, ValidationError, field_validator
@@ -20,6 +21,11 @@ from agentexec.masking import masked
 __all__ = ["Settings", "default_settings", "load_settings", "masked", "normalised_database_url"]
 
 DEFAULT_PREFIX = "agentexec_"
+
+try:
+    VERSION = version("agentexec-harness")
+except PackageNotFoundError:  # a source tree that is not installed
+    VERSION = "0+unknown"
 
 # Settings with a second variable, which counts if the first one, `AGENTEXEC_...`, is not set.
 _SECOND_VARIABLES = {
