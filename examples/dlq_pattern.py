@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 import agentexec as ax
 from agentexec.producer.client import default_client
-from agentexec.producer.dead_letters import DeadLetters
+from agentexec.queue.dead_letters import DeadLetters
 
 pool = ax.Pool()
 
@@ -67,7 +67,7 @@ async def process_with_dlq(agent_id: UUID, context: MyContext) -> Done:
 
 def show_dead_letters() -> None:
     """Print what was given up, the latest first."""
-    for letter in DeadLetters(default_client()).page():
+    for letter in DeadLetters(default_client().queue).page():
         print(f"{letter.died_at:%Y-%m-%d %H:%M:%S} {letter.task_id} {letter.task_name}: {letter.reason}")
 
 

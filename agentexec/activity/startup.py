@@ -15,7 +15,7 @@ when all of this holds:
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, overload
 from uuid import UUID
@@ -87,7 +87,7 @@ def _doubt(client: Client, grace: float) -> str | None:
     if policy != "noeviction":
         return f"Redis evicts keys (maxmemory-policy {policy}), so a task that it does not know may be alive"
     cap = client.settings.max_queue_depth
-    if cap and _filling(client) >= cap:
+    if cap and (depth := client.queue.depth()).known - depth.dead >= cap:
         return "the queue is full, so a task that it does not know may be waiting for room"
     age = _memory_age(client)
     if age is None or age < grace:
@@ -97,19 +97,13 @@ def _doubt(client: Client, grace: float) -> str | None:
     return None
 
 
-def _filling(client: Client) -> int:
-    """How many tasks count against the queue's cap."""
-    keys = client.queue.keys
-    return int(client.redis.hlen(keys.job)) - int(client.redis.zcard(keys.dlq))
-
-
 def _memory_age(client: Client) -> float | None:
     """Seconds since a pool last found the queue without memory; None where it has none yet, or cannot be told."""
-    epoch = client.redis.hget(client.queue.keys.cfg, "epoch")
+    epoch = client.queue.epoch()
     if epoch is None:
         return None
     try:
-        born = UUID(epoch.decode() if isinstance(epoch, bytes) else epoch)
+        born = UUID(epoch)
     except ValueError:
         return None
     if born.version != 7:
@@ -122,7 +116,7 @@ def _sweep(session: Session, client: Client, cutoff: datetime) -> int:
     orphans: dict[UUID, int] = {}
     last = UUID(int=0)
     while page := _quiet(session, client.queue.name, cutoff, last):
-        known = _known(client, list(page))
+        known = client.queue.traces(list(page))
         orphans |= {i: fence + 1 for i, fence in page.items() if i not in known}
         last = max(page)
     ended: set[UUID] = set()
@@ -149,18 +143,3 @@ def _quiet(session: Session, queue_name: str, cutoff: datetime, last: UUID) -> M
         .limit(PAGE)
     )
     return {row.id: int(row.fence) for row in session.execute(query)}
-
-
-def _known(client: Client, ids: Sequence[UUID]) -> set[UUID]:
-    keys = client.queue.keys
-    pipe = client.redis.pipeline(transaction=True)
-    for i in map(str, ids):
-        pipe.hexists(keys.job, i)
-        pipe.hexists(keys.own, i)
-        for states in (keys.lease, keys.sched, keys.dlq):
-            pipe.zscore(states, i)
-    answers = pipe.execute()
-    each = len(answers) // len(ids)
-    # HEXISTS answers 0 or 1, ZSCORE a float or nothing; a score may be 0.
-    held = [isinstance(answer, float) or bool(answer) for answer in answers]
-    return {i for n, i in enumerate(ids) if any(held[n * each : (n + 1) * each])}

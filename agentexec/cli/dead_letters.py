@@ -9,7 +9,8 @@ from typing import Any
 from agentexec.cli import exits
 from agentexec.cli.output import connected, no, table
 from agentexec.errors import AgentexecError
-from agentexec.producer.dead_letters import DeadLetter, DeadLetters
+from agentexec.producer.requeue import requeue
+from agentexec.queue.dead_letters import DeadLetter, DeadLetters
 
 
 def add_to(commands: Any) -> None:
@@ -24,9 +25,9 @@ def add_to(commands: Any) -> None:
     showing = actions.add_parser("show", help="one dead letter with its context")
     showing.add_argument("id")
     showing.set_defaults(run=_show)
-    requeue = actions.add_parser("requeue", help="run tasks again, each as a new activity")
-    _which(requeue)
-    requeue.set_defaults(run=_requeue)
+    requeuing = actions.add_parser("requeue", help="run tasks again, each as a new activity")
+    _which(requeuing)
+    requeuing.set_defaults(run=_requeue)
     purge = actions.add_parser("purge", help="throw dead letters away; their activities stay in the record")
     _which(purge)
     purge.set_defaults(run=_purge)
@@ -40,7 +41,7 @@ def _which(parser: argparse.ArgumentParser) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     with connected() as client:
-        letters = DeadLetters(client)
+        letters = DeadLetters(client.queue)
         page, total = letters.page(limit=max(1, options.limit)), letters.count()
     if options.json:
         for letter in page:
@@ -54,7 +55,7 @@ def _list(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     with connected() as client:
-        letter = DeadLetters(client).get(options.id)
+        letter = DeadLetters(client.queue).get(options.id)
     if letter is None:
         return no(f"There is no dead letter {options.id}; `agentexec dlq list` shows those there are.")
     print(json.dumps(_as_json(letter), indent=2))
@@ -64,11 +65,10 @@ def _show(options: argparse.Namespace) -> int:
 def _requeue(options: argparse.Namespace) -> int:
     failed = 0
     with connected() as client:
-        letters = DeadLetters(client)
-        ids = [letter.task_id for letter in letters.all()] if options.all else options.ids
+        ids = [letter.task_id for letter in DeadLetters(client.queue).all()] if options.all else options.ids
         for task_id in ids:
             try:
-                print(f"{task_id} runs again as {letters.requeue(task_id)}")
+                print(f"{task_id} runs again as {requeue(client, task_id)}")
             except AgentexecError as error:
                 failed += 1
                 no(str(error))
@@ -77,7 +77,7 @@ def _requeue(options: argparse.Namespace) -> int:
 
 def _purge(options: argparse.Namespace) -> int:
     with connected() as client:
-        letters = DeadLetters(client)
+        letters = DeadLetters(client.queue)
         purged = letters.purge_all() if options.all else letters.purge(options.ids)
     print(f"Purged {purged} dead letter(s).")
     if not options.all and purged < len(set(options.ids)):

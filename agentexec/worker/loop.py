@@ -20,7 +20,7 @@ from agentexec.config import Settings
 from agentexec.core import runtime
 from agentexec.counters import COUNTERS, EXPIRED, LOST, REAPED, REDELIVERED, STALE
 from agentexec.errors import InvalidTask
-from agentexec.queue.protocol import Claim, Finish, Queue, StepResult, Verb
+from agentexec.queue.protocol import Claim, Disposition, Finish, Queue, StepRequest, StepResult
 from agentexec.store import statements
 from agentexec.store.rows import ActivityUpdate, LogEntry
 from agentexec.store.status import Status
@@ -86,7 +86,6 @@ class WorkerLoop:
         self._claims: list[Claim] = []
         self._lock_keys: dict[UUID, str] = {}  # of claims whose producers knew none
         self._finishes: list[Finish] = []
-        self._results: dict[UUID, str] = {}
         self._lowest_token = 0
         self.finished = 0  # runs that ended, for the recycling of the process
         self._draining = False
@@ -238,30 +237,35 @@ class WorkerLoop:
                 self._conclude(outcome, recorded)
             self.ledger.drop(outcome.task_id, outcome.token)
         self._release(released)
-        # The record has results too: this copy is where `get_result` looks first.
-        self._results |= {
-            e.task_id: json.dumps(e.result)
-            for e in ended
-            if e.end is End.COMPLETE and e.task_id in recorded.accepted
-        }
 
     def _refuse(self, claim: Claim, recorded: Recorded) -> None:
         """A claim whose activity may not run."""
         self.ledger.drop(claim.task_id, claim.token)
         if claim.task_id in recorded.over:
-            self._finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.DONE))
+            self._finishes.append(
+                Finish(task_id=claim.task_id, token=claim.token, disposition=Disposition.ACK)
+            )
         elif claim.task_id in recorded.unknown:
             reason = "no activity is recorded for it"
             self._finishes.append(
-                Finish(task_id=claim.task_id, token=claim.token, verb=Verb.DEAD, reason=reason)
+                Finish(
+                    task_id=claim.task_id,
+                    token=claim.token,
+                    disposition=Disposition.DEAD_LETTER,
+                    reason=reason,
+                )
             )
         elif claim.task_id in recorded.locked_out:  # the queue does not remember who has the lock
             self._finishes.append(
-                Finish(task_id=claim.task_id, token=claim.token, verb=Verb.YIELD, delay=LOCKED_OUT)
+                Finish(
+                    task_id=claim.task_id, token=claim.token, disposition=Disposition.DEFER, delay=LOCKED_OUT
+                )
             )
         else:  # the queue's clock went back: ask for higher tokens from now on
             self._lowest_token = max(self._lowest_token, recorded.outranked[claim.task_id] + 1)
-            self._finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.RETRY))
+            self._finishes.append(
+                Finish(task_id=claim.task_id, token=claim.token, disposition=Disposition.RETRY)
+            )
 
     def _conclude(self, ended: Ended, recorded: Recorded) -> None:
         """Tell the queue how a run ended, if the record took our word or is closed anyway."""
@@ -274,12 +278,13 @@ class WorkerLoop:
             return
         if status is not None and status.terminal:
             COUNTERS.completed(ended.task_name, status.value)
-        verb = Verb.RETRY if status is Status.QUEUED else Verb.DEAD if status is Status.ERROR else Verb.DONE
+        kept = {Status.QUEUED: Disposition.RETRY, Status.ERROR: Disposition.DEAD_LETTER}
         self._finishes.append(
             Finish(
                 task_id=ended.task_id,
                 token=ended.token,
-                verb=verb,
+                disposition=kept.get(status, Disposition.ACK) if status else Disposition.ACK,
+                result=json.dumps(ended.result) if ended.end is End.COMPLETE and status else None,
                 delay=ended.delay,
                 reason=ended.error or "",
             )
@@ -288,20 +293,17 @@ class WorkerLoop:
     def _step(self) -> None:
         """One round trip to Redis, and what follows from its answer."""
         finishes, self._finishes = self._finishes, []
-        results, self._results = self._results, {}
         want = 0 if self._draining else max(0, self._settings.worker_concurrency - len(self.ledger))
         nonce = runtime.current().nonce()
         answer = in_redis(
             lambda: self._queue.step(
-                self._worker,
-                nonce,
-                finishes=finishes,
-                want=want,
-                lease=self._settings.lease_seconds,
-                max_crashes=self._settings.max_crashes,
-                lowest_token=self._lowest_token,
-                results=results,
-                result_ttl=self._settings.result_ttl,
+                StepRequest(
+                    worker=self._worker,
+                    nonce=nonce,
+                    finishes=finishes,
+                    want=want,
+                    lowest_token=self._lowest_token,
+                )
             ),
             give_up=self._gave_up,
         )
@@ -314,7 +316,7 @@ class WorkerLoop:
         for stale in answer.stale:
             _logger.warning("the queue refused to finish %s: token %d is lost", stale.task_id, stale.token)
         COUNTERS.add(STALE, amount=len(answer.stale))
-        COUNTERS.add(REAPED, EXPIRED, amount=len(answer.reaped) + len(answer.dead))
+        COUNTERS.add(REAPED, EXPIRED, amount=sum(map(len, answer.expired)))
         self._bear_witness(answer)
         # The waiter listens only while there are free slots; this thread looks by itself once every
         # HOUSEKEEPING.
@@ -352,10 +354,9 @@ class WorkerLoop:
         """Write down what the queue took from holders that are silent; skipped if the row has moved on by
         itself.
         """
-        if not answer.reaped and not answer.dead:
+        if not any(answer.expired):
             return
-        reaped = {r.task_id: r.token for r in answer.reaped}
-        dead = {r.task_id: r.token for r in answer.dead}
+        reaped, dead = answer.expired
         reason = f"its worker died more than {self._settings.max_crashes} times while running it"
 
         def work(connection: Connection) -> None:
@@ -376,11 +377,8 @@ class WorkerLoop:
         self._release(None, declare_gone=True)
 
     def _release(self, leases: Mapping[UUID, int] | None, *, declare_gone: bool = False) -> None:
-        limit = self._settings.max_crashes
         in_redis(
-            lambda: self._queue.release(
-                self._worker, leases, charge=False, max_crashes=limit, declare_gone=declare_gone
-            ),
+            lambda: self._queue.release(self._worker, leases, declare_gone=declare_gone),
             give_up=self._gave_up,
         )
 

@@ -174,7 +174,7 @@ class Pool:
         warning = require_supported_redis(client, settings.require_redis_url())
         if warning:
             _logger.warning(warning)
-        queue = RedisQueue(client, settings.queue_name)
+        queue = RedisQueue.of(client, settings)
         agree(queue, settings)
         self._supervisor = Supervisor(
             reference=self.reference or PoolReference.of(self),

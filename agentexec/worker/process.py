@@ -67,8 +67,8 @@ class Connections:
     def of(cls, settings: Settings) -> Self:
         """Connect lazily to the servers of the settings."""
         return cls(
-            queue=RedisQueue(blocking_client(settings), settings.queue_name),
-            renewing=RedisQueue(renewing_client(settings), settings.queue_name),
+            queue=RedisQueue.of(blocking_client(settings), settings),
+            renewing=RedisQueue.of(renewing_client(settings), settings),
             database=engine_for(settings.require_database_url(), pool_size=1, test_connections=False),
         )
 
@@ -188,7 +188,7 @@ class Worker:
             tokens = self._engine.ledger.tokens()
             began = world.monotonic()
             try:
-                lost, canceled = queue.renew(self._name, tokens, lease=lease) if tokens else (set(), set())
+                lost, canceled = queue.renew(self._name, tokens) if tokens else (set(), set())
                 renewed, wait = began, lease / 3
                 self._host.stop(dict.fromkeys(lost, End.LOST) | dict.fromkeys(canceled - lost, End.CANCELED))
                 queue.register(self._name, world.identity())  # again: Redis may have forgotten it

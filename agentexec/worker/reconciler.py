@@ -17,7 +17,7 @@ from sqlalchemy import Engine, text
 from agentexec.config import Settings
 from agentexec.core import runtime
 from agentexec.counters import COUNTERS, REAPED, WORKER_DIED
-from agentexec.queue.protocol import Admission, Dispatch, Queue, Revoked
+from agentexec.queue.protocol import Admission, Dispatch, Queue
 from agentexec.store import reading, statements
 from agentexec.store.batch import as_key, as_uuid
 from agentexec.store.models import ACTIVITY_TABLE
@@ -70,17 +70,11 @@ class Reconciler:
         activity to ERROR.
         """
         limit = self._settings.max_crashes
-        released, dead = self._queue.release(
-            worker, None, charge=charge, max_crashes=limit, declare_gone=True
-        )
+        released, dead = self._queue.release(worker, None, charge=charge, declare_gone=True)
         reason = f"its worker died more than {limit} times while running it"
         with self._engine.begin() as connection:
-            statements.record_revoked(
-                connection, _tokens(released), Status.QUEUED, "Its worker died; it runs again."
-            )
-            statements.record_revoked(
-                connection, _tokens(dead), Status.ERROR, f"Dead-lettered: {reason}.", reason
-            )
+            statements.record_revoked(connection, released, Status.QUEUED, "Its worker died; it runs again.")
+            statements.record_revoked(connection, dead, Status.ERROR, f"Dead-lettered: {reason}.", reason)
         if released or dead:
             COUNTERS.add(REAPED, WORKER_DIED, amount=len(released) + len(dead))
             _logger.warning(
@@ -178,7 +172,7 @@ class Reconciler:
                 )
                 for a in reading.pending(connection, ids)
             ]
-        answers = self._queue.enqueue(tasks, max_depth=self._settings.max_queue_depth, healing=rebuilding)
+        answers = self._queue.enqueue(tasks, from_reconciler=rebuilding)
         taken = [
             task.task_id for task, answer in zip(tasks, answers, strict=True) if answer is Admission.TAKEN
         ]
@@ -204,7 +198,3 @@ class Reconciler:
         if self._engine.dialect.name == "postgresql":
             return f"clock_timestamp() - :{parameter} * interval '1 second'"
         return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '-' || :{parameter} || ' seconds')"
-
-
-def _tokens(revoked: Sequence[Revoked]) -> dict[UUID, int]:
-    return {r.task_id: r.token for r in revoked}

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from agentexec.queue.protocol import Queue
+from agentexec.queue.protocol import Queue, QueuePolicy
 from harness.simulation.body import Bodies
 from harness.simulation.monitor import InvariantMonitor
 from harness.simulation.plan import Plan
@@ -31,9 +31,9 @@ class SimulationContext:
         self.recorder = SimulatedRecorder(self.runtime.scheduler)
         self.trouble = Trouble()
         self.monitor = InvariantMonitor(self.recorder)
-        self.redis = RedisServer(self.runtime, self.monitor.look)
-        self.postgres = PostgresServer(self.runtime)
         self.settings = settings_of(plan.theme, plan.workers)
+        self.redis = RedisServer(self.runtime, self.monitor.look, QueuePolicy.of(self.settings))
+        self.postgres = PostgresServer(self.runtime)
         self.bodies = Bodies(self.runtime.scheduler, self.recorder)
         self.pools: list[SimulatedPool] = []
         self.activities: dict[int, UUID] = {}  # what the client knows of the tasks it has enqueued

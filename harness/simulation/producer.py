@@ -33,7 +33,7 @@ class SimulatedProducer:
         self._database = stage.database(self.process)
         self._queue = stage.queue(self.process)
         self.waiting = 0  # tasks that were handed in, and of which nothing was heard yet
-        self._enqueuer = Enqueuer(self._database, self._queue, max_depth=0)
+        self._enqueuer = Enqueuer(self._database, self._queue)
 
     def submit_at(self, task: PlannedTask) -> None:
         """Enqueue a task at its time."""

@@ -7,13 +7,13 @@ from itertools import pairwise
 from uuid import uuid4
 
 import pytest
+from agentexec.producer.dead_letters import DeadLetters
 from sqlalchemy.orm import Session
 
 import agentexec as ax
 from agentexec import activity
 from agentexec.activity import Activity
 from agentexec.core.db import create_schema
-from agentexec.producer.dead_letters import DeadLetters
 from tests.support.activity_pool import environment, running_pool, wait_until_over
 from tests.support.activity_support import log_of
 from tests.support.activity_tasks import Number, Verdict

@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from agentexec.producer.dead_letters import DeadLetters
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
@@ -18,7 +19,6 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec import activity
 from agentexec.core.db import engine_for
-from agentexec.producer.dead_letters import DeadLetters
 from tests.support.activity_pool import ROOT, environment, running_pool, wait_until_over
 from tests.support.activity_support import as_default
 from tests.support.activity_tasks import Number, Verdict

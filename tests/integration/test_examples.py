@@ -14,12 +14,12 @@ from typing import Any
 
 import httpx
 import pytest
+from agentexec.producer.dead_letters import DeadLetters
 from pydantic import RootModel
 
 import agentexec as ax
 from agentexec.activity import Activity
 from agentexec.producer.client import Client
-from agentexec.producer.dead_letters import DeadLetters
 from tests.support.production import ROOT, Site, free_port, running_pool, until_up
 from tests.support.servers import shared_environment
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agentexec.producer.dead_letters import DeadLetters
 from sqlalchemy import text
 
 from agentexec.identifiers import new_id
 from agentexec.producer.client import Client
-from agentexec.producer.dead_letters import DeadLetters
 from agentexec.task import TaskRequest
 from harness.environments.base import Endpoints
 from tests.support.production import Site, running_pool, wait_for

@@ -17,7 +17,15 @@ from sqlalchemy import Engine, text
 
 from agentexec.config import load_settings
 from agentexec.core.identity import host_identity
-from agentexec.queue.protocol import Claim, Dispatch, Finish, StepResult, Verb
+from agentexec.queue.protocol import (
+    Claim,
+    Dispatch,
+    Disposition,
+    Finish,
+    QueuePolicy,
+    StepRequest,
+    StepResult,
+)
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
 from agentexec.store.models import ACTIVITY_TABLE
@@ -33,11 +41,11 @@ MAX_CRASHES = 1
 LEASE = 600.0  # never ends by itself within a test
 NO_SUCH_PID = 2**22 + 1  # above the largest that Linux gives
 WORKERS = ("left", "right")
-VERBS = {
-    Status.COMPLETE: Verb.DONE,
-    Status.CANCELED: Verb.DONE,
-    Status.ERROR: Verb.DEAD,
-    Status.QUEUED: Verb.RETRY,
+DISPOSITIONS = {
+    Status.COMPLETE: Disposition.ACK,
+    Status.CANCELED: Disposition.ACK,
+    Status.ERROR: Disposition.DEAD_LETTER,
+    Status.QUEUED: Disposition.RETRY,
 }
 
 
@@ -67,6 +75,7 @@ class ActivityMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.engine, self.queue = self.servers()
+        self.queue.policy = QueuePolicy(lease_seconds=LEASE, max_crashes=MAX_CRASHES)
         settings = load_settings(database_url=str(self.engine.url), max_crashes=MAX_CRASHES)
         self.healer = Reconciler(self.engine, self.queue, settings)
         self.expected: dict[UUID, Expected] = {}
@@ -140,7 +149,7 @@ class ActivityMachine(RuleBasedStateMachine):
         answer = self._step(mind, nonce, finishes, want)
         stale = tuple(f for f in finishes if tokens.get(f.task_id, (0, ""))[0] != f.token)
         assert answer.stale == stale, "whose word counts with the queue"
-        self._count_crashes([r.task_id for r in answer.reaped], [r.task_id for r in answer.dead])
+        self._count_crashes(answer.expired.requeued, answer.expired.dead)
         for claim in answer.claims:
             assert claim.token > self.tokens.get(claim.task_id, 0), "a token that was given before"
             self.tokens[claim.task_id] = claim.token
@@ -158,7 +167,7 @@ class ActivityMachine(RuleBasedStateMachine):
         before, tokens = contents(self.queue), self._tokens()
         again = self._step(mind, nonce, finishes, want)
         assert contents(self.queue) == before, "I7: a step sent again changed the queue"
-        same = (again.stale, again.reaped, again.dead) == (first.stale, first.reaped, first.dead)
+        same = (again.stale, again.expired) == (first.stale, first.expired)
         assert same, "I7: a step sent again answered something else"
         left = [(c.task_id, c.token) for c in first.claims if tokens.get(c.task_id) == (c.token, mind.name)]
         claims = [(c.task_id, c.token) for c in again.claims]
@@ -221,7 +230,7 @@ class ActivityMachine(RuleBasedStateMachine):
         mind = self.minds[slot]
         believed = {h.task: h.token for h in mind.running} | {c.task_id: c.token for c in mind.claims}
         holders = self._tokens()
-        lost, _ = self.queue.renew(mind.name, believed, lease=LEASE)
+        lost, _ = self.queue.renew(mind.name, believed)
         gone = {i for i, t in believed.items() if holders.get(i) != (t, mind.name)}
         assert lost == gone, "whose renewal counts"
         assert self._tokens() == holders, "a renewal that changed who holds what"
@@ -395,20 +404,14 @@ class ActivityMachine(RuleBasedStateMachine):
         return [(mind, holding) for mind in self.minds.values() for holding in mind.running]
 
     def _step(self, mind: Mind, nonce: str, finishes: list[Finish], want: int) -> StepResult:
-        return self.queue.step(
-            mind.name,
-            nonce,
-            finishes=finishes,
-            want=want,
-            lease=LEASE,
-            max_crashes=MAX_CRASHES,
-            lowest_token=mind.lowest_token,
+        request = StepRequest(
+            worker=mind.name, nonce=nonce, finishes=finishes, want=want, lowest_token=mind.lowest_token
         )
+        return self.queue.step(request)
 
     def _bear_witness(self, answer: StepResult) -> None:
         with self.engine.begin() as connection:
-            for lost, status in ((answer.reaped, Status.QUEUED), (answer.dead, Status.ERROR)):
-                tokens = {r.task_id: r.token for r in lost}
+            for tokens, status in zip(answer.expired, (Status.QUEUED, Status.ERROR), strict=True):
                 moved = statements.record_revoked(connection, tokens, status, "Lost.")
                 lost_by = {i for i, token in tokens.items() if self.expected[i].lose(token, status.value)}
                 assert moved == lost_by, "a witness moved a row that had moved on, or left one behind"
@@ -417,11 +420,15 @@ class ActivityMachine(RuleBasedStateMachine):
         expected = self.expected[claim.task_id]
         if outranked is None:
             assert expected.status in OVER, "a start was refused that should not be"
-            mind.finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.DONE))
+            mind.finishes.append(
+                Finish(task_id=claim.task_id, token=claim.token, disposition=Disposition.ACK)
+            )
         else:
             assert outranked == expected.fence, "the record was outranked by nobody"
             mind.lowest_token = max(mind.lowest_token, outranked + 1)
-            mind.finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.RETRY))
+            mind.finishes.append(
+                Finish(task_id=claim.task_id, token=claim.token, disposition=Disposition.RETRY)
+            )
 
     def _record(self, batch: Batch) -> Recorded:
         return record(self.engine, batch, started_message="Started.", give_up=lambda: True)
@@ -468,23 +475,24 @@ class ActivityMachine(RuleBasedStateMachine):
         # A handler that failed and has retries left.
         failed = status == "queued"
         accepted = self._finish(holding, Status(status), times=1 + twice, report=report, failed=failed)
-        verb = VERBS[Status(accepted)] if accepted else Verb.DONE
-        reason = "failed for good" if verb is Verb.DEAD else ""
+        disposition = DISPOSITIONS[Status(accepted)] if accepted else Disposition.ACK
+        reason = "failed for good" if disposition is Disposition.DEAD_LETTER else ""
         if accepted or self.expected[holding.task].status in OVER:
             mind.finishes.append(
-                Finish(task_id=holding.task, token=holding.token, verb=verb, reason=reason, delay=0)
+                Finish(
+                    task_id=holding.task, token=holding.token, disposition=disposition, reason=reason, delay=0
+                )
             )
 
     def _release(self, mind: Mind, holding: Holding) -> None:
         mind.running.remove(holding)
         lease = {holding.task: holding.token}
         if self._finish(holding, Status.QUEUED) == "queued":
-            _, dead = self.queue.release(
-                mind.name, lease, charge=False, max_crashes=MAX_CRASHES, declare_gone=False
-            )
-            assert not dead, "a release that counts as a crash"
+            assert not self.queue.release(mind.name, lease).dead, "a release that counts as a crash"
         elif self.expected[holding.task].status in OVER:
-            mind.finishes.append(Finish(task_id=holding.task, token=holding.token, verb=Verb.DONE))
+            mind.finishes.append(
+                Finish(task_id=holding.task, token=holding.token, disposition=Disposition.ACK)
+            )
 
     def _count_crashes(self, alive: Iterable[UUID], dead: Iterable[UUID]) -> None:
         """Holders died or fell silent: a task is buried once more than the limit of them did, and not before."""
@@ -498,7 +506,7 @@ class ActivityMachine(RuleBasedStateMachine):
 
     def _tokens(self) -> dict[UUID, tuple[int, str]]:
         """Who holds what under which token, from the queue's own book."""
-        owners: dict[Any, Any] = self.queue.client.hgetall(self.queue.keys.own)
+        owners: dict[Any, Any] = self.queue.client.hgetall(self.queue.keys.holder)
         pairs = [(UUID(task.decode()), owner.decode().partition("|")) for task, owner in owners.items()]
         return {task: (int(token), by) for task, (token, _, by) in pairs}
 

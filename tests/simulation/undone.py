@@ -60,12 +60,18 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
             "overlap",
         ),
         "locked-out-for-ever": Undone(
-            Edit(where=f"{_ENGINE}._refuse", old="verb=Verb.YIELD", new="verb=Verb.RETRY"), "delivery", "lost"
+            Edit(
+                where=f"{_ENGINE}._refuse",
+                old="disposition=Disposition.DEFER",
+                new="disposition=Disposition.RETRY",
+            ),
+            "delivery",
+            "lost",
         ),
         "claims-of-a-late-reply": Undone(
             Edit(
                 where="harness.simulation.queue.step:reply",
-                old="if books.own.get(task_id) == Holder(token, worker)",
+                old="if books.holder.get(task_id) == Holder(token, request.worker)",
                 new="if task_id in books.job",
             ),
             "locks",

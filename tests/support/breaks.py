@@ -218,7 +218,7 @@ BREAKS = (
         invariant="I9",
         what="Who takes an expired lease away does not write it down.",
         file="worker/loop.py",
-        old="        if not answer.reaped and not answer.dead:\n            return\n",
+        old="        if not any(answer.expired):\n            return\n",
         new="        return\n",
         test=f"{HEALING}::test_a_row_whose_lease_ran_out_says_queued_as_soon_as_anybody_looks",
     ),

@@ -23,7 +23,7 @@ ACK_BEFORE_RUN = Defect(
             old="        self._host.begin(runs)\n",
             new="""        self._host.begin(runs)
         acknowledged = [run.claim for run in runs]
-        self._finishes += [Finish(task_id=c.task_id, token=c.token, verb=Verb.DONE) for c in acknowledged]
+        self._finishes += [Finish(task_id=c.task_id, token=c.token, disposition=Disposition.ACK) for c in acknowledged]
 """,
         ),
         # What is acknowledged has no lease that could be lost.

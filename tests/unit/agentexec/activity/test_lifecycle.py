@@ -128,7 +128,7 @@ def test_an_error_from_outside_outranks_the_holder_and_asks_it_to_stop(client: a
     assert finish(client, task, token) is None
     assert status_of(client.engine, task) == "error"
     assert log_of(client.engine, task)[-1] == (token + 1, 0, "error", "The customer is gone")
-    _, canceled = client.queue.renew("w", {task: token}, lease=30)
+    _, canceled = client.queue.renew("w", {task: token})
     assert canceled == {task}
 
 
@@ -153,7 +153,7 @@ def test_cancel_ends_a_queued_task_and_asks_a_running_one_to_stop(client: ax.Cli
     assert activity.cancel(queued)
     assert activity.cancel(running)
     assert (status_of(client.engine, queued), status_of(client.engine, running)) == ("canceled", "running")
-    assert client.queue.renew("w", {running: token}, lease=30)[1] == {running}
+    assert client.queue.renew("w", {running: token})[1] == {running}
 
 
 def test_an_unknown_activity_is_answered_with_false_and_a_warning(

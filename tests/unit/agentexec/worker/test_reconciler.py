@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from agentexec.config import load_settings
 from agentexec.core.db import create_schema, engine_for
-from agentexec.queue.protocol import Claim, Dispatch
+from agentexec.queue.protocol import Claim, Dispatch, StepRequest
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
 from agentexec.store.models import ACTIVITY_TABLE
@@ -67,7 +67,7 @@ def dispatched(database: Engine, queue: RedisQueue, count: int) -> list[UUID]:
 
 
 def claimed(queue: RedisQueue, worker: str, want: int) -> list[Claim]:
-    answer = queue.step(worker, f"nonce of {worker}", finishes=(), want=want, lease=30, max_crashes=5)
+    answer = queue.step(StepRequest(worker=worker, nonce=f"nonce of {worker}", want=want))
     return list(answer.claims)
 
 
@@ -134,7 +134,7 @@ def test_a_running_row_that_the_queue_dropped_runs_again_after_a_comparison(
         long_ago = "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-60 seconds')"
         connection.execute(text(f"UPDATE {ACTIVITY_TABLE} SET created_at = {long_ago}"))
     queue.client.hdel(queue.keys.job, str(task))
-    queue.client.hdel(queue.keys.own, str(task))
+    queue.client.hdel(queue.keys.holder, str(task))
     queue.client.zrem(queue.keys.lease, str(task))
     healer.heal(thorough=True)
     (again,) = claimed(queue, "heir", 1)
