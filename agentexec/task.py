@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import random
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,6 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from agentexec.core import runtime
 from agentexec.errors import InvalidTask, RegistrationError
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False)
@@ -193,16 +191,6 @@ def decode_payload(payload: bytes) -> tuple[str, dict[str, Any]]:
             return name, context
         case _:
             raise InvalidTask("The payload lacks a task_name or a context object.")
-
-
-def retry_delay(attempt: int, *, base: float, cap: float, rng: random.Random | None = None) -> float:
-    """Seconds to wait before the next try after failed attempt number `attempt` (from 1): full jitter.
-
-    Uniform in [0, min(cap, base * 2^(attempt-1))]; "Exponential Backoff And Jitter", AWS Architecture Blog,
-    2015.
-    """
-    ceiling = min(cap, base * 2 ** min(attempt - 1, 60))
-    return (rng or runtime.current()).uniform(0, ceiling)
 
 
 def _hints(handler: Handler) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from agentexec.store.rows import ActivityUpdate, LogEntry
 from agentexec.store.status import Status
 from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.recording import Batch, Recorded, record
+from agentexec.worker.retrying import Retrying
 from tests.properties.model import Expected, Holding, Mind
 from tests.support.queue_invariants import contents, require_consistent
 from tests.support.record import OVER, new_activity, require_sound, rows_of
@@ -77,7 +78,7 @@ class ActivityMachine(RuleBasedStateMachine):
         self.engine, self.queue = self.servers()
         self.queue.policy = QueuePolicy(lease_seconds=LEASE, max_crashes=MAX_CRASHES)
         settings = load_settings(database_url=str(self.engine.url), max_crashes=MAX_CRASHES)
-        self.healer = Reconciler(self.engine, self.queue, settings)
+        self.reconciler = Reconciler(self.engine, self.queue, settings)
         self.expected: dict[UUID, Expected] = {}
         self.minds = {slot: Mind(_new_name()) for slot in WORKERS}
         self.ghosts: list[Holding] = []
@@ -85,7 +86,7 @@ class ActivityMachine(RuleBasedStateMachine):
         self.fences: dict[UUID, int] = {}
         self.tokens: dict[UUID, int] = {}  # the highest that the queue ever gave
         self.crashes: dict[UUID, int] = {}  # by the queue's memory, which it may lose
-        self.healer.heal(thorough=False)
+        self.reconciler.run_round(full_pass=False)
         self.enqueue(dispatched=True, level=1)
         self.enqueue(dispatched=True, level=0)
 
@@ -156,7 +157,7 @@ class ActivityMachine(RuleBasedStateMachine):
         mind.last_step = (nonce, finishes, want, answer)
         mind.take(answer.claims)
         if witness:
-            self._bear_witness(answer)
+            self._record_revoked(answer)
 
     @precondition(lambda self: any(mind.last_step for mind in self.minds.values()))
     @rule(pick=picks)
@@ -248,10 +249,10 @@ class ActivityMachine(RuleBasedStateMachine):
         held = self._leases_of(mind.name)
         if by_neighbour:
             self.queue.register(mind.name, f"{host_identity()}|{NO_SUCH_PID}|1")
-            self.healer.release_dead_neighbours()
+            self.reconciler.release_dead_neighbours()
             assert mind.name not in self.queue.registered(), "a dead worker is registered still"
         else:
-            self.healer.release_worker(mind.name, charge=True)
+            self.reconciler.release_worker(mind.name, charge=True)
         dead = self.queue.dead_reasons(list(held))
         self._count_crashes(set(held) - set(dead), dead)
         for task, token in held.items():
@@ -310,7 +311,7 @@ class ActivityMachine(RuleBasedStateMachine):
     def heal(self, thorough: bool) -> None:
         forgot = not self.queue.client.hexists(self.queue.keys.cfg, "epoch")
         dead = set(self.queue.dead_reasons(list(self.expected)))
-        self.healer.heal(thorough=thorough)
+        self.reconciler.run_round(full_pass=thorough)
         if forgot or thorough:
             for task in dead:
                 self.expected[task].never_ran(self.expected[task].fence + 1, "error")
@@ -374,10 +375,10 @@ class ActivityMachine(RuleBasedStateMachine):
         claims, mind.claims = mind.claims, []
         recorded = self._record_starts(claims, times=1 + twice)
         for claim in claims:
-            if claim.task_id in recorded.attempts:
+            if claim.task_id in recorded.started:
                 mind.running.append(Holding(claim.task_id, claim.token))
             else:
-                self._refuse(mind, claim, outranked=recorded.outranked.get(claim.task_id))
+                self._refuse(mind, recorded.refused[claim.task_id], recorded.outranked.get(claim.task_id))
 
     def _record_starts(self, claims: Sequence[Claim], *, times: int = 1) -> Recorded:
         """Send starts; each must be accepted exactly when the model says so."""
@@ -388,11 +389,9 @@ class ActivityMachine(RuleBasedStateMachine):
             if expected.flagged:
                 expected.never_ran(claim.token, "canceled")
             if expected.start(claim.token):
-                assert recorded.attempts[claim.task_id].attempt == expected.attempt, (
-                    "attempts were miscounted"
-                )
+                assert recorded.started[claim.task_id].attempt == expected.attempt, "attempts were miscounted"
             else:
-                assert claim.task_id not in recorded.attempts, "a start that should be refused"
+                assert claim.task_id not in recorded.started, "a start that should be refused"
         return recorded
 
     def _let_retries_fall_due(self) -> None:
@@ -409,29 +408,26 @@ class ActivityMachine(RuleBasedStateMachine):
         )
         return self.queue.step(request)
 
-    def _bear_witness(self, answer: StepResult) -> None:
+    def _record_revoked(self, answer: StepResult) -> None:
         with self.engine.begin() as connection:
             for tokens, status in zip(answer.expired, (Status.QUEUED, Status.ERROR), strict=True):
                 moved = statements.record_revoked(connection, tokens, status, "Lost.")
                 lost_by = {i for i, token in tokens.items() if self.expected[i].lose(token, status.value)}
                 assert moved == lost_by, "a witness moved a row that had moved on, or left one behind"
 
-    def _refuse(self, mind: Mind, claim: Claim, outranked: int | None) -> None:
-        expected = self.expected[claim.task_id]
+    def _refuse(self, mind: Mind, finish: Finish, outranked: int | None) -> None:
+        expected = self.expected[finish.task_id]
         if outranked is None:
             assert expected.status in OVER, "a start was refused that should not be"
-            mind.finishes.append(
-                Finish(task_id=claim.task_id, token=claim.token, disposition=Disposition.ACK)
-            )
+            assert finish.disposition is Disposition.ACK
         else:
             assert outranked == expected.fence, "the record was outranked by nobody"
+            assert finish.disposition is Disposition.RETRY
             mind.lowest_token = max(mind.lowest_token, outranked + 1)
-            mind.finishes.append(
-                Finish(task_id=claim.task_id, token=claim.token, disposition=Disposition.RETRY)
-            )
+        mind.finishes.append(finish)
 
     def _record(self, batch: Batch) -> Recorded:
-        return record(self.engine, batch, started_message="Started.", give_up=lambda: True)
+        return record(Retrying(self.engine, lambda: True), batch, started_message="Started.")
 
     def _append(self, holding: Holding) -> None:
         entry = LogEntry(
@@ -464,7 +460,7 @@ class ActivityMachine(RuleBasedStateMachine):
         said_before = was.fence == holding.token and was.status != "running"
         became = self.expected[holding.task].end(holding.token, status.value)
         for _ in range(times):
-            recorded = self._record(Batch(entries=entries, outcomes=[outcome]))
+            recorded = self._record(Batch(entries=entries, updates=[outcome]))
             if not said_before:
                 accepted = {holding.task: Status(became)} if became else {}
                 assert recorded.accepted == accepted, "whose outcome the record takes"

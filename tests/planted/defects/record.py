@@ -53,8 +53,8 @@ ERROR_BEFORE_RETRY = Defect(
         ),
         Edit(
             where="agentexec.worker.loop:WorkerLoop._conclude",
-            old="kept.get(status, Disposition.ACK)",
-            new="kept.get(Status.QUEUED if ended.end is End.RETRY else status, Disposition.ACK)",
+            old="if status is ending.status else",
+            new="if status is ending.status or result.kind is RunKind.RETRY else",
         ),
     ),
 )

@@ -181,7 +181,7 @@ def test_text_that_a_database_cannot_store_is_made_storable(client: ax.Client) -
 
 
 def test_inside_its_handler_nothing_touches_the_database(client: ax.Client) -> None:
-    task, reported, words = enqueued(client), [], HandlerVerdict()
+    task, reported, verdict = enqueued(client), [], HandlerVerdict()
     token = current.set(
         CurrentTask(
             agent_id=task,
@@ -189,7 +189,7 @@ def test_inside_its_handler_nothing_touches_the_database(client: ax.Client) -> N
             attempt=1,
             fence=7,
             _report=lambda message, percentage: reported.append((message, percentage)),
-            _words=words,
+            _verdict=verdict,
         )
     )
     try:
@@ -202,7 +202,7 @@ def test_inside_its_handler_nothing_touches_the_database(client: ax.Client) -> N
     finally:
         current.reset(token)
     assert reported == [("On it", 10)]
-    assert (words.failed, words.completed) == ("No", "Yes")
+    assert (verdict.failed, verdict.completed) == ("No", "Yes")
     assert len(log_of(client.engine, task)) == 1
     assert log_of(client.engine, other)[-1][3] == "Another one goes to the record"
 

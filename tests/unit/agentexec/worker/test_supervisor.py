@@ -1,47 +1,44 @@
-"""What the parent of a pool makes of the news about its children, without any process."""
+"""The supervisor's reactions to events of its children, without any process."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import cast
 
 import pytest
 
 from agentexec.config import load_settings
-from agentexec.worker import supervisor as module
-from agentexec.worker.child import Died, Leaving, Ready
-from agentexec.worker.process_codes import EXIT_FAILED, EXIT_RECYCLED
+from agentexec.core import runtime
+from agentexec.worker.child import ChildEvent, Died, Leaving, Post, Ready
+from agentexec.worker.maintenance import Maintenance
+from agentexec.worker.protocol import EXIT_FAILED, EXIT_RECYCLED, WorkerSpec
 from agentexec.worker.reference import PoolReference
-from agentexec.worker.supervisor import StopCommand, Supervisor
+from agentexec.worker.supervisor import FORK_PAUSE, StopCommand, Supervisor
 
 
 class Child:
-    """A child that only remembers what it was told."""
+    """A child that only keeps the commands that it gets."""
 
-    no_process_left = False
-    all: list[Child] = []  # noqa: RUF012 - emptied by the fixture
-
-    def __init__(self, *, name: str, slot: int, **_: object) -> None:
-        if Child.no_process_left:
-            raise OSError("Resource temporarily unavailable")
-        self.name, self.slot, self.pid, self.ready = name, slot, 1, False
-        self.told: list[str] = []
-        self.started = 0.0
-        Child.all.append(self)
-
-    def born(self, at: float) -> None:
-        """Say when it was started, on the monotonic clock."""
-        self.started = at
+    def __init__(self, spec: WorkerSpec) -> None:
+        self.spec = spec
+        self.started = 0.0  # on the monotonic clock: long ago
+        self.pid = 1
+        self.ready = False
+        self.commands: list[str] = []
 
     def drain(self) -> None:
-        self.told.append("drain")
+        self.commands.append("drain")
 
     def stop_now(self) -> None:
-        self.told.append("now")
+        self.commands.append("now")
+
+    def kill(self) -> None:
+        self.commands.append("kill")
 
 
 class Releases:
-    """The pool's maintenance, as far as the supervisor uses it."""
+    """The maintenance of the pool, as the supervisor uses it."""
 
     def __init__(self) -> None:
         self.released: list[tuple[str, bool]] = []
@@ -50,72 +47,91 @@ class Releases:
         self.released.append((worker, charge))
 
 
-class Parent:
-    """A supervisor of one worker whose children are the ones above, and whose respawns wait to be asked for."""
+class Waiting(runtime.SystemRuntime):
+    """A runtime that notes what is to be done later, and never does it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        Child.all, Child.no_process_left = [], False
-        monkeypatch.setattr(module, "Child", Child)
-        settings = load_settings(num_workers=1)
-        reference = PoolReference(attribute="pool", module="m")
-        supervisor: Any = Supervisor(reference=reference, expect=[], settings=settings, healer=None)  # type: ignore[arg-type]  # never used
-        self.supervisor = supervisor
-        self.releases = supervisor._maintenance = Releases()
+    def __init__(self) -> None:
         self.pauses: list[float] = []
-        supervisor._spawn_after = lambda pause, slot: self.pauses.append(pause)
-        supervisor._spawn(0)
 
-    def hears(self, event: Any) -> None:
-        self.supervisor._handle(event)
+    def after(self, seconds: float, work: Callable[[], None]) -> None:
+        self.pauses.append(seconds)
+
+
+class Parent:
+    """A supervisor of one worker with the children above."""
+
+    def __init__(self, waiting: Waiting) -> None:
+        self.children: list[Child] = []
+        self.no_process_left = False
+        self.pauses = waiting.pauses
+        self.releases = Releases()
+        self.supervisor = Supervisor(
+            reference=PoolReference(attribute="pool", module="m"),
+            expected_tasks=(),
+            settings=load_settings(num_workers=1),
+            maintenance=cast(Maintenance, self.releases),
+            start_child=self.start_child,
+        )
+        self.supervisor._spawn(0)
+
+    def start_child(self, spec: WorkerSpec, post: Post) -> Child:
+        if self.no_process_left:
+            raise OSError("Resource temporarily unavailable")
+        self.children.append(Child(spec))
+        return self.children[-1]
+
+    def handles(self, event: ChildEvent | StopCommand) -> None:
+        self.supervisor._events.put(event)
+        self.supervisor._handle_next()
 
 
 @pytest.fixture
-def parent(monkeypatch: pytest.MonkeyPatch) -> Parent:
-    parent = Parent(monkeypatch)
-    Child.all[0].born(0.0)  # long ago
-    return parent
+def parent() -> Iterator[Parent]:
+    waiting = Waiting()
+    with runtime.use(waiting):
+        yield Parent(waiting)
 
 
 def test_a_child_that_was_killed_is_replaced_at_once_and_its_tasks_are_charged(parent: Parent) -> None:
-    first = Child.all[0]
-    parent.hears(Ready(first))  # type: ignore[arg-type]  # a child for this purpose
-    parent.hears(Died(first, -9))  # type: ignore[arg-type]
-    assert len(Child.all) == 2
-    assert parent.releases.released == [(first.name, True)]
+    first = parent.children[0]
+    parent.handles(Ready(first))
+    parent.handles(Died(first, -9))
+    assert len(parent.children) == 2
+    assert parent.releases.released == [(first.spec.name, True)]
 
 
 def test_a_child_that_leaves_is_replaced_once_whichever_news_comes_first(parent: Parent) -> None:
-    first = Child.all[0]
-    parent.hears(Died(first, EXIT_RECYCLED))  # type: ignore[arg-type]
-    parent.hears(Leaving(first))  # type: ignore[arg-type]
-    assert len(Child.all) == 2, "else the slot is empty for ever"
-    second = Child.all[1]
-    parent.hears(Leaving(second))  # type: ignore[arg-type]
-    parent.hears(Died(second, EXIT_RECYCLED))  # type: ignore[arg-type]
-    assert len(Child.all) == 3
+    first = parent.children[0]
+    parent.handles(Died(first, EXIT_RECYCLED))
+    parent.handles(Leaving(first))
+    assert len(parent.children) == 2, "else the slot is empty for ever"
+    second = parent.children[1]
+    parent.handles(Leaving(second))
+    parent.handles(Died(second, EXIT_RECYCLED))
+    assert len(parent.children) == 3
     assert parent.releases.released == []
 
 
 def test_a_child_that_leaves_is_drained_with_the_others(parent: Parent) -> None:
-    first = Child.all[0]
-    parent.hears(Leaving(first))  # type: ignore[arg-type]
-    parent.hears(StopCommand.DRAIN)
-    assert [child.told for child in Child.all] == [["drain"], ["drain"]]
+    first = parent.children[0]
+    parent.handles(Leaving(first))
+    parent.handles(StopCommand.DRAIN)
+    assert [child.commands for child in parent.children] == [["drain"], ["drain"]]
 
 
 def test_a_child_that_fails_by_itself_soon_after_it_was_ready_is_started_with_a_pause(parent: Parent) -> None:
     """A database that refuses every statement must not burn through the tasks' crashes in seconds."""
-    young = Child.all[0]
-    young.born(time.monotonic())
-    parent.hears(Ready(young))  # type: ignore[arg-type]
-    parent.hears(Died(young, EXIT_FAILED))  # type: ignore[arg-type]
-    assert len(Child.all) == 1
+    young = parent.children[0]
+    young.started = time.monotonic()
+    parent.handles(Ready(young))
+    parent.handles(Died(young, EXIT_FAILED))
+    assert len(parent.children) == 1
     assert parent.pauses == [0.5]
 
 
 def test_a_system_without_a_process_to_give_does_not_end_the_pool(parent: Parent) -> None:
-    Child.no_process_left = True
-    first = Child.all[0]
-    parent.hears(Ready(first))  # type: ignore[arg-type]
-    parent.hears(Died(first, -9))  # type: ignore[arg-type]
-    assert parent.pauses == [module.FORK_PAUSE]
+    parent.no_process_left = True
+    first = parent.children[0]
+    parent.handles(Ready(first))
+    parent.handles(Died(first, -9))
+    assert parent.pauses == [FORK_PAUSE]
