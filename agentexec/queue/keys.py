@@ -7,21 +7,15 @@ them all.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from uuid import UUID
 
 PRIORITY_LEVELS = 2
 
-# In the order in which every Lua script receives them (lua/common.lua); the ready lists follow.
-PLAIN_KEYS = (
-    "job", "fence", "lease", "holder", "sched", "dlq", "reason", "crash", "cancel",
-    "last", "gone", "workers", "wake", "cfg", "part", "busy", "parked",
-)  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True)
 class QueueKeys:
-    """The keys of one queue."""
+    """The keys of one queue, in the order in which every Lua script receives them (lua/common.lua)."""
 
     job: str  # hash id -> priority digit + payload; kept until the task is finished
     fence: str  # string, the last fencing token
@@ -51,6 +45,9 @@ class QueueKeys:
     def all(self) -> list[str]:
         """Every key, in script order: KEYS[1] is `job`, the ready lists come last."""
         return [*(getattr(self, name) for name in PLAIN_KEYS), *self.ready]
+
+
+PLAIN_KEYS = tuple(field.name for field in fields(QueueKeys) if field.name != "ready")
 
 
 def result_key(agent_id: UUID) -> str:

@@ -68,12 +68,10 @@ class Dispatch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """A task leased to a worker under the fencing token `token`; `crashes` earlier holders died with it."""
+    """A task leased to a worker under the fencing token `token`."""
 
     task_id: UUID
     token: int
-    crashes: int
-    level: int
     payload: bytes
     partitioned: bool = False  # whether the queue knows its lock key
 
@@ -125,7 +123,6 @@ class StepResult:
     claims: tuple[Claim, ...]
     stale: tuple[Finish, ...]
     expired: Revocations
-    ready_left: int
     next_due: float | None
 
 

@@ -92,12 +92,11 @@ class RedisQueue:
         )
         if reply[0] == b"GONE":
             raise WorkerGone(f"worker {request.worker} was declared dead; its leases belong to others")
-        _, due, ready_left, claims, accepted, requeued, dead = reply
+        _, due, claims, accepted, requeued, dead = reply
         return StepResult(
             claims=_claims(claims),
             stale=tuple(f for f, answer in zip(request.finishes, accepted, strict=True) if answer == 0),
             expired=Revocations(_tokens(requeued), _tokens(dead)),
-            ready_left=ready_left,
             next_due=None if due < 0 else due / 1000,
         )
 
@@ -253,10 +252,8 @@ def _claims(flat: Sequence[Any]) -> tuple[Claim, ...]:
         Claim(
             task_id=UUID(flat[i].decode()),
             token=int(flat[i + 1]),
-            crashes=int(flat[i + 2]),
-            level=int(flat[i + 4][:1]) if flat[i + 4][:1].isdigit() else 0,
-            payload=flat[i + 4][1:],
-            partitioned=bool(flat[i + 3]),
+            payload=flat[i + 3][1:],
+            partitioned=bool(flat[i + 2]),
         )
-        for i in range(0, len(flat), 5)
+        for i in range(0, len(flat), 4)
     )

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from agentexec.core import runtime
 from agentexec.counters import COUNTERS, decoded
-from agentexec.worker.protocol import DRAIN, LEAVING, NOW, READY, WorkerSpec
+from agentexec.worker.protocol import LEAVING, READY, StopCommand, WorkerSpec
 
 
 class WorkerProcess(Protocol):
@@ -28,11 +28,8 @@ class WorkerProcess(Protocol):
     def pid(self) -> int:
         """Process id."""
 
-    def drain(self) -> None:
-        """Let running tasks finish, then end."""
-
-    def stop_now(self) -> None:
-        """Cancel running tasks, release their leases, then end."""
+    def stop(self, command: StopCommand) -> None:
+        """Send the command; nothing if the process has ended."""
 
     def kill(self) -> None:
         """Send SIGKILL."""
@@ -95,20 +92,14 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
-    def drain(self) -> None:
-        self._send(DRAIN)
-
-    def stop_now(self) -> None:
-        self._send(NOW)
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    def _send(self, command: str) -> None:
+    def stop(self, command: StopCommand) -> None:
         with contextlib.suppress(OSError, ValueError):  # it has ended: the event is on its way
             assert self._process.stdin is not None
             self._process.stdin.write(f"{command}\n".encode())
             self._process.stdin.flush()
+
+    def kill(self) -> None:
+        self._process.kill()
 
     def _watch_status(self, fd: int) -> None:
         with os.fdopen(fd, "rb") as status:

@@ -248,7 +248,7 @@ class WorkerLoop:
             finishes=finishes,
             lowest_token=self._lowest_token,
         )
-        answer = self._retrying.script(lambda: self._queue.step(request))
+        answer = self._retrying.until_done(lambda: self._queue.step(request))
         claims = self._lock(answer.claims)
         for claim in claims:
             self.leases.add(claim.task_id, claim.token)
@@ -277,7 +277,7 @@ class WorkerLoop:
         }
         if not wanted:
             return claims
-        waiting, lost = self._retrying.script(lambda: self._queue.lock(wanted))
+        waiting, lost = self._retrying.until_done(lambda: self._queue.lock(wanted))
         return [claim for claim in claims if claim.task_id not in waiting and claim.task_id not in lost]
 
     def _lock_key(self, claim: Claim) -> str | None:
@@ -307,4 +307,6 @@ class WorkerLoop:
             self.leases.remove(task_id, token)
 
     def _release(self, leases: Tokens | None, *, declare_gone: bool = False) -> None:
-        self._retrying.script(lambda: self._queue.release(self._worker, leases, declare_gone=declare_gone))
+        self._retrying.until_done(
+            lambda: self._queue.release(self._worker, leases, declare_gone=declare_gone)
+        )

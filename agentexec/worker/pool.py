@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
+from typing import TypeVar, Unpack
 
 from sqlalchemy import Engine
 
@@ -18,12 +18,13 @@ from agentexec.errors import ConfigurationError
 from agentexec.ops.logs import set_up
 from agentexec.producer.client import Client, set_default_client
 from agentexec.queue.redis_queue import RedisQueue
-from agentexec.task import Handler, Registry, TaskDefinition
+from agentexec.task import Handler, Registry, TaskDefinition, TaskOptions
 from agentexec.worker.agreement import agree
 from agentexec.worker.maintenance import Maintenance
+from agentexec.worker.protocol import StopCommand
 from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.reference import PoolReference
-from agentexec.worker.supervisor import StopCommand, Supervisor
+from agentexec.worker.supervisor import Supervisor
 
 HandlerT = TypeVar("HandlerT", bound=Handler)
 
@@ -76,14 +77,7 @@ class Pool:
         if self.settings.database_url and self.settings.redis_url:
             set_default_client(lambda: Client(settings=self.settings, registry=self.registry))
 
-    def task(
-        self,
-        name: str,
-        *,
-        lock_key: str | None = None,
-        soft_time_limit: float | None = None,
-        time_limit: float | None = None,
-    ) -> Callable[[HandlerT], HandlerT]:
+    def task(self, name: str, **options: Unpack[TaskOptions]) -> Callable[[HandlerT], HandlerT]:
         """Register the decorated handler under `name`; its annotations give the context model.
 
         `lock_key` is a template over the context's fields, such as "user:{user_id}": tasks for which it gives the same
@@ -97,25 +91,14 @@ class Pool:
         """
 
         def register(handler: HandlerT) -> HandlerT:
-            definition = TaskDefinition(
-                name, handler, lock_key=lock_key, soft_time_limit=soft_time_limit, time_limit=time_limit
-            )
-            self.registry.add(definition)
+            self.registry.add(TaskDefinition(name, handler, **options))
             return handler
 
         return register
 
-    def add_task(
-        self,
-        name: str,
-        handler: Handler,
-        *,
-        lock_key: str | None = None,
-        soft_time_limit: float | None = None,
-        time_limit: float | None = None,
-    ) -> None:
+    def add_task(self, name: str, handler: Handler, **options: Unpack[TaskOptions]) -> None:
         """Register a handler without the decorator."""
-        self.task(name, lock_key=lock_key, soft_time_limit=soft_time_limit, time_limit=time_limit)(handler)
+        self.registry.add(TaskDefinition(name, handler, **options))
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT; a second one cancels running handlers. Blocks; returns the exit code.

@@ -18,9 +18,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import IO, Self
+from typing import IO
 
 import redis
 from sqlalchemy import Engine
@@ -37,15 +36,7 @@ from agentexec.queue.redis_queue import RedisQueue
 from agentexec.task import Registry
 from agentexec.worker.loading import load_pool
 from agentexec.worker.loop import WorkerLoop
-from agentexec.worker.protocol import (
-    DRAIN,
-    EXIT_FAILED,
-    EXIT_GONE,
-    EXIT_OVERDUE,
-    EXIT_RECYCLED,
-    LEAVING,
-    READY,
-)
+from agentexec.worker.protocol import LEAVING, READY, ExitCode, StopCommand
 from agentexec.worker.recycling import RecyclePolicy
 from agentexec.worker.reference import PoolReference
 from agentexec.worker.run_result import RunKind
@@ -57,27 +48,6 @@ ORPHAN_GRACE = 5.0  # seconds that a worker without a parent has to release its 
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Connections:
-    """A worker's connections to its servers.
-
-    The renewer has one of its own, with short time-outs: it has to notice a frozen Redis within the lease.
-    """
-
-    queue: Queue
-    renewing: Queue
-    engine: Engine
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Connect lazily to the servers of the settings."""
-        return cls(
-            queue=RedisQueue.of(blocking_client(settings), settings),
-            renewing=RedisQueue.of(renewing_client(settings), settings),
-            engine=engine_for(settings.require_database_url(), pool_size=1, test_connections=False),
-        )
-
-
 class Worker:
     """The life of one worker process, from registration to the last flush."""
 
@@ -87,24 +57,27 @@ class Worker:
         name: str,
         settings: Settings,
         registry: Registry,
-        connections: Connections,
+        queue: Queue,
+        renewing: Queue,
+        engine: Engine,
         event_loop: asyncio.AbstractEventLoop,
-        ready: Callable[[], None],
-        leaving: Callable[[], None],
+        notify: Callable[[bytes], None],
         report: Callable[[], None],
     ) -> None:
-        """`ready` and `leaving` notify the parent, `report` sends it the counters."""
+        """`renewing` is the same queue through a connection with short time-outs, to notice a frozen Redis in time.
+
+        `notify` sends READY and LEAVING to the parent, `report` the counters.
+        """
         self._name = name
         self._settings = settings
-        self._queue = connections.queue
-        self._renewing = connections.renewing
+        self._queue = queue
+        self._renewing = renewing
         self._event_loop = event_loop
-        self._ready = ready
-        self._leaving = leaving
+        self._notify = notify
         self._worker_loop = WorkerLoop(
             worker=name,
-            queue=connections.queue,
-            engine=connections.engine,
+            queue=queue,
+            engine=engine,
             settings=settings,
             registry=registry,
             event_loop=event_loop,
@@ -113,7 +86,7 @@ class Worker:
         self._runner = self._worker_loop.runner
         self._finished: asyncio.Future[int] = event_loop.create_future()
         self._stopping = False
-        self._code = 0
+        self._code: int = 0
         self._recycle = RecyclePolicy(settings)
 
     def run(self, commands: IO[str]) -> int:
@@ -126,7 +99,7 @@ class Worker:
     def start(self, commands: Iterable[str]) -> asyncio.Future[int]:
         """Register, notify the parent, and start all threads; the future gives the exit code."""
         self._queue.register(self._name, runtime.current().identity())
-        self._ready()
+        self._notify(READY)
         for role, target in (
             ("loop", self._work),
             ("renewer", self._renew),
@@ -143,20 +116,16 @@ class Worker:
             code = self._code
         except WorkerGone as error:
             _logger.error("%s; this process ends and its pool starts another", error)
-            code = EXIT_GONE
+            code = ExitCode.GONE
         except Exception:  # the pool must see this process end, to release its leases and start another
             _logger.exception("the worker's I/O failed")
-            code = EXIT_FAILED
+            code = ExitCode.FAILED
         if code not in (
             0,
-            EXIT_RECYCLED,
+            ExitCode.RECYCLED,
         ):  # nothing can be recorded any more, and a handler may block the event loop
             runtime.current().end_process(code)
-        self._event_loop.call_soon_threadsafe(self._finish, code)
-
-    def _finish(self, code: int) -> None:
-        if not self._finished.done():
-            self._finished.set_result(code)
+        self._event_loop.call_soon_threadsafe(self._finished.set_result, code)
 
     def _watch(self) -> None:
         """Enforce hard time limits and recycling, also while a handler blocks the event loop."""
@@ -165,13 +134,13 @@ class Worker:
             overdue = self._runner.overdue()
             if overdue:
                 _logger.error("%d task(s) exceeded their time limit; this process ends", len(overdue))
-                self._code = EXIT_OVERDUE
+                self._code = ExitCode.OVERDUE
                 self._worker_loop.end_all(overdue)
                 return
             if not self._stopping and self._recycle.is_over(self._worker_loop.finished):
-                self._code = EXIT_RECYCLED
+                self._code = ExitCode.RECYCLED
                 self._stopping = True
-                self._leaving()
+                self._notify(LEAVING)
                 self._worker_loop.drain()  # without a time-out: another worker has its slot while its tasks end
 
     def _renew(self) -> None:
@@ -206,12 +175,12 @@ class Worker:
 
     def _obey(self, commands: Iterable[str]) -> None:
         for line in commands:
-            command = self._drain if line.strip() == DRAIN else self._stop_now
-            self._event_loop.call_soon_threadsafe(command)
+            draining = line.strip() == StopCommand.DRAIN
+            self._event_loop.call_soon_threadsafe(self._drain if draining else self._stop_now)
         # The parent is gone: it cannot kill a worker whose handler blocks the event loop.
         self._event_loop.call_soon_threadsafe(self._stop_now)
         runtime.current().sleep(ORPHAN_GRACE)
-        runtime.current().end_process(EXIT_FAILED)
+        runtime.current().end_process(ExitCode.FAILED)
 
     def _drain(self) -> None:
         if not self._stopping:
@@ -233,7 +202,7 @@ def _vital(work: Callable[[], None]) -> None:
         work()
     except Exception:
         _logger.exception("a thread of the worker failed; the process ends")
-        runtime.current().end_process(EXIT_FAILED)
+        runtime.current().end_process(ExitCode.FAILED)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -247,7 +216,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = _private_stdin()
     try:
         pool = load_pool(PoolReference(**options["reference"]))
-        set_up_worker(pool.settings.log_format)
+        settings = pool.settings
+        set_up_worker(settings.log_format)
         missing = sorted(set(options["expected_tasks"]) - set(pool.registry))
         if missing:
             raise AgentexecError(
@@ -257,18 +227,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _reporter(options["status_fd"]) as reporter:
             worker = Worker(
                 name=options["name"],
-                settings=pool.settings,
+                settings=settings,
                 registry=pool.registry,
-                connections=Connections.of(pool.settings),
+                queue=RedisQueue.of(blocking_client(settings), settings),
+                renewing=RedisQueue.of(renewing_client(settings), settings),
+                engine=engine_for(settings.require_database_url(), pool_size=1, test_connections=False),
                 event_loop=asyncio.new_event_loop(),
-                ready=partial(reporter.say, READY),
-                leaving=partial(reporter.say, LEAVING),
-                report=reporter.report if pool.settings.metrics_port else lambda: None,
+                notify=reporter.say,
+                report=reporter.report if settings.metrics_port else lambda: None,
             )
             return worker.run(commands)
     except AgentexecError as error:
         print(f"agentexec: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        return ExitCode.FAILED
 
 
 def _private_stdin() -> IO[str]:

@@ -45,13 +45,10 @@ class Retrying:
             with engine.begin() as connection:
                 return work(connection)
 
-        return self._until_done(attempt)
+        return self.until_done(attempt)
 
-    def script(self, call: Callable[[], T]) -> T:
-        """Send a script until Redis answers."""
-        return self._until_done(call)
-
-    def _until_done(self, attempt: Callable[[], T]) -> T:
+    def until_done(self, attempt: Callable[[], T]) -> T:
+        """Repeat an attempt until its server answers, with growing pauses."""
         unexplained, pause = 0, FIRST_PAUSE
         while True:
             try:

@@ -10,19 +10,18 @@ import logging
 import math
 import queue
 from dataclasses import dataclass
-from enum import StrEnum
 
 from agentexec.config import Settings
 from agentexec.core import runtime
 from agentexec.counters import COUNTERS, WORKER_DEATHS
 from agentexec.worker.child import Child, ChildEvent, Died, Leaving, Ready, StartChild, WorkerProcess
 from agentexec.worker.maintenance import Maintenance
-from agentexec.worker.protocol import EXIT_FAILED, EXIT_GONE, EXIT_OVERDUE, EXIT_RECYCLED, WorkerSpec
+from agentexec.worker.protocol import ExitCode, StopCommand, WorkerSpec
 from agentexec.worker.reference import PoolReference
 
 # Seconds past the graceful time-out that a worker has to cancel its handlers and end by itself.
 KILL_MARGIN = 5.0
-UNCHARGED = (EXIT_GONE, EXIT_OVERDUE)  # ends that the running tasks did not cause
+UNCHARGED = (ExitCode.GONE, ExitCode.OVERDUE)  # ends that the running tasks did not cause
 HEALTHY_AFTER = 10.0  # seconds of life after which a death is no longer early
 FIRST_BACKOFF, MAX_BACKOFF = 0.5, 30.0  # seconds; doubles with each early death of a slot
 FORK_PAUSE = 5.0  # seconds until the next try after the system refused to start a process
@@ -30,13 +29,6 @@ FORK_PAUSE = 5.0  # seconds until the next try after the system refused to start
 SAME_SIGNAL = 0.5
 
 _logger = logging.getLogger(__name__)
-
-
-class StopCommand(StrEnum):
-    """A request to end a running pool."""
-
-    DRAIN = "drain"
-    NOW = "now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +123,7 @@ class Supervisor:
         how = " at once" if immediately else f" within {timeout:g} s"
         _logger.info("stopping %d worker(s)%s", len(self._all()), how)
         for child in self._all():
-            if immediately:
-                child.stop_now()
-            else:
-                child.drain()
+            child.stop(StopCommand.NOW if immediately else StopCommand.DRAIN)
 
     def _remove(self, child: WorkerProcess, code: int) -> None:
         """A child ended. Its leases are released at once, unless it drained and has none."""
@@ -142,7 +131,7 @@ class Supervisor:
         self._leaving.discard(child)
         if not left:
             self._children.pop(slot, None)
-        if code == EXIT_RECYCLED or (code == 0 and self._draining):
+        if code == ExitCode.RECYCLED or (code == 0 and self._draining):
             if not left and not self._draining:  # its death was noticed before its notice that it leaves
                 self._spawn(slot)
             return
@@ -167,7 +156,7 @@ class Supervisor:
     def _respawn(self, child: WorkerProcess, code: int) -> None:
         """Start a worker again: at once, or after a growing pause if the slot keeps failing early by itself."""
         slot = child.spec.slot
-        by_itself = not child.ready or code == EXIT_FAILED  # and not by a signal of others
+        by_itself = not child.ready or code == ExitCode.FAILED  # and not by a signal of others
         early = runtime.current().monotonic() - child.started < HEALTHY_AFTER and by_itself
         deaths = self._early_deaths.get(slot, 0) + 1 if early else 0
         self._early_deaths[slot] = deaths

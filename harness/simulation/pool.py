@@ -10,11 +10,11 @@ import redis
 from agentexec.core.runtime import Mailbox
 from agentexec.worker.child import Died, Leaving, Post, Ready
 from agentexec.worker.maintenance import Maintenance
-from agentexec.worker.process import Connections, Worker
-from agentexec.worker.protocol import DRAIN, NOW, WorkerSpec
+from agentexec.worker.process import Worker
+from agentexec.worker.protocol import READY, StopCommand, WorkerSpec
 from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.reference import PoolReference
-from agentexec.worker.supervisor import StopCommand, Supervisor
+from agentexec.worker.supervisor import Supervisor
 from harness.history import OperationType
 from harness.simulation.loop import VirtualLoop
 from harness.simulation.scheduler import Process
@@ -97,7 +97,7 @@ class SimulatedChild:
         self.ready = False
         self._post = post
         self.process = runtime.new_process(f"{parent.name}/{spec.slot}", host=parent.host)
-        self._commands: Mailbox[str | None] = runtime.mailbox()
+        self._commands: Mailbox[StopCommand | None] = runtime.mailbox()
         scheduler = runtime.scheduler
         self.process.at_exit.append(
             lambda code: scheduler.at(scheduler.seconds(NOTICE), parent, lambda: self._post(Died(self, code)))
@@ -113,11 +113,8 @@ class SimulatedChild:
     def pid(self) -> int:
         return self.process.pid
 
-    def drain(self) -> None:
-        self._commands.put(DRAIN)
-
-    def stop_now(self) -> None:
-        self._commands.put(NOW)
+    def stop(self, command: StopCommand) -> None:
+        self._commands.put(command)
 
     def kill(self) -> None:
         """Send SIGKILL; nothing if the parent itself is dead and only its stack unwinds."""
@@ -129,17 +126,15 @@ class SimulatedChild:
         stage.recorder.tell(process, f"starts as pid {process.pid}")
         stage.recorder.by(process, OperationType.INFO, "hello")
         scheduler = stage.runtime.scheduler
-        queue = stage.queue(process)
         worker = Worker(
             name=self.spec.name,
             settings=stage.settings,
             registry=stage.bodies.registry,
-            connections=Connections(
-                queue=queue, renewing=stage.queue(process), engine=stage.database(process)
-            ),
+            queue=stage.queue(process),
+            renewing=stage.queue(process),
+            engine=stage.database(process),
             event_loop=VirtualLoop(scheduler, process).itself,
-            ready=lambda: self._post(Ready(self)),
-            leaving=lambda: self._post(Leaving(self)),
+            notify=lambda notice: self._post(Ready(self) if notice == READY else Leaving(self)),
             report=lambda: None,
         )
         process.at_exit.append(lambda code: stage.recorder.tell(process, f"ends with code {code}"))

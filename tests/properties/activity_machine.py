@@ -291,7 +291,7 @@ class ActivityMachine(RuleBasedStateMachine):
         if lost or self.ghosts:
             ghost = _pick(lost + self.ghosts, pick)
             if start:
-                claim = Claim(task_id=ghost.task, token=ghost.token, crashes=0, level=1, payload=b"{}")
+                claim = Claim(task_id=ghost.task, token=ghost.token, payload=b"{}")
                 self._record_starts([claim])
             else:
                 self._append(ghost)

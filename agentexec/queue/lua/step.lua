@@ -7,20 +7,14 @@
 --       then for each finish: id, token, disposition (ack | retry | defer | dead_letter),
 --       detail (retry, defer: delay in ms; dead_letter: reason).
 -- returns: {'GONE'} for a worker that was declared dead, else
---          {'OK', ms until the next scheduled task or expiry (-1 = none), ready tasks left,
---           claims {id, token, crashes, 1 for one with a partition, priority digit + payload, ...}, finishes {1 accepted | 0 stale, ...},
+--          {'OK', ms until the next scheduled task or expiry (-1 = none),
+--           claims {id, token, 1 for one with a partition, priority digit + payload, ...}, finishes {1 accepted | 0 stale, ...},
 --           requeued {id, lost token, ...}, dead {id, lost token, ...}}.
 local worker, nonce, lease_ms, want = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local lowest, max_crashes = tonumber(ARGV[5]), agreed('max_crashes', ARGV[6])
 local REVOKE_AT_ONCE, PROMOTE_AT_ONCE, TURN = 64, 64, 8
 
 if redis.call('ZSCORE', GONE, worker) then return { 'GONE' } end
-
-local function ready_left()
-  local left = 0
-  for k = FIRST_READY, #KEYS do left = left + redis.call('LLEN', KEYS[k]) end
-  return left
-end
 
 local function reply(claims, finishes, requeued, dead, now)
   local due = -1
@@ -32,21 +26,22 @@ local function reply(claims, finishes, requeued, dead, now)
     end
   end
   local with_payload = {}
-  for i = 1, #claims, 3 do
+  for i = 1, #claims, 2 do
     local n = #with_payload
-    with_payload[n + 1], with_payload[n + 2], with_payload[n + 3] = claims[i], claims[i + 1], claims[i + 2]
-    with_payload[n + 4] = redis.call('HEXISTS', PART, claims[i])
-    with_payload[n + 5] = redis.call('HGET', JOB, claims[i]) or ''
+    with_payload[n + 1], with_payload[n + 2] = claims[i], claims[i + 1]
+    with_payload[n + 3] = redis.call('HEXISTS', PART, claims[i])
+    with_payload[n + 4] = redis.call('HGET', JOB, claims[i]) or ''
   end
-  return { 'OK', due, ready_left(), with_payload, finishes, requeued, dead }
+  return { 'OK', due, with_payload, finishes, requeued, dead }
 end
 
 local function still_held(claims)
   local held = {}
-  for i = 1, #claims, 3 do
+  for i = 1, #claims, 2 do
     local token, by = holder(claims[i])
     if token == claims[i + 1] and by == worker then
-      for k = i, i + 2 do held[#held + 1] = claims[k] end
+      held[#held + 1] = claims[i]
+      held[#held + 1] = token
     end
   end
   return held
@@ -131,7 +126,6 @@ for _ = 1, want do
     redis.call('ZADD', LEASE, ms + lease_ms, id)
     claims[#claims + 1] = id
     claims[#claims + 1] = digits(token)
-    claims[#claims + 1] = redis.call('HGET', CRASH, id) or '0'
     token = token + 1
   end
 end
@@ -139,7 +133,9 @@ if #claims > 0 then
   redis.call('SET', FENCE, digits(token - 1))
   redis.call('HSET', CFG, 'turn', digits(turn % TURN))
 end
-if ready_left() > 0 then wake(1) end
+local ready = 0
+for k = FIRST_READY, #KEYS do ready = ready + redis.call('LLEN', KEYS[k]) end
+if ready > 0 then wake(1) end
 
 redis.call('HSET', LAST, worker, cjson.encode({ nonce, claims, finishes, requeued, dead }))
 return reply(claims, finishes, requeued, dead, ms)

@@ -73,10 +73,10 @@ class Holder:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """The last step of a worker, for its replay: claims (id, token, crashes), accepted finishes, expired leases."""
+    """The last step of a worker, for its replay: claims (id, token), accepted finishes, expired leases."""
 
     nonce: str
-    claims: tuple[tuple[UUID, int, int], ...]
+    claims: tuple[tuple[UUID, int], ...]
     accepted: tuple[bool, ...]
     expired: Revocations
 

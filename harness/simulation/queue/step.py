@@ -47,17 +47,14 @@ def reply(books: Books, request: StepRequest, step: Step, now: int) -> StepResul
             Claim(
                 task_id=task_id,
                 token=token,
-                crashes=crashes,
-                level=books.job[task_id].level,
                 payload=books.job[task_id].payload,
                 partitioned=task_id in books.part,
             )
-            for task_id, token, crashes in step.claims
+            for task_id, token in step.claims
             if books.holder.get(task_id) == Holder(token, request.worker)
         ),
         stale=tuple(f for f, accepted in zip(request.finishes, step.accepted, strict=True) if not accepted),
         expired=step.expired,
-        ready_left=books.ready_left(),
         next_due=max(0, min(firsts) - now) / 1000 if firsts else None,
     )
 
@@ -93,9 +90,7 @@ def _expire(books: Books, max_crashes: int, now: int) -> Revocations:
     return Revocations(requeued, dead)
 
 
-def _claim(
-    books: Books, request: StepRequest, deadline: int, token: int
-) -> tuple[tuple[UUID, int, int], ...]:
+def _claim(books: Books, request: StepRequest, deadline: int, token: int) -> tuple[tuple[UUID, int], ...]:
     turn, claims = books.turn, []
     for _ in range(request.want):
         turn += 1
@@ -104,7 +99,7 @@ def _claim(
             break
         books.holder[task_id] = Holder(token, request.worker)
         books.lease.add(task_id, deadline)
-        claims.append((task_id, token, books.crash.get(task_id, 0)))
+        claims.append((task_id, token))
         token += 1
     if claims:
         books.fence, books.turn = token - 1, turn % TURN

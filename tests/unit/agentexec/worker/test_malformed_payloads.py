@@ -57,7 +57,7 @@ def ended(payload: bytes) -> RunResult:
         registry.add(DEFINITION)
         sink = Sink()
         runner = HandlerRunner(registry, load_settings(), asyncio.get_running_loop(), sink)
-        claim = Claim(task_id=new_id(), token=1, crashes=0, level=1, payload=payload)
+        claim = Claim(task_id=new_id(), token=1, payload=payload)
         runner.begin([HandlerRun(claim=claim, attempt=1)])
         return await asyncio.wait_for(sink.result, 10)
 

@@ -63,8 +63,6 @@ class Bench:
         claim = Claim(
             task_id=task or new_id(),
             token=token,
-            crashes=0,
-            level=1,
             payload=encode_payload(handler.__name__, {"number": 3}) if payload is None else payload,
         )
         self.runner.begin([HandlerRun(claim=claim, attempt=attempt, failures=failures)])

@@ -12,9 +12,9 @@ from agentexec.config import load_settings
 from agentexec.core import runtime
 from agentexec.worker.child import ChildEvent, Died, Leaving, Post, Ready
 from agentexec.worker.maintenance import Maintenance
-from agentexec.worker.protocol import EXIT_FAILED, EXIT_RECYCLED, WorkerSpec
+from agentexec.worker.protocol import ExitCode, StopCommand, WorkerSpec
 from agentexec.worker.reference import PoolReference
-from agentexec.worker.supervisor import FORK_PAUSE, StopCommand, Supervisor
+from agentexec.worker.supervisor import FORK_PAUSE, Supervisor
 
 
 class Child:
@@ -27,11 +27,8 @@ class Child:
         self.ready = False
         self.commands: list[str] = []
 
-    def drain(self) -> None:
-        self.commands.append("drain")
-
-    def stop_now(self) -> None:
-        self.commands.append("now")
+    def stop(self, command: StopCommand) -> None:
+        self.commands.append(command)
 
     def kill(self) -> None:
         self.commands.append("kill")
@@ -102,12 +99,12 @@ def test_a_child_that_was_killed_is_replaced_at_once_and_its_tasks_are_charged(p
 
 def test_a_child_that_leaves_is_replaced_once_whichever_news_comes_first(parent: Parent) -> None:
     first = parent.children[0]
-    parent.handles(Died(first, EXIT_RECYCLED))
+    parent.handles(Died(first, ExitCode.RECYCLED))
     parent.handles(Leaving(first))
     assert len(parent.children) == 2, "else the slot is empty for ever"
     second = parent.children[1]
     parent.handles(Leaving(second))
-    parent.handles(Died(second, EXIT_RECYCLED))
+    parent.handles(Died(second, ExitCode.RECYCLED))
     assert len(parent.children) == 3
     assert parent.releases.released == []
 
@@ -124,7 +121,7 @@ def test_a_child_that_fails_by_itself_soon_after_it_was_ready_is_started_with_a_
     young = parent.children[0]
     young.started = time.monotonic()
     parent.handles(Ready(young))
-    parent.handles(Died(young, EXIT_FAILED))
+    parent.handles(Died(young, ExitCode.FAILED))
     assert len(parent.children) == 1
     assert parent.pauses == [0.5]
 
