@@ -214,9 +214,7 @@ class RedisQueue:
             pipe.set(key, result, ex=self.policy.result_ttl_seconds)
         pipe.evalsha(self._scripts[script].sha, len(self._all_keys), *self._all_keys, *arguments)
         *_, answer = pipe.execute(raise_on_error=False)
-        if isinstance(
-            answer, NoScriptError
-        ):  # the server restarted with an empty cache; this loads the script again
+        if isinstance(answer, NoScriptError):  # after a restart of the server; this loads the script again
             return self._run(script, arguments)
         if isinstance(answer, Exception):
             raise answer

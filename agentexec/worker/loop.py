@@ -37,11 +37,9 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Inbox:
-    """Events queued for the I/O thread; guarded by `_changed`."""
+    """Events queued for the I/O thread; guarded by `_changed`. A result has the number of its log entry."""
 
-    results: list[tuple[RunResult, int | None]] = field(
-        default_factory=list
-    )  # with the number of its log entry
+    results: list[tuple[RunResult, int | None]] = field(default_factory=list)
     entries: list[LogEntry] = field(default_factory=list)
     awake: bool = False
 
@@ -61,9 +59,10 @@ class WorkerLoop:
         report: Callable[[], None] = lambda: None,
     ) -> None:
         """`event_loop` runs the handlers. `report` is called after every round, to send the counters."""
-        self._worker = worker
-        self._queue = queue
-        self._settings = settings
+        self.worker = worker
+        self.queue = queue
+        self.settings = settings
+        self.event_loop = event_loop
         self._registry = registry
         self._report = report
         self._retrying = Retrying(engine, lambda: self._abandoned)
@@ -138,7 +137,9 @@ class WorkerLoop:
         while self.leases or not self._draining:
             batch, results = self._collect()
             if batch:
-                self._settle(batch, results, self._record(batch))
+                message = self.settings.activity_message_started
+                recorded = record(self._retrying, batch, started_message=message, worker=self.worker)
+                self._settle(batch, results, recorded)
             self._step()
             self._report()
         self._release(None, declare_gone=True)  # so that no lease has to expire
@@ -184,10 +185,6 @@ class WorkerLoop:
             error=result.error,
             failed=result.kind is RunKind.RETRY,
         )
-
-    def _record(self, batch: Batch) -> Recorded:
-        message = self._settings.activity_message_started
-        return record(self._retrying, batch, started_message=message, worker=self._worker)
 
     def _settle(self, batch: Batch, results: Sequence[RunResult], recorded: Recorded) -> None:
         """Act on what is durable now: start handlers, and prepare the finishes for the queue."""
@@ -240,15 +237,15 @@ class WorkerLoop:
     def _step(self) -> None:
         """One round trip to Redis, and what follows from its answer."""
         finishes, self._finishes = self._finishes, []
-        want = 0 if self._draining else max(0, self._settings.worker_concurrency - len(self.leases))
+        want = 0 if self._draining else max(0, self.settings.worker_concurrency - len(self.leases))
         request = StepRequest(
-            worker=self._worker,
+            worker=self.worker,
             nonce=runtime.current().nonce(),
             want=want,
             finishes=finishes,
             lowest_token=self._lowest_token,
         )
-        answer = self._retrying.until_done(lambda: self._queue.step(request))
+        answer = self._retrying.until_done(lambda: self.queue.step(request))
         claims = self._lock(answer.claims)
         for claim in claims:
             self.leases.add(claim.task_id, claim.token)
@@ -277,7 +274,7 @@ class WorkerLoop:
         }
         if not wanted:
             return claims
-        waiting, lost = self._retrying.until_done(lambda: self._queue.lock(wanted))
+        waiting, lost = self._retrying.until_done(lambda: self.queue.lock(wanted))
         return [claim for claim in claims if claim.task_id not in waiting and claim.task_id not in lost]
 
     def _lock_key(self, claim: Claim) -> str | None:
@@ -293,7 +290,7 @@ class WorkerLoop:
     def _record_expired(self, answer: StepResult) -> None:
         """Record the leases that expired, on behalf of their holders."""
         if any(answer.expired):
-            message, limit = "Its lease expired; it runs again.", self._settings.max_crashes
+            message, limit = "Its lease expired; it runs again.", self.settings.max_crashes
             self._retrying.transaction(
                 lambda connection: record_revocations(connection, answer.expired, message, max_crashes=limit)
             )
@@ -307,6 +304,4 @@ class WorkerLoop:
             self.leases.remove(task_id, token)
 
     def _release(self, leases: Tokens | None, *, declare_gone: bool = False) -> None:
-        self._retrying.until_done(
-            lambda: self._queue.release(self._worker, leases, declare_gone=declare_gone)
-        )
+        self._retrying.until_done(lambda: self.queue.release(self.worker, leases, declare_gone=declare_gone))

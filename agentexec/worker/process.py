@@ -22,9 +22,7 @@ from functools import partial
 from typing import IO
 
 import redis
-from sqlalchemy import Engine
 
-from agentexec.config import Settings
 from agentexec.core import runtime
 from agentexec.core.db import engine_for
 from agentexec.core.redis_client import WAIT_SECONDS, blocking_client, renewing_client
@@ -33,7 +31,6 @@ from agentexec.errors import AgentexecError, WorkerGone
 from agentexec.ops.logs import set_up_worker
 from agentexec.queue.protocol import Queue
 from agentexec.queue.redis_queue import RedisQueue
-from agentexec.task import Registry
 from agentexec.worker.loading import load_pool
 from agentexec.worker.loop import WorkerLoop
 from agentexec.worker.protocol import LEAVING, READY, ExitCode, StopCommand
@@ -51,43 +48,23 @@ _logger = logging.getLogger(__name__)
 class Worker:
     """The life of one worker process, from registration to the last flush."""
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        settings: Settings,
-        registry: Registry,
-        queue: Queue,
-        renewing: Queue,
-        engine: Engine,
-        event_loop: asyncio.AbstractEventLoop,
-        notify: Callable[[bytes], None],
-        report: Callable[[], None],
-    ) -> None:
+    def __init__(self, worker_loop: WorkerLoop, *, renewing: Queue, notify: Callable[[bytes], None]) -> None:
         """`renewing` is the same queue through a connection with short time-outs, to notice a frozen Redis in time.
 
-        `notify` sends READY and LEAVING to the parent, `report` the counters.
+        `notify` sends READY and LEAVING to the parent.
         """
-        self._name = name
-        self._settings = settings
-        self._queue = queue
+        self._name = worker_loop.worker
+        self._settings = worker_loop.settings
+        self._queue = worker_loop.queue
         self._renewing = renewing
-        self._event_loop = event_loop
+        self._event_loop = worker_loop.event_loop
         self._notify = notify
-        self._worker_loop = WorkerLoop(
-            worker=name,
-            queue=queue,
-            engine=engine,
-            settings=settings,
-            registry=registry,
-            event_loop=event_loop,
-            report=report,
-        )
+        self._worker_loop = worker_loop
         self._runner = self._worker_loop.runner
-        self._finished: asyncio.Future[int] = event_loop.create_future()
+        self._finished: asyncio.Future[int] = self._event_loop.create_future()
         self._stopping = False
         self._code: int = 0
-        self._recycle = RecyclePolicy(settings)
+        self._recycle = RecyclePolicy(worker_loop.settings)
 
     def run(self, commands: IO[str]) -> int:
         """Work until drained; returns the exit code. `commands` is the pipe of the parent."""
@@ -120,10 +97,7 @@ class Worker:
         except Exception:  # the pool must see this process end, to release its leases and start another
             _logger.exception("the worker's I/O failed")
             code = ExitCode.FAILED
-        if code not in (
-            0,
-            ExitCode.RECYCLED,
-        ):  # nothing can be recorded any more, and a handler may block the event loop
+        if code not in (0, ExitCode.RECYCLED):  # do not wait for a handler that blocks the event loop
             runtime.current().end_process(code)
         self._event_loop.call_soon_threadsafe(self._finished.set_result, code)
 
@@ -225,18 +199,17 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "register them when their module is imported."
             )
         with _reporter(options["status_fd"]) as reporter:
-            worker = Worker(
-                name=options["name"],
+            worker_loop = WorkerLoop(
+                worker=options["name"],
+                queue=RedisQueue.of(blocking_client(settings), settings),
+                engine=engine_for(settings.require_database_url(), pool_size=1, test_connections=False),
                 settings=settings,
                 registry=pool.registry,
-                queue=RedisQueue.of(blocking_client(settings), settings),
-                renewing=RedisQueue.of(renewing_client(settings), settings),
-                engine=engine_for(settings.require_database_url(), pool_size=1, test_connections=False),
                 event_loop=asyncio.new_event_loop(),
-                notify=reporter.say,
                 report=reporter.report if settings.metrics_port else lambda: None,
             )
-            return worker.run(commands)
+            renewing = RedisQueue.of(renewing_client(settings), settings)
+            return Worker(worker_loop, renewing=renewing, notify=reporter.say).run(commands)
     except AgentexecError as error:
         print(f"agentexec: {error}", file=sys.stderr)
         return ExitCode.FAILED

@@ -137,11 +137,10 @@ class HandlerRunner:
                 result = _storable(await self._call(definition, run, context))
         except asyncio.CancelledError:
             return self._canceled(run)
-        except TimeoutError as error:
-            late = TimeLimitExceeded(f"ran longer than its soft time limit of {soft_limit:g} s")
-            return self._failed(run, late if soft.expired() else error)
         except BaseException as error:  # a handler may raise anything, and its worker lives on
             _logger.info("task %s failed", run.claim.task_id, exc_info=True)
+            if isinstance(error, TimeoutError) and soft.expired():
+                error = TimeLimitExceeded(f"ran longer than its soft time limit of {soft_limit:g} s")
             return self._failed(run, error)
         if run.verdict.failed is not None:
             return self._failed_for_good(run, run.verdict.failed)

@@ -9,6 +9,7 @@ import redis
 
 from agentexec.core.runtime import Mailbox
 from agentexec.worker.child import Died, Leaving, Post, Ready
+from agentexec.worker.loop import WorkerLoop
 from agentexec.worker.maintenance import Maintenance
 from agentexec.worker.process import Worker
 from agentexec.worker.protocol import READY, StopCommand, WorkerSpec
@@ -126,16 +127,18 @@ class SimulatedChild:
         stage.recorder.tell(process, f"starts as pid {process.pid}")
         stage.recorder.by(process, OperationType.INFO, "hello")
         scheduler = stage.runtime.scheduler
-        worker = Worker(
-            name=self.spec.name,
+        worker_loop = WorkerLoop(
+            worker=self.spec.name,
+            queue=stage.queue(process),
+            engine=stage.database(process),
             settings=stage.settings,
             registry=stage.bodies.registry,
-            queue=stage.queue(process),
-            renewing=stage.queue(process),
-            engine=stage.database(process),
             event_loop=VirtualLoop(scheduler, process).itself,
+        )
+        worker = Worker(
+            worker_loop,
+            renewing=stage.queue(process),
             notify=lambda notice: self._post(Ready(self) if notice == READY else Leaving(self)),
-            report=lambda: None,
         )
         process.at_exit.append(lambda code: stage.recorder.tell(process, f"ends with code {code}"))
         try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 INVARIANTS = {
     "I1": "Every committed enqueue reaches exactly one terminal status, or sits visibly in queue or dead letters, "
     "even after FLUSHALL.",
-    "I2": "What the queue knows is the disjoint union of ready, scheduled, leased, parked and dead; leases and owners "
+    "I2": "What the queue knows is the disjoint union of ready, scheduled, leased, parked and dead; leases and holders "
     "are the same tasks.",
     "I3": "Tokens rise strictly for each activity, also across the loss of Redis.",
     "I4": "A lost token never regains authority: finish, renewal, log and terminal writes all refuse it.",
@@ -28,8 +28,8 @@ INVARIANTS = {
 
 QUEUE, LOCKS = "tests/conformance/test_queue.py", "tests/conformance/test_lock_keys.py"
 DETAILS = "tests/conformance/test_queue_details.py"
-STORE, HEALING = "tests/conformance/test_store.py", "tests/unit/agentexec/worker/test_reconciler.py"
-ENGINE = "tests/unit/agentexec/worker/test_loop.py"
+STORE, RECONCILER = "tests/conformance/test_store.py", "tests/unit/agentexec/worker/test_reconciler.py"
+LOOP = "tests/unit/agentexec/worker/test_loop.py"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +71,11 @@ def _statement(invariant: str, what: str, function: str, old: str, new: str, tes
 BREAKS = (
     Break(
         invariant="I1",
-        what="The healing brings back what was running, and forgets what was queued.",
+        what="A rebuild dispatches what was running, and leaves out what was queued.",
         file="worker/reconciler.py",
         old="((Status.RUNNING,), PENDING_STATUSES)",
         new="((Status.RUNNING,),)",
-        test=f"{HEALING}::test_what_the_queue_forgot_is_brought_back_and_completes",
+        test=f"{RECONCILER}::test_what_the_queue_forgot_is_brought_back_and_completes",
     ),
     _script(
         "I2",
@@ -103,7 +103,7 @@ BREAKS = (
     ),
     _script(
         "I4",
-        "A finish asks whether anybody holds the task, not who.",
+        "A finish is accepted from any worker while the task is leased.",
         "step",
         "  if held ~= token then\n    finishes",
         "  if not held then\n    finishes",
@@ -168,7 +168,7 @@ BREAKS = (
     ),
     _script(
         "I7",
-        "A step forgets its last nonce.",
+        "A step does not compare the nonce with the previous one.",
         "step",
         "if old[1] == nonce then",
         "if false then",
@@ -208,31 +208,31 @@ BREAKS = (
     ),
     Break(
         invariant="I8",
-        what="A holder reports progress after its last word.",
+        what="A holder records progress after its last entry.",
         file="worker/leases.py",
         old=" or not lease.open:",
         new=":",
-        test=f"{ENGINE}::test_what_is_reported_after_the_end_of_a_run_is_left_out",
+        test=f"{LOOP}::test_what_is_reported_after_the_end_of_a_run_is_left_out",
     ),
     Break(
         invariant="I9",
-        what="Who takes an expired lease away does not write it down.",
+        what="The worker that revokes an expired lease does not record it.",
         file="worker/loop.py",
         old="if any(answer.expired):",
         new="if False:",
-        test=f"{HEALING}::test_a_row_whose_lease_ran_out_says_queued_as_soon_as_anybody_looks",
+        test=f"{RECONCILER}::test_a_row_whose_lease_ran_out_says_queued_as_soon_as_anybody_looks",
     ),
     Break(
         invariant="I9",
-        what="The comparison leaves out what the record calls RUNNING.",
+        what="The reconciler leaves out activities that are RUNNING.",
         file="worker/reconciler.py",
         old="PENDING_STATUSES = (Status.QUEUED, Status.RUNNING)",
         new="PENDING_STATUSES = (Status.QUEUED,)",
-        test=f"{HEALING}::test_a_running_row_that_the_queue_dropped_runs_again_after_a_comparison",
+        test=f"{RECONCILER}::test_a_running_row_that_the_queue_dropped_runs_again_after_a_comparison",
     ),
     _script(
         "I10",
-        "Crashes are counted, and nobody looks at the count.",
+        "Crashes are counted, and the limit is not applied.",
         "common",
         "if crashes > max_crashes then",
         "if false then",

@@ -102,6 +102,10 @@ async def exits(agent_id: UUID, context: Job) -> None:
     raise SystemExit(3)
 
 
+async def times_out(agent_id: UUID, context: Job) -> None:
+    raise TimeoutError("the model does not answer")
+
+
 async def cancels_itself(agent_id: UUID, context: Job) -> None:
     raise asyncio.CancelledError
 
@@ -150,7 +154,10 @@ def test_a_handler_that_raises_is_tried_again_until_its_retries_are_used_up(sett
     on_a_bench(settings, scene)
 
 
-@pytest.mark.parametrize(("handler", "says"), [(exits, "SystemExit: 3"), (cancels_itself, "CancelledError")])
+@pytest.mark.parametrize(
+    ("handler", "says"),
+    [(exits, "SystemExit: 3"), (cancels_itself, "CancelledError"), (times_out, "TimeoutError: the model")],
+)
 def test_a_handler_may_raise_anything_and_its_worker_lives_on(
     settings: Settings, handler: Callable[..., object], says: str
 ) -> None:
