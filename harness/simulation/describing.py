@@ -31,7 +31,7 @@ def describe(call: str, asked: tuple[Finish, ...], answer: object, names: Mappin
             lines = [one.name.lower() for one in answers if isinstance(one, Admission)]
             return f"ENQUEUE: {', '.join(lines)}" if lines else None
         case ("begin_rebuild", str(epoch)):
-            return f"finds that Redis has lost its memory; rebuilding as {epoch[:8]}"
+            return f"finds that Redis lost its contents; rebuilding as {epoch[:8]}"
         case ("end_rebuild", bool(done)):
             return f"has rebuilt the queue: {done}"
     return None if call in _UNNAMED or not answer else f"{call.upper()}: {answer}"

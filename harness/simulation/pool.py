@@ -143,7 +143,7 @@ class SimulatedChild:
         process.at_exit.append(lambda code: stage.recorder.tell(process, f"ends with code {code}"))
         try:
             finished = worker.start(self._received())
-        except redis.RedisError:  # an interpreter ends with 1 when nobody takes an exception
+        except redis.RedisError:  # an interpreter ends with 1 after an uncaught exception
             stage.runtime.end_process(1)
         finished.add_done_callback(lambda done: scheduler.kill(process, done.result()))
 

@@ -194,9 +194,9 @@ class SimulatedQueue:
 
     def _tell(self, name: str, asked: tuple[Finish, ...], answer: object, *, late: bool = False) -> None:
         if self._recorder.trace is not None:
-            said = describe(name, asked, answer, self._recorder.names)
-            if said is not None:
-                self._recorder.tell(self._process, f"late: {said}" if late else said)
+            line = describe(name, asked, answer, self._recorder.names)
+            if line is not None:
+                self._recorder.tell(self._process, f"late: {line}" if late else line)
 
     def _arrive_late(
         self, name: str, work: Callable[[], object], asked: tuple[Finish, ...], seconds: float

@@ -1,4 +1,4 @@
-"""Lock keys: of the tasks that share one, one at a time is with a worker, from its first delivery on (I11)."""
+"""Lock keys: of the tasks that share one, at most one is leased, from the first delivery on (I11)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.queue_invariants import require_consistent
 
 @pytest.fixture
 def bench(inspector: Inspector) -> Bench:
-    """A queue that remembers everything it was told."""
+    """A queue that is rebuilt, and so takes lock keys from every producer."""
     name = inspector.queue.begin_rebuild("epoch")
     assert name is not None
     assert inspector.queue.end_rebuild(name)
@@ -138,8 +138,8 @@ def test_a_lost_claim_gets_no_lock(bench: Bench) -> None:
     assert bench.contents() == before
 
 
-def test_after_the_loss_of_memory_only_the_healing_brings_tasks_with_a_lock_key(bench: Bench) -> None:
-    """Else a task that was queued behind a running one could start while the running one still runs."""
+def test_after_the_loss_of_the_contents_only_the_reconciler_adds_tasks_with_a_lock_key(bench: Bench) -> None:
+    """Otherwise a task that was queued behind a running one could start beside it."""
     running, behind = new_ids(2)
     bench.enqueue(running, behind, lock_key="k")
     bench.claim()

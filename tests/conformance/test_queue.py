@@ -1,6 +1,6 @@
-"""The queue protocol against the memory and against every server that can run the scripts.
+"""The queue protocol on the memory queue and on every server that runs the scripts.
 
-Time never passes by waiting here: a lease expires, or a retry falls due, because the test says so.
+No test waits for time to pass: the inspector moves deadlines and due times.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def test_the_depth_cap_refuses_the_tail_of_a_batch_and_keeps_order(bench: Bench)
 
 
 def test_dead_letters_take_no_room_under_the_depth_cap(bench: Bench) -> None:
-    """Nobody drains the dead letters by running a pool, so they must not keep the living out for ever."""
+    """Running pools do not remove dead letters, so they must not block the queue for ever."""
     first, second = new_ids(2)
     bench.enqueue(first, max_depth=1)
     (claim,) = bench.claim()
@@ -332,10 +332,10 @@ def test_a_renewal_never_steals_a_lease_back(bench: Bench) -> None:
     (old,) = bench.claim("old")
     bench.expire(task)
     bench.step("reaper")
-    assert bench.renew("old", old) == ({task}, set()), "reaped, and held by nobody"
+    assert bench.renew("old", old) == ({task}, set()), "revoked, and without a holder"
     (new,) = bench.claim("new")
     before = bench.contents()
-    assert bench.renew("old", old) == ({task}, set()), "reaped, and held by another"
+    assert bench.renew("old", old) == ({task}, set()), "revoked, and held by another worker"
     assert bench.contents() == before
     assert bench.finish(new)
 
@@ -511,7 +511,7 @@ def test_a_release_and_a_step_that_leaves_work_wake_an_idle_worker(bench: Bench)
     assert bench.queue.wait(5), "tasks came back"
 
 
-def test_wake_tokens_do_not_pile_up_while_nobody_listens(bench: Bench) -> None:
+def test_wake_tokens_do_not_pile_up_while_no_worker_listens(bench: Bench) -> None:
     for _ in range(30):
         bench.enqueue(*new_ids(10))
     assert bench.inspector.books().wake == 64
@@ -519,7 +519,7 @@ def test_wake_tokens_do_not_pile_up_while_nobody_listens(bench: Bench) -> None:
 
 def test_the_depth_tells_the_states_apart(bench: Bench) -> None:
     tasks = new_ids(8)
-    assert bench.queue.begin_rebuild("one") == "one", "a queue without a memory takes no lock keys"
+    assert bench.queue.begin_rebuild("one") == "one", "a queue without an epoch takes no lock keys"
     bench.queue.end_rebuild("one")
     bench.enqueue(*tasks[:3])
     bench.enqueue(tasks[3], delay=60)
@@ -530,7 +530,7 @@ def test_the_depth_tells_the_states_apart(bench: Bench) -> None:
     assert bench.queue.known([*tasks, new_id()]) == [True] * 8 + [False]
 
 
-def test_the_loss_of_memory_is_noticed_once(bench: Bench) -> None:
+def test_the_loss_of_the_contents_is_noticed_once(bench: Bench) -> None:
     assert bench.queue.begin_rebuild("one") == "one"
     assert bench.queue.begin_rebuild("two") == "one", "all pools build the same epoch"
     assert bench.queue.end_rebuild("one")
@@ -564,7 +564,7 @@ def test_a_pool_hears_what_another_one_was_set_to(bench: Bench) -> None:
 
 @pytest.mark.invariant("I10")
 def test_the_agreed_number_of_crashes_holds_for_pools_that_are_set_otherwise(bench: Bench) -> None:
-    """A pool with a lower limit would bury the tasks of the others."""
+    """Otherwise a pool with a lower limit would dead-letter the tasks of the others."""
     reaped, released = new_ids(2)
     bench.queue.agree({"max_crashes": "1"})
     bench.enqueue(reaped, released)

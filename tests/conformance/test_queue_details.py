@@ -1,4 +1,4 @@
-"""Details of the queue protocol that mutants changed without any other test noticing."""
+"""Details of the queue protocol that no other test distinguishes from a mutant."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_the_next_of_a_lock_key_queues_up_behind_what_is_ready(bench: Bench) -> 
     assert ids_of(bench.claim(want=2)) == [free, second]
 
 
-def test_who_does_not_head_its_partition_frees_nothing_of_it() -> None:
-    """No call comes to that: whoever can finish is the head. But who is not must not."""
+def test_a_task_that_does_not_occupy_its_partition_frees_nothing_of_it() -> None:
+    """No call leads to that: a task with a holder occupies its partition."""
     (head, other), books = new_ids(2), Books()
     books.part |= {head: "k", other: "k"}
     books.busy["k"] = head
@@ -62,9 +62,7 @@ def test_a_replay_after_the_end_of_its_task_has_nothing_left_to_run(bench: Bench
 
 @pytest.mark.invariant("I4")
 def test_a_replay_leaves_out_what_was_taken_back_and_given_to_somebody_else(bench: Bench) -> None:
-    """Else a worker that was away for longer than its leases would start, from one late reply, what another has by now:
-    or two tasks of one lock key, of which one waits for the other.
-    """
+    """Otherwise a worker that was away for longer than its leases would start tasks of others from a late reply."""
     task, kept = new_ids(2)
     bench.enqueue(task, kept)
     bench.step("slow", want=2, nonce="again")
@@ -93,13 +91,13 @@ def test_claims_with_other_lock_keys_are_not_parked(bench: Bench) -> None:
     assert bench.queue.lock(keys) == (set(), set())
 
 
-def test_registered_workers_are_told_with_their_identities(bench: Bench) -> None:
+def test_registered_workers_are_listed_with_their_identities(bench: Bench) -> None:
     bench.queue.register("one", "host|1|2")
     bench.queue.register("two", "host|3|4")
     assert bench.queue.registered() == {"one": "host|1|2", "two": "host|3|4"}
 
 
-def test_a_wait_of_no_time_hears_nothing(bench: Bench) -> None:
+def test_a_wait_of_no_time_takes_no_token(bench: Bench) -> None:
     bench.enqueue(*new_ids(1))
     assert not bench.queue.wait(0)
     assert bench.queue.wait(1), "the token is still there"
@@ -138,10 +136,10 @@ def test_queues_of_other_names_on_one_server_know_nothing_of_each_other(over_red
     assert other.name != over_redis.queue.name
 
 
-def test_claims_with_lock_keys_are_void_in_a_queue_that_lost_its_memory_and_come_again_in_a_second(
+def test_claims_with_lock_keys_are_void_in_a_queue_that_lost_its_contents_and_fall_due_in_a_second(
     bench: Bench,
 ) -> None:
-    """Nobody knows whose the lock key is before the healing has told, and a claim that waits for it costs a slot."""
+    """Until the rebuild the holder of a lock key is unknown, and a claim that waits for it would occupy a slot."""
     gone, *tasks = new_ids(3)
     bench.enqueue(gone, *tasks)
     claims = bench.claim(want=3)
@@ -157,7 +155,7 @@ def test_claims_with_lock_keys_are_void_in_a_queue_that_lost_its_memory_and_come
     assert sorted(ids_of(bench.claim(want=9))) == sorted([gone, *tasks])
 
 
-def test_an_enqueue_without_more_words_has_no_cap_and_heals_nothing(bench: Bench) -> None:
+def test_an_enqueue_has_no_cap_by_default_and_is_not_the_reconcilers(bench: Bench) -> None:
     tasks = [Dispatch(task_id=i, payload=b"", level=1) for i in new_ids(2)]
     assert bench.queue.enqueue(tasks) == [Admission.TAKEN, Admission.TAKEN]
     (locked,) = new_ids(1)
@@ -179,7 +177,7 @@ def test_a_task_of_a_priority_that_does_not_exist_waits_in_the_last_list(bench: 
     assert places[f"p{PRIORITY_LEVELS - 1}"] == [str(last), str(beyond)]
 
 
-def test_who_gives_back_nothing_keeps_what_it_has_and_who_is_gone_keeps_nothing(bench: Bench) -> None:
+def test_a_worker_that_releases_nothing_keeps_its_leases_and_one_that_is_gone_has_none(bench: Bench) -> None:
     (task,) = new_ids(1)
     bench.enqueue(task)
     (claim,) = bench.claim()
@@ -201,19 +199,19 @@ def test_a_lease_that_is_lost_keeps_no_other_from_being_given_back(bench: Bench,
     assert list(released) == [tasks[1 - lost]]
 
 
-def test_each_value_that_differed_is_told_with_what_it_was(bench: Bench) -> None:
+def test_each_value_that_differed_is_answered_with_its_previous_value(bench: Bench) -> None:
     bench.queue.agree({"lease": "30", "slots": "4", "same": "1"})
     assert bench.queue.agree({"lease": "60", "slots": "8", "same": "1"}) == {"lease": "30", "slots": "4"}
 
 
-def test_a_result_is_kept_for_an_hour_where_nobody_says_how_long(over_redis: RedisInspector) -> None:
+def test_a_result_is_kept_for_an_hour_by_default(over_redis: RedisInspector) -> None:
     (task,) = new_ids(1)
     finish = Finish(task_id=task, token=0, disposition=Disposition.ACK, result="1")
     over_redis.queue.step(StepRequest(worker="w", nonce="n", finishes=[finish]))
     assert 0 < int(over_redis.queue.client.pttl(result_key(task))) <= 3_600_000
 
 
-def test_a_reason_that_is_no_text_is_told_as_far_as_it_is(over_redis: RedisInspector) -> None:
+def test_a_reason_that_is_no_text_is_decoded_as_far_as_possible(over_redis: RedisInspector) -> None:
     (task,) = new_ids(1)
     over_redis.queue.client.hset(over_redis.queue.keys.reason, str(task), b"broken \xff")
     assert over_redis.queue.dead_reasons([task]) == {task: "broken \N{REPLACEMENT CHARACTER}"}

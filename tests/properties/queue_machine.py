@@ -1,4 +1,4 @@
-"""The queues in memory and over Redis in one life, and a model from QUEUE.md that hears all they say.
+"""The memory queue and the queues over Redis, compared with each other and with a model of the protocol.
 
 Rules are what producers, workers, operators and faults do to a queue. After each of them every queue has given the same
 answer and holds the same contents, to the last score; and the answer breaks no promise of the model, so that a defect
@@ -202,7 +202,7 @@ class QueueMachine(QueueTalk):
 
     @rule(by=st.sampled_from([-50.0, -0.001, 0.0005, 1.0, 29.999, 30.0, 100.0, 90_000.0]))
     def let_pass(self, by: float) -> None:
-        """Time, or a clock that somebody sets back."""
+        """Time passes, or the clock is set back."""
         self.microseconds += round(by * 1_000_000)
         self.set_clocks()
 
@@ -256,23 +256,23 @@ class QueueMachine(QueueTalk):
         self, slot: str, heir: str, claimed: int, lock_key: str | None, renewed: bool, disposition: str
     ) -> None:
         """A worker stands still past its leases; others take its tasks; it goes on as if nothing had been."""
-        believed = self.supply(slot, claimed, lock_key)
+        leases = self.supply(slot, claimed, lock_key)
         worker = self.names[slot]
         self.let_pass(LEASE)
         if renewed:
-            self.send_renewal(worker, believed, LEASE, reply_lost=False)
+            self.send_renewal(worker, leases, LEASE, reply_lost=False)
         self.step(heir, claimed, [])
-        self.send_renewal(worker, believed, LEASE, reply_lost=False)
+        self.send_renewal(worker, leases, LEASE, reply_lost=False)
         late = [
             Finish(task_id=i, token=t, disposition=Disposition(disposition), delay=5.0, reason="late")
-            for i, t in believed.items()
+            for i, t in leases.items()
         ]
         self.send_step(worker, late, 0, 1)
 
     @precondition(lambda self: self.lost())
     @rule(pick=picks, disposition=dispositions, lock_key=lock_keys, charge=st.booleans())
-    def late_words(self, pick: int, disposition: str, lock_key: str, charge: bool) -> None:
-        """All that the holder of a lost token can say; none of it may have any effect."""
+    def late_calls(self, pick: int, disposition: str, lock_key: str, charge: bool) -> None:
+        """Every call that the holder of a lost token can make; none may have an effect."""
         task, token, worker = self.pick(self.lost(), pick)
         before = self.contents()
         self.send_renewal(worker, {task: token}, LEASE, reply_lost=False)
@@ -287,8 +287,8 @@ class QueueMachine(QueueTalk):
         )
 
     @precondition(lambda self: self.model.tasks)
-    @rule(healed=st.booleans(), back=st.sampled_from([0.0, 0.0, 3600.0]))
-    def lose_memory(self, healed: bool, back: float) -> None:
+    @rule(rebuilt=st.booleans(), back=st.sampled_from([0.0, 0.0, 3600.0]))
+    def lose_memory(self, rebuilt: bool, back: float) -> None:
         """FLUSHALL, or a restart without persistence, on a server whose clock may have gone back meanwhile."""
         pending = sorted(
             ((i, t) for i, t in self.model.tasks.items() if not t.dead), key=lambda p: (not p[1].held, p[0])
@@ -296,7 +296,7 @@ class QueueMachine(QueueTalk):
         self.forget()
         self.model.lost_its_memory()
         self.let_pass(-back or 0.000001)
-        if healed:
+        if rebuilt:
             self.rebuild("again", end=False)
             for task_id, task in pending:  # the record knows the lock key also where the worker found it
                 self.enqueue([task_id], task.level, 0.0, task.lock_key, 0, from_reconciler=True)

@@ -17,7 +17,7 @@ GONE_FOR = 24 * 3600 * 1000  # how long a worker that was declared dead is refus
 
 @dataclass(kw_only=True)
 class Task:
-    """What the queue owes to one task. `token` is the one that has authority; None while nobody holds it."""
+    """The predicted state of one task. `token` is the one with authority, None without a holder."""
 
     level: int
     payload: bytes
@@ -45,7 +45,7 @@ class QueueModel:
 
     tasks: dict[UUID, Task] = field(default_factory=dict)
     gone: dict[str, int] = field(default_factory=dict)
-    highest: int = 0  # the highest token ever given, which no loss of memory takes back
+    highest: int = 0  # the highest token ever given, also by contents that were lost
     remembers: bool = False
     rebuilding: str | None = None
 
@@ -157,10 +157,10 @@ class QueueModel:
     ) -> None:
         """I11 from the first delivery on: of the claims that share a key one may run, the others are void.
 
-        Without its memory the queue knows nobody's lock, so there every claim is void and comes again in a second.
+        A queue that lost its contents does not know the locks: every claim is void there and falls due in a second.
         """
         void = {i for i, (token, _) in claims.items() if not self.has_authority(i, token)}
-        assert lost == void, "I4: a lock key for whoever lost its token, or none for its holder"
+        assert lost == void, "I4: a lock key under a lost token, or none for the holder"
         assert self.remembers or parked == set(claims) - lost, "I11: a lock given out that others may have"
         for task_id, (_, lock_key) in claims.items():
             if task_id in lost:
@@ -174,12 +174,12 @@ class QueueModel:
             if task_id in parked:
                 task.lose()
                 rivals = [t for i, t in self.tasks.items() if t.lock_key == task.lock_key and i != task_id]
-                assert any(not rival.dead for rival in rivals), "parked behind nobody"
+                assert any(not rival.dead for rival in rivals), "parked behind no other task"
         self.require_one_holder_for_each_key()
 
     def canceled(self, task_ids: Sequence[UUID], answers: Sequence[bool]) -> None:
         held = [task_id in self.tasks and self.tasks[task_id].held for task_id in task_ids]
-        assert list(answers) == held, "a cancel reached nobody, or somebody who holds nothing"
+        assert list(answers) == held, "a cancel missed a holder, or reached a worker without the lease"
         for task_id, reached in zip(task_ids, held, strict=True):
             if reached:
                 self.tasks[task_id].canceled = True
@@ -237,7 +237,7 @@ class QueueModel:
     def _claim(self, claim: Claim, worker: str, now: int, deadline: int, lowest_token: int) -> None:
         assert claim.task_id in self.tasks, "I2: a task that the queue does not know was given out"
         task = self.tasks[claim.task_id]
-        assert not task.held, "I4: a task that somebody holds was given out"
+        assert not task.held, "I4: a leased task was claimed again"
         assert not task.dead, "I10: a dead letter was given out"
         assert task.not_before <= now, "a task was given out before it was due"
         assert claim.token > self.highest, "I3: a token that is not above all earlier ones"

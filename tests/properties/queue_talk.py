@@ -1,4 +1,4 @@
-"""How a machine speaks to several queues at once, and has a model listen to it."""
+"""The calls of a state machine: to several queues at once, with the model checking each answer."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class QueueTalk(RuleBasedStateMachine):
         kept = self.ask(lambda queue: [queue.result(task) for task in done])
         assert kept == list(done.values())
         if not isinstance(answer, StepResult):
-            assert worker in self.model.gone, "a worker was refused that nobody declared dead"
+            assert worker in self.model.gone, "a worker was refused that was not declared dead"
             return
         self.steps[worker] = nonce, finishes, answer
         self.fence_lost = self.fence_lost and not answer.claims

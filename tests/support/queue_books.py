@@ -1,4 +1,4 @@
-"""What a queue knows, read behind its back, in one form for every backend; and time that tests let pass."""
+"""The contents of a queue, read without its methods, in one form for every backend; and time under a test's control."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ class Inspector(Protocol):
         """Take every wake token away."""
 
     def forget(self) -> None:
-        """Let the queue lose its memory, which takes a moment."""
+        """Let the queue lose its contents, which takes a moment."""
 
 
 @dataclass(frozen=True)
 class RedisInspector:
-    """Time passes because deadlines are moved: nobody can move a server's clock."""
+    """Deadlines are moved instead of time: a server's clock cannot be moved."""
 
     queue: RedisQueue
 
@@ -149,7 +149,7 @@ class RedisInspector:
 
 
 class Clock:
-    """A clock in whole milliseconds that stands still until it is told to go on."""
+    """A clock in whole milliseconds that a test moves."""
 
     def __init__(self) -> None:
         self.milliseconds = 1_700_000_000_000
@@ -160,7 +160,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class MemoryInspector:
-    """Time passes on the queue's own clock, while the holders of all other leases go on renewing them."""
+    """Time passes on the queue's own clock, and all other leases are renewed meanwhile."""
 
     queue: MemoryQueue
     clock: Clock

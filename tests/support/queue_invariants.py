@@ -30,7 +30,7 @@ def require_consistent_books(books: Books) -> None:
     assert all(partitions.get(task) == partition for partition, task in heads.items()), (
         f"heads of others: {heads}"
     )
-    assert set(books.parked) <= set(heads), "a task waits behind nobody"
+    assert set(books.parked) <= set(heads), "a parked task waits for no other"
     locked = [partitions[task] for task in leased if task in partitions]
     assert len(locked) == len(set(locked)), "two holders in one partition"
 

@@ -1,4 +1,4 @@
-"""Identifiers, states, key names and the leases: the values that everything else is built on."""
+"""Identifiers, states, key names and leases: the values on which everything else is built."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_scripts_take_their_keys_in_the_order_that_they_are_given_in() -> No
     assert QueueKeys.of("q").all() == [f"{{q}}:{name}" for name in [*names, "p0", "p1"]]
 
 
-def test_a_ledger_numbers_entries_from_1_until_the_last_word() -> None:
+def test_leases_number_entries_from_1_until_the_last_one() -> None:
     leases, task = HeldLeases(), new_id()
     leases.add(task, 7)
     assert [leases.number(task, 7) for _ in range(3)] == [1, 2, 3]
@@ -83,7 +83,7 @@ def test_a_ledger_numbers_entries_from_1_until_the_last_word() -> None:
     assert leases.tokens() == {task: 7}, "held until it is finished"
 
 
-def test_a_ledger_knows_a_token_from_an_older_one() -> None:
+def test_leases_distinguish_a_token_from_an_older_one() -> None:
     leases, task = HeldLeases(), new_id()
     assert leases.number(task, 1) is None
     leases.add(task, 1)

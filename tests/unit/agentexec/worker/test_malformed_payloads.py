@@ -1,4 +1,4 @@
-"""Payloads that are read and still break whoever trusts them: dead letters with a reason, never the end of a worker."""
+"""Payloads that can be read and still break their consumers become dead letters with a reason, and end no worker."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_context_that_breaks_its_validation_is_dead_with_a_reason_that_the_rec
     assert len(result.error.encode()) <= 4 * MAX_MESSAGE
 
 
-def test_a_name_that_nobody_registered_is_not_counted_as_a_task_that_ran() -> None:
+def test_an_unregistered_name_is_not_counted_as_a_task_that_ran() -> None:
     """Metrics would have a label for each of them, and cannot write half of a surrogate pair at all."""
     result = ended(payload({}, name="\ud800"))
     assert (result.task_name, result.seconds) == ("", None)

@@ -1,4 +1,4 @@
-"""How workers find their pool again, who they are, and what the command line says to wrong input."""
+"""How workers find their pool, the identity of a process, and wrong input on the command line."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_later_process_with_the_same_pid_is_not_the_one_that_died() -> None:
 @pytest.mark.parametrize(
     "identity", ["elsewhere|1|1", "", "|", f"{host_identity()}|x|1", f"{host_identity()}"]
 )
-def test_nobody_elsewhere_is_taken_for_dead(identity: str) -> None:
+def test_a_process_of_another_host_is_not_taken_for_dead(identity: str) -> None:
     assert not is_certainly_dead(identity)
 
 

@@ -1,4 +1,4 @@
-"""What becomes of a run, whatever its handler does."""
+"""The result of a run, whatever its handler does."""
 
 from __future__ import annotations
 
@@ -324,7 +324,7 @@ async def panics(agent_id: UUID, context: Job) -> None:
 
 
 def test_a_handler_that_raises_what_is_no_exception_ends_all_the_same(settings: Settings) -> None:
-    """Else its slot and its lease stay taken for ever, and nobody hears of it."""
+    """Otherwise its slot and its lease stay taken for ever, without any notice."""
 
     async def scene(bench: Bench) -> None:
         bench.run(panics)
