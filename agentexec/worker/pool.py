@@ -173,6 +173,3 @@ class Pool:
         from agentexec.ops.monitor import monitoring  # an HTTP server, only where it is asked for
 
         return monitoring(self.settings, ready_workers=lambda: supervisor.ready_workers)
-
-
-WorkerPool = Pool

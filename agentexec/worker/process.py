@@ -209,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 report=reporter.report if settings.metrics_port else lambda: None,
             )
             renewing = RedisQueue.of(renewing_client(settings), settings)
-            return Worker(worker_loop, renewing=renewing, notify=reporter.say).run(commands)
+            return Worker(worker_loop, renewing=renewing, notify=reporter.send).run(commands)
     except AgentexecError as error:
         print(f"agentexec: {error}", file=sys.stderr)
         return ExitCode.FAILED

@@ -21,9 +21,8 @@ from agentexec.core import runtime
 from agentexec.errors import InvalidTask, TimeLimitExceeded
 from agentexec.queue.protocol import Claim
 from agentexec.task import Registry, TaskDefinition, decode_payload, storable_json
+from agentexec.text import storable_text
 from agentexec.worker.run_result import RunKind, RunResult
-
-MAX_MESSAGE = 10_000  # characters of an error that are kept
 
 _logger = logging.getLogger(__name__)
 
@@ -125,7 +124,7 @@ class HandlerRunner:
             run.task_name, run.began = name, runtime.current().monotonic()
             context = definition.validate(raw)
         except InvalidTask as error:
-            return self._result(run, RunKind.FAILED, error=_clean(str(error)))
+            return self._result(run, RunKind.FAILED, error=storable_text(str(error)))
         settings = self._settings
         soft_limit = definition.soft_time_limit or settings.task_soft_time_limit or None
         run.hard_limit = definition.time_limit or settings.task_time_limit or None
@@ -144,14 +143,14 @@ class HandlerRunner:
             return self._failed(run, error)
         if run.verdict.failed is not None:
             return self._failed_for_good(run, run.verdict.failed)
-        message = None if run.verdict.completed is None else _clean(run.verdict.completed)
+        message = None if run.verdict.completed is None else storable_text(run.verdict.completed)
         return self._result(run, RunKind.COMPLETE, result=result, message=message)
 
     async def _call(self, definition: TaskDefinition, run: HandlerRun, context: BaseModel) -> Any:
         claim = run.claim
 
         def report(message: str, percentage: int | None) -> None:
-            self._sink.progress(claim.task_id, claim.token, _clean(message), percentage)
+            self._sink.progress(claim.task_id, claim.token, storable_text(message), percentage)
 
         current.set(
             CurrentTask(
@@ -183,11 +182,11 @@ class HandlerRunner:
         return self._failure(run, error)
 
     def _failed_for_good(self, run: HandlerRun, message: str) -> RunResult:
-        return self._result(run, RunKind.FAILED, error=_clean(message), message=_clean(message))
+        return self._result(run, RunKind.FAILED, error=storable_text(message), message=storable_text(message))
 
     def _failure(self, run: HandlerRun, error: BaseException) -> RunResult:
         """RETRY with a delay, or FAILED without a retry left."""
-        text = _clean(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+        text = storable_text(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
         settings, failures = self._settings, run.failures + 1
         if failures > settings.max_task_retries:
             return self._result(run, RunKind.FAILED, error=text)
@@ -226,9 +225,3 @@ def _storable(result: Any) -> Any:
             f"The handler's result cannot be written as JSON ({error}); return a pydantic model or None."
         ) from None
     return value
-
-
-def _clean(message: str) -> str:
-    """Text that Postgres can store, of bounded length."""
-    text = message.replace("\x00", "\N{REPLACEMENT CHARACTER}")[:MAX_MESSAGE]
-    return text.encode("utf-8", "replace").decode("utf-8")

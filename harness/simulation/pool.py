@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import redis
 
@@ -17,11 +16,9 @@ from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.reference import PoolReference
 from agentexec.worker.supervisor import Supervisor
 from harness.history import OperationType
+from harness.simulation.context import SimulationContext
 from harness.simulation.loop import VirtualLoop
 from harness.simulation.scheduler import Process
-
-if TYPE_CHECKING:
-    from harness.simulation.context import SimulationContext
 
 BIRTH = (0.05, 0.3)  # seconds that an interpreter takes to start
 NOTICE = 0.001  # seconds until a parent sees that its child is dead
@@ -132,7 +129,7 @@ class SimulatedChild:
             queue=stage.queue(process),
             engine=stage.database(process),
             settings=stage.settings,
-            registry=stage.bodies.registry,
+            registry=stage.handlers.registry,
             event_loop=VirtualLoop(scheduler, process).itself,
         )
         worker = Worker(

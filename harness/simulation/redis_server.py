@@ -22,13 +22,13 @@ from agentexec.queue.protocol import (
     StepResult,
     Tokens,
 )
+from harness.simulation.call_faults import LostCall, Network
 from harness.simulation.describing import describe
 from harness.simulation.queue.books import Books
 from harness.simulation.queue.memory_queue import MemoryQueue
 from harness.simulation.recording import SimulatedRecorder
+from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import Process, Wakeup
-from harness.simulation.trouble import LostCall, Network
-from harness.simulation.world import VirtualRuntime
 
 T = TypeVar("T")
 Watcher = Callable[[Books, str], None]

@@ -6,13 +6,13 @@ import pytest
 
 from agentexec.queue.protocol import Disposition
 from tests.conformance.test_queue import Bench, ids_of, new_ids
-from tests.support.queue_books import Inspector, RedisInspector
+from tests.support.queue_contents import Inspector, RedisInspector
 from tests.support.queue_invariants import require_consistent
 
 
 @pytest.fixture
 def bench(inspector: Inspector) -> Bench:
-    """A queue that is rebuilt, and so takes lock keys from every producer."""
+    """A queue with a complete memory."""
     name = inspector.queue.begin_rebuild("epoch")
     assert name is not None
     assert inspector.queue.end_rebuild(name)
@@ -138,8 +138,8 @@ def test_a_lost_claim_gets_no_lock(bench: Bench) -> None:
     assert bench.contents() == before
 
 
-def test_after_the_loss_of_the_contents_only_the_reconciler_adds_tasks_with_a_lock_key(bench: Bench) -> None:
-    """Otherwise a task that was queued behind a running one could start beside it."""
+def test_after_loss_of_memory_only_the_reconciler_restores_tasks_with_lock_keys(bench: Bench) -> None:
+    """Else a task that was queued behind a running one could start while the running one still runs."""
     running, behind = new_ids(2)
     bench.enqueue(running, behind, lock_key="k")
     bench.claim()

@@ -24,8 +24,9 @@ T1, T2, T3 = 1_000, 2_000, 3_000
 
 
 class Record:
-    """Each verb in a transaction of its own, as workers call them; with `in_turns` through the one statement that says
-    the same as several.
+    """The store's functions, each in its own transaction as workers call them.
+
+    With `in_turns` they go through the single statement of a worker's batch.
     """
 
     def __init__(self, engine: Engine, *, in_turns: bool = False) -> None:
@@ -197,7 +198,7 @@ def test_a_task_does_not_start_while_another_one_runs_under_its_lock_key(record:
     assert record.start(second, T2) == 1
 
 
-def test_two_that_run_under_one_lock_key_do_not_keep_each_other_out_when_their_workers_die(
+def test_two_running_tasks_of_one_lock_key_can_both_start_again(
     record: Record,
 ) -> None:
     # Two starts at the same instant may miss each other; SQLite has no such instant, so the key comes later here.
@@ -226,7 +227,7 @@ def test_a_start_under_a_lower_token_is_refused(record: Record) -> None:
 
 
 def test_a_start_under_a_token_that_was_released_is_refused(record: Record) -> None:
-    """Its holder lost the task and somebody said so; only a new claim may run it."""
+    """Its holder lost the task and the loss was recorded; only a new claim may run it."""
     task = record.running(T1)
     record.finish(task, T1, Status.QUEUED)
     assert record.start(task, T1) is None
@@ -306,7 +307,7 @@ def test_progress_after_the_end_of_a_claim_is_refused(record: Record) -> None:
 
 
 @pytest.mark.invariant("I8")
-def test_a_witness_takes_the_next_free_number(record: Record) -> None:
+def test_record_revoked_takes_the_next_free_number(record: Record) -> None:
     task = record.running(T1)
     record.append(task, T1, 1)
     record.append(task, T1, 2)
@@ -317,13 +318,13 @@ def test_a_witness_takes_the_next_free_number(record: Record) -> None:
     unchanged(record, task, lambda: record.witness(task, T1, Status.QUEUED))
 
 
-def test_a_witness_does_not_contradict_the_holders_own_last_word(record: Record) -> None:
+def test_record_revoked_does_not_contradict_the_end_that_the_holder_recorded(record: Record) -> None:
     task = record.running(T1)
     record.finish(task, T1, Status.COMPLETE)
     assert not record.witness(task, T1, Status.ERROR)
 
 
-def test_a_witness_ends_what_somebody_wants_canceled(record: Record) -> None:
+def test_record_revoked_ends_a_task_with_a_cancel_request(record: Record) -> None:
     task = record.running(T1)
     record.cancel(task)
     assert record.witness(task, T1, Status.QUEUED)
@@ -331,7 +332,7 @@ def test_a_witness_ends_what_somebody_wants_canceled(record: Record) -> None:
 
 
 @pytest.mark.invariant("I6")
-def test_the_late_word_of_a_holder_is_refused_after_a_witness_ended_its_task(record: Record) -> None:
+def test_a_late_update_is_refused_after_record_revoked_ended_the_task(record: Record) -> None:
     """Accepting it would publish a result of a task that the record calls canceled."""
     task = record.running(T1)
     record.cancel(task)
@@ -340,7 +341,7 @@ def test_the_late_word_of_a_holder_is_refused_after_a_witness_ended_its_task(rec
     assert record.finish(task, T1, Status.ERROR) is None
 
 
-def test_what_never_ran_is_ended_under_the_token_that_says_so(record: Record) -> None:
+def test_what_never_ran_is_ended_under_the_given_token(record: Record) -> None:
     task = record.queued()
     assert record.end_unstarted(task, T1, Status.ERROR)
     row = record.row(task)
@@ -410,7 +411,7 @@ def test_dispatch_is_marked_once(record: Record) -> None:
     assert (record.row(task).dispatched, record.row(other).dispatched) == (True, False)
 
 
-def test_the_standing_of_known_tasks_is_told(record: Record) -> None:
+def test_the_status_of_known_tasks_is_returned(record: Record) -> None:
     task = record.running(T1)
     record.cancel(task)
     with record.engine.connect() as connection:
@@ -487,7 +488,7 @@ def test_hostile_text_is_only_text(record: Record) -> None:
 
 
 def race(engine: Engine, *works: Callable[[Connection], Any]) -> list[Any]:
-    """Run each work in a transaction and thread of its own, let go together; answers in the order given."""
+    """Run each function in its own transaction and thread, all started together; returns their results in order."""
     together = threading.Barrier(len(works))
 
     def run(work: Callable[[Connection], Any]) -> Any:
@@ -503,7 +504,7 @@ def race(engine: Engine, *works: Callable[[Connection], Any]) -> list[Any]:
 
 
 def one_outcome(connection: Connection, task: UUID, status: Status, in_turns: bool) -> dict[UUID, Status]:
-    """A holder's last word, through the one statement or through the several."""
+    """The final update of a holder, through the single statement or the separate ones."""
     outcomes = [outcome_of(task, T1, status)]
     return turn(connection, {}, outcomes, "")[1] if in_turns else statements.finish(connection, outcomes)
 
@@ -571,7 +572,7 @@ def test_starting_and_canceling_at_once_has_one_winner(racetrack: Record, in_tur
 
 @pytest.mark.parametrize("in_turns", [False, True])
 @pytest.mark.integration
-def test_a_witness_a_holder_and_its_progress_at_once_leave_a_sound_log(
+def test_record_revoked_a_holder_and_progress_at_once_leave_a_sound_log(
     racetrack: Record, in_turns: bool
 ) -> None:
     for _ in range(20):

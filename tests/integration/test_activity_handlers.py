@@ -4,33 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from uuid import uuid4
 
 import pytest
-from agentexec.producer.dead_letters import DeadLetters
 from sqlalchemy.orm import Session
 
 import agentexec as ax
 from agentexec import activity
 from agentexec.activity import Activity
-from agentexec.core.db import create_schema
+from agentexec.queue.dead_letters import DeadLetters
+from harness.environments.embedded import EmbeddedEnvironment
 from tests.support.activity_pool import environment, running_pool, wait_until_over
 from tests.support.activity_support import log_of
 from tests.support.activity_tasks import Number, Verdict
+from tests.support.production import Site
 from tests.support.record import LEGAL_MOVES
-from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[ax.Client]:
-    with shared_environment() as servers:
-        urls = servers.endpoints
-        queue = f"handlers-{uuid4().hex}"
-        with ax.Client(database_url=urls.database_url, redis_url=urls.redis_url, queue_name=queue) as client:
-            create_schema(client.engine)
-            yield client
+def client(servers: EmbeddedEnvironment) -> Iterator[ax.Client]:
+    with Site.on(servers.endpoints).client() as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +58,7 @@ def test_error_ends_the_task_with_that_message_and_without_a_retry(
 def test_an_error_that_a_handler_declares_is_a_dead_letter(
     client: ax.Client, ended: dict[str, Activity]
 ) -> None:
-    reasons = {letter.task_id: letter.reason for letter in DeadLetters(client).all()}
+    reasons = {letter.task_id: letter.reason for letter in DeadLetters(client.queue).all()}
     assert reasons == {
         str(ended[how].id): "It is over" for how in ("error then return", "error then raise", "sync error")
     }

@@ -1,10 +1,9 @@
-"""A defect as edits of the real source: what is changed is what runs, and a reader sees all of it.
+"""A defect as edits of the source: the changed text is the code that runs.
 
-An edit names a function, a statement or a Lua script, the text that stands there and the text that the defect has
-instead. It is applied in place, in this process, and undone again: a function keeps its identity and gets the code of
-the changed source, so everybody who imported it by name runs the defect too. Where the text is not found exactly as
-often as it should be, the implementation has moved on and the edit says so; a defect that silently changes nothing
-would make every finder look blind.
+An edit names a function, a statement or a Lua script, the text in it and the replacement. It is applied in place, in
+this process, and reverted afterwards. A function keeps its identity and gets the code of the changed source, so modules
+that imported it by name run the defect too. If the text is not found exactly as often as expected, the source has
+changed and the edit raises: a defect that changes nothing would make every means seem unable to find it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Activities in the hands of workers that crash, freeze, wake up late and speak out of turn.
+"""A state machine over the queue and the activity store, with workers that crash, freeze and report late.
 
-Everything that is done is done through agentexec: the queue's steps, the record's statements as a worker batches them,
-and the healer. What must come of it is predicted by a model that knows only QUEUE.md.
+Every rule goes through agentexec: the steps of the queue, the statements of the store as a worker batches them, and the
+reconciler. The model predicts the outcome from docs/reference/queue-protocol.md alone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from agentexec.store.status import Status
 from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.recording import Batch, Recorded, record
 from agentexec.worker.retrying import Retrying
-from tests.properties.model import Expected, Holding, Mind
+from tests.properties.model import ExpectedActivity, HeldLease, WorkerView
 from tests.support.queue_invariants import contents, require_consistent
 from tests.support.record import OVER, new_activity, require_sound, rows_of
 
@@ -59,7 +59,7 @@ workers = st.sampled_from(WORKERS)
 
 
 class ActivityMachine(RuleBasedStateMachine):
-    """Rules are what producers, workers, operators and faults do. Subclasses say over which servers."""
+    """The rules are what producers, workers, operators and faults do. Subclasses choose the servers."""
 
     # What a printed example needs to run where it is pasted.
     imports: ClassVar[Sequence[str]] = ()
@@ -79,9 +79,9 @@ class ActivityMachine(RuleBasedStateMachine):
         self.queue.policy = QueuePolicy(lease_seconds=LEASE, max_crashes=MAX_CRASHES)
         settings = load_settings(database_url=str(self.engine.url), max_crashes=MAX_CRASHES)
         self.reconciler = Reconciler(self.engine, self.queue, settings)
-        self.expected: dict[UUID, Expected] = {}
-        self.minds = {slot: Mind(_new_name()) for slot in WORKERS}
-        self.ghosts: list[Holding] = []
+        self.expected: dict[UUID, ExpectedActivity] = {}
+        self.views = {slot: WorkerView(_new_name()) for slot in WORKERS}
+        self.ghosts: list[HeldLease] = []
         self.lengths: dict[UUID, int] = {}
         self.fences: dict[UUID, int] = {}
         self.tokens: dict[UUID, int] = {}  # the highest that the queue ever gave
@@ -95,7 +95,7 @@ class ActivityMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.expected)
     @rule(pick=picks)
     def dispatch_again(self, pick: int) -> None:
-        """The reply to a dispatch was lost, or a relay does not know yet that it happened."""
+        """The reply to a dispatch was lost, or the outbox dispatcher sends it a second time."""
         task = _pick(list(self.expected), pick)
         if self.queue.known([task])[0]:
             before = contents(self.queue)
@@ -108,10 +108,10 @@ class ActivityMachine(RuleBasedStateMachine):
         activity = new_activity(self.queue.name)
         with self.engine.begin() as connection:
             statements.insert(connection, [activity])
-            # An hour ago: a healer leaves a producer two seconds to dispatch by itself.
+            # An hour ago: the reconciler leaves a producer two seconds to dispatch by itself.
             age = f"UPDATE {ACTIVITY_TABLE} SET created_at = :then WHERE queue_name = :queue"
             connection.execute(text(age), {"then": "2020-01-01 00:00:00.000000", "queue": self.queue.name})
-        self.expected[activity.id] = Expected()
+        self.expected[activity.id] = ExpectedActivity()
         if dispatched:
             self.queue.enqueue([Dispatch(task_id=activity.id, payload=b"{}", level=level)])
             with self.engine.begin() as connection:
@@ -126,7 +126,7 @@ class ActivityMachine(RuleBasedStateMachine):
         with self.engine.begin() as connection:
             standing = statements.request_cancel(connection, [task], "Canceled on request.")
         told = {} if before in OVER else {task: Status(self.expected[task].status)}
-        assert standing == told, "a cancel was told something else than the record says"
+        assert standing == told, "the answer to a cancel differs from the store"
         if standing.get(task) is Status.RUNNING:
             self.queue.request_cancel([task])
 
@@ -138,47 +138,47 @@ class ActivityMachine(RuleBasedStateMachine):
         if due:
             self._let_retries_fall_due()
         self.claim(slot, want, witness)
-        self._start(self.minds[slot], twice=twice)
+        self._start(self.views[slot], twice=twice)
 
     @rule(slot=workers, want=st.integers(0, 3), witness=st.booleans())
     def claim(self, slot: str, want: int, witness: bool) -> None:
-        """`witness` is False for a worker that dies before it writes down what the queue took from others."""
-        mind = self.minds[slot]
-        nonce, finishes = uuid4().hex, mind.finishes
-        mind.finishes = []
+        """`witness` is False for a worker that dies before it records what the queue released from others."""
+        view = self.views[slot]
+        nonce, finishes = uuid4().hex, view.finishes
+        view.finishes = []
         tokens = self._tokens()
-        answer = self._step(mind, nonce, finishes, want)
+        answer = self._step(view, nonce, finishes, want)
         stale = tuple(f for f in finishes if tokens.get(f.task_id, (0, ""))[0] != f.token)
         assert answer.stale == stale, "whose word counts with the queue"
         self._count_crashes(answer.expired.requeued, answer.expired.dead)
         for claim in answer.claims:
             assert claim.token > self.tokens.get(claim.task_id, 0), "a token that was given before"
             self.tokens[claim.task_id] = claim.token
-        mind.last_step = (nonce, finishes, want, answer)
-        mind.take(answer.claims)
+        view.last_step = (nonce, finishes, want, answer)
+        view.take(answer.claims)
         if witness:
             self._record_revoked(answer)
 
-    @precondition(lambda self: any(mind.last_step for mind in self.minds.values()))
+    @precondition(lambda self: any(view.last_step for view in self.views.values()))
     @rule(pick=picks)
     def send_the_last_step_again(self, pick: int) -> None:
-        mind = _pick([mind for mind in self.minds.values() if mind.last_step], pick)
-        assert mind.last_step is not None
-        nonce, finishes, want, first = mind.last_step
+        view = _pick([view for view in self.views.values() if view.last_step], pick)
+        assert view.last_step is not None
+        nonce, finishes, want, first = view.last_step
         before, tokens = contents(self.queue), self._tokens()
-        again = self._step(mind, nonce, finishes, want)
+        again = self._step(view, nonce, finishes, want)
         assert contents(self.queue) == before, "I7: a step sent again changed the queue"
         same = (again.stale, again.expired) == (first.stale, first.expired)
         assert same, "I7: a step sent again answered something else"
-        left = [(c.task_id, c.token) for c in first.claims if tokens.get(c.task_id) == (c.token, mind.name)]
+        left = [(c.task_id, c.token) for c in first.claims if tokens.get(c.task_id) == (c.token, view.name)]
         claims = [(c.task_id, c.token) for c in again.claims]
         assert claims == left, "I7: a step sent again gave other claims than those still held"
 
-    @precondition(lambda self: any(mind.claims for mind in self.minds.values()))
+    @precondition(lambda self: any(view.claims for view in self.views.values()))
     @rule(pick=picks, twice=st.booleans())
     def start(self, pick: int, twice: bool) -> None:
         """A worker records the start of all that it claimed; `twice` when the reply of the commit was lost."""
-        self._start(_pick([mind for mind in self.minds.values() if mind.claims], pick), twice=twice)
+        self._start(_pick([view for view in self.views.values() if view.claims], pick), twice=twice)
 
     @precondition(lambda self: self._running())
     @rule(pick=picks)
@@ -203,11 +203,11 @@ class ActivityMachine(RuleBasedStateMachine):
         frozen=st.booleans(),
     )
     def work(self, slot: str, statuses: list[str], frozen: bool) -> None:
-        """What workers do all day; `frozen` before the queue is told of the ends that the record knows."""
+        """One batch of a worker; `frozen` stops it before the queue receives the ends that the store has."""
         self.take(slot, len(statuses), witness=True, due=True, twice=False)
         for status in statuses:
-            if self.minds[slot].running:
-                self._end(self.minds[slot], self.minds[slot].running[0], status, twice=False, report=False)
+            if self.views[slot].running:
+                self._end(self.views[slot], self.views[slot].running[0], status, twice=False, report=False)
         if frozen:
             self.freeze(slot, taken_over=True, witness=True, renews=False, says=None)
 
@@ -222,43 +222,43 @@ class ActivityMachine(RuleBasedStateMachine):
         """Each deployment finds a task running and gives it back; its successor has the same luck."""
         for _ in range(times):
             self.take(slot, 3, witness=True, due=True, twice=False)
-            for holding in list(self.minds[slot].running):
-                self._release(self.minds[slot], holding)
+            for holding in list(self.views[slot].running):
+                self._release(self.views[slot], holding)
 
     @rule(slot=workers)
     def renew(self, slot: str) -> None:
-        """A worker prolongs all it believes to hold, and learns what it has lost; it may be slow to act on it."""
-        mind = self.minds[slot]
-        believed = {h.task: h.token for h in mind.running} | {c.task_id: c.token for c in mind.claims}
+        """A worker renews all leases that it knows and is informed of the lost ones; it may act on that late."""
+        view = self.views[slot]
+        believed = {h.task: h.token for h in view.running} | {c.task_id: c.token for c in view.claims}
         holders = self._tokens()
-        lost, _ = self.queue.renew(mind.name, believed)
-        gone = {i for i, t in believed.items() if holders.get(i) != (t, mind.name)}
+        lost, _ = self.queue.renew(view.name, believed)
+        gone = {i for i, t in believed.items() if holders.get(i) != (t, view.name)}
         assert lost == gone, "whose renewal counts"
         assert self._tokens() == holders, "a renewal that changed who holds what"
 
     # Faults.
 
-    @precondition(lambda self: any(mind.claims or mind.running for mind in self.minds.values()))
+    @precondition(lambda self: any(view.claims or view.running for view in self.views.values()))
     @rule(slot=workers, by_neighbour=st.booleans())
     def crash(self, slot: str, by_neighbour: bool) -> None:
         """A worker process dies; its pool sees it, or with `by_neighbour` another pool of the same host does."""
-        mind = self.minds[slot]
-        self.minds[slot] = Mind(_new_name())
-        self.ghosts += mind.running
-        self.ghosts += [Holding(claim.task_id, claim.token) for claim in mind.claims]
-        held = self._leases_of(mind.name)
+        view = self.views[slot]
+        self.views[slot] = WorkerView(_new_name())
+        self.ghosts += view.running
+        self.ghosts += [HeldLease(claim.task_id, claim.token) for claim in view.claims]
+        held = self._leases_of(view.name)
         if by_neighbour:
-            self.queue.register(mind.name, f"{host_identity()}|{NO_SUCH_PID}|1")
+            self.queue.register(view.name, f"{host_identity()}|{NO_SUCH_PID}|1")
             self.reconciler.release_dead_neighbours()
-            assert mind.name not in self.queue.registered(), "a dead worker is registered still"
+            assert view.name not in self.queue.registered(), "a dead worker is registered still"
         else:
-            self.reconciler.release_worker(mind.name, charge=True)
+            self.reconciler.release_worker(view.name, charge=True)
         dead = self.queue.dead_reasons(list(held))
         self._count_crashes(set(held) - set(dead), dead)
         for task, token in held.items():
             self.expected[task].lose(token, "error" if task in dead else "queued")
 
-    @precondition(lambda self: any(mind.claims or mind.running for mind in self.minds.values()))
+    @precondition(lambda self: any(view.claims or view.running for view in self.views.values()))
     @rule(
         slot=workers,
         taken_over=st.booleans(),
@@ -268,14 +268,14 @@ class ActivityMachine(RuleBasedStateMachine):
     )
     def freeze(self, slot: str, taken_over: bool, witness: bool, renews: bool, says: str | None) -> None:
         """A worker stands still past its leases, and does not know it when it goes on, maybe with an outcome."""
-        for task in self._leases_of(self.minds[slot].name):
+        for task in self._leases_of(self.views[slot].name):
             self.queue.client.zadd(self.queue.keys.lease, {str(task): 1}, xx=True)
         if taken_over:
             (other,) = set(WORKERS) - {slot}
             self.take(other, 3, witness, due=False, twice=False)
         if renews:
             self.renew(slot)
-        for holding in self.minds[slot].running:
+        for holding in self.views[slot].running:
             if says is not None and self.expected[holding.task].fence != holding.token:
                 self._finish(holding, Status(says))
 
@@ -302,8 +302,8 @@ class ActivityMachine(RuleBasedStateMachine):
     def redis_loses_everything(self, healed: bool) -> None:
         self.queue.drop()
         self.crashes.clear()
-        for mind in self.minds.values():
-            mind.last_step = None
+        for view in self.views.values():
+            view.last_step = None
         if healed:
             self.heal(thorough=False)
 
@@ -317,7 +317,9 @@ class ActivityMachine(RuleBasedStateMachine):
                 self.expected[task].never_ran(self.expected[task].fence + 1, "error")
         pending = [task for task, expected in self.expected.items() if expected.status not in OVER]
         healed = all(self.queue.known(pending))
-        assert healed or not (forgot or thorough), "a pending task is not in the queue after the healing"
+        assert healed or not (forgot or thorough), (
+            "a pending task is not in the queue after the reconciliation"
+        )
 
     # What holds at any time.
 
@@ -346,7 +348,7 @@ class ActivityMachine(RuleBasedStateMachine):
                 self.lengths[task] = len(row.log)
 
     def teardown(self) -> None:
-        """Whatever happened, healing and a worker that lives bring every task to its end."""
+        """After any history, the reconciler and one live worker bring every task to its end."""
         if hasattr(self, "engine"):
             self._drain()
             self.the_queue_is_consistent()
@@ -367,21 +369,21 @@ class ActivityMachine(RuleBasedStateMachine):
             while self._running():
                 self.end(0, "complete", twice=False, report=False)
             depth = self.queue.depth()
-            if depth.known == depth.dead and not self.minds["left"].finishes:
+            if depth.known == depth.dead and not self.views["left"].finishes:
                 break
         self.heal(thorough=True)
 
-    def _start(self, mind: Mind, *, twice: bool) -> None:
-        claims, mind.claims = mind.claims, []
+    def _start(self, view: WorkerView, *, twice: bool) -> None:
+        claims, view.claims = view.claims, []
         recorded = self._record_starts(claims, times=1 + twice)
         for claim in claims:
             if claim.task_id in recorded.started:
-                mind.running.append(Holding(claim.task_id, claim.token))
+                view.running.append(HeldLease(claim.task_id, claim.token))
             else:
-                self._refuse(mind, recorded.refused[claim.task_id], recorded.outranked.get(claim.task_id))
+                self._refuse(view, recorded.refused[claim.task_id], recorded.outranked.get(claim.task_id))
 
     def _record_starts(self, claims: Sequence[Claim], *, times: int = 1) -> Recorded:
-        """Send starts; each must be accepted exactly when the model says so."""
+        """Send starts; each must be accepted exactly when the model accepts it."""
         for _ in range(times):
             recorded = self._record(Batch(claims=claims))
         for claim in claims:
@@ -399,12 +401,12 @@ class ActivityMachine(RuleBasedStateMachine):
         for task in due:
             self.queue.client.zadd(self.queue.keys.sched, {task: 1})
 
-    def _running(self) -> list[tuple[Mind, Holding]]:
-        return [(mind, holding) for mind in self.minds.values() for holding in mind.running]
+    def _running(self) -> list[tuple[WorkerView, HeldLease]]:
+        return [(view, holding) for view in self.views.values() for holding in view.running]
 
-    def _step(self, mind: Mind, nonce: str, finishes: list[Finish], want: int) -> StepResult:
+    def _step(self, view: WorkerView, nonce: str, finishes: list[Finish], want: int) -> StepResult:
         request = StepRequest(
-            worker=mind.name, nonce=nonce, finishes=finishes, want=want, lowest_token=mind.lowest_token
+            worker=view.name, nonce=nonce, finishes=finishes, want=want, lowest_token=view.lowest_token
         )
         return self.queue.step(request)
 
@@ -413,23 +415,23 @@ class ActivityMachine(RuleBasedStateMachine):
             for tokens, status in zip(answer.expired, (Status.QUEUED, Status.ERROR), strict=True):
                 moved = statements.record_revoked(connection, tokens, status, "Lost.")
                 lost_by = {i for i, token in tokens.items() if self.expected[i].lose(token, status.value)}
-                assert moved == lost_by, "a witness moved a row that had moved on, or left one behind"
+                assert moved == lost_by, "record_revoked changed a newer row, or left one unchanged"
 
-    def _refuse(self, mind: Mind, finish: Finish, outranked: int | None) -> None:
+    def _refuse(self, view: WorkerView, finish: Finish, outranked: int | None) -> None:
         expected = self.expected[finish.task_id]
         if outranked is None:
             assert expected.status in OVER, "a start was refused that should not be"
             assert finish.disposition is Disposition.ACK
         else:
-            assert outranked == expected.fence, "the record was outranked by nobody"
+            assert outranked == expected.fence, "the store reported a higher token that does not exist"
             assert finish.disposition is Disposition.RETRY
-            mind.lowest_token = max(mind.lowest_token, outranked + 1)
-        mind.finishes.append(finish)
+            view.lowest_token = max(view.lowest_token, outranked + 1)
+        view.finishes.append(finish)
 
     def _record(self, batch: Batch) -> Recorded:
         return record(Retrying(self.engine, lambda: True), batch, started_message="Started.")
 
-    def _append(self, holding: Holding) -> None:
+    def _append(self, holding: HeldLease) -> None:
         entry = LogEntry(
             id=holding.task, token=holding.token, n=holding.entries, message="half", percentage=50
         )
@@ -438,9 +440,15 @@ class ActivityMachine(RuleBasedStateMachine):
             statements.append(connection, [entry])
 
     def _finish(
-        self, holding: Holding, status: Status, *, times: int = 1, report: bool = False, failed: bool = False
+        self,
+        holding: HeldLease,
+        status: Status,
+        *,
+        times: int = 1,
+        report: bool = False,
+        failed: bool = False,
     ) -> str | None:
-        """Send an outcome; it must be accepted exactly when the model says so."""
+        """Send an end; it must be accepted exactly when the model accepts it."""
         entries = []
         if report:
             entries = [LogEntry(id=holding.task, token=holding.token, n=holding.entries, message="nearly")]
@@ -466,27 +474,27 @@ class ActivityMachine(RuleBasedStateMachine):
                 assert recorded.accepted == accepted, "whose outcome the record takes"
         return became
 
-    def _end(self, mind: Mind, holding: Holding, status: str, *, twice: bool, report: bool) -> None:
-        mind.running.remove(holding)
+    def _end(self, view: WorkerView, holding: HeldLease, status: str, *, twice: bool, report: bool) -> None:
+        view.running.remove(holding)
         # A handler that failed and has retries left.
         failed = status == "queued"
         accepted = self._finish(holding, Status(status), times=1 + twice, report=report, failed=failed)
         disposition = DISPOSITIONS[Status(accepted)] if accepted else Disposition.ACK
         reason = "failed for good" if disposition is Disposition.DEAD_LETTER else ""
         if accepted or self.expected[holding.task].status in OVER:
-            mind.finishes.append(
+            view.finishes.append(
                 Finish(
                     task_id=holding.task, token=holding.token, disposition=disposition, reason=reason, delay=0
                 )
             )
 
-    def _release(self, mind: Mind, holding: Holding) -> None:
-        mind.running.remove(holding)
+    def _release(self, view: WorkerView, holding: HeldLease) -> None:
+        view.running.remove(holding)
         lease = {holding.task: holding.token}
         if self._finish(holding, Status.QUEUED) == "queued":
-            assert not self.queue.release(mind.name, lease).dead, "a release that counts as a crash"
+            assert not self.queue.release(view.name, lease).dead, "a release that counts as a crash"
         elif self.expected[holding.task].status in OVER:
-            mind.finishes.append(
+            view.finishes.append(
                 Finish(task_id=holding.task, token=holding.token, disposition=Disposition.ACK)
             )
 

@@ -1,4 +1,4 @@
-"""What QUEUE.md says must become of an activity, and what a worker believes meanwhile."""
+"""The expected state of an activity, from docs/reference/queue-protocol.md, and what a worker knows of it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.support.record import OVER
 
 
 @dataclass
-class Expected:
-    """What the record must say of one activity."""
+class ExpectedActivity:
+    """The expected row and log of one activity."""
 
     status: str = "queued"
     fence: int = 0
@@ -36,7 +36,7 @@ class Expected:
         return self.status
 
     def lose(self, token: int, status: str) -> bool:
-        """A witness's word: the queue took the task from its holder."""
+        """Another worker records that the queue released the task."""
         return self.end(token, "canceled" if self.flagged else status) is not None
 
     def never_ran(self, token: int, status: str) -> None:
@@ -50,8 +50,8 @@ class Expected:
 
 
 @dataclass
-class Holding:
-    """A token that somebody holds or believes to hold."""
+class HeldLease:
+    """A fencing token that a worker has or still believes valid."""
 
     task: UUID
     token: int
@@ -59,12 +59,12 @@ class Holding:
 
 
 @dataclass
-class Mind:
-    """What one worker process believes; it dies with the process, but its last words may still be on the way."""
+class WorkerView:
+    """The state of one worker process. It is lost with the process; updates that were sent may still arrive."""
 
     name: str
     claims: list[Claim] = field(default_factory=list)
-    running: list[Holding] = field(default_factory=list)
+    running: list[HeldLease] = field(default_factory=list)
     finishes: list[Finish] = field(default_factory=list)
     lowest_token: int = 0
     last_step: tuple[str, list[Finish], int, StepResult] | None = None

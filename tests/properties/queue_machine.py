@@ -1,8 +1,8 @@
-"""The memory queue and the queues over Redis, compared with each other and with a model of the protocol.
+"""A state machine that runs the memory queue and the Redis queues in step, beside a model of the protocol.
 
-Rules are what producers, workers, operators and faults do to a queue. After each of them every queue has given the same
-answer and holds the same contents, to the last score; and the answer breaks no promise of the model, so that a defect
-which all implementations share is found too. All read one clock, which may go back (`tests/properties/clocked.py`).
+The rules are what producers, workers, operators and faults do to a queue. After each rule all queues have given the
+same answer and have equal contents, including every score. The model accepts the answer, so a defect that all
+implementations share is found too. All queues read one clock, which can go back (`clocked.py`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import hypothesis.strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from agentexec.queue.protocol import Dispatch, Disposition, Finish
-from tests.properties.queue_talk import LEASE, SLOTS, QueueTalk
-from tests.support.queue_books import add_wake_tokens
+from tests.properties.queue_lockstep import LEASE, SLOTS, QueueLockstep
+from tests.support.queue_contents import add_wake_tokens
 from tests.support.queue_invariants import require_consistent_books
 
 IDS = [UUID(int=n) for n in range(1, 13)]  # few, so that commands meet
@@ -29,12 +29,12 @@ dispositions = st.sampled_from(
 )  # text, so that a printed example is Python
 
 
-class QueueMachine(QueueTalk):
+class QueueMachine(QueueLockstep):
     """Memory and fakeredis; subclasses add servers."""
 
     @initialize(remember=st.sampled_from([True, True, True, False]))
     def begin(self, remember: bool) -> None:
-        """A queue that remembers takes tasks with lock keys from everybody."""
+        """A queue with a complete memory admits tasks with lock keys."""
         if remember:
             self.rebuild("first", end=True)
 
@@ -83,7 +83,7 @@ class QueueMachine(QueueTalk):
         for queue in self.queues:
             add_wake_tokens(queue, count)
 
-    @precondition(lambda self: self.memory.books.wake)  # with nothing to hear all would wait, in real time
+    @precondition(lambda self: self.memory.books.wake)  # without a wake token all would wait, in real time
     @rule()
     def wait(self) -> None:
         assert self.ask(lambda queue: queue.wait(1))
@@ -202,7 +202,7 @@ class QueueMachine(QueueTalk):
 
     @rule(by=st.sampled_from([-50.0, -0.001, 0.0005, 1.0, 29.999, 30.0, 100.0, 90_000.0]))
     def let_pass(self, by: float) -> None:
-        """Time passes, or the clock is set back."""
+        """Let time pass, or set the clock back."""
         self.microseconds += round(by * 1_000_000)
         self.set_clocks()
 
@@ -272,7 +272,7 @@ class QueueMachine(QueueTalk):
     @precondition(lambda self: self.lost())
     @rule(pick=picks, disposition=dispositions, lock_key=lock_keys, charge=st.booleans())
     def late_calls(self, pick: int, disposition: str, lock_key: str, charge: bool) -> None:
-        """Every call that the holder of a lost token can make; none may have an effect."""
+        """Every call with a token that is lost; none may have an effect."""
         task, token, worker = self.pick(self.lost(), pick)
         before = self.contents()
         self.send_renewal(worker, {task: token}, LEASE, reply_lost=False)

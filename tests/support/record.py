@@ -1,4 +1,4 @@
-"""Reading the record behind the store's back, and the test's own idea of what may stand in it."""
+"""Rows and log entries read past the store, and the transitions that a test accepts in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agentexec.identifiers import new_id
 from agentexec.store.models import Activity, ActivityLog
 from agentexec.store.rows import NewActivity
 
-# Written down here once more, from QUEUE.md: a test that asked the code under test would agree with its mistakes.
+# Repeated from docs/reference/queue-protocol.md: a test that takes them from the code under test repeats its mistakes.
 LEGAL_MOVES = {
     ("queued", "running"),
     ("queued", "canceled"),
@@ -59,7 +59,7 @@ def new_activity(
     lock_key: str | None = None,
     delay: float = 0.0,
 ) -> NewActivity:
-    """An activity that nobody has recorded yet."""
+    """A new activity, not yet in the store."""
     return NewActivity(
         id=new_id(),
         queue_name=queue_name,
@@ -74,12 +74,12 @@ def new_activity(
 
 
 def row_of(source: Engine | Connection, task: UUID) -> Row:
-    """What the record says of one activity."""
+    """The row and log of one activity."""
     return rows_of(source, [task])[task]
 
 
 def rows_of(source: Engine | Connection, tasks: Sequence[UUID]) -> dict[UUID, Row]:
-    """What the record says of each of these activities."""
+    """The row and log of each of these activities."""
     if isinstance(source, Engine):
         with source.connect() as connection:
             return rows_of(connection, tasks)

@@ -1,4 +1,4 @@
-"""Marks of dispatched tasks: written a moment later by a thread of their own, and never in anybody's way."""
+"""Dispatch marks are written a moment later by a separate thread, and block no caller."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_closing_writes_what_is_left(engine: Engine) -> None:
     assert all(row_of(engine, activity.id).dispatched for activity in activities)
 
 
-def test_one_that_was_told_nothing_needs_no_thread(engine: Engine) -> None:
+def test_a_marker_without_marks_needs_no_thread(engine: Engine) -> None:
     marker = DispatchMarker(engine, turns=nullcontext())
     marker.add([])
     assert marker._thread is None

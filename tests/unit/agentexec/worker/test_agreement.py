@@ -1,4 +1,4 @@
-"""A pool whose settings differ from those of its queue logs it, once, when it starts."""
+"""Pools of one queue with different settings report it, once, when they start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
     return [(record.levelno, record.getMessage()) for record in caplog.records]
 
 
-def test_a_pool_that_is_set_as_the_others_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pool_with_the_settings_of_the_others_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     queue = MemoryQueue()
     with caplog.at_level(logging.INFO, "agentexec"):
         agree(queue, FIRST)

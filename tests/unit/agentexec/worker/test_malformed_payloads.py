@@ -1,4 +1,4 @@
-"""Payloads that can be read and still break their consumers become dead letters with a reason, and end no worker."""
+"""Malformed payloads become dead letters with a reason and never end a worker."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from agentexec.identifiers import new_id
 from agentexec.queue.keys import partition_name
 from agentexec.queue.protocol import Claim
 from agentexec.task import Registry, TaskDefinition
+from agentexec.text import MAX_MESSAGE
 from agentexec.worker.run_result import RunKind, RunResult
-from agentexec.worker.runner import MAX_MESSAGE, HandlerRun, HandlerRunner
+from agentexec.worker.runner import HandlerRun, HandlerRunner
 
 
 class Visit(BaseModel):
@@ -80,7 +81,7 @@ def payload(context: Any, name: str = "visit") -> bytes:
     ],
     ids=["validator", "nul", "surrogate", "long", "unknown", "long name"],
 )
-def test_a_context_that_breaks_its_validation_is_dead_with_a_reason_that_the_record_takes(
+def test_a_context_that_fails_validation_is_dead_with_a_reason_that_fits_the_store(
     data: bytes, says: str
 ) -> None:
     result = ended(data)

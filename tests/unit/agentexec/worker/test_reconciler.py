@@ -21,7 +21,7 @@ from agentexec.store.status import Status
 from agentexec.task import Registry, encode_payload
 from agentexec.worker.loop import WorkerLoop
 from agentexec.worker.reconciler import Reconciler
-from tests.support.queue_books import RedisInspector
+from tests.support.queue_contents import RedisInspector
 from tests.support.record import new_activity, require_sound, row_of, rows_of
 
 SETTINGS = load_settings(database_url="sqlite://", redis_url="redis://127.0.0.1:1")
@@ -100,7 +100,7 @@ def test_what_the_queue_forgot_is_brought_back_and_completes(
 
 
 @pytest.mark.invariant("I9")
-def test_a_row_whose_lease_ran_out_says_queued_as_soon_as_anybody_looks(
+def test_a_row_whose_lease_expired_is_queued_after_the_next_round(
     database: Engine, queue: RedisQueue
 ) -> None:
     (task,) = dispatched(database, queue, 1)
@@ -124,7 +124,7 @@ def test_a_row_whose_lease_ran_out_says_queued_as_soon_as_anybody_looks(
 def test_a_running_row_that_the_queue_dropped_runs_again_after_a_comparison(
     database: Engine, queue: RedisQueue, reconciler: Reconciler
 ) -> None:
-    """Its lease and its job are gone one by one, as by eviction: the queue still has its epoch."""
+    """Its lease and its job are gone, as by eviction, while the queue still has its epoch."""
     (task,) = dispatched(database, queue, 1)
     (silent,) = claimed(queue, "silent", 1)
     with database.begin() as connection:

@@ -19,8 +19,9 @@ from agentexec.errors import AgentexecError
 from agentexec.identifiers import new_id
 from agentexec.queue.protocol import Claim
 from agentexec.task import Registry, TaskDefinition, encode_payload
+from agentexec.text import MAX_MESSAGE
 from agentexec.worker.run_result import RunKind, RunResult
-from agentexec.worker.runner import MAX_MESSAGE, HandlerRun, HandlerRunner, retry_delay
+from agentexec.worker.runner import HandlerRun, HandlerRunner, retry_delay
 
 TOKEN = 77
 
@@ -324,7 +325,7 @@ async def panics(agent_id: UUID, context: Job) -> None:
 
 
 def test_a_handler_that_raises_what_is_no_exception_ends_all_the_same(settings: Settings) -> None:
-    """Otherwise its slot and its lease stay taken for ever, without any notice."""
+    """Else its slot and its lease stay taken for ever without a message."""
 
     async def scene(bench: Bench) -> None:
         bench.run(panics)

@@ -40,12 +40,20 @@ def ended(process: subprocess.Popen[bytes]) -> int:
         return process.wait(10)
 
 
+def arguments_of(process: psutil.Process) -> set[str]:
+    """The command line of a process; empty for one that has ended, as another test's child may."""
+    try:
+        return set(process.cmdline())
+    except psutil.Error:
+        return set()
+
+
 @pytest.fixture
 def reaper_process(session: Session, eventually: Eventually) -> psutil.Process:
     """The session's reaper, once it runs its own program."""
     wanted = {session.id, str(session.folder)}
     found: list[psutil.Process] = eventually(
-        lambda: [child for child in psutil.Process().children() if wanted <= set(child.cmdline())]
+        lambda: [child for child in psutil.Process().children() if wanted <= arguments_of(child)]
     )
     assert len(found) == 1
     return found[0]
@@ -61,7 +69,7 @@ def test_closing_kills_children_that_inherit_the_mark_and_removes_the_folder(ses
     assert session.closed
 
 
-def test_closing_kills_by_working_folder_where_the_environment_says_nothing(session: Session) -> None:
+def test_closing_kills_by_working_folder_without_the_session_variable(session: Session) -> None:
     folder = session.folder / "server"
     folder.mkdir()
     child = started(SLEEPER, env={}, cwd=folder, start_new_session=True)
@@ -114,7 +122,7 @@ def test_closing_twice_is_closing_once(session: Session) -> None:
     assert session.closed
 
 
-def test_the_reaper_holds_no_stream_of_the_runner_and_is_in_a_session_of_its_own(
+def test_the_reaper_has_no_stream_of_the_runner_and_its_own_session(
     reaper_process: psutil.Process,
 ) -> None:
     assert os.getsid(reaper_process.pid) == reaper_process.pid
@@ -141,7 +149,7 @@ def test_a_session_within_a_session_is_cleaned_up_by_its_own_reaper(
 ) -> None:
     body = (
         "import subprocess, sys; from harness.environments.session import Session; s = Session.open();"
-        "p = subprocess.Popen(sys.argv[1:], env={}, cwd=s.folder, start_new_session=True);"
+        "p = subprocess.Popen(sys.argv[1:], env={}, cwd=s.folder, start_new_session=True, stdout=subprocess.DEVNULL);"
         "print(s.folder, p.pid, flush=True); p.wait()"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
