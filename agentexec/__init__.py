@@ -20,12 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from agentexec import activity
 from agentexec.compat.names import WorkerPool
-from agentexec.config import Settings, default_settings
+from agentexec.config import VERSION, Settings, default_settings
 from agentexec.context import CurrentTask, current_task
 from agentexec.errors import (
     AgentexecError,
@@ -42,10 +41,7 @@ from agentexec.store.models import Base, metadata
 from agentexec.task import Priority, Task, TaskRequest
 from agentexec.worker.pool import Pool
 
-try:
-    __version__ = version("agentexec-harness")
-except PackageNotFoundError:  # a source tree that is not installed
-    __version__ = "0+unknown"
+__version__ = VERSION
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

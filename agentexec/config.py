@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 from pydantic import AliasChoices, AliasGenerator, Field, SecretStr, ValidationError, field_validator
@@ -15,9 +16,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from agentexec.errors import ConfigurationError
-from agentexec.masking import masked
 
-__all__ = ["Settings", "default_settings", "load_settings", "masked", "normalised_database_url"]
+try:
+    VERSION = version("agentexec-harness")
+except PackageNotFoundError:  # a source tree that is not installed
+    VERSION = "0+unknown"
 
 DEFAULT_PREFIX = "agentexec_"
 

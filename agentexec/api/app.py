@@ -13,12 +13,12 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from agentexec import __version__
 from agentexec.api import probes, tasks
 from agentexec.api.guard import Guard
 from agentexec.api.keys import Keys
 from agentexec.api.limiting import CreationLimit
 from agentexec.api.service import Service
+from agentexec.config import VERSION
 from agentexec.ops.health import Checks
 from agentexec.ops.metrics import Collector
 from agentexec.producer.client import Client
@@ -58,7 +58,7 @@ def create_app(client: Client | None = None, *, task_names: Iterable[str] | None
         if own:
             client.close()
 
-    app = FastAPI(title="agentexec", version=__version__, lifespan=lifespan)
+    app = FastAPI(title="agentexec", version=VERSION, lifespan=lifespan)
     app.state.agentexec = service
     app.include_router(tasks.router)
     app.include_router(probes.router)

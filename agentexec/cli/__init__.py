@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agentexec.cli import activities, database, dead_letters, exits, settings, worker  # noqa: F401 - commands
 from agentexec.cli.output import NegativeResult, print_error
-from agentexec.cli.parsing import Parser
+from agentexec.cli.parsing import CommandParser
 from agentexec.errors import AgentexecError
 from agentexec.text import first_line
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Exit codes: 0 success, 1 tables differ or an id is unknown, 64 wrong usage, 69 a server refuses or does not
     answer, 78 wrong configuration.
     """
-    parser = Parser(
+    parser = CommandParser(
         prog="agentexec",
         description="Background tasks for AI agents, with Redis as the queue and Postgres as the activity store.",
         epilog="Servers, queue and prefix come from the environment; `agentexec config` shows them.",

@@ -62,7 +62,7 @@ def _help(handler: Handler) -> str:
     return sentence[:1].lower() + sentence[1:]
 
 
-class Parser(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
     """A parser that explains wrong usage in one sentence and exits with 64."""
 
     def error(self, message: str) -> NoReturn:

@@ -125,7 +125,7 @@ class _SimpleMailbox(queue.SimpleQueue[T], Generic[T]):
         super().put(item)
 
 
-class SystemRuntime:
+class SystemRuntime(Runtime):
     """The operating system."""
 
     monotonic = staticmethod(time.monotonic)

@@ -12,9 +12,6 @@ from tests.house.sources import imports_of, is_package, name_of
 
 Graph = Mapping[str, Set[str]]
 
-# Circles that are to be removed; a test fails when one of them is gone.
-KNOWN_CIRCLES = ({"harness.simulation.context", "harness.simulation.pool", "harness.simulation.producer"},)
-
 
 def module_graph(texts: Mapping[str, str]) -> dict[str, set[str]]:
     """The modules of `texts` (path to source) that each of them imports, by dotted name."""

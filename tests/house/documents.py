@@ -14,7 +14,7 @@ from tests.house.sources import PACKAGES, ROOT
 FOLDERS = (*PACKAGES, "tests", "docs", "examples")
 CODE_FOLDERS = (*PACKAGES, "tests", "examples")
 # A test writes files of its own and names them, so a page is recognized in code only where it looks like one of ours.
-PAGE_IN_CODE = re.compile(r"\b(?:docs/[\w./-]+|[A-Z]{4,})\.md\b")
+PAGE_IN_CODE = re.compile(r"(?<![\w/])(?:docs/[\w./-]+|[A-Z]{4,})\.md\b")
 LONGEST_LINE = 120
 
 

@@ -29,13 +29,14 @@ OPTIONAL = {"agentexec.ops.metrics": "metrics", "agentexec.api": "api", "agentex
 # Layers of agentexec from low to high; a module imports modules of its own layer and of lower ones. The root layer is
 # the modules at the top of agentexec, without its `__init__` and `__main__`, which are above all layers.
 LAYERS = (
-    {"root", "compat"},
+    {"root"},
     {"store"},
     {"core"},
     {"queue"},
     {"producer"},
     {"ops"},
     {"worker"},
+    {"compat"},
     {"activity"},
     {"api", "cli", "migrations"},
 )
