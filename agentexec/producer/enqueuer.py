@@ -51,14 +51,13 @@ class Enqueuer:
     loop.
     """
 
-    def __init__(self, engine: Engine, queue: Queue, *, max_depth: int) -> None:
+    def __init__(self, engine: Engine, queue: Queue) -> None:
         # SQLite takes one writer at a time, and in memory all threads share one connection.
         many = engine.dialect.name == "postgresql"
         self._turns: AbstractContextManager[object] = nullcontext() if many else runtime.current().condition()
         self._marker = DispatchMarker(engine, turns=self._turns)
         self._one_statement = one_statement(engine)
         self._queue = queue
-        self._max_depth = max_depth
         self._groups: list[_Group] = []
         self._changed = runtime.current().condition()
         self._closing = False
@@ -135,7 +134,7 @@ class Enqueuer:
             ids = [recorded[entry.activity.id] for entry in group.entries]
             full = [i for i in ids if i in refused] if refused else []
             if full:
-                group.future.set_exception(QueueFull(full, self._max_depth))
+                group.future.set_exception(QueueFull(full, self._queue.policy.max_depth))
             else:
                 group.future.set_result(ids)
 
@@ -174,7 +173,7 @@ class Enqueuer:
             for e in entries
         ]
         try:
-            answers = self._queue.enqueue(tasks, max_depth=self._max_depth)
+            answers = self._queue.enqueue(tasks)
         except redis.RedisError as error:
             _logger.warning(
                 "recorded %d task(s) that Redis did not take (%s); a pool's relay will dispatch them",

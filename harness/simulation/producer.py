@@ -47,7 +47,7 @@ class SimulatedProducer:
         self._database = context.database(self.process)
         self._queue = context.queue(self.process)
         self.waiting = 0  # submitted tasks without a reply
-        self._enqueuer = Enqueuer(self._database, self._queue, max_depth=0)
+        self._enqueuer = Enqueuer(self._database, self._queue)
         for task in submissions.outstanding.values():
             self._submit_at(task)
 

@@ -398,14 +398,14 @@ def test_a_task_in_two_places_or_none_and_a_lease_without_a_holder_are_breaches(
     (task,) = twice.job
     twice.ready[0].append(task)
     nowhere.job[world.runtime.new_id()] = Job(0, b"")
-    unowned.own.clear()
+    unowned.holder.clear()
     assert [bool(list(breaches(books))) for books in (twice, nowhere, unowned)] == [True] * 3
 
 
 def test_two_leases_of_one_lock_key_are_a_breach(world: World) -> None:
     books = books_with_one_lease(world)
     other = world.runtime.new_id()
-    books.job[other], books.own[other] = Job(0, b""), Holder(2, "w")
+    books.job[other], books.holder[other] = Job(0, b""), Holder(2, "w")
     books.lease.add(other, 1)
     books.part = dict.fromkeys(books.job, "a")
     assert any("I11" in breach for breach in breaches(books))
@@ -413,7 +413,7 @@ def test_two_leases_of_one_lock_key_are_a_breach(world: World) -> None:
 
 def books_with_one_lease(world: World) -> Books:
     books, task = Books(), world.runtime.new_id()
-    books.job[task], books.own[task] = Job(0, b""), Holder(1, "w")
+    books.job[task], books.holder[task] = Job(0, b""), Holder(1, "w")
     books.lease.add(task, 1)
     return books
 

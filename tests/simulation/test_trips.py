@@ -44,7 +44,7 @@ NOTHING: dict[str, Call] = {
 
 
 def _release(queue: Queue, leases: dict[UUID, int] | None, *, declare_gone: bool = False) -> object:
-    return queue.release("w", leases, charge=False, max_crashes=1, declare_gone=declare_gone)
+    return queue.release("w", leases, declare_gone=declare_gone)
 
 
 class Away:
