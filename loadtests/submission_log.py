@@ -18,7 +18,7 @@ from typing import Any
 from harness.history import OperationType, Recorder
 
 # The environment variable with the folder; `loadtests.run` sets it for its generator.
-ENV_FOLDER = "LOADTESTS_LEDGER"
+ENV_FOLDER = "LOADTESTS_SUBMISSIONS"
 
 
 class SubmissionLog:

@@ -83,8 +83,8 @@ class LocalPostgres(LocalServer):
         """The user `nobody` if this process is root."""
         if os.geteuid() != 0:
             return {}
-        nobody = pwd.getpwnam("nobody")
-        return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        account = pwd.getpwnam("nobody")
+        return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
     def _find_binaries(self) -> str:
         """Choose the binaries and return their version."""
@@ -182,4 +182,4 @@ def _locale(major: int) -> list[str]:
 
 
 def _runs_as() -> str:
-    return "nobody (Postgres refuses to run as root)" if os.geteuid() == 0 else "you"
+    return "the user `nobody` (Postgres refuses to run as root)" if os.geteuid() == 0 else "you"

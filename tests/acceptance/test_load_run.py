@@ -1,4 +1,4 @@
-"""The load test as CI runs it: real servers, a real pool, Locust, and an exit code that can be believed."""
+"""The load test as CI runs it: real servers, a real pool, Locust, and an exit code that CI can rely on."""
 
 from __future__ import annotations
 

@@ -32,9 +32,9 @@ def client(servers: EmbeddedEnvironment) -> Iterator[ax.Client]:
 def ended(client: ax.Client, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Activity]:
     """One task of each kind, run by one pool; detached rows with their logs."""
     ways = ["error then return", "error then raise", "complete", "error of another", "nothing"]
-    tasks = {how: client.enqueue_sync("speak", Verdict(how=how)) for how in ways}
+    tasks = {how: client.enqueue_sync("decide", Verdict(how=how)) for how in ways}
     tasks |= {
-        f"sync {how}": client.enqueue_sync("speak_sync", Verdict(how=how)) for how in ("error", "nothing")
+        f"sync {how}": client.enqueue_sync("decide_sync", Verdict(how=how)) for how in ("error", "nothing")
     }
     tasks |= {"count": client.enqueue_sync("count", Number(number=3))}
     variables = environment(

@@ -71,9 +71,11 @@ def pooler(program: str, host: str, port: int, user: str, eventually: Eventually
         "default_pool_size = 2\nmax_client_conn = 100\n"
     )
     folder.chmod(0o755)
-    nobody = {"user": pwd.getpwnam("nobody").pw_uid, "extra_groups": []} if os.geteuid() == 0 else {}
+    account = {"user": pwd.getpwnam("nobody").pw_uid, "extra_groups": []} if os.geteuid() == 0 else {}
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, str(folder / "pgbouncer.ini")], stdout=log, stderr=log, **nobody)  # type: ignore[call-overload]  # options of two types
+        process = subprocess.Popen(
+            [program, str(folder / "pgbouncer.ini")], stdout=log, stderr=log, **account
+        )  # type: ignore[call-overload]  # options of two types
     try:
         eventually(lambda: answers(listen) or process.poll() is not None)
         assert process.poll() is None, (folder / "log").read_text()

@@ -122,7 +122,7 @@ def test_a_pool_and_its_clients_need_no_more_than_that_role(migrated: GuideDatab
         ),
     ):
         tasks = client.enqueue_many_sync(requests)
-        failed = client.enqueue_sync("speak", Verdict(how="error then return"))
+        failed = client.enqueue_sync("decide", Verdict(how="error then return"))
         later = client.enqueue_sync("count", Number(), delay=3600.0)
         assert activity.cancel(later.agent_id)
         assert wait_until_over(client.engine, queue) == {"complete": 50, "error": 1, "canceled": 1}

@@ -52,7 +52,7 @@ def test_only_the_orphan_is_canceled_beside_a_pool_at_work(
         eventually(lambda: running(client) == 3, deadline=30)
         eventually(lambda: client.redis.hget(queue.keys.cfg, "epoch"))
         age(client.engine, timedelta(hours=9), *tasks)
-        assert start_up(client) == 0  # the queue's memory is too young to be believed
+        assert start_up(client) == 0  # the queue's memory is too young to be trusted
         born = int((datetime.now(UTC) - timedelta(hours=9)).timestamp() * 1000)
         client.redis.hset(queue.keys.cfg, "epoch", UUID(int=(born << 80) | (7 << 76) | (2 << 62)).hex)
         assert start_up(client) == 0  # all of them are running or queued here

@@ -22,7 +22,7 @@ from tests.support.production_tasks import pool as task_pool
 pytestmark = pytest.mark.integration
 
 OLD, NEW = "old-key-0123456789abcdef", "new-key-0123456789abcdef"
-NOBODY = "127.0.0.1:1"  # a port without a listener
+CLOSED_PORT = "127.0.0.1:1"  # a port without a listener
 
 
 @pytest.fixture
@@ -228,7 +228,7 @@ def test_a_body_that_no_parser_takes_is_the_callers_fault(api: httpx.Client, bod
 
 def test_a_task_is_recorded_while_redis_is_away_and_the_probes_fail(site: Site) -> None:
     with (
-        site.client(redis_url=f"redis://:hunter22@{NOBODY}") as client,
+        site.client(redis_url=f"redis://:hunter22@{CLOSED_PORT}") as client,
         running_api(create_app(client)) as api,
     ):
         agent_id = agent(create(api))
@@ -245,7 +245,7 @@ def test_a_task_is_recorded_while_redis_is_away_and_the_probes_fail(site: Site) 
 
 
 def test_a_database_that_is_away_is_503_with_a_way_on(site: Site) -> None:
-    url = f"postgresql://app:hunter22@{NOBODY}/none"
+    url = f"postgresql://app:hunter22@{CLOSED_PORT}/none"
     with site.client(database_url=url) as client, running_api(create_app(client)) as api:
         for answer in (create(api), api.get("/api/tasks"), result(api, str(uuid4()))):
             assert answer.status_code == 503

@@ -62,7 +62,7 @@ def cut(rng: random.Random) -> bytes:
 
 def bad_context(rng: random.Random) -> bytes:
     """JSON that parses and breaks a careless reader: NUL, half surrogate pairs, wrong types, depth."""
-    name = rng.choice(["nap", "visit", "nobody", "", "nap\x00", "\ud800", "n" * 5_000])
+    name = rng.choice(["nap", "visit", "unknown", "", "nap\x00", "\ud800", "n" * 5_000])
     odd: Any = rng.choice(
         [None, 5, [], {}, "x\x00", "\udfff", {"id": None}, {"id\x00": 1}, {"\ud800": 1}, {"a": 1}]
     )

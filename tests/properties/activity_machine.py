@@ -229,10 +229,10 @@ class ActivityMachine(RuleBasedStateMachine):
     def renew(self, slot: str) -> None:
         """A worker renews all leases that it knows and is informed of the lost ones; it may act on that late."""
         view = self.views[slot]
-        believed = {h.task: h.token for h in view.running} | {c.task_id: c.token for c in view.claims}
+        assumed = {h.task: h.token for h in view.running} | {c.task_id: c.token for c in view.claims}
         holders = self._tokens()
-        lost, _ = self.queue.renew(view.name, believed)
-        gone = {i for i, t in believed.items() if holders.get(i) != (t, view.name)}
+        lost, _ = self.queue.renew(view.name, assumed)
+        gone = {i for i, t in assumed.items() if holders.get(i) != (t, view.name)}
         assert lost == gone, "whose renewal counts"
         assert self._tokens() == holders, "a renewal that changed who holds what"
 

@@ -51,7 +51,7 @@ class ExpectedActivity:
 
 @dataclass
 class HeldLease:
-    """A fencing token that a worker has or still believes valid."""
+    """A fencing token that a worker has or assumes to be valid."""
 
     task: UUID
     token: int

@@ -304,7 +304,7 @@ def servers(world: World) -> Iterator[Servers]:
         (CallFault.KILL, True, None, True),
     ],
 )
-def test_an_ambush_strikes_before_or_after_the_effect(
+def test_a_pending_fault_strikes_before_or_after_the_effect(
     world: World, servers: Servers, kind: CallFault, after: bool, said: str | None, effect: bool
 ) -> None:
     servers.call_faults.add(world.process, pending(kind, after=after, seconds=3))

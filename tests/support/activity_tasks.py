@@ -38,8 +38,8 @@ async def count(agent_id: UUID, context: Number) -> Number:
     return context
 
 
-@pool.task("speak")
-async def speak(agent_id: UUID, context: Verdict) -> Number | None:
+@pool.task("decide")
+async def decide(agent_id: UUID, context: Verdict) -> Number | None:
     """End the task in one of the ways that a handler has."""
     if context.how == "error then return":
         ax.activity.error(agent_id, "It is over")
@@ -63,8 +63,8 @@ async def wait(agent_id: UUID, context: Gate) -> None:
         await asyncio.sleep(0.02)
 
 
-@pool.task("speak_sync")
-def speak_sync(agent_id: UUID, context: Verdict) -> None:
+@pool.task("decide_sync")
+def decide_sync(agent_id: UUID, context: Verdict) -> None:
     """The same from a thread."""
     ax.activity.update(agent_id, "from a thread")
     if context.how == "error":

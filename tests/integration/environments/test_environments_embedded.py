@@ -58,10 +58,10 @@ def script(folder: Path, name: str, body: str) -> Path:
 @as_root
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv of util-linux")
 def test_it_starts_for_an_ordinary_user(public_folder: Path) -> None:
-    nobody = pwd.getpwnam("nobody")
+    account = pwd.getpwnam("nobody")
     # An ordinary user but for one thing: it may read this Python, which may lie below /root.
     reading = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
-    user = [f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
+    user = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
     done = subprocess.run(
         ["setpriv", *user, *reading, sys.executable, "-c", STARTS],
         env={
@@ -74,7 +74,7 @@ def test_it_starts_for_an_ordinary_user(public_folder: Path) -> None:
         text=True,
     )
     assert done.stderr == ""
-    assert done.stdout.startswith(f"{nobody.pw_uid} PostgreSQL ")
+    assert done.stdout.startswith(f"{account.pw_uid} PostgreSQL ")
     assert list(public_folder.iterdir()) == []
 
 
@@ -112,8 +112,8 @@ def test_servers_that_are_installed_can_be_asked_for() -> None:
     try:
         environment.start()
     except EnvironmentUnavailable as error:
-        if "cannot be run by nobody" in str(error):
-            pytest.skip("this installation cannot be entered by nobody, which is another test")
+        if "cannot be run by the user `nobody`" in str(error):
+            pytest.skip("this installation cannot be entered by the user `nobody`, which is another test")
         raise
     with environment.session.folder.joinpath("postgres/data/PG_VERSION").open() as version:
         assert environment.versions.postgres.startswith(f"PostgreSQL {version.read().strip()}")

@@ -176,13 +176,13 @@ def test_a_redis_that_does_not_answer_cancels_nothing_and_is_logged(
     task = enqueued(client)
     lose(client, task)
     age(client.engine, LONG_AGO)
-    nobody = redis.Redis(port=1, socket_connect_timeout=0.2, retry=Retry(NoBackoff(), 0))
-    use_redis(client, nobody)
+    unreachable = redis.Redis(port=1, socket_connect_timeout=0.2, retry=Retry(NoBackoff(), 0))
+    use_redis(client, unreachable)
     with caplog.at_level(logging.WARNING):
         assert cancel_pending(client) == 0
     assert "Redis does not answer" in caplog.text
     assert status_of(client.engine, task) == "queued"
-    nobody.close()
+    unreachable.close()
 
 
 def test_a_redis_that_goes_away_in_the_middle_leaves_nothing_half_done(client: ax.Client) -> None:

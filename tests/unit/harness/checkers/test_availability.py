@@ -16,7 +16,7 @@ def submitted(builder: HistoryBuilder, task: int, *, after: float, outcome: obje
     return builder.op("client", outcome, "enqueue", task=task, activity=f"a{task}")  # type: ignore[arg-type]
 
 
-def hurt() -> HistoryBuilder:
+def faulty() -> HistoryBuilder:
     """Two submissions before a fault, four during it of which one is refused and one unknown, one after it."""
     builder = submitted(submitted(HistoryBuilder().at(1), 1, after=0.01), 2, after=0.02).at(2).killed(12)
     submitted(submitted(builder, 3, after=0.1), 4, after=0.3)
@@ -26,7 +26,7 @@ def hurt() -> HistoryBuilder:
 
 
 def test_figures_are_given_by_phase_and_without_a_bound_there_is_no_breach() -> None:
-    result = availability()(hurt().history)
+    result = availability()(faulty().history)
     assert result.verdict is Verdict.VALID
     figures = result.figures
     assert [figures[f"submitted_{phase}"] for phase in ("before", "during", "after")] == [2, 4, 1]
@@ -46,15 +46,15 @@ def test_a_submission_at_the_very_moment_of_a_fault_or_its_repair_is_during_it()
 
 
 def test_a_share_below_the_bound_is_invalid() -> None:
-    assert availability(minimum_share=0.5)(hurt().history).verdict is Verdict.VALID
-    result = availability(minimum_share=0.6)(hurt().history)
+    assert availability(minimum_share=0.5)(faulty().history).verdict is Verdict.VALID
+    result = availability(minimum_share=0.6)(faulty().history)
     assert result.verdict is Verdict.INVALID
     assert result.summary == "50.0% of submissions during faults were acknowledged, the bound is 60.0%"
 
 
 def test_a_p99_above_the_bound_is_invalid() -> None:
-    assert availability(enqueue_p99=0.31)(hurt().history).verdict is Verdict.VALID
-    assert availability(enqueue_p99=0.29)(hurt().history).verdict is Verdict.INVALID
+    assert availability(enqueue_p99=0.31)(faulty().history).verdict is Verdict.VALID
+    assert availability(enqueue_p99=0.29)(faulty().history).verdict is Verdict.INVALID
 
 
 def test_an_outage_in_which_nothing_is_acknowledged_breaks_a_bound_of_time() -> None:
@@ -82,7 +82,7 @@ def test_faults_that_touch_are_one_window() -> None:
 
 
 def test_a_p99_of_exactly_the_bound_is_within_it() -> None:
-    assert availability(enqueue_p99=0.3)(hurt().history).verdict is Verdict.VALID
+    assert availability(enqueue_p99=0.3)(faulty().history).verdict is Verdict.VALID
 
 
 def test_an_answer_to_nobodys_question_is_not_counted() -> None:

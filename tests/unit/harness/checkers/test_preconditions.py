@@ -95,7 +95,7 @@ def test_a_history_without_problems_is_readable() -> None:
     assert evidence()(HistoryBuilder().enqueued(1).history).verdict is Verdict.VALID
 
 
-def test_the_last_words_of_a_killed_worker_may_be_cut_off() -> None:
+def test_the_final_output_of_a_killed_worker_may_be_cut_off() -> None:
     builder = HistoryBuilder().killed(12)
     builder.problems.append("worker-12.jsonl:9 is cut off: its writer died while writing it")
     result = evidence()(builder.history)

@@ -161,7 +161,7 @@ def test_everything_that_happens_at_the_very_bound_is_still_in_time() -> None:
     assert check(running().ended(1, by=12).at(8).exited()).verdict is Verdict.VALID, "the end"
     begun = running().ended(1, by=12).at(3).began(2, by=13).ended(2, by=13).exited()
     assert check(begun).verdict is Verdict.VALID, "the beginning"
-    assert check(running().at(3).ended(1, by=12).at(3).exited()).verdict is Verdict.VALID, "the last words"
+    assert check(running().at(3).ended(1, by=12).at(3).exited()).verdict is Verdict.VALID, "the final entries"
     let_go = running().at(6.9).ended(1, by=12, outcome=INFO).exited().ran(1, by=20, fence=2)
     assert check(let_go).figures["released"] == 1, "the release"
 

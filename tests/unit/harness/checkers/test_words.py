@@ -92,7 +92,7 @@ def test_a_checker_without_evidence_names_what_it_lacks(
 
 LOCKED = HistoryBuilder().locked("k", 1, 2).ran(1, by=12).ran(2, by=13, fence=2)
 LOGGED = HistoryBuilder().logged(1, ("queued", 0, 0), ("running", 1, 0, 0), ("complete", 1, 1, 100))
-HURT = (
+FAULTY = (
     HistoryBuilder()
     .enqueued(1, 2)
     .op("client", INVOKE, "enqueue", task=3)
@@ -111,7 +111,7 @@ HURT = (
     [
         (
             availability,
-            HURT,
+            FAULTY,
             "before faults 75.0% available, p99 3996.0 ms; after faults 0.0% available",
         ),
         (

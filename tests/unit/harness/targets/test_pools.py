@@ -108,7 +108,7 @@ def test_a_pool_that_ignores_sigterm_is_named(pools: Pools, session: Session) ->
         pools.terminate(within=0.3)
 
 
-def test_a_pool_that_ends_at_once_fails_with_its_last_words_and_without_secrets(session: Session) -> None:
+def test_a_pool_that_ends_at_once_fails_with_its_final_output_and_without_secrets(session: Session) -> None:
     words = "print('cannot reach postgresql://user:hunter2@localhost/db'); raise SystemExit(3)"
     with pytest.raises(TargetFailed, match="pool-1 ended with code 3 before its workers were up") as caught:
         session.start([sys.executable, "-c", words])
