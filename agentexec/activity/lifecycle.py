@@ -67,7 +67,7 @@ def create(
 
     def work(connection: Connection) -> bool:
         known = direct.lock(connection, chosen) is not None
-        statements.insert(connection, [activity])
+        statements.record_enqueued(connection, [activity])
         return known
 
     if _in_transaction(work):
@@ -138,7 +138,7 @@ def error(agent_id: str | UUID, message: str = "Agent failed", percentage: int =
         if activity.by_hand:
             direct.end_by_hand(connection, activity, Status.ERROR, _clean(message), percentage)
             return
-        direct.take_over(connection, activity, Status.ERROR, _clean(message))
+        direct.terminate(connection, activity, Status.ERROR, _clean(message))
         if activity.status is Status.RUNNING:
             running.append(activity)
 

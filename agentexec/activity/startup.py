@@ -130,7 +130,7 @@ def _sweep(session: Session, client: Client, cutoff: datetime) -> int:
     for start in range(0, len(ids), PAGE):
         # Fenced: one that was started meanwhile carries a higher token, and is refused.
         tokens = {i: orphans[i] for i in ids[start : start + PAGE]}
-        ended |= statements.end_unstarted(session.connection(), tokens, Status.CANCELED, MESSAGE)
+        ended |= statements.record_terminated(session.connection(), tokens, Status.CANCELED, MESSAGE)
     return len(ended)
 
 

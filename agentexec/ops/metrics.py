@@ -24,7 +24,7 @@ from agentexec.errors import ConfigurationError
 from agentexec.ops.health import WITHIN, Checks, TimedCall, said
 from agentexec.queue.protocol import QueueDepth
 from agentexec.queue.redis_queue import RedisQueue
-from agentexec.store.models import ACTIVITY_TABLE
+from agentexec.store import reading
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -131,20 +131,10 @@ class Collector:
         yield _durations(counts)
 
     def _outbox_lag(self) -> float:
-        postgres = self._engine.dialect.name == "postgresql"
-        age = (
-            "extract(epoch FROM clock_timestamp() - min(created_at))"
-            if postgres
-            else "(julianday('now') - julianday(min(created_at))) * 86400"
-        )
         with self._engine.connect() as connection:
-            if postgres:
+            if connection.dialect.name == "postgresql":
                 connection.execute(text(f"SET LOCAL statement_timeout = {round(self._within * 1000)}"))
-            query = f"""SELECT {age} FROM {ACTIVITY_TABLE}
-                WHERE queue_name = :queue AND status IN ('queued', 'running') AND dispatched_at IS NULL"""
-            return max(
-                0.0, float(connection.execute(text(query), {"queue": self._queue.name}).scalar() or 0.0)
-            )
+            return reading.outbox_lag(connection, self._queue.name)
 
 
 def render(collector: Collector) -> bytes:

@@ -1,9 +1,9 @@
-"""The two tables of the record. Their names follow `AGENTEXEC_TABLE_PREFIX`, read once when this module is
-imported.
+"""The two tables of the activity store, and their archives.
 
-An activity has one row that says where it stands, changed only by fenced statements
-(`agentexec.store.statements`), and an append-only log. The log's key is (activity, fence, n): n counts the
-entries that the holder of one fencing token wrote, so the order of a log never depends on anybody's clock.
+Their names start with `AGENTEXEC_TABLE_PREFIX`, read once when this module is imported. An activity has one row with
+its current status, changed only by fenced statements (`agentexec.store.statements`), and a log that only grows. The
+key of the log is (activity, fence, n): n counts the entries under one fencing token, so the order of a log does not
+depend on a clock.
 """
 
 from __future__ import annotations
@@ -34,11 +34,15 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from agentexec.config import table_prefix
 from agentexec.identifiers import new_id
-from agentexec.store.status import Status
+from agentexec.store.status import PENDING, Status, sql_in
 
 PREFIX = table_prefix()
 ACTIVITY_TABLE = f"{PREFIX}activity"
 LOG_TABLE = f"{PREFIX}activity_log"
+
+_IS_PENDING = text(f"status {sql_in(PENDING)}")
+_HAS_LOCK = text(f"status {sql_in({Status.RUNNING})} AND lock_key IS NOT NULL")
+_HAS_KEY = text("idempotency_key IS NOT NULL")
 
 _Json = JSON().with_variant(JSONB(), "postgresql")
 
@@ -55,11 +59,11 @@ def _status_type(constraint: str) -> Enum:
 
 
 class Base(DeclarativeBase):
-    """Declarative base whose metadata holds agentexec's tables; give it to Alembic as one of its targets."""
+    """Declarative base whose metadata has agentexec's tables; a target for Alembic."""
 
 
 class Activity(Base):
-    """One background task and where it stands."""
+    """One background task and its current status."""
 
     __tablename__ = ACTIVITY_TABLE
 
@@ -69,7 +73,8 @@ class Activity(Base):
     agent_type: Mapped[str] = mapped_column(String(255), nullable=False)
     status: Mapped[Status] = mapped_column(_status_type(f"ck_{ACTIVITY_TABLE}_status"), nullable=False)
     fence: Mapped[int] = mapped_column(BigInteger, nullable=False, default=0)
-    # Who runs under the fence: a queue that lost its memory and whose clock went back may give a token twice.
+    # The worker that runs under the fence: a queue that lost its memory, and whose clock went back, may issue a token
+    # twice.
     holder: Mapped[str | None] = mapped_column(String(64), nullable=True)
     attempt: Mapped[int] = mapped_column(Integer, nullable=False, default=0)
     failures: Mapped[int] = mapped_column(Integer, nullable=False, default=0)
@@ -100,29 +105,29 @@ class Activity(Base):
     __table_args__ = (
         Index(f"ix_{ACTIVITY_TABLE}_agent_id", "agent_id", unique=True),
         Index(f"ix_{ACTIVITY_TABLE}_updated_at", text("updated_at DESC")),
-        # Without the tasks that have no key: each of their versions would be one more entry to write.
+        # Only tasks with a key: otherwise each version of a row would write one more index entry.
         Index(
             f"ix_{ACTIVITY_TABLE}_idempotency_key",
             "idempotency_key",
             unique=True,
-            postgresql_where=text("idempotency_key IS NOT NULL"),
-            sqlite_where=text("idempotency_key IS NOT NULL"),
+            postgresql_where=_HAS_KEY,
+            sqlite_where=_HAS_KEY,
         ),
-        # What the relay and the reconciler scan: it stays as small as the work that is not over.
+        # For the reconciler's scans; as small as the number of pending activities.
         Index(
             f"ix_{ACTIVITY_TABLE}_pending",
             "queue_name",
             "id",
-            postgresql_where=text("status IN ('queued', 'running')"),
-            sqlite_where=text("status IN ('queued', 'running')"),
+            postgresql_where=_IS_PENDING,
+            sqlite_where=_IS_PENDING,
         ),
-        # Who runs under a lock key, for the start of the next: only such rows are in it.
+        # Running activities with a lock key, for the check at a start.
         Index(
             f"ix_{ACTIVITY_TABLE}_locked",
             "queue_name",
             "lock_key",
-            postgresql_where=text("status = 'running' AND lock_key IS NOT NULL"),
-            sqlite_where=text("status = 'running' AND lock_key IS NOT NULL"),
+            postgresql_where=_HAS_LOCK,
+            sqlite_where=_HAS_LOCK,
         ),
     )
 
@@ -153,9 +158,7 @@ class ActivityLog(Base):
 
 
 def _archive_of(source: Any) -> Table:
-    """A table for what retention takes out of `source`: its columns and its key, and nothing that costs a
-    write.
-    """
+    """The archive of `source` for retention: its columns and its key, without further indexes."""
     columns = [
         Column(
             column.name,

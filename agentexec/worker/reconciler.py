@@ -8,27 +8,25 @@ fenced.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import takewhile
 from uuid import UUID
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from agentexec.config import Settings
 from agentexec.core import runtime
 from agentexec.counters import COUNTERS, REAPED, WORKER_DIED
 from agentexec.queue.protocol import Admission, Dispatch, Queue, Revoked
 from agentexec.store import reading, statements
-from agentexec.store.batch import as_key, as_uuid
-from agentexec.store.models import ACTIVITY_TABLE
-from agentexec.store.status import Status
+from agentexec.store.rows import PendingRow
+from agentexec.store.status import PENDING, Status
 from agentexec.task import encode_payload
 from agentexec.worker.agreement import shared
 
 RELAY_AFTER = 2.0  # seconds that an enqueue may take between its commit and its dispatch
 PAGE = 500
 PAGES_PER_ROUND = 8
-PENDING_STATUSES = (Status.QUEUED, Status.RUNNING)
 
 _logger = logging.getLogger(__name__)
 
@@ -102,26 +100,19 @@ class Reconciler:
         """Dispatch what was recorded but never reached the queue, since its producer died or Redis was away
         or full. Every row is looked at once: those before the first that is not dispatched are done with.
         """
-        query = f"""SELECT id, dispatched_at IS NULL AS waits FROM {ACTIVITY_TABLE}
-            WHERE queue_name = :queue AND status IN ('queued', 'running') AND id > :last
-            AND created_at < {self._ago("relay_after")} ORDER BY id LIMIT {PAGE}"""
         while True:
-            with self._engine.connect() as connection:
-                last = as_key(connection, self._relayed)
-                parameters = {"queue": self._queue.name, "last": last, "relay_after": RELAY_AFTER}
-                rows = connection.execute(text(query), parameters).all()
-            waiting = [as_uuid(row.id) for row in rows if row.waits]
+            rows = self._pending_after(self._relayed, PENDING, RELAY_AFTER)
+            waiting = [row.id for row in rows if not row.dispatched]
             self._dispatch(waiting)
-            done = list(takewhile(lambda row: not row.waits, rows))
-            if done:
-                self._relayed = as_uuid(done[-1].id)
+            for row in takewhile(lambda row: row.dispatched, rows):
+                self._relayed = row.id
             if waiting or len(rows) < PAGE:
                 return
 
     def reconcile(
         self,
         *,
-        statuses: Sequence[Status] = PENDING_STATUSES,
+        statuses: Collection[Status] = PENDING,
         older_than: float = RELAY_AFTER,
         rebuilding: bool = False,
     ) -> None:
@@ -137,32 +128,26 @@ class Reconciler:
         for _ in range(PAGES_PER_ROUND):
             if self._comparing is None:
                 return
-            self._comparing = self._compare_page(self._comparing, PENDING_STATUSES, RELAY_AFTER)
+            self._comparing = self._compare_page(self._comparing, PENDING, RELAY_AFTER)
 
     def _compare_page(
-        self, last: UUID, statuses: Sequence[Status], older_than: float, *, rebuilding: bool = False
+        self, last: UUID, statuses: Collection[Status], older_than: float, *, rebuilding: bool = False
     ) -> UUID | None:
         """Compare the page after `last`; returns its last id, or None past the end."""
-        ids = self._pending_after(last, statuses, older_than)
+        ids = [row.id for row in self._pending_after(last, statuses, older_than)]
         known = self._queue.known(ids)
         lost = [i for i, is_known in zip(ids, known, strict=True) if not is_known]
         self._dispatch(lost, rebuilding=rebuilding)
         self._close_dead([i for i, is_known in zip(ids, known, strict=True) if is_known])
         return ids[-1] if len(ids) == PAGE else None
 
-    def _pending_after(self, last: UUID, statuses: Sequence[Status], older_than: float) -> list[UUID]:
-        among = ", ".join(f"'{status.value}'" for status in statuses)
-        query = f"""SELECT id FROM {ACTIVITY_TABLE}
-            WHERE queue_name = :queue AND status IN ({among}) AND id > :last
-            AND created_at <= {self._ago("older_than")} ORDER BY id LIMIT {PAGE}"""
+    def _pending_after(
+        self, last: UUID, statuses: Collection[Status], older_than: float
+    ) -> Sequence[PendingRow]:
         with self._engine.connect() as connection:
-            parameters = {
-                "queue": self._queue.name,
-                "last": as_key(connection, last),
-                "older_than": older_than,
-            }
-            rows = connection.execute(text(query), parameters).all()
-        return [as_uuid(row.id) for row in rows]
+            return reading.pending_after(
+                connection, self._queue.name, last, statuses=statuses, older_than=older_than, limit=PAGE
+            )
 
     def _dispatch(self, ids: Sequence[UUID], *, rebuilding: bool = False) -> None:
         if not ids:
@@ -196,14 +181,9 @@ class Reconciler:
                 standing = reading.standings(connection, [task_id]).get(task_id)
                 if standing is not None and not standing.status.terminal:
                     token = {task_id: standing.fence + 1}
-                    statements.end_unstarted(
+                    statements.record_terminated(
                         connection, token, Status.ERROR, f"Dead-lettered: {reason}.", reason
                     )
-
-    def _ago(self, parameter: str) -> str:
-        if self._engine.dialect.name == "postgresql":
-            return f"clock_timestamp() - :{parameter} * interval '1 second'"
-        return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '-' || :{parameter} || ' seconds')"
 
 
 def _tokens(revoked: Sequence[Revoked]) -> dict[UUID, int]:

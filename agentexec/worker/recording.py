@@ -10,7 +10,6 @@ from sqlalchemy import Connection, Engine
 
 from agentexec.queue.protocol import Claim
 from agentexec.store import reading, statements
-from agentexec.store.hot import turn
 from agentexec.store.rows import ActivityUpdate, LogEntry, Started
 from agentexec.store.status import Status
 from agentexec.worker.retrying import in_statement, in_transaction
@@ -61,12 +60,16 @@ def record(
     """
     if batch.entries:
         in_transaction(
-            database, lambda connection: statements.append(connection, batch.entries), give_up=give_up
+            database,
+            lambda connection: statements.record_progress(connection, batch.entries),
+            give_up=give_up,
         )
     tokens = {claim.task_id: claim.token for claim in batch.claims}
     attempts, accepted = in_statement(
         database,
-        lambda connection: turn(connection, tokens, batch.outcomes, started_message, worker, batch.lock_keys),
+        lambda connection: statements.record_batch(
+            connection, tokens, batch.outcomes, started_message, worker, batch.lock_keys
+        ),
         give_up=give_up,
     )
     recorded = Recorded(attempts=attempts, accepted=accepted)
@@ -98,4 +101,6 @@ def _explain(
             recorded.locked_out.add(task_id)
         else:
             recorded.outranked[task_id] = standing.fence
-    recorded.over |= statements.end_unstarted(connection, canceled, Status.CANCELED, "Canceled on request.")
+    recorded.over |= statements.record_terminated(
+        connection, canceled, Status.CANCELED, "Canceled on request."
+    )

@@ -12,16 +12,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from importlib import import_module
 from importlib.resources import files
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from sqlalchemy import TextClause, text
-
 from agentexec.queue import redis_queue
+from agentexec.store.changes import Change
 
 LUA = "lua/"
 
@@ -34,7 +33,8 @@ class StaleEdit(Exception):
 class Edit:
     """One change of the source.
 
-    `where` is `package.module:function`, `package.module:Class.method`, `package.module:STATEMENT` (an SQL text) or
+    `where` is `package.module:function`, `package.module:Class.method`, `package.module:CHANGE` (a `Change` of the
+    activity store) or
     `lua/script.lua`; `old` has to stand in it `times` times.
     """
 
@@ -95,9 +95,9 @@ def _python(place: str, edits: Sequence[Edit]) -> Iterator[None]:
     module_name, _, path = place.partition(":")
     module = import_module(module_name)
     found: Any = reduce(getattr, path.split("."), module)
-    if isinstance(found, TextClause):
-        statement = reduce(lambda sql, edit: edit.apply(sql), edits, found.text)
-        with _set(module, path, text(statement)):
+    if isinstance(found, Change):
+        template = reduce(lambda sql, edit: edit.apply(sql), edits, found.sql)
+        with _set(module, path, replace(found, sql=template)):
             yield
         return
     function = inspect.unwrap(found)

@@ -97,7 +97,7 @@ class ActivityMachine(RuleBasedStateMachine):
         """`dispatched` is False for a producer that died between its commit and its dispatch."""
         activity = new_activity(self.queue.name)
         with self.engine.begin() as connection:
-            statements.insert(connection, [activity])
+            statements.record_enqueued(connection, [activity])
             # An hour ago: a healer leaves a producer two seconds to dispatch by itself.
             age = f"UPDATE {ACTIVITY_TABLE} SET created_at = :then WHERE queue_name = :queue"
             connection.execute(text(age), {"then": "2020-01-01 00:00:00.000000", "queue": self.queue.name})
@@ -432,7 +432,7 @@ class ActivityMachine(RuleBasedStateMachine):
         )
         holding.entries += 1
         with self.engine.begin() as connection:
-            statements.append(connection, [entry])
+            statements.record_progress(connection, [entry])
 
     def _finish(
         self, holding: Holding, status: Status, *, times: int = 1, report: bool = False, failed: bool = False

@@ -84,7 +84,7 @@ def claim(client: ax.Client, want: int = 1, worker: str = "w") -> list[tuple[UUI
     )
     tokens = {c.task_id: c.token for c in answer.claims}
     with client.engine.begin() as connection:
-        started = statements.start(connection, tokens, "Task started.")
+        started = statements.record_started(connection, tokens, "Task started.")
     return [(i, tokens[i]) for i in started]
 
 
@@ -92,13 +92,13 @@ def finish(client: ax.Client, task_id: UUID, token: int, status: Status = Status
     """End a run in the record as a worker does; None where the record refused it."""
     outcome = ActivityUpdate(id=task_id, token=token, n=10, status=status, message="Ended.")
     with client.engine.begin() as connection:
-        return statements.finish(connection, [outcome]).get(task_id)
+        return statements.record_finished(connection, [outcome]).get(task_id)
 
 
 def progress(client: ax.Client, task_id: UUID, token: int, n: int, message: str) -> None:
     """Report progress as a worker does."""
     with client.engine.begin() as connection:
-        statements.append(connection, [LogEntry(id=task_id, token=token, n=n, message=message)])
+        statements.record_progress(connection, [LogEntry(id=task_id, token=token, n=n, message=message)])
 
 
 def age(engine: Engine, by: timedelta, *ids: UUID) -> None:

@@ -69,7 +69,7 @@ def test_a_task_that_cannot_be_recorded_is_refused_before_anything_is_written(
 def test_redis_being_away_is_no_failure_of_an_enqueue(client: Client) -> None:
     task = client.enqueue_sync("task", Job(value=[1, None]))
     row = row_of(client.engine, task.agent_id)
-    assert (row.status, row.dispatched) == ("queued", False), "a pool's relay dispatches it"
+    assert (row.status, row.dispatched) == ("queued", False), "a pool dispatches it"
 
 
 def test_many_tasks_keep_their_order_and_share_nothing_but_their_batch(client: Client) -> None:

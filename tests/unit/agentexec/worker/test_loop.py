@@ -52,8 +52,8 @@ def running(engine: WorkerLoop, database: Engine) -> UUID:
     """A task that this worker holds and has started."""
     activity = new_activity()
     with database.begin() as connection:
-        statements.insert(connection, [activity])
-        statements.start(connection, {activity.id: TOKEN}, "Started.")
+        statements.record_enqueued(connection, [activity])
+        statements.record_started(connection, {activity.id: TOKEN}, "Started.")
     engine.ledger.take(activity.id, TOKEN)
     return activity.id
 
