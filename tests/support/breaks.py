@@ -202,8 +202,8 @@ BREAKS = (
         invariant="I8",
         what="The status is committed before its log entry.",
         file="store/changes.py",
-        old="    ids = {row.id for row in changed}\n",
-        new="    connection.commit()\n    ids = {row.id for row in changed}\n",
+        old="    ids = {as_uuid(row.id).hex for row in changed}\n",
+        new="    connection.commit()\n    ids = {as_uuid(row.id).hex for row in changed}\n",
         test=f"{STORE}::test_the_last_entry_and_the_status_are_durable_together[statements-sqlite]",
     ),
     Break(
@@ -226,8 +226,8 @@ BREAKS = (
         invariant="I9",
         what="The comparison leaves out what the record calls RUNNING.",
         file="worker/reconciler.py",
-        old="statuses: Collection[Status] = PENDING,",
-        new="statuses: Collection[Status] = (Status.QUEUED,),",
+        old="self._compare_page(self._comparing, PENDING, RELAY_AFTER)",
+        new="self._compare_page(self._comparing, (Status.QUEUED,), RELAY_AFTER)",
         test=f"{HEALING}::test_a_running_row_that_the_queue_dropped_runs_again_after_a_comparison",
     ),
     _script(
