@@ -11,10 +11,9 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
 
 from agentexec.store.status import Status
-from agentexec.task import Priority
+from agentexec.task import LONGEST_DELAY, Priority
 
 DEEPEST = 100  # levels of objects and lists in each other
-LONGEST_DELAY = 366 * 24 * 3600.0  # seconds
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

@@ -34,7 +34,9 @@ MAX_BATCH = 1000
 _logger = logging.getLogger(__name__)
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
+    """A task to be recorded, and its payload for the queue."""
+
     activity: NewActivity
     payload: bytes
 
@@ -43,7 +45,7 @@ class _Entry(NamedTuple):
 class _Group:
     """The tasks of one caller, and the future for their recorded ids."""
 
-    entries: Sequence[_Entry]
+    entries: Sequence[Entry]
     future: Future[list[UUID]]
 
 
@@ -62,7 +64,7 @@ class Enqueuer:
         self._max_depth = max_depth
         self._thread = BatchThread(self._handle, name="agentexec-enqueuer", limit=MAX_BATCH)
 
-    def submit(self, activities: Sequence[NewActivity], payloads: Sequence[bytes]) -> Future[list[UUID]]:
+    def submit(self, entries: Sequence[Entry]) -> Future[list[UUID]]:
         """Hand in tasks; the future gives their ids once they are durable in Postgres and offered to Redis.
 
         The future raises what the database raised (then nothing is recorded, or the outcome is unknown if the
@@ -70,7 +72,6 @@ class Enqueuer:
         """
         future: Future[list[UUID]] = Future()
         future.set_running_or_notify_cancel()  # from here on it cannot be canceled: the batch is shared
-        entries = [_Entry(activity, payload) for activity, payload in zip(activities, payloads, strict=True)]
         self._thread.add(_Group(entries, future), size=len(entries))
         return future
 
@@ -109,7 +110,7 @@ class Enqueuer:
             else:
                 group.future.set_result(ids)
 
-    def _record(self, entries: Sequence[_Entry]) -> dict[UUID, UUID]:
+    def _record(self, entries: Sequence[Entry]) -> dict[UUID, UUID]:
         """Record tasks, a second time if the connection broke: what was committed after all is found by its id."""
         activities = [entry.activity for entry in entries]
         try:
@@ -121,26 +122,16 @@ class Enqueuer:
             return self._write(activities)
 
     def _write(self, activities: Sequence[NewActivity]) -> dict[UUID, UUID]:
-        # One statement, hence one transaction and one round trip.
         with self._one_writer, self._one_statement.begin() as connection:
             return record_enqueued(connection, activities)
 
-    def _dispatch(self, entries: Sequence[_Entry]) -> set[UUID]:
+    def _dispatch(self, entries: Sequence[Entry]) -> set[UUID]:
         """Offer recorded tasks to the queue; returns those for which it has no room.
 
         A Redis that does not answer is no failure of the enqueue: the task is durable, and the outbox dispatcher of
         any pool dispatches it.
         """
-        tasks = [
-            Dispatch(
-                task_id=e.activity.id,
-                payload=e.payload,
-                level=e.activity.priority,
-                delay=e.activity.delay,
-                lock_key=e.activity.lock_key,
-            )
-            for e in entries
-        ]
+        tasks = [dispatch_of(entry.activity, entry.payload) for entry in entries]
         try:
             answers = self._queue.enqueue(tasks, max_depth=self._max_depth)
         except redis.RedisError as error:
@@ -153,3 +144,14 @@ class Enqueuer:
         answered = [(task.task_id, answer) for task, answer in zip(tasks, answers, strict=True)]
         self._marker.add([i for i, answer in answered if answer is Admission.TAKEN])
         return {i for i, answer in answered if answer is Admission.FULL}
+
+
+def dispatch_of(activity: NewActivity, payload: bytes) -> Dispatch:
+    """A recorded activity as the queue takes it."""
+    return Dispatch(
+        task_id=activity.id,
+        payload=payload,
+        level=activity.priority,
+        delay=activity.delay,
+        lock_key=activity.lock_key,
+    )

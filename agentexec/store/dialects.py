@@ -21,28 +21,19 @@ from agentexec.store.status import PENDING, Status, sql_in
 
 Batch = Sequence[Mapping[str, Any]]
 
-KINDS = {
+# The columns of batches that are not text.
+_KINDS = {
     "id": "uuid",
-    "queue_name": "text",
-    "task_name": "text",
-    "context": "jsonb",
-    "priority": "smallint",
-    "message": "text",
-    "metadata": "jsonb",
-    "idempotency_key": "text",
-    "lock_key": "text",
-    "delay": "float8",
     "token": "bigint",
-    "worker": "text",
     "n": "int",
-    "status": "text",
+    "priority": "smallint",
     "percentage": "smallint",
-    "result": "jsonb",
-    "error": "text",
+    "delay": "float8",
     "failed": "boolean",
+    "context": "jsonb",
+    "metadata": "jsonb",
+    "result": "jsonb",
 }
-"""The columns that a batch may have."""
-
 _COMMON = {
     "activity": ACTIVITY_TABLE,
     "log": LOG_TABLE,
@@ -125,12 +116,13 @@ def as_uuid(value: Any) -> UUID:
 @cache
 def relation(parameter: str, columns: tuple[str, ...], *, postgres: bool) -> str:
     """The batch in the JSON parameter `:parameter` as a relation."""
+    kinds = {name: _KINDS.get(name, "text") for name in columns}
     if postgres:
-        shape = ", ".join(f"{name} {KINDS[name]}" for name in columns)
+        shape = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
         return f"(SELECT * FROM jsonb_to_recordset(CAST(:{parameter} AS jsonb)) AS batch({shape}))"
     # JSON columns stay text, which is what SQLAlchemy's JSON type writes and reads.
     picked = ", ".join(
-        f"value {'->' if KINDS[name] == 'jsonb' else '->>'} '$.{name}' AS {name}" for name in columns
+        f"value {'->' if kind == 'jsonb' else '->>'} '$.{name}' AS {name}" for name, kind in kinds.items()
     )
     return f"(SELECT {picked} FROM json_each(:{parameter}))"
 

@@ -7,7 +7,7 @@ its holder for one transaction, under the lock of its row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, select
@@ -15,15 +15,14 @@ from sqlalchemy import Connection, select
 from agentexec.store import statements
 from agentexec.store.dialects import run
 from agentexec.store.models import Activity
-from agentexec.store.rows import ActivityUpdate, LogEntry
+from agentexec.store.rows import ActivityUpdate, LogEntry, Start
 from agentexec.store.status import Status
 
 BY_HAND = ""  # the queue name of activities that no pool runs; no queue can have this name
 STARTED = "Started."
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Locked:
+class Locked(NamedTuple):
     """An activity whose row this transaction has locked."""
 
     id: UUID
@@ -42,7 +41,7 @@ def lock(connection: Connection, agent_id: UUID) -> Locked | None:
     columns = (Activity.id, Activity.queue_name, Activity.status, Activity.fence)
     query = select(*columns).where(Activity.agent_id == agent_id).with_for_update()
     row = connection.execute(query).one_or_none()
-    return None if row is None else Locked(**row._mapping)
+    return None if row is None else Locked(*row)
 
 
 def note(connection: Connection, activity: Locked, message: str, percentage: int | None) -> None:
@@ -94,5 +93,5 @@ def _hold(connection: Connection, activity: Locked) -> int:
     if activity.status is Status.RUNNING:
         return activity.fence
     token = activity.fence + 1
-    statements.record_started(connection, {activity.id: token}, STARTED)
+    statements.record_started(connection, [Start(activity.id, token, STARTED)])
     return token

@@ -9,7 +9,7 @@ depend on a clock.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import (
@@ -20,12 +20,10 @@ from sqlalchemy import (
     Enum,
     ForeignKey,
     Index,
-    Integer,
     SmallInteger,
     String,
     Table,
     Text,
-    Uuid,
     func,
     text,
 )
@@ -39,10 +37,6 @@ from agentexec.store.status import PENDING, Status, sql_in
 PREFIX = table_prefix()
 ACTIVITY_TABLE = f"{PREFIX}activity"
 LOG_TABLE = f"{PREFIX}activity_log"
-
-_IS_PENDING = text(f"status {sql_in(PENDING)}")
-_HAS_LOCK = text(f"status {sql_in({Status.RUNNING})} AND lock_key IS NOT NULL")
-_HAS_KEY = text("idempotency_key IS NOT NULL")
 
 _Json = JSON().with_variant(JSONB(), "postgresql")
 
@@ -58,8 +52,16 @@ def _status_type(constraint: str) -> Enum:
     )
 
 
+def _partial_index(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    """An index of the rows for which `where` holds."""
+    condition = text(where)
+    return Index(name, *columns, unique=unique, postgresql_where=condition, sqlite_where=condition)
+
+
 class Base(DeclarativeBase):
     """Declarative base whose metadata has agentexec's tables; a target for Alembic."""
+
+    type_annotation_map: ClassVar = {datetime: DateTime(timezone=True), dict[str, Any]: _Json}
 
 
 class Activity(Base):
@@ -67,33 +69,29 @@ class Activity(Base):
 
     __tablename__ = ACTIVITY_TABLE
 
-    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True, default=new_id)
-    agent_id: Mapped[UUID] = mapped_column(Uuid, nullable=False)
-    queue_name: Mapped[str] = mapped_column(String(128), nullable=False)
-    agent_type: Mapped[str] = mapped_column(String(255), nullable=False)
-    status: Mapped[Status] = mapped_column(_status_type(f"ck_{ACTIVITY_TABLE}_status"), nullable=False)
-    fence: Mapped[int] = mapped_column(BigInteger, nullable=False, default=0)
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    agent_id: Mapped[UUID]
+    queue_name: Mapped[str] = mapped_column(String(128))
+    agent_type: Mapped[str] = mapped_column(String(255))
+    status: Mapped[Status] = mapped_column(_status_type(f"ck_{ACTIVITY_TABLE}_status"))
+    fence: Mapped[int] = mapped_column(BigInteger, default=0)
     # The worker that runs under the fence: a queue that lost its memory, and whose clock went back, may issue a token
     # twice.
-    holder: Mapped[str | None] = mapped_column(String(64), nullable=True)
-    attempt: Mapped[int] = mapped_column(Integer, nullable=False, default=0)
-    failures: Mapped[int] = mapped_column(Integer, nullable=False, default=0)
-    priority: Mapped[int] = mapped_column(SmallInteger, nullable=False, default=0)
-    context: Mapped[dict[str, Any]] = mapped_column(_Json, nullable=False)
-    metadata_: Mapped[dict[str, Any] | None] = mapped_column("metadata", _Json, nullable=True)
+    holder: Mapped[str | None] = mapped_column(String(64))
+    attempt: Mapped[int] = mapped_column(default=0)
+    failures: Mapped[int] = mapped_column(default=0)
+    priority: Mapped[int] = mapped_column(SmallInteger, default=0)
+    context: Mapped[dict[str, Any]]
+    metadata_: Mapped[dict[str, Any] | None] = mapped_column("metadata")
     result: Mapped[Any] = mapped_column(_Json, nullable=True)
-    error: Mapped[str | None] = mapped_column(Text, nullable=True)
-    idempotency_key: Mapped[str | None] = mapped_column(String(255), nullable=True)
-    lock_key: Mapped[str | None] = mapped_column(String(255), nullable=True)
-    created_at: Mapped[datetime] = mapped_column(
-        DateTime(timezone=True), nullable=False, server_default=func.now()
-    )
-    updated_at: Mapped[datetime] = mapped_column(
-        DateTime(timezone=True), nullable=False, server_default=func.now()
-    )
-    run_after: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), nullable=True)
-    dispatched_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), nullable=True)
-    cancel_requested_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), nullable=True)
+    error: Mapped[str | None] = mapped_column(Text)
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    lock_key: Mapped[str | None] = mapped_column(String(255))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    run_after: Mapped[datetime | None]
+    dispatched_at: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
 
     logs: Mapped[list[ActivityLog]] = relationship(
         back_populates="activity",
@@ -106,28 +104,20 @@ class Activity(Base):
         Index(f"ix_{ACTIVITY_TABLE}_agent_id", "agent_id", unique=True),
         Index(f"ix_{ACTIVITY_TABLE}_updated_at", text("updated_at DESC")),
         # Only tasks with a key: otherwise each version of a row would write one more index entry.
-        Index(
+        _partial_index(
             f"ix_{ACTIVITY_TABLE}_idempotency_key",
             "idempotency_key",
+            where="idempotency_key IS NOT NULL",
             unique=True,
-            postgresql_where=_HAS_KEY,
-            sqlite_where=_HAS_KEY,
         ),
         # For the reconciler's scans; as small as the number of pending activities.
-        Index(
-            f"ix_{ACTIVITY_TABLE}_pending",
-            "queue_name",
-            "id",
-            postgresql_where=_IS_PENDING,
-            sqlite_where=_IS_PENDING,
-        ),
+        _partial_index(f"ix_{ACTIVITY_TABLE}_pending", "queue_name", "id", where=f"status {sql_in(PENDING)}"),
         # Running activities with a lock key, for the check at a start.
-        Index(
+        _partial_index(
             f"ix_{ACTIVITY_TABLE}_locked",
             "queue_name",
             "lock_key",
-            postgresql_where=_HAS_LOCK,
-            sqlite_where=_HAS_LOCK,
+            where=f"status {sql_in({Status.RUNNING})} AND lock_key IS NOT NULL",
         ),
     )
 
@@ -138,16 +128,14 @@ class ActivityLog(Base):
     __tablename__ = LOG_TABLE
 
     activity_id: Mapped[UUID] = mapped_column(
-        Uuid, ForeignKey(f"{ACTIVITY_TABLE}.id", ondelete="CASCADE"), primary_key=True
+        ForeignKey(f"{ACTIVITY_TABLE}.id", ondelete="CASCADE"), primary_key=True
     )
     fence: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    n: Mapped[int] = mapped_column(Integer, primary_key=True)
-    status: Mapped[Status] = mapped_column(_status_type(f"ck_{LOG_TABLE}_status"), nullable=False)
-    message: Mapped[str] = mapped_column(Text, nullable=False)
-    percentage: Mapped[int | None] = mapped_column(SmallInteger, nullable=True)
-    created_at: Mapped[datetime] = mapped_column(
-        DateTime(timezone=True), nullable=False, server_default=func.now()
-    )
+    n: Mapped[int] = mapped_column(primary_key=True)
+    status: Mapped[Status] = mapped_column(_status_type(f"ck_{LOG_TABLE}_status"))
+    message: Mapped[str] = mapped_column(Text)
+    percentage: Mapped[int | None] = mapped_column(SmallInteger)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     activity: Mapped[Activity] = relationship(back_populates="logs")
 

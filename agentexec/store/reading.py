@@ -17,19 +17,12 @@ def standings(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Stand
     """The current state of activities; unknown ids are left out."""
     found = run(
         connection,
-        """SELECT id, status, fence, attempt, cancel_requested_at IS NOT NULL AS cancel_requested
+        """SELECT id, status, fence, cancel_requested_at IS NOT NULL AS cancel_requested
         FROM {activity} WHERE id {in_ids}""",
         ids=ids,
     )
     return {
-        as_uuid(row.id): Standing(
-            id=as_uuid(row.id),
-            status=Status(row.status),
-            fence=row.fence,
-            attempt=row.attempt,
-            cancel_requested=bool(row.cancel_requested),
-        )
-        for row in found
+        as_uuid(row.id): Standing(Status(row.status), row.fence, bool(row.cancel_requested)) for row in found
     }
 
 

@@ -27,6 +27,16 @@ class NewActivity:
     delay: float = 0.0
 
 
+class Start(NamedTuple):
+    """The start of an activity by `worker`; `lock_key` is one that the producer did not know."""
+
+    id: UUID
+    token: int
+    message: str
+    worker: str = ""
+    lock_key: str | None = None
+
+
 class Started(NamedTuple):
     """An activity that may run: the number of its starts, this one included, and of its failed runs.
 
@@ -73,12 +83,9 @@ class ActivityUpdate:
     failed: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """The current state of an activity."""
 
-    id: UUID
     status: Status
     fence: int
-    attempt: int
     cancel_requested: bool

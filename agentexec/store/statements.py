@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter
-from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -18,16 +17,13 @@ from sqlalchemy import Connection, Row
 
 from agentexec.store.changes import NEXT_N, Change, apply, apply_all
 from agentexec.store.dialects import Batch, as_uuid, run
-from agentexec.store.reading import standings
-from agentexec.store.rows import ActivityUpdate, LogEntry, NewActivity, Started
+from agentexec.store.rows import ActivityUpdate, LogEntry, NewActivity, Start, Started
 from agentexec.store.status import Status
 
 
 def _columns(values: type[NewActivity | ActivityUpdate | LogEntry]) -> tuple[str, ...]:
     return tuple(field.name for field in fields(values))
 
-
-NO_LOCK_KEYS: Mapping[UUID, str] = MappingProxyType({})
 
 ENQUEUED = Change(
     name="record_enqueued",
@@ -45,7 +41,7 @@ ENQUEUED = Change(
 # keep each other from restarting when their workers die.
 STARTED = Change(
     name="record_started",
-    columns=("id", "token", "worker", "message", "lock_key"),
+    columns=Start._fields,
     sql="""UPDATE {activity} AS a SET status = 'running', fence = v.token, holder = v.worker, updated_at = {now},
             lock_key = coalesce(a.lock_key, v.lock_key),
             attempt = attempt + CASE WHEN a.fence < v.token THEN 1 ELSE 0 END
@@ -118,20 +114,14 @@ def record_enqueued(connection: Connection, activities: Sequence[NewActivity]) -
     return recorded | _recorded_before(connection, [a for a in activities if a.id not in recorded])
 
 
-def record_started(
-    connection: Connection,
-    tokens: Mapping[UUID, int],
-    message: str,
-    worker: str = "",
-    lock_keys: Mapping[UUID, str] = NO_LOCK_KEYS,
-) -> dict[UUID, Started]:
-    """Move activities to RUNNING under the fencing tokens of `worker`; returns those that may run.
+def record_started(connection: Connection, starts: Sequence[Start]) -> dict[UUID, Started]:
+    """Move activities to RUNNING under the fencing tokens of their workers; returns those that may run.
 
     Left out are activities that are terminal, have a cancel request, were started under a higher token or by another
-    worker under the same token, or whose lock key another running activity has. `lock_keys` are those that the
-    producers did not know; a rebuilt queue needs them. Sending the same start again gives the same answer.
+    worker under the same token, or whose lock key another running activity has. Sending the same start again gives
+    the same answer.
     """
-    return _started(apply(connection, STARTED, _starts(tokens, message, worker, lock_keys)))
+    return _started(apply(connection, STARTED, _rows(STARTED.columns, starts)))
 
 
 def record_finished(connection: Connection, updates: Sequence[ActivityUpdate]) -> dict[UUID, Status]:
@@ -144,17 +134,12 @@ def record_finished(connection: Connection, updates: Sequence[ActivityUpdate]) -
 
 
 def record_batch(
-    connection: Connection,
-    tokens: Mapping[UUID, int],
-    updates: Sequence[ActivityUpdate],
-    message: str,
-    worker: str = "",
-    lock_keys: Mapping[UUID, str] = NO_LOCK_KEYS,
+    connection: Connection, starts: Sequence[Start], updates: Sequence[ActivityUpdate]
 ) -> tuple[dict[UUID, Started], dict[UUID, Status]]:
     """`record_started` and `record_finished` of different activities, in one statement on Postgres."""
     started, finished = apply_all(
         connection,
-        (STARTED, _starts(tokens, message, worker, lock_keys)),
+        (STARTED, _rows(STARTED.columns, starts)),
         (FINISHED, _rows(FINISHED.columns, updates)),
     )
     return _started(started), _finished(connection, updates, finished)
@@ -203,7 +188,9 @@ def mark_dispatched(connection: Connection, ids: Collection[UUID]) -> None:
     run(connection, DISPATCHED, ids=ids)
 
 
-def _rows(columns: tuple[str, ...], values: Iterable[NewActivity | ActivityUpdate | LogEntry]) -> Batch:
+def _rows(
+    columns: tuple[str, ...], values: Iterable[NewActivity | ActivityUpdate | LogEntry | Start]
+) -> Batch:
     get = attrgetter(*columns)
     rows = []
     for value in values:
@@ -211,13 +198,6 @@ def _rows(columns: tuple[str, ...], values: Iterable[NewActivity | ActivityUpdat
         row["id"] = value.id.hex
         rows.append(row)
     return rows
-
-
-def _starts(tokens: Mapping[UUID, int], message: str, worker: str, lock_keys: Mapping[UUID, str]) -> Batch:
-    return [
-        {"id": i.hex, "token": token, "worker": worker, "message": message, "lock_key": lock_keys.get(i)}
-        for i, token in tokens.items()
-    ]
 
 
 def _ends(tokens: Mapping[UUID, int], status: Status, message: str, error: str | None) -> Batch:
@@ -236,24 +216,14 @@ def _finished(
 ) -> dict[UUID, Status]:
     accepted = {as_uuid(row.id): Status(row.status) for row in changed}
     refused = [update for update in updates if update.id not in accepted]
-    return accepted | _written_before(connection, refused)
-
-
-def _written_before(connection: Connection, updates: Sequence[ActivityUpdate]) -> dict[UUID, Status]:
-    """Updates that were sent again after a lost reply: the row has their token, and the status that they lead to."""
-    now = standings(connection, [update.id for update in updates])
-    return {
-        update.id: now[update.id].status
-        for update in updates
-        if update.id in now
-        and now[update.id].fence == update.token
-        and now[update.id].status in _leads_to(update.status)
-    }
-
-
-def _leads_to(status: Status) -> tuple[Status, ...]:
-    # Only a retry or release becomes CANCELED; for any other update, CANCELED means that it came too late.
-    return (status, Status.CANCELED) if status is Status.QUEUED else (status,)
+    # Updates that are sent again after a lost reply: the row has their token, and the status that they lead to.
+    written_before = run(
+        connection,
+        """SELECT a.id, a.status FROM {rows} AS v JOIN {activity} AS a ON a.id = v.id AND a.fence = v.token
+        WHERE a.status = v.status OR v.status = 'queued' AND a.status = 'canceled'""",
+        rows=_rows(("id", "token", "status"), refused),
+    )
+    return accepted | {as_uuid(row.id): Status(row.status) for row in written_before}
 
 
 def _recorded_before(connection: Connection, refused: Sequence[NewActivity]) -> dict[UUID, UUID]:
@@ -262,6 +232,6 @@ def _recorded_before(connection: Connection, refused: Sequence[NewActivity]) -> 
         connection,
         """SELECT v.id, a.id AS known_id FROM {rows} AS v
         JOIN {activity} AS a ON a.id = v.id OR a.idempotency_key = v.idempotency_key""",
-        rows=[{"id": a.id.hex, "idempotency_key": a.idempotency_key} for a in refused],
+        rows=_rows(("id", "idempotency_key"), refused),
     )
     return {as_uuid(row.id): as_uuid(row.known_id) for row in found}

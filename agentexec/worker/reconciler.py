@@ -17,7 +17,8 @@ from sqlalchemy import Engine
 from agentexec.config import Settings
 from agentexec.core import runtime
 from agentexec.counters import COUNTERS, REAPED, WORKER_DIED
-from agentexec.queue.protocol import Admission, Dispatch, Queue, Revoked
+from agentexec.producer.enqueuer import dispatch_of
+from agentexec.queue.protocol import Admission, Queue, Revoked
 from agentexec.store import reading, statements
 from agentexec.store.rows import PendingRow
 from agentexec.store.status import PENDING, Status
@@ -154,13 +155,7 @@ class Reconciler:
             return
         with self._engine.begin() as connection:
             tasks = [
-                Dispatch(
-                    task_id=a.id,
-                    payload=encode_payload(a.task_name, a.context),
-                    level=a.priority,
-                    delay=a.delay,
-                    lock_key=a.lock_key,
-                )
+                dispatch_of(a, encode_payload(a.task_name, a.context))
                 for a in reading.pending(connection, ids)
             ]
         answers = self._queue.enqueue(tasks, max_depth=self._settings.max_queue_depth, healing=rebuilding)

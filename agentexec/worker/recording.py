@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine
 
 from agentexec.queue.protocol import Claim
 from agentexec.store import reading, statements
-from agentexec.store.rows import ActivityUpdate, LogEntry, Started
+from agentexec.store.rows import ActivityUpdate, LogEntry, Start, Started
 from agentexec.store.status import Status
 from agentexec.worker.retrying import in_statement, in_transaction
 
@@ -65,11 +65,13 @@ def record(
             give_up=give_up,
         )
     tokens = {claim.task_id: claim.token for claim in batch.claims}
+    starts = [
+        Start(claim.task_id, claim.token, started_message, worker, batch.lock_keys.get(claim.task_id))
+        for claim in batch.claims
+    ]
     attempts, accepted = in_statement(
         database,
-        lambda connection: statements.record_batch(
-            connection, tokens, batch.outcomes, started_message, worker, batch.lock_keys
-        ),
+        lambda connection: statements.record_batch(connection, starts, batch.outcomes),
         give_up=give_up,
     )
     recorded = Recorded(attempts=attempts, accepted=accepted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -15,9 +15,9 @@ from sqlalchemy import Connection, Engine
 from agentexec.identifiers import new_id
 from agentexec.store import statements
 from agentexec.store.reading import pending, standings
-from agentexec.store.rows import ActivityUpdate, LogEntry, NewActivity, Started
+from agentexec.store.rows import ActivityUpdate, LogEntry, NewActivity, Standing, Start, Started
 from agentexec.store.status import Status
-from tests.support.record import Row, new_activity, require_sound, row_of
+from tests.support.record import Row, new_activity, require_sound, row_of, starts
 
 T1, T2, T3 = 1_000, 2_000, 3_000
 
@@ -45,16 +45,8 @@ class Record:
     def start(
         self, task: UUID, token: int, worker: str = "one", *, lock_key: str | None = None
     ) -> int | None:
-        keys = {} if lock_key is None else {task: lock_key}
         with self.engine.begin() as connection:
-            if self.in_batches:
-                started = statements.record_batch(connection, {task: token}, [], "Started.", worker, keys)[
-                    0
-                ].get(task)
-            else:
-                started = statements.record_started(connection, {task: token}, "Started.", worker, keys).get(
-                    task
-                )
+            started = start_in(connection, starts({task: token}, worker, lock_key), self.in_batches).get(task)
         return None if started is None else started.attempt
 
     def append(self, task: UUID, token: int, n: int, message: str = "half") -> None:
@@ -68,9 +60,7 @@ class Record:
     ) -> Status | None:
         outcomes = [outcome_of(task, token, status, n, result)]
         with self.engine.begin() as connection:
-            if self.in_batches:
-                return statements.record_batch(connection, {}, outcomes, "Started.")[1].get(task)
-            return statements.record_finished(connection, outcomes).get(task)
+            return finish_in(connection, outcomes, self.in_batches).get(task)
 
     def revoke(self, task: UUID, token: int, status: Status) -> bool:
         with self.engine.begin() as connection:
@@ -420,14 +410,8 @@ def test_the_current_state_of_known_tasks_is_found(record: Record) -> None:
     record.cancel(task)
     with record.engine.connect() as connection:
         assert standings(connection, []) == {}
-        (standing,) = standings(connection, [task, new_id()]).values()
-    assert (standing.id, standing.status, standing.fence, standing.attempt, standing.cancel_requested) == (
-        task,
-        Status.RUNNING,
-        T1,
-        1,
-        True,
-    )
+        found = standings(connection, [task, new_id()])
+    assert found == {task: Standing(status=Status.RUNNING, fence=T1, cancel_requested=True)}
 
 
 def test_what_is_pending_is_given_back_as_it_was_enqueued(record: Record) -> None:
@@ -451,11 +435,7 @@ def test_a_mixed_batch_treats_each_task_by_itself(record: Record) -> None:
     record.finish(over, T1, Status.ERROR)
     with record.engine.begin() as connection:
         outcomes = [outcome_of(task, T1, Status.COMPLETE) for task in (over, good, stale)]
-        accepted = (
-            statements.record_batch(connection, {}, outcomes, "")[1]
-            if record.in_batches
-            else statements.record_finished(connection, outcomes)
-        )
+        accepted = finish_in(connection, outcomes, record.in_batches)
     assert accepted == {good: Status.COMPLETE}
     assert [record.row(task).status for task in (good, stale, over)] == ["complete", "running", "error"]
 
@@ -508,23 +488,29 @@ def race(engine: Engine, *works: Callable[[Connection], Any]) -> list[Any]:
 
 
 def one_outcome(connection: Connection, task: UUID, status: Status, in_batches: bool) -> dict[UUID, Status]:
-    """The end of a run, alone or as a batch."""
-    outcomes = [outcome_of(task, T1, status)]
-    return (
-        statements.record_batch(connection, {}, outcomes, "")[1]
-        if in_batches
-        else statements.record_finished(connection, outcomes)
-    )
+    """The end of one run."""
+    return finish_in(connection, [outcome_of(task, T1, status)], in_batches)
 
 
 def one_start(connection: Connection, task: UUID, token: int, in_batches: bool) -> dict[UUID, Started]:
-    """The start of a run, alone or as a batch."""
-    tokens = {task: token}
-    return (
-        statements.record_batch(connection, tokens, [], "")[0]
-        if in_batches
-        else statements.record_started(connection, tokens, "")
-    )
+    """The start of one run."""
+    return start_in(connection, starts({task: token}), in_batches)
+
+
+def start_in(connection: Connection, runs: Sequence[Start], in_batches: bool) -> dict[UUID, Started]:
+    """Start runs, alone or as a batch."""
+    if in_batches:
+        return statements.record_batch(connection, runs, [])[0]
+    return statements.record_started(connection, runs)
+
+
+def finish_in(
+    connection: Connection, updates: Sequence[ActivityUpdate], in_batches: bool
+) -> dict[UUID, Status]:
+    """End runs, alone or as a batch."""
+    if in_batches:
+        return statements.record_batch(connection, [], updates)[1]
+    return statements.record_finished(connection, updates)
 
 
 @pytest.fixture
@@ -611,7 +597,7 @@ def test_batches_over_the_same_rows_in_different_order_do_not_deadlock(racetrack
 
     race(
         racetrack.engine,
-        partial(statements.record_started, tokens=dict.fromkeys(tasks, T1), message="Started."),
+        partial(statements.record_started, starts=starts(dict.fromkeys(tasks, T1))),
         partial(statements.request_cancel, ids=tasks[::-1], message="Canceled."),
         write,
     )

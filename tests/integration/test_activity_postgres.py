@@ -27,7 +27,7 @@ from agentexec.store.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE
 from agentexec.store.rows import ActivityUpdate, LogEntry
 from tests.conftest import Eventually
 from tests.support.activity_support import age, as_default
-from tests.support.record import new_activity
+from tests.support.record import new_activity, starts
 from tests.support.servers import shared_environment
 from tests.unit.agentexec.migrations.test_migrations import NAMES
 
@@ -162,7 +162,7 @@ def over(engine: Engine, count: int) -> list[UUID]:
     ends = [ActivityUpdate(id=i, token=1_000, n=1, status=Status.COMPLETE, message="Done.") for i in tokens]
     with engine.begin() as connection:
         statements.record_enqueued(connection, fresh)
-        statements.record_started(connection, tokens, "Started.")
+        statements.record_started(connection, starts(tokens))
         statements.record_finished(connection, ends)
     age(engine, timedelta(days=365), *tokens)
     return list(tokens)
@@ -211,7 +211,7 @@ def work(engine: Engine) -> None:
     tokens = {a.id: 2_000 for a in fresh}
     for act in (
         lambda c: statements.record_enqueued(c, fresh),
-        lambda c: statements.record_started(c, tokens, "Started."),
+        lambda c: statements.record_started(c, starts(tokens)),
         lambda c: statements.record_progress(
             c, [LogEntry(id=i, token=2_000, n=1, message="On it") for i in tokens]
         ),

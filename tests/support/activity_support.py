@@ -24,7 +24,7 @@ from agentexec.producer import client as client_module
 from agentexec.producer.enqueuer import Enqueuer
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
-from agentexec.store.rows import ActivityUpdate, LogEntry
+from agentexec.store.rows import ActivityUpdate, LogEntry, Start
 from agentexec.store.status import Status
 
 LEASE = 30.0
@@ -84,7 +84,9 @@ def claim(client: ax.Client, want: int = 1, worker: str = "w") -> list[tuple[UUI
     )
     tokens = {c.task_id: c.token for c in answer.claims}
     with client.engine.begin() as connection:
-        started = statements.record_started(connection, tokens, "Task started.")
+        started = statements.record_started(
+            connection, [Start(i, token, "Task started.") for i, token in tokens.items()]
+        )
     return [(i, tokens[i]) for i in started]
 
 

@@ -1,8 +1,8 @@
-"""Reading the record behind the store's back, and the test's own idea of what may stand in it."""
+"""Reads of the activity store with queries of their own, and the moves that are legal according to the tests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Engine, select
 
 from agentexec.identifiers import new_id
 from agentexec.store.models import Activity, ActivityLog
-from agentexec.store.rows import NewActivity
+from agentexec.store.rows import NewActivity, Start
 
-# Written down here once more, from QUEUE.md: a test that asked the code under test would agree with its mistakes.
+# A copy of its own, from the design: a test that asks the code under test agrees with its mistakes.
 LEGAL_MOVES = {
     ("queued", "running"),
     ("queued", "canceled"),
@@ -59,7 +59,7 @@ def new_activity(
     lock_key: str | None = None,
     delay: float = 0.0,
 ) -> NewActivity:
-    """An activity that nobody has recorded yet."""
+    """An activity that is not recorded yet."""
     return NewActivity(
         id=new_id(),
         queue_name=queue_name,
@@ -73,13 +73,18 @@ def new_activity(
     )
 
 
+def starts(tokens: Mapping[UUID, int], worker: str = "", lock_key: str | None = None) -> list[Start]:
+    """Starts of activities under their tokens."""
+    return [Start(task, token, "Started.", worker, lock_key) for task, token in tokens.items()]
+
+
 def row_of(source: Engine | Connection, task: UUID) -> Row:
-    """What the record says of one activity."""
+    """The row and the log of one activity."""
     return rows_of(source, [task])[task]
 
 
 def rows_of(source: Engine | Connection, tasks: Sequence[UUID]) -> dict[UUID, Row]:
-    """What the record says of each of these activities."""
+    """The rows and logs of activities."""
     if isinstance(source, Engine):
         with source.connect() as connection:
             return rows_of(connection, tasks)

@@ -17,7 +17,7 @@ from agentexec.store import statements
 from agentexec.task import Registry
 from agentexec.worker.loop import WorkerLoop
 from agentexec.worker.runner import End, Ended, HandlerRunner
-from tests.support.record import new_activity, require_sound, row_of
+from tests.support.record import new_activity, require_sound, row_of, starts
 
 TOKEN = 5
 
@@ -53,7 +53,7 @@ def running(engine: WorkerLoop, database: Engine) -> UUID:
     activity = new_activity()
     with database.begin() as connection:
         statements.record_enqueued(connection, [activity])
-        statements.record_started(connection, {activity.id: TOKEN}, "Started.")
+        statements.record_started(connection, starts({activity.id: TOKEN}))
     engine.ledger.take(activity.id, TOKEN)
     return activity.id
 

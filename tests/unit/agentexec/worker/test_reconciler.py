@@ -23,7 +23,7 @@ from agentexec.worker.loop import WorkerLoop
 from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.runner import HandlerRunner
 from tests.support.queue_books import RedisInspector
-from tests.support.record import new_activity, require_sound, row_of, rows_of
+from tests.support.record import new_activity, require_sound, row_of, rows_of, starts
 
 SETTINGS = load_settings(database_url="sqlite://", redis_url="redis://127.0.0.1:1")
 
@@ -74,7 +74,7 @@ def claimed(queue: RedisQueue, worker: str, want: int) -> list[Claim]:
 def run(database: Engine, claims: Sequence[Claim]) -> None:
     """Start and complete what was claimed."""
     with database.begin() as connection:
-        statements.record_started(connection, {c.task_id: c.token for c in claims}, "Started.")
+        statements.record_started(connection, starts({c.task_id: c.token for c in claims}))
         outcomes = [
             ActivityUpdate(id=c.task_id, token=c.token, n=1, status=Status.COMPLETE, message="Over.")
             for c in claims
@@ -89,7 +89,7 @@ def test_what_the_queue_forgot_is_brought_back_and_completes(
     tasks = dispatched(database, queue, 5)
     (running,) = claimed(queue, "cut off", 1)
     with database.begin() as connection:
-        statements.record_started(connection, {running.task_id: running.token}, "Started.")
+        statements.record_started(connection, starts({running.task_id: running.token}))
     queue.drop()
     healer.heal(thorough=False)
     again = claimed(queue, "heir", 9)
@@ -107,7 +107,7 @@ def test_a_row_whose_lease_ran_out_says_queued_as_soon_as_anybody_looks(
     (task,) = dispatched(database, queue, 1)
     (silent,) = claimed(queue, "silent", 1)
     with database.begin() as connection:
-        statements.record_started(connection, {task: silent.token}, "Started.")
+        statements.record_started(connection, starts({task: silent.token}))
     RedisInspector(queue).expire(task)
     loop, registry = asyncio.new_event_loop(), Registry()
     host = HandlerRunner(registry, SETTINGS, loop)
@@ -130,7 +130,7 @@ def test_a_running_row_that_the_queue_dropped_runs_again_after_a_comparison(
     (task,) = dispatched(database, queue, 1)
     (silent,) = claimed(queue, "silent", 1)
     with database.begin() as connection:
-        statements.record_started(connection, {task: silent.token}, "Started.")
+        statements.record_started(connection, starts({task: silent.token}))
         long_ago = "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-60 seconds')"
         connection.execute(text(f"UPDATE {ACTIVITY_TABLE} SET created_at = {long_ago}"))
     queue.client.hdel(queue.keys.job, str(task))
