@@ -1,7 +1,7 @@
-"""Activities in the hands of workers that crash, freeze, wake up late and speak out of turn.
+"""A state machine of activities: workers crash, freeze, continue late, and write after they lost their leases.
 
-Everything that is done is done through agentexec: the queue's steps, the record's statements as a worker batches them,
-and the healer. What must come of it is predicted by a model that knows only QUEUE.md.
+Every action goes through agentexec: steps of the queue, batches of a worker, and the reconciler. A model predicts the
+results from the invariants alone (docs/reference/invariants.md).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from agentexec.store.rows import ActivityUpdate, LogEntry
 from agentexec.store.status import Status
 from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.recording import Batch, Recorded, record
-from tests.properties.model import Expected, Holding, Mind
+from tests.properties.model import Expected, Holding, WorkerState
 from tests.support.queue_invariants import contents, require_consistent
 from tests.support.record import OVER, new_activity, require_sound, rows_of
 
@@ -50,9 +50,9 @@ workers = st.sampled_from(WORKERS)
 
 
 class ActivityMachine(RuleBasedStateMachine):
-    """Rules are what producers, workers, operators and faults do. Subclasses say over which servers."""
+    """The rules are actions of producers, workers, operators and faults. A subclass provides the servers."""
 
-    # What a printed example needs to run where it is pasted.
+    # Imports of a printed example, so that it runs where it is pasted.
     imports: ClassVar[Sequence[str]] = ()
 
     def __init__(self) -> None:
@@ -62,21 +62,21 @@ class ActivityMachine(RuleBasedStateMachine):
 
     def servers(self) -> tuple[Engine, RedisQueue]:
         """A database that has the tables, and an empty queue."""
-        raise AssertionError("a subclass gives the servers")
+        raise AssertionError("a subclass provides the servers")
 
     @initialize()
     def begin(self) -> None:
         self.engine, self.queue = self.servers()
         settings = load_settings(database_url=str(self.engine.url), max_crashes=MAX_CRASHES)
-        self.healer = Reconciler(self.engine, self.queue, settings)
+        self.reconciler = Reconciler(self.engine, self.queue, settings)
         self.expected: dict[UUID, Expected] = {}
-        self.minds = {slot: Mind(_new_name()) for slot in WORKERS}
-        self.ghosts: list[Holding] = []
+        self.workers = {slot: WorkerState(_new_name()) for slot in WORKERS}
+        self.late_runs: list[Holding] = []
         self.lengths: dict[UUID, int] = {}
         self.fences: dict[UUID, int] = {}
-        self.tokens: dict[UUID, int] = {}  # the highest that the queue ever gave
-        self.crashes: dict[UUID, int] = {}  # by the queue's memory, which it may lose
-        self.healer.heal(thorough=False)
+        self.tokens: dict[UUID, int] = {}  # the highest issued by the queue
+        self.crashes: dict[UUID, int] = {}  # counted by the queue, which may lose them
+        self.reconciler.heal(thorough=False)
         self.enqueue(dispatched=True, level=1)
         self.enqueue(dispatched=True, level=0)
 
@@ -85,12 +85,12 @@ class ActivityMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.expected)
     @rule(pick=picks)
     def dispatch_again(self, pick: int) -> None:
-        """The reply to a dispatch was lost, or a relay does not know yet that it happened."""
+        """The reply to a dispatch was lost, or the outbox dispatcher does not see the dispatch yet."""
         task = _pick(list(self.expected), pick)
         if self.queue.known([task])[0]:
             before = contents(self.queue)
             self.queue.enqueue([Dispatch(task_id=task, payload=b"{}", level=1)])
-            assert contents(self.queue) == before, "a task that the queue knows was taken once more"
+            assert contents(self.queue) == before, "a task in the queue was added once more"
 
     @rule(dispatched=st.sampled_from([True, True, False]), level=st.integers(0, 1))
     def enqueue(self, dispatched: bool, level: int) -> None:
@@ -98,7 +98,7 @@ class ActivityMachine(RuleBasedStateMachine):
         activity = new_activity(self.queue.name)
         with self.engine.begin() as connection:
             statements.record_enqueued(connection, [activity])
-            # An hour ago: a healer leaves a producer two seconds to dispatch by itself.
+            # Long ago: the reconciler waits two seconds for a producer to dispatch by itself.
             age = f"UPDATE {ACTIVITY_TABLE} SET created_at = :then WHERE queue_name = :queue"
             connection.execute(text(age), {"then": "2020-01-01 00:00:00.000000", "queue": self.queue.name})
         self.expected[activity.id] = Expected()
@@ -115,60 +115,60 @@ class ActivityMachine(RuleBasedStateMachine):
         self.expected[task].cancel()
         with self.engine.begin() as connection:
             standing = statements.request_cancel(connection, [task], "Canceled on request.")
-        told = {} if before in OVER else {task: Status(self.expected[task].status)}
-        assert standing == told, "a cancel was told something else than the record says"
+        wanted = {} if before in OVER else {task: Status(self.expected[task].status)}
+        assert standing == wanted, "a cancel returned a wrong status"
         if standing.get(task) is Status.RUNNING:
             self.queue.request_cancel([task])
 
     # Workers.
 
-    @rule(slot=workers, want=st.integers(1, 3), witness=st.booleans(), due=st.booleans(), twice=st.booleans())
-    def take(self, slot: str, want: int, witness: bool, due: bool, twice: bool) -> None:
+    @rule(slot=workers, want=st.integers(1, 3), records=st.booleans(), due=st.booleans(), twice=st.booleans())
+    def take(self, slot: str, want: int, records: bool, due: bool, twice: bool) -> None:
         """A whole round: claim and start. `due` lets the delays of all retries pass before it."""
         if due:
             self._let_retries_fall_due()
-        self.claim(slot, want, witness)
-        self._start(self.minds[slot], twice=twice)
+        self.claim(slot, want, records)
+        self._start(self.workers[slot], twice=twice)
 
-    @rule(slot=workers, want=st.integers(0, 3), witness=st.booleans())
-    def claim(self, slot: str, want: int, witness: bool) -> None:
-        """`witness` is False for a worker that dies before it writes down what the queue took from others."""
-        mind = self.minds[slot]
-        nonce, finishes = uuid4().hex, mind.finishes
-        mind.finishes = []
+    @rule(slot=workers, want=st.integers(0, 3), records=st.booleans())
+    def claim(self, slot: str, want: int, records: bool) -> None:
+        """`records` is False for a worker that dies before it records the leases that the queue revoked."""
+        worker = self.workers[slot]
+        nonce, finishes = uuid4().hex, worker.finishes
+        worker.finishes = []
         tokens = self._tokens()
-        answer = self._step(mind, nonce, finishes, want)
+        answer = self._step(worker, nonce, finishes, want)
         stale = tuple(f for f in finishes if tokens.get(f.task_id, (0, ""))[0] != f.token)
-        assert answer.stale == stale, "whose word counts with the queue"
+        assert answer.stale == stale, "the queue accepted the wrong finishes"
         self._count_crashes([r.task_id for r in answer.reaped], [r.task_id for r in answer.dead])
         for claim in answer.claims:
-            assert claim.token > self.tokens.get(claim.task_id, 0), "a token that was given before"
+            assert claim.token > self.tokens.get(claim.task_id, 0), "a token was issued twice"
             self.tokens[claim.task_id] = claim.token
-        mind.last_step = (nonce, finishes, want, answer)
-        mind.take(answer.claims)
-        if witness:
-            self._bear_witness(answer)
+        worker.last_step = (nonce, finishes, want, answer)
+        worker.take(answer.claims)
+        if records:
+            self._record_revoked(answer)
 
-    @precondition(lambda self: any(mind.last_step for mind in self.minds.values()))
+    @precondition(lambda self: any(worker.last_step for worker in self.workers.values()))
     @rule(pick=picks)
     def send_the_last_step_again(self, pick: int) -> None:
-        mind = _pick([mind for mind in self.minds.values() if mind.last_step], pick)
-        assert mind.last_step is not None
-        nonce, finishes, want, first = mind.last_step
+        worker = _pick([worker for worker in self.workers.values() if worker.last_step], pick)
+        assert worker.last_step is not None
+        nonce, finishes, want, first = worker.last_step
         before, tokens = contents(self.queue), self._tokens()
-        again = self._step(mind, nonce, finishes, want)
+        again = self._step(worker, nonce, finishes, want)
         assert contents(self.queue) == before, "I7: a step sent again changed the queue"
         same = (again.stale, again.reaped, again.dead) == (first.stale, first.reaped, first.dead)
-        assert same, "I7: a step sent again answered something else"
-        left = [(c.task_id, c.token) for c in first.claims if tokens.get(c.task_id) == (c.token, mind.name)]
+        assert same, "I7: a step sent again returned another answer"
+        left = [(c.task_id, c.token) for c in first.claims if tokens.get(c.task_id) == (c.token, worker.name)]
         claims = [(c.task_id, c.token) for c in again.claims]
-        assert claims == left, "I7: a step sent again gave other claims than those still held"
+        assert claims == left, "I7: a step sent again returned other claims than those still leased"
 
-    @precondition(lambda self: any(mind.claims for mind in self.minds.values()))
+    @precondition(lambda self: any(worker.claims for worker in self.workers.values()))
     @rule(pick=picks, twice=st.booleans())
     def start(self, pick: int, twice: bool) -> None:
-        """A worker records the start of all that it claimed; `twice` when the reply of the commit was lost."""
-        self._start(_pick([mind for mind in self.minds.values() if mind.claims], pick), twice=twice)
+        """A worker records the start of all its claims; `twice` if the reply of the commit was lost."""
+        self._start(_pick([worker for worker in self.workers.values() if worker.claims], pick), twice=twice)
 
     @precondition(lambda self: self._running())
     @rule(pick=picks)
@@ -184,7 +184,7 @@ class ActivityMachine(RuleBasedStateMachine):
         report=st.booleans(),
     )
     def end(self, pick: int, status: str, twice: bool, report: bool) -> None:
-        """A handler ended; with `report` its last progress travels in the same transaction."""
+        """A handler ended; with `report`, its last progress is in the same batch."""
         self._end(*_pick(self._running(), pick), status, twice=twice, report=report)
 
     @rule(
@@ -193,107 +193,109 @@ class ActivityMachine(RuleBasedStateMachine):
         frozen=st.booleans(),
     )
     def work(self, slot: str, statuses: list[str], frozen: bool) -> None:
-        """What workers do all day; `frozen` before the queue is told of the ends that the record knows."""
-        self.take(slot, len(statuses), witness=True, due=True, twice=False)
+        """Claim, start and end tasks; `frozen` stops the worker after the ends are recorded and before the finish."""
+        self.take(slot, len(statuses), records=True, due=True, twice=False)
         for status in statuses:
-            if self.minds[slot].running:
-                self._end(self.minds[slot], self.minds[slot].running[0], status, twice=False, report=False)
+            if self.workers[slot].running:
+                self._end(
+                    self.workers[slot], self.workers[slot].running[0], status, twice=False, report=False
+                )
         if frozen:
-            self.freeze(slot, taken_over=True, witness=True, renews=False, says=None)
+            self.freeze(slot, taken_over=True, records=True, renews=False, sends=None)
 
     @precondition(lambda self: self._running())
     @rule(pick=picks)
     def release(self, pick: int) -> None:
-        """A shutdown gives a task back, uncharged."""
+        """A shutdown releases a task without charge."""
         self._release(*_pick(self._running(), pick))
 
     @rule(slot=workers, times=st.integers(2, 3))
     def shut_down_one_after_another(self, slot: str, times: int) -> None:
-        """Each deployment finds a task running and gives it back; its successor has the same luck."""
+        """Several deployments in a row each release the running tasks."""
         for _ in range(times):
-            self.take(slot, 3, witness=True, due=True, twice=False)
-            for holding in list(self.minds[slot].running):
-                self._release(self.minds[slot], holding)
+            self.take(slot, 3, records=True, due=True, twice=False)
+            for holding in list(self.workers[slot].running):
+                self._release(self.workers[slot], holding)
 
     @rule(slot=workers)
     def renew(self, slot: str) -> None:
-        """A worker prolongs all it believes to hold, and learns what it has lost; it may be slow to act on it."""
-        mind = self.minds[slot]
-        believed = {h.task: h.token for h in mind.running} | {c.task_id: c.token for c in mind.claims}
+        """A worker renews all its leases and learns which it lost; it may act on that late."""
+        worker = self.workers[slot]
+        tokens_sent = {h.task: h.token for h in worker.running} | {c.task_id: c.token for c in worker.claims}
         holders = self._tokens()
-        lost, _ = self.queue.renew(mind.name, believed, lease=LEASE)
-        gone = {i for i, t in believed.items() if holders.get(i) != (t, mind.name)}
-        assert lost == gone, "whose renewal counts"
-        assert self._tokens() == holders, "a renewal that changed who holds what"
+        lost, _ = self.queue.renew(worker.name, tokens_sent, lease=LEASE)
+        gone = {i for i, t in tokens_sent.items() if holders.get(i) != (t, worker.name)}
+        assert lost == gone, "the queue renewed the wrong leases"
+        assert self._tokens() == holders, "a renewal changed a holder"
 
     # Faults.
 
-    @precondition(lambda self: any(mind.claims or mind.running for mind in self.minds.values()))
+    @precondition(lambda self: any(worker.claims or worker.running for worker in self.workers.values()))
     @rule(slot=workers, by_neighbour=st.booleans())
     def crash(self, slot: str, by_neighbour: bool) -> None:
-        """A worker process dies; its pool sees it, or with `by_neighbour` another pool of the same host does."""
-        mind = self.minds[slot]
-        self.minds[slot] = Mind(_new_name())
-        self.ghosts += mind.running
-        self.ghosts += [Holding(claim.task_id, claim.token) for claim in mind.claims]
-        held = self._leases_of(mind.name)
+        """A worker process dies; its pool notices, or with `by_neighbour` another pool of the same host."""
+        worker = self.workers[slot]
+        self.workers[slot] = WorkerState(_new_name())
+        self.late_runs += worker.running
+        self.late_runs += [Holding(claim.task_id, claim.token) for claim in worker.claims]
+        held = self._leases_of(worker.name)
         if by_neighbour:
-            self.queue.register(mind.name, f"{host_identity()}|{NO_SUCH_PID}|1")
-            self.healer.release_dead_neighbours()
-            assert mind.name not in self.queue.registered(), "a dead worker is registered still"
+            self.queue.register(worker.name, f"{host_identity()}|{NO_SUCH_PID}|1")
+            self.reconciler.release_dead_neighbours()
+            assert worker.name not in self.queue.registered(), "a dead worker is still registered"
         else:
-            self.healer.release_worker(mind.name, charge=True)
+            self.reconciler.release_worker(worker.name, charge=True)
         dead = self.queue.dead_reasons(list(held))
         self._count_crashes(set(held) - set(dead), dead)
         for task, token in held.items():
             self.expected[task].lose(token, "error" if task in dead else "queued")
 
-    @precondition(lambda self: any(mind.claims or mind.running for mind in self.minds.values()))
+    @precondition(lambda self: any(worker.claims or worker.running for worker in self.workers.values()))
     @rule(
         slot=workers,
         taken_over=st.booleans(),
-        witness=st.booleans(),
+        records=st.booleans(),
         renews=st.booleans(),
-        says=st.sampled_from([None, "complete", "queued"]),
+        sends=st.sampled_from([None, "complete", "queued"]),
     )
-    def freeze(self, slot: str, taken_over: bool, witness: bool, renews: bool, says: str | None) -> None:
-        """A worker stands still past its leases, and does not know it when it goes on, maybe with an outcome."""
-        for task in self._leases_of(self.minds[slot].name):
+    def freeze(self, slot: str, taken_over: bool, records: bool, renews: bool, sends: str | None) -> None:
+        """A worker stops until its leases have expired, then continues unaware, and may send an update."""
+        for task in self._leases_of(self.workers[slot].name):
             self.queue.client.zadd(self.queue.keys.lease, {str(task): 1}, xx=True)
         if taken_over:
             (other,) = set(WORKERS) - {slot}
-            self.take(other, 3, witness, due=False, twice=False)
+            self.take(other, 3, records, due=False, twice=False)
         if renews:
             self.renew(slot)
-        for holding in self.minds[slot].running:
-            if says is not None and self.expected[holding.task].fence != holding.token:
-                self._finish(holding, Status(says))
+        for holding in self.workers[slot].running:
+            if sends is not None and self.expected[holding.task].fence != holding.token:
+                self._finish(holding, Status(sends))
 
-    @precondition(lambda self: self.ghosts or self._running())
+    @precondition(lambda self: self.late_runs or self._running())
     @rule(
         pick=picks,
         status=st.sampled_from(["complete", "error", "queued"]),
         start=st.booleans(),
     )
-    def late_words(self, pick: int, status: str, start: bool) -> None:
-        """What a dead worker had sent, or one that lost its lease still sends, arrives now under its old token."""
+    def late_writes(self, pick: int, status: str, start: bool) -> None:
+        """Writes of a dead worker, or of one that lost its lease, arrive under the old token."""
         lost = [h for _, h in self._running() if self.expected[h.task].fence != h.token]
-        if lost or self.ghosts:
-            ghost = _pick(lost + self.ghosts, pick)
+        if lost or self.late_runs:
+            late = _pick(lost + self.late_runs, pick)
             if start:
-                claim = Claim(task_id=ghost.task, token=ghost.token, crashes=0, level=1, payload=b"{}")
+                claim = Claim(task_id=late.task, token=late.token, crashes=0, level=1, payload=b"{}")
                 self._record_starts([claim])
             else:
-                self._append(ghost)
-                self._finish(ghost, Status(status))
+                self._append(late)
+                self._finish(late, Status(status))
 
     @precondition(lambda self: self.expected)
     @rule(healed=st.booleans())
     def redis_loses_everything(self, healed: bool) -> None:
         self.queue.drop()
         self.crashes.clear()
-        for mind in self.minds.values():
-            mind.last_step = None
+        for worker in self.workers.values():
+            worker.last_step = None
         if healed:
             self.heal(thorough=False)
 
@@ -301,15 +303,15 @@ class ActivityMachine(RuleBasedStateMachine):
     def heal(self, thorough: bool) -> None:
         forgot = not self.queue.client.hexists(self.queue.keys.cfg, "epoch")
         dead = set(self.queue.dead_reasons(list(self.expected)))
-        self.healer.heal(thorough=thorough)
+        self.reconciler.heal(thorough=thorough)
         if forgot or thorough:
             for task in dead:
                 self.expected[task].never_ran(self.expected[task].fence + 1, "error")
         pending = [task for task, expected in self.expected.items() if expected.status not in OVER]
         healed = all(self.queue.known(pending))
-        assert healed or not (forgot or thorough), "a pending task is not in the queue after the healing"
+        assert healed or not (forgot or thorough), "a pending task is not in the queue after a reconciliation"
 
-    # What holds at any time.
+    # Invariants.
 
     @invariant()
     def the_queue_is_consistent(self) -> None:
@@ -326,8 +328,8 @@ class ActivityMachine(RuleBasedStateMachine):
             require_sound(row)
             found = (row.status, row.fence, row.attempt)
             wanted = (expected.status, expected.fence, expected.attempt)
-            assert found == wanted, f"the record is not what it should be: {row}"
-            assert row.cancel_requested == expected.flagged, "a wish to cancel was lost, or made up"
+            assert found == wanted, f"the row is not as expected: {row}"
+            assert row.cancel_requested == expected.flagged, "a cancel request was lost, or invented"
             assert row.fence >= self.fences.get(task, 0), "a fence fell"
             self.fences[task] = row.fence
             if task in self.lengths:
@@ -336,7 +338,7 @@ class ActivityMachine(RuleBasedStateMachine):
                 self.lengths[task] = len(row.log)
 
     def teardown(self) -> None:
-        """Whatever happened, healing and a worker that lives bring every task to its end."""
+        """A reconciliation and a live worker bring every task to its end."""
         if hasattr(self, "engine"):
             self._drain()
             self.the_queue_is_consistent()
@@ -346,32 +348,32 @@ class ActivityMachine(RuleBasedStateMachine):
             self.close()
 
     def close(self) -> None:
-        """Let go of the servers."""
+        """Close the connections."""
 
     def _drain(self) -> None:
         for slot in WORKERS:
             self.crash(slot, by_neighbour=False)
         self.heal(thorough=True)
         for _ in range(4 * len(self.expected) + 4):
-            self.take("left", 8, witness=True, due=True, twice=False)
+            self.take("left", 8, records=True, due=True, twice=False)
             while self._running():
                 self.end(0, "complete", twice=False, report=False)
             depth = self.queue.depth()
-            if depth.known == depth.dead and not self.minds["left"].finishes:
+            if depth.known == depth.dead and not self.workers["left"].finishes:
                 break
         self.heal(thorough=True)
 
-    def _start(self, mind: Mind, *, twice: bool) -> None:
-        claims, mind.claims = mind.claims, []
+    def _start(self, worker: WorkerState, *, twice: bool) -> None:
+        claims, worker.claims = worker.claims, []
         recorded = self._record_starts(claims, times=1 + twice)
         for claim in claims:
             if claim.task_id in recorded.attempts:
-                mind.running.append(Holding(claim.task_id, claim.token))
+                worker.running.append(Holding(claim.task_id, claim.token))
             else:
-                self._refuse(mind, claim, outranked=recorded.outranked.get(claim.task_id))
+                self._refuse(worker, claim, outranked=recorded.outranked.get(claim.task_id))
 
     def _record_starts(self, claims: Sequence[Claim], *, times: int = 1) -> Recorded:
-        """Send starts; each must be accepted exactly when the model says so."""
+        """Send starts; each must be accepted exactly if the model accepts it."""
         for _ in range(times):
             recorded = self._record(Batch(claims=claims))
         for claim in claims:
@@ -383,7 +385,7 @@ class ActivityMachine(RuleBasedStateMachine):
                     "attempts were miscounted"
                 )
             else:
-                assert claim.task_id not in recorded.attempts, "a start that should be refused"
+                assert claim.task_id not in recorded.attempts, "a start was accepted that should be refused"
         return recorded
 
     def _let_retries_fall_due(self) -> None:
@@ -391,37 +393,37 @@ class ActivityMachine(RuleBasedStateMachine):
         for task in due:
             self.queue.client.zadd(self.queue.keys.sched, {task: 1})
 
-    def _running(self) -> list[tuple[Mind, Holding]]:
-        return [(mind, holding) for mind in self.minds.values() for holding in mind.running]
+    def _running(self) -> list[tuple[WorkerState, Holding]]:
+        return [(worker, holding) for worker in self.workers.values() for holding in worker.running]
 
-    def _step(self, mind: Mind, nonce: str, finishes: list[Finish], want: int) -> StepResult:
+    def _step(self, worker: WorkerState, nonce: str, finishes: list[Finish], want: int) -> StepResult:
         return self.queue.step(
-            mind.name,
+            worker.name,
             nonce,
             finishes=finishes,
             want=want,
             lease=LEASE,
             max_crashes=MAX_CRASHES,
-            lowest_token=mind.lowest_token,
+            lowest_token=worker.lowest_token,
         )
 
-    def _bear_witness(self, answer: StepResult) -> None:
+    def _record_revoked(self, answer: StepResult) -> None:
         with self.engine.begin() as connection:
             for lost, status in ((answer.reaped, Status.QUEUED), (answer.dead, Status.ERROR)):
                 tokens = {r.task_id: r.token for r in lost}
                 moved = statements.record_revoked(connection, tokens, status, "Lost.")
                 lost_by = {i for i, token in tokens.items() if self.expected[i].lose(token, status.value)}
-                assert moved == lost_by, "a witness moved a row that had moved on, or left one behind"
+                assert moved == lost_by, "a revocation changed a row of another run, or left one out"
 
-    def _refuse(self, mind: Mind, claim: Claim, outranked: int | None) -> None:
+    def _refuse(self, worker: WorkerState, claim: Claim, outranked: int | None) -> None:
         expected = self.expected[claim.task_id]
         if outranked is None:
-            assert expected.status in OVER, "a start was refused that should not be"
-            mind.finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.DONE))
+            assert expected.status in OVER, "a start was refused that should be accepted"
+            worker.finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.DONE))
         else:
-            assert outranked == expected.fence, "the record was outranked by nobody"
-            mind.lowest_token = max(mind.lowest_token, outranked + 1)
-            mind.finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.RETRY))
+            assert outranked == expected.fence, "a start was refused under a token that is not the fence"
+            worker.lowest_token = max(worker.lowest_token, outranked + 1)
+            worker.finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.RETRY))
 
     def _record(self, batch: Batch) -> Recorded:
         return record(self.engine, batch, started_message="Started.", give_up=lambda: True)
@@ -437,7 +439,7 @@ class ActivityMachine(RuleBasedStateMachine):
     def _finish(
         self, holding: Holding, status: Status, *, times: int = 1, report: bool = False, failed: bool = False
     ) -> str | None:
-        """Send an outcome; it must be accepted exactly when the model says so."""
+        """Send an update; it must be accepted exactly if the model accepts it."""
         entries = []
         if report:
             entries = [LogEntry(id=holding.task, token=holding.token, n=holding.entries, message="nearly")]
@@ -454,50 +456,50 @@ class ActivityMachine(RuleBasedStateMachine):
         )
         holding.entries += 1
         was = self.expected[holding.task]
-        said_before = was.fence == holding.token and was.status != "running"
+        sent_before = was.fence == holding.token and was.status != "running"
         became = self.expected[holding.task].end(holding.token, status.value)
         for _ in range(times):
             recorded = self._record(Batch(entries=entries, outcomes=[outcome]))
-            if not said_before:
+            if not sent_before:
                 accepted = {holding.task: Status(became)} if became else {}
-                assert recorded.accepted == accepted, "whose outcome the record takes"
+                assert recorded.accepted == accepted, "the wrong updates were accepted"
         return became
 
-    def _end(self, mind: Mind, holding: Holding, status: str, *, twice: bool, report: bool) -> None:
-        mind.running.remove(holding)
-        # A handler that failed and has retries left.
+    def _end(self, worker: WorkerState, holding: Holding, status: str, *, twice: bool, report: bool) -> None:
+        worker.running.remove(holding)
+        # The handler failed and has retries left.
         failed = status == "queued"
         accepted = self._finish(holding, Status(status), times=1 + twice, report=report, failed=failed)
         verb = VERBS[Status(accepted)] if accepted else Verb.DONE
         reason = "failed for good" if verb is Verb.DEAD else ""
         if accepted or self.expected[holding.task].status in OVER:
-            mind.finishes.append(
+            worker.finishes.append(
                 Finish(task_id=holding.task, token=holding.token, verb=verb, reason=reason, delay=0)
             )
 
-    def _release(self, mind: Mind, holding: Holding) -> None:
-        mind.running.remove(holding)
+    def _release(self, worker: WorkerState, holding: Holding) -> None:
+        worker.running.remove(holding)
         lease = {holding.task: holding.token}
         if self._finish(holding, Status.QUEUED) == "queued":
             _, dead = self.queue.release(
-                mind.name, lease, charge=False, max_crashes=MAX_CRASHES, declare_gone=False
+                worker.name, lease, charge=False, max_crashes=MAX_CRASHES, declare_gone=False
             )
-            assert not dead, "a release that counts as a crash"
+            assert not dead, "a release was counted as a crash"
         elif self.expected[holding.task].status in OVER:
-            mind.finishes.append(Finish(task_id=holding.task, token=holding.token, verb=Verb.DONE))
+            worker.finishes.append(Finish(task_id=holding.task, token=holding.token, verb=Verb.DONE))
 
     def _count_crashes(self, alive: Iterable[UUID], dead: Iterable[UUID]) -> None:
-        """Holders died or fell silent: a task is buried once more than the limit of them did, and not before."""
-        for tasks, buried in ((alive, False), (dead, True)):
+        """Workers died or lost their leases: a task is dead-lettered once they are more than the limit, not before."""
+        for tasks, dead_lettered in ((alive, False), (dead, True)):
             for task in tasks:
                 self.crashes[task] = self.crashes.get(task, 0) + 1
-                assert (self.crashes[task] > MAX_CRASHES) is buried, "crashes were miscounted"
+                assert (self.crashes[task] > MAX_CRASHES) is dead_lettered, "crashes were miscounted"
 
     def _leases_of(self, worker: str) -> dict[UUID, int]:
         return {task: token for task, (token, by) in self._tokens().items() if by == worker}
 
     def _tokens(self) -> dict[UUID, tuple[int, str]]:
-        """Who holds what under which token, from the queue's own book."""
+        """The token and the holder of each leased task, as the queue has them."""
         owners: dict[Any, Any] = self.queue.client.hgetall(self.queue.keys.own)
         pairs = [(UUID(task.decode()), owner.decode().partition("|")) for task, owner in owners.items()]
         return {task: (int(token), by) for task, (token, _, by) in pairs}

@@ -1,4 +1,4 @@
-"""What QUEUE.md says must become of an activity, and what a worker believes meanwhile."""
+"""The model: the expected state of an activity, and the state of a worker process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.record import OVER
 
 @dataclass
 class Expected:
-    """What the record must say of one activity."""
+    """The expected state of one activity."""
 
     status: str = "queued"
     fence: int = 0
@@ -29,14 +29,14 @@ class Expected:
         return True
 
     def end(self, token: int, status: str) -> str | None:
-        """The holder's word; what became of it, None where it was refused."""
+        """The holder ends the run; returns the new status, None if the update is refused."""
         if self.status != "running" or self.fence != token:
             return None
         self.status = "canceled" if status == "queued" and self.flagged else status
         return self.status
 
     def lose(self, token: int, status: str) -> bool:
-        """A witness's word: the queue took the task from its holder."""
+        """The queue revoked the lease; returns whether the row changes."""
         return self.end(token, "canceled" if self.flagged else status) is not None
 
     def never_ran(self, token: int, status: str) -> None:
@@ -51,7 +51,7 @@ class Expected:
 
 @dataclass
 class Holding:
-    """A token that somebody holds or believes to hold."""
+    """A run under a token, which its worker may have lost."""
 
     task: UUID
     token: int
@@ -59,8 +59,8 @@ class Holding:
 
 
 @dataclass
-class Mind:
-    """What one worker process believes; it dies with the process, but its last words may still be on the way."""
+class WorkerState:
+    """The memory of one worker process. It ends with the process; its last writes may arrive later."""
 
     name: str
     claims: list[Claim] = field(default_factory=list)
@@ -70,6 +70,6 @@ class Mind:
     last_step: tuple[str, list[Finish], int, StepResult] | None = None
 
     def take(self, claims: Sequence[Claim]) -> None:
-        """A task that is claimed again, since Redis forgot the first claim, is held under the newer token only."""
+        """Add claims; a task that is claimed again, as Redis lost the first claim, keeps the newer token only."""
         again = {claim.task_id for claim in claims}
         self.claims = [claim for claim in self.claims if claim.task_id not in again] + list(claims)
