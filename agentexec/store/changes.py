@@ -26,8 +26,8 @@ _LOGGED = ("id", "status", "fence")
 class Change:
     """An INSERT or UPDATE of activities `a` from a batch `v`, with one log entry for each row that it changes.
 
-    `name` is the function of `agentexec.store.statements` that runs it. `columns` are those of the batch. `{sources}`
-    in `sql` are the states from which the table of moves lets this statement start. A log entry has the new status
+    `name` is its name in the table of moves, and `{sources}` in `sql` are the states from which that table lets it
+    start. `columns` are those of the batch. A log entry has the new status
     and the token of the row, and the message of the batch; `n` and `percentage` are SQL for the rest of it, and
     `logged` is the condition for an entry. `answer` are the columns to return of each changed row.
     """

@@ -79,7 +79,7 @@ def end_by_hand(
         percentage=percentage,
         error=message if status is Status.ERROR else None,
     )
-    statements.record_finished(connection, [update])
+    statements.record_batch(connection, [], [update])
 
 
 def terminate(connection: Connection, activity: Locked, status: Status, message: str) -> None:
@@ -93,5 +93,5 @@ def _hold(connection: Connection, activity: Locked) -> int:
     if activity.status is Status.RUNNING:
         return activity.fence
     token = activity.fence + 1
-    statements.record_started(connection, [Start(activity.id, token, STARTED)])
+    statements.record_batch(connection, [Start(activity.id, token, STARTED)], [])
     return token

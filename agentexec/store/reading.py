@@ -62,11 +62,10 @@ def pending_after(
     found = run(
         connection,
         "SELECT id, dispatched_at IS NOT NULL AS dispatched FROM {activity} WHERE queue_name = :queue "
-        f"AND status {sql_in(statuses)} AND id > :last AND created_at <= {{ago}} ORDER BY id LIMIT :limit",
+        f"AND status {sql_in(statuses)} AND id > :last AND created_at <= {{ago}} ORDER BY id LIMIT {limit}",
         queue=queue_name,
         last=last,
         seconds=older_than,
-        limit=limit,
     )
     return [PendingRow(as_uuid(row.id), bool(row.dispatched)) for row in found]
 

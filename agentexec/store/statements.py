@@ -1,8 +1,8 @@
 """Every statement that changes the activity store. Each is fenced, may be sent again, and takes a whole batch.
 
 Callers own the transaction and pass a connection inside one. `record_*` functions write what happened to activities:
-`record_started`, `record_progress` and `record_finished` for the holder of a lease, `record_revoked` after it lost the
-lease, `record_terminated` under a token above the holder's.
+`record_batch` and `record_progress` for holders of leases, `record_revoked` after a holder lost its lease,
+`record_terminated` under a token above the holder's.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from agentexec.store.changes import NEXT_N, Change, apply, apply_all
 from agentexec.store.dialects import Batch, as_uuid, run
@@ -26,7 +25,7 @@ def _columns(values: type[NewActivity | ActivityUpdate | LogEntry]) -> tuple[str
 
 
 ENQUEUED = Change(
-    name="record_enqueued",
+    name="enqueue",
     columns=_columns(NewActivity),
     sql="""INSERT INTO {activity} AS a (id, agent_id, queue_name, agent_type, status, fence, attempt, failures,
             priority, context, metadata, idempotency_key, lock_key, created_at, updated_at, run_after)
@@ -40,7 +39,7 @@ ENQUEUED = Change(
 # task that runs already is not checked: two tasks that started at the same moment do not see each other, and must not
 # keep each other from restarting when their workers die.
 STARTED = Change(
-    name="record_started",
+    name="start",
     columns=Start._fields,
     sql="""UPDATE {activity} AS a SET status = 'running', fence = v.token, holder = v.worker, updated_at = {now},
             lock_key = coalesce(a.lock_key, v.lock_key),
@@ -55,7 +54,7 @@ STARTED = Change(
     answer=("id", "status", "attempt", "failures"),
 )
 FINISHED = Change(
-    name="record_finished",
+    name="finish",
     columns=_columns(ActivityUpdate),
     sql="""UPDATE {activity} AS a SET updated_at = {now}, result = v.result, error = v.error,
             failures = failures + CASE WHEN v.failed THEN 1 ELSE 0 END,
@@ -67,7 +66,7 @@ FINISHED = Change(
     answer=STARTED.answer,
 )
 REVOKED = Change(
-    name="record_revoked",
+    name="revoke",
     columns=("id", "token", "status", "message", "error"),
     sql="""UPDATE {activity} AS a SET updated_at = {now}, error = v.error,
             status = CASE WHEN a.cancel_requested_at IS NOT NULL THEN 'canceled' ELSE v.status END
@@ -75,7 +74,7 @@ REVOKED = Change(
     n=NEXT_N,
 )
 TERMINATED = Change(
-    name="record_terminated",
+    name="terminate",
     columns=REVOKED.columns,
     sql="""UPDATE {activity} AS a SET status = v.status, fence = v.token, error = v.error, updated_at = {now}
         FROM {rows} AS v WHERE {same_id} AND a.status {sources} AND a.fence < v.token""",
@@ -114,35 +113,28 @@ def record_enqueued(connection: Connection, activities: Sequence[NewActivity]) -
     return recorded | _recorded_before(connection, [a for a in activities if a.id not in recorded])
 
 
-def record_started(connection: Connection, starts: Sequence[Start]) -> dict[UUID, Started]:
-    """Move activities to RUNNING under the fencing tokens of their workers; returns those that may run.
-
-    Left out are activities that are terminal, have a cancel request, were started under a higher token or by another
-    worker under the same token, or whose lock key another running activity has. Sending the same start again gives
-    the same answer.
-    """
-    return _started(apply(connection, STARTED, _rows(STARTED.columns, starts)))
-
-
-def record_finished(connection: Connection, updates: Sequence[ActivityUpdate]) -> dict[UUID, Status]:
-    """End runs: each RUNNING row that carries the token takes the status of its update, with the last log entry.
-
-    QUEUED (a retry or release) becomes CANCELED where a cancel was requested. Returns the status of each accepted
-    activity; refused ones are left out, unless the same update was written before.
-    """
-    return _finished(connection, updates, apply(connection, FINISHED, _rows(FINISHED.columns, updates)))
-
-
 def record_batch(
     connection: Connection, starts: Sequence[Start], updates: Sequence[ActivityUpdate]
 ) -> tuple[dict[UUID, Started], dict[UUID, Status]]:
-    """`record_started` and `record_finished` of different activities, in one statement on Postgres."""
+    """Start runs and end others under the fencing tokens of their workers, in one statement on Postgres.
+
+    Returns the activities that may run, and the new status of each accepted update. A start is refused if the activity
+    is terminal, has a cancel request, was started under a higher token or by another worker under the same token, or
+    has a lock key that another running activity has. An update is refused if the activity does not run under its
+    token. QUEUED (a retry or release) becomes CANCELED if a cancel was requested. A batch that is sent again gets the
+    same answer.
+    """
     started, finished = apply_all(
         connection,
         (STARTED, _rows(STARTED.columns, starts)),
         (FINISHED, _rows(FINISHED.columns, updates)),
     )
-    return _started(started), _finished(connection, updates, finished)
+    accepted = {as_uuid(row.id): Status(row.status) for row in finished}
+    refused = [update for update in updates if update.id not in accepted]
+    return (
+        {as_uuid(row.id): Started(row.attempt, row.failures) for row in started},
+        accepted | _written_before(connection, refused),
+    )
 
 
 def record_progress(connection: Connection, entries: Sequence[LogEntry]) -> None:
@@ -207,23 +199,15 @@ def _ends(tokens: Mapping[UUID, int], status: Status, message: str, error: str |
     ]
 
 
-def _started(changed: Sequence[Row[Any]]) -> dict[UUID, Started]:
-    return {as_uuid(row.id): Started(row.attempt, row.failures) for row in changed}
-
-
-def _finished(
-    connection: Connection, updates: Sequence[ActivityUpdate], changed: Sequence[Row[Any]]
-) -> dict[UUID, Status]:
-    accepted = {as_uuid(row.id): Status(row.status) for row in changed}
-    refused = [update for update in updates if update.id not in accepted]
-    # Updates that are sent again after a lost reply: the row has their token, and the status that they lead to.
-    written_before = run(
+def _written_before(connection: Connection, refused: Sequence[ActivityUpdate]) -> dict[UUID, Status]:
+    """Updates that are sent again after a lost reply: the row has their token, and the status that they lead to."""
+    found = run(
         connection,
         """SELECT a.id, a.status FROM {rows} AS v JOIN {activity} AS a ON a.id = v.id AND a.fence = v.token
         WHERE a.status = v.status OR v.status = 'queued' AND a.status = 'canceled'""",
         rows=_rows(("id", "token", "status"), refused),
     )
-    return accepted | {as_uuid(row.id): Status(row.status) for row in written_before}
+    return {as_uuid(row.id): Status(row.status) for row in found}
 
 
 def _recorded_before(connection: Connection, refused: Sequence[NewActivity]) -> dict[UUID, UUID]:

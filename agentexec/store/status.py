@@ -28,7 +28,7 @@ class Status(StrEnum):
 
 
 class Move(NamedTuple):
-    """A legal change of status: the statement of `agentexec.store.statements` that makes it, and its cause."""
+    """A legal change of status: the statement that makes it (`agentexec.store.statements`), and its cause."""
 
     before: Status
     after: Status
@@ -37,20 +37,20 @@ class Move(NamedTuple):
 
 
 MOVES = (
-    Move(Status.QUEUED, Status.RUNNING, "record_started", "worker starts it"),
-    Move(Status.RUNNING, Status.RUNNING, "record_started", "worker restarts it under a higher token"),
-    Move(Status.RUNNING, Status.COMPLETE, "record_finished", "handler returned"),
-    Move(Status.RUNNING, Status.QUEUED, "record_finished", "retry or graceful release"),
-    Move(Status.RUNNING, Status.ERROR, "record_finished", "handler failed for good"),
-    Move(Status.RUNNING, Status.CANCELED, "record_finished", "handler ended after a cancel request"),
-    Move(Status.RUNNING, Status.QUEUED, "record_revoked", "lease expired or worker died"),
-    Move(Status.RUNNING, Status.ERROR, "record_revoked", "dead-lettered after crashes"),
-    Move(Status.RUNNING, Status.CANCELED, "record_revoked", "lease lost after a cancel request"),
+    Move(Status.QUEUED, Status.RUNNING, "start", "worker starts it"),
+    Move(Status.RUNNING, Status.RUNNING, "start", "worker restarts it under a higher token"),
+    Move(Status.RUNNING, Status.COMPLETE, "finish", "handler returned"),
+    Move(Status.RUNNING, Status.QUEUED, "finish", "retry or graceful release"),
+    Move(Status.RUNNING, Status.ERROR, "finish", "handler failed for good"),
+    Move(Status.RUNNING, Status.CANCELED, "finish", "handler ended after a cancel request"),
+    Move(Status.RUNNING, Status.QUEUED, "revoke", "lease expired or worker died"),
+    Move(Status.RUNNING, Status.ERROR, "revoke", "dead-lettered after crashes"),
+    Move(Status.RUNNING, Status.CANCELED, "revoke", "lease lost after a cancel request"),
     Move(Status.QUEUED, Status.CANCELED, "request_cancel", "cancel by a caller"),
-    Move(Status.QUEUED, Status.CANCELED, "record_terminated", "cancel_pending, as the queue lost it"),
-    Move(Status.QUEUED, Status.ERROR, "record_terminated", "dead-lettered, or activity.error"),
-    Move(Status.RUNNING, Status.CANCELED, "record_terminated", "redelivery after a cancel request"),
-    Move(Status.RUNNING, Status.ERROR, "record_terminated", "dead-lettered, or activity.error"),
+    Move(Status.QUEUED, Status.CANCELED, "terminate", "cancel_pending, as the queue lost it"),
+    Move(Status.QUEUED, Status.ERROR, "terminate", "dead-lettered, or activity.error"),
+    Move(Status.RUNNING, Status.CANCELED, "terminate", "redelivery after a cancel request"),
+    Move(Status.RUNNING, Status.ERROR, "terminate", "dead-lettered, or activity.error"),
 )
 
 LEGAL: dict[Status, frozenset[Status]] = {

@@ -23,11 +23,10 @@ T1, T2, T3 = 1_000, 2_000, 3_000
 
 
 class Record:
-    """Each statement in a transaction of its own; with `in_batches` starts and ends go through `record_batch`."""
+    """Each statement in a transaction of its own."""
 
-    def __init__(self, engine: Engine, *, in_batches: bool = False) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.in_batches = in_batches
         self.tasks: list[UUID] = []
 
     def queued(self, **options: object) -> UUID:
@@ -46,7 +45,7 @@ class Record:
         self, task: UUID, token: int, worker: str = "one", *, lock_key: str | None = None
     ) -> int | None:
         with self.engine.begin() as connection:
-            started = start_in(connection, starts({task: token}, worker, lock_key), self.in_batches).get(task)
+            started = start_in(connection, starts({task: token}, worker, lock_key)).get(task)
         return None if started is None else started.attempt
 
     def append(self, task: UUID, token: int, n: int, message: str = "half") -> None:
@@ -60,7 +59,7 @@ class Record:
     ) -> Status | None:
         outcomes = [outcome_of(task, token, status, n, result)]
         with self.engine.begin() as connection:
-            return finish_in(connection, outcomes, self.in_batches).get(task)
+            return finish_in(connection, outcomes).get(task)
 
     def revoke(self, task: UUID, token: int, status: Status) -> bool:
         with self.engine.begin() as connection:
@@ -86,13 +85,11 @@ def test_a_failed_run_is_counted_and_one_that_was_cut_off_is_not(record: Record)
     released = outcome_of(task, T1, Status.QUEUED)
     failed = ActivityUpdate(id=task, token=T2, n=1, status=Status.QUEUED, message="Broke.", failed=True)
     with record.engine.begin() as connection:
-        statements.record_finished(connection, [released])
-        assert one_start(connection, task, T2, record.in_batches) == {task: Started(attempt=2, failures=0)}
-        assert statements.record_finished(connection, [failed]) == {task: Status.QUEUED}
-        assert statements.record_finished(connection, [failed]) == {task: Status.QUEUED}, (
-            "sent twice, counted once"
-        )
-        assert one_start(connection, task, T3, record.in_batches) == {task: Started(attempt=3, failures=1)}
+        finish_in(connection, [released])
+        assert one_start(connection, task, T2) == {task: Started(attempt=2, failures=0)}
+        assert finish_in(connection, [failed]) == {task: Status.QUEUED}
+        assert finish_in(connection, [failed]) == {task: Status.QUEUED}, "sent twice, counted once"
+        assert one_start(connection, task, T3) == {task: Started(attempt=3, failures=1)}
 
 
 def outcome_of(task: UUID, token: int, status: Status, n: int = 1, result: object = None) -> ActivityUpdate:
@@ -102,9 +99,9 @@ def outcome_of(task: UUID, token: int, status: Status, n: int = 1, result: objec
     )
 
 
-@pytest.fixture(params=[False, True], ids=["statements", "batches"])
-def record(database: Engine, request: pytest.FixtureRequest) -> Iterator[Record]:
-    record = Record(database, in_batches=request.param)
+@pytest.fixture
+def record(database: Engine) -> Iterator[Record]:
+    record = Record(database)
     yield record
     for task in record.tasks:
         require_sound(record.row(task))
@@ -435,7 +432,7 @@ def test_a_mixed_batch_treats_each_task_by_itself(record: Record) -> None:
     record.finish(over, T1, Status.ERROR)
     with record.engine.begin() as connection:
         outcomes = [outcome_of(task, T1, Status.COMPLETE) for task in (over, good, stale)]
-        accepted = finish_in(connection, outcomes, record.in_batches)
+        accepted = finish_in(connection, outcomes)
     assert accepted == {good: Status.COMPLETE}
     assert [record.row(task).status for task in (good, stale, over)] == ["complete", "running", "error"]
 
@@ -447,7 +444,7 @@ def test_the_last_entry_and_the_status_are_durable_together(record: Record) -> N
     def undone() -> None:
         with record.engine.connect() as connection:
             statements.record_progress(connection, [LogEntry(id=task, token=T1, n=1, message="last")])
-            statements.record_finished(connection, [outcome_of(task, T1, Status.COMPLETE, n=2)])
+            finish_in(connection, [outcome_of(task, T1, Status.COMPLETE, n=2)])
             connection.rollback()
 
     unchanged(record, task, undone)
@@ -487,30 +484,24 @@ def race(engine: Engine, *works: Callable[[Connection], Any]) -> list[Any]:
         return [future.result(timeout=30) for future in [threads.submit(run, work) for work in works]]
 
 
-def one_outcome(connection: Connection, task: UUID, status: Status, in_batches: bool) -> dict[UUID, Status]:
+def one_outcome(connection: Connection, task: UUID, status: Status) -> dict[UUID, Status]:
     """The end of one run."""
-    return finish_in(connection, [outcome_of(task, T1, status)], in_batches)
+    return finish_in(connection, [outcome_of(task, T1, status)])
 
 
-def one_start(connection: Connection, task: UUID, token: int, in_batches: bool) -> dict[UUID, Started]:
+def one_start(connection: Connection, task: UUID, token: int) -> dict[UUID, Started]:
     """The start of one run."""
-    return start_in(connection, starts({task: token}), in_batches)
+    return start_in(connection, starts({task: token}))
 
 
-def start_in(connection: Connection, runs: Sequence[Start], in_batches: bool) -> dict[UUID, Started]:
-    """Start runs, alone or as a batch."""
-    if in_batches:
-        return statements.record_batch(connection, runs, [])[0]
-    return statements.record_started(connection, runs)
+def start_in(connection: Connection, runs: Sequence[Start]) -> dict[UUID, Started]:
+    """Start runs; returns those that may run."""
+    return statements.record_batch(connection, runs, [])[0]
 
 
-def finish_in(
-    connection: Connection, updates: Sequence[ActivityUpdate], in_batches: bool
-) -> dict[UUID, Status]:
-    """End runs, alone or as a batch."""
-    if in_batches:
-        return statements.record_batch(connection, [], updates)[1]
-    return statements.record_finished(connection, updates)
+def finish_in(connection: Connection, updates: Sequence[ActivityUpdate]) -> dict[UUID, Status]:
+    """End runs; returns the status of each accepted one."""
+    return statements.record_batch(connection, [], updates)[1]
 
 
 @pytest.fixture
@@ -519,14 +510,13 @@ def racetrack(postgres_of_each_kind: Engine) -> Record:
     return Record(postgres_of_each_kind)
 
 
-@pytest.mark.parametrize("in_batches", [False, True])
 @pytest.mark.integration
-def test_completing_and_canceling_at_once_has_one_winner(racetrack: Record, in_batches: bool) -> None:
+def test_completing_and_canceling_at_once_has_one_winner(racetrack: Record) -> None:
     for _ in range(20):
         task = racetrack.running(T1)
         accepted, standing = race(
             racetrack.engine,
-            partial(one_outcome, task=task, status=Status.COMPLETE, in_batches=in_batches),
+            partial(one_outcome, task=task, status=Status.COMPLETE),
             partial(statements.request_cancel, ids=[task], message="Canceled."),
         )
         assert accepted == {task: Status.COMPLETE}
@@ -534,16 +524,13 @@ def test_completing_and_canceling_at_once_has_one_winner(racetrack: Record, in_b
         require_sound(racetrack.row(task))
 
 
-@pytest.mark.parametrize("in_batches", [False, True])
 @pytest.mark.integration
-def test_retrying_and_canceling_at_once_never_leaves_the_task_queued(
-    racetrack: Record, in_batches: bool
-) -> None:
+def test_retrying_and_canceling_at_once_never_leaves_the_task_queued(racetrack: Record) -> None:
     for _ in range(20):
         task = racetrack.running(T1)
         race(
             racetrack.engine,
-            partial(one_outcome, task=task, status=Status.QUEUED, in_batches=in_batches),
+            partial(one_outcome, task=task, status=Status.QUEUED),
             partial(statements.request_cancel, ids=[task], message="Canceled."),
         )
         row = racetrack.row(task)
@@ -551,14 +538,13 @@ def test_retrying_and_canceling_at_once_never_leaves_the_task_queued(
         require_sound(row)
 
 
-@pytest.mark.parametrize("in_batches", [False, True])
 @pytest.mark.integration
-def test_starting_and_canceling_at_once_has_one_winner(racetrack: Record, in_batches: bool) -> None:
+def test_starting_and_canceling_at_once_has_one_winner(racetrack: Record) -> None:
     for _ in range(20):
         task = racetrack.queued()
         started, standing = race(
             racetrack.engine,
-            partial(one_start, task=task, token=T1, in_batches=in_batches),
+            partial(one_start, task=task, token=T1),
             partial(statements.request_cancel, ids=[task], message="Canceled."),
         )
         assert (started, standing) in (
@@ -568,18 +554,15 @@ def test_starting_and_canceling_at_once_has_one_winner(racetrack: Record, in_bat
         require_sound(racetrack.row(task))
 
 
-@pytest.mark.parametrize("in_batches", [False, True])
 @pytest.mark.integration
-def test_a_revocation_an_update_and_progress_at_once_leave_a_sound_log(
-    racetrack: Record, in_batches: bool
-) -> None:
+def test_a_revocation_an_update_and_progress_at_once_leave_a_sound_log(racetrack: Record) -> None:
     for _ in range(20):
         task = racetrack.running(T1)
         accepted, revoked, _ = race(
             racetrack.engine,
-            partial(one_outcome, task=task, status=Status.COMPLETE, in_batches=in_batches),
+            partial(one_outcome, task=task, status=Status.COMPLETE),
             partial(statements.record_revoked, tokens={task: T1}, status=Status.QUEUED, message="Gone."),
-            partial(one_start, task=task, token=T2, in_batches=in_batches),
+            partial(one_start, task=task, token=T2),
         )
         assert not (accepted and revoked)
         require_sound(racetrack.row(task))
@@ -593,11 +576,11 @@ def test_batches_over_the_same_rows_in_different_order_do_not_deadlock(racetrack
 
     def write(connection: Connection) -> None:
         statements.record_progress(connection, entries[::-1])
-        statements.record_finished(connection, outcomes[::-1])
+        finish_in(connection, outcomes[::-1])
 
     race(
         racetrack.engine,
-        partial(statements.record_started, starts=starts(dict.fromkeys(tasks, T1))),
+        partial(start_in, runs=starts(dict.fromkeys(tasks, T1))),
         partial(statements.request_cancel, ids=tasks[::-1], message="Canceled."),
         write,
     )

@@ -162,8 +162,8 @@ def over(engine: Engine, count: int) -> list[UUID]:
     ends = [ActivityUpdate(id=i, token=1_000, n=1, status=Status.COMPLETE, message="Done.") for i in tokens]
     with engine.begin() as connection:
         statements.record_enqueued(connection, fresh)
-        statements.record_started(connection, starts(tokens))
-        statements.record_finished(connection, ends)
+        statements.record_batch(connection, starts(tokens), [])
+        statements.record_batch(connection, [], ends)
     age(engine, timedelta(days=365), *tokens)
     return list(tokens)
 
@@ -211,12 +211,13 @@ def work(engine: Engine) -> None:
     tokens = {a.id: 2_000 for a in fresh}
     for act in (
         lambda c: statements.record_enqueued(c, fresh),
-        lambda c: statements.record_started(c, starts(tokens)),
+        lambda c: statements.record_batch(c, starts(tokens), []),
         lambda c: statements.record_progress(
             c, [LogEntry(id=i, token=2_000, n=1, message="On it") for i in tokens]
         ),
-        lambda c: statements.record_finished(
+        lambda c: statements.record_batch(
             c,
+            [],
             [ActivityUpdate(id=i, token=2_000, n=2, status=Status.COMPLETE, message="Done.") for i in tokens],
         ),
     ):

@@ -84,8 +84,8 @@ def claim(client: ax.Client, want: int = 1, worker: str = "w") -> list[tuple[UUI
     )
     tokens = {c.task_id: c.token for c in answer.claims}
     with client.engine.begin() as connection:
-        started = statements.record_started(
-            connection, [Start(i, token, "Task started.") for i, token in tokens.items()]
+        started, _ = statements.record_batch(
+            connection, [Start(i, token, "Task started.") for i, token in tokens.items()], []
         )
     return [(i, tokens[i]) for i in started]
 
@@ -94,7 +94,7 @@ def finish(client: ax.Client, task_id: UUID, token: int, status: Status = Status
     """End a run in the record as a worker does; None where the record refused it."""
     outcome = ActivityUpdate(id=task_id, token=token, n=10, status=status, message="Ended.")
     with client.engine.begin() as connection:
-        return statements.record_finished(connection, [outcome]).get(task_id)
+        return statements.record_batch(connection, [], [outcome])[1].get(task_id)
 
 
 def progress(client: ax.Client, task_id: UUID, token: int, n: int, message: str) -> None:

@@ -99,7 +99,7 @@ BREAKS = (
         "STARTED",
         "AND (a.fence < v.token OR a.status {running} AND a.fence = v.token AND a.holder = v.worker)",
         "",
-        "test_a_start_under_a_lower_token_is_refused[statements-sqlite]",
+        "test_a_start_under_a_lower_token_is_refused[sqlite]",
     ),
     _script(
         "I4",
@@ -132,7 +132,7 @@ BREAKS = (
         "FINISHED",
         " AND a.fence = v.token",
         "",
-        "test_a_late_holder_is_refused_everything_once_another_has_started[statements-sqlite]",
+        "test_a_late_holder_is_refused_everything_once_another_has_started[sqlite]",
     ),
     _statement(
         "I4",
@@ -140,7 +140,7 @@ BREAKS = (
         "PROGRESS",
         " AND a.fence = v.token",
         "",
-        "test_a_late_holder_is_refused_everything_once_another_has_started[statements-sqlite]",
+        "test_a_late_holder_is_refused_everything_once_another_has_started[sqlite]",
     ),
     _statement(
         "I5",
@@ -148,7 +148,7 @@ BREAKS = (
         "STARTED",
         "AND a.status {sources} ",
         "",
-        "test_a_terminal_activity_absorbs_everything[statements-sqlite-complete]",
+        "test_a_terminal_activity_absorbs_everything[sqlite-complete]",
     ),
     _statement(
         "I6",
@@ -156,7 +156,7 @@ BREAKS = (
         "FINISHED",
         " AND a.status {sources}",
         "",
-        "test_a_late_update_of_a_holder_is_refused_after_its_lease_was_revoked[statements-sqlite]",
+        "test_a_late_update_of_a_holder_is_refused_after_its_lease_was_revoked[sqlite]",
     ),
     _statement(
         "I6",
@@ -164,7 +164,7 @@ BREAKS = (
         "STARTED",
         " AND a.cancel_requested_at IS NULL",
         "",
-        "test_a_running_task_is_flagged_and_not_started_again[statements-sqlite]",
+        "test_a_running_task_is_flagged_and_not_started_again[sqlite]",
     ),
     _script(
         "I7",
@@ -188,7 +188,7 @@ BREAKS = (
         "PROGRESS",
         "WHERE true {share_lock} ON CONFLICT DO NOTHING",
         "WHERE true {share_lock}",
-        "test_progress_is_kept_in_order_and_written_once[statements-sqlite]",
+        "test_progress_is_kept_in_order_and_written_once[sqlite]",
     ),
     Break(
         invariant="I8",
@@ -196,7 +196,7 @@ BREAKS = (
         file="store/dialects.py",
         old="coalesce(max(n), -1) + 1",
         new="coalesce(max(n), -1) + 2",
-        test=f"{STORE}::test_the_entry_of_a_revoked_lease_has_the_next_free_number[statements-sqlite]",
+        test=f"{STORE}::test_the_entry_of_a_revoked_lease_has_the_next_free_number[sqlite]",
     ),
     Break(
         invariant="I8",
@@ -204,7 +204,7 @@ BREAKS = (
         file="store/changes.py",
         old="    ids = {as_uuid(row.id).hex for row in changed}\n",
         new="    connection.commit()\n    ids = {as_uuid(row.id).hex for row in changed}\n",
-        test=f"{STORE}::test_the_last_entry_and_the_status_are_durable_together[statements-sqlite]",
+        test=f"{STORE}::test_the_last_entry_and_the_status_are_durable_together[sqlite]",
     ),
     Break(
         invariant="I8",

@@ -53,7 +53,7 @@ def running(engine: WorkerLoop, database: Engine) -> UUID:
     activity = new_activity()
     with database.begin() as connection:
         statements.record_enqueued(connection, [activity])
-        statements.record_started(connection, starts({activity.id: TOKEN}))
+        statements.record_batch(connection, starts({activity.id: TOKEN}), [])
     engine.ledger.take(activity.id, TOKEN)
     return activity.id
 

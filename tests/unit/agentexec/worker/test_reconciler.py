@@ -74,12 +74,12 @@ def claimed(queue: RedisQueue, worker: str, want: int) -> list[Claim]:
 def run(database: Engine, claims: Sequence[Claim]) -> None:
     """Start and complete what was claimed."""
     with database.begin() as connection:
-        statements.record_started(connection, starts({c.task_id: c.token for c in claims}))
+        statements.record_batch(connection, starts({c.task_id: c.token for c in claims}), [])
         outcomes = [
             ActivityUpdate(id=c.task_id, token=c.token, n=1, status=Status.COMPLETE, message="Over.")
             for c in claims
         ]
-        statements.record_finished(connection, outcomes)
+        statements.record_batch(connection, [], outcomes)
 
 
 @pytest.mark.invariant("I1")
@@ -89,7 +89,7 @@ def test_what_the_queue_forgot_is_brought_back_and_completes(
     tasks = dispatched(database, queue, 5)
     (running,) = claimed(queue, "cut off", 1)
     with database.begin() as connection:
-        statements.record_started(connection, starts({running.task_id: running.token}))
+        statements.record_batch(connection, starts({running.task_id: running.token}), [])
     queue.drop()
     healer.heal(thorough=False)
     again = claimed(queue, "heir", 9)
@@ -107,7 +107,7 @@ def test_a_row_whose_lease_ran_out_says_queued_as_soon_as_anybody_looks(
     (task,) = dispatched(database, queue, 1)
     (silent,) = claimed(queue, "silent", 1)
     with database.begin() as connection:
-        statements.record_started(connection, starts({task: silent.token}))
+        statements.record_batch(connection, starts({task: silent.token}), [])
     RedisInspector(queue).expire(task)
     loop, registry = asyncio.new_event_loop(), Registry()
     host = HandlerRunner(registry, SETTINGS, loop)
@@ -130,7 +130,7 @@ def test_a_running_row_that_the_queue_dropped_runs_again_after_a_comparison(
     (task,) = dispatched(database, queue, 1)
     (silent,) = claimed(queue, "silent", 1)
     with database.begin() as connection:
-        statements.record_started(connection, starts({task: silent.token}))
+        statements.record_batch(connection, starts({task: silent.token}), [])
         long_ago = "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-60 seconds')"
         connection.execute(text(f"UPDATE {ACTIVITY_TABLE} SET created_at = {long_ago}"))
     queue.client.hdel(queue.keys.job, str(task))
