@@ -9,24 +9,10 @@ depend on a clock.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Annotated, Any
 from uuid import UUID
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Column,
-    DateTime,
-    Enum,
-    ForeignKey,
-    Index,
-    SmallInteger,
-    String,
-    Table,
-    Text,
-    func,
-    text,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -38,11 +24,14 @@ PREFIX = table_prefix()
 ACTIVITY_TABLE = f"{PREFIX}activity"
 LOG_TABLE = f"{PREFIX}activity_log"
 
-_Json = JSON().with_variant(JSONB(), "postgresql")
+_Json = sa.JSON().with_variant(JSONB(), "postgresql")
+_JsonObject = Annotated[dict[str, Any], mapped_column(_Json)]
+_Time = Annotated[datetime, mapped_column(sa.DateTime(timezone=True))]
+_TimeOfWrite = Annotated[datetime, mapped_column(sa.DateTime(timezone=True), server_default=sa.func.now())]
 
 
-def _status_type(constraint: str) -> Enum:
-    return Enum(
+def _status_type(constraint: str) -> sa.Enum:
+    return sa.Enum(
         Status,
         name=constraint,
         native_enum=False,  # a new status must not need ALTER TYPE
@@ -52,16 +41,14 @@ def _status_type(constraint: str) -> Enum:
     )
 
 
-def _partial_index(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+def _partial_index(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
     """An index of the rows for which `where` holds."""
-    condition = text(where)
-    return Index(name, *columns, unique=unique, postgresql_where=condition, sqlite_where=condition)
+    condition = sa.text(where)
+    return sa.Index(name, *columns, unique=unique, postgresql_where=condition, sqlite_where=condition)
 
 
 class Base(DeclarativeBase):
     """Declarative base whose metadata has agentexec's tables; a target for Alembic."""
-
-    type_annotation_map: ClassVar = {datetime: DateTime(timezone=True), dict[str, Any]: _Json}
 
 
 class Activity(Base):
@@ -71,27 +58,27 @@ class Activity(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     agent_id: Mapped[UUID]
-    queue_name: Mapped[str] = mapped_column(String(128))
-    agent_type: Mapped[str] = mapped_column(String(255))
+    queue_name: Mapped[str] = mapped_column(sa.String(128))
+    agent_type: Mapped[str] = mapped_column(sa.String(255))
     status: Mapped[Status] = mapped_column(_status_type(f"ck_{ACTIVITY_TABLE}_status"))
-    fence: Mapped[int] = mapped_column(BigInteger, default=0)
+    fence: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     # The worker that runs under the fence: a queue that lost its memory, and whose clock went back, may issue a token
     # twice.
-    holder: Mapped[str | None] = mapped_column(String(64))
+    holder: Mapped[str | None] = mapped_column(sa.String(64))
     attempt: Mapped[int] = mapped_column(default=0)
     failures: Mapped[int] = mapped_column(default=0)
-    priority: Mapped[int] = mapped_column(SmallInteger, default=0)
-    context: Mapped[dict[str, Any]]
-    metadata_: Mapped[dict[str, Any] | None] = mapped_column("metadata")
+    priority: Mapped[int] = mapped_column(sa.SmallInteger, default=0)
+    context: Mapped[_JsonObject]
+    metadata_: Mapped[_JsonObject | None] = mapped_column("metadata")
     result: Mapped[Any] = mapped_column(_Json, nullable=True)
-    error: Mapped[str | None] = mapped_column(Text)
-    idempotency_key: Mapped[str | None] = mapped_column(String(255))
-    lock_key: Mapped[str | None] = mapped_column(String(255))
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    run_after: Mapped[datetime | None]
-    dispatched_at: Mapped[datetime | None]
-    cancel_requested_at: Mapped[datetime | None]
+    error: Mapped[str | None] = mapped_column(sa.Text)
+    idempotency_key: Mapped[str | None] = mapped_column(sa.String(255))
+    lock_key: Mapped[str | None] = mapped_column(sa.String(255))
+    created_at: Mapped[_TimeOfWrite]
+    updated_at: Mapped[_TimeOfWrite]
+    run_after: Mapped[_Time | None]
+    dispatched_at: Mapped[_Time | None]
+    cancel_requested_at: Mapped[_Time | None]
 
     logs: Mapped[list[ActivityLog]] = relationship(
         back_populates="activity",
@@ -101,8 +88,8 @@ class Activity(Base):
     )
 
     __table_args__ = (
-        Index(f"ix_{ACTIVITY_TABLE}_agent_id", "agent_id", unique=True),
-        Index(f"ix_{ACTIVITY_TABLE}_updated_at", text("updated_at DESC")),
+        sa.Index(f"ix_{ACTIVITY_TABLE}_agent_id", "agent_id", unique=True),
+        sa.Index(f"ix_{ACTIVITY_TABLE}_updated_at", sa.text("updated_at DESC")),
         # Only tasks with a key: otherwise each version of a row would write one more index entry.
         _partial_index(
             f"ix_{ACTIVITY_TABLE}_idempotency_key",
@@ -128,36 +115,36 @@ class ActivityLog(Base):
     __tablename__ = LOG_TABLE
 
     activity_id: Mapped[UUID] = mapped_column(
-        ForeignKey(f"{ACTIVITY_TABLE}.id", ondelete="CASCADE"), primary_key=True
+        sa.ForeignKey(f"{ACTIVITY_TABLE}.id", ondelete="CASCADE"), primary_key=True
     )
-    fence: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    fence: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True)
     n: Mapped[int] = mapped_column(primary_key=True)
     status: Mapped[Status] = mapped_column(_status_type(f"ck_{LOG_TABLE}_status"))
-    message: Mapped[str] = mapped_column(Text)
-    percentage: Mapped[int | None] = mapped_column(SmallInteger)
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    message: Mapped[str] = mapped_column(sa.Text)
+    percentage: Mapped[int | None] = mapped_column(sa.SmallInteger)
+    created_at: Mapped[_TimeOfWrite]
 
     activity: Mapped[Activity] = relationship(back_populates="logs")
 
     __table_args__ = (
-        Index(f"ix_{LOG_TABLE}_activity_id", "activity_id"),
-        Index(f"ix_{LOG_TABLE}_status", "status"),
+        sa.Index(f"ix_{LOG_TABLE}_activity_id", "activity_id"),
+        sa.Index(f"ix_{LOG_TABLE}_status", "status"),
     )
 
 
-def _archive_of(source: Any) -> Table:
+def _archive_of(source: Any) -> sa.Table:
     """The archive of `source` for retention: its columns and its key, without further indexes."""
     columns = [
-        Column(
+        sa.Column(
             column.name,
-            String(16) if isinstance(column.type, Enum) else column.type,
+            sa.String(16) if isinstance(column.type, sa.Enum) else column.type,
             primary_key=column.primary_key,
             nullable=column.nullable,
         )
         for column in source.columns
     ]
-    when = Column("archived_at", DateTime(timezone=True), nullable=False, server_default=func.now())
-    return Table(f"{source.name}_archive", Base.metadata, *columns, when)
+    when = sa.Column("archived_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
+    return sa.Table(f"{source.name}_archive", Base.metadata, *columns, when)
 
 
 # `cleanup_old_activities(archive=True)` moves activities here (agentexec.activity.retention).
