@@ -48,7 +48,7 @@ def find_in_queue(max_examples: int, seed: int, *, shrink: bool = True) -> Findi
 
 
 def find_in_activities(max_examples: int, seed: int, *, shrink: bool = True) -> Finding | None:
-    """Drive workers over SQLite and fakeredis; a finding is where the record is not what the model says."""
+    """Drive workers over SQLite and fakeredis; a counterexample is a row that differs from the model."""
     return _find(OverFakes, max_examples, seed, steps=30, shrink=shrink)
 
 
