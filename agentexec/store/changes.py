@@ -72,7 +72,7 @@ def apply(connection: Connection, change: Change, rows: Batch) -> Sequence[Row[A
     return apply_all(connection, (change, rows))[0]
 
 
-def apply_all(connection: Connection, *batches: tuple[Change, Batch]) -> list[Sequence[Row[Any]]]:
+def apply_all(connection: Connection, *batches: tuple[Change, Batch]) -> Sequence[Sequence[Row[Any]]]:
     """Run changes of different activities, on Postgres in one statement; returns the answer of each change."""
     changes = tuple(change for change, _ in batches)
     if not is_postgres(connection) or any(change.needs_two_statements for change in changes):
@@ -84,10 +84,10 @@ def apply_all(connection: Connection, *batches: tuple[Change, Batch]) -> list[Se
         parameters[f"{change.name}_batch"] = as_json(rows)
         if "{same_id}" in change.sql:
             parameters[f"{change.name}_ids"] = [row["id"] for row in rows]
-    found = connection.execute(_one_statement(changes), parameters).all()
-    if len(changes) == 1:
-        return [found]
-    return [[row for row in found if row.change == change.name] for change in changes]
+    answers: dict[str, list[Row[Any]]] = {change.name: [] for change in changes}
+    for row in connection.execute(_one_statement(changes), parameters):
+        answers[row[0]].append(row)
+    return list(answers.values())
 
 
 def _apply_in_two(connection: Connection, change: Change, rows: Batch) -> Sequence[Row[Any]]:
