@@ -1,4 +1,4 @@
-"""agentexec: background tasks for AI agents, over Redis, with Postgres as the record.
+"""agentexec: background tasks for AI agents, with Redis as the queue and Postgres as the activity store.
 
 import agentexec as ax
 
@@ -18,14 +18,13 @@ pool.run()                                                   # or: agentexec wor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
-
-from pydantic import BaseModel
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from agentexec import activity
-from agentexec.config import Settings, default_settings
+from agentexec.compat.names import WorkerPool
+from agentexec.config import VERSION, Settings, default_settings
 from agentexec.context import CurrentTask, current_task
 from agentexec.errors import (
     AgentexecError,
@@ -40,50 +39,38 @@ from agentexec.producer.client import Client, default_client
 from agentexec.producer.results import gather, get_result
 from agentexec.store.models import Base, metadata
 from agentexec.task import Priority, Task, TaskRequest
-from agentexec.worker.pool import Pool, WorkerPool
+from agentexec.worker.pool import Pool
 
-try:
-    __version__ = version("agentexec-harness")
-except PackageNotFoundError:  # run from a source tree that is not installed
-    __version__ = "0+unknown"
+__version__ = VERSION
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 if TYPE_CHECKING:
     CONF: Settings
 
 
 def __getattr__(name: str) -> Any:
-    """`CONF`, the settings of this process, read when they are first asked for: importing must not fail for one."""
+    """`CONF`, the settings of this process, are read on first use, so that no import fails because of a setting."""
     if name == "CONF":
         return default_settings()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-async def enqueue(
-    task_name: str,
-    context: BaseModel,
-    *,
-    priority: Priority = Priority.LOW,
-    metadata: Mapping[str, Any] | None = None,
-    idempotency_key: str | None = None,
-    lock_key: str | None = None,
-    delay: float = 0.0,
-) -> Task:
-    """Enqueue one task through this process's client; see `Client.enqueue`."""
-    return await default_client().enqueue(
-        task_name,
-        context,
-        priority=priority,
-        metadata=metadata,
-        idempotency_key=idempotency_key,
-        lock_key=lock_key,
-        delay=delay,
-    )
+def _of_default_client(
+    method: Callable[Concatenate[Client, _P], Coroutine[Any, Any, _T]],
+) -> Callable[_P, Coroutine[Any, Any, _T]]:
+    """A method of `Client` as a function that uses the client of this process."""
+
+    @wraps(method)
+    async def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return await method(default_client(), *args, **kwargs)
+
+    return call
 
 
-async def enqueue_many(requests: Sequence[TaskRequest]) -> list[Task]:
-    """Enqueue many tasks in one transaction; see `Client.enqueue_many`."""
-    return await default_client().enqueue_many(requests)
-
+enqueue = _of_default_client(Client.enqueue)
+enqueue_many = _of_default_client(Client.enqueue_many)
 
 __all__ = [
     "CONF",

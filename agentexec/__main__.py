@@ -1,4 +1,4 @@
-"""`python -m agentexec`: the same as the `agentexec` command."""
+"""`python -m agentexec`, the `agentexec` command."""
 
 from __future__ import annotations
 

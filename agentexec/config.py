@@ -1,4 +1,4 @@
-"""Settings, read from the environment (and a `.env` file) under the names of the production guide.
+"""Settings, read from the environment and a `.env` file under the names of the production guide.
 
 Every duration is in seconds, every size in bytes.
 """
@@ -7,29 +7,46 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, AliasGenerator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from agentexec.errors import ConfigurationError
-from agentexec.masking import masked
 
-__all__ = ["Settings", "default_settings", "load_settings", "masked", "normalised_database_url"]
+try:
+    VERSION = version("agentexec-harness")
+except PackageNotFoundError:  # a source tree that is not installed
+    VERSION = "0+unknown"
 
+DEFAULT_PREFIX = "agentexec_"
+
+# Settings with a second variable, which counts if the first one, `AGENTEXEC_...`, is not set.
+_SECOND_VARIABLES = {
+    "database_url": "DATABASE_URL",
+    "redis_url": "REDIS_URL",
+    "redis_pool_size": "REDIS_POOL_SIZE",
+    "redis_pool_timeout": "REDIS_POOL_TIMEOUT",
+    "queue_name": "AGENTEXEC_QUEUE_PREFIX",
+}
 _PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,30}|")
 _QUEUE = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
-def _aliases(*names: str) -> AliasChoices:
-    return AliasChoices(*names)
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"AGENTEXEC_{name.upper()}"
 
 
-class Settings(BaseSettings):
-    """The effective settings of this process. Build one with keyword arguments to override the environment."""
+def _variables(name: str) -> str | AliasChoices:
+    second = _SECOND_VARIABLES.get(name)
+    return variable(name) if second is None else AliasChoices(variable(name), second)
 
+
+class _Environment(BaseSettings):
     model_config = SettingsConfigDict(
         env_file=".env",
         env_file_encoding="utf-8",
@@ -37,59 +54,49 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         populate_by_name=True,
+        alias_generator=AliasGenerator(validation_alias=_variables),
     )
 
-    database_url: str | None = Field(
-        default=None, repr=False, validation_alias=_aliases("AGENTEXEC_DATABASE_URL", "DATABASE_URL")
-    )
-    redis_url: str | None = Field(
-        default=None, repr=False, validation_alias=_aliases("AGENTEXEC_REDIS_URL", "REDIS_URL")
-    )
-    redis_pool_size: int = Field(
-        default=10, ge=1, validation_alias=_aliases("AGENTEXEC_REDIS_POOL_SIZE", "REDIS_POOL_SIZE")
-    )
-    redis_pool_timeout: float = Field(
-        default=5, gt=0, validation_alias=_aliases("AGENTEXEC_REDIS_POOL_TIMEOUT", "REDIS_POOL_TIMEOUT")
-    )
-    table_prefix: str = Field(default="agentexec_", validation_alias="AGENTEXEC_TABLE_PREFIX")
-    queue_name: str = Field(
-        default="agentexec_tasks", validation_alias=_aliases("AGENTEXEC_QUEUE_NAME", "AGENTEXEC_QUEUE_PREFIX")
-    )
-    num_workers: int = Field(default=4, ge=1, le=1024, validation_alias="AGENTEXEC_NUM_WORKERS")
-    worker_concurrency: int = Field(default=8, ge=1, le=4096, validation_alias="AGENTEXEC_WORKER_CONCURRENCY")
-    graceful_shutdown_timeout: float = Field(
-        default=300, ge=0, validation_alias="AGENTEXEC_GRACEFUL_SHUTDOWN_TIMEOUT"
-    )
-    lease_seconds: float = Field(default=30, ge=1, validation_alias="AGENTEXEC_LEASE_SECONDS")
-    max_task_retries: int = Field(default=3, ge=0, validation_alias="AGENTEXEC_MAX_TASK_RETRIES")
-    retry_base_seconds: float = Field(default=1, gt=0, validation_alias="AGENTEXEC_RETRY_BASE_SECONDS")
-    retry_cap_seconds: float = Field(default=300, gt=0, validation_alias="AGENTEXEC_RETRY_CAP_SECONDS")
-    task_soft_time_limit: float = Field(default=0, ge=0, validation_alias="AGENTEXEC_TASK_SOFT_TIME_LIMIT")
-    task_time_limit: float = Field(default=0, ge=0, validation_alias="AGENTEXEC_TASK_TIME_LIMIT")
-    max_tasks_per_worker: int = Field(default=0, ge=0, validation_alias="AGENTEXEC_MAX_TASKS_PER_WORKER")
-    max_worker_memory: int = Field(default=0, ge=0, validation_alias="AGENTEXEC_MAX_WORKER_MEMORY")
-    max_crashes: int = Field(default=5, ge=0, validation_alias="AGENTEXEC_MAX_CRASHES")
-    max_queue_depth: int = Field(default=0, ge=0, validation_alias="AGENTEXEC_MAX_QUEUE_DEPTH")
-    max_payload_bytes: int = Field(default=1_048_576, ge=1, validation_alias="AGENTEXEC_MAX_PAYLOAD_BYTES")
-    result_ttl: int = Field(default=3600, ge=1, validation_alias="AGENTEXEC_RESULT_TTL")
-    reconcile_seconds: float = Field(default=30, gt=0, validation_alias="AGENTEXEC_RECONCILE_SECONDS")
-    metrics_port: int = Field(default=0, ge=0, le=65_535, validation_alias="AGENTEXEC_METRICS_PORT")
-    metrics_host: str = Field(default="127.0.0.1", min_length=1, validation_alias="AGENTEXEC_METRICS_HOST")
-    log_format: Literal["json", "text"] | None = Field(default=None, validation_alias="AGENTEXEC_LOG_FORMAT")
-    api_rate_limit: str = Field(default="100/minute", validation_alias="AGENTEXEC_API_RATE_LIMIT")
-    api_keys: SecretStr | None = Field(default=None, validation_alias="AGENTEXEC_API_KEYS")
-    activity_message_create: str = Field(
-        default="Waiting to start.", validation_alias="AGENTEXEC_ACTIVITY_MESSAGE_CREATE"
-    )
-    activity_message_started: str = Field(
-        default="Task started.", validation_alias="AGENTEXEC_ACTIVITY_MESSAGE_STARTED"
-    )
-    activity_message_complete: str = Field(
-        default="Task completed successfully.", validation_alias="AGENTEXEC_ACTIVITY_MESSAGE_COMPLETE"
-    )
-    activity_message_error: str = Field(
-        default="Task failed with error: {error}", validation_alias="AGENTEXEC_ACTIVITY_MESSAGE_ERROR"
-    )
+
+class Settings(_Environment):
+    """The effective settings of this process. Keyword arguments win over the environment."""
+
+    # Servers
+    database_url: str | None = Field(default=None, repr=False)
+    redis_url: str | None = Field(default=None, repr=False)
+    redis_pool_size: int = Field(default=10, ge=1)
+    redis_pool_timeout: float = Field(default=5, gt=0)
+    table_prefix: str = DEFAULT_PREFIX
+    queue_name: str = "agentexec_tasks"
+    # Workers
+    num_workers: int = Field(default=4, ge=1, le=1024)
+    worker_concurrency: int = Field(default=8, ge=1, le=4096)
+    graceful_shutdown_timeout: float = Field(default=300, ge=0)
+    lease_seconds: float = Field(default=30, ge=1)
+    # Tasks; a limit of 0 means no limit
+    max_task_retries: int = Field(default=3, ge=0)
+    retry_base_seconds: float = Field(default=1, gt=0)
+    retry_cap_seconds: float = Field(default=300, gt=0)
+    task_soft_time_limit: float = Field(default=0, ge=0)
+    task_time_limit: float = Field(default=0, ge=0)
+    max_tasks_per_worker: int = Field(default=0, ge=0)
+    max_worker_memory: int = Field(default=0, ge=0)
+    max_crashes: int = Field(default=5, ge=0)
+    max_queue_depth: int = Field(default=0, ge=0)
+    max_payload_bytes: int = Field(default=1_048_576, ge=1)
+    result_ttl: int = Field(default=3600, ge=1)
+    reconcile_seconds: float = Field(default=30, gt=0)
+    # Operations
+    metrics_port: int = Field(default=0, ge=0, le=65_535)
+    metrics_host: str = Field(default="127.0.0.1", min_length=1)
+    log_format: Literal["json", "text"] | None = None
+    api_rate_limit: str = "100/minute"
+    api_keys: SecretStr | None = None
+    # Messages of log entries
+    activity_message_create: str = "Waiting to start."
+    activity_message_started: str = "Task started."
+    activity_message_complete: str = "Task completed successfully."
+    activity_message_error: str = "Task failed with error: {error}"
 
     @field_validator("activity_message_error")
     @classmethod
@@ -115,7 +122,7 @@ class Settings(BaseSettings):
         return value
 
     def require_database_url(self) -> str:
-        """The database URL with the driver agentexec uses; raises `ConfigurationError` where none is set."""
+        """The database URL with the driver that agentexec uses; raises `ConfigurationError` if none is set."""
         if not self.database_url:
             raise ConfigurationError(
                 "No database is configured: set DATABASE_URL, or pass database_url to Pool or Client."
@@ -123,7 +130,7 @@ class Settings(BaseSettings):
         return normalised_database_url(self.database_url)
 
     def require_redis_url(self) -> str:
-        """The Redis URL; raises `ConfigurationError` where none is set."""
+        """The Redis URL; raises `ConfigurationError` if none is set."""
         if not self.redis_url:
             raise ConfigurationError(
                 "No Redis is configured: set REDIS_URL, or pass redis_url to Pool or Client."
@@ -134,7 +141,7 @@ class Settings(BaseSettings):
 def load_settings(**overrides: object) -> Settings:
     """Read the settings; keyword arguments that are not None win over the environment.
 
-    Raises `ConfigurationError` that names every bad setting.
+    Raises `ConfigurationError` with the names of all settings that are wrong.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
@@ -149,17 +156,16 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def normalised_database_url(url: str) -> str:
-    """The same database through the drivers used here: psycopg 3 for Postgres, the standard library for
-    SQLite.
+    """The URL with the driver that agentexec uses: psycopg 3 for Postgres, the standard library for SQLite.
 
-    Accepts `postgres://`, `postgresql://`, and URLs that name an async driver, as they are found in `.env`
-    files. Raises `ConfigurationError` for anything else.
+    Accepts `postgres://`, `postgresql://`, and URLs with another driver, also an async one.
+    Raises `ConfigurationError` for anything else.
     """
     if url.startswith("postgres://"):
         url = "postgresql://" + url.removeprefix("postgres://")
     try:
         parsed = make_url(url)
-    except (ArgumentError, ValueError):  # the latter for a port that is no number
+    except (ArgumentError, ValueError):  # ValueError: the port is not a number
         raise ConfigurationError(
             "DATABASE_URL is not a URL; it looks like postgresql://user:password@host:5432/name."
         ) from None
@@ -170,30 +176,26 @@ def normalised_database_url(url: str) -> str:
         parsed = parsed.set(drivername="sqlite")
     else:
         raise ConfigurationError(
-            f"DATABASE_URL asks for {backend}; agentexec keeps its record in PostgreSQL 14+ or SQLite."
+            f"DATABASE_URL names {backend}, which agentexec does not support; use PostgreSQL 14+ or SQLite."
         )
     return parsed.render_as_string(hide_password=False)
 
 
-class _TablePrefix(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore"
-    )
-
-    table_prefix: str = Field(default="agentexec_", validation_alias="AGENTEXEC_TABLE_PREFIX")
+class _TablePrefix(_Environment):
+    table_prefix: str = DEFAULT_PREFIX
 
 
 def table_prefix() -> str:
-    """The table prefix for the models, which are made when they are imported.
+    """The table prefix for the models, which are created at import time.
 
-    A prefix that is none gives the default: importing must not fail for a setting, and nothing can be done
-    with the tables before the settings are loaded as a whole, which refuses it with a sentence.
+    An invalid prefix gives the default, so that no import fails because of a setting. `load_settings`, which
+    precedes every use of the tables, refuses the prefix with a message.
     """
     prefix = _TablePrefix().table_prefix
-    return prefix if _PREFIX.fullmatch(prefix) else "agentexec_"
+    return prefix if _PREFIX.fullmatch(prefix) else DEFAULT_PREFIX
 
 
 @lru_cache(maxsize=1)
 def default_settings() -> Settings:
-    """The settings of the environment, read once for the process."""
+    """The settings of the environment, read once per process."""
     return load_settings()

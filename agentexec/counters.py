@@ -1,11 +1,10 @@
-"""What this process counts about tasks, without any metrics library: a few dictionary additions per batch.
+"""Counters of tasks, independent of any metrics library: a few dictionary additions per batch.
 
-Every process counts into its own tally. Worker processes report what they counted since the last report through the
-pipe that also says that they are ready (`Reporter`), and the pool's parent adds it to its own. So the parent's
-numbers never fall: a worker that is killed has handed over all but what it counted within its last batch, and what
-is in the pipe outlives it.
+Every process has counters of its own. A worker process reports its increments to the pool's parent through a pipe
+(`Reporter`), and the parent adds them to its counters. The parent's counters therefore never decrease. A killed
+worker loses only the increments of its last batch; what it wrote to the pipe survives it.
 
-Everything is a counter. A duration is one, too: of the bucket it falls into, and of its seconds.
+A duration is two counters: one of its histogram bucket, one of its seconds.
 """
 
 from __future__ import annotations
@@ -17,27 +16,10 @@ import os
 import threading
 from collections.abc import Iterable, Mapping
 
-# Upper bounds in seconds: no-ops in milliseconds, calls of a model in seconds, agents in minutes.
-BUCKETS = (
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    60.0,
-    120.0,
-    300.0,
-    600.0,
-    1800.0,
-)
-MAX_NAMES = 500  # task names that get a series of their own: an open API must not fill the memory with names
+# Upper bounds in seconds: no-ops take milliseconds, calls of a model seconds, agents minutes.
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
+# Task names with counters of their own; more share `OTHER`, since clients of an API may invent names without end.
+MAX_NAMES = 500
 OTHER = "(other)"
 
 QUEUED = "tasks_queued"
@@ -50,13 +32,15 @@ LOST = "leases_lost"
 REAPED = "leases_reaped"
 WORKER_DEATHS = "worker_deaths"
 
-EXPIRED, WORKER_DIED = "expired", "worker_died"  # why a lease was taken back
+EXPIRED, WORKER_DIED = "expired", "worker_died"  # why a lease was released
 
-Key = tuple[str, ...]  # the counter, then its label values
+_BY_TASK_NAME = (QUEUED, COMPLETED, DURATION_BUCKET, DURATION_SUM)
+
+Key = tuple[str, ...]  # the counter and its label values
 
 
 class Counters:
-    """Counters by name and labels. Safe to use from any thread."""
+    """Counters by name and label values. Safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -64,48 +48,47 @@ class Counters:
         self._names: set[str] = set()
 
     def add(self, counter: str, *labels: str, amount: float = 1) -> None:
-        """Count; nothing appears for an amount of 0."""
+        """Add to a counter; an amount of 0 creates none."""
         if amount:
             with self._lock:
                 self._add((counter, *labels), amount)
 
     def queued(self, task_names: Iterable[str]) -> None:
-        """Tasks were recorded, one for each name."""
+        """Count recorded tasks, one per name."""
         with self._lock:
             for name in task_names:
                 self._add((QUEUED, self._name(name)), 1)
 
     def ran(self, task_name: str, seconds: float) -> None:
-        """A handler ended, however it ended."""
+        """Count the end of a handler, whatever its result, and its duration."""
         with self._lock:
             name = self._name(task_name)
             self._add((DURATION_BUCKET, name, str(bisect.bisect_left(BUCKETS, seconds))), 1)
             self._add((DURATION_SUM, name), seconds)
 
     def completed(self, task_name: str, status: str) -> None:
-        """A task reached a terminal status."""
+        """Count a task that reached a terminal status."""
         with self._lock:
             self._add((COMPLETED, self._name(task_name), status), 1)
 
     def counts(self) -> dict[Key, float]:
-        """A copy of everything counted so far."""
+        """A copy of all counters."""
         with self._lock:
             return dict(self._counts)
 
     def drain(self) -> dict[Key, float]:
-        """Everything counted since the last call; the counting starts again at nothing."""
+        """The counters since the last call; resets them."""
         with self._lock:
             taken, self._counts = self._counts, {}
             return taken
 
     def absorb(self, counts: Mapping[Key, float]) -> None:
-        """Add what another process counted."""
+        """Add the increments of another process."""
         with self._lock:
             for (counter, *labels), amount in counts.items():
-                named = counter in (QUEUED, COMPLETED, DURATION_BUCKET, DURATION_SUM)
-                self._add(
-                    (counter, self._name(labels[0]), *labels[1:]) if named else (counter, *labels), amount
-                )
+                if counter in _BY_TASK_NAME:
+                    labels[0] = self._name(labels[0])
+                self._add((counter, *labels), amount)
 
     def _add(self, key: Key, amount: float) -> None:
         self._counts[key] = self._counts.get(key, 0) + amount
@@ -120,64 +103,62 @@ class Counters:
 
 
 COUNTERS = Counters()
-"""The tally of this process."""
+"""The counters of this process."""
 
 
 def encoded(counts: Mapping[Key, float]) -> bytes:
-    """Counts as one line."""
-    return (
-        json.dumps([[*key, amount] for key, amount in counts.items()], separators=(",", ":")).encode() + b"\n"
-    )
+    """Counters as one line of JSON."""
+    rows = [[*key, amount] for key, amount in counts.items()]
+    return json.dumps(rows, separators=(",", ":")).encode() + b"\n"
 
 
 def decoded(line: bytes) -> dict[Key, float]:
-    """Counts of a line; none of one that is cut off, as the last one of a killed worker may be."""
+    """The counters of a line; empty for a truncated line, such as the last one of a killed worker."""
     if not line.endswith(b"\n"):
         return {}
     return {tuple(key): amount for *key, amount in json.loads(line)}
 
 
 class Reporter:
-    """Hands a tally's counts, and other lines, to the parent through a pipe, and never waits for it.
+    """Writes counters and other lines to a pipe without blocking. Safe to use from any thread.
 
-    What a full pipe does not take now goes with the next line or report. Safe to use from any thread.
+    What does not fit into the pipe is written with the next line or report.
     """
 
-    def __init__(self, fd: int, tally: Counters = COUNTERS) -> None:
-        """Report through `fd`, which is closed by `close`."""
+    def __init__(self, fd: int, counters: Counters = COUNTERS) -> None:
+        """Write to `fd`, which `close` closes."""
         self._fd = fd
-        self._tally = tally
+        self._counters = counters
         self._lock = threading.Lock()
         self._rest = b""
         os.set_blocking(fd, False)
 
-    def say(self, line: bytes) -> None:
-        """Send a line, never into the middle of another one."""
+    def send(self, line: bytes) -> None:
+        """Write a line. Lines of several threads do not interleave."""
         with self._lock:
             self._rest += line
             self._write()
 
     def report(self) -> None:
-        """Send what was counted since the last report, as far as the pipe takes it."""
+        """Write the counters since the last report, as far as there is room."""
         with self._lock:
             if not self._rest:
                 self._rest = self._counted()
             self._write()
 
     def close(self) -> None:
-        """Send the rest, waiting for the parent to take it, then close the pipe."""
+        """Write the rest, waiting while the pipe is full, then close the pipe."""
         with self._lock, contextlib.suppress(BrokenPipeError):
             os.set_blocking(self._fd, True)
             with os.fdopen(self._fd, "wb") as pipe:
                 pipe.write(self._rest + self._counted())
 
     def _counted(self) -> bytes:
-        counts = self._tally.drain()
+        counts = self._counters.drain()
         return encoded(counts) if counts else b""
 
     def _write(self) -> None:
         if self._rest:
-            with contextlib.suppress(
-                BlockingIOError, BrokenPipeError
-            ):  # full: next time; broken: nobody listens
+            # BlockingIOError: the pipe is full. BrokenPipeError: the parent is gone.
+            with contextlib.suppress(BlockingIOError, BrokenPipeError):
                 self._rest = self._rest[os.write(self._fd, self._rest) :]

@@ -1,18 +1,4 @@
-"""Everything agentexec raises on purpose, in one tree.
-
-    AgentexecError
-    ├── ConfigurationError      a setting is missing or makes no sense; nothing was started
-    ├── UnsupportedServer       Postgres or Redis is older than the supported minimum
-    ├── RegistrationError       a handler cannot be registered as it is written
-    ├── InvalidTask             a task that cannot be enqueued: unknown shape, payload too large
-    │   └── PayloadTooLarge     its context takes more than AGENTEXEC_MAX_PAYLOAD_BYTES
-    ├── QueueFull               the queue's depth cap is reached; the task is recorded and dispatched later
-    ├── WorkerGone              this worker was declared dead by its pool and has lost every lease
-    ├── TimeLimitExceeded       a handler ran longer than its task allows
-    └── TaskFailedError         a task ended in ERROR or CANCELED while somebody waited for its result
-
-No message contains a password; URLs are masked (`agentexec.config.masked`).
-"""
+"""The errors that agentexec raises. No message contains a password: URLs are masked (`agentexec.masking`)."""
 
 from __future__ import annotations
 
@@ -20,19 +6,19 @@ from uuid import UUID
 
 
 class AgentexecError(Exception):
-    """Base of every error of this package."""
+    """The base class of all errors of this package."""
 
 
 class ConfigurationError(AgentexecError):
-    """A setting is missing or contradicts another one; the message names it and says what to set."""
+    """A setting is missing or wrong; the message names it and says what to set."""
 
 
 class UnsupportedServer(AgentexecError):
-    """A server is too old; the message names the version found and the version needed."""
+    """A server is too old; the message names its version and the required one."""
 
 
 class RegistrationError(AgentexecError, TypeError):
-    """A handler lacks the parameters or annotations that a task needs."""
+    """A handler lacks parameters or annotations that a task needs, or its name is taken."""
 
 
 class InvalidTask(AgentexecError, ValueError):
@@ -40,13 +26,11 @@ class InvalidTask(AgentexecError, ValueError):
 
 
 class PayloadTooLarge(InvalidTask):
-    """The context is larger than the queue takes; nothing was written."""
+    """The context is larger than AGENTEXEC_MAX_PAYLOAD_BYTES; nothing was written."""
 
 
 class QueueFull(AgentexecError):
-    """The depth cap is reached. The activities are recorded as QUEUED and a pool dispatches them when there
-    is room.
-    """
+    """The queue is at its maximum depth. The activities are QUEUED; a pool dispatches them when there is room."""
 
     def __init__(self, agent_ids: list[UUID], cap: int) -> None:
         self.agent_ids = agent_ids
@@ -59,15 +43,15 @@ class QueueFull(AgentexecError):
 
 
 class WorkerGone(AgentexecError):
-    """The queue refuses this worker: its pool took it for dead and gave its leases to others."""
+    """The queue refuses this worker: a pool declared it dead and released its leases."""
 
 
 class TimeLimitExceeded(AgentexecError):
-    """A handler ran longer than its soft or hard time limit; the attempt counts as failed."""
+    """A handler ran longer than its soft or hard time limit; the attempt failed."""
 
 
 class TaskFailedError(AgentexecError):
-    """A task that somebody waited for did not complete."""
+    """A task whose result was asked for ended as ERROR or CANCELED."""
 
     def __init__(self, *, task_name: str, agent_id: UUID, status: str, error: str, attempts: int) -> None:
         self.task_name = task_name

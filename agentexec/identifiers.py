@@ -1,4 +1,4 @@
-"""Identifiers that grow with time, so that a B-tree appends instead of splitting at random places."""
+"""Identifiers that grow with time, so that new rows go to the end of a B-tree index."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import time
 from uuid import UUID
 
 _RANDOM_BYTES = 10
-_BLOCK = 409 * _RANDOM_BYTES  # a system call costs as much as everything else here together
+_BLOCK = 409 * _RANDOM_BYTES  # a system call costs as much as the rest of `new_id`
 
 
 class _Randomness:
-    """The operating system's random bytes, fetched in blocks. A forked child must not hand out its parent's."""
+    """The operating system's random bytes, read in blocks. A forked child discards its parent's block."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -20,7 +20,7 @@ class _Randomness:
         os.register_at_fork(after_in_child=self._forget)
 
     def take(self) -> int:
-        """The next random bits, as a number."""
+        """The next 80 random bits."""
         with self._lock:
             if not self._block:
                 self._block = os.urandom(_BLOCK)
@@ -45,3 +45,8 @@ def new_id() -> UUID:
     value |= 0b10 << 62
     value |= random & 0x3FFF_FFFF_FFFF_FFFF
     return UUID(int=value)
+
+
+def parse_id(agent_id: str | UUID) -> UUID:
+    """An id as a UUID; raises ValueError for text that is not a UUID."""
+    return agent_id if isinstance(agent_id, UUID) else UUID(agent_id)

@@ -1,7 +1,7 @@
-"""Secrets out of text: no log line, error or answer of agentexec carries a password.
+"""Masking of secrets: no log line, error message or HTTP response of agentexec contains a password.
 
-It hides too much rather than too little. A password may itself hold `@`, `/`, `:` or a quote, so everything up to
-the last `@` of the word is taken for it. The time taken grows with the length of the text and no faster.
+It masks too much rather than too little. A password may contain `@`, `/`, `:` or a quote, so everything up to the
+last `@` of a word counts as password. The time is linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _AS_BEARER = re.compile(r"(?P<key>\bBearer\s+)[A-Za-z0-9._~+/=\-]{8,}", re.IGNOR
 
 
 def masked(text: str) -> str:
-    """The text with the passwords of URLs, `password=...` and bearer keys replaced by `***`."""
-    if "://" in text and "@" in text:  # first: a keyword inside of a password must not tear the URL apart
+    """The text with `***` in place of passwords in URLs, of `password=...` and of bearer keys."""
+    if "://" in text and "@" in text:  # first: a password may contain a keyword
         text = _WORD.sub(_masked_word, text)
     text = _AS_KEYWORD.sub(rf"\g<key>{MASK}", text)
     return _AS_BEARER.sub(rf"\g<key>{MASK}", text)
 
 
 def _masked_word(match: re.Match[str]) -> str:
-    """A word without the password of the first URL in it that has one."""
+    """A word with the password of its first URL that has one masked."""
     word = match.group()
     last_at = word.rfind("@")
     start = word.find("://")

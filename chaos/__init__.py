@@ -1,4 +1,4 @@
-"""Every scenario by its name: the one list that the command line, the tests and the documents read."""
+"""All scenarios by name; the command line, the tests and the documentation read this list."""
 
 from __future__ import annotations
 
@@ -34,5 +34,3 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         )
     }
 )
-
-__all__ = ["SCENARIOS"]

@@ -1,7 +1,7 @@
-"""Redis forgets everything under load, three times: FLUSHALL, or a failover to a replica that has nothing.
+"""Redis loses all its data under load, three times, as by FLUSHALL or a failover to an empty replica.
 
-Postgres is the record: whatever is not over by its word is dispatched again, with the next healing, so within a second.
-What was running at that moment may return in vain, so up to one run of each slot is excused.
+The activity store is the source of truth: the reconciler dispatches every unfinished task again within a second. A task
+that runs at that moment may run twice, so one duplicate run per slot and fault is allowed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _AT = (0.25, 0.5, 0.75)
 
 SCENARIO = Scenario(
     name="flush-redis",
-    summary="FLUSHALL of Redis under load, three times; the record brings everything back",
+    summary="FLUSHALL of Redis under load, three times; the activity store restores every task",
     workload=NumberedTasks(rate=20.0, work=(0.05, 0.6)),
     faults=tuple(FlushRedis(at=at) for at in _AT),
     checkers=standard(recovery_p99=None, minimum_faults=3)

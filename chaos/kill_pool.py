@@ -1,8 +1,7 @@
-"""A whole pool is SIGKILLed, parent and children at once, as when its host dies; a new pool takes over.
+"""SIGKILL of a whole pool, parent and children at once, as when its host crashes; a new pool takes over.
 
-Nobody of the pool is left to release what its workers held. A new pool on the same host may see that their
-processes are gone; at the latest their leases end: recovery is bounded by the lease and the time that a new
-pool needs to come up.
+No process of the pool survives to release its leases. Another pool on the host releases them once it sees that the
+PIDs are gone; otherwise they expire. Recovery time is bounded by the lease and the start of a new pool.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from harness.scenario import PoolNeeds, Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
 
 _POOL = PoolNeeds(workers=2, concurrency=4, lease=3.0)
-_NEW_POOL = 3.0
+_POOL_START_SECONDS = 3.0
 
 SCENARIO = Scenario(
     name="kill-pool",
@@ -21,7 +20,7 @@ SCENARIO = Scenario(
     workload=NumberedTasks(rate=20.0, work=(0.05, 0.25)),
     faults=tuple(kill_pool(at=at) for at in (0.08, 0.24, 0.40, 0.56, 0.72)),
     checkers=standard(
-        recovery_p99=_POOL.lease + _NEW_POOL,
+        recovery_p99=_POOL.lease + _POOL_START_SECONDS,
         concurrency=_POOL.concurrency,
         minimum_faults=5,
         minimum_kills=5,

@@ -1,7 +1,7 @@
-"""Workers are SIGKILLed while they hold lock keys: no lock is left behind, none is taken twice, and nobody starves.
+"""SIGKILL of workers whose tasks have lock keys: no key stays locked, none is locked twice, no task starves.
 
-Half of the tasks share five lock keys, and two of three go first. The aimed kills hit whatever waits at its gate, with
-its lock key where it has one; the next under that key begins only once the interrupted task has run to its end.
+Half of the tasks share five lock keys, and 60 % have high priority. The gated kills hit the worker of a task at its
+gate. The next task of the same lock key begins only after the interrupted task has finished.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Workers are SIGKILLed while they work on tasks: what they held runs again elsewhere, at once and once.
+"""SIGKILL of workers in the middle of tasks: other workers run these tasks again, once and without delay.
 
-Five kills are aimed: a handler has certainly begun and waits at its gate. Three come at random moments and hit
-whatever a worker does then, claiming and finishing included. The pool lives on and replaces its dead.
+Five kills are gated: the handler has begun and waits at its gate. Three strike at random moments, also during a claim
+or a finish. The pool survives and replaces the killed workers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Pools are told to stop under load, one after another, as every deployment does; another stands by each time.
+"""SIGTERM of pools under load, one after another, as in a rolling deployment; a second pool is always up.
 
-Three have running tasks that finish inside the graceful time-out, two hold one that outlives it: that one is released
-and runs elsewhere. What was queued stays queued and is run by others, and each pool ends with exit code 0.
+Three pools have tasks that finish inside the graceful time-out. Two have a task that outlives it: the pool releases its
+lease, and another pool runs it. Queued tasks stay queued, and each pool ends with exit code 0.
 """
 
 from __future__ import annotations

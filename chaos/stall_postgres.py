@@ -1,6 +1,6 @@
-"""Postgres stands still, and a worker is killed meanwhile: its last words are on the way, and arrive after its death.
+"""Postgres is frozen while a worker is SIGKILLed: the worker's last writes take effect after its death.
 
-Its parent gives its tasks back at the same time. Whichever comes first has to count, and only that one.
+The pool's parent releases the worker's leases at the same time. Exactly one of the two may take effect.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from harness.workloads.numbered_tasks import NumberedTasks
 
 SCENARIO = Scenario(
     name="stall-postgres",
-    summary="Postgres frozen while a worker is SIGKILLed, four times: the last words of the dead arrive late",
+    summary="Postgres frozen while a worker is SIGKILLed, four times: its last writes take effect late",
     workload=NumberedTasks(rate=20.0, work=(0.05, 0.25)),
     faults=tuple(
         StallServer(service="postgres", at=at, seconds=1.0, kill=True) for at in (0.15, 0.35, 0.55, 0.75)

@@ -1,7 +1,7 @@
-"""Redis stands still for longer than clients wait: they send again, and in the end both messages arrive.
+"""Redis is frozen for longer than the time-outs of its clients, so they send again, and both messages arrive.
 
-Every lease runs out meanwhile. Whatever was sent twice must count once; what was running at that moment may return in
-vain, so up to one run of each slot is excused.
+Every lease expires in this time. A message that arrives twice must take effect once. A task that runs at that moment
+may run twice, so one duplicate run per slot is allowed.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
          -d '{"task_name": "summarise", "context": {"text": "Call me Ishmael. Some years ago..."}}'
     curl localhost:8000/api/tasks/AGENT_ID/result
 
-Both read DATABASE_URL and REDIS_URL; `agentexec db upgrade` makes the tables.
+Both read DATABASE_URL and REDIS_URL; `agentexec db upgrade` creates the tables.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from pydantic import BaseModel
 
 import agentexec as ax
 
-if TYPE_CHECKING:  # the workers do without FastAPI
+if TYPE_CHECKING:  # workers do not need FastAPI
     from fastapi import FastAPI
 
 pool = ax.Pool()
 
 
 class Document(BaseModel):
-    """What is to be summarised."""
+    """The text to summarise."""
 
     text: str
 
 
 class Summary(BaseModel):
-    """The first sentence, as a summary that needs no model."""
+    """The first sentence, a summary that needs no model."""
 
     summary: str
     words: int
@@ -40,13 +40,13 @@ class Summary(BaseModel):
 
 @pool.task("summarise")
 async def summarise(agent_id: UUID, context: Document) -> Summary:
-    """Where an agent would call a model."""
+    """The place where an agent would call a model."""
     ax.activity.update(agent_id, "Reading.", 50)
     return Summary(summary=context.text.partition(".")[0] + ".", words=len(context.text.split()))
 
 
 def make_app() -> FastAPI:
-    """The API for this pool's tasks and no others."""
+    """The API for the tasks of this pool."""
     from agentexec.api import create_app
 
     return create_app(task_names=pool.registry)

@@ -1,4 +1,4 @@
-"""`python -m harness` is the same as `harness`."""
+"""`python -m harness`, the same as the command `harness`."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Named rendezvous between the runner and the handlers that run inside workers: no sleeps, no guessing.
+"""Named gates synchronize the runner with handlers inside worker processes, without sleeps.
 
-A handler that has certainly begun says so at a gate and waits there. The runner waits for the arrival, does
-what it wants to do at exactly this moment (SIGKILL that worker, say), and opens the gate for everybody who is
-there or comes later. A worker that is killed while it waits closes its connection, and the keeper forgets it.
+A handler that has begun arrives at a gate and waits there. The runner waits for the arrival, acts at this moment (it
+kills that worker, for example), and opens the gate for all present and later handlers. A worker that is killed at a
+gate closes its connection, and the keeper removes it.
 
-The wire is a Unix domain socket: the waiter sends one line of JSON (`gate`, `pid`, `task`), the keeper
-answers `open` and a newline. Everybody waits with a deadline, in seconds.
+The protocol uses a Unix domain socket: the handler sends one line of JSON (`gate`, `pid`, `task`), and the keeper
+replies with `open` and a newline. Every wait has a deadline in seconds.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from typing import Self
 from harness.errors import GateError
 
 _OPEN = b"open\n"
-_LONGEST_LINE = 4096
-_LONGEST_PATH = 100
-"""Bytes of a socket's path; the kernel's limit is 104 on macOS and 108 on Linux, including the end mark."""
+_LONGEST_LINE_BYTES = 4096
+# The kernel's limit for the path of a socket is 104 bytes on macOS and 108 on Linux, including the final null byte.
+_LONGEST_PATH_BYTES = 100
 
-DEFAULT_DEADLINE = 60.0
+DEFAULT_DEADLINE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GateArrival:
-    """A handler that waits at a gate: the process it runs in and the number of its task."""
+    """A handler that waits at a gate, with its worker's process id and the number of its task."""
 
     gate: str
     pid: int
@@ -41,12 +41,12 @@ class GateArrival:
 
 
 class GateKeeper:
-    """The runner's side: knows who waits where, and opens gates. A context manager, safe with threads."""
+    """The runner's side: it tracks waiting handlers and opens gates. A context manager, safe to use from any thread."""
 
     def __init__(self, address: Path) -> None:
-        if len(os.fsencode(address)) > _LONGEST_PATH:
+        if len(os.fsencode(address)) > _LONGEST_PATH_BYTES:
             raise GateError(
-                f"{address} is too long for a Unix socket ({_LONGEST_PATH} bytes at most). "
+                f"{address} is too long for a Unix socket ({_LONGEST_PATH_BYTES} bytes at most). "
                 "Set TMPDIR to a folder with a shorter name."
             )
         self.address = str(address)
@@ -54,7 +54,7 @@ class GateKeeper:
         self._opened: set[str] = set()
         self._all_open = False
         self._waiting: dict[socket.socket, GateArrival] = {}
-        self._heard: dict[socket.socket, bytes] = {}
+        self._received: dict[socket.socket, bytes] = {}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(self.address)
         self._listener.listen(128)
@@ -62,8 +62,10 @@ class GateKeeper:
         self._thread = threading.Thread(target=self._serve, name="gate-keeper", daemon=True)
         self._thread.start()
 
-    def wait_for(self, gate: str, *, count: int = 1, within: float = DEFAULT_DEADLINE) -> list[GateArrival]:
-        """Wait until `count` handlers are there, and name all who are; `GateError` after `within` seconds."""
+    def wait_for(
+        self, gate: str, *, count: int = 1, within: float = DEFAULT_DEADLINE_SECONDS
+    ) -> list[GateArrival]:
+        """Wait until `count` handlers are at a gate and return all of them; `GateError` after `within` seconds."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._at(gate)) >= count, timeout=within):
                 raise GateError(
@@ -73,29 +75,29 @@ class GateKeeper:
             return self._at(gate)
 
     def waiting(self) -> list[GateArrival]:
-        """Everybody who waits at any gate now."""
+        """All handlers that wait at any gate now."""
         with self._changed:
             return list(self._waiting.values())
 
     def open(self, gate: str) -> None:
-        """Let everybody through who waits at this gate or comes to it later."""
+        """Open a gate for all handlers that wait at it or arrive later."""
         with self._changed:
             self._opened.add(gate)
             self._release()
 
     def open_all(self) -> None:
-        """Open every gate for good; the last thing a run does with its gates."""
+        """Open every gate permanently."""
         with self._changed:
             self._all_open = True
             self._release()
 
     def close(self) -> None:
-        """Stop keeping; whoever still waits gets a `GateError`. May be called twice."""
+        """Close all connections; a handler that still waits raises `GateError`. May be called twice."""
         if not self._thread.is_alive():
             return
         self._waker.sendall(b"x")
         self._thread.join()
-        for end in (self._listener, self._waker, self._woken, *self._heard):
+        for end in (self._listener, self._waker, self._woken, *self._received):
             end.close()
         Path(self.address).unlink(missing_ok=True)
 
@@ -130,23 +132,23 @@ class GateKeeper:
                     if end is self._listener:
                         connection, _ = self._listener.accept()
                         with self._changed:
-                            self._heard[connection] = b""
+                            self._received[connection] = b""
                         selector.register(connection, selectors.EVENT_READ)
-                    elif isinstance(end, socket.socket) and not self._hear(end):
+                    elif isinstance(end, socket.socket) and not self._receive(end):
                         selector.unregister(end)
                         end.close()
 
-    def _hear(self, end: socket.socket) -> bool:
-        """Take in what a waiter sent; False when it is gone or speaks another language."""
+    def _receive(self, end: socket.socket) -> bool:
+        """Read from a handler's connection; False if it is closed or violates the protocol."""
         try:
-            received = end.recv(_LONGEST_LINE)
+            received = end.recv(_LONGEST_LINE_BYTES)
         except OSError:
             received = b""
         with self._changed:
-            line = self._heard[end] = self._heard[end] + received
+            line = self._received[end] = self._received[end] + received
             arrival = _parse(line) if line.endswith(b"\n") else None
-            if not received or len(line) > _LONGEST_LINE or (line.endswith(b"\n") and arrival is None):
-                self._heard.pop(end)
+            if not received or len(line) > _LONGEST_LINE_BYTES or (line.endswith(b"\n") and arrival is None):
+                self._received.pop(end)
                 self._waiting.pop(end, None)
                 self._changed.notify_all()
                 return False
@@ -160,7 +162,7 @@ class GateKeeper:
 def _answer(end: socket.socket) -> None:
     try:
         end.sendall(_OPEN)
-    except OSError:  # killed between arriving and now: the serving thread sees its end of file
+    except OSError:  # killed after its arrival: the serving thread will read the end of file
         return
 
 
@@ -174,17 +176,17 @@ def _parse(line: bytes) -> GateArrival | None:
     return None
 
 
-async def pass_gate(address: str, gate: str, task: int, *, within: float = DEFAULT_DEADLINE) -> None:
-    """Say that this handler is at the gate and return once it opens.
+async def pass_gate(address: str, gate: str, task: int, *, within: float = DEFAULT_DEADLINE_SECONDS) -> None:
+    """Announce this handler at a gate and return once the gate opens.
 
-    Raises `GateError` when the keeper cannot be reached, goes away, or does not open within `within` seconds,
-    so that a worker whose runner is gone does not hang.
+    Raises `GateError` if the keeper is unreachable, goes away, or does not open the gate within `within` seconds, so
+    that a worker does not hang after the end of its runner.
     """
     try:
         async with asyncio.timeout(within):
             reader, writer = await asyncio.open_unix_connection(address)
             try:
-                writer.write(_greeting(gate, task))
+                writer.write(_announcement(gate, task))
                 answer = await reader.read(len(_OPEN))
             finally:
                 writer.close()
@@ -195,13 +197,15 @@ async def pass_gate(address: str, gate: str, task: int, *, within: float = DEFAU
     _check(answer, gate)
 
 
-def pass_gate_blocking(address: str, gate: str, task: int, *, within: float = DEFAULT_DEADLINE) -> None:
-    """The same as `pass_gate` for handlers that run in threads."""
+def pass_gate_blocking(
+    address: str, gate: str, task: int, *, within: float = DEFAULT_DEADLINE_SECONDS
+) -> None:
+    """`pass_gate` for handlers that run in threads."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
             end.settimeout(within)
             end.connect(address)
-            end.sendall(_greeting(gate, task))
+            end.sendall(_announcement(gate, task))
             answer = end.recv(len(_OPEN))
     except TimeoutError:
         raise _not_opened(gate, within) from None
@@ -210,14 +214,14 @@ def pass_gate_blocking(address: str, gate: str, task: int, *, within: float = DE
     _check(answer, gate)
 
 
-def _greeting(gate: str, task: int) -> bytes:
+def _announcement(gate: str, task: int) -> bytes:
     return json.dumps({"gate": gate, "pid": os.getpid(), "task": task}).encode() + b"\n"
 
 
 def _check(answer: bytes, gate: str) -> None:
     if answer != _OPEN:
         raise GateError(
-            f"the keeper of the gate {gate!r} went away before opening it. Does the runner still run?"
+            f"the keeper of the gate {gate!r} went away before opening it. Check whether the runner still runs."
         )
 
 
@@ -228,5 +232,5 @@ def _not_opened(gate: str, within: float) -> GateError:
 def _unreachable(gate: str, address: str, error: OSError) -> GateError:
     reason = error.strerror or type(error).__name__
     return GateError(
-        f"the gate {gate!r} cannot be reached at {address} ({reason}). Does the runner still run?"
+        f"the gate {gate!r} cannot be reached at {address} ({reason}). Check whether the runner still runs."
     )

@@ -1,7 +1,6 @@
-"""Secrets out of text: nothing that the harness prints, logs or reports may carry a password.
+"""Removes passwords from text: nothing that the harness prints, logs or reports may contain one.
 
-It hides too much rather than too little: a password may itself hold `@`, `/`, `:` or a quote, so everything
-up to the last `@` of the word is taken for it.
+A password may itself contain `@`, `/`, `:` or a quote, so everything up to the last `@` of a word is masked.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def masked(text: str) -> str:
 
 
 def masked_json(value: Any) -> Any:
-    """The same for every string of a JSON value, keys too; what JSON does not know becomes a string."""
+    """A JSON value with every string and key masked; other types become strings."""
     match value:
         case str():
             return masked(str(value))

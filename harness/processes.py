@@ -1,4 +1,4 @@
-"""Signals to processes by their id, tolerant of those that are gone already."""
+"""Signals to processes and questions about them by process id; processes that are gone are no error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psutil
 
 
 def send(pids: Iterable[int], number: signal.Signals) -> None:
-    """Send a signal to each process, in order; one that is gone already is passed over."""
+    """Send a signal to each process in order; skips processes that are gone."""
     for pid in pids:
         try:
             os.kill(pid, number)
@@ -19,7 +19,7 @@ def send(pids: Iterable[int], number: signal.Signals) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process still runs; a zombie does not."""
+    """Whether the process runs; a zombie does not."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -27,7 +27,7 @@ def is_alive(pid: int) -> bool:
 
 
 def descendants(pid: int) -> list[int]:
-    """Process ids of the children of a process, and theirs; empty when it is gone."""
+    """Process ids of all descendants of a process; empty if it is gone."""
     try:
         return [child.pid for child in psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -35,7 +35,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def descends_from(pid: int, ancestor: int) -> bool:
-    """Whether a running process (not a zombie) is a child of `ancestor`, or a child of one."""
+    """Whether a running process (not a zombie) is a descendant of `ancestor`."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:

@@ -1,4 +1,4 @@
-"""What a run is doing, for people: one line that is rewritten on a terminal, plain lines anywhere else."""
+"""Progress of a run for people: one rewritten line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from typing import Protocol, Self, TextIO
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _FRAMES_ASCII = "|/-\\"
-_FRAME = 0.12
+_FRAME_SECONDS = 0.12
 
 
 class Progress(Protocol):
-    """Takes note of what happens; safe to use from any thread."""
+    """Receives messages about the progress of a run; safe to use from any thread."""
 
     def step(self, text: str) -> None:
-        """Something new begins, or a fact worth a line of its own."""
+        """A new step begins, or an event deserves its own line."""
         ...
 
     def update(self, text: str) -> None:
-        """How far the present step has come; may be called often."""
+        """The progress within the current step; may be called often."""
         ...
 
 
 class Quiet:
-    """Says nothing."""
+    """Prints nothing."""
 
     def step(self, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def update(self, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class PlainLines:
-    """One line for each step, with the seconds since the start; updates are too many for a log and are left out."""
+    """Prints one line per step with the seconds since the start; updates are too frequent for a log."""
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stderr
         self._start = time.monotonic()
 
     def step(self, text: str) -> None:
-        """A line with the time."""
+        """Print the text with the seconds since the start."""
         print(f"[{time.monotonic() - self._start:6.1f} s] {text}", file=self._out, flush=True)
 
     def update(self, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -60,7 +60,7 @@ class PlainLines:
 
 
 class Spinner:
-    """One line that turns and is rewritten; wiped at the end. Use as a context manager."""
+    """Rewrites one line with a turning symbol and erases it at the end. A context manager."""
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stderr
@@ -69,7 +69,7 @@ class Spinner:
         self._lock = threading.Lock()
         self._step = self._detail = ""
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._turn, name="spinner", daemon=True)
+        self._thread = threading.Thread(target=self._animate, name="spinner", daemon=True)
 
     def step(self, text: str) -> None:
         """Replace the line."""
@@ -92,9 +92,9 @@ class Spinner:
         self._thread.join()
         self._write("")
 
-    def _turn(self) -> None:
+    def _animate(self) -> None:
         turn = 0
-        while not self._stopped.wait(_FRAME):
+        while not self._stopped.wait(_FRAME_SECONDS):
             with self._lock:
                 text = f"{self._step}  {self._detail}".rstrip()
             frame = self._frames[turn % len(self._frames)]
@@ -111,6 +111,6 @@ class Spinner:
 
 
 def progress_on(out: TextIO | None = None) -> PlainLines | Spinner:
-    """What suits the stream (default stderr): a spinner on a terminal, plain lines elsewhere."""
+    """A spinner if the stream (default stderr) is a terminal, plain lines otherwise."""
     stream = out or sys.stderr
     return Spinner(stream) if stream.isatty() else PlainLines(stream)

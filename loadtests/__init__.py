@@ -1,1 +1,1 @@
-"""Load: Locust profiles that enqueue through agentexec while a real pool works, judged by declared service levels."""
+"""Load tests: Locust enqueues through agentexec while a real pool works; service levels judge the result."""

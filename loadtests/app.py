@@ -1,4 +1,4 @@
-"""The pool that works the load off: `agentexec worker loadtests.app:pool`, on staging as in a run of our own."""
+"""The pool of a load test: `agentexec worker loadtests.app:pool`, on staging or in `python -m loadtests.run`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ pool = ax.Pool()
 
 @pool.task(TASK_NAME)
 async def work(agent_id: UUID, context: Work) -> TaskDone:
-    """Wait as an agent waits for its model; returns the size of the padding."""
+    """Sleep, as an agent waits for its model, and return the size of the padding."""
     await asyncio.sleep(context.seconds)
     return TaskDone(size=len(context.padding))
 
 
-# On staging nobody collects a history; in a run of our own the hello says that this worker is up.
+# In `loadtests.run` the operation `hello` shows that this worker is up; on staging there is no history.
 if "AGENTEXEC_WORKER_ID" in os.environ and body.ENV_HISTORY in os.environ:
     body.say_hello()

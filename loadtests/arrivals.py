@@ -1,8 +1,8 @@
-"""When tasks are meant to arrive: seeded, pure, and independent of how fast the system answers.
+"""The intended arrival times of tasks: seeded, pure functions that do not depend on the system's response times.
 
-Every user has a schedule of its own on one clock, the seconds since the test began. A user that is late for an arrival
-catches up instead of skipping it, and latency counts from the intended time, so a system that stalls cannot hide its
-stall by slowing the generator down (what is known as coordinated omission).
+Every user has its own schedule in seconds since the start of the test. A late user catches up instead of skipping an
+arrival, and latency counts from the intended time. A stalled system therefore cannot hide its stall by slowing the
+generator down (coordinated omission).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Pacing = Literal["even", "poisson"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Burst:
-    """In the first `length` of every `every` seconds, tasks arrive `factor` times as often."""
+    """In the first `length` seconds of every `every` seconds, the rate is `factor` times as high."""
 
     every: float
     length: float
@@ -27,15 +27,15 @@ class Burst:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arrivals:
-    """Tasks of one user: `rate` a second outside of bursts, evenly spaced or as a Poisson process."""
+    """The arrivals of one user: `rate` per second outside of bursts, evenly spaced or as a Poisson process."""
 
     rate: float
     pacing: Pacing = "even"
     burst: Burst | None = None
 
     def times(self, *, seed: int, user: int) -> Iterator[float]:
-        """The intended times of user number `user`, without end; users start at different points of their rhythm."""
-        # Seeded by text: tuples are hashed, and hashes differ between processes.
+        """The endless intended times of one user; users start at different phases."""
+        # A string as seed: the hash of a tuple differs between processes.
         randomness = random.Random(f"{seed}/{user}")  # noqa: S311 - a repeatable schedule, no secret
         count = randomness.random() if self.pacing == "even" else randomness.expovariate(1)
         while True:
@@ -43,7 +43,7 @@ class Arrivals:
             count += 1 if self.pacing == "even" else randomness.expovariate(1)
 
     def expected(self, until: float) -> float:
-        """How many arrivals a user has on average in the first `until` seconds."""
+        """The average number of arrivals of a user in the first `until` seconds."""
         if self.burst is None:
             return self.rate * until
         cycles, rest = divmod(until, self.burst.every)
@@ -51,7 +51,7 @@ class Arrivals:
         return cycles * self._per_cycle(self.burst) + self.rate * (loud * self.burst.factor + rest - loud)
 
     def time_of(self, count: float) -> float:
-        """The inverse of `expected`: when the average number of arrivals reaches `count`."""
+        """The inverse of `expected`: the time at which the average number of arrivals reaches `count`."""
         if self.burst is None:
             return count / self.rate
         cycles, rest = divmod(count, self._per_cycle(self.burst))
@@ -65,12 +65,12 @@ class Arrivals:
 
 
 def start_of(user: int, spawn_rate: float) -> float:
-    """When Locust starts user number `user`: it spawns in batches of as many as fit into a second."""
+    """When Locust starts a user: it spawns one batch per second."""
     batch = max(1, math.floor(spawn_rate))
     return user // batch * batch / spawn_rate
 
 
 def planned(arrivals: Arrivals, *, users: int, spawn_rate: float, duration: float) -> float:
-    """How many tasks are meant to arrive in `duration` seconds, counting each user from its start."""
+    """How many tasks arrive in `duration` seconds by plan, counting each user from its start."""
     starts = (min(start_of(user, spawn_rate), duration) for user in range(users))
     return sum(arrivals.expected(duration) - arrivals.expected(start) for start in starts)

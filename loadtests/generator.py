@@ -1,4 +1,4 @@
-"""Locust as a child process: gevent patches the whole of its own process and nothing of ours."""
+"""Runs Locust as a child process, because gevent patches the whole process."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import loadtests
 from harness.errors import TargetFailed
 from harness.masking import masked
 from harness.progress import Progress
-from loadtests.ledger import ENV_LEDGER, counted
 from loadtests.profiles import Profile
+from loadtests.submission_log import ENV_FOLDER, counted
 
 _LOCUSTFILE = Path(loadtests.__file__).with_name("locustfile.py")
-_TELL_EVERY = 5.0
-_STARTS_WITHIN = 30.0
-_STOP_TIMEOUT = 10
-_STOPS_WITHIN = 5.0
+_PROGRESS_SECONDS = 5.0
+_START_SECONDS = 30.0
+_STOP_TIMEOUT_SECONDS = 10
+_TERMINATION_SECONDS = 5.0
 _LAST_LINES = 12
+# The name of the machine in Locust's log lines, which is removed from the report.
 _MACHINE = re.compile(r"^(\[[^\]]+\] )[^/\s]+/", re.MULTILINE)
-"""Where Locust's log lines name the machine, which is nobody's business in a report."""
 
 
 def run_locust(
@@ -33,13 +33,13 @@ def run_locust(
     *,
     variables: Mapping[str, str],
     folder: Path,
-    ledger: Path,
+    history: Path,
     html: Path,
     progress: Progress,
 ) -> float:
-    """Run the load to its end, with the drain; returns its seconds. `ledger` is the folder of its evidence.
+    """Run the load and the drain; returns the seconds that both took. `history` is the folder of its history.
 
-    Raises `TargetFailed` with the end of Locust's output where it fails, or does not end in time. Locust's log is
+    Raises `TargetFailed` with the end of Locust's output if it fails or does not end in time. Locust's log is
     `locust.log` beside the HTML report.
     """
     log = folder / "locust.log"
@@ -47,37 +47,37 @@ def run_locust(
     with log.open("wb") as output:
         process = subprocess.Popen(
             command(profile, html),
-            cwd=folder,  # a locust.conf where somebody happens to stand is not ours
-            env={**variables, ENV_LEDGER: str(ledger)},
+            cwd=folder,  # not the current folder, which may contain a locust.conf
+            env={**variables, ENV_FOLDER: str(history)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # Ctrl-C at the terminal is ours to handle: everything is stopped in order.
+            # Ctrl-C at the terminal must reach this process only, which then stops everything in order.
             start_new_session=True,
         )
     try:
-        code = _wait(process, profile, ledger, progress)
+        code = _wait(process, profile, history, progress)
     finally:
         _end(process)
-        said = _MACHINE.sub(r"\1", masked(log.read_text(encoding="utf-8", errors="replace")))
-        html.with_name("locust.log").write_text(said, encoding="utf-8")
+        output_text = _MACHINE.sub(r"\1", masked(log.read_text(encoding="utf-8", errors="replace")))
+        html.with_name("locust.log").write_text(output_text, encoding="utf-8")
     if code != 0:
         how = "did not end in time" if code is None else f"ended with code {code}"
-        last = "\n".join(said.strip().splitlines()[-_LAST_LINES:]) or "nothing"
+        last = "\n".join(output_text.strip().splitlines()[-_LAST_LINES:]) or "nothing"
         raise TargetFailed(f"Locust {how}. It wrote: {last}")
     return time.monotonic() - began
 
 
 def command(profile: Profile, html: Path) -> list[str]:
-    """The command line of Locust; URLs are in its environment, for they hold passwords."""
+    """The command line of Locust, without URLs, because they contain passwords."""
     values = {
         "--locustfile": _LOCUSTFILE,
         "--users": profile.users,
         "--spawn-rate": f"{profile.spawn_rate:g}",
         "--run-time": f"{profile.duration:g}s",
-        "--stop-timeout": _STOP_TIMEOUT,
+        "--stop-timeout": _STOP_TIMEOUT_SECONDS,
         "--html": html,
-        "--exit-code-on-error": 0,  # failed requests are for the service levels to judge
+        "--exit-code-on-error": 0,  # the service levels judge failed requests
         "--load-profile": profile.name,
         "--load-drain": f"{profile.slo.drain_seconds:g}",
         "--profile": profile.name,  # shown in Locust's report
@@ -86,14 +86,18 @@ def command(profile: Profile, html: Path) -> list[str]:
     return [sys.executable, "-m", "locust", "--headless", "--only-summary", *options]
 
 
-def _wait(process: subprocess.Popen[bytes], profile: Profile, ledger: Path, progress: Progress) -> int | None:
-    """The exit code, None if it has not ended when it should have; tells how far the load has come."""
+def _wait(
+    process: subprocess.Popen[bytes], profile: Profile, history: Path, progress: Progress
+) -> int | None:
+    """The exit code, or None if the process does not end in time; reports progress."""
     began = time.monotonic()
-    within = _STARTS_WITHIN + profile.duration + _STOP_TIMEOUT + profile.slo.drain_seconds
+    within = _START_SECONDS + profile.duration + _STOP_TIMEOUT_SECONDS + profile.slo.drain_seconds
     while (left := began + within - time.monotonic()) > 0:
         with suppress(subprocess.TimeoutExpired):
-            return process.wait(min(_TELL_EVERY, left))
-        progress.step(f"{counted(ledger, 'enqueue')} tasks acknowledged, {counted(ledger, 'complete')} over")
+            return process.wait(min(_PROGRESS_SECONDS, left))
+        progress.step(
+            f"{counted(history, 'enqueue')} tasks acknowledged, {counted(history, 'complete')} finished"
+        )
     return None
 
 
@@ -102,14 +106,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         return
     process.terminate()
     try:
-        process.wait(_STOPS_WITHIN)
+        process.wait(_TERMINATION_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
 
 
 def require_locust() -> None:
-    """Raise `TargetFailed` where Locust is not installed; looked up only, for importing it patches this process."""
+    """Raise `TargetFailed` if Locust is not installed. Importing it would patch this process."""
     if importlib.util.find_spec("locust") is None:
         raise TargetFailed(
             "Locust is not installed for this Python. Install it with the extra: agentexec-harness[load]."

@@ -1,7 +1,7 @@
-"""What Locust runs: `locust -f loadtests/locustfile.py --host redis://... --load-profile smoke`, with DATABASE_URL set.
+"""The locustfile: `locust -f loadtests/locustfile.py --host redis://... --load-profile smoke`, with DATABASE_URL set.
 
-The pool is somebody else's: `agentexec worker loadtests.app:pool` with the same DATABASE_URL, REDIS_URL and
-AGENTEXEC_QUEUE_NAME. `--host` stands for REDIS_URL. `python -m loadtests.run` does all of it by itself.
+`--host` replaces REDIS_URL. The pool is started separately by `agentexec worker loadtests.app:pool` with the same
+DATABASE_URL, REDIS_URL and AGENTEXEC_QUEUE_NAME. `python -m loadtests.run` does all of this.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from locust.runners import MasterRunner, WorkerRunner
 
 import agentexec as ax
 from agentexec.config import Settings, load_settings
-from harness.errors import EXIT_UNKNOWN, EXIT_USAGE
+from harness.errors import EXIT_UNKNOWN, EXIT_USAGE, first_line
 from harness.masking import masked
 from loadtests.client import EXPECTED, LoadClient
-from loadtests.ledger import ENV_LEDGER, SubmissionLog
 from loadtests.profiles import PROFILES, profile
+from loadtests.submission_log import ENV_FOLDER, SubmissionLog
 from loadtests.users import EnqueueingUser, Load
 
 __all__ = ["EnqueueingUser"]
 
 _USERS_PER_WORKER = 1_000_000
 
-stats.HISTORY_STATS_INTERVAL_SEC = 1  # the charts of a short run need more than a point in five seconds
+# The charts of a short run need more than one point in five seconds.
+stats.HISTORY_STATS_INTERVAL_SEC = 1
 
 
 def _end(sentence: str, code: int) -> Never:
-    """Sentence and exit code; an exception would be logged by Locust as a traceback, and the test would go on."""
+    """Print a sentence and exit. Locust would log an exception as a traceback and continue the test."""
     print(f"locustfile: {masked(sentence)}", file=sys.stderr, flush=True)
     sys.exit(code)
 
@@ -48,8 +49,8 @@ def _options(parser: Any) -> None:
     )
 
 
-class _Test:
-    """Ties the load to Locust's events, from the start of a test to its end."""
+class LoadTest:
+    """Connects the load to Locust's events, from the start of a test to its end."""
 
     def __init__(self, environment: Any, runner: Any, settings: Settings) -> None:
         self._environment = environment
@@ -58,20 +59,20 @@ class _Test:
         self._load: Load | None = None
 
     def start(self, **_: Any) -> None:
-        """Connect, and give the users what they share."""
+        """Connect and create the state that all users share."""
         chosen = profile(self._environment.parsed_options.load_profile)
-        folder = os.environ.get(ENV_LEDGER)
+        folder = os.environ.get(ENV_FOLDER)
         client = LoadClient(
             lambda: ax.Client(settings=self._settings),
             producers=chosen.producers,
             max_tasks=chosen.max_tasks,
-            ledger=SubmissionLog(Path(folder) if folder else None),
+            log=SubmissionLog(Path(folder) if folder else None),
             report=self._environment.events.request.fire,
         )
         try:
             client.start()
         except EXPECTED as error:
-            _end(f"The servers cannot be used: {str(error).splitlines()[0]}.", EXIT_UNKNOWN)
+            _end(f"The servers cannot be used: {first_line(error).rstrip('.')}.", EXIT_UNKNOWN)
         index = self._runner.worker_index if isinstance(self._runner, WorkerRunner) else 0
         EnqueueingUser.load = self._load = Load(
             profile=chosen,
@@ -81,13 +82,13 @@ class _Test:
         )
 
     def stopping(self, **_: Any) -> None:
-        """Let no user begin another task."""
+        """Prevent further tasks."""
         if self._load is not None:
             self._load.stopped.set()
             self._load.client.note_end()
 
     def stop(self, **_: Any) -> None:
-        """Wait for the tasks that are under way, so that their latencies count."""
+        """Wait for the running tasks, so that their latencies count."""
         load, self._load = self._load, None
         if load is not None:
             load.client.drain(self._environment.parsed_options.load_drain)
@@ -102,7 +103,7 @@ class _Test:
 def _begin(environment: Any, runner: Any, **_: Any) -> None:
     if psycopg.waiting.wait is getattr(psycopg.waiting, "wait_c", None):
         _end(
-            "psycopg was imported before gevent had patched it and would stop all users at each query. "
+            "psycopg was imported before gevent patched it, so each query would block all users. "
             "Start Locust by its own command, without LOCUST_SKIP_MONKEY_PATCH.",
             EXIT_USAGE,
         )
@@ -111,14 +112,14 @@ def _begin(environment: Any, runner: Any, **_: Any) -> None:
         settings.require_database_url()
         address = settings.require_redis_url()
     except ax.ConfigurationError as error:
-        _end(f"{error} (--host stands for REDIS_URL.)", EXIT_USAGE)
-    environment.host = masked(address)  # shown in the report, which is passed on
+        _end(f"{error} (--host replaces REDIS_URL.)", EXIT_USAGE)
+    environment.host = masked(address)  # shown in the report
     if not isinstance(runner, MasterRunner):  # a master enqueues nothing
-        test = _Test(environment, runner, settings)
+        test = LoadTest(environment, runner, settings)
         environment.events.test_start.add_listener(test.start)
         environment.events.test_stopping.add_listener(test.stopping)
         environment.events.test_stop.add_listener(test.stop)
-    # Locust starts the timer of --run-time next, and libev counts from when its loop last ran: before the imports.
+    # Locust starts the timer of --run-time next. libev counts from the last run of its loop, before the imports.
     gevent.get_hub().loop.update_now()
 
 

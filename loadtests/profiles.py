@@ -1,4 +1,4 @@
-"""Named loads. Each is bounded in time by its duration and in number by `max_tasks`."""
+"""Load profiles. Each is bounded in time by `duration` and in number by `max_tasks`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from loadtests.slo import Slo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Profile:
-    """Who enqueues how much, for how long, and what the tasks do.
+    """The users, arrivals and tasks of a load.
 
-    `users` are spawned `spawn_rate` a second and spread over `producers` agentexec clients, as over the processes of
-    an API. `duration` is in seconds; a task works between the two times of `work` (seconds) and carries `payload`
-    bytes. `workers` times `concurrency` tasks run at once.
+    `users` are spawned at `spawn_rate` per second and distributed over `producers` agentexec clients, as over the
+    processes of an API. `duration` is in seconds. A task works between the two times of `work` (seconds) and has a
+    payload of `payload` bytes. `workers` times `concurrency` tasks run at once.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Profile:
     slo: Slo = field(default_factory=Slo)
 
     def planned_in(self, seconds: float) -> float:
-        """How many tasks are meant to arrive in the first `seconds`."""
+        """The planned number of tasks in the first `seconds`."""
         total = planned(self.arrivals, users=self.users, spawn_rate=self.spawn_rate, duration=seconds)
         return min(total, self.max_tasks)
 
@@ -77,7 +77,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType({each.name: each for each in 
 
 
 def profile(name: str) -> Profile:
-    """The profile of this name; raises `UsageError` that lists those there are."""
+    """The profile of this name; raises `UsageError` that lists the known names."""
     try:
         return PROFILES[name]
     except KeyError:

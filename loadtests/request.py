@@ -1,4 +1,4 @@
-"""What was asked for on the command line, looked at in full before anything is started."""
+"""The request of a load test, validated in full before anything is started."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Never
 from urllib.parse import unquote, urlsplit
 
+from harness.command_line import Parser
 from harness.environments import BACKENDS, make_environment
 from harness.environments.base import Environment
 from harness.errors import UsageError
 from loadtests.profiles import PROFILES, Profile, profile
 from loadtests.slo import Slo
 
-LONGEST = 3600.0
+LONGEST_SECONDS = 3600.0
 MOST_USERS = 2000
 MOST_WORKERS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadRequest:
-    """One load test. `queue` is a name of this run's own; the environment is not started."""
+    """One load test. `queue` is the name of its own queue; the environment is not started."""
 
     profile: Profile
     environment: Environment
@@ -37,12 +37,12 @@ class LoadRequest:
 
     @property
     def slo(self) -> Slo:
-        """What the run is judged by."""
+        """The service levels of the run."""
         return self.profile.slo
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> LoadRequest:
-        """Look at everything that can be wrong about a request; raises `UsageError`."""
+        """Parse and validate the arguments; raises `UsageError`."""
         options = _parser().parse_args(arguments)
         chosen = profile(options.profile)
         given = {name: getattr(options, name) for name in ("duration", "users", "workers")}
@@ -57,14 +57,8 @@ class LoadRequest:
         )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Never:
-        """Raise `UsageError`, so that wrong usage is one sentence and exit code 64."""
-        raise UsageError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m loadtests.run",
         description="Enqueue through agentexec at a planned rate while a pool works, and judge the service levels.",
         epilog="Exit codes: 0 all met, 1 one breached or a task not done, 2 not measurable, 64 wrong usage.",
@@ -72,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     listed = "; ".join(f"{each.name}: {each.summary}" for each in PROFILES.values())
     parser.add_argument("--profile", default="smoke", metavar="NAME", help=listed)
     parser.add_argument(
-        "--duration", type=_Number(1, LONGEST), metavar="SECONDS", help="instead of the profile's"
+        "--duration", type=_Number(1, LONGEST_SECONDS), metavar="SECONDS", help="instead of the profile's"
     )
     parser.add_argument("--users", type=_Whole(1, MOST_USERS), metavar="N", help="instead of the profile's")
     parser.add_argument(
@@ -115,7 +109,7 @@ def _environment(options: argparse.Namespace) -> Environment:
             )
         return make_environment(options.backend)
     urls = _urls(options)
-    # Builds first, and so looks at both URLs: the guard speaks of the database's name.
+    # Made first, because it validates the URLs.
     environment = make_environment("external", database_url=urls["database_url"], redis_url=urls["redis_url"])
     database = unquote(urlsplit(urls["database_url"]).path.lstrip("/"))
     if options.allow_load != database:
@@ -140,7 +134,7 @@ def _urls(options: argparse.Namespace) -> Mapping[str, str]:
 
 
 class _Number:
-    """Reads a number between two bounds, both allowed, and raises what argparse turns into a sentence."""
+    """An argument type: a number between two bounds, both included."""
 
     kind = "number"
 
@@ -159,12 +153,12 @@ class _Number:
         return number
 
     def read(self, text: str) -> float:
-        """The number, not yet compared with the bounds; raises `ValueError`."""
+        """The number without a check of the bounds; raises `ValueError`."""
         return float(text)
 
 
 class _Whole(_Number):
-    """The same for whole numbers."""
+    """An argument type: a whole number between two bounds, both included."""
 
     kind = "whole number"
 

@@ -1,21 +1,20 @@
-"""`python -m loadtests.run`: servers, a pool, Locust, the drain, and the verdict over the service levels.
+"""`python -m loadtests.run`: servers, a pool, Locust, the drain, and the verdict of the service levels.
 
-Exit codes: 0 all met, 1 one breached (a task that is not done breaches one), 2 not measurable, 64 wrong usage, 130
-Ctrl-C, 143 SIGTERM. What went wrong is one sentence on stderr. Everything that was started is gone afterwards, also
-when this process is killed: the environment's reaper sees to that.
+Exit codes: 0 all met, 1 one breached (an unfinished task breaches one), 2 not measurable, 64 wrong usage, 130 Ctrl-C,
+143 SIGTERM. An error is one sentence on stderr. Everything that was started is removed at the end, also if this process
+is killed: the environment's reaper does it then.
 """
 
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from types import FrameType
-from typing import Any, Never
+from typing import Any
 
+from harness.command_line import report_interrupt, sigterm_raises
 from harness.environments.base import Environment
 from harness.errors import HarnessError
 from harness.history import History
@@ -25,37 +24,23 @@ from harness.report import prepare_folder
 from loadtests.generator import require_locust, run_locust
 from loadtests.measurement import Measurement
 from loadtests.request import LoadRequest
-from loadtests.slo import SloReport, evaluate
+from loadtests.slo import evaluate
 from loadtests.summary import as_json, table, write_json
 from loadtests.system import SystemUnderLoad
 
 
-class _Interrupted(KeyboardInterrupt):
-    """SIGTERM, handled as Ctrl-C is: everything is taken down on the way out."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one load test; returns the exit code."""
-    previous = signal.signal(signal.SIGTERM, _terminated)
-    try:
-        request = LoadRequest.parse(list(sys.argv[1:] if arguments is None else arguments))
-        require_locust()
-        return _run(request, PlainLines())
-    except HarnessError as error:
-        print(f"loadtests: {masked(str(error))}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt as error:
-        number = signal.SIGTERM if isinstance(error, _Interrupted) else signal.SIGINT
-        print(
-            f"loadtests: interrupted by {number.name}; everything that was started is gone.", file=sys.stderr
-        )
-        return 128 + number
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _terminated(number: int, frame: FrameType | None) -> Never:
-    raise _Interrupted
+    with sigterm_raises():
+        try:
+            request = LoadRequest.parse(list(sys.argv[1:] if arguments is None else arguments))
+            require_locust()
+            return _run(request, PlainLines())
+        except HarnessError as error:
+            print(f"loadtests: {masked(str(error))}", file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt as interrupt:
+            return report_interrupt("loadtests", interrupt)
 
 
 def _run(request: LoadRequest, progress: Progress) -> int:
@@ -68,7 +53,7 @@ def _run(request: LoadRequest, progress: Progress) -> int:
         document = as_json(profile, environment.versions, measurement, report)
         progress.step("taking everything down")
     write_json(document, folder / "slo.json")
-    _show(request, folder, document, table(measurement, report), report)
+    _show(request, folder, document, table(measurement, report))
     return report.exit_code
 
 
@@ -76,7 +61,7 @@ def _measure(request: LoadRequest, environment: Environment, folder: Path, progr
     profile = request.profile
     history = _empty(folder / "history")
     html = folder / "locust.html"
-    html.unlink(missing_ok=True)  # never show the report of an earlier run
+    html.unlink(missing_ok=True)  # the report of an earlier run
     with closing(SystemUnderLoad(environment, request.queue)) as system:
         system.prepare()
         progress.step(f"starting a pool of {profile.workers} workers, {profile.concurrency} tasks each")
@@ -89,7 +74,7 @@ def _measure(request: LoadRequest, environment: Environment, folder: Path, progr
                 profile,
                 variables=system.variables(),
                 folder=environment.folder,
-                ledger=history,
+                history=history,
                 html=html,
                 progress=progress,
             )
@@ -107,7 +92,7 @@ def _empty(history: Path) -> Path:
     return history
 
 
-def _show(request: LoadRequest, folder: Path, document: dict[str, Any], text: str, report: SloReport) -> None:
+def _show(request: LoadRequest, folder: Path, document: dict[str, Any], text: str) -> None:
     if request.json:
         print(json.dumps(document, indent=2))
     out = sys.stderr if request.json else sys.stdout

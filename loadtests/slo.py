@@ -1,7 +1,7 @@
-"""Service levels: what was promised, what was measured, and the exit code that follows.
+"""Service levels: objectives, measured values, and the exit code.
 
-Each promise is judged on its own. One that is broken outweighs everything (exit 1); one that could not be measured is
-no success (exit 2), for a load test without load proves nothing. The defaults leave room for a small, noisy CI machine.
+Each objective is judged separately. One breach decides the result (exit 1); an objective that cannot be measured is no
+success (exit 2), because a load test without load is no evidence. The defaults suit a small, noisy CI machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from loadtests.measurement import Measurement
 
 
 class ObjectiveResult(StrEnum):
-    """What became of a promise, in the words of service levels."""
+    """The result of one objective."""
 
     MET = "met"
     BREACHED = "breached"
@@ -28,7 +28,7 @@ class ObjectiveResult(StrEnum):
 
     @property
     def verdict(self) -> Verdict:
-        """The same in the words of the harness."""
+        """The corresponding verdict of the harness."""
         return {
             ObjectiveResult.MET: Verdict.VALID,
             ObjectiveResult.BREACHED: Verdict.INVALID,
@@ -37,18 +37,20 @@ class ObjectiveResult(StrEnum):
 
     @classmethod
     def of(cls, verdict: Verdict) -> Self:
-        """The outcome that has this verdict."""
+        """The result that corresponds to a verdict."""
         return next(outcome for outcome in cls if outcome.verdict is verdict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slo:
-    """The promises. Latencies are milliseconds from the intended time, ratios go from 0 to 1.
+    """The objectives. Latencies are milliseconds from the intended time, ratios are from 0 to 1.
 
-    `enqueue_p95_ms` until a task is acknowledged, `end_to_end_p95_ms` until it is COMPLETE; `error_ratio` of attempts
-    that were not acknowledged, at most; `rate_ratio` of planned tasks that were acknowledged, at least; `drain_seconds`
-    after the last arrival by which everything acknowledged is COMPLETE; `minimum_tasks` that have to be planned for any
-    of it to mean something.
+    enqueue_p95_ms: latency until a task is acknowledged, at most.
+    end_to_end_p95_ms: latency until a task is COMPLETE, at most.
+    error_ratio: the share of attempts that were not acknowledged, at most.
+    rate_ratio: the share of planned tasks that were acknowledged, at least.
+    drain_seconds: the time after the last arrival until every acknowledged task is COMPLETE, at most.
+    minimum_tasks: with fewer planned tasks no objective is measurable.
     """
 
     enqueue_p95_ms: float = 1000.0
@@ -59,13 +61,13 @@ class Slo:
     minimum_tasks: float = 20.0
 
     def with_overrides(self, texts: Sequence[str]) -> Slo:
-        """The same with `NAME=VALUE` for some; raises `UsageError` for an unknown name or a value that is none."""
+        """A copy with the overrides `NAME=VALUE`; raises `UsageError` for an unknown name or invalid value."""
         return replace(self, **dict(_override(text) for text in texts))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
-    """One promise: what was wanted, what was measured (None where nothing was, infinite where it never came)."""
+class Objective:
+    """One objective and its measured value: None if not measurable, infinite if a task never completed."""
 
     name: str
     wanted: float
@@ -75,28 +77,28 @@ class Line:
 
     @property
     def outcome(self) -> ObjectiveResult:
-        """Whether the measurement keeps the promise."""
+        """Whether the measured value meets the objective."""
         if self.measured is None:
             return ObjectiveResult.NOT_MEASURABLE
-        kept = self.measured >= self.wanted if self.at_least else self.measured <= self.wanted
-        return ObjectiveResult.MET if kept else ObjectiveResult.BREACHED
+        met = self.measured >= self.wanted if self.at_least else self.measured <= self.wanted
+        return ObjectiveResult.MET if met else ObjectiveResult.BREACHED
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON, where what never came is the word `never`."""
+        """As JSON; an infinite value is the string `never`."""
         never = self.measured is not None and math.isinf(self.measured)
         return {**asdict(self), "measured": "never" if never else self.measured, "outcome": self.outcome}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SloReport:
-    """All promises of a run."""
+    """All objectives of a run."""
 
-    lines: tuple[Line, ...]
+    objectives: tuple[Objective, ...]
 
     @property
     def outcome(self) -> ObjectiveResult:
-        """Breached if any line is, else not measurable if any is, else met."""
-        return ObjectiveResult.of(Verdict.combine(line.outcome.verdict for line in self.lines))
+        """Breached if any objective is, else not measurable if any is, else met."""
+        return ObjectiveResult.of(Verdict.combine(objective.outcome.verdict for objective in self.objectives))
 
     @property
     def exit_code(self) -> int:
@@ -104,15 +106,17 @@ class SloReport:
         return self.outcome.verdict.exit_code
 
     @property
-    def breaches(self) -> tuple[Line, ...]:
-        """The promises that were broken."""
-        return tuple(line for line in self.lines if line.outcome is ObjectiveResult.BREACHED)
+    def breaches(self) -> tuple[Objective, ...]:
+        """The breached objectives."""
+        return tuple(
+            objective for objective in self.objectives if objective.outcome is ObjectiveResult.BREACHED
+        )
 
 
 def evaluate(slo: Slo, measurement: Measurement) -> SloReport:
     """Judge a run.
 
-    Where nothing was attempted, too little was planned, or the evidence has holes, every line is not measurable.
+    No objective is measurable if no task was attempted, too few were planned, or the history has gaps.
     """
     enough = (
         measurement.attempted > 0 and measurement.planned >= slo.minimum_tasks and not measurement.problems
@@ -125,13 +129,13 @@ def evaluate(slo: Slo, measurement: Measurement) -> SloReport:
         ("achieved rate / planned rate", slo.rate_ratio, True, "", lambda: m.acknowledged / m.planned),
         (f"not COMPLETE {slo.drain_seconds:g} s after the end", 0, False, "tasks", lambda: len(m.incomplete)),
     )
-    return SloReport(lines=tuple(_line(*parts, enough=enough) for parts in lines))
+    return SloReport(objectives=tuple(_objective(*parts, enough=enough) for parts in lines))
 
 
-def _line(
+def _objective(
     name: str, wanted: float, at_least: bool, unit: str, measure: Callable[[], float | None], *, enough: bool
-) -> Line:
-    return Line(
+) -> Objective:
+    return Objective(
         name=name, wanted=wanted, at_least=at_least, unit=unit, measured=measure() if enough else None
     )
 

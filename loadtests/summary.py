@@ -1,4 +1,4 @@
-"""The result for people and for programs: a table, and slo.json. No secret is in either."""
+"""The result as a table for people and as slo.json for programs, both without secrets."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from harness.masking import masked_json
 from harness.report.scales import quantile
 from loadtests.measurement import Measurement
 from loadtests.profiles import Profile
-from loadtests.slo import Line, SloReport
+from loadtests.slo import Objective, SloReport
 
 SCHEMA = "agentexec-harness/slo"
-_NAMED = 20
+_LISTED = 20
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 
 def as_json(
     profile: Profile, versions: ServerVersions, measurement: Measurement, report: SloReport
 ) -> dict[str, Any]:
-    """Everything a program may want to know; latencies are milliseconds, rates tasks per second."""
+    """The content of slo.json; latencies are milliseconds, rates are tasks per second."""
     document = {
         "schema": SCHEMA,
         "schema_version": 1,
@@ -49,7 +49,7 @@ def as_json(
             "enqueue": _quantiles(measurement.enqueue_ms),
             "end_to_end": _quantiles(measurement.end_to_end_ms),
         },
-        "service_levels": [line.to_json() for line in report.lines],
+        "service_levels": [one.to_json() for one in report.objectives],
         "incomplete": [
             {"task": one.task, "activity": one.activity, "status": one.status}
             for one in measurement.incomplete
@@ -66,9 +66,9 @@ def write_json(document: dict[str, Any], path: Path) -> None:
 
 
 def table(measurement: Measurement, report: SloReport) -> str:
-    """Rates and latencies, every service level, and the tasks that are not done by their names."""
+    """A table of rates, latencies, service levels and unfinished tasks."""
     return "\n".join(
-        [*_figures(measurement), "", *_levels(report.lines), *_names(measurement), "", _end(report)]
+        [*_figures(measurement), "", *_levels(report.objectives), *_names(measurement), "", _end(report)]
     )
 
 
@@ -84,18 +84,18 @@ def _figures(measurement: Measurement) -> Iterator[str]:
         yield f"{name:12}{count:>8,}{rate:>9.1f}{cells}"
 
 
-def _levels(lines: Sequence[Line]) -> Iterator[str]:
-    width = max(len(line.name) for line in lines)
-    for line in lines:
-        sign = ">=" if line.at_least else "<="
-        wanted = f"{sign} {line.wanted:g} {line.unit}".strip()
-        yield f"{line.outcome:<15} {line.name:<{width}}  {wanted:<12}  measured {_text(line.measured)}"
+def _levels(objectives: Sequence[Objective]) -> Iterator[str]:
+    width = max(len(one.name) for one in objectives)
+    for one in objectives:
+        sign = ">=" if one.at_least else "<="
+        wanted = f"{sign} {one.wanted:g} {one.unit}".strip()
+        yield f"{one.outcome:<15} {one.name:<{width}}  {wanted:<12}  measured {_text(one.measured)}"
 
 
 def _names(measurement: Measurement) -> Iterator[str]:
-    for one in measurement.incomplete[:_NAMED]:
+    for one in measurement.incomplete[:_LISTED]:
         yield f"                task {one.task} (activity {one.activity}) is {one.status}"
-    more = len(measurement.incomplete) - _NAMED
+    more = len(measurement.incomplete) - _LISTED
     if more > 0:
         yield f"                and {more} more, all in slo.json"
     for problem in measurement.problems:

@@ -1,4 +1,4 @@
-"""agentexec on the servers of a run: its tables, a real pool of workers, its record, and the traces it leaves."""
+"""agentexec under load on the servers of a run: tables, a real pool, the statuses, and the cleanup."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ import agentexec as ax
 from agentexec.core.db import create_schema
 from agentexec.store.models import ACTIVITY_TABLE, PREFIX, Activity
 from harness.environments.base import Environment
-from harness.errors import TargetFailed
-from harness.masking import masked
+from harness.errors import TargetFailed, describe_error
 from harness.processes import descendants, send
 from harness.targets.base import TargetSettings
 from harness.targets.body import ENV_HISTORY
@@ -26,13 +25,13 @@ from harness.targets.subprocess_pool import SubprocessPool
 from loadtests.profiles import Profile
 
 _POOL = "loadtests.app:pool"
-_GRACE = 5.0
-_STOPS_WITHIN = 15.0
+_GRACEFUL_SECONDS = 5.0
+_STOP_SECONDS = 15.0
 _ERRORS = (ax.AgentexecError, SQLAlchemyError, redis.RedisError)
 
 
 class SystemUnderLoad:
-    """One queue of its own on the servers of an environment."""
+    """agentexec with its own queue on the servers of an environment."""
 
     def __init__(self, environment: Environment, queue: str) -> None:
         self._environment = environment
@@ -43,14 +42,14 @@ class SystemUnderLoad:
         )
 
     def prepare(self) -> None:
-        """Create the tables; on somebody's own servers they have to be there. Raises `TargetFailed`."""
+        """Create the tables; on external servers they must exist. Raises `TargetFailed`."""
         try:
             if self._environment.name != "external":
                 create_schema(self._client.engine)
             missing = not inspect(self._client.engine).has_table(ACTIVITY_TABLE)
         except _ERRORS as error:
             raise TargetFailed(
-                f"agentexec cannot use the servers: {_said(error)}. Look into their logs."
+                f"agentexec cannot use the servers: {describe_error(error)}. See their logs."
             ) from None
         if missing:
             raise TargetFailed(
@@ -58,7 +57,7 @@ class SystemUnderLoad:
             )
 
     def variables(self) -> dict[str, str]:
-        """The environment of a child process that uses this system; the settings of the caller's own are left out."""
+        """The environment of a child process that uses this system, without the settings of this process."""
         endpoints = self._environment.endpoints
         kept = {
             name: value
@@ -66,7 +65,7 @@ class SystemUnderLoad:
             if not name.startswith(("AGENTEXEC_", "LOCUST_", "LOADTESTS_"))
         }
         return kept | {
-            # Children run in the run's own folder; what this process can import, they can too.
+            # Children run in the run's folder, but must import the same modules as this process.
             "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
             "DATABASE_URL": endpoints.database_url,
             "REDIS_URL": endpoints.redis_url,
@@ -76,7 +75,7 @@ class SystemUnderLoad:
 
     @contextmanager
     def pool(self, profile: Profile, history: Path) -> Iterator[SubprocessPool | None]:
-        """A running pool, stopped at the end, by force if need be; none where the profile has no workers."""
+        """A running pool, stopped at the end, by SIGKILL if necessary; None if the profile has no workers."""
         if profile.workers == 0:
             yield None
             return
@@ -87,7 +86,7 @@ class SystemUnderLoad:
             gate_address="",  # no handler waits at a gate
             workers=profile.workers,
             concurrency=profile.concurrency,
-            graceful_shutdown=_GRACE,
+            graceful_shutdown=_GRACEFUL_SECONDS,
         )
         pool = SubprocessPool.start(
             [sys.executable, "-m", "agentexec", "worker", _POOL],
@@ -96,7 +95,7 @@ class SystemUnderLoad:
                 ENV_HISTORY: str(history),
                 "AGENTEXEC_NUM_WORKERS": str(profile.workers),
                 "AGENTEXEC_WORKER_CONCURRENCY": str(profile.concurrency),
-                "AGENTEXEC_GRACEFUL_SHUTDOWN_TIMEOUT": str(_GRACE),
+                "AGENTEXEC_GRACEFUL_SHUTDOWN_TIMEOUT": str(_GRACEFUL_SECONDS),
             },
             settings=settings,
             name="pool",
@@ -114,23 +113,23 @@ class SystemUnderLoad:
                 return {str(row[0]): row[1].value for row in connection.execute(query)}
         except SQLAlchemyError as error:
             raise TargetFailed(
-                f"agentexec's record cannot be read: {_said(error)}. See the log of Postgres."
+                f"agentexec's activities cannot be read: {describe_error(error)}. See the log of Postgres."
             ) from None
 
     def close(self) -> None:
-        """Disconnect; on somebody's own servers remove the rows and keys of this queue first.
+        """Disconnect; on external servers remove the rows and keys of this queue first.
 
-        Raises `TargetFailed` where that cannot be done.
+        Raises `TargetFailed` if that fails.
         """
         try:
-            if self._environment.name != "external":  # all of it is thrown away
+            if self._environment.name != "external":  # its data is deleted as a whole
                 return
             self._client.queue.drop()
             with self._client.engine.begin() as connection:
                 connection.execute(delete(Activity).where(Activity.queue_name == self._queue))
         except _ERRORS as error:
             raise TargetFailed(
-                f"What the run left under the queue {self._queue} could not be removed: {_said(error)}. "
+                f"The data of the queue {self._queue} could not be removed: {describe_error(error)}. "
                 "Delete the activities and keys of that queue."
             ) from None
         finally:
@@ -138,17 +137,12 @@ class SystemUnderLoad:
 
 
 def stop(pool: SubprocessPool) -> None:
-    """SIGTERM, and SIGKILL for parent and workers where that is not enough; returns when the parent is gone."""
+    """SIGTERM the pool, then SIGKILL parent and workers if necessary; returns once the parent is gone."""
     if pool.wait(0) is not None:
         return
     below = descendants(pool.pid)
     send([pool.pid], signal.SIGTERM)
-    if pool.wait(_STOPS_WITHIN) is None:
+    if pool.wait(_STOP_SECONDS) is None:
         send([pool.pid], signal.SIGKILL)
         send(below, signal.SIGKILL)
-        pool.wait(_STOPS_WITHIN)
-
-
-def _said(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return masked(f"{type(error).__name__}: {lines[0]}".rstrip(".: "))
+        pool.wait(_STOP_SECONDS)

@@ -1,4 +1,4 @@
-"""Locust's users: each enqueues by its own schedule and waits for the acknowledgement, as a request handler does."""
+"""Locust's users: each enqueues by its own schedule and waits for the acknowledgement, like a request handler."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from loadtests.work import Work
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What the users of one test share; `epoch` is when it began, in seconds of `time.monotonic`.
+    """The state that all users of one test share; `epoch` is its start in seconds of `time.monotonic`.
 
-    `stopped` is set at the end. Users are numbered from `first`, so that those of several Locust workers have
-    schedules of their own.
+    `stopped` is set at the end. Users are numbered from `first`, which gives the users of several Locust workers
+    different schedules.
     """
 
     profile: Profile
@@ -35,15 +35,15 @@ class Load:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def next_user(self) -> int:
-        """The number of one more user."""
+        """The number of the next user."""
         return self.first + next(self._numbers)
 
 
 class EnqueueingUser(User):
-    """Enqueues one task at each of its intended times; when late, at once, until it has caught up."""
+    """Enqueues one task at each of its intended times; a late user enqueues without pause until it has caught up."""
 
+    # Set when a test starts, before any user is created.
     load: ClassVar[Load | None] = None
-    """Set when a test starts, before any user is made."""
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
@@ -51,7 +51,7 @@ class EnqueueingUser(User):
         self._load = self.load
         self._number = self._load.next_user()
         self._times = self._schedule(self._load.profile)
-        # Seeded by text: tuples are hashed, and hashes differ between processes.
+        # A string as seed: the hash of a tuple differs between processes.
         seed = f"work/{self._load.profile.seed}/{self._number}"
         self._randomness = random.Random(seed)  # noqa: S311 - a repeatable load, no secret
         self._padding = "x" * self._load.profile.payload
@@ -67,8 +67,8 @@ class EnqueueingUser(User):
 
     @task
     def enqueue(self) -> None:
-        """Enqueue the task that is due."""
-        # Locust kills users that wait, and one that just woke up would die in the middle of a commit.
+        """Enqueue the next task."""
+        # Locust kills waiting users; a user that continued here could be killed in the middle of a commit.
         if self._load.stopped.is_set():
             raise StopUser
         intended, self._intended = self._intended, next(self._times)

@@ -1,7 +1,7 @@
-"""One thread (a greenlet under Locust) that asks Postgres which tasks are over, for all of them at once.
+"""A thread (a greenlet under Locust) that polls Postgres for finished tasks, all of them in one query.
 
-When a task ended is Postgres's own time stamp, carried over to our clock by an offset that is measured at the start, so
-the pause between two looks does not blur the latencies.
+The end of a task is Postgres's time stamp. An offset that is measured at the start converts it to the local clock, so
+the polling interval does not influence the latencies.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from sqlalchemy import ARRAY, Engine, Uuid, any_, bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from agentexec.activity import TERMINAL, Activity, Status
-from harness.masking import masked
+from harness.errors import first_line
 
-PAUSE = 0.1
-"""Seconds between two looks."""
+POLL_SECONDS = 0.1
 BATCH = 1000
 _SAMPLES = 5
 _TERMINAL = sorted(TERMINAL)
@@ -31,18 +30,18 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tracked:
-    """A task to watch: its number and when it was meant to arrive, in seconds of `time.monotonic`."""
+    """A watched task: its number and its intended time, in seconds of `time.monotonic`."""
 
     number: int
     intended: float
 
 
+# Called for each finished task: activity, task, terminal status, milliseconds from the intended time.
 Completed = Callable[[str, Tracked, Status, float], None]
-"""Told of each task that is over: activity, task, terminal status, milliseconds from the intended time."""
 
 
 class Watcher:
-    """Watches activities until they are over. `track` may be called from anywhere."""
+    """Watches activities until they are finished. `track` may be called from any thread."""
 
     def __init__(self, engine: Engine, completed: Completed) -> None:
         self._engine = engine
@@ -54,7 +53,7 @@ class Watcher:
         self._thread = threading.Thread(target=self._run, name="load-watcher", daemon=True)
 
     def start(self) -> None:
-        """Compare the clocks and begin; raises `SQLAlchemyError` where Postgres does not answer."""
+        """Measure the clock offset and start the thread; raises `SQLAlchemyError` if Postgres does not answer."""
         self._offset = self._measure_offset()
         self._thread.start()
 
@@ -64,7 +63,7 @@ class Watcher:
             self._pending[activity] = tracked
 
     def drain(self, within: float) -> int:
-        """Wait until nothing is pending, at most `within` seconds; returns how many tasks still are."""
+        """Wait until no task is pending, at most `within` seconds; returns how many are."""
         with self._changed:
             self._changed.wait_for(lambda: not self._pending, timeout=within)
             return len(self._pending)
@@ -76,19 +75,18 @@ class Watcher:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._closing.wait(PAUSE):
+        while not self._closing.wait(POLL_SECONDS):
             try:
                 self._look()
-            except (
-                SQLAlchemyError
-            ) as error:  # a database that is away may come back; what stays unseen counts as never
-                _logger.warning("cannot see which tasks are over: %s", masked(str(error)).splitlines()[0])
+            except SQLAlchemyError as error:
+                # Postgres may come back; a task that is never seen as finished counts as never completed.
+                _logger.warning("cannot read which tasks are finished: %s", first_line(error))
 
     def _look(self) -> None:
         with self._changed:
-            asked = list(self._pending)
-        for start in range(0, len(asked), BATCH):
-            for activity, status, at in self._ended(asked[start : start + BATCH]):
+            pending = list(self._pending)
+        for start in range(0, len(pending), BATCH):
+            for activity, status, at in self._ended(pending[start : start + BATCH]):
                 tracked = self._pending[activity]
                 moment = min(at.timestamp() - self._offset, time.monotonic())
                 self._completed(str(activity), tracked, status, max(0.0, moment - tracked.intended) * 1000)
@@ -104,12 +102,12 @@ class Watcher:
             return [(row[0], row[1], row[2]) for row in connection.execute(query)]
 
     def _measure_offset(self) -> float:
-        """Postgres's clock minus ours; of several looks the one that took least time is the most exact."""
-        looks = []
+        """Postgres's clock minus the local one; of several samples the fastest is the most exact."""
+        samples = []
         with self._engine.connect() as connection:
             for _ in range(_SAMPLES):
                 before = time.monotonic()
                 theirs: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
                 after = time.monotonic()
-                looks.append((after - before, theirs.timestamp() - (before + after) / 2))
-        return min(looks)[1]
+                samples.append((after - before, theirs.timestamp() - (before + after) / 2))
+        return min(samples)[1]

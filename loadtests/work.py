@@ -1,4 +1,4 @@
-"""What a task of the load is told, and the name under which pools know it."""
+"""The context, result and name of the load's task."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ TASK_NAME = "loadtests.work"
 
 
 class Work(BaseModel):
-    """Seconds of work, and padding that makes the payload as large as a profile says."""
+    """Seconds of work, and padding for the payload size of the profile."""
 
     seconds: float
     padding: str = ""
 
 
 class TaskDone(BaseModel):
-    """What a task returns: the size of its padding."""
+    """The result of a task: the size of its padding."""
 
     size: int

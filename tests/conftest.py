@@ -1,16 +1,19 @@
 """What all tests share: Hypothesis profiles, a poll with a deadline, and the rule for a missing Docker engine.
 
-A missing service means skipped on a developer's machine and failed in CI, where nobody would read the skip.
+A missing service skips a test on a developer's machine and fails it in CI, where a skip would go unseen.
 """
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+
+if TYPE_CHECKING:
+    from harness.environments.embedded import EmbeddedEnvironment
 
 Answer = TypeVar("Answer")
 
@@ -18,7 +21,7 @@ Answer = TypeVar("Answer")
 # report that as a failure of the code. pytest-timeout ends what hangs.
 # Fast, at random, and what failed once is tried first the next time.
 settings.register_profile("dev", max_examples=50, deadline=None, print_blob=True)
-# The same examples for the same commit: a red build is red again for whoever looks, and no commit is blamed for luck.
+# The same examples for the same commit: a failed build fails again, and no commit fails by chance.
 settings.register_profile(
     "ci",
     max_examples=100,
@@ -28,7 +31,7 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-# At random again, since only new examples find what the last thousand did not; the printed example is the way back.
+# At random again, since only new examples find more; the printed example reproduces a failure.
 settings.register_profile(
     "nightly",
     max_examples=2_000,
@@ -37,7 +40,7 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-# Each mutant is judged by the same examples, and the first failure is enough: nobody reads it shrunk.
+# Each mutant gets the same examples, and the first failure is enough: it is not shrunk.
 settings.register_profile(
     "mutation",
     max_examples=40,
@@ -52,7 +55,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 
 
 class Eventually:
-    """Waits until a real condition holds, for the cases that no event, pipe or gate can tell."""
+    """Waits until a condition holds, where no event, pipe or gate can signal it."""
 
     def __call__(
         self, condition: Callable[[], Answer], deadline: float = 10.0, every: float = 0.02
@@ -70,6 +73,15 @@ class Eventually:
 def eventually() -> Eventually:
     """`eventually(condition, deadline=seconds)` waits for the condition and returns its answer."""
     return Eventually()
+
+
+@pytest.fixture(scope="session")
+def servers() -> "Iterator[EmbeddedEnvironment]":
+    """Real Postgres and Valkey, one pair for each pytest process, started for the first test that uses them."""
+    from harness.environments.embedded import EmbeddedEnvironment
+
+    with EmbeddedEnvironment() as environment:
+        yield environment
 
 
 @cache

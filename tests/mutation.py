@@ -26,7 +26,7 @@ import pytest
 MUTANTS = Path("mutants")
 # What mutmut notes of a mutant is the exit code of its tests: 0 is a survivor, 5 and 33 mean that no test reaches it,
 # None, 2 and 34 that it was not run to its end. All others are failed tests, or the signal that ends an endless loop:
-# it comes after a time by the clock, so that on a busy machine it can end a mutant that no test would notice.
+# it comes after wall time, so on a busy machine it can end a mutant that no test detects.
 SURVIVED, UNREACHED, WAITING, TIMED_OUT = {0}, {5, 33}, {None, 2, 34}, {24, -24, 36, 152, 255}
 
 
@@ -109,7 +109,7 @@ def main(arguments: list[str]) -> int:
         *options.patterns,
     ]
     environment = os.environ | {"HYPOTHESIS_PROFILE": "mutation"}
-    # A shell starts what runs behind its back with this signal ignored, and every child inherits that.
+    # A shell starts background processes with this signal ignored, and every child inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     discard_unfinished(MUTANTS)
     running = subprocess.Popen(command, env=environment)

@@ -1,16 +1,8 @@
-"""The activity record: what it says of a task, and how a handler or an operator adds to it."""
+"""The activity API: how services and handlers read and change activities."""
 
 from __future__ import annotations
 
-from agentexec.activity.lifecycle import (
-    cancel,
-    complete,
-    create,
-    error,
-    generate_agent_id,
-    normalize_agent_id,
-    update,
-)
+from agentexec.activity.lifecycle import cancel, complete, create, error, update
 from agentexec.activity.querying import count_active, detail
 from agentexec.activity.querying import list_activities as list
 from agentexec.activity.retention import cleanup_old_activities
@@ -22,6 +14,7 @@ from agentexec.activity.schemas import (
 )
 from agentexec.activity.startup import cancel_pending
 from agentexec.compat.answers import AgentId, Done
+from agentexec.compat.names import generate_agent_id, normalize_agent_id
 from agentexec.store.models import Activity, ActivityLog
 from agentexec.store.status import LEGAL, PENDING, TERMINAL, Status, is_legal
 

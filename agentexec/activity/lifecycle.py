@@ -1,16 +1,15 @@
-"""`agentexec.activity.create`, `update`, `complete`, `error` and `cancel`: how handlers and services write the record.
+"""`agentexec.activity.create`, `update`, `complete`, `error` and `cancel`: writes of handlers and services.
 
-Inside a handler, for the task it runs, nothing here touches the database: progress goes to the worker's batches, and
-the end of the activity is written when the handler ends, fenced like everything else. Everywhere else each call is
-one short transaction of `default_client()`; it blocks for the length of one, so a busy event loop calls it through
-`asyncio.to_thread`.
+For the task of the handler that calls, nothing here uses the database: progress joins the worker's next batch, and
+the end of the activity is written, fenced, when the handler ends. Any other call is one short transaction of
+`default_client()`. It blocks for that long, so a busy event loop makes the call through `asyncio.to_thread`.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import redis
@@ -19,28 +18,15 @@ from sqlalchemy import Connection
 from agentexec.compat.answers import AgentId, Done
 from agentexec.context import CurrentTask, current
 from agentexec.errors import AgentexecError
-from agentexec.identifiers import new_id
+from agentexec.identifiers import new_id, parse_id
 from agentexec.producer.client import Client, default_client
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import direct, statements
 from agentexec.store.rows import NewActivity
 from agentexec.store.status import Status
-
-MAX_MESSAGE = 10_000  # characters that are kept, as of a handler's own messages
-
-T = TypeVar("T")
+from agentexec.text import storable_text
 
 _logger = logging.getLogger(__name__)
-
-
-def generate_agent_id() -> UUID:
-    """A new id; ids grow with time."""
-    return new_id()
-
-
-def normalize_agent_id(agent_id: str | UUID) -> UUID:
-    """An id as a UUID; raises ValueError for text that is none."""
-    return agent_id if isinstance(agent_id, UUID) else UUID(agent_id)
 
 
 def create(
@@ -49,173 +35,147 @@ def create(
     agent_id: str | UUID | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> AgentId:
-    """Record an activity that is kept by hand, as QUEUED; returns its id.
+    """Record a manual activity as QUEUED; returns its id.
 
-    It belongs to no queue and no pool runs it: its writer moves it on with `update`, `complete`, `error` and
-    `cancel`. `agentexec.enqueue` records its own. An id that is taken raises `AgentexecError`.
+    A manual activity belongs to no queue and no pool runs it: its owner moves it on with `update`, `complete`,
+    `error` and `cancel`. `agentexec.enqueue` records the activities of tasks. Raises `AgentexecError` if there is
+    an activity with this id.
     """
-    chosen = new_id() if agent_id is None else normalize_agent_id(agent_id)
+    chosen = new_id() if agent_id is None else parse_id(agent_id)
     activity = NewActivity(
         id=chosen,
         queue_name=direct.BY_HAND,
         task_name=task_name,
         context={},
         priority=0,
-        message=_clean(message),
+        message=storable_text(message),
         metadata=metadata,
     )
-
-    def work(connection: Connection) -> bool:
-        known = direct.lock(connection, chosen) is not None
+    with default_client().engine.begin() as connection:
+        if direct.lock(connection, chosen) is not None:
+            raise AgentexecError(
+                f"There is an activity {chosen} already; leave agent_id out to get a new one."
+            )
         statements.record_enqueued(connection, [activity])
-        return known
-
-    if _in_transaction(work):
-        raise AgentexecError(f"There is an activity {chosen} already; leave agent_id out to get a new one.")
     return AgentId(int=chosen.int)
 
 
 def update(
     agent_id: str | UUID, message: str, percentage: int | None = None, status: Status | None = None
 ) -> Done:
-    """Add an entry to the activity's log; `percentage` is 0 to 100. Answers whether it was added.
+    """Add an entry to the activity's log; `percentage` is 0 to 100. Returns whether it was added.
 
-    False for an activity that is over or unknown (that is logged). One kept by hand becomes RUNNING. A terminal
-    `status` makes this `complete`, `error` or `cancel`. Raises ValueError for a wrong percentage.
+    It is not added to a terminal or an unknown activity; the latter is logged. A manual activity becomes RUNNING.
+    A terminal `status` makes this `complete`, `error` or `cancel`. Raises ValueError for a wrong percentage.
     """
-    if status is Status.COMPLETE:
-        return complete(agent_id, message)
-    if status is Status.ERROR:
-        return error(agent_id, message)
-    if status is Status.CANCELED:
-        return cancel(agent_id, message)
+    if status is not None and status.terminal:
+        ends: dict[Status, Callable[[str | UUID, str], Done]] = {
+            Status.COMPLETE: complete,
+            Status.ERROR: error,
+            Status.CANCELED: cancel,
+        }
+        return ends[status](agent_id, message)
     if percentage is not None and not 0 <= percentage <= 100:
         raise ValueError(f"percentage is between 0 and 100, not {percentage}")
-    task = _own(agent_id)
-    if task is not None:
-        task.report(message, percentage)
-        return Done(True)
-    return _on(agent_id, lambda c, a: direct.note(c, a, _clean(message), percentage))
+    return _change(
+        agent_id,
+        lambda connection, activity: direct.note(connection, activity, storable_text(message), percentage),
+        in_handler=lambda task: task.report(message, percentage),
+    )
 
 
 def complete(agent_id: str | UUID, message: str = "Agent completed", percentage: int = 100) -> Done:
     """End an activity as COMPLETE.
 
-    Inside a handler, for its own task: `message` becomes that of the COMPLETE entry, which is written when the
-    handler returns. Raises `AgentexecError` for a queue's pending activity otherwise: only the handler that runs
-    it can say that it is complete.
+    In a handler, for its own task, `message` becomes the message of the COMPLETE entry, which is written when the
+    handler returns. Otherwise raises `AgentexecError` for a task's activity: only its handler can complete it.
     """
-    task = _own(agent_id)
-    if task is not None:
-        task.close_with(message)
-        return Done(True)
 
-    def write(connection: Connection, activity: direct.Locked) -> None:
+    def end(connection: Connection, activity: direct.Locked) -> None:
         if not activity.by_hand:
             raise AgentexecError(
                 f"Activity {activity.id} belongs to a queue: it is complete when its handler returns. "
                 "From outside, use activity.error or activity.cancel."
             )
-        direct.end_by_hand(connection, activity, Status.COMPLETE, _clean(message), percentage)
+        direct.end_by_hand(connection, activity, Status.COMPLETE, storable_text(message), percentage)
 
-    return _on(agent_id, write)
+    return _change(agent_id, end, in_handler=lambda task: task.close_with(message))
 
 
 def error(agent_id: str | UUID, message: str = "Agent failed", percentage: int = 100) -> Done:
-    """End an activity as ERROR.
+    """End an activity as ERROR; returns whether it was pending.
 
-    Inside a handler, for its own task: when the handler ends, by returning or by raising, the activity becomes
-    ERROR with this message and is not tried again; its task goes to the dead letters. Anywhere else: at once, under
-    a token that outranks whoever runs it, who is asked to stop. Answers whether the activity was not over yet.
+    In a handler, for its own task, the activity becomes ERROR with this message when the handler ends, by return
+    or exception; the task is not retried and becomes a dead letter. Otherwise the activity becomes ERROR at once,
+    under a higher fencing token than that of the worker, which is asked to stop.
     """
-    task = _own(agent_id)
-    if task is not None:
-        task.fail(message)
-        return Done(True)
-    running: list[direct.Locked] = []
 
-    def write(connection: Connection, activity: direct.Locked) -> None:
+    def end(connection: Connection, activity: direct.Locked) -> bool:
+        text = storable_text(message)
         if activity.by_hand:
-            direct.end_by_hand(connection, activity, Status.ERROR, _clean(message), percentage)
-            return
-        direct.terminate(connection, activity, Status.ERROR, _clean(message))
-        if activity.status is Status.RUNNING:
-            running.append(activity)
+            direct.end_by_hand(connection, activity, Status.ERROR, text, percentage)
+            return False
+        direct.terminate(connection, activity, Status.ERROR, text)
+        return activity.status is Status.RUNNING
 
-    done = _on(agent_id, write)
-    for activity in running:
-        _ask_to_stop(activity, default_client())
-    return done
+    return _change(agent_id, end, in_handler=lambda task: task.fail(message))
 
 
 def cancel(
     agent_id: str | UUID, message: str = "Canceled on request.", *, client: Client | None = None
 ) -> Done:
-    """Cancel an activity: at once where it is QUEUED or kept by hand, else its handler is asked to stop.
+    """Cancel an activity: at once if it is QUEUED or manual, otherwise its worker is asked to stop the handler.
 
-    Answers whether the activity was not over yet. `client` is the default one of the process unless given.
+    Returns whether the activity was pending. `client` defaults to that of the process.
     """
-    running: list[direct.Locked] = []
 
-    def write(connection: Connection, activity: direct.Locked) -> None:
+    def end(connection: Connection, activity: direct.Locked) -> bool:
+        text = storable_text(message)
         if activity.by_hand and activity.status is Status.RUNNING:
-            direct.end_by_hand(connection, activity, Status.CANCELED, _clean(message), None)
-            return
-        standing = statements.request_cancel(connection, [activity.id], _clean(message))
-        if standing.get(activity.id) is Status.RUNNING:
-            running.append(activity)
+            direct.end_by_hand(connection, activity, Status.CANCELED, text, None)
+            return False
+        standing = statements.request_cancel(connection, [activity.id], text)
+        return standing.get(activity.id) is Status.RUNNING
 
-    client = client or default_client()
-    done = _on(agent_id, write, client)
-    for activity in running:
-        _ask_to_stop(activity, client)
-    return done
+    return _change(agent_id, end, client=client)
 
 
-def _own(agent_id: str | UUID) -> CurrentTask | None:
-    """The task that this very handler runs, if it is the one that is meant."""
-    task = current.get(None)
-    return task if task is not None and task.agent_id == normalize_agent_id(agent_id) else None
-
-
-def _on(
+def _change(
     agent_id: str | UUID,
-    write: Callable[[Connection, direct.Locked], None],
+    change: Callable[[Connection, direct.Locked], bool | None],
+    *,
+    in_handler: Callable[[CurrentTask], None] | None = None,
     client: Client | None = None,
 ) -> Done:
-    """Write to a pending activity under the lock of its row."""
+    """Change a pending activity under its row lock; `change` returns True if its worker has to stop the handler.
 
-    def work(connection: Connection) -> bool:
-        activity = direct.lock(connection, normalize_agent_id(agent_id))
+    For the task of the handler that calls, `in_handler` takes the place of `change`.
+    """
+    task = current.get(None)
+    if in_handler is not None and task is not None and task.agent_id == parse_id(agent_id):
+        in_handler(task)
+        return Done(True)
+    client = client or default_client()
+    with client.engine.begin() as connection:
+        activity = direct.lock(connection, parse_id(agent_id))
         if activity is None:
             _logger.warning("no activity %s is recorded; nothing was written", agent_id)
-            return False
-        if activity.status.terminal:
-            return False
-        write(connection, activity)
-        return True
-
-    return Done(_in_transaction(work, client))
-
-
-def _in_transaction(work: Callable[[Connection], T], client: Client | None = None) -> T:
-    with (client or default_client()).engine.begin() as connection:
-        return work(connection)
+        if activity is None or activity.status.terminal:
+            return Done(False)
+        stop = change(connection, activity)
+    if stop:
+        _request_stop(activity, client)
+    return Done(True)
 
 
-def _ask_to_stop(activity: direct.Locked, client: Client) -> None:
-    mine = activity.queue_name == client.queue.name
-    queue = client.queue if mine else RedisQueue(client.redis, activity.queue_name)
+def _request_stop(activity: direct.Locked, client: Client) -> None:
+    same_queue = activity.queue_name == client.queue.name
+    queue = client.queue if same_queue else RedisQueue(client.redis, activity.queue_name)
     try:
         queue.request_cancel([activity.id])
     except redis.RedisError as error:
         _logger.warning(
-            "the holder of %s could not be told to stop (%s); what the record says stands anyway",
+            "the worker of %s could not be asked to stop (%s); the activity store has the change",
             activity.id,
             type(error).__name__,
         )
-
-
-def _clean(message: str) -> str:
-    kept = message.replace("\x00", "\N{REPLACEMENT CHARACTER}")[:MAX_MESSAGE]
-    return kept.encode("utf-8", "replace").decode("utf-8")

@@ -1,15 +1,16 @@
-"""Retention: old activities leave the record, to an archive if wanted, and nobody has to wait for it.
+"""Retention: deletes or archives old activities without blocking workers.
 
-A million rows go in a thousand transactions, each of which locks its own rows only, skips those that somebody else
-holds, and is over in milliseconds. Only terminal activities go: a pending one is work, however old it is.
+A million rows take a thousand transactions of some milliseconds. Each locks its own rows only and skips rows that
+are locked. Only terminal activities are affected: a pending activity is work, whatever its age.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from agentexec.store.status import TERMINAL
 
 DAYS = 30.0
 BATCH = 1000
-MAX_BATCH = 10_000  # each row is a parameter of its statement, and SQLite allows 32,766 of them
+MAX_BATCH = 10_000  # each row is a parameter of a statement, and SQLite allows 32,766 of them
 
 Batches = Callable[[], AbstractContextManager[Connection]]
 
@@ -39,11 +40,10 @@ def cleanup_old_activities(
     """Delete terminal activities that last changed more than `days` ago, with their logs; returns how many.
 
     `older_than` (an age, or a point in time with a time zone) wins over `days`. With `archive` they move to
-    `{prefix}activity_archive` and `{prefix}activity_log_archive`. Each batch is a transaction of its own, so what was
-    done stays done when it is interrupted; `pause` is in seconds, between batches. Rows that are locked by others
-    are left for the next time.
+    `{prefix}activity_archive` and `{prefix}activity_log_archive`. Each batch is a transaction of its own, so an
+    interruption loses at most one batch; `pause` is the time between batches in seconds. Locked rows are skipped.
 
-    Raises ValueError for arguments that make no sense, `AgentexecError` for a session inside a transaction.
+    Raises ValueError for wrong arguments, `AgentexecError` for a session in a transaction.
     """
     if not 1 <= batch_size <= MAX_BATCH:
         raise ValueError(f"batch_size is 1 to {MAX_BATCH}, not {batch_size}")
@@ -64,11 +64,11 @@ def cleanup_old_activities(
 def _cutoff(days: float, older_than: timedelta | datetime | None) -> datetime:
     if isinstance(older_than, datetime):
         if older_than.tzinfo is None:
-            raise ValueError("older_than needs a time zone, as datetime.now(UTC) has one")
+            raise ValueError("older_than needs a time zone, as in datetime.now(UTC)")
         return older_than.astimezone(UTC)
     age = timedelta(days=days) if older_than is None else older_than
     if age < timedelta(0):
-        raise ValueError("the age is negative, which would take activities that are not over yet")
+        raise ValueError(f"the age is negative ({age}); give one from 0 up")
     return datetime.now(UTC) - age
 
 
@@ -77,35 +77,24 @@ def _batches(target: Engine | Session) -> Batches:
         return target.begin
     if target.in_transaction():
         raise AgentexecError(
-            "This session is inside a transaction, and a clean-up commits after each batch; commit it first, or "
+            "This session is in a transaction, and a clean-up commits after each batch; commit it first, or "
             "pass the engine."
         )
-    return lambda: _SessionBatch(target)
+    return partial(_session_transaction, target)
 
 
-class _SessionBatch:
-    """One batch in the session's own transaction, for sessions that are bound in ways of their own."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def __enter__(self) -> Connection:
-        return self._session.connection()
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._session.commit()
-        else:
-            self._session.rollback()
+@contextmanager
+def _session_transaction(session: Session) -> Iterator[Connection]:
+    with session.begin():
+        yield session.connection()
 
 
 def _batch(
     connection: Connection, since: datetime | None, cutoff: datetime, *, archive: bool, size: int
 ) -> tuple[int, datetime | None]:
-    """Take one batch, oldest first; returns its size and where the next one begins.
+    """Remove one batch, oldest first; returns its size and the `updated_at` at which the next one begins.
 
-    Beginning there rather than at the oldest row spares a look at all the dead entries that earlier batches left in
-    the index.
+    A scan from there does not read the dead index entries of the earlier batches.
     """
     oldest = (
         select(Activity.id, Activity.updated_at)
@@ -133,6 +122,6 @@ def _copy(connection: Connection, source: Any, into: Table, condition: Any) -> N
 
 
 def _remove(connection: Connection, ids: Sequence[UUID]) -> None:
-    # The logs first: the foreign key would take them too, but one activity at a time.
+    # The logs first: the foreign key would delete them too, but one activity at a time.
     connection.execute(delete(ActivityLog).where(ActivityLog.activity_id.in_(ids)))
     connection.execute(delete(Activity).where(Activity.id.in_(ids)))

@@ -1,6 +1,6 @@
-"""The record as pydantic models, for answers of an API. Field names are those of agentexec 0.3.0; there are more.
+"""Activities as pydantic models, for HTTP responses. They have the fields of agentexec 0.3.0, and more.
 
-`metadata` is there to be read in code and is left out of dumps, since it may say whose task it is.
+`metadata` can be read in code but is not part of dumps, since it may identify a tenant.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, computed_field
 from agentexec.store.status import Status
 
 
-class ActivityLogSchema(BaseModel):
-    """One entry of a log. Entries are ordered by (`fence`, `n`), never by their times."""
-
+class _Schema(BaseModel):
     model_config = ConfigDict(from_attributes=True)
+
+
+class ActivityLogSchema(_Schema):
+    """One log entry. Entries are ordered by (`fence`, `n`), never by their times."""
 
     activity_id: UUID = Field(exclude=True)
     fence: int
@@ -30,14 +32,14 @@ class ActivityLogSchema(BaseModel):
     @computed_field  # type: ignore[prop-decorator]  # pydantic's documented form
     @property
     def id(self) -> UUID:
-        """An id of this entry that never changes, made from its key."""
+        """A stable id of this entry, derived from its key."""
         return uuid5(self.activity_id, f"{self.fence}/{self.n}")
 
 
-class ActivityDetailSchema(BaseModel):
+class ActivityDetailSchema(_Schema):
     """One activity with its log."""
 
-    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     id: UUID
     agent_id: UUID
@@ -55,10 +57,8 @@ class ActivityDetailSchema(BaseModel):
     )
 
 
-class ActivityListItemSchema(BaseModel):
-    """One activity and the last entry of its log."""
-
-    model_config = ConfigDict(from_attributes=True)
+class ActivityListItemSchema(_Schema):
+    """One activity and its last log entry."""
 
     agent_id: UUID
     agent_type: str
@@ -72,16 +72,14 @@ class ActivityListItemSchema(BaseModel):
     @computed_field  # type: ignore[prop-decorator]  # pydantic's documented form
     @property
     def elapsed_time_seconds(self) -> int:
-        """Whole seconds from the enqueuing to the last entry."""
+        """Whole seconds from the enqueue to the last log entry."""
         if self.latest_log_timestamp is None or self.started_at is None:
             return 0
         return int((self.latest_log_timestamp - self.started_at).total_seconds())
 
 
-class ActivityListSchema(BaseModel):
-    """One page of activities; pages count from 1."""
-
-    model_config = ConfigDict(from_attributes=True)
+class ActivityListSchema(_Schema):
+    """One page of activities, counted from 1."""
 
     items: list[ActivityListItemSchema]
     total: int
@@ -92,5 +90,5 @@ class ActivityListSchema(BaseModel):
     @computed_field  # type: ignore[prop-decorator]  # pydantic's documented form
     @property
     def total_pages(self) -> int:
-        """How many pages there are; at least so many where the total is not exact."""
+        """The number of pages; a lower bound if the total is not exact."""
         return (self.total + self.page_size - 1) // self.page_size

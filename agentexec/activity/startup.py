@@ -1,140 +1,122 @@
-"""`agentexec.activity.cancel_pending`: give up what nobody will ever run.
+"""`agentexec.activity.cancel_pending`: cancels orphans, the activities that no pool will ever run.
 
-agentexec 0.3.0 cancels everything that is pending, and the production guide calls it whenever a process starts. With
-several pools that would cancel what the others are running and have queued, so here an activity is given up only
-when all of this holds:
+agentexec 0.3.0 cancels every pending activity, and the production guide calls it at every start of a process. With
+several pools that would cancel what the others run and have queued. Here an activity is an orphan only if
 
-- it belongs to the client's queue, is QUEUED or RUNNING, and nothing happened to it for the grace period;
-- it had been dispatched, and is not waiting for a later time: what was never dispatched, the relay brings;
-- the queue knows nothing of it: no job, no lease, no schedule, no dead letter;
-- the queue's memory can be believed: Redis answers, evicts nothing, is not full, and has remembered since before the
-  grace period. What Redis lost (FLUSHALL, failover, a restart without persistence) is brought back by the first pool
-  that sees it, and must not be given up in between.
+- it belongs to the client's queue, is QUEUED or RUNNING, and did not change during the grace period;
+- it was dispatched and is not due later: the reconciler dispatches what was not;
+- the queue has no trace of it: no job, no lease, no schedule, no dead letter;
+- the queue's memory is complete: Redis answers, evicts no keys, is not full, and has kept its memory for longer than
+  the grace period. After a loss (FLUSHALL, failover, a restart without persistence) the first pool that notices it
+  dispatches everything again; its tasks must not be canceled meanwhile.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, overload
 from uuid import UUID
 
 import redis
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from agentexec.activity.sessions import with_session
+from agentexec.compat.sessions import with_any_session
+from agentexec.core.redis_client import eviction_policy
 from agentexec.producer.client import Client, default_client
 from agentexec.store import statements
 from agentexec.store.models import Activity
 from agentexec.store.status import PENDING, Status
 
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncSession
-
-GRACE = 3600.0  # seconds; far longer than any reconciler takes to bring a lost task back
+GRACE = 3600.0  # seconds; far longer than any reconciler takes to dispatch a lost task again
 PAGE = 500
 MESSAGE = "Canceled: the queue no longer knows this task."
 
 _logger = logging.getLogger(__name__)
 
 
-@overload
-def cancel_pending(session: Session, *, grace: float = ..., client: Client | None = ...) -> int: ...
-@overload
-def cancel_pending(
-    session: AsyncSession | None = ..., *, grace: float = ..., client: Client | None = ...
-) -> Awaitable[int]: ...
-def cancel_pending(
-    session: Session | AsyncSession | None = None, *, grace: float = GRACE, client: Client | None = None
-) -> int | Awaitable[int]:
-    """Cancel the orphans of the client's queue; returns how many. `grace` is in seconds.
+@with_any_session
+def cancel_pending(session: Session, *, grace: float = GRACE, client: Client | None = None) -> int:
+    """Cancel the orphans of the client's queue (see this module's docstring); returns how many.
 
-    Never cancels what a live pool runs or has queued (this module's text says what an orphan is). Where Redis does
-    not answer or cannot be believed, nothing is canceled and a warning says why. The session is committed, unless
-    it was in a transaction already: then that is the caller's. Raises ValueError for a negative grace.
+    `grace` is in seconds. If Redis does not answer or its memory is incomplete, nothing is canceled and a warning
+    gives the reason. Commits the session, unless it was in a transaction before: then the caller commits.
+    Raises ValueError for a negative grace.
     """
     if grace < 0:
         raise ValueError(f"grace is a number of seconds from 0 up, not {grace}")
-    return with_session(session, lambda s: _cancel(s, client or default_client(), grace))
-
-
-def _cancel(session: Session, client: Client, grace: float) -> int:
-    callers = session.in_transaction()
+    client = client or default_client()
+    in_transaction = session.in_transaction()
+    orphans: dict[UUID, int] = {}
     try:
         doubt = _doubt(client, grace)
-        if doubt is not None:
-            _logger.warning("no pending activity was canceled: %s", doubt)
-            return 0
-        canceled = _sweep(session, client, datetime.now(UTC) - timedelta(seconds=grace))
+        if doubt is None:
+            orphans = _orphans(session, client, datetime.now(UTC) - timedelta(seconds=grace))
     except redis.RedisError as error:
-        if not callers:
-            session.rollback()
-        _logger.warning(
-            "no pending activity was canceled: Redis cannot be asked (%s), so nobody can tell which are orphans",
-            type(error).__name__,
-        )
-        return 0
-    if not callers:
+        doubt = f"Redis does not answer ({type(error).__name__}), and only the queue knows which are orphans"
+    if doubt is not None:
+        _logger.warning("no pending activity was canceled: %s", doubt)
+    canceled = _cancel(session, orphans)
+    if not in_transaction:
         session.commit()
     return canceled
 
 
 def _doubt(client: Client, grace: float) -> str | None:
-    """Why the queue's not knowing a task proves nothing, or None."""
-    policy = str(client.redis.info().get("maxmemory_policy", "noeviction"))
-    if policy != "noeviction":
-        return f"Redis evicts keys (maxmemory-policy {policy}), so a task that it does not know may be alive"
+    """Why a task without a trace in the queue need not be an orphan, or None."""
+    policy = eviction_policy(client.redis.info())
+    if policy is not None:
+        return f"Redis evicts keys (maxmemory-policy {policy}), so an evicted task may still be running"
     cap = client.settings.max_queue_depth
-    if cap and _filling(client) >= cap:
-        return "the queue is full, so a task that it does not know may be waiting for room"
+    if cap:
+        depth = client.queue.depth()
+        if depth.known - depth.dead >= cap:
+            return "the queue is full, so a task that it does not have may be waiting for room"
     age = _memory_age(client)
     if age is None or age < grace:
-        return (
-            "the queue's memory is younger than the grace period, so a pool may still be bringing tasks back"
-        )
+        return "the queue's memory is younger than the grace period, so a pool may still be dispatching again"
     return None
 
 
-def _filling(client: Client) -> int:
-    """How many tasks count against the queue's cap."""
-    keys = client.queue.keys
-    return int(client.redis.hlen(keys.job)) - int(client.redis.zcard(keys.dlq))
-
-
 def _memory_age(client: Client) -> float | None:
-    """Seconds since a pool last found the queue without memory; None where it has none yet, or cannot be told."""
+    """Seconds since a pool last found the queue without memory; None if there is no such time or it is unknown."""
     epoch = client.redis.hget(client.queue.keys.cfg, "epoch")
     if epoch is None:
         return None
     try:
-        born = UUID(epoch.decode() if isinstance(epoch, bytes) else epoch)
+        created = UUID(epoch.decode() if isinstance(epoch, bytes) else epoch)
     except ValueError:
         return None
-    if born.version != 7:
-        return None
-    return datetime.now(UTC).timestamp() - (born.int >> 80) / 1000
+    return datetime.now(UTC).timestamp() - (created.int >> 80) / 1000 if created.version == 7 else None
 
 
-def _sweep(session: Session, client: Client, cutoff: datetime) -> int:
-    """All Redis questions come before any write, so that a Redis that goes away leaves nothing half done."""
+def _orphans(session: Session, client: Client, cutoff: datetime) -> dict[UUID, int]:
+    """Orphans that last changed before `cutoff`, with their fencing tokens.
+
+    All calls to Redis precede the first write, so that a loss of Redis leaves nothing half done.
+    """
     orphans: dict[UUID, int] = {}
     last = UUID(int=0)
-    while page := _quiet(session, client.queue.name, cutoff, last):
+    while page := _unchanged(session, client.queue.name, cutoff, last):
         known = _known(client, list(page))
-        orphans |= {i: fence + 1 for i, fence in page.items() if i not in known}
+        orphans |= {i: fence for i, fence in page.items() if i not in known}
         last = max(page)
-    ended: set[UUID] = set()
+    return orphans
+
+
+def _cancel(session: Session, orphans: Mapping[UUID, int]) -> int:
+    canceled: set[UUID] = set()
     ids = list(orphans)
     for start in range(0, len(ids), PAGE):
-        # Fenced: one that was started meanwhile carries a higher token, and is refused.
-        tokens = {i: orphans[i] for i in ids[start : start + PAGE]}
-        ended |= statements.record_terminated(session.connection(), tokens, Status.CANCELED, MESSAGE)
-    return len(ended)
+        # Fenced: an activity that was started meanwhile has a higher token and is not canceled.
+        tokens = {i: orphans[i] + 1 for i in ids[start : start + PAGE]}
+        canceled |= statements.record_terminated(session.connection(), tokens, Status.CANCELED, MESSAGE)
+    return len(canceled)
 
 
-def _quiet(session: Session, queue_name: str, cutoff: datetime, last: UUID) -> Mapping[UUID, int]:
+def _unchanged(session: Session, queue_name: str, cutoff: datetime, last: UUID) -> Mapping[UUID, int]:
+    """The page after `last` of pending activities that did not change since `cutoff`, with their fencing tokens."""
     query = (
         select(Activity.id, Activity.fence)
         .where(
@@ -152,6 +134,7 @@ def _quiet(session: Session, queue_name: str, cutoff: datetime, last: UUID) -> M
 
 
 def _known(client: Client, ids: Sequence[UUID]) -> set[UUID]:
+    """The tasks of which the queue has a trace, whatever their state."""
     keys = client.queue.keys
     pipe = client.redis.pipeline(transaction=True)
     for i in map(str, ids):
@@ -161,6 +144,6 @@ def _known(client: Client, ids: Sequence[UUID]) -> set[UUID]:
             pipe.zscore(states, i)
     answers = pipe.execute()
     each = len(answers) // len(ids)
-    # HEXISTS answers 0 or 1, ZSCORE a float or nothing; a score may be 0.
-    held = [isinstance(answer, float) or bool(answer) for answer in answers]
-    return {i for n, i in enumerate(ids) if any(held[n * each : (n + 1) * each])}
+    # HEXISTS gives 0 or 1; ZSCORE gives a float, which may be 0, or None.
+    traces = [isinstance(answer, float) or bool(answer) for answer in answers]
+    return {i for n, i in enumerate(ids) if any(traces[n * each : (n + 1) * each])}

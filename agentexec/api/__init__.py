@@ -2,7 +2,7 @@
 
     uvicorn --factory agentexec.api:create_app        # DATABASE_URL and REDIS_URL from the environment
 
-or, in code that knows its pool: `app = create_app(task_names=pool.registry)`. Needs the extra `api`.
+or, in code with a pool: `app = create_app(task_names=pool.registry)`. Needs the extra `api`.
 """
 
 from __future__ import annotations

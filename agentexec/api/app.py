@@ -1,12 +1,12 @@
-"""The application: settings in, routes out."""
+"""The FastAPI application."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from redis.exceptions import RedisError
@@ -18,19 +18,26 @@ from agentexec.api.guard import Guard
 from agentexec.api.keys import Keys
 from agentexec.api.limiting import CreationLimit
 from agentexec.api.service import Service
+from agentexec.config import VERSION
 from agentexec.ops.health import Checks
 from agentexec.ops.metrics import Collector
 from agentexec.producer.client import Client
 
-ENVELOPE = 65_536  # bytes that a request may have beside its context
+ENVELOPE = 65_536  # bytes of a request in addition to its context
 TRY_AGAIN = "5"  # seconds
+UNAVAILABLE = (
+    "A server of this service does not answer; it is not known whether a task was recorded. "
+    "Try again with the same Idempotency-Key."
+)
+
+Handler = Callable[[Request, Exception], Coroutine[Any, Any, Response]]
 
 
 def create_app(client: Client | None = None, *, task_names: Iterable[str] | None = None) -> FastAPI:
-    """An API over the client's queue. Without a client one is made from the environment, and closed with the app.
+    """An API over the client's queue; without a client, over one from the environment that closes with the app.
 
-    `task_names`, such as a pool's registry, are the only names that tasks may have; any name is taken without.
-    Raises `ConfigurationError` where a setting is wrong or missing.
+    `task_names`, for example a pool's registry, are the only accepted names of tasks; by default any name is.
+    Raises `ConfigurationError` if a setting is wrong or missing.
     """
     own = client is None
     client = client or Client()
@@ -51,41 +58,29 @@ def create_app(client: Client | None = None, *, task_names: Iterable[str] | None
         if own:
             client.close()
 
-    app = FastAPI(title="agentexec", version=_version(), lifespan=lifespan)
+    app = FastAPI(title="agentexec", version=VERSION, lifespan=lifespan)
     app.state.agentexec = service
     app.include_router(tasks.router)
     app.include_router(probes.router)
     keys = None if settings.api_keys is None else Keys(settings.api_keys.get_secret_value())
     app.add_middleware(Guard, keys=keys, max_body=settings.max_payload_bytes + ENVELOPE)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(400, _unparsable)
+    # FastAPI's only 400 is a body that no parser takes; clients need one code for all wrong bodies.
+    app.add_exception_handler(400, _always(422, "The body is not JSON in UTF-8."))
     for error in (OperationalError, InterfaceError, NoConnectionFree, RedisError):
-        app.add_exception_handler(error, _unavailable)
+        app.add_exception_handler(error, _always(503, UNAVAILABLE, {"Retry-After": TRY_AGAIN}))
     return app
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:
-    """422 that says what is wrong where, without sending back what was sent."""
+    """422 with the place of each mistake, without the input."""
     assert isinstance(error, RequestValidationError)
     detail = [{"loc": e["loc"], "msg": e["msg"], "type": e["type"]} for e in error.errors()]
     return JSONResponse({"detail": detail}, status_code=422)
 
 
-async def _unparsable(_: Request, _error: Exception) -> JSONResponse:
-    """FastAPI's only 400: a body that is not even wrong JSON. One code is enough for whoever sends bodies."""
-    return JSONResponse({"detail": "The body is not JSON in UTF-8."}, status_code=422)
+def _always(status: int, detail: str, headers: dict[str, str] | None = None) -> Handler:
+    async def respond(_: Request, _error: Exception) -> Response:
+        return JSONResponse({"detail": detail}, status_code=status, headers=headers)
 
-
-async def _unavailable(_: Request, _error: Exception) -> JSONResponse:
-    detail = (
-        "A server of this service does not answer; whether a task was recorded is not known. "
-        "Try again with the same Idempotency-Key."
-    )
-    return JSONResponse({"detail": detail}, status_code=503, headers={"Retry-After": TRY_AGAIN})
-
-
-def _version() -> str:
-    try:
-        return version("agentexec-harness")
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        return "0+unknown"
+    return respond

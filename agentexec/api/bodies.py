@@ -1,38 +1,30 @@
-"""What the API takes and gives, as pydantic models."""
+"""Request and response bodies, as pydantic models."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterator
 from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
 
 from agentexec.store.status import Status
-from agentexec.task import LONGEST_DELAY, Priority
+from agentexec.task import LONGEST_DELAY, Priority, storable_json
 
-DEEPEST = 100  # levels of objects and lists in each other
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
+DEEPEST = 100  # levels of nested objects and lists
 
 
 def storable(value: Any) -> Any:
-    """The value, if Postgres can store it as JSON; raises ValueError for one too deep, or with what JSON has not."""
-    for item in _leaves(value):
-        if isinstance(item, float):
-            if not math.isfinite(item):
-                raise ValueError("holds a number that is not finite")
-        elif "\x00" in item:
-            raise ValueError("holds a NUL character, which the record cannot store")
-        elif _SURROGATE.search(item):
-            raise ValueError("holds half of a surrogate pair, which is no text")
+    """The value, if Postgres can store it as JSON; raises ValueError if it cannot or is nested too deep."""
+    _check_depth(value)
+    try:
+        storable_json(value)
+    except UnicodeEncodeError:
+        raise ValueError("contains half of a surrogate pair, which is not text; remove it") from None
     return value
 
 
-def _leaves(value: Any) -> Iterator[str | float]:
-    """Every text, key and float, level by level: no depth can exhaust the stack."""
+def _check_depth(value: Any) -> None:
+    """Level by level, so that no depth exhausts the stack."""
     level, depth = [value], 0
     while level:
         if depth > DEEPEST:
@@ -40,10 +32,7 @@ def _leaves(value: Any) -> Iterator[str | float]:
         below: list[Any] = []
         for item in level:
             match item:
-                case str() | float():
-                    yield item
                 case dict():
-                    yield from item
                     below += item.values()
                 case list():
                     below += item
@@ -54,11 +43,11 @@ Object = Annotated[dict[str, Any], AfterValidator(storable)]
 
 
 class Context(RootModel[dict[str, Any]]):
-    """A task's context as it was sent; its handler's own model validates it in the worker."""
+    """A task's context as it was sent; the worker validates it with the model of the handler."""
 
 
 class NewTask(BaseModel):
-    """A task to be created. `delay` is in seconds."""
+    """A task to create. `delay` is in seconds."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -70,38 +59,37 @@ class NewTask(BaseModel):
 
 
 class Created(BaseModel):
-    """A task that is recorded. `note` is there where it waits for room in the queue."""
+    """A recorded task. `note` is set if it waits for room in the queue."""
 
     agent_id: UUID
     task_name: str
     note: str | None = None
 
 
-class StandingBody(BaseModel):
-    """Where a task stands, and what follows from that."""
-
+class _TaskBody(BaseModel):
     agent_id: UUID
     status: Status
+
+
+class StandingBody(_TaskBody):
+    """The status of a task, and what follows from it."""
+
     note: str | None = None
 
 
-class ResultBody(BaseModel):
-    """What a completed task returned; None where its handler returned nothing."""
+class ResultBody(_TaskBody):
+    """The result of a completed task; None if its handler returned nothing."""
 
-    agent_id: UUID
-    status: Status
     result: Any = None
 
 
-class Failure(BaseModel):
-    """Why a task has no result and never will."""
+class Failure(_TaskBody):
+    """Why a task has no result and will have none."""
 
-    agent_id: UUID
-    status: Status
     error: str
 
 
 class Refusal(BaseModel):
-    """One sentence with the remedy."""
+    """What is wrong, and what to do."""
 
     detail: str

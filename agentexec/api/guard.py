@@ -1,6 +1,4 @@
-"""What stands before every route: who has no key is turned away, and so is who sends too much, before any of it is
-parsed.
-"""
+"""ASGI middleware in front of all routes: bearer authentication and a limit of the body size, before any parsing."""
 
 from __future__ import annotations
 
@@ -11,11 +9,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agentexec.api.keys import Keys
 
 GUARDED = ("/api/", "/metrics")
-CALLER = "agentexec.caller"  # where the scope says who asks
+CALLER = "agentexec.caller"  # the key of the caller's name in the scope
+
+_UNAUTHORIZED = JSONResponse(
+    {"detail": "Send a valid key as `Authorization: Bearer KEY`."},
+    status_code=401,
+    headers={"WWW-Authenticate": "Bearer"},
+)
 
 
 class Guard:
-    """ASGI middleware: checks the bearer key where there are keys, and bounds the body in bytes."""
+    """Checks the bearer key, if there are keys, and limits the body to `max_body` bytes."""
 
     def __init__(self, app: ASGIApp, *, keys: Keys | None, max_body: int) -> None:
         self._app = app
@@ -23,14 +27,14 @@ class Guard:
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401 or 413, or pass the request on."""
+        """Respond with 401 or 413, or forward the request."""
         if scope["type"] != "http" or not scope["path"].startswith(GUARDED):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         caller = _address(scope) if self._keys is None else self._keys.caller(headers.get("authorization"))
         if caller is None:
-            await _unauthorized(scope, receive, send)
+            await _UNAUTHORIZED(scope, receive, send)
             return
         body = await self._body(headers, receive)
         if body is None:
@@ -40,7 +44,7 @@ class Guard:
         await self._app(scope, _replaying(body, receive), send)
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
-        """The whole body; None as soon as it is known to be too large."""
+        """The whole body; None as soon as it exceeds the limit."""
         announced = headers.get("content-length", "0")
         if not announced.isdigit() or int(announced) > self._max_body:
             return None
@@ -56,10 +60,8 @@ class Guard:
         return b"".join(chunks)
 
     async def _too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
-        detail = (
-            f"The body is larger than {self._max_body} bytes; "
-            "store the data elsewhere and send a reference to it."
-        )
+        limit = f"The body is larger than {self._max_body} bytes"
+        detail = f"{limit}; store the data elsewhere and send a reference to it."
         await JSONResponse({"detail": detail}, status_code=413)(scope, receive, send)
 
 
@@ -75,9 +77,3 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
 def _address(scope: Scope) -> str:
     client = scope.get("client")
     return client[0] if client else "local"
-
-
-async def _unauthorized(scope: Scope, receive: Receive, send: Send) -> None:
-    detail = "Send a valid key as `Authorization: Bearer KEY`."
-    headers = {"WWW-Authenticate": "Bearer"}
-    await JSONResponse({"detail": detail}, status_code=401, headers=headers)(scope, receive, send)

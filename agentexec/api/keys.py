@@ -1,4 +1,4 @@
-"""Bearer keys. Several are valid at once, so that a new one can be handed out before the old one is taken away."""
+"""Bearer keys. Several are valid at once, so that a new key can be distributed before the old one is removed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ SHORTEST_KEY = 16  # characters
 
 
 class Keys:
-    """The valid keys, kept as digests."""
+    """The valid keys, stored as digests."""
 
     def __init__(self, text: str) -> None:
-        """Read keys separated by commas; raises `ConfigurationError` for one that can be guessed, without naming it."""
+        """Parse keys separated by commas; raises `ConfigurationError` for a short one, without showing it."""
         keys = [key.strip() for key in text.split(",") if key.strip()]
         if not keys or min(map(len, keys)) < SHORTEST_KEY:
             raise ConfigurationError(
@@ -24,13 +24,13 @@ class Keys:
         self._digests = tuple(_digest(key) for key in keys)
 
     def caller(self, authorization: str | None) -> str | None:
-        """Who sent this Authorization header: a name that does not tell the key; None where no key is valid.
+        """A name for the sender of this Authorization header; None if its key is not valid.
 
-        Takes the same time for every key, valid or not.
+        The name does not reveal the key. The time does not depend on the key.
         """
         scheme, _, presented = (authorization or "").partition(" ")
         digest = _digest(presented.strip())
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]  # no early end
+        matches = [hmac.compare_digest(digest, known) for known in self._digests]  # compares with all of them
         return f"key-{digest.hex()[:16]}" if any(matches) and scheme.lower() == "bearer" else None
 
 

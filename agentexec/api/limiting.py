@@ -1,6 +1,6 @@
-"""How many tasks one caller may create within a time: counted in Redis, so that all API servers count together.
+"""A rate limit for the creation of tasks by one caller, counted in Redis by all API servers together.
 
-Where Redis is away each server counts for itself: a task can be recorded without Redis, so it can be asked for, too.
+Without Redis each server counts for itself, since a task can be recorded without Redis.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from limits.strategies import MovingWindowRateLimiter
 from agentexec.errors import ConfigurationError
 
 OFF = "off"
-REDIS_REST = 10.0  # seconds for which a Redis that failed is not asked
+REDIS_REST = 10.0  # seconds without a call to Redis after it failed
 
 _logger = logging.getLogger(__name__)
 
 
 class CreationLimit:
-    """A moving window for each caller. Safe to use from any thread; blocks while it asks Redis."""
+    """A moving window per caller. Safe to use from any thread; blocks during the call to Redis."""
 
     def __init__(self, text: str, client: redis.Redis, queue_name: str) -> None:
         """`text` is like `100/minute`, or `off`; raises `ConfigurationError` for anything else."""
@@ -36,14 +36,16 @@ class CreationLimit:
         self._rest_until = 0.0
 
     def wait(self, caller: str) -> int | None:
-        """None where the caller may go on, which is counted; else the whole seconds until it may again."""
+        """Count a request; returns None if it is within the limit, else the seconds until the next one may be."""
         if self._limit is None:
             return None
         if time.monotonic() >= self._rest_until:
             try:
                 return _hit(self._shared, self._limit, caller)
             except redis.RedisError as error:
-                _logger.warning("Redis does not count requests (%s); this server does", type(error).__name__)
+                _logger.warning(
+                    "Redis does not answer (%s); this server counts for itself", type(error).__name__
+                )
                 self._rest_until = time.monotonic() + REDIS_REST
         if self._own is None:
             self._own = MovingWindowRateLimiter(MemoryStorage())

@@ -1,4 +1,4 @@
-"""What the routes work with: one of these for each application, made by `create_app`."""
+"""The objects that the routes use; `create_app` makes one `Service` per application."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agentexec.producer.client import Client
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Service:
-    """The client, and what watches over its use. `task_names` is None where any name is taken."""
+    """A client and what surrounds it. `task_names` is None if any name is accepted."""
 
     client: Client
     checks: Checks

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import redis
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
+from pydantic import BaseModel
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -19,9 +20,13 @@ from agentexec.errors import InvalidTask, PayloadTooLarge, QueueFull
 from agentexec.masking import masked
 
 MAX_PAGE_SIZE = 200
-LOOK_AGAIN = "1"  # seconds after which a result may be there
+TRY_AGAIN = "1"  # seconds until a result may be available
 
-_REFUSED: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}}
+
+def _with(model: type[BaseModel], *codes: int) -> dict[int | str, dict[str, Any]]:
+    """The bodies of responses other than success, for the OpenAPI document."""
+    return {code: {"model": model} for code in codes}
+
 
 router = APIRouter(prefix="/api/tasks", tags=["tasks"])
 
@@ -29,18 +34,15 @@ router = APIRouter(prefix="/api/tasks", tags=["tasks"])
 def _within_limit(request: Request, service: Serving) -> None:
     seconds = service.limit.wait(request.scope[CALLER])
     if seconds is not None:
-        raise HTTPException(
-            429,
-            f"Too many tasks were created; wait {seconds} s and try again.",
-            headers={"Retry-After": str(seconds)},
-        )
+        detail = f"Too many tasks were created; wait {seconds} s and try again."
+        raise HTTPException(429, detail, headers={"Retry-After": str(seconds)})
 
 
 @router.post(
     "",
     status_code=202,
     dependencies=[Depends(_within_limit)],
-    responses={413: {"model": Refusal}, 422: {"model": Refusal}, 429: {"model": Refusal}},
+    responses=_with(Refusal, 413, 422, 429),
 )
 async def create(
     task: NewTask,
@@ -48,7 +50,7 @@ async def create(
     service: Serving,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> Created:
-    """Record a task. It is durable when this answers; two requests with the same `Idempotency-Key` are one task."""
+    """Record a task; it is durable with the response. Requests with the same `Idempotency-Key` are one task."""
     _require_known(task.task_name, service)
     note = None
     try:
@@ -78,7 +80,7 @@ def list_tasks(
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     page_size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 50,
 ) -> ActivityListSchema:
-    """One page of tasks: running ones, then queued ones, then those that are over."""
+    """One page of tasks: running ones, then queued ones, then terminal ones."""
     with Session(service.client.engine) as session:
         found = activity.list(session, page=page, page_size=page_size, status=status)
     for item in found.items:
@@ -86,7 +88,7 @@ def list_tasks(
     return found
 
 
-@router.get("/{agent_id}", responses=_REFUSED)
+@router.get("/{agent_id}", responses=_with(Refusal, 404))
 def read(agent_id: UUID, service: Serving) -> ActivityDetailSchema:
     """One task with its log."""
     with Session(service.client.engine) as session:
@@ -99,14 +101,12 @@ def read(agent_id: UUID, service: Serving) -> ActivityDetailSchema:
     return found
 
 
-@router.post(
-    "/{agent_id}/cancel", responses={**_REFUSED, 202: {"model": StandingBody}, 409: {"model": StandingBody}}
-)
+@router.post("/{agent_id}/cancel", responses=_with(Refusal, 404) | _with(StandingBody, 202, 409))
 def cancel(agent_id: UUID, response: Response, service: Serving) -> StandingBody:
-    """Cancel a queued task at once (200), or ask a running one to stop (202); 409 for one that is over."""
+    """Cancel a queued task at once (200), or ask a running one to stop (202); 409 for a terminal one."""
     try:
         standing = service.client.cancel([agent_id]).get(agent_id)
-    except redis.RedisError:  # after the record was changed
+    except redis.RedisError:  # the activity store has the request
         standing = Status.RUNNING
     if standing is Status.CANCELED:
         return StandingBody(agent_id=agent_id, status=standing)
@@ -120,10 +120,10 @@ def cancel(agent_id: UUID, response: Response, service: Serving) -> StandingBody
 @router.get(
     "/{agent_id}/result",
     response_model=ResultBody | StandingBody | Failure,
-    responses={**_REFUSED, 202: {"model": StandingBody}, 409: {"model": Failure}},
+    responses=_with(Refusal, 404) | _with(StandingBody, 202) | _with(Failure, 409),
 )
 def result(agent_id: UUID, response: Response, service: Serving) -> ResultBody | StandingBody | Failure:
-    """What the task returned (200); 202 while it is pending, 409 where it failed or was canceled."""
+    """The result of a task (200); 202 while it is pending, 409 if it failed or was canceled."""
     row = _standing(service, agent_id)
     if row.status is Status.COMPLETE:
         return ResultBody(agent_id=agent_id, status=row.status, result=row.result)
@@ -131,7 +131,7 @@ def result(agent_id: UUID, response: Response, service: Serving) -> ResultBody |
         response.status_code = 409
         return Failure(agent_id=agent_id, status=row.status, error=masked(row.error or "It was canceled."))
     response.status_code = 202
-    response.headers["Retry-After"] = LOOK_AGAIN
+    response.headers["Retry-After"] = TRY_AGAIN
     return StandingBody(agent_id=agent_id, status=row.status)
 
 

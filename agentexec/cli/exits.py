@@ -1,9 +1,9 @@
-"""Exit codes of the command line, where there are names for them those of sysexits.h."""
+"""Exit codes of the command line; where sysexits.h has a name for one, with its value."""
 
 from __future__ import annotations
 
 OK = 0
-DIFFERENT = 1  # what was asked about is not so: tables differ, an id is unknown
+DIFFERENT = 1  # tables differ, or an id is unknown
 USAGE = 64
-UNAVAILABLE = 69  # a server refused or does not answer
+UNAVAILABLE = 69  # a server refuses a request or does not answer
 CONFIGURATION = 78

@@ -1,4 +1,4 @@
-"""What several commands share: a client, and tables that line up."""
+"""Helpers of the commands: a client, tables, and the negative result."""
 
 from __future__ import annotations
 
@@ -8,9 +8,19 @@ from contextlib import contextmanager
 
 from agentexec.cli import exits
 from agentexec.config import load_settings
+from agentexec.errors import AgentexecError
+from agentexec.masking import masked
 from agentexec.producer.client import Client
 
 LONGEST = 60  # characters of a cell
+
+
+class NegativeResult(AgentexecError):
+    """Ends a command with a sentence on standard error and an exit code other than 0."""
+
+    def __init__(self, sentence: str, code: int = exits.DIFFERENT) -> None:
+        super().__init__(sentence)
+        self.code = code
 
 
 @contextmanager
@@ -21,19 +31,18 @@ def connected() -> Iterator[Client]:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Rows under a header, each cell one line and none wider than it must be."""
+    """Aligned rows under a header; each cell is one line of at most `LONGEST` characters."""
     cells = [list(header), *([_cell(value) for value in row] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     )
 
 
-def no(sentence: str) -> int:
-    """Say on standard error why the answer is no; returns the exit code."""
-    print(f"agentexec: {sentence}", file=sys.stderr)
-    return exits.DIFFERENT
+def print_error(sentence: str) -> None:
+    """Print a sentence on standard error, secrets masked."""
+    print(f"agentexec: {masked(sentence)}", file=sys.stderr)
 
 
 def _cell(value: object) -> str:

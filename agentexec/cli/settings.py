@@ -1,4 +1,4 @@
-"""`agentexec config`: the settings in effect, without their secrets."""
+"""`agentexec config`: the settings in effect, secrets masked."""
 
 from __future__ import annotations
 
@@ -7,52 +7,32 @@ import json
 import re
 from typing import Any
 
-from pydantic import AliasChoices
-from pydantic.fields import FieldInfo
+from pydantic import SecretStr
 
-from agentexec.cli import exits
-from agentexec.config import load_settings
+from agentexec.cli.parsing import JSON, command
+from agentexec.config import load_settings, variable
+from agentexec.masking import MASK, masked
 
-_PASSWORD = re.compile(
-    r"(://[^:/@\s]*):\S*@"
-)  # up to the last @: a password may hold one that nobody encoded
-_PARAMETER = re.compile(r"([?&][^=&\s]*(?:password|secret|token|key)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
-_SECRET_NAME = re.compile(r"password|secret|token|api_key", re.IGNORECASE)
+# Parameters of a URL that may be secrets; masking in general covers fewer names.
+_PARAMETER = re.compile(r"([?&][^=&\s]*(?:secret|token|key)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
 
 
-def add_to(commands: Any) -> None:
-    """Add the command to the parser."""
-    config = commands.add_parser("config", help="print the settings in effect, secrets masked")
-    config.add_argument("--json", action="store_true", help="print JSON")
-    config.set_defaults(run=_config)
-
-
-def _config(options: argparse.Namespace) -> int:
+@command("config", JSON)
+def _config(options: argparse.Namespace) -> None:
+    """Print the settings in effect, secrets masked."""
     settings = load_settings()
-    shown = {
-        variable(name, field): _shown(name, getattr(settings, name))
-        for name, field in type(settings).model_fields.items()
-    }
+    shown = {variable(name): _shown(getattr(settings, name)) for name in type(settings).model_fields}
     if options.json:
         print(json.dumps(shown, indent=2))
-    else:
-        for name, value in shown.items():
-            print(f"{name}={'' if value is None else value}")
-    return exits.OK
+        return
+    for name, value in shown.items():
+        print(f"{name}={'' if value is None else value}")
 
 
-def variable(name: str, field: FieldInfo) -> str:
-    """The environment variable of a setting, the first one where there are several."""
-    alias = field.validation_alias
-    if isinstance(alias, AliasChoices):
-        alias = alias.choices[0] if isinstance(alias.choices[0], str) else None
-    return alias if isinstance(alias, str) else name.upper()
-
-
-def _shown(name: str, value: Any) -> Any:
+def _shown(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
+    if isinstance(value, SecretStr):
+        return MASK
     text = str(value)
-    if "://" in text:
-        return _PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
-    return "***" if _SECRET_NAME.search(name) else text
+    return _PARAMETER.sub(rf"\1{MASK}", masked(text)) if "://" in text else text

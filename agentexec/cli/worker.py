@@ -5,32 +5,25 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from agentexec.cli import exits
+from agentexec.cli.output import NegativeResult
+from agentexec.cli.parsing import argument, command
 from agentexec.worker.loading import load_pool
 from agentexec.worker.reference import PoolReference
 
 
-def add_to(commands: Any) -> None:
-    """Add the command to the parser."""
-    worker = commands.add_parser("worker", help="run a pool of worker processes")
-    worker.add_argument("pool", help="the pool to run, as package.module:pool")
-    worker.set_defaults(run=_worker)
-
-
+@command("worker", argument("pool", help="the pool to run, as package.module:pool"))
 def _worker(options: argparse.Namespace) -> int:
+    """Run a pool of worker processes."""
     sys.path.insert(0, str(Path.cwd()))
     reference = PoolReference.parse(options.pool)
     try:
         pool = load_pool(reference)
     except ModuleNotFoundError as error:
-        if error.name and (reference.module or "").startswith(error.name):
-            print(
-                f"agentexec: there is no module {error.name!r}; run the command where it can be imported.",
-                file=sys.stderr,
-            )
-            return exits.USAGE
-        raise
+        if not error.name or not (reference.module or "").startswith(error.name):
+            raise
+        sentence = f"there is no module {error.name!r}; run the command where it can be imported."
+        raise NegativeResult(sentence, exits.USAGE) from None
     pool.reference = reference
     return pool.run()

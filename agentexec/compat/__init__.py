@@ -1,1 +1,1 @@
-"""Names kept for agentexec 0.3.0 that are not part of the design."""
+"""Names and calling conventions of agentexec 0.3.0 that are not part of the design."""

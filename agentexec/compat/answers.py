@@ -1,8 +1,7 @@
-"""What the functions that write answer: plain values that may be awaited too.
+"""Results of functions that write: plain values that may be awaited too.
 
-The production guide calls `ax.activity.error(agent_id, ...)` in the middle of an async handler without `await`;
-agentexec 0.3.0 has it awaited. Both work: the writing is over when the call returns, and awaiting its answer gives
-the plain value without giving up control.
+The production guide calls `ax.activity.error(agent_id, ...)` in an async handler without `await`; agentexec 0.3.0
+awaits it. Both work: the write is complete when the call returns, and `await` gives the plain value at once.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from uuid import UUID
 
 
 class Done(int):
-    """Whether something was written: 1 or 0, compared and tested like a bool; awaiting it gives the bool."""
+    """Whether something was written: 1 or 0, usable as a bool; `await` gives the bool."""
 
     def __await__(self) -> Generator[Any, None, bool]:
-        yield from ()  # makes this a generator, as the protocol of `await` wants it
+        yield from ()  # an awaitable's iterator must be a generator
         return bool(self)
 
     def __repr__(self) -> str:
@@ -24,7 +23,7 @@ class Done(int):
 
 
 class AgentId(UUID):
-    """The id of an activity; awaiting it gives the plain UUID."""
+    """The id of an activity; `await` gives the plain UUID."""
 
     def __await__(self) -> Generator[Any, None, UUID]:
         yield from ()

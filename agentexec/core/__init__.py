@@ -1,5 +1,1 @@
-"""Connections to the two servers, under the import paths of the production guide."""
-
-from __future__ import annotations
-
-__all__: list[str] = []
+"""Connections to Postgres and Redis, under the import paths of the production guide."""

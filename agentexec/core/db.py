@@ -6,12 +6,14 @@ import re
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import StaticPool
 
-from agentexec.config import masked, normalised_database_url
+from agentexec.config import normalised_database_url
 from agentexec.errors import ConfigurationError, UnsupportedServer
+from agentexec.masking import masked
 from agentexec.store.models import Base
+from agentexec.text import first_line
 
 MINIMUM_POSTGRES = 14
 
@@ -69,7 +71,7 @@ def require_supported_database(engine: Engine) -> None:
                     )
     except OperationalError as error:
         raise ConfigurationError(
-            f"The database at {_shown(engine)} does not answer ({_first_line(error)}); "
+            f"The database at {_shown(engine)} does not answer ({first_line(error)}); "
             "check DATABASE_URL and the server."
         ) from None
 
@@ -110,7 +112,3 @@ def _sqlite_engine(url: str) -> Engine:
 
 def _shown(engine: Engine) -> str:
     return masked(engine.url.render_as_string(hide_password=True))
-
-
-def _first_line(error: DBAPIError) -> str:
-    return str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__

@@ -1,4 +1,4 @@
-"""Who a worker is, so that a neighbour on the same host can see that its process is gone."""
+"""Process identities, by which a process of the same host recognises that another one has ended."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ import psutil
 
 
 def host_identity() -> str:
-    """This boot of this host, and this process namespace of it: process ids mean the same wherever it is
-    equal.
-    """
+    """The boot and the PID namespace of this host: equal identities have the same meaning of PIDs."""
     return f"{_read('/proc/sys/kernel/random/boot_id') or socket.gethostname()}/{_pid_namespace()}"
 
 
 def process_identity(pid: int | None = None) -> str:
-    """`host|pid|start time`: no later process has the same, even if it gets the same pid."""
+    """`host|pid|start time`; unique, also if a later process gets the same PID."""
     pid = os.getpid() if pid is None else pid
     return f"{host_identity()}|{pid}|{_started(psutil.Process(pid))}"
 
 
 def is_certainly_dead(identity: str) -> bool:
-    """Whether that process ran on this host and is gone. False whenever that cannot be known from here."""
+    """Whether the process ran on this host and has ended; False if this process cannot know."""
     host, _, rest = identity.partition("|")
     pid, _, started = rest.partition("|")
     if host != host_identity() or not pid.isdigit():
@@ -38,9 +36,7 @@ def is_certainly_dead(identity: str) -> bool:
 
 
 def _started(process: psutil.Process) -> str:
-    """When a process began: on Linux in ticks since the boot, since a wall clock that is set would let everybody
-    look like somebody else.
-    """
+    """The start time of a process; on Linux in ticks since the boot, which no change of the wall clock affects."""
     stat = _read(f"/proc/{process.pid}/stat")
     return f"{process.create_time():.2f}" if stat is None else stat.rpartition(")")[2].split()[19]
 

@@ -1,12 +1,12 @@
-"""Where Redis is: what REDIS_URL says, for one server and for a master that Sentinels know.
+"""The address in REDIS_URL: one server, or a master behind Sentinels.
 
 redis://:password@host:6379/0                          one server
 rediss://:password@host:6379/0?ssl_ca_certs=/ca.pem    the same over TLS
 redis+sentinel://:password@h1:26379,h2:26379/mymaster/0?sentinel_password=other
 rediss+sentinel://...                                  the same, with TLS to the Sentinels and to the master
 
-User and password before the `@` are the server's; `sentinel_username` and `sentinel_password` are for Sentinels that
-ask for one. All other options are those of redis-py, `ssl_*` goes to both.
+User and password before the `@` are those of the server; `sentinel_username` and `sentinel_password` are those of
+the Sentinels. All other options are those of redis-py; `ssl_*` options apply to both.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SentinelAddress:
-    """A master by its name. `master` and `sentinel` are the options of redis-py for connections to either."""
+    """A master by its name. `master` and `sentinel` are redis-py's options for connections to each."""
 
     sentinels: tuple[tuple[str, int], ...]
     service: str
@@ -38,20 +38,20 @@ class SentinelAddress:
 
 
 def parse_address(url: str) -> SentinelAddress | str:
-    """Check a URL; one without Sentinels is given back as it is. Raises `ConfigurationError` for a bad one."""
+    """Parse a URL; a URL without Sentinels is returned unchanged. Raises `ConfigurationError` if it is wrong."""
     scheme, _, rest = url.partition("://")
     try:
         address = _sentinel(SENTINEL_SCHEMES[scheme], rest) if scheme in SENTINEL_SCHEMES else url
         _check_files(_options(url) if isinstance(address, str) else address.master)
     except _Flaw as flaw:
         raise _refusal(url, scheme, f" ({flaw})") from None
-    except ValueError:  # its text may quote a part of the password
+    except ValueError:  # its message may contain a part of the password
         raise _refusal(url, scheme, "") from None
     return address
 
 
 class _Flaw(Exception):
-    """What is wrong with a URL, in words that hold no part of it but names of files."""
+    """What is wrong with a URL; the message contains no part of it except file names."""
 
 
 def _refusal(url: str, scheme: str, why: str) -> ConfigurationError:
@@ -90,13 +90,13 @@ def _sentinel(scheme: str, rest: str) -> SentinelAddress:
 
 
 def _options(url: str) -> dict[str, Any]:
-    options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]  # redis-py leaves it bare
+    options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]  # redis-py does not annotate it
     return options
 
 
 def _host(text: str) -> tuple[str, int]:
     name, colon, port = text.rpartition(":")
-    if not colon or port.endswith("]"):  # no port, perhaps after the colons of an IPv6 address
+    if not colon or port.endswith("]"):  # no port; the colons may be those of an IPv6 address
         name, port = text, str(SENTINEL_PORT)
     name = name.removeprefix("[").removesuffix("]")
     if not name:
@@ -107,7 +107,7 @@ def _host(text: str) -> tuple[str, int]:
 
 
 def _check_files(options: Mapping[str, Any]) -> None:
-    # redis-py opens them with every connection, and what it raises then is no error of Redis.
+    # redis-py opens them with every connection and then raises an error that is not a RedisError.
     for name in _FILES:
         path = options.get(name)
         if path is not None and not Path(path).exists():

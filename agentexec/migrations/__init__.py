@@ -1,9 +1,8 @@
-"""The schema's history, and whether a database is where the models are.
+"""Migrations of the schema, and comparison of a database with the models.
 
-Needs Alembic (the extra `migrations`), which is imported only when one of these functions is called: a pool never
-needs it, and its role may lack every right to change tables. All names follow `AGENTEXEC_TABLE_PREFIX`, those of the
-version table included, so several installations may share a database with each other and with an application's own
-Alembic.
+Needs Alembic (the extra `migrations`), which is imported only by a call of these functions: a pool does not need it,
+and its role needs no right to change tables. All names, also that of the version table, follow
+`AGENTEXEC_TABLE_PREFIX`, so a database may hold several installations and an application's own Alembic.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from agentexec.errors import ConfigurationError
 from agentexec.store.models import ACTIVITY_TABLE, PREFIX, metadata
+from agentexec.text import first_line
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -31,74 +31,74 @@ INSUFFICIENT_PRIVILEGE = "42501"  # SQLSTATE
 
 
 def upgrade(engine: Engine) -> list[str]:
-    """Bring a database to the newest revision; returns the revisions that were applied, oldest first.
+    """Bring a database to the newest revision; returns the applied revisions, oldest first.
 
-    Tables that were made by `create_schema` and agree with the models are adopted as they are. Several callers at
-    once wait for each other on Postgres. Raises `ConfigurationError` where Alembic is missing, the role may not
-    change tables, or tables are there that nobody's revision made.
+    Tables of `create_schema` that agree with the models are adopted. On Postgres concurrent calls run one after the
+    other. Raises `ConfigurationError` if Alembic is missing, the role may not change tables, or there are tables
+    that no revision created.
     """
-    with _explained(), engine.begin() as connection:
-        from alembic import command  # the extra `migrations`, see above
-
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": VERSION_TABLE})
-        before = _revision(connection)
-        config = _config(connection)
-        if before is None and inspect(connection).has_table(ACTIVITY_TABLE):
-            _require_agreement(connection)
-            command.stamp(config, "head")
-            return []
-        command.upgrade(config, "head")
-        return _between(config, before, _revision(connection))
+    try:
+        with _transaction(engine) as connection:
+            return _upgrade(connection)
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
+            raise
+        raise ConfigurationError(
+            f"This role may not change tables ({first_line(error)}). Run migrations with the role that owns the "
+            "schema: since PostgreSQL 15 it needs `GRANT USAGE, CREATE ON SCHEMA public TO agentexec_migrate`."
+        ) from None
 
 
 def differences(engine: Engine) -> list[str]:
-    """What the database's tables lack or have too much, one line each; empty where they are as the models say.
+    """What the tables lack or have in addition to the models, one line each.
 
-    Raises `ConfigurationError` where Alembic is missing.
+    Raises `ConfigurationError` if Alembic is missing.
     """
-    _require_alembic()
-    with engine.connect() as connection:
+    with _transaction(engine) as connection:
         return _differences(connection)
 
 
 def revision(engine: Engine) -> str | None:
-    """The revision that the database is at; None where no migration ever ran. Raises `ConfigurationError`."""
-    _require_alembic()
-    with engine.connect() as connection:
+    """The revision of the database; None if no migration ever ran. Raises `ConfigurationError` without Alembic."""
+    with _transaction(engine) as connection:
         return _revision(connection)
 
 
-def _require_alembic() -> None:
+@contextmanager
+def _transaction(engine: Engine) -> Iterator[Connection]:
+    """A transaction; raises `ConfigurationError` if Alembic is missing."""
     try:
-        import alembic  # noqa: F401 - asked for, not used
+        import alembic  # noqa: F401 - a test of its presence
     except ModuleNotFoundError:
         raise ConfigurationError(
             "Migrations need Alembic; install it with `pip install 'agentexec-harness[migrations]'`."
         ) from None
+    with engine.begin() as connection:
+        yield connection
 
 
-@contextmanager
-def _explained() -> Iterator[None]:
-    _require_alembic()
-    try:
-        yield
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
-            raise
-        said = str(error.orig).splitlines()[0]
-        raise ConfigurationError(
-            f"This role may not change tables ({said}). Run migrations with the role that owns the schema: "
-            "`GRANT USAGE, CREATE ON SCHEMA public TO agentexec_migrate` gives it what PostgreSQL 15+ no longer does."
-        ) from None
+def _upgrade(connection: Connection) -> list[str]:
+    from alembic import command
+
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": VERSION_TABLE})
+    applied: list[str] = []
+    config = _config(connection, applied)
+    if _revision(connection) is None and inspect(connection).has_table(ACTIVITY_TABLE):
+        _require_agreement(connection)
+        command.stamp(config, "head")
+        return []
+    command.upgrade(config, "head")
+    return applied
 
 
-def _config(connection: Connection) -> Config:
+def _config(connection: Connection, applied: list[str]) -> Config:
+    """The configuration for `env.py`, which adds the revisions that it applies to `applied`."""
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
-    config.attributes["connection"] = connection
+    config.attributes.update(connection=connection, applied=applied)
     return config
 
 
@@ -117,7 +117,7 @@ def _context(connection: Connection) -> MigrationContext:
 
 
 def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
-    """Whether a name in the database is to be compared: other applications' tables are not."""
+    """Whether to compare a name of the database: not the tables of other applications."""
     return kind != "table" or name in metadata.tables
 
 
@@ -125,22 +125,12 @@ def _revision(connection: Connection) -> str | None:
     return _context(connection).get_current_revision()
 
 
-def _between(config: Config, before: str | None, after: str | None) -> list[str]:
-    from alembic.script import ScriptDirectory
-
-    if before == after or after is None:
-        return []
-    scripts = ScriptDirectory.from_config(config)
-    steps = scripts.iterate_revisions(after, before or "base")
-    return [step.revision for step in steps][::-1]
-
-
 def _require_agreement(connection: Connection) -> None:
     found = _differences(connection)
     if found:
         raise ConfigurationError(
-            f"{ACTIVITY_TABLE} is there, but no migration made it and it is not as the models say "
-            f"({'; '.join(found)}). Correct that by hand, or start with another AGENTEXEC_TABLE_PREFIX."
+            f"No migration created {ACTIVITY_TABLE}, and it differs from the models ({'; '.join(found)}). "
+            "Correct that by hand, or start with another AGENTEXEC_TABLE_PREFIX."
         )
 
 
@@ -159,7 +149,7 @@ def _differences(connection: Connection) -> list[str]:
 
 
 def _copied() -> MetaData:
-    """The models' tables, for Alembic to work on: a comparison adds constraints to what it is given."""
+    """A copy of the models' tables: a comparison adds constraints to its argument."""
     copy = MetaData()
     for table in metadata.sorted_tables:
         table.to_metadata(copy)
@@ -167,11 +157,9 @@ def _copied() -> MetaData:
 
 
 def _with_indexes_by_name(connection: Connection, lines: list[str]) -> list[str]:
-    """SQLite cannot say which way an index runs, so Alembic sees one that does as missing and surplus, or not at
-    all. Here an index is there if there is one of its name.
-    """
+    """The lines with indexes compared by name only: SQLite does not report their order, which confuses Alembic."""
     query = text("SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
-    there = {str(name) for (name,) in connection.execute(query)}
+    existing = {str(name) for (name,) in connection.execute(query)}
     wanted = {str(i.name): str(t.name) for t in metadata.tables.values() for i in t.indexes}
     kept = [line for line in lines if not line.startswith("index ")]
-    return kept + [f"index {name} of {wanted[name]} is missing" for name in sorted(wanted.keys() - there)]
+    return kept + [f"index {name} of {wanted[name]} is missing" for name in sorted(wanted.keys() - existing)]

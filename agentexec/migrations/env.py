@@ -1,4 +1,4 @@
-"""Alembic's entry: runs revisions on the connection that `agentexec.migrations` hands over, in its transaction."""
+"""Alembic's entry point: runs revisions on the connection of `agentexec.migrations`, in its transaction."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from alembic import context
 from agentexec.migrations import VERSION_TABLE
 from agentexec.store.models import metadata
 
+attributes = context.config.attributes
 context.configure(
-    connection=context.config.attributes["connection"],
+    connection=attributes["connection"],
     target_metadata=metadata,
     version_table=VERSION_TABLE,
+    on_version_apply=lambda step, **_: attributes["applied"].append(step.up_revision_id),
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -1,1 +1,1 @@
-"""Operations of a running pool: health, logs, metrics, and the HTTP server that serves them."""
+"""Operation of a running pool: health, logs, metrics, and the HTTP server for health and metrics."""

@@ -1,8 +1,7 @@
-"""Whether this process and its servers can do their work, found out within a bounded time.
+"""Health of this process and its servers, determined within a bounded time.
 
-A server that is frozen keeps its connections open and answers nothing, so a time-out of the driver is not enough:
-every question is asked in a thread that is left behind when it takes too long. At most one such thread per server
-waits, however often somebody asks.
+A frozen server keeps its connections open and never answers, so a time-out of the driver is not enough. Each check
+runs in a thread that is abandoned after the time limit. At most one such thread per server is blocked at a time.
 """
 
 from __future__ import annotations
@@ -13,29 +12,27 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import redis
 from sqlalchemy import Engine, NullPool, create_engine, text
-from sqlalchemy.exc import DBAPIError
 
 from agentexec.config import Settings
 from agentexec.core.db import engine_for
 from agentexec.core.redis_client import blocking_client
-from agentexec.masking import masked
+from agentexec.text import summary
 
 WITHIN = 2.0  # seconds that a server has to answer
-MAX_ERROR = 300  # characters of an error that are shown
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Health:
-    """What was found. `redis` and `database` say what is wrong with a server, None where it answers.
+    """The result of a check: what is wrong with `redis` and `database`, None for a server that answers.
 
-    `ready_workers` and `wanted_workers` are None in a process that has no workers of its own. No text holds a
-    secret.
+    `ready_workers` and `wanted_workers` are None in a process without workers. No text contains a secret.
     """
 
     redis: str | None = None
@@ -45,62 +42,53 @@ class Health:
 
     @property
     def errors(self) -> tuple[str, ...]:
-        """Every reason not to be ready, each headed by the part that it concerns."""
-        found = [
-            f"{part}: {wrong}"
-            for part, wrong in (("redis", self.redis), ("database", self.database))
-            if wrong
-        ]
+        """Every reason not to be ready, each after the name of the part it concerns."""
         ready, wanted = self.ready_workers, self.wanted_workers
-        if ready is not None and wanted is not None and ready < wanted:
-            found.append(f"workers: {ready} of {wanted} ready")
-        return tuple(found)
+        missing = ready is not None and wanted is not None and ready < wanted
+        workers = f"{ready} of {wanted} ready" if missing else None
+        parts = {"redis": self.redis, "database": self.database, "workers": workers}
+        return tuple(f"{part}: {problem}" for part, problem in parts.items() if problem)
 
     @property
     def ready(self) -> bool:
-        """Whether there is no reason not to be."""
+        """Whether there is no such reason."""
         return not self.errors
 
     def body(self) -> dict[str, Any]:
-        """What `/health/ready` answers: with status 200 where it is ready, else with 503."""
+        """The response of `/health/ready`: with status 200 if ready, else with 503."""
         return {"status": "ready"} if self.ready else {"status": "not ready", "errors": list(self.errors)}
 
 
 class TimedCall(Generic[T]):
-    """A question whose answer is waited for a bounded time. Who asks while it is under way gets the same answer."""
+    """A call in a thread, so that its result can be awaited for a bounded time. Concurrent callers share one call."""
 
-    def __init__(self, question: Callable[[], T]) -> None:
-        self._question = question
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call = call
         self._lock = threading.Lock()
-        self._under_way: Future[T] | None = None
+        self._running: Future[T] | None = None
 
     def ask(self) -> Future[T]:
-        """Start asking, unless somebody did already."""
+        """Start the call, unless it is running already."""
         with self._lock:
-            if self._under_way is None:
-                self._under_way = Future()
+            if self._running is None:
+                self._running = Future()
                 threading.Thread(
-                    target=self._answer, args=(self._under_way,), name="agentexec-check", daemon=True
+                    target=self._run, args=(self._running,), name="agentexec-check", daemon=True
                 ).start()
-            return self._under_way
+            return self._running
 
-    def _answer(self, future: Future[T]) -> None:
+    def _run(self, future: Future[T]) -> None:
         try:
-            answer = self._question()
-        except Exception as error:  # noqa: BLE001 - it belongs to those who asked, whatever it is
-            self._close()
-            future.set_exception(error)
-        else:
-            self._close()
-            future.set_result(answer)
-
-    def _close(self) -> None:
+            publish = partial(future.set_result, self._call())
+        except Exception as error:  # noqa: BLE001 - it belongs to the callers, whatever it is
+            publish = partial(future.set_exception, error)
         with self._lock:
-            self._under_way = None
+            self._running = None
+        publish()
 
 
 class Checks:
-    """Asks the servers of one process. Safe to use from any thread; connects when it is first asked."""
+    """Checks of the servers of one process. Safe to use from any thread; connects on first use."""
 
     def __init__(
         self,
@@ -111,20 +99,23 @@ class Checks:
         wanted_workers: int | None = None,
         within: float = WITHIN,
     ) -> None:
-        """`within` (seconds) bounds a whole report, since all servers are asked at once."""
+        """`within` (seconds) limits a whole report, since all servers are checked in parallel.
+
+        `ready_workers` counts the ready worker processes; a pool's parent gives it.
+        """
         self.redis = redis
         self.engine = engine
-        self._ready_workers = ready_workers
+        self.ready_workers = ready_workers
+        self.within = within
         self._wanted_workers = wanted_workers
-        self._within = within
-        self._redis_answers: TimedCall[Any] = TimedCall(redis.ping)
-        self._database_answers: TimedCall[Any] = TimedCall(self._select_one)
+        self._ping: TimedCall[Any] = TimedCall(redis.ping)
+        self._select: TimedCall[Any] = TimedCall(self._select_one)
 
     @classmethod
     def of(
         cls, settings: Settings, *, ready_workers: Callable[[], int] | None = None, within: float = WITHIN
     ) -> Checks:
-        """Checks with connections of their own, so that a busy pool of connections is not taken for a dead server."""
+        """Checks with their own connections, so that an exhausted connection pool does not look like a dead server."""
         return cls(
             redis=blocking_client(settings.model_copy(update={"redis_pool_timeout": within / 2})),
             engine=probing_engine(settings.require_database_url(), within=within),
@@ -134,17 +125,19 @@ class Checks:
         )
 
     def report(self) -> Health:
-        """Ask everybody and wait for the answers, at most `within` seconds."""
-        deadline = time.monotonic() + self._within
-        asked = self._redis_answers.ask(), self._database_answers.ask()
-        redis_says, database_says = (_trouble(future, deadline, self._within) for future in asked)
-        ready = None if self._ready_workers is None else self._ready_workers()
+        """Check all servers, in at most `within` seconds."""
+        deadline = time.monotonic() + self.within
+        calls = self._ping.ask(), self._select.ask()
+        redis_problem, database_problem = (_problem(call, deadline, self.within) for call in calls)
         return Health(
-            redis=redis_says, database=database_says, ready_workers=ready, wanted_workers=self._wanted_workers
+            redis=redis_problem,
+            database=database_problem,
+            ready_workers=None if self.ready_workers is None else self.ready_workers(),
+            wanted_workers=self._wanted_workers,
         )
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self.redis.close()
         self.engine.dispose()
 
@@ -154,12 +147,12 @@ class Checks:
 
 
 def probing_engine(database_url: str, *, within: float = WITHIN) -> Engine:
-    """An engine that connects anew for every question and gives up within some seconds; SQLite as everywhere else."""
+    """An engine that connects for every check and gives up after `within` seconds; on SQLite the usual engine."""
     engine = engine_for(database_url)
     if engine.dialect.name != "postgresql":
         return engine
     limits = {
-        "connect_timeout": round(within) + 2,  # past our own limit, which says it better
+        "connect_timeout": round(within) + 2,  # longer than `within`, whose message is clearer
         "tcp_user_timeout": round(within * 1000),
         "keepalives_idle": max(1, round(within)),
         "keepalives_interval": 1,
@@ -168,19 +161,11 @@ def probing_engine(database_url: str, *, within: float = WITHIN) -> Engine:
     return create_engine(engine.url, poolclass=NullPool, connect_args=limits)
 
 
-def said(error: BaseException) -> str:
-    """One line about an error, without secrets."""
-    told = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    lines = str(told).strip().splitlines()
-    kind = type(told).__name__
-    return masked(f"{kind}: {lines[0]}" if lines else kind)[:MAX_ERROR]
-
-
-def _trouble(future: Future[Any], deadline: float, within: float) -> str | None:
+def _problem(call: Future[Any], deadline: float, within: float) -> str | None:
     try:
-        future.result(max(0.0, deadline - time.monotonic()))
+        call.result(max(0.0, deadline - time.monotonic()))
     except FutureTimeoutError:
         return f"no answer within {within:g} s"
-    except Exception as error:  # noqa: BLE001 - whatever the driver raised is the answer that was asked for
-        return said(error)
+    except Exception as error:  # noqa: BLE001 - any error of a driver is a result of the check
+        return summary(error)
     return None

@@ -1,9 +1,9 @@
-"""Log lines that machines can read and that never hold a secret.
+"""Structured log lines without secrets.
 
     handler = logging.StreamHandler()
     handler.setFormatter(JSONFormatter())      # or AGENTEXEC_LOG_FORMAT=json for `agentexec worker`
 
-A line that is written while a handler runs names its task, also from the handler's own loggers and threads.
+Lines written during a handler contain its task, also those of the handler's own loggers and threads.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object a line: timestamp (ISO 8601, UTC), level, message, logger, pid, exception and stack where there
-    are some, and agent_id, task and attempt inside a handler.
+    """One JSON object per line: timestamp (ISO 8601, UTC), level, message, logger and pid.
+
+    Also exception and stack if the record has them, and agent_id, task and attempt in a handler.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without the line break."""
+        """The line without its line break."""
         entry: dict[str, Any] = {
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname,
@@ -41,7 +42,7 @@ class JSONFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[0] is not None:
             entry["exception"] = masked(self.formatException(record.exc_info))
-        elif record.exc_text:  # another process or thread formatted it already
+        elif record.exc_text:  # formatted already, in another process or thread
             entry["exception"] = masked(record.exc_text)
         if record.stack_info:
             entry["stack"] = masked(record.stack_info)
@@ -49,7 +50,7 @@ class JSONFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people, with the task in brackets at the end of the message."""
+    """One line of text, with the task in brackets after the message."""
 
     def __init__(self) -> None:
         super().__init__(TEXT)
@@ -61,22 +62,22 @@ class TextFormatter(logging.Formatter):
         return f"{line} [{fields}]" if fields else line
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line with everything that belongs to it."""
+        """The line with exception and stack."""
         return masked(super().format(record))
 
 
 class MaskSecrets(logging.Filter):
-    """Takes passwords out of a record: out of its message, its arguments, its exception's text and its stack.
+    """Masks the passwords in a record: in its message, arguments, exception text and stack.
 
-    For handlers with a formatter of their own; the formatters of this module mask by themselves as well.
+    For handlers with another formatter; the formatters of this module mask too.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Always True: nothing is dropped."""
+        """True for every record."""
         record.args = _masked_arguments(record.args)
         try:
             message = record.getMessage()
-        except (TypeError, ValueError, KeyError):  # logging would print message and arguments as they are
+        except (TypeError, ValueError, KeyError):  # logging prints such message and arguments unformatted
             message, record.msg, record.args = "", f"{record.msg} {record.args!r}", None
         hidden = masked(message or str(record.msg))
         if hidden != message:
@@ -89,7 +90,7 @@ class MaskSecrets(logging.Filter):
 
 
 def task_fields() -> dict[str, Any]:
-    """agent_id, task and attempt of the handler that runs here; empty outside of one."""
+    """agent_id, task and attempt of the current handler; empty outside of a handler."""
     task = current.get(None)
     if task is None:
         return {}
@@ -99,9 +100,9 @@ def task_fields() -> dict[str, Any]:
 def set_up(
     log_format: LogFormat | None, *, level: int = logging.INFO, root: logging.Logger | None = None
 ) -> None:
-    """Let the root logger's plain stream handlers mask secrets, and write in this format unless it is None.
+    """Make the root logger's plain stream handlers mask secrets, and use this format unless it is None.
 
-    With a format and no such handler one to stderr is added, and `level` set. Handlers of other kinds are left alone.
+    If there is a format and no such handler, adds one for stderr and sets `level`. Other handlers do not change.
     """
     root = logging.getLogger() if root is None else root
     plain = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
@@ -117,7 +118,7 @@ def set_up(
 
 
 def set_up_worker(log_format: LogFormat | None, *, root: logging.Logger | None = None) -> None:
-    """The same for a worker process, whose warnings are written in any case."""
+    """`set_up` for a worker process, which writes its warnings also without a format."""
     root = logging.getLogger() if root is None else root
     if log_format is None and not root.handlers:
         set_up("text", level=logging.WARNING, root=root)

@@ -1,7 +1,7 @@
-"""The small HTTP server of a pool's parent: `/metrics`, `/health`, `/health/live` and `/health/ready`.
+"""The HTTP server of a pool's parent: `/metrics`, `/health`, `/health/live` and `/health/ready`.
 
-It runs where AGENTEXEC_METRICS_PORT is set, and listens on loopback unless AGENTEXEC_METRICS_HOST says otherwise.
-The standard library's server is enough for a probe every few seconds.
+It runs if AGENTEXEC_METRICS_PORT is set and listens on AGENTEXEC_METRICS_HOST, by default on loopback. The server of
+the standard library is enough for a probe every few seconds.
 """
 
 from __future__ import annotations
@@ -20,50 +20,47 @@ from agentexec.errors import ConfigurationError
 from agentexec.ops import metrics
 from agentexec.ops.health import Checks
 
-CLIENT_TIMEOUT = 5.0  # seconds that a client may take to send its request
+CLIENT_TIMEOUT = 5.0  # seconds that a client has to send its request
 
 _logger = logging.getLogger(__name__)
 
-Answer = tuple[HTTPStatus, str, bytes]
+Response = tuple[HTTPStatus, str, bytes]
 
 
-class MonitoringServer:
-    """Answers probes until it is closed."""
+class MonitoringServer(ThreadingHTTPServer):
+    """Serves health and metrics until it is closed."""
 
     def __init__(self, *, host: str, port: int, checks: Checks, collector: metrics.Collector | None) -> None:
-        """Listen; port 0 takes a free one. Without a collector `/metrics` answers 501.
+        """Listen; port 0 is any free port. Without a collector `/metrics` responds with 501.
 
-        Raises `ConfigurationError` where the address cannot be used.
+        Raises `ConfigurationError` if the address cannot be used.
         """
         self._checks = checks
         self._collector = collector
-        handler = type("Handler", (_Handler,), {"monitor": self})
         try:
-            self._server = ThreadingHTTPServer((host, port), handler)
+            super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:
             raise ConfigurationError(
                 f"Metrics and health cannot be served on {host}:{port} ({error}); "
-                "set AGENTEXEC_METRICS_PORT to a free port, or to 0 to do without."
+                "set AGENTEXEC_METRICS_PORT to a free port, or to 0 for no server."
             ) from None
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, name="agentexec-monitor", daemon=True
-        )
+        self._thread = threading.Thread(target=self.serve_forever, name="agentexec-monitor", daemon=True)
         self._thread.start()
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
-        return int(self._server.server_address[1])
+        """The port that it listens on."""
+        return int(self.server_address[1])
 
     def close(self) -> None:
-        """Stop listening and let go of the servers."""
-        self._server.shutdown()
-        self._server.server_close()
+        """Stop listening and close the connections to the servers."""
+        self.shutdown()
+        self.server_close()
         self._thread.join()
         self._checks.close()
 
-    def answer(self, path: str) -> Answer:
-        """What a GET of this path is told."""
+    def respond(self, path: str) -> Response:
+        """The response to a GET of this path."""
         match path:
             case "/health":
                 return _json(HTTPStatus.OK, {"status": "ok"})
@@ -78,20 +75,18 @@ class MonitoringServer:
                 detail = "Metrics need the extra: pip install 'agentexec-harness[metrics]'."
                 return _json(HTTPStatus.NOT_IMPLEMENTED, {"detail": detail})
             case _:
-                return _json(
-                    HTTPStatus.NOT_FOUND,
-                    {"detail": "There are /metrics, /health, /health/live, /health/ready."},
-                )
+                detail = "There is no such path; use /metrics, /health, /health/live or /health/ready."
+                return _json(HTTPStatus.NOT_FOUND, {"detail": detail})
 
 
 class _Handler(BaseHTTPRequestHandler):
-    monitor: MonitoringServer
+    server: MonitoringServer
     timeout = CLIENT_TIMEOUT
     server_version = "agentexec"
     sys_version = ""
 
     def do_GET(self) -> None:
-        status, kind, body = self.monitor.answer(self.path.partition("?")[0])
+        status, kind, body = self.server.respond(self.path.partition("?")[0])
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -107,13 +102,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def monitoring(settings: Settings, *, ready_workers: Callable[[], int]) -> Iterator[MonitoringServer]:
-    """The monitor of a pool for as long as the pool runs; raises `ConfigurationError` where it cannot listen."""
+    """The server of a pool, for the length of a `with` block; raises `ConfigurationError` if it cannot listen."""
     checks = Checks.of(settings, ready_workers=ready_workers)
-    collector = None
-    if metrics.available():
-        collector = metrics.Collector(checks, settings.queue_name, ready_workers=ready_workers)
-    else:
-        _logger.warning("prometheus-client is not installed: health is served, metrics are not")
+    collector = metrics.Collector(checks, settings.queue_name) if metrics.AVAILABLE else None
+    if collector is None:
+        _logger.warning("prometheus-client is not installed: only health is served, no metrics")
     monitor = MonitoringServer(
         host=settings.metrics_host, port=settings.metrics_port, checks=checks, collector=collector
     )
@@ -124,5 +117,5 @@ def monitoring(settings: Settings, *, ready_workers: Callable[[], int]) -> Itera
         monitor.close()
 
 
-def _json(status: HTTPStatus, body: dict[str, Any]) -> Answer:
+def _json(status: HTTPStatus, body: dict[str, Any]) -> Response:
     return status, "application/json", json.dumps(body).encode()

@@ -16,7 +16,7 @@ from agentexec.core.db import engine_for
 from agentexec.core.redis_client import blocking_client
 from agentexec.errors import InvalidTask, PayloadTooLarge
 from agentexec.identifiers import new_id
-from agentexec.producer.enqueuer import Enqueuer, Entry
+from agentexec.producer.enqueuer import Enqueuer, PreparedTask
 from agentexec.queue.protocol import Queue
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
@@ -89,7 +89,7 @@ class Client:
 
     async def enqueue_many(self, requests: Sequence[TaskRequest]) -> list[Task]:
         """Enqueue many tasks in one transaction: all are recorded, or none. Returns tasks in the order of requests."""
-        entries = [self._entry(request) for request in requests]
+        entries = [self._prepare(request) for request in requests]
         # Shielded: a caller that is canceled must not cancel the shared batch.
         ids = await asyncio.shield(asyncio.wrap_future(self._enqueuer.submit(entries)))
         return _tasks(entries, ids)
@@ -100,7 +100,7 @@ class Client:
 
     def enqueue_many_sync(self, requests: Sequence[TaskRequest]) -> list[Task]:
         """`enqueue_many` for code without an event loop."""
-        entries = [self._entry(request) for request in requests]
+        entries = [self._prepare(request) for request in requests]
         return _tasks(entries, self._enqueuer.submit(entries).result())
 
     def cancel(self, agent_ids: Sequence[UUID], message: str = "Canceled on request.") -> dict[UUID, Status]:
@@ -120,7 +120,7 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _entry(self, request: TaskRequest) -> Entry:
+    def _prepare(self, request: TaskRequest) -> PreparedTask:
         context = request.context.model_dump(mode="json")
         payload = encode_payload(request.task_name, context)
         self._check(request, payload)
@@ -136,7 +136,7 @@ class Client:
             lock_key=self._lock_key(request, context),
             delay=request.delay,
         )
-        return Entry(activity, payload)
+        return PreparedTask(activity, payload)
 
     def _lock_key(self, request: TaskRequest, context: Mapping[str, Any]) -> str | None:
         """The lock key of a task; None if this process does not know its registration: the worker does."""
@@ -196,7 +196,7 @@ def _recording_engine(engine: Engine, settings: Settings) -> Engine:
     return engine_for(settings.require_database_url(), test_connections=False)
 
 
-def _tasks(entries: Sequence[Entry], ids: Sequence[UUID]) -> list[Task]:
+def _tasks(entries: Sequence[PreparedTask], ids: Sequence[UUID]) -> list[Task]:
     """Tasks under the ids that they are recorded with; not validated again, as the name and the context were."""
     return [
         Task.model_construct(task_name=entry.activity.task_name, agent_id=i, context=entry.activity.context)

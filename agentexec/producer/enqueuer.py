@@ -34,7 +34,7 @@ MAX_BATCH = 1000
 _logger = logging.getLogger(__name__)
 
 
-class Entry(NamedTuple):
+class PreparedTask(NamedTuple):
     """A task to be recorded, and its payload for the queue."""
 
     activity: NewActivity
@@ -45,7 +45,7 @@ class Entry(NamedTuple):
 class _Group:
     """The tasks of one caller, and the future for their recorded ids."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[PreparedTask]
     future: Future[list[UUID]]
 
 
@@ -64,7 +64,7 @@ class Enqueuer:
         self._max_depth = max_depth
         self._thread = BatchThread(self._handle, name="agentexec-enqueuer", limit=MAX_BATCH)
 
-    def submit(self, entries: Sequence[Entry]) -> Future[list[UUID]]:
+    def submit(self, entries: Sequence[PreparedTask]) -> Future[list[UUID]]:
         """Hand in tasks; the future gives their ids once they are durable in Postgres and offered to Redis.
 
         The future raises what the database raised (then nothing is recorded, or the outcome is unknown if the
@@ -110,7 +110,7 @@ class Enqueuer:
             else:
                 group.future.set_result(ids)
 
-    def _record(self, entries: Sequence[Entry]) -> dict[UUID, UUID]:
+    def _record(self, entries: Sequence[PreparedTask]) -> dict[UUID, UUID]:
         """Record tasks, a second time if the connection broke: what was committed after all is found by its id."""
         activities = [entry.activity for entry in entries]
         try:
@@ -125,7 +125,7 @@ class Enqueuer:
         with self._one_writer, self._one_statement.begin() as connection:
             return record_enqueued(connection, activities)
 
-    def _dispatch(self, entries: Sequence[Entry]) -> set[UUID]:
+    def _dispatch(self, entries: Sequence[PreparedTask]) -> set[UUID]:
         """Offer recorded tasks to the queue; returns those for which it has no room.
 
         A Redis that does not answer is no failure of the enqueue: the task is durable, and the outbox dispatcher of

@@ -23,7 +23,7 @@ _LOGGED = ("id", "status", "fence")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Change:
+class ActivityChange:
     """An INSERT or UPDATE of activities `a` from a batch `v`, with one log entry for each row that it changes.
 
     `name` is its name in the table of moves, and `{sources}` in `sql` are the states from which that table lets it
@@ -67,12 +67,12 @@ class Change:
         return render(sql, postgres=postgres, rows=rows) + again
 
 
-def apply(connection: Connection, change: Change, rows: Batch) -> Sequence[Row[Any]]:
+def apply(connection: Connection, change: ActivityChange, rows: Batch) -> Sequence[Row[Any]]:
     """Run a change; returns its answer for each row that it changed."""
     return apply_all(connection, (change, rows))[0]
 
 
-def apply_all(connection: Connection, *batches: tuple[Change, Batch]) -> Sequence[Sequence[Row[Any]]]:
+def apply_all(connection: Connection, *batches: tuple[ActivityChange, Batch]) -> Sequence[Sequence[Row[Any]]]:
     """Run changes of different activities, on Postgres in one statement; returns the answer of each change."""
     changes = tuple(change for change, _ in batches)
     if not is_postgres(connection) or any(change.needs_two_statements for change in changes):
@@ -90,7 +90,7 @@ def apply_all(connection: Connection, *batches: tuple[Change, Batch]) -> Sequenc
     return list(answers.values())
 
 
-def _apply_in_two(connection: Connection, change: Change, rows: Batch) -> Sequence[Row[Any]]:
+def _apply_in_two(connection: Connection, change: ActivityChange, rows: Batch) -> Sequence[Row[Any]]:
     activity_sql, log_sql = _two_statements(change, is_postgres(connection))
     changed = run(connection, activity_sql, rows=rows)
     ids = {as_uuid(row.id).hex for row in changed}
@@ -99,12 +99,12 @@ def _apply_in_two(connection: Connection, change: Change, rows: Batch) -> Sequen
 
 
 @cache
-def _two_statements(change: Change, postgres: bool) -> tuple[str, str]:
+def _two_statements(change: ActivityChange, postgres: bool) -> tuple[str, str]:
     return change.activity_sql(postgres=postgres), change.log_sql(postgres=postgres)
 
 
 @cache
-def _one_statement(changes: tuple[Change, ...]) -> TextClause:
+def _one_statement(changes: tuple[ActivityChange, ...]) -> TextClause:
     """The changes as one statement of Postgres."""
     parts, answers = [], []
     for change in changes:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from agentexec.store.changes import NEXT_N, Change, apply, apply_all
+from agentexec.store.changes import NEXT_N, ActivityChange, apply, apply_all
 from agentexec.store.dialects import Batch, as_uuid, run
 from agentexec.store.rows import ActivityUpdate, LogEntry, NewActivity, Start, Started
 from agentexec.store.status import Status
@@ -24,7 +24,7 @@ def _columns(values: type[NewActivity | ActivityUpdate | LogEntry]) -> tuple[str
     return tuple(field.name for field in fields(values))
 
 
-ENQUEUED = Change(
+ENQUEUED = ActivityChange(
     name="enqueue",
     columns=_columns(NewActivity),
     sql="""INSERT INTO {activity} AS a (id, agent_id, queue_name, agent_type, status, fence, attempt, failures,
@@ -38,7 +38,7 @@ ENQUEUED = Change(
 # The queue keeps tasks of one lock key apart, but it may have lost its memory: so the lock key is checked here too. A
 # task that runs already is not checked: two tasks that started at the same moment do not see each other, and must not
 # keep each other from restarting when their workers die.
-STARTED = Change(
+STARTED = ActivityChange(
     name="start",
     columns=Start._fields,
     sql="""UPDATE {activity} AS a SET status = 'running', fence = v.token, holder = v.worker, updated_at = {now},
@@ -53,7 +53,7 @@ STARTED = Change(
     percentage="0",
     answer=("id", "status", "attempt", "failures"),
 )
-FINISHED = Change(
+FINISHED = ActivityChange(
     name="finish",
     columns=_columns(ActivityUpdate),
     sql="""UPDATE {activity} AS a SET updated_at = {now}, result = v.result, error = v.error,
@@ -65,7 +65,7 @@ FINISHED = Change(
     percentage="v.percentage",
     answer=STARTED.answer,
 )
-REVOKED = Change(
+REVOKED = ActivityChange(
     name="revoke",
     columns=("id", "token", "status", "message", "error"),
     sql="""UPDATE {activity} AS a SET updated_at = {now}, error = v.error,
@@ -73,14 +73,14 @@ REVOKED = Change(
         FROM {rows} AS v WHERE {same_id} AND a.status {sources} AND a.fence = v.token""",
     n=NEXT_N,
 )
-TERMINATED = Change(
+TERMINATED = ActivityChange(
     name="terminate",
     columns=REVOKED.columns,
     sql="""UPDATE {activity} AS a SET status = v.status, fence = v.token, error = v.error, updated_at = {now}
         FROM {rows} AS v WHERE {same_id} AND a.status {sources} AND a.fence < v.token""",
     n="0",
 )
-CANCEL_REQUESTED = Change(
+CANCEL_REQUESTED = ActivityChange(
     name="request_cancel",
     columns=("id", "message"),
     sql="""UPDATE {activity} AS a SET updated_at = {now},

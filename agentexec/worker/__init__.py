@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from agentexec.worker.pool import Pool, WorkerPool
+from agentexec.worker.pool import Pool
 
-__all__ = ["Pool", "WorkerPool"]
+__all__ = ["Pool"]

@@ -197,6 +197,3 @@ class Pool:
         from agentexec.ops.monitor import monitoring  # an HTTP server, for those who asked for it
 
         return monitoring(self.settings, ready_workers=lambda: supervisor.ready_workers)
-
-
-WorkerPool = Pool

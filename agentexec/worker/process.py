@@ -272,8 +272,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 registry=pool.registry,
                 links=Connections.of(pool.settings),
                 loop=asyncio.new_event_loop(),
-                ready=lambda: reporter.say(READY),
-                leaving=lambda: reporter.say(LEAVING),
+                ready=lambda: reporter.send(READY),
+                leaving=lambda: reporter.send(LEAVING),
                 report=reporter.report if pool.settings.metrics_port else lambda: None,
             )
             return worker.run(orders)

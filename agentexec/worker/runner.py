@@ -21,9 +21,8 @@ from agentexec.core import runtime
 from agentexec.errors import InvalidTask, TimeLimitExceeded
 from agentexec.queue.protocol import Claim
 from agentexec.task import Registry, TaskDefinition, decode_payload, retry_delay, storable_json
+from agentexec.text import storable_text
 from agentexec.worker.limits import HardLimits, Limits
-
-MAX_MESSAGE = 10_000  # characters of an error that are kept
 
 _logger = logging.getLogger(__name__)
 
@@ -156,7 +155,7 @@ class HandlerRunner:
             self._began[run.claim.token] = name, runtime.current().monotonic()
             context = definition.validate(raw)
         except InvalidTask as error:
-            return self._ended(run, End.DEAD, error=_clean(str(error)))
+            return self._ended(run, End.DEAD, error=storable_text(str(error)))
         words = HandlerVerdict()
         limits = Limits.of(definition, self._settings)
         self._hard_limits.begin(run.claim.token, limits.hard, run)
@@ -174,7 +173,7 @@ class HandlerRunner:
             return self._failed(run, error, words)
         if words.failed is not None:
             return self._given_up(run, words.failed)
-        message = None if words.completed is None else _clean(words.completed)
+        message = None if words.completed is None else storable_text(words.completed)
         return self._ended(run, End.COMPLETE, result=result, message=message)
 
     async def _call(
@@ -182,7 +181,7 @@ class HandlerRunner:
     ) -> Any:
         claim = run.claim
         report: Callable[[str, int | None], None] = lambda message, percentage: self._require_sink().progress(  # noqa: E731
-            claim.task_id, claim.token, _clean(message), percentage
+            claim.task_id, claim.token, storable_text(message), percentage
         )
         current.set(
             CurrentTask(
@@ -208,12 +207,12 @@ class HandlerRunner:
         return self._ended(run, reason, error="Canceled on request." if reason is End.CANCELED else None)
 
     def _given_up(self, run: HandlerRun, message: str) -> Ended:
-        return self._ended(run, End.DEAD, error=_clean(message), message=_clean(message))
+        return self._ended(run, End.DEAD, error=storable_text(message), message=storable_text(message))
 
     def _failed(self, run: HandlerRun, error: BaseException, words: HandlerVerdict) -> Ended:
         if words.failed is not None:
             return self._given_up(run, words.failed)
-        text = _clean(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+        text = storable_text(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
         settings = self._settings
         failures = run.failures + 1
         if failures > settings.max_task_retries:
@@ -261,11 +260,3 @@ def _storable(result: Any) -> Any:
             f"The handler's result cannot be written as JSON ({error}); return a pydantic model or None."
         ) from None
     return value
-
-
-def _clean(message: str) -> str:
-    return (
-        message.replace("\x00", "\N{REPLACEMENT CHARACTER}")[:MAX_MESSAGE]
-        .encode("utf-8", "replace")
-        .decode("utf-8")
-    )

@@ -3,7 +3,7 @@
 A handler may run more than once, so an effect outside of the system is made exactly once by a store that knows, for
 each activity (the idempotency key), the highest fencing token that it has seen, and refuses any lower one. Then the
 effect of whoever has the last word stands, whatever a worker that was thought dead still tries.
-`harness.targets.register` is such a store, and handlers record what it answered: `effect` is `ok` where it was taken,
+`harness.targets.effects` is such a store, and handlers record what it answered: `effect` is `ok` where it was taken,
 `fail` where it was refused.
 """
 

@@ -1,4 +1,4 @@
-"""The `harness` command line."""
+"""The `harness` command line, one module per command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was asked for on the command line, looked at in full before anything is started."""
+"""The request of `harness chaos run`, validated in full before anything is started."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from harness import registry
 from harness.environments import make_environment
 from harness.environments.base import Environment
 from harness.errors import UsageError
-from harness.scenario import Scenario
+from harness.scenario import Scenario, registry
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """A run of scenarios. `options` are argparse's; `session` makes the names of queues unique."""
+    """A run of scenarios. `options` are the parsed arguments; `session` makes the names of queues unique."""
 
     options: Namespace
     scenarios: tuple[Scenario, ...]
@@ -34,11 +33,11 @@ class RunRequest:
 
     @classmethod
     def of(cls, options: Namespace) -> RunRequest:
-        """Look at everything that can be wrong about a request; raises `UsageError`."""
+        """Validate the arguments and choose the seed; raises `UsageError`."""
         scenarios = _chosen(options.scenarios, everything=options.all)
-        _look_at_servers(options)
+        _refuse_stray_options(options)
         if options.backend == "external":
-            _guard(scenarios, options)
+            _require_permission(scenarios, options)
         seed = secrets.randbelow(2**32) if options.seed is None else options.seed
         for scenario in scenarios:
             Schedule.of(scenario, seed=seed, tasks=options.tasks)
@@ -53,7 +52,7 @@ class RunRequest:
         )
 
     def repeat(self, scenarios: Sequence[Scenario]) -> str:
-        """The command that runs these scenarios again; URLs stay in the environment, for they hold passwords."""
+        """The command that runs these scenarios again, without URLs, because they contain passwords."""
         named = self.options.scenarios or [scenario.name for scenario in scenarios]
         chosen = list(dict.fromkeys(named)) if len(scenarios) > 1 else [_name(scenarios[0], named)]
         words = [
@@ -76,7 +75,7 @@ class RunRequest:
 
 
 def _name(scenario: Scenario, named: Sequence[str]) -> str:
-    """How the scenario was asked for: by its own name, or by an import path."""
+    """The name by which the scenario was requested: its own name or an import path."""
     paths = (name for name in named if ":" in name and registry.scenario(name) is scenario)
     return next(paths, scenario.name)
 
@@ -99,8 +98,8 @@ _SERVER_OPTIONS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def _look_at_servers(options: Namespace) -> None:
-    """An option of another backend would be passed over in silence, so it is refused."""
+def _refuse_stray_options(options: Namespace) -> None:
+    """Raise `UsageError` for an option of another backend, which would have no effect."""
     for backend, names in _SERVER_OPTIONS.items():
         for name in names:
             if backend != options.backend and getattr(options, name) is not None:
@@ -125,9 +124,11 @@ def _urls(options: Namespace) -> dict[str, str]:
     return {name: value for name, value in given.items() if value}
 
 
-def _guard(scenarios: Sequence[Scenario], options: Namespace) -> None:
-    """Nothing destructive runs against somebody's servers unless it is asked for by name, and they are too; what hurts
-    whole servers never does.
+def _require_permission(scenarios: Sequence[Scenario], options: Namespace) -> None:
+    """Raise `UsageError` for scenarios that may not run on these external servers.
+
+    A destructive scenario must be named, and its database must be named by --allow-destructive. A scenario that
+    affects whole servers never runs on external ones.
     """
     destructive = [scenario.name for scenario in scenarios if scenario.destructive]
     database = unquote(urlsplit(_urls(options)["database_url"]).path.lstrip("/"))
@@ -151,8 +152,8 @@ def _guard(scenarios: Sequence[Scenario], options: Namespace) -> None:
         )
 
 
-def environment(options: Namespace) -> Environment:
-    """The environment that was asked for, not started; raises `UsageError`."""
+def environment_of(options: Namespace) -> Environment:
+    """The requested environment, not started; raises `UsageError`."""
     if options.backend == "external":
         urls = _urls(options)
         return make_environment("external", database_url=urls["database_url"], redis_url=urls["redis_url"])

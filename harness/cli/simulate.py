@@ -1,14 +1,15 @@
-"""`harness simulate`: seeds, one seed, or a kept schedule, with findings shrunk to a file that can be run again."""
+"""`harness simulate`: simulate many seeds, one seed or a stored plan; failing plans are shrunk and stored."""
 
 from __future__ import annotations
 
 import json
 import random
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.command_line import positive
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, UsageError
 from harness.progress import Progress, progress_on
 
@@ -17,20 +18,21 @@ if TYPE_CHECKING:
     from harness.simulation.simulation import SimulationResult
 
 SEEDS = 1000
-STOP_AFTER = 5  # failing seeds: each of them is worth a look before there are more
+# A campaign ends early after so many failing seeds.
+STOP_AFTER = 5
 
 
 def add_simulate(parser: ArgumentParser) -> None:
-    """The options of the command."""
+    """Add the options of the command to its parser."""
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--seeds", type=_count, metavar="N", help=f"simulate N seeds (default {SEEDS})")
+    what.add_argument("--seeds", type=positive, metavar="N", help=f"simulate N seeds (default {SEEDS})")
     what.add_argument("--seed", type=int, metavar="S", help="simulate one seed")
     what.add_argument("--replay", type=Path, metavar="FILE", help="run a schedule that was written to a file")
     parser.add_argument(
         "--first", type=int, metavar="S", help="with --seeds: the first (default: random, and printed)"
     )
     parser.add_argument(
-        "--jobs", type=_count, metavar="N", help="with --seeds: processes (default: one a processor)"
+        "--jobs", type=positive, metavar="N", help="with --seeds: processes (default: one a processor)"
     )
     parser.add_argument("--explain", action="store_true", help="print a run as a readable timeline")
     parser.add_argument("--no-shrink", action="store_true", help="leave failing schedules as they are")
@@ -50,7 +52,7 @@ def add_simulate(parser: ArgumentParser) -> None:
 
 
 def simulate_command(options: Namespace) -> int:
-    """Run what was asked for; 0 where nothing was found, 1 where something was, 2 where nothing was run."""
+    """Run the simulation; returns 0 without findings, 1 with findings, 2 if no run took place."""
     if find_spec("greenlet") is None:
         raise UsageError("The simulation needs the package greenlet. Install agentexec-harness[simulation].")
     if options.seed is None and options.replay is None:
@@ -70,7 +72,7 @@ def _campaign(options: Namespace) -> int:
     jobs = options.jobs or jobs_by_default()
     with progress_on() as progress:
         progress.step(f"{count} seeds from {first} on, {jobs} at a time")
-        done = run_campaign(first, count, jobs=jobs, tell=progress.step, stop_after=STOP_AFTER)
+        done = run_campaign(first, count, jobs=jobs, log=progress.step, stop_after=STOP_AFTER)
         for seed in sorted(done.failing):
             _keep(simulate(seed), options, progress)
     print(
@@ -99,7 +101,7 @@ def _one(options: Namespace) -> int:
         print(timeline(outcome))
     else:
         for finding in outcome.findings:
-            print(f"{finding.judge}: {finding.summary}")
+            print(f"{finding.checker}: {finding.summary}")
             for example in finding.counterexamples:
                 print(f"    {json.dumps(dict(example), default=str)}")
     if not outcome.findings:
@@ -112,8 +114,8 @@ def _one(options: Namespace) -> int:
 
 
 def _plan(options: Namespace) -> Plan:
-    from harness.simulation.drawing import plan_of
     from harness.simulation.plan import Plan
+    from harness.simulation.plan_generator import plan_of
 
     if options.replay is None:
         return plan_of(options.seed)
@@ -128,15 +130,16 @@ def _plan(options: Namespace) -> Plan:
 
 
 def _keep(outcome: SimulationResult, options: Namespace, progress: Progress) -> None:
-    """Write the schedule of a failing run to a file, as small as it will get."""
-    from harness.simulation.shrink import Shrinking
+    """Shrink the plan of a failing run and write it to a file."""
+    from harness.simulation.shrinker import Shrinker
 
     small = outcome
     if not options.no_shrink:
         progress.step(f"shrinking seed {outcome.plan.seed}")
-        small = Shrinking(outcome, tell=progress.update).shrink()
+        small = Shrinker(outcome, log=progress.update).shrink()
     path: Path = options.report / f"seed-{outcome.plan.seed}.json"
-    found = [{"judge": finding.judge, "summary": finding.summary} for finding in small.findings]
+    # The key of the stored plans is `judge`.
+    found = [{"judge": finding.checker, "summary": finding.summary} for finding in small.findings]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(small.plan.to_json() | {"found": found}, indent=1) + "\n", "utf-8")
@@ -146,7 +149,7 @@ def _keep(outcome: SimulationResult, options: Namespace, progress: Progress) -> 
         ) from None
     progress.step(
         f"seed {outcome.plan.seed}: {len(small.plan.faults)} of {len(outcome.plan.faults)} faults and "
-        f"{len(small.plan.tasks)} of {len(outcome.plan.tasks)} tasks are enough for {outcome.findings[0].judge}: "
+        f"{len(small.plan.tasks)} of {len(outcome.plan.tasks)} tasks are enough for {outcome.findings[0].checker}: "
         f"harness simulate --replay {path} --explain"
     )
 
@@ -164,10 +167,3 @@ def _refuse(options: Namespace, *names: str) -> None:
     for name in names:
         if getattr(options, name) is not None:
             raise UsageError(f"--{name} is for --seeds. Leave it out for one run.")
-
-
-def _count(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return number

@@ -1,4 +1,4 @@
-"""Real servers for a run: embedded (from wheels), containers, or external ones that are there already."""
+"""The servers of a run: embedded (from wheels), in containers, or external ones that exist already."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from pathlib import Path
 
 from harness.environments.base import Environment
 from harness.errors import UsageError
-from harness.masking import masked
 
-__all__ = ["BACKENDS", "make_environment", "masked"]
+__all__ = ["BACKENDS", "make_environment"]
 
 BACKENDS = ("embedded", "containers", "external")
 
@@ -23,10 +22,10 @@ def make_environment(
     database_url: str | None = None,
     redis_url: str | None = None,
 ) -> Environment:
-    """The environment of this name, not started; each backend is imported only when it is asked for.
+    """Make the environment of a backend without starting it.
 
-    `postgres_bin` and `redis_server` belong to `embedded`, the images to `containers`, the URLs to `external`. Raises
-    `UsageError` for an unknown backend, for an option of another backend, and for missing URLs.
+    `postgres_bin` and `redis_server` are options of `embedded`, the images of `containers`, the URLs of `external`.
+    Raises `UsageError` for an unknown backend, for an option of another backend, and for missing URLs.
     """
     options: dict[str, dict[str, object]] = {
         "embedded": {"postgres_bin": postgres_bin, "redis_server": redis_server},

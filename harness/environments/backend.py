@@ -1,4 +1,4 @@
-"""What the backends have in common: a session around the servers, and the verbs where the servers are ours."""
+"""Base classes of the backends: a session around the servers, and faults for servers that the harness runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.errors import EnvironmentUnavailable
 
 
 class SessionEnvironment(ABC):
-    """Opens a session, brings the servers up, and closes the session whatever happened."""
+    """Opens a session, brings the servers up, and closes the session in any case."""
 
     name: ClassVar[str]
 
@@ -24,10 +24,10 @@ class SessionEnvironment(ABC):
 
     @abstractmethod
     def bring_up(self, session: Session) -> tuple[Endpoints, ServerVersions]:
-        """Make both servers answer; raises `EnvironmentUnavailable`."""
+        """Return once both servers answer; raises `EnvironmentUnavailable`."""
 
     def logs(self, service: Service) -> str:
-        """Everything the server wrote so far; empty where the backend has no access to it."""
+        """The log of the server so far; empty if the backend has no access to it."""
         return ""
 
     @property
@@ -57,7 +57,7 @@ class SessionEnvironment(ABC):
         return self.session.folder
 
     def start(self) -> None:
-        """Return when both servers answer; raises `EnvironmentUnavailable`, having taken everything down again."""
+        """Return once both servers answer; raises `EnvironmentUnavailable` after taking everything down again."""
         if self._session is not None:
             raise EnvironmentUnavailable(f"The {self.name} environment runs already. Call `stop` first.")
         self._session = Session.open()
@@ -89,53 +89,53 @@ class SessionEnvironment(ABC):
 
 
 class Server(Protocol):
-    """One server of ours: `begin` launches without waiting, `finish` waits until it answers."""
+    """A server that the harness runs: `begin` launches it without waiting, `finish` waits until it answers."""
 
     @property
     def url(self) -> str:
-        """Where it listens, with its credentials."""
+        """Its URL with credentials."""
         ...
 
     @property
     def version(self) -> str:
-        """Its name and version, once it has answered."""
+        """Its name and version, known once it has answered."""
         ...
 
     def begin(self) -> None:
-        """Launch."""
+        """Launch the server."""
         ...
 
     def finish(self) -> None:
-        """Wait for an answer."""
+        """Wait until the server answers."""
         ...
 
     def kill(self) -> None:
-        """SIGKILL; returns when it is gone."""
+        """SIGKILL the server; returns once it is gone."""
         ...
 
     def restart(self) -> None:
-        """Start again on the same port and data; returns when it answers."""
+        """Start the server again on the same port and data; returns once it answers."""
         ...
 
     def pause(self) -> None:
-        """Freeze."""
+        """Freeze the server."""
         ...
 
     def resume(self) -> None:
-        """Let it go on; returns when it answers."""
+        """Resume the server; returns once it answers."""
         ...
 
     def log(self) -> str:
-        """Everything it wrote."""
+        """The log of the server."""
         ...
 
     def forget(self) -> None:
-        """Release what this process holds of it, once it is gone."""
+        """Release the resources of this process for a server that is gone."""
         ...
 
 
 class ServersEnvironment(SessionEnvironment):
-    """A backend whose servers are ours to kill and to freeze."""
+    """A backend that runs its servers and can kill and freeze them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,10 +143,10 @@ class ServersEnvironment(SessionEnvironment):
 
     @abstractmethod
     def make_servers(self, session: Session) -> dict[Service, Server]:
-        """Both servers, not launched, the one that takes longest to begin last."""
+        """Both servers, not launched; the one with the longest preparation last."""
 
     def bring_up(self, session: Session) -> tuple[Endpoints, ServerVersions]:
-        """Launch both servers side by side and wait for both; raises `EnvironmentUnavailable`."""
+        """Launch both servers in parallel and wait for both; raises `EnvironmentUnavailable`."""
         self._servers = self.make_servers(session)
         for server in self._servers.values():
             server.begin()
@@ -168,23 +168,23 @@ class ServersEnvironment(SessionEnvironment):
                 server.forget()
 
     def logs(self, service: Service) -> str:
-        """Everything the server wrote so far; empty before `start` and after `stop`."""
+        """The log of the server so far; empty before `start` and after `stop`."""
         return self._servers[service].log() if service in self._servers else ""
 
     def kill(self, service: Service) -> None:
-        """SIGKILL the server and every process of it; returns when they are gone."""
+        """SIGKILL the server and all its processes; returns once they are gone."""
         self._server(service).kill()
 
     def restart(self, service: Service) -> None:
-        """Start a killed or running server again on the same port and data; returns when it answers."""
+        """Start a killed or running server again on the same port and data; returns once it answers."""
         self._server(service).restart()
 
     def pause(self, service: Service) -> None:
-        """Freeze every process of the server; returns when all are."""
+        """Freeze every process of the server; returns once all are frozen."""
         self._server(service).pause()
 
     def resume(self, service: Service) -> None:
-        """Let a frozen server go on; returns when it answers."""
+        """Resume a frozen server; returns once it answers."""
         self._server(service).resume()
 
     def _server(self, service: Service) -> Server:

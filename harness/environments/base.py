@@ -1,8 +1,8 @@
-"""What a scenario asks of the world: a real Postgres, a real Redis, and verbs to hurt them.
+"""The interface of an environment: one Postgres and one Redis, and optional faults of the servers.
 
-An `Environment` is a context manager. Starting, stopping, endpoints and logs are asked of every backend;
-killing, pausing and restarting are separate small protocols, because a staging cluster that is only known by its
-URLs cannot be paused. Ask with `isinstance(environment, Killable)`; no backend has a method that only raises.
+An `Environment` is a context manager. Every backend can start, stop, and report endpoints and logs. Killing and
+pausing are separate protocols, because an external server cannot be paused. Check for them with
+`isinstance(environment, Killable)`; no backend has a method that only raises.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MINIMUM_REDIS = (7, 0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Endpoints:
-    """Where the servers listen, as URLs that carry their credentials (never log them; see `masked`)."""
+    """The URLs of the servers with credentials; log them only through `harness.masking`."""
 
     database_url: str
     redis_url: str
@@ -29,7 +29,7 @@ class Endpoints:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerVersions:
-    """What the running servers said of themselves, for example `PostgreSQL 18.6` and `Valkey 9.1.2`."""
+    """The names and versions that the servers report, for example `PostgreSQL 18.6` and `Valkey 9.1.2`."""
 
     postgres: str
     redis: str
@@ -37,10 +37,10 @@ class ServerVersions:
 
 @runtime_checkable
 class Environment(Protocol):
-    """One Postgres and one Redis for the length of a run.
+    """One Postgres and one Redis for the duration of a run.
 
-    `start` returns when both servers answer queries and raises `EnvironmentUnavailable` when they do not;
-    `stop` may be called twice and after a failed `start`, and leaves nothing behind.
+    `start` returns once both servers answer queries and raises `EnvironmentUnavailable` if they do not. `stop` may be
+    called twice and after a failed `start`; no process, container or file remains afterwards.
     """
 
     @property
@@ -60,53 +60,53 @@ class Environment(Protocol):
 
     @property
     def folder(self) -> Path:
-        """A folder of this run's own that `stop` removes; working files of the target live here too."""
+        """The folder of this run, also for working files of the target; `stop` removes it."""
         ...
 
     def start(self) -> None:
-        """Bring both servers up."""
+        """Start both servers."""
         ...
 
     def stop(self) -> None:
-        """Take everything down that `start` brought up."""
+        """Stop and remove everything that `start` created."""
         ...
 
     def logs(self, service: Service) -> str:
-        """Everything the server wrote so far; empty where a backend has no access to it."""
+        """The log of the server so far; empty if the backend has no access to it."""
         ...
 
     def __enter__(self) -> Self:
-        """Start."""
+        """Start and return the environment."""
         ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop, whatever happened."""
+        """Stop in any case."""
         ...
 
 
 @runtime_checkable
 class Killable(Protocol):
-    """The servers can be killed with SIGKILL, and started again on the same port with the same data."""
+    """An environment whose servers can be killed, and started again on the same port and data."""
 
     def kill(self, service: Service) -> None:
-        """SIGKILL the server and every process of it; returns when they are gone."""
+        """SIGKILL the server and all its processes; returns once they are gone."""
         ...
 
     def restart(self, service: Service) -> None:
-        """Start a killed or running server again on the same port and data; returns when it answers."""
+        """Start a killed or running server again on the same port and data; returns once it answers."""
         ...
 
 
 @runtime_checkable
 class Pausable(Protocol):
-    """The servers can be frozen, so that connections stay open and nothing answers."""
+    """An environment whose servers can be frozen: connections stay open, but no query is answered."""
 
     def pause(self, service: Service) -> None:
         """Freeze every process of the server (SIGSTOP or its equivalent)."""
         ...
 
     def resume(self, service: Service) -> None:
-        """Let a frozen server go on; returns when it answers."""
+        """Resume a frozen server; returns once it answers."""
         ...

@@ -1,4 +1,4 @@
-"""A server in a container: created with the session's label, published on one port of the loopback address for good."""
+"""A server in a container with the session's label, published on one fixed port of the loopback address."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from harness.masking import masked
 if TYPE_CHECKING:
     from docker.models.containers import Container
 
-_PATIENCE = 120.0
-_POLITE = 10
+_START_SECONDS = 120.0
+_STOP_SECONDS = 10
 _PORT_ATTEMPTS = 8
+# Parts of the engine's messages about a port that is in use.
 _TAKEN = ("already allocated", "already in use")
 _USER = "harness"
 _REDIS_OPTIONS = "--maxmemory-policy noeviction --appendonly yes --appendfsync everysec --save "
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Kind:
-    """How one of the two servers is run in a container."""
+class _ContainerSpec:
+    """How a container runs one of the two servers."""
 
     port: int
     stop_signal: str
@@ -40,11 +41,11 @@ class _Kind:
     command: list[str]
 
 
-def _kind(service: Service, password: str) -> _Kind:
+def _spec(service: Service, password: str) -> _ContainerSpec:
     if service == "postgres":
-        return _Kind(
+        return _ContainerSpec(
             port=5432,
-            # Fast shutdown: SIGTERM would wait for the clients to leave.
+            # Fast shutdown: on SIGTERM Postgres waits until all clients have disconnected.
             stop_signal="SIGINT",
             url=f"postgresql://{_USER}:{password}@{ports.LOOPBACK}:{{port}}/postgres",
             environment={
@@ -55,7 +56,7 @@ def _kind(service: Service, password: str) -> _Kind:
             },
             command=["-c", "max_connections=200"],
         )
-    return _Kind(
+    return _ContainerSpec(
         port=6379,
         stop_signal="SIGTERM",
         url=f"redis://:{password}@{ports.LOOPBACK}:{{port}}/0",
@@ -72,20 +73,20 @@ class ContainerServer:
         self.version = ""
         self._image = image
         self._session = session
-        self._kind = _kind(service, secrets.token_hex(16))
+        self._spec = _spec(service, secrets.token_hex(16))
         self._port = 0
         self._created: list[DockerContainer] = []
 
     @property
     def url(self) -> str:
-        """Where the server listens, with its credentials."""
-        return self._kind.url.format(port=self._port)
+        """The URL of the server with credentials."""
+        return self._spec.url.format(port=self._port)
 
     def begin(self) -> None:
-        """Create and start the container, on another port when somebody took the chosen one."""
+        """Create and start the container; chooses another port if the first is in use."""
         for _ in range(_PORT_ATTEMPTS):
             self._port = ports.free_port()
-            with self._speaking_to_engine("start"):
+            with self._engine_errors("start"):
                 try:
                     self._start_container()
                 except APIError as error:
@@ -97,25 +98,25 @@ class ContainerServer:
         raise self._port_taken()
 
     def finish(self) -> None:
-        """Wait for an answer; raises `EnvironmentUnavailable`."""
+        """Wait until the server answers; raises `EnvironmentUnavailable`."""
         self.version = probe.wait_until_answers(
-            self.service, self.url, patience=_PATIENCE, check=self._check_alive
+            self.service, self.url, patience=_START_SECONDS, check=self._check_alive
         )
 
     def kill(self) -> None:
-        """SIGKILL the container's processes; returns when they are gone."""
-        with self._speaking_to_engine("kill"):
+        """SIGKILL the container's processes; returns once they are gone."""
+        with self._engine_errors("kill"):
             if self._status() in ("running", "paused"):
                 self._container.kill()
-                self._container.wait(timeout=_POLITE)
+                self._container.wait(timeout=_STOP_SECONDS)
 
     def restart(self) -> None:
-        """Start the container again, after a polite end when it still runs; returns when the server answers."""
-        with self._speaking_to_engine("restart"):
+        """Start the container again, stopping it first if it runs; returns once the server answers."""
+        with self._engine_errors("restart"):
             if self._status() == "paused":
                 self._container.unpause()
             if self._status() == "running":
-                self._container.stop(timeout=_POLITE)
+                self._container.stop(timeout=_STOP_SECONDS)
             try:
                 self._container.start()
             except APIError as error:
@@ -126,24 +127,24 @@ class ContainerServer:
 
     def pause(self) -> None:
         """Freeze every process of the container."""
-        with self._speaking_to_engine("pause"):
+        with self._engine_errors("pause"):
             if self._status() != "paused":
                 self._container.pause()
 
     def resume(self) -> None:
-        """Let the container go on; returns when the server answers."""
-        with self._speaking_to_engine("resume"):
+        """Resume the container; returns once the server answers."""
+        with self._engine_errors("resume"):
             if self._status() == "paused":
                 self._container.unpause()
         self.finish()
 
     def log(self) -> str:
-        """Everything the container wrote so far."""
-        with self._speaking_to_engine("read the log of"):
+        """The output of the container so far."""
+        with self._engine_errors("read the log of"):
             return self._container.logs().decode(errors="replace")
 
     def forget(self) -> None:
-        """Close the connections to the engine."""
+        """Close the connections to the Docker engine."""
         for container in self._created:
             container.get_docker_client().client.close()
         self._created.clear()
@@ -157,14 +158,14 @@ class ContainerServer:
     def _start_container(self) -> None:
         container = DockerContainer(
             self._image,
-            env=dict(self._kind.environment),
+            env=dict(self._spec.environment),
             labels={reaper.LABEL: self._session.id},
-            stop_signal=self._kind.stop_signal,
+            stop_signal=self._spec.stop_signal,
             shm_size="256m",
-        ).with_command(list(self._kind.command))
-        # A name that is complete already; and the loopback address, which testcontainers' own verbs cannot say.
+        ).with_command(list(self._spec.command))
+        # Set directly: testcontainers would prefix the image name and cannot publish on the loopback address.
         container.image = self._image
-        published: dict[str, Any] = {f"{self._kind.port}/tcp": (ports.LOOPBACK, self._port)}
+        published: dict[str, Any] = {f"{self._spec.port}/tcp": (ports.LOOPBACK, self._port)}
         container.ports.update(published)
         self._created.append(container)
         with _without_ryuk():
@@ -175,7 +176,7 @@ class ContainerServer:
         return str(self._container.status)
 
     def _check_alive(self) -> None:
-        with self._speaking_to_engine("look at"):
+        with self._engine_errors("look at"):
             status = self._status()
         if status in ("created", "restarting", "running", "paused"):
             return
@@ -193,10 +194,10 @@ class ContainerServer:
         )
 
     @contextlib.contextmanager
-    def _speaking_to_engine(self, verb: str) -> Iterator[None]:
+    def _engine_errors(self, verb: str) -> Iterator[None]:
         try:
             yield
-        # `requests` raises subclasses of OSError when the engine goes away.
+        # `requests` raises subclasses of OSError if the engine goes away.
         except (DockerException, OSError) as error:
             reason = getattr(error, "explanation", None) or error
             raise EnvironmentUnavailable(
@@ -207,7 +208,7 @@ class ContainerServer:
 
 @contextlib.contextmanager
 def _without_ryuk() -> Iterator[None]:
-    """Our own reaper removes the containers; testcontainers' needs an image and lives past the run."""
+    """Disable testcontainers' reaper, which needs an image and outlives the run; the session has its own."""
     before = testcontainers_config.ryuk_disabled
     testcontainers_config.ryuk_disabled = True
     try:

@@ -1,4 +1,4 @@
-"""Both servers in containers, from the official images or from those that `harness images build` made."""
+"""The containers backend: official images, or those of `harness images build`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 class ContainersEnvironment(ServersEnvironment):
-    """Both servers as containers, published on loopback ports.
+    """Runs both servers as containers, published on loopback ports.
 
-    An image that is given here, or by `HARNESS_POSTGRES_IMAGE` or `HARNESS_REDIS_IMAGE`, is used or refused. Otherwise
-    it is the official one where the engine has it, then the one that `harness images build` made, then the official
-    one from its registry.
+    An image that is given here, or by `HARNESS_POSTGRES_IMAGE` or `HARNESS_REDIS_IMAGE`, is never replaced by another.
+    Otherwise the order is: the official image if the engine has it, the image of `harness images build`, the official
+    image from its registry.
     """
 
     name: ClassVar[str] = "containers"
@@ -40,7 +40,7 @@ class ContainersEnvironment(ServersEnvironment):
         self._images: dict[Service, str | None] = {"postgres": postgres_image, "redis": redis_image}
 
     def make_servers(self, session: Session) -> dict[Service, Server]:
-        """Find the images, pulling them where needed."""
+        """Find or pull the images and return a server for each."""
         client = engine.connect()
         try:
             _require_local(engine.engine_url())
@@ -49,7 +49,7 @@ class ContainersEnvironment(ServersEnvironment):
             }
         finally:
             client.close()
-        # Imported here, so that the module can be had, and say what is missing, without testcontainers.
+        # Imported here, so that this module can be imported without testcontainers.
         from harness.environments.container_server import ContainerServer
 
         session.uses_engine(engine.engine_url())
@@ -57,7 +57,7 @@ class ContainersEnvironment(ServersEnvironment):
 
 
 def find_image(client: docker.DockerClient, service: Service, wanted: str | None = None) -> str:
-    """The image to run, present in the engine; raises `EnvironmentUnavailable` where there is none."""
+    """The image to run, pulled if necessary; raises `EnvironmentUnavailable` if there is none."""
     from docker.errors import DockerException
 
     asked_for = wanted or os.environ.get(IMAGE_VARIABLES[service])

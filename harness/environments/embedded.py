@@ -1,4 +1,4 @@
-"""The default backend: Postgres and Valkey from wheels, as child processes. No Docker, no root, no installation."""
+"""The default backend: Postgres and Valkey from wheels as child processes; needs no Docker and no root."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from harness.environments.session import Session
 
 
 class EmbeddedEnvironment(ServersEnvironment):
-    """Both servers as children of this process, on loopback ports, with their data in the session's folder.
+    """Runs both servers as child processes on loopback ports, with their data in the session's folder.
 
-    `postgres_bin` (a folder) and `redis_server` (a program) ask for installed servers instead of those from wheels;
-    a port that is given is used or refused, never replaced. `append_only` is Redis's append-only file.
+    `postgres_bin` (a folder) and `redis_server` (a program) choose installed servers instead of those from wheels. A
+    given port is never replaced by another. `append_only` enables Redis's append-only file.
     """
 
     name: ClassVar[str] = "embedded"
@@ -38,7 +38,7 @@ class EmbeddedEnvironment(ServersEnvironment):
         self._append_only = append_only
 
     def make_servers(self, session: Session) -> dict[Service, Server]:
-        """Valkey first: it comes up while initdb works."""
+        """Both servers, Valkey first: it starts while initdb runs."""
         redis = LocalRedis(
             session, binary=self._redis_server, port=self._redis_port, append_only=self._append_only
         )

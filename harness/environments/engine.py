@@ -1,4 +1,4 @@
-"""The Docker engine of the containers backend: reach it, or say in one sentence why not."""
+"""Connects to the Docker engine of the containers backend, or explains in one sentence why it cannot."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from harness.masking import masked
 if TYPE_CHECKING:
     import docker
 
-_TIMEOUT = 120
-_USUAL_SOCKET = "/var/run/docker.sock"
+_TIMEOUT_SECONDS = 120
+_DEFAULT_SOCKET = "/var/run/docker.sock"
 
 
 def require_testcontainers() -> None:
-    """Raise `EnvironmentUnavailable` where testcontainers is not installed."""
+    """Raise `EnvironmentUnavailable` if testcontainers is not installed."""
     if importlib.util.find_spec("testcontainers") is None or importlib.util.find_spec("docker") is None:
         raise EnvironmentUnavailable(
             "The containers backend needs testcontainers. Run `pip install 'agentexec-harness[containers]'`."
@@ -25,16 +25,16 @@ def require_testcontainers() -> None:
 
 
 def engine_url() -> str:
-    """URL of the engine that the user's Docker settings name, empty for the usual socket."""
+    """The engine URL of the user's Docker settings; empty for the default socket."""
     from testcontainers.core.docker_client import get_docker_host
 
     return get_docker_host() or ""
 
 
-def connect(timeout: int = _TIMEOUT) -> docker.DockerClient:
-    """A client of an engine that answers, to be closed by the caller; a single answer may take `timeout` seconds.
+def connect(timeout: int = _TIMEOUT_SECONDS) -> docker.DockerClient:
+    """A client of the engine; the caller closes it. A request may take `timeout` seconds.
 
-    Raises `EnvironmentUnavailable` where no engine answers or testcontainers is not installed.
+    Raises `EnvironmentUnavailable` if no engine answers or testcontainers is not installed.
     """
     require_testcontainers()
     import docker
@@ -59,18 +59,18 @@ def connect(timeout: int = _TIMEOUT) -> docker.DockerClient:
 
 
 def _require_listening(url: str) -> None:
-    """Knock at a Unix socket before the SDK does, which leaves its own socket open when nobody answers."""
+    """Probe a Unix socket first, because the SDK leaks its own socket if no engine answers."""
     if url and not url.startswith("unix://"):
         return
-    with socket.socket(socket.AF_UNIX) as knocking:
+    with socket.socket(socket.AF_UNIX) as probe:
         try:
-            knocking.connect(url.removeprefix("unix://") or _USUAL_SOCKET)
+            probe.connect(url.removeprefix("unix://") or _DEFAULT_SOCKET)
         except OSError as error:
             raise _no_engine(url) from error
 
 
 def _no_engine(url: str) -> EnvironmentUnavailable:
     return EnvironmentUnavailable(
-        f"No Docker engine answers at {masked(url) or _USUAL_SOCKET}. "
+        f"No Docker engine answers at {masked(url) or _DEFAULT_SOCKET}. "
         "Start Docker (and check that your user may use it), or choose the embedded backend, which needs none."
     )

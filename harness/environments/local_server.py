@@ -1,4 +1,4 @@
-"""A server as a child process of the session: launched, asked, frozen, killed and started again on the same port."""
+"""Base class of a server as a child process: launch, freeze, kill, and restart on the same port."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from harness.environments.session import Session
 from harness.errors import EnvironmentUnavailable
 from harness.masking import masked
 
-_PATIENCE = 60.0
-_POLITE = 10.0
-_INTERVAL = 0.01
+_START_SECONDS = 60.0
+_STOP_SECONDS = 10.0
+_POLL_SECONDS = 0.01
 _PORT_ATTEMPTS = 8
 _TAKEN = "address already in use"
 
 
 class Credentials(TypedDict, total=False):
-    """Arguments for `subprocess` that change the user."""
+    """Arguments of `subprocess.Popen` that change the user."""
 
     user: int
     group: int
@@ -35,17 +35,17 @@ class Credentials(TypedDict, total=False):
 
 
 class _PortTaken(Exception):
-    """Somebody bound the port between its choice and the server's start."""
+    """Another process bound the port between its choice and the server's start."""
 
 
 class LocalServer(ABC):
-    """One server process with its children, whose working folder is `home`, below the session's folder.
+    """One server process with its children; its working folder `home` is in the session's folder.
 
-    `begin` launches without waiting, `finish` waits until the server answers, so that several start side by side.
+    `begin` launches it without waiting and `finish` waits until it answers, so that several servers start in parallel.
     """
 
     service: Service
-    polite_signal: signal.Signals
+    stop_signal: signal.Signals
 
     def __init__(self, session: Session, port: int | None) -> None:
         self._session = session
@@ -59,7 +59,7 @@ class LocalServer(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make the data folder, once."""
+        """Create the data folder; called once."""
 
     @abstractmethod
     def command(self) -> list[str]:
@@ -68,7 +68,7 @@ class LocalServer(ABC):
     @property
     @abstractmethod
     def url(self) -> str:
-        """Where the server listens, with its credentials."""
+        """The URL of the server with credentials."""
 
     def begin(self) -> None:
         """Prepare and launch; raises `EnvironmentUnavailable`."""
@@ -77,7 +77,7 @@ class LocalServer(ABC):
         self._launch_on(self._wanted_port or ports.free_port())
 
     def finish(self) -> None:
-        """Wait for an answer, on another port when somebody took the chosen one; raises `EnvironmentUnavailable`."""
+        """Wait until the server answers, on another port if its port is taken; raises `EnvironmentUnavailable`."""
         for _ in range(_PORT_ATTEMPTS):
             try:
                 self._await_answer()
@@ -90,26 +90,24 @@ class LocalServer(ABC):
         raise self._port_taken()
 
     def kill(self) -> None:
-        """SIGKILL the server and all its children; returns when they are gone."""
+        """SIGKILL the server and all its children; returns once they are gone."""
         if self._process is not None:
-            # The parent first: it would replace its children.
+            # The parent first, because it replaces its children.
             self._process.kill()
             self._process.wait()
         if not reaper.kill_until_gone(lambda: reaper.processes_in(self.home)):
-            raise EnvironmentUnavailable(
-                f"The {self.service} server does not die of SIGKILL. Look at `dmesg`."
-            )
+            raise EnvironmentUnavailable(f"The {self.service} server does not end on SIGKILL. See `dmesg`.")
 
     def restart(self) -> None:
-        """Start again on the same port and data, after a polite end when it still runs; returns when it answers."""
+        """Restart on the same port and data, stopping the server first if it runs; returns once it answers."""
         self._end()
         self._launch_on(self.port)
         self._answer_on_this_port()
 
     def pause(self) -> None:
-        """Stop every process of the server with SIGSTOP; returns when all have stopped."""
+        """SIGSTOP every process of the server; returns once all have stopped."""
         self._signal_parent(signal.SIGSTOP)
-        deadline = time.monotonic() + _POLITE
+        deadline = time.monotonic() + _STOP_SECONDS
         while running := [
             p for p in reaper.processes_in(self.home) if p.info["status"] != psutil.STATUS_STOPPED
         ]:
@@ -118,33 +116,33 @@ class LocalServer(ABC):
                     process.suspend()
             if time.monotonic() > deadline:
                 raise EnvironmentUnavailable(
-                    f"The {self.service} server does not stop on SIGSTOP. Look at `dmesg`."
+                    f"The {self.service} server does not stop on SIGSTOP. See `dmesg`."
                 )
-            time.sleep(_INTERVAL)
+            time.sleep(_POLL_SECONDS)
 
     def resume(self) -> None:
-        """Let every process go on with SIGCONT; returns when the server answers."""
+        """SIGCONT every process of the server; returns once it answers."""
         self._continue()
         self._answer_on_this_port()
 
     def log(self) -> str:
-        """Everything the server wrote so far."""
+        """The log of the server so far."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def forget(self) -> None:
-        """Take the exit status of the process, after the session killed it."""
+        """Collect the exit status of the process after the session killed it."""
         if self._process is not None:
-            self._process.wait(_POLITE)
+            self._process.wait(_STOP_SECONDS)
 
     def environment(self) -> dict[str, str]:
-        """The server's environment: ours without what would redirect it, and with the session's mark."""
+        """The server's environment: that of this process without server settings, with the session's mark."""
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))
         }
         return {**kept, "LC_ALL": "C", **self._session.environment()}
 
     def credentials(self) -> Credentials:
-        """The user to run as, where it must not be the present one."""
+        """The user to run as; empty for the current user."""
         return {}
 
     def _launch_on(self, port: int) -> None:
@@ -170,7 +168,7 @@ class LocalServer(ABC):
 
     def _await_answer(self) -> None:
         self.version = probe.wait_until_answers(
-            self.service, self.url, patience=_PATIENCE, check=self._check_alive
+            self.service, self.url, patience=_START_SECONDS, check=self._check_alive
         )
 
     def _check_alive(self) -> None:
@@ -200,9 +198,9 @@ class LocalServer(ABC):
         process = self._process
         if process is not None and process.poll() is None:
             self._continue()
-            process.send_signal(self.polite_signal)
+            process.send_signal(self.stop_signal)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_POLITE)
+                process.wait(_STOP_SECONDS)
         self.kill()
 
     def _continue(self) -> None:

@@ -1,4 +1,4 @@
-"""Ports on the loopback address that nobody uses at the moment."""
+"""Free ports on the loopback address."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import socket
 
 LOOPBACK = "127.0.0.1"
 
-# Below what systems hand out to outgoing connections: there a client that reconnects to a killed server can be given
-# the server's own port as its source, connect to itself, and keep the server from coming back.
+# Below the ephemeral ports of outgoing connections. In that range, a client that reconnects to a killed server can get
+# the server's port as its source port, connect to itself, and block the restart of the server.
 _LOWEST, _HIGHEST = 15_000, 32_000
 _ATTEMPTS = 200
 
 
 def free_port() -> int:
-    """A port that can be bound on 127.0.0.1 now; somebody may still take it before its user does."""
+    """A port that is free on 127.0.0.1 now; another process may still take it."""
     for _ in range(_ATTEMPTS):
         port = _LOWEST + secrets.randbelow(_HIGHEST - _LOWEST)
         if is_free(port):
@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 def is_free(port: int) -> bool:
-    """Whether the port can be bound on 127.0.0.1 now."""
+    """Whether a port can be bound on 127.0.0.1 now."""
     with socket.socket() as candidate:
         try:
             candidate.bind((LOOPBACK, port))

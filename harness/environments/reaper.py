@@ -1,14 +1,15 @@
-"""Cleans up after a run, however the run ended: the sweep itself, and the small process that waits to do it.
+"""Removes every process, container and file of a session after its run, also if the runner is killed.
 
-The runner holds the write end of a pipe, the reaper the read end. When the runner ends, by any cause down to SIGKILL,
-the kernel closes the write end, and the reaper removes every process, container and file of the session. Nothing has
-to be registered: a process belongs to the session when it says so itself, by the variable `HARNESS_SESSION` in its
-environment, or by a working folder inside the session's folder (Postgres and Valkey write their titles over their
-environment, but both change into their data folder), or when its parent belongs. A child of the runner that is still
-between fork and exec keeps the pipe open, so the sweep never comes before it.
+The runner has the write end of a pipe and the reaper process the read end. When the runner ends for any reason,
+SIGKILL included, the kernel closes the write end, and the reaper sweeps the session.
 
-This file is run by its path, with the standard library and psutil only, so that it starts quickly and whatever the
-runner's import path is; the Docker SDK is imported only for a session that had containers.
+No registration is necessary. A process belongs to the session if the variable `HARNESS_SESSION` in its environment says
+so, if its working folder is inside the session's folder (Postgres and Valkey overwrite their environment with a process
+title, but both change into their data folder), or if its parent belongs to the session. A child of the runner between
+fork and exec keeps the pipe open, so the sweep cannot miss it.
+
+This file is run by its path and imports only the standard library and psutil. It therefore starts quickly and does not
+depend on the runner's import path. It imports the Docker SDK only if the session used containers.
 """
 
 from __future__ import annotations
@@ -32,24 +33,24 @@ FOLDER_PREFIX = "hx-"
 ENGINE_MARKER = "engine"
 CLEANED = b"cleaned"
 
-_PASS_INTERVAL = 0.02
-_CONTAINER_INTERVAL = 0.2
-PATIENCE = 30.0
-# A request to create a container may have been on its way to the engine when the runner died.
-_LATE_CONTAINERS = 2.0
-_CLOCK_TOLERANCE = 60.0
+_PASS_SECONDS = 0.02
+_CONTAINER_PASS_SECONDS = 0.2
+PATIENCE_SECONDS = 30.0
+# The engine may still create a container whose request was sent before the runner died.
+_LATE_CONTAINER_SECONDS = 2.0
+_CLOCK_TOLERANCE_SECONDS = 60.0
 _ATTRIBUTES = ["ppid", "status", "environ", "cwd"]
 
 Identity = tuple[int, float]
 
 
 def identity(pid: int) -> Identity:
-    """A process id with its start time (seconds since the epoch), which no later process shares."""
+    """A process id with its start time (seconds since the epoch), unique among all processes."""
     return pid, psutil.Process(pid).create_time()
 
 
 def processes_in(folder: Path) -> list[psutil.Process]:
-    """Living processes whose working folder is this folder or below it, but for a person's shell."""
+    """Living processes whose working folder is this folder or inside it, except a user's shell."""
     root = _real(folder)
     return [
         process
@@ -59,7 +60,7 @@ def processes_in(folder: Path) -> list[psutil.Process]:
 
 
 def processes_of(session: str, folder: Path, spared: Iterable[Identity] = ()) -> list[psutil.Process]:
-    """Living processes of the session; never the calling process, nor one of `spared`."""
+    """Living processes of the session, without the calling process and those in `spared`."""
     excluded = dict([identity(os.getpid()), *spared])
     rows = [row for row in psutil.process_iter(_ATTRIBUTES) if not _is_one_of(row, excluded)]
     root = _real(folder)
@@ -67,20 +68,20 @@ def processes_of(session: str, folder: Path, spared: Iterable[Identity] = ()) ->
     found = {pid for pid, claim in claims.items() if claim}
     grown = True
     while grown:
-        heirs = {r.pid for r in rows if claims[r.pid] is None and r.info["ppid"] in found} - found
-        found |= heirs
-        grown = bool(heirs)
+        children = {r.pid for r in rows if claims[r.pid] is None and r.info["ppid"] in found} - found
+        found |= children
+        grown = bool(children)
     return [row for row in rows if row.pid in found and _alive(row)]
 
 
 def _is_one_of(process: psutil.Process, known: dict[int, float]) -> bool:
-    # Start times are counted from the time of boot, which moves a little when the clock is set.
+    # Start times are relative to the boot time, which changes a little when the clock is set.
     started = known.get(process.pid)
-    return started is not None and abs(process.create_time() - started) < _CLOCK_TOLERANCE
+    return started is not None and abs(process.create_time() - started) < _CLOCK_TOLERANCE_SECONDS
 
 
 def _claim(process: psutil.Process, session: str, root: str) -> bool | None:
-    """Whether the process itself says that it belongs to the session; None when it says nothing."""
+    """Whether the process belongs to the session by its own environment or folder; None if neither decides."""
     environment: dict[str, str] = process.info["environ"] or {}
     marked = environment.get(VARIABLE)
     if marked is not None:
@@ -91,7 +92,7 @@ def _claim(process: psutil.Process, session: str, root: str) -> bool | None:
 
 
 def _on_a_terminal(process: psutil.Process) -> bool:
-    """Whether this may be a person's shell that looks around in the folder; servers have no terminal."""
+    """Whether the process may be a user's shell in the folder; servers have no terminal."""
     try:
         return process.terminal() is not None
     except psutil.Error:
@@ -112,8 +113,8 @@ def _real(folder: Path) -> str:
     return os.path.realpath(folder)
 
 
-def kill_until_gone(find: Callable[[], list[psutil.Process]], patience: float = PATIENCE) -> bool:
-    """SIGKILL what `find` returns until two passes in a row find nothing; False when `patience` seconds ran out."""
+def kill_until_gone(find: Callable[[], list[psutil.Process]], patience: float = PATIENCE_SECONDS) -> bool:
+    """SIGKILL what `find` returns until it returns nothing twice in a row; False after `patience` seconds."""
     deadline = time.monotonic() + patience
     clean = 0
     while time.monotonic() < deadline:
@@ -124,15 +125,15 @@ def kill_until_gone(find: Callable[[], list[psutil.Process]], patience: float = 
         clean = 0 if found else clean + 1
         if clean == 2:
             return True
-        # Not psutil's wait: it would take the exit codes of the runner's children from those who wait for them.
-        time.sleep(_PASS_INTERVAL)
+        # Not psutil's wait: it would collect the exit codes of the runner's children.
+        time.sleep(_PASS_SECONDS)
     return False
 
 
 def remove_containers(session: str, engine: str) -> int:
-    """Remove the session's containers with their anonymous volumes; returns how many there were.
+    """Remove the session's containers with their anonymous volumes; returns how many were found.
 
-    `engine` is the engine's URL, or empty for the usual one. Raises `docker.errors.DockerException` when the engine
+    `engine` is the URL of the engine, empty for the default one. Raises `docker.errors.DockerException` if the engine
     does not answer.
     """
     import docker
@@ -142,7 +143,7 @@ def remove_containers(session: str, engine: str) -> int:
     try:
         found = client.containers.list(all=True, filters={"label": f"{LABEL}={session}"}, ignore_removed=True)
         for container in found:
-            # Somebody else (the runner's own stop) may be removing it at this moment.
+            # The runner may be removing it at the same moment.
             with contextlib.suppress(docker.errors.NotFound, docker.errors.APIError):
                 container.remove(force=True, v=True)
         return len(found)
@@ -151,9 +152,9 @@ def remove_containers(session: str, engine: str) -> int:
 
 
 def release_shared_memory(folder: Path) -> None:
-    """Free the System V segment that a SIGKILLed Postgres leaves in the kernel.
+    """Free the System V shared memory segment that a SIGKILLed Postgres leaves behind.
 
-    The seventh line of `postmaster.pid` holds its key and id; a server that ended by itself has removed the file.
+    The seventh line of `postmaster.pid` has its key and id; a server that ends normally removes the file.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     for pid_file in folder.glob("*/*/postmaster.pid"):
@@ -164,13 +165,13 @@ def release_shared_memory(folder: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete the session's folder with all that is in it; a folder of another name is left alone."""
+    """Delete the session's folder with its content; does nothing for a folder without the session prefix."""
     if folder.name.startswith(FOLDER_PREFIX):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def engine_of(folder: Path) -> str | None:
-    """URL of the Docker engine that the session used (empty for the usual one), None when it used none."""
+    """The URL of the Docker engine that the session used (empty for the default one), None if it used none."""
     try:
         return (folder / ENGINE_MARKER).read_text()
     except OSError:
@@ -178,7 +179,7 @@ def engine_of(folder: Path) -> str | None:
 
 
 def sweep(session: str, folder: Path, spared: Iterable[Identity]) -> None:
-    """Remove every process, container and file of the session, as a reaper: retrying, and never giving up early."""
+    """Remove every process, container and file of the session, with retries."""
     spared = tuple(spared)
     kill_until_gone(lambda: processes_of(session, folder, spared))
     release_shared_memory(folder)
@@ -192,26 +193,29 @@ def _remove_late_containers(session: str, engine: str) -> None:
     import docker
 
     start = time.monotonic()
-    quiet_since = start
-    while time.monotonic() - quiet_since < _LATE_CONTAINERS and time.monotonic() - start < PATIENCE:
+    last_found = start
+    while (
+        time.monotonic() - last_found < _LATE_CONTAINER_SECONDS
+        and time.monotonic() - start < PATIENCE_SECONDS
+    ):
         try:
             if remove_containers(session, engine):
-                quiet_since = time.monotonic()
+                last_found = time.monotonic()
         except docker.errors.DockerException:
-            # An engine that restarts takes its containers up again: they are still to be removed.
-            quiet_since = time.monotonic()
-        time.sleep(_CONTAINER_INTERVAL)
+            # An engine that restarts continues its containers, so they still have to be removed.
+            last_found = time.monotonic()
+        time.sleep(_CONTAINER_PASS_SECONDS)
 
 
 def main(session: str, folder: str, runner: str, started: str) -> None:
-    """Wait for the pipe on standard input to close, then sweep unless the runner said that it has done so."""
+    """Wait until the pipe on standard input closes, then sweep, unless the runner reported that it has cleaned up."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.chdir("/")
-    said = b""
+    report = b""
     while chunk := os.read(0, 64):
-        said += chunk
-    if said != CLEANED:
+        report += chunk
+    if report != CLEANED:
         sweep(session, Path(folder), [(int(runner), float(started))])
 
 

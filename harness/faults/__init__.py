@@ -1,1 +1,1 @@
-"""Faults: what a chaos run injects into processes and servers, and heals."""
+"""Faults that a chaos run injects into processes and servers and heals again."""

@@ -1,12 +1,12 @@
-"""Faults that let something stand still for a while: a worker past its lease, a server while clients wait for it.
+"""Faults that freeze a worker past its lease, or a server while clients wait for it.
 
-Nothing is broken and nobody is told: connections stay open, and what was sent meanwhile takes effect afterwards.
+Connections stay open, and messages that were sent to a frozen process take effect once it resumes.
 """
 
 from __future__ import annotations
 
 import signal
-import threading
+import time
 from dataclasses import dataclass
 
 from harness.environments.base import Pausable, Service
@@ -18,33 +18,34 @@ from harness.processes import is_alive, send
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PauseWorker:
-    """SIGSTOP one worker for so many `seconds`, then SIGCONT: past its lease it wakes up as a zombie."""
+    """SIGSTOP one worker for `seconds`, then SIGCONT: it resumes after its leases have expired."""
 
     at: float
     seconds: float
     gated: bool = False
     name: str = "pause-worker"
 
-    def aim(self, world: FaultContext, planned: PlannedFault) -> Aim:
-        """Any worker that is up."""
-        pool, pids = some_workers(world)
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
+        """One of the running workers."""
+        pool, pids = some_workers(context)
         pid = pids[int(planned.draw * len(pids))]
         return Aim(pids=(pid,), pool=pool, value={"seconds": self.seconds})
 
-    def inject(self, world: FaultContext, planned: PlannedFault, aim: Aim) -> None:
-        """Stop it, for as long as it is to stand."""
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Stop the worker and wait."""
         send(aim.pids, signal.SIGSTOP)
-        threading.Event().wait(self.seconds)
+        time.sleep(self.seconds)
 
-    def heal(self, world: FaultContext, planned: PlannedFault, aim: Aim) -> None:
-        """Let it go on."""
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Resume the worker if it is still alive."""
         send([pid for pid in aim.pids if is_alive(pid)], signal.SIGCONT)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StallServer:
-    """Freeze a server for so many `seconds`. With `kill`, a worker is SIGKILLed half-way: what it sent last is still on
-    its way, and takes effect after its death.
+    """Freeze a server for `seconds`.
+
+    With `kill`, a worker is SIGKILLed half-way: its last messages take effect after its death.
     """
 
     service: Service
@@ -55,31 +56,31 @@ class StallServer:
 
     @property
     def name(self) -> str:
-        """What the history calls it; checkers know a kill by the beginning of its name."""
+        """The name in the history; checkers recognize a kill by the prefix `kill`."""
         return f"kill-while-{self.service}-stands" if self.kill else f"stall-{self.service}"
 
-    def aim(self, world: FaultContext, planned: PlannedFault) -> Aim:
-        """A worker to be killed, if one is; the server needs no aim."""
-        pausable(world)
-        pool, pids = some_workers(world)
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
+        """A worker if one is to be killed; no process otherwise."""
+        pausable(context)
+        pool, pids = some_workers(context)
         hit = (pids[int(planned.draw * len(pids))],) if self.kill else ()
         return Aim(pids=hit, pool=pool, value={"service": self.service, "seconds": self.seconds})
 
-    def inject(self, world: FaultContext, planned: PlannedFault, aim: Aim) -> None:
-        """Freeze it, for as long as it is to stand."""
-        pausable(world).pause(self.service)
-        threading.Event().wait(self.seconds / 2)
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Freeze the server and wait; with `kill`, SIGKILL the worker half-way."""
+        pausable(context).pause(self.service)
+        time.sleep(self.seconds / 2)
         send(aim.pids, signal.SIGKILL)
-        threading.Event().wait(self.seconds / 2)
+        time.sleep(self.seconds / 2)
 
-    def heal(self, world: FaultContext, planned: PlannedFault, aim: Aim) -> None:
-        """Let it go on."""
-        pausable(world).resume(self.service)
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Resume the server."""
+        pausable(context).resume(self.service)
 
 
-def pausable(world: FaultContext) -> Pausable:
-    """The environment of the run; raises `UsageError` where its servers cannot be frozen."""
-    servers: object = world.environment
+def pausable(context: FaultContext) -> Pausable:
+    """The environment of the run; raises `UsageError` if its servers cannot be frozen."""
+    servers: object = context.environment
     if not isinstance(servers, Pausable):
         raise UsageError(
             "This fault freezes servers, which this backend cannot do. Choose --backend embedded or containers."

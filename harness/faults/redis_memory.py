@@ -1,8 +1,8 @@
-"""Redis forgets: everything at once, as with FLUSHALL, or its last moments, as with a failover to a late replica."""
+"""Faults that lose data of Redis: all of it (FLUSHALL), or the last writes (failover to a lagging replica)."""
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,49 +22,50 @@ class FlushRedis:
     gated: bool = False
     name: str = "flush-redis"
 
-    def aim(self, world: FaultContext, planned: PlannedFault) -> Aim:
-        """No process; the pool that is up is named for the history."""
-        return Aim(pids=(), pool=some_workers(world)[0])
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
+        """No process; the operation names the oldest running pool."""
+        return Aim(pids=(), pool=some_workers(context)[0])
 
-    def inject(self, world: FaultContext, planned: PlannedFault, aim: Aim) -> None:
-        """Forget; raises `HarnessError` where the run has no servers, or Redis refuses."""
-        _in_redis(world, lambda client: client.flushall())
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """FLUSHALL; raises `HarnessError` if the run has no servers or Redis refuses."""
+        _in_redis(context, lambda client: client.flushall())
 
-    def heal(self, world: FaultContext, planned: PlannedFault, aim: Aim) -> None:
-        """Nothing to repair: what is gone is gone."""
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Lost data cannot be repaired."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FailOverRedis:
-    """Redis knows what it knew `lag` seconds ago: a replica that was that far behind has become the master.
+    """Restore the state of `lag` seconds ago, as if a replica with that lag had become the master.
 
-    Writes that were acknowledged meanwhile are lost, as Redis's documentation of replication says they may be.
+    Acknowledged writes of that time are lost, which Redis's documentation of replication allows.
     """
 
     at: float
     lag: float
     gated: bool = False
     name: str = "fail-over-redis"
+    sleep: Callable[[float], None] = time.sleep
 
-    def aim(self, world: FaultContext, planned: PlannedFault) -> Aim:
-        """No process; the pool that is up is named for the history."""
-        return Aim(pids=(), pool=some_workers(world)[0], value={"lag": self.lag})
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
+        """No process; the operation names the oldest running pool."""
+        return Aim(pids=(), pool=some_workers(context)[0], value={"lag": self.lag})
 
-    def inject(self, world: FaultContext, planned: PlannedFault, aim: Aim) -> None:
-        """Remember, wait, and go back; raises `HarnessError` where the run has no servers, or Redis refuses."""
-        _in_redis(world, self._go_back)
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Save, wait and restore; raises `HarnessError` if the run has no servers or Redis refuses."""
+        _in_redis(context, self._fail_over)
 
-    def heal(self, world: FaultContext, planned: PlannedFault, aim: Aim) -> None:
-        """Nothing to repair: what is gone is gone."""
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Lost data cannot be repaired."""
 
-    def _go_back(self, client: redis.Redis) -> None:
+    def _fail_over(self, client: redis.Redis) -> None:
         keys: list[Any] = list(client.scan_iter(count=1000))
         reading = client.pipeline(transaction=True)
         for key in keys:
             reading.dump(key)
             reading.pttl(key)
         answers = reading.execute()
-        wait(self.lag)
+        self.sleep(self.lag)
         writing = client.pipeline(transaction=True)
         writing.flushall()
         for key, dump, ttl in zip(keys, answers[::2], answers[1::2], strict=True):
@@ -73,16 +74,11 @@ class FailOverRedis:
         writing.execute()
 
 
-def wait(seconds: float) -> None:
-    """Let the system go on for so long."""
-    threading.Event().wait(seconds)
-
-
-def _in_redis(world: FaultContext, work: Callable[[redis.Redis], object]) -> None:
-    if world.environment is None:
-        raise HarnessError("This run has no servers that could forget anything. Run it on a backend.")
+def _in_redis(context: FaultContext, work: Callable[[redis.Redis], object]) -> None:
+    if context.environment is None:
+        raise HarnessError("This run has no servers whose data could be lost. Run it on a backend.")
     try:
-        with redis.Redis.from_url(world.environment.endpoints.redis_url) as client:
+        with redis.Redis.from_url(context.environment.endpoints.redis_url) as client:
             work(client)
     except redis.RedisError as error:
         raise HarnessError(f"Redis refused: {type(error).__name__}. See its log.") from None

@@ -1,1 +1,1 @@
-"""One chaos run: from the scenario to the verdict."""
+"""One chaos run, from the scenario to the verdict."""

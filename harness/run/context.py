@@ -1,4 +1,4 @@
-"""Everything one scenario needs while it runs, opened together and closed together: gates, session, pools, records."""
+"""The context of one run: gates, the target's session, pools and recorders, opened and closed together."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ from harness.targets.pools import Pools
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunContext:
-    """The open things of one run; `client`, `nemesis` and `witness` each write a history file of their own."""
+    """The open resources of one run. `client`, `nemesis` and `witness` each record to a history file of their own.
 
-    world: FaultContext
+    `client` records the workload, `nemesis` the faults, and `witness` what the store and the queue contain at the end.
+    """
+
+    faults: FaultContext
     session: TargetSession
     client: Recorder
     nemesis: Recorder
@@ -31,15 +34,15 @@ class RunContext:
     @property
     def pools(self) -> Pools:
         """The pools of the run."""
-        return self.world.pools
+        return self.faults.pools
 
     @property
     def gates(self) -> GateKeeper:
         """The gates of the run."""
-        return self.world.gates
+        return self.faults.gates
 
-    def recorded(self) -> int:
-        """Bytes of history so far, by everybody; it grows as long as anything happens."""
+    def recorded_bytes(self) -> int:
+        """Size of all history files so far; it grows as long as any process records."""
         return sum(file.stat().st_size for file in self.history.glob("*.jsonl"))
 
 
@@ -47,7 +50,10 @@ class RunContext:
 def open_context(
     environment: Environment, target: Target, needs: PoolNeeds, *, queue: str, history: Path
 ) -> Iterator[RunContext]:
-    """Open everything; on the way out SIGKILL what still runs, and close. Raises what the target raises."""
+    """Open the resources of a run; SIGKILL its remaining pools and close everything on exit.
+
+    Raises what the target raises.
+    """
     folder = environment.folder / queue
     folder.mkdir(mode=0o755)
     with ExitStack() as stack:
@@ -73,7 +79,7 @@ def open_context(
         session = stack.enter_context(closing(target.open(environment.endpoints, settings)))
         pools = Pools(session, exits)
         stack.callback(pools.kill)
-        world = FaultContext(gates=gates, pools=pools, environment=environment)
+        faults = FaultContext(gates=gates, pools=pools, environment=environment)
         yield RunContext(
-            world=world, session=session, client=client, nemesis=nemesis, witness=witness, history=history
+            faults=faults, session=session, client=client, nemesis=nemesis, witness=witness, history=history
         )

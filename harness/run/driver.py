@@ -1,4 +1,4 @@
-"""The client's side of a run: submits tasks when they are due, in a thread of its own, whatever the faults do."""
+"""The client of a run: it submits each task at its intended time, in its own thread, independent of the faults."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from harness.targets.base import TaskSpec
 from harness.workloads.base import WorkloadClient
 from harness.workloads.generator import Arrival
 
+# The most tasks of one submission when the client is late.
 _BATCH = 100
-"""Tasks that go into one submission when the client has fallen behind."""
-
-_LAST_SUBMISSION = 5.0
+_LAST_SUBMISSION_SECONDS = 5.0
 
 
 def drive(client: WorkloadClient, arrivals: Iterable[Arrival], *, start: float, stop: threading.Event) -> int:
-    """Submit each task at its time after `start` (`time.monotonic`), until `stop`; how many were submitted.
+    """Submit each task at its time after `start` (by `time.monotonic`) until `stop`; returns how many were submitted.
 
-    Tasks that are overdue go out together at once: the intended times stay, the delay does not add up.
+    Overdue tasks are submitted together at once, so a delay does not move the intended times of later tasks.
     """
     submitted = 0
     for batch in _batches(arrivals, start=start, stop=stop):
@@ -44,7 +43,7 @@ def _batches(arrivals: Iterable[Arrival], *, start: float, stop: threading.Event
 
 
 class Driver:
-    """`drive` in a thread. What it raises is raised by `join`."""
+    """`drive` in a thread; `join` raises what it raised."""
 
     def __init__(self, client: WorkloadClient, arrivals: Iterable[Arrival], *, start: float) -> None:
         self._stop = threading.Event()
@@ -55,19 +54,19 @@ class Driver:
         self._thread.start()
 
     def join(self, within: float) -> bool:
-        """Wait until everything is submitted; False if it is not within so many seconds."""
+        """Wait until every task is submitted; False if that takes longer than `within` seconds."""
         self._thread.join(max(0.0, within))
         if self._error is not None:
             raise self._error
         return not self._thread.is_alive()
 
     def stop(self) -> None:
-        """Submit no more; a submission that is on its way has a moment to end."""
+        """Submit no more tasks; waits a few seconds for a submission in progress."""
         self._stop.set()
-        self._thread.join(_LAST_SUBMISSION)
+        self._thread.join(_LAST_SUBMISSION_SECONDS)
 
     def _run(self, client: WorkloadClient, arrivals: Iterable[Arrival], start: float) -> None:
         try:
             drive(client, arrivals, start=start, stop=self._stop)
-        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for, in `join`
+        except BaseException as error:  # noqa: BLE001 - `join` raises it
             self._error = error

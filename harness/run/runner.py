@@ -1,4 +1,4 @@
-"""The way of one chaos run: workload and faults together, heal everything, drain, collect the evidence, judge."""
+"""The phases of a chaos run: workload under faults, healing, drain, collection of the evidence, verdict."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.checkers.base import CheckResult, Verdict, check_all
 from harness.checkers.evidence import unreadable
 from harness.environments.base import Environment
 from harness.errors import HarnessError
-from harness.faults.base import Nemesis
+from harness.faults.nemesis import Nemesis
 from harness.history import BREAKDOWN, RUNNER, History, OperationType, Recorder, seal
 from harness.masking import masked
 from harness.progress import Progress
@@ -23,91 +23,102 @@ from harness.scenario import Scenario, ScenarioRun
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target
 
+# A drain ends early, and the unfinished tasks count as lost, once nothing has changed for the longer of these two.
 STALL_LEASES = 2.0
 STALL_SECONDS = 5.0
-"""A drain in which nothing moves for so many leases, and seconds at least, is over: what is left is lost."""
 
-_ASK = 0.1
-_EXIT_MARGIN = 10.0
+_POLL_SECONDS = 0.1
+_EXIT_MARGIN_SECONDS = 10.0
 
 
 @dataclass(kw_only=True, slots=True)
-class _Course:
-    """How far a run has come: its deadline by `time.monotonic`, and where it broke down."""
+class _Phases:
+    """The deadline of a run (by `time.monotonic`) and the breakdowns of its phases."""
 
     deadline: float
     breakdowns: list[str] = field(default_factory=list)
 
     @property
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds until the deadline, 0 once it has passed."""
         return max(0.0, self.deadline - time.monotonic())
 
     @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """One part of the run; what goes wrong in it is noted, so that the parts after it still happen."""
+    def phase(self, name: str) -> Iterator[None]:
+        """One phase of the run; an error in it is added to `breakdowns`, so that later phases still happen."""
         try:
             yield
         except HarnessError as error:
             self.breakdowns.append(str(error))
-        except Exception as error:  # noqa: BLE001 - noted: it makes the verdict UNKNOWN, and teardown goes on
+        except Exception as error:  # noqa: BLE001 - recorded: it makes the verdict UNKNOWN, and teardown goes on
             self.breakdowns.append(f"{name} broke down: {type(error).__name__}: {error}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """The options of a run.
+
+    seed: decides the schedule.
+    tasks: how many tasks are submitted.
+    queue: the name of the run's own queue (default: by the name of the scenario).
+    repeat: the command that repeats the run, for the report.
+    stall: seconds without any change that end the drain (default: the longer of `STALL_LEASES` and `STALL_SECONDS`).
+    """
+
+    seed: int
+    tasks: int
+    queue: str | None = None
+    repeat: str = ""
+    stall: float | None = None
 
 
 def run_scenario(
     scenario: Scenario,
     environment: Environment,
     target: Target,
+    options: RunOptions,
     *,
-    seed: int,
-    tasks: int,
     history_folder: Path,
     progress: Progress,
-    queue: str | None = None,
-    repeat: str = "",
-    stall: float | None = None,
 ) -> ScenarioRun:
-    """Run a scenario on a running environment and judge it. Everything it started is gone when it returns or raises.
+    """Run a scenario on a started environment and judge it; nothing that it started outlives the call.
 
-    `history_folder` has to be empty and keeps the history files. `stall` is how many seconds the drain may see
-    nothing move before it gives up, by default as long as `STALL_LEASES` and `STALL_SECONDS` say. A breakdown does
-    not raise: the checkers run on what there is, and `error` makes the verdict UNKNOWN at best. Raises `UsageError`
-    where `tasks` are too few.
+    `history_folder` must be empty and receives the history files. A breakdown does not raise: the checkers judge the
+    history so far, and `error` makes the verdict UNKNOWN at best. Raises `UsageError` if there are too few tasks for
+    the faults.
     """
     began = time.monotonic()
-    schedule = Schedule.of(scenario, seed=seed, tasks=tasks)
-    course = _Course(deadline=began + scenario.timeout)
-    with course.part("the run"):
-        opened = open_context(
-            environment, target, scenario.pool, queue=queue or f"hx-{scenario.name}", history=history_folder
-        )
-        with opened as stage:
-            _Play(scenario, schedule, stage, course, progress, stall).perform()
-    _note(course.breakdowns, history_folder)
+    schedule = Schedule.of(scenario, seed=options.seed, tasks=options.tasks)
+    queue = options.queue or f"hx-{scenario.name}"
+    stall = max(STALL_LEASES * scenario.pool.lease, STALL_SECONDS) if options.stall is None else options.stall
+    phases = _Phases(deadline=began + scenario.timeout)
+    with phases.phase("the run"):
+        with open_context(environment, target, scenario.pool, queue=queue, history=history_folder) as context:
+            ChaosRun(scenario, schedule, context, phases=phases, progress=progress, stall=stall).execute()
+    _record_breakdowns(phases.breakdowns, history_folder)
     history = History.load(history_folder)
-    with course.part("sealing the history"):
+    with phases.phase("sealing the history"):
         seal(history_folder)
-    error = " ".join(course.breakdowns)
     return ScenarioRun(
         scenario=scenario.name,
         summary=scenario.summary,
         backend=environment.name,
         target=target.name,
         target_version=target.version(),
-        seed=seed,
-        tasks=tasks,
+        seed=options.seed,
+        tasks=options.tasks,
         servers=environment.versions,
         history=history,
         results=judge(scenario, history),
         seconds=time.monotonic() - began,
-        repeat=repeat,
+        repeat=options.repeat,
         history_path=history_folder,
-        error=error or None,
+        error=" ".join(phases.breakdowns) or None,
     )
 
 
-def _note(breakdowns: Sequence[str], folder: Path) -> None:
-    """Say in the history where the run broke down: whoever judges it again must not take it for a whole one."""
+def _record_breakdowns(breakdowns: Sequence[str], folder: Path) -> None:
+    """Record the breakdowns, so that a later check of the history does not take it for a complete run."""
     if breakdowns:
         with closing(Recorder(folder / f"{RUNNER}.jsonl", process=RUNNER)) as recorder:
             for why in breakdowns:
@@ -115,78 +126,79 @@ def _note(breakdowns: Sequence[str], folder: Path) -> None:
 
 
 def judge(scenario: Scenario, history: History) -> Mapping[str, CheckResult]:
-    """What the checkers say: those of the workload, and those of the scenario, which replace them by name.
+    """The results of the workload's checkers and of the scenario's, which replace the former by name.
 
-    Of a history with unreadable lines nothing is INVALID, only UNKNOWN: what is missing may be what was missed.
+    A history with unreadable lines never produces INVALID, only UNKNOWN: the missing line may be the missing evidence.
     """
     results = check_all({**scenario.workload.checkers(), **scenario.checkers}, history)
-    holes = unreadable(history)
-    return {name: _doubted(result, holes[0]) for name, result in results.items()} if holes else results
+    gaps = unreadable(history)
+    return {name: _downgraded(result, gaps[0]) for name, result in results.items()} if gaps else results
 
 
-def _doubted(result: CheckResult, hole: str) -> CheckResult:
+def _downgraded(result: CheckResult, gap: str) -> CheckResult:
     if result.verdict is not Verdict.INVALID:
         return result
-    summary = f"not certain, since {hole}: {result.summary}"
+    summary = f"not certain, since {gap}: {result.summary}"
     return replace(result, verdict=Verdict.UNKNOWN, summary=summary)
 
 
-class _Play:
-    """One run on its stage, part by part."""
+class ChaosRun:
+    """One run of a scenario in an open context."""
 
     def __init__(
         self,
         scenario: Scenario,
         schedule: Schedule,
-        stage: RunContext,
-        course: _Course,
+        context: RunContext,
+        *,
+        phases: _Phases,
         progress: Progress,
-        stall: float | None,
+        stall: float,
     ) -> None:
         self._scenario = scenario
-        self._stall = max(STALL_LEASES * scenario.pool.lease, STALL_SECONDS) if stall is None else stall
+        self._stall = stall
         self._schedule = schedule
-        self._stage = stage
-        self._course = course
+        self._context = context
+        self._phases = phases
         self._progress = progress
-        self._client = scenario.workload.client(stage.session, stage.client)
-        self._nemesis = Nemesis(stage.world, stage.nemesis, tell=self._tell)
+        self._client = scenario.workload.client(context.session, context.client)
+        self._nemesis = Nemesis(context.faults, context.nemesis, log=self._log)
 
-    def perform(self) -> None:
-        """All parts; a broken one is noted and does not keep the evidence from being collected."""
-        part = self._course.part
+    def execute(self) -> None:
+        """Run every phase; a breakdown is recorded and does not prevent the collection of the evidence."""
+        phase = self._phases.phase
         try:
-            with part("starting the pool"):
-                self._tell("starting the pool")
-                self._stage.pools.start()
-                with part("the workload under faults"):
-                    self._hurt()
-        finally:  # also for Ctrl-C, which no part takes
-            with part("healing"):
+            with phase("starting the pool"):
+                self._log("starting the pool")
+                self._context.pools.start()
+                with phase("the workload under faults"):
+                    self._inject_faults()
+        finally:  # also on Ctrl-C, which `phase` does not catch
+            with phase("healing"):
                 self._nemesis.heal_all()
-            self._stage.gates.open_all()
-        with part("the drain"):
-            if not self._course.breakdowns:
+            self._context.gates.open_all()
+        with phase("the drain"):
+            if not self._phases.breakdowns:
                 self._drain()
-        with part("stopping the pools"):
-            self._tell("stopping the pools")
-            self._stage.pools.terminate(self._scenario.pool.graceful_shutdown + _EXIT_MARGIN)
-        with part("collecting the evidence"):
-            for operation in self._stage.session.witnesses():
-                self._stage.witness.append(operation)
+        with phase("stopping the pools"):
+            self._log("stopping the pools")
+            self._context.pools.terminate(self._scenario.pool.graceful_shutdown + _EXIT_MARGIN_SECONDS)
+        with phase("collecting the evidence"):
+            for operation in self._context.session.witnesses():
+                self._context.witness.append(operation)
 
-    def _hurt(self) -> None:
+    def _inject_faults(self) -> None:
         arrivals, faults = self._schedule.arrivals, self._schedule.faults
-        self._tell(f"{len(arrivals) + len(self._schedule.final)} tasks, {len(faults)} faults")
+        self._log(f"{len(arrivals) + len(self._schedule.final)} tasks, {len(faults)} faults")
         start = time.monotonic()
         driver = Driver(self._client, arrivals, start=start)
         stop = threading.Event()
-        alarm = threading.Timer(self._course.left, stop.set)
+        alarm = threading.Timer(self._phases.seconds_left, stop.set)
         alarm.daemon = True
         alarm.start()
         try:
             self._nemesis.run(faults, start=start, stop=stop)
-            if not driver.join(self._course.left):
+            if not driver.join(self._phases.seconds_left):
                 raise HarnessError(
                     f"The tasks were not all submitted within the {self._scenario.timeout:g} s of the scenario. "
                     "Ask for fewer with --tasks."
@@ -195,27 +207,26 @@ class _Play:
             alarm.cancel()
             driver.stop()
         for missed in self._nemesis.missed:
-            self._tell(f"not injected: {missed}")
+            self._log(f"not injected: {missed}")
 
     def _drain(self) -> None:
-        self._tell("healed; draining")
+        self._log("healed; draining")
         drive(self._client, self._schedule.final, start=time.monotonic(), stop=threading.Event())
         seen: tuple[int, int] | None = None
-        moved = time.monotonic()
-        pause = threading.Event()
+        changed = time.monotonic()
         while unfinished := self._client.unfinished():
             self._progress.update(f"{unfinished} unfinished")
-            if (now := (unfinished, self._stage.recorded())) != seen:
-                seen, moved = now, time.monotonic()
-            if time.monotonic() - moved > self._stall:
-                self._tell(f"nothing moved for {self._stall:g} s, {unfinished} tasks are unfinished")
+            if (now := (unfinished, self._context.recorded_bytes())) != seen:
+                seen, changed = now, time.monotonic()
+            if time.monotonic() - changed > self._stall:
+                self._log(f"nothing changed for {self._stall:g} s, {unfinished} tasks are unfinished")
                 return
-            if not self._course.left:
+            if not self._phases.seconds_left:
                 raise HarnessError(
-                    f"{unfinished} tasks were still being worked off after the {self._scenario.timeout:g} s of the "
+                    f"{unfinished} tasks were still unfinished after the {self._scenario.timeout:g} s of the "
                     "scenario. Ask for fewer with --tasks, or give the scenario a longer time-out."
                 )
-            pause.wait(_ASK)
+            time.sleep(_POLL_SECONDS)
 
-    def _tell(self, text: str) -> None:
+    def _log(self, text: str) -> None:
         self._progress.step(f"{self._scenario.name}: {text}")

@@ -1,4 +1,4 @@
-"""Scenarios: one frozen value each, of a workload, faults and checkers."""
+"""Scenarios: frozen values that combine a workload, faults and checkers; their schedules; their lookup by name."""
 
 from __future__ import annotations
 

@@ -1,24 +1,21 @@
-"""A scenario: workload, faults and checkers put together as one frozen value, and what came of running it."""
+"""A scenario combines a workload, faults and checkers in one frozen value; a `ScenarioRun` is the result of one run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.environments.base import ServerVersions
+from harness.faults.base import Fault
 from harness.history import History
-
-if TYPE_CHECKING:
-    from harness.faults.base import Fault
-    from harness.workloads.base import Workload
+from harness.workloads.base import Workload
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolNeeds:
-    """How the pools of a scenario are set up. Times are seconds."""
+    """How the pools of a scenario are configured. Times are seconds."""
 
     workers: int = 2
     concurrency: int = 4
@@ -28,9 +25,11 @@ class PoolNeeds:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scenario:
-    """One experiment. `faults` are injected in order while the workload runs; `timeout` (seconds) bounds
-    the whole of it. `own_servers` says that they freeze or empty a whole server, and so what others keep there: such
-    a scenario runs on servers of its own only.
+    """One experiment: `faults` are injected in order while the workload runs.
+
+    `timeout` (seconds) bounds the whole run. `destructive` scenarios run on external servers only if they are named
+    and allowed. `own_servers` marks faults that freeze or empty a whole server, and so affect other data on it: such a
+    scenario never runs on external servers.
     """
 
     name: str
@@ -46,10 +45,10 @@ class Scenario:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScenarioRun:
-    """What came of one scenario: everything a report is made from.
+    """The result of one run of a scenario: everything that a report needs.
 
-    `repeat` is the command that runs it again; `seconds` is its wall time; `error` is set where the run
-    broke down before its history was complete, and then the verdict is UNKNOWN.
+    `repeat` is the command that runs it again; `seconds` is its wall time; `error` is set if the run broke down before
+    its history was complete.
     """
 
     scenario: str
@@ -69,10 +68,6 @@ class ScenarioRun:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict of the run: that of its checkers together, UNKNOWN where the run broke down or a line
-        is missing.
-        """
-        if self.error is not None:
-            found = [result.verdict for result in self.results.values()]
-            return Verdict.combine([*found, Verdict.UNKNOWN])
-        return Verdict.combine(result.verdict for result in self.results.values())
+        """The combined verdict of the checkers; at best UNKNOWN if `error` is set."""
+        found = [result.verdict for result in self.results.values()]
+        return Verdict.combine(found if self.error is None else [*found, Verdict.UNKNOWN])

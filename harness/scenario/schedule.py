@@ -1,18 +1,21 @@
-"""Everything that the seed decides about a run, known before anything is started."""
+"""The schedule of a run: everything that the seed decides, known before anything is started."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Self
 
-from harness.faults.base import PlannedFault, gated_numbers, plan
-from harness.scenario import Scenario
-from harness.workloads.generator import Arrival, times
+from harness.errors import UsageError
+from harness.faults.base import Fault, PlannedFault
+from harness.scenario.scenario import Scenario
+from harness.workloads.generator import GATE, Arrival, times
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule:
-    """Which tasks come when, which faults strike when, and which tasks come after everything is healed."""
+    """The tasks and faults of a run with their times; `final` are the tasks after every fault is healed."""
 
     arrivals: tuple[Arrival, ...]
     faults: tuple[PlannedFault, ...]
@@ -20,13 +23,59 @@ class Schedule:
 
     @classmethod
     def of(cls, scenario: Scenario, *, seed: int, tasks: int) -> Self:
-        """Draw it; raises `UsageError` where there are too few tasks for the scenario's faults."""
+        """Draw the schedule; raises `UsageError` if there are too few tasks for the scenario's faults."""
         generator = scenario.workload.generator
         count = len(list(generator(seed=seed, tasks=tasks, gated=())))
         gated = gated_numbers(scenario.faults, count)
         arrivals = tuple(generator(seed=seed, tasks=tasks, gated=gated))
         return cls(
             arrivals=arrivals,
-            faults=plan(scenario.faults, seed=seed, due=times(arrivals)),
+            faults=plan_faults(scenario.faults, seed=seed, due=times(arrivals)),
             final=tuple(scenario.workload.final_generator(seed=seed, tasks=tasks)),
         )
+
+
+def gated_numbers(faults: Sequence[Fault], tasks: int) -> frozenset[int]:
+    """Numbers of the tasks that wait at a gate, out of `tasks` that are submitted while faults are injected.
+
+    Raises `UsageError` if there are too few tasks for the faults.
+    """
+    numbers = [_number(fault, tasks) for fault in faults if fault.gated]
+    if len(set(numbers)) < len(numbers):
+        raise UsageError(
+            f"{tasks} tasks are too few for the {len(faults)} faults of this scenario. "
+            "Ask for more with --tasks, 200 say."
+        )
+    return frozenset(numbers)
+
+
+def plan_faults(faults: Sequence[Fault], *, seed: int, due: Sequence[float]) -> tuple[PlannedFault, ...]:
+    """Draw everything random about the faults; `due` is when each task is submitted, in seconds.
+
+    A fault at a random moment strikes between its own place and that of the next fault (or the end). This keeps the
+    order of the faults.
+    """
+    draw = Random(f"{seed}/faults")  # noqa: S311 - a schedule, not a secret
+    planned = []
+    for index, fault in enumerate(faults):
+        luck, victim = draw.random(), draw.random()
+        later = faults[index + 1].at if index + 1 < len(faults) else 1.0
+        start, end = _due(fault.at, due), _due(max(fault.at, later), due)
+        planned.append(
+            PlannedFault(
+                number=index + 1,
+                fault=fault,
+                gate=GATE.format(number=_number(fault, len(due))),
+                moment=None if fault.gated else start + luck * (end - start),
+                draw=victim,
+            )
+        )
+    return tuple(planned)
+
+
+def _number(fault: Fault, tasks: int) -> int:
+    return min(tasks, int(fault.at * tasks) + 1)
+
+
+def _due(at: float, due: Sequence[float]) -> float:
+    return due[min(len(due) - 1, int(at * len(due)))]

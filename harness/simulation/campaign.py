@@ -1,4 +1,4 @@
-"""Many seeds over several processes: who finds something says so at once, and progress is told."""
+"""Simulates many seeds in several processes; findings and progress are reported as they occur."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from typing import IO
 from harness.errors import HarnessError
 from harness.simulation.simulation import simulate
 
-TELL_EVERY = 5.0  # seconds
-COUNT_EVERY = 20  # runs after which a job says how many it has done
+PROGRESS_SECONDS = 5.0
+# A job reports its counts after so many runs.
+RUNS_PER_REPORT = 20
 
 
 @dataclass(kw_only=True, slots=True)
 class Campaign:
-    """What came of many seeds. `failing` has the judges' words per seed; `injected` and `tasks` count over all runs,
-    `fewest` are the faults of the run that met the fewest; `seconds` are real, `busy` those of the processors.
+    """The result of many seeds.
+
+    `failing` has the findings by seed. `tasks` and `injected` (faults) count over all runs; `fewest` is the number of
+    faults in the run with the fewest. `seconds` is wall time, `busy` processor time in seconds.
     """
 
     runs: int = 0
@@ -34,7 +37,7 @@ class Campaign:
     failing: dict[int, list[str]] = field(default_factory=dict)
 
     def add(self, line: dict[str, object]) -> None:
-        """Count what a job said."""
+        """Add the counts that a job reported."""
         counts = {name: line[name] for name in ("runs", "tasks", "injected", "fewest")}
         runs, tasks, injected, fewest = (int(str(count)) for count in counts.values())
         self.runs += runs
@@ -50,31 +53,31 @@ class Campaign:
 
 
 def jobs_by_default() -> int:
-    """As many as there are processors for us."""
+    """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_campaign(
-    first: int, count: int, *, jobs: int, tell: Callable[[str], None], stop_after: int
+    first: int, count: int, *, jobs: int, log: Callable[[str], None], stop_after: int
 ) -> Campaign:
-    """Simulate the seeds from `first` on, over so many processes; ends early after `stop_after` failing seeds."""
+    """Simulate `count` seeds from `first` on in `jobs` processes; ends early after `stop_after` failing seeds."""
     began = time.monotonic()
     campaign = Campaign()
     processes = [_start(first + job, first + count, jobs) for job in range(min(jobs, count))]
-    told = began
+    logged = began
     try:
         for line in _lines([process.stdout for process in processes if process.stdout]):
             if "seed" in line:
                 seed, found = int(str(line["seed"])), line["found"]
                 campaign.failing[seed] = [str(one) for one in found] if isinstance(found, list) else []
-                tell(f"seed {seed}: {'; '.join(campaign.failing[seed])}")
+                log(f"seed {seed}: {'; '.join(campaign.failing[seed])}")
                 if len(campaign.failing) >= stop_after:
                     break
             else:
                 campaign.add(line)
-            if time.monotonic() - told > TELL_EVERY:
-                told = time.monotonic()
-                tell(f"{campaign.runs} of {count} runs, {len(campaign.failing)} with findings")
+            if time.monotonic() - logged > PROGRESS_SECONDS:
+                logged = time.monotonic()
+                log(f"{campaign.runs} of {count} runs, {len(campaign.failing)} with findings")
         else:
             if campaign.runs < count:
                 raise HarnessError(
@@ -91,7 +94,7 @@ def run_campaign(
 
 
 def work(first: int, end: int, step: int) -> None:
-    """A job's part, as lines of JSON on standard output: seeds with findings, and counts of runs."""
+    """Simulate the seeds of one job; prints findings and counts as lines of JSON."""
     runs = tasks = injected = 0
     fewest: int | None = None
     began = time.process_time()
@@ -100,9 +103,9 @@ def work(first: int, end: int, step: int) -> None:
         runs, tasks, injected = runs + 1, tasks + len(outcome.plan.tasks), injected + outcome.injected
         fewest = outcome.injected if fewest is None else min(fewest, outcome.injected)
         if outcome.findings:
-            found = [f"{finding.judge}: {finding.summary}" for finding in outcome.findings]
+            found = [f"{finding.checker}: {finding.summary}" for finding in outcome.findings]
             print(json.dumps({"seed": seed, "found": found}), flush=True)
-        if runs == COUNT_EVERY or seed + step >= end:
+        if runs == RUNS_PER_REPORT or seed + step >= end:
             busy, began = time.process_time() - began, time.process_time()
             line = {"runs": runs, "tasks": tasks, "injected": injected, "fewest": fewest, "busy": busy}
             print(json.dumps(line), flush=True)
@@ -112,12 +115,12 @@ def work(first: int, end: int, step: int) -> None:
 
 def _start(first: int, end: int, step: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "harness.simulation.campaign", str(first), str(end), str(step)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}  # noqa: PTH109 - as text
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}  # noqa: PTH109 - a string
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment)
 
 
 def _lines(streams: Sequence[IO[bytes]]) -> Iterator[dict[str, object]]:
-    """What the jobs say, in the order in which it arrives."""
+    """The lines of all jobs in the order of their arrival."""
     with selectors.DefaultSelector() as selector:
         rest = dict.fromkeys(streams, b"")
         for stream in streams:

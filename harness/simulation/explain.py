@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.history import Operation, OperationType
+from harness.simulation.runtime import EPOCH
 from harness.simulation.scheduler import NANOSECONDS
 from harness.simulation.simulation import SimulationResult
-from harness.simulation.world import EPOCH
 
 _RUN = {
     OperationType.INVOKE: "starts",
@@ -35,7 +35,7 @@ def timeline(outcome: SimulationResult) -> str:
     )
     width = max((len(who) for _, who, _ in events), default=0)
     lines = [f"{at / NANOSECONDS:9.4f}  {who:<{width}}  {text}" for at, who, text in events]
-    found = [f"FOUND by {finding.judge}: {finding.summary}" for finding in outcome.findings]
+    found = [f"FOUND by {finding.checker}: {finding.summary}" for finding in outcome.findings]
     return "\n".join([head, "", *lines, "", *(found or ["nothing was found"])])
 
 

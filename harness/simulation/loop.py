@@ -1,4 +1,4 @@
-"""The event loop of a simulated worker: asyncio's own tasks and time-outs, on the virtual clock."""
+"""The event loop of a simulated worker: asyncio's own tasks and time-outs on the virtual clock."""
 
 from __future__ import annotations
 
@@ -12,46 +12,48 @@ from typing import Any, cast
 
 from harness.simulation.scheduler import NANOSECONDS, Process, Scheduler
 
-WAKE_WITHIN = 0.0001  # seconds that a loop takes at most from having something to do to doing it
+# The most seconds between the call of `call_soon` and the callback.
+WAKE_WITHIN = 0.0001
 
 
 class VirtualLoop:
-    """As much of an event loop as tasks, futures, time-outs and sleeps ask for; what does real I/O is not there."""
+    """The part of an event loop that tasks, futures, time-outs and sleeps use; it has no I/O."""
 
     def __init__(self, scheduler: Scheduler, process: Process) -> None:
         self._scheduler = scheduler
         self._process = process
-        self.itself = cast(asyncio.AbstractEventLoop, self)  # of a loop, tasks and handles use what is here
+        # Typed as a complete loop: tasks and handles use only the methods below.
+        self.itself = cast(asyncio.AbstractEventLoop, self)
         self._ready: deque[asyncio.Handle] = deque()
         self._timers: list[tuple[int, int, asyncio.TimerHandle]] = []
         self._numbers = 0
-        self._due = False
+        self._waking = False
         self._tasks: dict[asyncio.Task[Any], None] = {}
         process.at_exit.append(lambda _: scheduler.soon(None, self._abandon))
 
     def time(self) -> float:
-        """Seconds of the virtual clock."""
+        """The virtual time in seconds."""
         return self._scheduler.now / NANOSECONDS
 
     def get_debug(self) -> bool:
-        """Never."""
+        """Always False."""
         return False
 
     def is_running(self) -> bool:
-        """Always: it has no beginning and no end of its own."""
+        """Always True: the scheduler runs the callbacks."""
         return True
 
     def is_closed(self) -> bool:
-        """Never."""
+        """Always False."""
         return False
 
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        """See `asyncio.AbstractEventLoop`."""
+        """Run `callback` in the next iteration of the loop."""
         handle = asyncio.Handle(callback, args, self.itself, context)
         self._ready.append(handle)
-        self._kick()
+        self._wake()
         return handle
 
     call_soon_threadsafe = call_soon  # there is only one real thread
@@ -63,7 +65,7 @@ class VirtualLoop:
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        """See `asyncio.AbstractEventLoop`."""
+        """Run `callback` after `delay` seconds."""
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
     def call_at(
@@ -73,15 +75,15 @@ class VirtualLoop:
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        """See `asyncio.AbstractEventLoop`."""
+        """Run `callback` at the time `when`, in seconds of `time`."""
         handle = asyncio.TimerHandle(when, callback, args, self.itself, context)
         self._numbers += 1
         heappush(self._timers, (round(when * NANOSECONDS), self._numbers, handle))
-        self._scheduler.at(round(when * NANOSECONDS), self._process, self._fall_due)
+        self._scheduler.at(round(when * NANOSECONDS), self._process, self._run_timers)
         return handle
 
     def create_future(self) -> asyncio.Future[Any]:
-        """See `asyncio.AbstractEventLoop`."""
+        """Create a future of this loop."""
         return asyncio.Future(loop=self.itself)
 
     def create_task(
@@ -91,34 +93,34 @@ class VirtualLoop:
         name: str | None = None,
         context: contextvars.Context | None = None,
     ) -> asyncio.Task[Any]:
-        """See `asyncio.AbstractEventLoop`."""
+        """Create a task that runs a coroutine in this loop."""
         task = asyncio.Task(coro, loop=self.itself, name=name, context=context)
         self._tasks[task] = None
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
         return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """What nobody took is a bug of the code under test."""
+        """Report an exception that no code caught: it is a bug of the code under test."""
         error = context.get("exception") or RuntimeError(str(context.get("message")))
         self._scheduler.escaped.append((self._process, error))
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Asked for by `TimerHandle`: its event comes and finds that it was canceled."""
+        """Required by `TimerHandle`; the callback of a canceled timer is skipped when it is due."""
 
-    def _fall_due(self) -> None:
-        """In the order of their times, also where the process stood still past several of them."""
+    def _run_timers(self) -> None:
+        """Run the due timers in the order of their times, also after a stall."""
         while self._timers and self._timers[0][0] <= self._scheduler.now:
             self._ready.append(heappop(self._timers)[2])
-        self._turn()
+        self._run_ready()
 
-    def _kick(self) -> None:
-        if not self._due:
-            self._due = True
+    def _wake(self) -> None:
+        if not self._waking:
+            self._waking = True
             soon = self._scheduler.seconds(self._scheduler.random.random() * WAKE_WITHIN)
-            self._scheduler.at(soon, self._process, self._turn)
+            self._scheduler.at(soon, self._process, self._run_ready)
 
-    def _turn(self) -> None:
-        self._due = False
+    def _run_ready(self) -> None:
+        self._waking = False
         events._set_running_loop(self.itself)
         try:
             for _ in range(len(self._ready)):
@@ -128,12 +130,12 @@ class VirtualLoop:
         finally:
             events._set_running_loop(None)
         if self._ready:
-            self._kick()
+            self._wake()
 
     def _abandon(self) -> None:
-        """The process is dead: let go of its coroutines, so that none of them complains of it later."""
+        """Close the coroutines of a dead process, so that asyncio does not warn about pending tasks."""
         for task in list(self._tasks):
-            task._log_destroy_pending = False  # type: ignore[attr-defined]  # CPython's own way to say so
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # CPython's own attribute
             coroutine = task.get_coro()
             if coroutine is not None:
                 coroutine.close()

@@ -1,4 +1,4 @@
-"""What a simulated run consists of: tasks, and faults. A seed draws one, a file keeps one, shrinking cuts it."""
+"""The plan of a simulated run: its tasks and faults. A seed determines one, and a file can store one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from agentexec.queue.keys import PRIORITY_LEVELS
 from harness.errors import UsageError
 
 FORMAT = "harness-simulation/1"
-LONGEST = 1000.0  # seconds that anything in a plan may take
+# The highest time in a plan, in seconds.
+LONGEST = 1000.0
 
 
 class Theme(StrEnum):
-    """What a plan is about. Where fewer kinds of faults strike, less is excused, and its judges ask for more."""
+    """The focus of a plan. With fewer kinds of faults the checkers allow less and check more."""
 
     MIXED = "mixed"
     SHUTDOWNS = "shutdowns"
@@ -25,7 +26,7 @@ class Theme(StrEnum):
 
 
 class FaultKind(StrEnum):
-    """What can go wrong. `worker` and `pool` faults strike at one of the victim's next calls."""
+    """Kinds of faults in a simulation; the values are the names in the history."""
 
     KILL_WORKER = "kill-worker"
     KILL_PARENT = "kill-parent"
@@ -47,8 +48,10 @@ class FaultKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedTask:
-    """One task. Times are in seconds. Its handler fails `failures` times before it returns, and reports progress
-    `progress` times on the way. `late_lock` leaves it to the worker to find out that there is a lock key.
+    """One task. Times are seconds.
+
+    Its handler fails `failures` times before it succeeds, and reports progress `progress` times in each run. With
+    `late_lock` the producer sends no lock key, and the worker derives it.
     """
 
     number: int
@@ -64,8 +67,10 @@ class PlannedTask:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulatedFault:
-    """One fault at `at` seconds. `victim` chooses among what can be hit, `skip` is how many calls of the victim pass
-    before it strikes, `after` whether it strikes before or after the server's work, `seconds` how long it lasts.
+    """One fault at `at` seconds.
+
+    `victim` chooses among the possible victims. `skip` calls of the victim pass before the fault strikes, `after` the
+    server's work or before it. `seconds` is how long it lasts.
     """
 
     kind: FaultKind
@@ -78,8 +83,9 @@ class SimulatedFault:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """A whole run. `seed` decides everything that is not written here: latencies, jitter, the order of equals. Pools
-    are started on the `hosts` in turn.
+    """A complete run. `seed` decides everything else: latencies, jitter, and the order of simultaneous events.
+
+    The pools are distributed over the `hosts` in turn.
     """
 
     seed: int
@@ -92,12 +98,12 @@ class Plan:
 
     @property
     def last_moment(self) -> float:
-        """When the last task has arrived and the last fault is over, in seconds."""
+        """The time at which the last task has arrived and the last fault is over, in seconds."""
         lasting = [fault.at + abs(fault.seconds) for fault in self.faults]
         return max([*lasting, *(task.at + task.delay for task in self.tasks), 0.0])
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON; `from_json` reads it back."""
+        """The plan as JSON, readable by `from_json`."""
         return {"format": FORMAT, **asdict(self)}
 
     @classmethod
@@ -115,7 +121,7 @@ class Plan:
                     SimulatedFault(**_known(SimulatedFault, fault) | {"kind": FaultKind(fault["kind"])})
                     for fault in data["faults"]
                 ),
-                # Plans of before there were themes and hosts are kept, too.
+                # Files from before there were themes and hosts stay readable.
                 theme=Theme(data.get("theme", Theme.MIXED)),
                 hosts=data.get("hosts", 1),
             )
@@ -124,7 +130,7 @@ class Plan:
 
     @classmethod
     def _checked(cls, **parts: Any) -> Self:
-        """A plan that can be run; raises ValueError for one that cannot."""
+        """A valid plan; raises ValueError for an invalid one."""
         plan = cls(**parts)
         numbers = [task.number for task in plan.tasks]
         for name in ("seed", "pools", "workers", "hosts"):
@@ -165,5 +171,5 @@ def _known(shape: type, data: Mapping[str, Any]) -> dict[str, Any]:
     names = {field.name for field in fields(shape)}
     unknown = set(data) - names
     if unknown:
-        raise ValueError(f"{sorted(unknown)[0]!r} is nothing that a {shape.__name__} has")
+        raise ValueError(f"{sorted(unknown)[0]!r} is no field of a {shape.__name__}")
     return dict(data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import redis
 
@@ -15,11 +14,9 @@ from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.reference import PoolReference
 from agentexec.worker.supervisor import StopCommand, Supervisor
 from harness.history import OperationType
+from harness.simulation.context import SimulationContext
 from harness.simulation.loop import VirtualLoop
 from harness.simulation.scheduler import Process
-
-if TYPE_CHECKING:
-    from harness.simulation.context import SimulationContext
 
 BIRTH = (0.05, 0.3)  # seconds that an interpreter takes to start
 NOTICE = 0.001  # seconds until a parent sees that its child is dead
@@ -152,7 +149,7 @@ class SimulatedChild:
         worker = Worker(
             name=self.name,
             settings=stage.settings,
-            registry=stage.bodies.registry,
+            registry=stage.handlers.registry,
             links=Connections(queue=queue, renewing=stage.queue(process), database=stage.database(process)),
             loop=VirtualLoop(scheduler, process).itself,
             ready=lambda: self._tell(Ready(self)),

@@ -1,4 +1,4 @@
-"""Postgres in a simulation: the store's own statements on SQLite, one transaction at a time, on the virtual clock."""
+"""Simulated Postgres: the store's statements on SQLite, one transaction at a time, on the virtual clock."""
 
 from __future__ import annotations
 
@@ -15,33 +15,35 @@ from sqlalchemy.pool import StaticPool
 
 from agentexec.core.db import create_schema
 from agentexec.store.models import ACTIVITY_TABLE, LOG_TABLE
+from harness.simulation.call_faults import LostCall, Network
 from harness.simulation.recording import SimulatedRecorder
+from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import Process
-from harness.simulation.trouble import LostCall, Network
-from harness.simulation.world import VirtualRuntime
 
-JULIAN_DAY_OF_EPOCH = 2_440_587.5  # 1970-01-01 00:00 UTC, as SQLite's manual of its date functions has it
+# 1970-01-01 00:00 UTC; https://sqlite.org/lang_datefunc.html
+JULIAN_DAY_OF_EPOCH = 2_440_587.5
 
-_clock: list[VirtualRuntime] = []  # of the simulation that runs; SQLite's functions know no other way to it
+# The runtime of the current simulation, for the functions that SQLite calls.
+_clock: list[VirtualRuntime] = []
 
 
 @cache
 def _database() -> Engine:
-    """One database for all simulations of this interpreter: to create its schema takes longer than to use it."""
-    # Without the explicit BEGIN of `engine_for`: with one thread, the driver's own comes early enough, and is cheaper.
+    """One database for all simulations of this interpreter: creating a schema takes longer than a simulation."""
+    # Without the explicit BEGIN of `engine_for`: in one thread the driver's own BEGIN is early enough and cheaper.
     engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-    event.listen(engine, "connect", _tell_the_time)
+    event.listen(engine, "connect", _use_virtual_clock)
     create_schema(engine)
     return engine
 
 
-def _tell_the_time(connection: Any, _record: Any) -> None:
+def _use_virtual_clock(connection: Any, _record: Any) -> None:
     connection.create_function("strftime", -1, _strftime)
     connection.create_function("julianday", 1, _julianday)
 
 
 def _strftime(form: str, _now: str, shift: str = "0 seconds") -> str:
-    """SQLite's `strftime` as the store uses it, by the virtual clock."""
+    """SQLite's `strftime` on the virtual clock, for the one format that the store uses."""
     assert form == "%Y-%m-%d %H:%M:%f000"
     at = round((_clock[-1].unix() + float(shift.partition(" ")[0])) * 1000)
     return f"{_second(at // 1000)}.{at % 1000:03d}000"
@@ -53,7 +55,7 @@ def _second(unix: int) -> str:
 
 
 def _julianday(when: str | None) -> float | None:
-    """SQLite's `julianday` of a time that the store wrote, or of `now` by the virtual clock."""
+    """SQLite's `julianday` of a time that the store wrote, or of `now` on the virtual clock."""
     if when is None:
         return None
     at = _clock[-1].unix() if when == "now" else datetime.fromisoformat(f"{when}+00:00").timestamp()
@@ -61,7 +63,7 @@ def _julianday(when: str | None) -> float | None:
 
 
 class PostgresServer:
-    """One server for all simulated processes; it may be away."""
+    """The server of all simulated processes; it may be unreachable for a while."""
 
     def __init__(self, runtime: VirtualRuntime) -> None:
         self._runtime = runtime
@@ -71,7 +73,7 @@ class PostgresServer:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Serve one simulation, beginning with empty tables."""
+        """Serve one simulation, which begins with empty tables."""
         _clock.append(self._runtime)
         try:
             with self.engine.connect() as connection:
@@ -86,26 +88,29 @@ class PostgresServer:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """One transaction, which happens at one moment. They all share a connection: to take one from a pool each
-        time costs more than what is done with it.
+        """A transaction at one moment of virtual time.
+
+        All transactions share a connection: taking one from a pool costs more than the transaction itself.
         """
         (connection,) = self._open
         with connection.begin():
             yield connection
 
     def go_away(self, seconds: float) -> None:
-        """Refuse everybody for so long."""
+        """Refuse every transaction for this time."""
         self.away_until = max(self.away_until, self._runtime.scheduler.seconds(seconds))
 
     def require(self) -> None:
-        """Raises what SQLAlchemy raises where the server is away."""
+        """Raise what SQLAlchemy raises if the server is unreachable."""
         if self.away_until > self._runtime.scheduler.now:
             raise refusal("the server is away")
 
 
 class SimulatedDatabase:
-    """The database as one process sees it. A transaction happens at one moment: between its request, which may be lost
-    or stand still on the way, and its reply, which may be lost although everything is committed.
+    """The database as one process sees it.
+
+    A transaction happens at one moment between its request, which may be lost or delayed, and its reply, which may be
+    lost although the transaction is committed.
     """
 
     def __init__(
@@ -122,12 +127,12 @@ class SimulatedDatabase:
     def as_engine(
         cls, server: PostgresServer, recorder: SimulatedRecorder, process: Process, network: Network
     ) -> Engine:
-        """One of these where an engine is asked for: of an engine, agentexec uses what is here."""
+        """A `SimulatedDatabase` typed as an engine: it has the part of `Engine` that agentexec uses."""
         return cast(Engine, cls(server, recorder, process, network))
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """A transaction; see the class."""
+        """A transaction; raises `OperationalError` if the server is unreachable or a message is lost."""
         try:
             if self._network.request() is not None:
                 raise LostCall
@@ -142,15 +147,15 @@ class SimulatedDatabase:
     connect = begin
 
     def execution_options(self, **_: Any) -> SimulatedDatabase:
-        """Nothing to choose."""
+        """Ignored: there is only one connection."""
         return self
 
     def dispose(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: the connection is shared."""
 
 
 def refusal(why: str) -> OperationalError:
-    """A broken connection, as SQLAlchemy tells of it."""
+    """The exception that SQLAlchemy raises for a broken connection."""
     return OperationalError(
         "", None, sqlite3.OperationalError(f"simulated: {why}"), connection_invalidated=True
     )

@@ -1,4 +1,4 @@
-"""Threads, events, conditions and mailboxes on the virtual clock; see `agentexec.core.runtime` for what they are."""
+"""Threads, events, conditions and mailboxes on the virtual clock, for `agentexec.core.runtime`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, Generic, TypeVar
 from harness.simulation.scheduler import NANOSECONDS, Process, Scheduler, Wakeup
 
 T = TypeVar("T")
-PREEMPTED = 0.1  # part of the acquisitions of a lock before which another thread may come first
+# The share of lock acquisitions before which another thread may run first.
+PREEMPTED = 0.1
 
 
 class VirtualEvent:
@@ -22,25 +23,21 @@ class VirtualEvent:
         self._waiters: list[Wakeup] = []
 
     def is_set(self) -> bool:
-        """See `threading.Event`."""
         return self._set
 
     def set(self) -> None:
-        """See `threading.Event`."""
         self._set = True
         self._scheduler.wake(self._waiters, len(self._waiters))
 
     def clear(self) -> None:
-        """See `threading.Event`."""
         self._set = False
 
     def wait(self, timeout: float | None = None) -> bool:
-        """See `threading.Event`."""
         return _wait_for(self._scheduler, self._waiters, lambda: self._set, timeout)
 
 
 class VirtualCondition:
-    """A condition. Threads switch where they wait, and hardly anything waits with it in hand: it has no lock."""
+    """A condition without a lock: simulated threads switch only where they wait."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -56,16 +53,14 @@ class VirtualCondition:
         return None
 
     def notify(self) -> None:
-        """See `threading.Condition`."""
         self._scheduler.wake(self._waiters)
 
     def wait_for(self, predicate: Callable[[], T], timeout: float | None = None) -> T:
-        """See `threading.Condition`."""
         return _wait_for(self._scheduler, self._waiters, predicate, timeout)
 
 
 class VirtualMailbox(Generic[T]):
-    """A queue between threads, or between processes: a pipe."""
+    """A queue between threads of one process, or a pipe between processes."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -73,12 +68,10 @@ class VirtualMailbox(Generic[T]):
         self._waiters: list[Wakeup] = []
 
     def put(self, item: T) -> None:
-        """See `queue.SimpleQueue`."""
         self._items.append(item)
         self._scheduler.wake(self._waiters)
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
-        """See `queue.SimpleQueue`."""
         if not self._items and block:
             _wait_for(self._scheduler, self._waiters, lambda: bool(self._items), timeout)
         if not self._items:
@@ -97,7 +90,6 @@ class VirtualThread:
         scheduler.spawn(process, self._run)
 
     def join(self, timeout: float | None = None) -> None:
-        """See `threading.Thread`."""
         _wait_for(self._scheduler, self._waiters, lambda: self._over, timeout)
 
     def _run(self) -> None:

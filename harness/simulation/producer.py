@@ -1,56 +1,71 @@
-"""A simulated producer: it enqueues through agentexec's own enqueuer, and asks again where no answer came."""
+"""A simulated producer: it enqueues through agentexec's own enqueuer and retries after a failure."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from agentexec.errors import AgentexecError
 from agentexec.producer.client import request_cancel
-from agentexec.producer.enqueuer import Enqueuer, Entry
+from agentexec.producer.enqueuer import Enqueuer, PreparedTask
 from agentexec.store.rows import NewActivity
 from agentexec.task import encode_payload
 from harness.history import OperationType
-from harness.simulation.body import LOCKED, TASK_NAME, Simulated
-from harness.simulation.plan import PlannedTask
+from harness.simulation.context import SimulationContext
+from harness.simulation.handlers import LOCKED_TASK_NAME, TASK_NAME, SimulatedTask
+from harness.simulation.plan import Plan, PlannedTask
 from harness.simulation.primitives import VirtualEvent
 from harness.simulation.scheduler import NANOSECONDS
 
-if TYPE_CHECKING:
-    from harness.simulation.context import SimulationContext
-
-# Seconds between one try and the next. Long enough in all to outlive outages that follow one another: a producer that
-# gives up earlier may leave nothing to judge.
+# Seconds between one attempt and the next. Together they outlast several outages in a row: a producer that gives up
+# earlier may leave a run without any task.
 AGAIN_AFTER = (0.2, 0.2, 0.2, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
+class PlannedSubmissions:
+    """How far the submission of a plan's tasks has come; it outlives the producer that submits them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.outstanding = {task.number: task for task in plan.tasks}
+        self.activities: dict[int, UUID] = {}
+
+    def attempted(self, number: int) -> None:
+        """A task was submitted; a later producer does not submit it again, whatever the outcome."""
+        self.outstanding.pop(number, None)
+
+    def acknowledged(self, number: int, activity: UUID) -> None:
+        """The producer received the activity of a task."""
+        self.activities[number] = activity
+
+
 class SimulatedProducer:
-    """One process that enqueues one task after the other when its time comes, and cancels on request."""
+    """One process that enqueues each outstanding task at its time, and cancels tasks on request."""
 
-    def __init__(self, stage: SimulationContext) -> None:
-        self._stage = stage
-        self.process = stage.runtime.new_process("producer")
-        self._database = stage.database(self.process)
-        self._queue = stage.queue(self.process)
-        self.waiting = 0  # tasks that were handed in, and of which nothing was heard yet
+    def __init__(self, context: SimulationContext, submissions: PlannedSubmissions) -> None:
+        self._context = context
+        self._submissions = submissions
+        self.process = context.runtime.new_process("producer")
+        self._database = context.database(self.process)
+        self._queue = context.queue(self.process)
+        self.waiting = 0  # submitted tasks without a reply
         self._enqueuer = Enqueuer(self._database, self._queue, max_depth=0)
+        for task in submissions.outstanding.values():
+            self._submit_at(task)
 
-    def submit_at(self, task: PlannedTask) -> None:
-        """Enqueue a task at its time."""
-        scheduler = self._stage.runtime.scheduler
+    def _submit_at(self, task: PlannedTask) -> None:
+        scheduler = self._context.runtime.scheduler
         when = round(task.at * NANOSECONDS)
         scheduler.at(when, self.process, lambda: scheduler.spawn(self.process, lambda: self._submit(task)))
 
     def cancel(self, number: int, activity: UUID) -> None:
-        """Ask for the cancel of a task, now."""
+        """Request the cancellation of a task now."""
 
-        def ask() -> None:
+        def request() -> None:
             try:
                 request_cancel(self._database, self._queue, [activity], "Canceled on request.")
-            except Exception as error:  # noqa: BLE001 - whoever asks hears that nobody knows whether it worked
-                self._stage.recorder.tell(self.process, f"cancel of task {number} failed: {error}")
+            except Exception as error:  # noqa: BLE001 - its outcome is unknown, as for any caller
+                self._context.recorder.tell(self.process, f"cancel of task {number} failed: {error}")
 
-        self._stage.runtime.scheduler.spawn(self.process, ask)
+        self._context.runtime.scheduler.spawn(self.process, request)
 
     def _submit(self, task: PlannedTask) -> None:
         self.waiting += 1
@@ -58,9 +73,9 @@ class SimulatedProducer:
         self.waiting -= 1
 
     def _until_answered(self, task: PlannedTask) -> None:
-        stage, recorder = self._stage, self._stage.recorder
-        name = LOCKED if task.late_lock and task.lock is not None else TASK_NAME
-        context = Simulated(
+        runtime, recorder = self._context.runtime, self._context.recorder
+        name = LOCKED_TASK_NAME if task.late_lock and task.lock is not None else TASK_NAME
+        context = SimulatedTask(
             number=task.number,
             work=task.work,
             failures=task.failures,
@@ -69,10 +84,10 @@ class SimulatedProducer:
         ).model_dump(mode="json")
         payload = encode_payload(name, context)
         for pause in AGAIN_AFTER:
-            stage.attempted(task.number)
+            self._submissions.attempted(task.number)
             recorder.record("client", OperationType.INVOKE, "enqueue", task=task.number)
             activity = NewActivity(
-                id=stage.runtime.new_id(),
+                id=runtime.new_id(),
                 queue_name=self._queue.name,
                 task_name=name,
                 context=context,
@@ -83,18 +98,18 @@ class SimulatedProducer:
                 delay=task.delay,
             )
             recorder.names[activity.id] = task.number
-            answered = VirtualEvent(stage.runtime.scheduler)
-            future = self._enqueuer.submit([Entry(activity, payload)])
+            answered = VirtualEvent(runtime.scheduler)
+            future = self._enqueuer.submit([PreparedTask(activity, payload)])
             future.add_done_callback(lambda _, answered=answered: answered.set())  # type: ignore[misc]  # bound now
             answered.wait()
             error = future.exception()
             if error is None:
                 (recorded,) = future.result()
-                stage.acknowledged(task.number, recorded)
+                self._submissions.acknowledged(task.number, recorded)
                 recorder.record(
                     "client", OperationType.OK, "enqueue", task=task.number, activity=str(recorded)
                 )
                 return
             kind = OperationType.FAIL if isinstance(error, AgentexecError) else OperationType.INFO
             recorder.record("client", kind, "enqueue", task=task.number, error=type(error).__name__)
-            stage.runtime.sleep(pause)
+            runtime.sleep(pause)

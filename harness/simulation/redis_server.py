@@ -13,13 +13,13 @@ import redis
 
 from agentexec.errors import AgentexecError
 from agentexec.queue.protocol import Admission, Dispatch, Finish, QueueDepth, Revoked, StepResult
+from harness.simulation.call_faults import LostCall, Network
 from harness.simulation.describing import describe
 from harness.simulation.queue.books import Books
 from harness.simulation.queue.memory_queue import MemoryQueue
 from harness.simulation.recording import SimulatedRecorder
+from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import Process, Wakeup
-from harness.simulation.trouble import LostCall, Network
-from harness.simulation.world import VirtualRuntime
 
 T = TypeVar("T")
 Watcher = Callable[[Books, str], None]

@@ -1,8 +1,8 @@
-"""One thread, a virtual clock, and a seed that decides what happens first.
+"""A deterministic scheduler: one real thread, a virtual clock, and a seed.
 
-Every simulated thread is a greenlet that runs until it waits. What is to happen next lies in one heap by virtual time;
-among events of the same moment the seed draws. So a run is a function of its seed: no real clock, no real thread and
-no order of a hash can change it.
+Every simulated thread is a greenlet that runs until it waits. Events are ordered in one heap by virtual time; the seed
+draws the order of simultaneous events. A run is therefore a function of its seed: real clocks, real threads and hash
+orders have no influence.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ NANOSECONDS = 1_000_000_000
 
 
 class Process:
-    """A simulated operating-system process: it can die and stand still, and takes its threads with it."""
+    """A simulated operating-system process with its threads; it can be killed and stalled."""
 
-    def __init__(self, name: str, pid: int, chance: random.Random, host: int) -> None:
+    def __init__(self, name: str, pid: int, rng: random.Random, host: int) -> None:
         self.name = name
         self.pid = pid
         self.host = host
-        self.chance = chance  # of its own, so that what is left out elsewhere does not change its luck
+        self.rng = rng  # its own, so that a change elsewhere does not change its draws
         self.alive = True
         self.stalled_until = 0  # in virtual nanoseconds
-        self.threads: dict[greenlet, None] = {}  # in order of their birth: sets have no order of their own
+        self.threads: dict[greenlet, None] = {}  # a dict, because it keeps the order of insertion
         self.at_exit: list[Callable[[int], None]] = []
 
     def __repr__(self) -> str:
@@ -37,7 +37,7 @@ _Entry = tuple[int, float, int, Process | None, Callable[[], object]]
 
 
 class Wakeup:
-    """A thread that waits; whoever is first, the waker or its time-out, lets it go on."""
+    """A waiting thread; the waker or the time-out resumes it, whichever comes first."""
 
     __slots__ = ("fired", "process", "thread")
 
@@ -48,48 +48,47 @@ class Wakeup:
 
 
 class Scheduler:
-    """The heap, the clock and the dice. Only one exists while a simulation runs."""
+    """The event heap, the virtual clock and the random numbers of one simulation."""
 
     def __init__(self, seed: int) -> None:
         self.now = 0  # virtual nanoseconds since the beginning
         self._seed = seed
-        self._chance = _dice(seed, "world")
-        self.process: Process | None = None  # whose code runs now; None for the world's own
-        self.escaped: list[
-            tuple[Process | None, BaseException]
-        ] = []  # what no thread should have let through
+        self._rng = _rng(seed, "world")
+        self.process: Process | None = None  # whose code runs now; None for code outside of all processes
+        # Exceptions that no thread caught.
+        self.escaped: list[tuple[Process | None, BaseException]] = []
         self._hub = getcurrent()
         self._heap: list[_Entry] = []
         self._count = 0
         self._pids = 100
 
     def new_process(self, name: str, host: int) -> Process:
-        """A process of a host that runs nothing yet."""
+        """Create a process on a host, without threads."""
         self._pids += 1
-        return Process(name, self._pids, _dice(self._seed, f"{name} {self._pids}"), host)
+        return Process(name, self._pids, _rng(self._seed, f"{name} {self._pids}"), host)
 
     @property
     def random(self) -> random.Random:
-        """The dice of whoever runs."""
-        return self._chance if self.process is None else self.process.chance
+        """The random numbers of the process whose code runs."""
+        return self._rng if self.process is None else self.process.rng
 
     def at(self, when: int, process: Process | None, work: Callable[[], object]) -> None:
-        """Do `work` at a virtual time, if its process lives then; once it goes on where it stands still."""
+        """Run `work` at a virtual time unless its process is dead; a stalled process runs it after the stall."""
         self._count += 1
-        luck = (self._chance if process is None else process.chance).random()
-        entry: _Entry = (max(when, self.now), luck, self._count, process, work)
+        tie = (self._rng if process is None else process.rng).random()
+        entry: _Entry = (max(when, self.now), tie, self._count, process, work)
         heappush(self._heap, entry)
 
     def soon(self, process: Process | None, work: Callable[[], object]) -> None:
-        """Do `work` in the next moment, before or after whatever else happens in it."""
+        """Run `work` at the present virtual time, in random order with other events of this time."""
         self.at(self.now, process, work)
 
     def seconds(self, seconds: float) -> int:
-        """The virtual time that many seconds from now."""
+        """The virtual time that is so many seconds from now, in nanoseconds."""
         return self.now + round(seconds * NANOSECONDS)
 
     def run(self, until: int, done: Callable[[], bool] = lambda: False) -> bool:
-        """Let events happen up to a virtual time; True once `done` says so, asked after each event."""
+        """Run events up to a virtual time, or until `done` returns True after an event; returns whether it did."""
         while self._heap and self._heap[0][0] <= until:
             when, tie, count, process, work = heappop(self._heap)
             self.now = when
@@ -102,14 +101,12 @@ class Scheduler:
             self.process = process
             try:
                 work()
-            except Exception as error:  # noqa: BLE001 - outside of all threads: told like what a thread lets through
+            except Exception as error:  # noqa: BLE001 - reported like an exception of a thread
                 self.escaped.append((process, error))
             if done():
                 return True
         self.now = max(self.now, until)
         return done()
-
-    # Threads.
 
     def spawn(self, process: Process, work: Callable[[], object]) -> greenlet:
         """Start a thread of a process."""
@@ -119,17 +116,17 @@ class Scheduler:
         return thread
 
     def in_thread(self) -> bool:
-        """Whether the running code may wait: callbacks of an event loop may not."""
+        """Whether the running code may wait; callbacks of an event loop may not."""
         return getcurrent() is not self._hub
 
     def pause(self, seconds: float) -> None:
-        """Let the calling thread wait that long."""
+        """Let the calling thread sleep."""
         process = self._require_process()
         self.at(self.seconds(seconds), process, getcurrent().switch)
         self._switch(process)
 
     def wait(self, waiters: list[Wakeup], timeout: float | None) -> None:
-        """Let the calling thread wait until somebody wakes it, at most `timeout` seconds."""
+        """Let the calling thread wait until `wake` resumes it, or `timeout` seconds."""
         process = self._require_process()
         wakeup = Wakeup(getcurrent(), process)
         waiters.append(wakeup)
@@ -142,31 +139,31 @@ class Scheduler:
                 waiters.remove(wakeup)
 
     def wake(self, waiters: list[Wakeup], count: int = 1) -> None:
-        """Let up to `count` of those that wait go on, the longest waiting first."""
+        """Resume up to `count` waiting threads, the longest waiting first."""
         for wakeup in waiters[:count]:
             self.soon(wakeup.process, lambda wakeup=wakeup: self._fire(wakeup))  # type: ignore[misc]  # bound now
         del waiters[:count]
 
     def kill(self, process: Process, code: int) -> None:
-        """End a process at once. Its threads unwind without being able to do anything more."""
+        """End a process at once; its threads unwind without further effects."""
         if not process.alive:
             return
         process.alive = False
         self.soon(None, lambda: self._unwind(process))
-        for told in process.at_exit:
-            told(code)
+        for callback in process.at_exit:
+            callback(code)
 
     def end_current(self, code: int) -> GreenletExit:
-        """End the process whose thread runs; returns what that thread is to raise."""
+        """End the process whose thread runs; returns the exception that the thread must raise."""
         self.kill(self._require_process(), code)
         return GreenletExit()
 
     def stall(self, process: Process, seconds: float) -> None:
-        """Let a process stand still for so long, as SIGSTOP does."""
+        """Stall a process for some seconds, as SIGSTOP does."""
         process.stalled_until = max(process.stalled_until, self.seconds(seconds))
 
     def unwind_all(self, processes: list[Process]) -> None:
-        """At the end: leave no greenlet behind."""
+        """End all processes and their greenlets."""
         for process in processes:
             process.alive = False
             self._unwind(process)
@@ -205,5 +202,5 @@ class Scheduler:
         self.process = before
 
 
-def _dice(seed: int, whose: str) -> random.Random:
-    return random.Random(f"{seed} {whose}")  # noqa: S311 - to be repeated, not to be secret
+def _rng(seed: int, owner: str) -> random.Random:
+    return random.Random(f"{seed} {owner}")  # noqa: S311 - repeatable, not secret

@@ -1,4 +1,4 @@
-"""One simulated run: a plan goes in, a history and what is wrong with it come out."""
+"""Simulates one plan and judges its history."""
 
 from __future__ import annotations
 
@@ -24,28 +24,30 @@ from harness.checkers import (
 from harness.checkers.base import Checker, CheckResult, Verdict, check_all
 from harness.history import History
 from harness.simulation.context import SimulationContext
-from harness.simulation.drawing import plan_of
 from harness.simulation.nemesis import SimulatedNemesis
 from harness.simulation.outcomes import outcomes
 from harness.simulation.plan import Plan
+from harness.simulation.plan_generator import plan_of
+from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import NANOSECONDS, Scheduler
+from harness.simulation.system import SimulatedSystem
 from harness.simulation.themes import MAX_RETRIES, more_checkers
 from harness.simulation.witness import collect_evidence, pending
-from harness.simulation.world import VirtualRuntime
 
-QUIET_AFTER = 12.0  # virtual seconds past which no planned fault lasts
-PATIENCE = 60.0  # virtual seconds more until everything has to be over; healing takes a tenth of it
-LOOK_EVERY = 0.25
+# All times are virtual seconds.
+# No fault lasts longer than this after the last moment of the plan.
+QUIET_AFTER = 12.0
+# Every task must be finished within this time after that; reconciling takes a tenth of it.
+PATIENCE = 60.0
+POLL_EVERY = 0.25
 STOP_WITHIN = 30.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """Something that must not be. `judge` is the checker or the watcher that found it, `kind` its word for what it
-    found.
-    """
+    """A violation: the name of the checker that found it, and that checker's name for its kind."""
 
-    judge: str
+    checker: str
     kind: str
     summary: str
     counterexamples: tuple[Mapping[str, Any], ...] = ()
@@ -53,8 +55,10 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulationResult:
-    """What came of a plan. `results` has the word of every judge by its name, the most telling first; `seconds` are
-    virtual; `trace` is for reading, and empty unless asked for.
+    """The result of a plan.
+
+    `results` has the result of every checker by name, the most specific first. `seconds` are virtual. `trace` has
+    readable lines (time, process, text) and is empty unless it was requested.
     """
 
     plan: Plan
@@ -66,10 +70,13 @@ class SimulationResult:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What is wrong, in the order of the judges; empty where nothing is."""
+        """The violations in the order of the checkers."""
         return tuple(
             Finding(
-                judge=name, kind=_kind(result), summary=result.summary, counterexamples=result.counterexamples
+                checker=name,
+                kind=_kind(result),
+                summary=result.summary,
+                counterexamples=result.counterexamples,
             )
             for name, result in self.results.items()
             if result.verdict is not Verdict.VALID
@@ -77,17 +84,18 @@ class SimulationResult:
 
 
 def simulate(what: Plan | int, *, trace: bool = False) -> SimulationResult:
-    """Run a plan, or the plan of a seed, to its end, and judge it. Nothing real is waited for, and nothing is left.
+    """Run a plan, or the plan of a seed, to its end and judge it.
 
-    Runs in the calling thread, one at a time. `trace` keeps a readable line of everything that happened.
+    It runs in the calling thread, without real waiting; only one may run at a time. With `trace` the result has a
+    readable line for every event.
     """
     plan = plan_of(what) if isinstance(what, int) else what
     with _quiet():
-        return _Run(plan, trace).perform()
+        return _Simulation(plan, trace).execute()
 
 
 def checkers_of(plan: Plan) -> dict[str, Checker]:
-    """Who judges a simulated run, by name."""
+    """The checkers of a simulated run, by name."""
     return {
         "evidence": evidence(),
         "delivery": delivery(allow_errors=True),
@@ -103,76 +111,80 @@ def checkers_of(plan: Plan) -> dict[str, Checker]:
     }
 
 
-class _Run:
+class _Simulation:
     def __init__(self, plan: Plan, trace: bool) -> None:
         self._plan = plan
         self._trace = trace
 
-    def perform(self) -> SimulationResult:
-        plan = self._plan
-        world = VirtualRuntime(Scheduler(plan.seed))
-        with runtime.use(world):
-            stage = SimulationContext(plan, world)
+    def execute(self) -> SimulationResult:
+        virtual = VirtualRuntime(Scheduler(self._plan.seed))
+        with runtime.use(virtual):
+            system = SimulatedSystem(SimulationContext(self._plan, virtual))
             if self._trace:
-                stage.recorder.trace = []
-            with stage.postgres.open():
+                system.context.recorder.trace = []
+            with system.context.postgres.open():
                 try:
-                    return self._play(stage)
+                    return self._run(system)
                 finally:
-                    stage.runtime.scheduler.unwind_all(stage.runtime.processes)
+                    virtual.scheduler.unwind_all(virtual.processes)
 
-    def _play(self, stage: SimulationContext) -> SimulationResult:
-        nemesis = SimulatedNemesis(stage)
-        for _ in range(stage.plan.pools):
-            stage.start_pool()
-        nemesis.arrange()
-        over = self._drain(stage)
-        seconds = stage.runtime.monotonic()
-        for pool in stage.living_pools():
+    def _run(self, system: SimulatedSystem) -> SimulationResult:
+        context = system.context
+        nemesis = SimulatedNemesis(system)
+        for _ in range(context.plan.pools):
+            system.start_pool()
+        nemesis.schedule()
+        finished = self._drain(system)
+        seconds = context.runtime.monotonic()
+        for pool in system.living_pools():
             pool.terminate()
-        self._until(stage, STOP_WITHIN, lambda: not stage.living_pools())
-        collect_evidence(stage)
-        history = History.of(stage.recorder.operations)
+        self._run_until(context, STOP_WITHIN, lambda: not system.living_pools())
+        collect_evidence(context)
+        history = History.of(context.recorder.operations)
         return SimulationResult(
-            plan=stage.plan,
+            plan=context.plan,
             history=history,
-            results=self._results(stage, history, over),
+            results=self._results(context, history, finished),
             injected=nemesis.injected,
             seconds=seconds,
-            trace=tuple(stage.recorder.trace or ()),
+            trace=tuple(context.recorder.trace or ()),
         )
 
-    def _drain(self, stage: SimulationContext) -> bool:
-        """Whether everything was over in time."""
-        scheduler = stage.runtime.scheduler
-        scheduler.run(round(stage.plan.last_moment * NANOSECONDS))
-        return self._until(stage, QUIET_AFTER + PATIENCE, lambda: _is_over(stage))
+    def _drain(self, system: SimulatedSystem) -> bool:
+        """Run the plan and wait until every task is finished; False if that takes too long."""
+        context = system.context
+        context.runtime.scheduler.run(round(context.plan.last_moment * NANOSECONDS))
+        return self._run_until(context, QUIET_AFTER + PATIENCE, lambda: _is_finished(system))
 
-    def _until(self, stage: SimulationContext, seconds: float, condition: Callable[[], bool]) -> bool:
-        scheduler = stage.runtime.scheduler
+    def _run_until(self, context: SimulationContext, seconds: float, condition: Callable[[], bool]) -> bool:
+        scheduler = context.runtime.scheduler
         deadline = scheduler.seconds(seconds)
         while not condition():
             if scheduler.now >= deadline:
                 return False
-            scheduler.run(scheduler.seconds(LOOK_EVERY))
+            scheduler.run(scheduler.seconds(POLL_EVERY))
         return True
 
-    def _results(self, stage: SimulationContext, history: History, over: bool) -> dict[str, CheckResult]:
-        """The judges' words, the most telling first."""
+    def _results(
+        self, context: SimulationContext, history: History, finished: bool
+    ) -> dict[str, CheckResult]:
+        """The results of all checkers, the most specific first."""
         escaped = [
-            f"{type(error).__name__} in {process.name if process else 'the world'}: {error}"
-            for process, error in stage.runtime.scheduler.escaped
+            f"{type(error).__name__} in {process.name if process else 'the scheduler'}: {error}"
+            for process, error in context.runtime.scheduler.escaped
         ]
-        left = [] if over else [f"not everything is over after {PATIENCE:g} quiet seconds"]
+        left = [] if finished else [f"unfinished tasks after {PATIENCE:g} quiet seconds"]
         return {
-            "invariants": _said(stage.monitor.findings, "the queue's books were sound after every call"),
-            "escaped": _said(escaped, "no thread let an exception through"),
-            **check_all(checkers_of(stage.plan), history),
-            "liveness": _said(left, "everything was over in time"),
+            "invariants": _result(
+                context.monitor.findings, "the invariants of the queue held after every call"
+            ),
+            "escaped": _result(escaped, "every exception was handled"),
+            **check_all(checkers_of(context.plan), history),
+            "liveness": _result(left, "every task was finished in time"),
         }
 
 
-def _said(wrong: Sequence[str], otherwise: str) -> CheckResult:
+def _result(wrong: Sequence[str], otherwise: str) -> CheckResult:
     return CheckResult(
         verdict=Verdict.INVALID if wrong else Verdict.VALID,
         summary=wrong[0] if wrong else otherwise,
@@ -186,19 +198,19 @@ def _kind(result: CheckResult) -> str:
     return str(result.counterexamples[0].get("kind", "wrong"))
 
 
-def _is_over(stage: SimulationContext) -> bool:
-    if not stage.all_asked:
+def _is_finished(system: SimulatedSystem) -> bool:
+    if not system.all_submitted:
         return False
-    depth = stage.redis.memory.depth()
+    depth = system.context.redis.memory.depth()
     if depth.known != depth.dead:
         return False
-    with stage.postgres.transaction() as connection:
+    with system.context.postgres.transaction() as connection:
         return pending(connection) == 0
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Thousands of simulated faults are not for the log, and collecting garbage twice a run costs a tenth of it."""
+    """Silence the log, and collect no garbage, which would cost a tenth of the run time."""
     logger = logging.getLogger("agentexec")
     before, collecting = logger.level, gc.isenabled()
     logger.setLevel(logging.CRITICAL + 1)

@@ -1,1 +1,1 @@
-"""Systems under test: how each is started, asked, and called to witness."""
+"""Targets: the systems under test, and what a target needs to start pools and read its state."""

@@ -1,4 +1,4 @@
-"""The pool that is put under test: agentexec with one handler. Run by `agentexec worker` in processes of its own."""
+"""The pool under test: agentexec with one handler, started by `agentexec worker` in its own processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TASK_NAME = "harness.numbered"
 
 
 class Numbered(BaseModel):
-    """What a task of the workload is told: its number, seconds of work, the gate it waits at, and its lock key."""
+    """The context of a task: its number, seconds of work, its gate, and its lock key."""
 
     number: int
     work: float = 0.0
@@ -27,7 +27,7 @@ pool = ax.Pool()
 
 @pool.task(TASK_NAME)
 async def numbered(agent_id: UUID, context: Numbered) -> None:
-    """Run the body that all targets share, with the attempt and the fence that agentexec hands out."""
+    """Run the handler body that all targets share, with the attempt and fencing token of agentexec."""
     task = ax.current_task()
     await body.perform(
         context.number,
@@ -41,5 +41,6 @@ async def numbered(agent_id: UUID, context: Numbered) -> None:
     )
 
 
-if "AGENTEXEC_WORKER_ID" in os.environ:  # the parent and the client import this module too, and run no tasks
+# The parent and the client import this module too, but they run no tasks.
+if "AGENTEXEC_WORKER_ID" in os.environ:
     body.say_hello()

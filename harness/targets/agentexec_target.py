@@ -1,4 +1,4 @@
-"""agentexec as a system under test: how its pools are started, its tasks submitted, and its record read."""
+"""agentexec as a target: starts its pools, submits tasks, and reads its activity store and queue."""
 
 from __future__ import annotations
 
@@ -21,21 +21,20 @@ from agentexec.core.db import create_schema
 from agentexec.queue.keys import result_key
 from agentexec.store.models import PREFIX
 from harness.environments.base import Endpoints
-from harness.errors import TargetFailed
+from harness.errors import TargetFailed, describe_error
 from harness.history import Operation, OperationType
-from harness.masking import masked
 from harness.targets.agentexec_pool import TASK_NAME, Numbered
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.targets.body import worker_environment
 from harness.targets.subprocess_pool import SubprocessPool
 
 _POOL = "harness.targets.agentexec_pool:pool"
-_ASKED_AT_ONCE = 1000
-"""Activities that the queue is asked about in one round trip."""
+# Activities per round trip to the queue.
+_BATCH = 1000
 
 
 class AgentexecSession:
-    """agentexec on given servers, with one queue of its own; its rows and keys are removed on `close`."""
+    """agentexec on given servers with its own queue; `close` removes its rows and keys."""
 
     def __init__(self, endpoints: Endpoints, settings: TargetSettings) -> None:
         self._endpoints = endpoints
@@ -46,12 +45,12 @@ class AgentexecSession:
         )
 
     def prepare(self) -> None:
-        """Create the schema where it is missing."""
+        """Create the schema if it is missing, and connect to Redis."""
         create_schema(self._client.engine)
         self._client.redis.ping()
 
     def start_pool(self) -> SubprocessPool:
-        """Start `agentexec worker` and return once its workers have imported their handlers."""
+        """Start `agentexec worker` and return once its workers have imported the handlers."""
         self._pools += 1
         return SubprocessPool.start(
             [sys.executable, "-m", "agentexec", "worker", _POOL],
@@ -61,19 +60,19 @@ class AgentexecSession:
         )
 
     def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
-        """Enqueue all in one transaction; after a failure nobody knows, but for a task that agentexec refused."""
+        """Enqueue all tasks in one transaction; a failure is certain only if agentexec refused a task."""
         try:
             recorded = self._client.enqueue_many_sync([_request(task) for task in tasks])
         except (ax.AgentexecError, SQLAlchemyError, redis.RedisError) as error:
             certain = isinstance(error, ax.InvalidTask)
-            return [Submission(number=t.number, error=_said(error), certain=certain) for t in tasks]
+            return [Submission(number=t.number, error=describe_error(error), certain=certain) for t in tasks]
         return [
             Submission(number=task.number, activity=str(record.agent_id))
             for task, record in zip(tasks, recorded, strict=True)
         ]
 
     def unfinished(self) -> int:
-        """How many activities of this queue are not terminal."""
+        """How many activities of this queue are not in a terminal state."""
         pending = [status for status in ax.activity.Status if status in PENDING]
         query = select(func.count()).where(
             Activity.queue_name == self._settings.queue, Activity.status.in_(pending)
@@ -82,12 +81,12 @@ class AgentexecSession:
             return int(self._read(query)[0][0])
         except SQLAlchemyError as error:
             raise TargetFailed(
-                f"agentexec's record cannot be read: {_said(error)}. See the log of Postgres."
+                f"agentexec's activities cannot be read: {describe_error(error)}. See the log of Postgres."
             ) from None
 
     def witnesses(self) -> Iterator[Operation]:
-        """The activity log and the activities of this queue, and what Redis still holds."""
-        mine = Activity.queue_name == self._settings.queue
+        """The activity log, the activities, and the remaining content of this queue."""
+        of_queue = Activity.queue_name == self._settings.queue
         number = Activity.context["number"].as_integer()
         log = select(
             number,
@@ -99,13 +98,17 @@ class AgentexecSession:
             ActivityLog.created_at,
         )
         log = (
-            log.join(Activity).where(mine).order_by(ActivityLog.activity_id, ActivityLog.fence, ActivityLog.n)
+            log.join(Activity)
+            .where(of_queue)
+            .order_by(ActivityLog.activity_id, ActivityLog.fence, ActivityLog.n)
         )
         for task, activity, fence, n, status, percentage, at in self._read(log):
             value = {"task": task, "activity": str(activity), "fence": fence, "n": n, "status": status.value}
             yield _witness("postgres", "transition", value | {"percentage": percentage, "at": at.timestamp()})
-        record = select(number, Activity.id, Activity.status, Activity.attempt, Activity.fence).where(mine)
-        recorded = self._read(record.order_by(Activity.id))
+        activities = select(number, Activity.id, Activity.status, Activity.attempt, Activity.fence).where(
+            of_queue
+        )
+        recorded = self._read(activities.order_by(Activity.id))
         for task, activity, status, attempt, fence in recorded:
             value = {"task": task, "activity": str(activity), "status": status.value}
             yield _witness("postgres", "record", value | {"attempt": attempt, "fence": fence})
@@ -120,32 +123,32 @@ class AgentexecSession:
                 "parked": depth.parked,
                 "dead": depth.dead,
                 "known": depth.known,
-                "held": self._held([row[1] for row in recorded]),
+                "held": self._remaining([row[1] for row in recorded]),
             },
         )
 
-    def _held(self, activities: Sequence[UUID]) -> list[str]:
-        """Those of the activities that the queue holds, its dead letters aside."""
-        held: list[str] = []
-        for first in range(0, len(activities), _ASKED_AT_ONCE):
-            asked = activities[first : first + _ASKED_AT_ONCE]
-            dead = self._client.queue.dead_reasons(asked)
-            known = zip(asked, self._client.queue.known(asked), strict=True)
-            held += [str(one) for one, is_known in known if is_known and one not in dead]
-        return held
+    def _remaining(self, activities: Sequence[UUID]) -> list[str]:
+        """The activities that are still in the queue, without its dead letters."""
+        remaining: list[str] = []
+        for first in range(0, len(activities), _BATCH):
+            batch = activities[first : first + _BATCH]
+            dead = self._client.queue.dead_reasons(batch)
+            known = zip(batch, self._client.queue.known(batch), strict=True)
+            remaining += [str(one) for one, is_known in known if is_known and one not in dead]
+        return remaining
 
     def close(self) -> None:
-        """Remove what this session left on the servers (they may be somebody's staging), and disconnect."""
+        """Remove the rows and keys of this session, because the servers may be shared, and disconnect."""
         try:
             self._client.queue.drop()
             with self._client.engine.begin() as connection:
-                mine = delete(Activity).where(Activity.queue_name == self._settings.queue)
-                removed = connection.execute(mine.returning(Activity.id)).scalars().all()
+                query = delete(Activity).where(Activity.queue_name == self._settings.queue)
+                removed = connection.execute(query.returning(Activity.id)).scalars().all()
             if removed:
                 self._client.redis.delete(*map(result_key, removed))
         except (SQLAlchemyError, redis.RedisError) as error:
             raise TargetFailed(
-                f"What the run left under the queue {self._settings.queue} could not be removed: {_said(error)}. "
+                f"The data of the queue {self._settings.queue} could not be removed: {describe_error(error)}. "
                 "Delete the activities and keys of that queue."
             ) from None
         finally:
@@ -160,7 +163,7 @@ class AgentexecSession:
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith("AGENTEXEC_")},
             **worker_environment(settings.history, settings.gate_address),
-            # The pool runs in the run's own folder; what this process can import, it can too.
+            # The pool runs in the run's folder, but must import the same modules as this process.
             "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
             "DATABASE_URL": self._endpoints.database_url,
             "REDIS_URL": self._endpoints.redis_url,
@@ -175,22 +178,22 @@ class AgentexecSession:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentexecTarget:
-    """The reference implementation of this repository."""
+    """The reference implementation in this repository."""
 
     name: str = "agentexec"
 
     def version(self) -> str:
-        """Version of the installed agentexec."""
+        """The version of the installed agentexec."""
         return ax.__version__
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> AgentexecSession:
-        """Create the schema where it is missing; raises `TargetFailed`."""
+        """Open a session and create the schema if it is missing; raises `TargetFailed`."""
         try:
             session = AgentexecSession(endpoints, settings)
             session.prepare()
         except (ax.AgentexecError, SQLAlchemyError, redis.RedisError) as error:
             raise TargetFailed(
-                f"agentexec cannot use the servers: {_said(error)}. Look into their logs."
+                f"agentexec cannot use the servers: {describe_error(error)}. See their logs."
             ) from None
         return session
 
@@ -206,8 +209,3 @@ def _request(task: TaskSpec) -> ax.TaskRequest:
 
 def _witness(process: str, f: str, value: dict[str, Any]) -> Operation:
     return Operation(time=time.monotonic_ns(), process=process, type=OperationType.INFO, f=f, value=value)
-
-
-def _said(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return masked(f"{type(error).__name__}: {lines[0]}".rstrip(".: "))

@@ -1,8 +1,7 @@
-"""The system under test, as far as the harness knows it.
+"""The interface of a system under test.
 
-A target can start worker pools, submit tasks, say how many of them are not finished, and bear witness at
-the end. The harness finds targets by entry point (`harness.targets`) or by an import path
-`package.module:NAME`, and knows nothing else about them.
+A target starts worker pools, submits tasks, counts unfinished tasks, and at the end reports the content of its store
+and queue. The harness finds a target by an entry point (`harness.targets`) or an import path `package.module:NAME`.
 """
 
 from __future__ import annotations
@@ -18,11 +17,10 @@ from harness.history import Operation
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskSpec:
-    """One task of a workload: its number, how long its handler works (seconds), and the gate it waits at,
-    if any.
+    """One task of a workload: its number, the work of its handler in seconds, and its gate if it has one.
 
-    Tasks with the same `lock` key must run one at a time; `priority` is `high` or `low`. A target that knows neither
-    ignores them, and then the checkers of both say what comes of it.
+    Tasks with the same `lock` key must run one at a time; `priority` is `high` or `low`. A target that supports neither
+    ignores them, and the checkers of both report the consequences.
     """
 
     number: int
@@ -34,11 +32,10 @@ class TaskSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TargetSettings:
-    """What a scenario wants of the pools that it starts. Times are seconds.
+    """The settings of a run and its pools. Times are seconds.
 
-    `history` is the folder the workers record into and `gate_address` the Unix socket of the run's gates (see
-    `harness.gate`); `folder` is for working files and is removed at the end; `queue` names this run's own
-    queue.
+    `queue` is the name of this run's own queue. `folder` is for working files and is removed at the end. The workers
+    record into the folder `history`; `gate_address` is the Unix socket of the run's gates (`harness.gate`).
     """
 
     queue: str
@@ -53,9 +50,9 @@ class TargetSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
-    """What became of one submitted task: `activity` when the target acknowledged it, else the error.
+    """The outcome of one submitted task: its `activity` if the target acknowledged it, else the error.
 
-    `certain` is True where a failed submission certainly took no effect; otherwise its outcome is unknown.
+    `certain` is True if a failed submission certainly had no effect; otherwise its outcome is unknown.
     """
 
     number: int
@@ -77,13 +74,11 @@ class PoolHandle(Protocol):
         ...
 
     def wait(self, timeout: float) -> int | None:
-        """Exit code of the parent (negative for a signal) once it ended, None if it has not within
-        `timeout` seconds.
-        """
+        """Exit code of the parent (negative for a signal); None if it does not end within `timeout` seconds."""
         ...
 
     def log(self) -> str:
-        """What the pool wrote to its output so far."""
+        """The output of the pool so far."""
         ...
 
 
@@ -91,30 +86,28 @@ class TargetSession(Protocol):
     """A target on given endpoints, for one scenario."""
 
     def start_pool(self) -> PoolHandle:
-        """Start one pool; returns when its workers take tasks, raises `TargetFailed` with its log
-        otherwise.
-        """
+        """Start one pool and return once its workers accept tasks; raises `TargetFailed` with its log."""
         ...
 
     def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
-        """Submit tasks, in order; never raises for a failed submission, it is part of the answer."""
+        """Submit tasks in order; a failed submission does not raise, it is part of the result."""
         ...
 
     def unfinished(self) -> int:
-        """How many submitted tasks the system itself does not call finished yet; raises `TargetFailed`."""
+        """How many submitted tasks are unfinished according to the system; raises `TargetFailed`."""
         ...
 
     def witnesses(self) -> Iterable[Operation]:
-        """`transition`, `record` and `queue` operations, read from Postgres and Redis after the drain."""
+        """The evidence of store and queue after the drain: `transition`, `record` and `queue` operations."""
         ...
 
     def close(self) -> None:
-        """Let go of connections. Pools are stopped by the runner."""
+        """Close all connections. The runner stops the pools."""
         ...
 
 
 class Target(Protocol):
-    """A system that can be put under test."""
+    """A system that can be tested."""
 
     @property
     def name(self) -> str:
@@ -126,5 +119,5 @@ class Target(Protocol):
         ...
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> TargetSession:
-        """Prepare the servers (schema and so on) and return a session; raises `TargetFailed`."""
+        """Prepare the servers (the schema, for example) and open a session; raises `TargetFailed`."""
         ...

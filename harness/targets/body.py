@@ -1,8 +1,7 @@
-"""The body of every handler under test: it records what it does, waits at its gate, takes its effect, and works.
+"""The body of every handler under test: it records its run, waits at its gate, performs its effect, and works.
 
-All targets run this one body, so that a verdict compares queues and not handlers. The runner tells the
-workers through their environment where to record (`HARNESS_HISTORY`, a folder) and where its gates are
-(`HARNESS_GATE`).
+All targets run this body, so that a verdict compares queues and not handlers. Two environment variables of the workers
+configure it: `HARNESS_HISTORY` is the folder to record into, and `HARNESS_GATE` the socket of the gates.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path
 from harness.errors import TargetFailed
 from harness.gate import pass_gate
 from harness.history import OperationType, Recorder
-from harness.targets.register import take_effect
+from harness.targets.effects import take_effect
 
 ENV_HISTORY = "HARNESS_HISTORY"
 ENV_GATE = "HARNESS_GATE"
@@ -24,12 +23,12 @@ _BEGUN, _NEARLY_DONE = 10, 90  # percent
 
 
 def worker_environment(history: Path, gate_address: str) -> dict[str, str]:
-    """What a target adds to the environment of its pools for `perform` to work in them."""
+    """The environment variables that a target sets for its pools, so that `perform` works in them."""
     return {ENV_HISTORY: str(history), ENV_GATE: gate_address}
 
 
 def say_hello() -> None:
-    """Open this worker's history file; its first line, `hello`, tells the runner that the worker is up."""
+    """Open this worker's history file; its first operation, `hello`, shows that the worker is up."""
     _recorder(os.getpid())
 
 
@@ -46,10 +45,10 @@ async def perform(
 ) -> None:
     """Run task `number` for `work` seconds, after passing `gate` where one is given.
 
-    Records `run` as `invoke`, then as `ok`, as `fail` where it raised, or as `info` where it was canceled: a
-    canceled handler may have taken effect. `attempt` and `fence` are what the target handed to the handler, `lock`
-    the lock key that it runs under. With a fence, an effect outside is taken once under (activity, fence), and
-    recorded. Progress in percent goes to `report`, the target's own way to log it, and is recorded too.
+    Records `run` as `invoke`, then as `ok`, as `fail` if it raised, or as `info` if it was canceled: a canceled handler
+    may have had its effect. The target passes the `attempt`, the fencing token `fence` and the key `lock` of this run.
+    With a token, one outside effect per (activity, fence) is performed and recorded. `report` is the target's function
+    for progress in percent; progress is recorded too.
     """
     recorder = _recorder(os.getpid())
     value = {"task": number, "activity": activity, "attempt": attempt, "fence": fence, "pid": os.getpid()}
@@ -70,7 +69,7 @@ async def perform(
         if fence is not None:
             taken = take_effect(_effects(), activity=activity, fence=fence)
             recorder.record(OperationType.OK if taken else OperationType.FAIL, "effect", **key)
-        await asyncio.sleep(work)  # the work itself: an agent waits for its model
+        await asyncio.sleep(work)
         progress(_NEARLY_DONE)
     except asyncio.CancelledError:
         recorder.record(OperationType.INFO, "run", **value)
@@ -82,13 +81,13 @@ async def perform(
 
 
 def _effects() -> Path:
-    """The store of effects: beside the gates' socket, in the run's working folder, and gone with it."""
+    """The store of effects: in the run's working folder, beside the socket of the gates."""
     return Path(_setting(os.environ, ENV_GATE)).parent / "effects"
 
 
 @cache
 def _recorder(pid: int) -> Recorder:
-    # By process id: a worker forked from a process that has recorded already needs a file of its own.
+    # One per process id: a process forked from a worker needs its own file.
     assert pid == os.getpid()
     return Recorder.for_worker(Path(_setting(os.environ, ENV_HISTORY)))
 

@@ -1,4 +1,4 @@
-"""The pools of a run: started, watched until they end, and stopped, whatever happens in between."""
+"""The pools of a run: they are started, watched until they end, and stopped in any case."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from harness.history import Operation, OperationType, Recorder
 from harness.processes import descendants, send
 from harness.targets.base import PoolHandle, TargetSession
 
+# Seconds to wait for the end of a pool after SIGKILL.
+_KILL_WAIT_SECONDS = 10.0
+
 
 class RunningPool:
-    """A pool with its name in the history (`pool-1`, ...); its end is recorded as soon as it happens."""
+    """A pool and its name in the history (`pool-1`, ...); the end of its parent is recorded at once."""
 
     def __init__(self, name: str, handle: PoolHandle, recorder: Recorder) -> None:
         self.name = name
@@ -32,21 +35,21 @@ class RunningPool:
         return not self._ended.is_set()
 
     def worker_pids(self) -> list[int]:
-        """Process ids of the workers that are up, in ascending order."""
+        """Process ids of the running workers, in ascending order."""
         return sorted(self._handle.worker_pids())
 
     def wait(self, within: float) -> bool:
-        """Wait until the parent process ended; False if it has not within so many seconds."""
+        """Wait until the parent process has ended; False after `within` seconds."""
         return self._ended.wait(max(0.0, within))
 
     def kill(self) -> None:
-        """SIGKILL the parent, so that it starts no more children, and every process below it."""
+        """SIGKILL the parent first, so that it starts no more children, then all its descendants."""
         below = descendants(self.pid)
         send([self.pid] if self.is_running else [], signal.SIGKILL)
         send(below, signal.SIGKILL)
 
     def log(self) -> str:
-        """What the pool wrote to its output so far."""
+        """The output of the pool so far."""
         return self._handle.log()
 
     def _watch(self) -> None:
@@ -66,7 +69,7 @@ class RunningPool:
 
 
 class Pools:
-    """Every pool of one run, in the order in which they were started. Safe to use from any thread."""
+    """All pools of one run in the order of their start. Safe to use from any thread."""
 
     def __init__(self, session: TargetSession, recorder: Recorder) -> None:
         self._session = session
@@ -75,7 +78,7 @@ class Pools:
         self._lock = threading.Lock()
 
     def start(self) -> RunningPool:
-        """Start one more pool and return once its workers take tasks; raises `TargetFailed`."""
+        """Start one more pool and return once its workers accept tasks; raises `TargetFailed`."""
         with self._lock:
             name = f"pool-{len(self._pools) + 1}"
             pool = RunningPool(name, self._session.start_pool(), self._recorder)
@@ -83,15 +86,15 @@ class Pools:
             return pool
 
     def running(self) -> list[RunningPool]:
-        """Pools whose parent has not ended, oldest first."""
+        """The pools whose parent has not ended, oldest first."""
         return [pool for pool in self._pools if pool.is_running]
 
     def owner(self, pid: int) -> RunningPool | None:
-        """The running pool that a worker belongs to."""
+        """The running pool of a worker; None if there is none."""
         return next((pool for pool in self.running() if pid in pool.worker_pids()), None)
 
     def terminate(self, within: float) -> None:
-        """SIGTERM every running pool and wait until they ended; `TargetFailed` names those that did not."""
+        """SIGTERM every running pool and wait for its end; raises `TargetFailed` after `within` seconds."""
         pools = self.running()
         send((pool.pid for pool in pools), signal.SIGTERM)
         deadline = time.monotonic() + within
@@ -99,20 +102,17 @@ class Pools:
         if late:
             raise TargetFailed(
                 f"{', '.join(late)} did not end within {within:g} s of SIGTERM. "
-                "Look into the pool's log for a handler or a connection that does not let go."
+                "See the pool's log for a handler or a connection that blocks."
             )
 
     def kill(self) -> None:
-        """SIGKILL whatever still runs and wait for its end; the last resort of every run."""
+        """SIGKILL every running pool and wait for its end."""
         pools = self.running()
         for pool in pools:
             pool.kill()
         for pool in pools:
-            pool.wait(_LAST_WAIT)
+            pool.wait(_KILL_WAIT_SECONDS)
 
     def logs(self) -> dict[str, str]:
-        """What each pool wrote to its output, by name."""
+        """The output of each pool, by name."""
         return {pool.name: pool.log() for pool in self._pools}
-
-
-_LAST_WAIT = 10.0

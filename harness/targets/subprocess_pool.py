@@ -1,4 +1,4 @@
-"""A pool that is a subprocess whose workers record into the run's history folder: what most targets need."""
+"""A pool as a subprocess whose workers record into the history folder of the run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from harness.processes import descendants, descends_from, send
 from harness.targets.base import TargetSettings
 
 _WORKER_FILE = re.compile(r"worker-(\d+)\.jsonl")
-_POLL = 0.02
+_POLL_SECONDS = 0.02
 _LAST_LINES = 15
 
 
 class SubprocessPool:
-    """The parent process; its workers are those of its descendants that said `hello` in the history."""
+    """A parent process; its workers are the descendants that recorded `hello`."""
 
     def __init__(self, process: subprocess.Popen[bytes], *, history: Path, log: Path) -> None:
         self._process = process
@@ -39,10 +39,10 @@ class SubprocessPool:
         name: str,
         within: float = 30.0,
     ) -> SubprocessPool:
-        """Start `command` and return once as many workers as `settings` asks for have said hello.
+        """Start `command` and return once `settings.workers` workers have recorded `hello`.
 
-        Its output goes to `name`.log beside the history. Raises `TargetFailed` with the end of that output where the
-        process ends, or its workers are not up `within` so many seconds; nothing of it runs then.
+        Its output goes to `name`.log beside the history. If the process ends, or its workers are not up after `within`
+        seconds, it is killed, and `TargetFailed` is raised with the end of that output.
         """
         log = settings.history / f"{name}.log"
         with log.open("ab") as output:
@@ -61,39 +61,39 @@ class SubprocessPool:
         return self._process.pid
 
     def worker_pids(self) -> list[int]:
-        """Descendants of the parent that live and have said hello."""
-        said = (_WORKER_FILE.fullmatch(file.name) for file in self._history.iterdir())
-        return [pid for found in said if found and descends_from(pid := int(found.group(1)), self.pid)]
+        """Living descendants of the parent that have recorded `hello`."""
+        files = (_WORKER_FILE.fullmatch(file.name) for file in self._history.iterdir())
+        return [pid for found in files if found and descends_from(pid := int(found.group(1)), self.pid)]
 
     def wait(self, timeout: float) -> int | None:
-        """Exit code of the parent once it ended, None if it has not within `timeout` seconds."""
+        """Exit code of the parent; None if it does not end within `timeout` seconds."""
         try:
             return self._process.wait(None if timeout == math.inf else timeout)
         except subprocess.TimeoutExpired:
             return None
 
     def log(self) -> str:
-        """What parent and workers wrote to their output, without secrets."""
+        """The output of parent and workers, without secrets."""
         return masked(self._log.read_text(encoding="utf-8", errors="replace"))
 
     def _await_workers(self, count: int, within: float, name: str) -> None:
         deadline = time.monotonic() + within
         while len(self.worker_pids()) < count:
-            code = self.wait(_POLL)
+            code = self.wait(_POLL_SECONDS)
             if code is not None:
                 raise TargetFailed(
-                    f"{name} ended with code {code} before its workers were up. {self._last_words()}"
+                    f"{name} ended with code {code} before its workers were up. {self._last_output()}"
                 )
             if time.monotonic() > deadline:
                 raise TargetFailed(
                     f"{name} had {len(self.worker_pids())} of {count} workers up after {within:g} s. "
-                    f"{self._last_words()}"
+                    f"{self._last_output()}"
                 )
 
-    def _last_words(self) -> str:
+    def _last_output(self) -> str:
         lines = self.log().strip().splitlines()[-_LAST_LINES:]
-        said = "\n".join(lines) or "nothing"
-        return f"It wrote to {self._log.name}: {said}"
+        text = "\n".join(lines) or "nothing"
+        return f"It wrote to {self._log.name}: {text}"
 
     def _kill(self) -> None:
         below = descendants(self.pid)
@@ -113,8 +113,10 @@ def _popen(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # Ctrl-C at the terminal is the runner's to handle: it stops the pool in order.
+            # Ctrl-C at the terminal must reach the runner only, which then stops the pool in order.
             start_new_session=True,
         )
     except OSError as error:
-        raise TargetFailed(f"{command[0]} cannot be started: {error.strerror}. Is it installed?") from None
+        raise TargetFailed(
+            f"{command[0]} cannot be started: {error.strerror}. Check that it is installed."
+        ) from None

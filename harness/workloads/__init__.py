@@ -1,1 +1,1 @@
-"""Workloads: what is asked of a target while it is being hurt, and the bodies of its handlers."""
+"""Workloads: the tasks that a client submits to a target while faults are injected."""

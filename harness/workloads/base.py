@@ -1,4 +1,4 @@
-"""What is asked of a target during a run: which tasks, when, and when all of it is over."""
+"""A workload: which tasks a client submits, when, and which checkers judge the result."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from harness.workloads.generator import Arrival
 
 
 class WorkloadClient(Protocol):
-    """Speaks to the target for the workload, and records every operation and its outcome."""
+    """Submits the tasks of a workload to the target and records every operation and its outcome."""
 
     def submit(self, tasks: Sequence[TaskSpec]) -> None:
-        """Submit tasks now. A failed submission is an outcome and not an exception."""
+        """Submit tasks now. A failed submission is recorded and does not raise."""
         ...
 
     def unfinished(self) -> int:
-        """How many of the tasks submitted so far the target itself does not call finished yet."""
+        """How many of the submitted tasks are unfinished according to the target."""
         ...
 
 
 class Workload(Protocol):
-    """Client, generator, final generator and checkers of one kind of work. Frozen; all randomness is the seed's."""
+    """Client, generators and checkers of one kind of work. A frozen value; all randomness comes from the seed."""
 
     @property
     def name(self) -> str:
-        """The name it is registered under."""
+        """The name of its entry point."""
         ...
 
     def client(self, session: TargetSession, recorder: Recorder) -> WorkloadClient:
@@ -36,13 +36,13 @@ class Workload(Protocol):
         ...
 
     def generator(self, *, seed: int, tasks: int, gated: Collection[int]) -> Iterator[Arrival]:
-        """What is submitted while faults are injected; with `final_generator` it makes `tasks` tasks in all."""
+        """The tasks while faults are injected; `tasks` in all, together with `final_generator`."""
         ...
 
     def final_generator(self, *, seed: int, tasks: int) -> Iterator[Arrival]:
-        """What is submitted once everything is healed: a system that survived still takes work and finishes it."""
+        """The tasks after every fault is healed: the target must still accept and finish them."""
         ...
 
     def checkers(self) -> Mapping[str, Checker]:
-        """The questions that every run of this workload has to answer, whatever the faults."""
+        """The checkers of every run of this workload, whatever the faults."""
         ...

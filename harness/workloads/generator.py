@@ -1,7 +1,7 @@
-"""Streams of tasks as pure functions of a seed: the same seed gives the same tasks at the same times.
+"""Task streams as pure functions of a seed: the same seed gives the same tasks at the same times.
 
-Arrivals are an open model (Poisson): they follow their own clock and not the answers of the system, so a system that
-falls behind is not spared by a client that waits for it.
+Arrivals follow an open model (Poisson): they do not depend on the responses of the system, so a slow system does not
+slow the client down.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ GATE = "task-{number}"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arrival:
-    """A task, and how many seconds after the one before it is submitted."""
+    """A task and its delay in seconds after the previous one."""
 
     delay: float
     task: TaskSpec
@@ -27,10 +27,9 @@ class Arrival:
 def numbered_tasks(
     *, seed: int, tasks: int, rate: float, work: tuple[float, float], gated: Collection[int] = ()
 ) -> Iterator[Arrival]:
-    """Tasks 1 to `tasks`, `rate` a second on average, each working between the two times of `work` (seconds).
+    """Tasks 1 to `tasks`, on average `rate` a second; each works between the two times of `work` (seconds).
 
-    Those whose number is in `gated` wait at a gate of their own once they have begun; which ones do changes nothing
-    about the times.
+    A task whose number is in `gated` waits at its own gate once it has begun. `gated` does not influence the times.
     """
     draw = Random(f"{seed}/numbered-tasks")  # noqa: S311 - a schedule, not a secret
     for number in range(1, tasks + 1):

@@ -1,4 +1,4 @@
-"""Numbered tasks of which many share a lock key, in two priorities: what must exclude each other, and who must wait."""
+"""Numbered tasks of which many share lock keys, in two priorities."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from harness.workloads.numbered_tasks import NumberedClient, NumberedTasks
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockedTasks:
-    """`tasks`, of which the share `locked` (0 to 1) has one of `keys` lock keys, and the share `high` goes first.
+    """The share `locked` (0 to 1) of the tasks has one of `keys` lock keys; the share `high` has high priority.
 
-    A key can work off one task at a time: the rate of locked tasks times their work has to stay below the number of
-    keys, or the drain is long.
+    Tasks of one key run one at a time: the rate of locked tasks times their work must stay below the number of keys,
+    or the drain takes long.
     """
 
     name: str = "locked-tasks"
@@ -34,25 +34,25 @@ class LockedTasks:
 
     def generator(self, *, seed: int, tasks: int, gated: Collection[int]) -> Iterator[Arrival]:
         """All but the last tasks."""
-        return map(self._dress(seed), self.tasks.generator(seed=seed, tasks=tasks, gated=gated))
+        return map(self._assign(seed), self.tasks.generator(seed=seed, tasks=tasks, gated=gated))
 
     def final_generator(self, *, seed: int, tasks: int) -> Iterator[Arrival]:
         """The last tasks."""
-        return map(self._dress(seed), self.tasks.final_generator(seed=seed, tasks=tasks))
+        return map(self._assign(seed), self.tasks.final_generator(seed=seed, tasks=tasks))
 
     def checkers(self) -> Mapping[str, Checker]:
-        """What numbered tasks have to answer, mutual exclusion, and that nobody starves who can be seen to wait."""
+        """The checkers of numbered tasks, mutual exclusion by lock keys, and order by priority."""
         return {**self.tasks.checkers(), "locks": locks(), "priorities": priorities(minimum=0)}
 
-    def _dress(self, seed: int) -> Callable[[Arrival], Arrival]:
-        def dressed(arrival: Arrival) -> Arrival:
-            # By the number of the task, so that both generators agree whatever each of them leaves out.
+    def _assign(self, seed: int) -> Callable[[Arrival], Arrival]:
+        def assigned(arrival: Arrival) -> Arrival:
+            # Seeded by the number of the task, so that both generators agree on it.
             draw = Random(f"{seed}/locked-tasks/{arrival.task.number}")  # noqa: S311 - a schedule, not a secret
             lock = f"key-{draw.randrange(self.keys)}" if draw.random() < self.locked else None
             priority = "high" if draw.random() < self.high else "low"
             return replace(arrival, task=replace(arrival.task, lock=lock, priority=priority))
 
-        return dressed
+        return assigned
 
 
 WORKLOAD = LockedTasks()

@@ -1,4 +1,4 @@
-"""Numbered tasks that each work for a little while: the plain workload in which every loss shows."""
+"""The plain workload: numbered tasks that each work for a short time."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from harness.history import OperationType, Recorder
 from harness.targets.base import Submission, TargetSession, TaskSpec
 from harness.workloads.generator import Arrival, numbered_tasks
 
+# One task of so many is submitted after every fault is healed.
 _FINAL_SHARE = 20
-"""One task of so many is kept back and submitted after everything is healed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NumberedTasks:
-    """Tasks arrive `rate` times a second on average; each works between the two times of `work` (seconds)."""
+    """`rate` tasks a second on average; each works between the two times of `work` (seconds)."""
 
     name: str = "numbered-tasks"
     rate: float = 20.0
@@ -39,7 +39,7 @@ class NumberedTasks:
         return islice(stream, tasks - tasks // _FINAL_SHARE, None)
 
     def checkers(self) -> Mapping[str, Checker]:
-        """Nothing lost, nothing illegal, no authority regained, each effect once, nothing left over."""
+        """No task lost, legal transitions, fencing respected, each effect once, an empty queue."""
         return {
             "evidence": evidence(),
             "delivery": delivery(),
@@ -51,26 +51,26 @@ class NumberedTasks:
 
 
 class NumberedClient:
-    """Submits tasks and records what became of each: `ok` with its activity, `fail`, or `info` for who knows."""
+    """Submits tasks and records each outcome: `ok` with the activity, `fail`, or `info` if it is unknown."""
 
     def __init__(self, session: TargetSession, recorder: Recorder) -> None:
         self._session = session
         self._recorder = recorder
 
     def submit(self, tasks: Sequence[TaskSpec]) -> None:
-        """Submit now; the outcome is in the history."""
+        """Submit tasks now and record each attempt and its outcome."""
         for task in tasks:
-            asked = {"lock": task.lock, "priority": task.priority}
-            given = {name: value for name, value in asked.items() if value is not None}
+            options = {"lock": task.lock, "priority": task.priority}
+            given = {name: value for name, value in options.items() if value is not None}
             self._recorder.record(OperationType.INVOKE, "enqueue", task=task.number, **given)
         for submission in self._session.submit(tasks):
-            self._note(submission)
+            self._record_outcome(submission)
 
     def unfinished(self) -> int:
-        """How many submitted tasks the target does not call finished."""
+        """How many submitted tasks are unfinished according to the target."""
         return self._session.unfinished()
 
-    def _note(self, submission: Submission) -> None:
+    def _record_outcome(self, submission: Submission) -> None:
         if submission.activity is not None:
             self._recorder.record(
                 OperationType.OK, "enqueue", task=submission.number, activity=submission.activity

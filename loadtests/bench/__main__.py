@@ -1,19 +1,20 @@
-"""`python -m loadtests.bench`: measures, prints a table, and writes the figures to a JSON file."""
+"""`python -m loadtests.bench`: measures, prints a table and writes the figures to a JSON file."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from harness.command_line import Parser, positive
 from harness.environments import make_environment
-from harness.errors import EXIT_USAGE, HarnessError
+from harness.errors import HarnessError
 from harness.masking import masked
 from harness.report import prepare_folder
 from loadtests.bench import claims, history, killing, resting, stored, throughput, timing
@@ -37,17 +38,21 @@ BENCHMARKS: Mapping[str, Callable[[Ground, int], BenchResult | list[BenchResult]
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USAGE, f"bench: {message}. See --help.\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the chosen benchmarks on fresh servers; returns the exit code."""
-    parser = _Parser(prog="python -m loadtests.bench", description="Measure agentexec beside its floor.")
+    try:
+        options = _options(arguments)
+        return _run(options.names or list(BENCHMARKS), options.repeats, options.quick, options.report)
+    except HarnessError as error:
+        print(f"bench: {masked(str(error))}", file=sys.stderr)
+        return error.exit_code
+
+
+def _options(arguments: Sequence[str] | None) -> Namespace:
+    parser = Parser(prog="python -m loadtests.bench", description="Measure agentexec beside its floor.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(BENCHMARKS)}")
     parser.add_argument(
-        "--repeats", type=int, default=5, help="counted measurements of each, after a warm-up"
+        "--repeats", type=positive, default=5, help="counted measurements of each, after a warm-up"
     )
     parser.add_argument("--quick", action="store_true", help="a tenth of the tasks, for a first look")
     parser.add_argument("--report", type=Path, default=Path("reports/bench"), help="folder for bench.json")
@@ -55,13 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = sorted(set(options.names) - set(BENCHMARKS))
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]!r}; choose from {', '.join(BENCHMARKS)}")
-    if options.repeats < 1:
-        parser.error("--repeats is at least 1")
-    try:
-        return _run(options.names or list(BENCHMARKS), options.repeats, options.quick, options.report)
-    except HarnessError as error:
-        print(f"bench: {masked(str(error))}", file=sys.stderr)
-        return error.exit_code
+    return options
 
 
 def _run(names: Sequence[str], repeats: int, quick: bool, report: Path) -> int:
@@ -70,7 +69,7 @@ def _run(names: Sequence[str], repeats: int, quick: bool, report: Path) -> int:
     servers: dict[str, str] = {}
     for name in names:
         print(f"measuring {name} ...", file=sys.stderr, flush=True)
-        # Fresh servers for each: what another one left to be vacuumed or flushed would be paid for here.
+        # Fresh servers for each benchmark, so that it does not pay for the vacuum or flush of another.
         with make_environment("embedded") as environment:
             servers = {"postgres": environment.versions.postgres, "redis": environment.versions.redis}
             ground = Ground(endpoints=environment.endpoints, folder=environment.folder, quick=quick)

@@ -1,4 +1,4 @@
-"""The pool that is measured."""
+"""The measured pool."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Nothing(BaseModel):
 
 
 class Sleep(BaseModel):
-    """The context of a task that waits, and says when it began and ended."""
+    """The context of a task that sleeps and records its begin and end."""
 
     number: int
     seconds: float = 0.0
@@ -38,12 +38,12 @@ def _recorder() -> Recorder:
 
 @pool.task("bench.nothing")
 async def nothing(agent_id: UUID, context: Nothing) -> None:
-    """Do nothing at all."""
+    """Do nothing."""
 
 
 @pool.task("bench.sleep")
 async def sleep(agent_id: UUID, context: Sleep) -> None:
-    """Record the beginning, wait, record the end."""
+    """Record the begin, sleep, record the end."""
     value = {"task": context.number, "attempt": ax.current_task().attempt}
     _recorder().record(OperationType.INVOKE, "run", **value)
     await asyncio.sleep(context.seconds)

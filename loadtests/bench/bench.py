@@ -1,4 +1,4 @@
-"""What every benchmark stands on: servers, a queue of its own, a pool as a process, and figures with their spread."""
+"""The base of every benchmark: servers, its own queue, a pool as a process, and figures with their spread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from uuid import uuid4
@@ -22,13 +22,14 @@ from harness.errors import HarnessError
 from harness.history import History
 from loadtests.bench.app import HISTORY
 
-STEP = 0.005  # seconds between two looks at a condition
-PATIENCE = 120.0  # seconds that any one measurement may take
+POLL_SECONDS = 0.005
+# The longest time of one measurement.
+PATIENCE_SECONDS = 120.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """Repeated measurements of one thing. `higher_is_better` says how to read a change."""
+    """Repeated measurements of one quantity. `higher_is_better` says how to read a change."""
 
     name: str
     unit: str
@@ -37,7 +38,7 @@ class Figure:
 
     @property
     def median(self) -> float:
-        """The figure to quote."""
+        """The median of the measurements."""
         return statistics.median(self.values)
 
     @property
@@ -48,9 +49,9 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchResult:
-    """A benchmark: the figure, and what it stands beside where there is such, measured in the same run and in turn.
+    """A figure and, if there is one, the floor it is compared with; both are measured in turn in the same run.
 
-    `wanted` is the ratio asked for: at least so much of a rate, at most so much of a cost.
+    `wanted` is the required ratio: a minimum for a rate, a maximum for a cost.
     """
 
     figure: Figure
@@ -61,7 +62,7 @@ class BenchResult:
 
     @property
     def ratio(self) -> float | None:
-        """The figure as a part of its floor: the median of what the rounds say, as each measured both at a time."""
+        """The figure relative to its floor: the median of the ratios of the rounds."""
         return None if self.floor is None else statistics.median(self.ratios)
 
     @property
@@ -74,20 +75,19 @@ class BenchResult:
 
 @dataclass(slots=True)
 class Ground:
-    """Servers to measure on."""
+    """The servers of a benchmark; `quick` reduces the number of tasks."""
 
     endpoints: Endpoints
     folder: Path
     quick: bool = False
-    say: Callable[[str], None] = field(default=lambda _: None)
 
     def scaled(self, number: int) -> int:
-        """A number of tasks; a tenth of it for a quick look."""
+        """A number of tasks, or a tenth of it if `quick`."""
         return max(1, number // 10) if self.quick else number
 
     @contextmanager
     def client(self) -> Iterator[ax.Client]:
-        """A client on a fresh queue; the queue's keys are gone afterwards."""
+        """A client with a new queue, whose keys are removed at the end."""
         client = ax.Client(
             database_url=self.endpoints.database_url,
             redis_url=self.endpoints.redis_url,
@@ -104,7 +104,7 @@ class Ground:
     def pool(
         self, client: ax.Client, *, workers: int, concurrency: int, lease: float = 30.0
     ) -> Iterator[PoolProcess]:
-        """A pool on the client's queue; stopped, or killed, afterwards."""
+        """A pool for the client's queue, stopped or killed at the end."""
         history = Path(mkdtemp(dir=self.folder))
         environment = os.environ | {
             "DATABASE_URL": self.endpoints.database_url,
@@ -130,13 +130,13 @@ class Ground:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolProcess:
-    """A running pool and the folder its workers record into."""
+    """A running pool and the folder of its history."""
 
     process: subprocess.Popen[bytes]
     history: Path
 
     def runs(self) -> History:
-        """What the workers recorded so far."""
+        """The history of the workers so far."""
         return History.load(self.history)
 
     def kill(self) -> None:
@@ -145,28 +145,28 @@ class PoolProcess:
         self.process.wait()
 
     def end(self) -> None:
-        """SIGTERM, and SIGKILL if that does not help."""
+        """SIGTERM the pool, then SIGKILL it if necessary."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(timeout=PATIENCE)
+                self.process.wait(timeout=PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
                 self.kill()
 
 
-def until(condition: Callable[[], bool], *, step: float = STEP) -> None:
-    """Wait for a condition; raises `HarnessError` when it takes longer than any measurement should."""
-    deadline = time.monotonic() + PATIENCE
+def until(condition: Callable[[], bool], *, step: float = POLL_SECONDS) -> None:
+    """Wait until a condition is true; raises `HarnessError` after `PATIENCE_SECONDS`."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         if time.monotonic() > deadline:
             raise HarnessError(
-                f"a measurement was not over after {PATIENCE:g} s; look at the load of the machine."
+                f"a measurement was not finished after {PATIENCE_SECONDS:g} s. Check the load of the machine."
             )
         time.sleep(step)
 
 
 def in_turn(repeats: int, *measures: Callable[[], float]) -> list[tuple[float, ...]]:
-    """Measure several things A B A B …, so that a drifting machine treats them alike; after one warm-up."""
+    """Measure in turn (A B A B ...) after one warm-up, so that changes of the machine affect all alike."""
     for measure in measures:
         measure()
     rounds: list[Sequence[float]] = [[measure() for measure in measures] for _ in range(repeats)]

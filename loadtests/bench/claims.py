@@ -1,7 +1,7 @@
-"""What a claim costs the server where much is stored, beside a queue that holds little.
+"""The server time of a claim in a large queue, compared with a small queue.
 
-Both queues live on one server and take turns STEP by STEP, so whatever else the machine does hits them alike. The cost
-is what the server itself counts for the script (`INFO commandstats`): no client and no network dilute it.
+Both queues are on one server and are measured in turn, STEP by STEP, so that other load affects them alike. The cost is
+the server's own count for the script (`INFO commandstats`), without client and network.
 """
 
 from __future__ import annotations
@@ -19,40 +19,43 @@ from agentexec.queue.redis_queue import RedisQueue
 from agentexec.task import encode_payload
 from loadtests.bench.bench import BenchResult, Figure, Ground, until
 
-CLAIMED = 64  # by each STEP, which finishes as many
-STEPS = 100  # of each queue in one measurement
+# Tasks that each STEP claims, and finishes.
+CLAIMED = 64
+# STEPs of each queue in one measurement.
+STEPS = 100
 LITTLE = 1_000
 QUEUED, PARTITIONS, SCHEDULED = 1_000_000, 10_000, 100_000
-BOUND = 1.2  # times the cost with little
+# The highest cost relative to a small queue.
+BOUND = 1.2
 BATCH = 1_000
-FAR_AWAY = 86_400.0  # seconds
+LONG_DELAY_SECONDS = 86_400.0
 PAYLOAD = encode_payload("bench.nothing", {"number": 1})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stock:
-    """What a queue holds while it is measured. `partitions` spreads the ready tasks over so many lock keys."""
+    """The content of a queue during a measurement; the ready tasks are spread over `partitions` lock keys."""
 
     ready: int
     partitions: int = 0
     scheduled: int = 0
 
     def tasks(self) -> Iterator[Dispatch]:
-        """All of them: first those that wait for their time, then those that are ready or parked."""
+        """All tasks: first the scheduled ones, then those that are ready or parked."""
         for _ in range(self.scheduled):
-            yield Dispatch(task_id=new_id(), payload=PAYLOAD, level=1, delay=FAR_AWAY)
+            yield Dispatch(task_id=new_id(), payload=PAYLOAD, level=1, delay=LONG_DELAY_SECONDS)
         for number in range(self.ready):
             yield self.task(number)
 
     def task(self, number: int) -> Dispatch:
-        """One that may run as soon as its partition lets it."""
+        """A task without a delay."""
         key = f"lock-{number % self.partitions}" if self.partitions else None
         return Dispatch(task_id=new_id(), payload=PAYLOAD, level=1, lock_key=key)
 
 
 @dataclass(slots=True)
 class Stocked:
-    """A queue whose stock stays as it is: what a STEP takes out is put in again before the next."""
+    """A queue with constant content: tasks that a STEP claims are replaced before the next STEP."""
 
     client: ax.Client
     stock: Stock
@@ -62,12 +65,12 @@ class Stocked:
 
     @property
     def queue(self) -> RedisQueue:
-        """Where the tasks are."""
+        """The queue of the client."""
         return self.client.queue
 
     def fill(self) -> None:
-        """Put the stock in, by the script that producers use."""
-        epoch = self.queue.begin_rebuild(uuid4().hex)  # a queue without one takes no lock keys
+        """Enqueue the stock through the script of producers."""
+        epoch = self.queue.begin_rebuild(uuid4().hex)  # lock keys need an epoch
         if epoch is not None:
             self.queue.end_rebuild(epoch)
         tasks = self.stock.tasks()
@@ -76,7 +79,7 @@ class Stocked:
         self.added = self.stock.ready
 
     def step(self) -> float:
-        """Finish what the last STEP claimed and claim as many; microseconds of the server for each task."""
+        """Finish the claims of the last STEP and claim as many; returns server microseconds per task."""
         before = self._spent()
         finishes = [Finish(task_id=c.task_id, token=c.token, verb=Verb.DONE) for c in self.running]
         answer = self.queue.step(
@@ -95,10 +98,10 @@ class Stocked:
 
 
 def claims(ground: Ground, repeats: int) -> list[BenchResult]:
-    """Server time of a claim and its finish: a million queued, 10,000 partitions, 100,000 scheduled, beside 1,000."""
+    """Server time of a claim and its finish with a million queued, 10,000 partitions, 100,000 scheduled."""
     queued, partitions = ground.scaled(QUEUED), ground.scaled(PARTITIONS)
     scheduled, little = ground.scaled(SCHEDULED), ground.scaled(LITTLE)
-    # Two tasks of each partition, so that every finish has one to let go.
+    # Two tasks per partition, so that every finish makes a parked task ready.
     pairs = (
         (f"{queued:,} queued", Stock(ready=queued), Stock(ready=little)),
         (
@@ -117,7 +120,7 @@ def claims(ground: Ground, repeats: int) -> list[BenchResult]:
 
 def _beside(ground: Ground, repeats: int, name: str, much: Stock, few: Stock) -> BenchResult:
     with _stocked(ground, much) as full, _stocked(ground, few) as small:
-        _settled(full.client)
+        _wait_for_rewrite(full.client)
         _in_turns(full.step, small.step)  # warm-up
         rounds = [_in_turns(full.step, small.step) for _ in range(repeats)]
     costs, costs_of_few = zip(*rounds, strict=True)
@@ -143,13 +146,13 @@ def _stocked(ground: Ground, stock: Stock) -> Iterator[Stocked]:
         yield queue
 
 
-def _settled(client: ax.Client) -> None:
-    """A server that rewrites its log has another load than its commands."""
+def _wait_for_rewrite(client: ax.Client) -> None:
+    """Wait until the server no longer rewrites its append-only file, which is additional load."""
     until(lambda: not client.redis.info("persistence")["aof_rewrite_in_progress"])
 
 
 def _in_turns(first: Callable[[], float], second: Callable[[], float]) -> tuple[float, float]:
-    """Mean cost of each over as many STEPs, taken in turns and each first as often."""
+    """Mean cost of both over `STEPS` STEPs in turn; each is first equally often."""
     totals = [0.0, 0.0]
     for number in range(STEPS):
         for which in (0, 1) if number % 2 else (1, 0):

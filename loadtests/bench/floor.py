@@ -1,4 +1,4 @@
-"""The floor of a drain, as a process: the queue's own script and the record's own statement in a bare loop.
+"""The floor of a drain as a process: the queue's script and the store's statement in a loop without a framework.
 
 `python -m loadtests.bench.floor DATABASE_URL REDIS_URL QUEUE BATCH` works until the queue is empty.
 """
@@ -19,7 +19,7 @@ from agentexec.store.status import Status
 
 
 def drain(database_url: str, redis_url: str, queue_name: str, batch: int) -> None:
-    """Claim, record and finish until nothing is left; two statements of the record per task, as a worker has."""
+    """Claim, record and finish until the queue is empty, with two store statements per task, as in a worker."""
     engine = one_statement(engine_for(database_url, test_connections=False))
     queue = RedisQueue(redis.Redis.from_url(redis_url), queue_name)
     worker = f"floor-{uuid4().hex[:12]}"

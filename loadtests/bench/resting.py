@@ -1,8 +1,7 @@
-"""What a pool takes while it has nothing to do."""
+"""The CPU time and memory of an idle pool."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 
@@ -13,26 +12,28 @@ from loadtests.bench.app import Nothing
 from loadtests.bench.bench import BenchResult, Figure, Ground, until
 
 WORKERS = 4
-WINDOW = 20.0  # seconds of each measurement
-SETTLED = 5.0  # seconds after the last task, when imports and first connections are over
-WARM = 200  # tasks that every worker has its share of, so that all of its code has run once
+WINDOW_SECONDS = 20.0
+# After the last task, until imports and first connections are finished.
+SETTLE_SECONDS = 5.0
+# Enough tasks that every worker runs some of them.
+WARM_UP_TASKS = 200
 MEGABYTE = 1_000_000
 
 
 def idle(ground: Ground, repeats: int) -> list[BenchResult]:
-    """What an idle pool of 4 workers takes of one core, its parent included, and the memory of its largest worker."""
+    """CPU share of an idle pool of 4 workers and its parent, and the memory of its largest worker."""
     with ground.client() as client, ground.pool(client, workers=WORKERS, concurrency=8) as pool:
         until(lambda: len(client.queue.registered()) >= WORKERS)
         _warm(client)
         parent = psutil.Process(pool.process.pid)
         workers = parent.children()
-        threading.Event().wait(SETTLED)
+        time.sleep(SETTLE_SECONDS)
         used, largest = zip(*(_window([parent, *workers], workers) for _ in range(repeats)), strict=True)
     name = f"idle pool of {WORKERS} workers"
     return [
         BenchResult(
             figure=Figure(name=f"{name}, of one core", unit="%", values=used, higher_is_better=False),
-            note=f"{WINDOW:g} s each; less than 1 wanted",
+            note=f"{WINDOW_SECONDS:g} s each; less than 1 wanted",
         ),
         BenchResult(
             figure=Figure(name=f"{name}, its largest", unit="MB", values=largest, higher_is_better=False),
@@ -43,15 +44,15 @@ def idle(ground: Ground, repeats: int) -> list[BenchResult]:
 
 def _warm(client: ax.Client) -> None:
     client.enqueue_many_sync(
-        [ax.TaskRequest(task_name="bench.nothing", context=Nothing(number=n)) for n in range(WARM)]
+        [ax.TaskRequest(task_name="bench.nothing", context=Nothing(number=n)) for n in range(WARM_UP_TASKS)]
     )
     until(lambda: client.queue.depth().known == 0)
 
 
 def _window(processes: Sequence[psutil.Process], workers: Sequence[psutil.Process]) -> tuple[float, float]:
-    """Percent of one core over a window, and megabytes of the largest worker at its end."""
+    """Percent of one core during a window, and megabytes of the largest worker at its end."""
     before, began = _spent(processes), time.monotonic()
-    threading.Event().wait(WINDOW)
+    time.sleep(WINDOW_SECONDS)
     used = 100 * (_spent(processes) - before) / (time.monotonic() - began)
     return used, max(worker.memory_info().rss for worker in workers) / MEGABYTE
 

@@ -1,7 +1,7 @@
-"""Whether a drain slows down with what is stored: beside a million finished activities, and on empty tables.
+"""A drain with a million finished activities in the tables, compared with one on empty tables.
 
-Two databases of one server, one of them filled, are drained in turn. Beside the rate stands the processor time that
-Postgres took for each task, which other users of the machine disturb far less.
+Two databases of one server, one of them filled, are drained in turn. The result has the rate and Postgres's processor
+time per task, which depends far less on other load of the machine.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from loadtests.bench.throughput import CONCURRENCY, DRAINED, WORKERS, drain_rate
 
 FINISHED = 1_000_000
 CHUNK = 100_000
-BOUND = 0.9  # of the rate on empty tables
+# The lowest rate relative to empty tables.
+BOUND = 0.9
 
-# Version 7 ids of the past, a millisecond apart, as the tasks of such a table would have.
+# UUIDs of version 7 from the past, a millisecond apart.
 _ID = """CAST(lpad(to_hex(CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint) - :all + i), 12, '0')
     || '7' || substr(md5(CAST(i AS text)), 1, 3) || '8' || substr(md5(CAST(i AS text)), 4, 15) AS uuid)"""
 _WHEN = "clock_timestamp() - (:all - i) * interval '1 millisecond'"
@@ -46,25 +47,26 @@ _FILL = text(
 
 
 def stored(ground: Ground, repeats: int) -> list[BenchResult]:
-    """A drain with a million finished activities and their logs in the tables, and with none: tasks per second, and
-    microseconds of Postgres's processor time for each task, its recording included.
-    """
+    """Drains with and without a million finished activities and their logs: rate and Postgres's time per task."""
     tasks, finished = ground.scaled(DRAINED), ground.scaled(FINISHED)
     with _database(ground) as full, _database(ground) as empty:
         _fill(full, finished)
         rounds = [_round(full, empty, tasks, number) for number in range(repeats + 1)][1:]
     of_full, of_empty = zip(*rounds, strict=True)
     return [
-        _result(f"drain, {WORKERS} workers x {CONCURRENCY}", finished, "tasks/s", 0, of_full, of_empty),
-        _result("Postgres's time for each task", finished, "µs", 1, of_full, of_empty),
+        _result(
+            f"drain, {WORKERS} workers x {CONCURRENCY}", finished, "tasks/s", 0, full=of_full, empty=of_empty
+        ),
+        _result("Postgres's time for each task", finished, "µs", 1, full=of_full, empty=of_empty),
     ]
 
 
-Measured = tuple[float, float]  # tasks/s, and microseconds of the server for each task
+# Tasks per second, and server microseconds per task.
+Measured = tuple[float, float]
 
 
 def _result(
-    what: str, finished: int, unit: str, which: int, of_full: Sequence[Measured], of_empty: Sequence[Measured]
+    what: str, finished: int, unit: str, which: int, *, full: Sequence[Measured], empty: Sequence[Measured]
 ) -> BenchResult:
     rate = which == 0
 
@@ -72,15 +74,15 @@ def _result(
         return Figure(name=name, unit=unit, values=tuple(v[which] for v in values), higher_is_better=rate)
 
     return BenchResult(
-        figure=figure(f"{what}, {finished:,} finished", of_full),
-        floor=figure(f"{what}, empty tables", of_empty),
+        figure=figure(f"{what}, {finished:,} finished", full),
+        floor=figure(f"{what}, empty tables", empty),
         beside="that of empty tables",
         wanted=BOUND if rate else None,
     )
 
 
 def _round(full: Ground, empty: Ground, tasks: int, number: int) -> tuple[Measured, Measured]:
-    """One drain of each, either of them first in every other round."""
+    """One drain of each; which one is first alternates."""
     with _engine(empty) as engine, engine.connect() as connection:
         connection.execute(text(f"TRUNCATE {LOG_TABLE}, {ACTIVITY_TABLE}"))
     if number % 2:
@@ -100,7 +102,7 @@ def _drain(ground: Ground, tasks: int) -> Measured:
 
 
 def _spent(server: psutil.Process) -> float:
-    """Seconds of processor time of a server, its processes that live and those that have ended."""
+    """Seconds of processor time of a server, with its running and its ended processes."""
     own = server.cpu_times()
     living = (child.cpu_times() for child in server.children())
     ended = own.children_user + own.children_system
@@ -110,7 +112,7 @@ def _spent(server: psutil.Process) -> float:
 def _fill(ground: Ground, finished: int) -> None:
     with _engine(ground) as engine, engine.connect() as connection:
         connection.execute(text("SET synchronous_commit = off"))
-        # The rows come with their parents, so the server need not look each of them up.
+        # No foreign key checks: the rows are inserted with their parents.
         connection.execute(text("SET session_replication_role = replica"))
         for first in range(0, finished, CHUNK):
             last = min(finished, first + CHUNK) - 1
@@ -121,7 +123,7 @@ def _fill(ground: Ground, finished: int) -> None:
 
 @contextmanager
 def _database(ground: Ground) -> Iterator[Ground]:
-    """A database of its own with agentexec's tables; dropped afterwards."""
+    """A new database with agentexec's tables, dropped at the end."""
     name = f"bench_{uuid4().hex[:12]}"
     url = make_url(ground.endpoints.database_url).set(database=name)
     other = replace(

@@ -1,4 +1,4 @@
-"""Rates: draining a queue of tasks that do nothing, and enqueuing in the three ways that people do it."""
+"""Rates: draining a queue of no-op tasks, and enqueuing in three ways."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AT_ONCE = 100
 
 
 def drain(ground: Ground, repeats: int) -> BenchResult:
-    """Tasks per second from a full queue to an empty one, every task recorded as RUNNING and COMPLETE with its logs."""
+    """Tasks per second from a full to an empty queue; every task is recorded as RUNNING and COMPLETE with logs."""
     tasks = ground.scaled(DRAINED)
     agentexec, floor = in_turn(
         repeats, lambda: drain_rate(ground, tasks), lambda: _drain_floor(ground, tasks)
@@ -57,7 +57,7 @@ def enqueue_alone(ground: Ground, repeats: int) -> BenchResult:
 
 
 def enqueue_together(ground: Ground, repeats: int) -> BenchResult:
-    """Calls per second when 100 callers await their own `enqueue` at the same time."""
+    """Calls per second of 100 callers that each await their own `enqueue` at the same time."""
     count = ground.scaled(TOGETHER)
 
     async def together(client: ax.Client) -> None:
@@ -90,7 +90,7 @@ def enqueue_many(ground: Ground, repeats: int) -> BenchResult:
 
 
 def drain_rate(ground: Ground, tasks: int) -> float:
-    """Tasks per second of one drain on a fresh queue."""
+    """Tasks per second of one drain of a new queue."""
     with ground.client() as client:
         asyncio.run(_fill(client, tasks))
         with ground.pool(client, workers=WORKERS, concurrency=CONCURRENCY):
@@ -111,7 +111,7 @@ def _drain_floor(ground: Ground, tasks: int) -> float:
 
 
 def _rate_of_emptying(client: ax.Client, tasks: int) -> float:
-    """From the first task that is gone to the last: what it takes to start processes is not the queue's doing."""
+    """Tasks per second from the first finished task to the last, without the start of the processes."""
     until(lambda: client.queue.depth().known < tasks)
     first, began = client.queue.depth().known, time.monotonic()
     until(lambda: client.queue.depth().known == 0)

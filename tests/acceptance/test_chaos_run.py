@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(150)]
 
 ROOT = Path(__file__).parents[2]
 PLANTED = "tests.planted.destructive_pop.target:TARGET"
-QUIET = "tests.planted.quiet:SCENARIO"
+NO_FAULTS = "tests.planted.no_faults:SCENARIO"
 SEED = "20261124"
 
 
@@ -79,8 +79,8 @@ def test_a_queue_that_pops_destructively_is_invalid_and_its_lost_tasks_are_named
     assert again.returncode == 1
 
 
-def test_the_same_queue_with_nobody_killed_is_flawless_and_yet_unknown(tmp_path: Path) -> None:
-    done = harness("chaos", "run", QUIET, "--target", PLANTED, "--report", tmp_path, "--json")
+def test_the_same_queue_without_kills_has_no_breach_and_is_unknown(tmp_path: Path) -> None:
+    done = harness("chaos", "run", NO_FAULTS, "--target", PLANTED, "--report", tmp_path, "--json")
     [run] = document(done)["scenarios"]
     assert done.returncode == 2
     assert run["verdict"] == "UNKNOWN"
@@ -107,7 +107,7 @@ def running(tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[subproce
 
 
 def processes_of(report: Path) -> list[int]:
-    """Whoever was told to record below this report folder."""
+    """The processes that record below this report folder."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -119,7 +119,7 @@ def processes_of(report: Path) -> list[int]:
     return found
 
 
-def test_ctrl_c_takes_everything_down_and_says_so_in_one_line(
+def test_ctrl_c_stops_everything_and_reports_it_in_one_line(
     running: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     os.kill(running.pid, signal.SIGINT)
@@ -143,7 +143,7 @@ def test_external_servers_are_left_as_they_were(tmp_path: Path) -> None:
         urls = servers.endpoints
         addresses = ["--database-url", urls.database_url, "--redis-url", urls.redis_url]
         done = harness(
-            "chaos", "run", QUIET, "--backend", "external", *addresses, "--report", tmp_path, "--json"
+            "chaos", "run", NO_FAULTS, "--backend", "external", *addresses, "--report", tmp_path, "--json"
         )
         [run] = document(done)["scenarios"]
         assert run["checkers"]["delivery"]["verdict"] == "VALID", done.stderr

@@ -1,4 +1,4 @@
-"""Under Locust's gevent, one commit that hangs stops the users of its own producer and nobody else."""
+"""Under Locust's gevent, a commit that hangs blocks only the users of its own producer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROGRAM = "import locust; from tests.acceptance.test_load_client import measure;
 
 
 def measure() -> None:
-    """Hold one producer's commit back with a lock, let another work, and print what came of it. Runs under gevent."""
+    """Hold one producer's commit back with a lock, let another work, and print the result. Runs under gevent."""
     import threading
     import time
     from itertools import pairwise
@@ -42,7 +42,7 @@ def measure() -> None:
     held, free = ax.Client(queue_name="load"), ax.Client(queue_name="load")
     create_schema(free.engine)
     free.enqueue_sync(TASK_NAME, Work(seconds=0))
-    # An uncommitted row with the same idempotency key: the commit of whoever enqueues it next has to wait.
+    # An uncommitted row with the same idempotency key: the commit of the next enqueue with it has to wait.
     with free.engine.connect() as blocker:
         recorded = held.enqueue_sync(TASK_NAME, Work(seconds=0), idempotency_key="first")
         blocker.execute(
@@ -78,7 +78,7 @@ def measure() -> None:
     free.close()
 
 
-def test_a_commit_that_hangs_stops_nobody_else() -> None:
+def test_a_commit_that_hangs_stops_no_other_producer() -> None:
     with make_environment("embedded") as environment:
         variables = {
             **os.environ,

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from harness.history import History, OperationType
-from loadtests.ledger import counted
+from loadtests.submission_log import counted
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -33,7 +33,7 @@ def breached(folder: Path) -> list[str]:
     return [line["name"] for line in document["service_levels"] if line["outcome"] == "breached"]
 
 
-def test_a_smoke_run_goes_through_a_pool_meets_its_service_levels_and_leaves_its_reports(
+def test_a_smoke_run_meets_its_service_levels_and_leaves_its_reports(
     tmp_path: Path,
 ) -> None:
     done = load("--duration", "5", "--report", tmp_path, "--json")
@@ -68,7 +68,7 @@ def test_an_impossible_service_level_is_breached(tmp_path: Path) -> None:
     assert "service levels: breached" in done.stdout
 
 
-def test_without_workers_the_tasks_are_named_that_nobody_did(tmp_path: Path) -> None:
+def test_without_workers_the_tasks_that_did_not_run_are_named(tmp_path: Path) -> None:
     done = load("--duration", "3", "--workers", "0", "--slo", "drain_seconds=1", "--report", tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
     assert {"end-to-end p95", "not COMPLETE 1 s after the end"} <= set(breached(tmp_path))

@@ -15,15 +15,8 @@ from agentexec.core.db import create_schema, engine_for
 from agentexec.queue.redis_queue import RedisQueue
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.simulation.queue.memory_queue import MemoryQueue
-from tests.support.queue_books import Clock, Inspector, MemoryInspector, RedisInspector
-from tests.support.servers import required_postgres_15, required_redis7, shared_environment
-
-
-@pytest.fixture(scope="session")
-def servers() -> Iterator[EmbeddedEnvironment]:
-    """Real Postgres and Valkey, one pair per pytest process."""
-    with shared_environment() as environment:
-        yield environment
+from tests.support.queue_contents import Clock, Inspector, MemoryInspector, RedisInspector
+from tests.support.servers import required_postgres_15, required_redis7
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +35,7 @@ OVER_REDIS = (
 
 @contextmanager
 def redis_inspector(kind: str, request: pytest.FixtureRequest) -> Iterator[RedisInspector]:
-    """An empty queue with a name of its own on such a server."""
+    """An empty queue with a unique name on such a server."""
     client: redis.Redis
     if kind == "fakeredis":
         client = fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(7, 0)))
@@ -98,7 +91,7 @@ POSTGRES = tuple(pytest.param(name, marks=pytest.mark.integration) for name in (
 
 @pytest.fixture(params=["sqlite", *POSTGRES])
 def database(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """An engine over a database that has agentexec's tables; tests tell their rows apart by their ids."""
+    """An engine over a database with agentexec's tables; tests find their own rows by id."""
     if request.param != "sqlite":
         yield request.getfixturevalue(request.param)
         return

@@ -6,13 +6,13 @@ import pytest
 
 from agentexec.queue.protocol import Verb
 from tests.conformance.test_queue import Bench, ids_of, new_ids
-from tests.support.queue_books import Inspector, RedisInspector
+from tests.support.queue_contents import Inspector, RedisInspector
 from tests.support.queue_invariants import require_consistent
 
 
 @pytest.fixture
 def bench(inspector: Inspector) -> Bench:
-    """A queue that remembers everything it was told."""
+    """A queue with a complete memory."""
     name = inspector.queue.begin_rebuild("epoch")
     assert name is not None
     assert inspector.queue.end_rebuild(name)
@@ -138,7 +138,7 @@ def test_a_lost_claim_gets_no_lock(bench: Bench) -> None:
     assert bench.contents() == before
 
 
-def test_after_the_loss_of_memory_only_the_healing_brings_tasks_with_a_lock_key(bench: Bench) -> None:
+def test_after_loss_of_memory_only_the_reconciler_restores_tasks_with_lock_keys(bench: Bench) -> None:
     """Else a task that was queued behind a running one could start while the running one still runs."""
     running, behind = new_ids(2)
     bench.enqueue(running, behind, lock_key="k")

@@ -1,6 +1,6 @@
 """The queue protocol against the memory and against every server that can run the scripts.
 
-Time never passes by waiting here: a lease expires, or a retry falls due, because the test says so.
+No test waits for time to pass: it makes a lease expire or a retry fall due.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 from agentexec.errors import WorkerGone
 from agentexec.identifiers import new_id
 from agentexec.queue.protocol import Admission, Claim, Dispatch, Finish, QueueDepth, Revoked, StepResult, Verb
-from tests.support.queue_books import Inspector
+from tests.support.queue_contents import Inspector
 from tests.support.queue_invariants import require_consistent
 
 LEASE = 30.0
@@ -152,7 +152,7 @@ def test_the_depth_cap_refuses_the_tail_of_a_batch_and_keeps_order(bench: Bench)
 
 
 def test_dead_letters_take_no_room_under_the_depth_cap(bench: Bench) -> None:
-    """Nobody drains the dead letters by running a pool, so they must not keep the living out for ever."""
+    """A running pool does not drain the dead letters, so they must not block other tasks for ever."""
     first, second = new_ids(2)
     bench.enqueue(first, max_depth=1)
     (claim,) = bench.claim()
@@ -185,7 +185,7 @@ def test_a_delayed_task_is_claimed_only_once_it_is_due(bench: Bench) -> None:
     assert ids_of(bench.claim()) == [task]
 
 
-def test_a_worker_hears_when_the_next_task_or_lease_is_due(bench: Bench) -> None:
+def test_a_step_answers_when_the_next_task_or_lease_is_due(bench: Bench) -> None:
     assert bench.step().next_due is None
     (task,) = new_ids(1)
     bench.enqueue(task)
@@ -443,7 +443,7 @@ def test_a_late_step_of_a_gone_worker_is_refused_even_with_its_last_nonce(bench:
     assert ids_of(bench.claim("heir")) == [task]
 
 
-def test_holders_of_canceled_tasks_learn_it_with_their_renewal(bench: Bench) -> None:
+def test_a_renewal_reports_canceled_tasks_to_their_holders(bench: Bench) -> None:
     held, waiting = new_ids(2)
     bench.enqueue(held, waiting)
     (claim,) = bench.claim("w")
@@ -488,13 +488,13 @@ def test_a_wake_is_counted(bench: Bench) -> None:
     assert [bench.queue.wait(0.01) for _ in range(3)] == [True, True, False]
 
 
-def test_wake_tokens_do_not_pile_up_while_nobody_listens(bench: Bench) -> None:
+def test_wake_tokens_do_not_pile_up_without_a_waiting_worker(bench: Bench) -> None:
     for _ in range(30):
         bench.enqueue(*new_ids(10))
-    assert bench.inspector.books().wake == 64
+    assert bench.inspector.read().wake == 64
 
 
-def test_the_depth_tells_the_states_apart(bench: Bench) -> None:
+def test_the_depth_is_counted_by_state(bench: Bench) -> None:
     tasks = new_ids(8)
     assert bench.queue.begin_rebuild("one") == "one", "a queue without a memory takes no lock keys"
     bench.queue.end_rebuild("one")
@@ -531,7 +531,7 @@ def test_at_most_64_leases_are_reaped_and_64_tasks_promoted_at_once(bench: Bench
     assert (len(answer.reaped), answer.ready_left) == (6, 140)
 
 
-def test_a_pool_hears_what_another_one_was_set_to(bench: Bench) -> None:
+def test_a_pool_reads_the_settings_of_another_one(bench: Bench) -> None:
     assert bench.queue.agree({"max_crashes": "5", "lease_seconds": "30"}) == {}
     assert bench.queue.agree({"max_crashes": "5", "lease_seconds": "30"}) == {}
     assert bench.queue.agree({"max_crashes": "5", "lease_seconds": "60"}) == {"lease_seconds": "30"}

@@ -10,7 +10,7 @@ from agentexec.queue.protocol import Admission, Dispatch, Finish, Revoked, Verb
 from agentexec.queue.redis_queue import RedisQueue
 from harness.simulation.queue.books import Books
 from tests.conformance.test_queue import LEASE, Bench, ids_of, new_ids
-from tests.support.queue_books import Inspector, RedisInspector
+from tests.support.queue_contents import Inspector, RedisInspector
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def test_the_next_of_a_lock_key_queues_up_behind_what_is_ready(bench: Bench) -> 
     assert ids_of(bench.claim(want=2)) == [free, second]
 
 
-def test_who_does_not_head_its_partition_frees_nothing_of_it() -> None:
-    """No call comes to that: whoever can finish is the head. But who is not must not."""
+def test_a_task_that_is_not_the_head_of_its_partition_does_not_free_it() -> None:
+    """No call reaches this case: a task that can finish is the head of its partition."""
     (head, other), books = new_ids(2), Books()
     books.part |= {head: "k", other: "k"}
     books.busy["k"] = head
@@ -61,7 +61,7 @@ def test_a_replay_after_the_end_of_its_task_has_nothing_left_to_run(bench: Bench
 
 
 @pytest.mark.invariant("I4")
-def test_a_replay_leaves_out_what_was_taken_back_and_given_to_somebody_else(bench: Bench) -> None:
+def test_a_replay_leaves_out_claims_that_another_worker_has_now(bench: Bench) -> None:
     """Else a worker that was away for longer than its leases would start, from one late reply, what another has by now:
     or two tasks of one lock key, of which one waits for the other.
     """
@@ -74,7 +74,7 @@ def test_a_replay_leaves_out_what_was_taken_back_and_given_to_somebody_else(benc
     assert ids_of(bench.step("slow", want=2, nonce="again").claims) == [kept]
 
 
-def test_a_dead_letter_says_why(bench: Bench) -> None:
+def test_a_dead_letter_has_its_reason(bench: Bench) -> None:
     dead, living = new_ids(2)
     bench.enqueue(dead, living)
     (claim,) = bench.claim()
@@ -93,13 +93,13 @@ def test_claims_with_other_lock_keys_are_not_parked(bench: Bench) -> None:
     assert bench.queue.lock(keys) == (set(), set())
 
 
-def test_registered_workers_are_told_with_their_identities(bench: Bench) -> None:
+def test_registered_workers_are_listed_with_their_identities(bench: Bench) -> None:
     bench.queue.register("one", "host|1|2")
     bench.queue.register("two", "host|3|4")
     assert bench.queue.registered() == {"one": "host|1|2", "two": "host|3|4"}
 
 
-def test_a_wait_of_no_time_hears_nothing(bench: Bench) -> None:
+def test_a_wait_of_zero_seconds_takes_no_wake_token(bench: Bench) -> None:
     bench.queue.wake()
     assert not bench.queue.wait(0)
     assert bench.queue.wait(1), "the token is still there"
@@ -112,7 +112,7 @@ def test_a_task_that_is_handed_on_wakes_one_worker(bench: Bench) -> None:
     (claim,) = bench.claim()
     bench.inspector.silence()
     bench.finish(claim)
-    assert bench.inspector.books().wake == 2, (
+    assert bench.inspector.read().wake == 2, (
         "one for the task that was handed on, one for the work that is left"
     )
 
@@ -130,7 +130,7 @@ def test_results_travel_with_steps_that_claim_and_end_after_their_time(over_redi
         queue.client.delete(result_key(task))
 
 
-def test_queues_of_other_names_on_one_server_know_nothing_of_each_other(over_redis: RedisInspector) -> None:
+def test_queues_of_different_names_on_one_server_share_nothing(over_redis: RedisInspector) -> None:
     other = RedisQueue(over_redis.queue.client, f"{over_redis.queue.name}-other")
     (task,) = new_ids(1)
     Bench(over_redis).enqueue(task)
@@ -138,10 +138,10 @@ def test_queues_of_other_names_on_one_server_know_nothing_of_each_other(over_red
     assert other.name != over_redis.queue.name
 
 
-def test_claims_with_lock_keys_are_void_in_a_queue_that_lost_its_memory_and_come_again_in_a_second(
+def test_after_loss_of_memory_claims_with_lock_keys_are_void_and_come_again(
     bench: Bench,
 ) -> None:
-    """Nobody knows whose the lock key is before the healing has told, and a claim that waits for it costs a slot."""
+    """The holder of the lock key is unknown before the reconciler has run; a waiting claim occupies a slot."""
     gone, *tasks = new_ids(3)
     bench.enqueue(gone, *tasks)
     claims = bench.claim(want=3)
@@ -165,7 +165,7 @@ def test_an_enqueue_without_more_words_has_no_cap_and_heals_nothing(bench: Bench
     assert bench.queue.enqueue([waits]) == [Admission.LATER]
 
 
-def test_a_queue_with_room_for_one_takes_one_and_says_that_it_is_full(bench: Bench) -> None:
+def test_a_queue_with_room_for_one_admits_one_and_refuses_the_next(bench: Bench) -> None:
     tasks = [Dispatch(task_id=i, payload=b"", level=1) for i in new_ids(2)]
     assert bench.queue.enqueue(tasks, max_depth=1) == [Admission.TAKEN, Admission.FULL]
 
@@ -174,7 +174,7 @@ def test_a_task_of_a_priority_that_does_not_exist_waits_in_the_last_list(bench: 
     beyond, last = new_ids(2)
     bench.enqueue(last, level=PRIORITY_LEVELS - 1)
     bench.enqueue(beyond, level=PRIORITY_LEVELS)
-    places = bench.inspector.books().places
+    places = bench.inspector.read().places
     assert places[f"p{PRIORITY_LEVELS - 1}"] == [str(last), str(beyond)]
 
 
@@ -200,18 +200,18 @@ def test_a_lease_that_is_lost_keeps_no_other_from_being_given_back(bench: Bench,
     assert [one.task_id for one in released] == [tasks[1 - lost]]
 
 
-def test_each_value_that_differed_is_told_with_what_it_was(bench: Bench) -> None:
+def test_each_differing_setting_is_reported_with_its_old_value(bench: Bench) -> None:
     bench.queue.agree({"lease": "30", "slots": "4", "same": "1"})
     assert bench.queue.agree({"lease": "60", "slots": "8", "same": "1"}) == {"lease": "30", "slots": "4"}
 
 
-def test_a_result_is_kept_for_an_hour_where_nobody_says_how_long(over_redis: RedisInspector) -> None:
+def test_a_result_is_kept_for_an_hour_by_default(over_redis: RedisInspector) -> None:
     (task,) = new_ids(1)
     over_redis.queue.step("w", "n", finishes=(), want=0, lease=LEASE, max_crashes=1, results={task: "1"})
     assert 0 < int(over_redis.queue.client.pttl(result_key(task))) <= 3_600_000
 
 
-def test_a_reason_that_is_no_text_is_told_as_far_as_it_is(over_redis: RedisInspector) -> None:
+def test_a_reason_that_is_not_text_is_decoded_as_far_as_possible(over_redis: RedisInspector) -> None:
     (task,) = new_ids(1)
     over_redis.queue.client.hset(over_redis.queue.keys.reason, str(task), b"broken \xff")
     assert over_redis.queue.dead_reasons([task]) == {task: "broken \N{REPLACEMENT CHARACTER}"}

@@ -189,7 +189,7 @@ def test_a_task_does_not_start_while_another_one_runs_under_its_lock_key(record:
     assert record.start(second, T2) == 1
 
 
-def test_two_that_run_under_one_lock_key_do_not_keep_each_other_out_when_their_workers_die(
+def test_two_running_tasks_of_one_lock_key_can_both_start_again(
     record: Record,
 ) -> None:
     # Two starts at the same instant may miss each other; SQLite has no such instant, so the key comes later here.
@@ -218,7 +218,7 @@ def test_a_start_under_a_lower_token_is_refused(record: Record) -> None:
 
 
 def test_a_start_under_a_token_that_was_released_is_refused(record: Record) -> None:
-    """The release of the lease is recorded; only a new claim may run the task."""
+    """Its holder lost the task and the loss was recorded; only a new claim may run it."""
     task = record.running(T1)
     record.finish(task, T1, Status.QUEUED)
     assert record.start(task, T1) is None
@@ -298,7 +298,7 @@ def test_progress_after_the_end_of_a_claim_is_refused(record: Record) -> None:
 
 
 @pytest.mark.invariant("I8")
-def test_the_entry_of_a_revoked_lease_has_the_next_free_number(record: Record) -> None:
+def test_record_revoked_takes_the_next_free_number(record: Record) -> None:
     task = record.running(T1)
     record.append(task, T1, 1)
     record.append(task, T1, 2)
@@ -309,13 +309,13 @@ def test_the_entry_of_a_revoked_lease_has_the_next_free_number(record: Record) -
     unchanged(record, task, lambda: record.revoke(task, T1, Status.QUEUED))
 
 
-def test_a_revoked_lease_changes_nothing_after_its_holder_ended_the_run(record: Record) -> None:
+def test_record_revoked_does_not_contradict_the_end_that_the_holder_recorded(record: Record) -> None:
     task = record.running(T1)
     record.finish(task, T1, Status.COMPLETE)
     assert not record.revoke(task, T1, Status.ERROR)
 
 
-def test_a_revoked_lease_with_a_cancel_request_ends_the_activity(record: Record) -> None:
+def test_record_revoked_ends_a_task_with_a_cancel_request(record: Record) -> None:
     task = record.running(T1)
     record.cancel(task)
     assert record.revoke(task, T1, Status.QUEUED)
@@ -323,7 +323,7 @@ def test_a_revoked_lease_with_a_cancel_request_ends_the_activity(record: Record)
 
 
 @pytest.mark.invariant("I6")
-def test_a_late_update_of_a_holder_is_refused_after_its_lease_was_revoked(record: Record) -> None:
+def test_a_late_update_is_refused_after_record_revoked_ended_the_task(record: Record) -> None:
     """Accepting it would publish a result of a task that the record calls canceled."""
     task = record.running(T1)
     record.cancel(task)
@@ -332,7 +332,7 @@ def test_a_late_update_of_a_holder_is_refused_after_its_lease_was_revoked(record
     assert record.finish(task, T1, Status.ERROR) is None
 
 
-def test_a_termination_makes_its_token_the_fence(record: Record) -> None:
+def test_what_never_ran_is_ended_under_the_given_token(record: Record) -> None:
     task = record.queued()
     assert record.terminate(task, T1, Status.ERROR)
     row = record.row(task)
@@ -402,7 +402,7 @@ def test_dispatch_is_marked_once(record: Record) -> None:
     assert (record.row(task).dispatched, record.row(other).dispatched) == (True, False)
 
 
-def test_the_current_state_of_known_tasks_is_found(record: Record) -> None:
+def test_the_status_of_known_tasks_is_returned(record: Record) -> None:
     task = record.running(T1)
     record.cancel(task)
     with record.engine.connect() as connection:
@@ -469,7 +469,7 @@ def test_hostile_text_is_only_text(record: Record) -> None:
 
 
 def race(engine: Engine, *works: Callable[[Connection], Any]) -> list[Any]:
-    """Run each work in a transaction and thread of its own, let go together; answers in the order given."""
+    """Run each function in its own transaction and thread, all started together; returns their results in order."""
     together = threading.Barrier(len(works))
 
     def run(work: Callable[[Connection], Any]) -> Any:
@@ -555,7 +555,7 @@ def test_starting_and_canceling_at_once_has_one_winner(racetrack: Record) -> Non
 
 
 @pytest.mark.integration
-def test_a_revocation_an_update_and_progress_at_once_leave_a_sound_log(racetrack: Record) -> None:
+def test_record_revoked_a_holder_and_progress_at_once_leave_a_sound_log(racetrack: Record) -> None:
     for _ in range(20):
         task = racetrack.running(T1)
         accepted, revoked, _ = race(

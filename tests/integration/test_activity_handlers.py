@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from uuid import uuid4
 
 import pytest
 from sqlalchemy.orm import Session
@@ -12,25 +11,21 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec import activity
 from agentexec.activity import Activity
-from agentexec.core.db import create_schema
 from agentexec.producer.dead_letters import DeadLetters
+from harness.environments.embedded import EmbeddedEnvironment
 from tests.support.activity_pool import environment, running_pool, wait_until_over
 from tests.support.activity_support import log_of
 from tests.support.activity_tasks import Number, Verdict
+from tests.support.production import Site
 from tests.support.record import LEGAL_MOVES
-from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[ax.Client]:
-    with shared_environment() as servers:
-        urls = servers.endpoints
-        queue = f"handlers-{uuid4().hex}"
-        with ax.Client(database_url=urls.database_url, redis_url=urls.redis_url, queue_name=queue) as client:
-            create_schema(client.engine)
-            yield client
+def client(servers: EmbeddedEnvironment) -> Iterator[ax.Client]:
+    with Site.on(servers.endpoints).client() as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

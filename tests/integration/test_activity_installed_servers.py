@@ -27,11 +27,12 @@ import agentexec as ax
 from agentexec import activity, migrations
 from agentexec.core.db import create_schema, engine_for
 from harness.environments.base import Endpoints
+from harness.environments.embedded import EmbeddedEnvironment
 from tests.conftest import Eventually
 from tests.support.activity_pool import environment, running_pool, wait_until_over
 from tests.support.activity_support import as_default
 from tests.support.activity_tasks import Number
-from tests.support.servers import require_package, required_postgres_15, shared_environment
+from tests.support.servers import require_package, required_postgres_15
 
 pytestmark = pytest.mark.integration
 
@@ -45,17 +46,16 @@ def postgres_15() -> Iterator[Endpoints]:
 
 
 @pytest.fixture(scope="module")
-def bouncer(eventually: Eventually) -> Iterator[Endpoints]:
+def bouncer(servers: EmbeddedEnvironment, eventually: Eventually) -> Iterator[Endpoints]:
     """PgBouncer in transaction mode before the embedded Postgres, with fewer servers than clients."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     require_package("pgbouncer", installed=program is not None)
-    with shared_environment() as servers:
-        url = urlsplit(servers.endpoints.database_url)
-        with pooler(
-            str(program), url.hostname or "", url.port or 0, f'"{url.username}" "{url.password}"', eventually
-        ) as port:
-            through = f"postgresql://{url.username}:{url.password}@127.0.0.1:{port}{url.path}"
-            yield Endpoints(database_url=through, redis_url=servers.endpoints.redis_url)
+    url = urlsplit(servers.endpoints.database_url)
+    with pooler(
+        str(program), url.hostname or "", url.port or 0, f'"{url.username}" "{url.password}"', eventually
+    ) as port:
+        through = f"postgresql://{url.username}:{url.password}@127.0.0.1:{port}{url.path}"
+        yield Endpoints(database_url=through, redis_url=servers.endpoints.redis_url)
 
 
 @contextmanager
@@ -147,12 +147,13 @@ def prepares(engine: Engine) -> bool:
         return connection.connection.driver_connection.prepare_threshold is not None  # type: ignore[union-attr]  # psycopg's
 
 
-def test_statements_are_prepared_on_a_direct_connection_and_not_through_a_pooler(bouncer: Endpoints) -> None:
-    with shared_environment() as servers:
-        direct, pooled = engine_for(servers.endpoints.database_url), engine_for(bouncer.database_url)
-        assert (prepares(direct), prepares(pooled)) == (True, False)
-        direct.dispose()
-        pooled.dispose()
+def test_statements_are_prepared_on_a_direct_connection_and_not_through_a_pooler(
+    servers: EmbeddedEnvironment, bouncer: Endpoints
+) -> None:
+    direct, pooled = engine_for(servers.endpoints.database_url), engine_for(bouncer.database_url)
+    assert (prepares(direct), prepares(pooled)) == (True, False)
+    direct.dispose()
+    pooled.dispose()
 
 
 def test_the_danger_is_real(bouncer: Endpoints) -> None:

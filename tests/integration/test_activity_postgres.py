@@ -1,4 +1,4 @@
-"""The record on a real Postgres: migrations that agree with the models, retention that nobody has to wait for."""
+"""The activity store on a real Postgres: migrations that agree with the models, retention that blocks no writer."""
 
 from __future__ import annotations
 
@@ -25,19 +25,18 @@ from agentexec.core.db import create_schema, engine_for
 from agentexec.store import statements
 from agentexec.store.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE
 from agentexec.store.rows import ActivityUpdate, LogEntry
+from harness.environments.embedded import EmbeddedEnvironment
 from tests.conftest import Eventually
 from tests.support.activity_support import age, as_default
 from tests.support.record import new_activity, starts
-from tests.support.servers import shared_environment
 from tests.unit.agentexec.migrations.test_migrations import NAMES
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def urls() -> Iterator[tuple[str, str]]:
-    with shared_environment() as servers:
-        yield servers.endpoints.database_url, servers.endpoints.redis_url
+def urls(servers: EmbeddedEnvironment) -> tuple[str, str]:
+    return servers.endpoints.database_url, servers.endpoints.redis_url
 
 
 @pytest.fixture
@@ -229,7 +228,7 @@ def work(engine: Engine) -> None:
         assert connection.execute(done).scalar_one() == 100
 
 
-def test_a_row_that_somebody_holds_is_left_for_the_next_time(engine: Engine) -> None:
+def test_a_locked_row_is_left_for_the_next_round(engine: Engine) -> None:
     create_schema(engine)
     held, *_ = over(engine, 20)
     with engine.connect() as holder:

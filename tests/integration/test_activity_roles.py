@@ -1,4 +1,4 @@
-"""The guide's limited role runs everything at run time: no table is ever made or changed by a pool."""
+"""The limited role of the production guide is enough at run time: a pool creates or changes no table."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ import agentexec as ax
 from agentexec import activity
 from agentexec.core.db import engine_for
 from agentexec.producer.dead_letters import DeadLetters
-from tests.support.activity_pool import ROOT, environment, running_pool, wait_until_over
+from harness.environments.embedded import EmbeddedEnvironment
+from tests.support.activity_pool import environment, running_pool, wait_until_over
 from tests.support.activity_support import as_default
 from tests.support.activity_tasks import Number, Verdict
-from tests.support.servers import shared_environment
+from tests.support.environment import ROOT
 
 pytestmark = pytest.mark.integration
 
-# As the guide has it: on the server, then in the database.
+# As in the production guide: on the server, then in the database.
 ON_SERVER = """
 CREATE DATABASE agentexec;
 CREATE USER agentexec_app WITH PASSWORD 'secure_password';
@@ -45,7 +46,7 @@ CLEAN = "DROP DATABASE agentexec WITH (FORCE); DROP USER agentexec_app; DROP USE
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site:
+class GuideDatabase:
     """The guide's database and its three roles."""
 
     owner: Engine
@@ -55,36 +56,35 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with shared_environment() as servers:
-        server_url = servers.endpoints.database_url
-        server = engine_for(server_url).execution_options(isolation_level="AUTOCOMMIT")
-        run_sql(server, ON_SERVER)
-        base = server_url.rsplit("@", 1)[1].rsplit("/", 1)[0]
-        owner = engine_for(server_url.rsplit("/", 1)[0] + "/agentexec")
-        yield Site(
-            owner=owner.execution_options(isolation_level="AUTOCOMMIT"),
-            app_url=f"postgresql://agentexec_app:secure_password@{base}/agentexec",
-            migrate_url=f"postgresql://agentexec_migrate:migrate_password@{base}/agentexec",
-            redis_url=servers.endpoints.redis_url,
-        )
-        owner.dispose()
-        run_sql(server, CLEAN)
-        server.dispose()
+def unmigrated(servers: EmbeddedEnvironment) -> Iterator[GuideDatabase]:
+    server_url = servers.endpoints.database_url
+    server = engine_for(server_url).execution_options(isolation_level="AUTOCOMMIT")
+    run_sql(server, ON_SERVER)
+    base = server_url.rsplit("@", 1)[1].rsplit("/", 1)[0]
+    owner = engine_for(server_url.rsplit("/", 1)[0] + "/agentexec")
+    yield GuideDatabase(
+        owner=owner.execution_options(isolation_level="AUTOCOMMIT"),
+        app_url=f"postgresql://agentexec_app:secure_password@{base}/agentexec",
+        migrate_url=f"postgresql://agentexec_migrate:migrate_password@{base}/agentexec",
+        redis_url=servers.endpoints.redis_url,
+    )
+    owner.dispose()
+    run_sql(server, CLEAN)
+    server.dispose()
 
 
 @pytest.fixture(scope="module")
-def migrated(site: Site) -> Site:
+def migrated(unmigrated: GuideDatabase) -> GuideDatabase:
     """The tables are made by the migration role, then the application's role gets what the guide grants it."""
-    refused = upgrade(site.migrate_url)
+    refused = upgrade(unmigrated.migrate_url)
     assert refused.returncode == 78
     assert "GRANT USAGE, CREATE ON SCHEMA public TO agentexec_migrate" in refused.stderr
     assert refused.stderr.count("\n") == 1
     assert "migrate_password" not in refused.stderr
-    run_sql(site.owner, FOR_MIGRATIONS)
-    assert upgrade(site.migrate_url).stdout == "Applied 0001.\n"
-    run_sql(site.owner, IN_DATABASE)
-    return site
+    run_sql(unmigrated.owner, FOR_MIGRATIONS)
+    assert upgrade(unmigrated.migrate_url).stdout == "Applied 0001.\n"
+    run_sql(unmigrated.owner, IN_DATABASE)
+    return unmigrated
 
 
 def run_sql(engine: Engine, statements: str) -> None:
@@ -101,7 +101,7 @@ def upgrade(database_url: str, *command: str) -> subprocess.CompletedProcess[str
     return subprocess.run(arguments, env=variables, capture_output=True, text=True, check=False)
 
 
-def test_the_applications_role_may_not_make_tables(migrated: Site) -> None:
+def test_the_applications_role_may_not_make_tables(migrated: GuideDatabase) -> None:
     engine = engine_for(migrated.app_url)
     for statement in ("CREATE TABLE mine (id int)", "ALTER TABLE agentexec_activity ADD COLUMN mine int"):
         with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
@@ -109,7 +109,7 @@ def test_the_applications_role_may_not_make_tables(migrated: Site) -> None:
     engine.dispose()
 
 
-def test_a_pool_and_its_clients_need_no_more_than_that_role(migrated: Site, tmp_path: Path) -> None:
+def test_a_pool_and_its_clients_need_no_more_than_that_role(migrated: GuideDatabase, tmp_path: Path) -> None:
     queue = f"role-{uuid4().hex}"
     client = ax.Client(database_url=migrated.app_url, redis_url=migrated.redis_url, queue_name=queue)
     requests = [ax.TaskRequest(task_name="count", context=Number(number=n)) for n in range(50)]

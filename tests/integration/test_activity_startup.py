@@ -1,11 +1,11 @@
-"""A process that starts and cleans up, as the guide has it, beside a pool that is at work."""
+"""A process cleans up at its start, as in the production guide, beside a pool that runs tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from sqlalchemy import func, select
@@ -14,24 +14,19 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec import activity
 from agentexec.activity import Activity
-from agentexec.core.db import create_schema
 from tests.conftest import Eventually
 from tests.support.activity_pool import environment, running_pool, wait_until_over
 from tests.support.activity_support import age, as_default, status_of
 from tests.support.activity_tasks import Gate
-from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def client() -> Iterator[ax.Client]:
-    with shared_environment() as servers:
-        urls, queue = servers.endpoints, f"startup-{uuid4().hex}"
-        client = ax.Client(database_url=urls.database_url, redis_url=urls.redis_url, queue_name=queue)
-        create_schema(client.engine)
-        with as_default(client):
-            yield client
+def client(client: ax.Client) -> Iterator[ax.Client]:
+    """The client of the queue, which `agentexec.activity` uses."""
+    with as_default(client):
+        yield client
 
 
 def start_up(client: ax.Client) -> int:

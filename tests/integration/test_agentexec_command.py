@@ -1,4 +1,4 @@
-"""Pools that are scripts, modules and commands, each in a process of its own."""
+"""Pools started as scripts, modules and commands, each in its own process."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Metrics and health of a real pool: right across its processes, also when some of them are killed or frozen."""
+"""Metrics and health of a real pool: correct across its processes, also if some are killed or frozen."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +14,15 @@ import agentexec as ax
 from agentexec.producer.client import Client
 from harness.environments.embedded import EmbeddedEnvironment
 from tests.support.production import RunningPool, Site, running_pool
-from tests.support.production_tasks import Words
-from tests.support.servers import shared_environment
+from tests.support.production_tasks import Message
 
 pytestmark = pytest.mark.integration
 
 ECHOED = "tasks_completed_total{status=complete,task_name=echo}"
 
 
-@pytest.fixture(scope="session")
-def servers() -> Iterator[EmbeddedEnvironment]:
-    with shared_environment() as environment:
-        yield environment
-
-
-@pytest.fixture
-def site(servers: EmbeddedEnvironment) -> Site:
-    return Site.on(servers.endpoints)
-
-
-@pytest.fixture
-def client(site: Site) -> Iterator[Client]:
-    with site.client() as client:
-        yield client
-        client.queue.drop()
-
-
 def enqueue(client: Client, name: str, count: int = 1, text: str = "") -> None:
-    client.enqueue_many_sync([ax.TaskRequest(task_name=name, context=Words(text=text))] * count)
+    client.enqueue_many_sync([ax.TaskRequest(task_name=name, context=Message(text=text))] * count)
 
 
 def test_counters_are_exact_and_never_fall_while_workers_are_killed(
@@ -74,7 +55,7 @@ def test_counters_are_exact_and_never_fall_while_workers_are_killed(
             assert fallen == []
 
 
-def test_a_task_that_kills_its_worker_is_counted_once_as_complete_and_once_as_redelivered(
+def test_a_task_that_kills_its_worker_counts_once_as_complete_and_redelivered(
     site: Site, client: Client, tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
     with running_pool(site, tmp_path) as pool:
@@ -90,7 +71,7 @@ def test_a_task_that_kills_its_worker_is_counted_once_as_complete_and_once_as_re
         assert found["task_duration_seconds_count{task_name=die}"] == 1
 
 
-def test_what_a_frozen_worker_says_too_late_is_counted_as_refused(
+def test_a_late_update_of_a_frozen_worker_is_counted_as_refused(
     site: Site, client: Client, tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
     with running_pool(site, tmp_path, {"AGENTEXEC_LEASE_SECONDS": "1"}) as pool:

@@ -85,7 +85,7 @@ def test_a_worker_killed_in_the_middle_of_a_task_is_replaced_and_the_task_runs_a
     sound(app, [task])
 
 
-def test_a_whole_pool_killed_at_once_is_taken_over_by_another_without_waiting_for_leases(
+def test_another_pool_takes_over_a_killed_pool_before_its_leases_expire(
     app: App, eventually: Eventually
 ) -> None:
     pool = app.pool()
@@ -165,7 +165,7 @@ def test_a_second_sigterm_ends_the_pool_at_once(app: App, eventually: Eventually
     assert app.row(task).status == "queued"
 
 
-def test_workers_that_cannot_import_the_application_are_tried_again_with_growing_pauses(
+def test_workers_that_cannot_import_the_application_restart_with_growing_pauses(
     app: App, eventually: Eventually
 ) -> None:
     pool = app.pool(broken=True, num_workers=1)

@@ -1,6 +1,6 @@
-"""The private environment that the noxfile makes where nox is missing: made once, and whole or not at all.
+"""The private environment that the noxfile creates if nox is missing: created once, and complete or not used.
 
-A wheel of two lines stands in for nox, so that the real venv and the real pip are at work and no network is.
+The tests use venv and pip, and a wheel of two lines in place of nox. They need no network.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ pytestmark = pytest.mark.integration
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkout:
-    """A folder with the noxfile, its pins, and a folder of wheels that is all that pip can see."""
+    """A folder with the noxfile and its pins, and the folder of wheels that pip installs from."""
 
     folder: Path
     wheels: Path
 
     @property
     def environment(self) -> Path:
-        """Where the private environment belongs."""
+        """The folder of the private environment."""
         (found,) = (self.folder / ".nox").glob("bootstrap-*-python*")
         return found
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start the noxfile as a leader of its own process group, in a Python that sees no installed package."""
+        """Start the noxfile in a new process group, with a Python that has no installed packages."""
         environment = {
             "HOME": str(self.folder),
             "PATH": "/usr/bin:/bin",
@@ -61,19 +61,19 @@ class Checkout:
         )
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
-        """Run the noxfile to its end: exit code, standard output, standard error."""
+        """Run the noxfile to its end; returns exit code, standard output and standard error."""
         return ended(self.start(*arguments))
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Exit code and outputs of a run, within a minute."""
+    """Exit code, standard output and standard error of a run; waits at most a minute."""
     out, err = process.communicate(timeout=60)
     return process.returncode, out, err
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
-    """A fresh checkout, and the wheel that stands in for nox."""
+    """A new checkout, and a wheel in place of nox."""
     made = Checkout(folder=tmp_path / "a checkout", wheels=tmp_path / "wheels")
     made.folder.mkdir()
     made.wheels.mkdir()
@@ -115,7 +115,7 @@ def test_a_run_killed_half_way_does_not_break_the_next(checkout: Checkout, event
     assert not left_over.exists()
 
 
-def test_a_failed_install_says_the_remedy_and_the_next_run_starts_over(checkout: Checkout) -> None:
+def test_a_failed_install_names_the_remedy_and_the_next_run_starts_again(checkout: Checkout) -> None:
     wheel = next(checkout.wheels.iterdir())
     hidden = wheel.rename(checkout.folder / wheel.name)
     code, out, err = checkout.run("one")
@@ -128,7 +128,7 @@ def test_a_failed_install_says_the_remedy_and_the_next_run_starts_over(checkout:
     assert checkout.run("two")[0] == 0
 
 
-def test_a_damaged_environment_is_named_instead_of_tried_again_for_ever(checkout: Checkout) -> None:
+def test_a_damaged_environment_is_named_and_not_used_again(checkout: Checkout) -> None:
     assert checkout.run("one")[0] == 0
     shutil.rmtree(next(checkout.environment.glob("lib/python*/site-packages/nox")))
     code, _, err = checkout.run("two")

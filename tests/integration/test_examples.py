@@ -1,4 +1,4 @@
-"""The examples do what they say, run as they say it."""
+"""The examples do what their text describes, with the commands that they give."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ import agentexec as ax
 from agentexec.activity import Activity
 from agentexec.producer.client import Client
 from agentexec.producer.dead_letters import DeadLetters
-from tests.support.production import ROOT, Site, free_port, running_pool, until_up
-from tests.support.servers import shared_environment
+from tests.support.environment import ROOT
+from tests.support.production import Site, free_port, running_pool, until_up
 
 pytestmark = pytest.mark.integration
 
 
 class Context(RootModel[dict[str, Any]]):
-    """A context as it is written down."""
+    """A context as it is stored."""
 
 
 class Service:
@@ -67,27 +67,12 @@ def service() -> Iterator[Service]:
     service.close()
 
 
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with shared_environment() as servers:
-        site = Site.on(servers.endpoints)
-        yield site
-        with site.client() as client:
-            client.queue.drop()
-
-
-@pytest.fixture
-def client(site: Site) -> Iterator[Client]:
-    with site.client() as client:
-        yield client
-
-
 def enqueue(client: Client, name: str, *contexts: dict[str, Any]) -> None:
     client.enqueue_many_sync([ax.TaskRequest(task_name=name, context=Context(c)) for c in contexts])
 
 
 def command(site: Site, *arguments: str) -> str:
-    """Run a module's command as the examples say; its output."""
+    """Run a command of an example; returns its output."""
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=ROOT,
@@ -148,7 +133,7 @@ def test_a_task_that_keeps_failing_is_given_up_once_and_listed(
 
 @contextmanager
 def served(site: Site, folder: Path) -> Iterator[httpx.Client]:
-    """The API as its example starts it."""
+    """The API, started by the command of its example."""
     port = free_port()
     log = folder / "uvicorn.log"
     arguments = ["--factory", "examples.api_app:make_app", "--host", "127.0.0.1", "--port", str(port)]

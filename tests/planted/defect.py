@@ -20,11 +20,11 @@ MEANS = (QUEUE_MACHINE, ACTIVITY_MACHINE, SIMULATION, CHAOS)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Defect:
-    """A realistic mistake, as edits of the real implementation in every layer that it lives in.
+    """A realistic mistake, as edits of the implementation in every layer that it concerns.
 
-    `imitates` says where it was met, `breaks` what it does to a user, `scenario` which of the chaos runs
-    (`tests.planted.courses`) has what it takes to meet it. `blind` names the means that cannot find it, each with the
-    reason; all others have to.
+    `imitates`: where it was found. `breaks`: its effect on a user. `scenario`: the chaos run of
+    `tests.planted.chaos_runs` in which it can show. `blind`: the means that cannot find it, each with the reason; all
+    other means have to find it.
     """
 
     name: str

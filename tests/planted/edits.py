@@ -1,10 +1,9 @@
-"""A defect as edits of the real source: what is changed is what runs, and a reader sees all of it.
+"""A defect as edits of the source: the changed text is the code that runs.
 
-An edit names a function, a statement or a Lua script, the text that stands there and the text that the defect has
-instead. It is applied in place, in this process, and undone again: a function keeps its identity and gets the code of
-the changed source, so everybody who imported it by name runs the defect too. Where the text is not found exactly as
-often as it should be, the implementation has moved on and the edit says so; a defect that silently changes nothing
-would make every finder look blind.
+An edit names a function, a statement or a Lua script, the text in it and the replacement. It is applied in place, in
+this process, and reverted afterwards. A function keeps its identity and gets the code of the changed source, so modules
+that imported it by name run the defect too. If the text is not found exactly as often as expected, the source has
+changed and the edit raises: a defect that changes nothing would make every means seem unable to find it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from agentexec.queue import redis_queue
-from agentexec.store.changes import Change
+from agentexec.store.changes import ActivityChange
 
 LUA = "lua/"
 
@@ -33,9 +32,8 @@ class StaleEdit(Exception):
 class Edit:
     """One change of the source.
 
-    `where` is `package.module:function`, `package.module:Class.method`, `package.module:CHANGE` (a `Change` of the
-    activity store) or
-    `lua/script.lua`; `old` has to stand in it `times` times.
+    `where` is `package.module:function`, `package.module:Class.method`, `package.module:CHANGE` (an `ActivityChange`)
+    or `lua/script.lua`; `old` has to stand in it `times` times.
     """
 
     where: str
@@ -95,7 +93,7 @@ def _python(place: str, edits: Sequence[Edit]) -> Iterator[None]:
     module_name, _, path = place.partition(":")
     module = import_module(module_name)
     found: Any = reduce(getattr, path.split("."), module)
-    if isinstance(found, Change):
+    if isinstance(found, ActivityChange):
         template = reduce(lambda sql, edit: edit.apply(sql), edits, found.sql)
         with _set(module, path, replace(found, sql=template)):
             yield

@@ -1,7 +1,7 @@
-"""The pool under test, with a defect: agentexec itself, in which the edits of one planted defect are in force.
+"""The pool under test: agentexec with the edits of one planted defect in force.
 
-Parent and workers import this module by name, so the defect is in every process. `PLANTED_DEFECT` names it; without it
-the pool is the true implementation. With `PLANTED_FAILING` every fourth task fails the first time.
+Parent and workers import this module by name, so every process has the defect that `PLANTED_DEFECT` names; without the
+variable there is none. With `PLANTED_FAILING` every fourth task fails the first time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The table of the planted defects: what found each, after how much."""
+"""The table of the planted defects: what found each, after how many tries and seconds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, MEANS, QUEUE_MACHINE, SIMULATION, Defect
-from tests.planted.looks import Look
+from tests.planted.searches import Search
 
 BEGIN, END = "<!-- the table: made by nox -s planted -->", "<!-- end of the table -->"
 UNITS = {
@@ -18,10 +18,10 @@ UNITS = {
 WANTED = 2
 
 
-def enough(defect: Defect, looks: Sequence[Look], able: Sequence[str]) -> str | None:
-    """What is wrong with the looks at a defect by those means that are able to find it, None where nothing is."""
-    found = [look.means for look in looks if look.found]
-    missed = [look.means for look in looks if not look.found]
+def enough(defect: Defect, searches: Sequence[Search], able: Sequence[str]) -> str | None:
+    """What is wrong with the searches of the means that can find a defect; None where nothing is."""
+    found = [search.means for search in searches if search.found]
+    missed = [search.means for search in searches if not search.found]
     wanted = min(WANTED, len(able))
     if missed:
         return f"{defect.name} was not found by {', '.join(missed)}"
@@ -30,10 +30,10 @@ def enough(defect: Defect, looks: Sequence[Look], able: Sequence[str]) -> str | 
     return None
 
 
-def table(results: Mapping[str, Sequence[Look]], defects: Mapping[str, Defect]) -> str:
+def table(results: Mapping[str, Sequence[Search]], defects: Mapping[str, Defect]) -> str:
     """The table in Markdown, in the order of the defects, the true implementation last; no time is below 1 s."""
     head = [["defect", *MEANS], ["---"] * (len(MEANS) + 1)]
-    rows = [[_name(name), *_cells(looks, defects.get(name))] for name, looks in results.items()]
+    rows = [[_name(name), *_cells(searches, defects.get(name))] for name, searches in results.items()]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [*head, *rows])
 
 
@@ -56,14 +56,14 @@ def _name(name: str) -> str:
     return f"`{name}`"
 
 
-def _cells(looks: Sequence[Look], defect: Defect | None) -> list[str]:
-    return [_cell([look for look in looks if look.means == means], means, defect) for means in MEANS]
+def _cells(searches: Sequence[Search], defect: Defect | None) -> list[str]:
+    return [_cell([search for search in searches if search.means == means], means, defect) for means in MEANS]
 
 
-def _cell(looks: Sequence[Look], means: str, defect: Defect | None) -> str:
-    tries, seconds = sum(look.tries for look in looks), sum(look.seconds for look in looks)
+def _cell(searches: Sequence[Search], means: str, defect: Defect | None) -> str:
+    tries, seconds = sum(search.tries for search in searches), sum(search.seconds for search in searches)
     spent = f"{_count(tries, UNITS[means])}, {_rounded(seconds)} s"
-    found = [look.found for look in looks if look.found]
+    found = [search.found for search in searches if search.found]
     if found:
         return f"{'; '.join(found)} ({spent})"
     if defect is not None and means in defect.blind:

@@ -1,4 +1,4 @@
-"""How agentexec with a planted defect is put under test: its pools are of `tests.planted.pool`.
+"""The target of agentexec with a planted defect: its pools run `tests.planted.pool`.
 
 `harness chaos run NAME --target tests.planted.target:DESTRUCTIVE_POP` and so on, one value for each defect.
 """
@@ -27,11 +27,11 @@ POOL = "tests.planted.pool:pool"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variation:
-    """What a run does besides plain tasks, so that a defect has something to break.
+    """What a run does besides plain tasks, so that a defect can show.
 
-    `failing`: every fourth task fails once. `cancels`: with each task, the one that came so many before it is
-    canceled, whatever has become of it (0: none is). `resend`: the queue gets every dispatch twice. `environment` goes
-    to the pools.
+    `failing`: every fourth task fails once. `cancels`: each submission also cancels the task that was submitted so many
+    before it, whatever its state (0: none). `resend`: the queue receives every dispatch twice. `environment`: variables
+    of the pools.
     """
 
     failing: bool = False
@@ -41,7 +41,7 @@ class Variation:
 
 
 class PlantedSession(AgentexecSession):
-    """The session of the reference target with a defect in this process too, since a producer may have it."""
+    """The session of the reference target, with the defect in this process too, where the producer runs."""
 
     def __init__(
         self, endpoints: Endpoints, settings: TargetSettings, defect: Defect | None, variation: Variation
@@ -109,5 +109,5 @@ class PlantedTarget:
         return session
 
 
-for _name, _defect in DEFECTS.items():  # what --target asks for by name
+for _name, _defect in DEFECTS.items():  # the names that --target can use
     globals()[_name.upper().replace("-", "_")] = PlantedTarget(defect=_defect)

@@ -1,7 +1,7 @@
-"""A state machine of activities: workers crash, freeze, continue late, and write after they lost their leases.
+"""A state machine over the queue and the activity store, with workers that crash, freeze and report late.
 
-Every action goes through agentexec: steps of the queue, batches of a worker, and the reconciler. A model predicts the
-results from the invariants alone (docs/reference/invariants.md).
+Every rule goes through agentexec: the steps of the queue, the statements of the store as a worker batches them, and the
+reconciler. The model predicts the outcome from docs/reference/queue-protocol.md alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from agentexec.store.rows import ActivityUpdate, LogEntry
 from agentexec.store.status import Status
 from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.recording import Batch, Recorded, record
-from tests.properties.model import Expected, Holding, WorkerState
+from tests.properties.model import ExpectedActivity, HeldLease, WorkerView
 from tests.support.queue_invariants import contents, require_consistent
 from tests.support.record import OVER, new_activity, require_sound, rows_of
 
@@ -50,9 +50,9 @@ workers = st.sampled_from(WORKERS)
 
 
 class ActivityMachine(RuleBasedStateMachine):
-    """The rules are actions of producers, workers, operators and faults. A subclass provides the servers."""
+    """The rules are what producers, workers, operators and faults do. Subclasses choose the servers."""
 
-    # Imports of a printed example, so that it runs where it is pasted.
+    # What a printed example needs to run where it is pasted.
     imports: ClassVar[Sequence[str]] = ()
 
     def __init__(self) -> None:
@@ -62,21 +62,21 @@ class ActivityMachine(RuleBasedStateMachine):
 
     def servers(self) -> tuple[Engine, RedisQueue]:
         """A database that has the tables, and an empty queue."""
-        raise AssertionError("a subclass provides the servers")
+        raise AssertionError("a subclass gives the servers")
 
     @initialize()
     def begin(self) -> None:
         self.engine, self.queue = self.servers()
         settings = load_settings(database_url=str(self.engine.url), max_crashes=MAX_CRASHES)
-        self.reconciler = Reconciler(self.engine, self.queue, settings)
-        self.expected: dict[UUID, Expected] = {}
-        self.workers = {slot: WorkerState(_new_name()) for slot in WORKERS}
-        self.late_runs: list[Holding] = []
+        self.healer = Reconciler(self.engine, self.queue, settings)
+        self.expected: dict[UUID, ExpectedActivity] = {}
+        self.views = {slot: WorkerView(_new_name()) for slot in WORKERS}
+        self.ghosts: list[HeldLease] = []
         self.lengths: dict[UUID, int] = {}
         self.fences: dict[UUID, int] = {}
-        self.tokens: dict[UUID, int] = {}  # the highest issued by the queue
-        self.crashes: dict[UUID, int] = {}  # counted by the queue, which may lose them
-        self.reconciler.heal(thorough=False)
+        self.tokens: dict[UUID, int] = {}  # the highest that the queue ever gave
+        self.crashes: dict[UUID, int] = {}  # by the queue's memory, which it may lose
+        self.healer.heal(thorough=False)
         self.enqueue(dispatched=True, level=1)
         self.enqueue(dispatched=True, level=0)
 
@@ -85,12 +85,12 @@ class ActivityMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.expected)
     @rule(pick=picks)
     def dispatch_again(self, pick: int) -> None:
-        """The reply to a dispatch was lost, or the outbox dispatcher does not see the dispatch yet."""
+        """The reply to a dispatch was lost, or the outbox dispatcher sends it a second time."""
         task = _pick(list(self.expected), pick)
         if self.queue.known([task])[0]:
             before = contents(self.queue)
             self.queue.enqueue([Dispatch(task_id=task, payload=b"{}", level=1)])
-            assert contents(self.queue) == before, "a task in the queue was added once more"
+            assert contents(self.queue) == before, "a task that the queue knows was taken once more"
 
     @rule(dispatched=st.sampled_from([True, True, False]), level=st.integers(0, 1))
     def enqueue(self, dispatched: bool, level: int) -> None:
@@ -98,10 +98,10 @@ class ActivityMachine(RuleBasedStateMachine):
         activity = new_activity(self.queue.name)
         with self.engine.begin() as connection:
             statements.record_enqueued(connection, [activity])
-            # Long ago: the reconciler waits two seconds for a producer to dispatch by itself.
+            # An hour ago: the reconciler leaves a producer two seconds to dispatch by itself.
             age = f"UPDATE {ACTIVITY_TABLE} SET created_at = :then WHERE queue_name = :queue"
             connection.execute(text(age), {"then": "2020-01-01 00:00:00.000000", "queue": self.queue.name})
-        self.expected[activity.id] = Expected()
+        self.expected[activity.id] = ExpectedActivity()
         if dispatched:
             self.queue.enqueue([Dispatch(task_id=activity.id, payload=b"{}", level=level)])
             with self.engine.begin() as connection:
@@ -115,60 +115,60 @@ class ActivityMachine(RuleBasedStateMachine):
         self.expected[task].cancel()
         with self.engine.begin() as connection:
             standing = statements.request_cancel(connection, [task], "Canceled on request.")
-        wanted = {} if before in OVER else {task: Status(self.expected[task].status)}
-        assert standing == wanted, "a cancel returned a wrong status"
+        told = {} if before in OVER else {task: Status(self.expected[task].status)}
+        assert standing == told, "the answer to a cancel differs from the store"
         if standing.get(task) is Status.RUNNING:
             self.queue.request_cancel([task])
 
     # Workers.
 
-    @rule(slot=workers, want=st.integers(1, 3), records=st.booleans(), due=st.booleans(), twice=st.booleans())
-    def take(self, slot: str, want: int, records: bool, due: bool, twice: bool) -> None:
+    @rule(slot=workers, want=st.integers(1, 3), witness=st.booleans(), due=st.booleans(), twice=st.booleans())
+    def take(self, slot: str, want: int, witness: bool, due: bool, twice: bool) -> None:
         """A whole round: claim and start. `due` lets the delays of all retries pass before it."""
         if due:
             self._let_retries_fall_due()
-        self.claim(slot, want, records)
-        self._start(self.workers[slot], twice=twice)
+        self.claim(slot, want, witness)
+        self._start(self.views[slot], twice=twice)
 
-    @rule(slot=workers, want=st.integers(0, 3), records=st.booleans())
-    def claim(self, slot: str, want: int, records: bool) -> None:
-        """`records` is False for a worker that dies before it records the leases that the queue revoked."""
-        worker = self.workers[slot]
-        nonce, finishes = uuid4().hex, worker.finishes
-        worker.finishes = []
+    @rule(slot=workers, want=st.integers(0, 3), witness=st.booleans())
+    def claim(self, slot: str, want: int, witness: bool) -> None:
+        """`witness` is False for a worker that dies before it records what the queue released from others."""
+        view = self.views[slot]
+        nonce, finishes = uuid4().hex, view.finishes
+        view.finishes = []
         tokens = self._tokens()
-        answer = self._step(worker, nonce, finishes, want)
+        answer = self._step(view, nonce, finishes, want)
         stale = tuple(f for f in finishes if tokens.get(f.task_id, (0, ""))[0] != f.token)
-        assert answer.stale == stale, "the queue accepted the wrong finishes"
+        assert answer.stale == stale, "whose word counts with the queue"
         self._count_crashes([r.task_id for r in answer.reaped], [r.task_id for r in answer.dead])
         for claim in answer.claims:
-            assert claim.token > self.tokens.get(claim.task_id, 0), "a token was issued twice"
+            assert claim.token > self.tokens.get(claim.task_id, 0), "a token that was given before"
             self.tokens[claim.task_id] = claim.token
-        worker.last_step = (nonce, finishes, want, answer)
-        worker.take(answer.claims)
-        if records:
-            self._record_revoked(answer)
+        view.last_step = (nonce, finishes, want, answer)
+        view.take(answer.claims)
+        if witness:
+            self._bear_witness(answer)
 
-    @precondition(lambda self: any(worker.last_step for worker in self.workers.values()))
+    @precondition(lambda self: any(view.last_step for view in self.views.values()))
     @rule(pick=picks)
     def send_the_last_step_again(self, pick: int) -> None:
-        worker = _pick([worker for worker in self.workers.values() if worker.last_step], pick)
-        assert worker.last_step is not None
-        nonce, finishes, want, first = worker.last_step
+        view = _pick([view for view in self.views.values() if view.last_step], pick)
+        assert view.last_step is not None
+        nonce, finishes, want, first = view.last_step
         before, tokens = contents(self.queue), self._tokens()
-        again = self._step(worker, nonce, finishes, want)
+        again = self._step(view, nonce, finishes, want)
         assert contents(self.queue) == before, "I7: a step sent again changed the queue"
         same = (again.stale, again.reaped, again.dead) == (first.stale, first.reaped, first.dead)
-        assert same, "I7: a step sent again returned another answer"
-        left = [(c.task_id, c.token) for c in first.claims if tokens.get(c.task_id) == (c.token, worker.name)]
+        assert same, "I7: a step sent again answered something else"
+        left = [(c.task_id, c.token) for c in first.claims if tokens.get(c.task_id) == (c.token, view.name)]
         claims = [(c.task_id, c.token) for c in again.claims]
-        assert claims == left, "I7: a step sent again returned other claims than those still leased"
+        assert claims == left, "I7: a step sent again gave other claims than those still held"
 
-    @precondition(lambda self: any(worker.claims for worker in self.workers.values()))
+    @precondition(lambda self: any(view.claims for view in self.views.values()))
     @rule(pick=picks, twice=st.booleans())
     def start(self, pick: int, twice: bool) -> None:
-        """A worker records the start of all its claims; `twice` if the reply of the commit was lost."""
-        self._start(_pick([worker for worker in self.workers.values() if worker.claims], pick), twice=twice)
+        """A worker records the start of all that it claimed; `twice` when the reply of the commit was lost."""
+        self._start(_pick([view for view in self.views.values() if view.claims], pick), twice=twice)
 
     @precondition(lambda self: self._running())
     @rule(pick=picks)
@@ -184,7 +184,7 @@ class ActivityMachine(RuleBasedStateMachine):
         report=st.booleans(),
     )
     def end(self, pick: int, status: str, twice: bool, report: bool) -> None:
-        """A handler ended; with `report`, its last progress is in the same batch."""
+        """A handler ended; with `report` its last progress travels in the same transaction."""
         self._end(*_pick(self._running(), pick), status, twice=twice, report=report)
 
     @rule(
@@ -193,109 +193,107 @@ class ActivityMachine(RuleBasedStateMachine):
         frozen=st.booleans(),
     )
     def work(self, slot: str, statuses: list[str], frozen: bool) -> None:
-        """Claim, start and end tasks; `frozen` stops the worker after the ends are recorded and before the finish."""
-        self.take(slot, len(statuses), records=True, due=True, twice=False)
+        """One batch of a worker; `frozen` stops it before the queue receives the ends that the store has."""
+        self.take(slot, len(statuses), witness=True, due=True, twice=False)
         for status in statuses:
-            if self.workers[slot].running:
-                self._end(
-                    self.workers[slot], self.workers[slot].running[0], status, twice=False, report=False
-                )
+            if self.views[slot].running:
+                self._end(self.views[slot], self.views[slot].running[0], status, twice=False, report=False)
         if frozen:
-            self.freeze(slot, taken_over=True, records=True, renews=False, sends=None)
+            self.freeze(slot, taken_over=True, witness=True, renews=False, says=None)
 
     @precondition(lambda self: self._running())
     @rule(pick=picks)
     def release(self, pick: int) -> None:
-        """A shutdown releases a task without charge."""
+        """A shutdown gives a task back, uncharged."""
         self._release(*_pick(self._running(), pick))
 
     @rule(slot=workers, times=st.integers(2, 3))
     def shut_down_one_after_another(self, slot: str, times: int) -> None:
-        """Several deployments in a row each release the running tasks."""
+        """Each deployment finds a task running and gives it back; its successor has the same luck."""
         for _ in range(times):
-            self.take(slot, 3, records=True, due=True, twice=False)
-            for holding in list(self.workers[slot].running):
-                self._release(self.workers[slot], holding)
+            self.take(slot, 3, witness=True, due=True, twice=False)
+            for holding in list(self.views[slot].running):
+                self._release(self.views[slot], holding)
 
     @rule(slot=workers)
     def renew(self, slot: str) -> None:
-        """A worker renews all its leases and learns which it lost; it may act on that late."""
-        worker = self.workers[slot]
-        tokens_sent = {h.task: h.token for h in worker.running} | {c.task_id: c.token for c in worker.claims}
+        """A worker renews all leases that it knows and is informed of the lost ones; it may act on that late."""
+        view = self.views[slot]
+        believed = {h.task: h.token for h in view.running} | {c.task_id: c.token for c in view.claims}
         holders = self._tokens()
-        lost, _ = self.queue.renew(worker.name, tokens_sent, lease=LEASE)
-        gone = {i for i, t in tokens_sent.items() if holders.get(i) != (t, worker.name)}
-        assert lost == gone, "the queue renewed the wrong leases"
-        assert self._tokens() == holders, "a renewal changed a holder"
+        lost, _ = self.queue.renew(view.name, believed, lease=LEASE)
+        gone = {i for i, t in believed.items() if holders.get(i) != (t, view.name)}
+        assert lost == gone, "whose renewal counts"
+        assert self._tokens() == holders, "a renewal that changed who holds what"
 
     # Faults.
 
-    @precondition(lambda self: any(worker.claims or worker.running for worker in self.workers.values()))
+    @precondition(lambda self: any(view.claims or view.running for view in self.views.values()))
     @rule(slot=workers, by_neighbour=st.booleans())
     def crash(self, slot: str, by_neighbour: bool) -> None:
-        """A worker process dies; its pool notices, or with `by_neighbour` another pool of the same host."""
-        worker = self.workers[slot]
-        self.workers[slot] = WorkerState(_new_name())
-        self.late_runs += worker.running
-        self.late_runs += [Holding(claim.task_id, claim.token) for claim in worker.claims]
-        held = self._leases_of(worker.name)
+        """A worker process dies; its pool sees it, or with `by_neighbour` another pool of the same host does."""
+        view = self.views[slot]
+        self.views[slot] = WorkerView(_new_name())
+        self.ghosts += view.running
+        self.ghosts += [HeldLease(claim.task_id, claim.token) for claim in view.claims]
+        held = self._leases_of(view.name)
         if by_neighbour:
-            self.queue.register(worker.name, f"{host_identity()}|{NO_SUCH_PID}|1")
-            self.reconciler.release_dead_neighbours()
-            assert worker.name not in self.queue.registered(), "a dead worker is still registered"
+            self.queue.register(view.name, f"{host_identity()}|{NO_SUCH_PID}|1")
+            self.healer.release_dead_neighbours()
+            assert view.name not in self.queue.registered(), "a dead worker is registered still"
         else:
-            self.reconciler.release_worker(worker.name, charge=True)
+            self.healer.release_worker(view.name, charge=True)
         dead = self.queue.dead_reasons(list(held))
         self._count_crashes(set(held) - set(dead), dead)
         for task, token in held.items():
             self.expected[task].lose(token, "error" if task in dead else "queued")
 
-    @precondition(lambda self: any(worker.claims or worker.running for worker in self.workers.values()))
+    @precondition(lambda self: any(view.claims or view.running for view in self.views.values()))
     @rule(
         slot=workers,
         taken_over=st.booleans(),
-        records=st.booleans(),
+        witness=st.booleans(),
         renews=st.booleans(),
-        sends=st.sampled_from([None, "complete", "queued"]),
+        says=st.sampled_from([None, "complete", "queued"]),
     )
-    def freeze(self, slot: str, taken_over: bool, records: bool, renews: bool, sends: str | None) -> None:
-        """A worker stops until its leases have expired, then continues unaware, and may send an update."""
-        for task in self._leases_of(self.workers[slot].name):
+    def freeze(self, slot: str, taken_over: bool, witness: bool, renews: bool, says: str | None) -> None:
+        """A worker stands still past its leases, and does not know it when it goes on, maybe with an outcome."""
+        for task in self._leases_of(self.views[slot].name):
             self.queue.client.zadd(self.queue.keys.lease, {str(task): 1}, xx=True)
         if taken_over:
             (other,) = set(WORKERS) - {slot}
-            self.take(other, 3, records, due=False, twice=False)
+            self.take(other, 3, witness, due=False, twice=False)
         if renews:
             self.renew(slot)
-        for holding in self.workers[slot].running:
-            if sends is not None and self.expected[holding.task].fence != holding.token:
-                self._finish(holding, Status(sends))
+        for holding in self.views[slot].running:
+            if says is not None and self.expected[holding.task].fence != holding.token:
+                self._finish(holding, Status(says))
 
-    @precondition(lambda self: self.late_runs or self._running())
+    @precondition(lambda self: self.ghosts or self._running())
     @rule(
         pick=picks,
         status=st.sampled_from(["complete", "error", "queued"]),
         start=st.booleans(),
     )
-    def late_writes(self, pick: int, status: str, start: bool) -> None:
-        """Writes of a dead worker, or of one that lost its lease, arrive under the old token."""
+    def late_words(self, pick: int, status: str, start: bool) -> None:
+        """What a dead worker had sent, or one that lost its lease still sends, arrives now under its old token."""
         lost = [h for _, h in self._running() if self.expected[h.task].fence != h.token]
-        if lost or self.late_runs:
-            late = _pick(lost + self.late_runs, pick)
+        if lost or self.ghosts:
+            ghost = _pick(lost + self.ghosts, pick)
             if start:
-                claim = Claim(task_id=late.task, token=late.token, crashes=0, level=1, payload=b"{}")
+                claim = Claim(task_id=ghost.task, token=ghost.token, crashes=0, level=1, payload=b"{}")
                 self._record_starts([claim])
             else:
-                self._append(late)
-                self._finish(late, Status(status))
+                self._append(ghost)
+                self._finish(ghost, Status(status))
 
     @precondition(lambda self: self.expected)
     @rule(healed=st.booleans())
     def redis_loses_everything(self, healed: bool) -> None:
         self.queue.drop()
         self.crashes.clear()
-        for worker in self.workers.values():
-            worker.last_step = None
+        for view in self.views.values():
+            view.last_step = None
         if healed:
             self.heal(thorough=False)
 
@@ -303,15 +301,17 @@ class ActivityMachine(RuleBasedStateMachine):
     def heal(self, thorough: bool) -> None:
         forgot = not self.queue.client.hexists(self.queue.keys.cfg, "epoch")
         dead = set(self.queue.dead_reasons(list(self.expected)))
-        self.reconciler.heal(thorough=thorough)
+        self.healer.heal(thorough=thorough)
         if forgot or thorough:
             for task in dead:
                 self.expected[task].never_ran(self.expected[task].fence + 1, "error")
         pending = [task for task, expected in self.expected.items() if expected.status not in OVER]
         healed = all(self.queue.known(pending))
-        assert healed or not (forgot or thorough), "a pending task is not in the queue after a reconciliation"
+        assert healed or not (forgot or thorough), (
+            "a pending task is not in the queue after the reconciliation"
+        )
 
-    # Invariants.
+    # What holds at any time.
 
     @invariant()
     def the_queue_is_consistent(self) -> None:
@@ -328,8 +328,8 @@ class ActivityMachine(RuleBasedStateMachine):
             require_sound(row)
             found = (row.status, row.fence, row.attempt)
             wanted = (expected.status, expected.fence, expected.attempt)
-            assert found == wanted, f"the row is not as expected: {row}"
-            assert row.cancel_requested == expected.flagged, "a cancel request was lost, or invented"
+            assert found == wanted, f"the record is not what it should be: {row}"
+            assert row.cancel_requested == expected.flagged, "a wish to cancel was lost, or made up"
             assert row.fence >= self.fences.get(task, 0), "a fence fell"
             self.fences[task] = row.fence
             if task in self.lengths:
@@ -338,7 +338,7 @@ class ActivityMachine(RuleBasedStateMachine):
                 self.lengths[task] = len(row.log)
 
     def teardown(self) -> None:
-        """A reconciliation and a live worker bring every task to its end."""
+        """After any history, the reconciler and one live worker bring every task to its end."""
         if hasattr(self, "engine"):
             self._drain()
             self.the_queue_is_consistent()
@@ -348,32 +348,32 @@ class ActivityMachine(RuleBasedStateMachine):
             self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Let go of the servers."""
 
     def _drain(self) -> None:
         for slot in WORKERS:
             self.crash(slot, by_neighbour=False)
         self.heal(thorough=True)
         for _ in range(4 * len(self.expected) + 4):
-            self.take("left", 8, records=True, due=True, twice=False)
+            self.take("left", 8, witness=True, due=True, twice=False)
             while self._running():
                 self.end(0, "complete", twice=False, report=False)
             depth = self.queue.depth()
-            if depth.known == depth.dead and not self.workers["left"].finishes:
+            if depth.known == depth.dead and not self.views["left"].finishes:
                 break
         self.heal(thorough=True)
 
-    def _start(self, worker: WorkerState, *, twice: bool) -> None:
-        claims, worker.claims = worker.claims, []
+    def _start(self, view: WorkerView, *, twice: bool) -> None:
+        claims, view.claims = view.claims, []
         recorded = self._record_starts(claims, times=1 + twice)
         for claim in claims:
             if claim.task_id in recorded.attempts:
-                worker.running.append(Holding(claim.task_id, claim.token))
+                view.running.append(HeldLease(claim.task_id, claim.token))
             else:
-                self._refuse(worker, claim, outranked=recorded.outranked.get(claim.task_id))
+                self._refuse(view, claim, outranked=recorded.outranked.get(claim.task_id))
 
     def _record_starts(self, claims: Sequence[Claim], *, times: int = 1) -> Recorded:
-        """Send starts; each must be accepted exactly if the model accepts it."""
+        """Send starts; each must be accepted exactly when the model accepts it."""
         for _ in range(times):
             recorded = self._record(Batch(claims=claims))
         for claim in claims:
@@ -385,7 +385,7 @@ class ActivityMachine(RuleBasedStateMachine):
                     "attempts were miscounted"
                 )
             else:
-                assert claim.task_id not in recorded.attempts, "a start was accepted that should be refused"
+                assert claim.task_id not in recorded.attempts, "a start that should be refused"
         return recorded
 
     def _let_retries_fall_due(self) -> None:
@@ -393,42 +393,42 @@ class ActivityMachine(RuleBasedStateMachine):
         for task in due:
             self.queue.client.zadd(self.queue.keys.sched, {task: 1})
 
-    def _running(self) -> list[tuple[WorkerState, Holding]]:
-        return [(worker, holding) for worker in self.workers.values() for holding in worker.running]
+    def _running(self) -> list[tuple[WorkerView, HeldLease]]:
+        return [(view, holding) for view in self.views.values() for holding in view.running]
 
-    def _step(self, worker: WorkerState, nonce: str, finishes: list[Finish], want: int) -> StepResult:
+    def _step(self, view: WorkerView, nonce: str, finishes: list[Finish], want: int) -> StepResult:
         return self.queue.step(
-            worker.name,
+            view.name,
             nonce,
             finishes=finishes,
             want=want,
             lease=LEASE,
             max_crashes=MAX_CRASHES,
-            lowest_token=worker.lowest_token,
+            lowest_token=view.lowest_token,
         )
 
-    def _record_revoked(self, answer: StepResult) -> None:
+    def _bear_witness(self, answer: StepResult) -> None:
         with self.engine.begin() as connection:
             for lost, status in ((answer.reaped, Status.QUEUED), (answer.dead, Status.ERROR)):
                 tokens = {r.task_id: r.token for r in lost}
                 moved = statements.record_revoked(connection, tokens, status, "Lost.")
                 lost_by = {i for i, token in tokens.items() if self.expected[i].lose(token, status.value)}
-                assert moved == lost_by, "a revocation changed a row of another run, or left one out"
+                assert moved == lost_by, "record_revoked changed a newer row, or left one unchanged"
 
-    def _refuse(self, worker: WorkerState, claim: Claim, outranked: int | None) -> None:
+    def _refuse(self, view: WorkerView, claim: Claim, outranked: int | None) -> None:
         expected = self.expected[claim.task_id]
         if outranked is None:
-            assert expected.status in OVER, "a start was refused that should be accepted"
-            worker.finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.DONE))
+            assert expected.status in OVER, "a start was refused that should not be"
+            view.finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.DONE))
         else:
-            assert outranked == expected.fence, "a start was refused under a token that is not the fence"
-            worker.lowest_token = max(worker.lowest_token, outranked + 1)
-            worker.finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.RETRY))
+            assert outranked == expected.fence, "the store reported a higher token that does not exist"
+            view.lowest_token = max(view.lowest_token, outranked + 1)
+            view.finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.RETRY))
 
     def _record(self, batch: Batch) -> Recorded:
         return record(self.engine, batch, started_message="Started.", give_up=lambda: True)
 
-    def _append(self, holding: Holding) -> None:
+    def _append(self, holding: HeldLease) -> None:
         entry = LogEntry(
             id=holding.task, token=holding.token, n=holding.entries, message="half", percentage=50
         )
@@ -437,9 +437,15 @@ class ActivityMachine(RuleBasedStateMachine):
             statements.record_progress(connection, [entry])
 
     def _finish(
-        self, holding: Holding, status: Status, *, times: int = 1, report: bool = False, failed: bool = False
+        self,
+        holding: HeldLease,
+        status: Status,
+        *,
+        times: int = 1,
+        report: bool = False,
+        failed: bool = False,
     ) -> str | None:
-        """Send an update; it must be accepted exactly if the model accepts it."""
+        """Send an end; it must be accepted exactly when the model accepts it."""
         entries = []
         if report:
             entries = [LogEntry(id=holding.task, token=holding.token, n=holding.entries, message="nearly")]
@@ -456,50 +462,50 @@ class ActivityMachine(RuleBasedStateMachine):
         )
         holding.entries += 1
         was = self.expected[holding.task]
-        sent_before = was.fence == holding.token and was.status != "running"
+        said_before = was.fence == holding.token and was.status != "running"
         became = self.expected[holding.task].end(holding.token, status.value)
         for _ in range(times):
             recorded = self._record(Batch(entries=entries, outcomes=[outcome]))
-            if not sent_before:
+            if not said_before:
                 accepted = {holding.task: Status(became)} if became else {}
-                assert recorded.accepted == accepted, "the wrong updates were accepted"
+                assert recorded.accepted == accepted, "whose outcome the record takes"
         return became
 
-    def _end(self, worker: WorkerState, holding: Holding, status: str, *, twice: bool, report: bool) -> None:
-        worker.running.remove(holding)
-        # The handler failed and has retries left.
+    def _end(self, view: WorkerView, holding: HeldLease, status: str, *, twice: bool, report: bool) -> None:
+        view.running.remove(holding)
+        # A handler that failed and has retries left.
         failed = status == "queued"
         accepted = self._finish(holding, Status(status), times=1 + twice, report=report, failed=failed)
         verb = VERBS[Status(accepted)] if accepted else Verb.DONE
         reason = "failed for good" if verb is Verb.DEAD else ""
         if accepted or self.expected[holding.task].status in OVER:
-            worker.finishes.append(
+            view.finishes.append(
                 Finish(task_id=holding.task, token=holding.token, verb=verb, reason=reason, delay=0)
             )
 
-    def _release(self, worker: WorkerState, holding: Holding) -> None:
-        worker.running.remove(holding)
+    def _release(self, view: WorkerView, holding: HeldLease) -> None:
+        view.running.remove(holding)
         lease = {holding.task: holding.token}
         if self._finish(holding, Status.QUEUED) == "queued":
             _, dead = self.queue.release(
-                worker.name, lease, charge=False, max_crashes=MAX_CRASHES, declare_gone=False
+                view.name, lease, charge=False, max_crashes=MAX_CRASHES, declare_gone=False
             )
-            assert not dead, "a release was counted as a crash"
+            assert not dead, "a release that counts as a crash"
         elif self.expected[holding.task].status in OVER:
-            worker.finishes.append(Finish(task_id=holding.task, token=holding.token, verb=Verb.DONE))
+            view.finishes.append(Finish(task_id=holding.task, token=holding.token, verb=Verb.DONE))
 
     def _count_crashes(self, alive: Iterable[UUID], dead: Iterable[UUID]) -> None:
-        """Workers died or lost their leases: a task is dead-lettered once they are more than the limit, not before."""
-        for tasks, dead_lettered in ((alive, False), (dead, True)):
+        """Holders died or fell silent: a task is buried once more than the limit of them did, and not before."""
+        for tasks, buried in ((alive, False), (dead, True)):
             for task in tasks:
                 self.crashes[task] = self.crashes.get(task, 0) + 1
-                assert (self.crashes[task] > MAX_CRASHES) is dead_lettered, "crashes were miscounted"
+                assert (self.crashes[task] > MAX_CRASHES) is buried, "crashes were miscounted"
 
     def _leases_of(self, worker: str) -> dict[UUID, int]:
         return {task: token for task, (token, by) in self._tokens().items() if by == worker}
 
     def _tokens(self) -> dict[UUID, tuple[int, str]]:
-        """The token and the holder of each leased task, as the queue has them."""
+        """Who holds what under which token, from the queue's own book."""
         owners: dict[Any, Any] = self.queue.client.hgetall(self.queue.keys.own)
         pairs = [(UUID(task.decode()), owner.decode().partition("|")) for task, owner in owners.items()]
         return {task: (int(token), by) for task, (token, _, by) in pairs}

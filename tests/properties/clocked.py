@@ -1,9 +1,9 @@
-"""Clients whose server's scripts read a clock that the test owns.
+"""Redis clients whose scripts read a clock that the test controls.
 
-Nobody can set the clock of a running server, and machines that compare queues need one time for all of them. So the one
-line by which the scripts ask for the time, `redis.call('TIME')`, is replaced as the script is registered: it reads two
-numbers from a list that the test has written. All else runs as it is, on the server itself. Time to live of results
-(`SET .. EX`) and the wait of BLPOP stay the server's own; the machines look at neither.
+The clock of a running server cannot be set, and machines that compare queues need one time for all of them. When a
+script is registered, its only call for the time, `redis.call('TIME')`, is replaced by a read of two numbers that the
+test has written to a list. Everything else runs unchanged on the server. The time to live of results (`SET .. EX`) and
+the wait of BLPOP follow the server's clock; the machines use neither.
 """
 
 from __future__ import annotations

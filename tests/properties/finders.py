@@ -48,14 +48,14 @@ def find_in_queue(max_examples: int, seed: int, *, shrink: bool = True) -> Findi
 
 
 def find_in_activities(max_examples: int, seed: int, *, shrink: bool = True) -> Finding | None:
-    """Drive workers over SQLite and fakeredis; a counterexample is a row that differs from the model."""
+    """Drive workers over SQLite and fakeredis; a finding is a row that differs from the model."""
     return _find(OverFakes, max_examples, seed, steps=30, shrink=shrink)
 
 
 FINDERS: dict[str, Finder] = {"queue machine": find_in_queue, "activity machine": find_in_activities}
 
 
-class _Tally:
+class _ExampleCounter:
     """Counts the runs of a test up to the first failure."""
 
     def __init__(self) -> None:
@@ -96,17 +96,17 @@ def _find(
         suppress_health_check=list(HealthCheck),
     )
     test: Any = seed(seed_)(get_state_machine_test(machine, settings=chosen))
-    tally = _Tally()
-    test.hypothesis.inner_test = tally.counting(test.hypothesis.inner_test)
+    counter = _ExampleCounter()
+    test.hypothesis.inner_test = counter.counting(test.hypothesis.inner_test)
     try:
         with _no_logs():
             test()
     except Exception as error:
-        if tally.first is None:  # the test could not even begin
+        if counter.first is None:  # the test could not even begin
             raise
         script = _printed(error)
         rules = "\n".join(line for line in script.splitlines() if not line.startswith("from "))
-        return replace(tally.first, steps=rules, script=script, error=_text(error))
+        return replace(counter.first, steps=rules, script=script, error=_text(error))
     return None
 
 

@@ -1,4 +1,4 @@
-"""The model: the expected state of an activity, and the state of a worker process."""
+"""The expected state of an activity, from docs/reference/queue-protocol.md, and what a worker knows of it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.support.record import OVER
 
 
 @dataclass
-class Expected:
-    """The expected state of one activity."""
+class ExpectedActivity:
+    """The expected row and log of one activity."""
 
     status: str = "queued"
     fence: int = 0
@@ -29,14 +29,14 @@ class Expected:
         return True
 
     def end(self, token: int, status: str) -> str | None:
-        """The holder ends the run; returns the new status, None if the update is refused."""
+        """The holder's word; what became of it, None where it was refused."""
         if self.status != "running" or self.fence != token:
             return None
         self.status = "canceled" if status == "queued" and self.flagged else status
         return self.status
 
     def lose(self, token: int, status: str) -> bool:
-        """The queue revoked the lease; returns whether the row changes."""
+        """Another worker records that the queue released the task."""
         return self.end(token, "canceled" if self.flagged else status) is not None
 
     def never_ran(self, token: int, status: str) -> None:
@@ -50,8 +50,8 @@ class Expected:
 
 
 @dataclass
-class Holding:
-    """A run under a token, which its worker may have lost."""
+class HeldLease:
+    """A fencing token that a worker has or still believes valid."""
 
     task: UUID
     token: int
@@ -59,17 +59,17 @@ class Holding:
 
 
 @dataclass
-class WorkerState:
-    """The memory of one worker process. It ends with the process; its last writes may arrive later."""
+class WorkerView:
+    """The state of one worker process. It is lost with the process; updates that were sent may still arrive."""
 
     name: str
     claims: list[Claim] = field(default_factory=list)
-    running: list[Holding] = field(default_factory=list)
+    running: list[HeldLease] = field(default_factory=list)
     finishes: list[Finish] = field(default_factory=list)
     lowest_token: int = 0
     last_step: tuple[str, list[Finish], int, StepResult] | None = None
 
     def take(self, claims: Sequence[Claim]) -> None:
-        """Add claims; a task that is claimed again, as Redis lost the first claim, keeps the newer token only."""
+        """A task that is claimed again, since Redis forgot the first claim, is held under the newer token only."""
         again = {claim.task_id for claim in claims}
         self.claims = [claim for claim in self.claims if claim.task_id not in again] + list(claims)

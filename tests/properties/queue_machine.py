@@ -1,8 +1,8 @@
-"""The queues in memory and over Redis in one life, and a model from QUEUE.md that hears all they say.
+"""A state machine that runs the memory queue and the Redis queues in step, beside a model of the protocol.
 
-Rules are what producers, workers, operators and faults do to a queue. After each of them every queue has given the same
-answer and holds the same contents, to the last score; and the answer breaks no promise of the model, so that a defect
-which all implementations share is found too. All read one clock, which may go back (`tests/properties/clocked.py`).
+The rules are what producers, workers, operators and faults do to a queue. After each rule all queues have given the
+same answer and have equal contents, including every score. The model accepts the answer, so a defect that all
+implementations share is found too. All queues read one clock, which can go back (`clocked.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hypothesis.strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from agentexec.queue.protocol import Dispatch, Finish, Verb
-from tests.properties.queue_talk import LEASE, SLOTS, QueueTalk
+from tests.properties.queue_lockstep import LEASE, SLOTS, QueueLockstep
 from tests.support.queue_invariants import require_consistent_books
 
 IDS = [UUID(int=n) for n in range(1, 13)]  # few, so that commands meet
@@ -26,12 +26,12 @@ seconds = st.sampled_from([0.0, 0.0004, 0.01, 5.0, 40.0])
 verbs = st.sampled_from([verb.value for verb in Verb])  # text, so that a printed example is Python
 
 
-class QueueMachine(QueueTalk):
+class QueueMachine(QueueLockstep):
     """Memory and fakeredis; subclasses add servers."""
 
     @initialize(remember=st.sampled_from([True, True, True, False]))
     def begin(self, remember: bool) -> None:
-        """A queue that remembers takes tasks with lock keys from everybody."""
+        """A queue with a complete memory admits tasks with lock keys."""
         if remember:
             self.rebuild("first", end=True)
 
@@ -78,7 +78,7 @@ class QueueMachine(QueueTalk):
     def wake(self, count: int) -> None:
         self.ask(lambda queue: queue.wake(count))
 
-    @precondition(lambda self: self.memory.books.wake)  # with nothing to hear all would wait, in real time
+    @precondition(lambda self: self.memory.books.wake)  # without a wake token all would wait, in real time
     @rule()
     def wait(self) -> None:
         assert self.ask(lambda queue: queue.wait(1))
@@ -195,7 +195,7 @@ class QueueMachine(QueueTalk):
 
     @rule(by=st.sampled_from([-50.0, -0.001, 0.0005, 1.0, 29.999, 30.0, 100.0, 90_000.0]))
     def let_pass(self, by: float) -> None:
-        """Time, or a clock that somebody sets back."""
+        """Let time pass, or set the clock back."""
         self.microseconds += round(by * 1_000_000)
         self.set_clocks()
 
@@ -261,7 +261,7 @@ class QueueMachine(QueueTalk):
     @precondition(lambda self: self.lost())
     @rule(pick=picks, verb=verbs, lock_key=lock_keys, charge=st.booleans())
     def late_words(self, pick: int, verb: str, lock_key: str, charge: bool) -> None:
-        """All that the holder of a lost token can say; none of it may have any effect."""
+        """Every call with a token that is lost; none may have an effect."""
         task, token, worker = self.pick(self.lost(), pick)
         before = self.contents()
         self.send_renewal(worker, {task: token}, LEASE, reply_lost=False)

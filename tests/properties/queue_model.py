@@ -1,7 +1,7 @@
-"""What QUEUE.md promises of a queue, held against its answers: written from that text and from no implementation.
+"""A model of the queue, written from docs/reference/queue-protocol.md and from no implementation.
 
-The model predicts what the text decides (who has authority, what a crash costs, which tasks exist) and leaves open what
-it does not (which of two ready tasks goes first). Times are milliseconds of the queue's clock.
+The model predicts what that page decides: who has authority, what a crash costs, which tasks exist. It leaves open what
+the page leaves open: which of two ready tasks is claimed first. Times are milliseconds of the queue's clock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ GONE_FOR = 24 * 3600 * 1000  # how long a worker that was declared dead is refus
 
 @dataclass(kw_only=True)
 class Task:
-    """What the queue owes to one task. `token` is the one that has authority; None while nobody holds it."""
+    """The state of one task. `token` is the valid one; None without a lease."""
 
     level: int
     payload: bytes
@@ -41,7 +41,7 @@ class Task:
 
 @dataclass
 class QueueModel:
-    """Told of every question and answer, and raises AssertionError where an answer breaks a promise."""
+    """Receives every call and answer; raises AssertionError for an answer that breaks the protocol."""
 
     tasks: dict[UUID, Task] = field(default_factory=dict)
     gone: dict[str, int] = field(default_factory=dict)
@@ -153,7 +153,7 @@ class QueueModel:
     ) -> None:
         """I11 from the first delivery on: of the claims that share a key one may run, the others are void.
 
-        Without its memory the queue knows nobody's lock, so there every claim is void and comes again in a second.
+        Without its memory the queue has no locks, so every claim is void there and comes again in a second.
         """
         void = {i for i, (token, _) in claims.items() if not self.has_authority(i, token)}
         assert lost == void, "I4: a lock key for whoever lost its token, or none for its holder"
@@ -170,12 +170,12 @@ class QueueModel:
             if task_id in parked:
                 task.lose()
                 rivals = [t for i, t in self.tasks.items() if t.lock_key == task.lock_key and i != task_id]
-                assert any(not rival.dead for rival in rivals), "parked behind nobody"
+                assert any(not rival.dead for rival in rivals), "parked without a task before it"
         self.require_one_holder_for_each_key()
 
     def canceled(self, task_ids: Sequence[UUID], answers: Sequence[bool]) -> None:
         held = [task_id in self.tasks and self.tasks[task_id].held for task_id in task_ids]
-        assert list(answers) == held, "a cancel reached nobody, or somebody who holds nothing"
+        assert list(answers) == held, "a cancel request reached a worker without the lease, or none"
         for task_id, reached in zip(task_ids, held, strict=True):
             if reached:
                 self.tasks[task_id].canceled = True
@@ -234,7 +234,7 @@ class QueueModel:
     def _claim(self, claim: Claim, worker: str, now: int, deadline: int, lowest_token: int) -> None:
         assert claim.task_id in self.tasks, "I2: a task that the queue does not know was given out"
         task = self.tasks[claim.task_id]
-        assert not task.held, "I4: a task that somebody holds was given out"
+        assert not task.held, "I4: a leased task was claimed again"
         assert not task.dead, "I10: a dead letter was given out"
         assert task.not_before <= now, "a task was given out before it was due"
         assert claim.token > self.highest, "I3: a token that is not above all earlier ones"

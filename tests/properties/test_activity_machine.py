@@ -16,7 +16,7 @@ from agentexec.queue.redis_queue import RedisQueue
 from harness.environments.embedded import EmbeddedEnvironment
 from tests.properties.activity_machine import ActivityMachine
 
-# The profile says how hard to look; a look at everything after each step makes one example cost as much as ten.
+# The profile sets the number of examples. Comparing everything after each step makes one as expensive as ten.
 EXAMPLES = max(20, settings.default.max_examples // 2) if settings.default else 20
 STEPS = settings().stateful_step_count * 3 // 5  # 30, and twice as many at night
 pytestmark = pytest.mark.timeout(max(600, 4 * EXAMPLES))

@@ -1,4 +1,4 @@
-"""A finder finds what is there, says it as steps, and finds nothing where nothing is."""
+"""A finder finds a defect, prints it as steps, and finds nothing without a defect."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_nothing_is_found_in_the_true_implementation(name: str) -> None:
     assert FINDERS[name](15, 1) is None
 
 
-def test_a_printed_example_fails_where_it_is_pasted_and_passes_once_the_defect_is_gone(
+def test_a_printed_example_fails_when_pasted_and_passes_without_the_defect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as planted:

@@ -13,7 +13,7 @@ from harness.environments.embedded import EmbeddedEnvironment
 from tests.properties.clocked import ClockedFake, ClockedRedis
 from tests.properties.queue_machine import QueueMachine
 
-# The profile says how hard to look; a look at all contents after each step makes one example cost as much as ten.
+# The profile sets the number of examples. Comparing all contents after each step makes one as expensive as ten.
 EXAMPLES = max(20, settings().max_examples // 2)
 STEPS = settings().stateful_step_count * 4 // 5  # 40, and twice as many at night
 pytestmark = pytest.mark.timeout(max(600, 4 * EXAMPLES))

@@ -13,7 +13,7 @@ from harness.history import History
 from harness.simulation import SimulationResult, simulate
 from harness.simulation.explain import timeline
 from harness.simulation.plan import FaultKind, Plan, PlannedTask, SimulatedFault
-from harness.simulation.shrink import Shrinking
+from harness.simulation.shrinker import Shrinker
 from tests.planted.edits import applied
 from tests.simulation.undone import UNDONE
 from tests.support.planted_loss import plant
@@ -28,22 +28,22 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> SimulationResult:
     plant(monkeypatch)
     for seed in range(ENOUGH):
         outcome = simulate(seed)
-        if any(finding.judge == "delivery" for finding in outcome.findings):
+        if any(finding.checker == "delivery" for finding in outcome.findings):
             return outcome
     raise AssertionError(f"{ENOUGH} seeds did not find the planted defect")
 
 
-def test_a_planted_loss_is_found_by_several_judges(failing: SimulationResult) -> None:
-    assert {"delivery", "liveness"} <= {finding.judge for finding in failing.findings}
+def test_a_planted_loss_is_found_by_several_checks(failing: SimulationResult) -> None:
+    assert {"delivery", "liveness"} <= {finding.checker for finding in failing.findings}
 
 
 def test_a_failing_schedule_shrinks_to_one_fault_and_one_task(failing: SimulationResult) -> None:
-    small = Shrinking(failing).shrink()
+    small = Shrinker(failing).shrink()
     assert (len(small.plan.faults), len(small.plan.tasks)) == (1, 1)
-    assert any(finding.judge == "delivery" for finding in small.findings)
+    assert any(finding.checker == "delivery" for finding in small.findings)
 
 
-def test_a_kept_schedule_fails_again_and_tells_its_story(
+def test_a_kept_schedule_fails_again_and_prints_its_counterexample(
     failing: SimulationResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = tmp_path / f"seed-{failing.plan.seed}.json"
@@ -58,7 +58,7 @@ def test_a_kept_schedule_fails_again_and_tells_its_story(
 
 def test_shrinking_stops_after_so_many_runs(failing: SimulationResult) -> None:
     plans: list[str] = []
-    small = Shrinking(failing, tries=3, tell=plans.append).shrink()
+    small = Shrinker(failing, tries=3, log=plans.append).shrink()
     assert len(small.plan.tasks) == len(failing.plan.tasks)
 
 
@@ -77,10 +77,10 @@ def test_a_kept_schedule_still_finds_what_it_was_kept_for(schedule: Path) -> Non
     """A schedule hits by its seed's luck: where anything in the simulation draws differently, it may hit no more. Then
     look for a seed that does, under the edit, and keep that.
     """
-    edit, judge, kind = UNDONE[schedule.stem]
+    edit, checker, kind = UNDONE[schedule.stem]
     with applied([edit]):
         findings = simulate(Plan.loads(schedule.read_text("utf-8"))).findings
-    assert (judge, kind) in {(finding.judge, finding.kind) for finding in findings}
+    assert (checker, kind) in {(finding.checker, finding.kind) for finding in findings}
 
 
 def test_a_plan_survives_its_file() -> None:
@@ -146,7 +146,7 @@ def test_a_file_that_is_no_schedule_is_one_sentence_and_exit_code_64(
         ["--seed", "one"],
     ],
 )
-def test_wrong_usage_is_told_before_anything_runs(
+def test_wrong_usage_is_reported_before_anything_runs(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["simulate", *arguments]) == 64
@@ -167,7 +167,7 @@ def test_the_history_of_a_seed_can_be_kept_and_judged_again(tmp_path: Path) -> N
     assert History.load(kept) == simulate(4).history
 
 
-def test_the_workers_of_a_killed_parent_give_back_what_they_hold_and_end_by_themselves() -> None:
+def test_workers_of_a_killed_parent_release_their_leases_and_end() -> None:
     tasks = (PlannedTask(number=0, at=0.5, work=5.0), PlannedTask(number=1, at=2.0, work=0.1))
     faults = (SimulatedFault(kind=FaultKind.KILL_PARENT, at=1.0),)
     outcome = simulate(Plan(seed=1, pools=1, workers=1, tasks=tasks, faults=faults), trace=True)

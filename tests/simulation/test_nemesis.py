@@ -1,4 +1,4 @@
-"""Faults strike: who stands still, is idle or lies on another host is no excuse."""
+"""The nemesis injects each fault, also if a process is stalled, idle or on another host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run(*faults: SimulatedFault, workers: int = 1, pools: int = 1, hosts: int = 
 
 
 def struck(outcome: SimulationResult) -> list[tuple[float, str]]:
-    """When each fault struck, in seconds, and whom."""
+    """The time of each fault in seconds, and its victim."""
     return [
         (operation.time / 1e9, str(operation.value["at"]))
         for operation in outcome.history
@@ -27,7 +27,7 @@ def struck(outcome: SimulationResult) -> list[tuple[float, str]]:
     ]
 
 
-def test_who_stands_still_is_spared_while_another_is_awake() -> None:
+def test_a_stalled_worker_is_not_chosen_while_another_runs() -> None:
     stall = SimulatedFault(kind=FaultKind.STALL_WORKER, at=1.0, victim=0, seconds=4.0)
     lose = SimulatedFault(kind=FaultKind.LOSE_REQUEST, at=1.5, victim=0)
     (_, stalled), (when, hit) = struck(run(stall, lose, workers=2))
@@ -35,15 +35,15 @@ def test_who_stands_still_is_spared_while_another_is_awake() -> None:
     assert when < 3.0
 
 
-def test_an_ambush_gets_impatient_where_its_victim_makes_few_calls() -> None:
-    patient = SimulatedFault(kind=FaultKind.KILL_PARENT, at=0.5, skip=1000)
-    ((when, _),) = struck(run(patient))
+def test_a_pending_fault_skips_no_more_calls_after_a_while() -> None:
+    fault = SimulatedFault(kind=FaultKind.KILL_PARENT, at=0.5, skip=1000)
+    ((when, _),) = struck(run(fault))
     assert 1.5 <= when < 4.0  # a second later, at one of the calls that a parent makes once a second
 
 
 def test_kills_in_one_slot_of_a_pool_end_before_its_supervisor_waits_for_long() -> None:
     kills = [SimulatedFault(kind=FaultKind.KILL_WORKER, at=1.0) for _ in range(KILLS_PER_SLOT + 2)]
-    assert [who for _, who in struck(run(*kills))] == ["pool-0/0"] * KILLS_PER_SLOT
+    assert [name for _, name in struck(run(*kills))] == ["pool-0/0"] * KILLS_PER_SLOT
 
 
 def test_every_second_plan_has_two_hosts() -> None:
@@ -57,6 +57,6 @@ def test_only_on_its_own_host_a_dead_pool_is_known_as_dead_before_its_leases_end
     killed = SimulatedFault(kind=FaultKind.KILL_POOL, at=2.0, victim=1)
     outcome = run(killed, pools=2, hosts=hosts)
     assert not outcome.findings
-    told = [text for _, _, text in outcome.trace]
-    assert any("RELEASE" in text and "is free again" in text for text in told) == (hosts == 1)
-    assert any("reaps" in text for text in told) == (hosts == 2)
+    lines = [text for _, _, text in outcome.trace]
+    assert any("RELEASE" in text and "is free again" in text for text in lines) == (hosts == 1)
+    assert any("reaps" in text for text in lines) == (hosts == 2)

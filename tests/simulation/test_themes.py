@@ -49,7 +49,7 @@ def test_a_plan_from_before_there_were_themes_is_a_mixed_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "judge"),
+    ("name", "checker"),
     [
         ("ack-before-run", "recovery"),
         ("late-completions-dropped", "duplicates"),
@@ -57,14 +57,14 @@ def test_a_plan_from_before_there_were_themes_is_a_mixed_one() -> None:
         ("lock-freed-by-non-owner", "invariants"),
     ],
 )
-def test_a_theme_sees_what_mixed_plans_excuse(name: str, judge: str) -> None:
+def test_a_theme_finds_what_mixed_plans_allow(name: str, checker: str) -> None:
     defect: Defect = DEFECTS[name]
     with defect.planted():
         outcomes = (simulate(seed) for seed in range(ENOUGH) if plan_of(seed).theme is not Theme.MIXED)
-        assert any(judge in {finding.judge for finding in outcome.findings} for outcome in outcomes)
+        assert any(checker in {finding.checker for finding in outcome.findings} for outcome in outcomes)
 
 
-def test_an_ambush_whose_victim_dies_first_strikes_another() -> None:
+def test_a_pending_fault_whose_victim_dies_first_strikes_another() -> None:
     kill = SimulatedFault(kind=FaultKind.KILL_POOL, at=1.0)
     again = SimulatedFault(kind=FaultKind.KILL_WORKER, at=0.9, skip=30)
     assert _struck([kill]) == 1
@@ -77,8 +77,8 @@ def test_a_bound_on_recovery_lies_below_what_the_reconciler_would_excuse() -> No
 
 
 def test_kills_that_interrupt_nothing_are_no_finding() -> None:
-    judge = more_checkers(Theme.KILLS)["recovery"]
-    assert judge(History.of([])).verdict is Verdict.VALID
+    checker = more_checkers(Theme.KILLS)["recovery"]
+    assert checker(History.of([])).verdict is Verdict.VALID
 
 
 def _of(theme: Theme, seed: int) -> Sequence[SimulatedFault]:

@@ -1,4 +1,4 @@
-"""A call that asks for nothing goes to no server, in the simulation as on Redis; so faults strike alike in both."""
+"""An empty call makes no round trip, in the simulation as in Redis, so that the same calls can meet faults."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from redis.retry import Retry
 from agentexec.queue.protocol import Dispatch, Queue
 from agentexec.queue.redis_queue import RedisQueue
 from harness.environments.ports import free_port
+from harness.simulation.call_faults import CallFaults, Network
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.redis_server import RedisServer, SimulatedQueue
+from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import NANOSECONDS, Scheduler
-from harness.simulation.trouble import Network, Trouble
-from harness.simulation.world import VirtualRuntime
 
 Call = Callable[[Queue], object]
 TASK = UUID(int=1)
@@ -48,7 +48,7 @@ def _release(queue: Queue, leases: dict[UUID, int] | None, *, declare_gone: bool
 
 
 class Away:
-    """A queue whose server does not answer; says of a call whether it went there."""
+    """A queue whose server does not answer; tells apart calls that need the server and calls that do not."""
 
     def __init__(self, queue: Queue, run: Callable[[Callable[[], None]], None]) -> None:
         self._queue = queue
@@ -82,7 +82,7 @@ def away(request: pytest.FixtureRequest) -> Iterator[Away]:
     server = RedisServer(runtime, lambda books, call: None)
     server.go_away(1000)
     queue = SimulatedQueue(
-        server, runtime, SimulatedRecorder(scheduler), process, Network(runtime, process, Trouble())
+        server, runtime, SimulatedRecorder(scheduler), process, Network(runtime, process, CallFaults())
     )
 
     def run(work: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""What each kept schedule found, as edits that undo the repair: with them the schedule has to find it again."""
+"""For each stored schedule, the edit that undoes the repair of the bug it found; it must find the bug again."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _ENGINE = "agentexec.worker.loop:WorkerLoop"
 
 
 class Undone(NamedTuple):
-    """The edit, and what has to be found under it: a judge, and its word for what it found."""
+    """The edit, and the expected finding: the name of its checker and its kind."""
 
     edit: Edit
-    judge: str
+    checker: str
     kind: str
 
 

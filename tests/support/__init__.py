@@ -1,1 +1,1 @@
-"""Helpers that several test modules share; no test of its own."""
+"""Helpers that several test modules share."""

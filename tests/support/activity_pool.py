@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -13,24 +12,20 @@ from pathlib import Path
 from sqlalchemy import Engine, func, select
 
 from agentexec.activity import PENDING, Activity
+from tests.support.environment import child_environment
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-def environment(database_url: str, redis_url: str, queue: str, **more: str) -> dict[str, str]:
-    """What a process of this queue has in its environment."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("AGENTEXEC_")}
-    return clean | {
-        "PYTHONPATH": str(ROOT),
-        "DATABASE_URL": database_url,
-        "REDIS_URL": redis_url,
-        "AGENTEXEC_QUEUE_NAME": queue,
-        "AGENTEXEC_NUM_WORKERS": "2",
-        "AGENTEXEC_WORKER_CONCURRENCY": "4",
-        "AGENTEXEC_GRACEFUL_SHUTDOWN_TIMEOUT": "5",
-        "AGENTEXEC_RETRY_BASE_SECONDS": "0.01",
-        **more,
-    }
+def environment(database_url: str, redis_url: str, queue: str) -> dict[str, str]:
+    """The environment of a small pool that retries soon."""
+    return child_environment(
+        database_url,
+        redis_url,
+        queue,
+        AGENTEXEC_NUM_WORKERS="2",
+        AGENTEXEC_WORKER_CONCURRENCY="4",
+        AGENTEXEC_GRACEFUL_SHUTDOWN_TIMEOUT="5",
+        AGENTEXEC_RETRY_BASE_SECONDS="0.01",
+    )
 
 
 @contextmanager

@@ -30,21 +30,21 @@ from agentexec.store.status import Status
 LEASE = 30.0
 
 
-class Words(BaseModel):
-    """A context for tasks that nobody looks into."""
+class Message(BaseModel):
+    """A context whose content does not matter."""
 
     text: str = "hello"
 
 
 class Fake(fakeredis.FakeRedis):
-    """A fake that says of itself what agentexec asks of a server, which fakeredis cannot."""
+    """A fakeredis that answers INFO as agentexec expects, which fakeredis itself does not."""
 
     def info(self, *_sections: str) -> dict[str, str]:  # type: ignore[override]  # nothing here is asynchronous
         return {"redis_version": "7.0.0", "maxmemory_policy": "noeviction"}
 
 
 def fake_client(folder: Path, name: str = "") -> ax.Client:
-    """A client over a SQLite file with agentexec's tables and a Redis of its own in this process."""
+    """A client over a SQLite file with agentexec's tables and its own fakeredis."""
     settings = ax.Settings(
         database_url=f"sqlite:///{folder / 'record.db'}",
         redis_url="redis://127.0.0.1:1/0",
@@ -60,7 +60,7 @@ def fake_client(folder: Path, name: str = "") -> ax.Client:
 
 
 def use_redis(client: ax.Client, connection: redis.Redis) -> None:
-    """Let a client that was not used yet talk to another Redis."""
+    """Give a client that was not used yet another Redis."""
     client.redis = connection
     client.queue = RedisQueue(connection, client.settings.queue_name)
     client._enqueuer = Enqueuer(client.engine, client.queue, max_depth=client.settings.max_queue_depth)
@@ -104,7 +104,7 @@ def progress(client: ax.Client, task_id: UUID, token: int, n: int, message: str)
 
 
 def age(engine: Engine, by: timedelta, *ids: UUID) -> None:
-    """Let activities, all if none are named, have been quiet for that long."""
+    """Move the times of activities back by that much; of all if none are named."""
     then = datetime.now(UTC) - by
     change = update(Activity).values(created_at=then, updated_at=then, dispatched_at=then)
     with engine.begin() as connection:

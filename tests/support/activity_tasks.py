@@ -40,7 +40,7 @@ async def count(agent_id: UUID, context: Number) -> Number:
 
 @pool.task("speak")
 async def speak(agent_id: UUID, context: Verdict) -> Number | None:
-    """Say how the task ends in each of the ways that a handler has."""
+    """End the task in one of the ways that a handler has."""
     if context.how == "error then return":
         ax.activity.error(agent_id, "It is over")
     elif context.how == "error then raise":

@@ -1,4 +1,4 @@
-"""The invariants of the queue, and for each of them ways to break it on purpose with the test that has to notice.
+"""The invariants of the queue, and for each of them edits that break it with the test that must fail.
 
 `tests/unit/agentexec/queue/test_invariants.py` makes each change to a copy of the package and runs that test on it.
 docs/reference/invariants.md is this list as a table.
@@ -71,7 +71,7 @@ def _statement(invariant: str, what: str, name: str, old: str, new: str, test: s
 BREAKS = (
     Break(
         invariant="I1",
-        what="The healing brings back what was running, and forgets what was queued.",
+        what="A rebuild restores running tasks and leaves out queued ones.",
         file="worker/reconciler.py",
         old="            self.reconcile(older_than=0.0, rebuilding=True)\n",
         new="",
@@ -87,7 +87,7 @@ BREAKS = (
     ),
     _script(
         "I3",
-        "Tokens are counted from what Redis remembers alone.",
+        "Tokens are counted from the last token in Redis alone.",
         "step",
         "math.max(tonumber(redis.call('GET', FENCE) or '0') + 1, now, lowest)",
         "tonumber(redis.call('GET', FENCE) or '0') + 1",
@@ -103,7 +103,7 @@ BREAKS = (
     ),
     _script(
         "I4",
-        "A finish asks whether anybody holds the task, not who.",
+        "A finish checks that the task has a lease, not whose it is.",
         "step",
         "  if held ~= token then\n    finishes",
         "  if not held then\n    finishes",
@@ -119,11 +119,11 @@ BREAKS = (
     ),
     _script(
         "I4",
-        "A repeated reply gives claims that were taken back.",
+        "A repeated reply contains claims that were revoked.",
         "step",
         "reply(still_held(old[2]), ",
         "reply(old[2], ",
-        "test_a_replay_leaves_out_what_was_taken_back_and_given_to_somebody_else",
+        "test_a_replay_leaves_out_claims_that_another_worker_has_now",
         DETAILS,
     ),
     _statement(
@@ -156,7 +156,7 @@ BREAKS = (
         "FINISHED",
         " AND a.status {sources}",
         "",
-        "test_a_late_update_of_a_holder_is_refused_after_its_lease_was_revoked[sqlite]",
+        "test_a_late_update_is_refused_after_record_revoked_ended_the_task[sqlite]",
     ),
     _statement(
         "I6",
@@ -176,7 +176,7 @@ BREAKS = (
     ),
     _script(
         "I7",
-        "An enqueue does not ask whether the task is known.",
+        "An enqueue does not check whether the task is known.",
         "enqueue",
         "if redis.call('HEXISTS', JOB, id) == 1 then",
         "if false then",
@@ -196,7 +196,7 @@ BREAKS = (
         file="store/dialects.py",
         old="coalesce(max(n), -1) + 1",
         new="coalesce(max(n), -1) + 2",
-        test=f"{STORE}::test_the_entry_of_a_revoked_lease_has_the_next_free_number[sqlite]",
+        test=f"{STORE}::test_record_revoked_takes_the_next_free_number[sqlite]",
     ),
     Break(
         invariant="I8",
@@ -208,7 +208,7 @@ BREAKS = (
     ),
     Break(
         invariant="I8",
-        what="A holder reports progress after its last word.",
+        what="A holder reports progress after its final entry.",
         file="worker/leases.py",
         old=" or not holding.open:",
         new=":",
@@ -216,15 +216,15 @@ BREAKS = (
     ),
     Break(
         invariant="I9",
-        what="Who takes an expired lease away does not write it down.",
+        what="A worker that revokes an expired lease does not record it.",
         file="worker/loop.py",
         old="        if not answer.reaped and not answer.dead:\n            return\n",
         new="        return\n",
-        test=f"{HEALING}::test_a_row_whose_lease_ran_out_says_queued_as_soon_as_anybody_looks",
+        test=f"{HEALING}::test_a_row_whose_lease_expired_is_queued_after_the_next_round",
     ),
     Break(
         invariant="I9",
-        what="The comparison leaves out what the record calls RUNNING.",
+        what="The comparison leaves out RUNNING rows.",
         file="worker/reconciler.py",
         old="self._compare_page(self._comparing, PENDING, RELAY_AFTER)",
         new="self._compare_page(self._comparing, (Status.QUEUED,), RELAY_AFTER)",
@@ -232,7 +232,7 @@ BREAKS = (
     ),
     _script(
         "I10",
-        "Crashes are counted, and nobody looks at the count.",
+        "Crashes are counted, and the count is never checked.",
         "common",
         "if crashes > max_crashes then",
         "if false then",
@@ -248,7 +248,7 @@ BREAKS = (
     ),
     _script(
         "I10",
-        "Each pool goes by its own number of crashes.",
+        "Each pool applies its own limit of crashes.",
         "common",
         "  return tonumber(redis.call('HGET', CFG, 'set:' .. name) or own)",
         "  return tonumber(own)",
@@ -265,7 +265,7 @@ BREAKS = (
     ),
     _script(
         "I11",
-        "A key that the producer did not know is not asked for before the first delivery.",
+        "A lock key that the producer did not know is ignored at the first delivery.",
         "partition",
         "if not head or head == id or",
         "if true or",

@@ -1,6 +1,6 @@
-"""A few verbs to write a history down the way one tells it: `tell.enqueued(1).ran(1, by=12).recorded(1)`.
+"""A builder of literal histories: `HistoryBuilder().enqueued(1).ran(1, by=12).recorded(1)`.
 
-Times are seconds; each verb moves the clock on by a millisecond, `at` sets it. A task's activity is `a<number>`.
+Times are seconds. Each method advances the clock by a millisecond; `at` sets it. Task 1 has the activity `a1`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ INVOKE, OK, FAIL, INFO = OperationType.INVOKE, OperationType.OK, OperationType.F
 TICK = 1_000_000
 
 
-class Tell:
+class HistoryBuilder:
     """A history under construction."""
 
     def __init__(self) -> None:
@@ -129,9 +129,9 @@ class Tell:
         return self.op("runner", INFO, "breakdown", why=why)
 
 
-def completed(tell: Tell, *tasks: int, by: int = 12) -> Tell:
+def completed(builder: HistoryBuilder, *tasks: int, by: int = 12) -> HistoryBuilder:
     """Each task runs once and completes, with the log that belongs to it."""
-    tell.ran(*tasks, by=by).recorded(*tasks)
+    builder.ran(*tasks, by=by).recorded(*tasks)
     for task in tasks:
-        tell.logged(task, ("queued", 0, 0), ("running", 1, 0), ("complete", 1, 1))
-    return tell
+        builder.logged(task, ("queued", 0, 0), ("running", 1, 0), ("complete", 1, 1))
+    return builder

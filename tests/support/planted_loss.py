@@ -13,7 +13,7 @@ NEVER = 10**18
 
 
 def plant(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no lease end, by its time or by anybody's word."""
+    """Let no lease end, neither by expiry nor by release."""
     step = MemoryQueue.step
 
     def claim_for_ever(queue: MemoryQueue, *arguments: Any, **options: Any) -> StepResult:

@@ -1,11 +1,10 @@
-"""A small application in a folder of its own, with pools of it as the operating system sees them.
+"""A small application in its own folder, and its pools as operating system processes.
 
-Handlers and tests meet through files: a handler says that it has begun, and goes on once nothing holds it.
+Handlers and tests synchronize through files: a handler creates one when it begins, and waits while another exists.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -22,9 +21,8 @@ from agentexec.core.db import create_schema
 from agentexec.producer.client import Client
 from agentexec.task import TaskRequest
 from harness.environments.embedded import EmbeddedEnvironment
+from tests.support.environment import child_environment
 from tests.support.record import Row, row_of, rows_of
-
-ROOT = Path(__file__).resolve().parents[2]
 
 APP = '''
 import asyncio
@@ -104,7 +102,7 @@ class Job(BaseModel):
 
 @dataclass(frozen=True)
 class Begun:
-    """What a handler said when it began."""
+    """What a handler wrote when it began."""
 
     pid: int
     fence: int
@@ -166,18 +164,18 @@ class App:
     def environment(self, **settings: object) -> dict[str, str]:
         """The variables that a process of the application runs with."""
         named = {f"AGENTEXEC_{name.upper()}": str(value) for name, value in settings.items()}
-        return {
-            **{name: value for name, value in os.environ.items() if not name.startswith("AGENTEXEC_")},
-            "PYTHONPATH": str(ROOT),
-            "DATABASE_URL": self.servers.endpoints.database_url,
-            "REDIS_URL": self.servers.endpoints.redis_url,
-            "AGENTEXEC_QUEUE_NAME": self.queue_name,
-            "AGENTEXEC_NUM_WORKERS": "2",
-            "AGENTEXEC_LEASE_SECONDS": "60",
-            "AGENTEXEC_RETRY_BASE_SECONDS": "0.05",
-            "APP_FOLDER": str(self.folder),
-            **named,
-        }
+        return child_environment(
+            self.servers.endpoints.database_url,
+            self.servers.endpoints.redis_url,
+            self.queue_name,
+            **{
+                "AGENTEXEC_NUM_WORKERS": "2",
+                "AGENTEXEC_LEASE_SECONDS": "60",
+                "AGENTEXEC_RETRY_BASE_SECONDS": "0.05",
+                "APP_FOLDER": str(self.folder),
+                **named,
+            },
+        )
 
     def pool(self, *, broken: bool = False, **settings: object) -> PoolProcess:
         """Start a pool; settings are those of agentexec without their prefix."""
@@ -196,7 +194,7 @@ class App:
         return pool
 
     def script(self, source: str) -> subprocess.CompletedProcess[str]:
-        """Run a producer as a process of its own."""
+        """Run a producer as a separate process."""
         return subprocess.run(
             [sys.executable, "-c", source],
             cwd=self.folder,
@@ -215,11 +213,11 @@ class App:
         return [task.agent_id for task in self.client.enqueue_many_sync(requests)]
 
     def let_go(self, number: int, attempt: int = 1) -> None:
-        """Let a held attempt return."""
+        """Let a waiting attempt return."""
         self._hold(number, attempt).unlink()
 
     def begun(self, number: int, attempt: int = 1) -> Begun | None:
-        """What the handler said when this attempt began; None while it has not."""
+        """What the handler wrote when this attempt began; None before."""
         path = self.folder / f"begun-{number}-{attempt}"
         if not path.exists():
             return None
@@ -231,7 +229,7 @@ class App:
         return (self.folder / f"ended-{number}-{attempt}").exists()
 
     def row(self, task: UUID) -> Row:
-        """What the record says of a task."""
+        """The row of a task."""
         return row_of(self.client.engine, task)
 
     def statuses(self, tasks: Sequence[UUID]) -> list[str]:

@@ -1,9 +1,8 @@
-"""agentexec as it runs in production, for tests: a queue of its own on real servers, a pool, an API on loopback."""
+"""agentexec as in production, for tests: a queue on real servers, a pool, an API on loopback."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import subprocess
 import sys
@@ -25,8 +24,8 @@ from agentexec.config import Settings, load_settings
 from agentexec.core.db import create_schema
 from agentexec.producer.client import Client
 from harness.environments.base import Endpoints
+from tests.support.environment import ROOT, child_environment
 
-ROOT = Path(__file__).resolve().parents[2]
 POOL = "tests.support.production_tasks:pool"
 UP_WITHIN = 60.0  # seconds, on a busy machine
 
@@ -40,7 +39,7 @@ class Site:
 
     @classmethod
     def on(cls, endpoints: Endpoints) -> Site:
-        """A queue that nobody else uses; the tables are made where they are missing."""
+        """A queue with a unique name; missing tables are created."""
         site = cls(endpoints=endpoints, queue=f"production-{uuid4().hex}")
         with site.client() as client:
             create_schema(client.engine)
@@ -55,14 +54,8 @@ class Site:
 
     def environment(self, **more: str) -> dict[str, str]:
         """For a child process; what the outside set for agentexec is left out."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("AGENTEXEC_")}
-        return kept | {
-            "PYTHONPATH": str(ROOT),
-            "DATABASE_URL": self.endpoints.database_url,
-            "REDIS_URL": self.endpoints.redis_url,
-            "AGENTEXEC_QUEUE_NAME": self.queue,
-            **more,
-        }
+        urls = self.endpoints
+        return child_environment(urls.database_url, urls.redis_url, self.queue, **more)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +160,7 @@ def wait_for(condition: Callable[[], bool], within: float = UP_WITHIN) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on right now."""
+    """A port without a listener at this moment."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
 

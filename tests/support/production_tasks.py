@@ -17,34 +17,34 @@ pool = ax.Pool()
 logger = logging.getLogger("app")
 
 
-class Words(BaseModel):
+class Message(BaseModel):
     """What the tasks take and give."""
 
     text: str = ""
 
 
 @pool.task("echo")
-async def echo(agent_id: UUID, context: Words) -> Words:
+async def echo(agent_id: UUID, context: Message) -> Message:
     """Give back what came."""
     ax.activity.update(agent_id, "halfway", 50)
     return context
 
 
 @pool.task("fail")
-async def fail(agent_id: UUID, context: Words) -> None:
+async def fail(agent_id: UUID, context: Message) -> None:
     """Fail with the text, and log it."""
     logger.error("failing with %s", context.text)
     raise ValueError(context.text)
 
 
 @pool.task("wait")
-async def wait(agent_id: UUID, context: Words) -> None:
+async def wait(agent_id: UUID, context: Message) -> None:
     """Run until it is canceled."""
     await asyncio.Event().wait()
 
 
 @pool.task("die")
-async def die(agent_id: UUID, context: Words) -> Words:
+async def die(agent_id: UUID, context: Message) -> Message:
     """Kill its worker process at the first attempt, end well at the second."""
     if ax.current_task().attempt == 1:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -52,7 +52,7 @@ async def die(agent_id: UUID, context: Words) -> Words:
 
 
 @pool.task("freeze")
-def freeze(agent_id: UUID, context: Words) -> Words:
+def freeze(agent_id: UUID, context: Message) -> Message:
     """Stop its worker process at the first attempt, end well at the second."""
     if ax.current_task().attempt == 1:
         os.kill(os.getpid(), signal.SIGSTOP)

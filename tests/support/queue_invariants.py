@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from agentexec.queue.protocol import Queue
 from agentexec.queue.redis_queue import RedisQueue
-from tests.support.queue_books import Books, RedisInspector, books_of
+from tests.support.queue_contents import QueueContents, RedisInspector, contents_of
 
 
 def require_consistent(queue: Queue) -> None:
     """Every known task is in exactly one place, and the three books on who holds it agree; AssertionError where not."""
-    require_consistent_books(books_of(queue))
+    require_consistent_books(contents_of(queue))
 
 
-def require_consistent_books(books: Books) -> None:
+def require_consistent_books(books: QueueContents) -> None:
     """The same of what was read before."""
     parked = {task: partition for partition, line in books.parked.items() for task in line}
     members = [task for line in (*books.places.values(), *books.parked.values()) for task in line]
@@ -32,7 +32,7 @@ def require_consistent_books(books: Books) -> None:
     assert all(partitions.get(task) == partition for partition, task in heads.items()), (
         f"heads of others: {heads}"
     )
-    assert set(books.parked) <= set(heads), "a task waits behind nobody"
+    assert set(books.parked) <= set(heads), "a parked task has no task before it"
     locked = [partitions[task] for task in leased if task in partitions]
     assert len(locked) == len(set(locked)), "two holders in one partition"
 

@@ -1,4 +1,4 @@
-"""Reads of the activity store with queries of their own, and the moves that are legal according to the tests."""
+"""Rows and log entries read past the store, and the transitions that a test accepts in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agentexec.identifiers import new_id
 from agentexec.store.models import Activity, ActivityLog
 from agentexec.store.rows import NewActivity, Start
 
-# A copy of its own, from the design: a test that asks the code under test agrees with its mistakes.
+# Repeated from docs/reference/queue-protocol.md: a test that takes them from the code under test repeats its mistakes.
 LEGAL_MOVES = {
     ("queued", "running"),
     ("queued", "canceled"),
@@ -59,7 +59,7 @@ def new_activity(
     lock_key: str | None = None,
     delay: float = 0.0,
 ) -> NewActivity:
-    """An activity that is not recorded yet."""
+    """A new activity, not yet in the store."""
     return NewActivity(
         id=new_id(),
         queue_name=queue_name,
@@ -79,12 +79,12 @@ def starts(tokens: Mapping[UUID, int], worker: str = "", lock_key: str | None = 
 
 
 def row_of(source: Engine | Connection, task: UUID) -> Row:
-    """The row and the log of one activity."""
+    """The row and log of one activity."""
     return rows_of(source, [task])[task]
 
 
 def rows_of(source: Engine | Connection, tasks: Sequence[UUID]) -> dict[UUID, Row]:
-    """The rows and logs of activities."""
+    """The row and log of each of these activities."""
     if isinstance(source, Engine):
         with source.connect() as connection:
             return rows_of(connection, tasks)

@@ -1,4 +1,4 @@
-"""Redis as production has it, on loopback: a master with a replica and Sentinels, and a server that speaks TLS."""
+"""Redis as in production, on loopback: a master with a replica and Sentinels, and a server with TLS."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Servers:
 
     @property
     def trust(self) -> str:
-        """What a URL needs to trust the servers."""
+        """The URL parameters with which a client accepts the certificate."""
         return f"ssl_ca_certs={self.certificates}/ca.pem" if self.certificates else ""
 
     def start(self, *lines: str, sentinel: bool = False) -> int:

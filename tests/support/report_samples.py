@@ -18,12 +18,12 @@ INVOKE, OK, FAIL, INFO = OperationType.INVOKE, OperationType.OK, OperationType.F
 
 
 @dataclass
-class Story:
+class SampleHistory:
     """Collects operations; times are seconds since an arbitrary moment."""
 
     operations: list[Operation] = field(default_factory=list)
 
-    def tell(self, at: float, process: str, kind: OperationType, f: str, **value: Any) -> None:
+    def add(self, at: float, process: str, kind: OperationType, f: str, **value: Any) -> None:
         stamp = int((1_000.0 + at) * 1e9)
         self.operations.append(Operation(time=stamp, process=process, type=kind, f=f, value=value))
 
@@ -51,16 +51,16 @@ def kill_history(
 
     With `lose`, a task that was cut off never runs again, as with a queue that pops destructively.
     """
-    rng, story = random.Random(seed), Story()
+    rng, sample = random.Random(seed), SampleHistory()
     pids = iter(range(4101, 9999, 7))
     slots = [_Slot(next(pids), []) for _ in range(workers)]
     for slot in slots:
-        _hello(story, slot, 0.2 + rng.random() * 0.1, concurrency)
+        _hello(sample, slot, 0.2 + rng.random() * 0.1, concurrency)
     fault_times = [0.9 + i * 0.75 + rng.random() * 0.3 for i in range(kills)]
     pending = [(0.35 + 0.011 * n, n, 1) for n in range(1, tasks + 1)]
     for at, n, _ in pending:
-        story.tell(at, "client", INVOKE, "enqueue", task=n)
-        story.tell(at + 0.006, "client", OK, "enqueue", task=n, activity=f"a{n:05d}")
+        sample.add(at, "client", INVOKE, "enqueue", task=n)
+        sample.add(at + 0.006, "client", OK, "enqueue", task=n, activity=f"a{n:05d}")
     lost: list[int] = []
     deaths = [(at, i + 1) for i, at in enumerate(fault_times)]
     while pending:
@@ -71,7 +71,7 @@ def kill_history(
         end = start + rng.lognormvariate(-2.2, 0.6)
         if deaths and start > deaths[0][0]:
             pending.append((at, n, attempt))
-            _kill(story, rng, slots, pids, deaths.pop(0), concurrency)
+            _kill(sample, rng, slots, pids, deaths.pop(0), concurrency)
             continue
         run = {
             "task": n,
@@ -81,7 +81,7 @@ def kill_history(
             "pid": slot.pid,
         }
         victim = deaths and slots[deaths[0][1] % len(slots)] is slot
-        story.tell(start, f"worker-{slot.pid}", INVOKE, "run", **run)
+        sample.add(start, f"worker-{slot.pid}", INVOKE, "run", **run)
         slot.free[slot.free.index(min(slot.free))] = end
         if victim and end > deaths[0][0]:
             if lose:
@@ -89,17 +89,17 @@ def kill_history(
             else:
                 pending.append((deaths[0][0] + 0.05 + rng.random() * 0.3, n, attempt + 1))
             continue
-        story.tell(end, f"worker-{slot.pid}", FAIL if rng.random() < 0.02 else OK, "run", **run)
-    return story.history(), lost
+        sample.add(end, f"worker-{slot.pid}", FAIL if rng.random() < 0.02 else OK, "run", **run)
+    return sample.history(), lost
 
 
-def _hello(story: Story, slot: _Slot, at: float, concurrency: int) -> None:
-    story.tell(at, f"worker-{slot.pid}", INFO, "hello", pid=slot.pid)
+def _hello(sample: SampleHistory, slot: _Slot, at: float, concurrency: int) -> None:
+    sample.add(at, f"worker-{slot.pid}", INFO, "hello", pid=slot.pid)
     slot.free = [at + 0.02] * concurrency
 
 
 def _kill(
-    story: Story,
+    sample: SampleHistory,
     rng: random.Random,
     slots: list[_Slot],
     pids: Any,
@@ -108,24 +108,24 @@ def _kill(
 ) -> None:
     at, n = death
     index = n % len(slots)
-    story.tell(
+    sample.add(
         at, "nemesis", INFO, "kill-worker", fault=n, phase="inject", pids=[slots[index].pid], pool="pool-1"
     )
     slots[index] = _Slot(next(pids), [])
     healed = at + 0.25 + rng.random() * 0.2
-    _hello(story, slots[index], healed, concurrency)
-    story.tell(healed, "nemesis", INFO, "kill-worker", fault=n, phase="heal")
+    _hello(sample, slots[index], healed, concurrency)
+    sample.add(healed, "nemesis", INFO, "kill-worker", fault=n, phase="heal")
 
 
 def sigterm_history() -> History:
-    """One pool told to stop: two runs end in time, one is released and runs in the next pool."""
-    story = Story()
+    """One pool is stopped: two runs end in time, one is released and runs in the next pool."""
+    sample = SampleHistory()
     for pid, pool_at in ((501, 0.1), (502, 0.12), (503, 0.13), (601, 1.9), (602, 1.95)):
-        story.tell(pool_at, f"worker-{pid}", INFO, "hello", pid=pid)
+        sample.add(pool_at, f"worker-{pid}", INFO, "hello", pid=pid)
     for n in range(1, 9):
-        story.tell(0.2 + n * 0.02, "client", INVOKE, "enqueue", task=n)
-        story.tell(0.21 + n * 0.02, "client", INFO if n == 8 else OK, "enqueue", task=n, activity=f"a{n}")
-    story.tell(
+        sample.add(0.2 + n * 0.02, "client", INVOKE, "enqueue", task=n)
+        sample.add(0.21 + n * 0.02, "client", INFO if n == 8 else OK, "enqueue", task=n, activity=f"a{n}")
+    sample.add(
         0.6, "nemesis", INFO, "sigterm", fault=1, phase="inject", pids=[500, 501, 502, 503], pool="pool-1"
     )
     ends = (
@@ -142,11 +142,11 @@ def sigterm_history() -> History:
             "fence": n,
             "pid": pid,
         }
-        story.tell(start, f"worker-{pid}", INVOKE, "run", **run)
-        story.tell(end, f"worker-{pid}", kind, "run", **run)
-    story.tell(1.6, "pool-1", INFO, "exit", pid=500, code=0)
-    story.tell(1.7, "nemesis", INFO, "sigterm", fault=1, phase="heal")
-    return story.history(["worker-502.jsonl:9 is cut off: its writer died while writing it"])
+        sample.add(start, f"worker-{pid}", INVOKE, "run", **run)
+        sample.add(end, f"worker-{pid}", kind, "run", **run)
+    sample.add(1.6, "pool-1", INFO, "exit", pid=500, code=0)
+    sample.add(1.7, "nemesis", INFO, "sigterm", fault=1, phase="heal")
+    return sample.history(["worker-502.jsonl:9 is cut off: its writer died while writing it"])
 
 
 def run_of(history: History, **more: Any) -> ScenarioRun:

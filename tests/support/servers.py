@@ -1,4 +1,4 @@
-"""Real servers for tests: one embedded environment for each pytest process, and Debian's Redis 7."""
+"""Servers that a machine may not have: Debian's Redis 7 and Postgres 15, and the programs they need."""
 
 from __future__ import annotations
 
@@ -17,29 +17,6 @@ REDIS7 = Path("/usr/bin/redis-server")  # 7.0 in Debian 12 and Ubuntu 24.04
 OPENSSL = Path("/usr/bin/openssl")
 POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")  # in Debian 12
 
-_running: list[EmbeddedEnvironment] = []
-_users = 0
-
-
-@contextmanager
-def shared_environment() -> Iterator[EmbeddedEnvironment]:
-    """The running environment; the first user starts it, the last one stops it.
-
-    A session fixture of one conftest is not that of another, so each folder asks here and gets the same servers.
-    """
-    global _users
-    if not _running:
-        environment = EmbeddedEnvironment()
-        environment.start()
-        _running.append(environment)
-    _users += 1
-    try:
-        yield _running[0]
-    finally:
-        _users -= 1
-        if not _users:
-            _running.pop().stop()
-
 
 def redis7_binary() -> Path:
     """The installed redis-server; skips the test where there is none, and fails it where there has to be one."""
@@ -47,7 +24,7 @@ def redis7_binary() -> Path:
 
 
 def openssl_binary() -> Path:
-    """The installed openssl, under the same rule: it makes what Redis needs to speak TLS."""
+    """The installed openssl, under the same rule: it makes the certificates for Redis with TLS."""
     return _installed(OPENSSL, package="openssl")
 
 

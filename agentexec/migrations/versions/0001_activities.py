@@ -16,9 +16,6 @@ depends_on = None
 ACTIVITY = f"{PREFIX}activity"
 LOG = f"{PREFIX}activity_log"
 STATUSES = "status IN ('queued', 'running', 'complete', 'error', 'canceled')"
-PENDING = sa.text("status IN ('queued', 'running')")
-LOCKED = sa.text("status = 'running' AND lock_key IS NOT NULL")
-KEYED = sa.text("idempotency_key IS NOT NULL")
 
 
 def upgrade() -> None:
@@ -31,20 +28,9 @@ def upgrade() -> None:
     )
     op.create_index(f"ix_{ACTIVITY}_agent_id", ACTIVITY, ["agent_id"], unique=True)
     op.create_index(f"ix_{ACTIVITY}_updated_at", ACTIVITY, [sa.text("updated_at DESC")])
-    op.create_index(
-        f"ix_{ACTIVITY}_idempotency_key",
-        ACTIVITY,
-        ["idempotency_key"],
-        unique=True,
-        postgresql_where=KEYED,
-        sqlite_where=KEYED,
-    )
-    pending = f"ix_{ACTIVITY}_pending"
-    op.create_index(pending, ACTIVITY, ["queue_name", "id"], postgresql_where=PENDING, sqlite_where=PENDING)
-    locked = f"ix_{ACTIVITY}_locked"
-    op.create_index(
-        locked, ACTIVITY, ["queue_name", "lock_key"], postgresql_where=LOCKED, sqlite_where=LOCKED
-    )
+    _partial_index("idempotency_key", ["idempotency_key"], "idempotency_key IS NOT NULL", unique=True)
+    _partial_index("pending", ["queue_name", "id"], "status IN ('queued', 'running')")
+    _partial_index("locked", ["queue_name", "lock_key"], "status = 'running' AND lock_key IS NOT NULL")
     op.create_table(
         LOG,
         *_log_columns(),
@@ -54,22 +40,25 @@ def upgrade() -> None:
     )
     op.create_index(f"ix_{LOG}_activity_id", LOG, ["activity_id"])
     op.create_index(f"ix_{LOG}_status", LOG, ["status"])
-    archived = _time("archived_at", nullable=False, default=True)
-    op.create_table(
-        f"{ACTIVITY}_archive", *_activity_columns(default=False), archived, sa.PrimaryKeyConstraint("id")
-    )
-    op.create_table(
-        f"{LOG}_archive",
-        *_log_columns(default=False),
-        _time("archived_at", nullable=False, default=True),
-        sa.PrimaryKeyConstraint("activity_id", "fence", "n"),
-    )
+    for table, columns, key in (
+        (ACTIVITY, _activity_columns(default=False), ["id"]),
+        (LOG, _log_columns(default=False), ["activity_id", "fence", "n"]),
+    ):
+        archived_at = _time("archived_at", nullable=False, default=True)
+        op.create_table(f"{table}_archive", *columns, archived_at, sa.PrimaryKeyConstraint(*key))
 
 
 def downgrade() -> None:
     """Drop everything."""
     for table in (f"{LOG}_archive", f"{ACTIVITY}_archive", LOG, ACTIVITY):
         op.drop_table(table)
+
+
+def _partial_index(name: str, columns: list[str], condition: str, *, unique: bool = False) -> None:
+    where = sa.text(condition)
+    op.create_index(
+        f"ix_{ACTIVITY}_{name}", ACTIVITY, columns, unique=unique, postgresql_where=where, sqlite_where=where
+    )
 
 
 def _activity_columns(*, default: bool = True) -> list[sa.Column[object]]:

@@ -1,4 +1,4 @@
-"""What is particular to the containers backend: which image is run, where it is published, what is said without one."""
+"""The containers backend: its image, its published port, and its error without an image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ needs_engine = [pytest.mark.containers, pytest.mark.usefixtures("docker_engine")
 
 
 @pytest.fixture
-def client(docker_engine: None) -> Iterator[docker.DockerClient]:
+def docker_client(docker_engine: None) -> Iterator[docker.DockerClient]:
     made = engine.connect()
     yield made
     made.close()
@@ -36,56 +36,56 @@ def no_images_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def another_name(client: docker.DockerClient) -> Iterator[str]:
-    """An image by a name that nobody can pull."""
+def another_name(docker_client: docker.DockerClient) -> Iterator[str]:
+    """An image by a name that cannot be pulled."""
     name = "agentexec-harness/test-only:renamed"
-    client.images.get(find_image(client, "redis")).tag(name)
+    docker_client.images.get(find_image(docker_client, "redis")).tag(name)
     yield name
-    client.images.remove(name)
+    docker_client.images.remove(name)
 
 
 @pytest.mark.containers
 @pytest.mark.parametrize("service", SERVICES)
 def test_an_image_is_found_and_is_an_official_one_or_a_built_one(
-    client: docker.DockerClient, service: Service
+    docker_client: docker.DockerClient, service: Service
 ) -> None:
-    assert find_image(client, service) in (DEFAULT_IMAGES[service], BUILT_IMAGES[service])
+    assert find_image(docker_client, service) in (DEFAULT_IMAGES[service], BUILT_IMAGES[service])
 
 
 @pytest.mark.containers
 def test_an_image_that_is_asked_for_is_taken(
-    client: docker.DockerClient, another_name: str, monkeypatch: pytest.MonkeyPatch
+    docker_client: docker.DockerClient, another_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert find_image(client, "redis", another_name) == another_name
+    assert find_image(docker_client, "redis", another_name) == another_name
     monkeypatch.setenv("HARNESS_REDIS_IMAGE", another_name)
-    assert find_image(client, "redis") == another_name
+    assert find_image(docker_client, "redis") == another_name
 
 
 @pytest.mark.containers
 def test_an_image_that_is_asked_for_and_cannot_be_had_is_refused_with_the_remedy(
-    client: docker.DockerClient,
+    docker_client: docker.DockerClient,
 ) -> None:
     wanted = "127.0.0.1:1/nowhere/redis:0"
     with pytest.raises(EnvironmentUnavailable, match=rf"{wanted} is not here.*HARNESS_REDIS_IMAGE"):
-        find_image(client, "redis", wanted)
+        find_image(docker_client, "redis", wanted)
 
 
 @pytest.mark.containers
 def test_without_any_image_the_remedy_is_to_build_them(
-    client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
+    docker_client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(DEFAULT_IMAGES, "redis", "127.0.0.1:1/nowhere/redis:0")
     monkeypatch.setitem(BUILT_IMAGES, "redis", "agentexec-harness/test-only:never-built")
     with pytest.raises(EnvironmentUnavailable, match="harness images build"):
-        find_image(client, "redis")
+        find_image(docker_client, "redis")
 
 
 @pytest.mark.containers
 def test_a_built_image_is_not_built_again(
-    client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
+    docker_client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for service in SERVICES:
-        monkeypatch.setitem(BUILT_IMAGES, service, find_image(client, service))
+        monkeypatch.setitem(BUILT_IMAGES, service, find_image(docker_client, service))
     lines: list[str] = []
     assert build_images(lines.append) == list(BUILT_IMAGES.values())
     assert [line.split(": ")[1] for line in lines] == ["present already", "present already"]
@@ -109,7 +109,7 @@ def test_containers_are_published_on_the_loopback_address_only_and_marked() -> N
 
 @pytest.mark.containers
 @pytest.mark.usefixtures("docker_engine")
-def test_a_port_that_somebody_takes_meanwhile_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_is_taken_meanwhile_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
@@ -123,10 +123,10 @@ def test_a_port_that_somebody_takes_meanwhile_is_replaced(monkeypatch: pytest.Mo
 
 @pytest.mark.containers
 @pytest.mark.usefixtures("docker_engine")
-def test_a_container_that_ends_while_it_starts_is_quoted(client: docker.DockerClient) -> None:
+def test_a_container_that_ends_while_it_starts_is_quoted(docker_client: docker.DockerClient) -> None:
     # A Redis that is given Postgres's arguments.
     with pytest.raises(EnvironmentUnavailable, match=r"container of .* is exited: .*embedded backend"):
-        ContainersEnvironment(postgres_image=find_image(client, "redis")).start()
+        ContainersEnvironment(postgres_image=find_image(docker_client, "redis")).start()
 
 
 def test_an_engine_that_does_not_answer_is_named_with_the_remedy(

@@ -77,7 +77,7 @@ def test_a_started_server_keeps_what_is_written(environment: ServersEnvironment,
     assert read(environment.endpoints, service) == "kept"
 
 
-def test_the_servers_say_what_they_are(environment: ServersEnvironment) -> None:
+def test_the_servers_report_their_versions(environment: ServersEnvironment) -> None:
     assert environment.versions.postgres.startswith("PostgreSQL ")
     assert environment.versions.redis.split()[0] in ("Redis", "Valkey")
 
@@ -187,7 +187,7 @@ def test_it_is_an_environment_that_can_be_killed_and_frozen(environment: Servers
 
 
 @pytest.mark.parametrize("backend", ["embedded", CONTAINERS])
-def test_a_stopped_environment_leaves_nothing_and_can_be_stopped_again_and_started_again(
+def test_a_stopped_environment_leaves_nothing_and_can_start_again(
     backend: str, request: pytest.FixtureRequest
 ) -> None:
     if backend == "containers":
@@ -212,7 +212,7 @@ def test_a_stopped_environment_leaves_nothing_and_can_be_stopped_again_and_start
 
 
 @pytest.mark.parametrize("backend", ["embedded", "containers"])
-def test_an_environment_that_is_not_started_says_so(backend: str) -> None:
+def test_an_environment_that_is_not_started_raises(backend: str) -> None:
     environment = make_environment(backend)
     assert isinstance(environment, Killable)
     for ask in (lambda: environment.endpoints, lambda: environment.versions, lambda: environment.folder):

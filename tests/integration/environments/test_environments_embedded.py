@@ -142,9 +142,7 @@ def test_a_port_that_is_asked_for_and_taken_is_refused_by_name(option: str, take
         EmbeddedEnvironment(**{option: taken_port}).start()  # type: ignore[arg-type]
 
 
-def test_a_port_that_somebody_takes_meanwhile_is_replaced(
-    taken_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_port_that_is_taken_meanwhile_is_replaced(taken_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = [taken_port, taken_port, ports.free_port(), ports.free_port()]
     monkeypatch.setattr(ports, "free_port", lambda: chosen.pop(0))
     with EmbeddedEnvironment() as environment:
@@ -172,7 +170,7 @@ socketserver.ThreadingTCPServer(("127.0.0.1", int(sys.argv[-1])), Answer).serve_
 """
 
 
-def test_a_redis_that_is_too_old_is_refused_by_what_it_says_of_itself(public_folder: Path) -> None:
+def test_a_redis_that_reports_an_old_version_is_refused(public_folder: Path) -> None:
     server = script(public_folder, "redis-server", OLD_REDIS)
     with pytest.raises(
         EnvironmentUnavailable, match=r"Redis 6\.2\.14 is too old: at least Redis 7\.0 is needed"
@@ -229,7 +227,7 @@ def test_several_environments_live_side_by_side() -> None:
             assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_without_the_append_only_file_redis_says_so() -> None:
+def test_without_the_append_only_file_redis_reports_it() -> None:
     with EmbeddedEnvironment(append_only=False) as environment:
         with redis.Redis.from_url(environment.endpoints.redis_url, decode_responses=True) as client:
             assert client.config_get("appendonly") == {"appendonly": "no"}

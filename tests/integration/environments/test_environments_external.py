@@ -1,4 +1,4 @@
-"""The external backend: it asks, says in one sentence what is wrong, and leaves the servers as they are."""
+"""The external backend queries the servers, reports an error in one sentence, and does not change the servers."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ _STEP = "harness.simulation.queue.step"
 
 DESTRUCTIVE_POP = Defect(
     name="destructive-pop",
-    imitates="agentexec 0.3.0 pops with RPOP's blocking form: from then on the task is known to one process",
+    imitates="agentexec 0.3.0 pops with RPOP's blocking form: from then on only one process has the task",
     breaks="a worker that is killed takes its tasks with it",
     scenario="kill-worker",
     edits=(
@@ -64,7 +64,7 @@ FENCE_RESET = Defect(
             old="max(books.fence + 1, now_us, lowest_token)",
             new="books.fence + 1",
         ),
-        # The record believes that tokens differ.
+        # The store relies on different tokens.
         Edit(
             where="agentexec.store.statements:STARTED",
             old="a.fence = v.token AND a.holder = v.worker)",
@@ -75,11 +75,11 @@ FENCE_RESET = Defect(
 
 RENEWAL_STEALS_BACK = Defect(
     name="renewal-steals-back",
-    imitates="a renewal that writes the lease without asking whose it is now, as a bare EXPIRE or ZADD does",
-    breaks="a worker that stood still past its lease takes the task from the one that runs it",
+    imitates="a renewal that writes the lease without a check of its holder, as a bare EXPIRE or ZADD does",
+    breaks="a worker that was frozen past its lease takes the task from the worker that runs it",
     scenario="pause-worker",
     blind={
-        CHAOS: "the record refuses the thief, and asks it before the queue",
+        CHAOS: "the store refuses the stale token, and a worker asks it before the queue",
     },
     edits=(
         Edit(
@@ -114,7 +114,7 @@ RENEWAL_STEALS_BACK = Defect(
 
 LOCK_NOT_ON_FIRST_DELIVERY = Defect(
     name="lock-not-on-first-delivery",
-    imitates="agentexec 0.3.0 looks at the lock only where a task is put back, so its first delivery is unlocked",
+    imitates="agentexec 0.3.0 checks the lock only where a task is requeued, so the first delivery has none",
     breaks="two tasks with one lock key run at the same time",
     scenario="locked-burst",
     blind={
@@ -137,12 +137,12 @@ LOCK_NOT_ON_FIRST_DELIVERY = Defect(
 
 LOCK_FREED_BY_NON_OWNER = Defect(
     name="lock-freed-by-non-owner",
-    imitates="agentexec 0.3.0 keeps a constant as its lock and deletes it at the end of a task, whoever has it by then",
-    breaks="the late end of a worker that lost its lease lets another task in beside the one that runs",
+    imitates="agentexec 0.3.0 has a constant as its lock and deletes it at the end of a task, whichever task has it",
+    breaks="the late end of a worker without a lease lets another task run beside the lock's holder",
     scenario="kill-worker-locked",
     blind={
         ACTIVITY_MACHINE: "its tasks have no lock keys",
-        CHAOS: "a worker asks the record first, which refuses its late end, and the queue never hears of it",
+        CHAOS: "a worker asks the store first, which refuses its late end, so the queue does not receive it",
     },
     edits=(
         Edit(
@@ -170,7 +170,7 @@ LOCK_FREED_BY_NON_OWNER = Defect(
 ENQUEUE_NOT_IDEMPOTENT = Defect(
     name="enqueue-not-idempotent",
     imitates="a push that is sent again after its reply was lost, as redis-py's own retries do with LPUSH",
-    breaks="one task stands in the queue twice and is run by two workers at once",
+    breaks="one task is in the queue twice and two workers run it at once",
     scenario="messages-sent-twice",
     edits=(
         Edit(

@@ -29,10 +29,10 @@ NO_FENCE_ON_FINISH = Defect(
 ERROR_BEFORE_RETRY = Defect(
     name="error-before-retry",
     imitates="agentexec 0.3.0 logs ERROR for each failed attempt and then puts the task back",
-    breaks="who waits for the end of a task is told that it failed, and later that it is running",
+    breaks="a caller that waits for the end of a task reads that it failed, and later that it is running",
     scenario="failing-tasks",
     blind={
-        QUEUE_MACHINE: "it has no record",
+        QUEUE_MACHINE: "it has no activity store",
     },
     edits=(
         Edit(
@@ -54,32 +54,32 @@ ERROR_BEFORE_RETRY = Defect(
 STATUS_BY_WALL_CLOCK = Defect(
     name="status-by-wall-clock",
     imitates="agentexec 0.3.0: the status is that of the newest log entry, by the clock",
-    breaks="the last to write has the last word, whoever holds the task and whether or not it is over",
+    breaks="the latest write decides, whichever worker has the lease and even if the task has ended",
     scenario="pause-worker",
     blind={
-        QUEUE_MACHINE: "it has no record",
+        QUEUE_MACHINE: "it has no activity store",
     },
     edits=(Edit(where=_FINISHED, old=_MAY_FINISH, new="a.updated_at <= {now}"),),
 )
 
 REAPER_OVERWRITES_COMPLETE = Defect(
     name="reaper-overwrites-complete",
-    imitates="riverqueue/river#1302: the rescuer puts a job back that was completed since it looked",
+    imitates="riverqueue/river#1302: the rescuer requeues a job that was completed since its read",
     breaks="a task that is complete runs again",
     scenario="redis-fails-over",
     blind={
-        QUEUE_MACHINE: "it has no record",
+        QUEUE_MACHINE: "it has no activity store",
     },
     edits=(Edit(where=f"{_STORE}:REVOKED", old=" AND a.status {sources}", new=""),),
 )
 
 CANCEL_OVERWRITES_COMPLETE = Defect(
     name="cancel-overwrites-complete",
-    imitates="a cancel that looks at the status before it writes, and not in the statement that writes",
-    breaks="a task that is complete says that it was canceled",
+    imitates="a cancel that reads the status before it writes, and not in the statement that writes",
+    breaks="a complete task is shown as canceled",
     scenario="cancel-storm",
     blind={
-        QUEUE_MACHINE: "it has no record",
+        QUEUE_MACHINE: "it has no activity store",
     },
     edits=(
         Edit(

@@ -1,4 +1,4 @@
-"""Defects of the worker processes and of the healing."""
+"""Defects of the worker processes and of the reconciler."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ ACK_BEFORE_RUN = Defect(
     breaks="a worker that is killed takes its tasks with it",
     scenario="kill-worker",
     blind={
-        QUEUE_MACHINE: "it is the worker that acknowledges",
-        ACTIVITY_MACHINE: "it plays the workers itself",
+        QUEUE_MACHINE: "the worker acknowledges, not the queue",
+        ACTIVITY_MACHINE: "it simulates the workers itself",
     },
     edits=(
         Edit(
@@ -47,7 +47,7 @@ LATE_COMPLETIONS_DROPPED = Defect(
     scenario="drain-pools",
     blind={
         QUEUE_MACHINE: "it has no worker",
-        ACTIVITY_MACHINE: "it plays the workers itself",
+        ACTIVITY_MACHINE: "it simulates the workers itself",
     },
     edits=(
         Edit(
@@ -65,11 +65,11 @@ LATE_COMPLETIONS_DROPPED = Defect(
 
 RECONCILER_RERUNS_COMPLETE = Defect(
     name="reconciler-reruns-complete",
-    imitates="a reconciler that dispatches whatever the queue does not know, and a start that trusts the queue",
+    imitates="a reconciler that dispatches every task that the queue does not have, and a start without a check",
     breaks="after a loss of Redis everything that is complete runs again",
     scenario="flush-redis",
     blind={
-        QUEUE_MACHINE: "it has no record",
+        QUEUE_MACHINE: "it has no activity store",
     },
     edits=(
         Edit(

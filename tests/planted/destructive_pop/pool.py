@@ -1,4 +1,4 @@
-"""The parent process: keeps a number of workers alive until it is told to stop."""
+"""The parent process: keeps a number of workers alive until it has to stop."""
 
 from __future__ import annotations
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from agentexec.config import Settings, load_settings, masked, normalised_database_url
+from agentexec.config import Settings, load_settings, normalised_database_url
 from agentexec.core.redis_client import blocking_client
 from agentexec.errors import ConfigurationError
+from agentexec.masking import masked
 
 
 @pytest.fixture(autouse=True)

@@ -42,7 +42,7 @@ async def with_a_dict(agent_id: UUID, context: dict[str, Any]) -> None: ...
 async def with_an_unknown_name(agent_id: UUID, context: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821 - the point of it
 
 
-def test_a_handler_says_its_types_by_its_annotations() -> None:
+def test_the_types_of_a_handler_are_its_annotations() -> None:
     definition = TaskDefinition("answer", answer)
     assert (definition.context_type, definition.result_type, definition.is_async) == (Question, Answer, True)
 

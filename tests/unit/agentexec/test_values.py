@@ -73,7 +73,7 @@ def test_the_scripts_take_their_keys_in_the_order_that_they_are_given_in() -> No
     assert QueueKeys.of("q").all() == [f"{{q}}:{name}" for name in [*names, "p0", "p1"]]
 
 
-def test_a_ledger_numbers_entries_from_1_until_the_last_word() -> None:
+def test_a_ledger_numbers_entries_from_1_until_the_final_one() -> None:
     ledger, task = HeldLeases(), new_id()
     ledger.take(task, 7)
     assert [ledger.number(task, 7) for _ in range(3)] == [1, 2, 3]

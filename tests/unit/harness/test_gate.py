@@ -1,4 +1,4 @@
-"""The rendezvous between runner and handlers, with real processes on the other side."""
+"""The gates between runner and handlers, with real processes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def until(condition: Callable[[], bool], within: float = 20.0) -> None:
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
-        threading.Event().wait(0.005)
+        time.sleep(0.005)
 
 
 def test_a_waiting_process_is_named_and_goes_on_when_the_gate_opens(keeper: GateKeeper) -> None:
@@ -83,7 +83,7 @@ def test_opening_one_gate_leaves_the_others_shut(keeper: GateKeeper) -> None:
         pass_gate_blocking(keeper.address, "back", 1, within=0.05)
 
 
-def test_opening_all_gates_frees_everybody(keeper: GateKeeper) -> None:
+def test_opening_all_gates_frees_every_handler(keeper: GateKeeper) -> None:
     async def run() -> None:
         handlers = [
             asyncio.create_task(pass_gate(keeper.address, f"gate-{n}", n, within=20)) for n in range(5)
@@ -110,7 +110,7 @@ def test_waiting_for_several_handlers_names_them_all(keeper: GateKeeper) -> None
     assert sorted(arrival.task for arrival in arrivals) == [1, 2, 3]
 
 
-def test_a_runner_that_waits_in_vain_is_told_so(keeper: GateKeeper) -> None:
+def test_a_wait_without_an_arrival_raises(keeper: GateKeeper) -> None:
     with pytest.raises(GateError, match=r"0 of 1 handlers came to gate 'door' within 0.05 s"):
         keeper.wait_for("door", within=0.05)
 
@@ -145,7 +145,7 @@ def test_a_canceled_handler_leaves_the_gate(keeper: GateKeeper) -> None:
     asyncio.run(run())
 
 
-def test_a_peer_that_speaks_another_language_is_shown_out(keeper: GateKeeper) -> None:
+def test_a_peer_with_another_protocol_is_disconnected(keeper: GateKeeper) -> None:
     with socket.socket(socket.AF_UNIX) as stranger:
         stranger.settimeout(20)
         stranger.connect(keeper.address)

@@ -9,7 +9,7 @@ from harness.progress import PlainLines, Spinner, progress_on
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal, and what encoding it has."""
+    """A stream that reports to be a terminal with an encoding."""
 
     def __init__(self, encoding: str) -> None:
         super().__init__()

@@ -55,7 +55,7 @@ def test_users_do_not_arrive_in_step() -> None:
     assert len(firsts) == 20
 
 
-def test_a_burst_brings_as_many_more_as_it_says() -> None:
+def test_a_burst_has_the_number_of_tasks_that_it_states() -> None:
     arrivals = Arrivals(rate=10, burst=Burst(every=10, length=2, factor=5))
     moments = until(arrivals, 10)
     assert sum(moment < 2 for moment in moments) == pytest.approx(100, abs=1)

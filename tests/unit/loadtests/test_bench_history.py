@@ -1,4 +1,4 @@
-"""The made history that the judge is measured with: good to every checker, and every checker has something to do."""
+"""The generated history of the checker benchmark: every checker has evidence in it and finds it valid."""
 
 from __future__ import annotations
 

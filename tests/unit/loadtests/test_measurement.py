@@ -1,4 +1,4 @@
-"""A measurement is read from the evidence: literal histories, and what Postgres says of the tasks in them."""
+"""A measurement comes from the evidence: literal histories, and the rows of their tasks."""
 
 import json
 import math
@@ -9,10 +9,10 @@ import pytest
 
 from harness.environments.base import ServerVersions
 from harness.history import History, Operation, OperationType
-from loadtests.ledger import SubmissionLog, counted
 from loadtests.measurement import Measurement
 from loadtests.profiles import SMOKE
 from loadtests.slo import Slo, evaluate
+from loadtests.submission_log import SubmissionLog, counted
 from loadtests.summary import as_json, table
 
 SECOND = 1_000_000_000
@@ -55,7 +55,7 @@ def test_what_was_acknowledged_and_completed_is_counted_with_its_latencies() -> 
     assert (found.seconds, found.planned, found.problems) == (10.0, 40.0, ())
 
 
-def test_failed_unknown_and_unanswered_attempts_are_attempts_that_were_not_acknowledged() -> None:
+def test_failed_unknown_and_unanswered_attempts_are_not_acknowledged() -> None:
     attempts = [op(OperationType.INVOKE, "enqueue", task=task) for task in (2, 3, 4)]
     ends = [
         op(OperationType.FAIL, "enqueue", task=2, error="x"),
@@ -89,23 +89,23 @@ def test_the_plan_is_for_the_time_that_the_load_lasted() -> None:
 
 
 @pytest.mark.parametrize("history", [lasting(7.9, *enqueued(1)), History.of(enqueued(1)), History.of([])])
-def test_a_load_that_ended_early_or_does_not_say_when_is_a_problem(history: History) -> None:
+def test_a_load_that_ended_early_or_without_a_time_is_a_problem(history: History) -> None:
     assert read(history, {}).problems == ("the load did not last 10 s",)
 
 
-def test_the_ledger_is_read_back_and_counted(tmp_path: Path) -> None:
-    ledger = SubmissionLog(tmp_path)
+def test_the_submission_log_is_read_back_and_counted(tmp_path: Path) -> None:
+    log = SubmissionLog(tmp_path)
     for kind in (OperationType.INVOKE, OperationType.OK):
-        ledger.note(kind, "enqueue", task=1, activity="a-1", latency_ms=1.0)
-    ledger.close()
+        log.note(kind, "enqueue", task=1, activity="a-1", latency_ms=1.0)
+    log.close()
     assert (counted(tmp_path, "enqueue"), counted(tmp_path, "complete")) == (1, 0)
     assert [op.f for op in History.load(tmp_path)] == ["enqueue", "enqueue"]
 
 
-def test_a_ledger_without_a_folder_writes_nothing() -> None:
-    ledger = SubmissionLog(None)
-    ledger.note(OperationType.OK, "enqueue", task=1)
-    ledger.close()
+def test_a_submission_log_without_a_folder_writes_nothing() -> None:
+    log = SubmissionLog(None)
+    log.note(OperationType.OK, "enqueue", task=1)
+    log.close()
 
 
 def test_the_summary_names_the_tasks_and_the_json_has_them_all() -> None:

@@ -1,4 +1,4 @@
-"""The named loads are bounded, and each is what its summary says."""
+"""Load profiles are bounded and match their summaries."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Everything that can be wrong about a request is said before anything is started."""
+"""Every error of a request is reported before anything is started."""
 
 import subprocess
 import sys
@@ -93,7 +93,7 @@ def test_a_report_folder_that_cannot_be_written_is_refused_before_anything_start
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_locust_is_told_the_profile_and_no_url() -> None:
+def test_locust_gets_the_profile_and_no_url() -> None:
     words = command(SMOKE, Path("locust.html"))
     assert "://" not in " ".join(words)
     for option, value in {"--users": "20", "--run-time": "20s", "--load-profile": "smoke"}.items():

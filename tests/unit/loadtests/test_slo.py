@@ -1,4 +1,4 @@
-"""Service levels judge literal measurements: met, breached, and not measurable."""
+"""Service levels of literal measurements: met, breached, and not measurable."""
 
 import json
 import math
@@ -21,13 +21,13 @@ LOST = Incomplete(task="load-1/7", activity="a-7", status="queued")
 
 
 def outcomes(measurement: Measurement, slo: Slo | None = None) -> list[ObjectiveResult]:
-    return [line.outcome for line in evaluate(slo or Slo(), measurement).lines]
+    return [objective.outcome for objective in evaluate(slo or Slo(), measurement).objectives]
 
 
 def test_a_good_run_meets_every_level() -> None:
     report = evaluate(Slo(), GOOD)
     assert (report.outcome, report.exit_code, report.breaches) == (ObjectiveResult.MET, 0, ())
-    assert [line.measured for line in report.lines] == [95.0, 195.0, 0.0, 1.0, 0]
+    assert [objective.measured for objective in report.objectives] == [95.0, 195.0, 0.0, 1.0, 0]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_good_run_meets_every_level() -> None:
 )
 def test_each_level_can_be_the_one_that_is_breached(name: str, change: dict[str, object]) -> None:
     report = evaluate(Slo(), replace(GOOD, **change))  # type: ignore[arg-type]  # the fields are of many types
-    assert [line.name for line in report.breaches] == [name]
+    assert [objective.name for objective in report.breaches] == [name]
     assert (report.outcome, report.exit_code) == (ObjectiveResult.BREACHED, 1)
 
 
@@ -73,7 +73,7 @@ def test_a_run_that_proves_nothing_is_not_measurable(change: dict[str, object]) 
     assert evaluate(Slo(), measurement).exit_code == 2
 
 
-def test_when_every_attempt_fails_latencies_are_not_measurable_and_the_run_is_breached() -> None:
+def test_a_run_whose_attempts_all_fail_has_no_latencies_and_is_breached() -> None:
     nothing = replace(GOOD, enqueue_ms=(), end_to_end_ms=())
     assert outcomes(nothing) == [
         ObjectiveResult.NOT_MEASURABLE,
@@ -87,9 +87,9 @@ def test_when_every_attempt_fails_latencies_are_not_measurable_and_the_run_is_br
 
 def test_a_task_that_never_came_is_json_without_infinity() -> None:
     report = evaluate(Slo(), replace(GOOD, end_to_end_ms=(math.inf,) * 100))
-    [line] = report.breaches
-    assert line.to_json()["measured"] == "never"
-    json.dumps(line.to_json(), allow_nan=False)
+    [objective] = report.breaches
+    assert objective.to_json()["measured"] == "never"
+    json.dumps(objective.to_json(), allow_nan=False)
 
 
 def test_levels_are_overridden_by_name() -> None:

@@ -1,28 +1,23 @@
-"""The way the project is run: what nox offers, what CI calls, what the pins cover, and how a wrong Python is told."""
+"""Sessions of the noxfile, the sessions that CI calls, the pins, and the messages for an unsuitable Python."""
 
 import ast
 import importlib.util
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+import nox.project
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[3]
-PROMISED = {"lint", "types", "tests", "chaos", "load", "containers", "simulate"}
-ASIDE = {
-    "lock",
-    "bench",
-    "planted",
-    "nightly",
-    "mutation",
-}  # for people; CI has no quiet machine and no hours
+IN_CI = {"lint", "types", "tests", "chaos", "load", "containers", "simulate"}
+# CI runs none of these: they change files, take hours or need a machine without other load.
+BY_HAND = {"format", "hooks", "lock", "bench", "planted", "nightly", "mutation"}
 
 
 @cache
@@ -43,14 +38,28 @@ def session_names() -> set[str]:
     return {f.name for f in functions if "nox.session" in [ast.unparse(mark) for mark in f.decorator_list]}
 
 
-def pins() -> dict[str, str]:
-    """Names and versions that constraints.txt pins; every line of it that is not a comment has to be a pin."""
+def pins() -> dict[str, Requirement]:
+    """Name to pin for constraints.txt, in which every line is a comment or a pin."""
     lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
-    return dict(line.split("==") for line in lines if not line.startswith("#"))
+    return {pin.name: pin for pin in map(Requirement, (line for line in lines if not line.startswith("#")))}
 
 
-def test_the_noxfile_has_the_promised_sessions_and_those_for_people() -> None:
-    assert session_names() == PROMISED | ASIDE
+def requirements() -> list[Requirement]:
+    """Every requirement that pyproject.toml and the noxfile name, to run, test or build the project."""
+    pyproject = nox.project.load_toml(ROOT / "pyproject.toml")
+    project = pyproject["project"]
+    texts = [
+        *project["dependencies"],
+        *(text for extra in project["optional-dependencies"].values() for text in extra),
+        *nox.project.dependency_groups(pyproject, *pyproject["dependency-groups"]),
+        *pyproject["build-system"]["requires"],
+        *nox.project.load_toml(ROOT / "noxfile.py")["dependencies"],
+    ]
+    return [Requirement(text) for text in texts]
+
+
+def test_the_noxfile_has_the_sessions_of_ci_and_those_run_by_hand() -> None:
+    assert session_names() == IN_CI | BY_HAND
 
 
 def test_plain_nox_runs_what_a_pull_request_must_pass() -> None:
@@ -61,21 +70,21 @@ def test_ci_calls_every_session_and_nothing_that_is_not_one() -> None:
     script = (ROOT / ".ci" / "run").read_text("utf-8")
     loop = re.search(r"^for session in (.+); do$", script, re.MULTILINE)
     assert loop is not None
-    assert set(loop.group(1).split()) == PROMISED
+    assert set(loop.group(1).split()) == IN_CI
     assert 'python3 noxfile.py -s "$session"' in script
 
 
-def test_the_hosted_workflow_only_calls_sessions() -> None:
+def test_the_hosted_workflow_runs_the_same_sessions() -> None:
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
-    commands = re.findall(r"run: (.+)", workflow)
-    called = {name for command in commands for name in re.findall(r"^python3 noxfile\.py -s (\S+)$", command)}
-    named = {
-        name.strip() for names in re.findall(r"session: \[(.+)\]", workflow) for name in names.split(",")
-    }
-    assert len(commands) == len(
-        [command for command in commands if command.startswith("python3 noxfile.py -s ")]
-    )
-    assert (called | named) - {"${{"} == PROMISED
+    assert re.findall(r"run: (.+)", workflow) == ["python3 noxfile.py -s ${{ matrix.session }}"]
+    (names,) = re.findall(r"session: \[(.+)\]", workflow)
+    assert set(names.split(", ")) == IN_CI
+
+
+def test_the_git_hooks_only_call_sessions() -> None:
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text("utf-8")
+    entries = re.findall(r"entry: (.+)", hooks)
+    assert entries == [f"python3 noxfile.py -s {name}" for name in ("format", "lint")]
 
 
 def test_the_pins_name_no_place_to_fetch_from() -> None:
@@ -83,38 +92,45 @@ def test_the_pins_name_no_place_to_fetch_from() -> None:
     assert re.search(r"://|--|@", text) is None
 
 
-def test_every_requirement_of_the_project_is_pinned_to_a_version_that_it_allows() -> None:
-    pinned = pins()
-    wanted = [Requirement(text) for text in noxfile().everything()]
-    unmet = [str(r) for r in wanted if not r.specifier.contains(pinned.get(canonicalize_name(r.name), "0"))]
+def test_every_pin_is_one_exact_version() -> None:
+    specifiers = [specifier for pin in pins().values() for specifier in pin.specifier]
+    assert {specifier.operator for specifier in specifiers} == {"=="}
+    assert len(specifiers) == len(pins())
+
+
+def test_every_requirement_is_pinned_to_a_version_that_it_allows() -> None:
+    pinned = {name: next(iter(pin.specifier)).version for name, pin in pins().items()}
+    unmet = [
+        r for r in requirements() if not r.specifier.contains(pinned.get(canonicalize_name(r.name), "0"))
+    ]
     assert unmet == []
 
 
-@pytest.mark.parametrize(
-    ("wanted", "chosen", "missing"),
-    [
-        (["a"], {"a": []}, []),
-        (["a"], {"a": ["b>=2"]}, ["b>=2"]),
-        (["a"], {"a": ["b; sys_platform == 'darwin'"]}, ["b"]),
-        (["a"], {"a": ["b; sys_platform == 'win32'"]}, []),
-        (["a"], {"a": ["b; python_version < '3.11'"]}, []),
-        (["a"], {"a": ["b; python_full_version < '3.11.3'"]}, ["b"]),
-        (["a"], {"a": ["b; python_version >= '3.13'"]}, ["b"]),
-        (["a"], {"a": ["b; platform_machine == 'arm64' and platform_system == 'Darwin'"]}, ["b"]),
-        (["a"], {"a": ["b; extra == 'more'"]}, []),
-        (["a[more]"], {"a": ["b; extra == 'more'"]}, ["b"]),
-        (["a", "a[more]"], {"a": ["B.c; extra == 'more'"]}, ["B.c"]),
-        (["a"], {"a": ["b"], "b": ["a", "c"]}, ["c"]),
-    ],
-)
-def test_what_another_python_or_platform_needs_is_found(
-    wanted: list[str], chosen: dict[str, Iterable[str]], missing: list[str]
+def test_the_lock_session_resolves_every_extra_and_group_for_all_platforms(tmp_path: Path) -> None:
+    session = FakeSession(tmp_path / "env")
+    noxfile().lock(session)
+    (command,) = session.commands
+    groups = {word.removeprefix("--group=") for word in command if word.startswith("--group=")}
+    assert groups == set(nox.project.load_toml(ROOT / "pyproject.toml")["dependency-groups"])
+    assert {"--universal", "--all-extras"} < set(command)
+    assert command[command.index("--python-version") + 1] == "3.11"
+
+
+def test_uv_gets_the_index_of_pip_from_the_variable_or_else_from_the_configuration_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert noxfile().uncovered(wanted, chosen) == missing
+    (tmp_path / "pip.conf").write_text("[global]\nindex-url = https://file.example/simple\n", "utf-8")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    monkeypatch.setenv("PIP_INDEX_URL", "https://variable.example/simple")
+    from_variable = noxfile().uv_settings(Path(sys.executable))
+    monkeypatch.delenv("PIP_INDEX_URL")
+    from_file = noxfile().uv_settings(Path(sys.executable))
+    assert from_variable["UV_DEFAULT_INDEX"] == "https://variable.example/simple"
+    assert from_file["UV_DEFAULT_INDEX"] == "https://file.example/simple"
 
 
 def run_noxfile_after(statement: str) -> subprocess.CompletedProcess[str]:
-    """Run the noxfile in a Python where a statement has been executed first."""
+    """Run the noxfile in a new Python process that executes a statement first."""
     script = (
         f"import runpy, sys; {statement}; runpy.run_path({str(ROOT / 'noxfile.py')!r}, run_name='__main__')"
     )
@@ -135,7 +151,7 @@ def test_an_older_python_can_read_the_noxfile() -> None:
         ("sys.modules['venv'] = None", "cannot make virtual environments", "apt install python3-venv"),
     ],
 )
-def test_an_unfit_python_is_told_the_remedy_in_one_sentence(
+def test_an_unsuitable_python_gets_one_line_with_the_remedy(
     statement: str, problem: str, remedy: str
 ) -> None:
     ended = run_noxfile_after(statement)
@@ -147,7 +163,7 @@ def test_an_unfit_python_is_told_the_remedy_in_one_sentence(
 
 
 class FakeSession:
-    """What `prepare` uses of a session, over a folder that looks like an environment."""
+    """The part of a session that the tests need, over a folder that looks like an environment."""
 
     def __init__(self, folder: Path) -> None:
         self.location = str(folder)
@@ -156,6 +172,8 @@ class FakeSession:
         self.created = 0
         self.warned: list[str] = []
         self.installed: list[tuple[str, ...]] = []
+        self.posargs: list[str] = []
+        self.commands: list[tuple[str, ...]] = []
         self.create()
 
     def create(self) -> None:
@@ -167,6 +185,9 @@ class FakeSession:
 
     def warn(self, message: str) -> None:
         self.warned.append(message)
+
+    def run(self, *command: str, env: dict[str, str] | None = None) -> None:
+        self.commands.append(command)
 
     def install(self, *requirements: str, env: dict[str, str]) -> None:
         assert env["PIP_CONSTRAINT"].endswith("/constraints.txt")
@@ -182,10 +203,10 @@ def test_a_session_installs_once_and_again_only_for_something_new(tmp_path: Path
 
 
 class Interrupted(BaseException):
-    """Stands in for Ctrl-C."""
+    """Raised in place of KeyboardInterrupt."""
 
 
-def test_an_environment_whose_install_was_interrupted_is_made_anew(tmp_path: Path) -> None:
+def test_an_environment_whose_install_was_interrupted_is_created_again(tmp_path: Path) -> None:
     class InterruptedSession(FakeSession):
         def install(self, *requirements: str, env: dict[str, str]) -> None:
             raise Interrupted
@@ -198,7 +219,7 @@ def test_an_environment_whose_install_was_interrupted_is_made_anew(tmp_path: Pat
     assert len(session.installed) == len(session.warned) == 1
 
 
-def test_an_environment_without_pip_is_made_anew(tmp_path: Path) -> None:
+def test_an_environment_without_pip_is_created_again(tmp_path: Path) -> None:
     session = FakeSession(tmp_path / "env")
     (tmp_path / "env" / "bin" / "python").unlink()
     noxfile().prepare(session, groups=["lint"])

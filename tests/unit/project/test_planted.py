@@ -1,4 +1,4 @@
-"""The planted defects fit the implementation, are in force where they should be and nowhere else, and are found."""
+"""The planted defects fit the source, are in force only where planted, and are found."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 
 from agentexec.queue import redis_queue
 from harness.simulation.queue import step
-from tests.planted.campaign import TRUTH, Campaign
-from tests.planted.courses import COURSES
+from tests.planted.campaign import ORIGINAL, Campaign
+from tests.planted.chaos_runs import CHAOS_RUNS
 from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, MEANS, QUEUE_MACHINE, SIMULATION, Defect
 from tests.planted.defects import DEFECTS
 from tests.planted.edits import Edit, StaleEdit, applied
-from tests.planted.looks import Look
+from tests.planted.searches import Search
 from tests.planted.table import BEGIN, END, enough, table, write
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,8 +29,8 @@ def defect(**blind: str) -> Defect:
     return Defect(name="d", imitates="", breaks="", edits=(), scenario="kill-worker", blind=reasons)
 
 
-def look(means: str, found: str | None, seconds: float = 0.2) -> Look:
-    return Look(means=means, found=found, tries=3, seconds=seconds)
+def search(means: str, found: str | None, seconds: float = 0.2) -> Search:
+    return Search(means=means, found=found, tries=3, seconds=seconds)
 
 
 def step_source() -> str:
@@ -46,7 +46,7 @@ def test_every_defect_fits_the_source_and_leaves_nothing_behind(name: str) -> No
     assert step._finish.__code__ is code
 
 
-def test_an_edit_is_in_force_for_everybody_who_knows_the_function_or_loads_the_script() -> None:
+def test_an_edit_is_in_force_for_every_user_of_the_function_or_script() -> None:
     known_by_name = step._finish
     true_source, true_code = step_source(), known_by_name.__code__
     with applied([LUA_EDIT, PYTHON_EDIT]):
@@ -87,41 +87,46 @@ def test_a_pool_has_the_defect_that_its_environment_names_and_keeps_it(name: str
     ],
 )
 def test_a_few_defects_are_found_by_what_needs_no_servers(name: str, means: str) -> None:
-    told: list[str] = []
-    campaign = Campaign(None, told.append, means=[means])
-    campaign.look_for(DEFECTS[name])
+    reported: list[str] = []
+    campaign = Campaign(None, reported.append, means=[means])
+    campaign.search_for(DEFECTS[name])
     assert campaign.complaints == []
     [found] = campaign.results[name]
     assert found.found
-    assert f"{name}, {means}: {found.found}" in told[0]
+    assert f"{name}, {means}: {found.found}" in reported[0]
 
 
-def test_every_defect_can_be_met_by_a_chaos_run_and_found_by_somebody() -> None:
+def test_every_defect_has_a_chaos_run_and_a_means_that_can_find_it() -> None:
     for one in DEFECTS.values():
-        assert one.scenario in COURSES
+        assert one.scenario in CHAOS_RUNS
         assert set(one.blind) < set(MEANS)
         assert all(one.blind.values())
 
 
 def test_a_means_that_should_have_found_a_defect_and_did_not_is_complained_about() -> None:
     able = list(MEANS)
-    looks = [look(QUEUE_MACHINE, "x"), look(ACTIVITY_MACHINE, "x"), look(SIMULATION, None), look(CHAOS, "x")]
-    assert enough(defect(), looks, able) == "d was not found by simulation"
-    assert enough(defect(), looks[:2], able) is None
-    assert enough(defect(), looks[:1], able) == "d was found by 1 means, 2 have to"
+    searches = [
+        search(QUEUE_MACHINE, "x"),
+        search(ACTIVITY_MACHINE, "x"),
+        search(SIMULATION, None),
+        search(CHAOS, "x"),
+    ]
+    assert enough(defect(), searches, able) == "d was not found by simulation"
+    assert enough(defect(), searches[:2], able) is None
+    assert enough(defect(), searches[:1], able) == "d was found by 1 means, 2 have to"
 
 
 def test_one_means_is_enough_where_no_other_is_able() -> None:
     alone = defect(queue="no", activity="no", simulation="no")
-    assert enough(alone, [look(CHAOS, "delivery")], [CHAOS]) is None
+    assert enough(alone, [search(CHAOS, "delivery")], [CHAOS]) is None
     assert enough(alone, [], [CHAOS]) == "d was found by 0 means, 1 have to"
 
 
-def test_the_table_says_what_found_a_defect_what_it_took_and_why_others_cannot() -> None:
+def test_the_table_shows_what_found_a_defect_its_cost_and_why_others_cannot() -> None:
     one = defect(activity="it is blind", simulation="so is it")
-    looks = [look(QUEUE_MACHINE, "two holders", 1.6), look(CHAOS, "delivery")]
-    truth = [look(CHAOS, None, 2.0), look(CHAOS, None, 3.2)]
-    rows = table({"d": looks, TRUTH: truth}, {"d": one}).splitlines()
+    searches = [search(QUEUE_MACHINE, "two holders", 1.6), search(CHAOS, "delivery")]
+    truth = [search(CHAOS, None, 2.0), search(CHAOS, None, 3.2)]
+    rows = table({"d": searches, ORIGINAL: truth}, {"d": one}).splitlines()
     assert rows[2] == (
         "| `d` | two holders (3 examples, 2 s) | cannot: it is blind | cannot: so is it | delivery (3 tasks, 1 s) |"
     )
@@ -137,7 +142,7 @@ def test_rows_are_put_into_their_place_and_all_else_stays(tmp_path: Path) -> Non
     assert document.read_text() == f"before\n{BEGIN}\n\n{rows}\n\n{END}\nafter\n"
 
 
-def test_the_page_has_a_row_for_every_defect_in_order_and_one_for_the_truth() -> None:
+def test_the_page_has_a_row_for_every_defect_and_one_for_no_defect() -> None:
     page = (ROOT / "docs" / "design" / "planted.md").read_text("utf-8")
     rows = page.partition(BEGIN)[2].partition(END)[0].strip().splitlines()[2:]
-    assert [row.split("`")[1] for row in rows] == [*DEFECTS, TRUTH]
+    assert [row.split("`")[1] for row in rows] == [*DEFECTS, ORIGINAL]

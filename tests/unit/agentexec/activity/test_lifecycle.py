@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,10 +14,8 @@ from agentexec import activity
 from agentexec.activity import Status
 from agentexec.context import CurrentTask, HandlerVerdict, current
 from tests.support.activity_support import (
-    Words,
-    as_default,
+    Message,
     claim,
-    fake_client,
     finish,
     log_of,
     progress,
@@ -27,14 +23,8 @@ from tests.support.activity_support import (
 )
 
 
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[ax.Client]:
-    with as_default(fake_client(tmp_path)) as client:
-        yield client
-
-
 def enqueued(client: ax.Client) -> UUID:
-    return client.enqueue_sync("talk", Words()).agent_id
+    return client.enqueue_sync("talk", Message()).agent_id
 
 
 # By hand
@@ -139,7 +129,7 @@ def test_an_error_from_outside_keeps_a_queued_task_from_starting(client: ax.Clie
     assert status_of(client.engine, task) == "error"
 
 
-def test_nobody_but_the_handler_can_say_that_a_task_is_complete(client: ax.Client) -> None:
+def test_only_the_handler_can_complete_its_task(client: ax.Client) -> None:
     task = enqueued(client)
     [(_, token)] = claim(client)
     with pytest.raises(ax.AgentexecError, match="when its handler returns"):
@@ -231,6 +221,6 @@ def test_every_call_may_be_awaited_as_published(client: ax.Client) -> None:
 
 def test_an_answer_that_is_not_awaited_leaves_no_warning(client: ax.Client) -> None:
     async def guide() -> None:
-        activity.error(activity.create("import"), "as the guide calls it")
+        activity.error(activity.create("import"), "as the production guide calls it")
 
     asyncio.run(guide())  # warnings are errors here

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,13 +11,7 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec import activity
 from agentexec.activity import Status, querying
-from tests.support.activity_support import Words, as_default, claim, fake_client, finish, progress
-
-
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[ax.Client]:
-    with as_default(fake_client(tmp_path)) as client:
-        yield client
+from tests.support.activity_support import Message, claim, finish, progress
 
 
 @pytest.fixture
@@ -28,7 +21,7 @@ def session(client: ax.Client) -> Iterator[Session]:
 
 
 def enqueue(client: ax.Client, count: int = 1, **metadata: object) -> list[UUID]:
-    return [client.enqueue_sync("talk", Words(), metadata=metadata or None).agent_id for _ in range(count)]
+    return [client.enqueue_sync("talk", Message(), metadata=metadata or None).agent_id for _ in range(count)]
 
 
 def mixture(client: ax.Client) -> tuple[list[UUID], list[UUID], list[UUID]]:
@@ -57,7 +50,7 @@ def test_pages_show_what_runs_then_what_waits_then_what_is_over(client: ax.Clien
 def test_a_total_is_counted_to_its_bound_and_always_past_the_page(
     client: ax.Client, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that whoever turns the pages reaches the last one, though no page counts a million rows."""
+    """A reader of the pages reaches the last one, though no page counts a million rows."""
     monkeypatch.setattr(querying, "COUNTED", 3)
     tasks = enqueue(client, 10)
     pages = [activity.list(session, page, 2) for page in range(1, 7)]
@@ -144,7 +137,7 @@ def test_a_detail_has_the_log_in_order_and_keeps_metadata_out_of_dumps(
     assert [entry.id for entry in again.logs] == [entry.id for entry in found.logs]
 
 
-def test_a_detail_shows_what_the_record_says_now_and_not_what_the_session_remembers(
+def test_a_detail_shows_the_stored_row_and_not_the_cached_one(
     client: ax.Client,
 ) -> None:
     [task] = enqueue(client)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -14,17 +12,11 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec.activity import Activity, ActivityLog, cleanup_old_activities
 from agentexec.store.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE
-from tests.support.activity_support import Words, age, as_default, claim, fake_client, finish, log_of
-
-
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[ax.Client]:
-    with as_default(fake_client(tmp_path)) as client:
-        yield client
+from tests.support.activity_support import Message, age, claim, finish, log_of
 
 
 def over(client: ax.Client, count: int) -> list[UUID]:
-    requests = [ax.TaskRequest(task_name="talk", context=Words(), metadata={"n": n}) for n in range(count)]
+    requests = [ax.TaskRequest(task_name="talk", context=Message(), metadata={"n": n}) for n in range(count)]
     tasks = client.enqueue_many_sync(requests)
     for task, token in claim(client, want=count):
         finish(client, task, token)
@@ -53,8 +45,8 @@ def test_activities_of_one_moment_are_not_skipped_at_the_border_of_a_batch(clien
 
 
 def test_what_is_pending_stays_however_old_it_is(client: ax.Client) -> None:
-    client.enqueue_sync("talk", Words())
-    client.enqueue_sync("talk", Words())
+    client.enqueue_sync("talk", Message())
+    client.enqueue_sync("talk", Message())
     claim(client)
     age(client.engine, timedelta(days=400))
     assert cleanup_old_activities(client.engine, days=0) == 0
@@ -86,7 +78,7 @@ def test_the_archive_has_every_column_and_every_entry(client: ax.Client) -> None
         {"older_than": datetime.now(UTC) - timedelta(days=10)},
     ],
 )
-def test_the_age_can_be_said_in_three_ways(client: ax.Client, bounds: dict[str, object]) -> None:
+def test_the_age_can_be_given_in_three_ways(client: ax.Client, bounds: dict[str, object]) -> None:
     eleven, nine = over(client, 1), over(client, 1)
     age(client.engine, timedelta(days=11), *eleven)
     age(client.engine, timedelta(days=9), *nine)

@@ -1,9 +1,8 @@
-"""`cancel_pending` gives up what nobody will run, and never what other pools run or have queued."""
+"""`cancel_pending` cancels orphaned activities, and none that other pools run or have queued."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -21,7 +20,7 @@ from agentexec import activity
 from agentexec.activity import Activity
 from agentexec.identifiers import new_id
 from tests.support.activity_support import (
-    Words,
+    Message,
     age,
     as_default,
     claim,
@@ -35,11 +34,10 @@ LONG_AGO = timedelta(hours=5)
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[ax.Client]:
+def client(client: ax.Client) -> ax.Client:
     """A client whose queue has remembered for a day."""
-    with as_default(fake_client(tmp_path)) as client:
-        remember(client, timedelta(days=1))
-        yield client
+    remember(client, timedelta(days=1))
+    return client
 
 
 def remember(client: ax.Client, since: timedelta) -> None:
@@ -50,7 +48,7 @@ def remember(client: ax.Client, since: timedelta) -> None:
 
 def enqueued(client: ax.Client, **options: object) -> UUID:
     """A task that the record and the queue know, and that the record knows to be dispatched."""
-    task = client.enqueue_sync("talk", Words(), **options).agent_id
+    task = client.enqueue_sync("talk", Message(), **options).agent_id
     with client.engine.begin() as connection:
         now = datetime.now(UTC)
         connection.execute(update(Activity).where(Activity.id == task).values(dispatched_at=now))
@@ -128,7 +126,7 @@ def test_what_something_happened_to_lately_is_no_orphan(client: ax.Client) -> No
     assert cancel_pending(client) == 0
 
 
-def test_what_was_never_dispatched_waits_for_its_relay(client: ax.Client) -> None:
+def test_what_was_never_dispatched_waits_for_the_outbox_dispatcher(client: ax.Client) -> None:
     task = enqueued(client)
     lose(client, task)
     age(client.engine, LONG_AGO)
@@ -172,7 +170,7 @@ def test_a_queue_that_lost_its_memory_proves_nothing(
     assert status_of(client.engine, task) == "queued"
 
 
-def test_a_redis_that_does_not_answer_cancels_nothing_and_says_so(
+def test_a_redis_that_does_not_answer_cancels_nothing_and_is_logged(
     client: ax.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     task = enqueued(client)
@@ -182,7 +180,7 @@ def test_a_redis_that_does_not_answer_cancels_nothing_and_says_so(
     use_redis(client, nobody)
     with caplog.at_level(logging.WARNING):
         assert cancel_pending(client) == 0
-    assert "Redis cannot be asked" in caplog.text
+    assert "Redis does not answer" in caplog.text
     assert status_of(client.engine, task) == "queued"
     nobody.close()
 
@@ -260,7 +258,7 @@ def test_a_transaction_of_the_caller_stays_the_callers(client: ax.Client) -> Non
 
 
 def test_more_orphans_than_a_page_are_all_found(client: ax.Client) -> None:
-    requests = [ax.TaskRequest(task_name="talk", context=Words()) for _ in range(1_203)]
+    requests = [ax.TaskRequest(task_name="talk", context=Message()) for _ in range(1_203)]
     tasks = [t.agent_id for t in client.enqueue_many_sync(requests)]
     alive = set(tasks[::100])
     client.redis.hdel(client.queue.keys.job, *(str(task) for task in tasks if task not in alive))

@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import fakeredis
@@ -26,14 +25,7 @@ from agentexec.errors import ConfigurationError
 OLD, NEW = "old-key-0123456789abcdef", "new-key-0123456789abcdef"
 
 
-@pytest.fixture
-def redis() -> Iterator[fakeredis.FakeRedis]:
-    client = fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(7, 0)))
-    yield client
-    client.close()
-
-
-def test_both_keys_are_valid_while_they_are_rotated_and_each_is_a_caller_of_its_own() -> None:
+def test_both_keys_are_valid_during_rotation_and_identify_different_callers() -> None:
     keys = Keys(f"{OLD}, {NEW},")
     callers = {keys.caller(f"Bearer {OLD}"), keys.caller(f"bearer  {NEW} ")}
     assert len(callers) == 2
@@ -127,7 +119,7 @@ def test_text_that_only_looks_like_a_nul_is_taken() -> None:
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Say who asked, and how long the body was."""
+    """Respond with the caller and the length of the body."""
     body = await Request(scope, receive).body()
     await JSONResponse({"caller": scope.get(CALLER), "bytes": len(body)})(scope, receive, send)
 
@@ -176,7 +168,7 @@ def test_a_length_that_is_no_number_is_refused() -> None:
     assert ask(guard, "/api/tasks", content=b"x", headers={"Content-Length": "-1"}).status_code == 413
 
 
-def test_without_its_libraries_the_api_says_what_to_install() -> None:
+def test_without_its_libraries_the_api_names_what_to_install() -> None:
     script = """
 import importlib.util as util
 found = util.find_spec

@@ -1,4 +1,4 @@
-"""What an operator asks on the command line, over SQLite; Redis is not there unless a test says so."""
+"""Commands of an operator over SQLite; most tests have no Redis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agentexec import activity
 from agentexec.cli import activities, dead_letters, main, output
 from agentexec.core.db import engine_for
 from tests.support.activity_pool import environment
-from tests.support.activity_support import Words, age, as_default, claim, fake_client, finish
+from tests.support.activity_support import Message, age, as_default, claim, fake_client, finish
 from tests.unit.agentexec.producer.test_dead_letters import bury
 
 Run = Callable[..., tuple[int, str, str]]
@@ -120,7 +120,7 @@ def test_a_missing_database_is_a_wrong_configuration(run: Run, monkeypatch: pyte
 
 
 def test_activities_are_listed_and_shown(run: Run, client: ax.Client) -> None:
-    done, waiting = (client.enqueue_sync("talk", Words()).agent_id for _ in range(2))
+    done, waiting = (client.enqueue_sync("talk", Message()).agent_id for _ in range(2))
     [(_, token)] = claim(client)
     finish(client, done, token)
     code, out, _ = run("activities", "list")
@@ -141,7 +141,7 @@ def test_activities_are_listed_and_shown(run: Run, client: ax.Client) -> None:
 
 @pytest.mark.parametrize("command", [("cancel",), ("activities", "cancel")])
 def test_a_task_is_canceled(run: Run, client: ax.Client, command: tuple[str, ...]) -> None:
-    running, waiting = (client.enqueue_sync("talk", Words()).agent_id for _ in range(2))
+    running, waiting = (client.enqueue_sync("talk", Message()).agent_id for _ in range(2))
     claim(client)
     assert run(*command, str(waiting))[:2] == (0, "Canceled.\n")
     assert run(*command, str(running))[:2] == (0, "It is running; its handler is asked to stop.\n")
@@ -152,7 +152,7 @@ def test_a_task_is_canceled(run: Run, client: ax.Client, command: tuple[str, ...
 
 def test_old_activities_are_deleted_or_archived(run: Run, client: ax.Client) -> None:
     for command, said in ((("cleanup",), "Deleted"), (("cleanup", "--archive", "--batch", "2"), "Archived")):
-        tasks = [client.enqueue_sync("talk", Words()).agent_id for _ in range(3)]
+        tasks = [client.enqueue_sync("talk", Message()).agent_id for _ in range(3)]
         for task, token in claim(client, want=3):
             finish(client, task, token)
         age(client.engine, timedelta(days=8), *tasks)

@@ -1,4 +1,4 @@
-"""What REDIS_URL may say: one server, TLS, or a master that Sentinels know."""
+"""Accepted values of REDIS_URL: one server, TLS, or a master found through Sentinels."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from agentexec.errors import ConfigurationError
 from agentexec.migrations.describe import describe
 from agentexec.store.models import Base
 
-# In a process of its own, since the prefix is read once; says what a database holds after an upgrade.
+# In a separate process, since the prefix is read once; prints the tables after an upgrade.
 NAMES = """
 import json, os
 from sqlalchemy import inspect
@@ -60,7 +60,7 @@ def test_tables_that_were_made_without_alembic_are_adopted(engine: Engine) -> No
     assert migrations.revision(engine) == "0001"
 
 
-def test_tables_that_nobody_knows_are_not_touched(engine: Engine) -> None:
+def test_unknown_tables_are_not_touched(engine: Engine) -> None:
     create_schema(engine)
     with engine.begin() as connection:
         connection.execute(text("DROP INDEX ix_agentexec_activity_log_status"))
@@ -137,11 +137,11 @@ def test_the_four_indexes_of_the_guide_are_there_by_name() -> None:
     }
 
 
-def test_an_unknown_kind_of_difference_is_still_said() -> None:
+def test_an_unknown_kind_of_difference_is_still_described() -> None:
     assert list(describe(("add_sequence", "numbers"))) == ["add_sequence: numbers"]
 
 
-def test_without_alembic_the_remedy_is_said(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
+def test_without_alembic_the_error_names_the_remedy(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
     monkeypatch.setitem(sys.modules, "alembic", None)
     for call in (migrations.upgrade, migrations.differences, migrations.revision):
         with pytest.raises(ConfigurationError, match=r"pip install 'agentexec-harness\[migrations\]'"):

@@ -1,4 +1,4 @@
-"""Health is found out within a bounded time, and said without secrets."""
+"""Health checks end within a bounded time and show no secrets."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from agentexec.config import Settings
-from agentexec.core.db import create_schema, engine_for
 from agentexec.errors import ConfigurationError
 from agentexec.ops import metrics
-from agentexec.ops.health import Checks, Health, TimedCall, said
+from agentexec.ops.health import Checks, Health, TimedCall
 from agentexec.ops.monitor import MonitoringServer, monitoring
+from agentexec.text import summary
 
 
 class Frozen(fakeredis.FakeRedis):
-    """A Redis that keeps every question until it is thawed."""
+    """A Redis that answers no call until it is thawed."""
 
     def __init__(self) -> None:
         super().__init__(server=fakeredis.FakeServer())
@@ -36,14 +36,6 @@ class Frozen(fakeredis.FakeRedis):
         self.asked += 1
         self.thawed.wait(30)
         return True
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    engine = engine_for("sqlite://")
-    create_schema(engine)
-    yield engine
-    engine.dispose()
 
 
 def checks_of(engine: Engine, client: redis.Redis | None = None, **options: Any) -> Checks:
@@ -66,7 +58,7 @@ def test_servers_that_answer_make_it_ready(engine: Engine) -> None:
     assert Health().body() == {"status": "ready"}
 
 
-def test_every_reason_not_to_be_ready_is_told() -> None:
+def test_every_reason_not_to_be_ready_is_reported() -> None:
     health = Health(redis="gone", database="gone, too", ready_workers=1, wanted_workers=4)
     assert health.body() == {
         "status": "not ready",
@@ -119,14 +111,14 @@ def test_who_asks_meanwhile_gets_the_same_answer() -> None:
         RuntimeError("password=hunter22 was refused"),
     ],
 )
-def test_no_error_tells_a_secret(error: Exception) -> None:
-    assert "hunter22" not in said(error)
-    assert "***" in said(error)
-    assert "\n" not in said(error)
+def test_no_error_contains_a_secret(error: Exception) -> None:
+    assert "hunter22" not in summary(error)
+    assert "***" in summary(error)
+    assert "\n" not in summary(error)
 
 
 def test_an_error_without_words_still_has_a_name() -> None:
-    assert said(TimeoutError()) == "TimeoutError"
+    assert summary(TimeoutError()) == "TimeoutError"
 
 
 @pytest.fixture
@@ -137,13 +129,13 @@ def ready_workers() -> list[int]:
 @pytest.fixture
 def monitor(engine: Engine, ready_workers: list[int]) -> Iterator[MonitoringServer]:
     checks = checks_of(engine, ready_workers=lambda: ready_workers[0], wanted_workers=2)
-    shown = metrics.Collector(checks, "q", ready_workers=lambda: ready_workers[0])
+    shown = metrics.Collector(checks, "q")
     monitor = MonitoringServer(host="127.0.0.1", port=0, checks=checks, collector=shown)
     yield monitor
     monitor.close()
 
 
-def test_the_monitor_answers_as_the_guide_says(monitor: MonitoringServer, ready_workers: list[int]) -> None:
+def test_the_monitor_answers_as_documented(monitor: MonitoringServer, ready_workers: list[int]) -> None:
     assert get(monitor.port, "/health") == (200, '{"status": "ok"}')
     assert get(monitor.port, "/health/live") == (200, '{"status": "alive"}')
     assert get(monitor.port, "/health/ready?verbose=1") == (200, '{"status": "ready"}')
@@ -165,12 +157,12 @@ def test_the_monitor_knows_no_other_path_and_no_other_verb(monitor: MonitoringSe
     assert get(monitor.port, "/health", "HEAD") == (200, "")
 
 
-def test_a_client_that_sends_nothing_keeps_nobody_waiting(monitor: MonitoringServer) -> None:
+def test_a_client_that_sends_nothing_delays_no_other(monitor: MonitoringServer) -> None:
     with socket.create_connection(("127.0.0.1", monitor.port)):
         assert get(monitor.port, "/health")[0] == 200
 
 
-def test_without_the_library_health_is_served_and_metrics_say_what_to_install(engine: Engine) -> None:
+def test_without_the_library_health_is_served_and_metrics_name_what_to_install(engine: Engine) -> None:
     monitor = MonitoringServer(host="127.0.0.1", port=0, checks=checks_of(engine), collector=None)
     try:
         assert get(monitor.port, "/health/ready")[0] == 200

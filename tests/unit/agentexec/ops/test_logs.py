@@ -1,4 +1,4 @@
-"""Log lines: the guide's fields, the task they belong to, and never a secret."""
+"""Log lines have the fields of the production guide and their task, and no secret."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Write = Callable[[logging.Logger], None]
 
 
 class Lines:
-    """A logger of its own that writes to memory."""
+    """A separate logger that writes to memory."""
 
     def __init__(self, formatter: logging.Formatter, *filters: logging.Filter) -> None:
         self._stream = io.StringIO()
@@ -155,7 +155,7 @@ def test_no_password_of_a_url_appears(
     formatter: logging.Formatter, filters: tuple[logging.Filter, ...], way: str, text: str
 ) -> None:
     if way == "wrong arguments" and not filters:
-        return  # such a record never reaches a formatter's text; logging says so by itself
+        return  # such a record never reaches the formatter; logging reports it by itself
     lines = Lines(formatter, *filters)
     WAYS[way](lines.logger, text)
     assert lines.text

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,7 +18,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, text
 
 from agentexec import counters
-from agentexec.core.db import create_schema, engine_for
 from agentexec.counters import Counters, Reporter
 from agentexec.errors import ConfigurationError
 from agentexec.identifiers import new_id
@@ -35,27 +33,11 @@ NAMES = st.sampled_from(["research", "write", 'odd "name"\n\\', "(other)"])
 COUNTS = st.lists(st.tuples(NAMES, st.sampled_from(["complete", "error", "canceled"]), st.floats(0, 4000)))
 
 
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    engine = engine_for("sqlite://")
-    create_schema(engine)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def redis() -> Iterator[fakeredis.FakeRedis]:
-    client = fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(7, 0)))
-    yield client
-    client.close()
-
-
 def collector(
     redis: fakeredis.FakeRedis, engine: Engine, counted: Counters, workers: int = 2
 ) -> metrics.Collector:
-    return metrics.Collector(
-        Checks(redis=redis, engine=engine), "q", ready_workers=lambda: workers, counted=counted, within=5.0
-    )
+    checks = Checks(redis=redis, engine=engine, ready_workers=lambda: workers, within=5.0)
+    return metrics.Collector(checks, "q", counted=counted)
 
 
 def samples(rendered: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -93,7 +75,7 @@ def test_the_names_and_labels_are_those_of_the_guide(redis: fakeredis.FakeRedis,
     assert found["agentexec_active_workers", frozenset()] == 2
 
 
-def test_the_gauges_tell_what_is_in_the_queue(redis: fakeredis.FakeRedis, engine: Engine) -> None:
+def test_the_gauges_show_the_contents_of_the_queue(redis: fakeredis.FakeRedis, engine: Engine) -> None:
     queue = RedisQueue(redis, "q")
     queue.begin_rebuild("first")
     queue.end_rebuild("first")
@@ -169,7 +151,7 @@ def test_a_full_pipe_neither_stops_a_worker_nor_loses_a_count() -> None:
     worker, parent = Counters(), Counters()
     read, write = os.pipe()
     reporter = Reporter(write, worker)
-    for i in range(3000):  # far more than a pipe holds while nobody reads it
+    for i in range(3000):  # far more than an unread pipe can hold
         worker.completed(f"task-{i % 400}", "complete")
         if i % 10 == 0:
             counted_from([(f"task-{n}", "error", 1.0) for n in range(400)], worker)
@@ -192,7 +174,7 @@ def test_a_line_never_lands_inside_of_another_one() -> None:
     for _ in range(30):  # until the pipe is full in the middle of a line
         worker.queued(f"task-{n}" for n in range(400))
         reporter.report()
-    reporter.say(b"leaving\n")
+    reporter.send(b"leaving\n")
     closing = threading.Thread(target=reporter.close)
     closing.start()
     with os.fdopen(read, "rb") as pipe:
@@ -204,7 +186,7 @@ def test_a_line_never_lands_inside_of_another_one() -> None:
     assert sum(parent.counts().values()) == 30 * 400
 
 
-def test_a_parent_that_is_gone_does_not_hurt_a_worker() -> None:
+def test_a_parent_that_is_gone_does_not_fail_a_worker() -> None:
     worker = Counters()
     read, write = os.pipe()
     os.close(read)
@@ -243,10 +225,10 @@ def test_the_documentation_lists_exactly_the_metrics_that_there_are(
     assert listed == {f.name + "_total" * (f.type == "counter") for f in shown}
 
 
-def test_without_the_library_the_collector_says_what_to_install(
+def test_without_the_library_the_collector_names_what_to_install(
     redis: fakeredis.FakeRedis, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics, "find_spec", lambda _: None)
+    monkeypatch.setattr(metrics, "AVAILABLE", False)
     with pytest.raises(ConfigurationError, match=r"agentexec-harness\[metrics\]"):
         collector(redis, engine, Counters())
 

@@ -94,7 +94,7 @@ def test_a_repeated_idempotency_key_answers_with_the_first_task(client: Client) 
     assert again.agent_id == first.agent_id
 
 
-def test_a_closed_client_says_so(client: Client) -> None:
+def test_a_closed_client_raises(client: Client) -> None:
     client.close()
     with pytest.raises(AgentexecError, match="closed"):
         client.enqueue_sync("task", Job())

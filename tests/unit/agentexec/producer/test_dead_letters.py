@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,13 +14,7 @@ from agentexec.activity import Activity, Status
 from agentexec.producer.dead_letters import DeadLetters
 from agentexec.queue.protocol import Finish, Verb
 from agentexec.store import statements
-from tests.support.activity_support import Words, as_default, claim, fake_client, finish, status_of
-
-
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[ax.Client]:
-    with as_default(fake_client(tmp_path)) as client:
-        yield client
+from tests.support.activity_support import Message, claim, finish, status_of
 
 
 @pytest.fixture
@@ -32,7 +24,7 @@ def letters(client: ax.Client) -> DeadLetters:
 
 def bury(client: ax.Client, text: str = "hello", reason: str = "ValueError: no", **options: object) -> UUID:
     """A task that failed for good."""
-    task = client.enqueue_sync("talk", Words(text=text), **options).agent_id
+    task = client.enqueue_sync("talk", Message(text=text), **options).agent_id
     [(_, token)] = claim(client)
     finish(client, task, token, Status.ERROR)
     end = Finish(task_id=task, token=token, verb=Verb.DEAD, reason=reason)
@@ -142,7 +134,7 @@ def _raw(shown: str) -> bytes:
 
 def test_purging_throws_away_dead_letters_and_nothing_alive(client: ax.Client, letters: DeadLetters) -> None:
     dead = [bury(client) for _ in range(3)]
-    alive = client.enqueue_sync("talk", Words()).agent_id
+    alive = client.enqueue_sync("talk", Message()).agent_id
     assert letters.purge([dead[0], alive, uuid4()]) == 1
     assert letters.purge_all() == 2
     assert client.queue.depth().known == 1

@@ -1,4 +1,4 @@
-"""Marks of dispatched tasks: written a moment later by a thread of their own."""
+"""Dispatch marks are written a moment later by a separate thread, and block no caller."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_closing_writes_what_is_left(engine: Engine) -> None:
     assert all(row_of(engine, activity.id).dispatched for activity in activities)
 
 
-def test_a_marker_without_ids_starts_no_thread(engine: Engine) -> None:
+def test_a_marker_without_marks_needs_no_thread(engine: Engine) -> None:
     marker = DispatchMarker(engine, one_writer=nullcontext())
     marker.add([])
     assert marker._thread._thread is None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from agentexec.store import statements, status
-from agentexec.store.changes import Change
+from agentexec.store.changes import ActivityChange
 from agentexec.store.models import ACTIVITY_TABLE, metadata
 from agentexec.store.status import MOVES, Move, Status, sources, sql_in
 from tests.support import activity_states
 
-CHANGES = {each.name: each for each in vars(statements).values() if isinstance(each, Change)}
+CHANGES = {each.name: each for each in vars(statements).values() if isinstance(each, ActivityChange)}
 MOVING = {name: change for name, change in CHANGES.items() if name != "enqueue"}
 FORMS = pytest.mark.parametrize("postgres", [True, False], ids=["postgres", "sqlite"])
 

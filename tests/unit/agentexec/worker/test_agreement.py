@@ -1,4 +1,4 @@
-"""Pools of one queue that are set differently say so, once, when they start."""
+"""Pools of one queue with different settings report it, once, when they start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
     return [(record.levelno, record.getMessage()) for record in caplog.records]
 
 
-def test_a_pool_that_is_set_as_the_others_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pool_with_the_settings_of_the_others_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     queue = MemoryQueue()
     with caplog.at_level(logging.INFO, "agentexec"):
         agree(queue, FIRST)

@@ -1,4 +1,4 @@
-"""The I/O side of a worker on fakes: what it writes when its threads speak at the same time."""
+"""The I/O thread of a worker on fakes: what it writes when events of several threads coincide."""
 
 from __future__ import annotations
 

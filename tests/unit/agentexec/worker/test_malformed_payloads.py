@@ -1,4 +1,4 @@
-"""Payloads that are read and still break whoever trusts them: dead letters with a reason, never the end of a worker."""
+"""Malformed payloads become dead letters with a reason and never end a worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from agentexec.identifiers import new_id
 from agentexec.queue.keys import partition_name
 from agentexec.queue.protocol import Claim
 from agentexec.task import Registry, TaskDefinition
-from agentexec.worker.runner import MAX_MESSAGE, End, Ended, HandlerRun, HandlerRunner
+from agentexec.text import MAX_MESSAGE
+from agentexec.worker.runner import End, Ended, HandlerRun, HandlerRunner
 
 
 class Visit(BaseModel):
@@ -79,7 +80,7 @@ def payload(context: Any, name: str = "visit") -> bytes:
     ],
     ids=["validator", "nul", "surrogate", "long", "unknown", "long name"],
 )
-def test_a_context_that_breaks_its_validation_is_dead_with_a_reason_that_the_record_takes(
+def test_a_context_that_fails_validation_is_dead_with_a_reason_that_fits_the_store(
     data: bytes, says: str
 ) -> None:
     outcome = ended(data)
@@ -90,7 +91,7 @@ def test_a_context_that_breaks_its_validation_is_dead_with_a_reason_that_the_rec
     assert len(outcome.error.encode()) <= 4 * MAX_MESSAGE
 
 
-def test_a_name_that_nobody_registered_is_not_counted_as_a_task_that_ran() -> None:
+def test_an_unregistered_name_is_not_counted_as_a_task_that_ran() -> None:
     """Metrics would have a label for each of them, and cannot write half of a surrogate pair at all."""
     outcome = ended(payload({}, name="\ud800"))
     assert (outcome.task_name, outcome.seconds) == ("", None)

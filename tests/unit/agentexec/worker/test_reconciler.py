@@ -22,7 +22,7 @@ from agentexec.task import Registry, encode_payload
 from agentexec.worker.loop import WorkerLoop
 from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.runner import HandlerRunner
-from tests.support.queue_books import RedisInspector
+from tests.support.queue_contents import RedisInspector
 from tests.support.record import new_activity, require_sound, row_of, rows_of, starts
 
 SETTINGS = load_settings(database_url="sqlite://", redis_url="redis://127.0.0.1:1")
@@ -45,7 +45,7 @@ def queue() -> Iterator[RedisQueue]:
 
 @pytest.fixture
 def healer(database: Engine, queue: RedisQueue) -> Reconciler:
-    """A pool's healing, after its first round: the queue has an epoch that can get lost."""
+    """The reconciler of a pool after its first round: the queue has an epoch that can get lost."""
     healer = Reconciler(database, queue, SETTINGS)
     healer.heal(thorough=False)
     return healer
@@ -101,7 +101,7 @@ def test_what_the_queue_forgot_is_brought_back_and_completes(
 
 
 @pytest.mark.invariant("I9")
-def test_a_row_whose_lease_ran_out_says_queued_as_soon_as_anybody_looks(
+def test_a_row_whose_lease_expired_is_queued_after_the_next_round(
     database: Engine, queue: RedisQueue
 ) -> None:
     (task,) = dispatched(database, queue, 1)
@@ -126,7 +126,7 @@ def test_a_row_whose_lease_ran_out_says_queued_as_soon_as_anybody_looks(
 def test_a_running_row_that_the_queue_dropped_runs_again_after_a_comparison(
     database: Engine, queue: RedisQueue, healer: Reconciler
 ) -> None:
-    """Its lease and its job are gone one by one, as by eviction: the queue still believes that it knows everything."""
+    """Its lease and its job are gone, as by eviction, while the queue still has its epoch."""
     (task,) = dispatched(database, queue, 1)
     (silent,) = claimed(queue, "silent", 1)
     with database.begin() as connection:

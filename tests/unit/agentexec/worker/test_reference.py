@@ -1,4 +1,4 @@
-"""How workers find their pool again, who they are, and what the command line says to wrong input."""
+"""How workers find their pool, their identity, and the errors of the command line."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_later_process_with_the_same_pid_is_not_the_one_that_died() -> None:
 @pytest.mark.parametrize(
     "identity", ["elsewhere|1|1", "", "|", f"{host_identity()}|x|1", f"{host_identity()}"]
 )
-def test_nobody_elsewhere_is_taken_for_dead(identity: str) -> None:
+def test_no_process_of_another_host_is_taken_for_dead(identity: str) -> None:
     assert not is_certainly_dead(identity)
 
 
@@ -75,13 +75,15 @@ def test_nobody_elsewhere_is_taken_for_dead(identity: str) -> None:
     not Path("/proc/self/stat").exists(), reason="the kernel tells the start in ticks on Linux only"
 )
 def test_who_a_process_is_does_not_depend_on_the_clock_of_the_wall() -> None:
-    """That clock is set now and then, and everybody alive would be taken for dead."""
+    """That clock can be set, and every live process would be taken for dead."""
     started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
     assert process_identity().endswith(f"|{started}")
 
 
 @pytest.mark.parametrize("arguments", [[], ["worker"], ["nonsense"], ["worker", "a:b", "c"], ["db"]])
-def test_wrong_usage_is_said_in_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_reported_in_one_line(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 64

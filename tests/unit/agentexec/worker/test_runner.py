@@ -16,7 +16,8 @@ from agentexec.errors import AgentexecError
 from agentexec.identifiers import new_id
 from agentexec.queue.protocol import Claim
 from agentexec.task import Registry, TaskDefinition, encode_payload
-from agentexec.worker.runner import MAX_MESSAGE, End, Ended, HandlerRun, HandlerRunner
+from agentexec.text import MAX_MESSAGE
+from agentexec.worker.runner import End, Ended, HandlerRun, HandlerRunner
 
 TOKEN = 77
 
@@ -316,7 +317,7 @@ async def panics(agent_id: UUID, context: Job) -> None:
 
 
 def test_a_handler_that_raises_what_is_no_exception_ends_all_the_same(settings: Settings) -> None:
-    """Else its slot and its lease stay taken for ever, and nobody hears of it."""
+    """Else its slot and its lease stay taken for ever without a message."""
 
     async def scene(bench: Bench) -> None:
         bench.run(panics)

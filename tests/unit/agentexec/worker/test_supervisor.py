@@ -1,121 +1,152 @@
-"""What the parent of a pool makes of the news about its children, without any process."""
+"""How the parent of a pool handles the events of its children, without any process."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import pytest
-
 from agentexec.config import load_settings
-from agentexec.worker import supervisor as module
-from agentexec.worker.child import Died, Leaving, Ready
+from agentexec.core import runtime
+from agentexec.core.runtime import SystemRuntime
+from agentexec.worker.child import ChildEvent, Died, Leaving, Ready, WorkerProcess
 from agentexec.worker.process_codes import EXIT_FAILED, EXIT_RECYCLED
 from agentexec.worker.reference import PoolReference
-from agentexec.worker.supervisor import StopCommand, Supervisor
+from agentexec.worker.supervisor import FORK_PAUSE, StopCommand, Supervisor
+
+Post = Callable[[ChildEvent], None]
+Script = Callable[["Child"], Iterable[ChildEvent]]
 
 
 class Child:
-    """A child that only remembers what it was told."""
+    """A worker process that only records its commands; it ends when it is asked to."""
 
-    no_process_left = False
-    all: list[Child] = []  # noqa: RUF012 - emptied by the fixture
+    pid = 1
 
-    def __init__(self, *, name: str, slot: int, **_: object) -> None:
-        if Child.no_process_left:
-            raise OSError("Resource temporarily unavailable")
-        self.name, self.slot, self.pid, self.ready = name, slot, 1, False
-        self.told: list[str] = []
-        self.started = 0.0
-        Child.all.append(self)
-
-    def born(self, at: float) -> None:
-        """Say when it was started, on the monotonic clock."""
-        self.started = at
+    def __init__(self, name: str, slot: int, post: Post, *, started: float) -> None:
+        self.name, self.slot, self.started, self.ready = name, slot, started, False
+        self.commands: list[str] = []
+        self._post = post
 
     def drain(self) -> None:
-        self.told.append("drain")
+        self.commands.append("drain")
+        self._post(Died(self, 0))
 
     def stop_now(self) -> None:
-        self.told.append("now")
+        self.commands.append("stop now")
+        self._post(Died(self, 0))
+
+    def kill(self) -> None:
+        self.commands.append("kill")
 
 
-class Releases:
-    """The pool's maintenance, as far as the supervisor uses it."""
+class NoPauses(SystemRuntime):
+    """A clock that stands still; what is to be done later is done at once, and how much later is recorded."""
 
     def __init__(self) -> None:
-        self.released: list[tuple[str, bool]] = []
+        self.pauses: list[float] = []
 
-    def release(self, worker: str, *, charge: bool) -> None:
-        self.released.append((worker, charge))
+    def monotonic(self) -> float:
+        return 1_000.0
+
+    def after(self, seconds: float, work: Callable[[], None]) -> None:
+        self.pauses.append(seconds)
+        work()
+
+
+class ReleasesOnly:
+    """A reconciler that only records the workers whose leases it is to release."""
+
+    def __init__(self, released: list[tuple[str, bool]]) -> None:
+        self._released = released
+
+    def heal(self, *, thorough: bool) -> None: ...
+
+    def release_worker(self, worker: str, *, charge: bool) -> None:
+        self._released.append((worker, charge))
 
 
 class Parent:
-    """A supervisor of one worker whose children are the ones above, and whose respawns wait to be asked for."""
+    """A supervisor of one worker. Each script has the events of one child; the first child without one drains all."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        Child.all, Child.no_process_left = [], False
-        monkeypatch.setattr(module, "Child", Child)
-        settings = load_settings(num_workers=1)
-        reference = PoolReference(attribute="pool", module="m")
-        supervisor: Any = Supervisor(reference=reference, expect=[], settings=settings, healer=None)  # type: ignore[arg-type]  # never used
-        self.supervisor = supervisor
-        self.releases = supervisor._maintenance = Releases()
-        self.pauses: list[float] = []
-        supervisor._spawn_after = lambda pause, slot: self.pauses.append(pause)
-        supervisor._spawn(0)
+    def __init__(self, *scripts: Script, age: float = 100.0) -> None:
+        self.children: list[Child] = []
+        self.released: list[tuple[str, bool]] = []
+        self.runtime = NoPauses()
+        self._scripts = list(scripts)
+        self._age = age
+        with runtime.use(self.runtime):
+            reference = PoolReference(attribute="pool", module="m")
+            settings = load_settings(num_workers=1)
+            reconciler: Any = ReleasesOnly(self.released)
+            self._supervisor = Supervisor(
+                reference=reference, expect=[], settings=settings, healer=reconciler, start_child=self._start
+            )
+            # Else a child that is not replaced would be waited for without end.
+            SystemRuntime().after(10.0, lambda: self._supervisor.order(StopCommand.NOW))
+            self.exit_code = self._supervisor.run()
 
-    def hears(self, event: Any) -> None:
-        self.supervisor._handle(event)
-
-
-@pytest.fixture
-def parent(monkeypatch: pytest.MonkeyPatch) -> Parent:
-    parent = Parent(monkeypatch)
-    Child.all[0].born(0.0)  # long ago
-    return parent
-
-
-def test_a_child_that_was_killed_is_replaced_at_once_and_its_tasks_are_charged(parent: Parent) -> None:
-    first = Child.all[0]
-    parent.hears(Ready(first))  # type: ignore[arg-type]  # a child for this purpose
-    parent.hears(Died(first, -9))  # type: ignore[arg-type]
-    assert len(Child.all) == 2
-    assert parent.releases.released == [(first.name, True)]
+    def _start(self, *, name: str, slot: int, post: Post, **_: object) -> WorkerProcess:
+        child = Child(name, slot, post, started=self.runtime.monotonic() - self._age)
+        events = list(self._scripts.pop(0)(child)) if self._scripts else None
+        self.children.append(child)
+        for event in events or ():
+            post(event)
+        if events is None:
+            self._supervisor.order(StopCommand.DRAIN)
+        return child
 
 
-def test_a_child_that_leaves_is_replaced_once_whichever_news_comes_first(parent: Parent) -> None:
-    first = Child.all[0]
-    parent.hears(Died(first, EXIT_RECYCLED))  # type: ignore[arg-type]
-    parent.hears(Leaving(first))  # type: ignore[arg-type]
-    assert len(Child.all) == 2, "else the slot is empty for ever"
-    second = Child.all[1]
-    parent.hears(Leaving(second))  # type: ignore[arg-type]
-    parent.hears(Died(second, EXIT_RECYCLED))  # type: ignore[arg-type]
-    assert len(Child.all) == 3
-    assert parent.releases.released == []
+def is_killed(child: Child) -> Iterable[ChildEvent]:
+    return Ready(child), Died(child, -9)
 
 
-def test_a_child_that_leaves_is_drained_with_the_others(parent: Parent) -> None:
-    first = Child.all[0]
-    parent.hears(Leaving(first))  # type: ignore[arg-type]
-    parent.hears(StopCommand.DRAIN)
-    assert [child.told for child in Child.all] == [["drain"], ["drain"]]
+def leaves_unnoticed(child: Child) -> Iterable[ChildEvent]:
+    return Died(child, EXIT_RECYCLED), Leaving(child)
 
 
-def test_a_child_that_fails_by_itself_soon_after_it_was_ready_is_started_with_a_pause(parent: Parent) -> None:
-    """A database that refuses every statement must not burn through the tasks' crashes in seconds."""
-    young = Child.all[0]
-    young.born(time.monotonic())
-    parent.hears(Ready(young))  # type: ignore[arg-type]
-    parent.hears(Died(young, EXIT_FAILED))  # type: ignore[arg-type]
-    assert len(Child.all) == 1
-    assert parent.pauses == [0.5]
+def leaves(child: Child) -> Iterable[ChildEvent]:
+    return Leaving(child), Died(child, EXIT_RECYCLED)
 
 
-def test_a_system_without_a_process_to_give_does_not_end_the_pool(parent: Parent) -> None:
-    Child.no_process_left = True
-    first = Child.all[0]
-    parent.hears(Ready(first))  # type: ignore[arg-type]
-    parent.hears(Died(first, -9))  # type: ignore[arg-type]
-    assert parent.pauses == [module.FORK_PAUSE]
+def begins_to_leave(child: Child) -> Iterable[ChildEvent]:
+    return (Leaving(child),)
+
+
+def fails(child: Child) -> Iterable[ChildEvent]:
+    return Ready(child), Died(child, EXIT_FAILED)
+
+
+def cannot_start(child: Child) -> Iterable[ChildEvent]:
+    raise OSError("Resource temporarily unavailable")
+
+
+def test_a_killed_child_is_replaced_at_once_and_its_tasks_are_charged() -> None:
+    parent = Parent(is_killed)
+    first, _second = parent.children
+    assert parent.released == [(first.name, True)]
+    assert parent.runtime.pauses == []
+
+
+def test_a_child_that_leaves_is_replaced_once_whichever_event_comes_first() -> None:
+    parent = Parent(leaves_unnoticed, leaves)
+    assert len(parent.children) == 3, "else the slot stays empty"
+    assert parent.released == []
+
+
+def test_a_child_that_leaves_is_drained_with_the_others() -> None:
+    parent = Parent(begins_to_leave)
+    assert [child.commands for child in parent.children] == [["drain"], ["drain"]]
+    assert parent.exit_code == 0
+
+
+def test_a_child_that_fails_soon_after_it_was_ready_is_replaced_after_a_pause() -> None:
+    """A database that refuses every statement must not use up the crashes of all tasks in seconds."""
+    parent = Parent(fails, age=0.0)
+    assert len(parent.children) == 2
+    assert parent.runtime.pauses == [0.5]
+
+
+def test_a_system_that_cannot_start_a_process_does_not_end_the_pool() -> None:
+    parent = Parent(is_killed, cannot_start)
+    assert parent.runtime.pauses == [FORK_PAUSE]
+    assert len(parent.children) == 2

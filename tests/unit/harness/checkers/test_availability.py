@@ -5,27 +5,27 @@ import pytest
 from harness.checkers import availability
 from harness.checkers.base import Verdict
 from harness.history.reading import fault_windows
-from tests.support.histories import FAIL, INFO, INVOKE, OK, Tell
+from tests.support.histories import FAIL, INFO, INVOKE, OK, HistoryBuilder
 
 
-def submitted(tell: Tell, task: int, *, after: float, outcome: object = OK) -> Tell:
+def submitted(builder: HistoryBuilder, task: int, *, after: float, outcome: object = OK) -> HistoryBuilder:
     """A submission that is answered after so many seconds."""
-    tell.op("client", INVOKE, "enqueue", task=task)
-    tell.now += round(after * 1e9) - 1_000_000
+    builder.op("client", INVOKE, "enqueue", task=task)
+    builder.now += round(after * 1e9) - 1_000_000
     assert outcome in (OK, FAIL, INFO)
-    return tell.op("client", outcome, "enqueue", task=task, activity=f"a{task}")  # type: ignore[arg-type]
+    return builder.op("client", outcome, "enqueue", task=task, activity=f"a{task}")  # type: ignore[arg-type]
 
 
-def hurt() -> Tell:
+def hurt() -> HistoryBuilder:
     """Two submissions before a fault, four during it of which one is refused and one unknown, one after it."""
-    tell = submitted(submitted(Tell().at(1), 1, after=0.01), 2, after=0.02).at(2).killed(12)
-    submitted(submitted(tell, 3, after=0.1), 4, after=0.3)
-    submitted(submitted(tell, 5, after=0.1, outcome=FAIL), 6, after=0.1, outcome=INFO)
-    tell.at(3).op("nemesis", INFO, "kill-worker", fault=1, phase="heal", pids=[12])
-    return submitted(tell.at(4), 7, after=0.01).at(5).ran(7, by=13)
+    builder = submitted(submitted(HistoryBuilder().at(1), 1, after=0.01), 2, after=0.02).at(2).killed(12)
+    submitted(submitted(builder, 3, after=0.1), 4, after=0.3)
+    submitted(submitted(builder, 5, after=0.1, outcome=FAIL), 6, after=0.1, outcome=INFO)
+    builder.at(3).op("nemesis", INFO, "kill-worker", fault=1, phase="heal", pids=[12])
+    return submitted(builder.at(4), 7, after=0.01).at(5).ran(7, by=13)
 
 
-def test_the_phases_are_told_apart_in_figures_and_without_a_bound_there_is_no_breach() -> None:
+def test_figures_are_given_by_phase_and_without_a_bound_there_is_no_breach() -> None:
     result = availability()(hurt().history)
     assert result.verdict is Verdict.VALID
     figures = result.figures
@@ -39,9 +39,9 @@ def test_the_phases_are_told_apart_in_figures_and_without_a_bound_there_is_no_br
 
 
 def test_a_submission_at_the_very_moment_of_a_fault_or_its_repair_is_during_it() -> None:
-    tell = submitted(submitted(Tell().at(1), 1, after=0.01).at(2), 2, after=0.01)
-    tell.at(1).injected("pause-redis", seconds=1)
-    figures = availability()(tell.history).figures
+    builder = submitted(submitted(HistoryBuilder().at(1), 1, after=0.01).at(2), 2, after=0.01)
+    builder.at(1).injected("pause-redis", seconds=1)
+    figures = availability()(builder.history).figures
     assert (figures["submitted_during"], figures["submitted_before"], figures["submitted_after"]) == (2, 0, 0)
 
 
@@ -58,26 +58,26 @@ def test_a_p99_above_the_bound_is_invalid() -> None:
 
 
 def test_an_outage_in_which_nothing_is_acknowledged_breaks_a_bound_of_time() -> None:
-    tell = submitted(Tell().killed(12), 1, after=0.1)
-    assert availability(enqueue_p99=9.0)(tell.history).verdict is Verdict.UNKNOWN
-    tell = Tell().injected("pause-redis", seconds=5)
+    builder = submitted(HistoryBuilder().killed(12), 1, after=0.1)
+    assert availability(enqueue_p99=9.0)(builder.history).verdict is Verdict.UNKNOWN
+    builder = HistoryBuilder().injected("pause-redis", seconds=5)
     assert (
-        availability(enqueue_p99=9.0)(submitted(tell, 1, after=1, outcome=INFO).history).verdict
+        availability(enqueue_p99=9.0)(submitted(builder, 1, after=1, outcome=INFO).history).verdict
         is Verdict.INVALID
     )
 
 
 def test_a_bound_that_nothing_was_measured_for_is_unknown() -> None:
-    history = submitted(Tell(), 1, after=0.01).history
+    history = submitted(HistoryBuilder(), 1, after=0.01).history
     assert availability()(history).verdict is Verdict.VALID
     assert availability(minimum_share=0.1)(history).verdict is Verdict.UNKNOWN
-    assert availability()(Tell().history).verdict is Verdict.UNKNOWN
+    assert availability()(HistoryBuilder().history).verdict is Verdict.UNKNOWN
 
 
 def test_faults_that_touch_are_one_window() -> None:
-    tell = Tell().at(1).injected("a", seconds=2).at(2).injected("b", seconds=0.5)
-    tell = submitted(submitted(tell.at(2.8), 1, after=0.01).at(3.2), 2, after=0.01)
-    figures = availability()(tell.history).figures
+    builder = HistoryBuilder().at(1).injected("a", seconds=2).at(2).injected("b", seconds=0.5)
+    builder = submitted(submitted(builder.at(2.8), 1, after=0.01).at(3.2), 2, after=0.01)
+    figures = availability()(builder.history).figures
     assert (figures["submitted_during"], figures["submitted_after"]) == (1, 1)
 
 
@@ -86,17 +86,19 @@ def test_a_p99_of_exactly_the_bound_is_within_it() -> None:
 
 
 def test_an_answer_to_nobodys_question_is_not_counted() -> None:
-    tell = submitted(Tell(), 1, after=0.01).op("client", OK, "enqueue", task=9)
-    figures = availability()(tell.history).figures
+    builder = submitted(HistoryBuilder(), 1, after=0.01).op("client", OK, "enqueue", task=9)
+    figures = availability()(builder.history).figures
     assert (figures["submitted_before"], figures["available_before"]) == (1, 1.0)
 
 
 def test_a_bound_that_nothing_was_measured_for_shows_what_was_measured() -> None:
-    result = availability(minimum_share=0.1)(submitted(Tell(), 1, after=0.01).history)
+    result = availability(minimum_share=0.1)(submitted(HistoryBuilder(), 1, after=0.01).history)
     assert (result.figures["submitted_before"], result.figures["submitted_during"]) == (1, 0)
 
 
 def test_faults_that_follow_at_one_moment_are_one_window() -> None:
-    tell = Tell().at(1).injected("a", seconds=1).at(2).injected("b", seconds=1).at(4).injected("c")
+    builder = (
+        HistoryBuilder().at(1).injected("a", seconds=1).at(2).injected("b", seconds=1).at(4).injected("c")
+    )
     second = 1_000_000_000
-    assert fault_windows(tell.history) == [(second, 3 * second), (4 * second, 4 * second)]
+    assert fault_windows(builder.history) == [(second, 3 * second), (4 * second, 4 * second)]

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 from harness.checkers import budget_per_kill, duplicates
 from harness.checkers.base import Verdict
-from tests.support.histories import INFO, Tell
+from tests.support.histories import INFO, HistoryBuilder
 
 
-def twice(*tasks: int) -> Tell:
-    return Tell().enqueued(*tasks).ran(*tasks, by=12).ran(*tasks, by=13, fence=2)
+def twice(*tasks: int) -> HistoryBuilder:
+    return HistoryBuilder().enqueued(*tasks).ran(*tasks, by=12).ran(*tasks, by=13, fence=2)
 
 
 def test_tasks_that_finished_once_need_no_budget() -> None:
-    result = duplicates(0)(Tell().ran(1, 2, by=12).history)
+    result = duplicates(0)(HistoryBuilder().ran(1, 2, by=12).history)
     assert result.verdict is Verdict.VALID
     assert result.figures["surplus"] == 0
 
@@ -35,35 +35,42 @@ def test_the_third_execution_of_one_task_counts_too() -> None:
 
 
 def test_a_redelivery_that_finished_once_is_no_duplicate() -> None:
-    result = duplicates(0)(Tell().began(1, by=12).killed(12).ran(1, by=13, fence=2).history)
+    result = duplicates(0)(HistoryBuilder().began(1, by=12).killed(12).ran(1, by=13, fence=2).history)
     assert result.verdict is Verdict.VALID
     assert (result.figures["redelivered"], result.figures["duplicated"]) == (1, 0)
 
 
 def test_each_killed_worker_excuses_as_many_duplicates_as_it_ran_tasks_at_once() -> None:
-    tell = Tell().ran(1, 2, by=12).killed(12).ran(1, 2, by=13, fence=2)
-    assert duplicates(budget_per_kill(2))(tell.history).verdict is Verdict.VALID
-    assert duplicates(budget_per_kill(1))(tell.history).verdict is Verdict.INVALID
+    builder = HistoryBuilder().ran(1, 2, by=12).killed(12).ran(1, 2, by=13, fence=2)
+    assert duplicates(budget_per_kill(2))(builder.history).verdict is Verdict.VALID
+    assert duplicates(budget_per_kill(1))(builder.history).verdict is Verdict.INVALID
 
 
 def test_a_kill_excuses_no_duplicate_of_workers_that_lived() -> None:
     """Else a queue that runs everything twice would hide behind any kill."""
-    tell = Tell().began(9, by=12).killed(12).ran(9, by=13, fence=2).ran(1, by=13).ran(1, by=14, fence=2)
-    assert duplicates(budget_per_kill(4))(tell.history).verdict is Verdict.INVALID
+    builder = (
+        HistoryBuilder()
+        .began(9, by=12)
+        .killed(12)
+        .ran(9, by=13, fence=2)
+        .ran(1, by=13)
+        .ran(1, by=14, fence=2)
+    )
+    assert duplicates(budget_per_kill(4))(builder.history).verdict is Verdict.INVALID
 
 
 def test_a_killed_parent_a_signalled_worker_and_a_failed_kill_excuse_nothing() -> None:
-    tell = twice(1).killed(1).sigterm(12).injected("kill-worker", kind=INFO, phase="heal", pids=[13])
-    assert duplicates(budget_per_kill(4))(tell.history).figures["budget"] == 0
+    builder = twice(1).killed(1).sigterm(12).injected("kill-worker", kind=INFO, phase="heal", pids=[13])
+    assert duplicates(budget_per_kill(4))(builder.history).figures["budget"] == 0
 
 
-def test_without_a_finished_handler_there_is_nothing_to_judge() -> None:
-    assert duplicates(0)(Tell().enqueued(1).began(1, by=12).history).verdict is Verdict.UNKNOWN
+def test_without_a_finished_handler_the_verdict_is_unknown() -> None:
+    assert duplicates(0)(HistoryBuilder().enqueued(1).began(1, by=12).history).verdict is Verdict.UNKNOWN
 
 
-def test_a_kill_excuses_only_a_second_return_of_what_had_returned_in_the_killed_worker() -> None:
-    only_begun = Tell().began(1, by=12).killed(12).ran(1, by=13, fence=2).ran(1, by=14, fence=3)
-    only_begun_again = Tell().ran(1, by=12).killed(12).began(1, by=13, fence=2)
-    returned_once = Tell().ran(1, by=12).killed(12)
-    for tell in (only_begun, only_begun_again, returned_once):
-        assert duplicates(budget_per_kill(4))(tell.history).figures["budget"] == 0
+def test_a_kill_excuses_only_the_second_return_of_a_task_of_the_killed_worker() -> None:
+    only_begun = HistoryBuilder().began(1, by=12).killed(12).ran(1, by=13, fence=2).ran(1, by=14, fence=3)
+    only_begun_again = HistoryBuilder().ran(1, by=12).killed(12).began(1, by=13, fence=2)
+    returned_once = HistoryBuilder().ran(1, by=12).killed(12)
+    for builder in (only_begun, only_begun_again, returned_once):
+        assert duplicates(budget_per_kill(4))(builder.history).figures["budget"] == 0

@@ -4,49 +4,52 @@ import pytest
 
 from harness.checkers import exits, standard
 from harness.checkers.base import Verdict, check_safe
-from tests.support.histories import INFO, Tell
+from tests.support.histories import INFO, HistoryBuilder
 
 
 def test_pools_that_ended_with_code_0_are_valid() -> None:
-    result = exits()(Tell().sigterm(12, parent=1).exited(parent=1).exited(parent=2).history)
+    result = exits()(HistoryBuilder().sigterm(12, parent=1).exited(parent=1).exited(parent=2).history)
     assert result.verdict is Verdict.VALID
     assert result.figures == {"exits": 2, "killed": 0, "bad": 0}
 
 
 @pytest.mark.parametrize("code", [1, -9, -15])
 def test_a_pool_that_ended_by_itself_with_another_code_is_invalid_and_named(code: int) -> None:
-    result = exits()(Tell().exited(parent=1, code=code).exited(parent=2).history)
+    result = exits()(HistoryBuilder().exited(parent=1, code=code).exited(parent=2).history)
     assert result.verdict is Verdict.INVALID
     (found,) = result.counterexamples
     assert (found["pool"], found["pid"], found["code"]) == ("pool-1", 1, code)
     assert f"pool-1 (pid 1) ended with code {code}" in result.summary
 
 
-def test_a_pool_that_was_told_to_stop_owes_code_0_all_the_same() -> None:
-    assert exits()(Tell().sigterm(12, parent=1).exited(parent=1, code=1).history).verdict is Verdict.INVALID
+def test_a_pool_that_was_stopped_must_still_exit_with_0() -> None:
+    assert (
+        exits()(HistoryBuilder().sigterm(12, parent=1).exited(parent=1, code=1).history).verdict
+        is Verdict.INVALID
+    )
 
 
 def test_a_pool_whose_parent_was_killed_owes_nothing() -> None:
-    tell = Tell().killed(1, 12, fault="kill-pool").exited(parent=1, code=-9).exited(parent=2)
-    result = exits()(tell.history)
+    builder = HistoryBuilder().killed(1, 12, fault="kill-pool").exited(parent=1, code=-9).exited(parent=2)
+    result = exits()(builder.history)
     assert result.verdict is Verdict.VALID
     assert result.figures == {"exits": 2, "killed": 1, "bad": 0}
     assert result.summary == "1 pools ended with code 0, 1 were killed"
 
 
 def test_a_killed_worker_excuses_no_end_of_its_pool() -> None:
-    tell = Tell().killed(12).exited(parent=1, code=1)
-    assert exits()(tell.history).verdict is Verdict.INVALID
+    builder = HistoryBuilder().killed(12).exited(parent=1, code=1)
+    assert exits()(builder.history).verdict is Verdict.INVALID
 
 
-def test_where_no_pool_ended_or_only_killed_ones_did_there_is_nothing_to_judge() -> None:
-    assert exits()(Tell().killed(1).history).verdict is Verdict.UNKNOWN
-    assert exits()(Tell().killed(1).exited(parent=1, code=-9).history).verdict is Verdict.UNKNOWN
+def test_without_a_pool_that_ended_by_itself_the_verdict_is_unknown() -> None:
+    assert exits()(HistoryBuilder().killed(1).history).verdict is Verdict.UNKNOWN
+    assert exits()(HistoryBuilder().killed(1).exited(parent=1, code=-9).history).verdict is Verdict.UNKNOWN
 
 
 def test_an_exit_without_a_code_is_unknown_and_not_good() -> None:
-    tell = Tell().op("pool-1", INFO, "exit", pid=1)
-    assert check_safe(exits(), tell.history).verdict is Verdict.UNKNOWN
+    builder = HistoryBuilder().op("pool-1", INFO, "exit", pid=1)
+    assert check_safe(exits(), builder.history).verdict is Verdict.UNKNOWN
 
 
 def test_the_standard_checkers_ask_how_the_pools_ended() -> None:

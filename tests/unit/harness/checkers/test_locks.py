@@ -4,18 +4,18 @@ import pytest
 
 from harness.checkers import locks
 from harness.checkers.base import Verdict
-from tests.support.histories import INFO, Tell
+from tests.support.histories import INFO, HistoryBuilder
 
 
-def overlapping() -> Tell:
+def overlapping() -> HistoryBuilder:
     """Task 2 begins under the lock of task 1, which still runs, 0.4 s before it ends."""
-    tell = Tell().locked("user:1", 1, 2).at(1).began(1, by=12).at(1.5).began(2, by=13, fence=2)
-    return tell.at(1.9).ended(1, by=12).at(3).ended(2, by=13, fence=2)
+    builder = HistoryBuilder().locked("user:1", 1, 2).at(1).began(1, by=12).at(1.5).began(2, by=13, fence=2)
+    return builder.at(1.9).ended(1, by=12).at(3).ended(2, by=13, fence=2)
 
 
 def test_tasks_that_follow_one_another_under_a_lock_key_are_valid() -> None:
-    tell = Tell().locked("k", 1, 2).ran(1, by=12).ran(2, by=13, fence=2)
-    result = locks()(tell.history)
+    builder = HistoryBuilder().locked("k", 1, 2).ran(1, by=12).ran(2, by=13, fence=2)
+    result = locks()(builder.history)
     assert result.verdict is Verdict.VALID
     assert (result.figures["locked_tasks"], result.figures["lock_keys"]) == (2, 1)
 
@@ -30,33 +30,44 @@ def test_two_tasks_at_once_under_one_key_are_invalid_and_the_overlap_is_shown() 
 
 
 def test_tasks_under_different_keys_and_without_one_may_overlap() -> None:
-    tell = Tell().locked("a", 1).locked("b", 2).began(1, by=12).began(2, by=13).began(3, by=14)
-    assert locks()(tell.ended(1, by=12).ended(2, by=13).history).verdict is Verdict.VALID
+    builder = HistoryBuilder().locked("a", 1).locked("b", 2).began(1, by=12).began(2, by=13).began(3, by=14)
+    assert locks()(builder.ended(1, by=12).ended(2, by=13).history).verdict is Verdict.VALID
 
 
 def test_a_killed_run_holds_its_lock_until_the_kill_and_no_longer() -> None:
-    tell = Tell().locked("k", 1, 2).began(1, by=12).killed(12).ran(2, by=13, fence=2)
-    assert locks()(tell.history).verdict is Verdict.VALID
-    tell = (
-        Tell().locked("k", 1, 2).began(1, by=12).began(2, by=13, fence=2).killed(12).ended(2, by=13, fence=2)
+    builder = HistoryBuilder().locked("k", 1, 2).began(1, by=12).killed(12).ran(2, by=13, fence=2)
+    assert locks()(builder.history).verdict is Verdict.VALID
+    builder = (
+        HistoryBuilder()
+        .locked("k", 1, 2)
+        .began(1, by=12)
+        .began(2, by=13, fence=2)
+        .killed(12)
+        .ended(2, by=13, fence=2)
     )
-    assert locks()(tell.history).verdict is Verdict.INVALID
+    assert locks()(builder.history).verdict is Verdict.INVALID
 
 
 def test_of_a_run_with_an_unknown_end_only_the_beginning_is_certain() -> None:
-    before = Tell().locked("k", 1, 2).began(1, by=12).ran(2, by=13, fence=2)
+    before = HistoryBuilder().locked("k", 1, 2).began(1, by=12).ran(2, by=13, fence=2)
     assert locks()(before.history).verdict is Verdict.VALID
-    within = Tell().locked("k", 1, 2).began(1, by=12).began(2, by=13, fence=2).ended(1, by=12)
+    within = HistoryBuilder().locked("k", 1, 2).began(1, by=12).began(2, by=13, fence=2).ended(1, by=12)
     assert locks()(within.history).verdict is Verdict.INVALID
 
 
 def test_a_canceled_run_held_its_lock_until_it_stopped() -> None:
-    tell = Tell().locked("k", 1, 2).began(1, by=12).began(2, by=13, fence=2).ended(1, by=12, outcome=INFO)
-    assert locks()(tell.history).verdict is Verdict.INVALID
+    builder = (
+        HistoryBuilder()
+        .locked("k", 1, 2)
+        .began(1, by=12)
+        .began(2, by=13, fence=2)
+        .ended(1, by=12, outcome=INFO)
+    )
+    assert locks()(builder.history).verdict is Verdict.INVALID
 
 
-def test_after_a_pause_an_overlap_with_a_run_that_does_not_count_is_only_told() -> None:
-    paused = Tell().at(0.5).injected("pause-worker", pids=[12])
+def test_after_a_pause_an_overlap_with_a_stale_run_is_only_reported() -> None:
+    paused = HistoryBuilder().at(0.5).injected("pause-worker", pids=[12])
     paused.operations += overlapping().operations
     result = locks()(paused.recorded(2, fence=2).recorded(1, fence=3).history)
     assert result.verdict is Verdict.VALID
@@ -66,38 +77,50 @@ def test_after_a_pause_an_overlap_with_a_run_that_does_not_count_is_only_told() 
 
 
 def test_a_pause_excuses_no_overlap_of_two_runs_that_both_count() -> None:
-    paused = Tell().at(0.5).injected("pause-worker", pids=[12])
+    paused = HistoryBuilder().at(0.5).injected("pause-worker", pids=[12])
     paused.operations += overlapping().operations
     assert locks()(paused.recorded(1, fence=1).recorded(2, fence=2).history).verdict is Verdict.INVALID
 
 
 def test_a_kill_or_a_sigterm_elsewhere_excuses_no_overlap() -> None:
-    tell = Tell().at(0.5).killed(99).sigterm(98)
-    tell.operations += overlapping().operations
-    assert locks()(tell.history).verdict is Verdict.INVALID
+    builder = HistoryBuilder().at(0.5).killed(99).sigterm(98)
+    builder.operations += overlapping().operations
+    assert locks()(builder.history).verdict is Verdict.INVALID
 
 
-def test_a_redelivery_that_meets_its_forerunner_is_told_and_left_to_fencing() -> None:
-    tell = Tell().locked("k", 1).began(1, by=12).began(1, by=13, fence=2).ended(1, by=12)
-    result = locks()(tell.ended(1, by=13, fence=2).recorded(1, fence=2).history)
+def test_a_redelivery_that_overlaps_its_earlier_run_is_left_to_fencing() -> None:
+    builder = HistoryBuilder().locked("k", 1).began(1, by=12).began(1, by=13, fence=2).ended(1, by=12)
+    result = locks()(builder.ended(1, by=13, fence=2).recorded(1, fence=2).history)
     assert (result.verdict, result.figures["fenced"]) == (Verdict.VALID, 1)
 
 
-def test_without_lock_keys_there_is_nothing_to_judge_unless_they_need_not_be_there() -> None:
-    history = Tell().ran(1, by=12).history
+def test_without_lock_keys_the_verdict_is_unknown_unless_they_are_optional() -> None:
+    history = HistoryBuilder().ran(1, by=12).history
     assert locks()(history).verdict is Verdict.UNKNOWN
     assert locks(minimum=0)(history).verdict is Verdict.VALID
-    assert locks(minimum=3)(Tell().locked("k", 1, 2).ran(1, 2, by=12).history).verdict is Verdict.UNKNOWN
+    assert (
+        locks(minimum=3)(HistoryBuilder().locked("k", 1, 2).ran(1, 2, by=12).history).verdict
+        is Verdict.UNKNOWN
+    )
 
 
 def test_a_run_that_begins_when_the_other_ends_does_not_overlap() -> None:
-    tell = Tell().locked("k", 1, 2).at(1).began(1, by=12).at(2).ended(1, by=12).at(2).began(2, by=13, fence=2)
-    assert locks()(tell.at(3).ended(2, by=13, fence=2).history).verdict is Verdict.VALID
+    builder = (
+        HistoryBuilder()
+        .locked("k", 1, 2)
+        .at(1)
+        .began(1, by=12)
+        .at(2)
+        .ended(1, by=12)
+        .at(2)
+        .began(2, by=13, fence=2)
+    )
+    assert locks()(builder.at(3).ended(2, by=13, fence=2).history).verdict is Verdict.VALID
 
 
-def test_of_several_overlaps_the_longest_is_told_and_breaches_are_counted_apart() -> None:
-    tell = (
-        Tell()
+def test_the_longest_of_several_overlaps_is_reported_and_breaches_are_counted() -> None:
+    builder = (
+        HistoryBuilder()
         .locked("k", 1, 2, 3)
         .at(1)
         .began(1, by=12)
@@ -106,13 +129,13 @@ def test_of_several_overlaps_the_longest_is_told_and_breaches_are_counted_apart(
         .at(2.5)
         .began(1, by=14, fence=2)
     )
-    tell.at(3).ended(1, by=12).ended(1, by=14, fence=2).at(4).began(3, by=15).at(4.25).ended(2, by=13)
-    figures = locks()(tell.at(5).ended(3, by=15).history).figures
+    builder.at(3).ended(1, by=12).ended(1, by=14, fence=2).at(4).began(3, by=15).at(4.25).ended(2, by=13)
+    figures = locks()(builder.at(5).ended(3, by=15).history).figures
     assert (figures["overlaps"], figures["fenced"]) == (3, 1)
     assert figures["longest_overlap"] == pytest.approx(1.0)
 
 
 def test_a_pause_at_the_very_moment_excuses_and_one_a_moment_later_does_not() -> None:
     for at, verdict in ((1.5, Verdict.VALID), (1.500001, Verdict.INVALID)):
-        tell = overlapping().at(at).injected("pause-worker", pids=[12])
-        assert locks()(tell.history).verdict is verdict
+        builder = overlapping().at(at).injected("pause-worker", pids=[12])
+        assert locks()(builder.history).verdict is verdict

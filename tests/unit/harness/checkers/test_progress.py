@@ -4,13 +4,13 @@ import pytest
 
 from harness.checkers import progress
 from harness.checkers.base import Verdict
-from tests.support.histories import Tell
+from tests.support.histories import HistoryBuilder
 
 
 def test_percentages_that_rise_to_the_end_are_valid() -> None:
-    tell = Tell().reported(1, 30, 60)
-    tell.logged(1, ("queued", 0, 0), ("running", 1, 0, 0), ("running", 1, 1, 30), ("running", 1, 2, 60))
-    result = progress()(tell.logged(1, ("complete", 1, 3, 100)).history)
+    builder = HistoryBuilder().reported(1, 30, 60)
+    builder.logged(1, ("queued", 0, 0), ("running", 1, 0, 0), ("running", 1, 1, 30), ("running", 1, 2, 60))
+    result = progress()(builder.logged(1, ("complete", 1, 3, 100)).history)
     assert result.verdict is Verdict.VALID
     assert result.figures == {"percentages": 4, "reports": 2, "reports_lost": 0}
 
@@ -21,59 +21,75 @@ def test_percentages_that_rise_to_the_end_are_valid() -> None:
 def test_percentages_that_fall_or_leave_their_range_are_invalid_and_named(
     rows: tuple[int, int], kind: str
 ) -> None:
-    tell = Tell().logged(1, *(("running", 1, n, percentage) for n, percentage in enumerate(rows)))
-    result = progress()(tell.history)
+    builder = HistoryBuilder().logged(
+        1, *(("running", 1, n, percentage) for n, percentage in enumerate(rows))
+    )
+    result = progress()(builder.history)
     assert result.verdict is Verdict.INVALID
     assert [(one["kind"], one["task"]) for one in result.counterexamples] == [(kind, 1)]
 
 
 def test_a_new_attempt_may_begin_at_the_bottom_again() -> None:
-    tell = Tell().logged(1, ("running", 1, 0, 80), ("running", 2, 0, 10), ("complete", 2, 1, 100))
-    assert progress()(tell.history).verdict is Verdict.VALID
+    builder = HistoryBuilder().logged(
+        1, ("running", 1, 0, 80), ("running", 2, 0, 10), ("complete", 2, 1, 100)
+    )
+    assert progress()(builder.history).verdict is Verdict.VALID
 
 
 def test_a_killed_attempt_may_lose_its_last_reports_but_none_between() -> None:
-    lost = Tell().reported(1, 20, 40, 60).logged(1, ("running", 1, 1, 20), ("complete", 2, 0, 100))
+    lost = HistoryBuilder().reported(1, 20, 40, 60).logged(1, ("running", 1, 1, 20), ("complete", 2, 0, 100))
     result = progress()(lost.history)
     assert (result.verdict, result.figures["reports_lost"]) == (Verdict.VALID, 2)
-    torn = Tell().reported(1, 20, 40, 60).logged(1, ("running", 1, 1, 20), ("running", 1, 2, 60))
+    torn = HistoryBuilder().reported(1, 20, 40, 60).logged(1, ("running", 1, 1, 20), ("running", 1, 2, 60))
     assert [one["kind"] for one in progress()(torn.history).counterexamples] == ["garbled"]
 
 
 def test_what_was_never_reported_is_not_in_the_log() -> None:
-    tell = Tell().reported(1, 20).logged(1, ("running", 1, 1, 20), ("running", 1, 2, 30))
-    assert [one["kind"] for one in progress()(tell.history).counterexamples] == ["garbled"]
-    tell = Tell().reported(1, 20).logged(1, ("running", 1, 1, 20)).logged(2, ("running", 1, 1, 20))
-    assert [(one["kind"], one["task"]) for one in progress()(tell.history).counterexamples] == [
+    builder = HistoryBuilder().reported(1, 20).logged(1, ("running", 1, 1, 20), ("running", 1, 2, 30))
+    assert [one["kind"] for one in progress()(builder.history).counterexamples] == ["garbled"]
+    builder = (
+        HistoryBuilder().reported(1, 20).logged(1, ("running", 1, 1, 20)).logged(2, ("running", 1, 1, 20))
+    )
+    assert [(one["kind"], one["task"]) for one in progress()(builder.history).counterexamples] == [
         ("garbled", 2)
     ]
 
 
 def test_handlers_that_record_no_reports_are_judged_by_the_log_alone() -> None:
-    assert progress()(Tell().logged(1, ("running", 1, 1, 20)).history).verdict is Verdict.VALID
+    assert progress()(HistoryBuilder().logged(1, ("running", 1, 1, 20)).history).verdict is Verdict.VALID
 
 
 def test_a_completed_attempt_lost_no_report() -> None:
-    tell = Tell().reported(1, 20, 40).logged(1, ("running", 1, 1, 20), ("complete", 1, 2, 100))
-    result = progress()(tell.history)
+    builder = HistoryBuilder().reported(1, 20, 40).logged(1, ("running", 1, 1, 20), ("complete", 1, 2, 100))
+    result = progress()(builder.history)
     assert [one["kind"] for one in result.counterexamples] == ["missing"]
-    none = Tell().reported(1, 20).logged(1, ("complete", 1, 0, 100)).recorded(1)
+    none = HistoryBuilder().reported(1, 20).logged(1, ("complete", 1, 0, 100)).recorded(1)
     assert [one["kind"] for one in progress()(none.history).counterexamples] == ["missing"]
 
 
-def test_without_percentages_there_is_nothing_to_judge_unless_they_need_not_be_there() -> None:
-    history = Tell().logged(1, ("queued", 0, 0)).history
+def test_without_percentages_the_verdict_is_unknown_unless_they_are_optional() -> None:
+    history = HistoryBuilder().logged(1, ("queued", 0, 0)).history
     assert progress()(history).verdict is Verdict.UNKNOWN
     assert progress(minimum=0)(history).verdict is Verdict.VALID
 
 
 def test_a_killed_attempt_whose_every_report_is_lost_is_no_breach() -> None:
-    tell = Tell().reported(1, 20).logged(1, ("running", 1, 0), ("running", 2, 0, 0), ("complete", 2, 1, 100))
-    result = progress()(tell.history)
+    builder = (
+        HistoryBuilder()
+        .reported(1, 20)
+        .logged(1, ("running", 1, 0), ("running", 2, 0, 0), ("complete", 2, 1, 100))
+    )
+    result = progress()(builder.history)
     assert (result.verdict, result.figures["reports_lost"]) == (Verdict.VALID, 1)
 
 
 def test_a_completed_attempt_without_any_percentage_shows_an_empty_log() -> None:
-    tell = Tell().reported(1, 20).logged(1, ("complete", 1, 0)).logged(2, ("running", 1, 0, 0)).recorded(1)
-    (found,) = progress()(tell.history).counterexamples
+    builder = (
+        HistoryBuilder()
+        .reported(1, 20)
+        .logged(1, ("complete", 1, 0))
+        .logged(2, ("running", 1, 0, 0))
+        .recorded(1)
+    )
+    (found,) = progress()(builder.history).counterexamples
     assert (found["kind"], found["task"], found["fence"], found["log"]) == ("missing", 1, 1, [])

@@ -20,7 +20,7 @@ from harness.checkers import (
 )
 from harness.checkers.base import Verdict, check_all
 from harness.history import History, Operation, OperationType
-from tests.support.histories import FAIL, INFO, Tell
+from tests.support.histories import FAIL, INFO, HistoryBuilder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,34 +49,36 @@ TASKS = st.lists(
 BEGUN = (("queued", 0, 0), ("running", 1, 0))
 
 
-def good_run(tasks: list[Task]) -> Tell:
+def good_run(tasks: list[Task]) -> HistoryBuilder:
     """A run as a correct system would leave it: every kill is followed by another try, every task completes.
 
     All tasks share one lock key, take their effect in each attempt, and report their progress.
     """
-    tell, pid = Tell().locked("key", *range(len(tasks))), 100
-    tell.enqueued(1000).effect(1000, by=99).ran(1000, by=99).recorded(1000).began(1001, by=98)
-    tell.enqueued(1001).killed(98).effect(1001, by=99, fence=2).ran(1001, by=99, fence=2).recorded(
+    builder, pid = HistoryBuilder().locked("key", *range(len(tasks))), 100
+    builder.enqueued(1000).effect(1000, by=99).ran(1000, by=99).recorded(1000).began(1001, by=98)
+    builder.enqueued(1001).killed(98).effect(1001, by=99, fence=2).ran(1001, by=99, fence=2).recorded(
         1001, fence=2
     )
-    tell.logged(1000, *BEGUN, ("complete", 1, 1)).logged(1001, *BEGUN, ("running", 2, 0), ("complete", 2, 1))
+    builder.logged(1000, *BEGUN, ("complete", 1, 1)).logged(
+        1001, *BEGUN, ("running", 2, 0), ("complete", 2, 1)
+    )
     for number, task in enumerate(tasks):
         rows: list[tuple[str, int, int, int]] = [("queued", 0, 0, 0)]
         fence = 1
-        tell.enqueued(number, outcome=task.answer)
+        builder.enqueued(number, outcome=task.answer)
         for _ in range(task.kills):
             pid += 1
             rows.append(("running", fence, 0, 0))
-            tell.began(number, by=pid, fence=fence).effect(number, by=pid, fence=fence)
-            tell.reported(number, 10, by=pid, fence=fence).killed(pid)
+            builder.began(number, by=pid, fence=fence).effect(number, by=pid, fence=fence)
+            builder.reported(number, 10, by=pid, fence=fence).killed(pid)
             fence += 1 + task.gap
         pid += 1
         rows += [("running", fence, n, n * 10) for n in range(task.progress + 1)]
         rows.append(("complete", fence, task.progress + 1, 100))
-        tell.began(number, by=pid, fence=fence).effect(number, by=pid, fence=fence)
-        tell.reported(number, *(n * 10 for n in range(1, task.progress + 1)), by=pid, fence=fence)
-        tell.ended(number, by=pid, fence=fence).recorded(number, fence=fence).logged(number, *rows)
-    return tell.queue(held=[]).exited()
+        builder.began(number, by=pid, fence=fence).effect(number, by=pid, fence=fence)
+        builder.reported(number, *(n * 10 for n in range(1, task.progress + 1)), by=pid, fence=fence)
+        builder.ended(number, by=pid, fence=fence).recorded(number, fence=fence).logged(number, *rows)
+    return builder.queue(held=[]).exited()
 
 
 @given(TASKS)
@@ -97,9 +99,7 @@ def without(history: History, f: str, task: int, *kinds: OperationType) -> Histo
 
 @given(TASKS, st.data())
 @settings(max_examples=60, deadline=None)
-def test_whoever_loses_one_acknowledged_task_is_caught_and_that_task_is_named(
-    tasks: list[Task], data: st.DataObject
-) -> None:
+def test_one_lost_acknowledged_task_is_found_and_named(tasks: list[Task], data: st.DataObject) -> None:
     history = good_run(tasks).history
     task = data.draw(st.sampled_from(sorted(account(history).acknowledged)))
     f, kinds = data.draw(st.sampled_from([("record", ()), ("run", (OperationType.OK,))]))
@@ -110,9 +110,7 @@ def test_whoever_loses_one_acknowledged_task_is_caught_and_that_task_is_named(
 
 @given(TASKS, st.data())
 @settings(max_examples=60, deadline=None)
-def test_a_task_that_nobody_vouches_for_any_more_is_unexpected(
-    tasks: list[Task], data: st.DataObject
-) -> None:
+def test_a_task_without_an_enqueue_is_unexpected(tasks: list[Task], data: st.DataObject) -> None:
     history = good_run(tasks).history
     task = data.draw(st.sampled_from(range(len(tasks))))
     kept = list(without(history, "enqueue", task, OperationType.OK, OperationType.INFO))
@@ -191,7 +189,7 @@ def test_a_winner_without_its_effect_and_a_report_that_is_gone_are_caught_and_na
 
 @given(TASKS, st.data())
 @settings(max_examples=60, deadline=None)
-def test_whoever_begins_before_the_lock_is_free_is_caught(tasks: list[Task], data: st.DataObject) -> None:
+def test_a_run_that_begins_before_the_lock_is_free_is_found(tasks: list[Task], data: st.DataObject) -> None:
     history = good_run(tasks).history
     ends = [op for op in history.where("run", OperationType.OK) if op.value.get("lock")]
     assert locks()(history).verdict is Verdict.VALID

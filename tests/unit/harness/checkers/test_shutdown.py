@@ -3,26 +3,26 @@ from __future__ import annotations
 from harness.checkers import shutdown
 from harness.checkers.base import CheckResult, Verdict
 from harness.history import OperationType
-from tests.support.histories import FAIL, INFO, OK, Tell
+from tests.support.histories import FAIL, INFO, OK, HistoryBuilder
 
 GRACEFUL, MARGIN = 5.0, 1.0
 
 
-def judge(tell: Tell) -> CheckResult:
-    return shutdown(GRACEFUL, MARGIN)(tell.history)
+def check(builder: HistoryBuilder) -> CheckResult:
+    return shutdown(GRACEFUL, MARGIN)(builder.history)
 
 
-def whys(result: CheckResult) -> list[str]:
+def reasons(result: CheckResult) -> list[str]:
     return [one["why"] for one in result.counterexamples]
 
 
-def running() -> Tell:
-    """Task 1 runs in worker 12 when the pool is told to stop, at 2 s."""
-    return Tell().at(1).began(1, by=12).at(2).sigterm(12, 13)
+def running() -> HistoryBuilder:
+    """Task 1 runs in worker 12 when the pool is stopped, at 2 s."""
+    return HistoryBuilder().at(1).began(1, by=12).at(2).sigterm(12, 13)
 
 
 def test_a_pool_that_finishes_its_task_and_ends_with_zero_is_valid() -> None:
-    result = judge(running().at(4).ended(1, by=12).at(4.5).exited())
+    result = check(running().at(4).ended(1, by=12).at(4.5).exited())
     assert result.verdict is Verdict.VALID
     assert result.figures == {
         "signals": 1,
@@ -34,11 +34,11 @@ def test_a_pool_that_finishes_its_task_and_ends_with_zero_is_valid() -> None:
 
 
 def test_a_handler_that_failed_on_its_own_is_drained_too() -> None:
-    assert judge(running().ended(1, by=12, outcome=FAIL).exited()).figures["drained"] == 1
+    assert check(running().ended(1, by=12, outcome=FAIL).exited()).figures["drained"] == 1
 
 
 def test_a_task_that_outlives_the_time_out_and_runs_again_elsewhere_is_released() -> None:
-    result = judge(
+    result = check(
         running().at(7.01).ended(1, by=12, outcome=INFO).at(7.2).exited().at(8).ran(1, by=20, fence=2)
     )
     assert result.verdict is Verdict.VALID
@@ -46,124 +46,135 @@ def test_a_task_that_outlives_the_time_out_and_runs_again_elsewhere_is_released(
 
 
 def test_a_task_without_outcome_past_the_time_out_is_released_if_it_runs_again() -> None:
-    tell = running().at(7.2).exited()
-    assert whys(judge(tell)) == ["worker-12 of pool pool-1 let it go, and nobody began it again"]
-    assert judge(tell.ran(1, by=20, fence=2)).verdict is Verdict.VALID
+    builder = running().at(7.2).exited()
+    assert reasons(check(builder)) == ["worker-12 of pool pool-1 let it go, and nobody began it again"]
+    assert check(builder.ran(1, by=20, fence=2)).verdict is Verdict.VALID
 
 
 def test_an_earlier_run_elsewhere_does_not_take_up_what_is_let_go() -> None:
-    tell = Tell().began(1, by=20).at(1).began(1, by=12, fence=2).at(2).sigterm(12).at(7.2).exited()
-    assert whys(judge(tell)) == ["worker-12 of pool pool-1 let it go, and nobody began it again"]
+    builder = (
+        HistoryBuilder().began(1, by=20).at(1).began(1, by=12, fence=2).at(2).sigterm(12).at(7.2).exited()
+    )
+    assert reasons(check(builder)) == ["worker-12 of pool pool-1 let it go, and nobody began it again"]
 
 
 def test_a_rerun_inside_the_pool_that_stops_is_no_release() -> None:
-    result = judge(running().began(1, by=13, fence=2).at(7.2).exited())
+    result = check(running().began(1, by=13, fence=2).at(7.2).exited())
     assert result.verdict is Verdict.INVALID
     assert len(result.counterexamples) == 2
 
 
 def test_a_task_that_is_dropped_before_the_time_out_is_invalid_even_if_it_runs_again() -> None:
-    result = judge(running().at(3).ended(1, by=12, outcome=INFO).exited().ran(1, by=20, fence=2))
+    result = check(running().at(3).ended(1, by=12, outcome=INFO).exited().ran(1, by=20, fence=2))
     assert result.verdict is Verdict.INVALID
-    assert whys(result) == [
+    assert reasons(result) == [
         "worker-12 of pool pool-1 let it go 1.000 s after the signal, although the graceful time-out is 5 s"
     ]
     assert result.counterexamples[0]["task"] == 1
 
 
 def test_a_worker_that_vanished_with_its_task_before_the_time_out_is_invalid() -> None:
-    assert judge(running().at(3).exited().ran(1, by=20, fence=2)).verdict is Verdict.INVALID
+    assert check(running().at(3).exited().ran(1, by=20, fence=2)).verdict is Verdict.INVALID
 
 
 def test_a_pool_that_never_ends_is_invalid() -> None:
-    result = judge(running().ended(1, by=12))
+    result = check(running().ended(1, by=12))
     assert result.verdict is Verdict.INVALID
-    assert whys(result) == ["pool pool-1 never ended"]
+    assert reasons(result) == ["pool pool-1 never ended"]
 
 
 def test_a_pool_that_ends_too_late_is_invalid() -> None:
-    result = judge(running().ended(1, by=12).at(8.5).exited())
+    result = check(running().ended(1, by=12).at(8.5).exited())
     assert result.verdict is Verdict.INVALID
-    assert whys(result) == ["pool pool-1 took 6.500 s to end, 6 s are allowed"]
+    assert reasons(result) == ["pool pool-1 took 6.500 s to end, 6 s are allowed"]
 
 
 def test_a_pool_that_ends_with_an_error_or_by_a_signal_is_invalid() -> None:
     for code in (1, -9):
-        result = judge(running().ended(1, by=12).exited(code=code))
-        assert whys(result) == [f"pool pool-1 ended with exit code {code}"]
+        result = check(running().ended(1, by=12).exited(code=code))
+        assert reasons(result) == [f"pool pool-1 ended with exit code {code}"]
 
 
 def test_the_exit_of_another_pool_does_not_count() -> None:
-    assert whys(judge(running().ended(1, by=12).exited(parent=99))) == ["pool pool-1 never ended"]
+    assert reasons(check(running().ended(1, by=12).exited(parent=99))) == ["pool pool-1 never ended"]
 
 
 def test_a_task_begun_long_after_the_signal_is_invalid() -> None:
-    result = judge(running().ended(1, by=12).at(3.5).ran(2, by=13).exited())
+    result = check(running().ended(1, by=12).at(3.5).ran(2, by=13).exited())
     assert result.verdict is Verdict.INVALID
     assert result.counterexamples[0]["task"] == 2
-    assert "began it 1.500 s after the signal" in whys(result)[0]
+    assert "began it 1.500 s after the signal" in reasons(result)[0]
 
 
 def test_a_task_begun_within_the_margin_is_drained_like_the_others() -> None:
-    result = judge(running().ended(1, by=12).at(2.5).ran(2, by=13).exited())
+    result = check(running().ended(1, by=12).at(2.5).ran(2, by=13).exited())
     assert result.verdict is Verdict.VALID
     assert result.figures["drained"] == 2
 
 
 def test_a_worker_that_outlives_its_pool_is_invalid() -> None:
-    result = judge(running().at(3).exited().at(4).ended(1, by=12))
+    result = check(running().at(3).exited().at(4).ended(1, by=12))
     assert result.verdict is Verdict.INVALID
-    assert "was still at it 1.000 s after the pool had ended" in whys(result)[0]
+    assert "was still at it 1.000 s after the pool had ended" in reasons(result)[0]
 
 
 def test_the_time_out_that_the_fault_names_takes_the_place_of_the_argument() -> None:
-    def released(outcome: OperationType) -> Tell:
-        tell = Tell().at(1).began(1, by=12).at(2).sigterm(12, graceful=0.5)
-        return tell.at(2.6).ended(1, by=12, outcome=outcome).exited().ran(1, by=20, fence=2)
+    def released(outcome: OperationType) -> HistoryBuilder:
+        builder = HistoryBuilder().at(1).began(1, by=12).at(2).sigterm(12, graceful=0.5)
+        return builder.at(2.6).ended(1, by=12, outcome=outcome).exited().ran(1, by=20, fence=2)
 
-    assert judge(released(INFO)).verdict is Verdict.VALID
-    assert judge(released(OK).at(9)).verdict is Verdict.VALID
+    assert check(released(INFO)).verdict is Verdict.VALID
+    assert check(released(OK).at(9)).verdict is Verdict.VALID
 
 
 def test_other_pools_and_killed_workers_are_not_concerned() -> None:
-    tell = Tell().at(1).began(1, by=12).began(2, by=13).began(3, by=50).killed(13).at(2).sigterm(12, 13)
-    result = judge(tell.ended(1, by=12).exited().at(9).ran(4, by=50))
+    builder = (
+        HistoryBuilder()
+        .at(1)
+        .began(1, by=12)
+        .began(2, by=13)
+        .began(3, by=50)
+        .killed(13)
+        .at(2)
+        .sigterm(12, 13)
+    )
+    result = check(builder.ended(1, by=12).exited().at(9).ran(4, by=50))
     assert result.verdict is Verdict.VALID
     assert result.figures["drained"] == 1
 
 
 def test_each_of_two_pools_is_judged_by_its_own_exit() -> None:
-    tell = running().ended(1, by=12).exited().at(10).began(2, by=30).sigterm(30, parent=2)
-    result = judge(tell.ended(2, by=30).exited(parent=2, code=1))
+    builder = running().ended(1, by=12).exited().at(10).began(2, by=30).sigterm(30, parent=2)
+    result = check(builder.ended(2, by=30).exited(parent=2, code=1))
     assert result.figures["signals"] == 2
     assert len(result.counterexamples) == 1
 
 
 def test_no_signal_and_a_signal_that_met_no_task_are_unknown() -> None:
-    assert judge(Tell().began(1, by=12).exited()).verdict is Verdict.UNKNOWN
-    idle = Tell().ran(1, by=12).at(2).sigterm(12).exited()
-    assert judge(idle).verdict is Verdict.UNKNOWN
+    assert check(HistoryBuilder().began(1, by=12).exited()).verdict is Verdict.UNKNOWN
+    idle = HistoryBuilder().ran(1, by=12).at(2).sigterm(12).exited()
+    assert check(idle).verdict is Verdict.UNKNOWN
     assert shutdown(GRACEFUL, MARGIN, minimum_running=0)(idle.history).verdict is Verdict.VALID
 
 
 def test_everything_that_happens_at_the_very_bound_is_still_in_time() -> None:
-    assert judge(running().ended(1, by=12).at(8).exited()).verdict is Verdict.VALID, "the end"
+    assert check(running().ended(1, by=12).at(8).exited()).verdict is Verdict.VALID, "the end"
     begun = running().ended(1, by=12).at(3).began(2, by=13).ended(2, by=13).exited()
-    assert judge(begun).verdict is Verdict.VALID, "the beginning"
-    assert judge(running().at(3).ended(1, by=12).at(3).exited()).verdict is Verdict.VALID, "the last words"
+    assert check(begun).verdict is Verdict.VALID, "the beginning"
+    assert check(running().at(3).ended(1, by=12).at(3).exited()).verdict is Verdict.VALID, "the last words"
     let_go = running().at(6.9).ended(1, by=12, outcome=INFO).exited().ran(1, by=20, fence=2)
-    assert judge(let_go).figures["released"] == 1, "the release"
+    assert check(let_go).figures["released"] == 1, "the release"
 
 
 def test_a_run_that_ends_or_begins_elsewhere_at_the_moment_of_the_signal_counts() -> None:
-    ended = Tell().at(1).began(1, by=12).at(2).sigterm(12).at(2).ended(1, by=12).exited()
-    assert judge(ended).figures["drained"] == 1
-    elsewhere = Tell().at(1).began(1, by=12).at(2).sigterm(12).at(2).began(1, by=20, fence=2)
-    assert judge(elsewhere.at(7.2).exited()).figures["released"] == 1
+    ended = HistoryBuilder().at(1).began(1, by=12).at(2).sigterm(12).at(2).ended(1, by=12).exited()
+    assert check(ended).figures["drained"] == 1
+    elsewhere = HistoryBuilder().at(1).began(1, by=12).at(2).sigterm(12).at(2).began(1, by=20, fence=2)
+    assert check(elsewhere.at(7.2).exited()).figures["released"] == 1
 
 
-def test_a_pool_that_never_ends_with_a_task_that_nobody_takes_up_is_told_of_both() -> None:
-    result = judge(running())
+def test_a_pool_that_never_ends_with_a_lost_task_is_reported_for_both() -> None:
+    result = check(running())
     assert [(one["kind"], one.get("pool"), one.get("task")) for one in result.counterexamples] == [
         ("pool", "pool-1", None),
         ("dropped", None, 1),
@@ -171,5 +182,5 @@ def test_a_pool_that_never_ends_with_a_task_that_nobody_takes_up_is_told_of_both
 
 
 def test_a_pool_without_a_name_is_called_by_its_pid() -> None:
-    tell = Tell().injected("sigterm", pid=41, pids=[12])
-    assert whys(judge(tell)) == ["pool 41 never ended"]
+    builder = HistoryBuilder().injected("sigterm", pid=41, pids=[12])
+    assert reasons(check(builder)) == ["pool 41 never ended"]

@@ -4,13 +4,13 @@ import pytest
 
 from harness.checkers import LEGAL, TERMINAL, transitions
 from harness.checkers.base import CheckResult, Verdict
-from tests.support.histories import Tell
+from tests.support.histories import HistoryBuilder
 
 START = ("queued", 0, 0)
 
 
-def judge(*rows: tuple[str, int, int], allow_queued: bool = False) -> CheckResult:
-    return transitions(allow_queued=allow_queued)(Tell().logged(1, *rows).history)
+def check(*rows: tuple[str, int, int], allow_queued: bool = False) -> CheckResult:
+    return transitions(allow_queued=allow_queued)(HistoryBuilder().logged(1, *rows).history)
 
 
 def kinds(result: CheckResult) -> list[str]:
@@ -30,7 +30,7 @@ def kinds(result: CheckResult) -> list[str]:
     ],
 )
 def test_a_legal_way_to_an_end_is_valid(rows: list[tuple[str, int, int]]) -> None:
-    assert judge(*rows).verdict is Verdict.VALID
+    assert check(*rows).verdict is Verdict.VALID
 
 
 @pytest.mark.parametrize(
@@ -53,10 +53,10 @@ def test_a_legal_way_to_an_end_is_valid(rows: list[tuple[str, int, int]]) -> Non
         ([START], ["unfinished"]),
     ],
 )
-def test_an_illegal_way_is_invalid_and_says_in_what(
+def test_an_illegal_transition_is_invalid_and_named(
     rows: list[tuple[str, int, int]], kind: list[str]
 ) -> None:
-    result = judge(*rows)
+    result = check(*rows)
     assert result.verdict is Verdict.INVALID
     assert kinds(result) == kind
     assert result.counterexamples[0]["task"] == 1
@@ -64,41 +64,44 @@ def test_an_illegal_way_is_invalid_and_says_in_what(
 
 
 def test_the_order_is_that_of_the_fences_and_not_of_the_clock() -> None:
-    assert judge(("complete", 5, 1), ("running", 5, 0), START).verdict is Verdict.VALID
+    assert check(("complete", 5, 1), ("running", 5, 0), START).verdict is Verdict.VALID
 
 
 def test_a_log_that_ends_queued_is_legal_only_where_that_is_allowed() -> None:
     rows = [START, ("running", 5, 0), ("queued", 5, 1)]
-    assert judge(*rows).verdict is Verdict.INVALID
-    assert judge(*rows, allow_queued=True).verdict is Verdict.VALID
-    assert judge(START, ("running", 5, 0), allow_queued=True).verdict is Verdict.INVALID
+    assert check(*rows).verdict is Verdict.INVALID
+    assert check(*rows, allow_queued=True).verdict is Verdict.VALID
+    assert check(START, ("running", 5, 0), allow_queued=True).verdict is Verdict.INVALID
 
 
 def test_the_record_must_agree_with_the_end_of_its_log() -> None:
-    tell = Tell().logged(1, START, ("running", 5, 0), ("complete", 5, 1))
-    assert transitions()(tell.recorded(1, status="complete", fence=5).history).verdict is Verdict.VALID
-    result = transitions()(tell.recorded(1, status="running", fence=5).history)
+    builder = HistoryBuilder().logged(1, START, ("running", 5, 0), ("complete", 5, 1))
+    assert transitions()(builder.recorded(1, status="complete", fence=5).history).verdict is Verdict.VALID
+    result = transitions()(builder.recorded(1, status="running", fence=5).history)
     assert result.verdict is Verdict.INVALID
     assert "the record says running, its log ends with complete" in result.counterexamples[0]["why"]
 
 
 def test_the_fence_of_the_record_must_not_fall_below_that_of_the_log() -> None:
-    tell = Tell().logged(1, START, ("running", 5, 0), ("complete", 5, 1)).recorded(1, fence=4)
-    result = transitions()(tell.history)
+    builder = HistoryBuilder().logged(1, START, ("running", 5, 0), ("complete", 5, 1)).recorded(1, fence=4)
+    result = transitions()(builder.history)
     assert result.verdict is Verdict.INVALID
     assert "fence fell to 4" in result.counterexamples[0]["why"]
 
 
 def test_a_record_without_a_log_and_a_log_without_a_record_are_invalid() -> None:
     legal = (START, ("running", 1, 0), ("complete", 1, 1))
-    tell = Tell().logged(1, *legal).logged(2, *legal).recorded(1, 3)
-    result = transitions()(tell.history)
+    builder = HistoryBuilder().logged(1, *legal).logged(2, *legal).recorded(1, 3)
+    result = transitions()(builder.history)
     assert [one["task"] for one in result.counterexamples] == [2, 3]
     assert result.figures["illegal"] == 2
 
 
 def test_a_history_without_transitions_is_unknown() -> None:
-    assert transitions()(Tell().enqueued(1).ran(1, by=12).recorded(1).history).verdict is Verdict.UNKNOWN
+    assert (
+        transitions()(HistoryBuilder().enqueued(1).ran(1, by=12).recorded(1).history).verdict
+        is Verdict.UNKNOWN
+    )
 
 
 def test_terminal_statuses_are_those_that_nothing_follows() -> None:
@@ -106,24 +109,28 @@ def test_terminal_statuses_are_those_that_nothing_follows() -> None:
     assert all(following <= LEGAL.keys() for following in LEGAL.values())
 
 
-def test_a_row_that_exists_twice_is_told_also_where_only_one_has_a_percentage() -> None:
-    tell = Tell().logged(1, START, ("running", 5, 0), ("running", 5, 0, 30), ("complete", 5, 1))
-    assert kinds(transitions()(tell.history)) == ["repeated"]
+def test_a_repeated_row_is_reported_even_if_only_one_has_a_percentage() -> None:
+    builder = HistoryBuilder().logged(1, START, ("running", 5, 0), ("running", 5, 0, 30), ("complete", 5, 1))
+    assert kinds(transitions()(builder.history)) == ["repeated"]
 
 
-def test_what_was_given_back_under_the_first_fence_runs_again_only_under_a_higher_one() -> None:
+def test_a_released_task_runs_again_only_under_a_higher_token() -> None:
     given_back = (START, ("running", 1, 0), ("queued", 1, 1), ("running", 1, 2), ("complete", 1, 3))
-    assert kinds(judge(*given_back)) == ["illegal"]
-    assert judge(START, ("running", 0, 1), ("complete", 0, 2)).verdict is Verdict.VALID, "without any fence"
+    assert kinds(check(*given_back)) == ["illegal"]
+    assert check(START, ("running", 0, 1), ("complete", 0, 2)).verdict is Verdict.VALID, "without any fence"
 
 
 def test_the_counterexample_shows_the_whole_log_and_is_called_after_what_is_wrong() -> None:
-    tell = Tell().logged(1, START, ("running", 5, 0), ("complete", 5, 1)).recorded(1, status="error", fence=5)
-    (found,) = transitions()(tell.history).counterexamples
+    builder = (
+        HistoryBuilder()
+        .logged(1, START, ("running", 5, 0), ("complete", 5, 1))
+        .recorded(1, status="error", fence=5)
+    )
+    (found,) = transitions()(builder.history).counterexamples
     assert found["kind"] == "record"
     assert found["log"] == ["queued (0, 0)", "running (5, 0)", "complete (5, 1)"]
 
 
 def test_the_figures_count_activities_and_rows() -> None:
-    result = judge(START, ("running", 5, 0), ("complete", 5, 1))
+    result = check(START, ("running", 5, 0), ("complete", 5, 1))
     assert result.figures == {"activities": 1, "transitions": 3, "illegal": 0}

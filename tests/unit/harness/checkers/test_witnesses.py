@@ -6,15 +6,15 @@ import pytest
 
 from harness.checkers import witnesses
 from harness.checkers.base import CheckResult, Verdict
-from tests.support.histories import FAIL, INFO, OK, Tell
+from tests.support.histories import FAIL, INFO, OK, HistoryBuilder
 
 
-def agreed() -> Tell:
-    return Tell().enqueued(1, 2).ran(1, 2, by=12).recorded(1, 2)
+def agreed() -> HistoryBuilder:
+    return HistoryBuilder().enqueued(1, 2).ran(1, 2, by=12).recorded(1, 2)
 
 
-def judged(tell: Tell, **queue: Any) -> CheckResult:
-    return witnesses()(tell.queue(**queue).history)
+def judged(builder: HistoryBuilder, **queue: Any) -> CheckResult:
+    return witnesses()(builder.queue(**queue).history)
 
 
 def pairs(result: CheckResult) -> list[tuple[object, object]]:
@@ -28,23 +28,23 @@ def test_four_witnesses_that_agree_are_valid() -> None:
     assert len(result.figures) == 6
 
 
-def test_unknown_outcomes_contradict_nobody() -> None:
-    tell = agreed().enqueued(3, 4, outcome=INFO).enqueued(5, outcome=None).ran(3, by=12).recorded(3)
-    assert judged(tell).verdict is Verdict.VALID
+def test_unknown_outcomes_contradict_nothing() -> None:
+    builder = agreed().enqueued(3, 4, outcome=INFO).enqueued(5, outcome=None).ran(3, by=12).recorded(3)
+    assert judged(builder).verdict is Verdict.VALID
 
 
 @pytest.mark.parametrize("silent", ["enqueue", "run", "record", "queue"])
-def test_a_witness_that_says_nothing_is_unknown_and_named(silent: str) -> None:
-    tell = agreed().queue()
-    tell.operations = [op for op in tell.operations if op.f != silent]
-    result = witnesses()(tell.history)
+def test_an_empty_evidence_source_is_unknown_and_named(silent: str) -> None:
+    builder = agreed().queue()
+    builder.operations = [op for op in builder.operations if op.f != silent]
+    result = witnesses()(builder.history)
     names = {"enqueue": "client", "run": "workers", "record": "postgres", "queue": "redis"}
     assert (result.verdict, result.summary) == (Verdict.UNKNOWN, f"nothing was heard of {names[silent]}")
 
 
 def test_workers_that_ran_what_the_client_knows_as_refused_contradict_it() -> None:
-    tell = agreed().enqueued(3, outcome=FAIL).ran(3, by=12)
-    assert pairs(judged(tell)) == [("client-workers", 3)]
+    builder = agreed().enqueued(3, outcome=FAIL).ran(3, by=12)
+    assert pairs(judged(builder)) == [("client-workers", 3)]
     assert pairs(judged(agreed().ran(9, by=12))) == [("client-workers", 9)]
 
 
@@ -62,16 +62,16 @@ def test_a_queue_that_knows_more_than_was_ever_submitted_contradicts_the_client(
 
 
 def test_a_completion_that_no_worker_returned_contradicts_the_workers() -> None:
-    tell = agreed().enqueued(3).began(3, by=12).recorded(3)
-    assert pairs(judged(tell)) == [("workers-postgres", 3)]
+    builder = agreed().enqueued(3).began(3, by=12).recorded(3)
+    assert pairs(judged(builder)) == [("workers-postgres", 3)]
 
 
 def test_a_record_below_the_fence_of_a_finished_run_contradicts_the_workers() -> None:
-    tell = agreed().enqueued(3).ran(3, by=12, fence=1).ran(3, by=12, fence=4).recorded(3, fence=1)
-    assert pairs(judged(tell)) == [("workers-postgres", 3)]
+    builder = agreed().enqueued(3).ran(3, by=12, fence=1).ran(3, by=12, fence=4).recorded(3, fence=1)
+    assert pairs(judged(builder)) == [("workers-postgres", 3)]
 
 
-def test_a_queue_that_still_holds_what_is_over_contradicts_postgres_and_the_worker_that_lives() -> None:
+def test_a_queue_that_still_has_an_ended_task_contradicts_postgres() -> None:
     result = judged(agreed(), leased=1, known=1, held=["a2"])
     assert pairs(result) == [("postgres-redis", 2), ("workers-redis", 2)]
     assert result.figures["workers_redis"] == result.figures["postgres_redis"] == 1
@@ -81,18 +81,18 @@ def test_a_queue_that_still_holds_what_is_over_contradicts_postgres_and_the_work
 
 
 def test_a_pending_record_that_the_queue_does_not_know_contradicts_it() -> None:
-    tell = agreed().enqueued(3).recorded(3, status="queued")
-    assert pairs(judged(tell, held=[])) == [("postgres-redis", 3)]
-    assert judged(tell, ready=1, known=1, held=["a3"]).verdict is Verdict.VALID
+    builder = agreed().enqueued(3).recorded(3, status="queued")
+    assert pairs(judged(builder, held=[])) == [("postgres-redis", 3)]
+    assert judged(builder, ready=1, known=1, held=["a3"]).verdict is Verdict.VALID
 
 
-def test_a_queue_that_only_counts_is_compared_by_numbers_and_its_dead_letters_set_aside() -> None:
-    tell = agreed().enqueued(3, 4).recorded(3, status="queued").recorded(4, status="error")
-    assert judged(tell, ready=1, dead=1, known=2).verdict is Verdict.VALID
-    assert pairs(judged(tell, dead=1, known=1)) == [("postgres-redis", 3)], (
+def test_a_queue_that_only_counts_is_compared_by_numbers_without_dead_letters() -> None:
+    builder = agreed().enqueued(3, 4).recorded(3, status="queued").recorded(4, status="error")
+    assert judged(builder, ready=1, dead=1, known=2).verdict is Verdict.VALID
+    assert pairs(judged(builder, dead=1, known=1)) == [("postgres-redis", 3)], (
         "a queue that holds nothing lacks each"
     )
-    assert pairs(judged(tell, ready=2, dead=1, known=3)) == [("postgres-redis", None)]
+    assert pairs(judged(builder, ready=2, dead=1, known=3)) == [("postgres-redis", None)]
 
 
 def test_a_queue_may_know_as_much_as_may_have_been_submitted() -> None:
@@ -111,12 +111,12 @@ def test_an_acknowledgement_without_an_activity_is_met_by_any_record_of_the_task
 
 @pytest.mark.parametrize("first", [1, 2])
 def test_only_the_last_holder_of_a_task_can_contradict_the_queue_that_holds_it(first: int) -> None:
-    tell = agreed().enqueued(3).recorded(3, status="running", fence=2)
+    builder = agreed().enqueued(3).recorded(3, status="running", fence=2)
     for fence in (first, 3 - first):
-        tell.began(3, by=12 + fence, fence=fence)
-    tell.ended(3, by=13, fence=1)
-    assert judged(tell, leased=1, known=1, held=["a3"]).verdict is Verdict.VALID
-    again = judged(tell.ended(3, by=14, fence=2), leased=1, known=1, held=["a3"])
+        builder.began(3, by=12 + fence, fence=fence)
+    builder.ended(3, by=13, fence=1)
+    assert judged(builder, leased=1, known=1, held=["a3"]).verdict is Verdict.VALID
+    again = judged(builder.ended(3, by=14, fence=2), leased=1, known=1, held=["a3"])
     assert pairs(again) == [("workers-redis", 3)]
 
 
@@ -131,12 +131,12 @@ def test_the_record_of_another_activity_is_not_the_acknowledged_one() -> None:
     ]
 
 
-def test_a_run_that_postgres_knows_nothing_of_hides_no_other() -> None:
-    tell = Tell().enqueued(1, outcome=INFO).enqueued(3).ran(1, by=12).ran(3, by=12, fence=4)
-    assert pairs(judged(tell.recorded(3, status="canceled", fence=1))) == [("workers-postgres", 3)]
+def test_a_run_without_a_row_in_postgres_hides_no_other() -> None:
+    builder = HistoryBuilder().enqueued(1, outcome=INFO).enqueued(3).ran(1, by=12).ran(3, by=12, fence=4)
+    assert pairs(judged(builder.recorded(3, status="canceled", fence=1))) == [("workers-postgres", 3)]
 
 
 def test_a_queue_that_names_its_dead_letters_or_all_it_knows_is_understood() -> None:
-    tell = agreed().enqueued(3, 4).recorded(3, status="queued").recorded(4, status="error")
-    assert judged(tell, dead=["a4"], known=2).verdict is Verdict.VALID
-    assert judged(tell, dead=["a4"], known=["a3", "a4"]).verdict is Verdict.VALID
+    builder = agreed().enqueued(3, 4).recorded(3, status="queued").recorded(4, status="error")
+    assert judged(builder, dead=["a4"], known=2).verdict is Verdict.VALID
+    assert judged(builder, dead=["a4"], known=["a3", "a4"]).verdict is Verdict.VALID

@@ -1,4 +1,4 @@
-"""What every checker tells people, word for word: they decide by its sentences what to look at, and whether to."""
+"""The sentences of every checker, word for word: readers decide by them where to look."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ from harness.checkers import (
 )
 from harness.checkers.base import Checker, CheckResult, Verdict, check_safe
 from harness.checkers.priorities import SLACK
-from tests.support.histories import FAIL, INFO, INVOKE, OK, Tell
+from tests.support.histories import FAIL, INFO, INVOKE, OK, HistoryBuilder
 
 
 def whys(result: CheckResult) -> list[tuple[str, object, str]]:
     return [(one["kind"], one.get("task"), one["why"]) for one in result.counterexamples]
 
 
-def submitted(priority: str, *tasks: int, tell: Tell | None = None) -> Tell:
-    tell = tell or Tell()
+def submitted(priority: str, *tasks: int, builder: HistoryBuilder | None = None) -> HistoryBuilder:
+    builder = builder or HistoryBuilder()
     for task in tasks:
-        tell.op("client", INVOKE, "enqueue", task=task, priority=priority)
-        tell.op("client", OK, "enqueue", task=task, activity=f"a{task}")
-    return tell
+        builder.op("client", INVOKE, "enqueue", task=task, priority=priority)
+        builder.op("client", OK, "enqueue", task=task, activity=f"a{task}")
+    return builder
 
 
-EMPTY = Tell()
-ONE = Tell().enqueued(1)
+EMPTY = HistoryBuilder()
+ONE = HistoryBuilder().enqueued(1)
 NEEDED = "are needed to say anything"
 
 
 @pytest.mark.parametrize(
-    ("checker", "tell", "summary"),
+    ("checker", "builder", "summary"),
     [
         (availability, EMPTY, "nothing was submitted"),
         (partial(availability, minimum_share=1), ONE, "nothing was submitted while something was broken"),
@@ -59,11 +59,11 @@ NEEDED = "are needed to say anything"
         (exits, EMPTY, "no pool ended that was not killed"),
         (
             partial(faults_injected, 2, minimum_kills=3),
-            Tell().killed(9),
+            HistoryBuilder().killed(9),
             f"1 faults injected, 1 processes killed; 2 and 3 {NEEDED}",
         ),
         (fencing, EMPTY, "the workers recorded no fences"),
-        (fencing, Tell().ran(1, by=12), "the store shows no fences"),
+        (fencing, HistoryBuilder().ran(1, by=12), "the store shows no fences"),
         (partial(locks, minimum=2), EMPTY, f"0 tasks with a lock key ran, 2 {NEEDED}"),
         (nothing_left, EMPTY, "the queue was not asked what it still holds"),
         (
@@ -76,24 +76,24 @@ NEEDED = "are needed to say anything"
         (partial(shutdown, 5, 1), EMPTY, "no pool was told to stop"),
         (
             partial(shutdown, 5, 1),
-            Tell().sigterm(12).exited(),
+            HistoryBuilder().sigterm(12).exited(),
             "1 pools told to stop, but none had a task running",
         ),
         (transitions, EMPTY, "the store gave no log of any transition"),
         (witnesses, EMPTY, "nothing was heard of client and workers and postgres and redis"),
     ],
 )
-def test_a_checker_that_has_nothing_to_judge_says_what_it_lacks(
-    checker: Callable[[], Checker], tell: Tell, summary: str
+def test_a_checker_without_evidence_names_what_it_lacks(
+    checker: Callable[[], Checker], builder: HistoryBuilder, summary: str
 ) -> None:
-    result = checker()(tell.history)
+    result = checker()(builder.history)
     assert (result.verdict, result.summary) == (Verdict.UNKNOWN, summary)
 
 
-LOCKED = Tell().locked("k", 1, 2).ran(1, by=12).ran(2, by=13, fence=2)
-LOGGED = Tell().logged(1, ("queued", 0, 0), ("running", 1, 0, 0), ("complete", 1, 1, 100))
+LOCKED = HistoryBuilder().locked("k", 1, 2).ran(1, by=12).ran(2, by=13, fence=2)
+LOGGED = HistoryBuilder().logged(1, ("queued", 0, 0), ("running", 1, 0, 0), ("complete", 1, 1, 100))
 HURT = (
-    Tell()
+    HistoryBuilder()
     .enqueued(1, 2)
     .op("client", INVOKE, "enqueue", task=3)
     .at(4)
@@ -107,7 +107,7 @@ HURT = (
 
 
 @pytest.mark.parametrize(
-    ("checker", "tell", "summary"),
+    ("checker", "builder", "summary"),
     [
         (
             availability,
@@ -116,35 +116,40 @@ HURT = (
         ),
         (
             delivery,
-            Tell().enqueued(1).enqueued(2, outcome=INFO).recorded(1).ran(1, by=12).ran(1, by=13, fence=2),
+            HistoryBuilder()
+            .enqueued(1)
+            .enqueued(2, outcome=INFO)
+            .recorded(1)
+            .ran(1, by=12)
+            .ran(1, by=13, fence=2),
             "1 acknowledged, 0 lost, 1 unknown, 1 duplicated",
         ),
         (
             delivery,
-            Tell().enqueued(1, outcome=INFO).ran(1, by=12).recorded(1),
+            HistoryBuilder().enqueued(1, outcome=INFO).ran(1, by=12).recorded(1),
             "0 acknowledged, 0 lost, 1 unknown, 1 recovered",
         ),
         (
             partial(duplicates, 3),
-            Tell().ran(1, by=12).ran(1, by=13, fence=2).ran(1, by=14, fence=3),
+            HistoryBuilder().ran(1, by=12).ran(1, by=13, fence=2).ran(1, by=14, fence=3),
             "2 surplus executions of 1 tasks, 3 excused",
         ),
         (
             effects,
-            Tell().effect(1, by=12).effect(1, by=13, fence=2).effect(2, by=12),
+            HistoryBuilder().effect(1, by=12).effect(1, by=13, fence=2).effect(2, by=12),
             "3 effects of 2 activities, each taken once",
         ),
         (partial(effects, minimum=0), EMPTY, "no handler took an effect"),
-        (exits, Tell().exited().exited(parent=2), "2 pools ended with code 0, 0 were killed"),
-        (faults_injected, Tell().sigterm(9), "1 faults injected, 0 processes killed"),
+        (exits, HistoryBuilder().exited().exited(parent=2), "2 pools ended with code 0, 0 were killed"),
+        (faults_injected, HistoryBuilder().sigterm(9), "1 faults injected, 0 processes killed"),
         (
             fencing,
-            Tell().ran(1, by=12).recorded(1),
+            HistoryBuilder().ran(1, by=12).recorded(1),
             "1 runs of 1 activities, each under its own fence",
         ),
         (locks, LOCKED, "2 tasks under 1 lock keys, one at a time"),
         (partial(locks, minimum=0), EMPTY, "no task had a lock key"),
-        (nothing_left, Tell().queue(), "the queue is empty"),
+        (nothing_left, HistoryBuilder().queue(), "the queue is empty"),
         (
             partial(priorities, ("high", "middle", "low")),
             submitted("low", 1).ran(1, by=12),
@@ -155,36 +160,36 @@ HURT = (
         (partial(progress, minimum=0), EMPTY, "no attempt has a percentage"),
         (
             partial(recovery, 2.0),
-            Tell().began(1, by=12).at(1).killed(12).at(1.5).ran(1, by=13, fence=2),
+            HistoryBuilder().began(1, by=12).at(1).killed(12).at(1.5).ran(1, by=13, fence=2),
             "1 runs interrupted, recovery p99 0.500 s (bound 2 s), longest 0.500 s",
         ),
         (
             partial(recovery, 2.0),
-            Tell().began(1, by=12).killed(12).recorded(1, status="error"),
+            HistoryBuilder().began(1, by=12).killed(12).recorded(1, status="error"),
             "1 runs interrupted, none began again",
         ),
         (
             partial(shutdown, 5, 1),
-            Tell().began(1, by=12).at(1).sigterm(12).at(1.5).ended(1, by=12).at(3).exited(),
+            HistoryBuilder().began(1, by=12).at(1).sigterm(12).at(1.5).ended(1, by=12).at(3).exited(),
             "1 pools stopped, 1 tasks drained, 0 released, slowest stop 2.000 s",
         ),
         (transitions, LOGGED, "3 transitions of 1 activities, all legal"),
         (
             witnesses,
-            Tell().enqueued(1).ran(1, by=12).recorded(1).queue(),
+            HistoryBuilder().enqueued(1).ran(1, by=12).recorded(1).queue(),
             "client, workers, Postgres and Redis agree",
         ),
     ],
 )
-def test_a_good_run_is_told_with_its_numbers(
-    checker: Callable[[], Checker], tell: Tell, summary: str
+def test_a_good_run_is_summarized_with_its_numbers(
+    checker: Callable[[], Checker], builder: HistoryBuilder, summary: str
 ) -> None:
-    result = checker()(tell.history)
+    result = checker()(builder.history)
     assert (result.verdict, result.summary) == (Verdict.VALID, summary)
 
 
-def test_an_unavailable_system_is_told_by_each_bound_that_it_broke() -> None:
-    during = Tell().injected("pause", seconds=9)
+def test_an_unavailable_system_is_reported_by_each_bound_that_it_broke() -> None:
+    during = HistoryBuilder().injected("pause", seconds=9)
     slow = during.enqueued(1).enqueued(2, outcome=INFO)
     result = availability(minimum_share=0.75, enqueue_p99=0.0005)(slow.history)
     share = "50.0% of submissions during faults were acknowledged, 75.0% are asked for"
@@ -193,17 +198,17 @@ def test_an_unavailable_system_is_told_by_each_bound_that_it_broke() -> None:
         ("unavailable", None, "submissions during faults: p99 0.001 s, the bound is 0.0005 s"),
     ]
     assert result.summary == "; ".join(why for _, _, why in whys(result))
-    dark = Tell().injected("pause", seconds=9).enqueued(1, outcome=INFO)
+    dark = HistoryBuilder().injected("pause", seconds=9).enqueued(1, outcome=INFO)
     assert whys(availability(enqueue_p99=9)(dark.history)) == [
         ("unavailable", None, "submissions during faults: none was acknowledged, the bound is 9 s")
     ]
 
 
-def test_each_fate_of_a_task_is_told_in_its_own_words() -> None:
-    tell = Tell().enqueued(*range(1, 6)).enqueued(6, 7, outcome=INFO).enqueued(8, outcome=FAIL)
-    tell.ran(1, 6, 8, by=12).began(9, by=12).recorded(1, 6).recorded(2, activity="b2")
-    tell.recorded(4, status="error").recorded(5, status="queued")
-    assert whys(delivery()(tell.history)) == [
+def test_each_end_of_a_task_has_its_own_wording() -> None:
+    builder = HistoryBuilder().enqueued(*range(1, 6)).enqueued(6, 7, outcome=INFO).enqueued(8, outcome=FAIL)
+    builder.ran(1, 6, 8, by=12).began(9, by=12).recorded(1, 6).recorded(2, activity="b2")
+    builder.recorded(4, status="error").recorded(5, status="queued")
+    assert whys(delivery()(builder.history)) == [
         ("lost", 2, "acknowledged as another activity than the store has a record of"),
         ("lost", 3, "acknowledged, but the store has no record of it"),
         ("lost", 5, "acknowledged, but its record is still queued"),
@@ -213,7 +218,7 @@ def test_each_fate_of_a_task_is_told_in_its_own_words() -> None:
         ("recovered", 6, "its submission had an unknown outcome, and it completed"),
         ("unknown", 7, "its submission had an unknown outcome, and it did not complete"),
     ]
-    lenient = Tell().enqueued(1).recorded(1, status="queued")
+    lenient = HistoryBuilder().enqueued(1).recorded(1, status="queued")
     asked = delivery(allow_queued=True)
     undecided = "still queued in the record, and the queue was not asked"
     assert whys(asked(lenient.history)) == [("undecided", 1, undecided)]
@@ -222,16 +227,16 @@ def test_each_fate_of_a_task_is_told_in_its_own_words() -> None:
     ]
 
 
-def test_a_duplicate_is_told_with_the_number_of_its_executions() -> None:
-    tell = Tell().ran(1, by=12).ran(1, by=13, fence=2).ran(1, by=14, fence=3)
-    assert whys(duplicates(0)(tell.history)) == [("duplicated", 1, "its handler finished 3 times")]
+def test_a_duplicate_is_reported_with_the_number_of_its_executions() -> None:
+    builder = HistoryBuilder().ran(1, by=12).ran(1, by=13, fence=2).ran(1, by=14, fence=3)
+    assert whys(duplicates(0)(builder.history)) == [("duplicated", 1, "its handler finished 3 times")]
 
 
-def test_an_effect_that_was_not_taken_once_is_told_with_its_fences() -> None:
-    tell = Tell().effect(1, by=12).effect(1, by=12).effect(2, by=13, fence=3)
-    tell.effect(2, by=12, fence=2, outcome=FAIL).effect(3, by=12, fence=1)
-    tell.recorded(2, fence=2).recorded(3, fence=2).recorded(4)
-    result = effects()(tell.history)
+def test_an_effect_that_was_not_applied_once_is_reported_with_its_tokens() -> None:
+    builder = HistoryBuilder().effect(1, by=12).effect(1, by=12).effect(2, by=13, fence=3)
+    builder.effect(2, by=12, fence=2, outcome=FAIL).effect(3, by=12, fence=1)
+    builder.recorded(2, fence=2).recorded(3, fence=2).recorded(4)
+    result = effects()(builder.history)
     assert whys(result) == [
         ("twice", 1, "its effect under fence 1 was taken 2 times"),
         ("refused", 2, "complete under fence 2, but its effect was refused: a higher fence had been there"),
@@ -243,20 +248,20 @@ def test_an_effect_that_was_not_taken_once_is_told_with_its_fences() -> None:
     assert result.counterexamples[0]["operations"] == "never started; no record"
 
 
-def test_a_pool_that_ended_badly_is_told_with_its_code() -> None:
-    result = exits()(Tell().exited(code=3).exited(parent=2).history)
+def test_a_pool_that_failed_is_reported_with_its_exit_code() -> None:
+    result = exits()(HistoryBuilder().exited(code=3).exited(parent=2).history)
     why = "pool-1 (pid 1) ended with code 3"
     assert result.counterexamples == ({"kind": "exit", "pool": "pool-1", "pid": 1, "code": 3, "why": why},)
     assert result.summary == f"1 of 2 pools ended badly; the first: {why}"
     assert result.figures == {"exits": 2, "killed": 0, "bad": 1}
-    killed = exits()(Tell().killed(1).exited(code=-9).history)
+    killed = exits()(HistoryBuilder().killed(1).exited(code=-9).history)
     assert killed.figures == {"exits": 1, "killed": 1, "bad": 0}
 
 
-def test_a_breach_of_fencing_is_told_with_its_fences() -> None:
-    tell = Tell().began(1, by=12, fence=5).began(1, by=13, fence=5)
-    tell.ran(1, by=14, fence=9).ran(1, by=15, fence=7).logged(1, ("complete", 9, 1), ("complete", 8, 1))
-    result = fencing()(tell.recorded(1, fence=8).history)
+def test_a_breach_of_fencing_is_reported_with_its_tokens() -> None:
+    builder = HistoryBuilder().began(1, by=12, fence=5).began(1, by=13, fence=5)
+    builder.ran(1, by=14, fence=9).ran(1, by=15, fence=7).logged(1, ("complete", 9, 1), ("complete", 8, 1))
+    result = fencing()(builder.recorded(1, fence=8).history)
     assert whys(result) == [
         ("shared", 1, "2 runs had the same fence 5"),
         ("unearned", 1, "complete under fence 8, but no handler finished under it"),
@@ -267,38 +272,40 @@ def test_a_breach_of_fencing_is_told_with_its_fences() -> None:
     assert result.summary == f"4 breaches of fencing; the first: task 1: {whys(result)[0][2]}"
 
 
-def test_an_overlap_under_a_lock_key_is_told_with_both_workers() -> None:
-    tell = Tell().locked("k", 1, 2).at(1).began(1, by=12).at(1.5).began(2, by=13).at(2).ended(1, by=12)
-    result = locks()(tell.at(3).ended(2, by=13).history)
+def test_an_overlap_under_a_lock_key_is_reported_with_both_workers() -> None:
+    builder = (
+        HistoryBuilder().locked("k", 1, 2).at(1).began(1, by=12).at(1.5).began(2, by=13).at(2).ended(1, by=12)
+    )
+    result = locks()(builder.at(3).ended(2, by=13).history)
     why = "task 2 began in worker-13 under lock key 'k' while task 1 ran in worker-12, 0.500 s together"
     assert whys(result) == [("overlap", 2, why)]
     assert result.summary == f"1 overlaps under a lock key; the first: {why}"
 
 
-def test_what_a_queue_still_holds_is_told_by_its_states() -> None:
-    result = nothing_left()(Tell().queue(ready=3, scheduled=1, dead=1, known=6).history)
+def test_what_a_queue_still_has_is_reported_by_state() -> None:
+    result = nothing_left()(HistoryBuilder().queue(ready=3, scheduled=1, dead=1, known=6).history)
     assert result.summary == "the queue still holds 3 ready, 1 scheduled, 1 unaccounted; 1 dead letters"
 
 
-def test_a_task_that_was_passed_by_too_many_is_told_with_the_numbers() -> None:
+def test_a_task_that_too_many_passed_is_reported_with_the_numbers() -> None:
     highs = range(7 + SLACK + 1)
-    tell = submitted("low", 500, tell=submitted("high", *highs)).ran(*highs, by=12).ran(500, by=12)
-    result = priorities()(tell.history)
+    builder = submitted("low", 500, builder=submitted("high", *highs)).ran(*highs, by=12).ran(500, by=12)
+    result = priorities()(builder.history)
     why = (
         "task 500 of priority low waited while 72 of other priorities and 0 of its own began; 71 may pass it"
     )
     assert whys(result) == [("starved", 500, why)]
     assert result.summary == f"1 tasks were passed by too many; the first: {why}"
     lows = range(500, 500 + SLACK + 2)
-    tell = submitted("high", 1, 2, tell=submitted("low", *lows)).ran(1, by=12).ran(*lows, by=12)
+    builder = submitted("high", 1, 2, builder=submitted("low", *lows)).ran(1, by=12).ran(*lows, by=12)
     why = "task 2 of priority high waited while 66 of other priorities and 1 of its own began; 65 may pass it"
-    assert whys(priorities()(tell.ran(2, by=12).history)) == [("inverted", 2, why)]
+    assert whys(priorities()(builder.ran(2, by=12).history)) == [("inverted", 2, why)]
 
 
-def test_a_breach_of_progress_is_told_with_its_row_and_its_reports() -> None:
-    tell = Tell().reported(1, 20, 40).logged(1, ("running", 1, 1, 20), ("running", 1, 2, 10))
-    tell.logged(2, ("running", 1, 1, 101)).reported(3, 5, 6).logged(3, ("running", 1, 1, 5))
-    result = progress()(tell.reported(2, 101).recorded(3).history)
+def test_a_breach_of_progress_is_reported_with_its_row_and_reports() -> None:
+    builder = HistoryBuilder().reported(1, 20, 40).logged(1, ("running", 1, 1, 20), ("running", 1, 2, 10))
+    builder.logged(2, ("running", 1, 1, 101)).reported(3, 5, 6).logged(3, ("running", 1, 1, 5))
+    result = progress()(builder.reported(2, 101).recorded(3).history)
     assert whys(result) == [
         ("falling", 1, "row 2 under fence 1 says 10 % after 20 %"),
         ("outside", 2, "row 1 under fence 1 says 101 %"),
@@ -310,9 +317,9 @@ def test_a_breach_of_progress_is_told_with_its_row_and_its_reports() -> None:
     assert result.counterexamples[-1]["log"] == [(1, 1, "running", 5)]
 
 
-def test_an_interrupted_task_is_told_with_its_worker_its_fault_and_its_wait() -> None:
-    tell = Tell().began(1, by=12).began(2, by=12).at(1).killed(12).at(4).ran(1, by=13, fence=2)
-    result = recovery(2.0)(tell.history)
+def test_an_interrupted_task_is_reported_with_worker_fault_and_wait() -> None:
+    builder = HistoryBuilder().began(1, by=12).began(2, by=12).at(1).killed(12).at(4).ran(1, by=13, fence=2)
+    result = recovery(2.0)(builder.history)
     assert whys(result) == [
         ("stuck", 2, "interrupted in worker-12 by kill-worker 1 and never begun again"),
         ("slow", 1, "interrupted in worker-12 by kill-worker 1, begun again after 3.000 s (bound 2 s)"),
@@ -321,9 +328,11 @@ def test_an_interrupted_task_is_told_with_its_worker_its_fault_and_its_wait() ->
     assert result.summary == text
 
 
-def test_a_stop_that_was_not_graceful_is_told_with_pool_and_worker() -> None:
-    tell = Tell().began(1, by=12).at(1).sigterm(12).at(2).ended(1, by=12, outcome=INFO).exited(code=1)
-    result = shutdown(5, 1)(tell.history)
+def test_a_stop_that_was_not_graceful_is_reported_with_pool_and_worker() -> None:
+    builder = (
+        HistoryBuilder().began(1, by=12).at(1).sigterm(12).at(2).ended(1, by=12, outcome=INFO).exited(code=1)
+    )
+    result = shutdown(5, 1)(builder.history)
     let_go = "let it go 1.000 s after the signal, although the graceful time-out is 5 s"
     assert whys(result) == [
         ("pool", None, "pool pool-1 ended with exit code 1"),
@@ -333,9 +342,9 @@ def test_a_stop_that_was_not_graceful_is_told_with_pool_and_worker() -> None:
     assert result.summary == "2 breaches of a graceful stop; the first: pool pool-1 ended with exit code 1"
 
 
-def test_an_illegal_way_is_told_with_its_rows() -> None:
+def test_an_illegal_transition_is_reported_with_its_rows() -> None:
     rows = [("running", 5, 1), ("complete", 5, 1), ("running", 5, 3), ("queued", 9, 0)]
-    result = transitions()(Tell().logged(1, *rows).recorded(1, fence=4).recorded(2).history)
+    result = transitions()(HistoryBuilder().logged(1, *rows).recorded(1, fence=4).recorded(2).history)
     assert whys(result) == [
         ("first", 1, "the log begins with complete, not with queued"),
         ("gap", 1, "the log under fence 5 begins with row 1, not with row 0"),
@@ -347,17 +356,21 @@ def test_an_illegal_way_is_told_with_its_rows() -> None:
         ("record", 2, "the record says complete, but it has no log at all"),
     ]
     assert result.summary == f"2 of 2 activities went an illegal way; the first: {whys(result)[0][2]}"
-    fell = Tell().logged(1, ("queued", 0, 0), ("error", 5, 0)).logged(2, ("queued", 0, 0), ("error", 0, 1))
+    fell = (
+        HistoryBuilder()
+        .logged(1, ("queued", 0, 0), ("error", 5, 0))
+        .logged(2, ("queued", 0, 0), ("error", 0, 1))
+    )
     assert whys(transitions()(fell.recorded(1, status="error", fence=4).history)) == [
         ("record", 1, "the record's fence fell to 4, its log reached 5"),
         ("record", 2, "the log ends with error, but the store has no record"),
     ]
 
 
-def test_a_contradiction_is_told_with_what_both_witnesses_say() -> None:
-    tell = Tell().enqueued(1, 2, 4).enqueued(3, outcome=FAIL).ran(3, by=12).recorded(3)
-    tell.began(2, by=12).recorded(2, fence=7).ran(1, by=12, fence=4).recorded(1, status="running", fence=3)
-    result = witnesses()(tell.queue(leased=1, held=["a2", "a1"], known=9).history)
+def test_a_contradiction_is_reported_with_both_evidence_sources() -> None:
+    builder = HistoryBuilder().enqueued(1, 2, 4).enqueued(3, outcome=FAIL).ran(3, by=12).recorded(3)
+    builder.began(2, by=12).recorded(2, fence=7).ran(1, by=12, fence=4).recorded(1, status="running", fence=3)
+    result = witnesses()(builder.queue(leased=1, held=["a2", "a1"], known=9).history)
     accepted = "the client was told that it is accepted, Postgres has no record of it"
     returned = "a worker returned from it under fence 4, Postgres knows only fence 3"
     unearned = "Postgres has it complete under fence 7, no worker returned from it under that fence"
@@ -376,19 +389,19 @@ def test_a_contradiction_is_told_with_what_both_witnesses_say() -> None:
     assert result.summary == f"8 contradictions; the first: client-workers: {refused}; a worker ran it"
 
 
-def test_a_contradiction_between_record_and_queue_is_told_by_name_or_by_number() -> None:
-    tell = Tell().enqueued(1, 2).ran(1, by=12).recorded(1).recorded(2, status="queued")
-    assert whys(witnesses()(tell.queue(held=[]).history)) == [
+def test_a_contradiction_of_store_and_queue_is_reported_by_name_or_number() -> None:
+    builder = HistoryBuilder().enqueued(1, 2).ran(1, by=12).recorded(1).recorded(2, status="queued")
+    assert whys(witnesses()(builder.queue(held=[]).history)) == [
         ("postgres-redis", 2, "Postgres says queued, Redis does not know it")
     ]
-    assert whys(witnesses()(tell.queue(known=2).history)) == [
+    assert whys(witnesses()(builder.queue(known=2).history)) == [
         ("postgres-redis", None, "Postgres calls 1 tasks pending, Redis holds 2 beside the dead")
     ]
 
 
-def test_an_operation_that_cannot_be_read_is_told_with_the_remedy() -> None:
-    tell = Tell().op("worker-12", OK, "run", task="one")
-    result = check_safe(duplicates(0), tell.history)
+def test_an_operation_that_cannot_be_read_is_reported_with_the_remedy() -> None:
+    builder = HistoryBuilder().op("worker-12", OK, "run", task="one")
+    result = check_safe(duplicates(0), builder.history)
     assert result.summary == (
         "the checker itself failed: ValueError: a run operation of worker-12 has 'one' where the number 'task' "
         "belongs; record it as a whole number"

@@ -1,4 +1,4 @@
-"""The command line: what it says and how it exits, for every kind of wrong request."""
+"""The command line: its messages and exit codes, for every kind of wrong request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 import chaos
 from harness import cli
-from harness.cli import commands
+from harness.cli import chaos as chaos_command
 from harness.errors import EnvironmentUnavailable
 from harness.history import OperationType, Recorder
 
@@ -113,7 +113,7 @@ def test_servers_that_are_missing_exit_with_2_and_a_sentence(
     def unavailable(options: Namespace) -> int:
         raise EnvironmentUnavailable(f"{STAGING} does not answer. Start it.")
 
-    monkeypatch.setattr(commands, "list_scenarios", unavailable)
+    monkeypatch.setattr(chaos_command, "list_scenarios", unavailable)
     assert cli.main(["chaos", "list"]) == 2
     assert (
         capsys.readouterr().err
@@ -127,7 +127,7 @@ def test_a_bug_is_a_sentence_and_its_traceback_comes_only_with_debug(
     def broken(options: Namespace) -> int:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(commands, "list_scenarios", broken)
+    monkeypatch.setattr(chaos_command, "list_scenarios", broken)
     assert cli.main(["chaos", "list"]) == 2
     plain = capsys.readouterr().err
     assert plain.startswith("harness: ZeroDivisionError: division by zero. ")
@@ -142,7 +142,7 @@ def test_ctrl_c_is_a_plain_sentence_and_exit_code_130(
     def interrupted(options: Namespace) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "list_scenarios", interrupted)
+    monkeypatch.setattr(chaos_command, "list_scenarios", interrupted)
     assert cli.main(["chaos", "list"]) == 130
     said = capsys.readouterr().err
     assert "interrupted by SIGINT" in said
@@ -156,7 +156,7 @@ def test_sigterm_takes_the_way_of_ctrl_c(
         os.kill(os.getpid(), 15)
         raise AssertionError("SIGTERM was not raised")
 
-    monkeypatch.setattr(commands, "list_scenarios", terminated)
+    monkeypatch.setattr(chaos_command, "list_scenarios", terminated)
     assert cli.main(["chaos", "list"]) == 143
     assert "interrupted by SIGTERM" in capsys.readouterr().err
 

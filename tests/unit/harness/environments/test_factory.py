@@ -1,4 +1,4 @@
-"""Choosing a backend and its options: what is wrong is said before anything starts."""
+"""Choosing a backend and its options: errors are raised before anything is started."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.environments import BACKENDS, make_environment, masked
+from harness.environments import BACKENDS, make_environment
 from harness.environments.external import plain_url
 from harness.errors import UsageError
+from harness.masking import masked
 
 URLS = {"database_url": "postgresql://u:p@h/d", "redis_url": "redis://:p@h/0"}
 

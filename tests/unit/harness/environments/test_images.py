@@ -35,7 +35,7 @@ def test_packages_come_from_the_release_of_a_debian_machine(
     assert images.host_suite() == suite
 
 
-def test_a_machine_that_does_not_say_what_it_runs_gets_a_stable_release(
+def test_an_unknown_distribution_gets_a_stable_release(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def unknown() -> dict[str, str]:

@@ -52,7 +52,7 @@ def test_the_oldest_version_that_is_supported_is_exact(service: Service, version
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "redis"])
-def test_a_server_that_is_not_there_does_not_answer_and_no_secret_is_told(scheme: str) -> None:
+def test_a_missing_server_does_not_answer_and_no_secret_is_shown(scheme: str) -> None:
     service: Service = "postgres" if scheme == "postgresql" else "redis"
     with pytest.raises(probe.NotAnswering) as raised:
         probe.ask(service, f"{scheme}://me:secret@127.0.0.1:{ports.free_port()}/0", timeout=1)

@@ -69,7 +69,7 @@ def test_closing_kills_children_that_inherit_the_mark_and_removes_the_folder(ses
     assert session.closed
 
 
-def test_closing_kills_by_working_folder_where_the_environment_says_nothing(session: Session) -> None:
+def test_closing_kills_by_working_folder_without_the_session_variable(session: Session) -> None:
     folder = session.folder / "server"
     folder.mkdir()
     child = started(SLEEPER, env={}, cwd=folder, start_new_session=True)
@@ -122,7 +122,7 @@ def test_closing_twice_is_closing_once(session: Session) -> None:
     assert session.closed
 
 
-def test_the_reaper_holds_no_stream_of_the_runner_and_is_in_a_session_of_its_own(
+def test_the_reaper_has_no_stream_of_the_runner_and_its_own_session(
     reaper_process: psutil.Process,
 ) -> None:
     assert os.getsid(reaper_process.pid) == reaper_process.pid

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from harness.faults.base import Fault, FaultContext, Nemesis, plan
+from harness.faults.base import Fault, FaultContext
+from harness.faults.nemesis import Nemesis
 from harness.faults.process import kill_pool, kill_random_worker, kill_worker_at_gate, sigterm_pool
 from harness.gate import GateKeeper
 from harness.history import History, Operation, OperationType, Recorder
 from harness.processes import is_alive
+from harness.scenario.schedule import plan_faults
 from harness.targets.base import TargetSettings
 from harness.targets.body import worker_environment
 from harness.targets.pools import Pools
@@ -74,18 +76,18 @@ class WatchedGates(GateKeeper):
 
 
 class Field:
-    """A world with one running pool, and a nemesis in it."""
+    """A fault context with one running pool, and a nemesis."""
 
-    def __init__(self, world: FaultContext, nemesis: Nemesis, folder: Path, gates: WatchedGates) -> None:
-        self.world = world
+    def __init__(self, context: FaultContext, nemesis: Nemesis, folder: Path, gates: WatchedGates) -> None:
+        self.context = context
         self.gates = gates
-        self.pool = world.pools.start()
+        self.pool = context.pools.start()
         self._nemesis = nemesis
         self._folder = folder
 
     def carry_out(self, fault: Fault) -> Operation:
-        """Inject and heal, and return what the history says of the injection."""
-        planned = plan([fault], seed=1, due=[0.0])
+        """Inject and heal, and return the recorded operation of the injection."""
+        planned = plan_faults([fault], seed=1, due=[0.0])
         self._nemesis.run(planned, start=time.monotonic(), stop=threading.Event())
         assert self._nemesis.missed == []
         inject, heal = History.load(self._folder).by_process("nemesis")
@@ -108,9 +110,9 @@ def field() -> Iterator[Field]:
             ]
             pools = Pools(session, recorders[0])
             keeper.pools, keeper.opened = pools, []
-            world = FaultContext(gates=keeper, pools=pools, patience=20.0)
+            context = FaultContext(gates=keeper, pools=pools, patience=20.0)
             try:
-                yield Field(world, Nemesis(world, recorders[1], tell=lambda text: None), folder, keeper)
+                yield Field(context, Nemesis(context, recorders[1], log=lambda text: None), folder, keeper)
             finally:
                 pools.kill()
                 for recorder in recorders:
@@ -142,12 +144,12 @@ def test_a_pool_is_killed_with_its_children_and_another_takes_over(field: Field,
     assert (operation.f, operation.value["pids"]) == ("kill-pool", victims)
     assert field.pool.code == -9
     eventually(lambda: not any(map(is_alive, victims)), deadline=20.0)
-    [successor] = field.world.pools.running()
+    [successor] = field.context.pools.running()
     assert successor.name == "pool-2"
     eventually(lambda: field.finished() == set(successor.worker_pids()), deadline=20.0)
 
 
-def test_a_pool_told_to_stop_has_another_beside_it_and_ends_with_0(field: Field) -> None:
+def test_a_stopped_pool_has_another_beside_it_and_ends_with_0(field: Field) -> None:
     workers = field.pool.worker_pids()
     operation = field.carry_out(sigterm_pool(at=0.0, graceful=5.0))
     assert operation.f == "sigterm"
@@ -155,7 +157,7 @@ def test_a_pool_told_to_stop_has_another_beside_it_and_ends_with_0(field: Field)
     assert operation.value["pids"] == workers
     assert operation.value["graceful"] == 5.0
     assert field.pool.code == 0
-    assert [pool.name for pool in field.world.pools.running()] == ["pool-2"]
+    assert [pool.name for pool in field.context.pools.running()] == ["pool-2"]
 
 
 def test_a_task_that_outlives_its_pool_is_held_until_the_pool_has_ended(
@@ -163,17 +165,17 @@ def test_a_task_that_outlives_its_pool_is_held_until_the_pool_has_ended(
 ) -> None:
     [worker] = field.pool.worker_pids()
     field.carry_out(sigterm_pool(at=0.0, graceful=5.0, outlive=True))
-    [successor] = field.world.pools.running()
+    [successor] = field.context.pools.running()
     eventually(lambda: field.finished() == set(successor.worker_pids()), deadline=20.0)
     assert worker not in field.finished()
     assert field.gates.opened == [["pool-2"]], "the gate was opened before the pool had ended"
 
 
-def test_nothing_more_is_injected_once_the_run_is_told_to_stop(field: Field) -> None:
+def test_nothing_more_is_injected_once_the_run_has_to_stop(field: Field) -> None:
     stop = threading.Event()
     stop.set()
     recorder: Any = None
-    Nemesis(field.world, recorder, tell=lambda text: None).run(
-        plan([kill_pool(at=0.0)], seed=1, due=[0.0]), start=time.monotonic(), stop=stop
+    Nemesis(field.context, recorder, log=lambda text: None).run(
+        plan_faults([kill_pool(at=0.0)], seed=1, due=[0.0]), start=time.monotonic(), stop=stop
     )
     assert field.pool.is_running

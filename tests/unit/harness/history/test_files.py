@@ -34,9 +34,7 @@ def verdict(path: Path) -> Verdict:
 
 
 @pytest.mark.parametrize("kept", range(len(OPERATIONS) + 2))
-def test_a_saved_history_that_was_cut_after_any_line_is_unknown_and_says_where(
-    tmp_path: Path, kept: int
-) -> None:
+def test_a_history_cut_after_any_line_is_unknown_with_the_place(tmp_path: Path, kept: int) -> None:
     path = saved(tmp_path)
     path.write_bytes(b"".join(lines_of(path)[:kept]))
     history = History.load(path)
@@ -74,7 +72,7 @@ def test_a_saved_history_without_its_first_lines_is_unknown(tmp_path: Path, lost
         (lambda text: text[: len(text) // 2], "is cut off"),
     ],
 )
-def test_a_saved_history_that_was_changed_otherwise_says_at_which_line(
+def test_a_changed_history_is_reported_with_the_line(
     tmp_path: Path, change: Callable[[str], str], complaint: str
 ) -> None:
     path = saved(tmp_path)
@@ -161,14 +159,14 @@ def test_a_folder_without_a_seal_is_read_as_it_is(tmp_path: Path) -> None:
     assert History.load(recorded(tmp_path)).problems == ()
 
 
-def test_a_seal_says_how_many_lines_each_file_has(tmp_path: Path) -> None:
+def test_a_seal_has_the_number_of_lines_of_each_file(tmp_path: Path) -> None:
     seal(recorded(tmp_path))
     assert json.loads((tmp_path / "seal.json").read_text()) == {
         "lines": {"client.jsonl": 3, "worker-7.jsonl": 3}
     }
 
 
-def test_what_was_built_up_without_the_collector_is_not_looked_through_by_the_next_collection() -> None:
+def test_objects_built_without_the_collector_are_not_in_its_next_collection() -> None:
     with uncollected():
         built = [[n] for n in range(10)]
     gc.disable()
@@ -179,7 +177,7 @@ def test_what_was_built_up_without_the_collector_is_not_looked_through_by_the_ne
     assert not {id(one) for one in built} & {*young}
 
 
-def test_what_somebody_else_froze_stays_frozen() -> None:
+def test_what_other_code_froze_stays_frozen() -> None:
     gc.freeze()
     try:
         assert gc.get_freeze_count() > 0

@@ -52,7 +52,7 @@ def test_an_operation_is_one_line_and_comes_back_as_it_was(operation: Operation)
         ('{"time":1,"process":"p","type":"ok","f":"run","value":[]}', "value that is not an object"),
     ],
 )
-def test_a_line_that_is_no_operation_says_what_is_wrong_with_it(line: str, complaint: str) -> None:
+def test_a_line_that_is_no_operation_is_reported_with_the_reason(line: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         Operation.from_json(line)
 
@@ -190,7 +190,7 @@ def test_every_line_that_a_killed_writer_had_completed_is_there(tmp_path: Path) 
     assert all("cut off" in problem for problem in history.problems)
 
 
-def test_a_worker_says_hello_under_its_process_id(tmp_path: Path) -> None:
+def test_a_worker_records_its_start_under_its_process_id(tmp_path: Path) -> None:
     recorder = Recorder.for_worker(tmp_path)
     recorder.close()
     (line,) = recorder.path.read_text().splitlines()

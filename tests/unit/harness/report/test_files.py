@@ -55,7 +55,7 @@ def test_preparing_a_folder_leaves_nothing_in_it(tmp_path: Path) -> None:
     assert list(prepare_folder(tmp_path / "new").iterdir()) == []
 
 
-def test_the_json_says_everything_and_says_it_in_the_same_order_every_time() -> None:
+def test_the_json_has_everything_in_the_same_order_every_time() -> None:
     run = invalid_run()
     text = verdict_json([run, valid_run()], written_at=WHEN)
     assert text == verdict_json([run, valid_run()], written_at=WHEN)
@@ -171,6 +171,6 @@ def test_the_table_is_plain_unless_colour_is_asked_for() -> None:
     assert "\x1b[1;31mINVALID\x1b[0m" in verdict_table([invalid_run()], colour=True)
 
 
-def test_figures_that_nobody_asked_for_are_a_dash_and_no_run_is_unknown() -> None:
+def test_unrequested_figures_are_a_dash_and_no_run_is_unknown() -> None:
     assert re.search(r"nothing +UNKNOWN +0 +0/0 +— +— +— +— +11\.4", verdict_table([empty_run()]))
     assert verdict_table([]).endswith("verdict: UNKNOWN")

@@ -18,7 +18,7 @@ from harness.scenario import ScenarioRun
 from tests.support.report_samples import (
     INFO,
     INVOKE,
-    Story,
+    SampleHistory,
     empty_run,
     invalid_run,
     kill_history,
@@ -135,7 +135,7 @@ def test_the_page_names_verdict_seed_command_servers_and_the_lost_tasks() -> Non
         ([empty_run()], "The scenario reached no verdict. nothing: no checker was run"),
     ],
 )
-def test_the_first_sentence_says_what_the_runs_came_to(runs: list[ScenarioRun], expected: str) -> None:
+def test_the_first_sentence_has_the_verdict(runs: list[ScenarioRun], expected: str) -> None:
     assert expected in Page(page(*runs)).text
 
 
@@ -146,11 +146,11 @@ def test_no_string_of_a_run_becomes_markup_or_keeps_a_control_character() -> Non
         figures={HOSTILE: 1},
         counterexamples=({"task": HOSTILE, "kind": HOSTILE, "why": HOSTILE, HOSTILE: {HOSTILE: HOSTILE}},),
     )
-    story = Story()
-    story.tell(0, HOSTILE, INFO, "hello", pid=1)
-    story.tell(1, HOSTILE, INVOKE, "run", task=1, activity=HOSTILE)
-    story.tell(2, "nemesis", INFO, HOSTILE, fault=1, phase="inject", pids=[1], pool=HOSTILE)
-    story.tell(3, HOSTILE, INFO, "exit", pid=1, code=0)
+    sample = SampleHistory()
+    sample.add(0, HOSTILE, INFO, "hello", pid=1)
+    sample.add(1, HOSTILE, INVOKE, "run", task=1, activity=HOSTILE)
+    sample.add(2, "nemesis", INFO, HOSTILE, fault=1, phase="inject", pids=[1], pool=HOSTILE)
+    sample.add(3, HOSTILE, INFO, "exit", pid=1, code=0)
     names = {
         "scenario": HOSTILE,
         "summary": HOSTILE,
@@ -158,7 +158,7 @@ def test_no_string_of_a_run_becomes_markup_or_keeps_a_control_character() -> Non
         "target": HOSTILE,
         "repeat": HOSTILE,
     }
-    html = page(run_of(story.history([HOSTILE]), results={HOSTILE: bad}, error=HOSTILE, **names))
+    html = page(run_of(sample.history([HOSTILE]), results={HOSTILE: bad}, error=HOSTILE, **names))
     tags = [tag for tag, _ in Page(html).tags]
     assert tags.count("script") == 1
     assert "img" not in tags
@@ -196,7 +196,7 @@ def test_a_history_inside_the_report_folder_is_linked_and_another_is_only_named(
     assert f"<code>{outside}</code>" in html
 
 
-def test_every_run_is_a_bar_that_says_who_ran_it_and_when() -> None:
+def test_every_run_is_a_bar_with_its_worker_and_times() -> None:
     history, lost = kill_history(lose=True, seed=3)
     picture = timeline(gather(history), lost)
     bars = re.findall(
@@ -211,7 +211,7 @@ def test_every_run_is_a_bar_that_says_who_ran_it_and_when() -> None:
     )
 
 
-def test_more_runs_than_the_limit_become_density_and_the_picture_says_so() -> None:
+def test_more_runs_than_the_limit_become_density_with_a_note() -> None:
     evidence = gather(kill_history(lose=True, seed=3)[0])
     picture = timeline(evidence, max_bars=50)
     assert "More runs than can be drawn one by one" in picture

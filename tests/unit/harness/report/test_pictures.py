@@ -12,7 +12,7 @@ from harness.report.lanes import lanes, pack, place
 from harness.report.recovery import recoveries
 from harness.report.scales import Scale, counted, number_text, quantile, round_step, seconds_text, ticks
 from harness.report.throughput import rates
-from tests.support.report_samples import INFO, INVOKE, OK, Story, kill_history, sigterm_history
+from tests.support.report_samples import INFO, INVOKE, OK, SampleHistory, kill_history, sigterm_history
 
 
 def bar(start: float, end: float, process: str = "worker-1") -> Bar:
@@ -88,20 +88,20 @@ def test_a_run_without_an_outcome_ends_where_its_worker_was_killed() -> None:
 
 
 def test_a_run_without_an_outcome_and_without_a_kill_reaches_to_the_end() -> None:
-    story = Story()
-    story.tell(0, "worker-1", INFO, "hello", pid=1)
-    story.tell(1, "worker-1", INVOKE, "run", task=1, pid=1)
-    story.tell(5, "client", INVOKE, "enqueue", task=2)
-    (run,) = gather(story.history()).runs
+    sample = SampleHistory()
+    sample.add(0, "worker-1", INFO, "hello", pid=1)
+    sample.add(1, "worker-1", INVOKE, "run", task=1, pid=1)
+    sample.add(5, "client", INVOKE, "enqueue", task=2)
+    (run,) = gather(sample.history()).runs
     assert (run.start, run.end, run.killed_by, run.recorded) == (1, 5, None, False)
 
 
 def test_the_witnesses_of_the_end_do_not_stretch_the_time_axis() -> None:
-    story = Story()
-    story.tell(0, "client", INVOKE, "enqueue", task=1)
-    story.tell(2, "client", OK, "enqueue", task=1)
-    story.tell(9, "postgres", INFO, "record", task=1, status="queued")
-    assert gather(story.history()).seconds == 2
+    sample = SampleHistory()
+    sample.add(0, "client", INVOKE, "enqueue", task=1)
+    sample.add(2, "client", OK, "enqueue", task=1)
+    sample.add(9, "postgres", INFO, "record", task=1, status="queued")
+    assert gather(sample.history()).seconds == 2
 
 
 def test_a_replacement_stands_in_the_group_of_the_worker_that_it_replaced() -> None:
@@ -114,15 +114,15 @@ def test_a_replacement_stands_in_the_group_of_the_worker_that_it_replaced() -> N
         assert all(a.gone and a.ended <= b.born for a, b in pairwise(group))
 
 
-def test_a_worker_that_is_only_quiet_is_not_taken_for_replaced() -> None:
-    story = Story()
-    story.tell(0, "worker-1", INFO, "hello", pid=1)
-    story.tell(5, "worker-2", INFO, "hello", pid=2)
-    evidence = gather(story.history())
+def test_a_worker_without_runs_is_not_taken_for_replaced() -> None:
+    sample = SampleHistory()
+    sample.add(0, "worker-1", INFO, "hello", pid=1)
+    sample.add(5, "worker-2", INFO, "hello", pid=2)
+    evidence = gather(sample.history())
     assert [lane.group for lane in lanes(evidence.workers, evidence.runs)] == [0, 1]
 
 
-def test_workers_of_a_pool_told_to_stop_end_with_it_and_are_not_called_killed() -> None:
+def test_workers_of_a_stopped_pool_end_with_it_and_are_not_called_killed() -> None:
     evidence = gather(sigterm_history())
     lives = {worker.process: worker for worker in evidence.workers}
     (gone,) = evidence.exits
@@ -135,7 +135,7 @@ def test_workers_of_a_pool_told_to_stop_end_with_it_and_are_not_called_killed() 
 
 
 @pytest.mark.parametrize("lose", [False, True])
-def test_the_recovery_plot_shows_the_very_times_that_the_checker_judges(lose: bool) -> None:
+def test_the_recovery_plot_shows_the_times_of_the_checker(lose: bool) -> None:
     history, lost = kill_history(lose=lose)
     shown = sorted(
         (r.task or 0, None if r.seconds is None else round(r.seconds, 6)) for r in recoveries(gather(history))

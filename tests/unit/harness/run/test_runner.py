@@ -1,4 +1,4 @@
-"""The runner, with a system under test of a few lines: what breaks is noted, healed, taken down, and judged."""
+"""The runner with a small target: a breakdown is recorded, faults are healed, pools are stopped, the run is judged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.history import History, Operation, OperationType, Recorder
 from harness.processes import is_alive
 from harness.progress import Quiet
-from harness.run.runner import run_scenario
+from harness.run.runner import RunOptions, run_scenario
 from harness.scenario import PoolNeeds, Scenario, ScenarioRun
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.workloads.numbered_tasks import NumberedTasks
@@ -36,7 +36,7 @@ _SLEEP = "import signal, sys; signal.signal(15, lambda *_: sys.exit(0)); print(f
 
 
 class SleepingPool:
-    """A parent process that does nothing until it is told to stop."""
+    """A parent process that sleeps until SIGTERM."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -117,12 +117,12 @@ def _info(process: str, f: str, **value: Any) -> Operation:
 
 
 @dataclass
-class Pinch:
-    """A fault that hurts nothing, and may fail or be interrupted at each of its steps."""
+class NoFault:
+    """A fault without an effect that can fail or be interrupted in each step."""
 
     log: list[str] = field(default_factory=list)
     fails: dict[str, BaseException] = field(default_factory=dict)
-    name: str = "pinch"
+    name: str = "no-fault"
     at: float = 0.5
     gated: bool = False
 
@@ -131,14 +131,14 @@ class Pinch:
         if name in self.fails:
             raise self.fails[name]
 
-    def aim(self, world: FaultContext, planned: PlannedFault) -> Aim:
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         self._step("aim")
-        return Aim(pids=(), pool=world.pools.running()[0])
+        return Aim(pids=(), pool=context.pools.running()[0])
 
-    def inject(self, world: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         self._step("inject")
 
-    def heal(self, world: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         self._step("heal")
 
 
@@ -159,10 +159,10 @@ Run = Callable[..., ScenarioRun]
 def run(tmp_path: Path) -> Iterator[Run]:
     with tempfile.TemporaryDirectory(prefix="hx-") as folder:
 
-        def run(target: Instant, *faults: Pinch, timeout: float = 30.0) -> ScenarioRun:
+        def run(target: Instant, *faults: NoFault, timeout: float = 30.0) -> ScenarioRun:
             scenario = Scenario(
-                name="pinched",
-                summary="a pinch",
+                name="test",
+                summary="a test",
                 workload=NumberedTasks(rate=400.0, work=(0.0, 0.0)),
                 faults=faults,
                 checkers=standard(recovery_p99=None),
@@ -175,11 +175,9 @@ def run(tmp_path: Path) -> Iterator[Run]:
                     scenario,
                     environment,
                     target,
-                    seed=1,
-                    tasks=40,
+                    RunOptions(seed=1, tasks=40, stall=0.3),
                     history_folder=tmp_path,
                     progress=Quiet(),
-                    stall=0.3,
                 )
             finally:
                 assert list(Path(folder).iterdir()) == [], "the run's working folder is still there"
@@ -189,10 +187,10 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
 
 def test_a_run_in_which_all_goes_well_is_valid(run: Run) -> None:
-    target, pinch = Instant(), Pinch()
-    found = run(target, pinch)
+    target, fault = Instant(), NoFault()
+    found = run(target, fault)
     assert found.verdict is Verdict.VALID, found.results
-    assert pinch.log == ["aim", "inject", "heal"]
+    assert fault.log == ["aim", "inject", "heal"]
     assert target.closed
     assert not list(found.history.by_process("runner"))
     assert [op.value["phase"] for op in found.history.by_process("nemesis")] == ["inject", "heal"]
@@ -209,7 +207,7 @@ def test_a_run_without_faults_is_unknown_and_exits_with_2(run: Run) -> None:
 
 
 def test_a_drain_in_which_nothing_moves_ends_and_the_task_is_lost(run: Run) -> None:
-    found = run(Instant(forgets=frozenset({7})), Pinch())
+    found = run(Instant(forgets=frozenset({7})), NoFault())
     assert found.error is None
     assert found.verdict is Verdict.INVALID
     [lost] = found.results["delivery"].counterexamples
@@ -218,20 +216,20 @@ def test_a_drain_in_which_nothing_moves_ends_and_the_task_is_lost(run: Run) -> N
 
 def test_a_pool_that_does_not_start_is_a_breakdown_and_not_a_verdict(run: Run) -> None:
     target = Instant(broken=_breaks("start_pool", TargetFailed("The pool has no handlers. Name some.")))
-    found = run(target, Pinch())
+    found = run(target, NoFault())
     assert found.error == "The pool has no handlers. Name some."
     assert found.verdict is Verdict.UNKNOWN
     assert target.closed
 
 
 def test_a_target_that_does_not_open_is_a_breakdown_and_not_a_verdict(run: Run) -> None:
-    found = run(Instant(broken=_breaks("open", TargetFailed("No schema. Make one."))), Pinch())
+    found = run(Instant(broken=_breaks("open", TargetFailed("No schema. Make one."))), NoFault())
     assert (found.error, found.verdict) == ("No schema. Make one.", Verdict.UNKNOWN)
 
 
 @pytest.mark.parametrize("verb", ["submit", "unfinished", "witnesses"])
 def test_whatever_breaks_in_the_target_makes_the_run_unknown_at_best(run: Run, verb: str) -> None:
-    found = run(Instant(broken=_breaks(verb, RuntimeError("a bug"))), Pinch())
+    found = run(Instant(broken=_breaks(verb, RuntimeError("a bug"))), NoFault())
     assert found.error is not None
     assert "RuntimeError: a bug" in found.error
     assert found.verdict is Verdict.UNKNOWN
@@ -241,16 +239,16 @@ def test_a_breakdown_is_in_the_history_and_a_later_look_at_it_is_unknown_too(
     run: Run, tmp_path: Path
 ) -> None:
     secret = "postgresql://me:hunter2@127.0.0.1/x is gone"
-    run(Instant(broken=_breaks("witnesses", TargetFailed(secret))), Pinch())
+    run(Instant(broken=_breaks("witnesses", TargetFailed(secret))), NoFault())
     [why] = [op.value["why"] for op in History.load(tmp_path).by_process("runner")]
     assert why == "postgresql://me:***@127.0.0.1/x is gone"
     assert evidence()(History.load(tmp_path)).verdict is Verdict.UNKNOWN
 
 
 def test_a_fault_that_fails_half_way_is_healed_all_the_same(run: Run) -> None:
-    pinch = Pinch(fails={"inject": OSError("no permission")})
-    found = run(Instant(), pinch)
-    assert pinch.log == ["aim", "inject", "heal"]
+    fault = NoFault(fails={"inject": OSError("no permission")})
+    found = run(Instant(), fault)
+    assert fault.log == ["aim", "inject", "heal"]
     assert [op.value["phase"] for op in found.history.by_process("nemesis")] == ["inject", "heal"]
     assert found.error is not None
     assert "no permission" in found.error
@@ -258,41 +256,41 @@ def test_a_fault_that_fails_half_way_is_healed_all_the_same(run: Run) -> None:
 
 
 def test_an_interrupted_run_heals_takes_everything_down_and_stays_interrupted(run: Run) -> None:
-    target, pinch = Instant(), Pinch(fails={"inject": KeyboardInterrupt()})
+    target, fault = Instant(), NoFault(fails={"inject": KeyboardInterrupt()})
     with pytest.raises(KeyboardInterrupt):
-        run(target, pinch)
-    assert pinch.log == ["aim", "inject", "heal"]
+        run(target, fault)
+    assert fault.log == ["aim", "inject", "heal"]
     assert target.closed
     assert target.pools
 
 
 def test_a_fault_whose_victim_never_comes_is_left_out_and_the_next_one_is_tried(run: Run) -> None:
-    nobody, somebody = Pinch(fails={"aim": GateError("nobody came")}), Pinch(at=0.6)
-    found = run(Instant(), nobody, somebody)
-    assert nobody.log == ["aim"]
-    assert somebody.log == ["aim", "inject", "heal"]
+    missed, injected = NoFault(fails={"aim": GateError("no victim")}), NoFault(at=0.6)
+    found = run(Instant(), missed, injected)
+    assert missed.log == ["aim"]
+    assert injected.log == ["aim", "inject", "heal"]
     assert found.error is None
 
 
-def test_a_run_that_takes_too_long_says_so(run: Run) -> None:
+def test_a_run_that_takes_too_long_reports_it(run: Run) -> None:
     def submit_slowly(verb: str) -> None:
         if verb == "submit":
             stuck.wait(1.0)
 
     stuck = threading.Event()
-    found = run(Instant(broken=submit_slowly), Pinch(), timeout=0.2)
+    found = run(Instant(broken=submit_slowly), NoFault(), timeout=0.2)
     assert found.error is not None
     assert "within the 0.2 s of the scenario" in found.error
     assert found.verdict is not Verdict.VALID
 
 
-def test_a_torn_line_of_a_worker_that_nobody_killed_makes_the_run_unknown(run: Run, tmp_path: Path) -> None:
+def test_a_torn_line_of_a_worker_that_was_not_killed_makes_the_run_unknown(run: Run, tmp_path: Path) -> None:
     def tear(verb: str) -> None:
         if verb == "witnesses":
             with (tmp_path / f"worker-{WORKER}.jsonl").open("ab") as file:
                 os.write(file.fileno(), b'{"time":1,"pro')
 
-    found = run(Instant(broken=tear), Pinch())
+    found = run(Instant(broken=tear), NoFault())
     assert found.results["evidence"].verdict is Verdict.UNKNOWN
     assert found.verdict is Verdict.UNKNOWN
 
@@ -300,7 +298,7 @@ def test_a_torn_line_of_a_worker_that_nobody_killed_makes_the_run_unknown(run: R
 def test_the_history_of_a_run_is_sealed_and_a_file_that_loses_lines_later_is_noticed(
     run: Run, tmp_path: Path
 ) -> None:
-    assert run(Instant(), Pinch()).verdict is Verdict.VALID
+    assert run(Instant(), NoFault()).verdict is Verdict.VALID
     assert History.load(tmp_path).problems == ()
     path = tmp_path / f"worker-{WORKER}.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)

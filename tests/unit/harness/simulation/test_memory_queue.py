@@ -1,4 +1,4 @@
-"""What only the queue in memory has: a clock of its own, results beside its books, and threads that wait in it."""
+"""What only the memory queue has: its own clock, results, and threads that wait in it."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_queue_that_is_restored_knows_what_it_knew_then_and_nothing_else() -> 
     assert queue.known([before, after]) == [True, False]
 
 
-def test_a_worker_idles_only_where_nothing_is_to_be_heard() -> None:
+def test_a_worker_idles_only_without_a_wake_token() -> None:
     idled: list[float] = []
     queue = MemoryQueue(idle=idled.append)
     assert not queue.wait(7)

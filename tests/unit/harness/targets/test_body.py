@@ -104,14 +104,14 @@ def test_a_canceled_handler_is_of_unknown_outcome_and_stays_canceled(folder: Pat
     assert [op.type for op in History.load(folder).where("run")] == [OperationType.INVOKE, OperationType.INFO]
 
 
-def test_a_handler_that_cannot_reach_its_gate_fails_and_says_why(folder: Path) -> None:
+def test_a_handler_that_cannot_reach_its_gate_fails_with_the_reason(folder: Path) -> None:
     with pytest.raises(GateError):
         run(gate="task-3")
     [failed] = History.load(folder).where("run", OperationType.FAIL)
     assert "cannot be reached" in failed.value["error"]
 
 
-def test_a_forked_worker_records_into_a_file_of_its_own(folder: Path) -> None:
+def test_a_forked_worker_records_into_its_own_file(folder: Path) -> None:
     run()
     child = multiprocessing.get_context("spawn").Process(target=run)
     child.start()
@@ -123,7 +123,7 @@ def test_a_forked_worker_records_into_a_file_of_its_own(folder: Path) -> None:
     }
 
 
-def test_a_worker_without_its_environment_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_without_its_environment_fails_with_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(body.ENV_HISTORY, raising=False)
     body._recorder.cache_clear()
     with pytest.raises(TargetFailed, match="HARNESS_HISTORY is not set"):

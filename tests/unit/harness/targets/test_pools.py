@@ -73,7 +73,7 @@ def pools(session: Session, tmp_path: Path) -> Iterator[Pools]:
     recorder.close()
 
 
-def test_a_pool_is_up_once_its_workers_have_said_hello(pools: Pools, tmp_path: Path) -> None:
+def test_a_pool_is_up_once_its_workers_have_recorded_their_start(pools: Pools, tmp_path: Path) -> None:
     pool = pools.start()
     [pid] = pool.worker_pids()
     assert (tmp_path / f"worker-{pid}.jsonl").exists()
@@ -101,7 +101,7 @@ def test_a_killed_pool_leaves_no_child_and_its_code_names_the_signal(pools: Pool
     assert pool.worker_pids() == []
 
 
-def test_a_pool_that_does_not_hear_sigterm_is_named(pools: Pools, session: Session) -> None:
+def test_a_pool_that_ignores_sigterm_is_named(pools: Pools, session: Session) -> None:
     session.deaf = True
     pools.start()
     with pytest.raises(TargetFailed, match=r"pool-1 did not end within 0\.3 s of SIGTERM"):

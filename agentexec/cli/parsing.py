@@ -1,0 +1,83 @@
+"""The command line as a table: each handler registers its command, arguments and help."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+from agentexec.cli import exits
+
+N = TypeVar("N", int, float)
+Handler = Callable[[argparse.Namespace], int | None]
+HandlerT = TypeVar("HandlerT", bound=Handler)
+Argument = tuple[tuple[str, ...], dict[str, Any]]
+
+GROUPS = {
+    "db": "upgrade, check or create the tables",
+    "activities": "list, show or cancel activities",
+    "dlq": "list, show, requeue or purge dead letters",
+}
+
+_commands: list[tuple[str, Handler, tuple[Argument, ...], bool]] = []
+
+
+def command(path: str, *arguments: Argument, exclusive: bool = False) -> Callable[[HandlerT], HandlerT]:
+    """Register a handler as a command such as "dlq list"; its docstring is the help.
+
+    The handler returns the exit code, None for 0. With `exclusive` exactly one of the arguments must be given.
+    """
+
+    def register(handler: HandlerT) -> HandlerT:
+        _commands.append((path, handler, arguments, exclusive))
+        return handler
+
+    return register
+
+
+def argument(*names: str, **options: Any) -> Argument:
+    """An argument of a command, as `ArgumentParser.add_argument` takes it."""
+    return names, options
+
+
+JSON = argument("--json", action="store_true", help="print JSON")
+
+
+def number(kind: type[N], low: int, high: float = math.inf) -> Callable[[str], N]:
+    """The type of an argument that is a number from `low` to `high`."""
+
+    def parse(text: str) -> N:
+        value = kind(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not from {low} to {high:g}")
+        return value
+
+    parse.__name__ = kind.__name__  # for argparse's message about text that is not a number
+    return parse
+
+
+def _help(handler: Handler) -> str:
+    sentence = (handler.__doc__ or "").rstrip(".")
+    return sentence[:1].lower() + sentence[1:]
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that explains wrong usage in one sentence and exits with 64."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(exits.USAGE, f"agentexec: {message}; see `{self.prog} --help`.\n")
+
+    def add_commands(self) -> None:
+        """Add all registered commands."""
+        parents = {"": self.add_subparsers(required=True, metavar="COMMAND")}
+        for path, handler, arguments, exclusive in _commands:
+            group, _, name = path.rpartition(" ")
+            if group not in parents:
+                parser = parents[""].add_parser(group, help=GROUPS[group])
+                parents[group] = parser.add_subparsers(required=True, metavar="ACTION")
+            parser = parents[group].add_parser(name, help=_help(handler))
+            parser.set_defaults(run=handler)
+            target = parser.add_mutually_exclusive_group(required=True) if exclusive else parser
+            for names, options in arguments:
+                target.add_argument(*names, **options)

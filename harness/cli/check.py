@@ -1,0 +1,64 @@
+"""`harness check`: judge a recorded history by the checkers of a scenario."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from pathlib import Path
+
+from harness.checkers.base import CheckResult, Verdict
+from harness.errors import UsageError
+from harness.history import History
+from harness.masking import masked
+from harness.run.runner import judge
+from harness.scenario import Scenario, registry
+
+# The most counterexamples that are printed of each checker; --json has all of them.
+_SHOWN = 20
+
+
+def add_check(parser: ArgumentParser) -> None:
+    """Add the options of the command to its parser."""
+    parser.add_argument("history", type=Path, metavar="HISTORY", help="a history file, or a folder of them")
+    parser.add_argument("--scenario", required=True, metavar="NAME", help="whose checkers to ask")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=check_history)
+
+
+def check_history(options: Namespace) -> int:
+    """Judge the history and print the results; returns the exit code of the verdict."""
+    scenario = registry.scenario(options.scenario)
+    if not options.history.exists():
+        raise UsageError(f"There is no history at {options.history}. Name a .jsonl file or a folder of them.")
+    history = History.load(options.history)
+    results = judge(scenario, history)
+    verdict = Verdict.combine(result.verdict for result in results.values())
+    if options.json:
+        print(json.dumps(_as_json(scenario, history, results, verdict), indent=2))
+        return verdict.exit_code
+    for name, result in results.items():
+        print(f"{result.verdict:<8} {name}: {masked(result.summary)}")
+        for example in result.counterexamples[:_SHOWN] if result.verdict is not Verdict.VALID else ():
+            print(f"         {masked(json.dumps(dict(example), default=str))}")
+    print(f"\nverdict: {verdict}")
+    return verdict.exit_code
+
+
+def _as_json(
+    scenario: Scenario, history: History, results: Mapping[str, CheckResult], verdict: Verdict
+) -> dict[str, object]:
+    return {
+        "scenario": scenario.name,
+        "verdict": verdict,
+        "operations": len(history),
+        "checkers": {
+            name: {
+                "verdict": result.verdict,
+                "summary": result.summary,
+                "figures": dict(result.figures),
+                "counterexamples": [dict(example) for example in result.counterexamples],
+            }
+            for name, result in results.items()
+        },
+    }

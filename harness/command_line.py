@@ -1,0 +1,63 @@
+"""Parts of every command line: parser errors as exceptions, argument types, SIGTERM, and the installed version."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from types import FrameType
+from typing import Never
+
+from harness.errors import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises `UsageError` instead of exiting, so that wrong usage is one sentence and exit code 64."""
+
+    def error(self, message: str) -> Never:
+        """Raise `UsageError` with the message and a hint to --help."""
+        raise UsageError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, raised like Ctrl-C, so that everything is stopped on the way out."""
+
+
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Raise `Terminated` in the main thread on SIGTERM."""
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def report_interrupt(program: str, interrupt: KeyboardInterrupt) -> int:
+    """Print one sentence about an interrupt on stderr and return the exit code, 130 or 143."""
+    number = signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
+    print(f"{program}: interrupted by {number.name}; everything that was started is gone.", file=sys.stderr)
+    return 128 + number
+
+
+def positive(text: str) -> int:
+    """An argument type: a whole number of 1 or more."""
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return number
+
+
+def installed_version() -> str:
+    """The version of the installed distribution."""
+    try:
+        return metadata.version("agentexec-harness")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> Never:
+    raise Terminated

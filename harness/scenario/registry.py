@@ -1,0 +1,140 @@
+"""Look up scenarios, targets and workloads by the name of an entry point, or by an import path.
+
+An entry point refers to one value with a `name`, or to a mapping of names to values. A module is imported only when
+one of its values is looked up.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError
+from harness.scenario.scenario import Scenario
+from harness.targets.base import Target
+from harness.workloads.base import Workload
+
+SCENARIOS = "harness.scenarios"
+TARGETS = "harness.targets"
+WORKLOADS = "harness.workloads"
+
+_WHAT = {SCENARIOS: "scenario", TARGETS: "target", WORKLOADS: "workload"}
+
+
+def scenarios() -> dict[str, Scenario]:
+    """Every known scenario by name, in the order of the entry points."""
+    found: dict[str, Scenario] = {}
+    for point in _points(SCENARIOS):
+        value = _load(point, SCENARIOS)
+        found.update(value if isinstance(value, Mapping) else {value.name: value})
+    return found
+
+
+def scenario(name: str) -> Scenario:
+    """A scenario by its name or `package.module:NAME`; raises `UsageError` that lists the known names."""
+    if ":" in name:
+        return _of_kind(_imported(name, SCENARIOS), Scenario, name)
+    known = scenarios()
+    if name not in known:
+        raise _unknown(name, known, SCENARIOS)
+    return known[name]
+
+
+def target(name: str) -> Target:
+    """A target by its name or `package.module:NAME`; raises `UsageError` that lists the known names."""
+    found: Target = _single(name, TARGETS, ("name", "version", "open"))
+    return found
+
+
+def workload(name: str) -> Workload:
+    """A workload by its name or `package.module:NAME`; raises `UsageError` that lists the known names."""
+    found: Workload = _single(name, WORKLOADS, ("name", "client", "generator", "final_generator", "checkers"))
+    return found
+
+
+def names(group: str) -> list[str]:
+    """The names of a group's entry points; imports nothing."""
+    return [point.name for point in _points(group)]
+
+
+def _single(name: str, group: str, members: tuple[str, ...]) -> Any:
+    if ":" in name:
+        value = _imported(name, group)
+    else:
+        points = {point.name: point for point in _points(group)}
+        if name not in points:
+            raise _unknown(name, points, group)
+        value = _load(points[name], group)
+    missing = [member for member in members if not hasattr(value, member)]
+    if missing:
+        raise UsageError(
+            f"{name} is not a {_WHAT[group]}: it has no {', '.join(missing)}. "
+            f"Name a value that has them, as the {_WHAT[group]}s that come with the harness do."
+        )
+    return value
+
+
+def _points(group: str) -> list[EntryPoint]:
+    found = {point.name: point for point in (*_bundled(group), *entry_points(group=group))}
+    return list(found.values())
+
+
+def _bundled(group: str) -> list[EntryPoint]:
+    # The entry points of pyproject.toml, for a checkout that is not installed.
+    here = {
+        SCENARIOS: {"chaos": "chaos:SCENARIOS"},
+        TARGETS: {"agentexec": "harness.targets.agentexec_target:TARGET"},
+        WORKLOADS: {
+            "numbered-tasks": "harness.workloads.numbered_tasks:WORKLOAD",
+            "locked-tasks": "harness.workloads.locked_tasks:WORKLOAD",
+        },
+    }
+    return [EntryPoint(name=name, value=value, group=group) for name, value in here[group].items()]
+
+
+def _load(point: EntryPoint, group: str) -> Any:
+    return _imported(point.value, group)
+
+
+def _imported(path: str, group: str) -> Any:
+    what = _WHAT[group]
+    module_name, _, attribute = path.partition(":")
+    if not module_name or not attribute:
+        raise UsageError(f"{path!r} does not name a {what}. Write package.module:NAME.")
+    # A console script does not import from the current folder by itself.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise UsageError(
+            f"The {what} {path} cannot be imported: {error}. "
+            "Run from the folder that holds its package, or install the package."
+        ) from error
+    if not hasattr(module, attribute):
+        raise UsageError(
+            f"The module {module_name} has no {attribute}. Write package.module:NAME of a {what}."
+        )
+    return getattr(module, attribute)
+
+
+def _of_kind(value: Any, kind: type[Scenario], name: str) -> Scenario:
+    if not isinstance(value, kind):
+        raise UsageError(
+            f"{name} is not a Scenario but a {type(value).__name__}. Name a harness.scenario.Scenario."
+        )
+    return value
+
+
+def _unknown(name: str, known: Mapping[str, object], group: str) -> UsageError:
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = f" Did you mean {close[0]}?" if close else ""
+    listed = ", ".join(sorted(known)) or "none is installed"
+    return UsageError(
+        f"There is no {_WHAT[group]} {name!r}.{meant} Known: {listed}; or write package.module:NAME."
+    )

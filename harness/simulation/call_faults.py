@@ -1,0 +1,123 @@
+"""Faults that strike at a call of one process to a server, and the network that all calls pass through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from harness.simulation.runtime import VirtualRuntime
+from harness.simulation.scheduler import Process
+
+# Seconds that one way of a call takes.
+FASTEST, SLOWEST = 0.0002, 0.004
+
+
+class CallFault(StrEnum):
+    """What can happen to a process at one of its calls, in the middle of its work."""
+
+    KILL = "kill"
+    STALL = "stall"
+    LOSE_REQUEST = "lose-request"
+    LOSE_REPLY = "lose-reply"
+    LATE_REQUEST = "late-request"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PendingFault:
+    """A fault that will strike at a later call of a process.
+
+    `skip` calls pass first. With `after` it strikes between the server's work and the reply, otherwise before the
+    request. `seconds` is how long a stall or a late request takes. `strike` is called when it strikes.
+    """
+
+    kind: CallFault
+    after: bool
+    skip: int
+    seconds: float
+    strike: Callable[[], None]
+
+
+@dataclass(slots=True)
+class _Countdown:
+    fault: PendingFault
+    calls_left: int
+
+
+@dataclass(slots=True)
+class CallFaults:
+    """The pending faults of all processes."""
+
+    pending: dict[Process, list[_Countdown]] = field(default_factory=dict)
+
+    def add(self, process: Process, fault: PendingFault) -> None:
+        """Let a fault strike at a later call of a process."""
+        self.pending.setdefault(process, []).append(_Countdown(fault, fault.skip))
+
+    def withdraw(self, process: Process, fault: PendingFault) -> bool:
+        """Remove a fault; False if it has struck already."""
+        left = [pending for pending in self.pending.get(process, ()) if pending.fault is not fault]
+        still_there = len(left) < len(self.pending.get(process, ()))
+        self.pending[process] = left
+        return still_there
+
+    def take(self, process: Process, *, after: bool) -> PendingFault | None:
+        """Remove and return the fault that strikes at this side of a call, if there is one."""
+        for pending in self.pending.get(process, ()):
+            if pending.fault.after == after:
+                if pending.calls_left:
+                    pending.calls_left -= 1
+                    return None
+                self.pending[process].remove(pending)
+                pending.fault.strike()
+                return pending.fault
+        return None
+
+
+class LostCall(Exception):
+    """A call whose reply never arrives; the server may have done its work, or may do it later."""
+
+
+class Network:
+    """The network between one process and one server: request and reply each take time and may meet a fault."""
+
+    def __init__(self, runtime: VirtualRuntime, process: Process, faults: CallFaults) -> None:
+        self._runtime = runtime
+        self._process = process
+        self._faults = faults
+
+    def request(self) -> float | None:
+        """Deliver a request: None if it has arrived, or the seconds after which it will arrive late.
+
+        The sender of a late request has stopped waiting by then. Raises `LostCall` if the request is lost.
+        """
+        self._travel()
+        fault = self._faults.take(self._process, after=False)
+        if fault is None:
+            return None
+        if fault.kind is CallFault.LATE_REQUEST:
+            return fault.seconds
+        if fault.kind in (CallFault.LOSE_REQUEST, CallFault.LOSE_REPLY):
+            raise LostCall
+        self._strike(fault)
+        return None
+
+    def reply(self) -> None:
+        """Deliver a reply; raises `LostCall` if it is lost."""
+        fault = self._faults.take(self._process, after=True)
+        if fault is not None:
+            if fault.kind not in (CallFault.KILL, CallFault.STALL):
+                raise LostCall
+            self._strike(fault)
+        self._travel()
+
+    def _travel(self) -> None:
+        runtime = self._runtime
+        runtime.sleep(runtime.uniform(FASTEST, SLOWEST))
+
+    def _strike(self, fault: PendingFault) -> None:
+        scheduler = self._runtime.scheduler
+        if fault.kind is CallFault.KILL:
+            raise scheduler.end_current(-9)
+        scheduler.stall(self._process, fault.seconds)
+        scheduler.pause(0)  # no thread of this process runs until the stall is over

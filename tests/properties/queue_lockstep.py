@@ -1,0 +1,214 @@
+"""A state machine's calls to several queues at once, each checked against the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, TypeVar
+from uuid import UUID
+
+import redis
+from hypothesis import currently_in_test_context, note
+from hypothesis.stateful import RuleBasedStateMachine
+
+from agentexec.errors import WorkerGone
+from agentexec.queue.keys import result_key
+from agentexec.queue.protocol import Finish, Queue, Revoked, StepResult, Verb
+from agentexec.queue.redis_queue import RedisQueue
+from harness.simulation.queue.memory_queue import MemoryQueue
+from tests.properties.clocked import CLOCK, ClockedFake, set_clock
+from tests.properties.queue_model import QueueModel
+from tests.support.queue_contents import QueueContents, contents_of
+
+LEASE = 30.0
+SLOTS = ("w", "w1", "w12")  # names that are beginnings of others
+FOR_EVER = 10**9  # the time to live of results is the server's own clock's, so none may end
+
+T = TypeVar("T")
+Grip = tuple[UUID, int, str]  # a task, the token and the worker of one claim
+
+
+class QueueLockstep(RuleBasedStateMachine):
+    """Every call goes to all queues, which must give one answer; the model checks it."""
+
+    # What a printed example needs to run where it is pasted.
+    imports: ClassVar[Sequence[str]] = (
+        "from uuid import UUID",
+        "from tests.properties.queue_machine import QueueMachine",
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        if currently_in_test_context():
+            note("\n".join(self.imports))
+        self.microseconds = 1_700_000_000_000_000
+        self.clients = self.servers()
+        self.memory = MemoryQueue(clock=lambda: self.microseconds / 1_000_000)
+        self.queues: list[Queue] = [self.memory, *(RedisQueue(client, "machine") for client in self.clients)]
+        self.model = QueueModel()
+        self.names = {slot: slot for slot in SLOTS}  # a worker's name is used once
+        self.claims: list[Grip] = []  # every one there ever was
+        self.steps: dict[str, tuple[str, Sequence[Finish], StepResult]] = {}  # worker -> its last
+        self.results: list[UUID] = []
+        self.nonces = 0
+        self.lowest_token = 0
+        self.fence_lost = True
+        self.forget()
+        self.set_clocks()
+
+    def servers(self) -> list[redis.Redis]:
+        """Clients of servers that this machine has for itself."""
+        return [ClockedFake(version=(7, 0))]
+
+    def teardown(self) -> None:
+        self.forget()
+        for client in self.clients:
+            client.delete(CLOCK, *map(result_key, self.results))
+            client.close()
+
+    @property
+    def now(self) -> int:
+        return self.microseconds // 1000
+
+    def set_clocks(self) -> None:
+        for client in self.clients:
+            set_clock(client, self.microseconds)
+
+    def forget(self) -> None:
+        """What FLUSHALL does to a queue: all its keys are gone."""
+        for queue in self.queues:
+            queue.drop()
+        self.steps.clear()
+        self.fence_lost = True
+
+    def ask(self, question: Callable[[Queue], T]) -> T:
+        first, *others = [question(queue) for queue in self.queues]
+        for answer in others:
+            assert answer == first, "the queues answer differently"
+        return first
+
+    def ask_again(self, question: Callable[[Queue], T]) -> T:
+        """What a client does after a lost reply; I7: nothing changes."""
+        before = self.contents()
+        answer = self.ask(question)
+        assert self.contents() == before, "I7: a question that was sent again changed something"
+        return answer
+
+    def contents(self) -> list[QueueContents]:
+        return [contents_of(queue) for queue in self.queues]
+
+    def held(self) -> list[Grip]:
+        return [(i, t.token, t.worker) for i, t in self.model.tasks.items() if t.token is not None]
+
+    def lost(self) -> list[Grip]:
+        return [grip for grip in self.claims if not self.model.has_authority(grip[0], grip[1])]
+
+    def pick(self, things: Sequence[T], pick: int) -> T:
+        return things[-1 - pick % len(things)]
+
+    def send_step(self, worker: str, finishes: Sequence[Finish], want: int, max_crashes: int) -> None:
+        if self.fence_lost and self.microseconds <= self.model.highest:
+            self.lowest_token = (
+                self.model.highest + 1
+            )  # the store's answer to a worker whose start it refused
+        self.nonces += 1
+        nonce = f"n{self.nonces}"
+        done = {f.task_id: f'"of {f.token}"' for f in finishes if f.verb is Verb.DONE}
+        answer = self._step(worker, nonce, finishes, want, max_crashes, done)
+        self.results += done
+        kept = self.ask(lambda queue: [queue.result(task) for task in done])
+        assert kept == list(done.values())
+        if not isinstance(answer, StepResult):
+            assert worker in self.model.gone, "a worker was refused without being declared dead"
+            return
+        self.steps[worker] = nonce, finishes, answer
+        self.fence_lost = self.fence_lost and not answer.claims
+        self.claims += [(claim.task_id, claim.token, worker) for claim in answer.claims]
+        self.model.stepped(
+            worker,
+            finishes,
+            want,
+            answer,
+            now=self.now,
+            lease=LEASE,
+            max_crashes=max_crashes,
+            lowest_token=self.lowest_token,
+        )
+
+    def send_last_step_again(self, worker: str, want: int, max_crashes: int) -> None:
+        nonce, finishes, first = self.steps[worker]
+        before = self.contents()
+        again = self._step(worker, nonce, finishes, want, max_crashes, {})
+        assert self.contents() == before, "I7: a step that was sent again changed something"
+        if not isinstance(again, StepResult):
+            assert worker in self.model.gone
+            return
+        assert worker not in self.model.gone, "I4: a dead worker got the reply that it had missed"
+        assert (again.stale, again.reaped, again.dead) == (first.stale, first.reaped, first.dead), "I7"
+        left = [(c.task_id, c.token) for c in first.claims if self.model.has_authority(c.task_id, c.token)]
+        assert [(c.task_id, c.token) for c in again.claims] == left, "I7: other claims than those still held"
+
+    def send_renewal(self, worker: str, leases: Mapping[UUID, int], lease: float, reply_lost: bool) -> None:
+        def question(queue: Queue) -> tuple[set[UUID], set[UUID]]:
+            return queue.renew(worker, leases, lease=lease)
+
+        answer = self.ask(question)
+        self.model.renewed(worker, leases, *answer, now=self.now, lease=lease)
+        if reply_lost:
+            assert self.ask_again(question) == answer, "I7"
+
+    def send_lock(self, claims: Mapping[UUID, tuple[int, str]], reply_lost: bool) -> None:
+        parked, lost = self.ask(lambda queue: queue.lock(claims))
+        self.model.locked(claims, parked, lost, now=self.now)
+        if reply_lost:
+            again = self.ask_again(lambda queue: queue.lock(claims))
+            assert again == (set(), lost | parked), "I7: what was parked is void, and what was kept is kept"
+
+    def send_release(
+        self,
+        worker: str,
+        leases: Mapping[UUID, int] | None,
+        charge: bool,
+        max_crashes: int,
+        *,
+        gone: bool,
+        reply_lost: bool,
+    ) -> None:
+        def question(queue: Queue) -> tuple[list[Revoked], list[Revoked]]:
+            return queue.release(worker, leases, charge=charge, max_crashes=max_crashes, declare_gone=gone)
+
+        back, dead = self.ask(question)
+        gone_at = self.now if gone else None
+        self.model.released(
+            worker, leases, back, dead, charge=charge, max_crashes=max_crashes, gone_at=gone_at
+        )
+        served = {*self.names.values(), *self.model.gone}
+        self.steps = {name: step for name, step in self.steps.items() if name in served}
+        if reply_lost:
+            assert self.ask_again(question) == ([], []), "I7: nothing is given back twice"
+
+    def _step(
+        self,
+        worker: str,
+        nonce: str,
+        finishes: Sequence[Finish],
+        want: int,
+        max_crashes: int,
+        results: Mapping[UUID, str],
+    ) -> StepResult | str:
+        def question(queue: Queue) -> StepResult | str:
+            try:
+                return queue.step(
+                    worker,
+                    nonce,
+                    finishes=finishes,
+                    want=want,
+                    lease=LEASE,
+                    max_crashes=max_crashes,
+                    lowest_token=self.lowest_token,
+                    results=results,
+                    result_ttl=FOR_EVER,
+                )
+            except WorkerGone as gone:
+                return str(gone)
+
+        return self.ask(question)

@@ -1,0 +1,257 @@
+"""The contents of a queue in one form for every backend, read past its interface, and control of its time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+import redis
+
+from agentexec.queue.keys import partition_name
+from agentexec.queue.protocol import Queue
+from agentexec.queue.redis_queue import RedisQueue
+from harness.simulation.queue.memory_queue import MemoryQueue
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueContents:
+    """Ids and workers as text. `places` are disjoint and in order; `own` has (token, worker)."""
+
+    places: Mapping[str, Sequence[str]]
+    parked: Mapping[str, Sequence[str]]  # lock key as the scripts know it -> ids in order
+    known: set[str]
+    own: Mapping[str, tuple[int, str]]
+    held: set[tuple[str, str]]  # worker, id
+    reasons: Mapping[str, str]
+    crashes: Mapping[str, int]
+    cancels: set[str]
+    partitions: Mapping[str, str]
+    heads: Mapping[str, str]
+    workers: Mapping[str, str]
+    gone: Mapping[str, int]  # worker -> when it was declared dead
+    wake: int
+    jobs: Mapping[str, tuple[int, bytes]]  # level and payload
+    times: Mapping[str, Mapping[str, int]]  # what the scores of `places` are: milliseconds
+    counters: tuple[int, int]  # last token, turn
+    epochs: tuple[str | None, str | None]  # the present one, and the one that is being rebuilt
+    nonces: Mapping[str, str]  # worker -> that of its last step
+
+
+class Inspector(Protocol):
+    """Looks into one queue, and lets its time pass."""
+
+    @property
+    def queue(self) -> Queue: ...
+
+    def read(self) -> QueueContents: ...
+
+    def contents(self) -> object:
+        """Everything the queue holds, to be compared before and after what must change nothing."""
+
+    def expire(self, *ids: UUID) -> None:
+        """Let leases end in the order given."""
+
+    def fall_due(self, *ids: UUID) -> None:
+        """Let scheduled tasks fall due in the order given."""
+
+    def silence(self) -> None:
+        """Take every wake token away."""
+
+    def forget(self) -> None:
+        """Let the queue lose its memory, which takes a moment."""
+
+
+@dataclass(frozen=True)
+class RedisInspector:
+    """Moves deadlines instead of the clock, which is the server's."""
+
+    queue: RedisQueue
+
+    def read(self) -> QueueContents:
+        raw = self._read()
+        parked: dict[str, list[str]] = {}
+        for member, _ in raw["parked"]:
+            partition, _, task = _text(member).split("|", 2)
+            parked.setdefault(partition, []).append(task)
+        own = {task: value.partition("|") for task, value in _texts(raw["own"]).items()}
+        times = {name: {_text(i): int(at) for i, at in raw[name]} for name in ("sched", "lease", "dlq")}
+        jobs = {_text(i): _job(job) for i, job in raw["job"].items()}
+        cfg = _texts(raw["cfg"])
+        return QueueContents(
+            places={name: [*place] for name, place in times.items()}
+            | {f"p{level}": [*map(_text, ready)] for level, ready in enumerate(raw["ready"])},
+            parked=parked,
+            known=set(jobs),
+            own={task: (int(token), worker) for task, (token, _, worker) in own.items()},
+            held={(worker, task) for worker, _, task in (_text(m).rpartition("|") for m, _ in raw["held"])},
+            reasons=_texts(raw["reason"]),
+            crashes={task: int(count) for task, count in _texts(raw["crash"]).items()},
+            cancels=set(_texts(raw["cancel"])),
+            partitions=_texts(raw["part"]),
+            heads=_texts(raw["busy"]),
+            workers=_texts(raw["workers"]),
+            gone={_text(worker): int(at) for worker, at in raw["gone"]},
+            wake=raw["wake"],
+            jobs=jobs,
+            times=times,
+            counters=(int(raw["fence"] or 0), int(cfg.get("turn", 0))),
+            epochs=(cfg.get("epoch"), cfg.get("rebuilding")),
+            nonces={worker: json.loads(step)[0] for worker, step in _texts(raw["last"]).items()},
+        )
+
+    def _read(self) -> dict[str, Any]:
+        """Every key in one transaction, since machines look after each of their steps."""
+        keys, pipe = self.queue.keys, self.queue.client.pipeline(transaction=True)
+        hashes = ("job", "own", "reason", "crash", "cancel", "part", "busy", "workers", "cfg", "last")
+        for name in hashes:
+            pipe.hgetall(getattr(keys, name))
+        sets = ("sched", "lease", "dlq", "held", "gone", "parked")
+        for name in sets:
+            pipe.zrange(getattr(keys, name), 0, -1, withscores=True)
+        pipe.get(keys.fence)
+        pipe.llen(keys.wake)
+        for ready in keys.ready:
+            pipe.lrange(ready, 0, -1)
+        found = pipe.execute()
+        names = (*hashes, *sets, "fence", "wake")
+        return dict(zip(names, found, strict=False)) | {"ready": found[len(names) :]}
+
+    def contents(self) -> object:
+        return {key: _value(self.queue.client, key) for key in self.queue.keys.all()}
+
+    def expire(self, *ids: UUID) -> None:
+        self.queue.client.zadd(self.queue.keys.lease, {str(i): n + 1 for n, i in enumerate(ids)}, xx=True)
+
+    def fall_due(self, *ids: UUID) -> None:
+        self.queue.client.zadd(self.queue.keys.sched, {str(i): n + 1 for n, i in enumerate(ids)}, xx=True)
+
+    def silence(self) -> None:
+        self.queue.client.delete(self.queue.keys.wake)
+
+    def forget(self) -> None:
+        self.queue.drop()
+
+
+class Clock:
+    """A clock in whole milliseconds that only tests advance."""
+
+    def __init__(self) -> None:
+        self.milliseconds = 1_700_000_000_000
+
+    def __call__(self) -> float:
+        return self.milliseconds / 1000
+
+
+@dataclass(frozen=True)
+class MemoryInspector:
+    """Time passes on the queue's own clock, while the holders of all other leases go on renewing them."""
+
+    queue: MemoryQueue
+    clock: Clock
+
+    def read(self) -> QueueContents:
+        return memory_contents(self.queue)
+
+    def contents(self) -> object:
+        books = self.queue.books
+        return (
+            memory_contents(self.queue),
+            books.sched.items(),
+            books.lease.items(),
+            books.dlq.items(),
+            repr(books),
+        )
+
+    def expire(self, *ids: UUID) -> None:
+        for n, task_id in enumerate(ids):
+            self._renew(task_id, n + 1)
+        self._pass(len(ids), but=ids)
+
+    def fall_due(self, *ids: UUID) -> None:
+        now = self.clock.milliseconds
+        due = max((at for at, task_id in self.queue.books.sched.items() if task_id in ids), default=now)
+        self._pass(max(0, due - now), but=())
+
+    def silence(self) -> None:
+        while self.queue.books.wake:
+            self.queue.wait(1)
+
+    def forget(self) -> None:
+        self.queue.drop()
+        self.clock.milliseconds += 1
+
+    def _pass(self, milliseconds: int, *, but: Sequence[UUID]) -> None:
+        left = {i: at - self.clock.milliseconds for at, i in self.queue.books.lease.items() if i not in but}
+        self.clock.milliseconds += milliseconds
+        for task_id, remaining in left.items():
+            self._renew(task_id, remaining)
+
+    def _renew(self, task_id: UUID, milliseconds: int) -> None:
+        holder = self.queue.books.own[task_id]
+        lost, _ = self.queue.renew(holder.worker, {task_id: holder.token}, lease=milliseconds / 1000)
+        assert not lost
+
+
+def memory_contents(queue: MemoryQueue) -> QueueContents:
+    books = queue.books
+    places: dict[str, list[UUID]] = {"sched": [*books.sched], "lease": [*books.lease], "dlq": [*books.dlq]}
+    places |= {f"p{level}": [*ready] for level, ready in enumerate(books.ready)}
+    return QueueContents(
+        places={name: [str(i) for i in place] for name, place in places.items()},
+        parked={partition_name(key): [str(i) for i in line] for key, line in books.parked.items()},
+        known={str(i) for i in books.job},
+        own={str(i): (holder.token, holder.worker) for i, holder in books.own.items()},
+        held={(holder.worker, str(i)) for i, holder in books.own.items()},
+        reasons={str(i): reason for i, reason in books.reason.items()},
+        crashes={str(i): count for i, count in books.crash.items()},
+        cancels={str(i) for i in books.cancel},
+        partitions={str(i): partition_name(key) for i, key in books.part.items()},
+        heads={partition_name(key): str(i) for key, i in books.busy.items()},
+        workers=dict(books.workers),
+        gone=dict(books.gone),
+        wake=books.wake,
+        jobs={str(i): (job.level, job.payload) for i, job in books.job.items()},
+        times={
+            name: {str(i): at for at, i in place.items()}
+            for name, place in (("sched", books.sched), ("lease", books.lease), ("dlq", books.dlq))
+        },
+        counters=(books.fence, books.turn),
+        epochs=(books.epoch, books.rebuilding),
+        nonces={worker: step.nonce for worker, step in books.last.items()},
+    )
+
+
+def contents_of(queue: Queue) -> QueueContents:
+    """The books of any backend."""
+    if isinstance(queue, MemoryQueue):
+        return memory_contents(queue)
+    assert isinstance(queue, RedisQueue)
+    return RedisInspector(queue).read()
+
+
+def _job(job: bytes) -> tuple[int, bytes]:
+    level = job[:1]
+    return (int(level) if level.isdigit() else -1), job[1:]
+
+
+def _texts(found: Mapping[Any, Any]) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in found.items()}
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")  # no byte is lost or made up
+
+
+def _value(client: redis.Redis, key: str) -> object:
+    match client.type(key):
+        case b"hash":
+            return client.hgetall(key)
+        case b"list":
+            return client.lrange(key, 0, -1)
+        case b"zset":
+            return client.zrange(key, 0, -1, withscores=True)
+        case _:
+            return client.get(key)
