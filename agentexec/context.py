@@ -1,4 +1,4 @@
-"""What a running handler may ask about itself."""
+"""The task of a running handler, as the handler sees it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agentexec.errors import AgentexecError
 
 @dataclass(kw_only=True, slots=True)
 class HandlerVerdict:
-    """What a handler said about its own end, to be said when it ends; the first word counts."""
+    """What a handler decided about its own end, applied when it ends; the first decision counts."""
 
     failed: str | None = None
     completed: str | None = None
@@ -22,8 +22,8 @@ class HandlerVerdict:
 class CurrentTask:
     """The task a handler is running.
 
-    `attempt` counts from 1. `fence` is the fencing token: an external effect that is keyed by `agent_id` and
-    refuses a lower fence than it has seen takes effect exactly once, also when a paused worker wakes up late.
+    `attempt` counts from 1. `fence` is the fencing token: an external effect that is keyed by `agent_id` and refuses
+    lower tokens than it has seen takes effect exactly once, also when a paused worker continues late.
     """
 
     agent_id: UUID
@@ -31,28 +31,28 @@ class CurrentTask:
     attempt: int
     fence: int
     _report: Callable[[str, int | None], None] = field(repr=False)
-    _words: HandlerVerdict = field(default_factory=HandlerVerdict, repr=False)
+    _verdict: HandlerVerdict = field(default_factory=HandlerVerdict, repr=False)
 
     def report(self, message: str, percentage: int | None = None) -> None:
-        """Add progress to the activity's log; `percentage` is 0 to 100. Returns at once, the worker writes
-        it in a batch.
+        """Add progress to the activity's log; `percentage` is 0 to 100.
+
+        Returns at once: the worker records it with its next batch.
         """
         if percentage is not None and not 0 <= percentage <= 100:
             raise ValueError(f"percentage is between 0 and 100, not {percentage}")
-        # Whole, whatever arithmetic it comes from: the column takes no fractions, and refusing one ends the worker.
+        # A whole number, whatever the handler computed: the column takes no fractions.
         self._report(message, None if percentage is None else int(percentage))
 
     def fail(self, message: str) -> None:
-        """Decide that this task has failed for good: when the handler ends, by returning or by raising, the
-        activity becomes ERROR with this message and nothing is tried again.
+        """Decide that this task failed for good: when the handler ends, its activity becomes ERROR with this message.
 
-        A task that is canceled, released by a shutdown, or lost its lease first ends as that instead.
+        A task that is canceled, released by a shutdown, or loses its lease first ends in that way instead.
         """
-        self._words.failed = self._words.failed or message
+        self._verdict.failed = self._verdict.failed or message
 
     def close_with(self, message: str) -> None:
-        """Choose the message of the COMPLETE entry that is written when the handler returns."""
-        self._words.completed = self._words.completed or message
+        """Set the message of the COMPLETE entry that is recorded when the handler returns."""
+        self._verdict.completed = self._verdict.completed or message
 
 
 current: ContextVar[CurrentTask] = ContextVar("agentexec_current_task")

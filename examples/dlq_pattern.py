@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 import agentexec as ax
 from agentexec.producer.client import default_client
-from agentexec.producer.dead_letters import DeadLetters
+from agentexec.queue.dead_letters import DeadLetters
 
 pool = ax.Pool()
 
@@ -57,5 +57,5 @@ async def process_with_dlq(agent_id: UUID, context: Order) -> Order:
 
 
 if __name__ == "__main__":
-    for letter in DeadLetters(default_client()).page():
+    for letter in DeadLetters(default_client().queue).page():
         print(f"{letter.died_at:%Y-%m-%d %H:%M:%S} {letter.task_id} {letter.task_name}: {letter.reason}")

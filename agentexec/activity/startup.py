@@ -14,7 +14,7 @@ several pools that would cancel what the others run and have queued. Here an act
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -81,11 +81,11 @@ def _doubt(client: Client, grace: float) -> str | None:
 
 def _memory_age(client: Client) -> float | None:
     """Seconds since a pool last found the queue without memory; None if there is no such time or it is unknown."""
-    epoch = client.redis.hget(client.queue.keys.cfg, "epoch")
+    epoch = client.queue.epoch()
     if epoch is None:
         return None
     try:
-        created = UUID(epoch.decode() if isinstance(epoch, bytes) else epoch)
+        created = UUID(epoch)
     except ValueError:
         return None
     return datetime.now(UTC).timestamp() - (created.int >> 80) / 1000 if created.version == 7 else None
@@ -99,7 +99,7 @@ def _orphans(session: Session, client: Client, cutoff: datetime) -> dict[UUID, i
     orphans: dict[UUID, int] = {}
     last = UUID(int=0)
     while page := _unchanged(session, client.queue.name, cutoff, last):
-        known = _known(client, list(page))
+        known = client.queue.traces(list(page))
         orphans |= {i: fence for i, fence in page.items() if i not in known}
         last = max(page)
     return orphans
@@ -131,19 +131,3 @@ def _unchanged(session: Session, queue_name: str, cutoff: datetime, last: UUID) 
         .limit(PAGE)
     )
     return {row.id: int(row.fence) for row in session.execute(query)}
-
-
-def _known(client: Client, ids: Sequence[UUID]) -> set[UUID]:
-    """The tasks of which the queue has a trace, whatever their state."""
-    keys = client.queue.keys
-    pipe = client.redis.pipeline(transaction=True)
-    for i in map(str, ids):
-        pipe.hexists(keys.job, i)
-        pipe.hexists(keys.own, i)
-        for states in (keys.lease, keys.sched, keys.dlq):
-            pipe.zscore(states, i)
-    answers = pipe.execute()
-    each = len(answers) // len(ids)
-    # HEXISTS gives 0 or 1; ZSCORE gives a float, which may be 0, or None.
-    traces = [isinstance(answer, float) or bool(answer) for answer in answers]
-    return {i for n, i in enumerate(ids) if any(traces[n * each : (n + 1) * each])}

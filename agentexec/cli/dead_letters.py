@@ -10,7 +10,8 @@ from agentexec.cli import exits
 from agentexec.cli.output import NegativeResult, connected, print_error, table
 from agentexec.cli.parsing import argument, command
 from agentexec.errors import AgentexecError
-from agentexec.producer.dead_letters import DeadLetter, DeadLetters
+from agentexec.producer.requeue import requeue
+from agentexec.queue.dead_letters import DeadLetter, DeadLetters
 
 IDS = argument("ids", nargs="*", default=[], metavar="ID")
 ALL = argument("--all", action="store_true", help="all of the queue")
@@ -24,7 +25,7 @@ ALL = argument("--all", action="store_true", help="all of the queue")
 def _list(options: argparse.Namespace) -> None:
     """The latest dead letters with their reasons."""
     with connected() as client:
-        letters = DeadLetters(client)
+        letters = DeadLetters(client.queue)
         page, total = letters.page(limit=max(1, options.limit)), letters.count()
     if options.json:
         for letter in page:
@@ -39,7 +40,7 @@ def _list(options: argparse.Namespace) -> None:
 def _show(options: argparse.Namespace) -> None:
     """One dead letter with its context."""
     with connected() as client:
-        letter = DeadLetters(client).get(options.id)
+        letter = DeadLetters(client.queue).get(options.id)
     if letter is None:
         raise NegativeResult(f"There is no dead letter {options.id}; `agentexec dlq list` shows all.")
     print(json.dumps(_as_json(letter), indent=2))
@@ -50,11 +51,10 @@ def _requeue(options: argparse.Namespace) -> int:
     """Run tasks again, each as a new activity."""
     code = exits.OK
     with connected() as client:
-        letters = DeadLetters(client)
-        ids = [letter.task_id for letter in letters.all()] if options.all else options.ids
+        ids = [letter.task_id for letter in DeadLetters(client.queue).all()] if options.all else options.ids
         for task_id in ids:
             try:
-                print(f"{task_id} runs again as {letters.requeue(task_id)}")
+                print(f"{task_id} runs again as {requeue(client, task_id)}")
             except AgentexecError as error:
                 print_error(str(error))
                 code = exits.DIFFERENT
@@ -65,7 +65,7 @@ def _requeue(options: argparse.Namespace) -> int:
 def _purge(options: argparse.Namespace) -> None:
     """Delete dead letters; their activities stay."""
     with connected() as client:
-        letters = DeadLetters(client)
+        letters = DeadLetters(client.queue)
         purged = letters.purge_all() if options.all else letters.purge(options.ids)
     print(f"Purged {purged} dead letter(s).")
     unknown = len(set(options.ids)) - purged

@@ -56,9 +56,9 @@ class Client:
         self.settings = base
         self.engine = engine_for(base.require_database_url(), pool_size=4)
         self.redis = blocking_client(base)
-        self.queue = RedisQueue(self.redis, base.queue_name)
+        self.queue = RedisQueue.of(self.redis, base)
         self._recording = _recording_engine(self.engine, base)
-        self._enqueuer = Enqueuer(self._recording, self.queue, max_depth=base.max_queue_depth)
+        self._enqueuer = Enqueuer(self._recording, self.queue)
 
     async def enqueue(
         self,

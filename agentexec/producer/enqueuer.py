@@ -52,7 +52,7 @@ class _Group:
 class Enqueuer:
     """Records tasks in Postgres, then dispatches them to Redis. Safe to use from any thread and event loop."""
 
-    def __init__(self, engine: Engine, queue: Queue, *, max_depth: int) -> None:
+    def __init__(self, engine: Engine, queue: Queue) -> None:
         # SQLite takes one writer at a time, and in memory all threads share one connection.
         many_writers = engine.dialect.name == "postgresql"
         self._one_writer: AbstractContextManager[object] = (
@@ -61,7 +61,6 @@ class Enqueuer:
         self._marker = DispatchMarker(engine, one_writer=self._one_writer)
         self._one_statement = one_statement(engine)
         self._queue = queue
-        self._max_depth = max_depth
         self._thread = BatchThread(self._handle, name="agentexec-enqueuer", limit=MAX_BATCH)
 
     def submit(self, entries: Sequence[PreparedTask]) -> Future[list[UUID]]:
@@ -106,7 +105,7 @@ class Enqueuer:
             ids = [recorded[entry.activity.id] for entry in group.entries]
             full = [i for i in ids if i in refused] if refused else []
             if full:
-                group.future.set_exception(QueueFull(full, self._max_depth))
+                group.future.set_exception(QueueFull(full, self._queue.policy.max_depth))
             else:
                 group.future.set_result(ids)
 
@@ -133,7 +132,7 @@ class Enqueuer:
         """
         tasks = [dispatch_of(entry.activity, entry.payload) for entry in entries]
         try:
-            answers = self._queue.enqueue(tasks, max_depth=self._max_depth)
+            answers = self._queue.enqueue(tasks)
         except redis.RedisError as error:
             _logger.warning(
                 "recorded %d task(s) that Redis did not take (%s); a pool dispatches them later",

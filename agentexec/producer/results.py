@@ -13,7 +13,6 @@ from sqlalchemy import select
 
 from agentexec.errors import AgentexecError, TaskFailedError
 from agentexec.producer.client import Client, default_client
-from agentexec.queue.keys import result_key
 from agentexec.store.models import Activity
 from agentexec.store.status import Status
 from agentexec.task import Task
@@ -55,7 +54,7 @@ async def gather(*tasks: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> tuple
 
 def _look(client: Client, agent_id: UUID, ask_record: bool) -> tuple[bool, Any]:
     try:
-        cached = client.redis.get(result_key(agent_id))
+        cached = client.queue.result(agent_id)
     except redis.RedisError:
         cached, ask_record = None, True  # Postgres has it too
     if cached is not None:

@@ -1,8 +1,8 @@
-"""What the rest of agentexec asks of a queue, free of any server.
+"""The queue protocol: its values and methods, independent of any server.
 
-The queue is an index of work that Postgres already holds: it may lose everything, and the reconciler rebuilds
-it. What it must never do is give one task to two holders of the same token, or let a holder that lost its
-token finish.
+The queue is an index of work that Postgres already records. It may lose all of its contents: the reconciler
+rebuilds it. It never gives a task to two holders under one fencing token, and it never accepts a finish under a
+lost token.
 """
 
 from __future__ import annotations
@@ -10,28 +10,49 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from types import MappingProxyType
-from typing import Protocol
+from typing import NamedTuple, Protocol, Self
 from uuid import UUID
 
+from agentexec.config import Settings
 
-class Verb(StrEnum):
-    """How a worker ends its claim on a task."""
+Tokens = Mapping[UUID, int]  # fencing tokens by task
 
-    DONE = "done"
-    RETRY = "retry"
-    YIELD = "yield"  # not now, and let others of its lock key go first
-    DEAD = "dead"
+
+class Disposition(StrEnum):
+    """What a worker asks the queue to do with a task that it holds."""
+
+    ACK = "ack"  # remove it: it is over
+    RETRY = "retry"  # run it again after a delay; it keeps its lock key meanwhile
+    DEFER = "defer"  # run it again after a delay; other tasks with its lock key may run first
+    DEAD_LETTER = "dead_letter"
 
 
 class Admission(IntEnum):
-    """What the queue made of a dispatched task. LATER: it has lost its memory, and takes tasks with a lock
-    key again once the healing has brought back those that may still be running.
-    """
+    """The queue's answer to one dispatched task."""
 
     FULL = 0
     TAKEN = 1
-    LATER = 2
+    LATER = 2  # the queue lost its contents, and accepts lock keys only once it is rebuilt
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueuePolicy:
+    """The limits that a queue applies in every call."""
+
+    lease_seconds: float = 30.0
+    max_crashes: int = 5  # a task with more is a dead letter; what the pools agreed on takes precedence
+    max_depth: int = 0  # tasks in the queue, dead letters excluded; 0 = no cap
+    result_ttl_seconds: int = 3600
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The limits that these settings ask for."""
+        return cls(
+            lease_seconds=settings.lease_seconds,
+            max_crashes=settings.max_crashes,
+            max_depth=settings.max_queue_depth,
+            result_ttl_seconds=settings.result_ttl,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,58 +68,67 @@ class Dispatch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """A task given to a worker under the fencing token `token`; `crashes` earlier holders died with it."""
+    """A task leased to a worker under the fencing token `token`."""
 
     task_id: UUID
     token: int
-    crashes: int
-    level: int
     payload: bytes
-    partitioned: bool = False
+    partitioned: bool = False  # whether the queue knows its lock key
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finish:
-    """The end of a claim: `delay` (seconds) belongs to RETRY and YIELD, `reason` to DEAD."""
+    """The end of a claim. `delay` (seconds) belongs to RETRY and DEFER, `reason` to DEAD_LETTER.
+
+    `result` is JSON text, kept for `result_ttl_seconds` whether the finish is accepted or not: the record has it.
+    """
 
     task_id: UUID
     token: int
-    verb: Verb
+    disposition: Disposition
     delay: float = 0.0
     reason: str = ""
+    result: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Revoked:
-    """A lease that was taken away: the task and the token that lost its authority."""
+class StepRequest:
+    """One round trip of a worker: finish tasks, then claim up to `want` under tokens from `lowest_token` up.
 
-    task_id: UUID
-    token: int
+    A request with the `nonce` of the worker's previous one gets the previous answer and changes nothing.
+    """
+
+    worker: str
+    nonce: str
+    want: int = 0
+    finishes: Sequence[Finish] = ()
+    lowest_token: int = 0
+
+
+class Revocations(NamedTuple):
+    """Leases that were revoked, with the tokens that lost their authority."""
+
+    requeued: Tokens
+    dead: Tokens  # their tasks are dead letters
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepResult:
-    """The answer to one `step`.
+    """The answer to a `StepRequest`.
 
-    `stale` are finishes that were refused because their token had been lost. `reaped` tasks went back to the
-    queue because their lease expired, `dead` ones to the dead letters. `next_due` is the time in seconds
-    until the queue has something to promote or reap, None if it has not.
+    `stale` finishes were refused because their token was lost. `expired` leases were revoked in this step. `next_due`
+    is the time in seconds until a task falls due or a lease expires, None if there is neither.
     """
 
     claims: tuple[Claim, ...]
     stale: tuple[Finish, ...]
-    reaped: tuple[Revoked, ...]
-    dead: tuple[Revoked, ...]
-    ready_left: int
+    expired: Revocations
     next_due: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueDepth:
-    """How many tasks are in each state of the queue; `known` counts all of them.
-
-    `parked` tasks wait behind another one with their lock key. Each known task is in exactly one state.
-    """
+    """The number of tasks in each state. Each known task is in exactly one; parked ones wait for a lock key."""
 
     ready: int
     leased: int
@@ -109,127 +139,91 @@ class QueueDepth:
 
 
 def milliseconds(seconds: float) -> int:
-    """A duration as queues count it: whole milliseconds, never negative."""
+    """A duration in the unit of the queues: whole milliseconds, never negative."""
     return max(0, round(seconds * 1000))
 
 
 class Queue(Protocol):
-    """A queue of leased, fenced claims. Every method may be sent again after a lost reply without changing
-    anything more.
+    """A queue of leased, fenced claims.
+
+    Every method may be called again after a lost reply: the repetition changes nothing more.
     """
 
     @property
     def name(self) -> str:
-        """What tells this queue from others over the same server and record."""
-        ...
+        """The name that separates this queue from others on the same servers."""
 
-    def enqueue(
-        self, tasks: Sequence[Dispatch], *, max_depth: int = 0, healing: bool = False
-    ) -> list[Admission]:
-        """Put recorded tasks into the queue, at most `max_depth` of them (0 = no cap). Of tasks with the same
-        `lock_key` one at a time is given to a worker, in the order in which they came.
+    @property
+    def policy(self) -> QueuePolicy:
+        """The limits that this instance applies."""
+
+    def enqueue(self, tasks: Sequence[Dispatch], *, from_reconciler: bool = False) -> list[Admission]:
+        """Add recorded tasks; a task that the queue knows is left as it is.
+
+        Tasks with the same `lock_key` are claimed one at a time, in the order in which they were added. A queue that
+        lost its contents accepts lock keys only `from_reconciler`.
         """
-        ...
 
-    def step(
-        self,
-        worker: str,
-        nonce: str,
-        *,
-        finishes: Sequence[Finish],
-        want: int,
-        lease: float,
-        max_crashes: int,
-        lowest_token: int = 0,
-        results: Mapping[UUID, str] = MappingProxyType({}),
-        result_ttl: int = 3600,
-    ) -> StepResult:
-        """Finish and claim in one round trip, with leases of `lease` seconds and tokens of at least
-        `lowest_token`. `results` (JSON text) become readable for `result_ttl` seconds in the same round trip.
+    def step(self, request: StepRequest) -> StepResult:
+        """Finish and claim in one round trip; also promotes due tasks and revokes expired leases.
 
         Raises `WorkerGone` for a worker that was declared dead.
         """
-        ...
 
     def result(self, task_id: UUID) -> str | None:
-        """The result of a task as JSON text, as long as it is kept here."""
-        ...
+        """The result of a task as JSON text, None where it is not kept, or not any longer."""
 
     def lock(self, claims: Mapping[UUID, tuple[int, str]]) -> tuple[set[UUID], set[UUID]]:
-        """Give claims (token, lock key) the lock keys that their producers did not know of.
+        """Apply lock keys that the producer did not know, given as (token, lock key) of each claim.
 
-        Returns those whose claim is void, since they wait behind another task or for the healing of a queue that lost
-        its memory, and those whose token is lost; neither may run.
+        Returns the tasks whose claim is void because they have to wait, and those whose token is lost. Neither may
+        run.
         """
-        ...
 
-    def renew(self, worker: str, leases: Mapping[UUID, int], *, lease: float) -> tuple[set[UUID], set[UUID]]:
-        """Prolong leases to `lease` seconds from now; returns the lost ones and those somebody wants
-        canceled.
-        """
-        ...
+    def renew(self, worker: str, leases: Tokens) -> tuple[set[UUID], set[UUID]]:
+        """Extend leases to their full length from now; returns the lost ones and those to be canceled."""
 
     def release(
-        self,
-        worker: str,
-        leases: Mapping[UUID, int] | None,
-        *,
-        charge: bool,
-        max_crashes: int,
-        declare_gone: bool,
-    ) -> tuple[list[Revoked], list[Revoked]]:
-        """Give leases back, all of the worker's when None; returns the released and the dead-lettered ones."""
-        ...
+        self, worker: str, leases: Tokens | None, *, charge: bool = False, declare_gone: bool = False
+    ) -> Revocations:
+        """Revoke the given leases of a worker, or all of them for None.
+
+        With `charge` each counts as a crash. With `declare_gone` the queue refuses the worker from then on.
+        """
 
     def request_cancel(self, task_ids: Sequence[UUID]) -> list[bool]:
-        """Tell the holders of running tasks to stop; False for tasks that nobody holds."""
-        ...
+        """Ask the holders of tasks to stop; False for each task without a lease."""
 
     def wait(self, timeout: float) -> bool:
-        """Block until there may be something to claim; False when `timeout` seconds passed instead."""
-        ...
-
-    def wake(self, count: int = 1) -> None:
-        """Let idle workers look again."""
-        ...
+        """Block until there may be something to claim; False if `timeout` seconds passed instead."""
 
     def depth(self) -> QueueDepth:
         """Count the tasks of each state."""
-        ...
 
     def known(self, task_ids: Sequence[UUID]) -> list[bool]:
-        """Whether the queue holds each task, in whatever state."""
-        ...
+        """Whether the queue has each task, in whatever state."""
 
     def dead_reasons(self, task_ids: Sequence[UUID]) -> dict[UUID, str]:
-        """Why tasks are in the dead letters, for those that are."""
-        ...
+        """The reasons of those tasks that are dead letters."""
 
     def begin_rebuild(self, proposal: str) -> str | None:
-        """None for a queue that remembers. Otherwise it is new or has lost everything, and this is the name
-        of the epoch that `end_rebuild` has to be given once the record's pending tasks were dispatched with
-        `healing`.
+        """None if the queue has its contents.
+
+        Otherwise it is new or lost everything, and the answer names the epoch to build: the proposal, or that of
+        another pool. `end_rebuild` takes this name after all pending tasks were enqueued `from_reconciler`.
         """
-        ...
 
     def end_rebuild(self, name: str) -> bool:
-        """Say that the queue knows all pending tasks; False when it has lost its memory again meanwhile."""
-        ...
+        """Declare the rebuild complete; False if the queue lost its contents again meanwhile."""
 
     def agree(self, values: Mapping[str, str]) -> dict[str, str]:
-        """Keep how a pool is set; returns what had another value before, with that. A kept `max_crashes` is what
-        `step` and `release` go by from then on, whatever they are called with.
+        """Store a pool's settings in the queue; returns the previous values that differ.
+
+        A stored `max_crashes` takes precedence over every pool's policy.
         """
-        ...
 
     def register(self, worker: str, identity: str) -> None:
-        """Say on which host and process a worker lives, so that its death can be seen by its neighbours."""
-        ...
+        """Store on which host and process a worker runs, so that other pools on the host can see its death."""
 
     def registered(self) -> dict[str, str]:
-        """Identities of all registered workers."""
-        ...
-
-    def drop(self) -> None:
-        """Forget everything. For tests and tear-down only."""
-        ...
+        """The identities of all registered workers."""

@@ -1,41 +1,45 @@
-"""The queue protocol over Redis 7+, Valkey or anything that runs the same Lua."""
+"""The queue protocol over Redis 7+, Valkey or any server that runs the same Lua."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import redis
 from redis.exceptions import NoScriptError
 
+from agentexec.config import Settings
 from agentexec.errors import WorkerGone
 from agentexec.queue.keys import QueueKeys, partition_name, result_key
 from agentexec.queue.protocol import (
     Admission,
     Claim,
     Dispatch,
+    Disposition,
     Finish,
     QueueDepth,
-    Revoked,
+    QueuePolicy,
+    Revocations,
+    StepRequest,
     StepResult,
-    Verb,
+    Tokens,
     milliseconds,
 )
 
-DELAYED = (Verb.RETRY, Verb.YIELD)
 SCRIPTS = ("enqueue", "step", "renew", "release", "cancel", "partition", "rebuild", "agree")
+
+Argument = str | bytes | int
 
 
 @cache
 def script_source(name: str, *, flags: bool) -> str:
-    """The Lua text of a script with the shared part in front of it.
+    """The Lua text of a script, headed by the shared part.
 
-    With `flags`, all but `enqueue` may also run on a server that has reached its maxmemory: what finishes, renews
-    and gives back is what empties it again. Without, the server refuses them, and every lease is lost.
+    With `flags`, all scripts but `enqueue` also run on a server that has reached its maxmemory: finishes, renewals
+    and releases are what frees memory again. Without them, such a server refuses all, and every lease is lost.
     """
     folder = files("agentexec.queue") / "lua"
     head = "#!lua flags=allow-oom\n" if flags and name != "enqueue" else ""
@@ -43,127 +47,93 @@ def script_source(name: str, *, flags: bool) -> str:
 
 
 class RedisQueue:
-    """One queue. Instances are cheap and safe to share between threads, since the client pools its
-    connections.
+    """One queue. Instances are cheap and may be shared between threads: the client pools its connections.
 
-    Reads and writes raise `redis.exceptions.RedisError` when the server is not reachable within the
-    client's own retries; calling again with the same arguments is always safe.
+    Methods raise `redis.exceptions.RedisError` if the server is not reachable within the client's own retries; it is
+    always safe to call again with the same arguments.
     """
 
-    def __init__(self, client: redis.Redis, name: str) -> None:
+    def __init__(self, client: redis.Redis, name: str, policy: QueuePolicy | None = None) -> None:
         self.client = client
         self.name = name
+        self.policy = policy or QueuePolicy()
         self.keys = QueueKeys.of(name)
         self._all_keys = self.keys.all()
-        # A fake brings a connection class of its own, and the one we know cannot read the line with the flags.
+        # A fake server has a connection class of its own, and fakeredis cannot read the line with the flags.
         flags = client.connection_pool.connection_class.__module__.startswith("redis.")
         self._scripts: dict[str, Any] = {
             script: client.register_script(script_source(script, flags=flags)) for script in SCRIPTS
         }
 
-    def enqueue(
-        self, tasks: Sequence[Dispatch], *, max_depth: int = 0, healing: bool = False
-    ) -> list[Admission]:
-        """See `Queue.enqueue`."""
+    @classmethod
+    def of(cls, client: redis.Redis, settings: Settings) -> Self:
+        """The queue that these settings name, under their limits."""
+        return cls(client, settings.queue_name, QueuePolicy.of(settings))
+
+    def enqueue(self, tasks: Sequence[Dispatch], *, from_reconciler: bool = False) -> list[Admission]:
         if not tasks:
             return []
-        arguments: list[str | bytes | int] = [max_depth, int(healing)]
+        arguments: list[Argument] = [self.policy.max_depth, int(from_reconciler)]
         for task in tasks:
             arguments += [str(task.task_id), _place(task), b"%d%b" % (task.level, task.payload)]
         return [Admission(answer) for answer in self._run("enqueue", arguments)]
 
-    def step(
-        self,
-        worker: str,
-        nonce: str,
-        *,
-        finishes: Sequence[Finish],
-        want: int,
-        lease: float,
-        max_crashes: int,
-        lowest_token: int = 0,
-        results: Mapping[UUID, str] = MappingProxyType({}),
-        result_ttl: int = 3600,
-    ) -> StepResult:
-        """See `Queue.step`."""
-        arguments: list[str | bytes | int] = [
-            worker,
-            nonce,
-            milliseconds(lease),
-            want,
-            lowest_token,
-            max_crashes,
-        ]
-        for finish in finishes:
-            detail = str(milliseconds(finish.delay)) if finish.verb in DELAYED else finish.reason
-            arguments += [str(finish.task_id), finish.token, finish.verb.value, detail]
-        reply = self._run(
-            "step", arguments, before={result_key(i): text for i, text in results.items()}, ttl=result_ttl
+    def step(self, request: StepRequest) -> StepResult:
+        policy = self.policy
+        lease = milliseconds(policy.lease_seconds)
+        arguments: list[Argument] = [
+            request.worker, request.nonce, lease, request.want, request.lowest_token, policy.max_crashes,
+        ]  # fmt: skip
+        for finish in request.finishes:
+            arguments += [str(finish.task_id), finish.token, finish.disposition.value, _detail(finish)]
+        results = {result_key(f.task_id): f.result for f in request.finishes if f.result is not None}
+        reply = (
+            self._run_after_writing(results, "step", arguments) if results else self._run("step", arguments)
         )
         if reply[0] == b"GONE":
-            raise WorkerGone(f"worker {worker} was declared dead; its leases belong to others")
-        _, due, ready_left, claims, accepted, reaped, dead = reply
+            raise WorkerGone(f"worker {request.worker} was declared dead; its leases belong to others")
+        _, due, claims, accepted, requeued, dead = reply
         return StepResult(
             claims=_claims(claims),
-            stale=tuple(finish for finish, answer in zip(finishes, accepted, strict=True) if answer == 0),
-            reaped=tuple(_revoked(reaped)),
-            dead=tuple(_revoked(dead)),
-            ready_left=ready_left,
+            stale=tuple(f for f, answer in zip(request.finishes, accepted, strict=True) if answer == 0),
+            expired=Revocations(_tokens(requeued), _tokens(dead)),
             next_due=None if due < 0 else due / 1000,
         )
 
     def result(self, task_id: UUID) -> str | None:
-        """See `Queue.result`."""
         kept = self.client.get(result_key(task_id))
         return None if kept is None else _text(kept)
 
     def lock(self, claims: Mapping[UUID, tuple[int, str]]) -> tuple[set[UUID], set[UUID]]:
-        """See `Queue.lock`."""
-        arguments: list[str | bytes | int] = []
+        if not claims:
+            return set(), set()
+        arguments: list[Argument] = []
         for task_id, (token, lock_key) in claims.items():
-            arguments += [str(task_id), token, _partition(lock_key)]
-        answers = dict(zip(claims, self._run("partition", arguments) if claims else [], strict=True))
-        return {i for i, answer in answers.items() if answer == 0}, {
-            i for i, answer in answers.items() if answer == -1
-        }
+            arguments += [str(task_id), token, partition_name(lock_key)]
+        answers = dict(zip(claims, self._run("partition", arguments), strict=True))
+        return {i for i in answers if answers[i] == 0}, {i for i in answers if answers[i] == -1}
 
-    def renew(self, worker: str, leases: Mapping[UUID, int], *, lease: float) -> tuple[set[UUID], set[UUID]]:
-        """See `Queue.renew`."""
-        arguments: list[str | bytes | int] = [worker, milliseconds(lease)]
-        for task_id, token in leases.items():
-            arguments += [str(task_id), token]
-        lost, canceled = self._run("renew", arguments)
-        return {UUID(i.decode()) for i in lost}, {UUID(i.decode()) for i in canceled}
+    def renew(self, worker: str, leases: Tokens) -> tuple[set[UUID], set[UUID]]:
+        lease = milliseconds(self.policy.lease_seconds)
+        lost, canceled = self._run("renew", [worker, lease, *_flat(leases)])
+        return {UUID(_text(i)) for i in lost}, {UUID(_text(i)) for i in canceled}
 
     def release(
-        self,
-        worker: str,
-        leases: Mapping[UUID, int] | None,
-        *,
-        charge: bool,
-        max_crashes: int,
-        declare_gone: bool,
-    ) -> tuple[list[Revoked], list[Revoked]]:
-        """See `Queue.release`."""
+        self, worker: str, leases: Tokens | None, *, charge: bool = False, declare_gone: bool = False
+    ) -> Revocations:
         if leases is not None and not leases and not declare_gone:
-            return [], []
-        arguments: list[str | bytes | int] = [worker, int(charge), max_crashes, int(declare_gone)]
-        for task_id, token in (leases or {}).items():
-            arguments += [str(task_id), token]
-        released, dead = self._run("release", arguments)
-        return _revoked(released), _revoked(dead)
+            return Revocations({}, {})
+        flags = [int(charge), self.policy.max_crashes, int(declare_gone)]
+        requeued, dead = self._run("release", [worker, *flags, *_flat(leases or {})])
+        return Revocations(_tokens(requeued), _tokens(dead))
 
     def request_cancel(self, task_ids: Sequence[UUID]) -> list[bool]:
-        """See `Queue.request_cancel`."""
-        return (
-            [answer == 1 for answer in self._run("cancel", [str(task_id) for task_id in task_ids])]
-            if task_ids
-            else []
-        )
+        answers = self._run("cancel", [str(task_id) for task_id in task_ids]) if task_ids else []
+        return [answer == 1 for answer in answers]
 
     def wait(self, timeout: float) -> bool:
-        """See `Queue.wait`. The client's socket time-out must be longer than `timeout`."""
-        if timeout <= 0:  # BLPOP reads 0 as for ever
+        """Block on the list of wake tokens; the client's socket time-out must be longer than `timeout`."""
+        if timeout <= 0:  # BLPOP takes 0 as no time-out
             return False
         return self.client.blpop([self.keys.wake], timeout=timeout) is not None
 
@@ -181,87 +151,98 @@ class RedisQueue:
         )
 
     def known(self, task_ids: Sequence[UUID]) -> list[bool]:
-        """See `Queue.known`."""
         pipe = self.client.pipeline(transaction=False)
         for task_id in task_ids:
             pipe.hexists(self.keys.job, str(task_id))
         return [bool(answer) for answer in pipe.execute()]
 
+    def traces(self, task_ids: Sequence[UUID]) -> set[UUID]:
+        """Those of the tasks that any key of the queue still names, also where a server lost a part of the keys."""
+        keys, pipe = self.keys, self.client.pipeline(transaction=True)
+        for task_id in map(str, task_ids):
+            pipe.hexists(keys.job, task_id)
+            pipe.hexists(keys.holder, task_id)
+            for states in (keys.lease, keys.sched, keys.dlq):
+                pipe.zscore(states, task_id)
+        # HEXISTS answers 0 or 1, ZSCORE a float or nothing; a score may be 0.
+        found = iter([isinstance(answer, float) or bool(answer) for answer in pipe.execute()])
+        return {i for i, *here in zip(task_ids, found, found, found, found, found, strict=True) if any(here)}
+
     def dead_reasons(self, task_ids: Sequence[UUID]) -> dict[UUID, str]:
-        """See `Queue.dead_reasons`."""
         if not task_ids:
             return {}
         answers = self.client.hmget(self.keys.reason, [str(task_id) for task_id in task_ids])
         return {i: _text(answer) for i, answer in zip(task_ids, answers, strict=True) if answer is not None}
 
+    def epoch(self) -> str | None:
+        """The epoch that `end_rebuild` completed last; None for a queue that is new or lost its contents."""
+        name = self.client.hget(self.keys.cfg, "epoch")
+        return None if name is None else _text(name)
+
     def begin_rebuild(self, proposal: str) -> str | None:
-        """See `Queue.begin_rebuild`."""
         name = self._run("rebuild", ["begin", proposal])
         return None if name is None else _text(name)
 
     def end_rebuild(self, name: str) -> bool:
-        """See `Queue.end_rebuild`."""
         return bool(self._run("rebuild", ["end", name]))
 
     def agree(self, values: Mapping[str, str]) -> dict[str, str]:
-        """See `Queue.agree`."""
-        differed = self._run("agree", [part for item in values.items() for part in item])
-        return {_text(differed[i]): _text(differed[i + 1]) for i in range(0, len(differed), 2)}
+        differing = iter(map(_text, self._run("agree", [part for item in values.items() for part in item])))
+        return dict(zip(differing, differing, strict=True))
 
     def register(self, worker: str, identity: str) -> None:
-        """See `Queue.register`."""
         self.client.hset(self.keys.workers, worker, identity)
 
     def registered(self) -> dict[str, str]:
-        """See `Queue.registered`."""
         found = self.client.hgetall(self.keys.workers)
         return {_text(worker): _text(identity) for worker, identity in found.items()}
 
-    def wake(self, count: int = 1) -> None:
-        """See `Queue.wake`."""
-        self.client.rpush(self.keys.wake, *(["1"] * count))
+    def drop(self, *, results: Iterable[UUID] = ()) -> None:
+        """Delete every key of this queue, and the results of these tasks. For tests and tear-down only."""
+        self.client.delete(*self._all_keys, *map(result_key, results))
 
-    def drop(self) -> None:
-        """Delete every key of this queue. For tests and tear-down only."""
-        self.client.delete(*self._all_keys)
+    def _run(self, script: str, arguments: Sequence[Argument]) -> Any:
+        return self._scripts[script](keys=self._all_keys, args=arguments)
 
-    def _run(
-        self,
-        script: str,
-        arguments: Sequence[str | bytes | int],
-        *,
-        before: Mapping[str, str] = MappingProxyType({}),
-        ttl: int = 0,
+    def _run_after_writing(
+        self, results: Mapping[str, str], script: str, arguments: Sequence[Argument]
     ) -> Any:
-        """Run a script, and set the keys of `before` ahead of it in the same round trip."""
-        if not before:
-            return self._scripts[script](keys=self._all_keys, args=arguments)
-        # The client's own Script would ask the server for its scripts before every pipeline.
+        """Write results, then run a script, in one round trip."""
+        # redis-py's Script would ask the server for its scripts before every pipeline.
         pipe = self.client.pipeline(transaction=False)
-        for key, value in before.items():
-            pipe.set(key, value, ex=ttl)
+        for key, result in results.items():
+            pipe.set(key, result, ex=self.policy.result_ttl_seconds)
         pipe.evalsha(self._scripts[script].sha, len(self._all_keys), *self._all_keys, *arguments)
         *_, answer = pipe.execute(raise_on_error=False)
-        if isinstance(answer, NoScriptError):  # the server restarted and forgot it; this loads it again
-            return self._scripts[script](keys=self._all_keys, args=arguments)
+        if isinstance(answer, NoScriptError):  # after a restart of the server; this loads the script again
+            return self._run(script, arguments)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
 
 def _place(task: Dispatch) -> str:
-    """Where a task belongs: nothing for one that is ready at once, which nearly all are."""
+    """Delay and partition of a task; empty for one that is ready at once, as most are."""
     if not task.delay and task.lock_key is None:
         return ""
-    return f"{milliseconds(task.delay)}|{_partition(task.lock_key)}"
+    return f"{milliseconds(task.delay)}|{'' if task.lock_key is None else partition_name(task.lock_key)}"
 
 
-def _partition(lock_key: str | None) -> str:
-    return "" if lock_key is None else partition_name(lock_key)
+def _detail(finish: Finish) -> str:
+    delayed = finish.disposition in (Disposition.RETRY, Disposition.DEFER)
+    return str(milliseconds(finish.delay)) if delayed else finish.reason
 
 
 def _text(answer: bytes | str) -> str:
     return answer if isinstance(answer, str) else answer.decode("utf-8", "replace")
+
+
+def _flat(leases: Tokens) -> list[Argument]:
+    return [part for task_id, token in leases.items() for part in (str(task_id), token)]
+
+
+def _tokens(flat: Sequence[bytes]) -> dict[UUID, int]:
+    return {UUID(flat[i].decode()): int(flat[i + 1]) for i in range(0, len(flat), 2)}
 
 
 def _claims(flat: Sequence[Any]) -> tuple[Claim, ...]:
@@ -269,14 +250,8 @@ def _claims(flat: Sequence[Any]) -> tuple[Claim, ...]:
         Claim(
             task_id=UUID(flat[i].decode()),
             token=int(flat[i + 1]),
-            crashes=int(flat[i + 2]),
-            level=int(flat[i + 4][:1]) if flat[i + 4][:1].isdigit() else 0,
-            payload=flat[i + 4][1:],
-            partitioned=bool(flat[i + 3]),
+            payload=flat[i + 3][1:],
+            partitioned=bool(flat[i + 2]),
         )
-        for i in range(0, len(flat), 5)
+        for i in range(0, len(flat), 4)
     )
-
-
-def _revoked(flat: Sequence[bytes]) -> list[Revoked]:
-    return [Revoked(task_id=UUID(flat[i].decode()), token=int(flat[i + 1])) for i in range(0, len(flat), 2)]

@@ -1,4 +1,4 @@
-"""`python -m agentexec.worker`: a worker process; pools start these, people do not."""
+"""`python -m agentexec.worker`: one worker process, started by its pool."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from agentexec.core import runtime
 from agentexec.worker.process import main
 
 if __name__ == "__main__":
-    # Without waiting for a handler's thread that still runs: its lease has been given away.
+    # Do not wait for the thread of a handler that still runs: its lease is released.
     runtime.current().end_process(main())

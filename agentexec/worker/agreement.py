@@ -1,8 +1,8 @@
-"""How the pools of one queue are set: kept in the queue, so that a pool that is set otherwise says so.
+"""The settings of the pools of one queue, kept in the queue, so that a pool with other settings reports it.
 
-Two pools that disagree on the number of retries dead-letter each other's tasks too early. The pool that started last is
-believed, since it is how a roll-out changes a setting; `max_crashes`, which the queue's scripts apply, holds for all
-pools at once from then on. The others are applied by each worker as its own pool was set.
+Two pools that disagree on the number of retries dead-letter each other's tasks too early. The pool that started last
+takes precedence, since a roll-out changes a setting that way. The queue's scripts apply its `max_crashes` for all pools
+at once; each worker applies the other settings as its own pool has them.
 """
 
 from __future__ import annotations
@@ -13,33 +13,29 @@ from agentexec.config import Settings
 from agentexec.core import runtime
 from agentexec.queue.protocol import Queue
 
-# What decides the fate of a task that any of the pools may run.
+# What decides about a task that any of the pools may run.
 SHARED = (
-    "lease_seconds",
-    "max_crashes",
-    "max_queue_depth",
-    "max_task_retries",
-    "result_ttl",
-    "retry_base_seconds",
-    "retry_cap_seconds",
-    "task_soft_time_limit",
-    "task_time_limit",
-)
+    "lease_seconds", "max_crashes", "max_queue_depth", "max_task_retries", "result_ttl",
+    "retry_base_seconds", "retry_cap_seconds", "task_soft_time_limit", "task_time_limit",
+)  # fmt: skip
 
 _logger = logging.getLogger(__name__)
 
 
 def shared(settings: Settings) -> dict[str, str]:
-    """The settings that all pools of a queue should have alike, as text."""
+    """The settings that all pools of a queue should share, as text."""
     return {name: f"{getattr(settings, name):.15g}" for name in SHARED}
 
 
 def agree(queue: Queue, settings: Settings) -> None:
-    """Keep these settings in the queue. Where another pool had others and may still live, a warning names them all."""
+    """Store these settings in the queue, and log those that differ from the previous pool's.
+
+    The log entry is a warning if another pool may still be alive.
+    """
     mine = shared(settings)
     others = queue.agree(mine)
-    world = runtime.current()
-    neighbours = any(not world.is_certainly_dead(identity) for identity in queue.registered().values())
+    is_dead = runtime.current().is_certainly_dead
+    neighbours = any(not is_dead(identity) for identity in queue.registered().values())
     if others:
         differences = ", ".join(
             f"AGENTEXEC_{name.upper()} is {mine[name]} here and {value} there"

@@ -1,4 +1,4 @@
-"""What a worker holds right now, and which log entry comes next for each task. Shared by its threads."""
+"""The leases of a worker, and the number of the next log entry under each. Shared by its threads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import UUID
 
 
 @dataclass(slots=True)
-class _Holding:
+class _Lease:
     token: int
     next_entry: int = 1  # entry 0 is the start itself
     open: bool = True
@@ -19,36 +19,36 @@ class HeldLeases:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._holdings: dict[UUID, _Holding] = {}
+        self._leases: dict[UUID, _Lease] = {}
 
-    def take(self, task_id: UUID, token: int) -> None:
-        """A claim arrived."""
+    def add(self, task_id: UUID, token: int) -> None:
+        """Add a claim."""
         with self._lock:
-            self._holdings[task_id] = _Holding(token)
+            self._leases[task_id] = _Lease(token)
 
-    def drop(self, task_id: UUID, token: int) -> None:
-        """The claim under this token is over."""
+    def remove(self, task_id: UUID, token: int) -> None:
+        """Remove the lease under this token, if it is the present one."""
         with self._lock:
-            holding = self._holdings.get(task_id)
-            if holding is not None and holding.token == token:
-                del self._holdings[task_id]
+            lease = self._leases.get(task_id)
+            if lease is not None and lease.token == token:
+                del self._leases[task_id]
 
     def number(self, task_id: UUID, token: int, *, last: bool = False) -> int | None:
-        """The number of the next log entry; None once the last one was given or the token is not held."""
+        """The number of the next log entry; None if the lease is lost or the last number was given."""
         with self._lock:
-            holding = self._holdings.get(task_id)
-            if holding is None or holding.token != token or not holding.open:
+            lease = self._leases.get(task_id)
+            if lease is None or lease.token != token or not lease.open:
                 return None
-            number = holding.next_entry
-            holding.next_entry += 1
-            holding.open = not last
+            number = lease.next_entry
+            lease.next_entry += 1
+            lease.open = not last
             return number
 
     def tokens(self) -> dict[UUID, int]:
-        """A copy of all leases held."""
+        """A copy of all tokens by task."""
         with self._lock:
-            return {task_id: holding.token for task_id, holding in self._holdings.items()}
+            return {task_id: lease.token for task_id, lease in self._leases.items()}
 
     def __len__(self) -> int:
         with self._lock:
-            return len(self._holdings)
+            return len(self._leases)

@@ -1,333 +1,272 @@
-"""The I/O thread of a worker: claims, records, finishes. Handlers never wait for it, and cannot starve it of
-its loop.
+"""The I/O thread of a worker: claims, records, finishes. Handlers never wait for it and cannot block it.
 
-One round is a transaction in Postgres (starts, progress, outcomes of everything that gathered meanwhile) and
-a STEP in Redis (finishes what the transaction made durable, claims for the free slots). Under load both carry
-many tasks; on an idle queue a task passes through one of each before its handler begins.
+One round is a transaction in Postgres (the starts, progress and ends that gathered meanwhile) and a step in Redis
+(finishes what the transaction made durable, claims for the free slots). Under load both carry many tasks; on an idle
+queue a task passes through one of each before its handler begins.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from agentexec.config import Settings
 from agentexec.core import runtime
 from agentexec.counters import COUNTERS, EXPIRED, LOST, REAPED, REDELIVERED, STALE
 from agentexec.errors import InvalidTask
-from agentexec.queue.protocol import Claim, Finish, Queue, StepResult, Verb
-from agentexec.store import statements
+from agentexec.queue.protocol import Claim, Disposition, Finish, Queue, StepRequest, StepResult, Tokens
 from agentexec.store.rows import ActivityUpdate, LogEntry
 from agentexec.store.status import Status
 from agentexec.task import Registry, decode_payload
 from agentexec.worker.leases import HeldLeases
-from agentexec.worker.recording import Batch, Recorded, record
-from agentexec.worker.retrying import in_redis, in_transaction
-from agentexec.worker.runner import End, Ended, HandlerRun, HandlerRunner
+from agentexec.worker.recording import Batch, Recorded, record, record_revocations
+from agentexec.worker.retrying import Retrying
+from agentexec.worker.run_result import RunKind, RunResult, endings
+from agentexec.worker.runner import HandlerRun, HandlerRunner
 
-HOUSEKEEPING = 1.0  # seconds between two STEPs of a worker that has nothing to do or no free slot
-
-LOCKED_OUT = 1.0  # seconds until a task asks again for a lock key that another one runs under
-
-_STATUS = {
-    End.COMPLETE: Status.COMPLETE,
-    End.RETRY: Status.QUEUED,
-    End.RELEASED: Status.QUEUED,
-    End.DEAD: Status.ERROR,
-    End.CANCELED: Status.CANCELED,
-}
+HOUSEKEEPING = 1.0  # seconds between two steps of a worker that has nothing to do or no free slot
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Inbox:
-    """What the other threads leave for the I/O thread; guarded by the engine's condition."""
+    """Events queued for the I/O thread; guarded by `_changed`. A result has the number of its log entry."""
 
-    ended: list[tuple[Ended, int | None]] = field(default_factory=list)  # with the number of its log entry
+    results: list[tuple[RunResult, int | None]] = field(default_factory=list)
     entries: list[LogEntry] = field(default_factory=list)
-    poked: bool = False
+    awake: bool = False
 
 
 class WorkerLoop:
-    """The I/O side of one worker process; `run` belongs to a thread of its own, the rest may be called from
-    anywhere.
-    """
+    """The I/O side of one worker process. `run` needs a thread of its own; the rest may be called from any thread."""
 
     def __init__(
         self,
         *,
         worker: str,
         queue: Queue,
-        database: Engine,
+        engine: Engine,
         settings: Settings,
-        host: HandlerRunner,
         registry: Registry,
+        event_loop: asyncio.AbstractEventLoop,
         report: Callable[[], None] = lambda: None,
     ) -> None:
-        """`report` is called after every round, to hand over what was counted in it."""
-        self._worker = worker
-        self._queue = queue
-        self._database = database
-        self._settings = settings
-        self._host = host
+        """`event_loop` runs the handlers. `report` is called after every round, to send the counters."""
+        self.worker = worker
+        self.queue = queue
+        self.settings = settings
+        self.event_loop = event_loop
         self._registry = registry
         self._report = report
-        self.ledger = HeldLeases()
-        self.idle = runtime.current().event()  # set while the waiter should listen for new work
-        self.next_look = HOUSEKEEPING  # how long it may listen, in seconds
+        self._retrying = Retrying(engine, lambda: self._abandoned)
+        self._endings = endings(settings)
+        self.runner = HandlerRunner(registry, settings, event_loop, self)
+        self.leases = HeldLeases()
+        self.idle = runtime.current().event()  # set while the waiter is to listen for new tasks
+        self.next_look = HOUSEKEEPING  # seconds that it may listen
+        self.finished = 0  # runs that ended, for the recycling of the process
         self._changed = runtime.current().condition()
         self._inbox = _Inbox()
         self._claims: list[Claim] = []
-        self._lock_keys: dict[UUID, str] = {}  # of claims whose producers knew none
+        self._lock_keys: dict[UUID, str] = {}  # of claims whose producers did not know them
         self._finishes: list[Finish] = []
-        self._results: dict[UUID, str] = {}
         self._lowest_token = 0
-        self.finished = 0  # runs that ended, for the recycling of the process
         self._draining = False
         self._abandoned = False
 
-    # The sink of the host.
-
-    def ended(self, outcome: Ended) -> None:
-        """A run is over. Whatever its handler may still report comes too late from here on."""
+    def ended(self, result: RunResult) -> None:
+        """Queue the result of a run. What its handler reports from here on is ignored."""
+        lost = result.kind is RunKind.LOST
         with self._changed:
-            self._inbox.ended.append((outcome, self._last_number(outcome)))
+            number = None if lost else self.leases.number(result.task_id, result.token, last=True)
+            self._inbox.results.append((result, number))
             self._changed.notify()
 
     def progress(self, task_id: UUID, token: int, message: str, percentage: int | None) -> None:
-        """A handler reported progress; it is written with the next batch."""
-        with self._changed:  # also around the number: entries must lie here in the order of theirs
-            number = self.ledger.number(task_id, token)
+        """Queue progress of a handler, to be recorded with the next batch."""
+        with self._changed:  # also around the number: the entries have to lie here in its order
+            number = self.leases.number(task_id, token)
             if number is None:
                 return
             entry = LogEntry(id=task_id, token=token, n=number, message=message, percentage=percentage)
             self._inbox.entries.append(entry)
             self._changed.notify()
 
-    # For the waiter and the process.
-
-    def poke(self) -> None:
-        """There may be something to claim."""
+    def wake(self) -> None:
+        """Make the next round begin at once: there may be something to claim."""
         with self._changed:
-            self._inbox.poked = True
+            self._inbox.awake = True
             self._changed.notify()
 
     def drain(self) -> None:
-        """Claim nothing more; `run` returns when all that is held has ended."""
+        """Claim nothing more; `run` returns when all leases have ended."""
         self._draining = True
-        self.poke()
+        self.wake()
 
-    def give_up_all(self, overdue: Sequence[Ended]) -> None:
-        """Say the last word of runs that will not end by themselves, and release all others; then `run` returns."""
-        self.drain()  # first, so that nothing is claimed that nobody would give up
-        told = {outcome.task_id for outcome in overdue}
-        for outcome in overdue:
-            self.ended(outcome)
-        for task_id, token in self.ledger.tokens().items():
-            if task_id not in told:
-                self.ended(Ended(task_id=task_id, token=token, end=End.RELEASED))
+    def end_all(self, overdue: Sequence[RunResult]) -> None:
+        """Record the results of overdue runs, and release all other leases; then `run` returns."""
+        self.drain()  # first, so that nothing is claimed after this
+        for result in overdue:
+            self.ended(result)
+        self.release_all(but={result.task_id for result in overdue})
+
+    def release_all(self, *, but: Collection[UUID] = ()) -> None:
+        """Release every lease without waiting for its handler."""
+        for task_id, token in self.leases.tokens().items():
+            if task_id not in but:
+                self.ended(RunResult(task_id=task_id, token=token, kind=RunKind.RELEASED))
 
     def abandon(self) -> None:
-        """Do not wait for a database that is away any longer: what is not durable by now runs again
-        elsewhere.
-        """
+        """Do not wait for a server that is away any longer: what is not durable by now runs again elsewhere."""
         self._abandoned = True
-        self.poke()
+        self.wake()
 
     def run(self) -> None:
-        """Work until drained. Raises `WorkerGone` when the pool gave this worker up, and what Postgres or
-        Redis raised.
+        """Work until drained.
+
+        Raises `WorkerGone` if the queue declared this worker dead, and what Postgres or Redis raised.
         """
         self._step()
-        while not (self._draining and not self.ledger.tokens()):
-            batch, ended = self._collect()
+        while self.leases or not self._draining:
+            batch, results = self._collect()
             if batch:
-                self._settle(batch, ended, self._write(batch))
+                message = self.settings.activity_message_started
+                recorded = record(self._retrying, batch, started_message=message, worker=self.worker)
+                self._settle(batch, results, recorded)
             self._step()
             self._report()
-        self._leave()
+        self._release(None, declare_gone=True)  # so that no lease has to expire
 
-    def _collect(self) -> tuple[Batch, list[Ended]]:
-        """Wait until there is something to record or to claim, then take it all."""
+    def _collect(self) -> tuple[Batch, list[RunResult]]:
+        """Wait until there is something to record or to claim, then take all of it."""
         with self._changed:
             if not self._claims and not self._finishes:
                 inbox = self._inbox
                 self._changed.wait_for(
-                    lambda: inbox.ended or inbox.entries or inbox.poked, timeout=HOUSEKEEPING
+                    lambda: inbox.results or inbox.entries or inbox.awake, timeout=HOUSEKEEPING
                 )
             taken, self._inbox = self._inbox, _Inbox()
         if self._draining and self._claims:
-            self._give_back(self._claims)
-            self._claims = []
+            self._return_claims()
         claims, self._claims = self._claims, []
         lock_keys, self._lock_keys = self._lock_keys, {}
-        for outcome, _ in taken.ended:
-            if outcome.seconds is not None:
-                COUNTERS.ran(outcome.task_name, outcome.seconds)
-            if outcome.end is End.LOST:
+        results: list[RunResult] = []
+        updates: list[ActivityUpdate] = []
+        for result, number in taken.results:
+            if result.seconds is not None:
+                COUNTERS.ran(result.task_name, result.seconds)
+            if result.kind is RunKind.LOST:
                 COUNTERS.add(LOST)
-                self.ledger.drop(outcome.task_id, outcome.token)
-        ended: list[Ended] = []
-        outcomes: list[ActivityUpdate] = []
-        for run, number in taken.ended:
-            if number is not None:
-                ended.append(run)
-                outcomes.append(self._outcome(run, number))
-        return Batch(claims=claims, entries=taken.entries, outcomes=outcomes, lock_keys=lock_keys), ended
+                self.leases.remove(result.task_id, result.token)
+            elif number is not None:
+                results.append(result)
+                updates.append(self._update(result, number))
+        return Batch(claims=claims, entries=taken.entries, updates=updates, lock_keys=lock_keys), results
 
-    def _last_number(self, ended: Ended) -> int | None:
-        """The number of a run's last log entry; None where nothing is to be said, or its last word was."""
-        if ended.end is End.LOST:
-            return None
-        return self.ledger.number(ended.task_id, ended.token, last=True)
-
-    def _outcome(self, ended: Ended, number: int) -> ActivityUpdate:
-        """What is to be recorded of an end."""
-        settings = self._settings
-        message = (
-            ended.message
-            or {
-                End.COMPLETE: settings.activity_message_complete,
-                End.RELEASED: "Released by a shutdown; it runs again.",
-                End.CANCELED: "Canceled on request.",
-            }.get(ended.end)
-            or settings.activity_message_error.format(error=ended.error)
-        )
+    def _update(self, result: RunResult, number: int) -> ActivityUpdate:
+        status, _, message = self._endings[result.kind]
+        if result.error is not None:
+            message = message.format(error=result.error)
         return ActivityUpdate(
-            id=ended.task_id,
-            token=ended.token,
+            id=result.task_id,
+            token=result.token,
             n=number,
-            status=_STATUS[ended.end],
-            message=message,
-            percentage=100 if ended.end is End.COMPLETE else None,
-            result=ended.result,
-            error=ended.error,
-            failed=ended.end is End.RETRY,
+            status=status,
+            message=result.message or message,
+            percentage=100 if result.kind is RunKind.COMPLETE else None,
+            result=result.result,
+            error=result.error,
+            failed=result.kind is RunKind.RETRY,
         )
 
-    def _write(self, batch: Batch) -> Recorded:
-        message = self._settings.activity_message_started
-        return record(
-            self._database, batch, started_message=message, give_up=self._gave_up, worker=self._worker
-        )
-
-    def _settle(self, batch: Batch, ended: Sequence[Ended], recorded: Recorded) -> None:
-        """Act on what is durable now: start handlers, and tell the queue what is over."""
+    def _settle(self, batch: Batch, results: Sequence[RunResult], recorded: Recorded) -> None:
+        """Act on what is durable now: start handlers, and prepare the finishes for the queue."""
         runs = [
-            HandlerRun(claim=c, **recorded.attempts[c.task_id]._asdict())
-            for c in batch.claims
-            if c.task_id in recorded.attempts
+            HandlerRun(claim=claim, attempt=started.attempt, failures=started.failures)
+            for claim in batch.claims
+            if (started := recorded.started.get(claim.task_id))
         ]
-        self._host.begin(runs)
+        self.runner.begin(runs)
         COUNTERS.add(REDELIVERED, amount=sum(run.attempt > 1 for run in runs))
-        for claim in batch.claims:
-            if claim.task_id not in recorded.attempts:
-                self._refuse(claim, recorded)
-        self.finished += len(ended)
-        released = {}
-        for outcome in ended:
-            if outcome.end is End.RELEASED and recorded.accepted.get(outcome.task_id) is Status.QUEUED:
-                released[outcome.task_id] = outcome.token
-            else:
-                self._conclude(outcome, recorded)
-            self.ledger.drop(outcome.task_id, outcome.token)
+        for finish in recorded.refused.values():
+            self.leases.remove(finish.task_id, finish.token)
+            self._finishes.append(finish)
+        for fence in recorded.outranked.values():
+            self._lowest_token = max(self._lowest_token, fence + 1)
+        self.finished += len(results)
+        released: dict[UUID, int] = {}
+        for result in results:
+            self._conclude(result, recorded, released)
+            self.leases.remove(result.task_id, result.token)
         self._release(released)
-        # The record has results too: this copy is where `get_result` looks first.
-        self._results |= {
-            e.task_id: json.dumps(e.result)
-            for e in ended
-            if e.end is End.COMPLETE and e.task_id in recorded.accepted
-        }
 
-    def _refuse(self, claim: Claim, recorded: Recorded) -> None:
-        """A claim whose activity may not run."""
-        self.ledger.drop(claim.task_id, claim.token)
-        if claim.task_id in recorded.over:
-            self._finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.DONE))
-        elif claim.task_id in recorded.unknown:
-            reason = "no activity is recorded for it"
-            self._finishes.append(
-                Finish(task_id=claim.task_id, token=claim.token, verb=Verb.DEAD, reason=reason)
-            )
-        elif claim.task_id in recorded.locked_out:  # the queue does not remember who has the lock
-            self._finishes.append(
-                Finish(task_id=claim.task_id, token=claim.token, verb=Verb.YIELD, delay=LOCKED_OUT)
-            )
-        else:  # the queue's clock went back: ask for higher tokens from now on
-            self._lowest_token = max(self._lowest_token, recorded.outranked[claim.task_id] + 1)
-            self._finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.RETRY))
-
-    def _conclude(self, ended: Ended, recorded: Recorded) -> None:
-        """Tell the queue how a run ended, if the record took our word or is closed anyway."""
-        status = recorded.accepted.get(ended.task_id)
-        if status is None and ended.task_id not in recorded.ended_by_others:
-            _logger.warning(
-                "the record refused the outcome of %s: its token %d is lost", ended.task_id, ended.token
-            )
+    def _conclude(self, result: RunResult, recorded: Recorded, released: dict[UUID, int]) -> None:
+        """Prepare the end of a lease whose end the record took, or whose activity is over anyway."""
+        status = recorded.accepted.get(result.task_id)
+        if status is None and result.task_id not in recorded.over:
+            message = "the record refused the end of %s: its token %d is lost"
+            _logger.warning(message, result.task_id, result.token)
             COUNTERS.add(STALE)
             return
         if status is not None and status.terminal:
-            COUNTERS.completed(ended.task_name, status.value)
-        verb = Verb.RETRY if status is Status.QUEUED else Verb.DEAD if status is Status.ERROR else Verb.DONE
-        self._finishes.append(
-            Finish(
-                task_id=ended.task_id,
-                token=ended.token,
-                verb=verb,
-                delay=ended.delay,
-                reason=ended.error or "",
-            )
+            COUNTERS.completed(result.task_name, status.value)
+        ending = self._endings[result.kind]
+        # Another status means that the activity is over: canceled, or ended by others.
+        disposition = ending.disposition if status is ending.status else Disposition.ACK
+        if disposition is None:
+            released[result.task_id] = result.token
+            return
+        finish = Finish(
+            task_id=result.task_id,
+            token=result.token,
+            disposition=disposition,
+            delay=result.delay,
+            reason=result.error or "",
+            # The record has it too; `get_result` looks into the queue first.
+            result=json.dumps(result.result) if status is Status.COMPLETE else None,
         )
+        self._finishes.append(finish)
 
     def _step(self) -> None:
         """One round trip to Redis, and what follows from its answer."""
         finishes, self._finishes = self._finishes, []
-        results, self._results = self._results, {}
-        want = 0 if self._draining else max(0, self._settings.worker_concurrency - len(self.ledger))
-        nonce = runtime.current().nonce()
-        answer = in_redis(
-            lambda: self._queue.step(
-                self._worker,
-                nonce,
-                finishes=finishes,
-                want=want,
-                lease=self._settings.lease_seconds,
-                max_crashes=self._settings.max_crashes,
-                lowest_token=self._lowest_token,
-                results=results,
-                result_ttl=self._settings.result_ttl,
-            ),
-            give_up=self._gave_up,
+        want = 0 if self._draining else max(0, self.settings.worker_concurrency - len(self.leases))
+        request = StepRequest(
+            worker=self.worker,
+            nonce=runtime.current().nonce(),
+            want=want,
+            finishes=finishes,
+            lowest_token=self._lowest_token,
         )
+        answer = self._retrying.until_done(lambda: self.queue.step(request))
         claims = self._lock(answer.claims)
         for claim in claims:
-            self.ledger.take(claim.task_id, claim.token)
-            # A queue that lost its memory, and whose clock went back, must not give us the same token once more.
+            self.leases.add(claim.task_id, claim.token)
+            # A queue that lost its contents, and whose clock went back, must not give this token again.
             self._lowest_token = max(self._lowest_token, claim.token + 1)
         self._claims += claims
         for stale in answer.stale:
             _logger.warning("the queue refused to finish %s: token %d is lost", stale.task_id, stale.token)
         COUNTERS.add(STALE, amount=len(answer.stale))
-        COUNTERS.add(REAPED, EXPIRED, amount=len(answer.reaped) + len(answer.dead))
-        self._bear_witness(answer)
-        # The waiter listens only while there are free slots; this thread looks by itself once every
-        # HOUSEKEEPING.
+        COUNTERS.add(REAPED, EXPIRED, amount=sum(map(len, answer.expired)))
+        self._record_expired(answer)
+        # The waiter listens only while there are free slots; this thread looks itself once every HOUSEKEEPING.
         if want > len(claims):
-            self.next_look = min(
-                HOUSEKEEPING, answer.next_due if answer.next_due is not None else HOUSEKEEPING
-            )
+            due = answer.next_due
+            self.next_look = HOUSEKEEPING if due is None else min(HOUSEKEEPING, due)
             self.idle.set()
 
     def _lock(self, claims: Sequence[Claim]) -> Sequence[Claim]:
-        """Apply the lock keys that producers did not know of; returns the claims that may run."""
+        """Apply the lock keys that producers did not know; returns the claims that may run."""
         keys = {claim.task_id: key for claim in claims if (key := self._lock_key(claim)) is not None}
-        self._lock_keys |= keys  # also of those that have their partition from another worker: for the record
+        self._lock_keys |= keys  # also of those whose partition another worker set: for the record
         wanted = {
             claim.task_id: (claim.token, keys[claim.task_id])
             for claim in claims
@@ -335,8 +274,8 @@ class WorkerLoop:
         }
         if not wanted:
             return claims
-        parked, lost = in_redis(lambda: self._queue.lock(wanted), give_up=self._gave_up)
-        return [claim for claim in claims if claim.task_id not in parked and claim.task_id not in lost]
+        waiting, lost = self._retrying.until_done(lambda: self.queue.lock(wanted))
+        return [claim for claim in claims if claim.task_id not in waiting and claim.task_id not in lost]
 
     def _lock_key(self, claim: Claim) -> str | None:
         if not self._registry.has_locks:
@@ -345,44 +284,24 @@ class WorkerLoop:
             name, context = decode_payload(claim.payload)
             definition = self._registry.get(name)
             return None if definition is None else definition.lock_key(context)
-        except InvalidTask:  # the host dead-letters it with the reason
+        except InvalidTask:  # the runner fails it with this reason
             return None
 
-    def _bear_witness(self, answer: StepResult) -> None:
-        """Write down what the queue took from holders that are silent; skipped if the row has moved on by
-        itself.
-        """
-        if not answer.reaped and not answer.dead:
-            return
-        reaped = {r.task_id: r.token for r in answer.reaped}
-        dead = {r.task_id: r.token for r in answer.dead}
-        reason = f"its worker died more than {self._settings.max_crashes} times while running it"
+    def _record_expired(self, answer: StepResult) -> None:
+        """Record the leases that expired, on behalf of their holders."""
+        if any(answer.expired):
+            message, limit = "Its lease expired; it runs again.", self.settings.max_crashes
+            self._retrying.transaction(
+                lambda connection: record_revocations(connection, answer.expired, message, max_crashes=limit)
+            )
 
-        def work(connection: Connection) -> None:
-            statements.record_revoked(connection, reaped, Status.QUEUED, "Its lease expired; it runs again.")
-            statements.record_revoked(connection, dead, Status.ERROR, f"Dead-lettered: {reason}.", reason)
-
-        in_transaction(self._database, work, give_up=self._gave_up)
-
-    def _give_back(self, claims: Sequence[Claim]) -> None:
-        """Return claims that were never started."""
-        leases = {claim.task_id: claim.token for claim in claims}
+    def _return_claims(self) -> None:
+        """Release claims that were never started."""
+        leases = {claim.task_id: claim.token for claim in self._claims}
+        self._claims = []
         self._release(leases)
         for task_id, token in leases.items():
-            self.ledger.drop(task_id, token)
+            self.leases.remove(task_id, token)
 
-    def _leave(self) -> None:
-        """Say goodbye, so that nobody waits for leases of ours to expire."""
-        self._release(None, declare_gone=True)
-
-    def _release(self, leases: Mapping[UUID, int] | None, *, declare_gone: bool = False) -> None:
-        limit = self._settings.max_crashes
-        in_redis(
-            lambda: self._queue.release(
-                self._worker, leases, charge=False, max_crashes=limit, declare_gone=declare_gone
-            ),
-            give_up=self._gave_up,
-        )
-
-    def _gave_up(self) -> bool:
-        return self._abandoned
+    def _release(self, leases: Tokens | None, *, declare_gone: bool = False) -> None:
+        self._retrying.until_done(lambda: self.queue.release(self.worker, leases, declare_gone=declare_gone))

@@ -1,41 +1,35 @@
-"""The threads of a pool that talk to the servers, so that a server that is away never delays a respawn.
+"""The threads of a pool that call the servers, so that a server that is away never delays a respawn.
 
-Two of them: giving back what a dead worker held must not wait for a long comparison of the record with the
-queue.
+There are two: the release of a dead worker's leases must not wait for a long comparison of the record with the queue.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 import redis
 from sqlalchemy.exc import SQLAlchemyError
 
+from agentexec.config import Settings
 from agentexec.core import runtime
 from agentexec.worker.reconciler import Reconciler
 
-HEAL_EVERY = 1.0  # seconds
+ROUND_EVERY = 1.0  # seconds
 RETRY_AFTER = 0.2  # seconds
-STOP_WITHIN = 5.0  # seconds that the last releases may take; past them the leases expire by themselves
+STOP_WITHIN = 5.0  # seconds that the last releases may take; after that the leases expire by themselves
 
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Release:
-    worker: str
-    charge: bool
-
-
 class Maintenance:
-    """Releases dead workers' leases as soon as the servers answer, and heals once a second."""
+    """Releases the leases of dead workers as soon as the servers answer, and reconciles once a second."""
 
-    def __init__(self, healer: Reconciler, *, reconcile_seconds: float) -> None:
-        self._healer = healer
-        self._reconcile_seconds = reconcile_seconds
-        self._due: runtime.Mailbox[_Release | None] = runtime.current().mailbox()
+    def __init__(self, reconciler: Reconciler, settings: Settings) -> None:
+        self._reconciler = reconciler
+        self._reconcile_seconds = settings.reconcile_seconds
+        self._releases: runtime.Mailbox[Callable[[], None] | None] = runtime.current().mailbox()
         self._stopping = runtime.current().event()
         self._threads: list[runtime.Thread] = []
 
@@ -43,50 +37,45 @@ class Maintenance:
         """Start both threads."""
         spawn = runtime.current().spawn
         self._threads = [
-            spawn(self._release_due, name="agentexec-releaser"),
-            spawn(self._heal, name="agentexec-healer"),
+            spawn(self._release, name="agentexec-releaser"),
+            spawn(self._reconcile, name="agentexec-reconciler"),
         ]
 
     def release(self, worker: str, *, charge: bool) -> None:
-        """Give back what a dead worker held; `charge` counts one crash for each of its tasks."""
-        self._due.put(_Release(worker, charge))
+        """Release the leases of a dead worker; `charge` counts one crash for each of its tasks."""
+        self._releases.put(partial(self._reconciler.release_worker, worker, charge=charge))
 
     def stop(self) -> None:
-        """Do the releases that are due, then end."""
+        """Do the releases that are queued, then end."""
         self._stopping.set()
-        self._due.put(None)
+        self._releases.put(None)
         for thread in self._threads:
             thread.join(STOP_WITHIN)
 
-    def _release_due(self) -> None:
-        while (due := self._due.get()) is not None:
-            while not self._attempt(self._releasing(due)):
+    def _release(self) -> None:
+        while (release := self._releases.get()) is not None:
+            while not _succeeds(release):
                 if self._stopping.wait(RETRY_AFTER):
                     return
 
-    def _releasing(self, due: _Release) -> Callable[[], None]:
-        return lambda: self._healer.release_worker(due.worker, charge=due.charge)
-
-    def _heal(self) -> None:
-        next_thorough = runtime.current().monotonic() + self._reconcile_seconds
+    def _reconcile(self) -> None:
+        next_pass = runtime.current().monotonic() + self._reconcile_seconds
         while not self._stopping.is_set():
-            thorough = runtime.current().monotonic() >= next_thorough
-            if self._attempt(self._healing_round(thorough)) and thorough:
-                next_thorough = runtime.current().monotonic() + self._reconcile_seconds
-            self._stopping.wait(HEAL_EVERY)
+            full_pass = runtime.current().monotonic() >= next_pass
+            if _succeeds(partial(self._reconciler.run_round, full_pass=full_pass)) and full_pass:
+                next_pass = runtime.current().monotonic() + self._reconcile_seconds
+            self._stopping.wait(ROUND_EVERY)
 
-    def _healing_round(self, thorough: bool) -> Callable[[], None]:
-        return lambda: self._healer.heal(thorough=thorough)
 
-    def _attempt(self, work: Callable[[], None]) -> bool:
-        try:
-            work()
-        except (redis.RedisError, SQLAlchemyError) as error:
-            _logger.warning(
-                "a server does not answer the pool's maintenance (%s); trying again", type(error).__name__
-            )
-            return False
-        except Exception:  # one row that cannot be read must not end the healing of all others
-            _logger.exception("the pool's maintenance failed; trying again")
-            return False
-        return True
+def _succeeds(work: Callable[[], None]) -> bool:
+    """Do the work and log what it raises; returns whether it raised nothing."""
+    try:
+        work()
+    except (redis.RedisError, SQLAlchemyError) as error:
+        message = "a server does not answer the pool's maintenance (%s); trying again"
+        _logger.warning(message, type(error).__name__)
+        return False
+    except Exception:  # one row that cannot be read must not end the maintenance of all others
+        _logger.exception("the pool's maintenance failed; trying again")
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""The pool: where handlers are registered, and from where their processes are run."""
+"""The pool: the registry of handlers and the start of its worker processes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
+from typing import TypeVar, Unpack
 
 from sqlalchemy import Engine
 
@@ -18,11 +18,13 @@ from agentexec.errors import ConfigurationError
 from agentexec.ops.logs import set_up
 from agentexec.producer.client import Client, set_default_client
 from agentexec.queue.redis_queue import RedisQueue
-from agentexec.task import Handler, Registry, TaskDefinition
+from agentexec.task import Handler, Registry, TaskDefinition, TaskOptions
 from agentexec.worker.agreement import agree
+from agentexec.worker.maintenance import Maintenance
+from agentexec.worker.protocol import StopCommand
 from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.reference import PoolReference
-from agentexec.worker.supervisor import StopCommand, Supervisor
+from agentexec.worker.supervisor import Supervisor
 
 HandlerT = TypeVar("HandlerT", bound=Handler)
 
@@ -55,10 +57,9 @@ class Pool:
         worker_concurrency: int | None = None,
         graceful_shutdown_timeout: float | None = None,
     ) -> None:
-        """Arguments win over the environment. An `engine` gives its URL; every process makes connections of
-        its own.
+        """Arguments take precedence over the environment. An `engine` only gives its URL: each process connects itself.
 
-        Raises `ConfigurationError` where a setting is wrong; nothing is connected yet.
+        Raises `ConfigurationError` for a wrong setting; nothing is connected yet.
         """
         if engine is not None:
             database_url = engine.url.render_as_string(hide_password=False)
@@ -76,60 +77,39 @@ class Pool:
         if self.settings.database_url and self.settings.redis_url:
             set_default_client(lambda: Client(settings=self.settings, registry=self.registry))
 
-    def task(
-        self,
-        name: str,
-        *,
-        lock_key: str | None = None,
-        soft_time_limit: float | None = None,
-        time_limit: float | None = None,
-    ) -> Callable[[HandlerT], HandlerT]:
-        """Register the decorated handler under `name`; its context model is taken from its annotations.
+    def task(self, name: str, **options: Unpack[TaskOptions]) -> Callable[[HandlerT], HandlerT]:
+        """Register the decorated handler under `name`; its annotations give the context model.
 
-        `lock_key` is a template over the context's fields, such as "user:{user_id}": of the tasks for which
-        it gives the same text, one runs at a time.
+        `lock_key` is a template over the context's fields, such as "user:{user_id}": tasks for which it gives the same
+        text run one at a time.
 
-        Past `soft_time_limit` seconds an async handler is canceled; past `time_limit` seconds the worker process
-        ends under any handler, its other tasks run again elsewhere, uncharged, and the pool starts a new one.
-        Either counts as a failed attempt. Where they are None, AGENTEXEC_TASK_SOFT_TIME_LIMIT and
-        AGENTEXEC_TASK_TIME_LIMIT decide.
+        Past `soft_time_limit` seconds an async handler is canceled. Past `time_limit` seconds the worker process ends
+        whatever its handlers do: its other tasks run again elsewhere, uncharged, and the pool starts a new one. Both
+        count as a failed attempt. For None, AGENTEXEC_TASK_SOFT_TIME_LIMIT and AGENTEXEC_TASK_TIME_LIMIT apply.
 
-        Raises `RegistrationError` where they are missing or the name is taken.
+        Raises `RegistrationError` for a handler without annotations or a name that is taken.
         """
 
         def register(handler: HandlerT) -> HandlerT:
-            self.add_task(
-                name, handler, lock_key=lock_key, soft_time_limit=soft_time_limit, time_limit=time_limit
-            )
+            self.registry.add(TaskDefinition(name, handler, **options))
             return handler
 
         return register
 
-    def add_task(
-        self,
-        name: str,
-        handler: Handler,
-        *,
-        lock_key: str | None = None,
-        soft_time_limit: float | None = None,
-        time_limit: float | None = None,
-    ) -> None:
+    def add_task(self, name: str, handler: Handler, **options: Unpack[TaskOptions]) -> None:
         """Register a handler without the decorator."""
-        definition = TaskDefinition(
-            name, handler, lock_key=lock_key, soft_time_limit=soft_time_limit, time_limit=time_limit
-        )
-        self.registry.add(definition)
+        self.registry.add(TaskDefinition(name, handler, **options))
 
     def run(self) -> int:
-        """Run until SIGTERM or SIGINT; the second one cancels what still runs. Returns the exit code; blocks.
+        """Run until SIGTERM or SIGINT; a second one cancels running handlers. Blocks; returns the exit code.
 
         Raises `ConfigurationError` or `UnsupportedServer` before any worker is started.
         """
         set_up(self.settings.log_format)
         supervisor = self._prepare()
         previous = {
-            s: signal.signal(s, lambda *_: supervisor.order(StopCommand.DRAIN))
-            for s in (signal.SIGTERM, signal.SIGINT)
+            number: signal.signal(number, lambda *_: supervisor.stop(StopCommand.DRAIN))
+            for number in (signal.SIGTERM, signal.SIGINT)
         }
         try:
             return self._supervise(supervisor)
@@ -138,26 +118,22 @@ class Pool:
                 signal.signal(number, handler)
 
     async def start(self) -> int:
-        """Run on this event loop until `shutdown` is called; signals are the caller's. Returns the exit
-        code.
-        """
+        """Run on this event loop until `shutdown` is called; returns the exit code. The caller handles signals."""
         supervisor = self._prepare()
         try:
             return await asyncio.to_thread(self._supervise, supervisor)
         except asyncio.CancelledError:
-            supervisor.order(StopCommand.NOW)
+            supervisor.stop(StopCommand.NOW)
             raise
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as published
-        """Drain a started pool; past `timeout` seconds (default: the graceful time-out) running handlers
-        are canceled.
-        """
+        """Drain a started pool. Past `timeout` seconds (default: the graceful time-out) it cancels running handlers."""
         supervisor = self._supervisor
         if supervisor is None:
             return
-        supervisor.order(StopCommand.DRAIN)
+        supervisor.stop(StopCommand.DRAIN)
         if timeout is not None and not await asyncio.to_thread(supervisor.ended.wait, timeout):
-            supervisor.order(StopCommand.NOW)
+            supervisor.stop(StopCommand.NOW)
         await asyncio.to_thread(supervisor.ended.wait)
 
     def _prepare(self) -> Supervisor:
@@ -174,13 +150,13 @@ class Pool:
         warning = require_supported_redis(client, settings.require_redis_url())
         if warning:
             _logger.warning(warning)
-        queue = RedisQueue(client, settings.queue_name)
+        queue = RedisQueue.of(client, settings)
         agree(queue, settings)
         self._supervisor = Supervisor(
             reference=self.reference or PoolReference.of(self),
-            expect=sorted(self.registry),
+            expected_tasks=tuple(sorted(self.registry)),
             settings=settings,
-            healer=Reconciler(engine, queue, settings),
+            maintenance=Maintenance(Reconciler(engine, queue, settings), settings),
         )
         return self._supervisor
 
@@ -194,6 +170,6 @@ class Pool:
     def _monitored(self, supervisor: Supervisor) -> AbstractContextManager[object]:
         if not self.settings.metrics_port:
             return nullcontext()
-        from agentexec.ops.monitor import monitoring  # an HTTP server, for those who asked for it
+        from agentexec.ops.monitor import monitoring  # an HTTP server, only where it is asked for
 
         return monitoring(self.settings, ready_workers=lambda: supervisor.ready_workers)

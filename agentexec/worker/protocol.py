@@ -1,8 +1,38 @@
-"""What a pool may tell a worker process through its standard input, and what it first hears of it, a line each."""
+"""What a pool and its worker processes send each other: lines on two pipes, and exit codes."""
 
 from __future__ import annotations
 
-DRAIN = "drain"
-NOW = "now"
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+from agentexec.worker.reference import PoolReference
+
+# Notices of a worker, through its status pipe; every other line of it holds counters.
 READY = b"ready\n"
-LEAVING = b"leaving\n"  # it claims nothing more and ends when its tasks have: its place is free
+LEAVING = b"leaving\n"  # it claims nothing more and ends when its tasks have ended: its slot is free
+
+
+class ExitCode(IntEnum):
+    """Why a worker process ended, other than 0 for drained."""
+
+    GONE = 3  # the queue declared it dead: it has no leases left
+    FAILED = 4  # its start or its I/O failed
+    OVERDUE = 5  # a handler exceeded its hard time limit; all leases were released before
+    RECYCLED = 6  # it reached its number of tasks or its memory limit; it has no leases left
+
+
+class StopCommand(StrEnum):
+    """A request to end: to a pool, and from a pool to each worker through its standard input, a line each."""
+
+    DRAIN = "drain"  # let running tasks finish first
+    NOW = "now"  # cancel running tasks and release their leases first
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerSpec:
+    """The worker process to start. `expected_tasks` are registered in its pool's parent."""
+
+    name: str
+    slot: int
+    reference: PoolReference
+    expected_tasks: tuple[str, ...] = ()

@@ -1,8 +1,7 @@
-"""What every pool does besides running tasks: bring back what was lost on the way between the record and the
-queue.
+"""Brings the queue in line with the record: dispatches lost tasks, and releases the leases of dead workers.
 
-All of it is safe to run in every pool at once, since dispatching twice changes nothing and every write is
-fenced.
+Every pool does this. It is safe to do in all of them at once, since dispatching twice changes nothing and every write
+is fenced.
 """
 
 from __future__ import annotations
@@ -18,133 +17,117 @@ from agentexec.config import Settings
 from agentexec.core import runtime
 from agentexec.counters import COUNTERS, REAPED, WORKER_DIED
 from agentexec.producer.enqueuer import dispatch_of
-from agentexec.queue.protocol import Admission, Queue, Revoked
+from agentexec.queue.protocol import Admission, Queue
 from agentexec.store import reading, statements
 from agentexec.store.rows import PendingRow
 from agentexec.store.status import PENDING, Status
 from agentexec.task import encode_payload
 from agentexec.worker.agreement import shared
+from agentexec.worker.recording import record_revocations
 
-RELAY_AFTER = 2.0  # seconds that an enqueue may take between its commit and its dispatch
+OUTBOX_AFTER = 2.0  # seconds that an enqueue may take between its commit and its dispatch
 PAGE = 500
 PAGES_PER_ROUND = 8
+START = UUID(int=0)
 
 _logger = logging.getLogger(__name__)
 
 
 class Reconciler:
-    """One pool's share of the healing. The pool's maintenance thread calls it about once a second."""
+    """One pool's reconciler. The maintenance thread of the pool calls it about once a second."""
 
     def __init__(self, engine: Engine, queue: Queue, settings: Settings) -> None:
         self._engine = engine
         self._queue = queue
         self._settings = settings
-        self._relayed = UUID(int=0)  # everything up to here was dispatched
-        self._comparing: UUID | None = None  # how far the comparison under way has come
+        self._outbox_done = START  # everything up to this id is dispatched
+        self._pass_at: UUID | None = None  # the last id that the full pass under way has compared
 
-    def heal(self, *, thorough: bool) -> None:
-        """One round. `thorough` begins to compare all pending activities with the queue, some of them in
-        each round; a queue that lost its memory is compared with all of them at once.
+    def run_round(self, *, full_pass: bool) -> None:
+        """One round.
+
+        With `full_pass` it begins to compare all pending activities with the queue, a part of them in each round. A
+        queue that lost its contents is compared with all of them at once.
         """
         self.release_dead_neighbours()
-        # An id that tells its age: cancel_pending trusts no memory that is younger than its grace period.
+        # The id tells its age: cancel_pending relies on no queue that is younger than its grace period.
         epoch = self._queue.begin_rebuild(runtime.current().new_id().hex)
         if epoch is not None:
-            self._queue.agree(shared(self._settings))
-            # Whatever was dispatched is gone, however young it is. First what may still be running: it is
-            # to have its lock key before anything that was queued behind it.
-            self.reconcile(statuses=(Status.RUNNING,), older_than=0.0, rebuilding=True)
-            self.reconcile(older_than=0.0, rebuilding=True)
-            self._queue.end_rebuild(epoch)
+            self._rebuild(epoch)
             return
-        self.relay()
-        if thorough and self._comparing is None:
-            self._comparing = UUID(int=0)
-        self._compare_some()
+        self.dispatch_outbox()
+        if full_pass and self._pass_at is None:
+            self._pass_at = START
+        for _ in range(PAGES_PER_ROUND):  # so that the cost of a round does not grow with the backlog
+            if self._pass_at is not None:
+                self._pass_at = self._compare_page(self._pass_at)
 
     def release_worker(self, worker: str, *, charge: bool) -> None:
-        """Take back everything a dead worker held, and fence off whatever it may have sent last.
+        """Release all leases of a dead worker; the queue refuses what it may have sent last.
 
-        With `charge` each task counts one crash; past `max_crashes` it goes to the dead letters and its
-        activity to ERROR.
+        With `charge` each task counts one crash; past `max_crashes` it becomes a dead letter and its activity ERROR.
         """
         limit = self._settings.max_crashes
-        released, dead = self._queue.release(
-            worker, None, charge=charge, max_crashes=limit, declare_gone=True
-        )
-        reason = f"its worker died more than {limit} times while running it"
+        revoked = self._queue.release(worker, None, charge=charge, declare_gone=True)
         with self._engine.begin() as connection:
-            statements.record_revoked(
-                connection, _tokens(released), Status.QUEUED, "Its worker died; it runs again."
-            )
-            statements.record_revoked(
-                connection, _tokens(dead), Status.ERROR, f"Dead-lettered: {reason}.", reason
-            )
-        if released or dead:
-            COUNTERS.add(REAPED, WORKER_DIED, amount=len(released) + len(dead))
-            _logger.warning(
-                "released %d lease(s) of dead worker %s, %d to the dead letters",
-                len(released),
-                worker,
-                len(dead),
-            )
+            record_revocations(connection, revoked, "Its worker died; it runs again.", max_crashes=limit)
+        if any(revoked):
+            COUNTERS.add(REAPED, WORKER_DIED, amount=sum(map(len, revoked)))
+            message = "released %d lease(s) of dead worker %s, %d to the dead letters"
+            _logger.warning(message, len(revoked.requeued), worker, len(revoked.dead))
 
     def release_dead_neighbours(self) -> None:
-        """Release the workers of this host whose process is gone, as after SIGKILL of a whole pool: no
-        lease has to expire.
-        """
+        """Release the workers of this host whose process is gone, before their leases expire."""
         for worker, identity in self._queue.registered().items():
             if runtime.current().is_certainly_dead(identity):
                 self.release_worker(worker, charge=True)
 
-    def relay(self) -> None:
-        """Dispatch what was recorded but never reached the queue, since its producer died or Redis was away
-        or full. Every row is looked at once: those before the first that is not dispatched are done with.
+    def dispatch_outbox(self) -> None:
+        """Dispatch recorded tasks that never reached the queue: their producer died, or Redis was away or full.
+
+        Every row is read once: those before the first undispatched one are not read again.
         """
         while True:
-            rows = self._pending_after(self._relayed, PENDING, RELAY_AFTER)
-            waiting = [row.id for row in rows if not row.dispatched]
-            self._dispatch(waiting)
-            for row in takewhile(lambda row: row.dispatched, rows):
-                self._relayed = row.id
-            if waiting or len(rows) < PAGE:
+            page = self._page(self._outbox_done)
+            undispatched = [row.id for row in page if not row.dispatched]
+            self._dispatch(undispatched)
+            for row in takewhile(lambda row: row.dispatched, page):
+                self._outbox_done = row.id
+            if undispatched or len(page) < PAGE:
                 return
 
-    def reconcile(
-        self,
-        *,
-        statuses: Collection[Status] = PENDING,
-        older_than: float = RELAY_AFTER,
-        rebuilding: bool = False,
-    ) -> None:
-        """Compare every pending activity older than that many seconds with the queue, page by page:
-        re-dispatch the lost, close the dead-lettered.
-        """
-        last: UUID | None = UUID(int=0)
-        while last is not None:
-            last = self._compare_page(last, statuses, older_than, rebuilding=rebuilding)
-
-    def _compare_some(self) -> None:
-        """A part of the comparison of everything, so that a round's cost does not grow with the backlog."""
-        for _ in range(PAGES_PER_ROUND):
-            if self._comparing is None:
-                return
-            self._comparing = self._compare_page(self._comparing, PENDING, RELAY_AFTER)
+    def _rebuild(self, epoch: str) -> None:
+        """Dispatch all pending tasks to a queue that lost its contents, however young they are."""
+        self._queue.agree(shared(self._settings))
+        # First those that may still be running: they have to get their lock keys before the tasks queued behind them.
+        for statuses in ((Status.RUNNING,), PENDING):
+            last: UUID | None = START
+            while last is not None:
+                last = self._compare_page(last, statuses, older_than=0.0, rebuilding=True)
+        self._queue.end_rebuild(epoch)
 
     def _compare_page(
-        self, last: UUID, statuses: Collection[Status], older_than: float, *, rebuilding: bool = False
+        self,
+        last: UUID,
+        statuses: Collection[Status] = PENDING,
+        *,
+        older_than: float = OUTBOX_AFTER,
+        rebuilding: bool = False,
     ) -> UUID | None:
-        """Compare the page after `last`; returns its last id, or None past the end."""
-        ids = [row.id for row in self._pending_after(last, statuses, older_than)]
-        known = self._queue.known(ids)
-        lost = [i for i, is_known in zip(ids, known, strict=True) if not is_known]
-        self._dispatch(lost, rebuilding=rebuilding)
-        self._close_dead([i for i, is_known in zip(ids, known, strict=True) if is_known])
+        """Dispatch what the queue does not have of the page after `last`, and end what is a dead letter.
+
+        Returns the last id of the page, None for the last page.
+        """
+        ids = [row.id for row in self._page(last, statuses, older_than)]
+        known = dict(zip(ids, self._queue.known(ids), strict=True))
+        self._dispatch([i for i in ids if not known[i]], rebuilding=rebuilding)
+        self._end_dead_letters([i for i in ids if known[i]])
         return ids[-1] if len(ids) == PAGE else None
 
-    def _pending_after(
-        self, last: UUID, statuses: Collection[Status], older_than: float
+    def _page(
+        self, last: UUID, statuses: Collection[Status] = PENDING, older_than: float = OUTBOX_AFTER
     ) -> Sequence[PendingRow]:
+        """The next activities after `last` in the order of their ids, created that many seconds ago."""
         with self._engine.connect() as connection:
             return reading.pending_after(
                 connection, self._queue.name, last, statuses=statuses, older_than=older_than, limit=PAGE
@@ -158,28 +141,17 @@ class Reconciler:
                 dispatch_of(a, encode_payload(a.task_name, a.context))
                 for a in reading.pending(connection, ids)
             ]
-        answers = self._queue.enqueue(tasks, max_depth=self._settings.max_queue_depth, healing=rebuilding)
-        taken = [
-            task.task_id for task, answer in zip(tasks, answers, strict=True) if answer is Admission.TAKEN
-        ]
+        answers = zip(tasks, self._queue.enqueue(tasks, from_reconciler=rebuilding), strict=True)
+        taken = [task.task_id for task, answer in answers if answer is Admission.TAKEN]
         with self._engine.begin() as connection:
             statements.mark_dispatched(connection, taken)
         _logger.info("dispatched %d activit(ies) that the queue did not have", len(taken))
 
-    def _close_dead(self, ids: Sequence[UUID]) -> None:
-        """Activities that are in the dead letters but not terminal: whoever buried them died before writing
-        it down.
-        """
-        reasons = self._queue.dead_reasons(ids)
-        for task_id, reason in reasons.items():
+    def _end_dead_letters(self, ids: Sequence[UUID]) -> None:
+        """End pending activities that are dead letters: the worker died before it recorded that."""
+        for task_id, reason in self._queue.dead_reasons(ids).items():
             with self._engine.begin() as connection:
                 standing = reading.standings(connection, [task_id]).get(task_id)
                 if standing is not None and not standing.status.terminal:
-                    token = {task_id: standing.fence + 1}
-                    statements.record_terminated(
-                        connection, token, Status.ERROR, f"Dead-lettered: {reason}.", reason
-                    )
-
-
-def _tokens(revoked: Sequence[Revoked]) -> dict[UUID, int]:
-    return {r.task_id: r.token for r in revoked}
+                    token, message = {task_id: standing.fence + 1}, f"Dead-lettered: {reason}."
+                    statements.record_terminated(connection, token, Status.ERROR, message, reason)

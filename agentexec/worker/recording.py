@@ -1,18 +1,20 @@
-"""One turn of a worker at the record: what starts, what was reported, what ended."""
+"""Record one batch of a worker in Postgres: starts, progress and ends of tasks, and revoked leases."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
-from agentexec.queue.protocol import Claim
+from agentexec.queue.protocol import Claim, Disposition, Finish, Revocations
 from agentexec.store import reading, statements
 from agentexec.store.rows import ActivityUpdate, LogEntry, Start, Started
 from agentexec.store.status import Status
-from agentexec.worker.retrying import in_statement, in_transaction
+from agentexec.worker.retrying import Retrying
+
+DEFER_SECONDS = 1.0  # until a task asks again for a lock key under which another one runs
 
 
 @dataclass(kw_only=True, slots=True)
@@ -21,88 +23,78 @@ class Batch:
 
     claims: Sequence[Claim] = ()
     entries: Sequence[LogEntry] = ()
-    outcomes: Sequence[ActivityUpdate] = ()
-    lock_keys: Mapping[UUID, str] = field(default_factory=dict)  # of claims whose producers knew none
+    updates: Sequence[ActivityUpdate] = ()
+    lock_keys: Mapping[UUID, str] = field(default_factory=dict)  # of claims whose producers did not know them
 
     def __bool__(self) -> bool:
-        return bool(self.claims or self.entries or self.outcomes)
+        return bool(self.claims or self.entries or self.updates)
 
 
 @dataclass(kw_only=True, slots=True)
 class Recorded:
-    """What the record made of a batch.
+    """The record's answer to a batch."""
 
-    `attempts` are the claims that may run. `refused` claims may not: `over` ones are terminal, `outranked`
-    ones were started under a higher token than the queue gave (its clock went back), `unknown` ones have no
-    activity, `locked_out` ones wait for another that still runs under their lock key. `accepted` outcomes are
-    durable; `ended_by_others` are terminal through somebody else's word.
-    """
-
-    attempts: Mapping[UUID, Started] = field(default_factory=dict)
-    over: set[UUID] = field(default_factory=set)
-    outranked: dict[UUID, int] = field(default_factory=dict)
-    unknown: set[UUID] = field(default_factory=set)
-    locked_out: set[UUID] = field(default_factory=set)
-    accepted: Mapping[UUID, Status] = field(default_factory=dict)
-    ended_by_others: set[UUID] = field(default_factory=set)
+    started: Mapping[UUID, Started]  # claims that may run
+    accepted: Mapping[UUID, Status]  # updates that are durable, with the status that the activity has now
+    over: set[UUID] = field(default_factory=set)  # refused updates of activities that are terminal already
+    refused: dict[UUID, Finish] = field(default_factory=dict)  # claims that may not run, with their finish
+    outranked: dict[UUID, int] = field(default_factory=dict)  # refused claims with a token below this fence
 
 
-def record(
-    database: Engine,
-    batch: Batch,
-    *,
-    started_message: str,
-    give_up: Callable[[], bool],
-    worker: str = "",
-) -> Recorded:
-    """Record a batch of `worker`; returns when it is durable. Progress first, since nothing may follow the end of its
-    claim.
-    """
-    if batch.entries:
-        in_transaction(
-            database,
-            lambda connection: statements.record_progress(connection, batch.entries),
-            give_up=give_up,
-        )
+def record(retrying: Retrying, batch: Batch, *, started_message: str, worker: str = "") -> Recorded:
+    """Record a batch of `worker`; returns when it is durable."""
+    if batch.entries:  # first, since no entry may follow the end of its run
+        retrying.transaction(lambda connection: statements.record_progress(connection, batch.entries))
     tokens = {claim.task_id: claim.token for claim in batch.claims}
     starts = [
         Start(claim.task_id, claim.token, started_message, worker, batch.lock_keys.get(claim.task_id))
         for claim in batch.claims
     ]
-    attempts, accepted = in_statement(
-        database,
-        lambda connection: statements.record_batch(connection, starts, batch.outcomes),
-        give_up=give_up,
+    started, accepted = retrying.transaction(
+        lambda connection: statements.record_batch(connection, starts, batch.updates),
+        single_statement=True,
     )
-    recorded = Recorded(attempts=attempts, accepted=accepted)
-    refused = {task_id: token for task_id, token in tokens.items() if task_id not in attempts}
-    unaccepted = [outcome.id for outcome in batch.outcomes if outcome.id not in accepted]
+    recorded = Recorded(started=started, accepted=accepted)
+    refused = {task_id: token for task_id, token in tokens.items() if task_id not in started}
+    unaccepted = [update.id for update in batch.updates if update.id not in accepted]
     if refused or unaccepted:
-        in_transaction(
-            database, lambda connection: _explain(connection, refused, unaccepted, recorded), give_up=give_up
-        )
+        retrying.transaction(lambda connection: _explain(connection, refused, unaccepted, recorded))
     return recorded
+
+
+def record_revocations(
+    connection: Connection, revoked: Revocations, requeued_message: str, *, max_crashes: int
+) -> None:
+    """Record QUEUED or ERROR for tasks whose holders lost their lease; a row that moved on is left as it is."""
+    reason = f"its worker died more than {max_crashes} times while running it"
+    statements.record_revoked(connection, revoked.requeued, Status.QUEUED, requeued_message)
+    statements.record_revoked(connection, revoked.dead, Status.ERROR, f"Dead-lettered: {reason}.", reason)
 
 
 def _explain(
     connection: Connection, refused: Mapping[UUID, int], unaccepted: Sequence[UUID], recorded: Recorded
 ) -> None:
+    """Find out why claims and updates were refused."""
     ends = reading.standings(connection, unaccepted)
-    recorded.ended_by_others = {i for i in unaccepted if i not in ends or ends[i].status.terminal}
+    recorded.over = {i for i in unaccepted if i not in ends or ends[i].status.terminal}
     standings = reading.standings(connection, refused)
-    canceled = {}
+    over = {i for i, standing in standings.items() if standing.status.terminal}
+    canceled = {
+        i: refused[i]
+        for i, standing in standings.items()
+        if i not in over and standing.cancel_requested and standing.fence < refused[i]
+    }
+    over |= statements.record_terminated(connection, canceled, Status.CANCELED, "Canceled on request.")
     for task_id, token in refused.items():
-        standing = standings.get(task_id)
-        if standing is None:
-            recorded.unknown.add(task_id)
-        elif standing.status.terminal:
-            recorded.over.add(task_id)
-        elif standing.cancel_requested and standing.fence < token:
-            canceled[task_id] = token
-        elif standing.fence < token:
-            recorded.locked_out.add(task_id)
-        else:
-            recorded.outranked[task_id] = standing.fence
-    recorded.over |= statements.record_terminated(
-        connection, canceled, Status.CANCELED, "Canceled on request."
-    )
+        disposition, delay, reason = Disposition.ACK, 0.0, ""
+        if task_id not in standings:
+            disposition, reason = Disposition.DEAD_LETTER, "no activity is recorded for it"
+        elif task_id not in over and (standings[task_id].fence >= token or task_id in canceled):
+            # The queue's clock went back, or the row changed meanwhile.
+            recorded.outranked[task_id] = standings[task_id].fence
+            disposition = Disposition.RETRY
+        elif task_id not in over:  # another task runs under its lock key, which the queue does not know
+            disposition, delay = Disposition.DEFER, DEFER_SECONDS
+        recorded.refused[task_id] = Finish(
+            task_id=task_id, token=token, disposition=disposition, delay=delay, reason=reason
+        )

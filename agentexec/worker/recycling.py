@@ -1,4 +1,4 @@
-"""When a worker process has lived long enough: handlers leak, and a fresh process is the cheapest cure."""
+"""When to replace a worker process: handlers leak memory, and a new process is the cheapest remedy."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import psutil
 from agentexec.config import Settings
 from agentexec.core import runtime
 
-SPREAD = (
-    0.1  # part of the number of tasks by which workers differ, so that a pool does not recycle all at once
-)
+# Part of the number of tasks by which workers differ, so that a pool does not replace all of them at once.
+SPREAD = 0.1
 
 
 class RecyclePolicy:
-    """Counts tasks and looks at memory for one process."""
+    """Counts tasks and measures memory for one process."""
 
     def __init__(self, settings: Settings, *, rng: random.Random | None = None) -> None:
         tasks = settings.max_tasks_per_worker
@@ -24,10 +23,10 @@ class RecyclePolicy:
         self._process = psutil.Process() if self._memory else None
 
     def is_over(self, finished: int) -> bool:
-        """Whether a process that has finished so many tasks is to be replaced."""
+        """Whether to replace a process that has finished that many tasks."""
         if self._tasks and finished >= max(1, self._tasks):
             return True
-        # After a task at least: a process that is too large from the start must not be replaced for ever.
+        # After one task at least: a process that is too large from the start must not be replaced for ever.
         if self._process is None or finished == 0:
             return False
         return int(self._process.memory_info().rss) > self._memory

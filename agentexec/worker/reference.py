@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +12,7 @@ from agentexec.errors import ConfigurationError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolReference:
-    """Where a pool can be imported from: a module, or a script that was run by its path."""
+    """Where a pool can be imported from: a module, or a script that was run by its path. It holds no secret."""
 
     attribute: str
     module: str | None = None
@@ -29,9 +28,7 @@ class PoolReference:
 
     @classmethod
     def of(cls, pool: object) -> Self:
-        """Find the module-level variable that holds the pool; raises `ConfigurationError` where there is
-        none.
-        """
+        """Find the module-level variable that holds the pool; raises `ConfigurationError` if there is none."""
         for name, module in list(sys.modules.items()):
             for attribute, value in list(getattr(module, "__dict__", {}).items()):
                 if value is pool:
@@ -54,12 +51,3 @@ class PoolReference:
                 "A pool made in an interactive session cannot be imported by its workers; put it into a file."
             )
         return cls(path=str(Path(file).resolve()), attribute=attribute)
-
-    def to_json(self) -> str:
-        """For the command line of a worker process; it holds no secret."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote."""
-        return cls(**json.loads(text))

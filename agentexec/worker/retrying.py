@@ -1,11 +1,9 @@
-"""Calls that go on until their server answers. Only for statements and scripts that may be sent again, as
-all of ours may.
-"""
+"""Calls that are repeated until their server answers: statements and scripts that are safe to send again."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
 import redis
@@ -15,78 +13,66 @@ from sqlalchemy.exc import DBAPIError
 from agentexec.core import runtime
 from agentexec.core.db import one_statement
 
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0  # seconds; each pause is twice as long as the one before
 UNEXPLAINED_TRIES = 3
 READ_ONLY = "25006"  # the server was demoted: a failover is under way
 # Serialization failure, deadlock, lock not available.
 TRANSIENT_SQLSTATES = ("40001", "40P01", "55P03", READ_ONLY)
-TRANSIENT_CLASSES = (
-    "08",
-    "53",
-    "57",
-)  # connection, resources, operator intervention (shutdown, crash recovery)
+# Connection, resources, operator intervention (shutdown, crash recovery).
+TRANSIENT_CLASSES = ("08", "53", "57")
 
 T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
 
-def in_transaction(engine: Engine, work: Callable[[Connection], T], *, give_up: Callable[[], bool]) -> T:
-    """Run `work` in a transaction until it commits, with growing pauses up to 1 s.
+class Retrying:
+    """A worker's calls to its servers. Each raises its last error once `give_up` returns True."""
 
-    Raises the last error once `give_up` says so, or after three tries of one that neither a lost connection
-    nor contention explains.
-    """
-    unexplained = 0
-    for pause in _pauses():
-        try:
+    def __init__(self, engine: Engine, give_up: Callable[[], bool]) -> None:
+        self._engine = engine
+        self._give_up = give_up
+
+    def transaction(self, work: Callable[[Connection], T], *, single_statement: bool = False) -> T:
+        """Run `work` in a transaction until it commits.
+
+        With `single_statement` it writes in one statement: Postgres commits with it, in one round trip. After three
+        tries raises an error that neither a lost connection nor contention explains.
+        """
+        engine = one_statement(self._engine) if single_statement else self._engine
+
+        def attempt() -> T:
             with engine.begin() as connection:
                 return work(connection)
-        except DBAPIError as error:
-            unexplained += not _is_transient(error)
-            if getattr(error.orig, "sqlstate", None) == READ_ONLY:
-                engine.dispose()  # the connections lead to the server that was demoted
-            if give_up() or unexplained >= UNEXPLAINED_TRIES:
-                raise
-            _logger.warning(
-                "the database refused a batch (%s); trying again in %.2f s", type(error.orig).__name__, pause
-            )
+
+        return self.until_done(attempt)
+
+    def until_done(self, attempt: Callable[[], T]) -> T:
+        """Repeat an attempt until its server answers, with growing pauses."""
+        unexplained, pause = 0, FIRST_PAUSE
+        while True:
+            try:
+                return attempt()
+            except redis.RedisError as error:
+                if self._give_up():
+                    raise
+                problem = f"Redis does not answer ({type(error).__name__})"
+            except DBAPIError as error:
+                unexplained += not _is_transient(error)
+                if getattr(error.orig, "sqlstate", None) == READ_ONLY:
+                    self._engine.dispose()  # its connections lead to the demoted server
+                if self._give_up() or unexplained >= UNEXPLAINED_TRIES:
+                    raise
+                problem = f"the database refused a batch ({type(error.orig).__name__})"
+            _logger.warning("%s; trying again in %.2f s", problem, pause)
             runtime.current().sleep(pause)
-    raise AssertionError("unreachable")
-
-
-def in_statement(engine: Engine, work: Callable[[Connection], T], *, give_up: Callable[[], bool]) -> T:
-    """`in_transaction` for work that writes in one statement: on Postgres it commits with it, in one round
-    trip.
-    """
-    return in_transaction(one_statement(engine), work, give_up=give_up)
-
-
-def in_redis(call: Callable[[], T], *, give_up: Callable[[], bool]) -> T:
-    """Send a script until Redis answers, with growing pauses up to 1 s; raises its error once `give_up`
-    says so.
-    """
-    for pause in _pauses():
-        try:
-            return call()
-        except redis.RedisError as error:
-            if give_up():
-                raise
-            _logger.warning("Redis does not answer (%s); trying again in %.2f s", type(error).__name__, pause)
-            runtime.current().sleep(pause)
-    raise AssertionError("unreachable")
-
-
-def _pauses() -> Iterator[float]:
-    pause = 0.02
-    while True:
-        yield pause
-        pause = min(1.0, pause * 2)
+            pause = min(LONGEST_PAUSE, 2 * pause)
 
 
 def _is_transient(error: DBAPIError) -> bool:
     if error.connection_invalidated:
         return True
     sqlstate = getattr(error.orig, "sqlstate", None)
-    if sqlstate is None:  # the server was never reached, or SQLite's lock was not to be had
+    if sqlstate is None:  # the server was not reached, or SQLite did not get its lock
         return "OperationalError" in type(error.orig).__name__
     return sqlstate in TRANSIENT_SQLSTATES or sqlstate[:2] in TRANSIENT_CLASSES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from agentexec.queue.protocol import Queue
+from agentexec.queue.protocol import Queue, QueuePolicy
 from harness.simulation.call_faults import CallFaults, Network
 from harness.simulation.handlers import SimulatedHandlers
 from harness.simulation.monitor import InvariantMonitor
@@ -27,9 +27,9 @@ class SimulationContext:
         self.recorder = SimulatedRecorder(runtime.scheduler)
         self.call_faults = CallFaults()
         self.monitor = InvariantMonitor(self.recorder)
-        self.redis = RedisServer(runtime, self.monitor.look)
-        self.postgres = PostgresServer(runtime)
         self.settings = settings_of(plan.theme, plan.workers)
+        self.redis = RedisServer(runtime, self.monitor.look, QueuePolicy.of(self.settings))
+        self.postgres = PostgresServer(runtime)
         self.handlers = SimulatedHandlers(runtime.scheduler, self.recorder)
 
     def queue(self, process: Process) -> Queue:

@@ -1,37 +1,37 @@
-"""What a call to the queue did, in words."""
+"""Calls to the queue in words, for the trace of a simulated run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from uuid import UUID
 
-from agentexec.queue.protocol import Admission, Finish, StepResult
+from agentexec.queue.protocol import Admission, Finish, Revocations, StepResult
 
 _UNNAMED = frozenset({"wait", "register", "registered", "known", "dead_reasons", "depth"})
 
 
 def describe(call: str, asked: tuple[Finish, ...], answer: object, names: Mapping[UUID, int]) -> str | None:
-    """What a call to the queue did, in words; None where that is not worth a line."""
+    """A call to the queue in words; None if it did nothing that the trace shows."""
     if isinstance(answer, StepResult):
         return _step(asked, answer, names)
     match call, answer:
         case ("renew", (set() as lost, set() as canceled)):
-            said = [f"has lost {_task(i, names)}" for i in sorted(lost)]
-            said += [f"is to cancel {_task(i, names)}" for i in sorted(canceled)]
-            return f"RENEW: {', '.join(said)}" if said else None
+            lines = [f"has lost {_task(i, names)}" for i in sorted(lost)]
+            lines += [f"is to cancel {_task(i, names)}" for i in sorted(canceled)]
+            return f"RENEW: {', '.join(lines)}" if lines else None
         case ("lock", (set() as parked, set() as lost)):
-            said = [f"{_task(i, names)} has to wait" for i in sorted(parked)]
-            said += [f"has lost {_task(i, names)}" for i in sorted(lost)]
-            return f"LOCK: {', '.join(said) or 'all may run'}"
-        case ("release", (list() as released, list() as dead)):
-            said = [f"{_task(one.task_id, names)} is free again" for one in released]
-            said += [f"{_task(one.task_id, names)} is dead" for one in dead]
-            return f"RELEASE: {', '.join(said)}" if said else None
+            lines = [f"{_task(i, names)} has to wait" for i in sorted(parked)]
+            lines += [f"has lost {_task(i, names)}" for i in sorted(lost)]
+            return f"LOCK: {', '.join(lines) or 'all may run'}"
+        case ("release", Revocations(requeued, dead)):
+            lines = [f"{_task(i, names)} is free again" for i in requeued]
+            lines += [f"{_task(i, names)} is dead" for i in dead]
+            return f"RELEASE: {', '.join(lines)}" if lines else None
         case ("enqueue", [*answers]):
-            said = [one.name.lower() for one in answers if isinstance(one, Admission)]
-            return f"ENQUEUE: {', '.join(said)}" if said else None
+            lines = [one.name.lower() for one in answers if isinstance(one, Admission)]
+            return f"ENQUEUE: {', '.join(lines)}" if lines else None
         case ("begin_rebuild", str(epoch)):
-            return f"finds that Redis has lost its memory; rebuilding as {epoch[:8]}"
+            return f"finds that Redis lost its contents; rebuilding as {epoch[:8]}"
         case ("end_rebuild", bool(done)):
             return f"has rebuilt the queue: {done}"
     return None if call in _UNNAMED or not answer else f"{call.upper()}: {answer}"
@@ -39,14 +39,14 @@ def describe(call: str, asked: tuple[Finish, ...], answer: object, names: Mappin
 
 def _step(finishes: tuple[Finish, ...], answer: StepResult, names: Mapping[UUID, int]) -> str | None:
     stale = set(answer.stale)
-    said = [
-        f"{'cannot end' if f in stale else f'ends ({f.verb.value})'} {_task(f.task_id, names)} under {f.token}"
+    lines = [
+        f"{'cannot end' if f in stale else f'ends ({f.disposition.value})'} {_task(f.task_id, names)} under {f.token}"
         for f in finishes
     ]
-    said += [f"reaps {_task(one.task_id, names)} from {one.token}" for one in answer.reaped]
-    said += [f"buries {_task(one.task_id, names)}" for one in answer.dead]
-    said += [f"claims {_task(c.task_id, names)} under {c.token}" for c in answer.claims]
-    return f"STEP: {', '.join(said)}" if said else None
+    lines += [f"revokes {_task(i, names)} from {token}" for i, token in answer.expired.requeued.items()]
+    lines += [f"dead-letters {_task(i, names)}" for i in answer.expired.dead]
+    lines += [f"claims {_task(c.task_id, names)} under {c.token}" for c in answer.claims]
+    return f"STEP: {', '.join(lines)}" if lines else None
 
 
 def _task(task_id: UUID, names: Mapping[UUID, int]) -> str:

@@ -1,4 +1,4 @@
-"""Looks at the queue's books after every call, and finds what must never be true of them, at any moment."""
+"""Checks the invariants of the queue's books after every call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.simulation.queue.books import Books
 from harness.simulation.recording import SimulatedRecorder
 
 CHANGING = frozenset({"enqueue", "step", "lock", "release", "renew", "begin_rebuild", "end_rebuild"})
-KEPT = 5  # findings; a broken book stays broken
+KEPT = 5  # findings; a broken invariant stays broken
 
 
 class InvariantMonitor:
@@ -20,7 +20,7 @@ class InvariantMonitor:
         self.findings: list[str] = []
 
     def look(self, books: Books, call: str) -> None:
-        """After a call."""
+        """Check the books after a call that may have changed them."""
         if call in CHANGING and len(self.findings) < KEPT:
             for finding in breaches(books):
                 self.findings.append(f"after {call}: {finding}")
@@ -28,16 +28,16 @@ class InvariantMonitor:
 
 
 def breaches(books: Books) -> Iterator[str]:
-    """What is wrong with the books, a sentence each.
+    """The broken invariants, a sentence each.
 
-    I2: every known task is in exactly one place, and what is leased is what is owned. I11: of each partition at most
-    one task is leased.
+    I2: every known task is in exactly one place, and the leased tasks are those with a holder. I11: of each partition
+    at most one task is leased.
     """
     held = [*chain(*books.ready, *books.parked.values(), books.sched, books.lease, books.dlq)]
     if len(held) != len(books.job) or books.job.keys() != set(held):
         yield f"I2: {len(books.job)} tasks are known, but {len(held)} places hold {len(set(held))} of them"
-    if books.own.keys() != set(books.lease):
-        yield f"I2: {len(books.lease)} tasks are leased, but {len(books.own)} are owned"
-    locked = [books.part[task] for task in books.own if task in books.part]
+    if books.holder.keys() != set(books.lease):
+        yield f"I2: {len(books.lease)} tasks are leased, but {len(books.holder)} have a holder"
+    locked = [books.part[task] for task in books.holder if task in books.part]
     if len(locked) != len(set(locked)):
         yield "I11: two tasks of one lock key are leased at once"

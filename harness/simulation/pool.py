@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import redis
 
 from agentexec.core.runtime import Mailbox
-from agentexec.worker.child import ChildEvent, Died, Leaving, Ready
-from agentexec.worker.process import Connections, Worker
-from agentexec.worker.protocol import DRAIN, NOW
+from agentexec.worker.child import Died, Leaving, Post, Ready
+from agentexec.worker.loop import WorkerLoop
+from agentexec.worker.maintenance import Maintenance
+from agentexec.worker.process import Worker
+from agentexec.worker.protocol import READY, StopCommand, WorkerSpec
 from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.reference import PoolReference
-from agentexec.worker.supervisor import StopCommand, Supervisor
+from agentexec.worker.supervisor import Supervisor
 from harness.history import OperationType
 from harness.simulation.context import SimulationContext
 from harness.simulation.loop import VirtualLoop
@@ -45,10 +47,10 @@ class SimulatedPool:
     def terminate(self) -> None:
         """SIGTERM to the parent."""
         self.leaving = True
-        if self._supervisor is None:  # before it has handlers for signals, it just ends
+        if self._supervisor is None:  # it has no signal handlers yet, so it ends
             self.kill()
         elif self.parent.alive:
-            self._supervisor.order(StopCommand.DRAIN)
+            self._supervisor.stop(StopCommand.DRAIN)
 
     def kill(self) -> None:
         """SIGKILL to all processes."""
@@ -60,9 +62,9 @@ class SimulatedPool:
         engine, queue = stage.database(self.parent), stage.queue(self.parent)
         self._supervisor = Supervisor(
             reference=PoolReference(module="simulated", attribute="pool"),
-            expect=[],
+            expected_tasks=(),
             settings=stage.settings,
-            healer=Reconciler(engine, queue, stage.settings),
+            maintenance=Maintenance(Reconciler(engine, queue, stage.settings), stage.settings),
             start_child=self._start_child,
         )
         code = self._supervisor.run()
@@ -75,47 +77,30 @@ class SimulatedPool:
             self.name, OperationType.INFO, "exit", pid=self.parent.pid, code=code, pool=self.name
         )
 
-    def _start_child(
-        self,
-        *,
-        name: str,
-        slot: int,
-        reference: PoolReference,
-        expect: list[str],
-        post: Callable[[ChildEvent], None],
-    ) -> SimulatedChild:
-        child = SimulatedChild(self._stage, self.parent, name=name, slot=slot, post=post)
+    def _start_child(self, spec: WorkerSpec, post: Post) -> SimulatedChild:
+        child = SimulatedChild(self._stage, self.parent, spec, post)
         self.workers.append(child.process)
         return child
 
 
 class SimulatedChild:
-    """A worker process as its parent sees it; what it runs is `agentexec.worker.process.Worker`."""
+    """A worker process as its parent sees it; it runs `agentexec.worker.process.Worker`."""
 
-    def __init__(
-        self,
-        stage: SimulationContext,
-        parent: Process,
-        *,
-        name: str,
-        slot: int,
-        post: Callable[[ChildEvent], None],
-    ) -> None:
+    def __init__(self, stage: SimulationContext, parent: Process, spec: WorkerSpec, post: Post) -> None:
         runtime = stage.runtime
         self._stage = stage
         self._parent = parent
-        self.name = name
-        self.slot = slot
+        self.spec = spec
         self.started = runtime.monotonic()
         self.ready = False
         self._post = post
-        self.process = runtime.new_process(f"{parent.name}/{slot}", host=parent.host)
-        self._orders: Mailbox[str | None] = runtime.mailbox()
+        self.process = runtime.new_process(f"{parent.name}/{spec.slot}", host=parent.host)
+        self._commands: Mailbox[StopCommand | None] = runtime.mailbox()
         scheduler = runtime.scheduler
         self.process.at_exit.append(
             lambda code: scheduler.at(scheduler.seconds(NOTICE), parent, lambda: self._post(Died(self, code)))
         )
-        parent.at_exit.append(lambda _: self._orders.put(None))  # its end of the pipe closes
+        parent.at_exit.append(lambda _: self._commands.put(None))  # its end of the pipe closes
         scheduler.at(
             scheduler.seconds(runtime.uniform(*BIRTH)),
             self.process,
@@ -124,19 +109,13 @@ class SimulatedChild:
 
     @property
     def pid(self) -> int:
-        """Process id."""
         return self.process.pid
 
-    def drain(self) -> None:
-        """Let running tasks finish, then end."""
-        self._orders.put(DRAIN)
-
-    def stop_now(self) -> None:
-        """Cancel running tasks, give their leases back, then end."""
-        self._orders.put(NOW)
+    def stop(self, command: StopCommand) -> None:
+        self._commands.put(command)
 
     def kill(self) -> None:
-        """SIGKILL; nothing where the parent is dead itself, and only its stack unwinds."""
+        """Send SIGKILL; nothing if the parent itself is dead and only its stack unwinds."""
         if self._parent.alive:
             self._stage.runtime.scheduler.kill(self.process, KILLED)
 
@@ -145,27 +124,26 @@ class SimulatedChild:
         stage.recorder.tell(process, f"starts as pid {process.pid}")
         stage.recorder.by(process, OperationType.INFO, "hello")
         scheduler = stage.runtime.scheduler
-        queue = stage.queue(process)
-        worker = Worker(
-            name=self.name,
+        worker_loop = WorkerLoop(
+            worker=self.spec.name,
+            queue=stage.queue(process),
+            engine=stage.database(process),
             settings=stage.settings,
             registry=stage.handlers.registry,
-            links=Connections(queue=queue, renewing=stage.queue(process), database=stage.database(process)),
-            loop=VirtualLoop(scheduler, process).itself,
-            ready=lambda: self._tell(Ready(self)),
-            leaving=lambda: self._tell(Leaving(self)),
-            report=lambda: None,
+            event_loop=VirtualLoop(scheduler, process).itself,
+        )
+        worker = Worker(
+            worker_loop,
+            renewing=stage.queue(process),
+            notify=lambda notice: self._post(Ready(self) if notice == READY else Leaving(self)),
         )
         process.at_exit.append(lambda code: stage.recorder.tell(process, f"ends with code {code}"))
         try:
-            finished = worker.start(self._heard())
-        except redis.RedisError:  # an interpreter ends with 1 when nobody takes an exception
+            finished = worker.start(self._received())
+        except redis.RedisError:  # an interpreter ends with 1 after an uncaught exception
             stage.runtime.end_process(1)
         finished.add_done_callback(lambda done: scheduler.kill(process, done.result()))
 
-    def _heard(self) -> Iterator[str]:
-        while (order := self._orders.get()) is not None:
-            yield order
-
-    def _tell(self, event: ChildEvent) -> None:
-        self._post(event)
+    def _received(self) -> Iterator[str]:
+        while (command := self._commands.get()) is not None:
+            yield command

@@ -1,18 +1,27 @@
-"""Redis in a simulation: the queue in memory, which the contract suite and the machines hold to the Lua scripts."""
+"""Redis in a simulation: the memory queue, which the contract suite compares with the Lua scripts."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import TypeVar
 from uuid import UUID
 
 import redis
 
 from agentexec.errors import AgentexecError
-from agentexec.queue.protocol import Admission, Dispatch, Finish, QueueDepth, Revoked, StepResult
+from agentexec.queue.protocol import (
+    Admission,
+    Dispatch,
+    Finish,
+    QueueDepth,
+    QueuePolicy,
+    Revocations,
+    StepRequest,
+    StepResult,
+    Tokens,
+)
 from harness.simulation.call_faults import LostCall, Network
 from harness.simulation.describing import describe
 from harness.simulation.queue.books import Books
@@ -26,20 +35,20 @@ Watcher = Callable[[Books, str], None]
 
 
 class RedisServer:
-    """One server for all simulated processes. Its clock may go wrong, it may be away, and it may forget."""
+    """One server for all simulated processes. Its clock may be wrong, it may be away, and it may lose its contents."""
 
-    def __init__(self, runtime: VirtualRuntime, watch: Watcher) -> None:
-        """`watch` sees the books after every call, with the name of the call."""
+    def __init__(self, runtime: VirtualRuntime, watch: Watcher, policy: QueuePolicy | None = None) -> None:
+        """`watch` gets the books after every call, with the name of the call. `policy` is that of all processes."""
         self._runtime = runtime
         self._watch = watch
         self.clock_error = 0.0  # seconds by which its clock is fast
         self.away_until = 0
         self.waiters: list[Wakeup] = []
-        self.memory = MemoryQueue("simulated", clock=self._clock)
+        self.memory = MemoryQueue("simulated", policy, clock=self._clock)
         self._saved: dict[int, Books] = {}
 
     def serve(self, call: str, work: Callable[[], T]) -> T:
-        """Run one script, as it arrives; raises what redis-py raises where the server is away."""
+        """Run one script; raises redis-py's ConnectionError while the server is away."""
         if self.away_until > self._runtime.scheduler.now:
             raise redis.ConnectionError("simulated: the server is away")
         answer = work()
@@ -48,7 +57,7 @@ class RedisServer:
         return answer
 
     def go_away(self, seconds: float) -> None:
-        """Answer nobody for so long."""
+        """Answer no call for so many seconds."""
         self.away_until = max(self.away_until, self._runtime.scheduler.seconds(seconds))
 
     def forget(self) -> None:
@@ -56,11 +65,11 @@ class RedisServer:
         self.memory.drop()
 
     def save(self, number: int) -> None:
-        """For the failover of that number: what a replica, or a file that is written once a second, knows."""
+        """Keep the contents that a replica, or a file written once a second, has for the failover of that number."""
         self._saved[number] = copy.deepcopy(self.memory.books)
 
     def fall_back(self, number: int) -> None:
-        """Know only what was saved for that failover: acknowledged writes are lost."""
+        """Return to the contents saved for that failover: acknowledged writes are lost."""
         self.memory.restore(self._saved.pop(number))
 
     def _clock(self) -> float:
@@ -68,7 +77,7 @@ class RedisServer:
 
 
 class SimulatedQueue:
-    """The queue as one process sees it, at the other end of a network."""
+    """The queue of one process, at the other end of a network."""
 
     def __init__(
         self,
@@ -87,87 +96,46 @@ class SimulatedQueue:
 
     @property
     def name(self) -> str:
-        """See `Queue.name`."""
         return self._memory.name
 
-    def enqueue(
-        self, tasks: Sequence[Dispatch], *, max_depth: int = 0, healing: bool = False
-    ) -> list[Admission]:
-        """See `Queue.enqueue`."""
+    @property
+    def policy(self) -> QueuePolicy:
+        return self._memory.policy
+
+    def enqueue(self, tasks: Sequence[Dispatch], *, from_reconciler: bool = False) -> list[Admission]:
         return self._call(
             "enqueue",
-            lambda: self._memory.enqueue(tasks, max_depth=max_depth, healing=healing),
+            lambda: self._memory.enqueue(tasks, from_reconciler=from_reconciler),
             trip=bool(tasks),
         )
 
-    def step(
-        self,
-        worker: str,
-        nonce: str,
-        *,
-        finishes: Sequence[Finish],
-        want: int,
-        lease: float,
-        max_crashes: int,
-        lowest_token: int = 0,
-        results: Mapping[UUID, str] = MappingProxyType({}),
-        result_ttl: int = 3600,
-    ) -> StepResult:
-        """See `Queue.step`."""
-        return self._call(
-            "step",
-            lambda: self._memory.step(
-                worker,
-                nonce,
-                finishes=finishes,
-                want=want,
-                lease=lease,
-                max_crashes=max_crashes,
-                lowest_token=lowest_token,
-                results=results,
-                result_ttl=result_ttl,
-            ),
-            asked=tuple(finishes),
-        )
+    def step(self, request: StepRequest) -> StepResult:
+        return self._call("step", lambda: self._memory.step(request), asked=tuple(request.finishes))
 
     def result(self, task_id: UUID) -> str | None:
-        """See `Queue.result`."""
         return self._call("result", lambda: self._memory.result(task_id))
 
     def lock(self, claims: Mapping[UUID, tuple[int, str]]) -> tuple[set[UUID], set[UUID]]:
-        """See `Queue.lock`."""
         return self._call("lock", lambda: self._memory.lock(claims), trip=bool(claims))
 
-    def renew(self, worker: str, leases: Mapping[UUID, int], *, lease: float) -> tuple[set[UUID], set[UUID]]:
-        """See `Queue.renew`."""
-        return self._call("renew", lambda: self._memory.renew(worker, leases, lease=lease))
+    def renew(self, worker: str, leases: Tokens) -> tuple[set[UUID], set[UUID]]:
+        return self._call("renew", lambda: self._memory.renew(worker, leases))
 
     def release(
-        self,
-        worker: str,
-        leases: Mapping[UUID, int] | None,
-        *,
-        charge: bool,
-        max_crashes: int,
-        declare_gone: bool,
-    ) -> tuple[list[Revoked], list[Revoked]]:
-        """See `Queue.release`."""
+        self, worker: str, leases: Tokens | None, *, charge: bool = False, declare_gone: bool = False
+    ) -> Revocations:
         return self._call(
             "release",
-            lambda: self._memory.release(
-                worker, leases, charge=charge, max_crashes=max_crashes, declare_gone=declare_gone
-            ),
+            lambda: self._memory.release(worker, leases, charge=charge, declare_gone=declare_gone),
             trip=leases is None or bool(leases) or declare_gone,
         )
 
     def request_cancel(self, task_ids: Sequence[UUID]) -> list[bool]:
-        """See `Queue.request_cancel`."""
         return self._call(
             "request_cancel", lambda: self._memory.request_cancel(task_ids), trip=bool(task_ids)
         )
 
     def wait(self, timeout: float) -> bool:
-        """See `Queue.wait`."""
         if timeout <= 0:
             return False
         books, scheduler = self._memory.books, self._runtime.scheduler
@@ -175,45 +143,29 @@ class SimulatedQueue:
             scheduler.wait(self._server.waiters, timeout)
         return self._call("wait", self._take_wake_token)
 
-    def wake(self, count: int = 1) -> None:
-        """See `Queue.wake`."""
-        self._call("wake", lambda: self._memory.wake(count))
-
     def depth(self) -> QueueDepth:
-        """See `Queue.depth`."""
         return self._call("depth", self._memory.depth)
 
     def known(self, task_ids: Sequence[UUID]) -> list[bool]:
-        """See `Queue.known`."""
         return self._call("known", lambda: self._memory.known(task_ids), trip=bool(task_ids))
 
     def dead_reasons(self, task_ids: Sequence[UUID]) -> dict[UUID, str]:
-        """See `Queue.dead_reasons`."""
         return self._call("dead_reasons", lambda: self._memory.dead_reasons(task_ids), trip=bool(task_ids))
 
     def begin_rebuild(self, proposal: str) -> str | None:
-        """See `Queue.begin_rebuild`."""
         return self._call("begin_rebuild", lambda: self._memory.begin_rebuild(proposal))
 
     def end_rebuild(self, name: str) -> bool:
-        """See `Queue.end_rebuild`."""
         return self._call("end_rebuild", lambda: self._memory.end_rebuild(name))
 
     def agree(self, values: Mapping[str, str]) -> dict[str, str]:
-        """See `Queue.agree`."""
         return self._call("agree", lambda: self._memory.agree(values))
 
     def register(self, worker: str, identity: str) -> None:
-        """See `Queue.register`."""
         self._call("register", lambda: self._memory.register(worker, identity))
 
     def registered(self) -> dict[str, str]:
-        """See `Queue.registered`."""
         return self._call("registered", self._memory.registered)
-
-    def drop(self) -> None:
-        """See `Queue.drop`."""
-        self._call("drop", self._memory.drop)
 
     def _take_wake_token(self) -> bool:
         return bool(self._memory.books.wake) and self._memory.wait(0.001)
@@ -221,8 +173,9 @@ class SimulatedQueue:
     def _call(
         self, name: str, work: Callable[[], T], asked: tuple[Finish, ...] = (), *, trip: bool = True
     ) -> T:
-        """One script, there and back. Where nothing is asked for, `RedisQueue` makes no `trip` either: such a call
-        takes no time, and no fault can strike at it.
+        """Run one script on the server and return its answer.
+
+        Without a `trip` the call takes no time and no fault affects it: `RedisQueue` sends nothing for it either.
         """
         if not trip:
             return work()
@@ -241,20 +194,20 @@ class SimulatedQueue:
 
     def _tell(self, name: str, asked: tuple[Finish, ...], answer: object, *, late: bool = False) -> None:
         if self._recorder.trace is not None:
-            said = describe(name, asked, answer, self._recorder.names)
-            if said is not None:
-                self._recorder.tell(self._process, f"late: {said}" if late else said)
+            line = describe(name, asked, answer, self._recorder.names)
+            if line is not None:
+                self._recorder.tell(self._process, f"late: {line}" if late else line)
 
     def _arrive_late(
         self, name: str, work: Callable[[], object], asked: tuple[Finish, ...], seconds: float
     ) -> None:
-        """The request is on its way still when its sender has given up, and when its sender is dead."""
+        """Deliver the request after its sender gave up or died."""
 
         def arrive() -> None:
             self._tell(name, asked, self._server.serve(name, work), late=True)
 
         def safely() -> None:
-            with contextlib.suppress(AgentexecError, redis.RedisError):  # its sender does not listen any more
+            with contextlib.suppress(AgentexecError, redis.RedisError):  # no process receives the error
                 arrive()
 
         scheduler = self._runtime.scheduler

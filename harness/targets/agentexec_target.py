@@ -18,7 +18,6 @@ from sqlalchemy.exc import SQLAlchemyError
 import agentexec as ax
 from agentexec.activity import PENDING, Activity, ActivityLog
 from agentexec.core.db import create_schema
-from agentexec.queue.keys import result_key
 from agentexec.store.models import PREFIX
 from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, describe_error
@@ -140,12 +139,10 @@ class AgentexecSession:
     def close(self) -> None:
         """Remove the rows and keys of this session, because the servers may be shared, and disconnect."""
         try:
-            self._client.queue.drop()
             with self._client.engine.begin() as connection:
                 query = delete(Activity).where(Activity.queue_name == self._settings.queue)
                 removed = connection.execute(query.returning(Activity.id)).scalars().all()
-            if removed:
-                self._client.redis.delete(*map(result_key, removed))
+            self._client.queue.drop(results=removed)
         except (SQLAlchemyError, redis.RedisError) as error:
             raise TargetFailed(
                 f"The data of the queue {self._settings.queue} could not be removed: {describe_error(error)}. "

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import agentexec as ax
 from agentexec.identifiers import new_id
-from agentexec.queue.protocol import Claim, Dispatch, Finish, Verb
+from agentexec.queue.protocol import Claim, Dispatch, Disposition, Finish, StepRequest
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.task import encode_payload
 from loadtests.bench.bench import BenchResult, Figure, Ground, until
@@ -81,9 +81,11 @@ class Stocked:
     def step(self) -> float:
         """Finish the claims of the last STEP and claim as many; returns server microseconds per task."""
         before = self._spent()
-        finishes = [Finish(task_id=c.task_id, token=c.token, verb=Verb.DONE) for c in self.running]
+        finishes = [
+            Finish(task_id=c.task_id, token=c.token, disposition=Disposition.ACK) for c in self.running
+        ]
         answer = self.queue.step(
-            self.worker, uuid4().hex, finishes=finishes, want=CLAIMED, lease=60, max_crashes=5
+            StepRequest(worker=self.worker, nonce=uuid4().hex, finishes=finishes, want=CLAIMED)
         )
         cost = (self._spent() - before) / CLAIMED
         self.running = answer.claims

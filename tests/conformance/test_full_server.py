@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from agentexec.identifiers import new_id
-from agentexec.queue.protocol import Dispatch, Finish, Verb
+from agentexec.queue.protocol import Dispatch, Disposition, Finish, StepRequest
 from agentexec.queue.redis_queue import RedisQueue
 from harness.environments.embedded import EmbeddedEnvironment
 
@@ -29,12 +29,12 @@ def queue(servers: EmbeddedEnvironment) -> Iterator[RedisQueue]:
 def test_on_a_full_server_tasks_are_renewed_finished_and_claimed_but_not_enqueued(queue: RedisQueue) -> None:
     tasks = [Dispatch(task_id=new_id(), payload=b"{}", level=1) for _ in range(3)]
     queue.enqueue(tasks[:2])
-    (claim,) = queue.step("w", "1", finishes=[], want=1, lease=30, max_crashes=1).claims
+    (claim,) = queue.step(StepRequest(worker="w", nonce="1", want=1)).claims
     queue.client.config_set("maxmemory", 1)
     with pytest.raises(redis.ResponseError, match=r"OOM|maxmemory"):
         queue.enqueue(tasks[2:])
-    assert queue.renew("w", {claim.task_id: claim.token}, lease=30) == (set(), set())
-    finish = Finish(task_id=claim.task_id, token=claim.token, verb=Verb.DONE)
-    answer = queue.step("w", "2", finishes=[finish], want=1, lease=30, max_crashes=1)
+    assert queue.renew("w", {claim.task_id: claim.token}) == (set(), set())
+    finish = Finish(task_id=claim.task_id, token=claim.token, disposition=Disposition.ACK)
+    answer = queue.step(StepRequest(worker="w", nonce="2", finishes=[finish], want=1))
     assert answer.stale == ()
     assert [other.task_id for other in answer.claims] == [tasks[1].task_id]

@@ -1,10 +1,10 @@
-"""Lock keys: of the tasks that share one, one at a time is with a worker, from its first delivery on (I11)."""
+"""Lock keys: of the tasks that share one, at most one is leased, from the first delivery on (I11)."""
 
 from __future__ import annotations
 
 import pytest
 
-from agentexec.queue.protocol import Verb
+from agentexec.queue.protocol import Disposition
 from tests.conformance.test_queue import Bench, ids_of, new_ids
 from tests.support.queue_contents import Inspector, RedisInspector
 from tests.support.queue_invariants import require_consistent
@@ -44,7 +44,7 @@ def test_a_retry_keeps_the_lock_so_that_order_holds(bench: Bench) -> None:
     first, second = new_ids(2)
     bench.enqueue(first, second, lock_key="k")
     (claim,) = bench.claim()
-    bench.finish(claim, Verb.RETRY, delay=60)
+    bench.finish(claim, Disposition.RETRY, delay=60)
     assert bench.claim(want=5) == []
     bench.fall_due(first)
     assert ids_of(bench.claim(want=5)) == [first]
@@ -54,7 +54,7 @@ def test_a_task_that_yields_lets_the_next_go_first_and_comes_again(bench: Bench)
     first, second = new_ids(2)
     bench.enqueue(first, second, lock_key="k")
     (claim,) = bench.claim()
-    bench.finish(claim, Verb.YIELD, delay=60)
+    bench.finish(claim, Disposition.DEFER, delay=60)
     (other,) = bench.claim(want=5)
     assert other.task_id == second
     bench.fall_due(first)
@@ -63,12 +63,12 @@ def test_a_task_that_yields_lets_the_next_go_first_and_comes_again(bench: Bench)
     assert ids_of(bench.claim(want=5)) == [first]
 
 
-@pytest.mark.parametrize("verb", [Verb.DONE, Verb.DEAD])
-def test_the_end_of_a_task_hands_the_lock_to_the_next(bench: Bench, verb: Verb) -> None:
+@pytest.mark.parametrize("disposition", [Disposition.ACK, Disposition.DEAD_LETTER])
+def test_the_end_of_a_task_hands_the_lock_to_the_next(bench: Bench, disposition: Disposition) -> None:
     first, second = new_ids(2)
     bench.enqueue(first, second, lock_key="k")
     (claim,) = bench.claim()
-    bench.finish(claim, verb, reason="broken")
+    bench.finish(claim, disposition, reason="broken")
     assert ids_of(bench.claim(want=5)) == [second]
 
 
@@ -108,7 +108,7 @@ def test_a_task_that_died_too_often_hands_the_lock_to_the_next(bench: Bench) -> 
         assert ids_of(bench.claim("dying", want=5)) == [first]
         bench.expire(first)
         last = bench.step()
-    assert [revoked.task_id for revoked in last.dead] == [first]
+    assert list(last.expired.dead) == [first]
     assert ids_of(bench.claim(want=5)) == [second]
 
 
@@ -147,7 +147,7 @@ def test_after_loss_of_memory_only_the_reconciler_restores_tasks_with_lock_keys(
     assert bench.enqueue(behind, lock_key="k") == [False]
     name = bench.queue.begin_rebuild("again")
     assert name is not None
-    assert bench.enqueue(running, healing=True, lock_key="k") == [True]
+    assert bench.enqueue(running, from_reconciler=True, lock_key="k") == [True]
     assert bench.queue.end_rebuild(name)
     assert bench.enqueue(behind, lock_key="k") == [True]
     assert ids_of(bench.claim(want=5)) == [running]

@@ -1,4 +1,4 @@
-"""The queue protocol against the memory and against every server that can run the scripts.
+"""The queue protocol on the memory queue and on every server that runs the scripts.
 
 No test waits for time to pass: it makes a lease expire or a retry fall due.
 """
@@ -12,8 +12,18 @@ import pytest
 
 from agentexec.errors import WorkerGone
 from agentexec.identifiers import new_id
-from agentexec.queue.protocol import Admission, Claim, Dispatch, Finish, QueueDepth, Revoked, StepResult, Verb
-from tests.support.queue_contents import Inspector
+from agentexec.queue.protocol import (
+    Admission,
+    Claim,
+    Dispatch,
+    Disposition,
+    Finish,
+    QueueDepth,
+    Revocations,
+    StepRequest,
+    StepResult,
+)
+from tests.support.queue_contents import Inspector, set_policy
 from tests.support.queue_invariants import require_consistent
 
 LEASE = 30.0
@@ -21,12 +31,13 @@ MAX_CRASHES = 2
 
 
 class Bench:
-    """The queue's own verbs with short defaults; after each of them invariant I2 holds."""
+    """The queue's methods with short defaults; invariant I2 holds after each of them."""
 
     def __init__(self, inspector: Inspector) -> None:
         self.inspector = inspector
         self.queue = inspector.queue
         self.nonces = 0
+        set_policy(self.queue, lease_seconds=LEASE, max_crashes=MAX_CRASHES)
 
     def enqueue(
         self,
@@ -35,13 +46,14 @@ class Bench:
         delay: float = 0.0,
         max_depth: int = 0,
         lock_key: str | None = None,
-        healing: bool = False,
+        from_reconciler: bool = False,
     ) -> list[bool]:
         tasks = [
             Dispatch(task_id=i, payload=b"payload of " + i.bytes, level=level, delay=delay, lock_key=lock_key)
             for i in ids
         ]
-        answers = self.queue.enqueue(tasks, max_depth=max_depth, healing=healing)
+        set_policy(self.queue, max_depth=max_depth)
+        answers = self.queue.enqueue(tasks, from_reconciler=from_reconciler)
         require_consistent(self.queue)
         return [answer is Admission.TAKEN for answer in answers]
 
@@ -56,23 +68,38 @@ class Bench:
         max_crashes: int = MAX_CRASHES,
     ) -> StepResult:
         self.nonces += 1
-        answer = self.queue.step(
-            worker,
-            nonce or f"nonce-{self.nonces}",
+        set_policy(self.queue, max_crashes=max_crashes)
+        request = StepRequest(
+            worker=worker,
+            nonce=nonce or f"nonce-{self.nonces}",
             finishes=finishes,
             want=want,
-            lease=LEASE,
-            max_crashes=max_crashes,
             lowest_token=lowest_token,
         )
+        answer = self.queue.step(request)
         require_consistent(self.queue)
         return answer
 
     def claim(self, worker: str = "w", want: int = 1) -> list[Claim]:
         return list(self.step(worker, want=want).claims)
 
-    def finish(self, claim: Claim, verb: Verb = Verb.DONE, *, delay: float = 0.0, reason: str = "") -> bool:
-        finish = Finish(task_id=claim.task_id, token=claim.token, verb=verb, delay=delay, reason=reason)
+    def finish(
+        self,
+        claim: Claim,
+        disposition: Disposition = Disposition.ACK,
+        *,
+        delay: float = 0.0,
+        reason: str = "",
+        result: str | None = None,
+    ) -> bool:
+        finish = Finish(
+            task_id=claim.task_id,
+            token=claim.token,
+            disposition=disposition,
+            delay=delay,
+            reason=reason,
+            result=result,
+        )
         return not self.step(finishes=[finish]).stale
 
     def release(
@@ -82,15 +109,13 @@ class Bench:
         *,
         charge: bool = False,
         declare_gone: bool = False,
-    ) -> tuple[list[Revoked], list[Revoked]]:
-        answer = self.queue.release(
-            worker, leases, charge=charge, max_crashes=MAX_CRASHES, declare_gone=declare_gone
-        )
+    ) -> Revocations:
+        answer = self.queue.release(worker, leases, charge=charge, declare_gone=declare_gone)
         require_consistent(self.queue)
         return answer
 
     def renew(self, worker: str, claim: Claim) -> tuple[set[UUID], set[UUID]]:
-        answer = self.queue.renew(worker, {claim.task_id: claim.token}, lease=LEASE)
+        answer = self.queue.renew(worker, {claim.task_id: claim.token})
         require_consistent(self.queue)
         return answer
 
@@ -100,6 +125,10 @@ class Bench:
 
     def fall_due(self, *ids: UUID) -> None:
         self.inspector.fall_due(*ids)
+
+    @property
+    def crashes(self) -> Mapping[str, int]:
+        return self.inspector.read().crashes
 
     def contents(self) -> object:
         return self.inspector.contents()
@@ -122,7 +151,8 @@ def test_what_was_enqueued_is_claimed_with_its_payload_and_level(bench: Bench) -
     (task,) = new_ids(1)
     assert bench.enqueue(task, level=0) == [True]
     (claim,) = bench.claim()
-    assert (claim.task_id, claim.level, claim.crashes) == (task, 0, 0)
+    assert claim.task_id == task
+    assert bench.crashes == {}
     assert claim.payload == b"payload of " + task.bytes
 
 
@@ -139,7 +169,7 @@ def test_enqueuing_a_known_task_again_changes_nothing(bench: Bench) -> None:
 def test_enqueuing_nothing_needs_no_server(bench: Bench) -> None:
     assert bench.queue.enqueue([]) == []
     assert bench.queue.request_cancel([]) == []
-    assert bench.queue.release("w", {}, charge=False, max_crashes=1, declare_gone=False) == ([], [])
+    assert bench.queue.release("w", {}) == ({}, {})
 
 
 def test_the_depth_cap_refuses_the_tail_of_a_batch_and_keeps_order(bench: Bench) -> None:
@@ -156,7 +186,7 @@ def test_dead_letters_take_no_room_under_the_depth_cap(bench: Bench) -> None:
     first, second = new_ids(2)
     bench.enqueue(first, max_depth=1)
     (claim,) = bench.claim()
-    assert bench.finish(claim, Verb.DEAD, reason="failed for good")
+    assert bench.finish(claim, Disposition.DEAD_LETTER, reason="failed for good")
     assert bench.enqueue(second, max_depth=1) == [True]
 
 
@@ -171,8 +201,8 @@ def test_every_eighth_claim_is_made_from_the_low_end(bench: Bench) -> None:
     low, high = new_ids(4), new_ids(30)
     bench.enqueue(*low, level=1)
     bench.enqueue(*high, level=0)
-    levels = [bench.claim()[0].level for _ in range(8)] + [c.level for c in bench.claim(want=16)]
-    assert levels == ([0] * 7 + [1]) * 3
+    claims = [bench.claim()[0] for _ in range(8)] + bench.claim(want=16)
+    assert [claim.task_id in low for claim in claims] == ([False] * 7 + [True]) * 3
 
 
 def test_a_delayed_task_is_claimed_only_once_it_is_due(bench: Bench) -> None:
@@ -198,27 +228,22 @@ def test_a_step_sent_again_gives_the_same_reply_and_changes_nothing(bench: Bench
     bench.enqueue(*tasks)
     done, stale = bench.claim(want=2)
     bench.expire(stale.task_id)
-    late = Finish(task_id=stale.task_id, token=stale.token - 1, verb=Verb.DONE)
-    finishes = [Finish(task_id=done.task_id, token=done.token, verb=Verb.DONE), late]
+    late = Finish(task_id=stale.task_id, token=stale.token - 1, disposition=Disposition.ACK)
+    finishes = [Finish(task_id=done.task_id, token=done.token, disposition=Disposition.ACK), late]
     first = bench.step(want=2, finishes=finishes, nonce="again")
     assert first.stale == (late,)
-    assert first.reaped == (Revoked(task_id=stale.task_id, token=stale.token),)
+    assert first.expired == ({stale.task_id: stale.token}, {})
     before = bench.contents()
     again = bench.step(want=2, finishes=finishes, nonce="again")
-    assert (again.claims, again.stale, again.reaped, again.dead) == (
-        first.claims,
-        first.stale,
-        first.reaped,
-        first.dead,
-    )
+    assert (again.claims, again.stale, again.expired) == (first.claims, first.stale, first.expired)
     assert bench.contents() == before
 
 
 def test_results_are_kept_for_their_time_and_readable_from_the_step_on(bench: Bench) -> None:
     done, unknown = new_ids(2)
-    bench.queue.step(
-        "w", "n", finishes=(), want=0, lease=LEASE, max_crashes=1, results={done: '{"a": 1}'}, result_ttl=60
-    )
+    bench.enqueue(done)
+    (claim,) = bench.claim()
+    assert bench.finish(claim, result='{"a": 1}')
     assert (bench.queue.result(done), bench.queue.result(unknown)) == ('{"a": 1}', None)
 
 
@@ -262,8 +287,8 @@ def test_a_finish_with_a_lost_token_is_refused_and_changes_nothing(bench: Bench)
     (old,) = bench.claim("old")
     bench.expire(task)
     (new,) = bench.claim("new")
-    for verb in Verb:
-        assert not bench.finish(old, verb)
+    for disposition in Disposition:
+        assert not bench.finish(old, disposition)
     assert bench.queue.depth().leased == 1
     assert bench.finish(new)
     assert bench.queue.depth().known == 0
@@ -272,7 +297,7 @@ def test_a_finish_with_a_lost_token_is_refused_and_changes_nothing(bench: Bench)
 def test_a_finish_without_any_claim_is_refused(bench: Bench) -> None:
     (task,) = new_ids(1)
     bench.enqueue(task)
-    invented = Finish(task_id=task, token=0, verb=Verb.DONE)
+    invented = Finish(task_id=task, token=0, disposition=Disposition.ACK)
     assert bench.step(finishes=[invented]).stale == (invented,)
     assert ids_of(bench.claim()) == [task]
 
@@ -282,12 +307,12 @@ def test_a_retry_is_claimed_again_after_its_delay_under_a_higher_token(bench: Be
     (task,) = new_ids(1)
     bench.enqueue(task)
     (first,) = bench.claim()
-    assert bench.finish(first, Verb.RETRY, delay=60)
+    assert bench.finish(first, Disposition.RETRY, delay=60)
     assert bench.claim() == []
     bench.fall_due(task)
     (second,) = bench.claim()
     assert second.token > first.token
-    assert second.crashes == 0, "a retry is no crash"
+    assert bench.crashes == {}, "a retry is no crash"
     assert second.payload == first.payload
 
 
@@ -297,7 +322,7 @@ def test_a_renewal_prolongs_only_a_lease_that_is_still_held(bench: Bench) -> Non
     (claim,) = bench.claim("w")
     bench.expire(task)
     assert bench.renew("w", claim) == (set(), set())
-    assert bench.step("other", want=1).reaped == (), "the renewed lease is far from its end"
+    assert bench.step("other", want=1).expired == ({}, {}), "the renewed lease is far from its end"
 
 
 @pytest.mark.invariant("I4")
@@ -307,10 +332,10 @@ def test_a_renewal_never_steals_a_lease_back(bench: Bench) -> None:
     (old,) = bench.claim("old")
     bench.expire(task)
     bench.step("reaper")
-    assert bench.renew("old", old) == ({task}, set()), "reaped, and held by nobody"
+    assert bench.renew("old", old) == ({task}, set()), "revoked, and without a holder"
     (new,) = bench.claim("new")
     before = bench.contents()
-    assert bench.renew("old", old) == ({task}, set()), "reaped, and held by another"
+    assert bench.renew("old", old) == ({task}, set()), "revoked, and held by another worker"
     assert bench.contents() == before
     assert bench.finish(new)
 
@@ -321,8 +346,9 @@ def test_an_expired_lease_goes_back_to_the_front_and_counts_a_crash(bench: Bench
     (claim,) = bench.claim("frozen")
     bench.expire(first)
     answer = bench.step("other", want=1)
-    assert answer.reaped == (Revoked(task_id=first, token=claim.token),)
-    assert [(c.task_id, c.crashes) for c in answer.claims] == [(first, 1)]
+    assert answer.expired == ({first: claim.token}, {})
+    assert ids_of(answer.claims) == [first]
+    assert bench.crashes == {str(first): 1}
 
 
 def test_expired_leases_come_back_in_the_order_of_their_expiry(bench: Bench) -> None:
@@ -339,11 +365,11 @@ def test_a_task_whose_workers_keep_dying_goes_to_the_dead_letters_with_a_reason(
     bench.enqueue(task)
     for crash in range(MAX_CRASHES + 1):
         (claim,) = bench.claim()
-        assert claim.crashes == crash
+        assert bench.crashes.get(str(task), 0) == crash
         bench.expire(task)
     answer = bench.step(want=1)
     assert answer.claims == ()
-    assert answer.dead == (Revoked(task_id=task, token=claim.token),)
+    assert answer.expired == ({}, {task: claim.token})
     assert bench.queue.dead_reasons([task]) == {task: "its worker died 3 times while running it"}
     assert bench.queue.depth().dead == 1
     assert bench.enqueue(task) == [True], (
@@ -358,14 +384,14 @@ def test_releases_count_as_crashes_only_when_they_are_charged(bench: Bench) -> N
     bench.enqueue(task)
     for _ in range(3 * MAX_CRASHES):
         (claim,) = bench.claim()
-        assert bench.release("w") == ([Revoked(task_id=task, token=claim.token)], [])
+        assert bench.release("w") == ({task: claim.token}, {})
     for crash in range(MAX_CRASHES):
         (claim,) = bench.claim()
-        assert claim.crashes == crash
+        assert bench.crashes.get(str(task), 0) == crash
         bench.release("w", charge=True)
     (claim,) = bench.claim()
-    assert bench.release("w", charge=True) == ([], [Revoked(task_id=task, token=claim.token)])
-    assert bench.release("w", charge=True) == ([], []), "sent again, it finds nothing"
+    assert bench.release("w", charge=True) == ({}, {task: claim.token})
+    assert bench.release("w", charge=True) == ({}, {}), "sent again, it finds nothing"
 
 
 def test_a_release_gives_tasks_back_to_the_front_in_the_order_of_their_claims(bench: Bench) -> None:
@@ -382,7 +408,7 @@ def test_named_leases_are_released_in_the_order_given_and_others_are_kept(bench:
     claims = bench.claim("w", want=3)
     named = {c.task_id: c.token for c in claims[:2]}
     released, dead = bench.release("w", named)
-    assert ({r.task_id: r.token for r in released}, dead) == (named, [])
+    assert (released, dead) == (named, {})
     assert bench.finish(claims[2])
     assert ids_of(bench.claim("v", want=3)) == tasks[:2]
 
@@ -393,9 +419,9 @@ def test_a_release_leaves_out_what_is_no_longer_the_workers(bench: Bench) -> Non
     (old,) = bench.claim("old")
     bench.expire(task)
     (new,) = bench.claim("new")
-    assert bench.release("old") == ([], [])
-    assert bench.release("old", {task: old.token}) == ([], [])
-    assert bench.release("old", {task: new.token}) == ([], []), "not even with the other worker's token"
+    assert bench.release("old") == ({}, {})
+    assert bench.release("old", {task: old.token}) == ({}, {})
+    assert bench.release("old", {task: new.token}) == ({}, {}), "not even with the other worker's token"
     assert bench.finish(new)
 
 
@@ -405,7 +431,7 @@ def test_a_late_release_does_not_end_a_newer_claim_of_the_same_worker(bench: Ben
     (old,) = bench.claim("w")
     bench.expire(task)
     (new,) = bench.claim("w")
-    assert bench.release("w", {task: old.token}) == ([], [])
+    assert bench.release("w", {task: old.token}) == ({}, {})
     assert bench.finish(new)
 
 
@@ -415,7 +441,7 @@ def test_a_workers_leases_are_not_those_of_a_worker_with_a_longer_name(bench: Be
     bench.claim("pool-1")
     bench.claim("pool-11")
     released, _ = bench.release("pool-1")
-    assert [r.task_id for r in released] == [first]
+    assert list(released) == [first]
 
 
 def test_a_worker_that_was_declared_gone_is_refused(bench: Bench) -> None:
@@ -427,7 +453,9 @@ def test_a_worker_that_was_declared_gone_is_refused(bench: Bench) -> None:
     assert bench.queue.registered() == {}
     before = bench.contents()
     with pytest.raises(WorkerGone, match="ghost"):
-        bench.step("ghost", want=1, finishes=[Finish(task_id=first, token=claim.token, verb=Verb.DONE)])
+        bench.step(
+            "ghost", want=1, finishes=[Finish(task_id=first, token=claim.token, disposition=Disposition.ACK)]
+        )
     assert bench.renew("ghost", claim) == ({first}, set())
     assert bench.contents() == before, "its late step neither finished nor claimed"
 
@@ -458,7 +486,7 @@ def test_a_cancel_request_does_not_outlive_the_claim_it_was_meant_for(bench: Ben
     bench.enqueue(task)
     (claim,) = bench.claim("w")
     bench.queue.request_cancel([task])
-    bench.finish(claim, Verb.RETRY)
+    bench.finish(claim, Disposition.RETRY)
     bench.fall_due(task)
     (again,) = bench.claim("w")
     assert bench.renew("w", again) == (set(), set())
@@ -483,11 +511,6 @@ def test_a_release_and_a_step_that_leaves_work_wake_an_idle_worker(bench: Bench)
     assert bench.queue.wait(5), "tasks came back"
 
 
-def test_a_wake_is_counted(bench: Bench) -> None:
-    bench.queue.wake(2)
-    assert [bench.queue.wait(0.01) for _ in range(3)] == [True, True, False]
-
-
 def test_wake_tokens_do_not_pile_up_without_a_waiting_worker(bench: Bench) -> None:
     for _ in range(30):
         bench.enqueue(*new_ids(10))
@@ -496,18 +519,18 @@ def test_wake_tokens_do_not_pile_up_without_a_waiting_worker(bench: Bench) -> No
 
 def test_the_depth_is_counted_by_state(bench: Bench) -> None:
     tasks = new_ids(8)
-    assert bench.queue.begin_rebuild("one") == "one", "a queue without a memory takes no lock keys"
+    assert bench.queue.begin_rebuild("one") == "one", "a queue without an epoch takes no lock keys"
     bench.queue.end_rebuild("one")
     bench.enqueue(*tasks[:3])
     bench.enqueue(tasks[3], delay=60)
     bench.enqueue(*tasks[4:], lock_key="user:1")
     dead, _leased = bench.claim(want=2)
-    bench.finish(dead, Verb.DEAD, reason="no handler")
+    bench.finish(dead, Disposition.DEAD_LETTER, reason="no handler")
     assert bench.queue.depth() == QueueDepth(ready=2, leased=1, scheduled=1, parked=3, dead=1, known=8)
     assert bench.queue.known([*tasks, new_id()]) == [True] * 8 + [False]
 
 
-def test_the_loss_of_memory_is_noticed_once(bench: Bench) -> None:
+def test_the_loss_of_the_contents_is_noticed_once(bench: Bench) -> None:
     assert bench.queue.begin_rebuild("one") == "one"
     assert bench.queue.begin_rebuild("two") == "one", "all pools build the same epoch"
     assert bench.queue.end_rebuild("one")
@@ -526,9 +549,9 @@ def test_at_most_64_leases_are_reaped_and_64_tasks_promoted_at_once(bench: Bench
     bench.expire(*leased)
     bench.fall_due(*delayed)
     answer = bench.step()
-    assert (len(answer.reaped), answer.ready_left) == (64, 128)
+    assert (len(answer.expired.requeued), bench.queue.depth().ready) == (64, 128)
     answer = bench.step()
-    assert (len(answer.reaped), answer.ready_left) == (6, 140)
+    assert (len(answer.expired.requeued), bench.queue.depth().ready) == (6, 140)
 
 
 def test_a_pool_reads_the_settings_of_another_one(bench: Bench) -> None:
@@ -541,16 +564,15 @@ def test_a_pool_reads_the_settings_of_another_one(bench: Bench) -> None:
 
 @pytest.mark.invariant("I10")
 def test_the_agreed_number_of_crashes_holds_for_pools_that_are_set_otherwise(bench: Bench) -> None:
-    """A pool with a lower limit would bury the tasks of the others."""
+    """Otherwise a pool with a lower limit would dead-letter the tasks of the others."""
     reaped, released = new_ids(2)
     bench.queue.agree({"max_crashes": "1"})
     bench.enqueue(reaped, released)
     bench.claim("w", want=2)
     bench.expire(reaped)
-    assert bench.step(max_crashes=0).dead == ()
-    assert bench.queue.release("w", None, charge=True, max_crashes=0, declare_gone=False)[1] == []
+    assert bench.step(max_crashes=0).expired.dead == {}
+    assert bench.release("w", charge=True).dead == {}
     bench.claim("v", want=2)
     bench.expire(reaped)
-    assert [r.task_id for r in bench.step(max_crashes=9).dead] == [reaped]
-    _, dead = bench.queue.release("v", None, charge=True, max_crashes=9, declare_gone=False)
-    assert [r.task_id for r in dead] == [released]
+    assert list(bench.step(max_crashes=9).expired.dead) == [reaped]
+    assert list(bench.release("v", charge=True).dead) == [released]

@@ -1,4 +1,4 @@
-"""Details of the queue protocol that mutants changed without any other test noticing."""
+"""Details of the queue protocol that no other test distinguishes from a mutant."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import pytest
 
 from agentexec.errors import WorkerGone
 from agentexec.queue.keys import PRIORITY_LEVELS, result_key
-from agentexec.queue.protocol import Admission, Dispatch, Finish, Revoked, Verb
+from agentexec.queue.protocol import Admission, Dispatch, Disposition, Finish, StepRequest
 from agentexec.queue.redis_queue import RedisQueue
 from harness.simulation.queue.books import Books
-from tests.conformance.test_queue import LEASE, Bench, ids_of, new_ids
-from tests.support.queue_contents import Inspector, RedisInspector
+from tests.conformance.test_queue import Bench, ids_of, new_ids
+from tests.support.queue_contents import Inspector, RedisInspector, set_policy
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_what_falls_due_queues_up_behind_what_is_ready(bench: Bench) -> None:
 
 def test_the_next_of_a_lock_key_queues_up_behind_what_is_ready(bench: Bench) -> None:
     first, second, free = new_ids(3)
-    bench.enqueue(first, second, lock_key="k", healing=True)
+    bench.enqueue(first, second, lock_key="k", from_reconciler=True)
     (claim,) = bench.claim()
     bench.enqueue(free)
     bench.finish(claim)
@@ -40,7 +40,7 @@ def test_a_task_that_is_not_the_head_of_its_partition_does_not_free_it() -> None
     (head, other), books = new_ids(2), Books()
     books.part |= {head: "k", other: "k"}
     books.busy["k"] = head
-    books.step_aside(other)
+    books.free_partition(other)
     assert books.busy == {"k": head}
 
 
@@ -56,7 +56,7 @@ def test_a_replay_after_the_end_of_its_task_has_nothing_left_to_run(bench: Bench
     task, other = new_ids(2)
     bench.enqueue(task, other)
     claim, kept = bench.step("slow", want=2, nonce="again").claims
-    bench.step("other", finishes=[Finish(task_id=task, token=claim.token, verb=Verb.DONE)])
+    bench.step("other", finishes=[Finish(task_id=task, token=claim.token, disposition=Disposition.ACK)])
     assert bench.step("slow", want=2, nonce="again").claims == (kept,)
 
 
@@ -78,7 +78,7 @@ def test_a_dead_letter_has_its_reason(bench: Bench) -> None:
     dead, living = new_ids(2)
     bench.enqueue(dead, living)
     (claim,) = bench.claim()
-    bench.finish(claim, Verb.DEAD, delay=7, reason="no handler")
+    bench.finish(claim, Disposition.DEAD_LETTER, delay=7, reason="no handler")
     assert bench.queue.dead_reasons([living, dead]) == {dead: "no handler"}
 
 
@@ -100,15 +100,15 @@ def test_registered_workers_are_listed_with_their_identities(bench: Bench) -> No
 
 
 def test_a_wait_of_zero_seconds_takes_no_wake_token(bench: Bench) -> None:
-    bench.queue.wake()
+    bench.enqueue(*new_ids(1))
     assert not bench.queue.wait(0)
     assert bench.queue.wait(1), "the token is still there"
-    assert not bench.queue.wait(0.01), "a wake without a number is one"
+    assert not bench.queue.wait(0.01), "one task wakes one worker"
 
 
 def test_a_task_that_is_handed_on_wakes_one_worker(bench: Bench) -> None:
     first, second = new_ids(2)
-    bench.enqueue(first, second, lock_key="k", healing=True)
+    bench.enqueue(first, second, lock_key="k", from_reconciler=True)
     (claim,) = bench.claim()
     bench.inspector.silence()
     bench.finish(claim)
@@ -121,11 +121,11 @@ def test_results_travel_with_steps_that_claim_and_end_after_their_time(over_redi
     bench, queue = Bench(over_redis), over_redis.queue
     tasks = new_ids(2)
     bench.enqueue(*tasks)
+    set_policy(queue, result_ttl_seconds=60)
     for n, task in enumerate(tasks):
-        answer = queue.step(
-            "w", f"n{n}", finishes=(), want=1, lease=LEASE, max_crashes=1, results={task: "1"}, result_ttl=60
-        )
-        assert ids_of(answer.claims) == [task]
+        finish = Finish(task_id=task, token=0, disposition=Disposition.ACK, result="1")
+        answer = queue.step(StepRequest(worker="w", nonce=f"n{n}", want=1, finishes=[finish]))
+        assert (ids_of(answer.claims), answer.stale) == ([task], (finish,))
         assert 0 < int(queue.client.ttl(result_key(task))) <= 60
         queue.client.delete(result_key(task))
 
@@ -157,7 +157,7 @@ def test_after_loss_of_memory_claims_with_lock_keys_are_void_and_come_again(
     assert sorted(ids_of(bench.claim(want=9))) == sorted([gone, *tasks])
 
 
-def test_an_enqueue_without_more_words_has_no_cap_and_heals_nothing(bench: Bench) -> None:
+def test_an_enqueue_has_no_cap_by_default_and_is_not_the_reconcilers(bench: Bench) -> None:
     tasks = [Dispatch(task_id=i, payload=b"", level=1) for i in new_ids(2)]
     assert bench.queue.enqueue(tasks) == [Admission.TAKEN, Admission.TAKEN]
     (locked,) = new_ids(1)
@@ -167,7 +167,8 @@ def test_an_enqueue_without_more_words_has_no_cap_and_heals_nothing(bench: Bench
 
 def test_a_queue_with_room_for_one_admits_one_and_refuses_the_next(bench: Bench) -> None:
     tasks = [Dispatch(task_id=i, payload=b"", level=1) for i in new_ids(2)]
-    assert bench.queue.enqueue(tasks, max_depth=1) == [Admission.TAKEN, Admission.FULL]
+    set_policy(bench.queue, max_depth=1)
+    assert bench.queue.enqueue(tasks) == [Admission.TAKEN, Admission.FULL]
 
 
 def test_a_task_of_a_priority_that_does_not_exist_waits_in_the_last_list(bench: Bench) -> None:
@@ -178,14 +179,14 @@ def test_a_task_of_a_priority_that_does_not_exist_waits_in_the_last_list(bench: 
     assert places[f"p{PRIORITY_LEVELS - 1}"] == [str(last), str(beyond)]
 
 
-def test_who_gives_back_nothing_keeps_what_it_has_and_who_is_gone_keeps_nothing(bench: Bench) -> None:
+def test_a_worker_that_releases_nothing_keeps_its_leases_and_one_that_is_gone_has_none(bench: Bench) -> None:
     (task,) = new_ids(1)
     bench.enqueue(task)
     (claim,) = bench.claim()
-    assert bench.release("w", {}) == ([], [])
+    assert bench.release("w", {}) == ({}, {})
     assert bench.queue.depth().leased == 1
     released, _ = bench.release("w", {}, declare_gone=True)
-    assert released == [Revoked(task_id=task, token=claim.token)]
+    assert released == {task: claim.token}
     with pytest.raises(WorkerGone):
         bench.claim("w")
 
@@ -197,7 +198,7 @@ def test_a_lease_that_is_lost_keeps_no_other_from_being_given_back(bench: Bench,
     claims = bench.claim(want=2)
     bench.finish(claims[lost])
     released, _ = bench.release("w", {claim.task_id: claim.token for claim in claims})
-    assert [one.task_id for one in released] == [tasks[1 - lost]]
+    assert list(released) == [tasks[1 - lost]]
 
 
 def test_each_differing_setting_is_reported_with_its_old_value(bench: Bench) -> None:
@@ -207,7 +208,8 @@ def test_each_differing_setting_is_reported_with_its_old_value(bench: Bench) -> 
 
 def test_a_result_is_kept_for_an_hour_by_default(over_redis: RedisInspector) -> None:
     (task,) = new_ids(1)
-    over_redis.queue.step("w", "n", finishes=(), want=0, lease=LEASE, max_crashes=1, results={task: "1"})
+    finish = Finish(task_id=task, token=0, disposition=Disposition.ACK, result="1")
+    over_redis.queue.step(StepRequest(worker="w", nonce="n", finishes=[finish]))
     assert 0 < int(over_redis.queue.client.pttl(result_key(task))) <= 3_600_000
 
 

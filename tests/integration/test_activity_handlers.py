@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec import activity
 from agentexec.activity import Activity
-from agentexec.producer.dead_letters import DeadLetters
+from agentexec.queue.dead_letters import DeadLetters
 from harness.environments.embedded import EmbeddedEnvironment
 from tests.support.activity_pool import environment, running_pool, wait_until_over
 from tests.support.activity_support import log_of
@@ -58,7 +58,7 @@ def test_error_ends_the_task_with_that_message_and_without_a_retry(
 def test_an_error_that_a_handler_declares_is_a_dead_letter(
     client: ax.Client, ended: dict[str, Activity]
 ) -> None:
-    reasons = {letter.task_id: letter.reason for letter in DeadLetters(client).all()}
+    reasons = {letter.task_id: letter.reason for letter in DeadLetters(client.queue).all()}
     assert reasons == {
         str(ended[how].id): "It is over" for how in ("error then return", "error then raise", "sync error")
     }

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec import activity
 from agentexec.core.db import engine_for
-from agentexec.producer.dead_letters import DeadLetters
+from agentexec.producer.requeue import requeue
 from harness.environments.embedded import EmbeddedEnvironment
 from tests.support.activity_pool import environment, running_pool, wait_until_over
 from tests.support.activity_support import as_default
@@ -126,7 +126,7 @@ def test_a_pool_and_its_clients_need_no_more_than_that_role(migrated: GuideDatab
         later = client.enqueue_sync("count", Number(), delay=3600.0)
         assert activity.cancel(later.agent_id)
         assert wait_until_over(client.engine, queue) == {"complete": 50, "error": 1, "canceled": 1}
-        again = DeadLetters(client).requeue(failed.agent_id)
+        again = requeue(client, failed.agent_id)
         assert wait_until_over(client.engine, queue) == {"complete": 50, "error": 2, "canceled": 1}
         with Session(client.engine) as session:
             found = activity.detail(session, again)

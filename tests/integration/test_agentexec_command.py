@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +18,9 @@ pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = """
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 import agentexec as ax
 from agentexec.worker.reference import PoolReference
@@ -27,7 +30,7 @@ pool = ax.Pool()
 not_a_pool = 5
 
 if __name__ == "__main__":
-    print(PoolReference.of(pool).to_json())
+    print(json.dumps(asdict(PoolReference.of(pool))))
 """
 
 
@@ -58,13 +61,13 @@ def run(folder: Path, *command: str, **variables: str) -> subprocess.CompletedPr
 
 def test_a_pool_in_a_script_is_found_by_its_path(folder: Path) -> None:
     answer = run(folder, "shop/tasks.py")
-    reference = PoolReference.from_json(answer.stdout)
+    reference = PoolReference(**json.loads(answer.stdout))
     assert (reference.path, reference.attribute) == (str(folder / "shop" / "tasks.py"), "pool")
     assert isinstance(load_pool(reference), ax.Pool), "its `if __name__` part is not run"
 
 
 def test_a_pool_run_with_dash_m_is_found_by_its_module(folder: Path) -> None:
-    reference = PoolReference.from_json(run(folder, "-m", "shop.tasks").stdout)
+    reference = PoolReference(**json.loads(run(folder, "-m", "shop.tasks").stdout))
     assert (reference.module, reference.path) == ("shop.tasks", None)
 
 

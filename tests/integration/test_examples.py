@@ -19,7 +19,7 @@ from pydantic import RootModel
 import agentexec as ax
 from agentexec.activity import Activity
 from agentexec.producer.client import Client
-from agentexec.producer.dead_letters import DeadLetters
+from agentexec.queue.dead_letters import DeadLetters
 from tests.support.environment import ROOT
 from tests.support.production import Site, free_port, running_pool, until_up
 
@@ -88,7 +88,7 @@ def command(site: Site, *arguments: str) -> str:
 def test_an_open_circuit_spares_the_service_and_keeps_the_tasks_for_later(
     site: Site, client: Client, service: Service, tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
-    letters = DeadLetters(client)
+    letters = DeadLetters(client.queue)
     environment = {
         "API_URL": service.url,
         "AGENTEXEC_WORKER_CONCURRENCY": "1",
@@ -113,7 +113,7 @@ def test_an_open_circuit_spares_the_service_and_keeps_the_tasks_for_later(
 def test_a_task_that_keeps_failing_is_given_up_once_and_listed(
     site: Site, client: Client, tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
-    letters = DeadLetters(client)
+    letters = DeadLetters(client.queue)
     environment = {"AGENTEXEC_MAX_TASK_RETRIES": "2", "AGENTEXEC_RETRY_BASE_SECONDS": "0.01"}
     with running_pool(site, tmp_path, environment, pool="examples.dlq_pattern:pool", workers=1) as pool:
         enqueue(client, "process_with_dlq", {"order": 7, "broken": True}, {"order": 8})

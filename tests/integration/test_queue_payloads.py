@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from agentexec.identifiers import new_id
 from agentexec.producer.client import Client
-from agentexec.producer.dead_letters import DeadLetters
+from agentexec.queue.dead_letters import DeadLetters
 from agentexec.task import TaskRequest
 from harness.environments.base import Endpoints
 from harness.environments.embedded import EmbeddedEnvironment
@@ -120,7 +120,7 @@ def test_ten_thousand_malformed_payloads_are_dead_letters_and_kill_no_worker(
             assert pool.http.get("/metrics").status_code == 200
         dead = client.redis.zrange(client.queue.keys.dlq, 0, -1)
         assert set(dead) == doomed
-        letters = list(DeadLetters(client).all())
+        letters = list(DeadLetters(client.queue).all())
         assert len(letters) == len(doomed)
         assert all(letter.reason for letter in letters)
         depth = client.queue.depth()

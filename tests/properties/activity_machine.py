@@ -17,7 +17,15 @@ from sqlalchemy import Engine, text
 
 from agentexec.config import load_settings
 from agentexec.core.identity import host_identity
-from agentexec.queue.protocol import Claim, Dispatch, Finish, StepResult, Verb
+from agentexec.queue.protocol import (
+    Claim,
+    Dispatch,
+    Disposition,
+    Finish,
+    QueuePolicy,
+    StepRequest,
+    StepResult,
+)
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
 from agentexec.store.models import ACTIVITY_TABLE
@@ -25,6 +33,7 @@ from agentexec.store.rows import ActivityUpdate, LogEntry
 from agentexec.store.status import Status
 from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.recording import Batch, Recorded, record
+from agentexec.worker.retrying import Retrying
 from tests.properties.model import ExpectedActivity, HeldLease, WorkerView
 from tests.support.queue_invariants import contents, require_consistent
 from tests.support.record import OVER, new_activity, require_sound, rows_of
@@ -33,11 +42,11 @@ MAX_CRASHES = 1
 LEASE = 600.0  # never ends by itself within a test
 NO_SUCH_PID = 2**22 + 1  # above the largest that Linux gives
 WORKERS = ("left", "right")
-VERBS = {
-    Status.COMPLETE: Verb.DONE,
-    Status.CANCELED: Verb.DONE,
-    Status.ERROR: Verb.DEAD,
-    Status.QUEUED: Verb.RETRY,
+DISPOSITIONS = {
+    Status.COMPLETE: Disposition.ACK,
+    Status.CANCELED: Disposition.ACK,
+    Status.ERROR: Disposition.DEAD_LETTER,
+    Status.QUEUED: Disposition.RETRY,
 }
 
 
@@ -67,8 +76,9 @@ class ActivityMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.engine, self.queue = self.servers()
+        self.queue.policy = QueuePolicy(lease_seconds=LEASE, max_crashes=MAX_CRASHES)
         settings = load_settings(database_url=str(self.engine.url), max_crashes=MAX_CRASHES)
-        self.healer = Reconciler(self.engine, self.queue, settings)
+        self.reconciler = Reconciler(self.engine, self.queue, settings)
         self.expected: dict[UUID, ExpectedActivity] = {}
         self.views = {slot: WorkerView(_new_name()) for slot in WORKERS}
         self.ghosts: list[HeldLease] = []
@@ -76,7 +86,7 @@ class ActivityMachine(RuleBasedStateMachine):
         self.fences: dict[UUID, int] = {}
         self.tokens: dict[UUID, int] = {}  # the highest that the queue ever gave
         self.crashes: dict[UUID, int] = {}  # by the queue's memory, which it may lose
-        self.healer.heal(thorough=False)
+        self.reconciler.run_round(full_pass=False)
         self.enqueue(dispatched=True, level=1)
         self.enqueue(dispatched=True, level=0)
 
@@ -140,14 +150,14 @@ class ActivityMachine(RuleBasedStateMachine):
         answer = self._step(view, nonce, finishes, want)
         stale = tuple(f for f in finishes if tokens.get(f.task_id, (0, ""))[0] != f.token)
         assert answer.stale == stale, "whose word counts with the queue"
-        self._count_crashes([r.task_id for r in answer.reaped], [r.task_id for r in answer.dead])
+        self._count_crashes(answer.expired.requeued, answer.expired.dead)
         for claim in answer.claims:
             assert claim.token > self.tokens.get(claim.task_id, 0), "a token that was given before"
             self.tokens[claim.task_id] = claim.token
         view.last_step = (nonce, finishes, want, answer)
         view.take(answer.claims)
         if witness:
-            self._bear_witness(answer)
+            self._record_revoked(answer)
 
     @precondition(lambda self: any(view.last_step for view in self.views.values()))
     @rule(pick=picks)
@@ -158,7 +168,7 @@ class ActivityMachine(RuleBasedStateMachine):
         before, tokens = contents(self.queue), self._tokens()
         again = self._step(view, nonce, finishes, want)
         assert contents(self.queue) == before, "I7: a step sent again changed the queue"
-        same = (again.stale, again.reaped, again.dead) == (first.stale, first.reaped, first.dead)
+        same = (again.stale, again.expired) == (first.stale, first.expired)
         assert same, "I7: a step sent again answered something else"
         left = [(c.task_id, c.token) for c in first.claims if tokens.get(c.task_id) == (c.token, view.name)]
         claims = [(c.task_id, c.token) for c in again.claims]
@@ -221,7 +231,7 @@ class ActivityMachine(RuleBasedStateMachine):
         view = self.views[slot]
         believed = {h.task: h.token for h in view.running} | {c.task_id: c.token for c in view.claims}
         holders = self._tokens()
-        lost, _ = self.queue.renew(view.name, believed, lease=LEASE)
+        lost, _ = self.queue.renew(view.name, believed)
         gone = {i for i, t in believed.items() if holders.get(i) != (t, view.name)}
         assert lost == gone, "whose renewal counts"
         assert self._tokens() == holders, "a renewal that changed who holds what"
@@ -239,10 +249,10 @@ class ActivityMachine(RuleBasedStateMachine):
         held = self._leases_of(view.name)
         if by_neighbour:
             self.queue.register(view.name, f"{host_identity()}|{NO_SUCH_PID}|1")
-            self.healer.release_dead_neighbours()
+            self.reconciler.release_dead_neighbours()
             assert view.name not in self.queue.registered(), "a dead worker is registered still"
         else:
-            self.healer.release_worker(view.name, charge=True)
+            self.reconciler.release_worker(view.name, charge=True)
         dead = self.queue.dead_reasons(list(held))
         self._count_crashes(set(held) - set(dead), dead)
         for task, token in held.items():
@@ -281,7 +291,7 @@ class ActivityMachine(RuleBasedStateMachine):
         if lost or self.ghosts:
             ghost = _pick(lost + self.ghosts, pick)
             if start:
-                claim = Claim(task_id=ghost.task, token=ghost.token, crashes=0, level=1, payload=b"{}")
+                claim = Claim(task_id=ghost.task, token=ghost.token, payload=b"{}")
                 self._record_starts([claim])
             else:
                 self._append(ghost)
@@ -301,7 +311,7 @@ class ActivityMachine(RuleBasedStateMachine):
     def heal(self, thorough: bool) -> None:
         forgot = not self.queue.client.hexists(self.queue.keys.cfg, "epoch")
         dead = set(self.queue.dead_reasons(list(self.expected)))
-        self.healer.heal(thorough=thorough)
+        self.reconciler.run_round(full_pass=thorough)
         if forgot or thorough:
             for task in dead:
                 self.expected[task].never_ran(self.expected[task].fence + 1, "error")
@@ -367,10 +377,10 @@ class ActivityMachine(RuleBasedStateMachine):
         claims, view.claims = view.claims, []
         recorded = self._record_starts(claims, times=1 + twice)
         for claim in claims:
-            if claim.task_id in recorded.attempts:
+            if claim.task_id in recorded.started:
                 view.running.append(HeldLease(claim.task_id, claim.token))
             else:
-                self._refuse(view, claim, outranked=recorded.outranked.get(claim.task_id))
+                self._refuse(view, recorded.refused[claim.task_id], recorded.outranked.get(claim.task_id))
 
     def _record_starts(self, claims: Sequence[Claim], *, times: int = 1) -> Recorded:
         """Send starts; each must be accepted exactly when the model accepts it."""
@@ -381,11 +391,9 @@ class ActivityMachine(RuleBasedStateMachine):
             if expected.flagged:
                 expected.never_ran(claim.token, "canceled")
             if expected.start(claim.token):
-                assert recorded.attempts[claim.task_id].attempt == expected.attempt, (
-                    "attempts were miscounted"
-                )
+                assert recorded.started[claim.task_id].attempt == expected.attempt, "attempts were miscounted"
             else:
-                assert claim.task_id not in recorded.attempts, "a start that should be refused"
+                assert claim.task_id not in recorded.started, "a start that should be refused"
         return recorded
 
     def _let_retries_fall_due(self) -> None:
@@ -397,36 +405,31 @@ class ActivityMachine(RuleBasedStateMachine):
         return [(view, holding) for view in self.views.values() for holding in view.running]
 
     def _step(self, view: WorkerView, nonce: str, finishes: list[Finish], want: int) -> StepResult:
-        return self.queue.step(
-            view.name,
-            nonce,
-            finishes=finishes,
-            want=want,
-            lease=LEASE,
-            max_crashes=MAX_CRASHES,
-            lowest_token=view.lowest_token,
+        request = StepRequest(
+            worker=view.name, nonce=nonce, finishes=finishes, want=want, lowest_token=view.lowest_token
         )
+        return self.queue.step(request)
 
-    def _bear_witness(self, answer: StepResult) -> None:
+    def _record_revoked(self, answer: StepResult) -> None:
         with self.engine.begin() as connection:
-            for lost, status in ((answer.reaped, Status.QUEUED), (answer.dead, Status.ERROR)):
-                tokens = {r.task_id: r.token for r in lost}
+            for tokens, status in zip(answer.expired, (Status.QUEUED, Status.ERROR), strict=True):
                 moved = statements.record_revoked(connection, tokens, status, "Lost.")
                 lost_by = {i for i, token in tokens.items() if self.expected[i].lose(token, status.value)}
                 assert moved == lost_by, "record_revoked changed a newer row, or left one unchanged"
 
-    def _refuse(self, view: WorkerView, claim: Claim, outranked: int | None) -> None:
-        expected = self.expected[claim.task_id]
+    def _refuse(self, view: WorkerView, finish: Finish, outranked: int | None) -> None:
+        expected = self.expected[finish.task_id]
         if outranked is None:
             assert expected.status in OVER, "a start was refused that should not be"
-            view.finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.DONE))
+            assert finish.disposition is Disposition.ACK
         else:
             assert outranked == expected.fence, "the store reported a higher token that does not exist"
+            assert finish.disposition is Disposition.RETRY
             view.lowest_token = max(view.lowest_token, outranked + 1)
-            view.finishes.append(Finish(task_id=claim.task_id, token=claim.token, verb=Verb.RETRY))
+        view.finishes.append(finish)
 
     def _record(self, batch: Batch) -> Recorded:
-        return record(self.engine, batch, started_message="Started.", give_up=lambda: True)
+        return record(Retrying(self.engine, lambda: True), batch, started_message="Started.")
 
     def _append(self, holding: HeldLease) -> None:
         entry = LogEntry(
@@ -465,7 +468,7 @@ class ActivityMachine(RuleBasedStateMachine):
         said_before = was.fence == holding.token and was.status != "running"
         became = self.expected[holding.task].end(holding.token, status.value)
         for _ in range(times):
-            recorded = self._record(Batch(entries=entries, outcomes=[outcome]))
+            recorded = self._record(Batch(entries=entries, updates=[outcome]))
             if not said_before:
                 accepted = {holding.task: Status(became)} if became else {}
                 assert recorded.accepted == accepted, "whose outcome the record takes"
@@ -476,23 +479,24 @@ class ActivityMachine(RuleBasedStateMachine):
         # A handler that failed and has retries left.
         failed = status == "queued"
         accepted = self._finish(holding, Status(status), times=1 + twice, report=report, failed=failed)
-        verb = VERBS[Status(accepted)] if accepted else Verb.DONE
-        reason = "failed for good" if verb is Verb.DEAD else ""
+        disposition = DISPOSITIONS[Status(accepted)] if accepted else Disposition.ACK
+        reason = "failed for good" if disposition is Disposition.DEAD_LETTER else ""
         if accepted or self.expected[holding.task].status in OVER:
             view.finishes.append(
-                Finish(task_id=holding.task, token=holding.token, verb=verb, reason=reason, delay=0)
+                Finish(
+                    task_id=holding.task, token=holding.token, disposition=disposition, reason=reason, delay=0
+                )
             )
 
     def _release(self, view: WorkerView, holding: HeldLease) -> None:
         view.running.remove(holding)
         lease = {holding.task: holding.token}
         if self._finish(holding, Status.QUEUED) == "queued":
-            _, dead = self.queue.release(
-                view.name, lease, charge=False, max_crashes=MAX_CRASHES, declare_gone=False
-            )
-            assert not dead, "a release that counts as a crash"
+            assert not self.queue.release(view.name, lease).dead, "a release that counts as a crash"
         elif self.expected[holding.task].status in OVER:
-            view.finishes.append(Finish(task_id=holding.task, token=holding.token, verb=Verb.DONE))
+            view.finishes.append(
+                Finish(task_id=holding.task, token=holding.token, disposition=Disposition.ACK)
+            )
 
     def _count_crashes(self, alive: Iterable[UUID], dead: Iterable[UUID]) -> None:
         """Holders died or fell silent: a task is buried once more than the limit of them did, and not before."""
@@ -506,7 +510,7 @@ class ActivityMachine(RuleBasedStateMachine):
 
     def _tokens(self) -> dict[UUID, tuple[int, str]]:
         """Who holds what under which token, from the queue's own book."""
-        owners: dict[Any, Any] = self.queue.client.hgetall(self.queue.keys.own)
+        owners: dict[Any, Any] = self.queue.client.hgetall(self.queue.keys.holder)
         pairs = [(UUID(task.decode()), owner.decode().partition("|")) for task, owner in owners.items()]
         return {task: (int(token), by) for task, (token, _, by) in pairs}
 

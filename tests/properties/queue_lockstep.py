@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar, TypeVar
 from uuid import UUID
 
@@ -11,13 +12,20 @@ from hypothesis import currently_in_test_context, note
 from hypothesis.stateful import RuleBasedStateMachine
 
 from agentexec.errors import WorkerGone
-from agentexec.queue.keys import result_key
-from agentexec.queue.protocol import Finish, Queue, Revoked, StepResult, Verb
+from agentexec.queue.protocol import (
+    Disposition,
+    Finish,
+    Queue,
+    QueuePolicy,
+    Revocations,
+    StepRequest,
+    StepResult,
+)
 from agentexec.queue.redis_queue import RedisQueue
 from harness.simulation.queue.memory_queue import MemoryQueue
 from tests.properties.clocked import CLOCK, ClockedFake, set_clock
 from tests.properties.queue_model import QueueModel
-from tests.support.queue_contents import QueueContents, contents_of
+from tests.support.queue_contents import QueueContents, contents_of, set_policy
 
 LEASE = 30.0
 SLOTS = ("w", "w1", "w12")  # names that are beginnings of others
@@ -42,8 +50,12 @@ class QueueLockstep(RuleBasedStateMachine):
             note("\n".join(self.imports))
         self.microseconds = 1_700_000_000_000_000
         self.clients = self.servers()
-        self.memory = MemoryQueue(clock=lambda: self.microseconds / 1_000_000)
-        self.queues: list[Queue] = [self.memory, *(RedisQueue(client, "machine") for client in self.clients)]
+        policy = QueuePolicy(lease_seconds=LEASE, max_crashes=1, result_ttl_seconds=FOR_EVER)
+        self.memory = MemoryQueue(policy=policy, clock=lambda: self.microseconds / 1_000_000)
+        self.queues: list[MemoryQueue | RedisQueue] = [
+            self.memory,
+            *(RedisQueue(client, "machine", policy) for client in self.clients),
+        ]
         self.model = QueueModel()
         self.names = {slot: slot for slot in SLOTS}  # a worker's name is used once
         self.claims: list[Grip] = []  # every one there ever was
@@ -60,9 +72,11 @@ class QueueLockstep(RuleBasedStateMachine):
         return [ClockedFake(version=(7, 0))]
 
     def teardown(self) -> None:
-        self.forget()
+        for queue in self.queues:
+            if isinstance(queue, RedisQueue):
+                queue.drop(results=self.results)
         for client in self.clients:
-            client.delete(CLOCK, *map(result_key, self.results))
+            client.delete(CLOCK)
             client.close()
 
     @property
@@ -79,6 +93,10 @@ class QueueLockstep(RuleBasedStateMachine):
             queue.drop()
         self.steps.clear()
         self.fence_lost = True
+
+    def set_policy(self, **changes: float) -> None:
+        for queue in self.queues:
+            set_policy(queue, **changes)
 
     def ask(self, question: Callable[[Queue], T]) -> T:
         first, *others = [question(queue) for queue in self.queues]
@@ -112,8 +130,13 @@ class QueueLockstep(RuleBasedStateMachine):
             )  # the store's answer to a worker whose start it refused
         self.nonces += 1
         nonce = f"n{self.nonces}"
-        done = {f.task_id: f'"of {f.token}"' for f in finishes if f.verb is Verb.DONE}
-        answer = self._step(worker, nonce, finishes, want, max_crashes, done)
+        done = {f.task_id: f'"of {f.token}"' for f in finishes if f.disposition is Disposition.ACK}
+        finishes = [replace(f, result=done.get(f.task_id)) for f in finishes]
+        self.set_policy(max_crashes=max_crashes)
+        request = StepRequest(
+            worker=worker, nonce=nonce, finishes=finishes, want=want, lowest_token=self.lowest_token
+        )
+        answer = self._step(request)
         self.results += done
         kept = self.ask(lambda queue: [queue.result(task) for task in done])
         assert kept == list(done.values())
@@ -137,24 +160,30 @@ class QueueLockstep(RuleBasedStateMachine):
     def send_last_step_again(self, worker: str, want: int, max_crashes: int) -> None:
         nonce, finishes, first = self.steps[worker]
         before = self.contents()
-        again = self._step(worker, nonce, finishes, want, max_crashes, {})
+        self.set_policy(max_crashes=max_crashes)
+        request = StepRequest(
+            worker=worker, nonce=nonce, finishes=finishes, want=want, lowest_token=self.lowest_token
+        )
+        again = self._step(request)
         assert self.contents() == before, "I7: a step that was sent again changed something"
         if not isinstance(again, StepResult):
             assert worker in self.model.gone
             return
         assert worker not in self.model.gone, "I4: a dead worker got the reply that it had missed"
-        assert (again.stale, again.reaped, again.dead) == (first.stale, first.reaped, first.dead), "I7"
+        assert (again.stale, again.expired) == (first.stale, first.expired), "I7"
         left = [(c.task_id, c.token) for c in first.claims if self.model.has_authority(c.task_id, c.token)]
         assert [(c.task_id, c.token) for c in again.claims] == left, "I7: other claims than those still held"
 
     def send_renewal(self, worker: str, leases: Mapping[UUID, int], lease: float, reply_lost: bool) -> None:
         def question(queue: Queue) -> tuple[set[UUID], set[UUID]]:
-            return queue.renew(worker, leases, lease=lease)
+            return queue.renew(worker, leases)
 
+        self.set_policy(lease_seconds=lease)
         answer = self.ask(question)
         self.model.renewed(worker, leases, *answer, now=self.now, lease=lease)
         if reply_lost:
             assert self.ask_again(question) == answer, "I7"
+        self.set_policy(lease_seconds=LEASE)
 
     def send_lock(self, claims: Mapping[UUID, tuple[int, str]], reply_lost: bool) -> None:
         parked, lost = self.ask(lambda queue: queue.lock(claims))
@@ -173,41 +202,22 @@ class QueueLockstep(RuleBasedStateMachine):
         gone: bool,
         reply_lost: bool,
     ) -> None:
-        def question(queue: Queue) -> tuple[list[Revoked], list[Revoked]]:
-            return queue.release(worker, leases, charge=charge, max_crashes=max_crashes, declare_gone=gone)
+        def question(queue: Queue) -> Revocations:
+            return queue.release(worker, leases, charge=charge, declare_gone=gone)
 
-        back, dead = self.ask(question)
+        self.set_policy(max_crashes=max_crashes)
+        revoked = self.ask(question)
         gone_at = self.now if gone else None
-        self.model.released(
-            worker, leases, back, dead, charge=charge, max_crashes=max_crashes, gone_at=gone_at
-        )
+        self.model.released(worker, leases, revoked, charge=charge, max_crashes=max_crashes, gone_at=gone_at)
         served = {*self.names.values(), *self.model.gone}
         self.steps = {name: step for name, step in self.steps.items() if name in served}
         if reply_lost:
-            assert self.ask_again(question) == ([], []), "I7: nothing is given back twice"
+            assert self.ask_again(question) == ({}, {}), "I7: nothing is given back twice"
 
-    def _step(
-        self,
-        worker: str,
-        nonce: str,
-        finishes: Sequence[Finish],
-        want: int,
-        max_crashes: int,
-        results: Mapping[UUID, str],
-    ) -> StepResult | str:
+    def _step(self, request: StepRequest) -> StepResult | str:
         def question(queue: Queue) -> StepResult | str:
             try:
-                return queue.step(
-                    worker,
-                    nonce,
-                    finishes=finishes,
-                    want=want,
-                    lease=LEASE,
-                    max_crashes=max_crashes,
-                    lowest_token=self.lowest_token,
-                    results=results,
-                    result_ttl=FOR_EVER,
-                )
+                return queue.step(request)
             except WorkerGone as gone:
                 return str(gone)
 

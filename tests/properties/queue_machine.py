@@ -12,8 +12,9 @@ from uuid import UUID
 import hypothesis.strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from agentexec.queue.protocol import Dispatch, Finish, Verb
+from agentexec.queue.protocol import Dispatch, Disposition, Finish
 from tests.properties.queue_lockstep import LEASE, SLOTS, QueueLockstep
+from tests.support.queue_contents import add_wake_tokens
 from tests.support.queue_invariants import require_consistent_books
 
 IDS = [UUID(int=n) for n in range(1, 13)]  # few, so that commands meet
@@ -23,7 +24,9 @@ slots = st.sampled_from(SLOTS)
 picks = st.integers(0, 40)
 lock_keys = st.sampled_from(["a", "b"])
 seconds = st.sampled_from([0.0, 0.0004, 0.01, 5.0, 40.0])
-verbs = st.sampled_from([verb.value for verb in Verb])  # text, so that a printed example is Python
+dispositions = st.sampled_from(
+    [one.value for one in Disposition]
+)  # text, so that a printed example is Python
 
 
 class QueueMachine(QueueLockstep):
@@ -43,7 +46,7 @@ class QueueMachine(QueueLockstep):
         delay=seconds,
         lock_key=st.none() | lock_keys,
         max_depth=st.sampled_from([0, 0, 3]),
-        healing=st.booleans(),
+        from_reconciler=st.booleans(),
         reply_lost=st.booleans(),
     )
     def enqueue(
@@ -53,16 +56,17 @@ class QueueMachine(QueueLockstep):
         delay: float,
         lock_key: str | None,
         max_depth: int,
-        healing: bool,
+        from_reconciler: bool,
         reply_lost: bool = False,
     ) -> None:
         batch = [
             Dispatch(task_id=i, payload=i.bytes, level=level, delay=delay, lock_key=lock_key) for i in ids
         ]
-        answers = self.ask(lambda queue: queue.enqueue(batch, max_depth=max_depth, healing=healing))
-        self.model.enqueued(batch, answers, self.now, max_depth, healing)
+        self.set_policy(max_depth=max_depth)
+        answers = self.ask(lambda queue: queue.enqueue(batch, from_reconciler=from_reconciler))
+        self.model.enqueued(batch, answers, self.now, max_depth, from_reconciler)
         if reply_lost:
-            again = self.ask_again(lambda queue: queue.enqueue(batch, max_depth=max_depth, healing=healing))
+            again = self.ask_again(lambda queue: queue.enqueue(batch, from_reconciler=from_reconciler))
             assert again == answers, "I7"
 
     @rule(ids=st.lists(tasks, min_size=1, max_size=3))
@@ -76,7 +80,8 @@ class QueueMachine(QueueLockstep):
 
     @rule(count=st.integers(1, 3))
     def wake(self, count: int) -> None:
-        self.ask(lambda queue: queue.wake(count))
+        for queue in self.queues:
+            add_wake_tokens(queue, count)
 
     @precondition(lambda self: self.memory.books.wake)  # without a wake token all would wait, in real time
     @rule()
@@ -88,7 +93,7 @@ class QueueMachine(QueueLockstep):
     def supply(self, slot: str, count: int, lock_key: str | None = None) -> dict[UUID, int]:
         """Have new tasks, and a worker that has claimed as many as there are; returns what it holds."""
         new = [task for task in IDS if task not in self.model.tasks][:count]
-        self.enqueue(new, 1, 0.0, lock_key, 0, healing=True)
+        self.enqueue(new, 1, 0.0, lock_key, 0, from_reconciler=True)
         self.step(slot, count, [])
         return self.model.held_by(self.names[slot])
 
@@ -96,7 +101,7 @@ class QueueMachine(QueueLockstep):
         slot=slots,
         count=st.integers(1, 6),
         lock_key=st.none() | lock_keys,
-        ends=st.lists(st.tuples(verbs, seconds), min_size=1, max_size=4),
+        ends=st.lists(st.tuples(dispositions, seconds), min_size=1, max_size=4),
         canceled=st.booleans(),
         max_crashes=st.integers(0, 2),
         reply_lost=st.booleans(),
@@ -127,7 +132,7 @@ class QueueMachine(QueueLockstep):
     @rule(
         slot=slots,
         want=st.sampled_from([0, 1, 1, 3, 20]),
-        ends=st.lists(st.tuples(verbs, seconds), max_size=4),
+        ends=st.lists(st.tuples(dispositions, seconds), max_size=4),
         ahead=st.sampled_from([0, 0, 0, 7]),
         max_crashes=st.integers(0, 2),
         reply_lost=st.booleans(),
@@ -145,8 +150,10 @@ class QueueMachine(QueueLockstep):
         worker = self.names[slot]
         held = list(self.model.held_by(worker).items())
         finishes = [
-            Finish(task_id=task, token=token, verb=Verb(verb), delay=delay, reason="failed")
-            for (task, token), (verb, delay) in zip(held, ends, strict=False)
+            Finish(
+                task_id=task, token=token, disposition=Disposition(disposition), delay=delay, reason="failed"
+            )
+            for (task, token), (disposition, delay) in zip(held, ends, strict=False)
         ]
         if ahead:
             self.lowest_token = max(self.lowest_token, self.model.highest + ahead)
@@ -223,7 +230,10 @@ class QueueMachine(QueueLockstep):
         worker = self.pick(sorted(self.model.gone), pick)
         late = [(task, token) for task, token, by in self.claims if by == worker][-3:]
         self.send_step(
-            worker, [Finish(task_id=task, token=token, verb=Verb.DONE) for task, token in late], 3, 1
+            worker,
+            [Finish(task_id=task, token=token, disposition=Disposition.ACK) for task, token in late],
+            3,
+            1,
         )
         self.send_renewal(worker, dict(late), LEASE, reply_lost=False)
 
@@ -240,27 +250,28 @@ class QueueMachine(QueueLockstep):
         claimed=st.integers(1, 4),
         lock_key=st.none() | lock_keys,
         renewed=st.booleans(),
-        verb=verbs,
+        disposition=dispositions,
     )
     def freeze(
-        self, slot: str, heir: str, claimed: int, lock_key: str | None, renewed: bool, verb: str
+        self, slot: str, heir: str, claimed: int, lock_key: str | None, renewed: bool, disposition: str
     ) -> None:
         """A worker stands still past its leases; others take its tasks; it goes on as if nothing had been."""
-        believed = self.supply(slot, claimed, lock_key)
+        leases = self.supply(slot, claimed, lock_key)
         worker = self.names[slot]
         self.let_pass(LEASE)
         if renewed:
-            self.send_renewal(worker, believed, LEASE, reply_lost=False)
+            self.send_renewal(worker, leases, LEASE, reply_lost=False)
         self.step(heir, claimed, [])
-        self.send_renewal(worker, believed, LEASE, reply_lost=False)
+        self.send_renewal(worker, leases, LEASE, reply_lost=False)
         late = [
-            Finish(task_id=i, token=t, verb=Verb(verb), delay=5.0, reason="late") for i, t in believed.items()
+            Finish(task_id=i, token=t, disposition=Disposition(disposition), delay=5.0, reason="late")
+            for i, t in leases.items()
         ]
         self.send_step(worker, late, 0, 1)
 
     @precondition(lambda self: self.lost())
-    @rule(pick=picks, verb=verbs, lock_key=lock_keys, charge=st.booleans())
-    def late_words(self, pick: int, verb: str, lock_key: str, charge: bool) -> None:
+    @rule(pick=picks, disposition=dispositions, lock_key=lock_keys, charge=st.booleans())
+    def late_calls(self, pick: int, disposition: str, lock_key: str, charge: bool) -> None:
         """Every call with a token that is lost; none may have an effect."""
         task, token, worker = self.pick(self.lost(), pick)
         before = self.contents()
@@ -268,11 +279,16 @@ class QueueMachine(QueueLockstep):
         self.send_lock({task: (token, lock_key)}, reply_lost=False)
         self.send_release(worker, {task: token}, charge, 0, gone=False, reply_lost=False)
         assert self.contents() == before, "I4: a lost token changed something"
-        self.send_step(worker, [Finish(task_id=task, token=token, verb=Verb(verb), reason="late")], 0, 1)
+        self.send_step(
+            worker,
+            [Finish(task_id=task, token=token, disposition=Disposition(disposition), reason="late")],
+            0,
+            1,
+        )
 
     @precondition(lambda self: self.model.tasks)
-    @rule(healed=st.booleans(), back=st.sampled_from([0.0, 0.0, 3600.0]))
-    def lose_memory(self, healed: bool, back: float) -> None:
+    @rule(rebuilt=st.booleans(), back=st.sampled_from([0.0, 0.0, 3600.0]))
+    def lose_memory(self, rebuilt: bool, back: float) -> None:
         """FLUSHALL, or a restart without persistence, on a server whose clock may have gone back meanwhile."""
         pending = sorted(
             ((i, t) for i, t in self.model.tasks.items() if not t.dead), key=lambda p: (not p[1].held, p[0])
@@ -280,10 +296,10 @@ class QueueMachine(QueueLockstep):
         self.forget()
         self.model.lost_its_memory()
         self.let_pass(-back or 0.000001)
-        if healed:
+        if rebuilt:
             self.rebuild("again", end=False)
             for task_id, task in pending:  # the record knows the lock key also where the worker found it
-                self.enqueue([task_id], task.level, 0.0, task.lock_key, 0, healing=True)
+                self.enqueue([task_id], task.level, 0.0, task.lock_key, 0, from_reconciler=True)
             self.rebuild("again", end=True)
 
     @rule(name=st.sampled_from(["first", "second"]), end=st.booleans())
@@ -303,6 +319,7 @@ class QueueMachine(QueueLockstep):
         self.model.require_one_holder_for_each_key()
         promised = self.model.tasks.items()
         assert first.crashes == {str(i): task.crashes for i, task in promised if task.crashes}, "I10"
+        assert first.jobs == {str(i): (task.level, task.payload) for i, task in promised}, "I2"
         assert first.cancels == {str(i) for i, task in promised if task.canceled}
         depth = self.ask(lambda queue: queue.depth())
         dead = {i for i, task in self.model.tasks.items() if task.dead}

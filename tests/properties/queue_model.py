@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from agentexec.queue.protocol import Admission, Claim, Dispatch, Finish, Revoked, StepResult, Verb
+from agentexec.queue.protocol import Admission, Claim, Dispatch, Disposition, Finish, Revocations, StepResult
 
 GONE_FOR = 24 * 3600 * 1000  # how long a worker that was declared dead is refused
 
@@ -45,7 +45,7 @@ class QueueModel:
 
     tasks: dict[UUID, Task] = field(default_factory=dict)
     gone: dict[str, int] = field(default_factory=dict)
-    highest: int = 0  # the highest token ever given, which no loss of memory takes back
+    highest: int = 0  # the highest token ever given, also by contents that were lost
     remembers: bool = False
     rebuilding: str | None = None
 
@@ -59,14 +59,19 @@ class QueueModel:
         return sum(not task.dead for task in self.tasks.values())
 
     def enqueued(
-        self, batch: Sequence[Dispatch], answers: Sequence[Admission], now: int, cap: int, healing: bool
+        self,
+        batch: Sequence[Dispatch],
+        answers: Sequence[Admission],
+        now: int,
+        cap: int,
+        from_reconciler: bool,
     ) -> None:
         """An id that the queue knows is left as it is (I7); the cap holds, and once it refused, it refuses the rest."""
         refused = False
         for dispatch, answer in zip(batch, answers, strict=True):
             if dispatch.task_id in self.tasks:
                 expected = Admission.TAKEN
-            elif dispatch.lock_key is not None and not self.remembers and not healing:
+            elif dispatch.lock_key is not None and not self.remembers and not from_reconciler:
                 expected = Admission.LATER
             elif refused or 0 < cap <= self.living():
                 refused, expected = True, Admission.FULL
@@ -100,9 +105,9 @@ class QueueModel:
             if not task.held and task.not_before <= now:
                 task.not_before = 0  # promoted: it stays ready if the clock goes back after this
         expired = {i: t.token for i, t in self.tasks.items() if t.held and t.deadline <= now}
-        taken = {revoked.task_id: revoked.token for revoked in (*answer.reaped, *answer.dead)}
+        taken = {**answer.expired.requeued, **answer.expired.dead}
         assert taken == expired, "I10: exactly the expired leases are reaped"
-        self._take_back(answer.reaped, answer.dead, charge=True, max_crashes=max_crashes)
+        self._take_back(answer.expired, charge=True, max_crashes=max_crashes)
         assert len(answer.claims) <= want, "more was given out than was asked for"
         for claim in answer.claims:
             self._claim(claim, worker, now, now + round(lease * 1000), lowest_token)
@@ -130,8 +135,7 @@ class QueueModel:
         self,
         worker: str,
         leases: Mapping[UUID, int] | None,
-        back: Sequence[Revoked],
-        dead: Sequence[Revoked],
+        revoked: Revocations,
         *,
         charge: bool,
         max_crashes: int,
@@ -142,8 +146,8 @@ class QueueModel:
         wanted = {i: token for i, token in leases.items() if held.get(i) == token} if leases else held
         if leases is not None and not leases and gone_at is None:
             wanted = {}
-        assert {r.task_id: r.token for r in (*back, *dead)} == wanted, "I4: taken from others, or left behind"
-        self._take_back(back, dead, charge=charge, max_crashes=max_crashes)
+        assert {**revoked.requeued, **revoked.dead} == wanted, "I4: taken from others, or left behind"
+        self._take_back(revoked, charge=charge, max_crashes=max_crashes)
         if gone_at is not None:
             self.gone[worker] = gone_at
             self.gone = {name: at for name, at in self.gone.items() if at > gone_at - GONE_FOR}
@@ -156,7 +160,7 @@ class QueueModel:
         Without its memory the queue has no locks, so every claim is void there and comes again in a second.
         """
         void = {i for i, (token, _) in claims.items() if not self.has_authority(i, token)}
-        assert lost == void, "I4: a lock key for whoever lost its token, or none for its holder"
+        assert lost == void, "I4: a lock key under a lost token, or none for the holder"
         assert self.remembers or parked == set(claims) - lost, "I11: a lock given out that others may have"
         for task_id, (_, lock_key) in claims.items():
             if task_id in lost:
@@ -207,29 +211,28 @@ class QueueModel:
             return False
         task = self.tasks[finish.task_id]
         task.lose()
-        if finish.verb is Verb.DONE:
+        if finish.disposition is Disposition.ACK:
             del self.tasks[finish.task_id]
-        elif finish.verb in (Verb.RETRY, Verb.YIELD):
+        elif finish.disposition in (Disposition.RETRY, Disposition.DEFER):
             task.not_before = now + round(finish.delay * 1000)
             task.retrying, task.canceled = (
-                finish.verb is Verb.RETRY,
+                finish.disposition is Disposition.RETRY,
                 False,
             )  # who yields lets the others pass
         else:
             task.dead = True
         return True
 
-    def _take_back(
-        self, back: Sequence[Revoked], dead: Sequence[Revoked], *, charge: bool, max_crashes: int
-    ) -> None:
-        for revoked in (*back, *dead):
-            task = self.tasks[revoked.task_id]
+    def _take_back(self, revoked: Revocations, *, charge: bool, max_crashes: int) -> None:
+        for task_id in (*revoked.requeued, *revoked.dead):
+            task = self.tasks[task_id]
             task.lose()
             task.crashes += charge
             task.dead = charge and task.crashes > max_crashes
-        buried = {revoked.task_id for revoked in dead}
-        expected = {r.task_id for r in (*back, *dead) if self.tasks[r.task_id].dead}
-        assert buried == expected, "I10: dead letters begin after max_crashes, not before and not later"
+        expected = {i for i in (*revoked.requeued, *revoked.dead) if self.tasks[i].dead}
+        assert set(revoked.dead) == expected, (
+            "I10: dead letters begin after max_crashes, not before and not later"
+        )
 
     def _claim(self, claim: Claim, worker: str, now: int, deadline: int, lowest_token: int) -> None:
         assert claim.task_id in self.tasks, "I2: a task that the queue does not know was given out"
@@ -239,8 +242,7 @@ class QueueModel:
         assert task.not_before <= now, "a task was given out before it was due"
         assert claim.token > self.highest, "I3: a token that is not above all earlier ones"
         assert claim.token >= lowest_token, "I3: a token below what the record demands"
-        assert (claim.level, claim.payload) == (task.level, task.payload), "I2: a task was given out changed"
-        assert claim.crashes == task.crashes, "I10: the count of crashes is wrong"
+        assert claim.payload == task.payload, "I2: a task was given out changed"
         self.highest = claim.token
         task.token, task.worker, task.deadline, task.retrying = claim.token, worker, deadline, False
         self.require_one_holder_for_each_key()

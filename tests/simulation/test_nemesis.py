@@ -59,4 +59,4 @@ def test_only_on_its_own_host_a_dead_pool_is_known_as_dead_before_its_leases_end
     assert not outcome.findings
     lines = [text for _, _, text in outcome.trace]
     assert any("RELEASE" in text and "is free again" in text for text in lines) == (hosts == 1)
-    assert any("reaps" in text for text in lines) == (hosts == 2)
+    assert any("revokes" in text for text in lines) == (hosts == 2)

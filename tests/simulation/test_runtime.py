@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from agentexec.core import runtime
+from harness.history.figures import NANOSECONDS
 from harness.simulation.call_faults import CallFault, CallFaults, Network, PendingFault
 from harness.simulation.loop import VirtualLoop
 from harness.simulation.monitor import breaches
@@ -21,7 +22,7 @@ from harness.simulation.queue.books import Books, Holder, Job
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.redis_server import RedisServer, SimulatedQueue
 from harness.simulation.runtime import EPOCH, VirtualRuntime
-from harness.simulation.scheduler import NANOSECONDS, Process, Scheduler
+from harness.simulation.scheduler import Process, Scheduler
 
 
 class World:
@@ -398,14 +399,14 @@ def test_a_task_in_two_places_or_none_and_a_lease_without_a_holder_are_breaches(
     (task,) = twice.job
     twice.ready[0].append(task)
     nowhere.job[world.runtime.new_id()] = Job(0, b"")
-    unowned.own.clear()
+    unowned.holder.clear()
     assert [bool(list(breaches(books))) for books in (twice, nowhere, unowned)] == [True] * 3
 
 
 def test_two_leases_of_one_lock_key_are_a_breach(world: World) -> None:
     books = books_with_one_lease(world)
     other = world.runtime.new_id()
-    books.job[other], books.own[other] = Job(0, b""), Holder(2, "w")
+    books.job[other], books.holder[other] = Job(0, b""), Holder(2, "w")
     books.lease.add(other, 1)
     books.part = dict.fromkeys(books.job, "a")
     assert any("I11" in breach for breach in breaches(books))
@@ -413,7 +414,7 @@ def test_two_leases_of_one_lock_key_are_a_breach(world: World) -> None:
 
 def books_with_one_lease(world: World) -> Books:
     books, task = Books(), world.runtime.new_id()
-    books.job[task], books.own[task] = Job(0, b""), Holder(1, "w")
+    books.job[task], books.holder[task] = Job(0, b""), Holder(1, "w")
     books.lease.add(task, 1)
     return books
 

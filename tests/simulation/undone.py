@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tests.planted.edits import Edit
 
 _START = "agentexec.store.statements:STARTED"
-_ENGINE = "agentexec.worker.loop:WorkerLoop"
+_LOOP = "agentexec.worker.loop:WorkerLoop"
 
 
 class Undone(NamedTuple):
@@ -33,7 +33,7 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
         ),
         "token-given-twice-to-one-worker": Undone(
             Edit(
-                where=f"{_ENGINE}._step",
+                where=f"{_LOOP}._step",
                 old="self._lowest_token = max(self._lowest_token, claim.token + 1)",
                 new="pass",
             ),
@@ -54,7 +54,7 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
         ),
         "lock-key-parked-and-forgotten": Undone(
             Edit(
-                where=f"{_ENGINE}._lock",
+                where=f"{_LOOP}._lock",
                 old="self._lock_keys |= keys",
                 new="self._lock_keys |= {c.task_id: self._lock_key(c) for c in claims if not c.partitioned}",
             ),
@@ -62,12 +62,18 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
             "overlap",
         ),
         "locked-out-for-ever": Undone(
-            Edit(where=f"{_ENGINE}._refuse", old="verb=Verb.YIELD", new="verb=Verb.RETRY"), "delivery", "lost"
+            Edit(
+                where="agentexec.worker.recording:_explain",
+                old="disposition, delay = Disposition.DEFER",
+                new="disposition, delay = Disposition.RETRY",
+            ),
+            "delivery",
+            "lost",
         ),
         "claims-of-a-late-reply": Undone(
             Edit(
                 where="harness.simulation.queue.step:reply",
-                old="if books.own.get(task_id) == Holder(token, worker)",
+                old="if books.holder.get(task_id) == Holder(token, request.worker)",
                 new="if task_id in books.job",
             ),
             "locks",

@@ -22,12 +22,11 @@ from agentexec.core.db import create_schema
 from agentexec.identifiers import new_id
 from agentexec.producer import client as client_module
 from agentexec.producer.enqueuer import Enqueuer
+from agentexec.queue.protocol import StepRequest
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
 from agentexec.store.rows import ActivityUpdate, LogEntry, Start
 from agentexec.store.status import Status
-
-LEASE = 30.0
 
 
 class Message(BaseModel):
@@ -63,7 +62,7 @@ def use_redis(client: ax.Client, connection: redis.Redis) -> None:
     """Give a client that was not used yet another Redis."""
     client.redis = connection
     client.queue = RedisQueue(connection, client.settings.queue_name)
-    client._enqueuer = Enqueuer(client.engine, client.queue, max_depth=client.settings.max_queue_depth)
+    client._enqueuer = Enqueuer(client.engine, client.queue)
 
 
 @contextmanager
@@ -79,9 +78,7 @@ def as_default(client: ax.Client) -> Iterator[ax.Client]:
 
 def claim(client: ax.Client, want: int = 1, worker: str = "w") -> list[tuple[UUID, int]]:
     """Claim and start tasks as a worker does; returns ids and tokens."""
-    answer = client.queue.step(
-        worker, uuid4().hex, finishes=[], want=want, lease=LEASE, max_crashes=5, lowest_token=0
-    )
+    answer = client.queue.step(StepRequest(worker=worker, nonce=uuid4().hex, want=want))
     tokens = {c.task_id: c.token for c in answer.claims}
     with client.engine.begin() as connection:
         started, _ = statements.record_batch(

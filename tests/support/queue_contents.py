@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -18,13 +18,12 @@ from harness.simulation.queue.memory_queue import MemoryQueue
 
 @dataclass(frozen=True, kw_only=True)
 class QueueContents:
-    """Ids and workers as text. `places` are disjoint and in order; `own` has (token, worker)."""
+    """Ids and workers as text. `places` are disjoint and in order; `holders` have (token, worker)."""
 
     places: Mapping[str, Sequence[str]]
     parked: Mapping[str, Sequence[str]]  # lock key as the scripts know it -> ids in order
     known: set[str]
-    own: Mapping[str, tuple[int, str]]
-    held: set[tuple[str, str]]  # worker, id
+    holders: Mapping[str, tuple[int, str]]
     reasons: Mapping[str, str]
     crashes: Mapping[str, int]
     cancels: set[str]
@@ -38,6 +37,21 @@ class QueueContents:
     counters: tuple[int, int]  # last token, turn
     epochs: tuple[str | None, str | None]  # the present one, and the one that is being rebuilt
     nonces: Mapping[str, str]  # worker -> that of its last step
+
+
+def set_policy(queue: Queue, **changes: Any) -> None:
+    """Change limits of a queue; queues over the same server have limits of their own."""
+    assert isinstance(queue, (RedisQueue, MemoryQueue))
+    queue.policy = replace(queue.policy, **changes)
+
+
+def add_wake_tokens(queue: Queue, count: int) -> None:
+    """Wake idle workers for no reason, as many as the tokens."""
+    if isinstance(queue, MemoryQueue):
+        queue.books.wake += count
+    else:
+        assert isinstance(queue, RedisQueue)
+        queue.client.rpush(queue.keys.wake, *(["1"] * count))
 
 
 class Inspector(Protocol):
@@ -61,7 +75,7 @@ class Inspector(Protocol):
         """Take every wake token away."""
 
     def forget(self) -> None:
-        """Let the queue lose its memory, which takes a moment."""
+        """Let the queue lose its contents, which takes a moment."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +90,7 @@ class RedisInspector:
         for member, _ in raw["parked"]:
             partition, _, task = _text(member).split("|", 2)
             parked.setdefault(partition, []).append(task)
-        own = {task: value.partition("|") for task, value in _texts(raw["own"]).items()}
+        holders = {task: value.partition("|") for task, value in _texts(raw["holder"]).items()}
         times = {name: {_text(i): int(at) for i, at in raw[name]} for name in ("sched", "lease", "dlq")}
         jobs = {_text(i): _job(job) for i, job in raw["job"].items()}
         cfg = _texts(raw["cfg"])
@@ -85,8 +99,7 @@ class RedisInspector:
             | {f"p{level}": [*map(_text, ready)] for level, ready in enumerate(raw["ready"])},
             parked=parked,
             known=set(jobs),
-            own={task: (int(token), worker) for task, (token, _, worker) in own.items()},
-            held={(worker, task) for worker, _, task in (_text(m).rpartition("|") for m, _ in raw["held"])},
+            holders={task: (int(token), worker) for task, (token, _, worker) in holders.items()},
             reasons=_texts(raw["reason"]),
             crashes={task: int(count) for task, count in _texts(raw["crash"]).items()},
             cancels=set(_texts(raw["cancel"])),
@@ -105,10 +118,10 @@ class RedisInspector:
     def _read(self) -> dict[str, Any]:
         """Every key in one transaction, since machines look after each of their steps."""
         keys, pipe = self.queue.keys, self.queue.client.pipeline(transaction=True)
-        hashes = ("job", "own", "reason", "crash", "cancel", "part", "busy", "workers", "cfg", "last")
+        hashes = ("job", "holder", "reason", "crash", "cancel", "part", "busy", "workers", "cfg", "last")
         for name in hashes:
             pipe.hgetall(getattr(keys, name))
-        sets = ("sched", "lease", "dlq", "held", "gone", "parked")
+        sets = ("sched", "lease", "dlq", "gone", "parked")
         for name in sets:
             pipe.zrange(getattr(keys, name), 0, -1, withscores=True)
         pipe.get(keys.fence)
@@ -147,7 +160,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class MemoryInspector:
-    """Time passes on the queue's own clock, while the holders of all other leases go on renewing them."""
+    """Time passes on the queue's own clock, and all other leases are renewed meanwhile."""
 
     queue: MemoryQueue
     clock: Clock
@@ -190,8 +203,11 @@ class MemoryInspector:
             self._renew(task_id, remaining)
 
     def _renew(self, task_id: UUID, milliseconds: int) -> None:
-        holder = self.queue.books.own[task_id]
-        lost, _ = self.queue.renew(holder.worker, {task_id: holder.token}, lease=milliseconds / 1000)
+        holder = self.queue.books.holder[task_id]
+        before = self.queue.policy
+        set_policy(self.queue, lease_seconds=milliseconds / 1000)
+        lost, _ = self.queue.renew(holder.worker, {task_id: holder.token})
+        self.queue.policy = before
         assert not lost
 
 
@@ -203,8 +219,7 @@ def memory_contents(queue: MemoryQueue) -> QueueContents:
         places={name: [str(i) for i in place] for name, place in places.items()},
         parked={partition_name(key): [str(i) for i in line] for key, line in books.parked.items()},
         known={str(i) for i in books.job},
-        own={str(i): (holder.token, holder.worker) for i, holder in books.own.items()},
-        held={(holder.worker, str(i)) for i, holder in books.own.items()},
+        holders={str(i): (holder.token, holder.worker) for i, holder in books.holder.items()},
         reasons={str(i): reason for i, reason in books.reason.items()},
         crashes={str(i): count for i, count in books.crash.items()},
         cancels={str(i) for i in books.cancel},

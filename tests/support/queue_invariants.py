@@ -8,7 +8,7 @@ from tests.support.queue_contents import QueueContents, RedisInspector, contents
 
 
 def require_consistent(queue: Queue) -> None:
-    """Every known task is in exactly one place, and the three books on who holds it agree; AssertionError where not."""
+    """Every known task is in exactly one place, and leases and holders agree; AssertionError if not."""
     require_consistent_books(contents_of(queue))
 
 
@@ -19,9 +19,7 @@ def require_consistent_books(books: QueueContents) -> None:
     leased, dead = books.places["lease"], books.places["dlq"]
     assert len(members) == len(set(members)), f"a task is in two places: {books.places}, parked {parked}"
     assert set(members) == books.known, f"places hold {set(members)}, the queue knows {books.known}"
-    assert set(books.own) == set(leased), f"own {books.own} and lease {leased} differ"
-    held = {(worker, task) for task, (_, worker) in books.own.items()}
-    assert books.held == held, f"held {books.held} differs from own {books.own}"
+    assert set(books.holders) == set(leased), f"holders {books.holders} and leases {leased} differ"
     assert set(books.reasons) == set(dead), "reasons are not those of the dead letters"
     assert set(books.crashes) <= books.known, "crashes are counted of a task that is gone"
     assert books.cancels <= books.known, "a task that is gone is to be canceled"

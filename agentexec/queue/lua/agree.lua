@@ -1,15 +1,15 @@
--- Keep how the pools of this queue are set, and tell the one that says it where another one differed.
+-- Store the settings of a pool, and answer with those of the previous pool that differ.
 -- KEYS: as common.lua.
--- ARGV: names and values, in turns.
+-- ARGV: names and values, alternating.
 -- returns: for each name that had another value: the name and that value.
-local differed = {}
+local differing = {}
 for i = 1, #ARGV, 2 do
   local field = 'set:' .. ARGV[i]
   local before = redis.call('HGET', CFG, field)
   if before and before ~= ARGV[i + 1] then
-    differed[#differed + 1] = ARGV[i]
-    differed[#differed + 1] = before
+    differing[#differing + 1] = ARGV[i]
+    differing[#differing + 1] = before
   end
   redis.call('HSET', CFG, field, ARGV[i + 1])
 end
-return differed
+return differing

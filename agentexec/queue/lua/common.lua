@@ -1,13 +1,12 @@
 -- Shared by every script of a queue; the loader puts this text in front of each of them.
--- KEYS: 1 job, 2 fence, 3 lease, 4 own, 5 held, 6 sched, 7 dlq, 8 reason, 9 crash, 10 cancel, 11 last, 12 gone,
---       13 workers, 14 wake, 15 cfg, 16 part, 17 busy, 18 parked, 19.. ready lists, highest priority first
---       (agentexec/queue/keys.py).
+-- KEYS: 1 job, 2 fence, 3 lease, 4 holder, 5 sched, 6 dlq, 7 reason, 8 crash, 9 cancel, 10 last, 11 gone, 12 workers,
+--       13 wake, 14 cfg, 15 part, 16 busy, 17 parked, 18.. ready lists, highest priority first (agentexec/queue/keys.py).
 -- ARGV: as the script says.
 -- returns: nothing by itself.
-local JOB, FENCE, LEASE, OWN, HELD, SCHED, DLQ, REASON = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local CRASH, CANCEL, LAST, GONE, WORKERS, WAKE, CFG = KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
-local PART, BUSY, PARKED = KEYS[16], KEYS[17], KEYS[18]
-local FIRST_READY = 19
+local JOB, FENCE, LEASE, HOLDER, SCHED, DLQ, REASON = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local CRASH, CANCEL, LAST, GONE, WORKERS, WAKE, CFG = KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]
+local PART, BUSY, PARKED = KEYS[15], KEYS[16], KEYS[17]
+local FIRST_READY = 18
 local WAKE_TOKENS = 64
 
 -- Server clock in microseconds; exact, since 2^53 us is the year 2255.
@@ -24,7 +23,7 @@ local function digits(number)
   return string.format('%.0f', number)
 end
 
--- What the pools have agreed on (agree.lua), or else what this one says.
+-- The setting that the pools agreed on (agree.lua), or else the caller's own.
 local function agreed(name, own)
   return tonumber(redis.call('HGET', CFG, 'set:' .. name) or own)
 end
@@ -39,29 +38,33 @@ local function ready_list(id)
   return list_of(tonumber(string.sub(redis.call('HGET', JOB, id) or '', 1, 1)))
 end
 
--- Let up to `count` idle workers look again. The list is bounded: a token too few costs a second, never a task.
+-- Wake up to `count` idle workers. The list is bounded: a missing token costs a second, never a task.
 local function wake(count)
   local room = math.min(count, WAKE_TOKENS - redis.call('LLEN', WAKE))
   for _ = 1, room do redis.call('RPUSH', WAKE, '1') end
 end
 
--- Token and worker of the present holder, or nil where nobody holds the task.
+-- Token and worker of a value of HOLDER.
+local function token_and_worker(held)
+  local bar = string.find(held, '|', 1, true)
+  return string.sub(held, 1, bar - 1), string.sub(held, bar + 1)
+end
+
+-- Token and worker of the holder of a task, nil if it has none.
 local function holder(id)
-  local own = redis.call('HGET', OWN, id)
-  if not own then return nil, nil end
-  local bar = string.find(own, '|', 1, true)
-  return string.sub(own, 1, bar - 1), string.sub(own, bar + 1)
+  local held = redis.call('HGET', HOLDER, id)
+  if not held then return nil, nil end
+  return token_and_worker(held)
 end
 
--- Take the authority over a task away from whoever has it. What the old holder sends from now on is stale.
-local function revoke(id, worker)
-  redis.call('HDEL', OWN, id)
+-- Take the lease of a task away. What its holder sends from now on is stale.
+local function revoke(id)
+  redis.call('HDEL', HOLDER, id)
   redis.call('ZREM', LEASE, id)
-  if worker then redis.call('ZREM', HELD, worker .. '|' .. id) end
 end
 
--- Make a task ready, or park it behind the one that has its partition. Answers true where it is ready now.
--- The lease of a partition's task is the partition's lock: nothing has to be released that could be left locked.
+-- Make a task ready, or park it behind the task that occupies its partition. Returns true if it is ready now.
+-- The lease of that task is the lock of the partition: there is no lock beside it that could stay locked.
 local function admit(id, to_front)
   local partition = redis.call('HGET', PART, id)
   if partition then
@@ -77,8 +80,8 @@ local function admit(id, to_front)
   return true
 end
 
--- The next of a task's partition becomes ready; the task itself belongs to it still.
-local function step_aside(id)
+-- Let the next task of a partition be ready; the task itself stays in the partition.
+local function free_partition(id)
   local partition = redis.call('HGET', PART, id)
   if not partition then return end
   if redis.call('HGET', BUSY, partition) ~= id then return end
@@ -91,32 +94,32 @@ local function step_aside(id)
   end
 end
 
--- A task is over for good: it belongs to no partition any more.
+-- Free the partition of a task that does not run again.
 local function leave_partition(id)
-  step_aside(id)
+  free_partition(id)
   redis.call('HDEL', PART, id)
 end
 
-local function bury(id, reason, at)
+local function dead_letter(id, reason, at)
   leave_partition(id)
   redis.call('ZADD', DLQ, at, id)
   redis.call('HSET', REASON, id, reason)
 end
 
-local function forget(id)
+local function remove(id)
   leave_partition(id)
   redis.call('HDEL', JOB, id)
   redis.call('HDEL', CRASH, id)
   redis.call('HDEL', CANCEL, id)
 end
 
--- Give a revoked task back to the front of its list, or to the dead letters once too many holders died with it.
--- Answers true where it went back to the list.
-local function give_back(id, charge, max_crashes, at)
+-- Put a revoked task at the front of its list, or among the dead letters after too many crashes.
+-- Returns true if it is in its list.
+local function requeue(id, charge, max_crashes, at)
   if charge then
     local crashes = redis.call('HINCRBY', CRASH, id, 1)
     if crashes > max_crashes then
-      bury(id, 'its worker died ' .. crashes .. ' times while running it', at)
+      dead_letter(id, 'its worker died ' .. crashes .. ' times while running it', at)
       return false
     end
   end

@@ -1,18 +1,18 @@
--- Dispatch a batch of recorded tasks. Replay-safe: an id the queue already knows is left as it is.
+-- Dispatch a batch of recorded tasks. Replay-safe: an id that the queue knows is left as it is.
 -- KEYS: as common.lua.
--- ARGV: 1 depth cap (0 = none), 2 whether this is the healing (1 | 0),
---       then for each task: id, where it belongs (empty = ready at once, else delay in ms | partition or nothing),
+-- ARGV: 1 depth cap (0 = none), 2 whether the reconciler sends them (1 | 0),
+--       then for each task: id, place (empty = ready at once, else delay in ms | partition or nothing),
 --       priority digit + payload.
--- returns: one integer per task, 1 = the queue has it, 0 = no room, 2 = not now. Once one finds no room, all later ones
---          of the batch do too, so that order is kept. A queue that has lost its memory takes tasks with a partition
---          only from the healing, which brings back those first that may still be running.
-local cap, healing = tonumber(ARGV[1]), ARGV[2] == '1'
+-- returns: one integer per task, 1 = the queue has it, 0 = no room, 2 = not now. After the first without room all later
+--          ones of the batch have none either, so that order is kept. A queue that lost its contents takes tasks with a
+--          partition only from the reconciler, which first brings back those that may still be running.
+local cap, from_reconciler = tonumber(ARGV[1]), ARGV[2] == '1'
 local rebuilt = redis.call('HEXISTS', CFG, 'epoch') == 1
 local answers, pushed, full = {}, 0, false
 local PUSH_AT_ONCE = 1000
--- Dead letters take no room: no running pool drains them, and they would keep the living out for ever.
+-- Dead letters take no room: running pools do not remove them, and they would block the queue for ever.
 local depth = cap > 0 and redis.call('HLEN', JOB) - redis.call('ZCARD', DLQ) or 0
--- What is ready at once is pushed together, list by list, instead of one call for each.
+-- Tasks that are ready at once are pushed together, list by list, not with one call each.
 local waiting = {}
 
 local function push_waiting(list)
@@ -24,7 +24,7 @@ local function push_waiting(list)
   end
 end
 
--- Into its list, behind all that came before it; answers true where it is ready now.
+-- Put a task at the end of its list. Returns true if it is ready now.
 local function place(id, leveled, partition)
   local list = list_of(tonumber(string.sub(leveled, 1, 1)))
   if partition == '' then
@@ -45,14 +45,14 @@ for i = 3, #ARGV, 3 do
   local partition = bar and string.sub(where, bar + 1) or ''
   if redis.call('HEXISTS', JOB, id) == 1 then
     answers[#answers + 1] = 1
-  elseif partition ~= '' and not rebuilt and not healing then
+  elseif partition ~= '' and not rebuilt and not from_reconciler then
     answers[#answers + 1] = 2
   elseif full or (cap > 0 and depth >= cap) then
     full = true
     answers[#answers + 1] = 0
   else
     redis.call('HSET', JOB, id, leveled)
-    if delay > 0 then -- takes its partition when it is due, not before
+    if delay > 0 then -- it enters its partition when it falls due, not before
       if partition ~= '' then redis.call('HSET', PART, id, partition) end
       redis.call('ZADD', SCHED, now_ms() + delay, id)
     elseif place(id, leveled, partition) then

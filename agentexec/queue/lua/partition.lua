@@ -1,18 +1,17 @@
--- Give claimed tasks the partitions that their producers did not know of. One whose partition is taken is parked. In a
--- queue that has lost its memory nobody knows whose it is: there the claim is void, and the task comes again in a second.
+-- Give claimed tasks the partitions that their producers did not know. A task whose partition is occupied is parked. A
+-- queue that lost its contents cannot tell which task occupies it: there the claim is void, and the task falls due again.
 -- KEYS: as common.lua.
 -- ARGV: for each claim: id, token, partition.
--- returns: one integer per claim, 1 = it may run, 0 = the claim is void and the task waits, -1 = the claim was lost before.
+-- returns: one integer per claim, 1 = it may run, 0 = the claim is void and the task waits, -1 = the token was lost before.
 local AGAIN_MS = 1000
 local rebuilt = redis.call('HEXISTS', CFG, 'epoch') == 1
 local answers = {}
 for i = 1, #ARGV, 3 do
   local id, token, partition = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local held, by = holder(id)
-  if held ~= token then
+  if holder(id) ~= token then
     answers[#answers + 1] = -1
   elseif not rebuilt then
-    revoke(id, by)
+    revoke(id)
     redis.call('ZADD', SCHED, now_ms() + AGAIN_MS, id)
     answers[#answers + 1] = 0
   else
@@ -22,7 +21,7 @@ for i = 1, #ARGV, 3 do
       redis.call('HSET', BUSY, redis.call('HGET', PART, id), id)
       answers[#answers + 1] = 1
     else
-      revoke(id, by)
+      revoke(id)
       admit(id, false)
       answers[#answers + 1] = 0
     end

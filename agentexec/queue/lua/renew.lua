@@ -1,7 +1,7 @@
--- Prolong leases. Only the present holder can: a lease that was reaped or released is lost, it is never taken back.
+-- Extend leases. Only the present holder can: a lease that was revoked stays lost.
 -- KEYS: as common.lua.
 -- ARGV: 1 worker, 2 lease in ms, then for each lease: id, token.
--- returns: {lost ids, ids that somebody wants canceled}; every id is lost for a worker that was declared dead.
+-- returns: {lost ids, ids to be canceled}; every id is lost for a worker that was declared dead.
 local worker, lease_ms = ARGV[1], tonumber(ARGV[2])
 local gone = redis.call('ZSCORE', GONE, worker)
 local deadline = now_ms() + lease_ms

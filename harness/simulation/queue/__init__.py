@@ -1,1 +1,1 @@
-"""The queue in memory, on a clock of its owner: what the simulation runs instead of Redis."""
+"""The memory queue, on a clock of its owner: the simulation runs it instead of Redis."""

@@ -1,4 +1,4 @@
-"""The books of a queue in memory, and the moves that keep them in step: what lua/common.lua is over Redis.
+"""The contents of a queue in memory, and the operations that keep them consistent, as lua/common.lua does over Redis.
 
 No lock and no clock of its own; `harness.simulation.queue.memory_queue` has both. Times are milliseconds.
 """
@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from agentexec.queue.keys import PRIORITY_LEVELS
+from agentexec.queue.protocol import Revocations
 
 WAKE_TOKENS = 64
-
-Revocations = tuple[tuple[UUID, int], ...]  # tasks and the tokens that lost their authority
 
 
 class Ordered:
@@ -58,7 +57,7 @@ class Ordered:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a task travels with."""
+    """Priority level and payload of a task."""
 
     level: int
     payload: bytes
@@ -66,7 +65,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who has the authority over a task."""
+    """The holder of a lease."""
 
     token: int
     worker: str
@@ -74,18 +73,17 @@ class Holder:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """What a worker's last step did, for its replay: claims (id, token, crashes), accepted finishes, revocations."""
+    """The last step of a worker, for its replay: claims (id, token), accepted finishes, expired leases."""
 
     nonce: str
-    claims: tuple[tuple[UUID, int, int], ...]
+    claims: tuple[tuple[UUID, int], ...]
     accepted: tuple[bool, ...]
-    reaped: Revocations
-    dead: Revocations
+    expired: Revocations
 
 
 @dataclass(kw_only=True, slots=True)
 class Books:
-    """Everything one queue knows. The names are those of `agentexec.queue.keys.QueueKeys`."""
+    """The contents of one queue. The names are those of `agentexec.queue.keys.QueueKeys`."""
 
     job: dict[UUID, Job] = field(default_factory=dict)
     ready: tuple[deque[UUID], ...] = field(
@@ -93,7 +91,7 @@ class Books:
     )
     sched: Ordered = field(default_factory=Ordered)
     lease: Ordered = field(default_factory=Ordered)
-    own: dict[UUID, Holder] = field(default_factory=dict)
+    holder: dict[UUID, Holder] = field(default_factory=dict)
     dlq: Ordered = field(default_factory=Ordered)
     reason: dict[UUID, str] = field(default_factory=dict)
     crash: dict[UUID, int] = field(default_factory=dict)
@@ -112,29 +110,29 @@ class Books:
     settings: dict[str, str] = field(default_factory=dict)
 
     def max_crashes(self, own: int) -> int:
-        """What the pools have agreed on, or else what this one says."""
+        """The number that the pools agreed on, or else the caller's own."""
         return int(self.settings.get("max_crashes", own))
 
-    def rouse(self, count: int) -> None:
-        """Let up to `count` idle workers look again."""
+    def wake_up(self, count: int) -> None:
+        """Wake up to `count` idle workers."""
         self.wake += max(0, min(count, WAKE_TOKENS - self.wake))
 
     def ready_left(self) -> int:
-        """How many tasks wait for a worker."""
+        """The number of ready tasks."""
         return sum(map(len, self.ready))
 
     def holds(self, task_id: UUID, token: int) -> bool:
-        """Whether the token is the one that has the authority over the task."""
-        holder = self.own.get(task_id)
+        """Whether the task is leased under this token."""
+        holder = self.holder.get(task_id)
         return holder is not None and holder.token == token
 
     def revoke(self, task_id: UUID) -> None:
-        """Take the authority over a task away from whoever has it."""
-        self.own.pop(task_id, None)
+        """Take the lease of a task away."""
+        self.holder.pop(task_id, None)
         self.lease.remove(task_id)
 
     def admit(self, task_id: UUID, *, to_front: bool) -> bool:
-        """Make a task ready, or park it behind the one that has its partition; whether it is ready now."""
+        """Make a task ready, or park it behind the one that occupies its partition; returns whether it is ready."""
         partition = self.part.get(task_id)
         if partition is not None:
             head = self.busy.get(partition)
@@ -150,44 +148,45 @@ class Books:
             ready.append(task_id)
         return True
 
-    def bury(self, task_id: UUID, reason: str, at: int) -> None:
-        """Put a revoked task among the dead letters."""
+    def dead_letter(self, task_id: UUID, reason: str, at: int) -> None:
+        """Move a revoked task to the dead letters."""
         self._leave_partition(task_id)
         self.dlq.add(task_id, at)
         self.reason[task_id] = reason
 
-    def forget(self, task_id: UUID) -> None:
-        """Let go of a revoked task that is done."""
+    def remove(self, task_id: UUID) -> None:
+        """Remove a revoked task that is over."""
         self._leave_partition(task_id)
         del self.job[task_id]
         self.crash.pop(task_id, None)
         self.cancel.discard(task_id)
 
-    def give_back(self, task_id: UUID, *, charge: bool, max_crashes: int, at: int) -> bool:
-        """Put a revoked task in front of its list, or among the dead letters once too many holders died with it;
-        whether it lives.
+    def requeue(self, task_id: UUID, *, charge: bool, max_crashes: int, at: int) -> bool:
+        """Put a revoked task in front of its list, or among the dead letters after too many crashes.
+
+        Returns whether it is in its list.
         """
         if charge:
             crashes = self.crash[task_id] = self.crash.get(task_id, 0) + 1
             if crashes > max_crashes:
-                self.bury(task_id, f"its worker died {crashes} times while running it", at)
+                self.dead_letter(task_id, f"its worker died {crashes} times while running it", at)
                 return False
         self.admit(task_id, to_front=True)
         return True
 
     def pop(self, turn: int, every: int) -> UUID | None:
-        """The next task to be claimed: by priority, each `every`-th turn from the low end; None without any."""
+        """The next task to claim: by priority, in each `every`-th turn from the low end; None if none is ready."""
         for ready in reversed(self.ready) if turn % every == 0 else self.ready:
             if ready:
                 return ready.popleft()
         return None
 
     def _leave_partition(self, task_id: UUID) -> None:
-        self.step_aside(task_id)
+        self.free_partition(task_id)
         self.part.pop(task_id, None)
 
-    def step_aside(self, task_id: UUID) -> None:
-        """Let the next of a task's partition be ready; the task itself belongs to it still."""
+    def free_partition(self, task_id: UUID) -> None:
+        """Let the next task of a partition be ready; the task itself stays in the partition."""
         partition = self.part.get(task_id)
         if partition is None or self.busy.get(partition) != task_id:
             return
@@ -195,6 +194,6 @@ class Books:
         waiting = self.parked.get(partition)
         if waiting:
             self.admit(waiting.popleft(), to_front=False)
-            self.rouse(1)
+            self.wake_up(1)
         if not waiting:
             self.parked.pop(partition, None)

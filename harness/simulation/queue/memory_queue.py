@@ -1,7 +1,7 @@
 """The queue protocol in memory: no server, and time is what the given clock says.
 
-Every verb does what its Lua script does. The contract suite and a property test hold the two together, so what is
-simulated over this queue is what runs over Redis.
+Every method does what its Lua script does. The contract suite and a property test compare the two, so a simulation over
+this queue shows what happens over Redis.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from uuid import UUID
 
 from agentexec.errors import WorkerGone
 from agentexec.queue.protocol import (
     Admission,
     Dispatch,
-    Finish,
     QueueDepth,
-    Revoked,
+    QueuePolicy,
+    Revocations,
+    StepRequest,
     StepResult,
+    Tokens,
     milliseconds,
 )
 from harness.simulation.queue.books import Books, Holder, Job
@@ -30,19 +31,22 @@ KEEP_GONE_MS = 24 * 3600 * 1000
 
 
 class MemoryQueue:
-    """One queue, for threads of this process only. It forgets everything with the process."""
+    """One queue, for threads of this process only. Its contents end with the process."""
 
     def __init__(
         self,
         name: str = "memory",
+        policy: QueuePolicy | None = None,
         *,
         clock: Callable[[], float] = time.time,
         idle: Callable[[float], object] | None = None,
     ) -> None:
-        """`clock` gives seconds since the epoch. `idle` is called by `wait` to let so many seconds pass; without it
-        the thread blocks in real time until it is woken.
+        """`clock` gives seconds since the epoch. `wait` calls `idle` to let up to so many seconds pass.
+
+        Without `idle` the thread blocks in real time until it is woken.
         """
         self.name = name
+        self.policy = policy or QueuePolicy()
         self._clock = clock
         self._idle = idle or self._block
         self._books = Books()
@@ -51,16 +55,13 @@ class MemoryQueue:
 
     @property
     def books(self) -> Books:
-        """Everything the queue knows, for those who check it; not to be changed."""
+        """The contents of the queue, to be checked and not to be changed."""
         return self._books
 
-    def enqueue(
-        self, tasks: Sequence[Dispatch], *, max_depth: int = 0, healing: bool = False
-    ) -> list[Admission]:
-        """See `Queue.enqueue`."""
+    def enqueue(self, tasks: Sequence[Dispatch], *, from_reconciler: bool = False) -> list[Admission]:
         with self._changed:
             books = self._books
-            takes_locks = healing or books.epoch is not None
+            takes_locks = from_reconciler or books.epoch is not None
             depth, full, pushed = len(books.job) - len(books.dlq), False, 0
             answers = []
             for task in tasks:
@@ -68,59 +69,34 @@ class MemoryQueue:
                     answers.append(Admission.TAKEN)
                 elif task.lock_key is not None and not takes_locks:
                     answers.append(Admission.LATER)
-                elif full := full or 0 < max_depth <= depth:
+                elif full := full or 0 < self.policy.max_depth <= depth:
                     answers.append(Admission.FULL)
                 else:
                     pushed += self._take(task)
                     depth += 1
                     answers.append(Admission.TAKEN)
-            self._rouse(pushed)
+            self._wake(pushed)
             return answers
 
-    def step(
-        self,
-        worker: str,
-        nonce: str,
-        *,
-        finishes: Sequence[Finish],
-        want: int,
-        lease: float,
-        max_crashes: int,
-        lowest_token: int = 0,
-        results: Mapping[UUID, str] = MappingProxyType({}),
-        result_ttl: int = 3600,
-    ) -> StepResult:
-        """See `Queue.step`."""
+    def step(self, request: StepRequest) -> StepResult:
         with self._changed:
-            books, now_us = self._books, self._microseconds()
-            until = now_us // 1000 + result_ttl * 1000
-            self._results |= {i: (text, until) for i, text in results.items()}
+            books, now_us, worker = self._books, self._microseconds(), request.worker
+            until = now_us // 1000 + self.policy.result_ttl_seconds * 1000
+            self._results |= {f.task_id: (f.result, until) for f in request.finishes if f.result is not None}
             if worker in books.gone:
                 raise WorkerGone(f"worker {worker} was declared dead; its leases belong to others")
             step = books.last.get(worker)
-            if step is None or step.nonce != nonce:
-                step = take_step(
-                    books,
-                    worker,
-                    nonce,
-                    finishes=finishes,
-                    want=want,
-                    lease=lease,
-                    max_crashes=books.max_crashes(max_crashes),
-                    lowest_token=lowest_token,
-                    now_us=now_us,
-                )
+            if step is None or step.nonce != request.nonce:
+                step = take_step(books, request, self.policy, now_us)
                 self._changed.notify_all()
-            return reply(books, worker, step, finishes, now_us // 1000)
+            return reply(books, request, step, now_us // 1000)
 
     def result(self, task_id: UUID) -> str | None:
-        """See `Queue.result`."""
         with self._changed:
             text, until = self._results.get(task_id, (None, 0))
             return text if self._now() < until else None
 
     def lock(self, claims: Mapping[UUID, tuple[int, str]]) -> tuple[set[UUID], set[UUID]]:
-        """See `Queue.lock`."""
         parked, lost = set(), set()
         with self._changed:
             books = self._books
@@ -128,7 +104,7 @@ class MemoryQueue:
                 if not books.holds(task_id, token):
                     lost.add(task_id)
                     continue
-                if books.epoch is None:  # nobody knows whose the partition is: it comes again in a second
+                if books.epoch is None:  # which task occupies the partition is unknown
                     books.revoke(task_id)
                     books.sched.add(task_id, self._now() + LOCK_AGAIN_MS)
                     parked.add(task_id)
@@ -143,10 +119,9 @@ class MemoryQueue:
                     parked.add(task_id)
         return parked, lost
 
-    def renew(self, worker: str, leases: Mapping[UUID, int], *, lease: float) -> tuple[set[UUID], set[UUID]]:
-        """See `Queue.renew`."""
+    def renew(self, worker: str, leases: Tokens) -> tuple[set[UUID], set[UUID]]:
         with self._changed:
-            books, deadline = self._books, self._now() + milliseconds(lease)
+            books, deadline = self._books, self._now() + milliseconds(self.policy.lease_seconds)
             alive = worker not in books.gone
             kept = [i for i, token in leases.items() if alive and books.holds(i, token)]
             for task_id in kept:
@@ -154,47 +129,38 @@ class MemoryQueue:
             return set(leases) - set(kept), books.cancel.intersection(kept)
 
     def release(
-        self,
-        worker: str,
-        leases: Mapping[UUID, int] | None,
-        *,
-        charge: bool,
-        max_crashes: int,
-        declare_gone: bool,
-    ) -> tuple[list[Revoked], list[Revoked]]:
-        """See `Queue.release`."""
+        self, worker: str, leases: Tokens | None, *, charge: bool = False, declare_gone: bool = False
+    ) -> Revocations:
+        requeued: dict[UUID, int] = {}
+        dead: dict[UUID, int] = {}
         if leases is not None and not leases and not declare_gone:
-            return [], []
-        released: list[Revoked] = []
-        dead: list[Revoked] = []
+            return Revocations(requeued, dead)
         with self._changed:
             books, now = self._books, self._now()
-            limit = books.max_crashes(max_crashes)
-            held = sorted((by.token, i) for i, by in books.own.items() if by.worker == worker)
+            limit = books.max_crashes(self.policy.max_crashes)
+            held = sorted((by.token, i) for i, by in books.holder.items() if by.worker == worker)
             wanted = [(i, token) for i, token in leases.items()] if leases else [(i, t) for t, i in held]
             for task_id, token in reversed(wanted):
-                if books.own.get(task_id) != Holder(token, worker):
+                if books.holder.get(task_id) != Holder(token, worker):
                     continue
                 books.revoke(task_id)
-                alive = books.give_back(task_id, charge=charge, max_crashes=limit, at=now)
-                (released if alive else dead).append(Revoked(task_id=task_id, token=token))
+                alive = books.requeue(task_id, charge=charge, max_crashes=limit, at=now)
+                (requeued if alive else dead)[task_id] = token
             if declare_gone:
                 books.last.pop(worker, None)
                 books.workers.pop(worker, None)
                 books.gone[worker] = now
                 books.gone = {w: at for w, at in books.gone.items() if at > now - KEEP_GONE_MS}
-            self._rouse(len(released))
-        return released, dead
+            self._wake(len(requeued))
+        return Revocations(requeued, dead)
 
     def request_cancel(self, task_ids: Sequence[UUID]) -> list[bool]:
-        """See `Queue.request_cancel`."""
         with self._changed:
-            answers = [task_id in self._books.own for task_id in task_ids]
+            answers = [task_id in self._books.holder for task_id in task_ids]
             self._books.cancel |= {i for i, held in zip(task_ids, answers, strict=True) if held}
             return answers
 
     def wait(self, timeout: float) -> bool:
-        """See `Queue.wait`."""
         if timeout <= 0:
             return False
         if not self._books.wake:
@@ -204,14 +170,7 @@ class MemoryQueue:
             self._books.wake -= woken
             return woken
 
-    def wake(self, count: int = 1) -> None:
-        """See `Queue.wake`."""
-        with self._changed:
-            self._books.wake += count
-            self._changed.notify_all()
-
     def depth(self) -> QueueDepth:
-        """See `Queue.depth`."""
         with self._changed:
             books = self._books
             return QueueDepth(
@@ -224,17 +183,14 @@ class MemoryQueue:
             )
 
     def known(self, task_ids: Sequence[UUID]) -> list[bool]:
-        """See `Queue.known`."""
         with self._changed:
             return [task_id in self._books.job for task_id in task_ids]
 
     def dead_reasons(self, task_ids: Sequence[UUID]) -> dict[UUID, str]:
-        """See `Queue.dead_reasons`."""
         with self._changed:
             return {i: self._books.reason[i] for i in task_ids if i in self._books.reason}
 
     def begin_rebuild(self, proposal: str) -> str | None:
-        """See `Queue.begin_rebuild`."""
         with self._changed:
             if self._books.epoch is not None:
                 return None
@@ -242,36 +198,32 @@ class MemoryQueue:
             return self._books.rebuilding
 
     def end_rebuild(self, name: str) -> bool:
-        """See `Queue.end_rebuild`."""
         with self._changed:
             if self._books.rebuilding == name:
                 self._books.epoch, self._books.rebuilding = name, None
             return self._books.epoch is not None
 
     def agree(self, values: Mapping[str, str]) -> dict[str, str]:
-        """See `Queue.agree`."""
         with self._changed:
             before = self._books.settings
             self._books.settings = {**before, **values}
             return {name: before[name] for name in values if before.get(name, values[name]) != values[name]}
 
     def register(self, worker: str, identity: str) -> None:
-        """See `Queue.register`."""
         with self._changed:
             self._books.workers[worker] = identity
 
     def registered(self) -> dict[str, str]:
-        """See `Queue.registered`."""
         with self._changed:
             return dict(self._books.workers)
 
     def drop(self) -> None:
-        """See `Queue.drop`."""
+        """Lose everything but the results, as a server does when a queue's keys are deleted."""
         with self._changed:
             self._books = Books()
 
     def restore(self, books: Books) -> None:
-        """Know what was known at another moment, and nothing else, as a server does after a failover."""
+        """Replace the contents by those of another moment, as a failover does."""
         with self._changed:
             self._books = books
 
@@ -281,8 +233,8 @@ class MemoryQueue:
     def _now(self) -> int:
         return self._microseconds() // 1000
 
-    def _rouse(self, count: int) -> None:
-        self._books.rouse(count)
+    def _wake(self, count: int) -> None:
+        self._books.wake_up(count)
         self._changed.notify_all()
 
     def _block(self, timeout: float) -> None:
@@ -290,7 +242,7 @@ class MemoryQueue:
             self._changed.wait_for(lambda: self._books.wake, timeout)
 
     def _take(self, task: Dispatch) -> bool:
-        """Accept a new task; whether it is ready now."""
+        """Add a new task; returns whether it is ready now."""
         books = self._books
         books.job[task.task_id] = Job(task.level, task.payload)
         if task.lock_key is not None:

@@ -1,47 +1,45 @@
-"""A worker's step over the books in memory: what lua/step.lua is over Redis."""
+"""A worker's step over the books in memory, as lua/step.lua makes it over Redis."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from uuid import UUID
 
-from agentexec.queue.protocol import Claim, Finish, Revoked, StepResult, Verb, milliseconds
-from harness.simulation.queue.books import Books, Holder, Revocations, Step
+from agentexec.queue.protocol import (
+    Claim,
+    Disposition,
+    Finish,
+    QueuePolicy,
+    Revocations,
+    StepRequest,
+    StepResult,
+    milliseconds,
+)
+from harness.simulation.queue.books import Books, Holder, Step
 
-REAP_AT_ONCE, PROMOTE_AT_ONCE, TURN = 64, 64, 8
+REVOKE_AT_ONCE, PROMOTE_AT_ONCE, TURN = 64, 64, 8
 
 
-def take_step(
-    books: Books,
-    worker: str,
-    nonce: str,
-    *,
-    finishes: Sequence[Finish],
-    want: int,
-    lease: float,
-    max_crashes: int,
-    lowest_token: int,
-    now_us: int,
-) -> Step:
-    """Finish what ended, promote what is due, reap what expired, claim for the free slots; keeps it for a replay."""
+def take_step(books: Books, request: StepRequest, policy: QueuePolicy, now_us: int) -> Step:
+    """Finish, promote what is due, revoke expired leases, claim for the free slots; keeps the step for a replay."""
     now = now_us // 1000
-    accepted = tuple([_finish(books, finish, now) for finish in finishes])
+    accepted = tuple([_finish(books, finish, now) for finish in request.finishes])
     for task_id in books.sched.until(now, PROMOTE_AT_ONCE):
         books.admit(task_id, to_front=False)
         books.sched.remove(task_id)
-    reaped, dead = _reap(books, max_crashes, now)
-    token = max(books.fence + 1, now_us, lowest_token)
-    claims = _claim(books, worker, want, now + milliseconds(lease), token)
+    expired = _expire(books, books.max_crashes(policy.max_crashes), now)
+    token = max(books.fence + 1, now_us, request.lowest_token)
+    claims = _claim(books, request, now + milliseconds(policy.lease_seconds), token)
     if books.ready_left():
-        books.rouse(1)
-    step = Step(nonce=nonce, claims=claims, accepted=accepted, reaped=reaped, dead=dead)
-    books.last[worker] = step
+        books.wake_up(1)
+    step = Step(nonce=request.nonce, claims=claims, accepted=accepted, expired=expired)
+    books.last[request.worker] = step
     return step
 
 
-def reply(books: Books, worker: str, step: Step, finishes: Sequence[Finish], now: int) -> StepResult:
-    """The answer to a step, or to its replay. `now` is in milliseconds. Claims that were taken back since are left out:
-    their tasks may be somebody else's by now, or wait behind their lock key.
+def reply(books: Books, request: StepRequest, step: Step, now: int) -> StepResult:
+    """The answer to a step, or to its replay. `now` is in milliseconds.
+
+    Claims that were revoked since are left out: their tasks may have other holders by now, or wait for their lock key.
     """
     firsts = [first for first in (books.sched.first(), books.lease.first()) if first is not None]
     return StepResult(
@@ -49,18 +47,14 @@ def reply(books: Books, worker: str, step: Step, finishes: Sequence[Finish], now
             Claim(
                 task_id=task_id,
                 token=token,
-                crashes=crashes,
-                level=books.job[task_id].level,
                 payload=books.job[task_id].payload,
                 partitioned=task_id in books.part,
             )
-            for task_id, token, crashes in step.claims
-            if books.own.get(task_id) == Holder(token, worker)
+            for task_id, token in step.claims
+            if books.holder.get(task_id) == Holder(token, request.worker)
         ),
-        stale=tuple(f for f, accepted in zip(finishes, step.accepted, strict=True) if not accepted),
-        reaped=tuple(Revoked(task_id=task_id, token=token) for task_id, token in step.reaped),
-        dead=tuple(Revoked(task_id=task_id, token=token) for task_id, token in step.dead),
-        ready_left=books.ready_left(),
+        stale=tuple(f for f, accepted in zip(request.finishes, step.accepted, strict=True) if not accepted),
+        expired=step.expired,
         next_due=max(0, min(firsts) - now) / 1000 if firsts else None,
     )
 
@@ -70,43 +64,42 @@ def _finish(books: Books, finish: Finish, now: int) -> bool:
     if not books.holds(task_id, finish.token):
         return False
     books.revoke(task_id)
-    if finish.verb is Verb.DONE:
-        books.forget(task_id)
-    elif finish.verb in (Verb.RETRY, Verb.YIELD):
-        if finish.verb is Verb.YIELD:
-            books.step_aside(task_id)
-        books.cancel.discard(task_id)
-        books.sched.add(task_id, now + milliseconds(finish.delay))
-    else:
-        books.bury(task_id, finish.reason, now)
+    match finish.disposition:
+        case Disposition.ACK:
+            books.remove(task_id)
+        case Disposition.DEAD_LETTER:
+            books.dead_letter(task_id, finish.reason, now)
+        case _:
+            if finish.disposition is Disposition.DEFER:
+                books.free_partition(task_id)
+            books.cancel.discard(task_id)
+            books.sched.add(task_id, now + milliseconds(finish.delay))
     return True
 
 
-def _reap(books: Books, max_crashes: int, now: int) -> tuple[Revocations, Revocations]:
-    """Take expired leases back; returns those whose tasks run again, and those whose tasks are dead."""
-    reaped: list[tuple[UUID, int]] = []
-    dead: list[tuple[UUID, int]] = []
-    # Backwards, since each goes to the front of its list: what expired first is first again.
-    for task_id in reversed(books.lease.until(now, REAP_AT_ONCE)):
-        token = books.own[task_id].token
+def _expire(books: Books, max_crashes: int, now: int) -> Revocations:
+    """Revoke expired leases."""
+    requeued: dict[UUID, int] = {}
+    dead: dict[UUID, int] = {}
+    # Backwards, since each goes to the front of its list: the lease that expired first is first again.
+    for task_id in reversed(books.lease.until(now, REVOKE_AT_ONCE)):
+        token = books.holder[task_id].token
         books.revoke(task_id)
-        alive = books.give_back(task_id, charge=True, max_crashes=max_crashes, at=now)
-        (reaped if alive else dead).append((task_id, token))
-    return tuple(reaped), tuple(dead)
+        alive = books.requeue(task_id, charge=True, max_crashes=max_crashes, at=now)
+        (requeued if alive else dead)[task_id] = token
+    return Revocations(requeued, dead)
 
 
-def _claim(
-    books: Books, worker: str, want: int, deadline: int, token: int
-) -> tuple[tuple[UUID, int, int], ...]:
+def _claim(books: Books, request: StepRequest, deadline: int, token: int) -> tuple[tuple[UUID, int], ...]:
     turn, claims = books.turn, []
-    for _ in range(want):
+    for _ in range(request.want):
         turn += 1
         task_id = books.pop(turn, TURN)
         if task_id is None:
             break
-        books.own[task_id] = Holder(token, worker)
+        books.holder[task_id] = Holder(token, request.worker)
         books.lease.add(task_id, deadline)
-        claims.append((task_id, token, books.crash.get(task_id, 0)))
+        claims.append((task_id, token))
         token += 1
     if claims:
         books.fence, books.turn = token - 1, turn % TURN

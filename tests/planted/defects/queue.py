@@ -16,9 +16,8 @@ DESTRUCTIVE_POP = Defect(
     edits=(
         Edit(
             where="lua/step.lua",
-            old="""    redis.call('HSET', OWN, id, digits(token) .. '|' .. worker)
+            old="""    redis.call('HSET', HOLDER, id, digits(token) .. '|' .. worker)
     redis.call('ZADD', LEASE, ms + lease_ms, id)
-    redis.call('ZADD', HELD, 0, worker .. '|' .. id)
 """,
             new="",
         ),
@@ -30,7 +29,7 @@ DESTRUCTIVE_POP = Defect(
         ),
         Edit(
             where=f"{_STEP}:_claim",
-            old="""        books.own[task_id] = Holder(token, worker)
+            old="""        books.holder[task_id] = Holder(token, request.worker)
         books.lease.add(task_id, deadline)
 """,
             new="",
@@ -38,12 +37,12 @@ DESTRUCTIVE_POP = Defect(
         Edit(
             where=f"{_STEP}:_finish",
             old="if not books.holds(task_id, finish.token):",
-            new="if task_id in books.own and not books.holds(task_id, finish.token) or task_id not in books.job:",
+            new="if task_id in books.holder and not books.holds(task_id, finish.token) or task_id not in books.job:",
         ),
         Edit(
             where=f"{_MEMORY}.renew",
             old="return set(leases) - set(kept), books.cancel.intersection(kept)",
-            new="return {i for i in leases if i in books.own} - set(kept), books.cancel.intersection(kept)",
+            new="return {i for i in leases if i in books.holder} - set(kept), books.cancel.intersection(kept)",
         ),
     ),
 )
@@ -61,7 +60,7 @@ FENCE_RESET = Defect(
         ),
         Edit(
             where=f"{_STEP}:take_step",
-            old="max(books.fence + 1, now_us, lowest_token)",
+            old="max(books.fence + 1, now_us, request.lowest_token)",
             new="books.fence + 1",
         ),
         # The store relies on different tokens.
@@ -91,10 +90,7 @@ RENEWAL_STEALS_BACK = Defect(
             new="""  if gone or redis.call('HEXISTS', JOB, id) == 0 then
     lost[#lost + 1] = id
   else
-    local _, by = holder(id)
-    revoke(id, by)
-    redis.call('HSET', OWN, id, token .. '|' .. worker)
-    redis.call('ZADD', HELD, 0, worker .. '|' .. id)
+    redis.call('HSET', HOLDER, id, token .. '|' .. worker)
 """,
         ),
         Edit(
@@ -106,7 +102,7 @@ RENEWAL_STEALS_BACK = Defect(
             where=f"{_MEMORY}.renew",
             old="            for task_id in kept:\n",
             new="""            for task_id in kept:
-                books.own[task_id] = Holder(leases[task_id], worker)
+                books.holder[task_id] = Holder(leases[task_id], worker)
 """,
         ),
     ),
@@ -199,8 +195,8 @@ RELEASE_BURNS_A_RETRY = Defect(
         ),
         Edit(
             where=f"{_MEMORY}.release",
-            old="books.give_back(task_id, charge=charge,",
-            new="books.give_back(task_id, charge=True,",
+            old="books.requeue(task_id, charge=charge,",
+            new="books.requeue(task_id, charge=True,",
         ),
     ),
 )

@@ -21,7 +21,7 @@ NO_FENCE_ON_FINISH = Defect(
         Edit(
             where="harness.simulation.queue.step:_finish",
             old="if not books.holds(task_id, finish.token):",
-            new="if task_id not in books.own:",
+            new="if task_id not in books.holder:",
         ),
     ),
 )
@@ -45,8 +45,8 @@ ERROR_BEFORE_RETRY = Defect(
         ),
         Edit(
             where="agentexec.worker.loop:WorkerLoop._conclude",
-            old="Verb.RETRY if status is Status.QUEUED else",
-            new="Verb.RETRY if ended.end is End.RETRY else",
+            old="if status is ending.status else",
+            new="if status is ending.status or result.kind is RunKind.RETRY else",
         ),
     ),
 )

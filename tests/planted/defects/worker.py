@@ -5,8 +5,8 @@ from __future__ import annotations
 from tests.planted.defect import ACTIVITY_MACHINE, QUEUE_MACHINE, Defect
 from tests.planted.edits import Edit
 
-_ENGINE = "agentexec.worker.loop:WorkerLoop"
-_HEALER = "agentexec.worker.reconciler:Reconciler"
+_LOOP = "agentexec.worker.loop:WorkerLoop"
+_RECONCILER = "agentexec.worker.reconciler:Reconciler"
 
 ACK_BEFORE_RUN = Defect(
     name="ack-before-run",
@@ -19,11 +19,11 @@ ACK_BEFORE_RUN = Defect(
     },
     edits=(
         Edit(
-            where=f"{_ENGINE}._settle",
-            old="        self._host.begin(runs)\n",
-            new="""        self._host.begin(runs)
+            where=f"{_LOOP}._settle",
+            old="        self.runner.begin(runs)\n",
+            new="""        self.runner.begin(runs)
         acknowledged = [run.claim for run in runs]
-        self._finishes += [Finish(task_id=c.task_id, token=c.token, verb=Verb.DONE) for c in acknowledged]
+        self._finishes += [Finish(task_id=c.task_id, token=c.token, disposition=Disposition.ACK) for c in acknowledged]
 """,
         ),
         # What is acknowledged has no lease that could be lost.
@@ -51,13 +51,13 @@ LATE_COMPLETIONS_DROPPED = Defect(
     },
     edits=(
         Edit(
-            where=f"{_ENGINE}._collect",
+            where=f"{_LOOP}._collect",
             old="        claims, self._claims = self._claims, []\n",
             new="""        claims, self._claims = self._claims, []
         if self._draining:
-            for outcome, _ in taken.ended:
-                self.ledger.drop(outcome.task_id, outcome.token)
-            taken.ended = []
+            for result, _ in taken.results:
+                self.leases.remove(result.task_id, result.token)
+            taken.results = []
 """,
         ),
     ),

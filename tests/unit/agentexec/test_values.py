@@ -1,4 +1,4 @@
-"""Identifiers, states, key names and the ledger: the values that everything else is built on."""
+"""Identifiers, states, key names and leases: the values on which everything else is built."""
 
 from __future__ import annotations
 
@@ -73,35 +73,35 @@ def test_the_scripts_take_their_keys_in_the_order_that_they_are_given_in() -> No
     assert QueueKeys.of("q").all() == [f"{{q}}:{name}" for name in [*names, "p0", "p1"]]
 
 
-def test_a_ledger_numbers_entries_from_1_until_the_final_one() -> None:
-    ledger, task = HeldLeases(), new_id()
-    ledger.take(task, 7)
-    assert [ledger.number(task, 7) for _ in range(3)] == [1, 2, 3]
-    assert ledger.number(task, 7, last=True) == 4
-    assert ledger.number(task, 7) is None
-    assert ledger.number(task, 7, last=True) is None
-    assert ledger.tokens() == {task: 7}, "held until it is finished"
+def test_leases_number_entries_from_1_until_the_last_one() -> None:
+    leases, task = HeldLeases(), new_id()
+    leases.add(task, 7)
+    assert [leases.number(task, 7) for _ in range(3)] == [1, 2, 3]
+    assert leases.number(task, 7, last=True) == 4
+    assert leases.number(task, 7) is None
+    assert leases.number(task, 7, last=True) is None
+    assert leases.tokens() == {task: 7}, "held until it is finished"
 
 
-def test_a_ledger_knows_a_token_from_an_older_one() -> None:
-    ledger, task = HeldLeases(), new_id()
-    assert ledger.number(task, 1) is None
-    ledger.take(task, 1)
-    ledger.number(task, 1)
-    ledger.take(task, 2)
-    assert ledger.number(task, 1) is None
-    ledger.drop(task, 1)
-    assert (ledger.tokens(), len(ledger)) == ({task: 2}, 1)
-    assert ledger.number(task, 2) == 1
-    ledger.drop(task, 2)
-    assert (ledger.tokens(), len(ledger)) == ({}, 0)
+def test_leases_distinguish_a_token_from_an_older_one() -> None:
+    leases, task = HeldLeases(), new_id()
+    assert leases.number(task, 1) is None
+    leases.add(task, 1)
+    leases.number(task, 1)
+    leases.add(task, 2)
+    assert leases.number(task, 1) is None
+    leases.remove(task, 1)
+    assert (leases.tokens(), len(leases)) == ({task: 2}, 1)
+    assert leases.number(task, 2) == 1
+    leases.remove(task, 2)
+    assert (leases.tokens(), len(leases)) == ({}, 0)
 
 
 @given(st.lists(st.booleans(), max_size=20))
 def test_no_number_is_given_twice_or_left_out(lasts: list[bool]) -> None:
-    ledger, task = HeldLeases(), new_id()
-    ledger.take(task, 1)
-    numbers = [ledger.number(task, 1, last=last) for last in lasts]
+    leases, task = HeldLeases(), new_id()
+    leases.add(task, 1)
+    numbers = [leases.number(task, 1, last=last) for last in lasts]
     given_out = [n for n in numbers if n is not None]
     assert given_out == list(range(1, len(given_out) + 1))
 

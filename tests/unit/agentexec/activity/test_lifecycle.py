@@ -118,7 +118,7 @@ def test_an_error_from_outside_outranks_the_holder_and_asks_it_to_stop(client: a
     assert finish(client, task, token) is None
     assert status_of(client.engine, task) == "error"
     assert log_of(client.engine, task)[-1] == (token + 1, 0, "error", "The customer is gone")
-    _, canceled = client.queue.renew("w", {task: token}, lease=30)
+    _, canceled = client.queue.renew("w", {task: token})
     assert canceled == {task}
 
 
@@ -143,7 +143,7 @@ def test_cancel_ends_a_queued_task_and_asks_a_running_one_to_stop(client: ax.Cli
     assert activity.cancel(queued)
     assert activity.cancel(running)
     assert (status_of(client.engine, queued), status_of(client.engine, running)) == ("canceled", "running")
-    assert client.queue.renew("w", {running: token}, lease=30)[1] == {running}
+    assert client.queue.renew("w", {running: token})[1] == {running}
 
 
 def test_an_unknown_activity_is_answered_with_false_and_a_warning(
@@ -171,7 +171,7 @@ def test_text_that_a_database_cannot_store_is_made_storable(client: ax.Client) -
 
 
 def test_inside_its_handler_nothing_touches_the_database(client: ax.Client) -> None:
-    task, reported, words = enqueued(client), [], HandlerVerdict()
+    task, reported, verdict = enqueued(client), [], HandlerVerdict()
     token = current.set(
         CurrentTask(
             agent_id=task,
@@ -179,7 +179,7 @@ def test_inside_its_handler_nothing_touches_the_database(client: ax.Client) -> N
             attempt=1,
             fence=7,
             _report=lambda message, percentage: reported.append((message, percentage)),
-            _words=words,
+            _verdict=verdict,
         )
     )
     try:
@@ -192,7 +192,7 @@ def test_inside_its_handler_nothing_touches_the_database(client: ax.Client) -> N
     finally:
         current.reset(token)
     assert reported == [("On it", 10)]
-    assert (words.failed, words.completed) == ("No", "Yes")
+    assert (verdict.failed, verdict.completed) == ("No", "Yes")
     assert len(log_of(client.engine, task)) == 1
     assert log_of(client.engine, other)[-1][3] == "Another one goes to the record"
 

@@ -57,7 +57,7 @@ def enqueued(client: ax.Client, **options: object) -> UUID:
 
 def lose(client: ax.Client, task: UUID) -> None:
     keys = client.queue.keys
-    for hashes in (keys.job, keys.own):
+    for hashes in (keys.job, keys.holder):
         client.redis.hdel(hashes, str(task))
     for sets in (keys.lease, keys.sched, keys.dlq):
         client.redis.zrem(sets, str(task))
@@ -96,12 +96,12 @@ def test_what_a_live_pool_runs_or_has_queued_is_spared(client: ax.Client) -> Non
     assert [status_of(client.engine, task) for task in tasks] == before
 
 
-@pytest.mark.parametrize("state", ["own", "lease", "sched", "dlq"])
+@pytest.mark.parametrize("state", ["holder", "lease", "sched", "dlq"])
 def test_one_trace_in_the_queue_is_enough_to_be_spared(client: ax.Client, state: str) -> None:
     task = enqueued(client)
     lose(client, task)
     key = getattr(client.queue.keys, state)
-    if state == "own":
+    if state == "holder":
         client.redis.hset(key, str(task), "1|w")
     else:
         client.redis.zadd(key, {str(task): 0})
@@ -190,7 +190,7 @@ def test_a_redis_that_goes_away_in_the_middle_leaves_nothing_half_done(client: a
     for task in tasks:
         lose(client, task)
     age(client.engine, LONG_AGO)
-    client.redis = cast(redis.Redis, _DiesAt(client.redis, "pipeline"))
+    client.queue.client = cast(redis.Redis, _DiesAt(client.redis, "pipeline"))
     assert cancel_pending(client) == 0
     assert {status_of(client.engine, task) for task in tasks} == {"queued"}
 

@@ -23,7 +23,7 @@ from agentexec.errors import ConfigurationError
 from agentexec.identifiers import new_id
 from agentexec.ops import metrics
 from agentexec.ops.health import Checks
-from agentexec.queue.protocol import Dispatch
+from agentexec.queue.protocol import Dispatch, StepRequest
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
 from agentexec.store.models import ACTIVITY_TABLE
@@ -82,7 +82,7 @@ def test_the_gauges_show_the_contents_of_the_queue(redis: fakeredis.FakeRedis, e
     tasks = [Dispatch(task_id=uuid4(), payload=b"{}", level=1, delay=60.0 * (i == 0)) for i in range(5)]
     queue.enqueue(tasks)
     queue.enqueue([Dispatch(task_id=uuid4(), payload=b"{}", level=1, lock_key="k") for _ in range(3)])
-    queue.step("w", "n", finishes=[], want=1, lease=30, max_crashes=1)
+    queue.step(StepRequest(worker="w", nonce="n", want=1))
     found = samples(metrics.render(collector(redis, engine, Counters())))
     assert found["agentexec_queue_depth", frozenset()] == 4
     assert found["agentexec_queue_scheduled", frozenset()] == 1

@@ -11,15 +11,16 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec import activity
 from agentexec.activity import Activity, Status
-from agentexec.producer.dead_letters import DeadLetters
-from agentexec.queue.protocol import Finish, Verb
+from agentexec.producer.requeue import requeue
+from agentexec.queue.dead_letters import DeadLetters
+from agentexec.queue.protocol import Disposition, Finish, StepRequest
 from agentexec.store import statements
 from tests.support.activity_support import Message, claim, finish, status_of
 
 
 @pytest.fixture
 def letters(client: ax.Client) -> DeadLetters:
-    return DeadLetters(client)
+    return DeadLetters(client.queue)
 
 
 def bury(client: ax.Client, text: str = "hello", reason: str = "ValueError: no", **options: object) -> UUID:
@@ -27,8 +28,8 @@ def bury(client: ax.Client, text: str = "hello", reason: str = "ValueError: no",
     task = client.enqueue_sync("talk", Message(text=text), **options).agent_id
     [(_, token)] = claim(client)
     finish(client, task, token, Status.ERROR)
-    end = Finish(task_id=task, token=token, verb=Verb.DEAD, reason=reason)
-    client.queue.step("w", uuid4().hex, finishes=[end], want=0, lease=30, max_crashes=5)
+    end = Finish(task_id=task, token=token, disposition=Disposition.DEAD_LETTER, reason=reason)
+    client.queue.step(StepRequest(worker="w", nonce=uuid4().hex, finishes=[end]))
     return task
 
 
@@ -49,7 +50,7 @@ def test_requeuing_makes_a_new_activity_that_names_the_old_one(
     client: ax.Client, letters: DeadLetters
 ) -> None:
     old = bury(client, metadata={"tenant": "a"}, priority=ax.Priority.HIGH, lock_key="user:7")
-    new = letters.requeue(old)
+    new = requeue(client, old)
     assert status_of(client.engine, old) == "error"
     with Session(client.engine) as session:
         found = session.query(Activity).filter_by(id=new).one()
@@ -68,11 +69,11 @@ def test_requeuing_after_a_failure_half_way_makes_no_second_task(
     old = bury(client)
     dead = client.redis.dump(client.queue.keys.dlq) or b""
     job = client.redis.hget(client.queue.keys.job, str(old))
-    first = letters.requeue(old)
+    first = requeue(client, old)
     # As if the process had died before it removed the letter.
     client.redis.restore(client.queue.keys.dlq, 0, dead)
     client.redis.hset(client.queue.keys.job, str(old), job)
-    assert letters.requeue(old) == first
+    assert requeue(client, old) == first
     assert len(claim(client, want=5)) == 1
 
 
@@ -82,7 +83,7 @@ def test_a_task_whose_activity_was_cleaned_up_can_still_run_again(
     old = bury(client)
     with client.engine.begin() as connection:
         connection.execute(delete(Activity))
-    new = letters.requeue(old)
+    new = requeue(client, old)
     assert [task for task, _ in claim(client)] == [new]
 
 
@@ -101,7 +102,7 @@ def test_a_payload_that_cannot_be_read_is_shown_and_not_requeued(
         ("hex:ff206e6f7420616e206964", None, b"\x80\x81 not JSON"),
     ]
     with pytest.raises(ax.InvalidTask, match="purge"):
-        letters.requeue(task)
+        requeue(client, task)
     assert letters.count() == 2
 
 
@@ -145,10 +146,10 @@ def test_purging_throws_away_dead_letters_and_nothing_alive(client: ax.Client, l
         assert [key for key in found if key != str(alive).encode()] == []
 
 
-def test_an_unknown_letter_is_refused(letters: DeadLetters) -> None:
+def test_an_unknown_letter_is_refused(client: ax.Client, letters: DeadLetters) -> None:
     assert letters.get(uuid4()) is None
     with pytest.raises(ax.AgentexecError, match="no dead letter"):
-        letters.requeue(uuid4())
+        requeue(client, uuid4())
 
 
 def test_many_are_read_in_pages(client: ax.Client, letters: DeadLetters) -> None:

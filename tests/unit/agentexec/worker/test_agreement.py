@@ -15,7 +15,7 @@ FIRST = load_settings(lease_seconds=30, max_task_retries=3, result_ttl=3_600_000
 SECOND = load_settings(lease_seconds=60, max_task_retries=0, result_ttl=3_600_000)
 
 
-def said(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
     return [(record.levelno, record.getMessage()) for record in caplog.records]
 
 
@@ -24,7 +24,7 @@ def test_a_pool_with_the_settings_of_the_others_logs_nothing(caplog: pytest.LogC
     with caplog.at_level(logging.INFO, "agentexec"):
         agree(queue, FIRST)
         agree(queue, FIRST)
-    assert said(caplog) == []
+    assert logged(caplog) == []
 
 
 def test_a_pool_that_is_set_otherwise_warns_and_names_every_difference(
@@ -35,7 +35,7 @@ def test_a_pool_that_is_set_otherwise_warns_and_names_every_difference(
     agree(queue, FIRST)
     agree(queue, SECOND)
     agree(queue, SECOND)
-    ((level, text),) = said(caplog)
+    ((level, text),) = logged(caplog)
     assert level == logging.WARNING
     assert text.startswith(
         "the pools of queue mail are set differently: AGENTEXEC_LEASE_SECONDS is 60 here and 30 there, "
@@ -49,7 +49,7 @@ def test_a_change_while_no_other_pool_lives_is_no_warning(caplog: pytest.LogCapt
     with caplog.at_level(logging.INFO, "agentexec"):
         agree(queue, FIRST)
         agree(queue, SECOND)
-    assert [level for level, _ in said(caplog)] == [logging.INFO]
+    assert [level for level, _ in logged(caplog)] == [logging.INFO]
 
 
 def test_what_is_shared_are_settings_and_their_values_are_exact() -> None:

@@ -16,22 +16,22 @@ from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
 from agentexec.task import Registry
 from agentexec.worker.loop import WorkerLoop
-from agentexec.worker.runner import End, Ended, HandlerRunner
+from agentexec.worker.run_result import RunKind, RunResult
 from tests.support.record import new_activity, require_sound, row_of, starts
 
 TOKEN = 5
 
 
 @pytest.fixture
-def database() -> Iterator[Engine]:
-    database = engine_for("sqlite://")
-    create_schema(database)
-    yield database
-    database.dispose()
+def engine() -> Iterator[Engine]:
+    engine = engine_for("sqlite://")
+    create_schema(engine)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
-def engine(database: Engine) -> Iterator[WorkerLoop]:
+def worker_loop(engine: Engine) -> Iterator[WorkerLoop]:
     settings = load_settings(database_url="sqlite://", redis_url="redis://127.0.0.1:1")
     loop = asyncio.new_event_loop()
     client = fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(7, 0)))
@@ -39,60 +39,60 @@ def engine(database: Engine) -> Iterator[WorkerLoop]:
     yield WorkerLoop(
         worker="w",
         queue=RedisQueue(client, "unit"),
-        database=database,
+        engine=engine,
         settings=settings,
-        host=HandlerRunner(registry, settings, loop),
         registry=registry,
+        event_loop=loop,
     )
     client.close()
     loop.close()
 
 
-def running(engine: WorkerLoop, database: Engine) -> UUID:
+def running(worker_loop: WorkerLoop, engine: Engine) -> UUID:
     """A task that this worker holds and has started."""
     activity = new_activity()
-    with database.begin() as connection:
+    with engine.begin() as connection:
         statements.record_enqueued(connection, [activity])
         statements.record_batch(connection, starts({activity.id: TOKEN}), [])
-    engine.ledger.take(activity.id, TOKEN)
+    worker_loop.leases.add(activity.id, TOKEN)
     return activity.id
 
 
-def ended(task: UUID, end: End, token: int = TOKEN) -> Ended:
-    return Ended(task_id=task, token=token, end=end)
+def ended(task: UUID, kind: RunKind, token: int = TOKEN) -> RunResult:
+    return RunResult(task_id=task, token=token, kind=kind)
 
 
 @pytest.mark.invariant("I8")
-def test_what_is_reported_after_the_end_of_a_run_is_left_out(engine: WorkerLoop, database: Engine) -> None:
+def test_what_is_reported_after_the_end_of_a_run_is_left_out(worker_loop: WorkerLoop, engine: Engine) -> None:
     """Taken in, it could only follow the last entry, or leave a hole before it."""
-    task = running(engine, database)
-    engine.progress(task, TOKEN, "half", 50)
-    engine.ended(ended(task, End.COMPLETE))
-    engine.progress(task, TOKEN, "too late", 99)
-    engine.drain()
-    engine.run()
-    row = row_of(database, task)
+    task = running(worker_loop, engine)
+    worker_loop.progress(task, TOKEN, "half", 50)
+    worker_loop.ended(ended(task, RunKind.COMPLETE))
+    worker_loop.progress(task, TOKEN, "too late", 99)
+    worker_loop.drain()
+    worker_loop.run()
+    row = row_of(engine, task)
     require_sound(row)
     assert [entry.message for entry in row.log[2:]] == ["half", "Task completed successfully."]
 
 
-def test_only_the_first_end_of_a_run_is_written(engine: WorkerLoop, database: Engine) -> None:
-    task = running(engine, database)
-    engine.ended(ended(task, End.RELEASED))
-    engine.ended(ended(task, End.COMPLETE))
-    engine.drain()
-    engine.run()
-    row = row_of(database, task)
+def test_only_the_first_end_of_a_run_is_written(worker_loop: WorkerLoop, engine: Engine) -> None:
+    task = running(worker_loop, engine)
+    worker_loop.ended(ended(task, RunKind.RELEASED))
+    worker_loop.ended(ended(task, RunKind.COMPLETE))
+    worker_loop.drain()
+    worker_loop.run()
+    row = row_of(engine, task)
     require_sound(row)
     assert row.status == "queued"
 
 
-def test_nothing_is_written_of_a_run_that_lost_its_lease(engine: WorkerLoop, database: Engine) -> None:
-    task = running(engine, database)
-    before = row_of(database, task)
-    engine.ended(ended(task, End.LOST))
-    engine.ended(ended(task, End.COMPLETE, token=TOKEN - 1))
-    engine.drain()
-    engine.run()
-    assert row_of(database, task) == before
-    assert len(engine.ledger) == 0
+def test_nothing_is_written_of_a_run_that_lost_its_lease(worker_loop: WorkerLoop, engine: Engine) -> None:
+    task = running(worker_loop, engine)
+    before = row_of(engine, task)
+    worker_loop.ended(ended(task, RunKind.LOST))
+    worker_loop.ended(ended(task, RunKind.COMPLETE, token=TOKEN - 1))
+    worker_loop.drain()
+    worker_loop.run()
+    assert row_of(engine, task) == before
+    assert len(worker_loop.leases) == 0

@@ -17,7 +17,8 @@ from agentexec.queue.keys import partition_name
 from agentexec.queue.protocol import Claim
 from agentexec.task import Registry, TaskDefinition
 from agentexec.text import MAX_MESSAGE
-from agentexec.worker.runner import End, Ended, HandlerRun, HandlerRunner
+from agentexec.worker.run_result import RunKind, RunResult
+from agentexec.worker.runner import HandlerRun, HandlerRunner
 
 
 class Visit(BaseModel):
@@ -39,27 +40,27 @@ async def visit(agent_id: UUID, context: Visit) -> None:
 DEFINITION = TaskDefinition("visit", visit, lock_key="user:{user[id]}")
 
 
-def ended(payload: bytes) -> Ended:
-    """How a host ends a run of this payload."""
+def ended(payload: bytes) -> RunResult:
+    """The result of a run of this payload."""
 
     class Sink:
         def __init__(self) -> None:
-            self.outcome: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+            self.result: asyncio.Future[RunResult] = asyncio.get_running_loop().create_future()
 
-        def ended(self, outcome: Ended) -> None:
-            self.outcome.set_result(outcome)
+        def ended(self, result: RunResult) -> None:
+            self.result.set_result(result)
 
         def progress(self, task_id: UUID, token: int, message: str, percentage: int | None) -> None:
             raise AssertionError("nothing ran")
 
-    async def scene() -> Ended:
+    async def scene() -> RunResult:
         registry = Registry()
         registry.add(DEFINITION)
-        host, sink = HandlerRunner(registry, load_settings(), asyncio.get_running_loop()), Sink()
-        host.connect(sink)
-        claim = Claim(task_id=new_id(), token=1, crashes=0, level=1, payload=payload)
-        host.begin([HandlerRun(claim=claim, attempt=1)])
-        return await asyncio.wait_for(sink.outcome, 10)
+        sink = Sink()
+        runner = HandlerRunner(registry, load_settings(), asyncio.get_running_loop(), sink)
+        claim = Claim(task_id=new_id(), token=1, payload=payload)
+        runner.begin([HandlerRun(claim=claim, attempt=1)])
+        return await asyncio.wait_for(sink.result, 10)
 
     return asyncio.run(scene())
 
@@ -83,18 +84,18 @@ def payload(context: Any, name: str = "visit") -> bytes:
 def test_a_context_that_fails_validation_is_dead_with_a_reason_that_fits_the_store(
     data: bytes, says: str
 ) -> None:
-    outcome = ended(data)
-    assert outcome.end is End.DEAD
-    assert outcome.error is not None
-    assert says in outcome.error
-    assert "\x00" not in outcome.error
-    assert len(outcome.error.encode()) <= 4 * MAX_MESSAGE
+    result = ended(data)
+    assert result.kind is RunKind.FAILED
+    assert result.error is not None
+    assert says in result.error
+    assert "\x00" not in result.error
+    assert len(result.error.encode()) <= 4 * MAX_MESSAGE
 
 
 def test_an_unregistered_name_is_not_counted_as_a_task_that_ran() -> None:
     """Metrics would have a label for each of them, and cannot write half of a surrogate pair at all."""
-    outcome = ended(payload({}, name="\ud800"))
-    assert (outcome.task_name, outcome.seconds) == ("", None)
+    result = ended(payload({}, name="\ud800"))
+    assert (result.task_name, result.seconds) == ("", None)
 
 
 @pytest.mark.parametrize("user", [5, None, [], "text", {}])

@@ -1,4 +1,4 @@
-"""What brings back the tasks that a queue forgot, and the rows whose holder fell silent."""
+"""The reconciler brings back tasks that a queue lost, and rows whose holder is silent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from agentexec.config import load_settings
 from agentexec.core.db import create_schema, engine_for
-from agentexec.queue.protocol import Claim, Dispatch
+from agentexec.queue.protocol import Claim, Dispatch, StepRequest
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
 from agentexec.store.models import ACTIVITY_TABLE
@@ -21,7 +21,6 @@ from agentexec.store.status import Status
 from agentexec.task import Registry, encode_payload
 from agentexec.worker.loop import WorkerLoop
 from agentexec.worker.reconciler import Reconciler
-from agentexec.worker.runner import HandlerRunner
 from tests.support.queue_contents import RedisInspector
 from tests.support.record import new_activity, require_sound, row_of, rows_of, starts
 
@@ -39,16 +38,16 @@ def database() -> Iterator[Engine]:
 @pytest.fixture
 def queue() -> Iterator[RedisQueue]:
     client = fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(7, 0)))
-    yield RedisQueue(client, "healing")
+    yield RedisQueue(client, "reconciled")
     client.close()
 
 
 @pytest.fixture
-def healer(database: Engine, queue: RedisQueue) -> Reconciler:
-    """The reconciler of a pool after its first round: the queue has an epoch that can get lost."""
-    healer = Reconciler(database, queue, SETTINGS)
-    healer.heal(thorough=False)
-    return healer
+def reconciler(database: Engine, queue: RedisQueue) -> Reconciler:
+    """A pool's reconciler after its first round: the queue has an epoch that can get lost."""
+    reconciler = Reconciler(database, queue, SETTINGS)
+    reconciler.run_round(full_pass=False)
+    return reconciler
 
 
 def dispatched(database: Engine, queue: RedisQueue, count: int) -> list[UUID]:
@@ -67,7 +66,7 @@ def dispatched(database: Engine, queue: RedisQueue, count: int) -> list[UUID]:
 
 
 def claimed(queue: RedisQueue, worker: str, want: int) -> list[Claim]:
-    answer = queue.step(worker, f"nonce of {worker}", finishes=(), want=want, lease=30, max_crashes=5)
+    answer = queue.step(StepRequest(worker=worker, nonce=f"nonce of {worker}", want=want))
     return list(answer.claims)
 
 
@@ -84,14 +83,14 @@ def run(database: Engine, claims: Sequence[Claim]) -> None:
 
 @pytest.mark.invariant("I1")
 def test_what_the_queue_forgot_is_brought_back_and_completes(
-    database: Engine, queue: RedisQueue, healer: Reconciler
+    database: Engine, queue: RedisQueue, reconciler: Reconciler
 ) -> None:
     tasks = dispatched(database, queue, 5)
     (running,) = claimed(queue, "cut off", 1)
     with database.begin() as connection:
         statements.record_batch(connection, starts({running.task_id: running.token}), [])
     queue.drop()
-    healer.heal(thorough=False)
+    reconciler.run_round(full_pass=False)
     again = claimed(queue, "heir", 9)
     assert sorted(c.task_id for c in again) == sorted(tasks)
     run(database, again)
@@ -110,11 +109,10 @@ def test_a_row_whose_lease_expired_is_queued_after_the_next_round(
         statements.record_batch(connection, starts({task: silent.token}), [])
     RedisInspector(queue).expire(task)
     loop, registry = asyncio.new_event_loop(), Registry()
-    host = HandlerRunner(registry, SETTINGS, loop)
     neighbour = WorkerLoop(
-        worker="n", queue=queue, database=database, settings=SETTINGS, host=host, registry=registry
+        worker="n", queue=queue, engine=database, settings=SETTINGS, registry=registry, event_loop=loop
     )
-    neighbour.drain()  # it claims nothing, and reaps all the same
+    neighbour.drain()  # it claims nothing, and revokes expired leases all the same
     neighbour.run()
     loop.close()
     row = row_of(database, task)
@@ -124,7 +122,7 @@ def test_a_row_whose_lease_expired_is_queued_after_the_next_round(
 
 @pytest.mark.invariant("I9")
 def test_a_running_row_that_the_queue_dropped_runs_again_after_a_comparison(
-    database: Engine, queue: RedisQueue, healer: Reconciler
+    database: Engine, queue: RedisQueue, reconciler: Reconciler
 ) -> None:
     """Its lease and its job are gone, as by eviction, while the queue still has its epoch."""
     (task,) = dispatched(database, queue, 1)
@@ -134,8 +132,8 @@ def test_a_running_row_that_the_queue_dropped_runs_again_after_a_comparison(
         long_ago = "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-60 seconds')"
         connection.execute(text(f"UPDATE {ACTIVITY_TABLE} SET created_at = {long_ago}"))
     queue.client.hdel(queue.keys.job, str(task))
-    queue.client.hdel(queue.keys.own, str(task))
+    queue.client.hdel(queue.keys.holder, str(task))
     queue.client.zrem(queue.keys.lease, str(task))
-    healer.heal(thorough=True)
+    reconciler.run_round(full_pass=True)
     (again,) = claimed(queue, "heir", 1)
     assert (again.task_id, again.token > silent.token) == (task, True)

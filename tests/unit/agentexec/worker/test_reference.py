@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ module_pool = ax.Pool(database_url="sqlite://", redis_url="redis://127.0.0.1:1")
 def test_a_pool_of_a_module_is_found_by_its_name() -> None:
     reference = PoolReference.of(module_pool)
     assert (reference.module, reference.attribute) == (__name__, "module_pool")
-    assert load_pool(PoolReference.from_json(reference.to_json())) is module_pool
+    assert load_pool(PoolReference(**json.loads(json.dumps(asdict(reference))))) is module_pool
 
 
 def test_a_pool_that_no_module_holds_is_refused() -> None:

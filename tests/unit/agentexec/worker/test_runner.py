@@ -1,13 +1,16 @@
-"""What becomes of a run, whatever its handler does."""
+"""The result of a run, whatever its handler does."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from collections.abc import Callable
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from agentexec.config import Settings, load_settings
@@ -17,7 +20,8 @@ from agentexec.identifiers import new_id
 from agentexec.queue.protocol import Claim
 from agentexec.task import Registry, TaskDefinition, encode_payload
 from agentexec.text import MAX_MESSAGE
-from agentexec.worker.runner import End, Ended, HandlerRun, HandlerRunner
+from agentexec.worker.run_result import RunKind, RunResult
+from agentexec.worker.runner import HandlerRun, HandlerRunner, retry_delay
 
 TOKEN = 77
 
@@ -31,18 +35,17 @@ class Done(BaseModel):
 
 
 class Bench:
-    """A host whose outcomes are collected."""
+    """A runner whose results are collected."""
 
     def __init__(self, settings: Settings) -> None:
         self.registry = Registry()
-        self.host = HandlerRunner(self.registry, settings, asyncio.get_running_loop())
-        self.outcomes: asyncio.Queue[Ended] = asyncio.Queue()
+        self.runner = HandlerRunner(self.registry, settings, asyncio.get_running_loop(), self)
+        self.results: asyncio.Queue[RunResult] = asyncio.Queue()
         self.entries: list[tuple[UUID, int, str, int | None]] = []
         self.begun = asyncio.Event()
-        self.host.connect(self)
 
-    def ended(self, outcome: Ended) -> None:
-        self.outcomes.put_nowait(outcome)
+    def ended(self, result: RunResult) -> None:
+        self.results.put_nowait(result)
 
     def progress(self, task_id: UUID, token: int, message: str, percentage: int | None) -> None:
         self.entries.append((task_id, token, message, percentage))
@@ -61,15 +64,13 @@ class Bench:
         claim = Claim(
             task_id=task or new_id(),
             token=token,
-            crashes=0,
-            level=1,
             payload=encode_payload(handler.__name__, {"number": 3}) if payload is None else payload,
         )
-        self.host.begin([HandlerRun(claim=claim, attempt=attempt, failures=failures)])
+        self.runner.begin([HandlerRun(claim=claim, attempt=attempt, failures=failures)])
         return claim.task_id
 
-    async def outcome(self) -> Ended:
-        return await asyncio.wait_for(self.outcomes.get(), 10)
+    async def result(self) -> RunResult:
+        return await asyncio.wait_for(self.results.get(), 10)
 
 
 @pytest.fixture
@@ -102,6 +103,10 @@ async def exits(agent_id: UUID, context: Job) -> None:
     raise SystemExit(3)
 
 
+async def times_out(agent_id: UUID, context: Job) -> None:
+    raise TimeoutError("the model does not answer")
+
+
 async def cancels_itself(agent_id: UUID, context: Job) -> None:
     raise asyncio.CancelledError
 
@@ -109,15 +114,15 @@ async def cancels_itself(agent_id: UUID, context: Job) -> None:
 def test_a_result_is_handed_on_as_json_values(settings: Settings) -> None:
     async def scene(bench: Bench) -> None:
         task = bench.run(succeeds)
-        outcome = await bench.outcome()
-        assert (outcome.task_id, outcome.token, outcome.end, outcome.result) == (
+        result = await bench.result()
+        assert (result.task_id, result.token, result.kind, result.result) == (
             task,
             TOKEN,
-            End.COMPLETE,
+            RunKind.COMPLETE,
             {"number": 3},
         )
         bench.run(returns_nothing)
-        assert (await bench.outcome()).result is None
+        assert (await bench.result()).result is None
 
     on_a_bench(settings, scene)
 
@@ -127,7 +132,7 @@ def test_runs_that_were_cut_off_use_up_no_retry(settings: Settings) -> None:
 
     async def scene(bench: Bench) -> None:
         bench.run(raises, attempt=10)
-        assert (await bench.outcome()).end is End.RETRY
+        assert (await bench.result()).kind is RunKind.RETRY
 
     on_a_bench(settings, scene)
 
@@ -136,13 +141,13 @@ def test_a_handler_that_raises_is_tried_again_until_its_retries_are_used_up(sett
     async def scene(bench: Bench) -> None:
         for failures, ceiling in ((0, 1), (1, 2)):
             bench.run(raises, failures=failures)
-            outcome = await bench.outcome()
-            assert outcome.end is End.RETRY
-            assert 0 <= outcome.delay <= ceiling
+            result = await bench.result()
+            assert result.kind is RunKind.RETRY
+            assert 0 <= result.delay <= ceiling
         bench.run(raises, failures=2)
-        outcome = await bench.outcome()
-        assert outcome.end is End.DEAD
-        error = outcome.error or ""
+        result = await bench.result()
+        assert result.kind is RunKind.FAILED
+        error = result.error or ""
         assert error.startswith("ValueError: \N{REPLACEMENT CHARACTER} broke ?")
         assert len(error) <= MAX_MESSAGE
         error.encode("utf-8")
@@ -150,17 +155,20 @@ def test_a_handler_that_raises_is_tried_again_until_its_retries_are_used_up(sett
     on_a_bench(settings, scene)
 
 
-@pytest.mark.parametrize(("handler", "says"), [(exits, "SystemExit: 3"), (cancels_itself, "CancelledError")])
+@pytest.mark.parametrize(
+    ("handler", "says"),
+    [(exits, "SystemExit: 3"), (cancels_itself, "CancelledError"), (times_out, "TimeoutError: the model")],
+)
 def test_a_handler_may_raise_anything_and_its_worker_lives_on(
     settings: Settings, handler: Callable[..., object], says: str
 ) -> None:
     async def scene(bench: Bench) -> None:
         bench.run(handler)
-        outcome = await bench.outcome()
-        assert outcome.end is End.RETRY
-        assert says in (outcome.error or "")
+        result = await bench.result()
+        assert result.kind is RunKind.RETRY
+        assert says in (result.error or "")
         bench.run(succeeds)
-        assert (await bench.outcome()).end is End.COMPLETE
+        assert (await bench.result()).kind is RunKind.COMPLETE
 
     on_a_bench(settings, scene)
 
@@ -181,11 +189,11 @@ def test_a_sync_handler_runs_in_a_thread_and_knows_its_task(settings: Settings) 
 
     async def scene(bench: Bench) -> None:
         task = bench.run(in_a_thread, attempt=2)
-        assert (await bench.outcome()).result == {"number": 3}
+        assert (await bench.result()).result == {"number": 3}
         assert seen == [False, 2, TOKEN, task]
         assert bench.entries == [(task, TOKEN, "half", 50)]
         bench.run(leaves)
-        assert (await bench.outcome()).end is End.RETRY
+        assert (await bench.result()).kind is RunKind.RETRY
 
     on_a_bench(settings, scene)
 
@@ -201,9 +209,9 @@ def test_a_sync_handler_runs_in_a_thread_and_knows_its_task(settings: Settings) 
 def test_what_no_retry_would_help_is_dead_at_once(settings: Settings, payload: bytes, says: str) -> None:
     async def scene(bench: Bench) -> None:
         bench.run(succeeds, payload=payload)
-        outcome = await bench.outcome()
-        assert outcome.end is End.DEAD
-        assert says in (outcome.error or "")
+        result = await bench.result()
+        assert result.kind is RunKind.FAILED
+        assert says in (result.error or "")
 
     on_a_bench(settings, scene)
 
@@ -221,9 +229,9 @@ def test_a_result_that_the_record_cannot_hold_is_the_handlers_failure(
 
     async def scene(bench: Bench) -> None:
         bench.run(returns_it, failures=2)
-        outcome = await bench.outcome()
-        assert outcome.end is End.DEAD
-        assert "result" in (outcome.error or "")
+        result = await bench.result()
+        assert result.kind is RunKind.FAILED
+        assert "result" in (result.error or "")
 
     on_a_bench(settings, scene)
 
@@ -234,13 +242,13 @@ def test_a_result_with_an_escaped_backslash_is_held_as_it_is(settings: Settings)
 
     async def scene(bench: Bench) -> None:
         bench.run(returns_text)
-        assert (await bench.outcome()).result == {"text": r"\u0000"}
+        assert (await bench.result()).result == {"text": r"\u0000"}
 
     on_a_bench(settings, scene)
 
 
-@pytest.mark.parametrize("reason", [End.CANCELED, End.RELEASED, End.LOST])
-def test_the_reason_of_a_stop_decides_the_outcome(settings: Settings, reason: End) -> None:
+@pytest.mark.parametrize("reason", [RunKind.CANCELED, RunKind.RELEASED, RunKind.LOST])
+def test_the_reason_of_a_stop_decides_the_result(settings: Settings, reason: RunKind) -> None:
     async def scene(bench: Bench) -> None:
         async def waits(agent_id: UUID, context: Job) -> None:
             bench.begun.set()
@@ -248,19 +256,19 @@ def test_the_reason_of_a_stop_decides_the_outcome(settings: Settings, reason: En
 
         task = bench.run(waits)
         await bench.begun.wait()
-        bench.host.stop({task: reason, new_id(): End.LOST})
-        bench.host.stop({task: End.LOST})
-        outcome = await bench.outcome()
-        assert (outcome.task_id, outcome.end) == (task, reason), "the first reason counts"
+        bench.runner.stop({task: reason, new_id(): RunKind.LOST})
+        bench.runner.stop({task: RunKind.LOST})
+        result = await bench.result()
+        assert (result.task_id, result.kind) == (task, reason), "the first reason counts"
 
     on_a_bench(settings, scene)
 
 
-def test_a_task_stopped_before_its_first_step_has_an_outcome_too(settings: Settings) -> None:
+def test_a_task_stopped_before_its_first_step_has_an_result_too(settings: Settings) -> None:
     async def scene(bench: Bench) -> None:
         task = bench.run(succeeds)
-        bench.host.stop({task: End.RELEASED})
-        assert (await bench.outcome()).end in (End.RELEASED, End.COMPLETE)
+        bench.runner.stop({task: RunKind.RELEASED})
+        assert (await bench.result()).kind in (RunKind.RELEASED, RunKind.COMPLETE)
 
     on_a_bench(settings, scene)
 
@@ -277,12 +285,12 @@ def test_a_newer_run_of_a_task_ends_the_older_one_and_can_itself_be_stopped(sett
         await bench.begun.wait()
         bench.begun.clear()
         bench.run(waits, task=task, token=2)
-        old = await bench.outcome()
-        assert (old.token, old.end) == (1, End.LOST)
+        old = await bench.result()
+        assert (old.token, old.kind) == (1, RunKind.LOST)
         await asyncio.wait_for(bench.begun.wait(), 10)
-        bench.host.stop({task: End.CANCELED})
-        new = await bench.outcome()
-        assert (new.token, new.end) == (2, End.CANCELED)
+        bench.runner.stop({task: RunKind.CANCELED})
+        new = await bench.result()
+        assert (new.token, new.kind) == (2, RunKind.CANCELED)
 
     on_a_bench(settings, scene)
 
@@ -296,7 +304,7 @@ def test_progress_is_cleaned_and_its_percentage_is_whole(settings: Settings) -> 
 
     async def scene(bench: Bench) -> None:
         task = bench.run(reports)
-        assert (await bench.outcome()).end is End.COMPLETE
+        assert (await bench.result()).kind is RunKind.COMPLETE
         assert bench.entries == [(task, TOKEN, "\N{REPLACEMENT CHARACTER} half ?", 33)]
         assert isinstance(bench.entries[0][3], int)
 
@@ -321,9 +329,9 @@ def test_a_handler_that_raises_what_is_no_exception_ends_all_the_same(settings: 
 
     async def scene(bench: Bench) -> None:
         bench.run(panics)
-        outcome = await bench.outcome()
-        assert outcome.end is End.RETRY
-        assert outcome.error == "_Panic: the extension panicked"
+        result = await bench.result()
+        assert result.kind is RunKind.RETRY
+        assert result.error == "_Panic: the extension panicked"
 
     on_a_bench(settings, scene)
 
@@ -337,6 +345,24 @@ def test_the_soft_limit_leaves_a_handler_alone_that_runs_in_a_thread(settings: S
 
     async def scene(bench: Bench) -> None:
         bench.run(slow)
-        assert (await bench.outcome()).end is End.COMPLETE
+        assert (await bench.result()).kind is RunKind.COMPLETE
 
     on_a_bench(limited, scene)
+
+
+@given(
+    attempt=st.integers(1, 10_000),
+    base=st.floats(0.001, 1e6),
+    cap=st.floats(0.001, 1e6),
+    seed=st.integers(0, 2**32),
+)
+def test_a_retry_waits_between_nothing_and_its_cap(attempt: int, base: float, cap: float, seed: int) -> None:
+    delay = retry_delay(attempt, base=base, cap=cap, rng=random.Random(seed))
+    assert 0 <= delay <= min(cap, base * 2 ** min(attempt - 1, 1000))
+
+
+def test_retries_spread_over_the_whole_of_a_growing_interval() -> None:
+    for attempt, ceiling in ((1, 1), (2, 2), (3, 4), (8, 100), (9, 100)):
+        delays = [retry_delay(attempt, base=1, cap=100, rng=random.Random(n)) for n in range(2_000)]
+        assert min(delays) < 0.02 * ceiling
+        assert 0.98 * ceiling < max(delays) <= ceiling

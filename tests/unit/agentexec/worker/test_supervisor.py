@@ -8,12 +8,12 @@ from typing import Any
 from agentexec.config import load_settings
 from agentexec.core import runtime
 from agentexec.core.runtime import SystemRuntime
-from agentexec.worker.child import ChildEvent, Died, Leaving, Ready, WorkerProcess
-from agentexec.worker.process_codes import EXIT_FAILED, EXIT_RECYCLED
+from agentexec.worker.child import ChildEvent, Died, Leaving, Post, Ready, WorkerProcess
+from agentexec.worker.maintenance import Maintenance
+from agentexec.worker.protocol import ExitCode, StopCommand, WorkerSpec
 from agentexec.worker.reference import PoolReference
-from agentexec.worker.supervisor import FORK_PAUSE, StopCommand, Supervisor
+from agentexec.worker.supervisor import FORK_PAUSE, Supervisor
 
-Post = Callable[[ChildEvent], None]
 Script = Callable[["Child"], Iterable[ChildEvent]]
 
 
@@ -22,17 +22,13 @@ class Child:
 
     pid = 1
 
-    def __init__(self, name: str, slot: int, post: Post, *, started: float) -> None:
-        self.name, self.slot, self.started, self.ready = name, slot, started, False
+    def __init__(self, spec: WorkerSpec, post: Post, *, started: float) -> None:
+        self.spec, self.started, self.ready = spec, started, False
         self.commands: list[str] = []
         self._post = post
 
-    def drain(self) -> None:
-        self.commands.append("drain")
-        self._post(Died(self, 0))
-
-    def stop_now(self) -> None:
-        self.commands.append("stop now")
+    def stop(self, command: StopCommand) -> None:
+        self.commands.append(command)
         self._post(Died(self, 0))
 
     def kill(self) -> None:
@@ -59,7 +55,7 @@ class ReleasesOnly:
     def __init__(self, released: list[tuple[str, bool]]) -> None:
         self._released = released
 
-    def heal(self, *, thorough: bool) -> None: ...
+    def run_round(self, *, full_pass: bool) -> None: ...
 
     def release_worker(self, worker: str, *, charge: bool) -> None:
         self._released.append((worker, charge))
@@ -79,20 +75,24 @@ class Parent:
             settings = load_settings(num_workers=1)
             reconciler: Any = ReleasesOnly(self.released)
             self._supervisor = Supervisor(
-                reference=reference, expect=[], settings=settings, healer=reconciler, start_child=self._start
+                reference=reference,
+                expected_tasks=(),
+                settings=settings,
+                maintenance=Maintenance(reconciler, settings),
+                start_child=self._start,
             )
             # Else a child that is not replaced would be waited for without end.
-            SystemRuntime().after(10.0, lambda: self._supervisor.order(StopCommand.NOW))
+            SystemRuntime().after(10.0, lambda: self._supervisor.stop(StopCommand.NOW))
             self.exit_code = self._supervisor.run()
 
-    def _start(self, *, name: str, slot: int, post: Post, **_: object) -> WorkerProcess:
-        child = Child(name, slot, post, started=self.runtime.monotonic() - self._age)
+    def _start(self, spec: WorkerSpec, post: Post) -> WorkerProcess:
+        child = Child(spec, post, started=self.runtime.monotonic() - self._age)
         events = list(self._scripts.pop(0)(child)) if self._scripts else None
         self.children.append(child)
         for event in events or ():
             post(event)
         if events is None:
-            self._supervisor.order(StopCommand.DRAIN)
+            self._supervisor.stop(StopCommand.DRAIN)
         return child
 
 
@@ -101,11 +101,11 @@ def is_killed(child: Child) -> Iterable[ChildEvent]:
 
 
 def leaves_unnoticed(child: Child) -> Iterable[ChildEvent]:
-    return Died(child, EXIT_RECYCLED), Leaving(child)
+    return Died(child, ExitCode.RECYCLED), Leaving(child)
 
 
 def leaves(child: Child) -> Iterable[ChildEvent]:
-    return Leaving(child), Died(child, EXIT_RECYCLED)
+    return Leaving(child), Died(child, ExitCode.RECYCLED)
 
 
 def begins_to_leave(child: Child) -> Iterable[ChildEvent]:
@@ -113,7 +113,7 @@ def begins_to_leave(child: Child) -> Iterable[ChildEvent]:
 
 
 def fails(child: Child) -> Iterable[ChildEvent]:
-    return Ready(child), Died(child, EXIT_FAILED)
+    return Ready(child), Died(child, ExitCode.FAILED)
 
 
 def cannot_start(child: Child) -> Iterable[ChildEvent]:
@@ -123,7 +123,7 @@ def cannot_start(child: Child) -> Iterable[ChildEvent]:
 def test_a_killed_child_is_replaced_at_once_and_its_tasks_are_charged() -> None:
     parent = Parent(is_killed)
     first, _second = parent.children
-    assert parent.released == [(first.name, True)]
+    assert parent.released == [(first.spec.name, True)]
     assert parent.runtime.pauses == []
 
 

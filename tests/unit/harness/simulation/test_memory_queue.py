@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any
+from types import MappingProxyType
+from uuid import UUID
 
 import pytest
 
 from agentexec.errors import WorkerGone
 from agentexec.identifiers import new_id
-from agentexec.queue.protocol import Dispatch, StepResult
+from agentexec.queue.protocol import Dispatch, Disposition, Finish, QueuePolicy, StepRequest, StepResult
 from harness.simulation.queue.memory_queue import KEEP_GONE_MS, MemoryQueue
 
 HOUR = 3600
+NONE: Mapping[UUID, str] = MappingProxyType({})
 
 
 class Clock:
@@ -26,24 +29,29 @@ class Clock:
         return self.now
 
 
-def step(queue: MemoryQueue, worker: str = "w", **more: Any) -> StepResult:
-    return queue.step(worker, "n", finishes=(), want=0, lease=30, max_crashes=1, **more)
+def step(queue: MemoryQueue, worker: str = "w", results: Mapping[UUID, str] = NONE) -> StepResult:
+    finishes = [
+        Finish(task_id=i, token=0, disposition=Disposition.ACK, result=text) for i, text in results.items()
+    ]
+    return queue.step(StepRequest(worker=worker, nonce=f"n{len(results)}", finishes=finishes))
 
 
 def declare_gone(queue: MemoryQueue, worker: str) -> None:
-    queue.release(worker, None, charge=False, max_crashes=1, declare_gone=True)
+    queue.release(worker, None, declare_gone=True)
 
 
 def test_a_queue_has_the_name_that_it_was_given() -> None:
     assert (MemoryQueue().name, MemoryQueue("mail").name) == ("memory", "mail")
 
 
-@pytest.mark.parametrize(("more", "kept"), [({}, HOUR), ({"result_ttl": 60}, 60)])
-def test_a_result_is_kept_for_its_time_and_not_a_millisecond_longer(more: dict[str, Any], kept: int) -> None:
+@pytest.mark.parametrize(("policy", "kept"), [(None, HOUR), (QueuePolicy(result_ttl_seconds=60), 60)])
+def test_a_result_is_kept_for_its_time_and_not_a_millisecond_longer(
+    policy: QueuePolicy | None, kept: int
+) -> None:
     clock, task = Clock(), new_id()
     clock.now = 1000.0005  # results end with a whole millisecond
-    queue = MemoryQueue(clock=clock)
-    step(queue, results={task: "1"}, **more)
+    queue = MemoryQueue(policy=policy, clock=clock)
+    step(queue, results={task: "1"})
     for now, result in ((1000.0, "1"), (999.999 + kept, "1"), (1000.0 + kept, None)):
         clock.now = now
         assert queue.result(task) == result
@@ -82,7 +90,7 @@ def test_a_worker_idles_only_without_a_wake_token() -> None:
     idled: list[float] = []
     queue = MemoryQueue(idle=idled.append)
     assert not queue.wait(7)
-    queue.wake()
+    queue.enqueue([Dispatch(task_id=new_id(), payload=b"", level=1)])
     assert queue.wait(8)
     assert idled == [7]
 
@@ -98,5 +106,5 @@ def test_a_thread_that_waits_is_woken_before_its_time() -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     for _ in range(50):
-        queue.wake()
+        queue.enqueue([Dispatch(task_id=new_id(), payload=b"", level=1)])
         assert heard.acquire(timeout=20)

@@ -1,0 +1,63 @@
+"""How the run of a handler ended, and what follows from it in the record and in the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from agentexec.config import Settings
+from agentexec.queue.protocol import Disposition
+from agentexec.store.status import Status
+
+
+class RunKind(StrEnum):
+    """The ways in which a run ends."""
+
+    COMPLETE = "complete"
+    RETRY = "retry"  # failed, and runs again after a delay
+    FAILED = "failed"  # failed for good: no retry is left, or none would help
+    CANCELED = "canceled"
+    RELEASED = "released"  # stopped by a shutdown; runs again elsewhere, uncharged
+    LOST = "lost"  # the lease is lost: nothing may be recorded
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunResult:
+    """The end of a run. `delay` (seconds) belongs to RETRY, `result` to COMPLETE, `error` to failures.
+
+    `message` is the handler's own text for the log, None for the default. `seconds` is the duration of the run, None if
+    it is unknown; then `task_name` is empty.
+    """
+
+    task_id: UUID
+    token: int
+    kind: RunKind
+    result: Any = None
+    error: str | None = None
+    delay: float = 0.0
+    message: str | None = None
+    task_name: str = ""
+    seconds: float | None = None
+
+
+class Ending(NamedTuple):
+    """The status to record, what to ask of the queue once that is durable, and the default log message."""
+
+    status: Status
+    disposition: Disposition | None  # None: release the lease, so that the task keeps its place in the queue
+    message: str
+
+
+def endings(settings: Settings) -> Mapping[RunKind, Ending]:
+    """What follows from each kind of end; LOST has no consequences."""
+    failed = settings.activity_message_error
+    return {
+        RunKind.COMPLETE: Ending(Status.COMPLETE, Disposition.ACK, settings.activity_message_complete),
+        RunKind.RETRY: Ending(Status.QUEUED, Disposition.RETRY, failed),
+        RunKind.FAILED: Ending(Status.ERROR, Disposition.DEAD_LETTER, failed),
+        RunKind.CANCELED: Ending(Status.CANCELED, Disposition.ACK, "Canceled on request."),
+        RunKind.RELEASED: Ending(Status.QUEUED, None, "Released by a shutdown; it runs again."),
+    }
