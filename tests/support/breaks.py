@@ -73,7 +73,7 @@ BREAKS = (
         invariant="I1",
         what="A rebuild restores running tasks and leaves out queued ones.",
         file="worker/reconciler.py",
-        old="((Status.RUNNING,), PENDING_STATUSES)",
+        old="((Status.RUNNING,), PENDING)",
         new="((Status.RUNNING,),)",
         test=f"{RECONCILER}::test_what_the_queue_forgot_is_brought_back_and_completes",
     ),
