@@ -56,7 +56,7 @@ def create(
             raise AgentexecError(
                 f"There is an activity {chosen} already; leave agent_id out to get a new one."
             )
-        statements.insert(connection, [activity])
+        statements.record_enqueued(connection, [activity])
     return AgentId(int=chosen.int)
 
 
@@ -115,7 +115,7 @@ def error(agent_id: str | UUID, message: str = "Agent failed", percentage: int =
         if activity.by_hand:
             direct.end_by_hand(connection, activity, Status.ERROR, text, percentage)
             return False
-        direct.take_over(connection, activity, Status.ERROR, text)
+        direct.terminate(connection, activity, Status.ERROR, text)
         return activity.status is Status.RUNNING
 
     return _change(agent_id, end, in_handler=lambda task: task.fail(message))

@@ -111,7 +111,7 @@ def _cancel(session: Session, orphans: Mapping[UUID, int]) -> int:
     for start in range(0, len(ids), PAGE):
         # Fenced: an activity that was started meanwhile has a higher token and is not canceled.
         tokens = {i: orphans[i] + 1 for i in ids[start : start + PAGE]}
-        canceled |= statements.end_unstarted(session.connection(), tokens, Status.CANCELED, MESSAGE)
+        canceled |= statements.record_terminated(session.connection(), tokens, Status.CANCELED, MESSAGE)
     return len(canceled)
 
 

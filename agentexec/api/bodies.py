@@ -8,10 +8,9 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
 
 from agentexec.store.status import Status
-from agentexec.task import Priority, storable_json
+from agentexec.task import LONGEST_DELAY, Priority, storable_json
 
 DEEPEST = 100  # levels of nested objects and lists
-LONGEST_DELAY = 366 * 24 * 3600.0  # seconds
 
 
 def storable(value: Any) -> Any:

@@ -21,8 +21,7 @@ __all__ = ["Base", "create_schema", "engine_for", "require_supported_database"]
 
 
 def engine_for(database_url: str, *, pool_size: int = 2, test_connections: bool = True) -> Engine:
-    """An engine with the settings that agentexec needs: small pools, tested connections, SQLite that waits
-    for its lock.
+    """An engine with a small pool and tested connections; on SQLite, writers wait for the lock.
 
     Raises `ConfigurationError` for a URL of another kind of database.
     """
@@ -42,8 +41,9 @@ def engine_for(database_url: str, *, pool_size: int = 2, test_connections: bool 
 
 
 def one_statement(engine: Engine) -> Engine:
-    """The same engine for work that writes in one statement: on Postgres it commits with it, in one round
-    trip. Use its `begin()`; elsewhere that is a transaction as always.
+    """The same engine for work of one statement: on Postgres, `begin()` commits with the statement, in one round trip.
+
+    On other databases, `begin()` begins an ordinary transaction.
     """
     if engine.dialect.name == "postgresql":
         return engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -51,16 +51,14 @@ def one_statement(engine: Engine) -> Engine:
 
 
 def create_schema(engine: Engine) -> None:
-    """Create the tables and indexes that are missing. In production this is the migration user's work, not
-    the pool's.
-    """
+    """Create the missing tables and indexes. In production, migrations do that, with a user of their own."""
     Base.metadata.create_all(engine)
 
 
 def require_supported_database(engine: Engine) -> None:
-    """Check that the database answers and is new enough.
+    """Check that the database answers and is supported.
 
-    Raises `ConfigurationError` where it does not answer, `UnsupportedServer` for PostgreSQL below 14.
+    Raises `ConfigurationError` if it does not answer, `UnsupportedServer` for PostgreSQL below 14.
     """
     try:
         with engine.connect() as connection:
@@ -79,10 +77,10 @@ def require_supported_database(engine: Engine) -> None:
 
 
 def _look_for_a_pooler(connection: Any, _record: Any) -> None:
-    """Prepare no statements through a pooler such as PgBouncer in transaction mode: the next transaction may
-    meet a server that does not have them, or one that has another client's under the same names.
+    """Switch off prepared statements behind a pooler such as PgBouncer in transaction mode.
 
-    A pooler shows itself by answering for a process other than the one it named when it let us in.
+    There, the next transaction may run on a server connection without these statements, or with those of another
+    client under the same names. Behind a pooler, the process that answers is not the one named at the login.
     """
     answering = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()[0]
     connection.rollback()
@@ -97,8 +95,7 @@ def _sqlite_engine(url: str) -> Engine:
         url, connect_args={"check_same_thread": False, "timeout": 30}, hide_parameters=True, **options
     )
 
-    # The driver's own transaction control begins too late for us: a writer must hold the lock before it
-    # reads.
+    # The driver begins a transaction at the first write. A writer must have the lock before it reads.
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None

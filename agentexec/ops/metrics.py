@@ -22,7 +22,7 @@ from agentexec.errors import ConfigurationError
 from agentexec.ops.health import Checks, TimedCall
 from agentexec.queue.protocol import QueueDepth
 from agentexec.queue.redis_queue import RedisQueue
-from agentexec.store.models import ACTIVITY_TABLE
+from agentexec.store import reading
 from agentexec.text import summary
 
 try:
@@ -119,20 +119,10 @@ class Collector:
         yield _durations(counts)
 
     def _outbox_lag(self) -> float:
-        engine = self._checks.engine
-        postgres = engine.dialect.name == "postgresql"
-        age = (
-            "extract(epoch FROM clock_timestamp() - min(created_at))"
-            if postgres
-            else "(julianday('now') - julianday(min(created_at))) * 86400"
-        )
-        query = f"""SELECT {age} FROM {ACTIVITY_TABLE}
-            WHERE queue_name = :queue AND status IN ('queued', 'running') AND dispatched_at IS NULL"""
-        with engine.connect() as connection:
-            if postgres:
+        with self._checks.engine.connect() as connection:
+            if connection.dialect.name == "postgresql":
                 connection.execute(text(f"SET LOCAL statement_timeout = {round(self._checks.within * 1000)}"))
-            lag = connection.execute(text(query), {"queue": self._queue.name}).scalar()
-        return max(0.0, float(lag or 0.0))
+            return reading.outbox_lag(connection, self._queue.name)
 
 
 def render(collector: Collector) -> bytes:

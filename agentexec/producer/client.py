@@ -1,4 +1,4 @@
-"""The producer's side: enqueue, cancel, wait for results."""
+"""The client of producers: enqueue tasks and cancel them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,25 @@ from agentexec.core.db import engine_for
 from agentexec.core.redis_client import blocking_client
 from agentexec.errors import InvalidTask, PayloadTooLarge
 from agentexec.identifiers import new_id
-from agentexec.producer.enqueuer import Enqueuer
+from agentexec.producer.enqueuer import Enqueuer, PreparedTask
 from agentexec.queue.protocol import Queue
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
 from agentexec.store.rows import NewActivity
 from agentexec.store.status import Status
-from agentexec.task import Priority, Registry, Task, TaskRequest, encode_payload, storable_json
-
-LONGEST_DELAY = 3.2e9  # seconds, a century: what is longer is a mistake, or infinite
+from agentexec.task import (
+    LONGEST_DELAY,
+    Priority,
+    Registry,
+    Task,
+    TaskRequest,
+    encode_payload,
+    storable_json,
+)
 
 
 class Client:
-    """Talks to one queue and its record. One per process is enough; it may be shared by threads and event
-    loops.
-    """
+    """A client of one queue and its activity store. Threads and event loops may share it; a process needs one."""
 
     def __init__(
         self,
@@ -41,8 +45,9 @@ class Client:
         settings: Settings | None = None,
         registry: Registry | None = None,
     ) -> None:
-        """Connect lazily. Arguments win over the environment; `registry` knows the lock keys of tasks. Raises
-        `ConfigurationError` where a URL is missing.
+        """Connect at first use. Arguments override the environment; `registry` has the lock keys of tasks.
+
+        Raises `ConfigurationError` if a URL is missing.
         """
         self._registry = registry or Registry()
         base = settings or load_settings(
@@ -68,8 +73,8 @@ class Client:
     ) -> Task:
         """Record a task in Postgres and dispatch it; returns once it is durable. `delay` is in seconds.
 
-        Raises `InvalidTask`, `QueueFull`, or what the database raised; after a broken connection the
-        outcome is unknown, and enqueuing again with the same `idempotency_key` is safe.
+        Raises `InvalidTask`, `QueueFull`, or the error of the database. After a broken connection the outcome is
+        unknown; enqueuing again with the same `idempotency_key` is safe.
         """
         request = TaskRequest(
             task_name=task_name,
@@ -83,11 +88,11 @@ class Client:
         return (await self.enqueue_many([request]))[0]
 
     async def enqueue_many(self, requests: Sequence[TaskRequest]) -> list[Task]:
-        """Enqueue many tasks in one transaction; either all are recorded or none. Answers keep their order."""
-        tasks, activities, payloads = self._prepare(requests)
+        """Enqueue many tasks in one transaction: all are recorded, or none. Returns tasks in the order of requests."""
+        entries = [self._prepare(request) for request in requests]
         # Shielded: a caller that is canceled must not cancel the shared batch.
-        ids = await asyncio.shield(asyncio.wrap_future(self._enqueuer.submit(activities, payloads)))
-        return _recorded(tasks, ids)
+        ids = await asyncio.shield(asyncio.wrap_future(self._enqueuer.submit(entries)))
+        return _tasks(entries, ids)
 
     def enqueue_sync(self, task_name: str, context: BaseModel, **options: Any) -> Task:
         """`enqueue` for code without an event loop; blocks until the task is durable."""
@@ -95,17 +100,15 @@ class Client:
 
     def enqueue_many_sync(self, requests: Sequence[TaskRequest]) -> list[Task]:
         """`enqueue_many` for code without an event loop."""
-        tasks, activities, payloads = self._prepare(requests)
-        return _recorded(tasks, self._enqueuer.submit(activities, payloads).result())
+        entries = [self._prepare(request) for request in requests]
+        return _tasks(entries, self._enqueuer.submit(entries).result())
 
     def cancel(self, agent_ids: Sequence[UUID], message: str = "Canceled on request.") -> dict[UUID, Status]:
-        """Cancel queued tasks at once and ask running ones to stop; returns where the pending ones stand
-        now.
-        """
+        """Cancel queued tasks and ask running ones to stop; returns the new status of each pending one."""
         return request_cancel(self.engine, self.queue, agent_ids, message)
 
     def close(self) -> None:
-        """Finish what was handed in and let go of all connections."""
+        """Finish what was handed in and close all connections."""
         self._enqueuer.close()
         self._recording.dispose()
         self.redis.close()
@@ -117,43 +120,29 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _prepare(self, requests: Sequence[TaskRequest]) -> tuple[list[Task], list[NewActivity], list[bytes]]:
-        tasks, activities, payloads = [], [], []
-        for request in requests:
-            context = request.context.model_dump(mode="json")
-            payload = encode_payload(request.task_name, context)
-            self._check(request, payload)
-            # Not validated again: the name was checked, and a model has just written the context.
-            task = Task.model_construct(task_name=request.task_name, agent_id=new_id(), context=context)
-            tasks.append(task)
-            payloads.append(payload)
-            activities.append(
-                NewActivity(
-                    id=task.agent_id,
-                    queue_name=self.settings.queue_name,
-                    task_name=request.task_name,
-                    context=context,
-                    priority=request.priority.level,
-                    message=self.settings.activity_message_create,
-                    metadata=request.metadata,
-                    idempotency_key=request.idempotency_key,
-                    lock_key=self._lock_key(request, context),
-                    delay=request.delay,
-                )
-            )
-        return tasks, activities, payloads
+    def _prepare(self, request: TaskRequest) -> PreparedTask:
+        context = request.context.model_dump(mode="json")
+        payload = encode_payload(request.task_name, context)
+        self._check(request, payload)
+        activity = NewActivity(
+            id=new_id(),
+            queue_name=self.settings.queue_name,
+            task_name=request.task_name,
+            context=context,
+            priority=request.priority.level,
+            message=self.settings.activity_message_create,
+            metadata=request.metadata,
+            idempotency_key=request.idempotency_key,
+            lock_key=self._lock_key(request, context),
+            delay=request.delay,
+        )
+        return PreparedTask(activity, payload)
 
     def _lock_key(self, request: TaskRequest, context: Mapping[str, Any]) -> str | None:
-        """The lock key of a task; where this process does not know its registration, the worker finds it
-        out.
-        """
+        """The lock key of a task; None if this process does not know its registration: the worker does."""
         definition = self._registry.get(request.task_name)
         key = request.lock_key or (definition.lock_key(context) if definition is not None else None)
-        if key is not None and not 0 < len(key) <= 255:
-            raise InvalidTask(
-                f"The lock key of {request.task_name} has {len(key)} characters; it may have 1 to 255."
-            )
-        return key
+        return _checked_key("lock key", request, key)
 
     def _check(self, request: TaskRequest, payload: bytes) -> None:
         if not request.task_name or len(request.task_name) > 255:
@@ -163,11 +152,7 @@ class Client:
                 f"The delay of {request.task_name} is {request.delay}; "
                 f"give seconds from now, at most {LONGEST_DELAY:g}."
             )
-        key = request.idempotency_key
-        if key is not None and (not 0 < len(key) <= 255 or "\0" in key):
-            raise InvalidTask(
-                f"The idempotency key of {request.task_name} may have 1 to 255 characters, and no NUL among them."
-            )
+        _checked_key("idempotency key", request, request.idempotency_key)
         try:
             if request.metadata is not None:
                 storable_json(request.metadata)
@@ -183,10 +168,18 @@ class Client:
             )
 
 
+def _checked_key(kind: str, request: TaskRequest, key: str | None) -> str | None:
+    if key is not None and (not 0 < len(key) <= 255 or "\0" in key):
+        raise InvalidTask(
+            f"The {kind} of {request.task_name} may have 1 to 255 characters, and no NUL among them."
+        )
+    return key
+
+
 def request_cancel(
     engine: Engine, queue: Queue, agent_ids: Sequence[UUID], message: str
 ) -> dict[UUID, Status]:
-    """Cancel in the record first, then tell the holders of what runs; see `Client.cancel`."""
+    """Cancel in the activity store, then ask the holders of running tasks to stop; see `Client.cancel`."""
     with engine.begin() as connection:
         standing = statements.request_cancel(connection, agent_ids, message)
     queue.request_cancel([i for i, status in standing.items() if status is Status.RUNNING])
@@ -194,18 +187,20 @@ def request_cancel(
 
 
 def _recording_engine(engine: Engine, settings: Settings) -> Engine:
-    """The enqueuer's own connections. To ask each whether it is alive would cost every `enqueue` a round trip,
-    and the enqueuer sends again what a broken one lost. SQLite has one connection for all, as it may live in memory.
+    """The enqueuer's connections, without a test of each before use, which would cost a round trip per batch.
+
+    The enqueuer sends again what a broken connection lost. SQLite in memory allows one connection only.
     """
     if engine.dialect.name != "postgresql":
         return engine
     return engine_for(settings.require_database_url(), test_connections=False)
 
 
-def _recorded(tasks: Sequence[Task], ids: Sequence[UUID]) -> list[Task]:
+def _tasks(entries: Sequence[PreparedTask], ids: Sequence[UUID]) -> list[Task]:
+    """Tasks under the ids that they are recorded with; not validated again, as the name and the context were."""
     return [
-        t if t.agent_id == i else t.model_copy(update={"agent_id": i})
-        for t, i in zip(tasks, ids, strict=True)
+        Task.model_construct(task_name=entry.activity.task_name, agent_id=i, context=entry.activity.context)
+        for entry, i in zip(entries, ids, strict=True)
     ]
 
 
@@ -215,9 +210,7 @@ _factory: Callable[[], Client] | None = None
 
 
 def default_client() -> Client:
-    """The client of this process, made on first use: for the first `Pool` created here, else from the
-    environment.
-    """
+    """The client of this process, made at first use: that of the first `Pool`, otherwise from the environment."""
     global _default
     with _lock:
         if _default is None:
@@ -226,9 +219,7 @@ def default_client() -> Client:
 
 
 def set_default_client(factory: Callable[[], Client]) -> None:
-    """Let `agentexec.enqueue` and its neighbours use what `factory` makes, unless another one was set
-    before.
-    """
+    """Make the client of this process with `factory`, unless a factory was set before."""
     global _factory
     with _lock:
         _factory = _factory or factory

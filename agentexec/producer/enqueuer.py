@@ -1,8 +1,8 @@
-"""The thread that records and dispatches tasks for everybody in this process, in batches.
+"""The thread that records and dispatches the tasks of this process, in batches.
 
-Calls that arrive while a batch is under way form the next one, so many callers share one commit and one round
-trip. It owns its connections alone: a caller that is canceled in the middle of its `await` cannot leave a
-connection out of step.
+Calls that arrive while one batch is handled form the next, so many callers share one commit and one round trip. The
+thread has connections of its own: a caller that is canceled in the middle of its `await` cannot leave a connection
+in an undefined state.
 """
 
 from __future__ import annotations
@@ -22,93 +22,65 @@ from sqlalchemy.exc import DBAPIError
 from agentexec.core import runtime
 from agentexec.core.db import one_statement
 from agentexec.counters import COUNTERS
-from agentexec.errors import AgentexecError, QueueFull
+from agentexec.errors import QueueFull
+from agentexec.producer.batching import BatchThread
 from agentexec.producer.dispatch_marker import DispatchMarker
 from agentexec.queue.protocol import Admission, Dispatch, Queue
-from agentexec.store.hot import enqueue
 from agentexec.store.rows import NewActivity
+from agentexec.store.statements import record_enqueued
 
 MAX_BATCH = 1000
 
 _logger = logging.getLogger(__name__)
 
 
-class _Entry(NamedTuple):
+class PreparedTask(NamedTuple):
+    """A task to be recorded, and its payload for the queue."""
+
     activity: NewActivity
     payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """What one caller handed in, and where it waits for the recorded ids."""
+    """The tasks of one caller, and the future for their recorded ids."""
 
-    entries: Sequence[_Entry]
+    entries: Sequence[PreparedTask]
     future: Future[list[UUID]]
 
 
 class Enqueuer:
-    """Records tasks in Postgres, then dispatches them to Redis. Safe to use from any thread and any event
-    loop.
-    """
+    """Records tasks in Postgres, then dispatches them to Redis. Safe to use from any thread and event loop."""
 
     def __init__(self, engine: Engine, queue: Queue) -> None:
         # SQLite takes one writer at a time, and in memory all threads share one connection.
-        many = engine.dialect.name == "postgresql"
-        self._turns: AbstractContextManager[object] = nullcontext() if many else runtime.current().condition()
-        self._marker = DispatchMarker(engine, turns=self._turns)
+        many_writers = engine.dialect.name == "postgresql"
+        self._one_writer: AbstractContextManager[object] = (
+            nullcontext() if many_writers else runtime.current().condition()
+        )
+        self._marker = DispatchMarker(engine, one_writer=self._one_writer)
         self._one_statement = one_statement(engine)
         self._queue = queue
-        self._groups: list[_Group] = []
-        self._changed = runtime.current().condition()
-        self._closing = False
-        self._thread: runtime.Thread | None = None
+        self._thread = BatchThread(self._handle, name="agentexec-enqueuer", limit=MAX_BATCH)
 
-    def submit(self, activities: Sequence[NewActivity], payloads: Sequence[bytes]) -> Future[list[UUID]]:
+    def submit(self, entries: Sequence[PreparedTask]) -> Future[list[UUID]]:
         """Hand in tasks; the future gives their ids once they are durable in Postgres and offered to Redis.
 
-        It raises what the database raised (nothing is recorded then, or the outcome is unknown if the
-        connection broke in the commit), or `QueueFull`.
+        The future raises what the database raised (then nothing is recorded, or the outcome is unknown if the
+        connection broke in the commit), or `QueueFull`. Raises `AgentexecError` after `close`.
         """
         future: Future[list[UUID]] = Future()
-        future.set_running_or_notify_cancel()  # from here on nobody can cancel it: the batch is shared
-        entries = [_Entry(activity, payload) for activity, payload in zip(activities, payloads, strict=True)]
-        with self._changed:
-            if self._closing:
-                raise AgentexecError("This client is closed; make a new one.")
-            if self._thread is None:
-                self._thread = runtime.current().spawn(self._run, name="agentexec-enqueuer")
-            self._groups.append(_Group(entries, future))
-            self._changed.notify()
+        future.set_running_or_notify_cancel()  # from here on it cannot be canceled: the batch is shared
+        self._thread.add(_Group(entries, future), size=len(entries))
         return future
 
     def close(self) -> None:
         """Finish what was handed in, then end the threads."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
+        self._thread.close()
         self._marker.close()
 
-    def _run(self) -> None:
-        while batch := self._next_batch():
-            self._handle(batch)
-
-    def _next_batch(self) -> list[_Group]:
-        """Wait for work; none once it is closed and done."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._groups or self._closing)
-            taken, size = 0, 0
-            while taken < len(self._groups) and (
-                size == 0 or size + len(self._groups[taken].entries) <= MAX_BATCH
-            ):
-                size += len(self._groups[taken].entries)
-                taken += 1
-            batch, self._groups = self._groups[:taken], self._groups[taken:]
-            return batch
-
-    def _handle(self, batch: list[_Group]) -> None:
-        """Serve a batch. Whatever goes wrong is told to the callers that wait; this thread has to live on."""
+    def _handle(self, batch: Sequence[_Group]) -> None:
+        """Record and dispatch a batch. Every error goes to the callers that wait, so the thread lives on."""
         try:
             self._serve(batch)
         except Exception as error:  # noqa: BLE001 - see above
@@ -116,16 +88,15 @@ class Enqueuer:
                 if not group.future.done():
                     group.future.set_exception(error)
 
-    def _serve(self, batch: list[_Group]) -> None:
+    def _serve(self, batch: Sequence[_Group]) -> None:
         entries = [entry for group in batch for entry in group.entries]
         try:
             recorded = self._record(entries)
-        except Exception as error:  # noqa: BLE001 - whatever the database raised belongs to the callers that wait
-            if len(batch) > 1:  # one bad task must not fail its neighbours in the batch
-                for group in batch:
-                    self._handle([group])
-            else:
-                batch[0].future.set_exception(error)
+        except Exception:
+            if len(batch) == 1:
+                raise
+            for group in batch:  # one bad task must not fail the others in its batch
+                self._handle([group])
             return
         fresh = [entry for entry in entries if recorded[entry.activity.id] == entry.activity.id]
         COUNTERS.queued(entry.activity.task_name for entry in fresh)
@@ -138,10 +109,8 @@ class Enqueuer:
             else:
                 group.future.set_result(ids)
 
-    def _record(self, entries: Sequence[_Entry]) -> dict[UUID, UUID]:
-        """Write down; once more where the connection broke. That is safe, as the ids are ours: what was committed
-        after all is found again.
-        """
+    def _record(self, entries: Sequence[PreparedTask]) -> dict[UUID, UUID]:
+        """Record tasks, a second time if the connection broke: what was committed after all is found by its id."""
         activities = [entry.activity for entry in entries]
         try:
             return self._write(activities)
@@ -152,31 +121,21 @@ class Enqueuer:
             return self._write(activities)
 
     def _write(self, activities: Sequence[NewActivity]) -> dict[UUID, UUID]:
-        # One statement, hence one transaction and one round trip.
-        with self._turns, self._one_statement.begin() as connection:
-            return enqueue(connection, activities)
+        with self._one_writer, self._one_statement.begin() as connection:
+            return record_enqueued(connection, activities)
 
-    def _dispatch(self, entries: Sequence[_Entry]) -> set[UUID]:
-        """Offer recorded tasks to the queue; returns those without room.
+    def _dispatch(self, entries: Sequence[PreparedTask]) -> set[UUID]:
+        """Offer recorded tasks to the queue; returns those for which it has no room.
 
-        Redis being away is no failure of the enqueue: the record is durable and the relay of any pool
-        dispatches it.
+        A Redis that does not answer is no failure of the enqueue: the task is durable, and the outbox dispatcher of
+        any pool dispatches it.
         """
-        tasks = [
-            Dispatch(
-                task_id=e.activity.id,
-                payload=e.payload,
-                level=e.activity.priority,
-                delay=e.activity.delay,
-                lock_key=e.activity.lock_key,
-            )
-            for e in entries
-        ]
+        tasks = [dispatch_of(entry.activity, entry.payload) for entry in entries]
         try:
             answers = self._queue.enqueue(tasks)
         except redis.RedisError as error:
             _logger.warning(
-                "recorded %d task(s) that Redis did not take (%s); a pool's relay will dispatch them",
+                "recorded %d task(s) that Redis did not take (%s); a pool dispatches them later",
                 len(tasks),
                 error,
             )
@@ -184,3 +143,14 @@ class Enqueuer:
         answered = [(task.task_id, answer) for task, answer in zip(tasks, answers, strict=True)]
         self._marker.add([i for i, answer in answered if answer is Admission.TAKEN])
         return {i for i, answer in answered if answer is Admission.FULL}
+
+
+def dispatch_of(activity: NewActivity, payload: bytes) -> Dispatch:
+    """A recorded activity as the queue takes it."""
+    return Dispatch(
+        task_id=activity.id,
+        payload=payload,
+        level=activity.priority,
+        delay=activity.delay,
+        lock_key=activity.lock_key,
+    )

@@ -1,4 +1,4 @@
-"""Waiting for what a task returned."""
+"""Wait for the results of tasks."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from agentexec.task import Task
 
 DEFAULT_TIMEOUT = 300.0
 FIRST_LOOK, LONGEST_PAUSE = 0.01, 0.25  # seconds
-RECORD_EVERY = 1.0  # seconds between two questions to Postgres: many waiters must not slow down the workers
+# Seconds between two queries to Postgres: many callers that wait must not slow down the workers.
+RECORD_EVERY = 1.0
 
 
 async def get_result(task: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> Any:  # noqa: ASYNC109 - as published
-    """Wait for a task and return its result as JSON values, None where the handler returned nothing.
+    """Wait for a task; returns its result as JSON values, None if the handler returned nothing.
 
-    Looks into Redis first and into the record when the result is no longer or not yet there. Raises
-    `TaskFailedError` where the task ended as ERROR or CANCELED, `TimeoutError` after `timeout` seconds.
+    Reads Redis first, and Postgres if Redis has no result. Raises `TaskFailedError` if the task ended as ERROR or
+    CANCELED, `TimeoutError` after `timeout` seconds.
     """
     agent_id = task.agent_id if isinstance(task, Task) else task
     client = default_client()
@@ -47,7 +48,7 @@ async def get_result(task: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> Any
 
 
 async def gather(*tasks: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> tuple[Any, ...]:  # noqa: ASYNC109 - as published
-    """Wait for several tasks; raises what the first failed one raises, the others keep running."""
+    """Wait for several tasks; raises the error of the first that fails, while the others go on."""
     return tuple(await asyncio.gather(*(get_result(task, timeout) for task in tasks)))
 
 
@@ -55,7 +56,7 @@ def _look(client: Client, agent_id: UUID, ask_record: bool) -> tuple[bool, Any]:
     try:
         cached = client.queue.result(agent_id)
     except redis.RedisError:
-        cached, ask_record = None, True  # the record has it too
+        cached, ask_record = None, True  # Postgres has it too
     if cached is not None:
         return True, json.loads(cached)
     if not ask_record:

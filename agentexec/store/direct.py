@@ -1,31 +1,29 @@
-"""What code that holds no lease may write to the record. Callers own the transaction.
+"""Writes by callers without a lease: services, scripts, other handlers. Callers own the transaction.
 
-There are two kinds of activities. Those of a queue belong to whoever holds their lease: an outsider may leave a
-note, or end them under a token that outranks the holder's. Those that are kept by hand (`activity.create`) belong to
-no queue, so that no pool ever runs them; each writer becomes their holder for the length of its transaction, under
-the lock of their row.
+A queue's activity belongs to the holder of its lease. Other callers may add a note, or end it under a fencing token
+above the holder's. An activity kept by hand (`activity.create`) has no queue, and no pool runs it: each caller becomes
+its holder for one transaction, under the lock of its row.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from agentexec.store import statements
-from agentexec.store.batch import as_text, run_batch
-from agentexec.store.models import LOG_TABLE, Activity, ActivityLog
-from agentexec.store.rows import ActivityUpdate, LogEntry
+from agentexec.store.dialects import run
+from agentexec.store.models import Activity
+from agentexec.store.rows import ActivityUpdate, LogEntry, Start
 from agentexec.store.status import Status
 
-BY_HAND = ""  # the queue of activities that no pool runs; no real queue can have this name
+BY_HAND = ""  # the queue name of activities that no pool runs; no queue can have this name
 STARTED = "Started."
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Locked:
-    """An activity whose row this transaction holds."""
+class Locked(NamedTuple):
+    """An activity whose row this transaction has locked."""
 
     id: UUID
     queue_name: str
@@ -43,32 +41,28 @@ def lock(connection: Connection, agent_id: UUID) -> Locked | None:
     columns = (Activity.id, Activity.queue_name, Activity.status, Activity.fence)
     query = select(*columns).where(Activity.agent_id == agent_id).with_for_update()
     row = connection.execute(query).one_or_none()
-    if row is None:
-        return None
-    return Locked(id=row.id, queue_name=row.queue_name, status=row.status, fence=row.fence)
+    return None if row is None else Locked(*row)
 
 
 def note(connection: Connection, activity: Locked, message: str, percentage: int | None) -> None:
     """Add an entry to the log of a pending activity.
 
-    A queue's activity gets it under the fence of the enqueuing, with the status that fence had: numbers under a
-    token are its holder's to give, and an entry of ours among them would displace one of its own.
+    A queue's activity gets it under fence 0, with the status QUEUED: the numbers under a token are for its holder, and
+    a note among them would take the number of one of the holder's entries.
     """
     if activity.by_hand:
-        held = _held(connection, activity)
-        n = _next(connection, held.id, held.fence)
-        entry = LogEntry(id=held.id, token=held.fence, n=n, message=message, percentage=percentage)
-        statements.append(connection, [entry])
+        token = _hold(connection, activity)
+        entry = LogEntry(id=activity.id, token=token, n=None, message=message, percentage=percentage)
+        statements.record_progress(connection, [entry])
         return
-    n = _next(connection, activity.id, statements.ENQUEUE_FENCE)
-    row = {"id": as_text(activity.id), "n": n, "message": message, "percentage": percentage}
-    run_batch(
+    run(
         connection,
-        f"""INSERT INTO {LOG_TABLE} (activity_id, fence, n, status, message, percentage, created_at)
-            SELECT v.id, {statements.ENQUEUE_FENCE}, v.n, 'queued', v.message, v.percentage, :now
-            FROM :rows AS v WHERE true""",
-        [row],
-        {"id": "uuid", "n": "int", "message": "text", "percentage": "smallint"},
+        """INSERT INTO {log} (activity_id, fence, n, status, message, percentage, created_at)
+        SELECT activity_id, fence, max(n) + 1, 'queued', :message, :percentage, {now} FROM {log}
+        WHERE activity_id {in_ids} AND fence = 0 GROUP BY activity_id, fence""",
+        ids=[activity.id],
+        message=message,
+        percentage=percentage,
     )
 
 
@@ -76,36 +70,28 @@ def end_by_hand(
     connection: Connection, activity: Locked, status: Status, message: str, percentage: int | None
 ) -> None:
     """End an activity that is kept by hand."""
-    held = _held(connection, activity)
-    outcome = ActivityUpdate(
-        id=held.id,
-        token=held.fence,
-        n=_next(connection, held.id, held.fence),
+    update = ActivityUpdate(
+        id=activity.id,
+        token=_hold(connection, activity),
+        n=None,
         status=status,
         message=message,
         percentage=percentage,
         error=message if status is Status.ERROR else None,
     )
-    statements.finish(connection, [outcome])
+    statements.record_batch(connection, [], [update])
 
 
-def take_over(connection: Connection, activity: Locked, status: Status, message: str) -> None:
-    """End a queue's pending activity under a token that outranks its holder, whose writes are refused from now
-    on.
-    """
+def terminate(connection: Connection, activity: Locked, status: Status, message: str) -> None:
+    """End a queue's pending activity under a token above its holder's, whose later writes are refused."""
     error = message if status is Status.ERROR else None
-    statements.end_unstarted(connection, {activity.id: activity.fence + 1}, status, message, error)
+    statements.record_terminated(connection, {activity.id: activity.fence + 1}, status, message, error)
 
 
-def _held(connection: Connection, activity: Locked) -> Locked:
+def _hold(connection: Connection, activity: Locked) -> int:
+    """The token of an activity kept by hand, which is started if it is QUEUED."""
     if activity.status is Status.RUNNING:
-        return activity
+        return activity.fence
     token = activity.fence + 1
-    statements.start(connection, {activity.id: token}, STARTED)
-    return Locked(id=activity.id, queue_name=BY_HAND, status=Status.RUNNING, fence=token)
-
-
-def _next(connection: Connection, activity_id: UUID, fence: int) -> int:
-    query = select(func.coalesce(func.max(ActivityLog.n), -1) + 1)
-    mine = (ActivityLog.activity_id == activity_id, ActivityLog.fence == fence)
-    return int(connection.execute(query.where(*mine)).scalar_one())
+    statements.record_batch(connection, [Start(activity.id, token, STARTED)], [])
+    return token

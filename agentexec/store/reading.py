@@ -1,56 +1,38 @@
-"""Questions to the record that the workers and the healing ask. Callers own the connection."""
+"""Queries on the activity store for workers, the reconciler and metrics. Callers own the connection."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection
 from uuid import UUID
 
 from sqlalchemy import Connection
 
-from agentexec.store.batch import as_text, as_uuid, run_batch
-from agentexec.store.models import ACTIVITY_TABLE
-from agentexec.store.rows import NewActivity, Standing
-from agentexec.store.status import Status
+from agentexec.store.dialects import as_uuid, run
+from agentexec.store.rows import NewActivity, PendingRow, Standing
+from agentexec.store.status import PENDING, Status, sql_in
 
 
-def standings(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, Standing]:
-    """Where activities stand; unknown ids are left out."""
-    found = run_batch(
+def standings(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Standing]:
+    """The current state of activities; unknown ids are left out."""
+    found = run(
         connection,
-        f"""SELECT a.id, a.status, a.fence, a.attempt, a.cancel_requested_at IS NOT NULL AS cancel_requested
-            FROM {ACTIVITY_TABLE} AS a JOIN :rows AS v ON a.id = v.id""",
-        [{"id": as_text(i)} for i in ids],
-        {"id": "uuid"},
+        """SELECT id, status, fence, cancel_requested_at IS NOT NULL AS cancel_requested
+        FROM {activity} WHERE id {in_ids}""",
+        ids=ids,
     )
     return {
-        as_uuid(row.id): Standing(
-            id=as_uuid(row.id),
-            status=Status(row.status),
-            fence=int(row.fence),
-            attempt=int(row.attempt),
-            cancel_requested=bool(row.cancel_requested),
-        )
-        for row in found
+        as_uuid(row.id): Standing(Status(row.status), row.fence, bool(row.cancel_requested)) for row in found
     }
 
 
-def pending(connection: Connection, ids: Sequence[UUID]) -> list[NewActivity]:
-    """Activities that are not over, as they were enqueued; `delay` is what is left of theirs. The rest is
-    left out.
-    """
-    left = (
-        "extract(epoch FROM run_after - clock_timestamp())"
-        if connection.dialect.name == "postgresql"
-        else "(julianday(run_after) - julianday('now')) * 86400"
-    )
-    found = run_batch(
+def pending(connection: Connection, ids: Collection[UUID]) -> list[NewActivity]:
+    """Those of the activities that are not terminal, as they were enqueued; `delay` is what remains of it."""
+    found = run(
         connection,
-        f"""SELECT a.id, a.queue_name, a.agent_type, a.context, a.priority, a.lock_key, {left} AS delay
-            FROM {ACTIVITY_TABLE} AS a JOIN :rows AS v ON a.id = v.id
-            WHERE a.status IN ('queued', 'running') ORDER BY a.id""",
-        [{"id": as_text(i)} for i in ids],
-        {"id": "uuid"},
+        """SELECT id, queue_name, agent_type, context, priority, lock_key, {seconds_left} AS delay
+        FROM {activity} WHERE id {in_ids} AND status {pending} ORDER BY id""",
+        ids=ids,
     )
     return [
         NewActivity(
@@ -58,10 +40,42 @@ def pending(connection: Connection, ids: Sequence[UUID]) -> list[NewActivity]:
             queue_name=row.queue_name,
             task_name=row.agent_type,
             context=json.loads(row.context) if isinstance(row.context, str) else row.context,
-            priority=int(row.priority),
+            priority=row.priority,
             lock_key=row.lock_key,
             message="",
             delay=max(0.0, float(row.delay or 0)),
         )
         for row in found
     ]
+
+
+def pending_after(
+    connection: Connection,
+    queue_name: str,
+    last: UUID,
+    *,
+    older_than: float,
+    limit: int,
+    statuses: Collection[Status] = PENDING,
+) -> list[PendingRow]:
+    """The next `limit` pending activities of a queue after the id `last`, at least `older_than` seconds old."""
+    found = run(
+        connection,
+        "SELECT id, dispatched_at IS NOT NULL AS dispatched FROM {activity} WHERE queue_name = :queue "
+        f"AND status {sql_in(statuses)} AND id > :last AND created_at <= {{ago}} ORDER BY id LIMIT {limit}",
+        queue=queue_name,
+        last=last,
+        seconds=older_than,
+    )
+    return [PendingRow(as_uuid(row.id), bool(row.dispatched)) for row in found]
+
+
+def outbox_lag(connection: Connection, queue_name: str) -> float:
+    """Seconds since the oldest pending activity of a queue that is not dispatched was recorded; 0 without one."""
+    (row,) = run(
+        connection,
+        """SELECT max({seconds_old}) AS seconds FROM {activity}
+        WHERE queue_name = :queue AND status {pending} AND dispatched_at IS NULL""",
+        queue=queue_name,
+    )
+    return max(0.0, float(row.seconds or 0.0))

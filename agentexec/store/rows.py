@@ -1,4 +1,4 @@
-"""What goes into the record and what it says, as values."""
+"""The values that the activity store takes and returns."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from uuid import UUID
 from agentexec.store.status import Status
 
 
-# Not frozen, as the others are: one is made for every task, and a frozen one takes three times as long to make.
+# Not frozen, unlike the others: one is made for every task, and making a frozen one takes three times as long.
 @dataclass(kw_only=True, slots=True)
 class NewActivity:
-    """An activity to be recorded as QUEUED. `context` and `metadata` are JSON values, `delay` is in
-    seconds.
-    """
+    """An activity to be recorded as QUEUED. `context` and `metadata` are JSON values; `delay` is in seconds."""
 
     id: UUID
     queue_name: str
@@ -29,36 +27,54 @@ class NewActivity:
     delay: float = 0.0
 
 
-class Started(NamedTuple):
-    """An activity that may run: how often it was started, this time included, and how many of its runs failed.
+class Start(NamedTuple):
+    """The start of an activity by `worker`; `lock_key` is one that the producer did not know."""
 
-    The two differ by the runs that were cut off, by a shutdown or with their worker, which are nobody's failure.
+    id: UUID
+    token: int
+    message: str
+    worker: str = ""
+    lock_key: str | None = None
+
+
+class Started(NamedTuple):
+    """An activity that may run: the number of its starts, this one included, and of its failed runs.
+
+    A run that a shutdown or the death of its worker ended is a start and no failure.
     """
 
     attempt: int
     failures: int
 
 
+class PendingRow(NamedTuple):
+    """An activity that is not terminal, and whether the queue has it as far as the store knows."""
+
+    id: UUID
+    dispatched: bool
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogEntry:
-    """Progress of a running task: entry `n` of the holder of `token`."""
+    """Progress of a running task: entry `n` under `token`; None takes the next free number, for a locked row."""
 
     id: UUID
     token: int
-    n: int
+    n: int | None
     message: str
     percentage: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActivityUpdate:
-    """How the holder of `token` ends its claim; `n` is the number of the log entry that says so. `failed` counts a
-    failure of the handler that is going to be tried again.
+    """The end of a run under `token`, with log entry `n`; None takes the next free number, for a locked row.
+
+    `failed` counts a failure of the handler that will be retried.
     """
 
     id: UUID
     token: int
-    n: int
+    n: int | None
     status: Status
     message: str
     percentage: int | None = None
@@ -67,12 +83,9 @@ class ActivityUpdate:
     failed: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
-    """What the record says of an activity right now."""
+class Standing(NamedTuple):
+    """The current state of an activity."""
 
-    id: UUID
     status: Status
     fence: int
-    attempt: int
     cancel_requested: bool

@@ -7,21 +7,20 @@ is fenced.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import takewhile
-from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from agentexec.config import Settings
 from agentexec.core import runtime
 from agentexec.counters import COUNTERS, REAPED, WORKER_DIED
-from agentexec.queue.protocol import Admission, Dispatch, Queue
+from agentexec.producer.enqueuer import dispatch_of
+from agentexec.queue.protocol import Admission, Queue
 from agentexec.store import reading, statements
-from agentexec.store.batch import as_key, as_uuid
-from agentexec.store.models import ACTIVITY_TABLE
-from agentexec.store.status import Status
+from agentexec.store.rows import PendingRow
+from agentexec.store.status import PENDING, Status
 from agentexec.task import encode_payload
 from agentexec.worker.agreement import shared
 from agentexec.worker.recording import record_revocations
@@ -29,15 +28,9 @@ from agentexec.worker.recording import record_revocations
 OUTBOX_AFTER = 2.0  # seconds that an enqueue may take between its commit and its dispatch
 PAGE = 500
 PAGES_PER_ROUND = 8
-PENDING_STATUSES = (Status.QUEUED, Status.RUNNING)
 START = UUID(int=0)
 
 _logger = logging.getLogger(__name__)
-
-
-class _Pending(NamedTuple):
-    id: UUID
-    dispatched: bool
 
 
 class Reconciler:
@@ -107,7 +100,7 @@ class Reconciler:
         """Dispatch all pending tasks to a queue that lost its contents, however young they are."""
         self._queue.agree(shared(self._settings))
         # First those that may still be running: they have to get their lock keys before the tasks queued behind them.
-        for statuses in ((Status.RUNNING,), PENDING_STATUSES):
+        for statuses in ((Status.RUNNING,), PENDING):
             last: UUID | None = START
             while last is not None:
                 last = self._compare_page(last, statuses, older_than=0.0, rebuilding=True)
@@ -116,7 +109,7 @@ class Reconciler:
     def _compare_page(
         self,
         last: UUID,
-        statuses: Sequence[Status] = PENDING_STATUSES,
+        statuses: Collection[Status] = PENDING,
         *,
         older_than: float = OUTBOX_AFTER,
         rebuilding: bool = False,
@@ -132,31 +125,20 @@ class Reconciler:
         return ids[-1] if len(ids) == PAGE else None
 
     def _page(
-        self, last: UUID, statuses: Sequence[Status] = PENDING_STATUSES, older_than: float = OUTBOX_AFTER
-    ) -> list[_Pending]:
+        self, last: UUID, statuses: Collection[Status] = PENDING, older_than: float = OUTBOX_AFTER
+    ) -> Sequence[PendingRow]:
         """The next activities after `last` in the order of their ids, created that many seconds ago."""
-        among = ", ".join(f"'{status.value}'" for status in statuses)
-        query = f"""SELECT id, dispatched_at FROM {ACTIVITY_TABLE}
-            WHERE queue_name = :queue AND status IN ({among}) AND id > :last
-            AND created_at <= {self._ago("older_than")} ORDER BY id LIMIT {PAGE}"""
         with self._engine.connect() as connection:
-            key = as_key(connection, last)
-            parameters = {"queue": self._queue.name, "last": key, "older_than": older_than}
-            rows = connection.execute(text(query), parameters).all()
-        return [_Pending(as_uuid(row.id), row.dispatched_at is not None) for row in rows]
+            return reading.pending_after(
+                connection, self._queue.name, last, statuses=statuses, older_than=older_than, limit=PAGE
+            )
 
     def _dispatch(self, ids: Sequence[UUID], *, rebuilding: bool = False) -> None:
         if not ids:
             return
         with self._engine.begin() as connection:
             tasks = [
-                Dispatch(
-                    task_id=a.id,
-                    payload=encode_payload(a.task_name, a.context),
-                    level=a.priority,
-                    delay=a.delay,
-                    lock_key=a.lock_key,
-                )
+                dispatch_of(a, encode_payload(a.task_name, a.context))
                 for a in reading.pending(connection, ids)
             ]
         answers = zip(tasks, self._queue.enqueue(tasks, from_reconciler=rebuilding), strict=True)
@@ -172,9 +154,4 @@ class Reconciler:
                 standing = reading.standings(connection, [task_id]).get(task_id)
                 if standing is not None and not standing.status.terminal:
                     token, message = {task_id: standing.fence + 1}, f"Dead-lettered: {reason}."
-                    statements.end_unstarted(connection, token, Status.ERROR, message, reason)
-
-    def _ago(self, parameter: str) -> str:
-        if self._engine.dialect.name == "postgresql":
-            return f"clock_timestamp() - :{parameter} * interval '1 second'"
-        return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '-' || :{parameter} || ' seconds')"
+                    statements.record_terminated(connection, token, Status.ERROR, message, reason)

@@ -10,8 +10,7 @@ from sqlalchemy import Connection
 
 from agentexec.queue.protocol import Claim, Disposition, Finish, Revocations
 from agentexec.store import reading, statements
-from agentexec.store.hot import turn
-from agentexec.store.rows import ActivityUpdate, LogEntry, Started
+from agentexec.store.rows import ActivityUpdate, LogEntry, Start, Started
 from agentexec.store.status import Status
 from agentexec.worker.retrying import Retrying
 
@@ -45,10 +44,14 @@ class Recorded:
 def record(retrying: Retrying, batch: Batch, *, started_message: str, worker: str = "") -> Recorded:
     """Record a batch of `worker`; returns when it is durable."""
     if batch.entries:  # first, since no entry may follow the end of its run
-        retrying.transaction(lambda connection: statements.append(connection, batch.entries))
+        retrying.transaction(lambda connection: statements.record_progress(connection, batch.entries))
     tokens = {claim.task_id: claim.token for claim in batch.claims}
+    starts = [
+        Start(claim.task_id, claim.token, started_message, worker, batch.lock_keys.get(claim.task_id))
+        for claim in batch.claims
+    ]
     started, accepted = retrying.transaction(
-        lambda connection: turn(connection, tokens, batch.updates, started_message, worker, batch.lock_keys),
+        lambda connection: statements.record_batch(connection, starts, batch.updates),
         single_statement=True,
     )
     recorded = Recorded(started=started, accepted=accepted)
@@ -81,7 +84,7 @@ def _explain(
         for i, standing in standings.items()
         if i not in over and standing.cancel_requested and standing.fence < refused[i]
     }
-    over |= statements.end_unstarted(connection, canceled, Status.CANCELED, "Canceled on request.")
+    over |= statements.record_terminated(connection, canceled, Status.CANCELED, "Canceled on request.")
     for task_id, token in refused.items():
         disposition, delay, reason = Disposition.ACK, 0.0, ""
         if task_id not in standings:

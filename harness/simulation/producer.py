@@ -6,7 +6,7 @@ from uuid import UUID
 
 from agentexec.errors import AgentexecError
 from agentexec.producer.client import request_cancel
-from agentexec.producer.enqueuer import Enqueuer
+from agentexec.producer.enqueuer import Enqueuer, PreparedTask
 from agentexec.store.rows import NewActivity
 from agentexec.task import encode_payload
 from harness.history import OperationType
@@ -99,7 +99,7 @@ class SimulatedProducer:
             )
             recorder.names[activity.id] = task.number
             answered = VirtualEvent(runtime.scheduler)
-            future = self._enqueuer.submit([activity], [payload])
+            future = self._enqueuer.submit([PreparedTask(activity, payload)])
             future.add_done_callback(lambda _, answered=answered: answered.set())  # type: ignore[misc]  # bound now
             answered.wait()
             error = future.exception()

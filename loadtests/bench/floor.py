@@ -13,8 +13,8 @@ import redis
 from agentexec.core.db import engine_for, one_statement
 from agentexec.queue.protocol import Claim, Disposition, Finish, QueuePolicy, StepRequest
 from agentexec.queue.redis_queue import RedisQueue
-from agentexec.store.hot import turn
-from agentexec.store.rows import ActivityUpdate
+from agentexec.store.rows import ActivityUpdate, Start
+from agentexec.store.statements import record_batch
 from agentexec.store.status import Status
 
 
@@ -31,7 +31,8 @@ def drain(database_url: str, redis_url: str, queue_name: str, batch: int) -> Non
             break
         ended = [_ended(claim) for claim in running]
         with engine.begin() as connection:
-            turn(connection, {claim.task_id: claim.token for claim in answer.claims}, ended, "Task started.")
+            starts = [Start(claim.task_id, claim.token, "Task started.") for claim in answer.claims]
+            record_batch(connection, starts, ended)
         finishes = [Finish(task_id=c.task_id, token=c.token, disposition=Disposition.ACK) for c in running]
         running = list(answer.claims)
 

@@ -12,8 +12,8 @@ import agentexec as ax
 from agentexec.core.db import one_statement
 from agentexec.identifiers import new_id
 from agentexec.queue.protocol import Dispatch
-from agentexec.store.hot import enqueue
 from agentexec.store.rows import NewActivity
+from agentexec.store.statements import record_enqueued
 from agentexec.task import encode_payload
 from loadtests.bench.app import Nothing
 from loadtests.bench.bench import BenchResult, Figure, Ground, in_turn, until
@@ -140,7 +140,7 @@ def _bare_enqueue(ground: Ground, count: int, *, batch: int) -> float:
         for first in range(0, count, batch):
             rows = [_activity(client.queue.name, n) for n in range(first, min(count, first + batch))]
             with engine.begin() as connection:
-                enqueue(connection, rows)
+                record_enqueued(connection, rows)
             client.queue.enqueue(
                 [
                     Dispatch(

@@ -1,9 +1,9 @@
-"""The record's statements against every database that holds it: fenced, safe to send again, with one winner."""
+"""The statements of the activity store on every database: fenced, safe to send again, races have one winner."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -14,30 +14,25 @@ from sqlalchemy import Connection, Engine
 
 from agentexec.identifiers import new_id
 from agentexec.store import statements
-from agentexec.store.hot import turn
 from agentexec.store.reading import pending, standings
-from agentexec.store.rows import ActivityUpdate, LogEntry, NewActivity, Started
+from agentexec.store.rows import ActivityUpdate, LogEntry, NewActivity, Standing, Start, Started
 from agentexec.store.status import Status
-from tests.support.record import Row, new_activity, require_sound, row_of
+from tests.support.record import Row, new_activity, require_sound, row_of, starts
 
 T1, T2, T3 = 1_000, 2_000, 3_000
 
 
 class Record:
-    """The store's functions, each in its own transaction as workers call them.
+    """Each statement in a transaction of its own."""
 
-    With `in_turns` they go through the single statement of a worker's batch.
-    """
-
-    def __init__(self, engine: Engine, *, in_turns: bool = False) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.in_turns = in_turns
         self.tasks: list[UUID] = []
 
     def queued(self, **options: object) -> UUID:
         activity = new_activity(**options)  # type: ignore[arg-type]  # passed through as it is
         with self.engine.begin() as connection:
-            assert statements.insert(connection, [activity]) == {activity.id: activity.id}
+            assert statements.record_enqueued(connection, [activity]) == {activity.id: activity.id}
         self.tasks.append(activity.id)
         return activity.id
 
@@ -49,17 +44,13 @@ class Record:
     def start(
         self, task: UUID, token: int, worker: str = "one", *, lock_key: str | None = None
     ) -> int | None:
-        keys = {} if lock_key is None else {task: lock_key}
         with self.engine.begin() as connection:
-            if self.in_turns:
-                started = turn(connection, {task: token}, [], "Started.", worker, keys)[0].get(task)
-            else:
-                started = statements.start(connection, {task: token}, "Started.", worker, keys).get(task)
+            started = start_in(connection, starts({task: token}, worker, lock_key)).get(task)
         return None if started is None else started.attempt
 
     def append(self, task: UUID, token: int, n: int, message: str = "half") -> None:
         with self.engine.begin() as connection:
-            statements.append(
+            statements.record_progress(
                 connection, [LogEntry(id=task, token=token, n=n, message=message, percentage=50)]
             )
 
@@ -68,17 +59,17 @@ class Record:
     ) -> Status | None:
         outcomes = [outcome_of(task, token, status, n, result)]
         with self.engine.begin() as connection:
-            if self.in_turns:
-                return turn(connection, {}, outcomes, "Started.")[1].get(task)
-            return statements.finish(connection, outcomes).get(task)
+            return finish_in(connection, outcomes).get(task)
 
-    def witness(self, task: UUID, token: int, status: Status) -> bool:
+    def revoke(self, task: UUID, token: int, status: Status) -> bool:
         with self.engine.begin() as connection:
-            return task in statements.record_revoked(connection, {task: token}, status, "Witnessed.")
+            return task in statements.record_revoked(connection, {task: token}, status, "Revoked.")
 
-    def end_unstarted(self, task: UUID, token: int, status: Status) -> bool:
+    def terminate(self, task: UUID, token: int, status: Status) -> bool:
         with self.engine.begin() as connection:
-            return task in statements.end_unstarted(connection, {task: token}, status, "Never ran.", "why")
+            return task in statements.record_terminated(
+                connection, {task: token}, status, "Never ran.", "why"
+            )
 
     def cancel(self, *tasks: UUID) -> dict[UUID, Status]:
         with self.engine.begin() as connection:
@@ -94,11 +85,11 @@ def test_a_failed_run_is_counted_and_one_that_was_cut_off_is_not(record: Record)
     released = outcome_of(task, T1, Status.QUEUED)
     failed = ActivityUpdate(id=task, token=T2, n=1, status=Status.QUEUED, message="Broke.", failed=True)
     with record.engine.begin() as connection:
-        statements.finish(connection, [released])
-        assert one_start(connection, task, T2, record.in_turns) == {task: Started(attempt=2, failures=0)}
-        assert statements.finish(connection, [failed]) == {task: Status.QUEUED}
-        assert statements.finish(connection, [failed]) == {task: Status.QUEUED}, "sent twice, counted once"
-        assert one_start(connection, task, T3, record.in_turns) == {task: Started(attempt=3, failures=1)}
+        finish_in(connection, [released])
+        assert one_start(connection, task, T2) == {task: Started(attempt=2, failures=0)}
+        assert finish_in(connection, [failed]) == {task: Status.QUEUED}
+        assert finish_in(connection, [failed]) == {task: Status.QUEUED}, "sent twice, counted once"
+        assert one_start(connection, task, T3) == {task: Started(attempt=3, failures=1)}
 
 
 def outcome_of(task: UUID, token: int, status: Status, n: int = 1, result: object = None) -> ActivityUpdate:
@@ -108,9 +99,9 @@ def outcome_of(task: UUID, token: int, status: Status, n: int = 1, result: objec
     )
 
 
-@pytest.fixture(params=[False, True], ids=["statements", "turns"])
-def record(database: Engine, request: pytest.FixtureRequest) -> Iterator[Record]:
-    record = Record(database, in_turns=request.param)
+@pytest.fixture
+def record(database: Engine) -> Iterator[Record]:
+    record = Record(database)
     yield record
     for task in record.tasks:
         require_sound(record.row(task))
@@ -133,7 +124,7 @@ def test_recording_the_same_task_again_answers_the_same_and_changes_nothing(reco
     activity = new_activity()
     for _ in range(2):
         with record.engine.begin() as connection:
-            assert statements.insert(connection, [activity]) == {activity.id: activity.id}
+            assert statements.record_enqueued(connection, [activity]) == {activity.id: activity.id}
     assert len(record.row(activity.id).log) == 1
 
 
@@ -142,11 +133,11 @@ def test_one_idempotency_key_is_one_task_also_within_one_batch(record: Record) -
     first = record.queued(idempotency_key=key)
     twins = [new_activity(idempotency_key=key), new_activity(idempotency_key=key)]
     with record.engine.begin() as connection:
-        assert statements.insert(connection, twins) == {twin.id: first for twin in twins}
+        assert statements.record_enqueued(connection, twins) == {twin.id: first for twin in twins}
     other = uuid4().hex
     twins = [new_activity(idempotency_key=other), new_activity(idempotency_key=other), new_activity()]
     with record.engine.begin() as connection:
-        recorded = statements.insert(connection, twins)
+        recorded = statements.record_enqueued(connection, twins)
     assert recorded[twins[0].id] == recorded[twins[1].id]
     assert recorded[twins[2].id] == twins[2].id
     assert sum(recorded[t.id] == t.id for t in twins) == 2
@@ -155,7 +146,7 @@ def test_one_idempotency_key_is_one_task_also_within_one_batch(record: Record) -
 def test_a_whole_batch_is_recorded_or_nothing_of_it(record: Record) -> None:
     activities = [new_activity() for _ in range(3)]
     with record.engine.connect() as connection:
-        statements.insert(connection, activities)
+        statements.record_enqueued(connection, activities)
         connection.rollback()
     with record.engine.connect() as connection:
         assert standings(connection, [a.id for a in activities]) == {}
@@ -250,8 +241,8 @@ def test_a_terminal_activity_absorbs_everything(record: Record, status: Status) 
     def everything() -> None:
         assert record.start(task, T2) is None
         assert record.cancel(task) == {}
-        assert not record.witness(task, T1, Status.QUEUED)
-        assert not record.end_unstarted(task, T3, Status.ERROR)
+        assert not record.revoke(task, T1, Status.QUEUED)
+        assert not record.terminate(task, T3, Status.ERROR)
         record.append(task, T1, 3)
         for other in {Status.COMPLETE, Status.ERROR, Status.QUEUED} - {status}:
             record.finish(task, T1, other, n=3)
@@ -275,7 +266,7 @@ def test_a_late_holder_is_refused_everything_once_another_has_started(record: Re
 
     def zombie() -> None:
         record.append(task, T1, 1)
-        assert not record.witness(task, T1, Status.QUEUED)
+        assert not record.revoke(task, T1, Status.QUEUED)
         for status in (Status.COMPLETE, Status.ERROR, Status.QUEUED, Status.CANCELED):
             assert record.finish(task, T1, status) is None
 
@@ -295,14 +286,14 @@ def test_progress_is_kept_in_order_and_written_once(record: Record) -> None:
     entries = [LogEntry(id=task, token=T1, n=n, message=f"step {n}", percentage=10 * n) for n in (1, 2, 3)]
     for _ in range(2):
         with record.engine.begin() as connection:
-            statements.append(connection, entries)
+            statements.record_progress(connection, entries)
     log = record.row(task).log[1:]
     assert [(e.n, e.message, e.percentage) for e in log[1:]] == [(n, f"step {n}", 10 * n) for n in (1, 2, 3)]
 
 
 def test_progress_after_the_end_of_a_claim_is_refused(record: Record) -> None:
     task = record.running(T1)
-    record.witness(task, T1, Status.QUEUED)
+    record.revoke(task, T1, Status.QUEUED)
     unchanged(record, task, lambda: record.append(task, T1, 2))
 
 
@@ -311,23 +302,23 @@ def test_record_revoked_takes_the_next_free_number(record: Record) -> None:
     task = record.running(T1)
     record.append(task, T1, 1)
     record.append(task, T1, 2)
-    assert record.witness(task, T1, Status.QUEUED)
+    assert record.revoke(task, T1, Status.QUEUED)
     row = record.row(task)
     assert (row.status, row.fence) == ("queued", T1)
     assert [e.n for e in row.log if e.fence == T1] == [0, 1, 2, 3]
-    unchanged(record, task, lambda: record.witness(task, T1, Status.QUEUED))
+    unchanged(record, task, lambda: record.revoke(task, T1, Status.QUEUED))
 
 
 def test_record_revoked_does_not_contradict_the_end_that_the_holder_recorded(record: Record) -> None:
     task = record.running(T1)
     record.finish(task, T1, Status.COMPLETE)
-    assert not record.witness(task, T1, Status.ERROR)
+    assert not record.revoke(task, T1, Status.ERROR)
 
 
 def test_record_revoked_ends_a_task_with_a_cancel_request(record: Record) -> None:
     task = record.running(T1)
     record.cancel(task)
-    assert record.witness(task, T1, Status.QUEUED)
+    assert record.revoke(task, T1, Status.QUEUED)
     assert record.row(task).status == "canceled"
 
 
@@ -336,23 +327,23 @@ def test_a_late_update_is_refused_after_record_revoked_ended_the_task(record: Re
     """Accepting it would publish a result of a task that the record calls canceled."""
     task = record.running(T1)
     record.cancel(task)
-    record.witness(task, T1, Status.QUEUED)
+    record.revoke(task, T1, Status.QUEUED)
     assert record.finish(task, T1, Status.COMPLETE, result="late") is None
     assert record.finish(task, T1, Status.ERROR) is None
 
 
 def test_what_never_ran_is_ended_under_the_given_token(record: Record) -> None:
     task = record.queued()
-    assert record.end_unstarted(task, T1, Status.ERROR)
+    assert record.terminate(task, T1, Status.ERROR)
     row = record.row(task)
     assert (row.status, row.fence, row.error) == ("error", T1, "why")
-    unchanged(record, task, lambda: record.end_unstarted(task, T2, Status.ERROR))
+    unchanged(record, task, lambda: record.terminate(task, T2, Status.ERROR))
 
 
 def test_an_end_without_a_start_does_not_touch_a_newer_holder(record: Record) -> None:
     task = record.running(T2)
-    unchanged(record, task, lambda: record.end_unstarted(task, T1, Status.ERROR))
-    assert not record.end_unstarted(task, T2, Status.ERROR), "nor that holder itself"
+    unchanged(record, task, lambda: record.terminate(task, T1, Status.ERROR))
+    assert not record.terminate(task, T2, Status.ERROR), "nor that holder itself"
 
 
 def test_a_queued_task_is_canceled_at_once_and_never_starts(record: Record) -> None:
@@ -374,7 +365,7 @@ def test_a_running_task_is_flagged_and_not_started_again(record: Record) -> None
     task = record.running(T1)
     assert record.cancel(task) == {task: Status.RUNNING}
     assert record.row(task).cancel_requested
-    assert record.start(task, T2) is None, "a redelivery must not run what somebody wants stopped"
+    assert record.start(task, T2) is None, "a redelivery must not run a task with a cancel request"
     unchanged(record, task, lambda: record.cancel(task))
 
 
@@ -416,14 +407,8 @@ def test_the_status_of_known_tasks_is_returned(record: Record) -> None:
     record.cancel(task)
     with record.engine.connect() as connection:
         assert standings(connection, []) == {}
-        (standing,) = standings(connection, [task, new_id()]).values()
-    assert (standing.id, standing.status, standing.fence, standing.attempt, standing.cancel_requested) == (
-        task,
-        Status.RUNNING,
-        T1,
-        1,
-        True,
-    )
+        found = standings(connection, [task, new_id()])
+    assert found == {task: Standing(status=Status.RUNNING, fence=T1, cancel_requested=True)}
 
 
 def test_what_is_pending_is_given_back_as_it_was_enqueued(record: Record) -> None:
@@ -447,11 +432,7 @@ def test_a_mixed_batch_treats_each_task_by_itself(record: Record) -> None:
     record.finish(over, T1, Status.ERROR)
     with record.engine.begin() as connection:
         outcomes = [outcome_of(task, T1, Status.COMPLETE) for task in (over, good, stale)]
-        accepted = (
-            turn(connection, {}, outcomes, "")[1]
-            if record.in_turns
-            else statements.finish(connection, outcomes)
-        )
+        accepted = finish_in(connection, outcomes)
     assert accepted == {good: Status.COMPLETE}
     assert [record.row(task).status for task in (good, stale, over)] == ["complete", "running", "error"]
 
@@ -462,8 +443,8 @@ def test_the_last_entry_and_the_status_are_durable_together(record: Record) -> N
 
     def undone() -> None:
         with record.engine.connect() as connection:
-            statements.append(connection, [LogEntry(id=task, token=T1, n=1, message="last")])
-            statements.finish(connection, [outcome_of(task, T1, Status.COMPLETE, n=2)])
+            statements.record_progress(connection, [LogEntry(id=task, token=T1, n=1, message="last")])
+            finish_in(connection, [outcome_of(task, T1, Status.COMPLETE, n=2)])
             connection.rollback()
 
     unchanged(record, task, undone)
@@ -481,7 +462,7 @@ def test_hostile_text_is_only_text(record: Record) -> None:
         metadata={text: [text]},
     )
     with record.engine.begin() as connection:
-        statements.insert(connection, [activity])
+        statements.record_enqueued(connection, [activity])
         (found,) = pending(connection, [activity.id])
     assert (found.queue_name, found.task_name, found.context) == (text, text, {text: text})
     assert record.row(activity.id).log[0].message == text
@@ -503,16 +484,24 @@ def race(engine: Engine, *works: Callable[[Connection], Any]) -> list[Any]:
         return [future.result(timeout=30) for future in [threads.submit(run, work) for work in works]]
 
 
-def one_outcome(connection: Connection, task: UUID, status: Status, in_turns: bool) -> dict[UUID, Status]:
-    """The final update of a holder, through the single statement or the separate ones."""
-    outcomes = [outcome_of(task, T1, status)]
-    return turn(connection, {}, outcomes, "")[1] if in_turns else statements.finish(connection, outcomes)
+def one_outcome(connection: Connection, task: UUID, status: Status) -> dict[UUID, Status]:
+    """The end of one run."""
+    return finish_in(connection, [outcome_of(task, T1, status)])
 
 
-def one_start(connection: Connection, task: UUID, token: int, in_turns: bool) -> dict[UUID, Started]:
-    """A claim's start, through the one statement or through the several."""
-    tokens = {task: token}
-    return turn(connection, tokens, [], "")[0] if in_turns else statements.start(connection, tokens, "")
+def one_start(connection: Connection, task: UUID, token: int) -> dict[UUID, Started]:
+    """The start of one run."""
+    return start_in(connection, starts({task: token}))
+
+
+def start_in(connection: Connection, runs: Sequence[Start]) -> dict[UUID, Started]:
+    """Start runs; returns those that may run."""
+    return statements.record_batch(connection, runs, [])[0]
+
+
+def finish_in(connection: Connection, updates: Sequence[ActivityUpdate]) -> dict[UUID, Status]:
+    """End runs; returns the status of each accepted one."""
+    return statements.record_batch(connection, [], updates)[1]
 
 
 @pytest.fixture
@@ -521,14 +510,13 @@ def racetrack(postgres_of_each_kind: Engine) -> Record:
     return Record(postgres_of_each_kind)
 
 
-@pytest.mark.parametrize("in_turns", [False, True])
 @pytest.mark.integration
-def test_completing_and_canceling_at_once_has_one_winner(racetrack: Record, in_turns: bool) -> None:
+def test_completing_and_canceling_at_once_has_one_winner(racetrack: Record) -> None:
     for _ in range(20):
         task = racetrack.running(T1)
         accepted, standing = race(
             racetrack.engine,
-            partial(one_outcome, task=task, status=Status.COMPLETE, in_turns=in_turns),
+            partial(one_outcome, task=task, status=Status.COMPLETE),
             partial(statements.request_cancel, ids=[task], message="Canceled."),
         )
         assert accepted == {task: Status.COMPLETE}
@@ -536,16 +524,13 @@ def test_completing_and_canceling_at_once_has_one_winner(racetrack: Record, in_t
         require_sound(racetrack.row(task))
 
 
-@pytest.mark.parametrize("in_turns", [False, True])
 @pytest.mark.integration
-def test_retrying_and_canceling_at_once_never_leaves_the_task_queued(
-    racetrack: Record, in_turns: bool
-) -> None:
+def test_retrying_and_canceling_at_once_never_leaves_the_task_queued(racetrack: Record) -> None:
     for _ in range(20):
         task = racetrack.running(T1)
         race(
             racetrack.engine,
-            partial(one_outcome, task=task, status=Status.QUEUED, in_turns=in_turns),
+            partial(one_outcome, task=task, status=Status.QUEUED),
             partial(statements.request_cancel, ids=[task], message="Canceled."),
         )
         row = racetrack.row(task)
@@ -553,14 +538,13 @@ def test_retrying_and_canceling_at_once_never_leaves_the_task_queued(
         require_sound(row)
 
 
-@pytest.mark.parametrize("in_turns", [False, True])
 @pytest.mark.integration
-def test_starting_and_canceling_at_once_has_one_winner(racetrack: Record, in_turns: bool) -> None:
+def test_starting_and_canceling_at_once_has_one_winner(racetrack: Record) -> None:
     for _ in range(20):
         task = racetrack.queued()
         started, standing = race(
             racetrack.engine,
-            partial(one_start, task=task, token=T1, in_turns=in_turns),
+            partial(one_start, task=task, token=T1),
             partial(statements.request_cancel, ids=[task], message="Canceled."),
         )
         assert (started, standing) in (
@@ -570,20 +554,17 @@ def test_starting_and_canceling_at_once_has_one_winner(racetrack: Record, in_tur
         require_sound(racetrack.row(task))
 
 
-@pytest.mark.parametrize("in_turns", [False, True])
 @pytest.mark.integration
-def test_record_revoked_a_holder_and_progress_at_once_leave_a_sound_log(
-    racetrack: Record, in_turns: bool
-) -> None:
+def test_record_revoked_a_holder_and_progress_at_once_leave_a_sound_log(racetrack: Record) -> None:
     for _ in range(20):
         task = racetrack.running(T1)
-        accepted, witnessed, _ = race(
+        accepted, revoked, _ = race(
             racetrack.engine,
-            partial(one_outcome, task=task, status=Status.COMPLETE, in_turns=in_turns),
+            partial(one_outcome, task=task, status=Status.COMPLETE),
             partial(statements.record_revoked, tokens={task: T1}, status=Status.QUEUED, message="Gone."),
-            partial(one_start, task=task, token=T2, in_turns=in_turns),
+            partial(one_start, task=task, token=T2),
         )
-        assert not (accepted and witnessed)
+        assert not (accepted and revoked)
         require_sound(racetrack.row(task))
 
 
@@ -594,12 +575,12 @@ def test_batches_over_the_same_rows_in_different_order_do_not_deadlock(racetrack
     outcomes = [outcome_of(task, T1, Status.COMPLETE, n=2) for task in tasks]
 
     def write(connection: Connection) -> None:
-        statements.append(connection, entries[::-1])
-        statements.finish(connection, outcomes[::-1])
+        statements.record_progress(connection, entries[::-1])
+        finish_in(connection, outcomes[::-1])
 
     race(
         racetrack.engine,
-        partial(statements.start, tokens=dict.fromkeys(tasks, T1), message="Started."),
+        partial(start_in, runs=starts(dict.fromkeys(tasks, T1))),
         partial(statements.request_cancel, ids=tasks[::-1], message="Canceled."),
         write,
     )
@@ -614,6 +595,6 @@ def test_one_idempotency_key_is_one_task_also_between_producers(racetrack: Recor
         twins = [new_activity(idempotency_key=key) for key in [uuid4().hex] * 3]
         answers = race(
             racetrack.engine,
-            *[partial(statements.insert, activities=[twin]) for twin in twins],
+            *[partial(statements.record_enqueued, activities=[twin]) for twin in twins],
         )
         assert len({recorded for answer in answers for recorded in answer.values()}) == 1

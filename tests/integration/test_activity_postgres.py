@@ -28,7 +28,7 @@ from agentexec.store.rows import ActivityUpdate, LogEntry
 from harness.environments.embedded import EmbeddedEnvironment
 from tests.conftest import Eventually
 from tests.support.activity_support import age, as_default
-from tests.support.record import new_activity
+from tests.support.record import new_activity, starts
 from tests.unit.agentexec.migrations.test_migrations import NAMES
 
 pytestmark = pytest.mark.integration
@@ -160,9 +160,9 @@ def over(engine: Engine, count: int) -> list[UUID]:
     tokens = {a.id: 1_000 for a in fresh}
     ends = [ActivityUpdate(id=i, token=1_000, n=1, status=Status.COMPLETE, message="Done.") for i in tokens]
     with engine.begin() as connection:
-        statements.insert(connection, fresh)
-        statements.start(connection, tokens, "Started.")
-        statements.finish(connection, ends)
+        statements.record_enqueued(connection, fresh)
+        statements.record_batch(connection, starts(tokens), [])
+        statements.record_batch(connection, [], ends)
     age(engine, timedelta(days=365), *tokens)
     return list(tokens)
 
@@ -175,7 +175,7 @@ def test_thousands_move_to_the_archive_with_their_logs(engine: Engine) -> None:
     create_schema(engine)
     over(engine, 3_000)
     with engine.begin() as connection:
-        statements.insert(connection, [new_activity("retention")])
+        statements.record_enqueued(connection, [new_activity("retention")])
     assert cleanup_old_activities(engine, archive=True, batch_size=700) == 3_000
     with engine.connect() as connection:
         assert (count(connection, ACTIVITY_ARCHIVE), count(connection, LOG_ARCHIVE)) == (3_000, 9_000)
@@ -209,11 +209,14 @@ def work(engine: Engine) -> None:
     fresh = [new_activity("retention") for _ in range(100)]
     tokens = {a.id: 2_000 for a in fresh}
     for act in (
-        lambda c: statements.insert(c, fresh),
-        lambda c: statements.start(c, tokens, "Started."),
-        lambda c: statements.append(c, [LogEntry(id=i, token=2_000, n=1, message="On it") for i in tokens]),
-        lambda c: statements.finish(
+        lambda c: statements.record_enqueued(c, fresh),
+        lambda c: statements.record_batch(c, starts(tokens), []),
+        lambda c: statements.record_progress(
+            c, [LogEntry(id=i, token=2_000, n=1, message="On it") for i in tokens]
+        ),
+        lambda c: statements.record_batch(
             c,
+            [],
             [ActivityUpdate(id=i, token=2_000, n=2, status=Status.COMPLETE, message="Done.") for i in tokens],
         ),
     ):

@@ -11,16 +11,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from importlib import import_module
 from importlib.resources import files
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from sqlalchemy import TextClause, text
-
 from agentexec.queue import redis_queue
+from agentexec.store.changes import ActivityChange
 
 LUA = "lua/"
 
@@ -33,8 +32,8 @@ class StaleEdit(Exception):
 class Edit:
     """One change of the source.
 
-    `where` is `package.module:function`, `package.module:Class.method`, `package.module:STATEMENT` (an SQL text) or
-    `lua/script.lua`; `old` has to stand in it `times` times.
+    `where` is `package.module:function`, `package.module:Class.method`, `package.module:CHANGE` (an `ActivityChange`)
+    or `lua/script.lua`; `old` has to stand in it `times` times.
     """
 
     where: str
@@ -94,9 +93,9 @@ def _python(place: str, edits: Sequence[Edit]) -> Iterator[None]:
     module_name, _, path = place.partition(":")
     module = import_module(module_name)
     found: Any = reduce(getattr, path.split("."), module)
-    if isinstance(found, TextClause):
-        statement = reduce(lambda sql, edit: edit.apply(sql), edits, found.text)
-        with _set(module, path, text(statement)):
+    if isinstance(found, ActivityChange):
+        template = reduce(lambda sql, edit: edit.apply(sql), edits, found.sql)
+        with _set(module, path, replace(found, sql=template)):
             yield
         return
     function = inspect.unwrap(found)

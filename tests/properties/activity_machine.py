@@ -81,7 +81,7 @@ class ActivityMachine(RuleBasedStateMachine):
         self.reconciler = Reconciler(self.engine, self.queue, settings)
         self.expected: dict[UUID, ExpectedActivity] = {}
         self.views = {slot: WorkerView(_new_name()) for slot in WORKERS}
-        self.ghosts: list[HeldLease] = []
+        self.late_leases: list[HeldLease] = []
         self.lengths: dict[UUID, int] = {}
         self.fences: dict[UUID, int] = {}
         self.tokens: dict[UUID, int] = {}  # the highest that the queue ever gave
@@ -107,7 +107,7 @@ class ActivityMachine(RuleBasedStateMachine):
         """`dispatched` is False for a producer that died between its commit and its dispatch."""
         activity = new_activity(self.queue.name)
         with self.engine.begin() as connection:
-            statements.insert(connection, [activity])
+            statements.record_enqueued(connection, [activity])
             # An hour ago: the reconciler leaves a producer two seconds to dispatch by itself.
             age = f"UPDATE {ACTIVITY_TABLE} SET created_at = :then WHERE queue_name = :queue"
             connection.execute(text(age), {"then": "2020-01-01 00:00:00.000000", "queue": self.queue.name})
@@ -125,38 +125,38 @@ class ActivityMachine(RuleBasedStateMachine):
         self.expected[task].cancel()
         with self.engine.begin() as connection:
             standing = statements.request_cancel(connection, [task], "Canceled on request.")
-        told = {} if before in OVER else {task: Status(self.expected[task].status)}
-        assert standing == told, "the answer to a cancel differs from the store"
+        wanted = {} if before in OVER else {task: Status(self.expected[task].status)}
+        assert standing == wanted, "the answer to a cancel differs from the store"
         if standing.get(task) is Status.RUNNING:
             self.queue.request_cancel([task])
 
     # Workers.
 
-    @rule(slot=workers, want=st.integers(1, 3), witness=st.booleans(), due=st.booleans(), twice=st.booleans())
-    def take(self, slot: str, want: int, witness: bool, due: bool, twice: bool) -> None:
+    @rule(slot=workers, want=st.integers(1, 3), records=st.booleans(), due=st.booleans(), twice=st.booleans())
+    def take(self, slot: str, want: int, records: bool, due: bool, twice: bool) -> None:
         """A whole round: claim and start. `due` lets the delays of all retries pass before it."""
         if due:
             self._let_retries_fall_due()
-        self.claim(slot, want, witness)
+        self.claim(slot, want, records)
         self._start(self.views[slot], twice=twice)
 
-    @rule(slot=workers, want=st.integers(0, 3), witness=st.booleans())
-    def claim(self, slot: str, want: int, witness: bool) -> None:
-        """`witness` is False for a worker that dies before it records what the queue released from others."""
+    @rule(slot=workers, want=st.integers(0, 3), records=st.booleans())
+    def claim(self, slot: str, want: int, records: bool) -> None:
+        """`records` is False for a worker that dies before it records what the queue released from others."""
         view = self.views[slot]
         nonce, finishes = uuid4().hex, view.finishes
         view.finishes = []
         tokens = self._tokens()
         answer = self._step(view, nonce, finishes, want)
         stale = tuple(f for f in finishes if tokens.get(f.task_id, (0, ""))[0] != f.token)
-        assert answer.stale == stale, "whose word counts with the queue"
+        assert answer.stale == stale, "the queue accepted the wrong finishes"
         self._count_crashes(answer.expired.requeued, answer.expired.dead)
         for claim in answer.claims:
-            assert claim.token > self.tokens.get(claim.task_id, 0), "a token that was given before"
+            assert claim.token > self.tokens.get(claim.task_id, 0), "a token was issued twice"
             self.tokens[claim.task_id] = claim.token
         view.last_step = (nonce, finishes, want, answer)
         view.take(answer.claims)
-        if witness:
+        if records:
             self._record_revoked(answer)
 
     @precondition(lambda self: any(view.last_step for view in self.views.values()))
@@ -204,12 +204,12 @@ class ActivityMachine(RuleBasedStateMachine):
     )
     def work(self, slot: str, statuses: list[str], frozen: bool) -> None:
         """One batch of a worker; `frozen` stops it before the queue receives the ends that the store has."""
-        self.take(slot, len(statuses), witness=True, due=True, twice=False)
+        self.take(slot, len(statuses), records=True, due=True, twice=False)
         for status in statuses:
             if self.views[slot].running:
                 self._end(self.views[slot], self.views[slot].running[0], status, twice=False, report=False)
         if frozen:
-            self.freeze(slot, taken_over=True, witness=True, renews=False, says=None)
+            self.freeze(slot, taken_over=True, records=True, renews=False, sends=None)
 
     @precondition(lambda self: self._running())
     @rule(pick=picks)
@@ -221,7 +221,7 @@ class ActivityMachine(RuleBasedStateMachine):
     def shut_down_one_after_another(self, slot: str, times: int) -> None:
         """Each deployment finds a task running and gives it back; its successor has the same luck."""
         for _ in range(times):
-            self.take(slot, 3, witness=True, due=True, twice=False)
+            self.take(slot, 3, records=True, due=True, twice=False)
             for holding in list(self.views[slot].running):
                 self._release(self.views[slot], holding)
 
@@ -229,11 +229,11 @@ class ActivityMachine(RuleBasedStateMachine):
     def renew(self, slot: str) -> None:
         """A worker renews all leases that it knows and is informed of the lost ones; it may act on that late."""
         view = self.views[slot]
-        assumed = {h.task: h.token for h in view.running} | {c.task_id: c.token for c in view.claims}
+        sent = {h.task: h.token for h in view.running} | {c.task_id: c.token for c in view.claims}
         holders = self._tokens()
-        lost, _ = self.queue.renew(view.name, assumed)
-        gone = {i for i, t in assumed.items() if holders.get(i) != (t, view.name)}
-        assert lost == gone, "whose renewal counts"
+        lost, _ = self.queue.renew(view.name, sent)
+        gone = {i for i, t in sent.items() if holders.get(i) != (t, view.name)}
+        assert lost == gone, "the queue renewed the wrong leases"
         assert self._tokens() == holders, "a renewal that changed who holds what"
 
     # Faults.
@@ -244,8 +244,8 @@ class ActivityMachine(RuleBasedStateMachine):
         """A worker process dies; its pool sees it, or with `by_neighbour` another pool of the same host does."""
         view = self.views[slot]
         self.views[slot] = WorkerView(_new_name())
-        self.ghosts += view.running
-        self.ghosts += [HeldLease(claim.task_id, claim.token) for claim in view.claims]
+        self.late_leases += view.running
+        self.late_leases += [HeldLease(claim.task_id, claim.token) for claim in view.claims]
         held = self._leases_of(view.name)
         if by_neighbour:
             self.queue.register(view.name, f"{host_identity()}|{NO_SUCH_PID}|1")
@@ -262,24 +262,24 @@ class ActivityMachine(RuleBasedStateMachine):
     @rule(
         slot=workers,
         taken_over=st.booleans(),
-        witness=st.booleans(),
+        records=st.booleans(),
         renews=st.booleans(),
-        says=st.sampled_from([None, "complete", "queued"]),
+        sends=st.sampled_from([None, "complete", "queued"]),
     )
-    def freeze(self, slot: str, taken_over: bool, witness: bool, renews: bool, says: str | None) -> None:
+    def freeze(self, slot: str, taken_over: bool, records: bool, renews: bool, sends: str | None) -> None:
         """A worker stands still past its leases, and does not know it when it goes on, maybe with an outcome."""
         for task in self._leases_of(self.views[slot].name):
             self.queue.client.zadd(self.queue.keys.lease, {str(task): 1}, xx=True)
         if taken_over:
             (other,) = set(WORKERS) - {slot}
-            self.take(other, 3, witness, due=False, twice=False)
+            self.take(other, 3, records, due=False, twice=False)
         if renews:
             self.renew(slot)
         for holding in self.views[slot].running:
-            if says is not None and self.expected[holding.task].fence != holding.token:
-                self._finish(holding, Status(says))
+            if sends is not None and self.expected[holding.task].fence != holding.token:
+                self._finish(holding, Status(sends))
 
-    @precondition(lambda self: self.ghosts or self._running())
+    @precondition(lambda self: self.late_leases or self._running())
     @rule(
         pick=picks,
         status=st.sampled_from(["complete", "error", "queued"]),
@@ -288,14 +288,14 @@ class ActivityMachine(RuleBasedStateMachine):
     def late_words(self, pick: int, status: str, start: bool) -> None:
         """What a dead worker had sent, or one that lost its lease still sends, arrives now under its old token."""
         lost = [h for _, h in self._running() if self.expected[h.task].fence != h.token]
-        if lost or self.ghosts:
-            ghost = _pick(lost + self.ghosts, pick)
+        if lost or self.late_leases:
+            late = _pick(lost + self.late_leases, pick)
             if start:
-                claim = Claim(task_id=ghost.task, token=ghost.token, payload=b"{}")
+                claim = Claim(task_id=late.task, token=late.token, payload=b"{}")
                 self._record_starts([claim])
             else:
-                self._append(ghost)
-                self._finish(ghost, Status(status))
+                self._append(late)
+                self._finish(late, Status(status))
 
     @precondition(lambda self: self.expected)
     @rule(healed=st.booleans())
@@ -339,7 +339,7 @@ class ActivityMachine(RuleBasedStateMachine):
             found = (row.status, row.fence, row.attempt)
             wanted = (expected.status, expected.fence, expected.attempt)
             assert found == wanted, f"the record is not what it should be: {row}"
-            assert row.cancel_requested == expected.flagged, "a wish to cancel was lost, or made up"
+            assert row.cancel_requested == expected.flagged, "a cancel request was lost, or invented"
             assert row.fence >= self.fences.get(task, 0), "a fence fell"
             self.fences[task] = row.fence
             if task in self.lengths:
@@ -365,7 +365,7 @@ class ActivityMachine(RuleBasedStateMachine):
             self.crash(slot, by_neighbour=False)
         self.heal(thorough=True)
         for _ in range(4 * len(self.expected) + 4):
-            self.take("left", 8, witness=True, due=True, twice=False)
+            self.take("left", 8, records=True, due=True, twice=False)
             while self._running():
                 self.end(0, "complete", twice=False, report=False)
             depth = self.queue.depth()
@@ -437,7 +437,7 @@ class ActivityMachine(RuleBasedStateMachine):
         )
         holding.entries += 1
         with self.engine.begin() as connection:
-            statements.append(connection, [entry])
+            statements.record_progress(connection, [entry])
 
     def _finish(
         self,
@@ -471,7 +471,7 @@ class ActivityMachine(RuleBasedStateMachine):
             recorded = self._record(Batch(entries=entries, updates=[outcome]))
             if not said_before:
                 accepted = {holding.task: Status(became)} if became else {}
-                assert recorded.accepted == accepted, "whose outcome the record takes"
+                assert recorded.accepted == accepted, "the wrong updates were accepted"
         return became
 
     def _end(self, view: WorkerView, holding: HeldLease, status: str, *, twice: bool, report: bool) -> None:

@@ -29,7 +29,7 @@ class ExpectedActivity:
         return True
 
     def end(self, token: int, status: str) -> str | None:
-        """The holder's word; what became of it, None where it was refused."""
+        """The holder ends the run; returns the new status, None if the update is refused."""
         if self.status != "running" or self.fence != token:
             return None
         self.status = "canceled" if status == "queued" and self.flagged else status
@@ -51,7 +51,7 @@ class ExpectedActivity:
 
 @dataclass
 class HeldLease:
-    """A fencing token that a worker has or assumes to be valid."""
+    """A run under a fencing token, which its worker may have lost."""
 
     task: UUID
     token: int

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tests.planted.edits import Edit
 
-_START = "agentexec.store.statements:start"
+_START = "agentexec.store.statements:STARTED"
 _LOOP = "agentexec.worker.loop:WorkerLoop"
 
 
@@ -25,8 +25,8 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
         "a-token-given-twice": Undone(
             Edit(
                 where=_START,
-                old="AND (fence < v.token OR status = 'running' AND fence = v.token AND holder = v.worker)",
-                new="AND (status = 'queued' AND fence < v.token OR status = 'running' AND fence <= v.token)",
+                old="AND (a.fence < v.token OR a.status {running} AND a.fence = v.token AND a.holder = v.worker)",
+                new="AND (a.status = 'queued' AND a.fence < v.token OR a.status {running} AND a.fence <= v.token)",
             ),
             "fencing",
             "shared",
@@ -41,7 +41,9 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
             "shared",
         ),
         "lock-given-twice": Undone(
-            Edit(where=_START, old="AND {NOBODY_HAS_THE_LOCK}", new=""), "locks", "overlap"
+            Edit(where=_START, old="o.lock_key = coalesce(a.lock_key, v.lock_key)", new="false"),
+            "locks",
+            "overlap",
         ),
         "lock-key-forgotten": Undone(
             Edit(

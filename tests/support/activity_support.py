@@ -25,7 +25,7 @@ from agentexec.producer.enqueuer import Enqueuer
 from agentexec.queue.protocol import StepRequest
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
-from agentexec.store.rows import ActivityUpdate, LogEntry
+from agentexec.store.rows import ActivityUpdate, LogEntry, Start
 from agentexec.store.status import Status
 
 
@@ -81,7 +81,9 @@ def claim(client: ax.Client, want: int = 1, worker: str = "w") -> list[tuple[UUI
     answer = client.queue.step(StepRequest(worker=worker, nonce=uuid4().hex, want=want))
     tokens = {c.task_id: c.token for c in answer.claims}
     with client.engine.begin() as connection:
-        started = statements.start(connection, tokens, "Task started.")
+        started, _ = statements.record_batch(
+            connection, [Start(i, token, "Task started.") for i, token in tokens.items()], []
+        )
     return [(i, tokens[i]) for i in started]
 
 
@@ -89,13 +91,13 @@ def finish(client: ax.Client, task_id: UUID, token: int, status: Status = Status
     """End a run in the record as a worker does; None where the record refused it."""
     outcome = ActivityUpdate(id=task_id, token=token, n=10, status=status, message="Ended.")
     with client.engine.begin() as connection:
-        return statements.finish(connection, [outcome]).get(task_id)
+        return statements.record_batch(connection, [], [outcome])[1].get(task_id)
 
 
 def progress(client: ax.Client, task_id: UUID, token: int, n: int, message: str) -> None:
     """Report progress as a worker does."""
     with client.engine.begin() as connection:
-        statements.append(connection, [LogEntry(id=task_id, token=token, n=n, message=message)])
+        statements.record_progress(connection, [LogEntry(id=task_id, token=token, n=n, message=message)])
 
 
 def age(engine: Engine, by: timedelta, *ids: UUID) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, select
 
 from agentexec.identifiers import new_id
 from agentexec.store.models import Activity, ActivityLog
-from agentexec.store.rows import NewActivity
+from agentexec.store.rows import NewActivity, Start
 
 # Repeated from docs/reference/queue-protocol.md: a test that takes them from the code under test repeats its mistakes.
 LEGAL_MOVES = {
@@ -71,6 +71,11 @@ def new_activity(
         lock_key=lock_key,
         delay=delay,
     )
+
+
+def starts(tokens: Mapping[UUID, int], worker: str = "", lock_key: str | None = None) -> list[Start]:
+    """Starts of activities under their tokens."""
+    return [Start(task, token, "Started.", worker, lock_key) for task, token in tokens.items()]
 
 
 def row_of(source: Engine | Connection, task: UUID) -> Row:

@@ -65,14 +65,9 @@ FENCE_RESET = Defect(
         ),
         # The store relies on different tokens.
         Edit(
-            where="agentexec.store.statements:start",
-            old="fence = v.token AND holder = v.worker)",
-            new="fence = v.token)",
-        ),
-        Edit(
-            where="agentexec.store.hot:_TURN",
-            old="fence = v.token AND holder = :worker)",
-            new="fence = v.token)",
+            where="agentexec.store.statements:STARTED",
+            old="a.fence = v.token AND a.holder = v.worker)",
+            new="a.fence = v.token)",
         ),
     ),
 )

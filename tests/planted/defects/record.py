@@ -1,4 +1,4 @@
-"""Defects of the activity store: each in the statements for both databases and in that of a worker's batch."""
+"""Defects of the activity store."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from tests.planted.defect import QUEUE_MACHINE, Defect
 from tests.planted.edits import Edit
 
 _STORE = "agentexec.store.statements"
-_TURN = "agentexec.store.hot:_TURN"
-_ENDED = "a.fence = v.token AND a.status = 'running'"
+_STARTED, _FINISHED = f"{_STORE}:STARTED", f"{_STORE}:FINISHED"
+_CANCEL_REQUESTED = f"{_STORE}:CANCEL_REQUESTED"
+_MAY_FINISH = "a.status {sources} AND a.fence = v.token"
 
 NO_FENCE_ON_FINISH = Defect(
     name="no-fence-on-finish",
@@ -15,8 +16,7 @@ NO_FENCE_ON_FINISH = Defect(
     breaks="a worker that lost its lease ends the run of the one that took over",
     scenario="pause-worker",
     edits=(
-        Edit(where=f"{_STORE}:finish", old=_ENDED, new="a.status = 'running'"),
-        Edit(where=_TURN, old=_ENDED, new="a.status = 'running'"),
+        Edit(where=_FINISHED, old=_MAY_FINISH, new="a.status {sources}"),
         Edit(where="lua/step.lua", old="if held ~= token then", new="if not held then"),
         Edit(
             where="harness.simulation.queue.step:_finish",
@@ -35,21 +35,13 @@ ERROR_BEFORE_RETRY = Defect(
         QUEUE_MACHINE: "it has no activity store",
     },
     edits=(
-        *(
-            Edit(
-                where=where,
-                old="CASE WHEN v.status = 'queued' AND a",
-                new="CASE WHEN v.failed = 1 THEN 'error' WHEN v.status = 'queued' AND a",
-            )
-            for where in (f"{_STORE}:finish", _TURN)
+        Edit(
+            where=_FINISHED,
+            old="CASE WHEN v.status = 'queued' AND a",
+            new="CASE WHEN v.failed THEN 'error' WHEN v.status = 'queued' AND a",
         ),
-        *(
-            Edit(
-                where=where,
-                old="AND status IN ('queued', 'running')",
-                new="AND status IN ('queued', 'running', 'error')",
-            )
-            for where in (f"{_STORE}:start", _TURN)
+        Edit(
+            where=_STARTED, old="AND a.status {sources}", new="AND a.status IN ('queued', 'running', 'error')"
         ),
         Edit(
             where="agentexec.worker.loop:WorkerLoop._conclude",
@@ -67,10 +59,7 @@ STATUS_BY_WALL_CLOCK = Defect(
     blind={
         QUEUE_MACHINE: "it has no activity store",
     },
-    edits=(
-        Edit(where=f"{_STORE}:finish", old=_ENDED, new="a.updated_at <= :now"),
-        Edit(where=_TURN, old=_ENDED, new="a.updated_at <= clock_timestamp()"),
-    ),
+    edits=(Edit(where=_FINISHED, old=_MAY_FINISH, new="a.updated_at <= {now}"),),
 )
 
 REAPER_OVERWRITES_COMPLETE = Defect(
@@ -81,7 +70,7 @@ REAPER_OVERWRITES_COMPLETE = Defect(
     blind={
         QUEUE_MACHINE: "it has no activity store",
     },
-    edits=(Edit(where=f"{_STORE}:record_revoked", old=" AND a.status = 'running'", new=""),),
+    edits=(Edit(where=f"{_STORE}:REVOKED", old=" AND a.status {sources}", new=""),),
 )
 
 CANCEL_OVERWRITES_COMPLETE = Defect(
@@ -94,14 +83,10 @@ CANCEL_OVERWRITES_COMPLETE = Defect(
     },
     edits=(
         Edit(
-            where=f"{_STORE}:request_cancel",
-            old="status = CASE WHEN status = 'queued' THEN 'canceled' ELSE status END",
-            new="status = CASE WHEN status = 'running' THEN status ELSE 'canceled' END",
+            where=_CANCEL_REQUESTED,
+            old="status = CASE WHEN status {sources} THEN 'canceled' ELSE status END",
+            new="status = CASE WHEN status {running} THEN status ELSE 'canceled' END",
         ),
-        Edit(
-            where=f"{_STORE}:request_cancel",
-            old=" AND status IN ('queued', 'running') RETURNING",
-            new=" RETURNING",
-        ),
+        Edit(where=_CANCEL_REQUESTED, old=" AND a.status {pending}", new=""),
     ),
 )

@@ -73,22 +73,19 @@ RECONCILER_RERUNS_COMPLETE = Defect(
     },
     edits=(
         Edit(
-            where=f"{_RECONCILER}._page",
-            old="AND status IN ({among})",
-            new="AND status IN ('complete', {among})",
+            where="agentexec.store.reading:pending_after",
+            old="sql_in(statuses)",
+            new="sql_in({*statuses, Status.COMPLETE})",
         ),
         Edit(
             where="agentexec.store.reading:pending",
-            old="a.status IN ('queued', 'running')",
-            new="a.status IN ('queued', 'running', 'complete')",
+            old="AND status {pending}",
+            new="AND status IN ('queued', 'running', 'complete')",
         ),
-        *(
-            Edit(
-                where=where,
-                old="AND status IN ('queued', 'running')",
-                new="AND status IN ('queued', 'running', 'complete')",
-            )
-            for where in ("agentexec.store.statements:start", "agentexec.store.hot:_TURN")
+        Edit(
+            where="agentexec.store.statements:STARTED",
+            old="AND a.status {sources}",
+            new="AND a.status IN ('queued', 'running', 'complete')",
         ),
     ),
 )

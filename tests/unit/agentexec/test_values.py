@@ -47,7 +47,7 @@ def test_the_legal_moves_are_those_of_the_design() -> None:
     assert set(Status) == TERMINAL | PENDING
     assert set(LEGAL) == set(Status)
     assert all(status.terminal is (status in TERMINAL) for status in Status)
-    assert sources(Status.RUNNING) == (Status.QUEUED, Status.RUNNING)
+    assert sources("start") == {Status.QUEUED, Status.RUNNING}
 
 
 def test_all_keys_of_a_queue_share_one_hash_tag_and_no_two_are_equal() -> None:

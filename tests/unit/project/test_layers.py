@@ -21,9 +21,9 @@ def test_every_folder_of_agentexec_is_in_a_layer() -> None:
     [
         ("agentexec.task", "agentexec.errors", True),
         ("agentexec.task", "agentexec.store.rows", False),
-        ("agentexec.store.hot", "agentexec.store.rows", True),
-        ("agentexec.store.hot", "agentexec.task", True),
-        ("agentexec.store.hot", "agentexec.core.db", False),
+        ("agentexec.store.changes", "agentexec.store.rows", True),
+        ("agentexec.store.changes", "agentexec.task", True),
+        ("agentexec.store.changes", "agentexec.core.db", False),
         ("agentexec.producer.client", "agentexec.activity", False),
         ("agentexec.activity.lifecycle", "agentexec.producer.client", True),
         ("agentexec.cli.database", "agentexec.migrations", True),

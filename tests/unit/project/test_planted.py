@@ -56,7 +56,7 @@ def test_an_edit_is_in_force_for_every_user_of_the_function_or_script() -> None:
 
 
 @pytest.mark.parametrize(
-    "where", ["lua/step.lua", "harness.simulation.queue.step:_finish", "agentexec.store.hot:_TURN"]
+    "where", ["lua/step.lua", "harness.simulation.queue.step:_finish", "agentexec.store.statements:FINISHED"]
 )
 def test_an_edit_that_no_longer_fits_is_an_error(where: str) -> None:
     with pytest.raises(StaleEdit, match="Adapt the planted defect"):

@@ -240,7 +240,9 @@ def test_a_task_that_starts_in_the_meantime_is_not_canceled(client: ax.Client) -
         connection.execute(update(Activity).values(fence=answered + 1_000, status="running"))
         from agentexec.store import statements
 
-        ended = statements.end_unstarted(connection, {task: answered + 1}, activity.Status.CANCELED, "late")
+        ended = statements.record_terminated(
+            connection, {task: answered + 1}, activity.Status.CANCELED, "late"
+        )
     assert ended == set()
 
 

@@ -96,7 +96,7 @@ def test_the_outbox_lag_is_the_age_of_the_oldest_task_that_was_not_dispatched(
 ) -> None:
     ids = [new_id() for _ in range(3)]
     with engine.begin() as connection:
-        statements.insert(
+        statements.record_enqueued(
             connection,
             [
                 NewActivity(id=i, queue_name="q", task_name="t", context={}, priority=1, message="")

@@ -1,4 +1,4 @@
-"""What the producer's side does before and without the servers."""
+"""The client without servers: what it refuses, and its batches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agentexec.config import load_settings
 from agentexec.core.db import create_schema
 from agentexec.errors import AgentexecError, InvalidTask
 from agentexec.producer.client import Client
-from agentexec.task import TaskRequest
+from agentexec.task import LONGEST_DELAY, TaskRequest
 from tests.support.record import row_of
 
 
@@ -44,6 +44,7 @@ def client() -> Iterator[Client]:
         {"delay": float("nan")},
         {"delay": float("inf")},
         {"delay": 1e300},
+        {"delay": LONGEST_DELAY + 1},
         {"idempotency_key": ""},
         {"idempotency_key": "x" * 256},
         {"idempotency_key": "a\0b"},
@@ -52,7 +53,7 @@ def client() -> Iterator[Client]:
         {"metadata": {"\0": 1}},
         {"lock_key": "x" * 256},
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_a_task_that_cannot_be_recorded_is_refused_before_anything_is_written(
     client: Client, options: dict[str, Any]
@@ -69,7 +70,7 @@ def test_a_task_that_cannot_be_recorded_is_refused_before_anything_is_written(
 def test_redis_being_away_is_no_failure_of_an_enqueue(client: Client) -> None:
     task = client.enqueue_sync("task", Job(value=[1, None]))
     row = row_of(client.engine, task.agent_id)
-    assert (row.status, row.dispatched) == ("queued", False), "a pool's relay dispatches it"
+    assert (row.status, row.dispatched) == ("queued", False), "a pool dispatches it"
 
 
 def test_many_tasks_keep_their_order_and_share_nothing_but_their_batch(client: Client) -> None:

@@ -31,8 +31,8 @@ def test_a_mark_is_written_without_waiting_for_more_or_for_the_end(
 ) -> None:
     activity = new_activity()
     with engine.begin() as connection:
-        statements.insert(connection, [activity])
-    marker = DispatchMarker(engine, turns=nullcontext())
+        statements.record_enqueued(connection, [activity])
+    marker = DispatchMarker(engine, one_writer=nullcontext())
     marker.add([activity.id])
     eventually(lambda: row_of(engine, activity.id).dispatched)
     marker.close()
@@ -41,8 +41,8 @@ def test_a_mark_is_written_without_waiting_for_more_or_for_the_end(
 def test_closing_writes_what_is_left(engine: Engine) -> None:
     activities = [new_activity() for _ in range(3)]
     with engine.begin() as connection:
-        statements.insert(connection, activities)
-    marker = DispatchMarker(engine, turns=nullcontext())
+        statements.record_enqueued(connection, activities)
+    marker = DispatchMarker(engine, one_writer=nullcontext())
     for activity in activities:
         marker.add([activity.id])
     marker.close()
@@ -50,9 +50,9 @@ def test_closing_writes_what_is_left(engine: Engine) -> None:
 
 
 def test_a_marker_without_marks_needs_no_thread(engine: Engine) -> None:
-    marker = DispatchMarker(engine, turns=nullcontext())
+    marker = DispatchMarker(engine, one_writer=nullcontext())
     marker.add([])
-    assert marker._thread is None
+    assert marker._thread._thread is None
     marker.close()
 
 
@@ -61,9 +61,9 @@ def test_a_mark_that_cannot_be_written_is_a_warning_and_the_next_one_is_written(
 ) -> None:
     activity = new_activity()
     with engine.begin() as connection:
-        statements.insert(connection, [activity])
+        statements.record_enqueued(connection, [activity])
         connection.execute(text(f"ALTER TABLE {ACTIVITY_TABLE} RENAME TO elsewhere"))
-    marker = DispatchMarker(engine, turns=nullcontext())
+    marker = DispatchMarker(engine, one_writer=nullcontext())
     with caplog.at_level(logging.WARNING, "agentexec"):
         marker.add([activity.id])
         eventually(lambda: "could not mark 1 dispatched task(s)" in caplog.text)

@@ -17,7 +17,7 @@ from agentexec.store import statements
 from agentexec.task import Registry
 from agentexec.worker.loop import WorkerLoop
 from agentexec.worker.run_result import RunKind, RunResult
-from tests.support.record import new_activity, require_sound, row_of
+from tests.support.record import new_activity, require_sound, row_of, starts
 
 TOKEN = 5
 
@@ -52,8 +52,8 @@ def running(worker_loop: WorkerLoop, engine: Engine) -> UUID:
     """A task that this worker holds and has started."""
     activity = new_activity()
     with engine.begin() as connection:
-        statements.insert(connection, [activity])
-        statements.start(connection, {activity.id: TOKEN}, "Started.")
+        statements.record_enqueued(connection, [activity])
+        statements.record_batch(connection, starts({activity.id: TOKEN}), [])
     worker_loop.leases.add(activity.id, TOKEN)
     return activity.id
 

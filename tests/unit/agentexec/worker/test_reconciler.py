@@ -22,7 +22,7 @@ from agentexec.task import Registry, encode_payload
 from agentexec.worker.loop import WorkerLoop
 from agentexec.worker.reconciler import Reconciler
 from tests.support.queue_contents import RedisInspector
-from tests.support.record import new_activity, require_sound, row_of, rows_of
+from tests.support.record import new_activity, require_sound, row_of, rows_of, starts
 
 SETTINGS = load_settings(database_url="sqlite://", redis_url="redis://127.0.0.1:1")
 
@@ -54,7 +54,7 @@ def dispatched(database: Engine, queue: RedisQueue, count: int) -> list[UUID]:
     """Tasks that were recorded and dispatched."""
     activities = [new_activity(queue.name) for _ in range(count)]
     with database.begin() as connection:
-        statements.insert(connection, activities)
+        statements.record_enqueued(connection, activities)
         statements.mark_dispatched(connection, [a.id for a in activities])
     queue.enqueue(
         [
@@ -73,12 +73,12 @@ def claimed(queue: RedisQueue, worker: str, want: int) -> list[Claim]:
 def run(database: Engine, claims: Sequence[Claim]) -> None:
     """Start and complete what was claimed."""
     with database.begin() as connection:
-        statements.start(connection, {c.task_id: c.token for c in claims}, "Started.")
+        statements.record_batch(connection, starts({c.task_id: c.token for c in claims}), [])
         outcomes = [
             ActivityUpdate(id=c.task_id, token=c.token, n=1, status=Status.COMPLETE, message="Over.")
             for c in claims
         ]
-        statements.finish(connection, outcomes)
+        statements.record_batch(connection, [], outcomes)
 
 
 @pytest.mark.invariant("I1")
@@ -88,7 +88,7 @@ def test_what_the_queue_forgot_is_brought_back_and_completes(
     tasks = dispatched(database, queue, 5)
     (running,) = claimed(queue, "cut off", 1)
     with database.begin() as connection:
-        statements.start(connection, {running.task_id: running.token}, "Started.")
+        statements.record_batch(connection, starts({running.task_id: running.token}), [])
     queue.drop()
     reconciler.run_round(full_pass=False)
     again = claimed(queue, "heir", 9)
@@ -106,7 +106,7 @@ def test_a_row_whose_lease_expired_is_queued_after_the_next_round(
     (task,) = dispatched(database, queue, 1)
     (silent,) = claimed(queue, "silent", 1)
     with database.begin() as connection:
-        statements.start(connection, {task: silent.token}, "Started.")
+        statements.record_batch(connection, starts({task: silent.token}), [])
     RedisInspector(queue).expire(task)
     loop, registry = asyncio.new_event_loop(), Registry()
     neighbour = WorkerLoop(
@@ -128,7 +128,7 @@ def test_a_running_row_that_the_queue_dropped_runs_again_after_a_comparison(
     (task,) = dispatched(database, queue, 1)
     (silent,) = claimed(queue, "silent", 1)
     with database.begin() as connection:
-        statements.start(connection, {task: silent.token}, "Started.")
+        statements.record_batch(connection, starts({task: silent.token}), [])
         long_ago = "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-60 seconds')"
         connection.execute(text(f"UPDATE {ACTIVITY_TABLE} SET created_at = {long_ago}"))
     queue.client.hdel(queue.keys.job, str(task))

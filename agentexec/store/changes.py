@@ -1,0 +1,121 @@
+"""A change of activities together with its log entries: written once, run as the database allows.
+
+Postgres runs a change, or several, as one statement of common table expressions. One statement is one transaction: on
+a connection with autocommit it needs neither BEGIN nor COMMIT and takes one round trip. SQLite has no statement that
+writes two tables, so it runs the change and then its log entries in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, Row, TextClause, text
+
+from agentexec.store.dialects import Batch, as_json, as_uuid, is_postgres, relation, render, run
+from agentexec.store.models import ACTIVITY_TABLE
+from agentexec.store.status import sources, sql_in
+
+NEXT_N = "{next_n}"
+_LOGGED = ("id", "status", "fence")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActivityChange:
+    """An INSERT or UPDATE of activities `a` from a batch `v`, with one log entry for each row that it changes.
+
+    `name` is its name in the table of moves, and `{sources}` in `sql` are the states from which that table lets it
+    start. `columns` are those of the batch. A log entry has the new status
+    and the token of the row, and the message of the batch; `n` and `percentage` are SQL for the rest of it, and
+    `logged` is the condition for an entry. `answer` are the columns to return of each changed row.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    sql: str
+    n: str
+    percentage: str = "NULL"
+    logged: str = "true"
+    answer: tuple[str, ...] = ("id",)
+
+    @property
+    def needs_two_statements(self) -> bool:
+        """Whether the log is read for the next number, which needs the lock of the row first.
+
+        A statement that waits for a lock does not see what was committed while it waited; the next statement does.
+        """
+        return self.n == NEXT_N
+
+    def activity_sql(self, *, postgres: bool, rows: str = "{rows}", same_id: str = "a.id = v.id") -> str:
+        """The statement that changes activities."""
+        names = dict.fromkeys((*_LOGGED, *self.answer)) if postgres else self.answer
+        # In SQLite, RETURNING knows no alias.
+        returned = ", ".join(f"a.{name}" if postgres else name for name in names)
+        moves = sql_in(sources(self.name))
+        sql = render(self.sql, postgres=postgres, rows=rows, same_id=same_id, sources=moves)
+        return f"{sql} RETURNING {returned}"
+
+    def log_sql(self, *, postgres: bool, rows: str = "{rows}", changed: str = ACTIVITY_TABLE) -> str:
+        """The statement that adds the log entries; `changed` is a relation with the changed rows."""
+        sql = f"""INSERT INTO {{log}} (activity_id, fence, n, status, message, percentage, created_at)
+            SELECT a.id, a.fence, {self.n}, a.status, v.message, {self.percentage}, {{now}}
+            FROM {changed} AS a JOIN {{rows}} AS v ON a.id = v.id WHERE {self.logged}"""
+        # A batch that is sent again finds its entries under the numbers that it gave them.
+        again = "" if self.needs_two_statements else " ON CONFLICT DO NOTHING"
+        return render(sql, postgres=postgres, rows=rows) + again
+
+
+def apply(connection: Connection, change: ActivityChange, rows: Batch) -> Sequence[Row[Any]]:
+    """Run a change; returns its answer for each row that it changed."""
+    return apply_all(connection, (change, rows))[0]
+
+
+def apply_all(connection: Connection, *batches: tuple[ActivityChange, Batch]) -> Sequence[Sequence[Row[Any]]]:
+    """Run changes of different activities, on Postgres in one statement; returns the answer of each change."""
+    changes = tuple(change for change, _ in batches)
+    if not is_postgres(connection) or any(change.needs_two_statements for change in changes):
+        return [_apply_in_two(connection, change, rows) for change, rows in batches]
+    if not any(rows for _, rows in batches):
+        return [() for _ in batches]
+    parameters: dict[str, Any] = {}
+    for change, rows in batches:
+        parameters[f"{change.name}_batch"] = as_json(rows)
+        if "{same_id}" in change.sql:
+            parameters[f"{change.name}_ids"] = [row["id"] for row in rows]
+    answers: dict[str, list[Row[Any]]] = {change.name: [] for change in changes}
+    for row in connection.execute(_one_statement(changes), parameters):
+        answers[row[0]].append(row)
+    return list(answers.values())
+
+
+def _apply_in_two(connection: Connection, change: ActivityChange, rows: Batch) -> Sequence[Row[Any]]:
+    activity_sql, log_sql = _two_statements(change, is_postgres(connection))
+    changed = run(connection, activity_sql, rows=rows)
+    ids = {as_uuid(row.id).hex for row in changed}
+    run(connection, log_sql, rows=[row for row in rows if row["id"] in ids])
+    return changed
+
+
+@cache
+def _two_statements(change: ActivityChange, postgres: bool) -> tuple[str, str]:
+    return change.activity_sql(postgres=postgres), change.log_sql(postgres=postgres)
+
+
+@cache
+def _one_statement(changes: tuple[ActivityChange, ...]) -> TextClause:
+    """The changes as one statement of Postgres."""
+    parts, answers = [], []
+    for change in changes:
+        name, rows = change.name, f"{change.name}_rows"
+        # The array makes the planner use the primary key. Without it, it reads the whole of a table that has no
+        # statistics yet, and a batch takes seven times as long until autoanalyze runs.
+        same_id = f"a.id = ANY(CAST(:{name}_ids AS uuid[])) AND a.id = v.id"
+        parts += [
+            f"{rows} AS MATERIALIZED {relation(f'{name}_batch', change.columns, postgres=True)}",
+            f"{name} AS ({change.activity_sql(postgres=True, rows=rows, same_id=same_id)})",
+            f"{name}_log AS ({change.log_sql(postgres=True, rows=rows, changed=name)})",
+        ]
+        answers.append(f"SELECT '{name}' AS change, {', '.join(change.answer)} FROM {name}")
+    return text(f"WITH {', '.join(parts)} {' UNION ALL '.join(answers)}")

@@ -1,0 +1,132 @@
+"""Statements as templates: what Postgres and SQLite write differently, and a batch as one JSON parameter.
+
+The fields of a template are the words below, and `{rows}`: the batch as a relation, for use as `{rows} AS v`. The
+text of a statement does not depend on the number of its rows, so the server plans it once. Rows are sorted by id: two
+batches never lock the same rows in opposite order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from operator import itemgetter
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, TextClause, text
+
+from agentexec.store.models import ACTIVITY_TABLE, LOG_TABLE
+from agentexec.store.status import PENDING, Status, sql_in
+
+Batch = Sequence[Mapping[str, Any]]
+
+# The columns of batches that are not text.
+_KINDS = {
+    "id": "uuid",
+    "token": "bigint",
+    "n": "int",
+    "priority": "smallint",
+    "percentage": "smallint",
+    "delay": "float8",
+    "failed": "boolean",
+    "context": "jsonb",
+    "metadata": "jsonb",
+    "result": "jsonb",
+}
+_COMMON = {
+    "activity": ACTIVITY_TABLE,
+    "log": LOG_TABLE,
+    "pending": sql_in(PENDING),
+    "running": sql_in({Status.RUNNING}),
+    # The number of the next log entry under the activity's token.
+    "next_n": f"(SELECT coalesce(max(n), -1) + 1 FROM {LOG_TABLE} WHERE activity_id = a.id AND fence = a.fence)",
+}
+_POSTGRES = _COMMON | {
+    # now() is the same for a whole transaction, and the entries of one transaction differ in time.
+    "now": "clock_timestamp()",
+    "later": "clock_timestamp() + v.delay * interval '1 second'",
+    "ago": "clock_timestamp() - :seconds * interval '1 second'",
+    "seconds_left": "extract(epoch FROM run_after - clock_timestamp())",
+    "seconds_old": "extract(epoch FROM clock_timestamp() - created_at)",
+    "in_ids": "= ANY(CAST(:ids AS uuid[]))",
+    "share_lock": "FOR SHARE OF a",
+    "without_fsync": "set_config('synchronous_commit', 'off', true)",
+}
+_SQLITE = _COMMON | {
+    "now": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
+    "later": "strftime('%Y-%m-%d %H:%M:%f000', 'now', v.delay || ' seconds')",
+    "ago": "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-' || :seconds || ' seconds')",
+    "seconds_left": "(julianday(run_after) - julianday('now')) * 86400",
+    "seconds_old": "(julianday('now') - julianday(created_at)) * 86400",
+    "in_ids": "IN (SELECT value FROM json_each(:ids))",
+    "share_lock": "",
+    "without_fsync": "1",
+}
+
+
+def is_postgres(connection: Connection) -> bool:
+    """Whether the connection leads to Postgres; otherwise it leads to SQLite."""
+    return connection.dialect.name == "postgresql"
+
+
+def render(template: str, *, postgres: bool, **words: str) -> str:
+    """The text of a statement for one of the databases; `words` are further fields of the template."""
+    return template.format_map((_POSTGRES if postgres else _SQLITE) | words)
+
+
+def run(
+    connection: Connection,
+    template: str,
+    *,
+    rows: Batch | None = None,
+    ids: Collection[UUID] | None = None,
+    **parameters: Any,
+) -> Sequence[Row[Any]]:
+    """Run a statement and return its rows. `rows` is the relation `{rows}`, `ids` are those of `{in_ids}`.
+
+    A statement on a batch or on ids that are empty does not reach the server.
+    """
+    if (rows is not None and not rows) or (ids is not None and not ids):
+        return ()
+    postgres = is_postgres(connection)
+    words: dict[str, str] = {}
+    if rows:
+        words["rows"] = relation("batch", tuple(rows[0]), postgres=postgres)
+        parameters["batch"] = as_json(rows)
+    if ids:
+        parameters["ids"] = sorted(ids) if postgres else json.dumps([i.hex for i in ids])
+    for name, value in parameters.items():
+        if isinstance(value, UUID):
+            parameters[name] = value if postgres else value.hex
+    result = connection.execute(_statement(template, postgres, **words), parameters)
+    return result.all() if result.returns_rows else ()
+
+
+@cache
+def _statement(template: str, postgres: bool, **words: str) -> TextClause:
+    return text(render(template, postgres=postgres, **words))
+
+
+def as_uuid(value: Any) -> UUID:
+    """An id from a row: Postgres returns a UUID, SQLite its hexadecimal text."""
+    return value if isinstance(value, UUID) else UUID(value)
+
+
+@cache
+def relation(parameter: str, columns: tuple[str, ...], *, postgres: bool) -> str:
+    """The batch in the JSON parameter `:parameter` as a relation."""
+    kinds = {name: _KINDS.get(name, "text") for name in columns}
+    if postgres:
+        shape = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
+        return f"(SELECT * FROM jsonb_to_recordset(CAST(:{parameter} AS jsonb)) AS batch({shape}))"
+    # JSON columns stay text, which is what SQLAlchemy's JSON type writes and reads.
+    picked = ", ".join(
+        f"value {'->' if kind == 'jsonb' else '->>'} '$.{name}' AS {name}" for name, kind in kinds.items()
+    )
+    return f"(SELECT {picked} FROM json_each(:{parameter}))"
+
+
+def as_json(rows: Batch) -> str:
+    """A batch as the parameter of a statement, sorted by id."""
+    return json.dumps(sorted(rows, key=itemgetter("id")), separators=(",", ":"))
