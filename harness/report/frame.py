@@ -99,7 +99,7 @@ def fault_labels(faults: Sequence[FaultRow], scale: Scale) -> tuple[Markup, floa
             break
     used = max((row for row in rows if row is not None), default=-1) + 1
     parts = [
-        _label(text, span[0], row, scale(fault.start), used, fault)
+        _label(text, fault, left=span[0], row=row, x=scale(fault.start), rows=used)
         for text, span, row, fault in zip(texts, spans, rows, faults, strict=True)
         if row is not None
     ]
@@ -112,7 +112,7 @@ def _span(text: str, x: float) -> tuple[float, float]:
     return left, left + width
 
 
-def _label(text: str, left: float, row: int, x: float, rows: int, fault: FaultRow) -> Markup:
+def _label(text: str, fault: FaultRow, *, left: float, row: int, x: float, rows: int) -> Markup:
     y = row * LABEL_ROW + 2
     return tag(
         "g",
