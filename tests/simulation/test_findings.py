@@ -108,7 +108,7 @@ def task(**parts: object) -> dict[str, object]:
             lambda path: path.write_text(
                 json.dumps(simulate(1).plan.to_json() | {"tasks": [{"number": 1, "colour": "red"}]})
             ),
-            "'colour' is nothing that a PlannedTask has",
+            "'colour' is no field of a PlannedTask",
         ),
         (lambda path: path.write_text("[" * 100_000), "it is not JSON"),
         (lambda path: changed(path, workers=0), "there is no worker in it"),
