@@ -264,7 +264,7 @@ def test_the_reason_of_a_stop_decides_the_result(settings: Settings, reason: Run
     on_a_bench(settings, scene)
 
 
-def test_a_task_stopped_before_its_first_step_has_an_result_too(settings: Settings) -> None:
+def test_a_task_stopped_before_its_first_step_has_an_outcome_too(settings: Settings) -> None:
     async def scene(bench: Bench) -> None:
         task = bench.run(succeeds)
         bench.runner.stop({task: RunKind.RELEASED})
