@@ -1,4 +1,4 @@
-"""Settings, read from the environment and a `.env` file under the names of the production guide.
+"""The version, and settings from the environment and a `.env` file under the names of the production guide.
 
 Every duration is in seconds, every size in bytes.
 """
@@ -23,6 +23,11 @@ except PackageNotFoundError:  # a source tree that is not installed
     VERSION = "0+unknown"
 
 DEFAULT_PREFIX = "agentexec_"
+
+try:
+    VERSION = version("agentexec-harness")
+except PackageNotFoundError:  # a source tree that is not installed
+    VERSION = "0+unknown"
 
 # Settings with a second variable, which counts if the first one, `AGENTEXEC_...`, is not set.
 _SECOND_VARIABLES = {

@@ -1,4 +1,4 @@
-"""What a run has shown, taken from the evidence of its clients and from Postgres's last word. A pure reading."""
+"""The figures of a load test: a pure reading of the history of its clients and of the final statuses in Postgres."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Self
 
 from harness.history import History, OperationType
+from harness.history.figures import seconds
+from harness.history.statuses import COMPLETE
 
-COMPLETE = "complete"
 ABSENT = "absent"
 _ENOUGH = 0.8
-"""Share of its duration that a load has to last to say anything."""
+"""The share of its duration that a load has to last for the figures to count."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,8 +29,8 @@ class Incomplete:
 class Measurement:
     """The figures of a run. Latencies are milliseconds from the intended time, in ascending order.
 
-    `end_to_end_ms` has an entry for every acknowledged task; it is infinite for one that was not seen to complete, so
-    that tasks which never end do not make the others look better.
+    `end_to_end_ms` has an entry for every acknowledged task. It is infinite for a task that was not seen to complete:
+    without it, tasks that never end would improve the quantiles.
     """
 
     planned: float
@@ -42,12 +43,12 @@ class Measurement:
 
     @property
     def acknowledged(self) -> int:
-        """Tasks that agentexec said are durable."""
+        """Tasks that agentexec acknowledged."""
         return len(self.enqueue_ms)
 
     @property
     def completed(self) -> int:
-        """Acknowledged tasks that Postgres calls COMPLETE."""
+        """Acknowledged tasks that are COMPLETE in Postgres."""
         return self.acknowledged - len(self.incomplete)
 
     @classmethod
@@ -59,13 +60,13 @@ class Measurement:
         duration: float,
         planned_in: Callable[[float], float],
     ) -> Self:
-        """Read a history of a load that was to last `duration` seconds.
+        """Read a history of a load that was planned to last `duration` seconds.
 
-        `statuses` are those of all activities that Postgres has, by their ids; `planned_in` says how many tasks are
-        meant to arrive in so many seconds, for the plan is compared with the time that the load really lasted.
+        `statuses` are those of all activities in Postgres, by their ids. `planned_in` gives the number of tasks that
+        the plan has in a number of seconds: the plan is compared over the time that the load really lasted.
         """
-        seconds = _length(history)
-        short = seconds is None or seconds < _ENOUGH * duration
+        lasted = _length(history)
+        short = lasted is None or lasted < _ENOUGH * duration
         acknowledged = {str(op.value["activity"]): op for op in history.where("enqueue", OperationType.OK)}
         latencies = {
             str(op.value["activity"]): float(op.value["latency_ms"])
@@ -73,8 +74,8 @@ class Measurement:
             if op.value["status"] == COMPLETE
         }
         return cls(
-            planned=planned_in(seconds or 0.0),
-            seconds=seconds or 0.0,
+            planned=planned_in(lasted or 0.0),
+            seconds=lasted or 0.0,
             attempted=sum(1 for _ in history.where("enqueue", OperationType.INVOKE)),
             enqueue_ms=tuple(sorted(float(op.value["latency_ms"]) for op in acknowledged.values())),
             end_to_end_ms=tuple(sorted(latencies.get(activity, math.inf) for activity in acknowledged)),
@@ -92,10 +93,10 @@ class Measurement:
 
 
 def _length(history: History) -> float | None:
-    """Seconds in which tasks arrived; None where the generator did not say when it began and ended."""
+    """Seconds in which tasks arrived; None if the generator did not record its start and its end."""
     times: dict[str, list[int]] = {"start": [], "stop": []}
     for op in history.where("load", OperationType.INFO):
         times[op.value["phase"]].append(op.time)
     if not times["start"] or not times["stop"]:
         return None
-    return (max(times["stop"]) - min(times["start"])) / 1e9
+    return seconds(max(times["stop"]) - min(times["start"]))

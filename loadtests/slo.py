@@ -14,8 +14,8 @@ from typing import Any, Self
 
 from harness.checkers.base import Verdict
 from harness.errors import UsageError
+from harness.history.figures import quantile
 from harness.masking import masked
-from harness.report.scales import quantile
 from loadtests.measurement import Measurement
 
 

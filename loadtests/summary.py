@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.environments.base import ServerVersions
+from harness.history.figures import quantile
 from harness.masking import masked_json
-from harness.report.scales import quantile
 from loadtests.measurement import Measurement
 from loadtests.profiles import Profile
 from loadtests.slo import Objective, SloReport

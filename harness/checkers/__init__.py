@@ -1,6 +1,6 @@
 """Checkers: one question per module, each a factory of a pure function from a history to a result.
 
-`standard` combines the usual ones. docs/reference/checkers.md says what each claims and what it does not.
+`standard` combines the usual ones. docs/reference/checkers.md lists what each one claims and what it does not.
 """
 
 from harness.checkers.availability import availability
@@ -15,19 +15,15 @@ from harness.checkers.locks import locks
 from harness.checkers.nothing_left import nothing_left
 from harness.checkers.priorities import priorities
 from harness.checkers.progress import progress
-from harness.checkers.recovery import Interruption, interruptions, recovery
+from harness.checkers.recovery import recovery
 from harness.checkers.shutdown import shutdown
 from harness.checkers.standard import FEATURES, standard
-from harness.checkers.transitions import LEGAL, TERMINAL, transitions
+from harness.checkers.transitions import transitions
 from harness.checkers.witnesses import witnesses
-from harness.history.reading import nearest_rank
 
 __all__ = [
     "FEATURES",
-    "LEGAL",
-    "TERMINAL",
     "Delivery",
-    "Interruption",
     "account",
     "availability",
     "budget_per_kill",
@@ -38,9 +34,7 @@ __all__ = [
     "exits",
     "faults_injected",
     "fencing",
-    "interruptions",
     "locks",
-    "nearest_rank",
     "nothing_left",
     "priorities",
     "progress",

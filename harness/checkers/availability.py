@@ -1,4 +1,4 @@
-"""How well did the system serve its clients while something was broken, against before and after?"""
+"""How well did the system serve its clients during faults, compared with before and after?"""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from dataclasses import dataclass, field
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History, OperationType
-from harness.history.reading import fault_windows, quantiles, runs, seconds, task_of
+from harness.history.faults import fault_spans
+from harness.history.figures import quantiles, seconds
+from harness.history.runs import runs
+from harness.history.submissions import submissions
 
 PHASES = ("before", "during", "after")
 
 
 @dataclass(kw_only=True, slots=True)
 class _Phase:
-    """What clients met in one phase; times in seconds."""
+    """The submissions of one phase; times are seconds."""
 
     submissions: int = 0
     accepted: int = 0
@@ -24,29 +27,29 @@ class _Phase:
 
 
 def availability(*, minimum_share: float | None = None, enqueue_p99: float | None = None) -> Checker:
-    """Submissions and starts before, during and after faults in figures; a verdict only where a bound is asked for.
+    """Figures of submissions and starts before, during and after faults; a verdict only if a bound is given.
 
     A submission is *before* until the first fault, *during* while a fault is injected and not yet healed, else *after*.
-    `available` is the share of submissions that were acknowledged: an unknown outcome is not. `enqueue` is the time to
-    that answer, `start` from the answer to the first line of the handler. INVALID where the share during faults is
-    below `minimum_share` (0 to 1), or the p99 of enqueue during them above `enqueue_p99` (seconds). UNKNOWN where
-    nothing was submitted, and where a bound is asked for and nothing was submitted during a fault.
+    `available` is the share of submissions that were acknowledged; an unknown outcome does not count. `enqueue` is the
+    time to that answer, `start` the time from the answer to the first line of the handler. INVALID if the share during
+    faults is below `minimum_share` (0 to 1), or the p99 of enqueue during faults is above `enqueue_p99` (seconds).
+    UNKNOWN if nothing was submitted, or if a bound is given and nothing was submitted during a fault.
     """
 
     def check(history: History) -> CheckResult:
         phases = _phases(history)
-        hurt = phases["during"]
+        during = phases["during"]
         figures = _figures(phases)
         if sum(phase.submissions for phase in phases.values()) == 0:
             return CheckResult(verdict=Verdict.UNKNOWN, summary="nothing was submitted")
-        if hurt.submissions == 0 and not (minimum_share is None and enqueue_p99 is None):
-            summary = "nothing was submitted while something was broken"
+        if during.submissions == 0 and not (minimum_share is None and enqueue_p99 is None):
+            summary = "nothing was submitted during a fault"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
         share, p99 = figures["available_during"], figures["enqueue_during_p99"]
         wrong = []
         if minimum_share is not None and share is not None and share < minimum_share:
             wrong.append(
-                f"{share:.1%} of submissions during faults were acknowledged, {minimum_share:.1%} are asked for"
+                f"{share:.1%} of submissions during faults were acknowledged, the bound is {minimum_share:.1%}"
             )
         if enqueue_p99 is not None and (p99 is None or p99 > enqueue_p99):
             took = "none was acknowledged" if p99 is None else f"p99 {p99:.3f} s"
@@ -63,30 +66,26 @@ def availability(*, minimum_share: float | None = None, enqueue_p99: float | Non
 
 def _phases(history: History) -> Mapping[str, _Phase]:
     phases = {name: _Phase() for name in PHASES}
-    windows = fault_windows(history)
+    spans = fault_spans(history)
     started: dict[int, int] = {}
     for run in runs(history):
         started.setdefault(run.task, run.begun.time)
-    asked: dict[int, int] = {}
-    for op in history.where("enqueue"):
-        task = task_of(op)
-        if op.type is OperationType.INVOKE:
-            asked[task] = op.time
-            phases[_phase(windows, op.time)].submissions += 1
-        elif op.type is OperationType.OK and (since := asked.pop(task, None)) is not None:
-            phase = phases[_phase(windows, since)]
+    for task, asked, answered in submissions(history):
+        phase = phases[_phase(spans, asked.time)]
+        phase.submissions += 1
+        if answered is not None and answered.type is OperationType.OK:
             phase.accepted += 1
-            phase.enqueue.append(seconds(op.time - since))
+            phase.enqueue.append(seconds(answered.time - asked.time))
             if task in started:
-                phase.start.append(max(0.0, seconds(started[task] - op.time)))
+                phase.start.append(max(0.0, seconds(started[task] - answered.time)))
     return phases
 
 
-def _phase(windows: Sequence[tuple[int, int]], time: int) -> str:
-    if not windows or time < windows[0][0]:
+def _phase(spans: Sequence[tuple[int, int]], time: int) -> str:
+    if not spans or time < spans[0][0]:
         return "before"
-    window = bisect_left(windows, time, key=lambda one: one[1])
-    return "during" if window < len(windows) and windows[window][0] <= time else "after"
+    span = bisect_left(spans, time, key=lambda one: one[1])
+    return "during" if span < len(spans) and spans[span][0] <= time else "after"
 
 
 def _figures(phases: Mapping[str, _Phase]) -> dict[str, float | int | None]:

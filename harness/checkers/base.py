@@ -1,7 +1,7 @@
-"""Verdicts, and how checkers are put together.
+"""Verdicts, results, and how checkers are run.
 
-A checker is a pure function of a history. It answers VALID, INVALID or UNKNOWN; a checker that crashes, and one that
-had nothing to look at, is UNKNOWN, because a verdict over nothing is worth nothing.
+A checker is a pure function of a history. It answers VALID, INVALID or UNKNOWN. A checker that crashes, or that has
+nothing to judge, is UNKNOWN: a verdict over no operations is no evidence.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID
+from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, HarnessError
 from harness.history import History, uncollected
 
 
 class Verdict(StrEnum):
-    """The answer of a checker, worst last when combined: one INVALID outweighs everything, then UNKNOWN."""
+    """The answer of a checker. Combined, one INVALID outweighs all others, then one UNKNOWN."""
 
     VALID = "VALID"
     INVALID = "INVALID"
@@ -43,8 +43,9 @@ class Verdict(StrEnum):
 class CheckResult:
     """What one checker found.
 
-    `summary` is one sentence for people. `figures` are numbers for the table and for verdict.json (seconds for times).
-    `counterexamples` are the members behind the counts, each a JSON object that names the task and says what happened.
+    `summary` is one sentence for people. `figures` are numbers for the table and for verdict.json: times in seconds,
+    None if there was nothing to measure. `counterexamples` are the members behind the counts, each a JSON object with
+    the task and what happened to it.
     """
 
     verdict: Verdict
@@ -52,14 +53,40 @@ class CheckResult:
     figures: Mapping[str, float | int | None] = field(default_factory=dict)
     counterexamples: tuple[Mapping[str, Any], ...] = ()
 
+    def figure(self, name: str) -> float | int | None:
+        """One of the figures; None if there was nothing to measure, or the verdict is UNKNOWN.
+
+        Raises `HarnessError` if a checker that reached a verdict did not produce the figure.
+        """
+        if name not in self.figures and self.verdict is not Verdict.UNKNOWN:
+            raise HarnessError(
+                f"a checker gave {self.verdict} without the figure {name!r}, which reports show of it; "
+                "add the figure, None if there is nothing to measure, or give the checker a name of its own."
+            )
+        return self.figures.get(name)
+
 
 Checker = Callable[[History], CheckResult]
 
 
-def check_safe(checker: Checker, history: History) -> CheckResult:
-    """Run a checker; its crash is UNKNOWN with the traceback as the counterexample, never a crash of the run."""
+REPORTED: Mapping[str, tuple[str, ...]] = {
+    "delivery": ("lost", "duplicated"),
+    "transitions": ("illegal",),
+    "recovery": ("p50", "p99", "from_last_kill"),
+}
+"""By the name of a checker, the figures that reports show of it. A checker of that name has to produce them."""
+
+
+def check_safe(checker: Checker, history: History, *, required: Iterable[str] = ()) -> CheckResult:
+    """Run a checker that must produce the figures in `required`.
+
+    A checker that raises is UNKNOWN, with the traceback as the counterexample; so is a verdict without those figures.
+    """
     try:
-        return checker(history)
+        result = checker(history)
+        for name in required:
+            result.figure(name)
+        return result
     except Exception as error:  # noqa: BLE001 - whatever a checker raises, the run still needs a verdict
         return CheckResult(
             verdict=Verdict.UNKNOWN,
@@ -71,4 +98,7 @@ def check_safe(checker: Checker, history: History) -> CheckResult:
 def check_all(checkers: Mapping[str, Checker], history: History) -> dict[str, CheckResult]:
     """Run every checker over the history; the results keep the order of the checkers."""
     with uncollected():
-        return {name: check_safe(checker, history) for name, checker in checkers.items()}
+        return {
+            name: check_safe(checker, history, required=REPORTED.get(name, ()))
+            for name, checker in checkers.items()
+        }

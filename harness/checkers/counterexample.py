@@ -1,4 +1,4 @@
-"""The story of a task in one line, for the counterexamples: what was done with it, by whom, and when."""
+"""Counterexamples: what a checker says about one task, with everything that happened to the task in one line."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.history import History, Operation, OperationType
-from harness.history.reading import activity_of, injections, pids_of, seconds, task_of, worker
+from harness.history.faults import FaultWindow, injected_faults
+from harness.history.fields import activity_of, task_of
+from harness.history.figures import seconds
 
 LONGEST = 16
-"""Events told of one task; of a longer story the middle is left out."""
+"""Events listed for one task; of a longer list the middle is left out."""
 
 _ENQUEUE = {
     OperationType.INVOKE: "submitted",
@@ -27,7 +29,9 @@ _RUN = {
 
 
 @dataclass(kw_only=True, slots=True)
-class _Tale:
+class _TaskEvents:
+    """What happened to one task so far. `unanswered` is the place of a submission that has no answer yet."""
+
     activity: str | None = None
     events: list[str] = field(default_factory=list)
     unanswered: int | None = None
@@ -47,7 +51,7 @@ class _Tale:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counterexample:
-    """Something to say about one task: `kind` is a word to count by, `why` a sentence, `more` goes in beside them."""
+    """What is wrong with one task: `kind` is a word to count by, `why` a sentence, `more` are further JSON fields."""
 
     kind: str
     task: int
@@ -55,86 +59,89 @@ class Counterexample:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
-def explain(history: History, findings: Iterable[Counterexample]) -> tuple[Mapping[str, Any], ...]:
-    """The findings as counterexamples, each with its activity and with the story of its task, for example
-    `acknowledged at +1.203 s; started by worker-12 at +1.240 s; worker-12 hit by kill-worker at +1.300 s; never again;
-    record: running`. Times count from the first operation. One pass over the history for any number of findings.
+def explain(history: History, found: Iterable[Counterexample]) -> tuple[Mapping[str, Any], ...]:
+    """The counterexamples as JSON objects, each with its activity and the events of its task.
+
+    For example `acknowledged at +1.203 s; started by worker-12 at +1.240 s; worker-12 hit by kill-worker at +1.300 s;
+    never again; record: running`. Times count from the first operation. One pass over the history serves them all.
     """
-    members = list(findings)
-    tales = _tales(history, {finding.task for finding in members})
+    members = list(found)
+    by_task = _events(history, {member.task for member in members})
     return tuple(
         {
-            "kind": finding.kind,
-            "task": finding.task,
-            "activity": tales[finding.task].activity,
-            "why": finding.why,
-            **finding.more,
-            "operations": tales[finding.task].text(),
+            "kind": member.kind,
+            "task": member.task,
+            "activity": by_task[member.task].activity,
+            "why": member.why,
+            **member.more,
+            "operations": by_task[member.task].text(),
         }
-        for finding in members
+        for member in members
     )
 
 
-def _tales(history: History, tasks: Collection[int]) -> dict[int, _Tale]:
-    tales = {task: _Tale() for task in tasks}
-    if not tales:
-        return tales
+def _events(history: History, tasks: Collection[int]) -> dict[int, _TaskEvents]:
+    by_task = {task: _TaskEvents() for task in tasks}
+    if not by_task:
+        return by_task
     start = history.operations[0].time
-    at_work: dict[str, set[int]] = {}
-    hits = {id(injection) for injection in injections(history)}
+    running: dict[str, set[int]] = {}
+    faults = {id(fault.injection): fault for fault in injected_faults(history)}
     for operation in history:
-        if id(operation) in hits:
-            _tell_fault(operation, _when(operation, start), at_work, tales)
-        elif (telling := _TELLING.get(operation.f)) is not None and (task := task_of(operation)) in tales:
-            tales[task].activity = tales[task].activity or activity_of(operation)
-            telling(tales[task], operation, _when(operation, start))
+        if (fault := faults.get(id(operation))) is not None:
+            _add_fault(fault, _when(operation, start), running, by_task)
+        elif (add := _ADD.get(operation.f)) is not None and (task := task_of(operation)) in by_task:
+            by_task[task].activity = by_task[task].activity or activity_of(operation)
+            add(by_task[task], operation, _when(operation, start))
             if operation.f == "run":
-                _note_work(operation, task, at_work)
-    return tales
+                _note_running(operation, task, running)
+    return by_task
 
 
 def _when(operation: Operation, start: int) -> str:
     return f"at +{seconds(operation.time - start):.3f} s"
 
 
-def _tell_enqueue(tale: _Tale, operation: Operation, when: str) -> None:
+def _add_enqueue(task: _TaskEvents, operation: Operation, when: str) -> None:
     event = f"{_ENQUEUE[operation.type]} {when}"
     if operation.type is OperationType.INVOKE:
-        tale.unanswered = len(tale.events)
-        tale.events.append(event)
-    elif tale.unanswered is not None:
-        tale.events[tale.unanswered] = event
-        tale.unanswered = None
+        task.unanswered = len(task.events)
+        task.events.append(event)
+    elif task.unanswered is not None:
+        task.events[task.unanswered] = event
+        task.unanswered = None
     else:
-        tale.events.append(event)
+        task.events.append(event)
 
 
-def _tell_run(tale: _Tale, operation: Operation, when: str) -> None:
-    tale.events.append(f"{_RUN[operation.type].format(process=operation.process)} {when}")
-    tale.started = True
-    tale.finished = operation.type is OperationType.OK
+def _add_run(task: _TaskEvents, operation: Operation, when: str) -> None:
+    task.events.append(f"{_RUN[operation.type].format(process=operation.process)} {when}")
+    task.started = True
+    task.finished = operation.type is OperationType.OK
 
 
-def _tell_record(tale: _Tale, operation: Operation, _when: str) -> None:
-    tale.records[str(operation.value.get("activity"))] = str(operation.value.get("status"))
+def _add_record(task: _TaskEvents, operation: Operation, _when: str) -> None:
+    task.records[str(operation.value.get("activity"))] = str(operation.value.get("status"))
 
 
-def _note_work(operation: Operation, task: int, at_work: dict[str, set[int]]) -> None:
-    busy = at_work.setdefault(operation.process, set())
+def _note_running(operation: Operation, task: int, running: dict[str, set[int]]) -> None:
+    tasks = running.setdefault(operation.process, set())
     if operation.type is OperationType.INVOKE:
-        busy.add(task)
+        tasks.add(task)
     else:
-        busy.discard(task)
+        tasks.discard(task)
 
 
-def _tell_fault(fault: Operation, when: str, at_work: dict[str, set[int]], tales: dict[int, _Tale]) -> None:
-    for pid in pids_of(fault):
-        for task in sorted(at_work.get(worker(pid), ())):
-            tales[task].events.append(f"{worker(pid)} hit by {fault.f} {when}")
+def _add_fault(
+    fault: FaultWindow, when: str, running: Mapping[str, set[int]], by_task: Mapping[int, _TaskEvents]
+) -> None:
+    for worker in fault.workers:
+        for task in sorted(running.get(worker, ())):
+            by_task[task].events.append(f"{worker} hit by {fault.name} {when}")
 
 
-_TELLING: Mapping[str, Callable[[_Tale, Operation, str], None]] = {
-    "enqueue": _tell_enqueue,
-    "run": _tell_run,
-    "record": _tell_record,
+_ADD: Mapping[str, Callable[[_TaskEvents, Operation, str], None]] = {
+    "enqueue": _add_enqueue,
+    "run": _add_run,
+    "record": _add_record,
 }

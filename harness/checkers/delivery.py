@@ -1,4 +1,4 @@
-"""Was every acknowledged task executed and recorded as finished, and nothing that nobody asked for?"""
+"""Was every acknowledged task executed and recorded, and no task that was never submitted?"""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from dataclasses import dataclass, field
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
-from harness.checkers.transitions import FIRST, TERMINAL
 from harness.history import History, OperationType
-from harness.history.reading import activity_of, begun, returned, task_of
+from harness.history.fields import activity_of, task_of
+from harness.history.runs import begun, returned
+from harness.history.statuses import COMPLETE, FIRST, TERMINAL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
-    """What became of every task, as sets of task numbers; after Jepsen's total-queue, for at-least-once delivery.
+    """The outcome of every task, as sets of task numbers; after Jepsen's total-queue, for at-least-once delivery.
 
-    By the client's word each task that was `attempted` is one of
+    By the client's evidence, each task that was `attempted` is one of
       acknowledged  at least one submission of it was `ok`
       unknown       none was, and at least one was `info` or never got an outcome
       refused       every submission of it certainly failed
-    By the workers' word: `started` (a handler began), `executed` (a handler returned), `duplicated` (more than once).
-    By the store's word: `completed`, `errored`, `canceled` (it has a record with that status).
-    The answers:
+    By the workers' evidence: `started` (a handler began), `executed` (a handler returned), `duplicated` (repeatedly).
+    By the store's evidence: `completed`, `errored`, `canceled` (it has a record with that status).
+    Concluded from these:
       lost          acknowledged, but the record of an acknowledged activity is missing or not terminal, or says
                     complete although no handler returned; each with the reason
-      pending       would be lost, but is queued in the record and in the queue still, and that is allowed
-      undecided     would be pending, but the history has no `queue` witness
+      pending       would be lost, but is still queued in the record and in the queue, and that is allowed
+      undecided     would be pending, but the history has no `queue` operation
       unexpected    started or recorded, although never attempted or certainly refused; each with the reason
-      recovered     unknown, and yet executed and complete
-    An unknown task is never lost, nor does it count for success.
+      recovered     unknown, but executed and complete
+    An unknown task is never lost and never counts as a success.
     """
 
     attempted: frozenset[int]
@@ -51,7 +52,9 @@ class Delivery:
 
 
 @dataclass(kw_only=True, slots=True)
-class _Submissions:
+class _Outcomes:
+    """Outcomes of submissions by task. They are counted, not matched with their requests: the order does not matter."""
+
     invoked: Counter[int] = field(default_factory=Counter)
     failed: Counter[int] = field(default_factory=Counter)
     unsure: set[int] = field(default_factory=set)
@@ -85,14 +88,14 @@ def _account_drained(history: History) -> Delivery:
 
 
 def _account(history: History, *, allow_queued: bool) -> Delivery:
-    submitted = _submissions(history)
+    submitted = _outcomes(history)
     attempted, unknown = submitted.attempted, submitted.unknown
     refused = attempted - unknown - submitted.acknowledged.keys()
     executions = returned(history)
     others = map(task_of, history.where("run", OperationType.FAIL, OperationType.INFO))
     started = frozenset({*begun(history), *executions, *others})
     records = _records(history)
-    completed = _with_status(records, "complete")
+    completed = _with_status(records, COMPLETE)
     lost = dict(_lost(submitted.acknowledged, records, executions.keys()))
     queued = {task for task, why in lost.items() if why == _STILL_QUEUED} if allow_queued else set()
     pending, undecided = _pending(history, submitted.acknowledged, queued)
@@ -111,7 +114,7 @@ def _account(history: History, *, allow_queued: bool) -> Delivery:
         pending=pending,
         undecided=undecided,
         unexpected={
-            task: "certainly refused, and yet there" if task in refused else "never submitted"
+            task: "certainly refused" if task in refused else "never submitted"
             for task in sorted((started | records.keys()) - (attempted - refused))
         },
         recovered=unknown & executions.keys() & completed,
@@ -121,10 +124,10 @@ def _account(history: History, *, allow_queued: bool) -> Delivery:
 def delivery(*, allow_queued: bool = False, allow_errors: bool = False) -> Checker:
     """No acknowledged task is lost and none is unexpected; the terms are those of `Delivery`.
 
-    `allow_queued` excuses acknowledged tasks that are still queued at the end, in the record and in the queue alike,
-    and counts them as `pending`: only for scenarios that end before the drain, for it takes a task that nobody will
-    ever claim for one that merely waits. `allow_errors` excuses terminal records that say error or canceled. UNKNOWN
-    where nothing was submitted, where the store gave no `record`, and where a pending task lacks the queue's word.
+    `allow_queued` excuses acknowledged tasks that are still queued at the end, both in the record and in the queue,
+    and counts them as `pending`. It is only for scenarios that end before the drain: it cannot distinguish a task
+    that waits from one that no worker will ever claim. `allow_errors` excuses terminal records that say error or
+    canceled. UNKNOWN if nothing was submitted, if the store has no `record`, or if a task is `undecided`.
     """
 
     def check(history: History) -> CheckResult:
@@ -133,28 +136,28 @@ def delivery(*, allow_queued: bool = False, allow_errors: bool = False) -> Check
             return CheckResult(verdict=Verdict.UNKNOWN, summary="nothing was submitted")
         figures = _figures(found)
         if next(history.where("record"), None) is None:
-            summary = f"the store gave no record of any of the {len(found.attempted)} tasks submitted"
+            summary = f"the store has no record of any of the {len(found.attempted)} tasks submitted"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
         bad_ends = frozenset() if allow_errors else found.errored | found.canceled
         return CheckResult(
             verdict=_verdict(found, bad_ends),
             summary=_summary(found),
             figures=figures,
-            counterexamples=explain(history, _findings(found, bad_ends)),
+            counterexamples=explain(history, _examples(found, bad_ends)),
         )
 
     return check
 
 
 _STILL_QUEUED = "acknowledged, but its record is still queued"
-_TOLD = (
+_SUMMARIZED = (
     *("acknowledged", "lost", "unexpected", "errored", "canceled"),
     *("pending", "undecided", "unknown", "recovered", "duplicated"),
 )
 
 
-def _submissions(history: History) -> _Submissions:
-    found = _Submissions(
+def _outcomes(history: History) -> _Outcomes:
+    found = _Outcomes(
         invoked=Counter(map(task_of, history.where("enqueue", OperationType.INVOKE))),
         failed=Counter(map(task_of, history.where("enqueue", OperationType.FAIL))),
         unsure={*map(task_of, history.where("enqueue", OperationType.INFO))},
@@ -186,32 +189,32 @@ def _lost(
         missing = not statuses or None in statuses
         open_ones = sorted({status for status in statuses if status is not None} - TERMINAL - {FIRST})
         if missing and known:
-            yield task, "acknowledged as another activity than the store has a record of"
+            yield task, "acknowledged as another activity than the one in the store's record"
         elif missing:
             yield task, "acknowledged, but the store has no record of it"
         elif open_ones:
             yield task, f"acknowledged, but its record is still {open_ones[0]}"
         elif FIRST in statuses:
             yield task, _STILL_QUEUED
-        elif "complete" in statuses and task not in executed:
+        elif COMPLETE in statuses and task not in executed:
             yield task, "recorded as complete, although no handler finished"
 
 
 def _pending(
     history: History, acknowledged: Mapping[int, set[str]], queued: Set[int]
 ) -> tuple[frozenset[int], frozenset[int]]:
-    """Which of the queued tasks the queue still knows, and which nobody can tell of."""
-    witness = list(history.where("queue"))
-    if not witness:
+    """The queued tasks that the queue still knows, and those for which that cannot be decided."""
+    reports = list(history.where("queue"))
+    if not reports:
         return frozenset(), frozenset(queued)
-    known = witness[-1].value.get("known")
+    known = reports[-1].value.get("known")
     if isinstance(known, list | tuple):
         ids = {str(one) for one in known}
         held = {task for task in queued if acknowledged[task] and acknowledged[task] <= ids}
         return frozenset(held), frozenset()
     if not isinstance(known, int):
         return frozenset(), frozenset(queued)
-    # With a number only and too few of them, nobody can say which are missing: none is excused.
+    # If the queue reports only a number and it is too small, the missing tasks cannot be named: none is excused.
     return frozenset(queued if len(queued) <= known else ()), frozenset()
 
 
@@ -227,12 +230,12 @@ def _verdict(found: Delivery, bad_ends: frozenset[int]) -> Verdict:
 
 def _summary(found: Delivery) -> str:
     always = {"acknowledged", "lost"}
-    counts = {name: len(getattr(found, name)) for name in _TOLD}
+    counts = {name: len(getattr(found, name)) for name in _SUMMARIZED}
     return ", ".join(f"{number} {name}" for name, number in counts.items() if number or name in always)
 
 
-def _findings(found: Delivery, bad_ends: frozenset[int]) -> Iterator[Counterexample]:
-    """What is wrong first, then the members of the sets that are worth a look."""
+def _examples(found: Delivery, bad_ends: frozenset[int]) -> Iterator[Counterexample]:
+    """What is wrong first, then the members of sets that need attention."""
     for task, why in sorted(found.lost.items()):
         yield Counterexample(kind="lost", task=task, why=why)
     for task, why in found.unexpected.items():
@@ -241,7 +244,7 @@ def _findings(found: Delivery, bad_ends: frozenset[int]) -> Iterator[Counterexam
         yield Counterexample(kind="ended badly", task=task, why="its record says that it did not complete")
     unsure = "its submission had an unknown outcome, and it"
     for kind, members, why in (
-        ("undecided", found.undecided, "still queued in the record, and the queue was not asked"),
+        ("undecided", found.undecided, "still queued in the record, and there is no report of the queue"),
         ("pending", found.pending, "still queued, as this scenario allows"),
         ("recovered", found.recovered, f"{unsure} completed"),
         ("unknown", found.unknown - found.recovered, f"{unsure} did not complete"),

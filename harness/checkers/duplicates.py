@@ -1,4 +1,4 @@
-"""Did handlers run to their end more often than the faults excuse?"""
+"""Did handlers return more often than the kills explain?"""
 
 from __future__ import annotations
 
@@ -8,37 +8,39 @@ from collections.abc import Callable
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, OperationType
-from harness.history.reading import begun, killed_workers, returned, task_of
+from harness.history.faults import killed_workers
+from harness.history.fields import task_of
+from harness.history.runs import begun, returned
 
 Budget = int | Callable[[History], int]
 
 
 def budget_per_kill(concurrency: int) -> Callable[[History], int]:
-    """A budget of the duplicates that kills explain, at most `concurrency` for every worker that was killed.
+    """A budget for the duplicates that kills explain: at most `concurrency` for each killed worker.
 
-    A killed worker may have finished up to `concurrency` handlers whose completion it had not recorded yet, and an
-    at-least-once system must run those again. So a duplicate is excused where the task has returned in a worker that
-    was killed; a task that returned twice in workers that lived is excused by no kill elsewhere.
+    A killed worker may have finished up to `concurrency` handlers whose completion was not recorded yet, and an
+    at-least-once system must run those again. So a duplicate is excused if the task returned in a worker that was
+    killed. A task that returned twice in workers that survived is excused by no kill elsewhere.
     """
 
     def budget(history: History) -> int:
         killed = killed_workers(history)
         times = returned(history)
-        who = {
+        finished = {
             (op.process, task_of(op)) for op in history.where("run", OperationType.OK) if op.process in killed
         }
-        explained = Counter(process for process, task in who if times[task] > 1)
+        explained = Counter(process for process, task in finished if times[task] > 1)
         return sum(min(concurrency, number) for number in explained.values())
 
     return budget
 
 
 def duplicates(budget: Budget) -> Checker:
-    """Handlers that returned more than once for one task do so at most `budget` times in all.
+    """At most `budget` executions are surplus: a handler returned again for a task that had returned before.
 
-    The surplus is the number of `run` outcomes `ok` less the number of tasks that have one. `redelivered` counts tasks
-    begun more than once, which no budget limits: a redelivery without a second completion is what recovery is. UNKNOWN
-    where no handler finished. Does not claim that effects outside were applied once.
+    The surplus is the number of `run` outcomes `ok` minus the number of tasks that have one. `redelivered` counts tasks
+    that began more than once, which no budget limits: recovery is a redelivery without a second completion. UNKNOWN if
+    no handler finished. Does not claim that effects outside were applied once.
     """
 
     def check(history: History) -> CheckResult:
@@ -48,7 +50,7 @@ def duplicates(budget: Budget) -> Checker:
         allowed = budget if isinstance(budget, int) else budget(history)
         twice = sorted(task for task, times in finished.items() if times > 1)
         surplus = finished.total() - len(finished)
-        findings = [
+        examples = [
             Counterexample(kind="duplicated", task=task, why=f"its handler finished {finished[task]} times")
             for task in twice
         ]
@@ -62,7 +64,7 @@ def duplicates(budget: Budget) -> Checker:
                 "budget": allowed,
                 "redelivered": sum(1 for times in begun(history).values() if times > 1),
             },
-            counterexamples=explain(history, findings),
+            counterexamples=explain(history, examples),
         )
 
     return check

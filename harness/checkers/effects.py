@@ -1,10 +1,10 @@
 """Did each completed task take its effect outside exactly once?
 
-A handler may run more than once, so an effect outside of the system is made exactly once by a store that knows, for
-each activity (the idempotency key), the highest fencing token that it has seen, and refuses any lower one. Then the
-effect of whoever has the last word stands, whatever a worker that was thought dead still tries.
-`harness.targets.effects` is such a store, and handlers record what it answered: `effect` is `ok` where it was taken,
-`fail` where it was refused.
+A handler may run more than once. An effect outside of the system is still made exactly once if the store outside keeps,
+for each activity (the idempotency key), the highest fencing token that it has seen, and refuses any lower one. The
+effect under the highest token then stands, even if a paused worker resumes and tries its own again.
+`harness.targets.effects` is such a store. Handlers record its answer: `effect` is `ok` if it was taken, `fail` if it
+was refused.
 """
 
 from __future__ import annotations
@@ -15,50 +15,49 @@ from dataclasses import dataclass, field
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, OperationType
-from harness.history.reading import subject_of, task_of, whole
+from harness.history.fields import subject_of, task_of, whole
 from harness.history.records import completions, tasks
 
 
 @dataclass(kw_only=True, slots=True)
 class _Effects:
     task: int
-    taken: dict[int, int] = field(default_factory=dict)  # by fence, how many times
+    taken: dict[int, int] = field(default_factory=dict)  # by fence, the number of times
     refused: frozenset[int] = frozenset()
 
 
 def effects(*, minimum: int = 1) -> Checker:
-    """Effects that are keyed by (activity, fence) were taken exactly once for each activity that completed.
+    """Effects, keyed by (activity, fence), were taken exactly once for each activity that completed.
 
-    Claims: no effect is taken twice under one key; of a completed activity the effect under the completing fence was
-    taken (it is neither missing nor refused), and none under a higher one, so that it is the one that stands. Effects
-    under lower fences are `superseded`, attempts that the outside store refused are `fenced_off`: both are what the
-    fence is for. UNKNOWN where fewer than `minimum` activities had an effect. Does not claim that handlers which record
-    no effect had none.
+    Claims: no effect is taken twice under one key. For a completed activity, the effect under the completing fence was
+    taken (it is neither missing nor refused), and none under a higher fence, so this effect stands. Effects under lower
+    fences are `superseded`, attempts that the outside store refused are `fenced_off`: both are expected. UNKNOWN if
+    fewer than `minimum` activities had an effect. Does not claim that handlers which record no effect had none.
     """
 
     def check(history: History) -> CheckResult:
         found = _read(history)
         if len(found) < minimum:
-            summary = f"{len(found)} activities had an effect, {minimum} are needed to say anything"
+            summary = f"{len(found)} activities had an effect, {minimum} are required"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary)
         completed = completions(history)
-        findings = [
-            finding
+        examples = [
+            example
             for name, one in found.items()
-            for finding in _faults(one, completed.get(name, frozenset()))
+            for example in _breaches(one, completed.get(name, frozenset()))
         ]
-        findings += _missing(completed, found, history)
-        figures = _figures(found, completed, len(findings))
+        examples += _missing(completed, found, history)
+        figures = _figures(found, completed, len(examples))
         summary = f"{figures['effects']} effects of {len(found)} activities, each taken once"
         if not found:
             summary = "no handler took an effect"
-        if findings:
-            summary = f"{len(findings)} effects not exactly once; the first: task {findings[0].task}: {findings[0].why}"
+        if examples:
+            summary = f"{len(examples)} effects not exactly once; the first: task {examples[0].task}: {examples[0].why}"
         return CheckResult(
-            verdict=Verdict.INVALID if findings else Verdict.VALID,
+            verdict=Verdict.INVALID if examples else Verdict.VALID,
             summary=summary,
             figures=figures,
-            counterexamples=explain(history, findings),
+            counterexamples=explain(history, examples),
         )
 
     return check
@@ -78,7 +77,7 @@ def _read(history: History) -> Mapping[str, _Effects]:
     return found
 
 
-def _faults(one: _Effects, completed: frozenset[int]) -> Iterator[Counterexample]:
+def _breaches(one: _Effects, completed: frozenset[int]) -> Iterator[Counterexample]:
     for fence, times in one.taken.items():
         if times > 1:
             why = f"its effect under fence {fence} was taken {times} times"
@@ -87,7 +86,7 @@ def _faults(one: _Effects, completed: frozenset[int]) -> Iterator[Counterexample
         return
     winner, last = max(completed), max(one.taken, default=0)
     if winner in one.refused and winner not in one.taken:
-        why = f"complete under fence {winner}, but its effect was refused: a higher fence had been there"
+        why = f"complete under fence {winner}, but its effect was refused: the store had seen a higher fence"
         yield Counterexample(kind="refused", task=one.task, why=why)
     elif winner not in one.taken:
         why = f"complete under fence {winner}, but without its effect"
@@ -100,7 +99,7 @@ def _faults(one: _Effects, completed: frozenset[int]) -> Iterator[Counterexample
 def _missing(
     completed: Mapping[str, frozenset[int]], found: Mapping[str, _Effects], history: History
 ) -> Iterator[Counterexample]:
-    """Completed activities without any trace of an effect, where handlers do take effects."""
+    """Completed activities without any effect, if handlers do take effects."""
     missing = completed.keys() - found.keys() if found else frozenset()
     known = tasks(history) if missing else {}
     for name in sorted(missing, key=lambda name: known[name]):

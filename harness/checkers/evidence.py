@@ -1,4 +1,4 @@
-"""Can the evidence be read in full? A verdict over a history with holes in it is worth less than it looks."""
+"""Is the history complete? Missing operations can hide a breach or look like one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Set
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import BREAKDOWN, History
-from harness.history.reading import kills
+from harness.history.faults import kills
 
 _CUT_OFF = re.compile(r"(?P<process>worker-\d+)\.jsonl:\d+ is cut off")
 
@@ -15,10 +15,10 @@ _CUT_OFF = re.compile(r"(?P<process>worker-\d+)\.jsonl:\d+ is cut off")
 def evidence() -> Checker:
     """Every line of the history could be read, except the last of a killed worker, and the run did not break down.
 
-    The kernel may cut a write short when its process is killed. The writer did nothing after it, so such a line is one
-    that was never written, and each checker already counts with that. Any other problem is UNKNOWN: a missing line can
-    make a task look lost, or a bad one look fine. So is each `breakdown` that the runner noted: what the run still did
-    after it is not what the scenario says.
+    The kernel may cut a write short when its process is killed. The writer did nothing after it, so the line counts
+    as never written, and each checker allows for that. Any other problem is UNKNOWN: a missing line can make a task
+    look lost, or hide that it is. A `breakdown` that the runner recorded is UNKNOWN too: the run after it is not the
+    run that the scenario describes.
     """
 
     def check(history: History) -> CheckResult:
@@ -45,7 +45,7 @@ def evidence() -> Checker:
 
 
 def unreadable(history: History) -> list[str]:
-    """The problems of a history that no kill excuses, each with its file and line: evidence is missing there."""
+    """The problems of a history that no kill excuses, each with its file and line."""
     killed = kills(history).keys()
     return [problem for problem in history.problems if not _excused(problem, killed)]
 

@@ -1,27 +1,27 @@
-"""Was anything hurt at all? A system that survives nothing has shown nothing."""
+"""Were enough faults injected? A run without faults is no evidence."""
 
 from __future__ import annotations
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History
-from harness.history.reading import injections, kills
+from harness.history.faults import injected_faults, kills
 
 
 def faults_injected(minimum: int = 1, *, minimum_kills: int = 0) -> Checker:
     """At least `minimum` faults were injected and at least `minimum_kills` processes killed, else UNKNOWN.
 
-    A fault that `fail`ed counts for nothing, one that was logged more than once counts once, and `sigterm` is a fault
-    but no kill. Never INVALID: too few faults say nothing about the system. Does not claim that a fault met work;
-    `recovery` asks that.
+    A fault that `fail`ed does not count, a fault that was logged more than once counts once, and `sigterm` is a fault
+    but not a kill. Never INVALID: too few faults are no evidence against the system. Does not claim that a fault
+    interrupted any work: `recovery` counts that.
     """
 
     def check(history: History) -> CheckResult:
-        found = {op.value.get("fault", f"at {op.time}") for op in injections(history)}
+        found = injected_faults(history)
         killed = kills(history)
         enough = len(found) >= minimum and len(killed) >= minimum_kills
         summary = f"{len(found)} faults injected, {len(killed)} processes killed"
         if not enough:
-            summary += f"; {minimum} and {minimum_kills} are needed to say anything"
+            summary += f"; {minimum} and {minimum_kills} are required"
         return CheckResult(
             verdict=Verdict.VALID if enough else Verdict.UNKNOWN,
             summary=summary,

@@ -1,8 +1,8 @@
-"""Did two tasks with one lock key ever run at the same time? Mutual exclusion, per lock key.
+"""Mutual exclusion per lock key: did two tasks with one lock key ever run at the same time?
 
-A worker that is paused past its lease may still be in its handler when it wakes, and then another one rightly has the
-lock: no lock that is taken by a lease can prevent that (Kleppmann, "How to do distributed locking", 2016). What remains
-true of every correct system is said in two claims.
+A worker that is paused past its lease may still be in its handler when it resumes, while another worker holds the lock
+legally: no lock that depends on a lease can prevent that (Kleppmann, "How to do distributed locking", 2016). Two claims
+hold for every correct system; `locks` states them.
 """
 
 from __future__ import annotations
@@ -14,23 +14,18 @@ from typing import NamedTuple
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History
-from harness.history.reading import (
-    KILL,
-    SIGTERM,
-    Run,
-    injections,
-    kills,
-    runs,
-    seconds,
-)
+from harness.history.faults import injected_faults, kills
+from harness.history.figures import seconds
+from harness.history.injection import InjectionKind
 from harness.history.records import completions
+from harness.history.runs import Run, runs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overlap:
     """Two runs of one lock key at the same time; `seconds` is how long both were certainly in their handlers.
 
-    `counted` is True where the store accepted the completion of both, `same_task` where both are of one task.
+    `counted` is True if the store accepted the completion of both, `same_task` if both are runs of one task.
     """
 
     key: str
@@ -41,7 +36,7 @@ class Overlap:
 
     @property
     def same_task(self) -> bool:
-        """Both are runs of one task: a redelivery that met its forerunner."""
+        """Both are runs of one task: a redelivery that began before the earlier run had ended."""
         return self.first.task == self.second.task
 
 
@@ -50,9 +45,9 @@ def locks(*, minimum: int = 1) -> Checker:
 
     Claims, for each lock key: two runs whose completions the store accepted never overlap; and two runs of different
     tasks do not overlap at all, unless a fault that neither kills nor stops was injected before the second began (it
-    may have paused the first one's worker or cut it off, so that its lease ended). A run without an outcome certainly
-    lasts until its worker was killed; without a kill only its beginning is certain. Overlaps that are no breach are
-    counted as `fenced`. UNKNOWN where fewer than `minimum` tasks with a lock key ran.
+    may have paused or disconnected the worker of the first, so that its lease expired). A run without an outcome
+    certainly lasts until its worker was killed; without a kill only its beginning is certain. Overlaps that are no
+    breach are counted as `fenced`. UNKNOWN if fewer than `minimum` tasks with a lock key ran.
     """
 
     def check(history: History) -> CheckResult:
@@ -62,7 +57,7 @@ def locks(*, minimum: int = 1) -> Checker:
                 by_key.setdefault(str(key), []).append(run)
         tasks = len({run.task for members in by_key.values() for run in members})
         if tasks < minimum:
-            summary = f"{tasks} tasks with a lock key ran, {minimum} are needed to say anything"
+            summary = f"{tasks} tasks with a lock key ran, {minimum} are required"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary)
         return _judged(history, by_key, tasks)
 
@@ -85,21 +80,21 @@ def _judged(history: History, by_key: Mapping[str, list[Run]], tasks: int) -> Ch
         f"{tasks} tasks under {len(by_key)} lock keys, one at a time" if tasks else "no task had a lock key"
     )
     if fenced:
-        summary += f" but for {fenced} overlaps after a lost lease"
+        summary += f" except for {fenced} overlaps after a lost lease"
     if bad:
         summary = f"{len(bad)} overlaps under a lock key; the first: {_why(bad[0])}"
-    findings = [_finding("overlap", one) for one in bad]
-    findings += [_finding("fenced", one) for one in overlaps if not _is_breach(one, excused_from)]
+    examples = [_example("overlap", one) for one in bad]
+    examples += [_example("fenced", one) for one in overlaps if not _is_breach(one, excused_from)]
     return CheckResult(
         verdict=Verdict.INVALID if bad else Verdict.VALID,
         summary=summary,
         figures=figures,
-        counterexamples=explain(history, findings),
+        counterexamples=explain(history, examples),
     )
 
 
-class _Held(NamedTuple):
-    """A run, until when it certainly lasted (nanoseconds), and whether its completion counts."""
+class _LockedRun(NamedTuple):
+    """A run, the time until which it certainly lasted (nanoseconds), and whether its completion counts."""
 
     run: Run
     until: int
@@ -109,24 +104,27 @@ class _Held(NamedTuple):
 def _overlaps(history: History, by_key: Mapping[str, list[Run]]) -> Iterator[Overlap]:
     killed, completed = kills(history), completions(history)
 
-    def held(run: Run) -> _Held:
-        last = run.ended or killed.get(run.process)
-        until = run.begun.time if last is None else max(last.time, run.begun.time)
-        return _Held(run, until, run.finished and run.fence in completed.get(run.subject, ()))
+    def locked(run: Run) -> _LockedRun:
+        until = run.begun.time
+        if run.ended is not None:
+            until = max(until, run.ended.time)
+        elif (kill := killed.get(run.process)) is not None:
+            until = max(until, kill.start)
+        return _LockedRun(run, until, run.finished and run.fence in completed.get(run.subject, ()))
 
     for key, members in by_key.items():
-        yield from _of_key(key, map(held, members))
+        yield from _of_key(key, map(locked, members))
 
 
-def _of_key(key: str, members: Iterable[_Held]) -> Iterator[Overlap]:
+def _of_key(key: str, members: Iterable[_LockedRun]) -> Iterator[Overlap]:
     """Overlaps among runs in order of their beginning; as linear as the system is exclusive."""
-    going: list[_Held] = []
+    going: list[_LockedRun] = []
     for one in members:
         going = [other for other in going if other.until > one.run.begun.time]
         for other in going:
             both = min(one.until, other.until) - one.run.begun.time
             if not both and other.run.begun.time == one.run.begun.time:
-                continue  # of two that began at one moment nobody knows which was first
+                continue  # the order of two runs that began at the same time is unknown
             yield Overlap(
                 key=key,
                 first=other.run,
@@ -139,9 +137,8 @@ def _of_key(key: str, members: Iterable[_Held]) -> Iterator[Overlap]:
 
 def _first_pause(history: History) -> int | None:
     """When the first fault was injected that may have cost a living worker its lease (nanoseconds)."""
-    return next(
-        (op.time for op in injections(history) if op.f != SIGTERM and not op.f.startswith(KILL)), None
-    )
+    harmless = (InjectionKind.KILL, InjectionKind.STOP)
+    return next((fault.start for fault in injected_faults(history) if fault.kind not in harmless), None)
 
 
 def _is_breach(one: Overlap, excused_from: int | None) -> bool:
@@ -149,7 +146,7 @@ def _is_breach(one: Overlap, excused_from: int | None) -> bool:
     return one.counted or not (one.same_task or excused)
 
 
-def _finding(kind: str, one: Overlap) -> Counterexample:
+def _example(kind: str, one: Overlap) -> Counterexample:
     more = {"lock": one.key, "with": one.first.task, "seconds": one.seconds}
     return Counterexample(kind=kind, task=one.second.task, why=_why(one), more=more)
 

@@ -1,29 +1,29 @@
-"""Is the queue empty after the drain, with no task forgotten between its states?"""
+"""Is the queue empty after the drain, without a task outside of its states?"""
 
 from __future__ import annotations
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History, Operation
-from harness.history.reading import whole
+from harness.history.fields import whole
 
 WAITING = ("ready", "leased", "scheduled", "parked")
-"""States in which a task is still to be done. A queue without lock keys need not count `parked`."""
+"""States of a task that still has to run. A queue without lock keys need not count `parked`."""
 
 
 def nothing_left() -> Checker:
-    """By the queue's own word at the end, no task waits or is leased, and none is known in no state.
+    """At the end, the queue reports no task that waits or is leased, and no task outside of its states.
 
-    The last `queue` operation counts. Where it says how many tasks the queue knows, its states have to hold exactly so
-    many (`unaccounted` is 0): a task in none of them would never be claimed. Dead letters are reported and not judged
-    here: `delivery` judges the tasks behind them. UNKNOWN without a `queue` operation. Does not claim that what left
-    the queue was done.
+    The last `queue` operation counts. If it reports how many tasks the queue knows, its states must hold the same
+    number (`unaccounted` is 0): a task in none of them would never be claimed. Dead letters are reported and not
+    judged here: `delivery` judges their tasks. UNKNOWN without a `queue` operation. Does not claim that tasks which
+    left the queue were completed.
     """
 
     def check(history: History) -> CheckResult:
-        witness = list(history.where("queue"))
-        if not witness:
-            return CheckResult(verdict=Verdict.UNKNOWN, summary="the queue was not asked what it still holds")
-        last = witness[-1]
+        reports = list(history.where("queue"))
+        if not reports:
+            return CheckResult(verdict=Verdict.UNKNOWN, summary="the history has no report of the queue")
+        last = reports[-1]
         held = {name: whole(last, name) for name in WAITING if name != "parked" or name in last.value}
         dead = last.value.get("dead")
         dead = len(dead) if isinstance(dead, list | tuple) else dead
@@ -44,7 +44,7 @@ def nothing_left() -> Checker:
     return check
 
 
-def _unaccounted(witness: Operation, in_states: int) -> int | None:
-    """How many more tasks the queue knows than its states hold; None where it does not count what it knows."""
-    known = witness.value.get("known")
+def _unaccounted(report: Operation, in_states: int) -> int | None:
+    """How many more tasks the queue knows than its states hold; None if it does not count the tasks it knows."""
+    known = report.value.get("known")
     return known - in_states if type(known) is int else None

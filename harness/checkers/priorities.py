@@ -1,4 +1,4 @@
-"""Does every priority get its turn, the lowest as well as the highest?"""
+"""Is every priority served, the lowest as well as the highest?"""
 
 from __future__ import annotations
 
@@ -9,23 +9,29 @@ from dataclasses import dataclass
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, OperationType
-from harness.history.reading import fault_windows, quantiles, runs, seconds, task_of
+from harness.history.faults import fault_spans
+from harness.history.figures import quantiles, seconds
+from harness.history.runs import runs
+from harness.history.submissions import RecordedSubmission, submissions
 
 TURN = 8
-"""Every so many claims, one is made from the lowest priority upwards: the promise of `agentexec/queue/lua/step.lua`."""
+"""One claim in so many serves the lowest priority first: the guarantee of `agentexec/queue/lua/step.lua`."""
 
 SLACK = 64
-"""Tasks that may have begun ahead of one beyond its bound. Claims and beginnings are two moments: what other workers
-claimed before may begin after, and what they claimed after may begin before. Eight turns cover 64 slots.
+"""Tasks that may begin ahead of another one beyond its bound.
+
+A task begins some time after it is claimed: a task that another worker claimed earlier may begin later, and one that
+was claimed later may begin earlier. Eight turns cover 64 slots.
 """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wait:
-    """How long a task waited between its acknowledgement and its first run, and who began meanwhile.
+    """The wait of a task between its acknowledgement and its first run, and the runs that began meanwhile.
 
-    Times are nanoseconds; `began` is None for one that never did. `passed` counts the runs of other priorities that
-    began meanwhile and `allowed` how many may, None where that is not judged; `peers` counts those of its own.
+    Times are nanoseconds; `began` is None for a task that never began. `passed` counts the runs of other priorities
+    that began meanwhile, `peers` those of its own priority. `allowed` is the bound of `passed`, None if it is not
+    judged.
     """
 
     task: int
@@ -38,21 +44,22 @@ class Wait:
 
     @property
     def is_breach(self) -> bool:
-        """More passed it than may."""
+        """More runs passed it than its bound allows."""
         return self.allowed is not None and self.passed > self.allowed
 
 
 def priorities(order: Sequence[str] = ("high", "low"), *, turn: int = TURN, minimum: int = 1) -> Checker:
-    """Nobody of the lowest priority of `order` starves, and nobody of the highest waits for more than turns cost.
+    """No task of the lowest priority of `order` starves, and none of the highest waits longer than the turns cost.
 
-    Every `turn`-th claim serves the lowest priority first, all others the highest. So while a task of the lowest waits,
-    each of its own kind that begins before it lets at most `turn` - 1 others pass: no more than (`turn` - 1) x (peers
-    begun meanwhile + 1) of other priorities begin. While one of the highest waits, no more than one of another begins
-    for `turn` - 1 of its own. Both with `SLACK` for what was under way. INVALID where more did (`starved`, `inverted`).
+    Every `turn`-th claim serves the lowest priority first, all others the highest. While a task of the lowest priority
+    waits, each of its own priority that begins before it lets at most `turn` - 1 others pass: at most (`turn` - 1) x
+    (peers begun meanwhile + 1) of other priorities begin. While a task of the highest priority waits, at most one of
+    another priority begins for `turn` - 1 of its own. Both with `SLACK` for tasks that were already claimed. INVALID if
+    more did (`starved`, `inverted`).
 
-    Not judged is a wait in which a fault struck (the worker that was hit may have held the task), and that of a task
-    with a lock key, which waits for its lock. UNKNOWN where fewer than `minimum` waits of the lowest priority can be
-    judged. Waits by priority are figures without a bound.
+    A wait during a fault is not judged (the worker that was hit may have leased the task), nor is that of a task with
+    a lock key, which waits for its lock. UNKNOWN if fewer than `minimum` waits of the lowest priority can be judged.
+    Waits by priority are figures without a bound.
     """
 
     def check(history: History) -> CheckResult:
@@ -61,21 +68,21 @@ def priorities(order: Sequence[str] = ("high", "low"), *, turn: int = TURN, mini
         breaches = [one for one in found if one.is_breach]
         figures = _figures(found, order, len(judged))
         if len(judged) < minimum and not breaches:
-            summary = f"{len(judged)} waits of priority {order[-1]} can be judged, {minimum} are needed"
+            summary = f"{len(judged)} waits of priority {order[-1]} can be judged, {minimum} are required"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
         summary = (
-            f"{len(judged)} tasks of priority {order[-1]} had their turn"
+            f"{len(judged)} tasks of priority {order[-1]} were served in time"
             if found
             else "no task had a priority"
         )
         if breaches:
-            summary = f"{len(breaches)} tasks were passed by too many; the first: {_why(breaches[0])}"
-        findings = [Counterexample(kind=_kind(one, order), task=one.task, why=_why(one)) for one in breaches]
+            summary = f"{len(breaches)} tasks were passed by too many others; the first: {_why(breaches[0])}"
+        examples = [Counterexample(kind=_kind(one, order), task=one.task, why=_why(one)) for one in breaches]
         return CheckResult(
             verdict=Verdict.INVALID if breaches else Verdict.VALID,
             summary=summary,
             figures=figures,
-            counterexamples=explain(history, findings),
+            counterexamples=explain(history, examples),
         )
 
     return check
@@ -83,21 +90,20 @@ def priorities(order: Sequence[str] = ("high", "low"), *, turn: int = TURN, mini
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Starts:
-    """When runs of each priority began, when each task first did, and which tasks have a lock key."""
+    """The priority of each task, when runs of each priority and each task began, and the tasks with a lock key."""
 
+    levels: Mapping[int, str]
     begun: Mapping[str, Sequence[int]]
     first: Mapping[int, int]
     locked: Set[int]
 
 
 def _waits(history: History, order: Sequence[str], turn: int) -> list[Wait]:
-    asked = [
-        op for op in history.where("enqueue", OperationType.INVOKE) if op.value.get("priority") is not None
-    ]
+    asked = [one for one in submissions(history) if one.asked.value.get("priority") is not None]
     if not asked:
         return []
-    levels = {task_of(op): str(op.value["priority"]) for op in asked}
-    locked = {task_of(op) for op in asked if op.value.get("lock") is not None}
+    levels = {one.task: str(one.asked.value["priority"]) for one in asked}
+    locked = {one.task for one in asked if one.asked.value.get("lock") is not None}
     begun: dict[str, list[int]] = {level: [] for level in order}
     first: dict[int, int] = {}
     for run in runs(history):
@@ -106,32 +112,35 @@ def _waits(history: History, order: Sequence[str], turn: int) -> list[Wait]:
             first.setdefault(run.task, run.begun.time)
             if run.begun.value.get("lock") is not None:
                 locked.add(run.task)
-    starts = _Starts(begun=begun, first=first, locked=locked)
-    return list(_each(history, levels, starts, order, turn))
+    starts = _Starts(levels=levels, begun=begun, first=first, locked=locked)
+    return list(_each(history, asked, starts, order, turn))
 
 
 def _each(
-    history: History, levels: Mapping[int, str], starts: _Starts, order: Sequence[str], turn: int
+    history: History,
+    asked: Sequence[RecordedSubmission],
+    starts: _Starts,
+    order: Sequence[str],
+    turn: int,
 ) -> Iterator[Wait]:
-    end, windows = history.operations[-1].time, fault_windows(history)
-    for op in history.where("enqueue", OperationType.OK):
-        task = task_of(op)
-        if task not in levels:
+    end, spans = history.operations[-1].time, fault_spans(history)
+    for task, _, answered in asked:
+        if answered is None or answered.type is not OperationType.OK:
             continue
-        level, began = levels[task], starts.first.get(task)
-        until = end if began is None else max(began, op.time)
-        if level not in (order[0], order[-1]) or task in starts.locked or _struck(windows, op.time, until):
-            yield Wait(task=task, level=level, acknowledged=op.time, began=began)
+        since, level, began = answered.time, starts.levels[task], starts.first.get(task)
+        until = end if began is None else max(began, since)
+        if level not in (order[0], order[-1]) or task in starts.locked or _in_fault(spans, since, until):
+            yield Wait(task=task, level=level, acknowledged=since, began=began)
             continue
-        peers = _between(starts.begun[level], op.time, until)
+        peers = _between(starts.begun[level], since, until)
         yield Wait(
             task=task,
             level=level,
-            acknowledged=op.time,
+            acknowledged=since,
             began=began,
             peers=peers,
             passed=sum(
-                _between(times, op.time, until) for other, times in starts.begun.items() if other != level
+                _between(times, since, until) for other, times in starts.begun.items() if other != level
             ),
             allowed=SLACK + ((turn - 1) * (peers + 1) if level == order[-1] else peers // (turn - 1) + 1),
         )
@@ -142,10 +151,10 @@ def _between(times: Sequence[int], after: int, before: int) -> int:
     return max(0, bisect_left(times, before) - bisect_right(times, after))
 
 
-def _struck(windows: Sequence[tuple[int, int]], after: int, before: int) -> bool:
-    """Whether anything was broken at any time between the two."""
-    next_one = bisect_left(windows, after, key=lambda window: window[1])
-    return next_one < len(windows) and windows[next_one][0] <= before
+def _in_fault(spans: Sequence[tuple[int, int]], after: int, before: int) -> bool:
+    """Whether a fault was active at any time between the two."""
+    next_one = bisect_left(spans, after, key=lambda span: span[1])
+    return next_one < len(spans) and spans[next_one][0] <= before
 
 
 def _figures(found: Sequence[Wait], order: Sequence[str], judged: int) -> dict[str, float | int | None]:

@@ -1,4 +1,4 @@
-"""Does the store's log hold the progress that the handlers reported, in order?"""
+"""Does the store's log hold the progress that handlers reported, in order?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History
-from harness.history.reading import subject_of, whole
+from harness.history.fields import subject_of, whole
 from harness.history.records import Entry, completions, logs, tasks
 
 Key = tuple[str, int]
@@ -15,45 +15,45 @@ Key = tuple[str, int]
 
 
 def progress(*, minimum: int = 1) -> Checker:
-    """Percentages only rise, and what a handler reported is in the log, up to a suffix that its death may cost.
+    """Percentages never fall, and the log has what a handler reported, except for a suffix that a crash may lose.
 
-    Claims, for each attempt (activity, fence) in the store's own log: percentages are between 0 and 100 and never fall;
-    and where handlers recorded their reports, the log has them in the order in which they were made, from the first on,
-    none skipped and none added; of an attempt that completed it has all of them. (That n counts from 0 without a gap is
-    the claim of `transitions`.) UNKNOWN where fewer than `minimum` attempts have a percentage. Does not claim that a
-    handler reported what it did.
+    Claims, for each attempt (activity, fence) in the store's own log: percentages are between 0 and 100 and never fall.
+    If handlers recorded their reports, the log has them in the order in which they were made, from the first on, none
+    skipped and none added; for an attempt that completed it has all of them. (`transitions` claims that n counts from 0
+    without a gap.) UNKNOWN if fewer than `minimum` attempts have a percentage. Does not claim that a handler's reports
+    are true.
     """
 
     def check(history: History) -> CheckResult:
         logged = _logged(history)
         if len(logged) < minimum:
-            summary = f"{len(logged)} attempts show a percentage, {minimum} are needed to say anything"
+            summary = f"{len(logged)} attempts show a percentage, {minimum} are required"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary)
         reported, known = _reported(history), tasks(history)
-        findings = [
+        examples = [
             Counterexample(
                 kind=kind, task=known[key[0]], why=why, more={"fence": key[1], "log": logged.get(key, [])}
             )
-            for key, kind, why in _faults(logged, reported, completions(history))
+            for key, kind, why in _breaches(logged, reported, completions(history))
         ]
         entries = sum(map(len, logged.values()))
         summary = f"{entries} percentages of {len(logged)} attempts, none falls and none is missing"
         if not logged:
             summary = "no attempt has a percentage"
-        if findings:
+        if examples:
             summary = (
-                f"{len(findings)} breaches of progress; the first: task {findings[0].task}: {findings[0].why}"
+                f"{len(examples)} breaches of progress; the first: task {examples[0].task}: {examples[0].why}"
             )
-        lost = sum(len(made) - len(_mine(logged.get(key, ()))) for key, made in reported.items())
+        lost = sum(len(made) - len(_of_handler(logged.get(key, ()))) for key, made in reported.items())
         return CheckResult(
-            verdict=Verdict.INVALID if findings else Verdict.VALID,
+            verdict=Verdict.INVALID if examples else Verdict.VALID,
             summary=summary,
             figures={
                 "percentages": entries,
                 "reports": sum(map(len, reported.values())),
                 "reports_lost": lost,
             },
-            counterexamples=explain(history, findings),
+            counterexamples=explain(history, examples),
         )
 
     return check
@@ -70,7 +70,7 @@ def _logged(history: History) -> Mapping[Key, Sequence[Entry]]:
 
 
 def _reported(history: History) -> Mapping[Key, list[int]]:
-    """Per attempt what its handler reported; of what the store has never heard `witnesses` speaks."""
+    """Per attempt what its handler reported. `witnesses` judges activities that the store does not know."""
     found: dict[Key, list[int]] = {}
     known = tasks(history)
     for operation in history.where("report"):
@@ -80,7 +80,7 @@ def _reported(history: History) -> Mapping[Key, list[int]]:
     return found
 
 
-def _faults(
+def _breaches(
     logged: Mapping[Key, Sequence[Entry]],
     reported: Mapping[Key, list[int]],
     completed: Mapping[str, frozenset[int]],
@@ -94,10 +94,10 @@ def _faults(
                 yield key, "falling", f"row {n} under fence {key[1]} says {percentage} % after {highest} %"
             else:
                 highest = percentage
-    # Handlers that record what they report record all of it: entries of an attempt that recorded none are made up.
+    # Handlers that record their reports record all of them: entries of an attempt without any report are invented.
     for key in {**reported, **logged} if reported else ():
         made = reported.get(key, [])
-        kept, complete = _mine(logged.get(key, ())), key[1] in completed.get(key[0], ())
+        kept, complete = _of_handler(logged.get(key, ())), key[1] in completed.get(key[0], ())
         if kept == made:
             continue
         if kept != made[: len(kept)]:
@@ -106,8 +106,8 @@ def _faults(
             yield key, "missing", f"complete under fence {key[1]} with {kept} of the reports {made}"
 
 
-def _mine(entries: Sequence[Entry]) -> list[int]:
-    """The percentages that a handler reported: neither that of the beginning, which is row 0, nor that of the end."""
+def _of_handler(entries: Sequence[Entry]) -> list[int]:
+    """The percentages that the handler reported, without those of the beginning (row 0) and of the end."""
     return [
         percentage
         for _, n, status, percentage in entries

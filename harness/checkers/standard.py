@@ -1,4 +1,4 @@
-"""The checkers that nearly every chaos scenario wants, put together."""
+"""The set of checkers that nearly every chaos scenario uses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from harness.checkers.transitions import transitions
 from harness.checkers.witnesses import witnesses
 
 FEATURES = ("effects", "progress", "locks", "priorities")
-"""What a workload may use or not, each with a checker of its name."""
+"""Features that a workload may use, each with a checker of its name."""
 
 
 def standard(
@@ -33,13 +33,13 @@ def standard(
     minimum_kills: int = 0,
     uses: Collection[str] = (),
 ) -> dict[str, Checker]:
-    """Checkers by name, for a run that ends with a drain; add to it or replace entries with `|`.
+    """Checkers by name, for a run that ends with a drain; add checkers or replace entries with `|`.
 
-    `recovery_p99` is in seconds, None leaves that checker out (for faults that kill no worker); `concurrency` is how
-    many tasks one worker runs at a time, which bounds the duplicates that a kill excuses. `uses` names those of
-    `FEATURES` that the workload uses: the checker of one is UNKNOWN where the history shows nothing of it, while one
-    that is not named is VALID over nothing, and judges what there is all the same. Raises `ValueError` for any other
-    name.
+    `recovery_p99` is in seconds; None leaves that checker out (for faults that kill no worker). `concurrency` is how
+    many tasks one worker runs at a time, which bounds the duplicates that a kill excuses. `uses` names the members of
+    `FEATURES` that the workload uses: the checker of such a feature is UNKNOWN if the history shows nothing of it. The
+    checker of any other feature is VALID over nothing, and still judges what the history shows. Raises `ValueError` for
+    a name that is not in `FEATURES`.
     """
     if unknown := sorted(set(uses) - set(FEATURES)):
         raise ValueError(f"there is no feature {unknown[0]!r}; choose from {', '.join(FEATURES)}")

@@ -1,4 +1,4 @@
-"""Did every activity go only through legal statuses, and reach an end?"""
+"""Did every activity pass only through legal statuses to a terminal one?"""
 
 from __future__ import annotations
 
@@ -8,72 +8,60 @@ from itertools import pairwise
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, Operation
-from harness.history.reading import whole
+from harness.history.fields import whole
 from harness.history.records import Entry, logs, records, tasks
-
-LEGAL: Mapping[str, frozenset[str]] = {
-    "queued": frozenset({"running", "canceled", "error"}),
-    "running": frozenset({"running", "queued", "complete", "error", "canceled"}),
-    "complete": frozenset(),
-    "error": frozenset(),
-    "canceled": frozenset(),
-}
-"""Which status may follow which. `running` follows itself where another worker takes over with a higher fence."""
-
-FIRST = "queued"
-TERMINAL = frozenset(status for status, following in LEGAL.items() if not following)
-"""Statuses that absorb: nothing may follow them."""
+from harness.history.statuses import FIRST, LEGAL, TERMINAL
 
 _Logs = Mapping[str, Sequence[Entry]]
 
 
 def transitions(*, allow_queued: bool = False) -> Checker:
-    """Every activity's log, in the order of (fence, n) and never of a clock, is a legal way to an end.
+    """Every activity's log, in the order of (fence, n) and never of a clock, is a legal path to a terminal status.
 
-    Claims, for every activity that the store has a log or a record of: the log begins with `queued`; each row follows
-    the one before by `LEGAL`; a row that repeats the status under the same fence is a progress log, except after a
+    Claims, for every activity with a log or a record in the store: the log begins with `queued`; each row follows the
+    one before by `LEGAL`; a row that repeats the status under the same fence is a progress entry, except after a
     terminal status, which nothing follows; n counts 0, 1, 2... under each fence; the last status is terminal (or
-    `queued`, if `allow_queued`); and where the history has `record` operations, the record agrees with the last row
-    and holds no fence below it. UNKNOWN without any `transition`. Does not claim that the log is what truly happened:
-    `fencing` and `delivery` compare the store's word with that of the workers.
+    `queued`, if `allow_queued`). If the history has `record` operations, the record agrees with the last row and has no
+    fence below it. UNKNOWN without any `transition`. Does not claim that the log is true: `fencing` and `delivery`
+    compare the store's evidence with that of the workers.
     """
 
     def check(history: History) -> CheckResult:
         found = logs(history)
         if not found:
-            return CheckResult(verdict=Verdict.UNKNOWN, summary="the store gave no log of any transition")
+            return CheckResult(verdict=Verdict.UNKNOWN, summary="the store has no log of any transition")
         known = tasks(history)
-        findings = [
+        examples = [
             Counterexample(kind=kind, task=known[subject], why=why, more=_more(subject, found))
             for subject, rows in found.items()
-            for kind, why in _faults(rows, allow_queued)
+            for kind, why in _breaches(rows, allow_queued)
         ]
-        findings += [
+        examples += [
             Counterexample(kind="record", task=known[subject], why=why, more=_more(subject, found))
             for subject, why in _disagreements(found, records(history))
         ]
-        return _result(history, found, len(known), findings)
+        return _result(history, found, len(known), examples)
 
     return check
 
 
-def _result(history: History, found: _Logs, activities: int, findings: list[Counterexample]) -> CheckResult:
+def _result(history: History, found: _Logs, activities: int, examples: list[Counterexample]) -> CheckResult:
     rows = sum(map(len, found.values()))
-    illegal = len({finding.more["activity"] for finding in findings})
+    illegal = len({example.more["activity"] for example in examples})
     figures = {"activities": activities, "transitions": rows, "illegal": illegal}
-    if findings:
-        summary = f"{illegal} of {activities} activities went an illegal way; the first: {findings[0].why}"
+    if examples:
+        summary = f"{illegal} of {activities} activities took an illegal path; the first: {examples[0].why}"
         return CheckResult(
             verdict=Verdict.INVALID,
             summary=summary,
             figures=figures,
-            counterexamples=explain(history, findings),
+            counterexamples=explain(history, examples),
         )
     summary = f"{rows} transitions of {activities} activities, all legal"
     return CheckResult(verdict=Verdict.VALID, summary=summary, figures=figures)
 
 
-def _faults(rows: Sequence[Entry], allow_queued: bool) -> Iterator[tuple[str, str]]:
+def _breaches(rows: Sequence[Entry], allow_queued: bool) -> Iterator[tuple[str, str]]:
     first, last = rows[0], rows[-1]
     if first.status != FIRST:
         yield "first", f"the log begins with {first.status}, not with {FIRST}"
@@ -105,7 +93,7 @@ def _legal(before: Entry, after: Entry, same_fence: bool) -> bool:
     if before.status == after.status and same_fence:
         return before.status not in TERMINAL
     if same_fence and after.status == "running" and before.fence > 0:
-        return False  # what was given back under a fence runs again only under a higher one
+        return False  # a task released under a fence runs again only under a higher one
     return after.status in LEGAL.get(before.status, frozenset())
 
 

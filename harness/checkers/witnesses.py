@@ -1,8 +1,8 @@
-"""Do the four witnesses agree: the client, the workers, Postgres and Redis?
+"""Do the four evidence sources agree: the client, the workers, Postgres and Redis?
 
-Each knows something that the others cannot make up. Where two contradict each other one of them is wrong, and that is
-told by the pair, since it says where to look. What only one of them says, and what is merely not known, contradicts
-nobody: an unknown outcome fits either way.
+Each source is independent of the others. If two of them contradict each other, one is wrong; the contradiction is
+reported by the pair, which shows where to look. Evidence of only one source, and an unknown outcome, contradict
+nothing.
 """
 
 from __future__ import annotations
@@ -13,19 +13,14 @@ from dataclasses import dataclass
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.checkers.delivery import account
-from harness.checkers.transitions import TERMINAL
 from harness.history import History, Operation, OperationType
-from harness.history.reading import (
-    Run,
-    activity_of,
-    killed_workers,
-    runs,
-    task_of,
-    whole,
-)
+from harness.history.faults import killed_workers
+from harness.history.fields import activity_of, task_of, whole
 from harness.history.records import completions, records
+from harness.history.runs import Run, runs
+from harness.history.statuses import TERMINAL
 
-SAYS = {"client": "enqueue", "workers": "run", "postgres": "record", "redis": "queue"}
+SOURCES = {"client": "enqueue", "workers": "run", "postgres": "record", "redis": "queue"}
 PAIRS = (
     *("client-workers", "client-postgres", "client-redis"),
     *("workers-postgres", "workers-redis", "postgres-redis"),
@@ -34,31 +29,31 @@ PAIRS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Count:
-    """A contradiction of numbers, which names no task."""
+    """A contradiction between numbers, which names no task."""
 
     kind: str
     why: str
 
 
 def witnesses() -> Checker:
-    """No two of the four witnesses contradict each other, at the end of a run that was drained.
+    """No two of the four evidence sources contradict each other, at the end of a run that was drained.
 
-    client-workers: nobody ran what was never submitted or certainly refused. client-postgres: each acknowledged
-    activity has a record, nothing refused has one. client-redis: the queue knows no more tasks than were submitted.
-    workers-postgres: what is complete was returned by a handler under that fence, and no handler returned under a
-    fence above the record's. workers-redis: the queue holds nothing that its last holder finished and lived to say so.
-    postgres-redis: the queue holds what the record calls pending, and nothing that it calls terminal (dead letters
-    aside). Where the `queue` operation names what it `held`, tasks are compared, else numbers. UNKNOWN where one of the
-    four says nothing at all.
+    client-workers: no worker ran a task that was never submitted or certainly refused. client-postgres: each
+    acknowledged activity has a record, no refused task has one. client-redis: the queue knows no more tasks than were
+    submitted. workers-postgres: for each complete activity a handler returned under that fence, and no handler
+    returned under a fence above the record's. workers-redis: the queue holds no task that its last holder finished,
+    if that worker was not killed. postgres-redis: the queue holds every task with a pending record and none with a
+    terminal one (dead letters aside). If the `queue` operation names the activities that it `held`, tasks are
+    compared, else numbers. UNKNOWN if one of the four has no evidence at all.
     """
 
     def check(history: History) -> CheckResult:
-        silent = [name for name, f in SAYS.items() if next(history.where(f), None) is None]
-        if silent:
-            summary = f"nothing was heard of {' and '.join(silent)}"
+        missing = [name for name, f in SOURCES.items() if next(history.where(f), None) is None]
+        if missing:
+            summary = f"the history has no evidence from {' and '.join(missing)}"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary)
         found = [*_client(history), *_workers_and_postgres(history), *_redis(history)]
-        told = [one for one in found if isinstance(one, Counterexample)]
+        named = [one for one in found if isinstance(one, Counterexample)]
         counted = [one for one in found if isinstance(one, _Count)]
         summary = "client, workers, Postgres and Redis agree"
         if found:
@@ -69,7 +64,7 @@ def witnesses() -> Checker:
             figures={pair.replace("-", "_"): sum(one.kind == pair for one in found) for pair in PAIRS},
             counterexamples=(
                 *({"kind": one.kind, "why": one.why} for one in counted),
-                *explain(history, told),
+                *explain(history, named),
             ),
         )
 
@@ -81,24 +76,26 @@ def _client(history: History) -> Iterator[Counterexample | _Count]:
     for task, why in found.unexpected.items():
         if task in found.started:
             yield Counterexample(
-                kind="client-workers", task=task, why=f"the client says: {why}; a worker ran it"
+                kind="client-workers", task=task, why=f"by the client's evidence {why}, but a worker ran it"
             )
     by_task = {task_of(record) for record in recorded.values()}
     for task, why in found.unexpected.items():
         if task in by_task:
             yield Counterexample(
-                kind="client-postgres", task=task, why=f"the client says: {why}; Postgres has a record"
+                kind="client-postgres",
+                task=task,
+                why=f"by the client's evidence {why}, but Postgres has a record of it",
             )
     for op in history.where("enqueue", OperationType.OK):
         name = activity_of(op)
         if (name is not None and name not in recorded) or (name is None and task_of(op) not in by_task):
-            why = "the client was told that it is accepted, Postgres has no record of it"
+            why = "the client got an acknowledgement, but Postgres has no record of it"
             yield Counterexample(kind="client-postgres", task=task_of(op), why=why)
     known = _queue(history).value.get("known")
     submitted = len(found.attempted - found.refused)
     if type(known) is int and known > max(submitted, len(recorded)):
         yield _Count(
-            kind="client-redis", why=f"{submitted} tasks may have been submitted, Redis knows {known}"
+            kind="client-redis", why=f"at most {submitted} tasks were submitted, but Redis knows {known}"
         )
 
 
@@ -109,16 +106,18 @@ def _workers_and_postgres(history: History) -> Iterator[Counterexample]:
             finished.setdefault(run.subject, set()).add(run.fence)
     recorded = records(history)
     for name, fences in completions(history).items():
-        unearned = sorted(fences - finished.get(name, set()))
-        if unearned and name in recorded:
-            why = f"Postgres has it complete under fence {unearned[0]}, no worker returned from it under that fence"
+        unproven = sorted(fences - finished.get(name, set()))
+        if unproven and name in recorded:
+            why = f"Postgres has it complete under fence {unproven[0]}, but no handler returned under that fence"
             yield Counterexample(kind="workers-postgres", task=task_of(recorded[name]), why=why)
     for name, returned in finished.items():
         record = recorded.get(name)
         if record is None or record.value.get("fence") is None:
             continue
         if (last := max(returned)) > whole(record, "fence"):
-            why = f"a worker returned from it under fence {last}, Postgres knows only fence {record.value['fence']}"
+            why = (
+                f"a handler returned under fence {last}, but Postgres has only fence {record.value['fence']}"
+            )
             yield Counterexample(kind="workers-postgres", task=task_of(record), why=why)
 
 
@@ -134,7 +133,7 @@ def _redis(history: History) -> Iterator[Counterexample | _Count]:
     elif waiting == 0:
         yield from _held_and_recorded(set(), pending, recorded)
     elif waiting is not None and waiting != len(pending):
-        why = f"Postgres calls {len(pending)} tasks pending, Redis holds {waiting} beside the dead"
+        why = f"Postgres has {len(pending)} pending tasks, but Redis holds {waiting}, dead letters aside"
         yield _Count(kind="postgres-redis", why=why)
 
 
@@ -142,15 +141,15 @@ def _held_and_recorded(
     held: set[str], pending: set[str], recorded: Mapping[str, Operation]
 ) -> Iterator[Counterexample]:
     for name in sorted((held & recorded.keys()) - pending):
-        why = f"Postgres says {recorded[name].value.get('status')}, Redis still holds it"
+        why = f"its record is {recorded[name].value.get('status')}, but Redis still holds it"
         yield Counterexample(kind="postgres-redis", task=task_of(recorded[name]), why=why)
     for name in sorted(pending - held):
-        why = f"Postgres says {recorded[name].value.get('status')}, Redis does not know it"
+        why = f"its record is {recorded[name].value.get('status')}, but Redis does not hold it"
         yield Counterexample(kind="postgres-redis", task=task_of(recorded[name]), why=why)
 
 
 def _waiting(queue: Operation) -> int | None:
-    """How many tasks the queue knows beside its dead letters; None where it does not count."""
+    """How many tasks the queue knows besides its dead letters; None if it does not count them."""
     known, dead = queue.value.get("known"), queue.value.get("dead") or 0
     return known - (len(dead) if isinstance(dead, list | tuple) else dead) if type(known) is int else None
 
@@ -165,11 +164,13 @@ def _finished_and_held(history: History, held: set[str]) -> Iterator[Counterexam
     killed = killed_workers(history)
     for run in latest.values():
         if run.finished and run.process not in killed:
-            why = f"{run.process} finished it under the last fence and lived on, Redis still holds it"
+            why = (
+                f"{run.process} finished it under the last fence and was not killed, but Redis still holds it"
+            )
             yield Counterexample(kind="workers-redis", task=run.task, why=why)
 
 
 def _queue(history: History) -> Operation:
-    """The queue's last word."""
+    """The last report of the queue."""
     *_, last = history.where("queue")
     return last

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from harness.environments.base import Environment
 from harness.gate import GateKeeper
+from harness.history import InjectionKind
 from harness.targets.pools import Pools, RunningPool
 
 
@@ -43,6 +44,11 @@ class Fault(Protocol):
     @property
     def name(self) -> str:
         """The name of its operations in the history, for example `kill-worker`."""
+        ...
+
+    @property
+    def kind(self) -> InjectionKind:
+        """What it does, as the history records it."""
         ...
 
     @property

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from harness.errors import GateError, HarnessError
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.history import OperationType, Recorder
+from harness.history.injection import HEAL, INJECT
 
 
 class Nemesis:
@@ -56,7 +57,7 @@ class Nemesis:
             self.missed.append(f"fault {planned.number} ({planned.fault.name}): {error}")
             return
         self._log(f"fault {planned.number} of {total}: {planned.fault.name} {_victims(aim)}")
-        self._record(planned, aim, "inject")
+        self._record(planned, aim, INJECT)
         self._unhealed.append((planned, aim))
         planned.fault.inject(self._context, planned, aim)
         self._heal(*self._unhealed.pop())
@@ -65,7 +66,7 @@ class Nemesis:
         try:
             planned.fault.heal(self._context, planned, aim)
         finally:
-            self._record(planned, aim, "heal")
+            self._record(planned, aim, HEAL)
 
     def _record(self, planned: PlannedFault, aim: Aim, phase: str) -> None:
         self._recorder.record(
@@ -73,6 +74,7 @@ class Nemesis:
             planned.fault.name,
             fault=planned.number,
             phase=phase,
+            kind=planned.fault.kind,
             pool=aim.pool.name,
             pids=list(aim.pids),
             **aim.value,

@@ -13,6 +13,7 @@ from harness.environments.base import Pausable, Service
 from harness.errors import UsageError
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
+from harness.history import InjectionKind
 from harness.processes import is_alive, send
 
 
@@ -24,6 +25,7 @@ class PauseWorker:
     seconds: float
     gated: bool = False
     name: str = "pause-worker"
+    kind: InjectionKind = InjectionKind.PAUSE
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """One of the running workers."""
@@ -56,8 +58,13 @@ class StallServer:
 
     @property
     def name(self) -> str:
-        """The name in the history; checkers recognize a kill by the prefix `kill`."""
+        """The name in the history."""
         return f"kill-while-{self.service}-stands" if self.kill else f"stall-{self.service}"
+
+    @property
+    def kind(self) -> InjectionKind:
+        """A kill if it kills a worker, else a pause."""
+        return InjectionKind.KILL if self.kill else InjectionKind.PAUSE
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """A worker if one is to be killed; no process otherwise."""

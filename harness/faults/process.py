@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from harness.errors import GateError, HarnessError, TargetFailed
 from harness.faults.base import Aim, FaultContext, PlannedFault
+from harness.history import InjectionKind
 from harness.processes import descendants, send
 from harness.targets.pools import RunningPool
 
@@ -22,6 +23,7 @@ class KillWorker:
     at: float
     gated: bool
     name: str = "kill-worker"
+    kind: InjectionKind = InjectionKind.KILL
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """The worker whose handler waits at the gate, or one of the running workers."""
@@ -50,6 +52,7 @@ class KillPool:
     at: float
     gated: bool
     name: str = "kill-pool"
+    kind: InjectionKind = InjectionKind.KILL
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """The pool whose handler waits at the gate, or the oldest one."""
@@ -84,6 +87,7 @@ class SigtermPool:
     outlive: bool
     gated: bool = True
     name: str = "sigterm"
+    kind: InjectionKind = InjectionKind.STOP
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """The pool whose handler waits at the gate; starts the second pool first."""

@@ -12,6 +12,7 @@ import redis
 from harness.errors import HarnessError
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
+from harness.history import InjectionKind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +22,7 @@ class FlushRedis:
     at: float
     gated: bool = False
     name: str = "flush-redis"
+    kind: InjectionKind = InjectionKind.DATA_LOSS
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """No process; the operation names the oldest running pool."""
@@ -45,6 +47,7 @@ class FailOverRedis:
     lag: float
     gated: bool = False
     name: str = "fail-over-redis"
+    kind: InjectionKind = InjectionKind.DATA_LOSS
     sleep: Callable[[float], None] = time.sleep
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:

@@ -1,13 +1,16 @@
-"""The files of a history: how they are written, read, and found to be incomplete.
+"""The files of a history: writing, reading, and detecting that lines are missing.
 
-A process that may be killed cannot write a last line, so a recorder's file may end after any line. What is written when
-all is over can say more, and a file that lost whole lines afterwards is then seen to have lost them:
+A process that may be killed cannot write a last line, so a recorder's file may end after any line. Two files are
+written when all processes have ended, and they reveal whole lines that were lost later:
 
-    a saved history   begins with `begin` and ends with `end`, two lines of the process `history` that carry the number
-                      of operations between them. A file without them is read as it is: recorders write such, and so
-                      did `History.save` once.
-    a run's folder    has `seal.json`, which says how many lines each of its files had when every process had ended. A
-                      folder without it is read as it is.
+    a saved history   begins with `begin` and ends with `end`, two lines of the process `history` that hold the number
+                      of operations between them. A file without them is read as it is: recorders write such files, and
+                      older versions of `History.save` did.
+    a run's folder    has `seal.json`, the number of lines of each of its files after every process had ended. A folder
+                      without it is read as it is.
+
+The reader adds the `kind` of faults to histories that were recorded before faults had one
+(`harness.history.injection`).
 """
 
 from __future__ import annotations
@@ -15,15 +18,17 @@ from __future__ import annotations
 import gc
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, repeat
 from operator import itemgetter
 from pathlib import Path
 from sys import intern
-from typing import Any
+from typing import Any, NamedTuple
 
+from harness.history.injection import with_kind
+from harness.history.names import NEMESIS
 from harness.history.operation import Operation, OperationType
 
 HISTORY, BEGIN, END = "history", "begin", "end"
@@ -32,8 +37,9 @@ SEAL = "seal.json"
 _BLOCK = 1 << 20
 _LINES_AT_ONCE = 2048
 _BETWEEN = b',"\\u0000 between two lines",'
-"""Stands between the lines of a batch. No recorder writes it, so a batch in which the lines do not alternate with it
-has a line that is not one document.
+"""Put between the lines of a batch. No recorder writes it.
+
+If lines and separators do not alternate after parsing, one of the lines is not a single document.
 """
 _SEPARATOR = json.loads(_BETWEEN.strip(b","))
 _TYPES = {kind.value: kind for kind in OperationType}
@@ -45,10 +51,10 @@ _SET = [getattr(Operation, name).__set__ for name in _FIELDS]
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Without the cyclic collector, which would look through a whole history again and again while something is
-    built up beside it: no cycles come of that, and without it a million operations take half the time.
+    """Run the body without the cyclic garbage collector: a million operations then take half the time.
 
-    What was built up meanwhile counts as old afterwards, or the very next collection would look through all of it.
+    The collector would traverse the whole history again and again while other objects are allocated, and none of them
+    form cycles. Objects allocated meanwhile count as old afterwards: otherwise the next collection traverses them all.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -56,14 +62,14 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if enabled:
-            if not gc.get_freeze_count():  # or what somebody else froze would thaw
+            if not gc.get_freeze_count():  # unfreezing would also release what other code froze
                 gc.freeze()
                 gc.unfreeze()
             gc.enable()
 
 
 def write(path: Path, operations: Sequence[Operation]) -> None:
-    """Write operations to one file, between the two lines that say how many they are."""
+    """Write operations to one file, between the two lines that hold their number."""
     first, last = (operations[0].time, operations[-1].time) if operations else (0, 0)
     with path.open("w", encoding="utf-8") as out:
         out.write(_mark(first, BEGIN, len(operations)) + "\n")
@@ -78,19 +84,19 @@ def _mark(time: int, f: str, operations: int) -> str:
 
 
 def seal(folder: Path) -> None:
-    """Write down how many lines each history file of the folder has. Only once nobody writes to them any more."""
+    """Record how many lines each history file of the folder has. All of its writers must have ended."""
     lines = {file.name: _lines(file) for file in sorted(folder.glob("*.jsonl"))}
     (folder / SEAL).write_text(json.dumps({"lines": lines}, indent=1) + "\n", encoding="utf-8")
 
 
 def _lines(file: Path) -> int:
-    """How many lines end in the file: one that was cut off in the middle is none."""
+    """How many lines end in the file; a last line without its newline does not count."""
     with file.open("rb") as found:
         return sum(block.count(b"\n") for block in iter(lambda: found.read(_BLOCK), b""))
 
 
 def read(path: Path) -> tuple[list[Operation], list[str]]:
-    """The operations of a file, or of every `*.jsonl` of a folder, as they come, and what is wrong with the files."""
+    """The operations of a file, or of every `*.jsonl` of a folder, file by file, and what is wrong with the files."""
     operations: list[Operation] = []
     problems: list[str] = []
     ended: dict[str, int] = {}
@@ -110,7 +116,7 @@ def _broken_seal(path: Path, ended: Mapping[str, int]) -> Iterator[str]:
         sealed = json.loads(path.read_bytes())["lines"]
         wanted = {str(name): int(lines) for name, lines in sealed.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        yield f"{path.name} cannot be read, so nobody knows whether the files are whole: copy the folder again"
+        yield f"{path.name} cannot be read, so missing lines cannot be detected: copy the folder again"
         return
     for name, lines in wanted.items():
         if name not in ended:
@@ -124,8 +130,9 @@ def _broken_seal(path: Path, ended: Mapping[str, int]) -> Iterator[str]:
 
 @dataclass(kw_only=True, slots=True)
 class _Reading:
-    """One file being read: `lines` so far, `ended` of them with their newline, and what its marks said: `begun` with so
-    many operations announced, `closed` at that line.
+    """One file being read: `lines` so far, and how many of them `ended` with a newline.
+
+    `begun` is the number of operations that its first line announces, `closed` the number of the line that ends it.
     """
 
     name: str
@@ -137,7 +144,7 @@ class _Reading:
     closed: int = 0
 
     def read(self, file: Path) -> None:
-        """Take all lines of the file, and say at its end what is missing."""
+        """Read all lines of the file, then report what is missing at its end."""
         with file.open("rb") as lines:
             while batch := list(islice(lines, _LINES_AT_ONCE)):
                 first = self.lines + 1
@@ -146,11 +153,13 @@ class _Reading:
                 found = _batch(batch)
                 if found is None:
                     self._one_by_one(batch, first)
-                elif found[1]:
-                    for number, operation in enumerate(found[0], start=first):
+                elif HISTORY in found.processes:
+                    for number, operation in enumerate(found.operations, start=first):
                         self._take(number, operation)
+                elif NEMESIS in found.processes:
+                    self.operations += map(with_kind, found.operations)
                 else:
-                    self.operations += found[0]
+                    self.operations += found.operations
         if self.closed and self.closed != self.lines:
             self._complain(self.closed + 1, "follows the end of the history: take the file as it was saved")
         elif self.begun is not None and not self.closed:
@@ -172,7 +181,7 @@ class _Reading:
 
     def _take(self, number: int, operation: Operation) -> None:
         if operation.process != HISTORY or operation.f not in (BEGIN, END):
-            self.operations.append(operation)
+            self.operations.append(with_kind(operation))
             return
         announced = operation.value.get("operations")
         if type(announced) is not int:
@@ -192,10 +201,15 @@ class _Reading:
         self.problems.append(f"{self.name}:{number} {what}")
 
 
-def _batch(lines: list[bytes]) -> tuple[list[Operation], bool] | None:
-    """The operations of many lines, read in one go, and whether one of them may be a mark; None where something is
-    wrong with any of them.
-    """
+class _Batch(NamedTuple):
+    """The operations of many lines, and the processes that recorded them."""
+
+    operations: list[Operation]
+    processes: Collection[str]
+
+
+def _batch(lines: list[bytes]) -> _Batch | None:
+    """The operations of many lines, parsed at once; None if something is wrong with any of them."""
     if not lines[-1].endswith(b"\n"):
         return None
     try:
@@ -205,8 +219,8 @@ def _batch(lines: list[bytes]) -> tuple[list[Operation], bool] | None:
         return None
 
 
-def _operations(documents: list[dict[str, Any]]) -> tuple[list[Operation], bool]:
-    """The operations, field after field and not one after another: no line of Python runs for each of a million."""
+def _operations(documents: list[dict[str, Any]]) -> _Batch:
+    """The operations, filled field by field: no line of Python runs for each of a million operations."""
     times, processes, kinds, fs, values = ([*map(read, documents)] for read in _READ)
     if {*map(type, times)} != {int} or {*map(type, values)} != {dict}:
         raise TypeError("a time or a value is of the wrong type")
@@ -221,11 +235,11 @@ def _operations(documents: list[dict[str, Any]]) -> tuple[list[Operation], bool]
     operations = [*map(_NEW, repeat(Operation, len(documents)))]
     for put, column in zip(_SET, columns, strict=True):
         deque(map(put, operations, column), maxlen=0)
-    return operations, HISTORY in processes
+    return _Batch(operations, processes)
 
 
 def _alternating(found: list[Any], lines: int) -> list[Any]:
     documents, between = found[::2], found[1::2]
     if len(documents) != lines or between.count(_SEPARATOR) != lines - 1:
-        raise ValueError("the lines do not alternate with what was put between them")
+        raise ValueError("the lines do not alternate with the separators")
     return documents

@@ -1,4 +1,4 @@
-"""One line of a history, and what may stand in it. `harness.history` has the vocabulary."""
+"""One line of a history and its format; `harness.history.history` has the vocabulary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Self
 
 
 class OperationType(StrEnum):
-    """Where an operation stands: begun, or ended with a known or an unknown outcome."""
+    """The state of an operation: begun, or ended with a known or an unknown outcome."""
 
     INVOKE = "invoke"
     OK = "ok"

@@ -1,4 +1,4 @@
-"""What the store says, read once for all checkers: the log of each activity, its record, and who completed it."""
+"""The store's own evidence: the log of each activity, its final record, and the fences that completed it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
-from harness.history import History, Operation
-from harness.history.reading import subject_of, task_of, whole
+from harness.history.fields import optional_whole, subject_of, task_of, whole
+from harness.history.history import History
+from harness.history.operation import Operation
+from harness.history.statuses import COMPLETE
 
 
 class Entry(NamedTuple):
@@ -20,35 +22,34 @@ class Entry(NamedTuple):
 
 
 _NEW: Callable[[type[Entry], tuple[object, ...]], Entry] = tuple.__new__
-"""What `Entry(...)` ends in; half a million rows are noticed to go through less."""
+"""The constructor of `Entry` without argument handling, which would be noticeable for half a million rows."""
 
-_in_order = itemgetter(0, 1, 2)  # by (fence, n), and never by a clock; rows with one number by their status
+# By (fence, n), never by a clock; rows with the same number by their status.
+_in_order = itemgetter(0, 1, 2)
 
 
 def logs(history: History) -> Mapping[str, Sequence[Entry]]:
-    """By `subject_of`, the rows of the store's own log in their order."""
+    """By `subject_of`, the rows of the store's log in the order of (fence, n)."""
     return history.derive(_log).rows
 
 
 def records(history: History) -> Mapping[str, Operation]:
-    """By `subject_of`, the store's last word on the activity."""
+    """By `subject_of`, the store's final record of the activity."""
     return history.derive(_records)
 
 
 def tasks(history: History) -> Mapping[str, int]:
-    """By `subject_of`, the number of the task of everything that the store has a log or a record of."""
+    """By `subject_of`, the task number of every activity with a log or a record in the store."""
     return history.derive(_tasks)
 
 
 def completions(history: History) -> Mapping[str, frozenset[int]]:
-    """By `subject_of`, the fences under which the store calls the activity complete, in its log or in its record."""
+    """By `subject_of`, the fences under which the log or the record of the activity says complete."""
     return history.derive(_completions)
 
 
 class _Log(NamedTuple):
-    """All of the store's log by `subject_of`: the rows, the first of them as recorded, and the fences of those that
-    say complete.
-    """
+    """The store's log by `subject_of`: its rows, the first operation, and the fences of the rows that say complete."""
 
     rows: dict[str, list[Entry]]
     first: dict[str, Operation]
@@ -65,7 +66,7 @@ def _log(history: History) -> _Log:
         else:
             rows[subject] = [entry]
             found.first[subject] = op
-        if entry.status == "complete":
+        if entry.status == COMPLETE:
             found.complete[subject] = found.complete.get(subject, frozenset()) | {entry.fence}
     for entries in rows.values():
         entries.sort(key=_in_order)
@@ -81,9 +82,7 @@ def _entry(op: Operation) -> Entry:
         and (percentage is None or type(percentage) is int)
     ):
         return _NEW(Entry, (fence, n, status, percentage))
-    if percentage is not None:
-        percentage = whole(op, "percentage")
-    return Entry(whole(op, "fence"), whole(op, "n"), str(status), percentage)
+    return Entry(whole(op, "fence"), whole(op, "n"), str(status), optional_whole(op, "percentage"))
 
 
 def _records(history: History) -> Mapping[str, Operation]:
@@ -102,7 +101,7 @@ def _tasks(history: History) -> Mapping[str, int]:
 def _completions(history: History) -> Mapping[str, frozenset[int]]:
     found = dict(history.derive(_log).complete)
     for subject, op in records(history).items():
-        if op.value.get("status") == "complete" and op.value.get("fence") is not None:
+        if op.value.get("status") == COMPLETE and op.value.get("fence") is not None:
             fence = whole(op, "fence")
             if fence not in found.get(subject, ()):
                 found[subject] = found.get(subject, frozenset()) | {fence}

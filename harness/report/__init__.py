@@ -1,4 +1,4 @@
-"""What a run leaves for people and for programs: report.html, verdict.json, junit.xml and a table for the terminal."""
+"""Reports of runs, for people and for programs: report.html, verdict.json, junit.xml and a table for the terminal."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Two files of benchmark figures side by side: what became better or worse by more than its own spread.
+"""Comparison of two files of benchmark figures: what became better or worse by more than its own spread.
 
-A file is `{"results": {NAME: [{"name", "unit", "median", "values", "higher_is_better"}, ...]}}`; other keys do
-not matter.
+A file is `{"results": {NAME: [{"name", "unit", "median", "values", "higher_is_better"}, ...]}}`; other keys are
+ignored.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Comparison:
 
 
 def compare(before: Path, after: Path) -> Comparison:
-    """Compare two files; raises `UsageError` where one cannot be read or is not such a file."""
+    """Compare two files; raises `UsageError` if one cannot be read or is not such a file."""
     first, second = _figures(before), _figures(after)
     return Comparison(
         rows=tuple(_row(first[name], second[name]) for name in first if name in second),

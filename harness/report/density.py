@@ -1,4 +1,4 @@
-"""A lane with too many runs for bars of their own: how many were active, slice of time by slice of time."""
+"""A lane with too many runs to draw one by one: how many were active in each slice of time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from harness.report.evidence import Bar
+from harness.report.picture_data import Bar
 from harness.report.scales import Scale, seconds_text
 from harness.report.svg import tag
 
@@ -25,7 +25,7 @@ def active(bars: Sequence[Bar], seconds: float, slices: int = SLICES) -> list[fl
 
 
 def density_cells(bars: Sequence[Bar], scale: Scale, top: float, height: float) -> list[Markup]:
-    """One cell per slice with work in it, the more opaque the busier."""
+    """One cell per slice with active runs; the more runs, the more opaque the cell."""
     counts = active(bars, scale.high)
     peak = max(counts, default=0.0) or 1.0
     width = (scale.stop - scale.start) / SLICES

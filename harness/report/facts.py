@@ -1,4 +1,4 @@
-"""Where a verdict came from: the platform and the packages that took part."""
+"""The platform and the packages that produced a verdict."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = (
 
 
 def packages() -> dict[str, str]:
-    """Versions of the packages that take part in runs, as far as they are installed."""
+    """Versions of the packages that runs use, as far as they are installed."""
     found: dict[str, str] = {}
     for name in PACKAGES:
         try:
@@ -30,7 +30,7 @@ def packages() -> dict[str, str]:
 
 
 def platform_facts() -> dict[str, str]:
-    """Python's and the system's own words for themselves; no name of the machine."""
+    """Names and versions of Python and of the system, without the name of the machine."""
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.release()} on {platform.machine()}",

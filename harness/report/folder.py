@@ -1,4 +1,4 @@
-"""The folder of the reports, made and tried before the run: a refusal after it would cost the whole run."""
+"""The folder of the reports, created and tested before the run: a failure after the run would lose its results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.errors import UsageError
 
 
 def prepare_folder(folder: Path) -> Path:
-    """Make the folder with its parents, prove that a file can be written there, and return its absolute path.
+    """Create the folder with its parents, test that a file can be written there, and return its absolute path.
 
     Raises `UsageError` that says why not.
     """

@@ -1,4 +1,4 @@
-"""What all pictures share: the time axis, and faults shaded across them with labels that never overlap."""
+"""Parts of all pictures: the time axis, and shaded faults with labels that never overlap."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from harness.report.faults import FaultWindow
 from harness.report.lanes import place
+from harness.report.picture_data import FaultRow
 from harness.report.scales import Scale, number_text, seconds_text, ticks
 from harness.report.svg import path, tag
 
@@ -16,7 +16,8 @@ LEFT = 132.0
 RIGHT = 1184.0
 LABEL_ROW = 17.0
 LABEL_ROWS = 3
-CHARACTER = 6.4  # of the 11 px sans-serif that labels are set in, on the generous side
+# Pixels of one character in the 11 px sans-serif of labels, rounded up.
+CHARACTER = 6.4
 
 
 def time_scale(seconds: float) -> Scale:
@@ -27,7 +28,7 @@ def time_scale(seconds: float) -> Scale:
 def picture(
     height: float, title: str, description: str, *children: object, class_: str = "picture"
 ) -> Markup:
-    """The `svg` element itself, with its name and description for those who cannot see it."""
+    """The `svg` element itself, with a name and a description for screen readers."""
     return tag(
         "svg",
         tag("title", title),
@@ -50,22 +51,31 @@ def time_axis(scale: Scale, top: float, bottom: float, unit: str = "s") -> Marku
     return tag("g", *parts, aria_hidden="true")
 
 
-def fault_text(fault: FaultWindow) -> str:
+def fault_text(fault: FaultRow) -> str:
     """One fault in one line, as in `fault 3: kill-worker at 2.10 s, hit process 4711 of pool-1`."""
     healed = "" if fault.end is None else f", healed after {seconds_text(fault.end - fault.start)}"
     hit = ", ".join(str(pid) for pid in fault.pids)
     what = f", hit process{'es' if len(fault.pids) > 1 else ''} {hit}" if hit else ""
     pool = f" of {fault.pool}" if fault.pool else ""
     failed = ", but the injection failed" if fault.failed else ""
-    return f"fault {fault.number}: {fault.name} at {seconds_text(fault.start)}{healed}{what}{pool}{failed}"
+    return f"{_numbered(fault)} at {seconds_text(fault.start)}{healed}{what}{pool}{failed}"
 
 
-def fault_bands(faults: Sequence[FaultWindow], scale: Scale, top: float, bottom: float) -> Markup:
-    """Every fault as a shaded window, or as a thin line where it was over in an instant."""
+def row_label(fault: FaultRow) -> str:
+    """Number and name of a fault, as in `3 kill-worker`."""
+    return fault.name if fault.number is None else f"{fault.number} {fault.name}"
+
+
+def _numbered(fault: FaultRow) -> str:
+    return fault.label if fault.number is None else f"{fault.label}: {fault.name}"
+
+
+def fault_bands(faults: Sequence[FaultRow], scale: Scale, top: float, bottom: float) -> Markup:
+    """Every fault as a shaded window, or as a thin line if it has no duration."""
     return tag("g", *(_band(fault, scale, top, bottom) for fault in faults), class_="faults")
 
 
-def _band(fault: FaultWindow, scale: Scale, top: float, bottom: float) -> Markup:
+def _band(fault: FaultRow, scale: Scale, top: float, bottom: float) -> Markup:
     x, stop = scale(fault.start), scale(fault.end if fault.end is not None else fault.start)
     line = tag("path", d=path(("M", x, top), ("L", x, bottom)), class_="fault-line")
     title = tag("title", fault_text(fault))
@@ -75,12 +85,13 @@ def _band(fault: FaultWindow, scale: Scale, top: float, bottom: float) -> Markup
     return tag("g", title, shade, line)
 
 
-def fault_labels(faults: Sequence[FaultWindow], scale: Scale) -> tuple[Markup, float]:
-    """Labels in up to three rows, full names where they fit, else numbers; and the height that they take.
+def fault_labels(faults: Sequence[FaultRow], scale: Scale) -> tuple[Markup, float]:
+    """Labels in up to three rows, full names if they fit, else numbers; and the height that they take.
 
     A label that fits nowhere is left out: the line keeps its tooltip, and the table below names every fault.
     """
-    full, short = [f"{f.number} {f.name}" for f in faults], [str(f.number) for f in faults]
+    full = [row_label(fault) for fault in faults]
+    short = [str(fault.number or "?") for fault in faults]
     for texts in (full, short):
         spans = [_span(text, scale(fault.start)) for text, fault in zip(texts, faults, strict=True)]
         rows = place(spans, LABEL_ROWS)
@@ -101,7 +112,7 @@ def _span(text: str, x: float) -> tuple[float, float]:
     return left, left + width
 
 
-def _label(text: str, left: float, row: int, x: float, rows: int, fault: FaultWindow) -> Markup:
+def _label(text: str, left: float, row: int, x: float, rows: int, fault: FaultRow) -> Markup:
     y = row * LABEL_ROW + 2
     return tag(
         "g",

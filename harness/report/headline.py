@@ -1,4 +1,4 @@
-"""The few figures that stand in every table, gathered from the checkers' figures and from the history."""
+"""The line of a run in every table: figures of its checkers, and counts of its faults."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.checkers.base import CheckResult, Verdict
-from harness.report.evidence import Evidence
+from harness.history import History
+from harness.history.faults import injected_faults, kills
 from harness.report.scales import counted
 from harness.scenario import ScenarioRun
 
 NAMED = 10  # tasks named in the sentence over all
-LOST = ("lost",)
-DUPLICATED = ("duplicated", "duplicates")
-ILLEGAL = ("illegal", "illegal_transitions")
-P50 = ("recovery_p50", "p50", "p50_seconds")
-P99 = ("recovery_p99", "p99", "p99_seconds")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Headline:
-    """One line of the table; None where no checker asked the question. Times are seconds."""
+    """One line of the table. Times are seconds.
+
+    None if the checker of a figure did not run, is UNKNOWN, or had nothing to measure.
+    """
 
     tasks: int
     faults: int
@@ -33,19 +32,30 @@ class Headline:
     seconds: float
 
 
-def headline(run: ScenarioRun, evidence: Evidence) -> Headline:
-    """The line of one run; `kills` counts killed processes, parents of pools included."""
+def headline(run: ScenarioRun) -> Headline:
+    """The line of one run; `kills` counts killed processes, parents of pools included.
+
+    Raises `HarnessError` if a checker reached a verdict without a figure of the line.
+    """
+    faults, killed = _faults_and_kills(run.history)
     return Headline(
         tasks=run.tasks,
-        faults=sum(not fault.failed for fault in evidence.faults),
-        kills=sum(fault.kills for fault in evidence.faults),
-        lost=_count(run, LOST),
-        duplicated=_count(run, DUPLICATED),
-        illegal=_count(run, ILLEGAL),
-        recovery_p50=_figure(run, P50),
-        recovery_p99=_figure(run, P99),
+        faults=faults,
+        kills=killed,
+        lost=_count(run, "delivery", "lost"),
+        duplicated=_count(run, "delivery", "duplicated"),
+        illegal=_count(run, "transitions", "illegal"),
+        recovery_p50=_figure(run, "recovery", "p50"),
+        recovery_p99=_figure(run, "recovery", "p99"),
         seconds=run.seconds,
     )
+
+
+def _faults_and_kills(history: History) -> tuple[int, int]:
+    try:
+        return len(injected_faults(history)), len(kills(history))
+    except ValueError:  # a fault that cannot be read counts as none; the checkers are UNKNOWN over it
+        return 0, 0
 
 
 def overall(runs: Sequence[ScenarioRun]) -> Verdict:
@@ -60,10 +70,10 @@ def worst_first(results: Sequence[tuple[str, CheckResult]]) -> list[tuple[str, C
 
 
 def sentence(runs: Sequence[ScenarioRun], lines: Sequence[Headline]) -> str:
-    """What the runs came to, in one sentence."""
+    """The outcome of all runs in one sentence."""
     verdict = overall(runs)
     if not runs:
-        return "Nothing was run, so there is nothing to say about it."
+        return "Nothing was run, so there is no verdict."
     if verdict is Verdict.VALID:
         return _all_well(runs, lines)
     bad = [run for run in runs if run.verdict is verdict]
@@ -100,14 +110,11 @@ def _members(result: CheckResult) -> str:
     return f" (task{'s' if len(tasks) > 1 else ''} {', '.join(tasks[:NAMED])}{more})" if tasks else ""
 
 
-def _figure(run: ScenarioRun, names: Sequence[str]) -> float | None:
-    for name in names:
-        for result in run.results.values():
-            if name in result.figures:
-                return result.figures[name]
-    return None
+def _figure(run: ScenarioRun, checker: str, name: str) -> float | None:
+    result = run.results.get(checker)
+    return None if result is None else result.figure(name)
 
 
-def _count(run: ScenarioRun, names: Sequence[str]) -> int | None:
-    found = _figure(run, names)
+def _count(run: ScenarioRun, checker: str, name: str) -> int | None:
+    found = _figure(run, checker, name)
     return None if found is None else int(found)

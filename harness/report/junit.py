@@ -1,6 +1,6 @@
-"""junit.xml: a test suite per scenario, a test case per checker, so that any CI shows which guarantee broke.
+"""junit.xml: a test suite per scenario, a test case per checker, for any CI to show which guarantee broke.
 
-INVALID is a failure; UNKNOWN is an error, as is a run that broke down.
+INVALID is a failure; UNKNOWN is an error, and so is a run that broke down.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from harness.checkers.base import CheckResult, Verdict
-from harness.masking import masked, masked_json
-from harness.report.svg import printable
+from harness.masking import masked_json
+from harness.report.text import clean
 from harness.scenario import ScenarioRun
 
 RUN = "run"  # the test case of a run that broke down, or had no checker
 
 
 def junit_xml(runs: Sequence[ScenarioRun], *, written_at: str) -> str:
-    """The document; seconds of a scenario stand at its suite, because its checkers take next to none."""
+    """The document. The seconds of a scenario are those of its suite: its checkers take nearly none."""
     root = Element("testsuites", name="agentexec-harness")
     for run in runs:
         _suite(root, run, written_at)
     for count in ("tests", "failures", "errors"):
-        root.set(count, str(sum(int(suite.get(count, "0")) for suite in root)))
+        root.set(count, str(sum(int(suite.attrib[count]) for suite in root)))
     root.set("time", f"{sum(run.seconds for run in runs):.3f}")
     indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
@@ -38,7 +38,7 @@ def _suite(root: Element, run: ScenarioRun, written_at: str) -> None:
     suite = SubElement(
         root,
         "testsuite",
-        name=_text(run.scenario),
+        name=clean(run.scenario),
         tests=str(len(cases)),
         failures=str(verdicts.count(Verdict.INVALID)),
         errors=str(verdicts.count(Verdict.UNKNOWN)),
@@ -63,18 +63,14 @@ def _properties(suite: Element, run: ScenarioRun) -> None:
         "repeat": run.repeat,
     }
     for name, value in facts.items():
-        SubElement(properties, "property", name=name, value=_text(value))
+        SubElement(properties, "property", name=name, value=clean(value))
 
 
 def _case(suite: Element, run: ScenarioRun, name: str, result: CheckResult) -> None:
-    case = SubElement(suite, "testcase", classname=_text(run.scenario), name=_text(name), time="0")
+    case = SubElement(suite, "testcase", classname=clean(run.scenario), name=clean(name), time="0")
     if result.verdict is Verdict.VALID:
         return
     kind = "failure" if result.verdict is Verdict.INVALID else "error"
-    found = SubElement(case, kind, message=_text(result.summary), type=result.verdict.value)
+    found = SubElement(case, kind, message=clean(result.summary), type=result.verdict.value)
     members = [json.dumps(masked_json(member), ensure_ascii=False) for member in result.counterexamples]
-    found.text = _text("\n".join([result.summary, *members, f"repeat: {run.repeat}"]))
-
-
-def _text(text: str) -> str:
-    return printable(masked(text))
+    found.text = clean("\n".join([result.summary, *members, f"repeat: {run.repeat}"]))

@@ -1,16 +1,16 @@
-"""Which worker stands where in the timeline: a lane per process, a replacement right below what it replaced."""
+"""The order of workers in the timeline: a lane per process, a replacement right below the worker it replaced."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.report.evidence import Bar, WorkerLane
+from harness.report.picture_data import Bar, WorkerLane
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lane:
-    """One worker, its bars in rows without overlap; workers of one `group` replaced each other in turn."""
+    """One worker with its bars in rows without overlap; workers of one `group` replaced each other in turn."""
 
     worker: WorkerLane
     group: int
@@ -18,7 +18,7 @@ class Lane:
 
 
 def lanes(workers: Sequence[WorkerLane], runs: Sequence[Bar]) -> tuple[Lane, ...]:
-    """The lanes from top to bottom: by the appearance of a group's first worker, inside it by appearance."""
+    """The lanes from top to bottom: by the birth of the first worker of a group, then by birth in the group."""
     groups: list[list[WorkerLane]] = []
     for worker in sorted(workers, key=lambda w: w.born):
         vacant = [g for g in groups if g[-1].gone and g[-1].ended <= worker.born]
@@ -49,7 +49,7 @@ def pack(bars: Sequence[Bar]) -> tuple[tuple[Bar, ...], ...]:
 
 
 def place(spans: Sequence[tuple[float, float]], rows: int, gap: float = 4.0) -> list[int | None]:
-    """A row for each label `(left, right)` so that labels keep `gap` pixels apart; None where all are full."""
+    """A row for each label `(left, right)` so that labels keep `gap` pixels apart; None if all rows are full."""
     ends = [float("-inf")] * rows
     placed: list[int | None] = []
     for left, right in spans:

@@ -1,7 +1,7 @@
-"""report.html: one file that needs nothing else, and that its own content security policy holds to it.
+"""report.html: one file without external resources, under a content security policy of its own.
 
-The policy allows the page's one style sheet and one script by their hashes and nothing else, so that no string of a
-history could ever run, even if the escaping had a hole.
+The policy allows only the page's style sheet and its script, by their hashes: no string of a history can run as code,
+even if the escaping had a defect.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.checkers.base import CheckResult
-from harness.masking import masked, masked_json
-from harness.report.evidence import BarOutcome, Evidence, gather
+from harness.masking import masked_json
 from harness.report.facts import packages, platform_facts
 from harness.report.headline import Headline, headline, overall, sentence
-from harness.report.recovery import Recovery, recoveries, recovery_plot
+from harness.report.picture_data import BarOutcome, PictureData, data_of
+from harness.report.recovery import recovery_plot
 from harness.report.scales import DASH, counted, number_text, seconds_text
-from harness.report.svg import printable
+from harness.report.text import clean
 from harness.report.throughput import throughput
 from harness.report.timeline import timeline
 from harness.scenario import ScenarioRun
@@ -35,14 +35,13 @@ EXPANDED = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
-    """One scenario of the page with everything that was worked out for it."""
+    """One scenario of the page, with all data that its template shows."""
 
     anchor: str
     position: Mapping[str, int]
     run: ScenarioRun
     line: Headline
-    evidence: Evidence
-    recovered: tuple[Recovery, ...]
+    data: PictureData
     named: frozenset[int]
     timeline: Markup
     throughput: Markup
@@ -73,19 +72,18 @@ def report_html(runs: Sequence[ScenarioRun], *, folder: Path, written_at: str) -
 
 
 def _section(number: int, run: ScenarioRun, folder: Path) -> Section:
-    evidence = gather(run.history)
+    data = data_of(run)
     named = frozenset(_named_tasks(run.results))
     return Section(
         anchor=f"scenario-{number}",
         position={name: index for index, name in enumerate(run.results, start=1)},
         run=run,
-        line=headline(run, evidence),
-        evidence=evidence,
-        recovered=recoveries(evidence),
+        line=headline(run),
+        data=data,
         named=named,
-        timeline=timeline(evidence, named),
-        throughput=throughput(evidence),
-        recovery=recovery_plot(evidence),
+        timeline=timeline(data, named),
+        throughput=throughput(data),
+        recovery=recovery_plot(data),
         history_link=_link(run.history_path, folder),
     )
 
@@ -122,10 +120,8 @@ def _environment() -> Environment:
 
 
 def _clean(value: object) -> object:
-    """Whatever a template puts out, it carries no secret and no control character; escaping comes after this."""
-    return (
-        printable(masked(str(value))) if isinstance(value, str) and not isinstance(value, Markup) else value
-    )
+    """Remove secrets and control characters from every string of a template; escaping follows."""
+    return clean(str(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _figure(value: float | int | None) -> str:

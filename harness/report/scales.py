@@ -1,12 +1,11 @@
-"""From seconds and counts to pixels: a linear scale, round tick marks, and numbers as people read them."""
+"""From seconds and counts to pixels and text: a linear scale, round tick marks, readable numbers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-DASH = "—"  # stands for a figure that nobody asked for or that does not exist
+DASH = "—"  # a figure of a checker that did not run, or that had nothing to measure
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +18,7 @@ class Scale:
     stop: float
 
     def __call__(self, value: float) -> float:
-        """The place of a value, in pixels; values beyond an end lie beyond it in the picture too."""
+        """The place of a value in pixels; a value beyond an end is placed beyond it."""
         span = self.high - self.low
         share = (value - self.low) / span if span else 0.0
         return self.start + share * (self.stop - self.start)
@@ -63,9 +62,3 @@ def counted(count: int, noun: str) -> str:
     """A count with its noun: `1 fault`, `2 faults`, `3 processes`."""
     ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
     return f"{count:,} {noun}{ending}"
-
-
-def quantile(values: Sequence[float], q: float) -> float | None:
-    """The nearest-rank quantile (the smallest value with at least `q` of all at or below it); None of nothing."""
-    ordered = sorted(values)
-    return ordered[max(math.ceil(q * len(ordered)), 1) - 1] if ordered else None

@@ -1,4 +1,4 @@
-"""The client's lane: when tasks were submitted, and how each submission ended; one mark per pixel that has any."""
+"""The client's lane: when tasks were submitted and how each submission ended, as one mark per slot of pixels."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from harness.report.evidence import Bar, BarOutcome
 from harness.report.frame import LEFT
+from harness.report.picture_data import Bar, BarOutcome
 from harness.report.scales import Scale, seconds_text
 from harness.report.svg import tag
 
@@ -22,7 +22,7 @@ WORDS = {
 
 
 def submission_lane(bars: Sequence[Bar], scale: Scale, top: float, named: set[int]) -> tuple[Markup, float]:
-    """The lane and the place where the next one may begin."""
+    """The lane, and the place where the next one may begin."""
     slots: dict[tuple[int, BarOutcome], list[Bar]] = defaultdict(list)
     for bar in bars:
         slots[int(scale(bar.start) // SLOT), bar.outcome].append(bar)
@@ -38,7 +38,7 @@ def _mark(slot: int, outcome: BarOutcome, members: list[Bar], top: float, named:
     )
     lost = sorted(bar.task for bar in members if bar.task in named)
     more = f"; among them {', '.join(map(str, lost))}" if lost and len(members) > 1 else ""
-    # A third of the height per outcome keeps them apart where they fall on the same pixel.
+    # Each outcome has its own height, so that marks on the same pixel stay distinguishable.
     y = top + {BarOutcome.OK: 0.0, BarOutcome.FAIL: HEIGHT / 2, BarOutcome.UNKNOWN: HEIGHT * 0.75}[outcome]
     height = HEIGHT if outcome is BarOutcome.OK else HEIGHT / 4
     title = f"{tasks} submitted at {seconds_text(first.start)}, {WORDS[outcome]}{more}"

@@ -1,4 +1,4 @@
-"""SVG elements as escaped text: what goes in as a string can never come out as markup."""
+"""SVG elements as escaped text: a string never becomes markup."""
 
 from __future__ import annotations
 

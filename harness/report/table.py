@@ -1,15 +1,14 @@
-"""The verdicts as a table for a terminal or a log, with what went wrong in plain lines below it."""
+"""The verdicts as a table for a terminal or a log, followed by the reasons of those that are not VALID."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from harness.checkers.base import Verdict
-from harness.masking import masked
-from harness.report.evidence import gather
 from harness.report.headline import Headline, headline, overall, worst_first
 from harness.report.scales import DASH, seconds_text
 from harness.report.svg import printable
+from harness.report.text import clean
 from harness.scenario import ScenarioRun
 
 HEADER = (
@@ -29,7 +28,7 @@ RESET = "\x1b[0m"
 
 def verdict_table(runs: Sequence[ScenarioRun], *, colour: bool = False) -> str:
     """One line per scenario, a line per reason of any that is not VALID, and the verdict over all of them."""
-    rows = [_row(run, headline(run, gather(run.history))) for run in runs]
+    rows = [_row(run, headline(run)) for run in runs]
     widths = [max(len(row[i]) for row in [HEADER, *rows]) for i in range(len(HEADER))]
     lines = [_line(HEADER, widths), _line(["-" * width for width in widths], widths)]
     for run, row in zip(runs, rows, strict=True):
@@ -78,4 +77,4 @@ def _reasons(run: ScenarioRun) -> list[str]:
         found.append(f"UNKNOWN {run.scenario}: {run.error}")
     elif not run.results:
         found.append(f"UNKNOWN {run.scenario}: no checker was run")
-    return [" ".join(masked(printable(line)).split()) for line in found]
+    return [" ".join(clean(line).split()) for line in found]

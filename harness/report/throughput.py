@@ -1,4 +1,4 @@
-"""Operations per second over time, in three strips with a scale each: a burst of submissions dwarfs everything else."""
+"""Operations per second over time, in three strips with a scale each: submissions come in much higher bursts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from harness.report.evidence import BarOutcome, Evidence
 from harness.report.frame import LEFT, RIGHT, fault_bands, picture, time_axis, time_scale
+from harness.report.picture_data import BarOutcome, PictureData
 from harness.report.scales import Scale, number_text, round_step, seconds_text
 from harness.report.svg import path, tag
 
@@ -17,18 +17,18 @@ GAP = 14.0
 BINS = 100
 
 
-def throughput(evidence: Evidence) -> Markup:
+def throughput(data: PictureData) -> Markup:
     """Tasks acknowledged, runs started and runs completed per second."""
-    scale = time_scale(evidence.seconds)
+    scale = time_scale(data.seconds)
     series = {
-        "acknowledged": [bar.end for bar in evidence.submissions if bar.outcome is BarOutcome.OK],
-        "started": [bar.start for bar in evidence.runs],
-        "completed": [bar.end for bar in evidence.runs if bar.outcome is BarOutcome.OK],
+        "acknowledged": [bar.end for bar in data.submissions if bar.outcome is BarOutcome.OK],
+        "started": [bar.start for bar in data.runs],
+        "completed": [bar.end for bar in data.runs if bar.outcome is BarOutcome.OK],
     }
-    width = round_step(evidence.seconds, BINS)
+    width = round_step(data.seconds, BINS)
     bottom = len(series) * (STRIP + GAP)
     strips = [
-        _strip(name, rates(times, evidence.seconds, width), width, scale, i * (STRIP + GAP) + GAP)
+        _strip(name, rates(times, data.seconds, width), width, scale, i * (STRIP + GAP) + GAP)
         for i, (name, times) in enumerate(series.items())
     ]
     return picture(
@@ -36,7 +36,7 @@ def throughput(evidence: Evidence) -> Markup:
         "Tasks per second",
         f"Counted in slices of {seconds_text(width)}.",
         time_axis(scale, 4, bottom),
-        fault_bands(evidence.faults, scale, 4, bottom),
+        fault_bands(data.faults, scale, 4, bottom),
         *strips,
     )
 

@@ -1,8 +1,8 @@
-"""The timeline: a lane per worker process, a bar per run of a task, faults shaded across all of them.
+"""The timeline: a lane per worker process, a bar per run of a task, shaded faults across all lanes.
 
-Each kind of ending has a shape of its own besides its colour: plain for a success, slanted stripes for a failure,
-a dashed outline for an unknown outcome, and a cross where a fault cut the run off. Above `MAX_BARS` runs, the lanes
-show how many runs were active instead; runs that were cut off are still drawn one by one.
+Each outcome has a shape of its own besides its colour: plain for a success, slanted stripes for a failure, a dashed
+outline for an unknown outcome, and a cross if a fault cut the run off. Above `MAX_BARS` runs, the lanes show how many
+runs were active instead; runs that were cut off are still drawn one by one.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from harness.report.density import density_cells
-from harness.report.evidence import Bar, BarOutcome, Evidence
 from harness.report.frame import LEFT, RIGHT, fault_bands, fault_labels, picture, time_axis, time_scale
 from harness.report.lanes import Lane, lanes
+from harness.report.picture_data import Bar, BarOutcome, PictureData
 from harness.report.scales import Scale, counted, seconds_text
 from harness.report.submissions import submission_lane
 from harness.report.svg import path, tag
@@ -24,8 +24,8 @@ MAX_BARS = 10_000
 MAX_CUT_OFF = 1_000
 MAX_ARROWS = 400
 LANE_MINIMUM = 15.0
-NOTE = 16.0  # pixels for the line that says that bars were put together
-ROOM = 620.0  # pixels for all rows together, before they stop shrinking
+NOTE = 16.0  # pixels for the line that explains the density
+ROOM = 620.0  # pixels for all rows together; rows shrink to fit until they reach their minimum
 WORDS = {
     BarOutcome.OK: "completed",
     BarOutcome.FAIL: "failed",
@@ -41,38 +41,38 @@ class _Placed:
     row: float
 
 
-def timeline(evidence: Evidence, named: Collection[int] = (), max_bars: int = MAX_BARS) -> Markup:
+def timeline(data: PictureData, named: Collection[int] = (), max_bars: int = MAX_BARS) -> Markup:
     """The picture; tasks that are `named` by a counterexample are outlined."""
-    scale = time_scale(evidence.seconds)
-    labels, label_height = fault_labels(evidence.faults, scale)
+    scale = time_scale(data.seconds)
+    labels, label_height = fault_labels(data.faults, scale)
     top = label_height + 8
-    client, lanes_top = submission_lane(evidence.submissions, scale, top, set(named))
-    crowded = len(evidence.runs) > max_bars
-    placed, bottom = _place(lanes(evidence.workers, evidence.runs), lanes_top + (NOTE if crowded else 0.0))
-    drawn = [bar for bar in evidence.runs if not crowded or bar.killed_by is not None]
+    client, lanes_top = submission_lane(data.submissions, scale, top, set(named))
+    crowded = len(data.runs) > max_bars
+    placed, bottom = _place(lanes(data.workers, data.runs), lanes_top + (NOTE if crowded else 0.0))
+    drawn = [bar for bar in data.runs if not crowded or bar.killed_by is not None]
     drawn = drawn[:MAX_CUT_OFF] if crowded else drawn
     return picture(
         bottom + 24,
         "Timeline of all workers",
-        _description(evidence),
+        _description(data),
         time_axis(scale, top, bottom),
         *(_lane(p, scale) for p in placed),
         client,
-        fault_bands(evidence.faults, scale, label_height, bottom),
+        fault_bands(data.faults, scale, label_height, bottom),
         labels,
         _density(placed, scale) if crowded else "",
-        _arrows(evidence.runs, placed, scale) if not crowded else "",
+        _arrows(data.resumptions, placed, scale) if not crowded else "",
         _bars(drawn, placed, scale, set(named)),
-        _exits(evidence, scale, top, bottom),
+        _exits(data, scale, top, bottom),
         class_="picture timeline",
     )
 
 
-def _description(evidence: Evidence) -> str:
-    cut = sum(bar.killed_by is not None for bar in evidence.runs)
+def _description(data: PictureData) -> str:
+    cut = sum(bar.killed_by is not None for bar in data.runs)
     return (
-        f"{counted(len(evidence.runs), 'run')} in {counted(len(evidence.workers), 'worker process')} over "
-        f"{seconds_text(evidence.seconds)}; {counted(len(evidence.faults), 'fault')} cut off {counted(cut, 'run')}. "
+        f"{counted(len(data.runs), 'run')} in {counted(len(data.workers), 'worker process')} over "
+        f"{seconds_text(data.seconds)}; {counted(len(data.faults), 'fault')} cut off {counted(cut, 'run')}. "
         "The tables below hold the same."
     )
 
@@ -91,10 +91,10 @@ def _place(all_lanes: Sequence[Lane], top: float) -> tuple[list[_Placed], float]
 
 def _lane(place: _Placed, scale: Scale) -> Markup:
     worker = place.lane.worker
-    killer = "" if worker.killed_by is None else f" by fault {worker.killed_by}"
+    killer = "" if worker.killed_by is None else f" by {worker.killed_by.label}"
     fate = f", ended{killer} at {seconds_text(worker.ended)}" if worker.gone else ""
     middle = place.top + place.height / 2
-    # A worker that no fault hit lives to the end of the picture as far as anyone knows.
+    # A worker that is not known to have ended is drawn to the end of the picture.
     end = scale(worker.ended if worker.gone else scale.high)
     parts = [
         tag("title", f"{worker.process}: first sign at {seconds_text(worker.born)}{fate}"),
@@ -146,10 +146,10 @@ def _bar(bar: Bar, top: float, row: float, scale: Scale, named: bool) -> Markup:
 
 
 def bar_text(bar: Bar) -> str:
-    """One run in words, for the tooltip and for screen readers."""
+    """One run as text, for the tooltip and for screen readers."""
     how = WORDS[bar.outcome]
     if not bar.recorded:
-        how = f"cut off by fault {bar.killed_by}" if bar.killed_by is not None else "never ended"
+        how = "never ended" if bar.killed_by is None else f"cut off by {bar.killed_by.label}"
     details = [
         f"task {bar.task}: {how}",
         f"in {bar.process}, started at {seconds_text(bar.start)}, lasted {seconds_text(bar.seconds)}",
@@ -162,17 +162,10 @@ def bar_text(bar: Bar) -> str:
     return "\n".join(line for line in details if line)
 
 
-def _arrows(runs: Sequence[Bar], placed: Sequence[_Placed], scale: Scale) -> Markup:
+def _arrows(resumptions: Sequence[tuple[Bar, Bar]], placed: Sequence[_Placed], scale: Scale) -> Markup:
     spots = _spots(placed)
-    open_: dict[int, Bar] = {}
-    arrows: list[Markup] = []
-    for bar in runs:
-        if bar.task is None:
-            continue
-        before = open_.get(bar.task)
-        if before is not None and before.killed_by is not None and len(arrows) < MAX_ARROWS:
-            arrows.append(_arrow(before, bar, spots, scale))
-        open_[bar.task] = bar
+    later = [(before, after) for before, after in resumptions if after.start >= before.end]
+    arrows = [_arrow(before, after, spots, scale) for before, after in later[:MAX_ARROWS]]
     return tag("g", *arrows, class_="arrows", aria_hidden="true")
 
 
@@ -198,9 +191,9 @@ def _density(placed: Sequence[_Placed], scale: Scale) -> Markup:
     )
 
 
-def _exits(evidence: Evidence, scale: Scale, top: float, bottom: float) -> Markup:
+def _exits(data: PictureData, scale: Scale, top: float, bottom: float) -> Markup:
     parts: list[Markup] = []
-    for gone in evidence.exits:
+    for gone in data.exits:
         x = scale(gone.at)
         what = f"{gone.pool} ended at {seconds_text(gone.at)} with exit code {gone.code}"
         flag = path(("M", x - 5, bottom + 1), ("L", x + 5, bottom + 1), ("L", x, bottom - 7))

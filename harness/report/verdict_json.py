@@ -1,4 +1,4 @@
-"""verdict.json: all that the report says, for programs. Keys keep their order; a change of meaning raises `VERSION`."""
+"""verdict.json: the content of the report for programs. Keys keep their order; a change of meaning raises `VERSION`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.masking import masked, masked_json
-from harness.report.evidence import Evidence, gather
 from harness.report.facts import packages, platform_facts
-from harness.report.headline import headline, overall, sentence
-from harness.report.recovery import recoveries
+from harness.report.headline import Headline, headline, overall, sentence
+from harness.report.picture_data import FaultRow, PictureData, data_of
 from harness.scenario import ScenarioRun
 
 SCHEMA = "agentexec-harness/verdict"
@@ -21,8 +20,7 @@ VERSION = 1
 
 def verdict_json(runs: Sequence[ScenarioRun], *, written_at: str) -> str:
     """The document; `written_at` is an ISO 8601 time. Times are seconds, those of faults since the start."""
-    evidence = [gather(run.history) for run in runs]
-    lines = [headline(run, found) for run, found in zip(runs, evidence, strict=True)]
+    lines = [headline(run) for run in runs]
     verdict = overall(runs)
     document = {
         "schema": SCHEMA,
@@ -33,13 +31,13 @@ def verdict_json(runs: Sequence[ScenarioRun], *, written_at: str) -> str:
         "written_at": written_at,
         "platform": platform_facts(),
         "packages": packages(),
-        "scenarios": [_scenario(run, found) for run, found in zip(runs, evidence, strict=True)],
+        "scenarios": [_scenario(run, line, data_of(run)) for run, line in zip(runs, lines, strict=True)],
     }
     return json.dumps(finite(masked_json(document)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def finite(value: Any) -> Any:
-    """JSON knows no infinity and no NaN; they become None."""
+    """The value with None for infinity and NaN, which JSON does not have."""
     match value:
         case float() if not math.isfinite(value):
             return None
@@ -51,7 +49,7 @@ def finite(value: Any) -> Any:
             return value
 
 
-def _scenario(run: ScenarioRun, evidence: Evidence) -> dict[str, Any]:
+def _scenario(run: ScenarioRun, line: Headline, data: PictureData) -> dict[str, Any]:
     return {
         "scenario": run.scenario,
         "summary": run.summary,
@@ -64,11 +62,11 @@ def _scenario(run: ScenarioRun, evidence: Evidence) -> dict[str, Any]:
         "servers": {"postgres": run.servers.postgres, "redis": run.servers.redis},
         "seed": run.seed,
         "repeat": masked(run.repeat),
-        "figures": asdict(headline(run, evidence)),
+        "figures": asdict(line),
         "history": {
             "path": None if run.history_path is None else str(run.history_path),
             "operations": len(run.history),
-            "problems": list(run.history.problems),
+            "problems": [*run.history.problems, *([] if data.problem is None else [data.problem])],
         },
         "checkers": {
             name: {
@@ -79,16 +77,23 @@ def _scenario(run: ScenarioRun, evidence: Evidence) -> dict[str, Any]:
             }
             for name, result in run.results.items()
         },
-        "faults": _faults(evidence),
+        "faults": [_fault(fault) for fault in data.faults],
     }
 
 
-def _faults(evidence: Evidence) -> list[dict[str, Any]]:
-    found = recoveries(evidence)
-    return [
-        {
-            **asdict(fault),
-            "recovered": [{"task": r.task, "seconds": r.seconds} for r in found if r.fault == fault.number],
-        }
-        for fault in evidence.faults
-    ]
+def _fault(fault: FaultRow) -> dict[str, Any]:
+    return {
+        "number": fault.number,
+        "name": fault.name,
+        "kind": fault.kind,
+        "start": fault.start,
+        "end": fault.end,
+        "pids": list(fault.pids),
+        "pool": fault.pool,
+        "failed": fault.failed,
+        "recovered": [
+            {"task": one.task, "seconds": one.seconds}
+            for one in fault.interrupted
+            if one.seconds is not None or one.stuck
+        ],
+    }

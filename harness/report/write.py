@@ -28,7 +28,7 @@ class ReportPaths:
 def write_reports(runs: Sequence[ScenarioRun], folder: Path) -> ReportPaths:
     """Write `report.html`, `verdict.json` and `junit.xml` into the folder, replacing older ones.
 
-    Raises `UsageError` where the folder cannot be written to.
+    Raises `UsageError` if the folder cannot be written to.
     """
     folder = prepare_folder(folder)
     written_at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -40,7 +40,7 @@ def write_reports(runs: Sequence[ScenarioRun], folder: Path) -> ReportPaths:
 
 
 def _write(path: Path, content: str) -> None:
-    # A reader (a browser, a CI step) must never meet half a report.
+    # A reader (a browser, a CI step) never sees a partial report.
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         part.write_text(content, encoding="utf-8")

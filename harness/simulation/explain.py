@@ -1,12 +1,14 @@
-"""A simulated run as people read it: who did what, when, and what was wrong in the end."""
+"""A simulated run as lines of text: what each process did, when, and what the checkers found."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from harness.history import Operation, OperationType
+from harness.history.fields import task_of
+from harness.history.figures import NANOSECONDS, seconds
+from harness.history.names import worker_name
 from harness.simulation.runtime import EPOCH
-from harness.simulation.scheduler import NANOSECONDS
 from harness.simulation.simulation import SimulationResult
 
 _RUN = {
@@ -17,16 +19,16 @@ _RUN = {
 }
 _ENQUEUE = {
     OperationType.INVOKE: "enqueues",
-    OperationType.OK: "knows as recorded",
+    OperationType.OK: "gets the acknowledgement of",
     OperationType.FAIL: "is refused",
-    OperationType.INFO: "does not know what became of",
+    OperationType.INFO: "does not know the outcome of",
 }
 
 
 def timeline(outcome: SimulationResult) -> str:
-    """The run as lines of text, in order of virtual time. The outcome has to have been traced."""
+    """The run in order of virtual time. It must have been simulated with `trace=True`."""
     events = sorted([*_of_history(outcome), *outcome.trace], key=lambda event: event[0])
-    names = {f"worker-{text.split()[-1]}": who for _, who, text in outcome.trace if _is_birth(text)}
+    names = {worker_name(int(text.split()[-1])): who for _, who, text in outcome.trace if _is_birth(text)}
     events = [(at, names.get(who, who), text) for at, who, text in events]
     plan = outcome.plan
     head = (
@@ -34,7 +36,7 @@ def timeline(outcome: SimulationResult) -> str:
         f"{len(plan.faults)} faults, {outcome.injected} of them injected; {outcome.seconds:.1f} virtual seconds"
     )
     width = max((len(who) for _, who, _ in events), default=0)
-    lines = [f"{at / NANOSECONDS:9.4f}  {who:<{width}}  {text}" for at, who, text in events]
+    lines = [f"{seconds(at):9.4f}  {who:<{width}}  {text}" for at, who, text in events]
     found = [f"FOUND by {finding.checker}: {finding.summary}" for finding in outcome.findings]
     return "\n".join([head, "", *lines, "", *(found or ["nothing was found"])])
 
@@ -45,12 +47,11 @@ def _is_birth(text: str) -> bool:
 
 def _of_history(outcome: SimulationResult) -> Iterator[tuple[int, str, str]]:
     for op in outcome.history:
-        value = op.value
         if op.f == "run":
-            attempt = f"attempt {value['attempt']} under {value['fence']}"
-            yield op.time, op.process, f"{_RUN[op.type]} task {value['task']}, {attempt}"
+            attempt = f"attempt {op.value['attempt']} under {op.value['fence']}"
+            yield op.time, op.process, f"{_RUN[op.type]} task {task_of(op)}, {attempt}"
         elif op.f == "enqueue":
-            yield op.time, "client", f"{_ENQUEUE[op.type]} task {value['task']}"
+            yield op.time, "client", f"{_ENQUEUE[op.type]} task {task_of(op)}"
         elif op.f == "transition":
             yield from _transition(op)
 
@@ -58,5 +59,5 @@ def _of_history(outcome: SimulationResult) -> Iterator[tuple[int, str, str]]:
 def _transition(op: Operation) -> Iterator[tuple[int, str, str]]:
     value = op.value
     at = round((float(value["at"]) - EPOCH) * NANOSECONDS)
-    said = f"{value['status']} ({value['fence']}, {value['n']})"
-    yield at, "postgres", f"task {value['task']} is {said}"
+    row = f"{value['status']} ({value['fence']}, {value['n']})"
+    yield at, "postgres", f"task {task_of(op)} is {row}"

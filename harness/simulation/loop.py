@@ -10,7 +10,8 @@ from collections.abc import Callable, Coroutine
 from heapq import heappop, heappush
 from typing import Any, cast
 
-from harness.simulation.scheduler import NANOSECONDS, Process, Scheduler
+from harness.history.figures import NANOSECONDS
+from harness.simulation.scheduler import Process, Scheduler
 
 # The most seconds between the call of `call_soon` and the callback.
 WAKE_WITHIN = 0.0001

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from harness.history import OperationType
+from harness.history import InjectionKind, OperationType
+from harness.history.figures import NANOSECONDS
+from harness.history.injection import INJECT
+from harness.history.names import NEMESIS
 from harness.simulation.call_faults import CallFault, PendingFault
 from harness.simulation.plan import FaultKind, SimulatedFault
 from harness.simulation.pool import SimulatedPool
-from harness.simulation.scheduler import NANOSECONDS, Process
+from harness.simulation.scheduler import Process
 from harness.simulation.system import SimulatedSystem
 
 T = TypeVar("T")
@@ -35,6 +38,26 @@ _CALL_FAULTS = {
     FaultKind.KILL_PRODUCER: CallFault.KILL,
     FaultKind.KILL_PARENT: CallFault.KILL,
 }
+
+INJECTIONS: Mapping[FaultKind, InjectionKind] = {
+    FaultKind.KILL_WORKER: InjectionKind.KILL,
+    FaultKind.KILL_PARENT: InjectionKind.KILL,
+    FaultKind.KILL_POOL: InjectionKind.KILL,
+    FaultKind.KILL_PRODUCER: InjectionKind.KILL,
+    FaultKind.STALL_WORKER: InjectionKind.PAUSE,
+    FaultKind.TERMINATE_POOL: InjectionKind.STOP,
+    FaultKind.LOSE_REQUEST: InjectionKind.DISCONNECT,
+    FaultKind.LOSE_REPLY: InjectionKind.DISCONNECT,
+    FaultKind.LATE_REQUEST: InjectionKind.DISCONNECT,
+    FaultKind.PRODUCER_LOSES_REPLY: InjectionKind.DISCONNECT,
+    FaultKind.REDIS_FORGETS: InjectionKind.DATA_LOSS,
+    FaultKind.REDIS_AWAY: InjectionKind.DISCONNECT,
+    FaultKind.REDIS_FAILS_OVER: InjectionKind.DATA_LOSS,
+    FaultKind.REDIS_CLOCK: InjectionKind.CLOCK,
+    FaultKind.POSTGRES_AWAY: InjectionKind.DISCONNECT,
+    FaultKind.CANCEL: InjectionKind.CANCEL,
+}
+"""What the history records as the kind of each simulated fault."""
 
 
 class SimulatedNemesis:
@@ -162,8 +185,9 @@ class SimulatedNemesis:
     ) -> None:
         self.injected += 1
         pids = [process.pid for process in processes]
-        value |= {"fault": number, "phase": "inject", "pids": pids, "seconds": fault.seconds}
-        self._context.recorder.record("nemesis", OperationType.INFO, fault.kind.value, **value)
+        kind = INJECTIONS[fault.kind]
+        value |= {"fault": number, "phase": INJECT, "kind": kind, "pids": pids, "seconds": fault.seconds}
+        self._context.recorder.record(NEMESIS, OperationType.INFO, fault.kind.value, **value)
         where = value.get("at") or value.get("pool") or value.get("task", "")
         preposition = {
             FaultKind.REDIS_FAILS_OVER: "to its state before the last",

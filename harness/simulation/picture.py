@@ -1,4 +1,4 @@
-"""A simulated run as the report of any other run: its verdicts, and a picture of who did what when."""
+"""A simulated run in the form of any other run, for the reports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.simulation.simulation import SimulationResult
 
 
 def as_run(outcome: SimulationResult, *, repeat: str) -> ScenarioRun:
-    """For `harness.report.write_reports`; `repeat` is the command that runs it again. Its seconds are virtual."""
+    """The run for `harness.report.write_reports`; `repeat` is the command that runs it again, seconds are virtual."""
     plan = outcome.plan
     return ScenarioRun(
         scenario=f"simulation-{plan.seed}",

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from harness.simulation.scheduler import NANOSECONDS, Process, Scheduler, Wakeup
+from harness.history.figures import NANOSECONDS
+from harness.simulation.scheduler import Process, Scheduler, Wakeup
 
 T = TypeVar("T")
 # The share of lock acquisitions before which another thread may run first.

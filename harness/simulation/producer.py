@@ -10,11 +10,11 @@ from agentexec.producer.enqueuer import Enqueuer
 from agentexec.store.rows import NewActivity
 from agentexec.task import encode_payload
 from harness.history import OperationType
+from harness.history.figures import NANOSECONDS
 from harness.simulation.context import SimulationContext
 from harness.simulation.handlers import LOCKED_TASK_NAME, TASK_NAME, SimulatedTask
 from harness.simulation.plan import Plan, PlannedTask
 from harness.simulation.primitives import VirtualEvent
-from harness.simulation.scheduler import NANOSECONDS
 
 # Seconds between one attempt and the next. Together they outlast several outages in a row: a producer that gives up
 # earlier may leave a run without any task.

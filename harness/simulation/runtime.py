@@ -7,8 +7,9 @@ from typing import NoReturn, TypeVar
 from uuid import UUID
 
 from agentexec.core.runtime import Condition, Event, Mailbox, Thread
+from harness.history.figures import NANOSECONDS
 from harness.simulation.primitives import VirtualCondition, VirtualEvent, VirtualMailbox, VirtualThread
-from harness.simulation.scheduler import NANOSECONDS, Process, Scheduler
+from harness.simulation.scheduler import Process, Scheduler
 
 T = TypeVar("T")
 # Unix time at which every simulation begins, in seconds.

@@ -13,7 +13,7 @@ from heapq import heappop, heappush
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-NANOSECONDS = 1_000_000_000
+from harness.history.figures import NANOSECONDS
 
 
 class Process:

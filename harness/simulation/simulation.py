@@ -23,13 +23,14 @@ from harness.checkers import (
 )
 from harness.checkers.base import Checker, CheckResult, Verdict, check_all
 from harness.history import History
+from harness.history.figures import NANOSECONDS
 from harness.simulation.context import SimulationContext
 from harness.simulation.nemesis import SimulatedNemesis
 from harness.simulation.outcomes import outcomes
 from harness.simulation.plan import Plan
 from harness.simulation.plan_generator import plan_of
 from harness.simulation.runtime import VirtualRuntime
-from harness.simulation.scheduler import NANOSECONDS, Scheduler
+from harness.simulation.scheduler import Scheduler
 from harness.simulation.system import SimulatedSystem
 from harness.simulation.themes import MAX_RETRIES, more_checkers
 from harness.simulation.witness import collect_evidence, pending

@@ -1,4 +1,4 @@
-"""What the pools of a theme are set to, and what is asked of its runs besides."""
+"""The settings of a theme's pools, and the further checkers of its runs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from harness.simulation.plan import Theme
 
 LEASE = 2.0
 MAX_RETRIES = 2
-# After the last kill a pool is started anew, sees within a second that the old one is gone, and has a slot when what
-# came first is done; leases of another host may have to run out, and a worker that died young is not replaced at
-# once. No reconciler comes to help within that time.
+# Seconds. After the last kill a new pool starts, notices within a second that the old one is gone, and has a free slot
+# once earlier tasks are done. Leases of another host may have to expire first, and a worker that died early is not
+# replaced at once. No reconciler runs within that time.
 RECOVERED_WITHIN = 6.0
 _COMMON: Mapping[str, Any] = MappingProxyType(
     {
@@ -44,14 +44,16 @@ _OWN: Mapping[Theme, Mapping[str, Any]] = MappingProxyType(
 
 @cache
 def settings_of(theme: Theme, workers: int) -> Settings:
-    """The settings of every pool in a run. A stop charges nobody, so where all faults are stops, few crashes are
-    allowed; a reconciler that seldom comes leaves recovery from kills to those who watch over processes and leases.
+    """The settings of every pool in a run.
+
+    SHUTDOWNS allows few crashes, because a stop is charged to no task. KILLS lets the reconciler run rarely, so that
+    recovery depends on the supervision of processes and leases.
     """
     return load_settings(**{**_COMMON, "num_workers": workers, **_OWN.get(theme, {})})
 
 
 def more_checkers(theme: Theme) -> dict[str, Checker]:
-    """Who judges the runs of a theme besides those that judge all, by name."""
+    """The checkers of a theme's runs, by name, in addition to those of all runs."""
     match theme:
         case Theme.SHUTDOWNS:
             return {"duplicates": duplicates(0)}
@@ -62,7 +64,7 @@ def more_checkers(theme: Theme) -> dict[str, Checker]:
 
 
 def _where_any(checker: Checker) -> Checker:
-    """The checker's word, but nothing wrong where it saw too little to judge by: not every kill interrupts a run."""
+    """The checker, with VALID instead of UNKNOWN: not every kill interrupts a run."""
 
     def check(history: History) -> CheckResult:
         result = checker(history)

@@ -1,4 +1,4 @@
-"""What Postgres and Redis say at the end of a simulated run, in the vocabulary of every other run."""
+"""The evidence of Postgres and Redis at the end of a simulated run, in the vocabulary of every other history."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.simulation.context import SimulationContext
 
 
 def collect_evidence(stage: SimulationContext) -> None:
-    """Write the store's log and records, and the queue's depth, to the history."""
+    """Record the store's log and records, and the queue's depth, in the history."""
     with stage.postgres.transaction() as connection:
         _store(stage, connection)
     depth = stage.redis.memory.depth()

@@ -20,6 +20,7 @@ from agentexec.core.db import create_schema
 from harness.environments.base import Endpoints
 from harness.errors import HarnessError
 from harness.history import History
+from harness.history.figures import quantile
 from loadtests.bench.app import HISTORY
 
 POLL_SECONDS = 0.005
@@ -121,7 +122,7 @@ class Ground:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        pool = PoolProcess(process=process, history=history)
+        pool = PoolProcess(process=process, folder=history)
         try:
             yield pool
         finally:
@@ -133,11 +134,11 @@ class PoolProcess:
     """A running pool and the folder of its history."""
 
     process: subprocess.Popen[bytes]
-    history: Path
+    folder: Path
 
-    def runs(self) -> History:
+    def history(self) -> History:
         """The history of the workers so far."""
-        return History.load(self.history)
+        return History.load(self.folder)
 
     def kill(self) -> None:
         """SIGKILL to the parent and all its workers at once."""
@@ -173,7 +174,9 @@ def in_turn(repeats: int, *measures: Callable[[], float]) -> list[tuple[float, .
     return [tuple(values) for values in zip(*rounds, strict=True)]
 
 
-def quantile(values: Sequence[float], q: float) -> float:
-    """Nearest-rank quantile."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, round(q * len(ordered) + 0.5) - 1))]
+def rank(values: Sequence[float], share: float) -> float:
+    """The nearest-rank quantile of at least one value; raises `HarnessError` if nothing was measured."""
+    found = quantile(values, share)
+    if found is None:
+        raise HarnessError("a benchmark measured nothing. Check the load of the machine and run it again.")
+    return found

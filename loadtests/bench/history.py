@@ -1,7 +1,7 @@
-"""How long the judge takes: a made history of a million operations is read and judged in a process of its own.
+"""How long it takes to judge a history: a generated one of a million operations, in a process of its own.
 
-`python -m loadtests.bench.history FILE` is that process: it prints seconds and megabytes as JSON. Seconds are those of
-the CPU, so that whatever else runs on the machine does not count.
+`python -m loadtests.bench.history FILE` is that process: it prints seconds and megabytes as JSON. Seconds are CPU time:
+other load of the machine does not count.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from typing import Any
 from harness.checkers import FEATURES, shutdown, standard
 from harness.checkers.base import Checker, Verdict, check_safe
 from harness.errors import HarnessError
-from harness.history import History, Operation, OperationType, uncollected
+from harness.history import History, InjectionKind, Operation, OperationType, uncollected
+from harness.history.injection import HEAL, INJECT
+from harness.history.names import NEMESIS, worker_name
 from loadtests.bench.bench import BenchResult, Figure, Ground
 
 OPERATIONS = 1_000_000
-WANTED = 10.0  # seconds of one processor at the most, for reading and judging so many
+WANTED = 10.0  # CPU seconds at most, to read and judge that many operations
 AT_ONCE = 8  # tasks that run at the same time, half of them under lock keys of their own
-KILLED_EVERY = 100  # of so many groups of tasks, one is killed and runs again
+KILLED_EVERY = 100  # one group of tasks in so many is killed and runs again
 TICK = 100_000  # nanoseconds from one operation to the next
 
 
 def judge(ground: Ground, repeats: int) -> list[BenchResult]:
-    """CPU seconds to read a history of 1,000,000 operations, to judge it by every checker, and for both; and peak
-    megabytes.
-    """
+    """CPU seconds to read 1,000,000 operations, to judge them by every checker, and for both; and peak megabytes."""
     path = ground.folder / "history.jsonl"
     size = ground.scaled(OPERATIONS)
     History(tuple(made(size))).save(path)
@@ -57,13 +57,13 @@ def judge(ground: Ground, repeats: int) -> list[BenchResult]:
 
 
 def checkers() -> Mapping[str, Checker]:
-    """Every checker there is, as a scenario would ask for them."""
+    """Every checker, as a scenario with all features uses them."""
     return standard(uses=FEATURES) | {"shutdown": shutdown(graceful=2.0, margin=2.0, minimum_running=0)}
 
 
 @dataclass(kw_only=True, slots=True)
-class _Scribe:
-    """Writes one operation after another, each a tick later."""
+class _Writer:
+    """Makes one operation after another, each a tick later."""
 
     now: int = 0
     written: int = 0
@@ -75,10 +75,11 @@ class _Scribe:
 
 
 def made(size: int) -> Iterator[Operation]:
-    """A run in which all goes well, of `size` operations or a few more: `AT_ONCE` tasks at a time, now and then a kill,
-    and at the end a pool that is told to stop and a queue that is empty.
+    """A run without breaches, of `size` operations or a few more.
+
+    `AT_ONCE` tasks run at a time and some groups are killed. At the end a pool gets SIGTERM, and the queue is empty.
     """
-    op, group = _Scribe(), 0
+    op, group = _Writer(), 0
     while op.written < size:
         tasks = [group * AT_ONCE + slot for slot in range(AT_ONCE)]
         fences = [2 * group + 2, 2 * group + 3] if group % KILLED_EVERY == 1 else [2 * group + 2]
@@ -91,10 +92,10 @@ def made(size: int) -> Iterator[Operation]:
             yield from _killed(op, tasks, pid + 500_000, fence)
         yield from _finished(op, tasks, pid, fences[-1])
         for task in tasks:
-            yield from _witnesses(op, task, fences)
+            yield from _stored(op, task, fences)
         group += 1
-    stop = {"fault": 0, "phase": "inject", "pids": [1], "pool": "pool-1", "pid": 2}
-    yield op("nemesis", OperationType.INFO, "sigterm", **stop)
+    stop = {"fault": 0, "phase": INJECT, "kind": InjectionKind.STOP, "pids": [1], "pool": "pool-1", "pid": 2}
+    yield op(NEMESIS, OperationType.INFO, "sigterm", **stop)
     yield op("pool-1", OperationType.INFO, "exit", pid=2, code=0)
     empty = dict.fromkeys(("ready", "leased", "scheduled", "parked", "dead", "known"), 0)
     yield op("redis", OperationType.INFO, "queue", **empty, held=[])
@@ -105,16 +106,16 @@ def _run(task: int, fence: int, pid: int) -> dict[str, Any]:
     return run | {"lock": f"key-{task % AT_ONCE}"} if task % 4 < 2 else run
 
 
-def _killed(op: _Scribe, tasks: list[int], pid: int, fence: int) -> Iterator[Operation]:
+def _killed(op: _Writer, tasks: list[int], pid: int, fence: int) -> Iterator[Operation]:
     for task in tasks:
-        yield op(f"worker-{pid}", OperationType.INVOKE, "run", **_run(task, fence, pid))
-    for phase in ("inject", "heal"):
-        hit = {"fault": fence, "phase": phase, "pids": [pid], "pool": "pool-1"}
-        yield op("nemesis", OperationType.INFO, "kill-worker", **hit)
+        yield op(worker_name(pid), OperationType.INVOKE, "run", **_run(task, fence, pid))
+    for phase in (INJECT, HEAL):
+        hit = {"fault": fence, "phase": phase, "kind": InjectionKind.KILL, "pids": [pid], "pool": "pool-1"}
+        yield op(NEMESIS, OperationType.INFO, "kill-worker", **hit)
 
 
-def _finished(op: _Scribe, tasks: list[int], pid: int, fence: int) -> Iterator[Operation]:
-    worker = f"worker-{pid}"
+def _finished(op: _Writer, tasks: list[int], pid: int, fence: int) -> Iterator[Operation]:
+    worker = worker_name(pid)
     for task in tasks:
         yield op(worker, OperationType.INVOKE, "run", **_run(task, fence, pid))
     for task in tasks:
@@ -124,7 +125,7 @@ def _finished(op: _Scribe, tasks: list[int], pid: int, fence: int) -> Iterator[O
         yield op(worker, OperationType.OK, "run", **_run(task, fence, pid))
 
 
-def _witnesses(op: _Scribe, task: int, fences: list[int]) -> Iterator[Operation]:
+def _stored(op: _Writer, task: int, fences: list[int]) -> Iterator[Operation]:
     known = {"task": task, "activity": _activity(task)}
     rows: list[tuple[int, int, str, int | None]] = [(0, 0, "queued", None)]
     rows += [(fence, 0, "running", 0) for fence in fences]
@@ -145,15 +146,17 @@ def _measured(path: Path) -> Mapping[str, float]:
     command = [sys.executable, "-m", "loadtests.bench.history", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise HarnessError(f"The judge ended with code {done.returncode}: {done.stderr.strip()[-300:]}")
+        raise HarnessError(
+            f"The process that judges the history ended with code {done.returncode}: {done.stderr.strip()[-300:]}"
+        )
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
 
 def measure(path: Path) -> Mapping[str, float]:
-    """Read and judge a history in this process: CPU seconds for either, both, and each checker, and peak memory in MB.
+    """Read and judge a history in this process: CPU seconds for each part and each checker, and peak memory in MB.
 
-    Raises `HarnessError` where the judge does not find the good run good: then it was not judged in full.
+    Raises `HarnessError` if a checker does not find the history VALID: then it was not judged in full.
     """
     began = time.process_time()
     history = History.load(path)
@@ -168,7 +171,7 @@ def measure(path: Path) -> Mapping[str, float]:
     wrong = {name: result.summary for name, result in results.items() if result.verdict is not Verdict.VALID}
     if wrong:
         raise HarnessError(
-            f"A history that is good was not found to be: {wrong}. This is a bug of the harness."
+            f"The generated history is not VALID to every checker: {wrong}. This is a bug of the harness."
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts KiB
     return {"load": loaded - began, "judge": ended - loaded, "both": ended - began, "peak": peak, **each}

@@ -1,16 +1,19 @@
-"""How soon a task runs again whose worker was killed under it, one worker at a time."""
+"""How soon a task runs again after its worker was killed, one worker at a time."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from collections.abc import Mapping
 
 import agentexec as ax
-from harness.history import History, Operation, OperationType
+from harness.history import History, InjectionKind, Operation, OperationType
+from harness.history.injection import INJECT
+from harness.history.interruptions import interruptions
+from harness.history.names import NEMESIS, worker_pid
+from harness.history.runs import runs
 from loadtests.bench.app import Sleep
-from loadtests.bench.bench import BenchResult, Figure, Ground, PoolProcess, quantile, until
+from loadtests.bench.bench import BenchResult, Figure, Ground, PoolProcess, rank, until
 
 WORKERS = 4
 CONCURRENCY = 4
@@ -22,8 +25,8 @@ BOUND = 1.0  # second
 def worker_recovery(ground: Ground, repeats: int) -> list[BenchResult]:
     """Seconds from SIGKILL of one worker until a task that it ran runs again: with slots free elsewhere, and with none.
 
-    With none, the task waits for the worker that takes the place of the dead one, or for a task of its neighbours to
-    end: the figure is then mostly the start of an interpreter.
+    With none, the task waits for the replacement of the killed worker, or for the end of a task in another worker: the
+    figure is then mostly the start of an interpreter.
     """
     kills = max(3, ground.scaled(KILLS))
     half, full = WORKERS * CONCURRENCY // 2, WORKERS * CONCURRENCY
@@ -32,7 +35,7 @@ def worker_recovery(ground: Ground, repeats: int) -> list[BenchResult]:
             figure=Figure(
                 name=f"task of a killed worker runs again, {name}, p99",
                 unit="s",
-                values=tuple(quantile(_waits(ground, kills, tasks), 0.99) for _ in range(repeats)),
+                values=tuple(rank(_waits(ground, kills, tasks), 0.99) for _ in range(repeats)),
                 higher_is_better=False,
             ),
             note=f"{kills} kills each; at most {BOUND:g} wanted",
@@ -48,7 +51,7 @@ def _waits(ground: Ground, kills: int, tasks: int) -> list[float]:
         ground.pool(client, workers=WORKERS, concurrency=CONCURRENCY) as pool,
     ):
         for kill in range(kills):
-            until(lambda: len(client.queue.registered()) == WORKERS)  # the last one's replacement is there
+            until(lambda: len(client.queue.registered()) == WORKERS)  # the replacement of the last one is up
             numbers = range(kill * tasks, (kill + 1) * tasks)
             client.enqueue_many_sync(
                 [
@@ -62,23 +65,18 @@ def _waits(ground: Ground, kills: int, tasks: int) -> list[float]:
 
 
 def _kill_one(pool: PoolProcess, numbers: range) -> list[float]:
-    """Kill the worker that holds most of these tasks once all of them run; the wait of each task it held."""
-    until(lambda: _starts(pool.runs(), numbers).keys() >= set(numbers))
-    starts = _starts(pool.runs(), numbers)
-    holders = [operation.process for operation in starts.values()]
-    victim = max(sorted(set(holders)), key=holders.count)
-    killed = time.monotonic_ns()
-    os.kill(int(victim.removeprefix("worker-")), signal.SIGKILL)
-    ended = {op.value["task"] for op in pool.runs().where("run", OperationType.OK)}
-    held = {n for n, op in starts.items() if op.process == victim and n not in ended}
-    until(lambda: _starts(pool.runs(), numbers, attempt=2).keys() >= held)
-    again = _starts(pool.runs(), numbers, attempt=2)
-    return [(again[n].time - killed) / 1e9 for n in sorted(held)]
+    """Kill the worker that runs most of these tasks once all of them run; the wait of each task that it ran."""
+    until(lambda: {run.task for run in runs(pool.history())} >= set(numbers))
+    workers = [run.process for run in runs(pool.history()) if run.task in numbers]
+    victim = worker_pid(max(sorted(set(workers)), key=workers.count))
+    value = {"fault": 1, "phase": INJECT, "kind": InjectionKind.KILL, "pids": [victim]}
+    kill = Operation(
+        time=time.monotonic_ns(), process=NEMESIS, type=OperationType.INFO, f="kill-worker", value=value
+    )
+    os.kill(victim, signal.SIGKILL)
 
+    def waits() -> list[float | None]:
+        return [one.waited for one in interruptions(History.of([*pool.history(), kill]))]
 
-def _starts(runs: History, numbers: range, *, attempt: int = 1) -> Mapping[int, Operation]:
-    return {
-        op.value["task"]: op
-        for op in runs.where("run", OperationType.INVOKE)
-        if op.value["task"] in numbers and op.value["attempt"] == attempt
-    }
+    until(lambda: None not in waits())
+    return [waited for waited in waits() if waited is not None]

@@ -1,4 +1,4 @@
-"""Times: to pick a task up on an idle queue, to run a killed pool's tasks again, to end a stopped pool."""
+"""Times: to begin a task on an idle queue, to run a killed pool's tasks again, to end a stopped pool."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import time
 
 import agentexec as ax
 from harness.history import OperationType
+from harness.history.figures import seconds
+from harness.history.runs import runs
 from loadtests.bench.app import Sleep
-from loadtests.bench.bench import BenchResult, Figure, Ground, PoolProcess, quantile, until
+from loadtests.bench.bench import BenchResult, Figure, Ground, PoolProcess, rank, until
 
 SAMPLES = 300
 TASKS = 40
@@ -25,7 +27,7 @@ def pick_up(ground: Ground, repeats: int) -> list[BenchResult]:
             figure=Figure(
                 name=f"pick-up on an idle queue, p{percent}",
                 unit="ms",
-                values=tuple(quantile(times, percent / 100) for times in rounds),
+                values=tuple(rank(times, percent / 100) for times in rounds),
                 higher_is_better=False,
             )
         )
@@ -51,8 +53,8 @@ def stop(ground: Ground, repeats: int) -> BenchResult:
 def _pick_up_times(ground: Ground, samples: int) -> list[float]:
     with ground.client() as client, ground.pool(client, workers=1, concurrency=4) as pool:
         returned = asyncio.run(_enqueue_one_by_one(client, samples))
-        began = {op.value["task"]: op.time for op in pool.runs().where("run", OperationType.INVOKE)}
-    return [max(0.0, (began[number] - at) / 1e6) for number, at in returned.items() if number > 0]
+        began = {run.task: run.begun.time for run in runs(pool.history())}
+    return [max(0.0, seconds(began[number] - at) * 1e3) for number, at in returned.items() if number > 0]
 
 
 async def _enqueue_one_by_one(client: ax.Client, samples: int) -> dict[int, int]:
@@ -72,8 +74,8 @@ def _recovery_time(ground: Ground) -> float:
         first.kill()
         with ground.pool(client, workers=2, concurrency=TASKS // 2) as second:
             until(lambda: _begun(second) == TASKS)
-            again = [op.time for op in second.runs().where("run", OperationType.INVOKE)]
-        return (max(again) - killed) / 1e9
+            again = [run.begun.time for run in runs(second.history())]
+        return seconds(max(again) - killed)
 
 
 def _stop_time(ground: Ground) -> float:
@@ -83,18 +85,15 @@ def _stop_time(ground: Ground) -> float:
         pool.process.send_signal(signal.SIGTERM)
         pool.process.wait()
         ended = time.monotonic_ns()
-        last = max(op.time for op in pool.runs().where("run", OperationType.OK))
-        return (ended - last) / 1e9
+        last = max(op.time for op in pool.history().where("run", OperationType.OK))
+        return seconds(ended - last)
 
 
-def _fill(client: ax.Client, seconds: float) -> None:
+def _fill(client: ax.Client, work: float) -> None:
     client.enqueue_many_sync(
-        [
-            ax.TaskRequest(task_name="bench.sleep", context=Sleep(number=n, seconds=seconds))
-            for n in range(TASKS)
-        ]
+        [ax.TaskRequest(task_name="bench.sleep", context=Sleep(number=n, seconds=work)) for n in range(TASKS)]
     )
 
 
 def _begun(pool: PoolProcess) -> int:
-    return sum(1 for _ in pool.runs().where("run", OperationType.INVOKE))
+    return len(runs(pool.history()))

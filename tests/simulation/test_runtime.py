@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from agentexec.core import runtime
+from harness.history.figures import NANOSECONDS
 from harness.simulation.call_faults import CallFault, CallFaults, Network, PendingFault
 from harness.simulation.loop import VirtualLoop
 from harness.simulation.monitor import breaches
@@ -21,7 +22,7 @@ from harness.simulation.queue.books import Books, Holder, Job
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.redis_server import RedisServer, SimulatedQueue
 from harness.simulation.runtime import EPOCH, VirtualRuntime
-from harness.simulation.scheduler import NANOSECONDS, Process, Scheduler
+from harness.simulation.scheduler import Process, Scheduler
 
 
 class World:

@@ -13,11 +13,12 @@ from redis.retry import Retry
 from agentexec.queue.protocol import Dispatch, Queue
 from agentexec.queue.redis_queue import RedisQueue
 from harness.environments.ports import free_port
+from harness.history.figures import NANOSECONDS
 from harness.simulation.call_faults import CallFaults, Network
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.redis_server import RedisServer, SimulatedQueue
 from harness.simulation.runtime import VirtualRuntime
-from harness.simulation.scheduler import NANOSECONDS, Scheduler
+from harness.simulation.scheduler import Scheduler
 
 Call = Callable[[Queue], object]
 TASK = UUID(int=1)

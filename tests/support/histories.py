@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from harness.history import History, Operation, OperationType
+from harness.history import History, InjectionKind, Operation, OperationType
 
 INVOKE, OK, FAIL, INFO = OperationType.INVOKE, OperationType.OK, OperationType.FAIL, OperationType.INFO
 TICK = 1_000_000
@@ -31,7 +31,7 @@ class HistoryBuilder:
         self.now = round(seconds * 1e9)
         return self
 
-    def op(self, process: str, kind: OperationType, f: str, **value: Any) -> Self:
+    def op(self, process: str, kind: OperationType, f: str, /, **value: Any) -> Self:
         self.operations.append(Operation(time=self.now, process=process, type=kind, f=f, value=value))
         self.now += TICK
         return self
@@ -77,14 +77,24 @@ class HistoryBuilder:
         return self
 
     def killed(self, *pids: int, fault: str = "kill-worker") -> Self:
-        return self.injected(fault, pids=list(pids))
+        return self.injected(fault, InjectionKind.KILL, pids=list(pids))
 
-    def injected(self, f: str, *, kind: OperationType = INFO, phase: str = "inject", **value: Any) -> Self:
+    def injected(
+        self,
+        f: str,
+        kind: InjectionKind = InjectionKind.PAUSE,
+        *,
+        type: OperationType = INFO,
+        phase: str = "inject",
+        **value: Any,
+    ) -> Self:
         self.faults += 1
-        return self.op("nemesis", kind, f, fault=self.faults, phase=phase, **value)
+        return self.op("nemesis", type, f, fault=self.faults, phase=phase, kind=kind, **value)
 
     def sigterm(self, *workers: int, parent: int = 1, **value: Any) -> Self:
-        return self.injected("sigterm", pool="pool-1", pid=parent, pids=list(workers), **value)
+        return self.injected(
+            "sigterm", InjectionKind.STOP, pool="pool-1", pid=parent, pids=list(workers), **value
+        )
 
     def exited(self, *, parent: int = 1, code: int = 0) -> Self:
         return self.op("pool-1", INFO, "exit", pid=parent, code=code)

@@ -23,7 +23,7 @@ class SampleHistory:
 
     operations: list[Operation] = field(default_factory=list)
 
-    def add(self, at: float, process: str, kind: OperationType, f: str, **value: Any) -> None:
+    def add(self, at: float, process: str, kind: OperationType, f: str, /, **value: Any) -> None:
         stamp = int((1_000.0 + at) * 1e9)
         self.operations.append(Operation(time=stamp, process=process, type=kind, f=f, value=value))
 
@@ -109,7 +109,15 @@ def _kill(
     at, n = death
     index = n % len(slots)
     sample.add(
-        at, "nemesis", INFO, "kill-worker", fault=n, phase="inject", pids=[slots[index].pid], pool="pool-1"
+        at,
+        "nemesis",
+        INFO,
+        "kill-worker",
+        fault=n,
+        phase="inject",
+        kind="kill",
+        pids=[slots[index].pid],
+        pool="pool-1",
     )
     slots[index] = _Slot(next(pids), [])
     healed = at + 0.25 + rng.random() * 0.2
@@ -126,7 +134,15 @@ def sigterm_history() -> History:
         sample.add(0.2 + n * 0.02, "client", INVOKE, "enqueue", task=n)
         sample.add(0.21 + n * 0.02, "client", INFO if n == 8 else OK, "enqueue", task=n, activity=f"a{n}")
     sample.add(
-        0.6, "nemesis", INFO, "sigterm", fault=1, phase="inject", pids=[500, 501, 502, 503], pool="pool-1"
+        0.6,
+        "nemesis",
+        INFO,
+        "sigterm",
+        fault=1,
+        phase="inject",
+        kind="stop",
+        pids=[500, 501, 502, 503],
+        pool="pool-1",
     )
     ends = (
         (1, 501, 0.3, 0.9, OK),
@@ -190,19 +206,19 @@ def good_results() -> dict[str, CheckResult]:
         "recovery": CheckResult(
             verdict=Verdict.VALID,
             summary="Half of the tasks ran again within 210 ms, 99 of 100 within 412 ms.",
-            figures={"p50": 0.21, "p99": 0.412, "budget": 2.0},
+            figures={"p50": 0.21, "p99": 0.412, "bound": 2.0, "from_last_kill": 0},
         ),
     }
 
 
 def lost_results(tasks: Iterable[int]) -> dict[str, CheckResult]:
     lost = list(tasks)
-    told = (
+    events = (
         "submitted at +0.361 s; acknowledged at +0.372 s; started by worker-4101 at +0.801 s; "
         "worker-4101 hit by kill-worker at +1.204 s; never again; record: RUNNING"
     )
     members = tuple(
-        {"kind": "lost", "task": n, "why": "acknowledged and never completed", "operations": told}
+        {"kind": "lost", "task": n, "why": "acknowledged and never completed", "operations": events}
         for n in lost
     )
     return good_results() | {
@@ -242,7 +258,7 @@ def unknown_run(**more: Any) -> ScenarioRun:
     )
     facts: dict[str, Any] = {
         "scenario": "sigterm-drain",
-        "summary": "A pool told to stop ends its running tasks in time and leaves the queued ones queued.",
+        "summary": "A pool that gets SIGTERM ends its running tasks in time and leaves the queued ones queued.",
         "results": results,
         "error": "the drain did not end within 20 s: redis://:hunter2@127.0.0.1:6379/0 stopped answering",
         "repeat": "harness chaos run sigterm-drain --backend embedded --seed 424242 --tasks 8",

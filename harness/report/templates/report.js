@@ -1,9 +1,9 @@
 "use strict";
-// Everything here is a convenience: without it the page says the same through tooltips and tables.
+// All of this is optional: without the script, tooltips and tables show the same.
 for (const board of document.querySelectorAll("[data-board]")) {
   const picture = board.querySelector(".timeline");
   const bars = [...picture.querySelectorAll(".bar")];
-  const told = board.querySelector(".told");
+  const details = board.querySelector(".details");
   const find = board.querySelector(".find");
   const article = board.closest("article");
   const byTask = Map.groupBy
@@ -13,15 +13,15 @@ for (const board of document.querySelectorAll("[data-board]")) {
   let shown = [];
   let kept = null;
 
-  const show = (task, tell) => {
+  const show = (task, describe) => {
     shown.forEach((part) => part.classList.remove("on"));
     shown = byTask.get(task) || [];
     shown.forEach((part) => part.classList.add("on"));
     picture.classList.toggle("shows", shown.length > 0);
-    if (!tell) return;
+    if (!describe) return;
     const words = shown.filter((part) => part.matches(".bar")).map((bar) => bar.querySelector("title").textContent.replaceAll("\n", ", "));
-    told.hidden = task === null;
-    told.textContent = words.join("\n") || `task ${task} was never started`;
+    details.hidden = task === null;
+    details.textContent = words.join("\n") || `task ${task} was never started`;
   };
   const keep = (task) => { kept = task; show(task, true); };
 

@@ -4,7 +4,7 @@ import pytest
 
 from harness.checkers import availability
 from harness.checkers.base import Verdict
-from harness.history.reading import fault_windows
+from harness.history.faults import fault_spans
 from tests.support.histories import FAIL, INFO, INVOKE, OK, HistoryBuilder
 
 
@@ -49,7 +49,7 @@ def test_a_share_below_the_bound_is_invalid() -> None:
     assert availability(minimum_share=0.5)(hurt().history).verdict is Verdict.VALID
     result = availability(minimum_share=0.6)(hurt().history)
     assert result.verdict is Verdict.INVALID
-    assert result.summary == "50.0% of submissions during faults were acknowledged, 60.0% are asked for"
+    assert result.summary == "50.0% of submissions during faults were acknowledged, the bound is 60.0%"
 
 
 def test_a_p99_above_the_bound_is_invalid() -> None:
@@ -101,4 +101,4 @@ def test_faults_that_follow_at_one_moment_are_one_window() -> None:
         HistoryBuilder().at(1).injected("a", seconds=1).at(2).injected("b", seconds=1).at(4).injected("c")
     )
     second = 1_000_000_000
-    assert fault_windows(builder.history) == [(second, 3 * second), (4 * second, 4 * second)]
+    assert fault_spans(builder.history) == [(second, 3 * second), (4 * second, 4 * second)]

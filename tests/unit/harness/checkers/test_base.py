@@ -4,8 +4,11 @@ import itertools
 
 import pytest
 
-from harness.checkers.base import CheckResult, Verdict, check_all, check_safe
+from harness.checkers import standard
+from harness.checkers.base import REPORTED, CheckResult, Verdict, check_all, check_safe
+from harness.errors import HarnessError
 from harness.history import History
+from tests.support.histories import HistoryBuilder, completed
 
 VALID, INVALID, UNKNOWN = Verdict.VALID, Verdict.INVALID, Verdict.UNKNOWN
 
@@ -56,3 +59,29 @@ def test_every_checker_runs_although_one_crashes_and_the_order_stays() -> None:
         ("a", VALID),
         ("c", VALID),
     ]
+
+
+def test_a_verdict_without_a_figure_that_reports_show_is_unknown_and_says_which_one() -> None:
+    def bare(history: History) -> CheckResult:
+        return CheckResult(verdict=VALID, summary="fine", figures={"lost": 0})
+
+    results = check_all({"delivery": bare, "mine": bare}, History.of([]))
+    assert results["mine"].verdict is VALID
+    assert results["delivery"].verdict is UNKNOWN
+    assert "gave VALID without the figure 'duplicated'" in results["delivery"].summary
+
+
+def test_a_figure_may_be_none_and_an_unknown_result_need_not_have_any() -> None:
+    assert CheckResult(verdict=VALID, summary="", figures={"p99": None}).figure("p99") is None
+    assert CheckResult(verdict=UNKNOWN, summary="").figure("p99") is None
+    with pytest.raises(HarnessError, match="'p99'"):
+        CheckResult(verdict=INVALID, summary="").figure("p99")
+
+
+def test_every_checker_that_reports_show_produces_the_figures_that_they_show() -> None:
+    history = (
+        completed(HistoryBuilder().enqueued(1), 1).began(2, by=12).killed(12).ran(2, by=13, fence=2).history
+    )
+    results = check_all(standard(), history)
+    assert {results[name].verdict for name in REPORTED} <= {VALID, INVALID}
+    assert all(set(names) <= results[name].figures.keys() for name, names in REPORTED.items())

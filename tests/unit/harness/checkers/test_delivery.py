@@ -262,16 +262,16 @@ def test_without_records_the_other_figures_are_still_given() -> None:
 
 
 def test_a_counterexample_of_more_than_sixteen_events_shows_the_outer_eight() -> None:
-    def told(events: int) -> list[str]:
+    def listed(events: int) -> list[str]:
         builder = HistoryBuilder().at(5).enqueued(1)
         for number in range(events - 1):
             builder.began(1, by=100 + number, fence=number)
         (found,) = delivery()(builder.recorded(1, status="running").history).counterexamples
         return str(found["operations"]).split("; ")
 
-    assert len(told(16)) == 16 + 2
-    assert not any("more" in part for part in told(16))
-    long = told(20)
+    assert len(listed(16)) == 16 + 2
+    assert not any("more" in part for part in listed(16))
+    long = listed(20)
     assert [part.partition(" at ")[0] for part in long[6:11]] == [
         "started by worker-105",
         "started by worker-106",

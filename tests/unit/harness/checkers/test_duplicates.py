@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from harness.checkers import budget_per_kill, duplicates
 from harness.checkers.base import Verdict
-from tests.support.histories import INFO, HistoryBuilder
+from tests.support.histories import HistoryBuilder
 
 
 def twice(*tasks: int) -> HistoryBuilder:
@@ -60,7 +60,7 @@ def test_a_kill_excuses_no_duplicate_of_workers_that_lived() -> None:
 
 
 def test_a_killed_parent_a_signalled_worker_and_a_failed_kill_excuse_nothing() -> None:
-    builder = twice(1).killed(1).sigterm(12).injected("kill-worker", kind=INFO, phase="heal", pids=[13])
+    builder = twice(1).killed(1).sigterm(12).injected("kill-worker", phase="heal", pids=[13])
     assert duplicates(budget_per_kill(4))(builder.history).figures["budget"] == 0
 
 

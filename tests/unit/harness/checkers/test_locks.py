@@ -72,7 +72,7 @@ def test_after_a_pause_an_overlap_with_a_stale_run_is_only_reported() -> None:
     result = locks()(paused.recorded(2, fence=2).recorded(1, fence=3).history)
     assert result.verdict is Verdict.VALID
     assert result.figures["fenced"] == 1
-    assert result.summary.endswith("one at a time but for 1 overlaps after a lost lease")
+    assert result.summary.endswith("one at a time except for 1 overlaps after a lost lease")
     assert [one["kind"] for one in result.counterexamples] == ["fenced"]
 
 

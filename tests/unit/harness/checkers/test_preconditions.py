@@ -6,6 +6,7 @@ import pytest
 
 from harness.checkers import FEATURES, evidence, faults_injected, nothing_left, standard
 from harness.checkers.base import Verdict, check_all
+from harness.history import InjectionKind
 from tests.support.histories import FAIL, INFO, INVOKE, HistoryBuilder, completed
 
 
@@ -26,11 +27,11 @@ def test_heals_failed_faults_and_repeated_lines_do_not_count_as_faults() -> None
     builder = (
         HistoryBuilder()
         .injected("pause", phase="heal")
-        .injected("kill-worker", kind=FAIL, pids=[3])
+        .injected("kill-worker", InjectionKind.KILL, type=FAIL, pids=[3])
         .killed(12)
     )
-    builder.op("nemesis", INFO, "kill-worker", fault=builder.faults, phase="inject", pids=[12])
-    builder.injected("kill-worker", kind=INVOKE, pids=[4])
+    builder.op("nemesis", INFO, "kill-worker", fault=builder.faults, phase="inject", kind="kill", pids=[12])
+    builder.injected("kill-worker", InjectionKind.KILL, type=INVOKE, pids=[4])
     builder.op("nemesis", FAIL, "kill-worker", fault=builder.faults, phase="inject", error="no such process")
     result = faults_injected(1)(builder.history)
     assert (result.figures["faults"], result.figures["kills"]) == (1, 1)
@@ -182,8 +183,8 @@ def test_one_fault_is_enough_where_nothing_else_is_asked_for_and_it_need_not_kil
 def test_faults_without_a_number_are_distinguished_by_time() -> None:
     builder = (
         HistoryBuilder()
-        .op("nemesis", INFO, "pause", phase="inject")
-        .op("nemesis", INFO, "pause", phase="inject")
+        .op("nemesis", INFO, "pause", phase="inject", kind="pause")
+        .op("nemesis", INFO, "pause", phase="inject", kind="pause")
     )
     assert faults_injected()(builder.history).figures["faults"] == 2
 

@@ -1,4 +1,4 @@
-"""What must hold of the checkers over any run, shown on generated ones."""
+"""Properties of the checkers over any run, shown on generated runs."""
 
 from __future__ import annotations
 

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from harness.checkers import interruptions, nearest_rank, recovery
+from harness.checkers import recovery
 from harness.checkers.base import Verdict
+from harness.history import InjectionKind
+from harness.history.figures import nearest_rank
+from harness.history.interruptions import interruptions
 from tests.support.histories import FAIL, INFO, HistoryBuilder
 
 
@@ -95,9 +98,13 @@ def test_no_fault_and_no_operation_are_unknown() -> None:
 
 def test_an_ordered_stop_and_a_failed_kill_interrupt_nothing() -> None:
     stopped = HistoryBuilder().began(1, by=12).sigterm(12).ran(1, by=13, fence=2)
-    failed = HistoryBuilder().began(1, by=12).injected("kill-worker", kind=FAIL, pids=[12])
-    healed = HistoryBuilder().began(1, by=12).injected("kill-worker", phase="heal", pids=[12])
-    assert [interruptions(builder.history) for builder in (stopped, failed, healed)] == [[], [], []]
+    failed = (
+        HistoryBuilder().began(1, by=12).injected("kill-worker", InjectionKind.KILL, type=FAIL, pids=[12])
+    )
+    healed = (
+        HistoryBuilder().began(1, by=12).injected("kill-worker", InjectionKind.KILL, phase="heal", pids=[12])
+    )
+    assert [list(interruptions(builder.history)) for builder in (stopped, failed, healed)] == [[], [], []]
 
 
 def test_a_worker_that_fell_to_the_same_fault_takes_nothing_up() -> None:
@@ -127,7 +134,7 @@ def test_each_kill_of_a_task_is_a_separate_sample() -> None:
         .killed(13)
     )
     found = interruptions(builder.at(3.75).ran(1, by=14, fence=3).history)
-    assert [(one.worker, one.fault) for one in found] == [
+    assert [(one.worker, one.fault.label) for one in found] == [
         ("worker-12", "kill-worker 1"),
         ("worker-13", "kill-worker 2"),
     ]
@@ -225,5 +232,9 @@ def test_the_figures_count_what_was_resumed_and_hold_the_bound() -> None:
 
 
 def test_a_fault_without_a_number_is_called_by_its_name_alone() -> None:
-    builder = HistoryBuilder().began(1, by=12).op("nemesis", INFO, "kill-worker", phase="inject", pids=[12])
-    assert [one.fault for one in interruptions(builder.history)] == ["kill-worker"]
+    builder = (
+        HistoryBuilder()
+        .began(1, by=12)
+        .op("nemesis", INFO, "kill-worker", phase="inject", kind="kill", pids=[12])
+    )
+    assert [one.fault.label for one in interruptions(builder.history)] == ["kill-worker"]

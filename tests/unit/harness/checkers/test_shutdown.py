@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from harness.checkers import shutdown
 from harness.checkers.base import CheckResult, Verdict
-from harness.history import OperationType
+from harness.history import InjectionKind, OperationType
 from tests.support.histories import FAIL, INFO, OK, HistoryBuilder
 
 GRACEFUL, MARGIN = 5.0, 1.0
@@ -47,7 +47,7 @@ def test_a_task_that_outlives_the_time_out_and_runs_again_elsewhere_is_released(
 
 def test_a_task_without_outcome_past_the_time_out_is_released_if_it_runs_again() -> None:
     builder = running().at(7.2).exited()
-    assert reasons(check(builder)) == ["worker-12 of pool pool-1 let it go, and nobody began it again"]
+    assert reasons(check(builder)) == ["worker-12 of pool pool-1 released it, and it never began again"]
     assert check(builder.ran(1, by=20, fence=2)).verdict is Verdict.VALID
 
 
@@ -55,7 +55,7 @@ def test_an_earlier_run_elsewhere_does_not_take_up_what_is_let_go() -> None:
     builder = (
         HistoryBuilder().began(1, by=20).at(1).began(1, by=12, fence=2).at(2).sigterm(12).at(7.2).exited()
     )
-    assert reasons(check(builder)) == ["worker-12 of pool pool-1 let it go, and nobody began it again"]
+    assert reasons(check(builder)) == ["worker-12 of pool pool-1 released it, and it never began again"]
 
 
 def test_a_rerun_inside_the_pool_that_stops_is_no_release() -> None:
@@ -68,7 +68,7 @@ def test_a_task_that_is_dropped_before_the_time_out_is_invalid_even_if_it_runs_a
     result = check(running().at(3).ended(1, by=12, outcome=INFO).exited().ran(1, by=20, fence=2))
     assert result.verdict is Verdict.INVALID
     assert reasons(result) == [
-        "worker-12 of pool pool-1 let it go 1.000 s after the signal, although the graceful time-out is 5 s"
+        "worker-12 of pool pool-1 released it 1.000 s after the signal, although the graceful time-out is 5 s"
     ]
     assert result.counterexamples[0]["task"] == 1
 
@@ -115,7 +115,7 @@ def test_a_task_begun_within_the_margin_is_drained_like_the_others() -> None:
 def test_a_worker_that_outlives_its_pool_is_invalid() -> None:
     result = check(running().at(3).exited().at(4).ended(1, by=12))
     assert result.verdict is Verdict.INVALID
-    assert "was still at it 1.000 s after the pool had ended" in reasons(result)[0]
+    assert "still ran it 1.000 s after the pool had ended" in reasons(result)[0]
 
 
 def test_the_time_out_that_the_fault_names_takes_the_place_of_the_argument() -> None:
@@ -182,5 +182,5 @@ def test_a_pool_that_never_ends_with_a_lost_task_is_reported_for_both() -> None:
 
 
 def test_a_pool_without_a_name_is_called_by_its_pid() -> None:
-    builder = HistoryBuilder().injected("sigterm", pid=41, pids=[12])
+    builder = HistoryBuilder().injected("sigterm", InjectionKind.STOP, pid=41, pids=[12])
     assert reasons(check(builder)) == ["pool 41 never ended"]

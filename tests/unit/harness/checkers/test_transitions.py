@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.checkers import LEGAL, TERMINAL, transitions
+from harness.checkers import transitions
 from harness.checkers.base import CheckResult, Verdict
+from harness.history.statuses import LEGAL, TERMINAL
 from tests.support.histories import HistoryBuilder
 
 START = ("queued", 0, 0)

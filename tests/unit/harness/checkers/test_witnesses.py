@@ -21,7 +21,7 @@ def pairs(result: CheckResult) -> list[tuple[object, object]]:
     return [(one["kind"], one.get("task")) for one in result.counterexamples]
 
 
-def test_four_witnesses_that_agree_are_valid() -> None:
+def test_four_sources_that_agree_are_valid() -> None:
     result = judged(agreed())
     assert result.verdict is Verdict.VALID
     assert set(result.figures.values()) == {0}
@@ -39,7 +39,10 @@ def test_an_empty_evidence_source_is_unknown_and_named(silent: str) -> None:
     builder.operations = [op for op in builder.operations if op.f != silent]
     result = witnesses()(builder.history)
     names = {"enqueue": "client", "run": "workers", "record": "postgres", "queue": "redis"}
-    assert (result.verdict, result.summary) == (Verdict.UNKNOWN, f"nothing was heard of {names[silent]}")
+    assert (result.verdict, result.summary) == (
+        Verdict.UNKNOWN,
+        f"the history has no evidence from {names[silent]}",
+    )
 
 
 def test_workers_that_ran_what_the_client_knows_as_refused_contradict_it() -> None:

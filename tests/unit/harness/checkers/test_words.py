@@ -44,19 +44,19 @@ def submitted(priority: str, *tasks: int, builder: HistoryBuilder | None = None)
 
 EMPTY = HistoryBuilder()
 ONE = HistoryBuilder().enqueued(1)
-NEEDED = "are needed to say anything"
+NEEDED = "are required"
 
 
 @pytest.mark.parametrize(
     ("checker", "builder", "summary"),
     [
         (availability, EMPTY, "nothing was submitted"),
-        (partial(availability, minimum_share=1), ONE, "nothing was submitted while something was broken"),
+        (partial(availability, minimum_share=1), ONE, "nothing was submitted during a fault"),
         (delivery, EMPTY, "nothing was submitted"),
-        (delivery, ONE, "the store gave no record of any of the 1 tasks submitted"),
+        (delivery, ONE, "the store has no record of any of the 1 tasks submitted"),
         (partial(duplicates, 0), EMPTY, "no handler finished"),
         (partial(effects, minimum=2), EMPTY, f"0 activities had an effect, 2 {NEEDED}"),
-        (exits, EMPTY, "no pool ended that was not killed"),
+        (exits, EMPTY, "no pool ended without a kill"),
         (
             partial(faults_injected, 2, minimum_kills=3),
             HistoryBuilder().killed(9),
@@ -65,22 +65,22 @@ NEEDED = "are needed to say anything"
         (fencing, EMPTY, "the workers recorded no fences"),
         (fencing, HistoryBuilder().ran(1, by=12), "the store shows no fences"),
         (partial(locks, minimum=2), EMPTY, f"0 tasks with a lock key ran, 2 {NEEDED}"),
-        (nothing_left, EMPTY, "the queue was not asked what it still holds"),
+        (nothing_left, EMPTY, "the history has no report of the queue"),
         (
             partial(priorities, ("high", "middle", "low"), minimum=2),
             EMPTY,
-            "0 waits of priority low can be judged, 2 are needed",
+            "0 waits of priority low can be judged, 2 are required",
         ),
         (partial(progress, minimum=2), EMPTY, f"0 attempts show a percentage, 2 {NEEDED}"),
         (partial(recovery, 2.0), EMPTY, "the faults interrupted nothing"),
-        (partial(shutdown, 5, 1), EMPTY, "no pool was told to stop"),
+        (partial(shutdown, 5, 1), EMPTY, "no pool got SIGTERM"),
         (
             partial(shutdown, 5, 1),
             HistoryBuilder().sigterm(12).exited(),
-            "1 pools told to stop, but none had a task running",
+            "1 pools got SIGTERM, but none had a task running",
         ),
-        (transitions, EMPTY, "the store gave no log of any transition"),
-        (witnesses, EMPTY, "nothing was heard of client and workers and postgres and redis"),
+        (transitions, EMPTY, "the store has no log of any transition"),
+        (witnesses, EMPTY, "the history has no evidence from client and workers and postgres and redis"),
     ],
 )
 def test_a_checker_without_evidence_names_what_it_lacks(
@@ -153,7 +153,7 @@ HURT = (
         (
             partial(priorities, ("high", "middle", "low")),
             submitted("low", 1).ran(1, by=12),
-            "1 tasks of priority low had their turn",
+            "1 tasks of priority low were served in time",
         ),
         (partial(priorities, minimum=0), EMPTY, "no task had a priority"),
         (progress, LOGGED, "2 percentages of 1 attempts, none falls and none is missing"),
@@ -192,7 +192,7 @@ def test_an_unavailable_system_is_reported_by_each_bound_that_it_broke() -> None
     during = HistoryBuilder().injected("pause", seconds=9)
     slow = during.enqueued(1).enqueued(2, outcome=INFO)
     result = availability(minimum_share=0.75, enqueue_p99=0.0005)(slow.history)
-    share = "50.0% of submissions during faults were acknowledged, 75.0% are asked for"
+    share = "50.0% of submissions during faults were acknowledged, the bound is 75.0%"
     assert whys(result) == [
         ("unavailable", None, share),
         ("unavailable", None, "submissions during faults: p99 0.001 s, the bound is 0.0005 s"),
@@ -209,10 +209,10 @@ def test_each_end_of_a_task_has_its_own_wording() -> None:
     builder.ran(1, 6, 8, by=12).began(9, by=12).recorded(1, 6).recorded(2, activity="b2")
     builder.recorded(4, status="error").recorded(5, status="queued")
     assert whys(delivery()(builder.history)) == [
-        ("lost", 2, "acknowledged as another activity than the store has a record of"),
+        ("lost", 2, "acknowledged as another activity than the one in the store's record"),
         ("lost", 3, "acknowledged, but the store has no record of it"),
         ("lost", 5, "acknowledged, but its record is still queued"),
-        ("unexpected", 8, "certainly refused, and yet there"),
+        ("unexpected", 8, "certainly refused"),
         ("unexpected", 9, "never submitted"),
         ("ended badly", 4, "its record says that it did not complete"),
         ("recovered", 6, "its submission had an unknown outcome, and it completed"),
@@ -220,7 +220,7 @@ def test_each_end_of_a_task_has_its_own_wording() -> None:
     ]
     lenient = HistoryBuilder().enqueued(1).recorded(1, status="queued")
     asked = delivery(allow_queued=True)
-    undecided = "still queued in the record, and the queue was not asked"
+    undecided = "still queued in the record, and there is no report of the queue"
     assert whys(asked(lenient.history)) == [("undecided", 1, undecided)]
     assert whys(asked(lenient.queue(known=1).history)) == [
         ("pending", 1, "still queued, as this scenario allows")
@@ -239,7 +239,11 @@ def test_an_effect_that_was_not_applied_once_is_reported_with_its_tokens() -> No
     result = effects()(builder.history)
     assert whys(result) == [
         ("twice", 1, "its effect under fence 1 was taken 2 times"),
-        ("refused", 2, "complete under fence 2, but its effect was refused: a higher fence had been there"),
+        (
+            "refused",
+            2,
+            "complete under fence 2, but its effect was refused: the store had seen a higher fence",
+        ),
         ("overwritten", 2, "complete under fence 2, but the effect under fence 3 stands"),
         ("missing", 3, "complete under fence 2, but without its effect"),
         ("missing", 4, "complete, but without its effect"),
@@ -295,7 +299,7 @@ def test_a_task_that_too_many_passed_is_reported_with_the_numbers() -> None:
         "task 500 of priority low waited while 72 of other priorities and 0 of its own began; 71 may pass it"
     )
     assert whys(result) == [("starved", 500, why)]
-    assert result.summary == f"1 tasks were passed by too many; the first: {why}"
+    assert result.summary == f"1 tasks were passed by too many others; the first: {why}"
     lows = range(500, 500 + SLACK + 2)
     builder = submitted("high", 1, 2, builder=submitted("low", *lows)).ran(1, by=12).ran(*lows, by=12)
     why = "task 2 of priority high waited while 66 of other priorities and 1 of its own began; 65 may pass it"
@@ -333,7 +337,7 @@ def test_a_stop_that_was_not_graceful_is_reported_with_pool_and_worker() -> None
         HistoryBuilder().began(1, by=12).at(1).sigterm(12).at(2).ended(1, by=12, outcome=INFO).exited(code=1)
     )
     result = shutdown(5, 1)(builder.history)
-    let_go = "let it go 1.000 s after the signal, although the graceful time-out is 5 s"
+    let_go = "released it 1.000 s after the signal, although the graceful time-out is 5 s"
     assert whys(result) == [
         ("pool", None, "pool pool-1 ended with exit code 1"),
         ("dropped", 1, f"worker-12 of pool pool-1 {let_go}"),
@@ -355,7 +359,7 @@ def test_an_illegal_transition_is_reported_with_its_rows() -> None:
         ("record", 1, "the record says complete, its log ends with queued"),
         ("record", 2, "the record says complete, but it has no log at all"),
     ]
-    assert result.summary == f"2 of 2 activities went an illegal way; the first: {whys(result)[0][2]}"
+    assert result.summary == f"2 of 2 activities took an illegal path; the first: {whys(result)[0][2]}"
     fell = (
         HistoryBuilder()
         .logged(1, ("queued", 0, 0), ("error", 5, 0))
@@ -371,31 +375,31 @@ def test_a_contradiction_is_reported_with_both_evidence_sources() -> None:
     builder = HistoryBuilder().enqueued(1, 2, 4).enqueued(3, outcome=FAIL).ran(3, by=12).recorded(3)
     builder.began(2, by=12).recorded(2, fence=7).ran(1, by=12, fence=4).recorded(1, status="running", fence=3)
     result = witnesses()(builder.queue(leased=1, held=["a2", "a1"], known=9).history)
-    accepted = "the client was told that it is accepted, Postgres has no record of it"
-    returned = "a worker returned from it under fence 4, Postgres knows only fence 3"
-    unearned = "Postgres has it complete under fence 7, no worker returned from it under that fence"
-    lived_on = "worker-12 finished it under the last fence and lived on, Redis still holds it"
-    refused = "the client says: certainly refused, and yet there"
+    accepted = "the client got an acknowledgement, but Postgres has no record of it"
+    returned = "a handler returned under fence 4, but Postgres has only fence 3"
+    unearned = "Postgres has it complete under fence 7, but no handler returned under that fence"
+    lived_on = "worker-12 finished it under the last fence and was not killed, but Redis still holds it"
+    refused = "by the client's evidence certainly refused"
     assert whys(result) == [
-        ("client-redis", None, "3 tasks may have been submitted, Redis knows 9"),
-        ("client-workers", 3, f"{refused}; a worker ran it"),
-        ("client-postgres", 3, f"{refused}; Postgres has a record"),
+        ("client-redis", None, "at most 3 tasks were submitted, but Redis knows 9"),
+        ("client-workers", 3, f"{refused}, but a worker ran it"),
+        ("client-postgres", 3, f"{refused}, but Postgres has a record of it"),
         ("client-postgres", 4, accepted),
         ("workers-postgres", 2, unearned),
         ("workers-postgres", 1, returned),
-        ("postgres-redis", 2, "Postgres says complete, Redis still holds it"),
+        ("postgres-redis", 2, "its record is complete, but Redis still holds it"),
         ("workers-redis", 1, lived_on),
     ]
-    assert result.summary == f"8 contradictions; the first: client-workers: {refused}; a worker ran it"
+    assert result.summary == f"8 contradictions; the first: client-workers: {refused}, but a worker ran it"
 
 
 def test_a_contradiction_of_store_and_queue_is_reported_by_name_or_number() -> None:
     builder = HistoryBuilder().enqueued(1, 2).ran(1, by=12).recorded(1).recorded(2, status="queued")
     assert whys(witnesses()(builder.queue(held=[]).history)) == [
-        ("postgres-redis", 2, "Postgres says queued, Redis does not know it")
+        ("postgres-redis", 2, "its record is queued, but Redis does not hold it")
     ]
     assert whys(witnesses()(builder.queue(known=2).history)) == [
-        ("postgres-redis", None, "Postgres calls 1 tasks pending, Redis holds 2 beside the dead")
+        ("postgres-redis", None, "Postgres has 1 pending tasks, but Redis holds 2, dead letters aside")
     ]
 
 

@@ -1,4 +1,4 @@
-"""What is missing of a history is noticed, wherever its files were cut, and names the line at fault."""
+"""Missing lines of a history are detected, wherever its files were cut, with the line in question."""
 
 from __future__ import annotations
 

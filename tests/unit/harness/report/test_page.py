@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.checkers.base import CheckResult, Verdict
-from harness.report.evidence import gather
 from harness.report.page import EXPANDED, report_html
+from harness.report.picture_data import picture_data
 from harness.report.svg import tag as element
 from harness.report.timeline import timeline
 from harness.scenario import ScenarioRun
@@ -149,7 +149,7 @@ def test_no_string_of_a_run_becomes_markup_or_keeps_a_control_character() -> Non
     sample = SampleHistory()
     sample.add(0, HOSTILE, INFO, "hello", pid=1)
     sample.add(1, HOSTILE, INVOKE, "run", task=1, activity=HOSTILE)
-    sample.add(2, "nemesis", INFO, HOSTILE, fault=1, phase="inject", pids=[1], pool=HOSTILE)
+    sample.add(2, "nemesis", INFO, HOSTILE, fault=1, phase="inject", kind="pause", pids=[1], pool=HOSTILE)
     sample.add(3, HOSTILE, INFO, "exit", pid=1, code=0)
     names = {
         "scenario": HOSTILE,
@@ -198,7 +198,7 @@ def test_a_history_inside_the_report_folder_is_linked_and_another_is_only_named(
 
 def test_every_run_is_a_bar_with_its_worker_and_times() -> None:
     history, lost = kill_history(lose=True, seed=3)
-    picture = timeline(gather(history), lost)
+    picture = timeline(picture_data(history), lost)
     bars = re.findall(
         r'<g class="bar ([a-z ]+)" data-task="(\d+)" role="img"><title>([^<]+)</title>', picture
     )
@@ -212,8 +212,8 @@ def test_every_run_is_a_bar_with_its_worker_and_times() -> None:
 
 
 def test_more_runs_than_the_limit_become_density_with_a_note() -> None:
-    evidence = gather(kill_history(lose=True, seed=3)[0])
-    picture = timeline(evidence, max_bars=50)
+    data = picture_data(kill_history(lose=True, seed=3)[0])
+    picture = timeline(data, max_bars=50)
     assert "More runs than can be drawn one by one" in picture
     assert len(re.findall(r'class="bar (?!cut)', picture)) == 0
     assert len(re.findall(r'class="bar cut', picture)) == 12
@@ -225,14 +225,14 @@ def test_an_attribute_of_a_picture_cannot_end_early() -> None:
 
 
 def test_faults_have_their_names_where_there_is_room_and_numbers_where_there_is_not() -> None:
-    few, many = (timeline(gather(kill_history(tasks=2000, kills=kills)[0])) for kills in (5, 30))
+    few, many = (timeline(picture_data(kill_history(tasks=2000, kills=kills)[0])) for kills in (5, 30))
     assert ">1 kill-worker</text>" in few
     assert ">1 kill-worker</text>" not in many
     assert 'class="fault-name">1</text>' in many
 
 
 def test_labels_of_many_faults_never_overlap() -> None:
-    picture = timeline(gather(kill_history(tasks=2000, kills=30)[0]))
+    picture = timeline(picture_data(kill_history(tasks=2000, kills=30)[0]))
     boxes = re.findall(
         r'<rect x="([\d.]+)" y="(\d+)" width="([\d.]+)" height="14" rx="2" class="fault-tag">', picture
     )

@@ -1,16 +1,14 @@
-"""What the pictures are drawn from: scales, lanes, lives of workers, recovery, density."""
+"""The data of the pictures: scales, lanes, lives of workers, density."""
 
 from itertools import pairwise
 
 import pytest
 
-from harness.checkers.recovery import interruptions
 from harness.history import History
 from harness.report.density import active
-from harness.report.evidence import Bar, BarOutcome, gather
 from harness.report.lanes import lanes, pack, place
-from harness.report.recovery import recoveries
-from harness.report.scales import Scale, counted, number_text, quantile, round_step, seconds_text, ticks
+from harness.report.picture_data import Bar, BarOutcome, picture_data
+from harness.report.scales import Scale, counted, number_text, round_step, seconds_text, ticks
 from harness.report.throughput import rates
 from tests.support.report_samples import INFO, INVOKE, OK, SampleHistory, kill_history, sigterm_history
 
@@ -62,12 +60,6 @@ def test_numbers_and_counts_read_well() -> None:
     ]
 
 
-def test_a_quantile_is_a_value_that_was_measured() -> None:
-    assert quantile([3, 1, 2], 0.5) == 2
-    assert quantile([1, 2, 3, 4], 0.99) == 4
-    assert quantile([], 0.5) is None
-
-
 def test_bars_in_a_row_never_overlap_and_free_rows_are_used_again() -> None:
     rows = pack([bar(0, 2), bar(1, 3), bar(2, 4), bar(3, 5)])
     assert [[(b.start, b.end) for b in row] for row in rows] == [[(0, 2), (2, 4)], [(1, 3), (3, 5)]]
@@ -80,11 +72,10 @@ def test_labels_move_to_the_next_row_and_are_left_out_when_all_are_full() -> Non
 
 def test_a_run_without_an_outcome_ends_where_its_worker_was_killed() -> None:
     history, lost = kill_history(lose=True, seed=3)
-    evidence = gather(history)
-    cut = [b for b in evidence.runs if not b.recorded]
+    data = picture_data(history)
+    cut = [b for b in data.runs if not b.recorded]
     assert {b.task for b in cut} == set(lost)
-    starts = {fault.number: fault.start for fault in evidence.faults}
-    assert all(b.killed_by is not None and b.end == pytest.approx(starts[b.killed_by]) for b in cut)
+    assert all(b.killed_by is not None and b.end == pytest.approx(b.killed_by.start) for b in cut)
 
 
 def test_a_run_without_an_outcome_and_without_a_kill_reaches_to_the_end() -> None:
@@ -92,7 +83,7 @@ def test_a_run_without_an_outcome_and_without_a_kill_reaches_to_the_end() -> Non
     sample.add(0, "worker-1", INFO, "hello", pid=1)
     sample.add(1, "worker-1", INVOKE, "run", task=1, pid=1)
     sample.add(5, "client", INVOKE, "enqueue", task=2)
-    (run,) = gather(sample.history()).runs
+    (run,) = picture_data(sample.history()).runs
     assert (run.start, run.end, run.killed_by, run.recorded) == (1, 5, None, False)
 
 
@@ -101,12 +92,12 @@ def test_the_witnesses_of_the_end_do_not_stretch_the_time_axis() -> None:
     sample.add(0, "client", INVOKE, "enqueue", task=1)
     sample.add(2, "client", OK, "enqueue", task=1)
     sample.add(9, "postgres", INFO, "record", task=1, status="queued")
-    assert gather(sample.history()).seconds == 2
+    assert picture_data(sample.history()).seconds == 2
 
 
 def test_a_replacement_stands_in_the_group_of_the_worker_that_it_replaced() -> None:
-    evidence = gather(kill_history(workers=3, kills=3)[0])
-    found = lanes(evidence.workers, evidence.runs)
+    data = picture_data(kill_history(workers=3, kills=3)[0])
+    found = lanes(data.workers, data.runs)
     assert [lane.group for lane in found] == sorted(lane.group for lane in found)
     groups = {n: [lane.worker for lane in found if lane.group == n] for n in {lane.group for lane in found}}
     assert len(groups) == 3
@@ -118,34 +109,20 @@ def test_a_worker_without_runs_is_not_taken_for_replaced() -> None:
     sample = SampleHistory()
     sample.add(0, "worker-1", INFO, "hello", pid=1)
     sample.add(5, "worker-2", INFO, "hello", pid=2)
-    evidence = gather(sample.history())
-    assert [lane.group for lane in lanes(evidence.workers, evidence.runs)] == [0, 1]
+    data = picture_data(sample.history())
+    assert [lane.group for lane in lanes(data.workers, data.runs)] == [0, 1]
 
 
 def test_workers_of_a_stopped_pool_end_with_it_and_are_not_called_killed() -> None:
-    evidence = gather(sigterm_history())
-    lives = {worker.process: worker for worker in evidence.workers}
-    (gone,) = evidence.exits
+    data = picture_data(sigterm_history())
+    lives = {worker.process: worker for worker in data.workers}
+    (gone,) = data.exits
     assert (gone.pool, gone.code, gone.pid) == ("pool-1", 0, 500)
     for name in ("worker-501", "worker-503"):  # a busy one and an idle one
         assert lives[name].ended == pytest.approx(gone.at)
         assert lives[name].killed_by is None
     assert not lives["worker-601"].gone
-    assert [fault.kills for fault in evidence.faults] == [0]
-
-
-@pytest.mark.parametrize("lose", [False, True])
-def test_the_recovery_plot_shows_the_times_of_the_checker(lose: bool) -> None:
-    history, lost = kill_history(lose=lose)
-    shown = sorted(
-        (r.task or 0, None if r.seconds is None else round(r.seconds, 6)) for r in recoveries(gather(history))
-    )
-    judged = sorted(
-        (i.task, None if i.waited is None else round(i.waited, 6)) for i in interruptions(history)
-    )
-    assert shown == judged
-    assert len(shown) > 5
-    assert len([seconds for _, seconds in shown if seconds is None]) == len(lost)
+    assert [fault.kind for fault in data.faults] == ["stop"]
 
 
 def test_density_is_the_mean_number_of_active_runs() -> None:
@@ -157,6 +134,6 @@ def test_rates_count_every_event_once_the_last_moment_included() -> None:
 
 
 def test_an_empty_history_still_gives_a_picture() -> None:
-    evidence = gather(History.of([]))
-    assert evidence.runs == ()
-    assert evidence.seconds > 0
+    data = picture_data(History.of([]))
+    assert data.runs == ()
+    assert data.seconds > 0

@@ -20,7 +20,7 @@ from harness.checkers.base import Verdict
 from harness.environments.base import Endpoints, ServerVersions
 from harness.errors import GateError, TargetFailed
 from harness.faults.base import Aim, FaultContext, PlannedFault
-from harness.history import History, Operation, OperationType, Recorder
+from harness.history import History, InjectionKind, Operation, OperationType, Recorder
 from harness.processes import is_alive
 from harness.progress import Quiet
 from harness.run.runner import RunOptions, run_scenario
@@ -123,6 +123,7 @@ class NoFault:
     log: list[str] = field(default_factory=list)
     fails: dict[str, BaseException] = field(default_factory=dict)
     name: str = "no-fault"
+    kind: InjectionKind = InjectionKind.OTHER
     at: float = 0.5
     gated: bool = False
 

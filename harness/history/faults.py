@@ -1,0 +1,153 @@
+"""Faults as windows of time, and the processes that they killed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+
+from harness.history.fields import optional_whole
+from harness.history.figures import NANOSECONDS
+from harness.history.history import History
+from harness.history.injection import HEAL, INJECT, InjectionKind
+from harness.history.names import NEMESIS, worker_name
+from harness.history.operation import Operation, OperationType
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FaultWindow:
+    """One fault from its injection to its repair; times are nanoseconds.
+
+    `number` is the nemesis's own, None if it gave none. `end` is the time of the repair, None if the history has none;
+    `until` is when the fault was over: the repair, else `start` plus the fault's own `seconds`, else `start`. `pids`
+    are the processes that it hit and `parent` the pool's own process, if it is named. A fault that `failed` injected
+    nothing. `injection` is the operation that began it.
+    """
+
+    number: int | None
+    name: str
+    kind: InjectionKind
+    start: int
+    end: int | None
+    until: int
+    pids: tuple[int, ...]
+    parent: int | None
+    pool: str | None
+    failed: bool
+    injection: Operation
+
+    @property
+    def label(self) -> str:
+        """Its name and number, as in `kill-worker 3`."""
+        return self.name if self.number is None else f"{self.name} {self.number}"
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """The processes that it hit, by the names under which workers record."""
+        return tuple(map(worker_name, self.pids))
+
+
+def fault_windows(history: History) -> Sequence[FaultWindow]:
+    """Every fault in order of its injection, those that failed included. A fault logged twice is one."""
+    return history.derive(_fault_windows)
+
+
+def injected_faults(history: History) -> Sequence[FaultWindow]:
+    """Every fault that did not fail, in order of its injection."""
+    return history.derive(_injected_faults)
+
+
+def fault_spans(history: History) -> Sequence[tuple[int, int]]:
+    """Spans of time (nanoseconds, in order, apart from each other) in which at least one fault was active."""
+    return history.derive(_fault_spans)
+
+
+def kills(history: History) -> Mapping[str, FaultWindow]:
+    """For each killed process, by the name under which it would record as a worker, the first fault that killed it."""
+    return history.derive(_kills)
+
+
+def killed_workers(history: History) -> Set[str]:
+    """Killed processes that were workers: those that recorded something themselves."""
+    return kills(history).keys() & history.derive(_writers)
+
+
+def _fault_windows(history: History) -> Sequence[FaultWindow]:
+    injections: dict[object, list[Operation]] = {}
+    healed: dict[object, int] = {}
+    for operation in history.by_process(NEMESIS):
+        number, phase = operation.value.get("fault"), operation.value.get("phase")
+        if phase == HEAL:
+            healed[number] = operation.time
+        elif phase == INJECT:
+            key = ("unnumbered", len(injections)) if number is None else number
+            injections.setdefault(key, []).append(operation)
+    return [_window(logged, healed.get(logged[0].value.get("fault"))) for logged in injections.values()]
+
+
+def _window(logged: Sequence[Operation], healed: int | None) -> FaultWindow:
+    first = logged[0]
+    pools = [str(op.value["pool"]) for op in logged if op.value.get("pool") is not None]
+    return FaultWindow(
+        number=optional_whole(first, "fault"),
+        name=first.f,
+        kind=_kind(first),
+        start=first.time,
+        end=healed,
+        until=max(logged[-1].time, _own_end(logged) if healed is None else healed),
+        pids=tuple(dict.fromkeys(pid for op in logged for pid in _pids(op))),
+        parent=optional_whole(first, "pid"),
+        pool=pools[0] if pools else None,
+        failed=any(op.type is OperationType.FAIL for op in logged),
+        injection=first,
+    )
+
+
+def _kind(injection: Operation) -> InjectionKind:
+    found = str(injection.value.get("kind"))
+    if found not in InjectionKind.__members__.values():
+        known = ", ".join(InjectionKind)
+        raise ValueError(
+            f"the injection of {injection.f} has the kind {found!r}; record one of {known} as its 'kind'"
+        )
+    return InjectionKind(found)
+
+
+def _own_end(logged: Sequence[Operation]) -> int:
+    lasted = [(op.time, op.value.get("seconds")) for op in logged]
+    return max(at + round(s * NANOSECONDS) if isinstance(s, int | float) else at for at, s in lasted)
+
+
+def _pids(injection: Operation) -> Sequence[int]:
+    found = injection.value.get("pids") or ()
+    if not isinstance(found, list | tuple) or any(type(pid) is not int for pid in found):
+        raise ValueError(
+            f"the injection of {injection.f} has the pids {found!r}; record a list of whole numbers"
+        )
+    return found
+
+
+def _injected_faults(history: History) -> Sequence[FaultWindow]:
+    return [fault for fault in fault_windows(history) if not fault.failed]
+
+
+def _fault_spans(history: History) -> Sequence[tuple[int, int]]:
+    spans: list[tuple[int, int]] = []
+    for fault in injected_faults(history):
+        end = max(fault.until, fault.start)
+        if spans and fault.start <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+        else:
+            spans.append((fault.start, end))
+    return spans
+
+
+def _kills(history: History) -> Mapping[str, FaultWindow]:
+    killed: dict[str, FaultWindow] = {}
+    for fault in injected_faults(history):
+        for worker in fault.workers if fault.kind is InjectionKind.KILL else ():
+            killed.setdefault(worker, fault)
+    return killed
+
+
+def _writers(history: History) -> Set[str]:
+    return {op.process for op in history}

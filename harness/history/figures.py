@@ -1,0 +1,36 @@
+"""From times to figures: seconds, and nearest-rank quantiles, for checkers, reports and benchmarks alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
+
+NANOSECONDS = 1_000_000_000
+"""Nanoseconds in a second: the unit of all times in a history."""
+
+QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99, "max": 1.0}
+
+
+def seconds(nanoseconds: int) -> float:
+    """A length of time in seconds."""
+    return nanoseconds / NANOSECONDS
+
+
+def nearest_rank(ordered: Sequence[float], share: float) -> float:
+    """The smallest of the values (in ascending order, at least one) that `share` of them, 0 to 1, do not exceed.
+
+    No interpolation: the answer is always one of the values.
+    """
+    return ordered[max(ceil(share * len(ordered)), 1) - 1]
+
+
+def quantile(values: Iterable[float], share: float) -> float | None:
+    """The nearest-rank quantile of values in any order, None if there are none."""
+    ordered = sorted(values)
+    return nearest_rank(ordered, share) if ordered else None
+
+
+def quantiles(values: Iterable[float]) -> Mapping[str, float | None]:
+    """p50, p95, p99 and max of the values, each None if there are none."""
+    ordered = sorted(values)
+    return {name: nearest_rank(ordered, q) if ordered else None for name, q in QUANTILES.items()}

@@ -1,0 +1,70 @@
+"""What a fault does, as the nemesis records it: the phases of a fault and its kind.
+
+The nemesis records `kind` in each injection since the field exists. Histories saved before lack it; `with_kind` adds it
+from the fault's name while a file is read. No other code infers anything from the name of a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from enum import StrEnum
+
+from harness.history.names import NEMESIS
+from harness.history.operation import Operation
+
+INJECT, HEAL = "inject", "heal"
+"""The phases of a fault, in the value of each operation of the nemesis."""
+
+
+class InjectionKind(StrEnum):
+    """What an injected fault does; `kind` in the value of the operation.
+
+    Checkers distinguish KILL (the processes of `pids` are dead), STOP (a pool got SIGTERM) and all others, which leave
+    processes alive and may cost a worker its lease.
+    """
+
+    KILL = "kill"
+    STOP = "stop"
+    PAUSE = "pause"
+    DISCONNECT = "disconnect"
+    DATA_LOSS = "data-loss"
+    CLOCK = "clock"
+    CANCEL = "cancel"
+    OTHER = "other"
+
+
+_KILL_PREFIX = "kill-"
+_PAUSE_PREFIXES = ("pause-", "stall-")
+_BY_NAME: Mapping[str, InjectionKind] = {
+    "sigterm": InjectionKind.STOP,
+    "flush-redis": InjectionKind.DATA_LOSS,
+    "fail-over-redis": InjectionKind.DATA_LOSS,
+    "redis-forgets": InjectionKind.DATA_LOSS,
+    "redis-fails-over": InjectionKind.DATA_LOSS,
+    "redis-away": InjectionKind.DISCONNECT,
+    "postgres-away": InjectionKind.DISCONNECT,
+    "lose-request": InjectionKind.DISCONNECT,
+    "lose-reply": InjectionKind.DISCONNECT,
+    "late-request": InjectionKind.DISCONNECT,
+    "producer-loses-reply": InjectionKind.DISCONNECT,
+    "redis-clock": InjectionKind.CLOCK,
+    "cancel": InjectionKind.CANCEL,
+}
+"""Faults that were recorded without a kind, by their names."""
+
+
+def with_kind(operation: Operation) -> Operation:
+    """The operation as read from a file, with the `kind` of its fault if it is an injection that lacks it."""
+    value = operation.value
+    if operation.process != NEMESIS or value.get("phase") != INJECT or "kind" in value:
+        return operation
+    return replace(operation, value={**value, "kind": _kind_by_name(operation.f)})
+
+
+def _kind_by_name(name: str) -> InjectionKind:
+    if name.startswith(_KILL_PREFIX):
+        return InjectionKind.KILL
+    if name.startswith(_PAUSE_PREFIXES):
+        return InjectionKind.PAUSE
+    return _BY_NAME.get(name, InjectionKind.OTHER)

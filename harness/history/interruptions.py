@@ -1,0 +1,109 @@
+"""Runs that a kill cut off, and how long their tasks waited for the next run."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from harness.history.faults import FaultWindow, kills
+from harness.history.fields import task_of
+from harness.history.figures import seconds
+from harness.history.history import History
+from harness.history.operation import Operation
+from harness.history.runs import Run, runs
+from harness.history.statuses import COMPLETE, TERMINAL
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interruption:
+    """A run that the kill of its worker cut off.
+
+    `again` is the next run of the task in a process that the same fault did not hit, None if there is none. `waited` is
+    the time in seconds from the kill to its beginning: 0 if the task ran elsewhere already, None without `again`.
+    `settled` is True if the task ended all the same: a handler of it returned, or its record says error or canceled.
+    """
+
+    run: Run
+    fault: FaultWindow
+    again: Run | None
+    waited: float | None
+    settled: bool
+
+    @property
+    def task(self) -> int:
+        """The number of the task."""
+        return self.run.task
+
+    @property
+    def worker(self) -> str:
+        """The worker that was killed."""
+        return self.run.process
+
+    @property
+    def is_stuck(self) -> bool:
+        """The task neither began again nor ended otherwise."""
+        return self.again is None and not self.settled
+
+
+def interruptions(history: History, *, from_last_kill: bool = False) -> Sequence[Interruption]:
+    """Every run whose worker was killed before the run had an outcome, in order of their beginning.
+
+    A handler that had returned (`ok` is recorded) is not among them, even if its task had to run again because the
+    record was not written yet. With `from_last_kill`, `waited` starts with the last kill of any process before `again`.
+    """
+    return history.derive(_from_last_kill if from_last_kill else _from_own_kill)
+
+
+def _from_own_kill(history: History) -> Sequence[Interruption]:
+    return _interruptions(history, [])
+
+
+def _from_last_kill(history: History) -> Sequence[Interruption]:
+    return _interruptions(history, sorted({fault.start for fault in kills(history).values()}))
+
+
+def _interruptions(history: History, restarts: Sequence[int]) -> Sequence[Interruption]:
+    all_runs, killed = runs(history), kills(history)
+    by_task: dict[int, list[Run]] = {}
+    for run in all_runs:
+        by_task.setdefault(run.task, []).append(run)
+    settled = {task_of(op) for op in history.where("record") if _ended_without_handler(op)}
+    settled |= {run.task for run in all_runs if run.finished}
+    hit: dict[
+        int, frozenset[str]
+    ] = {}  # by fault: one may have hit hundreds of workers and cut off as many runs
+    for kill in killed.values():
+        if id(kill) not in hit:
+            hit[id(kill)] = frozenset(kill.workers)
+    return [
+        _interruption(
+            run, fault, hit[id(fault)], by_task[run.task], settled=run.task in settled, restarts=restarts
+        )
+        for run in all_runs
+        if run.ended is None and (fault := killed.get(run.process)) is not None
+    ]
+
+
+def _ended_without_handler(record: Operation) -> bool:
+    return record.value.get("status") in TERMINAL - {COMPLETE}
+
+
+def _interruption(
+    run: Run,
+    fault: FaultWindow,
+    hit: frozenset[str],
+    siblings: Sequence[Run],
+    *,
+    settled: bool,
+    restarts: Sequence[int],
+) -> Interruption:
+    later = bisect_left(siblings, run.begun.time, key=lambda one: one.begun.time)
+    again = next((one for one in islice(siblings, later, None) if one.process not in hit), None)
+    waited = None
+    if again is not None:
+        earlier = bisect_left(restarts, again.begun.time)
+        since = max(fault.start, restarts[earlier - 1] if earlier else 0)
+        waited = max(seconds(again.begun.time - since), 0.0)
+    return Interruption(run=run, fault=fault, again=again, waited=waited, settled=settled)

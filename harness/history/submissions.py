@@ -1,0 +1,43 @@
+"""Submissions of tasks: each request of the client with the answer that belongs to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from harness.history.fields import task_of
+from harness.history.history import History
+from harness.history.operation import Operation, OperationType
+
+
+class RecordedSubmission(NamedTuple):
+    """One `enqueue`: its request and, if recorded, its answer."""
+
+    task: int
+    asked: Operation
+    answered: Operation | None
+
+    @property
+    def acknowledged(self) -> bool:
+        """The system accepted the task."""
+        return self.answered is not None and self.answered.type is OperationType.OK
+
+
+def submissions(history: History) -> Sequence[RecordedSubmission]:
+    """Every submission in order of its request. An answer without a request belongs to none."""
+    return history.derive(_submissions)
+
+
+def _submissions(history: History) -> Sequence[RecordedSubmission]:
+    asked: list[tuple[int, Operation]] = []
+    answered: list[Operation | None] = []
+    open_at: dict[int, int] = {}
+    for operation in history.where("enqueue"):
+        task = task_of(operation)
+        if operation.type is OperationType.INVOKE:
+            open_at[task] = len(asked)
+            asked.append((task, operation))
+            answered.append(None)
+        elif (index := open_at.pop(task, None)) is not None:
+            answered[index] = operation
+    return [RecordedSubmission(task, one, last) for (task, one), last in zip(asked, answered, strict=True)]
