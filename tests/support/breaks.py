@@ -168,7 +168,7 @@ BREAKS = (
     ),
     _script(
         "I7",
-        "A step does not compare the nonce with the previous one.",
+        "A step forgets its last nonce.",
         "step",
         "if old[1] == nonce then",
         "if false then",
