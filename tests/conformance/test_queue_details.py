@@ -179,7 +179,7 @@ def test_a_task_of_a_priority_that_does_not_exist_waits_in_the_last_list(bench: 
     assert places[f"p{PRIORITY_LEVELS - 1}"] == [str(last), str(beyond)]
 
 
-def test_a_worker_that_releases_nothing_keeps_its_leases_and_one_that_is_gone_has_none(bench: Bench) -> None:
+def test_a_worker_keeps_the_leases_that_it_does_not_release_unless_it_is_gone(bench: Bench) -> None:
     (task,) = new_ids(1)
     bench.enqueue(task)
     (claim,) = bench.claim()

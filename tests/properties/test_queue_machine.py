@@ -29,13 +29,13 @@ class WithValkey(QueueMachine):
         return [ClockedFake(version=(7, 0)), ClockedRedis.from_url(self.url)]
 
 
-def test_memory_and_fakeredis_agree_and_keep_what_queue_md_promises() -> None:
+def test_memory_and_fakeredis_agree_and_keep_the_protocol() -> None:
     chosen = settings(max_examples=EXAMPLES, stateful_step_count=STEPS)
     run_state_machine_as_test(QueueMachine, settings=chosen)
 
 
 @pytest.mark.integration
-def test_memory_fakeredis_and_valkey_agree_and_keep_what_queue_md_promises(
+def test_memory_fakeredis_and_valkey_agree_and_keep_the_protocol(
     servers: EmbeddedEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(WithValkey, "url", servers.endpoints.redis_url)

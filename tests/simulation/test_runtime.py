@@ -324,7 +324,7 @@ def test_a_pending_fault_strikes_before_or_after_the_effect(
         (CallFault.STALL, True, "committed", 1),
     ],
 )
-def test_a_transaction_is_there_or_not_whatever_its_sender_hears(
+def test_a_transaction_is_applied_or_not_whatever_its_sender_receives(
     world: World, servers: Servers, kind: CallFault, after: bool, said: str | None, effect: int
 ) -> None:
     servers.call_faults.add(world.process, pending(kind, after=after, seconds=3))

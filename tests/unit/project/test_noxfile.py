@@ -116,7 +116,7 @@ def test_the_lock_session_resolves_every_extra_and_group_for_all_platforms(tmp_p
     assert command[command.index("--python-version") + 1] == "3.11"
 
 
-def test_uv_gets_the_index_of_pip_from_the_variable_or_else_from_the_configuration_file(
+def test_uv_gets_the_index_of_pip_from_the_variable_or_the_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "pip.conf").write_text("[global]\nindex-url = https://file.example/simple\n", "utf-8")

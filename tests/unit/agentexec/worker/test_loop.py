@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import Engine
 
 from agentexec.config import load_settings
-from agentexec.core.db import create_schema, engine_for
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
 from agentexec.task import Registry
@@ -23,28 +22,18 @@ TOKEN = 5
 
 
 @pytest.fixture
-def engine() -> Iterator[Engine]:
-    engine = engine_for("sqlite://")
-    create_schema(engine)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def worker_loop(engine: Engine) -> Iterator[WorkerLoop]:
+def worker_loop(engine: Engine, redis: fakeredis.FakeRedis) -> Iterator[WorkerLoop]:
     settings = load_settings(database_url="sqlite://", redis_url="redis://127.0.0.1:1")
     loop = asyncio.new_event_loop()
-    client = fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(7, 0)))
     registry = Registry()
     yield WorkerLoop(
         worker="w",
-        queue=RedisQueue(client, "unit"),
+        queue=RedisQueue(redis, "unit"),
         engine=engine,
         settings=settings,
         registry=registry,
         event_loop=loop,
     )
-    client.close()
     loop.close()
 
 

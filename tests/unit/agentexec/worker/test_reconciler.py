@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 import fakeredis
@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import Engine, text
 
 from agentexec.config import load_settings
-from agentexec.core.db import create_schema, engine_for
 from agentexec.queue.protocol import Claim, Dispatch, StepRequest
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
@@ -28,32 +27,22 @@ SETTINGS = load_settings(database_url="sqlite://", redis_url="redis://127.0.0.1:
 
 
 @pytest.fixture
-def database() -> Iterator[Engine]:
-    database = engine_for("sqlite://")
-    create_schema(database)
-    yield database
-    database.dispose()
+def queue(redis: fakeredis.FakeRedis) -> RedisQueue:
+    return RedisQueue(redis, "reconciled")
 
 
 @pytest.fixture
-def queue() -> Iterator[RedisQueue]:
-    client = fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(7, 0)))
-    yield RedisQueue(client, "reconciled")
-    client.close()
-
-
-@pytest.fixture
-def reconciler(database: Engine, queue: RedisQueue) -> Reconciler:
+def reconciler(engine: Engine, queue: RedisQueue) -> Reconciler:
     """A pool's reconciler after its first round: the queue has an epoch that can get lost."""
-    reconciler = Reconciler(database, queue, SETTINGS)
+    reconciler = Reconciler(engine, queue, SETTINGS)
     reconciler.run_round(full_pass=False)
     return reconciler
 
 
-def dispatched(database: Engine, queue: RedisQueue, count: int) -> list[UUID]:
+def dispatched(engine: Engine, queue: RedisQueue, count: int) -> list[UUID]:
     """Tasks that were recorded and dispatched."""
     activities = [new_activity(queue.name) for _ in range(count)]
-    with database.begin() as connection:
+    with engine.begin() as connection:
         statements.record_enqueued(connection, activities)
         statements.mark_dispatched(connection, [a.id for a in activities])
     queue.enqueue(
@@ -70,9 +59,9 @@ def claimed(queue: RedisQueue, worker: str, want: int) -> list[Claim]:
     return list(answer.claims)
 
 
-def run(database: Engine, claims: Sequence[Claim]) -> None:
+def run(engine: Engine, claims: Sequence[Claim]) -> None:
     """Start and complete what was claimed."""
-    with database.begin() as connection:
+    with engine.begin() as connection:
         statements.record_batch(connection, starts({c.task_id: c.token for c in claims}), [])
         outcomes = [
             ActivityUpdate(id=c.task_id, token=c.token, n=1, status=Status.COMPLETE, message="Over.")
@@ -83,51 +72,49 @@ def run(database: Engine, claims: Sequence[Claim]) -> None:
 
 @pytest.mark.invariant("I1")
 def test_what_the_queue_forgot_is_brought_back_and_completes(
-    database: Engine, queue: RedisQueue, reconciler: Reconciler
+    engine: Engine, queue: RedisQueue, reconciler: Reconciler
 ) -> None:
-    tasks = dispatched(database, queue, 5)
+    tasks = dispatched(engine, queue, 5)
     (running,) = claimed(queue, "cut off", 1)
-    with database.begin() as connection:
+    with engine.begin() as connection:
         statements.record_batch(connection, starts({running.task_id: running.token}), [])
     queue.drop()
     reconciler.run_round(full_pass=False)
     again = claimed(queue, "heir", 9)
     assert sorted(c.task_id for c in again) == sorted(tasks)
-    run(database, again)
-    for row in rows_of(database, tasks).values():
+    run(engine, again)
+    for row in rows_of(engine, tasks).values():
         require_sound(row)
         assert row.status == "complete"
 
 
 @pytest.mark.invariant("I9")
-def test_a_row_whose_lease_expired_is_queued_after_the_next_round(
-    database: Engine, queue: RedisQueue
-) -> None:
-    (task,) = dispatched(database, queue, 1)
+def test_a_row_whose_lease_expired_is_queued_after_the_next_round(engine: Engine, queue: RedisQueue) -> None:
+    (task,) = dispatched(engine, queue, 1)
     (silent,) = claimed(queue, "silent", 1)
-    with database.begin() as connection:
+    with engine.begin() as connection:
         statements.record_batch(connection, starts({task: silent.token}), [])
     RedisInspector(queue).expire(task)
     loop, registry = asyncio.new_event_loop(), Registry()
     neighbour = WorkerLoop(
-        worker="n", queue=queue, engine=database, settings=SETTINGS, registry=registry, event_loop=loop
+        worker="n", queue=queue, engine=engine, settings=SETTINGS, registry=registry, event_loop=loop
     )
     neighbour.drain()  # it claims nothing, and revokes expired leases all the same
     neighbour.run()
     loop.close()
-    row = row_of(database, task)
+    row = row_of(engine, task)
     require_sound(row)
     assert (row.status, row.fence) == ("queued", silent.token)
 
 
 @pytest.mark.invariant("I9")
 def test_a_running_row_that_the_queue_dropped_runs_again_after_a_comparison(
-    database: Engine, queue: RedisQueue, reconciler: Reconciler
+    engine: Engine, queue: RedisQueue, reconciler: Reconciler
 ) -> None:
     """Its lease and its job are gone, as by eviction, while the queue still has its epoch."""
-    (task,) = dispatched(database, queue, 1)
+    (task,) = dispatched(engine, queue, 1)
     (silent,) = claimed(queue, "silent", 1)
-    with database.begin() as connection:
+    with engine.begin() as connection:
         statements.record_batch(connection, starts({task: silent.token}), [])
         long_ago = "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-60 seconds')"
         connection.execute(text(f"UPDATE {ACTIVITY_TABLE} SET created_at = {long_ago}"))

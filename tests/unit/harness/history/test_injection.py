@@ -85,7 +85,7 @@ def test_the_names_of_the_faults_of_every_scenario_give_the_kinds_that_they_reco
 
 
 @pytest.mark.parametrize("value", [{}, {"kind": "explosion"}, {"kind": 7}])
-def test_a_fault_without_a_known_kind_makes_its_checkers_unknown_and_says_which_there_are(
+def test_a_fault_of_unknown_kind_makes_its_checkers_unknown_and_lists_the_kinds(
     value: dict[str, Any],
 ) -> None:
     history = (

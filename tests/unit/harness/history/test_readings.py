@@ -34,7 +34,7 @@ def test_the_name_of_a_worker_holds_its_pid() -> None:
         worker_pid("client")
 
 
-def test_an_answer_belongs_to_the_submission_of_its_task_and_one_without_a_request_to_none() -> None:
+def test_an_answer_belongs_to_the_request_of_its_task_or_to_none() -> None:
     builder = HistoryBuilder().enqueued(1).enqueued(2, outcome=None).op("client", OK, "enqueue", task=9)
     found = submissions(builder.enqueued(3, outcome=FAIL).history)
     assert [(one.task, one.acknowledged) for one in found] == [(1, True), (2, False), (3, False)]
@@ -82,7 +82,7 @@ def test_a_fault_that_is_logged_twice_is_one_and_failed_if_either_line_says_so()
     assert fault_spans(builder.history) == []
 
 
-def test_a_killed_worker_ends_with_the_kill_or_with_its_last_operation_if_that_is_later() -> None:
+def test_a_killed_worker_ends_with_the_kill_or_its_last_operation() -> None:
     builder = HistoryBuilder().op("worker-1", INFO, "hello", pid=1).at(1).killed(1, 2).at(2).began(1, by=2)
     history = builder.history
     dead, late = worker_lives(history)
@@ -91,7 +91,7 @@ def test_a_killed_worker_ends_with_the_kill_or_with_its_last_operation_if_that_i
     assert dead.killed_by is late.killed_by is fault_windows(history)[0]
 
 
-def test_a_worker_of_a_pool_that_was_stopped_ends_with_the_pool_and_others_are_not_known_to_end() -> None:
+def test_a_worker_of_a_stopped_pool_ends_with_it_and_others_have_no_end() -> None:
     builder = HistoryBuilder().began(1, by=12).ran(2, by=13).at(1).sigterm(12, parent=7).at(2).ended(1, by=12)
     lives = worker_lives(builder.at(3).exited(parent=7).history)
     assert [(life.process, life.ended, life.killed_by) for life in lives] == [

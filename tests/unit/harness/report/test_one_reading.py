@@ -151,7 +151,7 @@ def test_a_figure_that_a_checker_did_not_produce_is_an_error_and_not_a_dash() ->
             report()
 
 
-def test_a_figure_is_a_dash_only_without_its_checker_a_verdict_or_anything_to_measure() -> None:
+def test_a_figure_is_a_dash_only_without_checker_verdict_or_measurement() -> None:
     unknown = CheckResult(verdict=Verdict.UNKNOWN, summary="nothing was submitted")
     idle = CheckResult(
         verdict=Verdict.INVALID, summary="stuck", figures={"p50": None, "p99": None, "from_last_kill": 0}
