@@ -23,20 +23,13 @@ def storable(value: Any) -> Any:
     return value
 
 
-def _check_depth(value: Any) -> None:
-    """Level by level, so that no depth exhausts the stack."""
-    level, depth = [value], 0
-    while level:
-        if depth > DEEPEST:
-            raise ValueError(f"is nested more than {DEEPEST} levels deep")
-        below: list[Any] = []
-        for item in level:
-            match item:
-                case dict():
-                    below += item.values()
-                case list():
-                    below += item
-        level, depth = below, depth + 1
+def _check_depth(value: Any, left: int = DEEPEST) -> None:
+    """Raise ValueError if the value has more than `left` levels, without a look at the levels below them."""
+    if left < 0:
+        raise ValueError(f"is nested more than {DEEPEST} levels deep")
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_depth(item, left - 1)
 
 
 Object = Annotated[dict[str, Any], AfterValidator(storable)]

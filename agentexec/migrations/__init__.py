@@ -85,7 +85,12 @@ def _upgrade(connection: Connection) -> list[str]:
     applied: list[str] = []
     config = _config(connection, applied)
     if _revision(connection) is None and inspect(connection).has_table(ACTIVITY_TABLE):
-        _require_agreement(connection)
+        found = _differences(connection)
+        if found:
+            raise ConfigurationError(
+                f"No migration created {ACTIVITY_TABLE}, and it differs from the models ({'; '.join(found)}). "
+                "Correct that by hand, or start with another AGENTEXEC_TABLE_PREFIX."
+            )
         command.stamp(config, "head")
         return []
     command.upgrade(config, "head")
@@ -123,15 +128,6 @@ def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
 
 def _revision(connection: Connection) -> str | None:
     return _context(connection).get_current_revision()
-
-
-def _require_agreement(connection: Connection) -> None:
-    found = _differences(connection)
-    if found:
-        raise ConfigurationError(
-            f"No migration created {ACTIVITY_TABLE}, and it differs from the models ({'; '.join(found)}). "
-            "Correct that by hand, or start with another AGENTEXEC_TABLE_PREFIX."
-        )
 
 
 def _differences(connection: Connection) -> list[str]:
