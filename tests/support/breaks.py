@@ -168,7 +168,7 @@ BREAKS = (
     ),
     _script(
         "I7",
-        "A step forgets its last nonce.",
+        "A step does not compare the nonce with the previous one.",
         "step",
         "if old[1] == nonce then",
         "if false then",
