@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agentexec.errors import InvalidTask, RegistrationError
 
-# Seconds, a year. A longer delay is usually a number of milliseconds.
-LONGEST_DELAY = 366 * 24 * 3600.0
+# Seconds, a century. A longer delay is a mistake, or infinite.
+LONGEST_DELAY = 3.2e9
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # not the six characters of an escaped backslash and u0000
