@@ -242,16 +242,12 @@ def _flat(leases: Tokens) -> list[Argument]:
 
 
 def _tokens(flat: Sequence[bytes]) -> dict[UUID, int]:
-    return {UUID(flat[i].decode()): int(flat[i + 1]) for i in range(0, len(flat), 2)}
+    return {UUID(i.decode()): int(token) for i, token in zip(flat[::2], flat[1::2], strict=True)}
 
 
 def _claims(flat: Sequence[Any]) -> tuple[Claim, ...]:
+    columns = zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
     return tuple(
-        Claim(
-            task_id=UUID(flat[i].decode()),
-            token=int(flat[i + 1]),
-            payload=flat[i + 3][1:],
-            partitioned=bool(flat[i + 2]),
-        )
-        for i in range(0, len(flat), 4)
+        Claim(task_id=UUID(i.decode()), token=int(token), payload=leveled[1:], partitioned=bool(partitioned))
+        for i, token, partitioned, leveled in columns
     )

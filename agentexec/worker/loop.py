@@ -290,10 +290,8 @@ class WorkerLoop:
     def _record_expired(self, answer: StepResult) -> None:
         """Record the leases that expired, on behalf of their holders."""
         if any(answer.expired):
-            message, limit = "Its lease expired; it runs again.", self.settings.max_crashes
-            self._retrying.transaction(
-                lambda connection: record_revocations(connection, answer.expired, message, max_crashes=limit)
-            )
+            message = "Its lease expired; it runs again."
+            self._retrying.transaction(lambda c: record_revocations(c, answer.expired, message))
 
     def _return_claims(self) -> None:
         """Release claims that were never started."""
