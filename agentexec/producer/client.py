@@ -28,8 +28,8 @@ from agentexec.task import (
     Registry,
     Task,
     TaskRequest,
+    checked_json,
     encode_payload,
-    storable_json,
 )
 
 
@@ -153,13 +153,8 @@ class Client:
                 f"give seconds from now, at most {LONGEST_DELAY:g}."
             )
         _checked_key("idempotency key", request, request.idempotency_key)
-        try:
-            if request.metadata is not None:
-                storable_json(request.metadata)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidTask(
-                f"The metadata of {request.task_name} cannot be written as JSON ({error})."
-            ) from None
+        if request.metadata is not None:
+            checked_json(request.metadata, f"The metadata of {request.task_name}")
         limit = self.settings.max_payload_bytes
         if len(payload) > limit:
             raise PayloadTooLarge(

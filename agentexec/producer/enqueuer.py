@@ -134,11 +134,8 @@ class Enqueuer:
         try:
             answers = self._queue.enqueue(tasks)
         except redis.RedisError as error:
-            _logger.warning(
-                "recorded %d task(s) that Redis did not take (%s); a pool dispatches them later",
-                len(tasks),
-                error,
-            )
+            message = "recorded %d task(s) that Redis did not take (%s); a pool dispatches them later"
+            _logger.warning(message, len(tasks), error)
             return set()
         answered = [(task.task_id, answer) for task, answer in zip(tasks, answers, strict=True)]
         self._marker.add([i for i, answer in answered if answer is Admission.TAKEN])

@@ -41,10 +41,8 @@ def agree(queue: Queue, settings: Settings) -> None:
             f"AGENTEXEC_{name.upper()} is {mine[name]} here and {value} there"
             for name, value in sorted(others.items())
         )
-        _logger.log(
-            logging.WARNING if neighbours else logging.INFO,
+        message = (
             "the pools of queue %s are set differently: %s. AGENTEXEC_MAX_CRASHES holds for all of them as it is here; "
-            "give the others the same settings and restart them.",
-            queue.name,
-            differences,
+            "give the others the same settings and restart them."
         )
+        _logger.log(logging.WARNING if neighbours else logging.INFO, message, queue.name, differences)

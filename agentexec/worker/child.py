@@ -7,9 +7,9 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from agentexec.core import runtime
@@ -82,11 +82,9 @@ class Child:
             raise
         finally:
             os.close(status_write)
-        watch_status = threading.Thread(
-            target=self._watch_status, args=(status_read,), name=f"status-{spec.name}", daemon=True
-        )
-        watch_status.start()
-        threading.Thread(target=self._watch_end, name=f"end-{spec.name}", daemon=True).start()
+        spawn = runtime.current().spawn
+        spawn(partial(self._watch_status, status_read), name=f"status-{spec.name}")
+        spawn(self._watch_end, name=f"end-{spec.name}")
 
     @property
     def pid(self) -> int:

@@ -17,7 +17,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import IO
 
@@ -60,10 +60,10 @@ class Worker:
         self._event_loop = worker_loop.event_loop
         self._notify = notify
         self._worker_loop = worker_loop
-        self._runner = self._worker_loop.runner
+        self._runner = worker_loop.runner
         self._finished: asyncio.Future[int] = self._event_loop.create_future()
         self._stopping = False
-        self._code: int = 0
+        self._code = 0
         self._recycle = RecyclePolicy(worker_loop.settings)
 
     def run(self, commands: IO[str]) -> int:
@@ -198,7 +198,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"The worker does not know the task(s) {', '.join(missing)} that its pool does; "
                 "register them when their module is imported."
             )
-        with _reporter(options["status_fd"]) as reporter:
+        status_fd = options["status_fd"]
+        os.set_inheritable(status_fd, False)  # no program that a handler starts may keep the pipe open
+        with contextlib.closing(Reporter(status_fd)) as reporter:
             worker_loop = WorkerLoop(
                 worker=options["name"],
                 queue=RedisQueue.of(blocking_client(settings), settings),
@@ -222,14 +224,3 @@ def _private_stdin() -> IO[str]:
     os.dup2(nothing, 0)
     os.close(nothing)
     return commands
-
-
-@contextlib.contextmanager
-def _reporter(fd: int) -> Iterator[Reporter]:
-    """The status pipe to the parent; the remaining counters are sent at the end."""
-    os.set_inheritable(fd, False)  # no program that a handler starts may keep the pipe open
-    reporter = Reporter(fd)
-    try:
-        yield reporter
-    finally:
-        reporter.close()

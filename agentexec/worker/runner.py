@@ -20,7 +20,7 @@ from agentexec.context import CurrentTask, HandlerVerdict, current
 from agentexec.core import runtime
 from agentexec.errors import InvalidTask, TimeLimitExceeded
 from agentexec.queue.protocol import Claim
-from agentexec.task import Registry, TaskDefinition, decode_payload, storable_json
+from agentexec.task import Registry, TaskDefinition, checked_json, decode_payload
 from agentexec.text import storable_text
 from agentexec.worker.run_result import RunKind, RunResult
 
@@ -218,10 +218,5 @@ def retry_delay(attempt: int, *, base: float, cap: float, rng: random.Random | N
 def _storable(result: Any) -> Any:
     """The JSON value of a handler's result; raises `InvalidTask` for one that the record cannot hold."""
     value = result.model_dump(mode="json") if isinstance(result, BaseModel) else result
-    try:
-        storable_json(value)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidTask(
-            f"The handler's result cannot be written as JSON ({error}); return a pydantic model or None."
-        ) from None
+    checked_json(value, "The handler's result", "return a pydantic model or None")
     return value
