@@ -48,6 +48,9 @@ class _Group:
     entries: Sequence[PreparedTask]
     future: Future[list[UUID]]
 
+    def __len__(self) -> int:
+        return len(self.entries)
+
 
 class Enqueuer:
     """Records tasks in Postgres, then dispatches them to Redis. Safe to use from any thread and event loop."""
@@ -71,7 +74,7 @@ class Enqueuer:
         """
         future: Future[list[UUID]] = Future()
         future.set_running_or_notify_cancel()  # from here on it cannot be canceled: the batch is shared
-        self._thread.add(_Group(entries, future), size=len(entries))
+        self._thread.add(_Group(entries, future))
         return future
 
     def close(self) -> None:
