@@ -23,10 +23,7 @@ class WorkerProcess(Protocol):
     spec: WorkerSpec
     started: float  # on the runtime's monotonic clock
     ready: bool
-
-    @property
-    def pid(self) -> int:
-        """Process id."""
+    pid: int
 
     def stop(self, command: StopCommand) -> None:
         """Send the command; nothing if the process has ended."""
@@ -82,13 +79,10 @@ class Child:
             raise
         finally:
             os.close(status_write)
+        self.pid = self._process.pid
         spawn = runtime.current().spawn
         spawn(partial(self._watch_status, status_read), name=f"status-{spec.name}")
         spawn(self._watch_end, name=f"end-{spec.name}")
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     def stop(self, command: StopCommand) -> None:
         with contextlib.suppress(OSError, ValueError):  # it has ended: the event is on its way

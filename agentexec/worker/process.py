@@ -53,9 +53,7 @@ class Worker:
 
         `notify` sends READY and LEAVING to the parent.
         """
-        self._name = worker_loop.worker
         self._settings = worker_loop.settings
-        self._queue = worker_loop.queue
         self._renewing = renewing
         self._event_loop = worker_loop.event_loop
         self._notify = notify
@@ -75,7 +73,7 @@ class Worker:
 
     def start(self, commands: Iterable[str]) -> asyncio.Future[int]:
         """Register, notify the parent, and start all threads; the future gives the exit code."""
-        self._queue.register(self._name, runtime.current().identity())
+        self._worker_loop.queue.register(self._worker_loop.worker, runtime.current().identity())
         self._notify(READY)
         for role, target in (
             ("loop", self._work),
@@ -126,11 +124,11 @@ class Worker:
             tokens = self._worker_loop.leases.tokens()
             began = world.monotonic()
             try:
-                lost, canceled = queue.renew(self._name, tokens) if tokens else (set(), set())
+                lost, canceled = queue.renew(self._worker_loop.worker, tokens) if tokens else (set(), set())
                 renewed, pause = began, lease / 3
                 kinds = dict.fromkeys(canceled, RunKind.CANCELED) | dict.fromkeys(lost, RunKind.LOST)
                 self._runner.stop(kinds)
-                queue.register(self._name, world.identity())  # again: Redis may have lost it
+                queue.register(self._worker_loop.worker, world.identity())  # again: Redis may have lost it
             except redis.RedisError as error:
                 pause = lease / 12
                 _logger.warning("leases could not be renewed (%s)", type(error).__name__)
@@ -142,7 +140,7 @@ class Worker:
             self._worker_loop.idle.wait()
             self._worker_loop.idle.clear()
             try:
-                self._queue.wait(min(WAIT_SECONDS, max(0.001, self._worker_loop.next_look)))
+                self._worker_loop.queue.wait(min(WAIT_SECONDS, max(0.001, self._worker_loop.next_look)))
             except redis.RedisError:
                 runtime.current().sleep(WAIT_SECONDS / 4)  # the worker loop's own step logs the error
             self._worker_loop.wake()

@@ -72,15 +72,11 @@ def _explain(
     connection: Connection, refused: Mapping[UUID, int], unaccepted: Sequence[UUID], recorded: Recorded
 ) -> None:
     """Find out why claims and updates were refused."""
-    ends = reading.standings(connection, unaccepted)
-    recorded.over = {i for i in unaccepted if i not in ends or ends[i].status.terminal}
-    standings = reading.standings(connection, refused)
+    standings = reading.standings(connection, {*unaccepted, *refused})
     over = {i for i, standing in standings.items() if standing.status.terminal}
-    canceled = {
-        i: refused[i]
-        for i, standing in standings.items()
-        if i not in over and standing.cancel_requested and standing.fence < refused[i]
-    }
+    recorded.over = {i for i in unaccepted if i not in standings or i in over}
+    pending = {i: standing for i, standing in standings.items() if i in refused and i not in over}
+    canceled = {i: refused[i] for i, s in pending.items() if s.cancel_requested and s.fence < refused[i]}
     over |= statements.record_terminated(connection, canceled, Status.CANCELED, "Canceled on request.")
     for task_id, token in refused.items():
         disposition, delay, reason = Disposition.ACK, 0.0, ""
