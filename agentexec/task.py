@@ -149,10 +149,15 @@ class Registry(dict[str, TaskDefinition]):
 
 def encode_payload(task_name: str, context: Any) -> bytes:
     """The payload of a task: JSON, never pickle. Raises `InvalidTask` if the context has no JSON form."""
+    return checked_json({"task_name": task_name, "context": context}, f"The context of {task_name}").encode()
+
+
+def checked_json(value: Any, what: str, remedy: str = "use JSON values only") -> str:
+    """`storable_json` of `what` a caller gave; raises `InvalidTask` with the reason and the remedy."""
     try:
-        return storable_json({"task_name": task_name, "context": context}).encode()
+        return storable_json(value)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidTask(f"The context of {task_name} cannot be written as JSON ({error}).") from None
+        raise InvalidTask(f"{what} cannot be written as JSON ({error}); {remedy}.") from None
 
 
 def storable_json(value: Any) -> str:

@@ -97,7 +97,7 @@ def complete(agent_id: str | UUID, message: str = "Agent completed", percentage:
                 f"Activity {activity.id} belongs to a queue: it is complete when its handler returns. "
                 "From outside, use activity.error or activity.cancel."
             )
-        direct.end_by_hand(connection, activity, Status.COMPLETE, storable_text(message), percentage)
+        direct.end(connection, activity, Status.COMPLETE, storable_text(message), percentage)
 
     return _change(agent_id, end, in_handler=lambda task: task.close_with(message))
 
@@ -111,12 +111,8 @@ def error(agent_id: str | UUID, message: str = "Agent failed", percentage: int =
     """
 
     def end(connection: Connection, activity: direct.Locked) -> bool:
-        text = storable_text(message)
-        if activity.by_hand:
-            direct.end_by_hand(connection, activity, Status.ERROR, text, percentage)
-            return False
-        direct.terminate(connection, activity, Status.ERROR, text)
-        return activity.status is Status.RUNNING
+        direct.end(connection, activity, Status.ERROR, storable_text(message), percentage)
+        return activity.status is Status.RUNNING and not activity.by_hand
 
     return _change(agent_id, end, in_handler=lambda task: task.fail(message))
 
@@ -132,7 +128,7 @@ def cancel(
     def end(connection: Connection, activity: direct.Locked) -> bool:
         text = storable_text(message)
         if activity.by_hand and activity.status is Status.RUNNING:
-            direct.end_by_hand(connection, activity, Status.CANCELED, text, None)
+            direct.end(connection, activity, Status.CANCELED, text, None)
             return False
         standing = statements.request_cancel(connection, [activity.id], text)
         return standing.get(activity.id) is Status.RUNNING

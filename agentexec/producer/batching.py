@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Generic, TypeVar
 
 from agentexec.core import runtime
 from agentexec.errors import AgentexecError
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Sized)
 
 _logger = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ _logger = logging.getLogger(__name__)
 class BatchThread(Generic[T]):
     """Collects items from any thread and hands them to `handle` in the order of their arrival.
 
-    A batch takes items up to a total size of `limit`, at least one. The thread starts with the first item. After the
+    A batch takes items up to a total length of `limit`, at least one. The thread starts with the first item. After the
     first item of a batch it waits up to `linger_seconds` for a full one. `handle` reports its own failures; what it
     raises nevertheless is logged, and the thread goes on.
     """
@@ -30,12 +30,12 @@ class BatchThread(Generic[T]):
         self._limit = limit
         self._linger_seconds = linger_seconds
         self._changed = runtime.current().condition()
-        self._waiting: list[tuple[T, int]] = []
-        self._size = 0
+        self._waiting: list[T] = []
+        self._size = 0  # the total length of the items that wait
         self._closing = False
         self._thread: runtime.Thread | None = None
 
-    def add(self, item: T, *, size: int = 1) -> None:
+    def add(self, item: T) -> None:
         """Add an item to the next batch; raises `AgentexecError` after `close`."""
         with self._changed:
             if self._closing:
@@ -43,8 +43,8 @@ class BatchThread(Generic[T]):
             if self._thread is None:
                 self._thread = runtime.current().spawn(self._run, name=self._name)
             first = not self._waiting
-            self._waiting.append((item, size))
-            self._size += size
+            self._waiting.append(item)
+            self._size += len(item)
             if first or self._size >= self._limit:  # in between, the thread has nothing to do
                 self._changed.notify()
 
@@ -72,11 +72,10 @@ class BatchThread(Generic[T]):
                     lambda: self._size >= self._limit or self._closing, timeout=self._linger_seconds
                 )
             taken, total = 0, 0
-            while taken < len(self._waiting) and (
-                taken == 0 or total + self._waiting[taken][1] <= self._limit
-            ):
-                total += self._waiting[taken][1]
-                taken += 1
+            for item in self._waiting:
+                if taken and total + len(item) > self._limit:
+                    break
+                taken, total = taken + 1, total + len(item)
             batch, self._waiting = self._waiting[:taken], self._waiting[taken:]
             self._size -= total
-            return [item for item, _ in batch]
+            return batch

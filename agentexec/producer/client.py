@@ -22,15 +22,7 @@ from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
 from agentexec.store.rows import NewActivity
 from agentexec.store.status import Status
-from agentexec.task import (
-    LONGEST_DELAY,
-    Priority,
-    Registry,
-    Task,
-    TaskRequest,
-    encode_payload,
-    storable_json,
-)
+from agentexec.task import LONGEST_DELAY, Priority, Registry, Task, TaskRequest, checked_json, encode_payload
 
 
 class Client:
@@ -49,15 +41,19 @@ class Client:
 
         Raises `ConfigurationError` if a URL is missing.
         """
-        self._registry = registry or Registry()
-        base = settings or load_settings(
+        # The registry of a pool may still be empty, and get its tasks later.
+        self._registry = Registry() if registry is None else registry
+        self.settings = settings or load_settings(
             database_url=database_url, redis_url=redis_url, queue_name=queue_name
         )
-        self.settings = base
-        self.engine = engine_for(base.require_database_url(), pool_size=4)
-        self.redis = blocking_client(base)
-        self.queue = RedisQueue.of(self.redis, base)
-        self._recording = _recording_engine(self.engine, base)
+        url = self.settings.require_database_url()
+        self.engine = engine_for(url, pool_size=4)
+        self.redis = blocking_client(self.settings)
+        self.queue = RedisQueue.of(self.redis, self.settings)
+        # The enqueuer's connections are not tested before use, which would cost a round trip per batch: it sends again
+        # what a broken connection lost. SQLite in memory allows one connection only.
+        many_connections = self.engine.dialect.name == "postgresql"
+        self._recording = engine_for(url, test_connections=False) if many_connections else self.engine
         self._enqueuer = Enqueuer(self._recording, self.queue)
 
     async def enqueue(
@@ -153,13 +149,8 @@ class Client:
                 f"give seconds from now, at most {LONGEST_DELAY:g}."
             )
         _checked_key("idempotency key", request, request.idempotency_key)
-        try:
-            if request.metadata is not None:
-                storable_json(request.metadata)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidTask(
-                f"The metadata of {request.task_name} cannot be written as JSON ({error})."
-            ) from None
+        if request.metadata is not None:
+            checked_json(request.metadata, f"The metadata of {request.task_name}")
         limit = self.settings.max_payload_bytes
         if len(payload) > limit:
             raise PayloadTooLarge(
@@ -176,24 +167,12 @@ def _checked_key(kind: str, request: TaskRequest, key: str | None) -> str | None
     return key
 
 
-def request_cancel(
-    engine: Engine, queue: Queue, agent_ids: Sequence[UUID], message: str
-) -> dict[UUID, Status]:
+def request_cancel(engine: Engine, queue: Queue, ids: Sequence[UUID], message: str) -> dict[UUID, Status]:
     """Cancel in the activity store, then ask the holders of running tasks to stop; see `Client.cancel`."""
     with engine.begin() as connection:
-        standing = statements.request_cancel(connection, agent_ids, message)
+        standing = statements.request_cancel(connection, ids, message)
     queue.request_cancel([i for i, status in standing.items() if status is Status.RUNNING])
     return standing
-
-
-def _recording_engine(engine: Engine, settings: Settings) -> Engine:
-    """The enqueuer's connections, without a test of each before use, which would cost a round trip per batch.
-
-    The enqueuer sends again what a broken connection lost. SQLite in memory allows one connection only.
-    """
-    if engine.dialect.name != "postgresql":
-        return engine
-    return engine_for(settings.require_database_url(), test_connections=False)
 
 
 def _tasks(entries: Sequence[PreparedTask], ids: Sequence[UUID]) -> list[Task]:

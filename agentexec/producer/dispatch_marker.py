@@ -22,25 +22,20 @@ MARK_WITHIN_SECONDS = 0.25  # far below the 2 s after which the outbox dispatche
 _logger = logging.getLogger(__name__)
 
 
-class DispatchMarker:
-    """Marks activities as dispatched, in batches. Safe to use from any thread."""
+class DispatchMarker(BatchThread[Sequence[UUID]]):
+    """Marks activities as dispatched, in batches; each item is a sequence of their ids."""
 
     def __init__(self, engine: Engine, *, one_writer: AbstractContextManager[object]) -> None:
         """`one_writer` is entered around every write, for databases that take one writer at a time."""
-        self._one_statement = one_statement(engine)
-        self._one_writer = one_writer
-        self._thread = BatchThread(
+        super().__init__(
             self._mark, name="agentexec-marker", limit=MARK_AT, linger_seconds=MARK_WITHIN_SECONDS
         )
+        self._one_statement = one_statement(engine)
+        self._one_writer = one_writer
 
-    def add(self, ids: Sequence[UUID]) -> None:
-        """Mark these activities soon."""
-        if ids:
-            self._thread.add(ids, size=len(ids))
-
-    def close(self) -> None:
-        """Mark what is left, then end the thread."""
-        self._thread.close()
+    def add(self, item: Sequence[UUID]) -> None:
+        if item:
+            super().add(item)
 
     def _mark(self, batch: Sequence[Sequence[UUID]]) -> None:
         ids = [i for part in batch for i in part]

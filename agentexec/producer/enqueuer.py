@@ -48,6 +48,9 @@ class _Group:
     entries: Sequence[PreparedTask]
     future: Future[list[UUID]]
 
+    def __len__(self) -> int:
+        return len(self.entries)
+
 
 class Enqueuer:
     """Records tasks in Postgres, then dispatches them to Redis. Safe to use from any thread and event loop."""
@@ -71,7 +74,7 @@ class Enqueuer:
         """
         future: Future[list[UUID]] = Future()
         future.set_running_or_notify_cancel()  # from here on it cannot be canceled: the batch is shared
-        self._thread.add(_Group(entries, future), size=len(entries))
+        self._thread.add(_Group(entries, future))
         return future
 
     def close(self) -> None:
@@ -134,11 +137,8 @@ class Enqueuer:
         try:
             answers = self._queue.enqueue(tasks)
         except redis.RedisError as error:
-            _logger.warning(
-                "recorded %d task(s) that Redis did not take (%s); a pool dispatches them later",
-                len(tasks),
-                error,
-            )
+            message = "recorded %d task(s) that Redis did not take (%s); a pool dispatches them later"
+            _logger.warning(message, len(tasks), error)
             return set()
         answered = [(task.task_id, answer) for task, answer in zip(tasks, answers, strict=True)]
         self._marker.add([i for i, answer in answered if answer is Admission.TAKEN])

@@ -18,8 +18,6 @@ from agentexec.queue.dead_letters import DeadLetters
 from agentexec.store.models import Activity
 from agentexec.task import Priority, TaskRequest
 
-REFERENCE = "requeued_from"
-
 
 class _Context(RootModel[dict[str, Any]]):
     """A context as it was recorded; the handler's own model validates it when it runs."""
@@ -47,7 +45,7 @@ def requeue(client: Client, task_id: UUID | str) -> UUID:
         task_name=letter.task_name,
         context=_Context(dict(letter.context)),
         priority=next((p for p in Priority if p.level == letter.level), Priority.LOW),
-        metadata=metadata | {REFERENCE: letter.task_id},
+        metadata=metadata | {"requeued_from": letter.task_id},
         lock_key=lock_key,
         idempotency_key=f"requeue:{client.queue.name}:{letter.task_id}"[:255],
     )

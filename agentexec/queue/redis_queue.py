@@ -79,17 +79,13 @@ class RedisQueue:
         return [Admission(answer) for answer in self._run("enqueue", arguments)]
 
     def step(self, request: StepRequest) -> StepResult:
-        policy = self.policy
-        lease = milliseconds(policy.lease_seconds)
-        arguments: list[Argument] = [
-            request.worker, request.nonce, lease, request.want, request.lowest_token, policy.max_crashes,
-        ]  # fmt: skip
+        lease, max_crashes = milliseconds(self.policy.lease_seconds), self.policy.max_crashes
+        arguments: list[Argument] = [request.worker, request.nonce, lease, request.want]
+        arguments += [request.lowest_token, max_crashes]
         for finish in request.finishes:
             arguments += [str(finish.task_id), finish.token, finish.disposition.value, _detail(finish)]
         results = {result_key(f.task_id): f.result for f in request.finishes if f.result is not None}
-        reply = (
-            self._run_after_writing(results, "step", arguments) if results else self._run("step", arguments)
-        )
+        reply = self._step_after_writing(results, arguments) if results else self._run("step", arguments)
         if reply[0] == b"GONE":
             raise WorkerGone(f"worker {request.worker} was declared dead; its leases belong to others")
         _, due, claims, accepted, requeued, dead = reply
@@ -204,18 +200,16 @@ class RedisQueue:
     def _run(self, script: str, arguments: Sequence[Argument]) -> Any:
         return self._scripts[script](keys=self._all_keys, args=arguments)
 
-    def _run_after_writing(
-        self, results: Mapping[str, str], script: str, arguments: Sequence[Argument]
-    ) -> Any:
-        """Write results, then run a script, in one round trip."""
+    def _step_after_writing(self, results: Mapping[str, str], arguments: Sequence[Argument]) -> Any:
+        """Write results, then run a step, in one round trip."""
         # redis-py's Script would ask the server for its scripts before every pipeline.
         pipe = self.client.pipeline(transaction=False)
         for key, result in results.items():
             pipe.set(key, result, ex=self.policy.result_ttl_seconds)
-        pipe.evalsha(self._scripts[script].sha, len(self._all_keys), *self._all_keys, *arguments)
+        pipe.evalsha(self._scripts["step"].sha, len(self._all_keys), *self._all_keys, *arguments)
         *_, answer = pipe.execute(raise_on_error=False)
         if isinstance(answer, NoScriptError):  # after a restart of the server; this loads the script again
-            return self._run(script, arguments)
+            return self._run("step", arguments)
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -242,16 +236,12 @@ def _flat(leases: Tokens) -> list[Argument]:
 
 
 def _tokens(flat: Sequence[bytes]) -> dict[UUID, int]:
-    return {UUID(flat[i].decode()): int(flat[i + 1]) for i in range(0, len(flat), 2)}
+    return {UUID(i.decode()): int(token) for i, token in zip(flat[::2], flat[1::2], strict=True)}
 
 
 def _claims(flat: Sequence[Any]) -> tuple[Claim, ...]:
+    columns = zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
     return tuple(
-        Claim(
-            task_id=UUID(flat[i].decode()),
-            token=int(flat[i + 1]),
-            payload=flat[i + 3][1:],
-            partitioned=bool(flat[i + 2]),
-        )
-        for i in range(0, len(flat), 4)
+        Claim(task_id=UUID(i.decode()), token=int(token), payload=leveled[1:], partitioned=bool(partitioned))
+        for i, token, partitioned, leveled in columns
     )

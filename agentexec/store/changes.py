@@ -26,16 +26,16 @@ _LOGGED = ("id", "status", "fence")
 class ActivityChange:
     """An INSERT or UPDATE of activities `a` from a batch `v`, with one log entry for each row that it changes.
 
-    `name` is its name in the table of moves, and `{sources}` in `sql` are the states from which that table lets it
-    start. `columns` are those of the batch. A log entry has the new status
-    and the token of the row, and the message of the batch; `n` and `percentage` are SQL for the rest of it, and
-    `logged` is the condition for an entry. `answer` are the columns to return of each changed row.
+    `name` is its name in the table of moves; `{sources}` in `sql` are the states from which that table lets it start.
+    `columns` are those of the batch. A log entry has the new status and the token of the row, and the message of the
+    batch; `n` and `percentage` are SQL for the rest of it, and `logged` is the condition for an entry. `answer` are the
+    columns to return of each changed row.
     """
 
     name: str
     columns: tuple[str, ...]
     sql: str
-    n: str
+    n: str = "0"
     percentage: str = "NULL"
     logged: str = "true"
     answer: tuple[str, ...] = ("id",)

@@ -96,9 +96,6 @@ def run(
         parameters["batch"] = as_json(rows)
     if ids:
         parameters["ids"] = sorted(ids) if postgres else json.dumps([i.hex for i in ids])
-    for name, value in parameters.items():
-        if isinstance(value, UUID):
-            parameters[name] = value if postgres else value.hex
     result = connection.execute(_statement(template, postgres, **words), parameters)
     return result.all() if result.returns_rows else ()
 

@@ -19,7 +19,6 @@ from agentexec.store.rows import ActivityUpdate, LogEntry, Start
 from agentexec.store.status import Status
 
 BY_HAND = ""  # the queue name of activities that no pool runs; no queue can have this name
-STARTED = "Started."
 
 
 class Locked(NamedTuple):
@@ -66,10 +65,14 @@ def note(connection: Connection, activity: Locked, message: str, percentage: int
     )
 
 
-def end_by_hand(
+def end(
     connection: Connection, activity: Locked, status: Status, message: str, percentage: int | None
 ) -> None:
-    """End an activity that is kept by hand."""
+    """End a pending activity; that of a queue under a token above its holder's, whose later writes are refused."""
+    error = message if status is Status.ERROR else None
+    if not activity.by_hand:
+        statements.record_terminated(connection, {activity.id: activity.fence + 1}, status, message, error)
+        return
     update = ActivityUpdate(
         id=activity.id,
         token=_hold(connection, activity),
@@ -77,15 +80,9 @@ def end_by_hand(
         status=status,
         message=message,
         percentage=percentage,
-        error=message if status is Status.ERROR else None,
+        error=error,
     )
     statements.record_batch(connection, [], [update])
-
-
-def terminate(connection: Connection, activity: Locked, status: Status, message: str) -> None:
-    """End a queue's pending activity under a token above its holder's, whose later writes are refused."""
-    error = message if status is Status.ERROR else None
-    statements.record_terminated(connection, {activity.id: activity.fence + 1}, status, message, error)
 
 
 def _hold(connection: Connection, activity: Locked) -> int:
@@ -93,5 +90,5 @@ def _hold(connection: Connection, activity: Locked) -> int:
     if activity.status is Status.RUNNING:
         return activity.fence
     token = activity.fence + 1
-    statements.record_batch(connection, [Start(activity.id, token, STARTED)], [])
+    statements.record_batch(connection, [Start(activity.id, token, "Started.")], [])
     return token

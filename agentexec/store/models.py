@@ -42,8 +42,8 @@ def _status_type(constraint: str) -> sa.Enum:
 
 
 def _partial_index(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
-    """An index of the rows for which `where` holds."""
-    condition = sa.text(where)
+    """An index of the activities for which `where` holds."""
+    name, condition = f"ix_{ACTIVITY_TABLE}_{name}", sa.text(where)
     return sa.Index(name, *columns, unique=unique, postgresql_where=condition, sqlite_where=condition)
 
 
@@ -92,16 +92,13 @@ class Activity(Base):
         sa.Index(f"ix_{ACTIVITY_TABLE}_updated_at", sa.text("updated_at DESC")),
         # Only tasks with a key: otherwise each version of a row would write one more index entry.
         _partial_index(
-            f"ix_{ACTIVITY_TABLE}_idempotency_key",
-            "idempotency_key",
-            where="idempotency_key IS NOT NULL",
-            unique=True,
+            "idempotency_key", "idempotency_key", where="idempotency_key IS NOT NULL", unique=True
         ),
         # For the reconciler's scans; as small as the number of pending activities.
-        _partial_index(f"ix_{ACTIVITY_TABLE}_pending", "queue_name", "id", where=f"status {sql_in(PENDING)}"),
+        _partial_index("pending", "queue_name", "id", where=f"status {sql_in(PENDING)}"),
         # Running activities with a lock key, for the check at a start.
         _partial_index(
-            f"ix_{ACTIVITY_TABLE}_locked",
+            "locked",
             "queue_name",
             "lock_key",
             where=f"status {sql_in({Status.RUNNING})} AND lock_key IS NOT NULL",

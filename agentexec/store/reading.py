@@ -64,7 +64,7 @@ def pending_after(
         "SELECT id, dispatched_at IS NOT NULL AS dispatched FROM {activity} WHERE queue_name = :queue "
         f"AND status {sql_in(statuses)} AND id > :last AND created_at <= {{ago}} ORDER BY id LIMIT {limit}",
         queue=queue_name,
-        last=last,
+        last=last.hex,
         seconds=older_than,
     )
     return [PendingRow(as_uuid(row.id), bool(row.dispatched)) for row in found]

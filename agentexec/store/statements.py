@@ -8,7 +8,6 @@ Callers own the transaction and pass a connection inside one. `record_*` functio
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import fields
 from operator import attrgetter
 from uuid import UUID
 
@@ -19,25 +18,19 @@ from agentexec.store.dialects import Batch, as_uuid, run
 from agentexec.store.rows import ActivityUpdate, LogEntry, NewActivity, Start, Started
 from agentexec.store.status import Status
 
-
-def _columns(values: type[NewActivity | ActivityUpdate | LogEntry]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(values))
-
-
 ENQUEUED = ActivityChange(
     name="enqueue",
-    columns=_columns(NewActivity),
+    columns=tuple(NewActivity.__annotations__),
     sql="""INSERT INTO {activity} AS a (id, agent_id, queue_name, agent_type, status, fence, attempt, failures,
             priority, context, metadata, idempotency_key, lock_key, created_at, updated_at, run_after)
         SELECT v.id, v.id, v.queue_name, v.task_name, 'queued', 0, 0, 0, v.priority, v.context, v.metadata,
             v.idempotency_key, v.lock_key, {now}, {now}, CASE WHEN v.delay > 0 THEN {later} END
         FROM {rows} AS v WHERE true ON CONFLICT DO NOTHING""",
-    n="0",
     percentage="0",
 )
-# The queue keeps tasks of one lock key apart, but it may have lost its memory: so the lock key is checked here too. A
-# task that runs already is not checked: two tasks that started at the same moment do not see each other, and must not
-# keep each other from restarting when their workers die.
+# The queue keeps tasks of one lock key apart, but it may have lost its contents. Therefore a start checks the lock key
+# too. A task that is RUNNING already is not checked: two tasks that started at the same moment do not see each other,
+# and must not prevent each other's restart when their workers die.
 STARTED = ActivityChange(
     name="start",
     columns=Start._fields,
@@ -49,13 +42,12 @@ STARTED = ActivityChange(
         AND (a.status {running} OR coalesce(a.lock_key, v.lock_key) IS NULL OR NOT EXISTS (
             SELECT 1 FROM {activity} AS o WHERE o.queue_name = a.queue_name AND o.id <> a.id
             AND o.lock_key = coalesce(a.lock_key, v.lock_key) AND o.status {running}))""",
-    n="0",
     percentage="0",
     answer=("id", "status", "attempt", "failures"),
 )
 FINISHED = ActivityChange(
     name="finish",
-    columns=_columns(ActivityUpdate),
+    columns=tuple(ActivityUpdate.__annotations__),
     sql="""UPDATE {activity} AS a SET updated_at = {now}, result = v.result, error = v.error,
             failures = failures + CASE WHEN v.failed THEN 1 ELSE 0 END,
             status = CASE WHEN v.status = 'queued' AND a.cancel_requested_at IS NOT NULL
@@ -78,7 +70,6 @@ TERMINATED = ActivityChange(
     columns=REVOKED.columns,
     sql="""UPDATE {activity} AS a SET status = v.status, fence = v.token, error = v.error, updated_at = {now}
         FROM {rows} AS v WHERE {same_id} AND a.status {sources} AND a.fence < v.token""",
-    n="0",
 )
 CANCEL_REQUESTED = ActivityChange(
     name="request_cancel",
@@ -124,11 +115,8 @@ def record_batch(
     token. QUEUED (a retry or release) becomes CANCELED if a cancel was requested. A batch that is sent again gets the
     same answer.
     """
-    started, finished = apply_all(
-        connection,
-        (STARTED, _rows(STARTED.columns, starts)),
-        (FINISHED, _rows(FINISHED.columns, updates)),
-    )
+    new, ended = _rows(STARTED.columns, starts), _rows(FINISHED.columns, updates)
+    started, finished = apply_all(connection, (STARTED, new), (FINISHED, ended))
     accepted = {as_uuid(row.id): Status(row.status) for row in finished}
     refused = [update for update in updates if update.id not in accepted]
     return (
@@ -139,7 +127,7 @@ def record_batch(
 
 def record_progress(connection: Connection, entries: Sequence[LogEntry]) -> None:
     """Write progress entries of activities that run under the entries' tokens; others are left out."""
-    run(connection, PROGRESS, rows=_rows(_columns(LogEntry), entries))
+    run(connection, PROGRESS, rows=_rows(tuple(LogEntry.__annotations__), entries))
 
 
 def record_revoked(
@@ -169,9 +157,8 @@ def request_cancel(connection: Connection, ids: Iterable[UUID], message: str) ->
 
     Terminal activities do not change and are left out.
     """
-    rows = [
-        {"id": i.hex, "message": message} for i in dict.fromkeys(ids)
-    ]  # one log entry for an id given twice
+    # An id that is given twice gets one log entry.
+    rows = [{"id": i.hex, "message": message} for i in dict.fromkeys(ids)]
     return {as_uuid(row.id): Status(row.status) for row in apply(connection, CANCEL_REQUESTED, rows)}
 
 
@@ -184,12 +171,7 @@ def _rows(
     columns: tuple[str, ...], values: Iterable[NewActivity | ActivityUpdate | LogEntry | Start]
 ) -> Batch:
     get = attrgetter(*columns)
-    rows = []
-    for value in values:
-        row = dict(zip(columns, get(value), strict=True))
-        row["id"] = value.id.hex
-        rows.append(row)
-    return rows
+    return [dict(zip(columns, get(value), strict=True), id=value.id.hex) for value in values]
 
 
 def _ends(tokens: Mapping[UUID, int], status: Status, message: str, error: str | None) -> Batch:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 
-from agentexec.config import Settings
+from agentexec.config import Settings, variable
 from agentexec.core import runtime
 from agentexec.queue.protocol import Queue
 
@@ -34,17 +34,15 @@ def agree(queue: Queue, settings: Settings) -> None:
     """
     mine = shared(settings)
     others = queue.agree(mine)
+    if not others:
+        return
     is_dead = runtime.current().is_certainly_dead
     neighbours = any(not is_dead(identity) for identity in queue.registered().values())
-    if others:
-        differences = ", ".join(
-            f"AGENTEXEC_{name.upper()} is {mine[name]} here and {value} there"
-            for name, value in sorted(others.items())
-        )
-        _logger.log(
-            logging.WARNING if neighbours else logging.INFO,
-            "the pools of queue %s are set differently: %s. AGENTEXEC_MAX_CRASHES holds for all of them as it is here; "
-            "give the others the same settings and restart them.",
-            queue.name,
-            differences,
-        )
+    differences = ", ".join(
+        f"{variable(name)} is {mine[name]} here and {value} there" for name, value in sorted(others.items())
+    )
+    message = (
+        "the pools of queue %s are set differently: %s. AGENTEXEC_MAX_CRASHES holds for all of them as it is here; "
+        "give the others the same settings and restart them."
+    )
+    _logger.log(logging.WARNING if neighbours else logging.INFO, message, queue.name, differences)

@@ -7,9 +7,9 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from agentexec.core import runtime
@@ -23,10 +23,7 @@ class WorkerProcess(Protocol):
     spec: WorkerSpec
     started: float  # on the runtime's monotonic clock
     ready: bool
-
-    @property
-    def pid(self) -> int:
-        """Process id."""
+    pid: int
 
     def stop(self, command: StopCommand) -> None:
         """Send the command; nothing if the process has ended."""
@@ -82,15 +79,10 @@ class Child:
             raise
         finally:
             os.close(status_write)
-        watch_status = threading.Thread(
-            target=self._watch_status, args=(status_read,), name=f"status-{spec.name}", daemon=True
-        )
-        watch_status.start()
-        threading.Thread(target=self._watch_end, name=f"end-{spec.name}", daemon=True).start()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        self.pid = self._process.pid
+        spawn = runtime.current().spawn
+        spawn(partial(self._watch_status, status_read), name=f"status-{spec.name}")
+        spawn(self._watch_end, name=f"end-{spec.name}")
 
     def stop(self, command: StopCommand) -> None:
         with contextlib.suppress(OSError, ValueError):  # it has ended: the event is on its way

@@ -265,21 +265,18 @@ class WorkerLoop:
 
     def _lock(self, claims: Sequence[Claim]) -> Sequence[Claim]:
         """Apply the lock keys that producers did not know; returns the claims that may run."""
+        if not self._registry.has_locks:
+            return claims
         keys = {claim.task_id: key for claim in claims if (key := self._lock_key(claim)) is not None}
         self._lock_keys |= keys  # also of those whose partition another worker set: for the record
-        wanted = {
-            claim.task_id: (claim.token, keys[claim.task_id])
-            for claim in claims
-            if claim.task_id in keys and not claim.partitioned
-        }
+        tokens = {claim.task_id: claim.token for claim in claims if not claim.partitioned}
+        wanted = {task_id: (tokens[task_id], key) for task_id, key in keys.items() if task_id in tokens}
         if not wanted:
             return claims
         waiting, lost = self._retrying.until_done(lambda: self.queue.lock(wanted))
         return [claim for claim in claims if claim.task_id not in waiting and claim.task_id not in lost]
 
     def _lock_key(self, claim: Claim) -> str | None:
-        if not self._registry.has_locks:
-            return None
         try:
             name, context = decode_payload(claim.payload)
             definition = self._registry.get(name)
@@ -290,10 +287,8 @@ class WorkerLoop:
     def _record_expired(self, answer: StepResult) -> None:
         """Record the leases that expired, on behalf of their holders."""
         if any(answer.expired):
-            message, limit = "Its lease expired; it runs again.", self.settings.max_crashes
-            self._retrying.transaction(
-                lambda connection: record_revocations(connection, answer.expired, message, max_crashes=limit)
-            )
+            message = "Its lease expired; it runs again."
+            self._retrying.transaction(lambda c: record_revocations(c, answer.expired, message))
 
     def _return_claims(self) -> None:
         """Release claims that were never started."""

@@ -1,6 +1,6 @@
 """The threads of a pool that call the servers, so that a server that is away never delays a respawn.
 
-There are two: the release of a dead worker's leases must not wait for a long comparison of the record with the queue.
+There are two: the release of a dead worker's leases must not wait for a long round of the reconciler.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import IO
 
@@ -53,17 +53,15 @@ class Worker:
 
         `notify` sends READY and LEAVING to the parent.
         """
-        self._name = worker_loop.worker
         self._settings = worker_loop.settings
-        self._queue = worker_loop.queue
         self._renewing = renewing
         self._event_loop = worker_loop.event_loop
         self._notify = notify
         self._worker_loop = worker_loop
-        self._runner = self._worker_loop.runner
+        self._runner = worker_loop.runner
         self._finished: asyncio.Future[int] = self._event_loop.create_future()
         self._stopping = False
-        self._code: int = 0
+        self._code = 0
         self._recycle = RecyclePolicy(worker_loop.settings)
 
     def run(self, commands: IO[str]) -> int:
@@ -75,7 +73,7 @@ class Worker:
 
     def start(self, commands: Iterable[str]) -> asyncio.Future[int]:
         """Register, notify the parent, and start all threads; the future gives the exit code."""
-        self._queue.register(self._name, runtime.current().identity())
+        self._worker_loop.queue.register(self._worker_loop.worker, runtime.current().identity())
         self._notify(READY)
         for role, target in (
             ("loop", self._work),
@@ -126,11 +124,11 @@ class Worker:
             tokens = self._worker_loop.leases.tokens()
             began = world.monotonic()
             try:
-                lost, canceled = queue.renew(self._name, tokens) if tokens else (set(), set())
+                lost, canceled = queue.renew(self._worker_loop.worker, tokens) if tokens else (set(), set())
                 renewed, pause = began, lease / 3
                 kinds = dict.fromkeys(canceled, RunKind.CANCELED) | dict.fromkeys(lost, RunKind.LOST)
                 self._runner.stop(kinds)
-                queue.register(self._name, world.identity())  # again: Redis may have lost it
+                queue.register(self._worker_loop.worker, world.identity())  # again: Redis may have lost it
             except redis.RedisError as error:
                 pause = lease / 12
                 _logger.warning("leases could not be renewed (%s)", type(error).__name__)
@@ -142,7 +140,7 @@ class Worker:
             self._worker_loop.idle.wait()
             self._worker_loop.idle.clear()
             try:
-                self._queue.wait(min(WAIT_SECONDS, max(0.001, self._worker_loop.next_look)))
+                self._worker_loop.queue.wait(min(WAIT_SECONDS, max(0.001, self._worker_loop.next_look)))
             except redis.RedisError:
                 runtime.current().sleep(WAIT_SECONDS / 4)  # the worker loop's own step logs the error
             self._worker_loop.wake()
@@ -198,7 +196,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"The worker does not know the task(s) {', '.join(missing)} that its pool does; "
                 "register them when their module is imported."
             )
-        with _reporter(options["status_fd"]) as reporter:
+        status_fd = options["status_fd"]
+        os.set_inheritable(status_fd, False)  # no program that a handler starts may keep the pipe open
+        with contextlib.closing(Reporter(status_fd)) as reporter:
             worker_loop = WorkerLoop(
                 worker=options["name"],
                 queue=RedisQueue.of(blocking_client(settings), settings),
@@ -222,14 +222,3 @@ def _private_stdin() -> IO[str]:
     os.dup2(nothing, 0)
     os.close(nothing)
     return commands
-
-
-@contextlib.contextmanager
-def _reporter(fd: int) -> Iterator[Reporter]:
-    """The status pipe to the parent; the remaining counters are sent at the end."""
-    os.set_inheritable(fd, False)  # no program that a handler starts may keep the pipe open
-    reporter = Reporter(fd)
-    try:
-        yield reporter
-    finally:
-        reporter.close()

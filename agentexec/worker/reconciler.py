@@ -60,17 +60,16 @@ class Reconciler:
             self._pass_at = START
         for _ in range(PAGES_PER_ROUND):  # so that the cost of a round does not grow with the backlog
             if self._pass_at is not None:
-                self._pass_at = self._compare_page(self._pass_at)
+                self._pass_at = self._compare(self._page(self._pass_at))
 
     def release_worker(self, worker: str, *, charge: bool) -> None:
         """Release all leases of a dead worker; the queue refuses what it may have sent last.
 
         With `charge` each task counts one crash; past `max_crashes` it becomes a dead letter and its activity ERROR.
         """
-        limit = self._settings.max_crashes
         revoked = self._queue.release(worker, None, charge=charge, declare_gone=True)
         with self._engine.begin() as connection:
-            record_revocations(connection, revoked, "Its worker died; it runs again.", max_crashes=limit)
+            record_revocations(connection, revoked, "Its worker died; it runs again.")
         if any(revoked):
             COUNTERS.add(REAPED, WORKER_DIED, amount=sum(map(len, revoked)))
             message = "released %d lease(s) of dead worker %s, %d to the dead letters"
@@ -103,31 +102,24 @@ class Reconciler:
         for statuses in ((Status.RUNNING,), PENDING):
             last: UUID | None = START
             while last is not None:
-                last = self._compare_page(last, statuses, older_than=0.0, rebuilding=True)
+                last = self._compare(self._page(last, statuses, older_than=0.0), rebuilding=True)
         self._queue.end_rebuild(epoch)
 
-    def _compare_page(
-        self,
-        last: UUID,
-        statuses: Collection[Status] = PENDING,
-        *,
-        older_than: float = OUTBOX_AFTER,
-        rebuilding: bool = False,
-    ) -> UUID | None:
-        """Dispatch what the queue does not have of the page after `last`, and end what is a dead letter.
+    def _compare(self, page: Sequence[PendingRow], *, rebuilding: bool = False) -> UUID | None:
+        """Dispatch what the queue does not have of the page, and end what is a dead letter.
 
         Returns the last id of the page, None for the last page.
         """
-        ids = [row.id for row in self._page(last, statuses, older_than)]
+        ids = [row.id for row in page]
         known = dict(zip(ids, self._queue.known(ids), strict=True))
         self._dispatch([i for i in ids if not known[i]], rebuilding=rebuilding)
         self._end_dead_letters([i for i in ids if known[i]])
         return ids[-1] if len(ids) == PAGE else None
 
     def _page(
-        self, last: UUID, statuses: Collection[Status] = PENDING, older_than: float = OUTBOX_AFTER
+        self, last: UUID, statuses: Collection[Status] = PENDING, *, older_than: float = OUTBOX_AFTER
     ) -> Sequence[PendingRow]:
-        """The next activities after `last` in the order of their ids, created that many seconds ago."""
+        """The next pending activities after `last` in the order of their ids, at least `older_than` seconds old."""
         with self._engine.connect() as connection:
             return reading.pending_after(
                 connection, self._queue.name, last, statuses=statuses, older_than=older_than, limit=PAGE
@@ -137,10 +129,8 @@ class Reconciler:
         if not ids:
             return
         with self._engine.begin() as connection:
-            tasks = [
-                dispatch_of(a, encode_payload(a.task_name, a.context))
-                for a in reading.pending(connection, ids)
-            ]
+            found = reading.pending(connection, ids)
+        tasks = [dispatch_of(a, encode_payload(a.task_name, a.context)) for a in found]
         answers = zip(tasks, self._queue.enqueue(tasks, from_reconciler=rebuilding), strict=True)
         taken = [task.task_id for task, answer in answers if answer is Admission.TAKEN]
         with self._engine.begin() as connection:

@@ -45,28 +45,25 @@ def record(retrying: Retrying, batch: Batch, *, started_message: str, worker: st
     """Record a batch of `worker`; returns when it is durable."""
     if batch.entries:  # first, since no entry may follow the end of its run
         retrying.transaction(lambda connection: statements.record_progress(connection, batch.entries))
-    tokens = {claim.task_id: claim.token for claim in batch.claims}
     starts = [
         Start(claim.task_id, claim.token, started_message, worker, batch.lock_keys.get(claim.task_id))
         for claim in batch.claims
     ]
     started, accepted = retrying.transaction(
-        lambda connection: statements.record_batch(connection, starts, batch.updates),
-        single_statement=True,
+        lambda connection: statements.record_batch(connection, starts, batch.updates), single_statement=True
     )
     recorded = Recorded(started=started, accepted=accepted)
-    refused = {task_id: token for task_id, token in tokens.items() if task_id not in started}
+    refused = {claim.task_id: claim.token for claim in batch.claims if claim.task_id not in started}
     unaccepted = [update.id for update in batch.updates if update.id not in accepted]
     if refused or unaccepted:
         retrying.transaction(lambda connection: _explain(connection, refused, unaccepted, recorded))
     return recorded
 
 
-def record_revocations(
-    connection: Connection, revoked: Revocations, requeued_message: str, *, max_crashes: int
-) -> None:
+def record_revocations(connection: Connection, revoked: Revocations, requeued_message: str) -> None:
     """Record QUEUED or ERROR for tasks whose holders lost their lease; a row that moved on is left as it is."""
-    reason = f"its worker died more than {max_crashes} times while running it"
+    # Without the number: the queue applies the one that the pools agreed on, which may not be this pool's.
+    reason = "its worker died more often than AGENTEXEC_MAX_CRASHES allows while running it"
     statements.record_revoked(connection, revoked.requeued, Status.QUEUED, requeued_message)
     statements.record_revoked(connection, revoked.dead, Status.ERROR, f"Dead-lettered: {reason}.", reason)
 
@@ -75,15 +72,11 @@ def _explain(
     connection: Connection, refused: Mapping[UUID, int], unaccepted: Sequence[UUID], recorded: Recorded
 ) -> None:
     """Find out why claims and updates were refused."""
-    ends = reading.standings(connection, unaccepted)
-    recorded.over = {i for i in unaccepted if i not in ends or ends[i].status.terminal}
-    standings = reading.standings(connection, refused)
+    standings = reading.standings(connection, {*unaccepted, *refused})
     over = {i for i, standing in standings.items() if standing.status.terminal}
-    canceled = {
-        i: refused[i]
-        for i, standing in standings.items()
-        if i not in over and standing.cancel_requested and standing.fence < refused[i]
-    }
+    recorded.over = {i for i in unaccepted if i not in standings or i in over}
+    pending = {i: standing for i, standing in standings.items() if i in refused and i not in over}
+    canceled = {i: refused[i] for i, s in pending.items() if s.cancel_requested and s.fence < refused[i]}
     over |= statements.record_terminated(connection, canceled, Status.CANCELED, "Canceled on request.")
     for task_id, token in refused.items():
         disposition, delay, reason = Disposition.ACK, 0.0, ""

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import random
-
 import psutil
 
 from agentexec.config import Settings
 from agentexec.core import runtime
 
-# Part of the number of tasks by which workers differ, so that a pool does not replace all of them at once.
+# The part of the number of tasks by which workers differ, so that a pool does not replace all of them at once.
 SPREAD = 0.1
 
 
 class RecyclePolicy:
     """Counts tasks and measures memory for one process."""
 
-    def __init__(self, settings: Settings, *, rng: random.Random | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         tasks = settings.max_tasks_per_worker
-        self._tasks = round(tasks * (1 - (rng or runtime.current()).uniform(0, SPREAD))) if tasks else 0
+        self._tasks = round(tasks * (1 - runtime.current().uniform(0, SPREAD))) if tasks else 0
         self._memory = settings.max_worker_memory
         self._process = psutil.Process() if self._memory else None
 

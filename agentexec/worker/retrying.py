@@ -31,6 +31,7 @@ class Retrying:
 
     def __init__(self, engine: Engine, give_up: Callable[[], bool]) -> None:
         self._engine = engine
+        self._one_statement = one_statement(engine)
         self._give_up = give_up
 
     def transaction(self, work: Callable[[Connection], T], *, single_statement: bool = False) -> T:
@@ -39,7 +40,7 @@ class Retrying:
         With `single_statement` it writes in one statement: Postgres commits with it, in one round trip. After three
         tries raises an error that neither a lost connection nor contention explains.
         """
-        engine = one_statement(self._engine) if single_statement else self._engine
+        engine = self._one_statement if single_statement else self._engine
 
         def attempt() -> T:
             with engine.begin() as connection:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import random
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from agentexec.context import CurrentTask, HandlerVerdict, current
 from agentexec.core import runtime
 from agentexec.errors import InvalidTask, TimeLimitExceeded
 from agentexec.queue.protocol import Claim
-from agentexec.task import Registry, TaskDefinition, decode_payload, storable_json
+from agentexec.task import Registry, TaskDefinition, checked_json, decode_payload
 from agentexec.text import storable_text
 from agentexec.worker.run_result import RunKind, RunResult
 
@@ -140,9 +139,9 @@ class HandlerRunner:
             _logger.info("task %s failed", run.claim.task_id, exc_info=True)
             if isinstance(error, TimeoutError) and soft.expired():
                 error = TimeLimitExceeded(f"ran longer than its soft time limit of {soft_limit:g} s")
-            return self._failed(run, error)
-        if run.verdict.failed is not None:
-            return self._failed_for_good(run, run.verdict.failed)
+            return self._decided(run) or self._failure(run, error)
+        if decided := self._decided(run):
+            return decided
         message = None if run.verdict.completed is None else storable_text(run.verdict.completed)
         return self._result(run, RunKind.COMPLETE, result=result, message=message)
 
@@ -171,18 +170,17 @@ class HandlerRunner:
 
     def _canceled(self, run: HandlerRun) -> RunResult:
         if run.stopped is None:  # the handler canceled itself
-            return self._failed(run, RuntimeError("the handler raised CancelledError"))
+            error = RuntimeError("the handler raised CancelledError")
+            return self._decided(run) or self._failure(run, error)
         canceled = run.stopped is RunKind.CANCELED
         return self._result(run, run.stopped, error="Canceled on request." if canceled else None)
 
-    def _failed(self, run: HandlerRun, error: BaseException) -> RunResult:
-        """The handler's own verdict, or a failure."""
-        if run.verdict.failed is not None:
-            return self._failed_for_good(run, run.verdict.failed)
-        return self._failure(run, error)
-
-    def _failed_for_good(self, run: HandlerRun, message: str) -> RunResult:
-        return self._result(run, RunKind.FAILED, error=storable_text(message), message=storable_text(message))
+    def _decided(self, run: HandlerRun) -> RunResult | None:
+        """FAILED if the handler decided that it failed for good."""
+        if run.verdict.failed is None:
+            return None
+        text = storable_text(run.verdict.failed)
+        return self._result(run, RunKind.FAILED, error=text, message=text)
 
     def _failure(self, run: HandlerRun, error: BaseException) -> RunResult:
         """RETRY with a delay, or FAILED without a retry left."""
@@ -206,22 +204,16 @@ class HandlerRunner:
         )
 
 
-def retry_delay(attempt: int, *, base: float, cap: float, rng: random.Random | None = None) -> float:
+def retry_delay(attempt: int, *, base: float, cap: float) -> float:
     """Seconds to wait before the next try after failed attempt number `attempt` (from 1): full jitter.
 
     Uniform in [0, min(cap, base * 2^(attempt-1))]; "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
-    ceiling = min(cap, base * 2 ** min(attempt - 1, 60))
-    return (rng or runtime.current()).uniform(0, ceiling)
+    return runtime.current().uniform(0, min(cap, base * 2 ** min(attempt - 1, 60)))
 
 
 def _storable(result: Any) -> Any:
     """The JSON value of a handler's result; raises `InvalidTask` for one that the record cannot hold."""
     value = result.model_dump(mode="json") if isinstance(result, BaseModel) else result
-    try:
-        storable_json(value)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidTask(
-            f"The handler's result cannot be written as JSON ({error}); return a pydantic model or None."
-        ) from None
+    checked_json(value, "The handler's result", "return a pydantic model or None")
     return value

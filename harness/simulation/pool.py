@@ -95,6 +95,7 @@ class SimulatedChild:
         self.ready = False
         self._post = post
         self.process = runtime.new_process(f"{parent.name}/{spec.slot}", host=parent.host)
+        self.pid = self.process.pid
         self._commands: Mailbox[StopCommand | None] = runtime.mailbox()
         scheduler = runtime.scheduler
         self.process.at_exit.append(
@@ -106,10 +107,6 @@ class SimulatedChild:
             self.process,
             lambda: scheduler.spawn(self.process, self._run),
         )
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
 
     def stop(self, command: StopCommand) -> None:
         self._commands.put(command)

@@ -1,6 +1,6 @@
 -- Shared by every script of a queue; the loader puts this text in front of each of them.
 -- KEYS: 1 job, 2 fence, 3 lease, 4 holder, 5 sched, 6 dlq, 7 reason, 8 crash, 9 cancel, 10 last, 11 gone, 12 workers,
---       13 wake, 14 cfg, 15 part, 16 busy, 17 parked, 18.. ready lists, highest priority first (agentexec/queue/keys.py).
+--       13 wake, 14 cfg, 15 part, 16 busy, 17 parked, 18.. ready lists, highest priority first (queue/keys.py).
 -- ARGV: as the script says.
 -- returns: nothing by itself.
 local JOB, FENCE, LEASE, HOLDER, SCHED, DLQ, REASON = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
@@ -28,14 +28,10 @@ local function agreed(name, own)
   return tonumber(redis.call('HGET', CFG, 'set:' .. name) or own)
 end
 
--- The ready list of a priority level; the last list if there is no such level.
-local function list_of(level)
-  return level ~= nil and KEYS[FIRST_READY + level] or KEYS[#KEYS]
-end
-
--- The ready list of a task, from the priority digit in front of its payload.
-local function ready_list(id)
-  return list_of(tonumber(string.sub(redis.call('HGET', JOB, id) or '', 1, 1)))
+-- The ready list of a task, from the priority digit in front of its payload; the last list without such a level.
+local function ready_list(leveled)
+  local level = tonumber(string.sub(leveled, 1, 1))
+  return level and KEYS[FIRST_READY + level] or KEYS[#KEYS]
 end
 
 -- Wake up to `count` idle workers. The list is bounded: a missing token costs a second, never a task.
@@ -44,17 +40,16 @@ local function wake(count)
   for _ = 1, room do redis.call('RPUSH', WAKE, '1') end
 end
 
--- Token and worker of a value of HOLDER.
+-- Token and worker of a value of HOLDER, nothing if there is none.
 local function token_and_worker(held)
+  if not held then return end
   local bar = string.find(held, '|', 1, true)
   return string.sub(held, 1, bar - 1), string.sub(held, bar + 1)
 end
 
--- Token and worker of the holder of a task, nil if it has none.
+-- Token and worker of the holder of a task, nothing if it has none.
 local function holder(id)
-  local held = redis.call('HGET', HOLDER, id)
-  if not held then return nil, nil end
-  return token_and_worker(held)
+  return token_and_worker(redis.call('HGET', HOLDER, id))
 end
 
 -- Take the lease of a task away. What its holder sends from now on is stale.
@@ -63,20 +58,24 @@ local function revoke(id)
   redis.call('ZREM', LEASE, id)
 end
 
+-- Let a task occupy its partition. Returns false if another task does. The lease of the task that occupies it is the
+-- lock of the partition: there is no lock beside it that could stay locked.
+local function occupy(id, partition)
+  local head = redis.call('HGET', BUSY, partition)
+  if head and head ~= id and redis.call('HEXISTS', JOB, head) == 1 then return false end
+  redis.call('HSET', BUSY, partition, id)
+  return true
+end
+
 -- Make a task ready, or park it behind the task that occupies its partition. Returns true if it is ready now.
--- The lease of that task is the lock of the partition: there is no lock beside it that could stay locked.
 local function admit(id, to_front)
   local partition = redis.call('HGET', PART, id)
-  if partition then
-    local head = redis.call('HGET', BUSY, partition)
-    if head and head ~= id and redis.call('HEXISTS', JOB, head) == 1 then
-      local place = string.format('%020.0f', redis.call('HINCRBY', CFG, 'seq', 1))
-      redis.call('ZADD', PARKED, 0, partition .. '|' .. place .. '|' .. id)
-      return false
-    end
-    redis.call('HSET', BUSY, partition, id)
+  if partition and not occupy(id, partition) then
+    local place = string.format('%020.0f', redis.call('HINCRBY', CFG, 'seq', 1))
+    redis.call('ZADD', PARKED, 0, partition .. '|' .. place .. '|' .. id)
+    return false
   end
-  redis.call(to_front and 'LPUSH' or 'RPUSH', ready_list(id), id)
+  redis.call(to_front and 'LPUSH' or 'RPUSH', ready_list(redis.call('HGET', JOB, id) or ''), id)
   return true
 end
 
@@ -86,7 +85,8 @@ local function free_partition(id)
   if not partition then return end
   if redis.call('HGET', BUSY, partition) ~= id then return end
   redis.call('HDEL', BUSY, partition)
-  local first = redis.call('ZRANGEBYLEX', PARKED, '[' .. partition .. '|', '[' .. partition .. '|\255', 'LIMIT', 0, 1)[1]
+  local from = '[' .. partition .. '|'
+  local first = redis.call('ZRANGEBYLEX', PARKED, from, from .. '\255', 'LIMIT', 0, 1)[1]
   if first then
     redis.call('ZREM', PARKED, first)
     admit(string.sub(first, #partition + 23), false)

@@ -26,7 +26,7 @@ end
 
 -- Put a task at the end of its list. Returns true if it is ready now.
 local function place(id, leveled, partition)
-  local list = list_of(tonumber(string.sub(leveled, 1, 1)))
+  local list = ready_list(leveled)
   if partition == '' then
     local ids = waiting[list] or {}
     ids[#ids + 1] = id

@@ -1,8 +1,9 @@
--- Give claimed tasks the partitions that their producers did not know. A task whose partition is occupied is parked. A
--- queue that lost its contents cannot tell which task occupies it: there the claim is void, and the task falls due again.
+-- Give claimed tasks the partitions that their producers did not know. A task whose partition is occupied is parked.
+-- A queue that lost its contents does not know which task occupies a partition: the claim is void, and the task falls
+-- due again.
 -- KEYS: as common.lua.
 -- ARGV: for each claim: id, token, partition.
--- returns: one integer per claim, 1 = it may run, 0 = the claim is void and the task waits, -1 = the token was lost before.
+-- returns: one integer per claim, 1 = it may run, 0 = the claim is void and the task waits, -1 = its token was lost.
 local AGAIN_MS = 1000
 local rebuilt = redis.call('HEXISTS', CFG, 'epoch') == 1
 local answers = {}
@@ -16,9 +17,7 @@ for i = 1, #ARGV, 3 do
     answers[#answers + 1] = 0
   else
     redis.call('HSETNX', PART, id, partition)
-    local head = redis.call('HGET', BUSY, redis.call('HGET', PART, id))
-    if not head or head == id or redis.call('HEXISTS', JOB, head) == 0 then
-      redis.call('HSET', BUSY, redis.call('HGET', PART, id), id)
+    if occupy(id, redis.call('HGET', PART, id)) then
       answers[#answers + 1] = 1
     else
       revoke(id)

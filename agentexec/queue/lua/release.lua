@@ -1,9 +1,11 @@
 -- Revoke leases before they expire: all leases of a dead worker, or the named ones of a live worker.
 -- KEYS: as common.lua.
--- ARGV: 1 worker, 2 whether each counts as a crash (1 | 0), 3 max crashes, 4 whether the worker is declared dead (1 | 0),
---       then for each lease: id, token. With none named, all leases of the worker.
--- returns: {requeued {id, lost token, ...}, dead {id, lost token, ...}}; leases that the worker does not have are left out.
-local worker, charge, max_crashes, declare = ARGV[1], ARGV[2] == '1', agreed('max_crashes', ARGV[3]), ARGV[4] == '1'
+-- ARGV: 1 worker, 2 whether each counts as a crash (1 | 0), 3 max crashes (if the pools have agreed on none),
+--       4 whether the worker is declared dead (1 | 0), then for each lease: id, token. With none named, all leases of
+--       the worker.
+-- returns: {requeued {id, lost token, ...}, dead {id, lost token, ...}}, without leases that the worker does not have.
+local worker, charge, max_crashes = ARGV[1], ARGV[2] == '1', agreed('max_crashes', ARGV[3])
+local declare_gone = ARGV[4] == '1'
 local KEEP_GONE_MS = 24 * 3600 * 1000
 local ms = now_ms()
 
@@ -33,7 +35,7 @@ for i = #wanted, 1, -1 do
     into[#into + 1] = token
   end
 end
-if declare then
+if declare_gone then
   redis.call('HDEL', LAST, worker)
   redis.call('HDEL', WORKERS, worker)
   redis.call('ZADD', GONE, ms, worker)

@@ -8,8 +8,8 @@
 --       detail (retry, defer: delay in ms; dead_letter: reason).
 -- returns: {'GONE'} for a worker that was declared dead, else
 --          {'OK', ms until the next scheduled task or expiry (-1 = none),
---           claims {id, token, 1 for one with a partition, priority digit + payload, ...}, finishes {1 accepted | 0 stale, ...},
---           requeued {id, lost token, ...}, dead {id, lost token, ...}}.
+--           claims {id, token, 1 for one with a partition, priority digit + payload, ...},
+--           finishes {1 accepted | 0 stale, ...}, requeued {id, lost token, ...}, dead {id, lost token, ...}}.
 local worker, nonce, lease_ms, want = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local lowest, max_crashes = tonumber(ARGV[5]), agreed('max_crashes', ARGV[6])
 local REVOKE_AT_ONCE, PROMOTE_AT_ONCE, TURN = 64, 64, 8
@@ -102,10 +102,9 @@ local function pop(turn)
     local id = redis.call('LPOP', KEYS[k])
     if id then return id end
   end
-  return nil
 end
 
--- The workers' spelling of a UUID: under any other they would read the task, and finish another.
+-- An id as workers write it. Under another spelling of it, they would read one task and finish another.
 local HEX = '[0-9a-f]'
 local ID = '^' .. HEX:rep(8) .. ('%-' .. HEX:rep(4)):rep(3) .. '%-' .. HEX:rep(12) .. '$'
 
@@ -116,7 +115,7 @@ for _ = 1, want do
   turn = turn + 1
   local id = pop(turn)
   if not id then break end
-  -- An id without a job was finished while it stood in the list; it is dropped here. A text that is no id at all was not
+  -- An id without a job was finished while it stood in the list; it is dropped here. A text that is no id was not
   -- pushed by agentexec: it becomes a dead letter, so that an operator sees it and no worker has to read it.
   if not string.find(id, ID) then
     redis.call('HSETNX', JOB, id, '0')

@@ -120,7 +120,7 @@ LOCK_NOT_ON_FIRST_DELIVERY = Defect(
         Edit(
             where="lua/enqueue.lua",
             old="return admit(id, false)",
-            new="return redis.call('RPUSH', ready_list(id), id) > 0",
+            new="return redis.call('RPUSH', ready_list(leveled), id) > 0",
         ),
         Edit(
             where=f"{_MEMORY}._take",
@@ -190,8 +190,8 @@ RELEASE_BURNS_A_RETRY = Defect(
     edits=(
         Edit(
             where="lua/release.lua",
-            old="local worker, charge, max_crashes, declare = ARGV[1], ARGV[2] == '1',",
-            new="local worker, charge, max_crashes, declare = ARGV[1], true,",
+            old="local worker, charge, max_crashes = ARGV[1], ARGV[2] == '1',",
+            new="local worker, charge, max_crashes = ARGV[1], true,",
         ),
         Edit(
             where=f"{_MEMORY}.release",

@@ -47,11 +47,11 @@ def test_items_that_arrive_while_a_batch_is_handled_form_the_next_one_in_order()
 def test_a_batch_stays_within_its_limit_and_takes_at_least_one_item() -> None:
     handler = Handler()
     thread = busy_thread(handler, limit=4)
-    for item, size in (("a", 2), ("b", 2), ("c", 1), ("d", 9), ("e", 4)):
-        thread.add(item, size=size)
+    for item in ("aa", "bb", "c", "d" * 9, "eeee"):
+        thread.add(item)
     handler.release.set()
     thread.close()
-    assert handler.batches == [["first"], ["a", "b"], ["c"], ["d"], ["e"]]
+    assert handler.batches == [["first"], ["aa", "bb"], ["c"], ["d" * 9], ["eeee"]]
 
 
 def test_a_thread_that_lingers_collects_a_full_batch() -> None:
@@ -59,12 +59,12 @@ def test_a_thread_that_lingers_collects_a_full_batch() -> None:
     handler.release.set()
     thread = BatchThread(handler, name="batches", limit=3, linger_seconds=WAIT)
     thread.add("a")
-    thread.add("b", size=2)
+    thread.add("bb")
     assert handler.busy.wait(WAIT / 2), "a full batch does not wait for the end of the time"
-    assert handler.batches == [["a", "b"]]
+    assert handler.batches == [["a", "bb"]]
     thread.add("c")
     thread.close()
-    assert handler.batches == [["a", "b"], ["c"]], "closing does not wait for it either"
+    assert handler.batches == [["a", "bb"], ["c"]], "closing does not wait for it either"
 
 
 def test_a_closed_thread_takes_no_items() -> None:

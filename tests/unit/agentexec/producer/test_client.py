@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 from pydantic import BaseModel
 
 from agentexec.config import load_settings
 from agentexec.core.db import create_schema
 from agentexec.errors import AgentexecError, InvalidTask
 from agentexec.producer.client import Client
-from agentexec.task import LONGEST_DELAY, TaskRequest
+from agentexec.store.models import Activity
+from agentexec.task import LONGEST_DELAY, Registry, TaskDefinition, TaskRequest
 from tests.support.record import row_of
 
 
@@ -21,13 +24,15 @@ class Job(BaseModel):
     value: Any = None
 
 
+SETTINGS = load_settings(
+    database_url="sqlite://", redis_url="redis://127.0.0.1:1", max_payload_bytes=1_000, queue_name="unit"
+)
+
+
 @pytest.fixture
 def client() -> Iterator[Client]:
     """A client whose record is SQLite in memory, and whose Redis is away."""
-    settings = load_settings(
-        database_url="sqlite://", redis_url="redis://127.0.0.1:1", max_payload_bytes=1_000, queue_name="unit"
-    )
-    with Client(settings=settings) as client:
+    with Client(settings=SETTINGS) as client:
         create_schema(client.engine)
         yield client
 
@@ -92,6 +97,18 @@ def test_a_repeated_idempotency_key_answers_with_the_first_task(client: Client) 
     first = client.enqueue_sync("task", Job(value=1), idempotency_key="once")
     again = client.enqueue_sync("task", Job(value=2), idempotency_key="once")
     assert again.agent_id == first.agent_id
+
+
+def test_a_task_that_is_registered_after_the_client_was_made_has_its_lock_key() -> None:
+    async def work(agent_id: UUID, context: Job) -> None: ...
+
+    registry = Registry()
+    with Client(settings=SETTINGS, registry=registry) as client:
+        create_schema(client.engine)
+        registry.add(TaskDefinition("work", work, lock_key="value:{value}"))
+        client.enqueue_sync("work", Job(value=1))
+        with client.engine.connect() as connection:
+            assert connection.execute(sa.select(Activity.lock_key)).scalar_one() == "value:1"
 
 
 def test_a_closed_client_raises(client: Client) -> None:

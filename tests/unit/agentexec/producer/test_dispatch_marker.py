@@ -52,7 +52,7 @@ def test_closing_writes_what_is_left(engine: Engine) -> None:
 def test_a_marker_without_marks_needs_no_thread(engine: Engine) -> None:
     marker = DispatchMarker(engine, one_writer=nullcontext())
     marker.add([])
-    assert marker._thread._thread is None
+    assert marker._thread is None
     marker.close()
 
 
