@@ -23,7 +23,6 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from agentexec import activity
-from agentexec.compat.names import WorkerPool
 from agentexec.config import VERSION, Settings, default_settings
 from agentexec.context import CurrentTask, current_task
 from agentexec.errors import (
@@ -42,6 +41,8 @@ from agentexec.task import Priority, Task, TaskRequest
 from agentexec.worker.pool import Pool
 
 __version__ = VERSION
+
+WorkerPool = Pool  # the name in agentexec 0.3.0
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -24,11 +24,6 @@ except PackageNotFoundError:  # a source tree that is not installed
 
 DEFAULT_PREFIX = "agentexec_"
 
-try:
-    VERSION = version("agentexec-harness")
-except PackageNotFoundError:  # a source tree that is not installed
-    VERSION = "0+unknown"
-
 # Settings with a second variable, which counts if the first one, `AGENTEXEC_...`, is not set.
 _SECOND_VARIABLES = {
     "database_url": "DATABASE_URL",
