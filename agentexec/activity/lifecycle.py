@@ -169,10 +169,8 @@ def _change(
 
 
 def _request_stop(activity: direct.Locked, client: Client) -> None:
-    same_queue = activity.queue_name == client.queue.name
-    queue = client.queue if same_queue else RedisQueue(client.redis, activity.queue_name)
     try:
-        queue.request_cancel([activity.id])
+        RedisQueue(client.redis, activity.queue_name).request_cancel([activity.id])
     except redis.RedisError as error:
         _logger.warning(
             "the worker of %s could not be asked to stop (%s); the activity store has the change",

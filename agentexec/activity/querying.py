@@ -115,7 +115,8 @@ def _count(
 def _summaries(
     statuses: Iterable[Status], conditions: Iterable[ColumnElement[bool]], *, skip: int, limit: int
 ) -> Select[Any]:
-    columns = (Activity.id, Activity.agent_id, Activity.agent_type, Activity.status, Activity.created_at)
+    started_at = Activity.created_at.label("started_at")
+    columns = (Activity.id, Activity.agent_id, Activity.agent_type, Activity.status, started_at)
     page = (
         select(*columns, Activity.metadata_.label("metadata"))
         .where(Activity.status.in_(statuses), *conditions)
@@ -132,11 +133,7 @@ def _summaries(
         .limit(1)
     )
     return select(
-        page.c.agent_id,
-        page.c.agent_type,
-        page.c.status,
-        page.c.created_at.label("started_at"),
-        page.c.metadata,
+        page,
         last.with_only_columns(ActivityLog.message).scalar_subquery().label("latest_log_message"),
         last.with_only_columns(ActivityLog.created_at).scalar_subquery().label("latest_log_timestamp"),
         last.with_only_columns(ActivityLog.percentage).scalar_subquery().label("percentage"),

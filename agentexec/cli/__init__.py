@@ -14,6 +14,7 @@ from agentexec.cli import activities, database, dead_letters, exits, settings, w
 from agentexec.cli.output import NegativeResult, print_error
 from agentexec.cli.parsing import CommandParser
 from agentexec.errors import AgentexecError
+from agentexec.ops.logs import TEXT
 from agentexec.text import first_line
 
 __all__ = ["main"]
@@ -34,9 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_commands()
     options = parser.parse_args(argv)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    logging.basicConfig(level=logging.INFO, format=TEXT, stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         code = int(options.run(options) or exits.OK)

@@ -26,8 +26,6 @@ from agentexec.masking import masked
 MINIMUM_REDIS = 7
 WAIT_SECONDS = 1.0  # longest blocking read of an idle worker; socket time-outs must exceed it
 
-__all__ = ["blocking_client", "get_redis", "renewing_client", "require_supported_redis"]
-
 _async_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (
     weakref.WeakKeyDictionary()
 )

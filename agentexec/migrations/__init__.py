@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, MetaData, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from agentexec.errors import ConfigurationError
+from agentexec.migrations.describe import describe
 from agentexec.store.models import ACTIVITY_TABLE, PREFIX, metadata
 from agentexec.text import first_line
 
@@ -61,7 +62,7 @@ def differences(engine: Engine) -> list[str]:
 def revision(engine: Engine) -> str | None:
     """The revision of the database; None if no migration ever ran. Raises `ConfigurationError` without Alembic."""
     with _transaction(engine) as connection:
-        return _revision(connection)
+        return _context(connection).get_current_revision()
 
 
 @contextmanager
@@ -84,7 +85,7 @@ def _upgrade(connection: Connection) -> list[str]:
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": VERSION_TABLE})
     applied: list[str] = []
     config = _config(connection, applied)
-    if _revision(connection) is None and inspect(connection).has_table(ACTIVITY_TABLE):
+    if _context(connection).get_current_revision() is None and inspect(connection).has_table(ACTIVITY_TABLE):
         found = _differences(connection)
         if found:
             raise ConfigurationError(
@@ -126,14 +127,8 @@ def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
     return kind != "table" or name in metadata.tables
 
 
-def _revision(connection: Connection) -> str | None:
-    return _context(connection).get_current_revision()
-
-
 def _differences(connection: Connection) -> list[str]:
     from alembic.autogenerate import compare_metadata
-
-    from agentexec.migrations.describe import describe
 
     with warnings.catch_warnings():
         warnings.filterwarnings(

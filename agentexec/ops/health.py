@@ -51,7 +51,7 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """Whether there is no such reason."""
+        """Whether there are no errors."""
         return not self.errors
 
     def body(self) -> dict[str, Any]:
@@ -112,16 +112,13 @@ class Checks:
         self._select: TimedCall[Any] = TimedCall(self._select_one)
 
     @classmethod
-    def of(
-        cls, settings: Settings, *, ready_workers: Callable[[], int] | None = None, within: float = WITHIN
-    ) -> Checks:
+    def of(cls, settings: Settings, *, ready_workers: Callable[[], int] | None = None) -> Checks:
         """Checks with their own connections, so that an exhausted connection pool does not look like a dead server."""
         return cls(
-            redis=blocking_client(settings.model_copy(update={"redis_pool_timeout": within / 2})),
-            engine=probing_engine(settings.require_database_url(), within=within),
+            redis=blocking_client(settings.model_copy(update={"redis_pool_timeout": WITHIN / 2})),
+            engine=_probing_engine(settings.require_database_url()),
             ready_workers=ready_workers,
             wanted_workers=None if ready_workers is None else settings.num_workers,
-            within=within,
         )
 
     def report(self) -> Health:
@@ -146,15 +143,15 @@ class Checks:
             connection.execute(text("SELECT 1"))
 
 
-def probing_engine(database_url: str, *, within: float = WITHIN) -> Engine:
-    """An engine that connects for every check and gives up after `within` seconds; on SQLite the usual engine."""
+def _probing_engine(database_url: str) -> Engine:
+    """An engine that connects for every check and gives up after `WITHIN` seconds; on SQLite the usual engine."""
     engine = engine_for(database_url)
     if engine.dialect.name != "postgresql":
         return engine
     limits = {
-        "connect_timeout": round(within) + 2,  # longer than `within`, whose message is clearer
-        "tcp_user_timeout": round(within * 1000),
-        "keepalives_idle": max(1, round(within)),
+        "connect_timeout": round(WITHIN) + 2,  # longer than `WITHIN`, whose message is clearer
+        "tcp_user_timeout": round(WITHIN * 1000),
+        "keepalives_idle": round(WITHIN),
         "keepalives_interval": 1,
         "keepalives_count": 2,
     }

@@ -1,8 +1,8 @@
 """Prometheus metrics under the names of the production guide.
 
-Needs the extra `metrics`. Counters are those of this process and its
-workers (`agentexec.counters`). Gauges of the queue and the outbox are read from the servers during a scrape, in at
-most two seconds. A server that does not answer has no gauges in the response, so no gauge is ever stale.
+Needs the extra `metrics`. Counters are those of this process and its workers (`agentexec.counters`). Gauges of the
+queue and the outbox are read from the servers during a scrape, in at most two seconds. A server that does not answer
+has no gauges in the response, so no gauge is ever stale.
 """
 
 from __future__ import annotations
@@ -45,14 +45,10 @@ _COUNTERS = {
     counters.REAPED: ("Leases released because they expired or their worker died", ("reason",)),
     counters.WORKER_DEATHS: ("Worker processes that ended unexpectedly", ()),
 }
-# These start at 0, so that Prometheus sees their first increase.
+# Counters whose label values are known start at 0, so that Prometheus sees their first increase.
 _AT_ZERO: tuple[Key, ...] = (
-    (counters.REDELIVERED,),
-    (counters.STALE,),
-    (counters.LOST,),
-    (counters.REAPED, counters.EXPIRED),
-    (counters.REAPED, counters.WORKER_DIED),
-    (counters.WORKER_DEATHS,),
+    *((counter,) for counter, (_, labels) in _COUNTERS.items() if not labels),
+    *((counters.REAPED, reason) for reason in (counters.EXPIRED, counters.WORKER_DIED)),
 )
 # Field of `QueueDepth`: its gauge and documentation.
 _DEPTHS = {
