@@ -7,11 +7,10 @@ are locked. Only terminal activities are affected: a pending activity is work, w
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Table, delete, insert, select
 from sqlalchemy.orm import Session
@@ -106,16 +105,12 @@ def _batch(
     if archive:
         _copy(connection, Activity.__table__, ACTIVITY_ARCHIVE, Activity.id.in_(ids))
         _copy(connection, ActivityLog.__table__, LOG_ARCHIVE, ActivityLog.activity_id.in_(ids))
-    _remove(connection, ids)
+    # The logs first: the foreign key would delete them too, but one activity at a time.
+    connection.execute(delete(ActivityLog).where(ActivityLog.activity_id.in_(ids)))
+    connection.execute(delete(Activity).where(Activity.id.in_(ids)))
     return len(ids), rows[-1].updated_at
 
 
 def _copy(connection: Connection, source: Any, into: Table, condition: Any) -> None:
     names = [column.name for column in source.columns]
     connection.execute(insert(into).from_select(names, select(*source.columns).where(condition)))
-
-
-def _remove(connection: Connection, ids: Sequence[UUID]) -> None:
-    # The logs first: the foreign key would delete them too, but one activity at a time.
-    connection.execute(delete(ActivityLog).where(ActivityLog.activity_id.in_(ids)))
-    connection.execute(delete(Activity).where(Activity.id.in_(ids)))

@@ -14,8 +14,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from agentexec.api import probes, tasks
-from agentexec.api.guard import Guard
-from agentexec.api.keys import Keys
+from agentexec.api.guard import Guard, Keys
 from agentexec.api.limiting import CreationLimit
 from agentexec.api.service import Service
 from agentexec.config import VERSION

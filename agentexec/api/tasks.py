@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 
 from agentexec import activity
 from agentexec.activity import Activity, ActivityDetailSchema, ActivityListSchema, Status
-from agentexec.api.bodies import Context, Created, Failure, NewTask, Refusal, ResultBody, StandingBody
+from agentexec.api.bodies import Created, Failure, NewTask, Refusal, ResultBody, StandingBody
 from agentexec.api.guard import CALLER
 from agentexec.api.service import Serving
 from agentexec.errors import InvalidTask, PayloadTooLarge, QueueFull
 from agentexec.masking import masked
+from agentexec.task import UncheckedContext
 
 MAX_PAGE_SIZE = 200
 TRY_AGAIN = "1"  # seconds until a result may be available
@@ -56,7 +57,7 @@ async def create(
     try:
         recorded = await service.client.enqueue(
             task.task_name,
-            Context(task.context),
+            UncheckedContext(task.context),
             priority=task.priority,
             metadata=task.metadata,
             idempotency_key=idempotency_key,

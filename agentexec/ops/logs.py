@@ -98,13 +98,17 @@ def task_fields() -> dict[str, Any]:
 
 
 def set_up(
-    log_format: LogFormat | None, *, level: int = logging.INFO, root: logging.Logger | None = None
+    log_format: LogFormat | None, *, in_worker: bool = False, root: logging.Logger | None = None
 ) -> None:
     """Make the root logger's plain stream handlers mask secrets, and use this format unless it is None.
 
-    If there is a format and no such handler, adds one for stderr and sets `level`. Other handlers do not change.
+    If there is a format and no such handler, adds one for stderr and sets the level INFO. In a worker process without
+    a format and without any handler, adds one for warnings as text. Other handlers do not change.
     """
     root = logging.getLogger() if root is None else root
+    level = logging.INFO
+    if in_worker and log_format is None and not root.handlers:
+        log_format, level = "text", logging.WARNING
     plain = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
     if not plain and log_format is not None:
         plain = [logging.StreamHandler(sys.stderr)]
@@ -115,15 +119,6 @@ def set_up(
             handler.setFormatter(JSONFormatter() if log_format == "json" else TextFormatter())
         if not any(isinstance(known, MaskSecrets) for known in handler.filters):
             handler.addFilter(MaskSecrets())
-
-
-def set_up_worker(log_format: LogFormat | None, *, root: logging.Logger | None = None) -> None:
-    """`set_up` for a worker process, which writes its warnings also without a format."""
-    root = logging.getLogger() if root is None else root
-    if log_format is None and not root.handlers:
-        set_up("text", level=logging.WARNING, root=root)
-    else:
-        set_up(log_format, root=root)
 
 
 def _masked_arguments(arguments: Any) -> Any:

@@ -102,7 +102,12 @@ class Collector:
             yield _gauge(
                 "outbox_lag_seconds", "Age of the oldest task that is recorded and not dispatched", lag
             )
-        yield _up(redis=depth is not None, database=lag is not None)
+        up = GaugeMetricFamily(
+            "agentexec_server_up", "Whether a server answered this scrape", labels=["server"]
+        )
+        up.add_metric(["redis"], float(depth is not None))
+        up.add_metric(["database"], float(lag is not None))
+        yield up
 
     def _counters(self) -> Iterator[Metric]:
         counts = dict.fromkeys(_AT_ZERO, 0.0) | self._counted.counts()
@@ -141,15 +146,6 @@ def _durations(counts: dict[Key, float]) -> HistogramMetricFamily:
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:
     return GaugeMetricFamily(f"agentexec_{name}", documentation, value=value)
-
-
-def _up(**servers: bool) -> Metric:
-    family = GaugeMetricFamily(
-        "agentexec_server_up", "Whether a server answered this scrape", labels=["server"]
-    )
-    for server, answered in servers.items():
-        family.add_metric([server], float(answered))
-    return family
 
 
 def _result(call: Future[T], deadline: float) -> T | None:

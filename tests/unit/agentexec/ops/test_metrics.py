@@ -49,7 +49,7 @@ def counted_from(runs: list[tuple[str, str, float]], into: Counters) -> None:
     into.queued(name for name, _, _ in runs)
     for name, status, seconds in runs:
         into.ran(name, seconds)
-        into.completed(name, status)
+        into.add(counters.COMPLETED, name, status)
 
 
 def transfer(reporter: Reporter, fd: int, parent: Counters) -> None:
@@ -117,7 +117,7 @@ def test_a_server_that_is_away_takes_its_gauges_with_it_and_leaves_the_rest(
     redis: fakeredis.FakeRedis, engine: Engine
 ) -> None:
     counted = Counters()
-    counted.completed("research", "complete")
+    counted.add(counters.COMPLETED, "research", "complete")
     shown = collector(redis, engine, counted)
     redis.connection_pool.connection_kwargs["server"].connected = False
     found = samples(metrics.render(shown))
@@ -152,7 +152,7 @@ def test_a_full_pipe_neither_stops_a_worker_nor_loses_a_count() -> None:
     read, write = os.pipe()
     reporter = Reporter(write, worker)
     for i in range(3000):  # far more than an unread pipe can hold
-        worker.completed(f"task-{i % 400}", "complete")
+        worker.add(counters.COMPLETED, f"task-{i % 400}", "complete")
         if i % 10 == 0:
             counted_from([(f"task-{n}", "error", 1.0) for n in range(400)], worker)
             reporter.report()
@@ -191,7 +191,7 @@ def test_a_parent_that_is_gone_does_not_fail_a_worker() -> None:
     read, write = os.pipe()
     os.close(read)
     reporter = Reporter(write, worker)
-    worker.completed("t", "complete")
+    worker.add(counters.COMPLETED, "t", "complete")
     reporter.report()
     reporter.close()
 
