@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from agentexec import activity
 from agentexec.config import VERSION, Settings, default_settings
@@ -47,8 +47,7 @@ WorkerPool = Pool  # the name in agentexec 0.3.0
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-if TYPE_CHECKING:
-    CONF: Settings
+CONF: Settings  # read on first use
 
 
 def __getattr__(name: str) -> Any:

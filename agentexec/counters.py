@@ -14,7 +14,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 # Upper bounds in seconds: no-ops take milliseconds, calls of a model seconds, agents minutes.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
@@ -52,12 +52,6 @@ class Counters:
         if amount:
             with self._lock:
                 self._add(counter, labels, amount)
-
-    def queued(self, task_names: Iterable[str]) -> None:
-        """Count recorded tasks, one per name."""
-        with self._lock:
-            for name in task_names:
-                self._add(QUEUED, [name], 1)
 
     def ran(self, task_name: str, seconds: float) -> None:
         """Count the end of a handler, whatever its result, and its duration."""

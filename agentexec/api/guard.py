@@ -53,6 +53,9 @@ class Guard:
         self._app = app
         self._keys = keys
         self._max_body = max_body
+        limit = f"The body is larger than {max_body} bytes"
+        detail = f"{limit}; store the data elsewhere and send a reference to it."
+        self._too_large = JSONResponse({"detail": detail}, status_code=413)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond with 401 or 413, or forward the request."""
@@ -86,11 +89,6 @@ class Guard:
             chunks.append(chunk)
             more = message["type"] == "http.request" and message.get("more_body", False)
         return b"".join(chunks)
-
-    async def _too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit = f"The body is larger than {self._max_body} bytes"
-        detail = f"{limit}; store the data elsewhere and send a reference to it."
-        await JSONResponse({"detail": detail}, status_code=413)(scope, receive, send)
 
 
 def _replaying(body: bytes, receive: Receive) -> Receive:

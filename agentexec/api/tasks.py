@@ -20,9 +20,6 @@ from agentexec.errors import InvalidTask, PayloadTooLarge, QueueFull
 from agentexec.masking import masked
 from agentexec.task import UncheckedContext
 
-MAX_PAGE_SIZE = 200
-TRY_AGAIN = "1"  # seconds until a result may be available
-
 
 def _with(model: type[BaseModel], *codes: int) -> dict[int | str, dict[str, Any]]:
     """The bodies of responses other than success, for the OpenAPI document."""
@@ -79,7 +76,7 @@ def list_tasks(
     service: Serving,
     status: Annotated[list[Status] | None, Query()] = None,
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
-    page_size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 50,
+    page_size: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> ActivityListSchema:
     """One page of tasks: running ones, then queued ones, then terminal ones."""
     with Session(service.client.engine) as session:
@@ -132,7 +129,7 @@ def result(agent_id: UUID, response: Response, service: Serving) -> ResultBody |
         response.status_code = 409
         return Failure(agent_id=agent_id, status=row.status, error=masked(row.error or "It was canceled."))
     response.status_code = 202
-    response.headers["Retry-After"] = TRY_AGAIN
+    response.headers["Retry-After"] = "1"  # seconds
     return StandingBody(agent_id=agent_id, status=row.status)
 
 

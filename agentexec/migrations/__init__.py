@@ -22,7 +22,6 @@ from agentexec.store.models import ACTIVITY_TABLE, PREFIX, metadata
 from agentexec.text import first_line
 
 if TYPE_CHECKING:
-    from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
 
 __all__ = ["VERSION_TABLE", "differences", "revision", "upgrade"]
@@ -80,14 +79,15 @@ def _transaction(engine: Engine) -> Iterator[Connection]:
 
 def _upgrade(connection: Connection) -> list[str]:
     from alembic import command
+    from alembic.config import Config
 
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": VERSION_TABLE})
-    applied: list[str] = []
-    config = _config(connection, applied)
+    applied: list[str] = []  # env.py adds the revisions that it applies
+    config = Config(attributes={"connection": connection, "applied": applied})
+    config.set_main_option("script_location", str(Path(__file__).parent))
     if _context(connection).get_current_revision() is None and inspect(connection).has_table(ACTIVITY_TABLE):
-        found = _differences(connection)
-        if found:
+        if found := _differences(connection):
             raise ConfigurationError(
                 f"No migration created {ACTIVITY_TABLE}, and it differs from the models ({'; '.join(found)}). "
                 "Correct that by hand, or start with another AGENTEXEC_TABLE_PREFIX."
@@ -96,16 +96,6 @@ def _upgrade(connection: Connection) -> list[str]:
         return []
     command.upgrade(config, "head")
     return applied
-
-
-def _config(connection: Connection, applied: list[str]) -> Config:
-    """The configuration for `env.py`, which adds the revisions that it applies to `applied`."""
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
-    config.attributes.update(connection=connection, applied=applied)
-    return config
 
 
 def _context(connection: Connection) -> MigrationContext:

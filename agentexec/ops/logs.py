@@ -19,8 +19,6 @@ from typing import Any, Literal
 from agentexec.context import current
 from agentexec.masking import masked
 
-LogFormat = Literal["json", "text"]
-
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -31,7 +29,6 @@ class JSONFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line without its line break."""
         entry: dict[str, Any] = {
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname,
@@ -56,13 +53,11 @@ class TextFormatter(logging.Formatter):
         super().__init__(TEXT)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line without exception and stack."""
         line = super().formatMessage(record)
         fields = " ".join(f"{name}={value}" for name, value in task_fields().items())
         return f"{line} [{fields}]" if fields else line
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line with exception and stack."""
         return masked(super().format(record))
 
 
@@ -73,7 +68,6 @@ class MaskSecrets(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """True for every record."""
         record.args = _masked_arguments(record.args)
         try:
             message = record.getMessage()
@@ -98,7 +92,7 @@ def task_fields() -> dict[str, Any]:
 
 
 def set_up(
-    log_format: LogFormat | None, *, in_worker: bool = False, root: logging.Logger | None = None
+    log_format: Literal["json", "text"] | None, *, in_worker: bool = False, root: logging.Logger | None = None
 ) -> None:
     """Make the root logger's plain stream handlers mask secrets, and use this format unless it is None.
 

@@ -20,8 +20,6 @@ from agentexec.errors import ConfigurationError
 from agentexec.ops import metrics
 from agentexec.ops.health import Checks
 
-CLIENT_TIMEOUT = 5.0  # seconds that a client has to send its request
-
 _logger = logging.getLogger(__name__)
 
 Response = tuple[HTTPStatus, str, bytes]
@@ -81,7 +79,7 @@ class MonitoringServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: MonitoringServer
-    timeout = CLIENT_TIMEOUT
+    timeout = 5.0  # seconds that a client has to send its request
     server_version = "agentexec"
     sys_version = ""
 

@@ -46,8 +46,8 @@ def samples(rendered: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], flo
 
 
 def counted_from(runs: list[tuple[str, str, float]], into: Counters) -> None:
-    into.queued(name for name, _, _ in runs)
     for name, status, seconds in runs:
+        into.add(counters.QUEUED, name)
         into.ran(name, seconds)
         into.add(counters.COMPLETED, name, status)
 
@@ -172,7 +172,8 @@ def test_a_line_never_lands_inside_of_another_one() -> None:
     read, write = os.pipe()
     reporter = Reporter(write, worker)
     for _ in range(30):  # until the pipe is full in the middle of a line
-        worker.queued(f"task-{n}" for n in range(400))
+        for n in range(400):
+            worker.add(counters.QUEUED, f"task-{n}")
         reporter.report()
     reporter.send(b"leaving\n")
     closing = threading.Thread(target=reporter.close)
@@ -204,7 +205,8 @@ def test_the_cut_off_line_of_a_killed_worker_counts_nothing() -> None:
 
 def test_names_without_end_share_one_series() -> None:
     counted = Counters()
-    counted.queued(f"name-{i}" for i in range(counters.MAX_NAMES + 100))
+    for i in range(counters.MAX_NAMES + 100):
+        counted.add(counters.QUEUED, f"name-{i}")
     counts = counted.counts()
     assert len(counts) == counters.MAX_NAMES + 1
     assert counts[counters.QUEUED, counters.OTHER] == 100
