@@ -8,7 +8,7 @@ import time
 from uuid import UUID
 
 _RANDOM_BYTES = 10
-_BLOCK = 409 * _RANDOM_BYTES  # a system call costs as much as the rest of `new_id`
+_BLOCK = 409 * _RANDOM_BYTES  # read at once: a system call for each id would double its cost
 
 
 class _Randomness:

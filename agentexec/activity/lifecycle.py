@@ -68,13 +68,12 @@ def update(
     It is not added to a terminal or an unknown activity; the latter is logged. A manual activity becomes RUNNING.
     A terminal `status` makes this `complete`, `error` or `cancel`. Raises ValueError for a wrong percentage.
     """
-    if status is not None and status.terminal:
-        ends: dict[Status, Callable[[str | UUID, str], Done]] = {
-            Status.COMPLETE: complete,
-            Status.ERROR: error,
-            Status.CANCELED: cancel,
-        }
-        return ends[status](agent_id, message)
+    if status is Status.COMPLETE:
+        return complete(agent_id, message)
+    if status is Status.ERROR:
+        return error(agent_id, message)
+    if status is Status.CANCELED:
+        return cancel(agent_id, message)
     if percentage is not None and not 0 <= percentage <= 100:
         raise ValueError(f"percentage is between 0 and 100, not {percentage}")
     return _change(

@@ -21,7 +21,7 @@ from agentexec.masking import masked
 from agentexec.task import UncheckedContext
 
 
-def _with(model: type[BaseModel], *codes: int) -> dict[int | str, dict[str, Any]]:
+def _bodies(model: type[BaseModel], *codes: int) -> dict[int | str, dict[str, Any]]:
     """The bodies of responses other than success, for the OpenAPI document."""
     return {code: {"model": model} for code in codes}
 
@@ -40,7 +40,7 @@ def _within_limit(request: Request, service: Serving) -> None:
     "",
     status_code=202,
     dependencies=[Depends(_within_limit)],
-    responses=_with(Refusal, 413, 422, 429),
+    responses=_bodies(Refusal, 413, 422, 429),
 )
 async def create(
     task: NewTask,
@@ -86,7 +86,7 @@ def list_tasks(
     return found
 
 
-@router.get("/{agent_id}", responses=_with(Refusal, 404))
+@router.get("/{agent_id}", responses=_bodies(Refusal, 404))
 def read(agent_id: UUID, service: Serving) -> ActivityDetailSchema:
     """One task with its log."""
     with Session(service.client.engine) as session:
@@ -99,7 +99,7 @@ def read(agent_id: UUID, service: Serving) -> ActivityDetailSchema:
     return found
 
 
-@router.post("/{agent_id}/cancel", responses=_with(Refusal, 404) | _with(StandingBody, 202, 409))
+@router.post("/{agent_id}/cancel", responses=_bodies(Refusal, 404) | _bodies(StandingBody, 202, 409))
 def cancel(agent_id: UUID, response: Response, service: Serving) -> StandingBody:
     """Cancel a queued task at once (200), or ask a running one to stop (202); 409 for a terminal one."""
     try:
@@ -118,7 +118,7 @@ def cancel(agent_id: UUID, response: Response, service: Serving) -> StandingBody
 @router.get(
     "/{agent_id}/result",
     response_model=ResultBody | StandingBody | Failure,
-    responses=_with(Refusal, 404) | _with(StandingBody, 202) | _with(Failure, 409),
+    responses=_bodies(Refusal, 404) | _bodies(StandingBody, 202) | _bodies(Failure, 409),
 )
 def result(agent_id: UUID, response: Response, service: Serving) -> ResultBody | StandingBody | Failure:
     """The result of a task (200); 202 while it is pending, 409 if it failed or was canceled."""

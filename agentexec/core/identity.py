@@ -10,7 +10,7 @@ import psutil
 
 
 def host_identity() -> str:
-    """The boot and the PID namespace of this host: equal identities have the same meaning of PIDs."""
+    """The boot and the PID namespace of this host; where both are equal, a PID means the same process."""
     return f"{_read('/proc/sys/kernel/random/boot_id') or socket.gethostname()}/{_pid_namespace()}"
 
 
