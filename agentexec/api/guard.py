@@ -23,7 +23,10 @@ _UNAUTHORIZED = JSONResponse(
 
 
 class Keys:
-    """Valid bearer keys, stored as digests: several, so that a new key can be distributed before the old is removed."""
+    """The valid bearer keys, stored as digests.
+
+    Several are valid at once, so that a new key can be distributed before the old one is removed.
+    """
 
     def __init__(self, text: str) -> None:
         """Parse keys separated by commas; raises `ConfigurationError` for a short one, without showing it."""

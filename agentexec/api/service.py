@@ -25,8 +25,7 @@ class Service:
 
 
 def _service(request: Request) -> Service:
-    service = request.app.state.agentexec
-    assert isinstance(service, Service)
+    service: Service = request.app.state.agentexec
     return service
 
 

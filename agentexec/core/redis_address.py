@@ -23,7 +23,6 @@ from agentexec.errors import ConfigurationError
 from agentexec.masking import masked
 
 SENTINEL_SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
-SENTINEL_PORT = 26_379
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +93,7 @@ def _options(url: str) -> dict[str, Any]:
 def _host(text: str) -> tuple[str, int]:
     name, colon, port = text.rpartition(":")
     if not colon or port.endswith("]"):  # no port; the colons may be those of an IPv6 address
-        name, port = text, str(SENTINEL_PORT)
+        name, port = text, "26379"
     name = name.removeprefix("[").removesuffix("]")
     if not name:
         raise _Flaw("a Sentinel lacks its host")
