@@ -20,10 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from agentexec import activity
-from agentexec.compat.names import WorkerPool
 from agentexec.config import VERSION, Settings, default_settings
 from agentexec.context import CurrentTask, current_task
 from agentexec.errors import (
@@ -43,11 +42,12 @@ from agentexec.worker.pool import Pool
 
 __version__ = VERSION
 
+WorkerPool = Pool  # the name in agentexec 0.3.0
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-if TYPE_CHECKING:
-    CONF: Settings
+CONF: Settings  # read on first use
 
 
 def __getattr__(name: str) -> Any:

@@ -24,11 +24,6 @@ except PackageNotFoundError:  # a source tree that is not installed
 
 DEFAULT_PREFIX = "agentexec_"
 
-try:
-    VERSION = version("agentexec-harness")
-except PackageNotFoundError:  # a source tree that is not installed
-    VERSION = "0+unknown"
-
 # Settings with a second variable, which counts if the first one, `AGENTEXEC_...`, is not set.
 _SECOND_VARIABLES = {
     "database_url": "DATABASE_URL",
@@ -37,6 +32,7 @@ _SECOND_VARIABLES = {
     "redis_pool_timeout": "REDIS_POOL_TIMEOUT",
     "queue_name": "AGENTEXEC_QUEUE_PREFIX",
 }
+_DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg", "sqlite": "sqlite"}
 _PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,30}|")
 _QUEUE = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
@@ -166,8 +162,6 @@ def normalised_database_url(url: str) -> str:
     Accepts `postgres://`, `postgresql://`, and URLs with another driver, also an async one.
     Raises `ConfigurationError` for anything else.
     """
-    if url.startswith("postgres://"):
-        url = "postgresql://" + url.removeprefix("postgres://")
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # ValueError: the port is not a number
@@ -175,15 +169,11 @@ def normalised_database_url(url: str) -> str:
             "DATABASE_URL is not a URL; it looks like postgresql://user:password@host:5432/name."
         ) from None
     backend = parsed.get_backend_name()
-    if backend == "postgresql":
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    elif backend == "sqlite":
-        parsed = parsed.set(drivername="sqlite")
-    else:
+    if backend not in _DRIVERS:
         raise ConfigurationError(
             f"DATABASE_URL names {backend}, which agentexec does not support; use PostgreSQL 14+ or SQLite."
         )
-    return parsed.render_as_string(hide_password=False)
+    return parsed.set(drivername=_DRIVERS[backend]).render_as_string(hide_password=False)
 
 
 class _TablePrefix(_Environment):

@@ -14,7 +14,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 # Upper bounds in seconds: no-ops take milliseconds, calls of a model seconds, agents minutes.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
@@ -48,28 +48,16 @@ class Counters:
         self._names: set[str] = set()
 
     def add(self, counter: str, *labels: str, amount: float = 1) -> None:
-        """Add to a counter; an amount of 0 creates none."""
+        """Add to a counter; an amount of 0 creates none. The first label of a counter of tasks is the task name."""
         if amount:
             with self._lock:
-                self._add((counter, *labels), amount)
-
-    def queued(self, task_names: Iterable[str]) -> None:
-        """Count recorded tasks, one per name."""
-        with self._lock:
-            for name in task_names:
-                self._add((QUEUED, self._name(name)), 1)
+                self._add(counter, labels, amount)
 
     def ran(self, task_name: str, seconds: float) -> None:
         """Count the end of a handler, whatever its result, and its duration."""
         with self._lock:
-            name = self._name(task_name)
-            self._add((DURATION_BUCKET, name, str(bisect.bisect_left(BUCKETS, seconds))), 1)
-            self._add((DURATION_SUM, name), seconds)
-
-    def completed(self, task_name: str, status: str) -> None:
-        """Count a task that reached a terminal status."""
-        with self._lock:
-            self._add((COMPLETED, self._name(task_name), status), 1)
+            self._add(DURATION_BUCKET, [task_name, str(bisect.bisect_left(BUCKETS, seconds))], 1)
+            self._add(DURATION_SUM, [task_name], seconds)
 
     def counts(self) -> dict[Key, float]:
         """A copy of all counters."""
@@ -86,11 +74,12 @@ class Counters:
         """Add the increments of another process."""
         with self._lock:
             for (counter, *labels), amount in counts.items():
-                if counter in _BY_TASK_NAME:
-                    labels[0] = self._name(labels[0])
-                self._add((counter, *labels), amount)
+                self._add(counter, labels, amount)
 
-    def _add(self, key: Key, amount: float) -> None:
+    def _add(self, counter: str, labels: Sequence[str], amount: float) -> None:
+        if counter in _BY_TASK_NAME:
+            labels = [self._name(labels[0]), *labels[1:]]
+        key = (counter, *labels)
         self._counts[key] = self._counts.get(key, 0) + amount
 
     def _name(self, task_name: str) -> str:

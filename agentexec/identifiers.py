@@ -8,16 +8,19 @@ import time
 from uuid import UUID
 
 _RANDOM_BYTES = 10
-_BLOCK = 409 * _RANDOM_BYTES  # a system call costs as much as the rest of `new_id`
+_BLOCK = 409 * _RANDOM_BYTES  # read at once: a system call for each id would double its cost
 
 
 class _Randomness:
     """The operating system's random bytes, read in blocks. A forked child discards its parent's block."""
 
     def __init__(self) -> None:
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
         self._lock = threading.Lock()
         self._block = b""
-        os.register_at_fork(after_in_child=self._forget)
 
     def take(self) -> int:
         """The next 80 random bits."""
@@ -26,10 +29,6 @@ class _Randomness:
                 self._block = os.urandom(_BLOCK)
             taken, self._block = self._block[:_RANDOM_BYTES], self._block[_RANDOM_BYTES:]
         return int.from_bytes(taken, "big")
-
-    def _forget(self) -> None:
-        self._lock = threading.Lock()
-        self._block = b""
 
 
 _randomness = _Randomness()

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, TypedDict, get_type_hints
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from agentexec.errors import InvalidTask, RegistrationError
 
@@ -62,6 +62,10 @@ class TaskRequest:
     idempotency_key: str | None = None
     lock_key: str | None = None
     delay: float = 0.0
+
+
+class UncheckedContext(RootModel[dict[str, Any]]):
+    """A context as it was sent or recorded; the worker validates it with the model of the handler."""
 
 
 class TaskOptions(TypedDict, total=False):

@@ -14,7 +14,8 @@ from agentexec.activity.schemas import (
 )
 from agentexec.activity.startup import cancel_pending
 from agentexec.compat.answers import AgentId, Done
-from agentexec.compat.names import generate_agent_id, normalize_agent_id
+from agentexec.identifiers import new_id as generate_agent_id
+from agentexec.identifiers import parse_id as normalize_agent_id
 from agentexec.store.models import Activity, ActivityLog
 from agentexec.store.status import LEGAL, PENDING, TERMINAL, Status, is_legal
 

@@ -68,13 +68,12 @@ def update(
     It is not added to a terminal or an unknown activity; the latter is logged. A manual activity becomes RUNNING.
     A terminal `status` makes this `complete`, `error` or `cancel`. Raises ValueError for a wrong percentage.
     """
-    if status is not None and status.terminal:
-        ends: dict[Status, Callable[[str | UUID, str], Done]] = {
-            Status.COMPLETE: complete,
-            Status.ERROR: error,
-            Status.CANCELED: cancel,
-        }
-        return ends[status](agent_id, message)
+    if status is Status.COMPLETE:
+        return complete(agent_id, message)
+    if status is Status.ERROR:
+        return error(agent_id, message)
+    if status is Status.CANCELED:
+        return cancel(agent_id, message)
     if percentage is not None and not 0 <= percentage <= 100:
         raise ValueError(f"percentage is between 0 and 100, not {percentage}")
     return _change(
@@ -165,10 +164,8 @@ def _change(
 
 
 def _request_stop(activity: direct.Locked, client: Client) -> None:
-    same_queue = activity.queue_name == client.queue.name
-    queue = client.queue if same_queue else RedisQueue(client.redis, activity.queue_name)
     try:
-        queue.request_cancel([activity.id])
+        RedisQueue(client.redis, activity.queue_name).request_cancel([activity.id])
     except redis.RedisError as error:
         _logger.warning(
             "the worker of %s could not be asked to stop (%s); the activity store has the change",

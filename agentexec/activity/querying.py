@@ -18,7 +18,7 @@ from agentexec.store.status import PENDING, TERMINAL, Status
 MAX_PAGE_SIZE = 1000
 # Activities of each part that a page counts for its total, so that no page reads a million rows.
 COUNTED = 10_000
-# A page shows running activities, then queued ones, then terminal ones, each part newest first and with its index.
+# The parts of a page in their order. Each is a query of its own, newest activity first, so that an index serves it.
 PARTS = ((Status.RUNNING,), (Status.QUEUED,), tuple(sorted(TERMINAL)))
 
 StatusFilter = Status | str | Iterable[Status | str] | None
@@ -45,7 +45,7 @@ def list_activities(
         raise ValueError(
             f"page counts from 1 and page_size is 1 to {MAX_PAGE_SIZE}, not {page} and {page_size}"
         )
-    wanted, conditions = _statuses(status), matching(metadata_filter)
+    wanted, conditions = _statuses(status), _matching(metadata_filter)
     skip, items, total, exact = (page - 1) * page_size, list[ActivityListItemSchema](), 0, True
     limit = max(COUNTED, page * page_size + 1)
     for part in PARTS:
@@ -69,7 +69,7 @@ def detail(
     """
     wanted = None if agent_id is None else parse_id(agent_id)
     query = select(Activity).options(selectinload(Activity.logs))
-    query = query.where(Activity.agent_id == wanted, *matching(metadata_filter))
+    query = query.where(Activity.agent_id == wanted, *_matching(metadata_filter))
     found = session.execute(query.execution_options(populate_existing=True)).scalar_one_or_none()
     return None if found is None else ActivityDetailSchema.model_validate(found)
 
@@ -81,7 +81,7 @@ def count_active(session: Session) -> int:
     return int(session.execute(query).scalar_one())
 
 
-def matching(metadata_filter: MetadataFilter) -> tuple[ColumnElement[bool], ...]:
+def _matching(metadata_filter: MetadataFilter) -> tuple[ColumnElement[bool], ...]:
     """Conditions for these values in the metadata; a number matches the same number and its text."""
     return tuple(_equals(key, value) for key, value in (metadata_filter or {}).items())
 
@@ -115,7 +115,8 @@ def _count(
 def _summaries(
     statuses: Iterable[Status], conditions: Iterable[ColumnElement[bool]], *, skip: int, limit: int
 ) -> Select[Any]:
-    columns = (Activity.id, Activity.agent_id, Activity.agent_type, Activity.status, Activity.created_at)
+    started_at = Activity.created_at.label("started_at")
+    columns = (Activity.id, Activity.agent_id, Activity.agent_type, Activity.status, started_at)
     page = (
         select(*columns, Activity.metadata_.label("metadata"))
         .where(Activity.status.in_(statuses), *conditions)
@@ -132,11 +133,7 @@ def _summaries(
         .limit(1)
     )
     return select(
-        page.c.agent_id,
-        page.c.agent_type,
-        page.c.status,
-        page.c.created_at.label("started_at"),
-        page.c.metadata,
+        page,
         last.with_only_columns(ActivityLog.message).scalar_subquery().label("latest_log_message"),
         last.with_only_columns(ActivityLog.created_at).scalar_subquery().label("latest_log_timestamp"),
         last.with_only_columns(ActivityLog.percentage).scalar_subquery().label("percentage"),

@@ -7,12 +7,10 @@ are locked. Only terminal activities are affected: a pending activity is work, w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Table, delete, insert, select
 from sqlalchemy.orm import Session
@@ -24,8 +22,6 @@ from agentexec.store.status import TERMINAL
 DAYS = 30.0
 BATCH = 1000
 MAX_BATCH = 10_000  # each row is a parameter of a statement, and SQLite allows 32,766 of them
-
-Batches = Callable[[], AbstractContextManager[Connection]]
 
 
 def cleanup_old_activities(
@@ -48,11 +44,10 @@ def cleanup_old_activities(
     if not 1 <= batch_size <= MAX_BATCH:
         raise ValueError(f"batch_size is 1 to {MAX_BATCH}, not {batch_size}")
     cutoff = _cutoff(days, older_than)
-    begin = _batches(target)
     total = 0
     since: datetime | None = None
     while True:
-        with begin() as connection:
+        with _transaction(target) as connection:
             taken, since = _batch(connection, since, cutoff, archive=archive, size=batch_size)
         total += taken
         if taken < batch_size:
@@ -72,21 +67,19 @@ def _cutoff(days: float, older_than: timedelta | datetime | None) -> datetime:
     return datetime.now(UTC) - age
 
 
-def _batches(target: Engine | Session) -> Batches:
+@contextmanager
+def _transaction(target: Engine | Session) -> Iterator[Connection]:
     if isinstance(target, Engine):
-        return target.begin
+        with target.begin() as connection:
+            yield connection
+        return
     if target.in_transaction():
         raise AgentexecError(
             "This session is in a transaction, and a clean-up commits after each batch; commit it first, or "
             "pass the engine."
         )
-    return partial(_session_transaction, target)
-
-
-@contextmanager
-def _session_transaction(session: Session) -> Iterator[Connection]:
-    with session.begin():
-        yield session.connection()
+    with target.begin():
+        yield target.connection()
 
 
 def _batch(
@@ -112,16 +105,12 @@ def _batch(
     if archive:
         _copy(connection, Activity.__table__, ACTIVITY_ARCHIVE, Activity.id.in_(ids))
         _copy(connection, ActivityLog.__table__, LOG_ARCHIVE, ActivityLog.activity_id.in_(ids))
-    _remove(connection, ids)
+    # The logs first: the foreign key would delete them too, but one activity at a time.
+    connection.execute(delete(ActivityLog).where(ActivityLog.activity_id.in_(ids)))
+    connection.execute(delete(Activity).where(Activity.id.in_(ids)))
     return len(ids), rows[-1].updated_at
 
 
 def _copy(connection: Connection, source: Any, into: Table, condition: Any) -> None:
     names = [column.name for column in source.columns]
     connection.execute(insert(into).from_select(names, select(*source.columns).where(condition)))
-
-
-def _remove(connection: Connection, ids: Sequence[UUID]) -> None:
-    # The logs first: the foreign key would delete them too, but one activity at a time.
-    connection.execute(delete(ActivityLog).where(ActivityLog.activity_id.in_(ids)))
-    connection.execute(delete(Activity).where(Activity.id.in_(ids)))

@@ -106,13 +106,12 @@ def _orphans(session: Session, client: Client, cutoff: datetime) -> dict[UUID, i
 
 
 def _cancel(session: Session, orphans: Mapping[UUID, int]) -> int:
-    canceled: set[UUID] = set()
-    ids = list(orphans)
+    canceled, ids = 0, list(orphans)
     for start in range(0, len(ids), PAGE):
         # Fenced: an activity that was started meanwhile has a higher token and is not canceled.
         tokens = {i: orphans[i] + 1 for i in ids[start : start + PAGE]}
-        canceled |= statements.record_terminated(session.connection(), tokens, Status.CANCELED, MESSAGE)
-    return len(canceled)
+        canceled += len(statements.record_terminated(session.connection(), tokens, Status.CANCELED, MESSAGE))
+    return canceled
 
 
 def _unchanged(session: Session, queue_name: str, cutoff: datetime, last: UUID) -> Mapping[UUID, int]:

@@ -14,8 +14,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from agentexec.api import probes, tasks
-from agentexec.api.guard import Guard
-from agentexec.api.keys import Keys
+from agentexec.api.guard import Guard, Keys
 from agentexec.api.limiting import CreationLimit
 from agentexec.api.service import Service
 from agentexec.config import VERSION
@@ -24,7 +23,6 @@ from agentexec.ops.metrics import Collector
 from agentexec.producer.client import Client
 
 ENVELOPE = 65_536  # bytes of a request in addition to its context
-TRY_AGAIN = "5"  # seconds
 UNAVAILABLE = (
     "A server of this service does not answer; it is not known whether a task was recorded. "
     "Try again with the same Idempotency-Key."
@@ -68,7 +66,7 @@ def create_app(client: Client | None = None, *, task_names: Iterable[str] | None
     # FastAPI's only 400 is a body that no parser takes; clients need one code for all wrong bodies.
     app.add_exception_handler(400, _always(422, "The body is not JSON in UTF-8."))
     for error in (OperationalError, InterfaceError, NoConnectionFree, RedisError):
-        app.add_exception_handler(error, _always(503, UNAVAILABLE, {"Retry-After": TRY_AGAIN}))
+        app.add_exception_handler(error, _always(503, UNAVAILABLE, {"Retry-After": "5"}))  # seconds
     return app
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from agentexec.store.status import Status
 from agentexec.task import LONGEST_DELAY, Priority, storable_json
@@ -33,10 +33,6 @@ def _check_depth(value: Any, left: int = DEEPEST) -> None:
 
 
 Object = Annotated[dict[str, Any], AfterValidator(storable)]
-
-
-class Context(RootModel[dict[str, Any]]):
-    """A task's context as it was sent; the worker validates it with the model of the handler."""
 
 
 class NewTask(BaseModel):

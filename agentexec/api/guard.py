@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agentexec.api.keys import Keys
+from agentexec.errors import ConfigurationError
 
 GUARDED = ("/api/", "/metrics")
 CALLER = "agentexec.caller"  # the key of the caller's name in the scope
+SHORTEST_KEY = 16  # characters
 
 _UNAUTHORIZED = JSONResponse(
     {"detail": "Send a valid key as `Authorization: Bearer KEY`."},
     status_code=401,
     headers={"WWW-Authenticate": "Bearer"},
 )
+
+
+class Keys:
+    """The valid bearer keys, stored as digests.
+
+    Several are valid at once, so that a new key can be distributed before the old one is removed.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Parse keys separated by commas; raises `ConfigurationError` for a short one, without showing it."""
+        keys = [key.strip() for key in text.split(",") if key.strip()]
+        if not keys or min(map(len, keys)) < SHORTEST_KEY:
+            raise ConfigurationError(
+                f"Every key in AGENTEXEC_API_KEYS has at least {SHORTEST_KEY} characters; "
+                "make one with `openssl rand -hex 32`, and separate several by commas."
+            )
+        self._digests = tuple(_digest(key) for key in keys)
+
+    def caller(self, authorization: str | None) -> str | None:
+        """A name for the sender of this Authorization header; None if its key is not valid.
+
+        The name does not reveal the key. The time does not depend on the key.
+        """
+        scheme, _, presented = (authorization or "").partition(" ")
+        digest = _digest(presented.strip())
+        matches = [hmac.compare_digest(digest, known) for known in self._digests]  # compares with all of them
+        return f"key-{digest.hex()[:16]}" if any(matches) and scheme.lower() == "bearer" else None
 
 
 class Guard:
@@ -25,6 +56,9 @@ class Guard:
         self._app = app
         self._keys = keys
         self._max_body = max_body
+        limit = f"The body is larger than {max_body} bytes"
+        detail = f"{limit}; store the data elsewhere and send a reference to it."
+        self._too_large = JSONResponse({"detail": detail}, status_code=413)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond with 401 or 413, or forward the request."""
@@ -46,7 +80,7 @@ class Guard:
     async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
         """The whole body; None as soon as it exceeds the limit."""
         announced = headers.get("content-length", "0")
-        if not announced.isdigit() or int(announced) > self._max_body:
+        if not announced.isdecimal() or int(announced) > self._max_body:
             return None
         chunks, size, more = [], 0, True
         while more:
@@ -58,11 +92,6 @@ class Guard:
             chunks.append(chunk)
             more = message["type"] == "http.request" and message.get("more_body", False)
         return b"".join(chunks)
-
-    async def _too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit = f"The body is larger than {self._max_body} bytes"
-        detail = f"{limit}; store the data elsewhere and send a reference to it."
-        await JSONResponse({"detail": detail}, status_code=413)(scope, receive, send)
 
 
 def _replaying(body: bytes, receive: Receive) -> Receive:
@@ -77,3 +106,7 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
 def _address(scope: Scope) -> str:
     client = scope.get("client")
     return client[0] if client else "local"
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

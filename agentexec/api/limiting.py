@@ -17,7 +17,7 @@ from limits.strategies import MovingWindowRateLimiter
 from agentexec.errors import ConfigurationError
 
 OFF = "off"
-REDIS_REST = 10.0  # seconds without a call to Redis after it failed
+REDIS_PAUSE = 10.0  # seconds without a call to Redis after it failed
 
 _logger = logging.getLogger(__name__)
 
@@ -33,20 +33,20 @@ class CreationLimit:
         )
         self._shared = MovingWindowRateLimiter(storage)
         self._own: MovingWindowRateLimiter | None = None
-        self._rest_until = 0.0
+        self._paused_until = 0.0
 
     def wait(self, caller: str) -> int | None:
         """Count a request; returns None if it is within the limit, else the seconds until the next one may be."""
         if self._limit is None:
             return None
-        if time.monotonic() >= self._rest_until:
+        if time.monotonic() >= self._paused_until:
             try:
                 return _hit(self._shared, self._limit, caller)
             except redis.RedisError as error:
                 _logger.warning(
                     "Redis does not answer (%s); this server counts for itself", type(error).__name__
                 )
-                self._rest_until = time.monotonic() + REDIS_REST
+                self._paused_until = time.monotonic() + REDIS_PAUSE
         if self._own is None:
             self._own = MovingWindowRateLimiter(MemoryStorage())
         return _hit(self._own, self._limit, caller)

@@ -15,7 +15,7 @@ from agentexec.producer.client import Client
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Service:
-    """A client and what surrounds it. `task_names` is None if any name is accepted."""
+    """A client, its checks, metrics and rate limit. `task_names` is None if any name is accepted."""
 
     client: Client
     checks: Checks
@@ -25,8 +25,7 @@ class Service:
 
 
 def _service(request: Request) -> Service:
-    service = request.app.state.agentexec
-    assert isinstance(service, Service)
+    service: Service = request.app.state.agentexec
     return service
 
 

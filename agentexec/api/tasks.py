@@ -13,17 +13,15 @@ from sqlalchemy.orm import Session
 
 from agentexec import activity
 from agentexec.activity import Activity, ActivityDetailSchema, ActivityListSchema, Status
-from agentexec.api.bodies import Context, Created, Failure, NewTask, Refusal, ResultBody, StandingBody
+from agentexec.api.bodies import Created, Failure, NewTask, Refusal, ResultBody, StandingBody
 from agentexec.api.guard import CALLER
 from agentexec.api.service import Serving
 from agentexec.errors import InvalidTask, PayloadTooLarge, QueueFull
 from agentexec.masking import masked
-
-MAX_PAGE_SIZE = 200
-TRY_AGAIN = "1"  # seconds until a result may be available
+from agentexec.task import UncheckedContext
 
 
-def _with(model: type[BaseModel], *codes: int) -> dict[int | str, dict[str, Any]]:
+def _bodies(model: type[BaseModel], *codes: int) -> dict[int | str, dict[str, Any]]:
     """The bodies of responses other than success, for the OpenAPI document."""
     return {code: {"model": model} for code in codes}
 
@@ -42,7 +40,7 @@ def _within_limit(request: Request, service: Serving) -> None:
     "",
     status_code=202,
     dependencies=[Depends(_within_limit)],
-    responses=_with(Refusal, 413, 422, 429),
+    responses=_bodies(Refusal, 413, 422, 429),
 )
 async def create(
     task: NewTask,
@@ -56,7 +54,7 @@ async def create(
     try:
         recorded = await service.client.enqueue(
             task.task_name,
-            Context(task.context),
+            UncheckedContext(task.context),
             priority=task.priority,
             metadata=task.metadata,
             idempotency_key=idempotency_key,
@@ -78,7 +76,7 @@ def list_tasks(
     service: Serving,
     status: Annotated[list[Status] | None, Query()] = None,
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
-    page_size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 50,
+    page_size: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> ActivityListSchema:
     """One page of tasks: running ones, then queued ones, then terminal ones."""
     with Session(service.client.engine) as session:
@@ -88,7 +86,7 @@ def list_tasks(
     return found
 
 
-@router.get("/{agent_id}", responses=_with(Refusal, 404))
+@router.get("/{agent_id}", responses=_bodies(Refusal, 404))
 def read(agent_id: UUID, service: Serving) -> ActivityDetailSchema:
     """One task with its log."""
     with Session(service.client.engine) as session:
@@ -101,7 +99,7 @@ def read(agent_id: UUID, service: Serving) -> ActivityDetailSchema:
     return found
 
 
-@router.post("/{agent_id}/cancel", responses=_with(Refusal, 404) | _with(StandingBody, 202, 409))
+@router.post("/{agent_id}/cancel", responses=_bodies(Refusal, 404) | _bodies(StandingBody, 202, 409))
 def cancel(agent_id: UUID, response: Response, service: Serving) -> StandingBody:
     """Cancel a queued task at once (200), or ask a running one to stop (202); 409 for a terminal one."""
     try:
@@ -120,7 +118,7 @@ def cancel(agent_id: UUID, response: Response, service: Serving) -> StandingBody
 @router.get(
     "/{agent_id}/result",
     response_model=ResultBody | StandingBody | Failure,
-    responses=_with(Refusal, 404) | _with(StandingBody, 202) | _with(Failure, 409),
+    responses=_bodies(Refusal, 404) | _bodies(StandingBody, 202) | _bodies(Failure, 409),
 )
 def result(agent_id: UUID, response: Response, service: Serving) -> ResultBody | StandingBody | Failure:
     """The result of a task (200); 202 while it is pending, 409 if it failed or was canceled."""
@@ -131,7 +129,7 @@ def result(agent_id: UUID, response: Response, service: Serving) -> ResultBody |
         response.status_code = 409
         return Failure(agent_id=agent_id, status=row.status, error=masked(row.error or "It was canceled."))
     response.status_code = 202
-    response.headers["Retry-After"] = TRY_AGAIN
+    response.headers["Retry-After"] = "1"  # seconds
     return StandingBody(agent_id=agent_id, status=row.status)
 
 

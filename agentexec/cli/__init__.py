@@ -14,11 +14,12 @@ from agentexec.cli import activities, database, dead_letters, exits, settings, w
 from agentexec.cli.output import NegativeResult, print_error
 from agentexec.cli.parsing import CommandParser
 from agentexec.errors import AgentexecError
+from agentexec.ops.logs import TEXT
 from agentexec.text import first_line
 
 __all__ = ["main"]
 
-NO_SUCH_TABLE = ("42P01", "no such table")  # SQLSTATE of Postgres, message of SQLite
+UNDEFINED_TABLE = "42P01"  # SQLSTATE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,9 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_commands()
     options = parser.parse_args(argv)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    logging.basicConfig(level=logging.INFO, format=TEXT, stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         code = int(options.run(options) or exits.OK)
@@ -58,9 +57,7 @@ def _explained(error: SQLAlchemyError | redis.RedisError) -> str:
     line = first_line(error)
     if isinstance(error, redis.RedisError):
         return f"Redis does not do as asked ({line}); check REDIS_URL and the server."
-    if (
-        getattr(getattr(error, "orig", None), "sqlstate", None) == NO_SUCH_TABLE[0]
-        or NO_SUCH_TABLE[1] in line
-    ):
+    sqlstate = getattr(getattr(error, "orig", None), "sqlstate", None)
+    if sqlstate == UNDEFINED_TABLE or "no such table" in line:  # Postgres, SQLite
         return "The tables of agentexec are not there; make them with `agentexec db upgrade`."
     return f"The database does not do as asked ({line}); check DATABASE_URL and the server."

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 from agentexec.activity.lifecycle import cancel
 from agentexec.activity.querying import MAX_PAGE_SIZE, detail, list_activities
 from agentexec.activity.schemas import ActivityDetailSchema
-from agentexec.cli.output import NegativeResult, connected, table
+from agentexec.cli.output import NegativeResult, table
 from agentexec.cli.parsing import JSON, argument, command, number
+from agentexec.producer.client import Client
 from agentexec.store.status import Status
 
 ID = argument("id", type=UUID)
@@ -27,7 +28,7 @@ ID = argument("id", type=UUID)
 )
 def _list(options: argparse.Namespace) -> None:
     """One page of activities: running, queued, then terminal ones."""
-    with connected() as client, Session(client.engine) as session:
+    with Client() as client, Session(client.engine) as session:
         page = list_activities(session, options.page, options.page_size, status=options.status)
     if options.json:
         print(page.model_dump_json(indent=2))
@@ -44,7 +45,7 @@ def _list(options: argparse.Namespace) -> None:
 @command("activities show", ID, JSON)
 def _show(options: argparse.Namespace) -> None:
     """One activity with its log."""
-    with connected() as client, Session(client.engine) as session:
+    with Client() as client, Session(client.engine) as session:
         found = detail(session, options.id)
     if found is None:
         raise NegativeResult(f"No activity {options.id} is recorded; `agentexec activities list` shows all.")
@@ -71,7 +72,7 @@ def _described(activity: ActivityDetailSchema) -> str:
 @command("cancel", ID)
 def _cancel(options: argparse.Namespace) -> None:
     """Cancel an activity."""
-    with connected() as client:
+    with Client() as client:
         was_pending = cancel(options.id, client=client)
         with Session(client.engine) as session:
             now = detail(session, options.id)

@@ -15,8 +15,6 @@ from agentexec.cli.parsing import argument, command, number
 from agentexec.config import load_settings
 from agentexec.core.db import create_schema, engine_for, require_supported_database
 
-LONGEST_AGE = 100_000  # days
-
 
 @command("db upgrade")
 def _upgrade(_options: argparse.Namespace) -> None:
@@ -47,7 +45,7 @@ def _create(_options: argparse.Namespace) -> None:
 
 @command(
     "cleanup",
-    argument("--days", type=number(float, 0, LONGEST_AGE), default=DAYS, help="age (default %(default)g)"),
+    argument("--days", type=number(float, 0, 100_000), default=DAYS, help="age (default %(default)g)"),
     argument("--archive", action="store_true", help="move them to the archive tables"),
     argument("--batch", type=number(int, 1, MAX_BATCH), default=BATCH, help="rows of each transaction"),
 )

@@ -7,9 +7,10 @@ import json
 from typing import Any
 
 from agentexec.cli import exits
-from agentexec.cli.output import NegativeResult, connected, print_error, table
+from agentexec.cli.output import NegativeResult, print_error, table
 from agentexec.cli.parsing import argument, command
 from agentexec.errors import AgentexecError
+from agentexec.producer.client import Client
 from agentexec.producer.requeue import requeue
 from agentexec.queue.dead_letters import DeadLetter, DeadLetters
 
@@ -24,7 +25,7 @@ ALL = argument("--all", action="store_true", help="all of the queue")
 )
 def _list(options: argparse.Namespace) -> None:
     """The latest dead letters with their reasons."""
-    with connected() as client:
+    with Client() as client:
         letters = DeadLetters(client.queue)
         page, total = letters.page(limit=max(1, options.limit)), letters.count()
     if options.json:
@@ -39,7 +40,7 @@ def _list(options: argparse.Namespace) -> None:
 @command("dlq show", argument("id"))
 def _show(options: argparse.Namespace) -> None:
     """One dead letter with its context."""
-    with connected() as client:
+    with Client() as client:
         letter = DeadLetters(client.queue).get(options.id)
     if letter is None:
         raise NegativeResult(f"There is no dead letter {options.id}; `agentexec dlq list` shows all.")
@@ -50,7 +51,7 @@ def _show(options: argparse.Namespace) -> None:
 def _requeue(options: argparse.Namespace) -> int:
     """Run tasks again, each as a new activity."""
     code = exits.OK
-    with connected() as client:
+    with Client() as client:
         ids = [letter.task_id for letter in DeadLetters(client.queue).all()] if options.all else options.ids
         for task_id in ids:
             try:
@@ -64,7 +65,7 @@ def _requeue(options: argparse.Namespace) -> int:
 @command("dlq purge", IDS, ALL, exclusive=True)
 def _purge(options: argparse.Namespace) -> None:
     """Delete dead letters; their activities stay."""
-    with connected() as client:
+    with Client() as client:
         letters = DeadLetters(client.queue)
         purged = letters.purge_all() if options.all else letters.purge(options.ids)
     print(f"Purged {purged} dead letter(s).")

@@ -1,16 +1,13 @@
-"""Helpers of the commands: a client, tables, and the negative result."""
+"""Output of the commands: tables, errors, and the negative result."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from agentexec.cli import exits
-from agentexec.config import load_settings
 from agentexec.errors import AgentexecError
 from agentexec.masking import masked
-from agentexec.producer.client import Client
 
 LONGEST = 60  # characters of a cell
 
@@ -21,13 +18,6 @@ class NegativeResult(AgentexecError):
     def __init__(self, sentence: str, code: int = exits.DIFFERENT) -> None:
         super().__init__(sentence)
         self.code = code
-
-
-@contextmanager
-def connected() -> Iterator[Client]:
-    """A client for the servers of the environment."""
-    with Client(settings=load_settings()) as client:
-        yield client
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

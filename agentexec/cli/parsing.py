@@ -66,7 +66,6 @@ class CommandParser(argparse.ArgumentParser):
     """A parser that explains wrong usage in one sentence and exits with 64."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit with 64 and one sentence."""
         self.exit(exits.USAGE, f"agentexec: {message}; see `{self.prog} --help`.\n")
 
     def add_commands(self) -> None:

@@ -71,7 +71,7 @@ def require_supported_database(engine: Engine) -> None:
                     )
     except OperationalError as error:
         raise ConfigurationError(
-            f"The database at {_shown(engine)} does not answer ({first_line(error)}); "
+            f"The database at {masked(str(engine.url))} does not answer ({first_line(error)}); "
             "check DATABASE_URL and the server."
         ) from None
 
@@ -108,7 +108,3 @@ def _sqlite_engine(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
-
-
-def _shown(engine: Engine) -> str:
-    return masked(engine.url.render_as_string(hide_password=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from pathlib import Path
 
@@ -10,14 +9,14 @@ import psutil
 
 
 def host_identity() -> str:
-    """The boot and the PID namespace of this host: equal identities have the same meaning of PIDs."""
+    """The boot and the PID namespace of this host; where both are equal, a PID means the same process."""
     return f"{_read('/proc/sys/kernel/random/boot_id') or socket.gethostname()}/{_pid_namespace()}"
 
 
 def process_identity(pid: int | None = None) -> str:
-    """`host|pid|start time`; unique, also if a later process gets the same PID."""
-    pid = os.getpid() if pid is None else pid
-    return f"{host_identity()}|{pid}|{_started(psutil.Process(pid))}"
+    """`host|pid|start time` of this process or of `pid`; unique, also if a later process gets the same PID."""
+    process = psutil.Process(pid)
+    return f"{host_identity()}|{process.pid}|{_started(process)}"
 
 
 def is_certainly_dead(identity: str) -> bool:

@@ -23,8 +23,6 @@ from agentexec.errors import ConfigurationError
 from agentexec.masking import masked
 
 SENTINEL_SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
-SENTINEL_PORT = 26_379
-_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,24 +41,22 @@ def parse_address(url: str) -> SentinelAddress | str:
     try:
         address = _sentinel(SENTINEL_SCHEMES[scheme], rest) if scheme in SENTINEL_SCHEMES else url
         _check_files(_options(url) if isinstance(address, str) else address.master)
-    except _Flaw as flaw:
-        raise _refusal(url, scheme, f" ({flaw})") from None
-    except ValueError:  # its message may contain a part of the password
-        raise _refusal(url, scheme, "") from None
+    except ValueError as error:
+        # The message of another ValueError may contain a part of the password.
+        why = f" ({error})" if isinstance(error, _Flaw) else ""
+        example = (
+            "redis+sentinel://:password@host1:26379,host2:26379/mymaster/0"
+            if scheme in SENTINEL_SCHEMES
+            else "redis://:password@host:6379/0"
+        )
+        raise ConfigurationError(
+            f"REDIS_URL {masked(url)} cannot be used{why}; it looks like {example}."
+        ) from None
     return address
 
 
-class _Flaw(Exception):
+class _Flaw(ValueError):
     """What is wrong with a URL; the message contains no part of it except file names."""
-
-
-def _refusal(url: str, scheme: str, why: str) -> ConfigurationError:
-    example = (
-        "redis+sentinel://:password@host1:26379,host2:26379/mymaster/0"
-        if scheme in SENTINEL_SCHEMES
-        else "redis://:password@host:6379/0"
-    )
-    return ConfigurationError(f"REDIS_URL {masked(url)} cannot be used{why}; it looks like {example}.")
 
 
 def _sentinel(scheme: str, rest: str) -> SentinelAddress:
@@ -97,7 +93,7 @@ def _options(url: str) -> dict[str, Any]:
 def _host(text: str) -> tuple[str, int]:
     name, colon, port = text.rpartition(":")
     if not colon or port.endswith("]"):  # no port; the colons may be those of an IPv6 address
-        name, port = text, str(SENTINEL_PORT)
+        name, port = text, "26379"
     name = name.removeprefix("[").removesuffix("]")
     if not name:
         raise _Flaw("a Sentinel lacks its host")
@@ -108,7 +104,7 @@ def _host(text: str) -> tuple[str, int]:
 
 def _check_files(options: Mapping[str, Any]) -> None:
     # redis-py opens them with every connection and then raises an error that is not a RedisError.
-    for name in _FILES:
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path"):
         path = options.get(name)
         if path is not None and not Path(path).exists():
             raise _Flaw(f"there is no {name} {path}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import redis
 import redis.asyncio
@@ -26,11 +26,7 @@ from agentexec.masking import masked
 MINIMUM_REDIS = 7
 WAIT_SECONDS = 1.0  # longest blocking read of an idle worker; socket time-outs must exceed it
 
-__all__ = ["blocking_client", "get_redis", "renewing_client", "require_supported_redis"]
-
-_async_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (
-    weakref.WeakKeyDictionary()
-)
+_async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = WeakKeyDictionary()
 
 
 def renewing_client(settings: Settings) -> redis.Redis:

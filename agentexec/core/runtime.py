@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 from agentexec.core.identity import is_certainly_dead, process_identity
@@ -118,13 +118,6 @@ class Runtime(Protocol):
         """End this process at once, without waiting for its threads; logs and standard streams are flushed."""
 
 
-class _SimpleMailbox(queue.SimpleQueue[T], Generic[T]):
-    """`SimpleQueue` with the signature of `Mailbox.put`."""
-
-    def put(self, item: T) -> None:  # type: ignore[override]  # SimpleQueue ignores block and timeout
-        super().put(item)
-
-
 class SystemRuntime(Runtime):
     """The operating system."""
 
@@ -138,7 +131,7 @@ class SystemRuntime(Runtime):
     is_certainly_dead = staticmethod(is_certainly_dead)
 
     def mailbox(self) -> Mailbox[T]:
-        return _SimpleMailbox()
+        return queue.SimpleQueue()
 
     def spawn(self, work: Callable[[], None], *, name: str) -> Thread:
         thread = threading.Thread(target=work, name=name, daemon=True)

@@ -17,11 +17,11 @@ from sqlalchemy import Connection, Engine, MetaData, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from agentexec.errors import ConfigurationError
+from agentexec.migrations.describe import describe
 from agentexec.store.models import ACTIVITY_TABLE, PREFIX, metadata
 from agentexec.text import first_line
 
 if TYPE_CHECKING:
-    from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
 
 __all__ = ["VERSION_TABLE", "differences", "revision", "upgrade"]
@@ -61,7 +61,7 @@ def differences(engine: Engine) -> list[str]:
 def revision(engine: Engine) -> str | None:
     """The revision of the database; None if no migration ever ran. Raises `ConfigurationError` without Alembic."""
     with _transaction(engine) as connection:
-        return _revision(connection)
+        return _context(connection).get_current_revision()
 
 
 @contextmanager
@@ -79,14 +79,15 @@ def _transaction(engine: Engine) -> Iterator[Connection]:
 
 def _upgrade(connection: Connection) -> list[str]:
     from alembic import command
+    from alembic.config import Config
 
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": VERSION_TABLE})
-    applied: list[str] = []
-    config = _config(connection, applied)
-    if _revision(connection) is None and inspect(connection).has_table(ACTIVITY_TABLE):
-        found = _differences(connection)
-        if found:
+    applied: list[str] = []  # env.py adds the revisions that it applies
+    config = Config(attributes={"connection": connection, "applied": applied})
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    if _context(connection).get_current_revision() is None and inspect(connection).has_table(ACTIVITY_TABLE):
+        if found := _differences(connection):
             raise ConfigurationError(
                 f"No migration created {ACTIVITY_TABLE}, and it differs from the models ({'; '.join(found)}). "
                 "Correct that by hand, or start with another AGENTEXEC_TABLE_PREFIX."
@@ -95,16 +96,6 @@ def _upgrade(connection: Connection) -> list[str]:
         return []
     command.upgrade(config, "head")
     return applied
-
-
-def _config(connection: Connection, applied: list[str]) -> Config:
-    """The configuration for `env.py`, which adds the revisions that it applies to `applied`."""
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
-    config.attributes.update(connection=connection, applied=applied)
-    return config
 
 
 def _context(connection: Connection) -> MigrationContext:
@@ -126,14 +117,8 @@ def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
     return kind != "table" or name in metadata.tables
 
 
-def _revision(connection: Connection) -> str | None:
-    return _context(connection).get_current_revision()
-
-
 def _differences(connection: Connection) -> list[str]:
     from alembic.autogenerate import compare_metadata
-
-    from agentexec.migrations.describe import describe
 
     with warnings.catch_warnings():
         warnings.filterwarnings(

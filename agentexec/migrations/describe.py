@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from sqlalchemy import Constraint, Index
+
 
 def describe(difference: Any) -> Iterator[str]:
     """Lines for one entry of `alembic.autogenerate.compare_metadata`: a tuple, or a list of changes to a column."""
@@ -20,9 +22,7 @@ def describe(difference: Any) -> Iterator[str]:
             yield f"table {table.name} {problem}"
         case "add" | "remove", "column", [_, table, column]:
             yield f"column {table}.{column.name} {problem}"
-        case "add" | "remove", "index" | "constraint" | "fk" | "unique_constraint" | "check_constraint", [
-            item
-        ]:
+        case "add" | "remove", _, [Constraint() | Index() as item] if item.table is not None:
             name = kind.replace("_", " ").replace("fk", "foreign key")
             yield f"{name} {item.name or '(without a name)'} of {item.table.name} {problem}"
         case "modify", "type" | "nullable" | "default", [_, table, column, _, found, wanted]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -30,28 +30,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Health:
-    """The result of a check: what is wrong with `redis` and `database`, None for a server that answers.
-
-    `ready_workers` and `wanted_workers` are None in a process without workers. No text contains a secret.
-    """
+    """The result of a check: what is wrong with each part, None for nothing. No text contains a secret."""
 
     redis: str | None = None
     database: str | None = None
-    ready_workers: int | None = None
-    wanted_workers: int | None = None
+    workers: str | None = None
 
     @property
     def errors(self) -> tuple[str, ...]:
         """Every reason not to be ready, each after the name of the part it concerns."""
-        ready, wanted = self.ready_workers, self.wanted_workers
-        missing = ready is not None and wanted is not None and ready < wanted
-        workers = f"{ready} of {wanted} ready" if missing else None
-        parts = {"redis": self.redis, "database": self.database, "workers": workers}
-        return tuple(f"{part}: {problem}" for part, problem in parts.items() if problem)
+        return tuple(f"{part}: {problem}" for part, problem in asdict(self).items() if problem)
 
     @property
     def ready(self) -> bool:
-        """Whether there is no such reason."""
+        """Whether there are no errors."""
         return not self.errors
 
     def body(self) -> dict[str, Any]:
@@ -96,12 +88,12 @@ class Checks:
         redis: redis.Redis,
         engine: Engine,
         ready_workers: Callable[[], int] | None = None,
-        wanted_workers: int | None = None,
+        wanted_workers: int = 0,
         within: float = WITHIN,
     ) -> None:
         """`within` (seconds) limits a whole report, since all servers are checked in parallel.
 
-        `ready_workers` counts the ready worker processes; a pool's parent gives it.
+        `ready_workers` counts the ready worker processes of `wanted_workers`; only a pool's parent gives it.
         """
         self.redis = redis
         self.engine = engine
@@ -112,49 +104,45 @@ class Checks:
         self._select: TimedCall[Any] = TimedCall(self._select_one)
 
     @classmethod
-    def of(
-        cls, settings: Settings, *, ready_workers: Callable[[], int] | None = None, within: float = WITHIN
-    ) -> Checks:
+    def of(cls, settings: Settings, *, ready_workers: Callable[[], int] | None = None) -> Checks:
         """Checks with their own connections, so that an exhausted connection pool does not look like a dead server."""
         return cls(
-            redis=blocking_client(settings.model_copy(update={"redis_pool_timeout": within / 2})),
-            engine=probing_engine(settings.require_database_url(), within=within),
+            redis=blocking_client(settings.model_copy(update={"redis_pool_timeout": WITHIN / 2})),
+            engine=_probing_engine(settings.require_database_url()),
             ready_workers=ready_workers,
-            wanted_workers=None if ready_workers is None else settings.num_workers,
-            within=within,
+            wanted_workers=settings.num_workers,
         )
 
     def report(self) -> Health:
         """Check all servers, in at most `within` seconds."""
         deadline = time.monotonic() + self.within
         calls = self._ping.ask(), self._select.ask()
-        redis_problem, database_problem = (_problem(call, deadline, self.within) for call in calls)
-        return Health(
-            redis=redis_problem,
-            database=database_problem,
-            ready_workers=None if self.ready_workers is None else self.ready_workers(),
-            wanted_workers=self._wanted_workers,
-        )
+        redis, database = (_problem(call, deadline, self.within) for call in calls)
+        return Health(redis=redis, database=database, workers=self._missing_workers())
 
     def close(self) -> None:
         """Close the connections."""
         self.redis.close()
         self.engine.dispose()
 
+    def _missing_workers(self) -> str | None:
+        ready = self._wanted_workers if self.ready_workers is None else self.ready_workers()
+        return f"{ready} of {self._wanted_workers} ready" if ready < self._wanted_workers else None
+
     def _select_one(self) -> None:
         with self.engine.connect() as connection:
             connection.execute(text("SELECT 1"))
 
 
-def probing_engine(database_url: str, *, within: float = WITHIN) -> Engine:
-    """An engine that connects for every check and gives up after `within` seconds; on SQLite the usual engine."""
+def _probing_engine(database_url: str) -> Engine:
+    """An engine that connects for every check and gives up after `WITHIN` seconds; on SQLite the usual engine."""
     engine = engine_for(database_url)
     if engine.dialect.name != "postgresql":
         return engine
     limits = {
-        "connect_timeout": round(within) + 2,  # longer than `within`, whose message is clearer
-        "tcp_user_timeout": round(within * 1000),
-        "keepalives_idle": max(1, round(within)),
+        "connect_timeout": round(WITHIN) + 2,  # longer than `WITHIN`, whose message is clearer
+        "tcp_user_timeout": round(WITHIN * 1000),
+        "keepalives_idle": round(WITHIN),
         "keepalives_interval": 1,
         "keepalives_count": 2,
     }

@@ -19,8 +19,6 @@ from typing import Any, Literal
 from agentexec.context import current
 from agentexec.masking import masked
 
-LogFormat = Literal["json", "text"]
-
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -31,7 +29,6 @@ class JSONFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line without its line break."""
         entry: dict[str, Any] = {
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname,
@@ -56,13 +53,11 @@ class TextFormatter(logging.Formatter):
         super().__init__(TEXT)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line without exception and stack."""
         line = super().formatMessage(record)
         fields = " ".join(f"{name}={value}" for name, value in task_fields().items())
         return f"{line} [{fields}]" if fields else line
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line with exception and stack."""
         return masked(super().format(record))
 
 
@@ -73,7 +68,6 @@ class MaskSecrets(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """True for every record."""
         record.args = _masked_arguments(record.args)
         try:
             message = record.getMessage()
@@ -98,13 +92,17 @@ def task_fields() -> dict[str, Any]:
 
 
 def set_up(
-    log_format: LogFormat | None, *, level: int = logging.INFO, root: logging.Logger | None = None
+    log_format: Literal["json", "text"] | None, *, in_worker: bool = False, root: logging.Logger | None = None
 ) -> None:
     """Make the root logger's plain stream handlers mask secrets, and use this format unless it is None.
 
-    If there is a format and no such handler, adds one for stderr and sets `level`. Other handlers do not change.
+    If there is a format and no such handler, adds one for stderr and sets the level INFO. In a worker process without
+    a format and without any handler, adds one for warnings as text. Other handlers do not change.
     """
     root = logging.getLogger() if root is None else root
+    level = logging.INFO
+    if in_worker and log_format is None and not root.handlers:
+        log_format, level = "text", logging.WARNING
     plain = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
     if not plain and log_format is not None:
         plain = [logging.StreamHandler(sys.stderr)]
@@ -115,15 +113,6 @@ def set_up(
             handler.setFormatter(JSONFormatter() if log_format == "json" else TextFormatter())
         if not any(isinstance(known, MaskSecrets) for known in handler.filters):
             handler.addFilter(MaskSecrets())
-
-
-def set_up_worker(log_format: LogFormat | None, *, root: logging.Logger | None = None) -> None:
-    """`set_up` for a worker process, which writes its warnings also without a format."""
-    root = logging.getLogger() if root is None else root
-    if log_format is None and not root.handlers:
-        set_up("text", level=logging.WARNING, root=root)
-    else:
-        set_up(log_format, root=root)
 
 
 def _masked_arguments(arguments: Any) -> Any:

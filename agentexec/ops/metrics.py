@@ -1,8 +1,8 @@
 """Prometheus metrics under the names of the production guide.
 
-Needs the extra `metrics`. Counters are those of this process and its
-workers (`agentexec.counters`). Gauges of the queue and the outbox are read from the servers during a scrape, in at
-most two seconds. A server that does not answer has no gauges in the response, so no gauge is ever stale.
+Needs the extra `metrics`. Counters are those of this process and its workers (`agentexec.counters`). Gauges of the
+queue and the outbox are read from the servers during a scrape, in at most two seconds. A server that does not answer
+has no gauges in the response, so no gauge is ever stale.
 """
 
 from __future__ import annotations
@@ -45,14 +45,10 @@ _COUNTERS = {
     counters.REAPED: ("Leases released because they expired or their worker died", ("reason",)),
     counters.WORKER_DEATHS: ("Worker processes that ended unexpectedly", ()),
 }
-# These start at 0, so that Prometheus sees their first increase.
+# Counters whose label values are known start at 0, so that Prometheus sees their first increase.
 _AT_ZERO: tuple[Key, ...] = (
-    (counters.REDELIVERED,),
-    (counters.STALE,),
-    (counters.LOST,),
-    (counters.REAPED, counters.EXPIRED),
-    (counters.REAPED, counters.WORKER_DIED),
-    (counters.WORKER_DEATHS,),
+    *((counter,) for counter, (_, labels) in _COUNTERS.items() if not labels),
+    *((counters.REAPED, reason) for reason in (counters.EXPIRED, counters.WORKER_DIED)),
 )
 # Field of `QueueDepth`: its gauge and documentation.
 _DEPTHS = {
@@ -106,7 +102,12 @@ class Collector:
             yield _gauge(
                 "outbox_lag_seconds", "Age of the oldest task that is recorded and not dispatched", lag
             )
-        yield _up(redis=depth is not None, database=lag is not None)
+        up = GaugeMetricFamily(
+            "agentexec_server_up", "Whether a server answered this scrape", labels=["server"]
+        )
+        up.add_metric(["redis"], float(depth is not None))
+        up.add_metric(["database"], float(lag is not None))
+        yield up
 
     def _counters(self) -> Iterator[Metric]:
         counts = dict.fromkeys(_AT_ZERO, 0.0) | self._counted.counts()
@@ -145,15 +146,6 @@ def _durations(counts: dict[Key, float]) -> HistogramMetricFamily:
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:
     return GaugeMetricFamily(f"agentexec_{name}", documentation, value=value)
-
-
-def _up(**servers: bool) -> Metric:
-    family = GaugeMetricFamily(
-        "agentexec_server_up", "Whether a server answered this scrape", labels=["server"]
-    )
-    for server, answered in servers.items():
-        family.add_metric([server], float(answered))
-    return family
 
 
 def _result(call: Future[T], deadline: float) -> T | None:

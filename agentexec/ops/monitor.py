@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -19,8 +19,6 @@ from agentexec.config import Settings
 from agentexec.errors import ConfigurationError
 from agentexec.ops import metrics
 from agentexec.ops.health import Checks
-
-CLIENT_TIMEOUT = 5.0  # seconds that a client has to send its request
 
 _logger = logging.getLogger(__name__)
 
@@ -81,7 +79,7 @@ class MonitoringServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: MonitoringServer
-    timeout = CLIENT_TIMEOUT
+    timeout = 5.0  # seconds that a client has to send its request
     server_version = "agentexec"
     sys_version = ""
 
@@ -100,9 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
         _logger.debug(format, *args)
 
 
-@contextmanager
-def monitoring(settings: Settings, *, ready_workers: Callable[[], int]) -> Iterator[MonitoringServer]:
-    """The server of a pool, for the length of a `with` block; raises `ConfigurationError` if it cannot listen."""
+def monitoring(settings: Settings, *, ready_workers: Callable[[], int]) -> closing[MonitoringServer]:
+    """Start the server of a pool, for a `with` block; raises `ConfigurationError` if it cannot listen."""
     checks = Checks.of(settings, ready_workers=ready_workers)
     collector = metrics.Collector(checks, settings.queue_name) if metrics.AVAILABLE else None
     if collector is None:
@@ -111,10 +108,7 @@ def monitoring(settings: Settings, *, ready_workers: Callable[[], int]) -> Itera
         host=settings.metrics_host, port=settings.metrics_port, checks=checks, collector=collector
     )
     _logger.info("serving metrics and health on %s:%d", settings.metrics_host, monitor.port)
-    try:
-        yield monitor
-    finally:
-        monitor.close()
+    return closing(monitor)
 
 
 def _json(status: HTTPStatus, body: dict[str, Any]) -> Response:

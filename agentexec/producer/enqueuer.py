@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from agentexec.core import runtime
 from agentexec.core.db import one_statement
-from agentexec.counters import COUNTERS
+from agentexec.counters import COUNTERS, QUEUED
 from agentexec.errors import QueueFull
 from agentexec.producer.batching import BatchThread
 from agentexec.producer.dispatch_marker import DispatchMarker
@@ -102,7 +102,8 @@ class Enqueuer:
                 self._handle([group])
             return
         fresh = [entry for entry in entries if recorded[entry.activity.id] == entry.activity.id]
-        COUNTERS.queued(entry.activity.task_name for entry in fresh)
+        for entry in fresh:
+            COUNTERS.add(QUEUED, entry.activity.task_name)
         refused = self._dispatch(fresh)
         for group in batch:
             ids = [recorded[entry.activity.id] for entry in group.entries]

@@ -9,18 +9,13 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from pydantic import RootModel
 from sqlalchemy import select
 
 from agentexec.errors import AgentexecError, InvalidTask
 from agentexec.producer.client import Client
 from agentexec.queue.dead_letters import DeadLetters
 from agentexec.store.models import Activity
-from agentexec.task import Priority, TaskRequest
-
-
-class _Context(RootModel[dict[str, Any]]):
-    """A context as it was recorded; the handler's own model validates it when it runs."""
+from agentexec.task import Priority, TaskRequest, UncheckedContext
 
 
 def requeue(client: Client, task_id: UUID | str) -> UUID:
@@ -43,7 +38,7 @@ def requeue(client: Client, task_id: UUID | str) -> UUID:
     metadata, lock_key = _recorded(client, letter.task_id)
     request = TaskRequest(
         task_name=letter.task_name,
-        context=_Context(dict(letter.context)),
+        context=UncheckedContext(dict(letter.context)),
         priority=next((p for p in Priority if p.level == letter.level), Priority.LOW),
         metadata=metadata | {"requeued_from": letter.task_id},
         lock_key=lock_key,

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 
 from agentexec.config import Settings
 from agentexec.core import runtime
-from agentexec.counters import COUNTERS, EXPIRED, LOST, REAPED, REDELIVERED, STALE
+from agentexec.counters import COMPLETED, COUNTERS, EXPIRED, LOST, REAPED, REDELIVERED, STALE
 from agentexec.errors import InvalidTask
 from agentexec.queue.protocol import Claim, Disposition, Finish, Queue, StepRequest, StepResult, Tokens
 from agentexec.store.rows import ActivityUpdate, LogEntry
@@ -216,7 +216,7 @@ class WorkerLoop:
             COUNTERS.add(STALE)
             return
         if status is not None and status.terminal:
-            COUNTERS.completed(result.task_name, status.value)
+            COUNTERS.add(COMPLETED, result.task_name, status.value)
         ending = self._endings[result.kind]
         # Another status means that the activity is over: canceled, or ended by others.
         disposition = ending.disposition if status is ending.status else Disposition.ACK

@@ -28,7 +28,7 @@ from agentexec.core.db import engine_for
 from agentexec.core.redis_client import WAIT_SECONDS, blocking_client, renewing_client
 from agentexec.counters import Reporter
 from agentexec.errors import AgentexecError, WorkerGone
-from agentexec.ops.logs import set_up_worker
+from agentexec.ops.logs import set_up
 from agentexec.queue.protocol import Queue
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.worker.loading import load_pool
@@ -189,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         pool = load_pool(PoolReference(**options["reference"]))
         settings = pool.settings
-        set_up_worker(settings.log_format)
+        set_up(settings.log_format, in_worker=True)
         missing = sorted(set(options["expected_tasks"]) - set(pool.registry))
         if missing:
             raise AgentexecError(

@@ -10,8 +10,6 @@ from agentexec.store.models import PREFIX
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 ACTIVITY = f"{PREFIX}activity"
 LOG = f"{PREFIX}activity_log"

@@ -17,8 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from agentexec.api.bodies import DEEPEST, NewTask
-from agentexec.api.guard import CALLER, Guard
-from agentexec.api.keys import Keys
+from agentexec.api.guard import CALLER, Guard, Keys
 from agentexec.api.limiting import CreationLimit
 from agentexec.errors import ConfigurationError
 

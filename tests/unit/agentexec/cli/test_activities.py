@@ -47,7 +47,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ax.Client:
     """A client over the same record, with a fake Redis, that every command uses."""
     client = fake_client(tmp_path, "cli")
     for module in (activities, dead_letters):
-        monkeypatch.setattr(module, "connected", lambda: as_default(fake_of(client)))
+        monkeypatch.setattr(module, "Client", lambda: as_default(fake_of(client)))
     return client
 
 

@@ -59,7 +59,7 @@ def test_servers_that_answer_make_it_ready(engine: Engine) -> None:
 
 
 def test_every_reason_not_to_be_ready_is_reported() -> None:
-    health = Health(redis="gone", database="gone, too", ready_workers=1, wanted_workers=4)
+    health = Health(redis="gone", database="gone, too", workers="1 of 4 ready")
     assert health.body() == {
         "status": "not ready",
         "errors": ["redis: gone", "database: gone, too", "workers: 1 of 4 ready"],

@@ -249,7 +249,7 @@ def test_a_worker_without_any_handler_writes_its_warnings(
 ) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    logs.set_up_worker(None, root=root)
+    logs.set_up(None, in_worker=True, root=root)
     root.info("quiet")
     root.warning("at redis://:hunter22@h")
     assert stream.getvalue().endswith("at redis://:***@h\n")

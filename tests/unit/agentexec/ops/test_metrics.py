@@ -46,10 +46,10 @@ def samples(rendered: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], flo
 
 
 def counted_from(runs: list[tuple[str, str, float]], into: Counters) -> None:
-    into.queued(name for name, _, _ in runs)
     for name, status, seconds in runs:
+        into.add(counters.QUEUED, name)
         into.ran(name, seconds)
-        into.completed(name, status)
+        into.add(counters.COMPLETED, name, status)
 
 
 def transfer(reporter: Reporter, fd: int, parent: Counters) -> None:
@@ -117,7 +117,7 @@ def test_a_server_that_is_away_takes_its_gauges_with_it_and_leaves_the_rest(
     redis: fakeredis.FakeRedis, engine: Engine
 ) -> None:
     counted = Counters()
-    counted.completed("research", "complete")
+    counted.add(counters.COMPLETED, "research", "complete")
     shown = collector(redis, engine, counted)
     redis.connection_pool.connection_kwargs["server"].connected = False
     found = samples(metrics.render(shown))
@@ -152,7 +152,7 @@ def test_a_full_pipe_neither_stops_a_worker_nor_loses_a_count() -> None:
     read, write = os.pipe()
     reporter = Reporter(write, worker)
     for i in range(3000):  # far more than an unread pipe can hold
-        worker.completed(f"task-{i % 400}", "complete")
+        worker.add(counters.COMPLETED, f"task-{i % 400}", "complete")
         if i % 10 == 0:
             counted_from([(f"task-{n}", "error", 1.0) for n in range(400)], worker)
             reporter.report()
@@ -172,7 +172,8 @@ def test_a_line_never_lands_inside_of_another_one() -> None:
     read, write = os.pipe()
     reporter = Reporter(write, worker)
     for _ in range(30):  # until the pipe is full in the middle of a line
-        worker.queued(f"task-{n}" for n in range(400))
+        for n in range(400):
+            worker.add(counters.QUEUED, f"task-{n}")
         reporter.report()
     reporter.send(b"leaving\n")
     closing = threading.Thread(target=reporter.close)
@@ -191,7 +192,7 @@ def test_a_parent_that_is_gone_does_not_fail_a_worker() -> None:
     read, write = os.pipe()
     os.close(read)
     reporter = Reporter(write, worker)
-    worker.completed("t", "complete")
+    worker.add(counters.COMPLETED, "t", "complete")
     reporter.report()
     reporter.close()
 
@@ -204,7 +205,8 @@ def test_the_cut_off_line_of_a_killed_worker_counts_nothing() -> None:
 
 def test_names_without_end_share_one_series() -> None:
     counted = Counters()
-    counted.queued(f"name-{i}" for i in range(counters.MAX_NAMES + 100))
+    for i in range(counters.MAX_NAMES + 100):
+        counted.add(counters.QUEUED, f"name-{i}")
     counts = counted.counts()
     assert len(counts) == counters.MAX_NAMES + 1
     assert counts[counters.QUEUED, counters.OTHER] == 100
