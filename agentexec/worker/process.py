@@ -15,6 +15,7 @@ import contextlib
 import json
 import logging
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -69,6 +70,8 @@ class Worker:
         # Ctrl-C reaches the whole process group; the parent decides what it means.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._event_loop.add_signal_handler(signal.SIGTERM, self._drain)
+        if select.select([commands], [], [], 0)[0]:  # stopped during its start: it must not claim anything
+            self._command(commands.readline())
         return self._event_loop.run_until_complete(self.start(commands))
 
     def start(self, commands: Iterable[str]) -> asyncio.Future[int]:
@@ -147,12 +150,17 @@ class Worker:
 
     def _obey(self, commands: Iterable[str]) -> None:
         for line in commands:
-            draining = line.strip() == StopCommand.DRAIN
-            self._event_loop.call_soon_threadsafe(self._drain if draining else self._stop_now)
+            self._event_loop.call_soon_threadsafe(self._command, line)
         # The parent is gone: it cannot kill a worker whose handler blocks the event loop.
         self._event_loop.call_soon_threadsafe(self._stop_now)
         runtime.current().sleep(ORPHAN_GRACE)
         runtime.current().end_process(ExitCode.FAILED)
+
+    def _command(self, line: str) -> None:
+        if line.strip() == StopCommand.DRAIN:
+            self._drain()
+        else:
+            self._stop_now()
 
     def _drain(self) -> None:
         if not self._stopping:

@@ -23,10 +23,10 @@ READING_PATH = (
 LONGEST_CODE_LINE = 120
 COMMENT_FOR_A_TOOL = re.compile(r" *# (?:noqa|type: ignore).*$")
 
-# The most that each figure may be. A figure may always be lowered; the comment has what it is to become.
+# The most that each figure may be. A limit may be lowered, never raised.
 LIMITS = {
-    "lines of agentexec": 9_213,  # 9,000
-    "lines of its reading path": 5_006,  # 5,000
+    "lines of agentexec": 9_000,
+    "lines of its reading path": 5_000,
     "lines of the longest module": 400,
     "modules at the top of agentexec": 8,
     "modules at the top of harness": 8,
@@ -34,7 +34,7 @@ LIMITS = {
     "import circles by folder": 0,
     "class names used twice": 0,
     "lines of Python past 120 characters": 0,
-    "lines of Lua past 120 characters": 8,  # 0
+    "lines of Lua past 120 characters": 0,
     "lines of prose past 120 characters": 0,
 }
 

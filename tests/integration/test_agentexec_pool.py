@@ -1,15 +1,21 @@
-"""A real pool on real servers: what it promises when processes die, freeze, or are asked to stop."""
+"""A real pool on real servers: what it guarantees when processes die, freeze or stop."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from uuid import UUID
 
 import psutil
 import pytest
 
+from agentexec.worker.protocol import WorkerSpec
+from agentexec.worker.reference import PoolReference
 from tests.conftest import Eventually
 from tests.support.pool_process import App, Begun, PoolProcess
 from tests.support.record import require_sound, rows_of
@@ -146,6 +152,29 @@ def test_past_the_graceful_time_out_tasks_are_released_uncharged(
     eventually(lambda: app.all_complete([task]), deadline=LATER)
     assert app.row(task).attempt == 2
     sound(app, [task])
+
+
+@pytest.mark.parametrize("command", ["drain", "now"])
+def test_a_worker_that_is_stopped_during_its_start_claims_nothing(app: App, command: str) -> None:
+    app.enqueue(1)
+    status_read, status_write = os.pipe()
+    options = asdict(WorkerSpec(name="late", slot=0, reference=PoolReference.parse("app:pool")))
+    options |= {"sys_path": [str(app.folder), *sys.path], "status_fd": status_write}
+    done = subprocess.run(
+        [sys.executable, "-m", "agentexec.worker", json.dumps(options)],
+        cwd=app.folder,
+        env=app.environment(),
+        input=f"{command}\n".encode(),
+        pass_fds=[status_write],
+        timeout=60,
+    )
+    os.close(status_write)
+    os.close(status_read)
+    assert done.returncode == 0
+    assert app.begun(1) is None
+    queue = app.client.queue
+    assert queue.client.get(queue.keys.fence) is None, "a fencing token was given"
+    assert queue.depth().ready == 1
 
 
 def test_a_second_sigterm_ends_the_pool_at_once(app: App, eventually: Eventually) -> None:
