@@ -71,9 +71,8 @@ def _interruptions(history: History, restarts: Sequence[int]) -> Sequence[Interr
         by_task.setdefault(run.task, []).append(run)
     settled = {task_of(op) for op in history.where("record") if _ended_without_handler(op)}
     settled |= {run.task for run in all_runs if run.finished}
-    hit: dict[
-        int, frozenset[str]
-    ] = {}  # by fault: one may have hit hundreds of workers and cut off as many runs
+    # By fault, made once: one fault may have hit hundreds of workers and cut off as many runs.
+    hit: dict[int, frozenset[str]] = {}
     for kill in killed.values():
         if id(kill) not in hit:
             hit[id(kill)] = frozenset(kill.workers)

@@ -474,9 +474,8 @@ def race(engine: Engine, *works: Callable[[Connection], Any]) -> list[Any]:
 
     def run(work: Callable[[Connection], Any]) -> Any:
         with engine.begin() as connection:
-            if (
-                engine.dialect.name == "postgresql"
-            ):  # SQLite's transaction holds the only lock from its beginning
+            # A transaction of SQLite holds the only lock from its beginning.
+            if engine.dialect.name == "postgresql":
                 together.wait(timeout=10)
             return work(connection)
 

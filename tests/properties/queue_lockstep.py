@@ -125,9 +125,8 @@ class QueueLockstep(RuleBasedStateMachine):
 
     def send_step(self, worker: str, finishes: Sequence[Finish], want: int, max_crashes: int) -> None:
         if self.fence_lost and self.microseconds <= self.model.highest:
-            self.lowest_token = (
-                self.model.highest + 1
-            )  # the store's answer to a worker whose start it refused
+            # The store answers so to a worker whose start it refused.
+            self.lowest_token = self.model.highest + 1
         self.nonces += 1
         nonce = f"n{self.nonces}"
         done = {f.task_id: f'"of {f.token}"' for f in finishes if f.disposition is Disposition.ACK}

@@ -24,9 +24,8 @@ slots = st.sampled_from(SLOTS)
 picks = st.integers(0, 40)
 lock_keys = st.sampled_from(["a", "b"])
 seconds = st.sampled_from([0.0, 0.0004, 0.01, 5.0, 40.0])
-dispositions = st.sampled_from(
-    [one.value for one in Disposition]
-)  # text, so that a printed example is Python
+# Text, so that a printed example is Python.
+dispositions = st.sampled_from([one.value for one in Disposition])
 
 
 class QueueMachine(QueueLockstep):

@@ -215,10 +215,9 @@ class QueueModel:
             del self.tasks[finish.task_id]
         elif finish.disposition in (Disposition.RETRY, Disposition.DEFER):
             task.not_before = now + round(finish.delay * 1000)
-            task.retrying, task.canceled = (
-                finish.disposition is Disposition.RETRY,
-                False,
-            )  # who yields lets the others pass
+            # A deferred task lets the others of its lock key pass.
+            task.retrying = finish.disposition is Disposition.RETRY
+            task.canceled = False
         else:
             task.dead = True
         return True
