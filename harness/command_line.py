@@ -23,7 +23,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, raised like Ctrl-C, so that everything is stopped on the way out."""
+    """SIGTERM as an exception, like Ctrl-C, so that context managers stop all that was started."""
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def sigterm_raises() -> Iterator[None]:
 def report_interrupt(program: str, interrupt: KeyboardInterrupt) -> int:
     """Print one sentence about an interrupt on stderr and return the exit code, 130 or 143."""
     number = signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
-    print(f"{program}: interrupted by {number.name}; everything that was started is gone.", file=sys.stderr)
+    print(f"{program}: interrupted by {number.name}; all its processes are stopped.", file=sys.stderr)
     return 128 + number
 
 

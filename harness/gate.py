@@ -41,7 +41,7 @@ class GateArrival:
 
 
 class GateKeeper:
-    """The runner's side: it tracks waiting handlers and opens gates. A context manager, safe to use from any thread."""
+    """Tracks waiting handlers and opens gates, in the runner. A context manager, safe to use from any thread."""
 
     def __init__(self, address: Path) -> None:
         if len(os.fsencode(address)) > _LONGEST_PATH_BYTES:
@@ -69,7 +69,7 @@ class GateKeeper:
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._at(gate)) >= count, timeout=within):
                 raise GateError(
-                    f"{len(self._at(gate))} of {count} handlers came to gate {gate!r} within {within:g} s. "
+                    f"{len(self._at(gate))} of {count} handlers arrived at gate {gate!r} within {within:g} s. "
                     "See the pool's log for workers that did not start or did not take the task."
                 )
             return self._at(gate)
@@ -139,7 +139,7 @@ class GateKeeper:
                         end.close()
 
     def _receive(self, end: socket.socket) -> bool:
-        """Read from a handler's connection; False if it is closed or violates the protocol."""
+        """Read from a handler's connection; False if the connection is closed or violates the protocol."""
         try:
             received = end.recv(_LONGEST_LINE_BYTES)
         except OSError:
@@ -179,8 +179,8 @@ def _parse(line: bytes) -> GateArrival | None:
 async def pass_gate(address: str, gate: str, task: int, *, within: float = DEFAULT_DEADLINE_SECONDS) -> None:
     """Announce this handler at a gate and return once the gate opens.
 
-    Raises `GateError` if the keeper is unreachable, goes away, or does not open the gate within `within` seconds, so
-    that a worker does not hang after the end of its runner.
+    Raises `GateError` if the keeper is unreachable, ends, or does not open the gate within `within` seconds. So a
+    worker does not hang after the end of its runner.
     """
     try:
         async with asyncio.timeout(within):
@@ -221,7 +221,7 @@ def _announcement(gate: str, task: int) -> bytes:
 def _check(answer: bytes, gate: str) -> None:
     if answer != _OPEN:
         raise GateError(
-            f"the keeper of the gate {gate!r} went away before opening it. Check whether the runner still runs."
+            f"the keeper of the gate {gate!r} ended before it opened the gate. Check whether the runner still runs."
         )
 
 

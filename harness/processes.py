@@ -1,4 +1,4 @@
-"""Signals to processes and questions about them by process id; processes that are gone are no error."""
+"""Signals to processes, and their state, by process id; a process that has ended is no error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psutil
 
 
 def send(pids: Iterable[int], number: signal.Signals) -> None:
-    """Send a signal to each process in order; skips processes that are gone."""
+    """Send a signal to each process in order; skips processes that have ended."""
     for pid in pids:
         try:
             os.kill(pid, number)
@@ -27,7 +27,7 @@ def is_alive(pid: int) -> bool:
 
 
 def descendants(pid: int) -> list[int]:
-    """Process ids of all descendants of a process; empty if it is gone."""
+    """Process ids of all descendants of a process; empty if it has ended."""
     try:
         return [child.pid for child in psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:

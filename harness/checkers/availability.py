@@ -1,4 +1,4 @@
-"""How well did the system serve its clients during faults, compared with before and after?"""
+"""Which share of submissions did the system acknowledge during faults, and how fast, compared with other times?"""
 
 from __future__ import annotations
 

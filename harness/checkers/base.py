@@ -17,7 +17,7 @@ from harness.history import History, uncollected
 
 
 class Verdict(StrEnum):
-    """The answer of a checker. Combined, one INVALID outweighs all others, then one UNKNOWN."""
+    """The verdict of a checker. Of several verdicts INVALID takes precedence, then UNKNOWN."""
 
     VALID = "VALID"
     INVALID = "INVALID"
@@ -44,8 +44,8 @@ class CheckResult:
     """What one checker found.
 
     `summary` is one sentence for people. `figures` are numbers for the table and for verdict.json: times in seconds,
-    None if there was nothing to measure. `counterexamples` are the members behind the counts, each a JSON object with
-    the task and what happened to it.
+    None if there was nothing to measure. `counterexamples` are the tasks behind the counts, each a JSON object with the
+    task and its events.
     """
 
     verdict: Verdict
@@ -74,7 +74,7 @@ REPORTED: Mapping[str, tuple[str, ...]] = {
     "transitions": ("illegal",),
     "recovery": ("p50", "p99", "from_last_kill"),
 }
-"""By the name of a checker, the figures that reports show of it. A checker of that name has to produce them."""
+"""The figures that reports show, by the name of the checker that has to produce them."""
 
 
 def check_safe(checker: Checker, history: History, *, required: Iterable[str] = ()) -> CheckResult:
@@ -87,7 +87,7 @@ def check_safe(checker: Checker, history: History, *, required: Iterable[str] = 
         for name in required:
             result.figure(name)
         return result
-    except Exception as error:  # noqa: BLE001 - whatever a checker raises, the run still needs a verdict
+    except Exception as error:  # noqa: BLE001 - a checker may raise anything, and the run still needs a verdict
         return CheckResult(
             verdict=Verdict.UNKNOWN,
             summary=f"the checker itself failed: {type(error).__name__}: {error}",

@@ -1,4 +1,4 @@
-"""Counterexamples: what a checker says about one task, with everything that happened to the task in one line."""
+"""Counterexamples: what is wrong with one task, and the events of the task in one line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.history.fields import activity_of, task_of
 from harness.history.figures import seconds
 
 LONGEST = 16
-"""Events listed for one task; of a longer list the middle is left out."""
+"""The most events that are listed for one task; a longer list is shown without its middle."""
 
 _ENQUEUE = {
     OperationType.INVOKE: "submitted",
@@ -30,7 +30,7 @@ _RUN = {
 
 @dataclass(kw_only=True, slots=True)
 class _TaskEvents:
-    """What happened to one task so far. `unanswered` is the place of a submission that has no answer yet."""
+    """The events of one task so far. `unanswered` is the index of a submission that has no answer yet."""
 
     activity: str | None = None
     events: list[str] = field(default_factory=list)
@@ -51,7 +51,7 @@ class _TaskEvents:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counterexample:
-    """What is wrong with one task: `kind` is a word to count by, `why` a sentence, `more` are further JSON fields."""
+    """What is wrong with one task. `kind` groups counterexamples, `why` is a sentence, `more` are JSON fields."""
 
     kind: str
     task: int
@@ -63,7 +63,8 @@ def explain(history: History, found: Iterable[Counterexample]) -> tuple[Mapping[
     """The counterexamples as JSON objects, each with its activity and the events of its task.
 
     For example `acknowledged at +1.203 s; started by worker-12 at +1.240 s; worker-12 hit by kill-worker at +1.300 s;
-    never again; record: running`. Times count from the first operation. One pass over the history serves them all.
+    never again; record: running`. Times count from the first operation. One pass over the history finds the events of
+    all tasks.
     """
     members = list(found)
     by_task = _events(history, {member.task for member in members})

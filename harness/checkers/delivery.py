@@ -203,7 +203,7 @@ def _lost(
 def _pending(
     history: History, acknowledged: Mapping[int, set[str]], queued: Set[int]
 ) -> tuple[frozenset[int], frozenset[int]]:
-    """The queued tasks that the queue still knows, and those for which that cannot be decided."""
+    """The queued tasks that the queue still knows, and the tasks for which the history cannot show it."""
     reports = list(history.where("queue"))
     if not reports:
         return frozenset(), frozenset(queued)
@@ -235,13 +235,13 @@ def _summary(found: Delivery) -> str:
 
 
 def _examples(found: Delivery, bad_ends: frozenset[int]) -> Iterator[Counterexample]:
-    """What is wrong first, then the members of sets that need attention."""
+    """The breaches first, then the members of other sets that need attention."""
     for task, why in sorted(found.lost.items()):
         yield Counterexample(kind="lost", task=task, why=why)
     for task, why in found.unexpected.items():
         yield Counterexample(kind="unexpected", task=task, why=why)
     for task in sorted(bad_ends):
-        yield Counterexample(kind="ended badly", task=task, why="its record says that it did not complete")
+        yield Counterexample(kind="ended badly", task=task, why="its record says error or canceled")
     unsure = "its submission had an unknown outcome, and it"
     for kind, members, why in (
         ("undecided", found.undecided, "still queued in the record, and there is no report of the queue"),

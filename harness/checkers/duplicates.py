@@ -19,8 +19,8 @@ def budget_per_kill(concurrency: int) -> Callable[[History], int]:
     """A budget for the duplicates that kills explain: at most `concurrency` for each killed worker.
 
     A killed worker may have finished up to `concurrency` handlers whose completion was not recorded yet, and an
-    at-least-once system must run those again. So a duplicate is excused if the task returned in a worker that was
-    killed. A task that returned twice in workers that survived is excused by no kill elsewhere.
+    at-least-once system must run those again. So a duplicate is excused if the task returned in a killed worker. No
+    kill excuses a task that returned twice in workers that survived.
     """
 
     def budget(history: History) -> int:

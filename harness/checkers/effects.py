@@ -1,10 +1,9 @@
 """Did each completed task take its effect outside exactly once?
 
-A handler may run more than once. An effect outside of the system is still made exactly once if the store outside keeps,
-for each activity (the idempotency key), the highest fencing token that it has seen, and refuses any lower one. The
-effect under the highest token then stands, even if a paused worker resumes and tries its own again.
-`harness.targets.effects` is such a store. Handlers record its answer: `effect` is `ok` if it was taken, `fail` if it
-was refused.
+A handler may run more than once. An effect outside of the system can still happen exactly once: the outside store keeps
+the highest fencing token of each activity (the idempotency key) and refuses any lower token. The effect under the
+highest token then stands, even if a paused worker resumes and tries its own effect again. `harness.targets.effects` is
+such a store. Handlers record its answer: `effect` is `ok` if it was taken, `fail` if it was refused.
 """
 
 from __future__ import annotations

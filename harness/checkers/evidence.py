@@ -15,10 +15,9 @@ _CUT_OFF = re.compile(r"(?P<process>worker-\d+)\.jsonl:\d+ is cut off")
 def evidence() -> Checker:
     """Every line of the history could be read, except the last of a killed worker, and the run did not break down.
 
-    The kernel may cut a write short when its process is killed. The writer did nothing after it, so the line counts
-    as never written, and each checker allows for that. Any other problem is UNKNOWN: a missing line can make a task
-    look lost, or hide that it is. A `breakdown` that the runner recorded is UNKNOWN too: the run after it is not the
-    run that the scenario describes.
+    The kernel may cut a write short when its process is killed. The writer did nothing after that line, so each checker
+    treats the line as not written. Any other problem is UNKNOWN: a missing line can make a task look lost, or hide that
+    it is. A `breakdown` that the runner recorded is UNKNOWN too: such a run is not the run of the scenario.
     """
 
     def check(history: History) -> CheckResult:

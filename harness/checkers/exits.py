@@ -37,7 +37,7 @@ def exits() -> Checker:
             summary = "no pool ended without a kill"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
         if bad:
-            summary = f"{len(bad)} of {len(own)} pools ended badly; the first: {bad[0]['why']}"
+            summary = f"{len(bad)} of {len(own)} pools did not end with code 0; the first: {bad[0]['why']}"
             return CheckResult(
                 verdict=Verdict.INVALID, summary=summary, figures=figures, counterexamples=tuple(bad)
             )

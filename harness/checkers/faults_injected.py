@@ -10,9 +10,9 @@ from harness.history.faults import injected_faults, kills
 def faults_injected(minimum: int = 1, *, minimum_kills: int = 0) -> Checker:
     """At least `minimum` faults were injected and at least `minimum_kills` processes killed, else UNKNOWN.
 
-    A fault that `fail`ed does not count, a fault that was logged more than once counts once, and `sigterm` is a fault
-    but not a kill. Never INVALID: too few faults are no evidence against the system. Does not claim that a fault
-    interrupted any work: `recovery` counts that.
+    A failed fault does not count. A fault that was recorded more than once counts once. `sigterm` is a fault but not a
+    kill. Never INVALID: too few faults are no evidence against the system. Does not claim that a fault interrupted any
+    work: `recovery` counts that.
     """
 
     def check(history: History) -> CheckResult:

@@ -9,7 +9,7 @@ claims hold for every correct run, however long any process was paused:
    of the same activity and the same fence whose handler returned.
 3. The store never loses a fence: the record's fence is not below the fence of any run. A counter that restarts, a
    terminal activity that is started again, and an expired worker that overwrites the record all break this claim.
-4. There is one winner: at most one fence completes an activity.
+4. At most one fence completes an activity.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def locks(*, minimum: int = 1) -> Checker:
     Claims, for each lock key: two runs whose completions the store accepted never overlap; and two runs of different
     tasks do not overlap at all, unless a fault that neither kills nor stops was injected before the second began (it
     may have paused or disconnected the worker of the first, so that its lease expired). A run without an outcome
-    certainly lasts until its worker was killed; without a kill only its beginning is certain. Overlaps that are no
+    certainly lasted until its worker was killed; without a kill only its beginning is certain. Overlaps that are no
     breach are counted as `fenced`. UNKNOWN if fewer than `minimum` tasks with a lock key ran.
     """
 
@@ -117,7 +117,7 @@ def _overlaps(history: History, by_key: Mapping[str, list[Run]]) -> Iterator[Ove
 
 
 def _of_key(key: str, members: Iterable[_LockedRun]) -> Iterator[Overlap]:
-    """Overlaps among runs in order of their beginning; as linear as the system is exclusive."""
+    """Overlaps among runs in order of their beginning, in time linear in the number of runs and of overlaps."""
     going: list[_LockedRun] = []
     for one in members:
         going = [other for other in going if other.until > one.run.begun.time]

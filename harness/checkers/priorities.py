@@ -1,4 +1,4 @@
-"""Is every priority served, the lowest as well as the highest?"""
+"""Do tasks of the lowest and of the highest priority begin in time?"""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from harness.history.runs import runs
 from harness.history.submissions import RecordedSubmission, submissions
 
 TURN = 8
-"""One claim in so many serves the lowest priority first: the guarantee of `agentexec/queue/lua/step.lua`."""
+"""Every `TURN`-th claim serves the lowest priority first: the guarantee of `agentexec/queue/lua/step.lua`."""
 
 SLACK = 64
-"""Tasks that may begin ahead of another one beyond its bound.
+"""The number of tasks that may pass another one beyond its bound.
 
-A task begins some time after it is claimed: a task that another worker claimed earlier may begin later, and one that
-was claimed later may begin earlier. Eight turns cover 64 slots.
+A task begins some time after its claim, so tasks of different workers may begin in another order than that of their
+claims. The number is eight times `TURN` and covers 64 slots.
 """
 
 
@@ -49,13 +49,13 @@ class Wait:
 
 
 def priorities(order: Sequence[str] = ("high", "low"), *, turn: int = TURN, minimum: int = 1) -> Checker:
-    """No task of the lowest priority of `order` starves, and none of the highest waits longer than the turns cost.
+    """Tasks of the lowest and of the highest priority of `order` are passed by a bounded number of other tasks.
 
     Every `turn`-th claim serves the lowest priority first, all others the highest. While a task of the lowest priority
     waits, each of its own priority that begins before it lets at most `turn` - 1 others pass: at most (`turn` - 1) x
     (peers begun meanwhile + 1) of other priorities begin. While a task of the highest priority waits, at most one of
-    another priority begins for `turn` - 1 of its own. Both with `SLACK` for tasks that were already claimed. INVALID if
-    more did (`starved`, `inverted`).
+    another priority begins for `turn` - 1 of its own. `SLACK` is added to both bounds, for tasks that were already
+    claimed. INVALID if more tasks begin (`starved`, `inverted`).
 
     A wait during a fault is not judged (the worker that was hit may have leased the task), nor is that of a task with
     a lock key, which waits for its lock. UNKNOWN if fewer than `minimum` waits of the lowest priority can be judged.
@@ -180,6 +180,6 @@ def _kind(one: Wait, order: Sequence[str]) -> str:
 
 def _why(one: Wait) -> str:
     return (
-        f"task {one.task} of priority {one.level} waited while {one.passed} of other priorities and {one.peers} of its "
-        f"own began; {one.allowed} may pass it"
+        f"task {one.task} of priority {one.level} waited while {one.passed} runs of other priorities and "
+        f"{one.peers} of its own began; the bound is {one.allowed}"
     )

@@ -20,8 +20,8 @@ def progress(*, minimum: int = 1) -> Checker:
     Claims, for each attempt (activity, fence) in the store's own log: percentages are between 0 and 100 and never fall.
     If handlers recorded their reports, the log has them in the order in which they were made, from the first on, none
     skipped and none added; for an attempt that completed it has all of them. (`transitions` claims that n counts from 0
-    without a gap.) UNKNOWN if fewer than `minimum` attempts have a percentage. Does not claim that a handler's reports
-    are true.
+    without a gap.) UNKNOWN if fewer than `minimum` attempts have a percentage. Does not claim that the reports of a
+    handler are correct.
     """
 
     def check(history: History) -> CheckResult:
@@ -60,7 +60,7 @@ def progress(*, minimum: int = 1) -> Checker:
 
 
 def _logged(history: History) -> Mapping[Key, Sequence[Entry]]:
-    """Per attempt its entries with a percentage, in their order."""
+    """By attempt, its entries with a percentage, in order."""
     found: dict[Key, list[Entry]] = {}
     for subject, entries in logs(history).items():
         for entry in entries:
@@ -70,7 +70,7 @@ def _logged(history: History) -> Mapping[Key, Sequence[Entry]]:
 
 
 def _reported(history: History) -> Mapping[Key, list[int]]:
-    """Per attempt what its handler reported. `witnesses` judges activities that the store does not know."""
+    """By attempt, the reports of its handler, without activities that the store lacks: `witnesses` judges those."""
     found: dict[Key, list[int]] = {}
     known = tasks(history)
     for operation in history.where("report"):

@@ -15,7 +15,7 @@ from harness.history.runs import Run, runs
 from harness.history.workers import PoolExit, pool_exits
 
 EARLY = 0.1
-"""Seconds by which a release may precede the time-out and still be on time: timers are that coarse."""
+"""The number of seconds that a release may be early, because timers are coarse."""
 
 DRAINED, RELEASED = "drained", "released"
 
@@ -26,7 +26,7 @@ class Stop:
 
     `took` is the time from the signal to the exit, None if the pool never ended. `drained` counts runs whose handler
     ended by itself, `released` those that outlived the graceful time-out and began again elsewhere. `after_last` is the
-    time from the end of the pool's last run to the exit. `dropped` are breaches that name a task, `breaches` the
+    time from the end of the pool's last run to the exit. `dropped` are the breaches that name a task, `breaches` the
     others.
     """
 

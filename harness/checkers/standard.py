@@ -38,8 +38,8 @@ def standard(
     `recovery_p99` is in seconds; None leaves that checker out (for faults that kill no worker). `concurrency` is how
     many tasks one worker runs at a time, which bounds the duplicates that a kill excuses. `uses` names the members of
     `FEATURES` that the workload uses: the checker of such a feature is UNKNOWN if the history shows nothing of it. The
-    checker of any other feature is VALID over nothing, and still judges what the history shows. Raises `ValueError` for
-    a name that is not in `FEATURES`.
+    checker of any other feature is VALID if the history shows nothing of it, and otherwise judges what the history
+    shows. Raises `ValueError` for a name that is not in `FEATURES`.
     """
     if unknown := sorted(set(uses) - set(FEATURES)):
         raise ValueError(f"there is no feature {unknown[0]!r}; choose from {', '.join(FEATURES)}")

@@ -16,13 +16,13 @@ _Logs = Mapping[str, Sequence[Entry]]
 
 
 def transitions(*, allow_queued: bool = False) -> Checker:
-    """Every activity's log, in the order of (fence, n) and never of a clock, is a legal path to a terminal status.
+    """Every activity's log, in the order of (fence, n), is a legal path to a terminal status.
 
     Claims, for every activity with a log or a record in the store: the log begins with `queued`; each row follows the
     one before by `LEGAL`; a row that repeats the status under the same fence is a progress entry, except after a
     terminal status, which nothing follows; n counts 0, 1, 2... under each fence; the last status is terminal (or
     `queued`, if `allow_queued`). If the history has `record` operations, the record agrees with the last row and has no
-    fence below it. UNKNOWN without any `transition`. Does not claim that the log is true: `fencing` and `delivery`
+    fence below it. UNKNOWN without any `transition`. Does not claim that the log is correct: `fencing` and `delivery`
     compare the store's evidence with that of the workers.
     """
 

@@ -1,8 +1,7 @@
 """Do the four evidence sources agree: the client, the workers, Postgres and Redis?
 
-Each source is independent of the others. If two of them contradict each other, one is wrong; the contradiction is
-reported by the pair, which shows where to look. Evidence of only one source, and an unknown outcome, contradict
-nothing.
+Each source is independent of the others. If two of them contradict each other, one is wrong; the kind of the
+counterexample names the pair. Evidence of only one source is no contradiction, and an unknown outcome is none either.
 """
 
 from __future__ import annotations
@@ -108,7 +107,7 @@ def _workers_and_postgres(history: History) -> Iterator[Counterexample]:
     for name, fences in completions(history).items():
         unproven = sorted(fences - finished.get(name, set()))
         if unproven and name in recorded:
-            why = f"Postgres has it complete under fence {unproven[0]}, but no handler returned under that fence"
+            why = f"Postgres records it as complete under fence {unproven[0]}, but no handler returned under that fence"
             yield Counterexample(kind="workers-postgres", task=task_of(recorded[name]), why=why)
     for name, returned in finished.items():
         record = recorded.get(name)
@@ -149,7 +148,7 @@ def _held_and_recorded(
 
 
 def _waiting(queue: Operation) -> int | None:
-    """How many tasks the queue knows besides its dead letters; None if it does not count them."""
+    """The number of known tasks without dead letters; None if the queue does not report it."""
     known, dead = queue.value.get("known"), queue.value.get("dead") or 0
     return known - (len(dead) if isinstance(dead, list | tuple) else dead) if type(known) is int else None
 

@@ -18,9 +18,9 @@ from harness.targets.pools import Pools, RunningPool
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FaultContext:
-    """What a fault can reach.
+    """The parts of a run that a fault can affect.
 
-    `patience` is how many seconds a fault waits for its victim, and for the target to recover while it heals.
+    `patience` is how many seconds a fault waits for its victim, and how long its heal waits until the target recovers.
     """
 
     gates: GateKeeper
@@ -39,7 +39,7 @@ class Aim:
 
 
 class Fault(Protocol):
-    """One kind of failure and its repair. Implementations are frozen values."""
+    """One kind of failure, with its injection and its heal. Implementations are frozen values."""
 
     @property
     def name(self) -> str:
@@ -70,7 +70,7 @@ class Fault(Protocol):
         ...
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
-        """Repair the fault; returns once the target can recover, or once the patience is over."""
+        """Heal the fault; returns once the target can recover, or after `context.patience` seconds."""
         ...
 
 
@@ -78,8 +78,8 @@ class Fault(Protocol):
 class PlannedFault:
     """A fault with what the seed decided about it.
 
-    `moment` is in seconds since the start of the workload. It is None for a gated fault, which waits for a handler at
-    `gate`. `draw` in [0, 1) chooses among possible victims.
+    `moment` is in seconds since the start of the workload; it is None for a gated fault, which waits for a handler at
+    `gate`. `draw`, a number in [0, 1), chooses among possible victims.
     """
 
     number: int

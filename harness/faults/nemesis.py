@@ -1,4 +1,4 @@
-"""The nemesis carries out planned faults one after another and records each injection and each repair.
+"""The nemesis carries out planned faults one after another and records each injection and each heal.
 
 Every injected fault is healed in the end, also when the run breaks down.
 """

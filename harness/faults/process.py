@@ -137,7 +137,7 @@ def _owner(context: FaultContext, pid: int) -> RunningPool:
     pool = context.pools.owner(pid)
     if pool is None:
         raise TargetFailed(
-            f"the handler at the gate runs in pid {pid}, which is a worker of no pool. See the logs of the pools."
+            f"the handler at the gate runs in pid {pid}, which is not a worker of any pool. See the logs of the pools."
         )
     return pool
 
@@ -158,7 +158,7 @@ def some_workers(context: FaultContext) -> tuple[RunningPool, list[int]]:
 
 
 def _wait_until(condition: Callable[[], bool], within: float) -> bool:
-    """Poll a condition for which there is no event; False if it is not true `within` seconds."""
+    """Poll a condition for which there is no event; False if it is not true after `within` seconds."""
     deadline = time.monotonic() + within
     while not condition():
         if time.monotonic() >= deadline:

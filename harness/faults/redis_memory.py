@@ -40,7 +40,7 @@ class FlushRedis:
 class FailOverRedis:
     """Restore the state of `lag` seconds ago, as if a replica with that lag had become the master.
 
-    Acknowledged writes of that time are lost, which Redis's documentation of replication allows.
+    Acknowledged writes of that time are lost, as the documentation of Redis replication permits.
     """
 
     at: float

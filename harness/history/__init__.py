@@ -1,8 +1,8 @@
 """Histories of operations: recorded by every process, saved as JSON lines, read by checkers, reports and benchmarks.
 
-`operation` and `history` are the data, `recorder` and `files` write and read it. The other modules are the readings:
-one function for each question, shared by all who ask it. `runs`, `submissions`, `faults`, `interruptions`, `workers`
-and `records` each answer for one kind of operation; `fields` reads one operation; `figures` makes figures of times.
+`operation` and `history` are the data, `recorder` and `files` write and read it. The other modules are the readings,
+which checkers, reports and benchmarks share. `runs`, `submissions`, `faults`, `interruptions`, `workers` and `records`
+each read one kind of operation; `fields` reads one operation; `figures` computes seconds and quantiles.
 """
 
 from __future__ import annotations

@@ -15,12 +15,12 @@ from harness.history.operation import Operation, OperationType
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FaultWindow:
-    """One fault from its injection to its repair; times are nanoseconds.
+    """One fault from its injection to its heal; times are nanoseconds.
 
-    `number` is the nemesis's own, None if it gave none. `end` is the time of the repair, None if the history has none;
-    `until` is when the fault was over: the repair, else `start` plus the fault's own `seconds`, else `start`. `pids`
-    are the processes that it hit and `parent` the pool's own process, if it is named. A fault that `failed` injected
-    nothing. `injection` is the operation that began it.
+    `number` is the fault's number in the schedule, None if the history has none. `end` is the time of the heal, None if
+    the history has no heal. `until` is the end of the fault window: `end`, else `start` plus the fault's `seconds`,
+    else `start`. `pids` are the processes that the fault hit, and `parent` is the pool's own process, if it is
+    recorded. A fault that `failed` injected nothing. `injection` is the operation that began it.
     """
 
     number: int | None
@@ -47,7 +47,7 @@ class FaultWindow:
 
 
 def fault_windows(history: History) -> Sequence[FaultWindow]:
-    """Every fault in order of its injection, those that failed included. A fault logged twice is one."""
+    """Every fault in order of its injection, failed faults included. A fault that was recorded twice counts once."""
     return history.derive(_fault_windows)
 
 
@@ -57,12 +57,12 @@ def injected_faults(history: History) -> Sequence[FaultWindow]:
 
 
 def fault_spans(history: History) -> Sequence[tuple[int, int]]:
-    """Spans of time (nanoseconds, in order, apart from each other) in which at least one fault was active."""
+    """Disjoint spans of time (nanoseconds, in order) in which at least one fault was active."""
     return history.derive(_fault_spans)
 
 
 def kills(history: History) -> Mapping[str, FaultWindow]:
-    """For each killed process, by the name under which it would record as a worker, the first fault that killed it."""
+    """By the name of a killed process (`worker-PID`), the first fault that killed it."""
     return history.derive(_kills)
 
 

@@ -1,7 +1,7 @@
-"""Fields of one operation, as every reading of a history takes them.
+"""Fields of one operation, for the readings of a history.
 
-An operation that lacks what its `f` requires raises `ValueError`. The checker that meets it is UNKNOWN and says so: a
-checker that skips evidence which it cannot read would call a broken recording VALID.
+An operation that lacks a field which its `f` requires raises `ValueError`. The checker that reads it is then UNKNOWN: a
+checker that skips unreadable evidence would find a broken recording VALID.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def optional_whole(operation: Operation, name: str) -> int | None:
 
 
 def activity_of(operation: Operation) -> str | None:
-    """The id of the task in the system under test, None if the writer did not know it."""
+    """The id of the task in the system under test, None if the operation has none."""
     found = operation.value.get("activity")
     return found if found is None or type(found) is str else str(found)
 
 
 def subject_of(operation: Operation) -> str:
-    """What fences and logs belong to: the activity, or the task if no activity is known."""
+    """The owner of fences and logs: the activity, or the task if the operation names no activity."""
     found = operation.value.get("activity")
-    if type(found) is str and found:  # the usual case, asked a million times
+    if type(found) is str and found:  # the usual case, for a million operations
         return found
     return activity_of(operation) or f"task {task_of(operation)}"

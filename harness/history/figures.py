@@ -1,4 +1,4 @@
-"""From times to figures: seconds, and nearest-rank quantiles, for checkers, reports and benchmarks alike."""
+"""Seconds and nearest-rank quantiles of times, for checkers, reports and benchmarks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ def seconds(nanoseconds: int) -> float:
 
 
 def nearest_rank(ordered: Sequence[float], share: float) -> float:
-    """The smallest of the values (in ascending order, at least one) that `share` of them, 0 to 1, do not exceed.
-
-    No interpolation: the answer is always one of the values.
-    """
+    """The nearest-rank quantile of at least one value in ascending order; `share` is from 0 to 1."""
     return ordered[max(ceil(share * len(ordered)), 1) - 1]
 
 

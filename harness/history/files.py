@@ -37,7 +37,7 @@ SEAL = "seal.json"
 _BLOCK = 1 << 20
 _LINES_AT_ONCE = 2048
 _BETWEEN = b',"\\u0000 between two lines",'
-"""Put between the lines of a batch. No recorder writes it.
+"""The separator between the lines of a batch. No recorder writes it.
 
 If lines and separators do not alternate after parsing, one of the lines is not a single document.
 """
@@ -90,13 +90,13 @@ def seal(folder: Path) -> None:
 
 
 def _lines(file: Path) -> int:
-    """How many lines end in the file; a last line without its newline does not count."""
+    """The number of complete lines of the file; a last line without its newline does not count."""
     with file.open("rb") as found:
         return sum(block.count(b"\n") for block in iter(lambda: found.read(_BLOCK), b""))
 
 
 def read(path: Path) -> tuple[list[Operation], list[str]]:
-    """The operations of a file, or of every `*.jsonl` of a folder, file by file, and what is wrong with the files."""
+    """The operations of a file, or of every `*.jsonl` of a folder, file by file, and the problems of the files."""
     operations: list[Operation] = []
     problems: list[str] = []
     ended: dict[str, int] = {}
@@ -120,12 +120,12 @@ def _broken_seal(path: Path, ended: Mapping[str, int]) -> Iterator[str]:
         return
     for name, lines in wanted.items():
         if name not in ended:
-            yield f"{name} is missing: {path.name} knows it with {lines} lines"
+            yield f"{name} is missing: {path.name} lists it with {lines} lines"
         elif ended[name] != lines:
-            what = "is the last whole line" if ended[name] < lines else "is one of lines that came later"
+            what = "is the last whole line" if ended[name] < lines else "is past the last line of the run"
             yield f"{name}:{ended[name]} {what}: the file had {lines} lines when the run ended"
     for name in sorted(ended.keys() - wanted.keys()):
-        yield f"{name} came after the run had ended: {path.name} does not know it"
+        yield f"{name} was added after the run had ended: {path.name} does not list it"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -161,18 +161,18 @@ class _Reading:
                 else:
                     self.operations += found.operations
         if self.closed and self.closed != self.lines:
-            self._complain(self.closed + 1, "follows the end of the history: take the file as it was saved")
+            self._complain(self.closed + 1, "follows the end of the history: use the file as it was saved")
         elif self.begun is not None and not self.closed:
             self._complain(
                 self.lines,
                 f"is the last line, but line 1 announces {self.begun} operations and a line after them that ends the "
-                "history: the file was cut, take the whole one",
+                "history: the file was cut, use the complete file",
             )
 
     def _one_by_one(self, lines: list[bytes], first: int) -> None:
         for number, line in enumerate(lines, start=first):
             if not line.endswith(b"\n"):
-                self._complain(number, "is cut off: its writer died while writing it")
+                self._complain(number, "is cut off: its writer ended while writing it")
                 continue
             try:
                 self._take(number, Operation.from_json(line))
@@ -194,7 +194,7 @@ class _Reading:
             before = number - 1 - (self.begun is not None)
             if before != announced:
                 wrong = f"ends a history of {announced} operations, but {before} lines come before it"
-                self._complain(number, f"{wrong}: lines were lost or added, take the file as it was saved")
+                self._complain(number, f"{wrong}: lines were lost or added, use the file as it was saved")
             self.closed = number
 
     def _complain(self, number: int, what: str) -> None:

@@ -34,7 +34,7 @@ The `kind` of a fault, in each injection (`harness.history.injection`):
     cancel      a client cancels a task
     other       anything else
 
-Histories saved before faults had a kind lack it: the reader adds it from the name of the fault.
+Older histories lack the field: the reader adds it from the name of the fault.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Reading = TypeVar("Reading")
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Operations in order of time, and what is wrong with the files they were read from."""
+    """Operations in order of time, and the problems of the files from which they were read."""
 
     operations: tuple[Operation, ...]
     problems: tuple[str, ...] = ()
@@ -83,10 +83,10 @@ class History:
         write(path, self.operations)
 
     def derive(self, reading: Callable[[History], Reading]) -> Reading:
-        """What a pure function reads out of this history, computed once for all callers.
+        """The result of a pure function of this history, computed once for all callers.
 
-        Callers share the answer and must not change it. `reading` has to be a function of a module: one that is made
-        anew for each call would be computed and kept anew each time.
+        Callers share the result and must not change it. `reading` is the key of the cache, so it has to be a function
+        at module level: a lambda or a closure would be a new key in each call.
         """
         if reading not in self._readings:
             self._readings[reading] = reading(self)

@@ -1,7 +1,7 @@
 """What a fault does, as the nemesis records it: the phases of a fault and its kind.
 
-The nemesis records `kind` in each injection since the field exists. Histories saved before lack it; `with_kind` adds it
-from the fault's name while a file is read. No other code infers anything from the name of a fault.
+The nemesis records `kind` in each injection. Older histories lack the field; `with_kind` adds it from the fault's name
+when a file is read. No other code infers anything from the name of a fault.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _BY_NAME: Mapping[str, InjectionKind] = {
     "redis-clock": InjectionKind.CLOCK,
     "cancel": InjectionKind.CANCEL,
 }
-"""Faults that were recorded without a kind, by their names."""
+"""The kinds of faults in histories without the field, by the names of the faults."""
 
 
 def with_kind(operation: Operation) -> Operation:

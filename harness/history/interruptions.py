@@ -21,8 +21,9 @@ class Interruption:
     """A run that the kill of its worker cut off.
 
     `again` is the next run of the task in a process that the same fault did not hit, None if there is none. `waited` is
-    the time in seconds from the kill to its beginning: 0 if the task ran elsewhere already, None without `again`.
-    `settled` is True if the task ended all the same: a handler of it returned, or its record says error or canceled.
+    the time in seconds from the kill to the beginning of `again`: 0 if that run had begun already, None without
+    `again`. `settled` is True if the task ended in another way: a handler returned, or its record says error or
+    canceled.
     """
 
     run: Run
@@ -50,8 +51,8 @@ class Interruption:
 def interruptions(history: History, *, from_last_kill: bool = False) -> Sequence[Interruption]:
     """Every run whose worker was killed before the run had an outcome, in order of their beginning.
 
-    A handler that had returned (`ok` is recorded) is not among them, even if its task had to run again because the
-    record was not written yet. With `from_last_kill`, `waited` starts with the last kill of any process before `again`.
+    A run with a recorded `ok` is not among them, even if its task had to run again because its result was not recorded
+    yet. With `from_last_kill`, `waited` starts with the last kill of any process before `again`.
     """
     return history.derive(_from_last_kill if from_last_kill else _from_own_kill)
 
@@ -71,7 +72,7 @@ def _interruptions(history: History, restarts: Sequence[int]) -> Sequence[Interr
         by_task.setdefault(run.task, []).append(run)
     settled = {task_of(op) for op in history.where("record") if _ended_without_handler(op)}
     settled |= {run.task for run in all_runs if run.finished}
-    # By fault, made once: one fault may have hit hundreds of workers and cut off as many runs.
+    # Computed once for each fault, because one fault can kill hundreds of workers and cut off as many runs.
     hit: dict[int, frozenset[str]] = {}
     for kill in killed.values():
         if id(kill) not in hit:

@@ -1,4 +1,4 @@
-"""Names of processes in a history, each written in this place only."""
+"""Names of processes in a history, each defined in one place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ RUNNER, BREAKDOWN = "runner", "breakdown"
 """The process that records a breakdown of the run, and the `f` of that operation."""
 
 SERVERS = frozenset({"postgres", "redis"})
-"""The evidence sources that are asked after the run: their operations are no part of its duration."""
+"""The evidence sources that are read after the run. Their operations do not extend the duration of the run."""
 
 _WORKER = "worker-"
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 
 class OperationType(StrEnum):
-    """The state of an operation: begun, or ended with a known or an unknown outcome."""
+    """The type of an operation: it begins, or it ends with a known or an unknown outcome."""
 
     INVOKE = "invoke"
     OK = "ok"

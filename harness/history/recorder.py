@@ -39,7 +39,7 @@ class Recorder:
         return operation
 
     def append(self, operation: Operation) -> None:
-        """Write an operation unchanged, with its own process name and time; raises `OSError` on a full disk."""
+        """Write an operation unchanged, with its process name and time; raises `OSError` if the disk is full."""
         line = operation.to_json().encode() + b"\n"
         written = os.write(self._fd, line)
         if written != len(line):  # the reader then reports a broken line, not a missing one

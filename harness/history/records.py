@@ -44,12 +44,12 @@ def tasks(history: History) -> Mapping[str, int]:
 
 
 def completions(history: History) -> Mapping[str, frozenset[int]]:
-    """By `subject_of`, the fences under which the log or the record of the activity says complete."""
+    """By `subject_of`, the fences under which the log or the record has the status complete."""
     return history.derive(_completions)
 
 
 class _Log(NamedTuple):
-    """The store's log by `subject_of`: its rows, the first operation, and the fences of the rows that say complete."""
+    """The store's log by `subject_of`: its rows, the first operation, and the fences of the complete rows."""
 
     rows: dict[str, list[Entry]]
     first: dict[str, Operation]

@@ -1,4 +1,4 @@
-"""Runs of handlers: each invocation with the outcome that belongs to it."""
+"""Runs of handlers: each invocation with its outcome."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.history.operation import Operation, OperationType
 class Run(NamedTuple):
     """One execution of a handler: its beginning and, if recorded, its end.
 
-    `subject` is what its fence belongs to, `fence` is None if the target has no fencing tokens.
+    `subject` identifies the owner of the fence (`subject_of`). `fence` is None if the target has no fencing tokens.
     """
 
     task: int
@@ -45,7 +45,7 @@ class Run(NamedTuple):
 
 
 def runs(history: History) -> Sequence[Run]:
-    """Every run in order of its beginning. An outcome without a beginning belongs to no run."""
+    """Every run in order of its beginning. An outcome without a beginning is left out."""
     return history.derive(_runs)
 
 

@@ -11,9 +11,7 @@ LEGAL: Mapping[str, frozenset[str]] = {
     "error": frozenset(),
     "canceled": frozenset(),
 }
-"""By status, the statuses that may follow it. `running` follows itself when another worker takes over with a higher
-fencing token.
-"""
+"""By status, the statuses that may follow it; `running` follows itself under a higher fencing token."""
 
 FIRST = "queued"
 COMPLETE = "complete"

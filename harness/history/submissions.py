@@ -1,4 +1,4 @@
-"""Submissions of tasks: each request of the client with the answer that belongs to it."""
+"""Submissions of tasks: each request of the client with its answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RecordedSubmission(NamedTuple):
 
 
 def submissions(history: History) -> Sequence[RecordedSubmission]:
-    """Every submission in order of its request. An answer without a request belongs to none."""
+    """Every submission in order of its request. An answer without a request is left out."""
     return history.derive(_submissions)
 
 

@@ -1,4 +1,4 @@
-"""Lives of worker processes, and the exits of their pools."""
+"""The lifetimes of worker processes, and the exits of their pools."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from harness.history.injection import InjectionKind
 class WorkerLife:
     """One worker process; times are nanoseconds.
 
-    `first` and `last` are its first and last `hello` or `run`. `ended` is when it is known to have ended, killed or
-    together with a pool that got SIGTERM; None if that is not known. `killed_by` is the fault that killed it.
+    `first` and `last` are its first and last `hello` or `run`. `ended` is the time of its end, by a kill or with a pool
+    that got SIGTERM; None if the history does not show an end. `killed_by` is the fault that killed it.
     """
 
     process: str

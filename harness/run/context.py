@@ -19,9 +19,9 @@ from harness.targets.pools import Pools
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunContext:
-    """The open resources of one run. `client`, `nemesis` and `witness` each record to a history file of their own.
+    """The open resources of one run, with three recorders that each write a history file of their own.
 
-    `client` records the workload, `nemesis` the faults, and `witness` what the store and the queue contain at the end.
+    `client` records the workload, `nemesis` the faults, and `witness` the content of store and queue at the end.
     """
 
     faults: FaultContext
@@ -42,7 +42,7 @@ class RunContext:
         return self.faults.gates
 
     def recorded_bytes(self) -> int:
-        """Size of all history files so far; it grows as long as any process records."""
+        """The size of all history files so far; it grows while any process records."""
         return sum(file.stat().st_size for file in self.history.glob("*.jsonl"))
 
 

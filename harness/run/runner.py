@@ -23,7 +23,7 @@ from harness.scenario import Scenario, ScenarioRun
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target
 
-# A drain ends early, and the unfinished tasks count as lost, once nothing has changed for the longer of these two.
+# A drain ends early if nothing changes for the longer of these two. Its unfinished tasks then count as lost.
 STALL_LEASES = 2.0
 STALL_SECONDS = 5.0
 
@@ -50,7 +50,7 @@ class _Phases:
             yield
         except HarnessError as error:
             self.breakdowns.append(str(error))
-        except Exception as error:  # noqa: BLE001 - recorded: it makes the verdict UNKNOWN, and teardown goes on
+        except Exception as error:  # noqa: BLE001 - recorded: it makes the verdict UNKNOWN, and teardown continues
             self.breakdowns.append(f"{name} broke down: {type(error).__name__}: {error}")
 
 
@@ -81,7 +81,7 @@ def run_scenario(
     history_folder: Path,
     progress: Progress,
 ) -> ScenarioRun:
-    """Run a scenario on a started environment and judge it; nothing that it started outlives the call.
+    """Run a scenario on a started environment and judge its history. All that it starts has ended when it returns.
 
     `history_folder` must be empty and receives the history files. A breakdown does not raise: the checkers judge the
     history so far, and `error` makes the verdict UNKNOWN at best. Raises `UsageError` if there are too few tasks for
@@ -118,7 +118,7 @@ def run_scenario(
 
 
 def _record_breakdowns(breakdowns: Sequence[str], folder: Path) -> None:
-    """Record the breakdowns, so that a later check of the history does not take it for a complete run."""
+    """Record the breakdowns, so that a later check of the history does not treat it as a complete run."""
     if breakdowns:
         with closing(Recorder(folder / f"{RUNNER}.jsonl", process=RUNNER)) as recorder:
             for why in breakdowns:
@@ -126,9 +126,10 @@ def _record_breakdowns(breakdowns: Sequence[str], folder: Path) -> None:
 
 
 def judge(scenario: Scenario, history: History) -> Mapping[str, CheckResult]:
-    """The results of the workload's checkers and of the scenario's, which replace the former by name.
+    """The results of all checkers; a checker of the scenario replaces the workload's checker of the same name.
 
-    A history with unreadable lines never produces INVALID, only UNKNOWN: the missing line may be the missing evidence.
+    A history with unreadable lines never produces INVALID, only UNKNOWN: such a line may be the evidence that a checker
+    misses.
     """
     results = check_all({**scenario.workload.checkers(), **scenario.checkers}, history)
     gaps = unreadable(history)
@@ -200,8 +201,8 @@ class ChaosRun:
             self._nemesis.run(faults, start=start, stop=stop)
             if not driver.join(self._phases.seconds_left):
                 raise HarnessError(
-                    f"The tasks were not all submitted within the {self._scenario.timeout:g} s of the scenario. "
-                    "Ask for fewer with --tasks."
+                    f"Not all tasks were submitted within the {self._scenario.timeout:g} s of the scenario. "
+                    "Request fewer with --tasks."
                 )
         finally:
             alarm.cancel()
@@ -224,7 +225,7 @@ class ChaosRun:
             if not self._phases.seconds_left:
                 raise HarnessError(
                     f"{unfinished} tasks were still unfinished after the {self._scenario.timeout:g} s of the "
-                    "scenario. Ask for fewer with --tasks, or give the scenario a longer time-out."
+                    "scenario. Request fewer with --tasks, or give the scenario a longer time-out."
                 )
             time.sleep(_POLL_SECONDS)
 

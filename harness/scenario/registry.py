@@ -74,7 +74,7 @@ def _single(name: str, group: str, members: tuple[str, ...]) -> Any:
     if missing:
         raise UsageError(
             f"{name} is not a {_WHAT[group]}: it has no {', '.join(missing)}. "
-            f"Name a value that has them, as the {_WHAT[group]}s that come with the harness do."
+            f"Name a value that has them, as the {_WHAT[group]}s of the harness do."
         )
     return value
 

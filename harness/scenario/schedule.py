@@ -1,4 +1,4 @@
-"""The schedule of a run: everything that the seed decides, known before anything is started."""
+"""The schedule of a run: everything that the seed decides, drawn before any process starts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def gated_numbers(faults: Sequence[Fault], tasks: int) -> frozenset[int]:
     if len(set(numbers)) < len(numbers):
         raise UsageError(
             f"{tasks} tasks are too few for the {len(faults)} faults of this scenario. "
-            "Ask for more with --tasks, 200 say."
+            "Request more, for example with --tasks 200."
         )
     return frozenset(numbers)
 

@@ -125,7 +125,7 @@ def test_ctrl_c_stops_everything_and_reports_it_in_one_line(
     os.kill(running.pid, signal.SIGINT)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert said.splitlines()[-1] == "harness: interrupted by SIGINT; everything that was started is gone."
+    assert said.splitlines()[-1] == "harness: interrupted by SIGINT; all its processes are stopped."
     assert "Traceback" not in said
     assert processes_of(tmp_path) == []
 

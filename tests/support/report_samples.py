@@ -162,7 +162,7 @@ def sigterm_history() -> History:
         sample.add(end, f"worker-{pid}", kind, "run", **run)
     sample.add(1.6, "pool-1", INFO, "exit", pid=500, code=0)
     sample.add(1.7, "nemesis", INFO, "sigterm", fault=1, phase="heal")
-    return sample.history(["worker-502.jsonl:9 is cut off: its writer died while writing it"])
+    return sample.history(["worker-502.jsonl:9 is cut off: its writer ended while writing it"])
 
 
 def run_of(history: History, **more: Any) -> ScenarioRun:

@@ -97,7 +97,7 @@ def test_a_history_without_problems_is_readable() -> None:
 
 def test_the_final_output_of_a_killed_worker_may_be_cut_off() -> None:
     builder = HistoryBuilder().killed(12)
-    builder.problems.append("worker-12.jsonl:9 is cut off: its writer died while writing it")
+    builder.problems.append("worker-12.jsonl:9 is cut off: its writer ended while writing it")
     result = evidence()(builder.history)
     assert result.verdict is Verdict.VALID
     assert result.figures["cut_off"] == 1
@@ -105,8 +105,8 @@ def test_the_final_output_of_a_killed_worker_may_be_cut_off() -> None:
 
 def test_any_other_problem_makes_the_evidence_unknown() -> None:
     for problem in (
-        "worker-13.jsonl:9 is cut off: its writer died while writing it",
-        "client.jsonl:9 is cut off: its writer died while writing it",
+        "worker-13.jsonl:9 is cut off: its writer ended while writing it",
+        "client.jsonl:9 is cut off: its writer ended while writing it",
         "worker-12.jsonl:4 is not JSON (Expecting value)",
     ):
         builder = HistoryBuilder().killed(12)
@@ -196,7 +196,7 @@ def test_a_queue_that_names_its_dead_letters_is_counted_and_shows_nothing_left()
 
 def test_only_excused_problems_count_as_cut_off() -> None:
     builder = HistoryBuilder().killed(12)
-    cut, bad = "worker-12.jsonl:9 is cut off: its writer died while writing it", "client.jsonl:1 is not JSON"
+    cut, bad = "worker-12.jsonl:9 is cut off: its writer ended while writing it", "client.jsonl:1 is not JSON"
     builder.problems += [cut, bad]
     result = evidence()(builder.history)
     assert result.figures == {"operations": 1, "problems": 1, "cut_off": 1}

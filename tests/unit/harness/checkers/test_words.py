@@ -214,7 +214,7 @@ def test_each_end_of_a_task_has_its_own_wording() -> None:
         ("lost", 5, "acknowledged, but its record is still queued"),
         ("unexpected", 8, "certainly refused"),
         ("unexpected", 9, "never submitted"),
-        ("ended badly", 4, "its record says that it did not complete"),
+        ("ended badly", 4, "its record says error or canceled"),
         ("recovered", 6, "its submission had an unknown outcome, and it completed"),
         ("unknown", 7, "its submission had an unknown outcome, and it did not complete"),
     ]
@@ -256,7 +256,7 @@ def test_a_pool_that_failed_is_reported_with_its_exit_code() -> None:
     result = exits()(HistoryBuilder().exited(code=3).exited(parent=2).history)
     why = "pool-1 (pid 1) ended with code 3"
     assert result.counterexamples == ({"kind": "exit", "pool": "pool-1", "pid": 1, "code": 3, "why": why},)
-    assert result.summary == f"1 of 2 pools ended badly; the first: {why}"
+    assert result.summary == f"1 of 2 pools did not end with code 0; the first: {why}"
     assert result.figures == {"exits": 2, "killed": 0, "bad": 1}
     killed = exits()(HistoryBuilder().killed(1).exited(code=-9).history)
     assert killed.figures == {"exits": 1, "killed": 1, "bad": 0}
@@ -295,14 +295,12 @@ def test_a_task_that_too_many_passed_is_reported_with_the_numbers() -> None:
     highs = range(7 + SLACK + 1)
     builder = submitted("low", 500, builder=submitted("high", *highs)).ran(*highs, by=12).ran(500, by=12)
     result = priorities()(builder.history)
-    why = (
-        "task 500 of priority low waited while 72 of other priorities and 0 of its own began; 71 may pass it"
-    )
+    why = "task 500 of priority low waited while 72 runs of other priorities and 0 of its own began; the bound is 71"
     assert whys(result) == [("starved", 500, why)]
     assert result.summary == f"1 tasks were passed by too many others; the first: {why}"
     lows = range(500, 500 + SLACK + 2)
     builder = submitted("high", 1, 2, builder=submitted("low", *lows)).ran(1, by=12).ran(*lows, by=12)
-    why = "task 2 of priority high waited while 66 of other priorities and 1 of its own began; 65 may pass it"
+    why = "task 2 of priority high waited while 66 runs of other priorities and 1 of its own began; the bound is 65"
     assert whys(priorities()(builder.ran(2, by=12).history)) == [("inverted", 2, why)]
 
 
@@ -377,7 +375,7 @@ def test_a_contradiction_is_reported_with_both_evidence_sources() -> None:
     result = witnesses()(builder.queue(leased=1, held=["a2", "a1"], known=9).history)
     accepted = "the client got an acknowledgement, but Postgres has no record of it"
     returned = "a handler returned under fence 4, but Postgres has only fence 3"
-    unearned = "Postgres has it complete under fence 7, but no handler returned under that fence"
+    unearned = "Postgres records it as complete under fence 7, but no handler returned under that fence"
     lived_on = "worker-12 finished it under the last fence and was not killed, but Redis still holds it"
     refused = "by the client's evidence certainly refused"
     assert whys(result) == [

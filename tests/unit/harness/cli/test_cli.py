@@ -231,7 +231,7 @@ def test_an_empty_history_is_unknown(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("damage", "fault"),
     [
-        (lambda text: text[:-20], "history.jsonl:3 is cut off: its writer died while writing it"),
+        (lambda text: text[:-20], "history.jsonl:3 is cut off: its writer ended while writing it"),
         (lambda text: text.replace(b'"f":"record"', b'"f":"rec\xff', 1), "history.jsonl:3 is not JSON"),
         (
             lambda text: text.replace(b'"type":"ok"', b'"type":"fine"', 1),

@@ -132,7 +132,7 @@ def test_a_line_that_its_killed_writer_left_unfinished_does_not_break_the_seal(t
         file.write(b'{"time":1,"pro')
     seal(tmp_path)
     assert History.load(tmp_path).problems == (
-        "worker-7.jsonl:4 is cut off: its writer died while writing it",
+        "worker-7.jsonl:4 is cut off: its writer ended while writing it",
     )
 
 
@@ -142,9 +142,9 @@ def test_files_that_are_missing_grew_or_came_later_break_the_seal(tmp_path: Path
     with (tmp_path / "client.jsonl").open("a") as file:
         file.write(OPERATIONS[0].to_json() + "\n")
     assert History.load(tmp_path).problems == (
-        "client.jsonl:4 is one of lines that came later: the file had 3 lines when the run ended",
-        "worker-7.jsonl is missing: seal.json knows it with 3 lines",
-        "other.jsonl came after the run had ended: seal.json does not know it",
+        "client.jsonl:4 is past the last line of the run: the file had 3 lines when the run ended",
+        "worker-7.jsonl is missing: seal.json lists it with 3 lines",
+        "other.jsonl was added after the run had ended: seal.json does not list it",
     )
 
 

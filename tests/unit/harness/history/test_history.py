@@ -97,7 +97,7 @@ def test_a_last_line_without_its_end_is_reported_and_the_rest_is_kept(tmp_path: 
     (tmp_path / "worker-1.jsonl").write_text(whole + "\n" + whole[: len(whole) // 2])
     history = History.load(tmp_path)
     assert len(history) == 1
-    assert history.problems == ("worker-1.jsonl:2 is cut off: its writer died while writing it",)
+    assert history.problems == ("worker-1.jsonl:2 is cut off: its writer ended while writing it",)
 
 
 def test_a_last_line_that_lacks_only_its_newline_is_not_trusted(tmp_path: Path) -> None:
