@@ -1,4 +1,4 @@
-"""SIGKILL of workers whose tasks have lock keys: no key stays locked, none is locked twice, no task starves.
+"""SIGKILL of workers whose tasks have lock keys: no key stays locked, no key is locked twice, no task starves.
 
 Half of the tasks share five lock keys, and 60 % have high priority. The gated kills hit the worker of a task at its
 gate. The next task of the same lock key begins only after the interrupted task has finished.

@@ -1,4 +1,4 @@
-"""Redis is frozen for longer than the time-outs of its clients, so they send again, and both messages arrive.
+"""Redis is frozen for longer than the time-outs of its clients. The clients send again, and both messages arrive.
 
 Every lease expires in this time. A message that arrives twice must take effect once. A task that runs at that moment
 may run twice, so one duplicate run per slot is allowed.

@@ -2,7 +2,7 @@
 
 It works under gevent: Locust patches the standard library before this module is imported, so agentexec's enqueuer
 thread is a greenlet, psycopg uses the patched `select` and waits cooperatively (`psycopg.waiting.wait` is not its C
-function then), and redis-py's sockets yield. A commit that hangs blocks the callers of its own producer only, as in any
+function then), and redis-py's sockets yield. A commit that hangs blocks only the callers of its own producer, as in any
 process that uses agentexec; `tests/acceptance/test_load_client.py` tests this. This module does not import gevent, and
 without it the same code runs on real threads.
 """
@@ -125,7 +125,8 @@ class LoadClient:
 
     def _failed(self, number: int, error: Exception, intended: float) -> None:
         reason = describe_error(error)
-        # Only InvalidTask is certain: after a broken connection the commit may have happened, and a full queue records.
+        # Only InvalidTask is certain: the commit may have happened before a connection broke, and it has if the queue
+        # is full.
         kind = OperationType.FAIL if isinstance(error, ax.InvalidTask) else OperationType.INFO
         self._log.note(kind, "enqueue", task=number, error=reason)
         self._fire(ENQUEUE, (time.monotonic() - intended) * 1000, failure=reason)

@@ -62,8 +62,8 @@ class Measurement:
     ) -> Self:
         """Read a history of a load that was planned to last `duration` seconds.
 
-        `statuses` are those of all activities in Postgres, by their ids. `planned_in` gives the number of tasks that
-        the plan has in a number of seconds: the plan is compared over the time that the load really lasted.
+        `statuses` are those of all activities in Postgres, by their ids. `planned_in` gives the planned number of tasks
+        for a number of seconds: the plan is compared over the real duration of the load.
         """
         lasted = _length(history)
         short = lasted is None or lasted < _ENOUGH * duration

@@ -43,7 +43,7 @@ class Profile:
 
 SMOKE = Profile(
     name="smoke",
-    summary="40 short tasks a second, evenly spaced: does everything work together?",
+    summary="40 short tasks a second, evenly spaced, as a quick check of all parts together",
     users=20,
     spawn_rate=20,
     arrivals=Arrivals(rate=2),
@@ -63,7 +63,7 @@ STEADY = Profile(
 )
 BURST = Profile(
     name="burst",
-    summary="20 tasks a second with 200 a second in 2 of every 10 seconds, as agents are used",
+    summary="20 tasks a second, and 200 a second in 2 of every 10 seconds, like the requests of agents",
     users=20,
     spawn_rate=20,
     arrivals=Arrivals(rate=1, pacing="poisson", burst=Burst(every=10, length=2, factor=10)),

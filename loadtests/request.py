@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         "--workers",
         type=_Whole(0, MOST_WORKERS),
         metavar="N",
-        help="worker processes; 0 shows what a dead pool does",
+        help="worker processes; with 0 no task is run",
     )
     parser.add_argument(
         "--slo",
@@ -85,9 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--report", type=Path, metavar="DIR", help="default: reports/load-<time>")
     parser.add_argument("--json", action="store_true", help="print slo.json on stdout, the rest on stderr")
     servers = parser.add_argument_group("servers")
-    servers.add_argument(
-        "--backend", choices=BACKENDS, default="embedded", help="where the servers come from"
-    )
+    servers.add_argument("--backend", choices=BACKENDS, default="embedded", help="the servers of the run")
     servers.add_argument("--database-url", metavar="URL", help="external: Postgres (or HARNESS_DATABASE_URL)")
     servers.add_argument("--redis-url", metavar="URL", help="external: Redis (or HARNESS_REDIS_URL)")
     servers.add_argument(
@@ -109,13 +107,13 @@ def _environment(options: argparse.Namespace) -> Environment:
             )
         return make_environment(options.backend)
     urls = _urls(options)
-    # Made first, because it validates the URLs.
+    # Created first, because it validates the URLs.
     environment = make_environment("external", database_url=urls["database_url"], redis_url=urls["redis_url"])
     database = unquote(urlsplit(urls["database_url"]).path.lstrip("/"))
     if options.allow_load != database:
         raise UsageError(
             f"This would put load on the external database {database!r} and its Redis. "
-            f"If you mean it, say so with --allow-load {shlex.quote(database)}."
+            f"To allow this, add --allow-load {shlex.quote(database)}."
         )
     return environment
 
@@ -126,7 +124,7 @@ def _urls(options: argparse.Namespace) -> Mapping[str, str]:
         value = getattr(options, name) or os.environ.get(f"HARNESS_{name.upper()}")
         if not value:
             raise UsageError(
-                f"The external backend needs to know its servers: give --{name.replace('_', '-')} URL, "
+                f"The external backend needs the URLs of its servers: give --{name.replace('_', '-')} URL, "
                 f"or set HARNESS_{name.upper()}."
             )
         urls[name] = value

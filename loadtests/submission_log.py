@@ -40,6 +40,6 @@ class SubmissionLog:
 
 
 def counted(folder: Path, f: str) -> int:
-    """How many `ok` operations `f` the generators have recorded so far; cheap, for progress only."""
+    """How many `ok` operations `f` the generators have recorded so far. An estimate for the progress line."""
     wanted = f'"type":"ok","f":"{f}"'.encode()
     return sum(file.read_bytes().count(wanted) for file in folder.glob("load-*.jsonl"))

@@ -75,7 +75,7 @@ class SystemUnderLoad:
 
     @contextmanager
     def pool(self, profile: Profile, history: Path) -> Iterator[SubprocessPool | None]:
-        """A running pool, stopped at the end, by SIGKILL if necessary; None if the profile has no workers."""
+        """A running pool; None if the profile has no workers. It is stopped at the end, by SIGKILL if necessary."""
         if profile.workers == 0:
             yield None
             return

@@ -79,7 +79,7 @@ class Watcher:
             try:
                 self._look()
             except SQLAlchemyError as error:
-                # Postgres may come back; a task that is never seen as finished counts as never completed.
+                # Postgres may answer again later. A task whose end is never read counts as never completed.
                 _logger.warning("cannot read which tasks are finished: %s", first_line(error))
 
     def _look(self) -> None:

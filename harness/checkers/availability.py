@@ -70,14 +70,14 @@ def _phases(history: History) -> Mapping[str, _Phase]:
     started: dict[int, int] = {}
     for run in runs(history):
         started.setdefault(run.task, run.begun.time)
-    for task, asked, answered in submissions(history):
-        phase = phases[_phase(spans, asked.time)]
+    for task, request, answer in submissions(history):
+        phase = phases[_phase(spans, request.time)]
         phase.submissions += 1
-        if answered is not None and answered.type is OperationType.OK:
+        if answer is not None and answer.type is OperationType.OK:
             phase.accepted += 1
-            phase.enqueue.append(seconds(answered.time - asked.time))
+            phase.enqueue.append(seconds(answer.time - request.time))
             if task in started:
-                phase.start.append(max(0.0, seconds(started[task] - answered.time)))
+                phase.start.append(max(0.0, seconds(started[task] - answer.time)))
     return phases
 
 

@@ -51,7 +51,7 @@ def fencing() -> Checker:
             where = "the store shows" if all_runs else "the workers recorded"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=f"{where} no fences")
         subjects = _subjects(history)
-        looked_at = [subject for subject in subjects.values() if not _ran_once_and_well(subject)]
+        looked_at = [subject for subject in subjects.values() if not _is_one_complete_run(subject)]
         examples = [example for subject in looked_at for example in _breaches(subject)]
         overtaken = [example for subject in looked_at for example in _overtaken(subject)]
         summary = f"{len(all_runs)} runs of {len(subjects)} activities, each under its own fence"
@@ -90,7 +90,7 @@ def _subjects(history: History) -> Mapping[str, _Subject]:
     return subjects
 
 
-def _ran_once_and_well(subject: _Subject) -> bool:
+def _is_one_complete_run(subject: _Subject) -> bool:
     """The usual case, decided quickly: one run, complete and recorded under its fence."""
     if len(subject.begun) != 1:
         return False

@@ -99,11 +99,11 @@ class _Starts:
 
 
 def _waits(history: History, order: Sequence[str], turn: int) -> list[Wait]:
-    asked = [one for one in submissions(history) if one.asked.value.get("priority") is not None]
-    if not asked:
+    prioritized = [one for one in submissions(history) if one.request.value.get("priority") is not None]
+    if not prioritized:
         return []
-    levels = {one.task: str(one.asked.value["priority"]) for one in asked}
-    locked = {one.task for one in asked if one.asked.value.get("lock") is not None}
+    levels = {one.task: str(one.request.value["priority"]) for one in prioritized}
+    locked = {one.task for one in prioritized if one.request.value.get("lock") is not None}
     begun: dict[str, list[int]] = {level: [] for level in order}
     first: dict[int, int] = {}
     for run in runs(history):
@@ -113,21 +113,21 @@ def _waits(history: History, order: Sequence[str], turn: int) -> list[Wait]:
             if run.begun.value.get("lock") is not None:
                 locked.add(run.task)
     starts = _Starts(levels=levels, begun=begun, first=first, locked=locked)
-    return list(_each(history, asked, starts, order, turn))
+    return list(_each(history, prioritized, starts, order, turn))
 
 
 def _each(
     history: History,
-    asked: Sequence[RecordedSubmission],
+    prioritized: Sequence[RecordedSubmission],
     starts: _Starts,
     order: Sequence[str],
     turn: int,
 ) -> Iterator[Wait]:
     end, spans = history.operations[-1].time, fault_spans(history)
-    for task, _, answered in asked:
-        if answered is None or answered.type is not OperationType.OK:
+    for task, _, answer in prioritized:
+        if answer is None or answer.type is not OperationType.OK:
             continue
-        since, level, began = answered.time, starts.levels[task], starts.first.get(task)
+        since, level, began = answer.time, starts.levels[task], starts.first.get(task)
         until = end if began is None else max(began, since)
         if level not in (order[0], order[-1]) or task in starts.locked or _in_fault(spans, since, until):
             yield Wait(task=task, level=level, acknowledged=since, began=began)

@@ -34,7 +34,7 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
     run = actions.add_parser("run", help="run scenarios", parents=[common])
     run.set_defaults(run=run_scenarios)
     run.add_argument("scenarios", nargs="*", metavar="NAME", help="scenarios, or package.module:NAME")
-    run.add_argument("--all", action="store_true", help="every scenario that is known")
+    run.add_argument("--all", action="store_true", help="every known scenario")
     run.add_argument("--seed", type=int, metavar="N", help="repeat a schedule (default: random, and printed)")
     run.add_argument("--tasks", type=positive, default=240, metavar="N", help="tasks to submit (default 240)")
     run.add_argument("--target", default="agentexec", metavar="NAME", help="target, or package.module:NAME")
@@ -44,7 +44,7 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
 
 
 def _add_servers(run: _ArgumentGroup) -> None:
-    run.add_argument("--backend", choices=BACKENDS, default="embedded", help="where the servers come from")
+    run.add_argument("--backend", choices=BACKENDS, default="embedded", help="the servers of the run")
     run.add_argument(
         "--postgres-bin", type=Path, metavar="DIR", help="embedded: an installed Postgres instead"
     )

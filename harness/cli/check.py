@@ -21,7 +21,7 @@ _SHOWN = 20
 def add_check(parser: ArgumentParser) -> None:
     """Add the options of the command to its parser."""
     parser.add_argument("history", type=Path, metavar="HISTORY", help="a history file, or a folder of them")
-    parser.add_argument("--scenario", required=True, metavar="NAME", help="whose checkers to ask")
+    parser.add_argument("--scenario", required=True, metavar="NAME", help="scenario whose checkers are used")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=check_history)
 

@@ -13,7 +13,7 @@ def add_images(parser: ArgumentParser, common: ArgumentParser) -> None:
     build = actions.add_parser(
         "build", help="build the Postgres and Redis images from Debian's packages", parents=[common]
     )
-    build.add_argument("--force", action="store_true", help="build anew what is there already")
+    build.add_argument("--force", action="store_true", help="rebuild existing images")
     build.set_defaults(run=build_images)
 
 

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # `harness chaos list | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return EXIT_UNKNOWN
-        except Exception as error:  # noqa: BLE001 - the last resort: a sentence instead of a traceback
+        except Exception as error:  # noqa: BLE001 - a sentence instead of a traceback
             sentence = f"{type(error).__name__}: {error}".rstrip(".")
             return _complain(f"{sentence}. {_BUG}", EXIT_UNKNOWN, debug="--debug" in given)
 
@@ -58,7 +58,7 @@ def _parser() -> Parser:
     simulate.add_simulate(
         commands.add_parser("simulate", help="run whole systems in virtual time, by seeds", parents=[common])
     )
-    report.add_report(commands.add_parser("report", help="read what runs left"), common)
+    report.add_report(commands.add_parser("report", help="compare the figures of benchmark runs"), common)
     images.add_images(commands.add_parser("images", help="container images"), common)
     return parser
 

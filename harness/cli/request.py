@@ -118,7 +118,7 @@ def _urls(options: Namespace) -> dict[str, str]:
     for name, value in given.items():
         if not value:
             raise UsageError(
-                f"The external backend needs to know its servers: give --{name.replace('_', '-')} URL, "
+                f"The external backend needs the URLs of its servers: give --{name.replace('_', '-')} URL, "
                 f"or set HARNESS_{name.upper()}."
             )
     return {name: value for name, value in given.items() if value}
@@ -135,7 +135,7 @@ def _require_permission(scenarios: Sequence[Scenario], options: Namespace) -> No
     owning = [scenario.name for scenario in scenarios if scenario.own_servers and not options.all]
     if owning:
         raise UsageError(
-            f"{', '.join(owning)} would freeze or empty whole servers, and with them what others keep there. "
+            f"{', '.join(owning)} would freeze or empty whole servers, with all other data on them. "
             "Run it with --backend embedded or containers."
         )
     if not destructive:
@@ -143,12 +143,12 @@ def _require_permission(scenarios: Sequence[Scenario], options: Namespace) -> No
     if options.all:
         raise UsageError(
             f"--all would run destructive scenarios ({', '.join(destructive)}) against external servers. "
-            "Name each one that you mean."
+            "Name each scenario that you want to run."
         )
     if options.allow_destructive != database:
         raise UsageError(
             f"{', '.join(destructive)} would be destructive to the external database {database!r}. "
-            f"If you mean it, say so with --allow-destructive {shlex.quote(database)}."
+            f"To allow this, add --allow-destructive {shlex.quote(database)}."
         )
 
 

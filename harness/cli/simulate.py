@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.simulation.simulation import SimulationResult
 
 SEEDS = 1000
-# A campaign ends early after so many failing seeds.
+# A campaign ends early after this number of failing seeds.
 STOP_AFTER = 5
 
 
@@ -32,21 +32,25 @@ def add_simulate(parser: ArgumentParser) -> None:
         "--first", type=int, metavar="S", help="with --seeds: the first (default: random, and printed)"
     )
     parser.add_argument(
-        "--jobs", type=positive, metavar="N", help="with --seeds: processes (default: one a processor)"
+        "--jobs", type=positive, metavar="N", help="with --seeds: processes (default: one per processor)"
     )
     parser.add_argument("--explain", action="store_true", help="print a run as a readable timeline")
-    parser.add_argument("--no-shrink", action="store_true", help="leave failing schedules as they are")
+    parser.add_argument("--no-shrink", action="store_true", help="do not shrink failing schedules")
     parser.add_argument(
-        "--report", type=Path, default=Path("reports/simulation"), metavar="DIR", help="for failing schedules"
+        "--report",
+        type=Path,
+        default=Path("reports/simulation"),
+        metavar="DIR",
+        help="folder for failing schedules",
     )
     parser.add_argument(
-        "--history", type=Path, metavar="FILE", help="with --seed or --replay: write the history there"
+        "--history", type=Path, metavar="FILE", help="with --seed or --replay: write the history to this file"
     )
     parser.add_argument(
         "--html",
         type=Path,
         metavar="DIR",
-        help="with --seed or --replay: write report.html and its like there",
+        help="with --seed or --replay: write the three reports to this folder",
     )
     parser.set_defaults(run=simulate_command)
 
@@ -105,7 +109,7 @@ def _one(options: Namespace) -> int:
             for example in finding.counterexamples:
                 print(f"    {json.dumps(dict(example), default=str)}")
     if not outcome.findings:
-        print(f"{len(outcome.plan.tasks)} tasks, {outcome.injected} faults, nothing was found")
+        print(f"{len(outcome.plan.tasks)} tasks, {outcome.injected} faults, no findings")
         return EXIT_VALID
     if options.replay is None:
         with progress_on() as progress:

@@ -13,7 +13,7 @@ from harness.errors import EnvironmentUnavailable
 
 
 class SessionEnvironment(ABC):
-    """Opens a session, brings the servers up, and closes the session in any case."""
+    """Opens a session, starts the servers, and closes the session, also after an error."""
 
     name: ClassVar[str]
 
@@ -57,7 +57,7 @@ class SessionEnvironment(ABC):
         return self.session.folder
 
     def start(self) -> None:
-        """Return once both servers answer; raises `EnvironmentUnavailable` after taking everything down again."""
+        """Return once both servers answer. On an error, closes the session and raises `EnvironmentUnavailable`."""
         if self._session is not None:
             raise EnvironmentUnavailable(f"The {self.name} environment runs already. Call `stop` first.")
         self._session = Session.open()
@@ -69,7 +69,7 @@ class SessionEnvironment(ABC):
             raise
 
     def stop(self) -> None:
-        """Take everything of the session down; may be called twice."""
+        """Close the session with all that belongs to it; may be called twice."""
         session, self._session = self._session, None
         self._endpoints = self._versions = None
         if session is not None:
@@ -143,7 +143,7 @@ class ServersEnvironment(SessionEnvironment):
 
     @abstractmethod
     def make_servers(self, session: Session) -> dict[Service, Server]:
-        """Both servers, not launched; the one with the longest preparation last."""
+        """Both servers, not launched; the server with the longest preparation is last."""
 
     def bring_up(self, session: Session) -> tuple[Endpoints, ServerVersions]:
         """Launch both servers in parallel and wait for both; raises `EnvironmentUnavailable`."""

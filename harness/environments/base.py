@@ -82,7 +82,7 @@ class Environment(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop in any case."""
+        """Stop the environment, also after an error."""
         ...
 
 

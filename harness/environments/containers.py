@@ -72,11 +72,11 @@ def find_image(client: docker.DockerClient, service: Service, wanted: str | None
         remedy = (
             f"Pull it by hand, or give another image by {IMAGE_VARIABLES[service]}."
             if asked_for
-            else "Where no registry can be reached, run `harness images build` once: it makes both images."
+            else "If no registry can be reached, run `harness images build` once: it builds both images."
         )
         reason = masked(str(getattr(error, "explanation", None) or error))
         raise EnvironmentUnavailable(
-            f"The image {image} is not here and cannot be pulled: {reason}. {remedy}"
+            f"The image {image} is not present and cannot be pulled: {reason}. {remedy}"
         ) from error
     return image
 

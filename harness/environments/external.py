@@ -1,4 +1,4 @@
-"""The external backend: existing servers, given by their URLs, which are never started, stopped or frozen."""
+"""The external backend: existing servers, given by URL. The harness never starts, stops or freezes them."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def _build(
         )
     with tempfile.TemporaryDirectory(prefix="hx-image-") as folder:
         archive = Path(folder, "root.tar")
-        progress(f"{name}: collecting {recipe.package} and what it needs from Debian {suite}")
+        progress(f"{name}: collecting {recipe.package} and its dependencies from Debian {suite}")
         _collect(
             [program, *_arguments(service, recipe), suite, str(archive), *_sources(suite)], name, progress
         )

@@ -61,13 +61,13 @@ class LocalPostgres(LocalServer):
 
     def prepare(self) -> None:
         """Find the binaries and create the cluster (UTF8, C.UTF-8); raises `EnvironmentUnavailable`."""
-        self._own(self.home)
+        self._change_owner(self.home)
         version = self._find_binaries()
         major, _ = probe.parse_version(version)
         probe.require_supported("postgres", f"PostgreSQL {version}", version)
         password = self.home / "password"
         make_private(password, self._password)
-        self._own(password)
+        self._change_owner(password)
         cluster = [f"--pgdata={self._data}", "--encoding=UTF8", *_locale(major)]
         login = [f"--username={_USER}", f"--pwfile={password}", "--auth=scram-sha-256"]
         self._run("initdb", *cluster, *login, "--no-sync", "--no-instructions")
@@ -141,7 +141,7 @@ class LocalPostgres(LocalServer):
             )
         return done.stdout
 
-    def _own(self, path: Path) -> None:
+    def _change_owner(self, path: Path) -> None:
         who = self.credentials()
         if who:
             os.chown(path, who["user"], who["group"])
@@ -158,9 +158,9 @@ class LocalPostgres(LocalServer):
         if libraries.is_dir():
             shutil.copytree(libraries, target.parent.with_name(libraries.name))
         for folder, _, files in os.walk(self.home / "install"):
-            self._own(Path(folder))
+            self._change_owner(Path(folder))
             for name in files:
-                self._own(Path(folder, name))
+                self._change_owner(Path(folder, name))
         return target
 
 

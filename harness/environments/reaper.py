@@ -1,4 +1,4 @@
-"""Removes every process, container and file of a session after its run, also if the runner is killed.
+"""Removes every process, container and file of a session after its run, even if the runner is killed.
 
 The runner has the write end of a pipe and the reaper process the read end. When the runner ends for any reason,
 SIGKILL included, the kernel closes the write end, and the reaper sweeps the session.
@@ -64,11 +64,11 @@ def processes_of(session: str, folder: Path, spared: Iterable[Identity] = ()) ->
     excluded = dict([identity(os.getpid()), *spared])
     rows = [row for row in psutil.process_iter(_ATTRIBUTES) if not _is_one_of(row, excluded)]
     root = _real(folder)
-    claims = {row.pid: _claim(row, session, root) for row in rows}
-    found = {pid for pid, claim in claims.items() if claim}
+    belongs = {row.pid: _belongs(row, session, root) for row in rows}
+    found = {pid for pid, member in belongs.items() if member}
     grown = True
     while grown:
-        children = {r.pid for r in rows if claims[r.pid] is None and r.info["ppid"] in found} - found
+        children = {r.pid for r in rows if belongs[r.pid] is None and r.info["ppid"] in found} - found
         found |= children
         grown = bool(children)
     return [row for row in rows if row.pid in found and _alive(row)]
@@ -80,7 +80,7 @@ def _is_one_of(process: psutil.Process, known: dict[int, float]) -> bool:
     return started is not None and abs(process.create_time() - started) < _CLOCK_TOLERANCE_SECONDS
 
 
-def _claim(process: psutil.Process, session: str, root: str) -> bool | None:
+def _belongs(process: psutil.Process, session: str, root: str) -> bool | None:
     """Whether the process belongs to the session by its own environment or folder; None if neither decides."""
     environment: dict[str, str] = process.info["environ"] or {}
     marked = environment.get(VARIABLE)

@@ -44,7 +44,7 @@ class Session:
         """Create the folder and start the reaper; raises `EnvironmentUnavailable` if that fails."""
         session_id = secrets.token_hex(8)
         try:
-            # A short name, because the path of a Unix socket is limited to about 100 bytes.
+            # The name is short, because the path of a Unix socket is limited to about 100 bytes.
             folder = Path(tempfile.gettempdir()) / f"{reaper.FOLDER_PREFIX}{secrets.token_hex(4)}"
             # The reaper starts first, so that the folder is removed even if the runner is killed right after mkdir.
             process, write_end = _start_reaper(session_id, folder)
@@ -88,7 +88,7 @@ class Session:
         code = self._reaper.poll()
         if code is not None:
             raise EnvironmentUnavailable(
-                f"The process that cleans up after a crash ended by itself with code {code}. "
+                f"The reaper, which cleans up after a crash, ended with code {code}. "
                 "Check that psutil is installed for the Python that runs the harness."
             )
 
@@ -109,7 +109,7 @@ class Session:
             with contextlib.suppress(BrokenPipeError):
                 os.write(write_end, reaper.CLEANED)
         finally:
-            # Closing the pipe lets the reaper finish the work in any case.
+            # The pipe is closed also after an error, so that the reaper finishes the work.
             os.close(write_end)
         self._await_reaper()
 

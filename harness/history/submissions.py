@@ -14,13 +14,13 @@ class RecordedSubmission(NamedTuple):
     """One `enqueue`: its request and, if recorded, its answer."""
 
     task: int
-    asked: Operation
-    answered: Operation | None
+    request: Operation
+    answer: Operation | None
 
     @property
     def acknowledged(self) -> bool:
         """The system accepted the task."""
-        return self.answered is not None and self.answered.type is OperationType.OK
+        return self.answer is not None and self.answer.type is OperationType.OK
 
 
 def submissions(history: History) -> Sequence[RecordedSubmission]:
@@ -29,15 +29,15 @@ def submissions(history: History) -> Sequence[RecordedSubmission]:
 
 
 def _submissions(history: History) -> Sequence[RecordedSubmission]:
-    asked: list[tuple[int, Operation]] = []
-    answered: list[Operation | None] = []
+    requests: list[tuple[int, Operation]] = []
+    answers: list[Operation | None] = []
     open_at: dict[int, int] = {}
     for operation in history.where("enqueue"):
         task = task_of(operation)
         if operation.type is OperationType.INVOKE:
-            open_at[task] = len(asked)
-            asked.append((task, operation))
-            answered.append(None)
+            open_at[task] = len(requests)
+            requests.append((task, operation))
+            answers.append(None)
         elif (index := open_at.pop(task, None)) is not None:
-            answered[index] = operation
-    return [RecordedSubmission(task, one, last) for (task, one), last in zip(asked, answered, strict=True)]
+            answers[index] = operation
+    return [RecordedSubmission(task, one, last) for (task, one), last in zip(requests, answers, strict=True)]

@@ -1,4 +1,4 @@
-"""A lane with too many runs to draw one by one: how many were active in each slice of time."""
+"""Lanes with too many runs to draw one by one: the number of active runs in each slice of time."""
 
 from __future__ import annotations
 

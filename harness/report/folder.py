@@ -1,4 +1,4 @@
-"""The folder of the reports, created and tested before the run: a failure after the run would lose its results."""
+"""The folder of the reports. It is created and tested before the run, so that the results of a run have a place."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def _band(fault: FaultRow, scale: Scale, top: float, bottom: float) -> Markup:
 
 
 def fault_labels(faults: Sequence[FaultRow], scale: Scale) -> tuple[Markup, float]:
-    """Labels in up to three rows, full names if they fit, else numbers; and the height that they take.
+    """Labels in up to three rows, with full names if they fit, else with numbers; and the height of all rows.
 
     A label that fits nowhere is left out: the line keeps its tooltip, and the table below names every fault.
     """

@@ -11,7 +11,8 @@ from harness.history.faults import injected_faults, kills
 from harness.report.scales import counted
 from harness.scenario import ScenarioRun
 
-NAMED = 10  # tasks named in the sentence over all
+# The most tasks that the sentence about all runs names.
+NAMED = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +76,7 @@ def sentence(runs: Sequence[ScenarioRun], lines: Sequence[Headline]) -> str:
     if not runs:
         return "Nothing was run, so there is no verdict."
     if verdict is Verdict.VALID:
-        return _all_well(runs, lines)
+        return _all_valid(runs, lines)
     bad = [run for run in runs if run.verdict is verdict]
     first = bad[0]
     found = worst_first(list(first.results.items()))
@@ -87,7 +88,7 @@ def sentence(runs: Sequence[ScenarioRun], lines: Sequence[Headline]) -> str:
     return f"{count} {what}. {first.scenario}: {why or 'no checker was run'}"
 
 
-def _all_well(runs: Sequence[ScenarioRun], lines: Sequence[Headline]) -> str:
+def _all_valid(runs: Sequence[ScenarioRun], lines: Sequence[Headline]) -> str:
     tasks, faults, kills = (
         sum(getattr(line, name) for line in lines) for name in ("tasks", "faults", "kills")
     )

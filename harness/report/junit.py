@@ -18,7 +18,7 @@ RUN = "run"  # the test case of a run that broke down, or had no checker
 
 
 def junit_xml(runs: Sequence[ScenarioRun], *, written_at: str) -> str:
-    """The document. The seconds of a scenario are those of its suite: its checkers take nearly none."""
+    """The document. The time of a scenario is that of its test suite; the test cases have no times of their own."""
     root = Element("testsuites", name="agentexec-harness")
     for run in runs:
         _suite(root, run, written_at)

@@ -18,10 +18,10 @@ class Lane:
 
 
 def lanes(workers: Sequence[WorkerLane], runs: Sequence[Bar]) -> tuple[Lane, ...]:
-    """The lanes from top to bottom: by the birth of the first worker of a group, then by birth in the group."""
+    """The lanes from top to bottom: by the start of the first worker of a group, then by start within the group."""
     groups: list[list[WorkerLane]] = []
-    for worker in sorted(workers, key=lambda w: w.born):
-        vacant = [g for g in groups if g[-1].gone and g[-1].ended <= worker.born]
+    for worker in sorted(workers, key=lambda w: w.first_seen):
+        vacant = [g for g in groups if g[-1].gone and g[-1].ended <= worker.first_seen]
         if vacant:
             min(vacant, key=lambda g: g[-1].ended).append(worker)
         else:

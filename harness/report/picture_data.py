@@ -35,9 +35,9 @@ _OUTCOMES = {OperationType.OK: BarOutcome.OK, OperationType.FAIL: BarOutcome.FAI
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InterruptedTask:
-    """A task that a fault cut off: the checker's `Interruption`. `seconds` is None if the task never began again.
+    """A task that a fault cut off, from an `Interruption` of the readings.
 
-    `stuck` is True if it did not end otherwise either.
+    `seconds` is None if the task never began again. `stuck` is True if the task did not end in another way either.
     """
 
     task: int
@@ -47,7 +47,7 @@ class InterruptedTask:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FaultRow:
-    """One fault; times are seconds since the start, `end` is None if no repair is recorded.
+    """One fault; times are seconds since the start, `end` is None if no heal is recorded.
 
     `pids` are the processes that it hit and the pool's own, `pool` is their pool if it is recorded. A fault that
     `failed` injected nothing.
@@ -111,7 +111,7 @@ class WorkerLane:
     """
 
     process: str
-    born: float
+    first_seen: float
     ended: float
     gone: bool = False
     killed_by: FaultRow | None = None
@@ -149,7 +149,7 @@ class PictureData:
 def picture_data(history: History, *, from_last_kill: bool = False) -> PictureData:
     """The data of all pictures. `from_last_kill` is the clock of the recovery checker that judged the history.
 
-    An operation that lacks what its `f` requires makes the whole of it a `problem`: the report is still written.
+    If an operation lacks a field that its `f` requires, the result has only a `problem`. The report is still written.
     """
     try:
         return _Conversion(history).data(interruptions(history, from_last_kill=from_last_kill))
@@ -241,19 +241,19 @@ class _Conversion:
 
     def _submission(self, one: RecordedSubmission) -> Bar:
         return Bar(
-            process=one.asked.process,
+            process=one.request.process,
             task=one.task,
-            start=self._at(one.asked.time),
-            end=self._end if one.answered is None else self._at(one.answered.time),
-            outcome=_outcome(one.answered),
-            recorded=one.answered is not None,
-            activity=None if one.answered is None else activity_of(one.answered),
+            start=self._at(one.request.time),
+            end=self._end if one.answer is None else self._at(one.answer.time),
+            outcome=_outcome(one.answer),
+            recorded=one.answer is not None,
+            activity=None if one.answer is None else activity_of(one.answer),
         )
 
     def _worker(self, life: WorkerLife, rows: Mapping[int, FaultRow]) -> WorkerLane:
         return WorkerLane(
             process=life.process,
-            born=self._at(life.first),
+            first_seen=self._at(life.first),
             ended=self._at(life.last if life.ended is None else life.ended),
             gone=life.ended is not None,
             killed_by=None if life.killed_by is None else rows[id(life.killed_by)],

@@ -1,4 +1,4 @@
-"""How long until a task that a fault cut off was running again: a dot per task, a row per fault.
+"""Recovery times: one dot for each task that a fault cut off, one row for each fault.
 
 The times are those of the recovery checker: see `harness.history.interruptions`.
 """

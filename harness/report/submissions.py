@@ -1,4 +1,4 @@
-"""The client's lane: when tasks were submitted and how each submission ended, as one mark per slot of pixels."""
+"""The client's lane: when tasks were submitted and how each submission ended, as one mark per column of pixels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.report.scales import Scale, seconds_text
 from harness.report.svg import tag
 
 HEIGHT = 16.0
-SLOT = 3.0
+COLUMN = 3.0
 WORDS = {
     BarOutcome.OK: "acknowledged",
     BarOutcome.FAIL: "refused",
@@ -22,16 +22,16 @@ WORDS = {
 
 
 def submission_lane(bars: Sequence[Bar], scale: Scale, top: float, named: set[int]) -> tuple[Markup, float]:
-    """The lane, and the place where the next one may begin."""
-    slots: dict[tuple[int, BarOutcome], list[Bar]] = defaultdict(list)
+    """The lane, and the vertical position of the next one."""
+    columns: dict[tuple[int, BarOutcome], list[Bar]] = defaultdict(list)
     for bar in bars:
-        slots[int(scale(bar.start) // SLOT), bar.outcome].append(bar)
+        columns[int(scale(bar.start) // COLUMN), bar.outcome].append(bar)
     label = tag("text", "client", x=LEFT - 10, y=top + HEIGHT / 2 + 4, class_="lane-name end")
-    marks = [_mark(slot, outcome, members, top, named) for (slot, outcome), members in slots.items()]
+    marks = [_mark(column, outcome, members, top, named) for (column, outcome), members in columns.items()]
     return tag("g", label, *marks, class_="client"), top + HEIGHT
 
 
-def _mark(slot: int, outcome: BarOutcome, members: list[Bar], top: float, named: set[int]) -> Markup:
+def _mark(column: int, outcome: BarOutcome, members: list[Bar], top: float, named: set[int]) -> Markup:
     first, last = members[0], members[-1]
     tasks = (
         f"task {first.task}" if len(members) == 1 else f"{len(members)} tasks ({first.task} to {last.task})"
@@ -45,6 +45,6 @@ def _mark(slot: int, outcome: BarOutcome, members: list[Bar], top: float, named:
     return tag(
         "g",
         tag("title", title),
-        tag("rect", x=slot * SLOT, y=y, width=SLOT - 0.6, height=height, class_="body"),
+        tag("rect", x=column * COLUMN, y=y, width=COLUMN - 0.6, height=height, class_="body"),
         class_=f"mark {outcome.value}{' named' if lost else ''}",
     )

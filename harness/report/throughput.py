@@ -1,4 +1,4 @@
-"""Operations per second over time, in three strips with a scale each: submissions come in much higher bursts."""
+"""Operations per second over time, in three strips. Each has its own scale, because submissions come in bursts."""
 
 from __future__ import annotations
 

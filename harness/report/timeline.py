@@ -92,18 +92,18 @@ def _place(all_lanes: Sequence[Lane], top: float) -> tuple[list[_Placed], float]
 def _lane(place: _Placed, scale: Scale) -> Markup:
     worker = place.lane.worker
     killer = "" if worker.killed_by is None else f" by {worker.killed_by.label}"
-    fate = f", ended{killer} at {seconds_text(worker.ended)}" if worker.gone else ""
+    ending = f", ended{killer} at {seconds_text(worker.ended)}" if worker.gone else ""
     middle = place.top + place.height / 2
     # A worker that is not known to have ended is drawn to the end of the picture.
     end = scale(worker.ended if worker.gone else scale.high)
     parts = [
-        tag("title", f"{worker.process}: first sign at {seconds_text(worker.born)}{fate}"),
+        tag("title", f"{worker.process}: first seen at {seconds_text(worker.first_seen)}{ending}"),
         tag("text", worker.process[:18], x=LEFT - 10, y=middle + 4, class_="lane-name end"),
         tag(
             "rect",
-            x=scale(worker.born),
+            x=scale(worker.first_seen),
             y=place.top,
-            width=max(end - scale(worker.born), 1.0),
+            width=max(end - scale(worker.first_seen), 1.0),
             height=place.height,
             class_="alive",
         ),

@@ -1,4 +1,4 @@
-"""verdict.json: the content of the report for programs. Keys keep their order; a change of meaning raises `VERSION`."""
+"""verdict.json: the report for programs. Keys keep their order; `VERSION` rises if a key changes its meaning."""
 
 from __future__ import annotations
 

@@ -9,12 +9,12 @@ from enum import StrEnum
 from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import Process
 
-# Seconds that one way of a call takes.
+# Seconds that a request or a reply takes on its way.
 FASTEST, SLOWEST = 0.0002, 0.004
 
 
 class CallFault(StrEnum):
-    """What can happen to a process at one of its calls, in the middle of its work."""
+    """What can happen to a process at one of its calls."""
 
     KILL = "kill"
     STALL = "stall"

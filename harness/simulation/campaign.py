@@ -16,7 +16,7 @@ from harness.errors import HarnessError
 from harness.simulation.simulation import simulate
 
 PROGRESS_SECONDS = 5.0
-# A job reports its counts after so many runs.
+# A job reports its counts after this number of runs.
 RUNS_PER_REPORT = 20
 
 

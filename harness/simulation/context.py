@@ -28,7 +28,7 @@ class SimulationContext:
         self.call_faults = CallFaults()
         self.monitor = InvariantMonitor(self.recorder)
         self.settings = settings_of(plan.theme, plan.workers)
-        self.redis = RedisServer(runtime, self.monitor.look, QueuePolicy.of(self.settings))
+        self.redis = RedisServer(runtime, self.monitor.check, QueuePolicy.of(self.settings))
         self.postgres = PostgresServer(runtime)
         self.handlers = SimulatedHandlers(runtime.scheduler, self.recorder)
 

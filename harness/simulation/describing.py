@@ -1,4 +1,4 @@
-"""Calls to the queue in words, for the trace of a simulated run."""
+"""Calls to the queue as text, for the trace of a simulated run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _UNNAMED = frozenset({"wait", "register", "registered", "known", "dead_reasons",
 
 
 def describe(call: str, asked: tuple[Finish, ...], answer: object, names: Mapping[UUID, int]) -> str | None:
-    """A call to the queue in words; None if it did nothing that the trace shows."""
+    """A call to the queue as text; None if it did nothing that the trace shows."""
     if isinstance(answer, StepResult):
         return _step(asked, answer, names)
     match call, answer:
         case ("renew", (set() as lost, set() as canceled)):
             lines = [f"has lost {_task(i, names)}" for i in sorted(lost)]
-            lines += [f"is to cancel {_task(i, names)}" for i in sorted(canceled)]
+            lines += [f"has to cancel {_task(i, names)}" for i in sorted(canceled)]
             return f"RENEW: {', '.join(lines)}" if lines else None
         case ("lock", (set() as parked, set() as lost)):
             lines = [f"{_task(i, names)} has to wait" for i in sorted(parked)]
@@ -25,7 +25,7 @@ def describe(call: str, asked: tuple[Finish, ...], answer: object, names: Mappin
             return f"LOCK: {', '.join(lines) or 'all may run'}"
         case ("release", Revocations(requeued, dead)):
             lines = [f"{_task(i, names)} is free again" for i in requeued]
-            lines += [f"{_task(i, names)} is dead" for i in dead]
+            lines += [f"{_task(i, names)} is a dead letter" for i in dead]
             return f"RELEASE: {', '.join(lines)}" if lines else None
         case ("enqueue", [*answers]):
             lines = [one.name.lower() for one in answers if isinstance(one, Admission)]

@@ -21,14 +21,14 @@ _ENQUEUE = {
     OperationType.INVOKE: "enqueues",
     OperationType.OK: "gets the acknowledgement of",
     OperationType.FAIL: "is refused",
-    OperationType.INFO: "does not know the outcome of",
+    OperationType.INFO: "receives no outcome of",
 }
 
 
 def timeline(outcome: SimulationResult) -> str:
     """The run in order of virtual time. It must have been simulated with `trace=True`."""
     events = sorted([*_of_history(outcome), *outcome.trace], key=lambda event: event[0])
-    names = {worker_name(int(text.split()[-1])): who for _, who, text in outcome.trace if _is_birth(text)}
+    names = {worker_name(int(text.split()[-1])): who for _, who, text in outcome.trace if _is_start(text)}
     events = [(at, names.get(who, who), text) for at, who, text in events]
     plan = outcome.plan
     head = (
@@ -38,10 +38,10 @@ def timeline(outcome: SimulationResult) -> str:
     width = max((len(who) for _, who, _ in events), default=0)
     lines = [f"{seconds(at):9.4f}  {who:<{width}}  {text}" for at, who, text in events]
     found = [f"FOUND by {finding.checker}: {finding.summary}" for finding in outcome.findings]
-    return "\n".join([head, "", *lines, "", *(found or ["nothing was found"])])
+    return "\n".join([head, "", *lines, "", *(found or ["no findings"])])
 
 
-def _is_birth(text: str) -> bool:
+def _is_start(text: str) -> bool:
     return text.startswith("starts as pid ")
 
 

@@ -31,7 +31,7 @@ class SimulatedTask(BaseModel):
 
 
 class PlannedFailure(Exception):
-    """The failure of a handler that its plan asks for."""
+    """A failure of a handler, as its plan requires."""
 
 
 class SimulatedHandlers:

@@ -19,12 +19,12 @@ class InvariantMonitor:
         self._recorder = recorder
         self.findings: list[str] = []
 
-    def look(self, books: Books, call: str) -> None:
+    def check(self, books: Books, call: str) -> None:
         """Check the books after a call that may have changed them."""
         if call in CHANGING and len(self.findings) < KEPT:
             for finding in breaches(books):
                 self.findings.append(f"after {call}: {finding}")
-                self._recorder.tell(None, f"INVARIANT {self.findings[-1]}")
+                self._recorder.trace_line(None, f"INVARIANT {self.findings[-1]}")
 
 
 def breaches(books: Books) -> Iterator[str]:

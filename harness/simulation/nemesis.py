@@ -194,7 +194,9 @@ class SimulatedNemesis:
             FaultKind.REDIS_CLOCK: "by",
         }
         lasting = f" {preposition.get(fault.kind, 'for')} {fault.seconds:g} s" if fault.seconds else ""
-        self._context.recorder.tell(None, f"FAULT {fault.kind.value} {where}{lasting}".replace("  ", " "))
+        self._context.recorder.trace_line(
+            None, f"FAULT {fault.kind.value} {where}{lasting}".replace("  ", " ")
+        )
 
 
 def _chosen(among: Sequence[T], fault: SimulatedFault) -> T | None:

@@ -1,7 +1,7 @@
 """Did every task end as its plan allows?
 
-A simulation knows what each handler does, so it can claim more than a run against real servers: no retry is charged
-without a failure, no success is recorded as an error, and no task is canceled without a request.
+The plan of a simulation states what each handler does, so this checker can claim more than those of real runs: no retry
+is charged without a failure, no success is recorded as an error, and no task is canceled without a request.
 """
 
 from __future__ import annotations

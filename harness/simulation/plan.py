@@ -121,7 +121,7 @@ class Plan:
                     SimulatedFault(**_known(SimulatedFault, fault) | {"kind": FaultKind(fault["kind"])})
                     for fault in data["faults"]
                 ),
-                # Files from before there were themes and hosts stay readable.
+                # Files of versions without themes and hosts stay readable.
                 theme=Theme(data.get("theme", Theme.MIXED)),
                 hosts=data.get("hosts", 1),
             )
@@ -137,7 +137,7 @@ class Plan:
             _require(type(getattr(plan, name)) is int, f"{name!r} is no whole number")
         _require(plan.pools >= 1 and plan.workers >= 1, "there is no worker in it")
         _require(plan.hosts >= 1, "there is no host in it")
-        _require(len(set(numbers)) == len(numbers), "two of its tasks have one number")
+        _require(len(set(numbers)) == len(numbers), "two of its tasks have the same number")
         for task in plan.tasks:
             counts = (task.number, task.failures, task.progress, task.level)
             _require(all(type(count) is int and count >= 0 for count in counts), "a count of a task is wrong")

@@ -20,25 +20,27 @@ from harness.simulation.context import SimulationContext
 from harness.simulation.loop import VirtualLoop
 from harness.simulation.scheduler import Process
 
-BIRTH = (0.05, 0.3)  # seconds that an interpreter takes to start
-NOTICE = 0.001  # seconds until a parent sees that its child is dead
+# Seconds that an interpreter takes to start.
+START_SECONDS = (0.05, 0.3)
+# Seconds until a parent detects that its child has ended.
+NOTICE_SECONDS = 0.001
 KILLED = -9
 
 
 class SimulatedPool:
     """One pool, from its start to the end of its parent."""
 
-    def __init__(self, stage: SimulationContext, number: int) -> None:
-        self._stage = stage
+    def __init__(self, context: SimulationContext, number: int) -> None:
+        self._context = context
         self.name = f"pool-{number}"
-        self.parent = stage.runtime.new_process(self.name, host=number % stage.plan.hosts)
+        self.parent = context.runtime.new_process(self.name, host=number % context.plan.hosts)
         self.workers: list[Process] = []
         self.over = False
         self.leaving = False
         self._supervisor: Supervisor | None = None
         self.parent.at_exit.append(self._ended)
-        stage.recorder.tell(self.parent, f"starts as pid {self.parent.pid}")
-        stage.runtime.scheduler.spawn(self.parent, self._run)
+        context.recorder.trace_line(self.parent, f"starts as pid {self.parent.pid}")
+        context.runtime.scheduler.spawn(self.parent, self._run)
 
     def living_workers(self) -> list[Process]:
         """The worker processes that live."""
@@ -55,30 +57,30 @@ class SimulatedPool:
     def kill(self) -> None:
         """SIGKILL to all processes."""
         for process in [self.parent, *self.living_workers()]:
-            self._stage.runtime.scheduler.kill(process, KILLED)
+            self._context.runtime.scheduler.kill(process, KILLED)
 
     def _run(self) -> None:
-        stage = self._stage
-        engine, queue = stage.database(self.parent), stage.queue(self.parent)
+        context = self._context
+        engine, queue = context.database(self.parent), context.queue(self.parent)
         self._supervisor = Supervisor(
             reference=PoolReference(module="simulated", attribute="pool"),
             expected_tasks=(),
-            settings=stage.settings,
-            maintenance=Maintenance(Reconciler(engine, queue, stage.settings), stage.settings),
+            settings=context.settings,
+            maintenance=Maintenance(Reconciler(engine, queue, context.settings), context.settings),
             start_child=self._start_child,
         )
         code = self._supervisor.run()
-        stage.runtime.scheduler.kill(self.parent, code)
+        context.runtime.scheduler.kill(self.parent, code)
 
     def _ended(self, code: int) -> None:
         self.over = True
-        self._stage.recorder.tell(self.parent, f"ends with code {code}")
-        self._stage.recorder.record(
+        self._context.recorder.trace_line(self.parent, f"ends with code {code}")
+        self._context.recorder.record(
             self.name, OperationType.INFO, "exit", pid=self.parent.pid, code=code, pool=self.name
         )
 
     def _start_child(self, spec: WorkerSpec, post: Post) -> SimulatedChild:
-        child = SimulatedChild(self._stage, self.parent, spec, post)
+        child = SimulatedChild(self._context, self.parent, spec, post)
         self.workers.append(child.process)
         return child
 
@@ -86,9 +88,9 @@ class SimulatedPool:
 class SimulatedChild:
     """A worker process as its parent sees it; it runs `agentexec.worker.process.Worker`."""
 
-    def __init__(self, stage: SimulationContext, parent: Process, spec: WorkerSpec, post: Post) -> None:
-        runtime = stage.runtime
-        self._stage = stage
+    def __init__(self, context: SimulationContext, parent: Process, spec: WorkerSpec, post: Post) -> None:
+        runtime = context.runtime
+        self._context = context
         self._parent = parent
         self.spec = spec
         self.started = runtime.monotonic()
@@ -99,11 +101,13 @@ class SimulatedChild:
         self._commands: Mailbox[StopCommand | None] = runtime.mailbox()
         scheduler = runtime.scheduler
         self.process.at_exit.append(
-            lambda code: scheduler.at(scheduler.seconds(NOTICE), parent, lambda: self._post(Died(self, code)))
+            lambda code: scheduler.at(
+                scheduler.seconds(NOTICE_SECONDS), parent, lambda: self._post(Died(self, code))
+            )
         )
         parent.at_exit.append(lambda _: self._commands.put(None))  # its end of the pipe closes
         scheduler.at(
-            scheduler.seconds(runtime.uniform(*BIRTH)),
+            scheduler.seconds(runtime.uniform(*START_SECONDS)),
             self.process,
             lambda: scheduler.spawn(self.process, self._run),
         )
@@ -114,31 +118,31 @@ class SimulatedChild:
     def kill(self) -> None:
         """Send SIGKILL; nothing if the parent itself is dead and only its stack unwinds."""
         if self._parent.alive:
-            self._stage.runtime.scheduler.kill(self.process, KILLED)
+            self._context.runtime.scheduler.kill(self.process, KILLED)
 
     def _run(self) -> None:
-        stage, process = self._stage, self.process
-        stage.recorder.tell(process, f"starts as pid {process.pid}")
-        stage.recorder.by(process, OperationType.INFO, "hello")
-        scheduler = stage.runtime.scheduler
+        context, process = self._context, self.process
+        context.recorder.trace_line(process, f"starts as pid {process.pid}")
+        context.recorder.by(process, OperationType.INFO, "hello")
+        scheduler = context.runtime.scheduler
         worker_loop = WorkerLoop(
             worker=self.spec.name,
-            queue=stage.queue(process),
-            engine=stage.database(process),
-            settings=stage.settings,
-            registry=stage.handlers.registry,
+            queue=context.queue(process),
+            engine=context.database(process),
+            settings=context.settings,
+            registry=context.handlers.registry,
             event_loop=VirtualLoop(scheduler, process).itself,
         )
         worker = Worker(
             worker_loop,
-            renewing=stage.queue(process),
+            renewing=context.queue(process),
             notify=lambda notice: self._post(Ready(self) if notice == READY else Leaving(self)),
         )
-        process.at_exit.append(lambda code: stage.recorder.tell(process, f"ends with code {code}"))
+        process.at_exit.append(lambda code: context.recorder.trace_line(process, f"ends with code {code}"))
         try:
             finished = worker.start(self._received())
         except redis.RedisError:  # an interpreter ends with 1 after an uncaught exception
-            stage.runtime.end_process(1)
+            context.runtime.end_process(1)
         finished.add_done_callback(lambda done: scheduler.kill(process, done.result()))
 
     def _received(self) -> Iterator[str]:

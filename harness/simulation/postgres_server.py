@@ -63,7 +63,7 @@ def _julianday(when: str | None) -> float | None:
 
 
 class PostgresServer:
-    """The server of all simulated processes; it may be unreachable for a while."""
+    """The server of all simulated processes; it can be unreachable for some time."""
 
     def __init__(self, runtime: VirtualRuntime) -> None:
         self._runtime = runtime
@@ -141,7 +141,7 @@ class SimulatedDatabase:
                 yield connection
             self._network.reply()
         except LostCall:
-            self._recorder.tell(self._process, "gets no reply from Postgres")
+            self._recorder.trace_line(self._process, "gets no reply from Postgres")
             raise refusal("no reply came") from None
 
     connect = begin

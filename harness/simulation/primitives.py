@@ -11,7 +11,7 @@ from harness.history.figures import NANOSECONDS
 from harness.simulation.scheduler import Process, Scheduler, Wakeup
 
 T = TypeVar("T")
-# The share of lock acquisitions before which another thread may run first.
+# The share of lock acquisitions before which another thread may run.
 PREEMPTED = 0.1
 
 

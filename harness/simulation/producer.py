@@ -16,13 +16,13 @@ from harness.simulation.handlers import LOCKED_TASK_NAME, TASK_NAME, SimulatedTa
 from harness.simulation.plan import Plan, PlannedTask
 from harness.simulation.primitives import VirtualEvent
 
-# Seconds between one attempt and the next. Together they outlast several outages in a row: a producer that gives up
-# earlier may leave a run without any task.
+# Seconds between attempts. Together they are longer than several outages in a row. If a producer gives up earlier, a
+# run may have no task at all.
 AGAIN_AFTER = (0.2, 0.2, 0.2, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 class PlannedSubmissions:
-    """How far the submission of a plan's tasks has come; it outlives the producer that submits them."""
+    """The progress of submitting a plan's tasks; it outlives the producer that submits them."""
 
     def __init__(self, plan: Plan) -> None:
         self.outstanding = {task.number: task for task in plan.tasks}
@@ -63,7 +63,7 @@ class SimulatedProducer:
             try:
                 request_cancel(self._database, self._queue, [activity], "Canceled on request.")
             except Exception as error:  # noqa: BLE001 - its outcome is unknown, as for any caller
-                self._context.recorder.tell(self.process, f"cancel of task {number} failed: {error}")
+                self._context.recorder.trace_line(self.process, f"cancel of task {number} failed: {error}")
 
         self._context.runtime.scheduler.spawn(self.process, request)
 

@@ -30,7 +30,7 @@ class SimulatedRecorder:
         if process.alive:
             self.record(worker_name(process.pid), kind, f, **value, pid=process.pid)
 
-    def tell(self, process: Process | None, text: str) -> None:
+    def trace_line(self, process: Process | None, text: str) -> None:
         """Add a line to the trace, if one is kept."""
         if self.trace is not None:
-            self.trace.append((self._scheduler.now, "world" if process is None else process.name, text))
+            self.trace.append((self._scheduler.now, "harness" if process is None else process.name, text))

@@ -35,7 +35,7 @@ Watcher = Callable[[Books, str], None]
 
 
 class RedisServer:
-    """One server for all simulated processes. Its clock may be wrong, it may be away, and it may lose its contents."""
+    """One server for all simulated processes. It can have a wrong clock, be unreachable, and lose its contents."""
 
     def __init__(self, runtime: VirtualRuntime, watch: Watcher, policy: QueuePolicy | None = None) -> None:
         """`watch` gets the books after every call, with the name of the call. `policy` is that of all processes."""
@@ -57,7 +57,7 @@ class RedisServer:
         return answer
 
     def go_away(self, seconds: float) -> None:
-        """Answer no call for so many seconds."""
+        """Answer no call for this number of seconds."""
         self.away_until = max(self.away_until, self._runtime.scheduler.seconds(seconds))
 
     def forget(self) -> None:
@@ -65,11 +65,11 @@ class RedisServer:
         self.memory.drop()
 
     def save(self, number: int) -> None:
-        """Keep the contents that a replica, or a file written once a second, has for the failover of that number."""
+        """Save the contents of a replica, to which the failover of this number falls back."""
         self._saved[number] = copy.deepcopy(self.memory.books)
 
     def fall_back(self, number: int) -> None:
-        """Return to the contents saved for that failover: acknowledged writes are lost."""
+        """Restore the contents that were saved for this failover: later acknowledged writes are lost."""
         self.memory.restore(self._saved.pop(number))
 
     def _clock(self) -> float:
@@ -77,7 +77,7 @@ class RedisServer:
 
 
 class SimulatedQueue:
-    """The queue of one process, at the other end of a network."""
+    """The queue of one process, which reaches it through a simulated network."""
 
     def __init__(
         self,
@@ -185,18 +185,18 @@ class SimulatedQueue:
                 self._arrive_late(name, work, asked, late)
                 raise LostCall
             answer = self._server.serve(name, work)
-            self._tell(name, asked, answer)
+            self._trace(name, asked, answer)
             self._network.reply()
             return answer
         except LostCall:
-            self._recorder.tell(self._process, f"gets no reply to {name.upper()}")
+            self._recorder.trace_line(self._process, f"gets no reply to {name.upper()}")
             raise redis.ConnectionError("simulated: no reply came") from None
 
-    def _tell(self, name: str, asked: tuple[Finish, ...], answer: object, *, late: bool = False) -> None:
+    def _trace(self, name: str, asked: tuple[Finish, ...], answer: object, *, late: bool = False) -> None:
         if self._recorder.trace is not None:
             line = describe(name, asked, answer, self._recorder.names)
             if line is not None:
-                self._recorder.tell(self._process, f"late: {line}" if late else line)
+                self._recorder.trace_line(self._process, f"late: {line}" if late else line)
 
     def _arrive_late(
         self, name: str, work: Callable[[], object], asked: tuple[Finish, ...], seconds: float
@@ -204,7 +204,7 @@ class SimulatedQueue:
         """Deliver the request after its sender gave up or died."""
 
         def arrive() -> None:
-            self._tell(name, asked, self._server.serve(name, work), late=True)
+            self._trace(name, asked, self._server.serve(name, work), late=True)
 
         def safely() -> None:
             with contextlib.suppress(AgentexecError, redis.RedisError):  # no process receives the error

@@ -84,7 +84,7 @@ class Scheduler:
         self.at(self.now, process, work)
 
     def seconds(self, seconds: float) -> int:
-        """The virtual time that is so many seconds from now, in nanoseconds."""
+        """The virtual time after this number of seconds from now, in nanoseconds."""
         return self.now + round(seconds * NANOSECONDS)
 
     def run(self, until: int, done: Callable[[], bool] = lambda: False) -> bool:

@@ -25,6 +25,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict, check_all
 from harness.history import History
 from harness.history.figures import NANOSECONDS
 from harness.simulation.context import SimulationContext
+from harness.simulation.evidence import collect_evidence, pending
 from harness.simulation.nemesis import SimulatedNemesis
 from harness.simulation.outcomes import outcomes
 from harness.simulation.plan import Plan
@@ -33,12 +34,11 @@ from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import Scheduler
 from harness.simulation.system import SimulatedSystem
 from harness.simulation.themes import MAX_RETRIES, more_checkers
-from harness.simulation.witness import collect_evidence, pending
 
 # All times are virtual seconds.
 # No fault lasts longer than this after the last moment of the plan.
 QUIET_AFTER = 12.0
-# Every task must be finished within this time after that; reconciling takes a tenth of it.
+# Every task must be finished within this time after `QUIET_AFTER`. A reconciliation takes a tenth of it.
 PATIENCE = 60.0
 POLL_EVERY = 0.25
 STOP_WITHIN = 30.0
@@ -46,7 +46,7 @@ STOP_WITHIN = 30.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """A violation: the name of the checker that found it, and that checker's name for its kind."""
+    """A violation, with the name of the checker that found it and the kind of its first counterexample."""
 
     checker: str
     kind: str

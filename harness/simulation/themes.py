@@ -15,9 +15,9 @@ from harness.simulation.plan import Theme
 
 LEASE = 2.0
 MAX_RETRIES = 2
-# Seconds. After the last kill a new pool starts, notices within a second that the old one is gone, and has a free slot
-# once earlier tasks are done. Leases of another host may have to expire first, and a worker that died early is not
-# replaced at once. No reconciler runs within that time.
+# Seconds. After the last kill a new pool starts, detects within a second that the old pool has ended, and has a free
+# slot after earlier tasks. Leases of another host may have to expire first, and a worker that ended early is not
+# replaced at once. No reconciler runs within this time.
 RECOVERED_WITHIN = 6.0
 _COMMON: Mapping[str, Any] = MappingProxyType(
     {
@@ -58,12 +58,12 @@ def more_checkers(theme: Theme) -> dict[str, Checker]:
         case Theme.SHUTDOWNS:
             return {"duplicates": duplicates(0)}
         case Theme.KILLS:
-            return {"recovery": _where_any(recovery(RECOVERED_WITHIN, from_last_kill=True))}
+            return {"recovery": _unknown_as_valid(recovery(RECOVERED_WITHIN, from_last_kill=True))}
         case _:
             return {}
 
 
-def _where_any(checker: Checker) -> Checker:
+def _unknown_as_valid(checker: Checker) -> Checker:
     """The checker, with VALID instead of UNKNOWN: not every kill interrupts a run."""
 
     def check(history: History) -> CheckResult:

@@ -19,8 +19,8 @@ from harness.history import Operation
 class TaskSpec:
     """One task of a workload: its number, the work of its handler in seconds, and its gate if it has one.
 
-    Tasks with the same `lock` key must run one at a time; `priority` is `high` or `low`. A target that supports neither
-    ignores them, and the checkers of both report the consequences.
+    Tasks with the same `lock` key must run one at a time; `priority` is `high` or `low`. A target without these
+    features ignores them, and the checkers of both features report the result.
     """
 
     number: int
@@ -119,5 +119,5 @@ class Target(Protocol):
         ...
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> TargetSession:
-        """Prepare the servers (the schema, for example) and open a session; raises `TargetFailed`."""
+        """Prepare the servers, for example the schema, and open a session; raises `TargetFailed`."""
         ...

@@ -15,7 +15,7 @@ def take_effect(folder: Path, *, activity: str, fence: int) -> bool:
     """Perform the effect of an activity under a fencing token; False if this token or a higher one came before.
 
     `folder` is the place of the store and is created if it is missing. If two tokens arrive at the same moment, both
-    may be accepted: the lower one then counts as the first.
+    may be accepted, as if the lower token had come first.
     """
     place = folder / activity
     place.mkdir(parents=True, exist_ok=True)

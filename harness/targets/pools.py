@@ -1,4 +1,4 @@
-"""The pools of a run: they are started, watched until they end, and stopped in any case."""
+"""The pools of a run: starts pools, records their exits, and stops them."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from harness.history import OperationType, Recorder
 from harness.targets.base import Submission, TargetSession, TaskSpec
 from harness.workloads.generator import Arrival, numbered_tasks
 
-# One task of so many is submitted after every fault is healed.
+# One of this number of tasks is submitted after every fault is healed.
 _FINAL_SHARE = 20
 
 

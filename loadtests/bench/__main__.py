@@ -18,11 +18,11 @@ from harness.errors import HarnessError
 from harness.masking import masked
 from harness.report import prepare_folder
 from loadtests.bench import claims, history, killing, resting, stored, throughput, timing
-from loadtests.bench.bench import BenchResult, Figure, Ground
+from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure
 
 SCHEMA_VERSION = 1
 
-BENCHMARKS: Mapping[str, Callable[[Ground, int], BenchResult | list[BenchResult]]] = {
+BENCHMARKS: Mapping[str, Callable[[BenchEnvironment, int], BenchResult | list[BenchResult]]] = {
     "drain": throughput.drain,
     "enqueue": throughput.enqueue_alone,
     "enqueue-together": throughput.enqueue_together,
@@ -72,8 +72,10 @@ def _run(names: Sequence[str], repeats: int, quick: bool, report: Path) -> int:
         # Fresh servers for each benchmark, so that it does not pay for the vacuum or flush of another.
         with make_environment("embedded") as environment:
             servers = {"postgres": environment.versions.postgres, "redis": environment.versions.redis}
-            ground = Ground(endpoints=environment.endpoints, folder=environment.folder, quick=quick)
-            found = BENCHMARKS[name](ground, repeats)
+            measured = BenchEnvironment(
+                endpoints=environment.endpoints, folder=environment.folder, quick=quick
+            )
+            found = BENCHMARKS[name](measured, repeats)
         results[name] = found if isinstance(found, list) else [found]
         for result in results[name]:
             print(_line(result), flush=True)

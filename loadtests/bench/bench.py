@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 120.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """Repeated measurements of one quantity. `higher_is_better` says how to read a change."""
+    """Repeated measurements of one quantity, with the direction of an improvement."""
 
     name: str
     unit: str
@@ -50,7 +50,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchResult:
-    """A figure and, if there is one, the floor it is compared with; both are measured in turn in the same run.
+    """A figure and, if there is one, its floor for comparison; both are measured in turn in the same run.
 
     `wanted` is the required ratio: a minimum for a rate, a maximum for a cost.
     """
@@ -75,7 +75,7 @@ class BenchResult:
 
 
 @dataclass(slots=True)
-class Ground:
+class BenchEnvironment:
     """The servers of a benchmark; `quick` reduces the number of tasks."""
 
     endpoints: Endpoints
@@ -167,7 +167,7 @@ def until(condition: Callable[[], bool], *, step: float = POLL_SECONDS) -> None:
 
 
 def in_turn(repeats: int, *measures: Callable[[], float]) -> list[tuple[float, ...]]:
-    """Measure in turn (A B A B ...) after one warm-up, so that changes of the machine affect all alike."""
+    """Measure in turn (A B A B ...) after one warm-up, so that changes of the machine affect all measures alike."""
     for measure in measures:
         measure()
     rounds: list[Sequence[float]] = [[measure() for measure in measures] for _ in range(repeats)]

@@ -17,7 +17,7 @@ from agentexec.identifiers import new_id
 from agentexec.queue.protocol import Claim, Dispatch, Disposition, Finish, StepRequest
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.task import encode_payload
-from loadtests.bench.bench import BenchResult, Figure, Ground, until
+from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure, until
 
 # Tasks that each STEP claims, and finishes.
 CLAIMED = 64
@@ -99,10 +99,10 @@ class Stocked:
         return float(statistics.get("usec", 0))
 
 
-def claims(ground: Ground, repeats: int) -> list[BenchResult]:
+def claims(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
     """Server time of a claim and its finish with a million queued, 10,000 partitions, 100,000 scheduled."""
-    queued, partitions = ground.scaled(QUEUED), ground.scaled(PARTITIONS)
-    scheduled, little = ground.scaled(SCHEDULED), ground.scaled(LITTLE)
+    queued, partitions = environment.scaled(QUEUED), environment.scaled(PARTITIONS)
+    scheduled, little = environment.scaled(SCHEDULED), environment.scaled(LITTLE)
     # Two tasks per partition, so that every finish makes a parked task ready.
     pairs = (
         (f"{queued:,} queued", Stock(ready=queued), Stock(ready=little)),
@@ -117,11 +117,11 @@ def claims(ground: Ground, repeats: int) -> list[BenchResult]:
             Stock(ready=little, scheduled=little),
         ),
     )
-    return [_beside(ground, repeats, name, much, few) for name, much, few in pairs]
+    return [_beside(environment, repeats, name, much, few) for name, much, few in pairs]
 
 
-def _beside(ground: Ground, repeats: int, name: str, much: Stock, few: Stock) -> BenchResult:
-    with _stocked(ground, much) as full, _stocked(ground, few) as small:
+def _beside(environment: BenchEnvironment, repeats: int, name: str, much: Stock, few: Stock) -> BenchResult:
+    with _stocked(environment, much) as full, _stocked(environment, few) as small:
         _wait_for_rewrite(full.client)
         _in_turns(full.step, small.step)  # warm-up
         rounds = [_in_turns(full.step, small.step) for _ in range(repeats)]
@@ -130,19 +130,19 @@ def _beside(ground: Ground, repeats: int, name: str, much: Stock, few: Stock) ->
     return BenchResult(
         figure=Figure(name=f"claim with {name}", unit="µs", values=costs, higher_is_better=False),
         floor=Figure(
-            name=f"claim with {ground.scaled(LITTLE):,} {kind}",
+            name=f"claim with {environment.scaled(LITTLE):,} {kind}",
             unit="µs",
             values=costs_of_few,
             higher_is_better=False,
         ),
-        beside=f"that with {ground.scaled(LITTLE):,}",
+        beside=f"that with {environment.scaled(LITTLE):,}",
         wanted=BOUND,
     )
 
 
 @contextmanager
-def _stocked(ground: Ground, stock: Stock) -> Iterator[Stocked]:
-    with ground.client() as client:
+def _stocked(environment: BenchEnvironment, stock: Stock) -> Iterator[Stocked]:
+    with environment.client() as client:
         queue = Stocked(client=client, stock=stock)
         queue.fill()
         yield queue

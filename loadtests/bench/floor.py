@@ -1,4 +1,4 @@
-"""The floor of a drain as a process: the queue's script and the store's statement in a loop without a framework.
+"""The floor of a drain as a process: the queue's script and the store's statements in a loop.
 
 `python -m loadtests.bench.floor DATABASE_URL REDIS_URL QUEUE BATCH` works until the queue is empty.
 """

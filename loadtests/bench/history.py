@@ -1,7 +1,7 @@
 """How long it takes to judge a history: a generated one of a million operations, in a process of its own.
 
-`python -m loadtests.bench.history FILE` is that process: it prints seconds and megabytes as JSON. Seconds are CPU time:
-other load of the machine does not count.
+`python -m loadtests.bench.history FILE` is that process: it prints seconds and megabytes as JSON. Seconds are CPU time,
+which excludes other load of the machine.
 """
 
 from __future__ import annotations
@@ -22,25 +22,29 @@ from harness.errors import HarnessError
 from harness.history import History, InjectionKind, Operation, OperationType, uncollected
 from harness.history.injection import HEAL, INJECT
 from harness.history.names import NEMESIS, worker_name
-from loadtests.bench.bench import BenchResult, Figure, Ground
+from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure
 
 OPERATIONS = 1_000_000
-WANTED = 10.0  # CPU seconds at most, to read and judge that many operations
-AT_ONCE = 8  # tasks that run at the same time, half of them under lock keys of their own
-KILLED_EVERY = 100  # one group of tasks in so many is killed and runs again
-TICK = 100_000  # nanoseconds from one operation to the next
+# The most CPU seconds to read and judge `OPERATIONS` operations.
+REQUIRED = 10.0
+# Tasks that run at the same time. Half of them have a lock key of their own.
+AT_ONCE = 8
+# A kill interrupts one of this number of groups of tasks, and the group runs again.
+KILLED_EVERY = 100
+# Nanoseconds from one operation to the next.
+TICK = 100_000
 
 
-def judge(ground: Ground, repeats: int) -> list[BenchResult]:
+def judge(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
     """CPU seconds to read 1,000,000 operations, to judge them by every checker, and for both; and peak megabytes."""
-    path = ground.folder / "history.jsonl"
-    size = ground.scaled(OPERATIONS)
+    path = environment.folder / "history.jsonl"
+    size = environment.scaled(OPERATIONS)
     History(tuple(made(size))).save(path)
     rounds = [_measured(path) for _ in range(repeats)]
     names = {
         "load": ("s", "read"),
         "judge": ("s", "judged by every checker"),
-        "both": ("s", f"read and judged ({WANTED:g} s are wanted for {OPERATIONS:,})"),
+        "both": ("s", f"read and judged ({REQUIRED:g} s are required for {OPERATIONS:,})"),
         "peak": ("MB", "memory at the most"),
     }
     return [
@@ -75,9 +79,10 @@ class _Writer:
 
 
 def made(size: int) -> Iterator[Operation]:
-    """A run without breaches, of `size` operations or a few more.
+    """A run without breaches, of at least `size` operations.
 
-    `AT_ONCE` tasks run at a time and some groups are killed. At the end a pool gets SIGTERM, and the queue is empty.
+    `AT_ONCE` tasks run at a time, and kills interrupt some groups. At the end a pool gets SIGTERM and the queue is
+    empty.
     """
     op, group = _Writer(), 0
     while op.written < size:

@@ -13,45 +13,50 @@ from harness.history.interruptions import interruptions
 from harness.history.names import NEMESIS, worker_pid
 from harness.history.runs import runs
 from loadtests.bench.app import Sleep
-from loadtests.bench.bench import BenchResult, Figure, Ground, PoolProcess, rank, until
+from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure, PoolProcess, rank, until
 
 WORKERS = 4
 CONCURRENCY = 4
-KILLS = 6  # of one measurement, up to four tasks each
-WORK = 2.0  # seconds that a task takes: longer than a worker takes to start
-BOUND = 1.0  # second
+# Kills in one measurement. Each interrupts up to four tasks.
+KILLS = 6
+# Seconds of work of a task: longer than the start of a worker.
+WORK = 2.0
+# The highest p99, in seconds.
+BOUND = 1.0
 
 
-def worker_recovery(ground: Ground, repeats: int) -> list[BenchResult]:
-    """Seconds from SIGKILL of one worker until a task that it ran runs again: with slots free elsewhere, and with none.
+def worker_recovery(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
+    """Seconds from SIGKILL of a worker until its task runs again: with free slots in other workers, and without.
 
-    With none, the task waits for the replacement of the killed worker, or for the end of a task in another worker: the
-    figure is then mostly the start of an interpreter.
+    Without a free slot, the task waits for the replacement of the killed worker, or for the end of a task in another
+    worker. Most of that time is the start of an interpreter.
     """
-    kills = max(3, ground.scaled(KILLS))
+    kills = max(3, environment.scaled(KILLS))
     half, full = WORKERS * CONCURRENCY // 2, WORKERS * CONCURRENCY
     return [
         BenchResult(
             figure=Figure(
                 name=f"task of a killed worker runs again, {name}, p99",
                 unit="s",
-                values=tuple(rank(_waits(ground, kills, tasks), 0.99) for _ in range(repeats)),
+                values=tuple(rank(_waits(environment, kills, tasks), 0.99) for _ in range(repeats)),
                 higher_is_better=False,
             ),
-            note=f"{kills} kills each; at most {BOUND:g} wanted",
+            note=f"{kills} kills each; at most {BOUND:g} required",
         )
         for name, tasks in (("slots free", half), ("all slots taken", full))
     ]
 
 
-def _waits(ground: Ground, kills: int, tasks: int) -> list[float]:
+def _waits(environment: BenchEnvironment, kills: int, tasks: int) -> list[float]:
     waits: list[float] = []
     with (
-        ground.client() as client,
-        ground.pool(client, workers=WORKERS, concurrency=CONCURRENCY) as pool,
+        environment.client() as client,
+        environment.pool(client, workers=WORKERS, concurrency=CONCURRENCY) as pool,
     ):
         for kill in range(kills):
-            until(lambda: len(client.queue.registered()) == WORKERS)  # the replacement of the last one is up
+            until(
+                lambda: len(client.queue.registered()) == WORKERS
+            )  # the replacement of the last killed worker is up
             numbers = range(kill * tasks, (kill + 1) * tasks)
             client.enqueue_many_sync(
                 [

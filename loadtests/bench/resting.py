@@ -9,7 +9,7 @@ import psutil
 
 import agentexec as ax
 from loadtests.bench.app import Nothing
-from loadtests.bench.bench import BenchResult, Figure, Ground, until
+from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure, until
 
 WORKERS = 4
 WINDOW_SECONDS = 20.0
@@ -20,9 +20,9 @@ WARM_UP_TASKS = 200
 MEGABYTE = 1_000_000
 
 
-def idle(ground: Ground, repeats: int) -> list[BenchResult]:
+def idle(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
     """CPU share of an idle pool of 4 workers and its parent, and the memory of its largest worker."""
-    with ground.client() as client, ground.pool(client, workers=WORKERS, concurrency=8) as pool:
+    with environment.client() as client, environment.pool(client, workers=WORKERS, concurrency=8) as pool:
         until(lambda: len(client.queue.registered()) >= WORKERS)
         _warm(client)
         parent = psutil.Process(pool.process.pid)
@@ -33,11 +33,11 @@ def idle(ground: Ground, repeats: int) -> list[BenchResult]:
     return [
         BenchResult(
             figure=Figure(name=f"{name}, of one core", unit="%", values=used, higher_is_better=False),
-            note=f"{WINDOW_SECONDS:g} s each; less than 1 wanted",
+            note=f"{WINDOW_SECONDS:g} s each; less than 1 required",
         ),
         BenchResult(
             figure=Figure(name=f"{name}, its largest", unit="MB", values=largest, higher_is_better=False),
-            note="resident; less than 120 wanted",
+            note="resident; less than 120 required",
         ),
     ]
 

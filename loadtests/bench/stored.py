@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 
 from agentexec.core.db import create_schema, engine_for
 from agentexec.store.models import ACTIVITY_TABLE, LOG_TABLE
-from loadtests.bench.bench import BenchResult, Figure, Ground
+from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure
 from loadtests.bench.throughput import CONCURRENCY, DRAINED, WORKERS, drain_rate
 
 FINISHED = 1_000_000
@@ -46,10 +46,10 @@ _FILL = text(
 )
 
 
-def stored(ground: Ground, repeats: int) -> list[BenchResult]:
+def stored(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
     """Drains with and without a million finished activities and their logs: rate and Postgres's time per task."""
-    tasks, finished = ground.scaled(DRAINED), ground.scaled(FINISHED)
-    with _database(ground) as full, _database(ground) as empty:
+    tasks, finished = environment.scaled(DRAINED), environment.scaled(FINISHED)
+    with _database(environment) as full, _database(environment) as empty:
         _fill(full, finished)
         rounds = [_round(full, empty, tasks, number) for number in range(repeats + 1)][1:]
     of_full, of_empty = zip(*rounds, strict=True)
@@ -81,7 +81,9 @@ def _result(
     )
 
 
-def _round(full: Ground, empty: Ground, tasks: int, number: int) -> tuple[Measured, Measured]:
+def _round(
+    full: BenchEnvironment, empty: BenchEnvironment, tasks: int, number: int
+) -> tuple[Measured, Measured]:
     """One drain of each; which one is first alternates."""
     with _engine(empty) as engine, engine.connect() as connection:
         connection.execute(text(f"TRUNCATE {LOG_TABLE}, {ACTIVITY_TABLE}"))
@@ -91,13 +93,13 @@ def _round(full: Ground, empty: Ground, tasks: int, number: int) -> tuple[Measur
     return _drain(full, tasks), _drain(empty, tasks)
 
 
-def _drain(ground: Ground, tasks: int) -> Measured:
-    with _engine(ground) as engine, engine.connect() as connection:
+def _drain(environment: BenchEnvironment, tasks: int) -> Measured:
+    with _engine(environment) as engine, engine.connect() as connection:
         pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
         server = psutil.Process(int(pid)).parent()
         assert server is not None
         before = _spent(server)
-        rate = drain_rate(ground, tasks)
+        rate = drain_rate(environment, tasks)
         return rate, 1e6 * (_spent(server) - before) / tasks
 
 
@@ -109,8 +111,8 @@ def _spent(server: psutil.Process) -> float:
     return own.user + own.system + ended + sum(times.user + times.system for times in living)
 
 
-def _fill(ground: Ground, finished: int) -> None:
-    with _engine(ground) as engine, engine.connect() as connection:
+def _fill(environment: BenchEnvironment, finished: int) -> None:
+    with _engine(environment) as engine, engine.connect() as connection:
         connection.execute(text("SET synchronous_commit = off"))
         # No foreign key checks: the rows are inserted with their parents.
         connection.execute(text("SET session_replication_role = replica"))
@@ -122,15 +124,15 @@ def _fill(ground: Ground, finished: int) -> None:
 
 
 @contextmanager
-def _database(ground: Ground) -> Iterator[Ground]:
+def _database(environment: BenchEnvironment) -> Iterator[BenchEnvironment]:
     """A new database with agentexec's tables, dropped at the end."""
     name = f"bench_{uuid4().hex[:12]}"
-    url = make_url(ground.endpoints.database_url).set(database=name)
+    url = make_url(environment.endpoints.database_url).set(database=name)
     other = replace(
-        ground,
-        endpoints=replace(ground.endpoints, database_url=url.render_as_string(hide_password=False)),
+        environment,
+        endpoints=replace(environment.endpoints, database_url=url.render_as_string(hide_password=False)),
     )
-    with _engine(ground) as server, server.connect() as connection:
+    with _engine(environment) as server, server.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
         try:
             with _engine(other) as engine:
@@ -141,8 +143,8 @@ def _database(ground: Ground) -> Iterator[Ground]:
 
 
 @contextmanager
-def _engine(ground: Ground) -> Iterator[Engine]:
-    engine = engine_for(ground.endpoints.database_url)
+def _engine(environment: BenchEnvironment) -> Iterator[Engine]:
+    engine = engine_for(environment.endpoints.database_url)
     try:
         yield engine.execution_options(isolation_level="AUTOCOMMIT")
     finally:

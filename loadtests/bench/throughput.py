@@ -16,7 +16,7 @@ from agentexec.store.rows import NewActivity
 from agentexec.store.statements import record_enqueued
 from agentexec.task import encode_payload
 from loadtests.bench.app import Nothing
-from loadtests.bench.bench import BenchResult, Figure, Ground, in_turn, until
+from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure, in_turn, until
 
 WORKERS = 2
 CONCURRENCY = 64
@@ -26,11 +26,11 @@ BATCH = 1_000
 AT_ONCE = 100
 
 
-def drain(ground: Ground, repeats: int) -> BenchResult:
+def drain(environment: BenchEnvironment, repeats: int) -> BenchResult:
     """Tasks per second from a full to an empty queue; every task is recorded as RUNNING and COMPLETE with logs."""
-    tasks = ground.scaled(DRAINED)
+    tasks = environment.scaled(DRAINED)
     agentexec, floor = in_turn(
-        repeats, lambda: drain_rate(ground, tasks), lambda: _drain_floor(ground, tasks)
+        repeats, lambda: drain_rate(environment, tasks), lambda: _drain_floor(environment, tasks)
     )
     name = f"drain of no-op tasks, {WORKERS} workers x {CONCURRENCY}"
     return BenchResult(
@@ -39,16 +39,18 @@ def drain(ground: Ground, repeats: int) -> BenchResult:
     )
 
 
-def enqueue_alone(ground: Ground, repeats: int) -> BenchResult:
+def enqueue_alone(environment: BenchEnvironment, repeats: int) -> BenchResult:
     """Calls per second of one caller that awaits each `enqueue`, beside the bare statement and script."""
-    count = ground.scaled(ALONE)
+    count = environment.scaled(ALONE)
 
     async def one_by_one(client: ax.Client) -> None:
         for number in range(count):
             await client.enqueue("bench.nothing", Nothing(number=number))
 
     mine, floor = in_turn(
-        repeats, lambda: _rate(ground, count, one_by_one), lambda: _bare_enqueue(ground, count, batch=1)
+        repeats,
+        lambda: _rate(environment, count, one_by_one),
+        lambda: _bare_enqueue(environment, count, batch=1),
     )
     return BenchResult(
         figure=Figure(name="enqueue awaited one at a time", unit="tasks/s", values=mine),
@@ -56,9 +58,9 @@ def enqueue_alone(ground: Ground, repeats: int) -> BenchResult:
     )
 
 
-def enqueue_together(ground: Ground, repeats: int) -> BenchResult:
+def enqueue_together(environment: BenchEnvironment, repeats: int) -> BenchResult:
     """Calls per second of 100 callers that each await their own `enqueue` at the same time."""
-    count = ground.scaled(TOGETHER)
+    count = environment.scaled(TOGETHER)
 
     async def together(client: ax.Client) -> None:
         for first in range(0, count, AT_ONCE):
@@ -67,21 +69,23 @@ def enqueue_together(ground: Ground, repeats: int) -> BenchResult:
             )
             await asyncio.gather(*calls)
 
-    (mine,) = in_turn(repeats, lambda: _rate(ground, count, together))
+    (mine,) = in_turn(repeats, lambda: _rate(environment, count, together))
     return BenchResult(
         figure=Figure(name=f"{AT_ONCE} enqueues awaited together", unit="tasks/s", values=mine)
     )
 
 
-def enqueue_many(ground: Ground, repeats: int) -> BenchResult:
+def enqueue_many(environment: BenchEnvironment, repeats: int) -> BenchResult:
     """Tasks per second through `enqueue_many` in batches of 1,000."""
-    count = ground.scaled(MANY)
+    count = environment.scaled(MANY)
 
     async def in_batches(client: ax.Client) -> None:
         await _fill(client, count)
 
     mine, floor = in_turn(
-        repeats, lambda: _rate(ground, count, in_batches), lambda: _bare_enqueue(ground, count, batch=BATCH)
+        repeats,
+        lambda: _rate(environment, count, in_batches),
+        lambda: _bare_enqueue(environment, count, batch=BATCH),
     )
     return BenchResult(
         figure=Figure(name=f"enqueue_many in batches of {BATCH}", unit="tasks/s", values=mine),
@@ -89,18 +93,18 @@ def enqueue_many(ground: Ground, repeats: int) -> BenchResult:
     )
 
 
-def drain_rate(ground: Ground, tasks: int) -> float:
+def drain_rate(environment: BenchEnvironment, tasks: int) -> float:
     """Tasks per second of one drain of a new queue."""
-    with ground.client() as client:
+    with environment.client() as client:
         asyncio.run(_fill(client, tasks))
-        with ground.pool(client, workers=WORKERS, concurrency=CONCURRENCY):
+        with environment.pool(client, workers=WORKERS, concurrency=CONCURRENCY):
             return _rate_of_emptying(client, tasks)
 
 
-def _drain_floor(ground: Ground, tasks: int) -> float:
-    with ground.client() as client:
+def _drain_floor(environment: BenchEnvironment, tasks: int) -> float:
+    with environment.client() as client:
         asyncio.run(_fill(client, tasks))
-        urls = ground.endpoints
+        urls = environment.endpoints
         command = [sys.executable, "-m", "loadtests.bench.floor", urls.database_url, urls.redis_url]
         loops = [subprocess.Popen([*command, client.queue.name, str(CONCURRENCY)]) for _ in range(WORKERS)]
         try:
@@ -126,15 +130,15 @@ async def _fill(client: ax.Client, tasks: int) -> None:
         )
 
 
-def _rate(ground: Ground, count: int, work: Callable[[ax.Client], object]) -> float:
-    with ground.client() as client:
+def _rate(environment: BenchEnvironment, count: int, work: Callable[[ax.Client], object]) -> float:
+    with environment.client() as client:
         began = time.monotonic()
         asyncio.run(work(client))  # type: ignore[arg-type]  # each is a coroutine function
         return count / (time.monotonic() - began)
 
 
-def _bare_enqueue(ground: Ground, count: int, *, batch: int) -> float:
-    with ground.client() as client:
+def _bare_enqueue(environment: BenchEnvironment, count: int, *, batch: int) -> float:
+    with environment.client() as client:
         engine = one_statement(client.engine)
         began = time.monotonic()
         for first in range(0, count, batch):

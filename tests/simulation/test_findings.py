@@ -116,7 +116,7 @@ def task(**parts: object) -> dict[str, object]:
         (lambda path: changed(path, seed="s"), "'seed' is no whole number"),
         (lambda path: changed(path, tasks=[task(at="x")]), "a time of a task is wrong"),
         (lambda path: changed(path, tasks=[task(at=float("inf"))]), "a time of a task is wrong"),
-        (lambda path: changed(path, tasks=[task(), task()]), "two of its tasks have one number"),
+        (lambda path: changed(path, tasks=[task(), task()]), "two of its tasks have the same number"),
         (lambda path: changed(path, tasks=[task(level=99)]), "a level that no queue has"),
         (lambda path: changed(path, tasks=[task(lock=5)]), "a lock key is no text"),
         (lambda path: changed(path, tasks=[task(failures=-1)]), "a count of a task is wrong"),

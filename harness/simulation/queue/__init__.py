@@ -1,1 +1,1 @@
-"""The memory queue, on a clock of its owner: the simulation runs it instead of Redis."""
+"""The memory queue on a given clock: the simulation runs it instead of Redis."""

@@ -18,34 +18,34 @@ WAKE_TOKENS = 64
 
 
 class Ordered:
-    """Ids by a number, those with the same one by themselves, as a sorted set of Redis has them."""
+    """Ids in the order of a score, then of the id, like a sorted set of Redis."""
 
     def __init__(self) -> None:
         self._scores: dict[UUID, int] = {}
         self._line: list[tuple[int, UUID]] = []
 
     def add(self, task_id: UUID, score: int) -> None:
-        """Put an id in its place, or into another one."""
+        """Add an id, or change its score."""
         self.remove(task_id)
         self._scores[task_id] = score
         insort(self._line, (score, task_id))
 
     def remove(self, task_id: UUID) -> None:
-        """Take an id out, if it is there."""
+        """Remove an id, if it is present."""
         score = self._scores.pop(task_id, None)
         if score is not None:
             del self._line[bisect_left(self._line, (score, task_id))]
 
     def until(self, score: int, limit: int) -> list[UUID]:
-        """The first ids, at most `limit`, whose number is not above `score`."""
+        """The first ids, at most `limit`, whose score is not above `score`."""
         return [task_id for number, task_id in self._line[:limit] if number <= score]
 
     def first(self) -> int | None:
-        """The lowest number, None where there is no id."""
+        """The lowest score; None if there is no id."""
         return self._line[0][0] if self._line else None
 
     def items(self) -> list[tuple[int, UUID]]:
-        """Numbers and ids in order."""
+        """Scores and ids in order."""
         return list(self._line)
 
     def __iter__(self) -> Iterator[UUID]:
@@ -110,7 +110,7 @@ class Books:
     settings: dict[str, str] = field(default_factory=dict)
 
     def max_crashes(self, own: int) -> int:
-        """The number that the pools agreed on, or else the caller's own."""
+        """The limit that the pools agreed on, else `own`, the caller's limit."""
         return int(self.settings.get("max_crashes", own))
 
     def wake_up(self, count: int) -> None:
@@ -162,7 +162,7 @@ class Books:
         self.cancel.discard(task_id)
 
     def requeue(self, task_id: UUID, *, charge: bool, max_crashes: int, at: int) -> bool:
-        """Put a revoked task in front of its list, or among the dead letters after too many crashes.
+        """Put a revoked task at the front of its list, or among the dead letters after too many crashes.
 
         Returns whether it is in its list.
         """
@@ -175,7 +175,7 @@ class Books:
         return True
 
     def pop(self, turn: int, every: int) -> UUID | None:
-        """The next task to claim: by priority, in each `every`-th turn from the low end; None if none is ready."""
+        """The next task to claim, by priority, in every `every`-th turn from the low end; None if no task is ready."""
         for ready in reversed(self.ready) if turn % every == 0 else self.ready:
             if ready:
                 return ready.popleft()
@@ -186,7 +186,7 @@ class Books:
         self.part.pop(task_id, None)
 
     def free_partition(self, task_id: UUID) -> None:
-        """Let the next task of a partition be ready; the task itself stays in the partition."""
+        """Make the next task of a partition ready; the task itself stays in the partition."""
         partition = self.part.get(task_id)
         if partition is None or self.busy.get(partition) != task_id:
             return

@@ -1,4 +1,4 @@
-"""The queue protocol in memory: no server, and time is what the given clock says.
+"""The queue protocol in memory: without a server, on a given clock.
 
 Every method does what its Lua script does. The contract suite and a property test compare the two, so a simulation over
 this queue shows what happens over Redis.
@@ -41,9 +41,9 @@ class MemoryQueue:
         clock: Callable[[], float] = time.time,
         idle: Callable[[float], object] | None = None,
     ) -> None:
-        """`clock` gives seconds since the epoch. `wait` calls `idle` to let up to so many seconds pass.
+        """`clock` gives seconds since the epoch. `idle(seconds)` waits up to so many seconds.
 
-        Without `idle` the thread blocks in real time until it is woken.
+        Without `idle`, `wait` blocks the thread in real time until it is woken.
         """
         self.name = name
         self.policy = policy or QueuePolicy()
@@ -55,7 +55,7 @@ class MemoryQueue:
 
     @property
     def books(self) -> Books:
-        """The contents of the queue, to be checked and not to be changed."""
+        """The contents of the queue, for checks; the caller must not change them."""
         return self._books
 
     def enqueue(self, tasks: Sequence[Dispatch], *, from_reconciler: bool = False) -> list[Admission]:
@@ -104,7 +104,7 @@ class MemoryQueue:
                 if not books.holds(task_id, token):
                     lost.add(task_id)
                     continue
-                if books.epoch is None:  # which task occupies the partition is unknown
+                if books.epoch is None:  # it is unknown which task occupies the partition
                     books.revoke(task_id)
                     books.sched.add(task_id, self._now() + LOCK_AGAIN_MS)
                     parked.add(task_id)

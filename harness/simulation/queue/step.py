@@ -1,4 +1,4 @@
-"""A worker's step over the books in memory, as lua/step.lua makes it over Redis."""
+"""A worker's step over the books in memory, as lua/step.lua does it over Redis."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REVOKE_AT_ONCE, PROMOTE_AT_ONCE, TURN = 64, 64, 8
 
 
 def take_step(books: Books, request: StepRequest, policy: QueuePolicy, now_us: int) -> Step:
-    """Finish, promote what is due, revoke expired leases, claim for the free slots; keeps the step for a replay."""
+    """Finish, promote due tasks, revoke expired leases, claim for the free slots; keeps the step for a replay."""
     now = now_us // 1000
     accepted = tuple([_finish(books, finish, now) for finish in request.finishes])
     for task_id in books.sched.until(now, PROMOTE_AT_ONCE):
@@ -81,7 +81,7 @@ def _expire(books: Books, max_crashes: int, now: int) -> Revocations:
     """Revoke expired leases."""
     requeued: dict[UUID, int] = {}
     dead: dict[UUID, int] = {}
-    # Backwards, since each goes to the front of its list: the lease that expired first is first again.
+    # In reverse, because each goes to the front of its list: the lease that expired first is then first in its list.
     for task_id in reversed(books.lease.until(now, REVOKE_AT_ONCE)):
         token = books.holder[task_id].token
         books.revoke(task_id)

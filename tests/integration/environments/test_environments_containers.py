@@ -66,7 +66,7 @@ def test_an_image_that_is_asked_for_and_cannot_be_had_is_refused_with_the_remedy
     docker_client: docker.DockerClient,
 ) -> None:
     wanted = "127.0.0.1:1/nowhere/redis:0"
-    with pytest.raises(EnvironmentUnavailable, match=rf"{wanted} is not here.*HARNESS_REDIS_IMAGE"):
+    with pytest.raises(EnvironmentUnavailable, match=rf"{wanted} is not present.*HARNESS_REDIS_IMAGE"):
         find_image(docker_client, "redis", wanted)
 
 

@@ -51,10 +51,10 @@ WRONG = {
         "--redis-url has no meaning with --backend embedded",
     ),
     "external without URLs": (["chaos", "run", "kill-pool", "--backend", "external"], "HARNESS_DATABASE_URL"),
-    "external with --all": (["chaos", "run", "--all", *EXTERNAL], "Name each one that you mean"),
+    "external with --all": (["chaos", "run", "--all", *EXTERNAL], "Name each scenario that you want to run"),
     "external and not allowed": (
         ["chaos", "run", "kill-pool", *EXTERNAL],
-        "say so with --allow-destructive staging",
+        "add --allow-destructive staging",
     ),
     "external and whole servers": (
         ["chaos", "run", "kill-pool", "flush-redis", *EXTERNAL, "--allow-destructive", "staging"],
@@ -62,7 +62,7 @@ WRONG = {
     ),
     "external and another database allowed": (
         ["chaos", "run", "kill-pool", *EXTERNAL, "--allow-destructive", "production"],
-        "say so with --allow-destructive staging",
+        "add --allow-destructive staging",
     ),
     "a history that is not there": (
         ["check", "/nowhere", "--scenario", "kill-pool"],

@@ -38,7 +38,7 @@ def test_an_answer_belongs_to_the_request_of_its_task_or_to_none() -> None:
     builder = HistoryBuilder().enqueued(1).enqueued(2, outcome=None).op("client", OK, "enqueue", task=9)
     found = submissions(builder.enqueued(3, outcome=FAIL).history)
     assert [(one.task, one.acknowledged) for one in found] == [(1, True), (2, False), (3, False)]
-    assert [one.answered is None for one in found] == [False, True, False]
+    assert [one.answer is None for one in found] == [False, True, False]
 
 
 def test_a_run_has_the_attempt_and_the_activity_that_its_worker_recorded() -> None:

@@ -102,7 +102,7 @@ def test_a_replacement_stands_in_the_group_of_the_worker_that_it_replaced() -> N
     groups = {n: [lane.worker for lane in found if lane.group == n] for n in {lane.group for lane in found}}
     assert len(groups) == 3
     for group in groups.values():
-        assert all(a.gone and a.ended <= b.born for a, b in pairwise(group))
+        assert all(a.gone and a.ended <= b.first_seen for a, b in pairwise(group))
 
 
 def test_a_worker_without_runs_is_not_taken_for_replaced() -> None:

@@ -14,14 +14,14 @@ from harness.history import OperationType
 from harness.simulation.context import SimulationContext
 
 
-def collect_evidence(stage: SimulationContext) -> None:
+def collect_evidence(context: SimulationContext) -> None:
     """Record the store's log and records, and the queue's depth, in the history."""
-    with stage.postgres.transaction() as connection:
-        _store(stage, connection)
-    depth = stage.redis.memory.depth()
-    books = stage.redis.memory.books
+    with context.postgres.transaction() as connection:
+        _store(context, connection)
+    depth = context.redis.memory.depth()
+    books = context.redis.memory.books
     held = [str(task) for task in books.job if task not in books.reason]
-    stage.recorder.record("redis", OperationType.INFO, "queue", **asdict(depth), held=held)
+    context.recorder.record("redis", OperationType.INFO, "queue", **asdict(depth), held=held)
 
 
 def pending(connection: Connection) -> int:
@@ -30,8 +30,8 @@ def pending(connection: Connection) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def _store(stage: SimulationContext, connection: Connection) -> None:
-    record = stage.recorder.record
+def _store(context: SimulationContext, connection: Connection) -> None:
+    record = context.recorder.record
     rows = connection.execute(
         text(f"SELECT id, context, status, attempt, fence FROM {ACTIVITY_TABLE} ORDER BY id")
     ).all()
