@@ -44,7 +44,7 @@ def judge(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
     names = {
         "load": ("s", "read"),
         "judge": ("s", "judged by every checker"),
-        "both": ("s", f"read and judged ({REQUIRED:g} s are required for {OPERATIONS:,})"),
+        "both": ("s", f"read and judged ({REQUIRED:g} s are wanted for {OPERATIONS:,})"),
         "peak": ("MB", "memory at the most"),
     }
     return [
