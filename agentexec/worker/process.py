@@ -120,22 +120,22 @@ class Worker:
 
     def _renew(self) -> None:
         """Extend leases every third of their length; stop the handlers if that fails for a whole lease."""
-        lease, world, queue = self._settings.lease_seconds, runtime.current(), self._renewing
-        renewed, pause = world.monotonic(), lease / 3
+        lease, system, queue = self._settings.lease_seconds, runtime.current(), self._renewing
+        renewed, pause = system.monotonic(), lease / 3
         while True:
-            world.sleep(pause)
+            system.sleep(pause)
             tokens = self._worker_loop.leases.tokens()
-            began = world.monotonic()
+            began = system.monotonic()
             try:
                 lost, canceled = queue.renew(self._worker_loop.worker, tokens) if tokens else (set(), set())
                 renewed, pause = began, lease / 3
                 kinds = dict.fromkeys(canceled, RunKind.CANCELED) | dict.fromkeys(lost, RunKind.LOST)
                 self._runner.stop(kinds)
-                queue.register(self._worker_loop.worker, world.identity())  # again: Redis may have lost it
+                queue.register(self._worker_loop.worker, system.identity())  # again: Redis may have lost it
             except redis.RedisError as error:
                 pause = lease / 12
                 _logger.warning("leases could not be renewed (%s)", type(error).__name__)
-                if world.monotonic() - renewed > lease:
+                if system.monotonic() - renewed > lease:
                     self._runner.stop(dict.fromkeys(tokens, RunKind.LOST))
 
     def _wait(self) -> None:
