@@ -91,8 +91,7 @@ def _installed_binary(wanted: Path) -> Path:
 
 
 def _executable(binary: Path) -> Path:
-    # With the effective ids: the check by the real ones ignores the capabilities of this process.
-    if not binary.is_file() or not os.access(binary, os.X_OK, effective_ids=True):
+    if not binary.is_file() or not os.access(binary, os.X_OK):
         raise EnvironmentUnavailable(
             f"{binary} is not a program that can be run. Give the path of a redis-server or valkey-server."
         )
