@@ -8,6 +8,7 @@ in an undefined state.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
@@ -102,8 +103,8 @@ class Enqueuer:
                 self._handle([group])
             return
         fresh = [entry for entry in entries if recorded[entry.activity.id] == entry.activity.id]
-        for entry in fresh:
-            COUNTERS.add(QUEUED, entry.activity.task_name)
+        for name, count in Counter(entry.activity.task_name for entry in fresh).items():
+            COUNTERS.add(QUEUED, name, amount=count)
         refused = self._dispatch(fresh)
         for group in batch:
             ids = [recorded[entry.activity.id] for entry in group.entries]

@@ -84,8 +84,11 @@ def apply_all(connection: Connection, *batches: tuple[ActivityChange, Batch]) ->
         parameters[f"{change.name}_batch"] = as_json(rows)
         if "{same_id}" in change.sql:
             parameters[f"{change.name}_ids"] = [row["id"] for row in rows]
+    found = connection.execute(_one_statement(changes), parameters).all()
+    if len(changes) == 1:  # an enqueue, with up to a thousand rows
+        return [found]
     answers: dict[str, list[Row[Any]]] = {change.name: [] for change in changes}
-    for row in connection.execute(_one_statement(changes), parameters):
+    for row in found:
         answers[row[0]].append(row)
     return list(answers.values())
 
