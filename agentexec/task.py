@@ -50,9 +50,9 @@ class Task(BaseModel):
 class TaskRequest:
     """One task to be enqueued with `enqueue_many`. `delay` is in seconds.
 
-    Two requests with the same `idempotency_key` are one task, also from different processes. Tasks with the same
-    `lock_key` run one at a time, in the order in which they were enqueued; for None, the template of the task's
-    registration applies.
+    Two requests with the same `idempotency_key` are one task, also from different processes. Tasks with the
+    same `lock_key` run one at a time, in the order in which they were enqueued; for None, the template of
+    the task's registration applies.
     """
 
     task_name: str

@@ -22,8 +22,8 @@ from loadtests.work import Work
 class Load:
     """The state that all users of one test share; `epoch` is its start in seconds of `time.monotonic`.
 
-    `stopped` is set at the end. Users are numbered from `first`, which gives the users of several Locust workers
-    different schedules.
+    `stopped` is set at the end. Users are numbered from `first`, which gives the users of several
+    Locust workers different schedules.
     """
 
     profile: Profile

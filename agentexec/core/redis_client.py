@@ -32,8 +32,8 @@ _async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis
 def renewing_client(settings: Settings) -> redis.Redis:
     """A client for the renewal of leases; raises `ConfigurationError` for a URL that cannot be used.
 
-    It times out after at most a sixth of a lease and never resends, so that a worker detects in time that it cannot
-    renew its leases.
+    It times out after at most a sixth of a lease and never resends, so that a worker detects in time that it
+    cannot renew its leases.
     """
     timeout = min(settings.redis_pool_timeout, settings.lease_seconds / 6)
     return _blocking(

@@ -1,7 +1,7 @@
 """Run a dead letter again, as a new activity with the same task and context.
 
-The activity of the dead letter is terminal (ERROR) and stays so. The metadata of the new one name it under
-`requeued_from`.
+The activity of the dead letter is terminal (ERROR) and stays so. The metadata of the new one
+name it under `requeued_from`.
 """
 
 from __future__ import annotations

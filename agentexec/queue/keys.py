@@ -1,7 +1,7 @@
 """Every Redis key name of agentexec, in one place.
 
-All keys of a queue share the hash tag `{name}`, so they are in one slot of a Redis Cluster and one script may use
-them all.
+All keys of a queue share the hash tag `{name}`, so they are in one slot of a Redis Cluster and one script
+may use them all.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The queue protocol: its values and methods, independent of any server.
 
 The queue is an index of work that Postgres already records. It may lose all of its contents: the reconciler
-rebuilds it. It never gives a task to two holders under one fencing token, and it never accepts a finish under a
-lost token.
+rebuilds it. It never gives a task to two holders under one fencing token, and never accepts a finish under a lost one.
 """
 
 from __future__ import annotations
@@ -176,8 +175,8 @@ class Queue(Protocol):
     def lock(self, claims: Mapping[UUID, tuple[int, str]]) -> tuple[set[UUID], set[UUID]]:
         """Apply lock keys that the producer did not know, given as (token, lock key) of each claim.
 
-        Returns the tasks whose claim is void because they have to wait, and those whose token is lost. Neither may
-        run.
+        Returns the tasks whose claim is void because they have to wait, and those whose token is
+        lost. Neither may run.
         """
 
     def renew(self, worker: str, leases: Tokens) -> tuple[set[UUID], set[UUID]]:

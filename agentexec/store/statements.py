@@ -109,11 +109,11 @@ def record_batch(
 ) -> tuple[dict[UUID, Started], dict[UUID, Status]]:
     """Start runs and end others under the fencing tokens of their workers, in one statement on Postgres.
 
-    Returns the activities that may run, and the new status of each accepted update. A start is refused if the activity
-    is terminal, has a cancel request, was started under a higher token or by another worker under the same token, or
-    has a lock key that another running activity has. An update is refused if the activity does not run under its
-    token. QUEUED (a retry or release) becomes CANCELED if a cancel was requested. A batch that is sent again gets the
-    same answer.
+    Returns the activities that may run, and the new status of each accepted update. A start is refused if the
+    activity is terminal, has a cancel request, was started under a higher token or by another worker under the same
+    token, or has a lock key that another running activity has. An update is refused if the activity does not run
+    under its token. QUEUED (a retry or release) becomes CANCELED if a cancel was requested. A batch that is sent
+    again gets the same answer.
     """
     new, ended = _rows(STARTED.columns, starts), _rows(FINISHED.columns, updates)
     started, finished = apply_all(connection, (STARTED, new), (FINISHED, ended))

@@ -34,8 +34,7 @@ _logger = logging.getLogger(__name__)
 class Pool:
     """Several worker processes, each running several tasks at once.
 
-    A pool is a module-level variable of an importable module or script, since its worker processes import
-    it again:
+    A pool is a module-level variable of a module or script, since its worker processes import it again:
 
         pool = ax.Pool(database_url="postgresql://...")
 

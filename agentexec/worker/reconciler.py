@@ -1,7 +1,7 @@
 """Brings the queue in line with the record: dispatches lost tasks, and releases the leases of dead workers.
 
-Every pool does this. It is safe to do in all of them at once, since dispatching twice changes nothing and every write
-is fenced.
+Every pool does this. It is safe to do in all of them at once, since dispatching twice changes nothing and
+every write is fenced.
 """
 
 from __future__ import annotations

@@ -62,9 +62,9 @@ class Counterexample:
 def explain(history: History, found: Iterable[Counterexample]) -> tuple[Mapping[str, Any], ...]:
     """The counterexamples as JSON objects, each with its activity and the events of its task.
 
-    For example `acknowledged at +1.203 s; started by worker-12 at +1.240 s; worker-12 hit by kill-worker at +1.300 s;
-    never again; record: running`. Times count from the first operation. One pass over the history finds the events of
-    all tasks.
+    For example `acknowledged at +1.203 s; started by worker-12 at +1.240 s; worker-12 hit by kill-worker at +1.300
+    s; never again; record: running`. Times count from the first operation. One pass over the history finds the
+    events of all tasks.
     """
     members = list(found)
     by_task = _events(history, {member.task for member in members})

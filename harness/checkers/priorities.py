@@ -29,9 +29,9 @@ claims. The number is eight times `TURN` and covers 64 slots.
 class Wait:
     """The wait of a task between its acknowledgement and its first run, and the runs that began meanwhile.
 
-    Times are nanoseconds; `began` is None for a task that never began. `passed` counts the runs of other priorities
-    that began meanwhile, `peers` those of its own priority. `allowed` is the bound of `passed`, None if it is not
-    judged.
+    Times are nanoseconds; `began` is None for a task that never began. `passed` counts the runs of other
+    priorities that began meanwhile, `peers` those of its own priority. `allowed` is the bound of `passed`, None if
+    it is not judged.
     """
 
     task: int

@@ -17,11 +17,11 @@ Key = tuple[str, int]
 def progress(*, minimum: int = 1) -> Checker:
     """Percentages never fall, and the log has what a handler reported, except for a suffix that a crash may lose.
 
-    Claims, for each attempt (activity, fence) in the store's own log: percentages are between 0 and 100 and never fall.
-    If handlers recorded their reports, the log has them in the order in which they were made, from the first on, none
-    skipped and none added; for an attempt that completed it has all of them. (`transitions` claims that n counts from 0
-    without a gap.) UNKNOWN if fewer than `minimum` attempts have a percentage. Does not claim that the reports of a
-    handler are correct.
+    Claims, for each attempt (activity, fence) in the store's own log: percentages are between 0 and 100 and never
+    fall. If handlers recorded their reports, the log has them in the order in which they were made, from the first
+    on, none skipped and none added; for an attempt that completed it has all of them. (`transitions` claims that n
+    counts from 0 without a gap.) UNKNOWN if fewer than `minimum` attempts have a percentage. Does not claim that the
+    reports of a handler are correct.
     """
 
     def check(history: History) -> CheckResult:

@@ -24,10 +24,10 @@ DRAINED, RELEASED = "drained", "released"
 class Stop:
     """One pool's shutdown. Times are seconds.
 
-    `took` is the time from the signal to the exit, None if the pool never ended. `drained` counts runs whose handler
-    ended by itself, `released` those that outlived the graceful time-out and began again elsewhere. `after_last` is the
-    time from the end of the pool's last run to the exit. `dropped` are the breaches that name a task, `breaches` the
-    others.
+    `took` is the time from the signal to the exit, None if the pool never ended. `drained` counts runs whose
+    handler ended by itself, `released` those that outlived the graceful time-out and began again elsewhere.
+    `after_last` is the time from the end of the pool's last run to the exit. `dropped` are the breaches that name a
+    task, `breaches` the others.
     """
 
     pool: str

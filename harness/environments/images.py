@@ -1,8 +1,8 @@
 """Builds images of both servers from Debian's packages, for machines without access to an image registry.
 
-mmdebstrap collects a minimal system with the server through this machine's apt settings. The engine imports it in one
-step, so the build needs neither buildx nor a network. The images accept the same variables and arguments as the
-official ones.
+mmdebstrap collects a minimal system with the server through this machine's apt settings. The engine imports it
+in one step, so the build needs neither buildx nor a network. The images accept the same variables and arguments
+as the official ones.
 """
 
 from __future__ import annotations

@@ -133,8 +133,8 @@ def kill_until_gone(find: Callable[[], list[psutil.Process]], patience: float = 
 def remove_containers(session: str, engine: str) -> int:
     """Remove the session's containers with their anonymous volumes; returns how many were found.
 
-    `engine` is the URL of the engine, empty for the default one. Raises `docker.errors.DockerException` if the engine
-    does not answer.
+    `engine` is the URL of the engine, empty for the default one. Raises `docker.errors.DockerException` if the
+    engine does not answer.
     """
     import docker
 

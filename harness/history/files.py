@@ -9,8 +9,8 @@ written when all processes have ended, and they reveal whole lines that were los
     a run's folder    has `seal.json`, the number of lines of each of its files after every process had ended. A folder
                       without it is read as it is.
 
-The reader adds the `kind` of faults to histories that were recorded before faults had one
-(`harness.history.injection`).
+The reader adds the `kind` of faults to histories that were recorded before
+faults had one (`harness.history.injection`).
 """
 
 from __future__ import annotations

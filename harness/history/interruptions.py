@@ -20,10 +20,10 @@ from harness.history.statuses import COMPLETE, TERMINAL
 class Interruption:
     """A run that the kill of its worker cut off.
 
-    `again` is the next run of the task in a process that the same fault did not hit, None if there is none. `waited` is
-    the time in seconds from the kill to the beginning of `again`: 0 if that run had begun already, None without
-    `again`. `settled` is True if the task ended in another way: a handler returned, or its record says error or
-    canceled.
+    `again` is the next run of the task in a process that the same fault did not hit, None if there is none.
+    `waited` is the time in seconds from the kill to the beginning of `again`: 0 if that run had begun already,
+    None without `again`. `settled` is True if the task ended in another way: a handler returned, or its record
+    says error or canceled.
     """
 
     run: Run

@@ -1,7 +1,7 @@
 """Comparison of two files of benchmark figures: what became better or worse by more than its own spread.
 
-A file is `{"results": {NAME: [{"name", "unit", "median", "values", "higher_is_better"}, ...]}}`; other keys are
-ignored.
+A file is `{"results": {NAME: [{"name", "unit", "median", "values", "higher_is_better"}, ...]}}`;
+other keys are ignored.
 """
 
 from __future__ import annotations

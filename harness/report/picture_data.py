@@ -49,8 +49,8 @@ class InterruptedTask:
 class FaultRow:
     """One fault; times are seconds since the start, `end` is None if no heal is recorded.
 
-    `pids` are the processes that it hit and the pool's own, `pool` is their pool if it is recorded. A fault that
-    `failed` injected nothing.
+    `pids` are the processes that it hit and the pool's own, `pool` is their pool if it is recorded. A fault
+    that `failed` injected nothing.
     """
 
     number: int | None

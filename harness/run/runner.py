@@ -83,9 +83,9 @@ def run_scenario(
 ) -> ScenarioRun:
     """Run a scenario on a started environment and judge its history. All that it starts has ended when it returns.
 
-    `history_folder` must be empty and receives the history files. A breakdown does not raise: the checkers judge the
-    history so far, and `error` makes the verdict UNKNOWN at best. Raises `UsageError` if there are too few tasks for
-    the faults.
+    `history_folder` must be empty and receives the history files. A breakdown does not raise: the checkers judge
+    the history so far, and `error` makes the verdict UNKNOWN at best. Raises `UsageError` if there are too few
+    tasks for the faults.
     """
     began = time.monotonic()
     schedule = Schedule.of(scenario, seed=options.seed, tasks=options.tasks)
@@ -128,8 +128,8 @@ def _record_breakdowns(breakdowns: Sequence[str], folder: Path) -> None:
 def judge(scenario: Scenario, history: History) -> Mapping[str, CheckResult]:
     """The results of all checkers; a checker of the scenario replaces the workload's checker of the same name.
 
-    A history with unreadable lines never produces INVALID, only UNKNOWN: such a line may be the evidence that a checker
-    misses.
+    A history with unreadable lines never produces INVALID, only UNKNOWN: such a line may be the evidence
+    that a checker misses.
     """
     results = check_all({**scenario.workload.checkers(), **scenario.checkers}, history)
     gaps = unreadable(history)

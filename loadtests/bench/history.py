@@ -81,8 +81,8 @@ class _Writer:
 def made(size: int) -> Iterator[Operation]:
     """A run without breaches, of at least `size` operations.
 
-    `AT_ONCE` tasks run at a time, and kills interrupt some groups. At the end a pool gets SIGTERM and the queue is
-    empty.
+    `AT_ONCE` tasks run at a time, and kills interrupt some groups. At the end a pool gets SIGTERM and
+    the queue is empty.
     """
     op, group = _Writer(), 0
     while op.written < size:
