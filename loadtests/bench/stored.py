@@ -105,10 +105,14 @@ def _drain(environment: BenchEnvironment, tasks: int) -> Measured:
 
 def _spent(server: psutil.Process) -> float:
     """Seconds of processor time of a server, with its running and its ended processes."""
-    own = server.cpu_times()
-    living = (child.cpu_times() for child in server.children())
-    ended = own.children_user + own.children_system
-    return own.user + own.system + ended + sum(times.user + times.system for times in living)
+    while True:
+        own = server.cpu_times()
+        try:
+            living = [child.cpu_times() for child in server.children()]
+        except psutil.NoSuchProcess:  # it ended meanwhile, so its time is now that of the server
+            continue
+        ended = own.children_user + own.children_system
+        return own.user + own.system + ended + sum(times.user + times.system for times in living)
 
 
 def _fill(environment: BenchEnvironment, finished: int) -> None:
