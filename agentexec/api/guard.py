@@ -1,4 +1,7 @@
-"""ASGI middleware in front of all routes: bearer authentication and a limit of the body size, before any parsing."""
+"""ASGI middleware in front of all routes: bearer authentication and a limit of the body size, before any parsing.
+
+Every route needs a key, also one that an application adds, unless `OPEN` has its path.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ import hmac
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from agentexec.errors import ConfigurationError
 
-GUARDED = ("/api/", "/metrics")
+# The paths that need no key, below the path of the application.
+OPEN = frozenset({"/health", "/health/live", "/health/ready"})
 CALLER = "agentexec.caller"  # the key of the caller's name in the scope
 SHORTEST_KEY = 16  # characters
 
@@ -20,6 +25,7 @@ _UNAUTHORIZED = JSONResponse(
     status_code=401,
     headers={"WWW-Authenticate": "Bearer"},
 )
+_POLICY_VIOLATION = WebSocketClose(code=1008)
 
 
 class Keys:
@@ -62,20 +68,28 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond with 401 or 413, or forward the request."""
-        if scope["type"] != "http" or not scope["path"].startswith(GUARDED):
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        caller = _address(scope) if self._keys is None else self._keys.caller(headers.get("authorization"))
+        caller = self._caller(scope)
         if caller is None:
-            await _UNAUTHORIZED(scope, receive, send)
-            return
-        body = await self._body(headers, receive)
-        if body is None:
-            await self._too_large(scope, receive, send)
+            refusal = _UNAUTHORIZED if scope["type"] == "http" else _POLICY_VIOLATION
+            await refusal(scope, receive, send)
             return
         scope[CALLER] = caller
-        await self._app(scope, _replaying(body, receive), send)
+        if scope["type"] == "http":
+            body = await self._body(Headers(scope=scope), receive)
+            if body is None:
+                await self._too_large(scope, receive, send)
+                return
+            receive = _replaying(body, receive)
+        await self._app(scope, receive, send)
+
+    def _caller(self, scope: Scope) -> str | None:
+        """A name for the sender of the request; None if it needs a key and has none."""
+        if self._keys is None or _path(scope) in OPEN:
+            return _address(scope)
+        return self._keys.caller(Headers(scope=scope).get("authorization"))
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
         """The whole body; None as soon as it exceeds the limit."""
@@ -101,6 +115,12 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
         return messages.pop() if messages else await receive()
 
     return next_message
+
+
+def _path(scope: Scope) -> str:
+    """The path below that of the application, which is `root_path` behind a proxy and in a mounted application."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _address(scope: Scope) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import quote
 from uuid import UUID
 
 import redis
@@ -44,6 +45,7 @@ def _within_limit(request: Request, service: Serving) -> None:
 )
 async def create(
     task: NewTask,
+    request: Request,
     response: Response,
     service: Serving,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
@@ -67,7 +69,8 @@ async def create(
         raise HTTPException(422, str(error)) from None
     except QueueFull as error:
         agent_id, note = error.agent_ids[0], str(error)
-    response.headers["Location"] = f"/api/tasks/{agent_id}"
+    root = quote(request.scope.get("root_path", "").rstrip("/"))
+    response.headers["Location"] = f"{root}/api/tasks/{agent_id}"
     return Created(agent_id=agent_id, task_name=task.task_name, note=note)
 
 

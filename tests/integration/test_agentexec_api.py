@@ -16,7 +16,7 @@ from agentexec.api import create_app
 from agentexec.errors import ConfigurationError
 from agentexec.producer.client import Client
 from harness.environments.embedded import EmbeddedEnvironment
-from tests.support.production import Site, metrics_of, running_api, running_pool
+from tests.support.production import Site, metrics_of, running_api, running_pool, served_api
 from tests.support.production_tasks import pool as task_pool
 
 pytestmark = pytest.mark.integration
@@ -167,6 +167,23 @@ def test_old_and_new_key_are_valid_at_once_and_no_other(site: Site) -> None:
             assert refused.status_code == 401
             assert refused.headers["WWW-Authenticate"] == "Bearer"
         assert api.get("/health/ready").status_code == 200
+
+
+@pytest.mark.parametrize("root_path", ["/svc", "/svc/", "/health"])
+def test_keys_are_asked_for_behind_the_root_path_of_uvicorn(
+    site: Site, tmp_path: Path, root_path: str
+) -> None:
+    with served_api(site, tmp_path, "--root-path", root_path, AGENTEXEC_API_KEYS=OLD) as api:
+        for path in ("/api/tasks", "/metrics", "/docs", "/openapi.json", "/", "/health/", "/nowhere"):
+            assert api.get(path).status_code == 401, path
+        for refused in (create(api), api.post(f"/api/tasks/{uuid4()}/cancel")):
+            assert refused.status_code == 401
+        assert api.get("/health/live").status_code == 200
+        api.headers["Authorization"] = f"Bearer {OLD}"
+        created = create(api)
+        assert created.headers["Location"] == f"{root_path.rstrip('/')}/api/tasks/{agent(created)}"
+        assert create(api, text="x" * 2_000_000).status_code == 413
+        assert result(api, agent(created)).status_code == 202
 
 
 def test_only_the_names_of_the_pool_are_taken_where_they_are_given(site: Site) -> None:

@@ -7,12 +7,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from pydantic import RootModel
 
@@ -21,7 +19,7 @@ from agentexec.activity import Activity
 from agentexec.producer.client import Client
 from agentexec.queue.dead_letters import DeadLetters
 from tests.support.environment import ROOT
-from tests.support.production import Site, free_port, running_pool, until_up
+from tests.support.production import Site, running_pool, served_api
 
 pytestmark = pytest.mark.integration
 
@@ -131,33 +129,14 @@ def test_a_task_that_keeps_failing_is_given_up_once_and_listed(
         assert "Moved to DLQ: order 7 cannot be handled" in shown
 
 
-@contextmanager
-def served(site: Site, folder: Path) -> Iterator[httpx.Client]:
-    """The API, started by the command of its example."""
-    port = free_port()
-    log = folder / "uvicorn.log"
-    arguments = ["--factory", "examples.api_app:make_app", "--host", "127.0.0.1", "--port", str(port)]
-    with log.open("wb") as output, httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", *arguments],
-            cwd=ROOT,
-            env=site.environment(),
-            stdout=output,
-            stderr=output,
-        )
-        try:
-            until_up(http, "/health/ready", process, log)
-            yield http
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
 def test_the_api_example_summarises_a_text(
     site: Site, tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
     body = {"task_name": "summarise", "context": {"text": "Call me Ishmael. Some years ago"}}
-    with running_pool(site, tmp_path, pool="examples.api_app:pool", workers=1), served(site, tmp_path) as api:
+    with (
+        running_pool(site, tmp_path, pool="examples.api_app:pool", workers=1),
+        served_api(site, tmp_path, app="examples.api_app:make_app") as api,
+    ):
         location = api.post("/api/tasks", json=body).raise_for_status().headers["Location"]
         eventually(lambda: api.get(f"{location}/result").status_code == 200, deadline=30)
         assert api.get(f"{location}/result").json()["result"] == {"summary": "Call me Ishmael.", "words": 6}

@@ -138,6 +138,41 @@ def running_api(app: FastAPI) -> Iterator[httpx.Client]:
         thread.join(UP_WITHIN)
 
 
+@contextlib.contextmanager
+def served_api(
+    site: Site,
+    folder: Path,
+    *options: str,
+    app: str = "agentexec.api:create_app",
+    health: str = "/health/ready",
+    **environment: str,
+) -> Iterator[httpx.Client]:
+    """The API in a process of its own, started with the command of uvicorn and more `options` of it."""
+    port = free_port()
+    log = folder / f"uvicorn-{port}.log"
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "--factory",
+        app,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        *options,
+    ]
+    variables = site.environment(**environment)
+    with log.open("wb") as output, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
+        process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output, stderr=output)
+        try:
+            until_up(http, health, process, log)
+            yield http
+        finally:
+            process.terminate()
+            process.wait(UP_WITHIN)
+
+
 def until_up(http: httpx.Client, path: str, process: subprocess.Popen[bytes], log: Path) -> None:
     """Wait until a child process answers 200; AssertionError with its log where it does not."""
 
