@@ -18,6 +18,7 @@ from agentexec.api.guard import Guard, Keys
 from agentexec.api.limiting import CreationLimit
 from agentexec.api.service import Service
 from agentexec.config import VERSION
+from agentexec.core.redis_client import blocking_client
 from agentexec.ops.health import Checks
 from agentexec.ops.metrics import Collector
 from agentexec.producer.client import Client
@@ -45,7 +46,7 @@ def create_app(client: Client | None = None, *, task_names: Iterable[str] | None
         client=client,
         checks=checks,
         collector=Collector(checks, settings.queue_name),
-        limit=CreationLimit(settings.api_rate_limit, client.redis, settings.queue_name),
+        limit=CreationLimit(settings.api_rate_limit, blocking_client(settings), settings.queue_name),
         task_names=None if task_names is None else tuple(sorted(task_names)),
     )
 
@@ -53,6 +54,7 @@ def create_app(client: Client | None = None, *, task_names: Iterable[str] | None
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         checks.close()
+        service.limit.close()
         if own:
             client.close()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 from uuid import uuid4
 
@@ -150,6 +152,36 @@ def test_the_limit_is_100_a_minute_over_all_servers_with_retry_after(site: Site)
         assert refused.status_code == 429
         assert 1 <= int(refused.headers["Retry-After"]) <= 60
         assert second.get("/api/tasks").status_code == 200  # only creation is limited
+
+
+def admitted(apis: list[httpx.Client], requests: int) -> int:
+    """How many of these requests, all sent at once, create a task; the others are refused by the limit."""
+    start = Barrier(requests)
+
+    def send(number: int) -> int:
+        start.wait()
+        return create(apis[number % len(apis)]).status_code
+
+    with ThreadPoolExecutor(requests) as threads:
+        answers = Counter(threads.map(send, range(requests)))
+    assert answers.total() == answers[202] + answers[429], answers
+    return answers[202]
+
+
+@pytest.mark.parametrize("connections", [1, 10])
+def test_a_hundred_requests_at_once_pass_the_limit_exactly(site: Site, connections: int) -> None:
+    with (
+        site.client(api_rate_limit="10/minute", redis_pool_size=connections) as client,
+        running_api(create_app(client)) as api,
+    ):
+        assert admitted([api], 100) == 10
+        assert admitted([api], 20) == 0
+
+
+def test_two_server_processes_pass_the_limit_exactly_together(site: Site, tmp_path: Path) -> None:
+    limit = {"AGENTEXEC_API_RATE_LIMIT": "10/minute"}
+    with served_api(site, tmp_path, **limit) as one, served_api(site, tmp_path, **limit) as two:
+        assert admitted([one, two], 100) == 10
 
 
 def test_old_and_new_key_are_valid_at_once_and_no_other(site: Site) -> None:

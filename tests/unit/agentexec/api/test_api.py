@@ -6,6 +6,8 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fakeredis
@@ -59,6 +61,38 @@ def test_servers_count_together_and_queues_apart(redis: fakeredis.FakeRedis) -> 
     assert CreationLimit("1/minute", redis, "q").wait("one") is None
     assert CreationLimit("1/minute", redis, "q").wait("one") is not None
     assert CreationLimit("1/minute", redis, "r").wait("one") is None
+
+
+def test_a_request_that_is_sent_again_counts_once(
+    redis: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send: Callable[..., Any] = redis.execute_command
+
+    def twice(*command: Any, **options: Any) -> Any:
+        send(*command, **options)
+        return send(*command, **options)
+
+    monkeypatch.setattr(redis, "execute_command", twice)
+    limit = CreationLimit("2/minute", redis, "q")
+    assert [limit.wait("one") is None for _ in range(3)] == [True, True, False]
+
+
+def test_what_the_limit_counts_ends_with_its_window(
+    redis: fakeredis.FakeRedis, eventually: Callable[..., Any]
+) -> None:
+    limit = CreationLimit("2/second", redis, "q")
+    assert [limit.wait("one") for _ in range(3)] == [None, None, 1]
+    (key,) = redis.keys("*")
+    assert 0 < redis.pttl(key) <= 1000
+    eventually(lambda: limit.wait("one") is None)
+
+
+def test_threads_of_a_server_without_redis_pass_the_limit_exactly(redis: fakeredis.FakeRedis) -> None:
+    limit = CreationLimit("10/minute", redis, "q")
+    redis.connection_pool.connection_kwargs["server"].connected = False
+    with ThreadPoolExecutor(40) as threads:
+        waits = list(threads.map(lambda _: limit.wait("one"), range(200)))
+    assert waits.count(None) == 10
 
 
 def test_a_server_counts_for_itself_while_redis_is_away(redis: fakeredis.FakeRedis) -> None:
