@@ -28,6 +28,7 @@ from agentexec.context import CurrentTask, current_task
 from agentexec.errors import (
     AgentexecError,
     ConfigurationError,
+    IdempotencyConflict,
     InvalidTask,
     QueueFull,
     RegistrationError,
@@ -79,6 +80,7 @@ __all__ = [
     "Client",
     "ConfigurationError",
     "CurrentTask",
+    "IdempotencyConflict",
     "InvalidTask",
     "Pool",
     "Priority",

@@ -25,6 +25,10 @@ class InvalidTask(AgentexecError, ValueError):
     """A task cannot be enqueued; nothing was written."""
 
 
+class IdempotencyConflict(InvalidTask):
+    """The idempotency key belongs to a task with another name or in another queue; nothing was written."""
+
+
 class PayloadTooLarge(InvalidTask):
     """The context is larger than AGENTEXEC_MAX_PAYLOAD_BYTES; nothing was written."""
 

@@ -50,9 +50,10 @@ class Task(BaseModel):
 class TaskRequest:
     """One task to be enqueued with `enqueue_many`. `delay` is in seconds.
 
-    Two requests with the same `idempotency_key` are one task, also from different processes. Tasks with the
-    same `lock_key` run one at a time, in the order in which they were enqueued; for None, the template of
-    the task's registration applies.
+    Two requests with the same `idempotency_key` are one task, also from different processes; with another task name
+    or queue the second one is refused (`IdempotencyConflict`). Contexts are not compared: a repeated request may carry
+    a new time. Tasks with the same `lock_key` run one at a time, in the order in which they were enqueued; for None,
+    the template of the task's registration applies.
     """
 
     task_name: str

@@ -17,7 +17,7 @@ from agentexec.activity import Activity, ActivityDetailSchema, ActivityListSchem
 from agentexec.api.bodies import Created, Failure, NewTask, Refusal, ResultBody, StandingBody
 from agentexec.api.guard import CALLER
 from agentexec.api.service import Serving
-from agentexec.errors import InvalidTask, PayloadTooLarge, QueueFull
+from agentexec.errors import IdempotencyConflict, InvalidTask, PayloadTooLarge, QueueFull
 from agentexec.masking import masked
 from agentexec.task import UncheckedContext
 
@@ -41,7 +41,7 @@ def _within_limit(request: Request, service: Serving) -> None:
     "",
     status_code=202,
     dependencies=[Depends(_within_limit)],
-    responses=_bodies(Refusal, 413, 422, 429),
+    responses=_bodies(Refusal, 409, 413, 422, 429),
 )
 async def create(
     task: NewTask,
@@ -50,7 +50,11 @@ async def create(
     service: Serving,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> Created:
-    """Record a task; it is durable with the response. Requests with the same `Idempotency-Key` are one task."""
+    """Record a task; it is durable with the response.
+
+    Requests with the same `Idempotency-Key` are one task; 409 if the key belongs to a task with another name or in
+    another queue.
+    """
     _require_known(task.task_name, service)
     note = None
     try:
@@ -65,6 +69,8 @@ async def create(
         agent_id = recorded.agent_id
     except PayloadTooLarge as error:
         raise HTTPException(413, str(error)) from None
+    except IdempotencyConflict as error:
+        raise HTTPException(409, str(error)) from None
     except InvalidTask as error:
         raise HTTPException(422, str(error)) from None
     except QueueFull as error:

@@ -69,7 +69,9 @@ class Client:
     ) -> Task:
         """Record a task in Postgres and dispatch it; returns once it is durable. `delay` is in seconds.
 
-        Raises `InvalidTask`, `QueueFull`, or the error of the database. After a broken connection the outcome is
+        A task that was enqueued before with the same `idempotency_key` is returned instead; its context is not
+        compared. Raises `InvalidTask` (`IdempotencyConflict` if that task has another name or queue), `QueueFull`, or
+        the error of the database. After a broken connection the outcome is
         unknown; enqueuing again with the same `idempotency_key` is safe.
         """
         request = TaskRequest(

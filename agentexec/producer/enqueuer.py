@@ -52,6 +52,11 @@ class _Group:
     def __len__(self) -> int:
         return len(self.entries)
 
+    @property
+    def needs_transaction(self) -> bool:
+        """Whether a conflict of one idempotency key must leave other tasks of the caller unrecorded."""
+        return len(self) > 1 and any(entry.activity.idempotency_key for entry in self.entries)
+
 
 class Enqueuer:
     """Records tasks in Postgres, then dispatches them to Redis. Safe to use from any thread and event loop."""
@@ -63,6 +68,7 @@ class Enqueuer:
             nullcontext() if many_writers else runtime.current().condition()
         )
         self._marker = DispatchMarker(engine, one_writer=self._one_writer)
+        self._transactions = engine
         self._one_statement = one_statement(engine)
         self._queue = queue
         self._thread = BatchThread(self._handle, name="agentexec-enqueuer", limit=MAX_BATCH)
@@ -95,7 +101,7 @@ class Enqueuer:
     def _serve(self, batch: Sequence[_Group]) -> None:
         entries = [entry for group in batch for entry in group.entries]
         try:
-            recorded = self._record(entries)
+            recorded = self._record(entries, whole=any(group.needs_transaction for group in batch))
         except Exception:
             if len(batch) == 1:
                 raise
@@ -114,19 +120,23 @@ class Enqueuer:
             else:
                 group.future.set_result(ids)
 
-    def _record(self, entries: Sequence[PreparedTask]) -> dict[UUID, UUID]:
-        """Record tasks, a second time if the connection broke: what was committed after all is found by its id."""
+    def _record(self, entries: Sequence[PreparedTask], *, whole: bool) -> dict[UUID, UUID]:
+        """Record tasks, a second time if the connection broke: what was committed after all is found by its id.
+
+        With `whole`, an `IdempotencyConflict` leaves none of them recorded; this takes two more round trips.
+        """
         activities = [entry.activity for entry in entries]
+        engine = self._transactions if whole else self._one_statement
         try:
-            return self._write(activities)
+            return self._write(engine, activities)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
             _logger.warning("the connection to the database broke; recording %d task(s) again", len(entries))
-            return self._write(activities)
+            return self._write(engine, activities)
 
-    def _write(self, activities: Sequence[NewActivity]) -> dict[UUID, UUID]:
-        with self._one_writer, self._one_statement.begin() as connection:
+    def _write(self, engine: Engine, activities: Sequence[NewActivity]) -> dict[UUID, UUID]:
+        with self._one_writer, engine.begin() as connection:
             return record_enqueued(connection, activities)
 
     def _dispatch(self, entries: Sequence[PreparedTask]) -> set[UUID]:

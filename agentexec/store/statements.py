@@ -13,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from agentexec.errors import IdempotencyConflict
 from agentexec.store.changes import NEXT_N, ActivityChange, apply, apply_all
 from agentexec.store.dialects import Batch, as_uuid, run
 from agentexec.store.rows import ActivityUpdate, LogEntry, NewActivity, Start, Started
@@ -97,7 +98,8 @@ def record_enqueued(connection: Connection, activities: Sequence[NewActivity]) -
     """Record activities as QUEUED with their first log entry.
 
     Returns for each id the id under which the task is recorded: its own, or that of the earlier activity with
-    the same idempotency key.
+    the same idempotency key. Raises `IdempotencyConflict` if that is a task with another name or in another queue;
+    then the caller rolls back, or enqueues the other activities again under their ids.
     """
     new = {as_uuid(row.id) for row in apply(connection, ENQUEUED, _rows(ENQUEUED.columns, activities))}
     recorded = {i: i for i in new}
@@ -196,8 +198,17 @@ def _recorded_before(connection: Connection, refused: Sequence[NewActivity]) -> 
     """Activities that were recorded before: under the same id (sent again) or the same idempotency key."""
     found = run(
         connection,
-        """SELECT v.id, a.id AS known_id FROM {rows} AS v
-        JOIN {activity} AS a ON a.id = v.id OR a.idempotency_key = v.idempotency_key""",
-        rows=_rows(("id", "idempotency_key"), refused),
+        """SELECT v.id, v.idempotency_key, v.task_name, v.queue_name,
+            a.id AS known_id, a.agent_type AS known_name, a.queue_name AS known_queue
+        FROM {rows} AS v JOIN {activity} AS a ON a.id = v.id OR a.idempotency_key = v.idempotency_key""",
+        rows=_rows(("id", "idempotency_key", "task_name", "queue_name"), refused),
     )
-    return {as_uuid(row.id): as_uuid(row.known_id) for row in found}
+    recorded = {as_uuid(row.id): as_uuid(row.known_id) for row in found}
+    for row in found:
+        same_task = (row.task_name, row.queue_name) == (row.known_name, row.known_queue)
+        if not same_task and row.id != row.known_id:
+            raise IdempotencyConflict(
+                f"The idempotency key {row.idempotency_key!r} belongs to a task {row.known_name!r} of the queue "
+                f"{row.known_queue!r}; give the task {row.task_name!r} of the queue {row.queue_name!r} another key."
+            )
+    return recorded

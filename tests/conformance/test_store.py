@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Connection, Engine
 
+from agentexec.errors import IdempotencyConflict
 from agentexec.identifiers import new_id
 from agentexec.store import statements
 from agentexec.store.reading import pending, standings
@@ -141,6 +142,29 @@ def test_one_idempotency_key_is_one_task_also_within_one_batch(record: Record) -
     assert recorded[twins[0].id] == recorded[twins[1].id]
     assert recorded[twins[2].id] == twins[2].id
     assert sum(recorded[t.id] == t.id for t in twins) == 2
+
+
+@pytest.mark.parametrize("other", [{"task_name": "other"}, {"queue_name": "other"}])
+def test_one_idempotency_key_is_of_one_task_name_and_queue(record: Record, other: dict[str, Any]) -> None:
+    key = uuid4().hex
+    first = record.queued(idempotency_key=key)
+    innocent, conflict = new_activity(), new_activity(idempotency_key=key, **other)
+    with pytest.raises(IdempotencyConflict, match=key), record.engine.begin() as connection:
+        statements.record_enqueued(connection, [innocent, conflict])
+    assert pending_of(record, [first, innocent.id, conflict.id]) == {first}
+
+
+def test_one_key_for_two_task_names_within_one_batch_is_refused(record: Record) -> None:
+    key = uuid4().hex
+    twins = [new_activity(idempotency_key=key, task_name=name) for name in ("one", "two")]
+    with pytest.raises(IdempotencyConflict, match=key), record.engine.begin() as connection:
+        statements.record_enqueued(connection, twins)
+    assert pending_of(record, [twin.id for twin in twins]) == set()
+
+
+def pending_of(record: Record, tasks: Sequence[UUID]) -> set[UUID]:
+    with record.engine.connect() as connection:
+        return set(standings(connection, tasks))
 
 
 def test_a_whole_batch_is_recorded_or_nothing_of_it(record: Record) -> None:
@@ -597,3 +621,20 @@ def test_one_idempotency_key_is_one_task_also_between_producers(racetrack: Recor
             *[partial(statements.record_enqueued, activities=[twin]) for twin in twins],
         )
         assert len({recorded for answer in answers for recorded in answer.values()}) == 1
+
+
+@pytest.mark.integration
+def test_one_idempotency_key_is_of_one_task_name_also_between_producers(racetrack: Record) -> None:
+    def record(connection: Connection, key: str, task_name: str) -> str:
+        try:
+            statements.record_enqueued(connection, [new_activity(idempotency_key=key, task_name=task_name)])
+        except IdempotencyConflict:
+            return "refused"
+        return "recorded"
+
+    for _ in range(20):
+        key = uuid4().hex
+        answers = race(
+            racetrack.engine, *[partial(record, key=key, task_name=name) for name in ("one", "two", "three")]
+        )
+        assert sorted(answers) == ["recorded", "refused", "refused"]

@@ -139,6 +139,20 @@ def test_requests_with_one_idempotency_key_are_one_task_also_at_the_same_time(
     assert client.queue.depth().known == 1
 
 
+def test_an_idempotency_key_of_another_task_or_queue_is_409(site: Site, api: httpx.Client) -> None:
+    headers = {"Idempotency-Key": f"order-{uuid4()}"}
+    agent_id = agent(create(api, "echo", headers=headers))
+    refused = create(api, "wait", headers=headers)
+    assert refused.status_code == 409
+    assert "'echo'" in refused.json()["detail"]
+    with (
+        site.client(queue_name=f"{site.queue}-b", api_rate_limit="off") as b,
+        running_api(create_app(b)) as api_b,
+    ):
+        assert create(api_b, "echo", headers=headers).status_code == 409
+    assert agent(create(api, "echo", "another context", headers=headers)) == agent_id
+
+
 def test_the_limit_is_100_a_minute_over_all_servers_with_retry_after(site: Site) -> None:
     with (
         site.client() as one,

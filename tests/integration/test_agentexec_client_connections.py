@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -49,6 +50,29 @@ def test_a_connection_that_breaks_after_the_commit_records_the_task_once(client:
     with client.engine.connect() as connection:
         query = text("SELECT count(*) FROM agentexec_activity WHERE queue_name = :queue")
         assert connection.execute(query, {"queue": client.queue.name}).scalar_one() == 2
+
+
+def test_a_conflict_leaves_no_task_of_its_call_on_postgres_and_every_task_of_the_others(
+    client: ax.Client,
+) -> None:
+    taken, free = f"taken-{client.queue.name}", f"free-{client.queue.name}"
+    client.enqueue_sync("job", Job(), idempotency_key=taken)
+
+    async def scene() -> list[Any]:
+        requests = [
+            ax.TaskRequest(task_name="job", context=Job(), idempotency_key=free),
+            ax.TaskRequest(task_name="other", context=Job(), idempotency_key=taken),
+        ]
+        others = [client.enqueue("job", Job(value=n)) for n in range(10)]
+        return await asyncio.gather(client.enqueue_many(requests), *others, return_exceptions=True)
+
+    refused, *others = asyncio.run(scene())
+    assert isinstance(refused, ax.IdempotencyConflict)
+    assert client.queue.known([task.agent_id for task in others]) == [True] * 10
+    assert client.queue.depth().known == 12
+    with client.engine.connect() as connection:
+        query = text("SELECT count(*) FROM agentexec_activity WHERE queue_name = :queue")
+        assert connection.execute(query, {"queue": client.queue.name}).scalar_one() == 12
 
 
 def test_a_database_that_stays_away_raises_to_the_caller(client: ax.Client) -> None:

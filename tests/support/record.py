@@ -55,6 +55,7 @@ class Row:
 def new_activity(
     queue_name: str = "tests",
     *,
+    task_name: str = "task",
     idempotency_key: str | None = None,
     lock_key: str | None = None,
     delay: float = 0.0,
@@ -63,7 +64,7 @@ def new_activity(
     return NewActivity(
         id=new_id(),
         queue_name=queue_name,
-        task_name="task",
+        task_name=task_name,
         context={"text": "why? \N{SNOWMAN}"},
         priority=1,
         message="Waiting.",

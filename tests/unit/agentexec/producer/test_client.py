@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from agentexec.config import load_settings
 from agentexec.core.db import create_schema
-from agentexec.errors import AgentexecError, InvalidTask
+from agentexec.errors import AgentexecError, IdempotencyConflict, InvalidTask
 from agentexec.producer.client import Client
 from agentexec.store.models import Activity
 from agentexec.task import LONGEST_DELAY, Registry, TaskDefinition, TaskRequest
@@ -97,6 +97,53 @@ def test_a_repeated_idempotency_key_answers_with_the_first_task(client: Client) 
     first = client.enqueue_sync("task", Job(value=1), idempotency_key="once")
     again = client.enqueue_sync("task", Job(value=2), idempotency_key="once")
     assert again.agent_id == first.agent_id
+
+
+def names(client: Client) -> list[str]:
+    with client.engine.connect() as connection:
+        return list(
+            connection.execute(sa.select(Activity.agent_type).order_by(Activity.agent_type)).scalars()
+        )
+
+
+def test_an_idempotency_key_of_another_task_is_refused(client: Client) -> None:
+    client.enqueue_sync("task", Job(value=1), idempotency_key="once")
+    with pytest.raises(
+        IdempotencyConflict, match=r"'once' belongs to a task 'task' .* give the task 'other'"
+    ):
+        client.enqueue_sync("other", Job(value=1), idempotency_key="once")
+    assert names(client) == ["task"]
+
+
+def test_a_conflict_of_one_task_leaves_the_others_of_the_call_unrecorded(client: Client) -> None:
+    client.enqueue_sync("task", Job(), idempotency_key="once")
+    requests = [
+        TaskRequest(task_name="before", context=Job()),
+        TaskRequest(task_name="other", context=Job(), idempotency_key="once"),
+        TaskRequest(task_name="after", context=Job(), idempotency_key="new"),
+    ]
+    for _ in range(2):
+        with pytest.raises(IdempotencyConflict):
+            client.enqueue_many_sync(requests)
+    assert names(client) == ["task"]
+    client.enqueue_many_sync([requests[0], requests[2]])
+    assert names(client) == ["after", "before", "task"]
+
+
+def test_a_conflict_of_one_caller_is_none_of_the_others(client: Client) -> None:
+    client.enqueue_sync("task", Job(), idempotency_key="once")
+    client.enqueue_sync("known", Job(), idempotency_key="known")
+
+    async def scene() -> list[Any]:
+        calls = [client.enqueue(f"task{n}", Job(), idempotency_key=f"key{n}") for n in range(20)]
+        calls.insert(10, client.enqueue("other", Job(), idempotency_key="once"))
+        calls.append(client.enqueue("known", Job(), idempotency_key="known"))
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    answers = asyncio.run(scene())
+    refused = [answer for answer in answers if isinstance(answer, BaseException)]
+    assert [type(error) for error in refused] == [IdempotencyConflict]
+    assert names(client) == sorted(["task", "known", *(f"task{n}" for n in range(20))])
 
 
 def test_a_task_that_is_registered_after_the_client_was_made_has_its_lock_key() -> None:
