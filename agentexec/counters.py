@@ -43,6 +43,10 @@ class Counters:
     """Counters by name and label values. Safe to use from any thread."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Start from nothing. A forked child does so: what was counted before belongs to its parent."""
         self._lock = threading.Lock()
         self._counts: dict[Key, float] = {}
         self._names: set[str] = set()
@@ -93,6 +97,8 @@ class Counters:
 
 COUNTERS = Counters()
 """The counters of this process."""
+
+os.register_at_fork(after_in_child=COUNTERS.reset)
 
 
 def encoded(counts: Mapping[Key, float]) -> bytes:

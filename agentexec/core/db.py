@@ -10,6 +10,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import StaticPool
 
 from agentexec.config import normalised_database_url
+from agentexec.core.forking import keep, no_fork
 from agentexec.errors import ConfigurationError, UnsupportedServer
 from agentexec.masking import masked
 from agentexec.store.models import Base
@@ -28,14 +29,15 @@ def engine_for(database_url: str, *, pool_size: int = 2, test_connections: bool 
     url = normalised_database_url(database_url)
     if url.startswith("sqlite"):
         return _sqlite_engine(url)
-    engine = create_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=pool_size,
-        pool_pre_ping=test_connections,
-        pool_recycle=1800,
-        hide_parameters=True,  # contexts and results are not for logs
-    )
+    with no_fork:
+        engine = create_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=test_connections,
+            pool_recycle=1800,
+            hide_parameters=True,  # contexts and results are not for logs
+        )
     event.listen(engine, "connect", _look_for_a_pooler)
     return engine
 
@@ -48,6 +50,19 @@ def one_statement(engine: Engine) -> Engine:
     if engine.dialect.name == "postgresql":
         return engine.execution_options(isolation_level="AUTOCOMMIT")
     return engine
+
+
+def leave_to_parent(engine: Engine) -> None:
+    """In a forked child: give the engine a new pool; the connections of the old one belong to the parent."""
+    if isinstance(engine.pool, StaticPool):  # SQLite in memory: the child has a copy of its own
+        return
+    keep(engine.pool)
+    engine.dispose(close=False)
+    dispatch: Any = engine.pool.dispatch
+    for listeners in (dispatch.first_connect, dispatch.connect):
+        # A thread of the parent may hold this lock: it does during the first connect.
+        if getattr(listeners, "_exec_once_mutex", None) is not None:
+            listeners._exec_once_mutex = None
 
 
 def create_schema(engine: Engine) -> None:

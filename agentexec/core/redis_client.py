@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,6 +20,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from agentexec.config import Settings, default_settings
+from agentexec.core.forking import keep
 from agentexec.core.redis_address import parse_address
 from agentexec.errors import ConfigurationError, UnsupportedServer
 from agentexec.masking import masked
@@ -27,6 +29,14 @@ MINIMUM_REDIS = 7
 WAIT_SECONDS = 1.0  # longest blocking read of an idle worker; socket time-outs must exceed it
 
 _async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = WeakKeyDictionary()
+
+
+def _leave_async_clients_to_parent() -> None:
+    keep(dict(_async_clients))
+    _async_clients.clear()
+
+
+os.register_at_fork(after_in_child=_leave_async_clients_to_parent)
 
 
 def renewing_client(settings: Settings) -> redis.Redis:

@@ -20,6 +20,7 @@ from sqlalchemy import Engine, NullPool, create_engine, text
 
 from agentexec.config import Settings
 from agentexec.core.db import engine_for
+from agentexec.core.forking import reset_in_child
 from agentexec.core.redis_client import blocking_client
 from agentexec.text import summary
 
@@ -56,6 +57,11 @@ class TimedCall(Generic[T]):
 
     def __init__(self, call: Callable[[], T]) -> None:
         self._call = call
+        self._reset()
+        reset_in_child(self._reset)
+
+    def _reset(self) -> None:
+        """Forget the call that runs: a forked child has no thread for it."""
         self._lock = threading.Lock()
         self._running: Future[T] | None = None
 

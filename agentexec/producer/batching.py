@@ -29,10 +29,14 @@ class BatchThread(Generic[T]):
         self._name = name
         self._limit = limit
         self._linger_seconds = linger_seconds
+        self._closing = False
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the thread and the items that wait. In a forked child these belong to the parent."""
         self._changed = runtime.current().condition()
         self._waiting: list[T] = []
         self._size = 0  # the total length of the items that wait
-        self._closing = False
         self._thread: runtime.Thread | None = None
 
     def add(self, item: T) -> None:

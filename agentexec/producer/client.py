@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
@@ -12,7 +13,8 @@ from pydantic import BaseModel
 from sqlalchemy import Engine
 
 from agentexec.config import Settings, default_settings, load_settings
-from agentexec.core.db import engine_for
+from agentexec.core.db import engine_for, leave_to_parent
+from agentexec.core.forking import reset_in_child
 from agentexec.core.redis_client import blocking_client
 from agentexec.errors import InvalidTask, PayloadTooLarge
 from agentexec.identifiers import new_id
@@ -26,7 +28,10 @@ from agentexec.task import LONGEST_DELAY, Priority, Registry, Task, TaskRequest,
 
 
 class Client:
-    """A client of one queue and its activity store. Threads and event loops may share it; a process needs one."""
+    """A client of one queue and its activity store. Threads and event loops may share it, and so may forked children.
+
+    A child connects by itself. What its parent handed in before the fork stays with the parent.
+    """
 
     def __init__(
         self,
@@ -55,6 +60,7 @@ class Client:
         many_connections = self.engine.dialect.name == "postgresql"
         self._recording = engine_for(url, test_connections=False) if many_connections else self.engine
         self._enqueuer = Enqueuer(self._recording, self.queue)
+        reset_in_child(self._reset)
 
     async def enqueue(
         self,
@@ -117,6 +123,13 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _reset(self) -> None:
+        """In a forked child: leave the connections and threads to the parent."""
+        leave_to_parent(self.engine)
+        leave_to_parent(self._recording)
+        self.redis.connection_pool.reset()
+        self._enqueuer.reset()
 
     def _prepare(self, request: TaskRequest) -> PreparedTask:
         context = request.context.model_dump(mode="json")
@@ -197,6 +210,14 @@ def default_client() -> Client:
         if _default is None:
             _default = _factory() if _factory is not None else Client(settings=default_settings())
         return _default
+
+
+def _unlock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock)
 
 
 def set_default_client(factory: Callable[[], Client]) -> None:

@@ -62,16 +62,21 @@ class Enqueuer:
     """Records tasks in Postgres, then dispatches them to Redis. Safe to use from any thread and event loop."""
 
     def __init__(self, engine: Engine, queue: Queue) -> None:
-        # SQLite takes one writer at a time, and in memory all threads share one connection.
-        many_writers = engine.dialect.name == "postgresql"
-        self._one_writer: AbstractContextManager[object] = (
-            nullcontext() if many_writers else runtime.current().condition()
-        )
-        self._marker = DispatchMarker(engine, one_writer=self._one_writer)
-        self._transactions = engine
+        self._engine = engine
         self._one_statement = one_statement(engine)
         self._queue = queue
         self._thread = BatchThread(self._handle, name="agentexec-enqueuer", limit=MAX_BATCH)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the threads, the locks and what was handed in. In a forked child these belong to the parent."""
+        # SQLite takes one writer at a time, and in memory all threads share one connection.
+        many_writers = self._engine.dialect.name == "postgresql"
+        self._one_writer: AbstractContextManager[object] = (
+            nullcontext() if many_writers else runtime.current().condition()
+        )
+        self._marker = DispatchMarker(self._engine, one_writer=self._one_writer)
+        self._thread.reset()
 
     def submit(self, entries: Sequence[PreparedTask]) -> Future[list[UUID]]:
         """Hand in tasks; the future gives their ids once they are durable in Postgres and offered to Redis.
@@ -126,7 +131,7 @@ class Enqueuer:
         With `whole`, an `IdempotencyConflict` leaves none of them recorded; this takes two more round trips.
         """
         activities = [entry.activity for entry in entries]
-        engine = self._transactions if whole else self._one_statement
+        engine = self._engine if whole else self._one_statement
         try:
             return self._write(engine, activities)
         except DBAPIError as error:
