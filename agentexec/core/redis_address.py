@@ -6,7 +6,7 @@ redis+sentinel://:password@h1:26379,h2:26379/mymaster/0?sentinel_password=other
 rediss+sentinel://...                                  the same, with TLS to the Sentinels and to the master
 
 User and password before the `@` are those of the server; `sentinel_username` and `sentinel_password` are those of
-the Sentinels. All other options are those of redis-py; `ssl_*` options apply to both.
+the Sentinels. The other options are those of redis-py in `ALLOWED`; `ssl_*` options apply to both.
 """
 
 from __future__ import annotations
@@ -17,12 +17,27 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from redis.connection import parse_url
+from redis.connection import Connection, SSLConnection, parse_url
+from redis.exceptions import RedisError
 
 from agentexec.errors import ConfigurationError
 from agentexec.masking import masked
 
 SENTINEL_SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
+# Options of redis-py that a URL may have, in addition to those whose names begin with `ssl_`.
+ALLOWED = (
+    "client_name", "db", "health_check_interval", "host", "password", "path", "port", "protocol",
+    "socket_keepalive", "socket_read_size", "username",
+)  # fmt: skip
+# Options that would replace a setting of agentexec or break it, and what to do instead.
+_OWN_TIMEOUTS, _BYTES = "set REDIS_POOL_TIMEOUT instead", "leave it out: agentexec reads replies as bytes"
+_RESENDS = "leave it out: agentexec decides what is sent again"
+INSTEAD = {
+    "max_connections": "set REDIS_POOL_SIZE instead",
+    **dict.fromkeys(("socket_timeout", "socket_connect_timeout", "timeout"), _OWN_TIMEOUTS),
+    **dict.fromkeys(("decode_responses", "encoding", "encoding_errors", "legacy_responses"), _BYTES),
+    **dict.fromkeys(("retry", "retry_on_error", "retry_on_timeout"), _RESENDS),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,8 +54,11 @@ def parse_address(url: str) -> SentinelAddress | str:
     """Parse a URL; a URL without Sentinels is returned unchanged. Raises `ConfigurationError` if it is wrong."""
     scheme, _, rest = url.partition("://")
     try:
-        address = _sentinel(SENTINEL_SCHEMES[scheme], rest) if scheme in SENTINEL_SCHEMES else url
-        _check_files(_options(url) if isinstance(address, str) else address.master)
+        if scheme in SENTINEL_SCHEMES:
+            address: SentinelAddress | str = _sentinel(SENTINEL_SCHEMES[scheme], rest)
+        else:
+            address = url
+            _check(_options(url))
     except ValueError as error:
         # The message of another ValueError may contain a part of the password.
         why = f" ({error})" if isinstance(error, _Flaw) else ""
@@ -76,6 +94,7 @@ def _sentinel(scheme: str, rest: str) -> SentinelAddress:
         for name in ("username", "password")
         if (value := options.pop(f"sentinel_{name}", None)) is not None
     }
+    _check(options | ({"connection_class": SSLConnection} if tls else {}))
     security = {"ssl": True, **{k: v for k, v in options.items() if k.startswith("ssl_")}} if tls else {}
     return SentinelAddress(
         sentinels=tuple(_host(host) for host in hosts.split(",")),
@@ -102,9 +121,26 @@ def _host(text: str) -> tuple[str, int]:
     return name, int(port)
 
 
-def _check_files(options: Mapping[str, Any]) -> None:
-    # redis-py opens them with every connection and then raises an error that is not a RedisError.
-    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path"):
-        path = options.get(name)
-        if path is not None and not Path(path).exists():
-            raise _Flaw(f"there is no {name} {path}")
+def _check(options: Mapping[str, Any]) -> None:
+    """Raise `_Flaw` for options that agentexec sets itself, that break it, or that redis-py does not know."""
+    arguments = dict(options)
+    connection_class = arguments.pop("connection_class", Connection)
+    for name, value in arguments.items():
+        if name in INSTEAD:
+            raise _Flaw(f"its option {name} is not supported; {INSTEAD[name]}")
+        if name not in ALLOWED and not name.startswith("ssl_"):
+            known = name.isidentifier() and "@" not in str(value)  # else it may be a part of a password
+            raise _Flaw(f"it has an unknown option{f' {name}' if known else ''}; leave it out")
+        # redis-py opens these files with every connection and then raises an error that is not a RedisError.
+        if (
+            name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path")
+            and not Path(value).exists()
+        ):
+            raise _Flaw(f"there is no {name} {value}")
+    try:
+        connection_class(**arguments)  # it does not connect yet
+    except TypeError:  # for example ssl_ca_certs without TLS
+        names = ", ".join(sorted(arguments))
+        raise _Flaw(f"this kind of connection does not take all of its options: {names}") from None
+    except RedisError as error:
+        raise _Flaw(f"redis-py refuses an option: {masked(str(error))}") from None

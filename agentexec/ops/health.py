@@ -106,14 +106,16 @@ class Checks:
         self.ready_workers = ready_workers
         self.within = within
         self._wanted_workers = wanted_workers
-        self._ping: TimedCall[Any] = TimedCall(redis.ping)
+        self._ping: TimedCall[Any] = TimedCall(self._ping_redis)
         self._select: TimedCall[Any] = TimedCall(self._select_one)
 
     @classmethod
     def of(cls, settings: Settings, *, ready_workers: Callable[[], int] | None = None) -> Checks:
         """Checks with their own connections, so that an exhausted connection pool does not look like a dead server."""
         return cls(
-            redis=blocking_client(settings.model_copy(update={"redis_pool_timeout": WITHIN / 2})),
+            redis=blocking_client(
+                settings.model_copy(update={"redis_pool_timeout": WITHIN / 2}), name="agentexec-health"
+            ),
             engine=_probing_engine(settings.require_database_url()),
             ready_workers=ready_workers,
             wanted_workers=settings.num_workers,
@@ -134,6 +136,11 @@ class Checks:
     def _missing_workers(self) -> str | None:
         ready = self._wanted_workers if self.ready_workers is None else self.ready_workers()
         return f"{ready} of {self._wanted_workers} ready" if ready < self._wanted_workers else None
+
+    def _ping_redis(self) -> None:
+        # On a new connection: an old one may lead to a former master, which answers a PING as before.
+        self.redis.connection_pool.disconnect(inuse_connections=False)
+        self.redis.ping()
 
     def _select_one(self) -> None:
         with self.engine.connect() as connection:

@@ -53,7 +53,7 @@ class Client:
         )
         url = self.settings.require_database_url()
         self.engine = engine_for(url, pool_size=4)
-        self.redis = blocking_client(self.settings)
+        self.redis = blocking_client(self.settings, name="agentexec-producer")
         self.queue = RedisQueue.of(self.redis, self.settings)
         # The enqueuer's connections are not tested before use, which would cost a round trip per batch: it sends again
         # what a broken connection lost. SQLite in memory allows one connection only.

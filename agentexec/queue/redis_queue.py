@@ -211,6 +211,8 @@ class RedisQueue:
         if isinstance(answer, NoScriptError):  # after a restart of the server; this loads the script again
             return self._run("step", arguments)
         if isinstance(answer, Exception):
+            # redis-py itself drops a connection to a demoted master, but not where errors are among the replies.
+            self.client.connection_pool.disconnect(inuse_connections=False)
             raise answer
         return answer
 

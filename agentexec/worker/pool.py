@@ -144,7 +144,7 @@ class Pool:
             raise ConfigurationError("The pool is running already; one process runs a pool once at a time.")
         settings = self.settings
         engine = engine_for(settings.require_database_url())
-        client = blocking_client(settings)
+        client = blocking_client(settings, name="agentexec-pool")
         require_supported_database(engine)
         warning = require_supported_redis(client, settings.require_redis_url())
         if warning:

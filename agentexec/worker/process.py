@@ -209,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.closing(Reporter(status_fd)) as reporter:
             worker_loop = WorkerLoop(
                 worker=options["name"],
-                queue=RedisQueue.of(blocking_client(settings), settings),
+                queue=RedisQueue.of(blocking_client(settings, name="agentexec-worker"), settings),
                 engine=engine_for(settings.require_database_url(), pool_size=1, test_connections=False),
                 settings=settings,
                 registry=pool.registry,

@@ -72,6 +72,15 @@ def test_one_server_is_left_to_the_client(url: str) -> None:
         ("http://:secret@h/0", "cannot be used; it looks like"),
         ("redis://:secret@h:port/0", "cannot be used; it looks like"),
         ("redis://:secret/pw@h/0", "cannot be used; it looks like"),
+        (
+            "redis://:secret@h/0?ssl_ca_certs=/",
+            "does not take all of its options: db, host, password, ssl_ca_certs",
+        ),
+        ("unix://:secret@/s.sock?socket_keepalive=1", "does not take all of its options"),
+        ("rediss://:secret@h/0?ssl_cert_reqs=maybe", "redis-py refuses an option"),
+        ("redis://:secret@h/0?protocol=4", "redis-py refuses an option"),
+        ("redis://:secret@h/0?cache_size=4", "unknown option cache_size; leave it out"),
+        ("redis://:half@x?secret=1@h/0", "unknown option; leave it out"),
     ],
 )
 def test_a_bad_url_is_refused_in_one_sentence_without_its_password(url: str, why: str) -> None:
@@ -87,3 +96,45 @@ def test_a_bad_url_is_refused_in_one_sentence_without_its_password(url: str, why
 def test_no_password_of_a_sentinel_url_is_ever_shown() -> None:
     url = "redis+sentinel://:first@h1:26379,h2:26379/m/0?sentinel_password=second"
     assert masked(url) == "redis+sentinel://:***@h1:26379,h2:26379/m/0?sentinel_password=***"
+
+
+@pytest.mark.parametrize(
+    "scheme", ["redis://:secret@h/0", "redis+sentinel://:secret@h/m/0", "unix:///s.sock"]
+)
+@pytest.mark.parametrize(
+    ("option", "instead"),
+    [
+        ("decode_responses=True", "leave it out"),
+        ("decode_responses=false", "leave it out"),  # redis-py takes the text as true
+        ("encoding=latin-1", "leave it out"),
+        ("encoding_errors=replace", "leave it out"),
+        ("legacy_responses=false", "leave it out"),
+        ("max_connections=4", "set REDIS_POOL_SIZE instead"),
+        ("socket_timeout=0.1", "set REDIS_POOL_TIMEOUT instead"),
+        ("socket_connect_timeout=0.1", "set REDIS_POOL_TIMEOUT instead"),
+        ("timeout=3", "set REDIS_POOL_TIMEOUT instead"),
+        ("retry_on_timeout=true", "leave it out"),
+        ("retry_on_error=x", "leave it out"),
+    ],
+)
+def test_an_option_that_breaks_or_overrides_agentexec_is_refused_by_name(
+    scheme: str, option: str, instead: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        blocking_client(load_settings(redis_url=f"{scheme}?{option}"))
+    assert f"its option {option.partition('=')[0]} is not supported; {instead}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "client_name=me",
+        "health_check_interval=5",
+        "protocol=2",
+        "socket_keepalive=1",
+        "socket_read_size=4096",
+    ],
+)
+def test_other_options_are_those_of_redis_py(options: str) -> None:
+    url = f"redis://h/0?{options}"
+    assert parse_address(url) == url
