@@ -33,6 +33,7 @@ from agentexec.errors import (
     RegistrationError,
     TaskFailedError,
     UnsupportedServer,
+    WrongArgument,
 )
 from agentexec.producer.client import Client, default_client
 from agentexec.producer.results import gather, get_result
@@ -90,6 +91,7 @@ __all__ = [
     "TaskRequest",
     "UnsupportedServer",
     "WorkerPool",
+    "WrongArgument",
     "activity",
     "current_task",
     "enqueue",

@@ -11,12 +11,14 @@ from uuid import UUID
 from pydantic import BaseModel
 from sqlalchemy import Engine
 
+from agentexec.arguments import require, require_list
 from agentexec.config import Settings, default_settings, load_settings
 from agentexec.core.db import engine_for
 from agentexec.core.redis_client import blocking_client
-from agentexec.errors import InvalidTask, PayloadTooLarge
-from agentexec.identifiers import new_id
+from agentexec.errors import ConfigurationError, InvalidTask, PayloadTooLarge
+from agentexec.identifiers import new_id, parse_id
 from agentexec.producer.enqueuer import Enqueuer, PreparedTask
+from agentexec.producer.requests import checked_requests
 from agentexec.queue.protocol import Queue
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
@@ -42,6 +44,10 @@ class Client:
         Raises `ConfigurationError` if a URL is missing.
         """
         # The registry of a pool may still be empty, and get its tasks later.
+        remedy = "make one with load_settings, or leave it out"
+        require(settings, (Settings, type(None)), "settings are a Settings", remedy, error=ConfigurationError)
+        remedy = "pass the `registry` of a pool"
+        require(registry, (dict, type(None)), "registry is a Registry", remedy, error=ConfigurationError)
         self._registry = Registry() if registry is None else registry
         self.settings = settings or load_settings(
             database_url=database_url, redis_url=redis_url, queue_name=queue_name
@@ -85,7 +91,7 @@ class Client:
 
     async def enqueue_many(self, requests: Sequence[TaskRequest]) -> list[Task]:
         """Enqueue many tasks in one transaction: all are recorded, or none. Returns tasks in the order of requests."""
-        entries = [self._prepare(request) for request in requests]
+        entries = [self._prepare(request) for request in checked_requests(requests)]
         # Shielded: a caller that is canceled must not cancel the shared batch.
         ids = await asyncio.shield(asyncio.wrap_future(self._enqueuer.submit(entries)))
         return _tasks(entries, ids)
@@ -96,12 +102,14 @@ class Client:
 
     def enqueue_many_sync(self, requests: Sequence[TaskRequest]) -> list[Task]:
         """`enqueue_many` for code without an event loop."""
-        entries = [self._prepare(request) for request in requests]
+        entries = [self._prepare(request) for request in checked_requests(requests)]
         return _tasks(entries, self._enqueuer.submit(entries).result())
 
     def cancel(self, agent_ids: Sequence[UUID], message: str = "Canceled on request.") -> dict[UUID, Status]:
         """Cancel queued tasks and ask running ones to stop; returns the new status of each pending one."""
-        return request_cancel(self.engine, self.queue, agent_ids, message)
+        require_list(agent_ids, "cancel takes a list of ids", "write client.cancel([agent_id])")
+        require(message, str, "The message of a cancel is text", "leave it out for the default")
+        return request_cancel(self.engine, self.queue, [parse_id(i) for i in agent_ids], message)
 
     def close(self) -> None:
         """Finish what was handed in and close all connections."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import time
 from typing import Any
@@ -11,7 +12,9 @@ from uuid import UUID
 import redis
 from sqlalchemy import select
 
+from agentexec.arguments import require, require_number
 from agentexec.errors import AgentexecError, TaskFailedError
+from agentexec.identifiers import parse_id
 from agentexec.producer.client import Client, default_client
 from agentexec.store.models import Activity
 from agentexec.store.status import Status
@@ -23,13 +26,14 @@ FIRST_LOOK, LONGEST_PAUSE = 0.01, 0.25  # seconds
 RECORD_EVERY = 1.0
 
 
-async def get_result(task: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> Any:  # noqa: ASYNC109 - as published
+async def get_result(task: Task | UUID | str, timeout: float = DEFAULT_TIMEOUT) -> Any:  # noqa: ASYNC109 - as published
     """Wait for a task; returns its result as JSON values, None if the handler returned nothing.
 
     Reads Redis first, and Postgres if Redis has no result. Raises `TaskFailedError` if the task ended as ERROR or
     CANCELED, `TimeoutError` after `timeout` seconds.
     """
-    agent_id = task.agent_id if isinstance(task, Task) else task
+    agent_id = _id_of(task)
+    require_number(timeout, "timeout is a number", "give seconds")
     client = default_client()
     deadline, pause = time.monotonic() + timeout, FIRST_LOOK
     ask_record_at = 0.0
@@ -47,9 +51,21 @@ async def get_result(task: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> Any
         pause = min(LONGEST_PAUSE, pause * 1.5)
 
 
-async def gather(*tasks: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> tuple[Any, ...]:  # noqa: ASYNC109 - as published
+async def gather(*tasks: Task | UUID | str, timeout: float = DEFAULT_TIMEOUT) -> tuple[Any, ...]:  # noqa: ASYNC109 - as published
     """Wait for several tasks; raises the error of the first that fails, while the others go on."""
+    for task in tasks:
+        _id_of(task)
     return tuple(await asyncio.gather(*(get_result(task, timeout) for task in tasks)))
+
+
+def _id_of(task: Any) -> UUID:
+    if isinstance(task, Task):
+        return task.agent_id
+    remedy = (
+        "await the call of enqueue first" if inspect.iscoroutine(task) else "for several use gather(*tasks)"
+    )
+    require(task, (str, UUID), "get_result takes one Task or its id", remedy)
+    return parse_id(task)
 
 
 def _look(client: Client, agent_id: UUID, ask_record: bool) -> tuple[bool, Any]:

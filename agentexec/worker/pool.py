@@ -11,6 +11,7 @@ from typing import TypeVar, Unpack
 
 from sqlalchemy import Engine
 
+from agentexec.arguments import require
 from agentexec.config import Settings, load_settings
 from agentexec.core.db import engine_for, require_supported_database
 from agentexec.core.redis_client import blocking_client, require_supported_redis
@@ -18,7 +19,7 @@ from agentexec.errors import ConfigurationError
 from agentexec.ops.logs import set_up
 from agentexec.producer.client import Client, set_default_client
 from agentexec.queue.redis_queue import RedisQueue
-from agentexec.task import Handler, Registry, TaskDefinition, TaskOptions
+from agentexec.task import Handler, Registry, TaskDefinition, TaskOptions, check_name
 from agentexec.worker.agreement import agree
 from agentexec.worker.maintenance import Maintenance
 from agentexec.worker.protocol import StopCommand
@@ -60,6 +61,8 @@ class Pool:
 
         Raises `ConfigurationError` for a wrong setting; nothing is connected yet.
         """
+        remedy = "pass a URL as database_url=..."
+        require(engine, (Engine, type(None)), "Pool takes an Engine first", remedy, error=ConfigurationError)
         if engine is not None:
             database_url = engine.url.render_as_string(hide_password=False)
         self.settings: Settings = load_settings(
@@ -88,6 +91,7 @@ class Pool:
 
         Raises `RegistrationError` for a handler without annotations or a name that is taken.
         """
+        check_name(name)
 
         def register(handler: HandlerT) -> HandlerT:
             self.registry.add(TaskDefinition(name, handler, **options))
