@@ -66,6 +66,16 @@ class TaskRequest:
     delay: float = 0.0
 
 
+class EnqueueOptions(TypedDict, total=False):
+    """The options of one task that is enqueued; `TaskRequest` describes them."""
+
+    priority: Priority
+    metadata: Mapping[str, Any] | None
+    idempotency_key: str | None
+    lock_key: str | None
+    delay: float
+
+
 class UncheckedContext(RootModel[dict[str, Any]]):
     """A context as it was sent or recorded; the worker validates it with the model of the handler."""
 
@@ -106,6 +116,8 @@ class TaskDefinition:
         self.handler = handler
         self.is_async = inspect.iscoroutinefunction(handler)
         self.context_type = _context_type(handler)
+        # None where the handler does not say what it returns.
+        self.result_type: Any = get_type_hints(handler).get("return")
 
     def lock_key(self, context: Mapping[str, Any]) -> str | None:
         """The lock key of a task with this context; raises `InvalidTask` if the template needs another field."""

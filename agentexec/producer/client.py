@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Self, Unpack
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -24,7 +25,16 @@ from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
 from agentexec.store.rows import NewActivity
 from agentexec.store.status import Status
-from agentexec.task import LONGEST_DELAY, Priority, Registry, Task, TaskRequest, checked_json, encode_payload
+from agentexec.task import (
+    LONGEST_DELAY,
+    EnqueueOptions,
+    Priority,
+    Registry,
+    Task,
+    TaskRequest,
+    checked_json,
+    encode_payload,
+)
 
 
 class Client:
@@ -96,7 +106,7 @@ class Client:
         ids = await asyncio.shield(asyncio.wrap_future(self._enqueuer.submit(entries)))
         return _tasks(entries, ids)
 
-    def enqueue_sync(self, task_name: str, context: BaseModel, **options: Any) -> Task:
+    def enqueue_sync(self, task_name: str, context: BaseModel, **options: Unpack[EnqueueOptions]) -> Task:
         """`enqueue` for code without an event loop; blocks until the task is durable."""
         return self.enqueue_many_sync([TaskRequest(task_name=task_name, context=context, **options)])[0]
 
@@ -193,6 +203,7 @@ def _tasks(entries: Sequence[PreparedTask], ids: Sequence[UUID]) -> list[Task]:
 
 _lock = threading.Lock()
 _default: Client | None = None
+_replacement: Client | None = None
 _factory: Callable[[], Client] | None = None
 
 
@@ -200,6 +211,8 @@ def default_client() -> Client:
     """The client of this process, made at first use: that of the first `Pool`, otherwise from the environment."""
     global _default
     with _lock:
+        if _replacement is not None:
+            return _replacement
         if _default is None:
             _default = _factory() if _factory is not None else Client(settings=default_settings())
         return _default
@@ -210,3 +223,19 @@ def set_default_client(factory: Callable[[], Client]) -> None:
     global _factory
     with _lock:
         _factory = _factory or factory
+
+
+def replacement() -> Client | None:
+    """The client of a `use_client` block, which stands for every client of this process; None outside of one."""
+    return _replacement
+
+
+@contextmanager
+def use_client(client: Client) -> Iterator[Client]:
+    """Let every call without a client, and every pool, use this client in a `with` block."""
+    global _replacement
+    before, _replacement = _replacement, client
+    try:
+        yield client
+    finally:
+        _replacement = before

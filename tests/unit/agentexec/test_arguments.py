@@ -86,6 +86,8 @@ WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
     "enqueue_many(text)": (lambda _: ax.enqueue_many("x"), "list"),  # type: ignore[arg-type]
     "enqueue_many(tuples)": (lambda _: ax.enqueue_many([request(), ("x", Message())]), "TaskRequest("),  # type: ignore[list-item]
     "enqueue_many(a bad one)": (lambda _: ax.enqueue_many([request(), request(context={})]), "pydantic"),
+    "enqueue_sync(name, dict)": (lambda _: ax.enqueue_sync("x", {}), "pydantic model"),  # type: ignore[arg-type]
+    "enqueue_many_sync(one)": (lambda _: ax.enqueue_many_sync(request()), "list"),  # type: ignore[arg-type]
     "client.cancel(id)": (lambda client: client.cancel(SOME_ID), "[agent_id]"),
     "client.cancel(text)": (lambda client: client.cancel(str(SOME_ID)), "[agent_id]"),
     "client.cancel(numbers)": (lambda client: client.cancel([5]), "UUID"),
@@ -160,7 +162,7 @@ def test_an_argument_of_a_wrong_type_is_one_sentence_and_nothing_is_written(
 
 
 def test_a_priority_by_its_name_is_that_priority(client: ax.Client) -> None:
-    client.enqueue_sync("task", Message(), priority="high")
+    client.enqueue_sync("task", Message(), priority="high")  # type: ignore[arg-type]  # what is tested
     (row,) = all_activities(client.engine)
     assert row.priority == ax.Priority.HIGH.level
 
