@@ -35,7 +35,7 @@ from agentexec.errors import (
 )
 from agentexec.producer.client import Client
 from agentexec.producer.results import gather, get_result
-from agentexec.producer.routing import enqueue, enqueue_many, enqueue_many_sync, enqueue_sync
+from agentexec.producer.routing import enqueue, enqueue_in, enqueue_many, enqueue_many_sync, enqueue_sync
 from agentexec.store.models import Base, metadata
 from agentexec.task import Priority, Task, TaskRequest
 from agentexec.worker.pool import Pool
@@ -76,6 +76,7 @@ __all__ = [
     "activity",
     "current_task",
     "enqueue",
+    "enqueue_in",
     "enqueue_many",
     "enqueue_many_sync",
     "enqueue_sync",

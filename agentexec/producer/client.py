@@ -10,7 +10,8 @@ from typing import Any, Self, Unpack
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
+from sqlalchemy.orm import Session, scoped_session
 
 from agentexec.arguments import require, require_list
 from agentexec.config import Settings, default_settings, load_settings
@@ -19,6 +20,7 @@ from agentexec.core.redis_client import blocking_client
 from agentexec.errors import ConfigurationError, InvalidTask, PayloadTooLarge
 from agentexec.identifiers import new_id, parse_id
 from agentexec.producer.enqueuer import Enqueuer, PreparedTask
+from agentexec.producer.outbox import connection_of, record_in
 from agentexec.producer.requests import checked_requests
 from agentexec.queue.protocol import Queue
 from agentexec.queue.redis_queue import RedisQueue
@@ -114,6 +116,24 @@ class Client:
         """`enqueue_many` for code without an event loop."""
         entries = [self._prepare(request) for request in checked_requests(requests)]
         return _tasks(entries, self._enqueuer.submit(entries).result())
+
+    def enqueue_in(
+        self,
+        session: Session | scoped_session[Any] | Connection,
+        task_name: str,
+        context: BaseModel,
+        **options: Unpack[EnqueueOptions],
+    ) -> Task:
+        """Record a task in the transaction of the caller, who commits it or rolls it back with everything else.
+
+        A pool dispatches the task about 3 s after the commit, so it is not in the queue before. The session must lead
+        to the database of the pool. With an `AsyncSession`: `await session.run_sync(client.enqueue_in, name, context)`.
+        Raises `InvalidTask`, `ConfigurationError` if agentexec's tables are not there, or the error of the database.
+        """
+        connection = connection_of(session)
+        (request,) = checked_requests([TaskRequest(task_name=task_name, context=context, **options)])
+        entry = self._prepare(request)
+        return _tasks([entry], [record_in(connection, entry.activity)])[0]
 
     def cancel(self, agent_ids: Sequence[UUID], message: str = "Canceled on request.") -> dict[UUID, Status]:
         """Cancel queued tasks and ask running ones to stop; returns the new status of each pending one."""

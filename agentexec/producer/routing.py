@@ -10,13 +10,17 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack
+
+from pydantic import BaseModel
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session, scoped_session
 
 from agentexec.config import Settings
 from agentexec.errors import InvalidTask
 from agentexec.producer.client import Client, default_client, replacement, set_default_client
 from agentexec.producer.requests import checked_requests
-from agentexec.task import Registry, Task, TaskDefinition, TaskRequest
+from agentexec.task import EnqueueOptions, Registry, Task, TaskDefinition, TaskRequest
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,6 +71,7 @@ class TaskProducer:
     enqueue_many = _async(Client.enqueue_many)
     enqueue_sync = _sync(Client.enqueue_sync)
     enqueue_many_sync = _sync(Client.enqueue_many_sync)
+    enqueue_in = _sync(Client.enqueue_in)
 
 
 _producers: list[weakref.ref[TaskProducer]] = []
@@ -108,6 +113,16 @@ def client_for(*task_names: str) -> Client:
 
 def _has(producer: TaskProducer, name: Any) -> bool:
     return isinstance(name, str) and name in producer.registry  # a name of a wrong type may have no hash
+
+
+def enqueue_in(
+    session: Session | scoped_session[Any] | Connection,
+    task_name: str,
+    context: BaseModel,
+    **options: Unpack[EnqueueOptions],
+) -> Task:
+    """`Client.enqueue_in` of the pool that registered the task, otherwise of the client of this process."""
+    return client_for(task_name).enqueue_in(session, task_name, context, **options)
 
 
 async def enqueue_many(requests: Sequence[TaskRequest]) -> list[Task]:

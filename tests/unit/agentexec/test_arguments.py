@@ -81,6 +81,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
     "enqueue(metadata)": (lambda _: ax.enqueue("x", Message(), metadata=["a"]), "dict"),  # type: ignore[arg-type]
     "enqueue(key)": (lambda _: ax.enqueue("x", Message(), idempotency_key=5), "str(...)"),  # type: ignore[arg-type]
     "enqueue(lock key)": (lambda _: ax.enqueue("x", Message(), lock_key=b"x"), "str(...)"),  # type: ignore[arg-type]
+    "enqueue_in(name)": (lambda _: ax.enqueue_in("x", Message(), "x"), "Session"),  # type: ignore[arg-type]
     "enqueue_many(one)": (lambda _: ax.enqueue_many(request()), "list"),  # type: ignore[arg-type]
     "enqueue_many(context)": (lambda _: ax.enqueue_many(Message()), "list"),  # type: ignore[arg-type]
     "enqueue_many(text)": (lambda _: ax.enqueue_many("x"), "list"),  # type: ignore[arg-type]
