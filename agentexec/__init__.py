@@ -18,9 +18,7 @@ pool.run()                                                   # or: agentexec wor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from agentexec import activity
 from agentexec.config import VERSION, Settings, default_settings
@@ -34,9 +32,11 @@ from agentexec.errors import (
     RegistrationError,
     TaskFailedError,
     UnsupportedServer,
+    WrongArgument,
 )
-from agentexec.producer.client import Client, default_client
+from agentexec.producer.client import Client
 from agentexec.producer.results import gather, get_result
+from agentexec.producer.routing import enqueue, enqueue_in, enqueue_many, enqueue_many_sync, enqueue_sync
 from agentexec.store.models import Base, metadata
 from agentexec.task import Priority, Task, TaskRequest
 from agentexec.worker.pool import Pool
@@ -44,9 +44,6 @@ from agentexec.worker.pool import Pool
 __version__ = VERSION
 
 WorkerPool = Pool  # the name in agentexec 0.3.0
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 CONF: Settings  # read on first use
 
@@ -57,21 +54,6 @@ def __getattr__(name: str) -> Any:
         return default_settings()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-
-def _of_default_client(
-    method: Callable[Concatenate[Client, _P], Coroutine[Any, Any, _T]],
-) -> Callable[_P, Coroutine[Any, Any, _T]]:
-    """A method of `Client` as a function that uses the client of this process."""
-
-    @wraps(method)
-    async def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return await method(default_client(), *args, **kwargs)
-
-    return call
-
-
-enqueue = _of_default_client(Client.enqueue)
-enqueue_many = _of_default_client(Client.enqueue_many)
 
 __all__ = [
     "CONF",
@@ -92,10 +74,14 @@ __all__ = [
     "TaskRequest",
     "UnsupportedServer",
     "WorkerPool",
+    "WrongArgument",
     "activity",
     "current_task",
     "enqueue",
+    "enqueue_in",
     "enqueue_many",
+    "enqueue_many_sync",
+    "enqueue_sync",
     "gather",
     "get_result",
     "metadata",

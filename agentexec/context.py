@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from agentexec.arguments import check_percentage, require
 from agentexec.errors import AgentexecError
 
 
@@ -38,8 +39,8 @@ class CurrentTask:
 
         Returns at once: the worker records it with its next batch.
         """
-        if percentage is not None and not 0 <= percentage <= 100:
-            raise ValueError(f"percentage is between 0 and 100, not {percentage}")
+        require(message, str, "The message of a report is text", 'format it first, as in f"{value}"')
+        check_percentage(percentage)
         # A whole number, whatever the handler computed: the column takes no fractions.
         self._report(message, None if percentage is None else int(percentage))
 
@@ -48,10 +49,12 @@ class CurrentTask:
 
         A task that is canceled, released by a shutdown, or loses its lease first ends in that way instead.
         """
+        require(message, str, "The message of a failure is text", "say why the task failed")
         self._verdict.failed = self._verdict.failed or message
 
     def close_with(self, message: str) -> None:
         """Set the message of the COMPLETE entry that is recorded when the handler returns."""
+        require(message, str, "The message of a completion is text", "leave it out for the default")
         self._verdict.completed = self._verdict.completed or message
 
 

@@ -17,6 +17,10 @@ class UnsupportedServer(AgentexecError):
     """A server is too old; the message names its version and the required one."""
 
 
+class WrongArgument(AgentexecError, TypeError):
+    """An argument has the wrong type; nothing was written."""
+
+
 class RegistrationError(AgentexecError, TypeError):
     """A handler lacks parameters or annotations that a task needs, or its name is taken."""
 

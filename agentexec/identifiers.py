@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import time
+from typing import Any
 from uuid import UUID
+
+from agentexec.arguments import require
 
 _RANDOM_BYTES = 10
 _BLOCK = 409 * _RANDOM_BYTES  # read at once: a system call for each id would double its cost
@@ -46,6 +49,14 @@ def new_id() -> UUID:
     return UUID(int=value)
 
 
-def parse_id(agent_id: str | UUID) -> UUID:
-    """An id as a UUID; raises ValueError for text that is not a UUID."""
-    return agent_id if isinstance(agent_id, UUID) else UUID(agent_id)
+def parse_id(agent_id: Any) -> UUID:
+    """An id (a UUID or its text) as a UUID; raises ValueError for text that is not a UUID."""
+    if isinstance(agent_id, UUID):
+        return agent_id
+    require(agent_id, str, "The id of an activity is a UUID or its text", "pass the `agent_id` of the task")
+    try:
+        return UUID(agent_id)
+    except ValueError:
+        raise ValueError(
+            f"{agent_id[:40]!r} is not the id of an activity; ids are UUIDs, such as the `agent_id` of a task."
+        ) from None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections import abc
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypedDict, get_type_hints
@@ -13,6 +14,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
+from agentexec.arguments import require, require_number
 from agentexec.errors import InvalidTask, RegistrationError
 
 # Seconds, a century. A longer delay is a mistake, or infinite.
@@ -65,6 +67,16 @@ class TaskRequest:
     delay: float = 0.0
 
 
+class EnqueueOptions(TypedDict, total=False):
+    """The options of one task that is enqueued; `TaskRequest` describes them."""
+
+    priority: Priority
+    metadata: Mapping[str, Any] | None
+    idempotency_key: str | None
+    lock_key: str | None
+    delay: float
+
+
 class UncheckedContext(RootModel[dict[str, Any]]):
     """A context as it was sent or recorded; the worker validates it with the model of the handler."""
 
@@ -90,6 +102,8 @@ class TaskDefinition:
         time_limit: float | None = None,
     ) -> None:
         """Take the context model from the handler's annotations; raises `RegistrationError` if it is missing."""
+        check_name(name)
+        _check_types(name, handler, lock_key, (soft_time_limit, time_limit))
         if not name or len(name) > 255:
             raise RegistrationError(f"A task name has 1 to 255 characters; {name[:40]!r} has {len(name)}.")
         self.name = name
@@ -103,6 +117,8 @@ class TaskDefinition:
         self.handler = handler
         self.is_async = inspect.iscoroutinefunction(handler)
         self.context_type = _context_type(handler)
+        # None where the handler does not say what it returns.
+        self.result_type: Any = get_type_hints(handler).get("return")
 
     def lock_key(self, context: Mapping[str, Any]) -> str | None:
         """The lock key of a task with this context; raises `InvalidTask` if the template needs another field."""
@@ -190,14 +206,30 @@ def decode_payload(payload: bytes) -> tuple[str, dict[str, Any]]:
             raise InvalidTask("The payload lacks a task_name or a context object.")
 
 
+def check_name(name: Any) -> None:
+    """Raise `RegistrationError` unless it is text: the decorator may have been written without a name."""
+    remedy = 'write @pool.task("name")'
+    require(name, str, "A task is registered under a name", remedy, error=RegistrationError)
+
+
+def _check_types(name: str, handler: Any, lock_key: Any, limits: Iterable[Any]) -> None:
+    refused, what, remedy = RegistrationError, f"The handler of {name} is a function", "pass it itself"
+    require(handler, abc.Callable, what, remedy, error=refused)
+    what, remedy = f"The lock key of {name} is a template", 'write text such as "user:{user_id}"'
+    require(lock_key, (str, type(None)), what, remedy, error=refused)
+    for limit in limits:
+        if limit is not None:
+            require_number(limit, f"A time limit of {name} is a number", "give seconds", error=refused)
+
+
 def _context_type(handler: Handler) -> type[BaseModel]:
     try:
         hints = get_type_hints(handler)
-    except NameError as error:
+        parameters = inspect.signature(handler).parameters
+    except (NameError, TypeError, ValueError) as error:
         raise RegistrationError(
             f"The annotations of {_label(handler)} cannot be resolved ({error}); import the model at module level."
         ) from None
-    parameters = inspect.signature(handler).parameters
     if "agent_id" not in parameters or "context" not in parameters:
         raise RegistrationError(
             f"{_label(handler)} needs the parameters `agent_id: UUID` and `context: YourModel`."

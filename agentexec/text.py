@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agentexec.arguments import require
 from agentexec.masking import masked
 
 MAX_MESSAGE = 10_000  # characters of a message or an error that the activity store keeps
@@ -10,6 +11,7 @@ MAX_SUMMARY = 300  # characters of an error in a log line or a health report
 
 def storable_text(text: str) -> str:
     """The text as Postgres can store it: no NUL, no half of a surrogate pair, at most `MAX_MESSAGE` characters."""
+    require(text, str, "A message is text", 'format it first, as in f"{value}"')
     kept = text.replace("\x00", "\N{REPLACEMENT CHARACTER}")[:MAX_MESSAGE]
     return kept.encode("utf-8", "replace").decode("utf-8")
 

@@ -15,6 +15,7 @@ from uuid import UUID
 import redis
 from sqlalchemy import Connection
 
+from agentexec.arguments import check_percentage, require, require_metadata
 from agentexec.compat.answers import AgentId, Done
 from agentexec.context import CurrentTask, current
 from agentexec.errors import AgentexecError
@@ -41,6 +42,8 @@ def create(
     `error` and `cancel`. `agentexec.enqueue` records the activities of tasks. Raises `AgentexecError` if there is
     an activity with this id.
     """
+    require(task_name, str, "The name of an activity is text", "name what the activity does")
+    require_metadata(metadata, task_name)
     chosen = new_id() if agent_id is None else parse_id(agent_id)
     activity = NewActivity(
         id=chosen,
@@ -68,14 +71,14 @@ def update(
     It is not added to a terminal or an unknown activity; the latter is logged. A manual activity becomes RUNNING.
     A terminal `status` makes this `complete`, `error` or `cancel`. Raises ValueError for a wrong percentage.
     """
+    status = None if status is None else Status(status)
     if status is Status.COMPLETE:
         return complete(agent_id, message)
     if status is Status.ERROR:
         return error(agent_id, message)
     if status is Status.CANCELED:
         return cancel(agent_id, message)
-    if percentage is not None and not 0 <= percentage <= 100:
-        raise ValueError(f"percentage is between 0 and 100, not {percentage}")
+    _check(message, percentage)
     return _change(
         agent_id,
         lambda connection, activity: direct.note(connection, activity, storable_text(message), percentage),
@@ -89,6 +92,7 @@ def complete(agent_id: str | UUID, message: str = "Agent completed", percentage:
     In a handler, for its own task, `message` becomes the message of the COMPLETE entry, which is written when the
     handler returns. Otherwise raises `AgentexecError` for a task's activity: only its handler can complete it.
     """
+    _check(message, percentage)
 
     def end(connection: Connection, activity: direct.Locked) -> None:
         if not activity.by_hand:
@@ -108,6 +112,7 @@ def error(agent_id: str | UUID, message: str = "Agent failed", percentage: int =
     or exception; the task is not retried and becomes a dead letter. Otherwise the activity becomes ERROR at once,
     under a higher fencing token than that of the worker, which is asked to stop.
     """
+    _check(message, percentage)
 
     def end(connection: Connection, activity: direct.Locked) -> bool:
         direct.end(connection, activity, Status.ERROR, storable_text(message), percentage)
@@ -123,6 +128,7 @@ def cancel(
 
     Returns whether the activity was pending. `client` defaults to that of the process.
     """
+    _check(message)
 
     def end(connection: Connection, activity: direct.Locked) -> bool:
         text = storable_text(message)
@@ -133,6 +139,11 @@ def cancel(
         return standing.get(activity.id) is Status.RUNNING
 
     return _change(agent_id, end, client=client)
+
+
+def _check(message: Any, percentage: Any = None) -> None:
+    require(message, str, "The message of an activity is text", 'format it first, as in f"{value}"')
+    check_percentage(percentage)
 
 
 def _change(
@@ -151,6 +162,7 @@ def _change(
         in_handler(task)
         return Done(True)
     client = client or default_client()
+    require(client, Client, "The client is a Client", "leave it out for that of this process")
     with client.engine.begin() as connection:
         activity = direct.lock(connection, parse_id(agent_id))
         if activity is None:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session, selectinload
 
 from agentexec.activity.schemas import ActivityDetailSchema, ActivityListItemSchema, ActivityListSchema
+from agentexec.arguments import require, require_metadata
 from agentexec.compat.sessions import with_any_session
 from agentexec.identifiers import parse_id
 from agentexec.store.models import Activity, ActivityLog
@@ -41,6 +42,8 @@ def list_activities(
     least one more page, and `total_is_exact` is False.
     Raises ValueError for a page or size below 1, a size above 1000, or an unknown status.
     """
+    require(page, int, "page is a whole number", "count from 1")
+    require(page_size, int, "page_size is a whole number", f"give one from 1 to {MAX_PAGE_SIZE}")
     if page < 1 or not 1 <= page_size <= MAX_PAGE_SIZE:
         raise ValueError(
             f"page counts from 1 and page_size is 1 to {MAX_PAGE_SIZE}, not {page} and {page_size}"
@@ -83,6 +86,7 @@ def count_active(session: Session) -> int:
 
 def _matching(metadata_filter: MetadataFilter) -> tuple[ColumnElement[bool], ...]:
     """Conditions for these values in the metadata; a number matches the same number and its text."""
+    require_metadata(metadata_filter, "a filter")
     return tuple(_equals(key, value) for key, value in (metadata_filter or {}).items())
 
 
@@ -101,6 +105,7 @@ def _equals(key: str, value: Any) -> ColumnElement[bool]:
 def _statuses(status: StatusFilter) -> frozenset[Status]:
     if status is None:
         return frozenset(Status)
+    require(status, (str, Iterable), "status is one status or several", "pass a Status or its name")
     return frozenset({Status(status)} if isinstance(status, str) else map(Status, status))
 
 

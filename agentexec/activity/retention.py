@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, delete, insert, select
 from sqlalchemy.orm import Session
 
+from agentexec.arguments import require, require_number
 from agentexec.errors import AgentexecError
 from agentexec.store.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE, Activity, ActivityLog
 from agentexec.store.status import TERMINAL
@@ -41,6 +42,10 @@ def cleanup_old_activities(
 
     Raises ValueError for wrong arguments, `AgentexecError` for a session in a transaction.
     """
+    require(target, (Engine, Session), "A clean-up takes an engine or a session", "pass one of them first")
+    require_number(days, "days is a number", "give an age in days, or `older_than`")
+    require(batch_size, int, "batch_size is a whole number", f"give one from 1 to {MAX_BATCH}")
+    require_number(pause, "pause is a number", "give seconds")
     if not 1 <= batch_size <= MAX_BATCH:
         raise ValueError(f"batch_size is 1 to {MAX_BATCH}, not {batch_size}")
     cutoff = _cutoff(days, older_than)
@@ -62,6 +67,7 @@ def _cutoff(days: float, older_than: timedelta | datetime | None) -> datetime:
             raise ValueError("older_than needs a time zone, as in datetime.now(UTC)")
         return older_than.astimezone(UTC)
     age = timedelta(days=days) if older_than is None else older_than
+    require(age, timedelta, "older_than is a timedelta or a datetime", "pass one of them")
     if age < timedelta(0):
         raise ValueError(f"the age is negative ({age}); give one from 0 up")
     return datetime.now(UTC) - age

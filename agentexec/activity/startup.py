@@ -22,6 +22,7 @@ import redis
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from agentexec.arguments import require, require_number
 from agentexec.compat.sessions import with_any_session
 from agentexec.core.redis_client import eviction_policy
 from agentexec.producer.client import Client, default_client
@@ -44,9 +45,11 @@ def cancel_pending(session: Session, *, grace: float = GRACE, client: Client | N
     gives the reason. Commits the session, unless it was in a transaction before: then the caller commits.
     Raises ValueError for a negative grace.
     """
+    require_number(grace, "grace is a number", "give seconds from 0 up")
     if grace < 0:
         raise ValueError(f"grace is a number of seconds from 0 up, not {grace}")
     client = client or default_client()
+    require(client, Client, "The client is a Client", "leave it out for that of this process")
     in_transaction = session.in_transaction()
     orphans: dict[UUID, int] = {}
     try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar, cas
 
 from sqlalchemy.orm import Session
 
+from agentexec.arguments import require
 from agentexec.producer.client import default_client
 
 if TYPE_CHECKING:  # its import needs greenlet, which only async users install
@@ -46,7 +47,12 @@ def with_any_session(function: Callable[Concatenate[Session, P], T]) -> SessionF
 
         if session is None:
             return asyncio.to_thread(_in_own_session, work)
-        return work(session) if isinstance(session, Session) else session.run_sync(work)
+        if isinstance(session, Session):
+            return work(session)
+        if not hasattr(session, "run_sync"):
+            what = f"The first argument of {function.__name__} is a Session or an AsyncSession"
+            require(session, Session, what, "name the others, as in `agent_id=...`")
+        return session.run_sync(work)
 
     return cast("SessionFunction[P, T]", call)
 

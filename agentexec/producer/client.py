@@ -5,26 +5,40 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Self, Unpack
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
+from sqlalchemy.orm import Session, scoped_session
 
+from agentexec.arguments import require, require_list
 from agentexec.config import Settings, default_settings, load_settings
 from agentexec.core.db import engine_for, leave_to_parent
 from agentexec.core.forking import reset_in_child
 from agentexec.core.redis_client import blocking_client
-from agentexec.errors import InvalidTask, PayloadTooLarge
-from agentexec.identifiers import new_id
+from agentexec.errors import ConfigurationError, InvalidTask, PayloadTooLarge
+from agentexec.identifiers import new_id, parse_id
 from agentexec.producer.enqueuer import Enqueuer, PreparedTask
+from agentexec.producer.outbox import connection_of, record_in
+from agentexec.producer.requests import checked_requests
 from agentexec.queue.protocol import Queue
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
 from agentexec.store.rows import NewActivity
 from agentexec.store.status import Status
-from agentexec.task import LONGEST_DELAY, Priority, Registry, Task, TaskRequest, checked_json, encode_payload
+from agentexec.task import (
+    LONGEST_DELAY,
+    EnqueueOptions,
+    Priority,
+    Registry,
+    Task,
+    TaskRequest,
+    checked_json,
+    encode_payload,
+)
 
 
 class Client:
@@ -47,6 +61,10 @@ class Client:
         Raises `ConfigurationError` if a URL is missing.
         """
         # The registry of a pool may still be empty, and get its tasks later.
+        remedy = "make one with load_settings, or leave it out"
+        require(settings, (Settings, type(None)), "settings are a Settings", remedy, error=ConfigurationError)
+        remedy = "pass the `registry` of a pool"
+        require(registry, (dict, type(None)), "registry is a Registry", remedy, error=ConfigurationError)
         self._registry = Registry() if registry is None else registry
         self.settings = settings or load_settings(
             database_url=database_url, redis_url=redis_url, queue_name=queue_name
@@ -93,23 +111,43 @@ class Client:
 
     async def enqueue_many(self, requests: Sequence[TaskRequest]) -> list[Task]:
         """Enqueue many tasks in one transaction: all are recorded, or none. Returns tasks in the order of requests."""
-        entries = [self._prepare(request) for request in requests]
+        entries = [self._prepare(request) for request in checked_requests(requests)]
         # Shielded: a caller that is canceled must not cancel the shared batch.
         ids = await asyncio.shield(asyncio.wrap_future(self._enqueuer.submit(entries)))
         return _tasks(entries, ids)
 
-    def enqueue_sync(self, task_name: str, context: BaseModel, **options: Any) -> Task:
+    def enqueue_sync(self, task_name: str, context: BaseModel, **options: Unpack[EnqueueOptions]) -> Task:
         """`enqueue` for code without an event loop; blocks until the task is durable."""
         return self.enqueue_many_sync([TaskRequest(task_name=task_name, context=context, **options)])[0]
 
     def enqueue_many_sync(self, requests: Sequence[TaskRequest]) -> list[Task]:
         """`enqueue_many` for code without an event loop."""
-        entries = [self._prepare(request) for request in requests]
+        entries = [self._prepare(request) for request in checked_requests(requests)]
         return _tasks(entries, self._enqueuer.submit(entries).result())
+
+    def enqueue_in(
+        self,
+        session: Session | scoped_session[Any] | Connection,
+        task_name: str,
+        context: BaseModel,
+        **options: Unpack[EnqueueOptions],
+    ) -> Task:
+        """Record a task in the transaction of the caller, who commits it or rolls it back with everything else.
+
+        A pool dispatches the task about 3 s after the commit, so it is not in the queue before. The session must lead
+        to the database of the pool. With an `AsyncSession`: `await session.run_sync(client.enqueue_in, name, context)`.
+        Raises `InvalidTask`, `ConfigurationError` if agentexec's tables are not there, or the error of the database.
+        """
+        connection = connection_of(session)
+        (request,) = checked_requests([TaskRequest(task_name=task_name, context=context, **options)])
+        entry = self._prepare(request)
+        return _tasks([entry], [record_in(connection, entry.activity)])[0]
 
     def cancel(self, agent_ids: Sequence[UUID], message: str = "Canceled on request.") -> dict[UUID, Status]:
         """Cancel queued tasks and ask running ones to stop; returns the new status of each pending one."""
-        return request_cancel(self.engine, self.queue, agent_ids, message)
+        require_list(agent_ids, "cancel takes a list of ids", "write client.cancel([agent_id])")
+        require(message, str, "The message of a cancel is text", "leave it out for the default")
+        return request_cancel(self.engine, self.queue, [parse_id(i) for i in agent_ids], message)
 
     def close(self) -> None:
         """Finish what was handed in and close all connections."""
@@ -200,6 +238,7 @@ def _tasks(entries: Sequence[PreparedTask], ids: Sequence[UUID]) -> list[Task]:
 
 _lock = threading.Lock()
 _default: Client | None = None
+_replacement: Client | None = None
 _factory: Callable[[], Client] | None = None
 
 
@@ -207,6 +246,8 @@ def default_client() -> Client:
     """The client of this process, made at first use: that of the first `Pool`, otherwise from the environment."""
     global _default
     with _lock:
+        if _replacement is not None:
+            return _replacement
         if _default is None:
             _default = _factory() if _factory is not None else Client(settings=default_settings())
         return _default
@@ -225,3 +266,19 @@ def set_default_client(factory: Callable[[], Client]) -> None:
     global _factory
     with _lock:
         _factory = _factory or factory
+
+
+def replacement() -> Client | None:
+    """The client of a `use_client` block, which stands for every client of this process; None outside of one."""
+    return _replacement
+
+
+@contextmanager
+def use_client(client: Client) -> Iterator[Client]:
+    """Let every call without a client, and every pool, use this client in a `with` block."""
+    global _replacement
+    before, _replacement = _replacement, client
+    try:
+        yield client
+    finally:
+        _replacement = before

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import time
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import redis
 from sqlalchemy import select
 
+from agentexec.arguments import require, require_number
 from agentexec.errors import AgentexecError, TaskFailedError
+from agentexec.identifiers import parse_id
 from agentexec.producer.client import Client, default_client
+from agentexec.producer.result_types import known_type, typed
+from agentexec.producer.routing import client_for, producers
 from agentexec.store.models import Activity
 from agentexec.store.status import Status
 from agentexec.task import Task
@@ -23,21 +28,57 @@ FIRST_LOOK, LONGEST_PAUSE = 0.01, 0.25  # seconds
 RECORD_EVERY = 1.0
 
 
-async def get_result(task: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> Any:  # noqa: ASYNC109 - as published
-    """Wait for a task; returns its result as JSON values, None if the handler returned nothing.
+class _Found(NamedTuple):
+    """A result as JSON values, and the name of its task where the record was read for it."""
+
+    value: Any
+    task_name: str | None = None
+
+
+async def get_result(
+    task: Task | UUID | str,
+    timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - as published
+    *,
+    result_type: Any = None,
+    client: Client | None = None,
+) -> Any:
+    """Wait for a task; returns what its handler returned, None for nothing.
+
+    The result is of `result_type`. For None it is of the type that the handler's annotation gives, if a pool of this
+    process registered the task, otherwise JSON values; `Any` asks for JSON values. `client` defaults to that of the
+    task's pool, otherwise to that of the process.
 
     Reads Redis first, and Postgres if Redis has no result. Raises `TaskFailedError` if the task ended as ERROR or
-    CANCELED, `TimeoutError` after `timeout` seconds.
+    CANCELED, `TimeoutError` after `timeout` seconds, `AgentexecError` for a result that does not fit its type.
     """
-    agent_id = task.agent_id if isinstance(task, Task) else task
-    client = default_client()
+    agent_id = _id_of(task)
+    require_number(timeout, "timeout is a number", "give seconds")
+    name = task.task_name if isinstance(task, Task) else None
+    if client is None:
+        client = default_client() if name is None else client_for(name)
+    found = await _wait(client, agent_id, timeout)
+    if result_type is None and found.value is not None and producers():
+        if not (name := name or found.task_name):
+            name = await asyncio.to_thread(_name_of, client, agent_id)
+        result_type = known_type(name)
+    return typed(found.value, result_type)
+
+
+async def gather(*tasks: Task | UUID | str, timeout: float = DEFAULT_TIMEOUT) -> tuple[Any, ...]:  # noqa: ASYNC109 - as published
+    """Wait for several tasks; raises the error of the first that fails, while the others go on."""
+    for task in tasks:
+        _id_of(task)
+    return tuple(await asyncio.gather(*(get_result(task, timeout) for task in tasks)))
+
+
+async def _wait(client: Client, agent_id: UUID, timeout: float) -> _Found:  # noqa: ASYNC109 - see get_result
     deadline, pause = time.monotonic() + timeout, FIRST_LOOK
     ask_record_at = 0.0
     while True:
         ask_record = time.monotonic() >= min(ask_record_at, deadline)
-        ended, value = await asyncio.to_thread(_look, client, agent_id, ask_record)
-        if ended:
-            return value
+        found = await asyncio.to_thread(_look, client, agent_id, ask_record)
+        if found is not None:
+            return found
         if ask_record:
             ask_record_at = time.monotonic() + RECORD_EVERY
         left = deadline - time.monotonic()
@@ -47,20 +88,31 @@ async def get_result(task: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> Any
         pause = min(LONGEST_PAUSE, pause * 1.5)
 
 
-async def gather(*tasks: Task | UUID, timeout: float = DEFAULT_TIMEOUT) -> tuple[Any, ...]:  # noqa: ASYNC109 - as published
-    """Wait for several tasks; raises the error of the first that fails, while the others go on."""
-    return tuple(await asyncio.gather(*(get_result(task, timeout) for task in tasks)))
+def _name_of(client: Client, agent_id: UUID) -> str:
+    with client.engine.connect() as connection:
+        query = select(Activity.agent_type).where(Activity.agent_id == agent_id)
+        return connection.execute(query).scalar_one_or_none() or ""
 
 
-def _look(client: Client, agent_id: UUID, ask_record: bool) -> tuple[bool, Any]:
+def _id_of(task: Any) -> UUID:
+    if isinstance(task, Task):
+        return task.agent_id
+    remedy = (
+        "await the call of enqueue first" if inspect.iscoroutine(task) else "for several use gather(*tasks)"
+    )
+    require(task, (str, UUID), "get_result takes one Task or its id", remedy)
+    return parse_id(task)
+
+
+def _look(client: Client, agent_id: UUID, ask_record: bool) -> _Found | None:
     try:
         cached = client.queue.result(agent_id)
     except redis.RedisError:
         cached, ask_record = None, True  # Postgres has it too
     if cached is not None:
-        return True, json.loads(cached)
+        return _Found(json.loads(cached))
     if not ask_record:
-        return False, None
+        return None
     query = select(Activity.agent_type, Activity.status, Activity.result, Activity.error, Activity.attempt)
     with client.engine.connect() as connection:
         row = connection.execute(query.where(Activity.agent_id == agent_id)).one_or_none()
@@ -76,4 +128,4 @@ def _look(client: Client, agent_id: UUID, ask_record: bool) -> tuple[bool, Any]:
             error=row.error or "",
             attempts=row.attempt,
         )
-    return row.status is Status.COMPLETE, row.result
+    return _Found(row.result, row.agent_type) if row.status is Status.COMPLETE else None

@@ -70,6 +70,29 @@ def pending_after(
     return [PendingRow(as_uuid(row.id), bool(row.dispatched)) for row in found]
 
 
+def outbox(
+    connection: Connection, queue_name: str, last: UUID, *, older_than: float, limit: int, behind: int
+) -> list[PendingRow]:
+    """`pending_after`, and before it those of the last `behind` pending activities up to `last` not dispatched yet.
+
+    A transaction that commits late, or the clock of a producer that is late, adds rows behind an id already read.
+    """
+    old_enough, mine = "created_at <= {ago}", "queue_name = :queue AND status {pending}"
+    found = run(
+        connection,
+        f"""SELECT id, false AS dispatched FROM (
+            SELECT id, dispatched_at, created_at FROM {{activity}} WHERE {mine} AND id <= :last
+            ORDER BY id DESC LIMIT {behind}) AS behind WHERE dispatched_at IS NULL AND {old_enough}
+        UNION ALL SELECT id, dispatched FROM (
+            SELECT id, dispatched_at IS NOT NULL AS dispatched FROM {{activity}}
+            WHERE {mine} AND id > :last AND {old_enough} ORDER BY id LIMIT {limit}) AS after""",
+        queue=queue_name,
+        last=last.hex,
+        seconds=older_than,
+    )
+    return sorted(PendingRow(as_uuid(row.id), bool(row.dispatched)) for row in found)
+
+
 def outbox_lag(connection: Connection, queue_name: str) -> float:
     """Seconds since the oldest pending activity of a queue that is not dispatched was recorded; 0 without one."""
     (row,) = run(

@@ -61,7 +61,7 @@ PENDING = frozenset(Status) - TERMINAL
 
 def is_legal(before: Status, after: Status) -> bool:
     """Whether an activity may go from `before` to `after`."""
-    return after in LEGAL[before]
+    return Status(after) in LEGAL[Status(before)]
 
 
 def sources(statement: str) -> frozenset[Status]:

@@ -7,18 +7,22 @@ import logging
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
+from uuid import UUID
 
 from sqlalchemy import Engine
 
-from agentexec.config import Settings, load_settings
+from agentexec.arguments import require
+from agentexec.config import load_settings
 from agentexec.core.db import engine_for, require_supported_database
 from agentexec.core.redis_client import blocking_client, require_supported_redis
 from agentexec.errors import ConfigurationError
 from agentexec.ops.logs import set_up
-from agentexec.producer.client import Client, set_default_client
+from agentexec.producer.result_types import result_type_of
+from agentexec.producer.results import DEFAULT_TIMEOUT, get_result
+from agentexec.producer.routing import TaskProducer
 from agentexec.queue.redis_queue import RedisQueue
-from agentexec.task import Handler, Registry, TaskDefinition, TaskOptions
+from agentexec.task import Handler, Task, TaskDefinition, TaskOptions, check_name
 from agentexec.worker.agreement import agree
 from agentexec.worker.maintenance import Maintenance
 from agentexec.worker.protocol import StopCommand
@@ -31,7 +35,7 @@ HandlerT = TypeVar("HandlerT", bound=Handler)
 _logger = logging.getLogger(__name__)
 
 
-class Pool:
+class Pool(TaskProducer):
     """Several worker processes, each running several tasks at once.
 
     A pool is a module-level variable of a module or script, since its worker processes import it again:
@@ -60,9 +64,11 @@ class Pool:
 
         Raises `ConfigurationError` for a wrong setting; nothing is connected yet.
         """
+        remedy = "pass a URL as database_url=..."
+        require(engine, (Engine, type(None)), "Pool takes an Engine first", remedy, error=ConfigurationError)
         if engine is not None:
             database_url = engine.url.render_as_string(hide_password=False)
-        self.settings: Settings = load_settings(
+        settings = load_settings(
             database_url=database_url,
             redis_url=redis_url,
             queue_name=queue_name,
@@ -70,11 +76,9 @@ class Pool:
             worker_concurrency=worker_concurrency,
             graceful_shutdown_timeout=graceful_shutdown_timeout,
         )
-        self.registry = Registry()
+        super().__init__(settings)
         self.reference: PoolReference | None = None
         self._supervisor: Supervisor | None = None
-        if self.settings.database_url and self.settings.redis_url:
-            set_default_client(lambda: Client(settings=self.settings, registry=self.registry))
 
     def task(self, name: str, **options: Unpack[TaskOptions]) -> Callable[[HandlerT], HandlerT]:
         """Register the decorated handler under `name`; its annotations give the context model.
@@ -88,6 +92,7 @@ class Pool:
 
         Raises `RegistrationError` for a handler without annotations or a name that is taken.
         """
+        check_name(name)
 
         def register(handler: HandlerT) -> HandlerT:
             self.registry.add(TaskDefinition(name, handler, **options))
@@ -98,6 +103,18 @@ class Pool:
     def add_task(self, name: str, handler: Handler, **options: Unpack[TaskOptions]) -> None:
         """Register a handler without the decorator."""
         self.registry.add(TaskDefinition(name, handler, **options))
+
+    async def get_result(
+        self,
+        task: Task | UUID | str,
+        timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - as published
+        *,
+        result_type: Any = None,
+    ) -> Any:
+        """`agentexec.get_result` of a task of this pool's queue, which may have the name of another pool's task."""
+        if result_type is None and isinstance(task, Task) and task.task_name in self.registry:
+            result_type = result_type_of(self.registry[task.task_name])
+        return await get_result(task, timeout, result_type=result_type, client=self.client)
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT; a second one cancels running handlers. Blocks; returns the exit code.

@@ -7,8 +7,9 @@ every write is fenced.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import takewhile
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -28,6 +29,7 @@ from agentexec.worker.recording import record_revocations
 OUTBOX_AFTER = 2.0  # seconds that an enqueue may take between its commit and its dispatch
 PAGE = 500
 PAGES_PER_ROUND = 8
+LOOK_BEHIND = 4000  # pending activities; further ones wait for the comparison of all
 START = UUID(int=0)
 
 _logger = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ class Reconciler:
         self._engine = engine
         self._queue = queue
         self._settings = settings
-        self._outbox_done = START  # everything up to this id is dispatched
+        self._outbox_done = START  # everything up to this id is dispatched, or not committed yet
         self._pass_at: UUID | None = None  # the last id that the full pass under way has compared
 
     def run_round(self, *, full_pass: bool) -> None:
@@ -84,16 +86,21 @@ class Reconciler:
     def dispatch_outbox(self) -> None:
         """Dispatch recorded tasks that never reached the queue: their producer died, or Redis was away or full.
 
-        Every row is read once: those before the first undispatched one are not read again.
+        The rows before the first undispatched one are not read again, except the last `LOOK_BEHIND` pending ones: ids
+        are made before their transactions commit, so a row may appear behind an id that was read already.
         """
+        behind = LOOK_BEHIND
         while True:
-            page = self._page(self._outbox_done)
+            done = self._outbox_done
+            page = self._read(reading.outbox, done, older_than=OUTBOX_AFTER, behind=behind)
             undispatched = [row.id for row in page if not row.dispatched]
             self._dispatch(undispatched)
-            for row in takewhile(lambda row: row.dispatched, page):
+            after = [row for row in page if row.id > done]
+            for row in takewhile(lambda row: row.dispatched, after):
                 self._outbox_done = row.id
-            if undispatched or len(page) < PAGE:
+            if undispatched or len(after) < PAGE:
                 return
+            behind = 0
 
     def _rebuild(self, epoch: str) -> None:
         """Dispatch all pending tasks to a queue that lost its contents, however young they are."""
@@ -120,10 +127,13 @@ class Reconciler:
         self, last: UUID, statuses: Collection[Status] = PENDING, *, older_than: float = OUTBOX_AFTER
     ) -> Sequence[PendingRow]:
         """The next pending activities after `last` in the order of their ids, at least `older_than` seconds old."""
+        return self._read(reading.pending_after, last, statuses=statuses, older_than=older_than)
+
+    def _read(
+        self, query: Callable[..., Sequence[PendingRow]], last: UUID, **options: Any
+    ) -> Sequence[PendingRow]:
         with self._engine.connect() as connection:
-            return reading.pending_after(
-                connection, self._queue.name, last, statuses=statuses, older_than=older_than, limit=PAGE
-            )
+            return query(connection, self._queue.name, last, limit=PAGE, **options)
 
     def _dispatch(self, ids: Sequence[UUID], *, rebuilding: bool = False) -> None:
         if not ids:

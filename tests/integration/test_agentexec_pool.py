@@ -70,8 +70,8 @@ async def main():
 asyncio.run(main())
 """
     )
-    results = tuple({"number": n, "attempt": 1} for n in range(3))
-    assert answer.stdout.splitlines() == [str(results), "error 4 ValueError: as asked"], answer.stderr
+    results = ", ".join(f"Done(number={n}, attempt=1)" for n in range(3))
+    assert answer.stdout.splitlines() == [f"({results})", "error 4 ValueError: as asked"], answer.stderr
 
 
 def test_a_worker_killed_in_the_middle_of_a_task_is_replaced_and_the_task_runs_again(

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import fakeredis
-import pytest
 import redis
 from pydantic import BaseModel
 from sqlalchemy import Engine, select, update
@@ -20,7 +19,7 @@ import agentexec as ax
 from agentexec.activity import Activity, ActivityLog
 from agentexec.core.db import create_schema
 from agentexec.identifiers import new_id
-from agentexec.producer import client as client_module
+from agentexec.producer.client import use_client
 from agentexec.producer.enqueuer import Enqueuer
 from agentexec.queue.protocol import StepRequest
 from agentexec.queue.redis_queue import RedisQueue
@@ -68,12 +67,11 @@ def use_redis(client: ax.Client, connection: redis.Redis) -> None:
 @contextmanager
 def as_default(client: ax.Client) -> Iterator[ax.Client]:
     """Let `agentexec.activity` and `agentexec.enqueue` use this client; closes it in the end."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client_module, "_default", client)
-        try:
+    try:
+        with use_client(client):
             yield client
-        finally:
-            client.close()
+    finally:
+        client.close()
 
 
 def claim(client: ax.Client, want: int = 1, worker: str = "w") -> list[tuple[UUID, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -46,7 +46,7 @@ def remember(client: ax.Client, since: timedelta) -> None:
     client.redis.hset(client.queue.keys.cfg, "epoch", epoch.hex)
 
 
-def enqueued(client: ax.Client, **options: object) -> UUID:
+def enqueued(client: ax.Client, **options: Any) -> UUID:
     """A task that the record and the queue know, and that the record knows to be dispatched."""
     task = client.enqueue_sync("talk", Message(), **options).agent_id
     with client.engine.begin() as connection:

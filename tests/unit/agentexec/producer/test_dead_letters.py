@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -23,7 +24,7 @@ def letters(client: ax.Client) -> DeadLetters:
     return DeadLetters(client.queue)
 
 
-def bury(client: ax.Client, text: str = "hello", reason: str = "ValueError: no", **options: object) -> UUID:
+def bury(client: ax.Client, text: str = "hello", reason: str = "ValueError: no", **options: Any) -> UUID:
     """A task that failed for good."""
     task = client.enqueue_sync("talk", Message(text=text), **options).agent_id
     [(_, token)] = claim(client)

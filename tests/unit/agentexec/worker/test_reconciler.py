@@ -8,7 +8,7 @@ from uuid import UUID
 
 import fakeredis
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from agentexec.config import load_settings
 from agentexec.queue.protocol import Claim, Dispatch, StepRequest
@@ -19,7 +19,7 @@ from agentexec.store.rows import ActivityUpdate
 from agentexec.store.status import Status
 from agentexec.task import Registry, encode_payload
 from agentexec.worker.loop import WorkerLoop
-from agentexec.worker.reconciler import Reconciler
+from agentexec.worker.reconciler import LOOK_BEHIND, Reconciler
 from tests.support.queue_contents import RedisInspector
 from tests.support.record import new_activity, require_sound, row_of, rows_of, starts
 
@@ -116,11 +116,52 @@ def test_a_running_row_that_the_queue_dropped_runs_again_after_a_comparison(
     (silent,) = claimed(queue, "silent", 1)
     with engine.begin() as connection:
         statements.record_batch(connection, starts({task: silent.token}), [])
-        long_ago = "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-60 seconds')"
-        connection.execute(text(f"UPDATE {ACTIVITY_TABLE} SET created_at = {long_ago}"))
+        make_old(connection)
     queue.client.hdel(queue.keys.job, str(task))
     queue.client.hdel(queue.keys.holder, str(task))
     queue.client.zrem(queue.keys.lease, str(task))
     reconciler.run_round(full_pass=True)
     (again,) = claimed(queue, "heir", 1)
     assert (again.task_id, again.token > silent.token) == (task, True)
+
+
+@pytest.mark.invariant("I1")
+@pytest.mark.parametrize("newer", [1, LOOK_BEHIND - 1])
+def test_a_row_that_appears_behind_an_id_already_read_is_dispatched_in_the_next_round(
+    engine: Engine, queue: RedisQueue, reconciler: Reconciler, newer: int
+) -> None:
+    """Its transaction committed late, or the clock of its producer is late."""
+    late, *others = [new_activity(queue.name) for _ in range(newer + 1)]
+    with engine.begin() as connection:
+        statements.record_enqueued(connection, others)
+        statements.mark_dispatched(connection, [a.id for a in others])
+        make_old(connection)
+    reconciler.run_round(full_pass=False)
+    with engine.begin() as connection:
+        statements.record_enqueued(connection, [late])
+        make_old(connection)
+    reconciler.run_round(full_pass=False)
+    assert queue.known([late.id]) == [True]
+    assert row_of(engine, late.id).dispatched
+
+
+def test_rows_of_another_queue_or_age_are_not_dispatched(
+    engine: Engine, queue: RedisQueue, reconciler: Reconciler
+) -> None:
+    young, other = new_activity(queue.name), new_activity("another")
+    last = new_activity(queue.name)
+    with engine.begin() as connection:
+        statements.record_enqueued(connection, [last])
+        make_old(connection)
+    reconciler.run_round(full_pass=False)
+    with engine.begin() as connection:
+        statements.record_enqueued(connection, [other])
+        make_old(connection)
+        statements.record_enqueued(connection, [young])
+    reconciler.run_round(full_pass=False)
+    assert queue.known([last.id, young.id, other.id]) == [True, False, False]
+
+
+def make_old(connection: Connection) -> None:
+    long_ago = "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-60 seconds')"
+    connection.execute(text(f"UPDATE {ACTIVITY_TABLE} SET created_at = {long_ago}"))

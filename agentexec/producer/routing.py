@@ -1,0 +1,168 @@
+"""Which client a call without a client uses, and the calls of a pool through its own client.
+
+A task goes to the queue of the pool that registered it, if this process has that pool. Any other task goes to the
+client of the process (`default_client`).
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Sequence
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack
+
+from pydantic import BaseModel
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session, scoped_session
+
+from agentexec.config import Settings
+from agentexec.errors import InvalidTask
+from agentexec.producer.client import Client, default_client, replacement, set_default_client
+from agentexec.producer.requests import checked_requests
+from agentexec.task import EnqueueOptions, Registry, Task, TaskDefinition, TaskRequest
+
+P = ParamSpec("P")
+T = TypeVar("T")
+AsyncMethod = Callable[Concatenate[Client, P], Coroutine[Any, Any, T]]
+
+
+def _async(method: AsyncMethod[P, T]) -> Callable[Concatenate[TaskProducer, P], Coroutine[Any, Any, T]]:
+    @wraps(method)
+    async def call(self: TaskProducer, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await method(self.client, *args, **kwargs)
+
+    return call
+
+
+def _sync(method: Callable[Concatenate[Client, P], T]) -> Callable[Concatenate[TaskProducer, P], T]:
+    @wraps(method)
+    def call(self: TaskProducer, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return method(self.client, *args, **kwargs)
+
+    return call
+
+
+class TaskProducer:
+    """A registry of tasks with a client of their queue: what a pool is to producers in its process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.registry = Registry()
+        self._client: Client | None = None
+        self._making = threading.Lock()
+        if settings.database_url and settings.redis_url:
+            set_default_client(lambda: self.client)
+            _producers.append(weakref.ref(self))
+
+    @property
+    def client(self) -> Client:
+        """The client of this queue, made at first use."""
+        with self._making:
+            if self._client is None:
+                self._client = self.make_client()
+            return replacement() or self._client
+
+    def make_client(self) -> Client:
+        """A new client of this queue and its activity store."""
+        return Client(settings=self.settings, registry=self.registry)
+
+    enqueue = _async(Client.enqueue)
+    enqueue_many = _async(Client.enqueue_many)
+    enqueue_sync = _sync(Client.enqueue_sync)
+    enqueue_many_sync = _sync(Client.enqueue_many_sync)
+    enqueue_in = _sync(Client.enqueue_in)
+
+
+_producers: list[weakref.ref[TaskProducer]] = []
+
+
+def producers() -> list[TaskProducer]:
+    """The pools of this process, in the order in which they were made."""
+    return [producer for reference in list(_producers) if (producer := reference()) is not None]
+
+
+def definitions(task_name: str) -> list[TaskDefinition]:
+    """The registrations of a task in this process."""
+    return [producer.registry[task_name] for producer in producers() if task_name in producer.registry]
+
+
+def client_for(*task_names: str) -> Client:
+    """The client for these tasks: that of the pool that registered them, otherwise `default_client()`.
+
+    Raises `InvalidTask` if the tasks belong to several queues, or if pools of several queues registered one of them.
+    """
+    if replacement() is not None:
+        return default_client()
+    everyone = producers()
+    routes: dict[object, TaskProducer] = {}
+    for name in task_names:
+        takers = [producer for producer in everyone if _has(producer, name)] or everyone[:1]
+        for producer in takers:
+            settings = producer.settings
+            routes.setdefault((settings.queue_name, settings.database_url, settings.redis_url), producer)
+    if len(routes) > 1:
+        queues = ", ".join(sorted(producer.settings.queue_name for producer in routes.values()))
+        names = ", ".join(sorted(set(task_names)))
+        raise InvalidTask(
+            f"Pools of several queues ({queues}) take {names}; call the method of the pool that is meant, "
+            "such as pool.enqueue."
+        )
+    return next(iter(routes.values())).client if routes else default_client()
+
+
+def _has(producer: TaskProducer, name: Any) -> bool:
+    return isinstance(name, str) and name in producer.registry  # a name of a wrong type may have no hash
+
+
+def enqueue_in(
+    session: Session | scoped_session[Any] | Connection,
+    task_name: str,
+    context: BaseModel,
+    **options: Unpack[EnqueueOptions],
+) -> Task:
+    """`Client.enqueue_in` of the pool that registered the task, otherwise of the client of this process."""
+    return client_for(task_name).enqueue_in(session, task_name, context, **options)
+
+
+async def enqueue_many(requests: Sequence[TaskRequest]) -> list[Task]:
+    """`Client.enqueue_many` of the pool that registered the tasks, otherwise of the client of this process.
+
+    Raises `InvalidTask` also for tasks of several queues: one transaction records those of one queue.
+    """
+    checked = checked_requests(requests)
+    return await client_for(*(request.task_name for request in checked)).enqueue_many(checked)
+
+
+def enqueue_many_sync(requests: Sequence[TaskRequest]) -> list[Task]:
+    """`enqueue_many` for code without an event loop."""
+    checked = checked_requests(requests)
+    return client_for(*(request.task_name for request in checked)).enqueue_many_sync(checked)
+
+
+def _by_task_name(method: AsyncMethod[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """A method of `Client` as a function that takes the client from its argument `task_name`, the first."""
+
+    @wraps(method)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await method(client_for(_first(args, kwargs)), *args, **kwargs)
+
+    return call
+
+
+def _by_task_name_sync(method: Callable[Concatenate[Client, P], T]) -> Callable[P, T]:
+    """`_by_task_name` for methods that block."""
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return method(client_for(_first(args, kwargs)), *args, **kwargs)
+
+    return call
+
+
+def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return args[0] if args else kwargs.get("task_name", "")
+
+
+enqueue = _by_task_name(Client.enqueue)
+enqueue_sync = _by_task_name_sync(Client.enqueue_sync)
