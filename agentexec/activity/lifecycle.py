@@ -21,7 +21,6 @@ from agentexec.context import CurrentTask, current
 from agentexec.errors import AgentexecError
 from agentexec.identifiers import new_id, parse_id
 from agentexec.producer.client import Client, default_client
-from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import direct, statements
 from agentexec.store.rows import NewActivity
 from agentexec.store.status import Status
@@ -116,7 +115,7 @@ def error(agent_id: str | UUID, message: str = "Agent failed", percentage: int =
 
     def end(connection: Connection, activity: direct.Locked) -> bool:
         direct.end(connection, activity, Status.ERROR, storable_text(message), percentage)
-        return activity.status is Status.RUNNING and not activity.by_hand
+        return not activity.by_hand
 
     return _change(agent_id, end, in_handler=lambda task: task.fail(message))
 
@@ -135,8 +134,8 @@ def cancel(
         if activity.by_hand and activity.status is Status.RUNNING:
             direct.end(connection, activity, Status.CANCELED, text, None)
             return False
-        standing = statements.request_cancel(connection, [activity.id], text)
-        return standing.get(activity.id) is Status.RUNNING
+        statements.request_cancel(connection, [activity.id], text)
+        return not activity.by_hand
 
     return _change(agent_id, end, client=client)
 
@@ -153,7 +152,7 @@ def _change(
     in_handler: Callable[[CurrentTask], None] | None = None,
     client: Client | None = None,
 ) -> Done:
-    """Change a pending activity under its row lock; `change` returns True if its worker has to stop the handler.
+    """Change a pending activity under its row lock; `change` returns True if the queue has to stop or remove its task.
 
     For the task of the handler that calls, `in_handler` takes the place of `change`.
     """
@@ -177,10 +176,10 @@ def _change(
 
 def _request_stop(activity: direct.Locked, client: Client) -> None:
     try:
-        RedisQueue(client.redis, activity.queue_name).request_cancel([activity.id])
+        client.queue_of(activity.queue_name).request_cancel([activity.id])
     except redis.RedisError as error:
         _logger.warning(
-            "the worker of %s could not be asked to stop (%s); the activity store has the change",
+            "the worker of %s could not be asked to stop (%s); a pool asks it when Redis answers",
             activity.id,
             type(error).__name__,
         )

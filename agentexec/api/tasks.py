@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from urllib.parse import quote
 from uuid import UUID
 
-import redis
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
 from pydantic import BaseModel
 from sqlalchemy import select
@@ -111,15 +110,13 @@ def read(agent_id: UUID, service: Serving) -> ActivityDetailSchema:
 @router.post("/{agent_id}/cancel", responses=_bodies(Refusal, 404) | _bodies(StandingBody, 202, 409))
 def cancel(agent_id: UUID, response: Response, service: Serving) -> StandingBody:
     """Cancel a queued task at once (200), or ask a running one to stop (202); 409 for a terminal one."""
-    try:
-        standing = service.client.cancel([agent_id]).get(agent_id)
-    except redis.RedisError:  # the activity store has the request
-        standing = Status.RUNNING
+    standing = service.client.cancel([agent_id]).get(agent_id)
     if standing is Status.CANCELED:
         return StandingBody(agent_id=agent_id, status=standing)
     if standing is not None:
         response.status_code = 202
-        return StandingBody(agent_id=agent_id, status=standing, note="Its worker is asked to stop.")
+        note = "The request is recorded; its worker is asked to stop."
+        return StandingBody(agent_id=agent_id, status=standing, note=note)
     response.status_code = 409
     return StandingBody(agent_id=agent_id, status=_standing(service, agent_id).status, note="It is over.")
 

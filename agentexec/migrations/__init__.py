@@ -86,15 +86,19 @@ def _upgrade(connection: Connection) -> list[str]:
     applied: list[str] = []  # env.py adds the revisions that it applies
     config = Config(attributes={"connection": connection, "applied": applied})
     config.set_main_option("script_location", str(Path(__file__).parent))
-    if _context(connection).get_current_revision() is None and inspect(connection).has_table(ACTIVITY_TABLE):
-        if found := _differences(connection):
-            raise ConfigurationError(
-                f"No migration created {ACTIVITY_TABLE}, and it differs from the models ({'; '.join(found)}). "
-                "Correct that by hand, or start with another AGENTEXEC_TABLE_PREFIX."
-            )
-        command.stamp(config, "head")
-        return []
+    unknown = _context(connection).get_current_revision() is None and inspect(connection).has_table(
+        ACTIVITY_TABLE
+    )
+    if unknown:
+        columns = {column["name"] for column in inspect(connection).get_columns(ACTIVITY_TABLE)}
+        command.stamp(config, "head" if "dead_lettered_at" in columns else "0001")
+        applied.clear()
     command.upgrade(config, "head")
+    if unknown and (found := _differences(connection)):
+        raise ConfigurationError(
+            f"No migration created {ACTIVITY_TABLE}, and it differs from the models ({'; '.join(found)}). "
+            "Correct that by hand, or start with another AGENTEXEC_TABLE_PREFIX."
+        )
     return applied
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self, Unpack
 from uuid import UUID
 
+import redis
 from pydantic import BaseModel
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session, scoped_session
@@ -26,7 +29,7 @@ from agentexec.producer.outbox import connection_of, record_in
 from agentexec.producer.requests import checked_requests
 from agentexec.queue.protocol import Queue
 from agentexec.queue.redis_queue import RedisQueue
-from agentexec.store import statements
+from agentexec.store import direct, reading, statements
 from agentexec.store.rows import NewActivity
 from agentexec.store.status import Status
 from agentexec.task import (
@@ -39,6 +42,8 @@ from agentexec.task import (
     checked_json,
     encode_payload,
 )
+
+_logger = logging.getLogger(__name__)
 
 
 class Client:
@@ -144,10 +149,17 @@ class Client:
         return _tasks([entry], [record_in(connection, entry.activity)])[0]
 
     def cancel(self, agent_ids: Sequence[UUID], message: str = "Canceled on request.") -> dict[UUID, Status]:
-        """Cancel queued tasks and ask running ones to stop; returns the new status of each pending one."""
+        """Cancel queued tasks and ask running ones of any queue to stop; returns the new status of each pending one.
+
+        The requests are durable: while Redis does not answer, the pools pass them on later.
+        """
         require_list(agent_ids, "cancel takes a list of ids", "write client.cancel([agent_id])")
         require(message, str, "The message of a cancel is text", "leave it out for the default")
-        return request_cancel(self.engine, self.queue, [parse_id(i) for i in agent_ids], message)
+        return request_cancel(self.engine, self.queue_of, [parse_id(i) for i in agent_ids], message)
+
+    def queue_of(self, queue_name: str) -> RedisQueue:
+        """The queue of this name on the same Redis."""
+        return RedisQueue(self.redis, queue_name)
 
     def close(self) -> None:
         """Finish what was handed in and close all connections."""
@@ -220,11 +232,26 @@ def _checked_key(kind: str, request: TaskRequest, key: str | None) -> str | None
     return key
 
 
-def request_cancel(engine: Engine, queue: Queue, ids: Sequence[UUID], message: str) -> dict[UUID, Status]:
-    """Cancel in the activity store, then ask the holders of running tasks to stop; see `Client.cancel`."""
+def request_cancel(
+    engine: Engine, queue_of: Callable[[str], Queue], ids: Sequence[UUID], message: str
+) -> dict[UUID, Status]:
+    """Cancel in the activity store, then in the queues, which `queue_of` gives by name; see `Client.cancel`."""
     with engine.begin() as connection:
         standing = statements.request_cancel(connection, ids, message)
-    queue.request_cancel([i for i, status in standing.items() if status is Status.RUNNING])
+        tasks: defaultdict[str, list[UUID]] = defaultdict(list)
+        for task_id, queue_name in reading.queue_names(connection, standing).items():
+            tasks[queue_name].append(task_id)
+        for task_id in tasks.pop(direct.BY_HAND, ()):  # no worker would end it
+            activity = direct.lock(connection, task_id)
+            if activity is not None and not activity.status.terminal:
+                direct.end(connection, activity, Status.CANCELED, message, None)
+                standing[task_id] = Status.CANCELED
+    try:
+        for queue_name, task_ids in tasks.items():
+            queue_of(queue_name).request_cancel(task_ids)
+    except redis.RedisError as error:
+        note = "Redis did not take %d cancel request(s) (%s); a pool passes them on when it answers"
+        _logger.warning(note, len(standing), type(error).__name__)
     return standing
 
 

@@ -116,13 +116,15 @@ class StepResult:
     """The answer to a `StepRequest`.
 
     `stale` finishes were refused because their token was lost. `expired` leases were revoked in this step. `next_due`
-    is the time in seconds until a task falls due or a lease expires, None if there is neither.
+    is the time in seconds until a task falls due or a lease expires, None if there is neither. `canceled` are tasks of
+    this worker whose handlers have to stop.
     """
 
     claims: tuple[Claim, ...]
     stale: tuple[Finish, ...]
     expired: Revocations
     next_due: float | None
+    canceled: frozenset[UUID] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,7 +193,10 @@ class Queue(Protocol):
         """
 
     def request_cancel(self, task_ids: Sequence[UUID]) -> list[bool]:
-        """Ask the holders of tasks to stop; False for each task without a lease."""
+        """Ask the holders of tasks to stop; False for each task without a lease.
+
+        A task without a lease is removed, unless it is a dead letter: the caller has recorded its end.
+        """
 
     def wait(self, timeout: float) -> bool:
         """Block until there may be something to claim; False if `timeout` seconds passed instead."""
@@ -201,6 +206,9 @@ class Queue(Protocol):
 
     def known(self, task_ids: Sequence[UUID]) -> list[bool]:
         """Whether the queue has each task, in whatever state."""
+
+    def leases(self, task_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """The fencing tokens of those tasks that are leased."""
 
     def dead_reasons(self, task_ids: Sequence[UUID]) -> dict[UUID, str]:
         """The reasons of those tasks that are dead letters."""

@@ -31,6 +31,9 @@ from agentexec.queue.protocol import (
 
 SCRIPTS = ("enqueue", "step", "renew", "release", "cancel", "partition", "rebuild", "agree")
 
+# The script searches the list of ready tasks for each id, and the server must not stand still meanwhile.
+CANCEL_AT_ONCE = 50
+
 Argument = str | bytes | int
 
 
@@ -88,12 +91,13 @@ class RedisQueue:
         reply = self._step_after_writing(results, arguments) if results else self._run("step", arguments)
         if reply[0] == b"GONE":
             raise WorkerGone(f"worker {request.worker} was declared dead; its leases belong to others")
-        _, due, claims, accepted, requeued, dead = reply
+        _, due, claims, accepted, requeued, dead, canceled = reply
         return StepResult(
             claims=_claims(claims),
             stale=tuple(f for f, answer in zip(request.finishes, accepted, strict=True) if answer == 0),
             expired=Revocations(_tokens(requeued), _tokens(dead)),
             next_due=None if due < 0 else due / 1000,
+            canceled=frozenset(map(_id, canceled)),
         )
 
     def result(self, task_id: UUID) -> str | None:
@@ -112,7 +116,7 @@ class RedisQueue:
     def renew(self, worker: str, leases: Tokens) -> tuple[set[UUID], set[UUID]]:
         lease = milliseconds(self.policy.lease_seconds)
         lost, canceled = self._run("renew", [worker, lease, *_flat(leases)])
-        return {UUID(_text(i)) for i in lost}, {UUID(_text(i)) for i in canceled}
+        return set(map(_id, lost)), set(map(_id, canceled))
 
     def release(
         self, worker: str, leases: Tokens | None, *, charge: bool = False, declare_gone: bool = False
@@ -124,7 +128,9 @@ class RedisQueue:
         return Revocations(_tokens(requeued), _tokens(dead))
 
     def request_cancel(self, task_ids: Sequence[UUID]) -> list[bool]:
-        answers = self._run("cancel", [str(task_id) for task_id in task_ids]) if task_ids else []
+        answers: list[int] = []
+        for start in range(0, len(task_ids), CANCEL_AT_ONCE):
+            answers += self._run("cancel", [str(i) for i in task_ids[start : start + CANCEL_AT_ONCE]])
         return [answer == 1 for answer in answers]
 
     def wait(self, timeout: float) -> bool:
@@ -163,6 +169,13 @@ class RedisQueue:
         # HEXISTS answers 0 or 1, ZSCORE a float or nothing; a score may be 0.
         found = iter([isinstance(answer, float) or bool(answer) for answer in pipe.execute()])
         return {i for i, *here in zip(task_ids, found, found, found, found, found, strict=True) if any(here)}
+
+    def leases(self, task_ids: Sequence[UUID]) -> dict[UUID, int]:
+        if not task_ids:
+            return {}
+        answers = self.client.hmget(self.keys.holder, [str(task_id) for task_id in task_ids])
+        held = [(i, _text(answer)) for i, answer in zip(task_ids, answers, strict=True) if answer is not None]
+        return {i: int(holder.partition("|")[0]) for i, holder in held}
 
     def dead_reasons(self, task_ids: Sequence[UUID]) -> dict[UUID, str]:
         if not task_ids:
@@ -231,6 +244,10 @@ def _detail(finish: Finish) -> str:
 
 def _text(answer: bytes | str) -> str:
     return answer if isinstance(answer, str) else answer.decode("utf-8", "replace")
+
+
+def _id(answer: bytes | str) -> UUID:
+    return UUID(_text(answer))
 
 
 def _flat(leases: Tokens) -> list[Argument]:

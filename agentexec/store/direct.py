@@ -72,6 +72,7 @@ def end(
     error = message if status is Status.ERROR else None
     if not activity.by_hand:
         statements.record_terminated(connection, {activity.id: activity.fence + 1}, status, message, error)
+        statements.mark_withdrawals(connection, [activity.id])
         return
     update = ActivityUpdate(
         id=activity.id,

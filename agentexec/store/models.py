@@ -79,6 +79,9 @@ class Activity(Base):
     run_after: Mapped[_Time | None]
     dispatched_at: Mapped[_Time | None]
     cancel_requested_at: Mapped[_Time | None]
+    # The queue still has to stop or remove the task; a reconciler asks it until it has answered.
+    withdraw_since: Mapped[_Time | None]
+    dead_lettered_at: Mapped[_Time | None]
 
     logs: Mapped[list[ActivityLog]] = relationship(
         back_populates="activity",
@@ -102,6 +105,10 @@ class Activity(Base):
             "queue_name",
             "lock_key",
             where=f"status {sql_in({Status.RUNNING})} AND lock_key IS NOT NULL",
+        ),
+        _partial_index("withdraw", "queue_name", "id", where="withdraw_since IS NOT NULL"),
+        _partial_index(
+            "dead_letters", "queue_name", "dead_lettered_at", where="dead_lettered_at IS NOT NULL"
         ),
     )
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from agentexec.store.dialects import as_uuid, run
-from agentexec.store.rows import NewActivity, PendingRow, Standing
+from agentexec.store.rows import NewActivity, PendingRow, Standing, Withdrawal
 from agentexec.store.status import PENDING, Status, sql_in
 
 
@@ -61,13 +61,35 @@ def pending_after(
     """The next `limit` pending activities of a queue after the id `last`, at least `older_than` seconds old."""
     found = run(
         connection,
-        "SELECT id, dispatched_at IS NOT NULL AS dispatched FROM {activity} WHERE queue_name = :queue "
-        f"AND status {sql_in(statuses)} AND id > :last AND created_at <= {{ago}} ORDER BY id LIMIT {limit}",
+        "SELECT id, status, fence, dispatched_at IS NOT NULL AS dispatched FROM {activity} "
+        f"WHERE queue_name = :queue AND status {sql_in(statuses)} AND id > :last AND created_at <= {{ago}} "
+        f"ORDER BY id LIMIT {limit}",
         queue=queue_name,
         last=last.hex,
         seconds=older_than,
     )
-    return [PendingRow(as_uuid(row.id), bool(row.dispatched)) for row in found]
+    return [
+        PendingRow(as_uuid(r.id), bool(r.dispatched), r.fence if r.status == Status.RUNNING else None)
+        for r in found
+    ]
+
+
+def withdrawals(connection: Connection, queue_name: str, last: UUID, limit: int) -> list[Withdrawal]:
+    """The next `limit` activities after the id `last` that a queue still has to stop or remove."""
+    found = run(
+        connection,
+        f"""SELECT id, status, fence, withdraw_since FROM {{activity}}
+        WHERE queue_name = :queue AND withdraw_since IS NOT NULL AND id > :last ORDER BY id LIMIT {limit}""",
+        queue=queue_name,
+        last=last.hex,
+    )
+    return [Withdrawal(as_uuid(r.id), Status(r.status), r.fence, r.withdraw_since) for r in found]
+
+
+def queue_names(connection: Connection, ids: Collection[UUID]) -> dict[UUID, str]:
+    """The queue of each activity; unknown ids are left out."""
+    found = run(connection, "SELECT id, queue_name FROM {activity} WHERE id {in_ids}", ids=ids)
+    return {as_uuid(row.id): row.queue_name for row in found}
 
 
 def outbox(

@@ -48,10 +48,23 @@ class Started(NamedTuple):
 
 
 class PendingRow(NamedTuple):
-    """An activity that is not terminal, and whether the queue has it as far as the store knows."""
+    """An activity that is not terminal, and whether the queue has it as far as the store knows.
+
+    `fence` is the token of the holder of a RUNNING one, None for a QUEUED one and where it was not asked for.
+    """
 
     id: UUID
     dispatched: bool
+    fence: int | None = None
+
+
+class Withdrawal(NamedTuple):
+    """An activity that the queue still has to stop or remove, and since when."""
+
+    id: UUID
+    status: Status
+    fence: int
+    since: Any  # as the database returns it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

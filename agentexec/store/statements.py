@@ -16,7 +16,8 @@ from sqlalchemy import Connection
 from agentexec.errors import IdempotencyConflict
 from agentexec.store.changes import NEXT_N, ActivityChange, apply, apply_all
 from agentexec.store.dialects import Batch, as_uuid, run
-from agentexec.store.rows import ActivityUpdate, LogEntry, NewActivity, Start, Started
+from agentexec.store.reading import standings
+from agentexec.store.rows import ActivityUpdate, LogEntry, NewActivity, Start, Started, Withdrawal
 from agentexec.store.status import Status
 
 ENQUEUED = ActivityChange(
@@ -51,6 +52,7 @@ FINISHED = ActivityChange(
     columns=tuple(ActivityUpdate.__annotations__),
     sql="""UPDATE {activity} AS a SET updated_at = {now}, result = v.result, error = v.error,
             failures = failures + CASE WHEN v.failed THEN 1 ELSE 0 END,
+            dead_lettered_at = CASE WHEN v.status = 'error' AND a.queue_name <> '' THEN {now} END,
             status = CASE WHEN v.status = 'queued' AND a.cancel_requested_at IS NOT NULL
                 THEN 'canceled' ELSE v.status END
         FROM {rows} AS v WHERE {same_id} AND a.status {sources} AND a.fence = v.token""",
@@ -62,6 +64,7 @@ REVOKED = ActivityChange(
     name="revoke",
     columns=("id", "token", "status", "message", "error"),
     sql="""UPDATE {activity} AS a SET updated_at = {now}, error = v.error,
+            dead_lettered_at = CASE WHEN v.status = 'error' AND a.cancel_requested_at IS NULL THEN {now} END,
             status = CASE WHEN a.cancel_requested_at IS NOT NULL THEN 'canceled' ELSE v.status END
         FROM {rows} AS v WHERE {same_id} AND a.status {sources} AND a.fence = v.token""",
     n=NEXT_N,
@@ -77,6 +80,7 @@ CANCEL_REQUESTED = ActivityChange(
     columns=("id", "message"),
     sql="""UPDATE {activity} AS a SET updated_at = {now},
             cancel_requested_at = coalesce(cancel_requested_at, {now}),
+            withdraw_since = CASE WHEN queue_name <> '' THEN {now} END,
             status = CASE WHEN status {sources} THEN 'canceled' ELSE status END
         FROM {rows} AS v WHERE {same_id} AND a.status {pending}""",
     n=NEXT_N,
@@ -90,8 +94,15 @@ PROGRESS = """INSERT INTO {log} (activity_id, fence, n, status, message, percent
     WHERE true {share_lock} ON CONFLICT DO NOTHING"""
 # A mark that is lost costs one more offer to the queue, so its commit does not wait for the disk. The setting ends
 # with the transaction.
+# A task that was canceled meanwhile may have reached the queue after the cancel, so it is to be removed again.
 DISPATCHED = """WITH setting AS MATERIALIZED (SELECT {without_fsync})
-    UPDATE {activity} AS a SET dispatched_at = {now} FROM setting WHERE a.id {in_ids} AND dispatched_at IS NULL"""
+    UPDATE {activity} AS a SET dispatched_at = {now},
+        withdraw_since = CASE WHEN a.status = 'canceled' THEN {now} ELSE a.withdraw_since END
+    FROM setting WHERE a.id {in_ids} AND dispatched_at IS NULL"""
+WITHDRAW = "UPDATE {activity} SET withdraw_since = {now} WHERE id {in_ids} AND queue_name <> ''"
+# Not a withdrawal that was requested again meanwhile.
+WITHDRAWN = "UPDATE {activity} SET withdraw_since = NULL WHERE id {in_ids} AND withdraw_since <= :until"
+DEAD_LETTERED = "UPDATE {activity} SET dead_lettered_at = {now} WHERE id {in_ids} AND status = 'error'"
 
 
 def record_enqueued(connection: Connection, activities: Sequence[NewActivity]) -> dict[UUID, UUID]:
@@ -162,6 +173,27 @@ def request_cancel(connection: Connection, ids: Iterable[UUID], message: str) ->
     # An id that is given twice gets one log entry.
     rows = [{"id": i.hex, "message": message} for i in dict.fromkeys(ids)]
     return {as_uuid(row.id): Status(row.status) for row in apply(connection, CANCEL_REQUESTED, rows)}
+
+
+def record_dead_letters(connection: Connection, reasons: Mapping[UUID, str]) -> set[UUID]:
+    """End pending activities whose tasks are dead letters in the queue as ERROR; returns those that ended."""
+    ended: set[UUID] = set()
+    for i, standing in standings(connection, reasons).items():
+        message = f"Dead-lettered: {reasons[i]}."
+        ended |= record_terminated(connection, {i: standing.fence + 1}, Status.ERROR, message, reasons[i])
+    run(connection, DEAD_LETTERED, ids=ended)
+    return ended
+
+
+def mark_withdrawals(connection: Connection, ids: Collection[UUID]) -> None:
+    """Note that the queue has to stop or remove these tasks."""
+    run(connection, WITHDRAW, ids=ids)
+
+
+def unmark_withdrawals(connection: Connection, withdrawn: Collection[Withdrawal]) -> None:
+    """Note that the queue does not have these tasks any longer."""
+    if withdrawn:
+        run(connection, WITHDRAWN, ids={w.id for w in withdrawn}, until=max(w.since for w in withdrawn))
 
 
 def mark_dispatched(connection: Connection, ids: Collection[UUID]) -> None:

@@ -30,7 +30,10 @@ from agentexec.worker.retrying import Retrying
 from agentexec.worker.run_result import RunKind, RunResult, endings
 from agentexec.worker.runner import HandlerRun, HandlerRunner
 
-HOUSEKEEPING = 1.0  # seconds between two steps of a worker that has nothing to do or no free slot
+HOUSEKEEPING = 1.0  # seconds between two steps of a worker that has nothing to do
+CANCELS_EVERY = (
+    0.5  # seconds between two steps of a worker with leases: the answer names those to be canceled
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -150,7 +153,8 @@ class WorkerLoop:
             if not self._claims and not self._finishes:
                 inbox = self._inbox
                 self._changed.wait_for(
-                    lambda: inbox.results or inbox.entries or inbox.awake, timeout=HOUSEKEEPING
+                    lambda: inbox.results or inbox.entries or inbox.awake,
+                    timeout=CANCELS_EVERY if self.leases else HOUSEKEEPING,
                 )
             taken, self._inbox = self._inbox, _Inbox()
         if self._draining and self._claims:
@@ -256,6 +260,8 @@ class WorkerLoop:
             _logger.warning("the queue refused to finish %s: token %d is lost", stale.task_id, stale.token)
         COUNTERS.add(STALE, amount=len(answer.stale))
         COUNTERS.add(REAPED, EXPIRED, amount=sum(map(len, answer.expired)))
+        if answer.canceled:
+            self.runner.stop(dict.fromkeys(answer.canceled, RunKind.CANCELED))
         self._record_expired(answer)
         # The waiter listens only while there are free slots; this thread looks itself once every HOUSEKEEPING.
         if want > len(claims):

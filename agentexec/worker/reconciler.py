@@ -7,7 +7,7 @@ every write is fenced.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 from uuid import UUID
@@ -44,6 +44,9 @@ class Reconciler:
         self._settings = settings
         self._outbox_done = START  # everything up to this id is dispatched, or not committed yet
         self._pass_at: UUID | None = None  # the last id that the full pass under way has compared
+        # Fences of RUNNING rows without a lease, as the previous full pass and the present one found them.
+        self._without_lease: dict[UUID, int] = {}
+        self._suspects: dict[UUID, int] = {}
 
     def run_round(self, *, full_pass: bool) -> None:
         """One round.
@@ -57,9 +60,11 @@ class Reconciler:
         if epoch is not None:
             self._rebuild(epoch)
             return
+        self.withdraw()
         self.dispatch_outbox()
         if full_pass and self._pass_at is None:
             self._pass_at = START
+            self._without_lease, self._suspects = self._suspects, {}
         for _ in range(PAGES_PER_ROUND):  # so that the cost of a round does not grow with the backlog
             if self._pass_at is not None:
                 self._pass_at = self._compare(self._page(self._pass_at))
@@ -82,6 +87,26 @@ class Reconciler:
         for worker, identity in self._queue.registered().items():
             if runtime.current().is_certainly_dead(identity):
                 self.release_worker(worker, charge=True)
+
+    def withdraw(self) -> None:
+        """Ask the queue to stop or remove canceled tasks, until it has: Redis was away, or a dispatch was late."""
+        last: UUID | None = START
+        while last is not None:
+            with self._engine.connect() as connection:
+                page = reading.withdrawals(connection, self._queue.name, last, PAGE)
+            leased = self._queue.request_cancel([row.id for row in page])
+            lost = {
+                row.id: row.fence
+                for row, is_leased in zip(page, leased, strict=True)
+                if row.status is Status.RUNNING and not is_leased
+            }
+            over = [row for row in page if row.status.terminal]
+            if lost or over:
+                with self._engine.begin() as connection:
+                    # CANCELED, since each has a cancel request.
+                    statements.record_revoked(connection, lost, Status.QUEUED, "Canceled on request.")
+                    statements.unmark_withdrawals(connection, over)
+            last = page[-1].id if len(page) == PAGE else None
 
     def dispatch_outbox(self) -> None:
         """Dispatch recorded tasks that never reached the queue: their producer died, or Redis was away or full.
@@ -121,6 +146,8 @@ class Reconciler:
         known = dict(zip(ids, self._queue.known(ids), strict=True))
         self._dispatch([i for i in ids if not known[i]], rebuilding=rebuilding)
         self._end_dead_letters([i for i in ids if known[i]])
+        if not rebuilding:
+            self._requeue_without_lease({row.id: row.fence for row in page if row.fence is not None})
         return ids[-1] if len(ids) == PAGE else None
 
     def _page(
@@ -149,9 +176,23 @@ class Reconciler:
 
     def _end_dead_letters(self, ids: Sequence[UUID]) -> None:
         """End pending activities that are dead letters: the worker died before it recorded that."""
-        for task_id, reason in self._queue.dead_reasons(ids).items():
+        reasons = self._queue.dead_reasons(ids)
+        if reasons:
             with self._engine.begin() as connection:
-                standing = reading.standings(connection, [task_id]).get(task_id)
-                if standing is not None and not standing.status.terminal:
-                    token, message = {task_id: standing.fence + 1}, f"Dead-lettered: {reason}."
-                    statements.record_terminated(connection, token, Status.ERROR, message, reason)
+                statements.record_dead_letters(connection, reasons)
+
+    def _requeue_without_lease(self, fences: Mapping[UUID, int]) -> None:
+        """Record QUEUED for RUNNING activities that had no lease in two full passes.
+
+        Whoever took the lease could not record it. One pass is not enough: after a loss of the queue's contents, a
+        handler may complete until its worker notices that its lease is lost.
+        """
+        leases = self._queue.leases(list(fences))
+        without = {i: fence for i, fence in fences.items() if leases.get(i) != fence}
+        self._suspects |= without
+        lost = {i: fence for i, fence in without.items() if self._without_lease.get(i) == fence}
+        if lost:
+            with self._engine.begin() as connection:
+                statements.record_revoked(
+                    connection, lost, Status.QUEUED, "Its lease was lost; it runs again."
+                )

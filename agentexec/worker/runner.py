@@ -96,8 +96,9 @@ class HandlerRunner:
     def _stop(self, task_ids: Mapping[UUID, RunKind]) -> None:
         for task_id, kind in task_ids.items():
             run = self._runs.get(task_id)
-            if run is not None and run.task is not None and not run.task.done():
-                run.stopped = run.stopped or kind
+            # Once: a second cancel would interrupt what the handler does because of the first.
+            if run is not None and run.task is not None and not run.task.done() and run.stopped is None:
+                run.stopped = kind
                 run.task.cancel()
 
     def _end(self, run: HandlerRun, task: asyncio.Task[RunResult]) -> None:

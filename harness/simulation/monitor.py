@@ -8,7 +8,9 @@ from itertools import chain
 from harness.simulation.queue.books import Books
 from harness.simulation.recording import SimulatedRecorder
 
-CHANGING = frozenset({"enqueue", "step", "lock", "release", "renew", "begin_rebuild", "end_rebuild"})
+CHANGING = frozenset(
+    {"enqueue", "step", "lock", "release", "renew", "request_cancel", "begin_rebuild", "end_rebuild"}
+)
 KEPT = 5  # findings; a broken invariant stays broken
 
 

@@ -61,7 +61,7 @@ class SimulatedProducer:
 
         def request() -> None:
             try:
-                request_cancel(self._database, self._queue, [activity], "Canceled on request.")
+                request_cancel(self._database, lambda _: self._queue, [activity], "Canceled on request.")
             except Exception as error:  # noqa: BLE001 - its outcome is unknown, as for any caller
                 self._context.recorder.trace_line(self.process, f"cancel of task {number} failed: {error}")
 

@@ -149,6 +149,9 @@ class SimulatedQueue:
     def known(self, task_ids: Sequence[UUID]) -> list[bool]:
         return self._call("known", lambda: self._memory.known(task_ids), trip=bool(task_ids))
 
+    def leases(self, task_ids: Sequence[UUID]) -> dict[UUID, int]:
+        return self._call("leases", lambda: self._memory.leases(task_ids), trip=bool(task_ids))
+
     def dead_reasons(self, task_ids: Sequence[UUID]) -> dict[UUID, str]:
         return self._call("dead_reasons", lambda: self._memory.dead_reasons(task_ids), trip=bool(task_ids))
 

@@ -481,6 +481,41 @@ def test_a_renewal_reports_canceled_tasks_to_their_holders(bench: Bench) -> None
     require_consistent(bench.queue)
 
 
+def test_a_step_names_the_tasks_of_its_worker_that_are_to_be_canceled(bench: Bench) -> None:
+    """A renewal comes every third of a lease only."""
+    mine, others = new_ids(2)
+    bench.enqueue(mine, others)
+    assert ids_of(bench.claim("w", want=1)) == [mine]
+    bench.claim("v", want=1)
+    assert bench.step("w").canceled == set()
+    bench.queue.request_cancel([mine, others])
+    assert bench.step("w", nonce="again").canceled == {mine}
+    assert bench.step("w", nonce="again").canceled == {mine}
+
+
+def test_canceling_a_task_that_waits_removes_it_from_wherever_it_waits(bench: Bench) -> None:
+    ready, delayed, retried, head, parked, late, dead, other = tasks = new_ids(8)
+    bench.queue.begin_rebuild("one")
+    bench.queue.end_rebuild("one")
+    bench.enqueue(dead)
+    (claim,) = bench.claim("w")
+    bench.finish(claim, Disposition.DEAD_LETTER, reason="no handler")
+    bench.enqueue(retried, lock_key="b")
+    (claim,) = bench.claim("w")
+    bench.finish(claim, Disposition.RETRY, delay=60)
+    bench.enqueue(ready)
+    bench.enqueue(delayed, delay=60, lock_key="a")
+    bench.enqueue(head, parked, lock_key="a")
+    bench.enqueue(late, lock_key="b")
+    bench.enqueue(other)
+    assert bench.queue.request_cancel([delayed, parked, ready, retried, dead]) == [False] * 5
+    require_consistent(bench.queue)
+    assert bench.queue.known(tasks) == [False, False, False, True, False, True, True, True]
+    assert set(ids_of(bench.claim("w", want=9))) == {head, late, other}, "the next of a lock key moves up"
+    bench.enqueue(ready)
+    assert ids_of(bench.claim("w", want=9)) == [ready], "it stood in no list any longer"
+
+
 def test_a_cancel_request_does_not_outlive_the_claim_it_was_meant_for(bench: Bench) -> None:
     (task,) = new_ids(1)
     bench.enqueue(task)

@@ -63,7 +63,7 @@ def engine(database: str) -> Iterator[Engine]:
 
 
 def test_an_upgrade_from_nothing_equals_the_models(engine: Engine) -> None:
-    assert migrations.upgrade(engine) == ["0001"]
+    assert migrations.upgrade(engine) == ["0001", "0002"]
     assert migrations.differences(engine) == []
     assert migrations.upgrade(engine) == []
 
@@ -72,7 +72,7 @@ def test_what_the_models_make_is_what_the_migrations_make(engine: Engine, urls: 
     create_schema(engine)
     assert migrations.differences(engine) == []
     assert migrations.upgrade(engine) == []  # adopted
-    assert migrations.revision(engine) == "0001"
+    assert migrations.revision(engine) == "0002"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_several_processes_may_upgrade_at_once(engine: Engine, database: str, ev
             gate.execute(text("SELECT pg_advisory_unlock_all()"))
             gate.commit()
         said = sorted(process.communicate(timeout=60)[0] for process in started)
-    assert said == [b"Applied 0001.\n", *[b"Nothing to do: the tables are at revision 0001.\n"] * 2]
+    assert said == [b"Applied 0001, 0002.\n", *[b"Nothing to do: the tables are at revision 0002.\n"] * 2]
     assert migrations.differences(engine) == []
 
 

@@ -119,6 +119,18 @@ def test_a_parent_killed_alone_leaves_no_orphan(app: App, eventually: Eventually
     assert app.row(task).attempt == 2
 
 
+def test_a_running_task_is_canceled_long_before_its_lease_is_renewed(
+    app: App, eventually: Eventually
+) -> None:
+    """A renewal comes every 20 s; the handler is asked within half a second."""
+    app.pool(num_workers=1, worker_concurrency=1)
+    (task,) = app.enqueue(1, hold=[1])
+    begun(app, eventually, 1)
+    app.client.cancel([task])
+    eventually(lambda: app.statuses([task]) == ["canceled"], deadline=5)
+    assert app.has_ended(1)
+
+
 def test_sigterm_lets_running_tasks_finish_and_leaves_queued_ones_queued(
     app: App, eventually: Eventually
 ) -> None:

@@ -111,6 +111,8 @@ class QueueModel:
         assert len(answer.claims) <= want, "more was given out than was asked for"
         for claim in answer.claims:
             self._claim(claim, worker, now, now + round(lease * 1000), lowest_token)
+        wished = {i for i in self.held_by(worker) if self.tasks[i].canceled}
+        assert answer.canceled == wished, "a cancel was lost or made up"
         if len(answer.claims) < want:
             self._require_nothing_ready(now)
 
@@ -180,9 +182,12 @@ class QueueModel:
     def canceled(self, task_ids: Sequence[UUID], answers: Sequence[bool]) -> None:
         held = [task_id in self.tasks and self.tasks[task_id].held for task_id in task_ids]
         assert list(answers) == held, "a cancel request reached a worker without the lease, or none"
-        for task_id, reached in zip(task_ids, held, strict=True):
-            if reached:
-                self.tasks[task_id].canceled = True
+        for task_id in task_ids:
+            task = self.tasks.get(task_id)
+            if task is not None and task.held:
+                task.canceled = True
+            elif task is not None and not task.dead:
+                del self.tasks[task_id]  # it waits; the record has ended it
 
     def rebuild_began(self, proposal: str, answer: str | None) -> None:
         if not self.remembers:

@@ -30,6 +30,7 @@ SOMETHING: dict[str, Call] = {
     "farewell": lambda queue: _release(queue, {}, declare_gone=True),
     "request_cancel": lambda queue: queue.request_cancel([TASK]),
     "known": lambda queue: queue.known([TASK]),
+    "leases": lambda queue: queue.leases([TASK]),
     "dead_reasons": lambda queue: queue.dead_reasons([TASK]),
     "wait": lambda queue: queue.wait(0.01),
 }
@@ -39,6 +40,7 @@ NOTHING: dict[str, Call] = {
     "release": lambda queue: _release(queue, {}),
     "request_cancel": lambda queue: queue.request_cancel([]),
     "known": lambda queue: queue.known([]),
+    "leases": lambda queue: queue.leases([]),
     "dead_reasons": lambda queue: queue.dead_reasons([]),
     "wait": lambda queue: queue.wait(0),
 }

@@ -9,12 +9,23 @@
 -- returns: {'GONE'} for a worker that was declared dead, else
 --          {'OK', ms until the next scheduled task or expiry (-1 = none),
 --           claims {id, token, 1 for one with a partition, priority digit + payload, ...},
---           finishes {1 accepted | 0 stale, ...}, requeued {id, lost token, ...}, dead {id, lost token, ...}}.
+--           finishes {1 accepted | 0 stale, ...}, requeued {id, lost token, ...}, dead {id, lost token, ...},
+--           ids of the worker's tasks that are to be canceled}.
 local worker, nonce, lease_ms, want = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local lowest, max_crashes = tonumber(ARGV[5]), agreed('max_crashes', ARGV[6])
 local REVOKE_AT_ONCE, PROMOTE_AT_ONCE, TURN = 64, 64, 8
 
 if redis.call('ZSCORE', GONE, worker) then return { 'GONE' } end
+
+local function to_cancel()
+  local ids = {}
+  if redis.call('HLEN', CANCEL) == 0 then return ids end
+  for _, id in ipairs(redis.call('HKEYS', CANCEL)) do
+    local _, by = holder(id)
+    if by == worker then ids[#ids + 1] = id end
+  end
+  return ids
+end
 
 local function reply(claims, finishes, requeued, dead, now)
   local due = -1
@@ -32,7 +43,7 @@ local function reply(claims, finishes, requeued, dead, now)
     with_payload[n + 3] = redis.call('HEXISTS', PART, claims[i])
     with_payload[n + 4] = redis.call('HGET', JOB, claims[i]) or ''
   end
-  return { 'OK', due, with_payload, finishes, requeued, dead }
+  return { 'OK', due, with_payload, finishes, requeued, dead, to_cancel() }
 end
 
 local function still_held(claims)

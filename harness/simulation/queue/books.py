@@ -161,6 +161,18 @@ class Books:
         self.crash.pop(task_id, None)
         self.cancel.discard(task_id)
 
+    def forget(self, task_id: UUID) -> None:
+        """Remove a task that waits, from wherever it waits; dead letters stay."""
+        if task_id not in self.job or task_id in self.reason:
+            return
+        self.sched.remove(task_id)
+        for waiting in (*self.ready, *self.parked.values()):
+            if task_id in waiting:
+                waiting.remove(task_id)
+        self.remove(task_id)
+        for partition in [one for one, waiting in self.parked.items() if not waiting]:
+            del self.parked[partition]
+
     def requeue(self, task_id: UUID, *, charge: bool, max_crashes: int, at: int) -> bool:
         """Put a revoked task at the front of its list, or among the dead letters after too many crashes.
 

@@ -157,7 +157,12 @@ class MemoryQueue:
     def request_cancel(self, task_ids: Sequence[UUID]) -> list[bool]:
         with self._changed:
             answers = [task_id in self._books.holder for task_id in task_ids]
-            self._books.cancel |= {i for i, held in zip(task_ids, answers, strict=True) if held}
+            for task_id, held in zip(task_ids, answers, strict=True):
+                if held:
+                    self._books.cancel.add(task_id)
+                else:
+                    self._books.forget(task_id)
+            self._changed.notify_all()
             return answers
 
     def wait(self, timeout: float) -> bool:
@@ -185,6 +190,10 @@ class MemoryQueue:
     def known(self, task_ids: Sequence[UUID]) -> list[bool]:
         with self._changed:
             return [task_id in self._books.job for task_id in task_ids]
+
+    def leases(self, task_ids: Sequence[UUID]) -> dict[UUID, int]:
+        with self._changed:
+            return {i: self._books.holder[i].token for i in task_ids if i in self._books.holder}
 
     def dead_reasons(self, task_ids: Sequence[UUID]) -> dict[UUID, str]:
         with self._changed:

@@ -56,6 +56,9 @@ def reply(books: Books, request: StepRequest, step: Step, now: int) -> StepResul
         stale=tuple(f for f, accepted in zip(request.finishes, step.accepted, strict=True) if not accepted),
         expired=step.expired,
         next_due=max(0, min(firsts) - now) / 1000 if firsts else None,
+        canceled=frozenset(
+            i for i in books.cancel if i in books.holder and books.holder[i].worker == request.worker
+        ),
     )
 
 

@@ -6,17 +6,21 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import Engine, text
 
 from agentexec import migrations
 from agentexec.core.db import create_schema, engine_for
 from agentexec.errors import ConfigurationError
 from agentexec.migrations.describe import describe
+from agentexec.store import statements
 from agentexec.store.models import Base
+from tests.support.record import new_activity, row_of
 
 # In a separate process, since the prefix is read once; prints the tables after an upgrade.
 NAMES = """
@@ -48,16 +52,44 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 def test_an_upgrade_from_nothing_equals_the_models(engine: Engine) -> None:
     assert any("is missing" in line for line in migrations.differences(engine))
-    assert migrations.upgrade(engine) == ["0001"]
+    assert migrations.upgrade(engine) == ["0001", "0002"]
     assert migrations.differences(engine) == []
-    assert migrations.revision(engine) == "0001"
+    assert migrations.revision(engine) == "0002"
     assert migrations.upgrade(engine) == []
 
 
 def test_tables_that_were_made_without_alembic_are_adopted(engine: Engine) -> None:
     create_schema(engine)
     assert migrations.upgrade(engine) == []
-    assert migrations.revision(engine) == "0001"
+    assert migrations.revision(engine) == "0002"
+
+
+def test_older_tables_that_were_made_without_alembic_are_adopted_and_upgraded(engine: Engine) -> None:
+    migrations.upgrade(engine)
+    move(engine, command.downgrade, "0001")
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP TABLE {migrations.VERSION_TABLE}"))
+    assert migrations.upgrade(engine) == ["0002"]
+    assert migrations.differences(engine) == []
+
+
+def test_every_revision_goes_down_and_up_again_and_keeps_the_rows(engine: Engine) -> None:
+    migrations.upgrade(engine)
+    activity = new_activity()
+    with engine.begin() as connection:
+        statements.record_enqueued(connection, [activity])
+    move(engine, command.downgrade, "0001")
+    assert migrations.upgrade(engine) == ["0002"]
+    assert migrations.differences(engine) == []
+    assert row_of(engine, activity.id).status == "queued"
+
+
+def move(engine: Engine, to: Callable[[Config, str], None], revision: str) -> None:
+    """Run an Alembic command as `migrations.upgrade` does."""
+    with engine.begin() as connection:
+        config = Config(attributes={"connection": connection, "applied": []})
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        to(config, revision)
 
 
 def test_unknown_tables_are_not_touched(engine: Engine) -> None:

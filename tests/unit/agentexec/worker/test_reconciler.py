@@ -9,6 +9,7 @@ from uuid import UUID
 import fakeredis
 import pytest
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError
 
 from agentexec.config import load_settings
 from agentexec.queue.protocol import Claim, Dispatch, StepRequest
@@ -165,3 +166,82 @@ def test_rows_of_another_queue_or_age_are_not_dispatched(
 def make_old(connection: Connection) -> None:
     long_ago = "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-60 seconds')"
     connection.execute(text(f"UPDATE {ACTIVITY_TABLE} SET created_at = {long_ago}"))
+
+
+@pytest.mark.invariant("I9")
+def test_a_revocation_that_could_not_be_recorded_is_recorded_within_two_comparisons(
+    engine: Engine, queue: RedisQueue, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue revoked the lease, and the database failed at exactly that moment."""
+    (task,) = dispatched(engine, queue, 1)
+    (claim,) = claimed(queue, "killed", 1)
+    with engine.begin() as connection:
+        statements.record_batch(connection, starts({task: claim.token}), [])
+        make_old(connection)
+    with monkeypatch.context() as broken:
+        broken.setattr(statements, "record_revoked", refusing)
+        with pytest.raises(OperationalError):
+            reconciler.release_worker("killed", charge=True)
+    reconciler.release_worker(
+        "killed", charge=True
+    )  # the maintenance tries again: the queue has nothing left
+    assert row_of(engine, task).status == "running"
+    for _ in range(2):
+        reconciler.run_round(full_pass=True)
+    row = row_of(engine, task)
+    require_sound(row)
+    assert (row.status, row.fence) == ("queued", claim.token)
+
+
+@pytest.mark.invariant("I9")
+def test_the_same_of_a_task_that_became_a_dead_letter(
+    engine: Engine, queue: RedisQueue, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.agree({"max_crashes": "0"})
+    (task,) = dispatched(engine, queue, 1)
+    (claim,) = claimed(queue, "killed", 1)
+    with engine.begin() as connection:
+        statements.record_batch(connection, starts({task: claim.token}), [])
+        make_old(connection)
+    with monkeypatch.context() as broken:
+        broken.setattr(statements, "record_revoked", refusing)
+        with pytest.raises(OperationalError):
+            reconciler.release_worker("killed", charge=True)
+    reconciler.run_round(full_pass=True)
+    row = row_of(engine, task)
+    require_sound(row)
+    assert (row.status, row.error) == ("error", "its worker died 1 times while running it")
+
+
+def test_comparisons_leave_a_row_alone_whose_holder_has_its_lease(
+    engine: Engine, queue: RedisQueue, reconciler: Reconciler
+) -> None:
+    (task,) = dispatched(engine, queue, 1)
+    (claim,) = claimed(queue, "busy", 1)
+    with engine.begin() as connection:
+        statements.record_batch(connection, starts({task: claim.token}), [])
+        make_old(connection)
+    for _ in range(3):
+        reconciler.run_round(full_pass=True)
+    assert row_of(engine, task).status == "running"
+
+
+def test_after_a_loss_a_handler_may_complete_until_its_worker_notices(
+    engine: Engine, queue: RedisQueue, reconciler: Reconciler
+) -> None:
+    """The rebuild and one comparison do not take its authority: that would run it twice for nothing."""
+    (task,) = dispatched(engine, queue, 1)
+    (claim,) = claimed(queue, "busy", 1)
+    with engine.begin() as connection:
+        statements.record_batch(connection, starts({task: claim.token}), [])
+        make_old(connection)
+    queue.drop()
+    reconciler.run_round(full_pass=False)
+    reconciler.run_round(full_pass=True)
+    end = ActivityUpdate(id=task, token=claim.token, n=1, status=Status.COMPLETE, message="Over.")
+    with engine.begin() as connection:
+        assert statements.record_batch(connection, [], [end])[1] == {task: Status.COMPLETE}
+
+
+def refusing(*_: object) -> None:
+    raise OperationalError("UPDATE", {}, Exception("the disk is full"))
