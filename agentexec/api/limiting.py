@@ -17,6 +17,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from agentexec.errors import ConfigurationError
+from agentexec.ops.logs import LastingProblem
 
 OFF = "off"
 REDIS_PAUSE = 10.0  # seconds without a call to Redis after it failed
@@ -59,6 +60,7 @@ class CreationLimit:
         self._lock = threading.Lock()
         self._own: MovingWindowRateLimiter | None = None
         self._paused_until = 0.0
+        self._problem = LastingProblem(_logger, "Redis answers; all servers count together again")
 
     def wait(self, caller: str) -> int | None:
         """Count a request; returns None if it is within the limit, else the seconds until the next one may be."""
@@ -67,10 +69,12 @@ class CreationLimit:
         with self._free:
             if time.monotonic() >= self._paused_until:
                 try:
-                    return self._shared(self._limit, caller)
+                    seconds = self._shared(self._limit, caller)
+                    self._problem.seen(None)
+                    return seconds
                 except redis.RedisError as error:
-                    _logger.warning(
-                        "Redis does not answer (%s); this server counts for itself", type(error).__name__
+                    self._problem.seen(
+                        f"Redis does not answer ({type(error).__name__}); this server counts for itself"
                     )
                     self._paused_until = time.monotonic() + REDIS_PAUSE
         with self._lock:

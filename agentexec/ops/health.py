@@ -16,12 +16,13 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 import redis
-from sqlalchemy import Engine, NullPool, create_engine, text
+from sqlalchemy import Engine, NullPool, StaticPool, create_engine
 
 from agentexec.config import Settings
 from agentexec.core.db import engine_for
 from agentexec.core.forking import reset_in_child
 from agentexec.core.redis_client import blocking_client
+from agentexec.store.requirements import unmet
 from agentexec.text import summary
 
 WITHIN = 2.0  # seconds that a server has to answer
@@ -106,17 +107,27 @@ class Checks:
         self.ready_workers = ready_workers
         self.within = within
         self._wanted_workers = wanted_workers
-        self._ping: TimedCall[Any] = TimedCall(self._ping_redis)
-        self._select: TimedCall[Any] = TimedCall(self._select_one)
+        self._redis_problem: TimedCall[str | None] = TimedCall(self._ask_redis)
+        self._database_problem: TimedCall[str | None] = TimedCall(self._ask_database)
 
     @classmethod
-    def of(cls, settings: Settings, *, ready_workers: Callable[[], int] | None = None) -> Checks:
-        """Checks with their own connections, so that an exhausted connection pool does not look like a dead server."""
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        engine: Engine | None = None,
+        ready_workers: Callable[[], int] | None = None,
+    ) -> Checks:
+        """Checks with their own connections, so that an exhausted connection pool does not look like a dead server.
+
+        `engine` is that of the application; it is used for a database in memory, which has no second connection.
+        """
+        in_memory = engine is not None and isinstance(engine.pool, StaticPool)
         return cls(
             redis=blocking_client(
                 settings.model_copy(update={"redis_pool_timeout": WITHIN / 2}), name="agentexec-health"
             ),
-            engine=_probing_engine(settings.require_database_url()),
+            engine=engine if engine and in_memory else _probing_engine(settings.require_database_url()),
             ready_workers=ready_workers,
             wanted_workers=settings.num_workers,
         )
@@ -124,27 +135,28 @@ class Checks:
     def report(self) -> Health:
         """Check all servers, in at most `within` seconds."""
         deadline = time.monotonic() + self.within
-        calls = self._ping.ask(), self._select.ask()
+        calls = self._redis_problem.ask(), self._database_problem.ask()
         redis, database = (_problem(call, deadline, self.within) for call in calls)
         return Health(redis=redis, database=database, workers=self._missing_workers())
 
     def close(self) -> None:
         """Close the connections."""
         self.redis.close()
-        self.engine.dispose()
+        if not isinstance(self.engine.pool, StaticPool):
+            self.engine.dispose()
 
     def _missing_workers(self) -> str | None:
         ready = self._wanted_workers if self.ready_workers is None else self.ready_workers()
         return f"{ready} of {self._wanted_workers} ready" if ready < self._wanted_workers else None
 
-    def _ping_redis(self) -> None:
+    def _ask_redis(self) -> None:
         # On a new connection: an old one may lead to a former master, which answers a PING as before.
         self.redis.connection_pool.disconnect(inuse_connections=False)
         self.redis.ping()
 
-    def _select_one(self) -> None:
+    def _ask_database(self) -> str | None:
         with self.engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
+            return "; ".join(unmet(connection)) or None
 
 
 def _probing_engine(database_url: str) -> Engine:
@@ -162,11 +174,10 @@ def _probing_engine(database_url: str) -> Engine:
     return create_engine(engine.url, poolclass=NullPool, connect_args=limits)
 
 
-def _problem(call: Future[Any], deadline: float, within: float) -> str | None:
+def _problem(call: Future[str | None], deadline: float, within: float) -> str | None:
     try:
-        call.result(max(0.0, deadline - time.monotonic()))
+        return call.result(max(0.0, deadline - time.monotonic()))
     except FutureTimeoutError:
         return f"no answer within {within:g} s"
     except Exception as error:  # noqa: BLE001 - any error of a driver is a result of the check
         return summary(error)
-    return None

@@ -83,6 +83,24 @@ class MaskSecrets(logging.Filter):
         return True
 
 
+class LastingProblem:
+    """Logs a problem when it begins or changes and when it is over, and not each time that it is seen."""
+
+    def __init__(self, logger: logging.Logger, over: str) -> None:
+        """`over` is the message for its end."""
+        self._logger = logger
+        self._over = over
+        self._problem: str | None = None
+
+    def seen(self, problem: str | None, *, trace: bool = False) -> None:
+        """Note the present problem, None if there is none; `trace` adds the traceback of the current exception."""
+        before, self._problem = self._problem, problem
+        if problem is not None and problem != before:
+            self._logger.warning(problem, exc_info=trace)
+        elif problem is None and before is not None:
+            self._logger.info(self._over)
+
+
 def task_fields() -> dict[str, Any]:
     """agent_id, task and attempt of the current handler; empty outside of a handler."""
     task = current.get(None)

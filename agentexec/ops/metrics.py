@@ -20,6 +20,7 @@ from agentexec import counters
 from agentexec.counters import COUNTERS, Counters, Key
 from agentexec.errors import ConfigurationError
 from agentexec.ops.health import Checks, TimedCall
+from agentexec.ops.logs import LastingProblem
 from agentexec.queue.protocol import QueueDepth
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import reading
@@ -86,6 +87,10 @@ class Collector:
         self._counted = counted
         self._depth: TimedCall[QueueDepth] = TimedCall(self._queue.depth)
         self._lag: TimedCall[float] = TimedCall(self._outbox_lag)
+        self._problems = {
+            server: LastingProblem(_logger, f"{server} answers scrapes again")
+            for server in ("Redis", "the database")
+        }
 
     def collect(self) -> Iterator[Metric]:
         """The current metrics."""
@@ -94,7 +99,10 @@ class Collector:
         yield from self._counters()
         if self._checks.ready_workers is not None:
             yield _gauge("active_workers", "Worker processes that take tasks", self._checks.ready_workers())
-        depth, lag = _result(calls[0], deadline), _result(calls[1], deadline)
+        depth, lag = (
+            self._result("Redis", calls[0], deadline),
+            self._result("the database", calls[1], deadline),
+        )
         if depth is not None:
             for field, (name, documentation) in _DEPTHS.items():
                 yield _gauge(name, documentation, getattr(depth, field))
@@ -118,6 +126,16 @@ class Collector:
                     family.add_metric(key[1:], amount)
             yield family
         yield _durations(counts)
+
+    def _result(self, server: str, call: Future[T], deadline: float) -> T | None:
+        """The result of a call; None if there is none in time, which `agentexec_server_up` reports."""
+        try:
+            result = call.result(max(0.0, deadline - time.monotonic()))
+        except Exception as error:  # noqa: BLE001 - a scrape never fails because of a server
+            self._problems[server].seen(f"{server} did not answer a scrape ({summary(error)})")
+            return None
+        self._problems[server].seen(None)
+        return result
 
     def _outbox_lag(self) -> float:
         with self._checks.engine.connect() as connection:
@@ -146,12 +164,3 @@ def _durations(counts: dict[Key, float]) -> HistogramMetricFamily:
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:
     return GaugeMetricFamily(f"agentexec_{name}", documentation, value=value)
-
-
-def _result(call: Future[T], deadline: float) -> T | None:
-    """The result of a call; None if there is none in time, which `agentexec_server_up` reports."""
-    try:
-        return call.result(max(0.0, deadline - time.monotonic()))
-    except Exception as error:  # noqa: BLE001 - a scrape never fails because of a server
-        _logger.warning("a server did not answer a scrape (%s)", summary(error))
-        return None

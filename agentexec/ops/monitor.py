@@ -104,9 +104,13 @@ def monitoring(settings: Settings, *, ready_workers: Callable[[], int]) -> closi
     collector = metrics.Collector(checks, settings.queue_name) if metrics.AVAILABLE else None
     if collector is None:
         _logger.warning("prometheus-client is not installed: only health is served, no metrics")
-    monitor = MonitoringServer(
-        host=settings.metrics_host, port=settings.metrics_port, checks=checks, collector=collector
-    )
+    try:
+        monitor = MonitoringServer(
+            host=settings.metrics_host, port=settings.metrics_port, checks=checks, collector=collector
+        )
+    except ConfigurationError:
+        checks.close()
+        raise
     _logger.info("serving metrics and health on %s:%d", settings.metrics_host, monitor.port)
     return closing(monitor)
 

@@ -14,6 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agentexec.config import Settings
 from agentexec.core import runtime
+from agentexec.ops.logs import LastingProblem
+from agentexec.text import summary
 from agentexec.worker.reconciler import Reconciler
 
 ROUND_EVERY = 1.0  # seconds
@@ -53,29 +55,31 @@ class Maintenance:
             thread.join(STOP_WITHIN)
 
     def _release(self) -> None:
+        problem = LastingProblem(_logger, "the leases of dead workers are released again")
         while (release := self._releases.get()) is not None:
-            while not _succeeds(release):
+            while not _succeeds(release, problem):
                 if self._stopping.wait(RETRY_AFTER):
                     return
 
     def _reconcile(self) -> None:
+        problem = LastingProblem(_logger, "the reconciler works again")
         next_pass = runtime.current().monotonic() + self._reconcile_seconds
         while not self._stopping.is_set():
             full_pass = runtime.current().monotonic() >= next_pass
-            if _succeeds(partial(self._reconciler.run_round, full_pass=full_pass)) and full_pass:
+            if _succeeds(partial(self._reconciler.run_round, full_pass=full_pass), problem) and full_pass:
                 next_pass = runtime.current().monotonic() + self._reconcile_seconds
             self._stopping.wait(ROUND_EVERY)
 
 
-def _succeeds(work: Callable[[], None]) -> bool:
+def _succeeds(work: Callable[[], None], problem: LastingProblem) -> bool:
     """Do the work and log what it raises; returns whether it raised nothing."""
     try:
         work()
     except (redis.RedisError, SQLAlchemyError) as error:
-        message = "a server does not answer the pool's maintenance (%s); trying again"
-        _logger.warning(message, type(error).__name__)
+        problem.seen(f"a server refuses the pool's maintenance ({summary(error)}); trying again")
         return False
-    except Exception:  # one row that cannot be read must not end the maintenance of all others
-        _logger.exception("the pool's maintenance failed; trying again")
+    except Exception as error:  # noqa: BLE001 - one row that cannot be read must not end the maintenance of others
+        problem.seen(f"the pool's maintenance failed ({summary(error)}); trying again", trace=True)
         return False
+    problem.seen(None)
     return True

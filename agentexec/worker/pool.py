@@ -22,6 +22,7 @@ from agentexec.producer.result_types import result_type_of
 from agentexec.producer.results import DEFAULT_TIMEOUT, get_result
 from agentexec.producer.routing import TaskProducer
 from agentexec.queue.redis_queue import RedisQueue
+from agentexec.store.requirements import unmet
 from agentexec.task import Handler, Task, TaskDefinition, TaskOptions, check_name
 from agentexec.worker.agreement import agree
 from agentexec.worker.maintenance import Maintenance
@@ -163,6 +164,9 @@ class Pool(TaskProducer):
         engine = engine_for(settings.require_database_url())
         client = blocking_client(settings, name="agentexec-pool")
         require_supported_database(engine)
+        with engine.connect() as connection:
+            for problem in unmet(connection):
+                _logger.warning("the database is not ready: %s", problem)
         warning = require_supported_redis(client, settings.require_redis_url())
         if warning:
             _logger.warning(warning)

@@ -29,7 +29,7 @@ from agentexec.core.db import engine_for
 from agentexec.core.redis_client import WAIT_SECONDS, blocking_client, renewing_client
 from agentexec.counters import Reporter
 from agentexec.errors import AgentexecError, WorkerGone
-from agentexec.ops.logs import set_up
+from agentexec.ops.logs import LastingProblem, set_up
 from agentexec.queue.protocol import Queue
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.worker.loading import load_pool
@@ -122,6 +122,7 @@ class Worker:
         """Extend leases every third of their length; stop the handlers if that fails for a whole lease."""
         lease, system, queue = self._settings.lease_seconds, runtime.current(), self._renewing
         renewed, pause = system.monotonic(), lease / 3
+        problem = LastingProblem(_logger, "leases are renewed again")
         while True:
             system.sleep(pause)
             tokens = self._worker_loop.leases.tokens()
@@ -132,9 +133,10 @@ class Worker:
                 kinds = dict.fromkeys(canceled, RunKind.CANCELED) | dict.fromkeys(lost, RunKind.LOST)
                 self._runner.stop(kinds)
                 queue.register(self._worker_loop.worker, system.identity())  # again: Redis may have lost it
+                problem.seen(None)
             except redis.RedisError as error:
                 pause = lease / 12
-                _logger.warning("leases could not be renewed (%s)", type(error).__name__)
+                problem.seen(f"leases could not be renewed ({type(error).__name__}); trying again")
                 if system.monotonic() - renewed > lease:
                     self._runner.stop(dict.fromkeys(tokens, RunKind.LOST))
 

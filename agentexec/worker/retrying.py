@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from agentexec.core import runtime
 from agentexec.core.db import one_statement
+from agentexec.ops.logs import LastingProblem
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0  # seconds; each pause is twice as long as the one before
 UNEXPLAINED_TRIES = 3
@@ -50,10 +51,12 @@ class Retrying:
 
     def until_done(self, attempt: Callable[[], T]) -> T:
         """Repeat an attempt until its server answers, with growing pauses."""
-        unexplained, pause = 0, FIRST_PAUSE
+        unexplained, pause, lasting = 0, FIRST_PAUSE, LastingProblem(_logger, "the server answers again")
         while True:
             try:
-                return attempt()
+                result = attempt()
+                lasting.seen(None)
+                return result
             except redis.RedisError as error:
                 if self._give_up():
                     raise
@@ -65,7 +68,7 @@ class Retrying:
                 if self._give_up() or unexplained >= UNEXPLAINED_TRIES:
                     raise
                 problem = f"the database refused a batch ({type(error.orig).__name__})"
-            _logger.warning("%s; trying again in %.2f s", problem, pause)
+            lasting.seen(f"{problem}; trying again")
             runtime.current().sleep(pause)
             pause = min(LONGEST_PAUSE, 2 * pause)
 

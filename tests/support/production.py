@@ -97,8 +97,9 @@ def running_pool(
     pool: str = POOL,
     workers: int = 2,
     monitored: bool = True,
+    until: str = "/health/ready",
 ) -> Iterator[RunningPool]:
-    """A pool, whose workers are ready where it is monitored; it is drained in the end."""
+    """A pool that answers 200 at `until` where it is monitored; it is drained in the end."""
     port = free_port()
     log = folder / f"pool-{port}.log"
     variables = site.environment(AGENTEXEC_NUM_WORKERS=str(workers)) | dict(environment or {})
@@ -109,7 +110,7 @@ def running_pool(
         process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output, stderr=output)
         try:
             if monitored:
-                until_up(http, "/health/ready", process, log)
+                until_up(http, until, process, log)
             yield RunningPool(process=process, http=http, log=log)
         finally:
             for child in psutil.Process(process.pid).children() if process.poll() is None else []:

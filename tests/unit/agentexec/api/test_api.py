@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -99,6 +100,18 @@ def test_a_server_counts_for_itself_while_redis_is_away(redis: fakeredis.FakeRed
     limit = CreationLimit("2/minute", redis, "q")
     redis.connection_pool.connection_kwargs["server"].connected = False
     assert [limit.wait("one") is None for _ in range(4)] == [True, True, False, False]
+
+
+def test_a_redis_that_stays_away_is_logged_once(
+    redis: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "agentexec.api.limiting")
+    monkeypatch.setattr("agentexec.api.limiting.REDIS_PAUSE", 0.0)
+    limit = CreationLimit("9/minute", redis, "q")
+    for connected in (True, False, False, False, True, True):
+        redis.connection_pool.connection_kwargs["server"].connected = connected
+        limit.wait("one")
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
 def test_the_limit_can_be_off(redis: fakeredis.FakeRedis) -> None:

@@ -13,10 +13,11 @@ from typing import Any
 import fakeredis
 import pytest
 import redis
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from agentexec.config import Settings
+from agentexec.core.db import create_schema, engine_for
 from agentexec.errors import ConfigurationError
 from agentexec.ops import metrics
 from agentexec.ops.health import Checks, Health, TimedCall
@@ -56,6 +57,28 @@ def get(port: int, path: str, method: str = "GET") -> tuple[int, str]:
 def test_servers_that_answer_make_it_ready(engine: Engine) -> None:
     assert checks_of(engine).report() == Health()
     assert Health().body() == {"status": "ready"}
+
+
+def test_a_database_without_tables_is_not_ready() -> None:
+    engine = engine_for("sqlite://")
+    checks = checks_of(engine)
+    assert "there is no table agentexec_activity_log" in str(checks.report().database)
+    create_schema(engine)
+    assert checks.report() == Health()
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE agentexec_activity RENAME COLUMN holder TO worker"))
+    assert "the table agentexec_activity lacks holder; run `agentexec db upgrade`" in str(
+        checks.report().database
+    )
+
+
+def test_a_database_in_memory_is_asked_over_the_connection_of_the_application(engine: Engine) -> None:
+    settings = Settings(database_url="sqlite://", redis_url="redis://127.0.0.1:1")
+    checks = Checks.of(settings, engine=engine)
+    assert checks.report().database is None
+    checks.close()
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM agentexec_activity")).scalar_one() == 0
 
 
 def test_every_reason_not_to_be_ready_is_reported() -> None:
@@ -173,7 +196,9 @@ def test_without_the_library_health_is_served_and_metrics_name_what_to_install(e
         monitor.close()
 
 
-def test_a_taken_port_is_one_sentence_with_the_remedy() -> None:
+def test_a_taken_port_is_one_sentence_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Checks] = []
+    monkeypatch.setattr(Checks, "close", lambda checks: closed.append(checks))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings = Settings(
             database_url="sqlite://", redis_url="redis://127.0.0.1:1", metrics_port=taken.getsockname()[1]
@@ -183,3 +208,4 @@ def test_a_taken_port_is_one_sentence_with_the_remedy() -> None:
             monitoring(settings, ready_workers=lambda: 0),
         ):
             pass
+    assert len(closed) == 1

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from agentexec.context import CurrentTask, current
 from agentexec.masking import masked
 from agentexec.ops import logs
-from agentexec.ops.logs import JSONFormatter, MaskSecrets, TextFormatter
+from agentexec.ops.logs import JSONFormatter, LastingProblem, MaskSecrets, TextFormatter
 
 AGENT = UUID("01890000-0000-7000-8000-000000000001")
 MARK = "hunter22"  # every password drawn below holds it, and nothing else does
@@ -254,3 +254,19 @@ def test_a_worker_without_any_handler_writes_its_warnings(
     root.warning("at redis://:hunter22@h")
     assert stream.getvalue().endswith("at redis://:***@h\n")
     assert "quiet" not in stream.getvalue()
+
+
+def test_a_lasting_problem_is_logged_when_it_begins_changes_and_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    problem = LastingProblem(logging.getLogger("lasting"), "it works again")
+    for seen in (None, "away: 100%", "away: 100%", "refused", "refused", None, None, "refused", None):
+        problem.seen(seen)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "away: 100%"),
+        ("WARNING", "refused"),
+        ("INFO", "it works again"),
+        ("WARNING", "refused"),
+        ("INFO", "it works again"),
+    ]
