@@ -46,7 +46,9 @@ def create_app(client: Client | None = None, *, task_names: Iterable[str] | None
         client=client,
         checks=checks,
         collector=Collector(checks, settings.queue_name),
-        limit=CreationLimit(settings.api_rate_limit, blocking_client(settings), settings.queue_name),
+        limit=CreationLimit(
+            settings.api_rate_limit, blocking_client(settings, name="agentexec-api"), settings.queue_name
+        ),
         task_names=None if task_names is None else tuple(sorted(task_names)),
     )
 
