@@ -59,13 +59,17 @@ def require_metadata(value: Any, owner: str, *, error: type[AgentexecError] = Wr
     )
 
 
-def check_percentage(percentage: Any) -> None:
-    """Raise `WrongArgument` unless it is a number or None, ValueError unless it is from 0 to 100."""
+def whole_percentage(percentage: Any) -> int | None:
+    """The percentage without its fraction, which the log cannot store; None for None.
+
+    Raises `WrongArgument` unless it is a number or None, ValueError unless it is from 0 to 100.
+    """
     if percentage is None:
-        return
+        return None
     require_number(percentage, "percentage is a number", "give one from 0 to 100")
     if not 0 <= percentage <= 100:
         raise ValueError(f"percentage is between 0 and 100, not {percentage}")
+    return int(percentage)
 
 
 def _named(value: Any) -> str:

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from agentexec.arguments import check_percentage, require
+from agentexec.arguments import require, whole_percentage
 from agentexec.errors import AgentexecError
 
 
@@ -40,9 +40,7 @@ class CurrentTask:
         Returns at once: the worker records it with its next batch.
         """
         require(message, str, "The message of a report is text", 'format it first, as in f"{value}"')
-        check_percentage(percentage)
-        # A whole number, whatever the handler computed: the column takes no fractions.
-        self._report(message, None if percentage is None else int(percentage))
+        self._report(message, whole_percentage(percentage))
 
     def fail(self, message: str) -> None:
         """Decide that this task failed for good: when the handler ends, its activity becomes ERROR with this message.

@@ -15,7 +15,7 @@ from uuid import UUID
 import redis
 from sqlalchemy import Connection
 
-from agentexec.arguments import check_percentage, require, require_metadata
+from agentexec.arguments import require, require_metadata, whole_percentage
 from agentexec.compat.answers import AgentId, Done
 from agentexec.context import CurrentTask, current
 from agentexec.errors import AgentexecError
@@ -63,35 +63,38 @@ def create(
 
 
 def update(
-    agent_id: str | UUID, message: str, percentage: int | None = None, status: Status | None = None
+    agent_id: str | UUID, message: str, percentage: float | None = None, status: Status | None = None
 ) -> Done:
-    """Add an entry to the activity's log; `percentage` is 0 to 100. Returns whether it was added.
+    """Add an entry to the activity's log; `percentage` is 0 to 100, and loses a fraction. Returns whether it was added.
 
     It is not added to a terminal or an unknown activity; the latter is logged. A manual activity becomes RUNNING.
-    A terminal `status` makes this `complete`, `error` or `cancel`. Raises ValueError for a wrong percentage.
+    A terminal `status` makes this `complete`, `error` or `cancel`, with the percentage if one is given. Raises
+    ValueError for a wrong percentage.
     """
+    whole = whole_percentage(percentage)
     status = None if status is None else Status(status)
     if status is Status.COMPLETE:
-        return complete(agent_id, message)
+        return complete(agent_id, message, 100 if whole is None else whole)
     if status is Status.ERROR:
-        return error(agent_id, message)
+        return error(agent_id, message, 100 if whole is None else whole)
     if status is Status.CANCELED:
-        return cancel(agent_id, message)
-    _check(message, percentage)
+        return cancel(agent_id, message, percentage=whole)
+    _check(message)
     return _change(
         agent_id,
-        lambda connection, activity: direct.note(connection, activity, storable_text(message), percentage),
-        in_handler=lambda task: task.report(message, percentage),
+        lambda connection, activity: direct.note(connection, activity, storable_text(message), whole),
+        in_handler=lambda task: task.report(message, whole),
     )
 
 
-def complete(agent_id: str | UUID, message: str = "Agent completed", percentage: int = 100) -> Done:
-    """End an activity as COMPLETE.
+def complete(agent_id: str | UUID, message: str = "Agent completed", percentage: float = 100) -> Done:
+    """End an activity as COMPLETE. `percentage` (0 to 100) is for a manual one; the end of a task has 100.
 
     In a handler, for its own task, `message` becomes the message of the COMPLETE entry, which is written when the
     handler returns. Otherwise raises `AgentexecError` for a task's activity: only its handler can complete it.
     """
-    _check(message, percentage)
+    _check(message)
+    whole = whole_percentage(percentage)
 
     def end(connection: Connection, activity: direct.Locked) -> None:
         if not activity.by_hand:
@@ -99,40 +102,47 @@ def complete(agent_id: str | UUID, message: str = "Agent completed", percentage:
                 f"Activity {activity.id} belongs to a queue: it is complete when its handler returns. "
                 "From outside, use activity.error or activity.cancel."
             )
-        direct.end(connection, activity, Status.COMPLETE, storable_text(message), percentage)
+        direct.end(connection, activity, Status.COMPLETE, storable_text(message), whole)
 
     return _change(agent_id, end, in_handler=lambda task: task.close_with(message))
 
 
-def error(agent_id: str | UUID, message: str = "Agent failed", percentage: int = 100) -> Done:
-    """End an activity as ERROR; returns whether it was pending.
+def error(agent_id: str | UUID, message: str = "Agent failed", percentage: float = 100) -> Done:
+    """End an activity as ERROR; returns whether it was pending. `percentage` (0 to 100) is for a manual one.
 
     In a handler, for its own task, the activity becomes ERROR with this message when the handler ends, by return
     or exception; the task is not retried and becomes a dead letter. Otherwise the activity becomes ERROR at once,
     under a higher fencing token than that of the worker, which is asked to stop.
     """
-    _check(message, percentage)
+    _check(message)
+    whole = whole_percentage(percentage)
 
     def end(connection: Connection, activity: direct.Locked) -> bool:
-        direct.end(connection, activity, Status.ERROR, storable_text(message), percentage)
+        direct.end(connection, activity, Status.ERROR, storable_text(message), whole)
         return not activity.by_hand
 
     return _change(agent_id, end, in_handler=lambda task: task.fail(message))
 
 
 def cancel(
-    agent_id: str | UUID, message: str = "Canceled on request.", *, client: Client | None = None
+    agent_id: str | UUID,
+    message: str = "Canceled on request.",
+    *,
+    client: Client | None = None,
+    percentage: float | None = None,
 ) -> Done:
     """Cancel an activity: at once if it is QUEUED or manual, otherwise its worker is asked to stop the handler.
 
-    Returns whether the activity was pending. `client` defaults to that of the process.
+    Returns whether the activity was pending. `client` defaults to that of the process. `percentage` (0 to 100) is for a
+    manual activity that is RUNNING.
     """
     _check(message)
+    whole = whole_percentage(percentage)
 
     def end(connection: Connection, activity: direct.Locked) -> bool:
         text = storable_text(message)
         if activity.by_hand and activity.status is Status.RUNNING:
-            direct.end(connection, activity, Status.CANCELED, text, None)
+            direct.end(connection, activity, Status.CANCELED, text, whole)
             return False
         statements.request_cancel(connection, [activity.id], text)
         return not activity.by_hand
@@ -140,9 +150,8 @@ def cancel(
     return _change(agent_id, end, client=client)
 
 
-def _check(message: Any, percentage: Any = None) -> None:
+def _check(message: Any) -> None:
     require(message, str, "The message of an activity is text", 'format it first, as in f"{value}"')
-    check_percentage(percentage)
 
 
 def _change(

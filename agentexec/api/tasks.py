@@ -90,7 +90,7 @@ def list_tasks(
     with Session(service.client.engine) as session:
         found = activity.list(session, page=page, page_size=page_size, status=status)
     for item in found.items:
-        item.latest_log_message = masked(item.latest_log_message or "") or None
+        item.latest_log_message = None if item.latest_log_message is None else masked(item.latest_log_message)
     return found
 
 
@@ -133,7 +133,8 @@ def result(agent_id: UUID, response: Response, service: Serving) -> ResultBody |
         return ResultBody(agent_id=agent_id, status=row.status, result=row.result)
     if row.status.terminal:
         response.status_code = 409
-        return Failure(agent_id=agent_id, status=row.status, error=masked(row.error or "It was canceled."))
+        error = "It was canceled." if row.error is None else masked(row.error)
+        return Failure(agent_id=agent_id, status=row.status, error=error)
     response.status_code = 202
     response.headers["Retry-After"] = "1"  # seconds
     return StandingBody(agent_id=agent_id, status=row.status)

@@ -12,7 +12,7 @@ from agentexec.activity.lifecycle import cancel
 from agentexec.activity.querying import MAX_PAGE_SIZE, detail, list_activities
 from agentexec.activity.schemas import ActivityDetailSchema
 from agentexec.cli.output import NegativeResult, table
-from agentexec.cli.parsing import JSON, argument, command, number
+from agentexec.cli.parsing import JSON, MANY, argument, command, number
 from agentexec.producer.client import Client
 from agentexec.store.status import Status
 
@@ -22,7 +22,7 @@ ID = argument("id", type=UUID)
 @command(
     "activities list",
     argument("--status", action="append", choices=[s.value for s in Status], help="only these"),
-    argument("--page", type=number(int, 1), default=1, help="from 1 (default %(default)d)"),
+    argument("--page", type=number(int, 1, MANY), default=1, help="from 1 (default %(default)d)"),
     argument("--page-size", type=number(int, 1, MAX_PAGE_SIZE), default=50, help="up to 1000 (default 50)"),
     JSON,
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from agentexec.cli import exits
 from agentexec.cli.output import NegativeResult, print_error, table
-from agentexec.cli.parsing import argument, command
+from agentexec.cli.parsing import MANY, argument, command, number
 from agentexec.errors import AgentexecError
 from agentexec.producer.client import Client
 from agentexec.producer.requeue import requeue
@@ -20,14 +20,14 @@ ALL = argument("--all", action="store_true", help="all of the queue")
 
 @command(
     "dlq list",
-    argument("--limit", type=int, default=50, help="how many (default %(default)d)"),
+    argument("--limit", type=number(int, 1, MANY), default=50, help="how many (default %(default)d)"),
     argument("--json", action="store_true", help="print one JSON object per line"),
 )
 def _list(options: argparse.Namespace) -> None:
     """The latest dead letters with their reasons."""
     with Client() as client:
         letters = DeadLetters(client.queue)
-        page, total = letters.page(limit=max(1, options.limit)), letters.count()
+        page, total = letters.page(limit=options.limit), letters.count()
     if options.json:
         for letter in page:
             print(json.dumps(_as_json(letter)))

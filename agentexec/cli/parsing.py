@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
@@ -41,16 +40,17 @@ def argument(*names: str, **options: Any) -> Argument:
     return names, options
 
 
+MANY = 1_000_000  # no page has a higher number, and no list more rows
 JSON = argument("--json", action="store_true", help="print JSON")
 
 
-def number(kind: type[N], low: int, high: float = math.inf) -> Callable[[str], N]:
+def number(kind: type[N], low: int, high: int) -> Callable[[str], N]:
     """The type of an argument that is a number from `low` to `high`."""
 
     def parse(text: str) -> N:
         value = kind(text)
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is not from {low} to {high:g}")
+            raise argparse.ArgumentTypeError(f"{text} is not from {low} to {high}")
         return value
 
     parse.__name__ = kind.__name__  # for argparse's message about text that is not a number

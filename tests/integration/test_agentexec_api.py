@@ -14,9 +14,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from agentexec import activity
 from agentexec.api import create_app
 from agentexec.errors import ConfigurationError
-from agentexec.producer.client import Client
+from agentexec.producer.client import Client, use_client
 from harness.environments.embedded import EmbeddedEnvironment
 from tests.support.production import Site, metrics_of, running_api, running_pool, served_api
 from tests.support.production_tasks import pool as task_pool
@@ -127,6 +128,17 @@ def test_the_list_is_paged_and_filtered_by_status(api: httpx.Client) -> None:
     assert both["total"] > both["page_size"] == len(both["items"]) == 1
     assert api.get("/api/tasks", params={"status": "lost"}).status_code == 422
     assert api.get("/api/tasks", params={"page_size": 201}).status_code == 422
+
+
+def test_an_empty_message_is_shown_as_it_is(client: Client, api: httpx.Client) -> None:
+    agent_id = agent(create(api))
+    activity.cancel(agent_id, "", client=client)
+    (item,) = [i for i in api.get("/api/tasks").json()["items"] if i["agent_id"] == agent_id]
+    assert item["latest_log_message"] == ""
+    failed = agent(create(api))
+    with use_client(client):
+        activity.error(failed, "")
+    assert result(api, failed).json()["error"] == ""
 
 
 def test_requests_with_one_idempotency_key_are_one_task_also_at_the_same_time(

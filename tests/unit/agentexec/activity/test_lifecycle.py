@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from decimal import Decimal
 from uuid import UUID, uuid4
 
 import pytest
@@ -21,6 +23,7 @@ from tests.support.activity_support import (
     progress,
     status_of,
 )
+from tests.support.record import row_of
 
 
 def enqueued(client: ax.Client) -> UUID:
@@ -154,10 +157,48 @@ def test_an_unknown_activity_is_answered_with_false_and_a_warning(
     assert "no activity" in caplog.text
 
 
-@pytest.mark.parametrize("percentage", [-1, 101])
-def test_a_percentage_outside_of_0_to_100_is_refused(client: ax.Client, percentage: int) -> None:
+@pytest.mark.parametrize("verb", [activity.update, activity.complete, activity.error])
+@pytest.mark.parametrize("percentage", [-1, 101, 100.5, float("nan"), float("inf")])
+def test_a_percentage_outside_of_0_to_100_is_refused(
+    client: ax.Client, verb: Callable[..., object], percentage: float
+) -> None:
+    task = activity.create("import")
     with pytest.raises(ValueError, match="between 0 and 100"):
-        activity.update(activity.create("import"), "x", percentage=percentage)
+        verb(task, "x", percentage=percentage)
+    with pytest.raises(ValueError, match="between 0 and 100"):
+        activity.update(task, "x", percentage, status=Status.CANCELED)
+    assert len(log_of(client.engine, task)) == 1
+
+
+@pytest.mark.parametrize(
+    ("percentage", "recorded"), [(0, 0), (40, 40), (33.4, 33), (99.9, 99), (Decimal("7.5"), 7)]
+)
+def test_every_end_and_every_note_records_its_percentage(
+    client: ax.Client, percentage: float, recorded: int
+) -> None:
+    ends: tuple[Callable[[UUID], object], ...] = (
+        lambda task: activity.complete(task, "x", percentage),
+        lambda task: activity.error(task, "x", percentage),
+        lambda task: activity.update(task, "x", percentage),
+        lambda task: activity.update(task, "x", percentage, status=Status.COMPLETE),
+        lambda task: activity.update(task, "x", percentage, status=Status.ERROR),
+        lambda task: activity.update(task, "x", percentage, status=Status.CANCELED),
+    )
+    for end in ends:
+        task = activity.create("import")
+        activity.update(task, "Half", percentage=0)
+        end(task)
+        assert row_of(client.engine, task).log[-1].percentage == recorded
+    note = enqueued(client)
+    activity.update(note, "From outside", percentage)
+    assert row_of(client.engine, note).log[-1].percentage == recorded
+
+
+def test_an_end_without_a_percentage_is_at_100(client: ax.Client) -> None:
+    for status in (Status.COMPLETE, Status.ERROR):
+        task = activity.create("import")
+        activity.update(task, "x", status=status)
+        assert row_of(client.engine, task).log[-1].percentage == 100
 
 
 def test_text_that_a_database_cannot_store_is_made_storable(client: ax.Client) -> None:

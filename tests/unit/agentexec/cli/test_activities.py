@@ -220,3 +220,21 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
         process.stdout.close()
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("dlq", "list", "--limit"),
+        ("activities", "list", "--page"),
+        ("activities", "list", "--page-size"),
+        ("cleanup", "--batch"),
+    ],
+)
+@pytest.mark.parametrize("value", ["0", "-1", "99999999999999999999", "1.5", "many", ""])
+def test_a_number_outside_of_its_range_is_refused_in_one_sentence(
+    run: Run, arguments: tuple[str, ...], value: str
+) -> None:
+    code, said, complaint = run(*arguments, value)
+    assert (code, said, complaint.count("\n")) == (64, "", 1)
+    assert arguments[-1] in complaint
