@@ -7,8 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from agentexec.arguments import check_percentage, require
-from agentexec.errors import AgentexecError
+from agentexec.errors import AgentexecError, check_percentage, require
 
 
 @dataclass(kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentexec.arguments import require
+from agentexec.errors import require
 from agentexec.masking import masked
 
 MAX_MESSAGE = 10_000  # characters of a message or an error that the activity store keeps
