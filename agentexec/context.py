@@ -7,8 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from agentexec.arguments import require, whole_percentage
-from agentexec.errors import AgentexecError
+from agentexec.errors import AgentexecError, whole_percentage, require
 
 
 @dataclass(kw_only=True, slots=True)

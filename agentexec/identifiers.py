@@ -8,7 +8,7 @@ import time
 from typing import Any
 from uuid import UUID
 
-from agentexec.arguments import require
+from agentexec.errors import require
 
 _RANDOM_BYTES = 10
 _BLOCK = 409 * _RANDOM_BYTES  # read at once: a system call for each id would double its cost

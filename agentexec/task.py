@@ -14,8 +14,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
-from agentexec.arguments import require, require_number
-from agentexec.errors import InvalidTask, RegistrationError
+from agentexec.errors import InvalidTask, RegistrationError, require, require_number
 
 # Seconds, a century. A longer delay is a mistake, or infinite.
 LONGEST_DELAY = 3.2e9

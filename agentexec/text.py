@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentexec.arguments import require
+from agentexec.errors import require
 from agentexec.masking import masked
 
 MAX_MESSAGE = 10_000  # characters of a message or an error that the activity store keeps
@@ -10,9 +10,10 @@ MAX_SUMMARY = 300  # characters of an error in a log line or a health report
 
 
 def storable_text(text: str) -> str:
-    """The text as Postgres can store it: no NUL, no half of a surrogate pair, at most `MAX_MESSAGE` characters."""
+    """The text as the record keeps it: secrets masked, no NUL, no half of a surrogate pair, at most `MAX_MESSAGE`."""
     require(text, str, "A message is text", 'format it first, as in f"{value}"')
-    kept = text.replace("\x00", "\N{REPLACEMENT CHARACTER}")[:MAX_MESSAGE]
+    # Masked before the cut: half of a URL no longer shows where its password is.
+    kept = masked(text[: 4 * MAX_MESSAGE]).replace("\x00", "\N{REPLACEMENT CHARACTER}")[:MAX_MESSAGE]
     return kept.encode("utf-8", "replace").decode("utf-8")
 
 

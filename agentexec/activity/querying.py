@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session, selectinload
 
 from agentexec.activity.schemas import ActivityDetailSchema, ActivityListItemSchema, ActivityListSchema
-from agentexec.arguments import require, require_metadata
 from agentexec.compat.sessions import with_any_session
+from agentexec.errors import require, require_metadata
 from agentexec.identifiers import parse_id
 from agentexec.store.models import Activity, ActivityLog
 from agentexec.store.status import PENDING, TERMINAL, Status

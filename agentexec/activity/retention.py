@@ -15,8 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, delete, insert, select
 from sqlalchemy.orm import Session
 
-from agentexec.arguments import require, require_number
-from agentexec.errors import AgentexecError
+from agentexec.errors import AgentexecError, require, require_number
 from agentexec.store.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE, Activity, ActivityLog
 from agentexec.store.status import TERMINAL
 

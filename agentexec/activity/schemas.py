@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, computed_field
 
+from agentexec.masking import masked
 from agentexec.store.status import Status
 
 
@@ -56,6 +57,12 @@ class ActivityDetailSchema(_Schema):
         default=None, validation_alias=AliasChoices("metadata_", "metadata"), exclude=True
     )
 
+    def mask_secrets(self) -> None:
+        """Mask the secrets in messages that were recorded before the record masked them."""
+        self.error = None if self.error is None else masked(self.error)
+        for entry in self.logs:
+            entry.message = masked(entry.message)
+
 
 class ActivityListItemSchema(_Schema):
     """One activity and its last log entry."""
@@ -86,6 +93,12 @@ class ActivityListSchema(_Schema):
     total_is_exact: bool = True
     page: int
     page_size: int
+
+    def mask_secrets(self) -> None:
+        """Mask the secrets in messages that were recorded before the record masked them."""
+        for item in self.items:
+            message = item.latest_log_message
+            item.latest_log_message = None if message is None else masked(message)
 
     @computed_field  # type: ignore[prop-decorator]  # pydantic's documented form
     @property

@@ -22,9 +22,9 @@ import redis
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from agentexec.arguments import require, require_number
 from agentexec.compat.sessions import with_any_session
 from agentexec.core.redis_client import eviction_policy
+from agentexec.errors import require, require_number
 from agentexec.producer.client import Client, default_client
 from agentexec.store import statements
 from agentexec.store.models import Activity

@@ -89,8 +89,7 @@ def list_tasks(
     """One page of tasks: running ones, then queued ones, then terminal ones."""
     with Session(service.client.engine) as session:
         found = activity.list(session, page=page, page_size=page_size, status=status)
-    for item in found.items:
-        item.latest_log_message = None if item.latest_log_message is None else masked(item.latest_log_message)
+    found.mask_secrets()
     return found
 
 
@@ -101,9 +100,7 @@ def read(agent_id: UUID, service: Serving) -> ActivityDetailSchema:
         found = activity.detail(session, agent_id)
     if found is None:
         raise _unknown(agent_id)
-    found.error = None if found.error is None else masked(found.error)
-    for entry in found.logs:
-        entry.message = masked(entry.message)
+    found.mask_secrets()
     return found
 
 

@@ -30,6 +30,7 @@ def _list(options: argparse.Namespace) -> None:
     """One page of activities: running, queued, then terminal ones."""
     with Client() as client, Session(client.engine) as session:
         page = list_activities(session, options.page, options.page_size, status=options.status)
+    page.mask_secrets()
     if options.json:
         print(page.model_dump_json(indent=2))
         return
@@ -49,6 +50,7 @@ def _show(options: argparse.Namespace) -> None:
         found = detail(session, options.id)
     if found is None:
         raise NegativeResult(f"No activity {options.id} is recorded; `agentexec activities list` shows all.")
+    found.mask_secrets()
     print(found.model_dump_json(indent=2) if options.json else _described(found))
 
 

@@ -10,6 +10,7 @@ from agentexec.cli import exits
 from agentexec.cli.output import NegativeResult, print_error, table
 from agentexec.cli.parsing import MANY, argument, command, number
 from agentexec.errors import AgentexecError
+from agentexec.masking import masked
 from agentexec.producer.client import Client
 from agentexec.producer.requeue import requeue
 from agentexec.queue.dead_letters import DeadLetter, DeadLetters
@@ -78,7 +79,7 @@ def _as_json(letter: DeadLetter) -> dict[str, Any]:
     found: dict[str, Any] = {
         "id": letter.task_id,
         "task": letter.task_name,
-        "reason": letter.reason,
+        "reason": masked(letter.reason),
         "died_at": letter.died_at.isoformat(),
         "context": letter.context,
     }

@@ -21,7 +21,7 @@ class NegativeResult(AgentexecError):
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Aligned rows under a header; each cell is one line of at most `LONGEST` characters."""
+    """Aligned rows under a header; each cell is one line of at most `LONGEST` characters, secrets masked."""
     cells = [list(header), *([_cell(value) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
@@ -36,6 +36,6 @@ def print_error(sentence: str) -> None:
 
 
 def _cell(value: object) -> str:
-    text = "" if value is None else " ".join(str(value).split())
+    text = "" if value is None else " ".join(masked(str(value)).split())
     printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return printable if len(printable) <= LONGEST else printable[: LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar, cas
 
 from sqlalchemy.orm import Session
 
-from agentexec.arguments import require
+from agentexec.errors import require
 from agentexec.producer.client import default_client
 
 if TYPE_CHECKING:  # its import needs greenlet, which only async users install

@@ -13,7 +13,7 @@ from agentexec.config import normalised_database_url
 from agentexec.core.forking import keep, no_fork
 from agentexec.errors import ConfigurationError, UnsupportedServer
 from agentexec.masking import masked
-from agentexec.store.models import Base
+from agentexec.store.models import OWN_TABLES, Base
 from agentexec.text import first_line
 
 MINIMUM_POSTGRES = 14
@@ -67,7 +67,7 @@ def leave_to_parent(engine: Engine) -> None:
 
 def create_schema(engine: Engine) -> None:
     """Create the missing tables and indexes. In production, migrations do that, with a user of their own."""
-    Base.metadata.create_all(engine)
+    Base.metadata.create_all(engine, tables=OWN_TABLES)
 
 
 def require_supported_database(engine: Engine) -> None:

@@ -8,7 +8,7 @@ and its role needs no right to change tables. All names, also that of the versio
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +18,13 @@ from sqlalchemy.exc import DBAPIError
 
 from agentexec.errors import ConfigurationError
 from agentexec.migrations.describe import describe
-from agentexec.store.models import ACTIVITY_TABLE, PREFIX, metadata
+from agentexec.store.models import ACTIVITY_TABLE, OWN_TABLES, PREFIX
 from agentexec.text import first_line
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
 
-__all__ = ["VERSION_TABLE", "differences", "revision", "upgrade"]
+__all__ = ["VERSION_TABLE", "differences", "include_name", "include_object", "revision", "upgrade"]
 
 VERSION_TABLE = f"{PREFIX}alembic_version"
 INSUFFICIENT_PRIVILEGE = "42501"  # SQLSTATE
@@ -47,6 +47,25 @@ def upgrade(engine: Engine) -> list[str]:
             f"This role may not change tables ({first_line(error)}). Run migrations with the role that owns the "
             "schema: since PostgreSQL 15 it needs `GRANT USAGE, CREATE ON SCHEMA public TO agentexec_migrate`."
         ) from None
+
+
+def include_name(name: str | None, type_: str, parent_names: Mapping[Any, str | None]) -> bool:
+    """Alembic's `include_name` for an application's own env.py: False for agentexec's tables and what belongs to them.
+
+    Autogenerate then does not drop them. If the application's metadata has them too, `include_object` is needed as
+    well, or autogenerate creates them.
+    """
+    return not _owns(name if type_ == "table" else parent_names.get("table_name"))
+
+
+def include_object(item: Any, _name: str | None, type_: str, *_others: object) -> bool:
+    """Alembic's `include_object` for an application's own env.py: False for agentexec's tables and their parts."""
+    table = item if type_ == "table" else getattr(item, "table", None)
+    return not _owns(getattr(table, "name", None))
+
+
+def _owns(table: str | None) -> bool:
+    return table == VERSION_TABLE or any(table == known.name for known in OWN_TABLES)
 
 
 def differences(engine: Engine) -> list[str]:
@@ -107,7 +126,6 @@ def _context(connection: Connection) -> MigrationContext:
 
     options: dict[str, Any] = {
         "version_table": VERSION_TABLE,
-        "target_metadata": metadata,
         "compare_type": True,
         "compare_server_default": True,
         "include_name": _is_ours,
@@ -118,7 +136,7 @@ def _context(connection: Connection) -> MigrationContext:
 
 def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
     """Whether to compare a name of the database: not the tables of other applications."""
-    return kind != "table" or name in metadata.tables
+    return kind != "table" or (name != VERSION_TABLE and _owns(name))
 
 
 def _differences(connection: Connection) -> list[str]:
@@ -136,7 +154,7 @@ def _differences(connection: Connection) -> list[str]:
 def _copied() -> MetaData:
     """A copy of the models' tables: a comparison adds constraints to its argument."""
     copy = MetaData()
-    for table in metadata.sorted_tables:
+    for table in OWN_TABLES:
         table.to_metadata(copy)
     return copy
 
@@ -145,6 +163,6 @@ def _with_indexes_by_name(connection: Connection, lines: list[str]) -> list[str]
     """The lines with indexes compared by name only: SQLite does not report their order, which confuses Alembic."""
     query = text("SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
     existing = {str(name) for (name,) in connection.execute(query)}
-    wanted = {str(i.name): str(t.name) for t in metadata.tables.values() for i in t.indexes}
+    wanted = {str(i.name): str(t.name) for t in OWN_TABLES for i in t.indexes}
     kept = [line for line in lines if not line.startswith("index ")]
     return kept + [f"index {name} of {wanted[name]} is missing" for name in sorted(wanted.keys() - existing)]

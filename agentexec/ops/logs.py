@@ -126,11 +126,17 @@ def set_up(
         plain = [logging.StreamHandler(sys.stderr)]
         root.addHandler(plain[0])
         root.setLevel(level)
+    if logging.lastResort is not None:  # it writes the warnings of a process without any handler
+        _mask(logging.lastResort)
     for handler in plain:
         if log_format is not None:
             handler.setFormatter(JSONFormatter() if log_format == "json" else TextFormatter())
-        if not any(isinstance(known, MaskSecrets) for known in handler.filters):
-            handler.addFilter(MaskSecrets())
+        _mask(handler)
+
+
+def _mask(handler: logging.Handler) -> None:
+    if not any(isinstance(known, MaskSecrets) for known in handler.filters):
+        handler.addFilter(MaskSecrets())
 
 
 def _masked_arguments(arguments: Any) -> Any:

@@ -17,12 +17,11 @@ from pydantic import BaseModel
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session, scoped_session
 
-from agentexec.arguments import require, require_list
 from agentexec.config import Settings, default_settings, load_settings
 from agentexec.core.db import engine_for, leave_to_parent
 from agentexec.core.forking import reset_in_child
 from agentexec.core.redis_client import blocking_client
-from agentexec.errors import ConfigurationError, InvalidTask, PayloadTooLarge
+from agentexec.errors import ConfigurationError, InvalidTask, PayloadTooLarge, require, require_list
 from agentexec.identifiers import new_id, parse_id
 from agentexec.producer.enqueuer import Enqueuer, PreparedTask
 from agentexec.producer.outbox import connection_of, record_in

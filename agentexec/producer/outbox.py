@@ -9,8 +9,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, scoped_session
 
-from agentexec.arguments import require
-from agentexec.errors import ConfigurationError
+from agentexec.errors import ConfigurationError, require
 from agentexec.store.models import ACTIVITY_TABLE, Activity
 from agentexec.store.rows import NewActivity
 from agentexec.store.statements import record_enqueued

@@ -8,8 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from agentexec.arguments import require, require_list, require_number
-from agentexec.errors import InvalidTask
+from agentexec.errors import InvalidTask, require, require_list, require_number
 from agentexec.task import Priority, TaskRequest
 
 _TEXT = (str, type(None))

@@ -12,8 +12,7 @@ from uuid import UUID
 import redis
 from sqlalchemy import select
 
-from agentexec.arguments import require, require_number
-from agentexec.errors import AgentexecError, TaskFailedError
+from agentexec.errors import AgentexecError, TaskFailedError, require, require_number
 from agentexec.identifiers import parse_id
 from agentexec.producer.client import Client, default_client
 from agentexec.producer.result_types import known_type, typed

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session, scoped_session
 
 from agentexec.config import Settings
+from agentexec.core.forking import reset_in_child
 from agentexec.errors import InvalidTask
 from agentexec.producer.client import Client, default_client, replacement, set_default_client
 from agentexec.producer.requests import checked_requests
@@ -50,10 +51,14 @@ class TaskProducer:
         self.settings = settings
         self.registry = Registry()
         self._client: Client | None = None
-        self._making = threading.Lock()
+        self._reset_lock()
+        reset_in_child(self._reset_lock)
         if settings.database_url and settings.redis_url:
             set_default_client(lambda: self.client)
             _producers.append(weakref.ref(self))
+
+    def _reset_lock(self) -> None:
+        self._making = threading.Lock()
 
     @property
     def client(self) -> Client:

@@ -156,3 +156,5 @@ ACTIVITY_ARCHIVE = _archive_of(Activity.__table__)
 LOG_ARCHIVE = _archive_of(ActivityLog.__table__)
 
 metadata = Base.metadata
+# Without what an application adds to `Base`.
+OWN_TABLES = tuple(metadata.sorted_tables)

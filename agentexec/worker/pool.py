@@ -12,11 +12,10 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from agentexec.arguments import require
 from agentexec.config import load_settings
 from agentexec.core.db import engine_for, require_supported_database
 from agentexec.core.redis_client import blocking_client, require_supported_redis
-from agentexec.errors import ConfigurationError
+from agentexec.errors import ConfigurationError, require
 from agentexec.ops.logs import set_up
 from agentexec.producer.result_types import result_type_of
 from agentexec.producer.results import DEFAULT_TIMEOUT, get_result
