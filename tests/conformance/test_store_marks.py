@@ -68,12 +68,12 @@ def test_a_withdrawal_that_was_requested_again_stays(database: Engine, queue: st
         assert [w.id for w in withdrawals(connection, queue, START, 10)] == [task]
 
 
-@pytest.mark.parametrize("running", [True, False])
 def marks(database: Engine, queue: str) -> list[Withdrawal]:
     with database.connect() as connection:
         return withdrawals(connection, queue, START, 10)
 
 
+@pytest.mark.parametrize("running", [True, False])
 def test_an_activity_that_others_end_is_a_withdrawal(database: Engine, queue: str, running: bool) -> None:
     task = recorded(database, queue, running=running)
     with database.begin() as connection:
