@@ -17,7 +17,9 @@ from agentexec.core.redis_client import blocking_client, require_supported_redis
 from agentexec.errors import ConfigurationError
 from agentexec.ops.logs import set_up
 from agentexec.producer.client import Client, set_default_client
+from agentexec.queue.ownership import adopt_queue
 from agentexec.queue.redis_queue import RedisQueue
+from agentexec.store.installation import store_name
 from agentexec.task import Handler, Registry, TaskDefinition, TaskOptions
 from agentexec.worker.agreement import agree
 from agentexec.worker.maintenance import Maintenance
@@ -150,6 +152,7 @@ class Pool:
         if warning:
             _logger.warning(warning)
         queue = RedisQueue.of(client, settings)
+        adopt_queue(store_name(engine), queue)
         agree(queue, settings)
         self._supervisor = Supervisor(
             reference=self.reference or PoolReference.of(self),
