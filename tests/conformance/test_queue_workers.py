@@ -99,6 +99,7 @@ def test_a_queue_in_use_serves_one_store(bench: Bench) -> None:
     assert bench.queue.adopt("two") is None
     (claim,) = bench.claim("w")
     bench.finish(claim, Disposition.DEAD_LETTER, reason="no")
+    bench.release("w", declare_gone=True)
     assert bench.queue.adopt("one") is None, "a dead letter is no use"
 
 

@@ -331,4 +331,5 @@ class QueueMachine(QueueLockstep):
             len(dead),
             len(self.model.tasks),
         )
-        assert set(self.ask(lambda queue: queue.registered())) == set(self.model.seen)
+        assert set(self.ask(lambda queue: queue.registered())) <= set(self.model.seen)
+        assert set(first.nonces) <= set(first.seen) == set(self.model.seen)

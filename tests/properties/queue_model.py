@@ -101,6 +101,7 @@ class QueueModel:
     ) -> None:
         """A step that was carried out; its replays are none."""
         assert worker not in self.gone, "a worker that was declared dead was served"
+        self.seen.setdefault(worker, now)
         refused = [finish for finish in finishes if not self._finish(finish, now)]
         assert list(answer.stale) == refused, "I4: only the holder of the token may finish"
         for task in self.tasks.values():
