@@ -57,5 +57,6 @@ async def process_with_dlq(agent_id: UUID, context: Order) -> Order:
 
 
 if __name__ == "__main__":
-    for letter in DeadLetters(default_client().queue).page():
+    client = default_client()
+    for letter in DeadLetters(client.queue, client.engine).page():
         print(f"{letter.died_at:%Y-%m-%d %H:%M:%S} {letter.task_id} {letter.task_name}: {letter.reason}")

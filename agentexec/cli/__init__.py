@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import redis
 from sqlalchemy.exc import SQLAlchemyError
 
-from agentexec.cli import activities, database, dead_letters, exits, settings, worker  # noqa: F401 - commands
+from agentexec.cli import activities, database, dead_letters, exits, queue, settings, worker  # noqa: F401 - commands
 from agentexec.cli.output import NegativeResult, print_error
 from agentexec.cli.parsing import CommandParser
 from agentexec.errors import AgentexecError

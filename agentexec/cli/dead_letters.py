@@ -27,7 +27,7 @@ ALL = argument("--all", action="store_true", help="all of the queue")
 def _list(options: argparse.Namespace) -> None:
     """The latest dead letters with their reasons."""
     with Client() as client:
-        letters = DeadLetters(client.queue)
+        letters = DeadLetters(client.queue, client.engine)
         page, total = letters.page(limit=options.limit), letters.count()
     if options.json:
         for letter in page:
@@ -42,7 +42,7 @@ def _list(options: argparse.Namespace) -> None:
 def _show(options: argparse.Namespace) -> None:
     """One dead letter with its context."""
     with Client() as client:
-        letter = DeadLetters(client.queue).get(options.id)
+        letter = DeadLetters(client.queue, client.engine).get(options.id)
     if letter is None:
         raise NegativeResult(f"There is no dead letter {options.id}; `agentexec dlq list` shows all.")
     print(json.dumps(_as_json(letter), indent=2))
@@ -53,7 +53,8 @@ def _requeue(options: argparse.Namespace) -> int:
     """Run tasks again, each as a new activity."""
     code = exits.OK
     with Client() as client:
-        ids = [letter.task_id for letter in DeadLetters(client.queue).all()] if options.all else options.ids
+        letters = DeadLetters(client.queue, client.engine)
+        ids = [letter.task_id for letter in letters.all()] if options.all else options.ids
         for task_id in ids:
             try:
                 print(f"{task_id} runs again as {requeue(client, task_id)}")
@@ -67,7 +68,7 @@ def _requeue(options: argparse.Namespace) -> int:
 def _purge(options: argparse.Namespace) -> None:
     """Delete dead letters; their activities stay."""
     with Client() as client:
-        letters = DeadLetters(client.queue)
+        letters = DeadLetters(client.queue, client.engine)
         purged = letters.purge_all() if options.all else letters.purge(options.ids)
     print(f"Purged {purged} dead letter(s).")
     unknown = len(set(options.ids)) - purged

@@ -16,6 +16,7 @@ Argument = tuple[tuple[str, ...], dict[str, Any]]
 GROUPS = {
     "db": "upgrade, check or create the tables",
     "activities": "list, show or cancel activities",
+    "queue": "let a queue serve another activity store",
     "dlq": "list, show, requeue or purge dead letters",
 }
 

@@ -1,43 +1,77 @@
-"""Process identities, by which a process of the same host recognises that another one has ended."""
+"""Process identities, by which a process of the same host recognises that another one has ended.
+
+A wrong "dead" makes a living pool lose its leases, so each doubt means "cannot know"; then the leases expire instead.
+"""
 
 from __future__ import annotations
 
+import os
 import socket
+import uuid
 from pathlib import Path
 
 import psutil
 
+NAMESPACES = ("pid", "time")  # PIDs have a meaning in the first, start times in the second
+
 
 def host_identity() -> str:
-    """The boot and the PID namespace of this host; where both are equal, a PID means the same process."""
-    return f"{_read('/proc/sys/kernel/random/boot_id') or socket.gethostname()}/{_pid_namespace()}"
+    """The boot, the name and the namespaces of this host; where all are equal, a PID means the same process."""
+    # Copies of a virtual machine share the boot, and hosts without /proc may share the name.
+    boot = _read("/proc/sys/kernel/random/boot_id") or f"{uuid.getnode():x}"
+    return "/".join([boot, socket.gethostname().replace("|", ""), *map(_namespace, NAMESPACES)])
 
 
 def process_identity(pid: int | None = None) -> str:
     """`host|pid|start time` of this process or of `pid`; unique, also if a later process gets the same PID."""
-    process = psutil.Process(pid)
-    return f"{host_identity()}|{process.pid}|{_started(process)}"
+    pid = pid or os.getpid()
+    return f"{host_identity()}|{pid}|{_started(pid) or ''}"
 
 
 def is_certainly_dead(identity: str) -> bool:
     """Whether the process ran on this host and has ended; False if this process cannot know."""
     host, _, rest = identity.partition("|")
     pid, _, started = rest.partition("|")
-    if host != host_identity() or not pid.isdigit():
+    if host != host_identity() or not pid.isdecimal() or not started:
         return False
     try:
-        process = psutil.Process(int(pid))
-        return _started(process) != started or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
         return True
-    except psutil.AccessDenied:
+    except (PermissionError, OverflowError):
+        pass  # a process of another user
+    # /proc may hide the processes of other users (hidepid), so its silence means nothing.
+    now = _started(int(pid))
+    return now is not None and (now != started or _is_zombie(int(pid)))
+
+
+def _started(pid: int) -> str | None:
+    """The start time of a process, None if it cannot be known.
+
+    On Linux it is in ticks since the boot, which no change of the wall clock affects.
+    """
+    if psutil.LINUX:
+        stat = _stat(pid)
+        return None if stat is None else stat[19]
+    try:
+        return f"{psutil.Process(pid).create_time():.2f}"
+    except psutil.Error:
+        return None
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.Error:
         return False
 
 
-def _started(process: psutil.Process) -> str:
-    """The start time of a process; on Linux in ticks since the boot, which no change of the wall clock affects."""
-    stat = _read(f"/proc/{process.pid}/stat")
-    return f"{process.create_time():.2f}" if stat is None else stat.rpartition(")")[2].split()[19]
+def _stat(pid: int) -> list[str] | None:
+    """The fields of a process in /proc after its name; None if it is hidden, or /proc is that of other PIDs."""
+    own, wanted = _read("/proc/self/stat"), _read(f"/proc/{pid}/stat")
+    if own is None or wanted is None or own.partition(" ")[0] != str(os.getpid()):
+        return None
+    return wanted.rpartition(")")[2].split()
 
 
 def _read(path: str) -> str | None:
@@ -47,8 +81,8 @@ def _read(path: str) -> str | None:
         return None
 
 
-def _pid_namespace() -> str:
+def _namespace(kind: str) -> str:
     try:
-        return str(Path("/proc/self/ns/pid").readlink())
+        return str(Path(f"/proc/self/ns/{kind}").readlink())
     except OSError:
         return "-"

@@ -7,7 +7,9 @@ in an undefined state.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -18,7 +20,7 @@ from uuid import UUID
 
 import redis
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from agentexec.core import runtime
 from agentexec.core.db import one_statement
@@ -26,11 +28,14 @@ from agentexec.counters import COUNTERS, QUEUED
 from agentexec.errors import QueueFull
 from agentexec.producer.batching import BatchThread
 from agentexec.producer.dispatch_marker import DispatchMarker
+from agentexec.queue.ownership import adopt_queue
 from agentexec.queue.protocol import Admission, Dispatch, Queue
+from agentexec.store.installation import store_name
 from agentexec.store.rows import NewActivity
 from agentexec.store.statements import record_enqueued
 
 MAX_BATCH = 1000
+OWNERSHIP_EVERY = 10.0  # seconds between two looks at which activity store the queue serves
 
 _logger = logging.getLogger(__name__)
 
@@ -65,6 +70,8 @@ class Enqueuer:
         self._engine = engine
         self._one_statement = one_statement(engine)
         self._queue = queue
+        self._store: str | None = None
+        self._ours_until = -math.inf
         self._thread = BatchThread(self._handle, name="agentexec-enqueuer", limit=MAX_BATCH)
         self.reset()
 
@@ -82,7 +89,8 @@ class Enqueuer:
         """Hand in tasks; the future gives their ids once they are durable in Postgres and offered to Redis.
 
         The future raises what the database raised (then nothing is recorded, or the outcome is unknown if the
-        connection broke in the commit), or `QueueFull`. Raises `AgentexecError` after `close`.
+        connection broke in the commit), `QueueFull`, or `ConfigurationError` if the queue serves another activity
+        store. Raises `AgentexecError` after `close`.
         """
         future: Future[list[UUID]] = Future()
         future.set_running_or_notify_cancel()  # from here on it cannot be canceled: the batch is shared
@@ -104,6 +112,7 @@ class Enqueuer:
                     group.future.set_exception(error)
 
     def _serve(self, batch: Sequence[_Group]) -> None:
+        self._require_own_queue()
         entries = [entry for group in batch for entry in group.entries]
         try:
             recorded = self._record(entries, whole=any(group.needs_transaction for group in batch))
@@ -124,6 +133,17 @@ class Enqueuer:
                 group.future.set_exception(QueueFull(full, self._queue.policy.max_depth))
             else:
                 group.future.set_result(ids)
+
+    def _require_own_queue(self) -> None:
+        """Raise `ConfigurationError` for a queue of another activity store; pass while a server does not answer."""
+        now = runtime.current().monotonic()
+        if now < self._ours_until:
+            return
+        with contextlib.suppress(redis.RedisError, SQLAlchemyError):
+            self._store = self._store or store_name(self._engine)
+            adopt_queue(self._store, self._queue)
+        # Also without an answer: a server that is away costs one wait only.
+        self._ours_until = now + OWNERSHIP_EVERY
 
     def _record(self, entries: Sequence[PreparedTask], *, whole: bool) -> dict[UUID, UUID]:
         """Record tasks, a second time if the connection broke: what was committed after all is found by its id.

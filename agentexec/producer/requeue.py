@@ -1,7 +1,7 @@
 """Run a dead letter again, as a new activity with the same task and context.
 
-The activity of the dead letter is terminal (ERROR) and stays so. The metadata of the new one
-name it under `requeued_from`.
+The activity of the dead letter is ERROR and stays so; one that is pending still becomes ERROR first. The metadata of
+the new one name it under `requeued_from`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from agentexec.errors import AgentexecError, InvalidTask
 from agentexec.producer.client import Client
 from agentexec.queue.dead_letters import DeadLetters
 from agentexec.store.models import Activity
+from agentexec.store.status import Status
 from agentexec.task import Priority, TaskRequest, UncheckedContext
 
 
@@ -22,9 +23,10 @@ def requeue(client: Client, task_id: UUID | str) -> UUID:
     """Enqueue the task of a dead letter again and delete the letter; returns the id of the new activity.
 
     Safe to repeat after a failure: the same letter gives the same new activity. Raises `AgentexecError` if there is no
-    such letter, `InvalidTask` for a payload that cannot be read, and what Redis and the database raise.
+    such letter or its activity is COMPLETE or CANCELED, `InvalidTask` for a payload that cannot be read, and what
+    Redis and the database raise.
     """
-    letters = DeadLetters(client.queue)
+    letters = DeadLetters(client.queue, client.engine)
     letter = letters.get(task_id)
     if letter is None:
         raise AgentexecError(
@@ -34,6 +36,11 @@ def requeue(client: Client, task_id: UUID | str) -> UUID:
         raise InvalidTask(
             f"The payload of dead letter {letter.task_id} cannot be read, so it cannot run again; look at it with "
             "`agentexec dlq show`, then purge it."
+        )
+    status = letters.end_activity(letter)
+    if status not in (None, Status.ERROR):
+        raise AgentexecError(
+            f"The activity of dead letter {letter.task_id} is {status}, so it is not to run again; purge the letter."
         )
     metadata, lock_key = _recorded(client, letter.task_id)
     request = TaskRequest(

@@ -1,4 +1,7 @@
-"""Dead letters: tasks that the queue gave up, with the reason, kept with their payload until an operator decides."""
+"""Dead letters: tasks that the queue gave up, with the reason, kept with their payload until an operator decides.
+
+They are in Redis and in the record, and stay there when Redis loses its contents.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,15 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Engine
+
 from agentexec.errors import InvalidTask
 from agentexec.queue.redis_queue import RedisQueue
-from agentexec.task import Priority, decode_payload
+from agentexec.store.dead_letters import DeadRow, dead_letter_rows, dead_letter_times, unmark_dead_letters
+from agentexec.store.reading import standings
+from agentexec.store.statements import record_dead_letters
+from agentexec.store.status import Status
+from agentexec.task import Priority, decode_payload, encode_payload
 
 PAGE = 500
 _HEX = "hex:"
@@ -35,69 +44,145 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """The dead letters of one queue. Methods raise `redis.exceptions.RedisError`."""
+    """The dead letters of one queue: those in Redis, and those in the record that Redis has lost.
 
-    def __init__(self, queue: RedisQueue) -> None:
+    Without an `engine` the record is not read. Methods raise `redis.exceptions.RedisError` and what the database
+    raises.
+    """
+
+    def __init__(self, queue: RedisQueue, engine: Engine | None = None) -> None:
+        self._queue_name = queue.name
         self._redis = queue.client
         self._keys = queue.keys
+        self._engine = engine
 
     def count(self) -> int:
         """The number of dead letters."""
-        return int(self._redis.zcard(self._keys.dlq))
+        return len(self._times())
 
     def page(self, *, offset: int = 0, limit: int = 100) -> list[DeadLetter]:
         """Up to `limit` of them, the latest first."""
-        last = offset + limit - 1
-        found: Any = self._redis.zrange(self._keys.dlq, offset, last, desc=True, withscores=True)
-        return self._read([(member, float(score)) for member, score in found])
+        return self._read(self._times(offset + limit)[offset : offset + limit])
 
     def get(self, task_id: UUID | str) -> DeadLetter | None:
         """The dead letter of this task, or None."""
         key = _key(task_id)
         died = self._redis.zscore(self._keys.dlq, key)
-        return None if died is None else self._read([(key, float(died))])[0]
+        if died is not None:
+            return self._read([(key, float(died))])[0]
+        return next(iter(self._recorded([key]).values()), None)
 
     def all(self) -> Iterator[DeadLetter]:
-        """All of them, the latest first, read in pages. Removing some meanwhile may hide others."""
-        offset = 0
-        while found := self.page(offset=offset, limit=PAGE):
-            yield from found
-            offset += len(found)
+        """All of them, the latest first, read in pages; those that were removed meanwhile are left out."""
+        times = self._times()
+        for start in range(0, len(times), PAGE):
+            yield from self._read(times[start : start + PAGE])
 
     def purge(self, task_ids: Iterable[UUID | str]) -> int:
-        """Delete dead letters; returns how many of these there were. Their activities stay in the record."""
-        ids = [_key(task_id) for task_id in task_ids]
+        """Delete dead letters; returns how many of these there were. Their activities stay in the record.
+
+        An activity that is not terminal yet becomes ERROR first: otherwise it would run again.
+        """
+        ids = list(dict.fromkeys(_key(task_id) for task_id in task_ids))
         return sum(self._purge_page(ids[start : start + PAGE]) for start in range(0, len(ids), PAGE))
 
     def purge_all(self) -> int:
         """Delete all of them; returns how many there were."""
-        return self.purge([letter.task_id for letter in self.all()])
+        return self.purge([_shown(key) for key, _ in self._times()])
+
+    def _times(self, limit: int | None = None) -> list[tuple[bytes, float]]:
+        """Keys and times (ms) of up to `limit` of them, the latest first."""
+        last = -1 if limit is None else limit - 1
+        found: Any = self._redis.zrange(self._keys.dlq, 0, last, desc=True, withscores=True)
+        times: dict[bytes, float] = {}
+        if self._engine is not None:
+            with self._engine.connect() as connection:
+                recorded = dead_letter_times(connection, self._queue_name, limit)
+            keys = [str(task_id).encode() for task_id in recorded]
+            times = {key: at.timestamp() * 1000 for key, at in zip(keys, recorded.values(), strict=True)}
+            for start in range(0, len(keys), PAGE):  # the time in Redis decides, also past this page
+                page: list[Any] = keys[start : start + PAGE]
+                scores: Any = self._redis.zmscore(self._keys.dlq, page)
+                times |= {k: float(at) for k, at in zip(page, scores, strict=True) if at is not None}
+        times |= {key: float(at) for key, at in found}
+        return sorted(times.items(), key=lambda item: -item[1])[:limit]
 
     def _purge_page(self, ids: Sequence[bytes]) -> int:
         keys = self._keys
         members: list[Any] = list(ids)  # redis-py's types know text only; it sends bytes as they are
         died: Any = self._redis.zmscore(keys.dlq, members)
         # Only dead letters: the job of a live task must stay. A dead letter never runs again under its own id.
-        ids = [i for i, score in zip(ids, died, strict=True) if score is not None]
-        if not ids:
-            return 0
-        pipe = self._redis.pipeline(transaction=True)
-        pipe.zrem(keys.dlq, *ids)
-        for hashes in (keys.reason, keys.job, keys.crash, keys.cancel):
-            pipe.hdel(hashes, *ids)
-        return int(pipe.execute()[0])
+        dead = [i for i, score in zip(ids, died, strict=True) if score is not None]
+        if self._engine is not None:
+            pending = {i for i, status in self._end_activities(dead).items() if not status.terminal}
+            dead = [i for i in dead if i not in pending]
+        if dead:
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.zrem(keys.dlq, *dead)
+            for hashes in (keys.reason, keys.job, keys.crash, keys.cancel):
+                pipe.hdel(hashes, *dead)
+            pipe.execute()
+        unmarked: set[bytes] = set()
+        if self._engine is not None:
+            with self._engine.begin() as connection:
+                found = unmark_dead_letters(connection, self._queue_name, list(_task_ids(ids)))
+            unmarked = {str(task_id).encode() for task_id in found}
+        return len(unmarked.union(dead))
+
+    def end_activity(self, letter: DeadLetter) -> Status | None:
+        """Record ERROR for the activity of a letter if it is pending; returns its status, None without an activity."""
+        return next(iter(self._end_activities([_key(letter.task_id)]).values()), None)
+
+    def _end_activities(self, dead: Sequence[bytes]) -> dict[bytes, Status]:
+        """Record ERROR for the pending activities of letters in Redis; returns what all activities are now."""
+        ids = _task_ids(dead)
+        if not ids or self._engine is None:
+            return {}
+        answers: Any = self._redis.hmget(self._keys.reason, [*ids.values()])
+        reasons = {i: _readable(answer) for i, answer in zip(ids, answers, strict=True) if answer is not None}
+        with self._engine.begin() as connection:
+            record_dead_letters(connection, reasons)
+            found = standings(connection, list(ids))
+        return {ids[i]: standing.status for i, standing in found.items()}
 
     def _read(self, found: Sequence[tuple[bytes, float]]) -> list[DeadLetter]:
         if not found:
             return []
-        ids = [task_id for task_id, _ in found]
+        ids: list[Any] = [task_id for task_id, _ in found]
         pipe = self._redis.pipeline(transaction=False)
+        pipe.zmscore(self._keys.dlq, ids)
         pipe.hmget(self._keys.reason, ids)
         pipe.hmget(self._keys.job, ids)
-        rows = zip(found, *pipe.execute(), strict=True)
-        return [
-            _letter(_shown(task_id), died, reason or b"", job or b"") for (task_id, died), reason, job in rows
+        rows = [*zip(found, *pipe.execute(), strict=True)]
+        recorded = self._recorded([task_id for (task_id, _), score, _, _ in rows if score is None])
+        letters = [
+            recorded.get(task_id)
+            if score is None
+            else _letter(_shown(task_id), died, reason or b"", job or b"")
+            for (task_id, died), score, reason, job in rows
         ]
+        return [letter for letter in letters if letter is not None]
+
+    def _recorded(self, keys: Sequence[bytes]) -> dict[bytes, DeadLetter]:
+        """Those of the letters that the record has."""
+        ids = _task_ids(keys)
+        if not ids or self._engine is None:
+            return {}
+        with self._engine.connect() as connection:
+            rows = dead_letter_rows(connection, self._queue_name, list(ids))
+        return {ids[task_id]: _letter_of(row) for task_id, row in rows.items()}
+
+
+def _letter_of(row: DeadRow) -> DeadLetter:
+    return DeadLetter(
+        task_id=str(row.id),
+        reason=row.reason,
+        died_at=row.died_at,
+        payload=encode_payload(row.task_name, row.context),
+        level=row.level,
+        task_name=row.task_name,
+        context=row.context,
+    )
 
 
 def _letter(task_id: str, died: float, reason: bytes, job: bytes) -> DeadLetter:
@@ -108,13 +193,28 @@ def _letter(task_id: str, died: float, reason: bytes, job: bytes) -> DeadLetter:
         name, context = decode_payload(payload)
     return DeadLetter(
         task_id=task_id,
-        reason=reason.decode("utf-8", "backslashreplace"),
+        reason=_readable(reason),
         died_at=datetime.fromtimestamp(died / 1000, UTC),
         payload=payload,
         level=int(digit) if digit.isdigit() else Priority.LOW.level,
         task_name=name,
         context=context,
     )
+
+
+def _readable(reason: bytes) -> str:
+    return reason.decode("utf-8", "backslashreplace")
+
+
+def _task_ids(keys: Iterable[bytes]) -> dict[UUID, bytes]:
+    """The ids of activities among keys of dead letters."""
+    ids: dict[UUID, bytes] = {}
+    for key in keys:
+        with suppress(ValueError):
+            task_id = UUID(key.decode())
+            if str(task_id).encode() == key:  # another spelling was not pushed by agentexec
+                ids[task_id] = key
+    return ids
 
 
 def _shown(key: bytes) -> str:

@@ -14,6 +14,8 @@ from uuid import UUID
 
 from agentexec.config import Settings
 
+SHORTEST_SILENCE_SECONDS = 3600.0
+
 Tokens = Mapping[UUID, int]  # fencing tokens by task
 
 
@@ -42,6 +44,11 @@ class QueuePolicy:
     max_crashes: int = 5  # a task with more is a dead letter; what the pools agreed on takes precedence
     max_depth: int = 0  # tasks in the queue, dead letters excluded; 0 = no cap
     result_ttl_seconds: int = 3600
+
+    @property
+    def silence_seconds(self) -> float:
+        """How long a worker may be silent before the queue forgets it."""
+        return max(SHORTEST_SILENCE_SECONDS, 10 * self.lease_seconds)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -230,7 +237,17 @@ class Queue(Protocol):
         """
 
     def register(self, worker: str, identity: str) -> None:
-        """Store on which host and process a worker runs, so that other pools on the host can see its death."""
+        """Store on which host and process a worker runs, so that other pools on the host can see its death.
+
+        A worker repeats it while it lives. Workers that were silent for `policy.silence_seconds` are forgotten.
+        """
 
     def registered(self) -> dict[str, str]:
         """The identities of all registered workers."""
+
+    def adopt(self, store: str, *, force: bool = False) -> str | None:
+        """Note which activity store the queue serves.
+
+        Returns the name of another store if the queue serves that one, and has tasks or living workers. With `force`
+        it serves this store in any case.
+        """

@@ -29,7 +29,9 @@ from agentexec.queue.protocol import (
     milliseconds,
 )
 
-SCRIPTS = ("enqueue", "step", "renew", "release", "cancel", "partition", "rebuild", "agree")
+SCRIPTS = (
+    "enqueue", "step", "renew", "release", "cancel", "partition", "rebuild", "agree", "register", "adopt",
+)  # fmt: skip
 
 # The script searches the list of ready tasks for each id, and the server must not stand still meanwhile.
 CANCEL_AT_ONCE = 50
@@ -200,11 +202,15 @@ class RedisQueue:
         return dict(zip(differing, differing, strict=True))
 
     def register(self, worker: str, identity: str) -> None:
-        self.client.hset(self.keys.workers, worker, identity)
+        self._run("register", [worker, identity, milliseconds(self.policy.silence_seconds)])
 
     def registered(self) -> dict[str, str]:
         found = self.client.hgetall(self.keys.workers)
         return {_text(worker): _text(identity) for worker, identity in found.items()}
+
+    def adopt(self, store: str, *, force: bool = False) -> str | None:
+        other = self._run("adopt", [store, int(force)])
+        return None if other is None else _text(other)
 
     def drop(self, *, results: Iterable[UUID] = ()) -> None:
         """Delete every key of this queue, and the results of these tasks. For tests and tear-down only."""

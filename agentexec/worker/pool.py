@@ -20,7 +20,9 @@ from agentexec.ops.logs import set_up
 from agentexec.producer.result_types import result_type_of
 from agentexec.producer.results import DEFAULT_TIMEOUT, get_result
 from agentexec.producer.routing import TaskProducer
+from agentexec.queue.ownership import adopt_queue
 from agentexec.queue.redis_queue import RedisQueue
+from agentexec.store.installation import store_name
 from agentexec.store.requirements import unmet
 from agentexec.task import Handler, Task, TaskDefinition, TaskOptions, check_name
 from agentexec.worker.agreement import agree
@@ -170,6 +172,7 @@ class Pool(TaskProducer):
         if warning:
             _logger.warning(warning)
         queue = RedisQueue.of(client, settings)
+        adopt_queue(store_name(engine), queue)
         agree(queue, settings)
         self._supervisor = Supervisor(
             reference=self.reference or PoolReference.of(self),

@@ -18,8 +18,10 @@ from agentexec.config import Settings
 from agentexec.core import runtime
 from agentexec.counters import COUNTERS, REAPED, WORKER_DIED
 from agentexec.producer.enqueuer import dispatch_of
+from agentexec.queue.ownership import adopt_queue
 from agentexec.queue.protocol import Admission, Queue
 from agentexec.store import reading, statements
+from agentexec.store.installation import store_name
 from agentexec.store.rows import PendingRow
 from agentexec.store.status import PENDING, Status
 from agentexec.task import encode_payload
@@ -129,6 +131,7 @@ class Reconciler:
 
     def _rebuild(self, epoch: str) -> None:
         """Dispatch all pending tasks to a queue that lost its contents, however young they are."""
+        adopt_queue(store_name(self._engine), self._queue)
         self._queue.agree(shared(self._settings))
         # First those that may still be running: they have to get their lock keys before the tasks queued behind them.
         for statuses in ((Status.RUNNING,), PENDING):

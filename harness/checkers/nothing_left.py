@@ -8,13 +8,15 @@ from harness.history.fields import whole
 
 WAITING = ("ready", "leased", "scheduled", "parked")
 """States of a task that still has to run. A queue without lock keys need not count `parked`."""
+NAMED = 20  # orphans in a counterexample
 
 
 def nothing_left() -> Checker:
-    """At the end, the queue reports no task that waits or is leased, and no task outside of its states.
+    """At the end, the queue reports no task that waits or is leased, and nothing outside of its states.
 
     The last `queue` operation counts. If it reports how many tasks the queue knows, its states must hold the same
-    number (`unaccounted` is 0): a task in none of them would never be claimed. Dead letters are reported and not
+    number (`unaccounted` is 0): a task in none of them would never be claimed. If it names `orphans` (what it holds for
+    no task and no worker), there are none. Dead letters are reported and not
     judged here: `delivery` judges their tasks. UNKNOWN without a `queue` operation. Does not claim that tasks which
     left the queue were completed.
     """
@@ -28,7 +30,10 @@ def nothing_left() -> Checker:
         dead = last.value.get("dead")
         dead = len(dead) if isinstance(dead, list | tuple) else dead
         unaccounted = _unaccounted(last, sum(held.values()) + (dead or 0))
-        left = {name: number for name, number in (held | {"unaccounted": unaccounted}).items() if number}
+        named = last.value.get("orphans") or []
+        orphans = {"orphans": len(named)} if named else {}
+        counted = {**held, "unaccounted": unaccounted, **orphans}
+        left = {name: number for name, number in counted.items() if number}
         summary = "the queue is empty"
         if left:
             summary = "the queue still holds " + ", ".join(
@@ -37,8 +42,10 @@ def nothing_left() -> Checker:
         return CheckResult(
             verdict=Verdict.INVALID if left else Verdict.VALID,
             summary=f"{summary}; {dead} dead letters" if dead else summary,
-            figures={**held, "dead": dead, "unaccounted": unaccounted},
-            counterexamples=({"kind": "left", **left},) if left else (),
+            figures={**held, "dead": dead, "unaccounted": unaccounted, **orphans},
+            counterexamples=({"kind": "left", **left, **({"named": named[:NAMED]} if named else {})},)
+            if left
+            else (),
         )
 
     return check

@@ -17,8 +17,9 @@ The vocabulary of `f`, by the process that records it:
     postgres    transition  value: task, activity, fence, n, status, percentage, at   (the store's own log, at
                                    the end; percentage is null in entries without one)
     postgres    record      value: task, activity, status, attempt, fence (the store's final record of a task)
-    redis       queue       value: ready, leased, scheduled, parked, dead, known, held  (the content of the queue at
-                                   the end; held names its activities that are not dead letters)
+    redis       queue       value: ready, leased, scheduled, parked, dead, known, held, orphans  (the content of the
+                                   queue at the end; held names its activities that are not dead letters, orphans
+                                   what it holds for no task and no worker)
     runner      breakdown   value: why             (info; a part of the run that could not be carried out)
     history     begin, end  value: operations      (info; the first and the last line of a saved history, with the
                                    number of operations between them; see `harness.history.files`)

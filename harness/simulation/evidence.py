@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import chain
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -12,6 +14,8 @@ from sqlalchemy import Connection, text
 from agentexec.store.models import ACTIVITY_TABLE, LOG_TABLE
 from harness.history import OperationType
 from harness.simulation.context import SimulationContext
+from harness.simulation.queue.books import Books
+from harness.targets.queue_owners import OF_TASKS, OF_WORKERS, orphans
 
 
 def collect_evidence(context: SimulationContext) -> None:
@@ -21,13 +25,25 @@ def collect_evidence(context: SimulationContext) -> None:
     depth = context.redis.memory.depth()
     books = context.redis.memory.books
     held = [str(task) for task in books.job if task not in books.reason]
-    context.recorder.record("redis", OperationType.INFO, "queue", **asdict(depth), held=held)
+    left = _orphans(books)
+    context.recorder.record("redis", OperationType.INFO, "queue", **asdict(depth), held=held, orphans=left)
 
 
 def pending(connection: Connection) -> int:
     """How many activities are not terminal."""
     query = text(f"SELECT count(*) FROM {ACTIVITY_TABLE} WHERE status IN ('queued', 'running')")
     return int(connection.execute(query).scalar_one())
+
+
+def _orphans(books: Books) -> list[str]:
+    """What the books hold for tasks or workers that they do not know."""
+    owned: dict[str, Iterable[object]] = {name: getattr(books, name) for name in (*OF_TASKS, *OF_WORKERS)}
+    owned |= {
+        "busy": books.busy.values(),
+        "parked": chain(*books.parked.values()),
+        "ready": chain(*books.ready),
+    }
+    return orphans(owned, tasks=books.job, workers=books.seen)
 
 
 def _store(context: SimulationContext, connection: Connection) -> None:

@@ -170,6 +170,9 @@ class SimulatedQueue:
     def registered(self) -> dict[str, str]:
         return self._call("registered", self._memory.registered)
 
+    def adopt(self, store: str, *, force: bool = False) -> str | None:
+        return self._call("adopt", lambda: self._memory.adopt(store, force=force))
+
     def _take_wake_token(self) -> bool:
         return bool(self._memory.books.wake) and self._memory.wait(0.001)
 

@@ -25,6 +25,7 @@ from harness.history import Operation, OperationType
 from harness.targets.agentexec_pool import TASK_NAME, Numbered
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.targets.body import worker_environment
+from harness.targets.queue_owners import redis_orphans
 from harness.targets.subprocess_pool import SubprocessPool
 
 _POOL = "harness.targets.agentexec_pool:pool"
@@ -123,6 +124,9 @@ class AgentexecSession:
                 "dead": depth.dead,
                 "known": depth.known,
                 "held": self._remaining([row[1] for row in recorded]),
+                "orphans": redis_orphans(
+                    self._client.redis, self._client.queue.keys, [row[1] for row in recorded]
+                ),
             },
         )
 

@@ -23,6 +23,7 @@ from agentexec import activity, migrations
 from agentexec.activity import Activity, ActivityLog, Status, cleanup_old_activities
 from agentexec.core.db import create_schema, engine_for
 from agentexec.store import statements
+from agentexec.store.installation import store_name
 from agentexec.store.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE
 from agentexec.store.rows import ActivityUpdate, LogEntry
 from harness.environments.embedded import EmbeddedEnvironment
@@ -66,6 +67,33 @@ def test_an_upgrade_from_nothing_equals_the_models(engine: Engine) -> None:
     assert migrations.upgrade(engine) == ["0001", "0002"]
     assert migrations.differences(engine) == []
     assert migrations.upgrade(engine) == []
+
+
+def test_a_store_has_one_name_for_all_its_users(engine: Engine, urls: tuple[str, str]) -> None:
+    """Before and after its tables are there, for a role without rights, and none for one that may not ask."""
+    name = store_name(engine)
+    assert name is not None
+    create_schema(engine)
+    assert store_name(engine) == name
+    neighbour = engine_for(urls[0])
+    assert store_name(neighbour) != name
+    neighbour.dispose()
+    role = f"reader_{uuid4().hex}"
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN PASSWORD 'reader'"))
+    reader = engine_for(
+        str(engine.url.set(username=role, password="reader").render_as_string(hide_password=False))
+    )
+    assert store_name(reader) == name
+    with engine.begin() as connection:
+        connection.execute(text("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC"))
+    try:
+        assert store_name(reader) is None
+    finally:
+        reader.dispose()
+        with engine.begin() as connection:
+            connection.execute(text("GRANT EXECUTE ON FUNCTION pg_control_system() TO PUBLIC"))
+            connection.execute(text(f"DROP ROLE {role}"))
 
 
 def test_what_the_models_make_is_what_the_migrations_make(engine: Engine, urls: tuple[str, str]) -> None:

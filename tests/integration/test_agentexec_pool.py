@@ -131,6 +131,18 @@ def test_a_running_task_is_canceled_long_before_its_lease_is_renewed(
     assert app.has_ended(1)
 
 
+def test_a_pool_of_another_installation_does_not_start_on_this_queue(
+    app: App, eventually: Eventually
+) -> None:
+    app.pool()
+    eventually(workers_are_up(app))
+    other = app.pool(table_prefix="other_")
+    assert other.wait() == 78
+    assert "serves another activity store" in other.log
+    assert "AGENTEXEC_QUEUE_NAME" in other.log
+    assert "Traceback" not in other.log
+
+
 def test_sigterm_lets_running_tasks_finish_and_leaves_queued_ones_queued(
     app: App, eventually: Eventually
 ) -> None:

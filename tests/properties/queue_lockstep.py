@@ -184,6 +184,14 @@ class QueueLockstep(RuleBasedStateMachine):
             assert self.ask_again(question) == answer, "I7"
         self.set_policy(lease_seconds=LEASE)
 
+    def send_registration(self, worker: str, identity: str) -> None:
+        before = set(self.model.seen)
+        self.ask(lambda queue: queue.register(worker, identity))
+        self.model.registered(worker, self.now)
+        for forgotten in before - set(self.model.seen):
+            self.steps.pop(forgotten, None)
+        self._forget_steps()
+
     def send_lock(self, claims: Mapping[UUID, tuple[int, str]], reply_lost: bool) -> None:
         parked, lost = self.ask(lambda queue: queue.lock(claims))
         self.model.locked(claims, parked, lost, now=self.now)
@@ -208,10 +216,14 @@ class QueueLockstep(RuleBasedStateMachine):
         revoked = self.ask(question)
         gone_at = self.now if gone else None
         self.model.released(worker, leases, revoked, charge=charge, max_crashes=max_crashes, gone_at=gone_at)
-        served = {*self.names.values(), *self.model.gone}
-        self.steps = {name: step for name, step in self.steps.items() if name in served}
+        self._forget_steps()
         if reply_lost:
             assert self.ask_again(question) == ({}, {}), "I7: nothing is given back twice"
+
+    def _forget_steps(self) -> None:
+        """Those of workers that died so long ago that the queue has forgotten it."""
+        served = {*self.names.values(), *self.model.gone}
+        self.steps = {name: step for name, step in self.steps.items() if name in served}
 
     def _step(self, request: StepRequest) -> StepResult | str:
         def question(queue: Queue) -> StepResult | str:

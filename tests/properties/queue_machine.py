@@ -195,7 +195,7 @@ class QueueMachine(QueueLockstep):
 
     @rule(slot=slots)
     def register(self, slot: str) -> None:
-        self.ask(lambda queue: queue.register(self.names[slot], f"host|{slot}"))
+        self.send_registration(self.names[slot], f"host|{slot}")
 
     # Faults.
 
@@ -235,6 +235,7 @@ class QueueMachine(QueueLockstep):
             1,
         )
         self.send_renewal(worker, dict(late), LEASE, reply_lost=False)
+        self.send_registration(worker, "host")
 
     @rule(slot=slots, times=st.integers(1, 3))
     def shut_down_one_after_another(self, slot: str, times: int) -> None:
@@ -330,4 +331,5 @@ class QueueMachine(QueueLockstep):
             len(dead),
             len(self.model.tasks),
         )
-        self.ask(lambda queue: queue.registered())
+        assert set(self.ask(lambda queue: queue.registered())) <= set(self.model.seen)
+        assert set(first.nonces) <= set(first.seen) == set(self.model.seen)

@@ -13,6 +13,7 @@ from uuid import UUID
 from agentexec.queue.protocol import Admission, Claim, Dispatch, Disposition, Finish, Revocations, StepResult
 
 GONE_FOR = 24 * 3600 * 1000  # how long a worker that was declared dead is refused
+SILENT_FOR = 3600 * 1000  # how long a worker may be silent before it is forgotten
 
 
 @dataclass(kw_only=True)
@@ -45,6 +46,7 @@ class QueueModel:
 
     tasks: dict[UUID, Task] = field(default_factory=dict)
     gone: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)  # when workers last noted that they live
     highest: int = 0  # the highest token ever given, also by contents that were lost
     remembers: bool = False
     rebuilding: str | None = None
@@ -99,6 +101,7 @@ class QueueModel:
     ) -> None:
         """A step that was carried out; its replays are none."""
         assert worker not in self.gone, "a worker that was declared dead was served"
+        self.seen.setdefault(worker, now)
         refused = [finish for finish in finishes if not self._finish(finish, now)]
         assert list(answer.stale) == refused, "I4: only the holder of the token may finish"
         for task in self.tasks.values():
@@ -152,7 +155,15 @@ class QueueModel:
         self._take_back(revoked, charge=charge, max_crashes=max_crashes)
         if gone_at is not None:
             self.gone[worker] = gone_at
-            self.gone = {name: at for name, at in self.gone.items() if at > gone_at - GONE_FOR}
+            self.seen.pop(worker, None)
+            self._forget_the_gone(gone_at)
+
+    def registered(self, worker: str, now: int) -> None:
+        """A worker that was declared dead stays so; one that was silent for an hour is forgotten."""
+        if worker not in self.gone:
+            self.seen[worker] = now
+            self.seen = {name: at for name, at in self.seen.items() if at > now - SILENT_FOR}
+            self._forget_the_gone(now)
 
     def locked(
         self, claims: Mapping[UUID, tuple[int, str]], parked: set[UUID], lost: set[UUID], *, now: int
@@ -205,7 +216,11 @@ class QueueModel:
         """Everything is gone, authority too; only `highest` goes on."""
         self.tasks.clear()
         self.gone.clear()
+        self.seen.clear()
         self.remembers, self.rebuilding = False, None
+
+    def _forget_the_gone(self, now: int) -> None:
+        self.gone = {name: at for name, at in self.gone.items() if at > now - GONE_FOR}
 
     def require_one_holder_for_each_key(self) -> None:
         keys = [task.lock_key for task in self.tasks.values() if task.held and task.lock_key is not None]

@@ -30,6 +30,7 @@ class QueueContents:
     partitions: Mapping[str, str]
     heads: Mapping[str, str]
     workers: Mapping[str, str]
+    seen: Mapping[str, int]  # worker -> when it last noted that it lives
     gone: Mapping[str, int]  # worker -> when it was declared dead
     wake: int
     jobs: Mapping[str, tuple[int, bytes]]  # level and payload
@@ -106,6 +107,7 @@ class RedisInspector:
             partitions=_texts(raw["part"]),
             heads=_texts(raw["busy"]),
             workers=_texts(raw["workers"]),
+            seen={_text(worker): int(at) for worker, at in raw["seen"]},
             gone={_text(worker): int(at) for worker, at in raw["gone"]},
             wake=raw["wake"],
             jobs=jobs,
@@ -121,7 +123,7 @@ class RedisInspector:
         hashes = ("job", "holder", "reason", "crash", "cancel", "part", "busy", "workers", "cfg", "last")
         for name in hashes:
             pipe.hgetall(getattr(keys, name))
-        sets = ("sched", "lease", "dlq", "gone", "parked")
+        sets = ("sched", "lease", "dlq", "seen", "gone", "parked")
         for name in sets:
             pipe.zrange(getattr(keys, name), 0, -1, withscores=True)
         pipe.get(keys.fence)
@@ -226,6 +228,7 @@ def memory_contents(queue: MemoryQueue) -> QueueContents:
         partitions={str(i): partition_name(key) for i, key in books.part.items()},
         heads={partition_name(key): str(i) for key, i in books.busy.items()},
         workers=dict(books.workers),
+        seen=dict(books.seen),
         gone=dict(books.gone),
         wake=books.wake,
         jobs={str(i): (job.level, job.payload) for i, job in books.job.items()},

@@ -1,13 +1,14 @@
 -- Shared by every script of a queue; the loader puts this text in front of each of them.
 -- KEYS: 1 job, 2 fence, 3 lease, 4 holder, 5 sched, 6 dlq, 7 reason, 8 crash, 9 cancel, 10 last, 11 gone, 12 workers,
---       13 wake, 14 cfg, 15 part, 16 busy, 17 parked, 18.. ready lists, highest priority first (queue/keys.py).
+--       13 wake, 14 cfg, 15 part, 16 busy, 17 parked, 18 seen, 19.. ready lists, highest priority first (queue/keys.py).
 -- ARGV: as the script says.
 -- returns: nothing by itself.
 local JOB, FENCE, LEASE, HOLDER, SCHED, DLQ, REASON = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local CRASH, CANCEL, LAST, GONE, WORKERS, WAKE, CFG = KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]
-local PART, BUSY, PARKED = KEYS[15], KEYS[16], KEYS[17]
-local FIRST_READY = 18
+local PART, BUSY, PARKED, SEEN = KEYS[15], KEYS[16], KEYS[17], KEYS[18]
+local FIRST_READY = 19
 local WAKE_TOKENS = 64
+local KEEP_GONE_MS = 24 * 3600 * 1000
 
 -- Server clock in microseconds; exact, since 2^53 us is the year 2255.
 local function now_us()
@@ -50,6 +51,13 @@ end
 -- Token and worker of the holder of a task, nothing if it has none.
 local function holder(id)
   return token_and_worker(redis.call('HGET', HOLDER, id))
+end
+
+-- Remove what is known about a worker. Its leases stay: they are revoked, or expire.
+local function forget_worker(name)
+  redis.call('HDEL', LAST, name)
+  redis.call('HDEL', WORKERS, name)
+  redis.call('ZREM', SEEN, name)
 end
 
 -- Take the lease of a task away. What its holder sends from now on is stale.

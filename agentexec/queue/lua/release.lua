@@ -6,7 +6,6 @@
 -- returns: {requeued {id, lost token, ...}, dead {id, lost token, ...}}, without leases that the worker does not have.
 local worker, charge, max_crashes = ARGV[1], ARGV[2] == '1', agreed('max_crashes', ARGV[3])
 local declare_gone = ARGV[4] == '1'
-local KEEP_GONE_MS = 24 * 3600 * 1000
 local ms = now_ms()
 
 local wanted = {}
@@ -36,10 +35,10 @@ for i = #wanted, 1, -1 do
   end
 end
 if declare_gone then
-  redis.call('HDEL', LAST, worker)
-  redis.call('HDEL', WORKERS, worker)
+  forget_worker(worker)
   redis.call('ZADD', GONE, ms, worker)
   redis.call('ZREMRANGEBYSCORE', GONE, '-inf', ms - KEEP_GONE_MS)
+  redis.call('PEXPIRE', GONE, KEEP_GONE_MS)
 end
 wake(ready)
 return { requeued, dead }

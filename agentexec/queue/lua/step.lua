@@ -147,5 +147,7 @@ local ready = 0
 for k = FIRST_READY, #KEYS do ready = ready + redis.call('LLEN', KEYS[k]) end
 if ready > 0 then wake(1) end
 
-redis.call('HSET', LAST, worker, cjson.encode({ nonce, claims, finishes, requeued, dead }))
+local reply_kept = cjson.encode({ nonce, claims, finishes, requeued, dead })
+-- With its first step a worker begins to be one that can be forgotten, whether it has registered or not.
+if redis.call('HSET', LAST, worker, reply_kept) == 1 then redis.call('ZADD', SEEN, 'NX', ms, worker) end
 return reply(claims, finishes, requeued, dead, ms)

@@ -15,6 +15,7 @@ from agentexec.queue.keys import PRIORITY_LEVELS
 from agentexec.queue.protocol import Revocations
 
 WAKE_TOKENS = 64
+KEEP_GONE_MS = 24 * 3600 * 1000
 
 
 class Ordered:
@@ -102,11 +103,13 @@ class Books:
     last: dict[str, Step] = field(default_factory=dict)
     gone: dict[str, int] = field(default_factory=dict)
     workers: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
     wake: int = 0
     fence: int = 0
     turn: int = 0
     epoch: str | None = None
     rebuilding: str | None = None
+    store: str | None = None
     settings: dict[str, str] = field(default_factory=dict)
 
     def max_crashes(self, own: int) -> int:
@@ -125,6 +128,15 @@ class Books:
         """Whether the task is leased under this token."""
         holder = self.holder.get(task_id)
         return holder is not None and holder.token == token
+
+    def forget_worker(self, name: str) -> None:
+        """Remove what is known about a worker; its leases stay."""
+        for known in (self.last, self.workers, self.seen):
+            known.pop(name, None)
+
+    def trim_gone(self, now: int) -> None:
+        """Forget workers that were declared dead long ago."""
+        self.gone = {worker: at for worker, at in self.gone.items() if at > now - KEEP_GONE_MS}
 
     def revoke(self, task_id: UUID) -> None:
         """Take the lease of a task away."""

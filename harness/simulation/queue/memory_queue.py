@@ -27,7 +27,6 @@ from harness.simulation.queue.books import Books, Holder, Job
 from harness.simulation.queue.step import reply, take_step
 
 LOCK_AGAIN_MS = 1000
-KEEP_GONE_MS = 24 * 3600 * 1000
 
 
 class MemoryQueue:
@@ -147,10 +146,9 @@ class MemoryQueue:
                 alive = books.requeue(task_id, charge=charge, max_crashes=limit, at=now)
                 (requeued if alive else dead)[task_id] = token
             if declare_gone:
-                books.last.pop(worker, None)
-                books.workers.pop(worker, None)
+                books.forget_worker(worker)
                 books.gone[worker] = now
-                books.gone = {w: at for w, at in books.gone.items() if at > now - KEEP_GONE_MS}
+                books.trim_gone(now)
             self._wake(len(requeued))
         return Revocations(requeued, dead)
 
@@ -220,11 +218,28 @@ class MemoryQueue:
 
     def register(self, worker: str, identity: str) -> None:
         with self._changed:
-            self._books.workers[worker] = identity
+            books, now = self._books, self._now()
+            if worker in books.gone:
+                return
+            books.workers[worker], books.seen[worker] = identity, now
+            silent_since = now - milliseconds(self.policy.silence_seconds)
+            for name in [name for name, at in books.seen.items() if at <= silent_since]:
+                books.forget_worker(name)
+            books.trim_gone(now)
 
     def registered(self) -> dict[str, str]:
         with self._changed:
             return dict(self._books.workers)
+
+    def adopt(self, store: str, *, force: bool = False) -> str | None:
+        with self._changed:
+            books = self._books
+            if books.store not in (None, store) and not force:
+                recent = self._now() - 2000 * float(books.settings.get("lease_seconds", 30))
+                if len(books.job) > len(books.dlq) or any(at >= recent for at in books.seen.values()):
+                    return books.store
+            books.store = store
+            return None
 
     def drop(self) -> None:
         """Lose everything but the results, as a server does when a queue's keys are deleted."""

@@ -33,6 +33,7 @@ def take_step(books: Books, request: StepRequest, policy: QueuePolicy, now_us: i
         books.wake_up(1)
     step = Step(nonce=request.nonce, claims=claims, accepted=accepted, expired=expired)
     books.last[request.worker] = step
+    books.seen.setdefault(request.worker, now)
     return step
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 import agentexec as ax
@@ -16,12 +17,14 @@ from agentexec.producer.requeue import requeue
 from agentexec.queue.dead_letters import DeadLetters
 from agentexec.queue.protocol import Disposition, Finish, StepRequest
 from agentexec.store import statements
+from agentexec.worker.reconciler import Reconciler
 from tests.support.activity_support import Message, claim, finish, status_of
+from tests.support.record import require_sound, row_of
 
 
 @pytest.fixture
 def letters(client: ax.Client) -> DeadLetters:
-    return DeadLetters(client.queue)
+    return DeadLetters(client.queue, client.engine)
 
 
 def bury(client: ax.Client, text: str = "hello", reason: str = "ValueError: no", **options: Any) -> UUID:
@@ -145,6 +148,143 @@ def test_purging_throws_away_dead_letters_and_nothing_alive(client: ax.Client, l
     for name in ("job", "reason", "crash", "cancel"):
         found = client.redis.hkeys(getattr(client.queue.keys, name))
         assert [key for key in found if key != str(alive).encode()] == []
+
+
+def unrecorded(client: ax.Client) -> UUID:
+    """A dead letter whose activity still says RUNNING: the worker died before it recorded the end."""
+    task = client.enqueue_sync("talk", Message(text="hello")).agent_id
+    [(_, token)] = claim(client)
+    end = Finish(task_id=task, token=token, disposition=Disposition.DEAD_LETTER, reason="ValueError: no")
+    client.queue.step(StepRequest(worker="w", nonce=uuid4().hex, finishes=[end]))
+    assert status_of(client.engine, task) == "running"
+    return task
+
+
+def compare(client: ax.Client) -> None:
+    """Two full passes of a pool, of rows that are old enough."""
+    with client.engine.begin() as connection:
+        connection.execute(update(Activity).values(created_at=datetime(2020, 1, 1, tzinfo=UTC)))
+    reconciler = Reconciler(client.engine, client.queue, client.settings)
+    for _ in range(2):
+        reconciler.run_round(full_pass=True)
+
+
+@pytest.mark.invariant("I6")
+def test_requeuing_a_letter_whose_activity_is_pending_ends_it_first(client: ax.Client) -> None:
+    """Otherwise the comparison dispatches the old one too, and the task runs twice."""
+    old = unrecorded(client)
+    new = requeue(client, old)
+    row = row_of(client.engine, old)
+    require_sound(row)
+    assert (row.status, row.error) == ("error", "ValueError: no")
+    compare(client)
+    assert [task for task, _ in claim(client, want=5)] == [new]
+
+
+@pytest.mark.invariant("I6")
+def test_purging_a_letter_whose_activity_is_pending_ends_it_first(
+    client: ax.Client, letters: DeadLetters
+) -> None:
+    old = unrecorded(client)
+    assert letters.purge([old]) == 1
+    assert status_of(client.engine, old) == "error"
+    compare(client)
+    assert claim(client, want=5) == []
+    assert letters.count() == 0
+
+
+def test_a_text_that_only_resembles_the_id_of_an_activity_ends_no_activity(
+    client: ax.Client, letters: DeadLetters
+) -> None:
+    """Redis takes any text, and UUID("{...}") reads several spellings."""
+    task = client.enqueue_sync("talk", Message()).agent_id
+    for spelling in (str(task).upper(), f"{{{task}}}", task.hex):
+        client.redis.rpush(client.queue.keys.ready[1], spelling)
+    assert [i for i, _ in claim(client, want=9)] == [task]
+    assert letters.purge_all() == 3
+    assert status_of(client.engine, task) == "running"
+
+
+@pytest.mark.parametrize("status", [Status.COMPLETE, Status.CANCELED])
+def test_a_letter_whose_activity_ended_otherwise_is_not_requeued(
+    client: ax.Client, letters: DeadLetters, status: Status
+) -> None:
+    """Its worker died between the record and the queue, so the queue counted a crash too many."""
+    task = client.enqueue_sync("talk", Message()).agent_id
+    [(_, token)] = claim(client)
+    finish(client, task, token, status)
+    end = Finish(task_id=task, token=token, disposition=Disposition.DEAD_LETTER, reason="its worker died")
+    client.queue.step(StepRequest(worker="w", nonce=uuid4().hex, finishes=[end]))
+    with pytest.raises(ax.AgentexecError, match=f"is {status}.*purge"):
+        requeue(client, task)
+    assert letters.purge([task]) == 1
+
+
+# After Redis lost everything
+
+
+def test_they_are_in_the_record_after_redis_lost_everything(client: ax.Client, letters: DeadLetters) -> None:
+    tasks = [bury(client, text=str(n), reason=f"reason {n}") for n in range(3)]
+    before = letters.page()
+    client.redis.flushall()
+    assert letters.count() == 3
+    assert [x.task_id for x in letters.all()] == [str(task) for task in reversed(tasks)]
+    assert [x.task_id for x in letters.page(offset=1, limit=1)] == [str(tasks[1])]
+    found = letters.get(tasks[0])
+    assert found is not None
+    assert (found.task_name, found.context, found.payload) == ("talk", {"text": "0"}, before[2].payload)
+    new = requeue(client, tasks[0])
+    assert letters.count() == 2
+    assert letters.purge([tasks[1], uuid4()]) == 1
+    assert letters.purge_all() == 1
+    assert letters.count() == 0
+    compare(client)
+    assert [task for task, _ in claim(client, want=5)] == [new]
+
+
+def test_some_in_redis_and_some_in_the_record_are_one_list(client: ax.Client, letters: DeadLetters) -> None:
+    lost = bury(client, text="lost")
+    client.redis.flushall()
+    both = bury(client, text="both")
+    foreign = uuid4()  # only Redis has it
+    client.redis.zadd(client.queue.keys.dlq, {str(foreign): 9e15 // 1000})
+    assert [x.task_id for x in letters.all()] == [str(foreign), str(both), str(lost)]
+    assert letters.count() == 3
+    assert letters.purge_all() == 3
+    assert letters.count() == 0
+
+
+@pytest.mark.parametrize("outcome", ["crash", "comparison"])
+def test_the_record_has_those_whose_workers_died_too(
+    client: ax.Client, letters: DeadLetters, outcome: str
+) -> None:
+    if outcome == "comparison":
+        task = unrecorded(client)
+        compare(client)
+    else:
+        task = client.enqueue_sync("talk", Message()).agent_id
+        client.queue.agree({"max_crashes": "0"})
+        claim(client)
+        Reconciler(client.engine, client.queue, client.settings).release_worker("w", charge=True)
+    client.redis.flushall()
+    (letter,) = letters.page()
+    assert letter.task_id == str(task)
+    assert letter.reason.startswith("its worker died" if outcome == "crash" else "ValueError: no")
+
+
+def test_an_activity_that_others_ended_as_error_is_no_dead_letter(
+    client: ax.Client, letters: DeadLetters
+) -> None:
+    activity.error(client.enqueue_sync("talk", Message()).agent_id)
+    activity.error(activity.create("by hand"))
+    client.redis.flushall()
+    assert letters.count() == 0
+
+
+def test_the_letters_of_other_queues_are_not_listed(client: ax.Client) -> None:
+    bury(client)
+    client.redis.flushall()
+    assert DeadLetters(client.queue_of("another"), client.engine).count() == 0
 
 
 def test_an_unknown_letter_is_refused(client: ax.Client, letters: DeadLetters) -> None:

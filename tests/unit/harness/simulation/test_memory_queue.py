@@ -13,7 +13,8 @@ import pytest
 from agentexec.errors import WorkerGone
 from agentexec.identifiers import new_id
 from agentexec.queue.protocol import Dispatch, Disposition, Finish, QueuePolicy, StepRequest, StepResult
-from harness.simulation.queue.memory_queue import KEEP_GONE_MS, MemoryQueue
+from harness.simulation.queue.books import KEEP_GONE_MS
+from harness.simulation.queue.memory_queue import MemoryQueue
 
 HOUR = 3600
 NONE: Mapping[UUID, str] = MappingProxyType({})
