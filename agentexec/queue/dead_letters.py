@@ -83,7 +83,7 @@ class DeadLetters:
             return 0
         pipe = self._redis.pipeline(transaction=True)
         pipe.zrem(keys.dlq, *ids)
-        for hashes in (keys.reason, keys.job, keys.crash, keys.cancel):
+        for hashes in (keys.reason, keys.job, keys.crash, keys.suspect, keys.cancel):
             pipe.hdel(hashes, *ids)
         return int(pipe.execute()[0])
 
