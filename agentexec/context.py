@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from agentexec.errors import AgentexecError, whole_percentage, require
+from agentexec.errors import AgentexecError, require, whole_percentage
 
 
 @dataclass(kw_only=True, slots=True)

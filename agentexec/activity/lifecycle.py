@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from agentexec.compat.answers import AgentId, Done
 from agentexec.context import CurrentTask, current
-from agentexec.errors import AgentexecError, whole_percentage, require, require_metadata
+from agentexec.errors import AgentexecError, require, require_metadata, whole_percentage
 from agentexec.identifiers import new_id, parse_id
 from agentexec.producer.client import Client, default_client
 from agentexec.store import direct, statements

@@ -119,7 +119,7 @@ class DeadLetters:
         if dead:
             pipe = self._redis.pipeline(transaction=True)
             pipe.zrem(keys.dlq, *dead)
-            for hashes in (keys.reason, keys.job, keys.crash, keys.cancel):
+            for hashes in (keys.reason, keys.job, keys.crash, keys.suspect, keys.cancel):
                 pipe.hdel(hashes, *dead)
             pipe.execute()
         unmarked: set[bytes] = set()

@@ -24,17 +24,19 @@ class QueueKeys:
     sched: str  # zset id -> due time, server clock in ms
     dlq: str  # zset id -> time of death, ms
     reason: str  # hash id -> why it is a dead letter
-    crash: str  # hash id -> deliveries that ended with the death of the worker
+    crash: str  # hash id -> deaths of workers that held no other task
     cancel: str  # hash id -> 1, a running task that is to be canceled
     last: str  # hash worker -> nonce and reply of its last step
     gone: str  # zset worker -> time, ms; workers that were declared dead
     workers: str  # hash worker -> host|pid|start time
     wake: str  # list of tokens that idle workers block on
-    cfg: str  # hash: epoch, rebuilding, turn, seq, store, set:NAME (the settings of the pools)
+    cfg: str  # hash: epoch, rebuilding, turn, seq, store, quiet, set:NAME (the settings of the pools)
     part: str  # hash id -> partition
     busy: str  # hash partition -> the one task of it that is ready, scheduled for a retry, or leased
     parked: str  # zset partition|sequence|id at score 0: tasks that wait behind that one
     seen: str  # zset worker -> when it last noted that it lives, ms
+    suspect: str  # hash id -> deaths of workers in which it had a part|its token at the last one
+    alone: str  # zset id -> time, ms; ready tasks that run alone because of such deaths
     ready: tuple[str, ...]  # one list per priority, highest first
 
     @classmethod

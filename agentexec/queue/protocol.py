@@ -41,7 +41,9 @@ class QueuePolicy:
     """The limits that a queue applies in every call."""
 
     lease_seconds: float = 30.0
-    max_crashes: int = 5  # a task with more is a dead letter; what the pools agreed on takes precedence
+    max_crashes: int = (
+        5  # a task with more of its own is a dead letter; what the pools agreed on takes precedence
+    )
     max_depth: int = 0  # tasks in the queue, dead letters excluded; 0 = no cap
     result_ttl_seconds: int = 3600
 
@@ -101,7 +103,8 @@ class Finish:
 class StepRequest:
     """One round trip of a worker: finish tasks, then claim up to `want` under tokens from `lowest_token` up.
 
-    A request with the `nonce` of the worker's previous one gets the previous answer and changes nothing.
+    A `busy` worker keeps other leases than those that it finishes, so it gets no task that has to run alone. A request
+    with the `nonce` of the worker's previous one gets the previous answer and changes nothing.
     """
 
     worker: str
@@ -109,6 +112,7 @@ class StepRequest:
     want: int = 0
     finishes: Sequence[Finish] = ()
     lowest_token: int = 0
+    busy: bool = False
 
 
 class Revocations(NamedTuple):
@@ -124,7 +128,8 @@ class StepResult:
 
     `stale` finishes were refused because their token was lost. `expired` leases were revoked in this step. `next_due`
     is the time in seconds until a task falls due or a lease expires, None if there is neither. `canceled` are tasks of
-    this worker whose handlers have to stop.
+    this worker whose handlers have to stop. A `reserved` worker gets no other tasks before those that it has have
+    ended: it runs a task alone, or is to run one next.
     """
 
     claims: tuple[Claim, ...]
@@ -132,6 +137,7 @@ class StepResult:
     expired: Revocations
     next_due: float | None
     canceled: frozenset[UUID] = frozenset()
+    reserved: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,8 +202,13 @@ class Queue(Protocol):
     ) -> Revocations:
         """Revoke the given leases of a worker, or all of them for None.
 
-        With `charge` each counts as a crash. With `declare_gone` the queue refuses the worker from then on.
+        With `charge` the worker crashed: a lease that is the only one of the worker counts as a crash of its task. Of
+        several none does; a task that has a part in a second such death runs alone from then on. With `declare_gone`
+        the queue refuses the worker from then on.
         """
+
+    def leases_of(self, worker: str) -> dict[UUID, int]:
+        """The tasks that a worker has leased, with their tokens."""
 
     def request_cancel(self, task_ids: Sequence[UUID]) -> list[bool]:
         """Ask the holders of tasks to stop; False for each task without a lease.

@@ -86,20 +86,21 @@ class RedisQueue:
     def step(self, request: StepRequest) -> StepResult:
         lease, max_crashes = milliseconds(self.policy.lease_seconds), self.policy.max_crashes
         arguments: list[Argument] = [request.worker, request.nonce, lease, request.want]
-        arguments += [request.lowest_token, max_crashes]
+        arguments += [request.lowest_token, max_crashes, int(request.busy)]
         for finish in request.finishes:
             arguments += [str(finish.task_id), finish.token, finish.disposition.value, _detail(finish)]
         results = {result_key(f.task_id): f.result for f in request.finishes if f.result is not None}
         reply = self._step_after_writing(results, arguments) if results else self._run("step", arguments)
         if reply[0] == b"GONE":
             raise WorkerGone(f"worker {request.worker} was declared dead; its leases belong to others")
-        _, due, claims, accepted, requeued, dead, canceled = reply
+        _, due, claims, accepted, requeued, dead, canceled, reserved = reply
         return StepResult(
             claims=_claims(claims),
             stale=tuple(f for f, answer in zip(request.finishes, accepted, strict=True) if answer == 0),
             expired=Revocations(_tokens(requeued), _tokens(dead)),
             next_due=None if due < 0 else due / 1000,
             canceled=frozenset(map(_id, canceled)),
+            reserved=bool(reserved),
         )
 
     def result(self, task_id: UUID) -> str | None:
@@ -129,6 +130,11 @@ class RedisQueue:
         requeued, dead = self._run("release", [worker, *flags, *_flat(leases or {})])
         return Revocations(_tokens(requeued), _tokens(dead))
 
+    def leases_of(self, worker: str) -> dict[UUID, int]:
+        holders = self.client.hgetall(self.keys.holder)
+        held = [(_text(i), *_text(value).partition("|")[::2]) for i, value in holders.items()]
+        return {UUID(i): int(token) for i, token, by in held if by == worker}
+
     def request_cancel(self, task_ids: Sequence[UUID]) -> list[bool]:
         answers: list[int] = []
         for start in range(0, len(task_ids), CANCEL_AT_ONCE):
@@ -146,9 +152,10 @@ class RedisQueue:
         pipe = self.client.pipeline(transaction=True)
         for ready in self.keys.ready:
             pipe.llen(ready)
-        for states in (self.keys.lease, self.keys.sched, self.keys.parked, self.keys.dlq):
+        keys = self.keys
+        for states in (keys.alone, keys.lease, keys.sched, keys.parked, keys.dlq):
             pipe.zcard(states)
-        pipe.hlen(self.keys.job)
+        pipe.hlen(keys.job)
         *lists, leased, scheduled, parked, dead, known = pipe.execute()
         return QueueDepth(
             ready=sum(lists), leased=leased, scheduled=scheduled, parked=parked, dead=dead, known=known
@@ -166,11 +173,11 @@ class RedisQueue:
         for task_id in map(str, task_ids):
             pipe.hexists(keys.job, task_id)
             pipe.hexists(keys.holder, task_id)
-            for states in (keys.lease, keys.sched, keys.dlq):
+            for states in (keys.alone, keys.lease, keys.sched, keys.dlq):
                 pipe.zscore(states, task_id)
         # HEXISTS answers 0 or 1, ZSCORE a float or nothing; a score may be 0.
         found = iter([isinstance(answer, float) or bool(answer) for answer in pipe.execute()])
-        return {i for i, *here in zip(task_ids, found, found, found, found, found, strict=True) if any(here)}
+        return {i for i, *here in zip(task_ids, *6 * (found,), strict=True) if any(here)}
 
     def leases(self, task_ids: Sequence[UUID]) -> dict[UUID, int]:
         if not task_ids:

@@ -248,6 +248,7 @@ class WorkerLoop:
             want=want,
             finishes=finishes,
             lowest_token=self._lowest_token,
+            busy=bool(self.leases),
         )
         answer = self._retrying.until_done(lambda: self.queue.step(request))
         claims = self._lock(answer.claims)
@@ -263,8 +264,8 @@ class WorkerLoop:
         if answer.canceled:
             self.runner.stop(dict.fromkeys(answer.canceled, RunKind.CANCELED))
         self._record_expired(answer)
-        # The waiter listens only while there are free slots; this thread looks itself once every HOUSEKEEPING.
-        if want > len(claims):
+        # The waiter listens only while there are slots to fill; this thread looks itself once every HOUSEKEEPING.
+        if want > len(claims) and not answer.reserved:
             due = answer.next_due
             self.next_look = HOUSEKEEPING if due is None else min(HOUSEKEEPING, due)
             self.idle.set()

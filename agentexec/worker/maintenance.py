@@ -44,7 +44,7 @@ class Maintenance:
         ]
 
     def release(self, worker: str, *, charge: bool) -> None:
-        """Release the leases of a dead worker; `charge` counts one crash for each of its tasks."""
+        """Release the leases of a dead worker; with `charge` it crashed."""
         self._releases.put(partial(self._reconciler.release_worker, worker, charge=charge))
 
     def stop(self) -> None:

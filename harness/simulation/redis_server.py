@@ -130,6 +130,9 @@ class SimulatedQueue:
             trip=leases is None or bool(leases) or declare_gone,
         )
 
+    def leases_of(self, worker: str) -> dict[UUID, int]:
+        return self._call("leases_of", lambda: self._memory.leases_of(worker))
+
     def request_cancel(self, task_ids: Sequence[UUID]) -> list[bool]:
         return self._call(
             "request_cancel", lambda: self._memory.request_cancel(task_ids), trip=bool(task_ids)

@@ -66,6 +66,7 @@ class Bench:
         nonce: str | None = None,
         lowest_token: int = 0,
         max_crashes: int = MAX_CRASHES,
+        busy: bool = False,
     ) -> StepResult:
         self.nonces += 1
         set_policy(self.queue, max_crashes=max_crashes)
@@ -75,6 +76,7 @@ class Bench:
             finishes=finishes,
             want=want,
             lowest_token=lowest_token,
+            busy=busy,
         )
         answer = self.queue.step(request)
         require_consistent(self.queue)
@@ -125,6 +127,10 @@ class Bench:
 
     def fall_due(self, *ids: UUID) -> None:
         self.inspector.fall_due(*ids)
+
+    def wait_long(self, *ids: UUID) -> None:
+        """Let tasks have waited for a long time to run alone."""
+        self.inspector.wait_long(*ids)
 
     @property
     def crashes(self) -> Mapping[str, int]:
@@ -603,11 +609,13 @@ def test_the_agreed_number_of_crashes_holds_for_pools_that_are_set_otherwise(ben
     reaped, released = new_ids(2)
     bench.queue.agree({"max_crashes": "1"})
     bench.enqueue(reaped, released)
-    bench.claim("w", want=2)
+    for task in reaped, released:
+        assert ids_of(bench.claim(f"first of {task}")) == [task]
     bench.expire(reaped)
     assert bench.step(max_crashes=0).expired.dead == {}
-    assert bench.release("w", charge=True).dead == {}
-    bench.claim("v", want=2)
+    assert bench.release(f"first of {released}", charge=True).dead == {}
+    assert ids_of(bench.claim("second")) == [reaped], "alone"
     bench.expire(reaped)
     assert list(bench.step(max_crashes=9).expired.dead) == [reaped]
-    assert list(bench.release("v", charge=True).dead) == [released]
+    assert ids_of(bench.claim("third")) == [released]
+    assert list(bench.release("third", charge=True).dead) == [released]

@@ -40,7 +40,7 @@ def test_a_task_that_is_not_the_head_of_its_partition_does_not_free_it() -> None
     (head, other), books = new_ids(2), Books()
     books.part |= {head: "k", other: "k"}
     books.busy["k"] = head
-    books.free_partition(other)
+    books.free_partition(other, 0)
     assert books.busy == {"k": head}
 
 

@@ -6,7 +6,7 @@ reconciler. The model predicts the outcome from docs/reference/queue-protocol.md
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID, uuid4
 
@@ -86,6 +86,7 @@ class ActivityMachine(RuleBasedStateMachine):
         self.fences: dict[UUID, int] = {}
         self.tokens: dict[UUID, int] = {}  # the highest that the queue ever gave
         self.crashes: dict[UUID, int] = {}  # by the queue's memory, which it may lose
+        self.shared: set[int] = set()  # tokens of tasks that lost their worker together
         self.reconciler.run_round(full_pass=False)
         self.enqueue(dispatched=True, level=1)
         self.enqueue(dispatched=True, level=0)
@@ -150,7 +151,11 @@ class ActivityMachine(RuleBasedStateMachine):
         answer = self._step(view, nonce, finishes, want)
         stale = tuple(f for f in finishes if tokens.get(f.task_id, (0, ""))[0] != f.token)
         assert answer.stale == stale, "the queue accepted the wrong finishes"
-        self._count_crashes(answer.expired.requeued, answer.expired.dead)
+        expired = {**answer.expired.requeued, **answer.expired.dead}
+        ended = {f.task_id for f in finishes if f not in stale}
+        for worker in {tokens[task][1] for task in expired}:
+            self._share({t: token for t, (token, by) in tokens.items() if by == worker and t not in ended})
+        self._count_crashes(expired, answer.expired.dead)
         for claim in answer.claims:
             assert claim.token > self.tokens.get(claim.task_id, 0), "a token was issued twice"
             self.tokens[claim.task_id] = claim.token
@@ -254,7 +259,10 @@ class ActivityMachine(RuleBasedStateMachine):
         else:
             self.reconciler.release_worker(view.name, charge=True)
         dead = self.queue.dead_reasons(list(held))
-        self._count_crashes(set(held) - set(dead), dead)
+        rows = {task: self.expected[task] for task in held}
+        begun = {t: held[t] for t, row in rows.items() if (row.status, row.fence) == ("running", held[t])}
+        self._share(begun)
+        self._count_crashes(begun, dead)
         for task, token in held.items():
             self.expected[task].lose(token, "error" if task in dead else "queued")
 
@@ -498,12 +506,18 @@ class ActivityMachine(RuleBasedStateMachine):
                 Finish(task_id=holding.task, token=holding.token, disposition=Disposition.ACK)
             )
 
-    def _count_crashes(self, alive: Iterable[UUID], dead: Iterable[UUID]) -> None:
-        """Holders died or fell silent: a task is buried once more than the limit of them did, and not before."""
-        for tasks, buried in ((alive, False), (dead, True)):
-            for task in tasks:
-                self.crashes[task] = self.crashes.get(task, 0) + 1
-                assert (self.crashes[task] > MAX_CRASHES) is buried, "crashes were miscounted"
+    def _share(self, leases: Mapping[UUID, int]) -> None:
+        """A worker died or fell silent with these leases: none of several is charged."""
+        if len(leases) > 1:
+            self.shared |= set(leases.values())
+
+    def _count_crashes(self, lost: Mapping[UUID, int], dead: Collection[UUID]) -> None:
+        """A task is buried once more than the limit of its holders died with it alone, and not before."""
+        charged = {task for task, token in lost.items() if token not in self.shared}
+        assert set(dead) <= charged, "a task is buried for the death of a worker that had others"
+        for task in charged:
+            self.crashes[task] = self.crashes.get(task, 0) + 1
+            assert (self.crashes[task] > MAX_CRASHES) is (task in dead), "crashes were miscounted"
 
     def _leases_of(self, worker: str) -> dict[UUID, int]:
         return {task: token for task, (token, by) in self._tokens().items() if by == worker}

@@ -132,8 +132,14 @@ class QueueLockstep(RuleBasedStateMachine):
         done = {f.task_id: f'"of {f.token}"' for f in finishes if f.disposition is Disposition.ACK}
         finishes = [replace(f, result=done.get(f.task_id)) for f in finishes]
         self.set_policy(max_crashes=max_crashes)
+        left = self.model.held_by(worker).keys() - {f.task_id for f in finishes}
         request = StepRequest(
-            worker=worker, nonce=nonce, finishes=finishes, want=want, lowest_token=self.lowest_token
+            worker=worker,
+            nonce=nonce,
+            finishes=finishes,
+            want=want,
+            lowest_token=self.lowest_token,
+            busy=bool(left) and self.nonces % 2 == 0,
         )
         answer = self._step(request)
         self.results += done
@@ -145,16 +151,7 @@ class QueueLockstep(RuleBasedStateMachine):
         self.steps[worker] = nonce, finishes, answer
         self.fence_lost = self.fence_lost and not answer.claims
         self.claims += [(claim.task_id, claim.token, worker) for claim in answer.claims]
-        self.model.stepped(
-            worker,
-            finishes,
-            want,
-            answer,
-            now=self.now,
-            lease=LEASE,
-            max_crashes=max_crashes,
-            lowest_token=self.lowest_token,
-        )
+        self.model.stepped(request, answer, now=self.now, lease=LEASE, max_crashes=max_crashes)
 
     def send_last_step_again(self, worker: str, want: int, max_crashes: int) -> None:
         nonce, finishes, first = self.steps[worker]

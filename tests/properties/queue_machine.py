@@ -319,6 +319,9 @@ class QueueMachine(QueueLockstep):
         self.model.require_one_holder_for_each_key()
         promised = self.model.tasks.items()
         assert first.crashes == {str(i): task.crashes for i, task in promised if task.crashes}, "I10"
+        assert first.suspects == {
+            str(i): (task.deaths, task.shared) for i, task in promised if task.deaths
+        }, "I10"
         assert first.jobs == {str(i): (task.level, task.payload) for i, task in promised}, "I2"
         assert first.cancels == {str(i) for i, task in promised if task.canceled}
         depth = self.ask(lambda queue: queue.depth())

@@ -10,8 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from agentexec.queue.protocol import Admission, Claim, Dispatch, Disposition, Finish, Revocations, StepResult
+from agentexec.queue.protocol import (
+    Admission,
+    Claim,
+    Dispatch,
+    Disposition,
+    Finish,
+    Revocations,
+    StepRequest,
+    StepResult,
+)
 
+# Deaths after which a task runs alone.
+ALONE_AFTER = 2
 GONE_FOR = 24 * 3600 * 1000  # how long a worker that was declared dead is refused
 SILENT_FOR = 3600 * 1000  # how long a worker may be silent before it is forgotten
 
@@ -28,6 +39,9 @@ class Task:
     worker: str = ""
     deadline: int = 0
     crashes: int = 0
+    deaths: int = 0  # of workers, in which it had a part
+    shared: int | None = None  # the token under which it lost a worker together with others
+    alone: bool = False  # whether its holder was given it to run alone
     dead: bool = False
     retrying: bool = False
     canceled: bool = False
@@ -37,7 +51,7 @@ class Task:
         return self.token is not None
 
     def lose(self) -> None:
-        self.token, self.worker, self.retrying = None, "", False
+        self.token, self.worker, self.retrying, self.alone = None, "", False, False
 
 
 @dataclass
@@ -88,21 +102,13 @@ class QueueModel:
             assert answer is expected, f"{dispatch.task_id} was answered {answer!r} instead of {expected!r}"
 
     def stepped(
-        self,
-        worker: str,
-        finishes: Sequence[Finish],
-        want: int,
-        answer: StepResult,
-        *,
-        now: int,
-        lease: float,
-        max_crashes: int,
-        lowest_token: int,
+        self, request: StepRequest, answer: StepResult, *, now: int, lease: float, max_crashes: int
     ) -> None:
         """A step that was carried out; its replays are none."""
+        worker, want = request.worker, request.want
         assert worker not in self.gone, "a worker that was declared dead was served"
         self.seen.setdefault(worker, now)
-        refused = [finish for finish in finishes if not self._finish(finish, now)]
+        refused = [finish for finish in request.finishes if not self._finish(finish, now)]
         assert list(answer.stale) == refused, "I4: only the holder of the token may finish"
         for task in self.tasks.values():
             if not task.held and task.not_before <= now:
@@ -110,14 +116,24 @@ class QueueModel:
         expired = {i: t.token for i, t in self.tasks.items() if t.held and t.deadline <= now}
         taken = {**answer.expired.requeued, **answer.expired.dead}
         assert taken == expired, "I10: exactly the expired leases are reaped"
+        for dead in {self.tasks[i].worker for i in expired}:
+            self._share_death(dead)
         self._take_back(answer.expired, charge=True, max_crashes=max_crashes)
         assert len(answer.claims) <= want, "more was given out than was asked for"
+        busy = request.busy or bool(self.held_by(worker))  # also where its last leases expired in this step
         for claim in answer.claims:
-            self._claim(claim, worker, now, now + round(lease * 1000), lowest_token)
+            self._claim(claim, worker, now, now + round(lease * 1000), request.lowest_token)
         wished = {i for i in self.held_by(worker) if self.tasks[i].canceled}
         assert answer.canceled == wished, "a cancel was lost or made up"
-        if len(answer.claims) < want:
-            self._require_nothing_ready(now)
+        alone = [i for i in self.held_by(worker) if self.tasks[i].alone]
+        assert not alone or len(self.held_by(worker)) == 1, "a task that runs alone has company"
+        if alone:
+            assert answer.reserved, "a worker that runs a task alone was not told"
+        elif answer.reserved:
+            assert busy, "a worker without a lease became empty"
+            assert any(self._waits_to_run_alone(task) for task in self.tasks.values()), "empty for nothing"
+        elif len(answer.claims) < want:
+            self._require_nothing_ready(now, busy)
 
     def renewed(
         self,
@@ -152,6 +168,8 @@ class QueueModel:
         if leases is not None and not leases and gone_at is None:
             wanted = {}
         assert {**revoked.requeued, **revoked.dead} == wanted, "I4: taken from others, or left behind"
+        if charge and wanted:
+            self._share_death(worker)
         self._take_back(revoked, charge=charge, max_crashes=max_crashes)
         if gone_at is not None:
             self.gone[worker] = gone_at
@@ -238,16 +256,32 @@ class QueueModel:
             # A deferred task lets the others of its lock key pass.
             task.retrying = finish.disposition is Disposition.RETRY
             task.canceled = False
+            if task.retrying:
+                task.deaths, task.shared = 0, None
         else:
-            task.dead = True
+            task.dead, task.deaths, task.shared = True, 0, None
         return True
+
+    def _share_death(self, worker: str) -> None:
+        """The tasks of a dead worker had a part in its death, once for each token, if there are several."""
+        held = self.held_by(worker)
+        for task_id, token in held.items() if len(held) > 1 else ():
+            task = self.tasks[task_id]
+            if task.shared != token:
+                task.deaths, task.shared = task.deaths + 1, token
+
+    def _waits_to_run_alone(self, task: Task) -> bool:
+        return task.deaths >= ALONE_AFTER and not task.held and not task.dead
 
     def _take_back(self, revoked: Revocations, *, charge: bool, max_crashes: int) -> None:
         for task_id in (*revoked.requeued, *revoked.dead):
             task = self.tasks[task_id]
+            token = task.token
             task.lose()
-            task.crashes += charge
-            task.dead = charge and task.crashes > max_crashes
+            if charge and task.shared != token:
+                task.crashes += 1
+                task.dead = task.crashes > max_crashes
+                task.deaths, task.shared = (0, None) if task.dead else (ALONE_AFTER, token)
         expected = {i for i in (*revoked.requeued, *revoked.dead) if self.tasks[i].dead}
         assert set(revoked.dead) == expected, (
             "I10: dead letters begin after max_crashes, not before and not later"
@@ -264,15 +298,21 @@ class QueueModel:
         assert claim.payload == task.payload, "I2: a task was given out changed"
         self.highest = claim.token
         task.token, task.worker, task.deadline, task.retrying = claim.token, worker, deadline, False
+        task.alone = task.deaths >= ALONE_AFTER
         self.require_one_holder_for_each_key()
 
-    def _require_nothing_ready(self, now: int) -> None:
-        """A worker that got less than it asked for: all that is due waits for another task of its key."""
+    def _require_nothing_ready(self, now: int, busy: bool) -> None:
+        """A worker that got less than it asked for: all that is due waits for its lock key, or to run alone."""
+        others_run = any(t.held and t.deaths >= ALONE_AFTER for t in self.tasks.values())
+
+        def stays(task: Task) -> bool:
+            return self._waits_to_run_alone(task) and (busy or others_run)
+
         for task_id, task in self.tasks.items():
             if task.held or task.dead or task.not_before > now:
                 continue
             rivals = [t for i, t in self.tasks.items() if t.lock_key == task.lock_key and i != task_id]
             blocked = task.lock_key is not None and any(
-                rival.held or (rival.retrying and rival.not_before > now) for rival in rivals
+                rival.held or (rival.retrying and rival.not_before > now) or stays(rival) for rival in rivals
             )
-            assert blocked, f"{task_id} is due and waits for nothing, but was not given out"
+            assert blocked or stays(task), f"{task_id} is due and waits for nothing, but was not given out"

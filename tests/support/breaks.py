@@ -21,12 +21,13 @@ INVARIANTS = {
     "I8": "The log of an activity under one token counts from 0 without a gap; its last entry and the status commit "
     "together.",
     "I9": "No row says RUNNING long after its lease ended.",
-    "I10": "A task that its workers die of is delivered at most `max_crashes` + 1 times; a graceful release charges "
-    "nothing.",
+    "I10": "A task that its workers die of is delivered at most `max_crashes` + 3 times; a task beside it, and a "
+    "graceful release, are charged nothing.",
     "I11": "One live token for each lock key, from the first delivery on.",
 }
 
 QUEUE, LOCKS = "tests/conformance/test_queue.py", "tests/conformance/test_lock_keys.py"
+SUSPECTS = "tests/conformance/test_suspects.py"
 DETAILS = "tests/conformance/test_queue_details.py"
 STORE, RECONCILER = "tests/conformance/test_store.py", "tests/unit/agentexec/worker/test_reconciler.py"
 LOOP = "tests/unit/agentexec/worker/test_loop.py"
@@ -242,9 +243,18 @@ BREAKS = (
         "I10",
         "Every release counts as a crash.",
         "common",
-        "  if charge then",
-        "  if true then",
+        "  if charge and shared ~= token then",
+        "  if shared ~= token then",
         "test_releases_count_as_crashes_only_when_they_are_charged",
+    ),
+    _script(
+        "I10",
+        "The death of a worker is charged to every task that it had.",
+        "common",
+        "  if #leases < 2 then return end",
+        "  if true then return end",
+        "test_a_death_with_several_tasks_charges_none_and_the_second_one_separates_them",
+        SUSPECTS,
     ),
     _script(
         "I10",

@@ -27,6 +27,7 @@ from tests.support.record import Row, row_of, rows_of
 APP = '''
 import asyncio
 import os
+import signal
 import time
 from pathlib import Path
 from uuid import UUID
@@ -85,6 +86,21 @@ def thread(agent_id: UUID, context: Job) -> Done:
     while hold.exists():
         time.sleep(0.02)
     return Done(number=context.number, attempt=attempt)
+
+
+async def die(agent_id: UUID, context: Job) -> None:
+    """It ends its worker process."""
+    attempt, hold = begin(context.number)
+    while hold.exists():
+        await asyncio.sleep(0.02)
+    if context.number % 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(1)
+
+
+pool.add_task("die", die)
+pool.add_task("die-locked", die, lock_key="one")
+pool.add_task("work-locked", work, lock_key="one")
 
 
 @pool.task("fail")

@@ -26,6 +26,7 @@ class QueueContents:
     holders: Mapping[str, tuple[int, str]]
     reasons: Mapping[str, str]
     crashes: Mapping[str, int]
+    suspects: Mapping[str, tuple[int, int]]  # deaths of workers, the token at the last one
     cancels: set[str]
     partitions: Mapping[str, str]
     heads: Mapping[str, str]
@@ -36,6 +37,7 @@ class QueueContents:
     jobs: Mapping[str, tuple[int, bytes]]  # level and payload
     times: Mapping[str, Mapping[str, int]]  # what the scores of `places` are: milliseconds
     counters: tuple[int, int]  # last token, turn
+    quiet: tuple[int, str]  # until when which worker lets itself become empty
     epochs: tuple[str | None, str | None]  # the present one, and the one that is being rebuilt
     nonces: Mapping[str, str]  # worker -> that of its last step
 
@@ -72,6 +74,9 @@ class Inspector(Protocol):
     def fall_due(self, *ids: UUID) -> None:
         """Let scheduled tasks fall due in the order given."""
 
+    def wait_long(self, *ids: UUID) -> None:
+        """Let tasks have waited for a long time to run alone, in the order given."""
+
     def silence(self) -> None:
         """Take every wake token away."""
 
@@ -92,7 +97,9 @@ class RedisInspector:
             partition, _, task = _text(member).split("|", 2)
             parked.setdefault(partition, []).append(task)
         holders = {task: value.partition("|") for task, value in _texts(raw["holder"]).items()}
-        times = {name: {_text(i): int(at) for i, at in raw[name]} for name in ("sched", "lease", "dlq")}
+        times = {
+            name: {_text(i): int(at) for i, at in raw[name]} for name in ("sched", "lease", "dlq", "alone")
+        }
         jobs = {_text(i): _job(job) for i, job in raw["job"].items()}
         cfg = _texts(raw["cfg"])
         return QueueContents(
@@ -103,6 +110,7 @@ class RedisInspector:
             holders={task: (int(token), worker) for task, (token, _, worker) in holders.items()},
             reasons=_texts(raw["reason"]),
             crashes={task: int(count) for task, count in _texts(raw["crash"]).items()},
+            suspects={task: _pair(value) for task, value in _texts(raw["suspect"]).items()},
             cancels=set(_texts(raw["cancel"])),
             partitions=_texts(raw["part"]),
             heads=_texts(raw["busy"]),
@@ -113,6 +121,7 @@ class RedisInspector:
             jobs=jobs,
             times=times,
             counters=(int(raw["fence"] or 0), int(cfg.get("turn", 0))),
+            quiet=(int((quiet := cfg.get("quiet", "0|").partition("|"))[0]), quiet[2]),
             epochs=(cfg.get("epoch"), cfg.get("rebuilding")),
             nonces={worker: json.loads(step)[0] for worker, step in _texts(raw["last"]).items()},
         )
@@ -120,10 +129,12 @@ class RedisInspector:
     def _read(self) -> dict[str, Any]:
         """Every key in one transaction, since machines look after each of their steps."""
         keys, pipe = self.queue.keys, self.queue.client.pipeline(transaction=True)
-        hashes = ("job", "holder", "reason", "crash", "cancel", "part", "busy", "workers", "cfg", "last")
+        hashes = (
+            "job", "holder", "reason", "crash", "suspect", "cancel", "part", "busy", "workers", "cfg", "last",
+        )  # fmt: skip
         for name in hashes:
             pipe.hgetall(getattr(keys, name))
-        sets = ("sched", "lease", "dlq", "seen", "gone", "parked")
+        sets = ("sched", "lease", "dlq", "alone", "seen", "gone", "parked")
         for name in sets:
             pipe.zrange(getattr(keys, name), 0, -1, withscores=True)
         pipe.get(keys.fence)
@@ -142,6 +153,9 @@ class RedisInspector:
 
     def fall_due(self, *ids: UUID) -> None:
         self.queue.client.zadd(self.queue.keys.sched, {str(i): n + 1 for n, i in enumerate(ids)}, xx=True)
+
+    def wait_long(self, *ids: UUID) -> None:
+        self.queue.client.zadd(self.queue.keys.alone, {str(i): n + 1 for n, i in enumerate(ids)}, xx=True)
 
     def silence(self) -> None:
         self.queue.client.delete(self.queue.keys.wake)
@@ -190,6 +204,10 @@ class MemoryInspector:
         due = max((at for at, task_id in self.queue.books.sched.items() if task_id in ids), default=now)
         self._pass(max(0, due - now), but=())
 
+    def wait_long(self, *ids: UUID) -> None:
+        for n, task_id in enumerate(ids):
+            self.queue.books.alone.add(task_id, n + 1)
+
     def silence(self) -> None:
         while self.queue.books.wake:
             self.queue.wait(1)
@@ -215,7 +233,8 @@ class MemoryInspector:
 
 def memory_contents(queue: MemoryQueue) -> QueueContents:
     books = queue.books
-    places: dict[str, list[UUID]] = {"sched": [*books.sched], "lease": [*books.lease], "dlq": [*books.dlq]}
+    times = {name: getattr(books, name) for name in ("sched", "lease", "dlq", "alone")}
+    places: dict[str, list[UUID]] = {name: [*place] for name, place in times.items()}
     places |= {f"p{level}": [*ready] for level, ready in enumerate(books.ready)}
     return QueueContents(
         places={name: [str(i) for i in place] for name, place in places.items()},
@@ -224,6 +243,7 @@ def memory_contents(queue: MemoryQueue) -> QueueContents:
         holders={str(i): (holder.token, holder.worker) for i, holder in books.holder.items()},
         reasons={str(i): reason for i, reason in books.reason.items()},
         crashes={str(i): count for i, count in books.crash.items()},
+        suspects={str(i): noted for i, noted in books.suspect.items()},
         cancels={str(i) for i in books.cancel},
         partitions={str(i): partition_name(key) for i, key in books.part.items()},
         heads={partition_name(key): str(i) for key, i in books.busy.items()},
@@ -232,11 +252,9 @@ def memory_contents(queue: MemoryQueue) -> QueueContents:
         gone=dict(books.gone),
         wake=books.wake,
         jobs={str(i): (job.level, job.payload) for i, job in books.job.items()},
-        times={
-            name: {str(i): at for at, i in place.items()}
-            for name, place in (("sched", books.sched), ("lease", books.lease), ("dlq", books.dlq))
-        },
+        times={name: {str(i): at for at, i in place.items()} for name, place in times.items()},
         counters=(books.fence, books.turn),
+        quiet=books.quiet,
         epochs=(books.epoch, books.rebuilding),
         nonces={worker: step.nonce for worker, step in books.last.items()},
     )
@@ -253,6 +271,11 @@ def contents_of(queue: Queue) -> QueueContents:
 def _job(job: bytes) -> tuple[int, bytes]:
     level = job[:1]
     return (int(level) if level.isdigit() else -1), job[1:]
+
+
+def _pair(value: str) -> tuple[int, int]:
+    first, _, second = value.partition("|")
+    return int(first), int(second)
 
 
 def _texts(found: Mapping[Any, Any]) -> dict[str, str]:

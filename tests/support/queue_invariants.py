@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agentexec.queue.protocol import Queue
 from agentexec.queue.redis_queue import RedisQueue
+from harness.simulation.queue.books import ALONE_AFTER
 from tests.support.queue_contents import QueueContents, RedisInspector, contents_of
 
 
@@ -22,6 +23,9 @@ def require_consistent_books(books: QueueContents) -> None:
     assert set(books.holders) == set(leased), f"holders {books.holders} and leases {leased} differ"
     assert set(books.reasons) == set(dead), "reasons are not those of the dead letters"
     assert set(books.crashes) <= books.known, "crashes are counted of a task that is gone"
+    assert set(books.suspects) <= books.known, "deaths are noted of a task that is gone"
+    alone = {task for task, (deaths, _) in books.suspects.items() if deaths >= ALONE_AFTER}
+    assert set(books.places["alone"]) <= alone, f"runs alone for no reason: {books.places}"
     assert books.cancels <= books.known, "a task that is gone is to be canceled"
     partitions, heads = books.partitions, books.heads
     assert all(partitions.get(task) == partition for task, partition in parked.items()), (

@@ -14,7 +14,8 @@ end
 local function forget(id)
   local leveled = redis.call('HGET', JOB, id)
   if not leveled or redis.call('ZSCORE', DLQ, id) then return end
-  if redis.call('ZREM', SCHED, id) == 0 and redis.call('LREM', ready_list(leveled), 1, id) == 0 then unpark(id) end
+  local waited = redis.call('ZREM', SCHED, id) + redis.call('ZREM', ALONE, id)
+  if waited == 0 and redis.call('LREM', ready_list(leveled), 1, id) == 0 then unpark(id) end
   remove(id)
 end
 

@@ -1,19 +1,27 @@
 -- Shared by every script of a queue; the loader puts this text in front of each of them.
 -- KEYS: 1 job, 2 fence, 3 lease, 4 holder, 5 sched, 6 dlq, 7 reason, 8 crash, 9 cancel, 10 last, 11 gone, 12 workers,
---       13 wake, 14 cfg, 15 part, 16 busy, 17 parked, 18 seen, 19.. ready lists, highest priority first (queue/keys.py).
+--       13 wake, 14 cfg, 15 part, 16 busy, 17 parked, 18 seen, 19 suspect, 20 alone, 21.. ready lists, highest priority
+--       first (queue/keys.py).
 -- ARGV: as the script says.
 -- returns: nothing by itself.
 local JOB, FENCE, LEASE, HOLDER, SCHED, DLQ, REASON = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local CRASH, CANCEL, LAST, GONE, WORKERS, WAKE, CFG = KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]
 local PART, BUSY, PARKED, SEEN = KEYS[15], KEYS[16], KEYS[17], KEYS[18]
-local FIRST_READY = 19
+local SUSPECT, ALONE = KEYS[19], KEYS[20]
+local FIRST_READY = 21
 local WAKE_TOKENS = 64
 local KEEP_GONE_MS = 24 * 3600 * 1000
+-- A task that had a part in so many deaths of workers runs alone until its handler ends.
+local ALONE_AFTER = 2
 
--- Server clock in microseconds; exact, since 2^53 us is the year 2255.
+-- Server clock in microseconds, the same for the whole script; exact, since 2^53 us is the year 2255.
+local clock
 local function now_us()
-  local t = redis.call('TIME')
-  return tonumber(t[1]) * 1000000 + tonumber(t[2])
+  if not clock then
+    local t = redis.call('TIME')
+    clock = tonumber(t[1]) * 1000000 + tonumber(t[2])
+  end
+  return clock
 end
 
 local function now_ms()
@@ -41,16 +49,27 @@ local function wake(count)
   for _ = 1, room do redis.call('RPUSH', WAKE, '1') end
 end
 
--- Token and worker of a value of HOLDER, nothing if there is none.
-local function token_and_worker(held)
-  if not held then return end
-  local bar = string.find(held, '|', 1, true)
-  return string.sub(held, 1, bar - 1), string.sub(held, bar + 1)
+-- The two parts of a value such as token|worker, nothing if there is none.
+local function parts(value)
+  if not value then return end
+  local bar = string.find(value, '|', 1, true)
+  return string.sub(value, 1, bar - 1), string.sub(value, bar + 1)
 end
 
 -- Token and worker of the holder of a task, nothing if it has none.
 local function holder(id)
-  return token_and_worker(redis.call('HGET', HOLDER, id))
+  return parts(redis.call('HGET', HOLDER, id))
+end
+
+-- The leases of every worker that has some: worker -> {{id, token}, ...}. It reads all of them, for what is rare.
+local function leases_by_worker()
+  local held, found = redis.call('HGETALL', HOLDER), {}
+  for i = 1, #held, 2 do
+    local token, worker = parts(held[i + 1])
+    found[worker] = found[worker] or {}
+    table.insert(found[worker], { held[i], token })
+  end
+  return found
 end
 
 -- Remove what is known about a worker. Its leases stay: they are revoked, or expire.
@@ -75,6 +94,21 @@ local function occupy(id, partition)
   return true
 end
 
+-- The number of worker deaths in which a task had a part, and the token that it had at the last one.
+local function deaths(id)
+  local count, token = parts(redis.call('HGET', SUSPECT, id))
+  return tonumber(count or 0), token
+end
+
+-- Note that the tasks of a worker lost it together, if there are several; once for each token.
+local function share_death(leases)
+  if #leases < 2 then return end
+  for _, lease in ipairs(leases) do
+    local count, last = deaths(lease[1])
+    if last ~= lease[2] then redis.call('HSET', SUSPECT, lease[1], count + 1 .. '|' .. lease[2]) end
+  end
+end
+
 -- Make a task ready, or park it behind the task that occupies its partition. Returns true if it is ready now.
 local function admit(id, to_front)
   local partition = redis.call('HGET', PART, id)
@@ -83,7 +117,11 @@ local function admit(id, to_front)
     redis.call('ZADD', PARKED, 0, partition .. '|' .. place .. '|' .. id)
     return false
   end
-  redis.call(to_front and 'LPUSH' or 'RPUSH', ready_list(redis.call('HGET', JOB, id) or ''), id)
+  if deaths(id) >= ALONE_AFTER then
+    redis.call('ZADD', ALONE, now_ms(), id)
+  else
+    redis.call(to_front and 'LPUSH' or 'RPUSH', ready_list(redis.call('HGET', JOB, id) or ''), id)
+  end
   return true
 end
 
@@ -110,6 +148,7 @@ end
 
 local function dead_letter(id, reason, at)
   leave_partition(id)
+  redis.call('HDEL', SUSPECT, id)
   redis.call('ZADD', DLQ, at, id)
   redis.call('HSET', REASON, id, reason)
 end
@@ -118,18 +157,21 @@ local function remove(id)
   leave_partition(id)
   redis.call('HDEL', JOB, id)
   redis.call('HDEL', CRASH, id)
+  redis.call('HDEL', SUSPECT, id)
   redis.call('HDEL', CANCEL, id)
 end
 
--- Put a revoked task at the front of its list, or among the dead letters after too many crashes.
--- Returns true if it is in its list.
-local function requeue(id, charge, max_crashes, at)
-  if charge then
+-- Make a revoked task ready again, or a dead letter after too many crashes. With `charge` its worker is dead: the task
+-- is charged with a crash if it was the only one of that worker. Returns true if it is ready.
+local function requeue(id, token, charge, max_crashes, at)
+  local _, shared = deaths(id)
+  if charge and shared ~= token then
     local crashes = redis.call('HINCRBY', CRASH, id, 1)
     if crashes > max_crashes then
       dead_letter(id, 'its worker died ' .. crashes .. ' times while running it', at)
       return false
     end
+    redis.call('HSET', SUSPECT, id, ALONE_AFTER .. '|' .. token)
   end
   admit(id, true)
   return true

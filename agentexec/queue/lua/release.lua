@@ -1,6 +1,7 @@
 -- Revoke leases before they expire: all leases of a dead worker, or the named ones of a live worker.
 -- KEYS: as common.lua.
--- ARGV: 1 worker, 2 whether each counts as a crash (1 | 0), 3 max crashes (if the pools have agreed on none),
+-- ARGV: 1 worker, 2 whether it crashed (1 | 0): a lease is charged if it is the only one of the worker,
+--       3 max crashes (if the pools have agreed on none),
 --       4 whether the worker is declared dead (1 | 0), then for each lease: id, token. With none named, all leases of
 --       the worker.
 -- returns: {requeued {id, lost token, ...}, dead {id, lost token, ...}}, without leases that the worker does not have.
@@ -10,12 +11,9 @@ local ms = now_ms()
 
 local wanted = {}
 for i = 5, #ARGV, 2 do wanted[#wanted + 1] = { ARGV[i], ARGV[i + 1] } end
+local all = (charge or #wanted == 0) and leases_by_worker()[worker] or {}
 if #wanted == 0 then
-  local held = redis.call('HGETALL', HOLDER)
-  for i = 1, #held, 2 do
-    local token, by = token_and_worker(held[i + 1])
-    if by == worker then wanted[#wanted + 1] = { held[i], token } end
-  end
+  wanted = all
   -- The order of the claims is the order of their tokens.
   table.sort(wanted, function(a, b) return tonumber(a[2]) < tonumber(b[2]) end)
 end
@@ -26,8 +24,9 @@ for i = #wanted, 1, -1 do
   local id, expected = wanted[i][1], wanted[i][2]
   local token, by = holder(id)
   if by == worker and token == expected then
+    if charge then share_death(all) end
     revoke(id)
-    local alive = requeue(id, charge, max_crashes, ms)
+    local alive = requeue(id, token, charge, max_crashes, ms)
     if alive then ready = ready + 1 end
     local into = alive and requeued or dead
     into[#into + 1] = id

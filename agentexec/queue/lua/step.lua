@@ -3,17 +3,21 @@
 -- revoked since are left out: their tasks may have other holders by now, or wait for their lock key.
 -- KEYS: as common.lua.
 -- ARGV: 1 worker, 2 nonce, 3 lease in ms, 4 how many to claim, 5 lowest token to give,
---       6 max crashes (if the pools have agreed on none),
+--       6 max crashes (if the pools have agreed on none), 7 whether it keeps other leases than those that it finishes (1 | 0),
 --       then for each finish: id, token, disposition (ack | retry | defer | dead_letter),
 --       detail (retry, defer: delay in ms; dead_letter: reason).
 -- returns: {'GONE'} for a worker that was declared dead, else
 --          {'OK', ms until the next scheduled task or expiry (-1 = none),
 --           claims {id, token, 1 for one with a partition, priority digit + payload, ...},
 --           finishes {1 accepted | 0 stale, ...}, requeued {id, lost token, ...}, dead {id, lost token, ...},
---           ids of the worker's tasks that are to be canceled}.
+--           ids of the worker's tasks that are to be canceled,
+--           1 if the worker gets no other tasks before those that it has have ended}.
 local worker, nonce, lease_ms, want = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local lowest, max_crashes = tonumber(ARGV[5]), agreed('max_crashes', ARGV[6])
+local lowest, max_crashes, busy = tonumber(ARGV[5]), agreed('max_crashes', ARGV[6]), ARGV[7] == '1'
 local REVOKE_AT_ONCE, PROMOTE_AT_ONCE, TURN = 64, 64, 8
+-- How long tasks wait to run alone until a worker stops claiming, so that it has no other task; how long it does that
+-- after its last step; how long no worker does that where enough of them run a task alone.
+local QUIET_AFTER_MS, QUIET_MS, NOT_QUIET_MS = 5000, 5000, 30000
 
 if redis.call('ZSCORE', GONE, worker) then return { 'GONE' } end
 
@@ -27,7 +31,7 @@ local function to_cancel()
   return ids
 end
 
-local function reply(claims, finishes, requeued, dead, now)
+local function reply(claims, finishes, requeued, dead, reserved, now)
   local due = -1
   for _, key in ipairs({ SCHED, LEASE }) do
     local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
@@ -43,7 +47,7 @@ local function reply(claims, finishes, requeued, dead, now)
     with_payload[n + 3] = redis.call('HEXISTS', PART, claims[i])
     with_payload[n + 4] = redis.call('HGET', JOB, claims[i]) or ''
   end
-  return { 'OK', due, with_payload, finishes, requeued, dead, to_cancel() }
+  return { 'OK', due, with_payload, finishes, requeued, dead, to_cancel(), reserved ~= '' and 1 or 0 }
 end
 
 local function still_held(claims)
@@ -61,14 +65,17 @@ end
 local now = now_us()
 local ms = math.floor(now / 1000)
 
+-- Why the worker gets no other tasks: the id of the one that it runs alone, 'quiet', or nothing.
+local reserved = ''
 local last = redis.call('HGET', LAST, worker)
 if last then
   local old = cjson.decode(last)
-  if old[1] == nonce then return reply(still_held(old[2]), old[3], old[4], old[5], ms) end
+  reserved = old[6] or '' -- nothing in a step of an earlier version
+  if old[1] == nonce then return reply(still_held(old[2]), old[3], old[4], old[5], reserved, ms) end
 end
 
 local finishes = {}
-for i = 7, #ARGV, 4 do
+for i = 8, #ARGV, 4 do
   local id, token, disposition, detail = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local held = holder(id)
   if held ~= token then
@@ -80,7 +87,8 @@ for i = 7, #ARGV, 4 do
     elseif disposition == 'dead_letter' then
       dead_letter(id, detail, ms)
     else
-      if disposition == 'defer' then free_partition(id) end
+      -- A deferred task has not run; a handler that failed did not kill its worker.
+      if disposition == 'defer' then free_partition(id) else redis.call('HDEL', SUSPECT, id) end
       redis.call('HDEL', CANCEL, id)
       redis.call('ZADD', SCHED, ms + tonumber(detail), id)
     end
@@ -93,14 +101,18 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', SCHED, '-inf', ms, 'LIMIT', 0, P
   redis.call('ZREM', SCHED, id)
 end
 
-local requeued, dead = {}, {}
+local requeued, dead, held = {}, {}, nil
 local expired = redis.call('ZRANGEBYSCORE', LEASE, '-inf', ms, 'LIMIT', 0, REVOKE_AT_ONCE)
 -- Backwards, since each goes to the front of its list: the lease that expired first is first again.
 for i = #expired, 1, -1 do
   local id = expired[i]
-  local token = holder(id)
+  local token, by = holder(id)
+  -- Together with the leases that have not expired yet: the worker died with those, too.
+  held = held or leases_by_worker()
+  share_death(held[by] or {})
+  held[by or ''] = nil
   revoke(id)
-  local into = requeue(id, true, max_crashes, ms) and requeued or dead
+  local into = requeue(id, token or '0', true, max_crashes, ms) and requeued or dead
   into[#into + 1] = id
   into[#into + 1] = token or '0'
 end
@@ -119,10 +131,61 @@ end
 local HEX = '[0-9a-f]'
 local ID = '^' .. HEX:rep(8) .. ('%-' .. HEX:rep(4)):rep(3) .. '%-' .. HEX:rep(12) .. '$'
 
+-- The next task that waits to run alone. An id without a job is dropped, as below.
+local function pop_alone()
+  local id
+  repeat id = redis.call('ZPOPMIN', ALONE)[1] until not id or redis.call('HEXISTS', JOB, id) == 1
+  return id
+end
+
+-- Whether half of the workers run a task alone: the others go on with all other tasks.
+local function alone_enough(leases)
+  local running = 0
+  for _, of_worker in pairs(leases) do
+    for _, lease in ipairs(of_worker) do
+      if deaths(lease[1]) >= ALONE_AFTER then running = running + 1 end
+    end
+  end
+  return running >= math.max(1, math.floor(redis.call('HLEN', WORKERS) / 2))
+end
+
+-- Let this worker become empty if tasks have waited too long to run alone. One worker of the queue does that.
+local function keep_quiet(by, until_ms)
+  if by ~= worker and until_ms > ms then return '' end
+  local first = redis.call('ZRANGE', ALONE, 0, 0, 'WITHSCORES')
+  if ms - tonumber(first[2]) < QUIET_AFTER_MS then return '' end
+  redis.call('HSET', CFG, 'quiet', digits(ms + QUIET_MS) .. '|' .. worker)
+  return 'quiet'
+end
+
 local claims = {}
 local turn = tonumber(redis.call('HGET', CFG, 'turn') or '0')
 local token = math.max(tonumber(redis.call('GET', FENCE) or '0') + 1, now, lowest)
-for _ = 1, want do
+
+local function claim(id)
+  redis.call('HSET', HOLDER, id, digits(token) .. '|' .. worker)
+  redis.call('ZADD', LEASE, ms + lease_ms, id)
+  claims[#claims + 1] = id
+  claims[#claims + 1] = digits(token)
+  token = token + 1
+end
+
+if reserved ~= '' and select(2, holder(reserved)) ~= worker then reserved = '' end
+if want > 0 and reserved == '' and redis.call('ZCARD', ALONE) > 0 then
+  local until_ms, by = parts(redis.call('HGET', CFG, 'quiet') or '0|')
+  local leases = busy and { [worker] = true } or leases_by_worker()
+  if leases[worker] then
+    reserved = keep_quiet(by, tonumber(until_ms))
+  elseif alone_enough(leases) then
+    if by == worker then redis.call('HSET', CFG, 'quiet', digits(ms + NOT_QUIET_MS) .. '|') end
+  else
+    reserved = pop_alone() or ''
+    if reserved ~= '' then claim(reserved) end
+    if by == worker then redis.call('HDEL', CFG, 'quiet') end
+    wake(math.min(1, redis.call('ZCARD', ALONE)))
+  end
+end
+for _ = 1, reserved == '' and want or 0 do
   turn = turn + 1
   local id = pop(turn)
   if not id then break end
@@ -132,11 +195,7 @@ for _ = 1, want do
     redis.call('HSETNX', JOB, id, '0')
     dead_letter(id, 'it is not the id of a task', ms)
   elseif redis.call('HEXISTS', JOB, id) == 1 then
-    redis.call('HSET', HOLDER, id, digits(token) .. '|' .. worker)
-    redis.call('ZADD', LEASE, ms + lease_ms, id)
-    claims[#claims + 1] = id
-    claims[#claims + 1] = digits(token)
-    token = token + 1
+    claim(id)
   end
 end
 if #claims > 0 then
@@ -147,7 +206,7 @@ local ready = 0
 for k = FIRST_READY, #KEYS do ready = ready + redis.call('LLEN', KEYS[k]) end
 if ready > 0 then wake(1) end
 
-local reply_kept = cjson.encode({ nonce, claims, finishes, requeued, dead })
+local reply_kept = cjson.encode({ nonce, claims, finishes, requeued, dead, reserved })
 -- With its first step a worker begins to be one that can be forgotten, whether it has registered or not.
 if redis.call('HSET', LAST, worker, reply_kept) == 1 then redis.call('ZADD', SEEN, 'NX', ms, worker) end
-return reply(claims, finishes, requeued, dead, ms)
+return reply(claims, finishes, requeued, dead, reserved, ms)

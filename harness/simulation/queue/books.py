@@ -9,6 +9,7 @@ from bisect import bisect_left, insort
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 from uuid import UUID
 
 from agentexec.queue.keys import PRIORITY_LEVELS
@@ -16,6 +17,9 @@ from agentexec.queue.protocol import Revocations
 
 WAKE_TOKENS = 64
 KEEP_GONE_MS = 24 * 3600 * 1000
+ALONE_AFTER = 2
+
+Reserved = UUID | Literal["quiet"] | None
 
 
 class Ordered:
@@ -74,12 +78,16 @@ class Holder:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """The last step of a worker, for its replay: claims (id, token), accepted finishes, expired leases."""
+    """The last step of a worker, for its replay: claims (id, token), accepted finishes, expired leases.
+
+    `reserved` is the task that the worker runs alone, or "quiet" for one that becomes empty to run one.
+    """
 
     nonce: str
     claims: tuple[tuple[UUID, int], ...]
     accepted: tuple[bool, ...]
     expired: Revocations
+    reserved: Reserved = None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -100,6 +108,9 @@ class Books:
     part: dict[UUID, str] = field(default_factory=dict)
     busy: dict[str, UUID] = field(default_factory=dict)
     parked: defaultdict[str, deque[UUID]] = field(default_factory=lambda: defaultdict(deque))
+    suspect: dict[UUID, tuple[int, int]] = field(default_factory=dict)  # deaths, the token at the last one
+    alone: Ordered = field(default_factory=Ordered)
+    quiet: tuple[int, str] = (0, "")  # until when which worker lets itself become empty
     last: dict[str, Step] = field(default_factory=dict)
     gone: dict[str, int] = field(default_factory=dict)
     workers: dict[str, str] = field(default_factory=dict)
@@ -124,6 +135,22 @@ class Books:
         """The number of ready tasks."""
         return sum(map(len, self.ready))
 
+    def held_by(self, worker: str) -> list[tuple[UUID, int]]:
+        """The leases of a worker with their tokens."""
+        return [(task_id, by.token) for task_id, by in self.holder.items() if by.worker == worker]
+
+    def runs_alone(self, task_id: UUID) -> bool:
+        """Whether the task had a part in so many deaths of workers that it runs alone."""
+        return self.suspect.get(task_id, (0, 0))[0] >= ALONE_AFTER
+
+    def share_death(self, worker: str) -> None:
+        """Note that the tasks of a worker lose it together, if there are several; once for each token."""
+        held = self.held_by(worker)
+        for task_id, token in held if len(held) > 1 else ():
+            deaths, last = self.suspect.get(task_id, (0, 0))
+            if last != token:
+                self.suspect[task_id] = deaths + 1, token
+
     def holds(self, task_id: UUID, token: int) -> bool:
         """Whether the task is leased under this token."""
         holder = self.holder.get(task_id)
@@ -143,7 +170,7 @@ class Books:
         self.holder.pop(task_id, None)
         self.lease.remove(task_id)
 
-    def admit(self, task_id: UUID, *, to_front: bool) -> bool:
+    def admit(self, task_id: UUID, now: int, *, to_front: bool) -> bool:
         """Make a task ready, or park it behind the one that occupies its partition; returns whether it is ready."""
         partition = self.part.get(task_id)
         if partition is not None:
@@ -152,6 +179,9 @@ class Books:
                 self.parked[partition].append(task_id)
                 return False
             self.busy[partition] = task_id
+        if self.runs_alone(task_id):
+            self.alone.add(task_id, now)
+            return True
         level = self.job[task_id].level
         ready = self.ready[level if 0 <= level < PRIORITY_LEVELS else -1]
         if to_front:
@@ -162,40 +192,44 @@ class Books:
 
     def dead_letter(self, task_id: UUID, reason: str, at: int) -> None:
         """Move a revoked task to the dead letters."""
-        self._leave_partition(task_id)
+        self._leave_partition(task_id, at)
+        self.suspect.pop(task_id, None)
         self.dlq.add(task_id, at)
         self.reason[task_id] = reason
 
-    def remove(self, task_id: UUID) -> None:
+    def remove(self, task_id: UUID, now: int) -> None:
         """Remove a revoked task that is over."""
-        self._leave_partition(task_id)
+        self._leave_partition(task_id, now)
         del self.job[task_id]
         self.crash.pop(task_id, None)
+        self.suspect.pop(task_id, None)
         self.cancel.discard(task_id)
 
-    def forget(self, task_id: UUID) -> None:
+    def forget(self, task_id: UUID, now: int) -> None:
         """Remove a task that waits, from wherever it waits; dead letters stay."""
         if task_id not in self.job or task_id in self.reason:
             return
         self.sched.remove(task_id)
+        self.alone.remove(task_id)
         for waiting in (*self.ready, *self.parked.values()):
             if task_id in waiting:
                 waiting.remove(task_id)
-        self.remove(task_id)
+        self.remove(task_id, now)
         for partition in [one for one, waiting in self.parked.items() if not waiting]:
             del self.parked[partition]
 
-    def requeue(self, task_id: UUID, *, charge: bool, max_crashes: int, at: int) -> bool:
-        """Put a revoked task at the front of its list, or among the dead letters after too many crashes.
+    def requeue(self, task_id: UUID, token: int, *, charge: bool, max_crashes: int, at: int) -> bool:
+        """Make a revoked task ready again, or a dead letter after too many crashes; returns whether it is ready.
 
-        Returns whether it is in its list.
+        With `charge` its worker is dead: the task is charged with a crash if it was the only one of that worker.
         """
-        if charge:
+        if charge and self.suspect.get(task_id, (0, 0))[1] != token:
             crashes = self.crash[task_id] = self.crash.get(task_id, 0) + 1
             if crashes > max_crashes:
                 self.dead_letter(task_id, f"its worker died {crashes} times while running it", at)
                 return False
-        self.admit(task_id, to_front=True)
+            self.suspect[task_id] = ALONE_AFTER, token
+        self.admit(task_id, at, to_front=True)
         return True
 
     def pop(self, turn: int, every: int) -> UUID | None:
@@ -205,11 +239,11 @@ class Books:
                 return ready.popleft()
         return None
 
-    def _leave_partition(self, task_id: UUID) -> None:
-        self.free_partition(task_id)
+    def _leave_partition(self, task_id: UUID, now: int) -> None:
+        self.free_partition(task_id, now)
         self.part.pop(task_id, None)
 
-    def free_partition(self, task_id: UUID) -> None:
+    def free_partition(self, task_id: UUID, now: int) -> None:
         """Make the next task of a partition ready; the task itself stays in the partition."""
         partition = self.part.get(task_id)
         if partition is None or self.busy.get(partition) != task_id:
@@ -217,7 +251,7 @@ class Books:
         del self.busy[partition]
         waiting = self.parked.get(partition)
         if waiting:
-            self.admit(waiting.popleft(), to_front=False)
+            self.admit(waiting.popleft(), now, to_front=False)
             self.wake_up(1)
         if not waiting:
             self.parked.pop(partition, None)

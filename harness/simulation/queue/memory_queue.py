@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from uuid import UUID
 
 from agentexec.errors import WorkerGone
@@ -114,7 +115,7 @@ class MemoryQueue:
                     books.busy[partition] = task_id
                 else:
                     books.revoke(task_id)
-                    books.admit(task_id, to_front=False)
+                    books.admit(task_id, self._now(), to_front=False)
                     parked.add(task_id)
         return parked, lost
 
@@ -137,13 +138,13 @@ class MemoryQueue:
         with self._changed:
             books, now = self._books, self._now()
             limit = books.max_crashes(self.policy.max_crashes)
-            held = sorted((by.token, i) for i, by in books.holder.items() if by.worker == worker)
-            wanted = [(i, token) for i, token in leases.items()] if leases else [(i, t) for t, i in held]
-            for task_id, token in reversed(wanted):
-                if books.holder.get(task_id) != Holder(token, worker):
-                    continue
+            wanted = leases.items() if leases else sorted(books.held_by(worker), key=itemgetter(1))
+            valid = [(i, token) for i, token in wanted if books.holder.get(i) == Holder(token, worker)]
+            if charge and valid:
+                books.share_death(worker)
+            for task_id, token in reversed(valid):
                 books.revoke(task_id)
-                alive = books.requeue(task_id, charge=charge, max_crashes=limit, at=now)
+                alive = books.requeue(task_id, token, charge=charge, max_crashes=limit, at=now)
                 (requeued if alive else dead)[task_id] = token
             if declare_gone:
                 books.forget_worker(worker)
@@ -152,6 +153,10 @@ class MemoryQueue:
             self._wake(len(requeued))
         return Revocations(requeued, dead)
 
+    def leases_of(self, worker: str) -> dict[UUID, int]:
+        with self._changed:
+            return dict(self._books.held_by(worker))
+
     def request_cancel(self, task_ids: Sequence[UUID]) -> list[bool]:
         with self._changed:
             answers = [task_id in self._books.holder for task_id in task_ids]
@@ -159,7 +164,7 @@ class MemoryQueue:
                 if held:
                     self._books.cancel.add(task_id)
                 else:
-                    self._books.forget(task_id)
+                    self._books.forget(task_id, self._now())
             self._changed.notify_all()
             return answers
 
@@ -177,7 +182,7 @@ class MemoryQueue:
         with self._changed:
             books = self._books
             return QueueDepth(
-                ready=books.ready_left(),
+                ready=books.ready_left() + len(books.alone),
                 leased=len(books.lease),
                 scheduled=len(books.sched),
                 parked=sum(map(len, books.parked.values())),
@@ -274,4 +279,4 @@ class MemoryQueue:
         if delay := milliseconds(task.delay):
             books.sched.add(task.task_id, self._now() + delay)
             return False
-        return books.admit(task.task_id, to_front=False)
+        return books.admit(task.task_id, self._now(), to_front=False)

@@ -14,9 +14,10 @@ from agentexec.queue.protocol import (
     StepResult,
     milliseconds,
 )
-from harness.simulation.queue.books import Books, Holder, Step
+from harness.simulation.queue.books import Books, Holder, Reserved, Step
 
 REVOKE_AT_ONCE, PROMOTE_AT_ONCE, TURN = 64, 64, 8
+QUIET_AFTER, QUIET, NOT_QUIET = 5000, 5000, 30_000  # milliseconds
 
 
 def take_step(books: Books, request: StepRequest, policy: QueuePolicy, now_us: int) -> Step:
@@ -24,14 +25,20 @@ def take_step(books: Books, request: StepRequest, policy: QueuePolicy, now_us: i
     now = now_us // 1000
     accepted = tuple([_finish(books, finish, now) for finish in request.finishes])
     for task_id in books.sched.until(now, PROMOTE_AT_ONCE):
-        books.admit(task_id, to_front=False)
+        books.admit(task_id, now, to_front=False)
         books.sched.remove(task_id)
     expired = _expire(books, books.max_crashes(policy.max_crashes), now)
     token = max(books.fence + 1, now_us, request.lowest_token)
-    claims = _claim(books, request, now + milliseconds(policy.lease_seconds), token)
+    deadline = now + milliseconds(policy.lease_seconds)
+    reserved: Reserved = _still_reserved(books, request.worker)
+    claims: tuple[tuple[UUID, int], ...] = ()
+    if request.want and reserved is None and books.alone:
+        reserved, claims = _reserve(books, request, now, deadline, token)
+    if reserved is None:
+        claims = _claim(books, request, deadline, token)
     if books.ready_left():
         books.wake_up(1)
-    step = Step(nonce=request.nonce, claims=claims, accepted=accepted, expired=expired)
+    step = Step(nonce=request.nonce, claims=claims, accepted=accepted, expired=expired, reserved=reserved)
     books.last[request.worker] = step
     books.seen.setdefault(request.worker, now)
     return step
@@ -60,6 +67,7 @@ def reply(books: Books, request: StepRequest, step: Step, now: int) -> StepResul
         canceled=frozenset(
             i for i in books.cancel if i in books.holder and books.holder[i].worker == request.worker
         ),
+        reserved=step.reserved is not None,
     )
 
 
@@ -70,12 +78,14 @@ def _finish(books: Books, finish: Finish, now: int) -> bool:
     books.revoke(task_id)
     match finish.disposition:
         case Disposition.ACK:
-            books.remove(task_id)
+            books.remove(task_id, now)
         case Disposition.DEAD_LETTER:
             books.dead_letter(task_id, finish.reason, now)
         case _:
             if finish.disposition is Disposition.DEFER:
-                books.free_partition(task_id)
+                books.free_partition(task_id, now)
+            else:
+                books.suspect.pop(task_id, None)
             books.cancel.discard(task_id)
             books.sched.add(task_id, now + milliseconds(finish.delay))
     return True
@@ -86,12 +96,53 @@ def _expire(books: Books, max_crashes: int, now: int) -> Revocations:
     requeued: dict[UUID, int] = {}
     dead: dict[UUID, int] = {}
     # In reverse, because each goes to the front of its list: the lease that expired first is then first in its list.
-    for task_id in reversed(books.lease.until(now, REVOKE_AT_ONCE)):
-        token = books.holder[task_id].token
+    expired = [(i, books.holder[i]) for i in reversed(books.lease.until(now, REVOKE_AT_ONCE))]
+    for worker in {by.worker for _, by in expired}:
+        books.share_death(worker)
+    for task_id, by in expired:
+        token = by.token
         books.revoke(task_id)
-        alive = books.requeue(task_id, charge=True, max_crashes=max_crashes, at=now)
+        alive = books.requeue(task_id, token, charge=True, max_crashes=max_crashes, at=now)
         (requeued if alive else dead)[task_id] = token
     return Revocations(requeued, dead)
+
+
+def _still_reserved(books: Books, worker: str) -> UUID | None:
+    """The task that the worker runs alone."""
+    last = books.last.get(worker)
+    if last is None or not isinstance(last.reserved, UUID):
+        return None
+    by = books.holder.get(last.reserved)
+    return last.reserved if by is not None and by.worker == worker else None
+
+
+def _reserve(
+    books: Books, request: StepRequest, now: int, deadline: int, token: int
+) -> tuple[Reserved, tuple[tuple[UUID, int], ...]]:
+    """Give the worker a task to run alone, or let it become empty; returns why it is reserved, and its claims."""
+    worker, (until, quiet) = request.worker, books.quiet
+    if request.busy or books.held_by(worker):
+        if (quiet != worker and until > now) or now - (books.alone.first() or 0) < QUIET_AFTER:
+            return None, ()
+        books.quiet = now + QUIET, worker
+        return "quiet", ()
+    if sum(map(books.runs_alone, books.holder)) >= max(1, len(books.workers) // 2):
+        if quiet == worker:
+            books.quiet = now + NOT_QUIET, ""
+        return None, ()
+    task_id = next(iter(books.alone))
+    books.alone.remove(task_id)
+    if quiet == worker:
+        books.quiet = 0, ""
+    books.wake_up(min(1, len(books.alone)))
+    _hold(books, task_id, worker, token, deadline)
+    books.fence = token
+    return task_id, ((task_id, token),)
+
+
+def _hold(books: Books, task_id: UUID, worker: str, token: int, deadline: int) -> None:
+    books.holder[task_id] = Holder(token, worker)
+    books.lease.add(task_id, deadline)
 
 
 def _claim(books: Books, request: StepRequest, deadline: int, token: int) -> tuple[tuple[UUID, int], ...]:
@@ -101,8 +152,7 @@ def _claim(books: Books, request: StepRequest, deadline: int, token: int) -> tup
         task_id = books.pop(turn, TURN)
         if task_id is None:
             break
-        books.holder[task_id] = Holder(token, request.worker)
-        books.lease.add(task_id, deadline)
+        _hold(books, task_id, request.worker, token, deadline)
         claims.append((task_id, token))
         token += 1
     if claims:

@@ -245,3 +245,21 @@ def test_after_a_loss_a_handler_may_complete_until_its_worker_notices(
 
 def refusing(*_: object) -> None:
     raise OperationalError("UPDATE", {}, Exception("the disk is full"))
+
+
+@pytest.mark.invariant("I10")
+@pytest.mark.parametrize("begun", [0, 1, 2])
+def test_a_dead_worker_costs_no_task_that_did_not_begin(
+    engine: Engine, queue: RedisQueue, reconciler: Reconciler, begun: int
+) -> None:
+    """A claim is not a start: the handler of the task cannot have killed the worker."""
+    tasks = dispatched(engine, queue, 4)
+    claims = claimed(queue, "dead", 4)
+    with engine.begin() as connection:
+        statements.record_batch(connection, starts({c.task_id: c.token for c in claims[:begun]}), [])
+    reconciler.release_worker("dead", charge=True)
+    contents = RedisInspector(queue).read()
+    assert contents.crashes == ({str(tasks[0]): 1} if begun == 1 else {})
+    assert set(contents.suspects) == {str(task) for task in tasks[:begun]}
+    assert queue.depth().ready == 4
+    assert {row.status for row in rows_of(engine, tasks).values()} == {"queued"}
