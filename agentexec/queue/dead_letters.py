@@ -5,6 +5,7 @@ They are in Redis and in the record, and stay there when Redis loses its content
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,20 @@ from agentexec.task import Priority, decode_payload, encode_payload
 
 PAGE = 500
 _HEX = "hex:"
+
+_logger = logging.getLogger(__name__)
+
+
+def log_dead_letter(task_id: UUID | str, task_name: str, reason: str) -> None:
+    """Log that a task became a dead letter; called once, by whoever recorded it."""
+    message = "task %s (agent_id=%s) is a dead letter: %s"
+    _logger.error(message, task_name or "with an unknown name", task_id, reason)
+
+
+def log_dead_letters(names: Mapping[UUID, str], reasons: Mapping[UUID, str]) -> None:
+    """Log several of them, given by their task names."""
+    for task_id, name in names.items():
+        log_dead_letter(task_id, name, reasons[task_id])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,8 +156,9 @@ class DeadLetters:
         answers: Any = self._redis.hmget(self._keys.reason, [*ids.values()])
         reasons = {i: _readable(answer) for i, answer in zip(ids, answers, strict=True) if answer is not None}
         with self._engine.begin() as connection:
-            record_dead_letters(connection, reasons)
+            ended = record_dead_letters(connection, reasons)
             found = standings(connection, list(ids))
+        log_dead_letters(ended, reasons)
         return {ids[i]: standing.status for i, standing in found.items()}
 
     def _read(self, found: Sequence[tuple[bytes, float]]) -> list[DeadLetter]:

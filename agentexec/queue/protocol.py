@@ -129,7 +129,8 @@ class StepResult:
     `stale` finishes were refused because their token was lost. `expired` leases were revoked in this step. `next_due`
     is the time in seconds until a task falls due or a lease expires, None if there is neither. `canceled` are tasks of
     this worker whose handlers have to stop. A `reserved` worker gets no other tasks before those that it has have
-    ended: it runs a task alone, or is to run one next.
+    ended: it runs a task alone, or is to run one next. `foreign` are texts in the lists that are no ids and became
+    dead letters; a repeated answer has none.
     """
 
     claims: tuple[Claim, ...]
@@ -138,6 +139,7 @@ class StepResult:
     next_due: float | None
     canceled: frozenset[UUID] = frozenset()
     reserved: bool = False
+    foreign: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -93,7 +93,7 @@ class RedisQueue:
         reply = self._step_after_writing(results, arguments) if results else self._run("step", arguments)
         if reply[0] == b"GONE":
             raise WorkerGone(f"worker {request.worker} was declared dead; its leases belong to others")
-        _, due, claims, accepted, requeued, dead, canceled, reserved = reply
+        _, due, claims, accepted, requeued, dead, canceled, reserved, foreign = reply
         return StepResult(
             claims=_claims(claims),
             stale=tuple(f for f, answer in zip(request.finishes, accepted, strict=True) if answer == 0),
@@ -101,6 +101,7 @@ class RedisQueue:
             next_due=None if due < 0 else due / 1000,
             canceled=frozenset(map(_id, canceled)),
             reserved=bool(reserved),
+            foreign=tuple(map(_text, foreign)),
         )
 
     def result(self, task_id: UUID) -> str | None:

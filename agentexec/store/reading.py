@@ -115,6 +115,12 @@ def outbox(
     return sorted(PendingRow(as_uuid(row.id), bool(row.dispatched)) for row in found)
 
 
+def dead_letter_names(connection: Connection, ids: Collection[UUID]) -> dict[UUID, str]:
+    """The task names of those activities that are dead letters."""
+    query = "SELECT id, agent_type FROM {activity} WHERE id {in_ids} AND dead_lettered_at IS NOT NULL"
+    return {as_uuid(row.id): row.agent_type for row in run(connection, query, ids=ids)}
+
+
 def outbox_lag(connection: Connection, queue_name: str) -> float:
     """Seconds since the oldest pending activity of a queue that is not dispatched was recorded; 0 without one."""
     (row,) = run(

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from agentexec.errors import IdempotencyConflict
 from agentexec.store.changes import NEXT_N, ActivityChange, apply, apply_all
 from agentexec.store.dialects import Batch, as_uuid, run
-from agentexec.store.reading import standings
+from agentexec.store.reading import dead_letter_names, standings
 from agentexec.store.rows import ActivityUpdate, LogEntry, NewActivity, Start, Started, Withdrawal
 from agentexec.store.status import Status
 
@@ -175,14 +175,17 @@ def request_cancel(connection: Connection, ids: Iterable[UUID], message: str) ->
     return {as_uuid(row.id): Status(row.status) for row in apply(connection, CANCEL_REQUESTED, rows)}
 
 
-def record_dead_letters(connection: Connection, reasons: Mapping[UUID, str]) -> set[UUID]:
-    """End pending activities whose tasks are dead letters in the queue as ERROR; returns those that ended."""
+def record_dead_letters(connection: Connection, reasons: Mapping[UUID, str]) -> dict[UUID, str]:
+    """End pending activities whose tasks are dead letters in the queue as ERROR.
+
+    Returns the task names of those that ended.
+    """
     ended: set[UUID] = set()
     for i, standing in standings(connection, reasons).items():
         message = f"Dead-lettered: {reasons[i]}."
         ended |= record_terminated(connection, {i: standing.fence + 1}, Status.ERROR, message, reasons[i])
     run(connection, DEAD_LETTERED, ids=ended)
-    return ended
+    return dead_letter_names(connection, ended)
 
 
 def mark_withdrawals(connection: Connection, ids: Collection[UUID]) -> None:

@@ -20,12 +20,13 @@ from agentexec.config import Settings
 from agentexec.core import runtime
 from agentexec.counters import COMPLETED, COUNTERS, EXPIRED, LOST, REAPED, REDELIVERED, STALE
 from agentexec.errors import InvalidTask
+from agentexec.queue.dead_letters import log_dead_letter
 from agentexec.queue.protocol import Claim, Disposition, Finish, Queue, StepRequest, StepResult, Tokens
 from agentexec.store.rows import ActivityUpdate, LogEntry
 from agentexec.store.status import Status
 from agentexec.task import Registry, decode_payload
 from agentexec.worker.leases import HeldLeases
-from agentexec.worker.recording import Batch, Recorded, record, record_revocations
+from agentexec.worker.recording import Batch, Recorded, log_crashed, record, record_revocations
 from agentexec.worker.retrying import Retrying
 from agentexec.worker.run_result import RunKind, RunResult, endings
 from agentexec.worker.runner import HandlerRun, HandlerRunner
@@ -200,6 +201,8 @@ class WorkerLoop:
         self.runner.begin(runs)
         COUNTERS.add(REDELIVERED, amount=sum(run.attempt > 1 for run in runs))
         for finish in recorded.refused.values():
+            if finish.disposition is Disposition.DEAD_LETTER:
+                log_dead_letter(finish.task_id, "", finish.reason)
             self.leases.remove(finish.task_id, finish.token)
             self._finishes.append(finish)
         for fence in recorded.outranked.values():
@@ -227,6 +230,8 @@ class WorkerLoop:
         if disposition is None:
             released[result.task_id] = result.token
             return
+        if disposition is Disposition.DEAD_LETTER:
+            log_dead_letter(result.task_id, result.task_name, result.error or "")
         finish = Finish(
             task_id=result.task_id,
             token=result.token,
@@ -259,6 +264,8 @@ class WorkerLoop:
         self._claims += claims
         for stale in answer.stale:
             _logger.warning("the queue refused to finish %s: token %d is lost", stale.task_id, stale.token)
+        for text in answer.foreign:
+            log_dead_letter(text, "", "it is not the id of a task")
         COUNTERS.add(STALE, amount=len(answer.stale))
         COUNTERS.add(REAPED, EXPIRED, amount=sum(map(len, answer.expired)))
         if answer.canceled:
@@ -295,7 +302,7 @@ class WorkerLoop:
         """Record the leases that expired, on behalf of their holders."""
         if any(answer.expired):
             message = "Its lease expired; it runs again."
-            self._retrying.transaction(lambda c: record_revocations(c, answer.expired, message))
+            log_crashed(self._retrying.transaction(lambda c: record_revocations(c, answer.expired, message)))
 
     def _return_claims(self) -> None:
         """Release claims that were never started."""

@@ -18,6 +18,7 @@ from agentexec.config import Settings
 from agentexec.core import runtime
 from agentexec.counters import COUNTERS, REAPED, WORKER_DIED
 from agentexec.producer.enqueuer import dispatch_of
+from agentexec.queue.dead_letters import log_dead_letters
 from agentexec.queue.ownership import adopt_queue
 from agentexec.queue.protocol import Admission, Queue, Revocations
 from agentexec.store import reading, statements
@@ -26,7 +27,7 @@ from agentexec.store.rows import PendingRow
 from agentexec.store.status import PENDING, Status
 from agentexec.task import encode_payload
 from agentexec.worker.agreement import shared
-from agentexec.worker.recording import record_revocations
+from agentexec.worker.recording import log_crashed, record_revocations
 
 OUTBOX_AFTER = 2.0  # seconds that an enqueue may take between its commit and its dispatch
 PAGE = 500
@@ -82,7 +83,8 @@ class Reconciler:
         revoked = self._queue.release(worker, None, charge=charge, declare_gone=True)
         revoked = Revocations({**not_begun.requeued, **revoked.requeued}, revoked.dead)
         with self._engine.begin() as connection:
-            record_revocations(connection, revoked, "Its worker died; it runs again.")
+            dead = record_revocations(connection, revoked, "Its worker died; it runs again.")
+        log_crashed(dead)
         if any(revoked):
             COUNTERS.add(REAPED, WORKER_DIED, amount=sum(map(len, revoked)))
             message = "released %d lease(s) of dead worker %s, %d to the dead letters"
@@ -194,7 +196,8 @@ class Reconciler:
         reasons = self._queue.dead_reasons(ids)
         if reasons:
             with self._engine.begin() as connection:
-                statements.record_dead_letters(connection, reasons)
+                ended = statements.record_dead_letters(connection, reasons)
+            log_dead_letters(ended, reasons)
 
     def _requeue_without_lease(self, fences: Mapping[UUID, int]) -> None:
         """Record QUEUED for RUNNING activities that had no lease in two full passes.

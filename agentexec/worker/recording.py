@@ -8,12 +8,15 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from agentexec.queue.dead_letters import log_dead_letters
 from agentexec.queue.protocol import Claim, Disposition, Finish, Revocations
 from agentexec.store import reading, statements
 from agentexec.store.rows import ActivityUpdate, LogEntry, Start, Started
 from agentexec.store.status import Status
 from agentexec.worker.retrying import Retrying
 
+# Without the number: the queue applies the one that the pools agreed on, which may not be this pool's.
+CRASHED = "its worker died more often than AGENTEXEC_MAX_CRASHES allows while running it"
 DEFER_SECONDS = 1.0  # until a task asks again for a lock key under which another one runs
 
 
@@ -60,12 +63,22 @@ def record(retrying: Retrying, batch: Batch, *, started_message: str, worker: st
     return recorded
 
 
-def record_revocations(connection: Connection, revoked: Revocations, requeued_message: str) -> None:
-    """Record QUEUED or ERROR for tasks whose holders lost their lease; a row that moved on is left as it is."""
-    # Without the number: the queue applies the one that the pools agreed on, which may not be this pool's.
-    reason = "its worker died more often than AGENTEXEC_MAX_CRASHES allows while running it"
+def record_revocations(
+    connection: Connection, revoked: Revocations, requeued_message: str
+) -> dict[UUID, str]:
+    """Record QUEUED or ERROR for tasks whose holders lost their lease; a row that moved on is left as it is.
+
+    Returns the task names of those that are dead letters now, to be logged once they are durable.
+    """
     statements.record_revoked(connection, revoked.requeued, Status.QUEUED, requeued_message)
-    statements.record_revoked(connection, revoked.dead, Status.ERROR, f"Dead-lettered: {reason}.", reason)
+    message = f"Dead-lettered: {CRASHED}."
+    dead = statements.record_revoked(connection, revoked.dead, Status.ERROR, message, CRASHED)
+    return reading.dead_letter_names(connection, dead)
+
+
+def log_crashed(names: Mapping[UUID, str]) -> None:
+    """Log the dead letters that `record_revocations` returned."""
+    log_dead_letters(names, dict.fromkeys(names, CRASHED))
 
 
 def _explain(

@@ -11,7 +11,8 @@
 --           claims {id, token, 1 for one with a partition, priority digit + payload, ...},
 --           finishes {1 accepted | 0 stale, ...}, requeued {id, lost token, ...}, dead {id, lost token, ...},
 --           ids of the worker's tasks that are to be canceled,
---           1 if the worker gets no other tasks before those that it has have ended}.
+--           1 if the worker gets no other tasks before those that it has have ended,
+--           texts that are no ids and became dead letters}.
 local worker, nonce, lease_ms, want = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local lowest, max_crashes, busy = tonumber(ARGV[5]), agreed('max_crashes', ARGV[6]), ARGV[7] == '1'
 local REVOKE_AT_ONCE, PROMOTE_AT_ONCE, TURN = 64, 64, 8
@@ -31,6 +32,9 @@ local function to_cancel()
   return ids
 end
 
+-- Not in the answer to a replay.
+local foreign = {}
+
 local function reply(claims, finishes, requeued, dead, reserved, now)
   local due = -1
   for _, key in ipairs({ SCHED, LEASE }) do
@@ -47,7 +51,7 @@ local function reply(claims, finishes, requeued, dead, reserved, now)
     with_payload[n + 3] = redis.call('HEXISTS', PART, claims[i])
     with_payload[n + 4] = redis.call('HGET', JOB, claims[i]) or ''
   end
-  return { 'OK', due, with_payload, finishes, requeued, dead, to_cancel(), reserved ~= '' and 1 or 0 }
+  return { 'OK', due, with_payload, finishes, requeued, dead, to_cancel(), reserved ~= '' and 1 or 0, foreign }
 end
 
 local function still_held(claims)
@@ -194,6 +198,7 @@ for _ = 1, reserved == '' and want or 0 do
   if not string.find(id, ID) then
     redis.call('HSETNX', JOB, id, '0')
     dead_letter(id, 'it is not the id of a task', ms)
+    foreign[#foreign + 1] = id
   elseif redis.call('HEXISTS', JOB, id) == 1 then
     claim(id)
   end
