@@ -76,7 +76,7 @@ class Client:
         url = self.settings.require_database_url()
         self.engine = engine_for(url, pool_size=4)
         self.redis = blocking_client(self.settings, name="agentexec-producer")
-        self.queue = RedisQueue.of(self.redis, self.settings)
+        self.queue = RedisQueue.of(self.redis, self.settings, engine=self.engine)
         # The enqueuer's connections are not tested before use, which would cost a round trip per batch: it sends again
         # what a broken connection lost. SQLite in memory allows one connection only.
         many_connections = self.engine.dialect.name == "postgresql"
@@ -158,7 +158,7 @@ class Client:
 
     def queue_of(self, queue_name: str) -> RedisQueue:
         """The queue of this name on the same Redis."""
-        return RedisQueue(self.redis, queue_name)
+        return RedisQueue(self.redis, queue_name, engine=self.engine)
 
     def close(self) -> None:
         """Finish what was handed in and close all connections."""

@@ -61,7 +61,7 @@ class DeadLetter:
 class DeadLetters:
     """The dead letters of one queue: those in Redis, and those in the record that Redis has lost.
 
-    Without an `engine` the record is not read. Methods raise `redis.exceptions.RedisError` and what the database
+    `engine` defaults to that of the queue; without one the record is not read. Methods raise `redis.exceptions.RedisError` and what the database
     raises.
     """
 
@@ -69,7 +69,7 @@ class DeadLetters:
         self._queue_name = queue.name
         self._redis = queue.client
         self._keys = queue.keys
-        self._engine = engine
+        self._engine = engine or queue.engine
 
     def count(self) -> int:
         """The number of dead letters."""

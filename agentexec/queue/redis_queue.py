@@ -10,6 +10,7 @@ from uuid import UUID
 
 import redis
 from redis.exceptions import NoScriptError
+from sqlalchemy import Engine
 
 from agentexec.config import Settings
 from agentexec.errors import WorkerGone
@@ -58,8 +59,17 @@ class RedisQueue:
     always safe to call again with the same arguments.
     """
 
-    def __init__(self, client: redis.Redis, name: str, policy: QueuePolicy | None = None) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        name: str,
+        policy: QueuePolicy | None = None,
+        *,
+        engine: Engine | None = None,
+    ) -> None:
+        """`engine` leads to the activity store, for dead letters."""
         self.client = client
+        self.engine = engine
         self.name = name
         self.policy = policy or QueuePolicy()
         self.keys = QueueKeys.of(name)
@@ -71,9 +81,9 @@ class RedisQueue:
         }
 
     @classmethod
-    def of(cls, client: redis.Redis, settings: Settings) -> Self:
+    def of(cls, client: redis.Redis, settings: Settings, *, engine: Engine | None = None) -> Self:
         """The queue that these settings name, under their limits."""
-        return cls(client, settings.queue_name, QueuePolicy.of(settings))
+        return cls(client, settings.queue_name, QueuePolicy.of(settings), engine=engine)
 
     def enqueue(self, tasks: Sequence[Dispatch], *, from_reconciler: bool = False) -> list[Admission]:
         if not tasks:
