@@ -61,8 +61,8 @@ class DeadLetter:
 class DeadLetters:
     """The dead letters of one queue: those in Redis, and those in the record that Redis has lost.
 
-    `engine` defaults to that of the queue; without one the record is not read. Methods raise `redis.exceptions.RedisError` and what the database
-    raises.
+    `engine` defaults to that of the queue; without one the record is not read. Methods raise
+    `redis.exceptions.RedisError` and what the database raises.
     """
 
     def __init__(self, queue: RedisQueue, engine: Engine | None = None) -> None:
