@@ -15,7 +15,10 @@ from agentexec.queue.keys import QueueKeys, result_key
 # `{queue}:rate` counts the requests of an API, and `limits` gives each of its keys an end.
 RATE = "rate"
 # Of what each key that names tasks has to know the owner, and the same for workers.
-OF_TASKS = ("lease", "holder", "sched", "dlq", "reason", "crash", "cancel", "part", "busy", "parked", "ready")
+OF_TASKS = (
+    "lease", "holder", "sched", "dlq", "reason", "crash", "suspect", "alone", "cancel", "part", "busy", "parked",
+    "ready",
+)  # fmt: skip
 OF_WORKERS = ("workers", "last")
 
 
@@ -36,10 +39,10 @@ def redis_orphans(client: redis.Redis, keys: QueueKeys, recorded: Iterable[UUID]
 
 def _without_owner(client: redis.Redis, keys: QueueKeys) -> list[str]:
     pipe = client.pipeline(transaction=True)
-    hashes = ("job", "holder", "reason", "crash", "cancel", "part", "workers", "last")
+    hashes = ("job", "holder", "reason", "crash", "suspect", "cancel", "part", "workers", "last")
     for name in hashes:
         pipe.hkeys(getattr(keys, name))
-    sets = ("lease", "sched", "dlq", "seen")
+    sets = ("lease", "sched", "dlq", "alone", "seen")
     for name in sets:
         pipe.zrange(getattr(keys, name), 0, -1)
     pipe.hvals(keys.busy)

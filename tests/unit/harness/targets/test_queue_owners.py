@@ -62,6 +62,8 @@ def test_a_queue_in_use_holds_nothing_without_an_owner(client: redis.Redis, queu
         (lambda c, k: c.hset(k.holder, str(GHOST), "1|w"), f"holder {GHOST}"),
         (lambda c, k: c.zadd(k.sched, {str(GHOST): 1}), f"sched {GHOST}"),
         (lambda c, k: c.hset(k.crash, str(GHOST), 1), f"crash {GHOST}"),
+        (lambda c, k: c.hset(k.suspect, str(GHOST), "1|1"), f"suspect {GHOST}"),
+        (lambda c, k: c.zadd(k.alone, {str(GHOST): 1}), f"alone {GHOST}"),
         (lambda c, k: c.hset(k.cancel, str(GHOST), 1), f"cancel {GHOST}"),
         (lambda c, k: c.hset(k.part, str(GHOST), "p"), f"part {GHOST}"),
         (lambda c, k: c.hset(k.busy, "p", str(GHOST)), f"busy {GHOST}"),
