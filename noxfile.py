@@ -315,7 +315,7 @@ def uv_settings(python: Path) -> dict[str, str]:
     a password, is neither printed nor written to a file.
     """
     listing = subprocess.run(
-        [python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+        [python, "-m", "pip", "config", "list"], capture_output=True, encoding="utf-8", check=False
     )
     configured = dict(re.findall(r"^(\S+)\.index-url='(.+)'$", listing.stdout, re.MULTILINE))
     index = configured.get(":env:") or configured.get("install") or configured.get("global")
