@@ -59,7 +59,7 @@ CONSTRAINTS = ROOT / "constraints.txt"
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock file, after waiting for any other holder; the kernel releases it when this process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -153,7 +153,20 @@ def prepare(
         # A URI, because pip splits the values of these variables at spaces.
         pin = CONSTRAINTS.as_uri()
         session.install(*requirements, env={"PIP_CONSTRAINT": pin, "PIP_BUILD_CONSTRAINT": pin})
+        name_checkout_in_ascii(folder)
         state.write_text(wanted, "utf-8")
+
+
+def name_checkout_in_ascii(environment: Path) -> None:
+    """Make the path of this checkout relative where the environment names it.
+
+    Python reads .pth files in the encoding of the locale. In the C locale it does not start in an environment with a
+    path that is not ASCII.
+    """
+    for file in environment.resolve().glob("lib/python*/site-packages/*.pth"):
+        relative = os.path.relpath(ROOT, file.parent)
+        lines = file.read_text("utf-8").splitlines()
+        file.write_text("".join(f"{relative if line == str(ROOT) else line}\n" for line in lines), "utf-8")
 
 
 def has_pip(python: Path) -> bool:
@@ -302,7 +315,7 @@ def uv_settings(python: Path) -> dict[str, str]:
     a password, is neither printed nor written to a file.
     """
     listing = subprocess.run(
-        [python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+        [python, "-m", "pip", "config", "list"], capture_output=True, encoding="utf-8", check=False
     )
     configured = dict(re.findall(r"^(\S+)\.index-url='(.+)'$", listing.stdout, re.MULTILINE))
     index = configured.get(":env:") or configured.get("install") or configured.get("global")

@@ -190,7 +190,7 @@ def _collect(command: list[str], name: str, progress: Callable[[str], None]) -> 
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         errors="replace",
     ) as process:
         if process.stderr is None:

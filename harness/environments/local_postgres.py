@@ -126,7 +126,7 @@ class LocalPostgres(LocalServer):
             env=self.environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             timeout=_TIMEOUT_SECONDS,
             check=False,

@@ -127,7 +127,7 @@ class LocalServer(ABC):
 
     def log(self) -> str:
         """The log of the server so far."""
-        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+        return self.log_file.read_text("utf-8", errors="replace") if self.log_file.exists() else ""
 
     def forget(self) -> None:
         """Collect the exit status of the process after the session killed it."""
@@ -217,4 +217,4 @@ class LocalServer(ABC):
 def make_private(file: Path, text: str) -> None:
     """Write a file that only its owner can read."""
     file.touch(mode=0o600)
-    file.write_text(text)
+    file.write_text(text, "utf-8")

@@ -159,7 +159,7 @@ def release_shared_memory(folder: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     for pid_file in folder.glob("*/*/postmaster.pid"):
         with contextlib.suppress(OSError, IndexError, ValueError):
-            key, segment = (int(word) for word in pid_file.read_text().splitlines()[6].split())
+            key, segment = (int(word) for word in pid_file.read_bytes().splitlines()[6].split())
             if libc.shmget(ctypes.c_int(key), ctypes.c_size_t(0), 0) == segment:
                 libc.shmctl(segment, 0, None)
 
@@ -173,7 +173,7 @@ def remove_folder(folder: Path) -> None:
 def engine_of(folder: Path) -> str | None:
     """The URL of the Docker engine that the session used (empty for the default one), None if it used none."""
     try:
-        return (folder / ENGINE_MARKER).read_text()
+        return (folder / ENGINE_MARKER).read_text("utf-8")
     except OSError:
         return None
 

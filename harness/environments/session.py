@@ -81,7 +81,7 @@ class Session:
 
         Must be called before the first container is created.
         """
-        (self.folder / reaper.ENGINE_MARKER).write_text(url)
+        (self.folder / reaper.ENGINE_MARKER).write_text(url, "utf-8")
 
     def require_reaper(self) -> None:
         """Raise `EnvironmentUnavailable` if the reaper does not run: a crash would then leave processes behind."""

@@ -149,7 +149,7 @@ def _activity(task: int) -> str:
 
 def _measured(path: Path) -> Mapping[str, float]:
     command = [sys.executable, "-m", "loadtests.bench.history", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         raise HarnessError(
             f"The process that judges the history ended with code {done.returncode}: {done.stderr.strip()[-300:]}"

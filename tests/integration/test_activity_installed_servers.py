@@ -32,7 +32,7 @@ from tests.conftest import Eventually
 from tests.support.activity_pool import environment, running_pool, wait_until_over
 from tests.support.activity_support import as_default
 from tests.support.activity_tasks import Number
-from tests.support.servers import require_package, required_postgres_15
+from tests.support.servers import make_public, require_package, required_postgres_15
 
 pytestmark = pytest.mark.integration
 
@@ -70,7 +70,7 @@ def pooler(program: str, host: str, port: int, user: str, eventually: Eventually
         f"unix_socket_dir =\nauth_type = trust\nauth_file = {folder / 'users'}\npool_mode = transaction\n"
         "default_pool_size = 2\nmax_client_conn = 100\n"
     )
-    folder.chmod(0o755)
+    make_public(folder)
     account = {"user": pwd.getpwnam("nobody").pw_uid, "extra_groups": []} if os.geteuid() == 0 else {}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(

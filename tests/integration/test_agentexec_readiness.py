@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,8 @@ def test_a_pool_on_an_empty_database_says_so_once_and_works_after_the_upgrade(
         log = pool.log.read_text(encoding="utf-8")
         assert log.count("the pool's maintenance") == log.count("did not answer a scrape") == 1
         assert log.count("there is no table agentexec_activity that") == 1
+        without_time = Counter(line[len("2026-01-01 00:00:00,000") :] for line in log.splitlines())
+        assert [line for line, times in without_time.items() if times > 1] == []
         granted(owner)
         eventually(lambda: errors(pool.http) == [], deadline=30)
         with site.client() as client:

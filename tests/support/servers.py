@@ -64,3 +64,11 @@ def require_package(package: str, *, installed: bool) -> None:
     if package in os.environ.get("EXPECT_INSTALLED", "").split(","):
         pytest.fail(message)
     pytest.skip(message)
+
+
+def make_public(folder: Path) -> None:
+    """Let every user read the files of a folder and run its programs, whatever the umask was when they were written."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | 0o444 | (0o111 if mode & 0o100 else 0))

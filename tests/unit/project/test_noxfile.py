@@ -202,6 +202,25 @@ def test_a_session_installs_once_and_again_only_for_something_new(tmp_path: Path
     assert session.created == 1
 
 
+def test_an_environment_names_the_checkout_in_ascii_so_that_python_starts_in_every_locale(
+    tmp_path: Path,
+) -> None:
+    packages = tmp_path / "env" / "lib" / "python3.11" / "site-packages"
+    packages.mkdir(parents=True)
+
+    class EditableSession(FakeSession):
+        def install(self, *requirements: str, env: dict[str, str]) -> None:
+            (packages / "_editable.pth").write_text(f"{ROOT}\n{ROOT}", "utf-8")
+            (packages / "other.pth").write_text("import other\n", "utf-8")
+
+    noxfile().prepare(EditableSession(tmp_path / "env"))
+    lines = (packages / "_editable.pth").read_text("utf-8").splitlines()
+    assert len(lines) == 2
+    assert {(packages / line).resolve() for line in lines} == {ROOT}
+    assert not any(Path(line).is_absolute() for line in lines)
+    assert (packages / "other.pth").read_text("utf-8") == "import other\n"
+
+
 class Interrupted(BaseException):
     """Raised in place of KeyboardInterrupt."""
 
