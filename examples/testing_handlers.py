@@ -55,7 +55,7 @@ def test_a_handler_by_itself() -> None:
 def test_a_task_with_its_retries() -> None:
     """`run` does what a worker does."""
     outcome = testing.run(pool, "answer", Question(text="hard: why?"))
-    assert (outcome.status, outcome.attempts) == ("complete", 2)
+    assert (outcome.status, outcome.attempt) == ("complete", 2)
     assert outcome.result == Answer(text="HARD: WHY?")
 
 

@@ -43,7 +43,7 @@ def test_without_an_event_loop_enqueue_sync_does_the_same() -> None:
         many = ax.enqueue_many_sync([ax.TaskRequest(task_name="blocked", context=Job()) for _ in range(9)])
         results = asyncio.run(_gathered(one, two, *many))
         assert results == (Answer(number=1, attempt=1), Answer(number=2, attempt=2), *[None] * 9)
-        assert client.tasks.known([one.agent_id]) == [False]
+        assert client.enqueued == []
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -69,7 +69,7 @@ def test_a_failure_is_recorded_and_raised_by_get_result() -> None:
 def test_tasks_of_tasks_run_too_and_may_be_waited_for() -> None:
     outcome = testing.run(pool, "parent", Job(number=3))
     assert outcome.status == "complete", outcome.error
-    assert "Answer(number=3, attempt=1)" in [entry.message for entry in outcome.log]
+    assert "Answer(number=3, attempt=1)" in [entry.message for entry in outcome.logs]
 
 
 @pytest.mark.parametrize(
@@ -84,14 +84,14 @@ def test_tasks_of_tasks_run_too_and_may_be_waited_for() -> None:
 )
 def test_a_run_has_an_outcome(name: str, status: str, attempts: int, error: str | None) -> None:
     outcome = testing.run(pool, name, Job(number=5))
-    assert (outcome.status, outcome.attempts, outcome.error) == (status, attempts, error)
+    assert (outcome.status, outcome.attempt, outcome.error) == (status, attempts, error)
     assert outcome.result == (Answer(number=5, attempt=attempts) if name in ("complete", "retry") else None)
 
 
 def test_limits_apply() -> None:
     for name in ("too_slow", "hung"):
         outcome = testing.run(pool, name, Job())
-        assert (outcome.status, outcome.attempts) == ("error", 4)
+        assert (outcome.status, outcome.attempt) == ("error", 4)
         assert "time limit" in (outcome.error or "")
 
 
@@ -153,6 +153,27 @@ def test_several_pools_may_run_in_one_block() -> None:
 
     with testing.eager(pool, other):
         assert asyncio.run(_gathered(ax.enqueue_sync("elsewhere", Job()))) == (None,)
+
+
+def test_a_client_in_memory_records_and_runs_nothing() -> None:
+    async def scene() -> None:
+        with testing.in_memory(pool) as client:
+            first = await ax.enqueue("parent", Job(number=1))
+            second = pool.enqueue_sync("fail", Job(number=2), priority=ax.Priority.HIGH)
+            assert client.enqueued == [first, second]
+            assert [(task.task_name, task.context) for task in client.enqueued] == [
+                ("parent", {"number": 1}),
+                ("fail", {"number": 2}),
+            ]
+            found = await ax.activity.detail(agent_id=first.agent_id)
+            assert found is not None
+            assert found.status == "queued"
+            with pytest.raises(TimeoutError):
+                await ax.get_result(first, 0)
+            assert client.cancel([first.agent_id]) == {first.agent_id: "canceled"}
+            assert client.enqueued == [second]
+
+    asyncio.run(scene())
 
 
 @pytest.mark.parametrize("wrong", [(), ("pool",), (pool, fail)])
