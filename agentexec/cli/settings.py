@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from agentexec.cli.parsing import JSON, command
+from agentexec.cli.parsing import JSON, argument, command
+from agentexec.cli.settings_table import settings_table
 from agentexec.config import load_settings, variable
 from agentexec.masking import MASK, masked
 
@@ -17,9 +18,16 @@ from agentexec.masking import MASK, masked
 _PARAMETER = re.compile(r"([?&][^=&\s]*(?:secret|token|key)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
 
 
-@command("config", JSON)
+@command(
+    "config",
+    JSON,
+    argument("--markdown", action="store_true", help="print what each setting means, as a table in Markdown"),
+)
 def _config(options: argparse.Namespace) -> None:
     """Print the settings in effect, secrets masked."""
+    if options.markdown:
+        print(settings_table())
+        return
     settings = load_settings()
     shown = {variable(name): _shown(getattr(settings, name)) for name in type(settings).model_fields}
     if options.json:

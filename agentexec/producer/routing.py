@@ -53,9 +53,14 @@ class TaskProducer:
         self._client: Client | None = None
         self._reset_lock()
         reset_in_child(self._reset_lock)
-        if settings.database_url and settings.redis_url:
+        _producers.append(weakref.ref(self))
+        if self.has_servers:
             set_default_client(lambda: self.client)
-            _producers.append(weakref.ref(self))
+
+    @property
+    def has_servers(self) -> bool:
+        """Whether the settings name both servers; otherwise it gets no task by its name."""
+        return bool(self.settings.database_url and self.settings.redis_url)
 
     def _reset_lock(self) -> None:
         self._making = threading.Lock()
@@ -64,9 +69,10 @@ class TaskProducer:
     def client(self) -> Client:
         """The client of this queue, made at first use."""
         with self._making:
-            if self._client is None:
-                self._client = self.make_client()
-            return replacement() or self._client
+            found = replacement()
+            if found is None:
+                found = self._client = self._client or self.make_client()
+            return found
 
     def make_client(self) -> Client:
         """A new client of this queue and its activity store."""
@@ -99,7 +105,7 @@ def client_for(*task_names: str) -> Client:
     """
     if replacement() is not None:
         return default_client()
-    everyone = producers()
+    everyone = [producer for producer in producers() if producer.has_servers]
     routes: dict[object, TaskProducer] = {}
     for name in task_names:
         takers = [producer for producer in everyone if _has(producer, name)] or everyone[:1]

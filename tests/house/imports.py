@@ -38,7 +38,7 @@ LAYERS = (
     {"worker"},
     {"compat"},
     {"activity"},
-    {"api", "cli", "migrations"},
+    {"api", "cli", "migrations", "testing"},
 )
 RANKS = {folder: rank for rank, layer in enumerate(LAYERS) for folder in layer}
 

@@ -1,46 +1,41 @@
-"""docs/reference/settings.md names every setting of agentexec, with its variables and its default."""
+"""docs/reference/settings.md has the table that the settings generate, and every setting is described in it."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
-from pydantic import AliasChoices
 
+from agentexec.cli import main
+from agentexec.cli.settings_table import MEANINGS, settings_table
 from agentexec.config import Settings
-
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "settings.md"
-ROW = re.compile(r"^\| (?P<names>`[^|]*`) \| (?P<default>[^|]*) \|", re.MULTILINE)
+from tests.house.settings_page import BEGIN, END, PAGE, updated
 
 
-def documented() -> dict[tuple[str, ...], str]:
-    """Variables and default of each row of the first table."""
-    table = PAGE.read_text("utf-8").partition("## agentexec")[2].partition("\n## ")[0]
-    return {tuple(re.findall(r"`([A-Z_]+)`", row["names"])): row["default"] for row in ROW.finditer(table)}
+def test_the_page_is_as_the_generator_writes_it() -> None:
+    page = PAGE.read_text("utf-8")
+    assert page.count(BEGIN) == page.count(END) == 1
+    assert page == updated(page), "run `python -m tests.house.settings_page`"
 
 
-def settings() -> Iterator[tuple[tuple[str, ...], str]]:
-    for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        names = alias.choices if isinstance(alias, AliasChoices) else [alias or f"AGENTEXEC_{name.upper()}"]
-        yield tuple(map(str, names)), shown(field.default)
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_a_setting_is_described(name: str) -> None:
+    assert MEANINGS.get(name, ("", Settings.model_fields[name].description))[1], "add it to MEANINGS"
 
 
-def shown(default: Any) -> str:
-    if default is None:
-        return "none"
-    return f"`{default}`" if isinstance(default, str) else f"{default:g}" if default < 1e5 else str(default)
+def test_no_other_setting_is_described() -> None:
+    assert MEANINGS.keys() <= Settings.model_fields.keys()
 
 
-@pytest.mark.parametrize(("names", "default"), list(settings()), ids=lambda value: str(value))
-def test_a_setting_is_documented_with_its_variables_and_its_default(
-    names: tuple[str, ...], default: str
-) -> None:
-    assert documented().get(names) == default
+def test_a_row_has_names_type_default_unit_range_and_meaning() -> None:
+    rows = settings_table().splitlines()
+    for row in (
+        "| `AGENTEXEC_NUM_WORKERS` | whole number | 4 | processes | from 1 to 1024 | worker processes of a pool |",
+        "| `AGENTEXEC_LOG_FORMAT` | `json` or `text` | none |  |  | format of the log of a pool and its workers |",
+        "| `AGENTEXEC_METRICS_HOST` | text | `127.0.0.1` | address |  | address that this port listens on |",
+    ):
+        assert row in rows
+    assert all(row.count(" | ") == 5 for row in rows[2:])
 
 
-def test_the_page_names_no_other_setting() -> None:
-    assert documented().keys() == {names for names, _ in settings()}
+def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "--markdown"]) == 0
+    assert capsys.readouterr().out.rstrip("\n") == settings_table()
