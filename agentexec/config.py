@@ -64,6 +64,7 @@ class Settings(_Environment):
 
     # Servers
     database_url: str | None = Field(default=None, repr=False)
+    database_timeout: float = Field(default=10, gt=0)
     redis_url: str | None = Field(default=None, repr=False)
     redis_pool_size: int = Field(default=10, ge=1)
     redis_pool_timeout: float = Field(default=5, gt=0)

@@ -212,7 +212,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             worker_loop = WorkerLoop(
                 worker=options["name"],
                 queue=RedisQueue.of(blocking_client(settings, name="agentexec-worker"), settings),
-                engine=engine_for(settings.require_database_url(), pool_size=1, test_connections=False),
+                engine=engine_for(
+                    pool.database,
+                    pool_size=1,
+                    test_connections=False,
+                    name="agentexec-worker",
+                    timeout=max(settings.database_timeout, settings.lease_seconds),
+                ),
                 settings=settings,
                 registry=pool.registry,
                 event_loop=asyncio.new_event_loop(),

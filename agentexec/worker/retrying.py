@@ -12,15 +12,10 @@ from sqlalchemy.exc import DBAPIError
 
 from agentexec.core import runtime
 from agentexec.core.db import one_statement
+from agentexec.core.postgres import FIRST_PAUSE, LONGEST_PAUSE, is_transient
 from agentexec.ops.logs import LastingProblem
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0  # seconds; each pause is twice as long as the one before
 UNEXPLAINED_TRIES = 3
-READ_ONLY = "25006"  # the server was demoted: a failover is under way
-# Serialization failure, deadlock, lock not available.
-TRANSIENT_SQLSTATES = ("40001", "40P01", "55P03", READ_ONLY)
-# Connection, resources, operator intervention (shutdown, crash recovery).
-TRANSIENT_CLASSES = ("08", "53", "57")
 
 T = TypeVar("T")
 
@@ -62,21 +57,10 @@ class Retrying:
                     raise
                 problem = f"Redis does not answer ({type(error).__name__})"
             except DBAPIError as error:
-                unexplained += not _is_transient(error)
-                if getattr(error.orig, "sqlstate", None) == READ_ONLY:
-                    self._engine.dispose()  # its connections lead to the demoted server
+                unexplained += not is_transient(error)
                 if self._give_up() or unexplained >= UNEXPLAINED_TRIES:
                     raise
                 problem = f"the database refused a batch ({type(error.orig).__name__})"
             lasting.seen(f"{problem}; trying again")
             runtime.current().sleep(pause)
             pause = min(LONGEST_PAUSE, 2 * pause)
-
-
-def _is_transient(error: DBAPIError) -> bool:
-    if error.connection_invalidated:
-        return True
-    sqlstate = getattr(error.orig, "sqlstate", None)
-    if sqlstate is None:  # the server was not reached, or SQLite did not get its lock
-        return "OperationalError" in type(error.orig).__name__
-    return sqlstate in TRANSIENT_SQLSTATES or sqlstate[:2] in TRANSIENT_CLASSES
