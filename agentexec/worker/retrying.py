@@ -12,10 +12,11 @@ from sqlalchemy.exc import DBAPIError
 
 from agentexec.core import runtime
 from agentexec.core.db import one_statement
-from agentexec.core.postgres import FIRST_PAUSE, LONGEST_PAUSE, is_transient
+from agentexec.core.postgres import FIRST_PAUSE, LONGEST_PAUSE, is_transient, sqlstate_of
 from agentexec.ops.logs import LastingProblem
 
 UNEXPLAINED_TRIES = 3
+SILENCE_SECONDS = 1.0  # an attempt that takes less and fails was refused, and not left without an answer
 
 T = TypeVar("T")
 
@@ -29,6 +30,8 @@ class Retrying:
         self._engine = engine
         self._one_statement = one_statement(engine)
         self._give_up = give_up
+        # Since when Postgres has owed an answer, on the runtime's monotonic clock.
+        self.silent_since: float | None = None
 
     def transaction(self, work: Callable[[Connection], T], *, single_statement: bool = False) -> T:
         """Run `work` in a transaction until it commits.
@@ -39,8 +42,19 @@ class Retrying:
         engine = self._one_statement if single_statement else self._engine
 
         def attempt() -> T:
-            with engine.begin() as connection:
-                return work(connection)
+            began = runtime.current().monotonic()
+            self.silent_since = began if self.silent_since is None else self.silent_since
+            silent = False
+            try:
+                with engine.begin() as connection:
+                    return work(connection)
+            except DBAPIError as error:
+                took = runtime.current().monotonic() - began
+                silent = sqlstate_of(error) is None and took >= SILENCE_SECONDS
+                raise
+            finally:
+                if not silent:
+                    self.silent_since = None
 
         return self.until_done(attempt)
 
