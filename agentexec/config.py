@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from agentexec.database_options import libpq_options
 from agentexec.errors import ConfigurationError
 
 try:
@@ -160,7 +161,7 @@ def load_settings(**overrides: object) -> Settings:
 def normalised_database_url(url: str) -> str:
     """The URL with the driver that agentexec uses: psycopg 3 for Postgres, the standard library for SQLite.
 
-    Accepts `postgres://`, `postgresql://`, and URLs with another driver, also an async one.
+    Accepts `postgres://`, `postgresql://`, and URLs with another driver, also an async one, with its options.
     Raises `ConfigurationError` for anything else.
     """
     try:
@@ -174,6 +175,8 @@ def normalised_database_url(url: str) -> str:
         raise ConfigurationError(
             f"DATABASE_URL names {backend}, which agentexec does not support; use PostgreSQL 14+ or SQLite."
         )
+    if backend != "sqlite" and parsed.query:
+        parsed = parsed.set(query=libpq_options(parsed.query))
     return parsed.set(drivername=_DRIVERS[backend]).render_as_string(hide_password=False)
 
 
