@@ -1,4 +1,4 @@
-"""Servers that keep their connections open and never answer: nobody waits for longer than one time-out."""
+"""Servers that keep their connections open and never answer: each call ends after a few time-outs."""
 
 from __future__ import annotations
 
@@ -87,14 +87,17 @@ def test_dispatch_goes_on_when_redis_answers_again(client: Client, redis_proxy: 
     assert client.queue.known([task.agent_id]) == [True]
 
 
+@pytest.mark.parametrize("connected", [True, False])
 def test_callers_in_line_fail_together_for_a_silent_database(
-    client: Client, database_proxy: TcpProxy
+    client: Client, database_proxy: TcpProxy, connected: bool
 ) -> None:
     def fails(_: int) -> bool:
         with pytest.raises(OperationalError):
             client.enqueue_sync("nap", Nap())
         return True
 
+    if not connected:
+        client._recording.dispose()
     database_proxy.swallowing.set()
     with within(SOON), ThreadPoolExecutor(CALLERS) as threads:
         assert all(threads.map(fails, range(CALLERS)))
