@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from agentexec.database_options import libpq_options
 from agentexec.errors import ConfigurationError
 
 try:
@@ -64,6 +65,7 @@ class Settings(_Environment):
 
     # Servers
     database_url: str | None = Field(default=None, repr=False)
+    database_timeout: float = Field(default=10, gt=0)
     redis_url: str | None = Field(default=None, repr=False)
     redis_pool_size: int = Field(default=10, ge=1)
     redis_pool_timeout: float = Field(default=5, gt=0)
@@ -159,7 +161,7 @@ def load_settings(**overrides: object) -> Settings:
 def normalised_database_url(url: str) -> str:
     """The URL with the driver that agentexec uses: psycopg 3 for Postgres, the standard library for SQLite.
 
-    Accepts `postgres://`, `postgresql://`, and URLs with another driver, also an async one.
+    Accepts `postgres://`, `postgresql://`, and URLs with another driver, also an async one, with its options.
     Raises `ConfigurationError` for anything else.
     """
     try:
@@ -173,6 +175,8 @@ def normalised_database_url(url: str) -> str:
         raise ConfigurationError(
             f"DATABASE_URL names {backend}, which agentexec does not support; use PostgreSQL 14+ or SQLite."
         )
+    if backend != "sqlite" and parsed.query:
+        parsed = parsed.set(query=libpq_options(parsed.query))
     return parsed.set(drivername=_DRIVERS[backend]).render_as_string(hide_password=False)
 
 

@@ -41,7 +41,7 @@ def create_app(client: Client | None = None, *, task_names: Iterable[str] | None
     own = client is None
     client = client or Client()
     settings = client.settings
-    checks = Checks.of(settings, engine=client.engine)
+    checks = Checks.of(settings, database=client.database)
     service = Service(
         client=client,
         checks=checks,

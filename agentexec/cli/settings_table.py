@@ -14,6 +14,11 @@ HEADER = "| variable | type | default | unit | range | meaning |\n|---|---|---|-
 # The unit and the meaning of each setting. The rest of a row comes from the setting itself.
 MEANINGS = {
     "database_url": ("URL", "PostgreSQL 14 or newer, or SQLite. Required"),
+    "database_timeout": (
+        "s",
+        "how long `enqueue` waits for a silent database, and for a new connection to it; a worker waits as long, or a "
+        "lease if that is longer",
+    ),
     "redis_url": (
         "URL",
         "Redis 7.0 or newer, or Valkey; `redis://`, `rediss://`, `redis+sentinel://`, `rediss+sentinel://`. Required",

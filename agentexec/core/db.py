@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import AssertionPool, SingletonThreadPool, StaticPool
 
 from agentexec.config import normalised_database_url
+from agentexec.core import postgres
 from agentexec.core.forking import keep, no_fork
 from agentexec.errors import ConfigurationError, UnsupportedServer
 from agentexec.masking import masked
@@ -21,25 +22,88 @@ MINIMUM_POSTGRES = 14
 __all__ = ["Base", "create_schema", "engine_for", "require_supported_database"]
 
 
-def engine_for(database_url: str, *, pool_size: int = 2, test_connections: bool = True) -> Engine:
+def engine_for(
+    source: str | Engine,
+    *,
+    pool_size: int = 2,
+    test_connections: bool = True,
+    name: str = "agentexec",
+    timeout: float = 30.0,
+) -> Engine:
     """An engine with a small pool and tested connections; on SQLite, writers wait for the lock.
 
-    Raises `ConfigurationError` for a URL of another kind of database.
+    `source` is a URL, or an engine of the application: then the new engine connects as that one does, through a pool
+    of its own of the same kind. Connections have the application name `name`. A call that gets no answer within
+    `timeout` seconds raises `OperationalError`. Raises `ConfigurationError` for a URL or an engine of another kind.
     """
-    url = normalised_database_url(database_url)
+    if isinstance(source, Engine):
+        return _carried(source, name, timeout)
+    url = normalised_database_url(source)
     if url.startswith("sqlite"):
         return _sqlite_engine(url)
     with no_fork:
         engine = create_engine(
             url,
+            isolation_level=postgres.READ_COMMITTED,
+            connect_args=postgres.connect_arguments(make_url(url), name, timeout),
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=test_connections,
             pool_recycle=1800,
             hide_parameters=True,  # contexts and results are not for logs
         )
-    event.listen(engine, "connect", _look_for_a_pooler)
+    postgres.prepare(engine, name=name, timeout=timeout)
     return engine
+
+
+def required_engine(engine: object) -> Engine:
+    """Check that agentexec can use an engine of the application; raises `ConfigurationError` if not."""
+    remedy = "pass one of create_engine('postgresql+psycopg://...'), or database_url"
+    if not isinstance(engine, Engine):
+        raise ConfigurationError(f"A {type(engine).__name__} is not an Engine of SQLAlchemy; {remedy}.")
+    kind = f"{engine.dialect.name}+{engine.dialect.driver}"
+    if engine.dialect.is_async or kind not in ("postgresql+psycopg", "sqlite+pysqlite"):
+        raise ConfigurationError(f"The engine uses {kind}, which agentexec does not; {remedy}.")
+    if engine.dialect.name == "postgresql" and isinstance(engine.pool, (StaticPool, AssertionPool)):
+        raise ConfigurationError(
+            f"The engine has a {type(engine.pool).__name__}, whose single connection several threads cannot share; "
+            "leave poolclass out."
+        )
+    return engine
+
+
+def url_of(engine: Engine) -> str:
+    """The URL of an engine of the application, with its password."""
+    return required_engine(engine).url.render_as_string(hide_password=False)
+
+
+def _carried(engine: Engine, name: str, timeout: float) -> Engine:
+    """An engine that connects as `engine` does, and has its listeners and options, with a pool of its own.
+
+    A shared pool could be empty while its application waits for agentexec.
+    """
+    required_engine(engine)
+    sqlite = engine.dialect.name == "sqlite"
+    if sqlite and isinstance(
+        engine.pool, (StaticPool, SingletonThreadPool)
+    ):  # in memory: there is no other way in
+        return engine
+    options = {} if sqlite else {"isolation_level": postgres.READ_COMMITTED}
+    own = Engine(
+        engine.pool.recreate(),
+        engine.dialect,
+        engine.url,
+        echo=engine.echo,
+        execution_options={**engine.get_execution_options(), **options},
+        hide_parameters=True,
+    )
+    own.dispatch = own.dispatch._join(engine.dispatch)
+    own._has_events = engine._has_events
+    if sqlite:
+        _prepare_sqlite(own)
+    else:
+        postgres.prepare(own, name=name, timeout=timeout)
+    return own
 
 
 def one_statement(engine: Engine) -> Engine:
@@ -91,35 +155,28 @@ def require_supported_database(engine: Engine) -> None:
         ) from None
 
 
-def _look_for_a_pooler(connection: Any, _record: Any) -> None:
-    """Switch off prepared statements behind a pooler such as PgBouncer in transaction mode.
-
-    There, the next transaction may run on a server connection without these statements, or with those of another
-    client under the same names. Behind a pooler, the process that answers is not the one named at the login.
-    """
-    answering = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()[0]
-    connection.rollback()
-    if answering != connection.info.backend_pid:
-        connection.prepare_threshold = None
-
-
 def _sqlite_engine(url: str) -> Engine:
     in_memory = re.fullmatch(r"sqlite://(/(:memory:)?)?", url) is not None
     options: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {}
-    engine = create_engine(
-        url, connect_args={"check_same_thread": False, "timeout": 30}, hide_parameters=True, **options
-    )
+    engine = create_engine(url, connect_args={"check_same_thread": False}, hide_parameters=True, **options)
+    _prepare_sqlite(engine)
+    return engine
 
-    # The driver begins a transaction at the first write. A writer must have the lock before it reads.
+
+def _prepare_sqlite(engine: Engine) -> None:
+    """The driver begins a transaction at the first write; here, a writer gets the lock before it reads."""
+
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
         connection.execute("PRAGMA foreign_keys=ON")
-        if not in_memory:
+        connection.execute("PRAGMA busy_timeout=30000")
+        if connection.execute("PRAGMA database_list").fetchone()[2]:  # it has a file
             connection.execute("PRAGMA journal_mode=WAL")
 
-    @event.listens_for(engine, "begin")
-    def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if engine.dispatch.begin:  # the engine of an application that begins its transactions itself
+        return
 
-    return engine
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -96,6 +96,19 @@ def blocking_client(settings: Settings, *, name: str = "agentexec") -> redis.Red
     )
 
 
+def reading_client(settings: Settings, *, name: str) -> redis.Redis:
+    """A client for single reads that something else can answer too: it gives up after at most a second."""
+    timeout = min(settings.redis_pool_timeout, 1.0)
+    return _blocking(
+        settings,
+        name,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 1, RESENT),
+        max_connections=settings.redis_pool_size,
+    )
+
+
 def _backoff() -> ExponentialWithJitterBackoff:
     return ExponentialWithJitterBackoff(cap=0.5, base=0.02)
 

@@ -17,9 +17,10 @@ class BlockingSentinelPool(SentinelConnectionPool, BlockingConnectionPool):
     """A pool of connections to the master, whose callers wait for a free one."""
 
     def release(self, connection: Any) -> None:
+        """Take a connection back; one to a former master is dropped."""
         owned = self.owns_connection(connection)  # type: ignore[no-untyped-call]  # redis-py does not annotate them
         super().release(connection)  # type: ignore[no-untyped-call]
-        if not owned:  # to a former master: redis-py keeps it in its list for ever
+        if not owned:  # redis-py would keep it in its list for ever
             with contextlib.suppress(ValueError):
                 self._connections.remove(connection)
 

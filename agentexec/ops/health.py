@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 import redis
-from sqlalchemy import Engine, NullPool, StaticPool, create_engine
+from sqlalchemy import Engine, StaticPool
 
 from agentexec.config import Settings
 from agentexec.core.db import engine_for
@@ -115,19 +115,21 @@ class Checks:
         cls,
         settings: Settings,
         *,
-        engine: Engine | None = None,
+        database: str | Engine | None = None,
         ready_workers: Callable[[], int] | None = None,
     ) -> Checks:
         """Checks with their own connections, so that an exhausted connection pool does not look like a dead server.
 
-        `engine` is that of the application; it is used for a database in memory, which has no second connection.
+        `database` is what they connect to, by default the URL of the settings.
         """
-        in_memory = engine is not None and isinstance(engine.pool, StaticPool)
         return cls(
             redis=blocking_client(
                 settings.model_copy(update={"redis_pool_timeout": WITHIN / 2}), name="agentexec-health"
             ),
-            engine=engine if engine and in_memory else _probing_engine(settings.require_database_url()),
+            # Its time-out is longer than `WITHIN`, whose message is clearer.
+            engine=engine_for(
+                database or settings.require_database_url(), name="agentexec-health", timeout=WITHIN + 2
+            ),
             ready_workers=ready_workers,
             wanted_workers=settings.num_workers,
         )
@@ -149,29 +151,17 @@ class Checks:
         ready = self._wanted_workers if self.ready_workers is None else self.ready_workers()
         return f"{ready} of {self._wanted_workers} ready" if ready < self._wanted_workers else None
 
+    # Both on a new connection: an old one may lead to a former master, and works also where no new one is accepted.
+
     def _ask_redis(self) -> None:
-        # On a new connection: an old one may lead to a former master, which answers a PING as before.
         self.redis.connection_pool.disconnect(inuse_connections=False)
         self.redis.ping()
 
     def _ask_database(self) -> str | None:
+        if self.engine.dialect.name == "postgresql":
+            self.engine.dispose()
         with self.engine.connect() as connection:
             return "; ".join(unmet(connection)) or None
-
-
-def _probing_engine(database_url: str) -> Engine:
-    """An engine that connects for every check and gives up after `WITHIN` seconds; on SQLite the usual engine."""
-    engine = engine_for(database_url)
-    if engine.dialect.name != "postgresql":
-        return engine
-    limits = {
-        "connect_timeout": round(WITHIN) + 2,  # longer than `WITHIN`, whose message is clearer
-        "tcp_user_timeout": round(WITHIN * 1000),
-        "keepalives_idle": round(WITHIN),
-        "keepalives_interval": 1,
-        "keepalives_count": 2,
-    }
-    return create_engine(engine.url, poolclass=NullPool, connect_args=limits)
 
 
 def _problem(call: Future[str | None], deadline: float, within: float) -> str | None:

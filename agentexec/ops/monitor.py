@@ -15,6 +15,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from sqlalchemy import Engine
+
 from agentexec.config import Settings
 from agentexec.errors import ConfigurationError
 from agentexec.ops import metrics
@@ -98,9 +100,11 @@ class _Handler(BaseHTTPRequestHandler):
         _logger.debug(format, *args)
 
 
-def monitoring(settings: Settings, *, ready_workers: Callable[[], int]) -> closing[MonitoringServer]:
+def monitoring(
+    settings: Settings, *, ready_workers: Callable[[], int], database: str | Engine | None = None
+) -> closing[MonitoringServer]:
     """Start the server of a pool, for a `with` block; raises `ConfigurationError` if it cannot listen."""
-    checks = Checks.of(settings, ready_workers=ready_workers)
+    checks = Checks.of(settings, database=database, ready_workers=ready_workers)
     collector = metrics.Collector(checks, settings.queue_name) if metrics.AVAILABLE else None
     if collector is None:
         _logger.warning("prometheus-client is not installed: only health is served, no metrics")

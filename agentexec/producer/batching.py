@@ -52,6 +52,12 @@ class BatchThread(Generic[T]):
             if first or self._size >= self._limit:  # in between, the thread has nothing to do
                 self._changed.notify()
 
+    def take_waiting(self) -> list[T]:
+        """Remove and return the items that wait for the next batch."""
+        with self._changed:
+            waiting, self._waiting, self._size = self._waiting, [], 0
+            return waiting
+
     def close(self) -> None:
         """Handle the items that wait, then end the thread."""
         with self._changed:

@@ -16,11 +16,14 @@ import redis
 from pydantic import BaseModel
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.pool import StaticPool
 
 from agentexec.config import Settings, default_settings, load_settings
-from agentexec.core.db import engine_for, leave_to_parent
+from agentexec.core.circuit import Circuit
+from agentexec.core.db import engine_for, leave_to_parent, required_engine, url_of
 from agentexec.core.forking import reset_in_child
-from agentexec.core.redis_client import blocking_client
+from agentexec.core.postgres import patiently
+from agentexec.core.redis_client import blocking_client, reading_client
 from agentexec.errors import ConfigurationError, InvalidTask, PayloadTooLarge, require, require_list
 from agentexec.identifiers import new_id, parse_id
 from agentexec.producer.enqueuer import Enqueuer, PreparedTask
@@ -44,6 +47,8 @@ from agentexec.task import (
 
 _logger = logging.getLogger(__name__)
 
+NAME = "agentexec-producer"  # of its connections, in the servers' lists
+
 
 class Client:
     """A client of one queue and its activity store. Threads and event loops may share it, and so may forked children.
@@ -59,10 +64,12 @@ class Client:
         queue_name: str | None = None,
         settings: Settings | None = None,
         registry: Registry | None = None,
+        engine: Engine | None = None,
     ) -> None:
         """Connect at first use. Arguments override the environment; `registry` has the lock keys of tasks.
 
-        Raises `ConfigurationError` if a URL is missing.
+        With `engine`, the client connects to the database as that engine does, through pools of its own.
+        Raises `ConfigurationError` if a URL is missing or the engine cannot be used.
         """
         # The registry of a pool may still be empty, and get its tasks later.
         remedy = "make one with load_settings, or leave it out"
@@ -71,16 +78,26 @@ class Client:
         require(registry, (dict, type(None)), "registry is a Registry", remedy, error=ConfigurationError)
         self._registry = Registry() if registry is None else registry
         self.settings = settings or load_settings(
-            database_url=database_url, redis_url=redis_url, queue_name=queue_name
+            database_url=database_url if engine is None else url_of(engine),
+            redis_url=redis_url,
+            queue_name=queue_name,
         )
-        url = self.settings.require_database_url()
-        self.engine = engine_for(url, pool_size=4)
-        self.redis = blocking_client(self.settings, name="agentexec-producer")
+        self.database: str | Engine = (
+            required_engine(engine) if engine is not None else self.settings.require_database_url()
+        )
+        self.engine = engine_for(self.database, pool_size=4, name=NAME)
+        if isinstance(self.engine.pool, StaticPool):  # SQLite in memory: there is no other way to it
+            self.database = self.engine
+        self.redis = blocking_client(self.settings, name=NAME)
         self.queue = RedisQueue.of(self.redis, self.settings, engine=self.engine)
+        self.results = RedisQueue.of(reading_client(self.settings, name=NAME), self.settings)
         # The enqueuer's connections are not tested before use, which would cost a round trip per batch: it sends again
         # what a broken connection lost. SQLite in memory allows one connection only.
         many_connections = self.engine.dialect.name == "postgresql"
-        self._recording = engine_for(url, test_connections=False) if many_connections else self.engine
+        self._recording = self.engine
+        if many_connections:
+            timeout = self.settings.database_timeout
+            self._recording = engine_for(self.database, test_connections=False, name=NAME, timeout=timeout)
         self._enqueuer = Enqueuer(self._recording, self.queue)
         reset_in_child(self._reset)
 
@@ -156,6 +173,11 @@ class Client:
         require(message, str, "The message of a cancel is text", "leave it out for the default")
         return request_cancel(self.engine, self.queue_of, [parse_id(i) for i in agent_ids], message)
 
+    @property
+    def circuit(self) -> Circuit:
+        """Whether Redis is silent at present."""
+        return self._enqueuer.circuit
+
     def queue_of(self, queue_name: str) -> RedisQueue:
         """The queue of this name on the same Redis."""
         return RedisQueue(self.redis, queue_name, engine=self.engine)
@@ -165,6 +187,7 @@ class Client:
         self._enqueuer.close()
         self._recording.dispose()
         self.redis.close()
+        self.results.client.close()
         self.engine.dispose()
 
     def __enter__(self) -> Self:
@@ -178,6 +201,7 @@ class Client:
         leave_to_parent(self.engine)
         leave_to_parent(self._recording)
         self.redis.connection_pool.reset()
+        self.results.client.connection_pool.reset()
         self._enqueuer.reset()
 
     def _prepare(self, request: TaskRequest) -> PreparedTask:
@@ -235,6 +259,20 @@ def request_cancel(
     engine: Engine, queue_of: Callable[[str], Queue], ids: Sequence[UUID], message: str
 ) -> dict[UUID, Status]:
     """Cancel in the activity store, then in the queues, which `queue_of` gives by name; see `Client.cancel`."""
+    standing, tasks = patiently(lambda: _record_cancel(engine, ids, message))
+    try:
+        for queue_name, task_ids in tasks.items():
+            queue_of(queue_name).request_cancel(task_ids)
+    except redis.RedisError as error:
+        note = "Redis did not take %d cancel request(s) (%s); a pool passes them on when it answers"
+        _logger.warning(note, len(standing), type(error).__name__)
+    return standing
+
+
+def _record_cancel(
+    engine: Engine, ids: Sequence[UUID], message: str
+) -> tuple[dict[UUID, Status], dict[str, list[UUID]]]:
+    """Cancel in the activity store; returns the new statuses, and by queue the tasks that the queue has to cancel."""
     with engine.begin() as connection:
         standing = statements.request_cancel(connection, ids, message)
         tasks: defaultdict[str, list[UUID]] = defaultdict(list)
@@ -245,13 +283,7 @@ def request_cancel(
             if activity is not None and not activity.status.terminal:
                 direct.end(connection, activity, Status.CANCELED, message, None)
                 standing[task_id] = Status.CANCELED
-    try:
-        for queue_name, task_ids in tasks.items():
-            queue_of(queue_name).request_cancel(task_ids)
-    except redis.RedisError as error:
-        note = "Redis did not take %d cancel request(s) (%s); a pool passes them on when it answers"
-        _logger.warning(note, len(standing), type(error).__name__)
-    return standing
+        return standing, tasks
 
 
 def _tasks(entries: Sequence[PreparedTask], ids: Sequence[UUID]) -> list[Task]:

@@ -7,7 +7,6 @@ in an undefined state.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 from collections import Counter
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
@@ -23,9 +23,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from agentexec.core import runtime
+from agentexec.core.circuit import Circuit
 from agentexec.core.db import one_statement
+from agentexec.core.postgres import is_transient, patiently, timed_out
 from agentexec.counters import COUNTERS, QUEUED
-from agentexec.errors import QueueFull
+from agentexec.errors import ConfigurationError, QueueFull
 from agentexec.producer.batching import BatchThread
 from agentexec.producer.dispatch_marker import DispatchMarker
 from agentexec.queue.ownership import adopt_queue
@@ -83,6 +85,7 @@ class Enqueuer:
             nullcontext() if many_writers else runtime.current().condition()
         )
         self._marker = DispatchMarker(self._engine, one_writer=self._one_writer)
+        self.circuit = Circuit(partial(self._queue.known, [UUID(int=0)]))
         self._thread.reset()
 
     def submit(self, entries: Sequence[PreparedTask]) -> Future[list[UUID]]:
@@ -101,23 +104,26 @@ class Enqueuer:
         """Finish what was handed in, then end the threads."""
         self._thread.close()
         self._marker.close()
+        self.circuit.close()
 
     def _handle(self, batch: Sequence[_Group]) -> None:
         """Record and dispatch a batch. Every error goes to the callers that wait, so the thread lives on."""
         try:
             self._serve(batch)
         except Exception as error:  # noqa: BLE001 - see above
-            for group in batch:
-                if not group.future.done():
-                    group.future.set_exception(error)
+            _fail([group for group in batch if not group.future.done()], error)
 
     def _serve(self, batch: Sequence[_Group]) -> None:
-        self._require_own_queue()
         entries = [entry for group in batch for entry in group.entries]
         try:
+            self._require_own_queue()
             recorded = self._record(entries, whole=any(group.needs_transaction for group in batch))
-        except Exception:
-            if len(batch) == 1:
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            if timed_out(error):  # those that wait would wait for the same silent server
+                _fail(self._thread.take_waiting(), error)
+            if len(batch) == 1 or (isinstance(error, DBAPIError) and is_transient(error)):
                 raise
             for group in batch:  # one bad task must not fail the others in its batch
                 self._handle([group])
@@ -139,26 +145,30 @@ class Enqueuer:
         now = runtime.current().monotonic()
         if now < self._ours_until:
             return
-        with contextlib.suppress(redis.RedisError, SQLAlchemyError):
+        try:
             self._store = self._store or store_name(self._engine)
-            adopt_queue(self._store, self._queue)
+            if not self.circuit.silent:
+                adopt_queue(self._store, self._queue)
+        except redis.RedisError as error:
+            self._note(error)
+        except SQLAlchemyError as error:
+            if timed_out(error):
+                raise
         # Also without an answer: a server that is away costs one wait only.
         self._ours_until = now + OWNERSHIP_EVERY
 
+    def _note(self, error: redis.RedisError) -> None:
+        if isinstance(error, redis.TimeoutError):
+            self.circuit.trip()
+
     def _record(self, entries: Sequence[PreparedTask], *, whole: bool) -> dict[UUID, UUID]:
-        """Record tasks, a second time if the connection broke: what was committed after all is found by its id.
+        """Record tasks, again if that may help: what was committed after all is found by its id.
 
         With `whole`, an `IdempotencyConflict` leaves none of them recorded; this takes two more round trips.
         """
         activities = [entry.activity for entry in entries]
         engine = self._engine if whole else self._one_statement
-        try:
-            return self._write(engine, activities)
-        except DBAPIError as error:
-            if not error.connection_invalidated:
-                raise
-            _logger.warning("the connection to the database broke; recording %d task(s) again", len(entries))
-            return self._write(engine, activities)
+        return patiently(lambda: self._write(engine, activities))
 
     def _write(self, engine: Engine, activities: Sequence[NewActivity]) -> dict[UUID, UUID]:
         with self._one_writer, engine.begin() as connection:
@@ -168,18 +178,27 @@ class Enqueuer:
         """Offer recorded tasks to the queue; returns those for which it has no room.
 
         A Redis that does not answer is no failure of the enqueue: the task is durable, and the outbox dispatcher of
-        any pool dispatches it.
+        any pool dispatches it. After a time-out it dispatches all tasks until Redis answers, so that no other caller
+        waits.
         """
+        if self.circuit.silent:
+            return set()
         tasks = [dispatch_of(entry.activity, entry.payload) for entry in entries]
         try:
             answers = self._queue.enqueue(tasks)
         except redis.RedisError as error:
+            self._note(error)
             message = "recorded %d task(s) that Redis did not take (%s); a pool dispatches them later"
             _logger.warning(message, len(tasks), error)
             return set()
         answered = [(task.task_id, answer) for task, answer in zip(tasks, answers, strict=True)]
         self._marker.add([i for i, answer in answered if answer is Admission.TAKEN])
         return {i for i, answer in answered if answer is Admission.FULL}
+
+
+def _fail(groups: Sequence[_Group], error: Exception) -> None:
+    for group in groups:
+        group.future.set_exception(error)
 
 
 def dispatch_of(activity: NewActivity, payload: bytes) -> Dispatch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import json
 import time
@@ -11,7 +12,9 @@ from uuid import UUID
 
 import redis
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
+from agentexec.core.postgres import answer_within, timed_out
 from agentexec.errors import AgentexecError, TaskFailedError, require, require_number
 from agentexec.identifiers import parse_id
 from agentexec.producer.client import Client, default_client
@@ -25,6 +28,7 @@ DEFAULT_TIMEOUT = 300.0
 FIRST_LOOK, LONGEST_PAUSE = 0.01, 0.25  # seconds
 # Seconds between two queries to Postgres: many callers that wait must not slow down the workers.
 RECORD_EVERY = 1.0
+LAST_LOOK = 1.0  # seconds that a look at the servers may take although the time-out has passed
 
 
 class _Found(NamedTuple):
@@ -74,8 +78,14 @@ async def _wait(client: Client, agent_id: UUID, timeout: float) -> _Found:  # no
     deadline, pause = time.monotonic() + timeout, FIRST_LOOK
     ask_record_at = 0.0
     while True:
-        ask_record = time.monotonic() >= min(ask_record_at, deadline)
-        found = await asyncio.to_thread(_look, client, agent_id, ask_record)
+        now = time.monotonic()
+        ask_record = now >= min(ask_record_at, deadline)
+        within = max(LAST_LOOK, deadline - now)
+        found = None
+        with contextlib.suppress(TimeoutError):
+            # The limit also holds where all threads are busy; a look itself waits no longer either.
+            look = asyncio.to_thread(_look, client, agent_id, ask_record, within)
+            found = await asyncio.wait_for(look, within)
         if found is not None:
             return found
         if ask_record:
@@ -103,18 +113,28 @@ def _id_of(task: Any) -> UUID:
     return parse_id(task)
 
 
-def _look(client: Client, agent_id: UUID, ask_record: bool) -> _Found | None:
-    try:
-        cached = client.queue.result(agent_id)
-    except redis.RedisError:
-        cached, ask_record = None, True  # Postgres has it too
+def _look(client: Client, agent_id: UUID, ask_record: bool, within: float) -> _Found | None:
+    """The result of a task that has ended; waits for at most about `within` seconds."""
+    end, cached = time.monotonic() + within, None
+    if not client.circuit.silent:
+        try:
+            cached = client.results.result(agent_id)
+        except redis.RedisError as error:
+            ask_record = True  # Postgres has it too
+            if isinstance(error, redis.TimeoutError):
+                client.circuit.trip()
     if cached is not None:
         return _Found(json.loads(cached))
     if not ask_record:
         return None
     query = select(Activity.agent_type, Activity.status, Activity.result, Activity.error, Activity.attempt)
-    with client.engine.connect() as connection:
-        row = connection.execute(query.where(Activity.agent_id == agent_id)).one_or_none()
+    try:
+        with answer_within(end - time.monotonic()), client.engine.connect() as connection:
+            row = connection.execute(query.where(Activity.agent_id == agent_id)).one_or_none()
+    except DBAPIError as error:
+        if not timed_out(error):
+            raise
+        return None
     if row is None:
         raise AgentexecError(
             f"No activity {agent_id} is recorded; was it enqueued in another database or cleaned up?"

@@ -13,7 +13,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack
 
 from pydantic import BaseModel
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session, scoped_session
 
 from agentexec.config import Settings
@@ -47,8 +47,9 @@ def _sync(method: Callable[Concatenate[Client, P], T]) -> Callable[Concatenate[T
 class TaskProducer:
     """A registry of tasks with a client of their queue: what a pool is to producers in its process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
         self.settings = settings
+        self.engine = engine
         self.registry = Registry()
         self._client: Client | None = None
         self._reset_lock()
@@ -76,7 +77,12 @@ class TaskProducer:
 
     def make_client(self) -> Client:
         """A new client of this queue and its activity store."""
-        return Client(settings=self.settings, registry=self.registry)
+        return Client(settings=self.settings, registry=self.registry, engine=self.engine)
+
+    @property
+    def database(self) -> str | Engine:
+        """What to connect to: the engine of the application, or a URL."""
+        return self.settings.require_database_url() if self.engine is None else self.engine
 
     enqueue = _async(Client.enqueue)
     enqueue_many = _async(Client.enqueue_many)

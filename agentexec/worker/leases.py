@@ -33,6 +33,12 @@ class HeldLeases:
             if lease is not None and lease.token == token:
                 del self._leases[task_id]
 
+    def __contains__(self, lease: tuple[UUID, int]) -> bool:
+        """Whether the task is leased under this token."""
+        with self._lock:
+            present = self._leases.get(lease[0])
+            return present is not None and present.token == lease[1]
+
     def number(self, task_id: UUID, token: int, *, last: bool = False) -> int | None:
         """The number of the next log entry; None if the lease is lost or the last number was given."""
         with self._lock:

@@ -132,6 +132,17 @@ class WorkerLoop:
         self._abandoned = True
         self.wake()
 
+    def leases_without_answer(self) -> dict[UUID, int]:
+        """The leases that only a silent Postgres keeps here: those of tasks that have not begun or have ended.
+
+        There are none until it has been silent for longer than a lease. A handler that runs needs no answer yet.
+        """
+        since = self._retrying.silent_since
+        if since is None or runtime.current().monotonic() - since <= self.settings.lease_seconds:
+            return {}
+        running = self.runner.running()
+        return {i: token for i, token in self.leases.tokens().items() if i not in running}
+
     def run(self) -> None:
         """Work until drained.
 
@@ -197,6 +208,7 @@ class WorkerLoop:
             HandlerRun(claim=claim, attempt=started.attempt, failures=started.failures)
             for claim in batch.claims
             if (started := recorded.started.get(claim.task_id))
+            and (claim.task_id, claim.token) in self.leases
         ]
         self.runner.begin(runs)
         COUNTERS.add(REDELIVERED, amount=sum(run.attempt > 1 for run in runs))

@@ -13,9 +13,9 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from agentexec.config import load_settings
-from agentexec.core.db import engine_for, require_supported_database
+from agentexec.core.db import engine_for, require_supported_database, url_of
 from agentexec.core.redis_client import blocking_client, require_supported_redis
-from agentexec.errors import ConfigurationError, require
+from agentexec.errors import ConfigurationError
 from agentexec.ops.logs import set_up
 from agentexec.producer.result_types import result_type_of
 from agentexec.producer.results import DEFAULT_TIMEOUT, get_result
@@ -62,14 +62,15 @@ class Pool(TaskProducer):
         worker_concurrency: int | None = None,
         graceful_shutdown_timeout: float | None = None,
     ) -> None:
-        """Arguments take precedence over the environment. An `engine` only gives its URL: each process connects itself.
+        """Arguments take precedence over the environment.
 
-        Raises `ConfigurationError` for a wrong setting; nothing is connected yet.
+        With an `engine`, each process connects to the database as that engine does, through pools of its own: worker
+        processes import the module of the pool again and so make the engine again.
+
+        Raises `ConfigurationError` for a wrong setting or engine; nothing is connected yet.
         """
-        remedy = "pass a URL as database_url=..."
-        require(engine, (Engine, type(None)), "Pool takes an Engine first", remedy, error=ConfigurationError)
         if engine is not None:
-            database_url = engine.url.render_as_string(hide_password=False)
+            database_url = url_of(engine)
         settings = load_settings(
             database_url=database_url,
             redis_url=redis_url,
@@ -78,7 +79,7 @@ class Pool(TaskProducer):
             worker_concurrency=worker_concurrency,
             graceful_shutdown_timeout=graceful_shutdown_timeout,
         )
-        super().__init__(settings)
+        super().__init__(settings, engine)
         self.reference: PoolReference | None = None
         self._supervisor: Supervisor | None = None
 
@@ -162,7 +163,7 @@ class Pool(TaskProducer):
         if self._supervisor is not None:
             raise ConfigurationError("The pool is running already; one process runs a pool once at a time.")
         settings = self.settings
-        engine = engine_for(settings.require_database_url())
+        engine = engine_for(self.database, name="agentexec-pool")
         client = blocking_client(settings, name="agentexec-pool")
         require_supported_database(engine)
         with engine.connect() as connection:
@@ -194,4 +195,6 @@ class Pool(TaskProducer):
             return nullcontext()
         from agentexec.ops.monitor import monitoring  # an HTTP server, only where it is asked for
 
-        return monitoring(self.settings, ready_workers=lambda: supervisor.ready_workers)
+        return monitoring(
+            self.settings, database=self.database, ready_workers=lambda: supervisor.ready_workers
+        )

@@ -119,7 +119,10 @@ class Worker:
                 self._worker_loop.drain()  # without a time-out: another worker has its slot while its tasks end
 
     def _renew(self) -> None:
-        """Extend leases every third of their length; stop the handlers if that fails for a whole lease."""
+        """Extend leases every third of their length; stop the handlers if that fails for a whole lease.
+
+        Leases that wait for a silent Postgres are released instead: another worker may reach it.
+        """
         lease, system, queue = self._settings.lease_seconds, runtime.current(), self._renewing
         renewed, pause = system.monotonic(), lease / 3
         problem = LastingProblem(_logger, "leases are renewed again")
@@ -133,12 +136,23 @@ class Worker:
                 kinds = dict.fromkeys(canceled, RunKind.CANCELED) | dict.fromkeys(lost, RunKind.LOST)
                 self._runner.stop(kinds)
                 queue.register(self._worker_loop.worker, system.identity())  # again: Redis may have lost it
+                self._release_unanswered()
                 problem.seen(None)
             except redis.RedisError as error:
                 pause = lease / 12
                 problem.seen(f"leases could not be renewed ({type(error).__name__}); trying again")
                 if system.monotonic() - renewed > lease:
                     self._runner.stop(dict.fromkeys(tokens, RunKind.LOST))
+
+    def _release_unanswered(self) -> None:
+        leases = self._worker_loop.leases_without_answer()
+        if not leases:
+            return
+        _logger.warning("Postgres is silent; giving up %d lease(s) that wait for it", len(leases))
+        self._renewing.release(self._worker_loop.worker, leases)
+        for task_id, token in leases.items():
+            self._worker_loop.leases.remove(task_id, token)
+        self._runner.stop(dict.fromkeys(leases, RunKind.LOST))  # those that begin just now
 
     def _wait(self) -> None:
         while True:
@@ -212,7 +226,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             worker_loop = WorkerLoop(
                 worker=options["name"],
                 queue=RedisQueue.of(blocking_client(settings, name="agentexec-worker"), settings),
-                engine=engine_for(settings.require_database_url(), pool_size=1, test_connections=False),
+                engine=engine_for(
+                    pool.database,
+                    pool_size=1,
+                    test_connections=False,
+                    name="agentexec-worker",
+                    timeout=max(settings.database_timeout, settings.lease_seconds),
+                ),
                 settings=settings,
                 registry=pool.registry,
                 event_loop=asyncio.new_event_loop(),

@@ -12,15 +12,11 @@ from sqlalchemy.exc import DBAPIError
 
 from agentexec.core import runtime
 from agentexec.core.db import one_statement
+from agentexec.core.postgres import FIRST_PAUSE, LONGEST_PAUSE, is_transient, sqlstate_of
 from agentexec.ops.logs import LastingProblem
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0  # seconds; each pause is twice as long as the one before
 UNEXPLAINED_TRIES = 3
-READ_ONLY = "25006"  # the server was demoted: a failover is under way
-# Serialization failure, deadlock, lock not available.
-TRANSIENT_SQLSTATES = ("40001", "40P01", "55P03", READ_ONLY)
-# Connection, resources, operator intervention (shutdown, crash recovery).
-TRANSIENT_CLASSES = ("08", "53", "57")
+SILENCE_SECONDS = 1.0  # an attempt that takes less and fails was refused, and not left without an answer
 
 T = TypeVar("T")
 
@@ -34,6 +30,8 @@ class Retrying:
         self._engine = engine
         self._one_statement = one_statement(engine)
         self._give_up = give_up
+        # Since when Postgres has owed an answer, on the runtime's monotonic clock.
+        self.silent_since: float | None = None
 
     def transaction(self, work: Callable[[Connection], T], *, single_statement: bool = False) -> T:
         """Run `work` in a transaction until it commits.
@@ -44,8 +42,19 @@ class Retrying:
         engine = self._one_statement if single_statement else self._engine
 
         def attempt() -> T:
-            with engine.begin() as connection:
-                return work(connection)
+            began = runtime.current().monotonic()
+            self.silent_since = began if self.silent_since is None else self.silent_since
+            silent = False
+            try:
+                with engine.begin() as connection:
+                    return work(connection)
+            except DBAPIError as error:
+                took = runtime.current().monotonic() - began
+                silent = sqlstate_of(error) is None and took >= SILENCE_SECONDS
+                raise
+            finally:
+                if not silent:
+                    self.silent_since = None
 
         return self.until_done(attempt)
 
@@ -62,21 +71,10 @@ class Retrying:
                     raise
                 problem = f"Redis does not answer ({type(error).__name__})"
             except DBAPIError as error:
-                unexplained += not _is_transient(error)
-                if getattr(error.orig, "sqlstate", None) == READ_ONLY:
-                    self._engine.dispose()  # its connections lead to the demoted server
+                unexplained += not is_transient(error)
                 if self._give_up() or unexplained >= UNEXPLAINED_TRIES:
                     raise
                 problem = f"the database refused a batch ({type(error.orig).__name__})"
             lasting.seen(f"{problem}; trying again")
             runtime.current().sleep(pause)
             pause = min(LONGEST_PAUSE, 2 * pause)
-
-
-def _is_transient(error: DBAPIError) -> bool:
-    if error.connection_invalidated:
-        return True
-    sqlstate = getattr(error.orig, "sqlstate", None)
-    if sqlstate is None:  # the server was not reached, or SQLite did not get its lock
-        return "OperationalError" in type(error.orig).__name__
-    return sqlstate in TRANSIENT_SQLSTATES or sqlstate[:2] in TRANSIENT_CLASSES

@@ -75,6 +75,11 @@ class HandlerRunner:
         """Cancel handlers; the kind of each becomes that of its result. From any thread."""
         self._loop.call_soon_threadsafe(self._stop, task_ids)
 
+    def running(self) -> set[UUID]:
+        """The tasks whose handlers run; from any thread."""
+        running = list(self._runs)  # at once: the event loop changes it
+        return set(running)
+
     def overdue(self) -> list[RunResult]:
         """The runs past their hard time limit, as the failures they are; from any thread."""
         now, results = runtime.current().monotonic(), []

@@ -6,17 +6,10 @@ installs them: a comma-separated list of `postgresql-15` and `pgbouncer`.
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -32,7 +25,8 @@ from tests.conftest import Eventually
 from tests.support.activity_pool import environment, running_pool, wait_until_over
 from tests.support.activity_support import as_default
 from tests.support.activity_tasks import Number
-from tests.support.servers import make_public, require_package, required_postgres_15
+from tests.support.poolers import pgbouncer
+from tests.support.servers import required_postgres_15
 
 pytestmark = pytest.mark.integration
 
@@ -48,47 +42,8 @@ def postgres_15() -> Iterator[Endpoints]:
 @pytest.fixture(scope="module")
 def bouncer(servers: EmbeddedEnvironment, eventually: Eventually) -> Iterator[Endpoints]:
     """PgBouncer in transaction mode before the embedded Postgres, with fewer servers than clients."""
-    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    require_package("pgbouncer", installed=program is not None)
-    url = urlsplit(servers.endpoints.database_url)
-    with pooler(
-        str(program), url.hostname or "", url.port or 0, f'"{url.username}" "{url.password}"', eventually
-    ) as port:
-        through = f"postgresql://{url.username}:{url.password}@127.0.0.1:{port}{url.path}"
+    with pgbouncer(servers.endpoints.database_url, eventually) as through:
         yield Endpoints(database_url=through, redis_url=servers.endpoints.redis_url)
-
-
-@contextmanager
-def pooler(program: str, host: str, port: int, user: str, eventually: Eventually) -> Iterator[int]:
-    folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        listen = int(free.getsockname()[1])
-    (folder / "users").write_text(f"{user}\n")
-    (folder / "pgbouncer.ini").write_text(
-        f"[databases]\n* = host={host} port={port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {listen}\n"
-        f"unix_socket_dir =\nauth_type = trust\nauth_file = {folder / 'users'}\npool_mode = transaction\n"
-        "default_pool_size = 2\nmax_client_conn = 100\n"
-    )
-    make_public(folder)
-    account = {"user": pwd.getpwnam("nobody").pw_uid, "extra_groups": []} if os.geteuid() == 0 else {}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [program, str(folder / "pgbouncer.ini")], stdout=log, stderr=log, **account
-        )  # type: ignore[call-overload]  # options of two types
-    try:
-        eventually(lambda: answers(listen) or process.poll() is not None)
-        assert process.poll() is None, (folder / "log").read_text()
-        yield listen
-    finally:
-        process.terminate()
-        process.wait(10)
-        shutil.rmtree(folder)
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def drain(servers: Endpoints, folder: Path) -> None:

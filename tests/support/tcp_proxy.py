@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from urllib.parse import urlsplit, urlunsplit
 
+import psutil
+
 LOOPBACK = "127.0.0.1"
 
 
@@ -19,6 +21,7 @@ class TcpProxy:
         self.swallowing = threading.Event()  # of all connections, also new ones
         self.accepted = 0
         self._open: list[socket.socket] = []
+        self._swallowed: set[socket.socket] = set()
         self._listener = socket.create_server((LOOPBACK, 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -29,9 +32,25 @@ class TcpProxy:
         account, at, _ = parts.netloc.rpartition("@")
         return urlunsplit(parts._replace(netloc=f"{account}{at}{LOOPBACK}:{self.port}"))
 
+    def swallow_present_connections(self, process: int | None = None) -> None:
+        """Forward nothing more of the connections that are open now, or of those of one process."""
+        self._swallowed.update(self._open if process is None else self._of(process))
+
+    def _of(self, process: int) -> list[socket.socket]:
+        own = [c.laddr.port for c in psutil.Process(process).net_connections("tcp")]
+        pairs = zip(self._open[::2], self._open[1::2], strict=False)
+        return [each for pair in pairs if _peer_port(pair[0]) in own for each in pair]
+
+    def close_connections(self) -> None:
+        """Close every connection."""
+        self._close(self._open)
+
     def close(self) -> None:
         """Close the listener and every connection."""
-        for each in [self._listener, *self._open]:
+        self._close([self._listener, *self._open])
+
+    def _close(self, sockets: list[socket.socket]) -> None:
+        for each in sockets:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
@@ -49,9 +68,16 @@ class TcpProxy:
     def _forward(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
-                if not self.swallowing.is_set():
+                if not self.swallowing.is_set() and source not in self._swallowed:
                     sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
+
+
+def _peer_port(connection: socket.socket) -> int | None:
+    try:
+        return int(connection.getpeername()[1])
+    except OSError:  # it is closed
+        return None
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from agentexec.config import Settings, load_settings, normalised_database_url
 from agentexec.core.redis_client import blocking_client
@@ -122,3 +123,52 @@ def test_no_part_of_a_password_is_shown(url: str) -> None:
 @pytest.mark.parametrize("url", ["sqlite:///file.db", "redis://host:6379/0", "user@host: no"])
 def test_what_holds_no_password_is_shown_as_it_is(url: str) -> None:
     assert masked(url) == url
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("ssl=require", "sslmode=require"),
+        ("ssl=true", "sslmode=require"),
+        ("ssl=verify-full&sslrootcert=/ca.pem", "sslmode=verify-full&sslrootcert=/ca.pem"),
+        ("sslmode=require&ssl=false", "sslmode=require"),
+        ("timeout=2.5", "connect_timeout=3"),
+        ("prepared_statement_cache_size=0&statement_cache_size=0", ""),
+        ("sslmode=require&application_name=mine", "application_name=mine&sslmode=require"),
+        ("target_session_attrs=any&options=-cx%3Dy", "options=-cx%3Dy&target_session_attrs=any"),
+        ("host=h1:5432&host=h2:5432", "host=h1:5432&host=h2:5432"),
+        ("user=u&password=p", "password=p&user=u"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+asyncpg", "postgresql+psycopg2"])
+def test_options_of_other_drivers_are_translated(scheme: str, given: str, used: str) -> None:
+    base = make_url(normalised_database_url(f"{scheme}://u:p@h/d?{given}"))
+    assert base == make_url(f"postgresql+psycopg://u:p@h/d{'?' if used else ''}{used}")
+
+
+@pytest.mark.parametrize(
+    ("option", "instead"),
+    [
+        ("command_timeout=5", "set AGENTEXEC_DATABASE_TIMEOUT instead"),
+        ("server_settings=x", "write options=-c%20name=value instead"),
+        ("currentSchema=x", "write options=-c%20search_path=name instead"),
+        ("prepare_threshold=0", "leave it out"),
+        ("async_fallback=true", "leave it out"),
+        ("pgbouncer=true", "leave it out"),
+        ("timeout=soon", "write connect_timeout=10"),
+    ],
+)
+def test_an_option_without_translation_is_refused_by_name(option: str, instead: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        normalised_database_url(f"postgresql+asyncpg://u:secret@h/d?{option}")
+    message = str(refused.value)
+    assert option.partition("=")[0] in message
+    assert instead in message
+    assert "secret" not in message
+    assert "\n" not in message
+
+
+def test_a_part_of_a_password_is_no_name_of_an_option() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        normalised_database_url("postgresql://u:half@x/d?secret=1@h/d")
+    assert "secret" not in str(refused.value)

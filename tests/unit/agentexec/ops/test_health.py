@@ -74,7 +74,7 @@ def test_a_database_without_tables_is_not_ready() -> None:
 
 def test_a_database_in_memory_is_asked_over_the_connection_of_the_application(engine: Engine) -> None:
     settings = Settings(database_url="sqlite://", redis_url="redis://127.0.0.1:1")
-    checks = Checks.of(settings, engine=engine)
+    checks = Checks.of(settings, database=engine)
     assert checks.report().database is None
     checks.close()
     with engine.connect() as connection:

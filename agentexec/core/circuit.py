@@ -1,0 +1,41 @@
+"""A circuit breaker: after a time-out, callers leave a server out until it answers again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import redis
+
+from agentexec.core import runtime
+
+PROBE_EVERY_SECONDS = 1.0
+
+
+class Circuit:
+    """Whether Redis is silent. Without it, each of many callers would wait for a time-out of its own."""
+
+    def __init__(self, probe: Callable[[], object]) -> None:
+        """`probe` calls Redis; it raises `RedisError` while Redis does not answer."""
+        self._probe = probe
+        self._closing = False
+        self.silent = False
+
+    def trip(self) -> None:
+        """Note that Redis is silent, until a probe in a thread succeeds."""
+        if not self.silent and not self._closing:
+            self.silent = True
+            runtime.current().spawn(self._until_it_answers, name="agentexec-probe")
+
+    def close(self) -> None:
+        """End the thread with its next probe."""
+        self._closing = True
+
+    def _until_it_answers(self) -> None:
+        while not self._closing:
+            runtime.current().sleep(PROBE_EVERY_SECONDS)
+            try:
+                self._probe()
+            except redis.RedisError:
+                continue
+            break
+        self.silent = False

@@ -1,0 +1,279 @@
+"""Postgres connections in the states that production brings: other defaults, failovers, engines, names, silence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
+
+import agentexec as ax
+from agentexec import activity
+from agentexec.core.db import create_schema, engine_for, one_statement
+from agentexec.errors import ConfigurationError
+from harness.environments.base import Endpoints
+from harness.environments.embedded import EmbeddedEnvironment
+from tests.conftest import Eventually
+from tests.support.environment import ROOT
+from tests.support.poolers import pgbouncer
+from tests.support.production import Site, running_pool, wait_for
+from tests.support.queue_tasks import Nap
+
+pytestmark = pytest.mark.integration
+
+
+@contextmanager
+def as_server(endpoints: Endpoints) -> Iterator[Callable[[str], object]]:
+    """Runs statements on the server as its administrator."""
+    engine = create_engine(
+        endpoints.database_url.replace("postgresql://", "postgresql+psycopg://"),
+        isolation_level="AUTOCOMMIT",
+    )
+    with engine.connect() as connection:
+        yield lambda statement: connection.execute(text(statement))
+    engine.dispose()
+
+
+@contextmanager
+def own_database(servers: EmbeddedEnvironment, *settings: str) -> Iterator[Endpoints]:
+    """A database with settings of its own, such as `default_transaction_isolation = 'serializable'`."""
+    name = f"own_{uuid4().hex}"
+    with as_server(servers.endpoints) as run:
+        run(f"CREATE DATABASE {name}")
+        url = urlsplit(servers.endpoints.database_url)._replace(path=f"/{name}").geturl()
+        for setting in settings:
+            run(f"ALTER DATABASE {name} SET {setting}")
+        yield replace(servers.endpoints, database_url=url)
+        run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+SERIALIZABLE = "default_transaction_isolation = 'serializable'"
+
+
+@pytest.fixture
+def serializable(servers: EmbeddedEnvironment) -> Iterator[Endpoints]:
+    with own_database(servers, SERIALIZABLE) as endpoints:
+        yield endpoints
+
+
+def isolation(engine: Engine) -> str:
+    with engine.begin() as connection:
+        return str(connection.execute(text("SHOW transaction_isolation")).scalar_one())
+
+
+def test_a_server_that_isolates_more_strictly_by_default_changes_nothing(serializable: Endpoints) -> None:
+    engine = engine_for(serializable.database_url)
+    assert isolation(engine) == isolation(one_statement(engine)) == "read committed"
+    engine.dispose()
+
+
+def test_concurrent_enqueues_do_not_fail_on_a_serializable_server(serializable: Endpoints) -> None:
+    site = Site.on(serializable)
+    clients = [site.client() for _ in range(4)]
+    with ThreadPoolExecutor(20) as threads:
+        tasks = list(threads.map(lambda n: clients[n % 4].enqueue_sync("nap", Nap()), range(600)))
+    assert len({task.agent_id for task in tasks}) == 600
+    clients[0].queue.drop()
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.parametrize("behind_pooler", [False, True])
+def test_the_default_of_a_server_behind_a_pooler_changes_nothing_either(
+    serializable: Endpoints, servers: EmbeddedEnvironment, eventually: Eventually, behind_pooler: bool
+) -> None:
+    target = serializable if behind_pooler else servers.endpoints
+    with pgbouncer(target.database_url, eventually) as url:
+        engine = engine_for(url)
+        for _ in range(3):
+            assert isolation(engine) == isolation(one_statement(engine)) == "read committed"
+        engine.dispose()
+        plain = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+        default = "serializable" if behind_pooler else "read committed"
+        assert isolation(plain) == default, "the session of others keeps its own default"
+        plain.dispose()
+
+
+def test_a_database_that_is_read_only_for_a_moment_costs_no_enqueue(servers: EmbeddedEnvironment) -> None:
+    """Sessions that began meanwhile stay read-only for ever: they are dropped."""
+    with own_database(servers) as endpoints, as_server(servers.endpoints) as run:
+        site = Site.on(endpoints)
+        database = urlsplit(endpoints.database_url).path[1:]
+        with site.client() as client:
+            run(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+            client._recording.dispose()
+            client.engine.dispose()
+            with client._recording.connect(), client.engine.connect():  # they are read-only
+                pass
+            run(f"ALTER DATABASE {database} RESET default_transaction_read_only")
+            task = client.enqueue_sync("nap", Nap())
+            assert client.cancel([task.agent_id]) == {task.agent_id: ax.activity.Status.CANCELED}
+            client.queue.drop()
+
+
+def test_a_database_that_stays_read_only_raises_within_bounds(servers: EmbeddedEnvironment) -> None:
+    setting = "default_transaction_read_only = on"
+    with own_database(servers) as endpoints, as_server(servers.endpoints) as run:
+        site = Site.on(endpoints)
+        run(f"ALTER DATABASE {urlsplit(endpoints.database_url).path[1:]} SET {setting}")
+        with site.client() as client, pytest.raises(DBAPIError) as raised:
+            client.enqueue_sync("nap", Nap())
+    assert getattr(raised.value.orig, "sqlstate", None) == "25006"
+
+
+def application_names(client: ax.Client) -> set[str]:
+    query = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database()"
+    with client.engine.connect() as connection:
+        return set(connection.execute(text(query)).scalars())
+
+
+def test_connections_have_names_unless_the_url_gives_another(site: Site) -> None:
+    with site.client() as client:
+        client.enqueue_sync("nap", Nap())
+        assert "agentexec-producer" in application_names(client)
+    with site.client(database_url=f"{site.endpoints.database_url}?application_name=mine") as client:
+        assert "mine" in application_names(client)
+    engine = engine_for(site.endpoints.database_url, name="agentexec-x")
+    with engine.connect() as connection:
+        assert connection.execute(text("SHOW application_name")).scalar_one() == "agentexec-x"
+    engine.dispose()
+
+
+def engine_of_application(site: Site, **options: Any) -> Engine:
+    """An engine whose URL alone leads nowhere: all the rest is in `connect_args`."""
+    url = urlsplit(site.endpoints.database_url)
+    place = {"host": url.hostname, "port": url.port, "user": url.username, "password": url.password}
+    arguments = {**place, "dbname": url.path[1:], "application_name": "of-the-application"}
+    return create_engine("postgresql+psycopg://", connect_args=arguments, **options)
+
+
+def test_a_client_connects_as_the_engine_of_its_application_does(site: Site) -> None:
+    engine = engine_of_application(site, pool_size=3, max_overflow=1, isolation_level="AUTOCOMMIT")
+    opened, seen = [], []
+    event.listen(engine, "connect", lambda *_: opened.append(1))
+    client = ax.Client(settings=site.settings(database_url="postgresql://"), engine=engine)
+    event.listen(engine, "before_cursor_execute", lambda *a: seen.append(a[2]))
+    task = client.enqueue_sync("nap", Nap())
+    assert application_names(client) == {"of-the-application"}
+    assert client.engine.pool.size() == client._recording.pool.size() == 3  # type: ignore[attr-defined]  # a QueuePool
+    assert opened
+    assert any("INSERT" in statement for statement in seen)
+    assert isolation(client.engine) == isolation(client._recording) == "read committed"
+    assert client.cancel([task.agent_id])
+    assert engine.pool.status().startswith("Pool size: 3  Connections in pool: 0"), (
+        "its own pool is left alone"
+    )
+    client.close()
+    engine.dispose()
+
+
+def test_an_engine_for_encrypted_connections_is_never_used_without(site: Site) -> None:
+    engine = engine_of_application(site)
+    encrypted = create_engine(
+        "postgresql+psycopg://", connect_args={**engine_arguments(engine), "sslmode": "require"}
+    )
+    client = ax.Client(settings=site.settings(), engine=encrypted)
+    with pytest.raises(OperationalError, match="SSL"):
+        client.enqueue_sync("nap", Nap())
+    client.close()
+
+
+def engine_arguments(engine: Engine) -> dict[str, Any]:
+    seen: dict[str, Any] = {}
+    event.listen(engine, "do_connect", lambda *a: seen.update(a[3]), once=True)
+    engine.connect().close()
+    engine.dispose()
+    return seen
+
+
+POOL_WITH_ENGINE = """
+import os
+from uuid import UUID
+from sqlalchemy import create_engine
+from sqlalchemy.engine import make_url
+import agentexec as ax
+from pydantic import BaseModel
+
+class Nap(BaseModel):
+    seconds: float
+
+url = make_url(os.environ["REAL_DATABASE_URL"])
+engine = create_engine("postgresql+psycopg://", connect_args=dict(
+    host=url.host, port=url.port, user=url.username, password=url.password, dbname=url.database,
+    application_name=os.environ["AGENTEXEC_QUEUE_NAME"]))
+pool = ax.Pool(engine)
+
+@pool.task("again")
+async def again(agent_id: UUID, context: Nap) -> str:
+    return str((await ax.enqueue("none", Nap(seconds=0))).agent_id)
+"""
+
+
+def test_every_process_of_a_pool_connects_as_its_engine_does(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "pool_with_engine.py").write_text(POOL_WITH_ENGINE)
+    environment = {
+        "REAL_DATABASE_URL": site.endpoints.database_url,
+        "DATABASE_URL": "postgresql://nowhere.invalid/x",
+        "AGENTEXEC_DATABASE_URL": "",
+        "PYTHONPATH": f"{tmp_path}:{ROOT}",
+    }
+    with (
+        running_pool(site, tmp_path, environment, pool="pool_with_engine:pool") as pool,
+        site.client() as client,
+    ):
+        task = client.enqueue_sync("again", Nap())
+        wait_for(lambda: client.queue.result(task.agent_id) is not None)
+        with client.engine.connect() as connection:
+            query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = :name"
+            assert connection.execute(text(query), {"name": site.queue}).scalar_one() >= 3, (
+                "parent and workers"
+            )
+        assert pool.http.get("/health/ready").status_code == 200
+
+
+@pytest.mark.parametrize("take", [ax.Pool, lambda engine: ax.Client(engine=engine)])
+def test_an_engine_that_cannot_be_used_is_refused_with_the_remedy(take: Callable[[Any], Any]) -> None:
+    class Driver:
+        paramstyle = "pyformat"
+        __version__ = "2.9"
+        Error = Exception
+
+    other = create_engine("postgresql+pg8000://u:secret@h/d", module=Driver())
+    shared = create_engine("postgresql+psycopg://u:secret@h/d", poolclass=StaticPool)
+    for engine, why in (
+        (other, "uses postgresql+pg8000, which agentexec does not"),
+        (create_async_engine("postgresql+psycopg://u:secret@h/d"), "A AsyncEngine is not an Engine"),
+        (shared, "has a StaticPool"),
+        ("postgresql://u:secret@h/d", "A str is not an Engine of SQLAlchemy; pass one of create_engine"),
+    ):
+        with pytest.raises(ConfigurationError, match=re.escape(why)) as refused:
+            take(engine)
+        assert "secret" not in str(refused.value)
+
+
+def test_listeners_of_an_sqlite_engine_are_kept(tmp_path: Path, servers: EmbeddedEnvironment) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'record.db'}")
+    opened = []
+    event.listen(engine, "connect", lambda *_: opened.append(1))
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    client = ax.Client(redis_url=servers.endpoints.redis_url, queue_name=f"q-{uuid4().hex}", engine=engine)
+    create_schema(client.engine)
+    task = client.enqueue_sync("nap", Nap())
+    assert opened
+    with Session(engine) as session:
+        assert activity.detail(session, task.agent_id) is not None
+    client.queue.drop()
+    client.close()
+    engine.dispose()
