@@ -8,19 +8,15 @@ from typing import TypeVar
 
 import redis
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 
 from agentexec.core import runtime
 from agentexec.core.db import one_statement
 from agentexec.ops.logs import LastingProblem
+from agentexec.store.refusals import FAILURES, READ_ONLY, FailureKind, Refused, kind_of
+from agentexec.text import summary
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0  # seconds; each pause is twice as long as the one before
 UNEXPLAINED_TRIES = 3
-READ_ONLY = "25006"  # the server was demoted: a failover is under way
-# Serialization failure, deadlock, lock not available.
-TRANSIENT_SQLSTATES = ("40001", "40P01", "55P03", READ_ONLY)
-# Connection, resources, operator intervention (shutdown, crash recovery).
-TRANSIENT_CLASSES = ("08", "53", "57")
 
 T = TypeVar("T")
 
@@ -38,8 +34,8 @@ class Retrying:
     def transaction(self, work: Callable[[Connection], T], *, single_statement: bool = False) -> T:
         """Run `work` in a transaction until it commits.
 
-        With `single_statement` it writes in one statement: Postgres commits with it, in one round trip. After three
-        tries raises an error that neither a lost connection nor contention explains.
+        With `single_statement` it writes in one statement: Postgres commits with it, in one round trip. Raises
+        `Refused` for data that the database does not take. While a right, a table or a column is missing, it waits.
         """
         engine = self._one_statement if single_statement else self._engine
 
@@ -50,7 +46,7 @@ class Retrying:
         return self.until_done(attempt)
 
     def until_done(self, attempt: Callable[[], T]) -> T:
-        """Repeat an attempt until its server answers, with growing pauses."""
+        """Repeat an attempt until its server answers, with growing pauses. Each problem is logged once."""
         unexplained, pause, lasting = 0, FIRST_PAUSE, LastingProblem(_logger, "the server answers again")
         while True:
             try:
@@ -61,22 +57,25 @@ class Retrying:
                 if self._give_up():
                     raise
                 problem = f"Redis does not answer ({type(error).__name__})"
-            except DBAPIError as error:
-                unexplained += not _is_transient(error)
-                if getattr(error.orig, "sqlstate", None) == READ_ONLY:
+            except FAILURES as error:
+                kind = kind_of(error)
+                unexplained += kind is FailureKind.UNEXPLAINED
+                if kind is FailureKind.ROW or unexplained >= UNEXPLAINED_TRIES:
+                    raise Refused(error) from error
+                if getattr(getattr(error, "orig", None), "sqlstate", None) == READ_ONLY:
                     self._engine.dispose()  # its connections lead to the demoted server
-                if self._give_up() or unexplained >= UNEXPLAINED_TRIES:
+                if self._give_up():
                     raise
-                problem = f"the database refused a batch ({type(error.orig).__name__})"
+                problem = _problem(kind, error)
             lasting.seen(f"{problem}; trying again")
             runtime.current().sleep(pause)
             pause = min(LONGEST_PAUSE, 2 * pause)
 
 
-def _is_transient(error: DBAPIError) -> bool:
-    if error.connection_invalidated:
-        return True
-    sqlstate = getattr(error.orig, "sqlstate", None)
-    if sqlstate is None:  # the server was not reached, or SQLite did not get its lock
-        return "OperationalError" in type(error.orig).__name__
-    return sqlstate in TRANSIENT_SQLSTATES or sqlstate[:2] in TRANSIENT_CLASSES
+def _problem(kind: FailureKind, error: BaseException) -> str:
+    if kind is FailureKind.SCHEMA:
+        return (
+            f"the database refuses every statement of this worker ({summary(error)}): its tasks wait and none is "
+            "charged; run `agentexec db upgrade`, or grant what is missing to the role of DATABASE_URL"
+        )
+    return f"the database refused a batch ({summary(error)})"
