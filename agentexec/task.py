@@ -76,6 +76,9 @@ class EnqueueOptions(TypedDict, total=False):
 class UncheckedContext(RootModel[dict[str, Any]]):
     """A context as it was sent or recorded; the worker validates it with the model of the handler."""
 
+    # As it is, to be refused: pydantic would write null in place of NaN.
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
 
 class TaskOptions(TypedDict, total=False):
     """The options of a task's registration; time limits are in seconds. `Pool.task` describes them."""

@@ -19,7 +19,7 @@ from agentexec.compat.answers import AgentId, Done
 from agentexec.context import CurrentTask, current
 from agentexec.errors import AgentexecError, require, require_metadata, whole_percentage
 from agentexec.identifiers import new_id, parse_id
-from agentexec.producer.client import Client, default_client
+from agentexec.producer.client import Client, default_client, require_size
 from agentexec.store import direct, statements
 from agentexec.store.rows import NewActivity
 from agentexec.store.status import Status
@@ -42,9 +42,11 @@ def create(
     """
     require(task_name, str, "The name of an activity is text", "name what the activity does")
     require_metadata(metadata, task_name)
+    client = default_client()
     if metadata is not None:
         metadata = dict(metadata)
-        checked_json(metadata, f"The metadata of {task_name}")
+        size = len(checked_json(metadata, f"The metadata of {task_name}").encode())
+        require_size(size, task_name, client.settings)
     chosen = new_id() if agent_id is None else parse_id(agent_id)
     activity = NewActivity(
         id=chosen,
@@ -55,7 +57,7 @@ def create(
         message=storable_text(message),
         metadata=metadata,
     )
-    with default_client().engine.begin() as connection:
+    with client.engine.begin() as connection:
         if direct.lock(connection, chosen) is not None:
             raise AgentexecError(
                 f"There is an activity {chosen} already; leave agent_id out to get a new one."

@@ -223,12 +223,17 @@ class Client:
             )
         if request.idempotency_key is not None:
             checked_name(request.idempotency_key, f"The idempotency key of {request.task_name}")
-        limit = self.settings.max_payload_bytes
-        if size > limit:
-            raise PayloadTooLarge(
-                f"The context and the metadata of {request.task_name} take {size} bytes, more than "
-                f"AGENTEXEC_MAX_PAYLOAD_BYTES allows ({limit}); store the data elsewhere and enqueue a reference to it."
-            )
+        require_size(size, request.task_name, self.settings)
+
+
+def require_size(size: int, task_name: str, settings: Settings) -> None:
+    """Raise `PayloadTooLarge` for data of more bytes than the settings allow."""
+    limit = settings.max_payload_bytes
+    if size > limit:
+        raise PayloadTooLarge(
+            f"The context and the metadata of {task_name} take {size} bytes, more than "
+            f"AGENTEXEC_MAX_PAYLOAD_BYTES allows ({limit}); store the data elsewhere and pass a reference to it."
+        )
 
 
 def request_cancel(

@@ -28,6 +28,7 @@ from agentexec.queue.protocol import (
     Tokens,
     milliseconds,
 )
+from agentexec.store.dialects import parts
 
 SCRIPTS = (
     "enqueue", "step", "renew", "release", "cancel", "partition", "rebuild", "agree", "register", "adopt",
@@ -76,12 +77,15 @@ class RedisQueue:
         return cls(client, settings.queue_name, QueuePolicy.of(settings))
 
     def enqueue(self, tasks: Sequence[Dispatch], *, from_reconciler: bool = False) -> list[Admission]:
-        if not tasks:
-            return []
-        arguments: list[Argument] = [self.policy.max_depth, int(from_reconciler)]
-        for task in tasks:
-            arguments += [str(task.task_id), _place(task), b"%d%b" % (task.level, task.payload)]
-        return [Admission(answer) for answer in self._run("enqueue", arguments)]
+        answers: list[Admission] = []
+        for part in parts(tasks, lambda task: len(task.payload)):
+            if Admission.FULL in answers:  # none of the later ones has room either, so that order is kept
+                return answers + [Admission.FULL] * (len(tasks) - len(answers))
+            arguments: list[Argument] = [self.policy.max_depth, int(from_reconciler)]
+            for task in part:
+                arguments += [str(task.task_id), _place(task), b"%d%b" % (task.level, task.payload)]
+            answers += [Admission(answer) for answer in self._run("enqueue", arguments)]
+        return answers
 
     def step(self, request: StepRequest) -> StepResult:
         lease, max_crashes = milliseconds(self.policy.lease_seconds), self.policy.max_crashes

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TypeVar
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from agentexec.text import summary
@@ -48,7 +48,7 @@ def kind_of(error: BaseException) -> FailureKind:
         return FailureKind.TRANSIENT
     sqlstate = getattr(error.orig, "sqlstate", None)
     if sqlstate is None:  # the driver's own error, or SQLite's
-        return _kind_of_drivers_error(type(error.orig).__name__, str(error.orig))
+        return _kind_of_drivers_error(error)
     for kind, states in (
         (FailureKind.SCHEMA, _SCHEMA),
         (FailureKind.TRANSIENT, _TRANSIENT),
@@ -59,11 +59,13 @@ def kind_of(error: BaseException) -> FailureKind:
     return FailureKind.UNEXPLAINED
 
 
-def _kind_of_drivers_error(name: str, message: str) -> FailureKind:
+def _kind_of_drivers_error(error: DBAPIError) -> FailureKind:
+    message = str(error.orig)
     if "no such" in message or "has no column" in message:
         return FailureKind.SCHEMA
     # The server was not reached, the connection is closed, or SQLite did not get its lock.
-    return FailureKind.TRANSIENT if name in ("OperationalError", "InterfaceError") else FailureKind.ROW
+    transient = isinstance(error, OperationalError | InterfaceError)
+    return FailureKind.TRANSIENT if transient else FailureKind.ROW
 
 
 class Refused(Exception):
