@@ -32,6 +32,7 @@ from agentexec.store.dialects import parts
 
 SCRIPTS = (
     "enqueue", "step", "renew", "release", "cancel", "partition", "rebuild", "agree", "register", "adopt",
+    "depth", "purge",
 )  # fmt: skip
 
 # The script searches the list of ready tasks for each id, and the server must not stand still meanwhile.
@@ -152,18 +153,15 @@ class RedisQueue:
         return self.client.blpop([self.keys.wake], timeout=timeout) is not None
 
     def depth(self) -> QueueDepth:
-        """Count the tasks of each state in one transaction; the cost does not grow with their number."""
-        pipe = self.client.pipeline(transaction=True)
-        for ready in self.keys.ready:
-            pipe.llen(ready)
-        keys = self.keys
-        for states in (keys.alone, keys.lease, keys.sched, keys.parked, keys.dlq):
-            pipe.zcard(states)
-        pipe.hlen(keys.job)
-        *lists, leased, scheduled, parked, dead, known = pipe.execute()
+        """Count the tasks of each state at one moment; the cost does not grow with their number."""
+        ready, leased, scheduled, parked, dead, known = self._run("depth", [])
         return QueueDepth(
-            ready=sum(lists), leased=leased, scheduled=scheduled, parked=parked, dead=dead, known=known
+            ready=ready, leased=leased, scheduled=scheduled, parked=parked, dead=dead, known=known
         )
+
+    def purge(self, dead: Sequence[bytes]) -> None:
+        """Delete dead letters; others are left as they are."""
+        self._run("purge", dead)
 
     def known(self, task_ids: Sequence[UUID]) -> list[bool]:
         pipe = self.client.pipeline(transaction=False)

@@ -252,7 +252,7 @@ def test_a_percentage_is_0_to_100(client: ax.Client, door: str, value: Any) -> N
 @pytest.mark.parametrize("value", [0, 99.9, 100.0])
 def test_a_fraction_of_a_percent_is_left_out(client: ax.Client, value: float) -> None:
     agent_id = running(client)
-    ax.activity.update(agent_id, "m", value)  # type: ignore[arg-type]  # handlers compute it
+    ax.activity.update(agent_id, "m", value)
     query = select(ActivityLog.percentage).where(ActivityLog.activity_id == agent_id)
     with client.engine.connect() as connection:
         assert connection.scalars(query.order_by(ActivityLog.n.desc())).first() == int(value)

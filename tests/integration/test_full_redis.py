@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agentexec.queue.dead_letters import DeadLetters
+from agentexec.queue.protocol import Disposition, Finish, StepRequest
 from harness.environments.base import Environment
 from tests.support.pool_process import App, Job
 from tests.support.servers import required_redis7
@@ -75,3 +77,19 @@ def test_on_a_full_redis_running_tasks_are_renewed_canceled_released_and_recover
     app.pool(num_workers=1, lease_seconds=3)
     eventually(lambda: app.all_complete([kept, crashed]), deadline=60)
     assert {app.row(task).attempt for task in (kept, crashed)} == {2}
+
+
+def test_the_dead_letters_of_a_full_redis_can_be_purged(app: App) -> None:
+    """They stay in the memory of the server until an operator deletes them."""
+    queue, server = app.client.queue, app.client.redis
+    (task,) = app.enqueue(1)
+    (claim,) = queue.step(StepRequest(worker="w", nonce="1", want=1)).claims
+    finish = Finish(
+        task_id=task, token=claim.token, disposition=Disposition.DEAD_LETTER, reason="for this test"
+    )
+    queue.step(StepRequest(worker="w", nonce="2", finishes=[finish]))
+    server.config_set("maxmemory", 1)
+    letters = DeadLetters(queue, app.client.engine)
+    assert queue.depth().dead == letters.count() == 1
+    assert letters.purge([task]) == 1
+    assert (queue.depth().dead, queue.depth().known) == (0, 0)
