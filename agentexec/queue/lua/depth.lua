@@ -1,4 +1,4 @@
--- Count the tasks of each state at one moment. A transaction would do, but a server at its maxmemory refuses all of them.
+-- Count the tasks of each state at one moment. A transaction would do, but a server at its maxmemory refuses each one.
 -- KEYS: as common.lua.
 -- ARGV: none.
 -- returns: {ready, leased, scheduled, parked, dead, known}.
