@@ -24,6 +24,9 @@ except PackageNotFoundError:  # a source tree that is not installed
     VERSION = "0+unknown"
 
 DEFAULT_PREFIX = "agentexec_"
+LARGEST_VALUE = (
+    134_217_728  # bytes of JSON; Postgres takes twice as much in one value, Redis four times as much
+)
 
 # Settings with a second variable, which counts if the first one, `AGENTEXEC_...`, is not set.
 _SECOND_VARIABLES = {
@@ -86,7 +89,8 @@ class Settings(_Environment):
     max_worker_memory: int = Field(default=0, ge=0)
     max_crashes: int = Field(default=5, ge=0)
     max_queue_depth: int = Field(default=0, ge=0)
-    max_payload_bytes: int = Field(default=1_048_576, ge=1)
+    max_payload_bytes: int = Field(default=1_048_576, ge=1, le=LARGEST_VALUE)
+    max_result_bytes: int = Field(default=16_777_216, ge=1, le=LARGEST_VALUE)
     result_ttl: int = Field(default=3600, ge=1)
     reconcile_seconds: float = Field(default=30, gt=0)
     # Operations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 from collections import abc
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,12 +14,10 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from agentexec.errors import InvalidTask, RegistrationError, require, require_number
+from agentexec.text import checked_json, checked_name
 
 # Seconds, a century. A longer delay is a mistake, or infinite.
 LONGEST_DELAY = 3.2e9
-
-_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # not the six characters of an escaped backslash and u0000
 
 Handler = Callable[..., BaseModel | None] | Callable[..., Awaitable[BaseModel | None]]
 
@@ -79,6 +76,9 @@ class EnqueueOptions(TypedDict, total=False):
 class UncheckedContext(RootModel[dict[str, Any]]):
     """A context as it was sent or recorded; the worker validates it with the model of the handler."""
 
+    # As it is, to be refused: pydantic would write null in place of NaN.
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
 
 class TaskOptions(TypedDict, total=False):
     """The options of a task's registration; time limits are in seconds. `Pool.task` describes them."""
@@ -103,9 +103,7 @@ class TaskDefinition:
         """Take the context model from the handler's annotations; raises `RegistrationError` if it is missing."""
         check_name(name)
         _check_types(name, handler, lock_key, (soft_time_limit, time_limit))
-        if not name or len(name) > 255:
-            raise RegistrationError(f"A task name has 1 to 255 characters; {name[:40]!r} has {len(name)}.")
-        self.name = name
+        self.name = checked_name(name, "A task name", RegistrationError)
         if any(limit is not None and limit <= 0 for limit in (soft_time_limit, time_limit)):
             raise RegistrationError(
                 f"The time limits of {name} are seconds above 0; leave them out for none."
@@ -124,11 +122,12 @@ class TaskDefinition:
         if self.lock_template is None:
             return None
         try:
-            return self.lock_template.format_map(context)
+            key = self.lock_template.format_map(context)
         except (LookupError, AttributeError, TypeError, ValueError) as error:
             raise InvalidTask(
                 f"The lock key {self.lock_template!r} of {self.name} cannot be made from its context ({error!r})."
             ) from None
+        return checked_name(key, f"The lock key of {self.name}")
 
     def validate(self, context: Mapping[str, Any]) -> BaseModel:
         """Build the handler's context; raises `InvalidTask` that names the wrong fields, without their values."""
@@ -169,27 +168,12 @@ class Registry(dict[str, TaskDefinition]):
 
 def encode_payload(task_name: str, context: Any) -> bytes:
     """The payload of a task: JSON, never pickle. Raises `InvalidTask` if the context has no JSON form."""
-    return checked_json({"task_name": task_name, "context": context}, f"The context of {task_name}").encode()
+    return payload_of(task_name, checked_json(context, f"The context of {task_name}"))
 
 
-def checked_json(value: Any, what: str, remedy: str = "use JSON values only") -> str:
-    """`storable_json` of `what` a caller gave; raises `InvalidTask` with the reason and the remedy."""
-    try:
-        return storable_json(value)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidTask(f"{what} cannot be written as JSON ({error}); {remedy}.") from None
-
-
-def storable_json(value: Any) -> str:
-    """The value as JSON that Postgres accepts; raises TypeError, ValueError or RecursionError with the reason.
-
-    Python writes three things that Postgres refuses: NaN, NUL characters, and half surrogate pairs.
-    """
-    text = _ENCODER.encode(value)
-    if "\\u0000" in text and _NUL.search(text):  # the first test is forty times as fast
-        raise ValueError("it holds a NUL character, which Postgres cannot store; remove it")
-    text.encode()
-    return text
+def payload_of(task_name: str, context: str) -> bytes:
+    """The payload of a task whose context is JSON text."""
+    return f'{{"task_name":{json.dumps(task_name, ensure_ascii=False)},"context":{context}}}'.encode()
 
 
 def decode_payload(payload: bytes) -> tuple[str, dict[str, Any]]:

@@ -19,11 +19,11 @@ from agentexec.compat.answers import AgentId, Done
 from agentexec.context import CurrentTask, current
 from agentexec.errors import AgentexecError, require, require_metadata, whole_percentage
 from agentexec.identifiers import new_id, parse_id
-from agentexec.producer.client import Client, default_client
+from agentexec.producer.client import Client, default_client, require_size
 from agentexec.store import direct, statements
 from agentexec.store.rows import NewActivity
 from agentexec.store.status import Status
-from agentexec.text import storable_text
+from agentexec.text import checked_json, checked_name, storable_text
 
 _logger = logging.getLogger(__name__)
 
@@ -38,21 +38,26 @@ def create(
 
     A manual activity belongs to no queue and no pool runs it: its owner moves it on with `update`, `complete`,
     `error` and `cancel`. `agentexec.enqueue` records the activities of tasks. Raises `AgentexecError` if there is
-    an activity with this id.
+    an activity with this id, `InvalidTask` for a name or metadata that the record cannot hold.
     """
     require(task_name, str, "The name of an activity is text", "name what the activity does")
     require_metadata(metadata, task_name)
+    client = default_client()
+    if metadata is not None:
+        metadata = dict(metadata)
+        size = len(checked_json(metadata, f"The metadata of {task_name}").encode())
+        require_size(size, task_name, client.settings)
     chosen = new_id() if agent_id is None else parse_id(agent_id)
     activity = NewActivity(
         id=chosen,
         queue_name=direct.BY_HAND,
-        task_name=task_name,
+        task_name=checked_name(task_name, "A task name"),
         context={},
         priority=0,
         message=storable_text(message),
         metadata=metadata,
     )
-    with default_client().engine.begin() as connection:
+    with client.engine.begin() as connection:
         if direct.lock(connection, chosen) is not None:
             raise AgentexecError(
                 f"There is an activity {chosen} already; leave agent_id out to get a new one."

@@ -8,28 +8,14 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from agentexec.store.status import Status
-from agentexec.task import LONGEST_DELAY, Priority, storable_json
-
-DEEPEST = 100  # levels of nested objects and lists
+from agentexec.task import LONGEST_DELAY, Priority
+from agentexec.text import storable_json
 
 
 def storable(value: Any) -> Any:
-    """The value, if Postgres can store it as JSON; raises ValueError if it cannot or is nested too deep."""
-    _check_depth(value)
-    try:
-        storable_json(value)
-    except UnicodeEncodeError:
-        raise ValueError("contains half of a surrogate pair, which is not text; remove it") from None
+    """The value, if Postgres can store it as JSON; raises ValueError if it cannot."""
+    storable_json(value)
     return value
-
-
-def _check_depth(value: Any, left: int = DEEPEST) -> None:
-    """Raise ValueError if the value has more than `left` levels, without a look at the levels below them."""
-    if left < 0:
-        raise ValueError(f"is nested more than {DEEPEST} levels deep")
-    if isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            _check_depth(item, left - 1)
 
 
 Object = Annotated[dict[str, Any], AfterValidator(storable)]

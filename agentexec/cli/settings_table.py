@@ -43,7 +43,11 @@ MEANINGS = {
     "max_worker_memory": ("bytes, 0 = none", "a worker process is replaced above this resident size"),
     "max_crashes": ("crashes", "crashes of one task before it becomes a dead letter"),
     "max_queue_depth": ("tasks, 0 = none", "cap of the queue; more tasks are recorded and dispatched later"),
-    "max_payload_bytes": ("bytes", "largest context of a task"),
+    "max_payload_bytes": ("bytes", "largest context of a task, with its metadata; at most 128 MiB"),
+    "max_result_bytes": (
+        "bytes",
+        "largest result of a task as JSON; a larger one fails the task at once; at most 128 MiB",
+    ),
     "result_ttl": ("s", "how long Redis keeps a copy of a result"),
     "reconcile_seconds": ("s", "interval of the comparison of all pending rows with the queue"),
     "metrics_port": ("port, 0 = none", "port of metrics and health endpoints of a pool"),

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import Connection, Dialect, Engine, ExceptionContext, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from agentexec.core import runtime
 
@@ -24,8 +24,6 @@ READ_ONLY = "25006"
 FAILOVER_SQLSTATES = (READ_ONLY, "57P01", "57P02", "57P03")
 # Serialization failure, deadlock, lock not available: the same transaction may succeed now.
 CONTENTION_SQLSTATES = ("40001", "40P01", "55P03")
-# Connection, resources, operator intervention (shutdown, crash recovery).
-TRANSIENT_CLASSES = ("08", "53", "57")
 PATIENCE_SECONDS = 5.0  # how long a call of an application is repeated after contention or a failover
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0  # seconds; each pause is twice as long as the one before
 CANCEL_WITHIN = 1.0  # seconds that a silent server has to take the request to cancel its statement
@@ -39,17 +37,6 @@ def sqlstate_of(error: DBAPIError) -> str | None:
     """The server's code for an error; None if the server was not reached or is no Postgres."""
     sqlstate: str | None = getattr(error.orig, "sqlstate", None)
     return sqlstate
-
-
-def is_transient(error: DBAPIError) -> bool:
-    """Whether the state of the server or of the connection explains an error, and not the statement."""
-    if error.connection_invalidated:
-        return True
-    sqlstate = sqlstate_of(error)
-    if sqlstate is None:  # the server was not reached, or SQLite did not get its lock
-        problem = getattr(error.orig, "sqlite_errorname", "")
-        return isinstance(error, OperationalError) and problem.partition("_")[2] != "ERROR"
-    return sqlstate in (*CONTENTION_SQLSTATES, *FAILOVER_SQLSTATES) or sqlstate[:2] in TRANSIENT_CLASSES
 
 
 def timed_out(error: Exception) -> bool:

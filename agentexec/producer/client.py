@@ -41,9 +41,9 @@ from agentexec.task import (
     Registry,
     Task,
     TaskRequest,
-    checked_json,
     encode_payload,
 )
+from agentexec.text import checked_json, checked_name, first_line, storable_text
 
 _logger = logging.getLogger(__name__)
 
@@ -205,61 +205,67 @@ class Client:
         self._enqueuer.reset()
 
     def _prepare(self, request: TaskRequest) -> PreparedTask:
-        context = request.context.model_dump(mode="json")
-        payload = encode_payload(request.task_name, context)
-        self._check(request, payload)
+        name = checked_name(request.task_name, "A task name")
+        try:
+            context = request.context.model_dump(mode="json")
+        except Exception as error:  # a serializer of the application may raise anything
+            raise InvalidTask(
+                f"The context of {name} cannot be written as JSON ({first_line(error)}); use JSON values only."
+            ) from error
+        payload = encode_payload(name, context)
+        metadata = None if request.metadata is None else dict(request.metadata)
+        size = len(payload)
+        if metadata is not None:
+            size += len(checked_json(metadata, f"The metadata of {name}").encode())
+        self._check(request, size)
         activity = NewActivity(
             id=new_id(),
             queue_name=self.settings.queue_name,
-            task_name=request.task_name,
+            task_name=name,
             context=context,
             priority=request.priority.level,
             message=self.settings.activity_message_create,
-            metadata=request.metadata,
+            metadata=metadata,
             idempotency_key=request.idempotency_key,
             lock_key=self._lock_key(request, context),
             delay=request.delay,
         )
-        return PreparedTask(activity, payload)
+        return PreparedTask(activity, payload, size)
 
     def _lock_key(self, request: TaskRequest, context: Mapping[str, Any]) -> str | None:
         """The lock key of a task; None if this process does not know its registration: the worker does."""
+        if request.lock_key is not None:
+            return checked_name(request.lock_key, f"The lock key of {request.task_name}")
         definition = self._registry.get(request.task_name)
-        key = request.lock_key or (definition.lock_key(context) if definition is not None else None)
-        return _checked_key("lock key", request, key)
+        return None if definition is None else definition.lock_key(context)
 
-    def _check(self, request: TaskRequest, payload: bytes) -> None:
-        if not request.task_name or len(request.task_name) > 255:
-            raise InvalidTask("A task name has 1 to 255 characters.")
+    def _check(self, request: TaskRequest, size: int) -> None:
         if not 0 <= request.delay <= LONGEST_DELAY:
             raise InvalidTask(
                 f"The delay of {request.task_name} is {request.delay}; "
                 f"give seconds from now, at most {LONGEST_DELAY:g}."
             )
-        _checked_key("idempotency key", request, request.idempotency_key)
-        if request.metadata is not None:
-            checked_json(request.metadata, f"The metadata of {request.task_name}")
-        limit = self.settings.max_payload_bytes
-        if len(payload) > limit:
-            raise PayloadTooLarge(
-                f"The context of {request.task_name} takes {len(payload)} bytes, more than "
-                f"AGENTEXEC_MAX_PAYLOAD_BYTES allows ({limit}); store the data elsewhere and enqueue a reference to it."
-            )
+        if request.idempotency_key is not None:
+            checked_name(request.idempotency_key, f"The idempotency key of {request.task_name}")
+        require_size(size, request.task_name, self.settings)
 
 
-def _checked_key(kind: str, request: TaskRequest, key: str | None) -> str | None:
-    if key is not None and (not 0 < len(key) <= 255 or "\0" in key):
-        raise InvalidTask(
-            f"The {kind} of {request.task_name} may have 1 to 255 characters, and no NUL among them."
+def require_size(size: int, task_name: str, settings: Settings) -> None:
+    """Raise `PayloadTooLarge` for data of more bytes than the settings allow."""
+    limit = settings.max_payload_bytes
+    if size > limit:
+        raise PayloadTooLarge(
+            f"The context and the metadata of {task_name} take {size} bytes, more than "
+            f"AGENTEXEC_MAX_PAYLOAD_BYTES allows ({limit}); store the data elsewhere and pass a reference to it."
         )
-    return key
 
 
 def request_cancel(
     engine: Engine, queue_of: Callable[[str], Queue], ids: Sequence[UUID], message: str
 ) -> dict[UUID, Status]:
     """Cancel in the activity store, then in the queues, which `queue_of` gives by name; see `Client.cancel`."""
-    standing, tasks = patiently(lambda: _record_cancel(engine, ids, message))
+    text = storable_text(message)
+    standing, tasks = patiently(lambda: _record_cancel(engine, ids, text))
     try:
         for queue_name, task_ids in tasks.items():
             queue_of(queue_name).request_cancel(task_ids)
@@ -270,18 +276,18 @@ def request_cancel(
 
 
 def _record_cancel(
-    engine: Engine, ids: Sequence[UUID], message: str
+    engine: Engine, ids: Sequence[UUID], text: str
 ) -> tuple[dict[UUID, Status], dict[str, list[UUID]]]:
     """Cancel in the activity store; returns the new statuses, and by queue the tasks that the queue has to cancel."""
     with engine.begin() as connection:
-        standing = statements.request_cancel(connection, ids, message)
+        standing = statements.request_cancel(connection, ids, text)
         tasks: defaultdict[str, list[UUID]] = defaultdict(list)
         for task_id, queue_name in reading.queue_names(connection, standing).items():
             tasks[queue_name].append(task_id)
         for task_id in tasks.pop(direct.BY_HAND, ()):  # no worker would end it
             activity = direct.lock(connection, task_id)
             if activity is not None and not activity.status.terminal:
-                direct.end(connection, activity, Status.CANCELED, message, None)
+                direct.end(connection, activity, Status.CANCELED, text, None)
                 standing[task_id] = Status.CANCELED
         return standing, tasks
 

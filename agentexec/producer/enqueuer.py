@@ -20,19 +20,21 @@ from uuid import UUID
 
 import redis
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from agentexec.core import runtime
 from agentexec.core.circuit import Circuit
 from agentexec.core.db import one_statement
-from agentexec.core.postgres import is_transient, patiently, timed_out
+from agentexec.core.postgres import patiently, timed_out
 from agentexec.counters import COUNTERS, QUEUED
-from agentexec.errors import ConfigurationError, QueueFull
+from agentexec.errors import QueueFull
 from agentexec.producer.batching import BatchThread
 from agentexec.producer.dispatch_marker import DispatchMarker
 from agentexec.queue.ownership import adopt_queue
 from agentexec.queue.protocol import Admission, Dispatch, Queue
+from agentexec.store.dialects import parts
 from agentexec.store.installation import store_name
+from agentexec.store.refusals import FAILURES, FailureKind, kind_of
 from agentexec.store.rows import NewActivity
 from agentexec.store.statements import record_enqueued
 
@@ -43,10 +45,11 @@ _logger = logging.getLogger(__name__)
 
 
 class PreparedTask(NamedTuple):
-    """A task to be recorded, and its payload for the queue."""
+    """A task to be recorded, its payload for the queue, and the size of its data in bytes."""
 
     activity: NewActivity
     payload: bytes
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,11 @@ class _Group:
     def needs_transaction(self) -> bool:
         """Whether a conflict of one idempotency key must leave other tasks of the caller unrecorded."""
         return len(self) > 1 and any(entry.activity.idempotency_key for entry in self.entries)
+
+    @property
+    def size(self) -> int:
+        """The bytes of its data."""
+        return sum(entry.size for entry in self.entries)
 
 
 class Enqueuer:
@@ -108,25 +116,25 @@ class Enqueuer:
 
     def _handle(self, batch: Sequence[_Group]) -> None:
         """Record and dispatch a batch. Every error goes to the callers that wait, so the thread lives on."""
-        try:
-            self._serve(batch)
-        except Exception as error:  # noqa: BLE001 - see above
-            _fail([group for group in batch if not group.future.done()], error)
+        for part in parts(batch, lambda group: group.size):
+            try:
+                self._serve(part)
+            except Exception as error:  # noqa: BLE001 - see above
+                _fail([group for group in part if not group.future.done()], error)
 
     def _serve(self, batch: Sequence[_Group]) -> None:
         entries = [entry for group in batch for entry in group.entries]
         try:
             self._require_own_queue()
             recorded = self._record(entries, whole=any(group.needs_transaction for group in batch))
-        except ConfigurationError:
-            raise
-        except Exception as error:
+        except FAILURES as error:
             if timed_out(error):  # those that wait would wait for the same silent server
                 _fail(self._thread.take_waiting(), error)
-            if len(batch) == 1 or (isinstance(error, DBAPIError) and is_transient(error)):
+            if len(batch) == 1 or kind_of(error) is not FailureKind.ROW:
                 raise
-            for group in batch:  # one bad task must not fail the others in its batch
-                self._handle([group])
+            middle = len(batch) // 2  # the task of one caller must not fail those of the others
+            self._handle(batch[:middle])
+            self._handle(batch[middle:])
             return
         fresh = [entry for entry in entries if recorded[entry.activity.id] == entry.activity.id]
         for name, count in Counter(entry.activity.task_name for entry in fresh).items():
@@ -166,13 +174,16 @@ class Enqueuer:
 
         With `whole`, an `IdempotencyConflict` leaves none of them recorded; this takes two more round trips.
         """
-        activities = [entry.activity for entry in entries]
-        engine = self._engine if whole else self._one_statement
-        return patiently(lambda: self._write(engine, activities))
+        return patiently(lambda: self._write(entries, whole=whole))
 
-    def _write(self, engine: Engine, activities: Sequence[NewActivity]) -> dict[UUID, UUID]:
+    def _write(self, entries: Sequence[PreparedTask], *, whole: bool) -> dict[UUID, UUID]:
+        statements = [[e.activity for e in part] for part in parts(entries, lambda entry: entry.size)]
+        engine = self._engine if whole or len(statements) > 1 else self._one_statement
+        recorded: dict[UUID, UUID] = {}
         with self._one_writer, engine.begin() as connection:
-            return record_enqueued(connection, activities)
+            for activities in statements:
+                recorded |= record_enqueued(connection, activities)
+        return recorded
 
     def _dispatch(self, entries: Sequence[PreparedTask]) -> set[UUID]:
         """Offer recorded tasks to the queue; returns those for which it has no room.

@@ -35,13 +35,14 @@ def checked_requests(requests: Any) -> list[TaskRequest]:
 
 def _is_plain(request: Any) -> bool:
     """Whether every type is the usual one, so that a batch does not pay for the checks below."""
+    if type(request) is not TaskRequest:
+        return False
+    kinds = [type(value) for value in (request.task_name, request.priority, request.delay)]
+    optional: list[object] = [request.metadata, request.idempotency_key, request.lock_key]
     return (
-        type(request) is TaskRequest
-        and type(request.task_name) is str
-        and isinstance(request.context, BaseModel)
-        and type(request.priority) is Priority
-        and type(request.delay) is float
-        and request.metadata is request.idempotency_key is request.lock_key is None
+        kinds == [str, Priority, float]
+        and optional == [None, None, None]
+        and isinstance(request.context, BaseModel)  # nothing has checked that yet
     )
 
 

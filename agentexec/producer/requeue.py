@@ -6,6 +6,7 @@ the new one name it under `requeued_from`.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,8 @@ from agentexec.queue.dead_letters import DeadLetters
 from agentexec.store.models import Activity
 from agentexec.store.status import Status
 from agentexec.task import Priority, TaskRequest, UncheckedContext
+
+LONGEST_ID = 100  # characters; with the name of a queue it has to fit into an idempotency key
 
 
 def requeue(client: Client, task_id: UUID | str) -> UUID:
@@ -49,11 +52,18 @@ def requeue(client: Client, task_id: UUID | str) -> UUID:
         priority=next((p for p in Priority if p.level == letter.level), Priority.LOW),
         metadata=metadata | {"requeued_from": letter.task_id},
         lock_key=lock_key,
-        idempotency_key=f"requeue:{client.queue.name}:{letter.task_id}"[:255],
+        idempotency_key=_key(client.queue.name, letter.task_id),
     )
     task = client.enqueue_many_sync([request])[0]
     letters.purge([letter.task_id])
     return task.agent_id
+
+
+def _key(queue_name: str, task_id: str) -> str:
+    """The idempotency key for the requeue of this letter, whose id may be of any length."""
+    if len(task_id) > LONGEST_ID:
+        task_id = hashlib.blake2b(task_id.encode(), digest_size=16).hexdigest()
+    return f"requeue:{queue_name}:{task_id}"
 
 
 def _recorded(client: Client, task_id: str) -> tuple[dict[str, Any], str | None]:
@@ -66,4 +76,4 @@ def _recorded(client: Client, task_id: str) -> tuple[dict[str, Any], str | None]
         query = select(Activity.metadata_, Activity.lock_key).where(Activity.id == activity_id)
         row = connection.execute(query).one_or_none()
     metadata, lock_key = row or (None, None)
-    return dict(metadata or {}), lock_key
+    return dict(metadata or {}), lock_key or None

@@ -66,6 +66,7 @@ class DeadLetters:
     """
 
     def __init__(self, queue: RedisQueue, engine: Engine | None = None) -> None:
+        self._queue = queue
         self._queue_name = queue.name
         self._redis = queue.client
         self._keys = queue.keys
@@ -132,11 +133,7 @@ class DeadLetters:
             pending = {i for i, status in self._end_activities(dead).items() if not status.terminal}
             dead = [i for i in dead if i not in pending]
         if dead:
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.zrem(keys.dlq, *dead)
-            for hashes in (keys.reason, keys.job, keys.crash, keys.suspect, keys.cancel):
-                pipe.hdel(hashes, *dead)
-            pipe.execute()
+            self._queue.purge(dead)
         unmarked: set[bytes] = set()
         if self._engine is not None:
             with self._engine.begin() as connection:

@@ -29,9 +29,11 @@ from agentexec.queue.protocol import (
     Tokens,
     milliseconds,
 )
+from agentexec.store.dialects import parts
 
 SCRIPTS = (
     "enqueue", "step", "renew", "release", "cancel", "partition", "rebuild", "agree", "register", "adopt",
+    "depth", "purge",
 )  # fmt: skip
 
 # The script searches the list of ready tasks for each id, and the server must not stand still meanwhile.
@@ -86,12 +88,15 @@ class RedisQueue:
         return cls(client, settings.queue_name, QueuePolicy.of(settings), engine=engine)
 
     def enqueue(self, tasks: Sequence[Dispatch], *, from_reconciler: bool = False) -> list[Admission]:
-        if not tasks:
-            return []
-        arguments: list[Argument] = [self.policy.max_depth, int(from_reconciler)]
-        for task in tasks:
-            arguments += [str(task.task_id), _place(task), b"%d%b" % (task.level, task.payload)]
-        return [Admission(answer) for answer in self._run("enqueue", arguments)]
+        answers: list[Admission] = []
+        for part in parts(tasks, lambda task: len(task.payload)):
+            if Admission.FULL in answers:  # none of the later ones has room either, so that order is kept
+                return answers + [Admission.FULL] * (len(tasks) - len(answers))
+            arguments: list[Argument] = [self.policy.max_depth, int(from_reconciler)]
+            for task in part:
+                arguments += [str(task.task_id), _place(task), b"%d%b" % (task.level, task.payload)]
+            answers += [Admission(answer) for answer in self._run("enqueue", arguments)]
+        return answers
 
     def step(self, request: StepRequest) -> StepResult:
         lease, max_crashes = milliseconds(self.policy.lease_seconds), self.policy.max_crashes
@@ -159,18 +164,15 @@ class RedisQueue:
         return self.client.blpop([self.keys.wake], timeout=timeout) is not None
 
     def depth(self) -> QueueDepth:
-        """Count the tasks of each state in one transaction; the cost does not grow with their number."""
-        pipe = self.client.pipeline(transaction=True)
-        for ready in self.keys.ready:
-            pipe.llen(ready)
-        keys = self.keys
-        for states in (keys.alone, keys.lease, keys.sched, keys.parked, keys.dlq):
-            pipe.zcard(states)
-        pipe.hlen(keys.job)
-        *lists, leased, scheduled, parked, dead, known = pipe.execute()
+        """Count the tasks of each state at one moment; the cost does not grow with their number."""
+        ready, leased, scheduled, parked, dead, known = self._run("depth", [])
         return QueueDepth(
-            ready=sum(lists), leased=leased, scheduled=scheduled, parked=parked, dead=dead, known=known
+            ready=ready, leased=leased, scheduled=scheduled, parked=parked, dead=dead, known=known
         )
+
+    def purge(self, dead: Sequence[bytes]) -> None:
+        """Delete dead letters; others are left as they are."""
+        self._run("purge", dead)
 
     def known(self, task_ids: Sequence[UUID]) -> list[bool]:
         pipe = self.client.pipeline(transaction=False)

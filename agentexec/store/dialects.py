@@ -8,10 +8,10 @@ batches never lock the same rows in opposite order.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, TextClause, text
@@ -20,6 +20,9 @@ from agentexec.store.models import ACTIVITY_TABLE, LOG_TABLE
 from agentexec.store.status import PENDING, Status, sql_in
 
 Batch = Sequence[Mapping[str, Any]]
+T = TypeVar("T")
+
+STATEMENT_BYTES = 32 * 1024 * 1024  # of JSON in one statement; a longer row has a statement of its own
 
 # The columns of batches that are not text.
 _KINDS = {
@@ -126,4 +129,20 @@ def relation(parameter: str, columns: tuple[str, ...], *, postgres: bool) -> str
 
 def as_json(rows: Batch) -> str:
     """A batch as the parameter of a statement, sorted by id."""
-    return json.dumps(sorted(rows, key=itemgetter("id")), separators=(",", ":"))
+    return json.dumps(sorted(rows, key=itemgetter("id")), separators=(",", ":"), ensure_ascii=False)
+
+
+def parts(items: Sequence[T], size: Callable[[T], int]) -> Iterator[Sequence[T]]:
+    """Split a batch into parts of at most `STATEMENT_BYTES`, in order; `size` is in bytes.
+
+    A part has at least one item. The usual batch is one part.
+    """
+    first = total = 0
+    for i, item in enumerate(items):
+        length = size(item)
+        if i > first and total + length > STATEMENT_BYTES:
+            yield items[first:i]
+            first, total = i, 0
+        total += length
+    if items:
+        yield items[first:]

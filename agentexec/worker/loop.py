@@ -8,7 +8,6 @@ queue a task passes through one of each before its handler begins.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -21,14 +20,15 @@ from agentexec.core import runtime
 from agentexec.counters import COMPLETED, COUNTERS, EXPIRED, LOST, REAPED, REDELIVERED, STALE
 from agentexec.errors import InvalidTask
 from agentexec.queue.dead_letters import log_dead_letter
-from agentexec.queue.protocol import Claim, Disposition, Finish, Queue, StepRequest, StepResult, Tokens
+from agentexec.queue.protocol import Claim, Disposition, Finish, Queue, StepRequest, Tokens
 from agentexec.store.rows import ActivityUpdate, LogEntry
 from agentexec.store.status import Status
 from agentexec.task import Registry, decode_payload
+from agentexec.text import storable_text
 from agentexec.worker.leases import HeldLeases
-from agentexec.worker.recording import Batch, Recorded, log_crashed, record, record_revocations
+from agentexec.worker.recording import Batch, Recorded, record, record_expired
 from agentexec.worker.retrying import Retrying
-from agentexec.worker.run_result import RunKind, RunResult, endings
+from agentexec.worker.run_result import RunKind, RunResult, endings, failed, measured
 from agentexec.worker.runner import HandlerRun, HandlerRunner
 
 HOUSEKEEPING = 1.0  # seconds between two steps of a worker that has nothing to do
@@ -80,6 +80,7 @@ class WorkerLoop:
         self._inbox = _Inbox()
         self._claims: list[Claim] = []
         self._lock_keys: dict[UUID, str] = {}  # of claims whose producers did not know them
+        self._unfit: dict[UUID, str] = {}  # claims that can never run, with the reasons
         self._finishes: list[Finish] = []
         self._lowest_token = 0
         self._draining = False
@@ -152,8 +153,7 @@ class WorkerLoop:
         while self.leases or not self._draining:
             batch, results = self._collect()
             if batch:
-                message = self.settings.activity_message_started
-                recorded = record(self._retrying, batch, started_message=message, worker=self.worker)
+                recorded = record(self._retrying, batch, self.settings, worker=self.worker)
                 self._settle(batch, results, recorded)
             self._step()
             self._report()
@@ -171,10 +171,11 @@ class WorkerLoop:
             taken, self._inbox = self._inbox, _Inbox()
         if self._draining and self._claims:
             self._return_claims()
-        claims, self._claims = self._claims, []
-        lock_keys, self._lock_keys = self._lock_keys, {}
+        batch = Batch(
+            claims=self._claims, entries=taken.entries, lock_keys=self._lock_keys, unfit=self._unfit
+        )
+        self._claims, self._lock_keys, self._unfit = [], {}, {}
         results: list[RunResult] = []
-        updates: list[ActivityUpdate] = []
         for result, number in taken.results:
             if result.seconds is not None:
                 COUNTERS.ran(result.task_name, result.seconds)
@@ -182,9 +183,11 @@ class WorkerLoop:
                 COUNTERS.add(LOST)
                 self.leases.remove(result.task_id, result.token)
             elif number is not None:
+                result = measured(result, self.settings.max_result_bytes)
                 results.append(result)
-                updates.append(self._update(result, number))
-        return Batch(claims=claims, entries=taken.entries, updates=updates, lock_keys=lock_keys), results
+                batch.updates.append(self._update(result, number))
+                batch.result_bytes[result.task_id] = len(result.encoded.encode())
+        return batch, results
 
     def _update(self, result: RunResult, number: int) -> ActivityUpdate:
         status, _, message = self._endings[result.kind]
@@ -212,17 +215,17 @@ class WorkerLoop:
         ]
         self.runner.begin(runs)
         COUNTERS.add(REDELIVERED, amount=sum(run.attempt > 1 for run in runs))
-        for finish in recorded.refused.values():
+        for finish, fence in recorded.refused.values():
             if finish.disposition is Disposition.DEAD_LETTER:
                 log_dead_letter(finish.task_id, "", finish.reason)
             self.leases.remove(finish.task_id, finish.token)
             self._finishes.append(finish)
-        for fence in recorded.outranked.values():
-            self._lowest_token = max(self._lowest_token, fence + 1)
+            self._lowest_token = max(self._lowest_token, 0 if fence is None else fence + 1)
         self.finished += len(results)
         released: dict[UUID, int] = {}
         for result in results:
-            self._conclude(result, recorded, released)
+            reason = recorded.failed.get(result.task_id)
+            self._conclude(result if reason is None else failed(result, reason), recorded, released)
             self.leases.remove(result.task_id, result.token)
         self._release(released)
 
@@ -251,7 +254,7 @@ class WorkerLoop:
             delay=result.delay,
             reason=result.error or "",
             # The record has it too; `get_result` looks into the queue first.
-            result=json.dumps(result.result) if status is Status.COMPLETE else None,
+            result=result.encoded if status is Status.COMPLETE else None,
         )
         self._finishes.append(finish)
 
@@ -282,7 +285,7 @@ class WorkerLoop:
         COUNTERS.add(REAPED, EXPIRED, amount=sum(map(len, answer.expired)))
         if answer.canceled:
             self.runner.stop(dict.fromkeys(answer.canceled, RunKind.CANCELED))
-        self._record_expired(answer)
+        record_expired(self._retrying, answer.expired)
         # The waiter listens only while there are slots to fill; this thread looks itself once every HOUSEKEEPING.
         if want > len(claims) and not answer.reserved:
             due = answer.next_due
@@ -293,7 +296,14 @@ class WorkerLoop:
         """Apply the lock keys that producers did not know; returns the claims that may run."""
         if not self._registry.has_locks:
             return claims
-        keys = {claim.task_id: key for claim in claims if (key := self._lock_key(claim)) is not None}
+        keys: dict[UUID, str] = {}
+        for claim in claims:
+            try:
+                key = self._lock_key(claim)
+            except InvalidTask as error:
+                self._unfit[claim.task_id] = storable_text(str(error))
+            else:
+                keys |= {} if key is None else {claim.task_id: key}
         self._lock_keys |= keys  # also of those whose partition another worker set: for the record
         tokens = {claim.task_id: claim.token for claim in claims if not claim.partitioned}
         wanted = {task_id: (tokens[task_id], key) for task_id, key in keys.items() if task_id in tokens}
@@ -305,21 +315,15 @@ class WorkerLoop:
     def _lock_key(self, claim: Claim) -> str | None:
         try:
             name, context = decode_payload(claim.payload)
-            definition = self._registry.get(name)
-            return None if definition is None else definition.lock_key(context)
         except InvalidTask:  # the runner fails it with this reason
             return None
-
-    def _record_expired(self, answer: StepResult) -> None:
-        """Record the leases that expired, on behalf of their holders."""
-        if any(answer.expired):
-            message = "Its lease expired; it runs again."
-            log_crashed(self._retrying.transaction(lambda c: record_revocations(c, answer.expired, message)))
+        definition = self._registry.get(name)
+        return None if definition is None else definition.lock_key(context)
 
     def _return_claims(self) -> None:
         """Release claims that were never started."""
         leases = {claim.task_id: claim.token for claim in self._claims}
-        self._claims = []
+        self._claims, self._unfit = [], {}
         self._release(leases)
         for task_id, token in leases.items():
             self.leases.remove(task_id, token)

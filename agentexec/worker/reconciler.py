@@ -25,7 +25,8 @@ from agentexec.store import reading, statements
 from agentexec.store.installation import store_name
 from agentexec.store.rows import PendingRow
 from agentexec.store.status import PENDING, Status
-from agentexec.task import encode_payload
+from agentexec.task import payload_of
+from agentexec.text import json_text
 from agentexec.worker.agreement import shared
 from agentexec.worker.recording import log_crashed, record_revocations
 
@@ -184,7 +185,7 @@ class Reconciler:
             return
         with self._engine.begin() as connection:
             found = reading.pending(connection, ids)
-        tasks = [dispatch_of(a, encode_payload(a.task_name, a.context)) for a in found]
+        tasks = [dispatch_of(a, payload_of(a.task_name, json_text(a.context))) for a in found]
         answers = zip(tasks, self._queue.enqueue(tasks, from_reconciler=rebuilding), strict=True)
         taken = [task.task_id for task, answer in answers if answer is Admission.TAKEN]
         with self._engine.begin() as connection:

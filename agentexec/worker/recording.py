@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
 
+from agentexec.config import Settings
 from agentexec.queue.dead_letters import log_dead_letters
 from agentexec.queue.protocol import Claim, Disposition, Finish, Revocations
 from agentexec.store import reading, statements
+from agentexec.store.dialects import parts
+from agentexec.store.refusals import Refused, isolated
 from agentexec.store.rows import ActivityUpdate, LogEntry, Start, Started
 from agentexec.store.status import Status
 from agentexec.worker.retrying import Retrying
@@ -19,6 +25,8 @@ from agentexec.worker.retrying import Retrying
 CRASHED = "its worker died more often than AGENTEXEC_MAX_CRASHES allows while running it"
 DEFER_SECONDS = 1.0  # until a task asks again for a lock key under which another one runs
 
+_logger = logging.getLogger(__name__)
+
 
 @dataclass(kw_only=True, slots=True)
 class Batch:
@@ -26,41 +34,131 @@ class Batch:
 
     claims: Sequence[Claim] = ()
     entries: Sequence[LogEntry] = ()
-    updates: Sequence[ActivityUpdate] = ()
+    updates: list[ActivityUpdate] = field(default_factory=list)
     lock_keys: Mapping[UUID, str] = field(default_factory=dict)  # of claims whose producers did not know them
+    unfit: Mapping[UUID, str] = field(default_factory=dict)  # claims that can never run, with the reasons
+    result_bytes: dict[UUID, int] = field(default_factory=dict)  # of updates with a result
 
     def __bool__(self) -> bool:
         return bool(self.claims or self.entries or self.updates)
+
+
+class RefusedClaim(NamedTuple):
+    """A claim that may not run: its finish, and the fence of its row if no token up to that may be given again."""
+
+    finish: Finish
+    fence: int | None = None
 
 
 @dataclass(kw_only=True, slots=True)
 class Recorded:
     """The record's answer to a batch."""
 
-    started: Mapping[UUID, Started]  # claims that may run
-    accepted: Mapping[UUID, Status]  # updates that are durable, with the status that the activity has now
+    started: dict[UUID, Started] = field(default_factory=dict)  # claims that may run
+    # Updates that are durable, with the status that the activity has now.
+    accepted: dict[UUID, Status] = field(default_factory=dict)
     over: set[UUID] = field(default_factory=set)  # refused updates of activities that are terminal already
-    refused: dict[UUID, Finish] = field(default_factory=dict)  # claims that may not run, with their finish
-    outranked: dict[UUID, int] = field(default_factory=dict)  # refused claims with a token below this fence
+    refused: dict[UUID, RefusedClaim] = field(default_factory=dict)
+    failed: dict[UUID, str] = field(
+        default_factory=dict
+    )  # tasks whose data cannot be recorded, with the reasons
 
 
-def record(retrying: Retrying, batch: Batch, *, started_message: str, worker: str = "") -> Recorded:
-    """Record a batch of `worker`; returns when it is durable."""
-    if batch.entries:  # first, since no entry may follow the end of its run
-        retrying.transaction(lambda connection: statements.record_progress(connection, batch.entries))
+def record(retrying: Retrying, batch: Batch, settings: Settings, *, worker: str = "") -> Recorded:
+    """Record a batch of `worker`; returns when it is durable.
+
+    A task whose data the database refuses becomes ERROR with the reason, and the rest of the batch is recorded.
+    """
+    recorded = Recorded(failed=dict(batch.unfit))
+    _record_progress(retrying, batch.entries)  # first, since no entry may follow the end of its run
+    message = settings.activity_message_started
     starts = [
-        Start(claim.task_id, claim.token, started_message, worker, batch.lock_keys.get(claim.task_id))
+        Start(claim.task_id, claim.token, message, worker, batch.lock_keys.get(claim.task_id))
         for claim in batch.claims
+        if claim.task_id not in batch.unfit
     ]
-    started, accepted = retrying.transaction(
-        lambda connection: statements.record_batch(connection, starts, batch.updates), single_statement=True
-    )
-    recorded = Recorded(started=started, accepted=accepted)
-    refused = {claim.task_id: claim.token for claim in batch.claims if claim.task_id not in started}
-    unaccepted = [update.id for update in batch.updates if update.id not in accepted]
-    if refused or unaccepted:
-        retrying.transaction(lambda connection: _explain(connection, refused, unaccepted, recorded))
+    rows: list[Start | ActivityUpdate] = [*starts, *batch.updates]
+    for part in parts(rows, lambda row: _bytes(row) + batch.result_bytes.get(row.id, 0)):
+        _record_rows(retrying, part, recorded)
+    if recorded.failed:
+        _record_failures(retrying, batch, settings.activity_message_error, recorded)
+    answered = recorded.started.keys() | recorded.refused.keys()
+    refused = {claim.task_id: claim.token for claim in batch.claims if claim.task_id not in answered}
+    unaccepted = [update.id for update in batch.updates if update.id not in recorded.accepted]
+    _explain(retrying, refused, unaccepted, recorded)
     return recorded
+
+
+def _record_progress(retrying: Retrying, entries: Sequence[LogEntry]) -> None:
+    def write(part: Sequence[LogEntry]) -> None:
+        retrying.transaction(lambda connection: statements.record_progress(connection, part))
+
+    def refused(entry: LogEntry, reason: str) -> None:
+        _logger.error("progress of task %s is left out: %s", entry.id, reason)
+        with suppress(Refused):  # so that the log has no hole at its number
+            write([replace(entry, message=f"Progress is left out: {reason}.", percentage=None)])
+
+    for part in parts(entries, _bytes):
+        isolated(part, write, refused)
+
+
+def _bytes(row: Start | ActivityUpdate | LogEntry) -> int:
+    """The size of a row without its result."""
+    error = row.error if isinstance(row, ActivityUpdate) else None
+    return len(row.message.encode()) + len((error or "").encode())
+
+
+def _record_rows(retrying: Retrying, rows: Sequence[Start | ActivityUpdate], recorded: Recorded) -> None:
+    def write(part: Sequence[Start | ActivityUpdate]) -> None:
+        starts = [row for row in part if isinstance(row, Start)]
+        updates = [row for row in part if isinstance(row, ActivityUpdate)]
+        started, accepted = retrying.transaction(
+            lambda connection: statements.record_batch(connection, starts, updates), single_statement=True
+        )
+        recorded.started |= started
+        recorded.accepted |= accepted
+
+    def refused(row: Start | ActivityUpdate, reason: str) -> None:
+        _logger.error("task %s fails for good: %s", row.id, reason)
+        recorded.failed[row.id] = reason
+
+    isolated(rows, write, refused)
+
+
+def _record_failures(retrying: Retrying, batch: Batch, message: str, recorded: Recorded) -> None:
+    """Record ERROR for the tasks in `recorded.failed`; they become dead letters also where that is refused."""
+    for claim in batch.claims:
+        reason = recorded.failed.get(claim.task_id)
+        if reason is not None and _end_unstarted(retrying, claim, message.format(error=reason), reason):
+            recorded.refused[claim.task_id] = _dead_letter(claim.task_id, claim.token, reason)
+    failures: list[Start | ActivityUpdate] = [
+        ActivityUpdate(
+            id=update.id,
+            token=update.token,
+            n=update.n,
+            status=Status.ERROR,
+            message=message.format(error=recorded.failed[update.id]),
+            error=recorded.failed[update.id],
+        )
+        for update in batch.updates
+        if update.id in recorded.failed
+    ]
+    answer = Recorded()
+    _record_rows(retrying, failures, answer)
+    recorded.accepted |= answer.accepted | dict.fromkeys(answer.failed, Status.ERROR)
+
+
+def _end_unstarted(retrying: Retrying, claim: Claim, message: str, reason: str) -> bool:
+    """Record ERROR for a claim that cannot run; False if its activity is over or has a higher token."""
+    token = {claim.task_id: claim.token}
+    try:
+        return bool(
+            retrying.transaction(
+                lambda c: statements.record_terminated(c, token, Status.ERROR, message, reason)
+            )
+        )
+    except Refused:
+        return True
 
 
 def record_revocations(
@@ -81,26 +179,63 @@ def log_crashed(names: Mapping[UUID, str]) -> None:
     log_dead_letters(names, dict.fromkeys(names, CRASHED))
 
 
+def record_expired(retrying: Retrying, expired: Revocations) -> None:
+    """Record leases that expired, on behalf of their holders."""
+    leases = [(i, token, dead) for dead, tokens in enumerate(expired) for i, token in tokens.items()]
+
+    def write(part: Sequence[tuple[UUID, int, int]]) -> None:
+        requeued, dead = ({i: token for i, token, kind in part if kind == wanted} for wanted in (0, 1))
+        revoked = Revocations(requeued, dead)
+        message = "Its lease expired; it runs again."
+        log_crashed(retrying.transaction(lambda connection: record_revocations(connection, revoked, message)))
+
+    def refused(lease: tuple[UUID, int, int], reason: str) -> None:
+        _logger.error("the expired lease of task %s is not recorded: %s", lease[0], reason)
+
+    isolated(leases, write, refused)
+
+
 def _explain(
+    retrying: Retrying, claims: Mapping[UUID, int], unaccepted: Sequence[UUID], recorded: Recorded
+) -> None:
+    """Find out why claims (with their tokens) and updates were refused."""
+
+    def explain(part: Sequence[UUID]) -> None:
+        tokens = {i: claims[i] for i in part if i in claims}
+        rest = [i for i in part if i not in claims]
+        retrying.transaction(lambda connection: _explain_part(connection, tokens, rest, recorded))
+
+    def refused(task_id: UUID, reason: str) -> None:
+        _logger.error("task %s is a dead letter: %s", task_id, reason)
+        if task_id in claims:
+            recorded.refused[task_id] = _dead_letter(task_id, claims[task_id], reason)
+
+    isolated([*claims, *unaccepted], explain, refused)
+
+
+def _dead_letter(task_id: UUID, token: int, reason: str) -> RefusedClaim:
+    return RefusedClaim(
+        Finish(task_id=task_id, token=token, disposition=Disposition.DEAD_LETTER, reason=reason)
+    )
+
+
+def _explain_part(
     connection: Connection, refused: Mapping[UUID, int], unaccepted: Sequence[UUID], recorded: Recorded
 ) -> None:
-    """Find out why claims and updates were refused."""
     standings = reading.standings(connection, {*unaccepted, *refused})
     over = {i for i, standing in standings.items() if standing.status.terminal}
-    recorded.over = {i for i in unaccepted if i not in standings or i in over}
+    recorded.over |= {i for i in unaccepted if i not in standings or i in over}
     pending = {i: standing for i, standing in standings.items() if i in refused and i not in over}
     canceled = {i: refused[i] for i, s in pending.items() if s.cancel_requested and s.fence < refused[i]}
     over |= statements.record_terminated(connection, canceled, Status.CANCELED, "Canceled on request.")
     for task_id, token in refused.items():
-        disposition, delay, reason = Disposition.ACK, 0.0, ""
+        disposition, delay, reason, fence = Disposition.ACK, 0.0, "", None
         if task_id not in standings:
             disposition, reason = Disposition.DEAD_LETTER, "no activity is recorded for it"
         elif task_id not in over and (standings[task_id].fence >= token or task_id in canceled):
             # The queue's clock went back, or the row changed meanwhile.
-            recorded.outranked[task_id] = standings[task_id].fence
-            disposition = Disposition.RETRY
+            disposition, fence = Disposition.RETRY, standings[task_id].fence
         elif task_id not in over:  # another task runs under its lock key, which the queue does not know
             disposition, delay = Disposition.DEFER, DEFER_SECONDS
-        recorded.refused[task_id] = Finish(
-            task_id=task_id, token=token, disposition=disposition, delay=delay, reason=reason
-        )
+        finish = Finish(task_id=task_id, token=token, disposition=disposition, delay=delay, reason=reason)
+        recorded.refused[task_id] = RefusedClaim(finish, fence)

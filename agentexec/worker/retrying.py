@@ -12,8 +12,10 @@ from sqlalchemy.exc import DBAPIError
 
 from agentexec.core import runtime
 from agentexec.core.db import one_statement
-from agentexec.core.postgres import FIRST_PAUSE, LONGEST_PAUSE, is_transient, sqlstate_of
+from agentexec.core.postgres import FIRST_PAUSE, LONGEST_PAUSE, sqlstate_of
 from agentexec.ops.logs import LastingProblem
+from agentexec.store.refusals import FAILURES, FailureKind, Refused, kind_of
+from agentexec.text import summary
 
 UNEXPLAINED_TRIES = 3
 SILENCE_SECONDS = 1.0  # an attempt that takes less and fails was refused, and not left without an answer
@@ -36,8 +38,8 @@ class Retrying:
     def transaction(self, work: Callable[[Connection], T], *, single_statement: bool = False) -> T:
         """Run `work` in a transaction until it commits.
 
-        With `single_statement` it writes in one statement: Postgres commits with it, in one round trip. After three
-        tries raises an error that neither a lost connection nor contention explains.
+        With `single_statement` it writes in one statement: Postgres commits with it, in one round trip. Raises
+        `Refused` for data that the database does not take. While a right, a table or a column is missing, it waits.
         """
         engine = self._one_statement if single_statement else self._engine
 
@@ -59,7 +61,7 @@ class Retrying:
         return self.until_done(attempt)
 
     def until_done(self, attempt: Callable[[], T]) -> T:
-        """Repeat an attempt until its server answers, with growing pauses."""
+        """Repeat an attempt until its server answers, with growing pauses. Each problem is logged once."""
         unexplained, pause, lasting = 0, FIRST_PAUSE, LastingProblem(_logger, "the server answers again")
         while True:
             try:
@@ -70,11 +72,23 @@ class Retrying:
                 if self._give_up():
                     raise
                 problem = f"Redis does not answer ({type(error).__name__})"
-            except DBAPIError as error:
-                unexplained += not is_transient(error)
-                if self._give_up() or unexplained >= UNEXPLAINED_TRIES:
+            except FAILURES as error:
+                kind = kind_of(error)
+                unexplained += kind is FailureKind.UNEXPLAINED
+                if kind is FailureKind.ROW or unexplained >= UNEXPLAINED_TRIES:
+                    raise Refused(error) from error
+                if self._give_up():
                     raise
-                problem = f"the database refused a batch ({type(error.orig).__name__})"
+                problem = _problem(kind, error)
             lasting.seen(f"{problem}; trying again")
             runtime.current().sleep(pause)
             pause = min(LONGEST_PAUSE, 2 * pause)
+
+
+def _problem(kind: FailureKind, error: BaseException) -> str:
+    if kind is FailureKind.SCHEMA:
+        return (
+            f"the database refuses every statement of this worker ({summary(error)}): its tasks wait and none is "
+            "charged; run `agentexec db upgrade`, or grant what is missing to the role of DATABASE_URL"
+        )
+    return f"the database refused a batch ({summary(error)})"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from agentexec.config import Settings
+from agentexec.config import Settings, variable
+from agentexec.errors import InvalidTask
 from agentexec.queue.protocol import Disposition
 from agentexec.store.status import Status
+from agentexec.text import checked_json, storable_text
 
 
 class RunKind(StrEnum):
@@ -28,6 +30,7 @@ class RunKind(StrEnum):
 class RunResult:
     """The end of a run. `delay` (seconds) belongs to RETRY, `result` to COMPLETE, `error` to failures.
 
+    `encoded` is the result as JSON text, once it is measured.
     `message` is the handler's own text for the log, None for the default. `seconds` is the duration of the run, None if
     it is unknown; then `task_name` is empty.
     """
@@ -36,6 +39,7 @@ class RunResult:
     token: int
     kind: RunKind
     result: Any = None
+    encoded: str = ""
     error: str | None = None
     delay: float = 0.0
     message: str | None = None
@@ -61,3 +65,28 @@ def endings(settings: Settings) -> Mapping[RunKind, Ending]:
         RunKind.CANCELED: Ending(Status.CANCELED, Disposition.ACK, "Canceled on request."),
         RunKind.RELEASED: Ending(Status.QUEUED, None, "Released by a shutdown; it runs again."),
     }
+
+
+def failed(result: RunResult, reason: str) -> RunResult:
+    """The same run as FAILED, whatever its handler decided."""
+    return replace(
+        result, kind=RunKind.FAILED, error=reason, result=None, encoded="", message=None, delay=0.0
+    )
+
+
+def measured(result: RunResult, limit: int) -> RunResult:
+    """The run with the JSON text of its result; FAILED if that takes more than `limit` bytes or does not exist."""
+    if result.kind is not RunKind.COMPLETE:
+        return result
+    try:
+        text = checked_json(result.result, "The handler's result", "return a pydantic model or None")
+    except InvalidTask as error:
+        return failed(result, storable_text(str(error)))
+    size = len(text.encode())
+    if size > limit:
+        return failed(
+            result,
+            f"The handler's result takes {size} bytes, more than {variable('max_result_bytes')} allows ({limit}); "
+            "store the data elsewhere and return a reference to it.",
+        )
+    return replace(result, encoded=text)

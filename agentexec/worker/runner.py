@@ -19,8 +19,8 @@ from agentexec.context import CurrentTask, HandlerVerdict, current
 from agentexec.core import runtime
 from agentexec.errors import InvalidTask, TimeLimitExceeded
 from agentexec.queue.protocol import Claim
-from agentexec.task import Registry, TaskDefinition, checked_json, decode_payload
-from agentexec.text import storable_text
+from agentexec.task import Registry, TaskDefinition, decode_payload
+from agentexec.text import checked_json, storable_text
 from agentexec.worker.run_result import RunKind, RunResult
 
 _logger = logging.getLogger(__name__)

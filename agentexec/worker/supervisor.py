@@ -21,7 +21,8 @@ from agentexec.worker.reference import PoolReference
 
 # Seconds past the graceful time-out that a worker has to cancel its handlers and end by itself.
 KILL_MARGIN = 5.0
-UNCHARGED = (ExitCode.GONE, ExitCode.OVERDUE)  # ends that the running tasks did not cause
+# Ends that the running tasks did not cause.
+UNCHARGED = (ExitCode.GONE, ExitCode.OVERDUE, ExitCode.FAILED)
 HEALTHY_AFTER = 10.0  # seconds of life after which a death is no longer early
 FIRST_BACKOFF, MAX_BACKOFF = 0.5, 30.0  # seconds; doubles with each early death of a slot
 FORK_PAUSE = 5.0  # seconds until the next try after the system refused to start a process

@@ -99,7 +99,7 @@ class SimulatedProducer:
             )
             recorder.names[activity.id] = task.number
             answered = VirtualEvent(runtime.scheduler)
-            future = self._enqueuer.submit([PreparedTask(activity, payload)])
+            future = self._enqueuer.submit([PreparedTask(activity, payload, len(payload))])
             future.add_done_callback(lambda _, answered=answered: answered.set())  # type: ignore[misc]  # bound now
             answered.wait()
             error = future.exception()

@@ -388,7 +388,7 @@ class ActivityMachine(RuleBasedStateMachine):
             if claim.task_id in recorded.started:
                 view.running.append(HeldLease(claim.task_id, claim.token))
             else:
-                self._refuse(view, recorded.refused[claim.task_id], recorded.outranked.get(claim.task_id))
+                self._refuse(view, *recorded.refused[claim.task_id])
 
     def _record_starts(self, claims: Sequence[Claim], *, times: int = 1) -> Recorded:
         """Send starts; each must be accepted exactly when the model accepts it."""
@@ -437,7 +437,7 @@ class ActivityMachine(RuleBasedStateMachine):
         view.finishes.append(finish)
 
     def _record(self, batch: Batch) -> Recorded:
-        return record(Retrying(self.engine, lambda: True), batch, started_message="Started.")
+        return record(Retrying(self.engine, lambda: True), batch, load_settings())
 
     def _append(self, holding: HeldLease) -> None:
         entry = LogEntry(

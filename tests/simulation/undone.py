@@ -63,7 +63,7 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
         ),
         "locked-out-for-ever": Undone(
             Edit(
-                where="agentexec.worker.recording:_explain",
+                where="agentexec.worker.recording:_explain_part",
                 old="disposition, delay = Disposition.DEFER",
                 new="disposition, delay = Disposition.RETRY",
             ),

@@ -175,6 +175,9 @@ class App:
         )
         self.client = Client(settings=self.settings)
         create_schema(self.client.engine)
+        self.environment_changes: dict[
+            str, str
+        ] = {}  # variables that its processes get in place of the usual ones
         self._pools: list[PoolProcess] = []
 
     def environment(self, **settings: object) -> dict[str, str]:
@@ -196,7 +199,8 @@ class App:
     def pool(self, *, broken: bool = False, **settings: object) -> PoolProcess:
         """Start a pool; settings are those of agentexec without their prefix."""
         path = self.folder / f"pool-{len(self._pools)}.log"
-        environment = self.environment(**settings) | ({"APP_BROKEN_IN_WORKERS": "1"} if broken else {})
+        environment = self.environment(**settings) | self.environment_changes
+        environment |= {"APP_BROKEN_IN_WORKERS": "1"} if broken else {}
         with path.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "agentexec", "worker", "app:pool"],

@@ -52,8 +52,8 @@ LATE_COMPLETIONS_DROPPED = Defect(
     edits=(
         Edit(
             where=f"{_LOOP}._collect",
-            old="        claims, self._claims = self._claims, []\n",
-            new="""        claims, self._claims = self._claims, []
+            old="        results: list[RunResult] = []\n",
+            new="""        results: list[RunResult] = []
         if self._draining:
             for result, _ in taken.results:
                 self.leases.remove(result.task_id, result.token)

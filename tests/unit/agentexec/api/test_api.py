@@ -19,10 +19,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from agentexec.api.bodies import DEEPEST, NewTask
+from agentexec.api.bodies import NewTask
 from agentexec.api.guard import CALLER, Guard, Keys
 from agentexec.api.limiting import CreationLimit
 from agentexec.errors import ConfigurationError
+from agentexec.text import DEEPEST
 
 OLD, NEW = "old-key-0123456789abcdef", "new-key-0123456789abcdef"
 

@@ -10,7 +10,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from agentexec.core.postgres import answer_within, connect_arguments, is_transient, patiently, timed_out
+from agentexec.core.postgres import answer_within, connect_arguments, patiently, timed_out
+from agentexec.store.refusals import FailureKind, kind_of
 
 URL = "postgresql+psycopg://u@h/d"
 
@@ -42,13 +43,13 @@ def raised(error: Exception, *, invalidated: bool = False) -> DBAPIError:
 def test_the_state_of_a_server_explains_an_error_and_a_wrong_statement_does_not(
     error: Exception, transient: bool
 ) -> None:
-    assert is_transient(raised(error)) is transient
+    assert (kind_of(raised(error)) is FailureKind.TRANSIENT) is transient
 
 
 def test_a_missing_table_of_sqlite_is_not_explained_by_its_state() -> None:
     with create_engine("sqlite://").connect() as connection, pytest.raises(OperationalError) as missing:
         connection.execute(text("SELECT 1 FROM nothing"))
-    assert not is_transient(missing.value)
+    assert kind_of(missing.value) is FailureKind.SCHEMA
 
 
 def test_only_silence_is_a_time_out() -> None:

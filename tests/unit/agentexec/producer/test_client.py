@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -14,8 +14,10 @@ from pydantic import BaseModel
 from agentexec.config import load_settings
 from agentexec.core.db import create_schema
 from agentexec.errors import AgentexecError, IdempotencyConflict, InvalidTask
+from agentexec.producer import enqueuer
 from agentexec.producer.client import Client
 from agentexec.store.models import Activity
+from agentexec.store.rows import NewActivity
 from agentexec.task import LONGEST_DELAY, Registry, TaskDefinition, TaskRequest
 from tests.support.record import row_of
 
@@ -162,3 +164,41 @@ def test_a_closed_client_raises(client: Client) -> None:
     client.close()
     with pytest.raises(AgentexecError, match="closed"):
         client.enqueue_sync("task", Job())
+
+
+def test_what_the_database_refuses_of_one_caller_fails_no_other(client: Client) -> None:
+    """Callers that enqueue at the same moment share a statement."""
+    with client.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER refuse BEFORE INSERT ON agentexec_activity WHEN NEW.agent_type IN ('bad', 'worse') "
+            "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+        )
+    wanted = ["good1", "bad", "good2", "good3", "worse", "good4"]
+
+    async def scene() -> list[Any]:
+        calls = [client.enqueue(name, Job()) for name in wanted]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    for name, answer in zip(wanted, asyncio.run(scene()), strict=True):
+        assert isinstance(answer, sa.exc.IntegrityError) == (name in ("bad", "worse")), (name, answer)
+    assert names(client) == ["good1", "good2", "good3", "good4"]
+
+
+def test_an_error_that_concerns_no_row_is_not_tried_once_for_each_caller(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that does not answer would keep each caller waiting for the tries of all others."""
+    tries: list[int] = []
+
+    def away(_connection: object, activities: Sequence[NewActivity]) -> None:
+        tries.append(len(activities))
+        raise sa.exc.OperationalError("", None, ConnectionError("silence"))
+
+    monkeypatch.setattr(enqueuer, "record_enqueued", away)
+
+    async def scene() -> list[Any]:
+        calls = [client.enqueue("task", Job()) for _ in range(20)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    assert all(isinstance(answer, sa.exc.OperationalError) for answer in asyncio.run(scene()))
+    assert len(tries) <= 3

@@ -127,7 +127,7 @@ def test_a_task_without_an_activity(
         connection.execute(delete(Activity))
     worker_loop._step()
     batch, results = worker_loop._collect()
-    recorded = record(worker_loop._retrying, batch, started_message="Started.", worker="w")
+    recorded = record(worker_loop._retrying, batch, worker_loop.settings, worker="w")
     worker_loop._settle(batch, results, recorded)
     (line,) = logged(caplog, task)
     assert "no activity is recorded" in line

@@ -150,3 +150,9 @@ def test_a_system_that_cannot_start_a_process_does_not_end_the_pool() -> None:
     parent = Parent(is_killed, cannot_start)
     assert parent.runtime.pauses == [FORK_PAUSE]
     assert len(parent.children) == 2
+
+
+def test_a_worker_whose_own_servers_fail_it_charges_none_of_its_tasks() -> None:
+    """What the database refuses is no crash of a task, and most of its tasks have not even begun."""
+    parent = Parent(fails)
+    assert parent.released == [(parent.children[0].spec.name, False)]
