@@ -68,7 +68,7 @@ def test_the_limit_is_in_bytes_and_its_error_names_the_setting() -> None:
     assert "takes 101 bytes, more than AGENTEXEC_MAX_RESULT_BYTES allows (100)" in error
 
 
-@pytest.mark.parametrize("kind", set(RunKind) - {RunKind.COMPLETE})
+@pytest.mark.parametrize("kind", sorted(set(RunKind) - {RunKind.COMPLETE}))
 def test_other_ends_have_no_result(kind: RunKind) -> None:
     before = ended(None, kind)
     assert measured(before, 1) is before
