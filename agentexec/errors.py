@@ -98,6 +98,12 @@ def require(
         raise error(f"{what}, not {_named(value)}; {remedy}.")
 
 
+def require_none(others: tuple[Any, ...], name: str) -> None:
+    """Raise `ConfigurationError` for arguments that are given by position and have to be named."""
+    if others:
+        raise ConfigurationError(f"{name} takes its arguments by name; write {name}(database_url=...).")
+
+
 def require_number(
     value: Any, what: str, remedy: str, *, error: type[AgentexecError] = WrongArgument
 ) -> None:

@@ -9,7 +9,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self, Unpack
+from typing import Any, Never, Self, Unpack
 from uuid import UUID
 
 import redis
@@ -24,7 +24,14 @@ from agentexec.core.db import engine_for, leave_to_parent, required_engine, url_
 from agentexec.core.forking import reset_in_child
 from agentexec.core.postgres import patiently
 from agentexec.core.redis_client import blocking_client, reading_client
-from agentexec.errors import ConfigurationError, InvalidTask, PayloadTooLarge, require, require_list
+from agentexec.errors import (
+    ConfigurationError,
+    InvalidTask,
+    PayloadTooLarge,
+    require,
+    require_list,
+    require_none,
+)
 from agentexec.identifiers import new_id, parse_id
 from agentexec.producer.enqueuer import Enqueuer, PreparedTask
 from agentexec.producer.outbox import connection_of, record_in
@@ -58,7 +65,7 @@ class Client:
 
     def __init__(
         self,
-        *,
+        *others: Never,
         database_url: str | None = None,
         redis_url: str | None = None,
         queue_name: str | None = None,
@@ -72,6 +79,7 @@ class Client:
         Raises `ConfigurationError` if a URL is missing or the engine cannot be used.
         """
         # The registry of a pool may still be empty, and get its tasks later.
+        require_none(others, "Client")
         remedy = "make one with load_settings, or leave it out"
         require(settings, (Settings, type(None)), "settings are a Settings", remedy, error=ConfigurationError)
         remedy = "pass the `registry` of a pool"

@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar, Unpack
+from typing import Any, Never, TypeVar, Unpack
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from agentexec.config import load_settings
 from agentexec.core.db import engine_for, require_supported_database, url_of
 from agentexec.core.redis_client import blocking_client, require_supported_redis
-from agentexec.errors import ConfigurationError
+from agentexec.errors import ConfigurationError, require_none
 from agentexec.ops.logs import set_up
 from agentexec.producer.result_types import result_type_of
 from agentexec.producer.results import DEFAULT_TIMEOUT, get_result
@@ -54,7 +54,7 @@ class Pool(TaskProducer):
     def __init__(
         self,
         engine: Engine | None = None,
-        *,
+        *others: Never,
         database_url: str | None = None,
         redis_url: str | None = None,
         queue_name: str | None = None,
@@ -69,6 +69,7 @@ class Pool(TaskProducer):
 
         Raises `ConfigurationError` for a wrong setting or engine; nothing is connected yet.
         """
+        require_none(others, "Pool")
         if engine is not None:
             database_url = url_of(engine)
         settings = load_settings(

@@ -54,6 +54,8 @@ def request(**changed: Any) -> ax.TaskRequest:
 # What is called with the client, and a word of the sentence.
 WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
     "Pool(url)": (lambda _: ax.Pool("sqlite://user:hush@host/"), "database_url="),  # type: ignore[arg-type]
+    "Pool(None, url)": (lambda _: ax.Pool(None, "sqlite://"), "Pool(database_url=...)"),  # type: ignore[arg-type]
+    "Client(url)": (lambda _: ax.Client("sqlite://"), "Client(database_url=...)"),  # type: ignore[arg-type]
     "Pool(engine=dict)": (lambda _: ax.Pool(engine={}), "Engine"),  # type: ignore[arg-type]
     "Pool(workers)": (lambda _: ax.Pool(num_workers="many"), "num_workers"),  # type: ignore[arg-type]
     "Pool(timeout)": (lambda _: ax.Pool(graceful_shutdown_timeout=[]), "graceful_shutdown_timeout"),  # type: ignore[arg-type]
