@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 from uuid import UUID
 
+import redis
 from sqlalchemy import event
 
 from agentexec.core.db import create_schema
@@ -40,7 +41,9 @@ class LocalQueue:
     No lease expires, and no delay is waited for.
     """
 
-    def __init__(self, name: str, policy: QueuePolicy) -> None:
+    def __init__(self, name: str, policy: QueuePolicy, client: redis.Redis) -> None:
+        """`client` is what closes with the queue of a real client; it is never connected."""
+        self.client = client
         self.name = name
         self.policy = policy
         self.jobs: dict[UUID, Dispatch] = {}  # in the order of their enqueue
@@ -127,6 +130,10 @@ class LocalQueue:
         """The result of a task as JSON text."""
         return self._results.get(task_id)
 
+    def known(self, task_ids: Sequence[UUID]) -> list[bool]:
+        """Whether the queue has each task."""
+        return [task_id in self.jobs for task_id in task_ids]
+
     def fail(self, error: BaseException) -> None:
         """Let every caller of `wait_until_empty` raise this error."""
         with self._changed:
@@ -152,8 +159,9 @@ class MemoryClient(Client):
         super().__init__(settings=pools[0].settings.model_copy(update=servers), registry=self.registry)
         event.listen(self.engine, "connect", lambda link, _record: link.execute("PRAGMA synchronous=OFF"))
         create_schema(self.engine)
-        self.tasks = LocalQueue(self.settings.queue_name, QueuePolicy.of(self.settings))
-        self.queue = cast("Any", self.tasks)
+        policy = QueuePolicy.of(self.settings)
+        self.tasks = LocalQueue(self.settings.queue_name, policy, self.results.client)
+        self.queue = self.results = cast("Any", self.tasks)
         self._enqueuer = Enqueuer(self.engine, self.queue)
 
     @property

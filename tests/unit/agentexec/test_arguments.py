@@ -53,7 +53,7 @@ def request(**changed: Any) -> ax.TaskRequest:
 
 # What is called with the client, and a word of the sentence.
 WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "Pool(url)": (lambda _: ax.Pool("sqlite://user:hush@host/"), "database_url="),  # type: ignore[arg-type]
+    "Pool(url)": (lambda _: ax.Pool("sqlite://user:hush@host/"), "or database_url"),  # type: ignore[arg-type]
     "Pool(None, url)": (lambda _: ax.Pool(None, "sqlite://"), "Pool(database_url=...)"),  # type: ignore[arg-type]
     "Client(url)": (lambda _: ax.Client("sqlite://"), "Client(database_url=...)"),  # type: ignore[arg-type]
     "Pool(engine=dict)": (lambda _: ax.Pool(engine={}), "Engine"),  # type: ignore[arg-type]
