@@ -203,7 +203,7 @@ class Reconciler:
     def _requeue_without_lease(self, fences: Mapping[UUID, int]) -> None:
         """Record QUEUED for RUNNING activities that had no lease in two full passes.
 
-        Whoever took the lease could not record it. One pass is not enough: after a loss of the queue's contents, a
+        The process that took the lease could not record it. One pass is not enough: after a loss of the queue's contents, a
         handler may complete until its worker notices that its lease is lost.
         """
         leases = self._queue.leases(list(fences))
