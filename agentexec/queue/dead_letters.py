@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 
 
 def log_dead_letter(task_id: UUID | str, task_name: str, reason: str) -> None:
-    """Log that a task became a dead letter; called once, by whoever recorded it."""
+    """Log that a task became a dead letter; called once, by the process that recorded it."""
     message = "task %s (agent_id=%s) is a dead letter: %s"
     _logger.error(message, task_name or "with an unknown name", task_id, reason)
 

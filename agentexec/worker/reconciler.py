@@ -203,8 +203,8 @@ class Reconciler:
     def _requeue_without_lease(self, fences: Mapping[UUID, int]) -> None:
         """Record QUEUED for RUNNING activities that had no lease in two full passes.
 
-        Whoever took the lease could not record it. One pass is not enough: after a loss of the queue's contents, a
-        handler may complete until its worker notices that its lease is lost.
+        The process that took the lease could not record it. One pass is not enough: after a loss of the queue's
+        contents, a handler may complete until its worker notices that its lease is lost.
         """
         leases = self._queue.leases(list(fences))
         without = {i: fence for i, fence in fences.items() if leases.get(i) != fence}

@@ -35,7 +35,7 @@ def breaches(books: Books) -> Iterator[str]:
     I2: every known task is in exactly one place, and the leased tasks are those with a holder. I11: of each partition
     at most one task is leased.
     """
-    held = [*chain(*books.ready, *books.parked.values(), books.sched, books.lease, books.dlq)]
+    held = [*chain(*books.ready, *books.parked.values(), books.alone, books.sched, books.lease, books.dlq)]
     if len(held) != len(books.job) or books.job.keys() != set(held):
         yield f"I2: {len(books.job)} tasks are known, but {len(held)} places hold {len(set(held))} of them"
     if books.holder.keys() != set(books.lease):

@@ -57,7 +57,7 @@ def test_a_long_lease_makes_for_a_long_memory() -> None:
 
 
 def test_a_worker_that_was_declared_dead_cannot_register(bench: Bench) -> None:
-    """Its last renewal may arrive late, and nobody would remove what it leaves."""
+    """Its last renewal may arrive late, and no process would remove what it leaves."""
     bench.queue.register("ghost", "host|1")
     bench.release("ghost", declare_gone=True)
     bench.queue.register("ghost", "host|1")

@@ -13,11 +13,15 @@ _LOOP = "agentexec.worker.loop:WorkerLoop"
 
 
 class Undone(NamedTuple):
-    """The edit, and the expected finding: the name of its checker and its kind."""
+    """The edit, and the expected finding: the name of its checker and its kind.
+
+    `also` are edits of later repairs that end the same bug in another way.
+    """
 
     edit: Edit
     checker: str
     kind: str
+    also: tuple[Edit, ...] = ()
 
 
 UNDONE: Mapping[str, Undone] = MappingProxyType(
@@ -69,6 +73,13 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
             ),
             "delivery",
             "lost",
+            also=(
+                Edit(
+                    where="agentexec.worker.reconciler:Reconciler._requeue_without_lease",
+                    old="if lost:",
+                    new="if False:",
+                ),
+            ),
         ),
         "claims-of-a-late-reply": Undone(
             Edit(

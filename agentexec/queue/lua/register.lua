@@ -13,5 +13,5 @@ if redis.call('HLEN', WORKERS) > redis.call('ZCARD', SEEN) then
 end
 for _, silent in ipairs(redis.call('ZRANGEBYSCORE', SEEN, '-inf', ms - keep_ms)) do forget_worker(silent) end
 redis.call('ZREMRANGEBYSCORE', GONE, '-inf', ms - KEEP_GONE_MS)
--- The last worker of a queue has nobody after it that would forget it.
+-- No worker comes after the last one of a queue to forget it.
 for _, key in ipairs({ WORKERS, SEEN, LAST }) do redis.call('PEXPIRE', key, keep_ms) end

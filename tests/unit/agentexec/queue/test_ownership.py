@@ -47,7 +47,7 @@ def test_a_producer_of_another_installation_is_refused_before_it_records(
     assert client.queue.depth().known == 1
 
 
-def test_a_queue_whose_tasks_are_over_serves_whoever_comes(client: ax.Client, other: ax.Client) -> None:
+def test_a_queue_whose_tasks_are_over_serves_the_next_store(client: ax.Client, other: ax.Client) -> None:
     """As after a move to another database: the pools drained before it."""
     client.enqueue_sync("talk", Message())
     [(task, token)] = claim(client)
@@ -103,7 +103,7 @@ def test_an_operator_can_let_the_queue_serve_a_store_that_moved(
     other.enqueue_sync("talk", Message())
 
 
-def test_a_redis_that_is_away_refuses_nobody(other: ax.Client) -> None:
+def test_a_redis_that_is_away_refuses_no_producer(other: ax.Client) -> None:
     import redis
 
     away = redis.Redis(port=1)

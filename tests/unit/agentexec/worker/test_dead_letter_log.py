@@ -104,7 +104,7 @@ def test_a_task_whose_lease_expired_too_often(
 
 
 @pytest.mark.parametrize("finder", ["comparison", "requeue"])
-def test_a_dead_letter_that_nobody_had_recorded(
+def test_a_dead_letter_that_was_not_recorded(
     client: ax.Client, caplog: pytest.LogCaptureFixture, finder: str
 ) -> None:
     task = client.enqueue_sync("talk", Message()).agent_id
