@@ -14,7 +14,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from agentexec.errors import InvalidTask, RegistrationError, require, require_number
-from agentexec.text import checked_json, checked_name
+from agentexec.text import checked_json, checked_name, json_text
 
 # Seconds, a century. A longer delay is a mistake, or infinite.
 LONGEST_DELAY = 3.2e9
@@ -168,12 +168,12 @@ class Registry(dict[str, TaskDefinition]):
 
 def encode_payload(task_name: str, context: Any) -> bytes:
     """The payload of a task: JSON, never pickle. Raises `InvalidTask` if the context has no JSON form."""
-    return payload_of(task_name, checked_json(context, f"The context of {task_name}"))
+    return payload_of(task_name, checked_json(context, f"The context of {task_name}", dumped=True))
 
 
 def payload_of(task_name: str, context: str) -> bytes:
     """The payload of a task whose context is JSON text."""
-    return f'{{"task_name":{json.dumps(task_name, ensure_ascii=False)},"context":{context}}}'.encode()
+    return f'{{"task_name":{json_text(task_name)},"context":{context}}}'.encode()
 
 
 def decode_payload(payload: bytes) -> tuple[str, dict[str, Any]]:

@@ -43,22 +43,27 @@ def checked_name(value: Any, what: str, error: type[AgentexecError] = InvalidTas
     return value
 
 
-def checked_json(value: Any, what: str, remedy: str = "use JSON values only") -> str:
+def checked_json(value: Any, what: str, remedy: str = "use JSON values only", *, dumped: bool = False) -> str:
     """`storable_json` of `what` a caller gave; raises `InvalidTask` with the reason and the remedy."""
     try:
-        return storable_json(value)
+        return storable_json(value, dumped=dumped)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidTask(f"{what} cannot be written as JSON ({error}); {remedy}.") from None
 
 
-def storable_json(value: Any) -> str:
+def storable_json(value: Any, *, dumped: bool = False) -> str:
     """The value as JSON that Postgres accepts; raises TypeError, ValueError or RecursionError with the reason.
+
+    `dumped` says that pydantic made it, so that its keys are text.
 
     Python writes what Postgres refuses: NaN, NUL characters, half surrogate pairs. It turns other keys into text, two
     of them perhaps into the same. What is nested deeper than `DEEPEST` would overflow a stack somewhere later.
     """
-    _check_shape(value)
+    if not dumped:
+        _check_shape(value)
     text = json_text(value)
+    if dumped and text.count("{") + text.count("[") > DEEPEST:  # otherwise it cannot be too deep
+        _check_shape(value)
     if "\\u0000" in text and _NUL.search(text):  # the first test is forty times as fast
         raise ValueError("it holds a NUL character, which Postgres cannot store; remove it")
     if not _is_text(text):
@@ -107,6 +112,8 @@ def _check_shape(value: Any) -> None:
 
 
 def _is_text(value: str) -> bool:
+    if value.isascii():
+        return True
     try:
         value.encode()
     except UnicodeEncodeError:
