@@ -14,10 +14,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
+from agentexec.config import LONGEST_DURATION
 from agentexec.errors import InvalidTask, RegistrationError, require, require_number
 
-# Seconds, a century. A longer delay is a mistake, or infinite.
-LONGEST_DELAY = 3.2e9
+LONGEST_DELAY = LONGEST_DURATION
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # not the six characters of an escaped backslash and u0000
@@ -106,9 +106,11 @@ class TaskDefinition:
         if not name or len(name) > 255:
             raise RegistrationError(f"A task name has 1 to 255 characters; {name[:40]!r} has {len(name)}.")
         self.name = name
-        if any(limit is not None and limit <= 0 for limit in (soft_time_limit, time_limit)):
+        limits = (soft_time_limit, time_limit)
+        if any(limit is not None and not 0 < limit <= LONGEST_DURATION for limit in limits):
             raise RegistrationError(
-                f"The time limits of {name} are seconds above 0; leave them out for none."
+                f"The time limits of {name} are seconds above 0, at most {LONGEST_DURATION:g}; "
+                "leave them out for none."
             )
         self.lock_template = lock_key
         self.soft_time_limit = soft_time_limit
