@@ -94,7 +94,8 @@ def test_the_bound_itself_can_be_waited_for(value: float) -> None:
     settings = load_settings(graceful_shutdown_timeout=value)
     system = runtime.current()
     deadline = settings.graceful_shutdown_timeout + 5.0
-    event, mailbox = system.event(), system.mailbox()
+    event = system.event()
+    mailbox: runtime.Mailbox[int] = system.mailbox()
     event.set()
     mailbox.put(1)
     assert event.wait(deadline)

@@ -292,7 +292,7 @@ def test_no_line_is_written_twice(
     kind: Callable[[io.StringIO], logging.Handler],
     log_format: Any,
 ) -> None:
-    """Whoever sets up the log of the process, and in whatever order."""
+    """Whatever sets up the log of the process, and in whatever order."""
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     manager = logging.Manager(root)  # type: ignore[arg-type]  # as that of the root logger of the process
