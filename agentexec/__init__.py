@@ -18,6 +18,12 @@ pool.run()                                                   # or: agentexec wor
 
 from __future__ import annotations
 
+import sys
+
+# `python -m agentexec` searches the working directory first, where a file may hide a package that agentexec needs.
+if sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)] == "agentexec" and not sys.flags.safe_path:
+    sys.path.append(sys.path.pop(0))
+
 from typing import Any
 
 from agentexec import activity

@@ -8,9 +8,17 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, AliasGenerator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    AliasGenerator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -37,6 +45,17 @@ _SECOND_VARIABLES = {
     "queue_name": "AGENTEXEC_QUEUE_PREFIX",
 }
 _DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg", "sqlite": "sqlite"}
+# Seconds, a century. A longer duration is a mistake or infinite, and too long for the system's own waits.
+LONGEST_DURATION = 3.2e9
+# Seconds; sockets and servers count milliseconds in 31 bits.
+LONGEST_SERVER_TIMEOUT = 2_000_000
+
+Seconds = Annotated[float, Field(le=LONGEST_DURATION, allow_inf_nan=False)]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error", "critical"],
+    BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
+]
+
 _PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,30}|")
 _QUEUE = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
@@ -49,6 +68,13 @@ def variable(name: str) -> str:
 def _variables(name: str) -> str | AliasChoices:
     second = _SECOND_VARIABLES.get(name)
     return variable(name) if second is None else AliasChoices(variable(name), second)
+
+
+def checked_seconds(value: float, what: str) -> float:
+    """The duration of an argument; raises ValueError if it is longer than `LONGEST_DURATION`, or not a number."""
+    if not value <= LONGEST_DURATION:
+        raise ValueError(f"{what} is {value}; give seconds, at most {LONGEST_DURATION:g}.")
+    return value
 
 
 class _Environment(BaseSettings):
@@ -68,35 +94,36 @@ class Settings(_Environment):
 
     # Servers
     database_url: str | None = Field(default=None, repr=False)
-    database_timeout: float = Field(default=10, gt=0)
+    database_timeout: float = Field(default=10, gt=0, le=LONGEST_SERVER_TIMEOUT, allow_inf_nan=False)
     redis_url: str | None = Field(default=None, repr=False)
     redis_pool_size: int = Field(default=10, ge=1)
-    redis_pool_timeout: float = Field(default=5, gt=0)
+    redis_pool_timeout: float = Field(default=5, gt=0, le=LONGEST_SERVER_TIMEOUT, allow_inf_nan=False)
     table_prefix: str = DEFAULT_PREFIX
     queue_name: str = "agentexec_tasks"
     # Workers
     num_workers: int = Field(default=4, ge=1, le=1024)
     worker_concurrency: int = Field(default=8, ge=1, le=4096)
-    graceful_shutdown_timeout: float = Field(default=300, ge=0)
-    lease_seconds: float = Field(default=30, ge=1)
+    graceful_shutdown_timeout: Seconds = Field(default=300, ge=0)
+    lease_seconds: Seconds = Field(default=30, ge=1)
     # Tasks; a limit of 0 means no limit
     max_task_retries: int = Field(default=3, ge=0)
-    retry_base_seconds: float = Field(default=1, gt=0)
-    retry_cap_seconds: float = Field(default=300, gt=0)
-    task_soft_time_limit: float = Field(default=0, ge=0)
-    task_time_limit: float = Field(default=0, ge=0)
+    retry_base_seconds: Seconds = Field(default=1, gt=0)
+    retry_cap_seconds: Seconds = Field(default=300, gt=0)
+    task_soft_time_limit: Seconds = Field(default=0, ge=0)
+    task_time_limit: Seconds = Field(default=0, ge=0)
     max_tasks_per_worker: int = Field(default=0, ge=0)
     max_worker_memory: int = Field(default=0, ge=0)
     max_crashes: int = Field(default=5, ge=0)
     max_queue_depth: int = Field(default=0, ge=0)
     max_payload_bytes: int = Field(default=1_048_576, ge=1, le=LARGEST_VALUE)
     max_result_bytes: int = Field(default=16_777_216, ge=1, le=LARGEST_VALUE)
-    result_ttl: int = Field(default=3600, ge=1)
-    reconcile_seconds: float = Field(default=30, gt=0)
+    result_ttl: int = Field(default=3600, ge=1, le=LONGEST_DURATION)
+    reconcile_seconds: Seconds = Field(default=30, gt=0)
     # Operations
     metrics_port: int = Field(default=0, ge=0, le=65_535)
     metrics_host: str = Field(default="127.0.0.1", min_length=1)
     log_format: Literal["json", "text"] | None = None
+    log_level: LogLevel | None = None
     api_rate_limit: str = "100/minute"
     api_keys: SecretStr | None = None
     # Messages of log entries

@@ -13,11 +13,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
+from agentexec.config import LONGEST_DURATION
 from agentexec.errors import InvalidTask, RegistrationError, require, require_number
 from agentexec.text import checked_json, checked_name, json_text
 
-# Seconds, a century. A longer delay is a mistake, or infinite.
-LONGEST_DELAY = 3.2e9
+LONGEST_DELAY = LONGEST_DURATION
 
 Handler = Callable[..., BaseModel | None] | Callable[..., Awaitable[BaseModel | None]]
 
@@ -104,9 +104,11 @@ class TaskDefinition:
         check_name(name)
         _check_types(name, handler, lock_key, (soft_time_limit, time_limit))
         self.name = checked_name(name, "A task name", RegistrationError)
-        if any(limit is not None and limit <= 0 for limit in (soft_time_limit, time_limit)):
+        limits = (soft_time_limit, time_limit)
+        if any(limit is not None and not 0 < limit <= LONGEST_DURATION for limit in limits):
             raise RegistrationError(
-                f"The time limits of {name} are seconds above 0; leave them out for none."
+                f"The time limits of {name} are seconds above 0, at most {LONGEST_DURATION:g}; "
+                "leave them out for none."
             )
         self.lock_template = lock_key
         self.soft_time_limit = soft_time_limit

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from typing import Any
 
 from agentexec.errors import AgentexecError, InvalidTask, require
@@ -16,6 +17,7 @@ from agentexec.masking import masked
 LONGEST_NAME = 255  # characters of the name of a task, a lock key or an idempotency key
 DEEPEST = 100  # levels of objects and lists within a JSON value
 MAX_MESSAGE = 10_000  # characters of a message or an error that the activity store keeps
+MAX_NAMES = 10  # names of a list in a message
 MAX_SUMMARY = 300  # characters of an error in a log line or a health report
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False)
@@ -87,6 +89,13 @@ def summary(error: BaseException) -> str:
     """The type and the first line of an error, secrets masked, at most `MAX_SUMMARY` characters."""
     kind, line = type(_cause(error)).__name__, first_line(error)
     return line if line == kind else f"{kind}: {line}"[:MAX_SUMMARY]
+
+
+def enumerated(names: Collection[str]) -> str:
+    """Names with commas between them; of more than `MAX_NAMES` the first ones, and the number of the others."""
+    shown = ", ".join(sorted(names)[:MAX_NAMES])
+    more = len(names) - MAX_NAMES
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -65,11 +65,14 @@ def _cutoff(days: float, older_than: timedelta | datetime | None) -> datetime:
         if older_than.tzinfo is None:
             raise ValueError("older_than needs a time zone, as in datetime.now(UTC)")
         return older_than.astimezone(UTC)
-    age = timedelta(days=days) if older_than is None else older_than
-    require(age, timedelta, "older_than is a timedelta or a datetime", "pass one of them")
-    if age < timedelta(0):
-        raise ValueError(f"the age is negative ({age}); give one from 0 up")
-    return datetime.now(UTC) - age
+    try:
+        age = timedelta(days=days) if older_than is None else older_than
+        require(age, timedelta, "older_than is a timedelta or a datetime", "pass one of them")
+        if age >= timedelta(0):
+            return datetime.now(UTC) - age
+    except OverflowError:
+        raise ValueError("the age is longer than the calendar; give a shorter one") from None
+    raise ValueError(f"the age is negative ({age}); give one from 0 up")
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from agentexec.compat.sessions import with_any_session
+from agentexec.config import LONGEST_DURATION
 from agentexec.core.redis_client import eviction_policy
 from agentexec.errors import require, require_number
 from agentexec.producer.client import Client, default_client
@@ -43,11 +44,11 @@ def cancel_pending(session: Session, *, grace: float = GRACE, client: Client | N
 
     `grace` is in seconds. If Redis does not answer or its memory is incomplete, nothing is canceled and a warning
     gives the reason. Commits the session, unless it was in a transaction before: then the caller commits.
-    Raises ValueError for a negative grace.
+    Raises ValueError for a grace below 0 or above a century.
     """
     require_number(grace, "grace is a number", "give seconds from 0 up")
-    if grace < 0:
-        raise ValueError(f"grace is a number of seconds from 0 up, not {grace}")
+    if not 0 <= grace <= LONGEST_DURATION:
+        raise ValueError(f"grace is a number of seconds from 0 to {LONGEST_DURATION:g}, not {grace}")
     client = client or default_client()
     require(client, Client, "The client is a Client", "leave it out for that of this process")
     in_transaction = session.in_transaction()

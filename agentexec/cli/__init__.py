@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from agentexec.cli import activities, database, dead_letters, exits, queue, settings, worker  # noqa: F401 - commands
 from agentexec.cli.output import NegativeResult, print_error
 from agentexec.cli.parsing import CommandParser
+from agentexec.config import VERSION
+from agentexec.core.streams import flush_standard_streams
 from agentexec.errors import AgentexecError
 from agentexec.ops.logs import TEXT
 from agentexec.text import first_line
@@ -25,6 +26,8 @@ UNDEFINED_TABLE = "42P01"  # SQLSTATE
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code.
 
+    A reader of the output that ends early, such as `head`, changes no exit code.
+
     Exit codes: 0 success, 1 tables differ or an id is unknown, 64 wrong usage, 69 a server refuses or does not
     answer, 78 wrong configuration.
     """
@@ -33,23 +36,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Background tasks for AI agents, with Redis as the queue and Postgres as the activity store.",
         epilog="Servers, queue and prefix come from the environment; `agentexec config` shows them.",
     )
+    parser.add_argument("--version", action="version", version=f"agentexec {VERSION}")
     parser.add_commands()
     options = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format=TEXT, stream=sys.stderr)
+    if "pool" not in options:  # the module of a pool may set up the log itself
+        logging.basicConfig(level=logging.INFO, format=TEXT, stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         code = int(options.run(options) or exits.OK)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # the reader of the output, for example `head`, has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.OK
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        code = exits.OK
     except AgentexecError as error:
         code = error.code if isinstance(error, NegativeResult) else exits.CONFIGURATION
-        sentence = str(error)
+        print_error(str(error))
     except (SQLAlchemyError, redis.RedisError) as error:
-        code, sentence = exits.UNAVAILABLE, _explained(error)
-    print_error(sentence)
+        code = exits.UNAVAILABLE
+        print_error(_explained(error))
+    flush_standard_streams()
     return code
 
 

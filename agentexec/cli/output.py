@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from agentexec.cli import exits
 from agentexec.errors import AgentexecError
@@ -31,8 +32,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def print_error(sentence: str) -> None:
-    """Print a sentence on standard error, secrets masked."""
-    print(f"agentexec: {masked(sentence)}", file=sys.stderr)
+    """Print a sentence on standard error, secrets masked; nothing if it is closed."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            print(f"agentexec: {masked(sentence)}", file=sys.stderr)
 
 
 def _cell(value: object) -> str:

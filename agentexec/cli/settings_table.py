@@ -53,6 +53,10 @@ MEANINGS = {
     "metrics_port": ("port, 0 = none", "port of metrics and health endpoints of a pool"),
     "metrics_host": ("address", "address that this port listens on"),
     "log_format": ("", "format of the log of a pool and its workers"),
+    "log_level": (
+        "",
+        "lowest level of the root logger in a pool and its workers; none leaves it to the application",
+    ),
     "api_rate_limit": (
         "`N/second`, `/minute`, `/hour`, or `off`",
         "tasks that one caller of the HTTP API may create",

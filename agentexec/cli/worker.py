@@ -3,27 +3,63 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
+import traceback
+from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from agentexec.cli import exits
 from agentexec.cli.output import NegativeResult
-from agentexec.cli.parsing import argument, command
-from agentexec.worker.loading import load_pool
+from agentexec.cli.parsing import argument, command, number
+from agentexec.masking import masked
+from agentexec.ops.logs import set_up
+from agentexec.worker.loading import ImportFailed, load_pool
 from agentexec.worker.reference import PoolReference
 
+OPTIONS = ("num_workers", "worker_concurrency", "queue_name", "log_level")
+LEVELS = ("debug", "info", "warning", "error", "critical")
 
-@command("worker", argument("pool", help="the pool to run, as package.module:pool"))
+
+@command(
+    "worker",
+    argument("pool", help="the pool to run, as package.module:pool"),
+    argument(
+        "--workers", dest="num_workers", type=number(int, 1, 1024), metavar="N", help="worker processes"
+    ),
+    argument(
+        "--concurrency",
+        dest="worker_concurrency",
+        type=number(int, 1, 4096),
+        metavar="N",
+        help="tasks that one worker process runs at a time",
+    ),
+    argument("--queue", dest="queue_name", metavar="NAME", help="name of the queue"),
+    argument("--log-level", type=str.lower, choices=LEVELS, help="lowest level of log entries"),
+)
 def _worker(options: argparse.Namespace) -> int:
-    """Run a pool of worker processes."""
+    """Run a pool of worker processes; options win over the pool's module and the environment."""
     sys.path.insert(0, str(Path.cwd()))
     reference = PoolReference.parse(options.pool)
     try:
         pool = load_pool(reference)
-    except ModuleNotFoundError as error:
-        if not error.name or not (reference.module or "").startswith(error.name):
-            raise
+    except ImportFailed as error:
+        _explain(error.__cause__, reference.module or "")
+        raise
+    pool.reference = reference
+    given = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
+    pool.override(given)
+    otherwise: Literal["text"] | None = None if logging.getLogger().handlers else "text"
+    set_up(pool.settings.log_format or otherwise, level=pool.settings.log_level)
+    return pool.run()
+
+
+def _explain(error: BaseException | None, module: str) -> None:
+    """Print the traceback of the module; raises `NegativeResult` if the module itself is what is not found."""
+    if isinstance(error, ModuleNotFoundError) and error.name and module.startswith(error.name):
         sentence = f"there is no module {error.name!r}; run the command where it can be imported."
         raise NegativeResult(sentence, exits.USAGE) from None
-    pool.reference = reference
-    return pool.run()
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            print(masked("".join(traceback.format_exception(error))), end="", file=sys.stderr)

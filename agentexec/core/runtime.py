@@ -15,7 +15,6 @@ import logging
 import os
 import queue
 import random
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,10 @@ from typing import Any, NoReturn, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 from agentexec.core.identity import is_certainly_dead, process_identity
+from agentexec.core.streams import flush_standard_streams
 from agentexec.identifiers import new_id
+
+FLUSH_WITHIN = 1.0  # seconds
 
 T = TypeVar("T")
 
@@ -115,7 +117,10 @@ class Runtime(Protocol):
         """Whether the process with this identity ran on this host and has ended."""
 
     def end_process(self, code: int) -> NoReturn:
-        """End this process at once, without waiting for its threads; logs and standard streams are flushed."""
+        """End this process at once, without waiting for its threads.
+
+        Logs and standard streams are flushed, if that is possible within `FLUSH_WITHIN` seconds.
+        """
 
 
 class SystemRuntime(Runtime):
@@ -147,10 +152,16 @@ class SystemRuntime(Runtime):
         return uuid4().hex
 
     def end_process(self, code: int) -> NoReturn:
+        try:  # nothing may keep the process from its end: a stream may be closed, or its reader may be stuck
+            self.spawn(_flush, name="agentexec-flush").join(FLUSH_WITHIN)
+        finally:
+            os._exit(code)
+
+
+def _flush() -> None:
+    with contextlib.suppress(Exception):
         logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    flush_standard_streams()
 
 
 _current: Runtime = SystemRuntime()

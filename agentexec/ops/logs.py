@@ -109,26 +109,52 @@ def task_fields() -> dict[str, Any]:
     return {"agent_id": str(task.agent_id), "task": task.task_name, "attempt": task.attempt}
 
 
+class _NotWrittenYet(logging.Filter):
+    """Omits the records that another handler writes to the terminal, whichever of both was added first."""
+
+    def __init__(self, own: logging.Handler, root: logging.Logger) -> None:
+        super().__init__()
+        self._own = own
+        self._root = root
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        logger: logging.Logger | None = logging.getLogger(record.name)
+        while logger is not None and logger is not self._root and logger.propagate:
+            if any(map(_is_console, logger.handlers)):
+                return False
+            logger = logger.parent
+        return not any(_is_console(handler) for handler in self._root.handlers if handler is not self._own)
+
+
 def set_up(
-    log_format: Literal["json", "text"] | None, *, in_worker: bool = False, root: logging.Logger | None = None
+    log_format: Literal["json", "text"] | None,
+    *,
+    level: str | None = None,
+    in_worker: bool = False,
+    root: logging.Logger | None = None,
 ) -> None:
-    """Make the root logger's plain stream handlers mask secrets, and use this format unless it is None.
+    """Make the root logger's handlers for the terminal mask secrets, and use this format unless it is None.
 
     If there is a format and no such handler, adds one for stderr and sets the level INFO. In a worker process without
-    a format and without any handler, adds one for warnings as text. Other handlers do not change.
+    a format and without any handler, adds one for warnings as text. It writes no record that a handler of the
+    application writes to the terminal. Other handlers do not change. `level` is that of the root logger, unless None.
     """
     root = logging.getLogger() if root is None else root
-    level = logging.INFO
-    if in_worker and log_format is None and not root.handlers:
-        log_format, level = "text", logging.WARNING
-    plain = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
-    if not plain and log_format is not None:
-        plain = [logging.StreamHandler(sys.stderr)]
-        root.addHandler(plain[0])
-        root.setLevel(level)
+    default_level = logging.INFO
+    if log_format is None and not root.handlers and (in_worker or level is not None):
+        log_format, default_level = "text", logging.WARNING
+    consoles = [handler for handler in root.handlers if _is_console(handler)]
+    if not consoles and log_format is not None:
+        own = logging.StreamHandler(sys.stderr)
+        own.addFilter(_NotWrittenYet(own, root))
+        consoles = [own]
+        root.addHandler(own)
+        root.setLevel(default_level)
+    if level is not None:
+        root.setLevel(level.upper())
     if logging.lastResort is not None:  # it writes the warnings of a process without any handler
         _mask(logging.lastResort)
-    for handler in plain:
+    for handler in consoles:
         if log_format is not None:
             handler.setFormatter(JSONFormatter() if log_format == "json" else TextFormatter())
         _mask(handler)
@@ -137,6 +163,14 @@ def set_up(
 def _mask(handler: logging.Handler) -> None:
     if not any(isinstance(known, MaskSecrets) for known in handler.filters):
         handler.addFilter(MaskSecrets())
+
+
+def _is_console(handler: logging.Handler) -> bool:
+    """Whether the handler writes to the terminal: a plain stream handler, or another one for a standard stream."""
+    if type(handler) is logging.StreamHandler:
+        return True
+    streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    return isinstance(handler, logging.StreamHandler) and any(handler.stream is stream for stream in streams)
 
 
 def _masked_arguments(arguments: Any) -> Any:

@@ -14,6 +14,7 @@ import redis
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
+from agentexec.config import checked_seconds
 from agentexec.core.postgres import answer_within, timed_out
 from agentexec.errors import AgentexecError, TaskFailedError, require, require_number
 from agentexec.identifiers import parse_id
@@ -52,10 +53,12 @@ async def get_result(
     task's pool, otherwise to that of the process.
 
     Reads Redis first, and Postgres if Redis has no result. Raises `TaskFailedError` if the task ended as ERROR or
-    CANCELED, `TimeoutError` after `timeout` seconds, `AgentexecError` for a result that does not fit its type.
+    CANCELED, `TimeoutError` after `timeout` seconds, `AgentexecError` for a result that does not fit its type,
+    ValueError for a time-out above a century.
     """
     agent_id = _id_of(task)
     require_number(timeout, "timeout is a number", "give seconds")
+    checked_seconds(timeout, "The time-out of get_result")
     name = task.task_name if isinstance(task, Task) else None
     if client is None:
         client = default_client() if name is None else client_for(name)

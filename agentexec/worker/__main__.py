@@ -1,10 +1,11 @@
-"""`python -m agentexec.worker`: one worker process, started by its pool."""
+"""`python -m agentexec.worker OPTIONS`: one worker process, with its options as JSON. A pool starts it otherwise."""
 
 from __future__ import annotations
 
-from agentexec.core import runtime
-from agentexec.worker.process import main
+import json
+import sys
+
+from agentexec.worker.process import end_with
 
 if __name__ == "__main__":
-    # Do not wait for the thread of a handler that still runs: its lease is released.
-    runtime.current().end_process(main())
+    end_with(json.loads(sys.argv[1]))

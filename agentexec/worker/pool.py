@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, Never, TypeVar, Unpack
 from uuid import UUID
 
 from sqlalchemy import Engine
 
-from agentexec.config import load_settings
+from agentexec.config import checked_seconds, load_settings
 from agentexec.core.db import engine_for, require_supported_database, url_of
 from agentexec.core.redis_client import blocking_client, require_supported_redis
+from agentexec.core.streams import flush_standard_streams, open_standard_descriptors
 from agentexec.errors import ConfigurationError, require_none
 from agentexec.ops.logs import set_up
 from agentexec.producer.result_types import result_type_of
@@ -25,16 +27,32 @@ from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store.installation import store_name
 from agentexec.store.requirements import unmet
 from agentexec.task import Handler, Task, TaskDefinition, TaskOptions, check_name
+from agentexec.text import enumerated
 from agentexec.worker.agreement import agree
 from agentexec.worker.maintenance import Maintenance
 from agentexec.worker.protocol import StopCommand
 from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.reference import PoolReference
+from agentexec.worker.signals import handled
 from agentexec.worker.supervisor import Supervisor
 
 HandlerT = TypeVar("HandlerT", bound=Handler)
 
 _logger = logging.getLogger(__name__)
+
+
+_forbidden = False
+
+
+@contextmanager
+def running_is_forbidden() -> Iterator[None]:
+    """Refuse to run any pool during a `with` block: while a module is imported for its pool, and in a worker."""
+    global _forbidden
+    before, _forbidden = _forbidden, True
+    try:
+        yield
+    finally:
+        _forbidden = before
 
 
 class Pool(TaskProducer):
@@ -81,6 +99,7 @@ class Pool(TaskProducer):
             graceful_shutdown_timeout=graceful_shutdown_timeout,
         )
         super().__init__(settings, engine)
+        self._overrides: dict[str, object] = {}
         self.reference: PoolReference | None = None
         self._supervisor: Supervisor | None = None
 
@@ -121,21 +140,22 @@ class Pool(TaskProducer):
         return await get_result(task, timeout, result_type=result_type, client=self.client)
 
     def run(self) -> int:
-        """Run until SIGTERM or SIGINT; a second one cancels running handlers. Blocks; returns the exit code.
+        """Run until SIGTERM, SIGINT or SIGHUP; a second one, or SIGQUIT, cancels running handlers.
 
-        Raises `ConfigurationError` or `UnsupportedServer` before any worker is started.
+        Blocks; returns the exit code. A SIGHUP that was ignored at the start, as under `nohup`, stays ignored.
+
+        Raises `ConfigurationError` or `UnsupportedServer` before any worker is started, and `ConfigurationError` if
+        no worker can start.
         """
-        set_up(self.settings.log_format)
+        set_up(self.settings.log_format, level=self.settings.log_level)
         supervisor = self._prepare()
-        previous = {
-            number: signal.signal(number, lambda *_: supervisor.stop(StopCommand.DRAIN))
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
+        drain, now = (partial(supervisor.stop, command) for command in (StopCommand.DRAIN, StopCommand.NOW))
+        actions = {signal.SIGTERM: drain, signal.SIGINT: drain, signal.SIGHUP: drain, signal.SIGQUIT: now}
         try:
-            return self._supervise(supervisor)
+            with handled(actions):
+                return self._supervise(supervisor)
         finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+            flush_standard_streams()
 
     async def start(self) -> int:
         """Run on this event loop until `shutdown` is called; returns the exit code. The caller handles signals."""
@@ -147,7 +167,12 @@ class Pool(TaskProducer):
             raise
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as published
-        """Drain a started pool. Past `timeout` seconds (default: the graceful time-out) it cancels running handlers."""
+        """Drain a started pool. Past `timeout` seconds (default: the graceful time-out) it cancels running handlers.
+
+        Raises ValueError for a time-out above a century; then nothing was stopped.
+        """
+        if timeout is not None:
+            checked_seconds(timeout, "The time-out of shutdown")
         supervisor = self._supervisor
         if supervisor is None:
             return
@@ -156,13 +181,27 @@ class Pool(TaskProducer):
             supervisor.stop(StopCommand.NOW)
         await asyncio.to_thread(supervisor.ended.wait)
 
+    def override(self, settings: Mapping[str, object]) -> None:
+        """Replace settings by name, here and in the workers; raises `ConfigurationError` for a wrong value.
+
+        They take precedence over the arguments of the constructor and the environment.
+        """
+        self._overrides = {**self._overrides, **settings}
+        self.settings = load_settings(**{**self.settings.model_dump(), **settings})
+
     def _prepare(self) -> Supervisor:
+        if _forbidden:
+            raise ConfigurationError(
+                "The pool is run while its module is imported, which every worker does; "
+                'put the call under `if __name__ == "__main__":`.'
+            )
         if not len(self.registry):
             raise ConfigurationError(
                 "The pool has no task; register a handler with @pool.task before running it."
             )
         if self._supervisor is not None:
             raise ConfigurationError("The pool is running already; one process runs a pool once at a time.")
+        open_standard_descriptors()
         settings = self.settings
         engine = engine_for(self.database, name="agentexec-pool")
         client = blocking_client(settings, name="agentexec-pool")
@@ -179,8 +218,17 @@ class Pool(TaskProducer):
         self._supervisor = Supervisor(
             reference=self.reference or PoolReference.of(self),
             expected_tasks=tuple(sorted(self.registry)),
+            overrides=self._overrides,
             settings=settings,
             maintenance=Maintenance(Reconciler(engine, queue, settings), settings),
+        )
+        _logger.info(
+            "%d worker%s \N{MULTIPLICATION SIGN} %d, tasks %s, queue %s",
+            settings.num_workers,
+            "s" if settings.num_workers > 1 else "",
+            settings.worker_concurrency,
+            enumerated(self.registry),
+            settings.queue_name,
         )
         return self._supervisor
 

@@ -18,26 +18,33 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import IO
+from typing import IO, Any, NoReturn
 
 import redis
 
+from agentexec.config import LONGEST_SERVER_TIMEOUT
+from agentexec.context import current
 from agentexec.core import runtime
 from agentexec.core.db import engine_for
 from agentexec.core.redis_client import WAIT_SECONDS, blocking_client, renewing_client
 from agentexec.counters import Reporter
-from agentexec.errors import AgentexecError, WorkerGone
+from agentexec.errors import AgentexecError, ConfigurationError, WorkerGone
+from agentexec.masking import masked
 from agentexec.ops.logs import LastingProblem, set_up
 from agentexec.queue.protocol import Queue
 from agentexec.queue.redis_queue import RedisQueue
-from agentexec.worker.loading import load_pool
+from agentexec.text import enumerated, summary
+from agentexec.worker.loading import ImportFailed, load_pool
 from agentexec.worker.loop import WorkerLoop
-from agentexec.worker.protocol import LEAVING, READY, ExitCode, StopCommand
+from agentexec.worker.pool import Pool, running_is_forbidden
+from agentexec.worker.protocol import LEAVING, READY, REFUSED, ExitCode, StopCommand
 from agentexec.worker.recycling import RecyclePolicy
 from agentexec.worker.reference import PoolReference
 from agentexec.worker.run_result import RunKind
+from agentexec.worker.signals import handled, nothing
 
 WATCH_EVERY = 0.25  # seconds
 CANCEL_GRACE = 1.0  # seconds that a canceled handler has to end before its lease is released
@@ -62,17 +69,25 @@ class Worker:
         self._runner = worker_loop.runner
         self._finished: asyncio.Future[int] = self._event_loop.create_future()
         self._stopping = False
+        self._leaving = False  # as it is recycled
         self._code = 0
         self._recycle = RecyclePolicy(worker_loop.settings)
 
     def run(self, commands: IO[str]) -> int:
         """Work until drained; returns the exit code. `commands` is the pipe of the parent."""
-        # Ctrl-C reaches the whole process group; the parent decides what it means.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self._event_loop.add_signal_handler(signal.SIGTERM, self._drain)
-        if select.select([commands], [], [], 0)[0]:  # stopped during its start: it must not claim anything
-            self._command(commands.readline())
-        return self._event_loop.run_until_complete(self.start(commands))
+        actions = {
+            signal.SIGTERM: self._drain,
+            signal.SIGHUP: self._drain,
+            # A key of the terminal signals the whole process group; the parent decides what it means.
+            signal.SIGINT: nothing,
+            signal.SIGQUIT: nothing,
+        }
+        with handled(actions, self._event_loop.add_signal_handler):
+            if select.select([commands], [], [], 0)[
+                0
+            ]:  # stopped during its start: it must not claim anything
+                self._command(commands.readline())
+            return self._event_loop.run_until_complete(self.start(commands))
 
     def start(self, commands: Iterable[str]) -> asyncio.Future[int]:
         """Register, notify the parent, and start all threads; the future gives the exit code."""
@@ -108,15 +123,16 @@ class Worker:
             runtime.current().sleep(WATCH_EVERY)
             overdue = self._runner.overdue()
             if overdue:
-                _logger.error("%d task(s) exceeded their time limit; this process ends", len(overdue))
                 self._code = ExitCode.OVERDUE
-                self._worker_loop.end_all(overdue)
+                self._worker_loop.end_all(overdue)  # first: a log that cannot be written must not prevent it
+                _logger.error("%d task(s) exceeded their time limit; this process ends", len(overdue))
                 return
-            if not self._stopping and self._recycle.is_over(self._worker_loop.finished):
+            if not (self._stopping or self._leaving) and self._recycle.is_over(self._worker_loop.finished):
                 self._code = ExitCode.RECYCLED
-                self._stopping = True
+                self._leaving = True
                 self._notify(LEAVING)
-                self._worker_loop.drain()  # without a time-out: another worker has its slot while its tasks end
+                # Without a time-out until the pool itself stops: another worker has its slot while its tasks end.
+                self._worker_loop.drain()
 
     def _renew(self) -> None:
         """Extend leases every third of their length; stop the handlers if that fails for a whole lease.
@@ -196,53 +212,93 @@ def _vital(work: Callable[[], None]) -> None:
     """Run a thread that the worker needs: if it fails, the process ends, and the pool starts another."""
     try:
         work()
-    except Exception:
-        _logger.exception("a thread of the worker failed; the process ends")
-        runtime.current().end_process(ExitCode.FAILED)
+    except Exception:  # noqa: BLE001 - it is logged, and the process ends
+        try:
+            _logger.exception("a thread of the worker failed; the process ends")
+        finally:
+            runtime.current().end_process(ExitCode.FAILED)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of a worker process: its argument is JSON (see `Child`), its standard input the parent's pipe.
-
-    Returns the exit code.
-    """
-    (argument,) = sys.argv[1:] if argv is None else argv
-    options = json.loads(argument)
+def main(options: Mapping[str, Any]) -> int:
+    """Run a worker process; returns its exit code. `Child` makes the options; standard input is the parent's pipe."""
+    sys.argv[:] = options.get("argv", sys.argv)
     sys.path[:] = options["sys_path"]
     commands = _private_stdin()
+    os.set_inheritable(options["status_fd"], False)  # no program that a handler starts may keep the pipe open
+    os.register_at_fork(after_in_child=partial(_leave_to_parent, commands.fileno(), options["status_fd"]))
+    with contextlib.closing(Reporter(options["status_fd"])) as reporter, running_is_forbidden():
+        try:
+            return _worker(_load(options), options["name"], reporter).run(commands)
+        except ImportFailed as error:
+            set_up(None, in_worker=True)
+            _logger.error("a worker cannot import its pool", exc_info=error.__cause__)
+            code, reason = ExitCode.BROKEN, str(error)
+        except ConfigurationError as error:
+            code, reason = ExitCode.MISCONFIGURED, str(error)
+        except redis.RedisError as error:
+            code, reason = ExitCode.FAILED, f"Redis does not do as asked ({summary(error)})."
+        reporter.send(REFUSED + json.dumps(masked(reason)).encode() + b"\n")
+        return code
+
+
+def end_with(options: Mapping[str, Any]) -> NoReturn:
+    """`main` as the whole life of a process, which waits for no handler's thread at its end."""
+    code: int = ExitCode.FAILED
     try:
-        pool = load_pool(PoolReference(**options["reference"]))
-        settings = pool.settings
-        set_up(settings.log_format, in_worker=True)
-        missing = sorted(set(options["expected_tasks"]) - set(pool.registry))
-        if missing:
-            raise AgentexecError(
-                f"The worker does not know the task(s) {', '.join(missing)} that its pool does; "
-                "register them when their module is imported."
-            )
-        status_fd = options["status_fd"]
-        os.set_inheritable(status_fd, False)  # no program that a handler starts may keep the pipe open
-        with contextlib.closing(Reporter(status_fd)) as reporter:
-            worker_loop = WorkerLoop(
-                worker=options["name"],
-                queue=RedisQueue.of(blocking_client(settings, name="agentexec-worker"), settings),
-                engine=engine_for(
-                    pool.database,
-                    pool_size=1,
-                    test_connections=False,
-                    name="agentexec-worker",
-                    timeout=max(settings.database_timeout, settings.lease_seconds),
-                ),
-                settings=settings,
-                registry=pool.registry,
-                event_loop=asyncio.new_event_loop(),
-                report=reporter.report if settings.metrics_port else lambda: None,
-            )
-            renewing = RedisQueue.of(renewing_client(settings), settings)
-            return Worker(worker_loop, renewing=renewing, notify=reporter.send).run(commands)
-    except AgentexecError as error:
-        print(f"agentexec: {error}", file=sys.stderr)
-        return ExitCode.FAILED
+        code = main(options)
+    finally:
+        runtime.current().end_process(code)
+
+
+def _load(options: Mapping[str, Any]) -> Pool:
+    pool = load_pool(PoolReference(**options["reference"]))
+    pool.override(options.get("settings", {}))
+    set_up(pool.settings.log_format, level=pool.settings.log_level, in_worker=True)
+    missing = sorted(set(options["expected_tasks"]) - set(pool.registry))
+    if missing:
+        raise ConfigurationError(
+            f"A worker does not know the task(s) {enumerated(missing)} that its pool does; register them where "
+            'their module is imported, outside of `if __name__ == "__main__":`.'
+        )
+    return pool
+
+
+def _worker(pool: Pool, name: str, reporter: Reporter) -> Worker:
+    settings = pool.settings
+    worker_loop = WorkerLoop(
+        worker=name,
+        queue=RedisQueue.of(blocking_client(settings, name="agentexec-worker"), settings),
+        engine=engine_for(
+            pool.database,
+            pool_size=1,
+            test_connections=False,
+            name="agentexec-worker",
+            timeout=max(settings.database_timeout, min(settings.lease_seconds, LONGEST_SERVER_TIMEOUT)),
+        ),
+        settings=settings,
+        registry=pool.registry,
+        event_loop=asyncio.new_event_loop(),
+        report=reporter.report if settings.metrics_port else lambda: None,
+    )
+    renewing = RedisQueue.of(renewing_client(settings), settings)
+    return Worker(worker_loop, renewing=renewing, notify=reporter.send)
+
+
+def _leave_to_parent(*pipes: int) -> None:
+    """In a child that a handler forked: let go of the worker's pipes and of its task."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for pipe in pipes:
+        os.dup2(null, pipe, inheritable=False)
+    os.close(null)
+    task = current.get(None)
+    if task is not None:
+        current.set(replace(task, _report=_refuse_to_report))
+
+
+def _refuse_to_report(_message: str, _percentage: int | None) -> None:
+    raise AgentexecError(
+        "A forked child has no connection to its worker; send progress to the handler, which can report it."
+    )
 
 
 def _private_stdin() -> IO[str]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import math
 import queue
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agentexec.config import Settings
 from agentexec.core import runtime
 from agentexec.counters import COUNTERS, WORKER_DEATHS
+from agentexec.errors import ConfigurationError
 from agentexec.worker.child import Child, ChildEvent, Died, Leaving, Ready, StartChild, WorkerProcess
 from agentexec.worker.maintenance import Maintenance
 from agentexec.worker.protocol import ExitCode, StopCommand, WorkerSpec
@@ -23,6 +25,8 @@ from agentexec.worker.reference import PoolReference
 KILL_MARGIN = 5.0
 # Ends that the running tasks did not cause.
 UNCHARGED = (ExitCode.GONE, ExitCode.OVERDUE, ExitCode.FAILED)
+# Deaths in a row of one slot's workers before they are ready. If the pool never had a ready one, it stops then.
+MAX_FAILED_STARTS = 5
 HEALTHY_AFTER = 10.0  # seconds of life after which a death is no longer early
 FIRST_BACKOFF, MAX_BACKOFF = 0.5, 30.0  # seconds; doubles with each early death of a slot
 FORK_PAUSE = 5.0  # seconds until the next try after the system refused to start a process
@@ -47,11 +51,16 @@ class Supervisor:
         expected_tasks: tuple[str, ...],
         settings: Settings,
         maintenance: Maintenance,
+        overrides: Mapping[str, object] | None = None,
         start_child: StartChild = Child,
     ) -> None:
-        """`expected_tasks` have to be registered in every worker process; `start_child` makes these."""
+        """`expected_tasks` have to be registered in every worker process; `start_child` makes these.
+
+        `overrides` are the settings that the module of the pool does not have.
+        """
         self._reference = reference
         self._expected_tasks = expected_tasks
+        self._overrides = overrides or {}
         self._start_child = start_child
         self._settings = settings
         self._events: runtime.Mailbox[ChildEvent | StopCommand | _Respawn] = runtime.current().mailbox()
@@ -64,6 +73,8 @@ class Supervisor:
         self._drain_began = -math.inf
         self._deadline: float | None = None
         self._failed = False
+        self._ever_ready = False
+        self._refusal: str | None = None  # why no worker can start
         self._maintenance = maintenance
         self.ended = runtime.current().event()
 
@@ -77,7 +88,10 @@ class Supervisor:
         self._events.put(command)
 
     def run(self) -> int:
-        """Run until drained; returns 0, or 1 if a worker had to be killed or failed while draining."""
+        """Run until drained; returns 0, or 1 if a worker had to be killed or failed while draining.
+
+        Raises `ConfigurationError` if no worker can start.
+        """
         self._maintenance.start()
         for slot in range(self._settings.num_workers):
             self._spawn(slot)
@@ -89,6 +103,8 @@ class Supervisor:
                 child.kill()
             self._maintenance.stop()
             self.ended.set()
+        if self._refusal is not None:
+            raise ConfigurationError(self._refusal)
         return 1 if self._failed else 0
 
     def _handle_next(self) -> None:
@@ -100,11 +116,11 @@ class Supervisor:
             return
         match event:
             case Ready(child):
-                child.ready = True
+                child.ready = self._ever_ready = True
             case Leaving(child):
                 self._replace(child)
-            case Died(child, code):
-                self._remove(child, code)
+            case Died():
+                self._remove(event)
             case _Respawn(slot):
                 if not self._draining and slot not in self._children:
                     self._spawn(slot)
@@ -126,8 +142,9 @@ class Supervisor:
         for child in self._all():
             child.stop(StopCommand.NOW if immediately else StopCommand.DRAIN)
 
-    def _remove(self, child: WorkerProcess, code: int) -> None:
+    def _remove(self, death: Died) -> None:
         """A child ended. Its leases are released at once, unless it drained and has none."""
+        child, code, reason = death
         left, slot = child in self._leaving, child.spec.slot
         self._leaving.discard(child)
         if not left:
@@ -136,12 +153,15 @@ class Supervisor:
             if not left and not self._draining:  # its death was noticed before its notice that it leaves
                 self._spawn(slot)
             return
-        self._failed |= self._draining
+        self._failed |= (
+            self._draining and child.ready
+        )  # before it is ready, it has no task that could be lost
         COUNTERS.add(WORKER_DEATHS)
-        _logger.warning("worker %s (pid %d) ended with code %d", child.spec.name, child.pid, code)
+        said = f": {reason}" if reason else ""
+        _logger.warning("worker %s (pid %d) ended with code %d%s", child.spec.name, child.pid, code, said)
         self._maintenance.release(child.spec.name, charge=code not in UNCHARGED and not self._draining)
         if not self._draining and not left:
-            self._respawn(child, code)
+            self._respawn(death)
 
     def _replace(self, child: WorkerProcess) -> None:
         """Start another worker in the slot of a child that leaves."""
@@ -154,8 +174,12 @@ class Supervisor:
     def _all(self) -> list[WorkerProcess]:
         return [*self._children.values(), *self._leaving]
 
-    def _respawn(self, child: WorkerProcess, code: int) -> None:
-        """Start a worker again: at once, or after a growing pause if the slot keeps failing early by itself."""
+    def _respawn(self, death: Died) -> None:
+        """Start a worker again: at once, or after a growing pause if the slot keeps failing early by itself.
+
+        If no worker was ever ready and none can be, the pool stops instead.
+        """
+        child, code, reason = death
         slot = child.spec.slot
         by_itself = not child.ready or code == ExitCode.FAILED  # and not by a signal of others
         early = runtime.current().monotonic() - child.started < HEALTHY_AFTER and by_itself
@@ -163,6 +187,15 @@ class Supervisor:
         self._early_deaths[slot] = deaths
         if not deaths:
             self._spawn(slot)
+            return
+        if not self._ever_ready and (
+            code == ExitCode.MISCONFIGURED or (code != ExitCode.FAILED and deaths >= MAX_FAILED_STARTS)
+        ):
+            self._refusal = reason or (
+                f"No worker can start: {deaths} in a row ended before they were ready, the last one with code {code}; "
+                "see what they wrote."
+            )
+            self._begin_stop(StopCommand.NOW)
             return
         pause = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** min(deaths - 1, 10))
         when = "failed soon after its start" if child.ready else "died before it was ready"
@@ -179,6 +212,7 @@ class Supervisor:
             slot=slot,
             reference=self._reference,
             expected_tasks=self._expected_tasks,
+            settings=self._overrides,
         )
         try:
             self._children[slot] = self._start_child(spec, self._events.put)
@@ -189,6 +223,7 @@ class Supervisor:
 
     def _kill_stragglers(self) -> None:
         self._deadline = None
+        self._failed = True
         for child in self._all():
             _logger.error("worker %s (pid %d) does not end; killing it", child.spec.name, child.pid)
             child.kill()

@@ -11,7 +11,7 @@ from agentexec.worker.child import Died, Leaving, Post, Ready
 from agentexec.worker.loop import WorkerLoop
 from agentexec.worker.maintenance import Maintenance
 from agentexec.worker.process import Worker
-from agentexec.worker.protocol import READY, StopCommand, WorkerSpec
+from agentexec.worker.protocol import READY, ExitCode, StopCommand, WorkerSpec
 from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.reference import PoolReference
 from agentexec.worker.supervisor import Supervisor
@@ -141,8 +141,8 @@ class SimulatedChild:
         process.at_exit.append(lambda code: context.recorder.trace_line(process, f"ends with code {code}"))
         try:
             finished = worker.start(self._received())
-        except redis.RedisError:  # an interpreter ends with 1 after an uncaught exception
-            context.runtime.end_process(1)
+        except redis.RedisError:
+            context.runtime.end_process(ExitCode.FAILED)
         finished.add_done_callback(lambda done: scheduler.kill(process, done.result()))
 
     def _received(self) -> Iterator[str]:

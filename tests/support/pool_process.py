@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import psutil
@@ -198,17 +199,21 @@ class App:
 
     def pool(self, *, broken: bool = False, **settings: object) -> PoolProcess:
         """Start a pool; settings are those of agentexec without their prefix."""
-        path = self.folder / f"pool-{len(self._pools)}.log"
         environment = self.environment(**settings) | self.environment_changes
         environment |= {"APP_BROKEN_IN_WORKERS": "1"} if broken else {}
+        return self.run("-m", "agentexec", "worker", "app:pool", env=environment)
+
+    def run(self, *arguments: str, program: Sequence[str] = (sys.executable,), **options: Any) -> PoolProcess:
+        """Start a pool by the arguments of an interpreter; `options` are those of `Popen`."""
+        path = self.folder / f"pool-{len(self._pools)}.log"
         with path.open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "agentexec", "worker", "app:pool"],
-                cwd=self.folder,
-                env=environment,
-                stdout=log,
-                stderr=log,
-            )
+            defaults: dict[str, Any] = {
+                "cwd": self.folder,
+                "env": self.environment(),
+                "stdout": log,
+                "stderr": log,
+            }
+            process = subprocess.Popen([*program, *arguments], **defaults | options)
         pool = PoolProcess(process, path)
         self._pools.append(pool)
         return pool

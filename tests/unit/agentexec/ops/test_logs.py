@@ -270,3 +270,67 @@ def test_a_lasting_problem_is_logged_when_it_begins_changes_and_ends(
         ("WARNING", "refused"),
         ("INFO", "it works again"),
     ]
+
+
+class Colored(logging.StreamHandler[io.StringIO]):
+    """A handler of an application, as rich terminals use them."""
+
+
+def plain(stream: io.StringIO) -> logging.Handler:
+    return logging.StreamHandler(stream)
+
+
+@pytest.mark.parametrize("log_format", ["json", "text", None])
+@pytest.mark.parametrize("kind", [Colored, plain])
+@pytest.mark.parametrize(
+    "order", ["application first", "application last", "twice", "own logger first", "own logger last"]
+)
+def test_no_line_is_written_twice(
+    root: logging.Logger,
+    monkeypatch: pytest.MonkeyPatch,
+    order: str,
+    kind: Callable[[io.StringIO], logging.Handler],
+    log_format: Any,
+) -> None:
+    """Whatever sets up the log of the process, and in whatever order."""
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    manager = logging.Manager(root)  # type: ignore[arg-type]  # as that of the root logger of the process
+    monkeypatch.setattr(logging, "getLogger", lambda name=None: manager.getLogger(name) if name else root)
+    own = manager.getLogger("agentexec") if "own" in order else root
+    if "first" in order:
+        own.addHandler(kind(stream))
+    logs.set_up(log_format, level="info", root=root)
+    if order == "twice":
+        logs.set_up(log_format, level="info", root=root)
+    if "last" in order:
+        own.addHandler(kind(stream))
+    for name in ("agentexec.worker.pool", "app"):
+        manager.getLogger(name).info("said by %s", name)
+    lines = stream.getvalue().splitlines()
+    for name in ("agentexec.worker.pool", "app"):
+        said = [line for line in lines if f"said by {name}" in line]
+        assert len(said) == 1 or (not said and log_format is None and name == "app"), lines
+
+
+def test_a_file_of_the_application_gets_its_lines_too(
+    root: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, other = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    root.addHandler(Colored(other))  # not the terminal
+    logs.set_up("json", root=root)
+    root.warning("hello")
+    assert json.loads(stream.getvalue())["message"] == other.getvalue().strip() == "hello"
+
+
+@pytest.mark.parametrize(("level", "shown"), [("debug", 3), ("warning", 2), ("error", 1)])
+def test_the_level_is_that_of_the_root_logger(
+    root: logging.Logger, monkeypatch: pytest.MonkeyPatch, level: str, shown: int
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.set_up(None, level=level, root=root)
+    for number in (logging.DEBUG, logging.WARNING, logging.ERROR):
+        root.log(number, "line")
+    assert stream.getvalue().count("line") == shown

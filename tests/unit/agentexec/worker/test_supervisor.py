@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import pytest
+
 from agentexec.config import load_settings
 from agentexec.core import runtime
 from agentexec.core.runtime import SystemRuntime
+from agentexec.errors import ConfigurationError
 from agentexec.worker.child import ChildEvent, Died, Leaving, Post, Ready, WorkerProcess
 from agentexec.worker.maintenance import Maintenance
 from agentexec.worker.protocol import ExitCode, StopCommand, WorkerSpec
 from agentexec.worker.reference import PoolReference
-from agentexec.worker.supervisor import FORK_PAUSE, Supervisor
+from agentexec.worker.supervisor import FORK_PAUSE, MAX_FAILED_STARTS, Supervisor
 
 Script = Callable[["Child"], Iterable[ChildEvent]]
 
@@ -83,7 +86,11 @@ class Parent:
             )
             # Else a child that is not replaced would be waited for without end.
             SystemRuntime().after(10.0, lambda: self._supervisor.stop(StopCommand.NOW))
-            self.exit_code = self._supervisor.run()
+            self.refusal = ""
+            try:
+                self.exit_code = self._supervisor.run()
+            except ConfigurationError as error:
+                self.refusal = str(error)
 
     def _start(self, spec: WorkerSpec, post: Post) -> WorkerProcess:
         child = Child(spec, post, started=self.runtime.monotonic() - self._age)
@@ -114,6 +121,22 @@ def begins_to_leave(child: Child) -> Iterable[ChildEvent]:
 
 def fails(child: Child) -> Iterable[ChildEvent]:
     return Ready(child), Died(child, ExitCode.FAILED)
+
+
+def is_refused(child: Child) -> Iterable[ChildEvent]:
+    return (Died(child, ExitCode.MISCONFIGURED, "The pool is elsewhere; move it."),)
+
+
+def cannot_import(child: Child) -> Iterable[ChildEvent]:
+    return (Died(child, ExitCode.BROKEN, "app cannot be imported; correct it."),)
+
+
+def has_no_server(child: Child) -> Iterable[ChildEvent]:
+    return (Died(child, ExitCode.FAILED, "Redis is away."),)
+
+
+def is_killed_before_it_is_ready(child: Child) -> Iterable[ChildEvent]:
+    return (Died(child, -15),)
 
 
 def cannot_start(child: Child) -> Iterable[ChildEvent]:
@@ -156,3 +179,53 @@ def test_a_worker_whose_own_servers_fail_it_charges_none_of_its_tasks() -> None:
     """What the database refuses is no crash of a task, and most of its tasks have not even begun."""
     parent = Parent(fails)
     assert parent.released == [(parent.children[0].spec.name, False)]
+
+
+def test_a_pool_whose_first_worker_is_refused_ends_with_the_reason() -> None:
+    parent = Parent(is_refused, age=0.0)
+    assert parent.refusal == "The pool is elsewhere; move it."
+    assert len(parent.children) == 1
+
+
+def test_a_pool_without_a_worker_that_was_ever_ready_ends_after_some_tries() -> None:
+    parent = Parent(*[cannot_import] * 9, age=0.0)
+    assert parent.refusal == "app cannot be imported; correct it."
+    assert len(parent.children) == MAX_FAILED_STARTS
+    assert parent.runtime.pauses == [0.5, 1.0, 2.0, 4.0]
+
+
+def test_workers_that_end_without_a_reason_end_the_pool_too() -> None:
+    parent = Parent(*[lambda child: [Died(child, -11)]] * 9, age=0.0)
+    assert "the last one with code -11" in parent.refusal
+
+
+@pytest.mark.parametrize("death", [is_refused, cannot_import])
+def test_a_pool_that_had_a_ready_worker_goes_on_trying(death: Script) -> None:
+    parent = Parent(is_killed, *[death] * 9, age=0.0)
+    assert parent.refusal == ""
+    assert len(parent.children) == 11
+
+
+def test_a_server_that_is_away_ends_no_pool() -> None:
+    parent = Parent(*[has_no_server] * 9, age=0.0)
+    assert parent.refusal == ""
+    assert len(parent.children) == 10
+
+
+def test_a_child_that_is_stopped_before_it_is_ready_fails_nothing() -> None:
+    """A signal to the process group reaches it before it has a handler."""
+
+    def dies_in_the_drain(child: Child) -> Iterable[ChildEvent]:
+        parent_stops[0](StopCommand.DRAIN)
+        return is_killed_before_it_is_ready(child)
+
+    parent_stops: list[Callable[[StopCommand], None]] = []
+    original = Supervisor.run
+
+    def run(supervisor: Supervisor) -> int:
+        parent_stops.append(supervisor.stop)
+        return original(supervisor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Supervisor, "run", run)
+        assert Parent(dies_in_the_drain).exit_code == 0
