@@ -62,6 +62,8 @@ def _kind_of_drivers_error(error: DBAPIError) -> FailureKind:
     message = str(error.orig)
     if "no such" in message or "has no column" in message:
         return FailureKind.SCHEMA
+    if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_ERROR":  # a wrong statement
+        return FailureKind.UNEXPLAINED
     # The server was not reached, the connection is closed, or SQLite did not get its lock.
     transient = isinstance(error, OperationalError | InterfaceError)
     return FailureKind.TRANSIENT if transient else FailureKind.ROW

@@ -46,10 +46,16 @@ def test_the_state_of_a_server_explains_an_error_and_a_wrong_statement_does_not(
     assert (kind_of(raised(error)) is FailureKind.TRANSIENT) is transient
 
 
-def test_a_missing_table_of_sqlite_is_not_explained_by_its_state() -> None:
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [("SELECT 1 FROM absent", FailureKind.SCHEMA), ("SELECT 1 FROM nothing", FailureKind.UNEXPLAINED)],
+)
+def test_a_wrong_statement_for_sqlite_is_not_explained_by_its_state(
+    statement: str, kind: FailureKind
+) -> None:
     with create_engine("sqlite://").connect() as connection, pytest.raises(OperationalError) as missing:
-        connection.execute(text("SELECT 1 FROM nothing"))
-    assert kind_of(missing.value) is FailureKind.SCHEMA
+        connection.execute(text(statement))
+    assert kind_of(missing.value) is kind
 
 
 def test_only_silence_is_a_time_out() -> None:
