@@ -175,11 +175,13 @@ class Pool(TaskProducer):
         queue = RedisQueue.of(client, settings)
         adopt_queue(store_name(engine), queue)
         agree(queue, settings)
+        fingerprints = self.registry.fingerprints()
+        queue.announce(fingerprints)
         self._supervisor = Supervisor(
             reference=self.reference or PoolReference.of(self),
             expected_tasks=tuple(sorted(self.registry)),
             settings=settings,
-            maintenance=Maintenance(Reconciler(engine, queue, settings), settings),
+            maintenance=Maintenance(Reconciler(engine, queue, settings, fingerprints), settings),
         )
         return self._supervisor
 

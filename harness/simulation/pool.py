@@ -66,7 +66,10 @@ class SimulatedPool:
             reference=PoolReference(module="simulated", attribute="pool"),
             expected_tasks=(),
             settings=context.settings,
-            maintenance=Maintenance(Reconciler(engine, queue, context.settings), context.settings),
+            maintenance=Maintenance(
+                Reconciler(engine, queue, context.settings, context.handlers.registry.fingerprints()),
+                context.settings,
+            ),
             start_child=self._start_child,
         )
         code = self._supervisor.run()

@@ -196,14 +196,14 @@ class App:
             },
         )
 
-    def pool(self, *, broken: bool = False, **settings: object) -> PoolProcess:
-        """Start a pool; settings are those of agentexec without their prefix."""
+    def pool(self, *, broken: bool = False, module: str = "app", **settings: object) -> PoolProcess:
+        """Start the pool of a module; settings are those of agentexec without their prefix."""
         path = self.folder / f"pool-{len(self._pools)}.log"
         environment = self.environment(**settings) | self.environment_changes
         environment |= {"APP_BROKEN_IN_WORKERS": "1"} if broken else {}
         with path.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "agentexec", "worker", "app:pool"],
+                [sys.executable, "-m", "agentexec", "worker", f"{module}:pool"],
                 cwd=self.folder,
                 env=environment,
                 stdout=log,
