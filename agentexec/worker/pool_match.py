@@ -19,6 +19,8 @@ from agentexec.worker.retrying import Retrying
 # Seconds until a task that goes back falls due again, where a live pool can run it. At random between these, so that
 # pools do not claim it in step.
 BACK_AFTER = (0.5, 1.5)
+# Names that the log has, at most: anything may be pushed into the queue.
+MOST_LOGGED = 100
 
 _logger = logging.getLogger(__name__)
 
@@ -54,11 +56,14 @@ class PoolMatch:
         )
         for task_id, (_, name, _) in unfit.items():
             if task_id in unknown:
-                message = "no live pool has been able to run task %s (%s) for %g s; it becomes a dead letter"
+                message = (
+                    "no live pool has been able to run task %s (%.100r) for %g s; it becomes a dead letter"
+                )
                 _logger.error(message, task_id, name, self._limit)
-            elif name not in self._logged:
+            elif name not in self._logged and len(self._logged) < MOST_LOGGED:
                 self._logged.add(name)
-                _logger.warning("this pool cannot run task %s (%s); it is left to other pools", task_id, name)
+                message = "this pool cannot run task %s (%.100r); it is left to other pools"
+                _logger.warning(message, task_id, name)
         return [claim for claim in claims if claim.task_id in unknown or claim.task_id not in unfit]
 
     def _unfit(self, claim: Claim) -> tuple[str, str] | None:
