@@ -113,7 +113,7 @@ def test_a_context_that_does_not_fit_waits_only_where_a_pool_has_another_model(b
     assert hand_back(bench, claim, fingerprint=V1) == ({task}, set()), "no model fits"
 
 
-def test_a_task_that_nobody_knows_comes_back_more_and_more_rarely(bench: Bench) -> None:
+def test_a_task_that_no_pool_knows_comes_back_more_and_more_rarely(bench: Bench) -> None:
     (task,) = new_ids(1)
     waits = []
     (claim,) = claimed(bench, task)

@@ -319,7 +319,7 @@ class QueueModel:
             if charge and task.shared != token:
                 task.crashes += 1
                 task.dead = task.crashes > max_crashes
-                task.deaths, task.shared = (0, None) if task.dead else (ALONE_AFTER, token)
+                task.deaths, task.shared = (0, None) if task.dead else (task.deaths + 1, token)
                 task.handed_back = None if task.dead else task.handed_back
         expected = {i for i in (*revoked.requeued, *revoked.dead) if self.tasks[i].dead}
         assert set(revoked.dead) == expected, (

@@ -170,14 +170,14 @@ end
 -- Make a revoked task ready again, or a dead letter after too many crashes. With `charge` its worker is dead: the task
 -- is charged with a crash if it was the only one of that worker. Returns true if it is ready.
 local function requeue(id, token, charge, max_crashes, at)
-  local _, shared = deaths(id)
+  local count, shared = deaths(id)
   if charge and shared ~= token then
     local crashes = redis.call('HINCRBY', CRASH, id, 1)
     if crashes > max_crashes then
       dead_letter(id, 'its worker died ' .. crashes .. ' times while running it', at)
       return false
     end
-    redis.call('HSET', SUSPECT, id, ALONE_AFTER .. '|' .. token)
+    redis.call('HSET', SUSPECT, id, count + 1 .. '|' .. token)
   end
   admit(id, true)
   return true

@@ -231,12 +231,13 @@ class Books:
 
         With `charge` its worker is dead: the task is charged with a crash if it was the only one of that worker.
         """
-        if charge and self.suspect.get(task_id, (0, 0))[1] != token:
+        deaths, shared = self.suspect.get(task_id, (0, 0))
+        if charge and shared != token:
             crashes = self.crash[task_id] = self.crash.get(task_id, 0) + 1
             if crashes > max_crashes:
                 self.dead_letter(task_id, f"its worker died {crashes} times while running it", at)
                 return False
-            self.suspect[task_id] = ALONE_AFTER, token
+            self.suspect[task_id] = deaths + 1, token
         self.admit(task_id, at, to_front=True)
         return True
 
