@@ -16,8 +16,8 @@ DESTRUCTIVE_POP = Defect(
     edits=(
         Edit(
             where="lua/step.lua",
-            old="""    redis.call('HSET', HOLDER, id, digits(token) .. '|' .. worker)
-    redis.call('ZADD', LEASE, ms + lease_ms, id)
+            old="""  redis.call('HSET', HOLDER, id, digits(token) .. '|' .. worker)
+  redis.call('ZADD', LEASE, ms + lease_ms, id)
 """,
             new="",
         ),
@@ -28,11 +28,11 @@ DESTRUCTIVE_POP = Defect(
             new="if not holder(id) then\n  elseif gone or holder(id) ~= token then",
         ),
         Edit(
-            where=f"{_STEP}:_claim",
-            old="""        books.holder[task_id] = Holder(token, request.worker)
-        books.lease.add(task_id, deadline)
+            where=f"{_STEP}:_hold",
+            old="""    books.holder[task_id] = Holder(token, worker)
+    books.lease.add(task_id, deadline)
 """,
-            new="",
+            new="    pass\n",
         ),
         Edit(
             where=f"{_STEP}:_finish",
@@ -124,7 +124,7 @@ LOCK_NOT_ON_FIRST_DELIVERY = Defect(
         ),
         Edit(
             where=f"{_MEMORY}._take",
-            old="        return books.admit(task.task_id, to_front=False)",
+            old="        return books.admit(task.task_id, self._now(), to_front=False)",
             new="        books.ready[task.level if 0 <= task.level < len(books.ready) else -1].append(task.task_id)\n"
             "        return True",
         ),
@@ -195,8 +195,9 @@ RELEASE_BURNS_A_RETRY = Defect(
         ),
         Edit(
             where=f"{_MEMORY}.release",
-            old="books.requeue(task_id, charge=charge,",
-            new="books.requeue(task_id, charge=True,",
+            old="books.requeue(task_id, token, charge=charge,",
+            new="books.requeue(task_id, token, charge=True,",
         ),
+        Edit(where=f"{_MEMORY}.release", old="if charge and valid:", new="if valid:"),
     ),
 )
