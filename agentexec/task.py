@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
+import re
 from collections import abc
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, TypedDict, get_type_hints
 from uuid import UUID
 
@@ -18,6 +21,9 @@ from agentexec.errors import InvalidTask, RegistrationError, require, require_nu
 from agentexec.text import checked_json, checked_name, json_text
 
 LONGEST_DELAY = LONGEST_DURATION
+
+# How the payload of a task begins.
+_NAME = re.compile(rb'\{"task_name":("(?:[^"\\]|\\.)*")')
 
 Handler = Callable[..., BaseModel | None] | Callable[..., Awaitable[BaseModel | None]]
 
@@ -119,6 +125,16 @@ class TaskDefinition:
         # None where the handler does not say what it returns.
         self.result_type: Any = get_type_hints(handler).get("return")
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of the context model; a version with other fields or types has another one."""
+        try:
+            schema = json.dumps(self.context_type.model_json_schema(), sort_keys=True)
+        except Exception:  # noqa: BLE001 - an application's type may raise anything, and JSON schemas cannot express each
+            fields = self.context_type.model_fields.items()
+            schema = repr(sorted((name, str(f.annotation), f.is_required()) for name, f in fields))
+        return hashlib.blake2b(schema.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
     def lock_key(self, context: Mapping[str, Any]) -> str | None:
         """The lock key of a task with this context; raises `InvalidTask` if the template needs another field."""
         if self.lock_template is None:
@@ -162,6 +178,10 @@ class Registry(dict[str, TaskDefinition]):
             )
         self[definition.name] = definition
 
+    def fingerprints(self) -> dict[str, str]:
+        """Names and the fingerprints of the context models."""
+        return {name: definition.fingerprint for name, definition in self.items()}
+
     @property
     def has_locks(self) -> bool:
         """Whether any task has a lock key."""
@@ -189,6 +209,15 @@ def decode_payload(payload: bytes) -> tuple[str, dict[str, Any]]:
             return name, context
         case _:
             raise InvalidTask("The payload lacks a task_name or a context object.")
+
+
+def name_in_payload(payload: bytes) -> str | None:
+    """The task name of a payload, without reading its context; None if the payload cannot be read."""
+    begin = _NAME.match(payload)
+    try:
+        return str(json.loads(begin[1])) if begin else decode_payload(payload)[0]
+    except (ValueError, InvalidTask):
+        return None
 
 
 def check_name(name: Any) -> None:

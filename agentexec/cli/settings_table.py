@@ -41,7 +41,11 @@ MEANINGS = {
     ),
     "max_tasks_per_worker": ("tasks, 0 = none", "a worker process is replaced after about so many tasks"),
     "max_worker_memory": ("bytes, 0 = none", "a worker process is replaced above this resident size"),
-    "max_crashes": ("crashes", "crashes of one task before it becomes a dead letter"),
+    "max_crashes": ("crashes", "crashes of one task, alone on its worker, before it becomes a dead letter"),
+    "unknown_task_seconds": (
+        "s",
+        "a task that no live pool knows, or whose context none accepts, becomes a dead letter after so long",
+    ),
     "max_queue_depth": ("tasks, 0 = none", "cap of the queue; more tasks are recorded and dispatched later"),
     "max_payload_bytes": ("bytes", "largest context of a task, with its metadata; at most 128 MiB"),
     "max_result_bytes": (

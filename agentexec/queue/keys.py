@@ -30,13 +30,15 @@ class QueueKeys:
     gone: str  # zset worker -> time, ms; workers that were declared dead
     workers: str  # hash worker -> host|pid|start time
     wake: str  # list of tokens that idle workers block on
-    cfg: str  # hash: epoch, rebuilding, turn, seq, store, quiet, set:NAME (the settings of the pools)
+    cfg: str  # hash: epoch, rebuilding, turn, seq, store, quiet, names, set:NAME (the settings of the pools)
     part: str  # hash id -> partition
     busy: str  # hash partition -> the one task of it that is ready, scheduled for a retry, or leased
     parked: str  # zset partition|sequence|id at score 0: tasks that wait behind that one
     seen: str  # zset worker -> when it last noted that it lives, ms
     suspect: str  # hash id -> deaths of workers in which it had a part|its token at the last one
     alone: str  # zset id -> time, ms; ready tasks that run alone because of such deaths
+    names: str  # hash fingerprint|name of a task -> time, ms, at which a live pool last knew it
+    unknown: str  # hash id -> time, ms, at which a pool that cannot run the task first handed it back
     ready: tuple[str, ...]  # one list per priority, highest first
 
     @classmethod

@@ -130,7 +130,8 @@ class StepResult:
     is the time in seconds until a task falls due or a lease expires, None if there is neither. `canceled` are tasks of
     this worker whose handlers have to stop. A `reserved` worker gets no other tasks before those that it has have
     ended: it runs a task alone, or is to run one next. `foreign` are texts in the lists that are no ids and became
-    dead letters; a repeated answer has none.
+    dead letters; a repeated answer has none. `names` changes when a pool announces tasks that no pool had announced
+    before.
     """
 
     claims: tuple[Claim, ...]
@@ -140,6 +141,7 @@ class StepResult:
     canceled: frozenset[UUID] = frozenset()
     reserved: bool = False
     foreign: tuple[str, ...] = ()
+    names: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -247,6 +249,21 @@ class Queue(Protocol):
         """Store a pool's settings in the queue; returns the previous values that differ.
 
         A stored `max_crashes` takes precedence over every pool's policy.
+        """
+
+    def announce(self, fingerprints: Mapping[str, str]) -> None:
+        """Note that a live pool knows these tasks: name and fingerprint of the model of the context."""
+
+    def announced(self) -> dict[str, set[str]]:
+        """The fingerprints of each name that pools announced within a day."""
+
+    def hand_back(
+        self, claims: Mapping[UUID, tuple[int, str, str]], *, limit: float, delay: float
+    ) -> tuple[set[UUID], set[UUID]]:
+        """Give claims back for other pools: token, task name, and this pool's fingerprint of it, empty for none.
+
+        A task falls due again after `delay` seconds, or later where no live pool can run it. Returns the tasks that no
+        other pool has been able to run for `limit` seconds, which keep their leases, and those whose token is lost.
         """
 
     def register(self, worker: str, identity: str) -> None:

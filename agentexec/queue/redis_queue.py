@@ -33,7 +33,7 @@ from agentexec.store.dialects import parts
 
 SCRIPTS = (
     "enqueue", "step", "renew", "release", "cancel", "partition", "rebuild", "agree", "register", "adopt",
-    "depth", "purge",
+    "depth", "purge", "announce", "hand_back",
 )  # fmt: skip
 
 # The script searches the list of ready tasks for each id, and the server must not stand still meanwhile.
@@ -108,7 +108,7 @@ class RedisQueue:
         reply = self._step_after_writing(results, arguments) if results else self._run("step", arguments)
         if reply[0] == b"GONE":
             raise WorkerGone(f"worker {request.worker} was declared dead; its leases belong to others")
-        _, due, claims, accepted, requeued, dead, canceled, reserved, foreign = reply
+        _, due, claims, accepted, requeued, dead, canceled, reserved, foreign, names = reply
         return StepResult(
             claims=_claims(claims),
             stale=tuple(f for f, answer in zip(request.finishes, accepted, strict=True) if answer == 0),
@@ -117,6 +117,7 @@ class RedisQueue:
             canceled=frozenset(map(_id, canceled)),
             reserved=bool(reserved),
             foreign=tuple(map(_text, foreign)),
+            names=_text(names),
         )
 
     def result(self, task_id: UUID) -> str | None:
@@ -221,6 +222,28 @@ class RedisQueue:
         differing = iter(map(_text, self._run("agree", [part for item in values.items() for part in item])))
         return dict(zip(differing, differing, strict=True))
 
+    def announce(self, fingerprints: Mapping[str, str]) -> None:
+        if fingerprints:
+            self._run("announce", [_bytes(f"{print_}|{name}") for name, print_ in fingerprints.items()])
+
+    def announced(self) -> dict[str, set[str]]:
+        known: dict[str, set[str]] = {}
+        for field in self.client.hkeys(self.keys.names):
+            fingerprint, _, name = _text(field).partition("|")
+            known.setdefault(name, set()).add(fingerprint)
+        return known
+
+    def hand_back(
+        self, claims: Mapping[UUID, tuple[int, str, str]], *, limit: float, delay: float
+    ) -> tuple[set[UUID], set[UUID]]:
+        if not claims:
+            return set(), set()
+        arguments: list[Argument] = [milliseconds(limit), milliseconds(delay)]
+        for task_id, (token, name, fingerprint) in claims.items():
+            arguments += [str(task_id), token, _bytes(name), fingerprint]
+        answers = dict(zip(claims, self._run("hand_back", arguments), strict=True))
+        return {i for i in answers if answers[i] == 0}, {i for i in answers if answers[i] == -1}
+
     def register(self, worker: str, identity: str) -> None:
         self._run("register", [worker, identity, milliseconds(self.policy.silence_seconds)])
 
@@ -266,6 +289,10 @@ def _place(task: Dispatch) -> str:
 def _detail(finish: Finish) -> str:
     delayed = finish.disposition in (Disposition.RETRY, Disposition.DEFER)
     return str(milliseconds(finish.delay)) if delayed else finish.reason
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # JSON can hold half of a surrogate pair
 
 
 def _text(answer: bytes | str) -> str:

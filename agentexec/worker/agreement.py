@@ -16,7 +16,7 @@ from agentexec.queue.protocol import Queue
 # What decides about a task that any of the pools may run.
 SHARED = (
     "lease_seconds", "max_crashes", "max_queue_depth", "max_task_retries", "result_ttl",
-    "retry_base_seconds", "retry_cap_seconds", "task_soft_time_limit", "task_time_limit",
+    "retry_base_seconds", "retry_cap_seconds", "task_soft_time_limit", "task_time_limit", "unknown_task_seconds",
 )  # fmt: skip
 
 _logger = logging.getLogger(__name__)

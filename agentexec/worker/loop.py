@@ -26,6 +26,7 @@ from agentexec.store.status import Status
 from agentexec.task import Registry, decode_payload
 from agentexec.text import storable_text
 from agentexec.worker.leases import HeldLeases
+from agentexec.worker.pool_match import PoolMatch
 from agentexec.worker.recording import Batch, Recorded, record, record_expired
 from agentexec.worker.retrying import Retrying
 from agentexec.worker.run_result import RunKind, RunResult, endings, failed, measured
@@ -70,6 +71,7 @@ class WorkerLoop:
         self._registry = registry
         self._report = report
         self._retrying = Retrying(engine, lambda: self._abandoned)
+        self._pool_match = PoolMatch(registry, queue, self._retrying, settings.unknown_task_seconds)
         self._endings = endings(settings)
         self.runner = HandlerRunner(registry, settings, event_loop, self)
         self.leases = HeldLeases()
@@ -271,7 +273,8 @@ class WorkerLoop:
             busy=bool(self.leases),
         )
         answer = self._retrying.until_done(lambda: self.queue.step(request))
-        claims = self._lock(answer.claims)
+        self._pool_match.note(answer.names)
+        claims = self._lock(self._pool_match.hand_back(answer.claims))
         for claim in claims:
             self.leases.add(claim.task_id, claim.token)
             # A queue that lost its contents, and whose clock went back, must not give this token again.

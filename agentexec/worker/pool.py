@@ -215,12 +215,14 @@ class Pool(TaskProducer):
         queue = RedisQueue.of(client, settings)
         adopt_queue(store_name(engine), queue)
         agree(queue, settings)
+        fingerprints = self.registry.fingerprints()
+        queue.announce(fingerprints)
         self._supervisor = Supervisor(
             reference=self.reference or PoolReference.of(self),
             expected_tasks=tuple(sorted(self.registry)),
             overrides=self._overrides,
             settings=settings,
-            maintenance=Maintenance(Reconciler(engine, queue, settings), settings),
+            maintenance=Maintenance(Reconciler(engine, queue, settings, fingerprints), settings),
         )
         _logger.info(
             "%d worker%s \N{MULTIPLICATION SIGN} %d, tasks %s, queue %s",

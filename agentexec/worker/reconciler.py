@@ -7,8 +7,10 @@ every write is fenced.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import takewhile
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +33,7 @@ from agentexec.worker.agreement import shared
 from agentexec.worker.recording import log_crashed, record_revocations
 
 OUTBOX_AFTER = 2.0  # seconds that an enqueue may take between its commit and its dispatch
+ANNOUNCE_EVERY = 5.0  # seconds
 PAGE = 500
 PAGES_PER_ROUND = 8
 LOOK_BEHIND = 4000  # pending activities; further ones wait for the comparison of all
@@ -42,10 +45,19 @@ _logger = logging.getLogger(__name__)
 class Reconciler:
     """One pool's reconciler. The maintenance thread of the pool calls it about once a second."""
 
-    def __init__(self, engine: Engine, queue: Queue, settings: Settings) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        queue: Queue,
+        settings: Settings,
+        fingerprints: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`fingerprints` of the tasks that the pool knows, by name."""
         self._engine = engine
         self._queue = queue
         self._settings = settings
+        self._fingerprints = fingerprints
+        self._announced = -math.inf
         self._outbox_done = START  # everything up to this id is dispatched, or not committed yet
         self._pass_at: UUID | None = None  # the last id that the full pass under way has compared
         # Fences of RUNNING rows without a lease, as the previous full pass and the present one found them.
@@ -59,6 +71,7 @@ class Reconciler:
         queue that lost its contents is compared with all of them at once.
         """
         self.release_dead_neighbours()
+        self._announce()
         # The id tells its age: cancel_pending relies on no queue that is younger than its grace period.
         epoch = self._queue.begin_rebuild(runtime.current().new_id().hex)
         if epoch is not None:
@@ -143,6 +156,13 @@ class Reconciler:
             if undispatched or len(after) < PAGE:
                 return
             behind = 0
+
+    def _announce(self) -> None:
+        """Note in the queue that a live pool knows these tasks."""
+        now = runtime.current().monotonic()
+        if now >= self._announced + ANNOUNCE_EVERY:
+            self._queue.announce(self._fingerprints)
+            self._announced = now
 
     def _rebuild(self, epoch: str) -> None:
         """Dispatch all pending tasks to a queue that lost its contents, however young they are."""

@@ -124,7 +124,9 @@ class HandlerRunner:
             definition = self._registry.get(name)
             if definition is None:
                 raise InvalidTask(
-                    f"No handler is registered for {name!r} in this pool; it knows {sorted(self._registry)}."
+                    f"No handler is registered for {name!r}; no live pool has known it for "
+                    f"{self._settings.unknown_task_seconds:g} s. Start a pool that does, then requeue the task with "
+                    f"`agentexec dlq requeue`. This pool knows {sorted(self._registry)}."
                 )
             run.task_name, run.began = name, runtime.current().monotonic()
             context = definition.validate(raw)

@@ -79,12 +79,13 @@ class SigtermPool:
 
     `graceful` is the pool's graceful time-out in seconds. With `outlive` the handler stays at its gate until the pool
     has ended, so the pool has to release the lease and the second pool runs the task. Without it, the gate opens at
-    once and the handler finishes inside the time-out.
+    once and the handler finishes inside the time-out. Both pools run side by side for `beside` seconds first.
     """
 
     at: float
     graceful: float
     outlive: bool
+    beside: float = 0.0
     gated: bool = True
     name: str = "sigterm"
     kind: InjectionKind = InjectionKind.STOP
@@ -93,6 +94,7 @@ class SigtermPool:
         """The pool whose handler waits at the gate; starts the second pool first."""
         pool = _owner(context, _at_gate(context, planned))
         context.pools.start()
+        time.sleep(self.beside)
         pids = tuple(pool.worker_pids())
         value = {"pid": pool.pid, "graceful": self.graceful, "outlive": self.outlive}
         return Aim(pids=pids, pool=pool, value=value)
@@ -127,6 +129,11 @@ def kill_pool(*, at: float) -> KillPool:
 def sigterm_pool(*, at: float, graceful: float, outlive: bool = False) -> SigtermPool:
     """SIGTERM the pool in which the task at `at` waits at its gate; `graceful` is in seconds."""
     return SigtermPool(at=at, graceful=graceful, outlive=outlive)
+
+
+def replace_pool(*, at: float, graceful: float, beside: float) -> SigtermPool:
+    """Start another pool, and after `beside` seconds SIGTERM the one in which the task at `at` waits at its gate."""
+    return SigtermPool(at=at, graceful=graceful, outlive=False, beside=beside, name="replace-pool")
 
 
 def _at_gate(context: FaultContext, planned: PlannedFault) -> int:

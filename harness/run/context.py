@@ -68,6 +68,7 @@ def open_context(
             concurrency=needs.concurrency,
             lease=needs.lease,
             graceful_shutdown=needs.graceful_shutdown,
+            versions=needs.versions,
         )
 
         def recorder(name: str) -> Recorder:

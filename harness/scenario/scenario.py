@@ -15,12 +15,16 @@ from harness.workloads.base import Workload
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolNeeds:
-    """How the pools of a scenario are configured. Times are seconds."""
+    """How the pools of a scenario are configured. Times are seconds.
+
+    `versions` of the application, of each pool in the order of their start; the last one holds for all later pools.
+    """
 
     workers: int = 2
     concurrency: int = 4
     lease: float = 5.0
     graceful_shutdown: float = 10.0
+    versions: tuple[int, ...] = (2,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -30,7 +30,7 @@ class SimulationContext:
         self.settings = settings_of(plan.theme, plan.workers)
         self.redis = RedisServer(runtime, self.monitor.check, QueuePolicy.of(self.settings))
         self.postgres = PostgresServer(runtime)
-        self.handlers = SimulatedHandlers(runtime.scheduler, self.recorder)
+        self.handlers = SimulatedHandlers(runtime.scheduler, self.recorder, mixed=plan.pools > 1)
 
     def queue(self, process: Process) -> Queue:
         """A connection of a process to the queue."""

@@ -37,7 +37,9 @@ class PlannedFailure(Exception):
 class SimulatedHandlers:
     """The handlers of all simulated workers, and their outside effects, which outlive the worker processes."""
 
-    def __init__(self, scheduler: Scheduler, recorder: SimulatedRecorder) -> None:
+    def __init__(self, scheduler: Scheduler, recorder: SimulatedRecorder, *, mixed: bool) -> None:
+        """`mixed` pools are of two versions."""
+        self._mixed = mixed
         self._scheduler = scheduler
         self._recorder = recorder
         self._failed: Counter[int] = Counter()
@@ -45,6 +47,12 @@ class SimulatedHandlers:
         self.registry = Registry()
         self.registry.add(TaskDefinition(TASK_NAME, self._handle))
         self.registry.add(TaskDefinition(LOCKED_TASK_NAME, self._handle, lock_key="{lock}"))
+
+    def registry_of(self, pool: int) -> Registry:
+        """The tasks that a pool knows. The first of several is of an older version, which lacks one of them."""
+        if pool or not self._mixed:
+            return self.registry
+        return Registry({TASK_NAME: self.registry[TASK_NAME]})
 
     async def _handle(self, agent_id: UUID, context: SimulatedTask) -> None:
         process, task = self._scheduler.process, current.get()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import redis
 
 from agentexec.core.runtime import Mailbox
+from agentexec.task import Registry
 from agentexec.worker.child import Died, Leaving, Post, Ready
 from agentexec.worker.loop import WorkerLoop
 from agentexec.worker.maintenance import Maintenance
@@ -33,6 +34,7 @@ class SimulatedPool:
     def __init__(self, context: SimulationContext, number: int) -> None:
         self._context = context
         self.name = f"pool-{number}"
+        self._registry = context.handlers.registry_of(number)
         self.parent = context.runtime.new_process(self.name, host=number % context.plan.hosts)
         self.workers: list[Process] = []
         self.over = False
@@ -66,7 +68,10 @@ class SimulatedPool:
             reference=PoolReference(module="simulated", attribute="pool"),
             expected_tasks=(),
             settings=context.settings,
-            maintenance=Maintenance(Reconciler(engine, queue, context.settings), context.settings),
+            maintenance=Maintenance(
+                Reconciler(engine, queue, context.settings, self._registry.fingerprints()),
+                context.settings,
+            ),
             start_child=self._start_child,
         )
         code = self._supervisor.run()
@@ -80,7 +85,7 @@ class SimulatedPool:
         )
 
     def _start_child(self, spec: WorkerSpec, post: Post) -> SimulatedChild:
-        child = SimulatedChild(self._context, self.parent, spec, post)
+        child = SimulatedChild(self._context, self.parent, spec, post, self._registry)
         self.workers.append(child.process)
         return child
 
@@ -88,10 +93,13 @@ class SimulatedPool:
 class SimulatedChild:
     """A worker process as its parent sees it; it runs `agentexec.worker.process.Worker`."""
 
-    def __init__(self, context: SimulationContext, parent: Process, spec: WorkerSpec, post: Post) -> None:
+    def __init__(
+        self, context: SimulationContext, parent: Process, spec: WorkerSpec, post: Post, registry: Registry
+    ) -> None:
         runtime = context.runtime
         self._context = context
         self._parent = parent
+        self._registry = registry
         self.spec = spec
         self.started = runtime.monotonic()
         self.ready = False
@@ -130,7 +138,7 @@ class SimulatedChild:
             queue=context.queue(process),
             engine=context.database(process),
             settings=context.settings,
-            registry=context.handlers.registry,
+            registry=self._registry,
             event_loop=VirtualLoop(scheduler, process).itself,
         )
         worker = Worker(

@@ -167,6 +167,21 @@ class SimulatedQueue:
     def agree(self, values: Mapping[str, str]) -> dict[str, str]:
         return self._call("agree", lambda: self._memory.agree(values))
 
+    def announce(self, fingerprints: Mapping[str, str]) -> None:
+        self._call("announce", lambda: self._memory.announce(fingerprints), trip=bool(fingerprints))
+
+    def announced(self) -> dict[str, set[str]]:
+        return self._call("announced", self._memory.announced)
+
+    def hand_back(
+        self, claims: Mapping[UUID, tuple[int, str, str]], *, limit: float, delay: float
+    ) -> tuple[set[UUID], set[UUID]]:
+        return self._call(
+            "hand_back",
+            lambda: self._memory.hand_back(claims, limit=limit, delay=delay),
+            trip=bool(claims),
+        )
+
     def register(self, worker: str, identity: str) -> None:
         self._call("register", lambda: self._memory.register(worker, identity))
 

@@ -1,20 +1,28 @@
-"""The pool under test: agentexec with one handler, started by `agentexec worker` in its own processes."""
+"""The pool under test: agentexec with one handler, started by `agentexec worker` in its own processes.
+
+The application has two versions, so that a run can deploy one after the other. Version 2 knows one more task and one
+more field of the context; version 1 refuses both.
+"""
 
 from __future__ import annotations
 
 import os
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 import agentexec as ax
 from harness.targets import body
 
 TASK_NAME = "harness.numbered"
+NEW_TASK_NAME = "harness.numbered_2"
+ENV_VERSION = "HARNESS_APPLICATION_VERSION"
 
 
 class Numbered(BaseModel):
     """The context of a task: its number, seconds of work, its gate, and its lock key."""
+
+    model_config = ConfigDict(extra="forbid")
 
     number: int
     work: float = 0.0
@@ -22,10 +30,15 @@ class Numbered(BaseModel):
     lock: str | None = None
 
 
+class Numbered2(Numbered):
+    """The context of version 2."""
+
+    note: str = ""
+
+
 pool = ax.Pool()
 
 
-@pool.task(TASK_NAME)
 async def numbered(agent_id: UUID, context: Numbered) -> None:
     """Run the handler body that all targets share, with the attempt and fencing token of agentexec."""
     task = ax.current_task()
@@ -40,6 +53,17 @@ async def numbered(agent_id: UUID, context: Numbered) -> None:
         report=lambda percentage: task.report("working", percentage),
     )
 
+
+async def numbered_2(agent_id: UUID, context: Numbered2) -> None:
+    """The handler of version 2."""
+    await numbered(agent_id, context)
+
+
+if os.environ.get(ENV_VERSION) == "1":
+    pool.add_task(TASK_NAME, numbered)
+else:
+    pool.add_task(TASK_NAME, numbered_2)
+    pool.add_task(NEW_TASK_NAME, numbered_2)
 
 # The parent and the client import this module too, but they run no tasks.
 if "AGENTEXEC_WORKER_ID" in os.environ:

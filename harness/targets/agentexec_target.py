@@ -22,7 +22,7 @@ from agentexec.store.models import PREFIX
 from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, describe_error
 from harness.history import Operation, OperationType
-from harness.targets.agentexec_pool import TASK_NAME, Numbered
+from harness.targets.agentexec_pool import ENV_VERSION, NEW_TASK_NAME, TASK_NAME, Numbered, Numbered2
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.targets.body import worker_environment
 from harness.targets.queue_owners import redis_orphans
@@ -51,10 +51,12 @@ class AgentexecSession:
 
     def start_pool(self) -> SubprocessPool:
         """Start `agentexec worker` and return once its workers have imported the handlers."""
+        versions = self._settings.versions
+        version = versions[min(self._pools, len(versions) - 1)]
         self._pools += 1
         return SubprocessPool.start(
             [sys.executable, "-m", "agentexec", "worker", _POOL],
-            environment=self._environment(),
+            environment=self._environment() | {ENV_VERSION: str(version)},
             settings=self._settings,
             name=f"pool-{self._pools}",
         )
@@ -204,8 +206,13 @@ TARGET = AgentexecTarget()
 
 def _request(task: TaskSpec) -> ax.TaskRequest:
     context = Numbered(number=task.number, work=task.work, gate=task.gate, lock=task.lock)
+    name = TASK_NAME
+    if task.version > 1 and task.number % 2:
+        context = Numbered2(**context.model_dump(), note="new")
+    elif task.version > 1:
+        name = NEW_TASK_NAME
     priority = ax.Priority.LOW if task.priority is None else ax.Priority(task.priority)
-    return ax.TaskRequest(task_name=TASK_NAME, context=context, priority=priority, lock_key=task.lock)
+    return ax.TaskRequest(task_name=name, context=context, priority=priority, lock_key=task.lock)
 
 
 def _witness(process: str, f: str, value: dict[str, Any]) -> Operation:

@@ -19,8 +19,9 @@ from harness.history import Operation
 class TaskSpec:
     """One task of a workload: its number, the work of its handler in seconds, and its gate if it has one.
 
-    Tasks with the same `lock` key must run one at a time; `priority` is `high` or `low`. A target without these
-    features ignores them, and the checkers of both features report the result.
+    Tasks with the same `lock` key must run one at a time; `priority` is `high` or `low`; only a pool of `version` 2 of
+    the application can run a task of version 2. A target without these features ignores them, and the checkers report
+    the result.
     """
 
     number: int
@@ -28,6 +29,7 @@ class TaskSpec:
     gate: str | None = None
     lock: str | None = None
     priority: str | None = None
+    version: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +37,8 @@ class TargetSettings:
     """The settings of a run and its pools. Times are seconds.
 
     `queue` is the name of this run's own queue. `folder` is for working files and is removed at the end. The workers
-    record into the folder `history`; `gate_address` is the Unix socket of the run's gates (`harness.gate`).
+    record into the folder `history`; `gate_address` is the Unix socket of the run's gates (`harness.gate`). `versions`
+    of the application, of each pool in the order of their start; the last one holds for all later pools.
     """
 
     queue: str
@@ -46,6 +49,7 @@ class TargetSettings:
     concurrency: int = 4
     lease: float = 5.0
     graceful_shutdown: float = 10.0
+    versions: tuple[int, ...] = (2,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

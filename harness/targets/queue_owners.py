@@ -16,8 +16,8 @@ from agentexec.queue.keys import QueueKeys, result_key
 RATE = "rate"
 # Of what each key that names tasks has to know the owner, and the same for workers.
 OF_TASKS = (
-    "lease", "holder", "sched", "dlq", "reason", "crash", "suspect", "alone", "cancel", "part", "busy", "parked",
-    "ready",
+    "lease", "holder", "sched", "dlq", "reason", "crash", "suspect", "alone", "unknown", "cancel", "part", "busy",
+    "parked", "ready",
 )  # fmt: skip
 OF_WORKERS = ("workers", "last")
 
@@ -39,7 +39,7 @@ def redis_orphans(client: redis.Redis, keys: QueueKeys, recorded: Iterable[UUID]
 
 def _without_owner(client: redis.Redis, keys: QueueKeys) -> list[str]:
     pipe = client.pipeline(transaction=True)
-    hashes = ("job", "holder", "reason", "crash", "suspect", "cancel", "part", "workers", "last")
+    hashes = ("job", "holder", "reason", "crash", "suspect", "unknown", "cancel", "part", "workers", "last")
     for name in hashes:
         pipe.hkeys(getattr(keys, name))
     sets = ("lease", "sched", "dlq", "alone", "seen")

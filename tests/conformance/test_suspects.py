@@ -63,12 +63,12 @@ def test_a_death_with_several_tasks_charges_none_and_the_second_one_separates_th
 
 @pytest.mark.invariant("I10")
 def test_only_the_task_that_kills_its_workers_is_charged_and_ends_as_a_dead_letter(bench: Bench) -> None:
-    poison, *innocent = new_ids(4)
-    bench.enqueue(poison, *innocent)
+    fatal, *others = new_ids(4)
+    bench.enqueue(fatal, *others)
     deliveries, completed, worker = 0, [], 0
     while bench.queue.depth().known > bench.queue.depth().dead:
         claims = bench.claim(f"w{worker}", want=8)
-        if poison in ids_of(claims):
+        if fatal in ids_of(claims):
             deliveries += 1
             bench.release(f"w{worker}", charge=True, declare_gone=True)
             worker += 1
@@ -76,20 +76,24 @@ def test_only_the_task_that_kills_its_workers_is_charged_and_ends_as_a_dead_lett
             completed += ids_of(claims)
             for claim in claims:
                 assert end(bench, claim, f"w{worker}") == []
-    assert sorted(completed) == innocent
+    assert sorted(completed) == others
     assert deliveries == 2 + MAX_CRASHES + 1
     reason = f"its worker died {MAX_CRASHES + 1} times while running it"
-    assert bench.queue.dead_reasons([poison, *innocent]) == {poison: reason}
-    assert set(bench.crashes) == {str(poison)}
+    assert bench.queue.dead_reasons([fatal, *others]) == {fatal: reason}
+    assert set(bench.crashes) == {str(fatal)}
 
 
-def test_a_task_that_crashed_by_itself_runs_alone_from_then_on(bench: Bench) -> None:
+def test_a_task_that_crashed_twice_by_itself_runs_alone_from_then_on(bench: Bench) -> None:
     (task,) = new_ids(1)
     bench.enqueue(task)
-    crash(bench, "w", task)
-    bench.enqueue(*new_ids(2))
+    crash(bench, "w1", task)
+    bench.enqueue(*(others := new_ids(2)))
+    assert ids_of(bench.claim("v", want=1)) == [task]
+    bench.claim("busy")
+    bench.release("v", charge=True)
+    assert bench.crashes == {str(task): 2}
+    assert ids_of(bench.claim("busy", want=3)) == others[1:]
     assert ids_of(bench.claim("v", want=3)) == [task]
-    assert bench.crashes == {str(task): 1}
 
 
 def test_a_worker_that_runs_a_task_alone_claims_nothing_until_it_ended(bench: Bench) -> None:

@@ -19,66 +19,64 @@ BESIDE = range(7)  # the numbers of those beside them
 
 
 def enqueue_beside(
-    app: App, eventually: Eventually, *poison: int, name: str = "die"
+    app: App, eventually: Eventually, *numbers: int, name: str = "die"
 ) -> tuple[list[UUID], list[UUID]]:
-    """Enqueue tasks of which the poison waits until all have begun; returns the poison and the others.
+    """Enqueue tasks of which the fatal ones wait until all have begun; returns these and the others.
 
     The others wait in their first two runs, so that the death of their worker always hits them.
     """
-    guilty = app.enqueue(*poison, name=name, hold=[1])
-    innocent = app.enqueue(*BESIDE, hold=[1, 2])
-    eventually(lambda: all(app.begun(number) for number in (*poison, *BESIDE)), deadline=LATER)
-    for number in poison:
+    fatal = app.enqueue(*numbers, name=name, hold=[1])
+    others = app.enqueue(*BESIDE, hold=[1, 2])
+    eventually(lambda: all(app.begun(number) for number in (*numbers, *BESIDE)), deadline=LATER)
+    for number in numbers:
         app.let_go(number)
-    return guilty, innocent
+    return fatal, others
 
 
-def require_only_the_guilty_end(
-    app: App, eventually: Eventually, guilty: list[UUID], innocent: list[UUID]
+def require_only_the_fatal_ones_end(
+    app: App, eventually: Eventually, fatal: list[UUID], others: list[UUID]
 ) -> None:
-    eventually(lambda: set(app.statuses(guilty)) == {"error"}, deadline=LATER)
+    eventually(lambda: set(app.statuses(fatal)) == {"error"}, deadline=LATER)
     for number in BESIDE:
         for attempt in (1, 2):
             app.let_go(number, attempt)
-    eventually(lambda: app.all_complete(innocent), deadline=LATER)
-    rows = rows_of(app.client.engine, [*guilty, *innocent])
-    assert all(rows[task].attempt <= 3 for task in innocent), (
-        "an innocent task was taken along again and again"
-    )
-    assert all(rows[task].attempt <= MAX_CRASHES + 3 for task in guilty)
+    eventually(lambda: app.all_complete(others), deadline=LATER)
+    rows = rows_of(app.client.engine, [*fatal, *others])
+    assert all(rows[task].attempt <= 3 for task in others), "another task lost its worker again and again"
+    assert all(rows[task].attempt <= MAX_CRASHES + 3 for task in fatal)
     crashes = app.client.queue.client.hgetall(app.client.queue.keys.crash)
-    assert crashes == {str(task).encode(): b"%d" % (MAX_CRASHES + 1) for task in guilty}
+    assert crashes == {str(task).encode(): b"%d" % (MAX_CRASHES + 1) for task in fatal}
     for row in rows.values():
         require_sound(row)
-    assert app.client.queue.depth().dead == len(guilty)
-    eventually(lambda: app.client.queue.depth().known == len(guilty), deadline=LATER)
+    assert app.client.queue.depth().dead == len(fatal)
+    eventually(lambda: app.client.queue.depth().known == len(fatal), deadline=LATER)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("poison", [EXITS, KILLS])
+@pytest.mark.parametrize("number", [EXITS, KILLS])
 def test_a_task_that_ends_its_worker_takes_no_other_along(
-    app: App, eventually: Eventually, poison: int, workers: int
+    app: App, eventually: Eventually, number: int, workers: int
 ) -> None:
     app.pool(num_workers=workers, worker_concurrency=8, max_crashes=MAX_CRASHES)
-    guilty, innocent = enqueue_beside(app, eventually, poison)
-    require_only_the_guilty_end(app, eventually, guilty, innocent)
+    fatal, others = enqueue_beside(app, eventually, number)
+    require_only_the_fatal_ones_end(app, eventually, fatal, others)
 
 
 def test_two_such_tasks_end_and_take_no_other_along(app: App, eventually: Eventually) -> None:
     app.pool(num_workers=2, worker_concurrency=8, max_crashes=MAX_CRASHES)
-    guilty, innocent = enqueue_beside(app, eventually, EXITS, KILLS)
-    require_only_the_guilty_end(app, eventually, guilty, innocent)
+    fatal, others = enqueue_beside(app, eventually, EXITS, KILLS)
+    require_only_the_fatal_ones_end(app, eventually, fatal, others)
 
 
 def test_such_a_task_ends_while_new_tasks_keep_coming(app: App, eventually: Eventually) -> None:
     """The replacement of a dead worker runs it, although there is always something else to do."""
     app.pool(num_workers=2, worker_concurrency=4, max_crashes=MAX_CRASHES)
-    (poison,) = app.enqueue(KILLS, name="die")
+    (fatal,) = app.enqueue(KILLS, name="die")
     fresh: list[UUID] = []
 
     def ended() -> bool:
         fresh.extend(app.enqueue(*range(1000 + len(fresh), 1008 + len(fresh))))
-        return app.statuses([poison]) == ["error"]
+        return app.statuses([fatal]) == ["error"]
 
     eventually(ended, deadline=LATER)
     eventually(lambda: app.all_complete(fresh), deadline=LATER)
@@ -87,9 +85,9 @@ def test_such_a_task_ends_while_new_tasks_keep_coming(app: App, eventually: Even
 
 def test_the_lock_key_of_such_a_task_is_free_after_its_end(app: App, eventually: Eventually) -> None:
     app.pool(num_workers=1, worker_concurrency=8, max_crashes=MAX_CRASHES)
-    guilty, innocent = enqueue_beside(app, eventually, KILLS, name="die-locked")
+    fatal, others = enqueue_beside(app, eventually, KILLS, name="die-locked")
     behind = app.enqueue(50, name="work-locked")
-    require_only_the_guilty_end(app, eventually, guilty, innocent)
+    require_only_the_fatal_ones_end(app, eventually, fatal, others)
     eventually(lambda: app.all_complete(behind), deadline=LATER)
 
 

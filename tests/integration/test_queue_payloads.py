@@ -110,7 +110,11 @@ def test_ten_thousand_malformed_payloads_are_dead_letters_and_kill_no_worker(
     site = Site.on(endpoints)
     with site.client() as client:
         doomed = push(client, random.Random(seed))
-        quick = {"AGENTEXEC_WORKER_CONCURRENCY": "64", "AGENTEXEC_RECONCILE_SECONDS": "2"}
+        quick = {
+            "AGENTEXEC_WORKER_CONCURRENCY": "64",
+            "AGENTEXEC_RECONCILE_SECONDS": "2",
+            "AGENTEXEC_UNKNOWN_TASK_SECONDS": "1",
+        }
         with running_pool(site, tmp_path, quick, pool="tests.support.queue_tasks:pool") as pool:
             workers = {worker.pid for worker in pool.workers()}
             client.enqueue_many_sync([TaskRequest(task_name="nap", context=Nap())] * GOOD)

@@ -196,6 +196,18 @@ class QueueLockstep(RuleBasedStateMachine):
             again = self.ask_again(lambda queue: queue.lock(claims))
             assert again == (set(), lost | parked), "I7: what was parked is void, and what was kept is kept"
 
+    def send_hand_back(
+        self, claims: Mapping[UUID, tuple[int, str, str]], limit: float, delay: float, reply_lost: bool
+    ) -> None:
+        def question(queue: Queue) -> tuple[set[UUID], set[UUID]]:
+            return queue.hand_back(claims, limit=limit, delay=delay)
+
+        unknown, lost = self.ask(question)
+        limit_ms, delay_ms = round(limit * 1000), round(delay * 1000)
+        self.model.handed_back(claims, unknown, lost, limit=limit_ms, delay=delay_ms, now=self.now)
+        if reply_lost:
+            assert self.ask_again(question) == (unknown, set(claims) - unknown), "I7"
+
     def send_release(
         self,
         worker: str,

@@ -22,6 +22,7 @@ IDS = [UUID(int=n) for n in range(1, 13)]  # few, so that commands meet
 tasks = st.sampled_from(IDS)
 slots = st.sampled_from(SLOTS)
 picks = st.integers(0, 40)
+fingerprints = st.sampled_from(["", "v1", "v2"])
 lock_keys = st.sampled_from(["a", "b"])
 seconds = st.sampled_from([0.0, 0.0004, 0.01, 5.0, 40.0])
 # Text, so that a printed example is Python.
@@ -193,6 +194,31 @@ class QueueMachine(QueueLockstep):
         grips = [self.pick(self.held(), pick) for pick in picked]
         self.send_lock({task: (token, lock_key) for task, token, _ in grips}, reply_lost)
 
+    @rule(names=st.dictionaries(st.sampled_from(["a", "b"]), fingerprints.filter(bool)))
+    def announce(self, names: dict[str, str]) -> None:
+        """A pool is alive and knows these tasks."""
+        self.ask(lambda queue: queue.announce(names))
+        if names:
+            self.model.announced(names, self.now)
+        self.ask(lambda queue: queue.announced())
+
+    @precondition(lambda self: self.held())
+    @rule(
+        picked=st.lists(picks, min_size=1, max_size=3),
+        name=st.sampled_from(["a", "b"]),
+        fingerprint=fingerprints,
+        limit=st.sampled_from([0.0, 30.0, 600.0]),
+        delay=seconds,
+        reply_lost=st.booleans(),
+    )
+    def hand_back(
+        self, picked: list[int], name: str, fingerprint: str, limit: float, delay: float, reply_lost: bool
+    ) -> None:
+        """A worker cannot run what it claimed; others may."""
+        grips = [self.pick(self.held(), pick) for pick in picked]
+        claims = {task: (token, name, fingerprint) for task, token, _ in grips}
+        self.send_hand_back(claims, limit, delay, reply_lost)
+
     @rule(slot=slots)
     def register(self, slot: str) -> None:
         self.send_registration(self.names[slot], f"host|{slot}")
@@ -322,6 +348,10 @@ class QueueMachine(QueueLockstep):
         assert first.suspects == {
             str(i): (task.deaths, task.shared) for i, task in promised if task.deaths
         }, "I10"
+        assert first.unknown == {
+            str(i): task.handed_back for i, task in promised if task.handed_back is not None
+        }
+        assert first.names == self.model.names
         assert first.jobs == {str(i): (task.level, task.payload) for i, task in promised}, "I2"
         assert first.cancels == {str(i) for i, task in promised if task.canceled}
         depth = self.ask(lambda queue: queue.depth())

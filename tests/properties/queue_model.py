@@ -41,6 +41,7 @@ class Task:
     crashes: int = 0
     deaths: int = 0  # of workers, in which it had a part
     shared: int | None = None  # the token under which it lost a worker together with others
+    handed_back: int | None = None  # when it was first handed back
     alone: bool = False  # whether its holder was given it to run alone
     dead: bool = False
     retrying: bool = False
@@ -64,6 +65,7 @@ class QueueModel:
     highest: int = 0  # the highest token ever given, also by contents that were lost
     remembers: bool = False
     rebuilding: str | None = None
+    names: dict[tuple[str, str], int] = field(default_factory=dict)  # name and fingerprint of what pools know
 
     def has_authority(self, task: UUID, token: int) -> bool:
         return task in self.tasks and self.tasks[task].token == token
@@ -208,6 +210,41 @@ class QueueModel:
                 assert any(not rival.dead for rival in rivals), "parked without a task before it"
         self.require_one_holder_for_each_key()
 
+    def announced(self, fingerprints: Mapping[str, str], now: int) -> None:
+        self.names |= dict.fromkeys(fingerprints.items(), now)
+        self.names = {known: at for known, at in self.names.items() if at >= now - GONE_FOR}
+
+    def handed_back(
+        self,
+        claims: Mapping[UUID, tuple[int, str, str]],
+        unknown: set[UUID],
+        lost: set[UUID],
+        *,
+        limit: int,
+        delay: int,
+        now: int,
+    ) -> None:
+        """A task waits for a pool that can run it, in its partition, until none could for the limit."""
+        assert lost == {i for i, (token, _, _) in claims.items() if not self.has_authority(i, token)}, "I4"
+        for task_id, (_, name, fingerprint) in claims.items():
+            if task_id in lost:
+                continue
+            task = self.tasks[task_id]
+            first = now if task.handed_back is None else task.handed_back
+            others = [at for known, at in self.names.items() if known[0] == name and known[1] != fingerprint]
+            last = max(others, default=None)
+            if fingerprint:
+                waits = last is not None and last > now - limit and now - first < limit
+            else:
+                waits = now - max(first, last or 0) < limit
+            assert waits is (task_id not in unknown), "a task was given up too early, or too late"
+            if waits:
+                task.lose()
+                task.retrying, task.canceled, task.handed_back = True, False, first
+                lives = last is not None and now - last < 30_000
+                task.not_before = now + max(delay, 0 if lives else min(30_000, (now - first) // 2))
+        self.require_one_holder_for_each_key()
+
     def canceled(self, task_ids: Sequence[UUID], answers: Sequence[bool]) -> None:
         held = [task_id in self.tasks and self.tasks[task_id].held for task_id in task_ids]
         assert list(answers) == held, "a cancel request reached a worker without the lease, or none"
@@ -235,6 +272,7 @@ class QueueModel:
         self.tasks.clear()
         self.gone.clear()
         self.seen.clear()
+        self.names.clear()
         self.remembers, self.rebuilding = False, None
 
     def _forget_the_gone(self, now: int) -> None:
@@ -257,9 +295,9 @@ class QueueModel:
             task.retrying = finish.disposition is Disposition.RETRY
             task.canceled = False
             if task.retrying:
-                task.deaths, task.shared = 0, None
+                task.deaths, task.shared, task.handed_back = 0, None, None
         else:
-            task.dead, task.deaths, task.shared = True, 0, None
+            task.dead, task.deaths, task.shared, task.handed_back = True, 0, None, None
         return True
 
     def _share_death(self, worker: str) -> None:
@@ -281,7 +319,8 @@ class QueueModel:
             if charge and task.shared != token:
                 task.crashes += 1
                 task.dead = task.crashes > max_crashes
-                task.deaths, task.shared = (0, None) if task.dead else (ALONE_AFTER, token)
+                task.deaths, task.shared = (0, None) if task.dead else (task.deaths + 1, token)
+                task.handed_back = None if task.dead else task.handed_back
         expected = {i for i in (*revoked.requeued, *revoked.dead) if self.tasks[i].dead}
         assert set(revoked.dead) == expected, (
             "I10: dead letters begin after max_crashes, not before and not later"

@@ -197,11 +197,11 @@ class App:
             },
         )
 
-    def pool(self, *, broken: bool = False, **settings: object) -> PoolProcess:
-        """Start a pool; settings are those of agentexec without their prefix."""
+    def pool(self, *, broken: bool = False, module: str = "app", **settings: object) -> PoolProcess:
+        """Start the pool of a module; settings are those of agentexec without their prefix."""
         environment = self.environment(**settings) | self.environment_changes
         environment |= {"APP_BROKEN_IN_WORKERS": "1"} if broken else {}
-        return self.run("-m", "agentexec", "worker", "app:pool", env=environment)
+        return self.run("-m", "agentexec", "worker", f"{module}:pool", env=environment)
 
     def run(self, *arguments: str, program: Sequence[str] = (sys.executable,), **options: Any) -> PoolProcess:
         """Start a pool by the arguments of an interpreter; `options` are those of `Popen`."""

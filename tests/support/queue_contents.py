@@ -37,6 +37,9 @@ class QueueContents:
     jobs: Mapping[str, tuple[int, bytes]]  # level and payload
     times: Mapping[str, Mapping[str, int]]  # what the scores of `places` are: milliseconds
     counters: tuple[int, int]  # last token, turn
+    names: Mapping[tuple[str, str], int]  # name and fingerprint -> when a pool last knew it
+    names_changed: str
+    unknown: Mapping[str, int]  # task -> when it was first handed back
     quiet: tuple[int, str]  # until when which worker lets itself become empty
     epochs: tuple[str | None, str | None]  # the present one, and the one that is being rebuilt
     nonces: Mapping[str, str]  # worker -> that of its last step
@@ -76,6 +79,9 @@ class Inspector(Protocol):
 
     def wait_long(self, *ids: UUID) -> None:
         """Let tasks have waited for a long time to run alone, in the order given."""
+
+    def age_names(self, seconds: int) -> None:
+        """Let the announcements of tasks, and the first hand-backs, be older."""
 
     def silence(self) -> None:
         """Take every wake token away."""
@@ -121,6 +127,9 @@ class RedisInspector:
             jobs=jobs,
             times=times,
             counters=(int(raw["fence"] or 0), int(cfg.get("turn", 0))),
+            names={(n, p): int(at) for (p, _, n), at in _split(raw["names"])},
+            names_changed=cfg.get("names", ""),
+            unknown={task: int(at) for task, at in _texts(raw["unknown"]).items()},
             quiet=(int((quiet := cfg.get("quiet", "0|").partition("|"))[0]), quiet[2]),
             epochs=(cfg.get("epoch"), cfg.get("rebuilding")),
             nonces={worker: json.loads(step)[0] for worker, step in _texts(raw["last"]).items()},
@@ -131,6 +140,7 @@ class RedisInspector:
         keys, pipe = self.queue.keys, self.queue.client.pipeline(transaction=True)
         hashes = (
             "job", "holder", "reason", "crash", "suspect", "cancel", "part", "busy", "workers", "cfg", "last",
+            "names", "unknown",
         )  # fmt: skip
         for name in hashes:
             pipe.hgetall(getattr(keys, name))
@@ -156,6 +166,11 @@ class RedisInspector:
 
     def wait_long(self, *ids: UUID) -> None:
         self.queue.client.zadd(self.queue.keys.alone, {str(i): n + 1 for n, i in enumerate(ids)}, xx=True)
+
+    def age_names(self, seconds: int) -> None:
+        for key in (self.queue.keys.names, self.queue.keys.unknown):
+            for field in self.queue.client.hkeys(key):
+                self.queue.client.hincrby(key, field, -1000 * seconds)
 
     def silence(self) -> None:
         self.queue.client.delete(self.queue.keys.wake)
@@ -208,6 +223,11 @@ class MemoryInspector:
         for n, task_id in enumerate(ids):
             self.queue.books.alone.add(task_id, n + 1)
 
+    def age_names(self, seconds: int) -> None:
+        books = self.queue.books
+        books.names = {entry: at - 1000 * seconds for entry, at in books.names.items()}
+        books.unknown = {task: at - 1000 * seconds for task, at in books.unknown.items()}
+
     def silence(self) -> None:
         while self.queue.books.wake:
             self.queue.wait(1)
@@ -254,6 +274,9 @@ def memory_contents(queue: MemoryQueue) -> QueueContents:
         jobs={str(i): (job.level, job.payload) for i, job in books.job.items()},
         times={name: {str(i): at for at, i in place.items()} for name, place in times.items()},
         counters=(books.fence, books.turn),
+        names=books.names,
+        names_changed=books.names_changed,
+        unknown={str(i): at for i, at in books.unknown.items()},
         quiet=books.quiet,
         epochs=(books.epoch, books.rebuilding),
         nonces={worker: step.nonce for worker, step in books.last.items()},
@@ -271,6 +294,10 @@ def contents_of(queue: Queue) -> QueueContents:
 def _job(job: bytes) -> tuple[int, bytes]:
     level = job[:1]
     return (int(level) if level.isdigit() else -1), job[1:]
+
+
+def _split(found: Mapping[Any, Any]) -> list[tuple[tuple[str, str, str], str]]:
+    return [(name.partition("|"), value) for name, value in _texts(found).items()]
 
 
 def _pair(value: str) -> tuple[int, int]:

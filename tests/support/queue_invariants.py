@@ -26,6 +26,7 @@ def require_consistent_books(books: QueueContents) -> None:
     assert set(books.suspects) <= books.known, "deaths are noted of a task that is gone"
     alone = {task for task, (deaths, _) in books.suspects.items() if deaths >= ALONE_AFTER}
     assert set(books.places["alone"]) <= alone, f"runs alone for no reason: {books.places}"
+    assert set(books.unknown) <= books.known, "a task that is gone was handed back"
     assert books.cancels <= books.known, "a task that is gone is to be canceled"
     partitions, heads = books.partitions, books.heads
     assert all(partitions.get(task) == partition for task, partition in parked.items()), (

@@ -1,14 +1,14 @@
 -- Shared by every script of a queue; the loader puts this text in front of each of them.
 -- KEYS: 1 job, 2 fence, 3 lease, 4 holder, 5 sched, 6 dlq, 7 reason, 8 crash, 9 cancel, 10 last, 11 gone, 12 workers,
---       13 wake, 14 cfg, 15 part, 16 busy, 17 parked, 18 seen, 19 suspect, 20 alone, 21.. ready lists, highest priority
---       first (queue/keys.py).
+--       13 wake, 14 cfg, 15 part, 16 busy, 17 parked, 18 seen, 19 suspect, 20 alone, 21 names, 22 unknown,
+--       23.. ready lists, highest priority first (queue/keys.py).
 -- ARGV: as the script says.
 -- returns: nothing by itself.
 local JOB, FENCE, LEASE, HOLDER, SCHED, DLQ, REASON = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local CRASH, CANCEL, LAST, GONE, WORKERS, WAKE, CFG = KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]
 local PART, BUSY, PARKED, SEEN = KEYS[15], KEYS[16], KEYS[17], KEYS[18]
-local SUSPECT, ALONE = KEYS[19], KEYS[20]
-local FIRST_READY = 21
+local SUSPECT, ALONE, NAMES, UNKNOWN = KEYS[19], KEYS[20], KEYS[21], KEYS[22]
+local FIRST_READY = 23
 local WAKE_TOKENS = 64
 local KEEP_GONE_MS = 24 * 3600 * 1000
 -- A task that had a part in so many deaths of workers runs alone until its handler ends.
@@ -146,9 +146,15 @@ local function leave_partition(id)
   redis.call('HDEL', PART, id)
 end
 
+-- Forget why a task was to run alone or elsewhere: its handler ended.
+local function clear(id)
+  redis.call('HDEL', SUSPECT, id)
+  redis.call('HDEL', UNKNOWN, id)
+end
+
 local function dead_letter(id, reason, at)
   leave_partition(id)
-  redis.call('HDEL', SUSPECT, id)
+  clear(id)
   redis.call('ZADD', DLQ, at, id)
   redis.call('HSET', REASON, id, reason)
 end
@@ -157,21 +163,21 @@ local function remove(id)
   leave_partition(id)
   redis.call('HDEL', JOB, id)
   redis.call('HDEL', CRASH, id)
-  redis.call('HDEL', SUSPECT, id)
+  clear(id)
   redis.call('HDEL', CANCEL, id)
 end
 
 -- Make a revoked task ready again, or a dead letter after too many crashes. With `charge` its worker is dead: the task
 -- is charged with a crash if it was the only one of that worker. Returns true if it is ready.
 local function requeue(id, token, charge, max_crashes, at)
-  local _, shared = deaths(id)
+  local count, shared = deaths(id)
   if charge and shared ~= token then
     local crashes = redis.call('HINCRBY', CRASH, id, 1)
     if crashes > max_crashes then
       dead_letter(id, 'its worker died ' .. crashes .. ' times while running it', at)
       return false
     end
-    redis.call('HSET', SUSPECT, id, ALONE_AFTER .. '|' .. token)
+    redis.call('HSET', SUSPECT, id, count + 1 .. '|' .. token)
   end
   admit(id, true)
   return true

@@ -12,7 +12,8 @@
 --           finishes {1 accepted | 0 stale, ...}, requeued {id, lost token, ...}, dead {id, lost token, ...},
 --           ids of the worker's tasks that are to be canceled,
 --           1 if the worker gets no other tasks before those that it has have ended,
---           texts that are no ids and became dead letters}.
+--           texts that are no ids and became dead letters,
+--           a text that changes when a pool announces tasks that no pool had announced before}.
 local worker, nonce, lease_ms, want = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local lowest, max_crashes, busy = tonumber(ARGV[5]), agreed('max_crashes', ARGV[6]), ARGV[7] == '1'
 local REVOKE_AT_ONCE, PROMOTE_AT_ONCE, TURN = 64, 64, 8
@@ -34,6 +35,8 @@ end
 
 -- Not in the answer to a replay.
 local foreign = {}
+local turn, names = unpack(redis.call('HMGET', CFG, 'turn', 'names'))
+turn, names = tonumber(turn or '0'), names or ''
 
 local function reply(claims, finishes, requeued, dead, reserved, now)
   local due = -1
@@ -51,7 +54,7 @@ local function reply(claims, finishes, requeued, dead, reserved, now)
     with_payload[n + 3] = redis.call('HEXISTS', PART, claims[i])
     with_payload[n + 4] = redis.call('HGET', JOB, claims[i]) or ''
   end
-  return { 'OK', due, with_payload, finishes, requeued, dead, to_cancel(), reserved ~= '' and 1 or 0, foreign }
+  return { 'OK', due, with_payload, finishes, requeued, dead, to_cancel(), reserved ~= '' and 1 or 0, foreign, names }
 end
 
 local function still_held(claims)
@@ -92,7 +95,7 @@ for i = 8, #ARGV, 4 do
       dead_letter(id, detail, ms)
     else
       -- A deferred task has not run; a handler that failed did not kill its worker.
-      if disposition == 'defer' then free_partition(id) else redis.call('HDEL', SUSPECT, id) end
+      if disposition == 'defer' then free_partition(id) else clear(id) end
       redis.call('HDEL', CANCEL, id)
       redis.call('ZADD', SCHED, ms + tonumber(detail), id)
     end
@@ -100,10 +103,17 @@ for i = 8, #ARGV, 4 do
   end
 end
 
+local handed_back = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', SCHED, '-inf', ms, 'LIMIT', 0, PROMOTE_AT_ONCE)) do
-  admit(id, false)
   redis.call('ZREM', SCHED, id)
+  if redis.call('HEXISTS', UNKNOWN, id) == 1 then
+    table.insert(handed_back, 1, id)
+  else
+    admit(id, false)
+  end
 end
+-- They were first before. Backwards, since each goes to the front of its list.
+for _, id in ipairs(handed_back) do admit(id, true) end
 
 local requeued, dead, held = {}, {}, nil
 local expired = redis.call('ZRANGEBYSCORE', LEASE, '-inf', ms, 'LIMIT', 0, REVOKE_AT_ONCE)
@@ -163,7 +173,6 @@ local function keep_quiet(by, until_ms)
 end
 
 local claims = {}
-local turn = tonumber(redis.call('HGET', CFG, 'turn') or '0')
 local token = math.max(tonumber(redis.call('GET', FENCE) or '0') + 1, now, lowest)
 
 local function claim(id)

@@ -110,6 +110,9 @@ class Books:
     parked: defaultdict[str, deque[UUID]] = field(default_factory=lambda: defaultdict(deque))
     suspect: dict[UUID, tuple[int, int]] = field(default_factory=dict)  # deaths, the token at the last one
     alone: Ordered = field(default_factory=Ordered)
+    names: dict[tuple[str, str], int] = field(default_factory=dict)  # name, fingerprint
+    names_changed: str = ""
+    unknown: dict[UUID, int] = field(default_factory=dict)
     quiet: tuple[int, str] = (0, "")  # until when which worker lets itself become empty
     last: dict[str, Step] = field(default_factory=dict)
     gone: dict[str, int] = field(default_factory=dict)
@@ -193,7 +196,7 @@ class Books:
     def dead_letter(self, task_id: UUID, reason: str, at: int) -> None:
         """Move a revoked task to the dead letters."""
         self._leave_partition(task_id, at)
-        self.suspect.pop(task_id, None)
+        self.clear(task_id)
         self.dlq.add(task_id, at)
         self.reason[task_id] = reason
 
@@ -202,8 +205,13 @@ class Books:
         self._leave_partition(task_id, now)
         del self.job[task_id]
         self.crash.pop(task_id, None)
-        self.suspect.pop(task_id, None)
+        self.clear(task_id)
         self.cancel.discard(task_id)
+
+    def clear(self, task_id: UUID) -> None:
+        """Forget why a task was to run alone or elsewhere: its handler ended."""
+        self.suspect.pop(task_id, None)
+        self.unknown.pop(task_id, None)
 
     def forget(self, task_id: UUID, now: int) -> None:
         """Remove a task that waits, from wherever it waits; dead letters stay."""
@@ -223,12 +231,13 @@ class Books:
 
         With `charge` its worker is dead: the task is charged with a crash if it was the only one of that worker.
         """
-        if charge and self.suspect.get(task_id, (0, 0))[1] != token:
+        deaths, shared = self.suspect.get(task_id, (0, 0))
+        if charge and shared != token:
             crashes = self.crash[task_id] = self.crash.get(task_id, 0) + 1
             if crashes > max_crashes:
                 self.dead_letter(task_id, f"its worker died {crashes} times while running it", at)
                 return False
-            self.suspect[task_id] = ALONE_AFTER, token
+            self.suspect[task_id] = deaths + 1, token
         self.admit(task_id, at, to_front=True)
         return True
 

@@ -25,9 +25,11 @@ from agentexec.queue.protocol import (
     milliseconds,
 )
 from harness.simulation.queue.books import Books, Holder, Job
+from harness.simulation.queue.names import hand_back
 from harness.simulation.queue.step import reply, take_step
 
 LOCK_AGAIN_MS = 1000
+KEEP_NAMES_MS = 24 * 3600 * 1000
 
 
 class MemoryQueue:
@@ -220,6 +222,41 @@ class MemoryQueue:
             before = self._books.settings
             self._books.settings = {**before, **values}
             return {name: before[name] for name in values if before.get(name, values[name]) != values[name]}
+
+    def announce(self, fingerprints: Mapping[str, str]) -> None:
+        with self._changed:
+            books, now, entries = self._books, self._now(), set(fingerprints.items())
+            if entries - books.names.keys():
+                books.names_changed = str(self._microseconds())
+            known = books.names | dict.fromkeys(entries, now)
+            if entries:
+                books.names = {entry: at for entry, at in known.items() if at >= now - KEEP_NAMES_MS}
+
+    def announced(self) -> dict[str, set[str]]:
+        with self._changed:
+            known: dict[str, set[str]] = {}
+            for name, fingerprint in self._books.names:
+                known.setdefault(name, set()).add(fingerprint)
+            return known
+
+    def hand_back(
+        self, claims: Mapping[UUID, tuple[int, str, str]], *, limit: float, delay: float
+    ) -> tuple[set[UUID], set[UUID]]:
+        unknown, lost = set(), set()
+        with self._changed:
+            for task_id, (token, name, fingerprint) in claims.items():
+                if not self._books.holds(task_id, token):
+                    lost.add(task_id)
+                elif not hand_back(
+                    self._books,
+                    task_id,
+                    (name, fingerprint),
+                    limit=milliseconds(limit),
+                    shortest=milliseconds(delay),
+                    now=self._now(),
+                ):
+                    unknown.add(task_id)
+        return unknown, lost
 
     def register(self, worker: str, identity: str) -> None:
         with self._changed:

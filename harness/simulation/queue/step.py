@@ -24,9 +24,7 @@ def take_step(books: Books, request: StepRequest, policy: QueuePolicy, now_us: i
     """Finish, promote due tasks, revoke expired leases, claim for the free slots; keeps the step for a replay."""
     now = now_us // 1000
     accepted = tuple([_finish(books, finish, now) for finish in request.finishes])
-    for task_id in books.sched.until(now, PROMOTE_AT_ONCE):
-        books.admit(task_id, now, to_front=False)
-        books.sched.remove(task_id)
+    _promote(books, now)
     expired = _expire(books, books.max_crashes(policy.max_crashes), now)
     token = max(books.fence + 1, now_us, request.lowest_token)
     deadline = now + milliseconds(policy.lease_seconds)
@@ -68,7 +66,20 @@ def reply(books: Books, request: StepRequest, step: Step, now: int) -> StepResul
             i for i in books.cancel if i in books.holder and books.holder[i].worker == request.worker
         ),
         reserved=step.reserved is not None,
+        names=books.names_changed,
     )
+
+
+def _promote(books: Books, now: int) -> None:
+    handed_back: list[UUID] = []
+    for task_id in books.sched.until(now, PROMOTE_AT_ONCE):
+        books.sched.remove(task_id)
+        if task_id in books.unknown:
+            handed_back.append(task_id)
+        else:
+            books.admit(task_id, now, to_front=False)
+    for task_id in reversed(handed_back):
+        books.admit(task_id, now, to_front=True)
 
 
 def _finish(books: Books, finish: Finish, now: int) -> bool:
@@ -85,7 +96,7 @@ def _finish(books: Books, finish: Finish, now: int) -> bool:
             if finish.disposition is Disposition.DEFER:
                 books.free_partition(task_id, now)
             else:
-                books.suspect.pop(task_id, None)
+                books.clear(task_id)
             books.cancel.discard(task_id)
             books.sched.add(task_id, now + milliseconds(finish.delay))
     return True

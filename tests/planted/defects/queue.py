@@ -198,5 +198,6 @@ RELEASE_BURNS_A_RETRY = Defect(
             old="books.requeue(task_id, token, charge=charge,",
             new="books.requeue(task_id, token, charge=True,",
         ),
+        Edit(where=f"{_MEMORY}.release", old="if charge and valid:", new="if valid:"),
     ),
 )

@@ -14,7 +14,13 @@ import pytest
 
 from harness.faults.base import Fault, FaultContext
 from harness.faults.nemesis import Nemesis
-from harness.faults.process import kill_pool, kill_random_worker, kill_worker_at_gate, sigterm_pool
+from harness.faults.process import (
+    kill_pool,
+    kill_random_worker,
+    kill_worker_at_gate,
+    replace_pool,
+    sigterm_pool,
+)
 from harness.gate import GateKeeper
 from harness.history import History, Operation, OperationType, Recorder
 from harness.processes import is_alive
@@ -156,6 +162,15 @@ def test_a_stopped_pool_has_another_beside_it_and_ends_with_0(field: Field) -> N
     assert operation.value["pid"] == field.pool.pid
     assert operation.value["pids"] == workers
     assert operation.value["graceful"] == 5.0
+    assert field.pool.code == 0
+    assert [pool.name for pool in field.context.pools.running()] == ["pool-2"]
+
+
+def test_a_pool_is_replaced_after_both_ran_side_by_side(field: Field) -> None:
+    began = time.monotonic()
+    operation = field.carry_out(replace_pool(at=0.0, graceful=5.0, beside=0.5))
+    assert time.monotonic() - began >= 0.5
+    assert (operation.f, operation.value["pid"]) == ("replace-pool", field.pool.pid)
     assert field.pool.code == 0
     assert [pool.name for pool in field.context.pools.running()] == ["pool-2"]
 
