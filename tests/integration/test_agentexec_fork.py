@@ -165,17 +165,17 @@ from agentexec.core.redis_client import get_redis
 from agentexec.ops.health import Checks
 checks = Checks.of(pool.settings)
 asked = threading.Event()
-checks._ping._call = lambda: (asked.set(), threading.Event().wait(1))
+checks._redis_problem._call = lambda: (asked.set(), threading.Event().wait(1))
 assert checks.report().database is None
 checks.redis.ping()
 def child():
-    checks._ping._call = checks.redis.ping
+    checks._redis_problem._call = checks._ask_redis
     assert checks.report().ready, checks.report()
 loop = asyncio.new_event_loop()
 async def ping():
     return await (await get_redis()).ping()
 assert loop.run_until_complete(ping())
-checks._ping.ask()
+checks._redis_problem.ask()
 all_ended(forked(child), forked(lambda: asyncio.run(ping())))
 assert loop.run_until_complete(ping())
 """,

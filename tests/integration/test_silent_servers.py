@@ -139,11 +139,12 @@ def test_get_result_finds_it_in_the_record_while_redis_is_silent(
         connection.execute(text(done), {"id": task.agent_id})
     redis_proxy.swallowing.set()
 
-    async def scenario() -> tuple[object, ...]:
-        return await ax.gather(*[task] * CALLERS, timeout=30)
+    async def scenario() -> list[object]:
+        calls = [ax.get_result(task, timeout=30, result_type=Any) for _ in range(CALLERS)]
+        return list(await asyncio.gather(*calls))
 
     with as_default(client), within(SOON):
-        assert asyncio.run(scenario()) == (7,) * CALLERS
+        assert asyncio.run(scenario()) == [7] * CALLERS
 
 
 def test_frozen_servers_are_silent_servers(tmp_path: Path) -> None:
