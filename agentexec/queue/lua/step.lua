@@ -3,7 +3,8 @@
 -- revoked since are left out: their tasks may have other holders by now, or wait for their lock key.
 -- KEYS: as common.lua.
 -- ARGV: 1 worker, 2 nonce, 3 lease in ms, 4 how many to claim, 5 lowest token to give,
---       6 max crashes (if the pools have agreed on none), 7 whether it keeps other leases than those that it finishes (1 | 0),
+--       6 max crashes (if the pools have agreed on none),
+--       7 whether it keeps other leases than those that it finishes (1 | 0),
 --       then for each finish: id, token, disposition (ack | retry | defer | dead_letter),
 --       detail (retry, defer: delay in ms; dead_letter: reason).
 -- returns: {'GONE'} for a worker that was declared dead, else

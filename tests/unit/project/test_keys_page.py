@@ -17,7 +17,7 @@ def test_every_key_is_listed_with_its_owner_and_its_end() -> None:
     assert listed.keys() == {key.removeprefix("{q}:") for key in QueueKeys.of("q").all()}
     for name, row in listed.items():
         owner, end = (cell.strip() for cell in row[3:])
-        assert owner in ("the task", "the worker", "the queue"), name
+        assert owner in ("the task", "the worker", "the pool", "the queue"), name
         assert end, name
 
 
