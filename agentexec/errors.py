@@ -64,7 +64,7 @@ class WorkerGone(AgentexecError):
     """The queue refuses this worker: a pool declared it dead and released its leases."""
 
 
-class TimeLimitExceeded(AgentexecError):
+class TimeLimitExceeded(AgentexecError, TimeoutError):
     """A handler ran longer than its soft or hard time limit; the attempt failed."""
 
 

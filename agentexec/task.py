@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import inspect
 import json
 import re
 from collections import abc
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
-from typing import Any, TypedDict, get_type_hints
+from functools import cached_property, partial
+from typing import Any, NamedTuple, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter, ValidationError
 
 from agentexec.config import LONGEST_DURATION
 from agentexec.errors import InvalidTask, RegistrationError, require, require_number
@@ -25,7 +26,13 @@ LONGEST_DELAY = LONGEST_DURATION
 # How the payload of a task begins.
 _NAME = re.compile(rb'\{"task_name":("(?:[^"\\]|\\.)*")')
 
-Handler = Callable[..., BaseModel | None] | Callable[..., Awaitable[BaseModel | None]]
+# Each with the number of its type argument that is the result.
+_AWAITABLES: dict[Any, int] = {Awaitable: 0, Coroutine: 2, asyncio.Future: 0, asyncio.Task: 0}
+_ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
+
+Model = TypeVar("Model", bound=BaseModel)
+Handler = Callable[..., Any]
+ExceptionTypes = type[BaseException] | tuple[type[BaseException], ...]
 
 
 class Priority(StrEnum):
@@ -92,6 +99,8 @@ class TaskOptions(TypedDict, total=False):
     lock_key: str | None
     soft_time_limit: float | None
     time_limit: float | None
+    max_retries: int | None
+    retry_on: ExceptionTypes | None
 
 
 class TaskDefinition:
@@ -105,25 +114,21 @@ class TaskDefinition:
         lock_key: str | None = None,
         soft_time_limit: float | None = None,
         time_limit: float | None = None,
+        max_retries: int | None = None,
+        retry_on: ExceptionTypes | None = None,
     ) -> None:
-        """Take the context model from the handler's annotations; raises `RegistrationError` if it is missing."""
+        """Take the context model from the handler's annotations; raises `RegistrationError` for what is wrong."""
         check_name(name)
         _check_types(name, handler, lock_key, (soft_time_limit, time_limit))
+        _check_values(name, max_retries, retry_on, soft_time_limit=soft_time_limit, time_limit=time_limit)
         self.name = checked_name(name, "A task name", RegistrationError)
-        limits = (soft_time_limit, time_limit)
-        if any(limit is not None and not 0 < limit <= LONGEST_DURATION for limit in limits):
-            raise RegistrationError(
-                f"The time limits of {name} are seconds above 0, at most {LONGEST_DURATION:g}; "
-                "leave them out for none."
-            )
+        self.context_type, self.is_async, self.result_type = _inspect(handler)
+        self.handler = handler
         self.lock_template = lock_key
         self.soft_time_limit = soft_time_limit
         self.time_limit = time_limit
-        self.handler = handler
-        self.is_async = inspect.iscoroutinefunction(handler)
-        self.context_type = _context_type(handler)
-        # None where the handler does not say what it returns.
-        self.result_type: Any = get_type_hints(handler).get("return")
+        self.max_retries = max_retries
+        self.retry_on = retry_on
 
     @cached_property
     def fingerprint(self) -> str:
@@ -135,13 +140,17 @@ class TaskDefinition:
             schema = repr(sorted((name, str(f.annotation), f.is_required()) for name, f in fields))
         return hashlib.blake2b(schema.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
-    def lock_key(self, context: Mapping[str, Any]) -> str | None:
-        """The lock key of a task with this context; raises `InvalidTask` if the template needs another field."""
+    def lock_key(self, context: Mapping[str, Any] | BaseModel) -> str | None:
+        """The lock key of a task with this context: of its validated fields, under their names and as JSON values.
+
+        Raises `InvalidTask` if the context does not fit or the template needs another field.
+        """
         if self.lock_template is None:
             return None
         try:
-            key = self.lock_template.format_map(context)
-        except (LookupError, AttributeError, TypeError, ValueError) as error:
+            validated = context if isinstance(context, BaseModel) else self.validate(context)
+            key = self.lock_template.format_map(validated.model_dump(mode="json", by_alias=False))
+        except Exception as error:  # noqa: BLE001 - a serializer of the application may raise anything
             raise InvalidTask(
                 f"The lock key {self.lock_template!r} of {self.name} cannot be made from its context ({error!r})."
             ) from None
@@ -150,20 +159,17 @@ class TaskDefinition:
     def validate(self, context: Mapping[str, Any]) -> BaseModel:
         """Build the handler's context; raises `InvalidTask` that names the wrong fields, without their values."""
         try:
-            return self.context_type.model_validate(context)
-        except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or 'context'}: {e['msg']}"
-                for e in error.errors(include_input=False)
-            )
-            raise self._misfit(problems) from None
-        except Exception as error:  # a validator of the application may raise anything
-            raise self._misfit(f"its validation raised {type(error).__name__}") from error
+            return read_context(self.context_type, context)
+        except InvalidTask as error:
+            raise InvalidTask(
+                f"The context of {self.name} does not fit {self.context_type.__name__}: {error}."
+            ) from error.__cause__
 
-    def _misfit(self, problems: str) -> InvalidTask:
-        return InvalidTask(
-            f"The context of {self.name} does not fit {self.context_type.__name__}: {problems}."
-        )
+    def may_retry(self, error: BaseException) -> bool:
+        """Whether another attempt may help after this error: for a group, after each of its errors."""
+        if self.retry_on is None or isinstance(error, self.retry_on):
+            return True
+        return isinstance(error, BaseExceptionGroup) and all(map(self.may_retry, error.exceptions))
 
 
 class Registry(dict[str, TaskDefinition]):
@@ -236,14 +242,103 @@ def _check_types(name: str, handler: Any, lock_key: Any, limits: Iterable[Any]) 
             require_number(limit, f"A time limit of {name} is a number", "give seconds", error=refused)
 
 
-def _context_type(handler: Handler) -> type[BaseModel]:
+def read_context(model: type[Model], context: Mapping[str, Any]) -> Model:
+    """Build a handler's context from its JSON value; raises `InvalidTask` with the problems, without any value.
+
+    A field may come under its name and under its alias. Strict types take what JSON has for them.
+    """
     try:
-        hints = get_type_hints(handler)
-        parameters = inspect.signature(handler).parameters
+        return _validated(model, context)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'context'}: {e['msg']}"
+            for e in error.errors(include_input=False)
+        )
+        raise InvalidTask(problems) from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a validator of the application may raise anything
+        raise InvalidTask(f"its validation raised {type(error).__name__}") from error
+
+
+def _validated(model: type[Model], context: Mapping[str, Any]) -> Model:
+    # The rules of JSON read a text as UUID in `str | UUID`, so they only apply where those of Python do not fit. Bytes
+    # that the model writes as base64 are read by the rules of JSON alone.
+    if model.model_config.get("val_json_bytes", "utf8") == "utf8":
+        try:
+            return model.model_validate(context, by_alias=True, by_name=True)
+        except ValidationError:
+            pass
+    return model.model_validate_json(_ANYTHING.dump_json(context), by_alias=True, by_name=True)
+
+
+def _check_values(name: str, max_retries: object, retry_on: object, **limits: float | None) -> None:
+    """Raise `RegistrationError` for the first option that is wrong; `limits` are in seconds."""
+    problem = None
+    types = retry_on if isinstance(retry_on, tuple) else (retry_on,)
+    is_count = isinstance(max_retries, int) and not isinstance(max_retries, bool) and max_retries >= 0
+    if not (max_retries is None or is_count):
+        problem = f"max_retries {max_retries!r} is wrong; give a whole number from 0"
+    if not (retry_on is None or all(isinstance(t, type) and issubclass(t, BaseException) for t in types)):
+        problem = f"retry_on {retry_on!r} is wrong; give an exception type or a tuple of them"
+    for option, limit in limits.items():
+        if limit is not None and not 0 < limit <= LONGEST_DURATION:
+            problem = f"{option} {limit!r} is wrong; give seconds above 0, at most {LONGEST_DURATION:g}"
+    if problem is not None:
+        raise RegistrationError(f"The {problem}, or leave it out (task {name}).")
+
+
+class _Signature(NamedTuple):
+    """The context model of a handler, where it runs, and the type of its result, None if it does not say so."""
+
+    context_type: type[BaseModel]
+    is_async: bool  # on the event loop; otherwise in a thread
+    result_type: Any
+
+
+def _inspect(handler: Callable[..., Any]) -> _Signature:
+    """The signature of a handler; raises `RegistrationError` for what cannot be a handler.
+
+    A coroutine function runs on the event loop, and so does a function that is annotated to return an awaitable.
+    """
+    function = _function(handler)
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise RegistrationError(
+            f"{_label(handler)} is a generator, which a task cannot run; return its result instead of `yield`."
+        )
+    hints = _annotations(handler)
+    returned, is_async = hints.get("return"), inspect.iscoroutinefunction(function)
+    place = next((n for kind, n in _AWAITABLES.items() if kind in (returned, get_origin(returned))), None)
+    if place is not None and not is_async:
+        arguments = get_args(returned)
+        returned, is_async = (arguments[place] if len(arguments) > place else None), True
+    return _Signature(_context_type(handler, hints), is_async, returned)
+
+
+def _function(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that a call of the handler runs, for a partial and for an object with `__call__`."""
+    while isinstance(handler, partial):
+        handler = handler.func
+    if inspect.isroutine(handler) or inspect.isclass(handler):
+        return handler
+    function: Callable[..., Any] = type(handler).__call__
+    return function
+
+
+def _annotations(handler: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(_function(inspect.unwrap(_function(handler))))
     except (NameError, TypeError, ValueError) as error:
         raise RegistrationError(
             f"The annotations of {_label(handler)} cannot be resolved ({error}); import the model at module level."
         ) from None
+
+
+def _context_type(handler: Callable[..., Any], hints: dict[str, Any]) -> type[BaseModel]:
+    try:
+        parameters = inspect.signature(handler).parameters
+    except (TypeError, ValueError):  # something built in
+        parameters = inspect.Signature().parameters
     if "agent_id" not in parameters or "context" not in parameters:
         raise RegistrationError(
             f"{_label(handler)} needs the parameters `agent_id: UUID` and `context: YourModel`."
@@ -256,5 +351,5 @@ def _context_type(handler: Handler) -> type[BaseModel]:
     return context
 
 
-def _label(handler: Handler) -> str:
+def _label(handler: Callable[..., Any]) -> str:
     return f"handler {getattr(handler, '__qualname__', repr(handler))}"

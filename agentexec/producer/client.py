@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import threading
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from agentexec.errors import (
     require_none,
 )
 from agentexec.identifiers import new_id, parse_id
+from agentexec.producer.encoding import write_context
 from agentexec.producer.enqueuer import Enqueuer, PreparedTask
 from agentexec.producer.outbox import connection_of, record_in
 from agentexec.producer.requests import checked_requests
@@ -47,10 +49,10 @@ from agentexec.task import (
     Priority,
     Registry,
     Task,
+    TaskDefinition,
     TaskRequest,
-    encode_payload,
 )
-from agentexec.text import checked_json, checked_name, first_line, storable_text
+from agentexec.text import checked_json, checked_name, storable_text
 
 _logger = logging.getLogger(__name__)
 
@@ -214,18 +216,21 @@ class Client:
 
     def _prepare(self, request: TaskRequest) -> PreparedTask:
         name = checked_name(request.task_name, "A task name")
-        try:
-            context = request.context.model_dump(mode="json")
-        except Exception as error:  # a serializer of the application may raise anything
-            raise InvalidTask(
-                f"The context of {name} cannot be written as JSON ({first_line(error)}); use JSON values only."
-            ) from error
-        payload = encode_payload(name, context)
+        definition = self._definition(name)
+        receiver = None if definition is None else definition.context_type
+        context, received, payload = write_context(name, request.context, receiver)
         metadata = None if request.metadata is None else dict(request.metadata)
         size = len(payload)
         if metadata is not None:
             size += len(checked_json(metadata, f"The metadata of {name}").encode())
         self._check(request, size)
+        lock_key = request.lock_key
+        if lock_key is not None:
+            lock_key = checked_name(lock_key, f"The lock key of {name}")
+        elif (
+            definition is not None
+        ):  # otherwise this process does not know the template: the worker makes the key
+            lock_key = definition.lock_key(received)
         activity = NewActivity(
             id=new_id(),
             queue_name=self.settings.queue_name,
@@ -235,17 +240,26 @@ class Client:
             message=self.settings.activity_message_create,
             metadata=metadata,
             idempotency_key=request.idempotency_key,
-            lock_key=self._lock_key(request, context),
+            lock_key=lock_key,
             delay=request.delay,
         )
         return PreparedTask(activity, payload, size)
 
-    def _lock_key(self, request: TaskRequest, context: Mapping[str, Any]) -> str | None:
-        """The lock key of a task; None if this process does not know its registration: the worker does."""
-        if request.lock_key is not None:
-            return checked_name(request.lock_key, f"The lock key of {request.task_name}")
-        definition = self._registry.get(request.task_name)
-        return None if definition is None else definition.lock_key(context)
+    def _definition(self, task_name: str) -> TaskDefinition | None:
+        """The registration of a task, None if this process does not know the tasks of the queue.
+
+        Raises `InvalidTask` if it knows them, and the task is none of them.
+        """
+        definition = self._registry.get(task_name)
+        if definition is not None or not self._registry:
+            return definition
+        names = {*self._registry}.union(*_registered(self.settings.queue_name))
+        if task_name not in names:
+            raise InvalidTask(
+                f"No task {task_name[:40]!r} is registered; this process knows {', '.join(sorted(names))}. "
+                "For a task of another program, use a Client without a registry."
+            )
+        return None
 
     def _check(self, request: TaskRequest, size: int) -> None:
         if not 0 <= request.delay <= LONGEST_DELAY:
@@ -309,6 +323,9 @@ def _tasks(entries: Sequence[PreparedTask], ids: Sequence[UUID]) -> list[Task]:
 
 
 _lock = threading.Lock()
+_registries: list[
+    tuple[str, weakref.ref[Registry]]
+] = []  # the queues of all pools of this process, and their tasks
 _default: Client | None = None
 _replacement: Client | None = None
 _factory: Callable[[], Client] | None = None
@@ -331,6 +348,17 @@ def _unlock() -> None:
 
 
 os.register_at_fork(after_in_child=_unlock)
+
+
+def add_registry(queue_name: str, registry: Registry) -> None:
+    """Make the tasks of a pool known to all clients of its queue in this process."""
+    _registries.append((queue_name, weakref.ref(registry)))
+
+
+def _registered(queue_name: str) -> Iterator[Registry]:
+    for name, reference in _registries:
+        if name == queue_name and (registry := reference()) is not None:
+            yield registry
 
 
 def set_default_client(factory: Callable[[], Client]) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, scoped_session
 from agentexec.config import Settings
 from agentexec.core.forking import reset_in_child
 from agentexec.errors import InvalidTask
-from agentexec.producer.client import Client, default_client, replacement, set_default_client
+from agentexec.producer.client import Client, add_registry, default_client, replacement, set_default_client
 from agentexec.producer.requests import checked_requests
 from agentexec.task import EnqueueOptions, Registry, Task, TaskDefinition, TaskRequest
 
@@ -51,6 +51,7 @@ class TaskProducer:
         self.settings = settings
         self.engine = engine
         self.registry = Registry()
+        add_registry(settings.queue_name, self.registry)
         self._client: Client | None = None
         self._reset_lock()
         reset_in_child(self._reset_lock)

@@ -109,11 +109,15 @@ class Pool(TaskProducer):
         `lock_key` is a template over the context's fields, such as "user:{user_id}": tasks for which it gives the same
         text run one at a time.
 
+        After a failure the task runs again up to `max_retries` times; None means AGENTEXEC_MAX_TASK_RETRIES. With
+        `retry_on`, an exception type or a tuple of them, it runs again only after these, and after a time limit only
+        if `TimeoutError` is one of them.
+
         Past `soft_time_limit` seconds an async handler is canceled. Past `time_limit` seconds the worker process ends
         whatever its handlers do: its other tasks run again elsewhere, uncharged, and the pool starts a new one. Both
         count as a failed attempt. For None, AGENTEXEC_TASK_SOFT_TIME_LIMIT and AGENTEXEC_TASK_TIME_LIMIT apply.
 
-        Raises `RegistrationError` for a handler without annotations or a name that is taken.
+        Raises `RegistrationError` for a handler without annotations, a wrong option, or a name that is taken.
         """
         check_name(name)
 

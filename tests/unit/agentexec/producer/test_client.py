@@ -15,10 +15,10 @@ from agentexec.config import load_settings
 from agentexec.core.db import create_schema
 from agentexec.errors import AgentexecError, IdempotencyConflict, InvalidTask
 from agentexec.producer import enqueuer
-from agentexec.producer.client import Client
+from agentexec.producer.client import Client, add_registry
 from agentexec.store.models import Activity
 from agentexec.store.rows import NewActivity
-from agentexec.task import LONGEST_DELAY, Registry, TaskDefinition, TaskRequest
+from agentexec.task import LONGEST_DELAY, Registry, TaskDefinition, TaskRequest, UncheckedContext
 from tests.support.record import row_of
 
 
@@ -202,3 +202,51 @@ def test_an_error_that_concerns_no_row_is_not_tried_once_for_each_caller(
 
     assert all(isinstance(answer, sa.exc.OperationalError) for answer in asyncio.run(scene()))
     assert len(tries) <= 3
+
+
+class Strict(BaseModel):
+    number: int
+
+
+def test_a_wrong_name_and_a_wrong_model_are_refused_where_this_process_knows_the_tasks() -> None:
+    async def work(agent_id: UUID, context: Job) -> None: ...
+
+    async def strict(agent_id: UUID, context: Strict) -> None: ...
+
+    first, second, third = Registry(), Registry(), Registry()
+    with Client(settings=SETTINGS, registry=first) as client:
+        create_schema(client.engine)
+        client.enqueue_sync("anything", Job())  # nothing is registered yet: it may be a producer alone
+        first.add(TaskDefinition("work", strict))
+        add_registry("unit", second)
+        add_registry("other queue", third)
+        second.add(TaskDefinition("of another pool", work))
+        third.add(TaskDefinition("of another queue", work))
+        with pytest.raises(
+            InvalidTask, match=r"No task 'unheard_of' is registered; this process knows .*work"
+        ):
+            client.enqueue_sync("unheard_of", Job())
+        with pytest.raises(InvalidTask, match="No task 'of another queue' is registered"):
+            client.enqueue_sync("of another queue", Job())
+        client.enqueue_sync("of another pool", Job())
+        with pytest.raises(InvalidTask, match="The context of work does not fit Strict: number: "):
+            client.enqueue_sync("work", Job(value=1))
+
+
+class Visit(BaseModel):
+    user_id: int = 0
+
+
+def test_a_lock_key_of_the_producer_is_that_of_the_validated_context() -> None:
+    async def visit(agent_id: UUID, context: Visit) -> None: ...
+
+    registry = Registry()
+    registry.add(TaskDefinition("visit", visit, lock_key="user:{user_id}"))
+    with Client(settings=SETTINGS, registry=registry) as client:
+        create_schema(client.engine)
+        raw: list[dict[str, Any]] = [{}, {"user_id": 0}, {"user_id": "00"}]
+        client.enqueue_many_sync(
+            [TaskRequest(task_name="visit", context=UncheckedContext(context)) for context in raw]
+        )
+        with client.engine.connect() as connection:
+            assert set(connection.scalars(sa.select(Activity.lock_key))) == {"user:0"}

@@ -96,10 +96,11 @@ def test_a_task_goes_to_the_queue_of_the_pool_that_registered_it(pools: dict[str
     async def scene() -> None:
         await ax.enqueue("a", Message())
         await ax.enqueue(task_name="b", context=Message())
-        await ax.enqueue("unknown", Message())
+        with pytest.raises(InvalidTask, match="No task 'unknown' is registered; this process knows a, c"):
+            await ax.enqueue("unknown", Message())
 
     asyncio.run(scene())
-    assert queues(pools["one"].client.engine) == {"a": "q1", "b": "q2", "unknown": "q1"}
+    assert queues(pools["one"].client.engine) == {"a": "q1", "b": "q2"}
     # default_client() takes the factory of the first pool.
     assert default_client() is pools["one"].client
 
@@ -119,10 +120,13 @@ def test_a_name_of_several_queues_is_refused_and_the_pool_takes_it(pools: dict[s
         assert queues(pools["one"].client.engine) == {}
         await pools["two"].enqueue("c", Message())
         await pools["one"].enqueue_many([ax.TaskRequest(task_name="a", context=Message())])
-        pools["two"].enqueue_sync("not registered", Message())
+        with pytest.raises(
+            InvalidTask, match="No task 'not registered' is registered; this process knows b, c"
+        ):
+            pools["two"].enqueue_sync("not registered", Message())
 
     asyncio.run(scene())
-    assert queues(pools["one"].client.engine) == {"c": "q2", "a": "q1", "not registered": "q2"}
+    assert queues(pools["one"].client.engine) == {"c": "q2", "a": "q1"}
 
 
 def test_a_pool_that_is_gone_takes_no_task(pools: dict[str, ax.Pool]) -> None:
@@ -173,7 +177,9 @@ def test_a_result_is_of_the_type_that_the_handler_returns(
 
 
 def test_a_result_is_json_values_where_the_handler_is_not_known(pools: dict[str, ax.Pool]) -> None:
-    task = ax.enqueue_sync("elsewhere", Message())
+    with ax.Client(settings=pools["one"].settings) as client:  # it knows no tasks, so it takes all names
+        use_redis(client, Fake(server=fakeredis.FakeServer(version=(7, 0))))
+        task = client.enqueue_sync("elsewhere", Message())
     end(pools["one"].client.engine, task, {"text": "x"})
 
     async def scene() -> None:
