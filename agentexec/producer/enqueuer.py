@@ -30,6 +30,7 @@ from agentexec.counters import COUNTERS, QUEUED
 from agentexec.errors import QueueFull
 from agentexec.producer.batching import BatchThread
 from agentexec.producer.dispatch_marker import DispatchMarker
+from agentexec.producer.lock_order import LockOrder
 from agentexec.queue.ownership import adopt_queue
 from agentexec.queue.protocol import Admission, Dispatch, Queue
 from agentexec.store.dialects import parts
@@ -94,6 +95,7 @@ class Enqueuer:
         )
         self._marker = DispatchMarker(self._engine, one_writer=self._one_writer)
         self.circuit = Circuit(partial(self._queue.known, [UUID(int=0)]))
+        self._order = LockOrder(self._engine, one_writer=self._one_writer)
         self._thread.reset()
 
     def submit(self, entries: Sequence[PreparedTask]) -> Future[list[UUID]]:
@@ -192,19 +194,25 @@ class Enqueuer:
         any pool dispatches it. After a time-out it dispatches all tasks until Redis answers, so that no other caller
         waits.
         """
+        activities = [entry.activity for entry in entries]
         if self.circuit.silent:
+            self._order.wait(activities)
             return set()
-        tasks = [dispatch_of(entry.activity, entry.payload) for entry in entries]
+        payloads = {entry.activity.id: entry.payload for entry in entries}
+        activities = list(self._order.without_waiting(activities))
+        tasks = [dispatch_of(activity, payloads[activity.id]) for activity in activities]
         try:
             answers = self._queue.enqueue(tasks)
         except redis.RedisError as error:
             self._note(error)
             message = "recorded %d task(s) that Redis did not take (%s); a pool dispatches them later"
             _logger.warning(message, len(tasks), error)
+            self._order.wait(activities)
             return set()
-        answered = [(task.task_id, answer) for task, answer in zip(tasks, answers, strict=True)]
-        self._marker.add([i for i, answer in answered if answer is Admission.TAKEN])
-        return {i for i, answer in answered if answer is Admission.FULL}
+        answered = list(zip(activities, answers, strict=True))
+        self._marker.add([a.id for a, answer in answered if answer is Admission.TAKEN])
+        self._order.wait(a for a, answer in answered if answer is not Admission.TAKEN)
+        return {a.id for a, answer in answered if answer is Admission.FULL}
 
 
 def _fail(groups: Sequence[_Group], error: Exception) -> None:

@@ -49,6 +49,16 @@ def pending(connection: Connection, ids: Collection[UUID]) -> list[NewActivity]:
     ]
 
 
+def undispatched(connection: Connection, ids: Collection[UUID]) -> set[UUID]:
+    """Those of the activities that are not terminal, and of which it is not noted that the queue has them."""
+    found = run(
+        connection,
+        "SELECT id FROM {activity} WHERE id {in_ids} AND status {pending} AND dispatched_at IS NULL",
+        ids=ids,
+    )
+    return {as_uuid(row.id) for row in found}
+
+
 def pending_after(
     connection: Connection,
     queue_name: str,

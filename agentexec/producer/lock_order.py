@@ -1,0 +1,59 @@
+"""The order of tasks with one lock key, where the queue did not take an earlier one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
+from uuid import UUID
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from agentexec.store import reading
+from agentexec.store.rows import NewActivity
+
+AT_ONCE = 500  # lock keys that one query asks for
+
+_logger = logging.getLogger(__name__)
+
+
+class LockOrder:
+    """The lock keys of which a task of this process waits for a pool to dispatch it. One thread uses it.
+
+    Later tasks of these lock keys wait too: pools dispatch in the order of the ids.
+    """
+
+    def __init__(self, engine: Engine, *, one_writer: AbstractContextManager[object]) -> None:
+        self._engine = engine
+        self._one_writer = one_writer  # as in the enqueuer: threads may share one connection
+        self._last: dict[str, UUID] = {}  # by lock key, the last task that waits
+
+    def without_waiting(self, activities: Sequence[NewActivity]) -> Sequence[NewActivity]:
+        """The activities that may be dispatched now; the others wait from here on."""
+        if not self._last:
+            return activities
+        waiting = self._still_waiting({a.lock_key for a in activities if a.lock_key})
+        self.wait(a for a in activities if a.lock_key in waiting)
+        return [a for a in activities if a.lock_key not in waiting]
+
+    def wait(self, activities: Iterable[NewActivity]) -> None:
+        """Note activities that the queue did not take, in the order of their enqueue."""
+        self._last.update((a.lock_key, a.id) for a in activities if a.lock_key)
+
+    def _still_waiting(self, lock_keys: Collection[str]) -> set[str]:
+        """Those of the lock keys with a task that waits; forgets the others, and some that were not asked for."""
+        asked = [key for key in lock_keys if key in self._last]
+        asked += [key for key, _ in zip(self._last, range(AT_ONCE), strict=False)]
+        try:
+            with self._one_writer, self._engine.begin() as connection:
+                ids = reading.undispatched(connection, {self._last[key] for key in asked})
+        except DBAPIError as error:
+            _logger.warning(
+                "the order of lock keys cannot be read (%s); a pool dispatches", type(error.orig).__name__
+            )
+            return {*asked}
+        for key in asked:
+            if self._last.get(key) not in ids:
+                self._last.pop(key, None)
+        return self._last.keys() & lock_keys
