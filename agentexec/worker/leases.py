@@ -39,12 +39,17 @@ class HeldLeases:
             present = self._leases.get(lease[0])
             return present is not None and present.token == lease[1]
 
-    def number(self, task_id: UUID, token: int, *, last: bool = False) -> int | None:
-        """The number of the next log entry; None if the lease is lost or the last number was given."""
+    def number(self, task_id: UUID, token: int, *, last: bool = False, again: bool = False) -> int | None:
+        """The number of the next log entry, or the previous one `again`.
+
+        None if the lease is lost or the last number was given.
+        """
         with self._lock:
             lease = self._leases.get(task_id)
             if lease is None or lease.token != token or not lease.open:
                 return None
+            if again:
+                return lease.next_entry - 1
             number = lease.next_entry
             lease.next_entry += 1
             lease.open = not last

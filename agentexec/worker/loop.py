@@ -27,6 +27,7 @@ from agentexec.task import Registry, decode_payload
 from agentexec.text import storable_text
 from agentexec.worker.leases import HeldLeases
 from agentexec.worker.pool_match import PoolMatch
+from agentexec.worker.progress import PendingProgress
 from agentexec.worker.recording import Batch, Recorded, record, record_expired
 from agentexec.worker.retrying import Retrying
 from agentexec.worker.run_result import RunKind, RunResult, endings, failed, measured
@@ -45,7 +46,7 @@ class _Inbox:
     """Events queued for the I/O thread; guarded by `_changed`. A result has the number of its log entry."""
 
     results: list[tuple[RunResult, int | None]] = field(default_factory=list)
-    entries: list[LogEntry] = field(default_factory=list)
+    progress: PendingProgress = field(default_factory=PendingProgress)
     awake: bool = False
 
 
@@ -97,13 +98,13 @@ class WorkerLoop:
             self._changed.notify()
 
     def progress(self, task_id: UUID, token: int, message: str, percentage: int | None) -> None:
-        """Queue progress of a handler, to be recorded with the next batch."""
+        """Queue progress of a handler, to be recorded with the next batch; past its limits it replaces the newest."""
         with self._changed:  # also around the number: the entries have to lie here in its order
-            number = self.leases.number(task_id, token)
+            pending = self._inbox.progress
+            number = self.leases.number(task_id, token, again=pending.is_full(task_id, token))
             if number is None:
                 return
-            entry = LogEntry(id=task_id, token=token, n=number, message=message, percentage=percentage)
-            self._inbox.entries.append(entry)
+            pending.add(LogEntry(id=task_id, token=token, n=number, message=message, percentage=percentage))
             self._changed.notify()
 
     def wake(self) -> None:
@@ -122,12 +123,12 @@ class WorkerLoop:
         self.drain()  # first, so that nothing is claimed after this
         for result in overdue:
             self.ended(result)
-        self.release_all(but={result.task_id for result in overdue})
+        self.release_all(but={(result.task_id, result.token) for result in overdue})
 
-    def release_all(self, *, but: Collection[UUID] = ()) -> None:
+    def release_all(self, *, but: Collection[tuple[UUID, int]] = ()) -> None:
         """Release every lease without waiting for its handler."""
         for task_id, token in self.leases.tokens().items():
-            if task_id not in but:
+            if (task_id, token) not in but:
                 self.ended(RunResult(task_id=task_id, token=token, kind=RunKind.RELEASED))
 
     def abandon(self) -> None:
@@ -167,14 +168,17 @@ class WorkerLoop:
             if not self._claims and not self._finishes:
                 inbox = self._inbox
                 self._changed.wait_for(
-                    lambda: inbox.results or inbox.entries or inbox.awake,
+                    lambda: inbox.results or inbox.progress or inbox.awake,
                     timeout=CANCELS_EVERY if self.leases else HOUSEKEEPING,
                 )
             taken, self._inbox = self._inbox, _Inbox()
         if self._draining and self._claims:
             self._return_claims()
         batch = Batch(
-            claims=self._claims, entries=taken.entries, lock_keys=self._lock_keys, unfit=self._unfit
+            claims=self._claims,
+            entries=taken.progress.entries(),
+            lock_keys=self._lock_keys,
+            unfit=self._unfit,
         )
         self._claims, self._lock_keys, self._unfit = [], {}, {}
         results: list[RunResult] = []
@@ -195,6 +199,8 @@ class WorkerLoop:
         status, _, message = self._endings[result.kind]
         if result.error is not None:
             message = message.format(error=result.error)
+        if result.traceback is not None:
+            message = f"{message}\n{result.traceback}"
         return ActivityUpdate(
             id=result.task_id,
             token=result.token,

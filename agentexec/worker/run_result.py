@@ -28,7 +28,7 @@ class RunKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunResult:
-    """The end of a run. `delay` (seconds) belongs to RETRY, `result` to COMPLETE, `error` to failures.
+    """The end of a run. `delay` (seconds) belongs to RETRY, `result` to COMPLETE, `error` and `traceback` to failures.
 
     `encoded` is the result as JSON text, once it is measured.
     `message` is the handler's own text for the log, None for the default. `seconds` is the duration of the run, None if
@@ -41,6 +41,7 @@ class RunResult:
     result: Any = None
     encoded: str = ""
     error: str | None = None
+    traceback: str | None = None
     delay: float = 0.0
     message: str | None = None
     task_name: str = ""

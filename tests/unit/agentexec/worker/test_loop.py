@@ -14,7 +14,9 @@ from agentexec.config import load_settings
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
 from agentexec.task import Registry
+from agentexec.text import MAX_MESSAGE
 from agentexec.worker.loop import WorkerLoop
+from agentexec.worker.progress import MAX_CHARACTERS, MAX_ENTRIES
 from agentexec.worker.run_result import RunKind, RunResult
 from tests.support.record import new_activity, require_sound, row_of, starts
 
@@ -85,3 +87,53 @@ def test_nothing_is_written_of_a_run_that_lost_its_lease(worker_loop: WorkerLoop
     worker_loop.run()
     assert row_of(engine, task) == before
     assert len(worker_loop.leases) == 0
+
+
+@pytest.mark.invariant("I8")
+def test_progress_in_a_loop_is_limited_and_its_newest_entry_is_kept(
+    worker_loop: WorkerLoop, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A handler that reports in a loop filled the memory of its worker, and delayed all other tasks."""
+    task, neighbor = running(worker_loop, engine), running(worker_loop, engine)
+    worker_loop.progress(neighbor, TOKEN, "half", 50)
+    for number in range(100_000):
+        worker_loop.progress(task, TOKEN, f"step {number}", number // 1000)
+    worker_loop.ended(ended(task, RunKind.COMPLETE))
+    worker_loop.progress(task, TOKEN, "too late", 99)
+    worker_loop.drain()
+    worker_loop.ended(ended(neighbor, RunKind.COMPLETE))
+    worker_loop.run()
+    row = row_of(engine, task)
+    require_sound(row)
+    messages = [entry.message for entry in row.log[2:-1]]
+    assert messages == [f"step {number}" for number in (*range(MAX_ENTRIES - 1), 99_999)]
+    assert [entry.message for entry in row_of(engine, neighbor).log[2:-1]] == ["half"]
+    assert [record.getMessage() for record in caplog.records if "replaced" in record.getMessage()] == [
+        f"task {task} reports faster than its worker records: 99900 entries were replaced by newer ones"
+    ]
+
+
+def test_progress_is_limited_in_bytes_too(worker_loop: WorkerLoop, engine: Engine) -> None:
+    task = running(worker_loop, engine)
+    for number in range(1_000):
+        worker_loop.progress(task, TOKEN, f"{number} " + "x" * (MAX_MESSAGE - 5), None)
+    worker_loop.ended(ended(task, RunKind.COMPLETE))
+    worker_loop.drain()
+    worker_loop.run()
+    row = row_of(engine, task)
+    require_sound(row)
+    messages = [entry.message for entry in row.log[2:-1]]
+    assert sum(map(len, messages)) <= MAX_CHARACTERS + MAX_MESSAGE
+    assert messages[-1].startswith("999 ")
+
+
+def test_each_batch_has_room_for_progress_again(worker_loop: WorkerLoop, engine: Engine) -> None:
+    task = running(worker_loop, engine)
+    for part in range(3):
+        for number in range(2 * MAX_ENTRIES):
+            worker_loop.progress(task, TOKEN, f"{part}: {number}", None)
+        batch, _ = worker_loop._collect()
+        assert len(batch.entries) == MAX_ENTRIES
+        assert [entry.n for entry in batch.entries] == [
+            1 + part * MAX_ENTRIES + n for n in range(MAX_ENTRIES)
+        ]
