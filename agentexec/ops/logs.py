@@ -37,10 +37,10 @@ class JSONFormatter(logging.Formatter):
             "pid": record.process or os.getpid(),
             **task_fields(),
         }
-        if record.exc_info and record.exc_info[0] is not None:
-            entry["exception"] = masked(self.formatException(record.exc_info))
-        elif record.exc_text:  # formatted already, in another process or thread
+        if record.exc_text:  # formatted already, in another process or thread, or with a limit
             entry["exception"] = masked(record.exc_text)
+        elif record.exc_info and record.exc_info[0] is not None:
+            entry["exception"] = masked(self.formatException(record.exc_info))
         if record.stack_info:
             entry["stack"] = masked(record.stack_info)
         return json.dumps(entry)

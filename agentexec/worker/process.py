@@ -87,7 +87,13 @@ class Worker:
                 0
             ]:  # stopped during its start: it must not claim anything
                 self._command(commands.readline())
-            return self._event_loop.run_until_complete(self.start(commands))
+            finished = self.start(commands)
+            while True:
+                try:
+                    return self._event_loop.run_until_complete(finished)
+                except (SystemExit, KeyboardInterrupt) as error:
+                    # asyncio ends its loop for these, also where a task that a handler started raises one.
+                    _logger.error("%s out of a task of a handler; this worker works on", type(error).__name__)
 
     def start(self, commands: Iterable[str]) -> asyncio.Future[int]:
         """Register, notify the parent, and start all threads; the future gives the exit code."""
@@ -127,7 +133,10 @@ class Worker:
                 self._worker_loop.end_all(overdue)  # first: a log that cannot be written must not prevent it
                 _logger.error("%d task(s) exceeded their time limit; this process ends", len(overdue))
                 return
-            if not (self._stopping or self._leaving) and self._recycle.is_over(self._worker_loop.finished):
+            left_behind = self._runner.threads_left_behind
+            if not (self._stopping or self._leaving) and self._recycle.is_over(
+                self._worker_loop.finished, left_behind
+            ):
                 self._code = ExitCode.RECYCLED
                 self._leaving = True
                 self._notify(LEAVING)

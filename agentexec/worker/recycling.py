@@ -1,4 +1,4 @@
-"""When to replace a worker process: handlers leak memory, and a new process is the cheapest remedy."""
+"""When to replace a worker process: handlers leak memory and threads, and a new process is the cheapest remedy."""
 
 from __future__ import annotations
 
@@ -18,10 +18,17 @@ class RecyclePolicy:
         tasks = settings.max_tasks_per_worker
         self._tasks = round(tasks * (1 - runtime.current().uniform(0, SPREAD))) if tasks else 0
         self._memory = settings.max_worker_memory
+        self._threads = settings.worker_concurrency
         self._process = psutil.Process() if self._memory else None
 
-    def is_over(self, finished: int) -> bool:
-        """Whether to replace a process that has finished that many tasks."""
+    def is_over(self, finished: int, threads_left_behind: int = 0) -> bool:
+        """Whether to replace a process that has finished that many tasks.
+
+        Threads of sync handlers that run on after their task was canceled count too: as many of them as the worker has
+        slots are too many.
+        """
+        if threads_left_behind >= self._threads:
+            return True
         if self._tasks and finished >= max(1, self._tasks):
             return True
         # After one task at least: a process that is too large from the start must not be replaced for ever.

@@ -1,18 +1,17 @@
-"""Runs handlers on an event loop and turns whatever they do into results. No I/O of its own."""
+"""Runs handlers on an event loop or in threads, and makes a result of whatever they do. No I/O of its own."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import inspect
 import logging
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
-
-from pydantic import BaseModel
 
 from agentexec.config import Settings
 from agentexec.context import CurrentTask, HandlerVerdict, current
@@ -20,10 +19,30 @@ from agentexec.core import runtime
 from agentexec.errors import InvalidTask, TimeLimitExceeded
 from agentexec.queue.protocol import Claim
 from agentexec.task import Registry, TaskDefinition, decode_payload
-from agentexec.text import checked_json, storable_text
+from agentexec.text import MAX_SUMMARY, storable_text
+from agentexec.worker.failures import summary_of, traceback_of
+from agentexec.worker.results import json_result
 from agentexec.worker.run_result import RunKind, RunResult
 
+MAX_CANCELS = 2  # per run: one for each of two different reasons
+
+
+def _limit_traceback(line: logging.LogRecord) -> bool:
+    """Write the traceback before any formatter does: limited, and without secrets."""
+    if line.exc_info and line.exc_info[1] is not None:
+        line.exc_text = traceback_of(line.exc_info[1])
+    return True
+
+
 _logger = logging.getLogger(__name__)
+_logger.addFilter(_limit_traceback)
+
+
+class Outcome(NamedTuple):
+    """What a handler returned or raised. An exception is a value here: asyncio treats some of them specially."""
+
+    value: Any = None
+    error: BaseException | None = None
 
 
 @dataclass(eq=False, kw_only=True, slots=True)
@@ -35,10 +54,12 @@ class HandlerRun:
     failures: int = 0
     verdict: HandlerVerdict = field(default_factory=HandlerVerdict)
     task: asyncio.Task[RunResult] | None = None
-    task_name: str = ""
-    began: float | None = None  # monotonic seconds, until its result is made
+    definition: TaskDefinition | None = None
+    began: float | None = None  # monotonic seconds, when the handler began
     hard_limit: float | None = None  # seconds
-    stopped: RunKind | None = None  # why it was stopped
+    measured: bool = False  # whether a result has the duration
+    expired: bool = False  # whether its soft limit canceled it
+    stopped: list[RunKind] = field(default_factory=list)  # why it was canceled, the first reason first
 
 
 class ResultSink(Protocol):
@@ -63,16 +84,22 @@ class HandlerRunner:
         self._sink = sink
         self._runs: dict[UUID, HandlerRun] = {}  # the latest of each task
         self._limited: set[HandlerRun] = set()  # those with a hard time limit
-        self._threads = ThreadPoolExecutor(
-            settings.worker_concurrency, thread_name_prefix="agentexec-handler"
-        )
+        self._left_behind: set[HandlerRun] = set()  # those that ended while their thread runs on
 
     def begin(self, runs: Sequence[HandlerRun]) -> None:
         """Start handlers; from any thread."""
         self._loop.call_soon_threadsafe(self._begin, runs)
 
+    @property
+    def threads_left_behind(self) -> int:
+        """The number of threads that run on after the end of their run."""
+        return len(self._left_behind)
+
     def stop(self, task_ids: Mapping[UUID, RunKind]) -> None:
-        """Cancel handlers; the kind of each becomes that of its result. From any thread."""
+        """Cancel handlers; the first kind of each becomes that of its result. From any thread.
+
+        A repetition changes nothing, so that a handler can clean up; a second kind cancels it once more.
+        """
         self._loop.call_soon_threadsafe(self._stop, task_ids)
 
     def running(self) -> set[UUID]:
@@ -86,6 +113,7 @@ class HandlerRunner:
         for run in list(self._limited):
             began, limit = run.began, run.hard_limit
             if began is not None and limit is not None and now >= began + limit:
+                # For a run that has a result already, as its thread was left behind, the worker loop ignores this one.
                 error = TimeLimitExceeded(f"ran longer than its time limit of {limit:g} s")
                 results.append(self._failure(run, error))
         return results
@@ -101,17 +129,23 @@ class HandlerRunner:
     def _stop(self, task_ids: Mapping[UUID, RunKind]) -> None:
         for task_id, kind in task_ids.items():
             run = self._runs.get(task_id)
-            # Once: a second cancel would interrupt what the handler does because of the first.
-            if run is not None and run.task is not None and not run.task.done() and run.stopped is None:
-                run.stopped = kind
+            if run is None or run.task is None or run.task.done():
+                continue
+            if kind not in run.stopped and len(run.stopped) < MAX_CANCELS:
+                run.stopped.append(kind)
                 run.task.cancel()
+
+    def _expire(self, run: HandlerRun) -> None:
+        if run.task is not None and not run.stopped:
+            run.expired = True
+            run.task.cancel()
 
     def _end(self, run: HandlerRun, task: asyncio.Task[RunResult]) -> None:
         if self._runs.get(run.claim.task_id) is run:
             del self._runs[run.claim.task_id]
         # A task that is canceled before its first step has run none of this code and has no result.
         if task.cancelled():
-            result = self._canceled(run)
+            result = self._result(run, run.stopped[0])
         elif (error := task.exception()) is not None:  # a defect of this code; the slot must not stay taken
             result = self._failure(run, error)
         else:
@@ -128,60 +162,128 @@ class HandlerRunner:
                     f"{self._settings.unknown_task_seconds:g} s. Start a pool that does, then requeue the task with "
                     f"`agentexec dlq requeue`. This pool knows {sorted(self._registry)}."
                 )
-            run.task_name, run.began = name, runtime.current().monotonic()
+            run.definition = definition
             context = definition.validate(raw)
         except InvalidTask as error:
-            return self._result(run, RunKind.FAILED, error=storable_text(str(error)))
-        settings = self._settings
-        soft_limit = definition.soft_time_limit or settings.task_soft_time_limit or None
-        run.hard_limit = definition.time_limit or settings.task_time_limit or None
-        if run.hard_limit is not None:
-            self._limited.add(run)
-        soft = asyncio.timeout(soft_limit if definition.is_async else None)  # a thread cannot be stopped
-        try:
-            async with soft:
-                result = _storable(await self._call(definition, run, context))
-        except asyncio.CancelledError:
-            return self._canceled(run)
-        except BaseException as error:  # a handler may raise anything, and its worker lives on
-            _logger.info("task %s failed", run.claim.task_id, exc_info=True)
-            if isinstance(error, TimeoutError) and soft.expired():
-                error = TimeLimitExceeded(f"ran longer than its soft time limit of {soft_limit:g} s")
-            return self._decided(run) or self._failure(run, error)
+            return self._invalid(run, error)
+        self._introduce(run, definition)
+        call = partial(definition.handler, agent_id=run.claim.task_id, context=context)
+        outcome = await self._outcome(run, definition, call)
+        if outcome.error is not None:
+            return self._failed(run, outcome.error)
         if decided := self._decided(run):
             return decided
+        try:
+            result = json_result(outcome.value)
+        except InvalidTask as error:
+            return self._invalid(run, error)
         message = None if run.verdict.completed is None else storable_text(run.verdict.completed)
         return self._result(run, RunKind.COMPLETE, result=result, message=message)
 
-    async def _call(self, definition: TaskDefinition, run: HandlerRun, context: BaseModel) -> Any:
+    def _introduce(self, run: HandlerRun, definition: TaskDefinition) -> None:
+        """Make the task known to its handler, and to the log lines that follow."""
         claim = run.claim
 
         def report(message: str, percentage: int | None) -> None:
             self._sink.progress(claim.task_id, claim.token, storable_text(message), percentage)
 
-        current.set(
-            CurrentTask(
-                agent_id=claim.task_id,
-                task_name=definition.name,
-                attempt=run.attempt,
-                fence=claim.token,
-                _report=report,
-                _verdict=run.verdict,
-            )
+        task = CurrentTask(
+            agent_id=claim.task_id,
+            task_name=definition.name,
+            attempt=run.attempt,
+            fence=claim.token,
+            _report=report,
+            _verdict=run.verdict,
         )
-        if definition.is_async:
-            return await definition.handler(agent_id=claim.task_id, context=context)  # type: ignore[misc]  # is_async says so
-        scope = contextvars.copy_context()
-        return await self._loop.run_in_executor(
-            self._threads, lambda: scope.run(definition.handler, agent_id=claim.task_id, context=context)
-        )
+        current.set(task)
 
-    def _canceled(self, run: HandlerRun) -> RunResult:
-        if run.stopped is None:  # the handler canceled itself
-            error = RuntimeError("the handler raised CancelledError")
-            return self._decided(run) or self._failure(run, error)
-        canceled = run.stopped is RunKind.CANCELED
-        return self._result(run, run.stopped, error="Canceled on request." if canceled else None)
+    async def _outcome(self, run: HandlerRun, definition: TaskDefinition, call: Callable[[], Any]) -> Outcome:
+        """Call the handler, and await what it returns if that is an awaitable."""
+        if definition.is_async:
+            self._start_clock(run, definition)
+            outcome = attempted(call)
+        else:
+            try:
+                outcome = await self._in_thread(run, definition, call)
+            except BaseException as error:  # noqa: BLE001 - it was canceled, or there is no thread left
+                return Outcome(error=error)
+        if not inspect.isawaitable(outcome.value):
+            return outcome
+        with self._soft_timer(run, definition):
+            try:
+                return Outcome(await _awaited(outcome.value))
+            except BaseException as error:  # noqa: BLE001 - a handler may raise anything, and its worker lives on
+                return Outcome(error=error)
+
+    @contextlib.contextmanager
+    def _soft_timer(self, run: HandlerRun, definition: TaskDefinition) -> Iterator[None]:
+        """Cancel a run in this block past its soft limit; a thread cannot be stopped, so only coroutines run in it."""
+        limit = self._soft_limit(definition)
+        if limit is None or run.began is None:
+            yield
+            return
+        left = run.began + limit - runtime.current().monotonic()
+        timer = self._loop.call_later(max(0.0, left), self._expire, run)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    async def _in_thread(
+        self, run: HandlerRun, definition: TaskDefinition, call: Callable[[], Any]
+    ) -> Outcome:
+        """The outcome of a call in a thread of its own: no handler waits for the threads of others."""
+        ended: asyncio.Future[Outcome] = self._loop.create_future()
+        scope = contextvars.copy_context()
+
+        def work() -> None:
+            self._start_clock(run, definition)
+            outcome = scope.run(attempted, call)
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(end, outcome)
+
+        def end(outcome: Outcome) -> None:
+            if run in self._left_behind:
+                self._left_behind.discard(run)
+                self._limited.discard(run)
+            elif not ended.done():
+                ended.set_result(outcome)
+
+        runtime.current().spawn(work, name="agentexec-handler")
+        try:
+            return await ended
+        except asyncio.CancelledError:
+            if not ended.done() or ended.cancelled():
+                self._left_behind.add(run)
+                message = "the thread of task %s runs on after its run was stopped; %d such thread(s)"
+                _logger.warning(message, run.claim.task_id, len(self._left_behind))
+            raise
+
+    def _start_clock(self, run: HandlerRun, definition: TaskDefinition) -> None:
+        run.began = runtime.current().monotonic()
+        run.hard_limit = definition.time_limit or self._settings.task_time_limit or None
+        if run.hard_limit is not None:
+            self._limited.add(run)
+
+    def _soft_limit(self, definition: TaskDefinition) -> float | None:
+        return definition.soft_time_limit or self._settings.task_soft_time_limit or None
+
+    def _failed(self, run: HandlerRun, error: BaseException) -> RunResult:
+        """The result of a handler that raised: why it was stopped, what it decided itself, or its error."""
+        canceled = isinstance(error, asyncio.CancelledError)
+        if run.stopped:
+            if not canceled:
+                self._log(run, error, f"raised while it was stopped ({run.stopped[0]})")
+            return self._result(run, run.stopped[0])
+        if canceled and run.expired and run.definition is not None:
+            limit = self._soft_limit(run.definition)
+            exceeded = TimeLimitExceeded(f"ran longer than its soft time limit of {limit:g} s")
+            exceeded.__cause__ = error
+            error = exceeded
+        if decided := self._decided(run):
+            self._log(run, error, "failed as it decided itself")
+            return decided
+        return self._failure(run, error)
 
     def _decided(self, run: HandlerRun) -> RunResult | None:
         """FAILED if the handler decided that it failed for good."""
@@ -190,26 +292,71 @@ class HandlerRunner:
         text = storable_text(run.verdict.failed)
         return self._result(run, RunKind.FAILED, error=text, message=text)
 
+    def _invalid(self, run: HandlerRun, error: InvalidTask) -> RunResult:
+        """FAILED for what no retry would help."""
+        text = storable_text(str(error))
+        _logger.error("task %s failed for good: %s", run.claim.task_id, text)
+        return self._result(run, RunKind.FAILED, error=text)
+
     def _failure(self, run: HandlerRun, error: BaseException) -> RunResult:
         """RETRY with a delay, or FAILED without a retry left."""
-        text = storable_text(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
-        settings, failures = self._settings, run.failures + 1
-        if failures > settings.max_task_retries:
-            return self._result(run, RunKind.FAILED, error=text)
+        settings, definition, failures = self._settings, run.definition, run.failures + 1
+        retries = settings.max_task_retries
+        if definition is not None and definition.max_retries is not None:
+            retries = definition.max_retries
+        details = {"error": summary_of(error), "traceback": traceback_of(error)}
+        if failures > retries or (definition is not None and not definition.may_retry(error)):
+            self._log(run, error, "failed for good")
+            return self._result(run, RunKind.FAILED, **details)
         delay = retry_delay(failures, base=settings.retry_base_seconds, cap=settings.retry_cap_seconds)
-        return self._result(run, RunKind.RETRY, error=text, delay=delay)
+        self._log(run, error, f"failed and runs again in {delay:.1f} s")
+        return self._result(run, RunKind.RETRY, delay=delay, **details)
+
+    def _log(self, run: HandlerRun, error: BaseException, what: str) -> None:
+        """One line for a run that failed, with its traceback."""
+        name = "" if run.definition is None else run.definition.name
+        message = "task %s (%s) %s, attempt %d: %s"
+        _logger.error(
+            message,
+            name,
+            run.claim.task_id,
+            what,
+            run.attempt,
+            summary_of(error)[:MAX_SUMMARY],
+            exc_info=error,
+        )
 
     def _result(self, run: HandlerRun, kind: RunKind, **details: Any) -> RunResult:
-        self._limited.discard(run)
-        began, run.began = run.began, None  # a second result of the run has no duration
+        if run not in self._left_behind:
+            self._limited.discard(run)
+        began = None if run.measured else run.began
+        run.measured = True  # a second result of the run has no duration
+        if kind is RunKind.CANCELED:
+            details = {"error": "Canceled on request."}
         return RunResult(
             task_id=run.claim.task_id,
             token=run.claim.token,
             kind=kind,
-            task_name="" if began is None else run.task_name,
+            task_name="" if began is None or run.definition is None else run.definition.name,
             seconds=None if began is None else runtime.current().monotonic() - began,
             **details,
         )
+
+
+async def _awaited(value: Any) -> Any:
+    """The value behind an awaitable, and behind an awaitable that it gives."""
+    while inspect.isawaitable(value):
+        awaited: Any = await value
+        value = awaited
+    return value
+
+
+def attempted(call: Callable[[], Any]) -> Outcome:
+    """Call; an exception is a value of the outcome."""
+    try:
+        return Outcome(call())
+    except BaseException as error:  # noqa: BLE001 - a handler may raise anything, and its worker lives on
+        return Outcome(error=error)
 
 
 def retry_delay(attempt: int, *, base: float, cap: float) -> float:
@@ -218,10 +365,3 @@ def retry_delay(attempt: int, *, base: float, cap: float) -> float:
     Uniform in [0, min(cap, base * 2^(attempt-1))]; "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
     return runtime.current().uniform(0, min(cap, base * 2 ** min(attempt - 1, 60)))
-
-
-def _storable(result: Any) -> Any:
-    """The JSON value of a handler's result; raises `InvalidTask` for one that the record cannot hold."""
-    value = result.model_dump(mode="json") if isinstance(result, BaseModel) else result
-    checked_json(value, "The handler's result", "return a pydantic model or None")
-    return value

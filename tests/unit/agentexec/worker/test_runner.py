@@ -10,66 +10,16 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
 
 from agentexec.config import Settings, load_settings
 from agentexec.context import current_task
 from agentexec.errors import AgentexecError
 from agentexec.identifiers import new_id
-from agentexec.queue.protocol import Claim
-from agentexec.task import Registry, TaskDefinition, encode_payload
+from agentexec.task import encode_payload
 from agentexec.text import MAX_MESSAGE
-from agentexec.worker.run_result import RunKind, RunResult
-from agentexec.worker.runner import HandlerRun, HandlerRunner, retry_delay
-
-TOKEN = 77
-
-
-class Job(BaseModel):
-    number: int = 0
-
-
-class Done(BaseModel):
-    number: int
-
-
-class Bench:
-    """A runner whose results are collected."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.registry = Registry()
-        self.runner = HandlerRunner(self.registry, settings, asyncio.get_running_loop(), self)
-        self.results: asyncio.Queue[RunResult] = asyncio.Queue()
-        self.entries: list[tuple[UUID, int, str, int | None]] = []
-        self.begun = asyncio.Event()
-
-    def ended(self, result: RunResult) -> None:
-        self.results.put_nowait(result)
-
-    def progress(self, task_id: UUID, token: int, message: str, percentage: int | None) -> None:
-        self.entries.append((task_id, token, message, percentage))
-
-    def run(
-        self,
-        handler: Callable[..., object],
-        *,
-        attempt: int = 1,
-        payload: bytes | None = None,
-        task: UUID | None = None,
-        token: int = TOKEN,
-        failures: int = 0,
-    ) -> UUID:
-        self.registry.add(TaskDefinition(handler.__name__, handler))  # type: ignore[arg-type]  # what is given is tested
-        claim = Claim(
-            task_id=task or new_id(),
-            token=token,
-            payload=encode_payload(handler.__name__, {"number": 3}) if payload is None else payload,
-        )
-        self.runner.begin([HandlerRun(claim=claim, attempt=attempt, failures=failures)])
-        return claim.task_id
-
-    async def result(self) -> RunResult:
-        return await asyncio.wait_for(self.results.get(), 10)
+from agentexec.worker.run_result import RunKind
+from agentexec.worker.runner import retry_delay
+from tests.support.handler_bench import TOKEN, Bench, Done, Job, on_a_bench
 
 
 @pytest.fixture
@@ -77,13 +27,6 @@ def settings() -> Settings:
     return load_settings(
         max_task_retries=2, retry_base_seconds=1.0, retry_cap_seconds=4.0, worker_concurrency=2
     )
-
-
-def on_a_bench(settings: Settings, scene: Callable[[Bench], object]) -> None:
-    async def play() -> None:
-        await scene(Bench(settings))  # type: ignore[misc]  # a scene is a coroutine function
-
-    asyncio.run(play())
 
 
 async def succeeds(agent_id: UUID, context: Job) -> Done:
