@@ -13,7 +13,7 @@ pytestmark = pytest.mark.integration
 # What every script below begins with. `in_child` runs a function in a forked child and gives its exit code: 0 for
 # success; a child that does not end in time writes where it is.
 FORKING = """
-import asyncio, faulthandler, os, sys, threading, traceback
+import asyncio, faulthandler, os, signal, sys, threading, traceback
 import agentexec as ax
 from agentexec.producer.client import default_client
 from app import Job, pool
@@ -22,7 +22,8 @@ def forked(work):
     pid = os.fork()
     if pid:
         return pid
-    faulthandler.dump_traceback_later(20, exit=True)
+    faulthandler.register(signal.SIGALRM, chain=True)  # a fork while its watchdog waits would hang
+    signal.alarm(20)
     code = 1
     try:
         work()
