@@ -1,6 +1,6 @@
 """Prometheus metrics under the names of the production guide.
 
-Needs the extra `metrics`. Counters are those of this process and its workers (`agentexec.counters`). Gauges of the
+Needs the extra `metrics`. Counters are those of this process and its workers (`agentexec.core.counters`). Gauges of the
 queue and the outbox are read from the servers during a scrape, in at most two seconds. A server that does not answer
 has no gauges in the response, so no gauge is ever stale.
 """
@@ -16,8 +16,8 @@ from typing import TypeVar
 
 from sqlalchemy import text
 
-from agentexec import counters
-from agentexec.counters import COUNTERS, Counters, Key
+from agentexec.core import counters
+from agentexec.core.counters import COUNTERS, Counters, Key
 from agentexec.errors import ConfigurationError
 from agentexec.ops.health import Checks, TimedCall
 from agentexec.ops.logs import LastingProblem

@@ -24,9 +24,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agentexec.core import runtime
 from agentexec.core.circuit import Circuit
+from agentexec.core.counters import COUNTERS, QUEUED
 from agentexec.core.db import one_statement
 from agentexec.core.postgres import patiently, timed_out
-from agentexec.counters import COUNTERS, QUEUED
 from agentexec.errors import QueueFull
 from agentexec.producer.batching import BatchThread
 from agentexec.producer.dispatch_marker import DispatchMarker

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from agentexec.core import runtime
-from agentexec.counters import COUNTERS, decoded
+from agentexec.core.counters import COUNTERS, decoded
 from agentexec.worker.protocol import LEAVING, READY, REFUSED, StopCommand, WorkerSpec
 
 STATUS_WITHIN = 1.0  # seconds after the end of a worker in which its last notices have to arrive

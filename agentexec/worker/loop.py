@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from agentexec.config import Settings
 from agentexec.core import runtime
-from agentexec.counters import COMPLETED, COUNTERS, EXPIRED, LOST, REAPED, REDELIVERED, STALE
+from agentexec.core.counters import COMPLETED, COUNTERS, EXPIRED, LOST, REAPED, REDELIVERED, STALE
 from agentexec.errors import InvalidTask
 from agentexec.queue.dead_letters import log_dead_letter
 from agentexec.queue.protocol import Claim, Disposition, Finish, Queue, StepRequest, Tokens

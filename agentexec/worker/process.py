@@ -28,9 +28,9 @@ import redis
 from agentexec.config import LONGEST_SERVER_TIMEOUT
 from agentexec.context import current
 from agentexec.core import runtime
+from agentexec.core.counters import Reporter
 from agentexec.core.db import engine_for
 from agentexec.core.redis_client import WAIT_SECONDS, blocking_client, renewing_client
-from agentexec.counters import Reporter
 from agentexec.errors import AgentexecError, ConfigurationError, WorkerGone
 from agentexec.masking import masked
 from agentexec.ops.logs import LastingProblem, set_up

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 
 from agentexec.config import Settings
 from agentexec.core import runtime
-from agentexec.counters import COUNTERS, REAPED, WORKER_DIED
+from agentexec.core.counters import COUNTERS, REAPED, WORKER_DIED
 from agentexec.producer.enqueuer import dispatch_of
 from agentexec.queue.dead_letters import log_dead_letters
 from agentexec.queue.ownership import adopt_queue

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from agentexec.config import Settings
 from agentexec.core import runtime
-from agentexec.counters import COUNTERS, WORKER_DEATHS
+from agentexec.core.counters import COUNTERS, WORKER_DEATHS
 from agentexec.errors import ConfigurationError
 from agentexec.worker.child import Child, ChildEvent, Died, Leaving, Ready, StartChild, WorkerProcess
 from agentexec.worker.maintenance import Maintenance

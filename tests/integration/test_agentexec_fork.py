@@ -118,7 +118,7 @@ def test_a_fork_while_another_thread_holds_a_lock(app: App, moment: str) -> None
         app,
         """
 from sqlalchemy import event
-from agentexec.counters import COUNTERS
+from agentexec.core.counters import COUNTERS
 import agentexec.producer.client as module
 
 there, go = threading.Event(), threading.Event()

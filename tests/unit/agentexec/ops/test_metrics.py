@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, text
 
 from agentexec import counters
-from agentexec.counters import Counters, Reporter
+from agentexec.core.counters import Counters, Reporter
 from agentexec.errors import ConfigurationError
 from agentexec.identifiers import new_id
 from agentexec.ops import metrics
