@@ -89,7 +89,7 @@ def test_the_options_of_the_interpreter(app: App, eventually: Eventually, flags:
         "'', 'parts'",
         "'./parts/'",
         "Path('parts').resolve(), 'parts'",  # the import system ignores what is not text
-        "'parts', b'x', 'no-such-folder', 'parts'",
+        "'parts', 'no-such-folder', 'parts'",
         "'parts.zip'",
     ],
 )
