@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
@@ -18,6 +20,8 @@ from agentexec.store.models import OWN_TABLES, Base
 from agentexec.text import first_line
 
 MINIMUM_POSTGRES = 14
+
+_engines: WeakSet[Engine] = WeakSet()
 
 __all__ = ["Base", "create_schema", "engine_for", "require_supported_database"]
 
@@ -37,10 +41,16 @@ def engine_for(
     `timeout` seconds raises `OperationalError`. Raises `ConfigurationError` for a URL or an engine of another kind.
     """
     if isinstance(source, Engine):
-        return _carried(source, name, timeout)
-    url = normalised_database_url(source)
-    if url.startswith("sqlite"):
-        return _sqlite_engine(url)
+        engine = _carried(source, name, timeout)
+    elif (url := normalised_database_url(source)).startswith("sqlite"):
+        engine = _sqlite_engine(url)
+    else:
+        engine = _postgres_engine(url, pool_size, test_connections, name, timeout)
+    _engines.add(engine)
+    return engine
+
+
+def _postgres_engine(url: str, pool_size: int, test_connections: bool, name: str, timeout: float) -> Engine:
     with no_fork:
         engine = create_engine(
             url,
@@ -116,17 +126,23 @@ def one_statement(engine: Engine) -> Engine:
     return engine
 
 
-def leave_to_parent(engine: Engine) -> None:
-    """In a forked child: give the engine a new pool; the connections of the old one belong to the parent."""
-    if isinstance(engine.pool, StaticPool):  # SQLite in memory: the child has a copy of its own
-        return
-    keep(engine.pool)
-    engine.dispose(close=False)
-    dispatch: Any = engine.pool.dispatch
-    for listeners in (dispatch.first_connect, dispatch.connect):
-        # A thread of the parent may hold this lock: it does during the first connect.
-        if getattr(listeners, "_exec_once_mutex", None) is not None:
-            listeners._exec_once_mutex = None
+def _leave_to_parent() -> None:
+    """In a forked child: give each engine a new pool; the connections of the old one belong to the parent."""
+    for engine in list(_engines):
+        if isinstance(
+            engine.pool, (StaticPool, SingletonThreadPool)
+        ):  # SQLite in memory: the child has a copy of its own
+            continue
+        keep(engine.pool)
+        engine.dispose(close=False)
+        dispatch: Any = engine.pool.dispatch
+        for listeners in (dispatch.first_connect, dispatch.connect):
+            # A thread of the parent may hold this lock: it does during the first connect.
+            if getattr(listeners, "_exec_once_mutex", None) is not None:
+                listeners._exec_once_mutex = None
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def create_schema(engine: Engine) -> None:

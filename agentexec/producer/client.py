@@ -21,7 +21,7 @@ from sqlalchemy.pool import StaticPool
 
 from agentexec.config import Settings, default_settings, load_settings
 from agentexec.core.circuit import Circuit
-from agentexec.core.db import engine_for, leave_to_parent, required_engine, url_of
+from agentexec.core.db import engine_for, required_engine, url_of
 from agentexec.core.forking import reset_in_child
 from agentexec.core.postgres import patiently
 from agentexec.core.redis_client import blocking_client, reading_client
@@ -208,8 +208,6 @@ class Client:
 
     def _reset(self) -> None:
         """In a forked child: leave the connections and threads to the parent."""
-        leave_to_parent(self.engine)
-        leave_to_parent(self._recording)
         self.redis.connection_pool.reset()
         self.results.client.connection_pool.reset()
         self._enqueuer.reset()

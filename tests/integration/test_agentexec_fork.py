@@ -169,7 +169,12 @@ asked = threading.Event()
 checks._redis_problem._call = lambda: (asked.set(), threading.Event().wait(1))
 assert checks.report().database is None
 checks.redis.ping()
+def backend():
+    with checks.engine.connect() as connection:
+        return connection.connection.dbapi_connection.info.backend_pid
+before = backend()
 def child():
+    assert backend() != before, "a connection of the parent"
     checks._redis_problem._call = checks._ask_redis
     assert checks.report().ready, checks.report()
 loop = asyncio.new_event_loop()
@@ -179,6 +184,7 @@ assert loop.run_until_complete(ping())
 checks._redis_problem.ask()
 all_ended(forked(child), forked(lambda: asyncio.run(ping())))
 assert loop.run_until_complete(ping())
+assert backend() == before
 """,
     )
 
