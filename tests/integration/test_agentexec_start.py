@@ -272,7 +272,7 @@ def test_options_of_the_command_win(app: App, eventually: Eventually) -> None:
         import agentexec as ax
         import app
         pool = ax.Pool(num_workers=2, worker_concurrency=1)
-        pool.registry = app.pool.registry
+        pool.registry.update({name: app.pool.registry[name] for name in ("block", "fail", "thread", "work")})
         """,
     )
     queue = f"{app.queue_name}-other"
