@@ -71,9 +71,9 @@ class Reconciler:
         queue that lost its contents is compared with all of them at once.
         """
         self.release_dead_neighbours()
-        self._announce()
         # The id tells its age: cancel_pending relies on no queue that is younger than its grace period.
         epoch = self._queue.begin_rebuild(runtime.current().new_id().hex)
+        self._announce()
         if epoch is not None:
             self._rebuild(epoch)
             return
