@@ -202,13 +202,20 @@ class Queue(Protocol):
         """Extend leases to their full length from now; returns the lost ones and those to be canceled."""
 
     def release(
-        self, worker: str, leases: Tokens | None, *, charge: bool = False, declare_gone: bool = False
+        self,
+        worker: str,
+        leases: Tokens | None,
+        *,
+        charge: bool = False,
+        begun: bool = True,
+        declare_gone: bool = False,
     ) -> Revocations:
         """Revoke the given leases of a worker, or all of them for None.
 
         With `charge` the worker crashed: a lease that is the only one of the worker counts as a crash of its task. Of
-        several none does; a task that has a part in a second such death runs alone from then on. With `declare_gone`
-        the queue refuses the worker from then on.
+        several none does; a task that has a part in a second death runs alone from then on. Where no handler had
+        `begun`, none counts either, unless the task runs alone already. With `declare_gone` the queue refuses the
+        worker from then on.
         """
 
     def leases_of(self, worker: str) -> dict[UUID, int]:

@@ -139,11 +139,17 @@ class RedisQueue:
         return set(map(_id, lost)), set(map(_id, canceled))
 
     def release(
-        self, worker: str, leases: Tokens | None, *, charge: bool = False, declare_gone: bool = False
+        self,
+        worker: str,
+        leases: Tokens | None,
+        *,
+        charge: bool = False,
+        begun: bool = True,
+        declare_gone: bool = False,
     ) -> Revocations:
         if leases is not None and not leases and not declare_gone:
             return Revocations({}, {})
-        flags = [int(charge), self.policy.max_crashes, int(declare_gone)]
+        flags = [charge * (1 if begun else 2), self.policy.max_crashes, int(declare_gone)]
         requeued, dead = self._run("release", [worker, *flags, *_flat(leases or {})])
         return Revocations(_tokens(requeued), _tokens(dead))
 

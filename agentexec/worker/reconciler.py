@@ -22,7 +22,7 @@ from agentexec.core.counters import COUNTERS, REAPED, WORKER_DIED
 from agentexec.producer.enqueuer import dispatch_of
 from agentexec.queue.dead_letters import log_dead_letters
 from agentexec.queue.ownership import adopt_queue
-from agentexec.queue.protocol import Admission, Queue, Revocations
+from agentexec.queue.protocol import Admission, Queue
 from agentexec.store import reading, statements
 from agentexec.store.installation import store_name
 from agentexec.store.rows import PendingRow
@@ -71,9 +71,9 @@ class Reconciler:
         queue that lost its contents is compared with all of them at once.
         """
         self.release_dead_neighbours()
-        self._announce()
         # The id tells its age: cancel_pending relies on no queue that is younger than its grace period.
         epoch = self._queue.begin_rebuild(runtime.current().new_id().hex)
+        self._announce()
         if epoch is not None:
             self._rebuild(epoch)
             return
@@ -89,13 +89,12 @@ class Reconciler:
     def release_worker(self, worker: str, *, charge: bool) -> None:
         """Release all leases of a dead worker; the queue refuses what it may have sent last.
 
-        With `charge` the worker crashed. Its tasks whose start is not recorded had no part in that. One other task is
-        charged with the crash; past `max_crashes` it becomes a dead letter and its activity ERROR. Of several others
-        none is charged, and after a second such death each of them runs alone.
+        With `charge` the worker crashed: its only task is charged; past `max_crashes` it becomes a dead letter and its
+        activity ERROR. Of several tasks, or if no start is recorded, none is charged; after a second death each of
+        them runs alone.
         """
-        not_begun = self._queue.release(worker, self._not_begun(worker) if charge else {})
-        revoked = self._queue.release(worker, None, charge=charge, declare_gone=True)
-        revoked = Revocations({**not_begun.requeued, **revoked.requeued}, revoked.dead)
+        begun = not charge or self._has_begun(worker)
+        revoked = self._queue.release(worker, None, charge=charge, begun=begun, declare_gone=True)
         with self._engine.begin() as connection:
             dead = record_revocations(connection, revoked, "Its worker died; it runs again.")
         log_crashed(dead)
@@ -104,13 +103,12 @@ class Reconciler:
             message = "released %d lease(s) of dead worker %s, %d to the dead letters"
             _logger.warning(message, len(revoked.requeued), worker, len(revoked.dead))
 
-    def _not_begun(self, worker: str) -> dict[UUID, int]:
-        """The leases of a worker whose tasks it claimed and did not start."""
+    def _has_begun(self, worker: str) -> bool:
+        """Whether a start of a task that the worker has leased is recorded."""
         leases = self._queue.leases_of(worker)
         with self._engine.connect() as connection:
             standings = reading.standings(connection, leases)
-        begun = {i for i, s in standings.items() if s.status is Status.RUNNING and s.fence == leases[i]}
-        return {i: token for i, token in leases.items() if i not in begun}
+        return any(s.status is Status.RUNNING and s.fence == leases[i] for i, s in standings.items())
 
     def release_dead_neighbours(self) -> None:
         """Release the workers of this host whose process is gone, before their leases expire."""

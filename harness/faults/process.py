@@ -133,7 +133,7 @@ def sigterm_pool(*, at: float, graceful: float, outlive: bool = False) -> Sigter
 
 def replace_pool(*, at: float, graceful: float, beside: float) -> SigtermPool:
     """Start another pool, and after `beside` seconds SIGTERM the one in which the task at `at` waits at its gate."""
-    return SigtermPool(at=at, graceful=graceful, outlive=False, beside=beside, name="replace-pool")
+    return SigtermPool(at=at, graceful=graceful, outlive=False, beside=beside)
 
 
 def _at_gate(context: FaultContext, planned: PlannedFault) -> int:

@@ -122,11 +122,19 @@ class SimulatedQueue:
         return self._call("renew", lambda: self._memory.renew(worker, leases))
 
     def release(
-        self, worker: str, leases: Tokens | None, *, charge: bool = False, declare_gone: bool = False
+        self,
+        worker: str,
+        leases: Tokens | None,
+        *,
+        charge: bool = False,
+        begun: bool = True,
+        declare_gone: bool = False,
     ) -> Revocations:
         return self._call(
             "release",
-            lambda: self._memory.release(worker, leases, charge=charge, declare_gone=declare_gone),
+            lambda: self._memory.release(
+                worker, leases, charge=charge, begun=begun, declare_gone=declare_gone
+            ),
             trip=leases is None or bool(leases) or declare_gone,
         )
 

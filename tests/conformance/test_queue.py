@@ -110,9 +110,10 @@ class Bench:
         leases: Mapping[UUID, int] | None = None,
         *,
         charge: bool = False,
+        begun: bool = True,
         declare_gone: bool = False,
     ) -> Revocations:
-        answer = self.queue.release(worker, leases, charge=charge, declare_gone=declare_gone)
+        answer = self.queue.release(worker, leases, charge=charge, begun=begun, declare_gone=declare_gone)
         require_consistent(self.queue)
         return answer
 

@@ -160,6 +160,16 @@ def test_leases_of_one_worker_that_expire_one_after_the_other_charge_none(bench:
     assert len(bench.claim("other", want=3)) == 3
 
 
+@pytest.mark.invariant("I10")
+def test_a_task_that_did_not_begin_is_charged_only_once_it_runs_alone(bench: Bench) -> None:
+    (task,) = new_ids(1)
+    bench.enqueue(task)
+    for crashes in (0, 0, 1):
+        bench.claim("w")
+        bench.release("w", charge=True, begun=False)
+        assert bench.crashes.get(str(task), 0) == crashes
+
+
 def test_a_suspect_that_expires_alone_is_charged(bench: Bench) -> None:
     first, _ = suspects(bench, 2)
     bench.claim("frozen", want=3)

@@ -34,7 +34,9 @@ from agentexec.store.status import Status
 from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.recording import Batch, Recorded, record
 from agentexec.worker.retrying import Retrying
+from harness.simulation.queue.books import ALONE_AFTER
 from tests.properties.model import ExpectedActivity, HeldLease, WorkerView
+from tests.support.queue_contents import contents_of
 from tests.support.queue_invariants import contents, require_consistent
 from tests.support.record import OVER, new_activity, require_sound, rows_of
 
@@ -86,7 +88,9 @@ class ActivityMachine(RuleBasedStateMachine):
         self.fences: dict[UUID, int] = {}
         self.tokens: dict[UUID, int] = {}  # the highest that the queue ever gave
         self.crashes: dict[UUID, int] = {}  # by the queue's memory, which it may lose
-        self.shared: set[int] = set()  # tokens of tasks that lost their worker together
+        self.shared: set[int] = (
+            set()
+        )  # tokens of tasks that are charged nothing for the death of their worker
         self.reconciler.run_round(full_pass=False)
         self.enqueue(dispatched=True, level=1)
         self.enqueue(dispatched=True, level=0)
@@ -252,6 +256,10 @@ class ActivityMachine(RuleBasedStateMachine):
         self.late_leases += view.running
         self.late_leases += [HeldLease(claim.task_id, claim.token) for claim in view.claims]
         held = self._leases_of(view.name)
+        rows = {task: self.expected[task] for task in held}
+        begun = any((row.status, row.fence) == ("running", held[task]) for task, row in rows.items())
+        suspects = contents_of(self.queue).suspects
+        alone = any(suspects.get(str(task), (0, 0))[0] >= ALONE_AFTER for task in held)
         if by_neighbour:
             self.queue.register(view.name, f"{host_identity()}|{NO_SUCH_PID}|1")
             self.reconciler.release_dead_neighbours()
@@ -259,10 +267,9 @@ class ActivityMachine(RuleBasedStateMachine):
         else:
             self.reconciler.release_worker(view.name, charge=True)
         dead = self.queue.dead_reasons(list(held))
-        rows = {task: self.expected[task] for task in held}
-        begun = {t: held[t] for t, row in rows.items() if (row.status, row.fence) == ("running", held[t])}
-        self._share(begun)
-        self._count_crashes(begun, dead)
+        if len(held) > 1 or not (begun or alone):
+            self.shared |= set(held.values())
+        self._count_crashes(held, dead)
         for task, token in held.items():
             self.expected[task].lose(token, "error" if task in dead else "queued")
 

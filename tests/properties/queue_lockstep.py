@@ -217,14 +217,23 @@ class QueueLockstep(RuleBasedStateMachine):
         *,
         gone: bool,
         reply_lost: bool,
+        begun: bool = True,
     ) -> None:
         def question(queue: Queue) -> Revocations:
-            return queue.release(worker, leases, charge=charge, declare_gone=gone)
+            return queue.release(worker, leases, charge=charge, begun=begun, declare_gone=gone)
 
         self.set_policy(max_crashes=max_crashes)
         revoked = self.ask(question)
         gone_at = self.now if gone else None
-        self.model.released(worker, leases, revoked, charge=charge, max_crashes=max_crashes, gone_at=gone_at)
+        self.model.released(
+            worker,
+            leases,
+            revoked,
+            charge=charge,
+            begun=begun,
+            max_crashes=max_crashes,
+            gone_at=gone_at,
+        )
         self._forget_steps()
         if reply_lost:
             assert self.ask_again(question) == ({}, {}), "I7: nothing is given back twice"

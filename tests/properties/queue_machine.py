@@ -235,18 +235,25 @@ class QueueMachine(QueueLockstep):
         slot=slots,
         held=st.integers(0, 3),
         charge=st.booleans(),
+        begun=st.booleans(),
         max_crashes=st.integers(0, 2),
         reply_lost=st.booleans(),
     )
     def crash(
-        self, slot: str, held: int, charge: bool, max_crashes: int = 1, reply_lost: bool = False
+        self,
+        slot: str,
+        held: int,
+        charge: bool,
+        max_crashes: int = 1,
+        reply_lost: bool = False,
+        begun: bool = True,
     ) -> None:
         """A worker dies, its pool gives back what it held, and another takes its place under a new name."""
         if held:
             self.supply(slot, held)
         worker = self.names[slot]
         self.names[slot] += "+"
-        self.send_release(worker, None, charge, max_crashes, gone=True, reply_lost=reply_lost)
+        self.send_release(worker, None, charge, max_crashes, gone=True, reply_lost=reply_lost, begun=begun)
 
     @precondition(lambda self: self.model.gone)
     @rule(pick=picks)

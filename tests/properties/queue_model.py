@@ -119,7 +119,7 @@ class QueueModel:
         taken = {**answer.expired.requeued, **answer.expired.dead}
         assert taken == expired, "I10: exactly the expired leases are reaped"
         for dead in {self.tasks[i].worker for i in expired}:
-            self._share_death(dead)
+            self._share_death(dead, begun=True)
         self._take_back(answer.expired, charge=True, max_crashes=max_crashes)
         assert len(answer.claims) <= want, "more was given out than was asked for"
         busy = request.busy or bool(self.held_by(worker))  # also where its last leases expired in this step
@@ -161,6 +161,7 @@ class QueueModel:
         revoked: Revocations,
         *,
         charge: bool,
+        begun: bool,
         max_crashes: int,
         gone_at: int | None,
     ) -> None:
@@ -171,7 +172,7 @@ class QueueModel:
             wanted = {}
         assert {**revoked.requeued, **revoked.dead} == wanted, "I4: taken from others, or left behind"
         if charge and wanted:
-            self._share_death(worker)
+            self._share_death(worker, begun)
         self._take_back(revoked, charge=charge, max_crashes=max_crashes)
         if gone_at is not None:
             self.gone[worker] = gone_at
@@ -300,12 +301,13 @@ class QueueModel:
             task.dead, task.deaths, task.shared, task.handed_back = True, 0, None, None
         return True
 
-    def _share_death(self, worker: str) -> None:
-        """The tasks of a dead worker had a part in its death, once for each token, if there are several."""
+    def _share_death(self, worker: str, begun: bool) -> None:
+        """The tasks of a dead worker had a part in its death, once for each token, if none of them is charged."""
         held = self.held_by(worker)
-        for task_id, token in held.items() if len(held) > 1 else ():
+        several = len(held) > 1
+        for task_id, token in held.items() if several or not begun else ():
             task = self.tasks[task_id]
-            if task.shared != token:
+            if task.shared != token and (several or task.deaths < ALONE_AFTER):
                 task.deaths, task.shared = task.deaths + 1, token
 
     def _waits_to_run_alone(self, task: Task) -> bool:

@@ -20,13 +20,14 @@ from tests.support.planted_loss import plant
 
 SCHEDULES = sorted((Path(__file__).parent / "schedules").glob("*.json"))
 ENOUGH = 20  # seeds within which the planted defect shows
+FIRST = 1  # of them; where the simulation draws differently, another one may have to be the first
 
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> SimulationResult:
     """A run that lost a task."""
     plant(monkeypatch)
-    for seed in range(ENOUGH):
+    for seed in range(FIRST, FIRST + ENOUGH):
         outcome = simulate(seed)
         if any(finding.checker == "delivery" for finding in outcome.findings):
             return outcome

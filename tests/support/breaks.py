@@ -251,7 +251,7 @@ BREAKS = (
         "I10",
         "The death of a worker is charged to every task that it had.",
         "common",
-        "  if #leases < 2 then return end",
+        "  if begun and not several then return end",
         "  if true then return end",
         "test_a_death_with_several_tasks_charges_none_and_the_second_one_separates_them",
         SUSPECTS,

@@ -100,12 +100,16 @@ local function deaths(id)
   return tonumber(count or 0), token
 end
 
--- Note that the tasks of a worker lost it together, if there are several; once for each token.
-local function share_death(leases)
-  if #leases < 2 then return end
+-- Note the part of tasks in the death of their worker, once for each token, where it charges none of them: there are
+-- several, or the only one had not begun. One that runs alone because of earlier deaths is charged all the same.
+local function share_death(leases, begun)
+  local several = #leases > 1
+  if begun and not several then return end
   for _, lease in ipairs(leases) do
     local count, last = deaths(lease[1])
-    if last ~= lease[2] then redis.call('HSET', SUSPECT, lease[1], count + 1 .. '|' .. lease[2]) end
+    if last ~= lease[2] and (several or count < ALONE_AFTER) then
+      redis.call('HSET', SUSPECT, lease[1], count + 1 .. '|' .. lease[2])
+    end
   end
 end
 

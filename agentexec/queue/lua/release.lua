@@ -1,11 +1,12 @@
 -- Revoke leases before they expire: all leases of a dead worker, or the named ones of a live worker.
 -- KEYS: as common.lua.
--- ARGV: 1 worker, 2 whether it crashed (1 | 0): a lease is charged if it is the only one of the worker,
+-- ARGV: 1 worker, 2 whether it crashed (0 | 1 | 2 = before any of its handlers began): a lease is charged if it is the
+--       only one of the worker,
 --       3 max crashes (if the pools have agreed on none),
 --       4 whether the worker is declared dead (1 | 0), then for each lease: id, token. With none named, all leases of
 --       the worker.
 -- returns: {requeued {id, lost token, ...}, dead {id, lost token, ...}}, without leases that the worker does not have.
-local worker, charge, max_crashes = ARGV[1], ARGV[2] == '1', agreed('max_crashes', ARGV[3])
+local worker, charge, max_crashes = ARGV[1], ARGV[2] ~= '0', agreed('max_crashes', ARGV[3])
 local declare_gone = ARGV[4] == '1'
 local ms = now_ms()
 
@@ -24,7 +25,7 @@ for i = #wanted, 1, -1 do
   local id, expected = wanted[i][1], wanted[i][2]
   local token, by = holder(id)
   if by == worker and token == expected then
-    if charge then share_death(all) end
+    if charge then share_death(all, ARGV[2] == '1') end
     revoke(id)
     local alive = requeue(id, token, charge, max_crashes, ms)
     if alive then ready = ready + 1 end

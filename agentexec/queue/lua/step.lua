@@ -124,7 +124,7 @@ for i = #expired, 1, -1 do
   local token, by = holder(id)
   -- Together with the leases that have not expired yet: the worker died with those, too.
   held = held or leases_by_worker()
-  share_death(held[by] or {})
+  share_death(held[by] or {}, true)
   held[by or ''] = nil
   revoke(id)
   local into = requeue(id, token or '0', true, max_crashes, ms) and requeued or dead

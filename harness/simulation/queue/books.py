@@ -146,12 +146,13 @@ class Books:
         """Whether the task had a part in so many deaths of workers that it runs alone."""
         return self.suspect.get(task_id, (0, 0))[0] >= ALONE_AFTER
 
-    def share_death(self, worker: str) -> None:
-        """Note that the tasks of a worker lose it together, if there are several; once for each token."""
+    def share_death(self, worker: str, *, begun: bool = True) -> None:
+        """Note the part of tasks in the death of their worker where it charges none: several, or one not `begun`."""
         held = self.held_by(worker)
-        for task_id, token in held if len(held) > 1 else ():
+        several = len(held) > 1
+        for task_id, token in held if several or not begun else ():
             deaths, last = self.suspect.get(task_id, (0, 0))
-            if last != token:
+            if last != token and (several or deaths < ALONE_AFTER):
                 self.suspect[task_id] = deaths + 1, token
 
     def holds(self, task_id: UUID, token: int) -> bool:

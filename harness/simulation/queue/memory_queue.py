@@ -131,7 +131,13 @@ class MemoryQueue:
             return set(leases) - set(kept), books.cancel.intersection(kept)
 
     def release(
-        self, worker: str, leases: Tokens | None, *, charge: bool = False, declare_gone: bool = False
+        self,
+        worker: str,
+        leases: Tokens | None,
+        *,
+        charge: bool = False,
+        begun: bool = True,
+        declare_gone: bool = False,
     ) -> Revocations:
         requeued: dict[UUID, int] = {}
         dead: dict[UUID, int] = {}
@@ -143,7 +149,7 @@ class MemoryQueue:
             wanted = leases.items() if leases else sorted(books.held_by(worker), key=itemgetter(1))
             valid = [(i, token) for i, token in wanted if books.holder.get(i) == Holder(token, worker)]
             if charge and valid:
-                books.share_death(worker)
+                books.share_death(worker, begun=begun)
             for task_id, token in reversed(valid):
                 books.revoke(task_id)
                 alive = books.requeue(task_id, token, charge=charge, max_crashes=limit, at=now)

@@ -7,6 +7,7 @@ from tests.planted.edits import Edit
 
 _MEMORY = "harness.simulation.queue.memory_queue:MemoryQueue"
 _STEP = "harness.simulation.queue.step"
+_BOOKS = "harness.simulation.queue.books:Books"
 
 DESTRUCTIVE_POP = Defect(
     name="destructive-pop",
@@ -188,16 +189,7 @@ RELEASE_BURNS_A_RETRY = Defect(
     breaks="after a few deployments a task that never failed is among the dead letters",
     scenario="drain-pools-no-crash",
     edits=(
-        Edit(
-            where="lua/release.lua",
-            old="local worker, charge, max_crashes = ARGV[1], ARGV[2] == '1',",
-            new="local worker, charge, max_crashes = ARGV[1], true,",
-        ),
-        Edit(
-            where=f"{_MEMORY}.release",
-            old="books.requeue(task_id, token, charge=charge,",
-            new="books.requeue(task_id, token, charge=True,",
-        ),
-        Edit(where=f"{_MEMORY}.release", old="if charge and valid:", new="if valid:"),
+        Edit(where="lua/common.lua", old="if charge and shared ~= token then", new="if true then"),
+        Edit(where=f"{_BOOKS}.requeue", old="if charge and shared != token:", new="if True:"),
     ),
 )

@@ -170,7 +170,7 @@ def test_a_pool_is_replaced_after_both_ran_side_by_side(field: Field) -> None:
     began = time.monotonic()
     operation = field.carry_out(replace_pool(at=0.0, graceful=5.0, beside=0.5))
     assert time.monotonic() - began >= 0.5
-    assert (operation.f, operation.value["pid"]) == ("replace-pool", field.pool.pid)
+    assert (operation.f, operation.value["pid"]) == ("sigterm", field.pool.pid)
     assert field.pool.code == 0
     assert [pool.name for pool in field.context.pools.running()] == ["pool-2"]
 
