@@ -28,7 +28,7 @@ from agentexec.text import storable_text
 from agentexec.worker.leases import HeldLeases
 from agentexec.worker.pool_match import PoolMatch
 from agentexec.worker.progress import PendingProgress
-from agentexec.worker.recording import Batch, Recorded, record, record_expired
+from agentexec.worker.recording import Batch, Recorded, record, record_revocations
 from agentexec.worker.retrying import Retrying
 from agentexec.worker.run_result import RunKind, RunResult, endings, failed, measured
 from agentexec.worker.runner import HandlerRun, HandlerRunner
@@ -222,6 +222,10 @@ class WorkerLoop:
             and (claim.task_id, claim.token) in self.leases
         ]
         self.runner.begin(runs)
+        leases = self.leases.tokens()
+        given_up = {run.claim.task_id for run in runs if leases.get(run.claim.task_id) != run.claim.token}
+        if given_up:  # by the renewer, which could not stop what had not begun
+            self.runner.stop(dict.fromkeys(given_up, RunKind.LOST))
         COUNTERS.add(REDELIVERED, amount=sum(run.attempt > 1 for run in runs))
         for finish, fence in recorded.refused.values():
             if finish.disposition is Disposition.DEAD_LETTER:
@@ -294,7 +298,7 @@ class WorkerLoop:
         COUNTERS.add(REAPED, EXPIRED, amount=sum(map(len, answer.expired)))
         if answer.canceled:
             self.runner.stop(dict.fromkeys(answer.canceled, RunKind.CANCELED))
-        record_expired(self._retrying, answer.expired)
+        record_revocations(self._retrying, answer.expired, "Its lease expired; it runs again.")
         # The waiter listens only while there are slots to fill; this thread looks itself once every HOUSEKEEPING.
         if want > len(claims) and not answer.reserved:
             due = answer.next_due

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import takewhile
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from agentexec.config import Settings
 from agentexec.core import runtime
@@ -25,12 +25,14 @@ from agentexec.queue.ownership import adopt_queue
 from agentexec.queue.protocol import Admission, Queue, Revocations
 from agentexec.store import reading, statements
 from agentexec.store.installation import store_name
-from agentexec.store.rows import PendingRow
+from agentexec.store.refusals import isolated
+from agentexec.store.rows import PendingRow, Withdrawal
 from agentexec.store.status import PENDING, Status
 from agentexec.task import payload_of
 from agentexec.text import json_text
 from agentexec.worker.agreement import shared
-from agentexec.worker.recording import log_crashed, record_revocations
+from agentexec.worker.recording import log_refused, record_revocations
+from agentexec.worker.retrying import Retrying
 
 OUTBOX_AFTER = 2.0  # seconds that an enqueue may take between its commit and its dispatch
 ANNOUNCE_EVERY = 5.0  # seconds
@@ -63,6 +65,9 @@ class Reconciler:
         # Fences of RUNNING rows without a lease, as the previous full pass and the present one found them.
         self._without_lease: dict[UUID, int] = {}
         self._suspects: dict[UUID, int] = {}
+        # One attempt: the next round is the repetition.
+        self._retrying = Retrying(engine, lambda: True, unexplained_tries=1)
+        self._left_out: set[UUID] = set()  # logged already
 
     def run_round(self, *, full_pass: bool) -> None:
         """One round.
@@ -96,9 +101,7 @@ class Reconciler:
         not_begun = self._queue.release(worker, self._not_begun(worker) if charge else {})
         revoked = self._queue.release(worker, None, charge=charge, declare_gone=True)
         revoked = Revocations({**not_begun.requeued, **revoked.requeued}, revoked.dead)
-        with self._engine.begin() as connection:
-            dead = record_revocations(connection, revoked, "Its worker died; it runs again.")
-        log_crashed(dead)
+        self._record_revocations(revoked, "Its worker died; it runs again.")
         if any(revoked):
             COUNTERS.add(REAPED, WORKER_DIED, amount=sum(map(len, revoked)))
             message = "released %d lease(s) of dead worker %s, %d to the dead letters"
@@ -124,19 +127,18 @@ class Reconciler:
         while last is not None:
             with self._engine.connect() as connection:
                 page = reading.withdrawals(connection, self._queue.name, last, PAGE)
-            leased = self._queue.request_cancel([row.id for row in page])
-            lost = {
-                row.id: row.fence
-                for row, is_leased in zip(page, leased, strict=True)
-                if row.status is Status.RUNNING and not is_leased
-            }
-            over = [row for row in page if row.status.terminal]
-            if lost or over:
-                with self._engine.begin() as connection:
-                    # CANCELED, since each has a cancel request.
-                    statements.record_revoked(connection, lost, Status.QUEUED, "Canceled on request.")
-                    statements.unmark_withdrawals(connection, over)
+            self._withdraw(page)
             last = page[-1].id if len(page) == PAGE else None
+
+    def _withdraw(self, page: Sequence[Withdrawal]) -> None:
+        leased = self._queue.request_cancel([row.id for row in page])
+        # Those with a lease may come back from their workers, which do not run them.
+        without = {row.id: row for row, is_leased in zip(page, leased, strict=True) if not is_leased}
+        lost = {i: row.fence for i, row in without.items() if row.status is Status.RUNNING}
+        # CANCELED, since each has a cancel request.
+        self._record_revocations(Revocations(lost, {}), "Canceled on request.")
+        over = [i for i, row in without.items() if row.status.terminal]
+        self._record(over, lambda c, ids: statements.unmark_withdrawals(c, [without[i] for i in ids]))
 
     def dispatch_outbox(self) -> None:
         """Dispatch recorded tasks that never reached the queue: their producer died, or Redis was away or full.
@@ -208,17 +210,19 @@ class Reconciler:
         tasks = [dispatch_of(a, payload_of(a.task_name, json_text(a.context))) for a in found]
         answers = zip(tasks, self._queue.enqueue(tasks, from_reconciler=rebuilding), strict=True)
         taken = [task.task_id for task, answer in answers if answer is Admission.TAKEN]
-        with self._engine.begin() as connection:
-            statements.mark_dispatched(connection, taken)
+        self._record(taken, statements.mark_dispatched)
         _logger.info("dispatched %d activit(ies) that the queue did not have", len(taken))
 
     def _end_dead_letters(self, ids: Sequence[UUID]) -> None:
         """End pending activities that are dead letters: the worker died before it recorded that."""
         reasons = self._queue.dead_reasons(ids)
-        if reasons:
-            with self._engine.begin() as connection:
-                ended = statements.record_dead_letters(connection, reasons)
-            log_dead_letters(ended, reasons)
+
+        def end(connection: Connection, part: Sequence[UUID]) -> None:
+            ended.update(statements.record_dead_letters(connection, {i: reasons[i] for i in part}))
+
+        ended: dict[UUID, str] = {}
+        self._record(reasons, end)
+        log_dead_letters(ended, reasons)
 
     def _requeue_without_lease(self, fences: Mapping[UUID, int]) -> None:
         """Record QUEUED for RUNNING activities that had no lease in two full passes.
@@ -230,8 +234,16 @@ class Reconciler:
         without = {i: fence for i, fence in fences.items() if leases.get(i) != fence}
         self._suspects |= without
         lost = {i: fence for i, fence in without.items() if self._without_lease.get(i) == fence}
-        if lost:
-            with self._engine.begin() as connection:
-                statements.record_revoked(
-                    connection, lost, Status.QUEUED, "Its lease was lost; it runs again."
-                )
+        self._record_revocations(Revocations(lost, {}), "Its lease was lost; it runs again.")
+
+    def _record_revocations(self, revoked: Revocations, message: str) -> None:
+        record_revocations(self._retrying, revoked, message, self._leave_out)
+
+    def _record(self, ids: Iterable[UUID], work: Callable[[Connection, Sequence[UUID]], None]) -> None:
+        """Run `work` in a transaction; activities that the database refuses are left out, and tried again later."""
+        isolated([*ids], lambda part: self._retrying.transaction(lambda c: work(c, part)), self._leave_out)
+
+    def _leave_out(self, task_id: UUID, reason: str) -> None:
+        if task_id not in self._left_out:
+            self._left_out.add(task_id)
+            log_refused(task_id, reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from agentexec.config import Settings
 from agentexec.queue.dead_letters import log_dead_letters
-from agentexec.queue.protocol import Claim, Disposition, Finish, Revocations
+from agentexec.queue.protocol import Claim, Disposition, Finish, Revocations, Tokens
 from agentexec.store import reading, statements
 from agentexec.store.dialects import parts
 from agentexec.store.refusals import Refused, isolated
@@ -26,6 +26,11 @@ CRASHED = "its worker died more often than AGENTEXEC_MAX_CRASHES allows while ru
 DEFER_SECONDS = 1.0  # until a task asks again for a lock key under which another one runs
 
 _logger = logging.getLogger(__name__)
+
+
+def log_refused(task_id: UUID, reason: str) -> None:
+    """Log that what happened to a task cannot be recorded."""
+    _logger.error("what happened to task %s is not recorded: %s", task_id, reason)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -151,48 +156,43 @@ def _record_failures(retrying: Retrying, batch: Batch, message: str, recorded: R
 def _end_unstarted(retrying: Retrying, claim: Claim, message: str, reason: str) -> bool:
     """Record ERROR for a claim that cannot run; False if its activity is over or has a higher token."""
     token = {claim.task_id: claim.token}
+
+    def end(connection: Connection) -> bool:
+        ended = statements.record_terminated(connection, token, Status.ERROR, message, reason)
+        statements.mark_dead_letters(connection, ended)
+        return bool(ended)
+
     try:
-        return bool(
-            retrying.transaction(
-                lambda c: statements.record_terminated(c, token, Status.ERROR, message, reason)
-            )
-        )
+        return retrying.transaction(end)
     except Refused:
         return True
 
 
 def record_revocations(
-    connection: Connection, revoked: Revocations, requeued_message: str
-) -> dict[UUID, str]:
-    """Record QUEUED or ERROR for tasks whose holders lost their lease; a row that moved on is left as it is.
+    retrying: Retrying, revoked: Revocations, message: str, refused: Callable[[UUID, str], None] = log_refused
+) -> None:
+    """Record QUEUED with this message, or ERROR, for tasks whose holders lost their lease; log the dead letters.
 
-    Returns the task names of those that are dead letters now, to be logged once they are durable.
+    A row that moved on is left as it is. `refused` is called with each task of which the database refuses it.
     """
-    statements.record_revoked(connection, revoked.requeued, Status.QUEUED, requeued_message)
-    message = f"Dead-lettered: {CRASHED}."
-    dead = statements.record_revoked(connection, revoked.dead, Status.ERROR, message, CRASHED)
-    return reading.dead_letter_names(connection, dead)
+    crashed = dict.fromkeys(revoked.dead, CRASHED)
+
+    def write(part: Sequence[UUID]) -> None:
+        requeued, dead = ({i: tokens[i] for i in part if i in tokens} for tokens in revoked)
+        log_dead_letters(
+            retrying.transaction(lambda c: _record_revocations(c, requeued, dead, message)), crashed
+        )
+
+    isolated([*revoked.requeued, *revoked.dead], write, refused)
 
 
-def log_crashed(names: Mapping[UUID, str]) -> None:
-    """Log the dead letters that `record_revocations` returned."""
-    log_dead_letters(names, dict.fromkeys(names, CRASHED))
-
-
-def record_expired(retrying: Retrying, expired: Revocations) -> None:
-    """Record leases that expired, on behalf of their holders."""
-    leases = [(i, token, dead) for dead, tokens in enumerate(expired) for i, token in tokens.items()]
-
-    def write(part: Sequence[tuple[UUID, int, int]]) -> None:
-        requeued, dead = ({i: token for i, token, kind in part if kind == wanted} for wanted in (0, 1))
-        revoked = Revocations(requeued, dead)
-        message = "Its lease expired; it runs again."
-        log_crashed(retrying.transaction(lambda connection: record_revocations(connection, revoked, message)))
-
-    def refused(lease: tuple[UUID, int, int], reason: str) -> None:
-        _logger.error("the expired lease of task %s is not recorded: %s", lease[0], reason)
-
-    isolated(leases, write, refused)
+def _record_revocations(
+    connection: Connection, requeued: Tokens, dead: Tokens, message: str
+) -> dict[UUID, str]:
+    """Returns the task names of the dead letters."""
+    statements.record_revoked(connection, requeued, Status.QUEUED, message)
+    ended = statements.record_revoked(connection, dead, Status.ERROR, f"Dead-lettered: {CRASHED}.", CRASHED)
+    return reading.dead_letter_names(connection, ended)
 
 
 def _explain(

@@ -28,10 +28,14 @@ _logger = logging.getLogger(__name__)
 class Retrying:
     """A worker's calls to its servers. Each raises its last error once `give_up` returns True."""
 
-    def __init__(self, engine: Engine, give_up: Callable[[], bool]) -> None:
+    def __init__(
+        self, engine: Engine, give_up: Callable[[], bool], *, unexplained_tries: int = UNEXPLAINED_TRIES
+    ) -> None:
+        """After `unexplained_tries` failures of no known kind, a statement is refused for its data."""
         self._engine = engine
         self._one_statement = one_statement(engine)
         self._give_up = give_up
+        self._unexplained_tries = unexplained_tries
         # Since when Postgres has owed an answer, on the runtime's monotonic clock.
         self.silent_since: float | None = None
 
@@ -75,7 +79,7 @@ class Retrying:
             except FAILURES as error:
                 kind = kind_of(error)
                 unexplained += kind is FailureKind.UNEXPLAINED
-                if kind is FailureKind.ROW or unexplained >= UNEXPLAINED_TRIES:
+                if kind is FailureKind.ROW or unexplained >= self._unexplained_tries:
                     raise Refused(error) from error
                 if self._give_up():
                     raise
