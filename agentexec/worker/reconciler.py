@@ -65,6 +65,7 @@ class Reconciler:
         # Fences of RUNNING rows without a lease, as the previous full pass and the present one found them.
         self._without_lease: dict[UUID, int] = {}
         self._suspects: dict[UUID, int] = {}
+        self._dead: set[str] = set()  # registered workers of this host without a process
         # One attempt: the next round is the repetition.
         self._retrying = Retrying(engine, lambda: True, unexplained_tries=1)
         self._left_out: set[UUID] = set()  # logged already
@@ -116,10 +117,15 @@ class Reconciler:
         return {i: token for i, token in leases.items() if i not in begun}
 
     def release_dead_neighbours(self) -> None:
-        """Release the workers of this host whose process is gone, before their leases expire."""
-        for worker, identity in self._queue.registered().items():
-            if runtime.current().is_certainly_dead(identity):
-                self.release_worker(worker, charge=True)
+        """Release the workers of this host whose process was gone in the round before too.
+
+        A pool that lives has released its own by then. It knows whether a worker crashed; here each one counts as such.
+        """
+        is_dead = runtime.current().is_certainly_dead
+        before = self._dead
+        self._dead = {w for w, identity in self._queue.registered().items() if is_dead(identity)}
+        for worker in before & self._dead:
+            self.release_worker(worker, charge=True)
 
     def withdraw(self) -> None:
         """Ask the queue to stop or remove canceled tasks, until it has: Redis was away, or a dispatch was late."""
@@ -131,14 +137,16 @@ class Reconciler:
             last = page[-1].id if len(page) == PAGE else None
 
     def _withdraw(self, page: Sequence[Withdrawal]) -> None:
-        leased = self._queue.request_cancel([row.id for row in page])
-        # Those with a lease may come back from their workers, which do not run them.
-        without = {row.id: row for row, is_leased in zip(page, leased, strict=True) if not is_leased}
-        lost = {i: row.fence for i, row in without.items() if row.status is Status.RUNNING}
+        rows = {row.id: row for row in page}
+        leased = dict(zip(rows, self._queue.request_cancel(list(rows)), strict=True))
+        lost = {i: row.fence for i, row in rows.items() if row.status is Status.RUNNING and not leased[i]}
         # CANCELED, since each has a cancel request.
         self._record_revocations(Revocations(lost, {}), "Canceled on request.")
-        over = [i for i, row in without.items() if row.status.terminal]
-        self._record(over, lambda c, ids: statements.unmark_withdrawals(c, [without[i] for i in ids]))
+        over = [i for i, row in rows.items() if row.status.terminal]
+        # A claim that was not started may come back from its worker.
+        tokens = self._queue.leases([i for i in over if leased[i]])
+        over = [i for i in over if tokens.get(i, rows[i].fence) == rows[i].fence]
+        self._record(over, lambda c, ids: statements.unmark_withdrawals(c, [rows[i] for i in ids]))
 
     def dispatch_outbox(self) -> None:
         """Dispatch recorded tasks that never reached the queue: their producer died, or Redis was away or full.

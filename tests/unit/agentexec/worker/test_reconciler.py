@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
@@ -12,6 +14,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from agentexec.config import load_settings
+from agentexec.core.identity import host_identity
 from agentexec.queue.protocol import Claim, Dispatch, Disposition, Finish, StepRequest
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import reading, statements
@@ -349,3 +352,24 @@ def test_a_canceled_task_that_its_worker_hands_back_leaves_the_queue(
     assert queue.known([task]) == [False]
     with engine.begin() as connection:
         assert reading.withdrawals(connection, queue.name, START, 9) == []
+
+
+@pytest.mark.invariant("I10")
+@pytest.mark.parametrize(("released", "crashes"), [(True, 0), (False, 1)])
+def test_the_pool_of_a_dead_worker_says_first_whether_it_crashed(
+    engine: Engine, queue: RedisQueue, reconciler: Reconciler, released: bool, crashes: int
+) -> None:
+    """Another pool of the host sees the same death, and does not know that it was the end of a drain."""
+    (task,) = dispatched(engine, queue, 1)
+    (claim,) = claimed(queue, "dead", 1)
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        identity = f"{host_identity()}|{process.pid}|1"
+    queue.register("dead", identity)
+    with engine.begin() as connection:
+        statements.record_batch(connection, starts({task: claim.token}), [])
+    reconciler.run_round(full_pass=False)
+    if released:
+        reconciler.release_worker("dead", charge=False)
+    reconciler.run_round(full_pass=False)
+    assert RedisInspector(queue).read().crashes == ({str(task): 1} if crashes else {})
+    assert row_of(engine, task).status == "queued"
