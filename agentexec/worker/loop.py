@@ -30,7 +30,7 @@ from agentexec.worker.pool_match import PoolMatch
 from agentexec.worker.progress import PendingProgress
 from agentexec.worker.recording import Batch, Recorded, record, record_revocations
 from agentexec.worker.retrying import Retrying
-from agentexec.worker.run_result import RunKind, RunResult, endings, failed, measured
+from agentexec.worker.run_result import RunKind, RunResult, endings, failed
 from agentexec.worker.runner import HandlerRun, HandlerRunner
 
 HOUSEKEEPING = 1.0  # seconds between two steps of a worker that has nothing to do
@@ -189,7 +189,6 @@ class WorkerLoop:
                 COUNTERS.add(LOST)
                 self.leases.remove(result.task_id, result.token)
             elif number is not None:
-                result = measured(result, self.settings.max_result_bytes)
                 results.append(result)
                 batch.updates.append(self._update(result, number))
                 batch.result_bytes[result.task_id] = len(result.encoded.encode())

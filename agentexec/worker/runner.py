@@ -174,11 +174,11 @@ class HandlerRunner:
         if decided := self._decided(run):
             return decided
         try:
-            result = json_result(outcome.value)
+            result, encoded = json_result(outcome.value, self._settings.max_result_bytes)
         except InvalidTask as error:
             return self._invalid(run, error)
         message = None if run.verdict.completed is None else storable_text(run.verdict.completed)
-        return self._result(run, RunKind.COMPLETE, result=result, message=message)
+        return self._result(run, RunKind.COMPLETE, result=result, encoded=encoded, message=message)
 
     def _introduce(self, run: HandlerRun, definition: TaskDefinition) -> None:
         """Make the task known to its handler, and to the log lines that follow."""
