@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import takewhile
 from types import MappingProxyType
 from typing import Any
@@ -25,7 +25,6 @@ from agentexec.queue.ownership import adopt_queue
 from agentexec.queue.protocol import Admission, Queue, Revocations
 from agentexec.store import reading, statements
 from agentexec.store.installation import store_name
-from agentexec.store.refusals import isolated
 from agentexec.store.rows import PendingRow, Withdrawal
 from agentexec.store.status import PENDING, Status
 from agentexec.task import payload_of
@@ -137,16 +136,18 @@ class Reconciler:
             last = page[-1].id if len(page) == PAGE else None
 
     def _withdraw(self, page: Sequence[Withdrawal]) -> None:
-        rows = {row.id: row for row in page}
-        leased = dict(zip(rows, self._queue.request_cancel(list(rows)), strict=True))
-        lost = {i: row.fence for i, row in rows.items() if row.status is Status.RUNNING and not leased[i]}
+        ids = [row.id for row in page]
+        leased = dict(zip(ids, self._queue.request_cancel(ids), strict=True))
+        lost = {row.id: row.fence for row in page if row.status is Status.RUNNING and not leased[row.id]}
         # CANCELED, since each has a cancel request.
         self._record_revocations(Revocations(lost, {}), "Canceled on request.")
-        over = [i for i, row in rows.items() if row.status.terminal]
+        over = [row for row in page if row.status.terminal]
         # A claim that was not started may come back from its worker.
-        tokens = self._queue.leases([i for i in over if leased[i]])
-        over = [i for i in over if tokens.get(i, rows[i].fence) == rows[i].fence]
-        self._record(over, lambda c, ids: statements.unmark_withdrawals(c, [rows[i] for i in ids]))
+        tokens = self._queue.leases([row.id for row in over if leased[row.id]])
+        over = [row for row in over if tokens.get(row.id, row.fence) == row.fence]
+        self._retrying.record(
+            over, statements.unmark_withdrawals, lambda row, reason: self._leave_out(row.id, reason)
+        )
 
     def dispatch_outbox(self) -> None:
         """Dispatch recorded tasks that never reached the queue: their producer died, or Redis was away or full.
@@ -218,19 +219,18 @@ class Reconciler:
         tasks = [dispatch_of(a, payload_of(a.task_name, json_text(a.context))) for a in found]
         answers = zip(tasks, self._queue.enqueue(tasks, from_reconciler=rebuilding), strict=True)
         taken = [task.task_id for task, answer in answers if answer is Admission.TAKEN]
-        self._record(taken, statements.mark_dispatched)
+        self._retrying.record(taken, statements.mark_dispatched, self._leave_out)
         _logger.info("dispatched %d activit(ies) that the queue did not have", len(taken))
 
     def _end_dead_letters(self, ids: Sequence[UUID]) -> None:
         """End pending activities that are dead letters: the worker died before it recorded that."""
         reasons = self._queue.dead_reasons(ids)
 
-        def end(connection: Connection, part: Sequence[UUID]) -> None:
-            ended.update(statements.record_dead_letters(connection, {i: reasons[i] for i in part}))
+        def end(connection: Connection, part: Sequence[UUID]) -> dict[UUID, str]:
+            return statements.record_dead_letters(connection, {i: reasons[i] for i in part})
 
-        ended: dict[UUID, str] = {}
-        self._record(reasons, end)
-        log_dead_letters(ended, reasons)
+        for names in self._retrying.record(list(reasons), end, self._leave_out):
+            log_dead_letters(names, reasons)
 
     def _requeue_without_lease(self, fences: Mapping[UUID, int]) -> None:
         """Record QUEUED for RUNNING activities that had no lease in two full passes.
@@ -246,10 +246,6 @@ class Reconciler:
 
     def _record_revocations(self, revoked: Revocations, message: str) -> None:
         record_revocations(self._retrying, revoked, message, self._leave_out)
-
-    def _record(self, ids: Iterable[UUID], work: Callable[[Connection, Sequence[UUID]], None]) -> None:
-        """Run `work` in a transaction; activities that the database refuses are left out, and tried again later."""
-        isolated([*ids], lambda part: self._retrying.transaction(lambda c: work(c, part)), self._leave_out)
 
     def _leave_out(self, task_id: UUID, reason: str) -> None:
         if task_id not in self._left_out:

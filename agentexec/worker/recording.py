@@ -13,10 +13,10 @@ from sqlalchemy import Connection
 
 from agentexec.config import Settings
 from agentexec.queue.dead_letters import log_dead_letters
-from agentexec.queue.protocol import Claim, Disposition, Finish, Revocations, Tokens
+from agentexec.queue.protocol import Claim, Disposition, Finish, Revocations
 from agentexec.store import reading, statements
 from agentexec.store.dialects import parts
-from agentexec.store.refusals import Refused, isolated
+from agentexec.store.refusals import Refused
 from agentexec.store.rows import ActivityUpdate, LogEntry, Start, Started
 from agentexec.store.status import Status
 from agentexec.worker.retrying import Retrying
@@ -95,16 +95,15 @@ def record(retrying: Retrying, batch: Batch, settings: Settings, *, worker: str 
 
 
 def _record_progress(retrying: Retrying, entries: Sequence[LogEntry]) -> None:
-    def write(part: Sequence[LogEntry]) -> None:
-        retrying.transaction(lambda connection: statements.record_progress(connection, part))
-
     def refused(entry: LogEntry, reason: str) -> None:
         _logger.error("progress of task %s is left out: %s", entry.id, reason)
-        with suppress(Refused):  # so that the log has no hole at its number
-            write([replace(entry, message=f"Progress is left out: {reason}.", percentage=None)])
+        # So that the log has no hole at its number.
+        instead = replace(entry, message=f"Progress is left out: {reason}.", percentage=None)
+        with suppress(Refused):
+            retrying.transaction(lambda connection: statements.record_progress(connection, [instead]))
 
     for part in parts(entries, _bytes):
-        isolated(part, write, refused)
+        retrying.record(part, statements.record_progress, refused)
 
 
 def _bytes(row: Start | ActivityUpdate | LogEntry) -> int:
@@ -114,20 +113,20 @@ def _bytes(row: Start | ActivityUpdate | LogEntry) -> int:
 
 
 def _record_rows(retrying: Retrying, rows: Sequence[Start | ActivityUpdate], recorded: Recorded) -> None:
-    def write(part: Sequence[Start | ActivityUpdate]) -> None:
+    def write(
+        connection: Connection, part: Sequence[Start | ActivityUpdate]
+    ) -> tuple[dict[UUID, Started], dict[UUID, Status]]:
         starts = [row for row in part if isinstance(row, Start)]
         updates = [row for row in part if isinstance(row, ActivityUpdate)]
-        started, accepted = retrying.transaction(
-            lambda connection: statements.record_batch(connection, starts, updates), single_statement=True
-        )
-        recorded.started |= started
-        recorded.accepted |= accepted
+        return statements.record_batch(connection, starts, updates)
 
     def refused(row: Start | ActivityUpdate, reason: str) -> None:
         _logger.error("task %s fails for good: %s", row.id, reason)
         recorded.failed[row.id] = reason
 
-    isolated(rows, write, refused)
+    for started, accepted in retrying.record(rows, write, refused, single_statement=True):
+        recorded.started |= started
+        recorded.accepted |= accepted
 
 
 def _record_failures(retrying: Retrying, batch: Batch, message: str, recorded: Recorded) -> None:
@@ -136,7 +135,7 @@ def _record_failures(retrying: Retrying, batch: Batch, message: str, recorded: R
         reason = recorded.failed.get(claim.task_id)
         if reason is not None and _end_unstarted(retrying, claim, message.format(error=reason), reason):
             recorded.refused[claim.task_id] = _dead_letter(claim.task_id, claim.token, reason)
-    failures: list[Start | ActivityUpdate] = [
+    failures = [
         ActivityUpdate(
             id=update.id,
             token=update.token,
@@ -175,24 +174,17 @@ def record_revocations(
 
     A row that moved on is left as it is. `refused` is called with each task of which the database refuses it.
     """
-    crashed = dict.fromkeys(revoked.dead, CRASHED)
 
-    def write(part: Sequence[UUID]) -> None:
+    def write(connection: Connection, part: Sequence[UUID]) -> dict[UUID, str]:
         requeued, dead = ({i: tokens[i] for i in part if i in tokens} for tokens in revoked)
-        log_dead_letters(
-            retrying.transaction(lambda c: _record_revocations(c, requeued, dead, message)), crashed
+        statements.record_revoked(connection, requeued, Status.QUEUED, message)
+        ended = statements.record_revoked(
+            connection, dead, Status.ERROR, f"Dead-lettered: {CRASHED}.", CRASHED
         )
+        return reading.dead_letter_names(connection, ended)
 
-    isolated([*revoked.requeued, *revoked.dead], write, refused)
-
-
-def _record_revocations(
-    connection: Connection, requeued: Tokens, dead: Tokens, message: str
-) -> dict[UUID, str]:
-    """Returns the task names of the dead letters."""
-    statements.record_revoked(connection, requeued, Status.QUEUED, message)
-    ended = statements.record_revoked(connection, dead, Status.ERROR, f"Dead-lettered: {CRASHED}.", CRASHED)
-    return reading.dead_letter_names(connection, ended)
+    for names in retrying.record([*revoked.requeued, *revoked.dead], write, refused):
+        log_dead_letters(names, dict.fromkeys(names, CRASHED))
 
 
 def _explain(
@@ -200,17 +192,16 @@ def _explain(
 ) -> None:
     """Find out why claims (with their tokens) and updates were refused."""
 
-    def explain(part: Sequence[UUID]) -> None:
+    def explain(connection: Connection, part: Sequence[UUID]) -> None:
         tokens = {i: claims[i] for i in part if i in claims}
-        rest = [i for i in part if i not in claims]
-        retrying.transaction(lambda connection: _explain_part(connection, tokens, rest, recorded))
+        _explain_part(connection, tokens, [i for i in part if i not in claims], recorded)
 
     def refused(task_id: UUID, reason: str) -> None:
         _logger.error("task %s is a dead letter: %s", task_id, reason)
         if task_id in claims:
             recorded.refused[task_id] = _dead_letter(task_id, claims[task_id], reason)
 
-    isolated([*claims, *unaccepted], explain, refused)
+    retrying.record([*claims, *unaccepted], explain, refused)
 
 
 def _dead_letter(task_id: UUID, token: int, reason: str) -> RefusedClaim:

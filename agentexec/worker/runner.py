@@ -7,7 +7,7 @@ import contextlib
 import contextvars
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -209,25 +209,22 @@ class HandlerRunner:
                 return Outcome(error=error)
         if not inspect.isawaitable(outcome.value):
             return outcome
-        with self._soft_timer(run, definition):
-            try:
-                return Outcome(await _awaited(outcome.value))
-            except BaseException as error:  # noqa: BLE001 - a handler may raise anything, and its worker lives on
-                return Outcome(error=error)
+        timer = self._soft_timer(run, definition)
+        try:
+            return Outcome(await _awaited(outcome.value))
+        except BaseException as error:  # noqa: BLE001 - a handler may raise anything, and its worker lives on
+            return Outcome(error=error)
+        finally:
+            if timer is not None:
+                timer.cancel()
 
-    @contextlib.contextmanager
-    def _soft_timer(self, run: HandlerRun, definition: TaskDefinition) -> Iterator[None]:
-        """Cancel a run in this block past its soft limit; a thread cannot be stopped, so only coroutines run in it."""
+    def _soft_timer(self, run: HandlerRun, definition: TaskDefinition) -> asyncio.TimerHandle | None:
+        """Cancel a run past its soft limit; a thread cannot be stopped, so this is for coroutines only."""
         limit = self._soft_limit(definition)
         if limit is None or run.began is None:
-            yield
-            return
+            return None
         left = run.began + limit - runtime.current().monotonic()
-        timer = self._loop.call_later(max(0.0, left), self._expire, run)
-        try:
-            yield
-        finally:
-            timer.cancel()
+        return self._loop.call_later(max(0.0, left), self._expire, run)
 
     async def _in_thread(
         self, run: HandlerRun, definition: TaskDefinition, call: Callable[[], Any]

@@ -201,9 +201,6 @@ class Supervisor:
         pause = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** min(deaths - 1, 10))
         when = "failed soon after its start" if child.ready else "died before it was ready"
         _logger.error("worker slot %d %s, %d time(s); next try in %.1f s", slot, when, deaths, pause)
-        self._spawn_after(pause, slot)
-
-    def _spawn_after(self, pause: float, slot: int) -> None:
         self._respawns[slot] = runtime.current().monotonic() + pause
 
     def _spawn(self, slot: int) -> None:
@@ -220,7 +217,7 @@ class Supervisor:
         except OSError as error:  # no memory or no process is left: the other workers must live on
             message = "worker slot %d cannot be started (%s); next try in %.1f s"
             _logger.error(message, slot, error, FORK_PAUSE)
-            self._spawn_after(FORK_PAUSE, slot)
+            self._respawns[slot] = runtime.current().monotonic() + FORK_PAUSE
 
     def _kill_stragglers(self) -> None:
         self._deadline = None
