@@ -98,9 +98,6 @@ class Runtime(Protocol):
     def spawn(self, work: Callable[[], None], *, name: str) -> Thread:
         """Start a daemon thread."""
 
-    def after(self, seconds: float, work: Callable[[], None]) -> None:
-        """Run `work` in a daemon thread after a delay."""
-
     def new_id(self) -> UUID:
         """A UUID that grows with time."""
 
@@ -142,11 +139,6 @@ class SystemRuntime(Runtime):
         thread = threading.Thread(target=work, name=name, daemon=True)
         thread.start()
         return thread
-
-    def after(self, seconds: float, work: Callable[[], None]) -> None:
-        timer = threading.Timer(seconds, work)
-        timer.daemon = True
-        timer.start()
 
     def nonce(self) -> str:
         return uuid4().hex

@@ -184,8 +184,13 @@ def record_dead_letters(connection: Connection, reasons: Mapping[UUID, str]) -> 
     for i, standing in standings(connection, reasons).items():
         message = f"Dead-lettered: {reasons[i]}."
         ended |= record_terminated(connection, {i: standing.fence + 1}, Status.ERROR, message, reasons[i])
-    run(connection, DEAD_LETTERED, ids=ended)
+    mark_dead_letters(connection, ended)
     return dead_letter_names(connection, ended)
+
+
+def mark_dead_letters(connection: Connection, ids: Collection[UUID]) -> None:
+    """Note that the tasks of activities that ended as ERROR are dead letters in the queue."""
+    run(connection, DEAD_LETTERED, ids=ids)
 
 
 def mark_withdrawals(connection: Connection, ids: Collection[UUID]) -> None:

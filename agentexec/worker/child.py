@@ -102,8 +102,18 @@ class Child:
         self.pid = self._process.pid
         spawn = runtime.current().spawn
         talk = partial(self._talk, options_write, json.dumps(options).encode(), status_read)
-        self._status = spawn(talk, name=f"status-{spec.name}")
-        spawn(self._watch_end, name=f"end-{spec.name}")
+        talks = False
+        try:
+            self._status = spawn(talk, name=f"status-{spec.name}")
+            talks = True
+            spawn(self._watch_end, name=f"end-{spec.name}")
+        except RuntimeError as error:  # a system that limits processes counts threads too
+            self._process.kill()
+            self._process.communicate()
+            if not talks:
+                os.close(status_read)
+                os.close(options_write)
+            raise OSError(str(error)) from None
 
     def stop(self, command: StopCommand) -> None:
         with contextlib.suppress(OSError, ValueError):  # it has ended: the event is on its way

@@ -34,10 +34,10 @@ class HeldLeases:
                 del self._leases[task_id]
 
     def __contains__(self, lease: tuple[UUID, int]) -> bool:
-        """Whether the task is leased under this token."""
+        """Whether the task is leased under this token and its run has not ended."""
         with self._lock:
             present = self._leases.get(lease[0])
-            return present is not None and present.token == lease[1]
+            return present is not None and present.token == lease[1] and present.open
 
     def number(self, task_id: UUID, token: int, *, last: bool = False, again: bool = False) -> int | None:
         """The number of the next log entry, or the previous one `again`.

@@ -28,9 +28,9 @@ from agentexec.text import storable_text
 from agentexec.worker.leases import HeldLeases
 from agentexec.worker.pool_match import PoolMatch
 from agentexec.worker.progress import PendingProgress
-from agentexec.worker.recording import Batch, Recorded, record, record_expired
+from agentexec.worker.recording import Batch, Recorded, record, record_revocations
 from agentexec.worker.retrying import Retrying
-from agentexec.worker.run_result import RunKind, RunResult, endings, failed, measured
+from agentexec.worker.run_result import RunKind, RunResult, endings, failed
 from agentexec.worker.runner import HandlerRun, HandlerRunner
 
 HOUSEKEEPING = 1.0  # seconds between two steps of a worker that has nothing to do
@@ -189,7 +189,6 @@ class WorkerLoop:
                 COUNTERS.add(LOST)
                 self.leases.remove(result.task_id, result.token)
             elif number is not None:
-                result = measured(result, self.settings.max_result_bytes)
                 results.append(result)
                 batch.updates.append(self._update(result, number))
                 batch.result_bytes[result.task_id] = len(result.encoded.encode())
@@ -222,6 +221,10 @@ class WorkerLoop:
             and (claim.task_id, claim.token) in self.leases
         ]
         self.runner.begin(runs)
+        leases = self.leases.tokens()
+        given_up = {run.claim.task_id for run in runs if leases.get(run.claim.task_id) != run.claim.token}
+        if given_up:  # by the renewer, which could not stop what had not begun
+            self.runner.stop(dict.fromkeys(given_up, RunKind.LOST))
         COUNTERS.add(REDELIVERED, amount=sum(run.attempt > 1 for run in runs))
         for finish, fence in recorded.refused.values():
             if finish.disposition is Disposition.DEAD_LETTER:
@@ -294,7 +297,7 @@ class WorkerLoop:
         COUNTERS.add(REAPED, EXPIRED, amount=sum(map(len, answer.expired)))
         if answer.canceled:
             self.runner.stop(dict.fromkeys(answer.canceled, RunKind.CANCELED))
-        record_expired(self._retrying, answer.expired)
+        record_revocations(self._retrying, answer.expired, "Its lease expired; it runs again.")
         # The waiter listens only while there are slots to fill; this thread looks itself once every HOUSEKEEPING.
         if want > len(claims) and not answer.reserved:
             due = answer.next_due

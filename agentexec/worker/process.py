@@ -255,6 +255,8 @@ def end_with(options: Mapping[str, Any]) -> NoReturn:
     code: int = ExitCode.FAILED
     try:
         code = main(options)
+    except BaseException:
+        _logger.exception("the worker failed")
     finally:
         runtime.current().end_process(code)
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from agentexec.config import Settings
 from agentexec.core import runtime
@@ -22,15 +22,16 @@ from agentexec.core.counters import COUNTERS, REAPED, WORKER_DIED
 from agentexec.producer.enqueuer import dispatch_of
 from agentexec.queue.dead_letters import log_dead_letters
 from agentexec.queue.ownership import adopt_queue
-from agentexec.queue.protocol import Admission, Queue
+from agentexec.queue.protocol import Admission, Queue, Revocations
 from agentexec.store import reading, statements
 from agentexec.store.installation import store_name
-from agentexec.store.rows import PendingRow
+from agentexec.store.rows import PendingRow, Withdrawal
 from agentexec.store.status import PENDING, Status
 from agentexec.task import payload_of
 from agentexec.text import json_text
 from agentexec.worker.agreement import shared
-from agentexec.worker.recording import log_crashed, record_revocations
+from agentexec.worker.recording import log_refused, record_revocations
+from agentexec.worker.retrying import Retrying
 
 OUTBOX_AFTER = 2.0  # seconds that an enqueue may take between its commit and its dispatch
 ANNOUNCE_EVERY = 5.0  # seconds
@@ -63,6 +64,10 @@ class Reconciler:
         # Fences of RUNNING rows without a lease, as the previous full pass and the present one found them.
         self._without_lease: dict[UUID, int] = {}
         self._suspects: dict[UUID, int] = {}
+        self._dead: set[str] = set()  # registered workers of this host without a process
+        # One attempt: the next round is the repetition.
+        self._retrying = Retrying(engine, lambda: True, unexplained_tries=1)
+        self._left_out: set[UUID] = set()  # logged already
 
     def run_round(self, *, full_pass: bool) -> None:
         """One round.
@@ -95,9 +100,7 @@ class Reconciler:
         """
         begun = not charge or self._has_begun(worker)
         revoked = self._queue.release(worker, None, charge=charge, begun=begun, declare_gone=True)
-        with self._engine.begin() as connection:
-            dead = record_revocations(connection, revoked, "Its worker died; it runs again.")
-        log_crashed(dead)
+        self._record_revocations(revoked, "Its worker died; it runs again.")
         if any(revoked):
             COUNTERS.add(REAPED, WORKER_DIED, amount=sum(map(len, revoked)))
             message = "released %d lease(s) of dead worker %s, %d to the dead letters"
@@ -111,10 +114,15 @@ class Reconciler:
         return any(s.status is Status.RUNNING and s.fence == leases[i] for i, s in standings.items())
 
     def release_dead_neighbours(self) -> None:
-        """Release the workers of this host whose process is gone, before their leases expire."""
-        for worker, identity in self._queue.registered().items():
-            if runtime.current().is_certainly_dead(identity):
-                self.release_worker(worker, charge=True)
+        """Release the workers of this host whose process was gone in the round before too.
+
+        A pool that lives has released its own by then. It knows whether a worker crashed; here each one counts as such.
+        """
+        is_dead = runtime.current().is_certainly_dead
+        before = self._dead
+        self._dead = {w for w, identity in self._queue.registered().items() if is_dead(identity)}
+        for worker in before & self._dead:
+            self.release_worker(worker, charge=True)
 
     def withdraw(self) -> None:
         """Ask the queue to stop or remove canceled tasks, until it has: Redis was away, or a dispatch was late."""
@@ -122,19 +130,22 @@ class Reconciler:
         while last is not None:
             with self._engine.connect() as connection:
                 page = reading.withdrawals(connection, self._queue.name, last, PAGE)
-            leased = self._queue.request_cancel([row.id for row in page])
-            lost = {
-                row.id: row.fence
-                for row, is_leased in zip(page, leased, strict=True)
-                if row.status is Status.RUNNING and not is_leased
-            }
-            over = [row for row in page if row.status.terminal]
-            if lost or over:
-                with self._engine.begin() as connection:
-                    # CANCELED, since each has a cancel request.
-                    statements.record_revoked(connection, lost, Status.QUEUED, "Canceled on request.")
-                    statements.unmark_withdrawals(connection, over)
+            self._withdraw(page)
             last = page[-1].id if len(page) == PAGE else None
+
+    def _withdraw(self, page: Sequence[Withdrawal]) -> None:
+        ids = [row.id for row in page]
+        leased = dict(zip(ids, self._queue.request_cancel(ids), strict=True))
+        lost = {row.id: row.fence for row in page if row.status is Status.RUNNING and not leased[row.id]}
+        # CANCELED, since each has a cancel request.
+        self._record_revocations(Revocations(lost, {}), "Canceled on request.")
+        over = [row for row in page if row.status.terminal]
+        # A claim that was not started may come back from its worker.
+        tokens = self._queue.leases([row.id for row in over if leased[row.id]])
+        over = [row for row in over if tokens.get(row.id, row.fence) == row.fence]
+        self._retrying.record(
+            over, statements.unmark_withdrawals, lambda row, reason: self._leave_out(row.id, reason)
+        )
 
     def dispatch_outbox(self) -> None:
         """Dispatch recorded tasks that never reached the queue: their producer died, or Redis was away or full.
@@ -206,17 +217,18 @@ class Reconciler:
         tasks = [dispatch_of(a, payload_of(a.task_name, json_text(a.context))) for a in found]
         answers = zip(tasks, self._queue.enqueue(tasks, from_reconciler=rebuilding), strict=True)
         taken = [task.task_id for task, answer in answers if answer is Admission.TAKEN]
-        with self._engine.begin() as connection:
-            statements.mark_dispatched(connection, taken)
+        self._retrying.record(taken, statements.mark_dispatched, self._leave_out)
         _logger.info("dispatched %d activit(ies) that the queue did not have", len(taken))
 
     def _end_dead_letters(self, ids: Sequence[UUID]) -> None:
         """End pending activities that are dead letters: the worker died before it recorded that."""
         reasons = self._queue.dead_reasons(ids)
-        if reasons:
-            with self._engine.begin() as connection:
-                ended = statements.record_dead_letters(connection, reasons)
-            log_dead_letters(ended, reasons)
+
+        def end(connection: Connection, part: Sequence[UUID]) -> dict[UUID, str]:
+            return statements.record_dead_letters(connection, {i: reasons[i] for i in part})
+
+        for names in self._retrying.record(list(reasons), end, self._leave_out):
+            log_dead_letters(names, reasons)
 
     def _requeue_without_lease(self, fences: Mapping[UUID, int]) -> None:
         """Record QUEUED for RUNNING activities that had no lease in two full passes.
@@ -228,8 +240,12 @@ class Reconciler:
         without = {i: fence for i, fence in fences.items() if leases.get(i) != fence}
         self._suspects |= without
         lost = {i: fence for i, fence in without.items() if self._without_lease.get(i) == fence}
-        if lost:
-            with self._engine.begin() as connection:
-                statements.record_revoked(
-                    connection, lost, Status.QUEUED, "Its lease was lost; it runs again."
-                )
+        self._record_revocations(Revocations(lost, {}), "Its lease was lost; it runs again.")
+
+    def _record_revocations(self, revoked: Revocations, message: str) -> None:
+        record_revocations(self._retrying, revoked, message, self._leave_out)
+
+    def _leave_out(self, task_id: UUID, reason: str) -> None:
+        if task_id not in self._left_out:
+            self._left_out.add(task_id)
+            log_refused(task_id, reason)

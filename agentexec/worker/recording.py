@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from agentexec.queue.dead_letters import log_dead_letters
 from agentexec.queue.protocol import Claim, Disposition, Finish, Revocations
 from agentexec.store import reading, statements
 from agentexec.store.dialects import parts
-from agentexec.store.refusals import Refused, isolated
+from agentexec.store.refusals import Refused
 from agentexec.store.rows import ActivityUpdate, LogEntry, Start, Started
 from agentexec.store.status import Status
 from agentexec.worker.retrying import Retrying
@@ -26,6 +26,11 @@ CRASHED = "its worker died more often than AGENTEXEC_MAX_CRASHES allows while ru
 DEFER_SECONDS = 1.0  # until a task asks again for a lock key under which another one runs
 
 _logger = logging.getLogger(__name__)
+
+
+def log_refused(task_id: UUID, reason: str) -> None:
+    """Log that what happened to a task cannot be recorded."""
+    _logger.error("what happened to task %s is not recorded: %s", task_id, reason)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -90,16 +95,15 @@ def record(retrying: Retrying, batch: Batch, settings: Settings, *, worker: str 
 
 
 def _record_progress(retrying: Retrying, entries: Sequence[LogEntry]) -> None:
-    def write(part: Sequence[LogEntry]) -> None:
-        retrying.transaction(lambda connection: statements.record_progress(connection, part))
-
     def refused(entry: LogEntry, reason: str) -> None:
         _logger.error("progress of task %s is left out: %s", entry.id, reason)
-        with suppress(Refused):  # so that the log has no hole at its number
-            write([replace(entry, message=f"Progress is left out: {reason}.", percentage=None)])
+        # So that the log has no hole at its number.
+        instead = replace(entry, message=f"Progress is left out: {reason}.", percentage=None)
+        with suppress(Refused):
+            retrying.transaction(lambda connection: statements.record_progress(connection, [instead]))
 
     for part in parts(entries, _bytes):
-        isolated(part, write, refused)
+        retrying.record(part, statements.record_progress, refused)
 
 
 def _bytes(row: Start | ActivityUpdate | LogEntry) -> int:
@@ -109,20 +113,20 @@ def _bytes(row: Start | ActivityUpdate | LogEntry) -> int:
 
 
 def _record_rows(retrying: Retrying, rows: Sequence[Start | ActivityUpdate], recorded: Recorded) -> None:
-    def write(part: Sequence[Start | ActivityUpdate]) -> None:
+    def write(
+        connection: Connection, part: Sequence[Start | ActivityUpdate]
+    ) -> tuple[dict[UUID, Started], dict[UUID, Status]]:
         starts = [row for row in part if isinstance(row, Start)]
         updates = [row for row in part if isinstance(row, ActivityUpdate)]
-        started, accepted = retrying.transaction(
-            lambda connection: statements.record_batch(connection, starts, updates), single_statement=True
-        )
-        recorded.started |= started
-        recorded.accepted |= accepted
+        return statements.record_batch(connection, starts, updates)
 
     def refused(row: Start | ActivityUpdate, reason: str) -> None:
         _logger.error("task %s fails for good: %s", row.id, reason)
         recorded.failed[row.id] = reason
 
-    isolated(rows, write, refused)
+    for started, accepted in retrying.record(rows, write, refused, single_statement=True):
+        recorded.started |= started
+        recorded.accepted |= accepted
 
 
 def _record_failures(retrying: Retrying, batch: Batch, message: str, recorded: Recorded) -> None:
@@ -131,7 +135,7 @@ def _record_failures(retrying: Retrying, batch: Batch, message: str, recorded: R
         reason = recorded.failed.get(claim.task_id)
         if reason is not None and _end_unstarted(retrying, claim, message.format(error=reason), reason):
             recorded.refused[claim.task_id] = _dead_letter(claim.task_id, claim.token, reason)
-    failures: list[Start | ActivityUpdate] = [
+    failures = [
         ActivityUpdate(
             id=update.id,
             token=update.token,
@@ -151,48 +155,36 @@ def _record_failures(retrying: Retrying, batch: Batch, message: str, recorded: R
 def _end_unstarted(retrying: Retrying, claim: Claim, message: str, reason: str) -> bool:
     """Record ERROR for a claim that cannot run; False if its activity is over or has a higher token."""
     token = {claim.task_id: claim.token}
+
+    def end(connection: Connection) -> bool:
+        ended = statements.record_terminated(connection, token, Status.ERROR, message, reason)
+        statements.mark_dead_letters(connection, ended)
+        return bool(ended)
+
     try:
-        return bool(
-            retrying.transaction(
-                lambda c: statements.record_terminated(c, token, Status.ERROR, message, reason)
-            )
-        )
+        return retrying.transaction(end)
     except Refused:
         return True
 
 
 def record_revocations(
-    connection: Connection, revoked: Revocations, requeued_message: str
-) -> dict[UUID, str]:
-    """Record QUEUED or ERROR for tasks whose holders lost their lease; a row that moved on is left as it is.
+    retrying: Retrying, revoked: Revocations, message: str, refused: Callable[[UUID, str], None] = log_refused
+) -> None:
+    """Record QUEUED with this message, or ERROR, for tasks whose holders lost their lease; log the dead letters.
 
-    Returns the task names of those that are dead letters now, to be logged once they are durable.
+    A row that moved on is left as it is. `refused` is called with each task of which the database refuses it.
     """
-    statements.record_revoked(connection, revoked.requeued, Status.QUEUED, requeued_message)
-    message = f"Dead-lettered: {CRASHED}."
-    dead = statements.record_revoked(connection, revoked.dead, Status.ERROR, message, CRASHED)
-    return reading.dead_letter_names(connection, dead)
 
+    def write(connection: Connection, part: Sequence[UUID]) -> dict[UUID, str]:
+        requeued, dead = ({i: tokens[i] for i in part if i in tokens} for tokens in revoked)
+        statements.record_revoked(connection, requeued, Status.QUEUED, message)
+        ended = statements.record_revoked(
+            connection, dead, Status.ERROR, f"Dead-lettered: {CRASHED}.", CRASHED
+        )
+        return reading.dead_letter_names(connection, ended)
 
-def log_crashed(names: Mapping[UUID, str]) -> None:
-    """Log the dead letters that `record_revocations` returned."""
-    log_dead_letters(names, dict.fromkeys(names, CRASHED))
-
-
-def record_expired(retrying: Retrying, expired: Revocations) -> None:
-    """Record leases that expired, on behalf of their holders."""
-    leases = [(i, token, dead) for dead, tokens in enumerate(expired) for i, token in tokens.items()]
-
-    def write(part: Sequence[tuple[UUID, int, int]]) -> None:
-        requeued, dead = ({i: token for i, token, kind in part if kind == wanted} for wanted in (0, 1))
-        revoked = Revocations(requeued, dead)
-        message = "Its lease expired; it runs again."
-        log_crashed(retrying.transaction(lambda connection: record_revocations(connection, revoked, message)))
-
-    def refused(lease: tuple[UUID, int, int], reason: str) -> None:
-        _logger.error("the expired lease of task %s is not recorded: %s", lease[0], reason)
-
-    isolated(leases, write, refused)
+    for names in retrying.record([*revoked.requeued, *revoked.dead], write, refused):
+        log_dead_letters(names, dict.fromkeys(names, CRASHED))
 
 
 def _explain(
@@ -200,17 +192,16 @@ def _explain(
 ) -> None:
     """Find out why claims (with their tokens) and updates were refused."""
 
-    def explain(part: Sequence[UUID]) -> None:
+    def explain(connection: Connection, part: Sequence[UUID]) -> None:
         tokens = {i: claims[i] for i in part if i in claims}
-        rest = [i for i in part if i not in claims]
-        retrying.transaction(lambda connection: _explain_part(connection, tokens, rest, recorded))
+        _explain_part(connection, tokens, [i for i in part if i not in claims], recorded)
 
     def refused(task_id: UUID, reason: str) -> None:
         _logger.error("task %s is a dead letter: %s", task_id, reason)
         if task_id in claims:
             recorded.refused[task_id] = _dead_letter(task_id, claims[task_id], reason)
 
-    isolated([*claims, *unaccepted], explain, refused)
+    retrying.record([*claims, *unaccepted], explain, refused)
 
 
 def _dead_letter(task_id: UUID, token: int, reason: str) -> RefusedClaim:

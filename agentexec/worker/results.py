@@ -1,4 +1,4 @@
-"""The JSON value of what a handler returns."""
+"""What a handler returns, as JSON."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from agentexec.config import variable
 from agentexec.errors import InvalidTask
 from agentexec.text import checked_json
 
@@ -15,15 +16,24 @@ _ANYTHING: TypeAdapter[Any] = TypeAdapter(Any, config=ConfigDict(ser_json_inf_na
 _REMEDY = "return a pydantic model, None, or values that pydantic can write as JSON"
 
 
-def json_result(result: Any) -> Any:
-    """The result as pydantic writes it; raises `InvalidTask` for one that has no JSON form."""
+def json_result(result: Any, limit: int) -> tuple[Any, str]:
+    """The result as pydantic writes it, and its JSON text.
+
+    Raises `InvalidTask` for one that has no JSON form, or whose text takes more than `limit` bytes.
+    """
     try:
         value = _json_value(result)
     except BaseException as error:  # noqa: BLE001 - a serializer of the application may raise anything
         reason = str(error) if isinstance(error, ValueError | TypeError) else type(error).__name__
         raise InvalidTask(f"The handler's result cannot be written as JSON ({reason}); {_REMEDY}.") from None
-    checked_json(value, "The handler's result", _REMEDY)
-    return value
+    text = checked_json(value, "The handler's result", _REMEDY)
+    size = len(text.encode())
+    if size > limit:
+        raise InvalidTask(
+            f"The handler's result takes {size} bytes, more than {variable('max_result_bytes')} allows ({limit}); "
+            "store the data elsewhere and return a reference to it."
+        )
+    return value, text
 
 
 def _json_value(result: Any) -> Any:

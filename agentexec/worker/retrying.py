@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import redis
@@ -14,13 +14,14 @@ from agentexec.core import runtime
 from agentexec.core.db import one_statement
 from agentexec.core.postgres import FIRST_PAUSE, LONGEST_PAUSE, sqlstate_of
 from agentexec.ops.logs import LastingProblem
-from agentexec.store.refusals import FAILURES, FailureKind, Refused, kind_of
+from agentexec.store.refusals import FAILURES, FailureKind, Refused, isolated, kind_of
 from agentexec.text import summary
 
 UNEXPLAINED_TRIES = 3
 SILENCE_SECONDS = 1.0  # an attempt that takes less and fails was refused, and not left without an answer
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 _logger = logging.getLogger(__name__)
 
@@ -28,10 +29,14 @@ _logger = logging.getLogger(__name__)
 class Retrying:
     """A worker's calls to its servers. Each raises its last error once `give_up` returns True."""
 
-    def __init__(self, engine: Engine, give_up: Callable[[], bool]) -> None:
+    def __init__(
+        self, engine: Engine, give_up: Callable[[], bool], *, unexplained_tries: int = UNEXPLAINED_TRIES
+    ) -> None:
+        """After `unexplained_tries` failures of no known kind, a statement is refused for its data."""
         self._engine = engine
         self._one_statement = one_statement(engine)
         self._give_up = give_up
+        self._unexplained_tries = unexplained_tries
         # Since when Postgres has owed an answer, on the runtime's monotonic clock.
         self.silent_since: float | None = None
 
@@ -60,6 +65,26 @@ class Retrying:
 
         return self.until_done(attempt)
 
+    def record(
+        self,
+        items: Sequence[Item],
+        work: Callable[[Connection, Sequence[Item]], T],
+        refused: Callable[[Item, str], None],
+        *,
+        single_statement: bool = False,
+    ) -> list[T]:
+        """Run `work` as `transaction` does: for all items, or in parts where the database refuses them together.
+
+        Returns the answer of each part. `refused` is called with each item that is refused alone, and with the reason.
+        """
+        answers: list[T] = []
+
+        def write(part: Sequence[Item]) -> None:
+            answers.append(self.transaction(lambda c: work(c, part), single_statement=single_statement))
+
+        isolated(items, write, refused)
+        return answers
+
     def until_done(self, attempt: Callable[[], T]) -> T:
         """Repeat an attempt until its server answers, with growing pauses. Each problem is logged once."""
         unexplained, pause, lasting = 0, FIRST_PAUSE, LastingProblem(_logger, "the server answers again")
@@ -75,7 +100,7 @@ class Retrying:
             except FAILURES as error:
                 kind = kind_of(error)
                 unexplained += kind is FailureKind.UNEXPLAINED
-                if kind is FailureKind.ROW or unexplained >= UNEXPLAINED_TRIES:
+                if kind is FailureKind.ROW or unexplained >= self._unexplained_tries:
                     raise Refused(error) from error
                 if self._give_up():
                     raise

@@ -8,11 +8,9 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from agentexec.config import Settings, variable
-from agentexec.errors import InvalidTask
+from agentexec.config import Settings
 from agentexec.queue.protocol import Disposition
 from agentexec.store.status import Status
-from agentexec.text import checked_json, storable_text
 
 
 class RunKind(StrEnum):
@@ -30,7 +28,7 @@ class RunKind(StrEnum):
 class RunResult:
     """The end of a run. `delay` (seconds) belongs to RETRY, `result` to COMPLETE, `error` and `traceback` to failures.
 
-    `encoded` is the result as JSON text, once it is measured.
+    `encoded` is the result as JSON text.
     `message` is the handler's own text for the log, None for the default. `seconds` is the duration of the run, None if
     it is unknown; then `task_name` is empty.
     """
@@ -39,7 +37,7 @@ class RunResult:
     token: int
     kind: RunKind
     result: Any = None
-    encoded: str = ""
+    encoded: str = "null"
     error: str | None = None
     traceback: str | None = None
     delay: float = 0.0
@@ -71,23 +69,5 @@ def endings(settings: Settings) -> Mapping[RunKind, Ending]:
 def failed(result: RunResult, reason: str) -> RunResult:
     """The same run as FAILED, whatever its handler decided."""
     return replace(
-        result, kind=RunKind.FAILED, error=reason, result=None, encoded="", message=None, delay=0.0
+        result, kind=RunKind.FAILED, error=reason, result=None, encoded="null", message=None, delay=0.0
     )
-
-
-def measured(result: RunResult, limit: int) -> RunResult:
-    """The run with the JSON text of its result; FAILED if that takes more than `limit` bytes or does not exist."""
-    if result.kind is not RunKind.COMPLETE:
-        return result
-    try:
-        text = checked_json(result.result, "The handler's result", "return a pydantic model or None")
-    except InvalidTask as error:
-        return failed(result, storable_text(str(error)))
-    size = len(text.encode())
-    if size > limit:
-        return failed(
-            result,
-            f"The handler's result takes {size} bytes, more than {variable('max_result_bytes')} allows ({limit}); "
-            "store the data elsewhere and return a reference to it.",
-        )
-    return replace(result, encoded=text)

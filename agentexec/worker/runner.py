@@ -7,7 +7,7 @@ import contextlib
 import contextvars
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -174,11 +174,11 @@ class HandlerRunner:
         if decided := self._decided(run):
             return decided
         try:
-            result = json_result(outcome.value)
+            result, encoded = json_result(outcome.value, self._settings.max_result_bytes)
         except InvalidTask as error:
             return self._invalid(run, error)
         message = None if run.verdict.completed is None else storable_text(run.verdict.completed)
-        return self._result(run, RunKind.COMPLETE, result=result, message=message)
+        return self._result(run, RunKind.COMPLETE, result=result, encoded=encoded, message=message)
 
     def _introduce(self, run: HandlerRun, definition: TaskDefinition) -> None:
         """Make the task known to its handler, and to the log lines that follow."""
@@ -209,25 +209,22 @@ class HandlerRunner:
                 return Outcome(error=error)
         if not inspect.isawaitable(outcome.value):
             return outcome
-        with self._soft_timer(run, definition):
-            try:
-                return Outcome(await _awaited(outcome.value))
-            except BaseException as error:  # noqa: BLE001 - a handler may raise anything, and its worker lives on
-                return Outcome(error=error)
+        timer = self._soft_timer(run, definition)
+        try:
+            return Outcome(await _awaited(outcome.value))
+        except BaseException as error:  # noqa: BLE001 - a handler may raise anything, and its worker lives on
+            return Outcome(error=error)
+        finally:
+            if timer is not None:
+                timer.cancel()
 
-    @contextlib.contextmanager
-    def _soft_timer(self, run: HandlerRun, definition: TaskDefinition) -> Iterator[None]:
-        """Cancel a run in this block past its soft limit; a thread cannot be stopped, so only coroutines run in it."""
+    def _soft_timer(self, run: HandlerRun, definition: TaskDefinition) -> asyncio.TimerHandle | None:
+        """Cancel a run past its soft limit; a thread cannot be stopped, so this is for coroutines only."""
         limit = self._soft_limit(definition)
         if limit is None or run.began is None:
-            yield
-            return
+            return None
         left = run.began + limit - runtime.current().monotonic()
-        timer = self._loop.call_later(max(0.0, left), self._expire, run)
-        try:
-            yield
-        finally:
-            timer.cancel()
+        return self._loop.call_later(max(0.0, left), self._expire, run)
 
     async def _in_thread(
         self, run: HandlerRun, definition: TaskDefinition, call: Callable[[], Any]

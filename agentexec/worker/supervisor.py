@@ -10,7 +10,6 @@ import logging
 import math
 import queue
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from agentexec.config import Settings
 from agentexec.core import runtime
@@ -36,11 +35,6 @@ SAME_SIGNAL = 0.5
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Respawn:
-    slot: int
-
-
 class Supervisor:
     """Runs one pool until it is stopped. `run` blocks; the rest may be called from any thread or signal handler."""
 
@@ -63,10 +57,11 @@ class Supervisor:
         self._overrides = overrides or {}
         self._start_child = start_child
         self._settings = settings
-        self._events: runtime.Mailbox[ChildEvent | StopCommand | _Respawn] = runtime.current().mailbox()
+        self._events: runtime.Mailbox[ChildEvent | StopCommand] = runtime.current().mailbox()
         self._children: dict[int, WorkerProcess] = {}
         self._leaving: set[WorkerProcess] = set()  # they end by themselves; others have their slots
         self._early_deaths: dict[int, int] = {}
+        self._respawns: dict[int, float] = {}  # when to start the next worker of a slot
         self._pool_id = runtime.current().nonce()[:12]
         self._incarnation = 0
         self._draining = False
@@ -108,11 +103,12 @@ class Supervisor:
         return 1 if self._failed else 0
 
     def _handle_next(self) -> None:
-        timeout = None if self._deadline is None else max(0.0, self._deadline - runtime.current().monotonic())
+        due = min([*self._respawns.values(), math.inf if self._deadline is None else self._deadline])
+        timeout = None if due == math.inf else max(0.0, due - runtime.current().monotonic())
         try:
             event = self._events.get(timeout=timeout)
         except queue.Empty:
-            self._kill_stragglers()
+            self._handle_due(due)
             return
         match event:
             case Ready(child):
@@ -121,11 +117,15 @@ class Supervisor:
                 self._replace(child)
             case Died():
                 self._remove(event)
-            case _Respawn(slot):
-                if not self._draining and slot not in self._children:
-                    self._spawn(slot)
             case StopCommand():
                 self._begin_stop(event)
+
+    def _handle_due(self, now: float) -> None:
+        if self._deadline is not None and self._deadline <= now:
+            self._kill_stragglers()
+        for slot in [slot for slot, at in self._respawns.items() if at <= now]:
+            del self._respawns[slot]
+            self._spawn(slot)
 
     def _begin_stop(self, command: StopCommand) -> None:
         now = runtime.current().monotonic()
@@ -136,6 +136,7 @@ class Supervisor:
         if not self._draining:
             self._drain_began = now
         self._draining = True
+        self._respawns.clear()
         self._deadline = now + timeout + KILL_MARGIN
         how = " at once" if immediately else f" within {timeout:g} s"
         _logger.info("stopping %d worker(s)%s", len(self._all()), how)
@@ -200,10 +201,7 @@ class Supervisor:
         pause = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** min(deaths - 1, 10))
         when = "failed soon after its start" if child.ready else "died before it was ready"
         _logger.error("worker slot %d %s, %d time(s); next try in %.1f s", slot, when, deaths, pause)
-        self._spawn_after(pause, slot)
-
-    def _spawn_after(self, pause: float, slot: int) -> None:
-        runtime.current().after(pause, lambda: self._events.put(_Respawn(slot)))
+        self._respawns[slot] = runtime.current().monotonic() + pause
 
     def _spawn(self, slot: int) -> None:
         self._incarnation += 1
@@ -219,7 +217,7 @@ class Supervisor:
         except OSError as error:  # no memory or no process is left: the other workers must live on
             message = "worker slot %d cannot be started (%s); next try in %.1f s"
             _logger.error(message, slot, error, FORK_PAUSE)
-            self._spawn_after(FORK_PAUSE, slot)
+            self._respawns[slot] = runtime.current().monotonic() + FORK_PAUSE
 
     def _kill_stragglers(self) -> None:
         self._deadline = None

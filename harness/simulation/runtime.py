@@ -51,10 +51,6 @@ class VirtualRuntime:
     def spawn(self, work: Callable[[], None], *, name: str) -> Thread:
         return VirtualThread(self.scheduler, self._here(), work)
 
-    def after(self, seconds: float, work: Callable[[], None]) -> None:
-        process = self._here()
-        self.scheduler.at(self.scheduler.seconds(seconds), process, work)
-
     def new_id(self) -> UUID:
         chance = self.scheduler.random.getrandbits(74)
         value = (round(self.unix() * 1000) & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | 0b10 << 62

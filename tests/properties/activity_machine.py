@@ -262,7 +262,8 @@ class ActivityMachine(RuleBasedStateMachine):
         alone = any(suspects.get(str(task), (0, 0))[0] >= ALONE_AFTER for task in held)
         if by_neighbour:
             self.queue.register(view.name, f"{host_identity()}|{NO_SUCH_PID}|1")
-            self.reconciler.release_dead_neighbours()
+            for _ in range(2):  # its own pool has a round for it first
+                self.reconciler.release_dead_neighbours()
             assert view.name not in self.queue.registered(), "a dead worker is registered still"
         else:
             self.reconciler.release_worker(view.name, charge=True)

@@ -15,6 +15,7 @@ from sqlalchemy import delete, update
 import agentexec as ax
 from agentexec.activity import Activity
 from agentexec.producer.requeue import requeue
+from agentexec.queue.dead_letters import DeadLetters
 from agentexec.queue.protocol import Disposition, Finish, StepRequest
 from agentexec.task import Registry, TaskDefinition
 from agentexec.worker.loop import WorkerLoop
@@ -126,11 +127,34 @@ def test_a_task_without_an_activity(
     with client.engine.begin() as connection:
         connection.execute(delete(Activity))
     worker_loop._step()
-    batch, results = worker_loop._collect()
-    recorded = record(worker_loop._retrying, batch, worker_loop.settings, worker="w")
-    worker_loop._settle(batch, results, recorded)
+    settle(worker_loop)
     (line,) = logged(caplog, task)
     assert "no activity is recorded" in line
+
+
+def test_a_task_that_cannot_start_is_a_dead_letter_in_the_record_too(
+    client: ax.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise an operator does not find it after Redis has lost its contents."""
+    registry, loop = Registry(), asyncio.new_event_loop()
+    registry.add(TaskDefinition("talk", talk, lock_key="k-{text}"))
+    worker_loop = WorkerLoop(
+        worker="w",
+        queue=client.queue,
+        engine=client.engine,
+        settings=client.settings,
+        registry=registry,
+        event_loop=loop,
+    )
+    task = client.enqueue_sync("talk", Told(text="x" * 300)).agent_id
+    worker_loop._step()
+    settle(worker_loop)
+    worker_loop._step()
+    loop.close()
+    client.redis.flushall()
+    letter = DeadLetters(client.queue, client.engine).get(task)
+    assert letter is not None
+    assert "has 1 to 255 characters" in letter.reason
 
 
 def test_a_text_that_is_no_id(
@@ -140,6 +164,13 @@ def test_a_text_that_is_no_id(
     worker_loop._step()
     (line,) = logged(caplog, "scribble")
     assert "not the id of a task" in line
+
+
+def settle(worker_loop: WorkerLoop) -> None:
+    """Record what the worker has claimed, and act on it."""
+    batch, results = worker_loop._collect()
+    recorded = record(worker_loop._retrying, batch, worker_loop.settings, worker="w")
+    worker_loop._settle(batch, results, recorded)
 
 
 def compare(client: ax.Client) -> None:

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 import fakeredis
 import pytest
+from pydantic import BaseModel
 from sqlalchemy import Engine
 
+import agentexec as ax
 from agentexec.config import load_settings
+from agentexec.queue.protocol import StepRequest
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
-from agentexec.task import Registry
+from agentexec.task import Registry, TaskDefinition
 from agentexec.text import MAX_MESSAGE
 from agentexec.worker.loop import WorkerLoop
 from agentexec.worker.progress import MAX_CHARACTERS, MAX_ENTRIES
+from agentexec.worker.recording import Batch, record
 from agentexec.worker.run_result import RunKind, RunResult
+from agentexec.worker.runner import HandlerRun
 from tests.support.record import new_activity, require_sound, row_of, starts
 
 TOKEN = 5
+
+
+class Order(BaseModel):
+    """The context of the tasks here."""
 
 
 @pytest.fixture
@@ -137,3 +146,64 @@ def test_each_batch_has_room_for_progress_again(worker_loop: WorkerLoop, engine:
         assert [entry.n for entry in batch.entries] == [
             1 + part * MAX_ENTRIES + n for n in range(MAX_ENTRIES)
         ]
+
+
+def test_a_task_whose_lease_is_given_up_while_its_start_is_settled_does_not_run(
+    client: ax.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The renewer gives leases up and stops their handlers; these may begin a moment later."""
+    ran: list[UUID] = []
+    registry, loop = Registry(), asyncio.new_event_loop()
+
+    async def note(agent_id: UUID, context: Order) -> None:
+        ran.append(agent_id)
+
+    registry.add(TaskDefinition("note", note))
+    worker_loop = WorkerLoop(
+        worker="w",
+        queue=client.queue,
+        engine=client.engine,
+        settings=client.settings,
+        registry=registry,
+        event_loop=loop,
+    )
+    given_up, kept = (client.enqueue_sync("note", Order()).agent_id for _ in range(2))
+    begin = worker_loop.runner.begin
+
+    def begin_late(runs: Sequence[HandlerRun]) -> None:
+        worker_loop.leases.remove(given_up, worker_loop.leases.tokens()[given_up])
+        worker_loop.runner.stop({given_up: RunKind.LOST})
+        begin(runs)
+
+    monkeypatch.setattr(worker_loop.runner, "begin", begin_late)
+    worker_loop._step()
+    batch, results = worker_loop._collect()
+    worker_loop._settle(batch, results, record(worker_loop._retrying, batch, client.settings, worker="w"))
+    loop.run_until_complete(asyncio.sleep(0.01))
+    loop.close()
+    assert ran == [kept]
+
+
+def test_a_task_that_was_released_before_its_start_was_recorded_does_not_run(
+    client: ax.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it would run here and elsewhere at once."""
+    loop = asyncio.new_event_loop()
+    worker_loop = WorkerLoop(
+        worker="w",
+        queue=client.queue,
+        engine=client.engine,
+        settings=client.settings,
+        registry=Registry(),
+        event_loop=loop,
+    )
+    client.enqueue_sync("note", Order())
+    begun: list[HandlerRun] = []
+    monkeypatch.setattr(worker_loop.runner, "begin", begun.extend)
+    (claim,) = client.queue.step(StepRequest(worker="w", nonce="n", want=1)).claims
+    worker_loop.leases.add(claim.task_id, claim.token)
+    recorded = record(worker_loop._retrying, batch := Batch(claims=[claim]), client.settings, worker="w")
+    worker_loop.release_all()
+    worker_loop._settle(batch, [], recorded)
+    loop.close()
+    assert begun == []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 import fakeredis
@@ -12,15 +14,16 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from agentexec.config import load_settings
-from agentexec.queue.protocol import Claim, Dispatch, StepRequest
+from agentexec.core.identity import host_identity
+from agentexec.queue.protocol import Claim, Dispatch, Disposition, Finish, StepRequest
 from agentexec.queue.redis_queue import RedisQueue
-from agentexec.store import statements
+from agentexec.store import reading, statements
 from agentexec.store.models import ACTIVITY_TABLE
 from agentexec.store.rows import ActivityUpdate
 from agentexec.store.status import Status
 from agentexec.task import Registry, encode_payload
 from agentexec.worker.loop import WorkerLoop
-from agentexec.worker.reconciler import LOOK_BEHIND, Reconciler
+from agentexec.worker.reconciler import LOOK_BEHIND, START, Reconciler
 from tests.support.queue_contents import RedisInspector
 from tests.support.record import new_activity, require_sound, row_of, rows_of, starts
 
@@ -264,3 +267,110 @@ def test_a_dead_worker_charges_a_task_that_did_not_begin_only_once_it_runs_alone
         crashes.append(RedisInspector(queue).read().crashes.get(str(task), 0))
         assert row_of(engine, task).status == "queued"
     assert crashes == ([1, 2, 3, 4] if begun else [0, 0, 1, 2])
+
+
+def refuse_changes_of(engine: Engine, task: UUID) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                f"CREATE TRIGGER refuse_{task.hex} BEFORE UPDATE ON {ACTIVITY_TABLE} WHEN OLD.id = '{task.hex}' "
+                "BEGIN SELECT RAISE(ABORT, 'the database refuses this row'); END"
+            )
+        )
+
+
+def revoke_all(queue: RedisQueue, reconciler: Reconciler, _: Sequence[UUID]) -> None:
+    reconciler.release_worker("dead", charge=False)
+
+
+def lose_all(queue: RedisQueue, reconciler: Reconciler, _: Sequence[UUID]) -> None:
+    queue.release("dead", None)
+
+
+def bury_all(queue: RedisQueue, reconciler: Reconciler, tasks: Sequence[UUID]) -> None:
+    finishes = [
+        Finish(task_id=i, token=token, disposition=Disposition.DEAD_LETTER, reason="no")
+        for i, token in queue.leases(tasks).items()
+    ]
+    queue.step(StepRequest(worker="dead", nonce="the end", finishes=finishes))
+
+
+@pytest.mark.parametrize(
+    ("happens", "status"), [(revoke_all, "queued"), (lose_all, "queued"), (bury_all, "error")]
+)
+def test_a_row_that_the_database_refuses_does_not_keep_others_from_being_reconciled(
+    engine: Engine,
+    queue: RedisQueue,
+    reconciler: Reconciler,
+    caplog: pytest.LogCaptureFixture,
+    happens: Callable[[RedisQueue, Reconciler, Sequence[UUID]], None],
+    status: str,
+) -> None:
+    tasks = dispatched(engine, queue, 3)
+    claims = claimed(queue, "dead", 3)
+    with engine.begin() as connection:
+        statements.record_batch(connection, starts({c.task_id: c.token for c in claims}), [])
+        make_old(connection)
+    refuse_changes_of(engine, tasks[1])
+    happens(queue, reconciler, tasks)
+    for _ in range(4):
+        reconciler.run_round(full_pass=True)
+    assert [row_of(engine, task).status for task in tasks] == [status, "running", status]
+    assert sum(str(tasks[1]) in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_row_that_the_database_refuses_holds_up_neither_cancels_nor_the_outbox(
+    engine: Engine, queue: RedisQueue, reconciler: Reconciler
+) -> None:
+    canceled = dispatched(engine, queue, 2)
+    with engine.begin() as connection:
+        statements.request_cancel(connection, canceled, "Canceled.")
+        statements.record_enqueued(connection, [new_activity(queue.name) for _ in range(2)])
+        make_old(connection)
+        rows = reading.outbox(connection, queue.name, START, older_than=0, limit=9, behind=9)
+    undispatched = [row.id for row in rows]
+    refuse_changes_of(engine, canceled[0])
+    refuse_changes_of(engine, undispatched[0])
+    reconciler.run_round(full_pass=False)
+    assert queue.known([*canceled, *undispatched]) == [False, False, True, True]
+    with engine.begin() as connection:
+        assert [row.id for row in reading.withdrawals(connection, queue.name, START, 9)] == [canceled[0]]
+        rows = reading.outbox(connection, queue.name, START, older_than=0, limit=9, behind=9)
+    assert {row.id: row.dispatched for row in rows} == {undispatched[0]: False, undispatched[1]: True}
+
+
+def test_a_canceled_task_that_its_worker_hands_back_leaves_the_queue(
+    engine: Engine, queue: RedisQueue, reconciler: Reconciler
+) -> None:
+    """The cancel found a lease, and its worker does not know the task."""
+    (task,) = dispatched(engine, queue, 1)
+    (claim,) = claimed(queue, "old", 1)
+    with engine.begin() as connection:
+        statements.request_cancel(connection, [task], "Canceled.")
+    reconciler.run_round(full_pass=False)
+    queue.hand_back({task: (claim.token, "task", "")}, limit=60, delay=30)
+    reconciler.run_round(full_pass=False)
+    assert queue.known([task]) == [False]
+    with engine.begin() as connection:
+        assert reading.withdrawals(connection, queue.name, START, 9) == []
+
+
+@pytest.mark.invariant("I10")
+@pytest.mark.parametrize(("released", "crashes"), [(True, 0), (False, 1)])
+def test_the_pool_of_a_dead_worker_says_first_whether_it_crashed(
+    engine: Engine, queue: RedisQueue, reconciler: Reconciler, released: bool, crashes: int
+) -> None:
+    """Another pool of the host sees the same death, and does not know that it was the end of a drain."""
+    (task,) = dispatched(engine, queue, 1)
+    (claim,) = claimed(queue, "dead", 1)
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        identity = f"{host_identity()}|{process.pid}|1"
+    queue.register("dead", identity)
+    with engine.begin() as connection:
+        statements.record_batch(connection, starts({task: claim.token}), [])
+    reconciler.run_round(full_pass=False)
+    if released:
+        reconciler.release_worker("dead", charge=False)
+    reconciler.run_round(full_pass=False)
+    assert RedisInspector(queue).read().crashes == ({str(task): 1} if crashes else {})
+    assert row_of(engine, task).status == "queued"

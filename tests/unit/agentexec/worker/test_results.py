@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import itertools
+import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +22,7 @@ from agentexec.worker.results import json_result
 from agentexec.worker.run_result import RunKind
 from tests.support.handler_bench import Bench, Done, Job, on_a_bench
 
+LIMIT = 10_000  # bytes
 MOMENT = datetime(2026, 5, 9, 7, 35, tzinfo=UTC)
 
 
@@ -80,8 +82,9 @@ class Broken(BaseModel):
     ids=repr,
 )
 def test_a_result_is_recorded_as_pydantic_writes_it(result: Any, recorded: Any) -> None:
-    value = json_result(result)
+    value, text = json_result(result, LIMIT)
     assert (value, type(value)) == (recorded, type(recorded))
+    assert json.loads(text) == value
 
 
 def _endless() -> list[Any]:
@@ -117,7 +120,7 @@ def test_a_result_without_a_json_form_fails_once_with_a_sentence(result: Any) ->
     with pytest.raises(
         InvalidTask, match=r"^The handler's result cannot be written as JSON \(.*\); return ."
     ):
-        json_result(result)
+        json_result(result, LIMIT)
 
     async def returns_it(agent_id: UUID, context: Job) -> Any:
         return result
@@ -142,3 +145,34 @@ def test_the_result_of_a_handler_that_failed_by_its_own_decision_is_not_looked_a
 
     settings: Settings = load_settings()
     on_a_bench(settings, scene)
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("value", [None, 0, "", "a\N{SNOWMAN}", [1.5, {"a": None}], 10**400, nested(100)])
+def test_a_result_that_fits_is_left_as_it_is_with_its_text(value: Any) -> None:
+    after, text = json_result(value, LIMIT)
+    assert after == value
+    assert json.loads(text) == value
+
+
+@pytest.mark.parametrize(
+    "value", [nested(102), nested(990), nested(100_000), "x" * 9_999, "\N{SNOWMAN}" * 5_000], ids=range(5)
+)
+def test_a_result_that_does_not_fit_is_refused_in_a_sentence(value: Any) -> None:
+    with pytest.raises(InvalidTask, match=r"^The handler's result ") as refused:
+        json_result(value, LIMIT)
+    assert len(str(refused.value)) < 300
+
+
+def test_the_limit_is_in_bytes_and_its_error_names_the_setting() -> None:
+    json_result("x" * 98, 100)
+    with pytest.raises(
+        InvalidTask, match=r"takes 101 bytes, more than AGENTEXEC_MAX_RESULT_BYTES allows \(100\);"
+    ):
+        json_result("x" * 99, 100)

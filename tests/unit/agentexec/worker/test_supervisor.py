@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -39,17 +41,34 @@ class Child:
 
 
 class NoPauses(SystemRuntime):
-    """A clock that stands still; what is to be done later is done at once, and how much later is recorded."""
+    """A clock that goes on only where a thread waits: a pause takes no time, and its length is recorded."""
 
     def __init__(self) -> None:
         self.pauses: list[float] = []
+        self.now = 1_000.0
 
     def monotonic(self) -> float:
-        return 1_000.0
+        return self.now
 
-    def after(self, seconds: float, work: Callable[[], None]) -> None:
-        self.pauses.append(seconds)
-        work()
+    def mailbox(self) -> Any:
+        return Mailbox(self)
+
+
+class Mailbox:
+    """A mailbox that is empty at the end of a pause, unless it has an item already."""
+
+    def __init__(self, runtime: NoPauses) -> None:
+        self._runtime = runtime
+        self._items: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.put = self._items.put
+
+    def get(self, timeout: float | None = None) -> Any:
+        try:
+            return self._items.get(block=timeout is None)
+        except queue.Empty:
+            self._runtime.pauses.append(timeout or 0.0)
+            self._runtime.now += timeout or 0.0
+            raise
 
 
 class ReleasesOnly:
@@ -67,7 +86,7 @@ class ReleasesOnly:
 class Parent:
     """A supervisor of one worker. Each script has the events of one child; the first child without one drains all."""
 
-    def __init__(self, *scripts: Script, age: float = 100.0) -> None:
+    def __init__(self, *scripts: Script, age: float = 100.0, limited: bool = True) -> None:
         self.children: list[Child] = []
         self.released: list[tuple[str, bool]] = []
         self.runtime = NoPauses()
@@ -85,12 +104,16 @@ class Parent:
                 start_child=self._start,
             )
             # Else a child that is not replaced would be waited for without end.
-            SystemRuntime().after(10.0, lambda: self._supervisor.stop(StopCommand.NOW))
+            limit = threading.Timer(10.0, self._supervisor.stop, [StopCommand.NOW])
+            if limited:
+                limit.start()
             self.refusal = ""
             try:
                 self.exit_code = self._supervisor.run()
             except ConfigurationError as error:
                 self.refusal = str(error)
+            finally:
+                limit.cancel()
 
     def _start(self, spec: WorkerSpec, post: Post) -> WorkerProcess:
         child = Child(spec, post, started=self.runtime.monotonic() - self._age)
@@ -139,7 +162,7 @@ def is_killed_before_it_is_ready(child: Child) -> Iterable[ChildEvent]:
     return (Died(child, -15),)
 
 
-def cannot_start(child: Child) -> Iterable[ChildEvent]:
+def cannot_start(_: object) -> Iterable[ChildEvent]:
     raise OSError("Resource temporarily unavailable")
 
 
@@ -171,6 +194,14 @@ def test_a_child_that_fails_soon_after_it_was_ready_is_replaced_after_a_pause() 
 
 def test_a_system_that_cannot_start_a_process_does_not_end_the_pool() -> None:
     parent = Parent(is_killed, cannot_start)
+    assert parent.runtime.pauses == [FORK_PAUSE]
+    assert len(parent.children) == 2
+
+
+def test_a_system_without_a_thread_left_does_not_end_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It refuses the thread of a timer as it refuses a process."""
+    monkeypatch.setattr(threading.Timer, "start", cannot_start)
+    parent = Parent(cannot_start, is_killed, limited=False)
     assert parent.runtime.pauses == [FORK_PAUSE]
     assert len(parent.children) == 2
 
