@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from agentexec.errors import InvalidTask, require, require_list, require_number
+from agentexec.errors import InvalidTask, checked_number, require, require_list
 from agentexec.task import Priority, TaskRequest
 
 _TEXT = (str, type(None))
@@ -52,11 +52,9 @@ def _checked(request: TaskRequest) -> TaskRequest:
     for name, kinds, what, remedy in _FIELDS:
         require(getattr(request, name), kinds, what, remedy, error=InvalidTask)
     remedy = "give seconds from now, such as timedelta.total_seconds()"
-    require_number(request.delay, "A delay is a number", remedy, error=InvalidTask)
-    if type(request.priority) is Priority:
-        return request
+    delay = checked_number(request.delay, "A delay is a number", remedy, error=InvalidTask)
     try:
-        return replace(request, priority=Priority(request.priority))
+        return replace(request, delay=delay, priority=Priority(request.priority))
     except ValueError:
         names = " or ".join(Priority)
         raise InvalidTask(f"The priority of {request.task_name} is unknown; use {names}.") from None
