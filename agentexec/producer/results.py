@@ -123,8 +123,7 @@ def _look(client: Client, agent_id: UUID, ask_record: bool, within: float) -> _F
             cached = client.results.result(agent_id)
         except redis.RedisError as error:
             ask_record = True  # Postgres has it too
-            if isinstance(error, redis.TimeoutError):
-                client.circuit.trip()
+            client.circuit.note(error)
     if cached is not None:
         return _Found(json.loads(cached))
     if not ask_record:
