@@ -8,7 +8,7 @@ import os
 import threading
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Never, Self, Unpack
 from uuid import UUID
@@ -46,7 +46,6 @@ from agentexec.store.status import Status
 from agentexec.task import (
     LONGEST_DELAY,
     EnqueueOptions,
-    Priority,
     Registry,
     Task,
     TaskDefinition,
@@ -111,34 +110,15 @@ class Client:
         self._enqueuer = Enqueuer(self._recording, self.queue)
         reset_in_child(self._reset)
 
-    async def enqueue(
-        self,
-        task_name: str,
-        context: BaseModel,
-        *,
-        priority: Priority = Priority.LOW,
-        metadata: Mapping[str, Any] | None = None,
-        idempotency_key: str | None = None,
-        lock_key: str | None = None,
-        delay: float = 0.0,
-    ) -> Task:
-        """Record a task in Postgres and dispatch it; returns once it is durable. `delay` is in seconds.
+    async def enqueue(self, task_name: str, context: BaseModel, **options: Unpack[EnqueueOptions]) -> Task:
+        """Record a task in Postgres and dispatch it; returns once it is durable. `TaskRequest` describes the options.
 
         A task that was enqueued before with the same `idempotency_key` is returned instead; its context is not
         compared. Raises `InvalidTask` (`IdempotencyConflict` if that task has another name or queue), `QueueFull`, or
-        the error of the database. After a broken connection the outcome is
-        unknown; enqueuing again with the same `idempotency_key` is safe.
+        the error of the database. After a broken connection the outcome is unknown; enqueuing again with the same
+        `idempotency_key` is safe.
         """
-        request = TaskRequest(
-            task_name=task_name,
-            context=context,
-            priority=priority,
-            metadata=metadata,
-            idempotency_key=idempotency_key,
-            lock_key=lock_key,
-            delay=delay,
-        )
-        return (await self.enqueue_many([request]))[0]
+        return (await self.enqueue_many([TaskRequest(task_name=task_name, context=context, **options)]))[0]
 
     async def enqueue_many(self, requests: Sequence[TaskRequest]) -> list[Task]:
         """Enqueue many tasks in one transaction: all are recorded, or none. Returns tasks in the order of requests."""
@@ -223,13 +203,18 @@ class Client:
         size = len(payload)
         if metadata is not None:
             size += len(checked_json(metadata, f"The metadata of {name}").encode())
-        self._check(request, size)
+        require_size(size, name, self.settings)
+        if not 0 <= request.delay <= LONGEST_DELAY:
+            raise InvalidTask(
+                f"The delay of {name} is {request.delay}; give seconds from now, at most {LONGEST_DELAY:g}."
+            )
+        if request.idempotency_key is not None:
+            checked_name(request.idempotency_key, f"The idempotency key of {name}")
         lock_key = request.lock_key
         if lock_key is not None:
-            lock_key = checked_name(lock_key, f"The lock key of {name}")
-        elif (
-            definition is not None
-        ):  # otherwise this process does not know the template: the worker makes the key
+            checked_name(lock_key, f"The lock key of {name}")
+        elif definition is not None:
+            # Otherwise this process does not know the template: the worker makes the key.
             lock_key = definition.lock_key(received)
         activity = NewActivity(
             id=new_id(),
@@ -260,16 +245,6 @@ class Client:
                 "For a task of another program, use a Client without a registry."
             )
         return None
-
-    def _check(self, request: TaskRequest, size: int) -> None:
-        if not 0 <= request.delay <= LONGEST_DELAY:
-            raise InvalidTask(
-                f"The delay of {request.task_name} is {request.delay}; "
-                f"give seconds from now, at most {LONGEST_DELAY:g}."
-            )
-        if request.idempotency_key is not None:
-            checked_name(request.idempotency_key, f"The idempotency key of {request.task_name}")
-        require_size(size, request.task_name, self.settings)
 
 
 def require_size(size: int, task_name: str, settings: Settings) -> None:

@@ -168,7 +168,12 @@ def test_an_enqueue_that_the_test_gave_up_ends_with_the_block(monkeypatch: pytes
     async def scene() -> None:
         with testing.eager(other) as client:
             wait = client.tasks.wait_until_empty
-            monkeypatch.setattr(client.tasks, "wait_until_empty", lambda: waits.set() or wait())
+
+            def note_and_wait() -> None:
+                waits.set()
+                wait()
+
+            monkeypatch.setattr(client.tasks, "wait_until_empty", note_and_wait)
             enqueue = asyncio.create_task(ax.enqueue("forever", Job()))
             assert await asyncio.to_thread(waits.wait, 10)
             enqueue.cancel()
