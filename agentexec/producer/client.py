@@ -51,7 +51,7 @@ from agentexec.task import (
     TaskDefinition,
     TaskRequest,
 )
-from agentexec.text import checked_json, checked_name, storable_text
+from agentexec.text import checked_json, checked_name, enumerated, storable_text
 
 _logger = logging.getLogger(__name__)
 
@@ -231,20 +231,20 @@ class Client:
         return PreparedTask(activity, payload, size)
 
     def _definition(self, task_name: str) -> TaskDefinition | None:
-        """The registration of a task, None if this process does not know the tasks of the queue.
+        """The registration of a task, by this client's pool or another pool of the queue; None without a registry.
 
-        Raises `InvalidTask` if it knows them, and the task is none of them.
+        Raises `InvalidTask` if no pool of this process registered the task.
         """
-        definition = self._registry.get(task_name)
-        if definition is not None or not self._registry:
-            return definition
-        names = {*self._registry}.union(*_registered(self.settings.queue_name))
-        if task_name not in names:
-            raise InvalidTask(
-                f"No task {task_name[:40]!r} is registered; this process knows {', '.join(sorted(names))}. "
-                "For a task of another program, use a Client without a registry."
-            )
-        return None
+        if not self._registry:
+            return None
+        registries = [self._registry, *_registered(self.settings.queue_name)]
+        for registry in registries:
+            if task_name in registry:
+                return registry[task_name]
+        raise InvalidTask(
+            f"No task {task_name[:40]!r} is registered; this process knows {enumerated(set().union(*registries))}. "
+            "For a task of another program, use a Client without a registry."
+        )
 
 
 def require_size(size: int, task_name: str, settings: Settings) -> None:
