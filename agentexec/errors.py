@@ -132,15 +132,9 @@ def require_list(value: Any, what: str, remedy: str, *, error: type[AgentexecErr
     require(value, Iterable, what, remedy, error=error)
 
 
-def require_metadata(value: Any, owner: str, *, error: type[AgentexecError] = WrongArgument) -> None:
+def require_metadata(value: Any, owner: str) -> None:
     """`require` for metadata, which are a dict or None."""
-    require(
-        value,
-        (Mapping, type(None)),
-        f"The metadata of {owner} are a dict",
-        "pass key=value pairs",
-        error=error,
-    )
+    require(value, (Mapping, type(None)), f"The metadata of {owner} are a dict", "pass key=value pairs")
 
 
 def whole_percentage(percentage: Any) -> int | None:

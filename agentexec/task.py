@@ -119,8 +119,7 @@ class TaskDefinition:
     ) -> None:
         """Take the context model from the handler's annotations; raises `RegistrationError` for what is wrong."""
         check_name(name)
-        _check_types(name, handler, lock_key)
-        _check_values(name, max_retries, retry_on)
+        _check_options(name, handler, lock_key, max_retries, retry_on)
         self.name = checked_name(name, "A task name", RegistrationError)
         self.context_type, self.is_async, self.result_type = _inspect(handler)
         self.handler = handler
@@ -232,11 +231,21 @@ def check_name(name: Any) -> None:
     require(name, str, "A task is registered under a name", remedy, error=RegistrationError)
 
 
-def _check_types(name: str, handler: Any, lock_key: Any) -> None:
+def _check_options(name: str, handler: Any, lock_key: Any, max_retries: Any, retry_on: Any) -> None:
+    """Raise `RegistrationError` for a handler or an option that is wrong."""
     refused, what, remedy = RegistrationError, f"The handler of {name} is a function", "pass it itself"
     require(handler, abc.Callable, what, remedy, error=refused)
     what, remedy = f"The lock key of {name} is a template", 'write text such as "user:{user_id}"'
     require(lock_key, (str, type(None)), what, remedy, error=refused)
+    problem = None
+    types = retry_on if isinstance(retry_on, tuple) else (retry_on,)
+    is_count = isinstance(max_retries, int) and not isinstance(max_retries, bool) and max_retries >= 0
+    if not (max_retries is None or is_count):
+        problem = f"max_retries {max_retries!r} is wrong; give a whole number from 0"
+    if not (retry_on is None or all(isinstance(t, type) and issubclass(t, BaseException) for t in types)):
+        problem = f"retry_on {retry_on!r} is wrong; give an exception type or a tuple of them"
+    if problem is not None:
+        raise RegistrationError(f"The {problem}, or leave it out (task {name}).")
 
 
 def _checked_limit(name: str, option: str, limit: Any) -> float | None:
@@ -281,19 +290,6 @@ def _validated(model: type[Model], context: Mapping[str, Any]) -> Model:
         except ValidationError:
             pass
     return model.model_validate_json(_ANYTHING.dump_json(context), by_alias=True, by_name=True)
-
-
-def _check_values(name: str, max_retries: object, retry_on: object) -> None:
-    """Raise `RegistrationError` for an option that is wrong."""
-    problem = None
-    types = retry_on if isinstance(retry_on, tuple) else (retry_on,)
-    is_count = isinstance(max_retries, int) and not isinstance(max_retries, bool) and max_retries >= 0
-    if not (max_retries is None or is_count):
-        problem = f"max_retries {max_retries!r} is wrong; give a whole number from 0"
-    if not (retry_on is None or all(isinstance(t, type) and issubclass(t, BaseException) for t in types)):
-        problem = f"retry_on {retry_on!r} is wrong; give an exception type or a tuple of them"
-    if problem is not None:
-        raise RegistrationError(f"The {problem}, or leave it out (task {name}).")
 
 
 class _Signature(NamedTuple):

@@ -8,7 +8,7 @@ import os
 import threading
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Never, Self, Unpack
 from uuid import UUID
@@ -263,13 +263,18 @@ def request_cancel(
     """Cancel in the activity store, then in the queues, which `queue_of` gives by name; see `Client.cancel`."""
     text = storable_text(message)
     standing, tasks = patiently(lambda: _record_cancel(engine, ids, text))
+    withdraw(queue_of, tasks)
+    return standing
+
+
+def withdraw(queue_of: Callable[[str], Queue], tasks: Mapping[str, Sequence[UUID]]) -> None:
+    """Ask the queues to stop or remove these tasks, which are given by the name of their queue."""
     try:
         for queue_name, task_ids in tasks.items():
             queue_of(queue_name).request_cancel(task_ids)
     except redis.RedisError as error:
         note = "Redis did not take %d cancel request(s) (%s); a pool passes them on when it answers"
-        _logger.warning(note, len(standing), type(error).__name__)
-    return standing
+        _logger.warning(note, sum(map(len, tasks.values())), type(error).__name__)
 
 
 def _record_cancel(
@@ -298,9 +303,8 @@ def _tasks(entries: Sequence[PreparedTask], ids: Sequence[UUID]) -> list[Task]:
 
 
 _lock = threading.Lock()
-_registries: list[
-    tuple[str, weakref.ref[Registry]]
-] = []  # the queues of all pools of this process, and their tasks
+# The queues of all pools of this process, and their tasks.
+_registries: list[tuple[str, weakref.ref[Registry]]] = []
 _default: Client | None = None
 _replacement: Client | None = None
 _factory: Callable[[], Client] | None = None
