@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AliasChoices,
@@ -24,7 +24,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from agentexec.database_options import libpq_options
-from agentexec.errors import ConfigurationError
+from agentexec.errors import ConfigurationError, checked_number
 
 try:
     VERSION = version("agentexec-harness")
@@ -70,11 +70,15 @@ def _variables(name: str) -> str | AliasChoices:
     return variable(name) if second is None else AliasChoices(variable(name), second)
 
 
-def checked_seconds(value: float, what: str) -> float:
-    """The duration of an argument; raises ValueError if it is longer than `LONGEST_DURATION`, or not a number."""
-    if not value <= LONGEST_DURATION:
+def checked_seconds(value: Any, what: str) -> float:
+    """The duration of an argument; raises ValueError if it is longer than `LONGEST_DURATION`, or NaN.
+
+    Raises `WrongArgument` for something else than a number.
+    """
+    seconds = checked_number(value, f"{what} is a number", "give seconds")
+    if not seconds <= LONGEST_DURATION:
         raise ValueError(f"{what} is {value}; give seconds, at most {LONGEST_DURATION:g}.")
-    return value
+    return seconds
 
 
 class _Environment(BaseSettings):
@@ -114,7 +118,7 @@ class Settings(_Environment):
     max_tasks_per_worker: int = Field(default=0, ge=0)
     max_worker_memory: int = Field(default=0, ge=0)
     max_crashes: int = Field(default=5, ge=0)
-    unknown_task_seconds: float = Field(default=600, ge=0)
+    unknown_task_seconds: Seconds = Field(default=600, ge=0)
     max_queue_depth: int = Field(default=0, ge=0)
     max_payload_bytes: int = Field(default=1_048_576, ge=1, le=LARGEST_VALUE)
     max_result_bytes: int = Field(default=16_777_216, ge=1, le=LARGEST_VALUE)

@@ -6,6 +6,7 @@ No message contains a password: URLs are masked (`agentexec.masking`), and a che
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from numbers import Real
@@ -104,13 +105,24 @@ def require_none(others: tuple[Any, ...], name: str) -> None:
         raise ConfigurationError(f"{name} takes its arguments by name; write {name}(database_url=...).")
 
 
-def require_number(
+def checked_number(
     value: Any, what: str, remedy: str, *, error: type[AgentexecError] = WrongArgument
-) -> None:
-    """`require` for a number; a bool is none."""
+) -> float:
+    """`require` for a number, which is returned as an int or a float: no clock adds seconds to a `Decimal`.
+
+    A bool is no number. What no float holds is infinite or not a number.
+    """
     if isinstance(value, bool):
         raise error(f"{what}, not bool; {remedy}.")
     require(value, (Real, Decimal), what, remedy, error=error)
+    if type(value) is int or type(value) is float:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+    except ValueError:  # a signaling NaN
+        return math.nan
 
 
 def require_list(value: Any, what: str, remedy: str, *, error: type[AgentexecError] = WrongArgument) -> None:
@@ -120,15 +132,9 @@ def require_list(value: Any, what: str, remedy: str, *, error: type[AgentexecErr
     require(value, Iterable, what, remedy, error=error)
 
 
-def require_metadata(value: Any, owner: str, *, error: type[AgentexecError] = WrongArgument) -> None:
+def require_metadata(value: Any, owner: str) -> None:
     """`require` for metadata, which are a dict or None."""
-    require(
-        value,
-        (Mapping, type(None)),
-        f"The metadata of {owner} are a dict",
-        "pass key=value pairs",
-        error=error,
-    )
+    require(value, (Mapping, type(None)), f"The metadata of {owner} are a dict", "pass key=value pairs")
 
 
 def whole_percentage(percentage: Any) -> int | None:
@@ -138,10 +144,10 @@ def whole_percentage(percentage: Any) -> int | None:
     """
     if percentage is None:
         return None
-    require_number(percentage, "percentage is a number", "give one from 0 to 100")
-    if not 0 <= percentage <= 100:
+    number = checked_number(percentage, "percentage is a number", "give one from 0 to 100")
+    if not 0 <= number <= 100:
         raise ValueError(f"percentage is between 0 and 100, not {percentage}")
-    return int(percentage)
+    return int(number)
 
 
 def _named(value: Any) -> str:

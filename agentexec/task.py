@@ -8,7 +8,7 @@ import inspect
 import json
 import re
 from collections import abc
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, partial
@@ -18,7 +18,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter, ValidationError
 
 from agentexec.config import LONGEST_DURATION
-from agentexec.errors import InvalidTask, RegistrationError, require, require_number
+from agentexec.errors import InvalidTask, RegistrationError, checked_number, require
 from agentexec.text import checked_json, checked_name, json_text
 
 LONGEST_DELAY = LONGEST_DURATION
@@ -119,14 +119,13 @@ class TaskDefinition:
     ) -> None:
         """Take the context model from the handler's annotations; raises `RegistrationError` for what is wrong."""
         check_name(name)
-        _check_types(name, handler, lock_key, (soft_time_limit, time_limit))
-        _check_values(name, max_retries, retry_on, soft_time_limit=soft_time_limit, time_limit=time_limit)
+        _check_options(name, handler, lock_key, max_retries, retry_on)
         self.name = checked_name(name, "A task name", RegistrationError)
         self.context_type, self.is_async, self.result_type = _inspect(handler)
         self.handler = handler
         self.lock_template = lock_key
-        self.soft_time_limit = soft_time_limit
-        self.time_limit = time_limit
+        self.soft_time_limit = _checked_limit(name, "soft_time_limit", soft_time_limit)
+        self.time_limit = _checked_limit(name, "time_limit", time_limit)
         self.max_retries = max_retries
         self.retry_on = retry_on
 
@@ -232,14 +231,35 @@ def check_name(name: Any) -> None:
     require(name, str, "A task is registered under a name", remedy, error=RegistrationError)
 
 
-def _check_types(name: str, handler: Any, lock_key: Any, limits: Iterable[Any]) -> None:
+def _check_options(name: str, handler: Any, lock_key: Any, max_retries: Any, retry_on: Any) -> None:
+    """Raise `RegistrationError` for a handler or an option that is wrong."""
     refused, what, remedy = RegistrationError, f"The handler of {name} is a function", "pass it itself"
     require(handler, abc.Callable, what, remedy, error=refused)
     what, remedy = f"The lock key of {name} is a template", 'write text such as "user:{user_id}"'
     require(lock_key, (str, type(None)), what, remedy, error=refused)
-    for limit in limits:
-        if limit is not None:
-            require_number(limit, f"A time limit of {name} is a number", "give seconds", error=refused)
+    problem = None
+    types = retry_on if isinstance(retry_on, tuple) else (retry_on,)
+    is_count = isinstance(max_retries, int) and not isinstance(max_retries, bool) and max_retries >= 0
+    if not (max_retries is None or is_count):
+        problem = f"max_retries {max_retries!r} is wrong; give a whole number from 0"
+    if not (retry_on is None or all(isinstance(t, type) and issubclass(t, BaseException) for t in types)):
+        problem = f"retry_on {retry_on!r} is wrong; give an exception type or a tuple of them"
+    if problem is not None:
+        raise RegistrationError(f"The {problem}, or leave it out (task {name}).")
+
+
+def _checked_limit(name: str, option: str, limit: Any) -> float | None:
+    """A time limit in seconds, None for none; raises `RegistrationError` if it is no number or out of range."""
+    if limit is None:
+        return None
+    what = f"A time limit of {name} is a number"
+    seconds = checked_number(limit, what, "give seconds", error=RegistrationError)
+    if not 0 < seconds <= LONGEST_DURATION:
+        raise RegistrationError(
+            f"The {option} {limit!r} is wrong; give seconds above 0, at most {LONGEST_DURATION:g}, or leave it out "
+            f"(task {name})."
+        )
+    return seconds
 
 
 def read_context(model: type[Model], context: Mapping[str, Any]) -> Model:
@@ -270,22 +290,6 @@ def _validated(model: type[Model], context: Mapping[str, Any]) -> Model:
         except ValidationError:
             pass
     return model.model_validate_json(_ANYTHING.dump_json(context), by_alias=True, by_name=True)
-
-
-def _check_values(name: str, max_retries: object, retry_on: object, **limits: float | None) -> None:
-    """Raise `RegistrationError` for the first option that is wrong; `limits` are in seconds."""
-    problem = None
-    types = retry_on if isinstance(retry_on, tuple) else (retry_on,)
-    is_count = isinstance(max_retries, int) and not isinstance(max_retries, bool) and max_retries >= 0
-    if not (max_retries is None or is_count):
-        problem = f"max_retries {max_retries!r} is wrong; give a whole number from 0"
-    if not (retry_on is None or all(isinstance(t, type) and issubclass(t, BaseException) for t in types)):
-        problem = f"retry_on {retry_on!r} is wrong; give an exception type or a tuple of them"
-    for option, limit in limits.items():
-        if limit is not None and not 0 < limit <= LONGEST_DURATION:
-            problem = f"{option} {limit!r} is wrong; give seconds above 0, at most {LONGEST_DURATION:g}"
-    if problem is not None:
-        raise RegistrationError(f"The {problem}, or leave it out (task {name}).")
 
 
 class _Signature(NamedTuple):

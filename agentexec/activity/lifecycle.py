@@ -12,14 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-import redis
 from sqlalchemy import Connection
 
 from agentexec.compat.answers import AgentId, Done
 from agentexec.context import CurrentTask, current
 from agentexec.errors import AgentexecError, require, require_metadata, whole_percentage
 from agentexec.identifiers import new_id, parse_id
-from agentexec.producer.client import Client, default_client, require_size
+from agentexec.producer.client import Client, default_client, require_size, withdraw
 from agentexec.store import direct, statements
 from agentexec.store.rows import NewActivity
 from agentexec.store.status import Status
@@ -183,16 +182,5 @@ def _change(
             return Done(False)
         stop = change(connection, activity)
     if stop:
-        _request_stop(activity, client)
+        withdraw(client.queue_of, {activity.queue_name: [activity.id]})
     return Done(True)
-
-
-def _request_stop(activity: direct.Locked, client: Client) -> None:
-    try:
-        client.queue_of(activity.queue_name).request_cancel([activity.id])
-    except redis.RedisError as error:
-        _logger.warning(
-            "the worker of %s could not be asked to stop (%s); a pool asks it when Redis answers",
-            activity.id,
-            type(error).__name__,
-        )

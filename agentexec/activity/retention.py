@@ -15,7 +15,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, delete, insert, select
 from sqlalchemy.orm import Session
 
-from agentexec.errors import AgentexecError, require, require_number
+from agentexec.config import checked_seconds
+from agentexec.errors import AgentexecError, checked_number, require
 from agentexec.store.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE, Activity, ActivityLog
 from agentexec.store.status import TERMINAL
 
@@ -42,9 +43,9 @@ def cleanup_old_activities(
     Raises ValueError for wrong arguments, `AgentexecError` for a session in a transaction.
     """
     require(target, (Engine, Session), "A clean-up takes an engine or a session", "pass one of them first")
-    require_number(days, "days is a number", "give an age in days, or `older_than`")
+    days = checked_number(days, "days is a number", "give an age in days, or `older_than`")
     require(batch_size, int, "batch_size is a whole number", f"give one from 1 to {MAX_BATCH}")
-    require_number(pause, "pause is a number", "give seconds")
+    pause = checked_seconds(pause, "The pause")
     if not 1 <= batch_size <= MAX_BATCH:
         raise ValueError(f"batch_size is 1 to {MAX_BATCH}, not {batch_size}")
     cutoff = _cutoff(days, older_than)

@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 from agentexec.compat.sessions import with_any_session
 from agentexec.config import LONGEST_DURATION
 from agentexec.core.redis_client import eviction_policy
-from agentexec.errors import require, require_number
+from agentexec.errors import checked_number, require
 from agentexec.producer.client import Client, default_client
 from agentexec.store import statements
 from agentexec.store.models import Activity
@@ -46,7 +46,7 @@ def cancel_pending(session: Session, *, grace: float = GRACE, client: Client | N
     gives the reason. Commits the session, unless it was in a transaction before: then the caller commits.
     Raises ValueError for a grace below 0 or above a century.
     """
-    require_number(grace, "grace is a number", "give seconds from 0 up")
+    grace = checked_number(grace, "grace is a number", "give seconds from 0 up")
     if not 0 <= grace <= LONGEST_DURATION:
         raise ValueError(f"grace is a number of seconds from 0 to {LONGEST_DURATION:g}, not {grace}")
     client = client or default_client()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import redis
+from redis.sentinel import MasterNotFoundError
 
 from agentexec.core import runtime
 
 PROBE_EVERY_SECONDS = 1.0
+# The second is raised after a time-out of each Sentinel.
+TIMED_OUT = (redis.TimeoutError, MasterNotFoundError)
 
 
 class Circuit:
@@ -20,9 +24,9 @@ class Circuit:
         self._closing = False
         self.silent = False
 
-    def trip(self) -> None:
-        """Note that Redis is silent, until a probe in a thread succeeds."""
-        if not self.silent and not self._closing:
+    def note(self, error: redis.RedisError) -> None:
+        """Note an error. After one that took a time-out, Redis is silent until a probe in a thread succeeds."""
+        if isinstance(error, TIMED_OUT) and not self.silent and not self._closing:
             self.silent = True
             runtime.current().spawn(self._until_it_answers, name="agentexec-probe")
 
@@ -31,11 +35,10 @@ class Circuit:
         self._closing = True
 
     def _until_it_answers(self) -> None:
-        while not self._closing:
+        while self.silent:
             runtime.current().sleep(PROBE_EVERY_SECONDS)
-            try:
+            if self._closing:  # a probe would open a connection that nothing closes
+                return
+            with contextlib.suppress(redis.RedisError):
                 self._probe()
-            except redis.RedisError:
-                continue
-            break
-        self.silent = False
+                self.silent = False

@@ -46,13 +46,12 @@ from agentexec.store.status import Status
 from agentexec.task import (
     LONGEST_DELAY,
     EnqueueOptions,
-    Priority,
     Registry,
     Task,
     TaskDefinition,
     TaskRequest,
 )
-from agentexec.text import checked_json, checked_name, storable_text
+from agentexec.text import checked_json, checked_name, enumerated, storable_text
 
 _logger = logging.getLogger(__name__)
 
@@ -111,34 +110,15 @@ class Client:
         self._enqueuer = Enqueuer(self._recording, self.queue)
         reset_in_child(self._reset)
 
-    async def enqueue(
-        self,
-        task_name: str,
-        context: BaseModel,
-        *,
-        priority: Priority = Priority.LOW,
-        metadata: Mapping[str, Any] | None = None,
-        idempotency_key: str | None = None,
-        lock_key: str | None = None,
-        delay: float = 0.0,
-    ) -> Task:
-        """Record a task in Postgres and dispatch it; returns once it is durable. `delay` is in seconds.
+    async def enqueue(self, task_name: str, context: BaseModel, **options: Unpack[EnqueueOptions]) -> Task:
+        """Record a task in Postgres and dispatch it; returns once it is durable. `TaskRequest` describes the options.
 
         A task that was enqueued before with the same `idempotency_key` is returned instead; its context is not
         compared. Raises `InvalidTask` (`IdempotencyConflict` if that task has another name or queue), `QueueFull`, or
-        the error of the database. After a broken connection the outcome is
-        unknown; enqueuing again with the same `idempotency_key` is safe.
+        the error of the database. After a broken connection the outcome is unknown; enqueuing again with the same
+        `idempotency_key` is safe.
         """
-        request = TaskRequest(
-            task_name=task_name,
-            context=context,
-            priority=priority,
-            metadata=metadata,
-            idempotency_key=idempotency_key,
-            lock_key=lock_key,
-            delay=delay,
-        )
-        return (await self.enqueue_many([request]))[0]
+        return (await self.enqueue_many([TaskRequest(task_name=task_name, context=context, **options)]))[0]
 
     async def enqueue_many(self, requests: Sequence[TaskRequest]) -> list[Task]:
         """Enqueue many tasks in one transaction: all are recorded, or none. Returns tasks in the order of requests."""
@@ -221,13 +201,18 @@ class Client:
         size = len(payload)
         if metadata is not None:
             size += len(checked_json(metadata, f"The metadata of {name}").encode())
-        self._check(request, size)
+        require_size(size, name, self.settings)
+        if not 0 <= request.delay <= LONGEST_DELAY:
+            raise InvalidTask(
+                f"The delay of {name} is {request.delay}; give seconds from now, at most {LONGEST_DELAY:g}."
+            )
+        if request.idempotency_key is not None:
+            checked_name(request.idempotency_key, f"The idempotency key of {name}")
         lock_key = request.lock_key
         if lock_key is not None:
-            lock_key = checked_name(lock_key, f"The lock key of {name}")
-        elif (
-            definition is not None
-        ):  # otherwise this process does not know the template: the worker makes the key
+            checked_name(lock_key, f"The lock key of {name}")
+        elif definition is not None:
+            # Otherwise this process does not know the template: the worker makes the key.
             lock_key = definition.lock_key(received)
         activity = NewActivity(
             id=new_id(),
@@ -244,30 +229,20 @@ class Client:
         return PreparedTask(activity, payload, size)
 
     def _definition(self, task_name: str) -> TaskDefinition | None:
-        """The registration of a task, None if this process does not know the tasks of the queue.
+        """The registration of a task, by this client's pool or another pool of the queue; None without a registry.
 
-        Raises `InvalidTask` if it knows them, and the task is none of them.
+        Raises `InvalidTask` if no pool of this process registered the task.
         """
-        definition = self._registry.get(task_name)
-        if definition is not None or not self._registry:
-            return definition
-        names = {*self._registry}.union(*_registered(self.settings.queue_name))
-        if task_name not in names:
-            raise InvalidTask(
-                f"No task {task_name[:40]!r} is registered; this process knows {', '.join(sorted(names))}. "
-                "For a task of another program, use a Client without a registry."
-            )
-        return None
-
-    def _check(self, request: TaskRequest, size: int) -> None:
-        if not 0 <= request.delay <= LONGEST_DELAY:
-            raise InvalidTask(
-                f"The delay of {request.task_name} is {request.delay}; "
-                f"give seconds from now, at most {LONGEST_DELAY:g}."
-            )
-        if request.idempotency_key is not None:
-            checked_name(request.idempotency_key, f"The idempotency key of {request.task_name}")
-        require_size(size, request.task_name, self.settings)
+        if not self._registry:
+            return None
+        registries = [self._registry, *_registered(self.settings.queue_name)]
+        for registry in registries:
+            if task_name in registry:
+                return registry[task_name]
+        raise InvalidTask(
+            f"No task {task_name[:40]!r} is registered; this process knows {enumerated(set().union(*registries))}. "
+            "For a task of another program, use a Client without a registry."
+        )
 
 
 def require_size(size: int, task_name: str, settings: Settings) -> None:
@@ -286,13 +261,18 @@ def request_cancel(
     """Cancel in the activity store, then in the queues, which `queue_of` gives by name; see `Client.cancel`."""
     text = storable_text(message)
     standing, tasks = patiently(lambda: _record_cancel(engine, ids, text))
+    withdraw(queue_of, tasks)
+    return standing
+
+
+def withdraw(queue_of: Callable[[str], Queue], tasks: Mapping[str, Sequence[UUID]]) -> None:
+    """Ask the queues to stop or remove these tasks, which are given by the name of their queue."""
     try:
         for queue_name, task_ids in tasks.items():
             queue_of(queue_name).request_cancel(task_ids)
     except redis.RedisError as error:
         note = "Redis did not take %d cancel request(s) (%s); a pool passes them on when it answers"
-        _logger.warning(note, len(standing), type(error).__name__)
-    return standing
+        _logger.warning(note, sum(map(len, tasks.values())), type(error).__name__)
 
 
 def _record_cancel(
@@ -321,9 +301,8 @@ def _tasks(entries: Sequence[PreparedTask], ids: Sequence[UUID]) -> list[Task]:
 
 
 _lock = threading.Lock()
-_registries: list[
-    tuple[str, weakref.ref[Registry]]
-] = []  # the queues of all pools of this process, and their tasks
+# The queues of all pools of this process, and their tasks.
+_registries: list[tuple[str, weakref.ref[Registry]]] = []
 _default: Client | None = None
 _replacement: Client | None = None
 _factory: Callable[[], Client] | None = None

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 from uuid import UUID
 
@@ -118,30 +119,30 @@ class Enqueuer:
 
     def _handle(self, batch: Sequence[_Group]) -> None:
         """Record and dispatch a batch. Every error goes to the callers that wait, so the thread lives on."""
-        for part in parts(batch, lambda group: group.size):
+        left = deque(parts(batch, lambda group: group.size))
+        while left:
+            part = left.popleft()
             try:
-                self._serve(part)
+                self._serve(part, self._record(part))
             except Exception as error:  # noqa: BLE001 - see above
-                _fail([group for group in part if not group.future.done()], error)
+                middle = len(part) // 2
+                if middle and _is_of_a_row(error):  # the task of one caller must not fail those of the others
+                    left.extendleft([part[middle:], part[:middle]])
+                    continue
+                failed = [group for group in part if not group.future.done()]
+                if timed_out(error):  # those that wait would wait for the same silent server
+                    failed += [*chain.from_iterable(left), *self._thread.take_waiting()]
+                    left.clear()
+                for group in failed:
+                    group.future.set_exception(error)
 
-    def _serve(self, batch: Sequence[_Group]) -> None:
+    def _serve(self, batch: Sequence[_Group], recorded: Mapping[UUID, UUID]) -> None:
+        """Dispatch what was recorded, and answer the callers."""
         entries = [entry for group in batch for entry in group.entries]
-        try:
-            self._require_own_queue()
-            recorded = self._record(entries, whole=any(group.needs_transaction for group in batch))
-        except FAILURES as error:
-            if timed_out(error):  # those that wait would wait for the same silent server
-                _fail(self._thread.take_waiting(), error)
-            if len(batch) == 1 or kind_of(error) is not FailureKind.ROW:
-                raise
-            middle = len(batch) // 2  # the task of one caller must not fail those of the others
-            self._handle(batch[:middle])
-            self._handle(batch[middle:])
-            return
         fresh = [entry for entry in entries if recorded[entry.activity.id] == entry.activity.id]
+        refused = self._dispatch(fresh)
         for name, count in Counter(entry.activity.task_name for entry in fresh).items():
             COUNTERS.add(QUEUED, name, amount=count)
-        refused = self._dispatch(fresh)
         for group in batch:
             ids = [recorded[entry.activity.id] for entry in group.entries]
             full = [i for i in ids if i in refused] if refused else []
@@ -160,27 +161,23 @@ class Enqueuer:
             if not self.circuit.silent:
                 adopt_queue(self._store, self._queue)
         except redis.RedisError as error:
-            self._note(error)
+            self.circuit.note(error)
         except SQLAlchemyError as error:
             if timed_out(error):
                 raise
         # Also without an answer: a server that is away costs one wait only.
         self._ours_until = now + OWNERSHIP_EVERY
 
-    def _note(self, error: redis.RedisError) -> None:
-        if isinstance(error, redis.TimeoutError):
-            self.circuit.trip()
-
-    def _record(self, entries: Sequence[PreparedTask], *, whole: bool) -> dict[UUID, UUID]:
-        """Record tasks, again if that may help: what was committed after all is found by its id.
-
-        With `whole`, an `IdempotencyConflict` leaves none of them recorded; this takes two more round trips.
-        """
-        return patiently(lambda: self._write(entries, whole=whole))
-
-    def _write(self, entries: Sequence[PreparedTask], *, whole: bool) -> dict[UUID, UUID]:
+    def _record(self, batch: Sequence[_Group]) -> dict[UUID, UUID]:
+        """Record tasks, again if that may help: what was committed after all is found by its id."""
+        self._require_own_queue()
+        entries = [entry for group in batch for entry in group.entries]
         statements = [[e.activity for e in part] for part in parts(entries, lambda entry: entry.size)]
-        engine = self._engine if whole or len(statements) > 1 else self._one_statement
+        # A transaction takes two more round trips than one statement.
+        whole = len(statements) > 1 or any(group.needs_transaction for group in batch)
+        return patiently(lambda: self._write(statements, self._engine if whole else self._one_statement))
+
+    def _write(self, statements: Sequence[Sequence[NewActivity]], engine: Engine) -> dict[UUID, UUID]:
         recorded: dict[UUID, UUID] = {}
         with self._one_writer, engine.begin() as connection:
             for activities in statements:
@@ -194,30 +191,31 @@ class Enqueuer:
         any pool dispatches it. After a time-out it dispatches all tasks until Redis answers, so that no other caller
         waits.
         """
-        activities = [entry.activity for entry in entries]
+        activities: Sequence[NewActivity] = [entry.activity for entry in entries]
         if self.circuit.silent:
             self._order.wait(activities)
             return set()
         payloads = {entry.activity.id: entry.payload for entry in entries}
-        activities = list(self._order.without_waiting(activities))
+        activities, full = self._order.hold(activities)
         tasks = [dispatch_of(activity, payloads[activity.id]) for activity in activities]
         try:
             answers = self._queue.enqueue(tasks)
         except redis.RedisError as error:
-            self._note(error)
+            self.circuit.note(error)
             message = "recorded %d task(s) that Redis did not take (%s); a pool dispatches them later"
             _logger.warning(message, len(tasks), error)
             self._order.wait(activities)
-            return set()
+            return full
         answered = list(zip(activities, answers, strict=True))
         self._marker.add([a.id for a, answer in answered if answer is Admission.TAKEN])
-        self._order.wait(a for a, answer in answered if answer is not Admission.TAKEN)
-        return {a.id for a, answer in answered if answer is Admission.FULL}
+        full |= {a.id for a, answer in answered if answer is Admission.FULL}
+        self._order.wait((a for a, answer in answered if answer is not Admission.TAKEN), full)
+        return full
 
 
-def _fail(groups: Sequence[_Group], error: Exception) -> None:
-    for group in groups:
-        group.future.set_exception(error)
+def _is_of_a_row(error: Exception) -> bool:
+    """Whether the row of one caller is the cause."""
+    return isinstance(error, FAILURES) and kind_of(error) is FailureKind.ROW
 
 
 def dispatch_of(activity: NewActivity, payload: bytes) -> Dispatch:

@@ -28,18 +28,29 @@ class LockOrder:
         self._engine = engine
         self._one_writer = one_writer  # as in the enqueuer: threads may share one connection
         self._last: dict[str, UUID] = {}  # by lock key, the last task that waits
+        self._full: set[str] = set()  # those of the lock keys for which the queue had no room
 
-    def without_waiting(self, activities: Sequence[NewActivity]) -> Sequence[NewActivity]:
-        """The activities that may be dispatched now; the others wait from here on."""
+    def hold(self, activities: Sequence[NewActivity]) -> tuple[Sequence[NewActivity], set[UUID]]:
+        """The activities that may be dispatched now, and those of the others that wait for room in the queue.
+
+        The others wait from here on.
+        """
         if not self._last:
-            return activities
+            return activities, set()
         waiting = self._still_waiting({a.lock_key for a in activities if a.lock_key})
-        self.wait(a for a in activities if a.lock_key in waiting)
-        return [a for a in activities if a.lock_key not in waiting]
+        self._full &= self._last.keys()
+        held = [a for a in activities if a.lock_key in waiting]
+        self.wait(held)
+        free = [a for a in activities if a.lock_key not in waiting]
+        return free, {a.id for a in held if a.lock_key in self._full}
 
-    def wait(self, activities: Iterable[NewActivity]) -> None:
-        """Note activities that the queue did not take, in the order of their enqueue."""
-        self._last.update((a.lock_key, a.id) for a in activities if a.lock_key)
+    def wait(self, activities: Iterable[NewActivity], full: Collection[UUID] = ()) -> None:
+        """Note activities that the queue did not take, in the order of their enqueue; for `full` it had no room."""
+        for activity in activities:
+            if activity.lock_key:
+                self._last[activity.lock_key] = activity.id
+                if activity.id in full:
+                    self._full.add(activity.lock_key)
 
     def _still_waiting(self, lock_keys: Collection[str]) -> set[str]:
         """Those of the lock keys with a task that waits; forgets the others, and some that were not asked for."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from operator import attrgetter
+from types import NoneType
 from typing import Any
 
 from pydantic import BaseModel
 
-from agentexec.errors import InvalidTask, require, require_list, require_number
+from agentexec.errors import InvalidTask, checked_number, require, require_list
 from agentexec.task import Priority, TaskRequest
 
 _TEXT = (str, type(None))
@@ -25,6 +27,9 @@ _FIELDS: tuple[tuple[str, Any, str, str], ...] = (
     ("lock_key", _TEXT, "A lock key is text", "use str(...)"),
 )
 
+_values = attrgetter("task_name", "priority", "delay", "metadata", "idempotency_key", "lock_key")
+_PLAIN = (str, Priority, float, NoneType, NoneType, NoneType)
+
 
 def checked_requests(requests: Any) -> list[TaskRequest]:
     """The requests with a `Priority` each; raises `InvalidTask` for arguments of a wrong type."""
@@ -35,14 +40,10 @@ def checked_requests(requests: Any) -> list[TaskRequest]:
 
 def _is_plain(request: Any) -> bool:
     """Whether every type is the usual one, so that a batch does not pay for the checks below."""
-    if type(request) is not TaskRequest:
-        return False
-    kinds = [type(value) for value in (request.task_name, request.priority, request.delay)]
-    optional: list[object] = [request.metadata, request.idempotency_key, request.lock_key]
     return (
-        kinds == [str, Priority, float]
-        and optional == [None, None, None]
-        and isinstance(request.context, BaseModel)  # nothing has checked that yet
+        type(request) is TaskRequest
+        and tuple(map(type, _values(request))) == _PLAIN
+        and isinstance(request.context, BaseModel)
     )
 
 
@@ -52,11 +53,9 @@ def _checked(request: TaskRequest) -> TaskRequest:
     for name, kinds, what, remedy in _FIELDS:
         require(getattr(request, name), kinds, what, remedy, error=InvalidTask)
     remedy = "give seconds from now, such as timedelta.total_seconds()"
-    require_number(request.delay, "A delay is a number", remedy, error=InvalidTask)
-    if type(request.priority) is Priority:
-        return request
+    delay = checked_number(request.delay, "A delay is a number", remedy, error=InvalidTask)
     try:
-        return replace(request, priority=Priority(request.priority))
+        return replace(request, delay=delay, priority=Priority(request.priority))
     except ValueError:
         names = " or ".join(Priority)
         raise InvalidTask(f"The priority of {request.task_name} is unknown; use {names}.") from None

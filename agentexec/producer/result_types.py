@@ -6,7 +6,7 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from agentexec.errors import AgentexecError, WrongArgument
 from agentexec.producer.routing import definitions
@@ -52,9 +52,20 @@ def typed(value: Any, kind: Any) -> Any:
         ) from None
 
 
-@lru_cache(maxsize=1024)
 def _adapter(kind: Any) -> TypeAdapter[Any] | None:
+    """The adapter of a type, None for one that pydantic cannot build."""
     try:
-        return TypeAdapter(kind)
-    except PydanticUserError:
+        return _kept(kind)
+    except TypeError:  # it has no hash
+        return _built(kind)
+
+
+def _built(kind: Any) -> TypeAdapter[Any] | None:
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    except Exception:  # noqa: BLE001 - pydantic raises errors of many kinds for what is no type
         return None
+    return adapter if adapter.pydantic_complete else None
+
+
+_kept = lru_cache(maxsize=1024)(_built)

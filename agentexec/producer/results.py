@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from agentexec.config import checked_seconds
 from agentexec.core.postgres import answer_within, timed_out
-from agentexec.errors import AgentexecError, TaskFailedError, require, require_number
+from agentexec.errors import AgentexecError, TaskFailedError, require
 from agentexec.identifiers import parse_id
 from agentexec.producer.client import Client, default_client
 from agentexec.producer.result_types import known_type, typed
@@ -57,8 +57,7 @@ async def get_result(
     ValueError for a time-out above a century.
     """
     agent_id = _id_of(task)
-    require_number(timeout, "timeout is a number", "give seconds")
-    checked_seconds(timeout, "The time-out of get_result")
+    timeout = checked_seconds(timeout, "The time-out of get_result")
     name = task.task_name if isinstance(task, Task) else None
     if client is None:
         client = default_client() if name is None else client_for(name)
@@ -124,8 +123,7 @@ def _look(client: Client, agent_id: UUID, ask_record: bool, within: float) -> _F
             cached = client.results.result(agent_id)
         except redis.RedisError as error:
             ask_record = True  # Postgres has it too
-            if isinstance(error, redis.TimeoutError):
-                client.circuit.trip()
+            client.circuit.note(error)
     if cached is not None:
         return _Found(json.loads(cached))
     if not ask_record:

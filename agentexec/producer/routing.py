@@ -133,6 +133,16 @@ def _has(producer: TaskProducer, name: Any) -> bool:
     return isinstance(name, str) and name in producer.registry  # a name of a wrong type may have no hash
 
 
+async def enqueue(task_name: str, context: BaseModel, **options: Unpack[EnqueueOptions]) -> Task:
+    """`Client.enqueue` of the pool that registered the task, otherwise of the client of this process."""
+    return await client_for(task_name).enqueue(task_name, context, **options)
+
+
+def enqueue_sync(task_name: str, context: BaseModel, **options: Unpack[EnqueueOptions]) -> Task:
+    """`enqueue` for code without an event loop; blocks until the task is durable."""
+    return client_for(task_name).enqueue_sync(task_name, context, **options)
+
+
 def enqueue_in(
     session: Session | scoped_session[Any] | Connection,
     task_name: str,
@@ -156,31 +166,3 @@ def enqueue_many_sync(requests: Sequence[TaskRequest]) -> list[Task]:
     """`enqueue_many` for code without an event loop."""
     checked = checked_requests(requests)
     return client_for(*(request.task_name for request in checked)).enqueue_many_sync(checked)
-
-
-def _by_task_name(method: AsyncMethod[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """A method of `Client` as a function that takes the client from its argument `task_name`, the first."""
-
-    @wraps(method)
-    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        return await method(client_for(_first(args, kwargs)), *args, **kwargs)
-
-    return call
-
-
-def _by_task_name_sync(method: Callable[Concatenate[Client, P], T]) -> Callable[P, T]:
-    """`_by_task_name` for methods that block."""
-
-    @wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        return method(client_for(_first(args, kwargs)), *args, **kwargs)
-
-    return call
-
-
-def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return args[0] if args else kwargs.get("task_name", "")
-
-
-enqueue = _by_task_name(Client.enqueue)
-enqueue_sync = _by_task_name_sync(Client.enqueue_sync)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Unpack
 
@@ -77,6 +77,7 @@ class EagerClient(MemoryClient):
             loop.drain()
             loop.runner.stop(dict.fromkeys(loop.leases.tokens(), RunKind.RELEASED))
             loop.release_all()
+            self.tasks.fail(AgentexecError("The block of the test is over, and a task of it is not."))
             for thread in threads:
                 thread.join()
 
@@ -94,22 +95,14 @@ class EagerClient(MemoryClient):
                 self.worker_loop.runner.stop({result.task_id: RunKind.LOST})
 
 
-@contextmanager
-def eager(*pools: Pool) -> Iterator[EagerClient]:
+def eager(*pools: Pool) -> AbstractContextManager[EagerClient]:
     """`in_memory`, and every enqueue in the block runs the tasks of these pools at once.
 
     Handlers run on the event loop of the caller if there is one, otherwise on a loop in a thread. No delay is waited
     for, neither that of a task nor that of a retry. Raises `WrongArgument` for something else than pools.
     """
     here = _running_loop()
-    with (
-        temporary_folder(pools) as folder,
-        _loop_in_a_thread() if here is None else nullcontext(here) as loop,
-        EagerClient(pools, folder, loop) as client,
-        client.working(),
-        use_client(client),
-    ):
-        yield client
+    return _working(pools, _loop_in_a_thread() if here is None else nullcontext(here))
 
 
 def run(
@@ -120,13 +113,7 @@ def run(
     Returns its activity, with the result as the type that the handler's annotation names. Blocks; the handler runs on
     an event loop in a thread. Raises what enqueue raises.
     """
-    with (
-        temporary_folder([pool]) as folder,
-        _loop_in_a_thread() as loop,
-        EagerClient([pool], folder, loop) as client,
-        client.working(),
-        use_client(client),
-    ):
+    with _working([pool], _loop_in_a_thread()) as client:
         task = client.enqueue_sync(task_name, context, **options)
         with Session(client.engine) as session:
             found = detail(session, task.agent_id)
@@ -134,6 +121,20 @@ def run(
     definition = pool.registry.get(task_name)
     found.result = found.result if definition is None else typed(found.result, result_type_of(definition))
     return found
+
+
+@contextmanager
+def _working(
+    pools: Sequence[Pool], event_loop: AbstractContextManager[asyncio.AbstractEventLoop]
+) -> Iterator[EagerClient]:
+    with (
+        temporary_folder(pools) as folder,
+        event_loop as loop,
+        EagerClient(pools, folder, loop) as client,
+        client.working(),
+        use_client(client),
+    ):
+        yield client
 
 
 @contextmanager

@@ -135,9 +135,9 @@ class LocalQueue:
         return [task_id in self.jobs for task_id in task_ids]
 
     def fail(self, error: BaseException) -> None:
-        """Let every caller of `wait_until_empty` raise this error."""
+        """Let every caller of `wait_until_empty` raise the first of these errors."""
         with self._changed:
-            self._trouble = error
+            self._trouble = self._trouble or error
             self._changed.notify_all()
 
     def wait_until_empty(self) -> None:

@@ -176,7 +176,7 @@ class Pool(TaskProducer):
         Raises ValueError for a time-out above a century; then nothing was stopped.
         """
         if timeout is not None:
-            checked_seconds(timeout, "The time-out of shutdown")
+            timeout = checked_seconds(timeout, "The time-out of shutdown")
         supervisor = self._supervisor
         if supervisor is None:
             return

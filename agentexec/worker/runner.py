@@ -143,14 +143,10 @@ class HandlerRunner:
     def _end(self, run: HandlerRun, task: asyncio.Task[RunResult]) -> None:
         if self._runs.get(run.claim.task_id) is run:
             del self._runs[run.claim.task_id]
-        # A task that is canceled before its first step has run none of this code and has no result.
-        if task.cancelled():
-            result = self._result(run, run.stopped[0])
-        elif (error := task.exception()) is not None:  # a defect of this code; the slot must not stay taken
-            result = self._failure(run, error)
-        else:
-            result = task.result()
-        self._sink.ended(result)
+        # A task that is canceled before its first step, be it by code of a handler, has run none of this code and has
+        # no result. Another error is a defect of this code; the slot must not stay taken.
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        self._sink.ended(task.result() if error is None else self._failed(run, error))
 
     async def _run(self, run: HandlerRun) -> RunResult:
         try:

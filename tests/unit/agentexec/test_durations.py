@@ -6,6 +6,8 @@ import asyncio
 import math
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,11 +16,12 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 
 import agentexec as ax
+from agentexec import testing
 from agentexec.activity.retention import cleanup_old_activities
 from agentexec.activity.startup import cancel_pending
 from agentexec.config import LONGEST_DURATION, Settings, load_settings
 from agentexec.core import runtime
-from agentexec.errors import ConfigurationError, RegistrationError
+from agentexec.errors import ConfigurationError, InvalidTask, RegistrationError
 from agentexec.producer.results import gather, get_result
 from agentexec.task import LONGEST_DELAY, TaskDefinition
 
@@ -82,6 +85,36 @@ def test_ages_are_bounded(value: float) -> None:
         cleanup_old_activities(engine, value)
     with pytest.raises(ValueError, match="calendar"):
         cleanup_old_activities(engine, older_than=timedelta.max)
+
+
+@pytest.mark.parametrize("half", [Decimal("0.5"), Fraction(1, 2)])
+def test_a_duration_may_be_a_number_of_any_type(half: Any) -> None:
+    definition = TaskDefinition("half", handler, soft_time_limit=half, time_limit=2 * half)
+    assert (definition.soft_time_limit, definition.time_limit) == (0.5, 1.0)
+    pool = ax.Pool(database_url="sqlite://", redis_url="redis://127.0.0.1:1")
+    pool.add_task("half", handler, soft_time_limit=half, time_limit=2 * half)
+    assert testing.run(pool, "half", Job(), delay=half).status == "complete"
+    asyncio.run(pool.shutdown(half))
+    with testing.in_memory(pool) as client:
+        task = client.enqueue_sync("half", Job(), delay=half)
+        with pytest.raises(TimeoutError):
+            asyncio.run(get_result(task, half / 10))
+        assert cleanup_old_activities(client.engine, half, pause=half) == 0
+        assert ax.activity.update(ax.activity.create("x"), "x", half)
+
+
+@pytest.mark.parametrize("value", [Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), Fraction(10**400)])
+def test_what_no_float_holds_is_refused_as_a_float_is(value: Any) -> None:
+    test_ages_are_bounded(value)
+    with pytest.raises(RegistrationError, match="at most"):
+        TaskDefinition("x", handler, time_limit=value)
+    with pytest.raises(ValueError, match="at most"):
+        asyncio.run(get_result(uuid4(), value))
+    pool = ax.Pool(database_url="sqlite://", redis_url="redis://127.0.0.1:1")
+    with testing.in_memory(pool) as client, pytest.raises(InvalidTask, match="at most"):
+        client.enqueue_sync("x", Job(), delay=value)
+    with pytest.raises(ValueError, match="percentage"):
+        ax.activity.update(uuid4(), "x", value)
 
 
 def test_the_longest_delay_is_that_bound() -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from agentexec.config import load_settings
 from agentexec.core.db import create_schema
@@ -23,6 +23,8 @@ from tests.support.record import row_of
 
 
 class Job(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     value: Any = None
 
 
@@ -220,7 +222,7 @@ def test_a_wrong_name_and_a_wrong_model_are_refused_where_this_process_knows_the
         first.add(TaskDefinition("work", strict))
         add_registry("unit", second)
         add_registry("other queue", third)
-        second.add(TaskDefinition("of another pool", work))
+        second.add(TaskDefinition("of another pool", work, lock_key="value:{value}"))
         third.add(TaskDefinition("of another queue", work))
         with pytest.raises(
             InvalidTask, match=r"No task 'unheard_of' is registered; this process knows .*work"
@@ -228,7 +230,12 @@ def test_a_wrong_name_and_a_wrong_model_are_refused_where_this_process_knows_the
             client.enqueue_sync("unheard_of", Job())
         with pytest.raises(InvalidTask, match="No task 'of another queue' is registered"):
             client.enqueue_sync("of another queue", Job())
-        client.enqueue_sync("of another pool", Job())
+        client.enqueue_sync("of another pool", Job(value=7))
+        with client.engine.connect() as connection:
+            query = sa.select(Activity.lock_key).where(Activity.agent_type == "of another pool")
+            assert connection.execute(query).scalar_one() == "value:7"
+        with pytest.raises(InvalidTask, match="The context of of another pool does not fit Job: other: "):
+            client.enqueue_sync("of another pool", UncheckedContext({"other": 1}))
         with pytest.raises(InvalidTask, match="The context of work does not fit Strict: number: "):
             client.enqueue_sync("work", Job(value=1))
 

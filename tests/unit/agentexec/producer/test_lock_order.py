@@ -71,7 +71,14 @@ def outbox(engine: Engine, queue: Refusing) -> Callable[[], None]:
 
 
 def enqueue(enqueuer: Enqueuer, *lock_keys: str | None) -> list[UUID]:
-    """Enqueue one task per lock key, as one call."""
+    """Enqueue one task per lock key, as one call; returns their ids, also if the queue is full."""
+    tasks = prepared(*lock_keys)
+    with suppress(QueueFull):
+        enqueuer.submit(tasks).result(10)
+    return [task.activity.id for task in tasks]
+
+
+def prepared(*lock_keys: str | None) -> list[PreparedTask]:
     activities = [
         NewActivity(
             id=new_id(),
@@ -84,10 +91,7 @@ def enqueue(enqueuer: Enqueuer, *lock_keys: str | None) -> list[UUID]:
         )
         for lock_key in lock_keys
     ]
-    future = enqueuer.submit([PreparedTask(a, encode_payload("task", {}), 0) for a in activities])
-    with suppress(QueueFull):
-        future.result(10)
-    return [a.id for a in activities]
+    return [PreparedTask(a, encode_payload("task", {}), 0) for a in activities]
 
 
 def run_all(queue: RedisQueue, engine: Engine) -> list[UUID]:
@@ -163,3 +167,24 @@ def test_order_holds_where_a_full_queue_gets_room_between_two_calls(
     assert run_all(queue, engine) == [], "both wait for a pool"
     outbox()
     assert run_all(queue, engine) == [first, second]
+
+
+def test_a_task_behind_one_that_a_full_queue_refused_is_refused_too(
+    enqueuer: Enqueuer, queue: Refusing, outbox: Callable[[], None], engine: Engine
+) -> None:
+    """A producer that slows down for `QueueFull` would not notice that its tasks pile up."""
+    enqueue(enqueuer, None, None, None)
+    with pytest.raises(QueueFull) as first:
+        enqueuer.submit(prepared("k", "k")).result(10)
+    for _ in range(2):
+        with pytest.raises(QueueFull) as later:
+            enqueuer.submit(prepared("k")).result(10)
+        assert (len(first.value.agent_ids), len(later.value.agent_ids)) == (2, 1)
+    assert len(run_all(queue, engine)) == 3
+    outbox()
+    assert len(run_all(queue, engine)) == 3
+    outbox()
+    assert len(enqueuer.submit(prepared("k")).result(10)) == 1, "the queue has room again, and nothing waits"
+    queue.refuse = is_away
+    enqueuer.submit(prepared("j")).result(10)
+    assert len(enqueuer.submit(prepared("j")).result(10)) == 1, "a queue that is away is not full"

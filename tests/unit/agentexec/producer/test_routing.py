@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 from uuid import UUID
 
 import fakeredis
@@ -187,8 +187,11 @@ def test_a_result_is_json_values_where_the_handler_is_not_known(pools: dict[str,
         assert await ax.get_result(task, 5, result_type=Answer) == Answer(text="x")
         with pytest.raises(AgentexecError, match=r"does not fit Plain \(day\).*result_type=Any"):
             await ax.get_result(task, 5, result_type=Plain)
-        with pytest.raises(WrongArgument, match="pass a model"):
-            await ax.get_result(task, 5, result_type=NoModel)
+        for wrong in (NoModel, [Answer], {"text": Answer}, "Answer", "list[", Answer(text="")):
+            with pytest.raises(WrongArgument, match="pass a model"):
+                await ax.get_result(task, 5, result_type=wrong)
+        no_hash = Annotated[Answer, {"seen": []}]
+        assert await ax.get_result(task, 5, result_type=no_hash) == Answer(text="x")
 
     asyncio.run(scene())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -153,6 +154,36 @@ def test_several_pools_may_run_in_one_block() -> None:
 
     with testing.eager(pool, other):
         assert asyncio.run(_gathered(ax.enqueue_sync("elsewhere", Job()))) == (None,)
+
+
+def test_an_enqueue_that_the_test_gave_up_ends_with_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`asyncio.run` waits for the threads of its loop, and one of them waits for the task."""
+    other = ax.Pool(database_url="sqlite://", redis_url="redis://127.0.0.1:1")
+    waits = threading.Event()
+
+    @other.task("forever")
+    async def forever(agent_id: UUID, context: Job) -> None:
+        await asyncio.Event().wait()
+
+    async def scene() -> None:
+        with testing.eager(other) as client:
+            wait = client.tasks.wait_until_empty
+
+            def note_and_wait() -> None:
+                waits.set()
+                wait()
+
+            monkeypatch.setattr(client.tasks, "wait_until_empty", note_and_wait)
+            enqueue = asyncio.create_task(ax.enqueue("forever", Job()))
+            assert await asyncio.to_thread(waits.wait, 10)
+            enqueue.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await enqueue
+
+    thread = threading.Thread(target=asyncio.run, args=(scene(),), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
 
 
 def test_a_client_in_memory_records_and_runs_nothing() -> None:

@@ -69,6 +69,19 @@ def test_a_result_is_handed_on_as_json_values(settings: Settings) -> None:
     on_a_bench(settings, scene)
 
 
+def test_a_task_that_is_canceled_by_other_code_before_it_begins_is_tried_again(settings: Settings) -> None:
+    """A handler may cancel all tasks of the event loop."""
+
+    async def scene(bench: Bench) -> None:
+        loop = asyncio.get_running_loop()
+        bench.run(succeeds)
+        loop.call_soon(lambda: [t.cancel() for t in asyncio.all_tasks() if "HandlerRunner" in repr(t)])
+        result = await bench.result()
+        assert (result.kind, result.error) == (RunKind.RETRY, "CancelledError")
+
+    on_a_bench(settings, scene)
+
+
 def test_runs_that_were_cut_off_use_up_no_retry(settings: Settings) -> None:
     """A shutdown and the death of a worker are no failure of the task, however often they happen."""
 
