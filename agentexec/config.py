@@ -114,7 +114,7 @@ class Settings(_Environment):
     max_tasks_per_worker: int = Field(default=0, ge=0)
     max_worker_memory: int = Field(default=0, ge=0)
     max_crashes: int = Field(default=5, ge=0)
-    unknown_task_seconds: float = Field(default=600, ge=0)
+    unknown_task_seconds: Seconds = Field(default=600, ge=0)
     max_queue_depth: int = Field(default=0, ge=0)
     max_payload_bytes: int = Field(default=1_048_576, ge=1, le=LARGEST_VALUE)
     max_result_bytes: int = Field(default=16_777_216, ge=1, le=LARGEST_VALUE)

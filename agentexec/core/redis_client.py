@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -19,7 +20,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from agentexec.config import Settings, default_settings
-from agentexec.core.forking import keep
+from agentexec.core.forking import keep, reset_in_child
 from agentexec.core.redis_address import parse_address
 from agentexec.core.redis_pools import BlockingSentinelPool, BlockingSentinelPoolAsync, naming, naming_async
 from agentexec.errors import ConfigurationError, UnsupportedServer
@@ -115,7 +116,14 @@ def _backoff() -> ExponentialWithJitterBackoff:
 
 def _blocking(settings: Settings, name: str, **options: Any) -> redis.Redis:
     client: redis.Redis = _connected(settings, _BLOCKING, redis_connect_func=naming(name), **options)
+    reset_in_child(client.connection_pool, _leave_to_parent)
     return client
+
+
+def _leave_to_parent(pool: Any) -> None:
+    """In a forked child: drop the pool's connections, and its locks, which a thread of the parent may hold."""
+    pool._lock, pool._fork_lock = threading.RLock(), threading.RLock()
+    pool.reset()
 
 
 async def get_redis() -> redis.asyncio.Redis:
