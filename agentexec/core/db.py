@@ -37,7 +37,7 @@ def engine_for(
     `timeout` seconds raises `OperationalError`. Raises `ConfigurationError` for a URL or an engine of another kind.
     """
     if isinstance(source, Engine):
-        engine = _carried(source)
+        engine = _carried(source, timeout)
     elif (url := normalised_database_url(source)).startswith("sqlite"):
         engine = _sqlite_engine(url)
     else:
@@ -83,7 +83,7 @@ def url_of(engine: Engine) -> str:
     return required_engine(engine).url.render_as_string(hide_password=False)
 
 
-def _carried(engine: Engine) -> Engine:
+def _carried(engine: Engine, timeout: float) -> Engine:
     """An engine that connects as `engine` does, and has its listeners and options, with a pool of its own.
 
     A shared pool could be empty while its application waits for agentexec. SQLite in memory is the engine itself:
@@ -94,8 +94,11 @@ def _carried(engine: Engine) -> Engine:
     if sqlite and isinstance(engine.pool, (StaticPool, SingletonThreadPool)):
         return engine
     options = {} if sqlite else {"isolation_level": postgres.READ_COMMITTED}
+    pool = engine.pool.recreate()
+    if not sqlite:
+        postgres.limit_connect(pool, timeout)
     own = Engine(
-        engine.pool.recreate(),
+        pool,
         engine.dialect,
         engine.url,
         echo=engine.echo,

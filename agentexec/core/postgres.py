@@ -85,15 +85,31 @@ def answer_within(seconds: float) -> Iterator[None]:
 
     Where a new connection is necessary, it takes up to 2 s more: libpq has no shorter time-out.
     """
-    _limits.end = time.monotonic() + seconds
+    before = _end()
+    _limits.end = min(before, time.monotonic() + seconds)
     try:
         yield
     finally:
-        _limits.end = math.inf
+        _limits.end = before
+
+
+def _end() -> float:
+    return float(getattr(_limits, "end", math.inf))
 
 
 def _remaining() -> float:
-    return float(getattr(_limits, "end", math.inf)) - time.monotonic()
+    return _end() - time.monotonic()
+
+
+def limit_connect(pool: Any, timeout: float) -> None:
+    """Limit the time of new connections of a pool that another engine's `create_engine` made."""
+    connect = pool._invoke_creator
+
+    def connect_in_time(record: Any) -> Any:
+        with answer_within(min(timeout, LONGEST_CONNECT)):
+            return connect(record)
+
+    pool._creator = connect_in_time
 
 
 def prepare(engine: Engine, *, name: str, timeout: float) -> None:
@@ -112,7 +128,7 @@ def prepare(engine: Engine, *, name: str, timeout: float) -> None:
 def _shorten_connect(_dialect: Dialect, _record: Any, _arguments: Any, options: dict[str, Any]) -> None:
     left = _remaining()
     if left < math.inf:
-        usual = float(options.get("connect_timeout") or left)
+        usual = float(options.get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or left)
         options["connect_timeout"] = max(2, math.ceil(min(left, usual)))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import NullPool, StaticPool
 
 import agentexec as ax
 from agentexec import activity
@@ -304,6 +306,16 @@ def test_engines_that_come_and_go_leave_nothing_on_the_one_that_they_connect_as(
 
     assert carried() == carried()
     engine.dispose()
+
+
+def test_an_engine_of_an_application_waits_no_longer_for_a_silent_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        engine = create_engine(f"postgresql+psycopg://u:p@127.0.0.1:{port}/d", poolclass=NullPool)
+        began = time.monotonic()
+        with pytest.raises(OperationalError, match="timeout"), engine_for(engine, timeout=2.0).connect():
+            pass
+        assert time.monotonic() - began < 60, "psycopg's own time limit is 130 s"
 
 
 def test_a_statement_of_the_command_line_may_be_silent_for_long(
