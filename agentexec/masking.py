@@ -68,15 +68,10 @@ def _with_masked_values(text: str) -> str:
     parts, copied = [], 0
     for match in _NAME.finditer(text):
         name = _SECRET_NAME.search(match["name"] or match["flag"])
-        value = None if name is None or match.start() < copied else _VALUE.match(text, match.end())
-        if (
-            name is None
-            or value is None
-            or (name.group().lower() == "token" and _NO_TOKEN.match(value.group()))
-        ):
-            continue
-        parts += [text[copied : value.start()], MASK]
-        copied = value.end()
+        value = name and match.start() >= copied and _VALUE.match(text, match.end())
+        if name and value and not (name.group().lower() == "token" and _NO_TOKEN.match(value.group())):
+            parts += [text[copied : value.start()], MASK]
+            copied = value.end()
     return "".join([*parts, text[copied:]])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import redis
 
@@ -34,7 +35,8 @@ class Circuit:
         while not self._closing:
             runtime.current().sleep(PROBE_EVERY_SECONDS)
             try:
-                self._probe()
+                with suppress(redis.ResponseError):  # it refuses the call, so it answers
+                    self._probe()
             except redis.RedisError:
                 continue
             break
