@@ -6,6 +6,7 @@ Every duration is in seconds, every size in bytes.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Literal
@@ -180,11 +181,15 @@ class Settings(_Environment):
 def load_settings(**overrides: object) -> Settings:
     """Read the settings; keyword arguments that are not None win over the environment.
 
-    Raises `ConfigurationError` with the names of all settings that are wrong.
+    Raises `ConfigurationError` with the names of all settings that are wrong, or for an unreadable `.env` file.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic validates what the caller passes
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(
+            f"The .env file cannot be read ({type(error).__name__}); save it in UTF-8, readable for this user."
+        ) from None
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, e['loc']))} {e['msg']}" for e in error.errors(include_input=False)
@@ -226,8 +231,11 @@ def table_prefix() -> str:
     An invalid prefix gives the default, so that no import fails because of a setting. `load_settings`, which
     precedes every use of the tables, refuses the prefix with a message.
     """
-    prefix = _TablePrefix().table_prefix
-    return prefix if _PREFIX.fullmatch(prefix) else DEFAULT_PREFIX
+    with suppress(OSError, UnicodeError):  # the .env file cannot be read
+        prefix = _TablePrefix().table_prefix
+        if _PREFIX.fullmatch(prefix):
+            return prefix
+    return DEFAULT_PREFIX
 
 
 @lru_cache(maxsize=1)

@@ -25,6 +25,8 @@ _SECRET_NAME = re.compile(
     r"|(?:api|access|private|auth|signing|encryption|master)[_.\-]?key|token$",
     re.IGNORECASE,
 )
+# One of them is in every such name. To look for them takes a twentieth of the time that `_NAME` takes.
+_IN_SECRET_NAMES = ("pass", "pwd", "secret", "credential", "key", "token")
 # A number is no token, but a count of tokens or a fencing token, unless it is long.
 _NO_TOKEN = re.compile(r"[('\"\\]*+\d{0,15}[\w)'\",.]?$|none$|null$", re.IGNORECASE)
 _AUTHORIZATION = re.compile(
@@ -52,9 +54,13 @@ def masked(text: str) -> str:
     """
     if "://" in text and "@" in text:  # first: a password may contain a keyword
         text = _WORD.sub(_masked_word, text)
-    text = _AUTHORIZATION.sub(rf"\g<name>{MASK}", text)
-    text = _with_masked_values(text)
-    text = _AS_BEARER.sub(rf"\g<name>{MASK}", text)
+    folded = text.casefold()
+    if "authorization" in folded or "x-api-key" in folded:
+        text = _AUTHORIZATION.sub(rf"\g<name>{MASK}", text)
+    if any(part in folded for part in _IN_SECRET_NAMES):
+        text = _with_masked_values(text)
+    if "bearer" in folded:
+        text = _AS_BEARER.sub(rf"\g<name>{MASK}", text)
     return _SHAPES.sub(MASK, text)
 
 
@@ -62,15 +68,10 @@ def _with_masked_values(text: str) -> str:
     parts, copied = [], 0
     for match in _NAME.finditer(text):
         name = _SECRET_NAME.search(match["name"] or match["flag"])
-        value = None if name is None or match.start() < copied else _VALUE.match(text, match.end())
-        if (
-            name is None
-            or value is None
-            or (name.group().lower() == "token" and _NO_TOKEN.match(value.group()))
-        ):
-            continue
-        parts += [text[copied : value.start()], MASK]
-        copied = value.end()
+        value = name and match.start() >= copied and _VALUE.match(text, match.end())
+        if name and value and not (name.group().lower() == "token" and _NO_TOKEN.match(value.group())):
+            parts += [text[copied : value.start()], MASK]
+            copied = value.end()
     return "".join([*parts, text[copied:]])
 
 

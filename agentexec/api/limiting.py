@@ -103,8 +103,9 @@ def _parsed(text: str) -> limits.RateLimitItem | None:
     if text.strip().lower() == OFF:
         return None
     try:
-        return limits.parse(text)
-    except ValueError:
-        raise ConfigurationError(
-            f"AGENTEXEC_API_RATE_LIMIT is {text!r}; write it like 100/minute, or {OFF}."
-        ) from None
+        (limit,) = limits.parse_many(text)
+    except ValueError:  # also for several limits
+        limit = None
+    if limit is None or not limit.amount:
+        raise ConfigurationError(f"AGENTEXEC_API_RATE_LIMIT is {text!r}; write it like 100/minute, or {OFF}.")
+    return limit

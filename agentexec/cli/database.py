@@ -12,7 +12,7 @@ from agentexec import migrations
 from agentexec.activity.retention import BATCH, DAYS, MAX_BATCH, cleanup_old_activities
 from agentexec.cli.output import NegativeResult
 from agentexec.cli.parsing import argument, command, number
-from agentexec.config import load_settings
+from agentexec.config import LONGEST_SERVER_TIMEOUT, load_settings
 from agentexec.core.db import create_schema, engine_for, require_supported_database
 
 
@@ -61,7 +61,8 @@ def _cleanup(options: argparse.Namespace) -> None:
 
 @contextmanager
 def _database() -> Iterator[Engine]:
-    engine = engine_for(load_settings().require_database_url())
+    # The server is silent during a statement that takes long, such as one that makes an index.
+    engine = engine_for(load_settings().require_database_url(), timeout=LONGEST_SERVER_TIMEOUT)
     try:
         require_supported_database(engine)
         yield engine

@@ -29,7 +29,7 @@ def _config(options: argparse.Namespace) -> None:
         print(settings_table())
         return
     settings = load_settings()
-    shown = {variable(name): _shown(getattr(settings, name)) for name in type(settings).model_fields}
+    shown = {variable(name): _shown(name, getattr(settings, name)) for name in type(settings).model_fields}
     if options.json:
         print(json.dumps(shown, indent=2))
         return
@@ -37,10 +37,12 @@ def _config(options: argparse.Namespace) -> None:
         print(f"{name}={'' if value is None else value}")
 
 
-def _shown(value: Any) -> Any:
+def _shown(name: str, value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, SecretStr):
         return MASK
     text = str(value)
-    return _PARAMETER.sub(rf"\1{MASK}", masked(text)) if "://" in text else text
+    if name.endswith("_url") and "://" not in text:  # no URL: it may have its password anywhere
+        return MASK
+    return _PARAMETER.sub(rf"\1{MASK}", masked(text))

@@ -16,8 +16,8 @@ MEANINGS = {
     "database_url": ("URL", "PostgreSQL 14 or newer, or SQLite. Required"),
     "database_timeout": (
         "s",
-        "how long `enqueue` waits for a silent database, and for a new connection to it; a worker waits as long, or a "
-        "lease if that is longer",
+        "how long `enqueue` waits for a silent database, and at most 60 for a new connection to it; a worker waits as "
+        "long, or a lease if that is longer",
     ),
     "redis_url": (
         "URL",
@@ -83,8 +83,7 @@ def settings_table() -> str:
 def _row(name: str, field: FieldInfo) -> str:
     alias = field.validation_alias
     names = alias.choices if isinstance(alias, AliasChoices) else [alias or variable(name)]
-    # A setting without an entry has its `Field(description=...)`.
-    unit, meaning = MEANINGS.get(name, ("", field.description or ""))
+    unit, meaning = MEANINGS[name]
     cells = (
         ", ".join(f"`{one}`" for one in names),
         _type(field.annotation),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
+from contextlib import suppress
 
 import redis
 from redis.sentinel import MasterNotFoundError
@@ -39,6 +39,7 @@ class Circuit:
             runtime.current().sleep(PROBE_EVERY_SECONDS)
             if self._closing:  # a probe would open a connection that nothing closes
                 return
-            with contextlib.suppress(redis.RedisError):
-                self._probe()
+            with suppress(redis.RedisError):
+                with suppress(redis.ResponseError):  # it refuses the call, so it answers
+                    self._probe()
                 self.silent = False

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any
-from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
@@ -13,15 +11,13 @@ from sqlalchemy.pool import AssertionPool, SingletonThreadPool, StaticPool
 
 from agentexec.config import normalised_database_url
 from agentexec.core import postgres
-from agentexec.core.forking import keep, no_fork
+from agentexec.core.forking import keep, no_fork, reset_in_child
 from agentexec.errors import ConfigurationError, UnsupportedServer
 from agentexec.masking import masked
 from agentexec.store.models import OWN_TABLES, Base
 from agentexec.text import first_line
 
 MINIMUM_POSTGRES = 14
-
-_engines: WeakSet[Engine] = WeakSet()
 
 __all__ = ["Base", "create_schema", "engine_for", "require_supported_database"]
 
@@ -41,28 +37,28 @@ def engine_for(
     `timeout` seconds raises `OperationalError`. Raises `ConfigurationError` for a URL or an engine of another kind.
     """
     if isinstance(source, Engine):
-        engine = _carried(source, name, timeout)
+        engine = _carried(source, timeout)
     elif (url := normalised_database_url(source)).startswith("sqlite"):
         engine = _sqlite_engine(url)
     else:
-        engine = _postgres_engine(url, pool_size, test_connections, name, timeout)
-    _engines.add(engine)
-    return engine
-
-
-def _postgres_engine(url: str, pool_size: int, test_connections: bool, name: str, timeout: float) -> Engine:
-    with no_fork:
-        engine = create_engine(
-            url,
-            isolation_level=postgres.READ_COMMITTED,
-            connect_args=postgres.connect_arguments(make_url(url), name, timeout),
-            pool_size=pool_size,
-            max_overflow=pool_size,
-            pool_pre_ping=test_connections,
-            pool_recycle=1800,
-            hide_parameters=True,  # contexts and results are not for logs
-        )
-    postgres.prepare(engine, name=name, timeout=timeout)
+        with no_fork:
+            engine = create_engine(
+                url,
+                isolation_level=postgres.READ_COMMITTED,
+                connect_args=postgres.connect_arguments(make_url(url), name, timeout),
+                pool_size=pool_size,
+                max_overflow=pool_size,
+                pool_pre_ping=test_connections,
+                pool_recycle=1800,
+                hide_parameters=True,  # contexts and results are not for logs
+            )
+    if engine is source:
+        return engine
+    if engine.dialect.name == "sqlite":
+        _prepare_sqlite(engine)
+    else:
+        postgres.prepare(engine, name=name, timeout=timeout)
+    reset_in_child(engine, _leave_to_parent)
     return engine
 
 
@@ -87,20 +83,22 @@ def url_of(engine: Engine) -> str:
     return required_engine(engine).url.render_as_string(hide_password=False)
 
 
-def _carried(engine: Engine, name: str, timeout: float) -> Engine:
+def _carried(engine: Engine, timeout: float) -> Engine:
     """An engine that connects as `engine` does, and has its listeners and options, with a pool of its own.
 
-    A shared pool could be empty while its application waits for agentexec.
+    A shared pool could be empty while its application waits for agentexec. SQLite in memory is the engine itself:
+    there is no other way in.
     """
     required_engine(engine)
     sqlite = engine.dialect.name == "sqlite"
-    if sqlite and isinstance(
-        engine.pool, (StaticPool, SingletonThreadPool)
-    ):  # in memory: there is no other way in
+    if sqlite and isinstance(engine.pool, (StaticPool, SingletonThreadPool)):
         return engine
     options = {} if sqlite else {"isolation_level": postgres.READ_COMMITTED}
+    pool = engine.pool.recreate()
+    if not sqlite:
+        postgres.limit_connect(pool, timeout)
     own = Engine(
-        engine.pool.recreate(),
+        pool,
         engine.dialect,
         engine.url,
         echo=engine.echo,
@@ -109,10 +107,6 @@ def _carried(engine: Engine, name: str, timeout: float) -> Engine:
     )
     own.dispatch = own.dispatch._join(engine.dispatch)
     own._has_events = engine._has_events
-    if sqlite:
-        _prepare_sqlite(own)
-    else:
-        postgres.prepare(own, name=name, timeout=timeout)
     return own
 
 
@@ -126,23 +120,17 @@ def one_statement(engine: Engine) -> Engine:
     return engine
 
 
-def _leave_to_parent() -> None:
-    """In a forked child: give each engine a new pool; the connections of the old one belong to the parent."""
-    for engine in list(_engines):
-        if isinstance(
-            engine.pool, (StaticPool, SingletonThreadPool)
-        ):  # SQLite in memory: the child has a copy of its own
-            continue
-        keep(engine.pool)
-        engine.dispose(close=False)
-        dispatch: Any = engine.pool.dispatch
-        for listeners in (dispatch.first_connect, dispatch.connect):
-            # A thread of the parent may hold this lock: it does during the first connect.
-            if getattr(listeners, "_exec_once_mutex", None) is not None:
-                listeners._exec_once_mutex = None
-
-
-os.register_at_fork(after_in_child=_leave_to_parent)
+def _leave_to_parent(engine: Engine) -> None:
+    """In a forked child: give the engine a new pool; the connections of the old one belong to the parent."""
+    if isinstance(engine.pool, StaticPool):  # SQLite in memory: the child has a copy of its own
+        return
+    keep(engine.pool)
+    engine.dispose(close=False)
+    dispatch: Any = engine.pool.dispatch
+    for listeners in (dispatch.first_connect, dispatch.connect):
+        # A thread of the parent may hold this lock: it does during the first connect.
+        if getattr(listeners, "_exec_once_mutex", None) is not None:
+            listeners._exec_once_mutex = None
 
 
 def create_schema(engine: Engine) -> None:
@@ -174,9 +162,7 @@ def require_supported_database(engine: Engine) -> None:
 def _sqlite_engine(url: str) -> Engine:
     in_memory = re.fullmatch(r"sqlite://(/(:memory:)?)?", url) is not None
     options: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {}
-    engine = create_engine(url, connect_args={"check_same_thread": False}, hide_parameters=True, **options)
-    _prepare_sqlite(engine)
-    return engine
+    return create_engine(url, connect_args={"check_same_thread": False}, hide_parameters=True, **options)
 
 
 def _prepare_sqlite(engine: Engine) -> None:

@@ -9,18 +9,21 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from weakref import WeakMethod
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+T = TypeVar("T")
 
 # Held during the import of a driver, so that no fork comes in between: the child would wait for that import for ever.
 no_fork = threading.RLock()
 
-_resets: set[WeakMethod[Callable[[], None]]] = set()
+_resets: WeakKeyDictionary[Any, Callable[[Any], None]] = WeakKeyDictionary()
 _kept: list[object] = []
 
 
-def reset_in_child(reset: Callable[[], None]) -> None:
-    """Call a bound method in every forked child, as long as its object exists."""
-    _resets.add(WeakMethod(reset, _resets.discard))
+def reset_in_child(owner: T, reset: Callable[[T], None]) -> None:
+    """Call `reset(owner)` in every forked child, as long as the owner exists; the oldest owners first."""
+    _resets[owner] = reset
 
 
 def keep(connections: object) -> None:
@@ -30,10 +33,8 @@ def keep(connections: object) -> None:
 
 def _reset_all() -> None:
     no_fork.release()
-    for reference in list(_resets):
-        reset = reference()
-        if reset is not None:
-            reset()
+    for owner, reset in list(_resets.items()):
+        reset(owner)
 
 
 os.register_at_fork(before=no_fork.acquire, after_in_parent=no_fork.release, after_in_child=_reset_all)

@@ -20,12 +20,14 @@ from agentexec.core import runtime
 
 READ_COMMITTED = "READ COMMITTED"
 READ_ONLY = "25006"
+OWN = "agentexec"  # the execution option of an engine that `prepare` has prepared
 # The server was demoted, or is shutting down or starting up: another connection may lead to another server.
 FAILOVER_SQLSTATES = (READ_ONLY, "57P01", "57P02", "57P03")
 # Serialization failure, deadlock, lock not available: the same transaction may succeed now.
 CONTENTION_SQLSTATES = ("40001", "40P01", "55P03")
 PATIENCE_SECONDS = 5.0  # how long a call of an application is repeated after contention or a failover
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0  # seconds; each pause is twice as long as the one before
+LONGEST_CONNECT = 60.0  # seconds for a new connection, and for a host that does not acknowledge what was sent
 CANCEL_WITHIN = 1.0  # seconds that a silent server has to take the request to cancel its statement
 
 T = TypeVar("T")
@@ -53,7 +55,7 @@ def patiently(attempt: Callable[[], T]) -> T:
         except DBAPIError as error:
             known = sqlstate_of(error) in (*CONTENTION_SQLSTATES, *FAILOVER_SQLSTATES)
             broken += error.connection_invalidated and not known
-            again = known or (error.connection_invalidated and broken == 1)
+            again = known or (error.connection_invalidated and broken == 1 and not timed_out(error))
             if not again or runtime.current().monotonic() + pause > end:
                 raise
         runtime.current().sleep(pause)
@@ -62,7 +64,8 @@ def patiently(attempt: Callable[[], T]) -> T:
 
 def connect_arguments(url: URL, name: str, timeout: float) -> dict[str, object]:
     """Arguments of libpq that end the wait for a silent server; what the URL or the environment sets is left out."""
-    whole = max(1, round(timeout))
+    # These find a host that is gone. One that lives may be silent for longer; the kernel takes no more than 32,767 s.
+    whole = max(1, round(min(timeout, LONGEST_CONNECT)))
     wanted: dict[str, object] = {
         "fallback_application_name": name,
         "connect_timeout": max(2, whole),  # libpq does not take less
@@ -82,15 +85,31 @@ def answer_within(seconds: float) -> Iterator[None]:
 
     Where a new connection is necessary, it takes up to 2 s more: libpq has no shorter time-out.
     """
-    _limits.end = time.monotonic() + seconds
+    before = _end()
+    _limits.end = min(before, time.monotonic() + seconds)
     try:
         yield
     finally:
-        _limits.end = math.inf
+        _limits.end = before
+
+
+def _end() -> float:
+    return float(getattr(_limits, "end", math.inf))
 
 
 def _remaining() -> float:
-    return float(getattr(_limits, "end", math.inf)) - time.monotonic()
+    return _end() - time.monotonic()
+
+
+def limit_connect(pool: Any, timeout: float) -> None:
+    """Limit the time of new connections of a pool that another engine's `create_engine` made."""
+    connect = pool._invoke_creator
+
+    def connect_in_time(record: Any) -> Any:
+        with answer_within(min(timeout, LONGEST_CONNECT)):
+            return connect(record)
+
+    pool._creator = connect_in_time
 
 
 def prepare(engine: Engine, *, name: str, timeout: float) -> None:
@@ -99,15 +118,17 @@ def prepare(engine: Engine, *, name: str, timeout: float) -> None:
     A statement that the server leaves without an answer for `timeout` seconds raises `OperationalError`.
     """
     reference = weakref.ref(engine)  # no cycle: the connections of a dropped engine are closed at once
-    event.listen(engine, "do_connect", _shorten_connect)
+    # An engine that connects as another one does shares its dialect, where each function is registered once.
+    event.listen(engine.dialect, "do_connect", _shorten_connect)
     event.listen(engine, "connect", partial(_connected, reference, name, timeout))
-    event.listen(engine, "handle_error", partial(_drop_after_failover, reference))
+    event.listen(engine.dialect, "handle_error", _drop_after_failover)
+    engine.update_execution_options(**{OWN: True})
 
 
 def _shorten_connect(_dialect: Dialect, _record: Any, _arguments: Any, options: dict[str, Any]) -> None:
     left = _remaining()
     if left < math.inf:
-        usual = float(options.get("connect_timeout") or left)
+        usual = float(options.get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or left)
         options["connect_timeout"] = max(2, math.ceil(min(left, usual)))
 
 
@@ -141,11 +162,10 @@ def _begin_explicitly(connection: Connection) -> None:
     connection.dialect.set_isolation_level(connection.connection.dbapi_connection, READ_COMMITTED)  # type: ignore[arg-type]  # it is connected
 
 
-def _drop_after_failover(engine: weakref.ref[Engine], context: ExceptionContext) -> None:
+def _drop_after_failover(context: ExceptionContext) -> None:
     """Drop all connections of the pool after an error of a demoted server, so that the next ones are new."""
-    # The listener belongs to the dialect, which other engines of the application may share.
-    owner = engine()
-    own = owner is not None and context.engine is not None and context.engine.pool is owner.pool
+    # The listener belongs to the dialect, which an engine of the application may share.
+    own = context.engine is not None and OWN in context.engine.get_execution_options()
     if own and getattr(context.original_exception, "sqlstate", None) in FAILOVER_SQLSTATES:
         context.is_disconnect = True
 

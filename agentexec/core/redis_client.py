@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import redis
 import redis.asyncio
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+import redis.asyncio.retry
+import redis.asyncio.sentinel
+import redis.retry
+import redis.sentinel
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import ClusterDownError, ReadOnlyError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.retry import Retry
-from redis.sentinel import Sentinel
 
 from agentexec.config import Settings, default_settings
-from agentexec.core.forking import keep
+from agentexec.core.forking import keep, reset_in_child
 from agentexec.core.redis_address import parse_address
 from agentexec.core.redis_pools import BlockingSentinelPool, BlockingSentinelPoolAsync, naming, naming_async
 from agentexec.errors import ConfigurationError, UnsupportedServer
@@ -33,24 +34,6 @@ WAIT_SECONDS = 1.0  # longest blocking read of an idle worker; socket time-outs 
 RESENT: tuple[type[RedisError], ...] = (RedisConnectionError, ReadOnlyError, ClusterDownError)
 
 
-class _Classes(NamedTuple):
-    """Classes of redis-py, of which there are blocking and asyncio ones."""
-
-    client: Any
-    pool: Any
-    sentinel: Any
-    sentinel_pool: Any
-    retry: Any
-
-
-_BLOCKING = _Classes(redis.Redis, redis.BlockingConnectionPool, Sentinel, BlockingSentinelPool, Retry)
-_ASYNCIO = _Classes(
-    redis.asyncio.Redis,
-    redis.asyncio.BlockingConnectionPool,
-    AsyncSentinel,
-    BlockingSentinelPoolAsync,
-    AsyncRetry,
-)
 _async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = WeakKeyDictionary()
 
 
@@ -68,15 +51,7 @@ def renewing_client(settings: Settings, *, name: str = "agentexec-worker") -> re
     It times out after at most a sixth of a lease and never resends, so that a worker detects in time that it
     cannot renew its leases.
     """
-    timeout = min(settings.redis_pool_timeout, settings.lease_seconds / 6)
-    return _blocking(
-        settings,
-        name,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0, RESENT),
-        max_connections=1,
-    )
+    return _impatient(settings, name, settings.lease_seconds / 6, retries=0, max_connections=1)
 
 
 def blocking_client(settings: Settings, *, name: str = "agentexec") -> redis.Redis:
@@ -85,37 +60,50 @@ def blocking_client(settings: Settings, *, name: str = "agentexec") -> redis.Red
     It resends after a lost connection, which every script of the queue permits, but not after a time-out. With
     Sentinels, each new connection asks them for the master. `name` appears in the server's list of clients.
     """
-    return _blocking(
-        settings,
-        name,
-        socket_timeout=settings.redis_pool_timeout + WAIT_SECONDS,
-        socket_connect_timeout=settings.redis_pool_timeout,
-        retry=Retry(_backoff(), 3, RESENT),
-        max_connections=settings.redis_pool_size,
-        health_check_interval=30,
-    )
+    return _blocking(settings, name, **_patience(settings, redis), health_check_interval=30)
 
 
 def reading_client(settings: Settings, *, name: str) -> redis.Redis:
     """A client for single reads that something else can answer too: it gives up after at most a second."""
-    timeout = min(settings.redis_pool_timeout, 1.0)
+    return _impatient(settings, name, 1.0, retries=1, max_connections=settings.redis_pool_size)
+
+
+def _impatient(
+    settings: Settings, name: str, timeout: float, *, retries: int, max_connections: int
+) -> redis.Redis:
+    timeout = min(settings.redis_pool_timeout, timeout)
     return _blocking(
         settings,
         name,
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 1, RESENT),
-        max_connections=settings.redis_pool_size,
+        retry=redis.retry.Retry(NoBackoff(), retries, RESENT),
+        max_connections=max_connections,
     )
 
 
-def _backoff() -> ExponentialWithJitterBackoff:
-    return ExponentialWithJitterBackoff(cap=0.5, base=0.02)
+def _patience(settings: Settings, module: Any) -> dict[str, Any]:
+    """The options of a client for all purposes."""
+    return {
+        "socket_timeout": settings.redis_pool_timeout + WAIT_SECONDS,
+        "socket_connect_timeout": settings.redis_pool_timeout,
+        "retry": module.retry.Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.02), 3, RESENT),
+        "max_connections": settings.redis_pool_size,
+    }
 
 
 def _blocking(settings: Settings, name: str, **options: Any) -> redis.Redis:
-    client: redis.Redis = _connected(settings, _BLOCKING, redis_connect_func=naming(name), **options)
+    client: redis.Redis = _connected(
+        settings, redis, BlockingSentinelPool, redis_connect_func=naming(name), **options
+    )
+    reset_in_child(client.connection_pool, _leave_to_parent)
     return client
+
+
+def _leave_to_parent(pool: Any) -> None:
+    """In a forked child: drop the pool's connections, and its locks, which a thread of the parent may hold."""
+    pool._lock, pool._fork_lock = threading.RLock(), threading.RLock()
+    pool.reset()
 
 
 async def get_redis() -> redis.asyncio.Redis:
@@ -130,33 +118,31 @@ async def get_redis() -> redis.asyncio.Redis:
         settings = default_settings()
         client = _async_clients[loop] = _connected(
             settings,
-            _ASYNCIO,
-            socket_timeout=settings.redis_pool_timeout + WAIT_SECONDS,
-            socket_connect_timeout=settings.redis_pool_timeout,
-            retry=AsyncRetry(_backoff(), 3, RESENT),
-            max_connections=settings.redis_pool_size,
+            redis.asyncio,
+            BlockingSentinelPoolAsync,
             redis_connect_func=naming_async("agentexec"),
+            **_patience(settings, redis.asyncio),
         )
     return client
 
 
-def _connected(settings: Settings, classes: _Classes, **options: Any) -> Any:
-    """A client whose callers wait for a free connection up to REDIS_POOL_TIMEOUT."""
+def _connected(settings: Settings, module: Any, sentinel_pool: type, **options: Any) -> Any:
+    """A client of `redis` or `redis.asyncio`, whose callers wait for a connection up to REDIS_POOL_TIMEOUT."""
     address = parse_address(settings.require_redis_url())
     options["timeout"] = settings.redis_pool_timeout
     if isinstance(address, str):
-        return classes.client.from_pool(classes.pool.from_url(address, **options))
+        return module.Redis.from_pool(module.BlockingConnectionPool.from_url(address, **options))
     # A Sentinel that does not answer is skipped at once: the next one knows the master, and the call is resent anyway.
     sentinel_options = {
         "socket_timeout": settings.redis_pool_timeout,
         "socket_connect_timeout": settings.redis_pool_timeout,
-        "retry": classes.retry(NoBackoff(), retries=0),
+        "retry": module.retry.Retry(NoBackoff(), retries=0),
         "redis_connect_func": options["redis_connect_func"],
         **address.sentinel,
     }
-    sentinels = classes.sentinel(address.sentinels, sentinel_kwargs=sentinel_options)
-    options |= {"connection_pool_class": classes.sentinel_pool, **address.master}
-    return sentinels.master_for(address.service, classes.client, **options)
+    sentinels = module.sentinel.Sentinel(address.sentinels, sentinel_kwargs=sentinel_options)
+    options |= {"connection_pool_class": sentinel_pool, **address.master}
+    return sentinels.master_for(address.service, module.Redis, **options)
 
 
 def require_supported_redis(client: redis.Redis, url: str) -> str | None:

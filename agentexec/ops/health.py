@@ -59,7 +59,7 @@ class TimedCall(Generic[T]):
     def __init__(self, call: Callable[[], T]) -> None:
         self._call = call
         self._reset()
-        reset_in_child(self._reset)
+        reset_in_child(self, TimedCall._reset)
 
     def _reset(self) -> None:
         """Forget the call that runs: a forked child has no thread for it."""

@@ -71,9 +71,9 @@ class MaskSecrets(logging.Filter):
         record.args = _masked_arguments(record.args)
         try:
             message = record.getMessage()
-        except (TypeError, ValueError, KeyError):  # logging prints such message and arguments unformatted
-            message, record.msg, record.args = "", f"{record.msg} {record.args!r}", None
-        hidden = masked(message or str(record.msg))
+            hidden = masked(message)
+        except Exception:  # noqa: BLE001 - no call of a logger raises; logging prints such a message unformatted
+            message, hidden = None, masked(_unformatted(record))
         if hidden != message:
             record.msg, record.args = hidden, None
         if record.exc_info and record.exc_info[0] is not None and not record.exc_text:
@@ -171,6 +171,13 @@ def _is_console(handler: logging.Handler) -> bool:
         return True
     streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
     return isinstance(handler, logging.StreamHandler) and any(handler.stream is stream for stream in streams)
+
+
+def _unformatted(record: logging.LogRecord) -> str:
+    try:
+        return f"{record.msg} {record.args!r}"
+    except Exception:  # noqa: BLE001 - an argument's own error
+        return f"a message of {record.pathname}:{record.lineno} that cannot be formatted"
 
 
 def _masked_arguments(arguments: Any) -> Any:

@@ -108,7 +108,7 @@ class Client:
             timeout = self.settings.database_timeout
             self._recording = engine_for(self.database, test_connections=False, name=NAME, timeout=timeout)
         self._enqueuer = Enqueuer(self._recording, self.queue)
-        reset_in_child(self._reset)
+        reset_in_child(self._enqueuer, Enqueuer.reset)
 
     async def enqueue(self, task_name: str, context: BaseModel, **options: Unpack[EnqueueOptions]) -> Task:
         """Record a task in Postgres and dispatch it; returns once it is durable. `TaskRequest` describes the options.
@@ -185,12 +185,6 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _reset(self) -> None:
-        """In a forked child: leave the connections and threads to the parent."""
-        self.redis.connection_pool.reset()
-        self.results.client.connection_pool.reset()
-        self._enqueuer.reset()
 
     def _prepare(self, request: TaskRequest) -> PreparedTask:
         name = checked_name(request.task_name, "A task name")

@@ -54,7 +54,7 @@ class TaskProducer:
         add_registry(settings.queue_name, self.registry)
         self._client: Client | None = None
         self._reset_lock()
-        reset_in_child(self._reset_lock)
+        reset_in_child(self, TaskProducer._reset_lock)
         _producers.append(weakref.ref(self))
         if self.has_servers:
             set_default_client(lambda: self.client)

@@ -112,7 +112,7 @@ for thread in threads:
     assert [n for n in found if n >= 0] == list(range(30))
 
 
-@pytest.mark.parametrize("moment", ["first connect", "default client", "batch", "counters"])
+@pytest.mark.parametrize("moment", ["first connect", "default client", "batch", "redis pool", "counters"])
 def test_a_fork_while_another_thread_holds_a_lock(app: App, moment: str) -> None:
     found = numbers(
         app,
@@ -140,6 +140,10 @@ elif moment == "default client":
 elif moment == "batch":
     enqueue_sync(1)
     work = lambda: default_client()._enqueuer._thread._changed.__enter__() and hold()
+elif moment == "redis pool":
+    enqueue_sync(1)
+    lock = default_client().redis.connection_pool._lock
+    work = lambda: lock.acquire() and (hold(), lock.release())
 else:
     enqueue_sync(1)
     work = lambda: COUNTERS._lock.acquire() and (hold(), COUNTERS._lock.release())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,10 +19,13 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import NullPool, StaticPool
 
 import agentexec as ax
 from agentexec import activity
+from agentexec.cli import database
+from agentexec.config import LONGEST_SERVER_TIMEOUT
+from agentexec.core import postgres
 from agentexec.core.db import create_schema, engine_for, one_statement
 from agentexec.errors import ConfigurationError
 from harness.environments.base import Endpoints
@@ -218,6 +223,9 @@ pool = ax.Pool(engine)
 @pool.task("again")
 async def again(agent_id: UUID, context: Nap) -> str:
     return str((await ax.enqueue("none", Nap(seconds=0))).agent_id)
+
+@pool.task("none")
+async def none(agent_id: UUID, context: Nap) -> None: ...
 """
 
 
@@ -277,3 +285,45 @@ def test_listeners_of_an_sqlite_engine_are_kept(tmp_path: Path, servers: Embedde
     client.queue.drop()
     client.close()
     engine.dispose()
+
+
+@pytest.mark.parametrize("seconds", [14 * 86_400.0, float(LONGEST_SERVER_TIMEOUT)])
+def test_a_time_limit_of_weeks_still_connects(servers: EmbeddedEnvironment, seconds: float) -> None:
+    engine = engine_for(servers.endpoints.database_url, timeout=seconds)
+    assert isolation(engine) == "read committed"
+    engine.dispose()
+
+
+def test_engines_that_come_and_go_leave_nothing_on_the_one_that_they_connect_as(site: Site) -> None:
+    engine = engine_of_application(site)
+
+    def carried() -> int:
+        own = engine_for(engine)
+        assert isolation(own) == "read committed"
+        own.dispose()
+        listeners = engine.dialect.dispatch
+        return len(listeners.handle_error) + len(listeners.do_connect)
+
+    assert carried() == carried()
+    engine.dispose()
+
+
+def test_an_engine_of_an_application_waits_no_longer_for_a_silent_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        engine = create_engine(f"postgresql+psycopg://u:p@127.0.0.1:{port}/d", poolclass=NullPool)
+        began = time.monotonic()
+        with pytest.raises(OperationalError, match="timeout"), engine_for(engine, timeout=2.0).connect():
+            pass
+        assert time.monotonic() - began < 60, "psycopg's own time limit is 130 s"
+
+
+def test_a_statement_of_the_command_line_may_be_silent_for_long(
+    servers: EmbeddedEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENTEXEC_DATABASE_URL", servers.endpoints.database_url)
+    limits: list[float] = []
+    monkeypatch.setattr(postgres, "prepare", lambda _engine, *, name, timeout: limits.append(timeout))
+    with database._database() as engine:
+        assert isolation(engine) == "read committed"
+    assert limits == [LONGEST_SERVER_TIMEOUT]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from agentexec.config import Settings, load_settings, normalised_database_url
+from agentexec.config import DEFAULT_PREFIX, Settings, load_settings, normalised_database_url, table_prefix
 from agentexec.core.redis_client import blocking_client
 from agentexec.errors import ConfigurationError
 from agentexec.masking import masked
@@ -172,3 +172,13 @@ def test_a_part_of_a_password_is_no_name_of_an_option() -> None:
     with pytest.raises(ConfigurationError) as refused:
         normalised_database_url("postgresql://u:half@x/d?secret=1@h/d")
     assert "secret" not in str(refused.value)
+
+
+def test_an_env_file_that_cannot_be_read_is_one_sentence_and_fails_no_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_bytes("AGENTEXEC_TABLE_PREFIX=été_".encode("latin-1"))
+    monkeypatch.chdir(tmp_path)
+    assert table_prefix() == DEFAULT_PREFIX
+    with pytest.raises(ConfigurationError, match=r"The \.env file cannot be read \(UnicodeDecodeError\)"):
+        load_settings()

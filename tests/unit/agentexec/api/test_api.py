@@ -59,6 +59,14 @@ def test_a_caller_waits_once_the_limit_is_reached_and_others_do_not(redis: faker
     assert limit.wait("another") is None
 
 
+@pytest.mark.parametrize("text", ["10/minute;100/hour", "10/minute, 5/second", "0/minute", "many", ""])
+def test_a_limit_that_would_not_be_applied_as_it_is_written_is_refused(
+    text: str, redis: fakeredis.FakeRedis
+) -> None:
+    with pytest.raises(ConfigurationError, match="write it like 100/minute, or off"):
+        CreationLimit(text, redis, "q")
+
+
 def test_servers_count_together_and_queues_apart(redis: fakeredis.FakeRedis) -> None:
     assert CreationLimit("1/minute", redis, "q").wait("one") is None
     assert CreationLimit("1/minute", redis, "q").wait("one") is not None

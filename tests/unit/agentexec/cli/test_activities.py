@@ -193,6 +193,15 @@ def test_settings_are_shown_without_their_secrets(run: Run, monkeypatch: pytest.
     assert json.loads(run("config", "--json")[1])["AGENTEXEC_TABLE_PREFIX"] == "agentexec_"
 
 
+@pytest.mark.parametrize("address", ["host=db user=app password=hunter22", "app:hunter22@db/x"])
+def test_an_address_that_is_no_url_is_not_shown(
+    address: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", address)
+    monkeypatch.setenv("REDIS_URL", address)
+    assert run("config")[1].count("_URL=***\n") == 2
+
+
 def test_every_setting_is_shown_under_a_variable_that_sets_it(run: Run) -> None:
     shown = json.loads(run("config", "--json")[1])
     assert len(shown) == len(ax.Settings.model_fields)

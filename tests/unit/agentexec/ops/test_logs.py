@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import math
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -205,6 +206,39 @@ def test_a_record_without_secrets_keeps_its_arguments_for_other_handlers() -> No
     record = logging.LogRecord("app", logging.INFO, "f", 1, "took %d of %s", (3, "five"), None)
     assert MaskSecrets().filter(record)
     assert (record.msg, record.args) == ("took %d of %s", (3, "five"))
+
+
+class Unprintable:
+    def __init__(self, *, has_repr: bool) -> None:
+        self._has_repr = has_repr
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    def __repr__(self) -> str:
+        return "redis://:hunter22@h" if self._has_repr else str(self)
+
+
+@pytest.mark.parametrize(
+    ("message", "argument", "expected"),
+    [
+        ("took %d s", math.inf, "took %d s (inf,)"),
+        ("%c", 2**40, "%c (1099511627776,)"),
+        ("at %s", Unprintable(has_repr=True), "at %s (redis://:***@h,)"),
+        ("%s", Unprintable(has_repr=False), "cannot be formatted"),
+        ("%s", "", ""),
+    ],
+)
+def test_a_message_that_cannot_be_formatted_never_raises_in_the_code_that_logs(
+    message: str, argument: object, expected: str, root: logging.Logger
+) -> None:
+    stream = io.StringIO()
+    root.addHandler(logging.StreamHandler(stream))
+    logs.set_up(None, root=root)
+    root.warning(message, argument)
+    assert expected in stream.getvalue()
+    assert "hunter" not in stream.getvalue()
+    assert bool(expected) == bool(stream.getvalue().strip())
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, text
 
-from agentexec import counters
+from agentexec.core import counters
 from agentexec.core.counters import Counters, Reporter
 from agentexec.errors import ConfigurationError
 from agentexec.identifiers import new_id
