@@ -55,7 +55,7 @@ def patiently(attempt: Callable[[], T]) -> T:
         except DBAPIError as error:
             known = sqlstate_of(error) in (*CONTENTION_SQLSTATES, *FAILOVER_SQLSTATES)
             broken += error.connection_invalidated and not known
-            again = known or (error.connection_invalidated and broken == 1 and not timed_out(error))
+            again = known or (error.connection_invalidated and broken == 1)
             if not again or runtime.current().monotonic() + pause > end:
                 raise
         runtime.current().sleep(pause)

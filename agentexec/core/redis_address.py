@@ -55,10 +55,9 @@ def parse_address(url: str) -> SentinelAddress | str:
     scheme, _, rest = url.partition("://")
     try:
         if scheme in SENTINEL_SCHEMES:
-            address: SentinelAddress | str = _sentinel(SENTINEL_SCHEMES[scheme], rest)
-        else:
-            address = url
-            _check(_options(url))
+            return _sentinel(SENTINEL_SCHEMES[scheme], rest)
+        _check(_options(url))
+        return url
     except ValueError as error:
         # The message of another ValueError may contain a part of the password.
         why = f" ({error})" if isinstance(error, _Flaw) else ""
@@ -70,7 +69,6 @@ def parse_address(url: str) -> SentinelAddress | str:
         raise ConfigurationError(
             f"REDIS_URL {masked(url)} cannot be used{why}; it looks like {example}."
         ) from None
-    return address
 
 
 class _Flaw(ValueError):

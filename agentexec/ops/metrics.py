@@ -99,10 +99,8 @@ class Collector:
         yield from self._counters()
         if self._checks.ready_workers is not None:
             yield _gauge("active_workers", "Worker processes that take tasks", self._checks.ready_workers())
-        depth, lag = (
-            self._result("Redis", calls[0], deadline),
-            self._result("the database", calls[1], deadline),
-        )
+        depth = self._result("Redis", calls[0], deadline)
+        lag = self._result("the database", calls[1], deadline)
         if depth is not None:
             for field, (name, documentation) in _DEPTHS.items():
                 yield _gauge(name, documentation, getattr(depth, field))
