@@ -114,15 +114,18 @@ class Reconciler:
         return any(s.status is Status.RUNNING and s.fence == leases[i] for i, s in standings.items())
 
     def release_dead_neighbours(self) -> None:
-        """Release the workers of this host whose process was gone in the round before too.
+        """Release the workers of this host whose process is gone.
 
-        A pool that lives has released its own by then. It knows whether a worker crashed; here each one counts as such.
+        A pool that lives knows whether its worker crashed, so its workers are left to it for one round. Here each death
+        counts as a crash. A pool none of whose workers lives has ended with them.
         """
         is_dead = runtime.current().is_certainly_dead
-        before = self._dead
-        self._dead = {w for w, identity in self._queue.registered().items() if is_dead(identity)}
-        for worker in before & self._dead:
-            self.release_worker(worker, charge=True)
+        before, registered = self._dead, self._queue.registered()
+        self._dead = {worker for worker, identity in registered.items() if is_dead(identity)}
+        living_pools = {_pool_of(worker) for worker in registered.keys() - self._dead}
+        for worker in sorted(self._dead):
+            if worker in before or _pool_of(worker) not in living_pools:
+                self.release_worker(worker, charge=True)
 
     def withdraw(self) -> None:
         """Ask the queue to stop or remove canceled tasks, until it has: Redis was away, or a dispatch was late."""
@@ -249,3 +252,8 @@ class Reconciler:
         if task_id not in self._left_out:
             self._left_out.add(task_id)
             log_refused(task_id, reason)
+
+
+def _pool_of(worker: str) -> str:
+    """What the names of a pool's workers share: all but the slot and the number in it."""
+    return worker.rsplit("-", 2)[0]

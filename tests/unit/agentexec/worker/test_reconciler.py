@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from agentexec.config import load_settings
-from agentexec.core.identity import host_identity
+from agentexec.core.identity import host_identity, process_identity
 from agentexec.queue.protocol import Claim, Dispatch, Disposition, Finish, StepRequest
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import reading, statements
@@ -362,15 +362,30 @@ def test_the_pool_of_a_dead_worker_says_first_whether_it_crashed(
 ) -> None:
     """Another pool of the host sees the same death, and does not know that it was the end of a drain."""
     (task,) = dispatched(engine, queue, 1)
-    (claim,) = claimed(queue, "dead", 1)
+    (claim,) = claimed(queue, "pool-0-1", 1)
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         identity = f"{host_identity()}|{process.pid}|1"
-    queue.register("dead", identity)
+    queue.register("pool-0-1", identity)
+    queue.register("pool-1-2", process_identity())
     with engine.begin() as connection:
         statements.record_batch(connection, starts({task: claim.token}), [])
     reconciler.run_round(full_pass=False)
     if released:
-        reconciler.release_worker("dead", charge=False)
+        reconciler.release_worker("pool-0-1", charge=False)
     reconciler.run_round(full_pass=False)
     assert RedisInspector(queue).read().crashes == ({str(task): 1} if crashes else {})
     assert row_of(engine, task).status == "queued"
+
+
+def test_the_workers_of_a_pool_that_is_gone_are_released_at_once(
+    engine: Engine, queue: RedisQueue, reconciler: Reconciler
+) -> None:
+    tasks = dispatched(engine, queue, 2)
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        identity = f"{host_identity()}|{process.pid}|1"
+    for number in range(2):
+        claimed(queue, f"gone-{number}-{number}", 1)
+        queue.register(f"gone-{number}-{number}", identity)
+    queue.register("other-0-1", process_identity())
+    reconciler.run_round(full_pass=False)
+    assert queue.leases(tasks) == {}
