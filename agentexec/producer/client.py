@@ -227,8 +227,8 @@ class Client:
 
         Raises `InvalidTask` if no pool of this process registered the task.
         """
-        if not self._registry:
-            return None
+        if task_name in self._registry or not self._registry:
+            return self._registry.get(task_name)
         registries = [self._registry, *_registered(self.settings.queue_name)]
         for registry in registries:
             if task_name in registry:
