@@ -76,8 +76,8 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
             also=(
                 Edit(
                     where="agentexec.worker.reconciler:Reconciler._requeue_without_lease",
-                    old="if lost:",
-                    new="if False:",
+                    old="Revocations(lost, {})",
+                    new="Revocations({}, {})",
                 ),
             ),
         ),
