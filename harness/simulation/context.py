@@ -8,7 +8,7 @@ from agentexec.queue.protocol import Queue, QueuePolicy
 from harness.simulation.call_faults import CallFaults, Network
 from harness.simulation.handlers import SimulatedHandlers
 from harness.simulation.monitor import InvariantMonitor
-from harness.simulation.plan import Plan, Theme
+from harness.simulation.plan import Plan
 from harness.simulation.postgres_server import PostgresServer, SimulatedDatabase
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.redis_server import RedisServer, SimulatedQueue
@@ -30,8 +30,7 @@ class SimulationContext:
         self.settings = settings_of(plan.theme, plan.workers)
         self.redis = RedisServer(runtime, self.monitor.check, QueuePolicy.of(self.settings))
         self.postgres = PostgresServer(runtime)
-        mixed = plan.theme is Theme.MIXED and plan.pools > 1
-        self.handlers = SimulatedHandlers(runtime.scheduler, self.recorder, mixed=mixed)
+        self.handlers = SimulatedHandlers(runtime.scheduler, self.recorder, two_versions=plan.two_versions)
 
     def queue(self, process: Process) -> Queue:
         """A connection of a process to the queue."""

@@ -37,9 +37,9 @@ class PlannedFailure(Exception):
 class SimulatedHandlers:
     """The handlers of all simulated workers, and their outside effects, which outlive the worker processes."""
 
-    def __init__(self, scheduler: Scheduler, recorder: SimulatedRecorder, *, mixed: bool) -> None:
-        """`mixed` pools are of two versions."""
-        self._mixed = mixed
+    def __init__(self, scheduler: Scheduler, recorder: SimulatedRecorder, *, two_versions: bool) -> None:
+        """With `two_versions` the first pool knows one task less."""
+        self._two_versions = two_versions
         self._scheduler = scheduler
         self._recorder = recorder
         self._failed: Counter[int] = Counter()
@@ -49,8 +49,8 @@ class SimulatedHandlers:
         self.registry.add(TaskDefinition(LOCKED_TASK_NAME, self._handle, lock_key="{lock}"))
 
     def registry_of(self, pool: int) -> Registry:
-        """The tasks that a pool knows. The first of several is of an older version, which lacks one of them."""
-        if pool or not self._mixed:
+        """The tasks that a pool knows."""
+        if pool or not self._two_versions:
             return self.registry
         return Registry({TASK_NAME: self.registry[TASK_NAME]})
 

@@ -85,7 +85,8 @@ class SimulatedFault:
 class Plan:
     """A complete run. `seed` decides everything else: latencies, jitter, and the order of simultaneous events.
 
-    The pools are distributed over the `hosts` in turn.
+    The pools are distributed over the `hosts` in turn. With `two_versions` the first pool is of an older version, which
+    does not know one of the tasks.
     """
 
     seed: int
@@ -95,6 +96,7 @@ class Plan:
     faults: tuple[SimulatedFault, ...]
     theme: Theme = Theme.MIXED
     hosts: int = 1
+    two_versions: bool = False
 
     @property
     def last_moment(self) -> float:
@@ -121,9 +123,10 @@ class Plan:
                     SimulatedFault(**_known(SimulatedFault, fault) | {"kind": FaultKind(fault["kind"])})
                     for fault in data["faults"]
                 ),
-                # Files of versions without themes and hosts stay readable.
+                # Files from before themes, hosts and versions stay readable.
                 theme=Theme(data.get("theme", Theme.MIXED)),
                 hosts=data.get("hosts", 1),
+                two_versions=data.get("two_versions", False),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"This schedule of a simulation cannot be read: {error}.") from None
@@ -137,6 +140,7 @@ class Plan:
             _require(type(getattr(plan, name)) is int, f"{name!r} is no whole number")
         _require(plan.pools >= 1 and plan.workers >= 1, "there is no worker in it")
         _require(plan.hosts >= 1, "there is no host in it")
+        _require(type(plan.two_versions) is bool, "'two_versions' is neither true nor false")
         _require(len(set(numbers)) == len(numbers), "two of its tasks have the same number")
         for task in plan.tasks:
             counts = (task.number, task.failures, task.progress, task.level)

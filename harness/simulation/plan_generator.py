@@ -78,14 +78,16 @@ def plan_of(seed: int) -> Plan:
     style = _STYLES[theme]
     tasks = tuple(_task(rng, number, style) for number in range(rng.randint(*TASKS)))
     faults = [_fault(rng, len(tasks), style) for _ in range(rng.randint(*FAULTS))]
+    pools = rng.randint(1, 2)
     return Plan(
         seed=seed,
-        pools=rng.randint(1, 2),
+        pools=pools,
         workers=rng.choice(style.workers),
         tasks=tasks,
         faults=tuple(sorted(faults, key=lambda fault: fault.at)),
         theme=theme,
         hosts=rng.randint(1, 2),
+        two_versions=theme is Theme.MIXED and pools > 1,
     )
 
 
