@@ -12,6 +12,7 @@ import pytest
 
 from agentexec.queue.protocol import Claim, Disposition, Finish, StepRequest
 from tests.conformance.test_queue import MAX_CRASHES, Bench, ids_of, new_ids
+from tests.conformance.test_queue_workers import let_all_be_silent
 from tests.support.queue_contents import Inspector, RedisInspector
 
 
@@ -38,7 +39,7 @@ def suspects(bench: Bench, count: int, *, lock_key: str | None = None) -> list[U
 
 def register(bench: Bench, workers: int) -> None:
     for number in range(workers):
-        bench.queue.register(f"registered {number}", f"host|{number}|1")
+        bench.queue.register(f"w{number}", f"host|{number}|1")
 
 
 def end(
@@ -133,6 +134,18 @@ def test_a_worker_with_other_leases_gets_no_task_that_runs_alone(bench: Bench, b
     assert not answer.reserved
 
 
+def test_a_dead_letter_keeps_no_cancel_request(bench: Bench) -> None:
+    """Each step of every worker looks through the requests."""
+    (task,) = new_ids(1)
+    bench.enqueue(task)
+    for _ in range(MAX_CRASHES + 1):
+        bench.claim("w")
+        assert bench.queue.request_cancel([task]) == [True]
+        bench.release("w", charge=True)
+    contents = bench.inspector.read()
+    assert (set(contents.reasons), contents.cancels) == ({str(task)}, set())
+
+
 @pytest.mark.parametrize("how", [Disposition.ACK, Disposition.RETRY, Disposition.DEAD_LETTER])
 def test_a_task_whose_handler_ended_is_no_suspect_any_longer(bench: Bench, how: Disposition) -> None:
     task, other = suspects(bench, 2)
@@ -213,6 +226,18 @@ def test_half_of_the_workers_at_most_run_tasks_alone(bench: Bench) -> None:
     bench.enqueue(*others)
     assert [len(bench.claim(f"w{n}", want=8)) for n in range(2)] == [1, 1]
     assert ids_of(bench.claim("w2", want=8)) == others
+
+
+def test_workers_that_are_silent_are_no_reason_to_run_more_tasks_alone(bench: Bench) -> None:
+    """Those of a dead host stay registered for an hour, and the living ones have to run the other tasks."""
+    suspects(bench, 4)
+    register(bench, 8)
+    let_all_be_silent(bench, 100)
+    register(bench, 2)
+    others = new_ids(1)
+    bench.enqueue(*others)
+    assert len(bench.claim("w0", want=8)) == 1
+    assert ids_of(bench.claim("w1", want=8)) == others
 
 
 def test_one_worker_becomes_empty_for_tasks_that_waited_too_long(bench: Bench) -> None:

@@ -73,6 +73,11 @@ local function leases_by_worker()
   return found
 end
 
+-- The number of workers that lately noted that they live, as each does three times in a lease.
+local function living_workers()
+  return redis.call('ZCOUNT', SEEN, now_ms() - 2000 * agreed('lease_seconds', 30), '+inf')
+end
+
 -- Remove what is known about a worker. Its leases stay: they are revoked, or expire.
 local function forget_worker(name)
   redis.call('HDEL', LAST, name)

@@ -153,7 +153,7 @@ local function pop_alone()
   return id
 end
 
--- Whether half of the workers run a task alone: the others go on with all other tasks.
+-- Whether half of the living workers run a task alone: the others go on with all other tasks.
 local function alone_enough(leases)
   local running = 0
   for _, of_worker in pairs(leases) do
@@ -161,7 +161,7 @@ local function alone_enough(leases)
       if deaths(lease[1]) >= ALONE_AFTER then running = running + 1 end
     end
   end
-  return running >= math.max(1, math.floor(redis.call('HLEN', WORKERS) / 2))
+  return running >= math.max(1, math.floor(living_workers() / 2))
 end
 
 -- Let this worker become empty if tasks have waited too long to run alone. One worker of the queue does that.

@@ -133,6 +133,11 @@ class Books:
         """The limit that the pools agreed on, else `own`, the caller's limit."""
         return int(self.settings.get("max_crashes", own))
 
+    def living_workers(self, now: int) -> int:
+        """The number of workers that noted within two leases that they live."""
+        recent = now - 2000 * float(self.settings.get("lease_seconds", 30))
+        return sum(at >= recent for at in self.seen.values())
+
     def wake_up(self, count: int) -> None:
         """Wake up to `count` idle workers."""
         self.wake += max(0, min(count, WAKE_TOKENS - self.wake))

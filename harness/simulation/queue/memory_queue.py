@@ -282,10 +282,9 @@ class MemoryQueue:
     def adopt(self, store: str, *, force: bool = False) -> str | None:
         with self._changed:
             books = self._books
-            if books.store not in (None, store) and not force:
-                recent = self._now() - 2000 * float(books.settings.get("lease_seconds", 30))
-                if len(books.job) > len(books.dlq) or any(at >= recent for at in books.seen.values()):
-                    return books.store
+            in_use = len(books.job) > len(books.dlq) or books.living_workers(self._now()) > 0
+            if in_use and books.store not in (None, store) and not force:
+                return books.store
             books.store = store
             return None
 

@@ -137,7 +137,7 @@ def _reserve(
             return None, ()
         books.quiet = now + QUIET, worker
         return "quiet", ()
-    if sum(map(books.runs_alone, books.holder)) >= max(1, len(books.workers) // 2):
+    if sum(map(books.runs_alone, books.holder)) >= max(1, books.living_workers(now) // 2):
         if quiet == worker:
             books.quiet = now + NOT_QUIET, ""
         return None, ()
