@@ -1,7 +1,7 @@
 """What the death of a worker with several tasks means for them, on every queue.
 
-The queue does not know which task killed the worker. It charges none, and each of them runs alone: at once if a pool saw
-the death, from the second time on if leases expired.
+The queue does not know which task killed the worker. It charges none, and each of them runs alone: at once if a pool
+saw the death, from the second time on if leases expired.
 """
 
 from __future__ import annotations
