@@ -176,8 +176,10 @@ end
 local function remove(id)
   leave_partition(id)
   redis.call('HDEL', JOB, id)
-  redis.call('HDEL', CRASH, id)
+  -- Mostly there is none of these hashes, and one command instead of four finds that out.
+  if redis.call('EXISTS', CRASH, CANCEL, SUSPECT, UNKNOWN) == 0 then return end
   clear(id)
+  redis.call('HDEL', CRASH, id)
   redis.call('HDEL', CANCEL, id)
 end
 
