@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from agentexec.errors import InvalidTask
 from agentexec.queue.redis_queue import RedisQueue
-from agentexec.store.dead_letters import DeadRow, dead_letter_rows, dead_letter_times, unmark_dead_letters
+from agentexec.store.dead_letters import dead_letter_rows, dead_letter_times, unmark_dead_letters
 from agentexec.store.reading import standings
 from agentexec.store.statements import record_dead_letters
 from agentexec.store.status import Status
@@ -150,8 +150,7 @@ class DeadLetters:
         ids = _task_ids(dead)
         if not ids or self._engine is None:
             return {}
-        answers: Any = self._redis.hmget(self._keys.reason, [*ids.values()])
-        reasons = {i: _readable(answer) for i, answer in zip(ids, answers, strict=True) if answer is not None}
+        reasons = self._queue.dead_reasons(list(ids))
         with self._engine.begin() as connection:
             ended = record_dead_letters(connection, reasons)
             found = standings(connection, list(ids))
@@ -183,19 +182,18 @@ class DeadLetters:
             return {}
         with self._engine.connect() as connection:
             rows = dead_letter_rows(connection, self._queue_name, list(ids))
-        return {ids[task_id]: _letter_of(row) for task_id, row in rows.items()}
-
-
-def _letter_of(row: DeadRow) -> DeadLetter:
-    return DeadLetter(
-        task_id=str(row.id),
-        reason=row.reason,
-        died_at=row.died_at,
-        payload=encode_payload(row.task_name, row.context),
-        level=row.level,
-        task_name=row.task_name,
-        context=row.context,
-    )
+        return {
+            ids[row.id]: DeadLetter(
+                task_id=str(row.id),
+                reason=row.error or "",
+                died_at=died_at,
+                payload=encode_payload(row.agent_type, row.context),
+                level=row.priority,
+                task_name=row.agent_type,
+                context=row.context,
+            )
+            for row, died_at in rows
+        }
 
 
 def _letter(task_id: str, died: float, reason: bytes, job: bytes) -> DeadLetter:

@@ -35,7 +35,7 @@ class QueueKeys:
     busy: str  # hash partition -> the one task of it that is ready, scheduled for a retry, or leased
     parked: str  # zset partition|sequence|id at score 0: tasks that wait behind that one
     seen: str  # zset worker -> when it last noted that it lives, ms
-    suspect: str  # hash id -> deaths of workers in which it had a part|its token at the last one
+    suspect: str  # hash id -> what the deaths of its workers count|its token at the last one
     alone: str  # zset id -> time, ms; ready tasks that run alone because of such deaths
     names: str  # hash fingerprint|name of a task -> time, ms, at which a live pool last knew it
     unknown: str  # hash id -> time, ms, at which a pool that cannot run the task first handed it back

@@ -213,9 +213,9 @@ class Queue(Protocol):
         """Revoke the given leases of a worker, or all of them for None.
 
         With `charge` the worker crashed: a lease that is the only one of the worker counts as a crash of its task. Of
-        several none does; a task that has a part in a second death runs alone from then on. Where no handler had
-        `begun`, none counts either, unless the task runs alone already. With `declare_gone` the queue refuses the
-        worker from then on.
+        several none does, and each runs alone from then on; after expired leases it does so from the second time on.
+        Where no handler had `begun`, none counts either, unless the task runs alone already. With `declare_gone` the
+        queue refuses the worker from then on.
         """
 
     def leases_of(self, worker: str) -> dict[UUID, int]:

@@ -125,13 +125,8 @@ class RedisQueue:
         return None if kept is None else _text(kept)
 
     def lock(self, claims: Mapping[UUID, tuple[int, str]]) -> tuple[set[UUID], set[UUID]]:
-        if not claims:
-            return set(), set()
-        arguments: list[Argument] = []
-        for task_id, (token, lock_key) in claims.items():
-            arguments += [str(task_id), token, partition_name(lock_key)]
-        answers = dict(zip(claims, self._run("partition", arguments), strict=True))
-        return {i for i in answers if answers[i] == 0}, {i for i in answers if answers[i] == -1}
+        partitions = {i: (token, partition_name(key)) for i, (token, key) in claims.items()}
+        return self._divide("partition", [], partitions)
 
     def renew(self, worker: str, leases: Tokens) -> tuple[set[UUID], set[UUID]]:
         lease = milliseconds(self.policy.lease_seconds)
@@ -200,17 +195,11 @@ class RedisQueue:
         return {i for i, *here in zip(task_ids, *6 * (found,), strict=True) if any(here)}
 
     def leases(self, task_ids: Sequence[UUID]) -> dict[UUID, int]:
-        if not task_ids:
-            return {}
-        answers = self.client.hmget(self.keys.holder, [str(task_id) for task_id in task_ids])
-        held = [(i, _text(answer)) for i, answer in zip(task_ids, answers, strict=True) if answer is not None]
-        return {i: int(holder.partition("|")[0]) for i, holder in held}
+        holders = self._fields(self.keys.holder, task_ids)
+        return {i: int(holder.partition("|")[0]) for i, holder in holders.items()}
 
     def dead_reasons(self, task_ids: Sequence[UUID]) -> dict[UUID, str]:
-        if not task_ids:
-            return {}
-        answers = self.client.hmget(self.keys.reason, [str(task_id) for task_id in task_ids])
-        return {i: _text(answer) for i, answer in zip(task_ids, answers, strict=True) if answer is not None}
+        return self._fields(self.keys.reason, task_ids)
 
     def epoch(self) -> str | None:
         """The epoch that `end_rebuild` completed last; None for a queue that is new or lost its contents."""
@@ -242,13 +231,8 @@ class RedisQueue:
     def hand_back(
         self, claims: Mapping[UUID, tuple[int, str, str]], *, limit: float, delay: float
     ) -> tuple[set[UUID], set[UUID]]:
-        if not claims:
-            return set(), set()
-        arguments: list[Argument] = [milliseconds(limit), milliseconds(delay)]
-        for task_id, (token, name, fingerprint) in claims.items():
-            arguments += [str(task_id), token, _bytes(name), fingerprint]
-        answers = dict(zip(claims, self._run("hand_back", arguments), strict=True))
-        return {i for i in answers if answers[i] == 0}, {i for i in answers if answers[i] == -1}
+        tasks = {i: (token, _bytes(name), fingerprint) for i, (token, name, fingerprint) in claims.items()}
+        return self._divide("hand_back", [milliseconds(limit), milliseconds(delay)], tasks)
 
     def register(self, worker: str, identity: str) -> None:
         self._run("register", [worker, identity, milliseconds(self.policy.silence_seconds)])
@@ -267,6 +251,19 @@ class RedisQueue:
 
     def _run(self, script: str, arguments: Sequence[Argument]) -> Any:
         return self._scripts[script](keys=self._all_keys, args=arguments)
+
+    def _fields(self, key: str, task_ids: Sequence[UUID]) -> dict[UUID, str]:
+        """The values that a hash has for tasks."""
+        answers = self.client.hmget(key, [str(i) for i in task_ids]) if task_ids else []
+        return {i: _text(answer) for i, answer in zip(task_ids, answers, strict=True) if answer is not None}
+
+    def _divide(
+        self, script: str, options: Sequence[Argument], claims: Mapping[UUID, Sequence[Argument]]
+    ) -> tuple[set[UUID], set[UUID]]:
+        """Run a script on claims; returns those that it answers with 0, and those whose token is lost."""
+        arguments = [*options, *(part for i, claim in claims.items() for part in (str(i), *claim))]
+        answers = dict(zip(claims, self._run(script, arguments) if claims else (), strict=True))
+        return {i for i in answers if answers[i] == 0}, {i for i in answers if answers[i] == -1}
 
     def _step_after_writing(self, results: Mapping[str, str], arguments: Sequence[Argument]) -> Any:
         """Write results, then run a step, in one round trip."""

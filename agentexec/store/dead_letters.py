@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, select, update
 
 from agentexec.store.models import Activity
-
-
-class DeadRow(NamedTuple):
-    """An activity whose task is a dead letter."""
-
-    id: UUID
-    task_name: str
-    context: Any
-    level: int
-    reason: str
-    died_at: datetime
 
 
 def dead_letter_times(
@@ -32,17 +21,13 @@ def dead_letter_times(
     return {row.id: _aware(row.dead_lettered_at) for row in found}
 
 
-def dead_letter_rows(connection: Connection, queue_name: str, ids: Collection[UUID]) -> dict[UUID, DeadRow]:
-    """Those of the activities that are dead letters."""
+def dead_letter_rows(
+    connection: Connection, queue_name: str, ids: Collection[UUID]
+) -> list[tuple[Any, datetime]]:
+    """Id, agent_type, context, priority and error of those activities that are dead letters, and since when."""
     columns = (Activity.id, Activity.agent_type, Activity.context, Activity.priority, Activity.error)
     query = select(*columns, Activity.dead_lettered_at).where(*_dead(queue_name), Activity.id.in_(ids))
-    found = connection.execute(query)
-    return {
-        row.id: DeadRow(
-            row.id, row.agent_type, row.context, row.priority, row.error or "", _aware(row.dead_lettered_at)
-        )
-        for row in found
-    }
+    return [(row, _aware(row.dead_lettered_at)) for row in connection.execute(query)]
 
 
 def unmark_dead_letters(connection: Connection, queue_name: str, ids: Collection[UUID]) -> set[UUID]:

@@ -95,8 +95,7 @@ class Reconciler:
         """Release all leases of a dead worker; the queue refuses what it may have sent last.
 
         With `charge` the worker crashed: its only task is charged; past `max_crashes` it becomes a dead letter and its
-        activity ERROR. Of several tasks, or if no start is recorded, none is charged; after a second death each of
-        them runs alone.
+        activity ERROR. Of several tasks, or if no start is recorded, none is charged, and each of them runs alone.
         """
         begun = not charge or self._has_begun(worker)
         revoked = self._queue.release(worker, None, charge=charge, begun=begun, declare_gone=True)

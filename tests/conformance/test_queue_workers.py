@@ -16,14 +16,15 @@ def bench(inspector: Inspector) -> Bench:
     return Bench(inspector)
 
 
-def let_all_be_silent(bench: Bench) -> None:
-    """All registered workers were heard of for the last time so long ago that they are forgotten."""
+def let_all_be_silent(bench: Bench, seconds: float | None = None) -> None:
+    """All registered workers have been silent for `seconds`, or for so long that they are forgotten."""
+    silence = round((seconds or bench.queue.policy.silence_seconds) * 1000)
     if isinstance(bench.inspector, MemoryInspector):
-        bench.inspector.clock.milliseconds += round(bench.queue.policy.silence_seconds * 1000)
+        bench.inspector.clock.milliseconds += silence
         return
     assert isinstance(bench.inspector, RedisInspector)
     queue = bench.inspector.queue
-    past = dict.fromkeys(queue.registered(), 1)
+    past = {worker: at - silence for worker, at in bench.inspector.read().seen.items()}
     queue.client.zadd(queue.keys.seen, past)
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, text
 from agentexec.config import load_settings
 from agentexec.queue.protocol import Claim, Disposition
 from agentexec.store import statements
+from agentexec.store.dead_letters import dead_letter_rows
 from agentexec.store.dialects import STATEMENT_BYTES
 from agentexec.store.models import ACTIVITY_TABLE, LOG_TABLE
 from agentexec.store.rows import ActivityUpdate, LogEntry
@@ -163,6 +164,9 @@ def test_a_start_that_the_database_refuses_ends_as_a_dead_letter_with_the_reason
     row = worker.row(bad)
     assert (row.status, row.attempt) == ("error", 0)
     assert {worker.row(task).status for task in tasks} == {"complete"}
+    with worker.engine.connect() as connection:
+        letters = dead_letter_rows(connection, new_activity().queue_name, new)
+    assert [(row.id, row.error) for row, _ in letters] == [(bad, finish.reason)]
 
 
 def test_a_task_whose_error_is_refused_as_well_is_a_dead_letter_and_costs_no_other(worker: Worker) -> None:

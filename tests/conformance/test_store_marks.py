@@ -109,8 +109,8 @@ def test_a_dead_letter_is_marked_with_its_error(database: Engine, queue: str, ca
     require_sound(row_of(database, task))
     with database.begin() as connection:
         (died_at,) = dead_letter_times(connection, queue).values()
-        row = dead_letter_rows(connection, queue, [task, other])[task]
-        assert (row.task_name, row.level, row.reason, row.died_at) == ("task", 1, "no", died_at)
+        ((row, since),) = dead_letter_rows(connection, queue, [task, other])
+        assert (row.id, row.agent_type, row.priority, row.error, since) == (task, "task", 1, "no", died_at)
         assert row.context == {"text": "why? \N{SNOWMAN}"}
         assert died_at.tzinfo is not None
         assert unmark_dead_letters(connection, queue, [task, other]) == {task}

@@ -1,6 +1,7 @@
 """What the death of a worker with several tasks means for them, on every queue.
 
-The queue does not know which task killed the worker. It charges none, and after a second death each of them runs alone.
+The queue does not know which task killed the worker. It charges none, and each of them runs alone: at once if a pool
+saw the death, from the second time on if leases expired.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import pytest
 
 from agentexec.queue.protocol import Claim, Disposition, Finish, StepRequest
 from tests.conformance.test_queue import MAX_CRASHES, Bench, ids_of, new_ids
+from tests.conformance.test_queue_workers import let_all_be_silent
 from tests.support.queue_contents import Inspector, RedisInspector
 
 
@@ -27,18 +29,17 @@ def crash(bench: Bench, worker: str, *tasks: UUID) -> None:
 
 
 def suspects(bench: Bench, count: int, *, lock_key: str | None = None) -> list[UUID]:
-    """Tasks whose workers died twice."""
+    """Tasks whose worker died."""
     tasks = new_ids(count)
     for task in tasks:
         bench.enqueue(task, lock_key=lock_key and f"{lock_key} {task}", from_reconciler=True)
-    crash(bench, "dead 1", *tasks)
-    crash(bench, "dead 2", *tasks)
+    crash(bench, "dead", *tasks)
     return tasks
 
 
 def register(bench: Bench, workers: int) -> None:
     for number in range(workers):
-        bench.queue.register(f"registered {number}", f"host|{number}|1")
+        bench.queue.register(f"w{number}", f"host|{number}|1")
 
 
 def end(
@@ -49,15 +50,27 @@ def end(
 
 
 @pytest.mark.invariant("I10")
-def test_a_death_with_several_tasks_charges_none_and_the_second_one_separates_them(bench: Bench) -> None:
+def test_a_death_with_several_tasks_charges_none_and_separates_them(bench: Bench) -> None:
     tasks = new_ids(3)
     bench.enqueue(*tasks)
     crash(bench, "first", *tasks)
     assert bench.crashes == {}
-    assert ids_of(bench.claim("second", want=9)) == tasks, "one death may have had any cause"
-    bench.release("second", charge=True)
-    assert bench.crashes == {}
     assert bench.queue.depth().ready == 3
+    assert ids_of(bench.claim("second", want=9)) == tasks[:1]
+
+
+@pytest.mark.invariant("I10")
+def test_leases_that_expire_together_charge_none_and_the_second_time_separates_the_tasks(
+    bench: Bench,
+) -> None:
+    tasks = new_ids(3)
+    bench.enqueue(*tasks)
+    for worker in ("first", "second"):
+        assert ids_of(bench.claim(worker, want=9)) == tasks, "a lost host says nothing about its tasks"
+        for task in tasks:
+            bench.expire(task)
+        assert sorted(bench.step("other").expired.requeued) == tasks
+        assert bench.crashes == {}
     assert ids_of(bench.claim("third", want=9)) == tasks[:1]
 
 
@@ -77,21 +90,20 @@ def test_only_the_task_that_kills_its_workers_is_charged_and_ends_as_a_dead_lett
             for claim in claims:
                 assert end(bench, claim, f"w{worker}") == []
     assert sorted(completed) == others
-    assert deliveries == 2 + MAX_CRASHES + 1
+    assert deliveries == 1 + MAX_CRASHES + 1
     reason = f"its worker died {MAX_CRASHES + 1} times while running it"
     assert bench.queue.dead_reasons([fatal, *others]) == {fatal: reason}
     assert set(bench.crashes) == {str(fatal)}
 
 
-def test_a_task_that_crashed_twice_by_itself_runs_alone_from_then_on(bench: Bench) -> None:
+def test_a_task_that_crashed_by_itself_runs_alone_from_then_on(bench: Bench) -> None:
     (task,) = new_ids(1)
     bench.enqueue(task)
-    crash(bench, "w1", task)
+    bench.claim("v", want=1)
     bench.enqueue(*(others := new_ids(2)))
-    assert ids_of(bench.claim("v", want=1)) == [task]
     bench.claim("busy")
     bench.release("v", charge=True)
-    assert bench.crashes == {str(task): 2}
+    assert bench.crashes == {str(task): 1}
     assert ids_of(bench.claim("busy", want=3)) == others[1:]
     assert ids_of(bench.claim("v", want=3)) == [task]
 
@@ -120,6 +132,18 @@ def test_a_worker_with_other_leases_gets_no_task_that_runs_alone(bench: Bench, b
     answer = bench.step("w", want=8, busy=busy)
     assert ids_of(answer.claims) == [later]
     assert not answer.reserved
+
+
+def test_a_dead_letter_keeps_no_cancel_request(bench: Bench) -> None:
+    """Each step of every worker looks through the requests."""
+    (task,) = new_ids(1)
+    bench.enqueue(task)
+    for _ in range(MAX_CRASHES + 1):
+        bench.claim("w")
+        assert bench.queue.request_cancel([task]) == [True]
+        bench.release("w", charge=True)
+    contents = bench.inspector.read()
+    assert (set(contents.reasons), contents.cancels) == ({str(task)}, set())
 
 
 @pytest.mark.parametrize("how", [Disposition.ACK, Disposition.RETRY, Disposition.DEAD_LETTER])
@@ -164,7 +188,7 @@ def test_leases_of_one_worker_that_expire_one_after_the_other_charge_none(bench:
 def test_a_task_that_did_not_begin_is_charged_only_once_it_runs_alone(bench: Bench) -> None:
     (task,) = new_ids(1)
     bench.enqueue(task)
-    for crashes in (0, 0, 1):
+    for crashes in (0, 1, 2):
         bench.claim("w")
         bench.release("w", charge=True, begun=False)
         assert bench.crashes.get(str(task), 0) == crashes
@@ -183,8 +207,7 @@ def test_a_lock_key_waits_for_the_suspect_that_has_it(bench: Bench) -> None:
     task, other, behind = new_ids(3)
     bench.enqueue(task, lock_key="k", from_reconciler=True)
     bench.enqueue(other)
-    crash(bench, "dead 1", task, other)
-    crash(bench, "dead 2", task, other)
+    crash(bench, "dead", task, other)
     bench.enqueue(behind, lock_key="k", from_reconciler=True)
     assert bench.queue.depth().parked == 1
     (claim,) = bench.claim("w", want=8)
@@ -203,6 +226,18 @@ def test_half_of_the_workers_at_most_run_tasks_alone(bench: Bench) -> None:
     bench.enqueue(*others)
     assert [len(bench.claim(f"w{n}", want=8)) for n in range(2)] == [1, 1]
     assert ids_of(bench.claim("w2", want=8)) == others
+
+
+def test_workers_that_are_silent_are_no_reason_to_run_more_tasks_alone(bench: Bench) -> None:
+    """Those of a dead host stay registered for an hour, and the living ones have to run the other tasks."""
+    suspects(bench, 4)
+    register(bench, 8)
+    let_all_be_silent(bench, 100)
+    register(bench, 2)
+    others = new_ids(1)
+    bench.enqueue(*others)
+    assert len(bench.claim("w0", want=8)) == 1
+    assert ids_of(bench.claim("w1", want=8)) == others
 
 
 def test_one_worker_becomes_empty_for_tasks_that_waited_too_long(bench: Bench) -> None:

@@ -327,7 +327,11 @@ class ActivityMachine(RuleBasedStateMachine):
     def heal(self, thorough: bool) -> None:
         forgot = not self.queue.client.hexists(self.queue.keys.cfg, "epoch")
         dead = set(self.queue.dead_reasons(list(self.expected)))
+        leased = set(self._tokens())
         self.reconciler.run_round(full_pass=thorough)
+        for task, expected in self.expected.items():
+            if expected.flagged and task not in leased and not forgot:  # no worker is left that could stop it
+                expected.lose(expected.fence, "canceled")
         if forgot or thorough:
             for task in dead:
                 self.expected[task].never_ran(self.expected[task].fence + 1, "error")

@@ -21,8 +21,8 @@ from agentexec.queue.protocol import (
     StepResult,
 )
 
-# Deaths after which a task runs alone.
-ALONE_AFTER = 2
+# What a death that a pool saw and an expired lease count, and from what count on a task runs alone.
+SEEN_DEATH, EXPIRY, ALONE_AFTER = 2, 1, 2
 GONE_FOR = 24 * 3600 * 1000  # how long a worker that was declared dead is refused
 SILENT_FOR = 3600 * 1000  # how long a worker may be silent before it is forgotten
 
@@ -39,7 +39,7 @@ class Task:
     worker: str = ""
     deadline: int = 0
     crashes: int = 0
-    deaths: int = 0  # of workers, in which it had a part
+    deaths: int = 0  # what those of workers count, in which it had a part
     shared: int | None = None  # the token under which it lost a worker together with others
     handed_back: int | None = None  # when it was first handed back
     alone: bool = False  # whether its holder was given it to run alone
@@ -53,6 +53,9 @@ class Task:
 
     def lose(self) -> None:
         self.token, self.worker, self.retrying, self.alone = None, "", False, False
+
+    def die(self) -> None:
+        self.dead, self.deaths, self.shared, self.handed_back, self.canceled = True, 0, None, None, False
 
 
 @dataclass
@@ -119,8 +122,8 @@ class QueueModel:
         taken = {**answer.expired.requeued, **answer.expired.dead}
         assert taken == expired, "I10: exactly the expired leases are reaped"
         for dead in {self.tasks[i].worker for i in expired}:
-            self._share_death(dead, begun=True)
-        self._take_back(answer.expired, charge=True, max_crashes=max_crashes)
+            self._share_death(dead, EXPIRY, begun=True)
+        self._take_back(answer.expired, charge=True, max_crashes=max_crashes, weight=EXPIRY)
         assert len(answer.claims) <= want, "more was given out than was asked for"
         busy = request.busy or bool(self.held_by(worker))  # also where its last leases expired in this step
         for claim in answer.claims:
@@ -172,8 +175,8 @@ class QueueModel:
             wanted = {}
         assert {**revoked.requeued, **revoked.dead} == wanted, "I4: taken from others, or left behind"
         if charge and wanted:
-            self._share_death(worker, begun)
-        self._take_back(revoked, charge=charge, max_crashes=max_crashes)
+            self._share_death(worker, SEEN_DEATH, begun)
+        self._take_back(revoked, charge=charge, max_crashes=max_crashes, weight=SEEN_DEATH)
         if gone_at is not None:
             self.gone[worker] = gone_at
             self.seen.pop(worker, None)
@@ -298,31 +301,31 @@ class QueueModel:
             if task.retrying:
                 task.deaths, task.shared, task.handed_back = 0, None, None
         else:
-            task.dead, task.deaths, task.shared, task.handed_back = True, 0, None, None
+            task.die()
         return True
 
-    def _share_death(self, worker: str, begun: bool) -> None:
+    def _share_death(self, worker: str, weight: int, begun: bool) -> None:
         """The tasks of a dead worker had a part in its death, once for each token, if none of them is charged."""
         held = self.held_by(worker)
         several = len(held) > 1
         for task_id, token in held.items() if several or not begun else ():
             task = self.tasks[task_id]
             if task.shared != token and (several or task.deaths < ALONE_AFTER):
-                task.deaths, task.shared = task.deaths + 1, token
+                task.deaths, task.shared = task.deaths + weight, token
 
     def _waits_to_run_alone(self, task: Task) -> bool:
         return task.deaths >= ALONE_AFTER and not task.held and not task.dead
 
-    def _take_back(self, revoked: Revocations, *, charge: bool, max_crashes: int) -> None:
+    def _take_back(self, revoked: Revocations, *, charge: bool, max_crashes: int, weight: int) -> None:
         for task_id in (*revoked.requeued, *revoked.dead):
             task = self.tasks[task_id]
             token = task.token
             task.lose()
             if charge and task.shared != token:
                 task.crashes += 1
-                task.dead = task.crashes > max_crashes
-                task.deaths, task.shared = (0, None) if task.dead else (task.deaths + 1, token)
-                task.handed_back = None if task.dead else task.handed_back
+                task.deaths, task.shared = task.deaths + weight, token
+                if task.crashes > max_crashes:
+                    task.die()
         expected = {i for i in (*revoked.requeued, *revoked.dead) if self.tasks[i].dead}
         assert set(revoked.dead) == expected, (
             "I10: dead letters begin after max_crashes, not before and not later"

@@ -5,9 +5,7 @@
 local served = redis.call('HGET', CFG, 'store')
 if served and served ~= ARGV[1] and ARGV[2] == '0' then
   local tasks = redis.call('HLEN', JOB) - redis.call('ZCARD', DLQ)
-  -- A worker notes that it lives with every renewal, three times in a lease.
-  local living = redis.call('ZCOUNT', SEEN, now_ms() - 2000 * agreed('lease_seconds', 30), '+inf')
-  if tasks > 0 or living > 0 then return served end
+  if tasks > 0 or living_workers() > 0 then return served end
 end
 redis.call('HSET', CFG, 'store', ARGV[1])
 return false

@@ -11,8 +11,9 @@ local SUSPECT, ALONE, NAMES, UNKNOWN = KEYS[19], KEYS[20], KEYS[21], KEYS[22]
 local FIRST_READY = 23
 local WAKE_TOKENS = 64
 local KEEP_GONE_MS = 24 * 3600 * 1000
--- A task that had a part in so many deaths of workers runs alone until its handler ends.
-local ALONE_AFTER = 2
+-- What a death of its worker counts for a task: one that a pool saw, and one that an expired lease suggests, since the
+-- worker may only be frozen or cut off. From ALONE_AFTER on, a task runs alone until its handler ends.
+local SEEN_DEATH, EXPIRY, ALONE_AFTER = 2, 1, 2
 
 -- Server clock in microseconds, the same for the whole script; exact, since 2^53 us is the year 2255.
 local clock
@@ -72,6 +73,11 @@ local function leases_by_worker()
   return found
 end
 
+-- The number of workers that lately noted that they live, as each does three times in a lease.
+local function living_workers()
+  return redis.call('ZCOUNT', SEEN, now_ms() - 2000 * agreed('lease_seconds', 30), '+inf')
+end
+
 -- Remove what is known about a worker. Its leases stay: they are revoked, or expire.
 local function forget_worker(name)
   redis.call('HDEL', LAST, name)
@@ -94,22 +100,25 @@ local function occupy(id, partition)
   return true
 end
 
--- The number of worker deaths in which a task had a part, and the token that it had at the last one.
+-- What the worker deaths count in which a task had a part, and the token that it had at the last one.
 local function deaths(id)
   local count, token = parts(redis.call('HGET', SUSPECT, id))
   return tonumber(count or 0), token
 end
 
--- Note the part of tasks in the death of their worker, once for each token, where it charges none of them: there are
--- several, or the only one had not begun. One that runs alone because of earlier deaths is charged all the same.
-local function share_death(leases, begun)
+-- Note that a task had a part in a death, once for each token.
+local function note_death(id, token, weight)
+  local count, last = deaths(id)
+  if last ~= token then redis.call('HSET', SUSPECT, id, count + weight .. '|' .. token) end
+end
+
+-- Note the part of tasks in the death of their worker where it charges none of them: there are several, or the only one
+-- had not begun. One that runs alone because of earlier deaths is charged all the same.
+local function share_death(leases, weight, begun)
   local several = #leases > 1
   if begun and not several then return end
   for _, lease in ipairs(leases) do
-    local count, last = deaths(lease[1])
-    if last ~= lease[2] and (several or count < ALONE_AFTER) then
-      redis.call('HSET', SUSPECT, lease[1], count + 1 .. '|' .. lease[2])
-    end
+    if several or deaths(lease[1]) < ALONE_AFTER then note_death(lease[1], lease[2], weight) end
   end
 end
 
@@ -156,32 +165,35 @@ local function clear(id)
   redis.call('HDEL', UNKNOWN, id)
 end
 
-local function dead_letter(id, reason, at)
+local function dead_letter(id, reason)
   leave_partition(id)
   clear(id)
-  redis.call('ZADD', DLQ, at, id)
+  redis.call('HDEL', CANCEL, id)
+  redis.call('ZADD', DLQ, now_ms(), id)
   redis.call('HSET', REASON, id, reason)
 end
 
 local function remove(id)
   leave_partition(id)
   redis.call('HDEL', JOB, id)
-  redis.call('HDEL', CRASH, id)
+  -- Mostly there is none of these hashes, and one command instead of four finds that out.
+  if redis.call('EXISTS', CRASH, CANCEL, SUSPECT, UNKNOWN) == 0 then return end
   clear(id)
+  redis.call('HDEL', CRASH, id)
   redis.call('HDEL', CANCEL, id)
 end
 
 -- Make a revoked task ready again, or a dead letter after too many crashes. With `charge` its worker is dead: the task
 -- is charged with a crash if it was the only one of that worker. Returns true if it is ready.
-local function requeue(id, token, charge, max_crashes, at)
-  local count, shared = deaths(id)
+local function requeue(id, token, charge, max_crashes, weight)
+  local _, shared = deaths(id)
   if charge and shared ~= token then
     local crashes = redis.call('HINCRBY', CRASH, id, 1)
     if crashes > max_crashes then
-      dead_letter(id, 'its worker died ' .. crashes .. ' times while running it', at)
+      dead_letter(id, 'its worker died ' .. crashes .. ' times while running it')
       return false
     end
-    redis.call('HSET', SUSPECT, id, count + 1 .. '|' .. token)
+    note_death(id, token, weight)
   end
   admit(id, true)
   return true

@@ -8,7 +8,6 @@
 -- returns: {requeued {id, lost token, ...}, dead {id, lost token, ...}}, without leases that the worker does not have.
 local worker, charge, max_crashes = ARGV[1], ARGV[2] ~= '0', agreed('max_crashes', ARGV[3])
 local declare_gone = ARGV[4] == '1'
-local ms = now_ms()
 
 local wanted = {}
 for i = 5, #ARGV, 2 do wanted[#wanted + 1] = { ARGV[i], ARGV[i + 1] } end
@@ -25,9 +24,10 @@ for i = #wanted, 1, -1 do
   local id, expected = wanted[i][1], wanted[i][2]
   local token, by = holder(id)
   if by == worker and token == expected then
-    if charge then share_death(all, ARGV[2] == '1') end
+    if charge then share_death(all, SEEN_DEATH, ARGV[2] == '1') end
+    all = {} -- it is noted
     revoke(id)
-    local alive = requeue(id, token, charge, max_crashes, ms)
+    local alive = requeue(id, token, charge, max_crashes, SEEN_DEATH)
     if alive then ready = ready + 1 end
     local into = alive and requeued or dead
     into[#into + 1] = id
@@ -36,8 +36,8 @@ for i = #wanted, 1, -1 do
 end
 if declare_gone then
   forget_worker(worker)
-  redis.call('ZADD', GONE, ms, worker)
-  redis.call('ZREMRANGEBYSCORE', GONE, '-inf', ms - KEEP_GONE_MS)
+  redis.call('ZADD', GONE, now_ms(), worker)
+  redis.call('ZREMRANGEBYSCORE', GONE, '-inf', now_ms() - KEEP_GONE_MS)
   redis.call('PEXPIRE', GONE, KEEP_GONE_MS)
 end
 wake(ready)

@@ -93,7 +93,7 @@ for i = 8, #ARGV, 4 do
     if disposition == 'ack' then
       remove(id)
     elseif disposition == 'dead_letter' then
-      dead_letter(id, detail, ms)
+      dead_letter(id, detail)
     else
       -- A deferred task has not run; a handler that failed did not kill its worker.
       if disposition == 'defer' then free_partition(id) else clear(id) end
@@ -124,10 +124,10 @@ for i = #expired, 1, -1 do
   local token, by = holder(id)
   -- Together with the leases that have not expired yet: the worker died with those, too.
   held = held or leases_by_worker()
-  share_death(held[by] or {}, true)
+  share_death(held[by] or {}, EXPIRY, true)
   held[by or ''] = nil
   revoke(id)
-  local into = requeue(id, token or '0', true, max_crashes, ms) and requeued or dead
+  local into = requeue(id, token or '0', true, max_crashes, EXPIRY) and requeued or dead
   into[#into + 1] = id
   into[#into + 1] = token or '0'
 end
@@ -153,7 +153,7 @@ local function pop_alone()
   return id
 end
 
--- Whether half of the workers run a task alone: the others go on with all other tasks.
+-- Whether half of the living workers run a task alone: the others go on with all other tasks.
 local function alone_enough(leases)
   local running = 0
   for _, of_worker in pairs(leases) do
@@ -161,7 +161,7 @@ local function alone_enough(leases)
       if deaths(lease[1]) >= ALONE_AFTER then running = running + 1 end
     end
   end
-  return running >= math.max(1, math.floor(redis.call('HLEN', WORKERS) / 2))
+  return running >= math.max(1, math.floor(living_workers() / 2))
 end
 
 -- Let this worker become empty if tasks have waited too long to run alone. One worker of the queue does that.
@@ -207,7 +207,7 @@ for _ = 1, reserved == '' and want or 0 do
   -- pushed by agentexec: it becomes a dead letter, so that an operator sees it and no worker has to read it.
   if not string.find(id, ID) then
     redis.call('HSETNX', JOB, id, '0')
-    dead_letter(id, 'it is not the id of a task', ms)
+    dead_letter(id, 'it is not the id of a task')
     foreign[#foreign + 1] = id
   elseif redis.call('HEXISTS', JOB, id) == 1 then
     claim(id)

@@ -17,7 +17,8 @@ from agentexec.queue.protocol import Revocations
 
 WAKE_TOKENS = 64
 KEEP_GONE_MS = 24 * 3600 * 1000
-ALONE_AFTER = 2
+# What a death of a worker counts for its tasks: one that a pool saw, and one that an expired lease suggests.
+SEEN_DEATH, EXPIRY, ALONE_AFTER = 2, 1, 2
 
 Reserved = UUID | Literal["quiet"] | None
 
@@ -108,7 +109,9 @@ class Books:
     part: dict[UUID, str] = field(default_factory=dict)
     busy: dict[str, UUID] = field(default_factory=dict)
     parked: defaultdict[str, deque[UUID]] = field(default_factory=lambda: defaultdict(deque))
-    suspect: dict[UUID, tuple[int, int]] = field(default_factory=dict)  # deaths, the token at the last one
+    suspect: dict[UUID, tuple[int, int]] = field(
+        default_factory=dict
+    )  # what deaths count, the token at the last one
     alone: Ordered = field(default_factory=Ordered)
     names: dict[tuple[str, str], int] = field(default_factory=dict)  # name, fingerprint
     names_changed: str = ""
@@ -130,6 +133,11 @@ class Books:
         """The limit that the pools agreed on, else `own`, the caller's limit."""
         return int(self.settings.get("max_crashes", own))
 
+    def living_workers(self, now: int) -> int:
+        """The number of workers that noted within two leases that they live."""
+        recent = now - 2000 * float(self.settings.get("lease_seconds", 30))
+        return sum(at >= recent for at in self.seen.values())
+
     def wake_up(self, count: int) -> None:
         """Wake up to `count` idle workers."""
         self.wake += max(0, min(count, WAKE_TOKENS - self.wake))
@@ -143,17 +151,22 @@ class Books:
         return [(task_id, by.token) for task_id, by in self.holder.items() if by.worker == worker]
 
     def runs_alone(self, task_id: UUID) -> bool:
-        """Whether the task had a part in so many deaths of workers that it runs alone."""
+        """Whether the deaths of workers in which the task had a part count so much that it runs alone."""
         return self.suspect.get(task_id, (0, 0))[0] >= ALONE_AFTER
 
-    def share_death(self, worker: str, *, begun: bool = True) -> None:
+    def note_death(self, task_id: UUID, token: int, weight: int) -> None:
+        """Note that a task had a part in a death, once for each token."""
+        count, last = self.suspect.get(task_id, (0, 0))
+        if last != token:
+            self.suspect[task_id] = count + weight, token
+
+    def share_death(self, worker: str, weight: int, *, begun: bool = True) -> None:
         """Note the part of tasks in the death of their worker where it charges none: several, or one not `begun`."""
         held = self.held_by(worker)
         several = len(held) > 1
         for task_id, token in held if several or not begun else ():
-            deaths, last = self.suspect.get(task_id, (0, 0))
-            if last != token and (several or deaths < ALONE_AFTER):
-                self.suspect[task_id] = deaths + 1, token
+            if several or not self.runs_alone(task_id):
+                self.note_death(task_id, token, weight)
 
     def holds(self, task_id: UUID, token: int) -> bool:
         """Whether the task is leased under this token."""
@@ -198,6 +211,7 @@ class Books:
         """Move a revoked task to the dead letters."""
         self._leave_partition(task_id, at)
         self.clear(task_id)
+        self.cancel.discard(task_id)
         self.dlq.add(task_id, at)
         self.reason[task_id] = reason
 
@@ -227,18 +241,20 @@ class Books:
         for partition in [one for one, waiting in self.parked.items() if not waiting]:
             del self.parked[partition]
 
-    def requeue(self, task_id: UUID, token: int, *, charge: bool, max_crashes: int, at: int) -> bool:
+    def requeue(
+        self, task_id: UUID, token: int, *, charge: bool, max_crashes: int, at: int, weight: int = SEEN_DEATH
+    ) -> bool:
         """Make a revoked task ready again, or a dead letter after too many crashes; returns whether it is ready.
 
         With `charge` its worker is dead: the task is charged with a crash if it was the only one of that worker.
         """
-        deaths, shared = self.suspect.get(task_id, (0, 0))
+        _, shared = self.suspect.get(task_id, (0, 0))
         if charge and shared != token:
             crashes = self.crash[task_id] = self.crash.get(task_id, 0) + 1
             if crashes > max_crashes:
                 self.dead_letter(task_id, f"its worker died {crashes} times while running it", at)
                 return False
-            self.suspect[task_id] = deaths + 1, token
+            self.note_death(task_id, token, weight)
         self.admit(task_id, at, to_front=True)
         return True
 
