@@ -21,8 +21,7 @@ from agentexec.queue.protocol import (
     StepResult,
 )
 
-# What a death that a pool saw and an expired lease count, and from what count on a task runs alone.
-SEEN_DEATH, EXPIRY, ALONE_AFTER = 2, 1, 2
+ALONE_AFTER = 2  # deaths of workers in which a task had a part until it runs alone
 GONE_FOR = 24 * 3600 * 1000  # how long a worker that was declared dead is refused
 SILENT_FOR = 3600 * 1000  # how long a worker may be silent before it is forgotten
 
@@ -122,8 +121,8 @@ class QueueModel:
         taken = {**answer.expired.requeued, **answer.expired.dead}
         assert taken == expired, "I10: exactly the expired leases are reaped"
         for dead in {self.tasks[i].worker for i in expired}:
-            self._share_death(dead, EXPIRY, begun=True)
-        self._take_back(answer.expired, charge=True, max_crashes=max_crashes, weight=EXPIRY)
+            self._share_death(dead, begun=True)
+        self._take_back(answer.expired, charge=True, max_crashes=max_crashes)
         assert len(answer.claims) <= want, "more was given out than was asked for"
         busy = request.busy or bool(self.held_by(worker))  # also where its last leases expired in this step
         for claim in answer.claims:
@@ -175,8 +174,8 @@ class QueueModel:
             wanted = {}
         assert {**revoked.requeued, **revoked.dead} == wanted, "I4: taken from others, or left behind"
         if charge and wanted:
-            self._share_death(worker, SEEN_DEATH, begun)
-        self._take_back(revoked, charge=charge, max_crashes=max_crashes, weight=SEEN_DEATH)
+            self._share_death(worker, begun)
+        self._take_back(revoked, charge=charge, max_crashes=max_crashes)
         if gone_at is not None:
             self.gone[worker] = gone_at
             self.seen.pop(worker, None)
@@ -304,26 +303,26 @@ class QueueModel:
             task.die()
         return True
 
-    def _share_death(self, worker: str, weight: int, begun: bool) -> None:
+    def _share_death(self, worker: str, begun: bool) -> None:
         """The tasks of a dead worker had a part in its death, once for each token, if none of them is charged."""
         held = self.held_by(worker)
         several = len(held) > 1
         for task_id, token in held.items() if several or not begun else ():
             task = self.tasks[task_id]
             if task.shared != token and (several or task.deaths < ALONE_AFTER):
-                task.deaths, task.shared = task.deaths + weight, token
+                task.deaths, task.shared = task.deaths + 1, token
 
     def _waits_to_run_alone(self, task: Task) -> bool:
         return task.deaths >= ALONE_AFTER and not task.held and not task.dead
 
-    def _take_back(self, revoked: Revocations, *, charge: bool, max_crashes: int, weight: int) -> None:
+    def _take_back(self, revoked: Revocations, *, charge: bool, max_crashes: int) -> None:
         for task_id in (*revoked.requeued, *revoked.dead):
             task = self.tasks[task_id]
             token = task.token
             task.lose()
             if charge and task.shared != token:
                 task.crashes += 1
-                task.deaths, task.shared = task.deaths + weight, token
+                task.deaths, task.shared = task.deaths + 1, token
                 if task.crashes > max_crashes:
                     task.die()
         expected = {i for i in (*revoked.requeued, *revoked.dead) if self.tasks[i].dead}

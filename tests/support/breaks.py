@@ -253,7 +253,7 @@ BREAKS = (
         "common",
         "  if begun and not several then return end",
         "  if true then return end",
-        "test_a_death_with_several_tasks_charges_none_and_separates_them",
+        "test_a_death_with_several_tasks_charges_none_and_the_second_one_separates_them",
         SUSPECTS,
     ),
     _script(

@@ -11,9 +11,8 @@ local SUSPECT, ALONE, NAMES, UNKNOWN = KEYS[19], KEYS[20], KEYS[21], KEYS[22]
 local FIRST_READY = 23
 local WAKE_TOKENS = 64
 local KEEP_GONE_MS = 24 * 3600 * 1000
--- What a death of its worker counts for a task: one that a pool saw, and one that an expired lease suggests, since the
--- worker may only be frozen or cut off. From ALONE_AFTER on, a task runs alone until its handler ends.
-local SEEN_DEATH, EXPIRY, ALONE_AFTER = 2, 1, 2
+-- A task that had a part in so many deaths of workers runs alone until its handler ends.
+local ALONE_AFTER = 2
 
 -- Server clock in microseconds, the same for the whole script; exact, since 2^53 us is the year 2255.
 local clock
@@ -100,25 +99,25 @@ local function occupy(id, partition)
   return true
 end
 
--- What the worker deaths count in which a task had a part, and the token that it had at the last one.
+-- The number of worker deaths in which a task had a part, and the token that it had at the last one.
 local function deaths(id)
   local count, token = parts(redis.call('HGET', SUSPECT, id))
   return tonumber(count or 0), token
 end
 
 -- Note that a task had a part in a death, once for each token.
-local function note_death(id, token, weight)
+local function note_death(id, token)
   local count, last = deaths(id)
-  if last ~= token then redis.call('HSET', SUSPECT, id, count + weight .. '|' .. token) end
+  if last ~= token then redis.call('HSET', SUSPECT, id, count + 1 .. '|' .. token) end
 end
 
 -- Note the part of tasks in the death of their worker where it charges none of them: there are several, or the only one
 -- had not begun. One that runs alone because of earlier deaths is charged all the same.
-local function share_death(leases, weight, begun)
+local function share_death(leases, begun)
   local several = #leases > 1
   if begun and not several then return end
   for _, lease in ipairs(leases) do
-    if several or deaths(lease[1]) < ALONE_AFTER then note_death(lease[1], lease[2], weight) end
+    if several or deaths(lease[1]) < ALONE_AFTER then note_death(lease[1], lease[2]) end
   end
 end
 
@@ -185,7 +184,7 @@ end
 
 -- Make a revoked task ready again, or a dead letter after too many crashes. With `charge` its worker is dead: the task
 -- is charged with a crash if it was the only one of that worker. Returns true if it is ready.
-local function requeue(id, token, charge, max_crashes, weight)
+local function requeue(id, token, charge, max_crashes)
   local _, shared = deaths(id)
   if charge and shared ~= token then
     local crashes = redis.call('HINCRBY', CRASH, id, 1)
@@ -193,7 +192,7 @@ local function requeue(id, token, charge, max_crashes, weight)
       dead_letter(id, 'its worker died ' .. crashes .. ' times while running it')
       return false
     end
-    note_death(id, token, weight)
+    note_death(id, token)
   end
   admit(id, true)
   return true

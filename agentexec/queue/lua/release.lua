@@ -24,10 +24,10 @@ for i = #wanted, 1, -1 do
   local id, expected = wanted[i][1], wanted[i][2]
   local token, by = holder(id)
   if by == worker and token == expected then
-    if charge then share_death(all, SEEN_DEATH, ARGV[2] == '1') end
+    if charge then share_death(all, ARGV[2] == '1') end
     all = {} -- it is noted
     revoke(id)
-    local alive = requeue(id, token, charge, max_crashes, SEEN_DEATH)
+    local alive = requeue(id, token, charge, max_crashes)
     if alive then ready = ready + 1 end
     local into = alive and requeued or dead
     into[#into + 1] = id

@@ -124,10 +124,10 @@ for i = #expired, 1, -1 do
   local token, by = holder(id)
   -- Together with the leases that have not expired yet: the worker died with those, too.
   held = held or leases_by_worker()
-  share_death(held[by] or {}, EXPIRY, true)
+  share_death(held[by] or {}, true)
   held[by or ''] = nil
   revoke(id)
-  local into = requeue(id, token or '0', true, max_crashes, EXPIRY) and requeued or dead
+  local into = requeue(id, token or '0', true, max_crashes) and requeued or dead
   into[#into + 1] = id
   into[#into + 1] = token or '0'
 end

@@ -17,8 +17,7 @@ from agentexec.queue.protocol import Revocations
 
 WAKE_TOKENS = 64
 KEEP_GONE_MS = 24 * 3600 * 1000
-# What a death of a worker counts for its tasks: one that a pool saw, and one that an expired lease suggests.
-SEEN_DEATH, EXPIRY, ALONE_AFTER = 2, 1, 2
+ALONE_AFTER = 2
 
 Reserved = UUID | Literal["quiet"] | None
 
@@ -109,9 +108,7 @@ class Books:
     part: dict[UUID, str] = field(default_factory=dict)
     busy: dict[str, UUID] = field(default_factory=dict)
     parked: defaultdict[str, deque[UUID]] = field(default_factory=lambda: defaultdict(deque))
-    suspect: dict[UUID, tuple[int, int]] = field(
-        default_factory=dict
-    )  # what deaths count, the token at the last one
+    suspect: dict[UUID, tuple[int, int]] = field(default_factory=dict)  # deaths, the token at the last one
     alone: Ordered = field(default_factory=Ordered)
     names: dict[tuple[str, str], int] = field(default_factory=dict)  # name, fingerprint
     names_changed: str = ""
@@ -151,22 +148,22 @@ class Books:
         return [(task_id, by.token) for task_id, by in self.holder.items() if by.worker == worker]
 
     def runs_alone(self, task_id: UUID) -> bool:
-        """Whether the deaths of workers in which the task had a part count so much that it runs alone."""
+        """Whether the task had a part in so many deaths of workers that it runs alone."""
         return self.suspect.get(task_id, (0, 0))[0] >= ALONE_AFTER
 
-    def note_death(self, task_id: UUID, token: int, weight: int) -> None:
+    def note_death(self, task_id: UUID, token: int) -> None:
         """Note that a task had a part in a death, once for each token."""
         count, last = self.suspect.get(task_id, (0, 0))
         if last != token:
-            self.suspect[task_id] = count + weight, token
+            self.suspect[task_id] = count + 1, token
 
-    def share_death(self, worker: str, weight: int, *, begun: bool = True) -> None:
+    def share_death(self, worker: str, *, begun: bool = True) -> None:
         """Note the part of tasks in the death of their worker where it charges none: several, or one not `begun`."""
         held = self.held_by(worker)
         several = len(held) > 1
         for task_id, token in held if several or not begun else ():
             if several or not self.runs_alone(task_id):
-                self.note_death(task_id, token, weight)
+                self.note_death(task_id, token)
 
     def holds(self, task_id: UUID, token: int) -> bool:
         """Whether the task is leased under this token."""
@@ -241,9 +238,7 @@ class Books:
         for partition in [one for one, waiting in self.parked.items() if not waiting]:
             del self.parked[partition]
 
-    def requeue(
-        self, task_id: UUID, token: int, *, charge: bool, max_crashes: int, at: int, weight: int = SEEN_DEATH
-    ) -> bool:
+    def requeue(self, task_id: UUID, token: int, *, charge: bool, max_crashes: int, at: int) -> bool:
         """Make a revoked task ready again, or a dead letter after too many crashes; returns whether it is ready.
 
         With `charge` its worker is dead: the task is charged with a crash if it was the only one of that worker.
@@ -254,7 +249,7 @@ class Books:
             if crashes > max_crashes:
                 self.dead_letter(task_id, f"its worker died {crashes} times while running it", at)
                 return False
-            self.note_death(task_id, token, weight)
+            self.note_death(task_id, token)
         self.admit(task_id, at, to_front=True)
         return True
 

@@ -24,7 +24,7 @@ from agentexec.queue.protocol import (
     Tokens,
     milliseconds,
 )
-from harness.simulation.queue.books import SEEN_DEATH, Books, Holder, Job
+from harness.simulation.queue.books import Books, Holder, Job
 from harness.simulation.queue.names import hand_back
 from harness.simulation.queue.step import reply, take_step
 
@@ -149,7 +149,7 @@ class MemoryQueue:
             wanted = leases.items() if leases else sorted(books.held_by(worker), key=itemgetter(1))
             valid = [(i, token) for i, token in wanted if books.holder.get(i) == Holder(token, worker)]
             if charge and valid:
-                books.share_death(worker, SEEN_DEATH, begun=begun)
+                books.share_death(worker, begun=begun)
             for task_id, token in reversed(valid):
                 books.revoke(task_id)
                 alive = books.requeue(task_id, token, charge=charge, max_crashes=limit, at=now)

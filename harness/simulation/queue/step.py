@@ -14,7 +14,7 @@ from agentexec.queue.protocol import (
     StepResult,
     milliseconds,
 )
-from harness.simulation.queue.books import EXPIRY, Books, Holder, Reserved, Step
+from harness.simulation.queue.books import Books, Holder, Reserved, Step
 
 REVOKE_AT_ONCE, PROMOTE_AT_ONCE, TURN = 64, 64, 8
 QUIET_AFTER, QUIET, NOT_QUIET = 5000, 5000, 30_000  # milliseconds
@@ -109,11 +109,11 @@ def _expire(books: Books, max_crashes: int, now: int) -> Revocations:
     # In reverse, because each goes to the front of its list: the lease that expired first is then first in its list.
     expired = [(i, books.holder[i]) for i in reversed(books.lease.until(now, REVOKE_AT_ONCE))]
     for worker in {by.worker for _, by in expired}:
-        books.share_death(worker, EXPIRY)
+        books.share_death(worker)
     for task_id, by in expired:
         token = by.token
         books.revoke(task_id)
-        alive = books.requeue(task_id, token, charge=True, max_crashes=max_crashes, weight=EXPIRY, at=now)
+        alive = books.requeue(task_id, token, charge=True, max_crashes=max_crashes, at=now)
         (requeued if alive else dead)[task_id] = token
     return Revocations(requeued, dead)
 
