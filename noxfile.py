@@ -118,6 +118,8 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "types", "tests", "chaos"]
 
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+# Tests wait for silent servers at very different lengths: a process without work takes some from another.
+IN_PARALLEL = ["-n", "auto", "--dist", "worksteal"]
 EXTRAS = tuple(PYPROJECT["project"]["optional-dependencies"])
 GROUPS = tuple(PYPROJECT["dependency-groups"])
 
@@ -244,7 +246,7 @@ def bench(session: nox.Session) -> None:
 def nightly(session: nox.Session) -> None:
     """100,000 simulated runs, then property tests with the profile `nightly`; `-- ARGS` go to pytest."""
     prepare(session, extras=EXTRAS, groups=["test"])
-    command = ["python", "-m", "pytest", "-n", "auto", "-m", "not containers", "--timeout=7200"]
+    command = ["python", "-m", "pytest", *IN_PARALLEL, "-m", "not containers", "--timeout=7200"]
     where = ["tests/properties", "tests/unit"]
     report = "--junitxml=reports/nightly.xml"
     session.run("harness", "simulate", "--seeds", "100000")
@@ -300,7 +302,7 @@ def lock(session: nox.Session) -> None:
 
 def pytest_command(report: str, marks: str) -> list[str]:
     """The pytest command for one mark expression, in parallel, with a JUnit report in reports/."""
-    return ["python", "-m", "pytest", "-n", "auto", "-m", marks, f"--junitxml=reports/{report}.xml"]
+    return ["python", "-m", "pytest", *IN_PARALLEL, "-m", marks, f"--junitxml=reports/{report}.xml"]
 
 
 def chaos_command(backend: str) -> list[str]:
