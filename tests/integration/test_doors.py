@@ -202,8 +202,6 @@ JSON: dict[str, Callable[[ax.Client, Any], UUID]] = {
 @pytest.mark.parametrize("kind", VALUES)
 def test_a_json_value_is_stored_as_it_is_or_refused(client: ax.Client, door: str, kind: str) -> None:
     (value, fits), before = VALUES[kind], count(client)
-    if kind in ("nan", "infinity", "minus-infinity") and door == "context":
-        pytest.skip("pydantic writes null")
     if fits:
         row = stored(client, JSON[door](client, value))
         assert (row.context if "context" in door else row.metadata)["value"] == value  # type: ignore[index]
