@@ -179,18 +179,24 @@ def _limit_waits(connection: Any, timeout: float) -> None:
     wait = partial(type(connection).wait, reference)
 
     def limited(generator: Generator[Any, Any, T], *args: Any, **options: Any) -> T:
-        result: T = wait(_limited(generator, reference, timeout), *args, **options)
+        try:
+            wanted = next(generator)
+        except StopIteration as end:  # as most do, such as a change of autocommit
+            at_once: T = end.value
+            return at_once
+        result: T = wait(_limited(generator, wanted, reference, timeout), *args, **options)
         return result
 
     connection.wait = limited
 
 
-def _limited(generator: Generator[Any, Any, T], connection: Any, timeout: float) -> Generator[Any, Any, T]:
-    """The same generator of psycopg, which is resumed with 0 every 0.1 s while nothing arrives."""
+def _limited(
+    generator: Generator[Any, Any, T], wanted: Any, connection: Any, timeout: float
+) -> Generator[Any, Any, T]:
+    """The rest of a generator of psycopg that waits for `wanted`; it is resumed with 0 every 0.1 s of silence."""
     timeout = max(0.0, min(timeout, _remaining()))
     heard = time.monotonic()
     try:
-        wanted = next(generator)
         while True:
             ready = yield wanted
             if ready:
