@@ -176,18 +176,9 @@ def test_a_revocation_that_could_not_be_recorded_is_recorded_within_two_comparis
     engine: Engine, queue: RedisQueue, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The queue revoked the lease, and the database failed at exactly that moment."""
-    (task,) = dispatched(engine, queue, 1)
-    (claim,) = claimed(queue, "killed", 1)
-    with engine.begin() as connection:
-        statements.record_batch(connection, starts({task: claim.token}), [])
-        make_old(connection)
-    with monkeypatch.context() as broken:
-        broken.setattr(statements, "record_revoked", refusing)
-        with pytest.raises(OperationalError):
-            reconciler.release_worker("killed", charge=True)
-    reconciler.release_worker(
-        "killed", charge=True
-    )  # the maintenance tries again: the queue has nothing left
+    task, claim = old_run(engine, queue, "killed")
+    release_without_record(reconciler, "killed", monkeypatch)
+    reconciler.release_worker("killed", charge=True)  # tried again: the queue has nothing left
     assert row_of(engine, task).status == "running"
     for _ in range(2):
         reconciler.run_round(full_pass=True)
@@ -201,15 +192,8 @@ def test_the_same_of_a_task_that_became_a_dead_letter(
     engine: Engine, queue: RedisQueue, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue.agree({"max_crashes": "0"})
-    (task,) = dispatched(engine, queue, 1)
-    (claim,) = claimed(queue, "killed", 1)
-    with engine.begin() as connection:
-        statements.record_batch(connection, starts({task: claim.token}), [])
-        make_old(connection)
-    with monkeypatch.context() as broken:
-        broken.setattr(statements, "record_revoked", refusing)
-        with pytest.raises(OperationalError):
-            reconciler.release_worker("killed", charge=True)
+    task, _claim = old_run(engine, queue, "killed")
+    release_without_record(reconciler, "killed", monkeypatch)
     reconciler.run_round(full_pass=True)
     row = row_of(engine, task)
     require_sound(row)
@@ -219,11 +203,7 @@ def test_the_same_of_a_task_that_became_a_dead_letter(
 def test_comparisons_leave_a_row_alone_whose_holder_has_its_lease(
     engine: Engine, queue: RedisQueue, reconciler: Reconciler
 ) -> None:
-    (task,) = dispatched(engine, queue, 1)
-    (claim,) = claimed(queue, "busy", 1)
-    with engine.begin() as connection:
-        statements.record_batch(connection, starts({task: claim.token}), [])
-        make_old(connection)
+    task, _claim = old_run(engine, queue, "busy")
     for _ in range(3):
         reconciler.run_round(full_pass=True)
     assert row_of(engine, task).status == "running"
@@ -233,17 +213,31 @@ def test_after_a_loss_a_handler_may_complete_until_its_worker_notices(
     engine: Engine, queue: RedisQueue, reconciler: Reconciler
 ) -> None:
     """The rebuild and one comparison do not take its authority: that would run it twice for nothing."""
-    (task,) = dispatched(engine, queue, 1)
-    (claim,) = claimed(queue, "busy", 1)
-    with engine.begin() as connection:
-        statements.record_batch(connection, starts({task: claim.token}), [])
-        make_old(connection)
+    task, claim = old_run(engine, queue, "busy")
     queue.drop()
     reconciler.run_round(full_pass=False)
     reconciler.run_round(full_pass=True)
     end = ActivityUpdate(id=task, token=claim.token, n=1, status=Status.COMPLETE, message="Over.")
     with engine.begin() as connection:
         assert statements.record_batch(connection, [], [end])[1] == {task: Status.COMPLETE}
+
+
+def old_run(engine: Engine, queue: RedisQueue, worker: str) -> tuple[UUID, Claim]:
+    """A task that runs on a worker, old enough for a comparison."""
+    (task,) = dispatched(engine, queue, 1)
+    (claim,) = claimed(queue, worker, 1)
+    with engine.begin() as connection:
+        statements.record_batch(connection, starts({task: claim.token}), [])
+        make_old(connection)
+    return task, claim
+
+
+def release_without_record(reconciler: Reconciler, worker: str, patch: pytest.MonkeyPatch) -> None:
+    """The queue revokes the leases of a worker, and the database fails at exactly that moment."""
+    with patch.context() as broken:
+        broken.setattr(statements, "record_revoked", refusing)
+        with pytest.raises(OperationalError):
+            reconciler.release_worker(worker, charge=True)
 
 
 def refusing(*_: object) -> None:
