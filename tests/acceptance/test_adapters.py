@@ -97,3 +97,34 @@ def test_nothing_of_a_run_is_left_after_sigkill_of_the_harness(
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_new_adapter_works_as_it_is_written_and_is_never_overwritten(tmp_path: Path) -> None:
+    folder = tmp_path / "my-queue"
+    assert harness("target", "new", folder).returncode == 0
+    assert {path.name for path in folder.iterdir()} == {"adapter.toml", "client.py", "pool.py"}
+    assert "NAME" not in "".join(path.read_text("utf-8") for path in folder.iterdir())
+    again = harness("target", "new", folder)
+    assert (again.returncode, again.stderr) == (
+        64, f"harness: {folder} exists. Choose another name, or remove it.\n"
+    )  # fmt: skip
+    checked = harness("target", "check", folder, "--report", tmp_path / "report")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "every part works" in checked.stdout
+
+
+def test_a_check_of_an_adapter_that_does_not_work_fails_with_the_reason(tmp_path: Path) -> None:
+    file = write_small_adapter(tmp_path / "files")
+    checked = harness("target", "check", f"{file}@dies", "--report", tmp_path / "report")
+    assert checked.returncode == 1
+    assert (
+        "wrong  submit    The client of the adapter files@dies, in the call submit, ended" in checked.stdout
+    )
+    again = harness("target", "check", file, "--report", tmp_path / "report")
+    assert (again.returncode, "has the history of another run" in again.stderr) == (64, True)
+
+
+def test_the_list_of_targets_has_the_shipped_ones(tmp_path: Path) -> None:
+    listed = json.loads(harness("target", "list", "--json").stdout)["targets"]
+    assert {"agentexec", "rq"} <= {target["name"] for target in listed}
+    assert harness("target", "new", tmp_path / "My Queue").returncode == 64
