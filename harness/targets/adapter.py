@@ -63,6 +63,11 @@ class AdapterTarget:
     def name(self) -> str:
         return self.file.full_name
 
+    @property
+    def needs(self) -> Sequence[str]:
+        """The services that the environment must have, by name."""
+        return self.file.needs
+
     def version(self) -> str:
         """The version of the installed distribution, or the one that the client reported."""
         return self.environment.version() or self._reported_version or "unknown"
@@ -226,14 +231,13 @@ def _variables(
 
 
 def _urls(file: AdapterFile, endpoints: Endpoints) -> Mapping[str, str]:
-    known = {"postgres": plain_url(endpoints.database_url), "redis": endpoints.redis_url}
     for service in file.needs:
-        if service not in known:
+        if not endpoints.url(service):
             raise UsageError(
-                f"The adapter {file.name} needs the service {service!r}, and the environment has {', '.join(known)}. "
-                "Correct `needs` in adapter.toml, or choose an environment that has it."
+                f"The adapter {file.name} needs the service {service!r}, and the environment has "
+                f"{', '.join(endpoints.services)}. Correct `needs` in adapter.toml, or choose another environment."
             )
-    return {service_variable(service): known[service] for service in file.needs}
+    return {service_variable(service): plain_url(endpoints.url(service)) for service in file.needs}
 
 
 def _quiet(text: str) -> None:
