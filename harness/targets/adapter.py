@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import harness.kit
+from harness.environments import reaper
 from harness.environments.base import Endpoints
 from harness.environments.external import plain_url
 from harness.errors import TargetFailed, UsageError
@@ -206,9 +207,9 @@ def _variables(
 ) -> dict[str, str]:
     """The environment variables of the pool and of the client."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HARNESS_")}
-    if session := os.environ.get("HARNESS_SESSION"):
+    if session := os.environ.get(reaper.VARIABLE):
         # Marks the processes as the session's, so that they end with the runner.
-        kept["HARNESS_SESSION"] = session
+        kept[reaper.VARIABLE] = session
     path = [str(_KIT), str(file.folder)]
     if environment.is_own:
         # The modules of the harness's environment must not hide those of the adapter's.
