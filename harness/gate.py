@@ -30,6 +30,13 @@ _LONGEST_PATH_BYTES = 100
 
 DEFAULT_DEADLINE_SECONDS = 60.0
 
+HANDLER_DEADLINE_SECONDS = 3600.0
+"""How long a handler waits at its gate.
+
+The runner opens all gates when it heals the faults, and a runner that ends closes the connection. So this deadline is
+only for a runner that hangs: a handler that gives up earlier would look like a failure of the system under test.
+"""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GateArrival:
@@ -176,7 +183,7 @@ def _parse(line: bytes) -> GateArrival | None:
     return None
 
 
-async def pass_gate(address: str, gate: str, task: int, *, within: float = DEFAULT_DEADLINE_SECONDS) -> None:
+async def pass_gate(address: str, gate: str, task: int, *, within: float = HANDLER_DEADLINE_SECONDS) -> None:
     """Announce this handler at a gate and return once the gate opens.
 
     Raises `GateError` if the keeper is unreachable, ends, or does not open the gate within `within` seconds. So a
@@ -198,7 +205,7 @@ async def pass_gate(address: str, gate: str, task: int, *, within: float = DEFAU
 
 
 def pass_gate_blocking(
-    address: str, gate: str, task: int, *, within: float = DEFAULT_DEADLINE_SECONDS
+    address: str, gate: str, task: int, *, within: float = HANDLER_DEADLINE_SECONDS
 ) -> None:
     """`pass_gate` for handlers that run in threads."""
     try:
