@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
-from harness.history import History, OperationType
+from harness.history import History, Operation, OperationType
 from harness.history.ending import cut_short, open_end
 from harness.history.fields import activity_of, task_of, whole
+from harness.history.promises import Loss, promises
 from harness.history.runs import begun, failed_at_gate, returned
 from harness.history.statuses import COMPLETE, FIRST, TERMINAL
 
@@ -26,8 +27,9 @@ class Delivery:
     By the workers' evidence: `started` (a handler began), `executed` (a handler returned), `duplicated` (repeatedly).
     By the store's evidence: `completed`, `errored`, `canceled` (it has a record with that status).
     Concluded from these:
-      lost          acknowledged, but gone from every store that could bring it back: neither a record nor the queue has
-                    an acknowledged activity, or its record says complete although no handler returned
+      lost          acknowledged, but gone from every store that could bring it back: the queue does not have it, and it
+                    has no record, or one from which the system restores nothing; or its record says complete although
+                    no handler returned
       stuck         acknowledged and still in a store, but not finished when nothing had moved for the patience of the
                     drain: its record is not terminal, or only the queue has it
       unfinished    would be lost or stuck, but the run ended too early to say so (`open_end`)
@@ -108,9 +110,7 @@ def _account(history: History, *, allow_queued: bool) -> Delivery:
     records = _records(history)
     completed = _with_status(records, COMPLETE)
     lost, missing, stuck = _without_end(submitted.acknowledged, records, executions.keys())
-    held = _held(history, submitted.acknowledged, missing.keys())
-    stuck |= dict.fromkeys(held, _ONLY_IN_QUEUE)
-    missing = {task: why for task, why in missing.items() if task not in held}
+    missing, stuck = _by_store(history, submitted.acknowledged, missing, stuck)
     queued = {task for task, why in stuck.items() if why == _STILL_QUEUED} if allow_queued else set()
     pending, undecided = _pending(history, submitted.acknowledged, queued)
     stuck = {task: why for task, why in stuck.items() if task not in pending | undecided}
@@ -227,22 +227,40 @@ def _without_end(
     return lost, missing, pending
 
 
-def _held(history: History, acknowledged: Mapping[int, set[str]], missing: Set[int]) -> Set[int]:
-    """Those of the tasks without a record that the queue still holds.
+def _by_store(
+    history: History, acknowledged: Mapping[int, set[str]], missing: dict[int, str], pending: dict[int, str]
+) -> tuple[dict[int, str], dict[int, str]]:
+    """Divide tasks without a record, and tasks with a pending one, into those in no store and those in one.
+
+    A record brings its task back only in a system that survives an emptied broker; a history without promises counts
+    as one of such a system.
+    """
+    reports = list(history.where("queue"))
+    if not reports:
+        return missing, pending
+    made = promises(history)
+    restored = pending if made is None or Loss.BROKER_EMPTIED in made.survives else {}
+    asked = {task: f"{why}, and the queue does not hold it" for task, why in pending.items()} | missing
+    asked = {task: why for task, why in asked.items() if task not in restored}
+    held = _held(reports[-1], acknowledged, asked.keys(), others=len(restored))
+    gone = {task: why for task, why in asked.items() if task not in held}
+    found = {task: pending.get(task, _ONLY_IN_QUEUE) for task in (*pending, *missing) if task not in gone}
+    return gone, found
+
+
+def _held(
+    report: Operation, acknowledged: Mapping[int, set[str]], tasks: Set[int], *, others: int
+) -> Set[int]:
+    """Those of the tasks that the queue still holds, beside `others` that it may hold too.
 
     A queue that reports only numbers holds either all of them or none, because it does not name them.
     """
-    reports = list(history.where("queue"))
-    if not reports or not missing:
-        return frozenset()
-    last = reports[-1]
     for name in ("held", "known"):
-        if isinstance(named := last.value.get(name), list | tuple):
+        if isinstance(named := report.value.get(name), list | tuple):
             ids = {str(one) for one in named}
-            return {task for task in missing if acknowledged[task] & ids}
-    waiting = sum(whole(last, name) for name in WAITING if last.value.get(name) is not None)
-    pending = sum(op.value.get("status") not in TERMINAL for op in history.where("record"))
-    return frozenset(missing if waiting - pending >= len(missing) else ())
+            return {task for task in tasks if acknowledged[task] & ids}
+    waiting = sum(whole(report, name) for name in WAITING if report.value.get(name) is not None)
+    return frozenset(tasks if tasks and waiting - others >= len(tasks) else ())
 
 
 def _pending(
