@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.checkers.base import Verdict
 from harness.cli.request import RunRequest, environment_of
-from harness.command_line import positive
+from harness.command_line import positive, seconds
 from harness.environments import BACKENDS
 from harness.environments.base import Environment
 from harness.history.files import SEAL
@@ -43,6 +43,12 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
         default="agentexec",
         metavar="NAME",
         help="target, package.module:NAME, or an adapter's path",
+    )
+    run.add_argument(
+        "--patience",
+        type=seconds,
+        metavar="SECONDS",
+        help="without any change until an unfinished task is stuck (default: by the target's promises)",
     )
     run.add_argument("--report", type=Path, metavar="DIR", help="default: reports/<time>-<seed>")
     run.add_argument("--json", action="store_true", help="print verdict.json on stdout, the rest on stderr")
@@ -141,6 +147,7 @@ def _run(
             tasks=request.options.tasks,
             queue=f"hx-{request.session}-{scenario.name}",
             repeat=request.repeat([scenario]),
+            stall=request.options.patience,
         ),
         history_folder=_history_folder(folder, scenario.name),
         progress=progress,
