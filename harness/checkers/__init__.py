@@ -4,6 +4,7 @@
 """
 
 from harness.checkers.availability import availability
+from harness.checkers.causality import causality
 from harness.checkers.delivery import Delivery, account, delivery
 from harness.checkers.duplicates import budget_per_kill, duplicates
 from harness.checkers.effects import effects
@@ -27,6 +28,7 @@ __all__ = [
     "account",
     "availability",
     "budget_per_kill",
+    "causality",
     "delivery",
     "duplicates",
     "effects",

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from harness.checkers.availability import availability
 from harness.checkers.base import Checker
+from harness.checkers.causality import causality
 from harness.checkers.delivery import delivery
 from harness.checkers.duplicates import budget_per_kill, duplicates
 from harness.checkers.effects import effects
@@ -53,6 +54,7 @@ def standard(
         "queue": nothing_left(),
         "exits": exits(),
         "witnesses": witnesses(),
+        "causality": causality(),
         "effects": effects(minimum=int("effects" in uses)),
         "progress": progress(minimum=int("progress" in uses)),
         "locks": locks(minimum=int("locks" in uses)),

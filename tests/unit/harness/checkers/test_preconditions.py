@@ -142,6 +142,7 @@ def test_the_standard_checkers_agree_that_a_good_run_is_good() -> None:
             "queue",
             "exits",
             "witnesses",
+            "causality",
             "effects",
             "progress",
             "locks",
