@@ -4,6 +4,7 @@
 """
 
 from harness.checkers.availability import availability
+from harness.checkers.base import reads
 from harness.checkers.causality import causality
 from harness.checkers.delivery import Delivery, account, delivery
 from harness.checkers.duplicates import budget_per_kill, duplicates
@@ -40,6 +41,7 @@ __all__ = [
     "nothing_left",
     "priorities",
     "progress",
+    "reads",
     "recovery",
     "shutdown",
     "standard",

@@ -8,6 +8,14 @@ NEMESIS = "nemesis"
 RUNNER, BREAKDOWN = "runner", "breakdown"
 """The process that records a breakdown of the run, and the `f` of that operation."""
 
+VOCABULARY = frozenset(
+    {
+        *("enqueue", "hello", "run", "effect", "report", "exit"),
+        *("transition", "record", "queue", "promises", BREAKDOWN),
+    }
+)
+"""Every `f` that the harness records, without the names of faults. `harness.history.history` says what each one is."""
+
 SERVERS = frozenset({"postgres", "redis"})
 """The evidence sources that are read after the run. Their operations do not extend the duration of the run."""
 
