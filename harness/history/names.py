@@ -8,10 +8,13 @@ NEMESIS = "nemesis"
 RUNNER, BREAKDOWN = "runner", "breakdown"
 """The process that records a breakdown of the run, and the `f` of that operation."""
 
+PROMISES = "promises"
+"""The `f` of the runner's operation that holds what the system under test promises."""
+
 VOCABULARY = frozenset(
     {
         *("enqueue", "hello", "run", "effect", "report", "exit"),
-        *("transition", "record", "queue", "promises", BREAKDOWN),
+        *("transition", "record", "queue", PROMISES, BREAKDOWN),
     }
 )
 """Every `f` that the harness records, without the names of faults. `harness.history.history` says what each one is."""
