@@ -6,7 +6,8 @@ one host share and no clock step moves.
 
 The vocabulary of `f`, by the process that records it:
 
-    client      enqueue     value: task (number), activity (its id, known from `ok` on), lock and priority if any
+    client      enqueue     value: task (number), activity (its id, known from `ok` on), lock and priority if any,
+                                   intended (when the task was due, on the clock of `time`; in the invoke)
     worker-PID  run         value: task, activity, attempt, fence, pid, lock (its lock key, if it has one)
     worker-PID  effect      value: task, activity, fence   (ok: the outside took it, fail: it refused the fence)
     worker-PID  report      value: task, activity, fence, percentage   (info; progress that the handler reports)

@@ -19,7 +19,7 @@ from harness.history import BREAKDOWN, RUNNER, History, OperationType, Recorder,
 from harness.masking import masked
 from harness.progress import Progress
 from harness.run.context import RunContext, open_context
-from harness.run.driver import Driver, drive
+from harness.run.driver import Driver
 from harness.scenario import Scenario, ScenarioRun
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target
@@ -202,20 +202,27 @@ class ChaosRun:
         alarm.start()
         try:
             self._nemesis.run(faults, start=start, stop=stop)
-            if not driver.join(self._phases.seconds_left):
-                raise HarnessError(
-                    f"Not all tasks were submitted within the {self._scenario.timeout:g} s of the scenario. "
-                    "Request fewer with --tasks."
-                )
+            self._await_answers(driver)
         finally:
             alarm.cancel()
             driver.stop()
         for missed in self._nemesis.missed:
             self._log(f"not injected: {missed}")
 
+    def _await_answers(self, driver: Driver) -> None:
+        if not driver.join(self._phases.seconds_left):
+            raise HarnessError(
+                f"Not all tasks were submitted and answered within the {self._scenario.timeout:g} s of the scenario. "
+                "Request fewer with --tasks, or allow more time with --timeout."
+            )
+
     def _drain(self) -> None:
         self._log("healed; draining")
-        drive(self._client, self._schedule.final, start=time.monotonic(), stop=threading.Event())
+        final = Driver(self._client, self._schedule.final, start=time.monotonic())
+        try:
+            self._await_answers(final)
+        finally:
+            final.stop()
         seen: tuple[int, int] | None = None
         changed = time.monotonic()
         while unfinished := self._client.unfinished():

@@ -12,10 +12,13 @@ from harness.workloads.generator import Arrival
 
 
 class WorkloadClient(Protocol):
-    """Submits the tasks of a workload to the target and records every operation and its outcome."""
+    """Submits the tasks of a workload to the target and records every operation and its outcome.
+
+    `submit` is called from many threads at once. `Recorder` and `TargetSession.submit` allow that.
+    """
 
     def submit(self, tasks: Sequence[TaskSpec]) -> None:
-        """Submit tasks now. A failed submission is recorded and does not raise."""
+        """Submit tasks now, and record when each was intended. A failed submission is recorded and does not raise."""
         ...
 
     def unfinished(self) -> int:

@@ -51,7 +51,10 @@ class NumberedTasks:
 
 
 class NumberedClient:
-    """Submits tasks and records each outcome: `ok` with the activity, `fail`, or `info` if it is unknown."""
+    """Submits tasks and records each outcome: `ok` with the activity, `fail`, or `info` if it is unknown.
+
+    Threads may share it. The time in `intended` is when the task was due, however late it is submitted.
+    """
 
     def __init__(self, session: TargetSession, recorder: Recorder) -> None:
         self._session = session
@@ -60,7 +63,7 @@ class NumberedClient:
     def submit(self, tasks: Sequence[TaskSpec]) -> None:
         """Submit tasks now and record each attempt and its outcome."""
         for task in tasks:
-            options = {"lock": task.lock, "priority": task.priority}
+            options = {"lock": task.lock, "priority": task.priority, "intended": task.intended}
             given = {name: value for name, value in options.items() if value is not None}
             self._recorder.record(OperationType.INVOKE, "enqueue", task=task.number, **given)
         for submission in self._session.submit(tasks):
