@@ -21,6 +21,7 @@ from harness.progress import Progress
 from harness.run.context import RunContext, open_context
 from harness.run.driver import Driver
 from harness.scenario import Scenario, ScenarioRun
+from harness.scenario.run_plan import RunPlan
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target
 
@@ -62,6 +63,8 @@ class RunOptions:
     seed: decides the schedule.
     tasks: how many tasks are submitted.
     queue: the name of the run's own queue (default: by the name of the scenario).
+    rate: tasks a second (default: that of the workload, or less if the target promises fewer slots).
+    timeout: seconds that bound the run (default: that of the scenario, or more if the rate is lower).
     repeat: the command that repeats the run, for the report.
     stall: seconds without any change that end the drain (default: the longer of `STALL_LEASES` and `STALL_SECONDS`).
     """
@@ -69,6 +72,8 @@ class RunOptions:
     seed: int
     tasks: int
     queue: str | None = None
+    rate: float | None = None
+    timeout: float | None = None
     repeat: str = ""
     stall: float | None = None
 
@@ -86,9 +91,15 @@ def run_scenario(
 
     `history_folder` must be empty and receives the history files. A breakdown does not raise: the checkers judge
     the history so far, and `error` makes the verdict UNKNOWN at best. Raises `UsageError` if there are too few
-    tasks for the faults.
+    tasks for the faults, or if the workload cannot have the rate.
     """
     began = time.monotonic()
+    plan = RunPlan.of(
+        scenario, target, seed=options.seed, tasks=options.tasks, rate=options.rate, timeout=options.timeout
+    )
+    scenario = plan.scenario
+    for note in plan.notes:
+        progress.step(f"{scenario.name}: {note}")
     schedule = Schedule.of(scenario, seed=options.seed, tasks=options.tasks)
     queue = options.queue or f"hx-{scenario.name}"
     stall = max(STALL_LEASES * scenario.pool.lease, STALL_SECONDS) if options.stall is None else options.stall
@@ -115,6 +126,7 @@ def run_scenario(
         repeat=options.repeat,
         history_path=history_folder,
         error=" ".join(phases.breakdowns) or None,
+        notes=plan.notes,
     )
 
 

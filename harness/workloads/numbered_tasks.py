@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Self
 
 from harness.checkers import delivery, effects, evidence, fencing, nothing_left, transitions
 from harness.checkers.base import Checker
@@ -23,6 +24,10 @@ class NumberedTasks:
     name: str = "numbered-tasks"
     rate: float = 20.0
     work: tuple[float, float] = (0.05, 0.25)
+
+    def with_rate(self, rate: float) -> Self:
+        """The same workload at another rate."""
+        return replace(self, rate=rate)
 
     def client(self, session: TargetSession, recorder: Recorder) -> NumberedClient:
         """A client that records each submission twice, before and after."""
