@@ -108,7 +108,7 @@ class RedisConnection:
     def keys(self) -> list[bytes]:
         """Every key of the database, by SCAN; raises `RedisFailure`."""
         found: dict[bytes, None] = {}
-        cursor: Reply = b"0"
+        cursor = b"0"
         while True:
             cursor, page = cast("tuple[bytes, list[bytes]]", self.call("SCAN", cursor, "COUNT", 1000))
             found.update(dict.fromkeys(page))
