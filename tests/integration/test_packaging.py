@@ -63,19 +63,8 @@ class Fresh:
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The wheels of both distributions by name, built from this checkout."""
     folder = tmp_path_factory.mktemp("wheels")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--no-deps",
-        "-w",
-        folder,
-        ROOT,
-        ROOT / "agentexec",
-    ]
-    subprocess.run(command, check=True)
+    sources = (str(folder), str(ROOT), str(ROOT / "agentexec"))
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", *sources], check=True)
     return {wheel.name.split("-")[0]: wheel for wheel in folder.glob("*.whl")}
 
 

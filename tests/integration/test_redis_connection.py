@@ -74,15 +74,15 @@ def test_a_refusal_is_an_error_and_the_connection_is_usable_after_it(connection:
 
 
 def test_a_url_names_user_password_and_database_as_for_the_client(
-    servers: EmbeddedEnvironment, client: redis.Redis
+    servers: EmbeddedEnvironment, client: redis.Redis, connection: RedisConnection
 ) -> None:
-    client.execute_command("ACL", "SETUSER", "o@d/d", "on", f">{ODD}", "allkeys", "+@all")
+    connection.call("ACL", "SETUSER", "o@d/d", "on", f">{ODD}", "allkeys", "+@all")
     place = servers.endpoints.redis_url.rpartition("@")[2].removesuffix("/0")
     user = f"{quote('o@d/d', safe='')}:{quote(ODD, safe='')}@{place}"
     for url in (f"redis://{user}/3", f"redis://{user}?db=3", f"redis://{user}/0?db=3"):
-        with RedisConnection(url) as connection:
-            assert connection.call("ACL", "WHOAMI") == b"o@d/d"
-            connection.call("SET", "where", url)
+        with RedisConnection(url) as as_user:
+            assert as_user.call("ACL", "WHOAMI") == b"o@d/d"
+            as_user.call("SET", "where", url)
         with redis.Redis.from_url(url) as reader:
             assert reader.get("where") == url.encode()
     assert client.get("where") is None
