@@ -19,6 +19,7 @@ from harness.masking import masked
 from harness.progress import Progress
 from harness.run.context import RunContext, open_context
 from harness.run.driver import Driver, drive
+from harness.run.kept_logs import kept_logs, record_clock
 from harness.scenario import Scenario, ScenarioRun
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target
@@ -92,8 +93,13 @@ def run_scenario(
     queue = options.queue or f"hx-{scenario.name}"
     stall = max(STALL_LEASES * scenario.pool.lease, STALL_SECONDS) if options.stall is None else options.stall
     phases = _Phases(deadline=began + scenario.timeout)
+    with closing(Recorder(history_folder / f"{RUNNER}.jsonl", process=RUNNER)) as recorder:
+        record_clock(recorder)
     with phases.phase("the run"):
-        with open_context(environment, target, scenario.pool, queue=queue, history=history_folder) as context:
+        with (
+            kept_logs(environment, history_folder),
+            open_context(environment, target, scenario.pool, queue=queue, history=history_folder) as context,
+        ):
             ChaosRun(scenario, schedule, context, phases=phases, progress=progress, stall=stall).execute()
     _record_breakdowns(phases.breakdowns, history_folder)
     history = History.load(history_folder)
