@@ -11,6 +11,9 @@ RUNNER, BREAKDOWN = "runner", "breakdown"
 CLOCK = "clock"
 """The `f` with which the runner records the time of day, for the comparison of logs with the history."""
 
+PROMISES = "promises"
+"""The `f` of the runner's operation that holds what the system under test promises."""
+
 SERVERS = frozenset({"postgres", "redis"})
 """The evidence sources that are read after the run. Their operations do not extend the duration of the run."""
 

@@ -8,11 +8,12 @@ activity are shown, and the excerpt says so.
 from __future__ import annotations
 
 import re
-from calendar import month_abbr
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from math import inf
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.history import RUNNER, History
 from harness.history.names import CLOCK
@@ -24,23 +25,34 @@ AROUND = 0.25
 MOST_LINES = 12
 """The most lines of one log in an excerpt."""
 
-_MONTHS = {name: number for number, name in enumerate(month_abbr) if name}
+_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTHS = {name: number for number, name in enumerate(_NAMES, start=1)}
 _CLOCK = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?:[.,](?P<part>\d{1,9}))?"
 _ZONE = r"\s?(?P<zone>Z|UTC|GMT|[+-]\d\d:?\d\d)?"
 _ISO = re.compile(rf"(?P<year>\d{{4}})-(?P<month>\d\d)-(?P<day>\d\d)[T ]{_CLOCK}{_ZONE}")
 _NAMED_MONTH = re.compile(rf"(?P<day>\d\d) (?P<month>{'|'.join(_MONTHS)}) (?P<year>\d{{4}}) {_CLOCK}{_ZONE}")
 _TIME_ONLY = re.compile(rf"^\W{{0,3}}{_CLOCK}{_ZONE}")
+_MARGIN = timedelta(seconds=60)
 _BEGIN = 120
 """Characters at the beginning of a line in which its time is looked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogLine:
-    """One line with its number; `at` is seconds since the start of the run, None if it is not known."""
+    """One line with its number; `at` is seconds since the start of the run, None if it is not known.
+
+    `precise` is the resolution of that time in seconds: the line may be as much later.
+    """
 
     number: int
     text: str
     at: float | None
+    precise: float
+
+    def distance(self, moment: float) -> float:
+        """Seconds between the line and a moment of the run; infinite without a time."""
+        at = float("-inf") if self.at is None else self.at
+        return max(at - moment, moment - at - self.precise, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,16 +111,12 @@ def excerpts(story: Story, logs: Sequence[Log]) -> list[Excerpt]:
 
 
 def _chosen(story: Story, log: Log) -> list[LogLine]:
-    names, near = [], []
-    for line in log.lines:
-        if story.activity and story.activity in line.text:
-            names.append(line)
-        elif line.at is not None:
-            distance = min((abs(line.at - moment) for moment in story.times), default=AROUND * 2)
-            if distance <= AROUND:
-                near.append((distance, line))
-    closest = [line for _, line in sorted(near, key=lambda pair: pair[0])]
-    return sorted([*names, *closest][:MOST_LINES], key=lambda line: line.number)
+    """The lines that name the activity, then the lines around the moments of the task, the closest first."""
+    distances = {line.number: min(map(line.distance, story.times), default=inf) for line in log.lines}
+    named = {line.number for line in log.lines if story.activity and story.activity in line.text}
+    found = [line for line in log.lines if line.number in named or distances[line.number] <= AROUND]
+    found.sort(key=lambda line: (line.number not in named, distances[line.number]))
+    return sorted(found[:MOST_LINES], key=lambda line: line.number)
 
 
 def _log(path: Path, began: datetime | None, seconds: float) -> Log:
@@ -116,48 +124,60 @@ def _log(path: Path, began: datetime | None, seconds: float) -> Log:
         texts = path.read_text("utf-8", errors="replace").splitlines()
     except OSError:  # a log that was removed since is no reason to write no report
         texts = []
-    times = list(_times(texts, began)) if began is not None else [None] * len(texts)
-    times = _in_the_zone(times, began, seconds)
+    times = [None] * len(texts) if began is None else _compared(list(_times(texts, began)), began, seconds)
     lines = (
         LogLine(
-            number=number, text=text, at=None if at is None or began is None else (at - began).total_seconds()
+            number=number,
+            text=text,
+            at=None if time is None or began is None else (time.at - began).total_seconds(),
+            precise=0.0 if time is None else time.precise,
         )
-        for number, (text, at) in enumerate(zip(texts, times, strict=True), start=1)
+        for number, (text, time) in enumerate(zip(texts, times, strict=True), start=1)
     )
-    timed = any(at is not None for at in times)
     return Log(
-        name=path.name, path=path, lines=tuple(line for line in lines if line.text.strip()), timed=timed
+        name=path.name,
+        path=path,
+        lines=tuple(line for line in lines if line.text.strip()),
+        timed=any(time is not None for time in times),
     )
 
 
-def _times(texts: Sequence[str], began: datetime) -> Iterator[datetime | None]:
+class _Time(NamedTuple):
+    """The time of a line, and the resolution with which it is written, in seconds."""
+
+    at: datetime
+    precise: float
+
+
+def _times(texts: Sequence[str], began: datetime) -> Iterator[_Time | None]:
     """The time of each line; a line without one continues the line before it."""
-    last: datetime | None = None
+    last: _Time | None = None
     for text in texts:
         last = _time(text[:_BEGIN], began) or last
         yield last
 
 
-def _time(text: str, began: datetime) -> datetime | None:
+def _time(text: str, began: datetime) -> _Time | None:
     found = _ISO.search(text) or _NAMED_MONTH.search(text) or _TIME_ONLY.search(text)
     if found is None:
         return None
     parts: Mapping[str, str | None] = found.groupdict()
-    part = f"{parts['part'] or '0':<06}"[:6]
-    day = began.astimezone()
+    zone = _zone(parts["zone"])
+    day = began.astimezone(zone)
     try:
-        return datetime(
+        at = datetime(
             int(parts.get("year") or day.year),
             _month(parts.get("month")) or day.month,
             int(parts.get("day") or day.day),
-            int(parts["hour"] or 0),
-            int(parts["minute"] or 0),
-            int(parts["second"] or 0),
-            int(part),
-            tzinfo=_zone(parts["zone"]),
+            *(int(parts[name] or 0) for name in ("hour", "minute", "second")),
+            int(f"{parts['part'] or '0':<06}"[:6]),
+            tzinfo=zone,
         ).astimezone(UTC)
     except ValueError:
         return None
+    if "year" not in parts and at < began - timedelta(hours=12):  # the run went on past midnight
+        at += timedelta(days=1)
+    return _Time(at, 10.0 ** -len(parts["part"] or ""))
 
 
 def _month(text: str | None) -> int | None:
@@ -174,17 +194,13 @@ def _zone(text: str | None) -> timezone | None:
     return timezone(sign * timedelta(hours=int(text[1:3]), minutes=int(text[-2:])))
 
 
-def _in_the_zone(
-    times: list[datetime | None], began: datetime | None, seconds: float
-) -> list[datetime | None]:
-    """The times as they are if one lies in the run, else read in UTC: a container's clock ignores the host's zone."""
-    if began is None or not any(times):
-        return times
-    margin = timedelta(seconds=60)
-    shift = datetime.now().astimezone().utcoffset() or timedelta()
-    for moved in (timedelta(), shift):
-        if any(
-            began - margin <= at + moved <= began + timedelta(seconds=seconds) + margin for at in times if at
-        ):
-            return [None if at is None else at + moved for at in times]
+def _compared(times: list[_Time | None], began: datetime, seconds: float) -> list[_Time | None]:
+    """The times if one lies in the run, or does so in UTC: the clock of a container ignores the zone of the host.
+
+    Otherwise the lines are not comparable, and no line has a time.
+    """
+    first, last = began - _MARGIN, began + timedelta(seconds=seconds) + _MARGIN
+    for moved in (timedelta(), began.astimezone().utcoffset() or timedelta()):
+        if any(first <= time.at + moved <= last for time in times if time is not None):
+            return [None if time is None else _Time(time.at + moved, time.precise) for time in times]
     return [None] * len(times)

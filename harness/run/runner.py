@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from harness.checkers.asked import as_promised
 from harness.checkers.base import CheckResult, Verdict, check_all
 from harness.checkers.evidence import unreadable
 from harness.environments.base import Environment
@@ -19,7 +20,7 @@ from harness.masking import masked
 from harness.progress import Progress
 from harness.run.context import RunContext, open_context
 from harness.run.driver import Driver, drive
-from harness.run.kept_logs import kept_logs, record_clock
+from harness.run.kept_logs import kept_logs
 from harness.scenario import Scenario, ScenarioRun
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target
@@ -93,8 +94,6 @@ def run_scenario(
     queue = options.queue or f"hx-{scenario.name}"
     stall = max(STALL_LEASES * scenario.pool.lease, STALL_SECONDS) if options.stall is None else options.stall
     phases = _Phases(deadline=began + scenario.timeout)
-    with closing(Recorder(history_folder / f"{RUNNER}.jsonl", process=RUNNER)) as recorder:
-        record_clock(recorder)
     with phases.phase("the run"):
         with (
             kept_logs(environment, history_folder),
@@ -134,10 +133,12 @@ def _record_breakdowns(breakdowns: Sequence[str], folder: Path) -> None:
 def judge(scenario: Scenario, history: History) -> Mapping[str, CheckResult]:
     """The results of all checkers; a checker of the scenario replaces the workload's checker of the same name.
 
+    A checker that asks for what the target does not promise is NOT ASKED.
     A history with unreadable lines never produces INVALID, only UNKNOWN: such a line may be the evidence
     that a checker misses.
     """
-    results = check_all({**scenario.workload.checkers(), **scenario.checkers}, history)
+    checkers = {**scenario.workload.checkers(), **scenario.checkers}
+    results = as_promised(check_all(checkers, history), history)
     gaps = unreadable(history)
     return {name: _downgraded(result, gaps[0]) for name, result in results.items()} if gaps else results
 
