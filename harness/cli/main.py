@@ -1,4 +1,4 @@
-"""The entry point: `harness chaos list | run`, `check`, `simulate`, `report compare`, `images build`.
+"""The entry point: `harness chaos list | run`, `check`, `simulate`, `report compare | index`, `images build`.
 
 Exit codes: 0 VALID, 1 INVALID, 2 UNKNOWN or no verdict reached, 64 wrong usage, 130 Ctrl-C, 143 SIGTERM. An error is
 one sentence on stderr; `--debug` adds the traceback.
@@ -58,7 +58,7 @@ def _parser() -> Parser:
     simulate.add_simulate(
         commands.add_parser("simulate", help="run whole systems in virtual time, by seeds", parents=[common])
     )
-    report.add_report(commands.add_parser("report", help="compare the figures of benchmark runs"), common)
+    report.add_report(commands.add_parser("report", help="compare reports, or list all of a folder"), common)
     images.add_images(commands.add_parser("images", help="container images"), common)
     return parser
 

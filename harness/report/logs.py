@@ -169,7 +169,9 @@ def _time(text: str, began: datetime) -> _Time | None:
             int(parts.get("year") or day.year),
             _month(parts.get("month")) or day.month,
             int(parts.get("day") or day.day),
-            *(int(parts[name] or 0) for name in ("hour", "minute", "second")),
+            int(parts["hour"] or 0),
+            int(parts["minute"] or 0),
+            int(parts["second"] or 0),
             int(f"{parts['part'] or '0':<06}"[:6]),
             tzinfo=zone,
         ).astimezone(UTC)

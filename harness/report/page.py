@@ -24,6 +24,7 @@ from harness.checkers.base import CheckResult, Verdict
 from harness.masking import masked_json
 from harness.report.facts import packages, platform_facts
 from harness.report.headline import Headline, headline, overall, sentence
+from harness.report.index import MARK, Report, Series
 from harness.report.logs import Excerpt, Log, excerpts, logs_of
 from harness.report.over_time import over_time
 from harness.report.picture_data import BarOutcome, PictureData, data_of
@@ -76,9 +77,9 @@ def report_html(runs: Sequence[ScenarioRun], *, folder: Path, written_at: str) -
     """The page; links to histories are relative to `folder`, `written_at` is an ISO 8601 time."""
     ordered = sorted(runs, key=lambda run: RANK[run.verdict])
     sections = [_section(number, run, folder) for number, run in enumerate(ordered, start=1)]
-    style, script = (_asset(name) for name in ("report.css", "report.js"))
-    page = _environment().get_template("report.html")
-    return page.render(
+    return _page(
+        "report.html",
+        script=_asset("report.js"),
         sections=sections,
         verdict=overall(runs),
         counts=sorted(Counter(run.verdict for run in runs).items(), key=lambda pair: RANK[pair[0]]),
@@ -90,12 +91,27 @@ def report_html(runs: Sequence[ScenarioRun], *, folder: Path, written_at: str) -
         most=MOST,
         columns=COLUMNS,
         numeric=NUMERIC,
-        style=Markup(style),  # noqa: S704 - a file of this package
-        script=Markup(script),  # noqa: S704 - a file of this package
-        policy=(
-            f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-            "base-uri 'none'; form-action 'none'"
-        ),
+    )
+
+
+def index_html(reports: Sequence[Report], series: Sequence[Series], *, unreadable: Sequence[str]) -> str:
+    """The page that lists all runs of a folder."""
+    return _page("index.html", mark=MARK, reports=reports, series=series, unreadable=unreadable)
+
+
+def _page(template: str, *, script: str = "", **values: object) -> str:
+    """A page with the style sheet, a script and the policy that allows nothing else."""
+    style = _asset("report.css")
+    scripts = f"script-src '{_hash(script)}'; " if script else ""
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            style=Markup(style),  # noqa: S704 - a file of this package
+            script=Markup(script),  # noqa: S704 - a file of this package
+            policy=f"default-src 'none'; style-src '{_hash(style)}'; {scripts}base-uri 'none'; form-action 'none'",
+            **values,
+        )
     )
 
 

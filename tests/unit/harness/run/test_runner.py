@@ -193,7 +193,7 @@ def test_a_run_in_which_all_goes_well_is_valid(run: Run) -> None:
     assert found.verdict is Verdict.VALID, found.results
     assert fault.log == ["aim", "inject", "heal"]
     assert target.closed
-    assert [op.f for op in found.history.by_process("runner")] == ["promises"]
+    assert [op.f for op in found.history.by_process("runner")] == ["clock", "promises"]
     assert [op.value["phase"] for op in found.history.by_process("nemesis")] == ["inject", "heal"]
     [end] = found.history.by_process("pool-1")
     assert (end.f, end.value) == ("exit", {"pid": target.pools[0].pid, "code": 0})
