@@ -47,7 +47,7 @@ RANK = {name: rank for rank, name in enumerate(("INVALID", "UNKNOWN", "VALID", "
 
 NO_TIMES = "its lines carry no time that can be compared with the history"
 
-NUMERIC = frozenset({"task", "runs", "submitted", "started", "completed"})
+NUMERIC = frozenset({"runs", "submitted", "started", "completed"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,6 +192,7 @@ def _environment() -> Environment:
         figure=_figure,
         label=lambda name: str(name).replace("_", " "),
         details=_details,
+        groups=_groups,
         css=lambda verdict: str(verdict).lower().replace(" ", "-"),
         counted=counted,
     )
@@ -208,10 +209,35 @@ def _figure(value: float | int | None) -> str:
     return DASH if value is None else number_text(value)
 
 
-def _details(member: Mapping[str, Any], told: bool) -> list[tuple[str, str, bool]]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """Counterexamples that differ only in their task: `tasks` have a story each; empty if the one member has none."""
+
+    member: Mapping[str, Any]
+    tasks: list[int]
+
+    @property
+    def count(self) -> int:
+        """The number of counterexamples."""
+        return max(len(self.tasks), 1)
+
+
+def _groups(members: Sequence[Mapping[str, Any]], told: Mapping[int, Story]) -> list[Group]:
+    found: dict[object, Group] = {}
+    for number, member in enumerate(members):
+        task = member.get("task")
+        if type(task) is int and task in told:
+            key: object = (str(member.get("kind")), str(member.get("why")), *_details(member, told=True))
+            found.setdefault(key, Group(member=member, tasks=[])).tasks.append(task)
+        else:
+            found[number] = Group(member=member, tasks=[])
+    return list(found.values())
+
+
+def _details(member: Mapping[str, Any], told: object) -> list[tuple[str, str, bool]]:
     """The rest of a counterexample: name, text, and whether its line breaks matter.
 
-    What the story of the task says already is left out if the story is `told`.
+    What the story of the task says already is left out if its story is `told`.
     """
     hidden = {"task", "kind", "why", *(("activity", "operations") if told else ())}
     shown = ((key, value) for key, value in member.items() if key not in hidden)

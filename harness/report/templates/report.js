@@ -136,10 +136,13 @@ const lists = [...document.querySelectorAll("[data-tasks]")].map((box) => {
 const search = document.querySelector(".search");
 const hits = document.querySelector(".hits");
 const folds = new Map([...document.querySelectorAll("main details")].map((one) => [one, one.open]));
+// A counterexample is found by the story of its task too.
 const texts = [...document.querySelectorAll(".story, .example")];
+const textOf = (one) => [one, ...[...one.querySelectorAll("a.task")].map((link) => document.getElementById(link.hash.slice(1)))]
+  .map((part) => part.textContent).join(" ").toLowerCase();
 const searched = () => {
   const query = words(search.querySelector("input").value);
-  const told = query.length ? texts.filter((one) => has(one.textContent.toLowerCase(), query)) : texts;
+  const told = query.length ? texts.filter((one) => has(textOf(one), query)) : texts;
   texts.forEach((one) => { one.hidden = true; });
   told.forEach((one) => { one.hidden = false; });
   folds.forEach((open, one) => { if (!one.matches("[data-tasks]") || !query.length) one.open = open; });
