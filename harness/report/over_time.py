@@ -181,13 +181,14 @@ def _quantiles(
 def _gauge(name: str, samples: Sequence[tuple[float, float]], grid: _Grid) -> Strip:
     values = [one[-1] if one else None for one in by_slice(samples, grid.seconds, grid.width)]
     most = max(value for _, value in samples)
-    return Strip(
-        name=f"machine {name}",
-        kind="gauge",
-        area=values,
-        text=f"max {number_text(most)}",
-        what=f"the {name} of the machine",
-    )
+    text, what = {
+        "spin": (
+            f"max {number_text(most)} times",
+            "how many times longer than at its best a fixed work took",
+        ),
+        "delay": (f"max {seconds_text(most)}", "how late a short sleep woke"),
+    }.get(name, (f"max {number_text(most)}", "the load average over one minute"))
+    return Strip(name=f"machine {name}", kind="gauge", area=values, text=text, what=what)
 
 
 def _strip(strip: Strip, width: float, scale: Scale, top: float) -> Markup:

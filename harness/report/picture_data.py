@@ -15,6 +15,7 @@ from harness.history.faults import FaultWindow, fault_windows
 from harness.history.fields import activity_of, optional_whole
 from harness.history.figures import quantiles, seconds
 from harness.history.interruptions import Interruption, interruptions
+from harness.history.machine import machine_samples
 from harness.history.names import SERVERS
 from harness.history.runs import Run, runs
 from harness.history.submissions import RecordedSubmission, submissions
@@ -31,7 +32,7 @@ class BarOutcome(StrEnum):
 
 
 MACHINE = ("load", "spin", "delay")
-"""The gauges of the machine that are drawn, from the operations `machine` of a history."""
+"""The gauges of the machine that are drawn: fields of `MachineSample`."""
 
 _OUTCOMES = {OperationType.OK: BarOutcome.OK, OperationType.FAIL: BarOutcome.FAIL}
 
@@ -269,12 +270,11 @@ class _Conversion:
         )
 
     def _machine(self) -> Mapping[str, Sequence[tuple[float, float]]]:
-        found: dict[str, list[tuple[float, float]]] = {}
-        for op in self._history.where("machine"):
-            for gauge in MACHINE:
-                if isinstance(value := op.value.get(gauge), int | float):
-                    found.setdefault(gauge, []).append((self._at(op.time), float(value)))
-        return found
+        samples = machine_samples(self._history)
+        return {
+            gauge: [(self._at(one.time), getattr(one, gauge)) for one in samples]
+            for gauge in (MACHINE if samples else ())
+        }
 
     def _exits(self) -> Iterator[ExitMark]:
         for one in pool_exits(self._history):

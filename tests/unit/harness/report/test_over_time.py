@@ -73,10 +73,13 @@ def test_the_load_of_the_machine_is_drawn_only_if_it_is_recorded() -> None:
     loaded = sample()
     assert not [name for name in strips(loaded) if name.startswith("machine")]
     for at, load in ((1, 0.5), (1.5, 2.0), (3, 1.0)):
-        loaded.add(at, "runner", INFO, "machine", load=load, spin=None, delay="odd")
+        loaded.add(at, "machine", INFO, "machine", load=load, spin=1.25, delay=load / 10)
     found = strips(loaded)
     assert found["machine load"][:4] == [None, 2.0, None, 1.0]
-    assert [name for name in found if name.startswith("machine")] == ["machine load"]
+    assert found["machine spin"][1] == 1.25
+    assert found["machine delay"][1] == 0.2
+    texts = [strip.text for strip in all_strips(picture_data(loaded.history()), 1.0)][-3:]
+    assert texts == ["max 2", "max 1.25 times", "max 200 ms"]
 
 
 def test_levels_hold_the_most_that_was_open_in_a_slice() -> None:
