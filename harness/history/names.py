@@ -8,6 +8,9 @@ NEMESIS = "nemesis"
 RUNNER, BREAKDOWN = "runner", "breakdown"
 """The process that records a breakdown of the run, and the `f` of that operation."""
 
+CLOCK = "clock"
+"""The `f` with which the runner records the time of day, for the comparison of logs with the history."""
+
 PROMISES = "promises"
 """The `f` of the runner's operation that holds what the system under test promises."""
 

@@ -26,6 +26,7 @@ from harness.progress import Progress
 from harness.run.context import RunContext, open_context
 from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
+from harness.run.kept_logs import kept_logs
 from harness.scenario import Scenario, ScenarioRun
 from harness.scenario.run_plan import RunPlan
 from harness.scenario.schedule import Schedule
@@ -136,7 +137,7 @@ def run_scenario(
     queue = options.queue or f"hx-{scenario.name}"
     with closing(Recorder(history_folder / f"{RUNNER}.jsonl", process=RUNNER)) as recorder:
         phases = _Phases(deadline=began + scenario.timeout, recorder=recorder)
-        with _gauge(history_folder), phases.phase(RunPhase.RUN):
+        with kept_logs(environment, history_folder), _gauge(history_folder), phases.phase(RunPhase.RUN):
             with open_context(
                 environment, target, scenario.pool, queue=queue, history=history_folder, runner=recorder
             ) as context:

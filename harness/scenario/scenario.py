@@ -57,7 +57,8 @@ class ScenarioRun:
     """The result of one run of a scenario: everything that a report needs.
 
     `repeat` is the command that runs it again; `seconds` is its wall time; `error` is set if the run broke down before
-    its history was complete. `notes` are sentences about the load of the run.
+    its history was complete. `notes` are sentences about the load of the run. `seed` is None for a history whose seed
+    is not recorded.
     """
 
     scenario: str
@@ -65,7 +66,7 @@ class ScenarioRun:
     backend: str
     target: str
     target_version: str
-    seed: int
+    seed: int | None
     tasks: int
     servers: ServerVersions
     history: History

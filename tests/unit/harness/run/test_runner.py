@@ -209,7 +209,11 @@ def test_a_run_in_which_all_goes_well_is_valid(run: Run) -> None:
     assert found.verdict is Verdict.VALID, found.results
     assert fault.log == ["aim", "inject", "heal"]
     assert target.closed
-    assert [op.f for op in found.history.by_process("runner") if op.f != "phase"] == ["promises", "drain"]
+    assert [op.f for op in found.history.by_process("runner") if op.f != "phase"] == [
+        "clock",
+        "promises",
+        "drain",
+    ]
     assert [op.value["phase"] for op in found.history.where("phase", OperationType.OK)] == [
         "starting the pool",
         "the workload under faults",
