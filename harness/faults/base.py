@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from harness.environments.base import Environment
+from harness.faults.proxy import ReplyProxy
 from harness.gate import GateKeeper
 from harness.history import InjectionKind
 from harness.targets.pools import Pools, RunningPool
@@ -21,12 +22,14 @@ class FaultContext:
     """The parts of a run that a fault can affect.
 
     `patience` is how many seconds a fault waits for its victim, and how long its heal waits until the target recovers.
+    `proxies` are those between the target and its servers, by service; the scenario names these in `proxied`.
     """
 
     gates: GateKeeper
     pools: Pools
     patience: float = 10.0
     environment: Environment | None = None
+    proxies: Mapping[str, ReplyProxy] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -82,4 +82,5 @@ class Nemesis:
 
 
 def _victims(aim: Aim) -> str:
-    return f"{aim.pool.name} pid {', '.join(map(str, aim.pids))}"
+    pids = f" pid {', '.join(map(str, aim.pids))}" if aim.pids else ""
+    return f"{aim.pool.name}{pids}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.environments.base import Environment
+from harness.environments.base import Environment, Service
 from harness.faults.base import FaultContext
+from harness.faults.proxy import ReplyProxy
 from harness.gate import GateKeeper
 from harness.history import Recorder
 from harness.scenario import PoolNeeds
@@ -48,11 +49,17 @@ class RunContext:
 
 @contextmanager
 def open_context(
-    environment: Environment, target: Target, needs: PoolNeeds, *, queue: str, history: Path
+    environment: Environment,
+    target: Target,
+    needs: PoolNeeds,
+    *,
+    queue: str,
+    history: Path,
+    proxied: Sequence[Service] = (),
 ) -> Iterator[RunContext]:
     """Open the resources of a run; SIGKILL its remaining pools and close everything on exit.
 
-    Raises what the target raises.
+    The target reaches the servers in `proxied` through a proxy. Raises what the target raises.
     """
     folder = environment.folder / queue
     folder.mkdir(mode=0o755)
@@ -77,10 +84,15 @@ def open_context(
         client, nemesis, witness, exits = (
             recorder(name) for name in ("client", "nemesis", "witness", "pools")
         )
-        session = stack.enter_context(closing(target.open(environment.endpoints, settings)))
+        proxies = {
+            service: stack.enter_context(closing(ReplyProxy(environment.endpoints.url(service))))
+            for service in proxied
+        }
+        endpoints = environment.endpoints.replace({name: proxy.url for name, proxy in proxies.items()})
+        session = stack.enter_context(closing(target.open(endpoints, settings)))
         pools = Pools(session, exits)
         stack.callback(pools.kill)
-        faults = FaultContext(gates=gates, pools=pools, environment=environment)
+        faults = FaultContext(gates=gates, pools=pools, environment=environment, proxies=proxies)
         yield RunContext(
             faults=faults, session=session, client=client, nemesis=nemesis, witness=witness, history=history
         )

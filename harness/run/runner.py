@@ -93,7 +93,14 @@ def run_scenario(
     stall = max(STALL_LEASES * scenario.pool.lease, STALL_SECONDS) if options.stall is None else options.stall
     phases = _Phases(deadline=began + scenario.timeout)
     with phases.phase("the run"):
-        with open_context(environment, target, scenario.pool, queue=queue, history=history_folder) as context:
+        with open_context(
+            environment,
+            target,
+            scenario.pool,
+            queue=queue,
+            history=history_folder,
+            proxied=scenario.proxied,
+        ) as context:
             ChaosRun(scenario, schedule, context, phases=phases, progress=progress, stall=stall).execute()
     _record_breakdowns(phases.breakdowns, history_folder)
     history = History.load(history_folder)
