@@ -31,7 +31,7 @@ class Endpoints:
         """The URL of one server."""
         return self.database_url if service == "postgres" else self.redis_url
 
-    def replace(self, urls: Mapping[Service, str]) -> Endpoints:
+    def replace(self, urls: Mapping[str, str]) -> Endpoints:
         """These endpoints with other URLs for some servers."""
         return Endpoints(
             database_url=urls.get("postgres", self.database_url), redis_url=urls.get("redis", self.redis_url)

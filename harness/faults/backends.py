@@ -11,6 +11,7 @@ from harness.errors import HarnessError, first_line
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
 from harness.history import InjectionKind
+from harness.history.promises import Loss
 
 _TERMINATE = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -26,6 +27,7 @@ class TerminateBackends:
     gated: bool = False
     name: str = "terminate-backends"
     kind: InjectionKind = InjectionKind.DISCONNECT
+    loss: Loss = Loss.BACKENDS_TERMINATED
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """No process; the operation names the oldest running pool."""

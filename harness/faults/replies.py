@@ -16,6 +16,7 @@ from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
 from harness.faults.proxy import ReplyProxy
 from harness.history import InjectionKind
+from harness.history.promises import Loss
 
 # A loss skips up to this many replies first, so that it is not always the most frequent kind of reply.
 _MOST_SKIPPED = 8
@@ -35,6 +36,7 @@ class LoseReply:
     gated: bool = False
     name: str = "lose-reply"
     kind: InjectionKind = InjectionKind.DISCONNECT
+    loss: Loss = Loss.REPLY_LOST
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """No process; the operation names the oldest running pool."""

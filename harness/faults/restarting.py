@@ -10,6 +10,7 @@ from harness.errors import UsageError
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
 from harness.history import InjectionKind
+from harness.history.promises import Loss
 
 _REFUSAL = (
     "This fault restarts servers, which this backend cannot do. Choose --backend embedded or containers."
@@ -34,6 +35,11 @@ class RestartServer:
     def name(self) -> str:
         """The name in the history."""
         return f"{'crash' if self.crash else 'restart'}-{self.service}"
+
+    @property
+    def loss(self) -> Loss:
+        """A restart of the database if the server is Postgres, else of the broker."""
+        return Loss.DATABASE_RESTARTED if self.service == "postgres" else Loss.BROKER_RESTARTED
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """No process; the operation names the oldest running pool."""
