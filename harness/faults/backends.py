@@ -34,7 +34,7 @@ class TerminateBackends:
         return Aim(pids=(), pool=some_workers(context)[0])
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
-        """Terminate the connections; raises `HarnessError` if there is none, or if Postgres refuses."""
+        """Terminate the connections; raises `GateError` if there is none, and `HarnessError` if Postgres refuses."""
         if context.environment is None:
             raise HarnessError("This run has no Postgres. Run it on a backend.")
         url = plain_url(context.environment.endpoints.database_url)
@@ -46,7 +46,7 @@ class TerminateBackends:
                 f"Postgres did not end its connections: {first_line(error)}. See its log."
             ) from None
         if row is None or not row[0]:
-            raise HarnessError(
+            raise GateError(
                 "Postgres had no connection to end. Run this fault on a target that uses Postgres."
             )
 

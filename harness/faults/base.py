@@ -76,7 +76,10 @@ class Fault(Protocol):
         ...
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
-        """Inject the fault without delay: the operation in the history carries the time of this call."""
+        """Inject the fault without delay: the operation in the history carries the time of this call.
+
+        Raises `GateError` if the fault had nothing to strike; the history then records that it failed.
+        """
         ...
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:

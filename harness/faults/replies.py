@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from harness.environments.base import Service
-from harness.errors import HarnessError, UsageError
+from harness.errors import GateError, UsageError
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
 from harness.faults.proxy import ReplyProxy
@@ -45,7 +45,7 @@ class LoseReply:
         return Aim(pids=(), pool=some_workers(context)[0], value=value)
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
-        """Lose the replies, at most one in each part of the time; raises `HarnessError` if none passed at all."""
+        """Lose the replies, at most one in each part of the time; raises `GateError` if none passed at all."""
         proxy, each = self._proxy(context), self.seconds / self.replies
         draw = Random(planned.draw)  # noqa: S311 - a schedule, not a secret
         start, lost = time.monotonic(), 0
@@ -54,7 +54,7 @@ class LoseReply:
             lost += proxy.lose_reply(skip=draw.randrange(_MOST_SKIPPED), within=max(0.0, left))
             time.sleep(max(0.0, start + number * each - time.monotonic()))
         if not lost:
-            raise HarnessError(
+            raise GateError(
                 f"No reply of {self.service} passed the proxy in {self.seconds:g} s, so none was lost. "
                 f"Check that the target uses the URL of {self.service} that it was given."
             )

@@ -16,7 +16,7 @@ from redis.retry import Retry
 
 from harness.environments.base import Service
 from harness.environments.embedded import EmbeddedEnvironment
-from harness.errors import HarnessError
+from harness.errors import GateError
 from harness.faults.backends import TerminateBackends
 from harness.faults.base import Fault, FaultContext
 from harness.faults.proxy import ReplyProxy
@@ -57,7 +57,7 @@ def test_every_connection_is_terminated_and_new_ones_are_accepted(own_servers: E
 
 
 def test_termination_without_a_connection_is_no_fault(own_servers: EmbeddedEnvironment) -> None:
-    with pytest.raises(HarnessError, match="no connection to end"):
+    with pytest.raises(GateError, match="no connection to end"):
         carry_out(TerminateBackends(at=0.0), own_servers)
 
 

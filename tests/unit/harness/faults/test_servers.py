@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.environments.base import Service
-from harness.errors import HarnessError, UsageError
+from harness.errors import GateError, HarnessError, UsageError
 from harness.faults.backends import TerminateBackends
 from harness.faults.base import Aim, Fault, FaultContext
 from harness.faults.replies import LoseReply
@@ -98,7 +98,7 @@ def test_the_seed_chooses_which_replies_are_lost() -> None:
 
 
 def test_a_run_in_which_no_reply_was_lost_shows_nothing() -> None:
-    with pytest.raises(HarnessError, match="No reply of redis"):
+    with pytest.raises(GateError, match="No reply of redis"):
         carry_out(
             LoseReply(service="redis", at=0.0, replies=2, seconds=0.0),
             context_of(redis=LossyProxy(False, False)),
