@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import psycopg
 
 from harness.environments.external import plain_url
-from harness.errors import HarnessError, first_line
+from harness.errors import GateError, HarnessError, first_line
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
 from harness.history import InjectionKind
