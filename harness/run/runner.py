@@ -139,7 +139,13 @@ def run_scenario(
         phases = _Phases(deadline=began + scenario.timeout, recorder=recorder)
         with kept_logs(environment, history_folder), _gauge(history_folder), phases.phase(RunPhase.RUN):
             with open_context(
-                environment, target, scenario.pool, queue=queue, history=history_folder, runner=recorder
+                environment,
+                target,
+                scenario.pool,
+                queue=queue,
+                history=history_folder,
+                runner=recorder,
+                proxied=scenario.proxied,
             ) as context:
                 stall = (
                     _patience(scenario, context.faults.promises) if options.stall is None else options.stall

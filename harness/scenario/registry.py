@@ -27,6 +27,7 @@ WORKLOADS = "harness.workloads"
 
 # The modules of this prefix import agentexec.
 _OF_REFERENCE = "harness.targets.agentexec_"
+_CELLS, _CELL_PREFIX = "harness.queues.cells:CELLS", "cell-"
 
 _WHAT = {SCENARIOS: "scenario", TARGETS: "target", WORKLOADS: "workload"}
 
@@ -41,10 +42,16 @@ def scenarios() -> dict[str, Scenario]:
 
 
 def scenario(name: str) -> Scenario:
-    """A scenario by its name or `package.module:NAME`; raises `UsageError` that lists the known names."""
+    """A scenario by its name or `package.module:NAME`; raises `UsageError` that lists the known names.
+
+    The name may also be that of a cell of the table of queues, which is not in `scenarios`.
+    """
     if ":" in name:
         return _of_kind(_imported(name, SCENARIOS), Scenario, name)
-    known = scenarios()
+    if name.startswith(_CELL_PREFIX):
+        known: dict[str, Scenario] = dict(_imported(_CELLS, SCENARIOS))
+    else:
+        known = scenarios()
     if name not in known:
         raise _unknown(name, known, SCENARIOS)
     return known[name]
