@@ -45,7 +45,7 @@ class RunRequest:
         return cls(
             options=options,
             scenarios=scenarios,
-            target=registry.target(options.target),
+            target=_target(options),
             seed=seed,
             report=options.report or Path("reports") / f"{stamp}-{seed}",
             session=secrets.token_hex(4),
@@ -66,12 +66,21 @@ class RunRequest:
             str(self.options.tasks),
         ]
         words += ["--backend", self.options.backend]
-        if self.options.target != "agentexec":
-            words += ["--target", self.options.target]
+        for name in ("target", "app"):
+            if getattr(self.options, name) not in (None, "agentexec"):
+                words += [f"--{name}", getattr(self.options, name)]
         for name in ("postgres_bin", "redis_server", "postgres_image", "redis_image", "allow_destructive"):
             if (value := getattr(self.options, name)) is not None:
                 words += [f"--{name.replace('_', '-')}", str(value)]
         return shlex.join(words)
+
+
+def _target(options: Namespace) -> Target:
+    if options.app is None:
+        return registry.target(options.target or "agentexec")
+    if options.target is not None:
+        raise UsageError("--target and --app both name what is tested. Give one.")
+    return registry.application(options.app)
 
 
 def _name(scenario: Scenario, named: Sequence[str]) -> str:

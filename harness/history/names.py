@@ -11,6 +11,12 @@ RUNNER, BREAKDOWN = "runner", "breakdown"
 PROMISES = "promises"
 """The `f` of the runner's operation that holds what the system under test promises."""
 
+CHILD = "child"
+"""The `f` of what concerns a task that a handler of the application enqueued itself: it has no number."""
+
+INVARIANT = "invariant"
+"""The `f` of the operation that holds what an invariant of the application found after the drain."""
+
 SERVERS = frozenset({"postgres", "redis"})
 """The evidence sources that are read after the run. Their operations do not extend the duration of the run."""
 

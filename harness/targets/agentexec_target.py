@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import redis
-from sqlalchemy import ColumnElement, Select, delete, func, select
+from sqlalchemy import ColumnElement, Executable, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 import agentexec as ax
@@ -22,7 +22,7 @@ from agentexec.store.models import PREFIX
 from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, describe_error
 from harness.history import CHILD, Operation, OperationType
-from harness.targets.agentexec_pool import ENV_VERSION, NEW_TASK_NAME, TASK_NAME, Numbered, Numbered2
+from harness.targets.agentexec_tasks import ENV_VERSION, NEW_TASK_NAME, TASK_NAME, Numbered, Numbered2
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.targets.body import worker_environment
 from harness.targets.queue_owners import redis_orphans
@@ -121,7 +121,7 @@ class AgentexecSession:
             value = {"task": task, "activity": str(activity), "fence": fence, "n": n, "status": status.value}
             yield _witness("postgres", "transition", value | {"percentage": percentage, "at": at.timestamp()})
         activities = select(
-            self.number, Activity.id, Activity.status, Activity.attempt, Activity.fence, Activity.task_name
+            self.number, Activity.id, Activity.status, Activity.attempt, Activity.fence, Activity.agent_type
         )
         recorded = self._read(activities.where(of_queue).order_by(Activity.id))
         for task, activity, status, attempt, fence, name in recorded:
@@ -173,18 +173,24 @@ class AgentexecSession:
         finally:
             self._client.close()
 
-    def _read(self, query: Select[Any]) -> Sequence[Any]:
+    def _read(self, query: Executable) -> Sequence[Any]:
         with self._client.engine.connect() as connection:
             return connection.execute(query).all()
 
     def environment(self) -> dict[str, str]:
         """The environment variables of the pools."""
-        settings = self._settings
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith("AGENTEXEC_")},
-            **worker_environment(settings.history, settings.gate_address),
             # The pool runs in the run's folder, but must import the same modules as this process.
             "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
+            **self.settings_of_run(),
+        }
+
+    def settings_of_run(self) -> dict[str, str]:
+        """The environment variables by which a run decides how its pools run."""
+        settings = self._settings
+        return {
+            **worker_environment(settings.history, settings.gate_address),
             "DATABASE_URL": self._endpoints.database_url,
             "REDIS_URL": self._endpoints.redis_url,
             "AGENTEXEC_QUEUE_NAME": settings.queue,
@@ -194,6 +200,21 @@ class AgentexecSession:
             "AGENTEXEC_LEASE_SECONDS": str(settings.lease),
             "AGENTEXEC_GRACEFUL_SHUTDOWN_TIMEOUT": str(settings.graceful_shutdown),
         }
+
+
+SessionT = TypeVar("SessionT", bound=AgentexecSession)
+
+
+def opened(make: Callable[[], SessionT]) -> SessionT:
+    """A prepared session; raises `TargetFailed`."""
+    try:
+        session = make()
+        session.prepare()
+    except (ax.AgentexecError, SQLAlchemyError, redis.RedisError) as error:
+        raise TargetFailed(
+            f"agentexec cannot use the servers: {describe_error(error)}. See their logs."
+        ) from None
+    return session
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,14 +229,7 @@ class AgentexecTarget:
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> AgentexecSession:
         """Open a session and create the schema if it is missing; raises `TargetFailed`."""
-        try:
-            session = AgentexecSession(endpoints, settings)
-            session.prepare()
-        except (ax.AgentexecError, SQLAlchemyError, redis.RedisError) as error:
-            raise TargetFailed(
-                f"agentexec cannot use the servers: {describe_error(error)}. See their logs."
-            ) from None
-        return session
+        return opened(lambda: AgentexecSession(endpoints, settings))
 
 
 TARGET = AgentexecTarget()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from harness.errors import TargetFailed
 from harness.gate import pass_gate
@@ -50,39 +52,56 @@ async def perform(
     With a token, one outside effect per (activity, fence) is performed and recorded. `report` is the target's function
     for progress in percent; progress is recorded too.
     """
-    recorder = _recorder(os.getpid())
-    value = {"task": number, "activity": activity, "attempt": attempt, "fence": fence, "pid": os.getpid()}
-    if lock is not None:
-        value["lock"] = lock
+    value = {"task": number, "activity": activity, "attempt": attempt, "fence": fence}
     key = {"task": number, "activity": activity, "fence": fence}
 
     def progress(percentage: int) -> None:
         if report is not None:
-            recorder.record(OperationType.INFO, "report", **key, percentage=percentage)
+            _recorder(os.getpid()).record(OperationType.INFO, "report", **key, percentage=percentage)
             report(percentage)
 
-    recorder.record(OperationType.INVOKE, "run", **value)
-    try:
+    with recorded("run", **value, **({} if lock is None else {"lock": lock})):
         progress(_BEGUN)
         if gate is not None:
-            await pass_gate(_setting(os.environ, ENV_GATE), gate, number)
+            await pass_gate(gate_address(), gate, number)
         if fence is not None:
-            taken = take_effect(_effects(), activity=activity, fence=fence)
-            recorder.record(OperationType.OK if taken else OperationType.FAIL, "effect", **key)
+            effect(number, activity=activity, fence=fence)
         await asyncio.sleep(work)
         progress(_NEARLY_DONE)
-    except asyncio.CancelledError:
-        recorder.record(OperationType.INFO, "run", **value)
+
+
+@contextmanager
+def recorded(f: str, **value: Any) -> Iterator[None]:
+    """Record a run as `invoke`, then as `ok`, as `fail` if it raised, or as `info` if it was canceled."""
+    recorder = _recorder(os.getpid())
+    value["pid"] = os.getpid()
+    recorder.record(OperationType.INVOKE, f, **value)
+    try:
+        yield
+    except (asyncio.CancelledError, GeneratorExit):
+        recorder.record(OperationType.INFO, f, **value)
         raise
     except BaseException as error:
-        recorder.record(OperationType.FAIL, "run", **value, error=f"{type(error).__name__}: {error}")
+        recorder.record(OperationType.FAIL, f, **value, error=f"{type(error).__name__}: {error}")
         raise
-    recorder.record(OperationType.OK, "run", **value)
+    recorder.record(OperationType.OK, f, **value)
+
+
+def effect(number: int, *, activity: str, fence: int) -> None:
+    """Perform and record the one outside effect per (activity, fence)."""
+    taken = take_effect(_effects(), activity=activity, fence=fence)
+    kind = OperationType.OK if taken else OperationType.FAIL
+    _recorder(os.getpid()).record(kind, "effect", task=number, activity=activity, fence=fence)
+
+
+def gate_address() -> str:
+    """The socket of the run's gates."""
+    return _setting(os.environ, ENV_GATE)
 
 
 def _effects() -> Path:
     """The store of effects: in the run's working folder, beside the socket of the gates."""
-    return Path(_setting(os.environ, ENV_GATE)).parent / "effects"
+    return Path(gate_address()).parent / "effects"
 
 
 @cache
