@@ -43,6 +43,15 @@ class Endpoints:
         """The URL of one server; empty if the environment does not have it."""
         return self.services.get(service, "")
 
+    def replace(self, urls: Mapping[Service, str]) -> Endpoints:
+        """These endpoints with other URLs for some servers."""
+        others = {name: urls.get(name, url) for name, url in self.others.items()}
+        return Endpoints(
+            database_url=urls.get("postgres", self.database_url),
+            redis_url=urls.get("redis", self.redis_url),
+            others=others,
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerVersions:
@@ -114,6 +123,19 @@ class Killable(Protocol):
 
     def restart(self, service: Service) -> None:
         """Start a killed or running server again on the same port and data; returns once it answers."""
+        ...
+
+
+@runtime_checkable
+class Restartable(Protocol):
+    """An environment whose servers can be shut down in order, and started again on the same port and data."""
+
+    def shut_down(self, service: Service) -> None:
+        """Stop the server with the signal of an operator, so that it saves what it saves; returns once it is gone."""
+        ...
+
+    def restart(self, service: Service) -> None:
+        """Start the server again on the same port and data; returns once it answers."""
         ...
 
 

@@ -44,6 +44,10 @@ class Server(Protocol):
         """SIGKILL the server; returns once it is gone."""
         ...
 
+    def shut_down(self) -> None:
+        """Stop the server in order; returns once it is gone."""
+        ...
+
     def restart(self) -> None:
         """Start the server again on the same port and data; returns once it answers."""
         ...
