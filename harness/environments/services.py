@@ -117,4 +117,8 @@ def service_factory(service: Service) -> ServerFactory:
 
 
 def _points() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+    # The entry point of pyproject.toml, for a checkout that is not installed.
+    bundled = EntryPoint(
+        name="rabbitmq", value="harness.environments.local_rabbitmq:LocalRabbitmq", group=GROUP
+    )
+    return {point.name: point for point in (bundled, *entry_points(group=GROUP))}

@@ -51,7 +51,7 @@ def test_a_service_that_is_needed_runs_beside_the_others_and_leaves_nothing(tmp_
 
 def test_a_service_that_nothing_provides_is_refused_before_anything_starts() -> None:
     with pytest.raises(
-        UsageError, match=r"no service 'ecko'\. Did you mean echo\? Known: postgres, redis, echo"
+        UsageError, match=r"no service 'ecko'\. Did you mean echo\? Known: postgres, redis, rabbitmq, echo"
     ):
         make_environment("embedded", needs=["ecko"])
 
