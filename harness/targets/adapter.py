@@ -22,7 +22,7 @@ from harness.history.statuses import LEGAL
 from harness.kit.harness_worker.environment import service_variable
 from harness.targets.adapter_client import PROTOCOL, AdapterClient
 from harness.targets.adapter_environment import AdapterEnvironment, Say
-from harness.targets.adapter_file import FILE_NAME, AdapterFile, read_adapter
+from harness.targets.adapter_file import FILE_NAME, PLACEHOLDER, AdapterFile, read_adapter
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.targets.body import worker_environment
 from harness.targets.subprocess_pool import SubprocessPool
@@ -31,6 +31,8 @@ SHIPPED = Path(__file__).parent / "shipped"
 
 _KIT = Path(harness.kit.__file__).parent
 _EVIDENCE_SECONDS = 60.0
+# Other systems import more than agentexec does.
+_POOL_START_SECONDS = 60.0
 # The evidence source of each kind of operation, if the client does not name one.
 _SOURCES = {"record": "postgres", "transition": "postgres", "queue": "redis"}
 
@@ -133,6 +135,7 @@ class AdapterSession:
             environment=self._variables,
             settings=self._settings,
             name=f"pool-{self._pools}",
+            within=_POOL_START_SECONDS,
         )
 
     def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
@@ -181,10 +184,17 @@ class AdapterSession:
         return Operation(time=time.monotonic_ns(), process=process, type=OperationType.INFO, f=f, value=value)
 
     def _command(self, words: Sequence[str]) -> list[str]:
-        return [
-            word.replace("{python}", self._python).replace("{folder}", str(self._file.folder))
-            for word in words
-        ]
+        values = {
+            "python": self._python,
+            "folder": str(self._file.folder),
+            "queue": self._settings.queue,
+            "workers": str(self._settings.workers),
+            "concurrency": self._variables["HARNESS_CONCURRENCY"],
+            "lease": f"{self._settings.lease:g}",
+            "graceful": f"{self._settings.graceful_shutdown:g}",
+            "profile": self._file.profile,
+        }
+        return [PLACEHOLDER.sub(lambda found: values[found[1]], word) for word in words]
 
     def _nonsense(self, call: str, found: object, wanted: str) -> TargetFailed:
         shown = repr(found)[:200]
