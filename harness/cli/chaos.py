@@ -21,6 +21,7 @@ from harness.report import prepare_folder, verdict_table, write_reports
 from harness.run.runner import RunOptions, run_scenario
 from harness.scenario import Scenario, ScenarioRun, registry
 from harness.scenario.run_plan import MOST_TIMEOUT
+from harness.targets.adapter import AdapterTarget
 
 # The highest --rate, in tasks a second.
 MOST_RATE = 10_000
@@ -42,6 +43,18 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
     run.add_argument("--seed", type=int, metavar="N", help="repeat a schedule (default: random, and printed)")
     run.add_argument("--tasks", type=positive, default=240, metavar="N", help="tasks to submit (default 240)")
     run.add_argument(
+        "--target",
+        default="agentexec",
+        metavar="NAME",
+        help="target, package.module:NAME, or an adapter's path",
+    )
+    run.add_argument(
+        "--patience",
+        type=above_zero(MOST_TIMEOUT),
+        metavar="SECONDS",
+        help="without any change until an unfinished task is stuck (default: by the target's promises)",
+    )
+    run.add_argument(
         "--rate",
         type=above_zero(MOST_RATE),
         metavar="PER_SECOND",
@@ -53,7 +66,6 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
         metavar="SECONDS",
         help="the most that a scenario may take (default: the scenario's)",
     )
-    run.add_argument("--target", default="agentexec", metavar="NAME", help="target, or package.module:NAME")
     run.add_argument("--report", type=Path, metavar="DIR", help="default: reports/<time>-<seed>")
     run.add_argument("--json", action="store_true", help="print verdict.json on stdout, the rest on stderr")
     _add_servers(run.add_argument_group("servers"))
@@ -104,6 +116,8 @@ def run_scenarios(options: Namespace) -> int:
     request = RunRequest.of(options)
     folder = prepare_folder(request.report)
     with progress_on() as progress:
+        if isinstance(request.target, AdapterTarget):
+            request.target.install(progress.step)
         progress.step(f"seed {request.seed}; starting Postgres and Redis ({options.backend})")
         with environment_of(options) as environment:
             runs = [_run(request, scenario, environment, folder, progress) for scenario in request.scenarios]
@@ -151,6 +165,7 @@ def _run(
             timeout=request.options.timeout,
             queue=f"hx-{request.session}-{scenario.name}",
             repeat=request.repeat([scenario]),
+            stall=request.options.patience,
         ),
         history_folder=_history_folder(folder, scenario.name),
         progress=progress,

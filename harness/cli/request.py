@@ -66,7 +66,7 @@ class RunRequest:
             "--tasks",
             str(self.options.tasks),
         ]
-        for name in ("rate", "timeout"):
+        for name in ("rate", "timeout", "patience"):
             if (number := getattr(self.options, name)) is not None:
                 words += [f"--{name}", f"{number:g}" if float(f"{number:g}") == number else repr(number)]
         words += ["--backend", self.options.backend]

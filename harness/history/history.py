@@ -22,6 +22,7 @@ The vocabulary of `f`, by the process that records it:
                                    queue at the end; held names its activities that are not dead letters, orphans
                                    what it holds for no task and no worker)
     runner      breakdown   value: why             (info; a part of the run that could not be carried out)
+    runner      clock       value: wall            (info; the time of day in ISO 8601, to compare logs with)
     history     begin, end  value: operations      (info; the first and the last line of a saved history, with the
                                    number of operations between them; see `harness.history.files`)
 
