@@ -5,7 +5,7 @@
 
 from harness.checkers.availability import availability
 from harness.checkers.delivery import Delivery, account, delivery
-from harness.checkers.duplicates import budget_per_kill, duplicates
+from harness.checkers.duplicates import budget_per_fault, budget_per_kill, duplicates
 from harness.checkers.effects import effects
 from harness.checkers.evidence import evidence
 from harness.checkers.exits import exits
@@ -26,6 +26,7 @@ __all__ = [
     "Delivery",
     "account",
     "availability",
+    "budget_per_fault",
     "budget_per_kill",
     "delivery",
     "duplicates",

@@ -49,9 +49,13 @@ def scenario(name: str) -> Scenario:
     return known[name]
 
 
-def target(name: str) -> Target:
-    """A target by its name or `package.module:NAME`; raises `UsageError` that lists the known names."""
-    found: Target = _single(name, TARGETS, ("name", "version", "open"))
+def target(name: str | Target) -> Target:
+    """A target by its name, `package.module:NAME` or value; raises `UsageError` that lists the known names."""
+    members = ("name", "version", "open")
+    if not isinstance(name, str):
+        _require_members(name, type(name).__name__, TARGETS, members)
+        return name
+    found: Target = _single(name, TARGETS, members)
     return found
 
 
@@ -79,13 +83,17 @@ def _single(name: str, group: str, members: tuple[str, ...]) -> Any:
             f"The target {name}", otherwise=", or name another with --target package.module:NAME"
         )
     value = _imported(path, group)
+    _require_members(value, name, group, members)
+    return value
+
+
+def _require_members(value: object, name: str, group: str, members: tuple[str, ...]) -> None:
     missing = [member for member in members if not hasattr(value, member)]
     if missing:
         raise UsageError(
             f"{name} is not a {_WHAT[group]}: it has no {', '.join(missing)}. "
             f"Name a value that has them, as the {_WHAT[group]}s of the harness do."
         )
-    return value
 
 
 def _points(group: str) -> list[EntryPoint]:
