@@ -236,6 +236,13 @@ def simulate(session: nox.Session) -> None:
 
 
 @nox.session
+def queues(session: nox.Session) -> None:
+    """Every target under every loss, into docs/queues.md and reports/queues; `-- ARGS`: --targets, --repeat N ..."""
+    prepare(session, extras=["embedded"])
+    session.run("harness", "queues", "--document", "docs/queues.md", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Benchmarks and their floors, written to reports/bench/bench.json; `-- ARGS` are names, --repeats N ..."""
     prepare(session, extras=["embedded", "reference"])

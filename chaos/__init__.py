@@ -13,11 +13,15 @@ from . import (
     kill_pool,
     kill_worker_locked,
     kill_worker_mid_task,
+    lose_reply,
     pause_worker,
+    restart_postgres,
+    restart_redis,
     rolling_deploy,
     sigterm_drain,
     stall_postgres,
     stall_redis,
+    terminate_backends,
 )
 
 __all__ = ["SCENARIOS"]
@@ -35,6 +39,10 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             flush_redis.SCENARIO,
             stall_redis.SCENARIO,
             stall_postgres.SCENARIO,
+            restart_redis.SCENARIO,
+            restart_postgres.SCENARIO,
+            terminate_backends.SCENARIO,
+            lose_reply.SCENARIO,
         )
     }
 )

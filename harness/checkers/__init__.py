@@ -4,6 +4,8 @@
 """
 
 from harness.checkers.availability import availability
+from harness.checkers.base import reads
+from harness.checkers.causality import causality
 from harness.checkers.delivery import Delivery, account, delivery
 from harness.checkers.duplicates import budget_per_fault, budget_per_kill, duplicates
 from harness.checkers.effects import effects
@@ -28,6 +30,7 @@ __all__ = [
     "availability",
     "budget_per_fault",
     "budget_per_kill",
+    "causality",
     "delivery",
     "duplicates",
     "effects",
@@ -39,6 +42,7 @@ __all__ = [
     "nothing_left",
     "priorities",
     "progress",
+    "reads",
     "recovery",
     "shutdown",
     "standard",

@@ -9,23 +9,23 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
 from harness.scenario.scenario import Scenario
+from harness.targets.adapter import adapter, names_adapter, shipped
 from harness.targets.base import Target
-from harness.targets.reference import require_reference
+from harness.targets.reference import require_reference_of
 from harness.workloads.base import Workload
 
 SCENARIOS = "harness.scenarios"
 TARGETS = "harness.targets"
 WORKLOADS = "harness.workloads"
 
-# The modules of this prefix import agentexec.
-_OF_REFERENCE = "harness.targets.agentexec_"
+_CELLS, _CELL_PREFIX = "harness.queues.cells:CELLS", "cell-"
 
 _WHAT = {SCENARIOS: "scenario", TARGETS: "target", WORKLOADS: "workload"}
 
@@ -40,22 +40,47 @@ def scenarios() -> dict[str, Scenario]:
 
 
 def scenario(name: str) -> Scenario:
-    """A scenario by its name or `package.module:NAME`; raises `UsageError` that lists the known names."""
+    """A scenario by its name or `package.module:NAME`; raises `UsageError` that lists the known names.
+
+    The name may also be that of a cell of the table of queues, which is not in `scenarios`.
+    """
     if ":" in name:
         return _of_kind(_imported(name, SCENARIOS), Scenario, name)
-    known = scenarios()
+    if name.startswith(_CELL_PREFIX):
+        known: dict[str, Scenario] = dict(_imported(_CELLS, SCENARIOS))
+    else:
+        known = scenarios()
     if name not in known:
         raise _unknown(name, known, SCENARIOS)
     return known[name]
 
 
 def target(name: str | Target) -> Target:
-    """A target by its name, `package.module:NAME` or value; raises `UsageError` that lists the known names."""
+    """A target by its name, `package.module:NAME` or value, or the path or name of an adapter.
+
+    The latter may end in `@PROFILE`. Raises `UsageError` that lists the known names.
+    """
     members = ("name", "version", "open")
     if not isinstance(name, str):
         _require_members(name, type(name).__name__, TARGETS, members)
         return name
+    if names_adapter(name):
+        return adapter(name)
     found: Target = _single(name, TARGETS, members)
+    return found
+
+
+def application(name: str) -> Target:
+    """An application of `harness.testing.app` by `package.module:NAME`; raises `UsageError` for anything else."""
+    if ":" not in name:
+        raise UsageError(f"{name!r} does not name an application. Write package.module:NAME of an app(...).")
+    value = _imported(name, TARGETS)
+    if not hasattr(value, "wrapped"):
+        raise UsageError(
+            f"{name} is not an application of harness.testing but a {type(value).__name__}. "
+            "Write SHOP = app(pool, make=...) in a file, and name SHOP."
+        )
+    found: Target = value
     return found
 
 
@@ -67,7 +92,8 @@ def workload(name: str) -> Workload:
 
 def names(group: str) -> list[str]:
     """The names of a group's entry points; imports nothing."""
-    return [point.name for point in _points(group)]
+    found = [point.name for point in _points(group)]
+    return [*found, *shipped()] if group == TARGETS else found
 
 
 def _single(name: str, group: str, members: tuple[str, ...]) -> Any:
@@ -75,13 +101,10 @@ def _single(name: str, group: str, members: tuple[str, ...]) -> Any:
     if ":" not in name:
         points = {point.name: point for point in _points(group)}
         if name not in points:
-            raise _unknown(name, points, group)
+            raise _unknown(name, names(group), group)
         path = points[name].value
     _search_current_folder()
-    if path.startswith(_OF_REFERENCE):
-        require_reference(
-            f"The target {name}", otherwise=", or name another with --target package.module:NAME"
-        )
+    require_reference_of(path, f"The target {name}", ", or name another with --target package.module:NAME")
     value = _imported(path, group)
     _require_members(value, name, group, members)
     return value
@@ -149,7 +172,7 @@ def _of_kind(value: Any, kind: type[Scenario], name: str) -> Scenario:
     return value
 
 
-def _unknown(name: str, known: Mapping[str, object], group: str) -> UsageError:
+def _unknown(name: str, known: Iterable[str], group: str) -> UsageError:
     close = difflib.get_close_matches(name, known, n=1)
     meant = f" Did you mean {close[0]}?" if close else ""
     listed = ", ".join(sorted(known)) or "none is installed"

@@ -55,7 +55,7 @@ def _required(scenario: Scenario, number: int) -> dict[str, Any]:
     own = scenario.checkers.get("faults")
     if own is None:
         return {}
-    minima = own(History([])).figures
+    minima = own(History(())).figures
     faults, kills = (
         ceil((minima.get(name) or 0) * number / len(scenario.faults))
         for name in ("minimum_faults", "minimum_kills")

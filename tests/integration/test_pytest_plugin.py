@@ -169,6 +169,10 @@ def test_argument(): pass
 def test_nothing(): pass
 @pytest.mark.chaos("kill-pool", target="agentexec", app="json:dumps")
 def test_both(): pass
+@pytest.mark.chaos("kill-pool", app="json:dumps")
+def test_app(): pass
+@pytest.mark.chaos("kill-pool", tasks=100_000, timeout=30)
+def test_time(): pass
 @pytest.mark.chaos("kill-pool", app=object())
 def test_value(): pass
 @pytest.mark.chaos("kill-pool", unknown="pass")
@@ -188,11 +192,13 @@ def test_each_mistake_is_one_sentence_at_its_test(tmp_path: Path) -> None:
     )
     for name, sentence in {
         "name": "There is no scenario 'kill-pol'. Did you mean kill-pool?",
-        "argument": "@pytest.mark.chaos: got an unexpected keyword argument 'kill'; see `pytest --markers`",
-        "nothing": "@pytest.mark.chaos: missing a required argument: 'scenario'; see `pytest --markers`",
-        "both": "target= and app= were given. Give one: an application is a target.",
+        "argument": "chaos has no argument 'kill'. Give some of kills, tasks, ",
+        "nothing": "The marker chaos takes one scenario. Write for example @pytest.mark.chaos('kill-pool').",
+        "both": "target= and app= both name what is tested. Give one.",
+        "app": "json:dumps is not an application of harness.testing but a function.",
+        "time": "kill-pool takes at least ",
         "value": "object is not a target: it has no name, version, open.",
-        "unknown": "unknown='pass' has no meaning. Write unknown='fail' or unknown='skip'.",
+        "unknown": "unknown='pass' has no meaning. Write 'fail' or 'skip'.",
         "versions": "rolling-deploy deploys another version with each of its 4 faults.",
         "few": "3 tasks are too few for the 8 faults of this scenario.",
     }.items():

@@ -19,7 +19,7 @@ MIXED = chaos.SCENARIOS["kill-worker-mid-task"]
 
 
 def minima(scenario: Scenario) -> tuple[object, object]:
-    figures = scenario.checkers["faults"](History([])).figures
+    figures = scenario.checkers["faults"](History(())).figures
     return figures["minimum_faults"], figures["minimum_kills"]
 
 
