@@ -40,9 +40,7 @@ EXTRAS = {
     "harness.targets.agentexec_target": {"reference"},
     "harness.targets.agentexec_tasks": {"reference"},
     "harness.targets.queue_owners": {"reference"},
-    "harness.testing.sources": {
-        "reference"
-    },  # a client for invariants over Redis, if the application has one
+    "harness.testing.sources": {"reference"},  # invariants over Redis
     "harness.simulation": {"reference", "simulation"},
     "chaos": set(),
     "loadtests": {"reference", "api", "embedded", "load"},
