@@ -95,6 +95,25 @@ def test_each_wheel_claims_one_global_name(wheels: dict[str, Path]) -> None:
         assert not any(name.endswith("pyproject.toml") for name in names)
 
 
+@pytest.mark.parametrize(
+    ("wheel", "folder", "package"),
+    [
+        ("agentexec_harness", "harness", "harness"),
+        ("agentexec_harness", "chaos", "harness/chaos"),
+        ("agentexec_reference", "agentexec", "agentexec"),
+    ],
+)
+def test_every_file_of_a_package_is_in_its_wheel(
+    wheels: dict[str, Path], wheel: str, folder: str, package: str
+) -> None:
+    paths = (path.relative_to(ROOT / folder) for path in (ROOT / folder).rglob("*") if path.is_file())
+    kept = {path for path in paths if "__pycache__" not in path.parts} - {
+        Path("pyproject.toml"),
+        Path("LICENSE"),
+    }
+    assert {f"{package}/{path}" for path in kept} <= set(zipfile.ZipFile(wheels[wheel]).namelist())
+
+
 def test_the_harness_alone_installs_no_client_of_a_queue_and_stands_beside_arq(beside_arq: Fresh) -> None:
     installed = beside_arq.distributions()
     assert {"agentexec-harness", "arq", "redis"} <= installed
