@@ -183,6 +183,12 @@ def test_no_password_reaches_the_page() -> None:
     assert "postgresql://ax:***@127.0.0.1/db" in html
 
 
+def test_what_is_special_about_the_load_of_a_run_is_said_at_its_top() -> None:
+    history, _ = kill_history(tasks=5, kills=1)
+    text = Page(page(run_of(history, results={}, notes=("5 instead of 20 tasks a second arrive",)))).text
+    assert "Note: 5 instead of 20 tasks a second arrive." in text
+
+
 def test_counterexamples_past_the_first_twenty_are_folded_away() -> None:
     history, _ = kill_history(
         tasks=5, kills=1
