@@ -81,7 +81,7 @@ def _stories(
                 *endings.get(task, ["The store has no record of it."] if _has_records(history) else []),
             ),
             named_by=tuple(by),
-            times=tuple(sorted({time for bar in (*bars, *runs) for time in (bar.start, bar.end)})),
+            times=tuple(sorted({time for bar in (*bars, *_shown(runs)) for time in (bar.start, bar.end)})),
             processes=tuple(dict.fromkeys(bar.process for bar in runs)),
         )
 
@@ -103,11 +103,14 @@ def _submission(bar: Bar) -> str:
     return f"{at}; {how.get(bar.outcome, 'the outcome is unknown')} at {_at(bar.end)}."
 
 
-def _runs(runs: Sequence[Bar], faults: Sequence[FaultRow]) -> Iterator[str]:
+def _shown(runs: Sequence[Bar]) -> Sequence[Bar]:
     half = LONGEST // 2
-    described = runs if len(runs) <= LONGEST else (*runs[:half], *runs[-half:])
-    for number, bar in enumerate(described):
-        if number == half and len(runs) > LONGEST:
+    return runs if len(runs) <= LONGEST else (*runs[:half], *runs[-half:])
+
+
+def _runs(runs: Sequence[Bar], faults: Sequence[FaultRow]) -> Iterator[str]:
+    for number, bar in enumerate(_shown(runs)):
+        if number == LONGEST // 2 and len(runs) > LONGEST:
             yield f"{len(runs) - LONGEST} more runs are left out here."
         yield _run(bar, [fault for fault in faults if _hit(fault, bar)])
     if runs and not any(bar.recorded for bar in runs[-1:]):
