@@ -58,7 +58,7 @@ class RunContext:
 
 @contextmanager
 def open_context(
-    environment: Environment, target: Target, needs: PoolNeeds, *, queue: str, history: Path, runner: Recorder
+    environment: Environment, target: Target, needs: PoolNeeds, *, queue: str, history: Path
 ) -> Iterator[RunContext]:
     """Open the resources of a run; SIGKILL its remaining pools and close everything on exit.
 
@@ -85,6 +85,7 @@ def open_context(
             return stack.enter_context(closing(Recorder(history / f"{name}.jsonl", process=name)))
 
         promises = promised(target, settings)
+        runner = recorder(RUNNER)
         runner.record(OperationType.INFO, PROMISES, **promises.to_value())
         client, nemesis, witness, exits = (
             recorder(name) for name in ("client", "nemesis", "witness", "pools")

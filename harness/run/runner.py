@@ -125,7 +125,7 @@ def run_scenario(
         phases = _Phases(deadline=began + scenario.timeout, recorder=recorder)
         with _gauge(history_folder) as gauge, phases.phase(RunPhase.RUN):
             with open_context(
-                environment, target, scenario.pool, queue=queue, history=history_folder, runner=recorder
+                environment, target, scenario.pool, queue=queue, history=history_folder
             ) as context:
                 stall = options.stall
                 if stall is None:
