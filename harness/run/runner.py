@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness.checkers.asked import as_promised
-from harness.checkers.base import CheckResult, Verdict, check_all
+from harness.checkers.base import Checker, CheckResult, Verdict, check_all
 from harness.checkers.evidence import unreadable
 from harness.checkers.exits import MARGIN_SECONDS
 from harness.environments.base import Environment
@@ -23,10 +23,12 @@ from harness.history.names import DRAIN, MACHINE, PHASE
 from harness.masking import masked
 from harness.progress import Progress
 from harness.run.context import RunContext, open_context
-from harness.run.driver import Driver, drive
+from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
+from harness.run.kept_logs import kept_logs
 from harness.run.patience import Patience, patience_of
 from harness.scenario import Scenario, ScenarioRun
+from harness.scenario.run_plan import RunPlan
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target
 
@@ -88,6 +90,8 @@ class RunOptions:
     seed: decides the schedule.
     tasks: how many tasks are submitted.
     queue: the name of the run's own queue (default: by the name of the scenario).
+    rate: tasks a second (default: that of the workload, or less if the target promises fewer slots).
+    timeout: seconds that bound the run (default: that of the scenario, or more if the rate is lower).
     repeat: the command that repeats the run, for the report.
     stall: the patience of the drain: seconds without any change that end it (default: `patience_of` the scenario and
         the promises of the target).
@@ -96,6 +100,8 @@ class RunOptions:
     seed: int
     tasks: int
     queue: str | None = None
+    rate: float | None = None
+    timeout: float | None = None
     repeat: str = ""
     stall: float | None = None
 
@@ -113,9 +119,15 @@ def run_scenario(
 
     `history_folder` must be empty and receives the history files. A breakdown does not raise: the checkers judge
     the history so far, and `error` makes the verdict UNKNOWN at best. Raises `UsageError` if there are too few
-    tasks for the faults.
+    tasks for the faults, or if the workload cannot have the rate.
     """
     began = time.monotonic()
+    plan = RunPlan.of(
+        scenario, target, seed=options.seed, tasks=options.tasks, rate=options.rate, timeout=options.timeout
+    )
+    scenario = plan.scenario
+    for note in plan.notes:
+        progress.step(f"{scenario.name}: {note}")
     schedule = Schedule.of(scenario, seed=options.seed, tasks=options.tasks)
     queue = options.queue or f"hx-{scenario.name}"
     with (
@@ -123,9 +135,19 @@ def run_scenario(
         closing(Recorder(history_folder / f"{RUNNER}.jsonl", process=RUNNER)) as recorder,
     ):
         phases = _Phases(deadline=began + scenario.timeout, recorder=recorder)
-        with _gauge(history_folder) as gauge, phases.phase(RunPhase.RUN):
+        with (
+            kept_logs(environment, history_folder),
+            _gauge(history_folder) as gauge,
+            phases.phase(RunPhase.RUN),
+        ):
             with open_context(
-                environment, target, scenario.pool, queue=queue, history=history_folder
+                environment,
+                target,
+                scenario.pool,
+                queue=queue,
+                history=history_folder,
+                runner=recorder,
+                proxied=scenario.proxied,
             ) as context:
                 stall = options.stall
                 if stall is None:
@@ -150,11 +172,12 @@ def run_scenario(
         tasks=options.tasks,
         servers=environment.versions,
         history=history,
-        results=judge(scenario, history),
+        results=judge(scenario, history, target),
         seconds=time.monotonic() - began,
         repeat=options.repeat,
         history_path=history_folder,
         error=" ".join(breakdowns) or None,
+        notes=plan.notes,
     )
 
 
@@ -175,14 +198,16 @@ def _gauge(folder: Path) -> Iterator[MachineGauge]:
             yield gauge
 
 
-def judge(scenario: Scenario, history: History) -> Mapping[str, CheckResult]:
+def judge(scenario: Scenario, history: History, target: Target | None = None) -> Mapping[str, CheckResult]:
     """The results of all checkers; a checker of the scenario replaces the workload's checker of the same name.
 
+    A target with a method `checkers` adds its own, such as the invariants of an application.
     A checker that asks for what the target does not promise is NOT ASKED.
     A history with unreadable lines never produces INVALID, only UNKNOWN: such a line may be the evidence
     that a checker misses.
     """
-    checkers = {**scenario.workload.checkers(), **scenario.checkers}
+    own: Callable[[], Mapping[str, Checker]] = getattr(target, "checkers", dict)
+    checkers = {**scenario.workload.checkers(), **scenario.checkers, **own()}
     results = as_promised(check_all(checkers, history), history)
     gaps = unreadable(history)
     return {name: _downgraded(result, gaps[0]) for name, result in results.items()} if gaps else results
@@ -259,20 +284,27 @@ class ChaosRun:
         alarm.start()
         try:
             self._nemesis.run(faults, start=start, stop=stop)
-            if not driver.join(self._phases.seconds_left):
-                raise HarnessError(
-                    f"Not all tasks were submitted within the {self._scenario.timeout:g} s of the scenario. "
-                    "Request fewer with --tasks."
-                )
+            self._await_answers(driver)
         finally:
             alarm.cancel()
             driver.stop()
         for missed in self._nemesis.missed:
             self._log(f"not injected: {missed}")
 
+    def _await_answers(self, driver: Driver) -> None:
+        if not driver.join(self._phases.seconds_left):
+            raise HarnessError(
+                f"Not all tasks were submitted and answered within the {self._scenario.timeout:g} s of the scenario. "
+                "Request fewer with --tasks, or allow more time with --timeout."
+            )
+
     def _drain(self) -> None:
         self._log("healed; draining")
-        drive(self._client, self._schedule.final, start=time.monotonic(), stop=threading.Event())
+        final = Driver(self._client, self._schedule.final, start=time.monotonic())
+        try:
+            self._await_answers(final)
+        finally:
+            final.stop()
         self._patience.begin(longest_work=self._longest_work)
         while unfinished := self._client.unfinished():
             self._progress.update(f"{unfinished} unfinished")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -26,7 +27,8 @@ from harness.history.ending import cut_short
 from harness.history.machine import machine_samples
 from harness.history.promises import Loss, Promises
 from harness.processes import is_alive
-from harness.progress import Quiet
+from harness.progress import Progress, Quiet
+from harness.report.verdict_json import verdict_json
 from harness.run.gauge import MachineGauge
 from harness.run.patience import patience_of
 from harness.run.runner import RunOptions, run_scenario
@@ -175,6 +177,16 @@ class QuietMachine:
         pass
 
 
+class Steps(Quiet):
+    """Keeps each step."""
+
+    def __init__(self, kept: list[str]) -> None:
+        self._kept = kept
+
+    def step(self, text: str) -> None:
+        self._kept.append(text)
+
+
 Run = Callable[..., ScenarioRun]
 
 
@@ -189,6 +201,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
             timeout: float = 30.0,
             stall: float | None = 0.3,
             work: float = 0.0,
+            progress: Progress | None = None,
         ) -> ScenarioRun:
             scenario = Scenario(
                 name="test",
@@ -207,7 +220,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
                     target,
                     RunOptions(seed=1, tasks=40, stall=stall),
                     history_folder=tmp_path,
-                    progress=Quiet(),
+                    progress=progress or Quiet(),
                 )
             finally:
                 assert list(Path(folder).iterdir()) == [], "the run's working folder is still there"
@@ -222,7 +235,11 @@ def test_a_run_in_which_all_goes_well_is_valid(run: Run) -> None:
     assert found.verdict is Verdict.VALID, found.results
     assert fault.log == ["aim", "inject", "heal"]
     assert target.closed
-    assert [op.f for op in found.history.by_process("runner") if op.f != "phase"] == ["promises", "drain"]
+    assert [op.f for op in found.history.by_process("runner") if op.f != "phase"] == [
+        "clock",
+        "promises",
+        "drain",
+    ]
     assert [op.value["phase"] for op in found.history.where("phase", OperationType.OK)] == [
         "starting the pool",
         "the workload under faults",
@@ -236,6 +253,26 @@ def test_a_run_in_which_all_goes_well_is_valid(run: Run) -> None:
     assert [op.f for op in found.history.by_process("pool-1")] == ["start", "start", "stop", "exit"]
     [end] = found.history.where("exit")
     assert (end.f, end.value) == ("exit", {"pid": target.pools[0].pid, "code": 0})
+
+
+@dataclass
+class InstantOneSlot(Instant):
+    """The same target, whose workers promise one slot each."""
+
+    def promises(self, settings: TargetSettings) -> Promises:
+        return replace(everything(settings), slots_per_worker=1)
+
+
+def test_a_target_with_fewer_slots_is_offered_less_and_the_run_says_so(run: Run) -> None:
+    steps: list[str] = []
+    found = run(InstantOneSlot(), NoFault(), progress=Steps(steps))
+    [note] = found.notes
+    assert note.startswith(
+        "the target promises 1 slots, and the scenario offers work for 4: 100 instead of 400"
+    )
+    assert f"test: {note}" in steps
+    assert json.loads(verdict_json([found], written_at="now"))["scenarios"][0]["notes"] == [note]
+    assert found.verdict is Verdict.VALID
 
 
 def test_a_run_without_faults_is_unknown_and_exits_with_2(run: Run) -> None:
