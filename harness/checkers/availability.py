@@ -12,6 +12,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History
 from harness.history.faults import fault_spans
 from harness.history.figures import quantile, quantiles, seconds
+from harness.history.machine import lost_to_machine
 from harness.history.names import SERVERS
 from harness.history.runs import runs
 from harness.history.submissions import RecordedSubmission, submissions
@@ -33,7 +34,8 @@ class _Phase:
     """The submissions that were intended in one phase; times are seconds.
 
     `acknowledged` and `unanswered` count from the intended time, to the answer or to the end of the history. `caused`
-    are the same times without the delay of the client, so the system caused all of it. `moved` are submissions that the
+    are the same times without the delay of the client, so the system caused all of it, between the times of `windows`
+    (nanoseconds). `moved` are submissions that the
     client made in another phase than intended, `moved_accepted` those of them that were acknowledged.
     """
 
@@ -43,6 +45,7 @@ class _Phase:
     acknowledged: list[float] = field(default_factory=list)
     unanswered: list[float] = field(default_factory=list)
     caused: list[float] = field(default_factory=list)
+    windows: list[tuple[int, int]] = field(default_factory=list)
     start: list[float] = field(default_factory=list)
 
     def share(self, number: int) -> float | None:
@@ -72,7 +75,8 @@ def availability(*, minimum_share: float | None = None, enqueue_p99: float | Non
     the history if there is no answer at all; `start` is the time from the answer to the first line of the handler.
     INVALID if the share during faults is below `minimum_share` (0 to 1), or the p99 of enqueue during faults is above
     `enqueue_p99` (seconds). UNKNOWN if nothing was submitted, if a bound is given and nothing was submitted during a
-    fault, or if the delay of the clients themselves (`late`) decides whether a bound is kept.
+    fault, or if the delay of the clients themselves (`late`) or this machine (`lost_to_machine`) decides whether a
+    bound is kept.
     """
 
     def check(history: History) -> CheckResult:
@@ -86,7 +90,7 @@ def availability(*, minimum_share: float | None = None, enqueue_p99: float | Non
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
         judged = [
             *([] if minimum_share is None else _judge_share(during, minimum_share)),
-            *([] if enqueue_p99 is None else _judge_p99(during, enqueue_p99)),
+            *([] if enqueue_p99 is None else _judge_p99(history, during, enqueue_p99)),
         ]
         wrong = [one.why for one in judged if one.proven]
         unsure = [f"{one.why}; {one.otherwise}" for one in judged if not one.proven]
@@ -112,7 +116,7 @@ def _judge_share(during: _Phase, bound: float) -> Iterator[_Judgement]:
         yield _Judgement(f"{share}, the bound is {bound:.1%}", proven=proven, otherwise=_MOVED)
 
 
-def _judge_p99(during: _Phase, bound: float) -> Iterator[_Judgement]:
+def _judge_p99(history: History, during: _Phase, bound: float) -> Iterator[_Judgement]:
     """Nothing if the bound is kept, also if no submission without an answer ever gets one."""
     slowest = quantile([*during.acknowledged, *(math.inf for _ in during.unanswered)], _P99)
     if slowest is not None and slowest <= bound:
@@ -123,11 +127,26 @@ def _judge_p99(during: _Phase, bound: float) -> Iterator[_Judgement]:
     p99 = quantile([*during.acknowledged, *during.unanswered], _P99)
     took = "none was acknowledged" if p99 is None else f"p99 {p99:.3f} s"
     still = p99 is not None and p99 <= bound
+    otherwise = f"{len(during.unanswered)} have no answer yet" if still else _MOVED
+    if proven and (excuse := _excuse(history, during, bound)) is not None:
+        proven, otherwise = False, excuse
     yield _Judgement(
         f"submissions during faults: {took}, the bound is {bound:g} s",
         proven=proven,
-        otherwise=f"{len(during.unanswered)} have no answer yet" if still else _MOVED,
+        otherwise=otherwise,
     )
+
+
+def _excuse(history: History, during: _Phase, bound: float) -> str | None:
+    """Why the bound is not judged, if only submissions that this machine slowed down exceed it."""
+    judged: list[float] = []
+    excuses: list[str] = []
+    for caused, window in zip(during.caused, during.windows, strict=True):
+        excuse = lost_to_machine(history, *window, excess=caused - bound) if caused > bound else None
+        excuses += [] if excuse is None else [excuse]
+        judged.append(caused if excuse is None else 0.0)
+    slowest = quantile(judged, _P99)
+    return excuses[0] if excuses and slowest is not None and slowest <= bound else None
 
 
 def _phases(history: History) -> Mapping[str, _Phase]:
@@ -152,10 +171,15 @@ def _add(phase: _Phase, one: RecordedSubmission, *, end: int, moved: bool) -> No
     phase.moved_accepted += moved and one.acknowledged
     if one.answer is None:
         phase.unanswered.append(seconds(end - one.intended))
-        phase.caused.append(seconds(end - one.request.time))
+        _add_caused(phase, one.request.time, end)
     elif one.acknowledged:
         phase.acknowledged.append(seconds(one.answer.time - one.intended))
-        phase.caused.append(seconds(one.answer.time - one.request.time))
+        _add_caused(phase, one.request.time, one.answer.time)
+
+
+def _add_caused(phase: _Phase, start: int, end: int) -> None:
+    phase.caused.append(seconds(end - start))
+    phase.windows.append((start, end))
 
 
 def _end(history: History) -> int:
