@@ -72,7 +72,7 @@ def drain(history: History) -> Drain | None:
 
 
 def _cut_short(history: History) -> str | None:
-    reasons = [str(op.value.get("why")) for op in history.where(BREAKDOWN) if op.process == RUNNER]
+    reasons = [str(op.value.get("why")) for op in history.where(BREAKDOWN)]
     phases = [op for op in history.where(PHASE) if op.process == RUNNER]
     if not phases:
         return reasons[0] if reasons else None
