@@ -173,6 +173,28 @@ def test_a_worker_that_was_killed_before_or_whose_pool_stops_is_not_there_to_rec
     assert [one.waited for one in interruptions(builder.history)] == [pytest.approx(0.4)]
 
 
+def started(builder: HistoryBuilder, at: float, pid: int, name: str = "pool-1") -> HistoryBuilder:
+    return builder.at(at).op(name, OK, "start", pid=pid, pids=[])
+
+
+def test_a_pool_that_lives_is_there_and_has_to_replace_its_workers_itself() -> None:
+    builder = hello(started(HistoryBuilder(), 0.4, 1), 0.5, 12).at(1).began(1, by=12).at(2).killed(12)
+    builder = hello(builder, 9, 20).at(9.4).ran(1, by=20, fence=2)
+    assert [one.waited for one in interruptions(builder.history)] == [pytest.approx(7.4)]
+
+
+@pytest.mark.parametrize("end", ["killed", "terminated", "exited"])
+def test_a_pool_that_does_not_live_on_is_not_there(end: str) -> None:
+    builder = hello(started(HistoryBuilder(), 0.4, 1), 0.5, 12).at(1).began(1, by=12)
+    if end == "terminated":
+        builder.at(1.5).sigterm(parent=1)
+    if end == "exited":
+        builder.at(1.5).exited(parent=1, code=1)
+    builder.at(2).killed(*((1, 12) if end == "killed" else (12,)))
+    builder = hello(started(builder, 8, 2, "pool-2"), 9, 20).at(9.4).ran(1, by=20, fence=2)
+    assert [one.waited for one in interruptions(builder.history)] == [pytest.approx(1.4)]
+
+
 def test_the_start_of_a_pool_is_a_figure_of_its_own() -> None:
     builder = HistoryBuilder().op("pool-1", INVOKE, "start").at(3).op("pool-1", OK, "start")
     found = recovery(2.0)(builder.history)
