@@ -68,11 +68,11 @@ def killed_pools(history: History) -> Mapping[int, Operation]:
 
 
 def first_worker_up(history: History, since: int, *, without: Set[str]) -> int:
-    """When somebody was there to run a task of the processes `without`: not before `since` (nanoseconds).
+    """When another worker or pool was up to run a task of the processes `without`: not before `since` (nanoseconds).
 
-    A worker is there from its `hello` until it ends or its pool gets SIGTERM; one without `hello` counts as there from
-    the beginning. A pool is there from its start until then, even if a fault killed its workers: to replace them is
-    part of the recovery. `since` if the history shows nobody who was there later.
+    A worker is up from its `hello` until it ends or its pool gets SIGTERM; one without `hello` counts as up from
+    the beginning. A pool is up from its start until then, even if a fault killed its workers: to replace them is
+    part of the recovery. `since` if the history shows no worker and no pool that was up later.
     """
     others = [one for one in history.derive(_present) if one.process not in without]
     if any(one.first <= since and (one.left is None or one.left > since) for one in others):
