@@ -78,6 +78,7 @@ def test_a_true_system_is_not_invalid_in_a_run_that_was_cut_short(cut: Cut) -> N
     assert invalid(judged(truth().drained(unfinished=3))) == AT_THE_END
     results = judged(cut(truth()))
     assert invalid(results) == set()
+    assert results["evidence"].verdict is Verdict.UNKNOWN
     assert {name for name in AT_THE_END if results[name].verdict is not Verdict.UNKNOWN} == set()
     assert results["delivery"].figures["unfinished"] == 3
     assert (results["delivery"].figures["lost"], results["delivery"].figures["stuck"]) == (None, None)
