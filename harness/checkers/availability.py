@@ -29,14 +29,24 @@ _P99 = 0.99
 _MOVED = "the clients of the run were late themselves"
 
 
+class _Wait(NamedTuple):
+    """From the actual submission to its answer, or to the end of the history (nanoseconds)."""
+
+    since: int
+    until: int
+
+    @property
+    def seconds(self) -> float:
+        return seconds(self.until - self.since)
+
+
 @dataclass(kw_only=True, slots=True)
 class _Phase:
     """The submissions that were intended in one phase; times are seconds.
 
-    `acknowledged` and `unanswered` count from the intended time, to the answer or to the end of the history. `caused`
-    are the same times without the delay of the client, so the system caused all of it, between the times of `windows`
-    (nanoseconds). `moved` are submissions that the
-    client made in another phase than intended, `moved_accepted` those of them that were acknowledged.
+    `acknowledged` and `unanswered` count from the intended time, to the answer or to the end of the history. `waits`
+    are the same times without the delay of the client. `moved` are submissions that the client made in another phase
+    than intended, `moved_accepted` those of them that were acknowledged.
     """
 
     submissions: int = 0
@@ -44,8 +54,7 @@ class _Phase:
     moved_accepted: int = 0
     acknowledged: list[float] = field(default_factory=list)
     unanswered: list[float] = field(default_factory=list)
-    caused: list[float] = field(default_factory=list)
-    windows: list[tuple[int, int]] = field(default_factory=list)
+    waits: list[_Wait] = field(default_factory=list)
     start: list[float] = field(default_factory=list)
 
     def share(self, number: int) -> float | None:
@@ -75,7 +84,7 @@ def availability(*, minimum_share: float | None = None, enqueue_p99: float | Non
     the history if there is no answer at all; `start` is the time from the answer to the first line of the handler.
     INVALID if the share during faults is below `minimum_share` (0 to 1), or the p99 of enqueue during faults is above
     `enqueue_p99` (seconds). UNKNOWN if nothing was submitted, if a bound is given and nothing was submitted during a
-    fault, or if the delay of the clients themselves (`late`) or this machine (`lost_to_machine`) decides whether a
+    fault, or if the delay of the clients themselves (`late`) or of this machine (`lost_to_machine`) decides whether a
     bound is kept.
     """
 
@@ -121,32 +130,25 @@ def _judge_p99(history: History, during: _Phase, bound: float) -> Iterator[_Judg
     slowest = quantile([*during.acknowledged, *(math.inf for _ in during.unanswered)], _P99)
     if slowest is not None and slowest <= bound:
         return
-    caused = quantile(during.caused, _P99)
-    # Without any time every answer was a refusal or an unknown outcome.
-    proven = during.moved < during.submissions if caused is None else caused > bound
     p99 = quantile([*during.acknowledged, *during.unanswered], _P99)
     took = "none was acknowledged" if p99 is None else f"p99 {p99:.3f} s"
-    still = p99 is not None and p99 <= bound
-    otherwise = f"{len(during.unanswered)} have no answer yet" if still else _MOVED
-    if proven and (excuse := _excuse(history, during, bound)) is not None:
-        proven, otherwise = False, excuse
-    yield _Judgement(
-        f"submissions during faults: {took}, the bound is {bound:g} s",
-        proven=proven,
-        otherwise=otherwise,
-    )
+    why = f"submissions during faults: {took}, the bound is {bound:g} s"
+    if not during.waits:  # every answer was a refusal or an unknown outcome
+        yield _Judgement(why, proven=during.moved < during.submissions, otherwise=_MOVED)
+        return
+    excuses = {one: _machine(history, one, bound) for one in during.waits if one.seconds > bound}
+    # A wait that the machine excuses keeps the bound: then only the others can make the p99 too long.
+    caused = quantile([bound if excuses.get(one) else one.seconds for one in during.waits], _P99)
+    reasons = [
+        *(one for one in excuses.values() if one is not None),
+        *([f"{len(during.unanswered)} have no answer yet"] if p99 is not None and p99 <= bound else []),
+        _MOVED,
+    ]
+    yield _Judgement(why, proven=caused is not None and caused > bound, otherwise=reasons[0])
 
 
-def _excuse(history: History, during: _Phase, bound: float) -> str | None:
-    """Why the bound is not judged, if only submissions that this machine slowed down exceed it."""
-    judged: list[float] = []
-    excuses: list[str] = []
-    for caused, window in zip(during.caused, during.windows, strict=True):
-        excuse = lost_to_machine(history, *window, excess=caused - bound) if caused > bound else None
-        excuses += [] if excuse is None else [excuse]
-        judged.append(caused if excuse is None else 0.0)
-    slowest = quantile(judged, _P99)
-    return excuses[0] if excuses and slowest is not None and slowest <= bound else None
+def _machine(history: History, one: _Wait, bound: float) -> str | None:
+    return lost_to_machine(history, one.since, one.until, excess=one.seconds - bound)
 
 
 def _phases(history: History) -> Mapping[str, _Phase]:
@@ -171,15 +173,10 @@ def _add(phase: _Phase, one: RecordedSubmission, *, end: int, moved: bool) -> No
     phase.moved_accepted += moved and one.acknowledged
     if one.answer is None:
         phase.unanswered.append(seconds(end - one.intended))
-        _add_caused(phase, one.request.time, end)
+        phase.waits.append(_Wait(one.request.time, end))
     elif one.acknowledged:
         phase.acknowledged.append(seconds(one.answer.time - one.intended))
-        _add_caused(phase, one.request.time, one.answer.time)
-
-
-def _add_caused(phase: _Phase, start: int, end: int) -> None:
-    phase.caused.append(seconds(end - start))
-    phase.windows.append((start, end))
+        phase.waits.append(_Wait(one.request.time, one.answer.time))
 
 
 def _end(history: History) -> int:
