@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.command_line import positive
+from harness.command_line import positive, report_interrupt, sigterm_raises
 
 SMOKE = ("kill-pool", "kill-worker-mid-task", "sigterm-drain")
 TASKS = 60
@@ -52,11 +52,16 @@ def run_once(scenario: str, *, seed: int, folder: Path) -> BusyRun:
     """Run a scenario in a process of its own, with its report in `folder`."""
     command = [sys.executable, "-m", "harness", "chaos", "run", scenario]
     command += ["--tasks", str(TASKS), "--seed", str(seed), "--report", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            _, said = process.communicate()
+        except BaseException:  # the run stops its own processes after SIGTERM
+            process.terminate()
+            raise
     try:
         document = json.loads((folder / "verdict.json").read_text("utf-8"))
     except OSError:
-        return BusyRun(scenario=scenario, verdict=f"exit code {done.returncode}", whys=[done.stderr.strip()])
+        return BusyRun(scenario=scenario, verdict=f"exit code {process.returncode}", whys=[said.strip()])
     [found] = document["scenarios"]
     whys = [
         f"{one['verdict']} {name}: {one['summary']}"
@@ -100,4 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        with sigterm_raises():
+            sys.exit(main())
+    except KeyboardInterrupt as interrupt:
+        sys.exit(report_interrupt("busy_core", interrupt))
