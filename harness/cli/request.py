@@ -65,6 +65,8 @@ class RunRequest:
             "--tasks",
             str(self.options.tasks),
         ]
+        if self.options.patience is not None:
+            words += ["--patience", f"{self.options.patience:g}"]
         words += ["--backend", self.options.backend]
         for name in ("target", "app"):
             if getattr(self.options, name) not in (None, "agentexec"):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from harness.checkers import delivery
 from harness.checkers.base import Checker
 from harness.checkers.invariants import PREFIX, completed_of, invariant, judged
 from harness.environments.base import Endpoints
@@ -18,6 +19,7 @@ from harness.history.promises import Promises
 from harness.targets.application_reference import reference_of
 from harness.targets.base import PoolHandle, Submission, TargetSession, TargetSettings, TaskSpec
 from harness.testing.kinds import Make, WrappedApplication, wrap_of
+from harness.testing.leftovers import Leftovers
 from harness.testing.sources import Source, as_found, http_source, redis_source, sql_source
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -59,6 +61,7 @@ class Application:
     application: Any
     wrapped: WrappedApplication
     setup: Setup | None = None
+    allow_errors: bool = False
     invariants: list[Invariant] = field(default_factory=list)
 
     @property
@@ -117,29 +120,45 @@ class Application:
         return self.wrapped.promises(settings)
 
     def checkers(self) -> Mapping[str, Checker]:
-        """The checkers of the invariants, by name."""
-        return {PREFIX + one.name: one.checker() for one in self.invariants}
+        """The checkers of the invariants by name, and with `allow_errors` a `delivery` that allows them."""
+        own = {PREFIX + one.name: one.checker() for one in self.invariants}
+        return own | ({"delivery": delivery(allow_errors=True)} if self.allow_errors else {})
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> TargetSession:
         """Open a session of the application and call its `setup`; raises `TargetFailed`."""
         session = self.wrapped.open(endpoints, settings)
         try:
+            leftovers = Leftovers(endpoints) if settings.disposable else None
             if self.setup is not None:
                 urls = (endpoints.database_url, endpoints.redis_url)
                 self.setup(*urls[: len(_positional(self.setup))])
+        except TargetFailed:
+            session.close()
+            raise
         except Exception as error:  # a function of the user may raise anything
             session.close()
             raise TargetFailed(f"setup raised {describe_error(error)}. Correct it.") from error
-        return JudgedSession(session, self.invariants, endpoints)
+        return JudgedSession(session, self.invariants, endpoints, leftovers)
 
 
 class JudgedSession:
     """A session whose evidence has what the invariants found."""
 
-    def __init__(self, session: TargetSession, invariants: Sequence[Invariant], endpoints: Endpoints) -> None:
+    def __init__(
+        self,
+        session: TargetSession,
+        invariants: Sequence[Invariant],
+        endpoints: Endpoints,
+        leftovers: Leftovers | None,
+    ) -> None:
         self._session = session
         self._invariants = invariants
         self._endpoints = endpoints
+        self._leftovers = leftovers
+
+    def __getattr__(self, name: str) -> Any:
+        """What else the session has: the methods that a target need not have."""
+        return getattr(self._session, name)
 
     def start_pool(self) -> PoolHandle:
         return self._session.start_pool()
@@ -166,7 +185,11 @@ class JudgedSession:
             )
 
     def close(self) -> None:
-        self._session.close()
+        try:
+            self._session.close()
+        finally:
+            if self._leftovers is not None:
+                self._leftovers.remove()
 
 
 def app(
@@ -175,6 +198,7 @@ def app(
     make: Make,
     setup: Setup | None = None,
     work: float | None = None,
+    allow_errors: bool = False,
 ) -> Application:
     """An application under test with its own handlers. Hold it in a module-level variable: workers import it.
 
@@ -184,7 +208,8 @@ def app(
     `setup(database_url)`, or `setup(database_url, redis_url)`, runs before the first pool, for example to create the
     tables of the application. A run stays open for `work` seconds after its handler has returned, so that faults fall
     between the effect of a handler and its acknowledgement; None is for the time of the workload, a few tenths of a
-    second, and 0 suits handlers that take long themselves.
+    second, and 0 suits handlers that take long themselves. `allow_errors` is for handlers that fail some
+    tasks for good.
 
     Raises `UsageError` for what it cannot run.
     """
@@ -199,7 +224,7 @@ def app(
         return reference_of(found, application)
 
     wrapped = wrap_of(application)(application, make=make, reference=reference, work=work)
-    found = Application(application=application, wrapped=wrapped, setup=setup)
+    found = Application(application=application, wrapped=wrapped, setup=setup, allow_errors=allow_errors)
     return found
 
 

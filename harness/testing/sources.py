@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from harness.environments.base import Endpoints
+from harness.environments.external import plain_url
 from harness.errors import UsageError
 
 TIMEOUT_SECONDS = 30.0
@@ -29,7 +30,7 @@ def sql_source(query: str) -> Source:
         import psycopg  # here, since not every environment with the harness has it
 
         timeout = f"-c statement_timeout={TIMEOUT_SECONDS * 1000:.0f}"
-        with psycopg.connect(endpoints.database_url, options=timeout) as connection:
+        with psycopg.connect(plain_url(endpoints.database_url), options=timeout) as connection:
             connection.read_only = True
             cursor = connection.execute(query.encode())
             if cursor.description is None:

@@ -163,7 +163,7 @@ def start(
     history.mkdir()
     opened: list[Any] = []
 
-    def opening(shop: str = SHOP) -> OwnRun:
+    def opening(shop: str = SHOP, *, disposable: bool = False) -> OwnRun:
         real_redis = f"redis://127.0.0.1:{real.port}/0"
         (tmp_path / "own_shop.py").write_text(shop.format(real_database=database, real_redis=real_redis))
         (tmp_path / "own_chaos.py").write_text(CHAOS)
@@ -176,6 +176,7 @@ def start(
             history=history,
             gate_address=gates.address,
             workers=2,
+            disposable=disposable,
         )
         session = application.open(servers.endpoints, settings)
         opened.append(session)
@@ -326,6 +327,35 @@ def test_an_engine_from_the_environment_leads_to_the_run(
         stop(pool)
     assert real.connections == 0
     assert [op.value["task"] for op in run.history().where("run", OperationType.OK)] == [2]
+
+
+@pytest.mark.parametrize("disposable", [True, False])
+def test_data_of_an_application_is_removed_from_disposable_servers_only(
+    start: Callable[..., OwnRun], servers: EmbeddedEnvironment, disposable: bool
+) -> None:
+    run = start(disposable=disposable)
+    made = ("CREATE SCHEMA own_s", "CREATE TABLE own_s.t (id serial)", "CREATE TYPE own_e AS ENUM ('a')")
+    with (
+        psycopg.connect(servers.endpoints.database_url, autocommit=True) as connection,
+        closing(redis.Redis.from_url(servers.endpoints.redis_url)) as client,
+    ):
+        for statement in (*made, "CREATE VIEW own_v AS SELECT 1 AS one"):
+            connection.execute(statement.encode())
+        client.set("own-key", "x")
+        run.session.close()
+        found = connection.execute(
+            "SELECT to_regclass('own_s.t'), to_regclass('own_v'), to_regtype('own_e'), to_regnamespace('own_s')"
+        ).fetchone()
+        assert found is not None
+        assert [one is None for one in found] == [disposable] * 4
+        assert (client.get("own-key") is None) == disposable
+        kept = connection.execute(
+            "SELECT to_regclass('own_notes'), to_regclass('agentexec_activity')"
+        ).fetchone()
+        assert None not in (kept or (None,)), "what was there before stays"
+        for drop in ("SCHEMA IF EXISTS own_s", "VIEW IF EXISTS own_v", "TYPE IF EXISTS own_e"):
+            connection.execute(f"DROP {drop} CASCADE".encode())
+        client.delete("own-key")
 
 
 def test_a_module_that_cannot_be_imported_is_in_the_error(start: Callable[..., OwnRun]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from uuid import UUID
@@ -15,6 +16,7 @@ from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, UsageError
 from harness.targets.agentexec_application import _as_request
 from harness.targets.application_reference import reference_of
+from harness.targets.base import TargetSettings
 from harness.testing import Application, app
 
 
@@ -178,7 +180,11 @@ def test_a_source_that_fails_is_recorded_without_a_password() -> None:
         assert "hunter2" not in str(observed)
 
 
-def test_setup_gets_as_many_urls_as_it_takes() -> None:
+def settings(folder: Path) -> TargetSettings:
+    return TargetSettings(queue="q", folder=folder, history=folder, gate_address="none")
+
+
+def test_setup_gets_as_many_urls_as_it_takes(tmp_path: Path) -> None:
     given: list[tuple[str, ...]] = []
 
     class Wrapped:
@@ -190,5 +196,5 @@ def test_setup_gets_as_many_urls_as_it_takes() -> None:
     one.setup = lambda url: given.append((url,))
     two.setup = lambda url, other, *, extra=1: given.append((url, other))
     for shop in (one, two):
-        shop.open(NOWHERE, None)  # type: ignore[arg-type]
+        shop.open(NOWHERE, settings(tmp_path))
     assert given == [(NOWHERE.database_url,), (NOWHERE.database_url, NOWHERE.redis_url)]
