@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.environments.base import Environment
+from harness.environments.base import Environment, Service
 from harness.faults.base import FaultContext
+from harness.faults.proxy import ReplyProxy
 from harness.gate import GateKeeper
 from harness.history import OperationType, Recorder
 from harness.history.names import MACHINE, PROMISES, RUNNER
+from harness.run.kept_logs import record_clock
 from harness.scenario import PoolNeeds
 from harness.targets.base import Target, TargetSession, TargetSettings
 from harness.targets.pools import Pools
@@ -58,11 +60,18 @@ class RunContext:
 
 @contextmanager
 def open_context(
-    environment: Environment, target: Target, needs: PoolNeeds, *, queue: str, history: Path, runner: Recorder
+    environment: Environment,
+    target: Target,
+    needs: PoolNeeds,
+    *,
+    queue: str,
+    history: Path,
+    runner: Recorder,
+    proxied: Sequence[Service] = (),
 ) -> Iterator[RunContext]:
     """Open the resources of a run; SIGKILL its remaining pools and close everything on exit.
 
-    Raises what the target raises.
+    The target reaches the servers in `proxied` through a proxy. Raises what the target raises.
     """
     folder = environment.folder / queue
     folder.mkdir(mode=0o755)
@@ -86,14 +95,22 @@ def open_context(
             return stack.enter_context(closing(Recorder(history / f"{name}.jsonl", process=name)))
 
         promises = promised(target, settings)
+        record_clock(runner)
         runner.record(OperationType.INFO, PROMISES, **promises.to_value())
         client, nemesis, witness, exits = (
             recorder(name) for name in ("client", "nemesis", "witness", "pools")
         )
-        session = stack.enter_context(closing(target.open(environment.endpoints, settings)))
+        proxies: dict[str, ReplyProxy] = {
+            service: stack.enter_context(closing(ReplyProxy(environment.endpoints.url(service))))
+            for service in proxied
+        }
+        endpoints = environment.endpoints.replace({name: proxy.url for name, proxy in proxies.items()})
+        session = stack.enter_context(closing(target.open(endpoints, settings)))
         pools = Pools(session, exits)
         stack.callback(pools.kill)
-        faults = FaultContext(gates=gates, pools=pools, environment=environment, promises=promises)
+        faults = FaultContext(
+            gates=gates, pools=pools, environment=environment, promises=promises, proxies=proxies
+        )
         yield RunContext(
             faults=faults,
             session=session,

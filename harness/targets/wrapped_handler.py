@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from harness.history import CHILD
-from harness.kit.harness_worker import worker
-from harness.kit.harness_worker.environment import SETTINGS
+from harness.kit.harness_worker import settings, worker
 from harness.kit.harness_worker.gates import pass_gate, pass_gate_blocking
 from harness.kit.harness_worker.recording import worker_file
 from harness.targets.base import TaskSpec
@@ -97,16 +96,16 @@ class WrappedRun:
                 value = await value
         except Exception:
             if gate is not None:
-                await pass_gate(SETTINGS.gate, *gate)
+                await pass_gate(settings.gate, *gate)
             raise
         if gate is not None:
-            await pass_gate(SETTINGS.gate, *gate)
+            await pass_gate(settings.gate, *gate)
         await asyncio.sleep(self._work)
         return value
 
     def _wait_at_gate(self) -> None:
         if self._gate is not None:
-            pass_gate_blocking(SETTINGS.gate, *self._gate)
+            pass_gate_blocking(settings.gate, *self._gate)
 
     @property
     def _gate(self) -> tuple[str, int] | None:
