@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -16,7 +18,7 @@ from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, UsageError, describe_error
 from harness.history import INVARIANT, Operation, OperationType
 from harness.history.promises import Promises
-from harness.targets.application_reference import reference_of
+from harness.targets.application_reference import on_servers, reference_of
 from harness.targets.base import PoolHandle, Submission, TargetSession, TargetSettings, TaskSpec
 from harness.testing.kinds import Make, WrappedApplication, wrap_of
 from harness.testing.leftovers import Leftovers
@@ -126,19 +128,30 @@ class Application:
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> TargetSession:
         """Open a session of the application and call its `setup`; raises `TargetFailed`."""
-        session = self.wrapped.open(endpoints, settings)
+        closing_all = ExitStack()
         try:
-            leftovers = Leftovers(endpoints) if settings.disposable else None
-            if self.setup is not None:
-                urls = (endpoints.database_url, endpoints.redis_url)
-                self.setup(*urls[: len(_positional(self.setup))])
-        except TargetFailed:
-            session.close()
+            closing_all.enter_context(on_servers(endpoints))
+            session = self.wrapped.open(endpoints, settings)
+            closing_all.callback(session.close)
+            if settings.disposable:
+                # It ends before the session, whose schema may be what the application refers to.
+                closing_all.callback(Leftovers(endpoints).remove)
+            self._set_up(endpoints)
+        except BaseException:
+            closing_all.close()
             raise
+        return JudgedSession(session, self.invariants, endpoints, closing_all)
+
+    def _set_up(self, endpoints: Endpoints) -> None:
+        if self.setup is None:
+            return
+        urls = (endpoints.database_url, endpoints.redis_url)
+        try:
+            done = self.setup(*urls[: len(_positional(self.setup))])
+            if inspect.isawaitable(done):
+                asyncio.run(_awaited(done))
         except Exception as error:  # a function of the user may raise anything
-            session.close()
             raise TargetFailed(f"setup raised {describe_error(error)}. Correct it.") from error
-        return JudgedSession(session, self.invariants, endpoints, leftovers)
 
 
 class JudgedSession:
@@ -149,12 +162,12 @@ class JudgedSession:
         session: TargetSession,
         invariants: Sequence[Invariant],
         endpoints: Endpoints,
-        leftovers: Leftovers | None,
+        closing_all: ExitStack,
     ) -> None:
         self._session = session
         self._invariants = invariants
         self._endpoints = endpoints
-        self._leftovers = leftovers
+        self._closing_all = closing_all
 
     def __getattr__(self, name: str) -> Any:
         """What else the session has: the methods that a target need not have."""
@@ -185,11 +198,7 @@ class JudgedSession:
             )
 
     def close(self) -> None:
-        try:
-            self._session.close()
-        finally:
-            if self._leftovers is not None:
-                self._leftovers.remove()
+        self._closing_all.close()
 
 
 def app(
@@ -226,6 +235,10 @@ def app(
     wrapped = wrap_of(application)(application, make=make, reference=reference, work=work)
     found = Application(application=application, wrapped=wrapped, setup=setup, allow_errors=allow_errors)
     return found
+
+
+async def _awaited(done: Awaitable[object]) -> None:
+    await done
 
 
 def _positional(function: Callable[..., Any]) -> list[str]:

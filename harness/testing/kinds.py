@@ -14,6 +14,7 @@ from harness.environments.base import Endpoints
 from harness.errors import UsageError
 from harness.history.promises import Promises
 from harness.targets.base import TargetSession, TargetSettings
+from harness.targets.reference import require_reference
 
 GROUP = "harness.applications"
 # The entry points of pyproject.toml, for a checkout that is not installed.
@@ -56,6 +57,8 @@ def wrap_of(value: object) -> Wrap:
     points |= {point.name: point for point in entry_points(group=GROUP)}
     for package in _packages(value):
         if package in points:
+            if points[package].value == _BUNDLED["agentexec"]:
+                require_reference("An application of agentexec")
             wrap: Wrap = points[package].load()
             return wrap
     raise UsageError(

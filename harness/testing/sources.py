@@ -7,7 +7,6 @@ import shlex
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -70,12 +69,6 @@ def http_source(url: str) -> Source:
             return text
 
     return read
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    rows: Sequence[Sequence[Any]]
-    columns: int
 
 
 def _table(rows: Sequence[Sequence[Any]], *, columns: int) -> Any:

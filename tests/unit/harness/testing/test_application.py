@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -146,7 +147,7 @@ def test_make_may_give_nothing_else(made: Any, sentence: str) -> None:
         _as_request(lambda number: made, 7)
 
 
-def refuse(number: int) -> None:
+def refuse(number: object) -> None:
     raise ValueError(f"no order {number}")
 
 
@@ -184,17 +185,42 @@ def settings(folder: Path) -> TargetSettings:
     return TargetSettings(queue="q", folder=folder, history=folder, gate_address="none")
 
 
-def test_setup_gets_as_many_urls_as_it_takes(tmp_path: Path) -> None:
+class NoSession:
+    def close(self) -> None: ...
+
+
+class NoServers:
+    """What `app` wraps, without servers."""
+
+    def open(self, endpoints: Endpoints, settings: Any) -> Any:
+        return NoSession()
+
+
+def test_setup_gets_as_many_urls_as_it_takes_and_the_environment_of_the_run(tmp_path: Path) -> None:
     given: list[tuple[str, ...]] = []
 
-    class Wrapped:
-        def open(self, endpoints: Endpoints, settings: Any) -> Any:
-            return None
+    async def three(url: str) -> None:
+        given.append((url, "async"))
 
-    one, two = fresh(), fresh()
-    one.wrapped = two.wrapped = Wrapped()  # type: ignore[assignment]
-    one.setup = lambda url: given.append((url,))
-    two.setup = lambda url, other, *, extra=1: given.append((url, other))
-    for shop in (one, two):
+    setups: list[Any] = [
+        lambda url: given.append((url, os.environ["DATABASE_URL"])),
+        lambda url, other, *, extra=1: given.append((url, other)),
+        three,
+    ]
+    before = os.environ.get("DATABASE_URL")
+    for setup in setups:
+        shop = app(pool, make=make, setup=setup)
+        shop.wrapped = NoServers()  # type: ignore[assignment]
+        shop.open(NOWHERE, settings(tmp_path)).close()
+    database, redis = NOWHERE.database_url, NOWHERE.redis_url
+    assert given == [(database, database), (database, redis), (database, "async")]
+    assert os.environ.get("DATABASE_URL") == before
+
+
+def test_setup_that_raises_is_one_sentence(tmp_path: Path) -> None:
+    shop = app(pool, make=make, setup=refuse)
+    shop.wrapped = NoServers()  # type: ignore[assignment]
+    before = dict(os.environ)
+    with pytest.raises(TargetFailed, match=r"setup raised ValueError: no order postgresql://.*Correct it"):
         shop.open(NOWHERE, settings(tmp_path))
-    assert given == [(NOWHERE.database_url,), (NOWHERE.database_url, NOWHERE.redis_url)]
+    assert dict(os.environ) == before
