@@ -6,7 +6,6 @@ imported from the environment of the application, which the harness does not req
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 import time
@@ -41,6 +40,8 @@ _ROUTING = (
     *("task_default_priority", "task_queue_max_priority", "task_serializer", "accept_content"),
     *("result_serializer", "result_accept_content", "task_protocol"),
 )
+# Options of a task's registration that its messages have.
+_OF_TASKS = ("queue", "exchange", "routing_key", "priority", "expires", "serializer", "compression")
 # Celery takes these variables over what the code of an application says.
 _ADDRESSES = (
     "CELERY_BROKER_URL",
@@ -54,6 +55,32 @@ _STATUSES = {
 }
 _TERMINAL = ("SUCCESS", "FAILURE", "REVOKED")
 _FORMS = "a signature such as refund.s(order), (name, args) or (name, args, options), where args are a list or a dict"
+
+
+def _class_of(value: object) -> type | None:
+    """Celery's own class of an application; None for any other object."""
+    kinds = (
+        kind
+        for kind in type(value).__mro__
+        if (kind.__module__, kind.__name__) == ("celery.app.base", "Celery")
+    )
+    return next(kinds, None)
+
+
+def queues_of(own: Any) -> list[str]:
+    """The queues that an application names: its default, its declared queues, those of routes and of single tasks."""
+    routes = own.conf.task_routes or ()
+    pairs = routes if isinstance(routes, list | tuple) else (routes,)
+    targets = [target for one in pairs if isinstance(one, Mapping) for target in one.values()]
+    targets += [one[1] for one in pairs if isinstance(one, list | tuple) and len(one) == 2]
+    declared = own.conf.task_queues or ()
+    named = [
+        *([own.conf.task_default_queue] if not declared else []),
+        *declared,
+        *(target.get("queue") if isinstance(target, Mapping) else target for target in targets),
+        *(getattr(task, "queue", None) for task in own.tasks.values()),
+    ]
+    return sorted({str(getattr(one, "name", one)) for one in named if one})
 
 
 def configuration(own: Any, settings: TargetSettings) -> dict[str, Any]:
@@ -84,7 +111,7 @@ class CeleryApplication:
         cls, value: Any, *, make: Callable[[int], Any], reference: Callable[[], str], work: float | None
     ) -> CeleryApplication:
         """Wrap a Celery application; raises `UsageError` for another object of Celery."""
-        if not isinstance(value, importlib.import_module("celery").Celery):
+        if _class_of(value) is None:
             raise UsageError(
                 f"app() takes a Celery application, not {type(value).__name__}. Pass the Celery(...)."
             )
@@ -137,7 +164,9 @@ class CelerySession:
         self._pools = 0
         self._submitted: dict[str, int] = {}
         own = application.celery.conf
-        self._client = importlib.import_module("celery").Celery("harness", set_as_current=False)
+        kind = _class_of(application.celery)
+        assert kind is not None, "it was wrapped"
+        self._client: Any = kind("harness", set_as_current=False)
         self._client.conf.update({name: own[name] for name in _ROUTING if name in own})
         self._client.conf.update(
             self._configuration, broker_url=endpoints.redis_url, result_backend=endpoints.redis_url
@@ -161,6 +190,7 @@ class CelerySession:
             "INFO",
         ]
         command += ["--concurrency", str(self._settings.workers), "--hostname", f"{name}@%h"]
+        command += ["--queues", ",".join(queues_of(self._application.celery))]
         settings = replace(self._settings, folder=Path.cwd())
         return SubprocessPool.start(command, environment=self._environment(), settings=settings, name=name)
 
@@ -171,8 +201,11 @@ class CelerySession:
     def _submit(self, task: TaskSpec) -> Submission:
         name, args, kwargs, options = _as_message(self._application.make, task.number)
         activity = f"{self._settings.queue}-{task.number}"
+        own = self._application.celery.tasks.get(name)
+        of_task = {option: getattr(own, option, None) for option in _OF_TASKS}
+        options = {option: value for option, value in of_task.items() if value is not None} | options
         label = TaskLabel.of(task, work=self._application.work, lock=None)
-        headers = {**options.pop("headers", {}), LABEL: label.to_value()}
+        headers = {**(options.pop("headers", None) or {}), LABEL: label.to_value()}
         try:
             self._client.send_task(
                 name, args, kwargs, **{"retry": False, **options, "task_id": activity, "headers": headers}
@@ -200,16 +233,13 @@ class CelerySession:
 
     def close(self) -> None:
         """Remove the keys of this run and disconnect."""
-        import redis  # here, since not every environment with the harness has it
-
-        client = redis.Redis.from_url(self._endpoints.redis_url)
         try:
-            for key in client.scan_iter(f"*{self._settings.queue}*", count=1000):
-                client.delete(key)
-        except redis.RedisError as error:
+            redis = self._client.backend.client
+            for key in redis.scan_iter(f"*{self._settings.queue}*", count=1000):
+                redis.delete(key)
+        except Exception as error:  # noqa: BLE001 - as above
             raise TargetFailed(f"The keys of the run cannot be removed: {describe_error(error)}.") from None
         finally:
-            client.close()
             self._client.close()
 
     def _states(self) -> Mapping[str, str]:

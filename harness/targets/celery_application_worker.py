@@ -22,7 +22,9 @@ from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
 
 def wrapped(celery: Any) -> Any:
     """The application with the configuration of the run; its tasks are wrapped once all of them are imported."""
-    signals = importlib.import_module("celery.signals")
+    # Celery is in the environment of the application only.
+    package = "celery"
+    signals = importlib.import_module(f"{package}.signals")
     celery.conf.update(json.loads(os.environ[ENV_CONFIGURATION]))
 
     def wrap_tasks(**_: Any) -> None:
