@@ -88,6 +88,7 @@ def open_context(
             lease=needs.lease,
             graceful_shutdown=needs.graceful_shutdown,
             versions=needs.versions,
+            disposable=environment.name != "external",
         )
 
         def recorder(name: str) -> Recorder:

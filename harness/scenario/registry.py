@@ -14,9 +14,10 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError, describe_error
 from harness.scenario.scenario import Scenario
 from harness.targets.adapter import adapter, names_adapter, shipped
+from harness.targets.application_reference import NO_SERVERS, on_servers
 from harness.targets.base import Target
 from harness.targets.reference import require_reference_of
 from harness.workloads.base import Workload
@@ -74,7 +75,9 @@ def application(name: str) -> Target:
     """An application of `harness.testing.app` by `package.module:NAME`; raises `UsageError` for anything else."""
     if ":" not in name:
         raise UsageError(f"{name!r} does not name an application. Write package.module:NAME of an app(...).")
-    value = _imported(name, TARGETS)
+    _search_current_folder()
+    with on_servers(NO_SERVERS):
+        value = _imported(name, TARGETS)
     if not hasattr(value, "wrapped"):
         raise UsageError(
             f"{name} is not an application of harness.testing but a {type(value).__name__}. "
@@ -156,6 +159,12 @@ def _imported(path: str, group: str) -> Any:
         raise UsageError(
             f"The {what} {path} cannot be imported: {error}. "
             "Run from the folder that holds its package, or install the package."
+        ) from error
+    except HarnessError:
+        raise
+    except Exception as error:  # a module may raise anything
+        raise UsageError(
+            f"The {what} {path} cannot be imported: {describe_error(error)}. Correct its module."
         ) from error
     if not hasattr(module, attribute):
         raise UsageError(

@@ -41,6 +41,7 @@ EXTRAS = {
     "harness.targets.agentexec_tasks": {"reference"},
     "harness.targets.queue_owners": {"reference"},
     "harness.testing.sources": {"reference"},  # invariants over Redis
+    "harness.testing.leftovers": {"reference"},  # keys of an application in Redis
     "harness.simulation": {"reference", "simulation"},
     "chaos": set(),
     "loadtests": {"reference", "api", "embedded", "load"},
