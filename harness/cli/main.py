@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from harness.cli import chaos, check, images, report, simulate
 from harness.command_line import Parser, installed_version, report_interrupt, sigterm_raises
 from harness.errors import EXIT_UNKNOWN, HarnessError
-from harness.masking import masked
+from harness.masking import masked_words
 
 _BUG = "This is a bug of the harness or of a target; --debug shows where."
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return code
         except HarnessError as error:
-            return _complain(str(error), error.exit_code, debug="--debug" in given)
+            return _complain(str(error), error.exit_code, given)
         except KeyboardInterrupt as interrupt:
             return report_interrupt("harness", interrupt)
         except BrokenPipeError:  # `harness chaos list | head`
@@ -37,13 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return EXIT_UNKNOWN
         except Exception as error:  # noqa: BLE001 - a sentence instead of a traceback
             sentence = f"{type(error).__name__}: {error}".rstrip(".")
-            return _complain(f"{sentence}. {_BUG}", EXIT_UNKNOWN, debug="--debug" in given)
+            return _complain(f"{sentence}. {_BUG}", EXIT_UNKNOWN, given)
 
 
-def _complain(sentence: str, code: int, *, debug: bool) -> int:
-    if debug:
-        print(masked(traceback.format_exc()), file=sys.stderr)
-    print(f"harness: {masked(sentence)}", file=sys.stderr)
+def _complain(sentence: str, code: int, given: Sequence[str]) -> int:
+    if "--debug" in given:
+        print(masked_words(traceback.format_exc(), given), file=sys.stderr)
+    print(f"harness: {masked_words(sentence, given)}", file=sys.stderr)
     return code
 
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from harness.environments import make_environment
 from harness.environments.base import Environment
+from harness.environments.urls import checked_url, database_name
 from harness.errors import UsageError
 from harness.scenario import Scenario, registry
 from harness.scenario.schedule import Schedule
@@ -121,7 +121,10 @@ def _urls(options: Namespace) -> dict[str, str]:
                 f"The external backend needs the URLs of its servers: give --{name.replace('_', '-')} URL, "
                 f"or set HARNESS_{name.upper()}."
             )
-    return {name: value for name, value in given.items() if value}
+    return {
+        "database_url": checked_url("postgres", given["database_url"] or "", option="--database-url"),
+        "redis_url": checked_url("redis", given["redis_url"] or "", option="--redis-url"),
+    }
 
 
 def _require_permission(scenarios: Sequence[Scenario], options: Namespace) -> None:
@@ -131,7 +134,7 @@ def _require_permission(scenarios: Sequence[Scenario], options: Namespace) -> No
     affects whole servers never runs on external ones.
     """
     destructive = [scenario.name for scenario in scenarios if scenario.destructive]
-    database = unquote(urlsplit(_urls(options)["database_url"]).path.lstrip("/"))
+    database = database_name(_urls(options)["database_url"])
     owning = [scenario.name for scenario in scenarios if scenario.own_servers and not options.all]
     if owning:
         raise UsageError(
