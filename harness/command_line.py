@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 from types import FrameType
 from typing import Never
 
@@ -49,6 +50,15 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
     return number
+
+
+def filled_path(text: str) -> Path:
+    """An argument type: a path. An empty text is none: it would stand for the working directory."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} names no file and no folder; give a path, or . for this folder"
+        )
+    return Path(text)
 
 
 def installed_version() -> str:

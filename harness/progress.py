@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import threading
@@ -110,7 +111,17 @@ class Spinner:
         self._out.flush()
 
 
+def is_animated(stream: TextIO) -> bool:
+    """Whether the stream is a terminal that may get control sequences.
+
+    TERM=dumb, NO_COLOR and CI (the variable of every CI system) ask for plain text.
+    """
+    dumb = os.environ.get("TERM") in ("dumb", "unknown")
+    in_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
+    return stream.isatty() and not (dumb or in_ci or os.environ.get("NO_COLOR"))
+
+
 def progress_on(out: TextIO | None = None) -> PlainLines | Spinner:
-    """A spinner if the stream (default stderr) is a terminal, plain lines otherwise."""
+    """A spinner if the stream (default stderr) is animated, plain lines otherwise."""
     stream = out or sys.stderr
-    return Spinner(stream) if stream.isatty() else PlainLines(stream)
+    return Spinner(stream) if is_animated(stream) else PlainLines(stream)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from harness.command_line import Parser
+from harness.command_line import Parser, filled_path
 from harness.environments import BACKENDS, make_environment
 from harness.environments.base import Environment
 from harness.environments.urls import database_name
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="another service level, may be repeated",
     )
-    parser.add_argument("--report", type=Path, metavar="DIR", help="default: reports/load-<time>")
+    parser.add_argument("--report", type=filled_path, metavar="DIR", help="default: reports/load-<time>")
     parser.add_argument("--json", action="store_true", help="print slo.json on stdout, the rest on stderr")
     servers = parser.add_argument_group("servers")
     servers.add_argument("--backend", choices=BACKENDS, default="embedded", help="the servers of the run")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from argparse import ArgumentParser, Namespace, _ArgumentGroup
 from collections.abc import Iterator, Sequence
@@ -11,12 +10,12 @@ from pathlib import Path
 
 from harness.checkers.base import Verdict
 from harness.cli.request import RunRequest, environment_of
-from harness.command_line import positive
+from harness.command_line import filled_path, positive
 from harness.environments import BACKENDS
 from harness.environments.base import Environment
 from harness.history.files import SEAL
 from harness.masking import masked
-from harness.progress import Progress, progress_on
+from harness.progress import Progress, is_animated, progress_on
 from harness.report import prepare_folder, verdict_table, write_reports
 from harness.run.runner import RunOptions, run_scenario
 from harness.scenario import Scenario, ScenarioRun, registry
@@ -38,7 +37,7 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
     run.add_argument("--seed", type=int, metavar="N", help="repeat a schedule (default: random, and printed)")
     run.add_argument("--tasks", type=positive, default=240, metavar="N", help="tasks to submit (default 240)")
     run.add_argument("--target", default="agentexec", metavar="NAME", help="target, or package.module:NAME")
-    run.add_argument("--report", type=Path, metavar="DIR", help="default: reports/<time>-<seed>")
+    run.add_argument("--report", type=filled_path, metavar="DIR", help="default: reports/<time>-<seed>")
     run.add_argument("--json", action="store_true", help="print verdict.json on stdout, the rest on stderr")
     _add_servers(run.add_argument_group("servers"))
 
@@ -46,10 +45,10 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
 def _add_servers(run: _ArgumentGroup) -> None:
     run.add_argument("--backend", choices=BACKENDS, default="embedded", help="the servers of the run")
     run.add_argument(
-        "--postgres-bin", type=Path, metavar="DIR", help="embedded: an installed Postgres instead"
+        "--postgres-bin", type=filled_path, metavar="DIR", help="embedded: an installed Postgres instead"
     )
     run.add_argument(
-        "--redis-server", type=Path, metavar="PATH", help="embedded: an installed server instead"
+        "--redis-server", type=filled_path, metavar="PATH", help="embedded: an installed server instead"
     )
     run.add_argument("--postgres-image", metavar="IMAGE", help="containers: another image")
     run.add_argument("--redis-image", metavar="IMAGE", help="containers: another image")
@@ -98,7 +97,7 @@ def run_scenarios(options: Namespace) -> int:
     if options.json:
         print(paths.json.read_text(encoding="utf-8"), end="")
     out = sys.stderr if options.json else sys.stdout
-    print(f"\n{verdict_table(runs, colour=_in_colour(out.isatty()))}", file=out)
+    print(f"\n{verdict_table(runs, colour=is_animated(out))}", file=out)
     for line in _violations(runs):
         print(line, file=out)
     print(f"report:  {paths.html}\nrepeat:  {masked(request.repeat(request.scenarios))}", file=out)
@@ -146,7 +145,3 @@ def _history_folder(folder: Path, scenario: str) -> Path:
     for old in (*history.glob("*.jsonl"), *history.glob("*.log"), *history.glob(SEAL)):
         old.unlink()
     return history
-
-
-def _in_colour(terminal: bool) -> bool:
-    return terminal and not os.environ.get("NO_COLOR")

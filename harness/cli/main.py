@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from argparse import Namespace
 from collections.abc import Sequence
 
 from harness.cli import chaos, check, images, report, simulate
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     with sigterm_raises():
         try:
-            options = _parser().parse_args(given)
+            options = _parser().parse_args(given, Namespace(given=given))
             code: int = options.run(options)
             sys.stdout.flush()
             return code

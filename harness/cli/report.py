@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
+from harness.command_line import filled_path
 from harness.report.compare import Change, compare, comparison_table
 
 
@@ -12,8 +12,8 @@ def add_report(parser: ArgumentParser, common: ArgumentParser) -> None:
     """Add the actions of the command to its parser."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     compared = actions.add_parser("compare", help="compare two files of benchmark figures", parents=[common])
-    compared.add_argument("before", type=Path, metavar="BEFORE")
-    compared.add_argument("after", type=Path, metavar="AFTER")
+    compared.add_argument("before", type=filled_path, metavar="BEFORE")
+    compared.add_argument("after", type=filled_path, metavar="AFTER")
     compared.set_defaults(run=compare_figures)
 
 

@@ -11,13 +11,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from harness.cli.called import called_as
 from harness.environments import make_environment
 from harness.environments.base import Environment
-from harness.environments.urls import checked_url, database_name
+from harness.environments.urls import checked_url, database_name, has_password
 from harness.errors import UsageError
 from harness.scenario import Scenario, registry
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target
+
+# Options that a repeated run needs, in the order in which they are printed.
+_REPEATED = (
+    *("postgres_bin", "redis_server", "postgres_image", "redis_image"),
+    *("allow_destructive", "database_url", "redis_url"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,24 +59,19 @@ class RunRequest:
         )
 
     def repeat(self, scenarios: Sequence[Scenario]) -> str:
-        """The command that runs these scenarios again, without URLs, because they contain passwords."""
-        named = self.options.scenarios or [scenario.name for scenario in scenarios]
+        """The command that runs these scenarios again, as this run was called.
+
+        A URL with a password is left out: the command then needs the variable of the same name.
+        """
+        options = self.options
+        named = options.scenarios or [scenario.name for scenario in scenarios]
         chosen = list(dict.fromkeys(named)) if len(scenarios) > 1 else [_name(scenarios[0], named)]
-        words = [
-            "harness",
-            "chaos",
-            "run",
-            *chosen,
-            "--seed",
-            str(self.seed),
-            "--tasks",
-            str(self.options.tasks),
-        ]
-        words += ["--backend", self.options.backend]
-        if self.options.target != "agentexec":
-            words += ["--target", self.options.target]
-        for name in ("postgres_bin", "redis_server", "postgres_image", "redis_image", "allow_destructive"):
-            if (value := getattr(self.options, name)) is not None:
+        words = [*called_as(["chaos", "run"], options.given), *chosen, "--seed", str(self.seed)]
+        words += ["--tasks", str(options.tasks), "--backend", options.backend]
+        if options.target != "agentexec":
+            words += ["--target", options.target]
+        for name in _REPEATED:
+            if (value := getattr(options, name)) is not None and not has_password(str(value)):
                 words += [f"--{name.replace('_', '-')}", str(value)]
         return shlex.join(words)
 

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from harness.environments.base import Service
 from harness.errors import UsageError
+from harness.masking import masked
 
 _SCHEMES: Mapping[str, tuple[str, ...]] = {
     "postgres": ("postgresql", "postgres"),
@@ -37,6 +38,11 @@ def checked_url(service: Service, url: str, *, option: str) -> str:
 def database_name(url: str) -> str:
     """The database of a checked URL of Postgres."""
     return unquote(urlsplit(url).path.lstrip("/"))
+
+
+def has_password(url: str) -> bool:
+    """Whether the text is a URL with a password, or may be one."""
+    return "://" in url and (masked(url) != url or "@" in url)
 
 
 def plain_url(url: str) -> str:

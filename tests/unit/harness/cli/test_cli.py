@@ -68,6 +68,12 @@ WRONG = {
         ["check", "/nowhere", "--scenario", "kill-pool"],
         "no history at /nowhere",
     ),
+    "a report folder without a name": (["chaos", "run", "kill-pool", "--report", ""], "'' names no file"),
+    "a report folder of spaces": (["chaos", "run", "kill-pool", "--report= "], "' ' names no file"),
+    "a Postgres without a path": (["chaos", "run", "kill-pool", "--postgres-bin", ""], "'' names no file"),
+    "a simulation into no folder": (["simulate", "--seeds", "1", "--report", ""], "'' names no file"),
+    "a simulation into no page": (["simulate", "--seed", "1", "--html", ""], "'' names no file"),
+    "a history without a path": (["check", "", "--scenario", "kill-pool"], "'' names no file"),
     "a check without a scenario": (["check", "/nowhere"], "required: --scenario"),
 }
 
