@@ -6,19 +6,23 @@ import json
 import sys
 from argparse import ArgumentParser, Namespace, _ArgumentGroup
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 from harness.checkers.base import Verdict
-from harness.cli.request import RunRequest, environment_of
+from harness.cli.ci_options import add_ci
+from harness.cli.request import RunRequest
+from harness.cli.series import Series
+from harness.cli.verdict_lines import show_verdict
 from harness.command_line import filled_path, positive
 from harness.environments import BACKENDS
-from harness.environments.base import Environment
-from harness.history.files import SEAL
+from harness.errors import HarnessError, describe_error
 from harness.masking import masked
-from harness.progress import Progress, is_animated, progress_on
-from harness.report import prepare_folder, verdict_table, write_reports
-from harness.run.runner import RunOptions, run_scenario
-from harness.scenario import Scenario, ScenarioRun, registry
+from harness.progress import is_animated, progress_on
+from harness.report import claimed_folder, verdict_table, write_reports
+from harness.report.markdown import check_file, write_markdown, write_step_summary
+from harness.scenario import ScenarioRun, registry
 
 # The most tasks that are listed of each kind of counterexample.
 _LISTED = 60
@@ -39,6 +43,7 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
     run.add_argument("--target", default="agentexec", metavar="NAME", help="target, or package.module:NAME")
     run.add_argument("--report", type=filled_path, metavar="DIR", help="default: reports/<time>-<seed>")
     run.add_argument("--json", action="store_true", help="print verdict.json on stdout, the rest on stderr")
+    add_ci(run.add_argument_group("for CI"))
     _add_servers(run.add_argument_group("servers"))
 
 
@@ -83,25 +88,55 @@ def list_scenarios(options: Namespace) -> int:
 
 
 def run_scenarios(options: Namespace) -> int:
-    """Run scenarios on one environment, write the reports and print the verdicts; returns the exit code."""
+    """Run scenarios on one environment, write the reports and print the verdicts; returns the exit code.
+
+    The verdicts so far are reported also if the run is interrupted or breaks down.
+    """
     request = RunRequest.of(options)
-    folder = prepare_folder(request.report)
-    with progress_on() as progress:
-        progress.step(f"seed {request.seed}; starting Postgres and Redis ({options.backend})")
-        with environment_of(options) as environment:
-            runs = [_run(request, scenario, environment, folder, progress) for scenario in request.scenarios]
-            progress.step("taking the servers down")
-        progress.step("writing the report")
-        paths = write_reports(runs, folder)
-    verdict = Verdict.combine(run.verdict for run in runs)
-    if options.json:
-        print(paths.json.read_text(encoding="utf-8"), end="")
     out = sys.stderr if options.json else sys.stdout
+    if options.markdown:
+        check_file(options.markdown)
+    with claimed_folder(request.report) as folder:
+        series = Series(
+            request=request,
+            folder=folder,
+            ended=partial(show_verdict, out=out),
+            stop_early=options.exitfirst,
+            max_seconds=options.max_seconds,
+        )
+        try:
+            with progress_on() as progress:
+                series.run(progress)
+        except BaseException as error:
+            if series.runs or series.current:
+                series.interrupted(error)
+                _report_partly(series, folder, out)
+            raise
+        return _report(series, folder, out)
+
+
+def _report(series: Series, folder: Path, out: TextIO) -> int:
+    """Print the verdicts and write the reports; the verdicts are printed even if a report cannot be written."""
+    options, runs = series.request.options, series.results()
     print(f"\n{verdict_table(runs, colour=is_animated(out))}", file=out)
     for line in _violations(runs):
         print(line, file=out)
-    print(f"report:  {paths.html}\nrepeat:  {masked(request.repeat(request.scenarios))}", file=out)
-    return verdict.exit_code
+    paths = write_reports(runs, folder)
+    if options.json:
+        print(paths.json.read_text(encoding="utf-8"), end="")
+    again = series.request.repeat(series.request.scenarios)
+    print(f"report:  {paths.html}\nrepeat:  {masked(again)}", file=out)
+    if options.markdown:
+        write_markdown(runs, options.markdown)
+    write_step_summary(runs)
+    return Verdict.combine(run.verdict for run in runs).exit_code
+
+
+def _report_partly(series: Series, folder: Path, out: TextIO) -> None:
+    try:
+        _report(series, folder, out)
+    except (HarnessError, OSError) as error:  # the reason of the interruption is reported after this
+        print(f"harness: {describe_error(error)}", file=sys.stderr)
 
 
 def _violations(runs: Sequence[ScenarioRun]) -> Iterator[str]:
@@ -118,30 +153,3 @@ def _violations(runs: Sequence[ScenarioRun]) -> Iterator[str]:
                 listed = ", ".join(map(str, tasks[:_LISTED]))
                 more = f", and {len(tasks) - _LISTED} more in the report" if len(tasks) > _LISTED else ""
                 yield f"{run.scenario}, {name}: {kind} {listed}{more}"
-
-
-def _run(
-    request: RunRequest, scenario: Scenario, environment: Environment, folder: Path, progress: Progress
-) -> ScenarioRun:
-    return run_scenario(
-        scenario,
-        environment,
-        request.target,
-        RunOptions(
-            seed=request.seed,
-            tasks=request.options.tasks,
-            queue=f"hx-{request.session}-{scenario.name}",
-            repeat=request.repeat([scenario]),
-        ),
-        history_folder=_history_folder(folder, scenario.name),
-        progress=progress,
-    )
-
-
-def _history_folder(folder: Path, scenario: str) -> Path:
-    """An empty folder for the history; removes the files of an earlier run with the same report folder."""
-    history = folder / "history" / scenario
-    history.mkdir(parents=True, exist_ok=True)
-    for old in (*history.glob("*.jsonl"), *history.glob("*.log"), *history.glob(SEAL)):
-        old.unlink()
-    return history

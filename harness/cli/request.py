@@ -48,14 +48,15 @@ class RunRequest:
         seed = secrets.randbelow(2**32) if options.seed is None else options.seed
         for scenario in scenarios:
             Schedule.of(scenario, seed=seed, tasks=options.tasks)
+        session = secrets.token_hex(4)
         stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
         return cls(
             options=options,
             scenarios=scenarios,
             target=registry.target(options.target),
             seed=seed,
-            report=options.report or Path("reports") / f"{stamp}-{seed}",
-            session=secrets.token_hex(4),
+            report=options.report or _new_folder(Path("reports") / f"{stamp}-{seed}", session),
+            session=session,
         )
 
     def repeat(self, scenarios: Sequence[Scenario]) -> str:
@@ -74,6 +75,11 @@ class RunRequest:
             if (value := getattr(options, name)) is not None and not has_password(str(value)):
                 words += [f"--{name.replace('_', '-')}", str(value)]
         return shlex.join(words)
+
+
+def _new_folder(folder: Path, session: str) -> Path:
+    """The folder, or one of the session if another run of the same second and seed has it."""
+    return folder.with_name(f"{folder.name}-{session}") if folder.exists() else folder
 
 
 def _name(scenario: Scenario, named: Sequence[str]) -> str:

@@ -93,9 +93,15 @@ def run_scenario(
     queue = options.queue or f"hx-{scenario.name}"
     stall = max(STALL_LEASES * scenario.pool.lease, STALL_SECONDS) if options.stall is None else options.stall
     phases = _Phases(deadline=began + scenario.timeout)
-    with phases.phase("the run"):
-        with open_context(environment, target, scenario.pool, queue=queue, history=history_folder) as context:
-            ChaosRun(scenario, schedule, context, phases=phases, progress=progress, stall=stall).execute()
+    try:
+        with phases.phase("the run"):
+            with open_context(
+                environment, target, scenario.pool, queue=queue, history=history_folder
+            ) as context:
+                ChaosRun(scenario, schedule, context, phases=phases, progress=progress, stall=stall).execute()
+    except KeyboardInterrupt:  # a later check must not take the history for that of a whole run
+        _record_breakdowns(["The run was interrupted before its end. Run it again."], history_folder)
+        raise
     _record_breakdowns(phases.breakdowns, history_folder)
     history = History.load(history_folder)
     with phases.phase("sealing the history"):
