@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
@@ -46,7 +47,8 @@ class PlainLines:
 
     def step(self, text: str) -> None:
         """Print the text with the seconds since the start."""
-        print(f"[{time.monotonic() - self._start:6.1f} s] {text}", file=self._out, flush=True)
+        with suppress(OSError):  # a log that is full or gone stops no run
+            print(f"[{time.monotonic() - self._start:6.1f} s] {text}", file=self._out, flush=True)
 
     def update(self, text: str) -> None:
         """Do nothing."""
@@ -107,8 +109,9 @@ class Spinner:
             turn += 1
 
     def _write(self, line: str) -> None:
-        self._out.write(f"\r\x1b[2K{line}")
-        self._out.flush()
+        with suppress(OSError):
+            self._out.write(f"\r\x1b[2K{line}")
+            self._out.flush()
 
 
 def is_animated(stream: TextIO) -> bool:

@@ -6,6 +6,7 @@ import json
 import sys
 from argparse import ArgumentParser, Namespace, _ArgumentGroup
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -17,7 +18,7 @@ from harness.cli.series import Series
 from harness.cli.verdict_lines import show_verdict
 from harness.command_line import filled_path, positive
 from harness.environments import BACKENDS
-from harness.errors import HarnessError, describe_error
+from harness.errors import EXIT_UNKNOWN, HarnessError
 from harness.masking import masked
 from harness.progress import is_animated, progress_on
 from harness.report import claimed_folder, verdict_table, write_reports
@@ -110,17 +111,29 @@ def run_scenarios(options: Namespace) -> int:
         except BaseException as error:
             if series.runs or series.current:
                 series.interrupted(error)
-                _report_partly(series, folder, out)
+                with suppress(OSError):  # what stopped the run is reported after this
+                    _report(series, folder, out)
             raise
         return _report(series, folder, out)
 
 
 def _report(series: Series, folder: Path, out: TextIO) -> int:
-    """Print the verdicts and write the reports; the verdicts are printed even if a report cannot be written."""
-    options, runs = series.request.options, series.results()
+    """Print the verdicts and write the reports; returns the exit code, UNKNOWN for VALID without its reports."""
+    runs = series.results()
+    code = Verdict.combine(run.verdict for run in runs).exit_code
     print(f"\n{verdict_table(runs, colour=is_animated(out))}", file=out)
     for line in _violations(runs):
         print(line, file=out)
+    try:
+        _write(series, runs, folder, out)
+    except HarnessError as error:  # the verdicts stay
+        print(f"harness: {masked(str(error))}", file=sys.stderr)
+        return code or EXIT_UNKNOWN
+    return code
+
+
+def _write(series: Series, runs: Sequence[ScenarioRun], folder: Path, out: TextIO) -> None:
+    options = series.request.options
     paths = write_reports(runs, folder)
     if options.json:
         print(paths.json.read_text(encoding="utf-8"), end="")
@@ -129,14 +142,6 @@ def _report(series: Series, folder: Path, out: TextIO) -> int:
     if options.markdown:
         write_markdown(runs, options.markdown)
     write_step_summary(runs)
-    return Verdict.combine(run.verdict for run in runs).exit_code
-
-
-def _report_partly(series: Series, folder: Path, out: TextIO) -> None:
-    try:
-        _report(series, folder, out)
-    except (HarnessError, OSError) as error:  # the reason of the interruption is reported after this
-        print(f"harness: {describe_error(error)}", file=sys.stderr)
 
 
 def _violations(runs: Sequence[ScenarioRun]) -> Iterator[str]:

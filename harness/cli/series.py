@@ -15,6 +15,7 @@ from harness.environments.base import Environment, ServerVersions
 from harness.errors import HarnessError, describe_error
 from harness.history import History
 from harness.history.files import SEAL
+from harness.history.unrecorded import MARK
 from harness.progress import Progress
 from harness.run.runner import RunOptions, run_scenario
 from harness.scenario import Scenario, ScenarioRun
@@ -149,6 +150,6 @@ class Series:
 def _empty_folder(history: Path) -> Path:
     """An empty folder for the history; removes the files of an earlier run with the same report folder."""
     history.mkdir(parents=True, exist_ok=True)
-    for old in (*history.glob("*.jsonl"), *history.glob("*.log"), *history.glob(SEAL)):
+    for old in (*history.glob("*.jsonl"), *history.glob("*.log"), *history.glob(SEAL), *history.glob(MARK)):
         old.unlink()
     return history

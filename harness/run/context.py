@@ -13,6 +13,7 @@ from harness.faults.base import FaultContext
 from harness.gate import GateKeeper
 from harness.history import RUNNER, OperationType, Recorder
 from harness.history.names import PROMISES
+from harness.history.unrecorded import reserve
 from harness.scenario import PoolNeeds
 from harness.targets.base import Target, TargetSession, TargetSettings
 from harness.targets.pools import Pools
@@ -58,6 +59,7 @@ def open_context(
     """
     folder = environment.folder / queue
     folder.mkdir(mode=0o755)
+    reserve(history)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         gates = stack.enter_context(GateKeeper(folder / "gate"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from harness.masking import masked
 from harness.progress import Progress
 from harness.run.context import RunContext, open_context
 from harness.run.driver import Driver, drive
+from harness.run.space import require_space
 from harness.scenario import Scenario, ScenarioRun
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target
@@ -100,9 +101,11 @@ def run_scenario(
             ) as context:
                 ChaosRun(scenario, schedule, context, phases=phases, progress=progress, stall=stall).execute()
     except KeyboardInterrupt:  # a later check must not take the history for that of a whole run
-        _record_breakdowns(["The run was interrupted before its end. Run it again."], history_folder)
+        with suppress(HarnessError):
+            _record_breakdowns(["The run was interrupted before its end. Run it again."], history_folder)
         raise
-    _record_breakdowns(phases.breakdowns, history_folder)
+    with phases.phase("recording the breakdown"):
+        _record_breakdowns(tuple(phases.breakdowns), history_folder)
     history = History.load(history_folder)
     with phases.phase("sealing the history"):
         seal(history_folder)
@@ -183,6 +186,8 @@ class ChaosRun:
                 self._context.pools.start()
                 with phase("the workload under faults"):
                     self._inject_faults()
+                with phase("the disk"):
+                    self._require_space()
         finally:  # also on Ctrl-C, which `phase` does not catch
             with phase("healing"):
                 self._nemesis.heal_all()
@@ -190,12 +195,17 @@ class ChaosRun:
         with phase("the drain"):
             if not self._phases.breakdowns:
                 self._drain()
+                self._require_space()
         with phase("stopping the pools"):
             self._log("stopping the pools")
             self._context.pools.terminate(self._scenario.pool.graceful_shutdown + _EXIT_MARGIN_SECONDS)
         with phase("collecting the evidence"):
             for operation in self._context.session.witnesses():
                 self._context.witness.append(operation)
+
+    def _require_space(self) -> None:
+        environment = self._context.faults.environment
+        require_space(self._context.history, *([] if environment is None else [environment.folder]))
 
     def _inject_faults(self) -> None:
         arrivals, faults = self._schedule.arrivals, self._schedule.faults

@@ -6,8 +6,9 @@ import math
 import signal
 import threading
 import time
+from contextlib import suppress
 
-from harness.errors import TargetFailed
+from harness.errors import RecordingFailed, TargetFailed
 from harness.history import Operation, OperationType, Recorder
 from harness.processes import descendants, send
 from harness.targets.base import PoolHandle, TargetSession
@@ -56,15 +57,16 @@ class RunningPool:
         while (code := self._handle.wait(math.inf)) is None:
             continue
         self.code = code
-        self._recorder.append(
-            Operation(
-                time=time.monotonic_ns(),
-                process=self.name,
-                type=OperationType.INFO,
-                f="exit",
-                value={"pid": self.pid, "code": code},
+        with suppress(RecordingFailed):  # the history has a mark of it
+            self._recorder.append(
+                Operation(
+                    time=time.monotonic_ns(),
+                    process=self.name,
+                    type=OperationType.INFO,
+                    f="exit",
+                    value={"pid": self.pid, "code": code},
+                )
             )
-        )
         self._ended.set()
 
 

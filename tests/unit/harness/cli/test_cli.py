@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -194,6 +195,36 @@ def test_a_pipe_that_is_closed_early_makes_no_noise() -> None:
     with os.fdopen(write_end, "wb") as out:
         done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, timeout=60, check=False)
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize("full", ["stdout", "stderr"])
+def test_an_output_without_space_is_a_sentence_and_no_bug(full: str) -> None:
+    command = [sys.executable, "-m", "harness", "chaos", "list"]
+    with Path("/dev/full").open("wb") as out:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {full: out.fileno()}
+        done = subprocess.run(command, **streams, text=True, timeout=60, check=False)  # type: ignore[call-overload]
+    if full == "stdout":
+        assert done.returncode == 2
+        [line] = done.stderr.splitlines()
+        assert "cannot be written (No space left on device); free some space" in line
+    else:
+        assert done.returncode == 0
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES])
+def test_a_disk_that_refuses_a_file_is_named_with_a_remedy(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(_options: Namespace) -> int:
+        raise OSError(number, os.strerror(number), "/data/client.jsonl")
+
+    monkeypatch.setattr(chaos_command, "list_scenarios", refused)
+    assert cli.main(["chaos", "list"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"harness: /data/client.jsonl cannot be written ({os.strerror(number)}); free some"
+    )
+    assert "bug" not in said
 
 
 def _history(path: Path, *, complete: bool) -> Path:

@@ -160,7 +160,9 @@ Run = Callable[..., ScenarioRun]
 def run(tmp_path: Path) -> Iterator[Run]:
     with tempfile.TemporaryDirectory(prefix="hx-") as folder:
 
-        def run(target: Instant, *faults: NoFault, timeout: float = 30.0) -> ScenarioRun:
+        def run(
+            target: Instant, *faults: NoFault, timeout: float = 30.0, history: Path = tmp_path
+        ) -> ScenarioRun:
             scenario = Scenario(
                 name="test",
                 summary="a test",
@@ -177,7 +179,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
                     environment,
                     target,
                     RunOptions(seed=1, tasks=40, stall=0.3),
-                    history_folder=tmp_path,
+                    history_folder=history,
                     progress=Quiet(),
                 )
             finally:
@@ -244,6 +246,29 @@ def test_a_breakdown_is_in_the_history_and_a_later_look_at_it_is_unknown_too(
     [why] = [op.value["why"] for op in History.load(tmp_path).where("breakdown")]
     assert why == "postgresql://me:***@127.0.0.1/x is gone"
     assert evidence()(History.load(tmp_path)).verdict is Verdict.UNKNOWN
+
+
+@pytest.fixture(params=[8, 16, 24, 36])
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder on a file system of a few KiB; a machine that mounts none skips the test."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={request.param}k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root mounts a small file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_is_a_breakdown_with_a_remedy_and_accuses_nothing(run: Run, small_disk: Path) -> None:
+    found = run(Instant(forgets=frozenset({7})), NoFault(), history=small_disk)
+    assert found.verdict is Verdict.UNKNOWN, found.results
+    assert found.error is not None
+    assert "Free some space" in found.error
+    again = History.load(small_disk)
+    assert again.problems[0].startswith("operations are missing: ")
 
 
 def test_a_fault_that_fails_half_way_is_healed_all_the_same(run: Run) -> None:
