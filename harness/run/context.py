@@ -16,6 +16,7 @@ from harness.history.names import PROMISES
 from harness.history.unrecorded import reserve
 from harness.scenario import PoolNeeds
 from harness.targets.base import Target, TargetSession, TargetSettings
+from harness.targets.guarded import GuardedSession
 from harness.targets.pools import Pools
 from harness.targets.promised import promised
 
@@ -83,7 +84,7 @@ def open_context(
         client, nemesis, witness, exits = (
             recorder(name) for name in ("client", "nemesis", "witness", "pools")
         )
-        session = stack.enter_context(closing(target.open(environment.endpoints, settings)))
+        session = stack.enter_context(closing(GuardedSession(target.open(environment.endpoints, settings))))
         pools = Pools(session, exits)
         stack.callback(pools.kill)
         faults = FaultContext(gates=gates, pools=pools, environment=environment, promises=promises)

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from harness.checkers.adapter import without_mistakes
 from harness.checkers.asked import as_promised
 from harness.checkers.base import CheckResult, Verdict, check_all
 from harness.checkers.evidence import unreadable
@@ -94,6 +95,9 @@ def run_scenario(
     queue = options.queue or f"hx-{scenario.name}"
     stall = max(STALL_LEASES * scenario.pool.lease, STALL_SECONDS) if options.stall is None else options.stall
     phases = _Phases(deadline=began + scenario.timeout)
+    version = "of unknown version"
+    with phases.phase("the version of the target"):
+        version = target.version()
     try:
         with phases.phase("the run"):
             with open_context(
@@ -114,7 +118,7 @@ def run_scenario(
         summary=scenario.summary,
         backend=environment.name,
         target=target.name,
-        target_version=target.version(),
+        target_version=version,
         seed=options.seed,
         tasks=options.tasks,
         servers=environment.versions,
@@ -138,12 +142,13 @@ def _record_breakdowns(breakdowns: Sequence[str], folder: Path) -> None:
 def judge(scenario: Scenario, history: History) -> Mapping[str, CheckResult]:
     """The results of all checkers; a checker of the scenario replaces the workload's checker of the same name.
 
-    A checker that asks for what the target does not promise is NOT ASKED.
+    A checker that asks for what the target does not promise is NOT ASKED. What a mistake of the adapter explains is
+    UNKNOWN.
     A history with unreadable lines never produces INVALID, only UNKNOWN: such a line may be the evidence
     that a checker misses.
     """
     checkers = {**scenario.workload.checkers(), **scenario.checkers}
-    results = as_promised(check_all(checkers, history), history)
+    results = without_mistakes(as_promised(check_all(checkers, history), history), history)
     gaps = unreadable(history)
     return {name: _downgraded(result, gaps[0]) for name, result in results.items()} if gaps else results
 
