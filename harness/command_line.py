@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -59,6 +60,21 @@ def filled_path(text: str) -> Path:
             f"{text!r} names no file and no folder; give a path, or . for this folder"
         )
     return Path(text)
+
+
+def above_zero(most: int) -> Callable[[str], float]:
+    """An argument type: a number above 0, at most `most`."""
+
+    def number(text: str) -> float:
+        try:
+            found = float(text)
+        except ValueError:
+            found = math.nan
+        if not 0 < found <= most:  # false for NaN too
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0, at most {most:,}")
+        return found
+
+    return number
 
 
 def installed_version() -> str:

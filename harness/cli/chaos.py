@@ -16,7 +16,7 @@ from harness.cli.ci_options import add_ci
 from harness.cli.request import RunRequest
 from harness.cli.series import Series
 from harness.cli.verdict_lines import show_verdict
-from harness.command_line import filled_path, positive
+from harness.command_line import above_zero, filled_path, positive
 from harness.environments import BACKENDS
 from harness.errors import EXIT_UNKNOWN, HarnessError
 from harness.masking import masked
@@ -24,6 +24,10 @@ from harness.progress import is_animated, progress_on
 from harness.report import claimed_folder, verdict_table, write_reports
 from harness.report.markdown import check_file, write_markdown, write_step_summary
 from harness.scenario import ScenarioRun, registry
+from harness.scenario.run_plan import MOST_TIMEOUT
+
+# The highest --rate, in tasks a second.
+MOST_RATE = 10_000
 
 # The most tasks that are listed of each kind of counterexample.
 _LISTED = 60
@@ -41,7 +45,30 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
     run.add_argument("--all", action="store_true", help="every known scenario")
     run.add_argument("--seed", type=int, metavar="N", help="repeat a schedule (default: random, and printed)")
     run.add_argument("--tasks", type=positive, default=240, metavar="N", help="tasks to submit (default 240)")
-    run.add_argument("--target", default="agentexec", metavar="NAME", help="target, or package.module:NAME")
+    run.add_argument(
+        "--target",
+        default="agentexec",
+        metavar="NAME",
+        help="target, package.module:NAME, or an adapter's path",
+    )
+    run.add_argument(
+        "--patience",
+        type=above_zero(MOST_TIMEOUT),
+        metavar="SECONDS",
+        help="without any change until an unfinished task is stuck (default: by the target's promises)",
+    )
+    run.add_argument(
+        "--rate",
+        type=above_zero(MOST_RATE),
+        metavar="PER_SECOND",
+        help="tasks a second (default: the scenario's, or less if the target has fewer slots)",
+    )
+    run.add_argument(
+        "--timeout",
+        type=above_zero(MOST_TIMEOUT),
+        metavar="SECONDS",
+        help="the most that a scenario may take (default: the scenario's)",
+    )
     run.add_argument("--report", type=filled_path, metavar="DIR", help="default: reports/<time>-<seed>")
     run.add_argument("--json", action="store_true", help="print verdict.json on stdout, the rest on stderr")
     add_ci(run.add_argument_group("for CI"))

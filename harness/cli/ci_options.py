@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 
-from harness.command_line import filled_path
+from harness.command_line import above_zero, filled_path
+from harness.scenario.run_plan import MOST_TIMEOUT
 
 
 def add_ci(group: argparse._ArgumentGroup) -> None:
@@ -15,7 +16,7 @@ def add_ci(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--max-seconds",
-        type=_seconds,
+        type=above_zero(MOST_TIMEOUT),
         default=math.inf,
         metavar="N",
         help="start no scenario that cannot end in time; what was not run is listed, and the verdict is UNKNOWN",
@@ -23,14 +24,3 @@ def add_ci(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--markdown", type=filled_path, metavar="FILE", help="also write the verdicts as Markdown"
     )
-
-
-def _seconds(text: str) -> float:
-    """An argument type: a number of seconds above 0."""
-    try:
-        found = float(text)
-    except ValueError:
-        found = 0.0
-    if not 0.0 < found < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return found

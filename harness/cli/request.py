@@ -17,7 +17,7 @@ from harness.environments.base import Environment
 from harness.environments.urls import checked_url, database_name, has_password
 from harness.errors import UsageError
 from harness.scenario import Scenario, registry
-from harness.scenario.schedule import Schedule
+from harness.scenario.run_plan import RunPlan, require_time
 from harness.targets.base import Target
 
 # Options that a repeated run needs, in the order in which they are printed.
@@ -33,6 +33,7 @@ class RunRequest:
 
     options: Namespace
     scenarios: tuple[Scenario, ...]
+    plans: tuple[RunPlan, ...]
     target: Target
     seed: int
     report: Path
@@ -46,14 +47,17 @@ class RunRequest:
         if options.backend == "external":
             _require_permission(scenarios, options)
         seed = secrets.randbelow(2**32) if options.seed is None else options.seed
-        for scenario in scenarios:
-            Schedule.of(scenario, seed=seed, tasks=options.tasks)
+        target = registry.target(options.target)
+        asked = {"tasks": options.tasks, "rate": options.rate, "timeout": options.timeout}
+        plans = tuple(RunPlan.of(scenario, target, seed=seed, **asked) for scenario in scenarios)
+        require_time(plans)
         session = secrets.token_hex(4)
         stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
         return cls(
             options=options,
             scenarios=scenarios,
-            target=registry.target(options.target),
+            plans=plans,
+            target=target,
             seed=seed,
             report=options.report or _new_folder(Path("reports") / f"{stamp}-{seed}", session),
             session=session,
@@ -68,7 +72,11 @@ class RunRequest:
         named = options.scenarios or [scenario.name for scenario in scenarios]
         chosen = list(dict.fromkeys(named)) if len(scenarios) > 1 else [_name(scenarios[0], named)]
         words = [*called_as(["chaos", "run"], options.given), *chosen, "--seed", str(self.seed)]
-        words += ["--tasks", str(options.tasks), "--backend", options.backend]
+        words += ["--tasks", str(options.tasks)]
+        for name in ("rate", "timeout", "patience"):
+            if (number := getattr(options, name)) is not None:
+                words += [f"--{name}", f"{number:g}" if float(f"{number:g}") == number else repr(number)]
+        words += ["--backend", options.backend]
         if options.target != "agentexec":
             words += ["--target", options.target]
         for name in _REPEATED:

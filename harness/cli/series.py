@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.checkers.base import Verdict
@@ -19,8 +19,8 @@ from harness.history.unrecorded import MARK
 from harness.progress import Progress
 from harness.run.runner import RunOptions, run_scenario
 from harness.scenario import Scenario, ScenarioRun
-from harness.scenario.schedule import Schedule
-from harness.workloads.generator import times
+from harness.scenario.run_plan import RunPlan
+from harness.targets.adapter import AdapterTarget
 
 
 @dataclass(kw_only=True)
@@ -44,13 +44,16 @@ class Series:
     def run(self, progress: Progress) -> None:
         """Start the servers and run each scenario, unless `-x` or the time limit forbids it."""
         request = self.request
-        if all(self._too_long(scenario) for scenario in request.scenarios):
+        too_long = [self._too_long(plan) for plan in request.plans]
+        if all(too_long):
             return
+        if isinstance(request.target, AdapterTarget):
+            request.target.install(progress.step)
         progress.step(f"seed {request.seed}; starting Postgres and Redis ({request.options.backend})")
         with environment_of(request.options) as environment:
-            for scenario in request.scenarios:
-                if not (self._stopped(scenario) or self._too_long(scenario)):
-                    self._run(scenario, environment, progress)
+            for scenario, plan in zip(request.scenarios, request.plans, strict=True):
+                if not (self._stopped(scenario) or self._too_long(plan)):
+                    self._run(scenario, plan, environment, progress)
             progress.step("taking the servers down")
 
     def interrupted(self, error: BaseException) -> None:
@@ -81,13 +84,13 @@ class Series:
             self.missing[scenario.name] = f"not run: {bad[0].scenario} was {bad[0].verdict}, and -x was given"
         return bool(bad)
 
-    def _too_long(self, scenario: Scenario) -> bool:
-        left, needed = self._seconds_left(), self._least_seconds(scenario)
-        if needed <= left:
-            self.missing.pop(scenario.name, None)
+    def _too_long(self, plan: RunPlan) -> bool:
+        left, name = self._seconds_left(), plan.scenario.name
+        if plan.seconds <= left:
+            self.missing.pop(name, None)
             return False
-        self.missing[scenario.name] = (
-            f"not run: it takes {needed:.0f} s or more, and {max(0.0, left):.0f} s were left of "
+        self.missing[name] = (
+            f"not run: it takes {plan.seconds:.0f} s or more, and {max(0.0, left):.0f} s were left of "
             f"--max-seconds {self.max_seconds:g}"
         )
         return True
@@ -95,25 +98,22 @@ class Series:
     def _seconds_left(self) -> float:
         return self.max_seconds - (time.monotonic() - self.began)
 
-    def _least_seconds(self, scenario: Scenario) -> float:
-        """The time of the submissions; the start of the pool and the drain come on top."""
-        if math.isinf(self.max_seconds):
-            return 0.0
-        schedule = Schedule.of(scenario, seed=self.request.seed, tasks=self.request.options.tasks)
-        return sum(max(times(part), default=0.0) for part in (schedule.arrivals, schedule.final))
-
-    def _run(self, scenario: Scenario, environment: Environment, progress: Progress) -> None:
-        request = self.request
+    def _run(self, scenario: Scenario, plan: RunPlan, environment: Environment, progress: Progress) -> None:
+        request, options = self.request, self.request.options
+        limited = min(plan.scenario.timeout, self._seconds_left())
         self.current = scenario
         run = run_scenario(
-            replace(scenario, timeout=min(scenario.timeout, self._seconds_left())),
+            scenario,
             environment,
             request.target,
             RunOptions(
                 seed=request.seed,
-                tasks=request.options.tasks,
+                tasks=options.tasks,
+                rate=options.rate,
+                timeout=options.timeout if math.isinf(self.max_seconds) else limited,
                 queue=f"hx-{request.session}-{scenario.name}",
                 repeat=request.repeat([scenario]),
+                stall=options.patience,
             ),
             history_folder=_empty_folder(self.folder / "history" / scenario.name),
             progress=progress,

@@ -58,8 +58,9 @@ class Recorder:
             raise self._failed(f"only {written} of {len(line)} bytes of an operation could be written")
 
     def close(self) -> None:
-        """Close the file; recording afterwards raises `RecordingFailed`."""
-        os.close(self._fd)
+        """Close the file; recording afterwards raises `RecordingFailed`, also in a thread that waits for an answer."""
+        fd, self._fd = self._fd, -1
+        os.close(fd)
 
     def _failed(self, why: str) -> RecordingFailed:
         mark(self.path.parent, f"{self.path.name}: {why}")

@@ -1,18 +1,22 @@
-"""The folder of the reports: created and tested before the run, and locked for its duration."""
+"""The folder of the reports: created and tested before the run, and locked for its duration.
+
+A file in it is written whole or not at all.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.errors import UsageError
 
 WRITTEN = ("report.html", "verdict.json", "junit.xml")
 """The files of a report."""
+REMEDY = "free some space or name another folder with --report DIR."
 
 
 def prepare_folder(folder: Path) -> Path:
@@ -32,7 +36,7 @@ def prepare_folder(folder: Path) -> Path:
         ) from None
 
 
-@contextmanager
+@contextlib.contextmanager
 def claimed_folder(folder: Path) -> Iterator[Path]:
     """Prepare the folder for one run and remove the reports of an earlier one, which would outlast a crash.
 
@@ -53,8 +57,24 @@ def claimed_folder(folder: Path) -> Iterator[Path]:
         except OSError:
             pass  # a file system without such locks
         for name in WRITTEN:
-            with suppress(FileNotFoundError):
-                (prepared / name).unlink()
+            (prepared / name).unlink(missing_ok=True)
         yield prepared
     finally:
         os.close(descriptor)
+
+
+def write_whole(path: Path, content: str, *, remedy: str = REMEDY) -> None:
+    """Replace a file, so that a reader (a browser, a CI step) never sees a part of it.
+
+    Raises `UsageError` that says why not, with the `remedy`.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_text(content, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise UsageError(
+            f"The report {path} cannot be written ({os.strerror(error.errno or 0)}); {remedy}"
+        ) from None

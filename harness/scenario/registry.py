@@ -9,19 +9,25 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
 from harness.scenario.scenario import Scenario
+from harness.targets.adapter import adapter, names_adapter, shipped
 from harness.targets.base import Target
+from harness.targets.reference import require_reference
 from harness.workloads.base import Workload
 
 SCENARIOS = "harness.scenarios"
 TARGETS = "harness.targets"
 WORKLOADS = "harness.workloads"
+
+# The modules of this prefix import agentexec.
+_OF_REFERENCE = "harness.targets.agentexec_"
+_CELLS, _CELL_PREFIX = "harness.queues.cells:CELLS", "cell-"
 
 _WHAT = {SCENARIOS: "scenario", TARGETS: "target", WORKLOADS: "workload"}
 
@@ -30,23 +36,34 @@ def scenarios() -> dict[str, Scenario]:
     """Every known scenario by name, in the order of the entry points."""
     found: dict[str, Scenario] = {}
     for point in _points(SCENARIOS):
-        value = _load(point, SCENARIOS)
+        value = _imported(point.value, SCENARIOS)
         found.update(value if isinstance(value, Mapping) else {value.name: value})
     return found
 
 
 def scenario(name: str) -> Scenario:
-    """A scenario by its name or `package.module:NAME`; raises `UsageError` that lists the known names."""
+    """A scenario by its name or `package.module:NAME`; raises `UsageError` that lists the known names.
+
+    The name may also be that of a cell of the table of queues, which is not in `scenarios`.
+    """
     if ":" in name:
         return _of_kind(_imported(name, SCENARIOS), Scenario, name)
-    known = scenarios()
+    if name.startswith(_CELL_PREFIX):
+        known: dict[str, Scenario] = dict(_imported(_CELLS, SCENARIOS))
+    else:
+        known = scenarios()
     if name not in known:
         raise _unknown(name, known, SCENARIOS)
     return known[name]
 
 
 def target(name: str) -> Target:
-    """A target by its name or `package.module:NAME`; raises `UsageError` that lists the known names."""
+    """A target by its name, `package.module:NAME`, or the path or name of an adapter, which may end in `@PROFILE`.
+
+    Raises `UsageError` that lists the known names.
+    """
+    if names_adapter(name):
+        return adapter(name)
     found: Target = _single(name, TARGETS, ("name", "version", "open"))
     return found
 
@@ -59,17 +76,23 @@ def workload(name: str) -> Workload:
 
 def names(group: str) -> list[str]:
     """The names of a group's entry points; imports nothing."""
-    return [point.name for point in _points(group)]
+    found = [point.name for point in _points(group)]
+    return [*found, *shipped()] if group == TARGETS else found
 
 
 def _single(name: str, group: str, members: tuple[str, ...]) -> Any:
-    if ":" in name:
-        value = _imported(name, group)
-    else:
+    path = name
+    if ":" not in name:
         points = {point.name: point for point in _points(group)}
         if name not in points:
-            raise _unknown(name, points, group)
-        value = _load(points[name], group)
+            raise _unknown(name, names(group), group)
+        path = points[name].value
+    _search_current_folder()
+    if path.startswith(_OF_REFERENCE):
+        require_reference(
+            f"The target {name}", otherwise=", or name another with --target package.module:NAME"
+        )
+    value = _imported(path, group)
     missing = [member for member in members if not hasattr(value, member)]
     if missing:
         raise UsageError(
@@ -87,18 +110,21 @@ def _points(group: str) -> list[EntryPoint]:
 def _bundled(group: str) -> list[EntryPoint]:
     # The entry points of pyproject.toml, for a checkout that is not installed.
     here = {
-        SCENARIOS: {"chaos": "chaos:SCENARIOS"},
+        SCENARIOS: {"chaos": "harness.scenario.bundled:SCENARIOS"},
         TARGETS: {"agentexec": "harness.targets.agentexec_target:TARGET"},
         WORKLOADS: {
             "numbered-tasks": "harness.workloads.numbered_tasks:WORKLOAD",
             "locked-tasks": "harness.workloads.locked_tasks:WORKLOAD",
+            "versioned-tasks": "harness.workloads.versioned_tasks:WORKLOAD",
         },
     }
     return [EntryPoint(name=name, value=value, group=group) for name, value in here[group].items()]
 
 
-def _load(point: EntryPoint, group: str) -> Any:
-    return _imported(point.value, group)
+def _search_current_folder() -> None:
+    # A console script does not import from the current folder by itself.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
 
 
 def _imported(path: str, group: str) -> Any:
@@ -106,9 +132,7 @@ def _imported(path: str, group: str) -> Any:
     module_name, _, attribute = path.partition(":")
     if not module_name or not attribute:
         raise UsageError(f"{path!r} does not name a {what}. Write package.module:NAME.")
-    # A console script does not import from the current folder by itself.
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    _search_current_folder()
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
@@ -131,7 +155,7 @@ def _of_kind(value: Any, kind: type[Scenario], name: str) -> Scenario:
     return value
 
 
-def _unknown(name: str, known: Mapping[str, object], group: str) -> UsageError:
+def _unknown(name: str, known: Iterable[str], group: str) -> UsageError:
     close = difflib.get_close_matches(name, known, n=1)
     meant = f" Did you mean {close[0]}?" if close else ""
     listed = ", ".join(sorted(known)) or "none is installed"
