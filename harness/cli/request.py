@@ -47,7 +47,7 @@ class RunRequest:
         if options.backend == "external":
             _require_permission(scenarios, options)
         seed = secrets.randbelow(2**32) if options.seed is None else options.seed
-        target = registry.target(options.target)
+        target = _target(options)
         asked = {"tasks": options.tasks, "rate": options.rate, "timeout": options.timeout}
         plans = tuple(RunPlan.of(scenario, target, seed=seed, **asked) for scenario in scenarios)
         require_time(plans)
@@ -77,8 +77,9 @@ class RunRequest:
             if (number := getattr(options, name)) is not None:
                 words += [f"--{name}", f"{number:g}" if float(f"{number:g}") == number else repr(number)]
         words += ["--backend", options.backend]
-        if options.target != "agentexec":
-            words += ["--target", options.target]
+        for name in ("target", "app"):
+            if getattr(options, name) not in (None, "agentexec"):
+                words += [f"--{name}", getattr(options, name)]
         for name in _REPEATED:
             if (value := getattr(options, name)) is not None and not has_password(str(value)):
                 words += [f"--{name.replace('_', '-')}", str(value)]
@@ -88,6 +89,14 @@ class RunRequest:
 def _new_folder(folder: Path, session: str) -> Path:
     """The folder, or one of the session if another run of the same second and seed has it."""
     return folder.with_name(f"{folder.name}-{session}") if folder.exists() else folder
+
+
+def _target(options: Namespace) -> Target:
+    if options.app is None:
+        return registry.target(options.target or "agentexec")
+    if options.target is not None:
+        raise UsageError("--target and --app both name what is tested. Give one.")
+    return registry.application(options.app)
 
 
 def _name(scenario: Scenario, named: Sequence[str]) -> str:

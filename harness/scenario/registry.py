@@ -68,6 +68,20 @@ def target(name: str) -> Target:
     return found
 
 
+def application(name: str) -> Target:
+    """An application of `harness.testing.app` by `package.module:NAME`; raises `UsageError` for anything else."""
+    if ":" not in name:
+        raise UsageError(f"{name!r} does not name an application. Write package.module:NAME of an app(...).")
+    value = _imported(name, TARGETS)
+    if not hasattr(value, "wrapped"):
+        raise UsageError(
+            f"{name} is not an application of harness.testing but a {type(value).__name__}. "
+            "Write SHOP = app(pool, make=...) in a file, and name SHOP."
+        )
+    found: Target = value
+    return found
+
+
 def workload(name: str) -> Workload:
     """A workload by its name or `package.module:NAME`; raises `UsageError` that lists the known names."""
     found: Workload = _single(name, WORKLOADS, ("name", "client", "generator", "final_generator", "checkers"))
