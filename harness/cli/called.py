@@ -15,7 +15,7 @@ VARIABLE = "HARNESS_REPEAT"
 
 def called_as(
     command: Sequence[str],
-    given: Sequence[str],
+    given: Sequence[str] | None,
     *,
     environment: Mapping[str, str] = os.environ,
     argv: Sequence[str] | None = None,
@@ -24,8 +24,11 @@ def called_as(
     """The words before the arguments: how this process was called, and the command (`chaos`, `run`).
 
     `given` are the arguments that the harness parsed, `argv` and `orig_argv` those of `sys`. If the process has other
-    arguments, a program called the harness as a library: the words are those of `python -m harness` then.
+    arguments, a program called the harness as a library: the words are those of `python -m harness` then. None stands for
+    a request that no command line made.
     """
+    if given is None:
+        return ["harness", *command]
     if wrapper := environment.get(VARIABLE):
         return [*shlex.split(wrapper)]
     argv = sys.argv if argv is None else argv

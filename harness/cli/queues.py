@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from harness.command_line import positive
+from harness.command_line import filled_path, positive
 from harness.errors import EXIT_UNKNOWN, EXIT_VALID
 from harness.progress import progress_on
 from harness.queues.cells import LOSSES, TASKS
@@ -46,8 +46,10 @@ def add_queues(parser: ArgumentParser) -> None:
         "--seed", type=int, default=1, metavar="N", help="seed of the first repeat (default 1)"
     )
     parser.add_argument("--tasks", type=positive, default=TASKS, metavar="N", help=f"default {TASKS}")
-    parser.add_argument("--report", type=Path, default=Path("reports", "queues"), metavar="DIR")
-    parser.add_argument("--document", type=Path, metavar="FILE", help="also write the table as Markdown")
+    parser.add_argument("--report", type=filled_path, default=Path("reports", "queues"), metavar="DIR")
+    parser.add_argument(
+        "--document", type=filled_path, metavar="FILE", help="also write the table as Markdown"
+    )
     parser.add_argument("--no-run", action="store_true", help="only write the pages of the existing results")
 
 

@@ -71,7 +71,12 @@ class RunRequest:
         options = self.options
         named = options.scenarios or [scenario.name for scenario in scenarios]
         chosen = list(dict.fromkeys(named)) if len(scenarios) > 1 else [_name(scenarios[0], named)]
-        words = [*called_as(["chaos", "run"], options.given), *chosen, "--seed", str(self.seed)]
+        words = [
+            *called_as(["chaos", "run"], getattr(options, "given", None)),
+            *chosen,
+            "--seed",
+            str(self.seed),
+        ]
         words += ["--tasks", str(options.tasks)]
         for name in ("rate", "timeout", "patience"):
             if (number := getattr(options, name)) is not None:

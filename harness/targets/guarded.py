@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from harness.errors import AdapterMistake, HarnessError, describe_error
 from harness.history import Operation
@@ -22,6 +23,10 @@ class GuardedSession:
     def __init__(self, session: TargetSession) -> None:
         self._session = session
         self._mistake: AdapterMistake | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """What a session has besides its protocol, such as `movement`."""
+        return getattr(self._session, name)
 
     def start_pool(self) -> PoolHandle:
         """Start one pool; its handle has a process id."""

@@ -25,6 +25,7 @@ from harness.command_line import Terminated
 from harness.errors import EnvironmentUnavailable
 from harness.report import claimed_folder
 from harness.report.markdown import markdown
+from harness.run.runner import RunOptions
 from harness.scenario import Scenario, ScenarioRun
 from tests.support.report_samples import invalid_run, unknown_run, valid_run
 
@@ -38,12 +39,21 @@ class Runs:
     outcomes: dict[str, Callable[[], ScenarioRun]] = field(default_factory=dict)
     begun: list[str] = field(default_factory=list)
     printed: list[str] = field(default_factory=list)
-    timeouts: dict[str, float] = field(default_factory=dict)
+    timeouts: dict[str, float | None] = field(default_factory=dict)
     servers: int = 0
 
-    def run(self, scenario: Scenario, *_arguments: Any, history_folder: Path, **_options: Any) -> ScenarioRun:
+    def run(
+        self,
+        scenario: Scenario,
+        _environment: Any,
+        _target: Any,
+        options: RunOptions,
+        *,
+        history_folder: Path,
+        **_: Any,
+    ) -> ScenarioRun:
         self.begun.append(scenario.name)
-        self.timeouts[scenario.name] = scenario.timeout
+        self.timeouts[scenario.name] = options.timeout
         made = self.outcomes.get(scenario.name, valid_run)()
         return replace(made, scenario=scenario.name, history_path=history_folder)
 
@@ -181,7 +191,9 @@ def test_a_scenario_that_cannot_end_in_time_is_not_begun_and_makes_the_whole_unk
 
 def test_a_scenario_that_has_begun_ends_at_the_limit(runs: Runs, tmp_path: Path) -> None:
     assert chaos_run(tmp_path, "--max-seconds", "40") == 0
-    assert runs.timeouts["sigterm-drain"] <= 40.0
+    limit = runs.timeouts["sigterm-drain"]
+    assert limit is not None
+    assert limit <= 40.0
 
 
 def test_no_server_is_started_if_nothing_can_end_in_time(runs: Runs, tmp_path: Path) -> None:
@@ -195,7 +207,7 @@ def test_a_limit_that_is_no_time_is_refused(
     given: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert chaos_run(tmp_path, f"--max-seconds={given}") == 64
-    assert "is not a number of seconds above 0" in capsys.readouterr().err
+    assert "is not a number above 0" in capsys.readouterr().err
 
 
 def test_github_gets_a_summary_and_an_annotation_for_each_scenario_that_is_not_valid(
@@ -334,4 +346,4 @@ def test_two_runs_of_one_second_and_seed_have_folders_of_their_own(
     monkeypatch.chdir(tmp_path)
     for _ in range(3):
         assert cli.main(["chaos", "run", *NAMES, "--seed", "1"]) == 0
-    assert len(list((tmp_path / "reports").iterdir())) == 3
+    assert len(list((tmp_path / "reports").glob("*/verdict.json"))) == 3
