@@ -24,8 +24,8 @@ def called_as(
     """The words before the arguments: how this process was called, and the command (`chaos`, `run`).
 
     `given` are the arguments that the harness parsed, `argv` and `orig_argv` those of `sys`. If the process has other
-    arguments, a program called the harness as a library: the words are those of `python -m harness` then. None stands for
-    a request that no command line made.
+    arguments, a program called the harness as a library: the words are those of `python -m harness` then. None stands
+    for a request that no command line made.
     """
     if given is None:
         return ["harness", *command]

@@ -1,7 +1,7 @@
 """The tables of agentexec in a database of the user: the ones that a run created are dropped at its end.
 
-A table that a run creates has a comment, which marks it. Each run holds a shared advisory lock, so that only the last of
-several runs on a database drops the tables. Tables that existed before, and tables with rows, stay.
+A table that a run creates has a comment, which marks it. Each run has a shared advisory lock, so that only the last
+of several runs on a database drops the tables. Tables that existed before, and tables with rows, stay.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import harness.kit
 from harness.checkers import evidence
 from harness.checkers.base import Verdict
 from harness.errors import HarnessError
@@ -30,6 +31,30 @@ except OSError as error:
     print(error, flush=True)
     recorder.record(OperationType.FAIL, "run", task=1)
 """
+
+
+# The same with the worker kit, which has no dependencies.
+KIT = """
+import os, resource, sys
+sys.path.insert(0, sys.argv[3])
+os.environ["HARNESS_HISTORY"] = sys.argv[1]
+from harness_worker.recording import WorkerFile
+file = WorkerFile(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+while True:
+    file.record("ok", "run", {"task": 1, "padding": "x" * 61})
+"""
+
+
+@pytest.mark.parametrize("limit", [4096, 4097, 6000])
+def test_a_worker_of_the_kit_leaves_the_mark_too(limit: int, tmp_path: Path) -> None:
+    reserve(tmp_path)
+    kit = Path(harness.kit.__file__).parent
+    command = [sys.executable, "-c", KIT, str(tmp_path), str(limit), str(kit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert "OSError" in done.stderr
+    assert (reason(tmp_path) or "").startswith("worker-")
+    assert History.load(tmp_path).problems[0].startswith("operations are missing: worker-")
 
 
 def fill(folder: Path, limit: int) -> tuple[int, str]:
