@@ -14,7 +14,7 @@ from typing import TextIO
 from harness.checkers.base import Verdict
 from harness.cli.ci_options import add_ci
 from harness.cli.request import RunRequest
-from harness.cli.series import Series
+from harness.cli.series import ScenarioSeries
 from harness.cli.verdict_lines import show_verdict
 from harness.command_line import above_zero, filled_path, positive
 from harness.environments import BACKENDS
@@ -125,7 +125,7 @@ def run_scenarios(options: Namespace) -> int:
     if options.markdown:
         check_file(options.markdown)
     with claimed_folder(request.report) as folder:
-        series = Series(
+        series = ScenarioSeries(
             request=request,
             folder=folder,
             ended=partial(show_verdict, out=out),
@@ -144,7 +144,7 @@ def run_scenarios(options: Namespace) -> int:
         return _report(series, folder, out)
 
 
-def _report(series: Series, folder: Path, out: TextIO) -> int:
+def _report(series: ScenarioSeries, folder: Path, out: TextIO) -> int:
     """Print the verdicts and write the reports; returns the exit code, UNKNOWN for VALID without its reports."""
     runs = series.results()
     code = Verdict.combine(run.verdict for run in runs).exit_code
@@ -159,7 +159,7 @@ def _report(series: Series, folder: Path, out: TextIO) -> int:
     return code
 
 
-def _write(series: Series, runs: Sequence[ScenarioRun], folder: Path, out: TextIO) -> None:
+def _write(series: ScenarioSeries, runs: Sequence[ScenarioRun], folder: Path, out: TextIO) -> None:
     options = series.request.options
     paths = write_reports(runs, folder)
     if options.json:

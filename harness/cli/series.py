@@ -24,7 +24,7 @@ from harness.targets.adapter import AdapterTarget
 
 
 @dataclass(kw_only=True)
-class Series:
+class ScenarioSeries:
     """Runs the scenarios of a request in order; `ended` is called with each result as soon as it is there.
 
     `runs` are the results so far, `missing` the reasons by scenario. With `max_seconds` no scenario begins that cannot

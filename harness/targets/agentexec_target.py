@@ -22,12 +22,12 @@ from agentexec.store.models import PREFIX
 from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, describe_error
 from harness.history import CHILD, Operation, OperationType
+from harness.targets.agentexec_schema import TemporarySchema
 from harness.targets.agentexec_tasks import ENV_VERSION, NEW_TASK_NAME, TASK_NAME, Numbered, Numbered2
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.targets.body import worker_environment
 from harness.targets.queue_owners import redis_orphans
 from harness.targets.subprocess_pool import SubprocessPool
-from harness.targets.temporary_schema import TemporarySchema
 
 # Activities per round trip to the queue.
 _BATCH = 1000

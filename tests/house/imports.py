@@ -36,6 +36,7 @@ EXTRAS = {
     "harness.pytest_plugin": {"pytest"},
     "harness.targets.agentexec_application_pool": {"reference"},
     "harness.targets.agentexec_pool": {"reference"},
+    "harness.targets.agentexec_schema": {"reference"},
     "harness.targets.agentexec_target": {"reference"},
     "harness.targets.agentexec_tasks": {"reference"},
     "harness.targets.queue_owners": {"reference"},
