@@ -19,7 +19,7 @@ from harness.queues.page import page_html
 from harness.queues.result import FILE, Cell, read_results
 from harness.queues.run import CellRunner
 from harness.queues.table import Table
-from harness.report import prepare_folder
+from harness.report import locked_folder
 
 _MINUTES = 75
 
@@ -55,11 +55,15 @@ def add_queues(parser: ArgumentParser) -> None:
 
 def run_queues(options: Namespace) -> int:
     """Run the cells that have no result yet and write the pages; returns 2 if a cell is still without a result."""
+    with locked_folder(options.report) as folder:
+        return _run_queues(options, folder)
+
+
+def _run_queues(options: Namespace, folder: Path) -> int:
     selection = Selection(
         targets=options.targets, losses=options.faults, only=options.only, repeats=options.repeat
     )
     cells = selection.cells()
-    folder = prepare_folder(options.report)
     todo = [] if options.no_run else [one for one in cells if options.again or not _has_result(one, folder)]
     try:
         if todo:

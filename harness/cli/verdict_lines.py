@@ -40,6 +40,7 @@ def verdict_line(run: ScenarioRun, *, colour: bool = False) -> str:
         counted(line.faults, "fault"),
         f"{line.kills} killed",
         *([] if line.lost is None else [f"{line.lost} lost"]),
+        *([f"{line.stuck} stuck"] if line.stuck else []),
         seconds_text(line.seconds),
     ]
     verdict = painted(f"{run.verdict:<8}", run.verdict) if colour else f"{run.verdict:<8}"

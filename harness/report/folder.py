@@ -37,11 +37,10 @@ def prepare_folder(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def claimed_folder(folder: Path) -> Iterator[Path]:
-    """Prepare the folder for one run and remove the reports of an earlier one, which would outlast a crash.
+def locked_folder(folder: Path) -> Iterator[Path]:
+    """Prepare the folder and lock it; raises `UsageError` if another run has it.
 
-    The folder itself is locked: no file remains, and the kernel releases the lock when this process ends. Raises
-    `UsageError` if another run has the folder.
+    The folder itself is locked: no file remains, and the kernel releases the lock when this process ends.
     """
     prepared = prepare_folder(folder)
     # Not inherited by the processes that the run starts.
@@ -56,11 +55,18 @@ def claimed_folder(folder: Path) -> Iterator[Path]:
             ) from None
         except OSError:
             pass  # a file system without such locks
-        for name in WRITTEN:
-            (prepared / name).unlink(missing_ok=True)
         yield prepared
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def claimed_folder(folder: Path) -> Iterator[Path]:
+    """Lock the folder for one run, and remove the reports of an earlier one, which would outlast a crash."""
+    with locked_folder(folder) as prepared:
+        for name in WRITTEN:
+            (prepared / name).unlink(missing_ok=True)
+        yield prepared
 
 
 def write_whole(path: Path, content: str, *, remedy: str = REMEDY) -> None:

@@ -25,6 +25,7 @@ _COLUMNS = (
     "faults",
     "kills",
     "lost",
+    "stuck",
     "duplicated",
     "illegal",
     "recovery p50 / p99",
@@ -45,7 +46,7 @@ def markdown(runs: Sequence[ScenarioRun]) -> str:
         f"|---|---|{'---:|' * (len(_COLUMNS) - 1)}",
     ]
     for run, line in zip(runs, lines, strict=True):
-        counts = (line.lost, line.duplicated, line.illegal)
+        counts = (line.lost, line.stuck, line.duplicated, line.illegal)
         recovery = f"{seconds_text(line.recovery_p50)} / {seconds_text(line.recovery_p99)}"
         cells = [
             _text(run.scenario),

@@ -263,7 +263,7 @@ def test_markdown_shows_text_and_no_markup() -> None:
     assert "\n# heading" not in text
     assert "````console\nharness ``` # x\n````" in text
     table = [line for line in text.splitlines() if line.startswith("| ")]
-    assert {len(line.replace(r"\|", "").split("|")) for line in table} == {12}
+    assert {len(line.replace(r"\|", "").split("|")) for line in table} == {13}
 
 
 def test_markdown_names_lost_tasks_and_the_command() -> None:
