@@ -15,7 +15,7 @@ from harness.checkers.base import Verdict
 from harness.cli.ci_options import add_ci
 from harness.cli.request import RunRequest
 from harness.cli.series import ScenarioSeries
-from harness.cli.verdict_lines import show_verdict
+from harness.cli.verdict_lines import annotation, in_github, show_verdict
 from harness.command_line import above_zero, filled_path, positive
 from harness.environments import BACKENDS
 from harness.errors import EXIT_UNKNOWN, HarnessError
@@ -151,6 +151,9 @@ def _report(series: ScenarioSeries, folder: Path, out: TextIO) -> int:
     print(f"\n{verdict_table(runs, colour=is_animated(out))}", file=out)
     for line in _violations(runs):
         print(line, file=out)
+    for run in runs if in_github() else ():
+        if run.scenario in series.missing:
+            print(annotation(run), file=out)
     try:
         _write(series, runs, folder, out)
     except HarnessError as error:  # the verdicts stay

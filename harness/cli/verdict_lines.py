@@ -25,11 +25,16 @@ def show_verdict(run: ScenarioRun, out: TextIO) -> None:
     line = verdict_line(run, colour=animated)
     # A spinner on the same terminal continues on the next line.
     text = f"{_ERASE if animated else ''}{line}\n"
-    if os.environ.get("GITHUB_ACTIONS") == "true" and run.verdict is not Verdict.VALID:
+    if in_github() and run.verdict is not Verdict.VALID:
         text += f"{annotation(run)}\n"
     with suppress(OSError):
         out.write(text)
         out.flush()
+
+
+def in_github() -> bool:
+    """Whether this process belongs to a job of GitHub."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
 def verdict_line(run: ScenarioRun, *, colour: bool = False) -> str:

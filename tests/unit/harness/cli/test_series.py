@@ -226,6 +226,18 @@ def test_github_gets_a_summary_and_an_annotation_for_each_scenario_that_is_not_v
     assert "| kill-pool | ❌ INVALID |" in text
 
 
+def test_github_gets_an_annotation_for_what_was_not_run(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    runs.outcomes = {"kill-pool": raises(KeyboardInterrupt())}
+    assert chaos_run(tmp_path) == 130
+    commands = [line for line in capsys.readouterr().out.splitlines() if line.startswith("::error ")]
+    assert [command.partition("::")[2].partition("::")[2][:12] for command in commands] == [
+        *("stopped half", "not run: the")
+    ]
+
+
 def test_a_summary_that_cannot_be_written_changes_no_verdict(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
