@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from harness.checkers.adapter import without_mistakes
 from harness.checkers.asked import as_promised
 from harness.checkers.base import Checker, CheckResult, Verdict, check_all
 from harness.checkers.evidence import unreadable
@@ -27,6 +28,7 @@ from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
 from harness.run.kept_logs import kept_logs
 from harness.run.patience import Patience, patience_of
+from harness.run.space import require_space
 from harness.scenario import Scenario, ScenarioRun
 from harness.scenario.run_plan import RunPlan
 from harness.scenario.schedule import Schedule
@@ -167,7 +169,7 @@ def run_scenario(
         summary=scenario.summary,
         backend=environment.name,
         target=target.name,
-        target_version=target.version(),
+        target_version=_version(target),
         seed=options.seed,
         tasks=options.tasks,
         servers=environment.versions,
@@ -179,6 +181,13 @@ def run_scenario(
         error=" ".join(breakdowns) or None,
         notes=plan.notes,
     )
+
+
+def _version(target: Target) -> str:
+    try:
+        return target.version()
+    except Exception:  # noqa: BLE001 - the code of a target may raise anything, and the run has its verdict
+        return "of unknown version"
 
 
 @contextmanager
@@ -202,13 +211,14 @@ def judge(scenario: Scenario, history: History, target: Target | None = None) ->
     """The results of all checkers; a checker of the scenario replaces the workload's checker of the same name.
 
     A target with a method `checkers` adds its own, such as the invariants of an application.
-    A checker that asks for what the target does not promise is NOT ASKED.
+    A checker that asks for what the target does not promise is NOT ASKED. What a mistake of the adapter explains is
+    UNKNOWN.
     A history with unreadable lines never produces INVALID, only UNKNOWN: such a line may be the evidence
     that a checker misses.
     """
     own: Callable[[], Mapping[str, Checker]] = getattr(target, "checkers", dict)
     checkers = {**scenario.workload.checkers(), **scenario.checkers, **own()}
-    results = as_promised(check_all(checkers, history), history)
+    results = without_mistakes(as_promised(check_all(checkers, history), history), history)
     gaps = unreadable(history)
     return {name: _downgraded(result, gaps[0]) for name, result in results.items()} if gaps else results
 
@@ -252,6 +262,7 @@ class ChaosRun:
             if not self._phases.breakdowns:
                 with phase(RunPhase.WORKLOAD):
                     self._inject_faults()
+                    self._require_space()
         finally:  # also on Ctrl-C, which `phase` does not catch
             with phase(RunPhase.HEALING):
                 self._nemesis.heal_all()
@@ -259,11 +270,16 @@ class ChaosRun:
         if not self._phases.breakdowns:
             with phase(RunPhase.DRAIN):
                 self._drain()
+                self._require_space()
         with phase(RunPhase.STOPPING):
             self._stop_pools()
         with phase(RunPhase.COLLECTING):
             for operation in self._context.session.witnesses():
                 self._context.witness.append(operation)
+
+    def _require_space(self) -> None:
+        environment = self._context.faults.environment
+        require_space(self._context.history, *([] if environment is None else [environment.folder]))
 
     def _stop_pools(self) -> None:
         self._log("stopping the pools")

@@ -37,6 +37,7 @@ EXTRAS = {
     "harness.targets.agentexec_application": {"reference"},
     "harness.targets.agentexec_application_pool": {"reference"},
     "harness.targets.agentexec_pool": {"reference"},
+    "harness.targets.agentexec_schema": {"reference"},
     "harness.targets.agentexec_target": {"reference"},
     "harness.targets.agentexec_tasks": {"reference"},
     "harness.targets.queue_owners": {"reference"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -88,6 +89,12 @@ WRONG = {
         ["check", "/nowhere", "--scenario", "kill-pool"],
         "no history at /nowhere",
     ),
+    "a report folder without a name": (["chaos", "run", "kill-pool", "--report", ""], "'' names no file"),
+    "a report folder of spaces": (["chaos", "run", "kill-pool", "--report= "], "' ' names no file"),
+    "a Postgres without a path": (["chaos", "run", "kill-pool", "--postgres-bin", ""], "'' names no file"),
+    "a simulation into no folder": (["simulate", "--seeds", "1", "--report", ""], "'' names no file"),
+    "a simulation into no page": (["simulate", "--seed", "1", "--html", ""], "'' names no file"),
+    "a history without a path": (["check", "", "--scenario", "kill-pool"], "'' names no file"),
     "a check without a scenario": (["check", "/nowhere"], "required: --scenario"),
 }
 
@@ -208,6 +215,36 @@ def test_a_pipe_that_is_closed_early_makes_no_noise() -> None:
     with os.fdopen(write_end, "wb") as out:
         done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, timeout=60, check=False)
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize("full", ["stdout", "stderr"])
+def test_an_output_without_space_is_a_sentence_and_no_bug(full: str) -> None:
+    command = [sys.executable, "-m", "harness", "chaos", "list"]
+    with Path("/dev/full").open("wb") as out:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {full: out.fileno()}
+        done = subprocess.run(command, **streams, text=True, timeout=60, check=False)  # type: ignore[call-overload]
+    if full == "stdout":
+        assert done.returncode == 2
+        [line] = done.stderr.splitlines()
+        assert "cannot be written (No space left on device); free some space" in line
+    else:
+        assert done.returncode == 0
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES])
+def test_a_disk_that_refuses_a_file_is_named_with_a_remedy(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(_options: Namespace) -> int:
+        raise OSError(number, os.strerror(number), "/data/client.jsonl")
+
+    monkeypatch.setattr(chaos_command, "list_scenarios", refused)
+    assert cli.main(["chaos", "list"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"harness: /data/client.jsonl cannot be written ({os.strerror(number)}); free some"
+    )
+    assert "bug" not in said
 
 
 def _history(path: Path, *, complete: bool) -> Path:
