@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import harness.kit
 from harness.environments import reaper
 from harness.environments.base import Endpoints
-from harness.environments.external import plain_url
-from harness.errors import TargetFailed, UsageError
+from harness.environments.urls import plain_url
+from harness.errors import AdapterMistake, TargetFailed, UsageError
 from harness.history import Operation
 from harness.history.promises import Promises
 from harness.kit.harness_worker.environment import service_variable
@@ -177,8 +177,9 @@ class AdapterSession:
             return read(answer)
         except WrongAnswer as wanted:
             shown = masked(repr(answer)[:_SHOWN])
-            raise TargetFailed(
-                f"The client of the adapter {self._file.full_name} answered {call} with {shown}. It has to be {wanted}."
+            raise AdapterMistake(
+                f"{AdapterMistake.PREFIX} the client of the adapter {self._file.full_name} answered {call} "
+                f"with {shown}. It has to be {wanted}."
             ) from None
 
 
