@@ -149,7 +149,7 @@ def test_ctrl_c_in_the_second_scenario_keeps_the_verdict_of_the_first(tmp_path: 
     assert first["checkers"]["delivery"]["verdict"] == "VALID"
     assert (second["scenario"], second["verdict"]) == ("kill-pool", "UNKNOWN")
     assert "stopped half way: the run was interrupted" in second["error"]
-    assert said.startswith(f"UNKNOWN  {first['scenario']}: 60 tasks, "), "the line of the first scenario"
+    assert said.startswith(f"{first['scenario']}: UNKNOWN, 60 tasks, "), "the line of the first scenario"
     assert processes_of(tmp_path) == []
     again = harness("check", tmp_path / "history" / "kill-pool", "--scenario", "kill-pool")
     assert again.returncode == 2, "a history that was cut short shows no loss"
