@@ -104,7 +104,7 @@ class AgentexecSession:
         counted = select(Activity.status, func.count()).where(of_queue).group_by(Activity.status)
         try:
             with self._client.engine.connect() as connection:
-                statuses = dict(connection.execute(counted).tuples().all())
+                statuses = {status: number for status, number in connection.execute(counted)}  # noqa: C416 - rows
             return statuses, self._client.queue.depth()
         except (SQLAlchemyError, redis.RedisError) as error:
             raise TargetFailed(

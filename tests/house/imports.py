@@ -34,6 +34,7 @@ EXTRAS = {
     "harness": set(),
     "harness.environments": {"embedded", "containers"},
     "harness.pytest_plugin": {"pytest"},
+    "harness.targets.agentexec_application": {"reference"},
     "harness.targets.agentexec_application_pool": {"reference"},
     "harness.targets.agentexec_pool": {"reference"},
     "harness.targets.agentexec_target": {"reference"},

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,8 @@ WRONG = {
     "a seed that is no number": (["chaos", "run", "kill-pool", "--seed", "x"], "invalid int value: 'x'"),
     "no tasks": (["chaos", "run", "kill-pool", "--tasks", "0"], "'0' is not a whole number of 1 or more"),
     "negative tasks": (["chaos", "run", "kill-pool", "--tasks", "-5"], "'-5' is not a whole number"),
+    "endlessly many tasks": (["chaos", "run", "kill-pool", "--tasks", "9" * 5000], "with at most 15 digits"),
+    "more tasks than can be drawn": (["chaos", "run", "kill-pool", "--tasks", "9" * 15], "Give --tasks"),
     "tasks that are no number": (["chaos", "run", "kill-pool", "--tasks", "many"], "'many' is not a whole"),
     "no rate": (["chaos", "run", "kill-pool", "--rate", "0"], "'0' is not a number above 0, at most 10,000"),
     "a rate that is no number": (["chaos", "run", "kill-pool", "--rate", "fast"], "'fast' is not a number"),
@@ -72,6 +75,14 @@ WRONG = {
     "external and another database allowed": (
         ["chaos", "run", "kill-pool", *EXTERNAL, "--allow-destructive", "production"],
         "add --allow-destructive staging",
+    ),
+    "a patience of nothing": (
+        ["chaos", "run", "kill-pool", "--patience", "0"],
+        "not a number above 0",
+    ),
+    "a patience in words": (
+        ["chaos", "run", "kill-pool", "--patience", "long"],
+        "not a number above 0",
     ),
     "a history that is not there": (
         ["check", "/nowhere", "--scenario", "kill-pool"],
@@ -221,6 +232,20 @@ def test_a_saved_history_is_judged_again_and_the_stuck_task_named(
     assert "INVALID  delivery: 1 acknowledged, 0 lost, 1 stuck" in said
     assert '"task": 1' in said
     assert said.rstrip().endswith("verdict: INVALID")
+
+
+def test_a_saved_history_of_a_run_that_was_cut_short_is_unknown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = _history(tmp_path / "history.jsonl", complete=False)
+    with closing(Recorder(history, process="runner")) as runner:
+        runner.record(OperationType.INVOKE, "phase", phase="the drain")
+    assert cli.main(["check", str(history), "--scenario", "kill-pool"]) == 2
+    said = capsys.readouterr().out
+    assert (
+        "UNKNOWN  delivery: 1 acknowledged, 1 unfinished; the unfinished are not judged: the run ended"
+        in said
+    )
 
 
 def test_a_saved_history_is_judged_as_json_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
