@@ -57,7 +57,11 @@ def test_agentexec_survives(name: str, tmp_path: Path) -> None:
     if name == "kill-worker-locked":
         assert seen["locks"]["locked_tasks"] >= 100
         assert seen["priorities"]["wait_low_p50"] is not None
-    assert (tmp_path / "report.html").stat().st_size > 0
+    page = (tmp_path / "report.html").read_text("utf-8")
+    for log in ("pool-1.log", "postgres.log", "redis.log"):
+        assert (tmp_path / "history" / name / log).stat().st_size > 0
+        assert f'<a href="history/{name}/{log}">{log}</a>' in page
+    assert "no time that can be compared" not in page
 
 
 def test_a_queue_that_pops_destructively_is_invalid_and_its_lost_tasks_are_named(tmp_path: Path) -> None:
