@@ -120,7 +120,8 @@ def test_a_check_of_an_adapter_that_does_not_work_fails_with_the_reason(tmp_path
     checked = harness("target", "check", f"{file}@dies", "--report", tmp_path / "report")
     assert checked.returncode == 1
     assert (
-        "wrong  submit    A mistake of the adapter: the client of the adapter files@dies, in the call" in checked.stdout
+        "wrong  submit    A mistake of the adapter: the client of the adapter files@dies, in the call"
+        in checked.stdout
     )
     again = harness("target", "check", file, "--report", tmp_path / "report")
     assert (again.returncode, "has the history of another run" in again.stderr) == (64, True)
