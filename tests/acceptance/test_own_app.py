@@ -51,7 +51,7 @@ def run_readme(folder: Path, chaos: str) -> subprocess.CompletedProcess[str]:
 
 
 def booked_twice(history: History) -> list[int]:
-    """The numbers of the refunds that the ledger has twice, read from the history without the checker."""
+    """The numbers of the refunds that are booked twice, read from the history without the checker."""
     [found] = [op.value["found"]["mapping"] for op in history.where("invariant")]
     counts = dict(found)
     return sorted(task.number for task in completed_tasks(history) if counts.get(str(task)) != 1)
