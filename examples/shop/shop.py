@@ -19,11 +19,11 @@ import agentexec as ax
 
 pool = ax.Pool(queue_name="shop")
 
-TABLE_OF_BOOKINGS = """CREATE TABLE IF NOT EXISTS shop_ledger (
+TABLE = """CREATE TABLE IF NOT EXISTS shop_ledger (
     agent_id uuid NOT NULL, customer_order int NOT NULL, cents int NOT NULL)"""
-TABLE_OF_KEYS = """CREATE TABLE IF NOT EXISTS shop_refunds (
+KEYS = """CREATE TABLE IF NOT EXISTS shop_refunds (
     agent_id uuid PRIMARY KEY)"""
-BOOK = "INSERT INTO shop_ledger (agent_id, customer_order, cents) VALUES (%s, %s, %s)"
+BOOKING = "INSERT INTO shop_ledger (agent_id, customer_order, cents) VALUES (%s, %s, %s)"
 FIRST = "INSERT INTO shop_refunds (agent_id) VALUES (%s) ON CONFLICT DO NOTHING"
 
 
@@ -37,15 +37,15 @@ class Refund(BaseModel):
 def create_tables(database_url: str) -> None:
     """Create the tables of the shop."""
     with psycopg.connect(database_url) as connection:
-        connection.execute(TABLE_OF_BOOKINGS)
-        connection.execute(TABLE_OF_KEYS)
+        connection.execute(TABLE)
+        connection.execute(KEYS)
 
 
 @pool.task("refund")
 async def refund(agent_id: UUID, context: Refund) -> None:
     """Book a refund. Unsafe: each run books."""
     async with await psycopg.AsyncConnection.connect(os.environ["DATABASE_URL"]) as connection:
-        await connection.execute(BOOK, (agent_id, context.order, context.cents))
+        await connection.execute(BOOKING, (agent_id, context.order, context.cents))
 
 
 @pool.task("refund_once")
@@ -54,4 +54,4 @@ async def refund_once(agent_id: UUID, context: Refund) -> None:
     async with await psycopg.AsyncConnection.connect(os.environ["DATABASE_URL"]) as connection:
         first = await connection.execute(FIRST, (agent_id,))
         if first.rowcount:
-            await connection.execute(BOOK, (agent_id, context.order, context.cents))
+            await connection.execute(BOOKING, (agent_id, context.order, context.cents))

@@ -19,15 +19,13 @@ from harness.scenario.scenario import Scenario
 from harness.targets.adapter import adapter, names_adapter, shipped
 from harness.targets.application_reference import NO_SERVERS, on_servers
 from harness.targets.base import Target
-from harness.targets.reference import require_reference
+from harness.targets.reference import require_reference_of
 from harness.workloads.base import Workload
 
 SCENARIOS = "harness.scenarios"
 TARGETS = "harness.targets"
 WORKLOADS = "harness.workloads"
 
-# The modules of this prefix import agentexec.
-_OF_REFERENCE = "harness.targets.agentexec_"
 _CELLS, _CELL_PREFIX = "harness.queues.cells:CELLS", "cell-"
 
 _WHAT = {SCENARIOS: "scenario", TARGETS: "target", WORKLOADS: "workload"}
@@ -58,14 +56,18 @@ def scenario(name: str) -> Scenario:
     return known[name]
 
 
-def target(name: str) -> Target:
-    """A target by its name, `package.module:NAME`, or the path or name of an adapter, which may end in `@PROFILE`.
+def target(name: str | Target) -> Target:
+    """A target by its name, `package.module:NAME` or value, or the path or name of an adapter.
 
-    Raises `UsageError` that lists the known names.
+    The latter may end in `@PROFILE`. Raises `UsageError` that lists the known names.
     """
+    members = ("name", "version", "open")
+    if not isinstance(name, str):
+        _require_members(name, type(name).__name__, TARGETS, members)
+        return name
     if names_adapter(name):
         return adapter(name)
-    found: Target = _single(name, TARGETS, ("name", "version", "open"))
+    found: Target = _single(name, TARGETS, members)
     return found
 
 
@@ -105,18 +107,19 @@ def _single(name: str, group: str, members: tuple[str, ...]) -> Any:
             raise _unknown(name, names(group), group)
         path = points[name].value
     _search_current_folder()
-    if path.startswith(_OF_REFERENCE):
-        require_reference(
-            f"The target {name}", otherwise=", or name another with --target package.module:NAME"
-        )
+    require_reference_of(path, f"The target {name}", ", or name another with --target package.module:NAME")
     value = _imported(path, group)
+    _require_members(value, name, group, members)
+    return value
+
+
+def _require_members(value: object, name: str, group: str, members: tuple[str, ...]) -> None:
     missing = [member for member in members if not hasattr(value, member)]
     if missing:
         raise UsageError(
             f"{name} is not a {_WHAT[group]}: it has no {', '.join(missing)}. "
             f"Name a value that has them, as the {_WHAT[group]}s of the harness do."
         )
-    return value
 
 
 def _points(group: str) -> list[EntryPoint]:

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from harness.environments.base import Endpoints
-from harness.environments.external import plain_url
+from harness.environments.urls import plain_url
 from harness.errors import TargetFailed, describe_error
 from harness.testing.sources import TIMEOUT_SECONDS
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from harness.environments.base import Endpoints
-from harness.environments.external import plain_url
+from harness.environments.urls import plain_url
 from harness.errors import UsageError
 
 TIMEOUT_SECONDS = 30.0

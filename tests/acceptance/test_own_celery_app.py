@@ -32,14 +32,14 @@ celery.conf.update(task_acks_late=True, task_reject_on_worker_lost=True, task_de
 
 def create_tables(url):
     with psycopg.connect(url) as connection:
-        connection.execute("CREATE TABLE bookings (task text, booked_for int)")
+        connection.execute("CREATE TABLE shop_ledger (task text, booked_for int)")
 
 @celery.task(bind=True, autoretry_for=(ValueError,), default_retry_delay=0)
 def refund(self, order):
     if order == 2 and not self.request.retries:
         raise ValueError("the first attempt fails")
     with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
-        connection.execute("INSERT INTO bookings VALUES (%s, %s)", (self.request.id, order))
+        connection.execute("INSERT INTO shop_ledger VALUES (%s, %s)", (self.request.id, order))
     if order == 3:
         note.delay(order)
 
@@ -54,7 +54,7 @@ from harness.testing import app
 
 SHOP = app(shop.celery, setup=shop.create_tables, make=lambda n: shop.refund.s(n))
 
-@SHOP.invariant("booked once", sql="SELECT task, count(*) FROM bookings GROUP BY 1")
+@SHOP.invariant("booked once", sql="SELECT task, count(*) FROM shop_ledger GROUP BY 1")
 def once(rows, completed):
     return {task for task in completed if rows.get(task) != 1}
 """
