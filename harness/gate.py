@@ -2,7 +2,7 @@
 
 A handler that has begun arrives at a gate and waits there. The runner waits for the arrival, acts at this moment (it
 kills that worker, for example), and opens the gate for all present and later handlers. A worker that is killed at a
-gate closes its connection, and the keeper removes it.
+gate closes its connection, and the keeper removes it. The handlers' end is `gates` of the worker kit.
 
 The protocol uses a Unix domain socket: the handler sends one line of JSON (`gate`, `pid`, `task`), and the keeper
 replies with `open` and a newline. Every wait has a deadline in seconds.
@@ -10,7 +10,6 @@ replies with `open` and a newline. Every wait has a deadline in seconds.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import selectors
@@ -174,63 +173,3 @@ def _parse(line: bytes) -> GateArrival | None:
     except ValueError:
         return None
     return None
-
-
-async def pass_gate(address: str, gate: str, task: int, *, within: float = DEFAULT_DEADLINE_SECONDS) -> None:
-    """Announce this handler at a gate and return once the gate opens.
-
-    Raises `GateError` if the keeper is unreachable, ends, or does not open the gate within `within` seconds. So a
-    worker does not hang after the end of its runner.
-    """
-    try:
-        async with asyncio.timeout(within):
-            reader, writer = await asyncio.open_unix_connection(address)
-            try:
-                writer.write(_announcement(gate, task))
-                answer = await reader.read(len(_OPEN))
-            finally:
-                writer.close()
-    except TimeoutError:
-        raise _not_opened(gate, within) from None
-    except OSError as error:
-        raise _unreachable(gate, address, error) from None
-    _check(answer, gate)
-
-
-def pass_gate_blocking(
-    address: str, gate: str, task: int, *, within: float = DEFAULT_DEADLINE_SECONDS
-) -> None:
-    """`pass_gate` for handlers that run in threads."""
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
-            end.settimeout(within)
-            end.connect(address)
-            end.sendall(_announcement(gate, task))
-            answer = end.recv(len(_OPEN))
-    except TimeoutError:
-        raise _not_opened(gate, within) from None
-    except OSError as error:
-        raise _unreachable(gate, address, error) from None
-    _check(answer, gate)
-
-
-def _announcement(gate: str, task: int) -> bytes:
-    return json.dumps({"gate": gate, "pid": os.getpid(), "task": task}).encode() + b"\n"
-
-
-def _check(answer: bytes, gate: str) -> None:
-    if answer != _OPEN:
-        raise GateError(
-            f"the keeper of the gate {gate!r} ended before it opened the gate. Check whether the runner still runs."
-        )
-
-
-def _not_opened(gate: str, within: float) -> GateError:
-    return GateError(f"the gate {gate!r} was not opened within {within:g} s. Heal the fault that holds it.")
-
-
-def _unreachable(gate: str, address: str, error: OSError) -> GateError:
-    reason = error.strerror or type(error).__name__
-    return GateError(
-        f"the gate {gate!r} cannot be reached at {address} ({reason}). Check whether the runner still runs."
-    )

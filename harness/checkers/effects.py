@@ -2,8 +2,8 @@
 
 A handler may run more than once. An effect outside of the system can still happen exactly once: the outside store keeps
 the highest fencing token of each activity (the idempotency key) and refuses any lower token. The effect under the
-highest token then stands, even if a paused worker resumes and tries its own effect again. `harness.targets.effects` is
-such a store. Handlers record its answer: `effect` is `ok` if it was taken, `fail` if it was refused.
+highest token then stands, even if a paused worker resumes and tries its own effect again. The worker kit has such a
+store (`effects`). Handlers record its answer: `effect` is `ok` if it was taken, `fail` if it was refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The entry point: `harness chaos list | run`, `check`, `simulate`, `queues`, `report compare`, `images build`.
+"""The entry point: `harness chaos list | run`, `check`, `simulate`, `queues`, `target list | new | check`, ...
 
 Exit codes: 0 VALID, 1 INVALID, 2 UNKNOWN or no verdict reached, 64 wrong usage, 130 Ctrl-C, 143 SIGTERM. An error is
 one sentence on stderr; `--debug` adds the traceback.
@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from harness.cli import chaos, check, images, queues, report, simulate
+from harness.cli import chaos, check, images, queues, report, simulate, target
 from harness.command_line import Parser, installed_version, report_interrupt, sigterm_raises
 from harness.errors import EXIT_UNKNOWN, HarnessError
 from harness.masking import masked
@@ -62,6 +62,7 @@ def _parser() -> Parser:
     queues.add_queues(
         commands.add_parser("queues", help="many targets under the same faults, as a table", parents=[common])
     )
+    target.add_target(commands.add_parser("target", help="list, check and write targets"), common)
     images.add_images(commands.add_parser("images", help="container images"), common)
     return parser
 

@@ -65,6 +65,8 @@ class RunRequest:
             "--tasks",
             str(self.options.tasks),
         ]
+        if self.options.patience is not None:
+            words += ["--patience", f"{self.options.patience:g}"]
         words += ["--backend", self.options.backend]
         if self.options.target != "agentexec":
             words += ["--target", self.options.target]

@@ -11,6 +11,15 @@ RUNNER, BREAKDOWN = "runner", "breakdown"
 PROMISES = "promises"
 """The `f` of the runner's operation that holds what the system under test promises."""
 
+PHASE, DRAIN = "phase", "drain"
+"""The `f` of the beginning and the end of each phase of a run, and of how the drain ended; the runner records both."""
+
+MACHINE = "machine"
+"""The process that measures how busy the machine is, and the `f` of its operations."""
+
+START, STOP, KILL = "start", "stop", "kill"
+"""The `f` of what the harness itself does with a pool: it starts it, and at the end stops or kills it."""
+
 SERVERS = frozenset({"postgres", "redis"})
 """The evidence sources that are read after the run. Their operations do not extend the duration of the run."""
 

@@ -86,6 +86,19 @@ class AgentexecSession:
                 f"agentexec's activities cannot be read: {describe_error(error)}. See the log of Postgres."
             ) from None
 
+    def movement(self) -> object:
+        """How many activities have each status, and how many tasks the queue has in each state."""
+        of_queue = Activity.queue_name == self._settings.queue
+        counted = select(Activity.status, func.count()).where(of_queue).group_by(Activity.status)
+        try:
+            with self._client.engine.connect() as connection:
+                statuses = dict(connection.execute(counted).tuples().all())
+            return statuses, self._client.queue.depth()
+        except (SQLAlchemyError, redis.RedisError) as error:
+            raise TargetFailed(
+                f"agentexec's tasks cannot be counted: {describe_error(error)}. See the logs of the servers."
+            ) from None
+
     def witnesses(self) -> Iterator[Operation]:
         """The activity log, the activities, and the remaining content of this queue."""
         of_queue = Activity.queue_name == self._settings.queue

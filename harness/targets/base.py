@@ -87,7 +87,12 @@ class PoolHandle(Protocol):
 
 
 class TargetSession(Protocol):
-    """A target on given endpoints, for one scenario."""
+    """A target on given endpoints, for one scenario.
+
+    An optional method `movement() -> object` returns anything that differs after any progress which neither changes
+    `unfinished` nor is recorded by a worker, for example the number of tasks in each state: the drain waits while it
+    changes.
+    """
 
     def start_pool(self) -> PoolHandle:
         """Start one pool and return once its workers accept tasks; raises `TargetFailed` with its log."""

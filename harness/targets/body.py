@@ -1,4 +1,4 @@
-"""The body of every handler under test: it records its run, waits at its gate, performs its effect, and works.
+"""The body of every handler under test, for targets in the harness's own environment: `worker` of the worker kit.
 
 All targets run this body, so that a verdict compares queues and not handlers. Two environment variables of the workers
 configure it: `HARNESS_HISTORY` is the folder to record into, and `HARNESS_GATE` the socket of the gates.
@@ -6,20 +6,13 @@ configure it: `HARNESS_HISTORY` is the folder to record into, and `HARNESS_GATE`
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
 
-from harness.errors import TargetFailed
-from harness.gate import pass_gate
-from harness.history import OperationType, Recorder
-from harness.targets.effects import take_effect
+from harness.kit.harness_worker import worker
 
 ENV_HISTORY = "HARNESS_HISTORY"
 ENV_GATE = "HARNESS_GATE"
-_BEGUN, _NEARLY_DONE = 10, 90  # percent
 
 
 def worker_environment(history: Path, gate_address: str) -> dict[str, str]:
@@ -29,7 +22,7 @@ def worker_environment(history: Path, gate_address: str) -> dict[str, str]:
 
 def say_hello() -> None:
     """Open this worker's history file; its first operation, `hello`, shows that the worker is up."""
-    _recorder(os.getpid())
+    worker.hello()
 
 
 async def perform(
@@ -43,57 +36,16 @@ async def perform(
     lock: str | None = None,
     report: Callable[[int], None] | None = None,
 ) -> None:
-    """Run task `number` for `work` seconds, after passing `gate` where one is given.
-
-    Records `run` as `invoke`, then as `ok`, as `fail` if it raised, or as `info` if it was canceled: a canceled handler
-    may have had its effect. The target passes the `attempt`, the fencing token `fence` and the key `lock` of this run.
-    With a token, one outside effect per (activity, fence) is performed and recorded. `report` is the target's function
-    for progress in percent; progress is recorded too.
-    """
-    recorder = _recorder(os.getpid())
-    value = {"task": number, "activity": activity, "attempt": attempt, "fence": fence, "pid": os.getpid()}
-    if lock is not None:
-        value["lock"] = lock
-    key = {"task": number, "activity": activity, "fence": fence}
-
-    def progress(percentage: int) -> None:
-        if report is not None:
-            recorder.record(OperationType.INFO, "report", **key, percentage=percentage)
-            report(percentage)
-
-    recorder.record(OperationType.INVOKE, "run", **value)
-    try:
-        progress(_BEGUN)
-        if gate is not None:
-            await pass_gate(_setting(os.environ, ENV_GATE), gate, number)
-        if fence is not None:
-            taken = take_effect(_effects(), activity=activity, fence=fence)
-            recorder.record(OperationType.OK if taken else OperationType.FAIL, "effect", **key)
-        await asyncio.sleep(work)
-        progress(_NEARLY_DONE)
-    except asyncio.CancelledError:
-        recorder.record(OperationType.INFO, "run", **value)
-        raise
-    except BaseException as error:
-        recorder.record(OperationType.FAIL, "run", **value, error=f"{type(error).__name__}: {error}")
-        raise
-    recorder.record(OperationType.OK, "run", **value)
-
-
-def _effects() -> Path:
-    """The store of effects: in the run's working folder, beside the socket of the gates."""
-    return Path(_setting(os.environ, ENV_GATE)).parent / "effects"
-
-
-@cache
-def _recorder(pid: int) -> Recorder:
-    # One per process id: a process forked from a worker needs its own file.
-    assert pid == os.getpid()
-    return Recorder.for_worker(Path(_setting(os.environ, ENV_HISTORY)))
-
-
-def _setting(environment: Mapping[str, str], name: str) -> str:
-    value = environment.get(name)
-    if not value:
-        raise TargetFailed(f"{name} is not set in this worker. Start pools with `worker_environment(...)`.")
-    return value
+    """Run task `number` for `work` seconds, after passing `gate` where one is given, as `worker.run` does it."""
+    run = worker.run(
+        number,
+        activity=activity,
+        attempt=attempt,
+        fence=fence,
+        work=work,
+        gate=gate,
+        lock=lock,
+        report=report,
+    )
+    async with run:
+        pass

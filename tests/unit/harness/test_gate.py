@@ -17,11 +17,12 @@ from pathlib import Path
 import pytest
 
 from harness.errors import GateError
-from harness.gate import GateKeeper, pass_gate, pass_gate_blocking
+from harness.gate import GateKeeper
+from harness.kit.harness_worker.gates import GateClosed, pass_gate, pass_gate_blocking
 
 WAITER = """
 import sys
-from harness.gate import pass_gate_blocking
+from harness.kit.harness_worker.gates import pass_gate_blocking
 pass_gate_blocking(sys.argv[1], sys.argv[2], int(sys.argv[3]))
 """
 
@@ -79,7 +80,7 @@ def test_an_open_gate_lets_later_arrivals_through_at_once(keeper: GateKeeper) ->
 
 def test_opening_one_gate_leaves_the_others_shut(keeper: GateKeeper) -> None:
     keeper.open("front")
-    with pytest.raises(GateError, match=r"'back' was not opened within 0.05 s"):
+    with pytest.raises(GateClosed, match=r"'back' was not opened within 0.05 s"):
         pass_gate_blocking(keeper.address, "back", 1, within=0.05)
 
 
@@ -116,9 +117,9 @@ def test_a_wait_without_an_arrival_raises(keeper: GateKeeper) -> None:
 
 
 def test_a_handler_whose_runner_is_gone_fails_instead_of_hanging(address: Path) -> None:
-    with pytest.raises(GateError, match="cannot be reached"):
+    with pytest.raises(GateClosed, match="cannot be reached"):
         asyncio.run(pass_gate(str(address), "door", 1))
-    with pytest.raises(GateError, match="cannot be reached"):
+    with pytest.raises(GateClosed, match="cannot be reached"):
         pass_gate_blocking(str(address), "door", 1)
 
 
@@ -127,7 +128,7 @@ def test_a_handler_that_waits_when_the_runner_goes_fails_instead_of_hanging(keep
         handler = asyncio.create_task(pass_gate(keeper.address, "door", 1, within=20))
         await asyncio.to_thread(keeper.wait_for, "door", within=20)
         await asyncio.to_thread(keeper.close)
-        with pytest.raises(GateError, match="ended before it opened"):
+        with pytest.raises(GateClosed, match="ended before it opened"):
             await handler
 
     asyncio.run(run())

@@ -211,7 +211,7 @@ def test_each_end_of_a_task_has_its_own_wording() -> None:
     assert whys(delivery()(builder.history)) == [
         ("lost", 2, "acknowledged as another activity than the one in the store's record"),
         ("lost", 3, "acknowledged, but the store has no record of it"),
-        ("lost", 5, "acknowledged, but its record is still queued"),
+        ("stuck", 5, "acknowledged, but its record is still queued"),
         ("unexpected", 8, "certainly refused"),
         ("unexpected", 9, "never submitted"),
         ("ended badly", 4, "its record says error or canceled"),

@@ -191,7 +191,7 @@ def test_a_pipe_that_is_closed_early_makes_no_noise() -> None:
 
 
 def _history(path: Path, *, complete: bool) -> Path:
-    """A recorded run of one task, which was lost unless `complete`."""
+    """A recorded run of one task, which is stuck unless `complete`."""
     recorder = Recorder(path, process="client")
     recorder.record(OperationType.INVOKE, "enqueue", task=1)
     recorder.record(OperationType.OK, "enqueue", task=1, activity="a1")
@@ -203,13 +203,13 @@ def _history(path: Path, *, complete: bool) -> Path:
     return path
 
 
-def test_a_saved_history_is_judged_again_and_the_lost_task_named(
+def test_a_saved_history_is_judged_again_and_the_stuck_task_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     history = _history(tmp_path / "history.jsonl", complete=False)
     assert cli.main(["check", str(history), "--scenario", "kill-pool"]) == 1
     said = capsys.readouterr().out
-    assert "INVALID  delivery: 1 acknowledged, 1 lost" in said
+    assert "INVALID  delivery: 1 acknowledged, 0 lost, 1 stuck" in said
     assert '"task": 1' in said
     assert said.rstrip().endswith("verdict: INVALID")
 

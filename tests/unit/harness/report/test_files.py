@@ -144,6 +144,7 @@ def test_the_table_has_a_line_per_scenario_and_names_what_went_wrong() -> None:
         "tasks",
         "faults/kills",
         "lost",
+        "stuck",
         "dup.",
         "illegal",
         "recovery p50/p99",
@@ -154,6 +155,7 @@ def test_the_table_has_a_line_per_scenario_and_names_what_went_wrong() -> None:
         "VALID",
         "200",
         "4/4",
+        "0",
         "0",
         "2",
         "0",
@@ -172,5 +174,5 @@ def test_the_table_is_plain_unless_colour_is_asked_for() -> None:
 
 
 def test_unrequested_figures_are_a_dash_and_no_run_is_unknown() -> None:
-    assert re.search(r"nothing +UNKNOWN +0 +0/0 +— +— +— +— +11\.4", verdict_table([empty_run()]))
+    assert re.search(r"nothing +UNKNOWN +0 +0/0 +— +— +— +— +— +11\.4", verdict_table([empty_run()]))
     assert verdict_table([]).endswith("verdict: UNKNOWN")

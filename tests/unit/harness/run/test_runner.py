@@ -193,9 +193,19 @@ def test_a_run_in_which_all_goes_well_is_valid(run: Run) -> None:
     assert found.verdict is Verdict.VALID, found.results
     assert fault.log == ["aim", "inject", "heal"]
     assert target.closed
-    assert [op.f for op in found.history.by_process("runner")] == ["promises"]
+    assert [op.f for op in found.history.by_process("runner") if op.f != "phase"] == ["promises", "drain"]
+    assert [op.value["phase"] for op in found.history.where("phase", OperationType.OK)] == [
+        "starting the pool",
+        "the workload under faults",
+        "healing",
+        "the drain",
+        "stopping the pools",
+        "collecting the evidence",
+        "the run",
+    ]
     assert [op.value["phase"] for op in found.history.by_process("nemesis")] == ["inject", "heal"]
-    [end] = found.history.by_process("pool-1")
+    assert [op.f for op in found.history.by_process("pool-1")] == ["start", "start", "stop", "exit"]
+    [end] = found.history.where("exit")
     assert (end.f, end.value) == ("exit", {"pid": target.pools[0].pid, "code": 0})
 
 
@@ -207,12 +217,12 @@ def test_a_run_without_faults_is_unknown_and_exits_with_2(run: Run) -> None:
     assert found.results["delivery"].verdict is Verdict.VALID
 
 
-def test_a_drain_in_which_nothing_moves_ends_and_the_task_is_lost(run: Run) -> None:
+def test_a_drain_in_which_nothing_moves_ends_and_the_task_is_stuck(run: Run) -> None:
     found = run(Instant(forgets=frozenset({7})), NoFault())
     assert found.error is None
     assert found.verdict is Verdict.INVALID
-    [lost] = found.results["delivery"].counterexamples
-    assert (lost["kind"], lost["task"]) == ("lost", 7)
+    [stuck] = found.results["delivery"].counterexamples
+    assert (stuck["kind"], stuck["task"]) == ("stuck", 7)
 
 
 def test_a_pool_that_does_not_start_is_a_breakdown_and_not_a_verdict(run: Run) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import GateError, TargetFailed
 from harness.gate import GateKeeper
 from harness.history import History, OperationType
+from harness.kit.harness_worker import GateClosed, SettingMissing
+from harness.kit.harness_worker.recording import close_files
 from harness.targets import body
 
 
@@ -22,11 +23,9 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="hx-") as name:
         for variable, value in body.worker_environment(Path(name), f"{name}/gate").items():
             monkeypatch.setenv(variable, value)
-        body._recorder.cache_clear()
+        close_files()
         yield Path(name)
-        if body._recorder.cache_info().currsize:
-            body._recorder(os.getpid()).close()
-        body._recorder.cache_clear()
+        close_files()
 
 
 def run(number: int = 3, *, work: float = 0.0, gate: str | None = None) -> None:
@@ -105,7 +104,7 @@ def test_a_canceled_handler_is_of_unknown_outcome_and_stays_canceled(folder: Pat
 
 
 def test_a_handler_that_cannot_reach_its_gate_fails_with_the_reason(folder: Path) -> None:
-    with pytest.raises(GateError):
+    with pytest.raises(GateClosed):
         run(gate="task-3")
     [failed] = History.load(folder).where("run", OperationType.FAIL)
     assert "cannot be reached" in failed.value["error"]
@@ -125,6 +124,6 @@ def test_a_forked_worker_records_into_its_own_file(folder: Path) -> None:
 
 def test_a_worker_without_its_environment_fails_with_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(body.ENV_HISTORY, raising=False)
-    body._recorder.cache_clear()
-    with pytest.raises(TargetFailed, match="HARNESS_HISTORY is not set"):
+    close_files()
+    with pytest.raises(SettingMissing, match="HARNESS_HISTORY is not set"):
         run()

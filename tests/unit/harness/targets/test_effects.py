@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.targets.effects import take_effect
+from harness.kit.harness_worker.effects import take_effect
 
 
 def test_an_effect_is_taken_once_and_from_no_lower_token(tmp_path: Path) -> None:

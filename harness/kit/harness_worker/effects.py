@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 
 def take_effect(folder: Path, *, activity: str, fence: int) -> bool:
@@ -17,7 +18,8 @@ def take_effect(folder: Path, *, activity: str, fence: int) -> bool:
     `folder` is the place of the store and is created if it is missing. If two tokens arrive at the same moment, both
     may be accepted, as if the lower token had come first.
     """
-    place = folder / activity
+    # The prefix and the quotes make a name of one folder of every id, also of `..` and of one with a slash.
+    place = folder / f"of-{quote(activity, safe='')}"
     place.mkdir(parents=True, exist_ok=True)
     if any(int(taken.name) >= fence for taken in place.iterdir()):
         return False
