@@ -27,10 +27,11 @@ from sqlalchemy.exc import ArgumentError
 from agentexec.database_options import libpq_options
 from agentexec.errors import ConfigurationError, checked_number
 
-try:
-    VERSION = version("agentexec-harness")
-except PackageNotFoundError:  # a source tree that is not installed
-    VERSION = "0+unknown"
+VERSION = "0+unknown"  # of a source tree that is not installed
+# A checkout is installed as the harness. Both distributions have the same version.
+for _distribution in ("agentexec-harness", "agentexec-reference"):
+    with suppress(PackageNotFoundError):
+        VERSION = version(_distribution)
 
 DEFAULT_PREFIX = "agentexec_"
 LARGEST_VALUE = (

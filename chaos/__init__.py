@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from chaos import (
+from harness.scenario import Scenario
+
+# Relative, because this package is `harness.chaos` in the wheel.
+from . import (
     flush_redis,
     kill_pool,
     kill_worker_locked,
@@ -20,7 +23,6 @@ from chaos import (
     stall_redis,
     terminate_backends,
 )
-from harness.scenario import Scenario
 
 __all__ = ["SCENARIOS"]
 

@@ -6,7 +6,7 @@ import argparse
 import math
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from types import FrameType
@@ -52,14 +52,18 @@ def positive(text: str) -> int:
     return number
 
 
-def seconds(text: str) -> float:
-    """An argument type: a number of seconds above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+def above_zero(most: int) -> Callable[[str], float]:
+    """An argument type: a number above 0, at most `most`."""
+
+    def number(text: str) -> float:
+        try:
+            found = float(text)
+        except ValueError:
+            found = math.nan
+        if not 0 < found <= most:  # false for NaN too
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0, at most {most:,}")
+        return found
+
     return number
 
 

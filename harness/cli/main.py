@@ -58,7 +58,7 @@ def _parser() -> Parser:
     simulate.add_simulate(
         commands.add_parser("simulate", help="run whole systems in virtual time, by seeds", parents=[common])
     )
-    report.add_report(commands.add_parser("report", help="compare the figures of benchmark runs"), common)
+    report.add_report(commands.add_parser("report", help="compare reports, or list all of a folder"), common)
     queues.add_queues(
         commands.add_parser("queues", help="many targets under the same faults, as a table", parents=[common])
     )

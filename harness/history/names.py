@@ -8,6 +8,9 @@ NEMESIS = "nemesis"
 RUNNER, BREAKDOWN = "runner", "breakdown"
 """The process that records a breakdown of the run, and the `f` of that operation."""
 
+CLOCK = "clock"
+"""The `f` with which the runner records the time of day, for the comparison of logs with the history."""
+
 PROMISES = "promises"
 """The `f` of the runner's operation that holds what the system under test promises."""
 
@@ -19,6 +22,15 @@ MACHINE = "machine"
 
 START, STOP, KILL = "start", "stop", "kill"
 """The `f` of what the harness itself does with a pool: it starts it, and at the end stops or kills it."""
+
+VOCABULARY = frozenset(
+    {
+        *("enqueue", "hello", "run", "effect", "report", "exit"),
+        *("transition", "record", "queue"),
+        *(PROMISES, BREAKDOWN, PHASE, DRAIN, MACHINE, START, STOP, KILL),
+    }
+)
+"""Every `f` that the harness records, without the names of faults. `harness.history.history` says what each one is."""
 
 SERVERS = frozenset({"postgres", "redis"})
 """The evidence sources that are read after the run. Their operations do not extend the duration of the run."""

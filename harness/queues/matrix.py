@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,12 @@ from harness.history.promises import Loss, Promises
 from harness.queues.cells import BUDGET_SECONDS, CELLS, LOSSES, POOL, scenario_name
 from harness.queues.result import Cell
 from harness.scenario import registry
+from harness.targets.adapter import AdapterTarget
 from harness.targets.base import Target, TargetSettings
 from harness.targets.promised import promised
 
 DEFAULT_NEEDS = ("redis", "postgres")
-"""The services of a target that does not name its own in `needs`."""
+"""The services of a target that is no adapter."""
 # What a cell needs besides the promised time: servers, pools, the tasks themselves.
 _REST_SECONDS = 25.0
 
@@ -43,15 +44,36 @@ class Selection:
         return found
 
     def _pairs(self) -> Iterator[tuple[str, Loss]]:
-        targets = self.targets or registry.names(registry.TARGETS)
+        targets = self.targets or known_targets()
         for loss in [_loss(name) for name in self.losses] or LOSSES:
             for target in targets:
                 yield target, loss
 
 
+def known_targets() -> list[str]:
+    """Every target that is known by name; one with profiles once for each profile."""
+    found: list[str] = []
+    for name in registry.names(registry.TARGETS):
+        target = registry.target(name)
+        profiles = target.file.profiles if isinstance(target, AdapterTarget) else ()
+        found += [f"{name}@{profile}" for profile in profiles] or [name]
+    return found
+
+
 def needs_of(target: Target) -> Sequence[str]:
     """The services that a target needs, its broker first."""
-    return tuple(getattr(target, "needs", DEFAULT_NEEDS))
+    return target.file.needs if isinstance(target, AdapterTarget) else DEFAULT_NEEDS
+
+
+def settings_of(target: Target) -> Mapping[str, str]:
+    """The settings of a target, for people."""
+    return target.file.settings if isinstance(target, AdapterTarget) else {}
+
+
+def install(target: Target, say: Callable[[str], None]) -> None:
+    """Install what a target needs, so that its first cell does not wait for it; raises `HarnessError`."""
+    if isinstance(target, AdapterTarget):
+        target.install(say)
 
 
 def promises_of(target: Target) -> Promises:

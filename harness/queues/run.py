@@ -18,7 +18,7 @@ from harness.errors import HarnessError
 from harness.masking import masked
 from harness.progress import Progress
 from harness.queues.cells import BUDGET_SECONDS
-from harness.queues.matrix import not_waited_for, promises_of
+from harness.queues.matrix import install, not_waited_for, promises_of, settings_of
 from harness.queues.result import Cell, CellResult, result_of
 from harness.scenario import registry
 
@@ -69,7 +69,8 @@ class CellRunner:
         text = shlex.join(["harness", *command])
         try:
             target = registry.target(cell.target)
-            settings: Mapping[str, str] = dict(getattr(target, "settings", {}))
+            settings: Mapping[str, str] = settings_of(target)
+            install(target, self.progress.step)
             reason = not_waited_for(cell, promises_of(target))
         except HarnessError as error:
             settings, reason = {}, str(error)

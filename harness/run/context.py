@@ -14,6 +14,7 @@ from harness.faults.proxy import ReplyProxy
 from harness.gate import GateKeeper
 from harness.history import OperationType, Recorder
 from harness.history.names import MACHINE, PROMISES, RUNNER
+from harness.run.kept_logs import record_clock
 from harness.scenario import PoolNeeds
 from harness.targets.base import Target, TargetSession, TargetSettings
 from harness.targets.pools import Pools
@@ -93,6 +94,7 @@ def open_context(
             return stack.enter_context(closing(Recorder(history / f"{name}.jsonl", process=name)))
 
         promises = promised(target, settings)
+        record_clock(runner)
         runner.record(OperationType.INFO, PROMISES, **promises.to_value())
         client, nemesis, witness, exits = (
             recorder(name) for name in ("client", "nemesis", "witness", "pools")

@@ -24,9 +24,11 @@ from harness.history.promises import Promises
 from harness.masking import masked
 from harness.progress import Progress
 from harness.run.context import RunContext, open_context
-from harness.run.driver import Driver, drive
+from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
+from harness.run.kept_logs import kept_logs
 from harness.scenario import Scenario, ScenarioRun
+from harness.scenario.run_plan import RunPlan
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target
 
@@ -93,6 +95,8 @@ class RunOptions:
     seed: decides the schedule.
     tasks: how many tasks are submitted.
     queue: the name of the run's own queue (default: by the name of the scenario).
+    rate: tasks a second (default: that of the workload, or less if the target promises fewer slots).
+    timeout: seconds that bound the run (default: that of the scenario, or more if the rate is lower).
     repeat: the command that repeats the run, for the report.
     stall: the patience of the drain: seconds without any change that end it (default: by `STALL_LEASES`,
         `STALL_SECONDS` and the promises of the target).
@@ -101,6 +105,8 @@ class RunOptions:
     seed: int
     tasks: int
     queue: str | None = None
+    rate: float | None = None
+    timeout: float | None = None
     repeat: str = ""
     stall: float | None = None
 
@@ -118,14 +124,20 @@ def run_scenario(
 
     `history_folder` must be empty and receives the history files. A breakdown does not raise: the checkers judge
     the history so far, and `error` makes the verdict UNKNOWN at best. Raises `UsageError` if there are too few
-    tasks for the faults.
+    tasks for the faults, or if the workload cannot have the rate.
     """
     began = time.monotonic()
+    plan = RunPlan.of(
+        scenario, target, seed=options.seed, tasks=options.tasks, rate=options.rate, timeout=options.timeout
+    )
+    scenario = plan.scenario
+    for note in plan.notes:
+        progress.step(f"{scenario.name}: {note}")
     schedule = Schedule.of(scenario, seed=options.seed, tasks=options.tasks)
     queue = options.queue or f"hx-{scenario.name}"
     with closing(Recorder(history_folder / f"{RUNNER}.jsonl", process=RUNNER)) as recorder:
         phases = _Phases(deadline=began + scenario.timeout, recorder=recorder)
-        with _gauge(history_folder), phases.phase(RunPhase.RUN):
+        with kept_logs(environment, history_folder), _gauge(history_folder), phases.phase(RunPhase.RUN):
             with open_context(
                 environment,
                 target,
@@ -160,6 +172,7 @@ def run_scenario(
         repeat=options.repeat,
         history_path=history_folder,
         error=" ".join(breakdowns) or None,
+        notes=plan.notes,
     )
 
 
@@ -260,20 +273,27 @@ class ChaosRun:
         alarm.start()
         try:
             self._nemesis.run(faults, start=start, stop=stop)
-            if not driver.join(self._phases.seconds_left):
-                raise HarnessError(
-                    f"Not all tasks were submitted within the {self._scenario.timeout:g} s of the scenario. "
-                    "Request fewer with --tasks."
-                )
+            self._await_answers(driver)
         finally:
             alarm.cancel()
             driver.stop()
         for missed in self._nemesis.missed:
             self._log(f"not injected: {missed}")
 
+    def _await_answers(self, driver: Driver) -> None:
+        if not driver.join(self._phases.seconds_left):
+            raise HarnessError(
+                f"Not all tasks were submitted and answered within the {self._scenario.timeout:g} s of the scenario. "
+                "Request fewer with --tasks, or allow more time with --timeout."
+            )
+
     def _drain(self) -> None:
         self._log("healed; draining")
-        drive(self._client, self._schedule.final, start=time.monotonic(), stop=threading.Event())
+        final = Driver(self._client, self._schedule.final, start=time.monotonic())
+        try:
+            self._await_answers(final)
+        finally:
+            final.stop()
         seen: object = None
         changed = time.monotonic()
         while unfinished := self._client.unfinished():

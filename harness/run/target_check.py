@@ -11,12 +11,13 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.environments.base import Environment
 from harness.errors import GateError, HarnessError
-from harness.history import History, OperationType
+from harness.history import RUNNER, History, OperationType, Recorder
 from harness.history.promises import Loss, Promises
 from harness.history.runs import Run, runs
 from harness.history.statuses import COMPLETE
@@ -58,7 +59,10 @@ def check_target(
     queue = f"check-{os.getpid()}"
     part = "client"
     try:
-        with open_context(environment, target, _NEEDS, queue=queue, history=history) as context:
+        with (
+            closing(Recorder(history / f"{RUNNER}.jsonl", process=RUNNER)) as runner,
+            open_context(environment, target, _NEEDS, queue=queue, history=history, runner=runner) as context,
+        ):
             yield CheckedPart(name=part, note=f"{target.name} {target.version()}")
             check = _Check(context, history, patience)
             for part, step in check.steps().items():

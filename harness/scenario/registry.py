@@ -18,6 +18,7 @@ from harness.errors import UsageError
 from harness.scenario.scenario import Scenario
 from harness.targets.adapter import adapter, names_adapter, shipped
 from harness.targets.base import Target
+from harness.targets.reference import require_reference
 from harness.workloads.base import Workload
 
 SCENARIOS = "harness.scenarios"
@@ -26,6 +27,9 @@ WORKLOADS = "harness.workloads"
 
 _CELLS, _CELL_PREFIX = "harness.queues.cells:CELLS", "cell-"
 
+# The modules of this prefix import agentexec.
+_OF_REFERENCE = "harness.targets.agentexec_"
+
 _WHAT = {SCENARIOS: "scenario", TARGETS: "target", WORKLOADS: "workload"}
 
 
@@ -33,7 +37,7 @@ def scenarios() -> dict[str, Scenario]:
     """Every known scenario by name, in the order of the entry points."""
     found: dict[str, Scenario] = {}
     for point in _points(SCENARIOS):
-        value = _load(point, SCENARIOS)
+        value = _imported(point.value, SCENARIOS)
         found.update(value if isinstance(value, Mapping) else {value.name: value})
     return found
 
@@ -78,13 +82,18 @@ def names(group: str) -> list[str]:
 
 
 def _single(name: str, group: str, members: tuple[str, ...]) -> Any:
-    if ":" in name:
-        value = _imported(name, group)
-    else:
+    path = name
+    if ":" not in name:
         points = {point.name: point for point in _points(group)}
         if name not in points:
             raise _unknown(name, names(group), group)
-        value = _load(points[name], group)
+        path = points[name].value
+    _search_current_folder()
+    if path.startswith(_OF_REFERENCE):
+        require_reference(
+            f"The target {name}", otherwise=", or name another with --target package.module:NAME"
+        )
+    value = _imported(path, group)
     missing = [member for member in members if not hasattr(value, member)]
     if missing:
         raise UsageError(
@@ -102,18 +111,21 @@ def _points(group: str) -> list[EntryPoint]:
 def _bundled(group: str) -> list[EntryPoint]:
     # The entry points of pyproject.toml, for a checkout that is not installed.
     here = {
-        SCENARIOS: {"chaos": "chaos:SCENARIOS"},
+        SCENARIOS: {"chaos": "harness.scenario.bundled:SCENARIOS"},
         TARGETS: {"agentexec": "harness.targets.agentexec_target:TARGET"},
         WORKLOADS: {
             "numbered-tasks": "harness.workloads.numbered_tasks:WORKLOAD",
             "locked-tasks": "harness.workloads.locked_tasks:WORKLOAD",
+            "versioned-tasks": "harness.workloads.versioned_tasks:WORKLOAD",
         },
     }
     return [EntryPoint(name=name, value=value, group=group) for name, value in here[group].items()]
 
 
-def _load(point: EntryPoint, group: str) -> Any:
-    return _imported(point.value, group)
+def _search_current_folder() -> None:
+    # A console script does not import from the current folder by itself.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
 
 
 def _imported(path: str, group: str) -> Any:
@@ -121,9 +133,7 @@ def _imported(path: str, group: str) -> Any:
     module_name, _, attribute = path.partition(":")
     if not module_name or not attribute:
         raise UsageError(f"{path!r} does not name a {what}. Write package.module:NAME.")
-    # A console script does not import from the current folder by itself.
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    _search_current_folder()
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:

@@ -26,6 +26,11 @@ class PoolNeeds:
     graceful_shutdown: float = 10.0
     versions: tuple[int, ...] = (2,)
 
+    @property
+    def slots(self) -> int:
+        """How many tasks one pool runs at a time."""
+        return self.workers * self.concurrency
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scenario:
@@ -54,7 +59,8 @@ class ScenarioRun:
     """The result of one run of a scenario: everything that a report needs.
 
     `repeat` is the command that runs it again; `seconds` is its wall time; `error` is set if the run broke down before
-    its history was complete.
+    its history was complete. `notes` are sentences about the load of the run. `seed` is None for a history whose seed
+    is not recorded.
     """
 
     scenario: str
@@ -62,7 +68,7 @@ class ScenarioRun:
     backend: str
     target: str
     target_version: str
-    seed: int
+    seed: int | None
     tasks: int
     servers: ServerVersions
     history: History
@@ -71,6 +77,7 @@ class ScenarioRun:
     repeat: str
     history_path: Path | None = None
     error: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:

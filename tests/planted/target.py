@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ class PlantedSession(AgentexecSession):
         self._defect = defect
         self._variation = variation
         self._submitted: list[str] = []
+        self._order = threading.Lock()  # many clients submit at once
         self._planted = ExitStack()
         if defect is not None:
             self._planted.enter_context(defect.planted())
@@ -75,10 +77,11 @@ class PlantedSession(AgentexecSession):
 
     def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
         answers = super().submit(tasks)
-        self._submitted += [answer.activity for answer in answers if answer.activity is not None]
-        if back := self._variation.cancels:
-            last = len(self._submitted) - back
+        with self._order:
+            self._submitted += [answer.activity for answer in answers if answer.activity is not None]
+            last = len(self._submitted) - self._variation.cancels
             chosen = self._submitted[max(0, last - len(answers)) : max(0, last)]
+        if self._variation.cancels:
             self._client.cancel([UUID(activity) for activity in chosen])
         return answers
 
