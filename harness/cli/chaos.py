@@ -44,9 +44,8 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
     run.add_argument("--tasks", type=positive, default=240, metavar="N", help="tasks to submit (default 240)")
     run.add_argument(
         "--target",
-        default="agentexec",
         metavar="NAME",
-        help="target, package.module:NAME, or an adapter's path",
+        help="target, package.module:NAME, or an adapter's path (default agentexec)",
     )
     run.add_argument(
         "--patience",
@@ -66,6 +65,7 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
         metavar="SECONDS",
         help="the most that a scenario may take (default: the scenario's)",
     )
+    run.add_argument("--app", metavar="MODULE:NAME", help="an application of your own as the target")
     run.add_argument("--report", type=Path, metavar="DIR", help="default: reports/<time>-<seed>")
     run.add_argument("--json", action="store_true", help="print verdict.json on stdout, the rest on stderr")
     _add_servers(run.add_argument_group("servers"))

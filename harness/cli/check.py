@@ -26,6 +26,7 @@ def add_check(parser: ArgumentParser) -> None:
     """Add the options of the command to its parser."""
     parser.add_argument("history", type=Path, metavar="HISTORY", help="a history file, or a folder of them")
     parser.add_argument("--scenario", required=True, metavar="NAME", help="scenario whose checkers are used")
+    parser.add_argument("--app", metavar="MODULE:NAME", help="judge the invariants of this application too")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the page of the report there")
     parser.set_defaults(run=check_history)
@@ -36,8 +37,9 @@ def check_history(options: Namespace) -> int:
     scenario = registry.scenario(options.scenario)
     if not options.history.exists():
         raise UsageError(f"There is no history at {options.history}. Name a .jsonl file or a folder of them.")
+    target = None if options.app is None else registry.application(options.app)
     history = History.load(options.history)
-    results = judge(scenario, history)
+    results = judge(scenario, history, target)
     verdict = Verdict.combine(result.verdict for result in results.values())
     if options.html is not None:
         command = ["harness", "check", str(options.history), "--scenario", options.scenario]

@@ -1,4 +1,4 @@
-"""The entry point: `harness chaos list | run`, `check`, `simulate`, `queues`, `target list | new | check`, ...
+"""The entry point: `harness chaos | check | simulate | queues | report | target | images`, each with its own `--help`.
 
 Exit codes: 0 VALID, 1 INVALID, 2 UNKNOWN or no verdict reached, 64 wrong usage, 130 Ctrl-C, 143 SIGTERM. An error is
 one sentence on stderr; `--debug` adds the traceback.
@@ -59,10 +59,10 @@ def _parser() -> Parser:
         commands.add_parser("simulate", help="run whole systems in virtual time, by seeds", parents=[common])
     )
     report.add_report(commands.add_parser("report", help="compare reports, or list all of a folder"), common)
+    target.add_target(commands.add_parser("target", help="list, check and write targets"), common)
     queues.add_queues(
         commands.add_parser("queues", help="many targets under the same faults, as a table", parents=[common])
     )
-    target.add_target(commands.add_parser("target", help="list, check and write targets"), common)
     images.add_images(commands.add_parser("images", help="container images"), common)
     return parser
 

@@ -39,7 +39,7 @@ class RunRequest:
         if options.backend == "external":
             _require_permission(scenarios, options)
         seed = secrets.randbelow(2**32) if options.seed is None else options.seed
-        target = registry.target(options.target)
+        target = _target(options)
         asked = {"tasks": options.tasks, "rate": options.rate, "timeout": options.timeout}
         require_time([RunPlan.of(scenario, target, seed=seed, **asked) for scenario in scenarios])
         stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
@@ -70,12 +70,21 @@ class RunRequest:
             if (number := getattr(self.options, name)) is not None:
                 words += [f"--{name}", f"{number:g}" if float(f"{number:g}") == number else repr(number)]
         words += ["--backend", self.options.backend]
-        if self.options.target != "agentexec":
-            words += ["--target", self.options.target]
+        for name in ("target", "app"):
+            if getattr(self.options, name) not in (None, "agentexec"):
+                words += [f"--{name}", getattr(self.options, name)]
         for name in ("postgres_bin", "redis_server", "postgres_image", "redis_image", "allow_destructive"):
             if (value := getattr(self.options, name)) is not None:
                 words += [f"--{name.replace('_', '-')}", str(value)]
         return shlex.join(words)
+
+
+def _target(options: Namespace) -> Target:
+    if options.app is None:
+        return registry.target(options.target or "agentexec")
+    if options.target is not None:
+        raise UsageError("--target and --app both name what is tested. Give one.")
+    return registry.application(options.app)
 
 
 def _name(scenario: Scenario, named: Sequence[str]) -> str:

@@ -21,6 +21,11 @@ The vocabulary of `f`, by the process that records it:
     redis       queue       value: ready, leased, scheduled, parked, dead, known, held, orphans  (the content of the
                                    queue at the end; held names its activities that are not dead letters, orphans
                                    what it holds for no task and no worker)
+    worker-PID, postgres
+                child       value: activity, name, and the fields of `run` or `record`   (a task that a handler of an
+                                   own application enqueued: it has no number, and `run` and `record` leave it out)
+    application invariant   value: name, and found (what its source gave), broken (the tasks that break it, by task the
+                                   reason) or error   (info; after the drain, see `harness.testing`)
     runner      breakdown   value: why             (info; a part of the run that could not be carried out)
     runner      clock       value: wall            (info; the time of day in ISO 8601, to compare logs with)
     history     begin, end  value: operations      (info; the first and the last line of a saved history, with the

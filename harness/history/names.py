@@ -23,11 +23,17 @@ MACHINE = "machine"
 START, STOP, KILL = "start", "stop", "kill"
 """The `f` of what the harness itself does with a pool: it starts it, and at the end stops or kills it."""
 
+CHILD = "child"
+"""The `f` of what concerns a task that a handler of the application enqueued itself: it has no number."""
+
+INVARIANT = "invariant"
+"""The `f` of the operation that holds what an invariant of the application found after the drain."""
+
 VOCABULARY = frozenset(
     {
         *("enqueue", "hello", "run", "effect", "report", "exit"),
         *("transition", "record", "queue"),
-        *(PROMISES, BREAKDOWN, PHASE, DRAIN, MACHINE, START, STOP, KILL),
+        *(PROMISES, BREAKDOWN, PHASE, DRAIN, MACHINE, START, STOP, KILL, CHILD, INVARIANT, CLOCK),
     }
 )
 """Every `f` that the harness records, without the names of faults. `harness.history.history` says what each one is."""

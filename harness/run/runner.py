@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness.checkers.asked import as_promised
-from harness.checkers.base import CheckResult, Verdict, check_all
+from harness.checkers.base import Checker, CheckResult, Verdict, check_all
 from harness.checkers.evidence import unreadable
 from harness.checkers.exits import MARGIN_SECONDS
 from harness.environments.base import Environment
@@ -167,7 +167,7 @@ def run_scenario(
         tasks=options.tasks,
         servers=environment.versions,
         history=history,
-        results=judge(scenario, history),
+        results=judge(scenario, history, target),
         seconds=time.monotonic() - began,
         repeat=options.repeat,
         history_path=history_folder,
@@ -189,14 +189,16 @@ def _patience(scenario: Scenario, made: Promises) -> float:
     return max(STALL_LEASES * silent, STALL_SECONDS, made.recovery_after(taken))
 
 
-def judge(scenario: Scenario, history: History) -> Mapping[str, CheckResult]:
+def judge(scenario: Scenario, history: History, target: Target | None = None) -> Mapping[str, CheckResult]:
     """The results of all checkers; a checker of the scenario replaces the workload's checker of the same name.
 
+    A target with a method `checkers` adds its own, such as the invariants of an application.
     A checker that asks for what the target does not promise is NOT ASKED.
     A history with unreadable lines never produces INVALID, only UNKNOWN: such a line may be the evidence
     that a checker misses.
     """
-    checkers = {**scenario.workload.checkers(), **scenario.checkers}
+    own: Callable[[], Mapping[str, Checker]] = getattr(target, "checkers", dict)
+    checkers = {**scenario.workload.checkers(), **scenario.checkers, **own()}
     results = as_promised(check_all(checkers, history), history)
     gaps = unreadable(history)
     return {name: _downgraded(result, gaps[0]) for name, result in results.items()} if gaps else results

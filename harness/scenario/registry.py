@@ -25,10 +25,9 @@ SCENARIOS = "harness.scenarios"
 TARGETS = "harness.targets"
 WORKLOADS = "harness.workloads"
 
-_CELLS, _CELL_PREFIX = "harness.queues.cells:CELLS", "cell-"
-
 # The modules of this prefix import agentexec.
 _OF_REFERENCE = "harness.targets.agentexec_"
+_CELLS, _CELL_PREFIX = "harness.queues.cells:CELLS", "cell-"
 
 _WHAT = {SCENARIOS: "scenario", TARGETS: "target", WORKLOADS: "workload"}
 
@@ -66,6 +65,20 @@ def target(name: str) -> Target:
     if names_adapter(name):
         return adapter(name)
     found: Target = _single(name, TARGETS, ("name", "version", "open"))
+    return found
+
+
+def application(name: str) -> Target:
+    """An application of `harness.testing.app` by `package.module:NAME`; raises `UsageError` for anything else."""
+    if ":" not in name:
+        raise UsageError(f"{name!r} does not name an application. Write package.module:NAME of an app(...).")
+    value = _imported(name, TARGETS)
+    if not hasattr(value, "wrapped"):
+        raise UsageError(
+            f"{name} is not an application of harness.testing but a {type(value).__name__}. "
+            "Write SHOP = app(pool, make=...) in a file, and name SHOP."
+        )
+    found: Target = value
     return found
 
 

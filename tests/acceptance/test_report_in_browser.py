@@ -170,8 +170,10 @@ def test_printed_everything_is_open_and_counterexamples_keep_their_task_numbers(
     page = written(tmp_path, valid_run(), invalid_run(results={**run.results, "own": plain}))
     style, changed = re.findall(r"<style>(.*?)</style>", page.read_text("utf-8"), re.DOTALL)[0], ""
     changed = style.replace("@media print {", "@media all {").replace("@media screen and", "@media print and")
-    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, changed)]
-    text = page.read_text("utf-8").replace(style, changed).replace(*digests)
+    before, after = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, changed)
+    )
+    text = page.read_text("utf-8").replace(style, changed).replace(before, after)
     page.write_text(text, "utf-8")
     script = """dispatchEvent(new Event("beforeprint"));
     const seen = (selector) => [...document.querySelectorAll(selector)].filter((one) => one.offsetHeight > 0);

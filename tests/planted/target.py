@@ -70,7 +70,7 @@ class PlantedSession(AgentexecSession):
         failing = {"PLANTED_FAILING": "1"} if self._variation.failing else {}
         return SubprocessPool.start(
             [sys.executable, "-m", "agentexec", "worker", POOL],
-            environment=self._environment() | planted | failing | dict(self._variation.environment),
+            environment=self.environment() | planted | failing | dict(self._variation.environment),
             settings=self._settings,
             name=f"pool-{self._pools}",
         )
