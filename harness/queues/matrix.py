@@ -99,7 +99,9 @@ def not_waited_for(cell: Cell, made: Promises) -> str | None:
     if cell.loss not in (Loss.WORKER_KILLED, Loss.POOL_KILLED, Loss.WORKER_PAUSED):
         return None
     silence = made.takes_over_after or 0.0
-    promised_seconds = silence if cell.loss is Loss.WORKER_PAUSED else made.recovers_within.get(cell.loss, silence)
+    promised_seconds = (
+        silence if cell.loss is Loss.WORKER_PAUSED else made.recovers_within.get(cell.loss, silence)
+    )
     if promised_seconds + _REST_SECONDS <= BUDGET_SECONDS:
         return None
     return (
