@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.history.figures import NANOSECONDS
+from harness.history.figures import NANOSECONDS, seconds
 from harness.history.history import History
 from harness.history.machine import lost_to_machine
 from harness.history.names import BREAKDOWN, DRAIN, PHASE, RUNNER
@@ -93,7 +93,8 @@ def _open_end(history: History) -> str | None:
             f"the drain waited {found.patience:g} s without any change, and the target promises a recovery within "
             f"{promised:g} s; give a longer --patience"
         )
-    return lost_to_machine(history, found.start, found.end, excess=found.patience)
+    granted = max(0.0, seconds(found.end - found.start) - found.patience)
+    return lost_to_machine(history, found.start, found.end, excess=found.patience, granted=granted)
 
 
 def _stopped_at(history: History) -> int | None:

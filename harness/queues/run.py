@@ -39,7 +39,7 @@ class CellRunner:
     jobs: int
     deadline: float
     progress: Progress
-    _stopped: threading.Event = field(default_factory=threading.Event)
+    _stopped: threading.Event = field(default_factory=threading.Event, init=False)
 
     def run(self, cells: Sequence[Cell]) -> list[CellResult]:
         """The results of the cells that were begun; an interruption ends the running ones and is raised again."""

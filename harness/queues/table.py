@@ -11,8 +11,9 @@ from harness.checkers.base import Verdict
 from harness.history.promises import Loss
 from harness.queues.cells import LOSSES
 from harness.queues.result import Cell, CellResult
+from harness.report.scales import DASH, seconds_text
 
-NO_CELL, NOT_RUN = "—", "not run"
+NO_CELL, NOT_RUN = DASH, "not run"
 # Of several verdicts with the same number of repeats, the first one counts.
 _WORST_FIRST = (Verdict.INVALID, Verdict.UNKNOWN, Verdict.NOT_ASKED, Verdict.VALID)
 
@@ -48,6 +49,14 @@ class TableCell:
     def share(self) -> str:
         """The agreement as text, as in `3 of 3`; empty without a repeat."""
         return f"{self.agreeing} of {len(self.runs)}" if len(self.runs) > 1 else ""
+
+    @property
+    def counted(self) -> Sequence[str]:
+        """How many tasks were lost and stuck, as in `7 lost`; nothing without a verdict about them."""
+        if self.verdict is Verdict.UNKNOWN:
+            return []
+        numbers = ((self.first.lost, "lost"), (self.first.stuck, "stuck"))
+        return [f"{number} {word}" for number, word in numbers if number]
 
     @property
     def is_broken_promise(self) -> bool:
@@ -133,6 +142,11 @@ def loss_text(loss: Loss) -> str:
 
 def cell_text(cell: TableCell) -> str:
     """The verdict with what was lost, as in `INVALID, 7 lost`."""
-    run = cell.first
-    counted = [f"{number} {word}" for word, number in (("lost", run.lost), ("stuck", run.stuck)) if number]
-    return ", ".join([str(cell.verdict), *counted])
+    return ", ".join([str(cell.verdict), *cell.counted])
+
+
+def recovery_text(run: CellResult) -> str:
+    """The p50 and the p99 of the recovery time, or a dash."""
+    if run.recovery_p50 is None:
+        return DASH
+    return f"{seconds_text(run.recovery_p50)} / {seconds_text(run.recovery_p99)}"

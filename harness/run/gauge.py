@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from harness.history import OperationType, Recorder
+from harness.history.machine import MachineSample, lost_in
 from harness.history.names import MACHINE
 
 _PERIOD_SECONDS = 0.5
@@ -25,9 +26,13 @@ _PARTS = 20
 
 
 class MachineGauge:
-    """Records one `machine` operation each half second. A context manager; the thread ends with it."""
+    """Records one `machine` operation each half second. A context manager; the thread ends with it.
+
+    `lost` is how many seconds the machine took away so far.
+    """
 
     def __init__(self, recorder: Recorder) -> None:
+        self.lost = 0.0
         self._recorder = recorder
         self._stop = threading.Event()
         self._best = min(_work() for _ in range(_PARTS))
@@ -45,14 +50,13 @@ class MachineGauge:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            delay, due = 0.0, time.monotonic() + _PERIOD_SECONDS
+            began = time.monotonic()
+            delay, due = 0.0, began + _PERIOD_SECONDS
             while time.monotonic() < due and not self._stop.is_set():
                 delay = max(delay, self._late())
-            figures = {
-                "load": round(os.getloadavg()[0], 2),
-                "spin": round(self._spin(), 3),
-                "delay": round(delay, 4),
-            }
+            load, spin = os.getloadavg()[0], self._spin()
+            figures = {"load": round(load, 2), "spin": round(spin, 3), "delay": round(delay, 4)}
+            self.lost += lost_in(MachineSample(0, load, spin, delay), time.monotonic() - began)
             try:
                 self._recorder.record(OperationType.INFO, MACHINE, **figures)
             except OSError:  # a full disk: the recorders of the run report it

@@ -137,7 +137,11 @@ def run_scenario(
     queue = options.queue or f"hx-{scenario.name}"
     with closing(Recorder(history_folder / f"{RUNNER}.jsonl", process=RUNNER)) as recorder:
         phases = _Phases(deadline=began + scenario.timeout, recorder=recorder)
-        with kept_logs(environment, history_folder), _gauge(history_folder), phases.phase(RunPhase.RUN):
+        with (
+            kept_logs(environment, history_folder),
+            _gauge(history_folder) as gauge,
+            phases.phase(RunPhase.RUN),
+        ):
             with open_context(
                 environment,
                 target,
@@ -150,7 +154,9 @@ def run_scenario(
                 stall = (
                     _patience(scenario, context.faults.promises) if options.stall is None else options.stall
                 )
-                ChaosRun(scenario, schedule, context, phases=phases, progress=progress, stall=stall).execute()
+                ChaosRun(
+                    scenario, schedule, context, phases=phases, progress=progress, stall=stall, gauge=gauge
+                ).execute()
     breakdowns = phases.breakdowns
     history = History.load(history_folder)
     try:
@@ -177,9 +183,10 @@ def run_scenario(
 
 
 @contextmanager
-def _gauge(folder: Path) -> Iterator[None]:
-    with closing(Recorder(folder / f"{MACHINE}.jsonl", process=MACHINE)) as recorder, MachineGauge(recorder):
-        yield
+def _gauge(folder: Path) -> Iterator[MachineGauge]:
+    with closing(Recorder(folder / f"{MACHINE}.jsonl", process=MACHINE)) as recorder:
+        with MachineGauge(recorder) as gauge:
+            yield gauge
 
 
 def _patience(scenario: Scenario, made: Promises) -> float:
@@ -223,9 +230,11 @@ class ChaosRun:
         phases: _Phases,
         progress: Progress,
         stall: float,
+        gauge: MachineGauge,
     ) -> None:
         self._scenario = scenario
         self._stall = stall
+        self._gauge = gauge
         self._schedule = schedule
         self._context = context
         self._phases = phases
@@ -297,13 +306,14 @@ class ChaosRun:
         finally:
             final.stop()
         seen: object = None
-        changed = time.monotonic()
+        changed, lost = time.monotonic(), self._gauge.lost
         while unfinished := self._client.unfinished():
             self._progress.update(f"{unfinished} unfinished")
             if (now := (unfinished, self._context.recorded_bytes(), self._context.movement())) != seen:
-                seen, changed = now, time.monotonic()
-            # A handler that works on one task shows no change meanwhile.
-            if time.monotonic() - changed > self._stall + self._longest_work:
+                seen, changed, lost = now, time.monotonic(), self._gauge.lost
+            # A handler that works on one task shows no change meanwhile, and the machine may take time away.
+            granted = self._longest_work + self._gauge.lost - lost
+            if time.monotonic() - changed > self._stall + granted:
                 self._log(f"nothing changed for {self._stall:g} s, {unfinished} tasks are unfinished")
                 break
             if not self._phases.seconds_left:
