@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness.errors import UsageError
 from harness.history.promises import Loss, Promises
-from harness.queues.cells import BUDGET_SECONDS, LOSSES, POOL, scenario_name
+from harness.queues.cells import BUDGET_SECONDS, LOSSES, scenario_name
 from harness.queues.result import Cell
 from harness.scenario import registry
 from harness.targets.adapter import AdapterTarget
-from harness.targets.base import Target, TargetSettings
-from harness.targets.promised import promised
+from harness.targets.base import Target
 
 DEFAULT_NEEDS = ("redis", "postgres")
 """The services of a target that is no adapter."""
@@ -74,24 +72,6 @@ def install(target: Target, say: Callable[[str], None]) -> None:
     """Install what a target needs, so that its first cell does not wait for it; raises `HarnessError`."""
     if isinstance(target, AdapterTarget):
         target.install(say)
-
-
-def promises_of(target: Target) -> Promises:
-    """What a target promises under the settings of the cells."""
-    nowhere = Path()
-    return promised(
-        target,
-        TargetSettings(
-            queue="",
-            folder=nowhere,
-            history=nowhere,
-            gate_address="",
-            workers=POOL.workers,
-            concurrency=POOL.concurrency,
-            lease=POOL.lease,
-            graceful_shutdown=POOL.graceful_shutdown,
-        ),
-    )
 
 
 def not_waited_for(cell: Cell, made: Promises) -> str | None:

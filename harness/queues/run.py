@@ -17,10 +17,11 @@ from harness.checkers.base import Verdict
 from harness.errors import HarnessError
 from harness.masking import masked
 from harness.progress import Progress
-from harness.queues.cells import BUDGET_SECONDS
-from harness.queues.matrix import install, not_waited_for, promises_of, settings_of
+from harness.queues.cells import BUDGET_SECONDS, POOL
+from harness.queues.matrix import install, not_waited_for, settings_of
 from harness.queues.result import Cell, CellResult, result_of
 from harness.scenario import registry
+from harness.scenario.run_plan import promises_of
 
 # Beyond the budget of a cell: the start of servers, the first start of a target, the report.
 _EXTRA_SECONDS = 90.0
@@ -71,7 +72,7 @@ class CellRunner:
             target = registry.target(cell.target)
             settings: Mapping[str, str] = settings_of(target)
             install(target, self.progress.step)
-            reason = not_waited_for(cell, promises_of(target))
+            reason = not_waited_for(cell, promises_of(target, POOL))
         except HarnessError as error:
             settings, reason = {}, str(error)
         if reason is None:
@@ -84,8 +85,14 @@ class CellRunner:
         )
 
     def _command(self, cell: Cell) -> list[str]:
+        numbers = {
+            "--seed": self.seed + cell.repeat - 1,
+            "--tasks": self.tasks,
+            # Also for a target with few slots, which gets more time in proportion otherwise.
+            "--timeout": round(BUDGET_SECONDS),
+        }
         words = ["chaos", "run", cell.scenario, "--target", cell.target]
-        return [*words, "--seed", str(self.seed + cell.repeat - 1), "--tasks", str(self.tasks)]
+        return [*words, *(str(one) for pair in numbers.items() for one in pair)]
 
     def _execute(self, cell: Cell, command: Sequence[str]) -> Mapping[str, object] | str:
         """The scenario in the cell's verdict.json, or why there is none."""

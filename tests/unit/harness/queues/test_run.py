@@ -85,7 +85,8 @@ def test_a_cell_is_a_run_of_its_scenario_with_a_seed_for_each_repeat(table: Path
     of = cell(Loss.WORKER_KILLED, repeat=3)
     found = run_one(table, of)
     assert found.verdict is Verdict.VALID
-    assert found.command == "harness chaos run cell-worker-killed --target agentexec --seed 9 --tasks 36"
+    chosen = "--target agentexec --seed 9 --tasks 36 --timeout 120"
+    assert found.command == f"harness chaos run cell-worker-killed {chosen}"
     given = json.loads((table / of.folder / "arguments.json").read_text())
     assert given == [*found.command.split()[1:], "--report", str(table / of.folder)]
 
