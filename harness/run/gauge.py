@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from harness.history import OperationType, Recorder
-from harness.history.machine import MachineSample, lost_in
+from harness.history.machine import lost_seconds
 from harness.history.names import MACHINE
 
 _PERIOD_SECONDS = 0.5
@@ -26,17 +26,21 @@ _PARTS = 20
 
 
 class MachineGauge:
-    """Records one `machine` operation each half second. A context manager; the thread ends with it.
-
-    `lost` is how many seconds the machine took away so far.
-    """
+    """Records one `machine` operation each half second. A context manager; the thread ends with it."""
 
     def __init__(self, recorder: Recorder) -> None:
-        self.lost = 0.0
         self._recorder = recorder
+        self._lost = 0.0
+        self._rate = 0.0
+        self._sampled = time.monotonic()
         self._stop = threading.Event()
         self._best = min(_work() for _ in range(_PARTS))
         self._thread = threading.Thread(target=self._run, name="gauge", daemon=True)
+
+    @property
+    def lost(self) -> float:
+        """How many seconds the machine has taken away so far; those since the last sample at the rate of that one."""
+        return self._lost + self._rate * (time.monotonic() - self._sampled)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -50,17 +54,22 @@ class MachineGauge:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            began = time.monotonic()
-            delay, due = 0.0, began + _PERIOD_SECONDS
+            delay, due = 0.0, time.monotonic() + _PERIOD_SECONDS
             while time.monotonic() < due and not self._stop.is_set():
                 delay = max(delay, self._late())
-            load, spin = os.getloadavg()[0], self._spin()
-            figures = {"load": round(load, 2), "spin": round(spin, 3), "delay": round(delay, 4)}
-            self.lost += lost_in(MachineSample(0, load, spin, delay), time.monotonic() - began)
+            spin = self._spin()
+            self._count(spin, delay)
+            figures = {"load": round(os.getloadavg()[0], 2), "spin": round(spin, 3), "delay": round(delay, 4)}
             try:
                 self._recorder.record(OperationType.INFO, MACHINE, **figures)
             except OSError:  # a full disk: the recorders of the run report it
                 return
+
+    def _count(self, spin: float, delay: float) -> None:
+        now = time.monotonic()
+        covered = now - self._sampled
+        lost = lost_seconds(spin=spin, delay=delay, covered=covered)
+        self._lost, self._rate, self._sampled = self._lost + lost, lost / covered, now
 
     def _late(self) -> float:
         """How late one short sleep wakes, in seconds."""
