@@ -67,13 +67,14 @@ class CellRunner:
         return result
 
     def _run(self, cell: Cell) -> CellResult:
-        command = self._command(cell)
+        command, skipped = self._command(cell), False
         text = shlex.join(["harness", *command])
         try:
             target = registry.target(cell.target)
             settings: Mapping[str, str] = settings_of(target)
             install(target, self.progress.step)
             reason = not_waited_for(cell, promises_of(target, POOL))
+            skipped = reason is not None
         except HarnessError as error:
             settings, reason = {}, str(error)
         if reason is None:
@@ -82,7 +83,12 @@ class CellRunner:
                 return result_of(cell, scenario, command=text, settings=settings)
             reason = scenario
         return CellResult(
-            cell=cell, verdict=Verdict.UNKNOWN, why=masked(reason), command=text, settings=settings
+            cell=cell,
+            verdict=Verdict.UNKNOWN,
+            why=masked(reason),
+            command=text,
+            settings=settings,
+            skipped=skipped,
         )
 
     def _command(self, cell: Cell) -> list[str]:

@@ -94,7 +94,15 @@ def test_a_cell_is_a_run_of_its_scenario_with_a_seed_for_each_repeat(table: Path
 def test_a_cell_that_writes_no_verdict_is_unknown_with_its_last_line(table: Path) -> None:
     found = run_one(table, cell(Loss.SIGTERM))
     assert (found.verdict, found.why) == (Verdict.UNKNOWN, "harness: the pool does not start.")
-    assert not found.has_report
+    assert not found.is_final, "the same command runs it again"
+
+
+def test_a_cell_that_could_show_nothing_is_not_run(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.queues.matrix.BUDGET_SECONDS", 20.0)
+    found = run_one(table, cell(Loss.WORKER_PAUSED))
+    assert (found.verdict, found.has_report, found.is_final) == (Verdict.UNKNOWN, False, True)
+    assert "not waited for" in found.why
+    assert not (table / found.cell.folder / "arguments.json").exists()
 
 
 def test_a_cell_whose_target_is_unknown_is_unknown(table: Path) -> None:
