@@ -65,8 +65,9 @@ class TableCell:
 
     @property
     def is_unpromised_loss(self) -> bool:
-        """Whether tasks are lost in every repeat of a loss that the target does not promise to survive."""
-        return self.agrees and self.verdict is Verdict.NOT_ASKED and all(run.lost for run in self.runs)
+        """Whether tasks are lost or stuck in every repeat of a loss that the target does not promise to survive."""
+        gone = all(run.lost or run.stuck for run in self.runs)
+        return self.agrees and self.verdict is Verdict.NOT_ASKED and gone
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,8 +86,9 @@ def test_a_finding_holds_in_every_repeat() -> None:
     assert [one.first for one in table.broken_promises] == [BROKEN]
     assert [one.first for one in table.unpromised_losses] == [DROPPED]
     assert repeated(Verdict.INVALID, Verdict.VALID).broken_promises == []
-    kept = result(cell("kept"), Verdict.NOT_ASKED, lost=0)
-    assert Table.of([kept], []).unpromised_losses == []
+    kept = result(cell("kept"), Verdict.NOT_ASKED, lost=0, stuck=0)
+    stuck = result(cell("stuck"), Verdict.NOT_ASKED, lost=0, stuck=1)
+    assert [one.first for one in Table.of([kept, stuck], []).unpromised_losses] == [stuck]
 
 
 def test_a_cell_without_a_result_was_not_run_or_cannot_be() -> None:
