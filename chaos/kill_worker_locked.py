@@ -21,7 +21,6 @@ SCENARIO = Scenario(
         *(kill_random_worker(at=at) for at in (0.66, 0.77, 0.88)),
     ),
     checkers=standard(
-        recovery_p99=2.0,
         concurrency=4,
         minimum_faults=5,
         minimum_kills=5,

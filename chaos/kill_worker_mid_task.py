@@ -19,6 +19,6 @@ SCENARIO = Scenario(
         *(kill_worker_at_gate(at=at) for at in (0.06, 0.18, 0.30, 0.42, 0.54)),
         *(kill_random_worker(at=at) for at in (0.66, 0.77, 0.88)),
     ),
-    checkers=standard(recovery_p99=2.0, concurrency=4, minimum_faults=5, minimum_kills=5, uses=("effects",)),
+    checkers=standard(concurrency=4, minimum_faults=5, minimum_kills=5, uses=("effects",)),
     pool=PoolNeeds(workers=3, concurrency=4, lease=4.0),
 )

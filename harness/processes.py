@@ -32,14 +32,3 @@ def descendants(pid: int) -> list[int]:
         return [child.pid for child in psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
-
-
-def descends_from(pid: int, ancestor: int) -> bool:
-    """Whether a running process (not a zombie) is a descendant of `ancestor`."""
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        return any(parent.pid == ancestor for parent in process.parents())
-    except psutil.NoSuchProcess:
-        return False

@@ -14,24 +14,29 @@ from typing import Any
 
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, HarnessError
 from harness.history import History, uncollected
+from harness.history.promises import Quote
 
 
 class Verdict(StrEnum):
-    """The verdict of a checker. Of several verdicts INVALID takes precedence, then UNKNOWN."""
+    """The verdict of a checker. Of several verdicts INVALID takes precedence, then UNKNOWN.
+
+    NOT_ASKED: the checker asks for what the system under test does not promise; it counts for nothing.
+    """
 
     VALID = "VALID"
     INVALID = "INVALID"
     UNKNOWN = "UNKNOWN"
+    NOT_ASKED = "NOT ASKED"
 
     @property
     def exit_code(self) -> int:
-        """0 for VALID, 1 for INVALID, 2 for UNKNOWN."""
-        return {Verdict.VALID: EXIT_VALID, Verdict.INVALID: EXIT_INVALID, Verdict.UNKNOWN: EXIT_UNKNOWN}[self]
+        """0 for VALID, 1 for INVALID, 2 for UNKNOWN and for NOT ASKED."""
+        return {Verdict.VALID: EXIT_VALID, Verdict.INVALID: EXIT_INVALID}.get(self, EXIT_UNKNOWN)
 
     @staticmethod
     def combine(verdicts: Iterable[Verdict]) -> Verdict:
-        """INVALID if any is, else UNKNOWN if any is or there is none, else VALID."""
-        seen = set(verdicts)
+        """INVALID if any is, else UNKNOWN if any is, else VALID if any is, else UNKNOWN."""
+        seen = set(verdicts) - {Verdict.NOT_ASKED}
         if Verdict.INVALID in seen:
             return Verdict.INVALID
         if Verdict.UNKNOWN in seen or not seen:
@@ -45,20 +50,21 @@ class CheckResult:
 
     `summary` is one sentence for people. `figures` are numbers for the table and for verdict.json: times in seconds,
     None if there was nothing to measure. `counterexamples` are the tasks behind the counts, each a JSON object with the
-    task and its events.
+    task and its events. `promise` is what an INVALID result breaks, in the words of the system's documentation.
     """
 
     verdict: Verdict
     summary: str
     figures: Mapping[str, float | int | None] = field(default_factory=dict)
     counterexamples: tuple[Mapping[str, Any], ...] = ()
+    promise: Quote | None = None
 
     def figure(self, name: str) -> float | int | None:
         """One of the figures; None if there was nothing to measure, or the verdict is UNKNOWN.
 
         Raises `HarnessError` if a checker that reached a verdict did not produce the figure.
         """
-        if name not in self.figures and self.verdict is not Verdict.UNKNOWN:
+        if name not in self.figures and self.verdict in (Verdict.VALID, Verdict.INVALID):
             raise HarnessError(
                 f"a checker gave {self.verdict} without the figure {name!r}, which reports show of it; "
                 "add the figure, None if there is nothing to measure, or give the checker a name of its own."

@@ -9,11 +9,16 @@ from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History
 from harness.history.figures import QUANTILES, nearest_rank, quantiles
 from harness.history.interruptions import Interruption, interruptions
+from harness.history.promises import losses, promises
+
+DEFAULT_P99 = 2.0
+"""Seconds, for a history without a promise."""
 
 
-def recovery(p99: float, *, minimum: int = 1, from_last_kill: bool = False) -> Checker:
+def recovery(p99: float | None = None, *, minimum: int = 1, from_last_kill: bool = False) -> Checker:
     """Every task that a kill interrupted begins again, 99 % of them within `p99` seconds of the kill.
 
+    Without `p99` the bound is the longest promise for the kills of the run, or `DEFAULT_P99` without any promise.
     The clock starts with the nemesis's `inject` operation, which it records before it sends the signal. With
     `from_last_kill` it starts with the last kill before the task began again: for runs with so many kills that they hit
     the replacements too. INVALID if an interrupted task never began again and did not end otherwise, or if the p99
@@ -22,20 +27,27 @@ def recovery(p99: float, *, minimum: int = 1, from_last_kill: bool = False) -> C
     """
 
     def check(history: History) -> CheckResult:
+        bound = _bound(history) if p99 is None else p99
         found = interruptions(history, from_last_kill=from_last_kill)
         waits = sorted(one.waited for one in found if one.waited is not None)
         stuck = [one for one in found if one.is_stuck]
-        figures = _figures(found, waits, stuck, p99) | {"from_last_kill": int(from_last_kill)}
-        slow = [one for one in found if one.waited is not None and one.waited > p99]
-        too_slow = bool(waits) and nearest_rank(waits, QUANTILES["p99"]) > p99
+        figures = _figures(found, waits, stuck, bound) | {"from_last_kill": int(from_last_kill)}
+        slow = [one for one in found if one.waited is not None and one.waited > bound]
+        too_slow = bool(waits) and nearest_rank(waits, QUANTILES["p99"]) > bound
         return CheckResult(
             verdict=_verdict(bool(stuck) or too_slow, len(found) < max(minimum, 1)),
-            summary=_summary(found, waits, stuck, p99),
+            summary=_summary(found, waits, stuck, bound),
             figures=figures,
-            counterexamples=explain(history, _examples(stuck, slow, p99, from_last_kill)),
+            counterexamples=explain(history, _examples(stuck, slow, bound, from_last_kill)),
         )
 
     return check
+
+
+def _bound(history: History) -> float:
+    made = promises(history)
+    within = {} if made is None else made.recovers_within
+    return max((within[loss] for loss in losses(history) if loss in within), default=DEFAULT_P99)
 
 
 def _figures(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Literal
 
 from harness.checkers.availability import availability
 from harness.checkers.base import Checker
@@ -27,7 +28,7 @@ FEATURES = ("effects", "progress", "locks", "priorities")
 
 def standard(
     *,
-    recovery_p99: float | None = 2.0,
+    recovery_p99: float | Literal["promised"] | None = "promised",
     concurrency: int = 4,
     minimum_faults: int = 1,
     minimum_kills: int = 0,
@@ -35,7 +36,8 @@ def standard(
 ) -> dict[str, Checker]:
     """Checkers by name, for a run that ends with a drain; add checkers or replace entries with `|`.
 
-    `recovery_p99` is in seconds; None leaves that checker out (for faults that kill no worker). `concurrency` is how
+    `recovery_p99` is in seconds, or the bound that the target promises; None leaves that checker out (for faults that
+    kill no worker). `concurrency` is how
     many tasks one worker runs at a time, which bounds the duplicates that a kill excuses. `uses` names the members of
     `FEATURES` that the workload uses: the checker of such a feature is UNKNOWN if the history shows nothing of it. The
     checker of any other feature is VALID if the history shows nothing of it, and otherwise judges what the history
@@ -60,5 +62,5 @@ def standard(
         "availability": availability(),
     }
     if recovery_p99 is not None:
-        checkers["recovery"] = recovery(recovery_p99)
+        checkers["recovery"] = recovery(None if recovery_p99 == "promised" else recovery_p99)
     return checkers

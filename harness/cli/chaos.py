@@ -20,6 +20,7 @@ from harness.progress import Progress, progress_on
 from harness.report import prepare_folder, verdict_table, write_reports
 from harness.run.runner import RunOptions, run_scenario
 from harness.scenario import Scenario, ScenarioRun, registry
+from harness.targets.adapter import AdapterTarget
 
 # The most tasks that are listed of each kind of counterexample.
 _LISTED = 60
@@ -37,7 +38,12 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
     run.add_argument("--all", action="store_true", help="every known scenario")
     run.add_argument("--seed", type=int, metavar="N", help="repeat a schedule (default: random, and printed)")
     run.add_argument("--tasks", type=positive, default=240, metavar="N", help="tasks to submit (default 240)")
-    run.add_argument("--target", default="agentexec", metavar="NAME", help="target, or package.module:NAME")
+    run.add_argument(
+        "--target",
+        default="agentexec",
+        metavar="NAME",
+        help="target, package.module:NAME, or an adapter's path",
+    )
     run.add_argument("--report", type=Path, metavar="DIR", help="default: reports/<time>-<seed>")
     run.add_argument("--json", action="store_true", help="print verdict.json on stdout, the rest on stderr")
     _add_servers(run.add_argument_group("servers"))
@@ -88,6 +94,8 @@ def run_scenarios(options: Namespace) -> int:
     request = RunRequest.of(options)
     folder = prepare_folder(request.report)
     with progress_on() as progress:
+        if isinstance(request.target, AdapterTarget):
+            request.target.install(progress.step)
         progress.step(f"seed {request.seed}; starting Postgres and Redis ({options.backend})")
         with environment_of(options) as environment:
             runs = [_run(request, scenario, environment, folder, progress) for scenario in request.scenarios]

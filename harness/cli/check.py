@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from harness.checkers.base import CheckResult, Verdict
@@ -39,7 +40,9 @@ def check_history(options: Namespace) -> int:
         return verdict.exit_code
     for name, result in results.items():
         print(f"{result.verdict:<8} {name}: {masked(result.summary)}")
-        for example in result.counterexamples[:_SHOWN] if result.verdict is not Verdict.VALID else ():
+        for example in (
+            result.counterexamples[:_SHOWN] if result.verdict in (Verdict.INVALID, Verdict.UNKNOWN) else ()
+        ):
             print(f"         {masked(json.dumps(dict(example), default=str))}")
     print(f"\nverdict: {verdict}")
     return verdict.exit_code
@@ -58,6 +61,7 @@ def _as_json(
                 "summary": result.summary,
                 "figures": dict(result.figures),
                 "counterexamples": [dict(example) for example in result.counterexamples],
+                "promise": None if result.promise is None else asdict(result.promise),
             }
             for name, result in results.items()
         },

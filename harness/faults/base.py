@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from harness.environments.base import Environment
 from harness.gate import GateKeeper
 from harness.history import InjectionKind
+from harness.history.promises import Promises
 from harness.targets.pools import Pools, RunningPool
 
 
@@ -21,12 +22,14 @@ class FaultContext:
     """The parts of a run that a fault can affect.
 
     `patience` is how many seconds a fault waits for its victim, and how long its heal waits until the target recovers.
+    `promises` are those of the target.
     """
 
     gates: GateKeeper
     pools: Pools
     patience: float = 10.0
     environment: Environment | None = None
+    promises: Promises = field(default_factory=Promises)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +42,11 @@ class Aim:
 
 
 class Fault(Protocol):
-    """One kind of failure, with its injection and its heal. Implementations are frozen values."""
+    """One kind of failure, with its injection and its heal. Implementations are frozen values.
+
+    An attribute `loss` (`harness.history.promises.Loss`) says what it takes from the system; a checker then asks only
+    those systems that promise to survive it.
+    """
 
     @property
     def name(self) -> str:

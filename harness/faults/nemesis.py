@@ -77,6 +77,7 @@ class Nemesis:
             kind=planned.fault.kind,
             pool=aim.pool.name,
             pids=list(aim.pids),
+            **({"loss": loss} if (loss := getattr(planned.fault, "loss", None)) is not None else {}),
             **aim.value,
         )
 

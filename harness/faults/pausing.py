@@ -14,29 +14,46 @@ from harness.errors import UsageError
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
 from harness.history import InjectionKind
+from harness.history.promises import Loss
 from harness.processes import is_alive, send
+
+PAUSE_MARGIN_SECONDS = 0.5
+"""How much longer a pause lasts than the time after which others take the tasks over."""
+PAUSE_SECONDS = 5.0
+"""The pause of a worker whose tasks others never take over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PauseWorker:
-    """SIGSTOP one worker for `seconds`, then SIGCONT: it resumes after its leases have expired."""
+    """SIGSTOP one worker for `seconds`, then SIGCONT: it resumes after its leases have expired.
+
+    Without `seconds` the pause is longer than the target's promised `takes_over_after`, or `PAUSE_SECONDS` if the
+    target promises no such time.
+    """
 
     at: float
-    seconds: float
+    seconds: float | None = None
     gated: bool = False
     name: str = "pause-worker"
     kind: InjectionKind = InjectionKind.PAUSE
+    loss: Loss = Loss.WORKER_PAUSED
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """One of the running workers."""
         pool, pids = some_workers(context)
         pid = pids[int(planned.draw * len(pids))]
-        return Aim(pids=(pid,), pool=pool, value={"seconds": self.seconds})
+        return Aim(pids=(pid,), pool=pool, value={"seconds": self._lasts(context)})
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Stop the worker and wait."""
         send(aim.pids, signal.SIGSTOP)
-        time.sleep(self.seconds)
+        time.sleep(float(aim.value["seconds"]))
+
+    def _lasts(self, context: FaultContext) -> float:
+        silence = context.promises.takes_over_after
+        if self.seconds is not None:
+            return self.seconds
+        return PAUSE_SECONDS if silence is None else silence + PAUSE_MARGIN_SECONDS
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Resume the worker if it is still alive."""
@@ -65,6 +82,11 @@ class StallServer:
     def kind(self) -> InjectionKind:
         """A kill if it kills a worker, else a pause."""
         return InjectionKind.KILL if self.kill else InjectionKind.PAUSE
+
+    @property
+    def loss(self) -> Loss:
+        """The broker or the database stands still."""
+        return Loss.BROKER_FROZEN if self.service == "redis" else Loss.DATABASE_FROZEN
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """A worker if one is to be killed; no process otherwise."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from harness.errors import GateError, HarnessError, TargetFailed
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.history import InjectionKind
+from harness.history.promises import Loss
 from harness.processes import descendants, send
 from harness.targets.pools import RunningPool
 
@@ -24,6 +25,7 @@ class KillWorker:
     gated: bool
     name: str = "kill-worker"
     kind: InjectionKind = InjectionKind.KILL
+    loss: Loss = Loss.WORKER_KILLED
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """The worker whose handler waits at the gate, or one of the running workers."""
@@ -53,6 +55,7 @@ class KillPool:
     gated: bool
     name: str = "kill-pool"
     kind: InjectionKind = InjectionKind.KILL
+    loss: Loss = Loss.POOL_KILLED
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """The pool whose handler waits at the gate, or the oldest one."""
@@ -89,6 +92,13 @@ class SigtermPool:
     gated: bool = True
     name: str = "sigterm"
     kind: InjectionKind = InjectionKind.STOP
+
+    @property
+    def loss(self) -> Loss:
+        """A deployment, or a SIGTERM with or without a task that outlives the time-out."""
+        if self.beside:
+            return Loss.DEPLOYMENT
+        return Loss.SIGTERM_LATE if self.outlive else Loss.SIGTERM
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """The pool whose handler waits at the gate; starts the second pool first."""

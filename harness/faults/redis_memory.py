@@ -13,6 +13,7 @@ from harness.errors import HarnessError
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
 from harness.history import InjectionKind
+from harness.history.promises import Loss
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +24,7 @@ class FlushRedis:
     gated: bool = False
     name: str = "flush-redis"
     kind: InjectionKind = InjectionKind.DATA_LOSS
+    loss: Loss = Loss.BROKER_EMPTIED
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """No process; the operation names the oldest running pool."""
@@ -48,6 +50,7 @@ class FailOverRedis:
     gated: bool = False
     name: str = "fail-over-redis"
     kind: InjectionKind = InjectionKind.DATA_LOSS
+    loss: Loss = Loss.BROKER_EMPTIED
     sleep: Callable[[float], None] = time.sleep
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:

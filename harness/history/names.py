@@ -8,6 +8,9 @@ NEMESIS = "nemesis"
 RUNNER, BREAKDOWN = "runner", "breakdown"
 """The process that records a breakdown of the run, and the `f` of that operation."""
 
+PROMISES = "promises"
+"""The `f` of the runner's operation that holds what the system under test promises."""
+
 SERVERS = frozenset({"postgres", "redis"})
 """The evidence sources that are read after the run. Their operations do not extend the duration of the run."""
 

@@ -65,8 +65,8 @@ def overall(runs: Sequence[ScenarioRun]) -> Verdict:
 
 
 def worst_first(results: Sequence[tuple[str, CheckResult]]) -> list[tuple[str, CheckResult]]:
-    """Those that are not VALID, INVALID before UNKNOWN."""
-    bad = [pair for pair in results if pair[1].verdict is not Verdict.VALID]
+    """Those that are INVALID or UNKNOWN, INVALID first."""
+    bad = [pair for pair in results if pair[1].verdict in (Verdict.INVALID, Verdict.UNKNOWN)]
     return sorted(bad, key=lambda pair: pair[1].verdict is not Verdict.INVALID)
 
 

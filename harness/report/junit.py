@@ -42,7 +42,7 @@ def _suite(root: Element, run: ScenarioRun, written_at: str) -> None:
         tests=str(len(cases)),
         failures=str(verdicts.count(Verdict.INVALID)),
         errors=str(verdicts.count(Verdict.UNKNOWN)),
-        skipped="0",
+        skipped=str(verdicts.count(Verdict.NOT_ASKED)),
         time=f"{run.seconds:.3f}",
         timestamp=written_at,
     )
@@ -69,6 +69,9 @@ def _properties(suite: Element, run: ScenarioRun) -> None:
 def _case(suite: Element, run: ScenarioRun, name: str, result: CheckResult) -> None:
     case = SubElement(suite, "testcase", classname=clean(run.scenario), name=clean(name), time="0")
     if result.verdict is Verdict.VALID:
+        return
+    if result.verdict is Verdict.NOT_ASKED:
+        SubElement(case, "skipped", message=clean(result.summary))
         return
     kind = "failure" if result.verdict is Verdict.INVALID else "error"
     found = SubElement(case, kind, message=clean(result.summary), type=result.verdict.value)

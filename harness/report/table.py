@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.checkers.base import Verdict
+from harness.checkers.base import CheckResult, Verdict
 from harness.report.headline import Headline, headline, overall, worst_first
 from harness.report.scales import DASH, seconds_text
 from harness.report.svg import printable
@@ -22,7 +22,12 @@ HEADER = (
     "recovery p50/p99",
     "seconds",
 )
-COLOURS = {Verdict.VALID: "\x1b[32m", Verdict.INVALID: "\x1b[1;31m", Verdict.UNKNOWN: "\x1b[33m"}
+COLOURS = {
+    Verdict.VALID: "\x1b[32m",
+    Verdict.INVALID: "\x1b[1;31m",
+    Verdict.UNKNOWN: "\x1b[33m",
+    Verdict.NOT_ASKED: "\x1b[90m",
+}
 RESET = "\x1b[0m"
 
 
@@ -68,9 +73,14 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(aligned).rstrip()
 
 
+def _promise(result: CheckResult) -> str:
+    quote = result.promise
+    return "" if quote is None else f'; promised: "{quote.sentence}" ({quote.address})'
+
+
 def _reasons(run: ScenarioRun) -> list[str]:
     found = [
-        f"{result.verdict} {run.scenario}, {name}: {result.summary}"
+        f"{result.verdict} {run.scenario}, {name}: {result.summary}{_promise(result)}"
         for name, result in worst_first(list(run.results.items()))
     ]
     if run.error is not None:

@@ -74,6 +74,7 @@ def _scenario(run: ScenarioRun, line: Headline, data: PictureData) -> dict[str, 
                 "summary": result.summary,
                 "figures": dict(result.figures),
                 "counterexamples": list(result.counterexamples),
+                "promise": None if result.promise is None else asdict(result.promise),
             }
             for name, result in run.results.items()
         },

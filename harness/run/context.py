@@ -11,10 +11,12 @@ from pathlib import Path
 from harness.environments.base import Environment
 from harness.faults.base import FaultContext
 from harness.gate import GateKeeper
-from harness.history import Recorder
+from harness.history import RUNNER, OperationType, Recorder
+from harness.history.names import PROMISES
 from harness.scenario import PoolNeeds
 from harness.targets.base import Target, TargetSession, TargetSettings
 from harness.targets.pools import Pools
+from harness.targets.promised import promised
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,13 +76,15 @@ def open_context(
         def recorder(name: str) -> Recorder:
             return stack.enter_context(closing(Recorder(history / f"{name}.jsonl", process=name)))
 
+        promises = promised(target, settings)
+        recorder(RUNNER).record(OperationType.INFO, PROMISES, **promises.to_value())
         client, nemesis, witness, exits = (
             recorder(name) for name in ("client", "nemesis", "witness", "pools")
         )
         session = stack.enter_context(closing(target.open(environment.endpoints, settings)))
         pools = Pools(session, exits)
         stack.callback(pools.kill)
-        faults = FaultContext(gates=gates, pools=pools, environment=environment)
+        faults = FaultContext(gates=gates, pools=pools, environment=environment, promises=promises)
         yield RunContext(
             faults=faults, session=session, client=client, nemesis=nemesis, witness=witness, history=history
         )

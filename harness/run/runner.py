@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from harness.checkers.asked import as_promised
 from harness.checkers.base import CheckResult, Verdict, check_all
 from harness.checkers.evidence import unreadable
 from harness.environments.base import Environment
@@ -128,10 +129,12 @@ def _record_breakdowns(breakdowns: Sequence[str], folder: Path) -> None:
 def judge(scenario: Scenario, history: History) -> Mapping[str, CheckResult]:
     """The results of all checkers; a checker of the scenario replaces the workload's checker of the same name.
 
+    A checker that asks for what the target does not promise is NOT ASKED.
     A history with unreadable lines never produces INVALID, only UNKNOWN: such a line may be the evidence
     that a checker misses.
     """
-    results = check_all({**scenario.workload.checkers(), **scenario.checkers}, history)
+    checkers = {**scenario.workload.checkers(), **scenario.checkers}
+    results = as_promised(check_all(checkers, history), history)
     gaps = unreadable(history)
     return {name: _downgraded(result, gaps[0]) for name, result in results.items()} if gaps else results
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
 from harness.scenario.scenario import Scenario
+from harness.targets.adapter import adapter, names_adapter, shipped
 from harness.targets.base import Target
 from harness.workloads.base import Workload
 
@@ -46,7 +47,12 @@ def scenario(name: str) -> Scenario:
 
 
 def target(name: str) -> Target:
-    """A target by its name or `package.module:NAME`; raises `UsageError` that lists the known names."""
+    """A target by its name, `package.module:NAME`, or the path or name of an adapter, which may end in `@PROFILE`.
+
+    Raises `UsageError` that lists the known names.
+    """
+    if names_adapter(name):
+        return adapter(name)
     found: Target = _single(name, TARGETS, ("name", "version", "open"))
     return found
 
@@ -59,7 +65,8 @@ def workload(name: str) -> Workload:
 
 def names(group: str) -> list[str]:
     """The names of a group's entry points; imports nothing."""
-    return [point.name for point in _points(group)]
+    found = [point.name for point in _points(group)]
+    return [*found, *shipped()] if group == TARGETS else found
 
 
 def _single(name: str, group: str, members: tuple[str, ...]) -> Any:
@@ -68,7 +75,7 @@ def _single(name: str, group: str, members: tuple[str, ...]) -> Any:
     else:
         points = {point.name: point for point in _points(group)}
         if name not in points:
-            raise _unknown(name, points, group)
+            raise _unknown(name, names(group), group)
         value = _load(points[name], group)
     missing = [member for member in members if not hasattr(value, member)]
     if missing:
@@ -131,7 +138,7 @@ def _of_kind(value: Any, kind: type[Scenario], name: str) -> Scenario:
     return value
 
 
-def _unknown(name: str, known: Mapping[str, object], group: str) -> UsageError:
+def _unknown(name: str, known: Iterable[str], group: str) -> UsageError:
     close = difflib.get_close_matches(name, known, n=1)
     meant = f" Did you mean {close[0]}?" if close else ""
     listed = ", ".join(sorted(known)) or "none is installed"

@@ -13,7 +13,7 @@ from typing import IO
 
 from harness.errors import TargetFailed
 from harness.masking import masked
-from harness.processes import descendants, descends_from, send
+from harness.processes import descendants, is_alive, send
 from harness.targets.base import TargetSettings
 
 _WORKER_FILE = re.compile(r"worker-(\d+)\.jsonl")
@@ -63,7 +63,9 @@ class SubprocessPool:
     def worker_pids(self) -> list[int]:
         """Living descendants of the parent that have recorded `hello`."""
         files = (_WORKER_FILE.fullmatch(file.name) for file in self._history.iterdir())
-        return [pid for found in files if found and descends_from(pid := int(found.group(1)), self.pid)]
+        recorded = {int(found.group(1)) for found in files if found}
+        # A system that forks for each task leaves many files, so each file is not looked up by itself.
+        return [pid for pid in descendants(self.pid) if pid in recorded and is_alive(pid)]
 
     def wait(self, timeout: float) -> int | None:
         """Exit code of the parent; None if it does not end within `timeout` seconds."""

@@ -9,13 +9,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("agentexec", "harness", "chaos", "loadtests")
+SHIPPED = "harness/targets/shipped"
 
 
 @cache
 def sources(ending: str = ".py") -> Mapping[str, str]:
-    """The text of each file of the four packages that ends so, by its path below the root of the repository."""
+    """The text of each file of the four packages that ends so, by its path below the root of the repository.
+
+    The shipped adapters are left out: they run in environments of their own and are no modules of the packages.
+    """
     paths = (path for package in PACKAGES for path in sorted((ROOT / package).rglob(f"*{ending}")))
-    return {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in paths}
+    kept = (path for path in paths if not path.is_relative_to(ROOT / SHIPPED))
+    return {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in kept}
 
 
 def is_package(path: str) -> bool:

@@ -18,7 +18,7 @@ def test_no_verdict_at_all_is_unknown() -> None:
 
 
 def test_one_invalid_outweighs_everything_and_one_unknown_outweighs_valid() -> None:
-    for verdicts in itertools.product(Verdict, repeat=3):
+    for verdicts in itertools.product((VALID, INVALID, UNKNOWN), repeat=3):
         expected = INVALID if INVALID in verdicts else UNKNOWN if UNKNOWN in verdicts else VALID
         assert Verdict.combine(iter(verdicts)) is expected
 

@@ -1,0 +1,209 @@
+"""What the system under test promises, as the runner records it; checkers ask for nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, Self, TypeVar
+
+from harness.history.faults import injected_faults
+from harness.history.history import History
+from harness.history.injection import InjectionKind
+from harness.history.names import PROMISES
+
+MemberT = TypeVar("MemberT", bound=StrEnum)
+
+
+class Loss(StrEnum):
+    """What a fault takes from the system; `loss` in the value of an injection."""
+
+    WORKER_KILLED = "worker-killed"
+    POOL_KILLED = "pool-killed"
+    WORKER_PAUSED = "worker-paused"
+    SIGTERM = "sigterm"
+    SIGTERM_LATE = "sigterm-late"
+    DEPLOYMENT = "deployment"
+    BROKER_RESTARTED = "broker-restarted"
+    BROKER_EMPTIED = "broker-emptied"
+    BROKER_FROZEN = "broker-frozen"
+    REPLY_LOST = "reply-lost"
+    DATABASE_RESTARTED = "database-restarted"
+    DATABASE_FROZEN = "database-frozen"
+    BACKENDS_TERMINATED = "backends-terminated"
+
+
+class DeliveryMode(StrEnum):
+    """How often an acknowledged task runs."""
+
+    AT_LEAST_ONCE = "at-least-once"
+    AT_MOST_ONCE = "at-most-once"
+
+
+class SigtermPromise(StrEnum):
+    """What a pool does with its running tasks after SIGTERM.
+
+    DRAINS: it runs them to their end. RELEASES: it runs them up to the graceful time-out and gives back the rest.
+    STOPS: it ends at once.
+    """
+
+    DRAINS = "drains"
+    RELEASES = "releases"
+    STOPS = "stops"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quote:
+    """A sentence of the system's own documentation, and the address of its page."""
+
+    sentence: str
+    address: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Promises:
+    """The promises of a system under test. Times are seconds.
+
+    delivery: how often an acknowledged task runs.
+    survives: the losses after which every acknowledged task still ends.
+    recovers_within: by loss, the longest time until an interrupted task begins again.
+    takes_over_after: how long a worker may be silent until others take its tasks over; None if they never do.
+    slots_per_worker: how many tasks one worker runs at a time; None if the run decides it.
+    duplicates: a task runs again only if a fault interrupted it.
+    fences: each run has a fencing token, which rises from run to run of a task.
+    log: the store has a log of each task's transitions. records: the store has each task's last status.
+    queue: the queue reports how many tasks it holds.
+    locks, priorities, progress: the system has this feature.
+    sigterm: what a pool does with running tasks. exit_codes: with which codes a pool may end after SIGTERM.
+    quotes: by the name of a field or a loss, the sentence that makes the promise.
+    """
+
+    delivery: DeliveryMode = DeliveryMode.AT_LEAST_ONCE
+    survives: frozenset[Loss] = frozenset()
+    recovers_within: Mapping[Loss, float] = field(default_factory=dict)
+    takes_over_after: float | None = None
+    slots_per_worker: int | None = None
+    duplicates: bool = False
+    fences: bool = False
+    log: bool = False
+    records: bool = False
+    queue: bool = False
+    locks: bool = False
+    priorities: bool = False
+    progress: bool = False
+    sigterm: SigtermPromise = SigtermPromise.STOPS
+    exit_codes: frozenset[int] = frozenset({0})
+    quotes: Mapping[str, Quote] = field(default_factory=dict)
+
+    def to_value(self) -> dict[str, Any]:
+        """The promises as a JSON object."""
+        ordered = {name: sorted(getattr(self, name)) for name in ("survives", "exit_codes")}
+        return {**asdict(self), **ordered}
+
+    @classmethod
+    def from_value(cls, value: Mapping[str, Any]) -> Self:
+        """Read `to_value`, or the table `[promises]` of a TOML file.
+
+        `recovers_within` may be one number for all of `survives`. Raises `ValueError`, one sentence with the remedy.
+        """
+        known = {one.name for one in fields(cls)}
+        if unknown := sorted(value.keys() - known):
+            raise ValueError(f"there is no promise {unknown[0]!r}; choose from {', '.join(sorted(known))}")
+        survives = _losses_of("survives", value.get("survives", ()))
+        found: dict[str, Any] = {**value, "survives": survives}
+        found["recovers_within"] = _times(value.get("recovers_within", {}), survives)
+        found["delivery"] = _member(
+            DeliveryMode, "delivery", value.get("delivery", DeliveryMode.AT_LEAST_ONCE)
+        )
+        found["sigterm"] = _member(SigtermPromise, "sigterm", value.get("sigterm", SigtermPromise.STOPS))
+        found["exit_codes"] = frozenset(_numbers("exit_codes", value.get("exit_codes", (0,))))
+        found["quotes"] = {name: _quote(name, one) for name, one in value.get("quotes", {}).items()}
+        for name in ("duplicates", "fences", "log", "records", "queue", "locks", "priorities", "progress"):
+            _require(isinstance(value.get(name, False), bool), name, value.get(name), "true or false")
+        after, slots = value.get("takes_over_after"), value.get("slots_per_worker")
+        _require(after is None or _is_time(after), "takes_over_after", after, "a number of seconds")
+        _require(
+            slots is None or (type(slots) is int and slots > 0), "slots_per_worker", slots, "a whole number"
+        )
+        return cls(**found)
+
+    @property
+    def slowest_recovery(self) -> float | None:
+        """The longest promised time until an interrupted task begins again; None if there is none."""
+        times = [
+            *self.recovers_within.values(),
+            *([] if self.takes_over_after is None else [self.takes_over_after]),
+        ]
+        return max(times, default=None)
+
+
+def promises(history: History) -> Promises | None:
+    """The recorded promises; None if the history has none. Raises `ValueError` if they cannot be read."""
+    return history.derive(_promises)
+
+
+def losses(history: History) -> frozenset[Loss]:
+    """What the injected faults took from the system, by their recorded `loss` and kind."""
+    return history.derive(_losses)
+
+
+def _promises(history: History) -> Promises | None:
+    recorded = list(history.where(PROMISES))
+    return Promises.from_value(recorded[-1].value) if recorded else None
+
+
+def _losses(history: History) -> frozenset[Loss]:
+    found: set[Loss] = set()
+    for fault in injected_faults(history):
+        loss = fault.injection.value.get("loss")
+        if loss is not None:
+            found.add(_member(Loss, "loss", loss))
+        if fault.kind is InjectionKind.KILL and loss != Loss.POOL_KILLED:
+            found.add(Loss.WORKER_KILLED)
+    return frozenset(found)
+
+
+def _losses_of(name: str, given: Any) -> frozenset[Loss]:
+    _require(isinstance(given, list | tuple | set | frozenset), name, given, "a list")
+    return frozenset(_member(Loss, name, one) for one in given)
+
+
+def _member(kind: type[MemberT], name: str, given: Any) -> MemberT:
+    _require(given in list(kind), name, given, f"one of {', '.join(kind)}")
+    return kind(given)
+
+
+def _times(given: Any, survives: Iterable[Loss]) -> dict[Loss, float]:
+    if _is_time(given):
+        return dict.fromkeys(sorted(survives), float(given))
+    _require(
+        isinstance(given, Mapping), "recovers_within", given, "a number of seconds, or one for each loss"
+    )
+    for loss, seconds in given.items():
+        _require(_is_time(seconds), f"recovers_within.{loss}", seconds, "a number of seconds")
+    return {_member(Loss, "recovers_within", loss): float(seconds) for loss, seconds in given.items()}
+
+
+def _numbers(name: str, given: Any) -> list[int]:
+    fits = isinstance(given, list | tuple | set | frozenset) and all(type(one) is int for one in given)
+    _require(fits, name, given, "a list of whole numbers")
+    return list(given)
+
+
+def _quote(name: str, given: Any) -> Quote:
+    if isinstance(given, Quote):
+        return given
+    fits = isinstance(given, Mapping) and all(
+        isinstance(given.get(key), str) for key in ("sentence", "address")
+    )
+    _require(fits, f"quotes.{name}", given, "a sentence and the address of its page")
+    return Quote(sentence=given["sentence"], address=given["address"])
+
+
+def _is_time(given: Any) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool) and given > 0
+
+
+def _require(holds: bool, name: str, given: Any, wanted: str) -> None:
+    if not holds:
+        raise ValueError(f"the promise {name} is {given!r}; write {wanted}")

@@ -1,0 +1,207 @@
+"""The client process of an adapter: calls as lines of JSON on its standard input, answers on its standard output.
+
+A client that ends, does not answer in time, or answers anything else is an error of the adapter, `TargetFailed`, and
+never an outcome of a task.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.errors import TargetFailed
+from harness.masking import masked
+from harness.processes import descendants, send
+
+PROTOCOL = 1
+CALL_SECONDS = 30.0
+
+_LONGEST_LINE_BYTES = 16 * 2**20
+_END_SECONDS = 5.0
+_SHOWN = 200
+_LAST_LINES = 10
+
+
+@dataclass(kw_only=True, slots=True)
+class _PendingCall:
+    """A call without an answer so far; `operations` are the lines that came before its answer."""
+
+    answer: Future[Any] = field(default_factory=Future)
+    operations: list[Any] = field(default_factory=list)
+
+
+class AdapterClient:
+    """A running client. Safe to use from any thread; `close` ends it."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], *, environment: Mapping[str, str], folder: Path, log: Path
+    ) -> None:
+        self._name = name
+        self._log = log
+        self._lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        self._pending: dict[int, _PendingCall] = {}
+        self._calls = 0
+        self._failed: str | None = None
+        with log.open("ab") as errors:
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    cwd=folder,
+                    env=dict(environment),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    # Ctrl-C at the terminal must reach the runner only.
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise TargetFailed(
+                    f"The client of the adapter {name} cannot be started: {command[0]}: {error.strerror}. "
+                    "Check `client` in adapter.toml, and that the program is installed."
+                ) from None
+        self._reader = threading.Thread(target=self._read, name=f"client-of-{name}", daemon=True)
+        self._reader.start()
+
+    def call(self, call: str, within: float | None = None, **fields: Any) -> Any:
+        """The result of a call; raises `TargetFailed` if the client fails.
+
+        A client that does not answer within `within` seconds (default: `CALL_SECONDS`) has failed.
+        """
+        return self._call(call, CALL_SECONDS if within is None else within, fields).answer.result()
+
+    def operations(self, call: str, within: float) -> list[Any]:
+        """The operations of a call, without its result; raises `TargetFailed` as `call` does."""
+        pending = self._call(call, within, {})
+        pending.answer.result()
+        return pending.operations
+
+    def close(self) -> None:
+        """Ask the client to close, end its input, and kill what is left of it after some seconds."""
+        try:
+            if self._failed is None:
+                self.call("close", _END_SECONDS)
+        finally:
+            below = descendants(self._process.pid)
+            self._end_input()
+            try:
+                self._process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            send(below, signal.SIGKILL)
+            self._reader.join(_END_SECONDS)
+
+    def _call(self, call: str, within: float, fields: Mapping[str, Any]) -> _PendingCall:
+        pending = _PendingCall()
+        with self._lock:
+            if self._failed is not None:
+                raise self._error(f"before the call {call}, {self._failed}")
+            self._calls += 1
+            number = self._calls
+            self._pending[number] = pending
+        self._write(json.dumps({"id": number, "call": call, **fields}).encode() + b"\n")
+        try:
+            pending.answer.exception(within)
+        except TimeoutError:
+            # No further call waits for it: it would fill the pipe to a client that does not read.
+            self._fail(f"did not answer within {within:g} s")
+        finally:
+            with self._lock:
+                self._pending.pop(number, None)
+        failure = pending.answer.exception()
+        if failure is not None:
+            raise self._error(f"in the call {call}, {failure}") from None
+        return pending
+
+    def _write(self, line: bytes) -> None:
+        assert self._process.stdin is not None
+        # If the client has ended, the reader sees the end of its output and fails the call.
+        with suppress(OSError, ValueError), self._write_lock:
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+
+    def _end_input(self) -> None:
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.close()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as answers:
+            while line := answers.readline(_LONGEST_LINE_BYTES):
+                wrong = self._accept(line)
+                if wrong is not None:
+                    self._fail(f"{wrong}: {line[:_SHOWN].decode(errors='replace').strip()}")
+                    return
+        code = self._process.wait()
+        self._fail(f"ended with code {code}")
+
+    def _accept(self, line: bytes) -> str | None:
+        """Note an answer; what is wrong with the line, if anything is."""
+        try:
+            answer = json.loads(line)
+        except (ValueError, RecursionError):
+            return "wrote a line that is not JSON"
+        match answer:
+            case {"id": int(number), **rest}:
+                with self._lock:
+                    pending = self._pending.get(number)
+            case {"error": str(error)}:
+                return f"refused a call ({error})"
+            case _:
+                return "wrote a line that is no answer"
+        if pending is None:
+            # Its call timed out, and the run was told.
+            return None if 0 < number <= self._calls else "answered a call that was not made"
+        match rest:
+            case {"operation": operation}:
+                pending.operations.append(operation)
+            case {"error": str(error)}:
+                self._settle(pending, error=f"failed: {error}")
+            case {"result": result}:
+                self._settle(pending, result)
+            case _:
+                return "wrote a line that is no answer"
+        return None
+
+    def _fail(self, why: str) -> None:
+        with self._lock:
+            self._failed = self._failed or why
+            pending, self._pending = list(self._pending.values()), {}
+        for one in pending:
+            self._settle(one, error=self._failed)
+
+    def _settle(self, pending: _PendingCall, result: object = None, *, error: str | None = None) -> None:
+        """Give a call its outcome, unless it has one."""
+        with self._lock:
+            if pending.answer.done():
+                return
+            if error is None:
+                pending.answer.set_result(result)
+            else:
+                pending.answer.set_exception(_CallFailed(error))
+
+    def _error(self, what: str) -> TargetFailed:
+        what = f"The client of the adapter {self._name}, {masked(what.rstrip('.'))}"
+        return TargetFailed(f"{what}. {self._last_output()}")
+
+    def _last_output(self) -> str:
+        lines = masked(self._log.read_text("utf-8", errors="replace")).strip().splitlines()[-_LAST_LINES:]
+        return (
+            f"See {self._log.name}; its end: " + "\n".join(lines)
+            if lines
+            else "It wrote nothing to standard error."
+        )
+
+
+class _CallFailed(Exception):
+    """Why a call has no result."""

@@ -1,0 +1,38 @@
+"""What a target promises: its own promises, or all that the reference implementation does."""
+
+from __future__ import annotations
+
+from harness.history.promises import Loss, Promises, SigtermPromise
+from harness.targets.base import Target, TargetSettings
+
+REPLACED_WITHIN_SECONDS = 2.0
+"""The bound of agentexec for a task whose worker dies in a pool that lives."""
+POOL_START_SECONDS = 3.0
+"""The part of a pool's start in the bound of agentexec for a task whose pool dies; the rest is the lease."""
+
+
+def everything(settings: TargetSettings) -> Promises:
+    """The promises of the reference implementation under these settings."""
+    return Promises(
+        survives=frozenset(Loss),
+        recovers_within={
+            Loss.WORKER_KILLED: REPLACED_WITHIN_SECONDS,
+            Loss.POOL_KILLED: settings.lease + POOL_START_SECONDS,
+        },
+        takes_over_after=settings.lease,
+        duplicates=True,
+        fences=True,
+        log=True,
+        records=True,
+        queue=True,
+        locks=True,
+        priorities=True,
+        progress=True,
+        sigterm=SigtermPromise.RELEASES,
+    )
+
+
+def promised(target: Target, settings: TargetSettings) -> Promises:
+    """The promises of a target; one without a method `promises` promises `everything`."""
+    own = getattr(target, "promises", None)
+    return everything(settings) if own is None else own(settings)
