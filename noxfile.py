@@ -224,7 +224,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def chaos(session: nox.Session) -> None:
     """All scenarios on embedded servers; `-- ARGS` replace `--all` (names, --seed N, --tasks N ...)."""
-    prepare(session, extras=["embedded"])
+    prepare(session, extras=["embedded", "reference"])
     session.run(*chaos_command("embedded"), *(session.posargs or ["--all"]))
 
 
@@ -236,9 +236,16 @@ def simulate(session: nox.Session) -> None:
 
 
 @nox.session
+def queues(session: nox.Session) -> None:
+    """Every target under every loss, into docs/queues.md and reports/queues; `-- ARGS`: --targets, --repeat N ..."""
+    prepare(session, extras=["embedded"])
+    session.run("harness", "queues", "--document", "docs/queues.md", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Benchmarks and their floors, written to reports/bench/bench.json; `-- ARGS` are names, --repeats N ..."""
-    prepare(session, extras=["embedded"])
+    prepare(session, extras=["embedded", "reference"])
     session.run("python", "-m", "loadtests.bench", *session.posargs)
 
 
@@ -256,7 +263,7 @@ def nightly(session: nox.Session) -> None:
 @nox.session
 def mutation(session: nox.Session) -> None:
     """Mutants of the queue and the checkers against their fast tests; `-- ARGS` are patterns, --minutes N ..."""
-    prepare(session, extras=["embedded"], groups=["test", "mutation"])
+    prepare(session, extras=["embedded", "reference"], groups=["test", "mutation"])
     session.run("python", "-m", "tests.mutation", *session.posargs)
 
 

@@ -6,6 +6,7 @@ Every duration is in seconds, every size in bytes.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -27,10 +28,11 @@ from sqlalchemy.exc import ArgumentError
 from agentexec.database_options import libpq_options
 from agentexec.errors import ConfigurationError, checked_number
 
-try:
-    VERSION = version("agentexec-harness")
-except PackageNotFoundError:  # a source tree that is not installed
-    VERSION = "0+unknown"
+VERSION = "0+unknown"  # of a source tree that is not installed
+# A checkout is installed as the harness. Both distributions have the same version.
+for _distribution in ("agentexec-harness", "agentexec-reference"):
+    with suppress(PackageNotFoundError):
+        VERSION = version(_distribution)
 
 DEFAULT_PREFIX = "agentexec_"
 LARGEST_VALUE = (
@@ -178,12 +180,28 @@ class Settings(_Environment):
         return self.redis_url
 
 
+_pinned: dict[str, object] = {}
+_renamed_queues: dict[str, str] = {}
+
+
+def pin_settings(settings: Mapping[str, object], *, queue_names: Mapping[str, str] | None = None) -> None:
+    """Let settings win over every argument of this process, to run an application on other servers than its own.
+
+    Call it before the application is imported. A `queue_name` that is given as a key of `queue_names` is replaced with
+    its value.
+    """
+    _pinned.update(settings)
+    _renamed_queues.update(queue_names or {})
+
+
 def load_settings(**overrides: object) -> Settings:
-    """Read the settings; keyword arguments that are not None win over the environment.
+    """Read the settings; keyword arguments that are not None win over the environment, and pinned settings over both.
 
     Raises `ConfigurationError` with the names of all settings that are wrong, or for an unreadable `.env` file.
     """
-    given = {name: value for name, value in overrides.items() if value is not None}
+    given = {name: value for name, value in overrides.items() if value is not None} | _pinned
+    if isinstance(queue := given.get("queue_name"), str):
+        given["queue_name"] = _renamed_queues.get(queue, queue)
     try:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic validates what the caller passes
     except (OSError, UnicodeError) as error:

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from chaos import (
+from harness.scenario import Scenario
+
+# Relative, because this package is `harness.chaos` in the wheel.
+from . import (
     flush_redis,
     kill_pool,
     kill_worker_locked,
     kill_worker_mid_task,
+    lose_reply,
     pause_worker,
+    restart_postgres,
+    restart_redis,
     rolling_deploy,
     sigterm_drain,
     stall_postgres,
     stall_redis,
+    terminate_backends,
 )
-from harness.scenario import Scenario
 
 __all__ = ["SCENARIOS"]
 
@@ -33,6 +39,10 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             flush_redis.SCENARIO,
             stall_redis.SCENARIO,
             stall_postgres.SCENARIO,
+            restart_redis.SCENARIO,
+            restart_postgres.SCENARIO,
+            terminate_backends.SCENARIO,
+            lose_reply.SCENARIO,
         )
     }
 )

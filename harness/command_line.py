@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from types import FrameType
@@ -48,6 +49,21 @@ def positive(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return number
+
+
+def above_zero(most: int) -> Callable[[str], float]:
+    """An argument type: a number above 0, at most `most`."""
+
+    def number(text: str) -> float:
+        try:
+            found = float(text)
+        except ValueError:
+            found = math.nan
+        if not 0 < found <= most:  # false for NaN too
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0, at most {most:,}")
+        return found
+
     return number
 
 

@@ -13,7 +13,7 @@ from agentexec.errors import ConfigurationError
 
 if missing := [name for name in ("fastapi", "limits", "prometheus_client") if find_spec(name) is None]:
     raise ConfigurationError(
-        f"The API needs {', '.join(missing)}; install the extra: pip install 'agentexec-harness[api]'."
+        f"The API needs {', '.join(missing)}; install the extra: pip install 'agentexec-reference[api]'."
     )
 
 from agentexec.api.app import create_app

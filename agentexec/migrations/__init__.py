@@ -90,7 +90,7 @@ def _transaction(engine: Engine) -> Iterator[Connection]:
         import alembic  # noqa: F401 - a test of its presence
     except ModuleNotFoundError:
         raise ConfigurationError(
-            "Migrations need Alembic; install it with `pip install 'agentexec-harness[migrations]'`."
+            "Migrations need Alembic; install it with `pip install 'agentexec-reference[migrations]'`."
         ) from None
     with engine.begin() as connection:
         yield connection

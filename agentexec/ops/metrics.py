@@ -80,7 +80,7 @@ class Collector:
         """
         if not AVAILABLE:
             raise ConfigurationError(
-                "Metrics need prometheus-client; install it with the extra: pip install 'agentexec-harness[metrics]'."
+                "Metrics need prometheus-client; install it with the extra: pip install 'agentexec-reference[metrics]'."
             )
         self._queue = RedisQueue(checks.redis, queue_name)
         self._checks = checks

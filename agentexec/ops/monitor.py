@@ -72,7 +72,7 @@ class MonitoringServer(ThreadingHTTPServer):
             case "/metrics" if self._collector is not None:
                 return HTTPStatus.OK, metrics.CONTENT_TYPE, metrics.render(self._collector)
             case "/metrics":
-                detail = "Metrics need the extra: pip install 'agentexec-harness[metrics]'."
+                detail = "Metrics need the extra: pip install 'agentexec-reference[metrics]'."
                 return _json(HTTPStatus.NOT_IMPLEMENTED, {"detail": detail})
             case _:
                 detail = "There is no such path; use /metrics, /health, /health/live or /health/ready."

@@ -4,6 +4,8 @@
 """
 
 from harness.checkers.availability import availability
+from harness.checkers.base import reads
+from harness.checkers.causality import causality
 from harness.checkers.delivery import Delivery, account, delivery
 from harness.checkers.duplicates import budget_per_kill, duplicates
 from harness.checkers.effects import effects
@@ -27,6 +29,7 @@ __all__ = [
     "account",
     "availability",
     "budget_per_kill",
+    "causality",
     "delivery",
     "duplicates",
     "effects",
@@ -38,6 +41,7 @@ __all__ = [
     "nothing_left",
     "priorities",
     "progress",
+    "reads",
     "recovery",
     "shutdown",
     "standard",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -74,6 +74,22 @@ class CheckResult:
 
 Checker = Callable[[History], CheckResult]
 
+_READS = "harness_reads"
+"""The attribute of a checker that holds the names given to `reads`."""
+
+
+def reads(*names: str) -> Callable[[Checker], Checker]:
+    """Declare operations (`f`) of a workload's own that a checker reads.
+
+    The checker `evidence` of the same run then does not report them as unknown.
+    """
+
+    def declared(checker: Checker) -> Checker:
+        setattr(checker, _READS, frozenset(names))
+        return checker
+
+    return declared
+
 
 REPORTED: Mapping[str, tuple[str, ...]] = {
     "delivery": ("lost", "duplicated"),
@@ -103,6 +119,11 @@ def check_safe(checker: Checker, history: History, *, required: Iterable[str] = 
 
 def check_all(checkers: Mapping[str, Checker], history: History) -> dict[str, CheckResult]:
     """Run every checker over the history; the results keep the order of the checkers."""
+    declared: frozenset[str] = frozenset().union(
+        *(getattr(checker, _READS, ()) for checker in checkers.values())
+    )
+    if declared:
+        history = replace(history, declared=history.declared | declared)
     with uncollected():
         return {
             name: check_safe(checker, history, required=REPORTED.get(name, ()))

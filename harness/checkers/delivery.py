@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
-from harness.history import History, OperationType
-from harness.history.fields import activity_of, task_of
-from harness.history.runs import begun, returned
+from harness.history import History, Operation, OperationType
+from harness.history.ending import cut_short, open_end
+from harness.history.fields import activity_of, task_of, whole
+from harness.history.promises import Loss, promises
+from harness.history.runs import begun, failed_at_gate, returned
 from harness.history.statuses import COMPLETE, FIRST, TERMINAL
 
 
@@ -25,13 +27,18 @@ class Delivery:
     By the workers' evidence: `started` (a handler began), `executed` (a handler returned), `duplicated` (repeatedly).
     By the store's evidence: `completed`, `errored`, `canceled` (it has a record with that status).
     Concluded from these:
-      lost          acknowledged, but the record of an acknowledged activity is missing or not terminal, or says
-                    complete although no handler returned; each with the reason
-      pending       would be lost, but is still queued in the record and in the queue, and that is allowed
+      lost          acknowledged, but gone from every store that could bring it back: the queue does not have it, and it
+                    has no record, or one from which the system restores nothing; or its record says complete although
+                    no handler returned
+      stuck         acknowledged and still in a store, but not finished when nothing had moved for the patience of the
+                    drain: its record is not terminal, or only the queue has it
+      unfinished    would be lost or stuck, but the run ended too early to say so (`open_end`)
+      pending       would be stuck, but is still queued in the record and in the queue, and that is allowed
       undecided     would be pending, but the history has no `queue` operation
-      unexpected    started or recorded, although never attempted or certainly refused; each with the reason
+      unexpected    started or recorded, although never attempted or certainly refused
       recovered     unknown, but executed and complete
-    An unknown task is never lost and never counts as a success.
+    `lost`, `stuck`, `unfinished` and `unexpected` have the reason of each task. An unknown task is never lost and never
+    counts as a success.
     """
 
     attempted: frozenset[int]
@@ -45,6 +52,8 @@ class Delivery:
     errored: frozenset[int]
     canceled: frozenset[int]
     lost: Mapping[int, str]
+    stuck: Mapping[int, str]
+    unfinished: Mapping[int, str]
     pending: frozenset[int]
     undecided: frozenset[int]
     unexpected: Mapping[int, str]
@@ -74,6 +83,10 @@ Records = Mapping[int, Mapping[str, str]]
 """Per task, the status that the store has for each of its activities."""
 
 
+WAITING = ("ready", "leased", "scheduled", "parked")
+"""States of a task that still has to run. A queue without lock keys need not count `parked`."""
+
+
 def account(history: History, *, allow_queued: bool = False) -> Delivery:
     """Sort every task of the history into the sets of `Delivery`, in time linear in its length."""
     return history.derive(_account_early if allow_queued else _account_drained)
@@ -96,9 +109,16 @@ def _account(history: History, *, allow_queued: bool) -> Delivery:
     started = frozenset({*begun(history), *executions, *others})
     records = _records(history)
     completed = _with_status(records, COMPLETE)
-    lost = dict(_lost(submitted.acknowledged, records, executions.keys()))
-    queued = {task for task, why in lost.items() if why == _STILL_QUEUED} if allow_queued else set()
+    lost, missing, stuck = _without_end(submitted.acknowledged, records, executions.keys())
+    missing, stuck = _by_store(history, submitted.acknowledged, missing, stuck)
+    queued = {task for task, why in stuck.items() if why == _STILL_QUEUED} if allow_queued else set()
     pending, undecided = _pending(history, submitted.acknowledged, queued)
+    stuck = {task: why for task, why in stuck.items() if task not in pending | undecided}
+    unfinished: dict[int, str] = {}
+    if cut_short(history) is not None:
+        unfinished, missing, stuck = missing | stuck, {}, {}
+    elif open_end(history) is not None:
+        unfinished, stuck = stuck, {}
     return Delivery(
         attempted=attempted,
         acknowledged=frozenset(submitted.acknowledged),
@@ -110,7 +130,9 @@ def _account(history: History, *, allow_queued: bool) -> Delivery:
         completed=completed,
         errored=_with_status(records, "error"),
         canceled=_with_status(records, "canceled"),
-        lost={task: why for task, why in lost.items() if task not in pending | undecided},
+        lost=lost | missing,
+        stuck=stuck,
+        unfinished=unfinished,
         pending=pending,
         undecided=undecided,
         unexpected={
@@ -122,12 +144,13 @@ def _account(history: History, *, allow_queued: bool) -> Delivery:
 
 
 def delivery(*, allow_queued: bool = False, allow_errors: bool = False) -> Checker:
-    """No acknowledged task is lost and none is unexpected; the terms are those of `Delivery`.
+    """No acknowledged task is lost or stuck and none is unexpected; the terms are those of `Delivery`.
 
     `allow_queued` excuses acknowledged tasks that are still queued at the end, both in the record and in the queue,
     and counts them as `pending`. It is only for scenarios that end before the drain: it cannot distinguish a task
     that waits from one that no worker will ever claim. `allow_errors` excuses terminal records that say error or
-    canceled. UNKNOWN if nothing was submitted, if the store has no `record`, or if a task is `undecided`.
+    canceled. UNKNOWN if nothing was submitted, if the store has no `record`, or if a task is `undecided` or
+    `unfinished`. A task whose handler failed because the harness did not open its gate in time is not judged.
     """
 
     def check(history: History) -> CheckResult:
@@ -139,19 +162,22 @@ def delivery(*, allow_queued: bool = False, allow_errors: bool = False) -> Check
             summary = f"the store has no record of any of the {len(found.attempted)} tasks submitted"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
         bad_ends = frozenset() if allow_errors else found.errored | found.canceled
+        excused = bad_ends & failed_at_gate(history)
         return CheckResult(
-            verdict=_verdict(found, bad_ends),
-            summary=_summary(found),
-            figures=figures,
-            counterexamples=explain(history, _examples(found, bad_ends)),
+            verdict=_verdict(found, bad_ends - excused, excused),
+            summary=_summary(found, open_end(history) if found.unfinished else None, excused),
+            figures=figures | _unjudged(found),
+            counterexamples=explain(history, _examples(found, bad_ends, excused)),
         )
 
     return check
 
 
 _STILL_QUEUED = "acknowledged, but its record is still queued"
+_ONLY_IN_QUEUE = "acknowledged, but the store has no record of it, and the queue still holds it"
+_AT_GATE = "its record says error or canceled, and the harness did not open the gate of its handler in time"
 _SUMMARIZED = (
-    *("acknowledged", "lost", "unexpected", "errored", "canceled"),
+    *("acknowledged", "lost", "stuck", "unfinished", "unexpected", "errored", "canceled"),
     *("pending", "undecided", "unknown", "recovered", "duplicated"),
 )
 
@@ -180,24 +206,61 @@ def _with_status(records: Records, status: str) -> frozenset[int]:
     return frozenset(task for task, activities in records.items() if status in activities.values())
 
 
-def _lost(
+def _without_end(
     acknowledged: Mapping[int, set[str]], records: Records, executed: Set[int]
-) -> Iterator[tuple[int, str]]:
+) -> tuple[dict[int, str], dict[int, str], dict[int, str]]:
+    """Tasks that certainly are lost, those without a record, and those that are still pending, with the reasons."""
+    lost, missing, pending = {}, {}, {}
     for task, activities in acknowledged.items():
         known = records.get(task, {})
         statuses = [known.get(activity) for activity in activities] if activities else list(known.values())
-        missing = not statuses or None in statuses
         open_ones = sorted({status for status in statuses if status is not None} - TERMINAL - {FIRST})
-        if missing and known:
-            yield task, "acknowledged as another activity than the one in the store's record"
-        elif missing:
-            yield task, "acknowledged, but the store has no record of it"
+        if not statuses or None in statuses:
+            other = "acknowledged as another activity than the one in the store's record"
+            missing[task] = other if known else "acknowledged, but the store has no record of it"
         elif open_ones:
-            yield task, f"acknowledged, but its record is still {open_ones[0]}"
+            pending[task] = f"acknowledged, but its record is still {open_ones[0]}"
         elif FIRST in statuses:
-            yield task, _STILL_QUEUED
+            pending[task] = _STILL_QUEUED
         elif COMPLETE in statuses and task not in executed:
-            yield task, "recorded as complete, although no handler finished"
+            lost[task] = "recorded as complete, although no handler finished"
+    return lost, missing, pending
+
+
+def _by_store(
+    history: History, acknowledged: Mapping[int, set[str]], missing: dict[int, str], pending: dict[int, str]
+) -> tuple[dict[int, str], dict[int, str]]:
+    """Divide tasks without a record, and tasks with a pending one, into those in no store and those in one.
+
+    A record brings its task back only in a system that survives an emptied broker; a history without promises counts
+    as one of such a system.
+    """
+    reports = list(history.where("queue"))
+    if not reports:
+        return missing, pending
+    made = promises(history)
+    restored = pending if made is None or Loss.BROKER_EMPTIED in made.survives else {}
+    asked = {task: f"{why}, and the queue does not hold it" for task, why in pending.items()} | missing
+    asked = {task: why for task, why in asked.items() if task not in restored}
+    held = _held(reports[-1], acknowledged, asked.keys(), others=len(restored))
+    gone = {task: why for task, why in asked.items() if task not in held}
+    found = {task: pending.get(task, _ONLY_IN_QUEUE) for task in (*pending, *missing) if task not in gone}
+    return gone, found
+
+
+def _held(
+    report: Operation, acknowledged: Mapping[int, set[str]], tasks: Set[int], *, others: int
+) -> Set[int]:
+    """Those of the tasks that the queue still holds, beside `others` that it may hold too.
+
+    A queue that reports only numbers holds either all of them or none, because it does not name them.
+    """
+    for name in ("held", "known"):
+        if isinstance(named := report.value.get(name), list | tuple):
+            ids = {str(one) for one in named}
+            return {task for task in tasks if acknowledged[task] & ids}
+    waiting = sum(whole(report, name) for name in WAITING if report.value.get(name) is not None)
+    return frozenset(tasks if tasks and waiting - others >= len(tasks) else ())
 
 
 def _pending(
@@ -222,26 +285,41 @@ def _figures(found: Delivery) -> dict[str, float | int | None]:
     return {name: len(getattr(found, name)) for name in Delivery.__dataclass_fields__}
 
 
-def _verdict(found: Delivery, bad_ends: frozenset[int]) -> Verdict:
-    if found.lost or found.unexpected or bad_ends:
+def _unjudged(found: Delivery) -> dict[str, float | int | None]:
+    """None for the counts that a run with an open end does not show, unless some task is certainly lost."""
+    if not found.unfinished:
+        return {}
+    return {"lost": len(found.lost) or None, "stuck": None}
+
+
+def _verdict(found: Delivery, bad_ends: frozenset[int], excused: frozenset[int]) -> Verdict:
+    if found.lost or found.stuck or found.unexpected or bad_ends:
         return Verdict.INVALID
-    return Verdict.UNKNOWN if found.undecided else Verdict.VALID
+    return Verdict.UNKNOWN if found.undecided or found.unfinished or excused else Verdict.VALID
 
 
-def _summary(found: Delivery) -> str:
-    always = {"acknowledged", "lost"}
+def _summary(found: Delivery, why: str | None, excused: frozenset[int]) -> str:
+    always = {"acknowledged", "lost"} if why is None else {"acknowledged"}
     counts = {name: len(getattr(found, name)) for name in _SUMMARIZED}
-    return ", ".join(f"{number} {name}" for name, number in counts.items() if number or name in always)
+    text = ", ".join(f"{number} {name}" for name, number in counts.items() if number or name in always)
+    if excused:
+        text += f"; {len(excused)} ended badly because the harness did not open their gates in time"
+    return text if why is None else f"{text}; the unfinished are not judged: {why}"
 
 
-def _examples(found: Delivery, bad_ends: frozenset[int]) -> Iterator[Counterexample]:
+def _examples(found: Delivery, bad_ends: frozenset[int], excused: frozenset[int]) -> Iterator[Counterexample]:
     """The breaches first, then the members of other sets that need attention."""
-    for task, why in sorted(found.lost.items()):
-        yield Counterexample(kind="lost", task=task, why=why)
-    for task, why in found.unexpected.items():
-        yield Counterexample(kind="unexpected", task=task, why=why)
+    for kind, tasks in (
+        ("lost", found.lost),
+        ("stuck", found.stuck),
+        ("unexpected", found.unexpected),
+        ("unfinished", found.unfinished),
+    ):
+        for task, why in sorted(tasks.items()):
+            yield Counterexample(kind=kind, task=task, why=why)
     for task in sorted(bad_ends):
-        yield Counterexample(kind="ended badly", task=task, why="its record says error or canceled")
+        why = _AT_GATE if task in excused else "its record says error or canceled"
+        yield Counterexample(kind="ended badly", task=task, why=why)
     unsure = "its submission had an unknown outcome, and it"
     for kind, members, why in (
         ("undecided", found.undecided, "still queued in the record, and there is no report of the queue"),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, OperationType
 from harness.history.faults import killed_workers
 from harness.history.fields import task_of
-from harness.history.runs import begun, returned
+from harness.history.runs import Run, begun, returned, runs
+from harness.history.starving import starved_lease
 
 Budget = int | Callable[[History], int]
 
@@ -40,7 +41,8 @@ def duplicates(budget: Budget) -> Checker:
 
     The surplus is the number of `run` outcomes `ok` minus the number of tasks that have one. `redelivered` counts tasks
     that began more than once, which no budget limits: recovery is a redelivery without a second completion. UNKNOWN if
-    no handler finished. Does not claim that effects outside were applied once.
+    no handler finished, or if the surplus exceeds the budget only by tasks whose worker this machine starved for so
+    long that its lease may have expired (`lost_to_machine`). Does not claim that effects outside were applied once.
     """
 
     def check(history: History) -> CheckResult:
@@ -50,13 +52,18 @@ def duplicates(budget: Budget) -> Checker:
         allowed = budget if isinstance(budget, int) else budget(history)
         twice = sorted(task for task, times in finished.items() if times > 1)
         surplus = finished.total() - len(finished)
+        excuses = _excuses(history, twice) if surplus > allowed else {}
+        starved = sum(finished[task] - 1 for task in excuses)
         examples = [
             Counterexample(kind="duplicated", task=task, why=f"its handler finished {finished[task]} times")
             for task in twice
         ]
+        summary = f"{surplus} surplus executions of {len(twice)} tasks, {allowed} excused"
+        if surplus > allowed >= surplus - starved:
+            summary += f"; {starved} of them are not judged: {next(iter(excuses.values()))}"
         return CheckResult(
-            verdict=Verdict.VALID if surplus <= allowed else Verdict.INVALID,
-            summary=f"{surplus} surplus executions of {len(twice)} tasks, {allowed} excused",
+            verdict=_verdict(surplus, allowed, starved),
+            summary=summary,
             figures={
                 "executions": finished.total(),
                 "duplicated": len(twice),
@@ -68,3 +75,22 @@ def duplicates(budget: Budget) -> Checker:
         )
 
     return check
+
+
+def _verdict(surplus: int, allowed: int, starved: int) -> Verdict:
+    if surplus <= allowed:
+        return Verdict.VALID
+    return Verdict.UNKNOWN if surplus - starved <= allowed else Verdict.INVALID
+
+
+def _excuses(history: History, tasks: Collection[int]) -> Mapping[int, str]:
+    """By task, why its second run is not judged: this machine may have cost the first one its lease."""
+    by_task: dict[int, list[Run]] = {task: [] for task in tasks}
+    for run in runs(history):
+        if run.task in by_task:
+            by_task[run.task].append(run)
+    return {
+        task: excuse
+        for task, (first, *again) in by_task.items()
+        if again and (excuse := starved_lease(history, first.begun.time, again[0].begun.time)) is not None
+    }

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+from collections.abc import Mapping, Sequence, Set
+from difflib import get_close_matches
+from typing import Any
 
 from harness.checkers.base import Checker, CheckResult, Verdict
-from harness.history import BREAKDOWN, History
+from harness.history import BREAKDOWN, History, Operation
 from harness.history.faults import kills
+from harness.history.names import VOCABULARY
 
+# The most writers that a sentence names.
+_SHOWN = 3
 _CUT_OFF = re.compile(r"(?P<process>worker-\d+)\.jsonl:\d+ is cut off")
 
 
@@ -17,13 +22,16 @@ def evidence() -> Checker:
 
     The kernel may cut a write short when its process is killed. The writer did nothing after that line, so each checker
     treats the line as not written. Any other problem is UNKNOWN: a missing line can make a task look lost, or hide that
-    it is. A `breakdown` that the runner recorded is UNKNOWN too: such a run is not the run of the scenario.
+    it is. A `breakdown` that the runner recorded is UNKNOWN too: such a run is not the run of the scenario. So is an
+    operation with an unknown `f`, because no checker reads it: it may be a misspelled one. A checker that reads
+    operations of its own declares them with `reads`.
     """
 
     def check(history: History) -> CheckResult:
         bad = unreadable(history)
         broken = [str(op.value.get("why")) for op in history.where(BREAKDOWN)]
-        wrong = [*broken, *bad]
+        strange = [_strange(f, found) for f, found in history.undeclared().items()]
+        wrong = [*broken, *bad, *(str(one["problem"]) for one in strange)]
         return CheckResult(
             verdict=Verdict.UNKNOWN if wrong else Verdict.VALID,
             summary=f"{len(wrong)} problems with the run or its history; the first: {wrong[0]}"
@@ -33,14 +41,28 @@ def evidence() -> Checker:
                 "operations": len(history),
                 "problems": len(wrong),
                 "cut_off": len(history.problems) - len(bad),
+                **({"unknown_names": len(strange)} if strange else {}),
             },
             counterexamples=(
                 *({"kind": "breakdown", "problem": why} for why in broken),
                 *({"kind": "unreadable", "problem": problem} for problem in bad),
+                *strange,
             ),
         )
 
     return check
+
+
+def _strange(f: str, found: Sequence[Operation]) -> Mapping[str, Any]:
+    writers = sorted({op.process for op in found})
+    by = ", ".join(writers[:_SHOWN]) + (f" and {len(writers) - _SHOWN} more" if len(writers) > _SHOWN else "")
+    near = get_close_matches(f, VOCABULARY, n=1)
+    problem = (
+        f"{len(found)} operations of {by} have the unknown f {f!r}, which no checker reads; "
+        + (f"did you mean {near[0]!r}? " if near else "")
+        + "Correct the name, or declare it with harness.checkers.reads."
+    )
+    return {"kind": "unknown operation", "f": f, "count": len(found), "writers": writers, "problem": problem}
 
 
 def unreadable(history: History) -> list[str]:

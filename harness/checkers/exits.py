@@ -4,44 +4,67 @@ from __future__ import annotations
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History
+from harness.history.ending import cut_short, stopped_at
 from harness.history.faults import kills
+from harness.history.machine import lost_to_machine
 from harness.history.names import worker_name
-from harness.history.workers import pool_exits
+from harness.history.workers import PoolExit, killed_pools, pool_exits, stopped_pools
+
+MARGIN_SECONDS = 10.0
+"""How much longer than its graceful time-out the harness waits for a pool that it stopped, before it kills it."""
 
 
 def exits() -> Checker:
     """Every pool that ended without a kill ended with exit code 0.
 
-    This holds for a pool that a fault or the end of the run stopped, and for one that ended by itself. Pools whose own
-    process a fault killed are not judged. UNKNOWN if no other pool ended. Does not claim that a pool ended in time:
-    `shutdown` measures that for pools that were stopped by a fault.
+    This holds for a pool that a fault or the end of the run stopped, and for one that ended by itself. A pool that the
+    harness had to kill, since it did not end after SIGTERM, is a breach. Pools whose own process a fault killed are
+    not judged. UNKNOWN if no other pool ended, if all breaches came after the run was cut short (`stopped_at`), or if
+    this machine was too slow for the pools that had to be killed. Does not claim that a pool ended in time: `shutdown`
+    measures that for pools that were stopped by a fault.
     """
 
     def check(history: History) -> CheckResult:
         killed = kills(history)
         ended = pool_exits(history)
         own = [one for one in ended if worker_name(one.pid) not in killed]
-        bad = [
-            {
-                "kind": "exit",
-                "pool": one.pool,
-                "pid": one.pid,
-                "code": one.code,
-                "why": f"{one.pool} (pid {one.pid}) ended with code {one.code}",
-            }
-            for one in own
-            if one.code != 0
-        ]
+        bad = [one for one in own if one.code != 0]
+        excuses = {one.pid: excuse for one in bad if (excuse := _excuse(history, one)) is not None}
         figures = {"exits": len(ended), "killed": len(ended) - len(own), "bad": len(bad)}
         if not own:
             summary = "no pool ended without a kill"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
         if bad:
-            summary = f"{len(bad)} of {len(own)} pools did not end with code 0; the first: {bad[0]['why']}"
+            whys = [_why(history, one) for one in bad]
+            summary = f"{len(bad)} of {len(own)} pools did not end with code 0; the first: {whys[0]}"
+            unjudged = len(excuses) == len(bad)
             return CheckResult(
-                verdict=Verdict.INVALID, summary=summary, figures=figures, counterexamples=tuple(bad)
+                verdict=Verdict.UNKNOWN if unjudged else Verdict.INVALID,
+                summary=f"{summary}, which is not judged: {excuses[bad[0].pid]}" if unjudged else summary,
+                figures=figures,
+                counterexamples=tuple(
+                    {"kind": "exit", "pool": one.pool, "pid": one.pid, "code": one.code, "why": why}
+                    for one, why in zip(bad, whys, strict=True)
+                ),
             )
         summary = f"{len(own)} pools ended with code 0, {len(ended) - len(own)} were killed"
         return CheckResult(verdict=Verdict.VALID, summary=summary, figures=figures)
 
     return check
+
+
+def _why(history: History, one: PoolExit) -> str:
+    if one.pid in killed_pools(history) and (stop := stopped_pools(history).get(one.pid)) is not None:
+        return f"{one.pool} (pid {one.pid}) did not end within {stop.value.get('seconds')} s of SIGTERM"
+    return f"{one.pool} (pid {one.pid}) ended with code {one.code}"
+
+
+def _excuse(history: History, one: PoolExit) -> str | None:
+    """Why the exit is not judged: it belongs to the end of a run that was cut short, or the machine was too slow."""
+    stopped = stopped_at(history)
+    if stopped is not None and one.time >= stopped:
+        return cut_short(history)
+    kill, stop = killed_pools(history).get(one.pid), stopped_pools(history).get(one.pid)
+    if kill is None or stop is None:
+        return None
+    return lost_to_machine(history, stop.time, kill.time, excess=MARGIN_SECONDS)

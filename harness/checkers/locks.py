@@ -19,6 +19,7 @@ from harness.history.figures import seconds
 from harness.history.injection import InjectionKind
 from harness.history.records import completions
 from harness.history.runs import Run, runs
+from harness.history.starving import starved_lease
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +48,8 @@ def locks(*, minimum: int = 1) -> Checker:
     tasks do not overlap at all, unless a fault that neither kills nor stops was injected before the second began (it
     may have paused or disconnected the worker of the first, so that its lease expired). A run without an outcome
     certainly lasted until its worker was killed; without a kill only its beginning is certain. Overlaps that are no
-    breach are counted as `fenced`. UNKNOWN if fewer than `minimum` tasks with a lock key ran.
+    breach are counted as `fenced`. UNKNOWN if fewer than `minimum` tasks with a lock key ran, or if this machine may
+    have cost the first run of each breach of the second claim its lease (`starved_lease`).
     """
 
     def check(history: History) -> CheckResult:
@@ -81,12 +83,15 @@ def _judged(history: History, by_key: Mapping[str, list[Run]], tasks: int) -> Ch
     )
     if fenced:
         summary += f" except for {fenced} overlaps after a lost lease"
+    excuses = [_excuse(history, one) for one in bad]
+    judged = [one for one, excuse in zip(bad, excuses, strict=True) if excuse is None]
     if bad:
-        summary = f"{len(bad)} overlaps under a lock key; the first: {_why(bad[0])}"
+        summary = f"{len(bad)} overlaps under a lock key; the first: {_why((judged or bad)[0])}"
+        summary += "" if judged else f", which is not judged: {excuses[0]}"
     examples = [_example("overlap", one) for one in bad]
     examples += [_example("fenced", one) for one in overlaps if not _is_breach(one, excused_from)]
     return CheckResult(
-        verdict=Verdict.INVALID if bad else Verdict.VALID,
+        verdict=Verdict.INVALID if judged else Verdict.UNKNOWN if bad else Verdict.VALID,
         summary=summary,
         figures=figures,
         counterexamples=explain(history, examples),
@@ -144,6 +149,10 @@ def _first_pause(history: History) -> int | None:
 def _is_breach(one: Overlap, excused_from: int | None) -> bool:
     excused = excused_from is not None and one.second.begun.time >= excused_from
     return one.counted or not (one.same_task or excused)
+
+
+def _excuse(history: History, one: Overlap) -> str | None:
+    return None if one.counted else starved_lease(history, one.first.begun.time, one.second.begun.time)
 
 
 def _example(kind: str, one: Overlap) -> Counterexample:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from harness.checkers.base import Checker, CheckResult, Verdict
+from harness.checkers.delivery import WAITING
 from harness.history import History, Operation
+from harness.history.ending import open_end
 from harness.history.fields import whole
 
-WAITING = ("ready", "leased", "scheduled", "parked")
-"""States of a task that still has to run. A queue without lock keys need not count `parked`."""
 NAMED = 20  # orphans in a counterexample
 
 
@@ -17,8 +17,9 @@ def nothing_left() -> Checker:
     The last `queue` operation counts. If it reports how many tasks the queue knows, its states must hold the same
     number (`unaccounted` is 0): a task in none of them would never be claimed. If it names `orphans` (what it holds for
     no task and no worker), there are none. Dead letters are reported and not
-    judged here: `delivery` judges their tasks. UNKNOWN without a `queue` operation. Does not claim that tasks which
-    left the queue were completed.
+    judged here: `delivery` judges their tasks. UNKNOWN without a `queue` operation, and for a queue that still holds
+    something at the end of a run that ended too early (`open_end`). Does not claim that tasks which left the queue were
+    completed.
     """
 
     def check(history: History) -> CheckResult:
@@ -39,8 +40,11 @@ def nothing_left() -> Checker:
             summary = "the queue still holds " + ", ".join(
                 f"{number} {name}" for name, number in left.items()
             )
+        why = open_end(history) if left else None
+        if why is not None:
+            summary += f", which is not judged: {why}"
         return CheckResult(
-            verdict=Verdict.INVALID if left else Verdict.VALID,
+            verdict=Verdict.VALID if not left else Verdict.INVALID if why is None else Verdict.UNKNOWN,
             summary=f"{summary}; {dead} dead letters" if dead else summary,
             figures={**held, "dead": dead, "unaccounted": unaccounted, **orphans},
             counterexamples=({"kind": "left", **left, **({"named": named[:NAMED]} if named else {})},)

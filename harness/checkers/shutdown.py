@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, InjectionKind, OperationType
+from harness.history.ending import cut_short, open_end, stopped_at
 from harness.history.faults import FaultWindow, injected_faults, killed_workers
 from harness.history.fields import whole
 from harness.history.figures import seconds
+from harness.history.machine import lost_to_machine
 from harness.history.runs import Run, runs
-from harness.history.workers import PoolExit, pool_exits
+from harness.history.workers import PoolExit, killed_pools, pool_exits
 
 EARLY = 0.1
 """The number of seconds that a release may be early, because timers are coarse."""
@@ -26,8 +28,8 @@ class Stop:
 
     `took` is the time from the signal to the exit, None if the pool never ended. `drained` counts runs whose
     handler ended by itself, `released` those that outlived the graceful time-out and began again elsewhere.
-    `after_last` is the time from the end of the pool's last run to the exit. `dropped` are the breaches that name a
-    task, `breaches` the others.
+    `after_last` is the time from the end of the pool's last run to the exit. `breaches` are those of the pool and
+    `dropped` those that name a task.
     """
 
     pool: str
@@ -35,8 +37,17 @@ class Stop:
     drained: int
     released: int
     after_last: float | None
-    dropped: tuple[Counterexample, ...]
-    breaches: tuple[str, ...]
+    breaches: tuple[Breach, ...]
+    dropped: tuple[Breach, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Breach:
+    """What is wrong with a pool, or with the run of `task`, and the `excuse` for which it is not judged."""
+
+    why: str
+    excuse: str | None = None
+    task: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +75,9 @@ def shutdown(graceful: float, margin: float, *, minimum_running: int = 1) -> Che
     (seconds) replaces the argument. Workers that were also killed are left to `recovery`.
 
     INVALID if an exit is missing. UNKNOWN without any stop, or if fewer than `minimum_running` runs were open at all
-    signals together. Does not claim that released tasks finish: `delivery` does.
+    signals together. UNKNOWN also if each breach has an excuse: it depends on the end of a run that ended too early
+    (`open_end`), or this machine was too slow to judge its time (`lost_to_machine`). Does not claim that released tasks
+    finish: `delivery` does.
     """
 
     def check(history: History) -> CheckResult:
@@ -76,16 +89,23 @@ def shutdown(graceful: float, margin: float, *, minimum_running: int = 1) -> Che
         if not pools:
             return CheckResult(verdict=Verdict.UNKNOWN, summary="no pool got SIGTERM")
         stops = _stops(history, pools)
-        dropped = [example for stop in stops for example in stop.dropped]
-        of_pools = [
-            {"kind": "pool", "pool": stop.pool, "why": why} for stop in stops for why in stop.breaches
-        ]
+        of_pools = [(stop.pool, breach) for stop in stops for breach in stop.breaches]
+        dropped = [breach for stop in stops for breach in stop.dropped]
+        wrong = [*(breach for _, breach in of_pools), *dropped]
         met = sum(stop.drained + stop.released for stop in stops)
+        examples = [
+            Counterexample(kind="dropped", task=one.task, why=one.why)
+            for one in dropped
+            if one.task is not None
+        ]
         return CheckResult(
-            verdict=_verdict(bool(dropped or of_pools), met < minimum_running),
-            summary=_summary(stops, [one["why"] for one in of_pools] + [one.why for one in dropped], met),
+            verdict=_verdict(wrong, met < minimum_running),
+            summary=_summary(stops, wrong, met),
             figures=_figures(stops),
-            counterexamples=(*of_pools, *explain(history, dropped)),
+            counterexamples=(
+                *({"kind": "pool", "pool": pool, "why": one.why} for pool, one in of_pools),
+                *explain(history, examples),
+            ),
         )
 
     return check
@@ -114,12 +134,14 @@ def _stops(history: History, pools: list[_StoppedPool]) -> list[Stop]:
     for pool in pools:
         own = [run for name in sorted(pool.workers - killed) for run in by_process.get(name, ())]
         concerned = [run for run in own if run.ended is None or run.ended.time >= pool.signalled]
-        stops.append(_stop(pool, concerned, by_task))
+        stops.append(_stop(history, pool, concerned, by_task))
     return stops
 
 
-def _stop(pool: _StoppedPool, concerned: list[Run], by_task: Mapping[int, list[Run]]) -> Stop:
-    endings = [_ending(run, pool, by_task[run.task]) for run in concerned]
+def _stop(
+    history: History, pool: _StoppedPool, concerned: list[Run], by_task: Mapping[int, list[Run]]
+) -> Stop:
+    endings = [_ending(history, run, pool, by_task[run.task]) for run in concerned]
     last = max([pool.signalled, *(run.ended.time for run in concerned if run.ended is not None)])
     return Stop(
         pool=pool.pool,
@@ -127,49 +149,64 @@ def _stop(pool: _StoppedPool, concerned: list[Run], by_task: Mapping[int, list[R
         drained=endings.count(DRAINED),
         released=endings.count(RELEASED),
         after_last=None if pool.exit is None else max(seconds(pool.exit.time - last), 0.0),
+        breaches=tuple(_exit_breaches(history, pool)),
         dropped=tuple(
-            Counterexample(kind="dropped", task=run.task, why=f"{run.process} of pool {pool.pool} {ending}")
+            replace(ending, task=run.task, why=f"{run.process} of pool {pool.pool} {ending.why}")
             for run, ending in zip(concerned, endings, strict=True)
-            if ending not in (DRAINED, RELEASED)
+            if isinstance(ending, Breach)
         ),
-        breaches=tuple(_exit_breaches(pool)),
     )
 
 
-def _exit_breaches(pool: _StoppedPool) -> Iterator[str]:
+def _exit_breaches(history: History, pool: _StoppedPool) -> Iterator[Breach]:
     if pool.exit is None:
-        yield f"pool {pool.pool} never ended"
+        yield Breach(why=f"pool {pool.pool} never ended", excuse=cut_short(history))
         return
     took, allowed = pool.since_signal(pool.exit.time), pool.graceful + pool.margin
+    stopped, excuse = stopped_at(history), None
+    if stopped is not None and pool.exit.time >= stopped:
+        excuse = cut_short(history)
+    elif took > allowed:
+        excuse = lost_to_machine(history, pool.signalled, pool.exit.time, excess=took - allowed)
     if took > allowed:
-        yield f"pool {pool.pool} took {took:.3f} s to end, {allowed:g} s are allowed"
+        yield Breach(
+            why=f"pool {pool.pool} took {took:.3f} s to end, {allowed:g} s are allowed", excuse=excuse
+        )
     if (code := pool.exit.code) != 0:
-        yield f"pool {pool.pool} ended with exit code {code}"
+        # A pool that the harness killed, because it was late, has the excuse of its lateness; any other has none.
+        ended_by_harness = pool.exit.pid in killed_pools(history)
+        yield Breach(
+            why=f"pool {pool.pool} ended with exit code {code}", excuse=excuse if ended_by_harness else None
+        )
 
 
-def _ending(run: Run, pool: _StoppedPool, same_task: list[Run]) -> str:
+def _ending(history: History, run: Run, pool: _StoppedPool, same_task: list[Run]) -> str | Breach:
     """`DRAINED`, `RELEASED`, or what is wrong with how this run ended."""
     late = pool.since_signal(run.begun.time)
     if late > pool.margin:
-        return f"began it {late:.3f} s after the signal"
+        excuse = lost_to_machine(history, pool.signalled, run.begun.time, excess=late - pool.margin)
+        return Breach(why=f"began it {late:.3f} s after the signal", excuse=excuse)
     last = (run.ended or run.begun).time
     if pool.exit is not None and last > pool.exit.time:
-        return f"still ran it {seconds(last - pool.exit.time):.3f} s after the pool had ended"
+        return Breach(why=f"still ran it {seconds(last - pool.exit.time):.3f} s after the pool had ended")
     if run.ended is not None and run.ended.type is not OperationType.INFO:
         return DRAINED
     released = run.ended or pool.exit
     kept = None if released is None else pool.since_signal(released.time)
-    if kept is not None and kept < pool.graceful - EARLY:
-        return f"released it {kept:.3f} s after the signal, although the graceful time-out is {pool.graceful:g} s"
+    if released is not None and kept is not None and kept < pool.graceful - EARLY:
+        why = f"released it {kept:.3f} s after the signal, although the graceful time-out is {pool.graceful:g} s"
+        early = pool.graceful - EARLY - kept
+        excuse = lost_to_machine(history, pool.signalled, released.time, excess=early)
+        return Breach(why=why, excuse=excuse)
     if not any(one.process not in pool.workers and one.begun.time >= pool.signalled for one in same_task):
-        return "released it, and it never began again"
+        return Breach(why="released it, and it never began again", excuse=open_end(history))
     return RELEASED
 
 
-def _verdict(bad: bool, too_few: bool) -> Verdict:
-    if bad:
+def _verdict(wrong: Sequence[Breach], too_few: bool) -> Verdict:
+    if any(one.excuse is None for one in wrong):
         return Verdict.INVALID
-    return Verdict.UNKNOWN if too_few else Verdict.VALID
+    return Verdict.UNKNOWN if wrong or too_few else Verdict.VALID
 
 
 def _figures(stops: list[Stop]) -> Mapping[str, float | int | None]:
@@ -182,9 +219,11 @@ def _figures(stops: list[Stop]) -> Mapping[str, float | int | None]:
     }
 
 
-def _summary(stops: list[Stop], wrong: list[str], met: int) -> str:
+def _summary(stops: list[Stop], wrong: Sequence[Breach], met: int) -> str:
     if wrong:
-        return f"{len(wrong)} breaches of a graceful stop; the first: {wrong[0]}"
+        first = next((one for one in wrong if one.excuse is None), wrong[0])
+        text = f"{len(wrong)} breaches of a graceful stop; the first: {first.why}"
+        return text if first.excuse is None else f"{text}, which is not judged: {first.excuse}"
     if not met:
         return f"{len(stops)} pools got SIGTERM, but none had a task running"
     figures = _figures(stops)

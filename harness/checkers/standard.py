@@ -7,6 +7,7 @@ from typing import Literal
 
 from harness.checkers.availability import availability
 from harness.checkers.base import Checker
+from harness.checkers.causality import causality
 from harness.checkers.delivery import delivery
 from harness.checkers.duplicates import budget_per_kill, duplicates
 from harness.checkers.effects import effects
@@ -55,6 +56,7 @@ def standard(
         "queue": nothing_left(),
         "exits": exits(),
         "witnesses": witnesses(),
+        "causality": causality(),
         "effects": effects(minimum=int("effects" in uses)),
         "progress": progress(minimum=int("progress" in uses)),
         "locks": locks(minimum=int("locks" in uses)),

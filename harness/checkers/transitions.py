@@ -8,11 +8,15 @@ from itertools import pairwise
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, Operation
+from harness.history.ending import open_end
 from harness.history.fields import whole
 from harness.history.records import Entry, logs, records, tasks
 from harness.history.statuses import FIRST, LEGAL, TERMINAL
 
 _Logs = Mapping[str, Sequence[Entry]]
+
+AT_THE_END = frozenset({"unfinished", "record"})
+"""The kinds of breaches that depend on the end of the run."""
 
 
 def transitions(*, allow_queued: bool = False) -> Checker:
@@ -22,8 +26,9 @@ def transitions(*, allow_queued: bool = False) -> Checker:
     one before by `LEGAL`; a row that repeats the status under the same fence is a progress entry, except after a
     terminal status, which nothing follows; n counts 0, 1, 2... under each fence; the last status is terminal (or
     `queued`, if `allow_queued`). If the history has `record` operations, the record agrees with the last row and has no
-    fence below it. UNKNOWN without any `transition`. Does not claim that the log is correct: `fencing` and `delivery`
-    compare the store's evidence with that of the workers.
+    fence below it. UNKNOWN without any `transition`, and if the run ended too early (`open_end`) and all breaches are
+    of a kind in `AT_THE_END`. Does not claim that the log is correct: `fencing` and `delivery` compare the store's
+    evidence with that of the workers.
     """
 
     def check(history: History) -> CheckResult:
@@ -49,6 +54,14 @@ def _result(history: History, found: _Logs, activities: int, examples: list[Coun
     rows = sum(map(len, found.values()))
     illegal = len({example.more["activity"] for example in examples})
     figures = {"activities": activities, "transitions": rows, "illegal": illegal}
+    why = open_end(history)
+    if examples and why is not None and all(example.kind in AT_THE_END for example in examples):
+        return CheckResult(
+            verdict=Verdict.UNKNOWN,
+            summary=f"{illegal} of {activities} activities had not ended, which is not judged: {why}",
+            figures=figures | {"illegal": 0},
+            counterexamples=explain(history, examples),
+        )
     if examples:
         summary = f"{illegal} of {activities} activities took an illegal path; the first: {examples[0].why}"
         return CheckResult(

@@ -13,6 +13,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.checkers.delivery import account
 from harness.history import History, Operation, OperationType
+from harness.history.ending import open_end
 from harness.history.faults import killed_workers
 from harness.history.fields import activity_of, task_of, whole
 from harness.history.records import completions, records
@@ -43,7 +44,8 @@ def witnesses() -> Checker:
     returned under a fence above the record's. workers-redis: the queue holds no task that its last holder finished,
     if that worker was not killed. postgres-redis: the queue holds every task with a pending record and none with a
     terminal one (dead letters aside). If the `queue` operation names the activities that it `held`, tasks are
-    compared, else numbers. UNKNOWN if one of the four has no evidence at all.
+    compared, else numbers. UNKNOWN if one of the four has no evidence at all, and if the run ended too early
+    (`open_end`) and all contradictions are of a kind that a system which goes on may resolve.
     """
 
     def check(history: History) -> CheckResult:
@@ -51,14 +53,20 @@ def witnesses() -> Checker:
         if missing:
             summary = f"the history has no evidence from {' and '.join(missing)}"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary)
-        found = [*_client(history), *_workers_and_postgres(history), *_redis(history)]
+        unexpected, unanswered = [*_unexpected(history)], [*_unanswered(history)]
+        certain: list[Counterexample | _Count] = [*_too_many(history), *_workers_and_postgres(history)]
+        left = [*_redis(history)]
+        found: list[Counterexample | _Count] = [*unexpected, *unanswered, *certain, *left]
+        why = open_end(history) if found and not unexpected and not certain else None
         named = [one for one in found if isinstance(one, Counterexample)]
         counted = [one for one in found if isinstance(one, _Count)]
         summary = "client, workers, Postgres and Redis agree"
         if found:
             summary = f"{len(found)} contradictions; the first: {found[0].kind}: {found[0].why}"
+        if why is not None:
+            summary += f"; they are not judged: {why}"
         return CheckResult(
-            verdict=Verdict.INVALID if found else Verdict.VALID,
+            verdict=Verdict.VALID if not found else Verdict.INVALID if why is None else Verdict.UNKNOWN,
             summary=summary,
             figures={pair.replace("-", "_"): sum(one.kind == pair for one in found) for pair in PAIRS},
             counterexamples=(
@@ -70,7 +78,7 @@ def witnesses() -> Checker:
     return check
 
 
-def _client(history: History) -> Iterator[Counterexample | _Count]:
+def _unexpected(history: History) -> Iterator[Counterexample]:
     found, recorded = account(history), records(history)
     for task, why in found.unexpected.items():
         if task in found.started:
@@ -85,17 +93,27 @@ def _client(history: History) -> Iterator[Counterexample | _Count]:
                 task=task,
                 why=f"by the client's evidence {why}, but Postgres has a record of it",
             )
-    for op in history.where("enqueue", OperationType.OK):
-        name = activity_of(op)
-        if (name is not None and name not in recorded) or (name is None and task_of(op) not in by_task):
-            why = "the client got an acknowledgement, but Postgres has no record of it"
-            yield Counterexample(kind="client-postgres", task=task_of(op), why=why)
+
+
+def _too_many(history: History) -> Iterator[_Count]:
+    found, recorded = account(history), records(history)
     known = _queue(history).value.get("known")
     submitted = len(found.attempted - found.refused)
     if type(known) is int and known > max(submitted, len(recorded)):
         yield _Count(
             kind="client-redis", why=f"at most {submitted} tasks were submitted, but Redis knows {known}"
         )
+
+
+def _unanswered(history: History) -> Iterator[Counterexample]:
+    """Acknowledged activities without a record."""
+    recorded = records(history)
+    by_task = {task_of(record) for record in recorded.values()}
+    for op in history.where("enqueue", OperationType.OK):
+        name = activity_of(op)
+        if (name is not None and name not in recorded) or (name is None and task_of(op) not in by_task):
+            why = "the client got an acknowledgement, but Postgres has no record of it"
+            yield Counterexample(kind="client-postgres", task=task_of(op), why=why)
 
 
 def _workers_and_postgres(history: History) -> Iterator[Counterexample]:

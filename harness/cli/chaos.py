@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.checkers.base import Verdict
 from harness.cli.request import RunRequest, environment_of
-from harness.command_line import positive
+from harness.command_line import above_zero, positive
 from harness.environments import BACKENDS
 from harness.environments.base import Environment
 from harness.history.files import SEAL
@@ -20,7 +20,11 @@ from harness.progress import Progress, progress_on
 from harness.report import prepare_folder, verdict_table, write_reports
 from harness.run.runner import RunOptions, run_scenario
 from harness.scenario import Scenario, ScenarioRun, registry
+from harness.scenario.run_plan import MOST_TIMEOUT
 from harness.targets.adapter import AdapterTarget
+
+# The highest --rate, in tasks a second.
+MOST_RATE = 10_000
 
 # The most tasks that are listed of each kind of counterexample.
 _LISTED = 60
@@ -40,10 +44,28 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
     run.add_argument("--tasks", type=positive, default=240, metavar="N", help="tasks to submit (default 240)")
     run.add_argument(
         "--target",
-        default="agentexec",
         metavar="NAME",
-        help="target, package.module:NAME, or an adapter's path",
+        help="target, package.module:NAME, or an adapter's path (default agentexec)",
     )
+    run.add_argument(
+        "--patience",
+        type=above_zero(MOST_TIMEOUT),
+        metavar="SECONDS",
+        help="without any change until an unfinished task is stuck (default: by the target's promises)",
+    )
+    run.add_argument(
+        "--rate",
+        type=above_zero(MOST_RATE),
+        metavar="PER_SECOND",
+        help="tasks a second (default: the scenario's, or less if the target has fewer slots)",
+    )
+    run.add_argument(
+        "--timeout",
+        type=above_zero(MOST_TIMEOUT),
+        metavar="SECONDS",
+        help="the most that a scenario may take (default: the scenario's)",
+    )
+    run.add_argument("--app", metavar="MODULE:NAME", help="an application of your own as the target")
     run.add_argument("--report", type=Path, metavar="DIR", help="default: reports/<time>-<seed>")
     run.add_argument("--json", action="store_true", help="print verdict.json on stdout, the rest on stderr")
     _add_servers(run.add_argument_group("servers"))
@@ -139,8 +161,11 @@ def _run(
         RunOptions(
             seed=request.seed,
             tasks=request.options.tasks,
+            rate=request.options.rate,
+            timeout=request.options.timeout,
             queue=f"hx-{request.session}-{scenario.name}",
             repeat=request.repeat([scenario]),
+            stall=request.options.patience,
         ),
         history_folder=_history_folder(folder, scenario.name),
         progress=progress,

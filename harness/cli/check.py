@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -12,6 +13,8 @@ from harness.checkers.base import CheckResult, Verdict
 from harness.errors import UsageError
 from harness.history import History
 from harness.masking import masked
+from harness.report.judged_again import as_run
+from harness.report.write import write_page
 from harness.run.runner import judge
 from harness.scenario import Scenario, registry
 
@@ -23,7 +26,9 @@ def add_check(parser: ArgumentParser) -> None:
     """Add the options of the command to its parser."""
     parser.add_argument("history", type=Path, metavar="HISTORY", help="a history file, or a folder of them")
     parser.add_argument("--scenario", required=True, metavar="NAME", help="scenario whose checkers are used")
+    parser.add_argument("--app", metavar="MODULE:NAME", help="judge the invariants of this application too")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the page of the report there")
     parser.set_defaults(run=check_history)
 
 
@@ -32,9 +37,14 @@ def check_history(options: Namespace) -> int:
     scenario = registry.scenario(options.scenario)
     if not options.history.exists():
         raise UsageError(f"There is no history at {options.history}. Name a .jsonl file or a folder of them.")
+    target = None if options.app is None else registry.application(options.app)
     history = History.load(options.history)
-    results = judge(scenario, history)
+    results = judge(scenario, history, target)
     verdict = Verdict.combine(result.verdict for result in results.values())
+    if options.html is not None:
+        command = ["harness", "check", str(options.history), "--scenario", options.scenario]
+        run = as_run(scenario, history, results, path=options.history, command=shlex.join(command))
+        write_page(run, options.html)
     if options.json:
         print(json.dumps(_as_json(scenario, history, results, verdict), indent=2))
         return verdict.exit_code
@@ -45,6 +55,8 @@ def check_history(options: Namespace) -> int:
         ):
             print(f"         {masked(json.dumps(dict(example), default=str))}")
     print(f"\nverdict: {verdict}")
+    if options.html is not None:
+        print(f"report:  {options.html}")
     return verdict.exit_code
 
 

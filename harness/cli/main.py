@@ -1,4 +1,4 @@
-"""The entry point: `harness chaos list | run`, `check`, `simulate`, `report compare`, `images build`.
+"""The entry point: `harness chaos | check | simulate | queues | report | target | images`, each with its own `--help`.
 
 Exit codes: 0 VALID, 1 INVALID, 2 UNKNOWN or no verdict reached, 64 wrong usage, 130 Ctrl-C, 143 SIGTERM. An error is
 one sentence on stderr; `--debug` adds the traceback.
@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from harness.cli import chaos, check, images, report, simulate
+from harness.cli import chaos, check, images, queues, report, simulate, target
 from harness.command_line import Parser, installed_version, report_interrupt, sigterm_raises
 from harness.errors import EXIT_UNKNOWN, HarnessError
 from harness.masking import masked
@@ -58,7 +58,11 @@ def _parser() -> Parser:
     simulate.add_simulate(
         commands.add_parser("simulate", help="run whole systems in virtual time, by seeds", parents=[common])
     )
-    report.add_report(commands.add_parser("report", help="compare the figures of benchmark runs"), common)
+    report.add_report(commands.add_parser("report", help="compare reports, or list all of a folder"), common)
+    target.add_target(commands.add_parser("target", help="list, check and write targets"), common)
+    queues.add_queues(
+        commands.add_parser("queues", help="many targets under the same faults, as a table", parents=[common])
+    )
     images.add_images(commands.add_parser("images", help="container images"), common)
     return parser
 

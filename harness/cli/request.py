@@ -16,7 +16,7 @@ from harness.environments import make_environment
 from harness.environments.base import Environment
 from harness.errors import UsageError
 from harness.scenario import Scenario, registry
-from harness.scenario.schedule import Schedule
+from harness.scenario.run_plan import RunPlan, require_time
 from harness.targets.base import Target
 
 
@@ -39,13 +39,14 @@ class RunRequest:
         if options.backend == "external":
             _require_permission(scenarios, options)
         seed = secrets.randbelow(2**32) if options.seed is None else options.seed
-        for scenario in scenarios:
-            Schedule.of(scenario, seed=seed, tasks=options.tasks)
+        target = _target(options)
+        asked = {"tasks": options.tasks, "rate": options.rate, "timeout": options.timeout}
+        require_time([RunPlan.of(scenario, target, seed=seed, **asked) for scenario in scenarios])
         stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
         return cls(
             options=options,
             scenarios=scenarios,
-            target=registry.target(options.target),
+            target=target,
             seed=seed,
             report=options.report or Path("reports") / f"{stamp}-{seed}",
             session=secrets.token_hex(4),
@@ -65,13 +66,25 @@ class RunRequest:
             "--tasks",
             str(self.options.tasks),
         ]
+        for name in ("rate", "timeout", "patience"):
+            if (number := getattr(self.options, name)) is not None:
+                words += [f"--{name}", f"{number:g}" if float(f"{number:g}") == number else repr(number)]
         words += ["--backend", self.options.backend]
-        if self.options.target != "agentexec":
-            words += ["--target", self.options.target]
+        for name in ("target", "app"):
+            if getattr(self.options, name) not in (None, "agentexec"):
+                words += [f"--{name}", getattr(self.options, name)]
         for name in ("postgres_bin", "redis_server", "postgres_image", "redis_image", "allow_destructive"):
             if (value := getattr(self.options, name)) is not None:
                 words += [f"--{name.replace('_', '-')}", str(value)]
         return shlex.join(words)
+
+
+def _target(options: Namespace) -> Target:
+    if options.app is None:
+        return registry.target(options.target or "agentexec")
+    if options.target is not None:
+        raise UsageError("--target and --app both name what is tested. Give one.")
+    return registry.application(options.app)
 
 
 def _name(scenario: Scenario, named: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from harness.command_line import positive
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, UsageError
 from harness.progress import Progress, progress_on
+from harness.targets.reference import require_reference
 
 if TYPE_CHECKING:
     from harness.simulation.plan import Plan
@@ -57,6 +58,7 @@ def add_simulate(parser: ArgumentParser) -> None:
 
 def simulate_command(options: Namespace) -> int:
     """Run the simulation; returns 0 without findings, 1 with findings, 2 if no run took place."""
+    require_reference("The simulation")
     if find_spec("greenlet") is None:
         raise UsageError("The simulation needs the package greenlet. Install agentexec-harness[simulation].")
     if options.seed is None and options.replay is None:

@@ -113,6 +113,10 @@ class Server(Protocol):
         """SIGKILL the server; returns once it is gone."""
         ...
 
+    def shut_down(self) -> None:
+        """Stop the server in order; returns once it is gone."""
+        ...
+
     def restart(self) -> None:
         """Start the server again on the same port and data; returns once it answers."""
         ...
@@ -135,7 +139,7 @@ class Server(Protocol):
 
 
 class ServersEnvironment(SessionEnvironment):
-    """A backend that runs its servers and can kill and freeze them."""
+    """A backend that runs its servers and can kill, restart and freeze them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -174,6 +178,10 @@ class ServersEnvironment(SessionEnvironment):
     def kill(self, service: Service) -> None:
         """SIGKILL the server and all its processes; returns once they are gone."""
         self._server(service).kill()
+
+    def shut_down(self, service: Service) -> None:
+        """Stop the server in order (Postgres: fast shutdown), by SIGKILL after 10 s; returns once it is gone."""
+        self._server(service).shut_down()
 
     def restart(self, service: Service) -> None:
         """Start a killed or running server again on the same port and data; returns once it answers."""

@@ -7,6 +7,7 @@ pausing are separate protocols, because an external server cannot be paused. Che
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,16 @@ class Endpoints:
 
     database_url: str
     redis_url: str
+
+    def url(self, service: Service) -> str:
+        """The URL of one server."""
+        return self.database_url if service == "postgres" else self.redis_url
+
+    def replace(self, urls: Mapping[str, str]) -> Endpoints:
+        """These endpoints with other URLs for some servers."""
+        return Endpoints(
+            database_url=urls.get("postgres", self.database_url), redis_url=urls.get("redis", self.redis_url)
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +107,19 @@ class Killable(Protocol):
 
     def restart(self, service: Service) -> None:
         """Start a killed or running server again on the same port and data; returns once it answers."""
+        ...
+
+
+@runtime_checkable
+class Restartable(Protocol):
+    """An environment whose servers can be shut down in order, and started again on the same port and data."""
+
+    def shut_down(self, service: Service) -> None:
+        """Stop the server with the signal of an operator, so that it saves what it saves; returns once it is gone."""
+        ...
+
+    def restart(self, service: Service) -> None:
+        """Start the server again on the same port and data; returns once it answers."""
         ...
 
 

@@ -110,13 +110,18 @@ class ContainerServer:
                 self._container.kill()
                 self._container.wait(timeout=_STOP_SECONDS)
 
-    def restart(self) -> None:
-        """Start the container again, stopping it first if it runs; returns once the server answers."""
-        with self._engine_errors("restart"):
+    def shut_down(self) -> None:
+        """Stop the container, a frozen one too; SIGKILL after `_STOP_SECONDS`."""
+        with self._engine_errors("stop"):
             if self._status() == "paused":
                 self._container.unpause()
             if self._status() == "running":
                 self._container.stop(timeout=_STOP_SECONDS)
+
+    def restart(self) -> None:
+        """Start the container again, stopping it first if it runs; returns once the server answers."""
+        self.shut_down()
+        with self._engine_errors("restart"):
             try:
                 self._container.start()
             except APIError as error:

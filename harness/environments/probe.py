@@ -7,11 +7,9 @@ import time
 from collections.abc import Callable
 
 import psycopg
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from harness.environments.base import MINIMUM_POSTGRES, MINIMUM_REDIS, Service
+from harness.environments.redis_connection import RedisConnection, RedisFailure
 from harness.errors import EnvironmentUnavailable, first_line
 
 _POLL_SECONDS = 0.02
@@ -70,17 +68,13 @@ def _ask_postgres(url: str, timeout: float) -> str:
 
 
 def _ask_redis(url: str, timeout: float) -> str:
-    client = redis.Redis.from_url(
-        url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0), protocol=2
-    )
     try:
-        client.ping()
-        info = client.info("server")
-    except redis.RedisError as error:
+        with RedisConnection(url, timeout=timeout) as connection:
+            connection.call("PING")
+            info = connection.info("server")
+    except RedisFailure as error:
         raise NotAnswering(first_line(error)) from error
-    finally:
-        client.close()
-    compatible_with = str(info.get("redis_version", "0"))
+    compatible_with = info.get("redis_version", "0")
     # Valkey reports its own version and the Redis version that it is compatible with.
     name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {compatible_with}"
     require_supported("redis", name, compatible_with)

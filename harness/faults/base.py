@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from harness.environments.base import Environment
+from harness.faults.proxy import ReplyProxy
 from harness.gate import GateKeeper
 from harness.history import InjectionKind
 from harness.history.promises import Promises
@@ -23,6 +24,7 @@ class FaultContext:
 
     `patience` is how many seconds a fault waits for its victim, and how long its heal waits until the target recovers.
     `promises` are those of the target.
+    `proxies` are those between the target and its servers, by service; the scenario names these in `proxied`.
     """
 
     gates: GateKeeper
@@ -30,6 +32,7 @@ class FaultContext:
     patience: float = 10.0
     environment: Environment | None = None
     promises: Promises = field(default_factory=Promises)
+    proxies: Mapping[str, ReplyProxy] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +76,10 @@ class Fault(Protocol):
         ...
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
-        """Inject the fault without delay: the operation in the history carries the time of this call."""
+        """Inject the fault without delay: the operation in the history carries the time of this call.
+
+        Raises `GateError` if the fault had nothing to strike; the history then records that it failed.
+        """
         ...
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:

@@ -53,14 +53,21 @@ class Nemesis:
         try:
             aim = planned.fault.aim(self._context, planned)
         except GateError as error:
-            self._context.gates.open(planned.gate)
-            self.missed.append(f"fault {planned.number} ({planned.fault.name}): {error}")
+            self._miss(planned, error)
             return
         self._log(f"fault {planned.number} of {total}: {planned.fault.name} {_victims(aim)}")
         self._record(planned, aim, INJECT)
         self._unhealed.append((planned, aim))
-        planned.fault.inject(self._context, planned, aim)
+        try:
+            planned.fault.inject(self._context, planned, aim)
+        except GateError as error:
+            self._miss(planned, error)
+            self._record(planned, aim, INJECT, OperationType.FAIL)
         self._heal(*self._unhealed.pop())
+
+    def _miss(self, planned: PlannedFault, error: GateError) -> None:
+        self._context.gates.open(planned.gate)
+        self.missed.append(f"fault {planned.number} ({planned.fault.name}): {error}")
 
     def _heal(self, planned: PlannedFault, aim: Aim) -> None:
         try:
@@ -68,9 +75,11 @@ class Nemesis:
         finally:
             self._record(planned, aim, HEAL)
 
-    def _record(self, planned: PlannedFault, aim: Aim, phase: str) -> None:
+    def _record(
+        self, planned: PlannedFault, aim: Aim, phase: str, kind: OperationType = OperationType.INFO
+    ) -> None:
         self._recorder.record(
-            OperationType.INFO,
+            kind,
             planned.fault.name,
             fault=planned.number,
             phase=phase,
@@ -83,4 +92,5 @@ class Nemesis:
 
 
 def _victims(aim: Aim) -> str:
-    return f"{aim.pool.name} pid {', '.join(map(str, aim.pids))}"
+    pids = f" pid {', '.join(map(str, aim.pids))}" if aim.pids else ""
+    return f"{aim.pool.name}{pids}"

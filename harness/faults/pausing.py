@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from harness.environments.base import Pausable, Service
 from harness.errors import UsageError
 from harness.faults.base import Aim, FaultContext, PlannedFault
-from harness.faults.process import some_workers
+from harness.faults.process import pool_at_gate, some_workers
 from harness.history import InjectionKind
 from harness.history.promises import Loss
-from harness.processes import is_alive, send
+from harness.processes import descendants, is_alive, send
 
 PAUSE_MARGIN_SECONDS = 0.5
 """How much longer a pause lasts than the time after which others take the tasks over."""
@@ -42,21 +42,49 @@ class PauseWorker:
         """One of the running workers."""
         pool, pids = some_workers(context)
         pid = pids[int(planned.draw * len(pids))]
-        return Aim(pids=(pid,), pool=pool, value={"seconds": self._lasts(context)})
+        return Aim(pids=(pid,), pool=pool, value={"seconds": _lasts(self.seconds, context)})
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Stop the worker and wait."""
         send(aim.pids, signal.SIGSTOP)
         time.sleep(float(aim.value["seconds"]))
 
-    def _lasts(self, context: FaultContext) -> float:
-        silence = context.promises.takes_over_after
-        if self.seconds is not None:
-            return self.seconds
-        return PAUSE_SECONDS if silence is None else silence + PAUSE_MARGIN_SECONDS
-
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Resume the worker if it is still alive."""
+        send([pid for pid in aim.pids if is_alive(pid)], signal.SIGCONT)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PausePool:
+    """SIGSTOP a whole pool while one of its handlers runs and a second pool is up, then SIGCONT, as of a frozen host.
+
+    `seconds` as for `PauseWorker`. The gate opens during the pause: for the paused handler when it resumes, and for the
+    run of its task in the second pool at once.
+    """
+
+    at: float
+    seconds: float | None = None
+    gated: bool = True
+    name: str = "pause-pool"
+    kind: InjectionKind = InjectionKind.PAUSE
+    loss: Loss = Loss.WORKER_PAUSED
+
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
+        """The pool whose handler waits at the gate; starts the second pool first."""
+        pool = pool_at_gate(context, planned)
+        context.pools.start()
+        pids = (pool.pid, *descendants(pool.pid))
+        return Aim(pids=pids, pool=pool, value={"seconds": _lasts(self.seconds, context)})
+
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Stop all processes of the pool, open the gate, and wait."""
+        send(aim.pids, signal.SIGSTOP)
+        context.gates.open(planned.gate)
+        time.sleep(float(aim.value["seconds"]))
+
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Resume the processes that are still alive."""
+        context.gates.open(planned.gate)
         send([pid for pid in aim.pids if is_alive(pid)], signal.SIGCONT)
 
 
@@ -86,7 +114,7 @@ class StallServer:
     @property
     def loss(self) -> Loss:
         """The broker or the database stands still."""
-        return Loss.BROKER_FROZEN if self.service == "redis" else Loss.DATABASE_FROZEN
+        return Loss.DATABASE_FROZEN if self.service == "postgres" else Loss.BROKER_FROZEN
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """A worker if one is to be killed; no process otherwise."""
@@ -105,6 +133,13 @@ class StallServer:
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Resume the server."""
         pausable(context).resume(self.service)
+
+
+def _lasts(seconds: float | None, context: FaultContext) -> float:
+    if seconds is not None:
+        return seconds
+    silence = context.promises.takes_over_after
+    return PAUSE_SECONDS if silence is None else silence + PAUSE_MARGIN_SECONDS
 
 
 def pausable(context: FaultContext) -> Pausable:

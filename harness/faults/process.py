@@ -59,7 +59,7 @@ class KillPool:
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """The pool whose handler waits at the gate, or the oldest one."""
-        pool = _owner(context, _at_gate(context, planned)) if self.gated else some_workers(context)[0]
+        pool = pool_at_gate(context, planned) if self.gated else some_workers(context)[0]
         return Aim(pids=(pool.pid, *descendants(pool.pid)), pool=pool, value={"pid": pool.pid})
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
@@ -102,7 +102,7 @@ class SigtermPool:
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """The pool whose handler waits at the gate; starts the second pool first."""
-        pool = _owner(context, _at_gate(context, planned))
+        pool = pool_at_gate(context, planned)
         context.pools.start()
         time.sleep(self.beside)
         pids = tuple(pool.worker_pids())
@@ -144,6 +144,11 @@ def sigterm_pool(*, at: float, graceful: float, outlive: bool = False) -> Sigter
 def replace_pool(*, at: float, graceful: float, beside: float) -> SigtermPool:
     """Start another pool, and after `beside` seconds SIGTERM the one in which the task at `at` waits at its gate."""
     return SigtermPool(at=at, graceful=graceful, outlive=False, beside=beside)
+
+
+def pool_at_gate(context: FaultContext, planned: PlannedFault) -> RunningPool:
+    """The pool whose handler waits at the gate; raises `GateError` if none arrives within the patience."""
+    return _owner(context, _at_gate(context, planned))
 
 
 def _at_gate(context: FaultContext, planned: PlannedFault) -> int:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
-import redis
-
+from harness.environments.redis_connection import RedisConnection, RedisFailure
 from harness.errors import HarnessError
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
@@ -32,7 +31,7 @@ class FlushRedis:
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """FLUSHALL; raises `HarnessError` if the run has no servers or Redis refuses."""
-        _in_redis(context, lambda client: client.flushall())
+        _in_redis(context, lambda redis: redis.call("FLUSHALL"))
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Lost data cannot be repaired."""
@@ -64,27 +63,25 @@ class FailOverRedis:
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Lost data cannot be repaired."""
 
-    def _fail_over(self, client: redis.Redis) -> None:
-        keys: list[Any] = list(client.scan_iter(count=1000))
-        reading = client.pipeline(transaction=True)
-        for key in keys:
-            reading.dump(key)
-            reading.pttl(key)
-        answers = reading.execute()
+    def _fail_over(self, redis: RedisConnection) -> None:
+        keys = redis.keys()
+        reading = [command for key in keys for command in (("DUMP", key), ("PTTL", key))]
+        answers = redis.transaction(reading)
         self.sleep(self.lag)
-        writing = client.pipeline(transaction=True)
-        writing.flushall()
-        for key, dump, ttl in zip(keys, answers[::2], answers[1::2], strict=True):
-            if dump is not None:
-                writing.restore(key, max(0, ttl), dump)
-        writing.execute()
+        saved = zip(keys, answers[::2], answers[1::2], strict=True)
+        restoring = [
+            ("RESTORE", key, max(0, cast("int", ttl)), cast("bytes", dump))
+            for key, dump, ttl in saved
+            if dump is not None
+        ]
+        redis.transaction([("FLUSHALL",), *restoring])
 
 
-def _in_redis(context: FaultContext, work: Callable[[redis.Redis], object]) -> None:
+def _in_redis(context: FaultContext, work: Callable[[RedisConnection], object]) -> None:
     if context.environment is None:
         raise HarnessError("This run has no servers whose data could be lost. Run it on a backend.")
     try:
-        with redis.Redis.from_url(context.environment.endpoints.redis_url) as client:
-            work(client)
-    except redis.RedisError as error:
-        raise HarnessError(f"Redis refused: {type(error).__name__}. See its log.") from None
+        with RedisConnection(context.environment.endpoints.redis_url) as redis:
+            work(redis)
+    except RedisFailure as error:
+        raise HarnessError(f"Redis refused: {error}. See its log.") from None

@@ -6,7 +6,8 @@ one host share and no clock step moves.
 
 The vocabulary of `f`, by the process that records it:
 
-    client      enqueue     value: task (number), activity (its id, known from `ok` on), lock and priority if any
+    client      enqueue     value: task (number), activity (its id, known from `ok` on), lock and priority if any,
+                                   intended (when the task was due, on the clock of `time`; in the invoke)
     worker-PID  run         value: task, activity, attempt, fence, pid, lock (its lock key, if it has one)
     worker-PID  effect      value: task, activity, fence   (ok: the outside took it, fail: it refused the fence)
     worker-PID  report      value: task, activity, fence, percentage   (info; progress that the handler reports)
@@ -20,9 +21,18 @@ The vocabulary of `f`, by the process that records it:
     redis       queue       value: ready, leased, scheduled, parked, dead, known, held, orphans  (the content of the
                                    queue at the end; held names its activities that are not dead letters, orphans
                                    what it holds for no task and no worker)
+    worker-PID, postgres
+                child       value: activity, name, and the fields of `run` or `record`   (a task that a handler of an
+                                   own application enqueued: it has no number, and `run` and `record` leave it out)
+    application invariant   value: name, and found (what its source gave), broken (the tasks that break it, by task the
+                                   reason) or error   (info; after the drain, see `harness.testing`)
     runner      breakdown   value: why             (info; a part of the run that could not be carried out)
+    runner      clock       value: wall            (info; the time of day in ISO 8601, to compare logs with)
     history     begin, end  value: operations      (info; the first and the last line of a saved history, with the
                                    number of operations between them; see `harness.history.files`)
+
+Any other `f` is unknown: the checker `evidence` reports it, unless a checker of the run declares that it reads it
+(`harness.checkers.reads`). The nemesis may record a fault under any name.
 
 The `kind` of a fault, in each injection (`harness.history.injection`):
 
@@ -47,6 +57,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from harness.history.files import read, uncollected, write
+from harness.history.names import NEMESIS, VOCABULARY
 from harness.history.operation import Operation, OperationType
 
 Reading = TypeVar("Reading")
@@ -54,10 +65,14 @@ Reading = TypeVar("Reading")
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Operations in order of time, and the problems of the files from which they were read."""
+    """Operations in order of time, and the problems of the files from which they were read.
+
+    `declared` names the `f` that checkers of a workload read besides those of the harness (`harness.checkers.reads`).
+    """
 
     operations: tuple[Operation, ...]
     problems: tuple[str, ...] = ()
+    declared: frozenset[str] = frozenset()
     _readings: dict[Callable[[History], Any], Any] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -98,6 +113,13 @@ class History:
         """Operations of one `f`, in order; of all types if none is given."""
         found = self.derive(_by_f).get(f, ())
         return iter(found) if not kinds else (op for op in found if op.type in kinds)
+
+    def undeclared(self) -> Mapping[str, Sequence[Operation]]:
+        """By `f`, the operations that are neither of the harness's vocabulary nor declared nor of the nemesis."""
+        known = VOCABULARY | self.declared
+        strange = {f: found for f, found in self.derive(_by_f).items() if f not in known}
+        others = {f: [op for op in found if op.process != NEMESIS] for f, found in strange.items()}
+        return {f: found for f, found in others.items() if found}
 
     def by_process(self, process: str) -> Iterator[Operation]:
         """Operations that one process recorded, in order."""

@@ -36,6 +36,7 @@ class InjectionKind(StrEnum):
 
 _KILL_PREFIX = "kill-"
 _PAUSE_PREFIXES = ("pause-", "stall-")
+_DISCONNECT_PREFIXES = ("restart-", "crash-", "terminate-")
 _BY_NAME: Mapping[str, InjectionKind] = {
     "sigterm": InjectionKind.STOP,
     "flush-redis": InjectionKind.DATA_LOSS,
@@ -67,4 +68,6 @@ def _kind_by_name(name: str) -> InjectionKind:
         return InjectionKind.KILL
     if name.startswith(_PAUSE_PREFIXES):
         return InjectionKind.PAUSE
+    if name.startswith(_DISCONNECT_PREFIXES):
+        return InjectionKind.DISCONNECT
     return _BY_NAME.get(name, InjectionKind.OTHER)

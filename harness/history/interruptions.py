@@ -14,21 +14,24 @@ from harness.history.history import History
 from harness.history.operation import Operation
 from harness.history.runs import Run, runs
 from harness.history.statuses import COMPLETE, TERMINAL
+from harness.history.workers import first_worker_up
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interruption:
     """A run that the kill of its worker cut off.
 
-    `again` is the next run of the task in a process that the same fault did not hit, None if there is none.
-    `waited` is the time in seconds from the kill to the beginning of `again`: 0 if that run had begun already,
-    None without `again`. `settled` is True if the task ended in another way: a handler returned, or its record
-    says error or canceled.
+    `again` is the next run of the task in a process that the same fault did not hit, None if there is none. `since` is
+    when another worker was up to run the task (nanoseconds): the kill, or the first `hello` after it of a worker that
+    lives, if there was none. `waited` is the time in seconds from `since` to the beginning of `again`: 0 if that run
+    had begun already, None without `again`. `settled` is True if the task ended in another way: a handler returned, or
+    its record says error or canceled.
     """
 
     run: Run
     fault: FaultWindow
     again: Run | None
+    since: int
     waited: float | None
     settled: bool
 
@@ -43,6 +46,11 @@ class Interruption:
         return self.run.process
 
     @property
+    def unattended(self) -> float:
+        """Seconds after the kill without any worker that could run the task."""
+        return max(0.0, seconds(self.since - self.fault.start))
+
+    @property
     def is_stuck(self) -> bool:
         """The task neither began again nor ended otherwise."""
         return self.again is None and not self.settled
@@ -52,7 +60,7 @@ def interruptions(history: History, *, from_last_kill: bool = False) -> Sequence
     """Every run whose worker was killed before the run had an outcome, in order of their beginning.
 
     A run with a recorded `ok` is not among them, even if its task had to run again because its result was not recorded
-    yet. With `from_last_kill`, `waited` starts with the last kill of any process before `again`.
+    yet. With `from_last_kill`, `waited` starts with the last kill of any process before `again`, if that is later.
     """
     return history.derive(_from_last_kill if from_last_kill else _from_own_kill)
 
@@ -74,12 +82,20 @@ def _interruptions(history: History, restarts: Sequence[int]) -> Sequence[Interr
     settled |= {run.task for run in all_runs if run.finished}
     # Computed once for each fault, because one fault can kill hundreds of workers and cut off as many runs.
     hit: dict[int, frozenset[str]] = {}
+    attended: dict[int, int] = {}
     for kill in killed.values():
         if id(kill) not in hit:
             hit[id(kill)] = frozenset(kill.workers)
+            attended[id(kill)] = first_worker_up(history, kill.start, without=hit[id(kill)])
     return [
         _interruption(
-            run, fault, hit[id(fault)], by_task[run.task], settled=run.task in settled, restarts=restarts
+            run,
+            fault,
+            hit[id(fault)],
+            by_task[run.task],
+            attended=attended[id(fault)],
+            settled=run.task in settled,
+            restarts=restarts,
         )
         for run in all_runs
         if run.ended is None and (fault := killed.get(run.process)) is not None
@@ -96,14 +112,15 @@ def _interruption(
     hit: frozenset[str],
     siblings: Sequence[Run],
     *,
+    attended: int,
     settled: bool,
     restarts: Sequence[int],
 ) -> Interruption:
     later = bisect_left(siblings, run.begun.time, key=lambda one: one.begun.time)
     again = next((one for one in islice(siblings, later, None) if one.process not in hit), None)
-    waited = None
+    waited, since = None, attended
     if again is not None:
         earlier = bisect_left(restarts, again.begun.time)
-        since = max(fault.start, restarts[earlier - 1] if earlier else 0)
+        since = max(since, restarts[earlier - 1] if earlier else 0)
         waited = max(seconds(again.begun.time - since), 0.0)
-    return Interruption(run=run, fault=fault, again=again, waited=waited, settled=settled)
+    return Interruption(run=run, fault=fault, again=again, since=since, waited=waited, settled=settled)

@@ -8,8 +8,35 @@ NEMESIS = "nemesis"
 RUNNER, BREAKDOWN = "runner", "breakdown"
 """The process that records a breakdown of the run, and the `f` of that operation."""
 
+CLOCK = "clock"
+"""The `f` with which the runner records the time of day, for the comparison of logs with the history."""
+
 PROMISES = "promises"
 """The `f` of the runner's operation that holds what the system under test promises."""
+
+PHASE, DRAIN = "phase", "drain"
+"""The `f` of the beginning and the end of each phase of a run, and of how the drain ended; the runner records both."""
+
+MACHINE = "machine"
+"""The process that measures how busy the machine is, and the `f` of its operations."""
+
+START, STOP, KILL = "start", "stop", "kill"
+"""The `f` of what the harness itself does with a pool: it starts it, and at the end stops or kills it."""
+
+CHILD = "child"
+"""The `f` of what concerns a task that a handler of the application enqueued itself: it has no number."""
+
+INVARIANT = "invariant"
+"""The `f` of the operation that holds what an invariant of the application found after the drain."""
+
+VOCABULARY = frozenset(
+    {
+        *("enqueue", "hello", "run", "effect", "report", "exit"),
+        *("transition", "record", "queue"),
+        *(PROMISES, BREAKDOWN, PHASE, DRAIN, MACHINE, START, STOP, KILL, CHILD, INVARIANT),
+    }
+)
+"""Every `f` that the harness records, without the names of faults. `harness.history.history` says what each one is."""
 
 SERVERS = frozenset({"postgres", "redis"})
 """The evidence sources that are read after the run. Their operations do not extend the duration of the run."""

@@ -136,6 +136,11 @@ class Promises:
         ]
         return max(times, default=None)
 
+    def recovery_after(self, taken: Iterable[Loss]) -> float:
+        """The longest promised time until a task goes on after these losses; 0 if nothing is promised."""
+        times = [self.recovers_within[loss] for loss in taken if loss in self.recovers_within]
+        return max(self.takes_over_after or 0.0, *times, 0.0)
+
 
 def promises(history: History) -> Promises | None:
     """The recorded promises; None if the history has none. Raises `ValueError` if they cannot be read."""

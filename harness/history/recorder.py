@@ -48,5 +48,6 @@ class Recorder:
             )
 
     def close(self) -> None:
-        """Close the file; recording afterwards raises `OSError`."""
-        os.close(self._fd)
+        """Close the file; recording afterwards raises `OSError`, also in a thread that still waits for an answer."""
+        fd, self._fd = self._fd, -1
+        os.close(fd)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 from harness.history.fields import activity_of, optional_whole, subject_of, task_of
 from harness.history.history import History
 from harness.history.operation import Operation, OperationType
+
+# How the body of a handler records the error of its gate.
+_GATE_ERROR = "GateError:"
 
 
 class Run(NamedTuple):
@@ -59,6 +62,11 @@ def returned(history: History) -> Counter[int]:
     return history.derive(_returned)
 
 
+def failed_at_gate(history: History) -> Set[int]:
+    """The tasks of which a handler failed because the harness did not open its gate in time."""
+    return history.derive(_failed_at_gate)
+
+
 def _runs(history: History) -> Sequence[Run]:
     first: list[tuple[int, Operation]] = []
     ended: list[Operation | None] = []
@@ -76,6 +84,11 @@ def _runs(history: History) -> Sequence[Run]:
         Run(task, subject_of(one), optional_whole(one, "fence"), one, last)
         for (task, one), last in zip(first, ended, strict=True)
     ]
+
+
+def _failed_at_gate(history: History) -> Set[int]:
+    failed = history.where("run", OperationType.FAIL)
+    return frozenset(task_of(op) for op in failed if str(op.value.get("error")).startswith(_GATE_ERROR))
 
 
 def _begun(history: History) -> Counter[int]:

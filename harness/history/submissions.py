@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from harness.history.fields import task_of
+from harness.history.fields import optional_whole, task_of
 from harness.history.history import History
 from harness.history.operation import Operation, OperationType
 
@@ -16,6 +16,15 @@ class RecordedSubmission(NamedTuple):
     task: int
     request: Operation
     answer: Operation | None
+
+    @property
+    def intended(self) -> int:
+        """When the task was due (nanoseconds): the time of the request, if it does not say that it is late.
+
+        Raises `ValueError` for an intended time that is no whole number.
+        """
+        due = optional_whole(self.request, "intended")
+        return self.request.time if due is None else min(due, self.request.time)
 
     @property
     def acknowledged(self) -> bool:

@@ -1,14 +1,17 @@
-"""The lifetimes of worker processes, and the exits of their pools."""
+"""The lifetimes of worker processes, and the starts and exits of their pools."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from harness.history.faults import FaultWindow, injected_faults, kills
 from harness.history.fields import whole
+from harness.history.figures import seconds
 from harness.history.history import History
 from harness.history.injection import InjectionKind
+from harness.history.names import KILL, START, STOP
+from harness.history.operation import Operation, OperationType
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +39,48 @@ class PoolExit:
     code: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolStart:
+    """A start of a pool by the harness, at `requested` (nanoseconds).
+
+    `took` is in seconds, None if its workers were never up.
+    """
+
+    pool: str
+    requested: int
+    took: float | None
+
+
+def pool_starts(history: History) -> Sequence[PoolStart]:
+    """Every start of a pool that the harness requested, in order."""
+    return history.derive(_pool_starts)
+
+
+def stopped_pools(history: History) -> Mapping[int, Operation]:
+    """By pid, the request by which the harness stopped a pool at the end of the run."""
+    return {whole(op, "pid"): op for op in history.where(STOP)}
+
+
+def killed_pools(history: History) -> Mapping[int, Operation]:
+    """By pid, the SIGKILL by which the harness ended a pool that had not ended by itself."""
+    return {whole(op, "pid"): op for op in history.where(KILL)}
+
+
+def first_worker_up(history: History, since: int, *, without: Set[str]) -> int:
+    """When a worker was up that could run a task of the workers `without`: not before `since` (nanoseconds).
+
+    A worker is up from its `hello` until it ends or its pool gets SIGTERM. A worker without `hello` counts as up from
+    the beginning. `since` if the history shows no worker that was up later.
+    """
+    greeted, left = history.derive(_greeted), history.derive(_left)
+    others = [life for life in worker_lives(history) if life.process not in without]
+    for life in others:
+        end = left.get(life.process)
+        if (life.first <= since or life.process not in greeted) and (end is None or end > since):
+            return since
+    return min((life.first for life in others if life.first > since), default=since)
+
+
 def worker_lives(history: History) -> Sequence[WorkerLife]:
     """Every process that recorded `hello` or `run`, in order of the first one."""
     return history.derive(_worker_lives)
@@ -55,6 +100,18 @@ def _worker_lives(history: History) -> Sequence[WorkerLife]:
     stops = _stops(history)
     lives = [_life(history, process, first, last, stops) for process, (first, last) in seen.items()]
     return sorted(lives, key=lambda life: life.first)
+
+
+def _greeted(history: History) -> Set[str]:
+    return {op.process for op in history.where("hello")}
+
+
+def _left(history: History) -> Mapping[str, int]:
+    """By worker, when it ended or its pool got SIGTERM, for those of which the history shows it."""
+    found = {life.process: life.ended for life in worker_lives(history) if life.ended is not None}
+    for process, stops in _stops(history).items():
+        found[process] = min(stops[0].start, found.get(process, stops[0].start))
+    return found
 
 
 def _stops(history: History) -> Mapping[str, Sequence[FaultWindow]]:
@@ -85,4 +142,16 @@ def _pool_exits(history: History) -> Sequence[PoolExit]:
     return [
         PoolExit(pool=op.process, time=op.time, pid=whole(op, "pid"), code=whole(op, "code"))
         for op in history.where("exit")
+    ]
+
+
+def _pool_starts(history: History) -> Sequence[PoolStart]:
+    up = {op.process: op.time for op in history.where(START, OperationType.OK)}
+    return [
+        PoolStart(
+            pool=op.process,
+            requested=op.time,
+            took=seconds(up[op.process] - op.time) if op.process in up else None,
+        )
+        for op in history.where(START, OperationType.INVOKE)
     ]

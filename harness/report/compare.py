@@ -15,6 +15,8 @@ from typing import Any
 
 from harness.errors import UsageError
 
+REMEDY = "give the bench.json of a benchmark run, or the verdict.json of a chaos run."
+
 
 class Change(StrEnum):
     """How a figure changed. SAME: the measured ranges overlap, so the difference may be the machine's noise."""
@@ -51,7 +53,7 @@ class Comparison:
 
 def compare(before: Path, after: Path) -> Comparison:
     """Compare two files; raises `UsageError` if one cannot be read or is not such a file."""
-    first, second = _figures(before), _figures(after)
+    first, second = (_figures(path, read_document(path)) for path in (before, after))
     return Comparison(
         rows=tuple(_row(first[name], second[name]) for name in first if name in second),
         only_before=tuple(name for name in first if name not in second),
@@ -88,18 +90,21 @@ def _row(before: Mapping[str, Any], after: Mapping[str, Any]) -> Row:
     )
 
 
-def _figures(path: Path) -> dict[str, Mapping[str, Any]]:
+def read_document(path: Path) -> Any:
+    """The JSON of a file, or of the verdict.json in a report folder; raises `UsageError` if it cannot be read."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads((path / "verdict.json" if path.is_dir() else path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}); {REMEDY}") from None
+    except ValueError:
+        raise UsageError(f"{path} holds no benchmark figures and no verdicts; {REMEDY}") from None
+
+
+def _figures(path: Path, document: Any) -> dict[str, Mapping[str, Any]]:
+    try:
         found = {figure["name"]: figure for figures in document["results"].values() for figure in figures}
         for figure in found.values():
             _ = figure["unit"], figure["median"] + 0, min(figure["values"]), figure["higher_is_better"]
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be read ({error.strerror}); give the bench.json of a benchmark run."
-        ) from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UsageError(
-            f"{path} holds no benchmark figures; give the bench.json of a benchmark run."
-        ) from None
+        raise UsageError(f"{path} holds no benchmark figures and no verdicts; {REMEDY}") from None
     return found

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = (
     "agentexec-harness",
+    "agentexec-reference",
     "redis",
     "psycopg",
     "sqlalchemy",

@@ -26,6 +26,7 @@ class Headline:
     faults: int
     kills: int
     lost: int | None
+    stuck: int | None
     duplicated: int | None
     illegal: int | None
     recovery_p50: float | None
@@ -44,6 +45,7 @@ def headline(run: ScenarioRun) -> Headline:
         faults=faults,
         kills=killed,
         lost=_count(run, "delivery", "lost"),
+        stuck=_optional_count(run, "delivery", "stuck"),
         duplicated=_count(run, "delivery", "duplicated"),
         illegal=_count(run, "transitions", "illegal"),
         recovery_p50=_figure(run, "recovery", "p50"),
@@ -118,4 +120,11 @@ def _figure(run: ScenarioRun, checker: str, name: str) -> float | None:
 
 def _count(run: ScenarioRun, checker: str, name: str) -> int | None:
     found = _figure(run, checker, name)
+    return None if found is None else int(found)
+
+
+def _optional_count(run: ScenarioRun, checker: str, name: str) -> int | None:
+    """A figure that a checker of the user's own with this name need not have."""
+    result = run.results.get(checker)
+    found = None if result is None else result.figures.get(name)
     return None if found is None else int(found)

@@ -1,16 +1,20 @@
 """junit.xml: a test suite per scenario, a test case per checker, for any CI to show which guarantee broke.
 
-INVALID is a failure; UNKNOWN is an error, and so is a run that broke down.
+INVALID is a failure; UNKNOWN is an error, and so is a run that broke down. What happened to a task is told once in a
+suite, in the first test case that names the task.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from harness.checkers.base import CheckResult, Verdict
 from harness.masking import masked_json
+from harness.report.picture_data import data_of
+from harness.report.stories import Story, stories
 from harness.report.text import clean
 from harness.scenario import ScenarioRun
 
@@ -47,8 +51,9 @@ def _suite(root: Element, run: ScenarioRun, written_at: str) -> None:
         timestamp=written_at,
     )
     _properties(suite, run)
+    untold: dict[Any, Story | None] = {**stories(run, data_of(run))}
     for name, result in cases:
-        _case(suite, run, name, result)
+        _case(suite, run, name, result, untold)
 
 
 def _properties(suite: Element, run: ScenarioRun) -> None:
@@ -66,7 +71,10 @@ def _properties(suite: Element, run: ScenarioRun) -> None:
         SubElement(properties, "property", name=name, value=clean(value))
 
 
-def _case(suite: Element, run: ScenarioRun, name: str, result: CheckResult) -> None:
+def _case(
+    suite: Element, run: ScenarioRun, name: str, result: CheckResult, untold: dict[Any, Story | None]
+) -> None:
+    """One test case. Stories that it tells become None in `untold`, so that no later case tells them again."""
     case = SubElement(suite, "testcase", classname=clean(run.scenario), name=clean(name), time="0")
     if result.verdict is Verdict.VALID:
         return
@@ -75,5 +83,23 @@ def _case(suite: Element, run: ScenarioRun, name: str, result: CheckResult) -> N
         return
     kind = "failure" if result.verdict is Verdict.INVALID else "error"
     found = SubElement(case, kind, message=clean(result.summary), type=result.verdict.value)
-    members = [json.dumps(masked_json(member), ensure_ascii=False) for member in result.counterexamples]
-    found.text = clean("\n".join([result.summary, *members, f"repeat: {run.repeat}"]))
+    quote = result.promise
+    promise = [] if quote is None else [f'promised: "{quote.sentence}" ({quote.address})']
+    members = [line for member in result.counterexamples for line in _member(member, untold)]
+    found.text = clean("\n".join([result.summary, *promise, *members, f"repeat: {run.repeat}"]))
+
+
+def _member(member: Mapping[str, Any], untold: dict[Any, Story | None]) -> Iterator[str]:
+    """A counterexample in one line, its further fields as JSON, and the story of its task if it is not told yet."""
+    task, kind, why = (member.get(name) for name in ("task", "kind", "why"))
+    numbered = type(task) is int
+    head = ", ".join(str(part) for part in (f"task {task}" if numbered else task, kind) if part is not None)
+    yield ": ".join(str(part) for part in (head, why) if part)
+    told = numbered and task in untold
+    shown = {"task", "kind", "why", *(("activity", "operations") if told else ())}
+    if rest := {name: value for name, value in member.items() if name not in shown}:
+        yield f"    {json.dumps(masked_json(rest), ensure_ascii=False)}"
+    if told:
+        story = untold[task]
+        untold[task] = None
+        yield "    (what happened to it: see above)" if story is None else f"    {story.text}"

@@ -1,4 +1,4 @@
-"""The order of workers in the timeline: a lane per process, a replacement right below the worker it replaced."""
+"""The lanes of the timeline: a lane per worker of the pools, a row per slot, whatever process fills it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from harness.report.picture_data import Bar, WorkerLane
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lane:
-    """One worker with its bars in rows without overlap; workers of one `group` replaced each other in turn."""
+    """A worker of the pools: `workers` are its processes, each the replacement of the one before.
 
-    worker: WorkerLane
-    group: int
-    rows: tuple[tuple[Bar, ...], ...]
+    `slots` are its concurrent runs: a row per slot, in which no bar overlaps another. A process begins with the first
+    slot and uses as many as it runs at the same time.
+    """
+
+    workers: tuple[WorkerLane, ...]
+    slots: tuple[tuple[Bar, ...], ...]
 
 
 def lanes(workers: Sequence[WorkerLane], runs: Sequence[Bar]) -> tuple[Lane, ...]:
-    """The lanes from top to bottom: by the start of the first worker of a group, then by start within the group."""
+    """The lanes from top to bottom, by the start of their first process.
+
+    A new process continues the lane whose process ended first, of those that ended before it began.
+    """
     groups: list[list[WorkerLane]] = []
     for worker in sorted(workers, key=lambda w: w.first_seen):
         vacant = [g for g in groups if g[-1].gone and g[-1].ended <= worker.first_seen]
@@ -30,9 +36,15 @@ def lanes(workers: Sequence[WorkerLane], runs: Sequence[Bar]) -> tuple[Lane, ...
     for bar in runs:
         own[bar.process].append(bar)
     return tuple(
-        Lane(worker=worker, group=n, rows=pack(own[worker.process]))
-        for n, group in enumerate(groups)
-        for worker in group
+        Lane(workers=tuple(group), slots=_slots([own[w.process] for w in group])) for group in groups
+    )
+
+
+def _slots(by_process: Sequence[Sequence[Bar]]) -> tuple[tuple[Bar, ...], ...]:
+    packed = [pack(bars) for bars in by_process]
+    return tuple(
+        tuple(bar for slots in packed if len(slots) > number for bar in slots[number])
+        for number in range(max(map(len, packed)))
     )
 
 

@@ -7,14 +7,15 @@ outcome ends with its worker if the worker is known to have ended, else at the e
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from harness.history import History, Operation, OperationType
 from harness.history.faults import FaultWindow, fault_windows
-from harness.history.fields import activity_of
+from harness.history.fields import activity_of, optional_whole
 from harness.history.figures import quantiles, seconds
 from harness.history.interruptions import Interruption, interruptions
+from harness.history.machine import machine_samples
 from harness.history.names import SERVERS
 from harness.history.runs import Run, runs
 from harness.history.submissions import RecordedSubmission, submissions
@@ -29,6 +30,9 @@ class BarOutcome(StrEnum):
     FAIL = "fail"
     UNKNOWN = "unknown"
 
+
+MACHINE = ("load", "spin", "delay")
+"""The gauges of the machine that are drawn: fields of `MachineSample`."""
 
 _OUTCOMES = {OperationType.OK: BarOutcome.OK, OperationType.FAIL: BarOutcome.FAIL}
 
@@ -83,7 +87,8 @@ class FaultRow:
 class Bar:
     """One `run` of a task in a worker, or one submission by the client; times are seconds since the start.
 
-    `recorded` is False if no outcome was recorded; `killed_by` is then the fault that cut it off, if any.
+    `recorded` is False if no outcome was recorded; `killed_by` is then the fault that cut it off, if any. `intended` is
+    the time at which a submission was due, if the client recorded it.
     """
 
     process: str
@@ -96,6 +101,7 @@ class Bar:
     activity: str | None = None
     attempt: int | None = None
     fence: int | None = None
+    intended: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -132,7 +138,8 @@ class PictureData:
     """Everything that the pictures and tables of one run show; `seconds` is the right edge of the time axis.
 
     `resumptions` are pairs of a run that was cut off and the run that began the task again, `recovery` the quantiles of
-    the recovery times. `problem` says why the history cannot be shown; everything else is then empty.
+    the recovery times. `machine` is the load of the machine: by gauge, pairs of time and value. `problem` says why the
+    history cannot be shown; everything else is then empty.
     """
 
     seconds: float
@@ -143,6 +150,7 @@ class PictureData:
     exits: tuple[ExitMark, ...] = ()
     resumptions: tuple[tuple[Bar, Bar], ...] = ()
     recovery: Mapping[str, float | None]
+    machine: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     problem: str | None = None
 
 
@@ -199,6 +207,7 @@ class _Conversion:
                 (bars[id(one.run)], bars[id(one.again)]) for one in found if one.again is not None
             ),
             recovery=quantiles(one.waited for one in found if one.waited is not None),
+            machine=self._machine(),
         )
 
     def _at(self, time: int) -> float:
@@ -248,6 +257,7 @@ class _Conversion:
             outcome=_outcome(one.answer),
             recorded=one.answer is not None,
             activity=None if one.answer is None else activity_of(one.answer),
+            intended=None if (due := optional_whole(one.request, "intended")) is None else self._at(due),
         )
 
     def _worker(self, life: WorkerLife, rows: Mapping[int, FaultRow]) -> WorkerLane:
@@ -258,6 +268,13 @@ class _Conversion:
             gone=life.ended is not None,
             killed_by=None if life.killed_by is None else rows[id(life.killed_by)],
         )
+
+    def _machine(self) -> Mapping[str, Sequence[tuple[float, float]]]:
+        samples = machine_samples(self._history)
+        return {
+            gauge: [(self._at(one.time), getattr(one, gauge)) for one in samples]
+            for gauge in (MACHINE if samples else ())
+        }
 
     def _exits(self) -> Iterator[ExitMark]:
         for one in pool_exits(self._history):

@@ -17,6 +17,7 @@ HEADER = (
     "tasks",
     "faults/kills",
     "lost",
+    "stuck",
     "dup.",
     "illegal",
     "recovery p50/p99",
@@ -59,7 +60,10 @@ def _row(run: ScenarioRun, line: Headline) -> list[str]:
         run.verdict,
         f"{line.tasks:,}",
         f"{line.faults}/{line.kills}",
-        *(DASH if count is None else f"{count:,}" for count in (line.lost, line.duplicated, line.illegal)),
+        *(
+            DASH if count is None else f"{count:,}"
+            for count in (line.lost, line.stuck, line.duplicated, line.illegal)
+        ),
         DASH if line.recovery_p50 is None else recovery,
         f"{line.seconds:.1f}",
     ]

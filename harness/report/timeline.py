@@ -1,4 +1,6 @@
-"""The timeline: a lane per worker process, a bar per run of a task, shaded faults across all lanes.
+"""The timeline: a lane per worker, a row per slot, a bar per run of a task, shaded faults across all lanes.
+
+A lane keeps its place when its process is replaced: each process is a stretch of the lane with a line at its begin.
 
 Each outcome has a shape of its own besides its colour: plain for a success, slanted stripes for a failure, a dashed
 outline for an unknown outcome, and a cross if a fault cut the run off. Above `MAX_BARS` runs, the lanes show how many
@@ -15,7 +17,7 @@ from markupsafe import Markup
 from harness.report.density import density_cells
 from harness.report.frame import LEFT, RIGHT, fault_bands, fault_labels, picture, time_axis, time_scale
 from harness.report.lanes import Lane, lanes
-from harness.report.picture_data import Bar, BarOutcome, PictureData
+from harness.report.picture_data import Bar, BarOutcome, PictureData, WorkerLane
 from harness.report.scales import Scale, counted, seconds_text
 from harness.report.submissions import submission_lane
 from harness.report.svg import path, tag
@@ -24,6 +26,7 @@ MAX_BARS = 10_000
 MAX_CUT_OFF = 1_000
 MAX_ARROWS = 400
 LANE_MINIMUM = 15.0
+ROOM_FOR_TWO = 27.0  # pixels of a lane with two lines of text beside it
 NOTE = 16.0  # pixels for the line that explains the density
 ROOM = 620.0  # pixels for all rows together; rows shrink to fit until they reach their minimum
 WORDS = {
@@ -56,7 +59,7 @@ def timeline(data: PictureData, named: Collection[int] = (), max_bars: int = MAX
         "Timeline of all workers",
         _description(data),
         time_axis(scale, top, bottom),
-        *(_lane(p, scale) for p in placed),
+        *(_lane(number, p, scale) for number, p in enumerate(placed, start=1)),
         client,
         fault_bands(data.faults, scale, label_height, bottom),
         labels,
@@ -78,39 +81,51 @@ def _description(data: PictureData) -> str:
 
 
 def _place(all_lanes: Sequence[Lane], top: float) -> tuple[list[_Placed], float]:
-    total = sum(len(lane.rows) for lane in all_lanes)
+    total = sum(len(lane.slots) for lane in all_lanes)
     row = min(max(ROOM / max(total, 1), 4.0), 11.0)
     placed: list[_Placed] = []
-    for lane, before in zip(all_lanes, [None, *all_lanes], strict=False):
-        top += 3 if before is None or before.group == lane.group else 9
-        height = max(len(lane.rows) * row, LANE_MINIMUM)
-        placed.append(_Placed(lane, top, height, height / len(lane.rows)))
+    for lane in all_lanes:
+        top += 5
+        height = max(len(lane.slots) * row, LANE_MINIMUM)
+        placed.append(_Placed(lane, top, height, height / len(lane.slots)))
         top += height
     return placed, top + 5
 
 
-def _lane(place: _Placed, scale: Scale) -> Markup:
-    worker = place.lane.worker
+def _lane(number: int, place: _Placed, scale: Scale) -> Markup:
+    processes = place.lane.workers
+    middle = place.top + place.height / 2
+    count = f"{len(processes)} processes" if len(processes) > 1 else processes[0].process[:18]
+    roomy = place.height >= ROOM_FOR_TWO
+    cut = {bar.process for slot in place.lane.slots for bar in slot if bar.killed_by is not None}
+    return tag(
+        "g",
+        tag("text", f"worker {number}", x=LEFT - 10, y=middle + (-1 if roomy else 4), class_="lane-name end"),
+        tag("text", count, x=LEFT - 10, y=middle + 12, class_="tick end") if roomy else "",
+        *(_process(worker, place, scale, busy=worker.process in cut) for worker in processes),
+    )
+
+
+def _process(worker: WorkerLane, place: _Placed, scale: Scale, *, busy: bool) -> Markup:
     killer = "" if worker.killed_by is None else f" by {worker.killed_by.label}"
     ending = f", ended{killer} at {seconds_text(worker.ended)}" if worker.gone else ""
-    middle = place.top + place.height / 2
     # A worker that is not known to have ended is drawn to the end of the picture.
     end = scale(worker.ended if worker.gone else scale.high)
+    start, bottom = scale(worker.first_seen), place.top + place.height
     parts = [
         tag("title", f"{worker.process}: first seen at {seconds_text(worker.first_seen)}{ending}"),
-        tag("text", worker.process[:18], x=LEFT - 10, y=middle + 4, class_="lane-name end"),
         tag(
             "rect",
-            x=scale(worker.first_seen),
+            x=start,
             y=place.top,
-            width=max(end - scale(worker.first_seen), 1.0),
+            width=max(end - start, 1.0),
             height=place.height,
             class_="alive",
         ),
+        tag("path", d=path(("M", start, place.top), ("L", start, bottom)), class_="birth"),
     ]
-    cut = any(bar.killed_by is not None for row in place.lane.rows for bar in row)
-    if worker.killed_by is not None and not cut:
-        parts.append(tag("path", d=_cross(end, middle, 4.0), class_="death"))
+    if worker.killed_by is not None and not busy:
+        parts.append(tag("path", d=_cross(end, place.top + place.height / 2, 4.0), class_="death"))
     return tag("g", *parts)
 
 
@@ -123,7 +138,7 @@ def _spots(placed: Sequence[_Placed]) -> dict[int, tuple[float, float]]:
     return {
         id(bar): (place.top + i * place.row, place.row)
         for place in placed
-        for i, row in enumerate(place.lane.rows)
+        for i, row in enumerate(place.lane.slots)
         for bar in row
     }
 
@@ -181,7 +196,9 @@ def _density(placed: Sequence[_Placed], scale: Scale) -> Markup:
     cells = [
         cell
         for place in placed
-        for cell in density_cells([b for row in place.lane.rows for b in row], scale, place.top, place.height)
+        for cell in density_cells(
+            [b for row in place.lane.slots for b in row], scale, place.top, place.height
+        )
     ]
     note = "More runs than can be drawn one by one: the darker, the more were active"
     return tag(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.environments.base import Environment
+from harness.environments.base import Environment, Service
 from harness.faults.base import FaultContext
+from harness.faults.proxy import ReplyProxy
 from harness.gate import GateKeeper
-from harness.history import RUNNER, OperationType, Recorder
-from harness.history.names import PROMISES
+from harness.history import OperationType, Recorder
+from harness.history.names import MACHINE, PROMISES, RUNNER
+from harness.run.kept_logs import record_clock
 from harness.scenario import PoolNeeds
 from harness.targets.base import Target, TargetSession, TargetSettings
 from harness.targets.pools import Pools
@@ -21,9 +23,10 @@ from harness.targets.promised import promised
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunContext:
-    """The open resources of one run, with three recorders that each write a history file of their own.
+    """The open resources of one run, with recorders that each write a history file of their own.
 
-    `client` records the workload, `nemesis` the faults, and `witness` the content of store and queue at the end.
+    `client` records the workload, `nemesis` the faults, `witness` the content of store and queue at the end, and
+    `runner` the phases of the run.
     """
 
     faults: FaultContext
@@ -31,6 +34,7 @@ class RunContext:
     client: Recorder
     nemesis: Recorder
     witness: Recorder
+    runner: Recorder
     history: Path
 
     @property
@@ -44,17 +48,30 @@ class RunContext:
         return self.faults.gates
 
     def recorded_bytes(self) -> int:
-        """The size of all history files so far; it grows while any process records."""
-        return sum(file.stat().st_size for file in self.history.glob("*.jsonl"))
+        """The size of the history files of the system under test so far; it grows while any process records."""
+        own = {f"{name}.jsonl" for name in (RUNNER, MACHINE)}
+        return sum(file.stat().st_size for file in self.history.glob("*.jsonl") if file.name not in own)
+
+    def movement(self) -> object:
+        """What the target shows of its progress besides the number of unfinished tasks; None if it shows no more."""
+        moved = getattr(self.session, "movement", None)
+        return None if moved is None else moved()
 
 
 @contextmanager
 def open_context(
-    environment: Environment, target: Target, needs: PoolNeeds, *, queue: str, history: Path
+    environment: Environment,
+    target: Target,
+    needs: PoolNeeds,
+    *,
+    queue: str,
+    history: Path,
+    runner: Recorder,
+    proxied: Sequence[Service] = (),
 ) -> Iterator[RunContext]:
     """Open the resources of a run; SIGKILL its remaining pools and close everything on exit.
 
-    Raises what the target raises.
+    The target reaches the servers in `proxied` through a proxy. Raises what the target raises.
     """
     folder = environment.folder / queue
     folder.mkdir(mode=0o755)
@@ -77,14 +94,28 @@ def open_context(
             return stack.enter_context(closing(Recorder(history / f"{name}.jsonl", process=name)))
 
         promises = promised(target, settings)
-        recorder(RUNNER).record(OperationType.INFO, PROMISES, **promises.to_value())
+        record_clock(runner)
+        runner.record(OperationType.INFO, PROMISES, **promises.to_value())
         client, nemesis, witness, exits = (
             recorder(name) for name in ("client", "nemesis", "witness", "pools")
         )
-        session = stack.enter_context(closing(target.open(environment.endpoints, settings)))
+        proxies: dict[str, ReplyProxy] = {
+            service: stack.enter_context(closing(ReplyProxy(environment.endpoints.url(service))))
+            for service in proxied
+        }
+        endpoints = environment.endpoints.replace({name: proxy.url for name, proxy in proxies.items()})
+        session = stack.enter_context(closing(target.open(endpoints, settings)))
         pools = Pools(session, exits)
         stack.callback(pools.kill)
-        faults = FaultContext(gates=gates, pools=pools, environment=environment, promises=promises)
+        faults = FaultContext(
+            gates=gates, pools=pools, environment=environment, promises=promises, proxies=proxies
+        )
         yield RunContext(
-            faults=faults, session=session, client=client, nemesis=nemesis, witness=witness, history=history
+            faults=faults,
+            session=session,
+            client=client,
+            nemesis=nemesis,
+            witness=witness,
+            runner=runner,
+            history=history,
         )

@@ -4,40 +4,54 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from harness.checkers.asked import as_promised
-from harness.checkers.base import CheckResult, Verdict, check_all
+from harness.checkers.base import Checker, CheckResult, Verdict, check_all
 from harness.checkers.evidence import unreadable
+from harness.checkers.exits import MARGIN_SECONDS
 from harness.environments.base import Environment
 from harness.errors import HarnessError
 from harness.faults.nemesis import Nemesis
 from harness.history import BREAKDOWN, RUNNER, History, OperationType, Recorder, seal
+from harness.history.ending import RunPhase
+from harness.history.names import DRAIN, MACHINE, PHASE
+from harness.history.promises import Promises
 from harness.masking import masked
 from harness.progress import Progress
 from harness.run.context import RunContext, open_context
-from harness.run.driver import Driver, drive
+from harness.run.driver import Driver
+from harness.run.gauge import MachineGauge
+from harness.run.kept_logs import kept_logs
 from harness.scenario import Scenario, ScenarioRun
+from harness.scenario.run_plan import RunPlan
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target
 
-# A drain ends early if nothing changes for the longer of these two. Its unfinished tasks then count as lost.
+# A drain ends early if nothing moves for the longest of these two and of the recovery that the target promises. Its
+# unfinished tasks are then stuck.
 STALL_LEASES = 2.0
 STALL_SECONDS = 5.0
 
 _POLL_SECONDS = 0.1
-_EXIT_MARGIN_SECONDS = 10.0
 
 
 @dataclass(kw_only=True, slots=True)
 class _Phases:
-    """The deadline of a run (by `time.monotonic`) and the breakdowns of its phases."""
+    """The deadline of a run (by `time.monotonic`), and the breakdowns of its phases; `recorder` is that of the runner.
+
+    Each phase is recorded when it begins and ends, so that a later check of the history knows whether the run came to
+    its end, also after Ctrl-C and SIGKILL.
+    """
 
     deadline: float
+    recorder: Recorder
     breakdowns: list[str] = field(default_factory=list)
+    interrupted: bool = False
 
     @property
     def seconds_left(self) -> float:
@@ -45,14 +59,33 @@ class _Phases:
         return max(0.0, self.deadline - time.monotonic())
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: RunPhase) -> Iterator[None]:
         """One phase of the run; an error in it is added to `breakdowns`, so that later phases still happen."""
+        self._record(OperationType.INVOKE, PHASE, phase=name)
         try:
             yield
         except HarnessError as error:
-            self.breakdowns.append(str(error))
+            self._broke_down(name, str(error))
         except Exception as error:  # noqa: BLE001 - recorded: it makes the verdict UNKNOWN, and teardown continues
-            self.breakdowns.append(f"{name} broke down: {type(error).__name__}: {error}")
+            self._broke_down(name, f"{name} broke down: {type(error).__name__}: {error}")
+        except BaseException as error:
+            self._record(OperationType.INFO, PHASE, phase=name)
+            if not self.interrupted:  # the phases around this one are interrupted too
+                why = f"the run was interrupted by {type(error).__name__}"
+                self._record(OperationType.INFO, BREAKDOWN, why=why, phase=name)
+            self.interrupted = True
+            raise
+        else:
+            self._record(OperationType.OK, PHASE, phase=name)
+
+    def _broke_down(self, name: RunPhase, why: str) -> None:
+        self.breakdowns.append(why)
+        self._record(OperationType.FAIL, PHASE, phase=name)
+        self._record(OperationType.INFO, BREAKDOWN, why=masked(why), phase=name)
+
+    def _record(self, kind: OperationType, f: str, /, **value: Any) -> None:
+        with suppress(OSError):  # a full disk: without its end in the history, a phase counts as not ended
+            self.recorder.record(kind, f, **value)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,13 +95,18 @@ class RunOptions:
     seed: decides the schedule.
     tasks: how many tasks are submitted.
     queue: the name of the run's own queue (default: by the name of the scenario).
+    rate: tasks a second (default: that of the workload, or less if the target promises fewer slots).
+    timeout: seconds that bound the run (default: that of the scenario, or more if the rate is lower).
     repeat: the command that repeats the run, for the report.
-    stall: seconds without any change that end the drain (default: the longer of `STALL_LEASES` and `STALL_SECONDS`).
+    stall: the patience of the drain: seconds without any change that end it (default: by `STALL_LEASES`,
+        `STALL_SECONDS` and the promises of the target).
     """
 
     seed: int
     tasks: int
     queue: str | None = None
+    rate: float | None = None
+    timeout: float | None = None
     repeat: str = ""
     stall: float | None = None
 
@@ -86,20 +124,39 @@ def run_scenario(
 
     `history_folder` must be empty and receives the history files. A breakdown does not raise: the checkers judge
     the history so far, and `error` makes the verdict UNKNOWN at best. Raises `UsageError` if there are too few
-    tasks for the faults.
+    tasks for the faults, or if the workload cannot have the rate.
     """
     began = time.monotonic()
+    plan = RunPlan.of(
+        scenario, target, seed=options.seed, tasks=options.tasks, rate=options.rate, timeout=options.timeout
+    )
+    scenario = plan.scenario
+    for note in plan.notes:
+        progress.step(f"{scenario.name}: {note}")
     schedule = Schedule.of(scenario, seed=options.seed, tasks=options.tasks)
     queue = options.queue or f"hx-{scenario.name}"
-    stall = max(STALL_LEASES * scenario.pool.lease, STALL_SECONDS) if options.stall is None else options.stall
-    phases = _Phases(deadline=began + scenario.timeout)
-    with phases.phase("the run"):
-        with open_context(environment, target, scenario.pool, queue=queue, history=history_folder) as context:
-            ChaosRun(scenario, schedule, context, phases=phases, progress=progress, stall=stall).execute()
-    _record_breakdowns(phases.breakdowns, history_folder)
+    with closing(Recorder(history_folder / f"{RUNNER}.jsonl", process=RUNNER)) as recorder:
+        phases = _Phases(deadline=began + scenario.timeout, recorder=recorder)
+        with kept_logs(environment, history_folder), _gauge(history_folder), phases.phase(RunPhase.RUN):
+            with open_context(
+                environment,
+                target,
+                scenario.pool,
+                queue=queue,
+                history=history_folder,
+                runner=recorder,
+                proxied=scenario.proxied,
+            ) as context:
+                stall = (
+                    _patience(scenario, context.faults.promises) if options.stall is None else options.stall
+                )
+                ChaosRun(scenario, schedule, context, phases=phases, progress=progress, stall=stall).execute()
+    breakdowns = phases.breakdowns
     history = History.load(history_folder)
-    with phases.phase("sealing the history"):
+    try:
         seal(history_folder)
+    except OSError as error:
+        breakdowns.append(f"the history could not be sealed: {error}")
     return ScenarioRun(
         scenario=scenario.name,
         summary=scenario.summary,
@@ -110,30 +167,38 @@ def run_scenario(
         tasks=options.tasks,
         servers=environment.versions,
         history=history,
-        results=judge(scenario, history),
+        results=judge(scenario, history, target),
         seconds=time.monotonic() - began,
         repeat=options.repeat,
         history_path=history_folder,
-        error=" ".join(phases.breakdowns) or None,
+        error=" ".join(breakdowns) or None,
+        notes=plan.notes,
     )
 
 
-def _record_breakdowns(breakdowns: Sequence[str], folder: Path) -> None:
-    """Record the breakdowns, so that a later check of the history does not treat it as a complete run."""
-    if breakdowns:
-        with closing(Recorder(folder / f"{RUNNER}.jsonl", process=RUNNER)) as recorder:
-            for why in breakdowns:
-                recorder.record(OperationType.INFO, BREAKDOWN, why=masked(why))
+@contextmanager
+def _gauge(folder: Path) -> Iterator[None]:
+    with closing(Recorder(folder / f"{MACHINE}.jsonl", process=MACHINE)) as recorder, MachineGauge(recorder):
+        yield
 
 
-def judge(scenario: Scenario, history: History) -> Mapping[str, CheckResult]:
+def _patience(scenario: Scenario, made: Promises) -> float:
+    """Seconds without any change after which an unfinished task counts as stuck."""
+    silent = scenario.pool.lease if made.takes_over_after is None else made.takes_over_after
+    taken = {loss for fault in scenario.faults if (loss := getattr(fault, "loss", None)) is not None}
+    return max(STALL_LEASES * silent, STALL_SECONDS, made.recovery_after(taken))
+
+
+def judge(scenario: Scenario, history: History, target: Target | None = None) -> Mapping[str, CheckResult]:
     """The results of all checkers; a checker of the scenario replaces the workload's checker of the same name.
 
+    A target with a method `checkers` adds its own, such as the invariants of an application.
     A checker that asks for what the target does not promise is NOT ASKED.
     A history with unreadable lines never produces INVALID, only UNKNOWN: such a line may be the evidence
     that a checker misses.
     """
-    checkers = {**scenario.workload.checkers(), **scenario.checkers}
+    own: Callable[[], Mapping[str, Checker]] = getattr(target, "checkers", dict)
+    checkers = {**scenario.workload.checkers(), **scenario.checkers, **own()}
     results = as_promised(check_all(checkers, history), history)
     gaps = unreadable(history)
     return {name: _downgraded(result, gaps[0]) for name, result in results.items()} if gaps else results
@@ -172,24 +237,32 @@ class ChaosRun:
         """Run every phase; a breakdown is recorded and does not prevent the collection of the evidence."""
         phase = self._phases.phase
         try:
-            with phase("starting the pool"):
+            with phase(RunPhase.STARTING):
                 self._log("starting the pool")
                 self._context.pools.start()
-                with phase("the workload under faults"):
+            if not self._phases.breakdowns:
+                with phase(RunPhase.WORKLOAD):
                     self._inject_faults()
         finally:  # also on Ctrl-C, which `phase` does not catch
-            with phase("healing"):
+            with phase(RunPhase.HEALING):
                 self._nemesis.heal_all()
             self._context.gates.open_all()
-        with phase("the drain"):
-            if not self._phases.breakdowns:
+        if not self._phases.breakdowns:
+            with phase(RunPhase.DRAIN):
                 self._drain()
-        with phase("stopping the pools"):
-            self._log("stopping the pools")
-            self._context.pools.terminate(self._scenario.pool.graceful_shutdown + _EXIT_MARGIN_SECONDS)
-        with phase("collecting the evidence"):
+        with phase(RunPhase.STOPPING):
+            self._stop_pools()
+        with phase(RunPhase.COLLECTING):
             for operation in self._context.session.witnesses():
                 self._context.witness.append(operation)
+
+    def _stop_pools(self) -> None:
+        self._log("stopping the pools")
+        try:
+            self._context.pools.terminate(self._scenario.pool.graceful_shutdown + MARGIN_SECONDS)
+        except HarnessError:
+            self._context.pools.kill()  # else the evidence would be that of a system which still works
+            raise
 
     def _inject_faults(self) -> None:
         arrivals, faults = self._schedule.arrivals, self._schedule.faults
@@ -202,35 +275,52 @@ class ChaosRun:
         alarm.start()
         try:
             self._nemesis.run(faults, start=start, stop=stop)
-            if not driver.join(self._phases.seconds_left):
-                raise HarnessError(
-                    f"Not all tasks were submitted within the {self._scenario.timeout:g} s of the scenario. "
-                    "Request fewer with --tasks."
-                )
+            self._await_answers(driver)
         finally:
             alarm.cancel()
             driver.stop()
         for missed in self._nemesis.missed:
             self._log(f"not injected: {missed}")
 
+    def _await_answers(self, driver: Driver) -> None:
+        if not driver.join(self._phases.seconds_left):
+            raise HarnessError(
+                f"Not all tasks were submitted and answered within the {self._scenario.timeout:g} s of the scenario. "
+                "Request fewer with --tasks, or allow more time with --timeout."
+            )
+
     def _drain(self) -> None:
         self._log("healed; draining")
-        drive(self._client, self._schedule.final, start=time.monotonic(), stop=threading.Event())
-        seen: tuple[int, int] | None = None
+        final = Driver(self._client, self._schedule.final, start=time.monotonic())
+        try:
+            self._await_answers(final)
+        finally:
+            final.stop()
+        seen: object = None
         changed = time.monotonic()
         while unfinished := self._client.unfinished():
             self._progress.update(f"{unfinished} unfinished")
-            if (now := (unfinished, self._context.recorded_bytes())) != seen:
+            if (now := (unfinished, self._context.recorded_bytes(), self._context.movement())) != seen:
                 seen, changed = now, time.monotonic()
-            if time.monotonic() - changed > self._stall:
+            # A handler that works on one task shows no change meanwhile.
+            if time.monotonic() - changed > self._stall + self._longest_work:
                 self._log(f"nothing changed for {self._stall:g} s, {unfinished} tasks are unfinished")
-                return
+                break
             if not self._phases.seconds_left:
                 raise HarnessError(
                     f"{unfinished} tasks were still unfinished after the {self._scenario.timeout:g} s of the "
                     "scenario. Request fewer with --tasks, or give the scenario a longer time-out."
                 )
             time.sleep(_POLL_SECONDS)
+        quiet = round(time.monotonic() - changed, 3)
+        self._context.runner.record(
+            OperationType.INFO, DRAIN, unfinished=unfinished, patience=self._stall, quiet=quiet
+        )
+
+    @property
+    def _longest_work(self) -> float:
+        arrivals = (*self._schedule.arrivals, *self._schedule.final)
+        return max((arrival.task.work for arrival in arrivals), default=0.0)
 
     def _log(self, text: str) -> None:
         self._progress.step(f"{self._scenario.name}: {text}")

@@ -18,11 +18,16 @@ from harness.errors import UsageError
 from harness.scenario.scenario import Scenario
 from harness.targets.adapter import adapter, names_adapter, shipped
 from harness.targets.base import Target
+from harness.targets.reference import require_reference
 from harness.workloads.base import Workload
 
 SCENARIOS = "harness.scenarios"
 TARGETS = "harness.targets"
 WORKLOADS = "harness.workloads"
+
+# The modules of this prefix import agentexec.
+_OF_REFERENCE = "harness.targets.agentexec_"
+_CELLS, _CELL_PREFIX = "harness.queues.cells:CELLS", "cell-"
 
 _WHAT = {SCENARIOS: "scenario", TARGETS: "target", WORKLOADS: "workload"}
 
@@ -31,16 +36,22 @@ def scenarios() -> dict[str, Scenario]:
     """Every known scenario by name, in the order of the entry points."""
     found: dict[str, Scenario] = {}
     for point in _points(SCENARIOS):
-        value = _load(point, SCENARIOS)
+        value = _imported(point.value, SCENARIOS)
         found.update(value if isinstance(value, Mapping) else {value.name: value})
     return found
 
 
 def scenario(name: str) -> Scenario:
-    """A scenario by its name or `package.module:NAME`; raises `UsageError` that lists the known names."""
+    """A scenario by its name or `package.module:NAME`; raises `UsageError` that lists the known names.
+
+    The name may also be that of a cell of the table of queues, which is not in `scenarios`.
+    """
     if ":" in name:
         return _of_kind(_imported(name, SCENARIOS), Scenario, name)
-    known = scenarios()
+    if name.startswith(_CELL_PREFIX):
+        known: dict[str, Scenario] = dict(_imported(_CELLS, SCENARIOS))
+    else:
+        known = scenarios()
     if name not in known:
         raise _unknown(name, known, SCENARIOS)
     return known[name]
@@ -57,6 +68,20 @@ def target(name: str) -> Target:
     return found
 
 
+def application(name: str) -> Target:
+    """An application of `harness.testing.app` by `package.module:NAME`; raises `UsageError` for anything else."""
+    if ":" not in name:
+        raise UsageError(f"{name!r} does not name an application. Write package.module:NAME of an app(...).")
+    value = _imported(name, TARGETS)
+    if not hasattr(value, "wrapped"):
+        raise UsageError(
+            f"{name} is not an application of harness.testing but a {type(value).__name__}. "
+            "Write SHOP = app(pool, make=...) in a file, and name SHOP."
+        )
+    found: Target = value
+    return found
+
+
 def workload(name: str) -> Workload:
     """A workload by its name or `package.module:NAME`; raises `UsageError` that lists the known names."""
     found: Workload = _single(name, WORKLOADS, ("name", "client", "generator", "final_generator", "checkers"))
@@ -70,13 +95,18 @@ def names(group: str) -> list[str]:
 
 
 def _single(name: str, group: str, members: tuple[str, ...]) -> Any:
-    if ":" in name:
-        value = _imported(name, group)
-    else:
+    path = name
+    if ":" not in name:
         points = {point.name: point for point in _points(group)}
         if name not in points:
             raise _unknown(name, names(group), group)
-        value = _load(points[name], group)
+        path = points[name].value
+    _search_current_folder()
+    if path.startswith(_OF_REFERENCE):
+        require_reference(
+            f"The target {name}", otherwise=", or name another with --target package.module:NAME"
+        )
+    value = _imported(path, group)
     missing = [member for member in members if not hasattr(value, member)]
     if missing:
         raise UsageError(
@@ -94,18 +124,21 @@ def _points(group: str) -> list[EntryPoint]:
 def _bundled(group: str) -> list[EntryPoint]:
     # The entry points of pyproject.toml, for a checkout that is not installed.
     here = {
-        SCENARIOS: {"chaos": "chaos:SCENARIOS"},
+        SCENARIOS: {"chaos": "harness.scenario.bundled:SCENARIOS"},
         TARGETS: {"agentexec": "harness.targets.agentexec_target:TARGET"},
         WORKLOADS: {
             "numbered-tasks": "harness.workloads.numbered_tasks:WORKLOAD",
             "locked-tasks": "harness.workloads.locked_tasks:WORKLOAD",
+            "versioned-tasks": "harness.workloads.versioned_tasks:WORKLOAD",
         },
     }
     return [EntryPoint(name=name, value=value, group=group) for name, value in here[group].items()]
 
 
-def _load(point: EntryPoint, group: str) -> Any:
-    return _imported(point.value, group)
+def _search_current_folder() -> None:
+    # A console script does not import from the current folder by itself.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
 
 
 def _imported(path: str, group: str) -> Any:
@@ -113,9 +146,7 @@ def _imported(path: str, group: str) -> Any:
     module_name, _, attribute = path.partition(":")
     if not module_name or not attribute:
         raise UsageError(f"{path!r} does not name a {what}. Write package.module:NAME.")
-    # A console script does not import from the current folder by itself.
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    _search_current_folder()
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:

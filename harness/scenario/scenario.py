@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.checkers.base import Checker, CheckResult, Verdict
-from harness.environments.base import ServerVersions
+from harness.environments.base import ServerVersions, Service
 from harness.faults.base import Fault
 from harness.history import History
 from harness.workloads.base import Workload
@@ -26,6 +26,11 @@ class PoolNeeds:
     graceful_shutdown: float = 10.0
     versions: tuple[int, ...] = (2,)
 
+    @property
+    def slots(self) -> int:
+        """How many tasks one pool runs at a time."""
+        return self.workers * self.concurrency
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scenario:
@@ -33,7 +38,8 @@ class Scenario:
 
     `timeout` (seconds) bounds the whole run. `destructive` scenarios run on external servers only if they are named
     and allowed. `own_servers` marks faults that freeze or empty a whole server, and so affect other data on it: such a
-    scenario never runs on external servers.
+    scenario never runs on external servers. The target reaches the servers in `proxied` through a proxy of the harness
+    (`harness.faults.proxy`).
     """
 
     name: str
@@ -44,6 +50,7 @@ class Scenario:
     pool: PoolNeeds = field(default_factory=PoolNeeds)
     destructive: bool = True
     own_servers: bool = False
+    proxied: tuple[Service, ...] = ()
     timeout: float = 60.0
 
 
@@ -52,7 +59,8 @@ class ScenarioRun:
     """The result of one run of a scenario: everything that a report needs.
 
     `repeat` is the command that runs it again; `seconds` is its wall time; `error` is set if the run broke down before
-    its history was complete.
+    its history was complete. `notes` are sentences about the load of the run. `seed` is None for a history whose seed
+    is not recorded.
     """
 
     scenario: str
@@ -60,7 +68,7 @@ class ScenarioRun:
     backend: str
     target: str
     target_version: str
-    seed: int
+    seed: int | None
     tasks: int
     servers: ServerVersions
     history: History
@@ -69,6 +77,7 @@ class ScenarioRun:
     repeat: str
     history_path: Path | None = None
     error: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:

@@ -11,6 +11,7 @@ from typing import Any
 
 from agentexec.core import runtime
 from harness.checkers import (
+    causality,
     delivery,
     effects,
     evidence,
@@ -104,6 +105,7 @@ def checkers_of(plan: Plan) -> dict[str, Checker]:
         "fencing": fencing(),
         "queue": nothing_left(),
         "witnesses": witnesses(),
+        "causality": causality(),
         "effects": effects(minimum=0),
         "progress": progress(minimum=0),
         "locks": locks(minimum=0),

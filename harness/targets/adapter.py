@@ -16,6 +16,7 @@ from harness.environments.base import Endpoints
 from harness.environments.external import plain_url
 from harness.errors import TargetFailed, UsageError
 from harness.history import Operation, OperationType
+from harness.history.promises import Promises
 from harness.history.statuses import LEGAL
 from harness.kit.harness_worker.environment import service_variable
 from harness.targets.adapter_client import PROTOCOL, AdapterClient
@@ -69,6 +70,11 @@ class AdapterTarget:
     def install(self, say: Say) -> None:
         """Create the environment of the adapter if it is missing; raises `TargetFailed`."""
         self.environment.create(say)
+
+    def promises(self, settings: TargetSettings) -> Promises:
+        """What `[promises]` of adapter.toml says."""
+        del settings
+        return self.file.promises
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> AdapterSession:
         self.environment.create(_quiet)
@@ -212,7 +218,7 @@ def _variables(
         "PYTHONUNBUFFERED": "1",
         "HARNESS_QUEUE": settings.queue,
         "HARNESS_WORKERS": str(settings.workers),
-        "HARNESS_CONCURRENCY": str(settings.concurrency),
+        "HARNESS_CONCURRENCY": str(file.promises.slots_per_worker or settings.concurrency),
         "HARNESS_LEASE": str(settings.lease),
         "HARNESS_GRACEFUL": str(settings.graceful_shutdown),
         "HARNESS_PROFILE": file.profile,

@@ -160,7 +160,7 @@ class AdapterClient:
             case _:
                 return "wrote a line that is no answer"
         if pending is None:
-            # Its call timed out, and the run was told.
+            # Its call has timed out.
             return None if 0 < number <= self._calls else "answered a call that was not made"
         match rest:
             case {"operation": operation}:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from harness.errors import UsageError
+from harness.history.promises import Promises
 
 FILE_NAME = "adapter.toml"
 
@@ -26,7 +27,7 @@ PLACEHOLDERS = ("python", "folder")
 class AdapterFile:
     """The content of an adapter.toml with one profile applied; `folder` is where it is.
 
-    `promises` is the table as it was read. An adapter without `requirements` runs in the harness's own Python.
+    An adapter without `requirements` runs in the harness's own Python.
     """
 
     name: str
@@ -38,7 +39,7 @@ class AdapterFile:
     requirements: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
-    promises: Mapping[str, Any] = field(default_factory=dict)
+    promises: Promises = field(default_factory=Promises)
     profiles: tuple[str, ...] = ()
 
     @property
@@ -69,9 +70,16 @@ def read_adapter(path: Path, profile: str = "") -> AdapterFile:
         requirements=tuple(values.get("requirements", ())),
         needs=tuple(values.get("needs", ())),
         settings=values.get("settings", {}),
-        promises=values.get("promises", {}),
+        promises=_promises(file, values.get("promises", {})),
         profiles=tuple(profiles),
     )
+
+
+def _promises(file: Path, table: Mapping[str, Any]) -> Promises:
+    try:
+        return Promises.from_value(table)
+    except ValueError as error:
+        raise UsageError(f"{file}: {error}.") from None
 
 
 def _parsed(file: Path) -> dict[str, Any]:

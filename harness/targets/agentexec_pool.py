@@ -9,32 +9,9 @@ from __future__ import annotations
 import os
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
-
 import agentexec as ax
 from harness.targets import body
-
-TASK_NAME = "harness.numbered"
-NEW_TASK_NAME = "harness.numbered_2"
-ENV_VERSION = "HARNESS_APPLICATION_VERSION"
-
-
-class Numbered(BaseModel):
-    """The context of a task: its number, seconds of work, its gate, and its lock key."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    number: int
-    work: float = 0.0
-    gate: str | None = None
-    lock: str | None = None
-
-
-class Numbered2(Numbered):
-    """The context of version 2."""
-
-    note: str = ""
-
+from harness.targets.agentexec_tasks import ENV_VERSION, NEW_TASK_NAME, TASK_NAME, Numbered, Numbered2
 
 pool = ax.Pool()
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import redis
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import ColumnElement, Executable, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 import agentexec as ax
@@ -21,20 +21,24 @@ from agentexec.core.db import create_schema
 from agentexec.store.models import PREFIX
 from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, describe_error
-from harness.history import Operation, OperationType
-from harness.targets.agentexec_pool import ENV_VERSION, NEW_TASK_NAME, TASK_NAME, Numbered, Numbered2
+from harness.history import CHILD, Operation, OperationType
+from harness.targets.agentexec_tasks import ENV_VERSION, NEW_TASK_NAME, TASK_NAME, Numbered, Numbered2
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.targets.body import worker_environment
 from harness.targets.queue_owners import redis_orphans
 from harness.targets.subprocess_pool import SubprocessPool
 
-_POOL = "harness.targets.agentexec_pool:pool"
 # Activities per round trip to the queue.
 _BATCH = 1000
 
 
 class AgentexecSession:
     """agentexec on given servers with its own queue; `close` removes its rows and keys."""
+
+    pool = "harness.targets.agentexec_pool:pool"
+    """The pool that `agentexec worker` runs."""
+    number: ColumnElement[int | None] = Activity.context["number"].as_integer()
+    """The number of a task in its record; null for a task that a handler enqueued."""
 
     def __init__(self, endpoints: Endpoints, settings: TargetSettings) -> None:
         self._endpoints = endpoints
@@ -43,6 +47,14 @@ class AgentexecSession:
         self._client = ax.Client(
             database_url=endpoints.database_url, redis_url=endpoints.redis_url, queue_name=settings.queue
         )
+
+    def request(self, task: TaskSpec) -> ax.TaskRequest:
+        """The request that submits a task."""
+        return _request(task)
+
+    def folder(self) -> Path:
+        """The working folder of the pools."""
+        return self._settings.folder
 
     def prepare(self) -> None:
         """Create the schema if it is missing, and connect to Redis."""
@@ -55,16 +67,16 @@ class AgentexecSession:
         version = versions[min(self._pools, len(versions) - 1)]
         self._pools += 1
         return SubprocessPool.start(
-            [sys.executable, "-m", "agentexec", "worker", _POOL],
-            environment=self._environment() | {ENV_VERSION: str(version)},
-            settings=self._settings,
+            [sys.executable, "-m", "agentexec", "worker", self.pool],
+            environment=self.environment() | {ENV_VERSION: str(version)},
+            settings=replace(self._settings, folder=self.folder()),
             name=f"pool-{self._pools}",
         )
 
     def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
         """Enqueue all tasks in one transaction; a failure is certain only if agentexec refused a task."""
         try:
-            recorded = self._client.enqueue_many_sync([_request(task) for task in tasks])
+            recorded = self._client.enqueue_many_sync([self.request(task) for task in tasks])
         except (ax.AgentexecError, SQLAlchemyError, redis.RedisError) as error:
             certain = isinstance(error, ax.InvalidTask)
             return [Submission(number=t.number, error=describe_error(error), certain=certain) for t in tasks]
@@ -86,12 +98,24 @@ class AgentexecSession:
                 f"agentexec's activities cannot be read: {describe_error(error)}. See the log of Postgres."
             ) from None
 
+    def movement(self) -> object:
+        """How many activities have each status, and how many tasks the queue has in each state."""
+        of_queue = Activity.queue_name == self._settings.queue
+        counted = select(Activity.status, func.count()).where(of_queue).group_by(Activity.status)
+        try:
+            with self._client.engine.connect() as connection:
+                statuses = dict(connection.execute(counted).tuples().all())
+            return statuses, self._client.queue.depth()
+        except (SQLAlchemyError, redis.RedisError) as error:
+            raise TargetFailed(
+                f"agentexec's tasks cannot be counted: {describe_error(error)}. See the logs of the servers."
+            ) from None
+
     def witnesses(self) -> Iterator[Operation]:
         """The activity log, the activities, and the remaining content of this queue."""
         of_queue = Activity.queue_name == self._settings.queue
-        number = Activity.context["number"].as_integer()
         log = select(
-            number,
+            self.number,
             ActivityLog.activity_id,
             ActivityLog.fence,
             ActivityLog.n,
@@ -105,15 +129,20 @@ class AgentexecSession:
             .order_by(ActivityLog.activity_id, ActivityLog.fence, ActivityLog.n)
         )
         for task, activity, fence, n, status, percentage, at in self._read(log):
+            if task is None:
+                continue
             value = {"task": task, "activity": str(activity), "fence": fence, "n": n, "status": status.value}
             yield _witness("postgres", "transition", value | {"percentage": percentage, "at": at.timestamp()})
-        activities = select(number, Activity.id, Activity.status, Activity.attempt, Activity.fence).where(
-            of_queue
+        activities = select(
+            self.number, Activity.id, Activity.status, Activity.attempt, Activity.fence, Activity.agent_type
         )
-        recorded = self._read(activities.order_by(Activity.id))
-        for task, activity, status, attempt, fence in recorded:
-            value = {"task": task, "activity": str(activity), "status": status.value}
-            yield _witness("postgres", "record", value | {"attempt": attempt, "fence": fence})
+        recorded = self._read(activities.where(of_queue).order_by(Activity.id))
+        for task, activity, status, attempt, fence, name in recorded:
+            value = {"activity": str(activity), "status": status.value, "attempt": attempt, "fence": fence}
+            if task is None:
+                yield _witness("postgres", CHILD, {"name": name, **value})
+            else:
+                yield _witness("postgres", "record", {"task": task, **value})
         depth = self._client.queue.depth()
         yield _witness(
             "redis",
@@ -157,17 +186,24 @@ class AgentexecSession:
         finally:
             self._client.close()
 
-    def _read(self, query: Select[Any]) -> Sequence[Any]:
+    def _read(self, query: Executable) -> Sequence[Any]:
         with self._client.engine.connect() as connection:
             return connection.execute(query).all()
 
-    def _environment(self) -> dict[str, str]:
-        settings = self._settings
+    def environment(self) -> dict[str, str]:
+        """The environment variables of the pools."""
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith("AGENTEXEC_")},
-            **worker_environment(settings.history, settings.gate_address),
             # The pool runs in the run's folder, but must import the same modules as this process.
             "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
+            **self.settings_of_run(),
+        }
+
+    def settings_of_run(self) -> dict[str, str]:
+        """The environment variables by which a run decides how its pools run."""
+        settings = self._settings
+        return {
+            **worker_environment(settings.history, settings.gate_address),
             "DATABASE_URL": self._endpoints.database_url,
             "REDIS_URL": self._endpoints.redis_url,
             "AGENTEXEC_QUEUE_NAME": settings.queue,
@@ -177,6 +213,21 @@ class AgentexecSession:
             "AGENTEXEC_LEASE_SECONDS": str(settings.lease),
             "AGENTEXEC_GRACEFUL_SHUTDOWN_TIMEOUT": str(settings.graceful_shutdown),
         }
+
+
+SessionT = TypeVar("SessionT", bound=AgentexecSession)
+
+
+def opened(make: Callable[[], SessionT]) -> SessionT:
+    """A prepared session; raises `TargetFailed`."""
+    try:
+        session = make()
+        session.prepare()
+    except (ax.AgentexecError, SQLAlchemyError, redis.RedisError) as error:
+        raise TargetFailed(
+            f"agentexec cannot use the servers: {describe_error(error)}. See their logs."
+        ) from None
+    return session
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,14 +242,7 @@ class AgentexecTarget:
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> AgentexecSession:
         """Open a session and create the schema if it is missing; raises `TargetFailed`."""
-        try:
-            session = AgentexecSession(endpoints, settings)
-            session.prepare()
-        except (ax.AgentexecError, SQLAlchemyError, redis.RedisError) as error:
-            raise TargetFailed(
-                f"agentexec cannot use the servers: {describe_error(error)}. See their logs."
-            ) from None
-        return session
+        return opened(lambda: AgentexecSession(endpoints, settings))
 
 
 TARGET = AgentexecTarget()

@@ -21,7 +21,8 @@ class TaskSpec:
 
     Tasks with the same `lock` key must run one at a time; `priority` is `high` or `low`; only a pool of `version` 2 of
     the application can run a task of version 2. A target without these features ignores them, and the checkers report
-    the result.
+    the result. `intended` is when the client of the run intended to submit the task, in nanoseconds of CLOCK_MONOTONIC;
+    it is for the history alone.
     """
 
     number: int
@@ -30,6 +31,7 @@ class TaskSpec:
     lock: str | None = None
     priority: str | None = None
     version: int = 1
+    intended: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,14 +89,23 @@ class PoolHandle(Protocol):
 
 
 class TargetSession(Protocol):
-    """A target on given endpoints, for one scenario."""
+    """A target on given endpoints, for one scenario.
+
+    An optional method `movement() -> object` returns anything that differs after any progress which neither changes
+    `unfinished` nor is recorded by a worker, for example the number of tasks in each state: the drain waits while it
+    changes.
+    """
 
     def start_pool(self) -> PoolHandle:
         """Start one pool and return once its workers accept tasks; raises `TargetFailed` with its log."""
         ...
 
     def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
-        """Submit tasks in order; a failed submission does not raise, it is part of the result."""
+        """Submit tasks in order; a failed submission does not raise, it is part of the result.
+
+        Called from many threads at once: the clients of a run do not wait for one another. Calls that share a
+        connection which only one thread may use need one connection per thread, or a lock.
+        """
         ...
 
     def unfinished(self) -> int:

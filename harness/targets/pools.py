@@ -1,4 +1,4 @@
-"""The pools of a run: starts pools, records their exits, and stops them."""
+"""The pools of a run: starts pools, records their starts and exits, and stops them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import math
 import signal
 import threading
 import time
+from typing import Any
 
 from harness.errors import TargetFailed
 from harness.history import Operation, OperationType, Recorder
+from harness.history.names import KILL, START, STOP
 from harness.processes import descendants, send
 from harness.targets.base import PoolHandle, TargetSession
 
@@ -56,16 +58,13 @@ class RunningPool:
         while (code := self._handle.wait(math.inf)) is None:
             continue
         self.code = code
-        self._recorder.append(
-            Operation(
-                time=time.monotonic_ns(),
-                process=self.name,
-                type=OperationType.INFO,
-                f="exit",
-                value={"pid": self.pid, "code": code},
-            )
-        )
+        _record(self._recorder, self.name, OperationType.INFO, "exit", pid=self.pid, code=code)
         self._ended.set()
+
+
+def _record(recorder: Recorder, pool: str, kind: OperationType, f: str, **value: Any) -> None:
+    """Record an operation of a pool."""
+    recorder.append(Operation(time=time.monotonic_ns(), process=pool, type=kind, f=f, value=value))
 
 
 class Pools:
@@ -81,7 +80,14 @@ class Pools:
         """Start one more pool and return once its workers accept tasks; raises `TargetFailed`."""
         with self._lock:
             name = f"pool-{len(self._pools) + 1}"
-            pool = RunningPool(name, self._session.start_pool(), self._recorder)
+            _record(self._recorder, name, OperationType.INVOKE, START)
+            try:
+                handle = self._session.start_pool()
+            except BaseException:
+                _record(self._recorder, name, OperationType.FAIL, START)
+                raise
+            pool = RunningPool(name, handle, self._recorder)
+            _record(self._recorder, name, OperationType.OK, START, pid=pool.pid, pids=pool.worker_pids())
             self._pools.append(pool)
             return pool
 
@@ -96,6 +102,8 @@ class Pools:
     def terminate(self, within: float) -> None:
         """SIGTERM every running pool and wait for its end; raises `TargetFailed` after `within` seconds."""
         pools = self.running()
+        for pool in pools:
+            _record(self._recorder, pool.name, OperationType.INFO, STOP, pid=pool.pid, seconds=within)
         send((pool.pid for pool in pools), signal.SIGTERM)
         deadline = time.monotonic() + within
         late = [pool.name for pool in pools if not pool.wait(deadline - time.monotonic())]
@@ -109,6 +117,7 @@ class Pools:
         """SIGKILL every running pool and wait for its end."""
         pools = self.running()
         for pool in pools:
+            _record(self._recorder, pool.name, OperationType.INFO, KILL, pid=pool.pid)
             pool.kill()
         for pool in pools:
             pool.wait(_KILL_WAIT_SECONDS)

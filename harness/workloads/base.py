@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, Self, runtime_checkable
 
 from harness.checkers.base import Checker
 from harness.history import Recorder
@@ -12,10 +12,13 @@ from harness.workloads.generator import Arrival
 
 
 class WorkloadClient(Protocol):
-    """Submits the tasks of a workload to the target and records every operation and its outcome."""
+    """Submits the tasks of a workload to the target and records every operation and its outcome.
+
+    `submit` is called from many threads at once. `Recorder` and `TargetSession.submit` allow that.
+    """
 
     def submit(self, tasks: Sequence[TaskSpec]) -> None:
-        """Submit tasks now. A failed submission is recorded and does not raise."""
+        """Submit tasks now, and record when each was intended. A failed submission is recorded and does not raise."""
         ...
 
     def unfinished(self) -> int:
@@ -45,4 +48,18 @@ class Workload(Protocol):
 
     def checkers(self) -> Mapping[str, Checker]:
         """The checkers of every run of this workload, whatever the faults."""
+        ...
+
+
+@runtime_checkable
+class PacedWorkload(Workload, Protocol):
+    """A workload whose rate a run can change, with `--rate` or because its target has fewer slots."""
+
+    @property
+    def rate(self) -> float:
+        """How many tasks arrive in a second, on average."""
+        ...
+
+    def with_rate(self, rate: float) -> Self:
+        """The same workload at another rate."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Self
 
 from harness.checkers import locks, priorities
 from harness.checkers.base import Checker
@@ -27,6 +28,15 @@ class LockedTasks:
     keys: int = 5
     locked: float = 0.5
     high: float = 0.6
+
+    @property
+    def rate(self) -> float:
+        """How many tasks arrive in a second, on average."""
+        return self.tasks.rate
+
+    def with_rate(self, rate: float) -> Self:
+        """The same workload at another rate."""
+        return replace(self, tasks=self.tasks.with_rate(rate))
 
     def client(self, session: TargetSession, recorder: Recorder) -> NumberedClient:
         """A client that records each submission twice, before and after, with its lock key and priority."""

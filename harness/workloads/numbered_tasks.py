@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Self
 
 from harness.checkers import delivery, effects, evidence, fencing, nothing_left, transitions
 from harness.checkers.base import Checker
@@ -23,6 +24,10 @@ class NumberedTasks:
     name: str = "numbered-tasks"
     rate: float = 20.0
     work: tuple[float, float] = (0.05, 0.25)
+
+    def with_rate(self, rate: float) -> Self:
+        """The same workload at another rate."""
+        return replace(self, rate=rate)
 
     def client(self, session: TargetSession, recorder: Recorder) -> NumberedClient:
         """A client that records each submission twice, before and after."""
@@ -51,7 +56,10 @@ class NumberedTasks:
 
 
 class NumberedClient:
-    """Submits tasks and records each outcome: `ok` with the activity, `fail`, or `info` if it is unknown."""
+    """Submits tasks and records each outcome: `ok` with the activity, `fail`, or `info` if it is unknown.
+
+    Threads may share it. The time in `intended` is when the task was due, however late it is submitted.
+    """
 
     def __init__(self, session: TargetSession, recorder: Recorder) -> None:
         self._session = session
@@ -60,7 +68,7 @@ class NumberedClient:
     def submit(self, tasks: Sequence[TaskSpec]) -> None:
         """Submit tasks now and record each attempt and its outcome."""
         for task in tasks:
-            options = {"lock": task.lock, "priority": task.priority}
+            options = {"lock": task.lock, "priority": task.priority, "intended": task.intended}
             given = {name: value for name, value in options.items() if value is not None}
             self._recorder.record(OperationType.INVOKE, "enqueue", task=task.number, **given)
         for submission in self._session.submit(tasks):

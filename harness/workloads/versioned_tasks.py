@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Self
 
 from harness.checkers.base import Checker
 from harness.history import Recorder
@@ -20,6 +21,15 @@ class VersionedTasks:
     name: str = "versioned-tasks"
     tasks: NumberedTasks = field(default_factory=NumberedTasks)
     new: float = 0.5
+
+    @property
+    def rate(self) -> float:
+        """How many tasks arrive in a second, on average."""
+        return self.tasks.rate
+
+    def with_rate(self, rate: float) -> Self:
+        """The same workload at another rate."""
+        return replace(self, tasks=self.tasks.with_rate(rate))
 
     def client(self, session: TargetSession, recorder: Recorder) -> NumberedClient:
         """A client that records each submission twice, before and after."""

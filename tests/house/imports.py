@@ -24,8 +24,23 @@ ALLOWED = {
     "chaos": {"chaos", "harness"},
     "loadtests": {"loadtests", "agentexec", "harness"},
 }
-# The only parts of agentexec that may use what an extra brings, and which extra that is.
-OPTIONAL = {"agentexec.ops.metrics": "metrics", "agentexec.api": "api", "agentexec.migrations": "migrations"}
+# The extras whose packages each part may import. A module belongs to the part with the longest name that its own begins
+# with. The harness runs beside any system, so only the parts that run the reference may import what that needs.
+EXTRAS = {
+    "agentexec": {"reference"},
+    "agentexec.ops.metrics": {"reference", "metrics"},
+    "agentexec.api": {"reference", "api"},
+    "agentexec.migrations": {"reference", "migrations"},
+    "harness": set(),
+    "harness.environments": {"embedded", "containers"},
+    "harness.pytest_plugin": {"pytest"},
+    "harness.targets.agentexec_pool": {"reference"},
+    "harness.targets.agentexec_target": {"reference"},
+    "harness.targets.queue_owners": {"reference"},
+    "harness.simulation": {"reference", "simulation"},
+    "chaos": set(),
+    "loadtests": {"reference", "api", "embedded", "load"},
+}
 # Layers of agentexec from low to high; a module imports modules of its own layer and of lower ones. The root layer is
 # the modules at the top of agentexec, without its `__init__` and `__main__`, which are above all layers.
 LAYERS = (
@@ -45,7 +60,7 @@ RANKS = {folder: rank for rank, layer in enumerate(LAYERS) for folder in layer}
 
 def forbidden_imports(module: str, imported: Iterable[str]) -> list[str]:
     """Imports that a module's package may not make, and those of private names of another package."""
-    part = max((key for key in ALLOWED if f"{module}.".startswith(f"{key}.")), key=len)
+    part = part_of(module, ALLOWED)
     found = []
     for name in imported:
         package, *rest = name.split(".")
@@ -55,6 +70,11 @@ def forbidden_imports(module: str, imported: Iterable[str]) -> list[str]:
         if package not in ALLOWED[part] or private:
             found.append(name)
     return found
+
+
+def part_of(module: str, parts: Iterable[str]) -> str:
+    """The part with the longest name that the module belongs to."""
+    return max((part for part in parts if f"{module}.".startswith(f"{part}.")), key=len)
 
 
 def upward_imports(graph: Mapping[str, Set[str]]) -> Iterator[tuple[str, str]]:
@@ -73,20 +93,18 @@ def rank_of(module: str) -> float:
     return RANKS[folder if dot or folder in RANKS else "root"]
 
 
-def declared(*, extras: bool | str) -> set[str]:
-    """Distributions that an install of the project brings, with all of its extras, the named one, or none."""
+def declared(*, extras: Set[str]) -> set[str]:
+    """Distributions that an install of the project with these extras brings."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     texts = list(project["dependencies"])
     for extra, requirements in project["optional-dependencies"].items():
-        texts += requirements if extras is True or extra == extras else []
+        texts += requirements if extra in extras else []
     return {canonicalize_name(Requirement(text).name) for text in texts}
 
 
-def extras_for(module: str) -> bool | str:
-    """Extras that a module may need: all of them outside of agentexec, and inside only the one of its part."""
-    if not f"{module}.".startswith("agentexec."):
-        return True
-    return next((extra for part, extra in OPTIONAL.items() if f"{module}.".startswith(f"{part}.")), False)
+def extras_for(module: str) -> set[str]:
+    """Extras that a module may need."""
+    return EXTRAS[part_of(module, EXTRAS)]
 
 
 providers_of_packages = cache(packages_distributions)  # reads every installed distribution

@@ -9,17 +9,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("agentexec", "harness", "chaos", "loadtests")
-SHIPPED = "harness/targets/shipped"
+ADAPTERS = ("harness/targets/shipped", "harness/targets/scaffold")
 
 
 @cache
 def sources(ending: str = ".py") -> Mapping[str, str]:
     """The text of each file of the four packages that ends so, by its path below the root of the repository.
 
-    The shipped adapters are left out: they run in environments of their own and are no modules of the packages.
+    Adapters are left out: they run in environments of their own and are no modules of the packages.
     """
     paths = (path for package in PACKAGES for path in sorted((ROOT / package).rglob(f"*{ending}")))
-    kept = (path for path in paths if not path.is_relative_to(ROOT / SHIPPED))
+    kept = (path for path in paths if not any(path.is_relative_to(ROOT / folder) for folder in ADAPTERS))
     return {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in kept}
 
 

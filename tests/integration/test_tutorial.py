@@ -60,11 +60,11 @@ def run_own_queue(folder: Path) -> subprocess.CompletedProcess[str]:
     return run(folder, *arguments)
 
 
-def test_the_queue_of_the_tutorial_loses_tasks_until_it_is_repaired(tmp_path: Path) -> None:
+def test_the_queue_of_the_tutorial_leaves_tasks_until_it_is_repaired(tmp_path: Path) -> None:
     write_files(tmp_path)
     first = run_own_queue(tmp_path)
     assert first.returncode == 1, first.stdout + first.stderr
-    assert "myqueue-kill-worker, delivery: lost " in first.stdout
+    assert "myqueue-kill-worker, delivery: stuck " in first.stdout
     apply_repair(tmp_path)
     second = run_own_queue(tmp_path)
     assert second.returncode == 0, second.stdout + second.stderr

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ class PlantedSession(AgentexecSession):
         self._defect = defect
         self._variation = variation
         self._submitted: list[str] = []
+        self._order = threading.Lock()  # many clients submit at once
         self._planted = ExitStack()
         if defect is not None:
             self._planted.enter_context(defect.planted())
@@ -68,17 +70,18 @@ class PlantedSession(AgentexecSession):
         failing = {"PLANTED_FAILING": "1"} if self._variation.failing else {}
         return SubprocessPool.start(
             [sys.executable, "-m", "agentexec", "worker", POOL],
-            environment=self._environment() | planted | failing | dict(self._variation.environment),
+            environment=self.environment() | planted | failing | dict(self._variation.environment),
             settings=self._settings,
             name=f"pool-{self._pools}",
         )
 
     def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
         answers = super().submit(tasks)
-        self._submitted += [answer.activity for answer in answers if answer.activity is not None]
-        if back := self._variation.cancels:
-            last = len(self._submitted) - back
+        with self._order:
+            self._submitted += [answer.activity for answer in answers if answer.activity is not None]
+            last = len(self._submitted) - self._variation.cancels
             chosen = self._submitted[max(0, last - len(answers)) : max(0, last)]
+        if self._variation.cancels:
             self._client.cancel([UUID(activity) for activity in chosen])
         return answers
 

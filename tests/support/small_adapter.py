@@ -87,7 +87,7 @@ class Files:
         return len(list(jobs.glob("*.ready"))) + len(list(jobs.glob("*.running")))
 
     def evidence(self):
-        words = {True: "complete", False: "finished" if settings.profile == "words" else "queued"}
+        words = {True: "complete", False: "queued"} if settings.profile != "words" else {True: "done", False: "new"}
         for activity, number in self.numbers.items():
             yield client.record(number, activity, words[(jobs / f"{activity}.done").exists()])
         yield client.queue(ready=len(list(jobs.glob("*.ready"))), leased=len(list(jobs.glob("*.running"))))

@@ -10,7 +10,12 @@ import json
 import os
 import socket
 
-DEFAULT_DEADLINE_SECONDS = 60.0
+HANDLER_DEADLINE_SECONDS = 3600.0
+"""How long a handler waits at its gate.
+
+The runner opens all gates when it heals the faults, and a runner that ends closes the connection. So this deadline is
+only for a runner that hangs: a handler that gives up earlier would look like a failure of the system under test.
+"""
 
 _OPEN = b"open\n"
 
@@ -19,7 +24,7 @@ class GateClosed(Exception):
     """A gate did not open in time, or its keeper is unreachable or has ended."""
 
 
-async def pass_gate(address: str, gate: str, task: int, *, within: float = DEFAULT_DEADLINE_SECONDS) -> None:
+async def pass_gate(address: str, gate: str, task: int, *, within: float = HANDLER_DEADLINE_SECONDS) -> None:
     """Announce this handler at a gate and return once the gate opens.
 
     Raises `GateClosed` if the keeper is unreachable, ends, or does not open the gate within `within` seconds. So a
@@ -49,7 +54,7 @@ async def _answer(address: str, gate: str, task: int) -> bytes:
 
 
 def pass_gate_blocking(
-    address: str, gate: str, task: int, *, within: float = DEFAULT_DEADLINE_SECONDS
+    address: str, gate: str, task: int, *, within: float = HANDLER_DEADLINE_SECONDS
 ) -> None:
     """`pass_gate` for handlers that run in threads or without an event loop."""
     try:

@@ -14,7 +14,15 @@ from redis.retry import Retry
 
 from harness.environments import make_environment
 from harness.environments.backend import ServersEnvironment
-from harness.environments.base import SERVICES, Endpoints, Environment, Killable, Pausable, Service
+from harness.environments.base import (
+    SERVICES,
+    Endpoints,
+    Environment,
+    Killable,
+    Pausable,
+    Restartable,
+    Service,
+)
 from harness.errors import EnvironmentUnavailable
 from tests.integration.environments.conftest import Traces, segments_of
 
@@ -133,6 +141,22 @@ def test_a_server_can_be_killed_twice_and_while_it_is_frozen(
     assert read(environment.endpoints, service) == "frozen"
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_server_that_was_shut_down_in_order_comes_back_with_its_data(
+    environment: ServersEnvironment, service: Service, frozen: bool
+) -> None:
+    write(environment.endpoints, service, f"before, {frozen}")
+    if frozen:
+        environment.pause(service)
+    environment.shut_down(service)
+    with pytest.raises(NO_ANSWER):
+        read(environment.endpoints, service)
+    environment.shut_down(service)
+    environment.restart(service)
+    assert read(environment.endpoints, service) == f"before, {frozen}"
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_running_server_can_be_restarted(environment: ServersEnvironment, service: Service) -> None:
     write(environment.endpoints, service, "through a restart")
@@ -183,6 +207,7 @@ def test_no_password_is_in_a_log(environment: ServersEnvironment) -> None:
 def test_it_is_an_environment_that_can_be_killed_and_frozen(environment: ServersEnvironment) -> None:
     assert isinstance(environment, Environment)
     assert isinstance(environment, Killable)
+    assert isinstance(environment, Restartable)
     assert isinstance(environment, Pausable)
 
 

@@ -20,9 +20,12 @@ KNOWN: dict[str, list[str]] = {}
 
 
 def repository() -> Repository:
-    """The real one; names of entry point groups look like modules and are none."""
-    groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["entry-points"]
-    return Repository({**dict.fromkeys(files(), ""), **code(), **pages()}, other_names=set(groups))
+    """The real one; names of entry point groups look like modules and are none, and a wheel has folders renamed."""
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    groups = pyproject["project"]["entry-points"]
+    renamed = pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]["sources"].values()
+    others = {*groups, *(folder.replace("/", ".") for folder in renamed)}
+    return Repository({**dict.fromkeys(files(), ""), **code(), **pages()}, other_names=others)
 
 
 def test_what_a_page_names_exists() -> None:

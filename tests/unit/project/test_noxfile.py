@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[3]
 IN_CI = {"lint", "types", "tests", "chaos", "load", "containers", "simulate"}
 # CI runs none of these: they change files, take hours or need a machine without other load.
-BY_HAND = {"format", "hooks", "lock", "bench", "planted", "nightly", "mutation"}
+BY_HAND = {"format", "hooks", "lock", "bench", "planted", "nightly", "mutation", "queues"}
 
 
 @cache

@@ -10,7 +10,7 @@ class HarnessWorker(Worker):
     """A worker of RQ with the settings of adapter.toml."""
 
     def __init__(self, *args, **kwargs):
-        super().__init__(*args, job_monitoring_interval=1, maintenance_interval=1, **kwargs)
+        super().__init__(*args, job_monitoring_interval=1, maintenance_interval=1, worker_ttl=20, **kwargs)
 
     def work(self, *args, **kwargs):
         """Record `hello`, then work until SIGINT."""

@@ -236,4 +236,4 @@ except Exception as error:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     kind, sentence = json.loads(done.stdout)
     assert kind == "ConfigurationError"
-    assert sentence == "The API needs fastapi; install the extra: pip install 'agentexec-harness[api]'."
+    assert sentence == "The API needs fastapi; install the extra: pip install 'agentexec-reference[api]'."

@@ -176,5 +176,5 @@ def test_an_unknown_kind_of_difference_is_still_described() -> None:
 def test_without_alembic_the_error_names_the_remedy(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
     monkeypatch.setitem(sys.modules, "alembic", None)
     for call in (migrations.upgrade, migrations.differences, migrations.revision):
-        with pytest.raises(ConfigurationError, match=r"pip install 'agentexec-harness\[migrations\]'"):
+        with pytest.raises(ConfigurationError, match=r"pip install 'agentexec-reference\[migrations\]'"):
             call(engine)

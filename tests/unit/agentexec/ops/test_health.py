@@ -191,7 +191,7 @@ def test_without_the_library_health_is_served_and_metrics_name_what_to_install(e
         assert get(monitor.port, "/health/ready")[0] == 200
         status, body = get(monitor.port, "/metrics")
         assert status == 501
-        assert "agentexec-harness[metrics]" in body
+        assert "agentexec-reference[metrics]" in body
     finally:
         monitor.close()
 

@@ -231,7 +231,7 @@ def test_without_the_library_the_collector_names_what_to_install(
     redis: fakeredis.FakeRedis, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metrics, "AVAILABLE", False)
-    with pytest.raises(ConfigurationError, match=r"agentexec-harness\[metrics\]"):
+    with pytest.raises(ConfigurationError, match=r"agentexec-reference\[metrics\]"):
         collector(redis, engine, Counters())
 
 

@@ -44,7 +44,7 @@ def test_the_reference_implementation_is_asked_everything(tmp_path: Path) -> Non
 def test_what_is_not_promised_is_not_asked() -> None:
     found = verdicts(MODEST)
     asked = {name for name, verdict in found.items() if verdict is not Verdict.NOT_ASKED}
-    assert asked == {"evidence", "faults", "delivery", "exits", "availability"}
+    assert asked == {"evidence", "faults", "delivery", "exits", "causality", "availability"}
 
 
 @pytest.mark.parametrize(

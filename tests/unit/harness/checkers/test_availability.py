@@ -102,3 +102,103 @@ def test_faults_that_follow_at_one_moment_are_one_window() -> None:
     )
     second = 1_000_000_000
     assert fault_spans(builder.history) == [(second, 3 * second), (4 * second, 4 * second)]
+
+
+def due(
+    builder: HistoryBuilder, task: int, *, at: float, sent: float, answered: float | None
+) -> HistoryBuilder:
+    """A submission with its intended time, its actual time, and that of its answer (None: there is none)."""
+    builder.at(sent).op("client", INVOKE, "enqueue", task=task, intended=round(at * 1e9))
+    return (
+        builder
+        if answered is None
+        else builder.at(answered).op("client", OK, "enqueue", task=task, activity="a")
+    )
+
+
+def frozen(*, until: float = 10.0) -> HistoryBuilder:
+    """A freeze from second 2 to 10, and the end of the run at `until`."""
+    builder = HistoryBuilder().at(2).injected("stall-redis", seconds=8)
+    builder.at(10).op("nemesis", INFO, "stall-redis", fault=1, phase="heal", kind="pause")
+    return builder.at(until).op("pool-1", INFO, "exit", pid=1, code=0)
+
+
+def test_every_task_that_was_due_during_a_freeze_counts_in_it_from_its_intended_time() -> None:
+    builder = frozen(until=11)
+    for task in range(80):
+        at = 2 + task / 10
+        due(builder, task, at=at, sent=at, answered=10.05)
+    result = availability()(builder.history)
+    figures = result.figures
+    assert (figures["submitted_before"], figures["submitted_during"]) == (0, 80)
+    assert figures["enqueue_during_p99"] == pytest.approx(8.05)
+    assert figures["enqueue_during_p50"] == pytest.approx(4.05)
+    assert figures["prompt_during"] == pytest.approx(9 / 80)
+    assert figures["late_p99"] == 0
+    assert result.summary == "during faults 100.0% available (11.2% within 1 s), p99 8050.0 ms"
+    assert availability(enqueue_p99=8)(builder.history).verdict is Verdict.INVALID
+    assert availability(enqueue_p99=8.1)(builder.history).verdict is Verdict.VALID
+
+
+def test_a_task_counts_in_the_window_in_which_it_was_intended_and_not_in_that_of_its_request() -> None:
+    builder = due(due(frozen(), 1, at=1.9, sent=2.5, answered=2.6), 2, at=9.9, sent=10.5, answered=10.6)
+    figures = availability()(builder.history).figures
+    assert [figures[f"submitted_{phase}"] for phase in ("before", "during", "after")] == [1, 1, 0]
+    assert figures["enqueue_before_max"] == pytest.approx(0.7)
+    assert figures["enqueue_during_max"] == pytest.approx(0.7)
+    assert figures["late_p99"] == figures["late_max"] == pytest.approx(0.6)
+
+
+def test_a_client_that_was_late_itself_makes_a_bound_unknown_and_is_reported() -> None:
+    builder = due(frozen(), 1, at=3, sent=8, answered=8.2)
+    assert availability(enqueue_p99=6)(builder.history).verdict is Verdict.VALID
+    result = availability(enqueue_p99=1)(builder.history)
+    assert (result.verdict, result.counterexamples) == (Verdict.UNKNOWN, ())
+    assert result.summary == (
+        "submissions during faults: p99 5.200 s, the bound is 1 s; the clients of the run were late themselves"
+    )
+    assert result.figures["late_p99"] == pytest.approx(5.0)
+    assert availability()(builder.history).summary.endswith(
+        "the clients of the run were late themselves, p99 5.000 s"
+    )
+    # Of the 5.2 s, the system caused 0.2 s for certain.
+    assert availability(enqueue_p99=0.1)(builder.history).verdict is Verdict.INVALID
+
+
+def test_a_submission_that_was_moved_out_of_the_fault_proves_nothing_about_a_share() -> None:
+    builder = due(due(frozen(until=20), 1, at=3, sent=12, answered=12.1), 2, at=4, sent=4, answered=4.1)
+    assert availability(minimum_share=0.5)(builder.history).verdict is Verdict.VALID
+    result = availability(minimum_share=0.9)(builder.history)
+    assert result.verdict is Verdict.UNKNOWN
+    assert "the clients of the run were late themselves" in result.summary
+    builder = due(builder, 3, at=5, sent=5, answered=None)
+    assert availability(minimum_share=0.9)(builder.history).verdict is Verdict.INVALID
+
+
+def test_an_answer_that_is_missing_at_the_end_counts_with_the_time_until_then() -> None:
+    builder = due(due(frozen(until=9), 1, at=3, sent=3, answered=None), 2, at=4, sent=4, answered=4.1)
+    builder.recorded(2)  # the evidence of the store is read later and does not extend the run
+    result = availability()(builder.history)
+    assert result.figures["unanswered_during"] == 1
+    assert result.figures["available_during"] == 0.5
+    assert result.figures["enqueue_during_max"] == pytest.approx(7.001, abs=0.01)
+    assert result.summary == "during faults 50.0% available, p99 7000.0 ms, 1 without an answer"
+    assert availability(enqueue_p99=5)(builder.history).verdict is Verdict.INVALID
+    unsure = availability(enqueue_p99=30)(builder.history)
+    assert (unsure.verdict, unsure.summary.rpartition("; ")[2]) == (Verdict.UNKNOWN, "1 have no answer yet")
+
+
+def test_a_history_without_intended_times_does_not_know_how_late_its_client_was() -> None:
+    figures = availability()(faulty().history).figures
+    assert (figures["late_p99"], figures["late_max"]) == (None, None)
+    wrong = HistoryBuilder().op("client", INVOKE, "enqueue", task=1, intended="noon")
+    with pytest.raises(ValueError, match="intended"):
+        availability()(wrong.history)
+
+
+def test_a_share_of_exactly_the_bound_is_within_it_for_every_number() -> None:
+    for accepted in range(1, 101):
+        builder = frozen()
+        for task in range(100):
+            due(builder, task, at=3, sent=3, answered=3.1 if task < accepted else None)
+        assert availability(minimum_share=accepted / 100)(builder.history).verdict is Verdict.VALID, accepted

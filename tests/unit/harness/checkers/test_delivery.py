@@ -29,12 +29,14 @@ def test_an_acknowledged_task_without_a_record_is_lost() -> None:
 
 
 @pytest.mark.parametrize("status", ["running", "queued"])
-def test_an_acknowledged_task_that_is_still_open_at_the_end_is_lost(status: str) -> None:
+def test_an_acknowledged_task_that_is_still_open_at_the_end_is_stuck(status: str) -> None:
     result = delivery()(
         HistoryBuilder().enqueued(1, 2).ran(1, by=12).recorded(1).recorded(2, status=status).history
     )
     assert result.verdict is Verdict.INVALID
-    assert members(result, "lost") == [2]
+    assert members(result, "stuck") == [2]
+    assert (result.figures["lost"], result.figures["stuck"]) == (0, 1)
+    assert result.summary == "2 acknowledged, 0 lost, 1 stuck"
     assert status in result.counterexamples[0]["why"]
 
 
@@ -75,7 +77,7 @@ def test_the_counterexample_has_the_events_of_the_task() -> None:
     )
     (found,) = delivery()(builder.history).counterexamples
     assert found == {
-        "kind": "lost",
+        "kind": "stuck",
         "task": 7,
         "activity": "a7",
         "why": "acknowledged, but its record is still running",
@@ -175,19 +177,19 @@ def test_a_task_still_in_the_queue_is_pending_where_that_is_allowed() -> None:
     assert (result.figures["pending"], result.figures["lost"]) == (1, 0)
 
 
-def test_a_queued_record_that_the_queue_has_forgotten_is_lost_all_the_same() -> None:
+def test_a_queued_record_that_the_queue_has_forgotten_is_stuck_all_the_same() -> None:
     builder = HistoryBuilder().enqueued(1, 2).recorded(1, 2, status="queued").queue(ready=1, known=["a1"])
     result = delivery(allow_queued=True)(builder.history)
-    assert members(result, "lost") == [2]
+    assert members(result, "stuck") == [2]
     assert members(result, "pending") == [1]
 
 
 def test_a_queue_that_knows_too_few_tasks_excuses_none() -> None:
     builder = HistoryBuilder().enqueued(1, 2).recorded(1, 2, status="queued").queue(ready=1, known=1)
-    assert members(delivery(allow_queued=True)(builder.history), "lost") == [1, 2]
+    assert members(delivery(allow_queued=True)(builder.history), "stuck") == [1, 2]
 
 
-def test_a_running_record_is_lost_even_where_queued_ones_are_allowed() -> None:
+def test_a_running_record_is_stuck_even_where_queued_ones_are_allowed() -> None:
     builder = HistoryBuilder().enqueued(1).recorded(1, status="running").queue(known=5)
     assert delivery(allow_queued=True)(builder.history).verdict is Verdict.INVALID
 
@@ -237,9 +239,9 @@ def test_ids_that_were_recorded_as_no_text_are_the_same_ids() -> None:
     assert members(delivery()(other.history), "lost") == [1]
 
 
-def test_a_queued_task_is_lost_to_an_account_that_is_not_asked_to_allow_it() -> None:
+def test_a_queued_task_is_stuck_to_an_account_that_is_not_asked_to_allow_it() -> None:
     found = account(HistoryBuilder().enqueued(1).recorded(1, status="queued").queue(known=["a1"]).history)
-    assert (set(found.lost), found.pending) == ({1}, frozenset())
+    assert (set(found.stuck), found.pending) == ({1}, frozenset())
 
 
 def test_an_unknown_outcome_alone_makes_a_task_attempted_and_unknown() -> None:

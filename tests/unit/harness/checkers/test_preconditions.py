@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from harness.checkers import FEATURES, evidence, faults_injected, nothing_left, standard
-from harness.checkers.base import Verdict, check_all
-from harness.history import InjectionKind
-from tests.support.histories import FAIL, INFO, INVOKE, HistoryBuilder, completed
+from harness.checkers import FEATURES, evidence, faults_injected, nothing_left, reads, standard
+from harness.checkers.base import CheckResult, Verdict, check_all
+from harness.history import History, InjectionKind
+from tests.support.histories import FAIL, INFO, INVOKE, OK, HistoryBuilder, completed
 
 
 def test_enough_faults_are_valid_and_counted() -> None:
@@ -124,6 +124,49 @@ def test_a_run_that_broke_down_is_unknown_with_the_reason() -> None:
     assert "the first: The pool has no handlers." in result.summary
 
 
+def test_an_operation_with_an_unknown_name_is_reported_with_its_name_and_number() -> None:
+    builder = HistoryBuilder().enqueued(1).op("worker-12", INVOKE, "runs", task=1)
+    builder.op("worker-12", OK, "runs", task=1).op("worker-13", INFO, "refund").ran(1, by=12)
+    result = evidence()(builder.history)
+    assert result.verdict is Verdict.UNKNOWN
+    found = {one["f"]: (one["kind"], one["count"], one["writers"]) for one in result.counterexamples}
+    assert found == {
+        "runs": ("unknown operation", 2, ["worker-12"]),
+        "refund": ("unknown operation", 1, ["worker-13"]),
+    }
+    assert (result.figures["problems"], result.figures["unknown_names"]) == (2, 2)
+    assert (
+        result.summary == "2 problems with the run or its history; the first: 2 operations of worker-12 "
+        "have the unknown f 'runs', which no checker reads; did you mean 'run'? "
+        "Correct the name, or declare it with harness.checkers.reads."
+    )
+
+
+def test_the_nemesis_may_use_any_name_and_no_other_process() -> None:
+    assert evidence()(HistoryBuilder().injected("cut-the-cable").history).verdict is Verdict.VALID
+    other = HistoryBuilder().op("client", INFO, "cut-the-cable", phase="inject", kind="pause")
+    assert evidence()(other.history).verdict is Verdict.UNKNOWN
+
+
+def test_every_operation_of_the_harness_is_known() -> None:
+    builder = completed(HistoryBuilder().killed(11).sigterm(12).enqueued(1), 1).effect(1, by=12)
+    builder.reported(1, 50).queue().exited().op("worker-12", INFO, "hello", pid=12)
+    assert evidence()(builder.history).verdict is Verdict.VALID
+
+
+def test_a_name_that_a_checker_of_the_run_declares_is_known() -> None:
+    @reads("refund", "booking")
+    def booked_once(history: History) -> CheckResult:
+        found = [*history.where("refund")]
+        return CheckResult(verdict=Verdict.VALID, summary=f"{len(found)} refunds")
+
+    history = HistoryBuilder().enqueued(1).op("worker-12", INFO, "refund", task=1).history
+    assert check_all({"evidence": evidence()}, history)["evidence"].verdict is Verdict.UNKNOWN
+    results = check_all({"evidence": evidence(), "shop": booked_once}, history)
+    assert {name: one.verdict for name, one in results.items()} == dict.fromkeys(results, Verdict.VALID)
+    assert results["shop"].summary == "1 refunds"
+
+
 def test_the_standard_checkers_agree_that_a_good_run_is_good() -> None:
     builder = completed(HistoryBuilder().enqueued(1, 2), 1).began(2, by=12).killed(12).ran(2, by=13, fence=2)
     builder.recorded(2, fence=2).logged(
@@ -142,6 +185,7 @@ def test_the_standard_checkers_agree_that_a_good_run_is_good() -> None:
             "queue",
             "exits",
             "witnesses",
+            "causality",
             "effects",
             "progress",
             "locks",

@@ -55,10 +55,9 @@ def good_run(tasks: list[Task]) -> HistoryBuilder:
     All tasks share one lock key, take their effect in each attempt, and report their progress.
     """
     builder, pid = HistoryBuilder().locked("key", *range(len(tasks))), 100
-    builder.enqueued(1000).effect(1000, by=99).ran(1000, by=99).recorded(1000).began(1001, by=98)
-    builder.enqueued(1001).killed(98).effect(1001, by=99, fence=2).ran(1001, by=99, fence=2).recorded(
-        1001, fence=2
-    )
+    builder.enqueued(1000).effect(1000, by=99).ran(1000, by=99).recorded(1000).enqueued(1001)
+    builder.began(1001, by=98).killed(98).effect(1001, by=99, fence=2).ran(1001, by=99, fence=2)
+    builder.recorded(1001, fence=2)
     builder.logged(1000, *BEGUN, ("complete", 1, 1)).logged(
         1001, *BEGUN, ("running", 2, 0), ("complete", 2, 1)
     )

@@ -9,6 +9,7 @@ import pytest
 
 from harness.checkers import (
     availability,
+    causality,
     delivery,
     duplicates,
     effects,
@@ -52,6 +53,7 @@ NEEDED = "are required"
     [
         (availability, EMPTY, "nothing was submitted"),
         (partial(availability, minimum_share=1), ONE, "nothing was submitted during a fault"),
+        (causality, ONE, "no submitted task began"),
         (delivery, EMPTY, "nothing was submitted"),
         (delivery, ONE, "the store has no record of any of the 1 tasks submitted"),
         (partial(duplicates, 0), EMPTY, "no handler finished"),
@@ -114,6 +116,7 @@ FAULTY = (
             FAULTY,
             "before faults 75.0% available, p99 3996.0 ms; after faults 0.0% available",
         ),
+        (causality, HistoryBuilder().enqueued(1).ran(1, by=12), "1 tasks began after their submission"),
         (
             delivery,
             HistoryBuilder()
@@ -211,7 +214,7 @@ def test_each_end_of_a_task_has_its_own_wording() -> None:
     assert whys(delivery()(builder.history)) == [
         ("lost", 2, "acknowledged as another activity than the one in the store's record"),
         ("lost", 3, "acknowledged, but the store has no record of it"),
-        ("lost", 5, "acknowledged, but its record is still queued"),
+        ("stuck", 5, "acknowledged, but its record is still queued"),
         ("unexpected", 8, "certainly refused"),
         ("unexpected", 9, "never submitted"),
         ("ended badly", 4, "its record says error or canceled"),

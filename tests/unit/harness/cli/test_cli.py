@@ -42,6 +42,15 @@ WRONG = {
     "no tasks": (["chaos", "run", "kill-pool", "--tasks", "0"], "'0' is not a whole number of 1 or more"),
     "negative tasks": (["chaos", "run", "kill-pool", "--tasks", "-5"], "'-5' is not a whole number"),
     "tasks that are no number": (["chaos", "run", "kill-pool", "--tasks", "many"], "'many' is not a whole"),
+    "no rate": (["chaos", "run", "kill-pool", "--rate", "0"], "'0' is not a number above 0, at most 10,000"),
+    "a rate that is no number": (["chaos", "run", "kill-pool", "--rate", "fast"], "'fast' is not a number"),
+    "a rate beyond all machines": (["chaos", "run", "kill-pool", "--rate", "inf"], "'inf' is not a number"),
+    "no time": (["chaos", "run", "kill-pool", "--timeout", "-3"], "'-3' is not a number above 0"),
+    "time that is not a number": (["chaos", "run", "kill-pool", "--timeout", "nan"], "'nan' is not a number"),
+    "more tasks than time": (
+        ["chaos", "run", "kill-pool", "--tasks", "5000"],
+        "with 5000 tasks at 20 a second, and its time-out is 60 s. Give --timeout",
+    ),
     "too few tasks": (["chaos", "run", "kill-pool", "--tasks", "3"], "3 tasks are too few for the 5 faults"),
     "an unknown backend": (["chaos", "run", "kill-pool", "--backend", "cloud"], "invalid choice: 'cloud'"),
     "an unknown target": (["chaos", "run", "kill-pool", "--target", "x"], "There is no target 'x'"),
@@ -191,7 +200,7 @@ def test_a_pipe_that_is_closed_early_makes_no_noise() -> None:
 
 
 def _history(path: Path, *, complete: bool) -> Path:
-    """A recorded run of one task, which was lost unless `complete`."""
+    """A recorded run of one task, which is stuck unless `complete`."""
     recorder = Recorder(path, process="client")
     recorder.record(OperationType.INVOKE, "enqueue", task=1)
     recorder.record(OperationType.OK, "enqueue", task=1, activity="a1")
@@ -203,13 +212,13 @@ def _history(path: Path, *, complete: bool) -> Path:
     return path
 
 
-def test_a_saved_history_is_judged_again_and_the_lost_task_named(
+def test_a_saved_history_is_judged_again_and_the_stuck_task_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     history = _history(tmp_path / "history.jsonl", complete=False)
     assert cli.main(["check", str(history), "--scenario", "kill-pool"]) == 1
     said = capsys.readouterr().out
-    assert "INVALID  delivery: 1 acknowledged, 1 lost" in said
+    assert "INVALID  delivery: 1 acknowledged, 0 lost, 1 stuck" in said
     assert '"task": 1' in said
     assert said.rstrip().endswith("verdict: INVALID")
 
@@ -220,6 +229,51 @@ def test_a_saved_history_is_judged_as_json_too(tmp_path: Path, capsys: pytest.Ca
     document = json.loads(capsys.readouterr().out)
     assert document["verdict"] == "INVALID"
     assert document["checkers"]["delivery"]["counterexamples"][0]["task"] == 1
+
+
+def test_a_history_that_is_judged_again_has_a_page_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history, page = _history(tmp_path / "history.jsonl", complete=False), tmp_path / "new" / "page.html"
+    command = ["check", str(history), "--scenario", "kill-pool"]
+    assert cli.main([*command, "--html", str(page)]) == 1
+    assert capsys.readouterr().out.endswith(f"report:  {page}\n")
+    html = page.read_text("utf-8")
+    assert "<title>INVALID" in html
+    assert "killed the worker" in html or "It did not start again." in html or "It never started." in html
+    assert "not recorded" in html  # a history does not say on which servers it was made
+    assert f"harness {' '.join(command)}" in html
+
+
+def test_the_page_of_a_history_in_a_report_has_the_facts_of_the_report(tmp_path: Path) -> None:
+    folder = tmp_path / "history" / "kill-pool"
+    folder.mkdir(parents=True)
+    _history(folder / "client.jsonl", complete=True)
+    known = {
+        "scenario": "kill-pool",
+        "target": "rq",
+        "target_version": "2.1",
+        "seed": 77,
+        "repeat": "harness x",
+    }
+    document = {"schema": "agentexec-harness/verdict", "scenarios": [{"scenario": "other"}, known]}
+    (tmp_path / "verdict.json").write_text(json.dumps(document))
+    page = tmp_path / "again.html"
+    cli.main(["check", str(folder), "--scenario", "kill-pool", "--html", str(page)])
+    html = page.read_text("utf-8")
+    assert "<dd>rq 2.1</dd>" in html
+    assert "<dd>77</dd>" in html
+    assert "<code>harness x</code>" in html
+    assert '<a href="history/kill-pool">' in html
+
+
+def test_a_page_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = _history(tmp_path / "history.jsonl", complete=True)
+    assert cli.main(["check", str(history), "--scenario", "kill-pool", "--html", str(tmp_path)]) == 64
+    assert "name another file with --html FILE." in capsys.readouterr().err
+    assert not list(tmp_path.parent.glob(f".{tmp_path.name}.*"))
 
 
 def test_an_empty_history_is_unknown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,14 +7,19 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from harness.faults.base import Fault, FaultContext
+from harness.errors import GateError
+from harness.faults.base import Aim, Fault, FaultContext, PlannedFault
 from harness.faults.nemesis import Nemesis
+from harness.faults.pausing import PAUSE_MARGIN_SECONDS, PausePool
 from harness.faults.process import (
+    KillWorker,
     kill_pool,
     kill_random_worker,
     kill_worker_at_gate,
@@ -23,6 +28,8 @@ from harness.faults.process import (
 )
 from harness.gate import GateKeeper
 from harness.history import History, Operation, OperationType, Recorder
+from harness.history.faults import fault_windows, injected_faults
+from harness.history.promises import Promises
 from harness.processes import is_alive
 from harness.scenario.schedule import plan_faults
 from harness.targets.base import TargetSettings
@@ -50,6 +57,16 @@ while True:
     child = subprocess.Popen([sys.executable, "-c", worker])
     child.wait()
 """
+
+
+class StrikesNothing(KillWorker):
+    """A fault whose victim is gone when it strikes."""
+
+    def __init__(self, at: float) -> None:
+        super().__init__(at=at, gated=False, name="strikes-nothing")
+
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        raise GateError("nothing there")
 
 
 class Session:
@@ -91,12 +108,19 @@ class Field:
         self._nemesis = nemesis
         self._folder = folder
 
-    def carry_out(self, fault: Fault) -> Operation:
-        """Inject and heal, and return the recorded operation of the injection."""
+    def inject(self, fault: Fault) -> list[str]:
+        """Inject and heal, and return what the nemesis missed."""
         planned = plan_faults([fault], seed=1, due=[0.0])
         self._nemesis.run(planned, start=time.monotonic(), stop=threading.Event())
-        assert self._nemesis.missed == []
-        inject, heal = History.load(self._folder).by_process("nemesis")
+        return self._nemesis.missed
+
+    def history(self) -> History:
+        return History.load(self._folder)
+
+    def carry_out(self, fault: Fault) -> Operation:
+        """Inject and heal, and return the recorded operation of the injection."""
+        assert self.inject(fault) == []
+        inject, heal = self.history().by_process("nemesis")
         assert (inject.value["phase"], heal.value["phase"]) == ("inject", "heal")
         return inject
 
@@ -184,6 +208,35 @@ def test_a_task_that_outlives_its_pool_is_held_until_the_pool_has_ended(
     eventually(lambda: field.finished() == set(successor.worker_pids()), deadline=20.0)
     assert worker not in field.finished()
     assert field.gates.opened == [["pool-2"]], "the gate was opened before the pool had ended"
+
+
+def test_a_pool_is_paused_as_a_whole_while_another_runs_its_task(field: Field, eventually: Any) -> None:
+    [worker] = field.pool.worker_pids()
+    [planned] = plan_faults([fault := PausePool(at=0.0, seconds=0.0)], seed=1, due=[0.0])
+    aim = fault.aim(field.context, planned)
+    fault.inject(field.context, planned, aim)
+    assert aim.pids == (field.pool.pid, worker)
+    eventually(
+        lambda: all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in aim.pids), deadline=20.0
+    )
+    [_, beside] = field.context.pools.running()
+    eventually(lambda: field.finished() == set(beside.worker_pids()), deadline=20.0)
+    fault.heal(field.context, planned, aim)
+    eventually(lambda: worker in field.finished(), deadline=20.0)
+
+
+def test_a_pause_lasts_longer_than_the_time_after_which_others_take_over(field: Field) -> None:
+    context = replace(field.context, promises=Promises(takes_over_after=7.0))
+    [planned] = plan_faults([fault := PausePool(at=0.0)], seed=1, due=[0.0])
+    assert fault.aim(context, planned).value["seconds"] == 7.0 + PAUSE_MARGIN_SECONDS
+
+
+def test_an_injection_that_strikes_nothing_is_healed_and_counts_as_none(field: Field) -> None:
+    fault = StrikesNothing(at=0.0)
+    assert field.inject(fault) == ["fault 1 (strikes-nothing): nothing there"]
+    assert fault_windows(field.history())[0].failed
+    assert injected_faults(field.history()) == []
+    assert [op.value["phase"] for op in field.history().by_process("nemesis")][-1] == "heal"
 
 
 def test_nothing_more_is_injected_once_the_run_has_to_stop(field: Field) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,6 +10,7 @@ import pytest
 
 from harness.checkers.base import CheckResult, Verdict
 from harness.errors import UsageError
+from harness.history.promises import Quote
 from harness.report import prepare_folder, verdict_table, write_reports
 from harness.report.junit import junit_xml
 from harness.report.verdict_json import verdict_json
@@ -107,12 +109,39 @@ def test_junit_has_a_suite_per_scenario_and_a_case_per_checker() -> None:
     assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("11", "1", "2")
     (failure,) = root.iter("failure")
     assert failure.get("message", "").startswith("12 of 200 acknowledged tasks were lost")
-    assert '"task": 48' in (failure.text or "")
+    assert "task 48, lost: acknowledged and never completed\n    The client submitted it at +0." in (
+        failure.text or ""
+    )
+    assert "kill-worker (fault 1) killed the worker" in (failure.text or "")
     assert "--seed 424242" in (failure.text or "")
     assert [case.get("name") for case in root[2].iter("testcase") if case.find("error") is not None] == [
         "shutdown",
         "run",
     ]
+
+
+def test_junit_tells_what_happened_to_a_task_once_though_two_checkers_name_it() -> None:
+    run = invalid_run()
+    members = run.results["delivery"].counterexamples
+    again = CheckResult(verdict=Verdict.UNKNOWN, summary="no record", counterexamples=members)
+    text = junit_xml([replace(run, results={**run.results, "witnesses": again})], written_at=WHEN)
+    assert text.count("task 48, lost: acknowledged and never completed") == 2
+    assert text.count("activity a00048") == 1
+    assert text.count("(what happened to it: see above)") == len(members)
+
+
+def test_junit_quotes_a_broken_promise_and_skips_what_is_not_asked() -> None:
+    results = {
+        "delivery": CheckResult(
+            verdict=Verdict.INVALID,
+            summary="1 lost",
+            promise=Quote(sentence="Tasks survive.", address="https://example.org/x"),
+        ),
+        "fencing": CheckResult(verdict=Verdict.NOT_ASKED, summary="no fences are promised"),
+    }
+    root = ElementTree.fromstring(junit_xml([valid_run(results=results)], written_at=WHEN))
+    assert 'promised: "Tasks survive." (https://example.org/x)' in (root[0][1][0].text or "")
+    assert root[0].get("skipped") == "1"
 
 
 def test_a_run_without_any_checker_is_an_error_in_junit() -> None:
@@ -144,6 +173,7 @@ def test_the_table_has_a_line_per_scenario_and_names_what_went_wrong() -> None:
         "tasks",
         "faults/kills",
         "lost",
+        "stuck",
         "dup.",
         "illegal",
         "recovery p50/p99",
@@ -154,6 +184,7 @@ def test_the_table_has_a_line_per_scenario_and_names_what_went_wrong() -> None:
         "VALID",
         "200",
         "4/4",
+        "0",
         "0",
         "2",
         "0",
@@ -172,5 +203,5 @@ def test_the_table_is_plain_unless_colour_is_asked_for() -> None:
 
 
 def test_unrequested_figures_are_a_dash_and_no_run_is_unknown() -> None:
-    assert re.search(r"nothing +UNKNOWN +0 +0/0 +— +— +— +— +11\.4", verdict_table([empty_run()]))
+    assert re.search(r"nothing +UNKNOWN +0 +0/0 +— +— +— +— +— +11\.4", verdict_table([empty_run()]))
     assert verdict_table([]).endswith("verdict: UNKNOWN")

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from harness.checkers.base import CheckResult, Verdict
-from harness.report.page import EXPANDED, report_html
+from harness.history.promises import Quote
+from harness.report.page import EXPANDED, MOST, report_html
 from harness.report.picture_data import picture_data
 from harness.report.svg import tag as element
 from harness.report.timeline import timeline
@@ -112,8 +114,8 @@ def test_the_page_names_verdict_seed_command_servers_and_the_lost_tasks() -> Non
     ):
         assert expected in text
     assert lost
-    for task in lost:
-        assert f"task {task} lost acknowledged and never completed" in text
+    listed = " ".join(f"task {task}" for task in lost)
+    assert f"lost acknowledged and never completed {listed}" in text
 
 
 @pytest.mark.parametrize(
@@ -181,9 +183,19 @@ def test_no_password_reaches_the_page() -> None:
     assert "postgresql://ax:***@127.0.0.1/db" in html
 
 
-def test_counterexamples_past_the_first_twenty_are_folded_away() -> None:
+def test_what_is_special_about_the_load_of_a_run_is_said_at_its_top() -> None:
     history, _ = kill_history(tasks=5, kills=1)
-    html = page(run_of(history, results=lost_results(range(1, 31))))
+    text = Page(page(run_of(history, results={}, notes=("5 instead of 20 tasks a second arrive",)))).text
+    assert "Note: 5 instead of 20 tasks a second arrive." in text
+
+
+def test_counterexamples_past_the_first_twenty_are_folded_away() -> None:
+    history, _ = kill_history(
+        tasks=5, kills=1
+    )  # the history has no operation of most tasks: each stands alone
+    members = tuple({"task": task, "kind": "lost", "why": f"gone {task}"} for task in range(1, 31))
+    result = CheckResult(verdict=Verdict.INVALID, summary="30 lost", counterexamples=members)
+    html = page(run_of(history, results={"own": result}))
     before, after = html.split(f"<details><summary>{30 - EXPANDED} more</summary>")
     assert before.count('class="example"') == EXPANDED
     assert after.split("</details>")[0].count('class="example"') == 30 - EXPANDED
@@ -240,3 +252,83 @@ def test_labels_of_many_faults_never_overlap() -> None:
     for row in {y for _, y, _ in boxes}:
         spans = sorted((float(x), float(x) + float(width)) for x, y, width in boxes if y == row)
         assert all(right < left for (_, right), (left, _) in pairwise(spans))
+
+
+def mixed() -> ScenarioRun:
+    run = invalid_run()
+    checkers = {
+        "fencing": CheckResult(verdict=Verdict.NOT_ASKED, summary="no fences are promised"),
+        **{name: result for name, result in run.results.items() if name != "delivery"},
+        "exits": CheckResult(verdict=Verdict.UNKNOWN, summary="no pool ended"),
+        "delivery": replace(
+            run.results["delivery"],
+            promise=Quote(sentence="Tasks <survive>.", address="https://example.org/a?b=1&c"),
+        ),
+    }
+    return replace(run, results=checkers)
+
+
+def test_scenarios_and_checkers_that_need_attention_come_first_and_open() -> None:
+    html = page(valid_run(scenario="green"), unknown_run(), mixed())
+    names = re.findall(r'<h2 id="scenario-\d-name">([\w-]+)', html)
+    assert names == ["kill-worker-mid-task", "sigterm-drain", "green"]
+    assert re.findall(r'<details class="fold"( open)?>', html) == [" open", " open", ""]
+    first = html.split('<article class="scenario')[1]
+    order = re.findall(r'<section class="checker ([a-z-]+)" id="[^"]+" aria-label="(\w+)"', first)
+    assert order == [
+        ("invalid", "delivery"),
+        ("unknown", "exits"),
+        ("valid", "transitions"),
+        ("valid", "recovery"),
+        ("not-asked", "fencing"),
+    ]
+    folded = re.findall(r'<details class="quiet ([a-z-]+)"><summary>.*?</summary>', first)
+    assert folded == ["valid", "not-asked"]
+    assert first.index('"quiet valid"') > first.index('aria-label="exits"')
+    assert first.index('aria-label="fencing"') > first.index('"quiet not-asked"')
+
+
+def test_the_bar_has_the_verdict_and_the_counts() -> None:
+    bar = page(valid_run(), mixed(), valid_run()).split('<nav class="stay invalid"')[1].split("</nav>")[0]
+    assert re.findall(r">(\d+ [A-Z]+)</a>", bar) == ["1 INVALID", "2 VALID"]
+
+
+def test_a_broken_promise_is_quoted_with_its_address() -> None:
+    html = page(mixed())
+    assert "promised: <q>Tasks &lt;survive&gt;.</q>" in html
+    assert 'href="https://example.org/a?b=1&amp;c"' in html
+
+
+def test_only_a_web_address_of_a_promise_becomes_a_link() -> None:
+    bad = CheckResult(
+        verdict=Verdict.INVALID, summary="x", promise=Quote(sentence="y", address="javascript:alert(1)")
+    )
+    assert 'href="javascript' not in page(valid_run(results={"own": bad}))
+
+
+def test_a_task_that_two_checkers_name_is_told_once_with_links_from_both() -> None:
+    run = invalid_run()
+    again = replace(run.results["delivery"], summary="contradictions")
+    html = page(replace(run, results={**run.results, "witnesses": again}))
+    assert html.count("killed the worker at") == 12
+    assert html.count('href="#scenario-1-task-48"') == 2
+    assert html.count('id="scenario-1-task-48"') == 1
+    story = html.split('id="scenario-1-task-48"')[1].split("</li>")[0]
+    assert re.findall(r'href="#(scenario-1-\d)">(\w+)</a>', story) == [
+        ("scenario-1-1", "delivery"),
+        ("scenario-1-4", "witnesses"),
+    ]
+
+
+def test_the_page_of_a_run_in_which_everything_is_lost_stays_small() -> None:
+    history = kill_history(tasks=2_000, kills=1)[0]
+    html = page(run_of(history, results=lost_results(range(1, 2_001))))
+    assert html.count('class="story"') == MOST
+    assert f"{2_000 - MOST:,} more are in verdict.json" in html
+
+
+def test_every_fragment_leads_to_an_element(all_three: str) -> None:
+    found = Page(all_three).tags
+    ids = {attrs["id"] for _, attrs in found if "id" in attrs}
+    links = {attrs.get("href") or "" for tag, attrs in found if tag == "a"}
+    assert {link.removeprefix("#") for link in links if link.startswith("#")} <= ids

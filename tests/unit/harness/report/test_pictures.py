@@ -1,5 +1,6 @@
 """The data of the pictures: scales, lanes, lives of workers, density."""
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -7,9 +8,10 @@ import pytest
 from harness.history import History
 from harness.report.density import active
 from harness.report.lanes import lanes, pack, place
+from harness.report.over_time import rates
 from harness.report.picture_data import Bar, BarOutcome, picture_data
 from harness.report.scales import Scale, counted, number_text, round_step, seconds_text, ticks
-from harness.report.throughput import rates
+from harness.report.timeline import timeline
 from tests.support.report_samples import INFO, INVOKE, OK, SampleHistory, kill_history, sigterm_history
 
 
@@ -95,14 +97,28 @@ def test_the_witnesses_of_the_end_do_not_stretch_the_time_axis() -> None:
     assert picture_data(sample.history()).seconds == 2
 
 
-def test_a_replacement_stands_in_the_group_of_the_worker_that_it_replaced() -> None:
+def test_a_replacement_continues_the_lane_of_the_worker_that_it_replaced() -> None:
     data = picture_data(kill_history(workers=3, kills=3)[0])
     found = lanes(data.workers, data.runs)
-    assert [lane.group for lane in found] == sorted(lane.group for lane in found)
-    groups = {n: [lane.worker for lane in found if lane.group == n] for n in {lane.group for lane in found}}
-    assert len(groups) == 3
-    for group in groups.values():
-        assert all(a.gone and a.ended <= b.first_seen for a, b in pairwise(group))
+    assert len(found) == 3
+    assert sum(len(lane.workers) for lane in found) == len(data.workers) == 6
+    for lane in found:
+        assert all(a.gone and a.ended <= b.first_seen for a, b in pairwise(lane.workers))
+
+
+def test_a_slot_is_one_row_whatever_process_fills_it() -> None:
+    data = picture_data(kill_history(tasks=400, workers=3, concurrency=4, kills=3)[0])
+    found = lanes(data.workers, data.runs)
+    for lane in found:
+        assert len(lane.slots) == 4  # not four rows for each of its processes
+        assert len({bar.process for bar in lane.slots[0]}) == len(lane.workers) == 2
+        for slot in lane.slots:
+            assert all(a.end <= b.start for a, b in pairwise(slot))
+    drawn = [id(bar) for lane in found for slot in lane.slots for bar in slot]
+    assert sorted(drawn) == sorted(map(id, data.runs))
+    picture = timeline(data)
+    assert re.findall(r">(worker \d)</text>", picture) == ["worker 1", "worker 2", "worker 3"]
+    assert picture.count('class="birth"') == 6  # the begin of every process is visible
 
 
 def test_a_worker_without_runs_is_not_taken_for_replaced() -> None:
@@ -110,7 +126,7 @@ def test_a_worker_without_runs_is_not_taken_for_replaced() -> None:
     sample.add(0, "worker-1", INFO, "hello", pid=1)
     sample.add(5, "worker-2", INFO, "hello", pid=2)
     data = picture_data(sample.history())
-    assert [lane.group for lane in lanes(data.workers, data.runs)] == [0, 1]
+    assert [len(lane.workers) for lane in lanes(data.workers, data.runs)] == [1, 1]
 
 
 def test_workers_of_a_stopped_pool_end_with_it_and_are_not_called_killed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,14 @@ from harness.environments.base import Endpoints, ServerVersions
 from harness.errors import GateError, TargetFailed
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.history import History, InjectionKind, Operation, OperationType, Recorder
+from harness.history.promises import Promises
 from harness.processes import is_alive
-from harness.progress import Quiet
+from harness.progress import Progress, Quiet
+from harness.report.verdict_json import verdict_json
 from harness.run.runner import RunOptions, run_scenario
 from harness.scenario import PoolNeeds, Scenario, ScenarioRun
 from harness.targets.base import Submission, TargetSettings, TaskSpec
+from harness.targets.promised import everything
 from harness.workloads.numbered_tasks import NumberedTasks
 
 WORKER = 4242424
@@ -153,6 +157,16 @@ class Nowhere:
     endpoints: Endpoints = field(default=Endpoints(database_url="", redis_url=""))
 
 
+class Steps(Quiet):
+    """Keeps each step."""
+
+    def __init__(self, kept: list[str]) -> None:
+        self._kept = kept
+
+    def step(self, text: str) -> None:
+        self._kept.append(text)
+
+
 Run = Callable[..., ScenarioRun]
 
 
@@ -160,7 +174,9 @@ Run = Callable[..., ScenarioRun]
 def run(tmp_path: Path) -> Iterator[Run]:
     with tempfile.TemporaryDirectory(prefix="hx-") as folder:
 
-        def run(target: Instant, *faults: NoFault, timeout: float = 30.0) -> ScenarioRun:
+        def run(
+            target: Instant, *faults: NoFault, timeout: float = 30.0, progress: Progress | None = None
+        ) -> ScenarioRun:
             scenario = Scenario(
                 name="test",
                 summary="a test",
@@ -178,7 +194,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
                     target,
                     RunOptions(seed=1, tasks=40, stall=0.3),
                     history_folder=tmp_path,
-                    progress=Quiet(),
+                    progress=progress or Quiet(),
                 )
             finally:
                 assert list(Path(folder).iterdir()) == [], "the run's working folder is still there"
@@ -193,10 +209,44 @@ def test_a_run_in_which_all_goes_well_is_valid(run: Run) -> None:
     assert found.verdict is Verdict.VALID, found.results
     assert fault.log == ["aim", "inject", "heal"]
     assert target.closed
-    assert [op.f for op in found.history.by_process("runner")] == ["promises"]
+    assert [op.f for op in found.history.by_process("runner") if op.f != "phase"] == [
+        "clock",
+        "promises",
+        "drain",
+    ]
+    assert [op.value["phase"] for op in found.history.where("phase", OperationType.OK)] == [
+        "starting the pool",
+        "the workload under faults",
+        "healing",
+        "the drain",
+        "stopping the pools",
+        "collecting the evidence",
+        "the run",
+    ]
     assert [op.value["phase"] for op in found.history.by_process("nemesis")] == ["inject", "heal"]
-    [end] = found.history.by_process("pool-1")
+    assert [op.f for op in found.history.by_process("pool-1")] == ["start", "start", "stop", "exit"]
+    [end] = found.history.where("exit")
     assert (end.f, end.value) == ("exit", {"pid": target.pools[0].pid, "code": 0})
+
+
+@dataclass
+class InstantOneSlot(Instant):
+    """The same target, whose workers promise one slot each."""
+
+    def promises(self, settings: TargetSettings) -> Promises:
+        return replace(everything(settings), slots_per_worker=1)
+
+
+def test_a_target_with_fewer_slots_is_offered_less_and_the_run_says_so(run: Run) -> None:
+    steps: list[str] = []
+    found = run(InstantOneSlot(), NoFault(), progress=Steps(steps))
+    [note] = found.notes
+    assert note.startswith(
+        "the target promises 1 slots, and the scenario offers work for 4: 100 instead of 400"
+    )
+    assert f"test: {note}" in steps
+    assert json.loads(verdict_json([found], written_at="now"))["scenarios"][0]["notes"] == [note]
+    assert found.verdict is Verdict.VALID
 
 
 def test_a_run_without_faults_is_unknown_and_exits_with_2(run: Run) -> None:
@@ -207,12 +257,12 @@ def test_a_run_without_faults_is_unknown_and_exits_with_2(run: Run) -> None:
     assert found.results["delivery"].verdict is Verdict.VALID
 
 
-def test_a_drain_in_which_nothing_moves_ends_and_the_task_is_lost(run: Run) -> None:
+def test_a_drain_in_which_nothing_moves_ends_and_the_task_is_stuck(run: Run) -> None:
     found = run(Instant(forgets=frozenset({7})), NoFault())
     assert found.error is None
     assert found.verdict is Verdict.INVALID
-    [lost] = found.results["delivery"].counterexamples
-    assert (lost["kind"], lost["task"]) == ("lost", 7)
+    [stuck] = found.results["delivery"].counterexamples
+    assert (stuck["kind"], stuck["task"]) == ("stuck", 7)
 
 
 def test_a_pool_that_does_not_start_is_a_breakdown_and_not_a_verdict(run: Run) -> None:

@@ -115,7 +115,7 @@ def test_the_version_is_that_of_the_distribution_or_of_the_client(start: Open, t
         ("talks", "in the call submit, wrote a line that is not JSON: hello"),
         ("hangs", "in the call submit, did not answer within 0.3 s"),
         ("counts", "answered unfinished with -1. It has to be a number from 0 on"),
-        ("words", "'finished'.*It has to be a task number and one of the statuses queued, running, complete"),
+        ("words", "'new'.*It has to be a task number and one of the statuses queued, running, complete"),
     ],
 )
 def test_a_client_that_does_not_work_is_an_error_of_the_adapter(

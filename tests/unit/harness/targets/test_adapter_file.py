@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
+from harness.history.promises import DeliveryMode
 from harness.scenario import registry
 from harness.targets.adapter import SHIPPED, AdapterTarget, shipped
 from harness.targets.adapter_file import read_adapter
@@ -55,8 +56,9 @@ def test_a_profile_replaces_keys_and_merges_tables(tmp_path: Path) -> None:
     assert found.full_name == "mine@late"
     assert found.requirements == ("mine>=2",)
     assert found.settings == {"ack": "late", "other": "kept"}
-    assert found.promises["delivery"] == "at-least-once"
-    assert found.promises["quotes"]["delivery"]["sentence"] == "It may be lost."
+    assert found.promises.delivery is DeliveryMode.AT_LEAST_ONCE
+    assert found.promises.quotes["delivery"].sentence == "It may be lost."
+    assert read_adapter(tmp_path).promises.delivery is DeliveryMode.AT_MOST_ONCE
 
 
 @pytest.mark.parametrize(
@@ -72,12 +74,18 @@ def test_a_profile_replaces_keys_and_merges_tables(tmp_path: Path) -> None:
         ('client = ["client"]', 'client = [""]', "`client` is ['']. Make it a command as a list"),
         (
             '["client"]',
-            '["{pyhton}"]',
-            "`client` has the unknown placeholder {pyhton}. Use {python} or {folder}",
+            '["{pythons}"]',
+            "`client` has the unknown placeholder {pythons}. Use {python} or {folder}",
         ),
         ('needs = ["redis"]', 'needs = "redis"', "`needs` is 'redis'. Make it a list of texts"),
         ('needs = ["redis"]', 'need = ["redis"]', "there is no key 'need'. Did you mean needs?"),
         ('needs = ["redis"]', "needs = [1]", "`needs` is [1]. Make it a list of texts"),
+        (
+            '"at-most-once"',
+            '"twice"',
+            "the promise delivery is 'twice'; write one of at-least-once, at-most-once.",
+        ),
+        ('delivery = "at', 'deliver = "at', "there is no promise 'deliver'; choose from delivery"),
         ('ack = "early"', "ack = true", "`settings` is {'ack': True"),
         ("[profiles.late]", "[profiles]", "`profiles` is not a table of tables. Write [profiles.NAME]"),
         ('name = "mine"', 'name = "mine', "it is not TOML"),

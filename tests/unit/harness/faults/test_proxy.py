@@ -1,0 +1,183 @@
+"""The proxy in front of a server: it forwards, and on request it loses one reply with its connection."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from harness.environments.ports import LOOPBACK
+from harness.errors import UsageError
+from harness.faults.proxy import ReplyProxy
+
+_SECONDS = 10.0
+
+
+class EchoServer:
+    """Answers each line with the line. `push` sends a message that no request asked for."""
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+        self._accepted: list[socket.socket] = []
+        self._listener = socket.create_server((LOOPBACK, 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def push(self, message: bytes) -> None:
+        for connection in self._accepted:
+            connection.sendall(message)
+
+    def close(self) -> None:
+        for each in (self._listener, *self._accepted):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self._accepted.append(connection)
+                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection.makefile("rb") as lines:
+            for line in lines:
+                self.received.append(line)
+                connection.sendall(line)
+
+
+@pytest.fixture
+def server() -> Iterator[EchoServer]:
+    with contextlib.closing(EchoServer()) as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(server: EchoServer) -> Iterator[ReplyProxy]:
+    with contextlib.closing(ReplyProxy(f"redis://:secret@{LOOPBACK}:{server.port}/0")) as proxy:
+        yield proxy
+
+
+def connect(proxy: ReplyProxy) -> socket.socket:
+    port = urlsplit(proxy.url).port
+    return socket.create_connection((LOOPBACK, port or 0), _SECONDS)
+
+
+def ask(connection: socket.socket, request: bytes) -> bytes:
+    """The reply to a request; empty if the connection ended instead."""
+    connection.sendall(request)
+    try:
+        return connection.recv(1000)
+    except ConnectionResetError:
+        return b""
+
+
+class Losing:
+    """`lose_reply` in a thread, which is armed when this returns."""
+
+    def __init__(self, proxy: ReplyProxy, *, skip: int = 0) -> None:
+        self._answer: list[bool] = []
+
+        def lose() -> None:
+            self._answer.append(proxy.lose_reply(skip=skip, within=_SECONDS))
+
+        self._thread = threading.Thread(target=lose, daemon=True)
+        self._thread.start()
+        while not proxy.is_losing:
+            self._thread.join(0.001)
+
+    def lost(self) -> bool:
+        self._thread.join(_SECONDS)
+        return self._answer == [True]
+
+
+def test_requests_and_replies_pass(server: EchoServer, proxy: ReplyProxy) -> None:
+    with connect(proxy) as one, connect(proxy) as other:
+        assert [ask(one, b"a\n"), ask(other, b"b\n"), ask(one, b"c\n")] == [b"a\n", b"b\n", b"c\n"]
+        large = b"x" * 1_000_000 + b"\n"
+        threading.Thread(target=one.sendall, args=(large,), daemon=True).start()
+        received = b""
+        while len(received) < len(large):
+            received += one.recv(1_000_000)
+        assert received == large
+
+
+def test_a_lost_reply_is_of_a_request_that_arrived_and_ends_only_its_connection(
+    server: EchoServer, proxy: ReplyProxy
+) -> None:
+    with connect(proxy) as victim, connect(proxy) as other:
+        assert ask(other, b"before\n") == b"before\n"
+        losing = Losing(proxy)
+        assert ask(victim, b"carried out\n") == b""
+        assert losing.lost()
+        assert server.received[-1] == b"carried out\n"
+        assert ask(other, b"after\n") == b"after\n"
+    with connect(proxy) as again:
+        assert ask(again, b"again\n") == b"again\n"
+
+
+def test_skipped_replies_pass_first(server: EchoServer, proxy: ReplyProxy) -> None:
+    with connect(proxy) as connection:
+        losing = Losing(proxy, skip=2)
+        assert [ask(connection, b"a\n"), ask(connection, b"b\n"), ask(connection, b"c\n")] == [
+            b"a\n",
+            b"b\n",
+            b"",
+        ]
+        assert losing.lost()
+
+
+def test_a_message_without_a_request_is_no_reply(server: EchoServer, proxy: ReplyProxy) -> None:
+    with connect(proxy) as connection:
+        assert ask(connection, b"a\n") == b"a\n"
+        losing = Losing(proxy)
+        server.push(b"news\n")
+        assert connection.recv(1000) == b"news\n"
+        assert ask(connection, b"b\n") == b""
+        assert losing.lost()
+
+
+def test_without_a_reply_nothing_is_lost_then_or_later(server: EchoServer, proxy: ReplyProxy) -> None:
+    with connect(proxy) as connection:
+        assert proxy.lose_reply(skip=0, within=0.01) is False
+        assert ask(connection, b"a\n") == b"a\n"
+
+
+def test_a_server_that_is_down_refuses_and_serves_when_it_is_back(
+    proxy: ReplyProxy, server: EchoServer
+) -> None:
+    server.close()
+    with connect(proxy) as connection:
+        assert ask(connection, b"a\n") == b""
+    with contextlib.closing(socket.create_server((LOOPBACK, server.port))) as listener, connect(proxy):
+        accepted, _ = listener.accept()
+        accepted.close()
+
+
+def test_closing_ends_every_connection(server: EchoServer) -> None:
+    proxy = ReplyProxy(f"redis://{LOOPBACK}:{server.port}/0")
+    with connect(proxy) as connection:
+        assert ask(connection, b"a\n") == b"a\n"
+        proxy.close()
+        assert connection.recv(1000) == b""
+        with pytest.raises(OSError):
+            connect(proxy)
+
+
+def test_the_url_has_the_account_and_database_of_the_server(server: EchoServer) -> None:
+    url = f"postgresql://user:p%40ss%2Fword@{LOOPBACK}:{server.port}/shop?application_name=x"
+    with contextlib.closing(ReplyProxy(url)) as proxy:
+        port = urlsplit(proxy.url).port
+        assert proxy.url == url.replace(str(server.port), str(port))
+        assert port != server.port
+
+
+@pytest.mark.parametrize("url", ["unix:///run/redis.sock", "redis:///0"])
+def test_a_server_without_an_address_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="host and a port"):
+        ReplyProxy(url)
