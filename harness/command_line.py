@@ -14,6 +14,9 @@ from typing import Never
 
 from harness.errors import UsageError
 
+# Numbers with more digits have no use as an option, and not all of them are floats.
+_LONGEST_NUMBER = 15
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that raises `UsageError` instead of exiting, so that wrong usage is one sentence and exit code 64."""
@@ -46,9 +49,11 @@ def report_interrupt(program: str, interrupt: KeyboardInterrupt) -> int:
 
 def positive(text: str) -> int:
     """An argument type: a whole number of 1 or more."""
-    number = int(text) if text.isdecimal() else 0
+    number = int(text) if text.isdecimal() and len(text) <= _LONGEST_NUMBER else 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+        raise argparse.ArgumentTypeError(
+            f"{text[:_LONGEST_NUMBER]!r} is not a whole number of 1 or more, with at most {_LONGEST_NUMBER} digits"
+        )
     return number
 
 

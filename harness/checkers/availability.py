@@ -12,6 +12,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History
 from harness.history.faults import fault_spans
 from harness.history.figures import quantile, quantiles, seconds
+from harness.history.machine import lost_to_machine
 from harness.history.names import SERVERS
 from harness.history.runs import runs
 from harness.history.submissions import RecordedSubmission, submissions
@@ -28,13 +29,24 @@ _P99 = 0.99
 _MOVED = "the clients of the run were late themselves"
 
 
+class _Wait(NamedTuple):
+    """From the actual submission to its answer, or to the end of the history (nanoseconds)."""
+
+    since: int
+    until: int
+
+    @property
+    def seconds(self) -> float:
+        return seconds(self.until - self.since)
+
+
 @dataclass(kw_only=True, slots=True)
 class _Phase:
     """The submissions that were intended in one phase; times are seconds.
 
-    `acknowledged` and `unanswered` count from the intended time, to the answer or to the end of the history. `caused`
-    are the same times without the delay of the client, so the system caused all of it. `moved` are submissions that the
-    client made in another phase than intended, `moved_accepted` those of them that were acknowledged.
+    `acknowledged` and `unanswered` count from the intended time, to the answer or to the end of the history. `waits`
+    are the same times without the delay of the client. `moved` are submissions that the client made in another phase
+    than intended, `moved_accepted` those of them that were acknowledged.
     """
 
     submissions: int = 0
@@ -42,7 +54,7 @@ class _Phase:
     moved_accepted: int = 0
     acknowledged: list[float] = field(default_factory=list)
     unanswered: list[float] = field(default_factory=list)
-    caused: list[float] = field(default_factory=list)
+    waits: list[_Wait] = field(default_factory=list)
     start: list[float] = field(default_factory=list)
 
     def share(self, number: int) -> float | None:
@@ -72,7 +84,8 @@ def availability(*, minimum_share: float | None = None, enqueue_p99: float | Non
     the history if there is no answer at all; `start` is the time from the answer to the first line of the handler.
     INVALID if the share during faults is below `minimum_share` (0 to 1), or the p99 of enqueue during faults is above
     `enqueue_p99` (seconds). UNKNOWN if nothing was submitted, if a bound is given and nothing was submitted during a
-    fault, or if the delay of the clients themselves (`late`) decides whether a bound is kept.
+    fault, or if the delay of the clients themselves (`late`) or of this machine (`lost_to_machine`) decides whether a
+    bound is kept.
     """
 
     def check(history: History) -> CheckResult:
@@ -86,7 +99,7 @@ def availability(*, minimum_share: float | None = None, enqueue_p99: float | Non
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
         judged = [
             *([] if minimum_share is None else _judge_share(during, minimum_share)),
-            *([] if enqueue_p99 is None else _judge_p99(during, enqueue_p99)),
+            *([] if enqueue_p99 is None else _judge_p99(history, during, enqueue_p99)),
         ]
         wrong = [one.why for one in judged if one.proven]
         unsure = [f"{one.why}; {one.otherwise}" for one in judged if not one.proven]
@@ -112,22 +125,30 @@ def _judge_share(during: _Phase, bound: float) -> Iterator[_Judgement]:
         yield _Judgement(f"{share}, the bound is {bound:.1%}", proven=proven, otherwise=_MOVED)
 
 
-def _judge_p99(during: _Phase, bound: float) -> Iterator[_Judgement]:
+def _judge_p99(history: History, during: _Phase, bound: float) -> Iterator[_Judgement]:
     """Nothing if the bound is kept, also if no submission without an answer ever gets one."""
     slowest = quantile([*during.acknowledged, *(math.inf for _ in during.unanswered)], _P99)
     if slowest is not None and slowest <= bound:
         return
-    caused = quantile(during.caused, _P99)
-    # Without any time every answer was a refusal or an unknown outcome.
-    proven = during.moved < during.submissions if caused is None else caused > bound
     p99 = quantile([*during.acknowledged, *during.unanswered], _P99)
     took = "none was acknowledged" if p99 is None else f"p99 {p99:.3f} s"
-    still = p99 is not None and p99 <= bound
-    yield _Judgement(
-        f"submissions during faults: {took}, the bound is {bound:g} s",
-        proven=proven,
-        otherwise=f"{len(during.unanswered)} have no answer yet" if still else _MOVED,
-    )
+    why = f"submissions during faults: {took}, the bound is {bound:g} s"
+    if not during.waits:  # every answer was a refusal or an unknown outcome
+        yield _Judgement(why, proven=during.moved < during.submissions, otherwise=_MOVED)
+        return
+    excuses = {one: _machine(history, one, bound) for one in during.waits if one.seconds > bound}
+    # A wait that the machine excuses keeps the bound: then only the others can make the p99 too long.
+    caused = quantile([bound if excuses.get(one) else one.seconds for one in during.waits], _P99)
+    reasons = [
+        *(one for one in excuses.values() if one is not None),
+        *([f"{len(during.unanswered)} have no answer yet"] if p99 is not None and p99 <= bound else []),
+        _MOVED,
+    ]
+    yield _Judgement(why, proven=caused is not None and caused > bound, otherwise=reasons[0])
+
+
+def _machine(history: History, one: _Wait, bound: float) -> str | None:
+    return lost_to_machine(history, one.since, one.until, excess=one.seconds - bound)
 
 
 def _phases(history: History) -> Mapping[str, _Phase]:
@@ -152,10 +173,10 @@ def _add(phase: _Phase, one: RecordedSubmission, *, end: int, moved: bool) -> No
     phase.moved_accepted += moved and one.acknowledged
     if one.answer is None:
         phase.unanswered.append(seconds(end - one.intended))
-        phase.caused.append(seconds(end - one.request.time))
+        phase.waits.append(_Wait(one.request.time, end))
     elif one.acknowledged:
         phase.acknowledged.append(seconds(one.answer.time - one.intended))
-        phase.caused.append(seconds(one.answer.time - one.request.time))
+        phase.waits.append(_Wait(one.request.time, one.answer.time))
 
 
 def _end(history: History) -> int:

@@ -33,7 +33,7 @@ VOCABULARY = frozenset(
     {
         *("enqueue", "hello", "run", "effect", "report", "exit"),
         *("transition", "record", "queue"),
-        *(PROMISES, BREAKDOWN, PHASE, DRAIN, MACHINE, START, STOP, KILL, CHILD, INVARIANT),
+        *(PROMISES, BREAKDOWN, PHASE, DRAIN, MACHINE, START, STOP, KILL, CHILD, INVARIANT, CLOCK),
     }
 )
 """Every `f` that the harness records, without the names of faults. `harness.history.history` says what each one is."""

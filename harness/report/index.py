@@ -54,7 +54,7 @@ class Judged:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Report:
+class StoredReport:
     """One report folder. `at` is the ISO 8601 time at which it was written."""
 
     name: str
@@ -106,10 +106,10 @@ class Series:
         )
 
 
-def read_reports(folder: Path) -> tuple[list[Report], list[str]]:
+def read_reports(folder: Path) -> tuple[list[StoredReport], list[str]]:
     """The reports in the folders of a folder, newest first, and the names of those that cannot be read."""
     files = sorted(folder.glob("*/verdict.json"), key=_modified, reverse=True)[:MOST_RUNS]
-    found: list[Report] = []
+    found: list[StoredReport] = []
     unreadable: list[str] = []
     for file in files:
         try:
@@ -119,7 +119,7 @@ def read_reports(folder: Path) -> tuple[list[Report], list[str]]:
     return sorted(found, key=lambda report: (report.at, report.name), reverse=True), unreadable
 
 
-def all_series(reports: Sequence[Report]) -> list[Series]:
+def all_series(reports: Sequence[StoredReport]) -> list[Series]:
     """The runs by scenario and target: what is not VALID now first, then what is flaky, then by name."""
     found: dict[tuple[str, str], list[Judged]] = {}
     for report in reversed(reports):
@@ -154,14 +154,14 @@ def _modified(path: Path) -> float:
         return 0.0
 
 
-def _report(file: Path) -> Report:
+def _report(file: Path) -> StoredReport:
     document = json.loads(file.read_text("utf-8"))
     if document["schema"] != SCHEMA:
         raise ValueError(document["schema"])
     page = file.with_name("report.html")
     name, at = file.parent.name, str(document["written_at"])
     href = quote(f"{name}/{page.name if page.exists() else file.name}")
-    return Report(
+    return StoredReport(
         name=name,
         at=at,
         verdict=Verdict(document["verdict"]),

@@ -24,7 +24,7 @@ from harness.checkers.base import CheckResult, Verdict
 from harness.masking import masked_json
 from harness.report.facts import packages, platform_facts
 from harness.report.headline import Headline, headline, overall, sentence
-from harness.report.index import MARK, Report, Series
+from harness.report.index import MARK, Series, StoredReport
 from harness.report.logs import Excerpt, Log, excerpts, logs_of
 from harness.report.over_time import over_time
 from harness.report.picture_data import BarOutcome, PictureData, data_of
@@ -94,7 +94,9 @@ def report_html(runs: Sequence[ScenarioRun], *, folder: Path, written_at: str) -
     )
 
 
-def index_html(reports: Sequence[Report], series: Sequence[Series], *, unreadable: Sequence[str]) -> str:
+def index_html(
+    reports: Sequence[StoredReport], series: Sequence[Series], *, unreadable: Sequence[str]
+) -> str:
     """The page that lists all runs of a folder."""
     return _page("index.html", mark=MARK, reports=reports, series=series, unreadable=unreadable)
 

@@ -309,7 +309,7 @@ class ChaosRun:
             if not self._phases.seconds_left:
                 raise HarnessError(
                     f"{unfinished} tasks were still unfinished after the {self._scenario.timeout:g} s of the "
-                    "scenario. Request fewer with --tasks, or give the scenario a longer time-out."
+                    "scenario. Request fewer with --tasks, or allow more time with --timeout."
                 )
             time.sleep(_POLL_SECONDS)
         quiet = round(time.monotonic() - changed, 3)

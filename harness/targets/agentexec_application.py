@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,6 +70,7 @@ class ApplicationSession(AgentexecSession):
         super().__init__(endpoints, settings)
         self._application = application
         self._numbers: dict[str, int] = {}
+        self._making = threading.Lock()
 
     def folder(self) -> Path:
         """The current folder, in which the application runs without the harness too."""
@@ -87,8 +89,12 @@ class ApplicationSession(AgentexecSession):
         return {**environment_on(self._endpoints), **self.settings_of_run(), **servers}
 
     def request(self, task: TaskSpec) -> ax.TaskRequest:
-        """What `make` gives for the number of a task, with the label of the task in its context."""
-        made = _as_request(self._application.make, task.number)
+        """What `make` gives for the number of a task, with the label of the task in its context.
+
+        Many clients submit at once, and the application's `make` need not know that: it runs in one at a time.
+        """
+        with self._making:
+            made = _as_request(self._application.make, task.number)
         definition = self._application.pool.registry.get(made.task_name)
         if definition is None:
             known = ", ".join(sorted(self._application.pool.registry)) or "none"

@@ -34,9 +34,12 @@ EXTRAS = {
     "harness": set(),
     "harness.environments": {"embedded", "containers"},
     "harness.pytest_plugin": {"pytest"},
+    "harness.targets.agentexec_application_pool": {"reference"},
     "harness.targets.agentexec_pool": {"reference"},
     "harness.targets.agentexec_target": {"reference"},
+    "harness.targets.agentexec_tasks": {"reference"},
     "harness.targets.queue_owners": {"reference"},
+    "harness.testing.sources": {"reference"},  # invariants over Redis
     "harness.simulation": {"reference", "simulation"},
     "chaos": set(),
     "loadtests": {"reference", "api", "embedded", "load"},

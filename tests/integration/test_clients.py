@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import redis
+from pydantic import BaseModel
 
+import agentexec as ax
 from harness.checkers import availability
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.history import History, InjectionKind, OperationType, Recorder
 from harness.run.driver import Driver
+from harness.targets.agentexec_application import AgentexecApplication
 from harness.targets.agentexec_target import TARGET, AgentexecSession
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.workloads.generator import Arrival
@@ -42,6 +47,13 @@ class ListQueue:
     def close(self) -> None:
         self._client.delete(self.name)
         self._client.close()
+
+
+class NoteContext(BaseModel):
+    number: int
+
+
+async def note(agent_id: UUID, context: NoteContext) -> None: ...
 
 
 @pytest.fixture
@@ -110,3 +122,31 @@ def test_a_session_of_agentexec_serves_many_clients_at_once(session: AgentexecSe
     assert [one.error for one in answers if one.error is not None] == []
     assert len({one.activity for one in answers}) == len(answers) == 400
     assert session.unfinished() == 400
+
+
+def test_the_make_of_an_application_runs_in_one_client_at_a_time(
+    servers: EmbeddedEnvironment, tmp_path: Path
+) -> None:
+    met, together = threading.Barrier(2), []
+
+    def make(number: int) -> tuple[str, NoteContext]:
+        try:
+            together.append(met.wait(0.1))
+        except threading.BrokenBarrierError:
+            met.reset()
+        return "note", NoteContext(number=number)
+
+    pool = ax.Pool(database_url=servers.endpoints.database_url, redis_url=servers.endpoints.redis_url)
+    pool.task("note")(note)
+    application = AgentexecApplication(pool=pool, make=make, reference=lambda: "nowhere:NONE")
+    settings = TargetSettings(
+        queue=f"make-{os.getpid()}", folder=tmp_path, history=tmp_path, gate_address=str(tmp_path / "gate")
+    )
+    session = application.open(servers.endpoints, settings)
+    try:
+        with ThreadPoolExecutor(8) as clients:
+            answers = list(clients.map(lambda n: session.submit([TaskSpec(number=n)]), range(16)))
+    finally:
+        session.close()
+    assert [one.error for answer in answers for one in answer] == [None] * 16
+    assert together == []

@@ -9,6 +9,7 @@ from hashlib import sha256
 
 import pytest
 
+from harness.checkers.base import Verdict
 from harness.history import History
 from harness.simulation import simulate
 
@@ -56,3 +57,10 @@ def test_the_true_implementation_has_no_finding(first: int) -> None:
         assert not outcome.findings, f"harness simulate --seed {seed}"
         assert len(outcome.plan.tasks) >= 20
         assert outcome.injected >= 5
+
+
+def test_in_virtual_time_too_every_task_begins_after_its_submission() -> None:
+    for seed in SEEDS:
+        result = simulate(seed).results["causality"]
+        assert (result.verdict, result.figures["before_submission"]) == (Verdict.VALID, 0)
+        assert result.figures["tasks"]

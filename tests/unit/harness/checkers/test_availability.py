@@ -202,3 +202,17 @@ def test_a_share_of_exactly_the_bound_is_within_it_for_every_number() -> None:
         for task in range(100):
             due(builder, task, at=3, sent=3, answered=3.1 if task < accepted else None)
         assert availability(minimum_share=accepted / 100)(builder.history).verdict is Verdict.VALID, accepted
+
+
+def test_a_wait_in_which_the_machine_stood_still_is_not_judged_and_every_other_is() -> None:
+    builder = due(frozen(until=12), 1, at=3, sent=3, answered=8)
+    slow = {"load": 9.0, "spin": 20.0, "delay": 0.5}
+    for second in range(2, 12):
+        builder.at(second).op("machine", INFO, "machine", **slow)
+    result = availability(enqueue_p99=1)(builder.history)
+    assert (result.verdict, result.counterexamples) == (Verdict.UNKNOWN, ())
+    assert "the bound is 1 s; this machine took away about" in result.summary
+    idle = due(frozen(until=12), 1, at=3, sent=3, answered=8)
+    for second in range(2, 12):
+        idle.at(second).op("machine", INFO, "machine", load=0.1, spin=1.0, delay=0.0)
+    assert availability(enqueue_p99=1)(idle.history).verdict is Verdict.INVALID

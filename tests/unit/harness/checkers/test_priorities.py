@@ -166,3 +166,16 @@ def test_a_task_that_began_before_its_acknowledgement_arrived_has_not_waited() -
     builder = HistoryBuilder().op("client", INVOKE, "enqueue", task=LOW, priority="low").ran(LOW, by=12)
     figures = priorities()(builder.op("client", OK, "enqueue", task=LOW, activity="a").history).figures
     assert figures["wait_low_max"] == 0.0
+
+
+def test_the_order_of_requests_that_overlap_does_not_matter_only_that_of_their_answers_does() -> None:
+    """Many clients submit at once: a task counts as waiting once the system has acknowledged it."""
+    highs, builder = range(200), HistoryBuilder()
+    for task in (LOW, *highs):
+        builder.op("client", INVOKE, "enqueue", task=task, priority="low" if task == LOW else "high")
+    for task in highs:
+        builder.op("client", OK, "enqueue", task=task, activity=f"a{task}")
+    builder.ran(*highs, by=12).op("client", OK, "enqueue", task=LOW, activity=f"a{LOW}").ran(LOW, by=12)
+    result = priorities()(builder.history)
+    assert (result.verdict, result.figures["judged_waits"]) == (Verdict.VALID, 1)
+    assert result.figures["wait_low_max"] == pytest.approx(0.001)

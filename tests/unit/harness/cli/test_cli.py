@@ -41,6 +41,8 @@ WRONG = {
     "a seed that is no number": (["chaos", "run", "kill-pool", "--seed", "x"], "invalid int value: 'x'"),
     "no tasks": (["chaos", "run", "kill-pool", "--tasks", "0"], "'0' is not a whole number of 1 or more"),
     "negative tasks": (["chaos", "run", "kill-pool", "--tasks", "-5"], "'-5' is not a whole number"),
+    "endlessly many tasks": (["chaos", "run", "kill-pool", "--tasks", "9" * 5000], "with at most 15 digits"),
+    "more tasks than can be drawn": (["chaos", "run", "kill-pool", "--tasks", "9" * 15], "Give --tasks"),
     "tasks that are no number": (["chaos", "run", "kill-pool", "--tasks", "many"], "'many' is not a whole"),
     "no rate": (["chaos", "run", "kill-pool", "--rate", "0"], "'0' is not a number above 0, at most 10,000"),
     "a rate that is no number": (["chaos", "run", "kill-pool", "--rate", "fast"], "'fast' is not a number"),

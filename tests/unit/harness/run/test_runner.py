@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -332,6 +333,24 @@ def test_a_run_that_takes_too_long_reports_it(run: Run) -> None:
     found = run(Instant(broken=submit_slowly), NoFault(), timeout=0.2)
     assert found.error is not None
     assert "within the 0.2 s of the scenario" in found.error
+    assert found.verdict is not Verdict.VALID
+
+
+def test_a_submission_that_hangs_after_the_faults_ends_with_the_time_of_the_run(run: Run) -> None:
+    """The last 2 of 40 tasks are submitted after every fault is healed; the session answers them never."""
+    target, answered = Instant(), threading.Event()
+    submit = target.submit
+
+    def hang(tasks: Sequence[TaskSpec]) -> list[Submission]:
+        if tasks[-1].number > 38:
+            answered.wait()
+        return submit(tasks)
+
+    with patch.object(target, "submit", hang):
+        found = run(target, NoFault(), timeout=3.0)
+        answered.set()
+    assert found.error is not None
+    assert "within the 3 s of the scenario" in found.error
     assert found.verdict is not Verdict.VALID
 
 
