@@ -119,7 +119,7 @@ def run_scenarios(options: Namespace) -> int:
         if isinstance(request.target, AdapterTarget):
             request.target.install(progress.step)
         progress.step(f"seed {request.seed}; starting Postgres and Redis ({options.backend})")
-        with environment_of(options) as environment:
+        with environment_of(options, request.target) as environment:
             runs = [_run(request, scenario, environment, folder, progress) for scenario in request.scenarios]
             progress.step("taking the servers down")
         progress.step("writing the report")

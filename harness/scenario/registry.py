@@ -62,7 +62,7 @@ def target(name: str) -> Target:
 
     Raises `UsageError` that lists the known names.
     """
-    if names_adapter(name):
+    if names_adapter(name) and name not in (point.name for point in _points(TARGETS)):
         return adapter(name)
     found: Target = _single(name, TARGETS, ("name", "version", "open"))
     return found

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import harness.kit
+from harness.environments import reaper
 from harness.environments.base import Endpoints
 from harness.environments.external import plain_url
 from harness.errors import TargetFailed, UsageError
@@ -21,7 +22,7 @@ from harness.history.statuses import LEGAL
 from harness.kit.harness_worker.environment import service_variable
 from harness.targets.adapter_client import PROTOCOL, AdapterClient
 from harness.targets.adapter_environment import AdapterEnvironment, Say
-from harness.targets.adapter_file import FILE_NAME, AdapterFile, read_adapter
+from harness.targets.adapter_file import FILE_NAME, PLACEHOLDER, AdapterFile, read_adapter
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.targets.body import worker_environment
 from harness.targets.subprocess_pool import SubprocessPool
@@ -30,6 +31,8 @@ SHIPPED = Path(__file__).parent / "shipped"
 
 _KIT = Path(harness.kit.__file__).parent
 _EVIDENCE_SECONDS = 60.0
+# Other systems import more than agentexec does.
+_POOL_START_SECONDS = 60.0
 # The evidence source of each kind of operation, if the client does not name one.
 _SOURCES = {"record": "postgres", "transition": "postgres", "queue": "redis"}
 
@@ -62,6 +65,11 @@ class AdapterTarget:
     @property
     def name(self) -> str:
         return self.file.full_name
+
+    @property
+    def needs(self) -> Sequence[str]:
+        """The services that the environment must have, by name."""
+        return self.file.needs
 
     def version(self) -> str:
         """The version of the installed distribution, or the one that the client reported."""
@@ -127,6 +135,7 @@ class AdapterSession:
             environment=self._variables,
             settings=self._settings,
             name=f"pool-{self._pools}",
+            within=_POOL_START_SECONDS,
         )
 
     def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
@@ -175,10 +184,17 @@ class AdapterSession:
         return Operation(time=time.monotonic_ns(), process=process, type=OperationType.INFO, f=f, value=value)
 
     def _command(self, words: Sequence[str]) -> list[str]:
-        return [
-            word.replace("{python}", self._python).replace("{folder}", str(self._file.folder))
-            for word in words
-        ]
+        values = {
+            "python": self._python,
+            "folder": str(self._file.folder),
+            "queue": self._settings.queue,
+            "workers": str(self._settings.workers),
+            "concurrency": self._variables["HARNESS_CONCURRENCY"],
+            "lease": f"{self._settings.lease:g}",
+            "graceful": f"{self._settings.graceful_shutdown:g}",
+            "profile": self._file.profile,
+        }
+        return [PLACEHOLDER.sub(lambda found: values[found[1]], word) for word in words]
 
     def _nonsense(self, call: str, found: object, wanted: str) -> TargetFailed:
         shown = repr(found)[:200]
@@ -201,9 +217,9 @@ def _variables(
 ) -> dict[str, str]:
     """The environment variables of the pool and of the client."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HARNESS_")}
-    if session := os.environ.get("HARNESS_SESSION"):
+    if session := os.environ.get(reaper.VARIABLE):
         # Marks the processes as the session's, so that they end with the runner.
-        kept["HARNESS_SESSION"] = session
+        kept[reaper.VARIABLE] = session
     path = [str(_KIT), str(file.folder)]
     if environment.is_own:
         # The modules of the harness's environment must not hide those of the adapter's.
@@ -226,14 +242,13 @@ def _variables(
 
 
 def _urls(file: AdapterFile, endpoints: Endpoints) -> Mapping[str, str]:
-    known = {"postgres": plain_url(endpoints.database_url), "redis": endpoints.redis_url}
     for service in file.needs:
-        if service not in known:
+        if not endpoints.url(service):
             raise UsageError(
-                f"The adapter {file.name} needs the service {service!r}, and the environment has {', '.join(known)}. "
-                "Correct `needs` in adapter.toml, or choose an environment that has it."
+                f"The adapter {file.name} needs the service {service!r}, and the environment has "
+                f"{', '.join(endpoints.services)}. Correct `needs` in adapter.toml, or choose another environment."
             )
-    return {service_variable(service): known[service] for service in file.needs}
+    return {service_variable(service): plain_url(endpoints.url(service)) for service in file.needs}
 
 
 def _quiet(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from tests.conftest import Eventually
+from tests.support.servers import require_package
 from tests.support.small_adapter import write_small_adapter
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(150)]
@@ -128,3 +130,14 @@ def test_the_list_of_targets_has_the_shipped_ones(tmp_path: Path) -> None:
     listed = json.loads(harness("target", "list", "--json").stdout)["targets"]
     assert {"agentexec", "rq"} <= {target["name"] for target in listed}
     assert harness("target", "new", tmp_path / "My Queue").returncode == 64
+
+
+def test_an_adapter_in_javascript_works_without_the_worker_kit(tmp_path: Path) -> None:
+    require_package("nodejs", installed=shutil.which("node") is not None)
+    folder = ROOT / "tests" / "data" / "node_adapter"
+    checked = harness("target", "check", folder, "--report", tmp_path / "check")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    run, found = verdicts(folder, tmp_path / "report")
+    assert run["verdict"] == "VALID", run
+    assert run["target_version"].startswith("v")
+    assert [found[name] for name in ("delivery", "recovery", "queue")] == ["VALID"] * 3

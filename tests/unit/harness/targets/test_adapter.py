@@ -195,6 +195,14 @@ def test_only_the_needed_services_and_no_foreign_settings_are_in_the_environment
     assert variables["PYTHONPATH"].split(":")[0].endswith("harness/kit")
 
 
+def test_settings_are_replaced_in_the_commands(start: Open) -> None:
+    words = ["-w", "{workers}", "{concurrency}x{lease}", "{queue}/{graceful}", "{folder}/{profile}", "$HOME"]
+    found = start("dies")._command(words)
+    assert found[:4] == ["-w", "2", "4x5", "q/10"]
+    assert found[4].endswith("/files/dies")
+    assert found[5] == "$HOME"
+
+
 def test_the_client_and_its_children_end_with_the_session(start: Open, tmp_path: Path) -> None:
     session = start()
     children = tmp_path / "files" / "client.py"
