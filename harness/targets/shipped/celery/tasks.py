@@ -10,6 +10,8 @@ app = Celery("tasks", broker=settings.redis_url, backend=settings.redis_url)
 app.conf.update(
     task_default_queue=settings.queue,
     task_track_started=True,
+    # Else a task fails, or has no end, if its state cannot be stored while Redis restarts.
+    result_backend_always_retry=True,
     worker_lost_wait=2.0,
     # The documentation asks for the same value in all three.
     visibility_timeout=VISIBILITY_SECONDS,
