@@ -6,21 +6,21 @@ docs/reference/protocol.md describes how to write one.
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import harness.kit
 from harness.environments import reaper
 from harness.environments.base import Endpoints
-from harness.environments.external import plain_url
-from harness.errors import TargetFailed, UsageError
-from harness.history import Operation, OperationType
+from harness.environments.urls import plain_url
+from harness.errors import AdapterMistake, TargetFailed, UsageError
+from harness.history import Operation
 from harness.history.promises import Promises
-from harness.history.statuses import LEGAL
 from harness.kit.harness_worker.environment import service_variable
-from harness.targets.adapter_client import PROTOCOL, AdapterClient
+from harness.masking import masked
+from harness.targets.adapter_answers import WrongAnswer, count, evidence, submissions, version_of
+from harness.targets.adapter_client import AdapterClient
 from harness.targets.adapter_environment import AdapterEnvironment, Say
 from harness.targets.adapter_file import FILE_NAME, PLACEHOLDER, AdapterFile, read_adapter
 from harness.targets.base import Submission, TargetSettings, TaskSpec
@@ -33,8 +33,9 @@ _KIT = Path(harness.kit.__file__).parent
 _EVIDENCE_SECONDS = 60.0
 # Other systems import more than agentexec does.
 _POOL_START_SECONDS = 60.0
-# The evidence source of each kind of operation, if the client does not name one.
-_SOURCES = {"record": "postgres", "transition": "postgres", "queue": "redis"}
+_SHOWN = 200
+
+AnswerT = TypeVar("AnswerT")
 
 
 def shipped() -> list[str]:
@@ -125,13 +126,9 @@ class AdapterSession:
 
     def prepare(self) -> str | None:
         """Greet the client, let it prepare the servers, and return the version that it reported."""
-        match self._client.call("hello"):
-            case {"protocol": int(number), **rest} if number == PROTOCOL:
-                version = rest.get("version")
-            case answer:
-                raise self._nonsense("hello", answer, f'{{"protocol": {PROTOCOL}, "version": "..."}}')
+        version = self._checked("hello", version_of, self._client.call("hello"))
         self._client.call("prepare")
-        return None if version is None else str(version)
+        return version
 
     def start_pool(self) -> SubprocessPool:
         self._pools += 1
@@ -148,21 +145,14 @@ class AdapterSession:
         fields = ("number", "work", "gate", "lock", "priority")
         values = [{name: getattr(task, name) for name in fields} for task in tasks]
         found = self._client.call("submit", tasks=values)
-        outcomes = [_submission(one) for one in found] if isinstance(found, list) else []
-        if [one and one.number for one in outcomes] != [task.number for task in tasks]:
-            wanted = 'for each task {"number": 1, "activity": "..."} or {"number": 1, "error": "..."}'
-            raise self._nonsense("submit", found, wanted)
-        return [one for one in outcomes if one is not None]
+        return self._checked("submit", lambda answer: submissions(answer, tasks), found)
 
     def unfinished(self) -> int:
-        found = self._client.call("unfinished")
-        if not isinstance(found, int) or isinstance(found, bool) or found < 0:
-            raise self._nonsense("unfinished", found, "a number from 0 on")
-        return found
+        return self._checked("unfinished", count, self._client.call("unfinished"))
 
     def witnesses(self) -> Iterator[Operation]:
         for found in self._client.operations("evidence", _EVIDENCE_SECONDS):
-            yield self._operation(found)
+            yield self._checked("evidence", evidence, found)
 
     def close(self) -> None:
         self._client.close()
@@ -173,20 +163,6 @@ class AdapterSession:
             self._client.close()
         except TargetFailed:
             return
-
-    def _operation(self, found: Any) -> Operation:
-        match found:
-            case {"f": str(f), "value": dict(value), **rest} if f in _SOURCES:
-                process = str(rest.get("process", _SOURCES[f]))
-            case _:
-                raise self._nonsense(
-                    "evidence", found, '{"f": "record", "transition" or "queue", "value": {...}}'
-                )
-        if f != "queue" and not (isinstance(value.get("task"), int) and value.get("status") in LEGAL):
-            raise self._nonsense(
-                "evidence", found, f"a task number and one of the statuses {', '.join(LEGAL)}"
-            )
-        return Operation(time=time.monotonic_ns(), process=process, type=OperationType.INFO, f=f, value=value)
 
     def _command(self, words: Sequence[str]) -> list[str]:
         values = {
@@ -201,20 +177,15 @@ class AdapterSession:
         }
         return [PLACEHOLDER.sub(lambda found: values[found[1]], word) for word in words]
 
-    def _nonsense(self, call: str, found: object, wanted: str) -> TargetFailed:
-        shown = repr(found)[:200]
-        return TargetFailed(
-            f"The client of the adapter {self._file.full_name} answered {call} with {shown}. It has to be {wanted}."
-        )
-
-
-def _submission(found: object) -> Submission | None:
-    match found:
-        case {"number": int(number), "activity": str(activity)}:
-            return Submission(number=number, activity=activity)
-        case {"number": int(number), "error": str(error), **rest}:
-            return Submission(number=number, error=error, certain=rest.get("certain") is True)
-    return None
+    def _checked(self, call: str, read: Callable[[Any], AnswerT], answer: object) -> AnswerT:
+        try:
+            return read(answer)
+        except WrongAnswer as wanted:
+            shown = masked(repr(answer)[:_SHOWN])
+            raise AdapterMistake(
+                f"{AdapterMistake.PREFIX} the client of the adapter {self._file.full_name} answered {call} "
+                f"with {shown}. It has to be {wanted}."
+            ) from None
 
 
 def _variables(
