@@ -1,8 +1,9 @@
-"""The client of Celery: sends tasks under ids of its own, and reads their results and the keys of the Redis broker."""
+"""The client of Celery: sends tasks under ids of its own, and reads their results and the messages at the broker."""
 
 import json
 from uuid import uuid4
 
+from brokers import queue_of
 from harness_worker import client, settings
 from redis import Redis
 from tasks import app, perform
@@ -12,10 +13,11 @@ WAITING = ("queued", "running")
 
 
 class Adapter:
-    """One queue of Celery. Messages wait in a list; those that a worker has and did not acknowledge are in a hash."""
+    """One queue of Celery, with results in Redis."""
 
     def __init__(self):
         self.redis = Redis.from_url(settings.redis_url)
+        self.queue = queue_of(app)
         self.tasks = {}
 
     def submit(self, task):
@@ -25,54 +27,37 @@ class Adapter:
         perform.apply_async((task,), task_id=activity)
         return activity
 
-    def ready(self):
-        """The ids of the messages that wait."""
-        return [json.loads(message)["headers"]["id"] for message in self.redis.lrange(settings.queue, 0, -1)]
-
-    def leased(self):
-        """The ids of the messages that a worker has, by delivery tag."""
-        entries = {tag: json.loads(entry) for tag, entry in self.redis.hgetall("unacked").items()}
-        return {
-            tag: message["headers"]["id"]
-            for tag, (message, _, queue) in entries.items()
-            if queue == settings.queue
-        }
-
-    def keys(self):
+    def results(self):
         """The keys of the results."""
         return [app.backend.get_key_for_task(activity) for activity in self.tasks]
 
     def statuses(self):
-        """The status of each task that Celery has; a task without a result is queued if the broker holds it."""
-        held = {*self.ready(), *self.leased().values()}
-        results = zip(self.tasks, self.redis.mget(self.keys()) if self.tasks else ())
-        found = {
+        """The status of each task that has a result."""
+        results = zip(self.tasks, self.redis.mget(self.results()) if self.tasks else ())
+        return {
             activity: STATUSES.get(json.loads(result)["status"], "queued")
             for activity, result in results
             if result is not None
         }
-        return {**dict.fromkeys(held & self.tasks.keys(), "queued"), **found}, held
 
     def unfinished(self):
-        """How many tasks have no result, or a message that a worker will still take."""
-        statuses, held = self.statuses()
-        return len(held | {activity for activity, status in statuses.items() if status in WAITING})
+        """How many tasks run, and how many messages the broker has: of tasks that wait, or that will run again."""
+        running = sum(status in WAITING for status in self.statuses().values())
+        return max(running, self.queue.waiting())
 
     def evidence(self):
-        """The status of each task, and the messages that are left."""
-        statuses, _ = self.statuses()
-        for activity, status in statuses.items():
+        """The status of each task, and the messages that are left; a task that has only a message is queued."""
+        ready, leased = self.queue.held()
+        queued = dict.fromkeys([one for one in (*ready, *leased) if one in self.tasks], "queued")
+        for activity, status in {**queued, **self.statuses()}.items():
             yield client.record(self.tasks[activity], activity, status)
-        ready, leased = self.ready(), self.leased()
-        yield client.queue(ready=len(ready), leased=len(leased), held=[*ready, *leased.values()])
+        yield client.queue(ready=len(ready), leased=len(leased), held=[*ready, *leased])
 
     def close(self):
         """Remove the results and the messages."""
-        tags = list(self.leased())
-        if tags:
-            self.redis.hdel("unacked", *tags)
-            self.redis.zrem("unacked_index", *tags)
-        self.redis.delete(settings.queue, f"_kombu.binding.{settings.queue}", *self.keys())
+        self.queue.delete()
+        if self.tasks:
+            self.redis.delete(*self.results())
 
 
 client.serve(Adapter())
