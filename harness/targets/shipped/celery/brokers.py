@@ -29,9 +29,9 @@ class RedisQueue:
         """The ids of the messages that wait, and of those that a worker has."""
         return self.ready(), list(self.leased().values())
 
-    def waiting(self):
-        """How many messages the queue has."""
-        return sum(map(len, self.held()))
+    def unfinished(self, running, _):
+        """How many tasks run, or have a message."""
+        return max(running, sum(map(len, self.held())))
 
     def delete(self):
         """Remove the queue."""
@@ -42,7 +42,7 @@ class RedisQueue:
 
 
 class RabbitQueue:
-    """RabbitMQ tells how many messages wait. It gives back what a worker had once the worker has ended."""
+    """RabbitMQ tells which messages wait. It gives back what a worker had once the worker has ended."""
 
     def __init__(self, app):
         self.app = app
@@ -55,10 +55,10 @@ class RabbitQueue:
                 ids.append(message.headers["id"])
             return ids, []
 
-    def waiting(self):
-        """How many messages wait."""
+    def unfinished(self, _, without_end):
+        """How many tasks have no end, because some worker may have their messages, or how many messages wait."""
         with self.app.connection_for_read() as connection, connection.channel() as channel:
-            return channel.queue_declare(settings.queue, passive=True).message_count
+            return max(without_end, channel.queue_declare(settings.queue, passive=True).message_count)
 
     def delete(self):
         """Remove the queue."""

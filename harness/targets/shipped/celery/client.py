@@ -41,9 +41,10 @@ class Adapter:
         }
 
     def unfinished(self):
-        """How many tasks run, and how many messages the broker has: of tasks that wait, or that will run again."""
-        running = sum(status in WAITING for status in self.statuses().values())
-        return max(running, self.queue.waiting())
+        """How many tasks wait or run."""
+        statuses = self.statuses().values()
+        running = sum(status in WAITING for status in statuses)
+        return self.queue.unfinished(running, len(self.tasks) - len(statuses) + running)
 
     def evidence(self):
         """The status of each task, and the messages that are left; a task that has only a message is queued."""

@@ -10,6 +10,7 @@ from redis.exceptions import ConnectionError, TimeoutError
 from redis.retry import Retry
 
 DONE = f"{settings.queue}.done"
+HEARTBEAT_SECONDS = 4
 
 # Dramatiq logs and ignores that a result cannot be stored. So the actor notes its end itself, or else it fails.
 redis = Redis.from_url(
@@ -17,7 +18,13 @@ redis = Redis.from_url(
     retry=Retry(ConstantBackoff(0.2), 50),
     retry_on_error=[ConnectionError, TimeoutError],
 )
-broker = RedisBroker(url=settings.redis_url, heartbeat_timeout=5000, maintenance_chance=1_000_000)
+if settings.profile == "rabbitmq":
+    from dramatiq.brokers.rabbitmq import RabbitmqBroker
+
+    url = f"{settings.rabbitmq_url}?heartbeat={HEARTBEAT_SECONDS}"
+    broker = RabbitmqBroker(url=url, confirm_delivery=True)
+else:
+    broker = RedisBroker(url=settings.redis_url, heartbeat_timeout=5000, maintenance_chance=1_000_000)
 broker.add_middleware(CurrentMessage())
 dramatiq.set_broker(broker)
 
