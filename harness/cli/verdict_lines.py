@@ -38,7 +38,7 @@ def in_github() -> bool:
 
 
 def verdict_line(run: ScenarioRun, *, colour: bool = False) -> str:
-    """One line: the verdict, the scenario, its figures, and the first reason if it is not VALID."""
+    """One line: the scenario, its verdict, its figures, and the first reason if it is not VALID."""
     line = headline(run)
     figures = [
         counted(line.tasks, "task"),
@@ -48,9 +48,9 @@ def verdict_line(run: ScenarioRun, *, colour: bool = False) -> str:
         *([f"{line.stuck} stuck"] if line.stuck else []),
         seconds_text(line.seconds),
     ]
-    verdict = painted(f"{run.verdict:<8}", run.verdict) if colour else f"{run.verdict:<8}"
+    verdict = painted(run.verdict, run.verdict) if colour else run.verdict
     why = reasons(run)
-    return f"{verdict} {clean(run.scenario)}: {', '.join(figures)}{f'; {why[0]}' if why else ''}"
+    return f"{clean(run.scenario)}: {verdict}, {', '.join(figures)}{f'; {why[0]}' if why else ''}"
 
 
 def reasons(run: ScenarioRun) -> list[str]:

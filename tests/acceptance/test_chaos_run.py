@@ -57,7 +57,11 @@ def test_agentexec_survives(name: str, tmp_path: Path) -> None:
     if name == "kill-worker-locked":
         assert seen["locks"]["locked_tasks"] >= 100
         assert seen["priorities"]["wait_low_p50"] is not None
-    assert (tmp_path / "report.html").stat().st_size > 0
+    page = (tmp_path / "report.html").read_text("utf-8")
+    for log in ("pool-1.log", "postgres.log", "redis.log"):
+        assert (tmp_path / "history" / name / log).stat().st_size > 0
+        assert f'<a href="history/{name}/{log}">{log}</a>' in page
+    assert "no time that can be compared" not in page
 
 
 def test_a_queue_that_pops_destructively_is_invalid_and_its_lost_tasks_are_named(tmp_path: Path) -> None:
@@ -149,7 +153,7 @@ def test_ctrl_c_in_the_second_scenario_keeps_the_verdict_of_the_first(tmp_path: 
     assert first["checkers"]["delivery"]["verdict"] == "VALID"
     assert (second["scenario"], second["verdict"]) == ("kill-pool", "UNKNOWN")
     assert "stopped half way: the run was interrupted" in second["error"]
-    assert said.startswith(f"UNKNOWN  {first['scenario']}: 60 tasks, "), "the line of the first scenario"
+    assert said.startswith(f"{first['scenario']}: UNKNOWN, 60 tasks, "), "the line of the first scenario"
     assert processes_of(tmp_path) == []
     again = harness("check", tmp_path / "history" / "kill-pool", "--scenario", "kill-pool")
     assert again.returncode == 2, "a history that was cut short shows no loss"

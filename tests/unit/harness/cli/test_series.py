@@ -58,7 +58,7 @@ class Runs:
         return replace(made, scenario=scenario.name, history_path=history_folder)
 
     @contextmanager
-    def environment(self, _options: Any) -> Iterator[None]:
+    def environment(self, _options: Any, _target: Any) -> Iterator[None]:
         self.servers += 1
         yield
 
@@ -127,7 +127,7 @@ def test_a_failure_before_the_first_scenario_is_one_sentence_as_before(
     assert said.err.splitlines()[-1] == "harness: No Redis. Install it."
 
 
-def raises_environment(_options: Any) -> Any:
+def raises_environment(_options: Any, _target: Any) -> Any:
     raise EnvironmentUnavailable("No Redis. Install it.")
 
 
@@ -143,7 +143,7 @@ def test_a_line_is_printed_when_a_scenario_ends_before_the_next_begins(
     runs.outcomes = {"kill-pool": second}
     assert chaos_run(tmp_path) == 0
     [line] = printed[0].splitlines()
-    assert line.startswith("VALID    kill-worker-mid-task: 200 tasks, 4 faults, ")
+    assert line.startswith("kill-worker-mid-task: VALID, 200 tasks, 4 faults, ")
     assert "\x1b" not in line
 
 
@@ -153,7 +153,7 @@ def test_with_json_the_lines_go_to_stderr(
     assert chaos_run(tmp_path, "--json") == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["verdict"] == "VALID"
-    assert sum(line.startswith("VALID    ") for line in said.err.splitlines()) == 3
+    assert sum(": VALID, 200 tasks, " in line for line in said.err.splitlines()) == 3
 
 
 @pytest.mark.parametrize(("bad", "code"), [(invalid_run, 1), (unknown_run, 2)])
@@ -295,7 +295,7 @@ class Full(io.StringIO):
 
 def test_a_line_that_cannot_be_printed_stops_no_run() -> None:
     show_verdict(valid_run(), Full())
-    assert verdict_line(unknown_run()).startswith("UNKNOWN  ")
+    assert verdict_line(unknown_run()).startswith("sigterm-drain: UNKNOWN, ")
     out = io.StringIO()
     show_verdict(valid_run(), out)
     assert out.getvalue().count("\n") == 1
