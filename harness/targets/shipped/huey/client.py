@@ -1,10 +1,8 @@
 """The client of huey: enqueues tasks under ids of its own, and reads their results and the list of pending ones."""
 
-import os
-
-from harness_worker import client, settings
+from harness_worker import client, running_activities, settings
 from huey.exceptions import TaskException
-from tasks import RUNNING, huey, perform
+from tasks import huey, perform
 
 
 class Huey:
@@ -23,16 +21,14 @@ class Huey:
     def statuses(self):
         """The status of each task that is pending, runs, or has a result."""
         pending = {one.id for one in (*huey.pending(), *huey.scheduled())}
-        running = {
-            activity.decode(): int(pid) for activity, pid in huey.storage.conn.hgetall(RUNNING).items()
-        }
+        running = running_activities()
         found = {}
         for activity in self.tasks:
             if activity in pending:
                 found[activity] = "queued"
             elif huey.storage.has_data_for_key(activity):
                 found[activity] = self.ended(activity)
-            elif activity in running and is_alive(running[activity]):
+            elif activity in running:
                 found[activity] = "running"
         return found
 
@@ -64,16 +60,6 @@ class Huey:
     def close(self):
         """Delete what the run left."""
         huey.flush()
-        huey.storage.conn.delete(RUNNING)
-
-
-def is_alive(pid):
-    """Whether a process of this host runs."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 client.serve(Huey())
