@@ -6,7 +6,7 @@ from harness_worker import client, running_activities, settings
 from redis.asyncio import Redis
 from tasks import broker, perform
 
-IS_STREAM = settings.profile == "stream"
+IS_STREAM = settings.profile.startswith("stream")
 
 
 class Taskiq:

@@ -6,7 +6,7 @@ from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend, RedisStreamBr
 
 IDLE_SECONDS = 5
 
-if settings.profile == "stream":
+if settings.profile.startswith("stream"):
     broker = RedisStreamBroker(
         settings.redis_url,
         queue_name=settings.queue,
