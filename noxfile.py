@@ -20,6 +20,7 @@ import importlib.util
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -84,7 +85,14 @@ def bootstrap() -> NoReturn:
             make_bootstrap(folder, python, nox_version)
             # Last: without this file the next run creates the environment again.
             complete.touch()
+    note_call()
     os.execv(python, [str(python), str(Path(__file__).resolve()), *sys.argv[1:]])
+
+
+def note_call() -> None:
+    """Keep the words by which this file was called, for the commands that sessions print."""
+    runner = ["uv", "run"] if os.environ.get("UV_RUN_RECURSION_DEPTH") else [sys.orig_argv[0]]
+    os.environ["NOXFILE_CALL"] = shlex.join([*runner, sys.argv[0]])
 
 
 def make_bootstrap(folder: Path, python: Path, nox_version: str) -> None:
@@ -225,14 +233,14 @@ def tests(session: nox.Session) -> None:
 def chaos(session: nox.Session) -> None:
     """All scenarios on embedded servers; `-- ARGS` replace `--all` (names, --seed N, --tasks N ...)."""
     prepare(session, extras=["embedded", "reference"])
-    session.run(*chaos_command("embedded"), *(session.posargs or ["--all"]))
+    session.run(*chaos_command("embedded"), *(session.posargs or ["--all"]), env=repeated_by("chaos"))
 
 
 @nox.session
 def simulate(session: nox.Session) -> None:
     """Simulations in virtual time on new seeds; `-- ARGS` replace `--seeds 500` (--seed N, --replay FILE ...)."""
     prepare(session, extras=["simulation"])
-    session.run("harness", "simulate", *(session.posargs or ["--seeds", "500"]))
+    session.run("harness", "simulate", *(session.posargs or ["--seeds", "500"]), env=repeated_by("simulate"))
 
 
 @nox.session
@@ -256,7 +264,7 @@ def nightly(session: nox.Session) -> None:
     command = ["python", "-m", "pytest", *IN_PARALLEL, "-m", "not containers", "--timeout=7200"]
     where = ["tests/properties", "tests/unit"]
     report = "--junitxml=reports/nightly.xml"
-    session.run("harness", "simulate", "--seeds", "100000")
+    session.run("harness", "simulate", "--seeds", "100000", env=repeated_by("simulate"))
     session.run(*command, report, *where, *session.posargs, env={"HYPOTHESIS_PROFILE": "nightly"})
 
 
@@ -283,7 +291,7 @@ def containers(session: nox.Session) -> None:
     else:
         session.log("mmdebstrap is not installed: the engine must have the server images or pull them")
     session.run(*pytest_command("containers", "containers"))
-    session.run(*chaos_command("containers"), *(session.posargs or ["--all"]))
+    session.run(*chaos_command("containers"), *(session.posargs or ["--all"]), env=repeated_by("containers"))
 
 
 @nox.session
@@ -317,6 +325,16 @@ def chaos_command(backend: str) -> list[str]:
     return ["harness", "chaos", "run", "--backend", backend]
 
 
+def repeated_by(session: str) -> dict[str, str]:
+    """The variable that makes the harness print this session, as it was called, in the commands that repeat a run."""
+    call = os.environ.get("NOXFILE_CALL")
+    if call is None:
+        # nox runs in the folder of this file. PWD is the one of the shell.
+        here = os.environ.get("PWD", str(ROOT)) == str(ROOT)
+        call = "nox" if here else shlex.join(["nox", "-f", str(ROOT / "noxfile.py")])
+    return {"HARNESS_REPEAT": f"{call} -s {session} --"}
+
+
 def uv_settings(python: Path) -> dict[str, str]:
     """Environment variables that make uv use the package index and the certificates that pip uses.
 
@@ -333,5 +351,7 @@ def uv_settings(python: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    if not Path(sys.prefix).name.startswith("bootstrap-"):
+        note_call()
     os.chdir(ROOT)
     nox.main()

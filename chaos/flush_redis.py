@@ -6,7 +6,7 @@ that runs at that moment may run twice, so one duplicate run per slot and fault 
 
 from __future__ import annotations
 
-from harness.checkers import duplicates, standard
+from harness.checkers import budget_per_fault, duplicates, standard
 from harness.faults.redis_memory import FlushRedis
 from harness.scenario import PoolNeeds, Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
@@ -20,7 +20,7 @@ SCENARIO = Scenario(
     workload=NumberedTasks(rate=20.0, work=(0.05, 0.6)),
     faults=tuple(FlushRedis(at=at) for at in _AT),
     checkers=standard(recovery_p99=None, minimum_faults=3)
-    | {"duplicates": duplicates(len(_AT) * _POOL.workers * _POOL.concurrency)},
+    | {"duplicates": duplicates(budget_per_fault(_POOL.workers * _POOL.concurrency))},
     own_servers=True,
     pool=_POOL,
 )

@@ -1,7 +1,8 @@
 """SIGKILL of a whole pool, parent and children at once, as when its host crashes; a new pool takes over.
 
 No process of the pool survives to release its leases. Another pool on the host releases them once it sees that the
-PIDs are gone; otherwise they expire. Recovery time is bounded by the lease and the start of a new pool.
+PIDs are gone; otherwise they expire. Recovery time counts from the first worker of
+the new pool on, and is bounded by the lease.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ tokens. Their handlers may still return, so one duplicate run per slot and fault
 
 from __future__ import annotations
 
-from harness.checkers import duplicates, standard
+from harness.checkers import budget_per_fault, duplicates, standard
 from harness.faults.pausing import PauseWorker
 from harness.scenario import PoolNeeds, Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
@@ -20,7 +20,7 @@ SCENARIO = Scenario(
     workload=NumberedTasks(rate=6.0, work=(1.0, 2.0)),
     faults=tuple(PauseWorker(at=at) for at in _AT),
     checkers=standard(recovery_p99=None, minimum_faults=3)
-    | {"duplicates": duplicates(len(_AT) * _POOL.concurrency)},
+    | {"duplicates": duplicates(budget_per_fault(_POOL.concurrency))},
     pool=_POOL,
     timeout=120.0,
 )

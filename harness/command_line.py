@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 from types import FrameType
 from typing import Never
 
@@ -55,6 +56,15 @@ def positive(text: str) -> int:
             f"{text[:_LONGEST_NUMBER]!r} is not a whole number of 1 or more, with at most {_LONGEST_NUMBER} digits"
         )
     return number
+
+
+def filled_path(text: str) -> Path:
+    """An argument type: a path. An empty text is none: it would stand for the working directory."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} names no file and no folder; give a path, or . for this folder"
+        )
+    return Path(text)
 
 
 def above_zero(most: int) -> Callable[[str], float]:

@@ -3,6 +3,8 @@
     HarnessError                    exit code 2: the run could not reach a verdict
     ├── EnvironmentUnavailable      a server does not start, or a registry or Docker engine does not answer
     ├── TargetFailed                the system under test does not start, or its state cannot be read
+    │   └── AdapterMistake          the adapter answered in a way that its protocol does not have
+    ├── RecordingFailed             an operation cannot be written to the history
     ├── GateError                   a handler did not arrive at a gate, or a gate did not open in time
     └── UsageError                  exit code 64 (EX_USAGE of sysexits.h): the request is wrong
 
@@ -31,6 +33,16 @@ class EnvironmentUnavailable(HarnessError):
 
 class TargetFailed(HarnessError):
     """The system under test did not start, or its state cannot be read."""
+
+
+class AdapterMistake(TargetFailed):
+    """The adapter raised an error, or gave an answer that its protocol does not have; messages begin with `PREFIX`."""
+
+    PREFIX = "A mistake of the adapter:"
+
+
+class RecordingFailed(HarnessError, OSError):
+    """An operation cannot be written to the history: the disk is full, or a limit is reached."""
 
 
 class GateError(HarnessError):

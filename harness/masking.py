@@ -1,19 +1,22 @@
 """Removes passwords from text: nothing that the harness prints, logs or reports may contain one.
 
-A password may itself contain `@`, `/`, `:` or a quote, so everything up to the last `@` of a word is masked.
+A password may itself contain `@`, `/`, `:` or a quote, and so may a name, so everything between the first `:` after
+`://` and the last `@` of a word is masked.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MASK = "***"
 
-_IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.\-]*://)(?P<user>[^\s:/?#@]*):(?:(?!://)\S)+@", re.IGNORECASE)
+_WORD = re.compile(r"\S+")
+_NO_USER = re.compile(r"[\"'<>]")
+_KEY = r"\b(?:[a-z_]*password|passwd|pwd|secret)\s*=\s*"
 _AS_KEYWORD = re.compile(
-    r"(?P<key>\b(?:[a-z_]*password|passwd|pgpassword|pwd|sslpassword|secret)\s*=\s*)"
+    rf"(?P<key>[?&]{_KEY})[^\s&]+|(?P<word>{_KEY})"
     r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s&;,\"'<>]+)",
     re.IGNORECASE,
 )
@@ -21,8 +24,41 @@ _AS_KEYWORD = re.compile(
 
 def masked(text: str) -> str:
     """The text with the password of every URL and of every `password=...` replaced by `***`."""
-    text = _IN_URL.sub(rf"\g<scheme>\g<user>:{MASK}@", text)
-    return _AS_KEYWORD.sub(rf"\g<key>{MASK}", text)
+    if "://" in text and "@" in text:
+        text = _WORD.sub(_masked_word, text)
+    return _AS_KEYWORD.sub(lambda found: f"{found['key'] or found['word']}{MASK}", text)
+
+
+def _masked_word(found: re.Match[str]) -> str:
+    """The word without the password of its first URL that has one. The time is linear: no pattern backtracks."""
+    word = found.group()
+    last_at, start = word.rfind("@"), word.find("://")
+    while 0 <= start < last_at:
+        colon = word.find(":", start + 3, last_at)
+        if colon < 0:
+            break
+        if not _NO_USER.search(word, start + 3, colon):
+            return f"{word[: colon + 1]}{MASK}{word[last_at:]}"
+        start = word.find("://", start + 3)
+    return word
+
+
+def masked_words(text: str, words: Sequence[str]) -> str:
+    """The text without the parts of a password that the words of a command line contain.
+
+    A shell splits a URL at an unquoted space of its password: the words up to the one with the `@` are secret.
+    """
+    inside = False
+    for word in words:
+        if "://" in word and "@" not in word:
+            inside = True
+        elif inside and word.startswith("--"):
+            inside = False
+        elif inside:
+            secret, at, _ = word.rpartition("@")
+            text = re.sub(rf"(?<!\w){re.escape(secret if at else word)}(?!\w)", MASK, text) if word else text
+            inside = not at
+    return masked(text)
 
 
 def masked_json(value: Any) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
@@ -45,7 +47,8 @@ class PlainLines:
 
     def step(self, text: str) -> None:
         """Print the text with the seconds since the start."""
-        print(f"[{time.monotonic() - self._start:6.1f} s] {text}", file=self._out, flush=True)
+        with suppress(OSError):  # a log that is full or gone stops no run
+            print(f"[{time.monotonic() - self._start:6.1f} s] {text}", file=self._out, flush=True)
 
     def update(self, text: str) -> None:
         """Do nothing."""
@@ -106,11 +109,22 @@ class Spinner:
             turn += 1
 
     def _write(self, line: str) -> None:
-        self._out.write(f"\r\x1b[2K{line}")
-        self._out.flush()
+        with suppress(OSError):
+            self._out.write(f"\r\x1b[2K{line}")
+            self._out.flush()
+
+
+def is_animated(stream: TextIO) -> bool:
+    """Whether the stream is a terminal that may get control sequences.
+
+    TERM=dumb, NO_COLOR and CI (the variable of every CI system) ask for plain text.
+    """
+    dumb = os.environ.get("TERM") in ("dumb", "unknown")
+    in_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
+    return stream.isatty() and not (dumb or in_ci or os.environ.get("NO_COLOR"))
 
 
 def progress_on(out: TextIO | None = None) -> PlainLines | Spinner:
-    """A spinner if the stream (default stderr) is a terminal, plain lines otherwise."""
+    """A spinner if the stream (default stderr) is animated, plain lines otherwise."""
     stream = out or sys.stderr
-    return Spinner(stream) if stream.isatty() else PlainLines(stream)
+    return Spinner(stream) if is_animated(stream) else PlainLines(stream)

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
-from harness.command_line import Parser
+from harness.command_line import Parser, filled_path
 from harness.environments import BACKENDS, make_environment
 from harness.environments.base import Environment
+from harness.environments.urls import database_name
 from harness.errors import UsageError
 from loadtests.profiles import PROFILES, Profile, profile
 from loadtests.slo import Slo
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="another service level, may be repeated",
     )
-    parser.add_argument("--report", type=Path, metavar="DIR", help="default: reports/load-<time>")
+    parser.add_argument("--report", type=filled_path, metavar="DIR", help="default: reports/load-<time>")
     parser.add_argument("--json", action="store_true", help="print slo.json on stdout, the rest on stderr")
     servers = parser.add_argument_group("servers")
     servers.add_argument("--backend", choices=BACKENDS, default="embedded", help="the servers of the run")
@@ -109,7 +109,7 @@ def _environment(options: argparse.Namespace) -> Environment:
     urls = _urls(options)
     # Created first, because it validates the URLs.
     environment = make_environment("external", database_url=urls["database_url"], redis_url=urls["redis_url"])
-    database = unquote(urlsplit(urls["database_url"]).path.lstrip("/"))
+    database = database_name(urls["database_url"])
     if options.allow_load != database:
         raise UsageError(
             f"This would put load on the external database {database!r} and its Redis. "

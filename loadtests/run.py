@@ -20,7 +20,7 @@ from harness.errors import HarnessError
 from harness.history import History
 from harness.masking import masked
 from harness.progress import PlainLines, Progress
-from harness.report import prepare_folder
+from harness.report import locked_folder
 from loadtests.generator import require_locust, run_locust
 from loadtests.measurement import Measurement
 from loadtests.request import LoadRequest
@@ -44,7 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(request: LoadRequest, progress: Progress) -> int:
-    folder = prepare_folder(request.report)
+    with locked_folder(request.report) as folder:
+        return _run_in(folder, request, progress)
+
+
+def _run_in(folder: Path, request: LoadRequest, progress: Progress) -> int:
     profile = request.profile
     progress.step(f"starting Postgres and Redis ({request.environment.name})")
     with request.environment as environment:

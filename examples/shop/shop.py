@@ -19,7 +19,7 @@ import agentexec as ax
 
 pool = ax.Pool(queue_name="shop")
 
-LEDGER = """CREATE TABLE IF NOT EXISTS shop_ledger (
+TABLE = """CREATE TABLE IF NOT EXISTS shop_ledger (
     agent_id uuid NOT NULL, customer_order int NOT NULL, cents int NOT NULL)"""
 KEYS = """CREATE TABLE IF NOT EXISTS shop_refunds (
     agent_id uuid PRIMARY KEY)"""
@@ -37,7 +37,7 @@ class Refund(BaseModel):
 def create_tables(database_url: str) -> None:
     """Create the tables of the shop."""
     with psycopg.connect(database_url) as connection:
-        connection.execute(LEDGER)
+        connection.execute(TABLE)
         connection.execute(KEYS)
 
 

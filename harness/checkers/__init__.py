@@ -7,7 +7,7 @@ from harness.checkers.availability import availability
 from harness.checkers.base import reads
 from harness.checkers.causality import causality
 from harness.checkers.delivery import Delivery, account, delivery
-from harness.checkers.duplicates import budget_per_kill, duplicates
+from harness.checkers.duplicates import budget_per_fault, budget_per_kill, duplicates
 from harness.checkers.effects import effects
 from harness.checkers.evidence import evidence
 from harness.checkers.exits import exits
@@ -28,6 +28,7 @@ __all__ = [
     "Delivery",
     "account",
     "availability",
+    "budget_per_fault",
     "budget_per_kill",
     "causality",
     "delivery",

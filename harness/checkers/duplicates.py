@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, OperationType
-from harness.history.faults import killed_workers
+from harness.history.faults import injected_faults, killed_workers
 from harness.history.fields import task_of
 from harness.history.runs import Run, begun, returned, runs
 from harness.history.starving import starved_lease
@@ -34,6 +34,11 @@ def budget_per_kill(concurrency: int) -> Callable[[History], int]:
         return sum(min(concurrency, number) for number in explained.values())
 
     return budget
+
+
+def budget_per_fault(slots: int) -> Callable[[History], int]:
+    """A budget of `slots` duplicates for each injected fault: so many running tasks may run again after each."""
+    return lambda history: slots * len(injected_faults(history))
 
 
 def duplicates(budget: Budget) -> Checker:

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import BREAKDOWN, History, Operation
+from harness.history.ending import cut_short
 from harness.history.faults import kills
 from harness.history.names import VOCABULARY
 
@@ -22,14 +23,18 @@ def evidence() -> Checker:
 
     The kernel may cut a write short when its process is killed. The writer did nothing after that line, so each checker
     treats the line as not written. Any other problem is UNKNOWN: a missing line can make a task look lost, or hide that
-    it is. A `breakdown` that the runner recorded is UNKNOWN too: such a run is not the run of the scenario. So is an
-    operation with an unknown `f`, because no checker reads it: it may be a misspelled one. A checker that reads
-    operations of its own declares them with `reads`.
+    it is. A `breakdown` that the runner recorded is UNKNOWN too, and so is a run that ended before its drain was
+    complete: such a run is not the run of the scenario. So is an operation with an unknown `f`, because no checker
+    reads it: it may be a misspelled one. A checker that reads operations of its own declares them with `reads`.
     """
 
     def check(history: History) -> CheckResult:
         bad = unreadable(history)
         broken = [str(op.value.get("why")) for op in history.where(BREAKDOWN)]
+        if (
+            not broken and (why := cut_short(history)) is not None
+        ):  # the runner was killed and could not record it
+            broken.append(why)
         strange = [_strange(f, found) for f, found in history.undeclared().items()]
         wrong = [*broken, *bad, *(str(one["problem"]) for one in strange)]
         return CheckResult(

@@ -11,7 +11,8 @@ from uuid import UUID
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.errors import describe_error
-from harness.history import BREAKDOWN, INVARIANT, History, Operation
+from harness.history import INVARIANT, History, Operation
+from harness.history.ending import cut_short
 from harness.history.fields import activity_of, task_of
 from harness.history.records import records
 from harness.history.statuses import COMPLETE
@@ -80,15 +81,14 @@ def invariant(name: str, function: Callable[..., Any] | None) -> Checker:
     """No task breaks an invariant of the application, by what its source gave after the drain.
 
     `function` takes what the source gave and the completed tasks; for None, the recorded answer of a function without
-    a source counts. UNKNOWN if the run broke down, if the source failed, if the function raises or answers with
+    a source counts. UNKNOWN if the run was cut short, if the source failed, if the function raises or answers with
     something that is no answer, or if the history has no operation of this invariant. Does not claim anything about
     tasks that did not complete, except where the function names them.
     """
 
     def check(history: History) -> CheckResult:
-        broken = next(history.where(BREAKDOWN), None)
-        if broken is not None:
-            return _unknown(f"the run broke down: {broken.value.get('why')}")
+        if (why := cut_short(history)) is not None:
+            return _unknown(f"the run broke down: {why}")
         found = next((op for op in history.where(INVARIANT) if op.value.get("name") == name), None)
         if found is None:
             return _unknown(

@@ -26,8 +26,8 @@ def recovery(p99: float | None = None, *, minimum: int = 1, from_last_kill: bool
     """Every task that a kill interrupted begins again, 99 % of them within `p99` seconds.
 
     Without `p99` the bound is the longest promise for the kills of the run, or `DEFAULT_P99` without any promise.
-    The clock starts with the nemesis's `inject` operation, which it records before it sends the signal, or with the
-    first `hello` of another worker if none was up. With `from_last_kill` it starts with the last kill before the task
+    The clock starts with the nemesis's `inject` operation, which it records before it sends the signal, or when
+    another worker or pool was up if none was then. With `from_last_kill` it starts with the last kill before the task
     began again, if that is later: for runs with so many kills that they hit the replacements too. INVALID if an
     interrupted task never began again and did not end otherwise, or if the p99 (nearest-rank) is above the bound.
     UNKNOWN if fewer than `minimum` runs were interrupted, if the run ended too early to say that a task never began
@@ -128,11 +128,12 @@ def _summary(
 def _examples(
     stuck: list[Interruption], slow: list[Interruption], bound: float, from_last_kill: bool
 ) -> Iterator[Counterexample]:
-    clock = " from the last kill on" if from_last_kill else ""
+    last = " from the last kill on" if from_last_kill else ""
     for one in stuck:
         why = f"interrupted in {one.worker} by {one.fault.label} and never begun again"
         yield Counterexample(kind="stuck", task=one.task, why=why)
     for one in slow:
+        clock = last or (" from the first worker on" if one.unattended else "")
         waited = f"begun again after {one.waited:.3f} s{clock} (bound {bound:g} s)"
         why = f"interrupted in {one.worker} by {one.fault.label}, {waited}"
         yield Counterexample(kind="slow", task=one.task, why=why, more={"seconds": one.waited})

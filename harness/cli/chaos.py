@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from argparse import ArgumentParser, Namespace, _ArgumentGroup
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 from harness.checkers.base import Verdict
-from harness.cli.request import RunRequest, environment_of
-from harness.command_line import above_zero, positive
+from harness.cli.ci_options import add_ci
+from harness.cli.request import RunRequest
+from harness.cli.series import ScenarioSeries
+from harness.cli.verdict_lines import annotation, in_github, show_verdict
+from harness.command_line import above_zero, filled_path, positive
 from harness.environments import BACKENDS
-from harness.environments.base import Environment
-from harness.history.files import SEAL
+from harness.errors import EXIT_UNKNOWN, HarnessError
 from harness.masking import masked
-from harness.progress import Progress, progress_on
-from harness.report import prepare_folder, verdict_table, write_reports
-from harness.run.runner import RunOptions, run_scenario
-from harness.scenario import Scenario, ScenarioRun, registry
+from harness.progress import is_animated, progress_on
+from harness.report import claimed_folder, verdict_table, write_reports
+from harness.report.markdown import check_file, write_markdown, write_step_summary
+from harness.scenario import ScenarioRun, registry
 from harness.scenario.run_plan import MOST_TIMEOUT
-from harness.targets.adapter import AdapterTarget
 
 # The highest --rate, in tasks a second.
 MOST_RATE = 10_000
@@ -66,18 +69,19 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
         help="the most that a scenario may take (default: the scenario's)",
     )
     run.add_argument("--app", metavar="MODULE:NAME", help="an application of your own as the target")
-    run.add_argument("--report", type=Path, metavar="DIR", help="default: reports/<time>-<seed>")
+    run.add_argument("--report", type=filled_path, metavar="DIR", help="default: reports/<time>-<seed>")
     run.add_argument("--json", action="store_true", help="print verdict.json on stdout, the rest on stderr")
+    add_ci(run.add_argument_group("for CI"))
     _add_servers(run.add_argument_group("servers"))
 
 
 def _add_servers(run: _ArgumentGroup) -> None:
     run.add_argument("--backend", choices=BACKENDS, default="embedded", help="the servers of the run")
     run.add_argument(
-        "--postgres-bin", type=Path, metavar="DIR", help="embedded: an installed Postgres instead"
+        "--postgres-bin", type=filled_path, metavar="DIR", help="embedded: an installed Postgres instead"
     )
     run.add_argument(
-        "--redis-server", type=Path, metavar="PATH", help="embedded: an installed server instead"
+        "--redis-server", type=filled_path, metavar="PATH", help="embedded: an installed server instead"
     )
     run.add_argument("--postgres-image", metavar="IMAGE", help="containers: another image")
     run.add_argument("--redis-image", metavar="IMAGE", help="containers: another image")
@@ -112,27 +116,62 @@ def list_scenarios(options: Namespace) -> int:
 
 
 def run_scenarios(options: Namespace) -> int:
-    """Run scenarios on one environment, write the reports and print the verdicts; returns the exit code."""
+    """Run scenarios on one environment, write the reports and print the verdicts; returns the exit code.
+
+    The verdicts so far are reported also if the run is interrupted or breaks down.
+    """
     request = RunRequest.of(options)
-    folder = prepare_folder(request.report)
-    with progress_on() as progress:
-        if isinstance(request.target, AdapterTarget):
-            request.target.install(progress.step)
-        progress.step(f"seed {request.seed}; starting Postgres and Redis ({options.backend})")
-        with environment_of(options) as environment:
-            runs = [_run(request, scenario, environment, folder, progress) for scenario in request.scenarios]
-            progress.step("taking the servers down")
-        progress.step("writing the report")
-        paths = write_reports(runs, folder)
-    verdict = Verdict.combine(run.verdict for run in runs)
-    if options.json:
-        print(paths.json.read_text(encoding="utf-8"), end="")
     out = sys.stderr if options.json else sys.stdout
-    print(f"\n{verdict_table(runs, colour=_in_colour(out.isatty()))}", file=out)
+    if options.markdown:
+        check_file(options.markdown)
+    with claimed_folder(request.report) as folder:
+        series = ScenarioSeries(
+            request=request,
+            folder=folder,
+            ended=partial(show_verdict, out=out),
+            stop_early=options.exitfirst,
+            max_seconds=options.max_seconds,
+        )
+        try:
+            with progress_on() as progress:
+                series.run(progress)
+        except BaseException as error:
+            if series.runs or series.current:
+                series.interrupted(error)
+                with suppress(OSError):  # what stopped the run is reported after this
+                    _report(series, folder, out)
+            raise
+        return _report(series, folder, out)
+
+
+def _report(series: ScenarioSeries, folder: Path, out: TextIO) -> int:
+    """Print the verdicts and write the reports; returns the exit code, UNKNOWN for VALID without its reports."""
+    runs = series.results()
+    code = Verdict.combine(run.verdict for run in runs).exit_code
+    print(f"\n{verdict_table(runs, colour=is_animated(out))}", file=out)
     for line in _violations(runs):
         print(line, file=out)
-    print(f"report:  {paths.html}\nrepeat:  {masked(request.repeat(request.scenarios))}", file=out)
-    return verdict.exit_code
+    for run in runs if in_github() else ():
+        if run.scenario in series.missing:
+            print(annotation(run), file=out)
+    try:
+        _write(series, runs, folder, out)
+    except HarnessError as error:  # the verdicts stay
+        print(f"harness: {masked(str(error))}", file=sys.stderr)
+        return code or EXIT_UNKNOWN
+    return code
+
+
+def _write(series: ScenarioSeries, runs: Sequence[ScenarioRun], folder: Path, out: TextIO) -> None:
+    options = series.request.options
+    paths = write_reports(runs, folder)
+    if options.json:
+        print(paths.json.read_text(encoding="utf-8"), end="")
+    again = series.request.repeat(series.request.scenarios)
+    print(f"report:  {paths.html}\nrepeat:  {masked(again)}", file=out)
+    if options.markdown:
+        write_markdown(runs, options.markdown)
+    write_step_summary(runs)
 
 
 def _violations(runs: Sequence[ScenarioRun]) -> Iterator[str]:
@@ -149,37 +188,3 @@ def _violations(runs: Sequence[ScenarioRun]) -> Iterator[str]:
                 listed = ", ".join(map(str, tasks[:_LISTED]))
                 more = f", and {len(tasks) - _LISTED} more in the report" if len(tasks) > _LISTED else ""
                 yield f"{run.scenario}, {name}: {kind} {listed}{more}"
-
-
-def _run(
-    request: RunRequest, scenario: Scenario, environment: Environment, folder: Path, progress: Progress
-) -> ScenarioRun:
-    return run_scenario(
-        scenario,
-        environment,
-        request.target,
-        RunOptions(
-            seed=request.seed,
-            tasks=request.options.tasks,
-            rate=request.options.rate,
-            timeout=request.options.timeout,
-            queue=f"hx-{request.session}-{scenario.name}",
-            repeat=request.repeat([scenario]),
-            stall=request.options.patience,
-        ),
-        history_folder=_history_folder(folder, scenario.name),
-        progress=progress,
-    )
-
-
-def _history_folder(folder: Path, scenario: str) -> Path:
-    """An empty folder for the history; removes the files of an earlier run with the same report folder."""
-    history = folder / "history" / scenario
-    history.mkdir(parents=True, exist_ok=True)
-    for old in (*history.glob("*.jsonl"), *history.glob("*.log"), *history.glob(SEAL)):
-        old.unlink()
-    return history
-
-
-def _in_colour(terminal: bool) -> bool:
-    return terminal and not os.environ.get("NO_COLOR")

@@ -7,9 +7,9 @@ import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 
 from harness.checkers.base import CheckResult, Verdict
+from harness.command_line import filled_path
 from harness.errors import UsageError
 from harness.history import History
 from harness.masking import masked
@@ -24,11 +24,13 @@ _SHOWN = 20
 
 def add_check(parser: ArgumentParser) -> None:
     """Add the options of the command to its parser."""
-    parser.add_argument("history", type=Path, metavar="HISTORY", help="a history file, or a folder of them")
+    parser.add_argument(
+        "history", type=filled_path, metavar="HISTORY", help="a history file, or a folder of them"
+    )
     parser.add_argument("--scenario", required=True, metavar="NAME", help="scenario whose checkers are used")
     parser.add_argument("--app", metavar="MODULE:NAME", help="judge the invariants of this application too")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write the page of the report there")
+    parser.add_argument("--html", type=filled_path, metavar="FILE", help="write the page of the report there")
     parser.set_defaults(run=check_history)
 
 

@@ -6,17 +6,24 @@ one sentence on stderr; `--debug` adds the traceback.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
+from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import suppress
 
 from harness.cli import chaos, check, images, queues, report, simulate, target
 from harness.command_line import Parser, installed_version, report_interrupt, sigterm_raises
 from harness.errors import EXIT_UNKNOWN, HarnessError
-from harness.masking import masked
+from harness.masking import masked_words
 
 _BUG = "This is a bug of the harness or of a target; --debug shows where."
+
+# What a full or protected disk answers.
+_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+_FREE = "free some space, or choose another disk with --report DIR and TMPDIR."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,26 +31,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     with sigterm_raises():
         try:
-            options = _parser().parse_args(given)
+            options = _parser().parse_args(given, Namespace(given=given))
             code: int = options.run(options)
             sys.stdout.flush()
             return code
         except HarnessError as error:
-            return _complain(str(error), error.exit_code, debug="--debug" in given)
+            return _complain(str(error), error.exit_code, given)
         except KeyboardInterrupt as interrupt:
             return report_interrupt("harness", interrupt)
         except BrokenPipeError:  # `harness chaos list | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
             return EXIT_UNKNOWN
+        except OSError as error:
+            if error.errno not in _STORAGE:
+                return _complain(_bug(error), EXIT_UNKNOWN, given)
+            try:
+                sys.stdout.flush()
+            except OSError:
+                _drop_output()
+            where = error.filename or "A file, or the output of this command,"
+            return _complain(f"{where} cannot be written ({error.strerror}); {_FREE}", EXIT_UNKNOWN, given)
         except Exception as error:  # noqa: BLE001 - a sentence instead of a traceback
-            sentence = f"{type(error).__name__}: {error}".rstrip(".")
-            return _complain(f"{sentence}. {_BUG}", EXIT_UNKNOWN, debug="--debug" in given)
+            return _complain(_bug(error), EXIT_UNKNOWN, given)
 
 
-def _complain(sentence: str, code: int, *, debug: bool) -> int:
-    if debug:
-        print(masked(traceback.format_exc()), file=sys.stderr)
-    print(f"harness: {masked(sentence)}", file=sys.stderr)
+def _bug(error: Exception) -> str:
+    sentence = f"{type(error).__name__}: {error}".rstrip(".")
+    return f"{sentence}. {_BUG}"
+
+
+def _drop_output() -> None:
+    """Let what is still buffered for stdout vanish: Python would write it at its end, and complain again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(sentence: str, code: int, given: Sequence[str]) -> int:
+    with suppress(OSError):
+        if "--debug" in given:
+            print(masked_words(traceback.format_exc(), given), file=sys.stderr)
+        print(f"harness: {masked_words(sentence, given)}", file=sys.stderr, flush=True)
     return code
 
 

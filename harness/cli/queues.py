@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from harness.command_line import positive
+from harness.command_line import filled_path, positive
 from harness.errors import EXIT_UNKNOWN, EXIT_VALID
 from harness.progress import progress_on
 from harness.queues.cells import LOSSES, TASKS
@@ -19,7 +19,7 @@ from harness.queues.page import page_html
 from harness.queues.result import FILE, Cell, read_results
 from harness.queues.run import CellRunner
 from harness.queues.table import Table
-from harness.report import prepare_folder
+from harness.report import locked_folder
 
 _MINUTES = 75
 
@@ -46,18 +46,24 @@ def add_queues(parser: ArgumentParser) -> None:
         "--seed", type=int, default=1, metavar="N", help="seed of the first repeat (default 1)"
     )
     parser.add_argument("--tasks", type=positive, default=TASKS, metavar="N", help=f"default {TASKS}")
-    parser.add_argument("--report", type=Path, default=Path("reports", "queues"), metavar="DIR")
-    parser.add_argument("--document", type=Path, metavar="FILE", help="also write the table as Markdown")
+    parser.add_argument("--report", type=filled_path, default=Path("reports", "queues"), metavar="DIR")
+    parser.add_argument(
+        "--document", type=filled_path, metavar="FILE", help="also write the table as Markdown"
+    )
     parser.add_argument("--no-run", action="store_true", help="only write the pages of the existing results")
 
 
 def run_queues(options: Namespace) -> int:
     """Run the cells that have no result yet and write the pages; returns 2 if a cell is still without a result."""
+    with locked_folder(options.report) as folder:
+        return _run_queues(options, folder)
+
+
+def _run_queues(options: Namespace, folder: Path) -> int:
     selection = Selection(
         targets=options.targets, losses=options.faults, only=options.only, repeats=options.repeat
     )
     cells = selection.cells()
-    folder = prepare_folder(options.report)
     todo = [] if options.no_run else [one for one in cells if options.again or not _has_result(one, folder)]
     try:
         if todo:

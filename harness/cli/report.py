@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from harness.command_line import filled_path
 from harness.errors import UsageError
 from harness.report.compare import Change, compare, comparison_table, read_document
 from harness.report.compare_verdicts import compare_verdicts, verdicts_table
@@ -19,11 +20,11 @@ def add_report(parser: ArgumentParser, common: ArgumentParser) -> None:
     compared = actions.add_parser(
         "compare", help="compare two verdict.json, or two files of benchmark figures", parents=[common]
     )
-    compared.add_argument("before", type=Path, metavar="BEFORE", help="a file, or a report folder")
-    compared.add_argument("after", type=Path, metavar="AFTER")
+    compared.add_argument("before", type=filled_path, metavar="BEFORE", help="a file, or a report folder")
+    compared.add_argument("after", type=filled_path, metavar="AFTER")
     compared.set_defaults(run=compare_files)
     index = actions.add_parser("index", help="write the index of a folder of reports", parents=[common])
-    index.add_argument("folder", type=Path, nargs="?", default=Path(REPORTS), metavar="DIR")
+    index.add_argument("folder", type=filled_path, nargs="?", default=Path(REPORTS), metavar="DIR")
     index.set_defaults(run=index_reports)
 
 

@@ -10,14 +10,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
+from harness.cli.called import called_as
 from harness.environments import make_environment
 from harness.environments.base import Environment
+from harness.environments.urls import checked_url, database_name, has_password
 from harness.errors import UsageError
 from harness.scenario import Scenario, registry
 from harness.scenario.run_plan import RunPlan, require_time
 from harness.targets.base import Target
+
+# Options that a repeated run needs, in the order in which they are printed.
+_REPEATED = (
+    *("postgres_bin", "redis_server", "postgres_image", "redis_image"),
+    *("allow_destructive", "database_url", "redis_url"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +33,7 @@ class RunRequest:
 
     options: Namespace
     scenarios: tuple[Scenario, ...]
+    plans: tuple[RunPlan, ...]
     target: Target
     seed: int
     report: Path
@@ -41,42 +49,51 @@ class RunRequest:
         seed = secrets.randbelow(2**32) if options.seed is None else options.seed
         target = _target(options)
         asked = {"tasks": options.tasks, "rate": options.rate, "timeout": options.timeout}
-        require_time([RunPlan.of(scenario, target, seed=seed, **asked) for scenario in scenarios])
+        plans = tuple(RunPlan.of(scenario, target, seed=seed, **asked) for scenario in scenarios)
+        require_time(plans)
+        session = secrets.token_hex(4)
         stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
         return cls(
             options=options,
             scenarios=scenarios,
+            plans=plans,
             target=target,
             seed=seed,
-            report=options.report or Path("reports") / f"{stamp}-{seed}",
-            session=secrets.token_hex(4),
+            report=options.report or _new_folder(Path("reports") / f"{stamp}-{seed}", session),
+            session=session,
         )
 
     def repeat(self, scenarios: Sequence[Scenario]) -> str:
-        """The command that runs these scenarios again, without URLs, because they contain passwords."""
-        named = self.options.scenarios or [scenario.name for scenario in scenarios]
+        """The command that runs these scenarios again, as this run was called.
+
+        A URL with a password is left out: the command then needs the variable of the same name.
+        """
+        options = self.options
+        named = options.scenarios or [scenario.name for scenario in scenarios]
         chosen = list(dict.fromkeys(named)) if len(scenarios) > 1 else [_name(scenarios[0], named)]
         words = [
-            "harness",
-            "chaos",
-            "run",
+            *called_as(["chaos", "run"], getattr(options, "given", None)),
             *chosen,
             "--seed",
             str(self.seed),
-            "--tasks",
-            str(self.options.tasks),
         ]
+        words += ["--tasks", str(options.tasks)]
         for name in ("rate", "timeout", "patience"):
-            if (number := getattr(self.options, name)) is not None:
+            if (number := getattr(options, name)) is not None:
                 words += [f"--{name}", f"{number:g}" if float(f"{number:g}") == number else repr(number)]
-        words += ["--backend", self.options.backend]
+        words += ["--backend", options.backend]
         for name in ("target", "app"):
-            if getattr(self.options, name) not in (None, "agentexec"):
-                words += [f"--{name}", getattr(self.options, name)]
-        for name in ("postgres_bin", "redis_server", "postgres_image", "redis_image", "allow_destructive"):
-            if (value := getattr(self.options, name)) is not None:
+            if getattr(options, name) not in (None, "agentexec"):
+                words += [f"--{name}", getattr(options, name)]
+        for name in _REPEATED:
+            if (value := getattr(options, name)) is not None and not has_password(str(value)):
                 words += [f"--{name.replace('_', '-')}", str(value)]
         return shlex.join(words)
+
+
+def _new_folder(folder: Path, session: str) -> Path:
+    """The folder, or one of the session if another run of the same second and seed has it."""
+    return folder.with_name(f"{folder.name}-{session}") if folder.exists() else folder
 
 
 def _target(options: Namespace) -> Target:
@@ -134,7 +151,10 @@ def _urls(options: Namespace) -> dict[str, str]:
                 f"The external backend needs the URLs of its servers: give --{name.replace('_', '-')} URL, "
                 f"or set HARNESS_{name.upper()}."
             )
-    return {name: value for name, value in given.items() if value}
+    return {
+        "database_url": checked_url("postgres", given["database_url"] or "", option="--database-url"),
+        "redis_url": checked_url("redis", given["redis_url"] or "", option="--redis-url"),
+    }
 
 
 def _require_permission(scenarios: Sequence[Scenario], options: Namespace) -> None:
@@ -144,7 +164,7 @@ def _require_permission(scenarios: Sequence[Scenario], options: Namespace) -> No
     affects whole servers never runs on external ones.
     """
     destructive = [scenario.name for scenario in scenarios if scenario.destructive]
-    database = unquote(urlsplit(_urls(options)["database_url"]).path.lstrip("/"))
+    database = database_name(_urls(options)["database_url"])
     owning = [scenario.name for scenario in scenarios if scenario.own_servers and not options.all]
     if owning:
         raise UsageError(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 from argparse import ArgumentParser, Namespace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.command_line import positive
+from harness.cli.called import called_as
+from harness.command_line import filled_path, positive
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, UsageError
 from harness.progress import Progress, progress_on
 from harness.targets.reference import require_reference
@@ -28,7 +30,9 @@ def add_simulate(parser: ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--seeds", type=positive, metavar="N", help=f"simulate N seeds (default {SEEDS})")
     what.add_argument("--seed", type=int, metavar="S", help="simulate one seed")
-    what.add_argument("--replay", type=Path, metavar="FILE", help="run a schedule that was written to a file")
+    what.add_argument(
+        "--replay", type=filled_path, metavar="FILE", help="run a schedule that was written to a file"
+    )
     parser.add_argument(
         "--first", type=int, metavar="S", help="with --seeds: the first (default: random, and printed)"
     )
@@ -39,17 +43,20 @@ def add_simulate(parser: ArgumentParser) -> None:
     parser.add_argument("--no-shrink", action="store_true", help="do not shrink failing schedules")
     parser.add_argument(
         "--report",
-        type=Path,
+        type=filled_path,
         default=Path("reports/simulation"),
         metavar="DIR",
         help="folder for failing schedules",
     )
     parser.add_argument(
-        "--history", type=Path, metavar="FILE", help="with --seed or --replay: write the history to this file"
+        "--history",
+        type=filled_path,
+        metavar="FILE",
+        help="with --seed or --replay: write the history to this file",
     )
     parser.add_argument(
         "--html",
-        type=Path,
+        type=filled_path,
         metavar="DIR",
         help="with --seed or --replay: write the three reports to this folder",
     )
@@ -86,7 +93,10 @@ def _campaign(options: Namespace) -> int:
         f"(at least {done.fewest or 0} in each), {len(done.failing)} with findings; "
         f"{done.seconds:.1f} s, {done.per_minute_and_core:.0f} runs per minute and core"
     )
-    print(f"repeat:  harness simulate --seeds {count} --first {first}")
+    again = shlex.join(
+        [*called_as(["simulate"], options.given), "--seeds", str(count), "--first", str(first)]
+    )
+    print(f"repeat:  {again}")
     return EXIT_INVALID if done.failing else EXIT_VALID if done.runs else EXIT_UNKNOWN
 
 
@@ -100,8 +110,7 @@ def _one(options: Namespace) -> int:
     if options.history:
         _write_history(outcome, options.history)
     if options.html:
-        again = f"--seed {options.seed}" if options.replay is None else f"--replay {options.replay}"
-        written = write_reports([as_run(outcome, repeat=f"harness simulate {again}")], options.html)
+        written = write_reports([as_run(outcome, repeat=_repeat(options))], options.html)
         print(f"report:  {written.html}")
     if options.explain:
         print(timeline(outcome))
@@ -117,6 +126,11 @@ def _one(options: Namespace) -> int:
         with progress_on() as progress:
             _keep(outcome, options, progress)
     return EXIT_INVALID
+
+
+def _repeat(options: Namespace) -> str:
+    plan = ["--replay", str(options.replay)] if options.replay is not None else ["--seed", str(options.seed)]
+    return shlex.join([*called_as(["simulate"], options.given), *plan])
 
 
 def _plan(options: Namespace) -> Plan:
@@ -156,7 +170,7 @@ def _keep(outcome: SimulationResult, options: Namespace, progress: Progress) -> 
     progress.step(
         f"seed {outcome.plan.seed}: {len(small.plan.faults)} of {len(outcome.plan.faults)} faults and "
         f"{len(small.plan.tasks)} of {len(outcome.plan.tasks)} tasks are enough for {outcome.findings[0].checker}: "
-        f"harness simulate --replay {path} --explain"
+        f"{shlex.join([*called_as(['simulate'], options.given), '--replay', str(path), '--explain'])}"
     )
 
 

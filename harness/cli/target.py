@@ -9,6 +9,7 @@ from argparse import ArgumentParser, Namespace
 from datetime import datetime
 from pathlib import Path
 
+from harness.command_line import filled_path
 from harness.environments import make_environment
 from harness.errors import EXIT_INVALID, EXIT_VALID, UsageError
 from harness.progress import progress_on
@@ -38,7 +39,9 @@ def add_target(parser: ArgumentParser, common: ArgumentParser) -> None:
     check.add_argument(
         "--patience", type=float, default=PATIENCE_SECONDS, metavar="S", help="seconds that a task may take"
     )
-    check.add_argument("--report", type=Path, metavar="DIR", help="default: reports/check-<name>-<time>")
+    check.add_argument(
+        "--report", type=filled_path, metavar="DIR", help="default: reports/check-<name>-<time>"
+    )
     check.set_defaults(run=check_one)
 
 

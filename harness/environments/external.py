@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from typing import ClassVar
-from urllib.parse import urlsplit
 
 from harness.environments import probe
 from harness.environments.backend import SessionEnvironment
 from harness.environments.base import Endpoints, ServerVersions, Service
 from harness.environments.session import Session
-from harness.errors import EnvironmentUnavailable, UsageError
+from harness.environments.urls import checked_url, plain_url
+from harness.errors import EnvironmentUnavailable
 from harness.masking import masked
 
-_SCHEMES: dict[Service, tuple[str, ...]] = {
-    "postgres": ("postgresql", "postgres"),
-    "redis": ("redis", "rediss", "unix"),
-}
-_OPTIONS: dict[Service, str] = {"postgres": "database_url", "redis": "redis_url"}
 _TIMEOUT_SECONDS = 5.0
 
 
@@ -28,8 +23,8 @@ class ExternalEnvironment(SessionEnvironment):
     def __init__(self, *, database_url: str, redis_url: str) -> None:
         super().__init__()
         self._urls: dict[Service, str] = {
-            "postgres": _checked("postgres", database_url),
-            "redis": _checked("redis", redis_url),
+            "postgres": checked_url("postgres", database_url, option="database_url"),
+            "redis": checked_url("redis", redis_url, option="redis_url"),
         }
 
     def bring_up(self, session: Session) -> tuple[Endpoints, ServerVersions]:
@@ -48,25 +43,3 @@ class ExternalEnvironment(SessionEnvironment):
                 f"The {service} server at {masked(url)} does not answer: {error}. "
                 f"Check the URL, the password, and that this machine reaches the server."
             ) from error
-
-
-def plain_url(url: str) -> str:
-    """The URL without SQLAlchemy's driver: `postgresql://...` for `postgresql+psycopg://...`."""
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme.split('+')[0]}{separator}{rest}"
-
-
-def _checked(service: Service, url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        scheme = parts.scheme.split("+")[0]
-        # `port` is parsed on access and raises ValueError if it is invalid.
-        located = parts.port is not None or bool(parts.netloc or parts.path.strip("/") or parts.query)
-    except ValueError:
-        scheme, located = "", False
-    if scheme not in _SCHEMES[service] or not located:
-        raise UsageError(
-            f"{_OPTIONS[service]} is no {service} URL: {masked(url)!r}. "
-            f"Give one like {_SCHEMES[service][0]}://user:password@host:port/database."
-        )
-    return url

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from harness.environments.external import plain_url
+from harness.environments.urls import plain_url
 from harness.errors import GateError, HarnessError, first_line
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers

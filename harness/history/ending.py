@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from harness.history.figures import NANOSECONDS
 from harness.history.history import History
-from harness.history.machine import lost_to_machine
+from harness.history.machine import too_little_time
 from harness.history.names import BREAKDOWN, DRAIN, PHASE, RUNNER
 from harness.history.operation import OperationType
 from harness.history.promises import losses, promises
@@ -72,7 +72,7 @@ def drain(history: History) -> Drain | None:
 
 
 def _cut_short(history: History) -> str | None:
-    reasons = [str(op.value.get("why")) for op in history.where(BREAKDOWN) if op.process == RUNNER]
+    reasons = [str(op.value.get("why")) for op in history.where(BREAKDOWN)]
     phases = [op for op in history.where(PHASE) if op.process == RUNNER]
     if not phases:
         return reasons[0] if reasons else None
@@ -93,7 +93,7 @@ def _open_end(history: History) -> str | None:
             f"the drain waited {found.patience:g} s without any change, and the target promises a recovery within "
             f"{promised:g} s; give a longer --patience"
         )
-    return lost_to_machine(history, found.start, found.end, excess=found.patience)
+    return too_little_time(history, found.start, found.end, needed=found.patience)
 
 
 def _stopped_at(history: History) -> int | None:

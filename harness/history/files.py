@@ -9,6 +9,8 @@ written when all processes have ended, and they reveal whole lines that were los
     a run's folder    has `seal.json`, the number of lines of each of its files after every process had ended. A folder
                       without it is read as it is.
 
+The mark of a process that could not write (`harness.history.unrecorded`) is a problem of the history too.
+
 The reader adds the `kind` of faults to histories that were recorded before
 faults had one (`harness.history.injection`).
 """
@@ -30,6 +32,7 @@ from typing import Any, NamedTuple
 from harness.history.injection import with_kind
 from harness.history.names import NEMESIS
 from harness.history.operation import Operation, OperationType
+from harness.history.unrecorded import reason
 
 HISTORY, BEGIN, END = "history", "begin", "end"
 SEAL = "seal.json"
@@ -106,6 +109,8 @@ def read(path: Path) -> tuple[list[Operation], list[str]]:
         ended[file.name] = reading.ended
     if path.is_dir() and (path / SEAL).exists():
         problems += _broken_seal(path / SEAL, ended)
+    if path.is_dir() and (why := reason(path)) is not None:
+        problems.insert(0, f"operations are missing: {why}; free some space and run it again")
     if not operations:
         problems.append(f"{path} holds no operation")
     return operations, problems

@@ -14,6 +14,8 @@ The vocabulary of `f`, by the process that records it:
     worker-PID  hello       value: pid             (info; the process imported its handlers)
     nemesis     FAULT       value: fault (running number), phase (inject | heal), kind, and what was hit: pids, pool,
                                    pid (the pool's own process), seconds (how long it lasts); FAULT is its name
+    pool-N      start       value: pid, pids       (the harness starts the pool; ok: its workers are up)
+    pool-N      stop, kill  value: pid, seconds    (info; the harness stops the pool at the end, or kills it)
     pool-N      exit        value: pid, code       (info; the pool's own process ended)
     postgres    transition  value: task, activity, fence, n, status, percentage, at   (the store's own log, at
                                    the end; percentage is null in entries without one)
@@ -26,8 +28,12 @@ The vocabulary of `f`, by the process that records it:
                                    own application enqueued: it has no number, and `run` and `record` leave it out)
     application invariant   value: name, and found (what its source gave), broken (the tasks that break it, by task the
                                    reason) or error   (info; after the drain, see `harness.testing`)
-    runner      breakdown   value: why             (info; a part of the run that could not be carried out)
+    runner      promises    value: what the system under test promises (info; `harness.history.promises`)
+    runner      phase       value: phase           (a phase of the run begins and ends; `harness.history.ending`)
+    runner      drain       value: unfinished, patience, quiet  (info; how the drain ended)
+    runner      breakdown   value: why, phase      (info; a part of the run that could not be carried out)
     runner      clock       value: wall            (info; the time of day in ISO 8601, to compare logs with)
+    machine     machine     value: load, spin, delay  (info; how well the machine keeps up; `harness.history.machine`)
     history     begin, end  value: operations      (info; the first and the last line of a saved history, with the
                                    number of operations between them; see `harness.history.files`)
 

@@ -22,10 +22,10 @@ class Interruption:
     """A run that the kill of its worker cut off.
 
     `again` is the next run of the task in a process that the same fault did not hit, None if there is none. `since` is
-    when another worker was up to run the task (nanoseconds): the kill, or the first `hello` after it of a worker that
-    lives, if there was none. `waited` is the time in seconds from `since` to the beginning of `again`: 0 if that run
-    had begun already, None without `again`. `settled` is True if the task ended in another way: a handler returned, or
-    its record says error or canceled.
+    when another worker or pool was up to run the task again (nanoseconds): the kill, or later (`first_worker_up`).
+    `waited` is the time in seconds from `since` to the beginning of `again`: 0 if that run had begun already, None
+    without `again`. `settled` is True if the task ended in another way: a handler returned, or its record says error or
+    canceled.
     """
 
     run: Run

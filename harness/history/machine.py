@@ -69,7 +69,7 @@ def slowness(history: History, start: int, end: int) -> Slowness | None:
         if covered <= 0:
             continue
         used.append(sample)
-        lost += min(covered, _lost(sample, covered))
+        lost += lost_seconds(spin=sample.spin, delay=sample.delay, covered=covered)
     if not used:
         return None
     return Slowness(
@@ -89,15 +89,31 @@ def lost_to_machine(history: History, start: int, end: int, *, excess: float) ->
     found = slowness(history, start, end)
     if found is None or found.lost <= 0 or found.lost < SHARE * excess:
         return None
+    return _sentence(found, start, end)
+
+
+def too_little_time(history: History, start: int, end: int, *, needed: float) -> str | None:
+    """Why the system did not have the `needed` seconds between `start` and `end` (nanoseconds) on this machine.
+
+    None if it had at least the share `SHARE` of them, and without a gauge in the history.
+    """
+    found = slowness(history, start, end)
+    if found is None or found.lost <= 0 or seconds(end - start) - found.lost >= SHARE * needed:
+        return None
+    return _sentence(found, start, end)
+
+
+def lost_seconds(*, spin: float, delay: float, covered: float) -> float:
+    """How many of the `covered` seconds the machine took away, by one sample of them."""
+    slowed = covered * (1 - 1 / spin) if spin > QUIET_SPIN else 0.0
+    return min(covered, slowed + (delay if delay > QUIET_DELAY_SECONDS else 0.0))
+
+
+def _sentence(found: Slowness, start: int, end: int) -> str:
     return (
         f"this machine took away about {found.lost:.1f} s of {seconds(end - start):.1f} s (work up to {found.spin:.1f} "
         f"times slower, sleeps up to {found.delay * 1e3:.0f} ms late, load {found.load:.1f})"
     )
-
-
-def _lost(sample: MachineSample, covered: float) -> float:
-    slowed = covered * (1 - 1 / sample.spin) if sample.spin > QUIET_SPIN else 0.0
-    return slowed + (sample.delay if sample.delay > QUIET_DELAY_SECONDS else 0.0)
 
 
 def _samples(history: History) -> Sequence[MachineSample]:

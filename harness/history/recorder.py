@@ -1,7 +1,8 @@
 """Recording: each process appends its operations to a file of its own, and SIGKILL loses no completed line.
 
 Each operation is one `write(2)` to a file opened with O_APPEND, so it is in the kernel before the next statement runs.
-SIGKILL of the writer can at most leave a last line without its newline, which the reader reports as a problem.
+SIGKILL of the writer can at most leave a last line without its newline, which the reader reports as a problem. A writer
+that cannot write leaves a mark (`harness.history.unrecorded`), which the reader reports too.
 """
 
 from __future__ import annotations
@@ -11,17 +12,22 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from harness.errors import RecordingFailed
 from harness.history.names import worker_name
 from harness.history.operation import Operation, OperationType
+from harness.history.unrecorded import mark
 
 
 class Recorder:
     """Appends operations to one file; one per process. Threads and tasks of the process may share it."""
 
     def __init__(self, path: Path, *, process: str) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self.process = process
         self.path = path
+        try:
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise self._failed(os.strerror(error.errno or 0)) from None
 
     @classmethod
     def for_worker(cls, folder: Path) -> Self:
@@ -39,15 +45,25 @@ class Recorder:
         return operation
 
     def append(self, operation: Operation) -> None:
-        """Write an operation unchanged, with its process name and time; raises `OSError` if the disk is full."""
+        """Write an operation unchanged, with its process name and time.
+
+        Raises `RecordingFailed`, an `OSError`, if the disk is full; the history then has a mark that lines are missing.
+        """
         line = operation.to_json().encode() + b"\n"
-        written = os.write(self._fd, line)
+        try:
+            written = os.write(self._fd, line)
+        except OSError as error:
+            raise self._failed(os.strerror(error.errno or 0)) from None
         if written != len(line):  # the reader then reports a broken line, not a missing one
-            raise OSError(
-                f"{self.path}: only {written} of {len(line)} bytes of an operation could be written"
-            )
+            raise self._failed(f"only {written} of {len(line)} bytes of an operation could be written")
 
     def close(self) -> None:
-        """Close the file; recording afterwards raises `OSError`, also in a thread that still waits for an answer."""
+        """Close the file; recording afterwards raises `RecordingFailed`, also in a thread that waits for an answer."""
         fd, self._fd = self._fd, -1
         os.close(fd)
+
+    def _failed(self, why: str) -> RecordingFailed:
+        mark(self.path.parent, f"{self.path.name}: {why}")
+        return RecordingFailed(
+            f"The history {self.path} cannot be written ({why}). Free some space, or name another --report folder."
+        )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from harness.history.faults import FaultWindow, injected_faults, kills
-from harness.history.fields import whole
+from harness.history.fields import optional_whole, whole
 from harness.history.figures import seconds
 from harness.history.history import History
 from harness.history.injection import InjectionKind
-from harness.history.names import KILL, START, STOP
+from harness.history.names import KILL, START, STOP, worker_name
 from harness.history.operation import Operation, OperationType
 
 
@@ -67,18 +68,16 @@ def killed_pools(history: History) -> Mapping[int, Operation]:
 
 
 def first_worker_up(history: History, since: int, *, without: Set[str]) -> int:
-    """When a worker was up that could run a task of the workers `without`: not before `since` (nanoseconds).
+    """When another worker or pool was up to run a task of the processes `without`: not before `since` (nanoseconds).
 
-    A worker is up from its `hello` until it ends or its pool gets SIGTERM. A worker without `hello` counts as up from
-    the beginning. `since` if the history shows no worker that was up later.
+    A worker is up from its `hello` until it ends or its pool gets SIGTERM; one without `hello` counts as up from
+    the beginning. A pool is up from its start until then, even if a fault killed its workers: to replace them is
+    part of the recovery. `since` if the history shows no worker and no pool that was up later.
     """
-    greeted, left = history.derive(_greeted), history.derive(_left)
-    others = [life for life in worker_lives(history) if life.process not in without]
-    for life in others:
-        end = left.get(life.process)
-        if (life.first <= since or life.process not in greeted) and (end is None or end > since):
-            return since
-    return min((life.first for life in others if life.first > since), default=since)
+    others = [one for one in history.derive(_present) if one.process not in without]
+    if any(one.first <= since and (one.left is None or one.left > since) for one in others):
+        return since
+    return min((one.first for one in others if one.first > since), default=since)
 
 
 def worker_lives(history: History) -> Sequence[WorkerLife]:
@@ -102,15 +101,31 @@ def _worker_lives(history: History) -> Sequence[WorkerLife]:
     return sorted(lives, key=lambda life: life.first)
 
 
-def _greeted(history: History) -> Set[str]:
-    return {op.process for op in history.where("hello")}
+class _Presence(NamedTuple):
+    """From when until when a worker, or the parent process of a pool, could take tasks over (nanoseconds)."""
+
+    process: str
+    first: int
+    left: int | None
 
 
-def _left(history: History) -> Mapping[str, int]:
-    """By worker, when it ended or its pool got SIGTERM, for those of which the history shows it."""
-    found = {life.process: life.ended for life in worker_lives(history) if life.ended is not None}
-    for process, stops in _stops(history).items():
-        found[process] = min(stops[0].start, found.get(process, stops[0].start))
+def _present(history: History) -> Sequence[_Presence]:
+    greeted, stops = {op.process for op in history.where("hello")}, _stops(history)
+    found = []
+    for life in worker_lives(history):
+        stopped = [stop.start for stop in stops.get(life.process, ())]
+        left = min([*stopped, *([] if life.ended is None else [life.ended])], default=None)
+        found.append(_Presence(life.process, life.first if life.process in greeted else 0, left))
+    ended = {one.pid: one.time for one in pool_exits(history)}
+    terminated = {
+        fault.parent: fault.start
+        for fault in reversed(injected_faults(history))
+        if fault.kind is InjectionKind.STOP and fault.parent is not None
+    }
+    for op in history.where(START, OperationType.OK):
+        if (pid := optional_whole(op, "pid")) is not None:
+            left = min((times[pid] for times in (ended, terminated) if pid in times), default=None)
+            found.append(_Presence(worker_name(pid), op.time, left))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -96,6 +97,8 @@ class CellRunner:
             process = subprocess.Popen(
                 [sys.executable, "-m", "harness", *command, "--report", str(folder)],
                 stdin=subprocess.DEVNULL,
+                # Summaries and annotations are for the job, not for each of its cells.
+                env={name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 # Ctrl-C must reach this process only, which then ends the cells in order.

@@ -1,7 +1,7 @@
 """junit.xml: a test suite per scenario, a test case per checker, for any CI to show which guarantee broke.
 
-INVALID is a failure; UNKNOWN is an error, and so is a run that broke down. What happened to a task is told once in a
-suite, in the first test case that names the task.
+INVALID is a failure; UNKNOWN is an error, and so is a run that broke down. The first test case of a suite that names a
+task says what happened to it.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def _suite(root: Element, run: ScenarioRun, written_at: str) -> None:
         timestamp=written_at,
     )
     _properties(suite, run)
-    untold: dict[Any, Story | None] = {**stories(run, data_of(run))}
+    pending: dict[Any, Story | None] = {**stories(run, data_of(run))}
     for name, result in cases:
-        _case(suite, run, name, result, untold)
+        _case(suite, run, name, result, pending)
 
 
 def _properties(suite: Element, run: ScenarioRun) -> None:
@@ -72,9 +72,9 @@ def _properties(suite: Element, run: ScenarioRun) -> None:
 
 
 def _case(
-    suite: Element, run: ScenarioRun, name: str, result: CheckResult, untold: dict[Any, Story | None]
+    suite: Element, run: ScenarioRun, name: str, result: CheckResult, pending: dict[Any, Story | None]
 ) -> None:
-    """One test case. Stories that it tells become None in `untold`, so that no later case tells them again."""
+    """One test case. Stories that it contains become None in `pending`, so that no later case repeats them."""
     case = SubElement(suite, "testcase", classname=clean(run.scenario), name=clean(name), time="0")
     if result.verdict is Verdict.VALID:
         return
@@ -85,21 +85,21 @@ def _case(
     found = SubElement(case, kind, message=clean(result.summary), type=result.verdict.value)
     quote = result.promise
     promise = [] if quote is None else [f'promised: "{quote.sentence}" ({quote.address})']
-    members = [line for member in result.counterexamples for line in _member(member, untold)]
+    members = [line for member in result.counterexamples for line in _member(member, pending)]
     found.text = clean("\n".join([result.summary, *promise, *members, f"repeat: {run.repeat}"]))
 
 
-def _member(member: Mapping[str, Any], untold: dict[Any, Story | None]) -> Iterator[str]:
-    """A counterexample in one line, its further fields as JSON, and the story of its task if it is not told yet."""
+def _member(member: Mapping[str, Any], pending: dict[Any, Story | None]) -> Iterator[str]:
+    """A counterexample in one line, its further fields as JSON, and the story of its task if no case before has it."""
     task, kind, why = (member.get(name) for name in ("task", "kind", "why"))
     numbered = type(task) is int
     head = ", ".join(str(part) for part in (f"task {task}" if numbered else task, kind) if part is not None)
     yield ": ".join(str(part) for part in (head, why) if part)
-    told = numbered and task in untold
-    shown = {"task", "kind", "why", *(("activity", "operations") if told else ())}
+    described = numbered and task in pending
+    shown = {"task", "kind", "why", *(("activity", "operations") if described else ())}
     if rest := {name: value for name, value in member.items() if name not in shown}:
         yield f"    {json.dumps(masked_json(rest), ensure_ascii=False)}"
-    if told:
-        story = untold[task]
-        untold[task] = None
+    if described:
+        story = pending[task]
+        pending[task] = None
         yield "    (what happened to it: see above)" if story is None else f"    {story.text}"

@@ -8,9 +8,11 @@ activity are shown, and the excerpt says so.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import islice
 from math import inf
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +34,9 @@ _ZONE = r"\s?(?P<zone>Z|UTC|GMT|[+-]\d\d:?\d\d)?"
 _ISO = re.compile(rf"(?P<year>\d{{4}})-(?P<month>\d\d)-(?P<day>\d\d)[T ]{_CLOCK}{_ZONE}")
 _NAMED_MONTH = re.compile(rf"(?P<day>\d\d) (?P<month>{'|'.join(_MONTHS)}) (?P<year>\d{{4}}) {_CLOCK}{_ZONE}")
 _TIME_ONLY = re.compile(rf"^\W{{0,3}}{_CLOCK}{_ZONE}")
+_NEXT = 100
+"""The lines before and after a moment among which those around it are looked for."""
+
 _MARGIN = timedelta(seconds=60)
 _BEGIN = 120
 """Characters at the beginning of a line in which its time is looked for."""
@@ -51,18 +56,30 @@ class LogLine:
 
     def distance(self, moment: float) -> float:
         """Seconds between the line and a moment of the run; infinite without a time."""
-        at = float("-inf") if self.at is None else self.at
+        at = _at(self)
         return max(at - moment, moment - at - self.precise, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Log:
-    """One log of a run. `timed` is False if its lines carry no time that the history can be joined with."""
+    """One log of a run. `by_time` are the lines with a time that the history can be compared with, in its order."""
 
     name: str
     path: Path
     lines: tuple[LogLine, ...]
-    timed: bool
+    by_time: tuple[LogLine, ...]
+
+    @property
+    def timed(self) -> bool:
+        """Lines of it can be compared with the history."""
+        return bool(self.by_time)
+
+    def around(self, moment: float) -> Iterator[LogLine]:
+        """Lines at most `AROUND` seconds before or after a moment of the run; of very many, those next to it."""
+        here = bisect_left(self.by_time, moment, key=_at)
+        for line in self.by_time[max(here - _NEXT, 0) : here + _NEXT]:
+            if line.distance(moment) <= AROUND:
+                yield line
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,11 +129,19 @@ def excerpts(story: Story, logs: Sequence[Log]) -> list[Excerpt]:
 
 def _chosen(story: Story, log: Log) -> list[LogLine]:
     """The lines that name the activity, then the lines around the moments of the task, the closest first."""
-    distances = {line.number: min(map(line.distance, story.times), default=inf) for line in log.lines}
-    named = {line.number for line in log.lines if story.activity and story.activity in line.text}
-    found = [line for line in log.lines if line.number in named or distances[line.number] <= AROUND]
-    found.sort(key=lambda line: (line.number not in named, distances[line.number]))
-    return sorted(found[:MOST_LINES], key=lambda line: line.number)
+    named = [line for line in log.lines if story.activity and story.activity in line.text]
+    near: dict[int, tuple[float, LogLine]] = {}
+    for moment in story.times:
+        for line in log.around(moment):
+            distance = min(line.distance(moment), near.get(line.number, (inf, line))[0])
+            near[line.number] = (distance, line)
+    closest = [line for _, line in sorted(near.values(), key=lambda pair: pair[0])]
+    found = {line.number: line for line in (*named, *closest)}
+    return sorted(islice(found.values(), MOST_LINES), key=lambda line: line.number)
+
+
+def _at(line: LogLine) -> float:
+    return -inf if line.at is None else line.at
 
 
 def _log(path: Path, began: datetime | None, seconds: float) -> Log:
@@ -125,7 +150,7 @@ def _log(path: Path, began: datetime | None, seconds: float) -> Log:
     except OSError:  # a log that was removed since is no reason to write no report
         texts = []
     times = [None] * len(texts) if began is None else _compared(list(_times(texts, began)), began, seconds)
-    lines = (
+    lines = [
         LogLine(
             number=number,
             text=text,
@@ -133,13 +158,10 @@ def _log(path: Path, began: datetime | None, seconds: float) -> Log:
             precise=0.0 if time is None else time.precise,
         )
         for number, (text, time) in enumerate(zip(texts, times, strict=True), start=1)
-    )
-    return Log(
-        name=path.name,
-        path=path,
-        lines=tuple(line for line in lines if line.text.strip()),
-        timed=any(time is not None for time in times),
-    )
+        if text.strip()
+    ]
+    by_time = tuple(sorted((line for line in lines if line.at is not None), key=_at))
+    return Log(name=path.name, path=path, lines=tuple(lines), by_time=by_time)
 
 
 class _Time(NamedTuple):

@@ -37,7 +37,10 @@ from harness.report.timeline import timeline
 from harness.scenario import ScenarioRun
 
 EXPANDED = 20
-"""The counterexamples of a checker, and the stories of a scenario, that are open. Further ones are folded."""
+"""The lines of counterexamples of a checker that are open. Further ones are folded."""
+
+OPEN_STORIES = 5
+"""The stories of a scenario that are open, so that the timeline is not far below. Further ones are folded."""
 
 MOST = 200
 """The most counterexamples of a checker, and stories of a scenario, in the page; verdict.json has all."""
@@ -62,7 +65,7 @@ class Section:
     loud: Sequence[tuple[str, CheckResult]]
     folded: Sequence[tuple[Verdict, Sequence[tuple[str, CheckResult]]]]
     named: frozenset[int]
-    told: Mapping[int, Story]
+    described: Mapping[int, Story]
     excerpts: Mapping[int, Sequence[Excerpt]]
     tasks: TaskList
     logs: Sequence[tuple[str, str | None, str]]
@@ -88,6 +91,7 @@ def report_html(runs: Sequence[ScenarioRun], *, folder: Path, written_at: str) -
         packages=packages(),
         platform=platform_facts(),
         expanded=EXPANDED,
+        stories=OPEN_STORIES,
         most=MOST,
         columns=COLUMNS,
         numeric=NUMERIC,
@@ -120,10 +124,10 @@ def _page(template: str, *, script: str = "", **values: object) -> str:
 def _section(number: int, run: ScenarioRun, folder: Path) -> Section:
     data = data_of(run)
     named = frozenset(_named_tasks(run.results))
-    told = stories(run, data)
+    described = stories(run, data)
     logs = logs_of(run.history_path, run.history, seconds=data.seconds)
     loud, folded = _by_verdict(run.results)
-    shown = dict(islice(told.items(), MOST))
+    shown = dict(islice(described.items(), MOST))
     return Section(
         anchor=f"scenario-{number}",
         position={name: index for index, name in enumerate(run.results, start=1)},
@@ -133,9 +137,9 @@ def _section(number: int, run: ScenarioRun, folder: Path) -> Section:
         loud=loud,
         folded=folded,
         named=named,
-        told=shown,
+        described=shown,
         excerpts=_excerpts(shown, logs),
-        tasks=task_list(run.history, data, told),
+        tasks=task_list(run.history, data, described),
         logs=[(log.name, _link(log.path, folder), "" if log.timed else NO_TIMES) for log in logs],
         ends=_ends(data),
         timeline=timeline(data, named),
@@ -156,8 +160,8 @@ def _by_verdict(
     return loud, list(groups.items())
 
 
-def _excerpts(told: Mapping[int, Story], logs: Sequence[Log]) -> Mapping[int, Sequence[Excerpt]]:
-    found = ((task, excerpts(story, logs)) for task, story in islice(told.items(), EXPANDED))
+def _excerpts(described: Mapping[int, Story], logs: Sequence[Log]) -> Mapping[int, Sequence[Excerpt]]:
+    found = ((task, excerpts(story, logs)) for task, story in islice(described.items(), EXPANDED))
     return {task: chosen for task, chosen in found if chosen}
 
 
@@ -224,24 +228,24 @@ class Group:
         return max(len(self.tasks), 1)
 
 
-def _groups(members: Sequence[Mapping[str, Any]], told: Mapping[int, Story]) -> list[Group]:
+def _groups(members: Sequence[Mapping[str, Any]], described: Mapping[int, Story]) -> list[Group]:
     found: dict[object, Group] = {}
     for number, member in enumerate(members):
         task = member.get("task")
-        if type(task) is int and task in told:
-            key: object = (str(member.get("kind")), str(member.get("why")), *_details(member, told=True))
+        if type(task) is int and task in described:
+            key: object = (str(member.get("kind")), str(member.get("why")), *_details(member, described=True))
             found.setdefault(key, Group(member=member, tasks=[])).tasks.append(task)
         else:
             found[number] = Group(member=member, tasks=[])
     return list(found.values())
 
 
-def _details(member: Mapping[str, Any], told: object) -> list[tuple[str, str, bool]]:
+def _details(member: Mapping[str, Any], described: object) -> list[tuple[str, str, bool]]:
     """The rest of a counterexample: name, text, and whether its line breaks matter.
 
-    What the story of the task says already is left out if its story is `told`.
+    What the story of the task says already is left out if its story is `described`.
     """
-    hidden = {"task", "kind", "why", *(("activity", "operations") if told else ())}
+    hidden = {"task", "kind", "why", *(("activity", "operations") if described else ())}
     shown = ((key, value) for key, value in member.items() if key not in hidden)
     return [(str(key), *_plain(value)) for key, value in shown]
 

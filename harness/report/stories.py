@@ -1,6 +1,6 @@
 """What happened to one task, in sentences: the same bars, faults and records that the pictures show.
 
-A task that several checkers name is told once; every counterexample refers to it.
+A task that several checkers name is described once; every counterexample refers to it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.report.scales import counted
 from harness.scenario import ScenarioRun
 
 LONGEST = 12
-"""The most runs that are told of one task; more are told without those in the middle."""
+"""The most runs in the story of one task; of more runs those in the middle are left out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,15 +52,15 @@ def stories(run: ScenarioRun, data: PictureData) -> Mapping[int, Story]:
                 entry = (checker, str(member.get("kind") or ""))
                 if entry not in named.setdefault(task, []):
                     named[task].append(entry)
-    return {story.task: story for story in _told(run.history, data, named)}
+    return {story.task: story for story in _stories(run.history, data, named)}
 
 
 def story_of(run: ScenarioRun, data: PictureData, task: int) -> Story | None:
     """The story of any task, named or not; None if the history has no operation of it."""
-    return next(_told(run.history, data, {task: []}), None)
+    return next(_stories(run.history, data, {task: []}), None)
 
 
-def _told(
+def _stories(
     history: History, data: PictureData, named: Mapping[int, Sequence[tuple[str, str]]]
 ) -> Iterator[Story]:
     if not named or data.problem is not None:
@@ -81,7 +81,7 @@ def _told(
                 *endings.get(task, ["The store has no record of it."] if _has_records(history) else []),
             ),
             named_by=tuple(by),
-            times=tuple(sorted({time for bar in (*bars, *runs) for time in (bar.start, bar.end)})),
+            times=tuple(sorted({time for bar in (*bars, *_shown(runs)) for time in (bar.start, bar.end)})),
             processes=tuple(dict.fromkeys(bar.process for bar in runs)),
         )
 
@@ -103,12 +103,15 @@ def _submission(bar: Bar) -> str:
     return f"{at}; {how.get(bar.outcome, 'the outcome is unknown')} at {_at(bar.end)}."
 
 
-def _runs(runs: Sequence[Bar], faults: Sequence[FaultRow]) -> Iterator[str]:
+def _shown(runs: Sequence[Bar]) -> Sequence[Bar]:
     half = LONGEST // 2
-    told = runs if len(runs) <= LONGEST else (*runs[:half], *runs[-half:])
-    for number, bar in enumerate(told):
-        if number == half and len(runs) > LONGEST:
-            yield f"{len(runs) - LONGEST} more runs are not told here."
+    return runs if len(runs) <= LONGEST else (*runs[:half], *runs[-half:])
+
+
+def _runs(runs: Sequence[Bar], faults: Sequence[FaultRow]) -> Iterator[str]:
+    for number, bar in enumerate(_shown(runs)):
+        if number == LONGEST // 2 and len(runs) > LONGEST:
+            yield f"{len(runs) - LONGEST} more runs are left out here."
         yield _run(bar, [fault for fault in faults if _hit(fault, bar)])
     if runs and not any(bar.recorded for bar in runs[-1:]):
         yield "It did not start again."

@@ -39,17 +39,18 @@ def verdict_table(runs: Sequence[ScenarioRun], *, colour: bool = False) -> str:
     lines = [_line(HEADER, widths), _line(["-" * width for width in widths], widths)]
     for run, row in zip(runs, rows, strict=True):
         line = _line(row, widths)
-        lines.append(line.replace(row[1], _painted(row[1], run.verdict), 1) if colour else line)
+        lines.append(line.replace(row[1], painted(row[1], run.verdict), 1) if colour else line)
     reasons = [reason for run in runs for reason in _reasons(run)]
     verdict = overall(runs)
     return "\n".join([*lines, *(["", *reasons] if reasons else []), "", f"verdict: {_end(verdict, colour)}"])
 
 
 def _end(verdict: Verdict, colour: bool) -> str:
-    return _painted(verdict, verdict) if colour else verdict
+    return painted(verdict, verdict) if colour else verdict
 
 
-def _painted(text: str, verdict: Verdict) -> str:
+def painted(text: str, verdict: Verdict) -> str:
+    """The text in the colour of a verdict, for a terminal."""
     return f"{COLOURS[verdict]}{text}{RESET}"
 
 

@@ -80,9 +80,9 @@ _ANSWERS = {BarOutcome.OK: "never started", BarOutcome.FAIL: "refused", BarOutco
 
 
 def task_list(
-    history: History, data: PictureData, told: Mapping[int, Story], limit: int = MAX_TASKS
+    history: History, data: PictureData, described: Mapping[int, Story], limit: int = MAX_TASKS
 ) -> TaskList:
-    """The list of the tasks of a run; `told` are the stories of those that a counterexample names."""
+    """The list of the tasks of a run; `described` are the stories of those that a counterexample names."""
     tasks: defaultdict[int, _Task] = defaultdict(_Task)
     for bar in data.submissions:
         tasks[bar.task].submitted = tasks[bar.task].submitted or bar
@@ -90,9 +90,9 @@ def task_list(
         tasks[bar.task].runs.append(bar)
     for op in history.where("record") if data.problem is None else ():
         tasks[task_of(op)].record = str(op.value.get("status")).lower()
-    for task, story in told.items():
+    for task, story in described.items():
         tasks[task].named = tuple(dict.fromkeys(kind or checker for checker, kind in story.named_by))
-    kept = sorted(sorted(tasks, key=lambda task: (task not in told, task))[:limit])
+    kept = sorted(sorted(tasks, key=lambda task: (task not in described, task))[:limit])
     rows = (clean("\t".join(" ".join(cell.split()) for cell in tasks[task].cells(task))) for task in kept)
     return TaskList(rows="\n".join(rows), shown=len(kept), count=len(tasks))
 

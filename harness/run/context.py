@@ -14,9 +14,11 @@ from harness.faults.proxy import ReplyProxy
 from harness.gate import GateKeeper
 from harness.history import OperationType, Recorder
 from harness.history.names import MACHINE, PROMISES, RUNNER
+from harness.history.unrecorded import reserve
 from harness.run.kept_logs import record_clock
 from harness.scenario import PoolNeeds
 from harness.targets.base import Target, TargetSession, TargetSettings
+from harness.targets.guarded import GuardedSession
 from harness.targets.pools import Pools
 from harness.targets.promised import promised
 
@@ -75,6 +77,7 @@ def open_context(
     """
     folder = environment.folder / queue
     folder.mkdir(mode=0o755)
+    reserve(history)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         gates = stack.enter_context(GateKeeper(folder / "gate"))
@@ -88,6 +91,7 @@ def open_context(
             lease=needs.lease,
             graceful_shutdown=needs.graceful_shutdown,
             versions=needs.versions,
+            disposable=environment.name != "external",
         )
 
         def recorder(name: str) -> Recorder:
@@ -104,7 +108,7 @@ def open_context(
             for service in proxied
         }
         endpoints = environment.endpoints.replace({name: proxy.url for name, proxy in proxies.items()})
-        session = stack.enter_context(closing(target.open(endpoints, settings)))
+        session = stack.enter_context(closing(GuardedSession(target.open(endpoints, settings))))
         pools = Pools(session, exits)
         stack.callback(pools.kill)
         faults = FaultContext(

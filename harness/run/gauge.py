@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from harness.history import OperationType, Recorder
+from harness.history.machine import lost_seconds
 from harness.history.names import MACHINE
 
 _PERIOD_SECONDS = 0.5
@@ -29,9 +30,17 @@ class MachineGauge:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
+        self._lost = 0.0
+        self._rate = 0.0
+        self._sampled = time.monotonic()
         self._stop = threading.Event()
         self._best = min(_work() for _ in range(_PARTS))
         self._thread = threading.Thread(target=self._run, name="gauge", daemon=True)
+
+    @property
+    def lost(self) -> float:
+        """How many seconds the machine has taken away so far; those since the last sample at the rate of that one."""
+        return self._lost + self._rate * (time.monotonic() - self._sampled)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -48,15 +57,19 @@ class MachineGauge:
             delay, due = 0.0, time.monotonic() + _PERIOD_SECONDS
             while time.monotonic() < due and not self._stop.is_set():
                 delay = max(delay, self._late())
-            figures = {
-                "load": round(os.getloadavg()[0], 2),
-                "spin": round(self._spin(), 3),
-                "delay": round(delay, 4),
-            }
+            spin = self._spin()
+            self._count(spin, delay)
+            figures = {"load": round(os.getloadavg()[0], 2), "spin": round(spin, 3), "delay": round(delay, 4)}
             try:
                 self._recorder.record(OperationType.INFO, MACHINE, **figures)
             except OSError:  # a full disk: the recorders of the run report it
                 return
+
+    def _count(self, spin: float, delay: float) -> None:
+        now = time.monotonic()
+        covered = now - self._sampled
+        lost = lost_seconds(spin=spin, delay=delay, covered=covered)
+        self._lost, self._rate, self._sampled = self._lost + lost, lost / covered, now
 
     def _late(self) -> float:
         """How late one short sleep wakes, in seconds."""

@@ -36,7 +36,8 @@ def kept_logs(environment: Environment, folder: Path) -> Iterator[None]:
         yield
     finally:
         for log in folder.glob("*.log"):
-            _write(log, log.read_text("utf-8", errors="replace"))
+            if text := _ends(log):
+                _write(log, text)
         for service in SERVICES:
             if text := _log(environment, service):
                 _write(folder / f"{service}.log", text)
@@ -69,6 +70,22 @@ def _log(environment: Environment, service: Service) -> str:
         return environment.logs(service)
     except Exception:  # noqa: BLE001 - a log that cannot be read must not change the verdict of a run
         return ""
+
+
+def _ends(path: Path) -> str:
+    """The text of a file; of a large one only the lines at its ends, so that its size does not matter."""
+    first, last = FIRST_CHARACTERS, LAST_CHARACTERS
+    try:
+        with path.open("rb") as file:
+            if (size := path.stat().st_size) <= 2 * (first + last):
+                return file.read().decode(errors="replace")
+            begin = file.read(first).rpartition(b"\n")[0]
+            file.seek(size - last)
+            end = file.read(last).partition(b"\n")[2]
+    except OSError:
+        return ""
+    left_out = size - len(begin) - len(end)
+    return f"{begin.decode(errors='replace')}\n[{left_out:,} bytes are left out here]\n{end.decode(errors='replace')}"
 
 
 def _write(path: Path, text: str) -> None:

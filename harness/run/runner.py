@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from harness.checkers.adapter import without_mistakes
 from harness.checkers.asked import as_promised
 from harness.checkers.base import Checker, CheckResult, Verdict, check_all
 from harness.checkers.evidence import unreadable
@@ -20,22 +21,18 @@ from harness.faults.nemesis import Nemesis
 from harness.history import BREAKDOWN, RUNNER, History, OperationType, Recorder, seal
 from harness.history.ending import RunPhase
 from harness.history.names import DRAIN, MACHINE, PHASE
-from harness.history.promises import Promises
 from harness.masking import masked
 from harness.progress import Progress
 from harness.run.context import RunContext, open_context
 from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
 from harness.run.kept_logs import kept_logs
+from harness.run.patience import Patience, patience_of
+from harness.run.space import require_space
 from harness.scenario import Scenario, ScenarioRun
 from harness.scenario.run_plan import RunPlan
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target
-
-# A drain ends early if nothing moves for the longest of these two and of the recovery that the target promises. Its
-# unfinished tasks are then stuck.
-STALL_LEASES = 2.0
-STALL_SECONDS = 5.0
 
 _POLL_SECONDS = 0.1
 
@@ -98,8 +95,8 @@ class RunOptions:
     rate: tasks a second (default: that of the workload, or less if the target promises fewer slots).
     timeout: seconds that bound the run (default: that of the scenario, or more if the rate is lower).
     repeat: the command that repeats the run, for the report.
-    stall: the patience of the drain: seconds without any change that end it (default: by `STALL_LEASES`,
-        `STALL_SECONDS` and the promises of the target).
+    stall: the patience of the drain: seconds without any change that end it (default: `patience_of` the scenario and
+        the promises of the target).
     """
 
     seed: int
@@ -135,9 +132,16 @@ def run_scenario(
         progress.step(f"{scenario.name}: {note}")
     schedule = Schedule.of(scenario, seed=options.seed, tasks=options.tasks)
     queue = options.queue or f"hx-{scenario.name}"
-    with closing(Recorder(history_folder / f"{RUNNER}.jsonl", process=RUNNER)) as recorder:
+    with (
+        _sealed_if_interrupted(history_folder),
+        closing(Recorder(history_folder / f"{RUNNER}.jsonl", process=RUNNER)) as recorder,
+    ):
         phases = _Phases(deadline=began + scenario.timeout, recorder=recorder)
-        with kept_logs(environment, history_folder), _gauge(history_folder), phases.phase(RunPhase.RUN):
+        with (
+            kept_logs(environment, history_folder),
+            _gauge(history_folder) as gauge,
+            phases.phase(RunPhase.RUN),
+        ):
             with open_context(
                 environment,
                 target,
@@ -147,10 +151,13 @@ def run_scenario(
                 runner=recorder,
                 proxied=scenario.proxied,
             ) as context:
-                stall = (
-                    _patience(scenario, context.faults.promises) if options.stall is None else options.stall
-                )
-                ChaosRun(scenario, schedule, context, phases=phases, progress=progress, stall=stall).execute()
+                stall = options.stall
+                if stall is None:
+                    stall = patience_of(scenario, context.faults.promises)
+                patience = Patience(stall, gauge)
+                ChaosRun(
+                    scenario, schedule, context, phases=phases, progress=progress, patience=patience
+                ).execute()
     breakdowns = phases.breakdowns
     history = History.load(history_folder)
     try:
@@ -162,7 +169,7 @@ def run_scenario(
         summary=scenario.summary,
         backend=environment.name,
         target=target.name,
-        target_version=target.version(),
+        target_version=_version(target),
         seed=options.seed,
         tasks=options.tasks,
         servers=environment.versions,
@@ -176,30 +183,42 @@ def run_scenario(
     )
 
 
+def _version(target: Target) -> str:
+    try:
+        return target.version()
+    except Exception:  # noqa: BLE001 - the code of a target may raise anything, and the run has its verdict
+        return "of unknown version"
+
+
 @contextmanager
-def _gauge(folder: Path) -> Iterator[None]:
-    with closing(Recorder(folder / f"{MACHINE}.jsonl", process=MACHINE)) as recorder, MachineGauge(recorder):
+def _sealed_if_interrupted(folder: Path) -> Iterator[None]:
+    try:
         yield
+    except BaseException:  # Ctrl-C: all writers have ended, and the history says why it is cut short
+        with suppress(OSError):
+            seal(folder)
+        raise
 
 
-def _patience(scenario: Scenario, made: Promises) -> float:
-    """Seconds without any change after which an unfinished task counts as stuck."""
-    silent = scenario.pool.lease if made.takes_over_after is None else made.takes_over_after
-    taken = {loss for fault in scenario.faults if (loss := getattr(fault, "loss", None)) is not None}
-    return max(STALL_LEASES * silent, STALL_SECONDS, made.recovery_after(taken))
+@contextmanager
+def _gauge(folder: Path) -> Iterator[MachineGauge]:
+    with closing(Recorder(folder / f"{MACHINE}.jsonl", process=MACHINE)) as recorder:
+        with MachineGauge(recorder) as gauge:
+            yield gauge
 
 
 def judge(scenario: Scenario, history: History, target: Target | None = None) -> Mapping[str, CheckResult]:
     """The results of all checkers; a checker of the scenario replaces the workload's checker of the same name.
 
     A target with a method `checkers` adds its own, such as the invariants of an application.
-    A checker that asks for what the target does not promise is NOT ASKED.
+    A checker that asks for what the target does not promise is NOT ASKED. What a mistake of the adapter explains is
+    UNKNOWN.
     A history with unreadable lines never produces INVALID, only UNKNOWN: such a line may be the evidence
     that a checker misses.
     """
     own: Callable[[], Mapping[str, Checker]] = getattr(target, "checkers", dict)
     checkers = {**scenario.workload.checkers(), **scenario.checkers, **own()}
-    results = as_promised(check_all(checkers, history), history)
+    results = without_mistakes(as_promised(check_all(checkers, history), history), history)
     gaps = unreadable(history)
     return {name: _downgraded(result, gaps[0]) for name, result in results.items()} if gaps else results
 
@@ -222,10 +241,10 @@ class ChaosRun:
         *,
         phases: _Phases,
         progress: Progress,
-        stall: float,
+        patience: Patience,
     ) -> None:
         self._scenario = scenario
-        self._stall = stall
+        self._patience = patience
         self._schedule = schedule
         self._context = context
         self._phases = phases
@@ -243,6 +262,7 @@ class ChaosRun:
             if not self._phases.breakdowns:
                 with phase(RunPhase.WORKLOAD):
                     self._inject_faults()
+                    self._require_space()
         finally:  # also on Ctrl-C, which `phase` does not catch
             with phase(RunPhase.HEALING):
                 self._nemesis.heal_all()
@@ -250,11 +270,16 @@ class ChaosRun:
         if not self._phases.breakdowns:
             with phase(RunPhase.DRAIN):
                 self._drain()
+                self._require_space()
         with phase(RunPhase.STOPPING):
             self._stop_pools()
         with phase(RunPhase.COLLECTING):
             for operation in self._context.session.witnesses():
                 self._context.witness.append(operation)
+
+    def _require_space(self) -> None:
+        environment = self._context.faults.environment
+        require_space(self._context.history, *([] if environment is None else [environment.folder]))
 
     def _stop_pools(self) -> None:
         self._log("stopping the pools")
@@ -296,15 +321,14 @@ class ChaosRun:
             self._await_answers(final)
         finally:
             final.stop()
-        seen: object = None
-        changed = time.monotonic()
+        self._patience.begin(longest_work=self._longest_work)
         while unfinished := self._client.unfinished():
             self._progress.update(f"{unfinished} unfinished")
-            if (now := (unfinished, self._context.recorded_bytes(), self._context.movement())) != seen:
-                seen, changed = now, time.monotonic()
-            # A handler that works on one task shows no change meanwhile.
-            if time.monotonic() - changed > self._stall + self._longest_work:
-                self._log(f"nothing changed for {self._stall:g} s, {unfinished} tasks are unfinished")
+            self._patience.look((unfinished, self._context.recorded_bytes(), self._context.movement()))
+            if self._patience.is_over:
+                self._log(
+                    f"nothing changed for {self._patience.quiet:.1f} s, {unfinished} tasks are unfinished"
+                )
                 break
             if not self._phases.seconds_left:
                 raise HarnessError(
@@ -312,9 +336,12 @@ class ChaosRun:
                     "scenario. Request fewer with --tasks, or allow more time with --timeout."
                 )
             time.sleep(_POLL_SECONDS)
-        quiet = round(time.monotonic() - changed, 3)
         self._context.runner.record(
-            OperationType.INFO, DRAIN, unfinished=unfinished, patience=self._stall, quiet=quiet
+            OperationType.INFO,
+            DRAIN,
+            unfinished=unfinished,
+            patience=self._patience.seconds,
+            quiet=round(self._patience.quiet, 3),
         )
 
     @property

@@ -14,19 +14,18 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError, describe_error
 from harness.scenario.scenario import Scenario
 from harness.targets.adapter import adapter, names_adapter, shipped
+from harness.targets.application_reference import NO_SERVERS, on_servers
 from harness.targets.base import Target
-from harness.targets.reference import require_reference
+from harness.targets.reference import require_reference_of
 from harness.workloads.base import Workload
 
 SCENARIOS = "harness.scenarios"
 TARGETS = "harness.targets"
 WORKLOADS = "harness.workloads"
 
-# The modules of this prefix import agentexec.
-_OF_REFERENCE = "harness.targets.agentexec_"
 _CELLS, _CELL_PREFIX = "harness.queues.cells:CELLS", "cell-"
 
 _WHAT = {SCENARIOS: "scenario", TARGETS: "target", WORKLOADS: "workload"}
@@ -57,14 +56,18 @@ def scenario(name: str) -> Scenario:
     return known[name]
 
 
-def target(name: str) -> Target:
-    """A target by its name, `package.module:NAME`, or the path or name of an adapter, which may end in `@PROFILE`.
+def target(name: str | Target) -> Target:
+    """A target by its name, `package.module:NAME` or value, or the path or name of an adapter.
 
-    Raises `UsageError` that lists the known names.
+    The latter may end in `@PROFILE`. Raises `UsageError` that lists the known names.
     """
+    members = ("name", "version", "open")
+    if not isinstance(name, str):
+        _require_members(name, type(name).__name__, TARGETS, members)
+        return name
     if names_adapter(name):
         return adapter(name)
-    found: Target = _single(name, TARGETS, ("name", "version", "open"))
+    found: Target = _single(name, TARGETS, members)
     return found
 
 
@@ -72,7 +75,9 @@ def application(name: str) -> Target:
     """An application of `harness.testing.app` by `package.module:NAME`; raises `UsageError` for anything else."""
     if ":" not in name:
         raise UsageError(f"{name!r} does not name an application. Write package.module:NAME of an app(...).")
-    value = _imported(name, TARGETS)
+    _search_current_folder()
+    with on_servers(NO_SERVERS):
+        value = _imported(name, TARGETS)
     if not hasattr(value, "wrapped"):
         raise UsageError(
             f"{name} is not an application of harness.testing but a {type(value).__name__}. "
@@ -102,18 +107,19 @@ def _single(name: str, group: str, members: tuple[str, ...]) -> Any:
             raise _unknown(name, names(group), group)
         path = points[name].value
     _search_current_folder()
-    if path.startswith(_OF_REFERENCE):
-        require_reference(
-            f"The target {name}", otherwise=", or name another with --target package.module:NAME"
-        )
+    require_reference_of(path, f"The target {name}", ", or name another with --target package.module:NAME")
     value = _imported(path, group)
+    _require_members(value, name, group, members)
+    return value
+
+
+def _require_members(value: object, name: str, group: str, members: tuple[str, ...]) -> None:
     missing = [member for member in members if not hasattr(value, member)]
     if missing:
         raise UsageError(
             f"{name} is not a {_WHAT[group]}: it has no {', '.join(missing)}. "
             f"Name a value that has them, as the {_WHAT[group]}s of the harness do."
         )
-    return value
 
 
 def _points(group: str) -> list[EntryPoint]:
@@ -153,6 +159,12 @@ def _imported(path: str, group: str) -> Any:
         raise UsageError(
             f"The {what} {path} cannot be imported: {error}. "
             "Run from the folder that holds its package, or install the package."
+        ) from error
+    except HarnessError:
+        raise
+    except Exception as error:  # a module may raise anything
+        raise UsageError(
+            f"The {what} {path} cannot be imported: {describe_error(error)}. Correct its module."
         ) from error
     if not hasattr(module, attribute):
         raise UsageError(

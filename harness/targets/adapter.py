@@ -13,8 +13,8 @@ from typing import Any
 
 import harness.kit
 from harness.environments.base import Endpoints
-from harness.environments.external import plain_url
-from harness.errors import TargetFailed, UsageError
+from harness.environments.urls import plain_url
+from harness.errors import AdapterMistake, TargetFailed, UsageError
 from harness.history import Operation, OperationType
 from harness.history.promises import Promises
 from harness.history.statuses import LEGAL
@@ -180,10 +180,11 @@ class AdapterSession:
             for word in words
         ]
 
-    def _nonsense(self, call: str, found: object, wanted: str) -> TargetFailed:
+    def _nonsense(self, call: str, found: object, wanted: str) -> AdapterMistake:
         shown = repr(found)[:200]
-        return TargetFailed(
-            f"The client of the adapter {self._file.full_name} answered {call} with {shown}. It has to be {wanted}."
+        return AdapterMistake(
+            f"{AdapterMistake.PREFIX} the client of the adapter {self._file.full_name} answered {call} with {shown}. "
+            f"It has to be {wanted}."
         )
 
 

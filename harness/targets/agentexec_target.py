@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,11 +18,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import agentexec as ax
 from agentexec.activity import PENDING, Activity, ActivityLog
-from agentexec.core.db import create_schema
 from agentexec.store.models import PREFIX
 from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, describe_error
 from harness.history import CHILD, Operation, OperationType
+from harness.targets.agentexec_schema import TemporarySchema
 from harness.targets.agentexec_tasks import ENV_VERSION, NEW_TASK_NAME, TASK_NAME, Numbered, Numbered2
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.targets.body import worker_environment
@@ -33,7 +34,7 @@ _BATCH = 1000
 
 
 class AgentexecSession:
-    """agentexec on given servers with its own queue; `close` removes its rows and keys."""
+    """agentexec on given servers with its own queue; `close` removes its rows, keys and tables."""
 
     pool = "harness.targets.agentexec_pool:pool"
     """The pool that `agentexec worker` runs."""
@@ -47,6 +48,7 @@ class AgentexecSession:
         self._client = ax.Client(
             database_url=endpoints.database_url, redis_url=endpoints.redis_url, queue_name=settings.queue
         )
+        self._schema = TemporarySchema(self._client.engine.url)
 
     def request(self, task: TaskSpec) -> ax.TaskRequest:
         """The request that submits a task."""
@@ -58,7 +60,7 @@ class AgentexecSession:
 
     def prepare(self) -> None:
         """Create the schema if it is missing, and connect to Redis."""
-        create_schema(self._client.engine)
+        self._schema.create()
         self._client.redis.ping()
 
     def start_pool(self) -> SubprocessPool:
@@ -104,7 +106,7 @@ class AgentexecSession:
         counted = select(Activity.status, func.count()).where(of_queue).group_by(Activity.status)
         try:
             with self._client.engine.connect() as connection:
-                statuses = dict(connection.execute(counted).tuples().all())
+                statuses = {status: number for status, number in connection.execute(counted)}  # noqa: C416 - rows
             return statuses, self._client.queue.depth()
         except (SQLAlchemyError, redis.RedisError) as error:
             raise TargetFailed(
@@ -172,19 +174,29 @@ class AgentexecSession:
         return remaining
 
     def close(self) -> None:
-        """Remove the rows and keys of this session, because the servers may be shared, and disconnect."""
+        """Remove the rows and keys of this session, disconnect, and remove the tables that it created."""
         try:
-            with self._client.engine.begin() as connection:
-                query = delete(Activity).where(Activity.queue_name == self._settings.queue)
-                removed = connection.execute(query.returning(Activity.id)).scalars().all()
-            self._client.queue.drop(results=removed)
+            self._remove()
         except (SQLAlchemyError, redis.RedisError) as error:
             raise TargetFailed(
                 f"The data of the queue {self._settings.queue} could not be removed: {describe_error(error)}. "
                 "Delete the activities and keys of that queue."
             ) from None
-        finally:
-            self._client.close()
+
+    def _remove(self) -> None:
+        with ExitStack() as stack:
+            stack.callback(self._schema.drop)
+            stack.callback(self._client.close)  # before that: its threads write to the tables
+            with self._client.engine.begin() as connection:
+                query = delete(Activity).where(Activity.queue_name == self._settings.queue)
+                removed = connection.execute(query.returning(Activity.id)).scalars().all()
+            self._client.queue.drop(results=removed)
+
+    def discard(self) -> None:
+        """Close the session after a failure in `prepare`, without another error."""
+        self._client.close()
+        with suppress(SQLAlchemyError):
+            self._schema.drop()
 
     def _read(self, query: Executable) -> Sequence[Any]:
         with self._client.engine.connect() as connection:
@@ -220,10 +232,13 @@ SessionT = TypeVar("SessionT", bound=AgentexecSession)
 
 def opened(make: Callable[[], SessionT]) -> SessionT:
     """A prepared session; raises `TargetFailed`."""
+    session = None
     try:
         session = make()
         session.prepare()
     except (ax.AgentexecError, SQLAlchemyError, redis.RedisError) as error:
+        if session is not None:
+            session.discard()
         raise TargetFailed(
             f"agentexec cannot use the servers: {describe_error(error)}. See their logs."
         ) from None

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,28 @@ def application(default: str | None = None) -> Any:
     return value
 
 
+NO_SERVERS = Endpoints(
+    database_url="postgresql://harness@127.0.0.1:1/no_server", redis_url="redis://127.0.0.1:1/0"
+)
+"""Addresses at which nothing answers: an application that is imported before the servers of its run must reach none."""
+
+
+@contextmanager
+def on_servers(endpoints: Endpoints) -> Iterator[None]:
+    """Let the variables of this process that lead to a Postgres or a Redis lead to these, in a `with` block."""
+    names = _server_variables(endpoints)
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 def environment_on(endpoints: Endpoints) -> dict[str, str]:
     """The environment of this process on the servers of a run.
 
@@ -57,10 +80,8 @@ def environment_on(endpoints: Endpoints) -> dict[str, str]:
     """
     return {
         **{name: value for name, value in os.environ.items() if name not in _LIBPQ},
-        **{name: _on(endpoints, value) for name, value in _urls().items()},
         **_libpq(endpoints.database_url),
-        "DATABASE_URL": endpoints.database_url,
-        "REDIS_URL": endpoints.redis_url,
+        **_server_variables(endpoints),
         "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
     }
 
@@ -79,10 +100,17 @@ def _is_importable(module: str) -> bool:
         return False
 
 
-def _urls() -> Mapping[str, str]:
-    """The variables whose value is the URL of a server, of this process and of a `.env` file."""
-    found = {**_dotenv(), **os.environ}
-    return {name: value for name, value in found.items() if _scheme(value) in (*_DATABASE, *_REDIS)}
+def _server_variables(endpoints: Endpoints) -> dict[str, str]:
+    """The variables of this process and of a `.env` file whose value is the URL of a server, with these servers.
+
+    Those of the harness itself, `HARNESS_...`, stay as they are.
+    """
+    urls = {
+        name: _on(endpoints, value)
+        for name, value in {**_dotenv(), **os.environ}.items()
+        if _scheme(value) in (*_DATABASE, *_REDIS) and not name.startswith("HARNESS_")
+    }
+    return {"DATABASE_URL": endpoints.database_url, "REDIS_URL": endpoints.redis_url, **urls}
 
 
 def _dotenv() -> Mapping[str, str]:

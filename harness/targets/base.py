@@ -40,7 +40,8 @@ class TargetSettings:
 
     `queue` is the name of this run's own queue. `folder` is for working files and is removed at the end. The workers
     record into the folder `history`; `gate_address` is the Unix socket of the run's gates (`harness.gate`). `versions`
-    of the application, of each pool in the order of their start; the last one holds for all later pools.
+    of the application, of each pool in the order of their start; the last one holds for all later pools. `disposable`
+    servers end with the command, so data of an application may be removed from them.
     """
 
     queue: str
@@ -52,6 +53,7 @@ class TargetSettings:
     lease: float = 5.0
     graceful_shutdown: float = 10.0
     versions: tuple[int, ...] = (2,)
+    disposable: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

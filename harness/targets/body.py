@@ -6,16 +6,10 @@ configure it: `HARNESS_HISTORY` is the folder to record into, and `HARNESS_GATE`
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from harness.kit.harness_worker import settings, worker
-from harness.kit.harness_worker.effects import take_effect
-from harness.kit.harness_worker.recording import worker_file
+from harness.kit.harness_worker import worker
 
 ENV_HISTORY = "HARNESS_HISTORY"
 ENV_GATE = "HARNESS_GATE"
@@ -55,31 +49,3 @@ async def perform(
     )
     async with run:
         pass
-
-
-@contextmanager
-def recorded(f: str, **value: Any) -> Iterator[None]:
-    """Record a run as `invoke`, then as `ok`, as `fail` if it raised, or as `info` if it was canceled."""
-    file, value = worker_file(), {**value, "pid": os.getpid()}
-    file.record("invoke", f, value)
-    try:
-        yield
-    except (asyncio.CancelledError, GeneratorExit):
-        file.record("info", f, value)
-        raise
-    except BaseException as error:
-        file.record("fail", f, {**value, "error": f"{type(error).__name__}: {error}"})
-        raise
-    file.record("ok", f, value)
-
-
-def effect(number: int, *, activity: str, fence: int) -> None:
-    """Perform and record the one outside effect per (activity, fence)."""
-    taken = take_effect(Path(gate_address()).parent / "effects", activity=activity, fence=fence)
-    value = {"task": number, "activity": activity, "fence": fence}
-    worker_file().record("ok" if taken else "fail", "effect", value)
-
-
-def gate_address() -> str:
-    """The socket of the run's gates."""
-    return settings.gate

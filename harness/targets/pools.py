@@ -6,16 +6,18 @@ import math
 import signal
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
-from harness.errors import TargetFailed
+from harness.errors import RecordingFailed, TargetFailed
 from harness.history import Operation, OperationType, Recorder
 from harness.history.names import KILL, START, STOP
-from harness.processes import descendants, send
+from harness.processes import descendants, is_alive, send
 from harness.targets.base import PoolHandle, TargetSession
 
 # Seconds to wait for the end of a pool after SIGKILL.
 _KILL_WAIT_SECONDS = 10.0
+_POLL_SECONDS = 0.05
 
 
 class RunningPool:
@@ -55,11 +57,21 @@ class RunningPool:
         return self._handle.log()
 
     def _watch(self) -> None:
-        while (code := self._handle.wait(math.inf)) is None:
-            continue
-        self.code = code
-        _record(self._recorder, self.name, OperationType.INFO, "exit", pid=self.pid, code=code)
+        self.code = code = self._exit_code()
+        with suppress(RecordingFailed):  # the history has a mark of it
+            _record(self._recorder, self.name, OperationType.INFO, "exit", pid=self.pid, code=code)
         self._ended.set()
+
+    def _exit_code(self) -> int | None:
+        """The exit code of the parent; None if it has ended and the handle of the adapter does not have it."""
+        while True:
+            gone = not is_alive(self.pid)
+            with suppress(Exception):  # the code of an adapter may raise anything
+                if (code := self._handle.wait(math.inf)) is not None:
+                    return code
+            if gone:
+                return None
+            time.sleep(_POLL_SECONDS)
 
 
 def _record(recorder: Recorder, pool: str, kind: OperationType, f: str, **value: Any) -> None:

@@ -6,9 +6,10 @@ from harness.history.promises import Loss, Promises, SigtermPromise
 from harness.targets.base import Target, TargetSettings
 
 REPLACED_WITHIN_SECONDS = 2.0
-"""The bound of agentexec for a task whose worker dies in a pool that lives."""
-POOL_START_SECONDS = 3.0
-"""The part of a pool's start in the bound of agentexec for a task whose pool dies; the rest is the lease."""
+"""The bound of agentexec for a task whose worker dies in a pool that lives.
+
+For a task whose pool dies, the lease is added: it expires before another pool takes the task.
+"""
 
 
 def everything(settings: TargetSettings) -> Promises:
@@ -17,7 +18,7 @@ def everything(settings: TargetSettings) -> Promises:
         survives=frozenset(Loss),
         recovers_within={
             Loss.WORKER_KILLED: REPLACED_WITHIN_SECONDS,
-            Loss.POOL_KILLED: settings.lease + POOL_START_SECONDS,
+            Loss.POOL_KILLED: settings.lease + REPLACED_WITHIN_SECONDS,
         },
         takes_over_after=settings.lease,
         duplicates=True,

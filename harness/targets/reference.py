@@ -16,6 +16,8 @@ from harness.errors import UsageError
 PACKAGE = "agentexec"
 DISTRIBUTION = "agentexec-reference"
 
+# The modules of the harness with this prefix import the reference.
+_IMPORTING = "harness.targets.agentexec_"
 # The modules of the reference that the harness imports first; no other package of this name has all of them.
 _MODULES = ("queue/protocol.py", "store/models.py", "core/runtime.py")
 _DEPENDENCIES = ("pydantic", "pydantic_settings", "redis", "sqlalchemy")
@@ -31,6 +33,12 @@ def require_reference(what: str, *, otherwise: str = "") -> None:
     problem = _problem()
     if problem:
         raise UsageError(f"{what} needs the reference implementation, {problem}{otherwise}.")
+
+
+def require_reference_of(path: str, what: str, otherwise: str = "") -> None:
+    """`require_reference`, if `package.module:NAME` is in a module of the harness that imports the reference."""
+    if path.startswith(_IMPORTING):
+        require_reference(what, otherwise=otherwise)
 
 
 def _problem() -> str | None:

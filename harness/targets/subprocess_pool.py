@@ -89,6 +89,7 @@ class SubprocessPool:
             if time.monotonic() > deadline:
                 raise TargetFailed(
                     f"{name} had {len(self.worker_pids())} of {count} workers up after {within:g} s. "
+                    "A worker is up once its process has recorded `hello`; the adapter has to call `say_hello` in it. "
                     f"{self._last_output()}"
                 )
 

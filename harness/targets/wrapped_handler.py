@@ -11,13 +11,14 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 from harness.history import CHILD
+from harness.kit.harness_worker import settings, worker
 from harness.kit.harness_worker.gates import pass_gate, pass_gate_blocking
-from harness.targets import body
+from harness.kit.harness_worker.recording import worker_file
 from harness.targets.base import TaskSpec
 
 LABEL = "__harness__"
@@ -95,16 +96,16 @@ class WrappedRun:
                 value = await value
         except Exception:
             if gate is not None:
-                await pass_gate(body.gate_address(), *gate)
+                await pass_gate(settings.gate, *gate)
             raise
         if gate is not None:
-            await pass_gate(body.gate_address(), *gate)
+            await pass_gate(settings.gate, *gate)
         await asyncio.sleep(self._work)
         return value
 
     def _wait_at_gate(self) -> None:
         if self._gate is not None:
-            pass_gate_blocking(body.gate_address(), *self._gate)
+            pass_gate_blocking(settings.gate, *self._gate)
 
     @property
     def _gate(self) -> tuple[str, int] | None:
@@ -115,16 +116,29 @@ class WrappedRun:
     def _work(self) -> float:
         return 0.0 if self.label is None else self.label.work
 
-    @contextmanager
-    def _recorded(self) -> Iterator[None]:
-        run = {"activity": self.activity, "attempt": self.attempt, "fence": self.fence}
+    def _recorded(self) -> AbstractContextManager[object]:
         label = self.label
         if label is None:
-            with body.recorded(CHILD, name=self.name, **run):
-                yield
-            return
-        lock = {} if label.lock is None else {"lock": label.lock}
-        with body.recorded("run", task=label.number, name=self.name, **run, **lock):
-            if self.fence is not None:
-                body.effect(label.number, activity=self.activity, fence=self.fence)
+            return self._recorded_child()
+        run: dict[str, Any] = {"activity": self.activity, "attempt": self.attempt, "fence": self.fence}
+        return worker.run(label.number, lock=label.lock, **run)
+
+    @contextmanager
+    def _recorded_child(self) -> Iterator[None]:
+        file = worker_file()
+        value: dict[str, object] = {
+            "name": self.name,
+            "activity": self.activity,
+            "attempt": self.attempt,
+            "fence": self.fence,
+        }
+        file.record("invoke", CHILD, value)
+        try:
             yield
+        except Exception as error:
+            file.record("fail", CHILD, {**value, "error": f"{type(error).__name__}: {error}"})
+            raise
+        except BaseException:
+            file.record("info", CHILD, value)
+            raise
+        file.record("ok", CHILD, value)

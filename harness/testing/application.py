@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from harness.checkers import delivery
 from harness.checkers.base import Checker
 from harness.checkers.invariants import PREFIX, completed_of, invariant, judged
 from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, UsageError, describe_error
 from harness.history import INVARIANT, Operation, OperationType
 from harness.history.promises import Promises
-from harness.targets.application_reference import reference_of
+from harness.targets.application_reference import on_servers, reference_of
 from harness.targets.base import PoolHandle, Submission, TargetSession, TargetSettings, TaskSpec
 from harness.testing.kinds import Make, WrappedApplication, wrap_of
+from harness.testing.leftovers import Leftovers
 from harness.testing.sources import Source, as_found, http_source, redis_source, sql_source
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -59,6 +63,7 @@ class Application:
     application: Any
     wrapped: WrappedApplication
     setup: Setup | None = None
+    allow_errors: bool = False
     invariants: list[Invariant] = field(default_factory=list)
 
     @property
@@ -117,29 +122,56 @@ class Application:
         return self.wrapped.promises(settings)
 
     def checkers(self) -> Mapping[str, Checker]:
-        """The checkers of the invariants, by name."""
-        return {PREFIX + one.name: one.checker() for one in self.invariants}
+        """The checkers of the invariants by name, and with `allow_errors` a `delivery` that allows them."""
+        own = {PREFIX + one.name: one.checker() for one in self.invariants}
+        return own | ({"delivery": delivery(allow_errors=True)} if self.allow_errors else {})
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> TargetSession:
         """Open a session of the application and call its `setup`; raises `TargetFailed`."""
-        session = self.wrapped.open(endpoints, settings)
+        closing_all = ExitStack()
         try:
-            if self.setup is not None:
-                urls = (endpoints.database_url, endpoints.redis_url)
-                self.setup(*urls[: len(_positional(self.setup))])
+            closing_all.enter_context(on_servers(endpoints))
+            session = self.wrapped.open(endpoints, settings)
+            closing_all.callback(session.close)
+            if settings.disposable:
+                # It ends before the session, whose schema may be what the application refers to.
+                closing_all.callback(Leftovers(endpoints).remove)
+            self._set_up(endpoints)
+        except BaseException:
+            closing_all.close()
+            raise
+        return JudgedSession(session, self.invariants, endpoints, closing_all)
+
+    def _set_up(self, endpoints: Endpoints) -> None:
+        if self.setup is None:
+            return
+        urls = (endpoints.database_url, endpoints.redis_url)
+        try:
+            done = self.setup(*urls[: len(_positional(self.setup))])
+            if inspect.isawaitable(done):
+                asyncio.run(_awaited(done))
         except Exception as error:  # a function of the user may raise anything
-            session.close()
             raise TargetFailed(f"setup raised {describe_error(error)}. Correct it.") from error
-        return JudgedSession(session, self.invariants, endpoints)
 
 
 class JudgedSession:
     """A session whose evidence has what the invariants found."""
 
-    def __init__(self, session: TargetSession, invariants: Sequence[Invariant], endpoints: Endpoints) -> None:
+    def __init__(
+        self,
+        session: TargetSession,
+        invariants: Sequence[Invariant],
+        endpoints: Endpoints,
+        closing_all: ExitStack,
+    ) -> None:
         self._session = session
         self._invariants = invariants
         self._endpoints = endpoints
+        self._closing_all = closing_all
+
+    def __getattr__(self, name: str) -> Any:
+        """What else the session has: the methods that a target need not have."""
+        return getattr(self._session, name)
 
     def start_pool(self) -> PoolHandle:
         return self._session.start_pool()
@@ -166,7 +198,7 @@ class JudgedSession:
             )
 
     def close(self) -> None:
-        self._session.close()
+        self._closing_all.close()
 
 
 def app(
@@ -175,6 +207,7 @@ def app(
     make: Make,
     setup: Setup | None = None,
     work: float | None = None,
+    allow_errors: bool = False,
 ) -> Application:
     """An application under test with its own handlers. Hold it in a module-level variable: workers import it.
 
@@ -184,7 +217,8 @@ def app(
     `setup(database_url)`, or `setup(database_url, redis_url)`, runs before the first pool, for example to create the
     tables of the application. A run stays open for `work` seconds after its handler has returned, so that faults fall
     between the effect of a handler and its acknowledgement; None is for the time of the workload, a few tenths of a
-    second, and 0 suits handlers that take long themselves.
+    second, and 0 suits handlers that take long themselves. `allow_errors` is for handlers that fail some
+    tasks for good.
 
     Raises `UsageError` for what it cannot run.
     """
@@ -199,8 +233,12 @@ def app(
         return reference_of(found, application)
 
     wrapped = wrap_of(application)(application, make=make, reference=reference, work=work)
-    found = Application(application=application, wrapped=wrapped, setup=setup)
+    found = Application(application=application, wrapped=wrapped, setup=setup, allow_errors=allow_errors)
     return found
+
+
+async def _awaited(done: Awaitable[object]) -> None:
+    await done
 
 
 def _positional(function: Callable[..., Any]) -> list[str]:

@@ -14,10 +14,14 @@ from harness.environments.base import Endpoints
 from harness.errors import UsageError
 from harness.history.promises import Promises
 from harness.targets.base import TargetSession, TargetSettings
+from harness.targets.reference import require_reference_of
 
 GROUP = "harness.applications"
 # The entry points of pyproject.toml, for a checkout that is not installed.
-_BUNDLED = {"agentexec": "harness.targets.agentexec_application:AgentexecApplication.wrap"}
+_BUNDLED = {
+    "agentexec": "harness.targets.agentexec_application:AgentexecApplication.wrap",
+    "celery": "harness.targets.celery_application:CeleryApplication.wrap",
+}
 
 Make = Callable[[int], Any]
 
@@ -56,6 +60,7 @@ def wrap_of(value: object) -> Wrap:
     points |= {point.name: point for point in entry_points(group=GROUP)}
     for package in _packages(value):
         if package in points:
+            require_reference_of(points[package].value, f"An application of {package}")
             wrap: Wrap = points[package].load()
             return wrap
     raise UsageError(

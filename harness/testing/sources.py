@@ -7,7 +7,6 @@ import shlex
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from harness.environments.base import Endpoints
+from harness.environments.urls import plain_url
 from harness.errors import UsageError
 
 TIMEOUT_SECONDS = 30.0
@@ -29,7 +29,7 @@ def sql_source(query: str) -> Source:
         import psycopg  # here, since not every environment with the harness has it
 
         timeout = f"-c statement_timeout={TIMEOUT_SECONDS * 1000:.0f}"
-        with psycopg.connect(endpoints.database_url, options=timeout) as connection:
+        with psycopg.connect(plain_url(endpoints.database_url), options=timeout) as connection:
             connection.read_only = True
             cursor = connection.execute(query.encode())
             if cursor.description is None:
@@ -69,12 +69,6 @@ def http_source(url: str) -> Source:
             return text
 
     return read
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    rows: Sequence[Sequence[Any]]
-    columns: int
 
 
 def _table(rows: Sequence[Sequence[Any]], *, columns: int) -> Any:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.command_line import Parser, positive
+from harness.command_line import Parser, filled_path, positive
 from harness.environments import make_environment
 from harness.errors import HarnessError
 from harness.masking import masked
@@ -55,7 +55,9 @@ def _options(arguments: Sequence[str] | None) -> Namespace:
         "--repeats", type=positive, default=5, help="counted measurements of each, after a warm-up"
     )
     parser.add_argument("--quick", action="store_true", help="a tenth of the tasks, for a first look")
-    parser.add_argument("--report", type=Path, default=Path("reports/bench"), help="folder for bench.json")
+    parser.add_argument(
+        "--report", type=filled_path, default=Path("reports/bench"), help="folder for bench.json"
+    )
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.names) - set(BENCHMARKS))
     if unknown:

@@ -57,7 +57,11 @@ def test_agentexec_survives(name: str, tmp_path: Path) -> None:
     if name == "kill-worker-locked":
         assert seen["locks"]["locked_tasks"] >= 100
         assert seen["priorities"]["wait_low_p50"] is not None
-    assert (tmp_path / "report.html").stat().st_size > 0
+    page = (tmp_path / "report.html").read_text("utf-8")
+    for log in ("pool-1.log", "postgres.log", "redis.log"):
+        assert (tmp_path / "history" / name / log).stat().st_size > 0
+        assert f'<a href="history/{name}/{log}">{log}</a>' in page
+    assert "no time that can be compared" not in page
 
 
 def test_a_queue_that_pops_destructively_is_invalid_and_its_lost_tasks_are_named(tmp_path: Path) -> None:
@@ -130,6 +134,31 @@ def test_ctrl_c_stops_everything_and_reports_it_in_one_line(
     assert processes_of(tmp_path) == []
 
 
+def test_ctrl_c_in_the_second_scenario_keeps_the_verdict_of_the_first(tmp_path: Path) -> None:
+    words = [NO_FAULTS, "kill-pool", "--target", PLANTED, "--tasks", "60", "--report", str(tmp_path)]
+    command = [sys.executable, "-m", "harness", "chaos", "run", *words]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "fault 1 of 5" in line:
+                break
+        os.kill(process.pid, signal.SIGINT)
+        said, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert complaint.splitlines()[-1] == "harness: interrupted by SIGINT; all its processes are stopped."
+    found = json.loads((tmp_path / "verdict.json").read_text())
+    first, second = found["scenarios"]
+    assert first["checkers"]["delivery"]["verdict"] == "VALID"
+    assert (second["scenario"], second["verdict"]) == ("kill-pool", "UNKNOWN")
+    assert "stopped half way: the run was interrupted" in second["error"]
+    assert said.startswith(f"{first['scenario']}: UNKNOWN, 60 tasks, "), "the line of the first scenario"
+    assert processes_of(tmp_path) == []
+    again = harness("check", tmp_path / "history" / "kill-pool", "--scenario", "kill-pool")
+    assert again.returncode == 2, "a history that was cut short shows no loss"
+
+
 def test_sigkill_of_the_runner_leaves_no_pool_behind(
     running: subprocess.Popen[str], tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
@@ -148,10 +177,10 @@ def test_external_servers_are_left_as_they_were(tmp_path: Path) -> None:
         [run] = document(done)["scenarios"]
         assert run["checkers"]["delivery"]["verdict"] == "VALID", done.stderr
         with psycopg.connect(urls.database_url) as connection:
-            rows = connection.execute("SELECT count(*) FROM agentexec_activity").fetchone()
+            tables = connection.execute("SELECT to_regclass('agentexec_activity')::text").fetchone()
         with redis.Redis.from_url(urls.redis_url) as client:
             keys = client.keys("*")
-    assert rows == (0,)
+    assert tables == (None,)
     assert keys == []
     password = urlsplit(urls.database_url).password
     assert not password or password not in done.stdout + done.stderr

@@ -57,10 +57,10 @@ def dump(browser: str, page: Path, profile: Path) -> tuple[str, str]:
 def result_of(browser: str, page: Path, script: str, folder: Path) -> Any:
     """What a script returns that runs in the page after the page's own one; the policy of the page allows it too."""
     script = f"""(async () => {{ {script} }})().then((found) => {{
-      const told = document.createElement("pre");
-      told.id = "result";
-      told.textContent = JSON.stringify(found);
-      document.body.append(told);
+      const described = document.createElement("pre");
+      described.id = "result";
+      described.textContent = JSON.stringify(found);
+      document.body.append(described);
     }});"""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     text = page.read_text("utf-8").replace("script-src ", f"script-src &#39;sha256-{digest}&#39; ", 1)

@@ -34,12 +34,15 @@ EXTRAS = {
     "harness": set(),
     "harness.environments": {"embedded", "containers"},
     "harness.pytest_plugin": {"pytest"},
+    "harness.targets.agentexec_application": {"reference"},
     "harness.targets.agentexec_application_pool": {"reference"},
     "harness.targets.agentexec_pool": {"reference"},
+    "harness.targets.agentexec_schema": {"reference"},
     "harness.targets.agentexec_target": {"reference"},
     "harness.targets.agentexec_tasks": {"reference"},
     "harness.targets.queue_owners": {"reference"},
     "harness.testing.sources": {"reference"},  # invariants over Redis
+    "harness.testing.leftovers": {"reference"},  # keys of an application in Redis
     "harness.simulation": {"reference", "simulation"},
     "chaos": set(),
     "loadtests": {"reference", "api", "embedded", "load"},

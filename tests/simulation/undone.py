@@ -72,7 +72,7 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
                 new="disposition, delay = Disposition.RETRY",
             ),
             "delivery",
-            "lost",
+            "stuck",
             also=(
                 Edit(
                     where="agentexec.worker.reconciler:Reconciler._requeue_without_lease",

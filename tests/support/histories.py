@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 from harness.history import History, InjectionKind, Operation, OperationType
+from harness.history.promises import Promises
 
 INVOKE, OK, FAIL, INFO = OperationType.INVOKE, OperationType.OK, OperationType.FAIL, OperationType.INFO
 TICK = 1_000_000
@@ -22,6 +23,13 @@ class HistoryBuilder:
         self.now = 0
         self.faults = 0
         self.locks: dict[int, str] = {}
+
+    @classmethod
+    def of(cls, other: Self) -> Self:
+        """A copy that goes on where the other one stands."""
+        builder = cls()
+        builder.operations, builder.now, builder.faults = [*other.operations], other.now, other.faults
+        return builder
 
     @property
     def history(self) -> History:
@@ -137,6 +145,30 @@ class HistoryBuilder:
 
     def broke_down(self, why: str) -> Self:
         return self.op("runner", INFO, "breakdown", why=why)
+
+    def phase(self, name: str, outcome: OperationType | None = OK) -> Self:
+        """A phase of the run that began, and ended unless the outcome is None."""
+        self.op("runner", INVOKE, "phase", phase=name)
+        return self if outcome is None else self.op("runner", outcome, "phase", phase=name)
+
+    def drained(self, *, unfinished: int = 0, patience: float = 5.0, quiet: float = 5.0) -> Self:
+        """A drain that ended after `quiet` seconds without any change, and the rest of the run."""
+        self.op("runner", INFO, "drain", unfinished=unfinished, patience=patience, quiet=quiet)
+        return self.phase("the drain").phase("stopping the pools").phase("collecting the evidence")
+
+    def promised(self, promises: Promises) -> Self:
+        return self.op("runner", INFO, "promises", **promises.to_value())
+
+    def machine(self, *, spin: float = 1.0, delay: float = 0.0, load: float = 0.5) -> Self:
+        return self.op("machine", INFO, "machine", load=load, spin=spin, delay=delay)
+
+    def slow_machine(self, start: float, end: float, *, spin: float = 1.0, delay: float = 0.0) -> Self:
+        """A sample for each half second between two times; the clock stands where it stood before."""
+        now = self.now
+        for half in range(round(start * 2), round(end * 2) + 1):
+            self.at(half / 2).machine(spin=spin, delay=delay)
+        self.now = now
+        return self
 
 
 def completed(builder: HistoryBuilder, *tasks: int, by: int = 12) -> HistoryBuilder:

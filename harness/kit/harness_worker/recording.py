@@ -1,7 +1,8 @@
 """The history file of this worker process: one line of JSON for each operation, which survives SIGKILL.
 
 Each process id has a file of its own, `worker-PID.jsonl`, so a process that is forked from a worker opens another one.
-Threads share the file of their process: each line is one `write(2)` with O_APPEND.
+Threads share the file of their process: each line is one `write(2)` with O_APPEND. A process that cannot write puts the
+reason into the file `unrecorded`, in which the harness has reserved space: missing lines then accuse no queue.
 """
 
 from __future__ import annotations
@@ -19,8 +20,13 @@ class WorkerFile:
 
     def __init__(self, folder: str) -> None:
         self._process = f"worker-{os.getpid()}"
+        self._folder = folder
         path = f"{folder}/{self._process}.jsonl"
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            self._mark(error)
+            raise
         self.record("info", "hello", {"pid": os.getpid()})
 
     def record(self, kind: str, f: str, value: dict[str, object]) -> None:
@@ -33,15 +39,27 @@ class WorkerFile:
             "value": value,
         }
         line = json.dumps(operation, separators=(",", ":")).encode() + b"\n"
-        # The harness reports a line that was cut off as broken, not as missing.
-        if os.write(self._fd, line) != len(line):
-            raise OSError(
-                f"an operation of {self._process} could not be written whole; see the disk's free space"
-            )
+        try:
+            # The harness reports a line that was cut off as broken, not as missing.
+            if os.write(self._fd, line) != len(line):
+                raise OSError(
+                    f"an operation of {self._process} could not be written whole; see the disk's free space"
+                )
+        except OSError as error:
+            self._mark(error)
+            raise
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._fd)
+
+    def _mark(self, error: OSError) -> None:
+        try:
+            mark = os.open(f"{self._folder}/unrecorded", os.O_WRONLY | os.O_CLOEXEC)
+            os.write(mark, f"{self._process}.jsonl: {error.strerror or error}".encode()[:512])
+            os.close(mark)
+        except OSError:
+            return  # the folder has no such file, or nothing can be written at all
 
 
 _lock = threading.Lock()

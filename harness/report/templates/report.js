@@ -142,9 +142,9 @@ const textOf = (one) => [one, ...[...one.querySelectorAll("a.task")].map((link) 
   .map((part) => part.textContent).join(" ").toLowerCase();
 const searched = () => {
   const query = words(search.querySelector("input").value);
-  const told = query.length ? texts.filter((one) => has(textOf(one), query)) : texts;
+  const described = query.length ? texts.filter((one) => has(textOf(one), query)) : texts;
   texts.forEach((one) => { one.hidden = true; });
-  told.forEach((one) => { one.hidden = false; });
+  described.forEach((one) => { one.hidden = false; });
   folds.forEach((open, one) => { if (!one.matches("[data-tasks]") || !query.length) one.open = open; });
   let tasks = 0;
   for (const list of lists) {
@@ -154,7 +154,7 @@ const searched = () => {
     list.box.open = count > 0;
     if (count) list.box.closest(".fold").open = true;
   }
-  if (query.length) told.forEach((one) => {
+  if (query.length) described.forEach((one) => {
     for (let up = one.closest("details"); up; up = up.parentElement.closest("details")) up.open = true;
   });
   hits.textContent = query.length ? `${tasks.toLocaleString("en")} ${tasks === 1 ? "task" : "tasks"}` : "";

@@ -5,7 +5,16 @@ from __future__ import annotations
 import io
 import re
 
+import pytest
+
 from harness.progress import PlainLines, Spinner, progress_on
+
+
+@pytest.fixture(autouse=True)
+def _ordinary_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("CI", raising=False)
 
 
 class Terminal(io.StringIO):
@@ -56,3 +65,13 @@ def test_a_terminal_without_unicode_gets_plain_characters() -> None:
 def test_the_stream_decides() -> None:
     assert isinstance(progress_on(io.StringIO()), PlainLines)
     assert isinstance(progress_on(Terminal("utf-8")), Spinner)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("TERM", "dumb"), ("NO_COLOR", "1"), ("CI", "1"), ("CI", "true")]
+)
+def test_an_environment_that_asks_for_plain_text_gets_it(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert isinstance(progress_on(Terminal("utf-8")), PlainLines)

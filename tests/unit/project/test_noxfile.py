@@ -243,3 +243,20 @@ def test_an_environment_without_pip_is_created_again(tmp_path: Path) -> None:
     (tmp_path / "env" / "bin" / "python").unlink()
     noxfile().prepare(session, groups=["lint"])
     assert session.created == 2
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"NOXFILE_CALL": "python3.12 ../noxfile.py"}, "python3.12 ../noxfile.py -s chaos --"),
+        ({"PWD": str(ROOT)}, "nox -s chaos --"),
+        ({"PWD": "/elsewhere"}, f"nox -f {ROOT}/noxfile.py -s chaos --"),
+    ],
+)
+def test_a_session_is_repeated_as_the_noxfile_was_called(
+    variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOXFILE_CALL", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert noxfile().repeated_by("chaos") == {"HARNESS_REPEAT": expected}

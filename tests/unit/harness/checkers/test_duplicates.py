@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from harness.checkers import budget_per_kill, duplicates
+from harness.checkers import budget_per_fault, budget_per_kill, duplicates
 from harness.checkers.base import Verdict
 from tests.support.histories import HistoryBuilder
 
@@ -74,3 +74,10 @@ def test_a_kill_excuses_only_the_second_return_of_a_task_of_the_killed_worker() 
     returned_once = HistoryBuilder().ran(1, by=12).killed(12)
     for builder in (only_begun, only_begun_again, returned_once):
         assert duplicates(budget_per_kill(4))(builder.history).figures["budget"] == 0
+
+
+def test_each_injected_fault_excuses_as_many_duplicates_as_tasks_run_at_once() -> None:
+    none = duplicates(budget_per_fault(2))(twice(1, 2).history)
+    assert (none.verdict, none.figures["budget"]) == (Verdict.INVALID, 0)
+    once = duplicates(budget_per_fault(2))(twice(1, 2).killed(12).history)
+    assert (once.verdict, once.figures["budget"]) == (Verdict.VALID, 2)

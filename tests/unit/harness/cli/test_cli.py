@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -75,10 +77,24 @@ WRONG = {
         ["chaos", "run", "kill-pool", *EXTERNAL, "--allow-destructive", "production"],
         "add --allow-destructive staging",
     ),
+    "a patience of nothing": (
+        ["chaos", "run", "kill-pool", "--patience", "0"],
+        "not a number above 0",
+    ),
+    "a patience in words": (
+        ["chaos", "run", "kill-pool", "--patience", "long"],
+        "not a number above 0",
+    ),
     "a history that is not there": (
         ["check", "/nowhere", "--scenario", "kill-pool"],
         "no history at /nowhere",
     ),
+    "a report folder without a name": (["chaos", "run", "kill-pool", "--report", ""], "'' names no file"),
+    "a report folder of spaces": (["chaos", "run", "kill-pool", "--report= "], "' ' names no file"),
+    "a Postgres without a path": (["chaos", "run", "kill-pool", "--postgres-bin", ""], "'' names no file"),
+    "a simulation into no folder": (["simulate", "--seeds", "1", "--report", ""], "'' names no file"),
+    "a simulation into no page": (["simulate", "--seed", "1", "--html", ""], "'' names no file"),
+    "a history without a path": (["check", "", "--scenario", "kill-pool"], "'' names no file"),
     "a check without a scenario": (["check", "/nowhere"], "required: --scenario"),
 }
 
@@ -201,6 +217,36 @@ def test_a_pipe_that_is_closed_early_makes_no_noise() -> None:
     assert done.stderr == b""
 
 
+@pytest.mark.parametrize("full", ["stdout", "stderr"])
+def test_an_output_without_space_is_a_sentence_and_no_bug(full: str) -> None:
+    command = [sys.executable, "-m", "harness", "chaos", "list"]
+    with Path("/dev/full").open("wb") as out:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {full: out.fileno()}
+        done = subprocess.run(command, **streams, text=True, timeout=60, check=False)  # type: ignore[call-overload]
+    if full == "stdout":
+        assert done.returncode == 2
+        [line] = done.stderr.splitlines()
+        assert "cannot be written (No space left on device); free some space" in line
+    else:
+        assert done.returncode == 0
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES])
+def test_a_disk_that_refuses_a_file_is_named_with_a_remedy(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(_options: Namespace) -> int:
+        raise OSError(number, os.strerror(number), "/data/client.jsonl")
+
+    monkeypatch.setattr(chaos_command, "list_scenarios", refused)
+    assert cli.main(["chaos", "list"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"harness: /data/client.jsonl cannot be written ({os.strerror(number)}); free some"
+    )
+    assert "bug" not in said
+
+
 def _history(path: Path, *, complete: bool) -> Path:
     """A recorded run of one task, which is stuck unless `complete`."""
     recorder = Recorder(path, process="client")
@@ -223,6 +269,20 @@ def test_a_saved_history_is_judged_again_and_the_stuck_task_named(
     assert "INVALID  delivery: 1 acknowledged, 0 lost, 1 stuck" in said
     assert '"task": 1' in said
     assert said.rstrip().endswith("verdict: INVALID")
+
+
+def test_a_saved_history_of_a_run_that_was_cut_short_is_unknown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = _history(tmp_path / "history.jsonl", complete=False)
+    with closing(Recorder(history, process="runner")) as runner:
+        runner.record(OperationType.INVOKE, "phase", phase="the drain")
+    assert cli.main(["check", str(history), "--scenario", "kill-pool"]) == 2
+    said = capsys.readouterr().out
+    assert (
+        "UNKNOWN  delivery: 1 acknowledged, 1 unfinished; the unfinished are not judged: the run ended"
+        in said
+    )
 
 
 def test_a_saved_history_is_judged_as_json_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

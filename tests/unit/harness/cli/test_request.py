@@ -21,6 +21,7 @@ def request(*words: str) -> RunRequest:
         ["--rate", "0.123456789", "--timeout", "999999.5"],
         ["--rate", "10000"],
         ["--timeout", "1000000"],
+        ["--patience", "12.25"],
         [],
     ],
 )
@@ -28,7 +29,7 @@ def test_the_command_that_repeats_a_run_keeps_its_rate_and_its_time_out(words: l
     timeout = [] if "--timeout" in words else ["--timeout", "900000"]
     first = request("kill-pool", "--tasks", "60", *words, *timeout)
     again = request(*shlex.split(first.repeat(first.scenarios))[3:])
-    for name in ("rate", "timeout", "tasks"):
+    for name in ("rate", "timeout", "patience", "tasks"):
         assert getattr(again.options, name) == getattr(first.options, name)
     assert again.seed == first.seed
     assert again.repeat(again.scenarios) == first.repeat(first.scenarios)
@@ -36,4 +37,4 @@ def test_the_command_that_repeats_a_run_keeps_its_rate_and_its_time_out(words: l
 
 def test_a_command_without_a_rate_or_a_time_out_names_none() -> None:
     found = request("kill-pool", "--tasks", "60")
-    assert not {"--rate", "--timeout"} & set(shlex.split(found.repeat(found.scenarios)))
+    assert not {"--rate", "--timeout", "--patience"} & set(shlex.split(found.repeat(found.scenarios)))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.environments import BACKENDS, make_environment
-from harness.environments.external import plain_url
+from harness.environments.urls import plain_url
 from harness.errors import UsageError
 from harness.masking import masked
 

@@ -120,7 +120,7 @@ def test_junit_has_a_suite_per_scenario_and_a_case_per_checker() -> None:
     ]
 
 
-def test_junit_tells_what_happened_to_a_task_once_though_two_checkers_name_it() -> None:
+def test_junit_says_what_happened_to_a_task_once_though_two_checkers_name_it() -> None:
     run = invalid_run()
     members = run.results["delivery"].counterexamples
     again = CheckResult(verdict=Verdict.UNKNOWN, summary="no record", counterexamples=members)

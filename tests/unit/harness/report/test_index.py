@@ -37,9 +37,7 @@ def text_of(page: Path) -> str:
 def test_a_run_updates_the_index_of_the_default_folder_and_of_one_that_has_an_index(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     write_reports([run()], elsewhere / "a")
-    assert not (
-        elsewhere / "index.html"
-    ).exists()  # a folder of the user gets no file that he did not ask for
+    assert not (elsewhere / "index.html").exists()  # a folder of the user gets no file without being asked
     write_reports([run()], tmp_path / "reports" / "a")
     assert "1 run, the newest of" in text_of(tmp_path / "reports" / "index.html")
     write_index(elsewhere)

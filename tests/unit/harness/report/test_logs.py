@@ -115,12 +115,13 @@ def test_a_clock_that_cannot_be_read_is_no_clock() -> None:
 def test_the_page_links_the_logs_and_shows_the_lines_without_secrets(tmp_path: Path) -> None:
     folder = tmp_path / "history" / "x y"
     folder.mkdir(parents=True)
-    (folder / "pool-1.log").write_text("lost a00048 at redis://:hunter2@h <b>\x1b[31m\n")
+    (folder / "pool-1.log").write_text("lost a00060 at redis://:hunter2@h <b>\x1b[31m\na00065\n")
     (folder / "empty.log").write_text("\n")
     page = report_html(
         [invalid_run(history_path=folder)], folder=tmp_path, written_at="2026-01-02T03:04:05+00:00"
     )
     assert '<a href="history/x%20y/pool-1.log">pool-1.log</a>' in page
-    assert "1: lost a00048 at redis://:***@h &lt;b&gt;" in page
+    assert "1: lost a00060 at redis://:***@h &lt;b&gt;" in page
     assert "hunter2" not in page
     assert "empty.log" not in page
+    assert page.count('<details class="excerpt" open>') == 1

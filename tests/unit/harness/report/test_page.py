@@ -306,7 +306,7 @@ def test_only_a_web_address_of_a_promise_becomes_a_link() -> None:
     assert 'href="javascript' not in page(valid_run(results={"own": bad}))
 
 
-def test_a_task_that_two_checkers_name_is_told_once_with_links_from_both() -> None:
+def test_a_task_that_two_checkers_name_is_described_once_with_links_from_both() -> None:
     run = invalid_run()
     again = replace(run.results["delivery"], summary="contradictions")
     html = page(replace(run, results={**run.results, "witnesses": again}))

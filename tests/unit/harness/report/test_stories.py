@@ -21,7 +21,7 @@ from tests.support.report_samples import (
 )
 
 
-def told(sample: SampleHistory, task: int = 1) -> str:
+def described(sample: SampleHistory, task: int = 1) -> str:
     run = run_of(sample.history(), results={})
     story = story_of(run, data_of(run), task)
     assert story is not None
@@ -42,7 +42,7 @@ def test_a_run_that_a_kill_cut_off_and_the_run_after_it() -> None:
     sample.add(3, "worker-8", INVOKE, "run", task=1, activity="a-1", attempt=2, fence=4)
     sample.add(4, "worker-8", OK, "run", task=1, activity="a-1", attempt=2, fence=4)
     sample.add(9, "postgres", INFO, "record", task=1, activity="a-1", status="complete")
-    assert told(sample) == (
+    assert described(sample) == (
         "The client submitted it at +0.000 s; it was acknowledged as activity a-1 at +0.500 s. "
         "worker-7 started it at +1.000 s (attempt 1, fencing token 3); "
         "kill-worker (fault 4) killed the worker at +2.000 s. "
@@ -59,7 +59,7 @@ def test_a_pause_during_a_run_and_an_unknown_outcome() -> None:
     sample.add(3, "worker-7", INFO, "run", task=1)
     sample.add(4, "worker-7", OK, "effect", task=1, activity="a-1")
     sample.add(4, "worker-7", FAIL, "effect", task=1, activity="a-1")
-    text = told(sample)
+    text = described(sample)
     assert (
         "worker-7 started it at +1.000 s; pause-worker (fault 1) hit the worker at +2.000 s; the run" in text
     )
@@ -75,10 +75,10 @@ def test_a_task_without_an_answer_a_run_or_a_record() -> None:
     sample.add(2, "client", FAIL, "enqueue", task=2)
     sample.add(3, "postgres", INFO, "record", task=3, status="queued")
     no_record = "The store has no record of it."
-    assert told(sample, 1) == (
+    assert described(sample, 1) == (
         f"The client submitted it at +0.000 s; no answer is recorded. It never started. {no_record}"
     )
-    assert told(sample, 2) == (
+    assert described(sample, 2) == (
         f"The client submitted it at +1.000 s; it was refused at +2.000 s. It never started. {no_record}"
     )
 
@@ -86,7 +86,7 @@ def test_a_task_without_an_answer_a_run_or_a_record() -> None:
 def test_a_last_run_without_an_end_is_named_as_such() -> None:
     sample = submitted()
     sample.add(1, "worker-7", INVOKE, "run", task=1)
-    assert told(sample).endswith(
+    assert described(sample).endswith(
         "worker-7 started it at +1.000 s; no end of the run is recorded. It did not start again."
     )
 
@@ -96,9 +96,9 @@ def test_of_many_runs_those_in_the_middle_are_counted() -> None:
     for attempt in range(1, 21):
         sample.add(attempt, "worker-7", INVOKE, "run", task=1, attempt=attempt, fence=attempt)
         sample.add(attempt + 0.5, "worker-7", FAIL, "run", task=1, attempt=attempt, fence=attempt)
-    text = told(sample)
+    text = described(sample)
     assert text.count("the handler failed") == LONGEST
-    assert f"{20 - LONGEST} more runs are not told here." in text
+    assert f"{20 - LONGEST} more runs are left out here." in text
     assert "(attempt 1, " in text
     assert "(attempt 20, " in text
 

@@ -73,3 +73,25 @@ def test_a_long_line_is_cut_after_it_is_masked() -> None:
     found = bounded(secret)
     assert "hunter2" not in found
     assert found.endswith(" [cut]\nnext")
+
+
+def test_of_a_large_log_of_a_pool_only_the_ends_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_CHARACTERS", 20)
+    monkeypatch.setattr(module, "LAST_CHARACTERS", 30)
+    log = tmp_path / "pool-1.log"
+    with keep(tmp_path):
+        log.write_text("".join(f"line {n:04d}\n" for n in range(1_000)))
+    kept = log.read_text().splitlines()
+    assert kept[:2] == ["line 0000", "line 0001"]
+    assert kept[-1] == "line 0999"
+    assert [line for line in kept if "left out here" in line]
+    assert len(kept) < 10
+
+
+def test_a_log_that_is_no_file_changes_nothing(tmp_path: Path) -> None:
+    with keep(tmp_path):
+        (tmp_path / "pool-1.log").mkdir()
+        (tmp_path / "pool-2.log").symlink_to(tmp_path / "nowhere")
+    assert (tmp_path / "pool-1.log").is_dir()

@@ -18,15 +18,21 @@ from unittest.mock import patch
 import pytest
 
 from harness.checkers import evidence, standard
-from harness.checkers.base import Verdict
+from harness.checkers.adapter import without_mistakes
+from harness.checkers.base import Verdict, check_all
 from harness.environments.base import Endpoints, ServerVersions
 from harness.errors import GateError, TargetFailed
 from harness.faults.base import Aim, FaultContext, PlannedFault
+from harness.faults.process import KillWorker
 from harness.history import History, InjectionKind, Operation, OperationType, Recorder
-from harness.history.promises import Promises
+from harness.history.ending import cut_short
+from harness.history.machine import machine_samples
+from harness.history.promises import Loss, Promises
 from harness.processes import is_alive
 from harness.progress import Progress, Quiet
 from harness.report.verdict_json import verdict_json
+from harness.run.gauge import MachineGauge
+from harness.run.patience import patience_of
 from harness.run.runner import RunOptions, run_scenario
 from harness.scenario import PoolNeeds, Scenario, ScenarioRun
 from harness.targets.base import Submission, TargetSettings, TaskSpec
@@ -158,6 +164,21 @@ class Nowhere:
     endpoints: Endpoints = field(default=Endpoints(database_url="", redis_url=""))
 
 
+class QuietMachine:
+    """The gauge of a machine that keeps up, so that no verdict of these tests depends on the real one."""
+
+    lost = 0.0
+
+    def __init__(self, recorder: Recorder) -> None:
+        pass
+
+    def __enter__(self) -> QuietMachine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
 class Steps(Quiet):
     """Keeps each step."""
 
@@ -172,16 +193,23 @@ Run = Callable[..., ScenarioRun]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    monkeypatch.setattr("harness.run.runner.MachineGauge", QuietMachine)
     with tempfile.TemporaryDirectory(prefix="hx-") as folder:
 
         def run(
-            target: Instant, *faults: NoFault, timeout: float = 30.0, progress: Progress | None = None
+            target: Instant,
+            *faults: NoFault,
+            timeout: float = 30.0,
+            stall: float | None = 0.3,
+            work: float = 0.0,
+            progress: Progress | None = None,
+            history: Path = tmp_path,
         ) -> ScenarioRun:
             scenario = Scenario(
                 name="test",
                 summary="a test",
-                workload=NumberedTasks(rate=400.0, work=(0.0, 0.0)),
+                workload=NumberedTasks(rate=400.0, work=(work, work)),
                 faults=faults,
                 checkers=standard(recovery_p99=None),
                 pool=PoolNeeds(workers=1, lease=0.1),
@@ -193,8 +221,8 @@ def run(tmp_path: Path) -> Iterator[Run]:
                     scenario,
                     environment,
                     target,
-                    RunOptions(seed=1, tasks=40, stall=0.3),
-                    history_folder=tmp_path,
+                    RunOptions(seed=1, tasks=40, stall=stall),
+                    history_folder=history,
                     progress=progress or Quiet(),
                 )
             finally:
@@ -266,6 +294,109 @@ def test_a_drain_in_which_nothing_moves_ends_and_the_task_is_stuck(run: Run) -> 
     assert (stuck["kind"], stuck["task"]) == ("stuck", 7)
 
 
+def test_a_drain_that_runs_into_the_time_out_says_nothing_about_the_tasks_that_are_left(
+    run: Run, tmp_path: Path
+) -> None:
+    found = run(Instant(forgets=frozenset({7})), NoFault(), timeout=1.5, stall=60.0)
+    assert found.error is not None
+    assert "1 tasks were still unfinished after the 1.5 s" in found.error
+    assert not [name for name, one in found.results.items() if one.verdict is Verdict.INVALID]
+    assert found.verdict is Verdict.UNKNOWN
+    [unfinished] = found.results["delivery"].counterexamples
+    assert (unfinished["kind"], unfinished["task"]) == ("unfinished", 7)
+    again = check_all(standard(recovery_p99=None), History.load(tmp_path))
+    assert {name: one.verdict for name, one in again.items()} == {
+        name: one.verdict for name, one in found.results.items()
+    }
+
+
+@dataclass
+class Late(Instant):
+    """A target that reports its last task as unfinished for `lasts` seconds after the drain began."""
+
+    lasts: float = 1.0
+    shows_movement: bool = False
+    drained: float | None = None
+
+    def unfinished(self) -> int:
+        self.drained = self.drained or time.monotonic()
+        return int(time.monotonic() < self.drained + self.lasts)
+
+    def movement(self) -> object:
+        return time.monotonic() if self.shows_movement else None
+
+
+def test_a_drain_in_which_only_the_target_shows_progress_goes_on(run: Run) -> None:
+    def unfinished(found: ScenarioRun) -> list[int]:
+        return [op.value["unfinished"] for op in found.history.where("drain")]
+
+    assert unfinished(run(Late(shows_movement=True), NoFault())) == [0]
+
+
+def test_a_drain_in_which_nothing_shows_progress_ends_after_the_patience(run: Run) -> None:
+    [drain] = run(Late(lasts=60.0), NoFault()).history.where("drain")
+    assert (drain.value["unfinished"], drain.value["patience"]) == (1, 0.3)
+    assert drain.value["quiet"] > 0.3
+
+
+def test_a_handler_that_works_on_one_task_for_longer_than_the_patience_is_waited_for(run: Run) -> None:
+    [drain] = run(Late(lasts=1.0), NoFault(), work=1.5).history.where("drain")
+    assert drain.value["unfinished"] == 0
+
+
+@dataclass
+class Promising(Instant):
+    """A target that promises to take over after `after` seconds."""
+
+    after: float = 30.0
+
+    def promises(self, settings: TargetSettings) -> Promises:
+        return replace(everything(settings), takes_over_after=self.after)
+
+
+def test_a_task_is_stuck_only_if_the_patience_was_as_long_as_the_promise(run: Run) -> None:
+    found = run(Promising(forgets=frozenset({7})), NoFault())
+    assert found.error is None
+    assert found.verdict is Verdict.UNKNOWN
+    assert "promises a recovery within 30 s; give a longer --patience" in found.results["delivery"].summary
+
+
+def test_the_patience_comes_from_the_promises_of_the_target(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.run.patience.STALL_SECONDS", 0.2)
+    found = run(Promising(forgets=frozenset({7}), after=0.25), NoFault(), stall=None)
+    [drain] = found.history.where("drain")
+    assert drain.value["patience"] == 0.5
+    assert found.results["delivery"].figures["stuck"] == 1
+
+
+def test_the_machine_is_measured_during_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.run.runner.MachineGauge", MachineGauge)
+    found = run(Late(lasts=1.2), NoFault(), stall=60.0)
+    samples = machine_samples(found.history)
+    assert len(samples) >= 2
+    assert all(sample.spin >= 1 and sample.delay >= 0 and sample.load >= 0 for sample in samples)
+    assert {op.process for op in found.history.where("machine")} == {"machine"}
+
+
+def test_a_drain_waits_as_long_as_today_for_a_target_without_promises_of_its_own() -> None:
+    settings = TargetSettings(queue="q", folder=Path(), history=Path(), gate_address="none", lease=4.0)
+    scenario = Scenario(
+        name="s",
+        summary="",
+        workload=NumberedTasks(),
+        faults=(KillWorker(at=0.5, gated=False),),
+        checkers={},
+        pool=PoolNeeds(lease=4.0),
+    )
+    assert patience_of(scenario, everything(settings)) == 8.0
+    assert patience_of(scenario, Promises()) == 8.0
+    assert patience_of(scenario, Promises(takes_over_after=0.1)) == 5.0
+    assert patience_of(scenario, Promises(recovers_within={Loss.WORKER_KILLED: 60.0})) == 60.0
+    assert patience_of(scenario, Promises(recovers_within={Loss.BROKER_EMPTIED: 60.0})) == 8.0
+
+
 def test_a_pool_that_does_not_start_is_a_breakdown_and_not_a_verdict(run: Run) -> None:
     target = Instant(broken=_breaks("start_pool", TargetFailed("The pool has no handlers. Name some.")))
     found = run(target, NoFault())
@@ -297,6 +428,29 @@ def test_a_breakdown_is_in_the_history_and_a_later_look_at_it_is_unknown_too(
     assert evidence()(History.load(tmp_path)).verdict is Verdict.UNKNOWN
 
 
+@pytest.fixture(params=[8, 16, 24, 36])
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder on a file system of a few KiB; a machine that mounts none skips the test."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={request.param}k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root mounts a small file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_is_a_breakdown_with_a_remedy_and_accuses_nothing(run: Run, small_disk: Path) -> None:
+    found = run(Instant(forgets=frozenset({7})), NoFault(), history=small_disk)
+    assert found.verdict is Verdict.UNKNOWN, found.results
+    assert found.error is not None
+    assert "Free some space" in found.error
+    again = History.load(small_disk)
+    assert again.problems[0].startswith("operations are missing: ")
+
+
 def test_a_fault_that_fails_half_way_is_healed_all_the_same(run: Run) -> None:
     fault = NoFault(fails={"inject": OSError("no permission")})
     found = run(Instant(), fault)
@@ -307,13 +461,21 @@ def test_a_fault_that_fails_half_way_is_healed_all_the_same(run: Run) -> None:
     assert found.verdict is not Verdict.VALID
 
 
-def test_an_interrupted_run_heals_takes_everything_down_and_stays_interrupted(run: Run) -> None:
+def test_an_interrupted_run_heals_takes_everything_down_and_stays_interrupted(
+    run: Run, tmp_path: Path
+) -> None:
     target, fault = Instant(), NoFault(fails={"inject": KeyboardInterrupt()})
     with pytest.raises(KeyboardInterrupt):
         run(target, fault)
     assert fault.log == ["aim", "inject", "heal"]
     assert target.closed
     assert target.pools
+    history = History.load(tmp_path)
+    assert history.problems == ()
+    assert cut_short(history) == "the run was interrupted by KeyboardInterrupt"
+    assert (tmp_path / "seal.json").exists()
+    results = check_all(standard(recovery_p99=None), history)
+    assert not [name for name, one in results.items() if one.verdict is Verdict.INVALID]
 
 
 def test_a_fault_whose_victim_never_comes_is_left_out_and_the_next_one_is_tried(run: Run) -> None:
@@ -383,3 +545,116 @@ def _breaks(broken: str, error: Exception) -> Callable[[str], None]:
             raise error
 
     return breaks
+
+
+@dataclass
+class Careless(Instant):
+    """A target with one mistake in its adapter; task 7 is unfinished for ever, which is no loss that could be shown."""
+
+    mistake: str = ""
+
+    def version(self) -> str:
+        if self.mistake == "version":
+            raise KeyError("agentexec")
+        return "1"
+
+    def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
+        answers = super().submit(tasks)
+        match self.mistake:
+            case "too few answers":
+                return answers[:-1]
+            case "answers twice":
+                return [*answers, answers[0]]
+            case "answers for another task":
+                return [*answers[:-1], Submission(number=999, activity="a999")]
+            case "answers with text":
+                return [Submission(number=str(one.number), activity=one.activity) for one in answers]  # type: ignore[arg-type]
+            case "an answer without a content":
+                return [Submission(number=one.number) for one in answers]
+            case "no list":
+                return None  # type: ignore[return-value]
+        return answers
+
+    def unfinished(self) -> int:
+        match self.mistake:
+            case "unfinished raises":
+                raise KeyError("pending")
+            case "unfinished is text":
+                return "1"  # type: ignore[return-value]
+            case "unfinished is nothing":
+                return None  # type: ignore[return-value]
+            case "unfinished is negative":
+                return -1
+        return super().unfinished()
+
+    def witnesses(self) -> Iterable[Operation]:
+        for number, operation in enumerate(super().witnesses()):
+            if self.mistake == "witnesses raises half way" and number == 60:
+                raise ConnectionError("reset by peer")
+            if self.mistake == "witnesses returns text" and number == 60:
+                yield operation.to_json()  # type: ignore[misc]
+            yield operation
+
+    def start_pool(self) -> SleepingPool:
+        if self.mistake == "no program":
+            raise FileNotFoundError(2, "No such file or directory", "rq")
+        pool = super().start_pool()
+        if self.mistake == "a pool without a code":
+            process = pool.process
+            pool.wait = lambda timeout: (process.wait(), None)[1]  # type: ignore[method-assign]
+        if self.mistake == "a pool whose wait raises":
+            pool.wait = lambda timeout: process_ended(pool)  # type: ignore[method-assign]
+        return pool
+
+
+def process_ended(pool: SleepingPool) -> int:
+    pool.process.wait()
+    raise ChildProcessError("no child process")
+
+
+NAMED = {
+    "too few answers": "`submit` got tasks ",
+    "answers twice": "`submit` got tasks ",
+    "answers for another task": "`submit` got tasks ",
+    "answers with text": "`submit` got tasks ",
+    "an answer without a content": "neither an activity nor an error",
+    "no list": "`submit` raised TypeError: 'NoneType' object is not iterable",
+    "unfinished raises": "`unfinished` raised KeyError: 'pending'",
+    "unfinished is text": "`unfinished` raised ValueError: it returned '1'",
+    "unfinished is nothing": "it returned None",
+    "unfinished is negative": "it returned -1",
+    "witnesses raises half way": "`witnesses` raised ConnectionError: reset by peer",
+    "witnesses returns text": "`witnesses` raised TypeError: it returned str",
+    "no program": "`start_pool` raised FileNotFoundError",
+    "a pool without a code": "`exit` of pool-1 has None as `code`",
+    "a pool whose wait raises": "`exit` of pool-1 has None as `code`",
+}
+
+
+@pytest.mark.parametrize(("mistake", "named"), NAMED.items(), ids=NAMED.keys())
+def test_a_mistake_of_the_adapter_accuses_nothing_and_is_named(run: Run, mistake: str, named: str) -> None:
+    target = Careless(mistake=mistake)
+    found = run(target, NoFault())
+    assert found.verdict is Verdict.UNKNOWN, found.results
+    adapter = found.results["adapter"]
+    assert (adapter.verdict, named in adapter.summary) == (Verdict.UNKNOWN, True), adapter.summary
+    assert "INVALID" not in {one.verdict for one in found.results.values()}
+    again = judge_again(found)
+    assert again["adapter"].summary == adapter.summary
+
+
+def judge_again(run: ScenarioRun) -> Any:
+    assert run.history_path is not None
+    return without_mistakes(dict(run.results), History.load(run.history_path))
+
+
+def test_a_count_that_raises_does_not_make_a_task_that_still_runs_a_lost_one(run: Run) -> None:
+    found = run(Careless(mistake="unfinished raises", forgets=frozenset({7})), NoFault())
+    assert found.verdict is Verdict.UNKNOWN
+    assert found.results["delivery"].verdict is Verdict.UNKNOWN
+
+
+def test_a_version_that_raises_costs_no_verdict(run: Run) -> None:
+    found = run(Careless(mistake="version"), NoFault())
+    assert found.target_version == "of unknown version"
+    assert found.results["delivery"].verdict is Verdict.VALID

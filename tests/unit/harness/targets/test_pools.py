@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from harness.checkers import exits
+from harness.checkers.base import Verdict
 from harness.errors import TargetFailed
-from harness.history import History, Recorder
+from harness.history import History, OperationType, Recorder
+from harness.history.workers import pool_starts
 from harness.processes import is_alive
 from harness.targets.base import TargetSettings
 from harness.targets.body import worker_environment
@@ -101,11 +104,41 @@ def test_a_killed_pool_leaves_no_child_and_its_code_names_the_signal(pools: Pool
     assert pool.worker_pids() == []
 
 
-def test_a_pool_that_ignores_sigterm_is_named(pools: Pools, session: Session) -> None:
+def test_a_pool_that_ignores_sigterm_is_named(pools: Pools, session: Session, tmp_path: Path) -> None:
     session.deaf = True
-    pools.start()
+    pool = pools.start()
     with pytest.raises(TargetFailed, match=r"pool-1 did not end within 0\.3 s of SIGTERM"):
         pools.terminate(within=0.3)
+    pools.kill()
+    found = exits()(History.load(tmp_path))
+    assert found.verdict is Verdict.INVALID
+    [example] = found.counterexamples
+    assert example["why"] == f"pool-1 (pid {pool.pid}) did not end within 0.3 s of SIGTERM"
+
+
+def test_the_start_of_a_pool_is_recorded_with_its_time(
+    pools: Pools, session: Session, tmp_path: Path
+) -> None:
+    pool = pools.start()
+    history = History.load(tmp_path)
+    [start] = pool_starts(history)
+    assert start.pool == "pool-1"
+    assert start.took is not None
+    [up] = history.where("start", OperationType.OK)
+    assert up.value == {"pid": pool.pid, "pids": pool.worker_pids()}
+
+
+def test_a_start_that_fails_is_recorded_without_a_time(
+    pools: Pools, session: Session, tmp_path: Path
+) -> None:
+    def fails() -> SubprocessPool:
+        raise TargetFailed("no workers")
+
+    session.start_pool = fails  # type: ignore[method-assign]  # this start fails
+    with pytest.raises(TargetFailed):
+        pools.start()
+    [start] = pool_starts(History.load(tmp_path))
+    assert start.took is None
 
 
 def test_a_pool_that_ends_at_once_fails_with_its_final_output_and_without_secrets(session: Session) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from uuid import UUID
@@ -15,6 +17,7 @@ from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, UsageError
 from harness.targets.agentexec_application import _as_request
 from harness.targets.application_reference import reference_of
+from harness.targets.base import TargetSettings
 from harness.testing import Application, app
 
 
@@ -144,7 +147,7 @@ def test_make_may_give_nothing_else(made: Any, sentence: str) -> None:
         _as_request(lambda number: made, 7)
 
 
-def refuse(number: int) -> None:
+def refuse(number: object) -> None:
     raise ValueError(f"no order {number}")
 
 
@@ -178,17 +181,46 @@ def test_a_source_that_fails_is_recorded_without_a_password() -> None:
         assert "hunter2" not in str(observed)
 
 
-def test_setup_gets_as_many_urls_as_it_takes() -> None:
+def settings(folder: Path) -> TargetSettings:
+    return TargetSettings(queue="q", folder=folder, history=folder, gate_address="none")
+
+
+class NoSession:
+    def close(self) -> None: ...
+
+
+class NoServers:
+    """What `app` wraps, without servers."""
+
+    def open(self, endpoints: Endpoints, settings: Any) -> Any:
+        return NoSession()
+
+
+def test_setup_gets_as_many_urls_as_it_takes_and_the_environment_of_the_run(tmp_path: Path) -> None:
     given: list[tuple[str, ...]] = []
 
-    class Wrapped:
-        def open(self, endpoints: Endpoints, settings: Any) -> Any:
-            return None
+    async def three(url: str) -> None:
+        given.append((url, "async"))
 
-    one, two = fresh(), fresh()
-    one.wrapped = two.wrapped = Wrapped()  # type: ignore[assignment]
-    one.setup = lambda url: given.append((url,))
-    two.setup = lambda url, other, *, extra=1: given.append((url, other))
-    for shop in (one, two):
-        shop.open(NOWHERE, None)  # type: ignore[arg-type]
-    assert given == [(NOWHERE.database_url,), (NOWHERE.database_url, NOWHERE.redis_url)]
+    setups: list[Any] = [
+        lambda url: given.append((url, os.environ["DATABASE_URL"])),
+        lambda url, other, *, extra=1: given.append((url, other)),
+        three,
+    ]
+    before = os.environ.get("DATABASE_URL")
+    for setup in setups:
+        shop = app(pool, make=make, setup=setup)
+        shop.wrapped = NoServers()  # type: ignore[assignment]
+        shop.open(NOWHERE, settings(tmp_path)).close()
+    database, redis = NOWHERE.database_url, NOWHERE.redis_url
+    assert given == [(database, database), (database, redis), (database, "async")]
+    assert os.environ.get("DATABASE_URL") == before
+
+
+def test_setup_that_raises_is_one_sentence(tmp_path: Path) -> None:
+    shop = app(pool, make=make, setup=refuse)
+    shop.wrapped = NoServers()  # type: ignore[assignment]
+    before = dict(os.environ)
+    with pytest.raises(TargetFailed, match=r"setup raised ValueError: no order postgresql://.*Correct it"):
+        shop.open(NOWHERE, settings(tmp_path))
+    assert dict(os.environ) == before

@@ -1,0 +1,155 @@
+"""The scenarios of one call, one after another on the same servers; what was not run is kept with the reason."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.checkers.base import Verdict
+from harness.cli.request import RunRequest, environment_of
+from harness.environments.base import Environment, ServerVersions
+from harness.errors import HarnessError, describe_error
+from harness.history import History
+from harness.history.files import SEAL
+from harness.history.unrecorded import MARK
+from harness.progress import Progress
+from harness.run.runner import RunOptions, run_scenario
+from harness.scenario import Scenario, ScenarioRun
+from harness.scenario.run_plan import RunPlan
+from harness.targets.adapter import AdapterTarget
+
+
+@dataclass(kw_only=True)
+class ScenarioSeries:
+    """Runs the scenarios of a request in order; `ended` is called with each result as soon as it is there.
+
+    `runs` are the results so far, `missing` the reasons by scenario. With `max_seconds` no scenario begins that cannot
+    end in time, and one that did begin breaks down at the limit.
+    """
+
+    request: RunRequest
+    folder: Path
+    ended: Callable[[ScenarioRun], None]
+    stop_early: bool = False
+    max_seconds: float = math.inf
+    began: float = field(default_factory=lambda: time.monotonic())
+    runs: list[ScenarioRun] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    current: Scenario | None = None
+
+    def run(self, progress: Progress) -> None:
+        """Start the servers and run each scenario, unless `-x` or the time limit forbids it."""
+        request = self.request
+        too_long = [self._too_long(plan) for plan in request.plans]
+        if all(too_long):
+            return
+        if isinstance(request.target, AdapterTarget):
+            request.target.install(progress.step)
+        progress.step(f"seed {request.seed}; starting Postgres and Redis ({request.options.backend})")
+        with environment_of(request.options) as environment:
+            for scenario, plan in zip(request.scenarios, request.plans, strict=True):
+                if not (self._stopped(scenario) or self._too_long(plan)):
+                    self._run(scenario, plan, environment, progress)
+            progress.step("taking the servers down")
+
+    def interrupted(self, error: BaseException) -> None:
+        """Note why no further scenario runs."""
+        why = str(error) if isinstance(error, HarnessError) else describe_error(error)
+        if isinstance(error, KeyboardInterrupt):
+            why = "the run was interrupted"
+        for scenario in self.request.scenarios:
+            if scenario.name not in {run.scenario for run in self.runs}:
+                when = "stopped half way" if scenario is self.current else "not run"
+                self.missing.setdefault(scenario.name, f"{when}: {why}")
+
+    def results(self) -> list[ScenarioRun]:
+        """The result of each scenario in the order of the request; one that was not run has an error and is UNKNOWN."""
+        found = {run.scenario: run for run in self.runs}
+        return list(self._results(found))
+
+    def _results(self, found: dict[str, ScenarioRun]) -> Iterator[ScenarioRun]:
+        for scenario in self.request.scenarios:
+            if scenario.name in found:
+                yield found[scenario.name]
+            elif scenario.name in self.missing:
+                yield self._without_result(scenario, self.missing[scenario.name])
+
+    def _stopped(self, scenario: Scenario) -> bool:
+        bad = [run for run in self.runs if run.verdict is not Verdict.VALID] if self.stop_early else []
+        if bad:
+            self.missing[scenario.name] = f"not run: {bad[0].scenario} was {bad[0].verdict}, and -x was given"
+        return bool(bad)
+
+    def _too_long(self, plan: RunPlan) -> bool:
+        left, name = self._seconds_left(), plan.scenario.name
+        if plan.seconds <= left:
+            self.missing.pop(name, None)
+            return False
+        self.missing[name] = (
+            f"not run: it takes {plan.seconds:.0f} s or more, and {max(0.0, left):.0f} s were left of "
+            f"--max-seconds {self.max_seconds:g}"
+        )
+        return True
+
+    def _seconds_left(self) -> float:
+        return self.max_seconds - (time.monotonic() - self.began)
+
+    def _run(self, scenario: Scenario, plan: RunPlan, environment: Environment, progress: Progress) -> None:
+        request, options = self.request, self.request.options
+        limited = min(plan.scenario.timeout, self._seconds_left())
+        self.current = scenario
+        run = run_scenario(
+            scenario,
+            environment,
+            request.target,
+            RunOptions(
+                seed=request.seed,
+                tasks=options.tasks,
+                rate=options.rate,
+                timeout=options.timeout if math.isinf(self.max_seconds) else limited,
+                queue=f"hx-{request.session}-{scenario.name}",
+                repeat=request.repeat([scenario]),
+                stall=options.patience,
+            ),
+            history_folder=_empty_folder(self.folder / "history" / scenario.name),
+            progress=progress,
+        )
+        self.current = None
+        self.runs.append(run)
+        self.ended(run)
+
+    def _without_result(self, scenario: Scenario, why: str) -> ScenarioRun:
+        request = self.request
+        folder = self.folder / "history" / scenario.name
+        half_way = scenario is self.current and folder.is_dir()
+        version = "of unknown version"
+        with suppress(Exception):  # the code of the target must not prevent the report
+            version = request.target.version()
+        return ScenarioRun(
+            scenario=scenario.name,
+            summary=scenario.summary,
+            backend=request.options.backend,
+            target=request.target.name,
+            target_version=version,
+            seed=request.seed,
+            tasks=0,
+            servers=ServerVersions(postgres="Postgres", redis="Redis"),
+            history=History.load(folder) if half_way else History.of([]),
+            results={},
+            seconds=0.0,
+            repeat=request.repeat([scenario]),
+            history_path=folder if half_way else None,
+            error=why,
+        )
+
+
+def _empty_folder(history: Path) -> Path:
+    """An empty folder for the history; removes the files of an earlier run with the same report folder."""
+    history.mkdir(parents=True, exist_ok=True)
+    for old in (*history.glob("*.jsonl"), *history.glob("*.log"), *history.glob(SEAL), *history.glob(MARK)):
+        old.unlink()
+    return history

@@ -1,0 +1,73 @@
+"""The verdict of each scenario as soon as it ends, for a log or a terminal, and as an annotation of GitHub."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TextIO
+
+from harness.checkers.base import Verdict
+from harness.progress import is_animated
+from harness.report.headline import headline, worst_first
+from harness.report.scales import counted, seconds_text
+from harness.report.table import painted
+from harness.report.text import clean
+from harness.scenario import ScenarioRun
+
+_ERASE = "\r\x1b[2K"
+# GitHub shortens longer messages.
+_LONGEST_MESSAGE = 4000
+
+
+def show_verdict(run: ScenarioRun, out: TextIO) -> None:
+    """Print the line of one run, and its annotation in a job of GitHub. A stream that is gone or full is ignored."""
+    animated = is_animated(out)
+    line = verdict_line(run, colour=animated)
+    # A spinner on the same terminal continues on the next line.
+    text = f"{_ERASE if animated else ''}{line}\n"
+    if in_github() and run.verdict is not Verdict.VALID:
+        text += f"{annotation(run)}\n"
+    with suppress(OSError):
+        out.write(text)
+        out.flush()
+
+
+def in_github() -> bool:
+    """Whether this process belongs to a job of GitHub."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def verdict_line(run: ScenarioRun, *, colour: bool = False) -> str:
+    """One line: the scenario, its verdict, its figures, and the first reason if it is not VALID."""
+    line = headline(run)
+    figures = [
+        counted(line.tasks, "task"),
+        counted(line.faults, "fault"),
+        f"{line.kills} killed",
+        *([] if line.lost is None else [f"{line.lost} lost"]),
+        *([f"{line.stuck} stuck"] if line.stuck else []),
+        seconds_text(line.seconds),
+    ]
+    verdict = painted(run.verdict, run.verdict) if colour else run.verdict
+    why = reasons(run)
+    return f"{clean(run.scenario)}: {verdict}, {', '.join(figures)}{f'; {why[0]}' if why else ''}"
+
+
+def reasons(run: ScenarioRun) -> list[str]:
+    """Why the run is not VALID, the most serious reason first, each in one line."""
+    found = [f"{name}: {result.summary}" for name, result in worst_first(list(run.results.items()))]
+    found += [run.error] if run.error is not None else []
+    return [" ".join(clean(one).split()) for one in found]
+
+
+def annotation(run: ScenarioRun) -> str:
+    """The run as a workflow command of GitHub, which shows it beside the job and in the pull request."""
+    title = f"{run.scenario}: {run.verdict}"
+    message = "\n".join([*reasons(run), f"repeat: {run.repeat}"])[:_LONGEST_MESSAGE]
+    return f"::error title={_escaped(clean(title), ':,')}::{_escaped(clean(message))}"
+
+
+def _escaped(text: str, more: str = "") -> str:
+    for character in f"%\r\n{more}":
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text

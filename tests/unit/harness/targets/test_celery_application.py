@@ -1,0 +1,73 @@
+"""The forms in which a Celery application may make its tasks."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.errors import TargetFailed, UsageError
+from harness.targets.celery_application import _as_message, queues_of
+from harness.testing import app
+
+SIGNATURE = SimpleNamespace(
+    task="refund", args=(7,), kwargs={"cents": 1}, options={"priority": 3}, apply_async=lambda: None
+)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (SIGNATURE, ("refund", (7,), {"cents": 1}, {"priority": 3})),
+        (("refund", (7,)), ("refund", (7,), {}, {})),
+        (("refund", [7]), ("refund", (7,), {}, {})),
+        (("refund", {"order": 7}), ("refund", (), {"order": 7}, {})),
+        (("refund", (7,), {"countdown": 2}), ("refund", (7,), {}, {"countdown": 2})),
+        (("refund", {"order": 7}, {"queue": "q"}), ("refund", (), {"order": 7}, {"queue": "q"})),
+    ],
+)
+def test_make_may_give_a_signature_or_a_name_with_arguments(made: Any, message: Any) -> None:
+    assert _as_message(lambda number: made, 7) == message
+
+
+@pytest.mark.parametrize("made", [None, "refund", ("refund",), ("refund", 7), ("refund", (7,), 5), (1, (2,))])
+def test_make_may_give_nothing_else(made: Any) -> None:
+    with pytest.raises(
+        TargetFailed, match=r"make\(7\) returned \w+. Return a signature such as refund.s\(order\)"
+    ):
+        _as_message(lambda number: made, 7)
+
+
+def refuse(number: int) -> None:
+    raise KeyError(number)
+
+
+def test_make_that_raises_is_named_with_its_number() -> None:
+    with pytest.raises(TargetFailed, match=r"make\(7\) raised KeyError: 7. Correct it."):
+        _as_message(refuse, 7)
+
+
+def test_workers_take_every_queue_that_the_application_names() -> None:
+    tasks = {"a": SimpleNamespace(queue="of-task"), "b": SimpleNamespace(queue=None)}
+
+    def application(**conf: Any) -> Any:
+        given = {"task_routes": None, "task_queues": None, "task_default_queue": "celery", **conf}
+        return SimpleNamespace(conf=SimpleNamespace(**given), tasks=tasks)
+
+    queues = (SimpleNamespace(name="declared"),)
+    assert queues_of(application()) == ["celery", "of-task"]
+    assert queues_of(application(task_queues=queues)) == ["declared", "of-task"]
+    routes = {"shop.*": {"queue": "shop"}, "note": "notes", "none": {"priority": 3}}
+    assert queues_of(application(task_routes=routes)) == ["celery", "notes", "of-task", "shop"]
+    assert queues_of(application(task_routes=[("a.*", {"queue": "a"}), lambda *a, **k: None])) == [
+        "a",
+        "celery",
+        "of-task",
+    ]
+
+
+def test_another_object_of_celery_is_refused() -> None:
+    kind = type("Task", (), {"__module__": "celery.app.task"})
+    with pytest.raises(UsageError, match=r"app\(\) takes a Celery application, not Task"):
+        app(kind(), make=lambda number: number)
