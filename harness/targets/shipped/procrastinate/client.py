@@ -5,7 +5,7 @@ from datetime import datetime, timezone
 
 import psycopg
 from harness_worker import client, settings
-from tasks import SCHEMA, activity_of, connected_app
+from tasks import NUMBERED, SCHEMA, activity_of, connected_app
 
 STATUSES = {
     "todo": "queued",
@@ -35,12 +35,12 @@ class Procrastinate:
 
     async def submit(self, task):
         """Defer one job."""
-        await self.app.configure_task("numbered", queue=settings.queue).defer_async(task=task)
+        await self.app.configure_task("numbered", queue=NUMBERED).defer_async(task=task)
         return activity_of(task)
 
     async def jobs(self):
         """The jobs of the run, each with its status in the words of the harness."""
-        found = await self.app.job_manager.list_jobs_async(queue=settings.queue)
+        found = await self.app.job_manager.list_jobs_async(queue=NUMBERED)
         return [(job, STATUSES[job.status]) for job in found]
 
     async def unfinished(self):

@@ -6,8 +6,9 @@ import re
 from harness_worker import settings, worker
 from procrastinate import App, PsycopgConnector
 
-SCHEMA = re.sub(r"\W", "_", settings.queue)
-MAINTENANCE = f"{settings.queue}-maintenance"
+# Postgres has names of at most 63 bytes. The queues are in the schema of the run, so that their names may be fixed.
+SCHEMA = re.sub(r"\W", "_", settings.queue)[-63:]
+NUMBERED, MAINTENANCE = "numbered", "maintenance"
 
 
 def connected_app(**pool):
@@ -24,7 +25,7 @@ def activity_of(task):
 app = connected_app()
 
 
-@app.task(name="numbered", queue=settings.queue, pass_context=True)
+@app.task(name="numbered", queue=NUMBERED, pass_context=True)
 async def numbered(context, task):
     """Run one task of the harness."""
     async with worker.run(task, activity=activity_of(task), attempt=context.job.attempts):
@@ -37,6 +38,7 @@ if settings.profile == "stalled":
     @app.task(queueing_lock="retry_stalled_jobs", pass_context=True, queue=MAINTENANCE)
     async def retry_stalled_jobs(context, timestamp):
         """The periodic task of the documentation, with a shorter time."""
+        del context, timestamp
         stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=settings.lease)
         for job in stalled:
             await app.job_manager.retry_job(job)
@@ -50,7 +52,7 @@ async def main():
     async with app.open_async():
         worker.hello()
         await app.run_worker_async(
-            queues=[settings.queue, MAINTENANCE],
+            queues=[NUMBERED, MAINTENANCE],
             concurrency=settings.concurrency,
             **(HEARTBEATS if settings.profile == "stalled" else {}),
         )
