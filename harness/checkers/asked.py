@@ -27,6 +27,22 @@ def _field(name: str, wanted: str) -> _Question:
     return _Question(promised=lambda made, _: bool(getattr(made, name)), names=(name,), wanted=wanted)
 
 
+def _left_behind(*names: str, wanted: str) -> _Question:
+    """A question about what a run leaves in store and queue: a loss that is not survived may leave anything there."""
+    return _Question(
+        promised=lambda made, taken: taken <= made.survives and all(getattr(made, name) for name in names),
+        names=names,
+        wanted=wanted,
+    )
+
+
+def _ends_tasks(made: Promises, taken: frozenset[Loss]) -> bool:
+    # A pool that drains has no time-out that a task could outlive.
+    if made.sigterm is SigtermPromise.DRAINS:
+        return Loss.SIGTERM_LATE not in taken
+    return made.sigterm is SigtermPromise.RELEASES
+
+
 def _bounds_recovery(made: Promises, taken: frozenset[Loss]) -> bool:
     killed = taken & {Loss.WORKER_KILLED, Loss.POOL_KILLED}
     return bool(killed) and killed <= made.recovers_within.keys()
@@ -49,19 +65,17 @@ _QUESTIONS: Mapping[str, _Question] = {
         wanted="a time until an interrupted task begins again after {losses}",
     ),
     "shutdown": _Question(
-        promised=lambda made, _: made.sigterm is not SigtermPromise.STOPS,
+        promised=_ends_tasks,
         names=("sigterm",),
         wanted="that a pool ends its running tasks after SIGTERM",
     ),
-    "transitions": _field("log", "a log of transitions"),
+    "transitions": _left_behind("log", wanted="a log of transitions after {losses}"),
     "fencing": _field("fences", "fencing tokens"),
     "effects": _field("fences", "fencing tokens, under which an effect happens once"),
-    "queue": _field("queue", "a report of the queue's content"),
+    "queue": _left_behind("queue", wanted="an empty queue after {losses}"),
     "exits": _field("exit_codes", "an exit code"),
-    "witnesses": _Question(
-        promised=lambda made, _: made.records and made.queue,
-        names=("records", "queue"),
-        wanted="records and a report of the queue's content, which could disagree",
+    "witnesses": _left_behind(
+        "records", "queue", wanted="records and a report of the queue's content that agree after {losses}"
     ),
     "locks": _field("locks", "lock keys"),
     "priorities": _field("priorities", "priorities"),

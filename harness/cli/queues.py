@@ -16,7 +16,7 @@ from harness.queues.cells import LOSSES, TASKS
 from harness.queues.document import document
 from harness.queues.matrix import Selection
 from harness.queues.page import page_html
-from harness.queues.result import FILE, Cell, read_results
+from harness.queues.result import FILE, Cell, CellResult, read_results
 from harness.queues.run import CellRunner
 from harness.queues.table import Table
 from harness.report import locked_folder
@@ -104,4 +104,5 @@ def _write(options: Namespace, table: Table, folder: Path) -> None:
 
 
 def _has_result(cell: Cell, folder: Path) -> bool:
-    return (folder / cell.folder / FILE).exists()
+    path = folder / cell.folder / FILE
+    return path.exists() and CellResult.read(path).is_final

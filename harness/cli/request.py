@@ -185,15 +185,19 @@ def _require_permission(scenarios: Sequence[Scenario], options: Namespace) -> No
         )
 
 
-def environment_of(options: Namespace) -> Environment:
-    """The requested environment, not started; raises `UsageError`."""
+def environment_of(options: Namespace, target: object = None) -> Environment:
+    """The requested environment with the services that the target needs, not started; raises `UsageError`."""
+    needs = getattr(target, "needs", ())
     if options.backend == "external":
         urls = _urls(options)
-        return make_environment("external", database_url=urls["database_url"], redis_url=urls["redis_url"])
+        return make_environment(
+            "external", database_url=urls["database_url"], redis_url=urls["redis_url"], needs=needs
+        )
     return make_environment(
         options.backend,
         postgres_bin=options.postgres_bin,
         redis_server=options.redis_server,
         postgres_image=options.postgres_image,
         redis_image=options.redis_image,
+        needs=needs,
     )

@@ -50,7 +50,7 @@ class ScenarioSeries:
         if isinstance(request.target, AdapterTarget):
             request.target.install(progress.step)
         progress.step(f"seed {request.seed}; starting Postgres and Redis ({request.options.backend})")
-        with environment_of(request.options) as environment:
+        with environment_of(request.options, request.target) as environment:
             for scenario, plan in zip(request.scenarios, request.plans, strict=True):
                 if not (self._stopped(scenario) or self._too_long(plan)):
                     self._run(scenario, plan, environment, progress)

@@ -103,7 +103,7 @@ def check_one(options: Namespace) -> int:
         if isinstance(target, AdapterTarget):
             target.install(progress.step)
         progress.step("starting Postgres and Redis (embedded)")
-        with make_environment("embedded") as environment:
+        with make_environment("embedded", needs=getattr(target, "needs", ())) as environment:
             progress.step(f"checking {target.name}")
             for part in check_target(environment, target, history=folder, patience=options.patience):
                 wrong += part.problem is not None

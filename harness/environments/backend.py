@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Self
 
 from harness.environments.base import Endpoints, ServerVersions, Service
+from harness.environments.services import Server, service_factory
 from harness.environments.session import Session
-from harness.errors import EnvironmentUnavailable
+from harness.errors import EnvironmentUnavailable, UsageError
 
 
 class SessionEnvironment(ABC):
@@ -88,61 +89,13 @@ class SessionEnvironment(ABC):
         return EnvironmentUnavailable(f"The {self.name} environment is not started. Call `start` first.")
 
 
-class Server(Protocol):
-    """A server that the harness runs: `begin` launches it without waiting, `finish` waits until it answers."""
-
-    @property
-    def url(self) -> str:
-        """Its URL with credentials."""
-        ...
-
-    @property
-    def version(self) -> str:
-        """Its name and version, known once it has answered."""
-        ...
-
-    def begin(self) -> None:
-        """Launch the server."""
-        ...
-
-    def finish(self) -> None:
-        """Wait until the server answers."""
-        ...
-
-    def kill(self) -> None:
-        """SIGKILL the server; returns once it is gone."""
-        ...
-
-    def shut_down(self) -> None:
-        """Stop the server in order; returns once it is gone."""
-        ...
-
-    def restart(self) -> None:
-        """Start the server again on the same port and data; returns once it answers."""
-        ...
-
-    def pause(self) -> None:
-        """Freeze the server."""
-        ...
-
-    def resume(self) -> None:
-        """Resume the server; returns once it answers."""
-        ...
-
-    def log(self) -> str:
-        """The log of the server."""
-        ...
-
-    def forget(self) -> None:
-        """Release the resources of this process for a server that is gone."""
-        ...
-
-
 class ServersEnvironment(SessionEnvironment):
     """A backend that runs its servers and can kill, restart and freeze them."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.extra_services: tuple[Service, ...] = ()
+        """Further services to start, by name; set it before `start`."""
         self._servers: dict[Service, Server] = {}
 
     @abstractmethod
@@ -150,16 +103,20 @@ class ServersEnvironment(SessionEnvironment):
         """Both servers, not launched; the server with the longest preparation is last."""
 
     def bring_up(self, session: Session) -> tuple[Endpoints, ServerVersions]:
-        """Launch both servers in parallel and wait for both; raises `EnvironmentUnavailable`."""
+        """Launch all servers in parallel and wait for all; raises `EnvironmentUnavailable`."""
         self._servers = self.make_servers(session)
+        self._servers |= {name: service_factory(name)(session) for name in self.extra_services}
         for server in self._servers.values():
             server.begin()
         for server in self._servers.values():
             server.finish()
         postgres, redis = self._servers["postgres"], self._servers["redis"]
+        others = {name: self._servers[name] for name in self.extra_services}
+        urls = {name: server.url for name, server in others.items()}
+        versions = {name: server.version for name, server in others.items()}
         return (
-            Endpoints(database_url=postgres.url, redis_url=redis.url),
-            ServerVersions(postgres=postgres.version, redis=redis.version),
+            Endpoints(database_url=postgres.url, redis_url=redis.url, others=urls),
+            ServerVersions(postgres=postgres.version, redis=redis.version, others=versions),
         )
 
     def stop(self) -> None:
@@ -198,4 +155,9 @@ class ServersEnvironment(SessionEnvironment):
     def _server(self, service: Service) -> Server:
         if self._endpoints is None:
             raise self._not_started()
+        if service not in self._servers:
+            raise UsageError(
+                f"The environment has no service {service!r}; it has {', '.join(self._servers)}. "
+                "Name the service in `needs` of the adapter."
+            )
         return self._servers[service]

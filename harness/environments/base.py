@@ -1,4 +1,4 @@
-"""The interface of an environment: one Postgres and one Redis, and optional faults of the servers.
+"""The interface of an environment: a Postgres, a Redis, further services by name, and optional faults of the servers.
 
 An `Environment` is a context manager. Every backend can start, stop, and report endpoints and logs. Killing and
 pausing are separate protocols, because an external server cannot be paused. Check for them with
@@ -8,13 +8,15 @@ pausing are separate protocols, because an external server cannot be paused. Che
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
-Service = Literal["postgres", "redis"]
+Service = str
+"""The name of a service: `postgres`, `redis`, or one of the entry points `harness.services`."""
 SERVICES: tuple[Service, ...] = ("postgres", "redis")
+"""The services that every environment has."""
 
 MINIMUM_POSTGRES = (14, 0)
 MINIMUM_REDIS = (7, 0)
@@ -22,19 +24,32 @@ MINIMUM_REDIS = (7, 0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Endpoints:
-    """The URLs of the servers with credentials; log them only through `harness.masking`."""
+    """The URLs of the servers with credentials; log them only through `harness.masking`.
+
+    `others` has the URLs of further services by name.
+    """
 
     database_url: str
     redis_url: str
+    others: Mapping[Service, str] = field(default_factory=dict)
+
+    @property
+    def services(self) -> Mapping[Service, str]:
+        """The URL of each service by its name."""
+        urls = {"postgres": self.database_url, "redis": self.redis_url, **self.others}
+        return {name: url for name, url in urls.items() if url}
 
     def url(self, service: Service) -> str:
-        """The URL of one server."""
-        return self.database_url if service == "postgres" else self.redis_url
+        """The URL of one server; empty if the environment does not have it."""
+        return self.services.get(service, "")
 
-    def replace(self, urls: Mapping[str, str]) -> Endpoints:
+    def replace(self, urls: Mapping[Service, str]) -> Endpoints:
         """These endpoints with other URLs for some servers."""
+        others = {name: urls.get(name, url) for name, url in self.others.items()}
         return Endpoints(
-            database_url=urls.get("postgres", self.database_url), redis_url=urls.get("redis", self.redis_url)
+            database_url=urls.get("postgres", self.database_url),
+            redis_url=urls.get("redis", self.redis_url),
+            others=others,
         )
 
 
@@ -44,6 +59,7 @@ class ServerVersions:
 
     postgres: str
     redis: str
+    others: Mapping[Service, str] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
 from harness.environments import engine
-from harness.environments.backend import Server, ServersEnvironment
+from harness.environments.backend import ServersEnvironment
 from harness.environments.base import Service
 from harness.environments.images import BUILT_IMAGES, is_present
+from harness.environments.services import Server
 from harness.environments.session import Session
 from harness.errors import EnvironmentUnavailable
 from harness.masking import masked

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from harness.environments.backend import Server, ServersEnvironment
+from harness.environments.backend import ServersEnvironment
 from harness.environments.base import Service
 from harness.environments.local_postgres import LocalPostgres
 from harness.environments.local_redis import LocalRedis
+from harness.environments.services import Server
 from harness.environments.session import Session
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from harness.environments import probe
@@ -16,12 +17,15 @@ _TIMEOUT_SECONDS = 5.0
 
 
 class ExternalEnvironment(SessionEnvironment):
-    """Uses given servers; `start` checks that both answer and are new enough."""
+    """Uses given servers; `start` checks that Postgres and Redis answer and are new enough. `others` are not asked."""
 
     name: ClassVar[str] = "external"
 
-    def __init__(self, *, database_url: str, redis_url: str) -> None:
+    def __init__(
+        self, *, database_url: str, redis_url: str, others: Mapping[Service, str] | None = None
+    ) -> None:
         super().__init__()
+        self._others = dict(others or {})
         self._urls: dict[Service, str] = {
             "postgres": checked_url("postgres", database_url, option="database_url"),
             "redis": checked_url("redis", redis_url, option="redis_url"),
@@ -30,7 +34,9 @@ class ExternalEnvironment(SessionEnvironment):
     def bring_up(self, session: Session) -> tuple[Endpoints, ServerVersions]:
         """Query both servers once; raises `EnvironmentUnavailable` if one does not answer or is too old."""
         return (
-            Endpoints(database_url=self._urls["postgres"], redis_url=self._urls["redis"]),
+            Endpoints(
+                database_url=self._urls["postgres"], redis_url=self._urls["redis"], others=self._others
+            ),
             ServerVersions(postgres=self._ask("postgres"), redis=self._ask("redis")),
         )
 

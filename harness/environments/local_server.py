@@ -70,6 +70,10 @@ class LocalServer(ABC):
     def url(self) -> str:
         """The URL of the server with credentials."""
 
+    def ask(self, service: Service, url: str) -> str:
+        """The name and version of the server; raises `probe.NotAnswering` as long as it does not answer."""
+        return probe.ask(service, url)
+
     def begin(self) -> None:
         """Prepare and launch; raises `EnvironmentUnavailable`."""
         self.home.mkdir()
@@ -178,7 +182,7 @@ class LocalServer(ABC):
 
     def _await_answer(self) -> None:
         self.version = probe.wait_until_answers(
-            self.service, self.url, patience=_START_SECONDS, check=self._check_alive
+            self.service, self.url, patience=_START_SECONDS, check=self._check_alive, query=self.ask
         )
 
     def _check_alive(self) -> None:

@@ -81,16 +81,23 @@ def _ask_redis(url: str, timeout: float) -> str:
     return name
 
 
-def wait_until_answers(service: Service, url: str, *, patience: float, check: Callable[[], None]) -> str:
+def wait_until_answers(
+    service: Service,
+    url: str,
+    *,
+    patience: float,
+    check: Callable[[], None],
+    query: Callable[[Service, str], str] = ask,
+) -> str:
     """Query until the server answers, at most `patience` seconds; returns its name and version.
 
-    `check` is called after every query and raises if the server has ended. Raises `EnvironmentUnavailable` if the
-    server does not answer in time.
+    `query` asks once, as `ask` does. `check` is called after every query and raises if the server has ended. Raises
+    `EnvironmentUnavailable` if the server does not answer in time.
     """
     deadline = time.monotonic() + patience
     while True:
         try:
-            name = ask(service, url)
+            name = query(service, url)
         except NotAnswering as error:
             check()
             if time.monotonic() >= deadline:

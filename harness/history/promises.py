@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
@@ -117,7 +118,13 @@ class Promises:
         )
         found["sigterm"] = _member(SigtermPromise, "sigterm", value.get("sigterm", SigtermPromise.STOPS))
         found["exit_codes"] = frozenset(_numbers("exit_codes", value.get("exit_codes", (0,))))
-        found["quotes"] = {name: _quote(name, one) for name, one in value.get("quotes", {}).items()}
+        quotes = value.get("quotes", {})
+        _require(isinstance(quotes, Mapping), "quotes", quotes, "a table of quotes by name")
+        for name in quotes:
+            _require(
+                name in known or name in list(Loss), "quotes", name, "the name of a promise or of a loss"
+            )
+        found["quotes"] = {name: _quote(name, one) for name, one in quotes.items()}
         for name in ("duplicates", "fences", "log", "records", "queue", "locks", "priorities", "progress"):
             _require(isinstance(value.get(name, False), bool), name, value.get(name), "true or false")
         after, slots = value.get("takes_over_after"), value.get("slots_per_worker")
@@ -206,7 +213,7 @@ def _quote(name: str, given: Any) -> Quote:
 
 
 def _is_time(given: Any) -> bool:
-    return isinstance(given, int | float) and not isinstance(given, bool) and given > 0
+    return isinstance(given, int | float) and not isinstance(given, bool) and 0 < given < math.inf
 
 
 def _require(holds: bool, name: str, given: Any, wanted: str) -> None:

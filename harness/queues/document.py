@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 
 from harness.history.promises import Loss, Quote
 from harness.queues.cells import BUDGET_SECONDS, POOL, TASKS
-from harness.queues.table import Table, TableCell, cell_text, loss_text
+from harness.queues.table import Table, TableCell, cell_text, loss_text, recovery_text
 from harness.report.facts import platform_facts
-from harness.report.scales import DASH, seconds_text
+from harness.report.scales import DASH
 
 _WIDTH = 118
 
@@ -131,13 +131,8 @@ def _target(table: Table, name: str) -> Iterator[str]:
 
 def _figures(cell: TableCell) -> list[str]:
     run = cell.first
-    times = (
-        DASH
-        if run.recovery_p50 is None
-        else " / ".join(map(seconds_text, (run.recovery_p50, run.recovery_p99)))
-    )
     counts = [DASH if number is None else str(number) for number in (run.lost, run.stuck, run.doubled)]
-    return [str(cell.verdict), cell.share or "1", *counts, times, run.why or DASH]
+    return [str(cell.verdict), cell.share or "1", *counts, recovery_text(run), run.why or DASH]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

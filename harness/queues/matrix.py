@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness.errors import UsageError
 from harness.history.promises import Loss, Promises
-from harness.queues.cells import BUDGET_SECONDS, CELLS, LOSSES, POOL, scenario_name
+from harness.queues.cells import BUDGET_SECONDS, LOSSES, scenario_name
 from harness.queues.result import Cell
 from harness.scenario import registry
-from harness.targets.base import Target, TargetSettings
-from harness.targets.promised import promised
+from harness.targets.adapter import AdapterTarget
+from harness.targets.base import Target
 
 DEFAULT_NEEDS = ("redis", "postgres")
-"""The services of a target that does not name its own in `needs`."""
+"""The services of a target that is no adapter."""
 # What a cell needs besides the promised time: servers, pools, the tasks themselves.
 _REST_SECONDS = 25.0
 
@@ -43,42 +42,47 @@ class Selection:
         return found
 
     def _pairs(self) -> Iterator[tuple[str, Loss]]:
-        targets = self.targets or registry.names(registry.TARGETS)
+        targets = self.targets or known_targets()
         for loss in [_loss(name) for name in self.losses] or LOSSES:
             for target in targets:
                 yield target, loss
 
 
+def known_targets() -> list[str]:
+    """Every target that is known by name; one with profiles once for each profile."""
+    found: list[str] = []
+    for name in registry.names(registry.TARGETS):
+        target = registry.target(name)
+        profiles = target.file.profiles if isinstance(target, AdapterTarget) else ()
+        found += [f"{name}@{profile}" for profile in profiles] or [name]
+    return found
+
+
 def needs_of(target: Target) -> Sequence[str]:
     """The services that a target needs, its broker first."""
-    return tuple(getattr(target, "needs", DEFAULT_NEEDS))
+    return target.file.needs if isinstance(target, AdapterTarget) else DEFAULT_NEEDS
 
 
-def promises_of(target: Target) -> Promises:
-    """What a target promises under the settings of the cells."""
-    nowhere = Path()
-    return promised(
-        target,
-        TargetSettings(
-            queue="",
-            folder=nowhere,
-            history=nowhere,
-            gate_address="",
-            workers=POOL.workers,
-            concurrency=POOL.concurrency,
-            lease=POOL.lease,
-            graceful_shutdown=POOL.graceful_shutdown,
-        ),
-    )
+def settings_of(target: Target) -> Mapping[str, str]:
+    """The settings of a target, for people."""
+    return target.file.settings if isinstance(target, AdapterTarget) else {}
+
+
+def install(target: Target, say: Callable[[str], None]) -> None:
+    """Install what a target needs, so that its first cell does not wait for it; raises `HarnessError`."""
+    if isinstance(target, AdapterTarget):
+        target.install(say)
 
 
 def not_waited_for(cell: Cell, made: Promises) -> str | None:
     """Why a cell could show nothing within its budget; None if it can."""
     if cell.loss not in (Loss.WORKER_KILLED, Loss.POOL_KILLED, Loss.WORKER_PAUSED):
         return None
-    promised_seconds = made.recovers_within.get(cell.loss, made.takes_over_after or 0.0)
-    times = len(CELLS[cell.scenario].faults) if cell.loss is Loss.WORKER_PAUSED else 1
-    if promised_seconds * times + _REST_SECONDS <= BUDGET_SECONDS:
+    silence = made.takes_over_after or 0.0
+    promised_seconds = (
+        silence if cell.loss is Loss.WORKER_PAUSED else made.recovers_within.get(cell.loss, silence)
+    )
+    if promised_seconds + _REST_SECONDS <= BUDGET_SECONDS:
         return None
     return (
         f"not waited for: the target takes its tasks over after {promised_seconds:g} s, and a cell has "

@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from harness.checkers.base import Verdict
 from harness.queues.result import CellResult
-from harness.queues.table import Table, loss_text
+from harness.queues.table import Table, loss_text, recovery_text
 from harness.report.facts import platform_facts
-from harness.report.scales import DASH, seconds_text
+from harness.report.scales import DASH
 from harness.report.svg import tag
 
 
@@ -34,7 +34,7 @@ def page_html(table: Table, *, written_at: str) -> str:
         figure=lambda number: DASH if number is None else str(number),
         loss_text=loss_text,
         opened=_opened,
-        seconds=seconds_text,
+        recovery=recovery_text,
     )
 
 

@@ -40,6 +40,7 @@ class CellResult:
 
     `why` is one sentence if the verdict is not VALID. `promise` is the broken one, in the words of the documentation.
     `settings` are those of the target, for people. `has_report` is False if the cell reached no verdict of its own.
+    `skipped`: it was not run, because it could show nothing within its budget.
     """
 
     cell: Cell
@@ -57,6 +58,12 @@ class CellResult:
     settings: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     has_report: bool = False
+    skipped: bool = False
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the cell need not be run again: it has a verdict of its own, or could not reach one in its budget."""
+        return self.has_report or self.skipped
 
     def write(self, folder: Path) -> None:
         """Write the result whole or not at all; `folder` is that of the table."""

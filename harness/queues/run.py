@@ -18,10 +18,11 @@ from harness.checkers.base import Verdict
 from harness.errors import HarnessError
 from harness.masking import masked
 from harness.progress import Progress
-from harness.queues.cells import BUDGET_SECONDS
-from harness.queues.matrix import not_waited_for, promises_of
+from harness.queues.cells import BUDGET_SECONDS, POOL
+from harness.queues.matrix import install, not_waited_for, settings_of
 from harness.queues.result import Cell, CellResult, result_of
 from harness.scenario import registry
+from harness.scenario.run_plan import promises_of
 
 # Beyond the budget of a cell: the start of servers, the first start of a target, the report.
 _EXTRA_SECONDS = 90.0
@@ -40,7 +41,7 @@ class CellRunner:
     jobs: int
     deadline: float
     progress: Progress
-    _stopped: threading.Event = field(default_factory=threading.Event)
+    _stopped: threading.Event = field(default_factory=threading.Event, init=False)
 
     def run(self, cells: Sequence[Cell]) -> list[CellResult]:
         """The results of the cells that were begun; an interruption ends the running ones and is raised again."""
@@ -66,12 +67,14 @@ class CellRunner:
         return result
 
     def _run(self, cell: Cell) -> CellResult:
-        command = self._command(cell)
+        command, skipped = self._command(cell), False
         text = shlex.join(["harness", *command])
         try:
             target = registry.target(cell.target)
-            settings: Mapping[str, str] = dict(getattr(target, "settings", {}))
-            reason = not_waited_for(cell, promises_of(target))
+            settings: Mapping[str, str] = settings_of(target)
+            install(target, self.progress.step)
+            reason = not_waited_for(cell, promises_of(target, POOL))
+            skipped = reason is not None
         except HarnessError as error:
             settings, reason = {}, str(error)
         if reason is None:
@@ -80,12 +83,23 @@ class CellRunner:
                 return result_of(cell, scenario, command=text, settings=settings)
             reason = scenario
         return CellResult(
-            cell=cell, verdict=Verdict.UNKNOWN, why=masked(reason), command=text, settings=settings
+            cell=cell,
+            verdict=Verdict.UNKNOWN,
+            why=masked(reason),
+            command=text,
+            settings=settings,
+            skipped=skipped,
         )
 
     def _command(self, cell: Cell) -> list[str]:
+        numbers = {
+            "--seed": self.seed + cell.repeat - 1,
+            "--tasks": self.tasks,
+            # Also for a target with few slots, which gets more time in proportion otherwise.
+            "--timeout": round(BUDGET_SECONDS),
+        }
         words = ["chaos", "run", cell.scenario, "--target", cell.target]
-        return [*words, "--seed", str(self.seed + cell.repeat - 1), "--tasks", str(self.tasks)]
+        return [*words, *(str(one) for pair in numbers.items() for one in pair)]
 
     def _execute(self, cell: Cell, command: Sequence[str]) -> Mapping[str, object] | str:
         """The scenario in the cell's verdict.json, or why there is none."""

@@ -11,8 +11,9 @@ from harness.checkers.base import Verdict
 from harness.history.promises import Loss
 from harness.queues.cells import LOSSES
 from harness.queues.result import Cell, CellResult
+from harness.report.scales import DASH, seconds_text
 
-NO_CELL, NOT_RUN = "—", "not run"
+NO_CELL, NOT_RUN = DASH, "not run"
 # Of several verdicts with the same number of repeats, the first one counts.
 _WORST_FIRST = (Verdict.INVALID, Verdict.UNKNOWN, Verdict.NOT_ASKED, Verdict.VALID)
 
@@ -50,14 +51,23 @@ class TableCell:
         return f"{self.agreeing} of {len(self.runs)}" if len(self.runs) > 1 else ""
 
     @property
+    def counted(self) -> Sequence[str]:
+        """How many tasks were lost and stuck, as in `7 lost`; nothing without a verdict about them."""
+        if self.verdict is Verdict.UNKNOWN:
+            return []
+        numbers = ((self.first.lost, "lost"), (self.first.stuck, "stuck"))
+        return [f"{number} {word}" for number, word in numbers if number]
+
+    @property
     def is_broken_promise(self) -> bool:
         """Whether the target breaks a promise in every repeat."""
         return self.agrees and self.verdict is Verdict.INVALID
 
     @property
     def is_unpromised_loss(self) -> bool:
-        """Whether tasks are lost in every repeat of a loss that the target does not promise to survive."""
-        return self.agrees and self.verdict is Verdict.NOT_ASKED and all(run.lost for run in self.runs)
+        """Whether tasks are lost or stuck in every repeat of a loss that the target does not promise to survive."""
+        gone = all(run.lost or run.stuck for run in self.runs)
+        return self.agrees and self.verdict is Verdict.NOT_ASKED and gone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +143,11 @@ def loss_text(loss: Loss) -> str:
 
 def cell_text(cell: TableCell) -> str:
     """The verdict with what was lost, as in `INVALID, 7 lost`."""
-    run = cell.first
-    counted = [f"{number} {word}" for word, number in (("lost", run.lost), ("stuck", run.stuck)) if number]
-    return ", ".join([str(cell.verdict), *counted])
+    return ", ".join([str(cell.verdict), *cell.counted])
+
+
+def recovery_text(run: CellResult) -> str:
+    """The p50 and the p99 of the recovery time, or a dash."""
+    if run.recovery_p50 is None:
+        return DASH
+    return f"{seconds_text(run.recovery_p50)} / {seconds_text(run.recovery_p99)}"

@@ -25,7 +25,7 @@ def as_run(
 ) -> ScenarioRun:
     """The run; `path` is the history, and `command` judges it again."""
     facts = _facts(path, scenario.name)
-    servers = facts.get("servers") or {}
+    others = {str(name): str(version) for name, version in (facts.get("servers") or {}).items()}
     data = picture_data(history)
     return ScenarioRun(
         scenario=scenario.name,
@@ -35,7 +35,9 @@ def as_run(
         target_version=str(facts.get("target_version", "")),
         seed=facts.get("seed"),
         tasks=len({bar.task for bar in data.submissions}),
-        servers=ServerVersions(**{name: str(servers.get(name, ABSENT)) for name in ("postgres", "redis")}),
+        servers=ServerVersions(
+            postgres=others.pop("postgres", ABSENT), redis=others.pop("redis", ABSENT), others=others
+        ),
         history=history,
         results=results,
         seconds=data.seconds,

@@ -63,6 +63,7 @@ def _properties(suite: Element, run: ScenarioRun) -> None:
         "target": f"{run.target} {run.target_version}",
         "postgres": run.servers.postgres,
         "redis": run.servers.redis,
+        **run.servers.others,
         "seed": str(run.seed),
         "tasks": str(run.tasks),
         "repeat": run.repeat,

@@ -157,7 +157,11 @@ class _Check:
             raise _Wrong(
                 "unfinished is 0 while a task runs. Let it count tasks that run, not only tasks that wait."
             )
-        self._await_end()
+        if not self._until(lambda: not self._session.unfinished(), self._patience):
+            raise _Wrong(
+                f"task {_GATED} is unfinished {self._patience:g} s after its gate opened. Let the handler go on as soon"
+                " as it has read `open`; the harness does not close the connection. See the logs of the pool."
+            )
         return f"the handler waited in pid {pid} until its gate opened"
 
     def _kill_worker(self) -> str:

@@ -65,7 +65,7 @@ def target(name: str | Target) -> Target:
     if not isinstance(name, str):
         _require_members(name, type(name).__name__, TARGETS, members)
         return name
-    if names_adapter(name):
+    if names_adapter(name) and name not in (point.name for point in _points(TARGETS)):
         return adapter(name)
     found: Target = _single(name, TARGETS, members)
     return found

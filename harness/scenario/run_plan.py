@@ -67,7 +67,7 @@ class RunPlan:
         A target that promises fewer slots than the scenario asks for gets a lower rate in proportion, and more time.
         Raises `UsageError` if there are too few tasks for the faults, or if the workload cannot have the rate.
         """
-        promises = _promises(target, scenario.pool)
+        promises = promises_of(target, scenario.pool)
         notes = []
         if rate is not None:
             scenario = _with_rate(scenario, rate)
@@ -221,8 +221,8 @@ def _slower(scenario: Scenario, share: float) -> tuple[Scenario, str]:
     )
 
 
-def _promises(target: Target, pool: PoolNeeds) -> Promises:
-    """What the target promises, before its queue and folders exist."""
+def promises_of(target: Target, pool: PoolNeeds) -> Promises:
+    """What the target promises, before its queue and folders exist; raises `UsageError` if it cannot be read."""
     settings = TargetSettings(
         queue="",
         folder=Path(),

@@ -6,22 +6,23 @@ docs/reference/protocol.md describes how to write one.
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import harness.kit
+from harness.environments import reaper
 from harness.environments.base import Endpoints
 from harness.environments.urls import plain_url
 from harness.errors import AdapterMistake, TargetFailed, UsageError
-from harness.history import Operation, OperationType
+from harness.history import Operation
 from harness.history.promises import Promises
-from harness.history.statuses import LEGAL
 from harness.kit.harness_worker.environment import service_variable
-from harness.targets.adapter_client import PROTOCOL, AdapterClient
+from harness.masking import masked
+from harness.targets.adapter_answers import WrongAnswer, count, evidence, submissions, version_of
+from harness.targets.adapter_client import AdapterClient
 from harness.targets.adapter_environment import AdapterEnvironment, Say
-from harness.targets.adapter_file import FILE_NAME, AdapterFile, read_adapter
+from harness.targets.adapter_file import FILE_NAME, PLACEHOLDER, AdapterFile, read_adapter
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.targets.body import worker_environment
 from harness.targets.subprocess_pool import SubprocessPool
@@ -30,8 +31,11 @@ SHIPPED = Path(__file__).parent / "shipped"
 
 _KIT = Path(harness.kit.__file__).parent
 _EVIDENCE_SECONDS = 60.0
-# The evidence source of each kind of operation, if the client does not name one.
-_SOURCES = {"record": "postgres", "transition": "postgres", "queue": "redis"}
+# Other systems import more than agentexec does.
+_POOL_START_SECONDS = 60.0
+_SHOWN = 200
+
+AnswerT = TypeVar("AnswerT")
 
 
 def shipped() -> list[str]:
@@ -62,6 +66,11 @@ class AdapterTarget:
     @property
     def name(self) -> str:
         return self.file.full_name
+
+    @property
+    def needs(self) -> Sequence[str]:
+        """The services that the environment must have, by name."""
+        return self.file.needs
 
     def version(self) -> str:
         """The version of the installed distribution, or the one that the client reported."""
@@ -112,13 +121,9 @@ class AdapterSession:
 
     def prepare(self) -> str | None:
         """Greet the client, let it prepare the servers, and return the version that it reported."""
-        match self._client.call("hello"):
-            case {"protocol": int(number), **rest} if number == PROTOCOL:
-                version = rest.get("version")
-            case answer:
-                raise self._nonsense("hello", answer, f'{{"protocol": {PROTOCOL}, "version": "..."}}')
+        version = self._checked("hello", version_of, self._client.call("hello"))
         self._client.call("prepare")
-        return None if version is None else str(version)
+        return version
 
     def start_pool(self) -> SubprocessPool:
         self._pools += 1
@@ -127,6 +132,7 @@ class AdapterSession:
             environment=self._variables,
             settings=self._settings,
             name=f"pool-{self._pools}",
+            within=_POOL_START_SECONDS,
         )
 
     def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
@@ -134,21 +140,14 @@ class AdapterSession:
         fields = ("number", "work", "gate", "lock", "priority")
         values = [{name: getattr(task, name) for name in fields} for task in tasks]
         found = self._client.call("submit", tasks=values)
-        outcomes = [_submission(one) for one in found] if isinstance(found, list) else []
-        if [one and one.number for one in outcomes] != [task.number for task in tasks]:
-            wanted = 'for each task {"number": 1, "activity": "..."} or {"number": 1, "error": "..."}'
-            raise self._nonsense("submit", found, wanted)
-        return [one for one in outcomes if one is not None]
+        return self._checked("submit", lambda answer: submissions(answer, tasks), found)
 
     def unfinished(self) -> int:
-        found = self._client.call("unfinished")
-        if not isinstance(found, int) or isinstance(found, bool) or found < 0:
-            raise self._nonsense("unfinished", found, "a number from 0 on")
-        return found
+        return self._checked("unfinished", count, self._client.call("unfinished"))
 
     def witnesses(self) -> Iterator[Operation]:
         for found in self._client.operations("evidence", _EVIDENCE_SECONDS):
-            yield self._operation(found)
+            yield self._checked("evidence", evidence, found)
 
     def close(self) -> None:
         self._client.close()
@@ -160,41 +159,28 @@ class AdapterSession:
         except TargetFailed:
             return
 
-    def _operation(self, found: Any) -> Operation:
-        match found:
-            case {"f": str(f), "value": dict(value), **rest} if f in _SOURCES:
-                process = str(rest.get("process", _SOURCES[f]))
-            case _:
-                raise self._nonsense(
-                    "evidence", found, '{"f": "record", "transition" or "queue", "value": {...}}'
-                )
-        if f != "queue" and not (isinstance(value.get("task"), int) and value.get("status") in LEGAL):
-            raise self._nonsense(
-                "evidence", found, f"a task number and one of the statuses {', '.join(LEGAL)}"
-            )
-        return Operation(time=time.monotonic_ns(), process=process, type=OperationType.INFO, f=f, value=value)
-
     def _command(self, words: Sequence[str]) -> list[str]:
-        return [
-            word.replace("{python}", self._python).replace("{folder}", str(self._file.folder))
-            for word in words
-        ]
+        values = {
+            "python": self._python,
+            "folder": str(self._file.folder),
+            "queue": self._settings.queue,
+            "workers": str(self._settings.workers),
+            "concurrency": self._variables["HARNESS_CONCURRENCY"],
+            "lease": f"{self._settings.lease:g}",
+            "graceful": f"{self._settings.graceful_shutdown:g}",
+            "profile": self._file.profile,
+        }
+        return [PLACEHOLDER.sub(lambda found: values[found[1]], word) for word in words]
 
-    def _nonsense(self, call: str, found: object, wanted: str) -> AdapterMistake:
-        shown = repr(found)[:200]
-        return AdapterMistake(
-            f"{AdapterMistake.PREFIX} the client of the adapter {self._file.full_name} answered {call} with {shown}. "
-            f"It has to be {wanted}."
-        )
-
-
-def _submission(found: object) -> Submission | None:
-    match found:
-        case {"number": int(number), "activity": str(activity)}:
-            return Submission(number=number, activity=activity)
-        case {"number": int(number), "error": str(error), **rest}:
-            return Submission(number=number, error=error, certain=rest.get("certain") is True)
-    return None
+    def _checked(self, call: str, read: Callable[[Any], AnswerT], answer: object) -> AnswerT:
+        try:
+            return read(answer)
+        except WrongAnswer as wanted:
+            shown = masked(repr(answer)[:_SHOWN])
+            raise AdapterMistake(
+                f"{AdapterMistake.PREFIX} the client of the adapter {self._file.full_name} answered {call} "
+                f"with {shown}. It has to be {wanted}."
+            ) from None
 
 
 def _variables(
@@ -202,9 +188,9 @@ def _variables(
 ) -> dict[str, str]:
     """The environment variables of the pool and of the client."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HARNESS_")}
-    if session := os.environ.get("HARNESS_SESSION"):
+    if session := os.environ.get(reaper.VARIABLE):
         # Marks the processes as the session's, so that they end with the runner.
-        kept["HARNESS_SESSION"] = session
+        kept[reaper.VARIABLE] = session
     path = [str(_KIT), str(file.folder)]
     if environment.is_own:
         # The modules of the harness's environment must not hide those of the adapter's.
@@ -227,14 +213,13 @@ def _variables(
 
 
 def _urls(file: AdapterFile, endpoints: Endpoints) -> Mapping[str, str]:
-    known = {"postgres": plain_url(endpoints.database_url), "redis": endpoints.redis_url}
     for service in file.needs:
-        if service not in known:
+        if not endpoints.url(service):
             raise UsageError(
-                f"The adapter {file.name} needs the service {service!r}, and the environment has {', '.join(known)}. "
-                "Correct `needs` in adapter.toml, or choose an environment that has it."
+                f"The adapter {file.name} needs the service {service!r}, and the environment has "
+                f"{', '.join(endpoints.services)}. Correct `needs` in adapter.toml, or choose another environment."
             )
-    return {service_variable(service): known[service] for service in file.needs}
+    return {service_variable(service): plain_url(endpoints.url(service)) for service in file.needs}
 
 
 def _quiet(text: str) -> None:

@@ -1,7 +1,7 @@
 """The client process of an adapter: calls as lines of JSON on its standard input, answers on its standard output.
 
-A client that ends, does not answer in time, or answers anything else is an error of the adapter, `TargetFailed`, and
-never an outcome of a task.
+A client that ends, does not answer in time, or answers anything else is a mistake of the adapter, `AdapterMistake`, and
+never an outcome of a task. A call that the client says has failed raises `TargetFailed`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.errors import TargetFailed
+from harness.errors import AdapterMistake, TargetFailed
 from harness.masking import masked
 from harness.processes import descendants, send
 
@@ -104,7 +104,7 @@ class AdapterClient:
         pending = _PendingCall()
         with self._lock:
             if self._failed is not None:
-                raise self._error(f"before the call {call}, {self._failed}")
+                raise self._mistake(f"before the call {call}, {self._failed}")
             self._calls += 1
             number = self._calls
             self._pending[number] = pending
@@ -119,7 +119,8 @@ class AdapterClient:
                 self._pending.pop(number, None)
         failure = pending.answer.exception()
         if failure is not None:
-            raise self._error(f"in the call {call}, {failure}") from None
+            what = f"in the call {call}, {failure}"
+            raise self._refused(what) if isinstance(failure, _CallFailed) else self._mistake(what)
         return pending
 
     def _write(self, line: bytes) -> None:
@@ -166,7 +167,7 @@ class AdapterClient:
             case {"operation": operation}:
                 pending.operations.append(operation)
             case {"error": str(error)}:
-                self._settle(pending, error=f"failed: {error}")
+                self._settle(pending, error=_CallFailed(f"failed: {error}"))
             case {"result": result}:
                 self._settle(pending, result)
             case _:
@@ -178,9 +179,11 @@ class AdapterClient:
             self._failed = self._failed or why
             pending, self._pending = list(self._pending.values()), {}
         for one in pending:
-            self._settle(one, error=self._failed)
+            self._settle(one, error=_ClientFailed(self._failed))
 
-    def _settle(self, pending: _PendingCall, result: object = None, *, error: str | None = None) -> None:
+    def _settle(
+        self, pending: _PendingCall, result: object = None, *, error: Exception | None = None
+    ) -> None:
         """Give a call its outcome, unless it has one."""
         with self._lock:
             if pending.answer.done():
@@ -188,11 +191,18 @@ class AdapterClient:
             if error is None:
                 pending.answer.set_result(result)
             else:
-                pending.answer.set_exception(_CallFailed(error))
+                pending.answer.set_exception(error)
 
-    def _error(self, what: str) -> TargetFailed:
-        what = f"The client of the adapter {self._name}, {masked(what.rstrip('.'))}"
-        return TargetFailed(f"{what}. {self._last_output()}")
+    def _refused(self, what: str) -> TargetFailed:
+        return TargetFailed(f"The client of the adapter {self._name}, {self._explained(what)}")
+
+    def _mistake(self, what: str) -> AdapterMistake:
+        return AdapterMistake(
+            f"{AdapterMistake.PREFIX} the client of the adapter {self._name}, {self._explained(what)}"
+        )
+
+    def _explained(self, what: str) -> str:
+        return f"{masked(what.rstrip('.'))}. {self._last_output()}"
 
     def _last_output(self) -> str:
         lines = masked(self._log.read_text("utf-8", errors="replace")).strip().splitlines()[-_LAST_LINES:]
@@ -204,4 +214,8 @@ class AdapterClient:
 
 
 class _CallFailed(Exception):
-    """Why a call has no result."""
+    """The client answered that a call failed."""
+
+
+class _ClientFailed(Exception):
+    """The client ended, hangs, or wrote anything else than an answer."""

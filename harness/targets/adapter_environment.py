@@ -52,7 +52,7 @@ class AdapterEnvironment:
             if not self.is_complete:
                 say(f"installing {self._adapter.name} into {self.folder}")
                 shutil.rmtree(self.folder, ignore_errors=True)
-                self._run([sys.executable, "-m", "venv", str(self.folder)], "its environment", lock)
+                self._run([sys.executable, "-m", "venv", str(self.folder)], "the environment", lock)
                 wanted = self.folder / "requirements.txt"
                 wanted.write_text("\n".join(self._adapter.requirements) + "\n", "utf-8")
                 command = [self.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]

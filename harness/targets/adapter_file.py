@@ -19,8 +19,8 @@ from harness.history.promises import Promises
 FILE_NAME = "adapter.toml"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_PLACEHOLDER = re.compile(r"\{(\w*)\}")
-PLACEHOLDERS = ("python", "folder")
+PLACEHOLDER = re.compile(r"\{(\w*)\}")
+PLACEHOLDERS = ("python", "folder", "queue", "workers", "concurrency", "lease", "graceful", "profile")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,12 +156,11 @@ def _validate(file: Path, values: Mapping[str, Any]) -> None:
         )
     for key in ("pool", "client"):
         for word in values[key]:
-            for placeholder in _PLACEHOLDER.findall(word):
+            for placeholder in PLACEHOLDER.findall(word):
                 if placeholder not in PLACEHOLDERS:
+                    known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
                     raise _wrong(
-                        file,
-                        f"`{key}` has the unknown placeholder {{{placeholder}}}",
-                        "Use {python} or {folder}",
+                        file, f"`{key}` has the unknown placeholder {{{placeholder}}}", f"Use {known}"
                     )
 
 

@@ -17,7 +17,7 @@ ENV_GATE = "HARNESS_GATE"
 
 def worker_environment(history: Path, gate_address: str) -> dict[str, str]:
     """The environment variables that a target sets for its pools, so that `perform` works in them."""
-    return {ENV_HISTORY: str(history), ENV_GATE: gate_address}
+    return {ENV_HISTORY: str(history.absolute()), ENV_GATE: gate_address}
 
 
 def say_hello() -> None:

@@ -147,7 +147,7 @@ class Application:
             return
         urls = (endpoints.database_url, endpoints.redis_url)
         try:
-            done = self.setup(*urls[: len(_positional(self.setup))])
+            done = self.setup(*urls[: _urls_taken(self.setup)])
             if inspect.isawaitable(done):
                 asyncio.run(_awaited(done))
         except Exception as error:  # a function of the user may raise anything
@@ -211,20 +211,21 @@ def app(
 ) -> Application:
     """An application under test with its own handlers. Hold it in a module-level variable: workers import it.
 
-    `application` is what runs the handlers: an `ax.Pool` of agentexec. `make(n)` gives task number n: (name, context),
-    (name, context, options) with the options of an enqueue, or an `ax.TaskRequest`.
+    `application` is what runs the handlers: an `ax.Pool` of agentexec or a Celery application. `make(n)` gives task
+    number n: (name, context), (name, context, options) with the options of an enqueue, or an `ax.TaskRequest`; for
+    Celery a signature, (name, args) or (name, args, options).
 
     `setup(database_url)`, or `setup(database_url, redis_url)`, runs before the first pool, for example to create the
     tables of the application. A run stays open for `work` seconds after its handler has returned, so that faults fall
     between the effect of a handler and its acknowledgement; None is for the time of the workload, a few tenths of a
-    second, and 0 suits handlers that take long themselves. `allow_errors` is for handlers that fail some
-    tasks for good.
+    second, and 0 suits handlers that take long themselves. `allow_errors` is for handlers that fail some tasks for
+    good.
 
     Raises `UsageError` for what it cannot run.
     """
     if not callable(make):
         raise UsageError(f"make is {type(make).__name__}. Pass a function of the number of a task.")
-    if setup is not None and len(_positional(setup)) not in (1, 2):
+    if setup is not None and _urls_taken(setup) not in (1, 2):
         raise UsageError("setup takes the URLs of the run's servers. Write def setup(database_url): ...")
     if work is not None and not (type(work) in (int, float) and 0 <= work < math.inf):
         raise UsageError(f"work is {work!r}. Give seconds, 0 for none, or leave it out.")
@@ -241,11 +242,15 @@ async def _awaited(done: Awaitable[object]) -> None:
     await done
 
 
-def _positional(function: Callable[..., Any]) -> list[str]:
-    """The parameters that a call has to fill by position."""
-    found = inspect.signature(function).parameters.values()
-    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [one.name for one in found if one.kind in by_position and one.default is one.empty]
+def _urls_taken(setup: Any) -> int:
+    """How many URLs a call of `setup` gives: what it requires by position, and one if it only could take one."""
+    if not callable(setup):
+        return 0
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    found = inspect.signature(setup).parameters.values()
+    required = sum(one.kind in kinds and one.default is one.empty for one in found)
+    could = any(one.kind in (*kinds, inspect.Parameter.VAR_POSITIONAL) for one in found)
+    return required or int(could)
 
 
 def _require_arguments(name: str, function: Callable[..., Any], arguments: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from tests.conftest import Eventually
+from tests.support.servers import require_package
 from tests.support.small_adapter import write_small_adapter
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(150)]
@@ -62,7 +64,7 @@ def test_an_adapter_that_promises_to_survive_kills_is_valid(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("profile", "said"), [("dies", "ended with code 7"), ("words", "has to be a task number")]
+    ("profile", "said"), [("dies", "ended with code 7"), ("words", "It has to be a value with `task`")]
 )
 def test_a_client_that_does_not_work_is_unknown_and_named_and_accuses_no_queue(
     tmp_path: Path, profile: str, said: str
@@ -89,7 +91,7 @@ def test_nothing_of_a_run_is_left_after_sigkill_of_the_harness(
         return {Path(word).name for words in found for word in words[1:2] if word.startswith(str(tmp_path))}
 
     try:
-        eventually(lambda: (report / "history" / "long" / "client.jsonl").exists(), deadline=60)
+        eventually(lambda: any(report.glob("history/long/worker-*.jsonl")), deadline=60)
         eventually(lambda: parts() == {"pool.py", "client.py"}, deadline=60)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -118,7 +120,8 @@ def test_a_check_of_an_adapter_that_does_not_work_fails_with_the_reason(tmp_path
     checked = harness("target", "check", f"{file}@dies", "--report", tmp_path / "report")
     assert checked.returncode == 1
     assert (
-        "wrong  submit    The client of the adapter files@dies, in the call submit, ended" in checked.stdout
+        "wrong  submit    A mistake of the adapter: the client of the adapter files@dies, in the call"
+        in checked.stdout
     )
     again = harness("target", "check", file, "--report", tmp_path / "report")
     assert (again.returncode, "has the history of another run" in again.stderr) == (64, True)
@@ -128,3 +131,14 @@ def test_the_list_of_targets_has_the_shipped_ones(tmp_path: Path) -> None:
     listed = json.loads(harness("target", "list", "--json").stdout)["targets"]
     assert {"agentexec", "rq"} <= {target["name"] for target in listed}
     assert harness("target", "new", tmp_path / "My Queue").returncode == 64
+
+
+def test_an_adapter_in_javascript_works_without_the_worker_kit(tmp_path: Path) -> None:
+    require_package("nodejs", installed=shutil.which("node") is not None)
+    folder = ROOT / "tests" / "data" / "node_adapter"
+    checked = harness("target", "check", folder, "--report", tmp_path / "check")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    run, found = verdicts(folder, tmp_path / "report")
+    assert run["verdict"] == "VALID", run
+    assert run["target_version"].startswith("v")
+    assert [found[name] for name in ("delivery", "recovery", "queue")] == ["VALID"] * 3

@@ -17,7 +17,7 @@ import pytest
 from harness.checkers.invariants import completed_tasks
 from harness.history import History
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "shop"
@@ -39,7 +39,7 @@ def harness(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "DATABASE_URL": "postgresql://127.0.0.1:1/theirs"}
     command = [sys.executable, "-m", "harness", *arguments]
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=140, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280, check=False
     )
 
 
@@ -47,7 +47,8 @@ def run_readme(folder: Path, chaos: str) -> subprocess.CompletedProcess[str]:
     shutil.copy(EXAMPLE / "shop.py", folder)
     (folder / "chaos_shop.py").write_text(chaos, "utf-8")
     [words] = COMMAND.findall(page("README.md"))
-    return harness(folder, *shlex.split(words), "--seed", "1", "--report", "report")
+    # A busy machine needs more time for the starts of six pools; the verdict is the same.
+    return harness(folder, *shlex.split(words), "--seed", "1", "--report", "report", "--timeout", "200")
 
 
 def booked_twice(history: History) -> list[int]:
@@ -72,9 +73,10 @@ def test_an_unsafe_handler_is_invalid_with_each_refund_that_it_booked_twice(tmp_
     assert len(broken) >= 5, "each kill falls between a booking and its acknowledgement"
     named = ", ".join(map(str, broken))
     assert f"kill-pool, invariant: each refund is booked once: broken {named}\n" in done.stdout
-    judged = [line for line in done.stdout.splitlines() if line.startswith(("INVALID", "UNKNOWN"))]
-    assert len(judged) == 1, "nothing but the invariant is broken: " + done.stdout
     [found] = json.loads((tmp_path / "report" / "verdict.json").read_text("utf-8"))["scenarios"]
+    judged = {name: one["verdict"] for name, one in found["checkers"].items()}
+    assert judged.pop("invariant: each refund is booked once") == "INVALID"
+    assert set(judged.values()) <= {"VALID", "NOT ASKED"}, judged
     examples = found["checkers"]["invariant: each refund is booked once"]["counterexamples"]
     assert [one["task"] for one in examples] == broken
     assert all(one["operations"].count("started by") >= 2 for one in examples)

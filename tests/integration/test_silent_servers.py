@@ -49,9 +49,12 @@ def database_proxy(servers: EmbeddedEnvironment) -> Iterator[TcpProxy]:
 @pytest.fixture
 def client(servers: EmbeddedEnvironment, redis_proxy: TcpProxy, database_proxy: TcpProxy) -> Iterator[Client]:
     """A client with open connections, all through proxies that can swallow traffic."""
-    urls = {"redis_url": redis_proxy.url(servers.endpoints.redis_url)}
-    urls["database_url"] = database_proxy.url(servers.endpoints.database_url)
-    site = Site.on(replace(servers.endpoints, **urls))
+    endpoints = replace(
+        servers.endpoints,
+        redis_url=redis_proxy.url(servers.endpoints.redis_url),
+        database_url=database_proxy.url(servers.endpoints.database_url),
+    )
+    site = Site.on(endpoints)
     with site.client(**QUICK) as client:
         client.enqueue_sync("nap", Nap())
         yield client

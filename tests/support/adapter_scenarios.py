@@ -17,4 +17,6 @@ AIMED_KILLS = Scenario(
     checkers={"faults": faults_injected(2, minimum_kills=2), "recovery": recovery(None)},
     pool=PoolNeeds(workers=2, concurrency=1),
 )
-LONG = replace(AIMED_KILLS, name="long", faults=(), workload=NumberedTasks(rate=1.0, work=(0.5, 0.6)))
+LONG = replace(
+    AIMED_KILLS, name="long", faults=(), workload=NumberedTasks(rate=1.0, work=(0.5, 0.6)), timeout=300.0
+)

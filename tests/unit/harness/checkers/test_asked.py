@@ -16,7 +16,8 @@ from harness.targets.promised import everything
 from tests.support.histories import INFO, HistoryBuilder
 
 QUOTE = Quote(sentence="No task is lost when a worker dies.", address="https://example.invalid")
-MODEST = Promises(survives=frozenset({Loss.WORKER_KILLED}), quotes={"worker-killed": QUOTE})
+SURVIVED = frozenset({Loss.WORKER_KILLED})
+MODEST = Promises(survives=SURVIVED, quotes={"worker-killed": QUOTE})
 BROKEN = {name: CheckResult(verdict=Verdict.INVALID, summary="broken") for name in (*standard(), "shutdown")}
 
 
@@ -50,11 +51,11 @@ def test_what_is_not_promised_is_not_asked() -> None:
 @pytest.mark.parametrize(
     ("made", "name"),
     [
-        (Promises(log=True), "transitions"),
+        (Promises(survives=SURVIVED, log=True), "transitions"),
         (Promises(fences=True), "fencing"),
         (Promises(fences=True), "effects"),
-        (Promises(queue=True), "queue"),
-        (Promises(queue=True, records=True), "witnesses"),
+        (Promises(survives=SURVIVED, queue=True), "queue"),
+        (Promises(survives=SURVIVED, queue=True, records=True), "witnesses"),
         (Promises(locks=True), "locks"),
         (Promises(priorities=True), "priorities"),
         (Promises(progress=True), "progress"),
@@ -113,3 +114,18 @@ def test_not_asked_counts_for_nothing() -> None:
     assert Verdict.combine([Verdict.VALID, Verdict.NOT_ASKED]) is Verdict.VALID
     assert Verdict.combine([Verdict.NOT_ASKED]) is Verdict.UNKNOWN
     assert Verdict.combine([Verdict.NOT_ASKED, Verdict.INVALID]) is Verdict.INVALID
+
+
+@pytest.mark.parametrize("name", ["transitions", "queue", "witnesses"])
+def test_what_a_loss_leaves_behind_is_asked_only_if_it_is_survived(name: str) -> None:
+    made = Promises(survives=SURVIVED, log=True, records=True, queue=True)
+    assert verdicts(made)[name] is Verdict.INVALID
+    assert verdicts(made, loss=Loss.BROKER_EMPTIED)[name] is Verdict.NOT_ASKED
+
+
+def test_a_pool_without_a_time_out_is_not_asked_to_end_before_a_task_that_goes_on() -> None:
+    drains = Promises(sigterm=SigtermPromise.DRAINS)
+    assert verdicts(drains, loss=Loss.SIGTERM)["shutdown"] is Verdict.INVALID
+    assert verdicts(drains, loss=Loss.SIGTERM_LATE)["shutdown"] is Verdict.NOT_ASKED
+    releases = Promises(sigterm=SigtermPromise.RELEASES)
+    assert verdicts(releases, loss=Loss.SIGTERM_LATE)["shutdown"] is Verdict.INVALID

@@ -58,7 +58,7 @@ class Runs:
         return replace(made, scenario=scenario.name, history_path=history_folder)
 
     @contextmanager
-    def environment(self, _options: Any) -> Iterator[None]:
+    def environment(self, _options: Any, _target: Any) -> Iterator[None]:
         self.servers += 1
         yield
 
@@ -127,7 +127,7 @@ def test_a_failure_before_the_first_scenario_is_one_sentence_as_before(
     assert said.err.splitlines()[-1] == "harness: No Redis. Install it."
 
 
-def raises_environment(_options: Any) -> Any:
+def raises_environment(_options: Any, _target: Any) -> Any:
     raise EnvironmentUnavailable("No Redis. Install it.")
 
 

@@ -86,7 +86,7 @@ def test_a_url_in_the_wrong_place_is_printed_without_its_password(
     ],
 )
 def test_a_url_that_every_library_reads_the_same_way_is_used_as_it_is(service: str, url: str) -> None:
-    assert checked_url(service, url, option="--url") == url  # type: ignore[arg-type]
+    assert checked_url(service, url, option="--url") == url
 
 
 def test_the_database_is_that_of_the_path() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from typing import Any
 
@@ -64,6 +65,12 @@ def test_a_history_without_promises() -> None:
         ({"slots_per_worker": 0}, "the promise slots_per_worker is 0; write a whole number"),
         ({"fences": "yes"}, "the promise fences is 'yes'; write true or false"),
         ({"takes_over_after": "5s"}, "the promise takes_over_after is '5s'; write a number of seconds"),
+        ({"takes_over_after": math.inf}, "the promise takes_over_after is inf; write a number of seconds"),
+        ({"quotes": "it logs"}, "the promise quotes is 'it logs'; write a table"),
+        (
+            {"quotes": {"worker-kiled": {}}},
+            "the promise quotes is 'worker-kiled'; write the name of a promise or",
+        ),
         ({"exit_codes": ["0"]}, "the promise exit_codes is ['0']; write a list of whole numbers"),
         (
             {"quotes": {"log": "it logs"}},

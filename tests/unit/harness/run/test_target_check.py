@@ -24,6 +24,7 @@ class Folder:
     """An environment of a folder only: the small adapter needs no server."""
 
     folder: Path
+    name: str = "folder"
     endpoints: Endpoints = field(default=Endpoints(database_url="", redis_url=""))
 
 

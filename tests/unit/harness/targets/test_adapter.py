@@ -114,8 +114,8 @@ def test_the_version_is_that_of_the_distribution_or_of_the_client(start: Open, t
         ("dies", "client of the adapter files@dies, in the call submit, ended with code 7"),
         ("talks", "in the call submit, wrote a line that is not JSON: hello"),
         ("hangs", "in the call submit, did not answer within 0.3 s"),
-        ("counts", "answered unfinished with -1. It has to be a number from 0 on"),
-        ("words", "'new'.*It has to be a task number and one of the statuses queued, running, complete"),
+        ("counts", "answered unfinished with -1. It has to be a whole number from 0 on"),
+        ("words", "'new'.*It has to be a value with `task` .a number., .*one of queued, running, complete"),
     ],
 )
 def test_a_client_that_does_not_work_is_an_error_of_the_adapter(
@@ -193,6 +193,14 @@ def test_only_the_needed_services_and_no_foreign_settings_are_in_the_environment
     assert "HARNESS_CACHE" not in variables
     assert variables["HARNESS_PROFILE"] == "dies"
     assert variables["PYTHONPATH"].split(":")[0].endswith("harness/kit")
+
+
+def test_settings_are_replaced_in_the_commands(start: Open) -> None:
+    words = ["-w", "{workers}", "{concurrency}x{lease}", "{queue}/{graceful}", "{folder}/{profile}", "$HOME"]
+    found = start("dies")._command(words)
+    assert found[:4] == ["-w", "2", "4x5", "q/10"]
+    assert found[4].endswith("/files/dies")
+    assert found[5] == "$HOME"
 
 
 def test_the_client_and_its_children_end_with_the_session(start: Open, tmp_path: Path) -> None:

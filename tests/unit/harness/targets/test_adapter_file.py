@@ -75,7 +75,7 @@ def test_a_profile_replaces_keys_and_merges_tables(tmp_path: Path) -> None:
         (
             '["client"]',
             '["{pythons}"]',
-            "`client` has the unknown placeholder {pythons}. Use {python} or {folder}",
+            "`client` has the unknown placeholder {pythons}. Use {python}, {folder}, {queue}",
         ),
         ('needs = ["redis"]', 'needs = "redis"', "`needs` is 'redis'. Make it a list of texts"),
         ('needs = ["redis"]', 'need = ["redis"]', "there is no key 'need'. Did you mean needs?"),
@@ -86,6 +86,33 @@ def test_a_profile_replaces_keys_and_merges_tables(tmp_path: Path) -> None:
             "the promise delivery is 'twice'; write one of at-least-once, at-most-once.",
         ),
         ('delivery = "at', 'deliver = "at', "there is no promise 'deliver'; choose from delivery"),
+        (
+            "[promises]",
+            "[promises]\ntakes_over_after = inf",
+            "the promise takes_over_after is inf; write a number",
+        ),
+        (
+            "[promises]",
+            "[promises]\nrecovers_within = nan",
+            "the promise recovers_within is nan; write a number",
+        ),
+        (
+            "[promises]",
+            "[promises]\nslots_per_worker = 0",
+            "the promise slots_per_worker is 0; write a whole",
+        ),
+        ("[promises]", '[promises]\nsurvives = "sigterm"', "the promise survives is 'sigterm'; write a list"),
+        (
+            "[promises]",
+            '[promises]\nsurvives = [["sigterm"]]',
+            "the promise survives is ['sigterm']; write one of",
+        ),
+        (
+            "[promises.quotes.delivery]",
+            '[promises.quotes]\ndelivery = "x"\n[settings.x]',
+            "`settings` is {'ack': 'early'",
+        ),
+        ('sentence = "It may be lost."', "sentence = 1", "the promise quotes.delivery is {'sentence': 1"),
         ('ack = "early"', "ack = true", "`settings` is {'ack': True"),
         ("[profiles.late]", "[profiles]", "`profiles` is not a table of tables. Write [profiles.NAME]"),
         ('name = "mine"', 'name = "mine', "it is not TOML"),

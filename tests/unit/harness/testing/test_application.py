@@ -70,6 +70,7 @@ def test_a_subclass_of_a_pool_is_one() -> None:
         ({"make": None}, "make is NoneType. Pass a function of the number"),
         ({"make": make, "setup": lambda: None}, "setup takes the URLs of the run's servers"),
         ({"make": make, "setup": lambda a, b, c: None}, "setup takes the URLs"),
+        ({"make": make, "setup": "sql"}, "setup takes the URLs"),
         ({"make": make, "work": -1}, "work is -1. Give seconds"),
         ({"make": make, "work": True}, "work is True. Give seconds"),
     ],
@@ -206,6 +207,8 @@ def test_setup_gets_as_many_urls_as_it_takes_and_the_environment_of_the_run(tmp_
         lambda url: given.append((url, os.environ["DATABASE_URL"])),
         lambda url, other, *, extra=1: given.append((url, other)),
         three,
+        lambda url="of the user": given.append((url, "instead")),
+        lambda *urls: given.append(urls),
     ]
     before = os.environ.get("DATABASE_URL")
     for setup in setups:
@@ -213,7 +216,13 @@ def test_setup_gets_as_many_urls_as_it_takes_and_the_environment_of_the_run(tmp_
         shop.wrapped = NoServers()  # type: ignore[assignment]
         shop.open(NOWHERE, settings(tmp_path)).close()
     database, redis = NOWHERE.database_url, NOWHERE.redis_url
-    assert given == [(database, database), (database, redis), (database, "async")]
+    assert given == [
+        (database, database),
+        (database, redis),
+        (database, "async"),
+        (database, "instead"),
+        (database,),
+    ]
     assert os.environ.get("DATABASE_URL") == before
 
 

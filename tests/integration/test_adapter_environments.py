@@ -17,6 +17,8 @@ from harness.targets.adapter_environment import AdapterEnvironment, cache_folder
 from harness.targets.adapter_file import read_adapter
 from tests.conftest import Eventually
 
+pytestmark = pytest.mark.integration
+
 INSTALL = """
 import sys
 from pathlib import Path

@@ -1,0 +1,71 @@
+"""The scenarios of the table: which loss strikes which target, and that each can be looked up by its name."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.environments.base import SERVICES
+from harness.errors import UsageError
+from harness.history.promises import Loss
+from harness.queues.cells import CELLS, LOSSES, TASKS, scenario_name
+from harness.scenario import registry
+from harness.scenario.schedule import Schedule
+
+OF_PROCESSES = {
+    Loss.WORKER_KILLED, Loss.POOL_KILLED, Loss.WORKER_PAUSED, Loss.SIGTERM, Loss.SIGTERM_LATE,
+}  # fmt: skip
+OF_BROKER = {Loss.BROKER_RESTARTED, Loss.BROKER_EMPTIED, Loss.BROKER_FROZEN}
+OF_DATABASE = {Loss.DATABASE_RESTARTED, Loss.DATABASE_FROZEN, Loss.BACKENDS_TERMINATED}
+
+
+def struck(*needs: str) -> set[Loss]:
+    return {loss for loss in LOSSES if scenario_name(loss, needs) is not None}
+
+
+def test_each_loss_but_a_deployment_is_a_column() -> None:
+    assert set(LOSSES) == set(Loss) - {Loss.DEPLOYMENT}
+
+
+def test_a_target_is_struck_by_what_its_services_can_lose() -> None:
+    assert struck("redis", "postgres") == set(LOSSES)
+    assert struck("redis") == OF_PROCESSES | OF_BROKER | {Loss.REPLY_LOST}
+    assert struck("postgres") == OF_PROCESSES | OF_DATABASE | {Loss.REPLY_LOST}
+    assert struck() == OF_PROCESSES | {Loss.REPLY_LOST}
+
+
+def test_the_reply_that_is_lost_is_one_of_the_broker() -> None:
+    assert scenario_name(Loss.REPLY_LOST, ("redis", "postgres")) == "cell-reply-lost-redis"
+    assert scenario_name(Loss.REPLY_LOST, ("postgres", "redis")) == "cell-reply-lost-redis"
+    assert scenario_name(Loss.REPLY_LOST, ("postgres",)) == "cell-reply-lost-postgres"
+
+
+@pytest.mark.parametrize("name", sorted(CELLS))
+def test_a_cell_is_a_scenario_with_faults_of_its_loss(name: str) -> None:
+    scenario = registry.scenario(name)
+    [loss] = {getattr(fault, "loss", None) for fault in scenario.faults}
+    assert name.removeprefix("cell-").removesuffix("-redis").removesuffix("-postgres") == loss
+    schedule = Schedule.of(scenario, seed=1, tasks=TASKS)
+    assert len(schedule.arrivals) + len(schedule.final) == TASKS
+    assert schedule.final, "a task after the faults shows that the target still works"
+
+
+def test_every_cell_is_reached_by_some_target() -> None:
+    needs = [("redis", "postgres"), ("postgres",)]
+    assert {scenario_name(loss, one) for loss in LOSSES for one in needs} - {None} == set(CELLS)
+
+
+def test_only_cells_that_strike_a_server_need_servers_of_their_own() -> None:
+    for name, scenario in CELLS.items():
+        is_of_server = not any(name == f"cell-{loss}" for loss in OF_PROCESSES)
+        assert scenario.own_servers is is_of_server, name
+        assert set(scenario.proxied) <= set(SERVICES)
+        assert bool(scenario.proxied) is name.startswith("cell-reply-lost")
+
+
+def test_a_cell_is_no_scenario_of_all() -> None:
+    assert not registry.scenarios().keys() & CELLS.keys()
+
+
+def test_an_unknown_cell_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="Did you mean cell-worker-killed"):
+        registry.scenario("cell-worker-kiled")
