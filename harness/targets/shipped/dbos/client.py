@@ -14,7 +14,7 @@ STATUSES = {
     "SUCCESS": "complete",
     "ERROR": "error",
     "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "error",
-    "CANCELLED": "canceled",
+    "CANCELLED": "canceled",  # codespell:ignore cancelled
 }
 
 

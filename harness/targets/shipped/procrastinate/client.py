@@ -13,7 +13,7 @@ STATUSES = {
     "aborting": "running",
     "succeeded": "complete",
     "failed": "error",
-    "cancelled": "canceled",
+    "cancelled": "canceled",  # codespell:ignore cancelled
     "aborted": "canceled",
 }
 # A call that waits for a connection longer than this has failed.
