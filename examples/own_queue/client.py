@@ -3,13 +3,8 @@
 from harness_worker import client, settings
 from rrq.client import RRQClient
 
-STATUSES = {
-    "PENDING": "queued",
-    "RETRYING": "queued",
-    "ACTIVE": "running",
-    "COMPLETED": "complete",
-    "FAILED": "error",
-}
+# Any other status is an error: a job of the harness is never canceled.
+STATUSES = {"PENDING": "queued", "RETRYING": "queued", "ACTIVE": "running", "COMPLETED": "complete"}
 
 
 class Rrq:
@@ -30,9 +25,7 @@ class Rrq:
         found = [
             (number, job_id, await self.rrq.get_job_status(job_id)) for number, job_id in self.ids.items()
         ]
-        return [
-            (number, job_id, STATUSES.get(job.status, "canceled")) for number, job_id, job in found if job
-        ]
+        return [(number, job_id, STATUSES.get(job.status, "error")) for number, job_id, job in found if job]
 
     async def unfinished(self):
         """How many jobs wait or run."""
