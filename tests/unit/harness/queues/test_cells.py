@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from harness.checkers.base import Verdict
 from harness.environments.base import SERVICES
 from harness.errors import UsageError
+from harness.history import InjectionKind
 from harness.history.promises import Loss
 from harness.queues.cells import CELLS, LOSSES, TASKS, scenario_name
 from harness.scenario import registry
 from harness.scenario.schedule import Schedule
+from tests.support.histories import HistoryBuilder
 
 OF_PROCESSES = {
     Loss.WORKER_KILLED, Loss.POOL_KILLED, Loss.WORKER_PAUSED, Loss.SIGTERM, Loss.SIGTERM_LATE,
@@ -50,6 +53,15 @@ def test_a_cell_is_a_scenario_with_faults_of_its_loss(name: str) -> None:
     schedule = Schedule.of(scenario, seed=1, tasks=TASKS)
     assert len(schedule.arrivals) + len(schedule.final) == TASKS
     assert schedule.final, "a task after the faults shows that the target still works"
+
+
+@pytest.mark.parametrize("name", ["cell-backends-terminated", "cell-reply-lost-postgres"])
+def test_one_lost_connection_is_enough(name: str) -> None:
+    scenario = registry.scenario(name)
+    [loss] = {getattr(fault, "loss", None) for fault in scenario.faults}
+    history = HistoryBuilder().injected("fault", InjectionKind.OTHER, pids=[], loss=loss).history
+    assert len(scenario.faults) > 1
+    assert scenario.checkers["faults"](history).verdict is Verdict.VALID
 
 
 def test_every_cell_is_reached_by_some_target() -> None:
