@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any
 
 from .environment import SETTINGS
@@ -67,7 +66,7 @@ class _Replicas:
         if self._stopping:  # the signal arrived while it started
             worker.terminate()
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
+    def _stop(self, *_: object) -> None:
         self._stopping = True
         for pid in list(self._workers):
             os.kill(pid, signal.SIGTERM)

@@ -31,7 +31,9 @@ class Taskiq:
         """The tasks that the broker holds, and whether a worker has them: a list holds only those that wait."""
         if not IS_STREAM:
             return {activity_of(one): False for one in await self.redis.lrange(settings.queue, 0, -1)}
-        groups = await self.redis.xinfo_groups(settings.queue) if await self.redis.exists(settings.queue) else []
+        groups = (
+            await self.redis.xinfo_groups(settings.queue) if await self.redis.exists(settings.queue) else []
+        )
         if not groups:
             return {}
         pending = await self.redis.xpending_range(settings.queue, "taskiq", "-", "+", 10000)

@@ -27,7 +27,9 @@ def test_a_run_without_its_end_in_a_process_that_lives_is_running(
     ended.wait()
     monkeypatch.setenv("HARNESS_HISTORY", str(tmp_path))
     (tmp_path / f"worker-{ended.pid}.jsonl").write_text(lines(("invoke", "killed")))
-    own = lines(("invoke", "done"), ("invoke", "begun"), ("ok", "done"), ("invoke", "again"), ("info", "again"))
+    own = lines(
+        ("invoke", "done"), ("invoke", "begun"), ("ok", "done"), ("invoke", "again"), ("info", "again")
+    )
     hello = json.dumps({"type": "info", "f": "hello", "value": {}}) + "\n"
     (tmp_path / f"worker-{os.getpid()}.jsonl").write_text(hello + own + '{"type": "inv')
     assert running_activities() == {"begun"}
