@@ -1,4 +1,4 @@
-"""A system that promises no records: the workers' evidence says which tasks are done, and its queue where others are."""
+"""A system that promises no records: the evidence of its workers and its queue says which tasks are done."""
 
 from __future__ import annotations
 
