@@ -14,7 +14,7 @@ from harness.history import History
 from harness.history.ending import open_end
 from harness.history.figures import QUANTILES, nearest_rank, quantiles
 from harness.history.interruptions import Interruption, interruptions
-from harness.history.machine import lost_to_machine
+from harness.history.machine import bound_lost_to_machine
 from harness.history.promises import losses, promises
 from harness.history.workers import pool_starts
 
@@ -31,7 +31,8 @@ def recovery(p99: float | None = None, *, minimum: int = 1, from_last_kill: bool
     began again, if that is later: for runs with so many kills that they hit the replacements too. INVALID if an
     interrupted task never began again and did not end otherwise, or if the p99 (nearest-rank) is above the bound.
     UNKNOWN if fewer than `minimum` runs were interrupted, if the run ended too early to say that a task never began
-    again (`open_end`), or if only the tasks that this machine slowed down make the p99 too long (`lost_to_machine`).
+    again (`open_end`), or if only the tasks that this machine slowed down make the p99 too long
+    (`bound_lost_to_machine`).
     Does not claim that the second run finished: `delivery` does. Quantiles are given over all interruptions and by the
     name of the fault.
     """
@@ -73,7 +74,7 @@ def _exceeds(waits: Sequence[float], bound: float) -> bool:
 def _excuse(history: History, one: Interruption, bound: float) -> str | None:
     if one.again is None or one.waited is None:
         return None
-    return lost_to_machine(history, one.since, one.again.begun.time, excess=one.waited - bound)
+    return bound_lost_to_machine(history, one.since, one.again.begun.time, bound=bound)
 
 
 def _starts(history: History, found: Sequence[Interruption]) -> dict[str, float | int | None]:

@@ -12,7 +12,7 @@ from harness.history.ending import cut_short, open_end, stopped_at
 from harness.history.faults import FaultWindow, injected_faults, killed_workers
 from harness.history.fields import whole
 from harness.history.figures import seconds
-from harness.history.machine import lost_to_machine
+from harness.history.machine import bound_lost_to_machine, lost_to_machine
 from harness.history.runs import Run, runs
 from harness.history.workers import PoolExit, accepted_codes, killed_pools, pool_exits
 
@@ -168,7 +168,7 @@ def _exit_breaches(history: History, pool: _StoppedPool) -> Iterator[Breach]:
     if stopped is not None and pool.exit.time >= stopped:
         excuse = cut_short(history)
     elif took > allowed:
-        excuse = lost_to_machine(history, pool.signalled, pool.exit.time, excess=took - allowed)
+        excuse = bound_lost_to_machine(history, pool.signalled, pool.exit.time, bound=allowed)
     if took > allowed:
         yield Breach(
             why=f"pool {pool.pool} took {took:.3f} s to end, {allowed:g} s are allowed", excuse=excuse
@@ -185,7 +185,7 @@ def _ending(history: History, run: Run, pool: _StoppedPool, same_task: list[Run]
     """`DRAINED`, `RELEASED`, or what is wrong with how this run ended."""
     late = pool.since_signal(run.begun.time)
     if late > pool.margin:
-        excuse = lost_to_machine(history, pool.signalled, run.begun.time, excess=late - pool.margin)
+        excuse = bound_lost_to_machine(history, pool.signalled, run.begun.time, bound=pool.margin)
         return Breach(why=f"began it {late:.3f} s after the signal", excuse=excuse)
     last = (run.ended or run.begun).time
     if pool.exit is not None and last > pool.exit.time:
