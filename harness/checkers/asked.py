@@ -45,7 +45,7 @@ def _ends_tasks(made: Promises, taken: frozenset[Loss]) -> bool:
 
 def _bounds_recovery(made: Promises, taken: frozenset[Loss]) -> bool:
     killed = taken & {Loss.WORKER_KILLED, Loss.POOL_KILLED}
-    return bool(killed) and killed <= made.recovers_within.keys()
+    return bool(killed) and killed <= made.recovers_within.keys() and taken - killed <= made.survives
 
 
 _QUESTIONS: Mapping[str, _Question] = {
