@@ -27,7 +27,7 @@ from harness.run.context import RunContext, open_context
 from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
 from harness.run.kept_logs import kept_logs
-from harness.run.patience import Patience, patience_of
+from harness.run.patience import Patience
 from harness.run.space import require_space
 from harness.scenario import Scenario, ScenarioRun
 from harness.scenario.run_plan import RunPlan
@@ -95,8 +95,7 @@ class RunOptions:
     rate: tasks a second (default: that of the workload, or less if the target promises fewer slots).
     timeout: seconds that bound the run (default: that of the scenario, or more if the rate is lower).
     repeat: the command that repeats the run, for the report.
-    stall: the patience of the drain: seconds without any change that end it (default: `patience_of` the scenario and
-        the promises of the target).
+    stall: the patience of the drain: seconds without any change that end it (default: by the promises of the target).
     """
 
     seed: int
@@ -125,7 +124,13 @@ def run_scenario(
     """
     began = time.monotonic()
     plan = RunPlan.of(
-        scenario, target, seed=options.seed, tasks=options.tasks, rate=options.rate, timeout=options.timeout
+        scenario,
+        target,
+        seed=options.seed,
+        tasks=options.tasks,
+        rate=options.rate,
+        timeout=options.timeout,
+        patience=options.stall,
     )
     scenario = plan.scenario
     for note in plan.notes:
@@ -151,10 +156,7 @@ def run_scenario(
                 runner=recorder,
                 proxied=scenario.proxied,
             ) as context:
-                stall = options.stall
-                if stall is None:
-                    stall = patience_of(scenario, context.faults.promises)
-                patience = Patience(stall, gauge)
+                patience = Patience(plan.patience, gauge)
                 ChaosRun(
                     scenario, schedule, context, phases=phases, progress=progress, patience=patience
                 ).execute()

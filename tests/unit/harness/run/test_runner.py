@@ -32,9 +32,9 @@ from harness.processes import is_alive
 from harness.progress import Progress, Quiet
 from harness.report.verdict_json import verdict_json
 from harness.run.gauge import MachineGauge
-from harness.run.patience import patience_of
 from harness.run.runner import RunOptions, run_scenario
 from harness.scenario import PoolNeeds, Scenario, ScenarioRun
+from harness.scenario.run_plan import patience_of
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.targets.promised import everything
 from harness.workloads.numbered_tasks import NumberedTasks
@@ -364,7 +364,7 @@ def test_a_task_is_stuck_only_if_the_patience_was_as_long_as_the_promise(run: Ru
 def test_the_patience_comes_from_the_promises_of_the_target(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.run.patience.STALL_SECONDS", 0.2)
+    monkeypatch.setattr("harness.scenario.run_plan.STALL_SECONDS", 0.2)
     found = run(Promising(forgets=frozenset({7}), after=0.25), NoFault(), stall=None)
     [drain] = found.history.where("drain")
     assert drain.value["patience"] == 0.5
