@@ -13,6 +13,7 @@ from harness.history.faults import FaultWindow, injected_faults, killed_workers
 from harness.history.fields import whole
 from harness.history.figures import seconds
 from harness.history.machine import bound_lost_to_machine, lost_to_machine
+from harness.history.promises import Loss, SigtermPromise, losses_of, promises
 from harness.history.runs import Run, runs
 from harness.history.workers import PoolExit, accepted_codes, killed_pools, pool_exits
 
@@ -73,7 +74,7 @@ def shutdown(graceful: float, margin: float, *, minimum_running: int = 1) -> Che
     before the exit (drained) or, only after the graceful time-out, is released and begins again outside of this pool.
     No worker of the pool begins a run later than `margin` after the signal, and none records anything after the exit.
     A `graceful` in the fault's value (seconds) replaces the argument. Workers that were also killed are left to
-    `recovery`.
+    `recovery`. A system that promises to drain is not asked about a stop with a task that outlives the time-out.
 
     INVALID if an exit is missing. UNKNOWN without any stop, or if fewer than `minimum_running` runs were open at all
     signals together. UNKNOWN also if each breach has an excuse: it depends on the end of a run that ended too early
@@ -83,7 +84,8 @@ def shutdown(graceful: float, margin: float, *, minimum_running: int = 1) -> Che
 
     def check(history: History) -> CheckResult:
         exits = {one.pid: one for one in pool_exits(history)}
-        signals = [fault for fault in injected_faults(history) if fault.kind is InjectionKind.STOP]
+        sent = [fault for fault in injected_faults(history) if fault.kind is InjectionKind.STOP]
+        signals = [fault for fault in sent if _is_asked(history, fault)]
         pools = [
             _stopped(fault, exits.get(whole(fault.injection, "pid")), graceful, margin) for fault in signals
         ]
@@ -100,7 +102,7 @@ def shutdown(graceful: float, margin: float, *, minimum_running: int = 1) -> Che
             if one.task is not None
         ]
         return CheckResult(
-            verdict=_verdict(wrong, met < minimum_running),
+            verdict=_verdict(wrong, met < minimum_running - (len(sent) - len(signals))),
             summary=_summary(stops, wrong, met),
             figures=_figures(stops),
             counterexamples=(
@@ -110,6 +112,13 @@ def shutdown(graceful: float, margin: float, *, minimum_running: int = 1) -> Che
         )
 
     return check
+
+
+def _is_asked(history: History, signal: FaultWindow) -> bool:
+    """Whether the pool promises to end: one that drains does not while a task goes on."""
+    made = promises(history)
+    drains = made is not None and made.sigterm is SigtermPromise.DRAINS
+    return not (drains and Loss.SIGTERM_LATE in losses_of(signal))
 
 
 def _stopped(signal: FaultWindow, exit_: PoolExit | None, graceful: float, margin: float) -> _StoppedPool:
