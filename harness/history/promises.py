@@ -159,6 +159,12 @@ def losses(history: History) -> frozenset[Loss]:
     return history.derive(_losses)
 
 
+def delivers_again(history: History) -> bool:
+    """Whether the system may deliver a task again without a fault, so that a copy of one that ended may be left."""
+    made = promises(history)
+    return made is not None and made.delivery is DeliveryMode.AT_LEAST_ONCE and not made.duplicates
+
+
 def losses_of(fault: FaultWindow) -> frozenset[Loss]:
     """What one fault took from the system; raises `ValueError` if it recorded a `loss` that is none."""
     loss = fault.injection.value.get("loss")
