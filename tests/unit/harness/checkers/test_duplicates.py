@@ -116,3 +116,9 @@ def test_two_submissions_of_a_task_may_run_once_each() -> None:
 def test_at_most_once_without_a_run_that_returned_is_unknown_unless_one_began_again() -> None:
     assert duplicates(0)(at_most_once().began(1, by=12).history).verdict is Verdict.UNKNOWN
     assert duplicates(0)(at_most_once().began(1, by=12).began(1, by=13).history).verdict is Verdict.INVALID
+
+
+def test_a_task_that_a_stopped_worker_gave_back_may_begin_again() -> None:
+    given_back = at_most_once().began(1, by=12).sigterm(12).ended(1, by=12, outcome=OperationType.INFO)
+    assert duplicates(0)(given_back.ran(1, by=13, fence=2).history).verdict is Verdict.VALID
+    assert duplicates(0)(given_back.ran(1, by=14, fence=3).history).verdict is Verdict.INVALID
