@@ -45,8 +45,9 @@ def budget_per_fault(slots: int) -> Callable[[History], int]:
 def duplicates(budget: Budget) -> Checker:
     """At most `budget` executions are surplus: a handler returned again for a task that had returned before.
 
-    A system that promises at-most-once delivery has no budget: no handler begins again for an activity that one began and did not give
-    back when it was stopped.
+    A system that promises at-most-once delivery has no budget: no handler begins again for an activity that one began,
+    and did not give back when it was stopped.
+
     The surplus is the number of `run` outcomes `ok` minus the number of tasks that have one. `redelivered` counts tasks
     that began more than once, which no budget limits: recovery is a redelivery without a second completion. UNKNOWN if
     no handler finished, or if the surplus exceeds the budget only by tasks whose worker this machine starved for so
@@ -96,11 +97,10 @@ def _verdict(surplus: int, allowed: int, starved: int) -> Verdict:
 
 def _begun_again(history: History) -> Counter[int]:
     """By task, how often a handler began for its activity and did not give it back, the most if it has several."""
-    given_back = OperationType.INFO
     found = Counter(
         (run.task, run.activity)
         for run in runs(history)
-        if run.ended is None or run.ended.type is not given_back
+        if run.ended is None or run.ended.type is not OperationType.INFO
     )
     again: Counter[int] = Counter()
     for (task, _), times in found.items():
