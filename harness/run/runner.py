@@ -42,19 +42,29 @@ _POLL_SECONDS = 0.1
 class _Phases:
     """The deadline of a run (by `time.monotonic`), and the breakdowns of its phases; `recorder` is that of the runner.
 
+    With `grace`, the deadline is later by the time that the machine took away, at most by so many seconds.
     Each phase is recorded when it begins and ends, so that a later check of the history knows whether the run came to
     its end, also after Ctrl-C and SIGKILL.
     """
 
     deadline: float
     recorder: Recorder
+    grace: float = 0.0
+    gauge: MachineGauge | None = None
     breakdowns: list[str] = field(default_factory=list)
     interrupted: bool = False
 
     @property
     def seconds_left(self) -> float:
         """Seconds until the deadline, 0 once it has passed."""
-        return max(0.0, self.deadline - time.monotonic())
+        lost = 0.0 if self.gauge is None else min(self.gauge.lost, self.grace)
+        return max(0.0, self.deadline + lost - time.monotonic())
+
+    def stop_in_time(self, stop: threading.Event) -> None:
+        """Wait until `stop` is set, and set it when the deadline has passed."""
+        while (left := self.seconds_left) and not stop.wait(left):
+            pass
+        stop.set()
 
     @contextmanager
     def phase(self, name: RunPhase) -> Iterator[None]:
@@ -94,7 +104,8 @@ class RunOptions:
     tasks: how many tasks are submitted.
     queue: the name of the run's own queue (default: by the name of the scenario).
     rate: tasks a second (default: that of the workload, or less if the target promises fewer slots).
-    timeout: seconds that bound the run (default: that of the scenario, or more if the rate is lower).
+    timeout: seconds that bound the run (default: that of the scenario, or more if the rate is lower; on a machine that
+        cannot keep up, up to twice as long).
     repeat: the command that repeats the run, for the report.
     stall: the patience of the drain: seconds without any change that end it (default: by the promises of the target).
     """
@@ -142,7 +153,8 @@ def run_scenario(
         _sealed_if_interrupted(history_folder),
         closing(Recorder(history_folder / f"{RUNNER}.jsonl", process=RUNNER)) as recorder,
     ):
-        phases = _Phases(deadline=began + scenario.timeout, recorder=recorder)
+        grace = scenario.timeout if options.timeout is None else 0.0
+        phases = _Phases(deadline=began + scenario.timeout, recorder=recorder, grace=grace)
         with (
             kept_logs(environment, history_folder),
             _gauge(history_folder) as gauge,
@@ -157,7 +169,7 @@ def run_scenario(
                 runner=recorder,
                 proxied=scenario.proxied,
             ) as context:
-                patience = Patience(plan.patience, gauge)
+                patience, phases.gauge = Patience(plan.patience, gauge), gauge
                 ChaosRun(
                     scenario, schedule, context, phases=phases, progress=progress, patience=patience
                 ).execute()
@@ -304,14 +316,12 @@ class ChaosRun:
         start = time.monotonic()
         driver = Driver(self._client, arrivals, start=start)
         stop = threading.Event()
-        alarm = threading.Timer(self._phases.seconds_left, stop.set)
-        alarm.daemon = True
-        alarm.start()
+        threading.Thread(target=self._phases.stop_in_time, args=(stop,), name="alarm", daemon=True).start()
         try:
             self._nemesis.run(faults, start=start, stop=stop)
             self._await_answers(driver)
         finally:
-            alarm.cancel()
+            stop.set()
             driver.stop()
         for missed in self._nemesis.missed:
             self._log(f"not injected: {missed}")

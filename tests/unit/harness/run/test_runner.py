@@ -201,6 +201,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
             target: Instant,
             *faults: NoFault,
             timeout: float = 30.0,
+            asked: float | None = None,
             stall: float | None = 0.3,
             work: float = 0.0,
             progress: Progress | None = None,
@@ -221,7 +222,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
                     scenario,
                     environment,
                     target,
-                    RunOptions(seed=1, tasks=40, stall=stall),
+                    RunOptions(seed=1, tasks=40, stall=stall, timeout=asked),
                     history_folder=history,
                     progress=progress or Quiet(),
                 )
@@ -378,6 +379,27 @@ def test_the_machine_is_measured_during_the_run(run: Run, monkeypatch: pytest.Mo
     assert len(samples) >= 2
     assert all(sample.spin >= 1 and sample.delay >= 0 and sample.load >= 0 for sample in samples)
     assert {op.process for op in found.history.where("machine")} == {"machine"}
+
+
+@pytest.mark.parametrize(
+    ("lost", "asked", "ends"), [(0.0, None, False), (60.0, None, True), (60.0, 1.5, False)]
+)
+def test_time_that_the_machine_took_away_comes_on_top_of_the_scenarios_own_time_out(
+    run: Run, monkeypatch: pytest.MonkeyPatch, lost: float, asked: float | None, ends: bool
+) -> None:
+    monkeypatch.setattr(QuietMachine, "lost", lost)
+    found = run(Late(lasts=2.2), NoFault(), timeout=1.5, asked=asked, stall=60.0)
+    assert (found.verdict is Verdict.VALID) is ends
+    assert (found.error is None) is ends
+
+
+def test_a_machine_that_stands_still_gives_a_run_no_more_than_twice_its_time(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QuietMachine, "lost", 3600.0)
+    found = run(Instant(forgets=frozenset({7})), NoFault(), timeout=1.0, stall=60.0)
+    assert found.error is not None
+    assert 2.0 <= found.seconds < 20.0
 
 
 def test_a_drain_waits_as_long_as_today_for_a_target_without_promises_of_its_own() -> None:
