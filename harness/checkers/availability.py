@@ -103,9 +103,8 @@ def availability(*, minimum_share: float | None = None, enqueue_p99: float | Non
         ]
         wrong = [one.why for one in judged if one.proven]
         unsure = [f"{one.why}; {one.otherwise}" for one in judged if not one.proven]
-        verdict = Verdict.INVALID if wrong else Verdict.UNKNOWN if unsure else Verdict.VALID
         return CheckResult(
-            verdict=verdict,
+            verdict=Verdict.of(wrong=bool(wrong), unsure=bool(unsure)),
             summary="; ".join(wrong or unsure) or _summary(phases, figures["late_p99"]),
             figures=figures,
             counterexamples=tuple({"kind": "unavailable", "why": why} for why in wrong),

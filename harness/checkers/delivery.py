@@ -168,7 +168,10 @@ def delivery(*, allow_queued: bool = False, allow_errors: bool = False) -> Check
         bad_ends = frozenset() if allow_errors else found.errored | found.canceled
         excused = bad_ends & failed_at_gate(history)
         return CheckResult(
-            verdict=_verdict(found, bad_ends - excused, excused),
+            verdict=Verdict.of(
+                wrong=bool(found.lost or found.stuck or found.unexpected or bad_ends - excused),
+                unsure=bool(found.undecided or found.unfinished or excused),
+            ),
             summary=_summary(found, open_end(history) if found.unfinished else None, excused),
             figures=figures | _unjudged(found),
             counterexamples=explain(history, _examples(found, bad_ends, excused)),
@@ -317,12 +320,6 @@ def _unjudged(found: Delivery) -> dict[str, float | int | None]:
     if not found.unfinished:
         return {}
     return {"lost": len(found.lost) or None, "stuck": None}
-
-
-def _verdict(found: Delivery, bad_ends: frozenset[int], excused: frozenset[int]) -> Verdict:
-    if found.lost or found.stuck or found.unexpected or bad_ends:
-        return Verdict.INVALID
-    return Verdict.UNKNOWN if found.undecided or found.unfinished or excused else Verdict.VALID
 
 
 def _summary(found: Delivery, why: str | None, excused: frozenset[int]) -> str:

@@ -74,7 +74,7 @@ def duplicates(budget: Budget) -> Checker:
         if surplus > allowed >= surplus - starved:
             summary += f"; {starved} of them are not judged: {next(iter(excuses.values()))}"
         return CheckResult(
-            verdict=_verdict(surplus, allowed, starved),
+            verdict=Verdict.of(wrong=surplus - starved > allowed, unsure=surplus > allowed),
             summary=summary,
             figures={
                 "executions": finished.total(),
@@ -87,12 +87,6 @@ def duplicates(budget: Budget) -> Checker:
         )
 
     return check
-
-
-def _verdict(surplus: int, allowed: int, starved: int) -> Verdict:
-    if surplus <= allowed:
-        return Verdict.VALID
-    return Verdict.UNKNOWN if surplus - starved <= allowed else Verdict.INVALID
 
 
 def _begun_again(history: History) -> Counter[int]:

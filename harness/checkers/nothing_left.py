@@ -48,7 +48,7 @@ def nothing_left() -> Checker:
         if why is not None:
             summary += f", which is not judged: {why}"
         return CheckResult(
-            verdict=Verdict.VALID if not left else Verdict.INVALID if why is None else Verdict.UNKNOWN,
+            verdict=Verdict.of(wrong=bool(left) and why is None, unsure=bool(left)),
             summary=f"{summary}; {dead} dead letters" if dead else summary,
             figures={**held, "dead": dead, "unaccounted": unaccounted, **orphans},
             counterexamples=({"kind": "left", **left, **({"named": named[:NAMED]} if named else {})},)

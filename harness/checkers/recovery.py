@@ -61,7 +61,7 @@ def recovery(p99: float | None = None, *, minimum: int = 1, from_last_kill: bool
         ]
         figures = _figures(found, waits, stuck, bound) | {"from_last_kill": int(from_last_kill)}
         return CheckResult(
-            verdict=_verdict(bad, bool(doubts) or len(found) < max(minimum, 1)),
+            verdict=Verdict.of(wrong=bad, unsure=bool(doubts) or len(found) < max(minimum, 1)),
             summary="; ".join([_summary(found, waits, stuck, bound), *([] if bad else doubts)]),
             figures=figures | _starts(history, found),
             counterexamples=explain(history, _examples(stuck, slow, bounds, from_last_kill)),
@@ -124,12 +124,6 @@ def _figures(
         for name, value in quantiles(times).items()
     }
     return {**counts, **quantiles(waits), "bound": bound, **each}
-
-
-def _verdict(bad: bool, unsure: bool) -> Verdict:
-    if bad:
-        return Verdict.INVALID
-    return Verdict.UNKNOWN if unsure else Verdict.VALID
 
 
 def _summary(

@@ -102,7 +102,10 @@ def shutdown(graceful: float, margin: float, *, minimum_running: int = 1) -> Che
             if one.task is not None
         ]
         return CheckResult(
-            verdict=_verdict(wrong, met < minimum_running - (len(sent) - len(signals))),
+            verdict=Verdict.of(
+                wrong=any(one.excuse is None for one in wrong),
+                unsure=bool(wrong) or met < minimum_running - (len(sent) - len(signals)),
+            ),
             summary=_summary(stops, wrong, met),
             figures=_figures(stops),
             counterexamples=(
@@ -211,12 +214,6 @@ def _ending(history: History, run: Run, pool: _StoppedPool, same_task: list[Run]
     if not any(one.process not in pool.workers and one.begun.time >= pool.signalled for one in same_task):
         return Breach(why="released it, and it never began again", excuse=open_end(history))
     return RELEASED
-
-
-def _verdict(wrong: Sequence[Breach], too_few: bool) -> Verdict:
-    if any(one.excuse is None for one in wrong):
-        return Verdict.INVALID
-    return Verdict.UNKNOWN if wrong or too_few else Verdict.VALID
 
 
 def _figures(stops: list[Stop]) -> Mapping[str, float | int | None]:

@@ -68,7 +68,7 @@ def witnesses() -> Checker:
         if why is not None:
             summary += f"; they are not judged: {why}"
         return CheckResult(
-            verdict=Verdict.VALID if not found else Verdict.INVALID if why is None else Verdict.UNKNOWN,
+            verdict=Verdict.of(wrong=bool(found) and why is None, unsure=bool(found)),
             summary=summary,
             figures={pair.replace("-", "_"): sum(one.kind == pair for one in found) for pair in PAIRS},
             counterexamples=(

@@ -137,11 +137,7 @@ class Promises:
     @property
     def slowest_recovery(self) -> float | None:
         """The longest promised time until an interrupted task begins again; None if there is none."""
-        times = [
-            *self.recovers_within.values(),
-            *([] if self.takes_over_after is None else [self.takes_over_after]),
-        ]
-        return max(times, default=None)
+        return self.recovery_after(Loss) or None
 
     def recovery_after(self, taken: Iterable[Loss]) -> float:
         """The longest promised time until a task goes on after these losses; 0 if nothing is promised."""

@@ -6,13 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.checkers.adapter import without_mistakes
 from harness.checkers.asked import as_promised
-from harness.checkers.base import Checker, CheckResult, Verdict, check_all
+from harness.checkers.base import Checker, CheckResult, check_all
 from harness.checkers.evidence import unreadable
 from harness.checkers.exits import MARGIN_SECONDS
 from harness.checkers.invariants import recorded_invariants
@@ -241,14 +241,7 @@ def judge(scenario: Scenario, history: History, target: Target | None = None) ->
     }
     results = without_mistakes(as_promised(check_all(checkers, history), history), history)
     gaps = unreadable(history)
-    return {name: _downgraded(result, gaps[0]) for name, result in results.items()} if gaps else results
-
-
-def _downgraded(result: CheckResult, gap: str) -> CheckResult:
-    if result.verdict is not Verdict.INVALID:
-        return result
-    summary = f"not certain, since {gap}: {result.summary}"
-    return replace(result, verdict=Verdict.UNKNOWN, summary=summary)
+    return {name: result.doubted(f"since {gaps[0]}") for name, result in results.items()} if gaps else results
 
 
 class ChaosRun:
