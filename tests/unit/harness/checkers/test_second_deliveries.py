@@ -11,7 +11,7 @@ from harness.checkers.base import Verdict
 from harness.history.promises import DeliveryMode, Loss, Promises
 from tests.support.histories import HistoryBuilder
 
-MADE = {"survives": frozenset(Loss), "records": True, "queue": True}
+MADE: dict[str, Any] = {"survives": frozenset(Loss), "records": True, "queue": True}
 AGAIN = Promises(**MADE)
 ONCE = Promises(**MADE, duplicates=True)
 AT_MOST_ONCE = Promises(**MADE, delivery=DeliveryMode.AT_MOST_ONCE)
