@@ -1,4 +1,4 @@
-"""Did every pool that was not killed end with exit code 0?"""
+"""Did every pool that was not killed end with exit code 0, or another one that is promised?"""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from harness.history.ending import cut_short, stopped_at
 from harness.history.faults import kills
 from harness.history.machine import lost_to_machine
 from harness.history.names import worker_name
+from harness.history.promises import exit_codes
 from harness.history.workers import PoolExit, killed_pools, pool_exits, stopped_pools
 
 MARGIN_SECONDS = 10.0
@@ -15,7 +16,7 @@ MARGIN_SECONDS = 10.0
 
 
 def exits() -> Checker:
-    """Every pool that ended without a kill ended with exit code 0.
+    """Every pool that ended without a kill ended with exit code 0, or with one of the promised `exit_codes`.
 
     This holds for a pool that a fault or the end of the run stopped, and for one that ended by itself. A pool that the
     harness had to kill, since it did not end after SIGTERM, is a breach. Pools whose own process a fault killed are
@@ -28,7 +29,8 @@ def exits() -> Checker:
         killed = kills(history)
         ended = pool_exits(history)
         own = [one for one in ended if worker_name(one.pid) not in killed]
-        bad = [one for one in own if one.code != 0]
+        allowed = exit_codes(history)
+        bad = [one for one in own if one.code not in allowed]
         excuses = {one.pid: excuse for one in bad if (excuse := _excuse(history, one)) is not None}
         figures = {"exits": len(ended), "killed": len(ended) - len(own), "bad": len(bad)}
         if not own:
@@ -36,7 +38,7 @@ def exits() -> Checker:
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
         if bad:
             whys = [_why(history, one) for one in bad]
-            summary = f"{len(bad)} of {len(own)} pools did not end with code 0; the first: {whys[0]}"
+            summary = f"{len(bad)} of {len(own)} pools did not end with code {_either(allowed)}; the first: {whys[0]}"
             unjudged = len(excuses) == len(bad)
             return CheckResult(
                 verdict=Verdict.UNKNOWN if unjudged else Verdict.INVALID,
@@ -47,10 +49,14 @@ def exits() -> Checker:
                     for one, why in zip(bad, whys, strict=True)
                 ),
             )
-        summary = f"{len(own)} pools ended with code 0, {len(ended) - len(own)} were killed"
+        summary = f"{len(own)} pools ended with code {_either(allowed)}, {len(ended) - len(own)} were killed"
         return CheckResult(verdict=Verdict.VALID, summary=summary, figures=figures)
 
     return check
+
+
+def _either(codes: frozenset[int]) -> str:
+    return " or ".join(str(code) for code in sorted(codes))
 
 
 def _why(history: History, one: PoolExit) -> str:

@@ -13,6 +13,7 @@ from harness.history.faults import FaultWindow, injected_faults, killed_workers
 from harness.history.fields import whole
 from harness.history.figures import seconds
 from harness.history.machine import lost_to_machine
+from harness.history.promises import exit_codes
 from harness.history.runs import Run, runs
 from harness.history.workers import PoolExit, killed_pools, pool_exits
 
@@ -66,13 +67,14 @@ class _StoppedPool:
 
 
 def shutdown(graceful: float, margin: float, *, minimum_running: int = 1) -> Checker:
-    """A pool that gets SIGTERM ends within `graceful` + `margin` seconds, with exit code 0, and drops nothing.
+    """A pool that gets SIGTERM ends within `graceful` + `margin` seconds, with an accepted code, and drops nothing.
 
-    Claims, for each injected stop and the pool's own `exit` operation: the pool ends in time, with 0. Each run that
-    was open at the signal, or began later in one of its workers, ends by itself before the exit (drained) or, only
-    after the graceful time-out, is released and begins again outside of this pool. No worker of the pool begins a run
-    later than `margin` after the signal, and none records anything after the exit. A `graceful` in the fault's value
-    (seconds) replaces the argument. Workers that were also killed are left to `recovery`.
+    Claims, for each injected stop and the pool's own `exit` operation: the pool ends in time, with 0 or another of the
+    promised `exit_codes`. Each run that was open at the signal, or began later in one of its workers, ends by itself
+    before the exit (drained) or, only after the graceful time-out, is released and begins again outside of this pool.
+    No worker of the pool begins a run later than `margin` after the signal, and none records anything after the exit.
+    A `graceful` in the fault's value (seconds) replaces the argument. Workers that were also killed are left to
+    `recovery`.
 
     INVALID if an exit is missing. UNKNOWN without any stop, or if fewer than `minimum_running` runs were open at all
     signals together. UNKNOWN also if each breach has an excuse: it depends on the end of a run that ended too early
@@ -172,7 +174,7 @@ def _exit_breaches(history: History, pool: _StoppedPool) -> Iterator[Breach]:
         yield Breach(
             why=f"pool {pool.pool} took {took:.3f} s to end, {allowed:g} s are allowed", excuse=excuse
         )
-    if (code := pool.exit.code) != 0:
+    if (code := pool.exit.code) not in exit_codes(history):
         # A pool that the harness killed, because it was late, has the excuse of its lateness; any other has none.
         ended_by_harness = pool.exit.pid in killed_pools(history)
         yield Breach(

@@ -154,6 +154,15 @@ def promises(history: History) -> Promises | None:
     return history.derive(_promises)
 
 
+def exit_codes(history: History) -> frozenset[int]:
+    """With which codes a pool may end after SIGTERM; 0 if the history has no promises, or none that can be read."""
+    try:
+        made = promises(history)
+    except ValueError:
+        made = None
+    return Promises().exit_codes if made is None else made.exit_codes
+
+
 def losses(history: History) -> frozenset[Loss]:
     """What the injected faults took from the system, by their recorded `loss` and kind."""
     return history.derive(_losses)

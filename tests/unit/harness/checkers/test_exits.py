@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.checkers import exits, standard
+from harness.checkers import exits, shutdown, standard
 from harness.checkers.base import Verdict, check_safe
+from harness.history.promises import Promises
 from tests.support.histories import INFO, HistoryBuilder
 
 
@@ -27,6 +28,17 @@ def test_a_pool_that_was_stopped_must_still_exit_with_0() -> None:
         exits()(HistoryBuilder().sigterm(12, parent=1).exited(parent=1, code=1).history).verdict
         is Verdict.INVALID
     )
+
+
+def test_a_promised_code_is_as_good_as_0() -> None:
+    promised = Promises(exit_codes=frozenset({0, 143})).to_value()
+    builder = HistoryBuilder().op("runner", INFO, "promises", **promised)
+    builder = builder.sigterm(12, parent=1).exited(parent=1, code=143)
+    assert exits()(builder.history).verdict is Verdict.VALID
+    assert shutdown(5.0, 1.0, minimum_running=0)(builder.history).verdict is Verdict.VALID
+    result = exits()(builder.exited(parent=2, code=1).history)
+    assert result.verdict is Verdict.INVALID
+    assert result.summary.startswith("1 of 2 pools did not end with code 0 or 143; the first: pool-1 (pid 2)")
 
 
 def test_a_pool_whose_parent_was_killed_owes_nothing() -> None:
