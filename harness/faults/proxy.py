@@ -25,6 +25,7 @@ class ReplyProxy:
         self._parts = parts
         self._changed = threading.Condition()
         self._skip: int | None = None
+        self._at_least = 0
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server((LOOPBACK, 0))
         threading.Thread(target=self._accept, name="reply-proxy", daemon=True).start()
@@ -41,10 +42,13 @@ class ReplyProxy:
         """Whether a reply is going to be lost."""
         return self._skip is not None
 
-    def lose_reply(self, *, skip: int, within: float) -> bool:
-        """Forward `skip` replies and lose the next one with its connection; False if none comes `within` seconds."""
+    def lose_reply(self, *, skip: int, within: float, at_least: int = 0) -> bool:
+        """Forward `skip` replies and lose the next one with its connection; False if none comes `within` seconds.
+
+        Replies of fewer than `at_least` bytes pass and are not counted.
+        """
         with self._changed:
-            self._skip = skip
+            self._skip, self._at_least = skip, at_least
             lost = self._changed.wait_for(lambda: self._skip is None, within)
             self._skip = None
             return lost
@@ -94,16 +98,16 @@ class ReplyProxy:
         with contextlib.suppress(OSError):
             while data := server.recv(_CHUNK_BYTES):
                 # Messages that no request asked for are no replies.
-                if asked.is_set() and self._loses():
+                if asked.is_set() and self._loses(len(data)):
                     break
                 asked.clear()
                 client.sendall(data)
         _end(server)
         _end(client)
 
-    def _loses(self) -> bool:
+    def _loses(self, length: int) -> bool:
         with self._changed:
-            if self._skip is None:
+            if self._skip is None or length < self._at_least:
                 return False
             self._skip -= 1
             if self._skip >= 0:

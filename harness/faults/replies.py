@@ -20,12 +20,15 @@ from harness.history.promises import Loss
 
 # A loss skips up to this many replies first, so that it is not always the most frequent kind of reply.
 _MOST_SKIPPED = 8
+# A reply as long as this has an id or a message in it. Most replies to a worker that polls say only that there is none.
+_FILLED_BYTES = 40
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoseReply:
     """Lose up to `replies` replies of a server in the course of `seconds`; each loss ends its connection.
 
+    Every second one is any reply, the others are replies that are long enough to carry an id or a message.
     The scenario names the server in `proxied`, so that the target reaches it through a `ReplyProxy`.
     """
 
@@ -51,7 +54,8 @@ class LoseReply:
         start, lost = time.monotonic(), 0
         for number in range(1, self.replies + 1):
             left = start + number * each - time.monotonic()
-            lost += proxy.lose_reply(skip=draw.randrange(_MOST_SKIPPED), within=max(0.0, left))
+            skip, at_least = (0, _FILLED_BYTES) if number % 2 else (draw.randrange(_MOST_SKIPPED), 0)
+            lost += proxy.lose_reply(skip=skip, within=max(0.0, left), at_least=at_least)
             time.sleep(max(0.0, start + number * each - time.monotonic()))
         if not lost:
             raise GateError(

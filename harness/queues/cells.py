@@ -51,7 +51,7 @@ _PROCESS_FAULTS: Mapping[Loss, tuple[Fault, ...]] = {
     ),
 }
 
-_BROKERS: tuple[Service, ...] = ("redis",)
+_BROKERS: tuple[Service, ...] = ("redis", "rabbitmq")
 _DATABASE: tuple[Service, ...] = ("postgres",)
 _SERVERS: Mapping[Loss, tuple[Service, ...]] = {
     Loss.BROKER_RESTARTED: _BROKERS,

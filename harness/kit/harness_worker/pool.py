@@ -14,9 +14,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any
 
 from .environment import SETTINGS
@@ -37,7 +37,7 @@ def run(command: Sequence[str], *, count: int | None = None) -> None:
 class _Replicas:
     def __init__(self, command: list[str], count: int) -> None:
         self._command = command
-        self._stopping = False
+        self._stopping = threading.Event()
         self._worst = 0
         self._workers: dict[int, tuple[subprocess.Popen[Any], float]] = {}
         signal.signal(signal.SIGTERM, self._stop)
@@ -51,7 +51,7 @@ class _Replicas:
                 continue
             worker, started = self._workers.pop(pid)
             worker.returncode = os.waitstatus_to_exitcode(status)
-            if self._stopping:
+            if self._stopping.is_set():
                 code = worker.returncode
                 self._worst = max(self._worst, code if code >= 0 else 128 - code)
                 continue
@@ -60,14 +60,14 @@ class _Replicas:
         return self._worst
 
     def _start(self) -> None:
-        if self._stopping:
+        if self._stopping.is_set():
             return
         worker = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)
         self._workers[worker.pid] = (worker, time.monotonic())
-        if self._stopping:  # the signal arrived while it started
+        if self._stopping.is_set():  # the signal arrived while it started
             worker.terminate()
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self._stopping = True
+    def _stop(self, *_: object) -> None:
+        self._stopping.set()
         for pid in list(self._workers):
             os.kill(pid, signal.SIGTERM)

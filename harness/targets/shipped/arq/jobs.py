@@ -1,33 +1,27 @@
 """The job of arq, and one worker process."""
 
-from __future__ import annotations
-
-from typing import Any
-
 from arq.connections import RedisSettings
 from arq.worker import Worker
-
-from harness_worker import worker
-from harness_worker.environment import SETTINGS
-
-JOB_TIMEOUT_SECONDS = 10
+from harness_worker import settings, worker
 
 
-async def numbered(ctx: dict[str, Any], task: dict[str, Any]) -> None:
+async def numbered(ctx, task):
+    """Run one task of the harness."""
     async with worker.run(task, activity=ctx["job_id"], attempt=ctx["job_try"]):
         pass
 
 
-async def started(ctx: dict[str, Any]) -> None:
+async def started(ctx):
+    """Record `hello`: arq calls this once it is connected."""
     worker.hello()
 
 
 if __name__ == "__main__":
     Worker(
         functions=[numbered],
-        redis_settings=RedisSettings.from_dsn(SETTINGS.redis_url),
-        queue_name=SETTINGS.queue,
-        max_jobs=SETTINGS.concurrency,
-        job_timeout=JOB_TIMEOUT_SECONDS,
+        redis_settings=RedisSettings.from_dsn(settings.redis_url),
+        queue_name=settings.queue,
+        max_jobs=settings.concurrency,
+        job_timeout=10,
         on_startup=started,
     ).run()

@@ -1,14 +1,7 @@
-"""Enqueues jobs under keys of its own, and reads their status."""
+"""The client of SAQ: enqueues jobs under keys of its own, and reads their status."""
 
-from __future__ import annotations
-
-from collections.abc import AsyncIterator
-from typing import Any
-
+from harness_worker import client, settings
 from saq import Queue
-
-from harness_worker import client
-from harness_worker.environment import SETTINGS
 
 STATUSES = {
     "new": "queued",
@@ -17,37 +10,51 @@ STATUSES = {
     "aborting": "running",
     "complete": "complete",
     "failed": "error",
-    "aborted": "error",
+    "aborted": "canceled",
 }
-RETRIES = {"retries": 5} if SETTINGS.profile == "retries" else {}
+OPTIONS = {"retries": 5} if settings.profile == "retries" else {}
 
 
-class Adapter:
-    def __init__(self) -> None:
-        self.keys: dict[int, str] = {}
-        self.queue = Queue.from_url(SETTINGS.redis_url, name=SETTINGS.queue)
+class Saq:
+    """One queue of SAQ."""
 
-    async def prepare(self) -> None:
+    def __init__(self):
+        self.keys = {}
+        self.queue = Queue.from_url(settings.redis_url, name=settings.queue)
+
+    async def prepare(self):
+        """Connect."""
         await self.queue.connect()
 
-    async def submit(self, task: dict[str, Any]) -> str:
-        key = self.keys[task["number"]] = f"{SETTINGS.queue}-{task['number']}"
-        await self.queue.enqueue("numbered", key=key, task=task, **RETRIES)
+    async def submit(self, task):
+        """Enqueue one job."""
+        key = self.keys[task["number"]] = f"{settings.queue}-{task['number']}"
+        await self.queue.enqueue("numbered", key=key, task=task, ttl=3600, **OPTIONS)
         return key
 
-    async def unfinished(self) -> int:
+    async def unfinished(self):
+        """How many jobs wait or run."""
         found = [await self.status(key) for key in self.keys.values()]
         return sum(status in ("queued", "running") for status in found)
 
-    async def evidence(self) -> AsyncIterator[dict[str, Any]]:
+    async def evidence(self):
+        """The status of each job, and the lengths of SAQ's own lists."""
         for number, key in self.keys.items():
             status = await self.status(key)
             if status is not None:
                 yield client.record(number, key, status)
+        queued, active = await self.queue.count("queued"), await self.queue.count("active")
+        scheduled = max(0, await self.queue.count("incomplete") - queued - active)
+        yield client.queue(ready=queued, leased=active, scheduled=scheduled, dead=0)
 
-    async def status(self, key: str) -> str | None:
+    async def status(self, key):
+        """The status of a job in the words of the harness; None if SAQ does not have it."""
         job = await self.queue.job(key)
         return None if job is None else STATUSES[job.status]
 
+    async def close(self):
+        """Disconnect."""
+        await self.queue.disconnect()
 
-client.serve(Adapter())
+
+client.serve(Saq())

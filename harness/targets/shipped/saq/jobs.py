@@ -1,32 +1,32 @@
 """The job of SAQ, and one worker process."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import Any
 
+from harness_worker import settings, worker
 from saq import Queue, Worker
 
-from harness_worker import worker
-from harness_worker.environment import SETTINGS
 
-
-async def numbered(ctx: dict[str, Any], *, task: dict[str, Any]) -> None:
+async def numbered(ctx, *, task):
+    """Run one task of the harness."""
     job = ctx["job"]
     async with worker.run(task, activity=job.key, attempt=job.attempts):
         pass
 
 
-async def started(ctx: dict[str, Any]) -> None:
+async def started(ctx):
+    """Record `hello`: SAQ calls this before it takes jobs."""
     worker.hello()
 
 
-async def main() -> None:
-    queue = Queue.from_url(SETTINGS.redis_url, name=SETTINGS.queue)
-    timers = {"sweep": 1} if SETTINGS.profile == "retries" else {}
-    jobs = Worker(queue, [numbered], concurrency=SETTINGS.concurrency, startup=started, timers=timers)
+async def main():
+    """Run one worker until SIGTERM."""
+    queue = Queue.from_url(settings.redis_url, name=settings.queue)
     await queue.connect()
-    await jobs.start()
+    one = Worker(queue, [numbered], concurrency=settings.concurrency, startup=started, timers={"sweep": 1})
+    try:
+        await one.start()
+    finally:
+        await queue.disconnect()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""SAQ has one process per worker here; `saq --workers N` starts the same without restarting dead ones."""
+"""One process for each worker of SAQ, and a new one for each that ends."""
 
 import sys
 from pathlib import Path

@@ -80,11 +80,11 @@ def ask(connection: socket.socket, request: bytes) -> bytes:
 class Losing:
     """`lose_reply` in a thread, which is armed when this returns."""
 
-    def __init__(self, proxy: ReplyProxy, *, skip: int = 0) -> None:
+    def __init__(self, proxy: ReplyProxy, *, skip: int = 0, at_least: int = 0) -> None:
         self._answer: list[bool] = []
 
         def lose() -> None:
-            self._answer.append(proxy.lose_reply(skip=skip, within=_SECONDS))
+            self._answer.append(proxy.lose_reply(skip=skip, within=_SECONDS, at_least=at_least))
 
         self._thread = threading.Thread(target=lose, daemon=True)
         self._thread.start()
@@ -129,6 +129,14 @@ def test_skipped_replies_pass_first(server: EchoServer, proxy: ReplyProxy) -> No
             b"b\n",
             b"",
         ]
+        assert losing.lost()
+
+
+def test_replies_that_are_too_short_pass(server: EchoServer, proxy: ReplyProxy) -> None:
+    with connect(proxy) as connection:
+        losing = Losing(proxy, at_least=10)
+        assert [ask(connection, b"none\n"), ask(connection, b"none\n")] == [b"none\n", b"none\n"]
+        assert ask(connection, b"a message\n") == b""
         assert losing.lost()
 
 

@@ -36,9 +36,11 @@ class LossyProxy:
     def __init__(self, *outcomes: bool) -> None:
         self._outcomes = list(outcomes)
         self.skipped: list[int] = []
+        self.at_least: list[int] = []
 
-    def lose_reply(self, *, skip: int, within: float) -> bool:
+    def lose_reply(self, *, skip: int, within: float, at_least: int) -> bool:
         self.skipped.append(skip)
+        self.at_least.append(at_least)
         return self._outcomes.pop(0)
 
 
@@ -86,6 +88,8 @@ def test_replies_are_lost_through_the_proxy_of_the_service() -> None:
     fault = LoseReply(service="redis", at=0.0, replies=3, seconds=0.0)
     aim = carry_out(fault, context_of(redis=redis, postgres=postgres))
     assert len(redis.skipped) == 3
+    # Else most of them would be empty answers to polls, and a run would show little.
+    assert [bytes_ > 10 for bytes_ in redis.at_least] == [True, False, True]
     assert postgres.skipped == []
     assert dict(aim.value) == {"service": "redis", "replies": 3, "seconds": 0.0}
 
