@@ -30,6 +30,17 @@ def test_a_pool_that_was_stopped_must_still_exit_with_0() -> None:
     )
 
 
+def test_a_promised_code_is_as_good_as_0() -> None:
+    promised = Promises(exit_codes=frozenset({0, 143})).to_value()
+    builder = HistoryBuilder().op("runner", INFO, "promises", **promised)
+    builder = builder.sigterm(12, parent=1).exited(parent=1, code=143)
+    assert exits()(builder.history).verdict is Verdict.VALID
+    assert shutdown(5.0, 1.0, minimum_running=0)(builder.history).verdict is Verdict.VALID
+    result = exits()(builder.exited(parent=2, code=1).history)
+    assert result.verdict is Verdict.INVALID
+    assert result.summary.startswith("1 of 2 pools did not end with code 0 or 143; the first: pool-1 (pid 2)")
+
+
 def test_a_pool_whose_parent_was_killed_owes_nothing() -> None:
     builder = HistoryBuilder().killed(1, 12, fault="kill-pool").exited(parent=1, code=-9).exited(parent=2)
     result = exits()(builder.history)
