@@ -4,7 +4,8 @@ import pytest
 
 from harness.checkers import exits, shutdown, standard
 from harness.checkers.base import Verdict, check_safe
-from harness.history.promises import Promises
+from harness.history import InjectionKind
+from harness.history.promises import Loss, Promises
 from tests.support.histories import INFO, HistoryBuilder
 
 
@@ -96,3 +97,18 @@ def test_a_code_that_is_not_promised_is_a_breach(code: int) -> None:
 def test_the_promised_code_of_a_stop_excuses_no_pool_that_ended_by_itself() -> None:
     builder = HistoryBuilder().promised(Promises(exit_codes=frozenset({0, 143})))
     assert exits()(builder.exited(code=143).sigterm(12, parent=1).history).verdict is Verdict.INVALID
+
+
+def lost_broker(*survives: Loss) -> HistoryBuilder:
+    builder = HistoryBuilder().promised(Promises(survives=frozenset(survives)))
+    return builder.injected("restart-redis", InjectionKind.DISCONNECT, loss=Loss.BROKER_RESTARTED)
+
+
+def test_a_pool_that_a_loss_ends_is_judged_only_if_the_loss_is_survived() -> None:
+    assert exits()(lost_broker(Loss.BROKER_RESTARTED).exited(code=1).history).verdict is Verdict.INVALID
+    assert exits()(lost_broker().exited(code=1).history).verdict is Verdict.NOT_ASKED
+    stopped_after = lost_broker().exited(code=1).op("pool-2", INFO, "stop", pid=2, seconds=20.0)
+    assert exits()(stopped_after.exited(parent=2).history).verdict is Verdict.VALID
+    bad_stop = lost_broker().exited(code=1).op("pool-2", INFO, "stop", pid=2, seconds=20.0)
+    found = exits()(bad_stop.exited(parent=2, code=3).history)
+    assert (found.verdict, [one["pid"] for one in found.counterexamples]) == (Verdict.INVALID, [2])
