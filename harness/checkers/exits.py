@@ -1,6 +1,8 @@
-"""Did every pool that was not killed end with exit code 0?"""
+"""Did every pool that was not killed end with exit code 0, or with one that its system promises after SIGTERM?"""
 
 from __future__ import annotations
+
+from collections.abc import Set
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History
@@ -8,35 +10,50 @@ from harness.history.ending import cut_short, stopped_at
 from harness.history.faults import kills
 from harness.history.machine import lost_to_machine
 from harness.history.names import worker_name
-from harness.history.workers import PoolExit, killed_pools, pool_exits, stopped_pools
+from harness.history.promises import survives_losses
+from harness.history.workers import (
+    PoolExit,
+    accepted_codes,
+    got_sigterm,
+    killed_pools,
+    pool_exits,
+    stopped_pools,
+)
 
 MARGIN_SECONDS = 10.0
 """How much longer than its graceful time-out the harness waits for a pool that it stopped, before it kills it."""
 
 
 def exits() -> Checker:
-    """Every pool that ended without a kill ended with exit code 0.
+    """Every pool that ended without a kill ended with exit code 0, or with a promised one (`accepted_codes`).
 
     This holds for a pool that a fault or the end of the run stopped, and for one that ended by itself. A pool that the
     harness had to kill, since it did not end after SIGTERM, is a breach. Pools whose own process a fault killed are
-    not judged. UNKNOWN if no other pool ended, if all breaches came after the run was cut short (`stopped_at`), or if
-    this machine was too slow for the pools that had to be killed. Does not claim that a pool ended in time: `shutdown`
-    measures that for pools that were stopped by a fault.
+    not judged, nor are those that ended by themselves in a run with a loss that the system does not promise to survive.
+    UNKNOWN if no other pool ended, if all breaches came after the run was cut short (`stopped_at`), or if this machine
+    was too slow for the pools that had to be killed. Does not claim that a pool ended in time: `shutdown` measures that
+    for pools that were stopped by a fault.
     """
 
     def check(history: History) -> CheckResult:
         killed = kills(history)
         ended = pool_exits(history)
         own = [one for one in ended if worker_name(one.pid) not in killed]
-        bad = [one for one in own if one.code != 0]
+        asked = [one for one in own if got_sigterm(history, one) or survives_losses(history)]
+        accepted = {one: accepted_codes(history, one) for one in asked}
+        bad = [one for one, codes in accepted.items() if one.code not in codes]
         excuses = {one.pid: excuse for one in bad if (excuse := _excuse(history, one)) is not None}
         figures = {"exits": len(ended), "killed": len(ended) - len(own), "bad": len(bad)}
-        if not own:
+        if not asked:
             summary = "no pool ended without a kill"
-            return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
+            if own:
+                summary = f"{len(own)} pools ended after a loss that the system does not promise to survive"
+            verdict = Verdict.NOT_ASKED if own else Verdict.UNKNOWN
+            return CheckResult(verdict=verdict, summary=summary, figures=figures)
+        codes = _or(frozenset().union(*accepted.values()))
         if bad:
             whys = [_why(history, one) for one in bad]
-            summary = f"{len(bad)} of {len(own)} pools did not end with code 0; the first: {whys[0]}"
+            summary = f"{len(bad)} of {len(asked)} pools did not end with code {codes}; the first: {whys[0]}"
             unjudged = len(excuses) == len(bad)
             return CheckResult(
                 verdict=Verdict.UNKNOWN if unjudged else Verdict.INVALID,
@@ -47,10 +64,14 @@ def exits() -> Checker:
                     for one, why in zip(bad, whys, strict=True)
                 ),
             )
-        summary = f"{len(own)} pools ended with code 0, {len(ended) - len(own)} were killed"
+        summary = f"{len(asked)} pools ended with code {codes}, {len(ended) - len(own)} were killed"
         return CheckResult(verdict=Verdict.VALID, summary=summary, figures=figures)
 
     return check
+
+
+def _or(codes: Set[int]) -> str:
+    return " or ".join(map(str, sorted(codes)))
 
 
 def _why(history: History, one: PoolExit) -> str:

@@ -108,6 +108,12 @@ def invariant(name: str, function: Callable[..., Any] | None) -> Checker:
     return check
 
 
+def recorded_invariants(history: History) -> Mapping[str, Checker]:
+    """The checkers of the invariants that the history names, without the functions of their application."""
+    names = {str(op.value.get("name")) for op in history.where(INVARIANT)}
+    return {PREFIX + name: invariant(name, None) for name in sorted(names)}
+
+
 def judged(
     function: Callable[..., Any], value: Mapping[str, Any], completed: Set[CompletedTask]
 ) -> dict[str | int | None, str]:
@@ -180,7 +186,7 @@ def _key(task: Any) -> str | int:
 def _recorded_reasons(found: Operation) -> dict[str | int | None, str]:
     broken = found.value.get("broken")
     if not isinstance(broken, list):
-        raise ValueError("the history has no answer of this invariant; record it with this version")
+        raise ValueError("its function is in the application; judge the history with --app MODULE:NAME")
     return {task: str(why) for task, why in broken}
 
 
