@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError, UsageError, describe_error
+from harness.errors import FOREIGN_ERRORS, HarnessError, UsageError, describe_error
 from harness.scenario.scenario import Scenario
 from harness.targets.adapter import adapter, names_adapter, shipped
 from harness.targets.application_reference import NO_SERVERS, on_servers
@@ -162,7 +162,7 @@ def _imported(path: str, group: str) -> Any:
         ) from error
     except HarnessError:
         raise
-    except Exception as error:  # a module may raise anything
+    except FOREIGN_ERRORS as error:
         raise UsageError(
             f"The {what} {path} cannot be imported: {describe_error(error)}. Correct its module."
         ) from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from harness.errors import UsageError, describe_error
+from harness.errors import FOREIGN_ERRORS, UsageError, describe_error
 from harness.faults.base import Fault
 from harness.faults.pausing import PAUSE_MARGIN_SECONDS, PAUSE_SECONDS
 from harness.history.promises import Promises
@@ -236,7 +236,7 @@ def promises_of(target: Target, pool: PoolNeeds) -> Promises:
     )
     try:
         return promised(target, settings)
-    except Exception as error:
+    except FOREIGN_ERRORS as error:
         raise UsageError(
             f"The promises of the target {target.name} cannot be read: {describe_error(error)}. "
             "Correct its method `promises`."

@@ -13,7 +13,7 @@ from agentexec.activity import Activity
 from agentexec.producer.encoding import write_context
 from agentexec.task import UncheckedContext
 from harness.environments.base import Endpoints
-from harness.errors import TargetFailed, UsageError, describe_error
+from harness.errors import FOREIGN_ERRORS, TargetFailed, UsageError, describe_error
 from harness.history.promises import Promises
 from harness.targets.agentexec_target import AgentexecSession, opened
 from harness.targets.application_reference import ENV_APPLICATION, environment_on
@@ -129,7 +129,7 @@ def _as_request(make: Callable[[int], Any], number: int) -> ax.TaskRequest:
     """The task that `make` gives; raises `TargetFailed`, one sentence that says what is wrong with it."""
     try:
         made = make(number)
-    except Exception as error:
+    except FOREIGN_ERRORS as error:
         raise TargetFailed(f"make({number}) raised {describe_error(error)}. Correct it.") from error
     try:
         match made:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
@@ -97,6 +99,10 @@ async def awaited(rows: Any, completed: Any) -> list[str]:
         lambda rows, completed: {UUID(int=2)},
         lambda rows, completed: frozenset({IDS[2]}),
         lambda rows, completed: (2,),
+        lambda rows, completed: ["2"],
+        lambda rows, completed: {"2": "too late"},
+        lambda rows, completed: {"second": IDS[2]}.values(),
+        lambda rows, completed: deque([IDS[2]]),
         lambda rows, completed: dict.fromkeys([IDS[2]]).keys(),
         lambda rows: [IDS[2]],
         lambda *everything: [2],
@@ -150,6 +156,14 @@ def test_a_function_that_raises_is_unknown() -> None:
     assert (result.verdict, result.summary) == (
         Verdict.UNKNOWN,
         "the function raised KeyError: 'no'. Correct it",
+    )
+
+
+def test_a_function_that_ends_the_process_is_unknown() -> None:
+    result = judged(lambda rows: sys.exit(0), run(found=table()))
+    assert (result.verdict, result.summary) == (
+        Verdict.UNKNOWN,
+        "the function raised SystemExit: 0. Correct it",
     )
 
 

@@ -208,6 +208,38 @@ def test_help_and_version_exit_with_0() -> None:
         assert exit_.value.code == 0
 
 
+@pytest.mark.parametrize("code", ["", "0", "3", "'no database'"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["chaos", "run", "{0}:SCENARIO"],
+        ["chaos", "run", "kill-pool", "--app", "{0}:SHOP"],
+        ["chaos", "run", "kill-pool", "--target", "{0}:TARGET"],
+        ["target", "check", "{0}:TARGET"],
+    ],
+)
+def test_a_module_that_ends_the_process_has_no_verdict(
+    arguments: list[str],
+    code: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "ending.py").write_text(f"import sys\n\nsys.exit({code})\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert cli.main([word.format("ending") for word in arguments]) == 64
+    assert "cannot be imported: SystemExit" in capsys.readouterr().err
+
+
+def test_a_call_that_ends_the_process_later_is_unknown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(chaos_command.registry, "scenarios", lambda: sys.exit(0))
+    assert cli.main(["chaos", "list"]) == 2
+    assert "ended with sys.exit(0)" in capsys.readouterr().err
+
+
 def test_a_pipe_that_is_closed_early_makes_no_noise() -> None:
     command = [sys.executable, "-m", "harness", "chaos", "list"]
     read_end, write_end = os.pipe()
