@@ -5,9 +5,11 @@ from __future__ import annotations
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History
 from harness.history.ending import cut_short, stopped_at
-from harness.history.faults import kills
+from harness.history.faults import injected_faults, kills
+from harness.history.injection import InjectionKind
 from harness.history.machine import lost_to_machine
 from harness.history.names import worker_name
+from harness.history.promises import Loss, losses, promises
 from harness.history.workers import PoolExit, killed_pools, pool_exits, stopped_pools
 
 MARGIN_SECONDS = 10.0
@@ -20,7 +22,8 @@ def exits() -> Checker:
     This holds for a pool that a fault or the end of the run stopped, and for one that ended by itself. A pool that the
     harness had to kill, since it did not end after SIGTERM, is a breach. Pools whose own process a fault killed are
     not judged. UNKNOWN if no other pool ended, if all breaches came after the run was cut short (`stopped_at`), or if
-    this machine was too slow for the pools that had to be killed. Does not claim that a pool ended in time: `shutdown`
+    this machine was too slow for the pools that had to be killed. NOT ASKED if all other pools that ended badly did so by
+    themselves after a loss that the system does not promise to survive. Does not claim that a pool ended in time: `shutdown`
     measures that for pools that were stopped by a fault.
     """
 
@@ -29,11 +32,17 @@ def exits() -> Checker:
         ended = pool_exits(history)
         own = [one for one in ended if worker_name(one.pid) not in killed]
         bad = [one for one in own if one.code != 0]
+        unpromised = {one.pid: lost for one in bad if (lost := _unpromised(history, one))}
         excuses = {one.pid: excuse for one in bad if (excuse := _excuse(history, one)) is not None}
         figures = {"exits": len(ended), "killed": len(ended) - len(own), "bad": len(bad)}
         if not own:
             summary = "no pool ended without a kill"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
+        if bad and len(unpromised) == len(bad):
+            lost = ", ".join(sorted(frozenset().union(*unpromised.values())))
+            summary = f"the system does not promise that a pool survives {lost}; {_why(history, bad[0])}"
+            return CheckResult(verdict=Verdict.NOT_ASKED, summary=summary, figures=figures)
+        bad = [one for one in bad if one.pid not in unpromised]
         if bad:
             whys = [_why(history, one) for one in bad]
             summary = f"{len(bad)} of {len(own)} pools did not end with code 0; the first: {whys[0]}"
@@ -51,6 +60,15 @@ def exits() -> Checker:
         return CheckResult(verdict=Verdict.VALID, summary=summary, figures=figures)
 
     return check
+
+
+def _unpromised(history: History, one: PoolExit) -> frozenset[Loss]:
+    """The losses before a pool ended by itself that the system does not promise to survive."""
+    stops = [fault for fault in injected_faults(history) if fault.kind is InjectionKind.STOP]
+    if one.pid in stopped_pools(history) or one.pool in {fault.pool for fault in stops}:
+        return frozenset()
+    made = promises(history)
+    return frozenset() if made is None else losses(history, until=one.time) - made.survives
 
 
 def _why(history: History, one: PoolExit) -> str:

@@ -109,6 +109,12 @@ def invariant(name: str, function: Callable[..., Any] | None) -> Checker:
     return check
 
 
+def recorded_invariants(history: History) -> dict[str, Checker]:
+    """A checker of each invariant that the history has something of, for a judge without its function."""
+    names = (op.value.get("name") for op in history.where(INVARIANT))
+    return {PREFIX + name: invariant(name, None) for name in names if isinstance(name, str)}
+
+
 def judged(
     function: Callable[..., Any], value: Mapping[str, Any], completed: Set[CompletedTask]
 ) -> dict[str | int | None, str]:
@@ -181,7 +187,7 @@ def _key(task: Any) -> str | int:
 def _recorded_reasons(found: Operation) -> dict[str | int | None, str]:
     broken = found.value.get("broken")
     if not isinstance(broken, list):
-        raise ValueError("the history has no answer of this invariant; record it with this version")
+        raise ValueError("its function is needed to judge it; name its application with --app module:NAME")
     return {task: str(why) for task, why in broken}
 
 

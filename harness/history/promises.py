@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self, TypeVar
 
-from harness.history.faults import injected_faults
+from harness.history.faults import FaultWindow, injected_faults
 from harness.history.history import History
 from harness.history.injection import InjectionKind
 from harness.history.names import PROMISES
@@ -154,9 +154,14 @@ def promises(history: History) -> Promises | None:
     return history.derive(_promises)
 
 
-def losses(history: History) -> frozenset[Loss]:
-    """What the injected faults took from the system, by their recorded `loss` and kind."""
-    return history.derive(_losses)
+def losses(history: History, until: int | None = None) -> frozenset[Loss]:
+    """What the injected faults took from the system, by their recorded `loss` and kind.
+
+    `until` (nanoseconds) leaves out the faults that were injected later.
+    """
+    if until is None:
+        return history.derive(_losses)
+    return _losses_to(one for one in injected_faults(history) if one.start <= until)
 
 
 def _promises(history: History) -> Promises | None:
@@ -165,8 +170,12 @@ def _promises(history: History) -> Promises | None:
 
 
 def _losses(history: History) -> frozenset[Loss]:
+    return _losses_to(injected_faults(history))
+
+
+def _losses_to(faults: Iterable[FaultWindow]) -> frozenset[Loss]:
     found: set[Loss] = set()
-    for fault in injected_faults(history):
+    for fault in faults:
         loss = fault.injection.value.get("loss")
         if loss is not None:
             found.add(_member(Loss, "loss", loss))

@@ -15,6 +15,7 @@ from harness.checkers.asked import as_promised
 from harness.checkers.base import Checker, CheckResult, Verdict, check_all
 from harness.checkers.evidence import unreadable
 from harness.checkers.exits import MARGIN_SECONDS
+from harness.checkers.invariants import recorded_invariants
 from harness.environments.base import Environment
 from harness.errors import FOREIGN_ERRORS, HarnessError
 from harness.faults.nemesis import Nemesis
@@ -210,14 +211,16 @@ def _gauge(folder: Path) -> Iterator[MachineGauge]:
 def judge(scenario: Scenario, history: History, target: Target | None = None) -> Mapping[str, CheckResult]:
     """The results of all checkers; a checker of the scenario replaces the workload's checker of the same name.
 
-    A target with a method `checkers` adds its own, such as the invariants of an application.
+    A target with a method `checkers` adds its own, such as the invariants of an application. An invariant in the
+    history is judged without it too; it is UNKNOWN if that needs its function.
     A checker that asks for what the target does not promise is NOT ASKED. What a mistake of the adapter explains is
     UNKNOWN.
     A history with unreadable lines never produces INVALID, only UNKNOWN: such a line may be the evidence
     that a checker misses.
     """
     own: Callable[[], Mapping[str, Checker]] = getattr(target, "checkers", dict)
-    checkers = {**scenario.workload.checkers(), **scenario.checkers, **own()}
+    recorded = recorded_invariants(history)
+    checkers = {**scenario.workload.checkers(), **scenario.checkers, **recorded, **own()}
     results = without_mistakes(as_promised(check_all(checkers, history), history), history)
     gaps = unreadable(history)
     return {name: _downgraded(result, gaps[0]) for name, result in results.items()} if gaps else results

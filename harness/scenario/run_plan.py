@@ -35,6 +35,14 @@ _RESERVE_SECONDS = 10.0
 _MOST_UTILIZED = 0.9
 
 
+def require_above_zero(**given: object) -> None:
+    """Raise `UsageError` for an argument that is neither None nor a finite number above 0."""
+    for name, value in given.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (is_number and 0 < value < math.inf):
+            raise UsageError(f"{name}={value!r} is no number above 0. Give one, or leave it out.")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunPlan:
     """A run of a scenario that is not started yet.
@@ -65,8 +73,10 @@ class RunPlan:
         """Plan a run. `rate` (tasks a second) and `timeout` (seconds) replace those of the scenario.
 
         A target that promises fewer slots than the scenario asks for gets a lower rate in proportion, and more time.
-        Raises `UsageError` if there are too few tasks for the faults, or if the workload cannot have the rate.
+        Raises `UsageError` if there are too few tasks for the faults, if the workload cannot have the rate, or for a
+        rate or a time-out that is no number above 0.
         """
+        require_above_zero(rate=rate, timeout=timeout)
         promises = promises_of(target, scenario.pool)
         notes = []
         if rate is not None:

@@ -4,6 +4,8 @@ import pytest
 
 from harness.checkers import exits, standard
 from harness.checkers.base import Verdict, check_safe
+from harness.history.injection import InjectionKind
+from harness.history.promises import Loss, Promises
 from tests.support.histories import INFO, HistoryBuilder
 
 
@@ -54,3 +56,31 @@ def test_an_exit_without_a_code_is_unknown_and_not_good() -> None:
 
 def test_the_standard_checkers_ask_how_the_pools_ended() -> None:
     assert "exits" in standard()
+
+
+def lost_reply(*survives: Loss) -> HistoryBuilder:
+    """A run in which a reply is lost, on a system that survives the given losses."""
+    promises = Promises(survives=frozenset(survives))
+    return (
+        HistoryBuilder()
+        .promised(promises)
+        .injected("lose-reply", InjectionKind.DISCONNECT, loss=Loss.REPLY_LOST)
+    )
+
+
+def test_a_pool_that_ends_after_a_loss_that_it_need_not_survive_is_not_asked() -> None:
+    result = exits()(lost_reply(Loss.WORKER_KILLED).exited(code=1).exited(parent=2).history)
+    assert result.verdict is Verdict.NOT_ASKED
+    assert result.summary == (
+        "the system does not promise that a pool survives reply-lost; pool-1 (pid 1) ended with code 1"
+    )
+
+
+def test_a_loss_excuses_no_pool_that_must_survive_it_or_ended_before_it_or_was_stopped() -> None:
+    survived = lost_reply(Loss.REPLY_LOST).exited(code=1)
+    earlier = HistoryBuilder().promised(Promises()).exited(code=1)
+    earlier.injected("lose-reply", InjectionKind.DISCONNECT, loss=Loss.REPLY_LOST)
+    by_the_run = lost_reply().op("pool-1", INFO, "stop", pid=1, seconds=10).exited(code=1)
+    by_a_fault = lost_reply().sigterm(12, parent=1).exited(code=1)
+    for history in (survived, earlier, by_the_run, by_a_fault):
+        assert exits()(history.history).verdict is Verdict.INVALID

@@ -13,6 +13,8 @@ import pytest
 from harness.checkers.base import CheckResult, Verdict
 from harness.checkers.invariants import CompletedTask, FoundRows, invariant
 from harness.history import History, Operation, OperationType
+from harness.run.runner import judge
+from harness.scenario import registry
 
 IDS = {number: str(UUID(int=number)) for number in range(1, 6)}
 
@@ -195,6 +197,15 @@ def test_the_recorded_answer_of_a_function_without_source_counts() -> None:
     assert [(one["task"], one["why"]) for one in result.counterexamples] == [(3, "gone")]
     assert judged(None, run(broken=[])).verdict is Verdict.VALID
     assert judged(None, run(broken=None)).verdict is Verdict.UNKNOWN
+
+
+def test_a_history_is_not_valid_without_the_application_whose_invariants_it_has() -> None:
+    """`harness check` without --app judges what it can, and drops no invariant."""
+    cases = {Verdict.UNKNOWN: {"found": table(t2=2)}, Verdict.INVALID: {"broken": [[IDS[2], "twice"]]}}
+    for verdict, observed in cases.items():
+        result = judge(registry.scenario("kill-pool"), run(**observed))["invariant: holds"]
+        assert result.verdict is verdict
+        assert verdict is Verdict.INVALID or "--app module:NAME" in result.summary
 
 
 def test_a_value_that_is_no_mapping_arrives_as_it_is() -> None:
