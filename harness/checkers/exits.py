@@ -21,10 +21,10 @@ def exits() -> Checker:
 
     This holds for a pool that a fault or the end of the run stopped, and for one that ended by itself. A pool that the
     harness had to kill, since it did not end after SIGTERM, is a breach. Pools whose own process a fault killed are
-    not judged. UNKNOWN if no other pool ended, if all breaches came after the run was cut short (`stopped_at`), or if
-    this machine was too slow for the pools that had to be killed. NOT ASKED if all other pools that ended badly did so by
-    themselves after a loss that the system does not promise to survive. Does not claim that a pool ended in time: `shutdown`
-    measures that for pools that were stopped by a fault.
+    not judged. NOT ASKED if all breaches are pools that ended by themselves after a loss that the system does not
+    promise to survive. UNKNOWN if no other pool ended, if all breaches came after the run was cut short
+    (`stopped_at`), or if this machine was too slow for the pools that had to be killed. Does not claim that a pool
+    ended in time: `shutdown` measures that for pools that were stopped by a fault.
     """
 
     def check(history: History) -> CheckResult:

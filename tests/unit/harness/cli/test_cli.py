@@ -361,6 +361,27 @@ def test_the_page_of_a_history_in_a_report_has_the_facts_of_the_report(tmp_path:
     assert '<a href="history/kill-pool">' in html
 
 
+def test_the_command_of_a_page_names_the_application_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.cli.check.registry.application", lambda name: object())
+    history = _history(tmp_path / "history.jsonl", complete=True)
+    page = tmp_path / "again.html"
+    cli.main(["check", str(history), "--scenario", "kill-pool", "--app", "shop:SHOP", "--html", str(page)])
+    assert f"check {history} --scenario kill-pool --app shop:SHOP</code>" in page.read_text("utf-8")
+
+
+def test_a_check_of_a_report_folder_names_the_histories_below_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("kill-pool", "lose-reply"):
+        (tmp_path / "history" / name).mkdir(parents=True)
+    assert cli.main(["check", str(tmp_path), "--scenario", "kill-pool"]) == 64
+    assert f"Name a history below it: {tmp_path}/history/NAME, with NAME of kill-pool, lose-reply." in (
+        capsys.readouterr().err
+    )
+
+
 def test_a_page_that_cannot_be_written_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
