@@ -246,7 +246,7 @@ def simulate(session: nox.Session) -> None:
 @nox.session
 def queues(session: nox.Session) -> None:
     """Every target under every loss, into docs/queues.md and reports/queues; `-- ARGS`: --targets, --repeat N ..."""
-    prepare(session, extras=["embedded"])
+    prepare(session, extras=["embedded", "reference"])
     session.run("harness", "queues", "--document", "docs/queues.md", *session.posargs)
 
 

@@ -4,6 +4,7 @@ A missing service skips a test on a developer's machine and fails it in CI, wher
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -56,6 +57,14 @@ for _name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "HARNESS_REPEAT"):
     os.environ.pop(_name, None)
 
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+
+@pytest.fixture(autouse=True)
+def same_import_path() -> Iterator[None]:
+    """Undo what the code under test adds to `sys.path`, which later tests hand to the processes that they start."""
+    before = list(sys.path)
+    yield
+    sys.path[:] = before
 
 
 class Eventually:

@@ -7,7 +7,7 @@ INVALID.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from harness.checkers.base import CheckResult, Verdict
 from harness.errors import AdapterMistake
@@ -76,8 +76,7 @@ def _explained(name: str, result: CheckResult, found: Sequence[Mistake]) -> Chec
         tasks = {member.get("task") for member in result.counterexamples}
         if any(isinstance(task, int) and task not in concerned for task in tasks):
             return result
-    summary = f"not certain, because of a mistake of the adapter ({able[0].why}): {result.summary}"
-    return replace(result, verdict=Verdict.UNKNOWN, summary=summary)
+    return result.doubted(f"because of a mistake of the adapter ({able[0].why})")
 
 
 def _mistakes(history: History) -> Sequence[Mistake]:

@@ -37,15 +37,15 @@ def _left_behind(*names: str, wanted: str) -> _Question:
 
 
 def _ends_tasks(made: Promises, taken: frozenset[Loss]) -> bool:
-    # A pool that drains has no time-out that a task could outlive.
+    # A pool that drains has no time-out that a task could outlive: such a stop is not asked, and any other one is.
     if made.sigterm is SigtermPromise.DRAINS:
-        return Loss.SIGTERM_LATE not in taken
+        return Loss.SIGTERM_LATE not in taken or not taken.isdisjoint({Loss.SIGTERM, Loss.DEPLOYMENT})
     return made.sigterm is SigtermPromise.RELEASES
 
 
 def _bounds_recovery(made: Promises, taken: frozenset[Loss]) -> bool:
     killed = taken & {Loss.WORKER_KILLED, Loss.POOL_KILLED}
-    return bool(killed) and killed <= made.recovers_within.keys()
+    return bool(killed) and killed <= made.recovers_within.keys() and taken - killed <= made.survives
 
 
 _QUESTIONS: Mapping[str, _Question] = {

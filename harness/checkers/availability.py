@@ -12,7 +12,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History
 from harness.history.faults import fault_spans
 from harness.history.figures import quantile, quantiles, seconds
-from harness.history.machine import lost_to_machine
+from harness.history.machine import bound_lost_to_machine
 from harness.history.names import SERVERS
 from harness.history.runs import runs
 from harness.history.submissions import RecordedSubmission, submissions
@@ -84,8 +84,8 @@ def availability(*, minimum_share: float | None = None, enqueue_p99: float | Non
     the history if there is no answer at all; `start` is the time from the answer to the first line of the handler.
     INVALID if the share during faults is below `minimum_share` (0 to 1), or the p99 of enqueue during faults is above
     `enqueue_p99` (seconds). UNKNOWN if nothing was submitted, if a bound is given and nothing was submitted during a
-    fault, or if the delay of the clients themselves (`late`) or of this machine (`lost_to_machine`) decides whether a
-    bound is kept.
+    fault, or if the delay of the clients themselves (`late`) or of this machine (`bound_lost_to_machine`) decides
+    whether a bound is kept.
     """
 
     def check(history: History) -> CheckResult:
@@ -103,9 +103,8 @@ def availability(*, minimum_share: float | None = None, enqueue_p99: float | Non
         ]
         wrong = [one.why for one in judged if one.proven]
         unsure = [f"{one.why}; {one.otherwise}" for one in judged if not one.proven]
-        verdict = Verdict.INVALID if wrong else Verdict.UNKNOWN if unsure else Verdict.VALID
         return CheckResult(
-            verdict=verdict,
+            verdict=Verdict.of(wrong=bool(wrong), unsure=bool(unsure)),
             summary="; ".join(wrong or unsure) or _summary(phases, figures["late_p99"]),
             figures=figures,
             counterexamples=tuple({"kind": "unavailable", "why": why} for why in wrong),
@@ -148,7 +147,7 @@ def _judge_p99(history: History, during: _Phase, bound: float) -> Iterator[_Judg
 
 
 def _machine(history: History, one: _Wait, bound: float) -> str | None:
-    return lost_to_machine(history, one.since, one.until, excess=one.seconds - bound)
+    return bound_lost_to_machine(history, one.since, one.until, bound=bound)
 
 
 def _phases(history: History) -> Mapping[str, _Phase]:

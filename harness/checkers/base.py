@@ -33,15 +33,16 @@ class Verdict(StrEnum):
         """0 for VALID, 1 for INVALID, 2 for UNKNOWN and for NOT ASKED."""
         return {Verdict.VALID: EXIT_VALID, Verdict.INVALID: EXIT_INVALID}.get(self, EXIT_UNKNOWN)
 
+    @classmethod
+    def of(cls, *, wrong: bool, unsure: bool) -> Verdict:
+        """INVALID for a certain breach, else UNKNOWN if something could not be judged, else VALID."""
+        return cls.INVALID if wrong else cls.UNKNOWN if unsure else cls.VALID
+
     @staticmethod
     def combine(verdicts: Iterable[Verdict]) -> Verdict:
         """INVALID if any is, else UNKNOWN if any is, else VALID if any is, else UNKNOWN."""
         seen = set(verdicts) - {Verdict.NOT_ASKED}
-        if Verdict.INVALID in seen:
-            return Verdict.INVALID
-        if Verdict.UNKNOWN in seen or not seen:
-            return Verdict.UNKNOWN
-        return Verdict.VALID
+        return Verdict.of(wrong=Verdict.INVALID in seen, unsure=Verdict.UNKNOWN in seen or not seen)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +71,12 @@ class CheckResult:
                 "add the figure, None if there is nothing to measure, or give the checker a name of its own."
             )
         return self.figures.get(name)
+
+    def doubted(self, why: str) -> CheckResult:
+        """The result as UNKNOWN with the reason, if it is INVALID; else the result itself."""
+        if self.verdict is not Verdict.INVALID:
+            return self
+        return replace(self, verdict=Verdict.UNKNOWN, summary=f"not certain, {why}: {self.summary}")
 
 
 Checker = Callable[[History], CheckResult]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, Operation, OperationType
-from harness.history.ending import cut_short, open_end
+from harness.history.ending import cut_short, drain, open_end
 from harness.history.fields import activity_of, task_of, whole
 from harness.history.promises import Loss, promises
 from harness.history.runs import begun, failed_at_gate, returned
@@ -29,7 +29,7 @@ class Delivery:
     Concluded from these:
       lost          acknowledged, but gone from every store that could bring it back: the queue does not have it, and it
                     has no record, or one from which the system restores nothing; or its record says complete although
-                    no handler returned
+                    no handler returned. A system that promises no records lost what never returned
       stuck         acknowledged and still in a store, but not finished when nothing had moved for the patience of the
                     drain: its record is not terminal, or only the queue has it
       unfinished    would be lost or stuck, but the run ended too early to say so (`open_end`)
@@ -108,8 +108,11 @@ def _account(history: History, *, allow_queued: bool) -> Delivery:
     others = map(task_of, history.where("run", OperationType.FAIL, OperationType.INFO))
     started = frozenset({*begun(history), *executions, *others})
     records = _records(history)
-    completed = _with_status(records, COMPLETE)
+    completed, errored = (_with_status(records, status) for status in (COMPLETE, "error"))
     lost, missing, stuck = _without_end(submitted.acknowledged, records, executions.keys())
+    if not _promises_records(history):
+        missing, stuck, at_gate = _by_runs(history, missing, stuck, executions.keys())
+        completed, errored = completed | executions.keys(), errored | at_gate
     missing, stuck = _by_store(history, submitted.acknowledged, missing, stuck)
     queued = {task for task, why in stuck.items() if why == _STILL_QUEUED} if allow_queued else set()
     pending, undecided = _pending(history, submitted.acknowledged, queued)
@@ -128,7 +131,7 @@ def _account(history: History, *, allow_queued: bool) -> Delivery:
         executed=frozenset(executions),
         duplicated=frozenset(task for task, times in executions.items() if times > 1),
         completed=completed,
-        errored=_with_status(records, "error"),
+        errored=errored,
         canceled=_with_status(records, "canceled"),
         lost=lost | missing,
         stuck=stuck,
@@ -149,8 +152,9 @@ def delivery(*, allow_queued: bool = False, allow_errors: bool = False) -> Check
     `allow_queued` excuses acknowledged tasks that are still queued at the end, both in the record and in the queue,
     and counts them as `pending`. It is only for scenarios that end before the drain: it cannot distinguish a task
     that waits from one that no worker will ever claim. `allow_errors` excuses terminal records that say error or
-    canceled. UNKNOWN if nothing was submitted, if the store has no `record`, or if a task is `undecided` or
-    `unfinished`. A task whose handler failed because the harness did not open its gate in time is not judged.
+    canceled. UNKNOWN if nothing was submitted, if the store has no `record` (unless the system promises none), or if a
+    task is `undecided` or `unfinished`. A task whose handler failed because the harness did not open its gate in time
+    is not judged.
     """
 
     def check(history: History) -> CheckResult:
@@ -158,13 +162,16 @@ def delivery(*, allow_queued: bool = False, allow_errors: bool = False) -> Check
         if not found.attempted:
             return CheckResult(verdict=Verdict.UNKNOWN, summary="nothing was submitted")
         figures = _figures(found)
-        if next(history.where("record"), None) is None:
+        if _promises_records(history) and next(history.where("record"), None) is None:
             summary = f"the store has no record of any of the {len(found.attempted)} tasks submitted"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
         bad_ends = frozenset() if allow_errors else found.errored | found.canceled
         excused = bad_ends & failed_at_gate(history)
         return CheckResult(
-            verdict=_verdict(found, bad_ends - excused, excused),
+            verdict=Verdict.of(
+                wrong=bool(found.lost or found.stuck or found.unexpected or bad_ends - excused),
+                unsure=bool(found.undecided or found.unfinished or excused),
+            ),
             summary=_summary(found, open_end(history) if found.unfinished else None, excused),
             figures=figures | _unjudged(found),
             counterexamples=explain(history, _examples(found, bad_ends, excused)),
@@ -174,12 +181,17 @@ def delivery(*, allow_queued: bool = False, allow_errors: bool = False) -> Check
 
 
 _STILL_QUEUED = "acknowledged, but its record is still queued"
-_ONLY_IN_QUEUE = "acknowledged, but the store has no record of it, and the queue still holds it"
-_AT_GATE = "its record says error or canceled, and the harness did not open the gate of its handler in time"
+_NEVER_RETURNED = "acknowledged, but no handler returned"
+_AT_GATE = "its handler failed, because the harness did not open its gate in time"
 _SUMMARIZED = (
     *("acknowledged", "lost", "stuck", "unfinished", "unexpected", "errored", "canceled"),
     *("pending", "undecided", "unknown", "recovered", "duplicated"),
 )
+
+
+def _promises_records(history: History) -> bool:
+    made = promises(history)
+    return made is None or made.records
 
 
 def _outcomes(history: History) -> _Outcomes:
@@ -227,25 +239,43 @@ def _without_end(
     return lost, missing, pending
 
 
+def _by_runs(
+    history: History, missing: dict[int, str], pending: dict[int, str], executed: Set[int]
+) -> tuple[dict[int, str], dict[int, str], Set[int]]:
+    """Both without the tasks that returned, for a system without records; and those that failed at their gates."""
+    at_gate = missing.keys() & failed_at_gate(history) - executed
+    return (
+        dict.fromkeys(sorted(missing.keys() - executed - at_gate), _NEVER_RETURNED),
+        {task: why for task, why in pending.items() if task not in executed},
+        at_gate,
+    )
+
+
 def _by_store(
     history: History, acknowledged: Mapping[int, set[str]], missing: dict[int, str], pending: dict[int, str]
 ) -> tuple[dict[int, str], dict[int, str]]:
     """Divide tasks without a record, and tasks with a pending one, into those in no store and those in one.
 
     A record brings its task back only in a system that survives an emptied broker; a history without promises counts
-    as one of such a system.
+    as one of such a system. Without a report of the queue, the number of unfinished tasks at the end of the drain says
+    whether the queue holds those without a record.
     """
     reports = list(history.where("queue"))
     if not reports:
-        return missing, pending
+        left = drain(history)
+        if left is None or left.unfinished - len(pending) < len(missing):
+            return missing, pending
+        return {}, pending | {
+            task: f"{why}, and it still counts as unfinished" for task, why in missing.items()
+        }
     made = promises(history)
     restored = pending if made is None or Loss.BROKER_EMPTIED in made.survives else {}
     asked = {task: f"{why}, and the queue does not hold it" for task, why in pending.items()} | missing
     asked = {task: why for task, why in asked.items() if task not in restored}
     held = _held(reports[-1], acknowledged, asked.keys(), others=len(restored))
     gone = {task: why for task, why in asked.items() if task not in held}
-    found = {task: pending.get(task, _ONLY_IN_QUEUE) for task in (*pending, *missing) if task not in gone}
-    return gone, found
+    in_queue = {task: f"{why}, and the queue still holds it" for task, why in missing.items()}
+    return gone, {task: why for task, why in (pending | in_queue).items() if task not in gone}
 
 
 def _held(
@@ -290,12 +320,6 @@ def _unjudged(found: Delivery) -> dict[str, float | int | None]:
     if not found.unfinished:
         return {}
     return {"lost": len(found.lost) or None, "stuck": None}
-
-
-def _verdict(found: Delivery, bad_ends: frozenset[int], excused: frozenset[int]) -> Verdict:
-    if found.lost or found.stuck or found.unexpected or bad_ends:
-        return Verdict.INVALID
-    return Verdict.UNKNOWN if found.undecided or found.unfinished or excused else Verdict.VALID
 
 
 def _summary(found: Delivery, why: str | None, excused: frozenset[int]) -> str:

@@ -10,6 +10,7 @@ from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, OperationType
 from harness.history.faults import injected_faults, killed_workers
 from harness.history.fields import task_of
+from harness.history.promises import DeliveryMode, promises
 from harness.history.runs import Run, begun, returned, runs
 from harness.history.starving import starved_lease
 
@@ -44,6 +45,9 @@ def budget_per_fault(slots: int) -> Callable[[History], int]:
 def duplicates(budget: Budget) -> Checker:
     """At most `budget` executions are surplus: a handler returned again for a task that had returned before.
 
+    A system that promises at-most-once delivery has no budget: no handler begins again for an activity that one began,
+    and did not give back when it was stopped.
+
     The surplus is the number of `run` outcomes `ok` minus the number of tasks that have one. `redelivered` counts tasks
     that began more than once, which no budget limits: recovery is a redelivery without a second completion. UNKNOWN if
     no handler finished, or if the surplus exceeds the budget only by tasks whose worker this machine starved for so
@@ -52,22 +56,25 @@ def duplicates(budget: Budget) -> Checker:
 
     def check(history: History) -> CheckResult:
         finished = returned(history)
-        if not finished:
+        made = promises(history)
+        once = made is not None and made.delivery is DeliveryMode.AT_MOST_ONCE
+        counted, verb = (_begun_again(history), "began") if once else (finished, "finished")
+        twice = sorted(task for task, times in counted.items() if times > 1)
+        if not finished and not (once and twice):
             return CheckResult(verdict=Verdict.UNKNOWN, summary="no handler finished")
-        allowed = budget if isinstance(budget, int) else budget(history)
-        twice = sorted(task for task, times in finished.items() if times > 1)
-        surplus = finished.total() - len(finished)
-        excuses = _excuses(history, twice) if surplus > allowed else {}
-        starved = sum(finished[task] - 1 for task in excuses)
+        allowed = 0 if once else budget if isinstance(budget, int) else budget(history)
+        surplus = counted.total() - len(counted)
+        excuses = _excuses(history, twice) if surplus > allowed and not once else {}
+        starved = sum(counted[task] - 1 for task in excuses)
         examples = [
-            Counterexample(kind="duplicated", task=task, why=f"its handler finished {finished[task]} times")
+            Counterexample(kind="duplicated", task=task, why=f"its handler {verb} {counted[task]} times")
             for task in twice
         ]
         summary = f"{surplus} surplus executions of {len(twice)} tasks, {allowed} excused"
         if surplus > allowed >= surplus - starved:
             summary += f"; {starved} of them are not judged: {next(iter(excuses.values()))}"
         return CheckResult(
-            verdict=_verdict(surplus, allowed, starved),
+            verdict=Verdict.of(wrong=surplus - starved > allowed, unsure=surplus > allowed),
             summary=summary,
             figures={
                 "executions": finished.total(),
@@ -82,10 +89,17 @@ def duplicates(budget: Budget) -> Checker:
     return check
 
 
-def _verdict(surplus: int, allowed: int, starved: int) -> Verdict:
-    if surplus <= allowed:
-        return Verdict.VALID
-    return Verdict.UNKNOWN if surplus - starved <= allowed else Verdict.INVALID
+def _begun_again(history: History) -> Counter[int]:
+    """By task, how often a handler began for its activity and did not give it back, the most if it has several."""
+    found = Counter(
+        (run.task, run.activity)
+        for run in runs(history)
+        if run.ended is None or run.ended.type is not OperationType.INFO
+    )
+    again: Counter[int] = Counter()
+    for (task, _), times in found.items():
+        again[task] = max(again[task], times)
+    return again
 
 
 def _excuses(history: History, tasks: Collection[int]) -> Mapping[int, str]:

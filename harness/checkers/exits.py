@@ -1,6 +1,8 @@
-"""Did every pool that was not killed end with exit code 0?"""
+"""Did every pool that was not killed end with exit code 0, or with one that its system promises after SIGTERM?"""
 
 from __future__ import annotations
+
+from collections.abc import Set
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History
@@ -9,15 +11,15 @@ from harness.history.faults import injected_faults, kills
 from harness.history.injection import InjectionKind
 from harness.history.machine import lost_to_machine
 from harness.history.names import worker_name
-from harness.history.promises import Loss, losses, promises
-from harness.history.workers import PoolExit, killed_pools, pool_exits, stopped_pools
+from harness.history.promises import Loss, losses_of, promises
+from harness.history.workers import PoolExit, accepted_codes, killed_pools, pool_exits, stopped_pools
 
 MARGIN_SECONDS = 10.0
 """How much longer than its graceful time-out the harness waits for a pool that it stopped, before it kills it."""
 
 
 def exits() -> Checker:
-    """Every pool that ended without a kill ended with exit code 0.
+    """Every pool that ended without a kill ended with exit code 0, or with a promised one (`accepted_codes`).
 
     This holds for a pool that a fault or the end of the run stopped, and for one that ended by itself. A pool that the
     harness had to kill, since it did not end after SIGTERM, is a breach. Pools whose own process a fault killed are
@@ -31,7 +33,8 @@ def exits() -> Checker:
         killed = kills(history)
         ended = pool_exits(history)
         own = [one for one in ended if worker_name(one.pid) not in killed]
-        bad = [one for one in own if one.code != 0]
+        accepted = {one: accepted_codes(history, one) for one in own}
+        bad = [one for one, codes in accepted.items() if one.code not in codes]
         unpromised = {one.pid: lost for one in bad if (lost := _unpromised(history, one))}
         excuses = {one.pid: excuse for one in bad if (excuse := _excuse(history, one)) is not None}
         figures = {"exits": len(ended), "killed": len(ended) - len(own), "bad": len(bad)}
@@ -43,9 +46,10 @@ def exits() -> Checker:
             summary = f"the system does not promise that a pool survives {lost}; {_why(history, bad[0])}"
             return CheckResult(verdict=Verdict.NOT_ASKED, summary=summary, figures=figures)
         bad = [one for one in bad if one.pid not in unpromised]
+        codes = _or(frozenset().union(*accepted.values()))
         if bad:
             whys = [_why(history, one) for one in bad]
-            summary = f"{len(bad)} of {len(own)} pools did not end with code 0; the first: {whys[0]}"
+            summary = f"{len(bad)} of {len(own)} pools did not end with code {codes}; the first: {whys[0]}"
             unjudged = len(excuses) == len(bad)
             return CheckResult(
                 verdict=Verdict.UNKNOWN if unjudged else Verdict.INVALID,
@@ -56,19 +60,23 @@ def exits() -> Checker:
                     for one, why in zip(bad, whys, strict=True)
                 ),
             )
-        summary = f"{len(own)} pools ended with code 0, {len(ended) - len(own)} were killed"
+        summary = f"{len(own)} pools ended with code {codes}, {len(ended) - len(own)} were killed"
         return CheckResult(verdict=Verdict.VALID, summary=summary, figures=figures)
 
     return check
 
 
+def _or(codes: Set[int]) -> str:
+    return " or ".join(map(str, sorted(codes)))
+
+
 def _unpromised(history: History, one: PoolExit) -> frozenset[Loss]:
     """The losses before a pool ended by itself that the system does not promise to survive."""
-    stops = [fault for fault in injected_faults(history) if fault.kind is InjectionKind.STOP]
-    if one.pid in stopped_pools(history) or one.pool in {fault.pool for fault in stops}:
+    earlier = [fault for fault in injected_faults(history) if fault.start <= one.time]
+    stopped = {fault.pool for fault in earlier if fault.kind is InjectionKind.STOP}
+    if one.pid in stopped_pools(history) or one.pool in stopped or (made := promises(history)) is None:
         return frozenset()
-    made = promises(history)
-    return frozenset() if made is None else losses(history, until=one.time) - made.survives
+    return frozenset().union(*map(losses_of, earlier)) - made.survives
 
 
 def _why(history: History, one: PoolExit) -> str:

@@ -109,10 +109,10 @@ def invariant(name: str, function: Callable[..., Any] | None) -> Checker:
     return check
 
 
-def recorded_invariants(history: History) -> dict[str, Checker]:
-    """A checker of each invariant that the history has something of, for a judge without its function."""
-    names = (op.value.get("name") for op in history.where(INVARIANT))
-    return {PREFIX + name: invariant(name, None) for name in names if isinstance(name, str)}
+def recorded_invariants(history: History) -> Mapping[str, Checker]:
+    """The checkers of the invariants that the history names, without the functions of their application."""
+    names = {str(op.value.get("name")) for op in history.where(INVARIANT)}
+    return {PREFIX + name: invariant(name, None) for name in sorted(names)}
 
 
 def judged(
@@ -187,7 +187,7 @@ def _key(task: Any) -> str | int:
 def _recorded_reasons(found: Operation) -> dict[str | int | None, str]:
     broken = found.value.get("broken")
     if not isinstance(broken, list):
-        raise ValueError("its function is needed to judge it; name its application with --app module:NAME")
+        raise ValueError("its function is in the application; judge the history with --app MODULE:NAME")
     return {task: str(why) for task, why in broken}
 
 

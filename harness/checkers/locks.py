@@ -91,7 +91,7 @@ def _judged(history: History, by_key: Mapping[str, list[Run]], tasks: int) -> Ch
     examples = [_example("overlap", one) for one in bad]
     examples += [_example("fenced", one) for one in overlaps if not _is_breach(one, excused_from)]
     return CheckResult(
-        verdict=Verdict.INVALID if judged else Verdict.UNKNOWN if bad else Verdict.VALID,
+        verdict=Verdict.of(wrong=bool(judged), unsure=bool(bad)),
         summary=summary,
         figures=figures,
         counterexamples=explain(history, examples),

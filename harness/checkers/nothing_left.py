@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from harness.checkers.base import Checker, CheckResult, Verdict
-from harness.checkers.delivery import WAITING
+from harness.checkers.delivery import WAITING, account
 from harness.history import History, Operation
 from harness.history.ending import open_end
 from harness.history.fields import whole
+from harness.history.promises import delivers_again
 
 NAMED = 20  # orphans in a counterexample
 
@@ -16,10 +17,10 @@ def nothing_left() -> Checker:
 
     The last `queue` operation counts. If it reports how many tasks the queue knows, its states must hold the same
     number (`unaccounted` is 0): a task in none of them would never be claimed. If it names `orphans` (what it holds for
-    no task and no worker), there are none. Dead letters are reported and not
-    judged here: `delivery` judges their tasks. UNKNOWN without a `queue` operation, and for a queue that still holds
-    something at the end of a run that ended too early (`open_end`). Does not claim that tasks which left the queue were
-    completed.
+    no task and no worker), there are none. Dead letters are reported and not judged here: `delivery` judges their
+    tasks. A system that may deliver a task again may hold second deliveries, if all tasks ended. UNKNOWN without a
+    `queue` operation, and for a queue that still holds something at the end of a run that ended too early (`open_end`).
+    Does not claim that tasks which left the queue were completed.
     """
 
     def check(history: History) -> CheckResult:
@@ -33,9 +34,12 @@ def nothing_left() -> Checker:
         unaccounted = _unaccounted(last, sum(held.values()) + (dead or 0))
         named = last.value.get("orphans") or []
         orphans = {"orphans": len(named)} if named else {}
-        counted = {**held, "unaccounted": unaccounted, **orphans}
+        copies = delivers_again(history) and _all_ended(history)
+        counted = {**({} if copies else held), "unaccounted": unaccounted, **orphans}
         left = {name: number for name, number in counted.items() if number}
         summary = "the queue is empty"
+        if copies and (number := sum(held.values())):
+            summary = f"the queue holds {number} second deliveries of tasks that ended"
         if left:
             summary = "the queue still holds " + ", ".join(
                 f"{number} {name}" for name, number in left.items()
@@ -44,7 +48,7 @@ def nothing_left() -> Checker:
         if why is not None:
             summary += f", which is not judged: {why}"
         return CheckResult(
-            verdict=Verdict.VALID if not left else Verdict.INVALID if why is None else Verdict.UNKNOWN,
+            verdict=Verdict.of(wrong=bool(left) and why is None, unsure=bool(left)),
             summary=f"{summary}; {dead} dead letters" if dead else summary,
             figures={**held, "dead": dead, "unaccounted": unaccounted, **orphans},
             counterexamples=({"kind": "left", **left, **({"named": named[:NAMED]} if named else {})},)
@@ -53,6 +57,11 @@ def nothing_left() -> Checker:
         )
 
     return check
+
+
+def _all_ended(history: History) -> bool:
+    found = account(history)
+    return not (found.lost or found.stuck or found.unfinished)
 
 
 def _unaccounted(report: Operation, in_states: int) -> int | None:

@@ -12,9 +12,10 @@ from harness.history.ending import cut_short, open_end, stopped_at
 from harness.history.faults import FaultWindow, injected_faults, killed_workers
 from harness.history.fields import whole
 from harness.history.figures import seconds
-from harness.history.machine import lost_to_machine
+from harness.history.machine import bound_lost_to_machine, lost_to_machine
+from harness.history.promises import Loss, SigtermPromise, losses_of, promises
 from harness.history.runs import Run, runs
-from harness.history.workers import PoolExit, killed_pools, pool_exits
+from harness.history.workers import PoolExit, accepted_codes, killed_pools, pool_exits
 
 EARLY = 0.1
 """The number of seconds that a release may be early, because timers are coarse."""
@@ -66,13 +67,14 @@ class _StoppedPool:
 
 
 def shutdown(graceful: float, margin: float, *, minimum_running: int = 1) -> Checker:
-    """A pool that gets SIGTERM ends within `graceful` + `margin` seconds, with exit code 0, and drops nothing.
+    """A pool that gets SIGTERM ends within `graceful` + `margin` seconds, with an accepted code, and drops nothing.
 
-    Claims, for each injected stop and the pool's own `exit` operation: the pool ends in time, with 0. Each run that
-    was open at the signal, or began later in one of its workers, ends by itself before the exit (drained) or, only
-    after the graceful time-out, is released and begins again outside of this pool. No worker of the pool begins a run
-    later than `margin` after the signal, and none records anything after the exit. A `graceful` in the fault's value
-    (seconds) replaces the argument. Workers that were also killed are left to `recovery`.
+    Claims, for each injected stop and the pool's own `exit` operation: the pool ends in time, with 0 or the codes that
+    the system promises. Each run that was open at the signal, or began later in one of its workers, ends by itself
+    before the exit (drained) or, only after the graceful time-out, is released and begins again outside of this pool.
+    No worker of the pool begins a run later than `margin` after the signal, and none records anything after the exit.
+    A `graceful` in the fault's value (seconds) replaces the argument. Workers that were also killed are left to
+    `recovery`. A system that promises to drain is not asked about a stop with a task that outlives the time-out.
 
     INVALID if an exit is missing. UNKNOWN without any stop, or if fewer than `minimum_running` runs were open at all
     signals together. UNKNOWN also if each breach has an excuse: it depends on the end of a run that ended too early
@@ -82,7 +84,8 @@ def shutdown(graceful: float, margin: float, *, minimum_running: int = 1) -> Che
 
     def check(history: History) -> CheckResult:
         exits = {one.pid: one for one in pool_exits(history)}
-        signals = [fault for fault in injected_faults(history) if fault.kind is InjectionKind.STOP]
+        sent = [fault for fault in injected_faults(history) if fault.kind is InjectionKind.STOP]
+        signals = [fault for fault in sent if _is_asked(history, fault)]
         pools = [
             _stopped(fault, exits.get(whole(fault.injection, "pid")), graceful, margin) for fault in signals
         ]
@@ -99,7 +102,10 @@ def shutdown(graceful: float, margin: float, *, minimum_running: int = 1) -> Che
             if one.task is not None
         ]
         return CheckResult(
-            verdict=_verdict(wrong, met < minimum_running),
+            verdict=Verdict.of(
+                wrong=any(one.excuse is None for one in wrong),
+                unsure=bool(wrong) or met < minimum_running - (len(sent) - len(signals)),
+            ),
             summary=_summary(stops, wrong, met),
             figures=_figures(stops),
             counterexamples=(
@@ -109,6 +115,13 @@ def shutdown(graceful: float, margin: float, *, minimum_running: int = 1) -> Che
         )
 
     return check
+
+
+def _is_asked(history: History, signal: FaultWindow) -> bool:
+    """Whether the pool promises to end: one that drains does not while a task goes on."""
+    made = promises(history)
+    drains = made is not None and made.sigterm is SigtermPromise.DRAINS
+    return not (drains and Loss.SIGTERM_LATE in losses_of(signal))
 
 
 def _stopped(signal: FaultWindow, exit_: PoolExit | None, graceful: float, margin: float) -> _StoppedPool:
@@ -167,12 +180,12 @@ def _exit_breaches(history: History, pool: _StoppedPool) -> Iterator[Breach]:
     if stopped is not None and pool.exit.time >= stopped:
         excuse = cut_short(history)
     elif took > allowed:
-        excuse = lost_to_machine(history, pool.signalled, pool.exit.time, excess=took - allowed)
+        excuse = bound_lost_to_machine(history, pool.signalled, pool.exit.time, bound=allowed)
     if took > allowed:
         yield Breach(
             why=f"pool {pool.pool} took {took:.3f} s to end, {allowed:g} s are allowed", excuse=excuse
         )
-    if (code := pool.exit.code) != 0:
+    if (code := pool.exit.code) not in accepted_codes(history, pool.exit):
         # A pool that the harness killed, because it was late, has the excuse of its lateness; any other has none.
         ended_by_harness = pool.exit.pid in killed_pools(history)
         yield Breach(
@@ -184,7 +197,7 @@ def _ending(history: History, run: Run, pool: _StoppedPool, same_task: list[Run]
     """`DRAINED`, `RELEASED`, or what is wrong with how this run ended."""
     late = pool.since_signal(run.begun.time)
     if late > pool.margin:
-        excuse = lost_to_machine(history, pool.signalled, run.begun.time, excess=late - pool.margin)
+        excuse = bound_lost_to_machine(history, pool.signalled, run.begun.time, bound=pool.margin)
         return Breach(why=f"began it {late:.3f} s after the signal", excuse=excuse)
     last = (run.ended or run.begun).time
     if pool.exit is not None and last > pool.exit.time:
@@ -201,12 +214,6 @@ def _ending(history: History, run: Run, pool: _StoppedPool, same_task: list[Run]
     if not any(one.process not in pool.workers and one.begun.time >= pool.signalled for one in same_task):
         return Breach(why="released it, and it never began again", excuse=open_end(history))
     return RELEASED
-
-
-def _verdict(wrong: Sequence[Breach], too_few: bool) -> Verdict:
-    if any(one.excuse is None for one in wrong):
-        return Verdict.INVALID
-    return Verdict.UNKNOWN if wrong or too_few else Verdict.VALID
 
 
 def _figures(stops: list[Stop]) -> Mapping[str, float | int | None]:

@@ -16,6 +16,7 @@ from harness.history import History, Operation, OperationType
 from harness.history.ending import open_end
 from harness.history.faults import killed_workers
 from harness.history.fields import activity_of, task_of, whole
+from harness.history.promises import delivers_again
 from harness.history.records import completions, records
 from harness.history.runs import Run, runs
 from harness.history.statuses import TERMINAL
@@ -43,9 +44,10 @@ def witnesses() -> Checker:
     submitted. workers-postgres: for each complete activity a handler returned under that fence, and no handler
     returned under a fence above the record's. workers-redis: the queue holds no task that its last holder finished,
     if that worker was not killed. postgres-redis: the queue holds every task with a pending record and none with a
-    terminal one (dead letters aside). If the `queue` operation names the activities that it `held`, tasks are
-    compared, else numbers. UNKNOWN if one of the four has no evidence at all, and if the run ended too early
-    (`open_end`) and all contradictions are of a kind that a system which goes on may resolve.
+    terminal one (dead letters aside, and second deliveries of a system that may deliver a task again). If the `queue`
+    operation names the activities that it `held`, tasks are compared, else numbers. UNKNOWN if one of the four has no
+    evidence at all, and if the run ended too early (`open_end`) and all contradictions are of a kind that a system
+    which goes on may resolve.
     """
 
     def check(history: History) -> CheckResult:
@@ -66,7 +68,7 @@ def witnesses() -> Checker:
         if why is not None:
             summary += f"; they are not judged: {why}"
         return CheckResult(
-            verdict=Verdict.VALID if not found else Verdict.INVALID if why is None else Verdict.UNKNOWN,
+            verdict=Verdict.of(wrong=bool(found) and why is None, unsure=bool(found)),
             summary=summary,
             figures={pair.replace("-", "_"): sum(one.kind == pair for one in found) for pair in PAIRS},
             counterexamples=(
@@ -145,11 +147,14 @@ def _redis(history: History) -> Iterator[Counterexample | _Count]:
     named, waiting = last.value.get("held"), _waiting(last)
     if isinstance(named, list | tuple):
         held = {str(one) for one in named}
+        held -= recorded.keys() - pending if delivers_again(history) else set()
         yield from _held_and_recorded(held, pending, recorded)
         yield from _finished_and_held(history, held)
     elif waiting == 0:
         yield from _held_and_recorded(set(), pending, recorded)
-    elif waiting is not None and waiting != len(pending):
+    elif waiting is not None and (
+        waiting < len(pending) if delivers_again(history) else waiting != len(pending)
+    ):
         why = f"Postgres has {len(pending)} pending tasks, but Redis holds {waiting}, dead letters aside"
         yield _Count(kind="postgres-redis", why=why)
 

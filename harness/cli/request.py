@@ -48,7 +48,7 @@ class RunRequest:
             _require_permission(scenarios, options)
         seed = secrets.randbelow(2**32) if options.seed is None else options.seed
         target = _target(options)
-        asked = {"tasks": options.tasks, "rate": options.rate, "timeout": options.timeout}
+        asked = {name: getattr(options, name) for name in ("tasks", "rate", "timeout", "patience")}
         plans = tuple(RunPlan.of(scenario, target, seed=seed, **asked) for scenario in scenarios)
         require_time(plans)
         session = secrets.token_hex(4)

@@ -14,6 +14,12 @@ _CHUNK_BYTES = 65_536
 _CONNECT_SECONDS = 5.0
 
 
+class _Asked:
+    """The last request of a connection that has no reply yet; None if each has one."""
+
+    request: bytes | None = None
+
+
 class ReplyProxy:
     """Forwards TCP connections from a port of the loopback address to the server of a URL, until `close`."""
 
@@ -25,6 +31,8 @@ class ReplyProxy:
         self._parts = parts
         self._changed = threading.Condition()
         self._skip: int | None = None
+        self._at_least = 0
+        self._to = b""
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server((LOOPBACK, 0))
         threading.Thread(target=self._accept, name="reply-proxy", daemon=True).start()
@@ -41,10 +49,13 @@ class ReplyProxy:
         """Whether a reply is going to be lost."""
         return self._skip is not None
 
-    def lose_reply(self, *, skip: int, within: float) -> bool:
-        """Forward `skip` replies and lose the next one with its connection; False if none comes `within` seconds."""
+    def lose_reply(self, *, skip: int, within: float, at_least: int = 0, to: bytes = b"") -> bool:
+        """Forward `skip` replies and lose the next one with its connection; False if none comes `within` seconds.
+
+        Replies of fewer than `at_least` bytes, and those to a request without the bytes `to`, pass and are not counted.
+        """
         with self._changed:
-            self._skip = skip
+            self._skip, self._at_least, self._to = skip, at_least, to
             lost = self._changed.wait_for(lambda: self._skip is None, within)
             self._skip = None
             return lost
@@ -68,7 +79,7 @@ class ReplyProxy:
             server = socket.create_connection(self._server, _CONNECT_SECONDS)
             with server:
                 server.settimeout(None)
-                asked = threading.Event()
+                asked = _Asked()
                 replies = threading.Thread(
                     target=self._forward_replies,
                     args=(server, client, asked),
@@ -80,7 +91,7 @@ class ReplyProxy:
                 replies.start()
                 try:
                     while data := client.recv(_CHUNK_BYTES):
-                        asked.set()
+                        asked.request = data
                         server.sendall(data)
                     server.shutdown(socket.SHUT_WR)
                     replies.join()
@@ -90,20 +101,20 @@ class ReplyProxy:
                     _end(server)
                     _end(client)
 
-    def _forward_replies(self, server: socket.socket, client: socket.socket, asked: threading.Event) -> None:
+    def _forward_replies(self, server: socket.socket, client: socket.socket, asked: _Asked) -> None:
         with contextlib.suppress(OSError):
             while data := server.recv(_CHUNK_BYTES):
                 # Messages that no request asked for are no replies.
-                if asked.is_set() and self._loses():
+                if asked.request is not None and self._loses(len(data), asked.request):
                     break
-                asked.clear()
+                asked.request = None
                 client.sendall(data)
         _end(server)
         _end(client)
 
-    def _loses(self) -> bool:
+    def _loses(self, length: int, request: bytes) -> bool:
         with self._changed:
-            if self._skip is None:
+            if self._skip is None or length < self._at_least or self._to not in request:
                 return False
             self._skip -= 1
             if self._skip >= 0:

@@ -7,6 +7,7 @@ request again must not cause two effects, and a client that gives up must not lo
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -19,13 +20,19 @@ from harness.history import InjectionKind
 from harness.history.promises import Loss
 
 # A loss skips up to this many replies first, so that it is not always the most frequent kind of reply.
-_MOST_SKIPPED = 8
+_MOST_SKIPPED, _MOST_SKIPPED_COMMITS = 8, 2
+# A reply as long as this has an id or a message in it. Most replies to a worker that polls say only that there is none.
+_FILLED_BYTES = 40
+# The request whose lost reply leaves open whether everything before it took effect.
+_COMMITS: Mapping[Service, bytes] = {"postgres": b"COMMIT"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoseReply:
     """Lose up to `replies` replies of a server in the course of `seconds`; each loss ends its connection.
 
+    Every second one is any reply, of Postgres the reply to a commit. The others are replies that are long enough to
+    carry an id or a message.
     The scenario names the server in `proxied`, so that the target reaches it through a `ReplyProxy`.
     """
 
@@ -51,7 +58,8 @@ class LoseReply:
         start, lost = time.monotonic(), 0
         for number in range(1, self.replies + 1):
             left = start + number * each - time.monotonic()
-            lost += proxy.lose_reply(skip=draw.randrange(_MOST_SKIPPED), within=max(0.0, left))
+            skip, at_least, to = self._kind(number, draw)
+            lost += proxy.lose_reply(skip=skip, within=max(0.0, left), at_least=at_least, to=to)
             time.sleep(max(0.0, start + number * each - time.monotonic()))
         if not lost:
             raise GateError(
@@ -61,6 +69,13 @@ class LoseReply:
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Nothing to heal: the proxy loses a reply only while it is requested to."""
+
+    def _kind(self, number: int, draw: Random) -> tuple[int, int, bytes]:
+        """What the loss `number` is of: replies to skip, bytes of the reply, bytes in its request."""
+        if number % 2:
+            return 0, _FILLED_BYTES, b""
+        commit = _COMMITS.get(self.service, b"")
+        return draw.randrange(_MOST_SKIPPED_COMMITS if commit else _MOST_SKIPPED), 0, commit
 
     def _proxy(self, context: FaultContext) -> ReplyProxy:
         proxy = context.proxies.get(self.service)

@@ -24,6 +24,11 @@ QUIET_SPIN = 1.5
 SHARE = 0.5
 """The share of an excess that the machine has to explain, so that the excess is not judged."""
 
+MOST_GIVEN = 3.0
+"""A system that got more than so many times its bound from the machine exceeds it, however slow the machine was."""
+
+_SAMPLED_SECONDS = 0.5
+
 
 class MachineSample(NamedTuple):
     """One sample at `time` (nanoseconds), about the time since the previous one.
@@ -90,6 +95,18 @@ def lost_to_machine(history: History, start: int, end: int, *, excess: float) ->
     if found is None or found.lost <= 0 or found.lost < SHARE * excess:
         return None
     return _sentence(found, start, end)
+
+
+def bound_lost_to_machine(history: History, start: int, end: int, *, bound: float) -> str | None:
+    """Why a time between `start` and `end` (nanoseconds) that exceeds its bound (seconds) is not judged.
+
+    As `lost_to_machine`, and None if the machine gave the system several times its bound: a machine that is busy all
+    the time takes a part of any time away, however long that is.
+    """
+    found, took = slowness(history, start, end), seconds(end - start)
+    if found is not None and took - found.lost > MOST_GIVEN * max(bound, _SAMPLED_SECONDS):
+        return None
+    return lost_to_machine(history, start, end, excess=took - bound)
 
 
 def too_little_time(history: History, start: int, end: int, *, needed: float) -> str | None:

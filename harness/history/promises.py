@@ -110,7 +110,7 @@ class Promises:
         known = {one.name for one in fields(cls)}
         if unknown := sorted(value.keys() - known):
             raise ValueError(f"there is no promise {unknown[0]!r}; choose from {', '.join(sorted(known))}")
-        survives = _losses_of("survives", value.get("survives", ()))
+        survives = _named_losses("survives", value.get("survives", ()))
         found: dict[str, Any] = {**value, "survives": survives}
         found["recovers_within"] = _times(value.get("recovers_within", {}), survives)
         found["delivery"] = _member(
@@ -137,11 +137,7 @@ class Promises:
     @property
     def slowest_recovery(self) -> float | None:
         """The longest promised time until an interrupted task begins again; None if there is none."""
-        times = [
-            *self.recovers_within.values(),
-            *([] if self.takes_over_after is None else [self.takes_over_after]),
-        ]
-        return max(times, default=None)
+        return self.recovery_after(Loss) or None
 
     def recovery_after(self, taken: Iterable[Loss]) -> float:
         """The longest promised time until a task goes on after these losses; 0 if nothing is promised."""
@@ -154,14 +150,29 @@ def promises(history: History) -> Promises | None:
     return history.derive(_promises)
 
 
-def losses(history: History, until: int | None = None) -> frozenset[Loss]:
-    """What the injected faults took from the system, by their recorded `loss` and kind.
+def losses(history: History) -> frozenset[Loss]:
+    """What the injected faults took from the system, by their recorded `loss` and kind."""
+    return history.derive(_losses)
 
-    `until` (nanoseconds) leaves out the faults that were injected later.
-    """
-    if until is None:
-        return history.derive(_losses)
-    return _losses_to(one for one in injected_faults(history) if one.start <= until)
+
+def delivers_again(history: History) -> bool:
+    """Whether the system may deliver a task again without a fault, so that a copy of one that ended may be left."""
+    made = promises(history)
+    return made is not None and made.delivery is DeliveryMode.AT_LEAST_ONCE and not made.duplicates
+
+
+def losses_of(fault: FaultWindow) -> frozenset[Loss]:
+    """What one fault took from the system; raises `ValueError` if it recorded a `loss` that is none."""
+    loss = fault.injection.value.get("loss")
+    return taken_by(fault.kind, None if loss is None else _member(Loss, "loss", loss))
+
+
+def taken_by(kind: InjectionKind, loss: Loss | None) -> frozenset[Loss]:
+    """What a fault of this kind takes: its own loss, and a worker if it kills and does not say that it takes a pool."""
+    found = set() if loss is None else {loss}
+    if kind is InjectionKind.KILL and loss is not Loss.POOL_KILLED:
+        found.add(Loss.WORKER_KILLED)
+    return frozenset(found)
 
 
 def _promises(history: History) -> Promises | None:
@@ -170,21 +181,10 @@ def _promises(history: History) -> Promises | None:
 
 
 def _losses(history: History) -> frozenset[Loss]:
-    return _losses_to(injected_faults(history))
+    return frozenset().union(*map(losses_of, injected_faults(history)))
 
 
-def _losses_to(faults: Iterable[FaultWindow]) -> frozenset[Loss]:
-    found: set[Loss] = set()
-    for fault in faults:
-        loss = fault.injection.value.get("loss")
-        if loss is not None:
-            found.add(_member(Loss, "loss", loss))
-        if fault.kind is InjectionKind.KILL and loss != Loss.POOL_KILLED:
-            found.add(Loss.WORKER_KILLED)
-    return frozenset(found)
-
-
-def _losses_of(name: str, given: Any) -> frozenset[Loss]:
+def _named_losses(name: str, given: Any) -> frozenset[Loss]:
     _require(isinstance(given, list | tuple | set | frozenset), name, given, "a list")
     return frozenset(_member(Loss, name, one) for one in given)
 

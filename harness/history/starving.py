@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from harness.history.figures import NANOSECONDS
 from harness.history.history import History
-from harness.history.machine import lost_to_machine, machine_samples
+from harness.history.machine import SHARE, lost_to_machine, machine_samples
 from harness.history.promises import promises
+
+LEASE_SHARE = 2 / 3
+"""The share of a lease that the machine has to take away: workers renew a lease about each third of its length."""
 
 
 def starved_lease(history: History, start: int, end: int) -> str | None:
@@ -20,6 +23,6 @@ def starved_lease(history: History, start: int, end: int) -> str | None:
     times = [one.time for one in machine_samples(history) if start < one.time < end]
     for time in (*times, end):
         since = max(start, time - round(lease * NANOSECONDS))
-        if (excuse := lost_to_machine(history, since, time, excess=lease)) is not None:
+        if (excuse := lost_to_machine(history, since, time, excess=lease * LEASE_SHARE / SHARE)) is not None:
             return excuse
     return None

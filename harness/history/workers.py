@@ -13,6 +13,7 @@ from harness.history.history import History
 from harness.history.injection import InjectionKind
 from harness.history.names import KILL, START, STOP, worker_name
 from harness.history.operation import Operation, OperationType
+from harness.history.promises import promises
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +68,15 @@ def killed_pools(history: History) -> Mapping[int, Operation]:
     return {whole(op, "pid"): op for op in history.where(KILL)}
 
 
+def accepted_codes(history: History, one: PoolExit) -> Set[int]:
+    """The codes with which this pool may end: those that the system promises after SIGTERM, and 0 without one."""
+    made = promises(history)
+    signalled = _terminated(history).get(one.pid, stopped_pools(history).get(one.pid))
+    if made is None or signalled is None or one.time < signalled.time:
+        return {0}
+    return made.exit_codes
+
+
 def first_worker_up(history: History, since: int, *, without: Set[str]) -> int:
     """When another worker or pool was up to run a task of the processes `without`: not before `since` (nanoseconds).
 
@@ -117,16 +127,21 @@ def _present(history: History) -> Sequence[_Presence]:
         left = min([*stopped, *([] if life.ended is None else [life.ended])], default=None)
         found.append(_Presence(life.process, life.first if life.process in greeted else 0, left))
     ended = {one.pid: one.time for one in pool_exits(history)}
-    terminated = {
-        fault.parent: fault.start
-        for fault in reversed(injected_faults(history))
-        if fault.kind is InjectionKind.STOP and fault.parent is not None
-    }
+    terminated = {pid: stop.time for pid, stop in _terminated(history).items()}
     for op in history.where(START, OperationType.OK):
         if (pid := optional_whole(op, "pid")) is not None:
             left = min((times[pid] for times in (ended, terminated) if pid in times), default=None)
             found.append(_Presence(worker_name(pid), op.time, left))
     return found
+
+
+def _terminated(history: History) -> Mapping[int, Operation]:
+    """By pid, the first fault that sent SIGTERM to a pool."""
+    return {
+        fault.parent: fault.injection
+        for fault in reversed(injected_faults(history))
+        if fault.kind is InjectionKind.STOP and fault.parent is not None
+    }
 
 
 def _stops(history: History) -> Mapping[str, Sequence[FaultWindow]]:

@@ -124,6 +124,7 @@ class ChaosFixture:
             tasks=settings.tasks,
             rate=settings.rate,
             timeout=settings.timeout,
+            patience=settings.stall,
         )
         require_time([plan])
         progress = PlainLines(sys.stderr)

@@ -38,6 +38,7 @@ _BACKLOG = NumberedTasks(rate=10.0, work=(0.3, 0.7))
 
 _KILLS = (Loss.WORKER_KILLED, Loss.POOL_KILLED)
 _STOPS = (Loss.SIGTERM, Loss.SIGTERM_LATE)
+_CONNECTIONS = (Loss.REPLY_LOST, Loss.BACKENDS_TERMINATED)
 
 _PROCESS_FAULTS: Mapping[Loss, tuple[Fault, ...]] = {
     Loss.WORKER_KILLED: tuple(kill_worker_at_gate(at=at) for at in (0.1, 0.35, 0.6)),
@@ -50,7 +51,7 @@ _PROCESS_FAULTS: Mapping[Loss, tuple[Fault, ...]] = {
     ),
 }
 
-_BROKERS: tuple[Service, ...] = ("redis",)
+_BROKERS: tuple[Service, ...] = ("redis", "rabbitmq")
 _DATABASE: tuple[Service, ...] = ("postgres",)
 _SERVERS: Mapping[Loss, tuple[Service, ...]] = {
     Loss.BROKER_RESTARTED: _BROKERS,
@@ -84,8 +85,8 @@ def _scenario(loss: Loss, faults: Sequence[Fault], service: Service | None = Non
     checkers = standard(
         recovery_p99="promised" if kills else None,
         concurrency=POOL.concurrency,
-        # Of lost replies one is enough: a target may stop to send requests after the first fault.
-        minimum_faults=1 if loss is Loss.REPLY_LOST else len(faults),
+        # Of these one is enough: a target whose workers end with their connection has none for the next fault.
+        minimum_faults=1 if loss in _CONNECTIONS else len(faults),
         minimum_kills=kills,
     )
     if loss in _STOPS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -48,8 +49,8 @@ def _summary(table: Table, written_at: str) -> Iterator[str]:
     facts = platform_facts()
     yield _wrapped(
         f"{written_at}: {len(table.targets)} targets, {len(table.losses)} losses, {len(table.cells)} cells: "
-        f"{counts or 'none has run'}. {table.agreement} {facts['python']}, {facts['system']}, "
-        f"{os.cpu_count()} cores."
+        f"{counts or 'none has run'}. {table.agreement} {facts['python']}, {platform.system()} "
+        f"on {platform.machine()}, {os.cpu_count()} cores."
     )
 
 

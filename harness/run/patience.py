@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import time
 
-from harness.history.promises import Promises
 from harness.run.gauge import MachineGauge
-from harness.scenario import Scenario
-
-# A drain ends early if nothing moves for the longest of these two and of the recovery that the target promises. Its
-# unfinished tasks are then stuck.
-STALL_LEASES = 2.0
-STALL_SECONDS = 5.0
 
 # On a slow machine a drain waits up to so many times longer.
 _SLOW_MACHINE = 4.0
-
-
-def patience_of(scenario: Scenario, promises: Promises) -> float:
-    """Seconds without any change after which an unfinished task of this scenario counts as stuck."""
-    lease = scenario.pool.lease if promises.takes_over_after is None else promises.takes_over_after
-    taken = {loss for fault in scenario.faults if (loss := getattr(fault, "loss", None)) is not None}
-    return max(STALL_LEASES * lease, STALL_SECONDS, promises.recovery_after(taken))
 
 
 class Patience:

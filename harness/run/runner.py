@@ -6,13 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.checkers.adapter import without_mistakes
 from harness.checkers.asked import as_promised
-from harness.checkers.base import Checker, CheckResult, Verdict, check_all
+from harness.checkers.base import Checker, CheckResult, check_all
 from harness.checkers.evidence import unreadable
 from harness.checkers.exits import MARGIN_SECONDS
 from harness.checkers.invariants import recorded_invariants
@@ -28,7 +28,7 @@ from harness.run.context import RunContext, open_context
 from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
 from harness.run.kept_logs import kept_logs
-from harness.run.patience import Patience, patience_of
+from harness.run.patience import Patience
 from harness.run.space import require_space
 from harness.scenario import Scenario, ScenarioRun
 from harness.scenario.run_plan import RunPlan
@@ -42,19 +42,29 @@ _POLL_SECONDS = 0.1
 class _Phases:
     """The deadline of a run (by `time.monotonic`), and the breakdowns of its phases; `recorder` is that of the runner.
 
+    With `grace`, the deadline is later by the time that the machine took away, at most by so many seconds.
     Each phase is recorded when it begins and ends, so that a later check of the history knows whether the run came to
     its end, also after Ctrl-C and SIGKILL.
     """
 
     deadline: float
     recorder: Recorder
+    grace: float = 0.0
+    gauge: MachineGauge | None = None
     breakdowns: list[str] = field(default_factory=list)
     interrupted: bool = False
 
     @property
     def seconds_left(self) -> float:
         """Seconds until the deadline, 0 once it has passed."""
-        return max(0.0, self.deadline - time.monotonic())
+        lost = 0.0 if self.gauge is None else min(self.gauge.lost, self.grace)
+        return max(0.0, self.deadline + lost - time.monotonic())
+
+    def stop_in_time(self, stop: threading.Event) -> None:
+        """Wait until `stop` is set, and set it when the deadline has passed."""
+        while (left := self.seconds_left) and not stop.wait(left):
+            pass
+        stop.set()
 
     @contextmanager
     def phase(self, name: RunPhase) -> Iterator[None]:
@@ -94,10 +104,10 @@ class RunOptions:
     tasks: how many tasks are submitted.
     queue: the name of the run's own queue (default: by the name of the scenario).
     rate: tasks a second (default: that of the workload, or less if the target promises fewer slots).
-    timeout: seconds that bound the run (default: that of the scenario, or more if the rate is lower).
+    timeout: seconds that bound the run (default: that of the scenario, or more if the rate is lower; on a machine that
+        cannot keep up, up to twice as long).
     repeat: the command that repeats the run, for the report.
-    stall: the patience of the drain: seconds without any change that end it (default: `patience_of` the scenario and
-        the promises of the target).
+    stall: the patience of the drain: seconds without any change that end it (default: by the promises of the target).
     """
 
     seed: int
@@ -126,7 +136,13 @@ def run_scenario(
     """
     began = time.monotonic()
     plan = RunPlan.of(
-        scenario, target, seed=options.seed, tasks=options.tasks, rate=options.rate, timeout=options.timeout
+        scenario,
+        target,
+        seed=options.seed,
+        tasks=options.tasks,
+        rate=options.rate,
+        timeout=options.timeout,
+        patience=options.stall,
     )
     scenario = plan.scenario
     for note in plan.notes:
@@ -137,7 +153,8 @@ def run_scenario(
         _sealed_if_interrupted(history_folder),
         closing(Recorder(history_folder / f"{RUNNER}.jsonl", process=RUNNER)) as recorder,
     ):
-        phases = _Phases(deadline=began + scenario.timeout, recorder=recorder)
+        grace = scenario.timeout if options.timeout is None else 0.0
+        phases = _Phases(deadline=began + scenario.timeout, recorder=recorder, grace=grace)
         with (
             kept_logs(environment, history_folder),
             _gauge(history_folder) as gauge,
@@ -152,10 +169,7 @@ def run_scenario(
                 runner=recorder,
                 proxied=scenario.proxied,
             ) as context:
-                stall = options.stall
-                if stall is None:
-                    stall = patience_of(scenario, context.faults.promises)
-                patience = Patience(stall, gauge)
+                patience, phases.gauge = Patience(plan.patience, gauge), gauge
                 ChaosRun(
                     scenario, schedule, context, phases=phases, progress=progress, patience=patience
                 ).execute()
@@ -211,26 +225,23 @@ def _gauge(folder: Path) -> Iterator[MachineGauge]:
 def judge(scenario: Scenario, history: History, target: Target | None = None) -> Mapping[str, CheckResult]:
     """The results of all checkers; a checker of the scenario replaces the workload's checker of the same name.
 
-    A target with a method `checkers` adds its own, such as the invariants of an application. An invariant in the
-    history is judged without it too; it is UNKNOWN if that needs its function.
+    A target with a method `checkers` adds its own, such as the invariants of an application. Without the application,
+    an invariant that the history names is judged by its recorded answer.
     A checker that asks for what the target does not promise is NOT ASKED. What a mistake of the adapter explains is
     UNKNOWN.
     A history with unreadable lines never produces INVALID, only UNKNOWN: such a line may be the evidence
     that a checker misses.
     """
     own: Callable[[], Mapping[str, Checker]] = getattr(target, "checkers", dict)
-    recorded = recorded_invariants(history)
-    checkers = {**scenario.workload.checkers(), **scenario.checkers, **recorded, **own()}
+    checkers = {
+        **recorded_invariants(history),
+        **scenario.workload.checkers(),
+        **scenario.checkers,
+        **own(),
+    }
     results = without_mistakes(as_promised(check_all(checkers, history), history), history)
     gaps = unreadable(history)
-    return {name: _downgraded(result, gaps[0]) for name, result in results.items()} if gaps else results
-
-
-def _downgraded(result: CheckResult, gap: str) -> CheckResult:
-    if result.verdict is not Verdict.INVALID:
-        return result
-    summary = f"not certain, since {gap}: {result.summary}"
-    return replace(result, verdict=Verdict.UNKNOWN, summary=summary)
+    return {name: result.doubted(f"since {gaps[0]}") for name, result in results.items()} if gaps else results
 
 
 class ChaosRun:
@@ -298,14 +309,12 @@ class ChaosRun:
         start = time.monotonic()
         stop = threading.Event()
         driver = Driver(self._client, arrivals, start=start, failed=stop)
-        alarm = threading.Timer(self._phases.seconds_left, stop.set)
-        alarm.daemon = True
-        alarm.start()
+        threading.Thread(target=self._phases.stop_in_time, args=(stop,), name="alarm", daemon=True).start()
         try:
             self._nemesis.run(faults, start=start, stop=stop)
             self._await_answers(driver)
         finally:
-            alarm.cancel()
+            stop.set()
             driver.stop()
         for missed in self._nemesis.missed:
             self._log(f"not injected: {missed}")

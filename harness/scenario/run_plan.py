@@ -12,11 +12,11 @@ from typing import Self
 from harness.errors import FOREIGN_ERRORS, UsageError, describe_error
 from harness.faults.base import Fault
 from harness.faults.pausing import PAUSE_MARGIN_SECONDS, PAUSE_SECONDS
-from harness.history.promises import Promises
+from harness.history.promises import Promises, taken_by
 from harness.scenario.scenario import PoolNeeds, Scenario
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target, TargetSettings
-from harness.targets.promised import promised
+from harness.targets.promised import everything, promised
 from harness.workloads.base import PacedWorkload
 from harness.workloads.generator import times
 
@@ -25,6 +25,13 @@ FIXED_SECONDS = 3.0
 
 MOST_TIMEOUT = 1_000_000
 """The longest time-out of a run, in seconds."""
+
+STALL_SECONDS = 5.0
+"""The shortest patience of a drain."""
+
+# How much longer the patience of a drain is than the time after which others take a silent worker's tasks over: as
+# long as that time itself, and no longer than this.
+_TAKE_OVER_RESERVE_SECONDS = 10.0
 
 # The most tasks that are drawn for a plan; the times of more tasks are in proportion.
 _SAMPLE = 1000
@@ -48,7 +55,8 @@ class RunPlan:
     """A run of a scenario that is not started yet.
 
     `scenario` has the rate and the time-out of this run. `seconds` is how long the run takes at least. `utilization` is
-    the work that arrives, as a share of what the slots of one pool can do. `notes` are sentences for the report.
+    the work that arrives, as a share of what the slots of one pool can do. `patience` is how many seconds without any
+    change make an unfinished task a stuck one. `notes` are sentences for the report.
     """
 
     scenario: Scenario
@@ -57,6 +65,7 @@ class RunPlan:
     tasks: int
     seconds: float
     utilization: float
+    patience: float = STALL_SECONDS
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -69,14 +78,16 @@ class RunPlan:
         tasks: int,
         rate: float | None = None,
         timeout: float | None = None,
+        patience: float | None = None,
     ) -> Self:
-        """Plan a run. `rate` (tasks a second) and `timeout` (seconds) replace those of the scenario.
+        """Plan a run. `rate` (tasks a second), `timeout` and `patience` (seconds) replace those of the scenario.
 
-        A target that promises fewer slots than the scenario asks for gets a lower rate in proportion, and more time.
+        A target that promises fewer slots than the scenario asks for gets a lower rate in proportion, and more time. A
+        target that promises a longer recovery than the reference implementation gets the time for it.
         Raises `UsageError` if there are too few tasks for the faults, if the workload cannot have the rate, or for a
-        rate or a time-out that is no number above 0.
+        rate, a time-out or a patience that is no number above 0.
         """
-        require_above_zero(rate=rate, timeout=timeout)
+        require_above_zero(rate=rate, timeout=timeout, patience=patience)
         promises = promises_of(target, scenario.pool)
         notes = []
         if rate is not None:
@@ -84,12 +95,20 @@ class RunPlan:
         elif (share := _slots(scenario.pool, promises) / scenario.pool.slots) < 1:
             scenario, note = _slower(scenario, share)
             notes.append(f"the target promises {_slots(scenario.pool, promises)} slots, {note}")
+        needed = patience_of(scenario, promises) if patience is None else patience
         if timeout is not None:
             scenario = replace(scenario, timeout=timeout)
+        elif patience is None and (more := _more_time(scenario, needed)) > 0:
+            longer = replace(scenario, timeout=scenario.timeout + more)
+            notes.append(
+                f"the target promises a recovery within {needed:g} s: "
+                f"the time-out is {longer.timeout:.4g} instead of {scenario.timeout:.4g} s"
+            )
+            scenario = longer
         plan = cls._of(scenario, promises, seed=seed, tasks=tasks)
         if plan.utilization > 1:
             notes.append(f"{plan.utilization:.1f} times as much work arrives as the slots of a pool can do")
-        return replace(plan, notes=tuple(notes))
+        return replace(plan, patience=needed, notes=tuple(notes))
 
     @classmethod
     def _of(cls, scenario: Scenario, promises: Promises, *, seed: int, tasks: int) -> Self:
@@ -199,6 +218,23 @@ def _lasts(fault: Fault, promises: Promises) -> float:
     return float(seconds + getattr(fault, "beside", 0.0) + waits)
 
 
+def patience_of(scenario: Scenario, promises: Promises) -> float:
+    """Seconds without any change after which an unfinished task of this scenario counts as stuck."""
+    silence = scenario.pool.lease if promises.takes_over_after is None else promises.takes_over_after
+    taken = (taken_by(fault.kind, getattr(fault, "loss", None)) for fault in scenario.faults)
+    recovery = promises.recovery_after(frozenset().union(*taken))
+    return max(silence + min(silence, _TAKE_OVER_RESERVE_SECONDS), STALL_SECONDS, recovery)
+
+
+def _more_time(scenario: Scenario, patience: float) -> float:
+    """Seconds that a time-out lacks, which is made for the patience with the reference implementation.
+
+    A recovery counts twice: a task may begin again at its end, and only then does a drain begin to wait for others.
+    """
+    usual = patience_of(scenario, everything(_settings(scenario.pool)))
+    return max(0.0, 2 * (patience - usual))
+
+
 def _slots(pool: PoolNeeds, promises: Promises) -> int:
     """How many tasks one pool of the target runs at a time."""
     each = pool.concurrency if promises.slots_per_worker is None else promises.slots_per_worker
@@ -233,7 +269,17 @@ def _slower(scenario: Scenario, share: float) -> tuple[Scenario, str]:
 
 def promises_of(target: Target, pool: PoolNeeds) -> Promises:
     """What the target promises, before its queue and folders exist; raises `UsageError` if it cannot be read."""
-    settings = TargetSettings(
+    try:
+        return promised(target, _settings(pool))
+    except FOREIGN_ERRORS as error:
+        raise UsageError(
+            f"The promises of the target {target.name} cannot be read: {describe_error(error)}. "
+            "Correct its method `promises`."
+        ) from error
+
+
+def _settings(pool: PoolNeeds) -> TargetSettings:
+    return TargetSettings(
         queue="",
         folder=Path(),
         history=Path(),
@@ -244,10 +290,3 @@ def promises_of(target: Target, pool: PoolNeeds) -> Promises:
         graceful_shutdown=pool.graceful_shutdown,
         versions=pool.versions,
     )
-    try:
-        return promised(target, settings)
-    except FOREIGN_ERRORS as error:
-        raise UsageError(
-            f"The promises of the target {target.name} cannot be read: {describe_error(error)}. "
-            "Correct its method `promises`."
-        ) from error

@@ -72,6 +72,11 @@ class AdapterTarget:
         """The services that the environment must have, by name."""
         return self.file.needs
 
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """What differs from the defaults of the system, as text."""
+        return self.file.settings
+
     def version(self) -> str:
         """The version of the installed distribution, or the one that the client reported."""
         return self.environment.version() or self._reported_version or "unknown"

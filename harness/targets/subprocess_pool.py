@@ -89,7 +89,8 @@ class SubprocessPool:
             if time.monotonic() > deadline:
                 raise TargetFailed(
                     f"{name} had {len(self.worker_pids())} of {count} workers up after {within:g} s. "
-                    "A worker is up once its process has recorded `hello`; the adapter has to call `say_hello` in it. "
+                    "A worker is up once its process has recorded `hello`: call `worker.hello()` of the kit in it, or "
+                    "`body.say_hello()` in a target. "
                     f"{self._last_output()}"
                 )
 

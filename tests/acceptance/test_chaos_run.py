@@ -52,8 +52,10 @@ def test_agentexec_survives(name: str, tmp_path: Path) -> None:
     assert figures["tasks"] >= 200
     assert figures["faults"] == len(chaos.SCENARIOS[name].faults)
     seen = {checker: found["figures"] for checker, found in run["checkers"].items()}
-    assert seen["effects"]["effects"] >= figures["tasks"]
-    assert seen["progress"]["reports"] >= 2 * figures["tasks"], "each handler reports twice"
+    accepted = seen["delivery"]["acknowledged"]
+    assert accepted >= 100
+    assert seen["effects"]["effects"] >= accepted
+    assert seen["progress"]["reports"] >= 2 * accepted, "each handler reports twice"
     if name == "kill-worker-locked":
         assert seen["locks"]["locked_tasks"] >= 100
         assert seen["priorities"]["wait_low_p50"] is not None

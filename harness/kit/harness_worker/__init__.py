@@ -10,5 +10,6 @@ from . import client, worker
 from .environment import SETTINGS as settings
 from .environment import SettingMissing
 from .gates import GateClosed
+from .running import running_activities
 
-__all__ = ["GateClosed", "SettingMissing", "client", "settings", "worker"]
+__all__ = ["GateClosed", "SettingMissing", "client", "running_activities", "settings", "worker"]

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -16,8 +16,10 @@ import redis
 from harness.environments.base import Endpoints
 from harness.errors import TargetFailed
 from harness.history import Operation
+from harness.history.promises import Loss, Promises
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.targets.body import worker_environment
+from harness.targets.promised import everything
 from harness.targets.subprocess_pool import SubprocessPool
 from tests.planted.destructive_pop.store import Store, witness
 
@@ -91,6 +93,10 @@ class DestructivePop:
 
     def version(self) -> str:
         return "planted bug"
+
+    def promises(self, settings: TargetSettings) -> Promises:
+        """All that the reference promises, but its records bring nothing back."""
+        return replace(everything(settings), survives=frozenset(Loss) - {Loss.BROKER_EMPTIED})
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> Session:
         try:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from harness.checkers import budget_per_fault, budget_per_kill, duplicates
 from harness.checkers.base import Verdict
+from harness.history import OperationType
+from harness.history.promises import DeliveryMode, Promises
 from tests.support.histories import HistoryBuilder
 
 
@@ -81,3 +83,42 @@ def test_each_injected_fault_excuses_as_many_duplicates_as_tasks_run_at_once() -
     assert (none.verdict, none.figures["budget"]) == (Verdict.INVALID, 0)
     once = duplicates(budget_per_fault(2))(twice(1, 2).killed(12).history)
     assert (once.verdict, once.figures["budget"]) == (Verdict.VALID, 2)
+
+
+def at_most_once() -> HistoryBuilder:
+    return HistoryBuilder().promised(Promises(delivery=DeliveryMode.AT_MOST_ONCE, takes_over_after=1.0))
+
+
+def test_a_system_that_promises_at_most_once_begins_no_task_again() -> None:
+    assert duplicates(9)(at_most_once().ran(1, 2, by=12).history).verdict is Verdict.VALID
+    interrupted = at_most_once().ran(2, by=12).began(1, by=12).killed(12)
+    assert duplicates(9)(interrupted.history).verdict is Verdict.VALID
+    result = duplicates(budget_per_kill(4))(interrupted.began(1, by=13, fence=2).history)
+    assert result.verdict is Verdict.INVALID
+    assert (result.figures["surplus"], result.figures["budget"]) == (1, 0)
+    assert [(one["task"], one["why"]) for one in result.counterexamples] == [(1, "its handler began 2 times")]
+
+
+def test_neither_a_kill_nor_a_slow_machine_excuses_a_second_run_of_at_most_one() -> None:
+    returned_before = at_most_once().ran(1, by=12).killed(12).at(30).ran(1, by=13, fence=2)
+    assert duplicates(budget_per_kill(4))(returned_before.history).verdict is Verdict.INVALID
+    returned_before.slow_machine(0, 40, spin=9.0)
+    assert duplicates(budget_per_kill(4))(returned_before.history).verdict is Verdict.INVALID
+
+
+def test_two_submissions_of_a_task_may_run_once_each() -> None:
+    builder = at_most_once().ran(1, by=12)
+    for kind in (OperationType.INVOKE, OperationType.OK):
+        builder.op("worker-13", kind, "run", task=1, activity="b1", fence=1)
+    assert duplicates(0)(builder.history).verdict is Verdict.VALID
+
+
+def test_at_most_once_without_a_run_that_returned_is_unknown_unless_one_began_again() -> None:
+    assert duplicates(0)(at_most_once().began(1, by=12).history).verdict is Verdict.UNKNOWN
+    assert duplicates(0)(at_most_once().began(1, by=12).began(1, by=13).history).verdict is Verdict.INVALID
+
+
+def test_a_task_that_a_stopped_worker_gave_back_may_begin_again() -> None:
+    given_back = at_most_once().began(1, by=12).sigterm(12).ended(1, by=12, outcome=OperationType.INFO)
+    assert duplicates(0)(given_back.ran(1, by=13, fence=2).history).verdict is Verdict.VALID
+    assert duplicates(0)(given_back.ran(1, by=14, fence=3).history).verdict is Verdict.INVALID

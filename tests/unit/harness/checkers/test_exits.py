@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.checkers import exits, standard
+from harness.checkers import exits, shutdown, standard
 from harness.checkers.base import Verdict, check_safe
 from harness.history.injection import InjectionKind
 from harness.history.promises import Loss, Promises
@@ -29,6 +29,17 @@ def test_a_pool_that_was_stopped_must_still_exit_with_0() -> None:
         exits()(HistoryBuilder().sigterm(12, parent=1).exited(parent=1, code=1).history).verdict
         is Verdict.INVALID
     )
+
+
+def test_a_promised_code_is_as_good_as_0() -> None:
+    promised = Promises(exit_codes=frozenset({0, 143})).to_value()
+    builder = HistoryBuilder().op("runner", INFO, "promises", **promised)
+    builder = builder.sigterm(12, parent=1).exited(parent=1, code=143)
+    assert exits()(builder.history).verdict is Verdict.VALID
+    assert shutdown(5.0, 1.0, minimum_running=0)(builder.history).verdict is Verdict.VALID
+    result = exits()(builder.exited(parent=2, code=1).history)
+    assert result.verdict is Verdict.INVALID
+    assert result.summary.startswith("1 of 2 pools did not end with code 0 or 143; the first: pool-1 (pid 2)")
 
 
 def test_a_pool_whose_parent_was_killed_owes_nothing() -> None:
@@ -84,3 +95,33 @@ def test_a_loss_excuses_no_pool_that_must_survive_it_or_ended_before_it_or_was_s
     by_a_fault = lost_reply().sigterm(12, parent=1).exited(code=1)
     for history in (survived, earlier, by_the_run, by_a_fault):
         assert exits()(history.history).verdict is Verdict.INVALID
+
+
+def stopped(code: int, *exit_codes: int) -> HistoryBuilder:
+    """A pool that the harness stopped at the end, of a system that promises these codes."""
+    builder = HistoryBuilder().promised(Promises(exit_codes=frozenset(exit_codes)))
+    return builder.op("pool-1", INFO, "stop", pid=1, seconds=20.0).exited(code=code)
+
+
+@pytest.mark.parametrize("code", [0, 143, -15])
+def test_each_promised_code_of_a_stopped_pool_is_accepted(code: int) -> None:
+    assert exits()(stopped(code, 0, 143, -15).history).verdict is Verdict.VALID
+    by_fault = HistoryBuilder().promised(Promises(exit_codes=frozenset({0, 143, -15})))
+    by_fault.sigterm(12, parent=1).exited(parent=1, code=code)
+    assert exits()(by_fault.history).verdict is Verdict.VALID
+    assert shutdown(1.0, 1.0, minimum_running=0)(by_fault.history).verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize("code", [1, -9, 0])
+def test_a_code_that_is_not_promised_is_a_breach(code: int) -> None:
+    result = exits()(stopped(code, 143).history)
+    assert (result.verdict, result.figures["bad"]) == (Verdict.INVALID, 1)
+    assert "not end with code 143" in result.summary
+    by_fault = HistoryBuilder().promised(Promises(exit_codes=frozenset({143})))
+    by_fault.sigterm(12, parent=1).exited(parent=1, code=code)
+    assert shutdown(1.0, 1.0, minimum_running=0)(by_fault.history).verdict is Verdict.INVALID
+
+
+def test_the_promised_code_of_a_stop_excuses_no_pool_that_ended_by_itself() -> None:
+    builder = HistoryBuilder().promised(Promises(exit_codes=frozenset({0, 143})))
+    assert exits()(builder.exited(code=143).sigterm(12, parent=1).history).verdict is Verdict.INVALID

@@ -205,7 +205,7 @@ def test_a_history_is_not_valid_without_the_application_whose_invariants_it_has(
     for verdict, observed in cases.items():
         result = judge(registry.scenario("kill-pool"), run(**observed))["invariant: holds"]
         assert result.verdict is verdict
-        assert verdict is Verdict.INVALID or "--app module:NAME" in result.summary
+        assert verdict is Verdict.INVALID or "--app MODULE:NAME" in result.summary
 
 
 def test_a_value_that_is_no_mapping_arrives_as_it_is() -> None:

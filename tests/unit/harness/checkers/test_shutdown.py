@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import pytest
+
 from harness.checkers import shutdown
+from harness.checkers.asked import as_promised
 from harness.checkers.base import CheckResult, Verdict
 from harness.history import InjectionKind, OperationType
+from harness.history.promises import Loss, Promises, SigtermPromise
 from tests.support.histories import FAIL, INFO, OK, HistoryBuilder
 
 GRACEFUL, MARGIN = 5.0, 1.0
@@ -184,3 +188,31 @@ def test_a_pool_that_never_ends_with_a_lost_task_is_reported_for_both() -> None:
 def test_a_pool_without_a_name_is_called_by_its_pid() -> None:
     builder = HistoryBuilder().injected("sigterm", InjectionKind.STOP, pid=41, pids=[12])
     assert reasons(check(builder)) == ["pool 41 never ended"]
+
+
+DRAINS = Promises(sigterm=SigtermPromise.DRAINS)
+RELEASES = Promises(sigterm=SigtermPromise.RELEASES)
+
+
+def both_signals(made: Promises, *, kept: float) -> HistoryBuilder:
+    """A pool gets SIGTERM and ends its task after `kept` seconds; another one is late, with its task."""
+    builder = HistoryBuilder().promised(made).at(1).began(1, by=12).at(2).sigterm(12, loss=Loss.SIGTERM)
+    builder.at(2 + kept).ended(1, by=12, outcome=OK if kept < 1 else INFO).exited()
+    builder.at(20).began(2, by=22).at(21).sigterm(22, parent=2, loss=Loss.SIGTERM_LATE)
+    return builder.at(90).ended(2, by=22).exited(parent=2)
+
+
+@pytest.mark.parametrize(
+    ("made", "kept", "verdict"),
+    [
+        (DRAINS, 0.5, Verdict.VALID),
+        (DRAINS, 1.5, Verdict.INVALID),
+        (RELEASES, 0.5, Verdict.INVALID),
+    ],
+)
+def test_a_pool_that_drains_is_asked_for_every_stop_without_a_task_that_outlives_it(
+    made: Promises, kept: float, verdict: Verdict
+) -> None:
+    history = both_signals(made, kept=kept).history
+    found = as_promised({"shutdown": shutdown(3.0, 1.0, minimum_running=2)(history)}, history)
+    assert found["shutdown"].verdict is verdict

@@ -199,3 +199,30 @@ def test_the_start_of_a_pool_is_a_figure_of_its_own() -> None:
     builder = HistoryBuilder().op("pool-1", INVOKE, "start").at(3).op("pool-1", OK, "start")
     found = recovery(2.0)(builder.history)
     assert found.figures["pool_start_max"] == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(("waited", "verdict"), [(8.0, Verdict.UNKNOWN), (60.0, Verdict.INVALID)])
+@pytest.mark.parametrize("spin", [2.2, 3.0])
+def test_a_machine_that_is_busy_all_the_time_does_not_excuse_any_time_however_long(
+    spin: float, waited: float, verdict: Verdict
+) -> None:
+    busy = HistoryBuilder().slow_machine(0, 70, spin=spin)
+    recovered = HistoryBuilder.of(busy).at(1).began(1, by=12).at(2).killed(12).at(2 + waited)
+    assert recovery(2.0)(recovered.ran(1, by=13, fence=2).history).verdict is verdict
+    stopped = HistoryBuilder.of(busy).at(1).began(1, by=12).at(2).sigterm(12).ended(1, by=12)
+    assert shutdown(1.0, 1.0)(stopped.at(2 + waited).exited().history).verdict is verdict
+    late = HistoryBuilder.of(busy).at(2).sigterm(12).at(2 + waited).ran(2, by=12).exited()
+    assert shutdown(65.0, 2.0)(late.history).verdict is verdict
+    asked = HistoryBuilder.of(busy).at(1).injected("stall-redis", seconds=9.0).at(2)
+    asked.op("client", INVOKE, "enqueue", task=1).at(2 + waited).op("client", OK, "enqueue", task=1)
+    assert availability(enqueue_p99=2.0)(asked.history).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("built", "checker"), [(overlap_under_a_lock, locks()), (surplus_without_a_kill, duplicates(0))]
+)
+def test_a_machine_on_which_a_lease_is_renewed_in_time_excuses_no_lost_lease(
+    built: Callable[[], HistoryBuilder], checker: Checker
+) -> None:
+    assert checker(built().slow_machine(0, 15, spin=2.2).history).verdict is Verdict.INVALID
+    assert checker(built().slow_machine(0, 15, spin=3.5).history).verdict is Verdict.UNKNOWN

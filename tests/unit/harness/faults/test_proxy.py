@@ -80,11 +80,11 @@ def ask(connection: socket.socket, request: bytes) -> bytes:
 class Losing:
     """`lose_reply` in a thread, which is armed when this returns."""
 
-    def __init__(self, proxy: ReplyProxy, *, skip: int = 0) -> None:
+    def __init__(self, proxy: ReplyProxy, *, skip: int = 0, at_least: int = 0, to: bytes = b"") -> None:
         self._answer: list[bool] = []
 
         def lose() -> None:
-            self._answer.append(proxy.lose_reply(skip=skip, within=_SECONDS))
+            self._answer.append(proxy.lose_reply(skip=skip, within=_SECONDS, at_least=at_least, to=to))
 
         self._thread = threading.Thread(target=lose, daemon=True)
         self._thread.start()
@@ -129,6 +129,14 @@ def test_skipped_replies_pass_first(server: EchoServer, proxy: ReplyProxy) -> No
             b"b\n",
             b"",
         ]
+        assert losing.lost()
+
+
+def test_replies_that_are_too_short_pass(server: EchoServer, proxy: ReplyProxy) -> None:
+    with connect(proxy) as connection:
+        losing = Losing(proxy, at_least=10)
+        assert [ask(connection, b"none\n"), ask(connection, b"none\n")] == [b"none\n", b"none\n"]
+        assert ask(connection, b"a message\n") == b""
         assert losing.lost()
 
 
@@ -181,3 +189,13 @@ def test_the_url_has_the_account_and_database_of_the_server(server: EchoServer) 
 def test_a_server_without_an_address_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="host and a port"):
         ReplyProxy(url)
+
+
+def test_replies_to_other_requests_pass(server: EchoServer, proxy: ReplyProxy) -> None:
+    with connect(proxy) as connection, connect(proxy) as other:
+        losing = Losing(proxy, to=b"COMMIT")
+        assert [ask(connection, b"SELECT\n"), ask(other, b"INSERT\n")] == [b"SELECT\n", b"INSERT\n"]
+        assert ask(connection, b"COMMIT\n") == b""
+        assert losing.lost()
+        assert server.received[-1] == b"COMMIT\n"
+        assert ask(other, b"COMMIT\n") == b"COMMIT\n"

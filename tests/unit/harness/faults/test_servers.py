@@ -36,9 +36,13 @@ class LossyProxy:
     def __init__(self, *outcomes: bool) -> None:
         self._outcomes = list(outcomes)
         self.skipped: list[int] = []
+        self.to: list[bytes] = []
+        self.at_least: list[int] = []
 
-    def lose_reply(self, *, skip: int, within: float) -> bool:
+    def lose_reply(self, *, skip: int, within: float, at_least: int, to: bytes) -> bool:
         self.skipped.append(skip)
+        self.to.append(to)
+        self.at_least.append(at_least)
         return self._outcomes.pop(0)
 
 
@@ -86,8 +90,18 @@ def test_replies_are_lost_through_the_proxy_of_the_service() -> None:
     fault = LoseReply(service="redis", at=0.0, replies=3, seconds=0.0)
     aim = carry_out(fault, context_of(redis=redis, postgres=postgres))
     assert len(redis.skipped) == 3
+    # Else most of them would be empty answers to polls, and a run would show little.
+    assert [bytes_ > 10 for bytes_ in redis.at_least] == [True, False, True]
+    assert redis.to == [b""] * 3
     assert postgres.skipped == []
     assert dict(aim.value) == {"service": "redis", "replies": 3, "seconds": 0.0}
+
+
+def test_every_second_lost_reply_of_postgres_is_that_of_a_commit() -> None:
+    postgres = LossyProxy(*[True] * 4)
+    carry_out(LoseReply(service="postgres", at=0.0, replies=4, seconds=0.0), context_of(postgres=postgres))
+    assert postgres.to == [b"", b"COMMIT"] * 2
+    assert [bytes_ > 10 for bytes_ in postgres.at_least] == [True, False] * 2
 
 
 def test_the_seed_chooses_which_replies_are_lost() -> None:

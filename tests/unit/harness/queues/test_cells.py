@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from harness.checkers.base import Verdict
 from harness.environments.base import SERVICES
 from harness.errors import UsageError
+from harness.history import InjectionKind
 from harness.history.promises import Loss
 from harness.queues.cells import CELLS, LOSSES, TASKS, scenario_name
 from harness.scenario import registry
 from harness.scenario.schedule import Schedule
+from tests.support.histories import HistoryBuilder
 
 OF_PROCESSES = {
     Loss.WORKER_KILLED, Loss.POOL_KILLED, Loss.WORKER_PAUSED, Loss.SIGTERM, Loss.SIGTERM_LATE,
@@ -29,6 +32,7 @@ def test_each_loss_but_a_deployment_is_a_column() -> None:
 def test_a_target_is_struck_by_what_its_services_can_lose() -> None:
     assert struck("redis", "postgres") == set(LOSSES)
     assert struck("redis") == OF_PROCESSES | OF_BROKER | {Loss.REPLY_LOST}
+    assert struck("rabbitmq", "redis") == OF_PROCESSES | OF_BROKER - {Loss.BROKER_EMPTIED} | {Loss.REPLY_LOST}
     assert struck("postgres") == OF_PROCESSES | OF_DATABASE | {Loss.REPLY_LOST}
     assert struck() == OF_PROCESSES | {Loss.REPLY_LOST}
 
@@ -36,6 +40,7 @@ def test_a_target_is_struck_by_what_its_services_can_lose() -> None:
 def test_the_reply_that_is_lost_is_one_of_the_broker() -> None:
     assert scenario_name(Loss.REPLY_LOST, ("redis", "postgres")) == "cell-reply-lost-redis"
     assert scenario_name(Loss.REPLY_LOST, ("postgres", "redis")) == "cell-reply-lost-redis"
+    assert scenario_name(Loss.REPLY_LOST, ("rabbitmq", "redis")) == "cell-reply-lost-rabbitmq"
     assert scenario_name(Loss.REPLY_LOST, ("postgres",)) == "cell-reply-lost-postgres"
 
 
@@ -43,14 +48,24 @@ def test_the_reply_that_is_lost_is_one_of_the_broker() -> None:
 def test_a_cell_is_a_scenario_with_faults_of_its_loss(name: str) -> None:
     scenario = registry.scenario(name)
     [loss] = {getattr(fault, "loss", None) for fault in scenario.faults}
-    assert name.removeprefix("cell-").removesuffix("-redis").removesuffix("-postgres") == loss
+    server = next((one for one in (*SERVICES, "rabbitmq") if name.endswith(f"-{one}")), "")
+    assert name.removeprefix("cell-").removesuffix(f"-{server}") == loss
     schedule = Schedule.of(scenario, seed=1, tasks=TASKS)
     assert len(schedule.arrivals) + len(schedule.final) == TASKS
     assert schedule.final, "a task after the faults shows that the target still works"
 
 
+@pytest.mark.parametrize("name", ["cell-backends-terminated", "cell-reply-lost-postgres"])
+def test_one_lost_connection_is_enough(name: str) -> None:
+    scenario = registry.scenario(name)
+    [loss] = {getattr(fault, "loss", None) for fault in scenario.faults}
+    history = HistoryBuilder().injected("fault", InjectionKind.OTHER, pids=[], loss=loss).history
+    assert len(scenario.faults) > 1
+    assert scenario.checkers["faults"](history).verdict is Verdict.VALID
+
+
 def test_every_cell_is_reached_by_some_target() -> None:
-    needs = [("redis", "postgres"), ("postgres",)]
+    needs = [("redis", "postgres"), ("postgres",), ("rabbitmq",)]
     assert {scenario_name(loss, one) for loss in LOSSES for one in needs} - {None} == set(CELLS)
 
 
@@ -58,7 +73,7 @@ def test_only_cells_that_strike_a_server_need_servers_of_their_own() -> None:
     for name, scenario in CELLS.items():
         is_of_server = not any(name == f"cell-{loss}" for loss in OF_PROCESSES)
         assert scenario.own_servers is is_of_server, name
-        assert set(scenario.proxied) <= set(SERVICES)
+        assert set(scenario.proxied) <= {*SERVICES, "rabbitmq"}
         assert bool(scenario.proxied) is name.startswith("cell-reply-lost")
 
 

@@ -32,9 +32,9 @@ from harness.processes import is_alive
 from harness.progress import Progress, Quiet
 from harness.report.verdict_json import verdict_json
 from harness.run.gauge import MachineGauge
-from harness.run.patience import patience_of
 from harness.run.runner import RunOptions, run_scenario
 from harness.scenario import PoolNeeds, Scenario, ScenarioRun
+from harness.scenario.run_plan import patience_of
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.targets.promised import everything
 from harness.workloads.numbered_tasks import NumberedTasks
@@ -201,6 +201,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
             target: Instant,
             *faults: NoFault,
             timeout: float = 30.0,
+            asked: float | None = None,
             stall: float | None = 0.3,
             work: float = 0.0,
             progress: Progress | None = None,
@@ -221,7 +222,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
                     scenario,
                     environment,
                     target,
-                    RunOptions(seed=1, tasks=40, stall=stall),
+                    RunOptions(seed=1, tasks=40, stall=stall, timeout=asked),
                     history_folder=history,
                     progress=progress or Quiet(),
                 )
@@ -364,7 +365,7 @@ def test_a_task_is_stuck_only_if_the_patience_was_as_long_as_the_promise(run: Ru
 def test_the_patience_comes_from_the_promises_of_the_target(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.run.patience.STALL_SECONDS", 0.2)
+    monkeypatch.setattr("harness.scenario.run_plan.STALL_SECONDS", 0.2)
     found = run(Promising(forgets=frozenset({7}), after=0.25), NoFault(), stall=None)
     [drain] = found.history.where("drain")
     assert drain.value["patience"] == 0.5
@@ -378,6 +379,27 @@ def test_the_machine_is_measured_during_the_run(run: Run, monkeypatch: pytest.Mo
     assert len(samples) >= 2
     assert all(sample.spin >= 1 and sample.delay >= 0 and sample.load >= 0 for sample in samples)
     assert {op.process for op in found.history.where("machine")} == {"machine"}
+
+
+@pytest.mark.parametrize(
+    ("lost", "asked", "ends"), [(0.0, None, False), (60.0, None, True), (60.0, 1.5, False)]
+)
+def test_time_that_the_machine_took_away_comes_on_top_of_the_scenarios_own_time_out(
+    run: Run, monkeypatch: pytest.MonkeyPatch, lost: float, asked: float | None, ends: bool
+) -> None:
+    monkeypatch.setattr(QuietMachine, "lost", lost)
+    found = run(Late(lasts=2.2), NoFault(), timeout=1.5, asked=asked, stall=60.0)
+    assert (found.verdict is Verdict.VALID) is ends
+    assert (found.error is None) is ends
+
+
+def test_a_machine_that_stands_still_gives_a_run_no_more_than_twice_its_time(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QuietMachine, "lost", 3600.0)
+    found = run(Instant(forgets=frozenset({7})), NoFault(), timeout=1.0, stall=60.0)
+    assert found.error is not None
+    assert 2.0 <= found.seconds < 20.0
 
 
 def test_a_drain_waits_as_long_as_today_for_a_target_without_promises_of_its_own() -> None:

@@ -14,10 +14,10 @@ import chaos
 from harness.checkers.base import Checker
 from harness.environments.base import Endpoints
 from harness.errors import UsageError
-from harness.faults.pausing import PauseWorker
+from harness.faults.pausing import PauseWorker, StallServer
 from harness.faults.process import kill_pool
 from harness.history import Recorder
-from harness.history.promises import Promises
+from harness.history.promises import Loss, Promises
 from harness.scenario import PoolNeeds, Scenario
 from harness.scenario.run_plan import FIXED_SECONDS, RunPlan, require_time
 from harness.scenario.schedule import Schedule
@@ -205,3 +205,35 @@ def test_promises_that_cannot_be_read_are_a_wrong_request() -> None:
 def test_too_few_tasks_for_the_faults_are_refused_as_before() -> None:
     with pytest.raises(UsageError, match="1 tasks are too few for the 2 faults"):
         plan(tasks=1)
+
+
+SLOW = Promising(made=Promises(recovers_within={Loss.POOL_KILLED: 75.0}, takes_over_after=61.0))
+
+
+def test_a_long_promised_recovery_has_its_time() -> None:
+    found = plan(target=SLOW)
+    assert (found.patience, plan().patience) == (75.0, 10.0)
+    assert found.scenario.timeout == 60.0 + 2 * (75.0 - 10.0)
+    assert found.notes == ("the target promises a recovery within 75 s: the time-out is 190 instead of 60 s",)
+    assert plan(target=SLOW, timeout=90.0).scenario.timeout == 90.0
+    quick = Promising(made=Promises(recovers_within={Loss.BROKER_EMPTIED: 75.0}))
+    assert plan(target=quick).scenario is SCENARIO
+
+
+def test_a_patience_that_was_asked_for_leaves_the_time_out() -> None:
+    found = plan(target=SLOW, patience=3.0)
+    assert found.patience == 3.0
+    assert found.scenario is SCENARIO
+
+
+def test_the_patience_knows_what_a_fault_kills_besides_its_own_loss() -> None:
+    frozen = replace(SCENARIO, faults=(StallServer(service="redis", at=0.5, seconds=5.0, kill=True),))
+    made = Promising(made=Promises(recovers_within={Loss.WORKER_KILLED: 75.0}))
+    assert plan(frozen, made).patience == 75.0
+
+
+@pytest.mark.parametrize(("silence", "patience"), [(0.1, 5.0), (4.0, 8.0), (10.0, 20.0), (61.0, 71.0)])
+def test_the_patience_is_a_reserve_above_the_time_until_others_take_over(
+    silence: float, patience: float
+) -> None:
+    assert plan(target=Promising(made=Promises(takes_over_after=silence))).patience == patience
