@@ -42,8 +42,8 @@ def exits() -> Checker:
             summary = "no pool ended without a kill"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
         if bad and len(unpromised) == len(bad):
-            lost = ", ".join(sorted(frozenset().union(*unpromised.values())))
-            summary = f"the system does not promise that a pool survives {lost}; {_why(history, bad[0])}"
+            losses = ", ".join(sorted(frozenset().union(*unpromised.values())))
+            summary = f"the system does not promise that a pool survives {losses}; {_why(history, bad[0])}"
             return CheckResult(verdict=Verdict.NOT_ASKED, summary=summary, figures=figures)
         bad = [one for one in bad if one.pid not in unpromised]
         codes = _or(frozenset().union(*accepted.values()))

@@ -179,7 +179,7 @@ def _why(task: Any, found: Any) -> str:
 def _key(task: Any) -> str | int:
     if isinstance(task, str | UUID):
         return str(task)
-    if isinstance(task, Integral) and not isinstance(task, bool):
+    if not isinstance(task, bool) and isinstance(task, Integral):
         return int(task)
     raise _WrongAnswer(f"the function named {task!r}, which is no task. Name ids or numbers of tasks")
 

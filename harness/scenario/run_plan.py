@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from harness.errors import FOREIGN_ERRORS, UsageError, describe_error
 from harness.faults.base import Fault
@@ -42,7 +42,7 @@ _RESERVE_SECONDS = 10.0
 _MOST_UTILIZED = 0.9
 
 
-def require_above_zero(**given: object) -> None:
+def require_above_zero(**given: Any) -> None:
     """Raise `UsageError` for an argument that is neither None nor a finite number above 0."""
     for name, value in given.items():
         is_number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -201,7 +201,10 @@ def test_the_recorded_answer_of_a_function_without_source_counts() -> None:
 
 def test_a_history_is_not_valid_without_the_application_whose_invariants_it_has() -> None:
     """`harness check` without --app judges what it can, and drops no invariant."""
-    cases = {Verdict.UNKNOWN: {"found": table(t2=2)}, Verdict.INVALID: {"broken": [[IDS[2], "twice"]]}}
+    cases: dict[Verdict, dict[str, Any]] = {
+        Verdict.UNKNOWN: {"found": table(t2=2)},
+        Verdict.INVALID: {"broken": [[IDS[2], "twice"]]},
+    }
     for verdict, observed in cases.items():
         result = judge(registry.scenario("kill-pool"), run(**observed))["invariant: holds"]
         assert result.verdict is verdict

@@ -235,7 +235,7 @@ def test_a_module_that_ends_the_process_has_no_verdict(
 def test_a_call_that_ends_the_process_later_is_unknown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(chaos_command.registry, "scenarios", lambda: sys.exit(0))
+    monkeypatch.setattr("harness.cli.chaos.registry.scenarios", lambda: sys.exit(0))
     assert cli.main(["chaos", "list"]) == 2
     assert "ended with sys.exit(0)" in capsys.readouterr().err
 
