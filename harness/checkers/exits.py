@@ -7,12 +7,18 @@ from collections.abc import Set
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History
 from harness.history.ending import cut_short, stopped_at
-from harness.history.faults import injected_faults, kills
-from harness.history.injection import InjectionKind
+from harness.history.faults import kills
 from harness.history.machine import lost_to_machine
 from harness.history.names import worker_name
-from harness.history.promises import Loss, losses_of, promises
-from harness.history.workers import PoolExit, accepted_codes, killed_pools, pool_exits, stopped_pools
+from harness.history.promises import survives_losses
+from harness.history.workers import (
+    PoolExit,
+    accepted_codes,
+    got_sigterm,
+    killed_pools,
+    pool_exits,
+    stopped_pools,
+)
 
 MARGIN_SECONDS = 10.0
 """How much longer than its graceful time-out the harness waits for a pool that it stopped, before it kills it."""
@@ -23,33 +29,31 @@ def exits() -> Checker:
 
     This holds for a pool that a fault or the end of the run stopped, and for one that ended by itself. A pool that the
     harness had to kill, since it did not end after SIGTERM, is a breach. Pools whose own process a fault killed are
-    not judged. NOT ASKED if all breaches are pools that ended by themselves after a loss that the system does not
-    promise to survive. UNKNOWN if no other pool ended, if all breaches came after the run was cut short
-    (`stopped_at`), or if this machine was too slow for the pools that had to be killed. Does not claim that a pool
-    ended in time: `shutdown` measures that for pools that were stopped by a fault.
+    not judged, nor are those that ended by themselves in a run with a loss that the system does not promise to survive.
+    UNKNOWN if no other pool ended, if all breaches came after the run was cut short (`stopped_at`), or if this machine
+    was too slow for the pools that had to be killed. Does not claim that a pool ended in time: `shutdown` measures that
+    for pools that were stopped by a fault.
     """
 
     def check(history: History) -> CheckResult:
         killed = kills(history)
         ended = pool_exits(history)
         own = [one for one in ended if worker_name(one.pid) not in killed]
-        accepted = {one: accepted_codes(history, one) for one in own}
+        asked = [one for one in own if got_sigterm(history, one) or survives_losses(history)]
+        accepted = {one: accepted_codes(history, one) for one in asked}
         bad = [one for one, codes in accepted.items() if one.code not in codes]
-        unpromised = {one.pid: lost for one in bad if (lost := _unpromised(history, one))}
         excuses = {one.pid: excuse for one in bad if (excuse := _excuse(history, one)) is not None}
         figures = {"exits": len(ended), "killed": len(ended) - len(own), "bad": len(bad)}
-        if not own:
+        if not asked:
             summary = "no pool ended without a kill"
-            return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
-        if bad and len(unpromised) == len(bad):
-            losses = ", ".join(sorted(frozenset().union(*unpromised.values())))
-            summary = f"the system does not promise that a pool survives {losses}; {_why(history, bad[0])}"
-            return CheckResult(verdict=Verdict.NOT_ASKED, summary=summary, figures=figures)
-        bad = [one for one in bad if one.pid not in unpromised]
+            if own:
+                summary = f"{len(own)} pools ended after a loss that the system does not promise to survive"
+            verdict = Verdict.NOT_ASKED if own else Verdict.UNKNOWN
+            return CheckResult(verdict=verdict, summary=summary, figures=figures)
         codes = _or(frozenset().union(*accepted.values()))
         if bad:
             whys = [_why(history, one) for one in bad]
-            summary = f"{len(bad)} of {len(own)} pools did not end with code {codes}; the first: {whys[0]}"
+            summary = f"{len(bad)} of {len(asked)} pools did not end with code {codes}; the first: {whys[0]}"
             unjudged = len(excuses) == len(bad)
             return CheckResult(
                 verdict=Verdict.UNKNOWN if unjudged else Verdict.INVALID,
@@ -60,7 +64,7 @@ def exits() -> Checker:
                     for one, why in zip(bad, whys, strict=True)
                 ),
             )
-        summary = f"{len(own)} pools ended with code {codes}, {len(ended) - len(own)} were killed"
+        summary = f"{len(asked)} pools ended with code {codes}, {len(ended) - len(own)} were killed"
         return CheckResult(verdict=Verdict.VALID, summary=summary, figures=figures)
 
     return check
@@ -68,15 +72,6 @@ def exits() -> Checker:
 
 def _or(codes: Set[int]) -> str:
     return " or ".join(map(str, sorted(codes)))
-
-
-def _unpromised(history: History, one: PoolExit) -> frozenset[Loss]:
-    """The losses before a pool ended by itself that the system does not promise to survive."""
-    earlier = [fault for fault in injected_faults(history) if fault.start <= one.time]
-    stopped = {fault.pool for fault in earlier if fault.kind is InjectionKind.STOP}
-    if one.pid in stopped_pools(history) or one.pool in stopped or (made := promises(history)) is None:
-        return frozenset()
-    return frozenset().union(*map(losses_of, earlier)) - made.survives
 
 
 def _why(history: History, one: PoolExit) -> str:

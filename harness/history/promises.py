@@ -155,6 +155,12 @@ def losses(history: History) -> frozenset[Loss]:
     return history.derive(_losses)
 
 
+def survives_losses(history: History) -> bool:
+    """Whether the system promises to survive all that the faults took; a history without promises is one that does."""
+    made = promises(history)
+    return made is None or losses(history) <= made.survives
+
+
 def delivers_again(history: History) -> bool:
     """Whether the system may deliver a task again without a fault, so that a copy of one that ended may be left."""
     made = promises(history)

@@ -71,10 +71,13 @@ def killed_pools(history: History) -> Mapping[int, Operation]:
 def accepted_codes(history: History, one: PoolExit) -> Set[int]:
     """The codes with which this pool may end: those that the system promises after SIGTERM, and 0 without one."""
     made = promises(history)
-    signalled = _terminated(history).get(one.pid, stopped_pools(history).get(one.pid))
-    if made is None or signalled is None or one.time < signalled.time:
-        return {0}
-    return made.exit_codes
+    return {0} if made is None or not got_sigterm(history, one) else made.exit_codes
+
+
+def got_sigterm(history: History, one: PoolExit) -> bool:
+    """Whether a fault or the harness sent SIGTERM to the pool before it ended."""
+    signal = _terminated(history).get(one.pid, stopped_pools(history).get(one.pid))
+    return signal is not None and signal.time <= one.time
 
 
 def first_worker_up(history: History, since: int, *, without: Set[str]) -> int:

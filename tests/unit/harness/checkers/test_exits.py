@@ -4,7 +4,7 @@ import pytest
 
 from harness.checkers import exits, shutdown, standard
 from harness.checkers.base import Verdict, check_safe
-from harness.history.injection import InjectionKind
+from harness.history import InjectionKind
 from harness.history.promises import Loss, Promises
 from tests.support.histories import INFO, HistoryBuilder
 
@@ -69,34 +69,6 @@ def test_the_standard_checkers_ask_how_the_pools_ended() -> None:
     assert "exits" in standard()
 
 
-def lost_reply(*survives: Loss) -> HistoryBuilder:
-    """A run in which a reply is lost, on a system that survives the given losses."""
-    promises = Promises(survives=frozenset(survives))
-    return (
-        HistoryBuilder()
-        .promised(promises)
-        .injected("lose-reply", InjectionKind.DISCONNECT, loss=Loss.REPLY_LOST)
-    )
-
-
-def test_a_pool_that_ends_after_a_loss_that_it_need_not_survive_is_not_asked() -> None:
-    result = exits()(lost_reply(Loss.WORKER_KILLED).exited(code=1).exited(parent=2).history)
-    assert result.verdict is Verdict.NOT_ASKED
-    assert result.summary == (
-        "the system does not promise that a pool survives reply-lost; pool-1 (pid 1) ended with code 1"
-    )
-
-
-def test_a_loss_excuses_no_pool_that_must_survive_it_or_ended_before_it_or_was_stopped() -> None:
-    survived = lost_reply(Loss.REPLY_LOST).exited(code=1)
-    earlier = HistoryBuilder().promised(Promises()).exited(code=1)
-    earlier.injected("lose-reply", InjectionKind.DISCONNECT, loss=Loss.REPLY_LOST)
-    by_the_run = lost_reply().op("pool-1", INFO, "stop", pid=1, seconds=10).exited(code=1)
-    by_a_fault = lost_reply().sigterm(12, parent=1).exited(code=1)
-    for history in (survived, earlier, by_the_run, by_a_fault):
-        assert exits()(history.history).verdict is Verdict.INVALID
-
-
 def stopped(code: int, *exit_codes: int) -> HistoryBuilder:
     """A pool that the harness stopped at the end, of a system that promises these codes."""
     builder = HistoryBuilder().promised(Promises(exit_codes=frozenset(exit_codes)))
@@ -125,3 +97,18 @@ def test_a_code_that_is_not_promised_is_a_breach(code: int) -> None:
 def test_the_promised_code_of_a_stop_excuses_no_pool_that_ended_by_itself() -> None:
     builder = HistoryBuilder().promised(Promises(exit_codes=frozenset({0, 143})))
     assert exits()(builder.exited(code=143).sigterm(12, parent=1).history).verdict is Verdict.INVALID
+
+
+def lost_broker(*survives: Loss) -> HistoryBuilder:
+    builder = HistoryBuilder().promised(Promises(survives=frozenset(survives)))
+    return builder.injected("restart-redis", InjectionKind.DISCONNECT, loss=Loss.BROKER_RESTARTED)
+
+
+def test_a_pool_that_a_loss_ends_is_judged_only_if_the_loss_is_survived() -> None:
+    assert exits()(lost_broker(Loss.BROKER_RESTARTED).exited(code=1).history).verdict is Verdict.INVALID
+    assert exits()(lost_broker().exited(code=1).history).verdict is Verdict.NOT_ASKED
+    stopped_after = lost_broker().exited(code=1).op("pool-2", INFO, "stop", pid=2, seconds=20.0)
+    assert exits()(stopped_after.exited(parent=2).history).verdict is Verdict.VALID
+    bad_stop = lost_broker().exited(code=1).op("pool-2", INFO, "stop", pid=2, seconds=20.0)
+    found = exits()(bad_stop.exited(parent=2, code=3).history)
+    assert (found.verdict, [one["pid"] for one in found.counterexamples]) == (Verdict.INVALID, [2])
