@@ -20,6 +20,9 @@ EXIT_INVALID = 1
 EXIT_UNKNOWN = 2
 EXIT_USAGE = 64
 
+FOREIGN_ERRORS = (Exception, SystemExit)
+"""What code that is not the harness's own may raise: its `sys.exit()` must not decide the exit code of a run."""
+
 
 class HarnessError(Exception):
     """The run could not reach a verdict; the message says why and what to do."""

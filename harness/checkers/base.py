@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, HarnessError
+from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, FOREIGN_ERRORS, HarnessError
 from harness.history import History, uncollected
 from harness.history.promises import Quote
 
@@ -116,7 +116,7 @@ def check_safe(checker: Checker, history: History, *, required: Iterable[str] = 
         for name in required:
             result.figure(name)
         return result
-    except Exception as error:  # noqa: BLE001 - a checker may raise anything, and the run still needs a verdict
+    except FOREIGN_ERRORS as error:  # the run still needs a verdict
         return CheckResult(
             verdict=Verdict.UNKNOWN,
             summary=f"the checker itself failed: {type(error).__name__}: {error}",

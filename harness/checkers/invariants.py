@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
+from numbers import Integral
 from typing import Any
 from uuid import UUID
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
-from harness.errors import describe_error
+from harness.errors import FOREIGN_ERRORS, describe_error
 from harness.history import INVARIANT, History, Operation
 from harness.history.ending import cut_short
 from harness.history.fields import activity_of, task_of
@@ -131,7 +132,7 @@ def judged(
         return dict(_reasons(answer, found[0] if found else None))
     except _WrongAnswer as error:
         raise ValueError(str(error)) from None
-    except Exception as error:  # a function of the user may raise anything
+    except FOREIGN_ERRORS as error:
         raise ValueError(f"the function raised {describe_error(error)}. Correct it") from error
 
 
@@ -161,7 +162,7 @@ def _reasons(answer: Any, found: Any) -> Iterator[tuple[str | int | None, str]]:
         case Mapping():
             for task, why in answer.items():
                 yield _key(task), str(why)
-        case Set() | list() | tuple() | Iterator():
+        case Iterable() if not isinstance(answer, str | bytes):
             for task in answer:
                 yield _key(task), _why(task, found)
         case _:
@@ -178,8 +179,8 @@ def _why(task: Any, found: Any) -> str:
 def _key(task: Any) -> str | int:
     if isinstance(task, str | UUID):
         return str(task)
-    if type(task) is int:
-        return task
+    if not isinstance(task, bool) and isinstance(task, Integral):
+        return int(task)
     raise _WrongAnswer(f"the function named {task!r}, which is no task. Name ids or numbers of tasks")
 
 
@@ -205,7 +206,11 @@ def _result(
     named: dict[int, str] = {}
     others: list[Mapping[str, Any]] = []
     for task, why in reasons.items():
-        number = task if type(task) is int and task in known else numbers.get(str(task))
+        by_number = _number(task)
+        number = by_number if type(task) is int and by_number in known else numbers.get(str(task))
+        # The keys of a JSON object and the fields of a hash are text, also where they are numbers of tasks.
+        if number is None and by_number in known:
+            number = by_number
         if number is None:
             others.append({"kind": "broken", "why": why} | ({} if task is None else {"subject": task}))
         else:
@@ -220,6 +225,10 @@ def _result(
         figures=figures,
         counterexamples=(*others, *explain(history, examples)),
     )
+
+
+def _number(task: str | int | None) -> int | None:
+    return int(task) if isinstance(task, int) or (isinstance(task, str) and task.isdecimal()) else None
 
 
 def _numbers(history: History) -> Mapping[str, int]:

@@ -73,7 +73,7 @@ def priorities(order: Sequence[str] = ("high", "low"), *, turn: int = TURN, mini
         summary = (
             f"{len(judged)} tasks of priority {order[-1]} were served in time"
             if found
-            else "no task had a priority"
+            else "the workload gave no task a priority"
         )
         if breaches:
             summary = f"{len(breaches)} tasks were passed by too many others; the first: {_why(breaches[0])}"

@@ -39,12 +39,18 @@ def check_history(options: Namespace) -> int:
     scenario = registry.scenario(options.scenario)
     if not options.history.exists():
         raise UsageError(f"There is no history at {options.history}. Name a .jsonl file or a folder of them.")
+    if (inner := options.history / "history").is_dir():
+        names = ", ".join(sorted(one.name for one in inner.iterdir() if one.is_dir()))
+        raise UsageError(
+            f"{options.history} is the folder of a report. Name a history below it: {inner}/NAME, with NAME of {names}."
+        )
     target = None if options.app is None else registry.application(options.app)
     history = History.load(options.history)
     results = judge(scenario, history, target)
     verdict = Verdict.combine(result.verdict for result in results.values())
     if options.html is not None:
         command = ["harness", "check", str(options.history), "--scenario", options.scenario]
+        command += [] if options.app is None else ["--app", options.app]
         run = as_run(scenario, history, results, path=options.history, command=shlex.join(command))
         write_page(run, options.html)
     if options.json:

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with sigterm_raises():
         try:
             options = _parser().parse_args(given, Namespace(given=given))
-            code: int = options.run(options)
+            code = _run(options)
             sys.stdout.flush()
             return code
         except HarnessError as error:
@@ -53,6 +53,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _complain(f"{where} cannot be written ({error.strerror}); {_FREE}", EXIT_UNKNOWN, given)
         except Exception as error:  # noqa: BLE001 - a sentence instead of a traceback
             return _complain(_bug(error), EXIT_UNKNOWN, given)
+
+
+def _run(options: Namespace) -> int:
+    try:
+        code: int = options.run(options)
+    except SystemExit as error:  # --help and --version end before
+        raise HarnessError(
+            f"Code that the harness imported or called ended with sys.exit({error.code!r}). Take that call out of it."
+        ) from error
+    return code
 
 
 def _bug(error: Exception) -> str:

@@ -22,7 +22,7 @@ from harness.progress import PlainLines
 from harness.report import prepare_folder, verdict_table, write_reports
 from harness.run.runner import RunOptions, run_scenario
 from harness.scenario import Scenario, ScenarioRun, registry
-from harness.scenario.run_plan import RunPlan, require_time
+from harness.scenario.run_plan import RunPlan, require_above_zero, require_time
 from harness.scenario.scaling import with_faults
 from harness.targets.adapter import AdapterTarget
 from harness.targets.base import Target
@@ -64,6 +64,12 @@ class ChaosOptions:
             raise UsageError(f"unknown={options.unknown!r} has no meaning. Write 'fail' or 'skip'.")
         if options.target is not None and options.app is not None:
             raise UsageError("target= and app= both name what is tested. Give one.")
+        require_above_zero(patience=options.patience)
+        for name, number, least in (("tasks", options.tasks, 1), ("seed", options.seed, None)):
+            if number is not None and (type(number) is not int or (least is not None and number < least)):
+                raise UsageError(
+                    f"{name}={number!r} is no whole number{' above 0' if least else ''}. Give one."
+                )
         return options
 
     def chosen_target(self, default: Callable[[], str | Target]) -> Target:

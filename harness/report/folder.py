@@ -72,10 +72,14 @@ def claimed_folder(folder: Path) -> Iterator[Path]:
 def write_whole(path: Path, content: str, *, remedy: str = REMEDY) -> None:
     """Replace a file, so that a reader (a browser, a CI step) never sees a part of it.
 
-    Raises `UsageError` that says why not, with the `remedy`.
+    A device or a pipe, such as /dev/stdout, is written to and never replaced. Raises `UsageError` that says why not,
+    with the `remedy`.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            path.write_text(content, encoding="utf-8")
+            return
         part.write_text(content, encoding="utf-8")
         part.replace(path)
     except OSError as error:

@@ -29,15 +29,22 @@ class Driver:
     """Submits each task at its time after `start` (by `time.monotonic`), which the task carries as `intended`.
 
     A thread is added if all others wait for an answer, up to `clients`. Tasks that are overdue are submitted together,
-    so a delay does not move the intended times of later tasks.
+    so a delay does not move the intended times of later tasks. `failed` is set once a submission raises.
     """
 
     def __init__(
-        self, client: WorkloadClient, arrivals: Iterable[Arrival], *, start: float, clients: int = CLIENTS
+        self,
+        client: WorkloadClient,
+        arrivals: Iterable[Arrival],
+        *,
+        start: float,
+        clients: int = CLIENTS,
+        failed: threading.Event | None = None,
     ) -> None:
         self._client = client
         self._most = clients
         self._stop = threading.Event()
+        self._failed = failed
         self._lock = threading.Lock()
         self._due = threading.Condition(self._lock)
         self._answered = threading.Condition(self._lock)
@@ -126,6 +133,8 @@ class Driver:
         self._stop.set()
         with self._lock:
             self._error = self._error or error
+        if self._failed is not None:
+            self._failed.set()
 
     def _close_one(self) -> None:
         with self._lock:

@@ -17,7 +17,7 @@ from harness.checkers.evidence import unreadable
 from harness.checkers.exits import MARGIN_SECONDS
 from harness.checkers.invariants import recorded_invariants
 from harness.environments.base import Environment
-from harness.errors import HarnessError
+from harness.errors import FOREIGN_ERRORS, HarnessError
 from harness.faults.nemesis import Nemesis
 from harness.history import BREAKDOWN, RUNNER, History, OperationType, Recorder, seal
 from harness.history.ending import RunPhase
@@ -74,7 +74,7 @@ class _Phases:
             yield
         except HarnessError as error:
             self._broke_down(name, str(error))
-        except Exception as error:  # noqa: BLE001 - recorded: it makes the verdict UNKNOWN, and teardown continues
+        except FOREIGN_ERRORS as error:  # recorded: it makes the verdict UNKNOWN, and teardown continues
             self._broke_down(name, f"{name} broke down: {type(error).__name__}: {error}")
         except BaseException as error:
             self._record(OperationType.INFO, PHASE, phase=name)
@@ -307,8 +307,8 @@ class ChaosRun:
         arrivals, faults = self._schedule.arrivals, self._schedule.faults
         self._log(f"{len(arrivals) + len(self._schedule.final)} tasks, {len(faults)} faults")
         start = time.monotonic()
-        driver = Driver(self._client, arrivals, start=start)
         stop = threading.Event()
+        driver = Driver(self._client, arrivals, start=start, failed=stop)
         threading.Thread(target=self._phases.stop_in_time, args=(stop,), name="alarm", daemon=True).start()
         try:
             self._nemesis.run(faults, start=start, stop=stop)

@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError, UsageError, describe_error
+from harness.errors import FOREIGN_ERRORS, HarnessError, UsageError, describe_error
 from harness.scenario.scenario import Scenario
 from harness.targets.adapter import adapter, names_adapter, shipped
 from harness.targets.application_reference import NO_SERVERS, on_servers
@@ -77,7 +77,7 @@ def application(name: str) -> Target:
         raise UsageError(f"{name!r} does not name an application. Write package.module:NAME of an app(...).")
     _search_current_folder()
     with on_servers(NO_SERVERS):
-        value = _imported(name, TARGETS)
+        value = _imported(name, TARGETS, what="application")
     if not hasattr(value, "wrapped"):
         raise UsageError(
             f"{name} is not an application of harness.testing but a {type(value).__name__}. "
@@ -147,11 +147,11 @@ def _search_current_folder() -> None:
         sys.path.insert(0, str(Path.cwd()))
 
 
-def _imported(path: str, group: str) -> Any:
-    what = _WHAT[group]
+def _imported(path: str, group: str, *, what: str | None = None) -> Any:
+    what = what or _WHAT[group]
     module_name, _, attribute = path.partition(":")
     if not module_name or not attribute:
-        raise UsageError(f"{path!r} does not name a {what}. Write package.module:NAME.")
+        raise UsageError(f"{path!r} does not name {_a(what)}. Write package.module:NAME.")
     _search_current_folder()
     try:
         module = importlib.import_module(module_name)
@@ -162,15 +162,19 @@ def _imported(path: str, group: str) -> Any:
         ) from error
     except HarnessError:
         raise
-    except Exception as error:  # a module may raise anything
+    except FOREIGN_ERRORS as error:
         raise UsageError(
             f"The {what} {path} cannot be imported: {describe_error(error)}. Correct its module."
         ) from error
     if not hasattr(module, attribute):
         raise UsageError(
-            f"The module {module_name} has no {attribute}. Write package.module:NAME of a {what}."
+            f"The module {module_name} has no {attribute}. Write package.module:NAME of {_a(what)}."
         )
     return getattr(module, attribute)
+
+
+def _a(what: str) -> str:
+    return f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
 
 
 def _of_kind(value: Any, kind: type[Scenario], name: str) -> Scenario:

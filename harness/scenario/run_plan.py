@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from harness.errors import UsageError, describe_error
+from harness.errors import FOREIGN_ERRORS, UsageError, describe_error
 from harness.faults.base import Fault
 from harness.faults.pausing import PAUSE_MARGIN_SECONDS, PAUSE_SECONDS
 from harness.history.promises import Promises, taken_by
@@ -40,6 +40,14 @@ _RESERVE = 1.25
 _RESERVE_SECONDS = 10.0
 # The highest utilization of a proposed rate.
 _MOST_UTILIZED = 0.9
+
+
+def require_above_zero(**given: Any) -> None:
+    """Raise `UsageError` for an argument that is neither None nor a finite number above 0."""
+    for name, value in given.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (is_number and 0 < value < math.inf):
+            raise UsageError(f"{name}={value!r} is no number above 0. Give one, or leave it out.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,8 +84,10 @@ class RunPlan:
 
         A target that promises fewer slots than the scenario asks for gets a lower rate in proportion, and more time. A
         target that promises a longer recovery than the reference implementation gets the time for it.
-        Raises `UsageError` if there are too few tasks for the faults, or if the workload cannot have the rate.
+        Raises `UsageError` if there are too few tasks for the faults, if the workload cannot have the rate, or for a
+        rate, a time-out or a patience that is no number above 0.
         """
+        require_above_zero(rate=rate, timeout=timeout, patience=patience)
         promises = promises_of(target, scenario.pool)
         notes = []
         if rate is not None:
@@ -261,7 +271,7 @@ def promises_of(target: Target, pool: PoolNeeds) -> Promises:
     """What the target promises, before its queue and folders exist; raises `UsageError` if it cannot be read."""
     try:
         return promised(target, _settings(pool))
-    except Exception as error:
+    except FOREIGN_ERRORS as error:
         raise UsageError(
             f"The promises of the target {target.name} cannot be read: {describe_error(error)}. "
             "Correct its method `promises`."

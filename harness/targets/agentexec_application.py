@@ -11,9 +11,10 @@ from typing import Any
 import agentexec as ax
 from agentexec.activity import Activity
 from agentexec.producer.encoding import write_context
+from agentexec.producer.requests import checked_requests
 from agentexec.task import UncheckedContext
 from harness.environments.base import Endpoints
-from harness.errors import TargetFailed, UsageError, describe_error
+from harness.errors import FOREIGN_ERRORS, TargetFailed, UsageError, describe_error
 from harness.history.promises import Promises
 from harness.targets.agentexec_target import AgentexecSession, opened
 from harness.targets.application_reference import ENV_APPLICATION, environment_on
@@ -101,7 +102,14 @@ class ApplicationSession(AgentexecSession):
             raise TargetFailed(
                 f"make({task.number}) names the task {made.task_name!r}, which the pool does not have. Known: {known}."
             )
-        written, received, _ = write_context(made.task_name, made.context, definition.context_type)
+        try:
+            (made,) = checked_requests([made])
+            written, received, _ = write_context(made.task_name, made.context, definition.context_type)
+        except ax.InvalidTask as error:
+            why = describe_error(error)
+            raise TargetFailed(
+                f"make({task.number}) gives a task that agentexec refuses: {why}. Correct it."
+            ) from None
         lock = made.lock_key or definition.lock_key(received) or task.lock
         label = TaskLabel.of(task, work=self._application.work, lock=lock)
         return replace(
@@ -129,7 +137,7 @@ def _as_request(make: Callable[[int], Any], number: int) -> ax.TaskRequest:
     """The task that `make` gives; raises `TargetFailed`, one sentence that says what is wrong with it."""
     try:
         made = make(number)
-    except Exception as error:
+    except FOREIGN_ERRORS as error:
         raise TargetFailed(f"make({number}) raised {describe_error(error)}. Correct it.") from error
     try:
         match made:

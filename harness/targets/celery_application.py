@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.environments.base import Endpoints
-from harness.errors import TargetFailed, UsageError, describe_error
+from harness.errors import FOREIGN_ERRORS, TargetFailed, UsageError, describe_error
 from harness.history import Operation, OperationType
 from harness.history.promises import Loss, Promises, SigtermPromise
 from harness.targets.application_reference import ENV_APPLICATION, environment_on
@@ -271,7 +271,7 @@ def _as_message(
     """Name, arguments and options of the task that `make` gives; raises `TargetFailed`, one sentence."""
     try:
         made = make(number)
-    except Exception as error:
+    except FOREIGN_ERRORS as error:
         raise TargetFailed(f"make({number}) raised {describe_error(error)}. Correct it.") from error
     if hasattr(made, "apply_async") and hasattr(made, "task"):  # a signature, which is a dict too
         return str(made.task), tuple(made.args or ()), dict(made.kwargs or {}), dict(made.options or {})

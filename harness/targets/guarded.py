@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from harness.errors import AdapterMistake, HarnessError, describe_error
+from harness.errors import FOREIGN_ERRORS, AdapterMistake, HarnessError, describe_error
 from harness.history import Operation
 from harness.targets.base import PoolHandle, Submission, TargetSession, TaskSpec
 
@@ -86,7 +86,7 @@ def _call(name: str, duty: str) -> Iterator[None]:
         yield
     except (HarnessError, GeneratorExit):
         raise
-    except Exception as error:
+    except FOREIGN_ERRORS as error:
         what = f"`{name}` raised {describe_error(error)}"
         raise _mistake(what, f"It has to {duty}.") from error
 

@@ -15,7 +15,7 @@ from harness.checkers import delivery
 from harness.checkers.base import Checker
 from harness.checkers.invariants import PREFIX, completed_of, invariant, judged
 from harness.environments.base import Endpoints
-from harness.errors import TargetFailed, UsageError, describe_error
+from harness.errors import FOREIGN_ERRORS, TargetFailed, UsageError, describe_error
 from harness.history import INVARIANT, Operation, OperationType
 from harness.history.promises import Promises
 from harness.targets.application_reference import on_servers, reference_of
@@ -45,7 +45,7 @@ class Invariant:
         try:
             if self.source is not None:
                 return {"found": as_found(self.source(endpoints))}
-        except Exception as error:  # noqa: BLE001 - a server or a function of the user may raise anything
+        except FOREIGN_ERRORS as error:
             why = str(error) if type(error) is ValueError else describe_error(error)
             return {"error": f"the source failed: {why}. Correct it"}
         try:
@@ -150,7 +150,7 @@ class Application:
             done = self.setup(*urls[: _urls_taken(self.setup)])
             if inspect.isawaitable(done):
                 asyncio.run(_awaited(done))
-        except Exception as error:  # a function of the user may raise anything
+        except FOREIGN_ERRORS as error:
             raise TargetFailed(f"setup raised {describe_error(error)}. Correct it.") from error
 
 

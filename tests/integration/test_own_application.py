@@ -95,6 +95,14 @@ NAMES = ("async", "thread", "awaitable", "callable", "flaky", "parent")
 
 def make(n):
     context = own_shop.Order(number=n)
+    wrong = {
+        21: ({"number": n}, {}),
+        22: (context, {"priority": "urgent"}),
+        23: (own_shop.Receipt(text="of another type"), {}),
+        24: (context, {"delay": "soon"}),
+    }
+    if n in wrong:
+        return "thread", *wrong[n]
     if n > 10:
         return "thread", context, {"idempotency_key": "one"}
     return NAMES[(n - 1) % len(NAMES)], context
@@ -261,6 +269,18 @@ def test_a_repeated_idempotency_key_is_refused_since_the_tasks_would_be_one(
     assert first.activity is not None
     assert (second.activity, second.certain) == (None, True)
     assert second.error == "task 11 has the same idempotency key"
+
+
+@pytest.mark.parametrize("number", [21, 22, 23, 24])
+def test_a_task_that_agentexec_refuses_is_a_mistake_of_make_and_no_lost_submission(
+    start: Callable[..., OwnRun], number: int
+) -> None:
+    """The run waited until its time-out, and asked for fewer tasks."""
+    run = start()
+    with pytest.raises(
+        TargetFailed, match=rf"^make\({number}\) gives a task that agentexec refuses: InvalidTask"
+    ):
+        run.session.submit([TaskSpec(number=number)])
 
 
 def test_a_task_name_that_the_pool_lacks_is_one_sentence(start: Callable[..., OwnRun]) -> None:

@@ -195,6 +195,14 @@ def test_unknown(): pass
 def test_versions(): pass
 @pytest.mark.chaos("kill-worker-mid-task", tasks=3)
 def test_few(): pass
+@pytest.mark.chaos("kill-pool", rate=float("nan"))
+def test_rate(): pass
+@pytest.mark.chaos("kill-pool", patience=0)
+def test_patience(): pass
+@pytest.mark.chaos("kill-pool", tasks="20")
+def test_text(): pass
+@pytest.mark.chaos("kill-pool", seed=1.5)
+def test_seed(): pass
 """
 
 
@@ -215,6 +223,10 @@ def test_each_mistake_is_one_sentence_at_its_test(tmp_path: Path) -> None:
         "unknown": "unknown='pass' has no meaning. Write 'fail' or 'skip'.",
         "versions": "rolling-deploy deploys another version with each of its 4 faults.",
         "few": "3 tasks are too few for the 8 faults of this scenario.",
+        "rate": "rate=nan is no number above 0.",
+        "patience": "patience=0 is no number above 0.",
+        "text": "tasks='20' is no whole number above 0.",
+        "seed": "seed=1.5 is no whole number.",
     }.items():
         assert sections[f"test_{name}"].startswith(sentence), done.stdout
         assert sections[f"test_{name}"].count("\n") == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
@@ -11,6 +13,8 @@ import pytest
 from harness.checkers.base import CheckResult, Verdict
 from harness.checkers.invariants import CompletedTask, FoundRows, invariant
 from harness.history import History, Operation, OperationType
+from harness.run.runner import judge
+from harness.scenario import registry
 
 IDS = {number: str(UUID(int=number)) for number in range(1, 6)}
 
@@ -97,6 +101,10 @@ async def awaited(rows: Any, completed: Any) -> list[str]:
         lambda rows, completed: {UUID(int=2)},
         lambda rows, completed: frozenset({IDS[2]}),
         lambda rows, completed: (2,),
+        lambda rows, completed: ["2"],
+        lambda rows, completed: {"2": "too late"},
+        lambda rows, completed: {"second": IDS[2]}.values(),
+        lambda rows, completed: deque([IDS[2]]),
         lambda rows, completed: dict.fromkeys([IDS[2]]).keys(),
         lambda rows: [IDS[2]],
         lambda *everything: [2],
@@ -153,6 +161,14 @@ def test_a_function_that_raises_is_unknown() -> None:
     )
 
 
+def test_a_function_that_ends_the_process_is_unknown() -> None:
+    result = judged(lambda rows: sys.exit(0), run(found=table()))
+    assert (result.verdict, result.summary) == (
+        Verdict.UNKNOWN,
+        "the function raised SystemExit: 0. Correct it",
+    )
+
+
 def test_a_source_that_failed_is_unknown() -> None:
     result = judged(booked_once, run(error="the source failed: relation does not exist"))
     assert (result.verdict, result.summary) == (
@@ -181,6 +197,18 @@ def test_the_recorded_answer_of_a_function_without_source_counts() -> None:
     assert [(one["task"], one["why"]) for one in result.counterexamples] == [(3, "gone")]
     assert judged(None, run(broken=[])).verdict is Verdict.VALID
     assert judged(None, run(broken=None)).verdict is Verdict.UNKNOWN
+
+
+def test_a_history_is_not_valid_without_the_application_whose_invariants_it_has() -> None:
+    """`harness check` without --app judges what it can, and drops no invariant."""
+    cases: dict[Verdict, dict[str, Any]] = {
+        Verdict.UNKNOWN: {"found": table(t2=2)},
+        Verdict.INVALID: {"broken": [[IDS[2], "twice"]]},
+    }
+    for verdict, observed in cases.items():
+        result = judge(registry.scenario("kill-pool"), run(**observed))["invariant: holds"]
+        assert result.verdict is verdict
+        assert verdict is Verdict.INVALID or "--app MODULE:NAME" in result.summary
 
 
 def test_a_value_that_is_no_mapping_arrives_as_it_is() -> None:

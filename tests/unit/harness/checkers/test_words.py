@@ -158,7 +158,7 @@ FAULTY = (
             submitted("low", 1).ran(1, by=12),
             "1 tasks of priority low were served in time",
         ),
-        (partial(priorities, minimum=0), EMPTY, "no task had a priority"),
+        (partial(priorities, minimum=0), EMPTY, "the workload gave no task a priority"),
         (progress, LOGGED, "2 percentages of 1 attempts, none falls and none is missing"),
         (partial(progress, minimum=0), EMPTY, "no attempt has a percentage"),
         (

@@ -208,6 +208,38 @@ def test_help_and_version_exit_with_0() -> None:
         assert exit_.value.code == 0
 
 
+@pytest.mark.parametrize("code", ["", "0", "3", "'no database'"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["chaos", "run", "{0}:SCENARIO"],
+        ["chaos", "run", "kill-pool", "--app", "{0}:SHOP"],
+        ["chaos", "run", "kill-pool", "--target", "{0}:TARGET"],
+        ["target", "check", "{0}:TARGET"],
+    ],
+)
+def test_a_module_that_ends_the_process_has_no_verdict(
+    arguments: list[str],
+    code: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "ending.py").write_text(f"import sys\n\nsys.exit({code})\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert cli.main([word.format("ending") for word in arguments]) == 64
+    assert "cannot be imported: SystemExit" in capsys.readouterr().err
+
+
+def test_a_call_that_ends_the_process_later_is_unknown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("harness.cli.chaos.registry.scenarios", lambda: sys.exit(0))
+    assert cli.main(["chaos", "list"]) == 2
+    assert "ended with sys.exit(0)" in capsys.readouterr().err
+
+
 def test_a_pipe_that_is_closed_early_makes_no_noise() -> None:
     command = [sys.executable, "-m", "harness", "chaos", "list"]
     read_end, write_end = os.pipe()
@@ -327,6 +359,27 @@ def test_the_page_of_a_history_in_a_report_has_the_facts_of_the_report(tmp_path:
     assert "<dd>77</dd>" in html
     assert "<code>harness x</code>" in html
     assert '<a href="history/kill-pool">' in html
+
+
+def test_the_command_of_a_page_names_the_application_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.cli.check.registry.application", lambda name: object())
+    history = _history(tmp_path / "history.jsonl", complete=True)
+    page = tmp_path / "again.html"
+    cli.main(["check", str(history), "--scenario", "kill-pool", "--app", "shop:SHOP", "--html", str(page)])
+    assert f"check {history} --scenario kill-pool --app shop:SHOP</code>" in page.read_text("utf-8")
+
+
+def test_a_check_of_a_report_folder_names_the_histories_below_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("kill-pool", "lose-reply"):
+        (tmp_path / "history" / name).mkdir(parents=True)
+    assert cli.main(["check", str(tmp_path), "--scenario", "kill-pool"]) == 64
+    assert f"Name a history below it: {tmp_path}/history/NAME, with NAME of kill-pool, lose-reply." in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_page_that_cannot_be_written_is_one_sentence(

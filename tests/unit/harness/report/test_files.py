@@ -1,6 +1,7 @@
 """verdict.json and junit.xml for programs, the table for terminals, and the folder they go to."""
 
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from harness.checkers.base import CheckResult, Verdict
 from harness.errors import UsageError
 from harness.history.promises import Quote
 from harness.report import prepare_folder, verdict_table, write_reports
+from harness.report.folder import write_whole
 from harness.report.junit import junit_xml
 from harness.report.verdict_json import verdict_json
 from tests.support.report_samples import empty_run, invalid_run, kill_history, run_of, unknown_run, valid_run
@@ -205,3 +207,19 @@ def test_the_table_is_plain_unless_colour_is_asked_for() -> None:
 def test_unrequested_figures_are_a_dash_and_no_run_is_unknown() -> None:
     assert re.search(r"nothing +UNKNOWN +0 +0/0 +— +— +— +— +— +11\.4", verdict_table([empty_run()]))
     assert verdict_table([]).endswith("verdict: UNKNOWN")
+
+
+def test_a_pipe_or_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    """As root, `--html /dev/full` replaced the device of the machine by a file."""
+    os.mkfifo(pipe := tmp_path / "pipe")
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        write_whole(pipe, "a page")
+        assert os.read(reader, 100) == b"a page"
+    finally:
+        os.close(reader)
+    # A link, so that a fault of the harness replaces the link and not the device.
+    (full := tmp_path / "full").symlink_to("/dev/full")
+    with pytest.raises(UsageError, match="No space left on device"):
+        write_whole(full, "a page")
+    assert full.is_char_device()

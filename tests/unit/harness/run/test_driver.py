@@ -120,6 +120,17 @@ def test_an_error_of_a_submission_is_raised_and_ends_the_submitting() -> None:
     assert system.submitted == [1]
 
 
+def test_an_error_of_a_submission_is_noted_before_anybody_joins() -> None:
+    def broken() -> None:
+        raise RuntimeError("a bug")
+
+    failed = threading.Event()
+    tasks = arrivals(0.0, *[30.0] * 5)
+    driver = Driver(Submitter(FrozenSystem(broken)), tasks, start=time.monotonic(), failed=failed)
+    assert failed.wait(30.0)
+    driver.stop()
+
+
 def test_a_stopped_driver_submits_nothing_that_still_waits(eventually: Eventually) -> None:
     system = FrozenSystem()
     system.thawed.clear()

@@ -53,6 +53,20 @@ def test_a_wrong_path_to_a_scenario_is_one_clear_sentence(name: str, complaint: 
         registry.scenario(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("shop", "'shop' does not name an application"),
+        (":SHOP", "':SHOP' does not name an application. Write package.module:NAME."),
+        ("nothing.of.the.kind:SHOP", "The application nothing.of.the.kind:SHOP cannot be imported"),
+        ("json:SHOP", "has no SHOP. Write package.module:NAME of an application."),
+    ],
+)
+def test_a_wrong_path_to_an_application_calls_it_so(name: str, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        registry.application(name)
+
+
 def test_a_target_without_its_verbs_is_refused() -> None:
     with pytest.raises(UsageError, match="is not a target: it has no name, version, open"):
         registry.target("json:dumps")

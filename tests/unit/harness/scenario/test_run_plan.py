@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -86,6 +87,15 @@ def test_a_run_that_cannot_end_in_time_is_refused_with_what_it_needs() -> None:
         r"Give --timeout \d+, or --tasks \d+\.",
         refusal(plan(tasks=5000)),
     )
+
+
+@pytest.mark.parametrize("name", ["rate", "timeout"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, 0, -1.0, "fast", True])
+def test_a_rate_or_time_out_that_is_no_number_above_0_is_refused(name: str, value: object) -> None:
+    """A Python caller, such as the marker of pytest, has no parser that would refuse it."""
+    options: dict[str, Any] = {name: value}
+    with pytest.raises(UsageError, match=f"^{name}=.* is no number above 0"):
+        plan(**options)
 
 
 @pytest.mark.parametrize("name", sorted(chaos.SCENARIOS))
