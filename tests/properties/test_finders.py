@@ -64,7 +64,8 @@ def test_a_printed_example_of_the_activities_runs_too(monkeypatch: pytest.Monkey
 
     with monkeypatch.context() as planted:
         planted.setattr(statements, "request_cancel", overwriting)
-        found = find_in_activities(60, 3, shrink=False)
+        # Hypothesis also draws constants of the modules that this process has loaded: other processes, other examples.
+        found = find_in_activities(600, 3, shrink=False)
         assert found is not None
         assert "'complete'" in found.script, "an example without a status would prove little"
         with pytest.raises(AssertionError):
