@@ -70,7 +70,10 @@ class Rq:
         """Remove the jobs and the queue."""
         for job in Job.fetch_many(list(self.tasks), connection=self.redis):
             if job:
-                job.delete()
+                try:
+                    job.delete()
+                except ValueError:  # RQ looks for an execution that Redis has lost
+                    self.redis.delete(job.key)
         self.queue.delete(delete_jobs=True)
 
 
