@@ -65,9 +65,8 @@ def test_a_printed_example_of_the_activities_runs_too(monkeypatch: pytest.Monkey
     with monkeypatch.context() as planted:
         planted.setattr(statements, "request_cancel", overwriting)
         # Hypothesis also draws constants of the modules that this process has loaded: other processes, other examples.
-        found = find_in_activities(600, 3, shrink=False)
-        assert found is not None
-        assert "'complete'" in found.script, "an example without a status would prove little"
+        examples = (find_in_activities(600, seed, shrink=False) for seed in range(3, 30))
+        found = next(one for one in examples if one is not None and "'complete'" in one.script)
         with pytest.raises(AssertionError):
             exec(found.script, {})
     exec(found.script, {})
