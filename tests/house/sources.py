@@ -18,9 +18,16 @@ def sources(ending: str = ".py") -> Mapping[str, str]:
 
     Adapters are left out: they run in environments of their own and are no modules of the packages.
     """
+    return {
+        path: text for path, text in sources_and_adapters(ending).items() if not path.startswith(ADAPTERS)
+    }
+
+
+@cache
+def sources_and_adapters(ending: str = ".py") -> Mapping[str, str]:
+    """The same with the adapters, whose class names readers meet too."""
     paths = (path for package in PACKAGES for path in sorted((ROOT / package).rglob(f"*{ending}")))
-    kept = (path for path in paths if not any(path.is_relative_to(ROOT / folder) for folder in ADAPTERS))
-    return {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in kept}
+    return {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in paths}
 
 
 def is_package(path: str) -> bool:

@@ -5,7 +5,7 @@ import ast
 import pytest
 
 from tests.house.public_names import repeated_class_names, trouble_with_exports
-from tests.house.sources import is_package, name_of, sources
+from tests.house.sources import is_package, name_of, sources, sources_and_adapters
 
 
 def test_every_package_lists_its_public_names_in_order() -> None:
@@ -32,7 +32,7 @@ def test_the_rule_for_public_names_on_examples(source: str, right: bool) -> None
 
 
 def test_no_two_classes_have_the_same_name() -> None:
-    assert repeated_class_names(sources()) == {}
+    assert repeated_class_names(sources_and_adapters()) == {}
 
 
 @pytest.mark.parametrize(

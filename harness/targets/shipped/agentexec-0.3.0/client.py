@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from harness_worker import client, settings
 from sqlalchemy import delete, select
-from tasks import Numbered, ax, pool
+from tasks import NumberedTask, ax, pool
 
 Activity, ActivityLog = ax.activity.models.Activity, ax.activity.models.ActivityLog
 backend = ax.state.backend
@@ -28,7 +28,7 @@ class Agentexec:
         activity = uuid4()
         self.tasks[str(activity)] = task["number"]
         await ax.activity.create("numbered", agent_id=activity)
-        context = Numbered(task=task).model_dump(mode="json")
+        context = NumberedTask(task=task).model_dump(mode="json")
         message = ax.Task(task_name="numbered", context=context, agent_id=activity)
         await backend.queue.push(message.model_dump_json(), priority=ax.Priority.LOW)
         return str(activity)

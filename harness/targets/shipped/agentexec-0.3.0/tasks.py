@@ -12,14 +12,14 @@ import agentexec as ax
 pool = ax.Pool(database_url="postgresql+psycopg://" + settings.database_url.partition("://")[2])
 
 
-class Numbered(BaseModel):
+class NumberedTask(BaseModel):
     """A task of the harness."""
 
     task: dict
 
 
 @pool.task("numbered")
-async def numbered(agent_id: UUID, context: Numbered) -> None:
+async def numbered(agent_id: UUID, context: NumberedTask) -> None:
     """Run one task of the harness."""
     async with worker.run(context.task, activity=str(agent_id)):
         pass

@@ -6,7 +6,7 @@ from harness_worker import settings
 from redis import Redis
 
 
-class RedisQueue:
+class CeleryOnRedis:
     """Messages wait in a list. A hash has those that some worker has, by delivery tag."""
 
     def __init__(self):
@@ -41,7 +41,7 @@ class RedisQueue:
         self.redis.delete(settings.queue, f"_kombu.binding.{settings.queue}")
 
 
-class RabbitQueue:
+class CeleryOnRabbit:
     """RabbitMQ tells which messages wait. It gives back what a worker had once the worker has ended."""
 
     def __init__(self, app):
@@ -68,4 +68,4 @@ class RabbitQueue:
 
 def queue_of(app):
     """The queue of this run at the broker of `app`."""
-    return RabbitQueue(app) if "rabbitmq" in settings.profile else RedisQueue()
+    return CeleryOnRabbit(app) if "rabbitmq" in settings.profile else CeleryOnRedis()

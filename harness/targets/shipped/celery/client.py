@@ -12,7 +12,7 @@ STATUSES = {"SUCCESS": "complete", "FAILURE": "error", "REVOKED": "canceled", "S
 WAITING = ("queued", "running")
 
 
-class Adapter:
+class CeleryClient:
     """One queue of Celery, with results in Redis."""
 
     def __init__(self):
@@ -61,4 +61,4 @@ class Adapter:
             self.redis.delete(*self.results())
 
 
-client.serve(Adapter())
+client.serve(CeleryClient())

@@ -11,7 +11,7 @@ from harness_worker import settings
 NAME = settings.queue
 
 
-class RedisQueue:
+class DramatiqOnRedis:
     """A hash has the messages, a list those that wait, and a set for each worker those it has."""
 
     def __init__(self, broker, redis):
@@ -49,7 +49,7 @@ class RedisQueue:
         self.broker.flush(NAME)
 
 
-class RabbitQueue:
+class DramatiqOnRabbit:
     """RabbitMQ tells which messages wait. It gives back what a worker had once the worker has ended."""
 
     def __init__(self, broker):
@@ -92,4 +92,4 @@ class RabbitQueue:
 
 def queue_of(broker, redis):
     """The queue of this run at `broker`."""
-    return RabbitQueue(broker) if settings.profile == "rabbitmq" else RedisQueue(broker, redis)
+    return DramatiqOnRabbit(broker) if settings.profile == "rabbitmq" else DramatiqOnRedis(broker, redis)

@@ -5,7 +5,7 @@ from harness_worker import client
 from tasks import DONE, broker, perform, redis
 
 
-class Adapter:
+class DramatiqClient:
     """One queue of Dramatiq, whose actors note their end in Redis."""
 
     def __init__(self):
@@ -53,4 +53,4 @@ class Adapter:
         redis.delete(DONE)
 
 
-client.serve(Adapter())
+client.serve(DramatiqClient())
