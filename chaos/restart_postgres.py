@@ -7,15 +7,12 @@ whose commit had no answer is recorded again. Leases may expire, so one duplicat
 from __future__ import annotations
 
 from harness.checkers import duplicates, standard
-from harness.faults.restarting import RestartServer
+from harness.faults.restarting import restarts
 from harness.scenario import PoolNeeds, Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
 
 _POOL = PoolNeeds(workers=2, concurrency=4, lease=4.0)
-_FAULTS = tuple(
-    RestartServer(service="postgres", at=at, crash=crash)
-    for at, crash in ((0.2, False), (0.45, True), (0.7, False))
-)
+_FAULTS = restarts("postgres")
 
 SCENARIO = Scenario(
     name="restart-postgres",

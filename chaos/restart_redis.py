@@ -7,15 +7,12 @@ expire. A task that runs at that moment may run twice, so one duplicate run per 
 from __future__ import annotations
 
 from harness.checkers import duplicates, standard
-from harness.faults.restarting import RestartServer
+from harness.faults.restarting import restarts
 from harness.scenario import PoolNeeds, Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
 
 _POOL = PoolNeeds(workers=2, concurrency=4, lease=3.0)
-_FAULTS = tuple(
-    RestartServer(service="redis", at=at, crash=crash)
-    for at, crash in ((0.2, False), (0.45, True), (0.7, False))
-)
+_FAULTS = restarts("redis")
 
 SCENARIO = Scenario(
     name="restart-redis",

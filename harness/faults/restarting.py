@@ -60,6 +60,12 @@ class RestartServer:
         _restartable(context).restart(self.service)
 
 
+def restarts(service: Service) -> tuple[RestartServer, ...]:
+    """Three restarts of a server: in order, after a crash, and in order again."""
+    moments = ((0.2, False), (0.45, True), (0.7, False))
+    return tuple(RestartServer(service=service, at=at, crash=crash) for at, crash in moments)
+
+
 def _restartable(context: FaultContext) -> Restartable:
     servers: object = context.environment
     if not isinstance(servers, Restartable):

@@ -22,7 +22,7 @@ from harness.progress import PlainLines
 from harness.report import prepare_folder, verdict_table, write_reports
 from harness.run.runner import RunOptions, run_scenario
 from harness.scenario import Scenario, ScenarioRun, registry
-from harness.scenario.run_plan import RunPlan, require_above_zero, require_time
+from harness.scenario.run_plan import require_above_zero, require_time
 from harness.scenario.scaling import with_faults
 from harness.targets.adapter import AdapterTarget
 from harness.targets.base import Target
@@ -117,16 +117,7 @@ class ChaosFixture:
             scenario = with_faults(scenario, options.kills)
         target = options.chosen_target(lambda: self._request.getfixturevalue("chaos_target"))
         settings = self._settings(scenario, options)
-        plan = RunPlan.of(
-            scenario,
-            target,
-            seed=settings.seed,
-            tasks=settings.tasks,
-            rate=settings.rate,
-            timeout=settings.timeout,
-            patience=settings.stall,
-        )
-        require_time([plan])
+        require_time([settings.plan(scenario, target)])
         progress = PlainLines(sys.stderr)
         if isinstance(target, AdapterTarget):
             target.install(progress.step)

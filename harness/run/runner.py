@@ -118,6 +118,18 @@ class RunOptions:
     repeat: str = ""
     stall: float | None = None
 
+    def plan(self, scenario: Scenario, target: Target) -> RunPlan:
+        """The plan of a run with these options; raises `UsageError` as `RunPlan.of`."""
+        return RunPlan.of(
+            scenario,
+            target,
+            seed=self.seed,
+            tasks=self.tasks,
+            rate=self.rate,
+            timeout=self.timeout,
+            patience=self.stall,
+        )
+
 
 def run_scenario(
     scenario: Scenario,
@@ -135,15 +147,7 @@ def run_scenario(
     tasks for the faults, or if the workload cannot have the rate.
     """
     began = time.monotonic()
-    plan = RunPlan.of(
-        scenario,
-        target,
-        seed=options.seed,
-        tasks=options.tasks,
-        rate=options.rate,
-        timeout=options.timeout,
-        patience=options.stall,
-    )
+    plan = options.plan(scenario, target)
     scenario = plan.scenario
     for note in plan.notes:
         progress.step(f"{scenario.name}: {note}")
