@@ -130,7 +130,10 @@ class Promises:
         after, slots = value.get("takes_over_after"), value.get("slots_per_worker")
         _require(after is None or _is_time(after), "takes_over_after", after, "a number of seconds")
         _require(
-            slots is None or (type(slots) is int and slots > 0), "slots_per_worker", slots, "a whole number"
+            slots is None or (type(slots) is int and slots > 0),
+            "slots_per_worker",
+            slots,
+            "a whole number from 1 on",
         )
         return cls(**found)
 
