@@ -4,6 +4,8 @@
 
     pool.run(["{python}", "worker.py"])           # HARNESS_WORKERS processes
 
+`python -m harness_worker.pool COMMAND ...` does the same.
+
 A worker that ends is started again, as systemd and Kubernetes do. SIGTERM goes to every worker, and the pool ends once
 they have ended.
 """
@@ -71,3 +73,7 @@ class _Replicas:
         self._stopping.set()
         for pid in list(self._workers):
             os.kill(pid, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:])

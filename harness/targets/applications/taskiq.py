@@ -1,0 +1,217 @@
+"""An application of taskiq as a target: its own broker of taskiq-redis, on the Redis of a run.
+
+Queue and results have the name of the run's queue as their prefix. The label of a task is a label of its message.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from harness.environments.base import Endpoints
+from harness.errors import TargetFailed, UsageError
+from harness.history.promises import DeliveryMode, Promises
+from harness.kit.harness_worker import running_activities
+from harness.targets.applications.asynchronous import (
+    OF_DATABASES,
+    AsynchronousSession,
+    foreign,
+    require_known,
+)
+from harness.targets.applications.base import OwnApplication, class_of, shipped_promises
+from harness.targets.applications.message import Make, TaskMessage, message_of
+from harness.targets.base import TargetSettings
+from harness.targets.wrapped_handler import LABEL, TaskLabel
+
+_FORMS = (
+    "a TaskiqMessage, (task, args) or (task, args, labels), where args are a list or a dict, "
+    "and a kicker may be in the place of the task"
+)
+_LIST = "taskiq_redis.redis_broker:ListQueueBroker"
+_STREAM = "taskiq_redis.redis_broker:RedisStreamBroker"
+_TASK = "taskiq.decor:AsyncTaskiqDecoratedTask"
+_KICKER = "taskiq.kicker:AsyncKicker"
+_MESSAGE = "taskiq.message:TaskiqMessage"
+_QUEUE_LABEL = "queue_name"
+
+
+def on_run(broker: Any, url: str, run: str, lease: float) -> Any:
+    """Let a broker lead to the Redis of a run, with the name of the run in each of its keys; returns the broker.
+
+    Its results are kept there, also those of a broker that keeps none: a task without a record has no end.
+    """
+
+    def queue(name: str) -> str:
+        return name if name.startswith(f"{run}:") else f"{run}:{name}"
+
+    foreign_redis, results = foreign("redis.asyncio"), foreign("taskiq_redis")
+    broker.queue_name = queue(broker.queue_name)
+    broker.connection_pool = foreign_redis.BlockingConnectionPool.from_url(url)
+    serializer = getattr(broker.result_backend, "serializer", None)
+    broker.result_backend = results.RedisAsyncResultBackend(url, serializer=serializer, prefix_str=run)
+    if class_of(broker, _STREAM) is not None:
+        broker.additional_streams = {queue(name): one for name, one in broker.additional_streams.items()}
+        broker.idle_timeout = min(broker.idle_timeout, int(lease * 1000))
+    own = type(broker).kick
+
+    async def kick(message: Any) -> None:
+        if message.labels.get(_QUEUE_LABEL):
+            message.labels = {**message.labels, _QUEUE_LABEL: queue(message.labels[_QUEUE_LABEL])}
+        await own(broker, message)
+
+    broker.kick = kick
+    return broker
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskiqApplication(OwnApplication):
+    """A broker of taskiq-redis, whose tasks `make` makes."""
+
+    distribution = "taskiq"
+    classes = (_LIST, _STREAM)
+    takes = "a ListQueueBroker or a RedisStreamBroker of taskiq-redis"
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the broker is a stream, whose messages are acknowledged."""
+        return class_of(self.own, _STREAM) is not None
+
+    def message(self, number: int) -> TaskMessage:
+        """What `make` gives for a number; raises `TargetFailed`."""
+        made = message_of(self.make, number, forms=_FORMS, name_of=_name_of, own_form=_own_form)
+        require_known(made.name, self.own.get_all_tasks(), number)
+        return made
+
+    def promises(self, settings: TargetSettings) -> Promises:
+        """What taskiq promises with this broker, for the task that `make` gives first.
+
+        A list loses what a worker has taken. A message of a stream comes back after the idle time-out, which is at most
+        the lease of the run, unless its task is acknowledged when it is received.
+        """
+        try:
+            message = self.message(1)
+            labels = {**self.own.find_task(message.name).labels, **message.options}
+        except TargetFailed:  # the first submission raises it
+            labels = {}
+        early = str(getattr(labels.get("ack_type"), "value", labels.get("ack_type"))) == "when_received"
+        again = self.is_stream and not early
+        shipped = shipped_promises("taskiq", "stream" if again else "")
+        idle = min(self.own.idle_timeout / 1000, settings.lease) if self.is_stream else None
+        return replace(
+            shipped,
+            delivery=DeliveryMode.AT_LEAST_ONCE if again else DeliveryMode.AT_MOST_ONCE,
+            survives=shipped.survives | OF_DATABASES,
+            takes_over_after=idle if again else None,
+            queue=False,
+        )
+
+    def open(self, endpoints: Endpoints, settings: TargetSettings) -> TaskiqSession:
+        return TaskiqSession(self, endpoints, settings)
+
+
+def _name_of(task: Any) -> str | None:
+    if isinstance(task, str):
+        return task
+    return str(task.task_name) if class_of(task, _TASK, _KICKER) else None
+
+
+def _own_form(made: Any) -> TaskMessage | None:
+    """A message, or a kicker with arguments and the labels that it carries; None for anything else."""
+    if class_of(made, _MESSAGE) is not None:
+        return TaskMessage(name=made.task_name, args=tuple(made.args), kwargs=made.kwargs, options=made.labels)
+    if isinstance(made, tuple) and made and class_of(made[0], _KICKER) is not None:
+        kicker, *rest = made
+        plain = message_of(lambda _: (kicker.task_name, *rest), 0, forms=_FORMS, name_of=_name_of)
+        return replace(plain, options={**kicker.labels, **plain.options})
+    return None
+
+
+class TaskiqSession(AsynchronousSession):
+    """The workers of an application of taskiq, and a copy of its broker that sends tasks.
+
+    The start-up events of a client and the middlewares of the application run with it, as in a client of its own.
+    """
+
+    application: TaskiqApplication
+
+    async def connect(self) -> None:
+        own = copy(self.application.own)
+        self._broker = on_run(own, self.endpoints.redis_url, self.settings.queue, self.settings.lease)
+        await self._broker.startup()
+
+    def command(self, pool: str) -> list[str]:
+        return [sys.executable, "-m", *self.worker()]
+
+    def worker(self) -> list[str]:
+        module = "harness.targets.applications.taskiq_worker"
+        return [
+            *("taskiq", "worker", f"{module}:broker", "--receiver", f"{module}:RecordingReceiver"),
+            *("--workers", str(self.settings.workers)),
+            *("--max-async-tasks", str(self.settings.concurrency)),
+        ]
+
+    def message(self, number: int) -> TaskMessage:
+        return self.application.message(number)
+
+    async def sent(self, message: TaskMessage, activity: str, label: TaskLabel) -> None:
+        kicker = self._broker.find_task(message.name).kicker().with_broker(self._broker).with_task_id(activity)
+        labels = {**message.options, LABEL: json.dumps(label.to_value())}
+        await kicker.with_labels(**labels).kiq(*message.args, **message.kwargs)
+
+    async def found(self, activities: list[str]) -> dict[str, str]:
+        running = running_activities(str(self.settings.history))
+        held = await self._held()
+        redis = foreign("redis.asyncio").Redis(connection_pool=self._broker.connection_pool)
+        names = [f"{self.settings.queue}:{activity}" for activity in activities]
+        found = {}
+        for activity, ended in zip(activities, await redis.mget(names), strict=True):
+            if ended is not None:
+                result = self._broker.result_backend.serializer.loadb(ended)
+                found[activity] = "error" if result["is_err"] else "complete"
+            elif activity in running:
+                found[activity] = "running"
+            elif activity in held:
+                found[activity] = "running" if held[activity] else "queued"
+        return found
+
+    async def _held(self) -> dict[str, bool]:
+        """The tasks that the broker holds, and whether a worker has taken them; a list holds only those that wait."""
+        broker = self._broker
+        redis = foreign("redis.asyncio").Redis(connection_pool=broker.connection_pool)
+        if not self.application.is_stream:
+            return {self._task_id(one): False for one in await redis.lrange(broker.queue_name, 0, -1)}
+        held = {}
+        for stream in (broker.queue_name, *broker.additional_streams):
+            if not await redis.exists(stream):
+                continue
+            pending = await redis.xpending_range(stream, broker.consumer_group_name, "-", "+", _MOST_PENDING)
+            taken = {one["message_id"] for one in pending}
+            groups = {one["name"]: one["last-delivered-id"] for one in await redis.xinfo_groups(stream)}
+            last = _order_of(groups[broker.consumer_group_name.encode()])
+            for message, fields in await redis.xrange(stream):
+                if message in taken or _order_of(message) > last:
+                    held[self._task_id(fields[b"data"])] = message in taken
+        return held
+
+    def _task_id(self, data: bytes) -> str:
+        return str(self._broker.formatter.loads(message=data).task_id)
+
+    async def removed(self) -> None:
+        try:
+            redis = foreign("redis.asyncio").Redis(connection_pool=self._broker.connection_pool)
+            await self.remove_keys(redis)
+        finally:
+            await self._broker.shutdown()
+
+
+_MOST_PENDING = 10_000
+
+
+def _order_of(message_id: bytes) -> tuple[int, int]:
+    """The place of a message in its stream."""
+    milliseconds, sequence = message_id.split(b"-")
+    return int(milliseconds), int(sequence)
