@@ -19,8 +19,8 @@ from harness.targets.reference import require_reference_of
 GROUP = "harness.applications"
 # The entry points of pyproject.toml, for a checkout that is not installed.
 _BUNDLED = {
-    "agentexec": "harness.targets.agentexec_application:AgentexecApplication.wrap",
-    "celery": "harness.targets.celery_application:CeleryApplication.wrap",
+    "agentexec": "harness.targets.applications.agentexec:AgentexecApplication.wrap",
+    "celery": "harness.targets.applications.celery:CeleryApplication.wrap",
 }
 
 Make = Callable[[int], Any]

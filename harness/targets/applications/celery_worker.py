@@ -14,9 +14,8 @@ from functools import wraps
 from typing import Any
 
 from harness.targets import body
-from harness.targets.application_reference import ENV_APPLICATION
-from harness.targets.application_reference import application as imported
-from harness.targets.celery_application import ENV_CONFIGURATION
+from harness.targets.application_reference import ENV_APPLICATION, own_application
+from harness.targets.applications.celery import ENV_CONFIGURATION
 from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
 
 
@@ -57,5 +56,4 @@ def _wrapped_run(task: Any) -> Callable[..., Any]:
 
 
 if ENV_APPLICATION in os.environ:
-    _application: Any = imported()
-    application = wrapped(getattr(_application, "application", _application))
+    application = wrapped(own_application())
