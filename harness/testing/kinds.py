@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from harness.environments.base import Endpoints
 from harness.errors import UsageError
 from harness.history.promises import Promises
+from harness.targets.applications.settings import system_of
 from harness.targets.base import TargetSession, TargetSettings
 from harness.targets.reference import require_reference_of
 
@@ -21,6 +22,11 @@ GROUP = "harness.applications"
 _BUNDLED = {
     "agentexec": "harness.targets.applications.agentexec:AgentexecApplication.wrap",
     "celery": "harness.targets.applications.celery:CeleryApplication.wrap",
+    "arq": "harness.targets.applications.arq:ArqApplication.wrap",
+    "saq": "harness.targets.applications.saq:SaqApplication.wrap",
+    "streaq": "harness.targets.applications.streaq:StreaqApplication.wrap",
+    "taskiq": "harness.targets.applications.taskiq:TaskiqApplication.wrap",
+    "taskiq_redis": "harness.targets.applications.taskiq:TaskiqApplication.wrap",
 }
 
 Make = Callable[[int], Any]
@@ -70,4 +76,6 @@ def wrap_of(value: object) -> Wrap:
 
 
 def _packages(value: object) -> Iterator[str]:
-    return (kind.__module__.partition(".")[0] for kind in type(value).__mro__)
+    """The packages of the classes of an object, and the system whose worker settings it is."""
+    yield from filter(None, [system_of(value)])
+    yield from (kind.__module__.partition(".")[0] for kind in type(value).__mro__)

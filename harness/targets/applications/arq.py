@@ -22,6 +22,7 @@ from harness.targets.applications.asynchronous import (
 )
 from harness.targets.applications.base import OwnApplication, shipped_promises
 from harness.targets.applications.message import Make, TaskMessage, message_of
+from harness.targets.applications.settings import system_of
 from harness.targets.base import TargetSettings
 from harness.targets.wrapped_handler import LABEL, TaskLabel
 
@@ -33,13 +34,6 @@ _DEFAULT_POLL_SECONDS = 0.5
 _MARGIN_SECONDS = 2.5
 """What an interrupted job waits for beyond the end of its key and the next poll."""
 _STATUSES = {"deferred": "queued", "queued": "queued", "in_progress": "running"}
-
-
-def is_settings(value: object) -> bool:
-    """Whether arq takes this as worker settings: a class with functions or cron jobs, or a dict that names a Redis."""
-    if isinstance(value, dict):
-        return "functions" in value and not value.keys().isdisjoint({"redis_settings", "redis_pool"})
-    return isinstance(value, type) and not vars(value).keys().isdisjoint({"functions", "cron_jobs"})
 
 
 def settings_of(own: Any) -> Mapping[str, Any]:
@@ -76,7 +70,7 @@ class ArqApplication(OwnApplication):
     @classmethod
     def wrap(cls, value: Any, *, make: Make, reference: Callable[[], str], work: float | None) -> Self:
         """Wrap worker settings; raises `UsageError` for another object."""
-        if not is_settings(value):
+        if system_of(value) != "arq":
             raise UsageError(
                 f"app() takes {cls.takes}, not {type(value).__name__}. Pass the class with the functions."
             )

@@ -24,6 +24,7 @@ from harness.targets.applications.asynchronous import (
 )
 from harness.targets.applications.base import OwnApplication, class_of, shipped_promises
 from harness.targets.applications.message import Make, TaskMessage, message_of
+from harness.targets.applications.settings import system_of
 from harness.targets.base import TargetSettings
 from harness.targets.wrapped_handler import LABEL, TaskLabel
 
@@ -46,13 +47,13 @@ def settings_of(own: Any) -> dict[str, Any] | None:
     """The worker settings that a value is, a dict, or those of a queue, which a dict of some module has."""
     if class_of(own, _QUEUE) is not None:
         return next(_settings_with(own), None)
-    return own if isinstance(own, dict) and "functions" in own else None
+    return own if isinstance(own, dict) and system_of(own) == "saq" else None
 
 
 def _settings_with(queue: Any) -> Any:
     for module in list(sys.modules.values()):
         for value in list(getattr(module, "__dict__", {}).values()):
-            if isinstance(value, dict) and value.get("queue") is queue and "functions" in value:
+            if isinstance(value, dict) and value.get("queue") is queue and system_of(value) == "saq":
                 yield value
 
 
