@@ -36,6 +36,7 @@ EXTRAS = {
     "harness.pytest_plugin": {"pytest"},
     "harness.targets.applications.agentexec": {"reference"},
     "harness.targets.applications.agentexec_pool": {"reference"},
+    "harness.targets.applications.redis_database": {"reference"},
     "harness.targets.agentexec_pool": {"reference"},
     "harness.targets.agentexec_schema": {"reference"},
     "harness.targets.agentexec_target": {"reference"},

@@ -13,9 +13,12 @@ Make = Callable[[int], Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskMessage:
-    """A task that is to be submitted; `options` are those of the system's own call."""
+    """A task that is to be submitted; `options` are those of the system's own call.
 
-    name: str
+    `name` is what the system calls it by: a text, or a function for systems that find a task by its function.
+    """
+
+    name: Any
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -39,7 +42,7 @@ def message_of(
     number: int,
     *,
     forms: str,
-    name_of: Callable[[Any], str | None],
+    name_of: Callable[[Any], Any],
     own_form: Callable[[Any], TaskMessage | None] | None = None,
 ) -> TaskMessage:
     """The message that `make` gives; raises `TargetFailed`, one sentence that lists the `forms` it may have.
