@@ -167,6 +167,7 @@ class ArqSession(AsynchronousSession):
 
     async def removed(self) -> None:
         try:
-            await self.remove_keys(self._redis)
+            if keys := await self.keys(self._redis):
+                await self._redis.delete(*keys)
         finally:
             await self._redis.close(close_connection_pool=True)

@@ -82,9 +82,7 @@ def _let_jobs_stay_in_the_run() -> None:
     @wraps(own)
     async def enqueue_job(self: Any, function: str, *args: Any, **given: Any) -> Any:
         name = given.pop("_queue_name", None) or self.default_queue_name
-        return await own(
-            self, function, *args, _queue_name=queue_of_run(settings.queue, name), **given
-        )
+        return await own(self, function, *args, _queue_name=queue_of_run(settings.queue, name), **given)
 
     redis.enqueue_job = enqueue_job
 

@@ -106,11 +106,9 @@ class AsynchronousSession(OwnSession):
         finally:
             self._loop.close()
 
-    async def remove_keys(self, redis: Any) -> None:
-        """Remove every key that has the name of the run's queue, by an asynchronous client of Redis."""
-        keys = [key async for key in redis.scan_iter(f"*{self.settings.queue}*", count=_KEYS_AT_ONCE)]
-        if keys:
-            await redis.delete(*keys)
+    async def keys(self, redis: Any) -> list[Any]:
+        """Every key that has the name of the run's queue, by an asynchronous client of Redis."""
+        return [key async for key in redis.scan_iter(f"*{self.settings.queue}*", count=_KEYS_AT_ONCE)]
 
 
 def require_known(name: str, known: Mapping[str, Any], number: int) -> None:

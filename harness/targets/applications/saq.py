@@ -202,6 +202,7 @@ class SaqSession(AsynchronousSession):
 
     async def removed(self) -> None:
         try:
-            await self.remove_keys(self._queue.redis)
+            if keys := await self.keys(self._queue.redis):
+                await self._queue.redis.delete(*keys)
         finally:
             await self._queue.disconnect()

@@ -29,7 +29,8 @@ def wrapped(own: Any) -> dict[str, Any]:
         "queue": on_run(given["queue"], settings.redis_url, settings.queue),
         "functions": list(functions.items()),
         "cron_jobs": [
-            replace(one, function=functions[one.function.__qualname__]) for one in given.get("cron_jobs") or ()
+            replace(one, function=functions[one.function.__qualname__])
+            for one in given.get("cron_jobs") or ()
         ],
         "concurrency": settings.concurrency,
         "startup": [*((startup,) if callable(startup) else startup), _say_hello],

@@ -64,7 +64,9 @@ class StreaqApplication(OwnApplication):
         """Wrap a worker; raises `UsageError` for another object, or one on Trio."""
         found = super().wrap(value, make=make, reference=reference, work=work)
         if value.anyio_backend != "asyncio":
-            raise UsageError(f"app() runs streaq on asyncio, not {value.anyio_backend}. Use asyncio for the runs.")
+            raise UsageError(
+                f"app() runs streaq on asyncio, not {value.anyio_backend}. Use asyncio for the runs."
+            )
         return found
 
     def message(self, number: int) -> TaskMessage:
@@ -175,7 +177,8 @@ class StreaqSession(AsynchronousSession):
 
     async def removed(self) -> None:
         try:
-            await self.remove_keys(self._worker.redis)
+            if keys := await self.keys(self._worker.redis):
+                await self._worker.redis.delete(keys)
         finally:
             self._closing.set()
             await self._connection

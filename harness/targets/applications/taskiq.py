@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 from harness.environments.base import Endpoints
-from harness.errors import TargetFailed, UsageError
+from harness.errors import TargetFailed
 from harness.history.promises import DeliveryMode, Promises
 from harness.kit.harness_worker import running_activities
 from harness.targets.applications.asynchronous import (
@@ -23,7 +22,7 @@ from harness.targets.applications.asynchronous import (
     require_known,
 )
 from harness.targets.applications.base import OwnApplication, class_of, shipped_promises
-from harness.targets.applications.message import Make, TaskMessage, message_of
+from harness.targets.applications.message import TaskMessage, message_of
 from harness.targets.base import TargetSettings
 from harness.targets.wrapped_handler import LABEL, TaskLabel
 
@@ -122,7 +121,9 @@ def _name_of(task: Any) -> str | None:
 def _own_form(made: Any) -> TaskMessage | None:
     """A message, or a kicker with arguments and the labels that it carries; None for anything else."""
     if class_of(made, _MESSAGE) is not None:
-        return TaskMessage(name=made.task_name, args=tuple(made.args), kwargs=made.kwargs, options=made.labels)
+        return TaskMessage(
+            name=made.task_name, args=tuple(made.args), kwargs=made.kwargs, options=made.labels
+        )
     if isinstance(made, tuple) and made and class_of(made[0], _KICKER) is not None:
         kicker, *rest = made
         plain = message_of(lambda _: (kicker.task_name, *rest), 0, forms=_FORMS, name_of=_name_of)
@@ -158,7 +159,9 @@ class TaskiqSession(AsynchronousSession):
         return self.application.message(number)
 
     async def sent(self, message: TaskMessage, activity: str, label: TaskLabel) -> None:
-        kicker = self._broker.find_task(message.name).kicker().with_broker(self._broker).with_task_id(activity)
+        kicker = (
+            self._broker.find_task(message.name).kicker().with_broker(self._broker).with_task_id(activity)
+        )
         labels = {**message.options, LABEL: json.dumps(label.to_value())}
         await kicker.with_labels(**labels).kiq(*message.args, **message.kwargs)
 
@@ -203,7 +206,8 @@ class TaskiqSession(AsynchronousSession):
     async def removed(self) -> None:
         try:
             redis = foreign("redis.asyncio").Redis(connection_pool=self._broker.connection_pool)
-            await self.remove_keys(redis)
+            if keys := await self.keys(redis):
+                await redis.delete(*keys)
         finally:
             await self._broker.shutdown()
 
