@@ -12,7 +12,9 @@ from .environment import SETTINGS
 def running_activities(history: str | None = None) -> frozenset[str]:
     """The activities whose handler runs in a worker process that lives, by the files of the workers.
 
-    `history` is the folder of these files, `HARNESS_HISTORY` if it is None. A task between its removal from the queue and the begin of its handler is not among them.
+    `history` is the folder of these files, `HARNESS_HISTORY` if it is None.
+
+    A task between its removal from the queue and the begin of its handler is not among them.
     """
     found: set[str] = set()
     for path in Path(SETTINGS.history if history is None else history).glob("worker-*.jsonl"):

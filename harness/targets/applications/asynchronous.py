@@ -74,6 +74,7 @@ class AsynchronousSession(OwnSession):
         """Remove what the run has left, and disconnect."""
 
     def command(self, pool: str) -> list[str]:
+        del pool
         return [
             *(sys.executable, "-m", "harness.kit.harness_worker.pool"),
             *(sys.executable, "-m", *self.worker()),

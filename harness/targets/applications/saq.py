@@ -45,7 +45,7 @@ _NOT_OPTIONS = ("function", "kwargs", "queue", "key", "status", "meta")
 
 def settings_of(own: Any) -> dict[str, Any] | None:
     """The worker settings that a value is, a dict, or those of a queue, which a dict of some module has."""
-    if class_of(own, _QUEUE) is not None:
+    if class_of(own, _QUEUE, _REDIS_QUEUE) is not None:
         return next(_settings_with(own), None)
     return own if isinstance(own, dict) and system_of(own) == "saq" else None
 
@@ -63,15 +63,15 @@ def functions_of(given: Mapping[str, Any]) -> dict[str, Any]:
     return dict(one if isinstance(one, tuple) else (one.__qualname__, one) for one in functions)
 
 
-def on_run(queue: Any, url: str, run: str) -> Any:
-    """Let a queue lead to the Redis of a run, under the name of the run; returns the queue.
+def on_run(queue: Any, redis: Any, run: str) -> Any:
+    """Let a queue use this client of Redis, under the name of a run; returns the queue.
 
     It keeps its serializers and what it does before it enqueues.
     """
     hooks = queue._before_enqueues
     name = queue.name if queue.name.startswith(f"{run}:") else f"{run}:{queue.name}"
     kept = {"dump": queue._dump, "load": queue._load, "swept_error_message": queue.swept_error_message}
-    vars(queue).update(vars(type(queue).from_url(url, name=name, **kept)), _before_enqueues=hooks)
+    vars(queue).update(vars(type(queue)(redis, name=name, **kept)), _before_enqueues=hooks)
     return queue
 
 
@@ -96,18 +96,11 @@ class SaqApplication(OwnApplication):
             raise UsageError(
                 f"app() runs SAQ on Redis, not {type(found.get('queue')).__name__}. Give the settings a RedisQueue."
             )
-        return cls(own=value, make=make, reference=reference, work=work)
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """The worker settings."""
-        found = settings_of(self.own)
-        assert found is not None, "they were wrapped"
-        return found
+        return cls(own=found, make=make, reference=reference, work=work)
 
     def message(self, number: int) -> TaskMessage:
         """What `make` gives for a number; raises `TargetFailed`."""
-        functions = functions_of(self.given)
+        functions = functions_of(self.own)
 
         def name_of(given: Any) -> str | None:
             if isinstance(given, str):
@@ -140,9 +133,9 @@ class SaqApplication(OwnApplication):
         survives = set(shipped.survives | OF_DATABASES)
         if stuck is None:
             survives -= {Loss.WORKER_KILLED, Loss.POOL_KILLED, Loss.WORKER_PAUSED}
-        sweep = min(float((self.given.get("timers") or {}).get("sweep", _SWEEP_SECONDS)), settings.lease)
+        sweep = min(float((self.own.get("timers") or {}).get("sweep", _SWEEP_SECONDS)), settings.lease)
         killed = survives & _LATER_SECONDS.keys()
-        grace = self.given.get("shutdown_grace_period_s")
+        grace = self.own.get("shutdown_grace_period_s")
         return replace(
             shipped,
             delivery=DeliveryMode.AT_LEAST_ONCE if again else DeliveryMode.AT_MOST_ONCE,
@@ -172,8 +165,8 @@ class SaqSession(AsynchronousSession):
     application: SaqApplication
 
     async def connect(self) -> None:
-        own = copy(self.application.given["queue"])
-        self._queue = on_run(own, self.endpoints.redis_url, self.settings.queue)
+        redis = foreign("redis.asyncio").Redis.from_url(self.endpoints.redis_url)
+        self._queue = on_run(copy(self.application.own["queue"]), redis, self.settings.queue)
         await self._queue.connect()
         await self._queue.redis.ping()
 

@@ -15,6 +15,7 @@ from typing import Any
 from harness.kit.harness_worker import settings
 from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
+from harness.targets.applications.redis_database import repoint
 from harness.targets.applications.saq import functions_of, on_run, settings_of
 from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
 
@@ -25,8 +26,10 @@ def wrapped(own: Any) -> dict[str, Any]:
     functions = {name: _wrapped(name, one) for name, one in functions_of(given).items()}
     timers = given.get("timers") or {}
     startup = given.get("startup") or ()
+    redis = given["queue"].redis
+    repoint(redis.connection_pool, settings.redis_url)
     given |= {
-        "queue": on_run(given["queue"], settings.redis_url, settings.queue),
+        "queue": on_run(given["queue"], redis, settings.queue),
         "functions": list(functions.items()),
         "cron_jobs": [
             replace(one, function=functions[one.function.__qualname__])

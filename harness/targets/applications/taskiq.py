@@ -39,19 +39,20 @@ _QUEUE_LABEL = "queue_name"
 
 
 def on_run(broker: Any, url: str, run: str, lease: float) -> Any:
-    """Let a broker lead to the Redis of a run, with the name of the run in each of its keys; returns the broker.
+    """Give each key of a broker the name of a run as its prefix; returns the broker.
 
-    Its results are kept there, also those of a broker that keeps none: a task without a record has no end.
+    Its results are kept in the Redis of the run, also those of a broker that keeps none, because a task without a
+    record has no end.
     """
 
     def queue(name: str) -> str:
         return name if name.startswith(f"{run}:") else f"{run}:{name}"
 
-    foreign_redis, results = foreign("redis.asyncio"), foreign("taskiq_redis")
     broker.queue_name = queue(broker.queue_name)
-    broker.connection_pool = foreign_redis.BlockingConnectionPool.from_url(url)
     serializer = getattr(broker.result_backend, "serializer", None)
-    broker.result_backend = results.RedisAsyncResultBackend(url, serializer=serializer, prefix_str=run)
+    broker.result_backend = foreign("taskiq_redis").RedisAsyncResultBackend(
+        url, serializer=serializer, prefix_str=run
+    )
     if class_of(broker, _STREAM) is not None:
         broker.additional_streams = {queue(name): one for name, one in broker.additional_streams.items()}
         broker.idle_timeout = min(broker.idle_timeout, int(lease * 1000))
@@ -81,7 +82,21 @@ class TaskiqApplication(OwnApplication):
 
     def message(self, number: int) -> TaskMessage:
         """What `make` gives for a number; raises `TargetFailed`."""
-        made = message_of(self.make, number, forms=_FORMS, name_of=_name_of, own_form=_own_form)
+
+        def own_form(made: Any) -> TaskMessage | None:
+            if class_of(made, _MESSAGE) is not None:
+                return TaskMessage(
+                    name=made.task_name, args=tuple(made.args), kwargs=made.kwargs, options=made.labels
+                )
+            if isinstance(made, tuple) and made and class_of(made[0], _KICKER) is not None:
+                labels = made[0].labels
+                plain = message_of(
+                    lambda _: (_name_of(made[0]), *made[1:]), number, forms=_FORMS, name_of=_name_of
+                )
+                return replace(plain, options={**labels, **plain.options})
+            return None
+
+        made = message_of(self.make, number, forms=_FORMS, name_of=_name_of, own_form=own_form)
         require_known(made.name, self.own.get_all_tasks(), number)
         return made
 
@@ -118,19 +133,6 @@ def _name_of(task: Any) -> str | None:
     return str(task.task_name) if class_of(task, _TASK, _KICKER) else None
 
 
-def _own_form(made: Any) -> TaskMessage | None:
-    """A message, or a kicker with arguments and the labels that it carries; None for anything else."""
-    if class_of(made, _MESSAGE) is not None:
-        return TaskMessage(
-            name=made.task_name, args=tuple(made.args), kwargs=made.kwargs, options=made.labels
-        )
-    if isinstance(made, tuple) and made and class_of(made[0], _KICKER) is not None:
-        kicker, *rest = made
-        plain = message_of(lambda _: (kicker.task_name, *rest), 0, forms=_FORMS, name_of=_name_of)
-        return replace(plain, options={**kicker.labels, **plain.options})
-    return None
-
-
 class TaskiqSession(AsynchronousSession):
     """The workers of an application of taskiq, and a copy of its broker that sends tasks.
 
@@ -140,11 +142,14 @@ class TaskiqSession(AsynchronousSession):
     application: TaskiqApplication
 
     async def connect(self) -> None:
-        own = copy(self.application.own)
-        self._broker = on_run(own, self.endpoints.redis_url, self.settings.queue, self.settings.lease)
+        url = self.endpoints.redis_url
+        self._broker = on_run(copy(self.application.own), url, self.settings.queue, self.settings.lease)
+        self._broker.connection_pool = foreign("redis.asyncio").BlockingConnectionPool.from_url(url)
+        self._redis = foreign("redis.asyncio").Redis(connection_pool=self._broker.connection_pool)
         await self._broker.startup()
 
     def command(self, pool: str) -> list[str]:
+        del pool
         return [sys.executable, "-m", *self.worker()]
 
     def worker(self) -> list[str]:
@@ -168,10 +173,9 @@ class TaskiqSession(AsynchronousSession):
     async def found(self, activities: list[str]) -> dict[str, str]:
         running = running_activities(str(self.settings.history))
         held = await self._held()
-        redis = foreign("redis.asyncio").Redis(connection_pool=self._broker.connection_pool)
         names = [f"{self.settings.queue}:{activity}" for activity in activities]
         found = {}
-        for activity, ended in zip(activities, await redis.mget(names), strict=True):
+        for activity, ended in zip(activities, await self._redis.mget(names), strict=True):
             if ended is not None:
                 result = self._broker.result_backend.serializer.loadb(ended)
                 found[activity] = "error" if result["is_err"] else "complete"
@@ -183,8 +187,7 @@ class TaskiqSession(AsynchronousSession):
 
     async def _held(self) -> dict[str, bool]:
         """The tasks that the broker holds, and whether a worker has taken them; a list holds only those that wait."""
-        broker = self._broker
-        redis = foreign("redis.asyncio").Redis(connection_pool=broker.connection_pool)
+        broker, redis = self._broker, self._redis
         if not self.application.is_stream:
             return {self._task_id(one): False for one in await redis.lrange(broker.queue_name, 0, -1)}
         held = {}
@@ -205,9 +208,8 @@ class TaskiqSession(AsynchronousSession):
 
     async def removed(self) -> None:
         try:
-            redis = foreign("redis.asyncio").Redis(connection_pool=self._broker.connection_pool)
-            if keys := await self.keys(redis):
-                await redis.delete(*keys)
+            if keys := await self.keys(self._redis):
+                await self._redis.delete(*keys)
         finally:
             await self._broker.shutdown()
 

@@ -16,6 +16,7 @@ from harness.kit.harness_worker import settings
 from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
 from harness.targets.applications.asynchronous import foreign
+from harness.targets.applications.redis_database import repoint
 from harness.targets.applications.taskiq import on_run
 from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
 
@@ -23,6 +24,7 @@ from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
 def wrapped(own: Any) -> Any:
     """The broker on the servers of the run, whose workers say hello once they have started."""
     events = foreign("taskiq").TaskiqEvents
+    repoint(own.connection_pool, settings.redis_url)
     own.add_event_handler(events.WORKER_STARTUP, _say_hello)
     return on_run(own, settings.redis_url, settings.queue, settings.lease)
 
