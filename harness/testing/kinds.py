@@ -27,6 +27,9 @@ _BUNDLED = {
     "streaq": "harness.targets.applications.streaq:StreaqApplication.wrap",
     "taskiq": "harness.targets.applications.taskiq:TaskiqApplication.wrap",
     "taskiq_redis": "harness.targets.applications.taskiq:TaskiqApplication.wrap",
+    "dramatiq": "harness.targets.applications.dramatiq:DramatiqApplication.wrap",
+    "huey": "harness.targets.applications.huey:HueyApplication.wrap",
+    "rq": "harness.targets.applications.rq:RqApplication.wrap",
 }
 
 Make = Callable[[int], Any]
@@ -76,6 +79,8 @@ def wrap_of(value: object) -> Wrap:
 
 
 def _packages(value: object) -> Iterator[str]:
-    """The packages of the classes of an object, and the system whose worker settings it is."""
+    """The packages of the classes of an object, or of the first in a list, and the system whose settings it is."""
     yield from filter(None, [system_of(value)])
+    if isinstance(value, list | tuple) and value:
+        value = value[0]
     yield from (kind.__module__.partition(".")[0] for kind in type(value).__mro__)

@@ -14,13 +14,13 @@ from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, UsageError
 from harness.history.promises import DeliveryMode, Loss, Promises, SigtermPromise
 from harness.targets.applications.asynchronous import (
-    OF_DATABASES,
+    AsynchronousApplication,
     AsynchronousSession,
-    foreign,
     require_known,
     require_options,
+    survived,
 )
-from harness.targets.applications.base import OwnApplication, shipped_promises
+from harness.targets.applications.base import imported, shipped_promises
 from harness.targets.applications.message import Make, TaskMessage, message_of
 from harness.targets.applications.settings import system_of
 from harness.targets.base import TargetSettings
@@ -43,7 +43,7 @@ def settings_of(own: Any) -> Mapping[str, Any]:
 
 def functions_of(own: Any) -> dict[str, Any]:
     """The functions of the settings by name, as arq's own `Function`."""
-    func = foreign("arq.worker").func
+    func = imported("arq.worker").func
     return {one.name: one for one in map(func, settings_of(own).get("functions") or ())}
 
 
@@ -60,7 +60,7 @@ def queue_of_run(run: str, name: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArqApplication(OwnApplication):
+class ArqApplication(AsynchronousApplication):
     """The worker settings of arq, whose jobs `make` makes."""
 
     distribution = "arq"
@@ -76,32 +76,56 @@ class ArqApplication(OwnApplication):
             )
         return cls(own=value, make=make, reference=reference, work=work)
 
+    def message(self, number: int) -> TaskMessage:
+        """What `make` gives for a number; raises `TargetFailed`."""
+        functions = functions_of(self.own)
+
+        def name_of(given: Any) -> str | None:
+            if isinstance(given, str):
+                return given
+            return next((name for name, one in functions.items() if given in (one, one.coroutine)), None)
+
+        made = message_of(self.make, number, forms=_FORMS, name_of=name_of)
+        require_known(made.name, functions, number)
+        require_options(made, _OPTIONS, number)
+        served = queue_of(self.own)
+        other = made.options.get("_queue_name", served)
+        if other != served:
+            raise TargetFailed(
+                f"make({number}) sends to the queue {other!r}, which these settings do not serve. "
+                "Pass the settings of its workers."
+            )
+        return made
+
     def promises(self, settings: TargetSettings) -> Promises:
         """What arq promises under the tries and waits of the settings.
 
         A job stays in the queue until it ends. Another worker takes it once the key of its run has expired, after the
-        lease of the run. A job with one try is not run a second time.
+        lease of the run. A job with one try, of the function that `make` names first, is not run a second time.
         """
         given = settings_of(self.own)
         shipped = shipped_promises("arq")
-        survives = set(shipped.survives | OF_DATABASES)
-        tries = [one.max_tries for one in functions_of(self.own).values()]
+        survives = set(shipped.survives)
+        waits = bool(given.get("job_completion_wait"))
         most = given.get("max_tries", _DEFAULT_TRIES)
-        if not given.get("retry_jobs", True):
-            survives -= {Loss.SIGTERM, Loss.SIGTERM_LATE}
-        if min((most if one is None else one for one in tries), default=most) <= 1:
-            survives -= shipped.survives
+        first = self.first()
+        own = functions_of(self.own)[first.name].max_tries if first else None
+        once = (most if own is None else own) <= 1
+        if once:
+            survives -= {Loss.WORKER_KILLED, Loss.POOL_KILLED}
+        if once or not given.get("retry_jobs", True):  # a job that is stopped has no other run
+            survives -= {Loss.SIGTERM_LATE} if waits else {Loss.SIGTERM, Loss.SIGTERM_LATE}
         killed = survives & {Loss.WORKER_KILLED, Loss.POOL_KILLED}
         poll = given.get("poll_delay", _DEFAULT_POLL_SECONDS)
         poll = float(getattr(poll, "total_seconds", lambda: poll)())
         return replace(
             shipped,
             delivery=DeliveryMode.AT_LEAST_ONCE if killed else DeliveryMode.AT_MOST_ONCE,
-            survives=frozenset(survives),
+            survives=survived(frozenset(survives)),
             recovers_within=dict.fromkeys(sorted(killed), settings.lease + poll + _MARGIN_SECONDS),
             takes_over_after=settings.lease,
             queue=False,
-            sigterm=SigtermPromise.RELEASES if given.get("job_completion_wait") else SigtermPromise.STOPS,
+            sigterm=SigtermPromise.RELEASES if waits else SigtermPromise.STOPS,
         )
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> ArqSession:
@@ -112,10 +136,9 @@ class ArqSession(AsynchronousSession):
     """The workers of an application of arq, and a client with its serializers."""
 
     async def connect(self) -> None:
-        connections = foreign("arq.connections")
+        connections = imported("arq.connections")
         given = settings_of(self.application.own)
         names = ("job_serializer", "job_deserializer", "expires_extra_ms")
-        self._functions = functions_of(self.application.own)
         self._queue = queue_of_run(self.settings.queue, queue_of(self.application.own))
         self._redis = await connections.create_pool(
             connections.RedisSettings.from_dsn(self.endpoints.redis_url),
@@ -126,33 +149,14 @@ class ArqSession(AsynchronousSession):
     def worker(self) -> list[str]:
         return ["arq", "harness.targets.applications.arq_worker.worker_settings"]
 
-    def message(self, number: int) -> TaskMessage:
-        made = message_of(self.application.make, number, forms=_FORMS, name_of=self._name_of)
-        require_known(made.name, self._functions, number)
-        require_options(made, _OPTIONS, number)
-        served = queue_of(self.application.own)
-        other = made.options.get("_queue_name", served)
-        if other != served:
-            raise TargetFailed(
-                f"make({number}) sends to the queue {other!r}, which these settings do not serve. "
-                "Pass the settings of its workers."
-            )
-        return made
-
-    def _name_of(self, given: Any) -> str | None:
-        if isinstance(given, str):
-            return given
-        names = (name for name, one in self._functions.items() if given in (one, one.coroutine))
-        return next(names, None)
-
     async def sent(self, message: TaskMessage, activity: str, label: TaskLabel) -> None:
         given = {**message.options, "_job_id": activity, "_queue_name": self._queue}
         given |= {**message.kwargs, LABEL: label.to_value()}
         await self._redis.enqueue_job(message.name, *message.args, **given)
 
     async def found(self, activities: list[str]) -> dict[str, str]:
-        jobs = foreign("arq.jobs")
-        constants = foreign("arq.constants")
+        jobs = imported("arq.jobs")
+        constants = imported("arq.constants")
         keys = [constants.result_key_prefix + one for one in activities]
         found = {}
         for activity, ended in zip(activities, await self._redis.mget(keys), strict=True):

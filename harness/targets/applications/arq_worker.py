@@ -15,14 +15,15 @@ from harness.kit.harness_worker import settings
 from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
 from harness.targets.applications.arq import functions_of, queue_of, queue_of_run, settings_of
-from harness.targets.applications.asynchronous import KEPT_SECONDS, foreign
+from harness.targets.applications.asynchronous import KEPT_SECONDS
+from harness.targets.applications.base import imported
 from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
 
 
 def wrapped(own: Any) -> dict[str, Any]:
     """The settings of the application on the servers of the run, with its functions wrapped."""
     given = dict(settings_of(own))
-    redis = foreign("arq.connections").RedisSettings.from_dsn(settings.redis_url)
+    redis = imported("arq.connections").RedisSettings.from_dsn(settings.redis_url)
     mine = given.get("redis_settings")
     if mine is not None:
         # Connections that functions open with the settings of the application lead to the run too.
@@ -76,7 +77,7 @@ def _saying_hello(own: Callable[..., Any] | None) -> Callable[..., Any]:
 
 def _let_jobs_stay_in_the_run() -> None:
     """Let each job that a function enqueues go to the queue of the run."""
-    redis = foreign("arq.connections").ArqRedis
+    redis = imported("arq.connections").ArqRedis
     own = redis.enqueue_job
 
     @wraps(own)
@@ -89,7 +90,7 @@ def _let_jobs_stay_in_the_run() -> None:
 
 def _let_keys_expire_with_the_lease() -> None:
     """Let another worker take a job after the lease of the run, not after its longest time-out and ten seconds."""
-    module = foreign("arq.worker")
+    module = imported("arq.worker")
     own = module.create_worker
 
     @wraps(own)

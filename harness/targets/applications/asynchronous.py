@@ -5,7 +5,6 @@ The systems are imported from the environment of the application, which the harn
 
 from __future__ import annotations
 
-import importlib
 import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
@@ -15,13 +14,10 @@ from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, describe_error
 from harness.history.promises import Loss
 from harness.kit.harness_worker.client import LoopThread
-from harness.targets.applications.base import OwnApplication, OwnSession
+from harness.targets.applications.base import OUTSIDE, OwnApplication, OwnSession
 from harness.targets.applications.message import TaskMessage
 from harness.targets.base import TargetSettings
 from harness.targets.wrapped_handler import TaskLabel
-
-OF_DATABASES = frozenset({Loss.DATABASE_RESTARTED, Loss.DATABASE_FROZEN, Loss.BACKENDS_TERMINATED})
-"""The losses that take nothing from a system whose tasks are in Redis."""
 
 KEPT_SECONDS = 3600
 """For how long at least the end of a task is kept, so that it is there when the run ends."""
@@ -29,9 +25,24 @@ KEPT_SECONDS = 3600
 _KEYS_AT_ONCE = 1000
 
 
-def foreign(module: str) -> Any:
-    """A module of the environment of the application."""
-    return importlib.import_module(module)
+def survived(own: frozenset[Loss]) -> frozenset[Loss]:
+    """The losses that a system on Redis survives, and those that take nothing from it."""
+    return own | (OUTSIDE if Loss.SIGTERM in own else OUTSIDE - {Loss.DEPLOYMENT})
+
+
+class AsynchronousApplication(OwnApplication):
+    """An application whose promises depend on the task that `make` gives first."""
+
+    @abstractmethod
+    def message(self, number: int) -> TaskMessage:
+        """What `make` gives for the number of a task; raises `TargetFailed`."""
+
+    def first(self) -> TaskMessage | None:
+        """The message of task 1; None if `make` gives none, which the first submission raises."""
+        try:
+            return self.message(1)
+        except TargetFailed:
+            return None
 
 
 class AsynchronousSession(OwnSession):
@@ -41,7 +52,11 @@ class AsynchronousSession(OwnSession):
     worker process. A pool has as many of these as the run wants, and starts one that ended again.
     """
 
-    def __init__(self, application: OwnApplication, endpoints: Endpoints, settings: TargetSettings) -> None:
+    application: AsynchronousApplication
+
+    def __init__(
+        self, application: AsynchronousApplication, endpoints: Endpoints, settings: TargetSettings
+    ) -> None:
         super().__init__(application, endpoints, settings)
         self._loop = LoopThread()
         try:
@@ -76,20 +91,15 @@ class AsynchronousSession(OwnSession):
     def command(self, pool: str) -> list[str]:
         del pool
         return [
-            *(sys.executable, "-m", "harness.kit.harness_worker.pool"),
+            *(sys.executable, "-m", "harness.targets.applications.replicas"),
             *(sys.executable, "-m", *self.worker()),
         ]
 
     def variables(self) -> dict[str, str]:
-        settings = self.settings
-        return {
-            "HARNESS_QUEUE": settings.queue,
-            "HARNESS_WORKERS": str(settings.workers),
-            "HARNESS_CONCURRENCY": str(settings.concurrency),
-            "HARNESS_LEASE": str(settings.lease),
-            "HARNESS_GRACEFUL": str(settings.graceful_shutdown),
-            "HARNESS_REDIS_URL": self.endpoints.redis_url,
-        }
+        return {"HARNESS_CONCURRENCY": str(self.settings.concurrency)}
+
+    def message(self, number: int) -> TaskMessage:
+        return self.application.message(number)
 
     def send(self, message: TaskMessage, label: TaskLabel) -> str:
         activity = self.activity(label.number)

@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,7 +15,7 @@ from typing import Any, ClassVar, Self
 from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, UsageError, describe_error
 from harness.history import Operation, OperationType
-from harness.history.promises import Promises
+from harness.history.promises import Loss, Promises
 from harness.targets.adapter import SHIPPED
 from harness.targets.adapter_file import read_adapter
 from harness.targets.application_reference import ENV_APPLICATION, environment_on
@@ -24,8 +25,18 @@ from harness.targets.body import worker_environment
 from harness.targets.subprocess_pool import SubprocessPool
 from harness.targets.wrapped_handler import TaskLabel
 
+OUTSIDE = frozenset(
+    {Loss.DEPLOYMENT, Loss.DATABASE_RESTARTED, Loss.DATABASE_FROZEN, Loss.BACKENDS_TERMINATED}
+)
+"""The losses that take nothing from a system whose tasks are not in Postgres."""
+
 TERMINAL = frozenset({"complete", "error", "canceled"})
 """The statuses of tasks that have ended, in the words of histories."""
+
+
+def imported(module: str) -> Any:
+    """A module of the application's environment, which the harness does not require."""
+    return import_module(module)
 
 
 def class_of(value: object, *names: str) -> type | None:
@@ -185,5 +196,11 @@ class OwnSession(ABC):
             **environment_on(self.endpoints),
             **worker_environment(settings.history, settings.gate_address),
             ENV_APPLICATION: self.application.reference(),
+            "HARNESS_REDIS_URL": self.endpoints.redis_url,
+            "HARNESS_QUEUE": settings.queue,
+            "HARNESS_WORKERS": str(settings.workers),
+            "HARNESS_LEASE": str(settings.lease),
+            "HARNESS_GRACEFUL": str(settings.graceful_shutdown),
+            "PYTHONUNBUFFERED": "1",
             **self.variables(),
         }

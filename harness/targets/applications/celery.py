@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.environments.base import Endpoints
 from harness.history.promises import Loss, Promises, SigtermPromise
-from harness.targets.applications.base import OwnApplication, OwnSession, class_of, shipped_promises
+from harness.targets.applications.base import OUTSIDE, OwnApplication, OwnSession, class_of, shipped_promises
 from harness.targets.applications.message import TaskMessage, message_of
 from harness.targets.base import TargetSettings
 from harness.targets.wrapped_handler import LABEL, TaskLabel
@@ -116,8 +116,7 @@ class CeleryApplication(OwnApplication):
         visibility time-out, which is the lease of the run, and the time until a worker looks for it.
         """
         conf = self.own.conf
-        survives = {Loss.SIGTERM, Loss.DEPLOYMENT, Loss.DATABASE_RESTARTED, Loss.DATABASE_FROZEN}
-        survives |= {Loss.BACKENDS_TERMINATED}
+        survives = {Loss.SIGTERM, *OUTSIDE}
         if conf.task_acks_late:
             survives |= {Loss.POOL_KILLED} | (
                 {Loss.WORKER_KILLED} if conf.task_reject_on_worker_lost else set()

@@ -6,7 +6,6 @@ precedence over the code of the application.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 from collections.abc import Callable
@@ -15,15 +14,14 @@ from typing import Any
 
 from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
+from harness.targets.applications.base import imported
 from harness.targets.applications.celery import ENV_CONFIGURATION
 from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
 
 
 def wrapped(celery: Any) -> Any:
     """The application with the configuration of the run; its tasks are wrapped once all of them are imported."""
-    # Celery is in the environment of the application only.
-    package = "celery"
-    signals = importlib.import_module(f"{package}.signals")
+    signals = imported("celery.signals")
     celery.conf.update(json.loads(os.environ[ENV_CONFIGURATION]))
 
     def wrap_tasks(**_: Any) -> None:

@@ -16,13 +16,13 @@ from harness.errors import TargetFailed, UsageError
 from harness.history.promises import DeliveryMode, Loss, Promises, SigtermPromise
 from harness.targets.applications.asynchronous import (
     KEPT_SECONDS,
-    OF_DATABASES,
+    AsynchronousApplication,
     AsynchronousSession,
-    foreign,
     require_known,
     require_options,
+    survived,
 )
-from harness.targets.applications.base import OwnApplication, class_of, shipped_promises
+from harness.targets.applications.base import class_of, imported, shipped_promises
 from harness.targets.applications.message import Make, TaskMessage, message_of
 from harness.targets.applications.settings import system_of
 from harness.targets.base import TargetSettings
@@ -76,7 +76,7 @@ def on_run(queue: Any, redis: Any, run: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SaqApplication(OwnApplication):
+class SaqApplication(AsynchronousApplication):
     """The worker settings of SAQ, whose jobs `make` makes."""
 
     distribution = "saq"
@@ -109,7 +109,7 @@ class SaqApplication(OwnApplication):
 
         made = message_of(self.make, number, forms=_FORMS, name_of=name_of, own_form=_own_form)
         require_known(made.name, functions, number)
-        require_options(made, foreign("saq").Job.__dataclass_fields__, number)
+        require_options(made, imported("saq").Job.__dataclass_fields__, number)
         if made.args:
             raise TargetFailed(
                 f"make({number}) gives arguments without names, which SAQ does not take. Return {_FORMS}."
@@ -122,15 +122,13 @@ class SaqApplication(OwnApplication):
         A job has one attempt, or as many as its `retries`. The sweep finds one that is active past its time-out, or
         without a heartbeat for too long.
         """
-        try:
-            options = self.message(1).options
-        except TargetFailed:  # the first submission raises it
-            options = {}
+        first = self.first()
+        options = first.options if first else {}
         again = int(options.get("retries", 1)) > 1
         waits = (options.get("timeout", _TIMEOUT_SECONDS), options.get("heartbeat", 0))
         stuck = min((float(one) for one in waits if one), default=None)
         shipped = shipped_promises("saq", "retries" if again else "")
-        survives = set(shipped.survives | OF_DATABASES)
+        survives = set(shipped.survives)
         if stuck is None:
             survives -= {Loss.WORKER_KILLED, Loss.POOL_KILLED, Loss.WORKER_PAUSED}
         sweep = min(float((self.own.get("timers") or {}).get("sweep", _SWEEP_SECONDS)), settings.lease)
@@ -139,7 +137,7 @@ class SaqApplication(OwnApplication):
         return replace(
             shipped,
             delivery=DeliveryMode.AT_LEAST_ONCE if again else DeliveryMode.AT_MOST_ONCE,
-            survives=frozenset(survives),
+            survives=survived(frozenset(survives)),
             recovers_within={one: (stuck or 0) + sweep + _LATER_SECONDS[one] for one in sorted(killed)},
             takes_over_after=None if stuck is None else stuck + sweep,
             queue=False,
@@ -162,10 +160,8 @@ def _own_form(made: Any) -> TaskMessage | None:
 class SaqSession(AsynchronousSession):
     """The workers of an application of SAQ, and its queue on the Redis of the run."""
 
-    application: SaqApplication
-
     async def connect(self) -> None:
-        redis = foreign("redis.asyncio").Redis.from_url(self.endpoints.redis_url)
+        redis = imported("redis.asyncio").Redis.from_url(self.endpoints.redis_url)
         self._queue = on_run(copy(self.application.own["queue"]), redis, self.settings.queue)
         await self._queue.connect()
         await self._queue.redis.ping()
@@ -173,15 +169,12 @@ class SaqSession(AsynchronousSession):
     def worker(self) -> list[str]:
         return ["saq", "harness.targets.applications.saq_worker.worker_settings", "-v"]
 
-    def message(self, number: int) -> TaskMessage:
-        return self.application.message(number)
-
     async def sent(self, message: TaskMessage, activity: str, label: TaskLabel) -> None:
         options = {"ttl": KEPT_SECONDS, **message.options}
         if options["ttl"]:  # 0 is for ever
             options["ttl"] = max(KEPT_SECONDS, options["ttl"])
         meta = {**options.pop("meta", {}), LABEL: label.to_value()}
-        job = foreign("saq").Job(message.name, kwargs=dict(message.kwargs), **{**options, "key": activity})
+        job = imported("saq").Job(message.name, kwargs=dict(message.kwargs), **{**options, "key": activity})
         job.meta = meta
         await self._queue.enqueue(job)
 

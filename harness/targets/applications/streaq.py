@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from harness.environments.base import Endpoints
-from harness.errors import TargetFailed, UsageError
+from harness.errors import UsageError
 from harness.history.promises import DeliveryMode, Loss, Promises, SigtermPromise
 from harness.targets.applications.asynchronous import (
-    OF_DATABASES,
+    AsynchronousApplication,
     AsynchronousSession,
-    foreign,
     require_known,
     require_options,
+    survived,
 )
-from harness.targets.applications.base import OwnApplication, class_of, shipped_promises
+from harness.targets.applications.base import class_of, imported, shipped_promises
 from harness.targets.applications.message import Make, TaskMessage, message_of, wrong_form
 from harness.targets.base import TargetSettings
 from harness.targets.wrapped_handler import LABEL, TaskLabel
@@ -46,13 +46,13 @@ def on_run(worker: Any, url: str, run: str) -> Any:
         if isinstance(value, str) and value.startswith(f"{old}:"):
             setattr(worker, name, new + value.removeprefix(old))
     worker._streams = {worker.stream_key + priority: ">" for priority in worker.priorities}
-    worker._redis = foreign("coredis").Redis.from_url(url, decode_responses=True)
+    worker._redis = imported("coredis").Redis.from_url(url, decode_responses=True)
     worker._sentinel = worker._cluster = None
     return worker
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreaqApplication(OwnApplication):
+class StreaqApplication(AsynchronousApplication):
     """A worker of streaq, whose tasks `make` makes."""
 
     distribution = "streaq"
@@ -95,21 +95,20 @@ class StreaqApplication(OwnApplication):
         One with a single try is not run a second time.
         """
         shipped = shipped_promises("streaq", "grace" if self.own.grace_period else "")
-        try:
-            again = self.own.registry[self.message(1).name].max_tries != 1
-        except TargetFailed:  # the first submission raises it
-            again = True
+        first = self.first()
+        again = first is None or self.own.registry[first.name].max_tries != 1
         idle = idle_seconds(self.own, settings.lease)
-        survives = (shipped.survives if again else frozenset()) | OF_DATABASES
+        waits = bool(self.own.grace_period)
+        survives = shipped.survives if again else frozenset({Loss.SIGTERM} if waits else ())
         killed = survives & {Loss.WORKER_KILLED, Loss.POOL_KILLED}
         return replace(
             shipped,
             delivery=DeliveryMode.AT_LEAST_ONCE if again else DeliveryMode.AT_MOST_ONCE,
-            survives=survives,
+            survives=survived(survives),
             recovers_within=dict.fromkeys(sorted(killed), 2 * idle + _MARGIN_SECONDS),
             takes_over_after=idle,
             queue=False,
-            sigterm=SigtermPromise.RELEASES if self.own.grace_period else SigtermPromise.STOPS,
+            sigterm=SigtermPromise.RELEASES if waits else SigtermPromise.STOPS,
         )
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> StreaqSession:
@@ -127,8 +126,6 @@ def _name_of(task: Any) -> str | None:
 
 class StreaqSession(AsynchronousSession):
     """The workers of an application of streaq, and a copy of its worker object that sends tasks."""
-
-    application: StreaqApplication
 
     async def connect(self) -> None:
         own = copy(self.application.own)
@@ -149,9 +146,6 @@ class StreaqSession(AsynchronousSession):
 
     def worker(self) -> list[str]:
         return ["streaq", "run", "harness.targets.applications.streaq_worker:worker"]
-
-    def message(self, number: int) -> TaskMessage:
-        return self.application.message(number)
 
     async def sent(self, message: TaskMessage, activity: str, label: TaskLabel) -> None:
         registered = copy(self._worker.registry[message.name])

@@ -12,16 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.environments.base import Endpoints
-from harness.errors import TargetFailed
 from harness.history.promises import DeliveryMode, Promises
 from harness.kit.harness_worker import running_activities
 from harness.targets.applications.asynchronous import (
-    OF_DATABASES,
+    AsynchronousApplication,
     AsynchronousSession,
-    foreign,
     require_known,
+    survived,
 )
-from harness.targets.applications.base import OwnApplication, class_of, shipped_promises
+from harness.targets.applications.base import class_of, imported, shipped_promises
 from harness.targets.applications.message import TaskMessage, message_of
 from harness.targets.base import TargetSettings
 from harness.targets.wrapped_handler import LABEL, TaskLabel
@@ -50,7 +49,7 @@ def on_run(broker: Any, url: str, run: str, lease: float) -> Any:
 
     broker.queue_name = queue(broker.queue_name)
     serializer = getattr(broker.result_backend, "serializer", None)
-    broker.result_backend = foreign("taskiq_redis").RedisAsyncResultBackend(
+    broker.result_backend = imported("taskiq_redis").RedisAsyncResultBackend(
         url, serializer=serializer, prefix_str=run
     )
     if class_of(broker, _STREAM) is not None:
@@ -68,7 +67,7 @@ def on_run(broker: Any, url: str, run: str, lease: float) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskiqApplication(OwnApplication):
+class TaskiqApplication(AsynchronousApplication):
     """A broker of taskiq-redis, whose tasks `make` makes."""
 
     distribution = "taskiq"
@@ -106,11 +105,8 @@ class TaskiqApplication(OwnApplication):
         A list loses what a worker has taken. A message of a stream comes back after the idle time-out, which is at most
         the lease of the run, unless its task is acknowledged when it is received.
         """
-        try:
-            message = self.message(1)
-            labels = {**self.own.find_task(message.name).labels, **message.options}
-        except TargetFailed:  # the first submission raises it
-            labels = {}
+        first = self.first()
+        labels = {**self.own.find_task(first.name).labels, **first.options} if first else {}
         early = str(getattr(labels.get("ack_type"), "value", labels.get("ack_type"))) == "when_received"
         again = self.is_stream and not early
         shipped = shipped_promises("taskiq", "stream" if again else "")
@@ -118,7 +114,7 @@ class TaskiqApplication(OwnApplication):
         return replace(
             shipped,
             delivery=DeliveryMode.AT_LEAST_ONCE if again else DeliveryMode.AT_MOST_ONCE,
-            survives=shipped.survives | OF_DATABASES,
+            survives=survived(shipped.survives),
             takes_over_after=idle if again else None,
             queue=False,
         )
@@ -139,13 +135,11 @@ class TaskiqSession(AsynchronousSession):
     The start-up events of a client and the middlewares of the application run with it, as in a client of its own.
     """
 
-    application: TaskiqApplication
-
     async def connect(self) -> None:
         url = self.endpoints.redis_url
         self._broker = on_run(copy(self.application.own), url, self.settings.queue, self.settings.lease)
-        self._broker.connection_pool = foreign("redis.asyncio").BlockingConnectionPool.from_url(url)
-        self._redis = foreign("redis.asyncio").Redis(connection_pool=self._broker.connection_pool)
+        self._broker.connection_pool = imported("redis.asyncio").BlockingConnectionPool.from_url(url)
+        self._redis = imported("redis.asyncio").Redis(connection_pool=self._broker.connection_pool)
         await self._broker.startup()
 
     def command(self, pool: str) -> list[str]:
@@ -159,9 +153,6 @@ class TaskiqSession(AsynchronousSession):
             *("--workers", str(self.settings.workers)),
             *("--max-async-tasks", str(self.settings.concurrency)),
         ]
-
-    def message(self, number: int) -> TaskMessage:
-        return self.application.message(number)
 
     async def sent(self, message: TaskMessage, activity: str, label: TaskLabel) -> None:
         kicker = (
@@ -188,7 +179,7 @@ class TaskiqSession(AsynchronousSession):
     async def _held(self) -> dict[str, bool]:
         """The tasks that the broker holds, and whether a worker has taken them; a list holds only those that wait."""
         broker, redis = self._broker, self._redis
-        if not self.application.is_stream:
+        if class_of(broker, _STREAM) is None:
             return {self._task_id(one): False for one in await redis.lrange(broker.queue_name, 0, -1)}
         held = {}
         for stream in (broker.queue_name, *broker.additional_streams):

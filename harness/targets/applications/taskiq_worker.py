@@ -15,7 +15,7 @@ from typing import Any
 from harness.kit.harness_worker import settings
 from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
-from harness.targets.applications.asynchronous import foreign
+from harness.targets.applications.base import imported
 from harness.targets.applications.redis_database import repoint
 from harness.targets.applications.taskiq import on_run
 from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
@@ -23,7 +23,7 @@ from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
 
 def wrapped(own: Any) -> Any:
     """The broker on the servers of the run, whose workers say hello once they have started."""
-    events = foreign("taskiq").TaskiqEvents
+    events = imported("taskiq").TaskiqEvents
     repoint(own.connection_pool, settings.redis_url)
     own.add_event_handler(events.WORKER_STARTUP, _say_hello)
     return on_run(own, settings.redis_url, settings.queue, settings.lease)
@@ -31,7 +31,7 @@ def wrapped(own: Any) -> Any:
 
 def receiver() -> type[Any]:
     """The class of receivers of taskiq whose runs of tasks are recorded."""
-    base: type[Any] = foreign("taskiq.receiver").Receiver
+    base: type[Any] = imported("taskiq.receiver").Receiver
 
     class RecordingReceiver(base):
         """Runs each task inside of the middlewares and with the dependencies of the application, and records it."""

@@ -14,7 +14,7 @@ import pytest
 
 from harness.errors import TargetFailed, UsageError
 from harness.history.promises import DeliveryMode, Loss, Promises, SigtermPromise
-from harness.targets.applications.arq import ArqApplication, ArqSession, queue_of, queue_of_run
+from harness.targets.applications.arq import ArqApplication, queue_of, queue_of_run
 from harness.targets.applications.message import TaskMessage
 from harness.targets.applications.saq import SaqApplication
 from harness.targets.applications.settings import system_of
@@ -152,10 +152,7 @@ def test_a_queue_of_saq_stands_for_the_settings_that_have_it(monkeypatch: pytest
 
 
 def of_arq(make: Callable[[int], Any]) -> TaskMessage:
-    session = ArqSession.__new__(ArqSession)  # it needs no connection to read a message
-    session.application = ArqApplication(own=WorkerSettings, make=make, reference=str)
-    session._functions = {"refund": function(refund)}
-    return session.message(7)
+    return ArqApplication(own=WorkerSettings, make=make, reference=str).message(7)
 
 
 def of_saq(make: Callable[[int], Any]) -> TaskMessage:
@@ -303,9 +300,12 @@ def promised(value: Any, made: Any = None) -> Promises:
 def test_arq_promises_another_run_if_a_job_has_tries_left(
     changed: dict[str, Any], once: bool, sigterm: SigtermPromise
 ) -> None:
-    made = promised({"functions": [refund], "redis_settings": None, **changed})
+    made = promised({"functions": [refund], "redis_settings": None, **changed}, (refund, (1,)))
     assert made.delivery is (DeliveryMode.AT_MOST_ONCE if once else DeliveryMode.AT_LEAST_ONCE)
     assert (made.survives & KILLS) == (set() if once else KILLS)
+    # A job with one try ends badly if it is stopped, unless the worker waits for it.
+    assert (Loss.SIGTERM in made.survives) == (Loss.DEPLOYMENT in made.survives) == (not once)
+    assert Loss.DATABASE_RESTARTED in made.survives
     assert dict(made.recovers_within) == ({} if once else dict.fromkeys(KILLS, 8.0))
     assert made.takes_over_after == 5.0
     assert made.sigterm is sigterm
@@ -374,7 +374,7 @@ def test_taskiq_promises_another_run_if_a_broker_acknowledges_late(
 
 
 def test_promises_do_not_need_a_make_that_works() -> None:
-    for value in (saq_settings(), streaq_worker(), taskiq_broker()):
+    for value in (WorkerSettings, saq_settings(), streaq_worker(), taskiq_broker()):
         assert promised(value, made=None).records
 
 
