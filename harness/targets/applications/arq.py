@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from harness.environments.base import Endpoints
-from harness.errors import TargetFailed, UsageError
+from harness.errors import UsageError
 from harness.history.promises import DeliveryMode, Loss, Promises, SigtermPromise
 from harness.targets.applications.asynchronous import (
     AsynchronousApplication,
     AsynchronousSession,
     require_known,
     require_options,
+    require_served,
     survived,
 )
 from harness.targets.applications.base import imported, shipped_promises
@@ -89,12 +90,7 @@ class ArqApplication(AsynchronousApplication):
         require_known(made.name, functions, number)
         require_options(made, _OPTIONS, number)
         served = queue_of(self.own)
-        other = made.options.get("_queue_name", served)
-        if other != served:
-            raise TargetFailed(
-                f"make({number}) sends to the queue {other!r}, which these settings do not serve. "
-                "Pass the settings of its workers."
-            )
+        require_served("queue", made.options.get("_queue_name", served), [served], number)
         return made
 
     def promises(self, settings: TargetSettings) -> Promises:

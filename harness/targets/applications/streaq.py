@@ -19,6 +19,7 @@ from harness.targets.applications.asynchronous import (
     AsynchronousSession,
     require_known,
     require_options,
+    require_served,
     survived,
 )
 from harness.targets.applications.base import class_of, imported, shipped_promises
@@ -86,6 +87,9 @@ class StreaqApplication(AsynchronousApplication):
         made = message_of(self.make, number, forms=_FORMS, name_of=_name_of, own_form=own_form)
         require_known(made.name, self.own.registry, number)
         require_options(made, _OPTIONS, number)
+        require_served(
+            "priority", made.options.get("priority", self.own.priorities[-1]), self.own.priorities, number
+        )
         return made
 
     def promises(self, settings: TargetSettings) -> Promises:

@@ -18,6 +18,7 @@ from harness.targets.applications.asynchronous import (
     AsynchronousApplication,
     AsynchronousSession,
     require_known,
+    require_served,
     survived,
 )
 from harness.targets.applications.base import class_of, imported, shipped_promises
@@ -97,6 +98,9 @@ class TaskiqApplication(AsynchronousApplication):
 
         made = message_of(self.make, number, forms=_FORMS, name_of=_name_of, own_form=own_form)
         require_known(made.name, self.own.get_all_tasks(), number)
+        served = [self.own.queue_name, *getattr(self.own, "additional_streams", ())]
+        labels = {**self.own.find_task(made.name).labels, **made.options}
+        require_served("queue", labels.get(_QUEUE_LABEL) or self.own.queue_name, served, number)
         return made
 
     def promises(self, settings: TargetSettings) -> Promises:

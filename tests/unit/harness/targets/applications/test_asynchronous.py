@@ -74,7 +74,12 @@ def saq_settings(**values: Any) -> dict[str, Any]:
 
 def streaq_worker(**values: Any) -> Any:
     task = like("streaq.task:RegisteredTask", fn_name="refund", max_tries=values.pop("max_tries", 3))
-    given = {"anyio_backend": "asyncio", "registry": {"refund": task}, "grace_period": 0} | values
+    given = {
+        "priorities": ["high", "low"],
+        "anyio_backend": "asyncio",
+        "registry": {"refund": task},
+        "grace_period": 0,
+    } | values
     return like("streaq.worker:Worker", **{"idle_timeout": 60_000, **given})
 
 
@@ -83,6 +88,8 @@ def taskiq_broker(kind: str = "RedisStreamBroker", **labels: Any) -> Any:
     return like(
         f"taskiq_redis.redis_broker:{kind}",
         idle_timeout=600_000,
+        queue_name="shop",
+        additional_streams={"more": "0"},
         task=task,
         get_all_tasks=lambda: {"refund": task},
         find_task=lambda name: task,
@@ -225,6 +232,11 @@ BY_NAME = TaskMessage(name="refund", kwargs={"order": 7})
             (KICKER, (7,), {"b": 2}),
             TaskMessage(name="refund", args=(7,), options={"a": 1, "b": 2}),
         ),
+        (
+            of_taskiq,
+            ("refund", (7,), {"queue_name": "more"}),
+            TaskMessage(name="refund", args=(7,), options={"queue_name": "more"}),
+        ),
         (of_taskiq, MESSAGE, TaskMessage(name="refund", args=(7,), options={"a": 1})),
     ],
 )
@@ -249,7 +261,7 @@ def test_make_may_give_each_natural_form(read: Any, made: Any, message: TaskMess
         (
             of_arq,
             (refund, (7,), {"_queue_name": "q"}),
-            "sends to the queue 'q', which these settings do not serve. Pass",
+            "sends to the queue 'q', which the workers of the application do not serve. They serve arq:queue.",
         ),
         (of_saq, ("missing", {}), "names the task 'missing', .* Known: note, refund."),
         (of_saq, (refund, (7,)), "gives arguments without names, which SAQ does not take. Return a saq.Job"),
@@ -272,11 +284,13 @@ def test_make_may_give_each_natural_form(read: Any, made: Any, message: TaskMess
         ),
         (of_streaq, 7, "returned int. Return a task such as"),
         (of_taskiq, (KICKER, 7), "returned tuple. Return a TaskiqMessage"),
+        (of_taskiq, ("refund", (7,), {"queue_name": "q"}), "the queue 'q', .* They serve more, shop."),
+        (of_streaq, ("refund", (7,), {"priority": "q"}), "the priority 'q', .* They serve high, low."),
         (of_taskiq, "refund", "returned str. Return a TaskiqMessage"),
     ],
 )
 def test_make_may_give_nothing_else(read: Any, made: Any, error: str) -> None:
-    with pytest.raises(TargetFailed, match=r"make\(7\) " + error):
+    with pytest.raises(TargetFailed, match=r"make\(7\) .*" + error):
         read(lambda n: made)
 
 
