@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, UsageError, describe_error
 from harness.history import Operation, OperationType
-from harness.history.promises import Loss, Promises
+from harness.history.promises import DeliveryMode, Loss, Promises
 from harness.targets.adapter import SHIPPED
 from harness.targets.adapter_file import read_adapter
 from harness.targets.application_reference import ENV_APPLICATION, environment_on
@@ -46,8 +46,15 @@ def class_of(value: object, *names: str) -> type | None:
 
 
 def shipped_promises(name: str, profile: str = "") -> Promises:
-    """The promises of a shipped adapter with quotes; the settings of an application decide which of them hold."""
-    return read_adapter(SHIPPED / name, profile).promises
+    """The promises of a shipped adapter with quotes; the settings of an application decide which of them hold.
+
+    None is at-most-once: the retries of an application run a task again whose handler failed.
+    """
+    found = read_adapter(SHIPPED / name, profile).promises
+    if found.delivery is DeliveryMode.AT_LEAST_ONCE:
+        return found
+    quotes = {field: quote for field, quote in found.quotes.items() if field != "delivery"}
+    return replace(found, delivery=DeliveryMode.AT_LEAST_ONCE, quotes=quotes)
 
 
 @dataclass(frozen=True, kw_only=True)
