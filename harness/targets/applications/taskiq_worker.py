@@ -33,7 +33,7 @@ def receiver() -> type[Any]:
     """The class of receivers of taskiq whose runs of tasks are recorded."""
     base: type[Any] = imported("taskiq.receiver").Receiver
 
-    class RecordingReceiver(base):
+    class RecordingReceiver(base):  # type: ignore[misc]  # the class of an installed taskiq
         """Runs each task inside of the middlewares and with the dependencies of the application, and records it."""
 
         async def run_task(self, target: Callable[..., Any], message: Any, *args: Any, **kwargs: Any) -> Any:

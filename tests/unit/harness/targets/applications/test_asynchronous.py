@@ -64,8 +64,8 @@ class Cron:
 def systems(monkeypatch: pytest.MonkeyPatch) -> None:
     """The little of the systems that is used before a session is open."""
     fields = dict.fromkeys(("retries", "timeout", "heartbeat", "ttl", "meta"))
-    monkeypatch.setitem(sys.modules, "arq.worker", SimpleNamespace(func=function))  # type: ignore[misc]
-    monkeypatch.setitem(sys.modules, "saq", SimpleNamespace(Job=SimpleNamespace(__dataclass_fields__=fields)))  # type: ignore[misc]
+    monkeypatch.setitem(sys.modules, "arq.worker", SimpleNamespace(func=function))
+    monkeypatch.setitem(sys.modules, "saq", SimpleNamespace(Job=SimpleNamespace(__dataclass_fields__=fields)))
 
 
 def saq_settings(**values: Any) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def test_an_application_is_taken(value: object) -> None:
 
 def test_a_queue_of_saq_stands_for_the_settings_that_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = saq_settings()
-    monkeypatch.setitem(sys.modules, "shop_of_saq", SimpleNamespace(settings=settings))  # type: ignore[misc]
+    monkeypatch.setitem(sys.modules, "shop_of_saq", SimpleNamespace(settings=settings))
     found: Any = app(settings["queue"], make=lambda n: n).wrapped
     assert found.own is settings
 
@@ -401,7 +401,7 @@ def test_queues_of_arq_are_in_the_run() -> None:
 
 def test_a_worker_of_streaq_is_put_on_a_run_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = SimpleNamespace(Redis=SimpleNamespace(from_url=lambda url, decode_responses: url))
-    monkeypatch.setitem(sys.modules, "coredis", opened)  # type: ignore[misc]
+    monkeypatch.setitem(sys.modules, "coredis", opened)
     worker = streaq_worker(
         prefix="streaq:shop",
         queue_name="shop",
