@@ -28,21 +28,21 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]
 TASKS = 16
 
-LEDGER = """
+BOOKS = """
 import os
 import redis
 
 def book(task):
-    ledger = redis.Redis.from_url(os.environ["REDIS_URL"])
-    ledger.hincrby("{kind}:booked", task)
-    ledger.hset("{kind}:booked-once", task, 1)
+    books = redis.Redis.from_url(os.environ["REDIS_URL"])
+    books.hincrby("{kind}:booked", task)
+    books.hset("{kind}:booked-once", task, 1)
 """
 
 ARQ = """
 import asyncio
 from arq import Retry
 from arq.connections import RedisSettings
-from ledger import book
+from books import book
 
 async def refund(ctx, order):
     if order == 2 and ctx["job_try"] == 1:
@@ -69,7 +69,7 @@ app, make = WorkerSettings, lambda n: (refund, (n,))
 
 SAQ = """
 from saq import Queue
-from ledger import book
+from books import book
 
 queue = Queue.from_url("redis://127.0.0.1:{port}", name="shop")
 
@@ -98,7 +98,7 @@ def make(n):
 STREAQ = """
 from contextlib import asynccontextmanager
 from streaq import StreaqRetry, Worker
-from ledger import book
+from books import book
 
 @asynccontextmanager
 async def lifespan():
@@ -134,7 +134,7 @@ make = lambda n: notify.enqueue(n) if n == 3 else refund.enqueue(n)
 TASKIQ = """
 from taskiq import Context, SimpleRetryMiddleware, TaskiqDepends, TaskiqEvents
 from taskiq_redis import RedisStreamBroker
-from ledger import book
+from books import book
 
 app = RedisStreamBroker("redis://127.0.0.1:{port}", queue_name="shop", unacknowledged_lock_timeout=2)
 app.add_middlewares(SimpleRetryMiddleware())
@@ -233,7 +233,7 @@ def runs(
     options += ["--redis-url", urls.redis_url, "--seed", "1", "--tasks", str(TASKS), "--report", "report"]
     for kind, shop in SHOPS.items():
         folder = tmp_path_factory.mktemp(kind)
-        (folder / "ledger.py").write_text(LEDGER.format(kind=kind))
+        (folder / "books.py").write_text(BOOKS.format(kind=kind))
         (folder / "shop.py").write_text(shop.format(port=server.port))
         (folder / "chaos_shop.py").write_text(CHAOS.format(kind=kind))
         environment = os.environ | {
