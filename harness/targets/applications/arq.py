@@ -20,6 +20,7 @@ from harness.targets.applications.asynchronous import (
     require_options,
     require_served,
     survived,
+    take_over_seconds,
 )
 from harness.targets.applications.base import imported, shipped_promises
 from harness.targets.applications.message import Make, TaskMessage, message_of
@@ -96,8 +97,8 @@ class ArqApplication(AsynchronousApplication):
     def promises(self, settings: TargetSettings) -> Promises:
         """What arq promises under the tries and waits of the settings.
 
-        A job stays in the queue until it ends. Another worker takes it once the key of its run has expired, after the
-        lease of the run. A job with one try, of the function that `make` names first, is not run a second time.
+        A job stays in the queue until it ends. Another worker takes it once the key of its run has expired, which is
+        kept for `take_over_seconds`. A job with one try, of the function that `make` names first, is not run a second time.
         """
         given = settings_of(self.own)
         shipped = shipped_promises("arq")
@@ -111,6 +112,7 @@ class ArqApplication(AsynchronousApplication):
             survives -= {Loss.WORKER_KILLED, Loss.POOL_KILLED}
         if once or not given.get("retry_jobs", True):  # a job that is stopped has no other run
             survives -= {Loss.SIGTERM_LATE} if waits else {Loss.SIGTERM, Loss.SIGTERM_LATE}
+        silence = take_over_seconds(settings.lease)
         killed = survives & {Loss.WORKER_KILLED, Loss.POOL_KILLED}
         poll = given.get("poll_delay", _DEFAULT_POLL_SECONDS)
         poll = float(getattr(poll, "total_seconds", lambda: poll)())
@@ -118,8 +120,8 @@ class ArqApplication(AsynchronousApplication):
             shipped,
             delivery=DeliveryMode.AT_LEAST_ONCE if killed else DeliveryMode.AT_MOST_ONCE,
             survives=survived(frozenset(survives)),
-            recovers_within=dict.fromkeys(sorted(killed), settings.lease + poll + _MARGIN_SECONDS),
-            takes_over_after=settings.lease,
+            recovers_within=dict.fromkeys(sorted(killed), silence + poll + _MARGIN_SECONDS),
+            takes_over_after=silence,
             queue=False,
             sigterm=SigtermPromise.RELEASES if waits else SigtermPromise.STOPS,
         )

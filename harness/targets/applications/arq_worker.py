@@ -15,7 +15,7 @@ from harness.kit.harness_worker import settings
 from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
 from harness.targets.applications.arq import functions_of, queue_of, queue_of_run, settings_of
-from harness.targets.applications.asynchronous import KEPT_SECONDS
+from harness.targets.applications.asynchronous import KEPT_SECONDS, take_over_seconds
 from harness.targets.applications.base import imported
 from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
 
@@ -41,7 +41,7 @@ def wrapped(own: Any) -> dict[str, Any]:
     if given.get("job_completion_wait"):
         given["job_completion_wait"] = int(settings.graceful)
     _let_jobs_stay_in_the_run()
-    _let_keys_expire_with_the_lease()
+    _let_keys_expire_in_the_run()
     return given
 
 
@@ -88,15 +88,15 @@ def _let_jobs_stay_in_the_run() -> None:
     redis.enqueue_job = enqueue_job
 
 
-def _let_keys_expire_with_the_lease() -> None:
-    """Let another worker take a job after the lease of the run, not after its longest time-out and ten seconds."""
+def _let_keys_expire_in_the_run() -> None:
+    """Let the key of a running job expire sooner than arq does, after its longest time-out and ten seconds."""
     module = imported("arq.worker")
     own = module.create_worker
 
     @wraps(own)
     def create_worker(*args: Any, **given: Any) -> Any:
         worker = own(*args, **given)
-        worker.in_progress_timeout_s = min(worker.in_progress_timeout_s, settings.lease)
+        worker.in_progress_timeout_s = min(worker.in_progress_timeout_s, take_over_seconds(settings.lease))
         return worker
 
     module.create_worker = create_worker
