@@ -47,6 +47,8 @@ from books import book
 async def refund(ctx, order):
     if order == 2 and ctx["job_try"] == 1:
         raise Retry()
+    if order == 16:
+        await asyncio.sleep(1.5)
     await asyncio.to_thread(book, ctx["job_id"])
     if order == 3:
         await ctx["redis"].enqueue_job("note", ctx["fee"], _queue_name="shop")
@@ -273,5 +275,7 @@ def test_an_application_runs_its_own_tasks_and_an_unsafe_one_is_named(
     assert {op.value["status"] for op in history.where("record")} == {"complete"}
     failed = [op.value["task"] for op in history.where("run", OperationType.FAIL)]
     assert failed.count(2) == 1, "the first attempt failed"
+    last = [op for op in history.where("run", OperationType.INVOKE) if op.value["task"] == TASKS]
+    assert len(last) == 1, "it takes longer than the lease on arq, and runs once"
     children = {op.value["name"] for op in history.where("child", OperationType.OK)}
     assert children == {"note"} or children == {"shop:note"}

@@ -20,7 +20,6 @@ from harness.targets.applications.asynchronous import (
     require_options,
     require_served,
     survived,
-    take_over_seconds,
 )
 from harness.targets.applications.base import imported, shipped_promises
 from harness.targets.applications.message import Make, TaskMessage, message_of
@@ -54,6 +53,21 @@ def queue_of(own: Any) -> str:
     given = settings_of(own)
     pool = given.get("redis_pool")
     return str(given.get("queue_name") or getattr(pool, "default_queue_name", None) or _DEFAULT_QUEUE)
+
+
+def poll_seconds(own: Any) -> float:
+    """How often a worker looks for jobs."""
+    given = settings_of(own).get("poll_delay", _DEFAULT_POLL_SECONDS)
+    return float(getattr(given, "total_seconds", lambda: given)())
+
+
+def silence_seconds(own: Any, lease: float) -> float:
+    """For how long the key of a running job outlives its worker: the lease of a run, or more if workers look seldom.
+
+    arq has it expire after the longest time-out of a job and ten seconds, so that it outlives every job. In a run, a
+    worker renews the keys of its jobs whenever it looks for jobs.
+    """
+    return max(lease, 2 * poll_seconds(own))
 
 
 def queue_of_run(run: str, name: str) -> str:
@@ -97,8 +111,8 @@ class ArqApplication(AsynchronousApplication):
     def promises(self, settings: TargetSettings) -> Promises:
         """What arq promises under the tries and waits of the settings.
 
-        A job stays in the queue until it ends. Another worker takes it once the key of its run has expired, which is
-        kept for `take_over_seconds`. A job with one try, of the function that `make` names first, is not run a second time.
+        A job stays in the queue until it ends. Another worker takes it once the key of its run has expired. A job with
+        one try, of the function that `make` names first, is not run a second time.
         """
         given = settings_of(self.own)
         shipped = shipped_promises("arq")
@@ -112,10 +126,8 @@ class ArqApplication(AsynchronousApplication):
             survives -= {Loss.WORKER_KILLED, Loss.POOL_KILLED}
         if once or not given.get("retry_jobs", True):  # a job that is stopped has no other run
             survives -= {Loss.SIGTERM_LATE} if waits else {Loss.SIGTERM, Loss.SIGTERM_LATE}
-        silence = take_over_seconds(settings.lease)
         killed = survives & {Loss.WORKER_KILLED, Loss.POOL_KILLED}
-        poll = given.get("poll_delay", _DEFAULT_POLL_SECONDS)
-        poll = float(getattr(poll, "total_seconds", lambda: poll)())
+        poll, silence = poll_seconds(self.own), silence_seconds(self.own, settings.lease)
         return replace(
             shipped,
             delivery=DeliveryMode.AT_LEAST_ONCE if killed else DeliveryMode.AT_MOST_ONCE,

@@ -14,8 +14,14 @@ from typing import Any
 from harness.kit.harness_worker import settings
 from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
-from harness.targets.applications.arq import functions_of, queue_of, queue_of_run, settings_of
-from harness.targets.applications.asynchronous import KEPT_SECONDS, take_over_seconds
+from harness.targets.applications.arq import (
+    functions_of,
+    queue_of,
+    queue_of_run,
+    settings_of,
+    silence_seconds,
+)
+from harness.targets.applications.asynchronous import KEPT_SECONDS
 from harness.targets.applications.base import imported
 from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
 
@@ -41,7 +47,7 @@ def wrapped(own: Any) -> dict[str, Any]:
     if given.get("job_completion_wait"):
         given["job_completion_wait"] = int(settings.graceful)
     _let_jobs_stay_in_the_run()
-    _let_keys_expire_in_the_run()
+    _let_keys_expire_soon(int(silence_seconds(own, settings.lease) * 1000))
     return given
 
 
@@ -88,15 +94,25 @@ def _let_jobs_stay_in_the_run() -> None:
     redis.enqueue_job = enqueue_job
 
 
-def _let_keys_expire_in_the_run() -> None:
-    """Let the key of a running job expire sooner than arq does, after its longest time-out and ten seconds."""
-    module = imported("arq.worker")
+def _let_keys_expire_soon(milliseconds: int) -> None:
+    """Let the key of a running job expire so soon after the end of its worker, which renews it until then."""
+    module, prefix = imported("arq.worker"), imported("arq.constants").in_progress_key_prefix
     own = module.create_worker
 
     @wraps(own)
     def create_worker(*args: Any, **given: Any) -> Any:
         worker = own(*args, **given)
-        worker.in_progress_timeout_s = min(worker.in_progress_timeout_s, take_over_seconds(settings.lease))
+        worker.in_progress_timeout_s = milliseconds / 1000
+        beat = worker.heart_beat
+
+        async def heart_beat() -> None:
+            async with worker.pool.pipeline(transaction=False) as together:
+                for job in list(worker.tasks):
+                    together.pexpire(f"{prefix}{job}", milliseconds)
+                await together.execute()
+            await beat()
+
+        worker.heart_beat = heart_beat
         return worker
 
     module.create_worker = create_worker

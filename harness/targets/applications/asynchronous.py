@@ -30,14 +30,6 @@ def survived(own: frozenset[Loss]) -> frozenset[Loss]:
     return own | (OUTSIDE if Loss.SIGTERM in own else OUTSIDE - {Loss.DEPLOYMENT})
 
 
-def take_over_seconds(lease: float) -> float:
-    """After how long another worker takes a task over at most, where nothing is renewed while a task runs.
-
-    It is twice the lease of a run, because a task may wait at its gate until another pool has started.
-    """
-    return 2 * lease
-
-
 class AsynchronousApplication(OwnApplication):
     """An application whose promises depend on the task that `make` gives first."""
 

@@ -20,7 +20,6 @@ from harness.targets.applications.asynchronous import (
     require_known,
     require_served,
     survived,
-    take_over_seconds,
 )
 from harness.targets.applications.base import class_of, imported, shipped_promises
 from harness.targets.applications.message import TaskMessage, message_of
@@ -37,6 +36,14 @@ _TASK = "taskiq.decor:AsyncTaskiqDecoratedTask"
 _KICKER = "taskiq.kicker:AsyncKicker"
 _MESSAGE = "taskiq.message:TaskiqMessage"
 _QUEUE_LABEL = "queue_name"
+
+
+def idle_seconds(broker: Any, lease: float) -> float:
+    """For how long a message of a stream may be with one worker.
+
+    It is at most twice the lease of a run, because it is not renewed while a task waits at its gate.
+    """
+    return min(float(broker.idle_timeout) / 1000, 2 * lease)
 
 
 def on_run(broker: Any, url: str, run: str, lease: float) -> Any:
@@ -56,7 +63,7 @@ def on_run(broker: Any, url: str, run: str, lease: float) -> Any:
     )
     if class_of(broker, _STREAM) is not None:
         broker.additional_streams = {queue(name): one for name, one in broker.additional_streams.items()}
-        broker.idle_timeout = min(broker.idle_timeout, int(take_over_seconds(lease) * 1000))
+        broker.idle_timeout = int(idle_seconds(broker, lease) * 1000)
     own = type(broker).kick
 
     async def kick(message: Any) -> None:
@@ -108,16 +115,14 @@ class TaskiqApplication(AsynchronousApplication):
         """What taskiq promises with this broker, for the task that `make` gives first.
 
         A list loses what a worker has taken. A message of a stream comes back after the idle time-out, which is at most
-        `take_over_seconds`, unless its task is acknowledged when it is received.
+        twice the lease of the run, unless its task is acknowledged when it is received.
         """
         first = self.first()
         labels = {**self.own.find_task(first.name).labels, **first.options} if first else {}
         early = str(getattr(labels.get("ack_type"), "value", labels.get("ack_type"))) == "when_received"
         again = self.is_stream and not early
         shipped = shipped_promises("taskiq", "stream" if again else "")
-        idle = (
-            min(self.own.idle_timeout / 1000, take_over_seconds(settings.lease)) if self.is_stream else None
-        )
+        idle = idle_seconds(self.own, settings.lease) if self.is_stream else None
         return replace(
             shipped,
             delivery=DeliveryMode.AT_LEAST_ONCE if again else DeliveryMode.AT_MOST_ONCE,

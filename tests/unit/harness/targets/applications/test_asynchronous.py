@@ -320,8 +320,8 @@ def test_arq_promises_another_run_if_a_job_has_tries_left(
     # A job with one try ends badly if it is stopped, unless the worker waits for it.
     assert (Loss.SIGTERM in made.survives) == (Loss.DEPLOYMENT in made.survives) == (not once)
     assert Loss.DATABASE_RESTARTED in made.survives
-    assert dict(made.recovers_within) == ({} if once else dict.fromkeys(KILLS, 13.0))
-    assert made.takes_over_after == 10.0
+    assert dict(made.recovers_within) == ({} if once else dict.fromkeys(KILLS, 8.0))
+    assert made.takes_over_after == 5.0
     assert made.sigterm is sigterm
     assert "arq-docs" in made.quotes["delivery"].address
 
