@@ -90,6 +90,13 @@ class ArqApplication(AsynchronousApplication):
             raise UsageError(
                 f"app() takes {cls.takes}, not {type(value).__name__}. Pass the class with the functions."
             )
+        try:
+            imported("arq.worker")
+        except ImportError:
+            raise UsageError(
+                f"app() takes {value.__name__ if isinstance(value, type) else 'the dict'} for {cls.takes}, "
+                "which is not installed. Install arq, or pass what runs the application."
+            ) from None
         return cls(own=value, make=make, reference=reference, work=work)
 
     def message(self, number: int) -> TaskMessage:

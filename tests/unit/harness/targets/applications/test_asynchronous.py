@@ -146,6 +146,14 @@ def test_another_object_is_refused_in_one_sentence(value: object, message: str) 
         app(value, make=lambda n: n)
 
 
+def test_settings_of_arq_are_refused_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "arq.worker")
+    with pytest.raises(
+        UsageError, match="takes WorkerSettings for the worker settings of arq, which is not inst"
+    ):
+        app(WorkerSettings, make=lambda n: n)
+
+
 @pytest.mark.parametrize("value", [WorkerSettings, saq_settings(), streaq_worker(), taskiq_broker()])
 def test_an_application_is_taken(value: object) -> None:
     assert app(value, make=lambda n: n).wrapped.promises(SETTINGS).records
