@@ -18,9 +18,7 @@ import redis
 
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.history import History, OperationType
-from harness.targets.adapter import SHIPPED
-from harness.targets.adapter_environment import AdapterEnvironment
-from harness.targets.adapter_file import read_adapter
+from tests.support.own_apps import packages_of
 from tests.support.user_server import UserServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -189,8 +187,6 @@ def once(rows, completed):
 """
 
 SHOPS = {"arq": ARQ, "saq": SAQ, "streaq": STREAQ, "taskiq": TASKIQ}
-# Queues whose workers hold tasks that no other worker takes over in this time.
-PROFILES = {"taskiq": "stream"}
 
 
 @dataclass
@@ -207,14 +203,6 @@ class Run:
         assert verdict.exists(), output
         [found] = json.loads(verdict.read_text("utf-8"))["scenarios"]
         return found["checkers"], History.load(self.folder / "report" / "history" / "kill"), output
-
-
-def site(kind: str) -> str:
-    """The packages of an environment with the system, installed once."""
-    environment = AdapterEnvironment(read_adapter(SHIPPED / kind, PROFILES.get(kind, "")))
-    environment.create(print)
-    [found] = environment.folder.glob("lib/python*/site-packages")
-    return str(found)
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +227,7 @@ def runs(
         (folder / "shop.py").write_text(shop.format(port=server.port))
         (folder / "chaos_shop.py").write_text(CHAOS.format(kind=kind))
         environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join([str(ROOT), site(kind)]),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), packages_of(kind)]),
             "REDIS_URL": f"redis://127.0.0.1:{server.port}/2",
         }
         command = [sys.executable, "-m", "harness", "chaos", "run", "chaos_shop:KILL"]

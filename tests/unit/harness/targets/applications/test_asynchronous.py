@@ -21,6 +21,7 @@ from harness.targets.applications.settings import system_of
 from harness.targets.applications.streaq import StreaqApplication, on_run
 from harness.targets.applications.streaq_worker import _label, _reading_labels
 from harness.targets.applications.taskiq import TaskiqApplication
+from harness.targets.applications.taskiq import on_run as put_on_run
 from harness.targets.base import TargetSettings
 from harness.targets.wrapped_handler import LABEL, TaskLabel
 from harness.testing import app
@@ -424,6 +425,30 @@ def test_a_worker_of_streaq_is_put_on_a_run_again_and_again(monkeypatch: pytest.
         assert worker._streams == {"streaq:run:shop:queues:high": ">", "streaq:run:shop:queues:low": ">"}
         assert worker.id == "streaq:shopper"
         assert worker._redis == "redis://run"
+
+
+def test_every_queue_of_a_broker_of_taskiq_is_in_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def backend(url: str, **given: Any) -> Any:
+        return SimpleNamespace(url=url, **given)
+
+    monkeypatch.setitem(sys.modules, "taskiq_redis", SimpleNamespace(RedisAsyncResultBackend=backend))
+    broker = taskiq_broker()
+    broker.result_backend = SimpleNamespace()  # one that keeps nothing
+    sent = []
+
+    async def kick(self: Any, message: Any) -> None:
+        sent.append(message.labels)
+
+    type(broker).kick = kick
+    for _ in range(2):
+        put_on_run(broker, "redis://run", "run", 5.0)
+    assert broker.queue_name == "run:shop"
+    assert broker.additional_streams == {"run:more": "0"}
+    assert broker.idle_timeout == 10_000
+    assert broker.result_backend.prefix_str == "run"
+    asyncio.run(broker.kick(SimpleNamespace(labels={"queue_name": "more", "a": 1})))
+    asyncio.run(broker.kick(SimpleNamespace(labels={})))
+    assert sent == [{"queue_name": "run:more", "a": 1}, {}]
 
 
 def test_the_label_of_a_task_of_streaq_is_that_of_the_data_read_last() -> None:
