@@ -45,11 +45,11 @@ from books import book
 async def refund(ctx, order):
     if order == 2 and ctx["job_try"] == 1:
         raise Retry()
+    await asyncio.to_thread(book, ctx["job_id"])
+    if order in (3, 16):
+        await ctx["redis"].enqueue_job("note", ctx["fee"], _queue_name="shop", _job_id="one-at-a-time")
     if order == 16:
         await asyncio.sleep(1.5)
-    await asyncio.to_thread(book, ctx["job_id"])
-    if order == 3:
-        await ctx["redis"].enqueue_job("note", ctx["fee"], _queue_name="shop")
 
 async def note(ctx, order):
     pass
@@ -265,5 +265,7 @@ def test_an_application_runs_its_own_tasks_and_an_unsafe_one_is_named(
     assert failed.count(2) == 1, "the first attempt failed"
     last = [op for op in history.where("run", OperationType.INVOKE) if op.value["task"] == TASKS]
     assert len(last) == 1, "it takes longer than the lease on arq, and runs once"
-    children = {op.value["name"] for op in history.where("child", OperationType.OK)}
-    assert children == {"note"} or children == {"shop:note"}
+    children = [op.value["name"] for op in history.where("child", OperationType.OK)]
+    assert set(children) in ({"note"}, {"shop:note"})
+    # The application keeps no result of this job, so that its id can be used again.
+    assert len(children) >= (2 if kind == "arq" else 1)
