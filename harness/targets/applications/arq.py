@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from harness.environments.base import Endpoints
 from harness.errors import UsageError
-from harness.history.promises import DeliveryMode, Loss, Promises, SigtermPromise
+from harness.history.promises import Loss, Promises, SigtermPromise
 from harness.targets.applications.asynchronous import (
     AsynchronousApplication,
     AsynchronousSession,
@@ -144,7 +144,6 @@ class ArqApplication(AsynchronousApplication):
         poll, silence = poll_seconds(self.own), silence_seconds(self.own, settings.lease)
         return replace(
             shipped,
-            delivery=DeliveryMode.AT_LEAST_ONCE if killed else DeliveryMode.AT_MOST_ONCE,
             survives=survived(frozenset(survives)),
             recovers_within=dict.fromkeys(sorted(killed), silence + poll + _MARGIN_SECONDS),
             takes_over_after=silence,

@@ -49,7 +49,8 @@ _KEPT_SECONDS = 86_400
 def queues_of(own: Any) -> list[Any]:
     """The queues of an application: a queue, a list of queues, or those of a pool; empty for anything else."""
     if class_of(own, _POOL):
-        return list(own.queues)
+        shared = {"connection": own.connection, "job_class": own.job_class, "serializer": own.serializer}
+        return [own.queue_class(one.name, **shared) for one in own.queues]
     given = own if isinstance(own, list | tuple) else [own]
     return list(given) if given and all(class_of(one, _QUEUE) for one in given) else []
 
@@ -123,7 +124,7 @@ class RqSession(OwnSession):
         return [
             *(sys.executable, "-m", "rq.cli", "worker-pool", *self._queues),
             *("--num-workers", str(self.settings.workers)),
-            *("--worker-class", "harness.targets.applications.rq_worker.HarnessWorker"),
+            *("--worker-class", "harness.targets.applications.rq_worker.RecordedWorker"),
         ]
 
     def variables(self) -> dict[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.environments.base import Endpoints
-from harness.history.promises import DeliveryMode, Promises
+from harness.history.promises import Promises
 from harness.kit.harness_worker import running_activities
 from harness.targets.applications.asynchronous import (
     AsynchronousApplication,
@@ -125,7 +125,6 @@ class TaskiqApplication(AsynchronousApplication):
         idle = idle_seconds(self.own, settings.lease) if self.is_stream else None
         return replace(
             shipped,
-            delivery=DeliveryMode.AT_LEAST_ONCE if again else DeliveryMode.AT_MOST_ONCE,
             survives=survived(shipped.survives),
             takes_over_after=idle if again else None,
             queue=False,
