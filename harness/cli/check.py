@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from harness.checkers.asked import unasked
 from harness.checkers.base import CheckResult, Verdict
 from harness.command_line import filled_path
 from harness.errors import UsageError
@@ -62,10 +63,15 @@ def check_history(options: Namespace) -> int:
             result.counterexamples[:_SHOWN] if result.verdict in (Verdict.INVALID, Verdict.UNKNOWN) else ()
         ):
             print(f"         {masked(json.dumps(dict(example), default=str))}")
-    print(f"\nverdict: {verdict}")
+    note = _note(results, verdict)
+    print(f"\nverdict: {verdict}" + ("" if note is None else f" ({note})"))
     if options.html is not None:
         print(f"report:  {options.html}")
     return verdict.exit_code
+
+
+def _note(results: Mapping[str, CheckResult], verdict: Verdict) -> str | None:
+    return unasked(results) if verdict is Verdict.VALID else None
 
 
 def _as_json(
@@ -74,6 +80,7 @@ def _as_json(
     return {
         "scenario": scenario.name,
         "verdict": verdict,
+        "verdict_note": _note(results, verdict),
         "operations": len(history),
         "checkers": {
             name: {

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from harness.checkers.base import Verdict
 from harness.progress import is_animated
-from harness.report.headline import headline, worst_first
+from harness.report.headline import headline, verdict_text, worst_first
 from harness.report.scales import counted, seconds_text
 from harness.report.table import painted
 from harness.report.text import clean
@@ -48,7 +48,8 @@ def verdict_line(run: ScenarioRun, *, colour: bool = False) -> str:
         *([f"{line.stuck} stuck"] if line.stuck else []),
         seconds_text(line.seconds),
     ]
-    verdict = painted(run.verdict, run.verdict) if colour else run.verdict
+    text = verdict_text([run])
+    verdict = painted(text, run.verdict) if colour else text
     why = reasons(run)
     return f"{clean(run.scenario)}: {verdict}, {', '.join(figures)}{f'; {why[0]}' if why else ''}"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.checkers.base import Verdict
 from harness.errors import UsageError
-from harness.report.headline import headline, overall, sentence, worst_first
+from harness.report.headline import headline, overall, sentence, verdict_text, worst_first
 from harness.report.scales import DASH, seconds_text
 from harness.report.text import clean
 from harness.scenario import ScenarioRun
@@ -38,7 +38,7 @@ def markdown(runs: Sequence[ScenarioRun]) -> str:
     """A heading with the verdict, a table of the scenarios, and what is wrong with those that are not VALID."""
     lines = [headline(run) for run in runs]
     rows = [
-        f"## {_signed(overall(runs))}",
+        f"## {_signed(runs)}",
         "",
         _text(sentence(runs, lines)),
         "",
@@ -50,7 +50,7 @@ def markdown(runs: Sequence[ScenarioRun]) -> str:
         recovery = f"{seconds_text(line.recovery_p50)} / {seconds_text(line.recovery_p99)}"
         cells = [
             _text(run.scenario),
-            _signed(run.verdict),
+            _signed([run]),
             *(str(one) for one in (line.tasks, line.faults, line.kills)),
             *(DASH if count is None else str(count) for count in counts),
             DASH if line.recovery_p50 is None else recovery,
@@ -100,7 +100,7 @@ def _unwritable(path: Path, error: OSError) -> UsageError:
 
 def _details(run: ScenarioRun) -> list[str]:
     found = [
-        f"<details open><summary>{_signed(run.verdict)} {_text(run.scenario)}</summary>",
+        f"<details open><summary>{_signed([run])} {_text(run.scenario)}</summary>",
         "",
     ]
     if run.error is not None:
@@ -133,5 +133,5 @@ def _text(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", html.escape(plain, quote=False))
 
 
-def _signed(verdict: Verdict) -> str:
-    return f"{_SIGNS.get(verdict, '❔')} {verdict}"
+def _signed(runs: Sequence[ScenarioRun]) -> str:
+    return f"{_SIGNS.get(overall(runs), '❔')} {verdict_text(runs)}"
