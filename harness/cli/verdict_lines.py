@@ -7,9 +7,10 @@ from contextlib import suppress
 from typing import TextIO
 
 from harness.checkers.base import Verdict
+from harness.history.figures import counted
 from harness.progress import is_animated
 from harness.report.headline import headline, verdict_text, worst_first
-from harness.report.scales import counted, seconds_text
+from harness.report.scales import seconds_text
 from harness.report.table import painted
 from harness.report.text import clean
 from harness.scenario import ScenarioRun

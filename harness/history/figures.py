@@ -31,3 +31,14 @@ def quantiles(values: Iterable[float]) -> Mapping[str, float | None]:
     """p50, p95, p99 and max of the values, each None if there are none."""
     ordered = sorted(values)
     return {name: nearest_rank(ordered, q) if ordered else None for name, q in QUANTILES.items()}
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: `1 fault`, `2 faults`, `3 processes`, `4 activities`."""
+    if count == 1:
+        return f"1 {noun}"
+    if noun.endswith("s"):
+        return f"{count:,} {noun}es"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{count:,} {noun[:-1]}ies"
+    return f"{count:,} {noun}s"

@@ -9,7 +9,7 @@ from harness.checkers.asked import unasked
 from harness.checkers.base import CheckResult, Verdict
 from harness.history import History
 from harness.history.faults import injected_faults, kills
-from harness.report.scales import counted
+from harness.history.figures import counted
 from harness.scenario import ScenarioRun
 
 # The most tasks that the sentence about all runs names.

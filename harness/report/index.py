@@ -17,7 +17,8 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from harness.checkers.base import Verdict
-from harness.report.scales import counted, seconds_text
+from harness.history.figures import counted
+from harness.report.scales import seconds_text
 from harness.report.svg import path, tag
 from harness.report.verdict_json import SCHEMA
 

@@ -21,6 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.checkers.base import CheckResult, Verdict
+from harness.history.figures import counted
 from harness.masking import masked_json
 from harness.report.facts import packages, platform_facts
 from harness.report.headline import Headline, headline, overall, sentence, verdict_note
@@ -29,7 +30,7 @@ from harness.report.logs import Excerpt, Log, excerpts, logs_of
 from harness.report.over_time import over_time
 from harness.report.picture_data import BarOutcome, PictureData, data_of
 from harness.report.recovery import recovery_plot
-from harness.report.scales import DASH, counted, number_text, seconds_text
+from harness.report.scales import DASH, number_text, seconds_text
 from harness.report.stories import Story, stories
 from harness.report.task_list import COLUMNS, TaskList, task_list
 from harness.report.text import clean

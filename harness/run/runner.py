@@ -29,6 +29,7 @@ from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
 from harness.run.kept_logs import kept_logs
 from harness.run.patience import Patience
+from harness.run.refusals import WatchedSession
 from harness.run.space import require_space
 from harness.scenario import Scenario, ScenarioRun
 from harness.scenario.run_plan import RunPlan
@@ -267,7 +268,8 @@ class ChaosRun:
         self._context = context
         self._phases = phases
         self._progress = progress
-        self._client = scenario.workload.client(context.session, context.client)
+        self._session = WatchedSession(context.session, context.gates)
+        self._client = scenario.workload.client(self._session, context.client)
         self._nemesis = Nemesis(context.faults, context.nemesis, log=self._log)
 
     def execute(self) -> None:
@@ -312,14 +314,19 @@ class ChaosRun:
         self._log(f"{len(arrivals) + len(self._schedule.final)} tasks, {len(faults)} faults")
         start = time.monotonic()
         stop = threading.Event()
+        self._session.stop = stop.set
         driver = Driver(self._client, arrivals, start=start, failed=stop)
         threading.Thread(target=self._phases.stop_in_time, args=(stop,), name="alarm", daemon=True).start()
         try:
             self._nemesis.run(faults, start=start, stop=stop)
-            self._await_answers(driver)
+            if self._session.none_taken is None:
+                self._await_answers(driver)
+                self._session.check()
         finally:
             stop.set()
             driver.stop()
+        if self._session.none_taken is not None:
+            raise HarnessError(self._session.none_taken)
         for missed in self._nemesis.missed:
             self._log(f"not injected: {missed}")
 

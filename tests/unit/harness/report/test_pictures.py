@@ -6,11 +6,12 @@ from itertools import pairwise
 import pytest
 
 from harness.history import History
+from harness.history.figures import counted
 from harness.report.density import active
 from harness.report.lanes import lanes, pack, place
 from harness.report.over_time import rates
 from harness.report.picture_data import Bar, BarOutcome, picture_data
-from harness.report.scales import Scale, counted, number_text, round_step, seconds_text, ticks
+from harness.report.scales import Scale, number_text, round_step, seconds_text, ticks
 from harness.report.timeline import timeline
 from tests.support.report_samples import INFO, INVOKE, OK, SampleHistory, kill_history, sigterm_history
 

@@ -508,6 +508,20 @@ def test_a_fault_whose_victim_never_comes_is_left_out_and_the_next_one_is_tried(
     assert found.error is None
 
 
+class TakesNothing(Instant):
+    def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
+        return [Submission(number=task.number, error="no such queue", certain=True) for task in tasks]
+
+
+def test_a_target_that_refuses_every_task_ends_the_run_before_its_gated_faults_time_out(run: Run) -> None:
+    faults: list[Any] = [KillWorker(at=at, gated=True) for at in (0.3, 0.5, 0.7)]
+    result = run(TakesNothing(), *faults)
+    assert result.verdict is Verdict.UNKNOWN
+    assert str(result.error).startswith("The target acknowledged none of ")
+    assert str(result.error).count(". ") == 1
+    assert result.seconds < 9.0  # one fault alone waits for its task for 10 s
+
+
 def test_a_run_that_takes_too_long_reports_it(run: Run) -> None:
     def submit_slowly(verb: str) -> None:
         if verb == "submit":
