@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from harness.errors import GateError
+from harness.history.figures import counted
 
 _OPEN = b"open\n"
 _LONGEST_LINE_BYTES = 4096
@@ -77,7 +78,8 @@ class GateKeeper:
                 raise GateError(self._given_up[gate])
             if len(self._at(gate)) < count:
                 raise GateError(
-                    f"{len(self._at(gate))} of {count} handlers arrived at gate {gate!r} within {within:g} s. "
+                    f"{len(self._at(gate))} of {counted(count, 'handler')} arrived at gate {gate!r} within "
+                    f"{within:g} s. "
                     "See the pool's log for workers that did not start or did not take the task."
                 )
             return self._at(gate)

@@ -8,6 +8,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History
 from harness.history.ending import cut_short, stopped_at
 from harness.history.faults import kills
+from harness.history.figures import counted
 from harness.history.machine import lost_to_machine
 from harness.history.names import worker_name
 from harness.history.promises import unsurvived_from
@@ -48,13 +49,13 @@ def exits() -> Checker:
         if not asked:
             summary = "no pool ended without a kill"
             if own:
-                summary = f"{len(own)} pools ended after a loss that the system does not promise to survive"
+                summary = f"{counted(len(own), 'pool')} ended after a loss that the system does not promise to survive"
             verdict = Verdict.NOT_ASKED if own else Verdict.UNKNOWN
             return CheckResult(verdict=verdict, summary=summary, figures=figures)
         codes = _or(frozenset().union(*accepted.values()))
         if bad:
             whys = [_why(history, one) for one in bad]
-            summary = f"{len(bad)} of {len(asked)} pools did not end with code {codes}; the first: {whys[0]}"
+            summary = f"{len(bad)} of {counted(len(asked), 'pool')} did not end with code {codes}; the first: {whys[0]}"
             unjudged = len(excuses) == len(bad)
             return CheckResult(
                 verdict=Verdict.UNKNOWN if unjudged else Verdict.INVALID,
@@ -65,7 +66,7 @@ def exits() -> Checker:
                     for one, why in zip(bad, whys, strict=True)
                 ),
             )
-        summary = f"{len(asked)} pools ended with code {codes}, {len(ended) - len(own)} were killed"
+        summary = f"{counted(len(asked), 'pool')} ended with code {codes}, {len(ended) - len(own)} killed"
         return CheckResult(verdict=Verdict.VALID, summary=summary, figures=figures)
 
     return check

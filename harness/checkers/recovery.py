@@ -12,7 +12,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History
 from harness.history.ending import open_end
-from harness.history.figures import NANOSECONDS, QUANTILES, nearest_rank, quantiles
+from harness.history.figures import NANOSECONDS, QUANTILES, counted, nearest_rank, quantiles
 from harness.history.interruptions import Interruption, interruptions
 from harness.history.machine import bound_lost_to_machine
 from harness.history.promises import Loss, losses_of, promises, unsurvived_from
@@ -211,9 +211,12 @@ def _summary(
     if not found:
         return "the faults interrupted nothing"
     if not waits:
-        return f"{len(found)} runs interrupted, none began again"
+        return f"{counted(len(found), 'run')} interrupted, none began again"
     p99, longest = nearest_rank(waits, QUANTILES["p99"]), waits[-1]
-    text = f"{len(found)} runs interrupted, recovery p99 {p99:.3f} s (bound {bound:g} s), longest {longest:.3f} s"
+    text = (
+        f"{counted(len(found), 'run')} interrupted, recovery p99 {p99:.3f} s (bound {bound:g} s), "
+        f"longest {longest:.3f} s"
+    )
     return f"{text}; {len(stuck)} never began again" if stuck else text
 
 

@@ -13,7 +13,7 @@ from harness.checkers.base import CheckResult, Verdict
 from harness.command_line import filled_path
 from harness.errors import UsageError
 from harness.history import History
-from harness.masking import masked
+from harness.masking import masked, one_line
 from harness.report.judged_again import as_run
 from harness.report.write import write_page
 from harness.run.runner import judge
@@ -58,7 +58,7 @@ def check_history(options: Namespace) -> int:
         print(json.dumps(_as_json(scenario, history, results, verdict), indent=2))
         return verdict.exit_code
     for name, result in results.items():
-        print(f"{result.verdict:<8} {name}: {masked(result.summary)}")
+        print(f"{result.verdict:<8} {one_line(name)}: {one_line(result.summary)}")
         for example in (
             result.counterexamples[:_SHOWN] if result.verdict in (Verdict.INVALID, Verdict.UNKNOWN) else ()
         ):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from harness.checkers.base import Verdict
 from harness.errors import UsageError
+from harness.masking import one_line
 from harness.report.headline import headline, overall, sentence, verdict_text, worst_first
 from harness.report.scales import DASH, seconds_text
-from harness.report.text import clean
 from harness.scenario import ScenarioRun
 
 SHOWN = 10
@@ -122,15 +122,14 @@ def _details(run: ScenarioRun) -> list[str]:
 
 
 def _code(text: str) -> list[str]:
-    line = " ".join(clean(text).split())
+    line = one_line(text)
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", line)), default=0))
     return [f"{fence}console", line, fence]
 
 
 def _text(text: str) -> str:
     """Text of a run as it may go into Markdown: no markup, no mention of a user, no line break."""
-    plain = " ".join(clean(text).split())
-    return _SPECIAL.sub(r"\\\1", html.escape(plain, quote=False))
+    return _SPECIAL.sub(r"\\\1", html.escape(one_line(text), quote=False))
 
 
 def _signed(runs: Sequence[ScenarioRun]) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.checkers.base import CheckResult, Verdict
+from harness.masking import one_line
 from harness.report.headline import Headline, headline, overall, verdict_text, worst_first
 from harness.report.scales import DASH, seconds_text
-from harness.report.svg import printable
-from harness.report.text import clean
 from harness.scenario import ScenarioRun
 
 HEADER = (
@@ -53,7 +52,7 @@ def painted(text: str, verdict: Verdict) -> str:
 def _row(run: ScenarioRun, line: Headline) -> list[str]:
     recovery = f"{seconds_text(line.recovery_p50)} / {seconds_text(line.recovery_p99)}"
     return [
-        printable(run.scenario),
+        one_line(run.scenario),
         verdict_text([run]),
         f"{line.tasks:,}",
         f"{line.faults}/{line.kills}",
@@ -88,4 +87,4 @@ def _reasons(run: ScenarioRun) -> list[str]:
         found.append(f"UNKNOWN {run.scenario}: {run.error}")
     elif not run.results:
         found.append(f"UNKNOWN {run.scenario}: no checker was run")
-    return [" ".join(clean(line).split()) for line in found]
+    return list(map(one_line, found))

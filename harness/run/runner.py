@@ -21,6 +21,7 @@ from harness.errors import FOREIGN_ERRORS, HarnessError
 from harness.faults.nemesis import Nemesis
 from harness.history import BREAKDOWN, RUNNER, History, OperationType, Recorder, seal
 from harness.history.ending import RunPhase
+from harness.history.figures import counted
 from harness.history.names import DRAIN, MACHINE, PHASE
 from harness.masking import masked
 from harness.progress import Progress
@@ -311,7 +312,9 @@ class ChaosRun:
 
     def _inject_faults(self) -> None:
         arrivals, faults = self._schedule.arrivals, self._schedule.faults
-        self._log(f"{len(arrivals) + len(self._schedule.final)} tasks, {len(faults)} faults")
+        self._log(
+            f"{counted(len(arrivals) + len(self._schedule.final), 'task')}, {counted(len(faults), 'fault')}"
+        )
         start = time.monotonic()
         stop = threading.Event()
         self._session.stop = stop.set
@@ -350,13 +353,14 @@ class ChaosRun:
             self._patience.look((unfinished, self._context.recorded_bytes(), self._context.movement()))
             if self._patience.is_over:
                 self._log(
-                    f"nothing changed for {self._patience.quiet:.1f} s, {unfinished} tasks are unfinished"
+                    f"nothing changed for {self._patience.quiet:.1f} s, {counted(unfinished, 'task', 'are')} unfinished"
                 )
                 break
             if not self._phases.seconds_left:
                 raise HarnessError(
-                    f"{unfinished} tasks were still unfinished after the {self._scenario.timeout:g} s of the "
-                    "scenario. Request fewer with --tasks, or allow more time with --timeout."
+                    f"{counted(unfinished, 'task', 'were')} still unfinished after the "
+                    f"{self._scenario.timeout:g} s of the scenario. "
+                    "Request fewer with --tasks, or allow more time with --timeout."
                 )
             time.sleep(_POLL_SECONDS)
         self._context.runner.record(

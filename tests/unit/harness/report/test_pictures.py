@@ -61,6 +61,8 @@ def test_numbers_and_counts_read_well() -> None:
         "2 processes",
         "0 faults",
     ]
+    assert [counted(n, "activity", "have") for n in (1, 1200)] == ["1 activity has", "1,200 activities have"]
+    assert [counted(n, "lock key", "break") for n in (1, 2)] == ["1 lock key breaks", "2 lock keys break"]
 
 
 def test_bars_in_a_row_never_overlap_and_free_rows_are_used_again() -> None:

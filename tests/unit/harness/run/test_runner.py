@@ -300,7 +300,7 @@ def test_a_drain_that_runs_into_the_time_out_says_nothing_about_the_tasks_that_a
 ) -> None:
     found = run(Instant(forgets=frozenset({7})), NoFault(), timeout=1.5, stall=60.0)
     assert found.error is not None
-    assert "1 tasks were still unfinished after the 1.5 s" in found.error
+    assert "1 task was still unfinished after the 1.5 s" in found.error
     assert not [name for name, one in found.results.items() if one.verdict is Verdict.INVALID]
     assert found.verdict is Verdict.UNKNOWN
     [unfinished] = found.results["delivery"].counterexamples
