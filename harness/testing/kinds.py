@@ -19,8 +19,11 @@ from harness.targets.reference import require_reference_of
 GROUP = "harness.applications"
 # The entry points of pyproject.toml, for a checkout that is not installed.
 _BUNDLED = {
-    "agentexec": "harness.targets.agentexec_application:AgentexecApplication.wrap",
-    "celery": "harness.targets.celery_application:CeleryApplication.wrap",
+    "agentexec": "harness.targets.applications.agentexec:AgentexecApplication.wrap",
+    "celery": "harness.targets.applications.celery:CeleryApplication.wrap",
+    "dramatiq": "harness.targets.applications.dramatiq:DramatiqApplication.wrap",
+    "huey": "harness.targets.applications.huey:HueyApplication.wrap",
+    "rq": "harness.targets.applications.rq:RqApplication.wrap",
 }
 
 Make = Callable[[int], Any]
@@ -70,4 +73,6 @@ def wrap_of(value: object) -> Wrap:
 
 
 def _packages(value: object) -> Iterator[str]:
+    if isinstance(value, list | tuple) and value:
+        value = value[0]
     return (kind.__module__.partition(".")[0] for kind in type(value).__mro__)
