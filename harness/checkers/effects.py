@@ -48,7 +48,8 @@ def effects(*, minimum: int = 1) -> Checker:
         ]
         examples += _missing(completed, found, history)
         figures = _figures(found, completed, len(examples))
-        summary = f"{counted(int(figures['effects'] or 0), 'effect')} of {counted(len(found), 'activity')}, each taken once"
+        effects = counted(int(figures["effects"] or 0), "effect")
+        summary = f"{effects} of {counted(len(found), 'activity')}, each taken once"
         if not found:
             summary = "no handler took an effect"
         if examples:

@@ -96,21 +96,27 @@ def make(n):
 """
 
 
-def test_a_procrastinate_application_on_servers_of_the_user(
-    tmp_path: Path, servers: EmbeddedEnvironment
-) -> None:
-    urls = ("--database-url", servers.endpoints.database_url, "--redis-url", servers.endpoints.redis_url)
+def test_a_procrastinate_application(tmp_path: Path, servers: EmbeddedEnvironment) -> None:
     run = run_own_app(
         tmp_path,
         packages_of("procrastinate"),
         name="procrastinate",
         shop=PROCRASTINATE,
         make=PROCRASTINATE_MAKE,
-        options=("--backend", "external", "--allow-destructive", "postgres", *urls),
+        options=on(servers),
     )
     judge(run, {4}, child="shop.note")
 
 
-def test_a_pgqueuer_application(tmp_path: Path) -> None:
-    run = run_own_app(tmp_path, packages_of("pgqueuer"), name="pgqueuer", shop=PGQUEUER, make=PGQUEUER_MAKE)
+def test_a_pgqueuer_application(tmp_path: Path, servers: EmbeddedEnvironment) -> None:
+    packages = packages_of("pgqueuer")
+    run = run_own_app(
+        tmp_path, packages, name="pgqueuer", shop=PGQUEUER, make=PGQUEUER_MAKE, options=on(servers)
+    )
     judge(run, {4}, child="note")
+
+
+def on(servers: EmbeddedEnvironment) -> tuple[str, ...]:
+    """The options of a run on servers of the user, which need not start again."""
+    urls = ("--database-url", servers.endpoints.database_url, "--redis-url", servers.endpoints.redis_url)
+    return ("--backend", "external", "--allow-destructive", "postgres", *urls)
