@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from harness.llm.distribution import seeded
 from harness.llm.disturbances import EndpointFault
 from harness.llm.profile import EndpointProfile
 from harness.llm.request import ModelRequest
@@ -99,14 +100,12 @@ def planned_answer(
 def _calls(request: ModelRequest, profile: EndpointProfile, rng: Random) -> list[ToolCall]:
     """The tool calls of this answer; the conversation's seed says how many rounds of them there are."""
     number = max(1, profile.tool_calls.whole(rng)) if request.parallel else 1
-    rounds = profile.tool_rounds.whole(Random(f"{profile.seed}/rounds/{request.conversation}"))
+    rounds = profile.tool_rounds.whole(seeded(profile.seed, "rounds", request.conversation))
     if not request.tools or (request.rounds >= rounds and not request.forced):
         return []
     tools = [rng.choice(request.tools) for _ in range(number)]
     return [
-        ToolCall(
-            id=_call_id(rng), name=tool.name, arguments=json.dumps(schema_value(tool.parameters, rng))
-        )
+        ToolCall(id=_call_id(rng), name=tool.name, arguments=json.dumps(schema_value(tool.parameters, rng)))
         for tool in tools
     ]
 

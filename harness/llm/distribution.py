@@ -13,6 +13,11 @@ from harness.errors import UsageError
 _Z99 = 2.3263478740408408
 
 
+def seeded(*parts: object) -> Random:
+    """Draws that these parts decide alone."""
+    return Random("/".join(map(str, parts)))  # noqa: S311 - simulated, and repeatable on purpose
+
+
 @dataclass(frozen=True, slots=True)
 class LognormalDistribution:
     """The lognormal distribution with the median `p50` and the 99th percentile `p99`; a constant if both are equal."""
@@ -39,7 +44,8 @@ class LognormalDistribution:
             numbers = []
         if not numbers or len(numbers) > 2 or isinstance(value, bool):
             raise UsageError(
-                f"{str(value)[:40]!r} is no distribution. Give a number, or the median and the 99th percentile as in 0.4..3."
+                f"{str(value)[:40]!r} is no distribution. Give a number, or the median and the 99th percentile as "
+                "in 0.4..3."
             )
         return cls(numbers[0], numbers[-1])
 

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any, Self
 
 from harness.errors import UsageError
+from harness.llm.distribution import seeded
 
 
 class EndpointFault(StrEnum):
@@ -167,7 +168,7 @@ class DisturbanceSchedule:
     def add(self, disturbances: Sequence[Disturbance], now: float = 0.0) -> None:
         """Add disturbances; their `after` counts from `now`."""
         for disturbance in disturbances:
-            windows = disturbance.windows(Random(f"{self.seed}/windows/{len(self._windows)}"))
+            windows = disturbance.windows(seeded(self.seed, "windows", len(self._windows)))
             moved = ((now + begin, now + end) for begin, end in windows)
             self._windows.append(_Windows(disturbance, moved))
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
+from harness.errors import UsageError
 from harness.llm.answers import Answer
 
 ENDPOINT_KEY = "simulated-key"
@@ -41,8 +42,8 @@ class RequestOutcome(StrEnum):
 class MeteredRequest:
     """One request to a model. The tokens are billed; `sent_tokens` of them were written to the connection.
 
-    `prompt_tokens` includes the `cached_tokens`. `fault` is the endpoint's own fault. `tool_calls` is how many calls the
-    whole answer asks for. Times are CLOCK_MONOTONIC in nanoseconds, as in histories of the same machine.
+    `prompt_tokens` includes the `cached_tokens`. `fault` is the endpoint's own. `tool_calls` is how many calls the whole
+    answer asks for. Times are CLOCK_MONOTONIC in nanoseconds, as in histories of the same machine.
     """
 
     number: int
@@ -91,6 +92,36 @@ class ToolRun:
     def of_value(cls, value: Mapping[str, Any]) -> Self:
         """A run as `/meter/requests` has it."""
         return cls(**value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeterRecords:
+    """All requests and runs of tools of an endpoint; `dropped` are those beyond its memory."""
+
+    requests: tuple[MeteredRequest, ...]
+    tool_runs: tuple[ToolRun, ...]
+    dropped: int = 0
+
+    def of_activity(self, activity: str) -> MeterRecords:
+        """Those of one activity."""
+        requests = tuple(each for each in self.requests if each.activity == activity)
+        runs = tuple(each for each in self.tool_runs if each.activity == activity)
+        return MeterRecords(requests=requests, tool_runs=runs, dropped=self.dropped)
+
+    @classmethod
+    def of_value(cls, value: Any) -> MeterRecords:
+        """The records from the JSON of `/meter/requests`; raises `UsageError` for any other."""
+        try:
+            return cls(
+                requests=tuple(map(MeteredRequest.of_value, value["requests"])),
+                tool_runs=tuple(map(ToolRun.of_value, value["tool_runs"])),
+                dropped=int(value["dropped_records"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"This is no record of an endpoint's meter ({type(error).__name__}: {error}). "
+                "Give the URL of the endpoint, or a file that `harness llm serve --meter FILE` wrote."
+            ) from None
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
@@ -40,13 +40,13 @@ class EndpointProfile:
     time_scale: float = 1.0
     models: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
-    first_token: LognormalDistribution = LognormalDistribution(0.6, 5)
-    per_token: LognormalDistribution = LognormalDistribution(0.02, 0.06)
-    output_tokens: LognormalDistribution = LognormalDistribution(200, 2_000)
+    first_token: LognormalDistribution = field(default=LognormalDistribution(0.6, 5))
+    per_token: LognormalDistribution = field(default=LognormalDistribution(0.02, 0.06))
+    output_tokens: LognormalDistribution = field(default=LognormalDistribution(200, 2_000))
     tokens_per_event: int = 1
-    tool_rounds: LognormalDistribution = LognormalDistribution(2, 30)
-    tool_calls: LognormalDistribution = LognormalDistribution(1, 3)
-    tool_time: LognormalDistribution = LognormalDistribution(0.1, 10)
+    tool_rounds: LognormalDistribution = field(default=LognormalDistribution(2, 30))
+    tool_calls: LognormalDistribution = field(default=LognormalDistribution(1, 3))
+    tool_time: LognormalDistribution = field(default=LognormalDistribution(0.1, 10))
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     disturbances: tuple[Disturbance, ...] = ()
@@ -106,7 +106,7 @@ def _number(name: str, given: object) -> float:
 def _names(name: str, given: object) -> tuple[str, ...]:
     if isinstance(given, list | tuple) and all(isinstance(each, str) for each in given):
         return tuple(given)
-    raise UsageError(f"{name} is no list of names. Give one, as in [\"a\", \"b\"].")
+    raise UsageError(f'{name} is no list of names. Give one, as in ["a", "b"].')
 
 
 def _disturbances(name: str, given: object) -> tuple[Disturbance, ...]:

@@ -42,8 +42,8 @@ class RefusedRequest(Exception):
 class RequestLabels:
     """What a request says about itself beside the model's input.
 
-    `activity` and `step` say what it is for. `fault` asks for a fault. The numbers of tokens replace those of the texts,
-    so that a load test need not send long prompts. Each comes from a header, else from `metadata`, else (activity
+    `activity` and `step` say what it is for. `fault` asks for a fault. The numbers of tokens replace those of the
+    texts, so that a load test need not send long prompts. Each comes from a header, else from `metadata`, else (activity
     and step) from `user` as ACTIVITY/STEP.
     """
 
@@ -206,9 +206,7 @@ def _chosen(choice: object, tools: Sequence[Mapping[str, Any]]) -> tuple[tuple[O
     for tool in tools:
         if not isinstance(tool.get("name"), str):
             raise RefusedRequest(400, "Missing required parameter: the name of a function.", param="tools")
-    offered = tuple(
-        OfferedTool(name=tool["name"], parameters=_mapping(tool, "parameters")) for tool in tools
-    )
+    offered = tuple(OfferedTool(name=tool["name"], parameters=_mapping(tool, "parameters")) for tool in tools)
     if choice == "none":
         return (), False
     if isinstance(choice, Mapping):
@@ -227,7 +225,9 @@ def _item_text(item: Mapping[str, Any]) -> str:
     content = item.get("content")
     if isinstance(content, list):
         parts = [part.get("text") if isinstance(part, Mapping) else None for part in content]
-        texts = [part if isinstance(part, str) else json.dumps(content[n])[:400] for n, part in enumerate(parts)]
+        texts = [
+            part if isinstance(part, str) else json.dumps(content[n])[:400] for n, part in enumerate(parts)
+        ]
         content = "\n".join(texts)
     rest = {key: item[key] for key in ("name", "tool_calls", "arguments", "output") if item.get(key)}
     return f"{item.get('role') or item.get('type')}\n{content or ''}{json.dumps(rest) if rest else ''}"

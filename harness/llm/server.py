@@ -18,6 +18,7 @@ from harness.llm.answers import planned_answer
 from harness.llm.chat import ChatFormat
 from harness.llm.clock import EndpointClock
 from harness.llm.delivery import Delivery
+from harness.llm.distribution import seeded
 from harness.llm.disturbances import STATUS_FAULTS, DisturbanceSchedule, EndpointFault, Trouble
 from harness.llm.limits import Admission, RateLimiter, duration_text
 from harness.llm.meter import Meter, MeteredRequest, RequestOutcome, ToolRun, key_label
@@ -105,9 +106,7 @@ class EndpointServer:
             raise
         return response
 
-    def _begin(
-        self, request: web.Request, key: str, api: Api, body: Mapping[str, Any]
-    ) -> MeteredRequest:
+    def _begin(self, request: web.Request, key: str, api: Api, body: Mapping[str, Any]) -> MeteredRequest:
         record = self.meter.begin(
             id="",
             key=key_label(key),
@@ -144,6 +143,8 @@ class EndpointServer:
         record.fault = None if trouble.fault is None else str(trouble.fault)
         if trouble.fault in STATUS_FAULTS:
             raise self._failure(int(str(trouble.fault)), trouble)
+        if trouble.fault is EndpointFault.STREAM_ERROR and not wanted.stream:
+            raise self._failure(500, trouble)
         answer = planned_answer(wanted, self.profile, answering, trouble.fault)
         prompt, cached = self._prompt(key, wanted)
         self._admit(key, prompt + answer.tokens, headers)
@@ -176,9 +177,9 @@ class EndpointServer:
         identity = [part for part in (labels.activity, labels.step) if part is not None] or [key]
         order = self._orders[*identity]
         self._orders[*identity] += 1
-        name = "/".join([str(self.profile.seed), *identity])
-        answer = f"{name}/answer" if labels.step is not None else f"{name}/answer/{order}"
-        return Random(answer), Random(f"{name}/faults/{order}")
+        name = (self.profile.seed, *identity)
+        answering = 0 if labels.step is not None else order
+        return seeded(*name, "answer", answering), seeded(*name, "faults", order)
 
     def _trouble(self, labels: RequestLabels, rng: Random) -> Trouble:
         trouble = self.disturbances.trouble(self.clock.now(), rng)
@@ -234,14 +235,18 @@ class EndpointServer:
                 code="rate_limit_exceeded",
                 headers=self._retry_headers(trouble.retry_after),
             )
-        return RefusedRequest(status, f"The simulated endpoint failed on purpose ({status}).", kind="server_error")
+        return RefusedRequest(
+            status, f"The simulated endpoint failed on purpose ({status}).", kind="server_error"
+        )
 
     def _key(self, request: web.Request) -> str:
         """The API key of a request; raises `RefusedRequest` if it is missing or not accepted."""
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise RefusedRequest(
-                401, "You didn't provide an API key; send it as Authorization: Bearer KEY.", code="invalid_api_key"
+                401,
+                "You didn't provide an API key; send it as Authorization: Bearer KEY.",
+                code="invalid_api_key",
             )
         if self.profile.keys and key.strip() not in self.profile.keys:
             raise RefusedRequest(401, "Incorrect API key provided.", code="invalid_api_key")
@@ -274,7 +279,7 @@ class EndpointServer:
                 started=time.monotonic_ns(),
             )
         )
-        rng = Random(f"{self.profile.seed}/tool/{labels.activity}/{name}/{call}")
+        rng = seeded(self.profile.seed, "tool", labels.activity, name, call)
         await self.clock.until(self.clock.now() + self.profile.tool_time.draw(rng))
         return web.json_response({"tool": name, "result": "".join(words(20, rng)).strip()})
 

@@ -15,36 +15,12 @@ from urllib.request import Request, urlopen
 
 from harness.errors import EnvironmentUnavailable, UsageError
 from harness.llm.disturbances import Disturbance
-from harness.llm.meter import ENDPOINT_KEY, MeteredRequest, ToolRun
+from harness.llm.meter import ENDPOINT_KEY, MeterRecords
 from harness.llm.profile import EndpointProfile
 
 _STREAMS_AT_ONCE = 4_096
 _GRACE_SECONDS = 0.2
 _ANSWER_SECONDS = 90.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MeterRecords:
-    """All requests and runs of tools of an endpoint; `dropped` are those beyond its memory."""
-
-    requests: tuple[MeteredRequest, ...]
-    tool_runs: tuple[ToolRun, ...]
-    dropped: int = 0
-
-    @classmethod
-    def of_value(cls, value: Any) -> MeterRecords:
-        """The records from the JSON of `/meter/requests`; raises `UsageError` for any other."""
-        try:
-            return cls(
-                requests=tuple(map(MeteredRequest.of_value, value["requests"])),
-                tool_runs=tuple(map(ToolRun.of_value, value["tool_runs"])),
-                dropped=int(value["dropped_records"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(
-                f"This is no record of an endpoint's meter ({type(error).__name__}: {error}). "
-                "Give the URL of the endpoint, or a file that `harness llm serve --meter FILE` wrote."
-            ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,31 +42,34 @@ class Endpoint:
 
     def meter(self, settle: float = 5.0) -> dict[str, Any]:
         """The sums of the meter, after at most `settle` seconds of waiting for running requests."""
-        found: dict[str, Any] = self._call("GET", f"/meter?settle={settle:g}")
+        found: dict[str, Any] = self.fetch(f"/meter?settle={settle:g}")
         return found
 
     def records(self, activity: str | None = None, settle: float = 5.0) -> MeterRecords:
         """Each metered request, of one activity or of all, after the same wait."""
         chosen = "" if activity is None else f"&activity={quote(activity, safe='')}"
-        return MeterRecords.of_value(self._call("GET", f"/meter/requests?settle={settle:g}{chosen}"))
+        return MeterRecords.of_value(self.fetch(f"/meter/requests?settle={settle:g}{chosen}"))
 
     def reset(self) -> None:
         """Set the meter to zero."""
-        self._call("POST", "/meter/reset")
+        self.fetch("/meter/reset", "POST")
 
     def disturb(self, disturbance: Disturbance | str) -> None:
         """Begin a disturbance now, as a value or as a text such as `429 lasting=10`."""
         value = Disturbance.parse(disturbance) if isinstance(disturbance, str) else disturbance
         names = ("fault", "share", "after", "lasting", "every", "slowdown", "retry_after")
-        self._call("POST", "/faults", {name: getattr(value, name) for name in names})
+        self.fetch("/faults", "POST", {name: getattr(value, name) for name in names})
 
     def calm(self) -> None:
         """End all disturbances."""
-        self._call("DELETE", "/faults")
+        self.fetch("/faults", "DELETE")
 
-    def _call(self, method: str, path: str, body: object = None) -> Any:
+    def fetch(self, path: str, method: str = "GET", body: object = None) -> Any:
+        """The JSON that a route outside the API answers, such as `/meter`."""
         if not self.root.startswith(("http://", "https://")):
-            raise UsageError(f"{self.root!r} is no URL of an endpoint. Give one such as http://127.0.0.1:8080.")
+            raise UsageError(
+                f"{self.root!r} is no URL of an endpoint. Give one such as http://127.0.0.1:8080."
+            )
         data = None if body is None else json.dumps(body).encode()
         request = Request(f"{self.root}{path}", data=data, method=method)  # noqa: S310 - the scheme is checked above
         try:
@@ -146,7 +125,9 @@ async def _start(site: Any, host: str, port: int) -> None:
 
 
 @contextmanager
-def serving(profile: EndpointProfile | None = None, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[Endpoint]:
+def serving(
+    profile: EndpointProfile | None = None, *, host: str = "127.0.0.1", port: int = 0
+) -> Iterator[Endpoint]:
     """An endpoint on a thread of this process until the end of the block."""
     started: list[Endpoint | BaseException] = []
     ready, stop = threading.Event(), _Stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-_WORDS = """
+_TEXT = """
 a able about after again all also an and any are as at back be because before both but by call can check code come
 could data day do done down each end even every file find first for from get give go good has have here how if in
 into is it its job just keep know last let like line list long look make many may more most move must name need new
@@ -12,7 +12,8 @@ next no not now number of off old on once one only open or other our out over pa
 result right run same say see set should show side so some start state step still stop such take task test than that
 the their them then there these they thing think this those time to true try turn two under until up use value very
 want was way we well what when where which while who will with work would write year yes yet you
-""".split()
+"""
+_WORDS = _TEXT.split()
 
 
 def words(number: int, rng: Random) -> list[str]:
