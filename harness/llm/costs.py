@@ -83,6 +83,8 @@ class RunCosts:
     @property
     def incomplete(self) -> str | None:
         """Why the costs are not exact, in one sentence; None if they are."""
+        if not self.steps:
+            return "no request names its activity and step; send X-Activity-Id and X-Activity-Step with each."
         if self.running:
             return f"{self.running} requests still run; wait for them and measure again."
         if self.dropped:

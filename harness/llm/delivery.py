@@ -18,6 +18,9 @@ from harness.llm.formats import AnswerFormat, event, merged
 from harness.llm.meter import MeteredRequest, RequestOutcome, generated
 from harness.llm.profile import Billing, EndpointProfile
 
+DUE_COMMENT = b": due "
+"""Begins the comment of a server-sent event that has its due time, in seconds of CLOCK_MONOTONIC."""
+
 _GATEWAY_PAGE = b"<html><body><h1>Bad gateway</h1>The simulated endpoint answered with a page.</body></html>"
 _ERROR = {"message": "The stream failed on purpose.", "type": "server_error", "param": None, "code": None}
 
@@ -42,6 +45,7 @@ class Delivery:
     trouble: Trouble
     rng: Random
     headers: dict[str, str]
+    timed: bool = False
     # The simulated time at which each piece is generated.
     dues: list[float] = field(default_factory=list)
 
@@ -133,6 +137,8 @@ class Delivery:
 
     async def _write(self, response: web.StreamResponse, data: bytes, due: float) -> None:
         if self.trouble.fault is not EndpointFault.SLOW_LORIS:
+            if self.timed:
+                data = b"%s%.6f\n%s" % (DUE_COMMENT, self.clock.real_time(due), data)
             await response.write(data)
             self.clock.written(due)
             return

@@ -42,7 +42,7 @@ class RequestOutcome(StrEnum):
 class MeteredRequest:
     """One request to a model. The tokens are billed; `sent_tokens` of them were written to the connection.
 
-    `prompt_tokens` includes the `cached_tokens`. `fault` is the endpoint's own. `tool_calls` is how many calls the whole
+    `prompt_tokens` includes the `cached_tokens`. `fault` is the endpoint's own. `tool_calls` is how many calls the
     answer asks for. Times are CLOCK_MONOTONIC in nanoseconds, as in histories of the same machine.
     """
 

@@ -43,8 +43,8 @@ class RequestLabels:
     """What a request says about itself beside the model's input.
 
     `activity` and `step` say what it is for. `fault` asks for a fault. The numbers of tokens replace those of the
-    texts, so that a load test need not send long prompts. Each comes from a header, else from `metadata`, else (activity
-    and step) from `user` as ACTIVITY/STEP.
+    texts, so that a load test need not send long prompts. Each comes from a header, else from `metadata`; activity and
+    step may also be in `user`, as ACTIVITY/STEP. `timed` streams have a comment with its due time in each event.
     """
 
     activity: str | None = None
@@ -53,6 +53,7 @@ class RequestLabels:
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
+    timed: bool = False
 
     @classmethod
     def of(cls, headers: Mapping[str, str], body: Mapping[str, Any]) -> RequestLabels:
@@ -69,6 +70,7 @@ class RequestLabels:
                 activity=str(found["activity"] or activity) or None,
                 step=str(found["step"] or step) or None,
                 fault=EndpointFault.of(str(fault)) if fault else None,
+                timed=headers.get("X-Simulated-Timing") == "1",
                 **numbers,
             )
         except UsageError as error:

@@ -158,7 +158,16 @@ class EndpointServer:
             form = ResponsesFormat(wanted, answer, record, created)
         headers["openai-processing-ms"] = "0"
         delivery = Delivery(
-            request, self.profile, self.clock, record, answer, form, trouble, answering, headers
+            request=request,
+            profile=self.profile,
+            clock=self.clock,
+            record=record,
+            answer=answer,
+            format=form,
+            trouble=trouble,
+            rng=answering,
+            headers=headers,
+            timed=wanted.labels.timed and wanted.stream,
         )
         try:
             response = await delivery.send(stream=wanted.stream)
