@@ -48,7 +48,7 @@ class _StreamReader(asyncio.Protocol):
 
     def __init__(self, request: bytes, counts: StreamCounts) -> None:
         self._request, self._counts = request, counts
-        self.done = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -72,7 +72,7 @@ class _StreamReader(asyncio.Protocol):
                 self._transport.close()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        self.done.done() or self.done.set_result(None)
+        self.done.set_result(None)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,7 +155,7 @@ async def _read(endpoint: Endpoint, options: Namespace) -> StreamCounts:
     readers = []
     for number in range(options.streams):
         _, reader = await loop.create_connection(
-            lambda: _StreamReader(request, counts), address.hostname, address.port
+            lambda: _StreamReader(request, counts), str(address.hostname), int(address.port or 80)
         )
         readers.append(reader.done)
         # Streams begin at different times, as those of a real client do, so that their events do not fall together.

@@ -320,11 +320,13 @@ async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
     try:
         response: web.StreamResponse = await handler(request)
     except RefusedRequest as refusal:
-        return web.json_response(refusal.body, status=refusal.status, headers=refusal.headers)
+        return _refused(refusal)
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        message = f"{error.reason}: {request.method} {request.path}"
-        refusal = RefusedRequest(error.status, message)
-        return web.json_response(refusal.body, status=error.status)
+        return _refused(RefusedRequest(error.status, f"{error.reason}: {request.method} {request.path}"))
     return response
+
+
+def _refused(refusal: RefusedRequest) -> web.Response:
+    return web.json_response(refusal.body, status=refusal.status, headers=refusal.headers)

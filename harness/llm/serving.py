@@ -170,7 +170,7 @@ class _Stop:
         """A future of the running loop that is done after `set`."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        self._set = lambda: loop.call_soon_threadsafe(lambda: future.done() or future.set_result(None))
+        self._set = lambda: loop.call_soon_threadsafe(future.set_result, None)
         return future
 
     def set(self) -> None:
