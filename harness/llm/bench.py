@@ -28,7 +28,6 @@ from harness.llm.serving import Endpoint
 
 # The start of the comment that `harness.llm.delivery` writes.
 _DUE = b": due "
-_START_SECONDS = 2.0
 _CONNECTIONS_AT_ONCE = 50
 _MOST = 3_600
 
@@ -94,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(options: Namespace) -> int:
-    with _endpoint(options.rate) as (endpoint, process):
+    with _endpoint(options) as (endpoint, process):
         before = process.cpu_times()
         started = time.monotonic()
         counts = asyncio.run(_read(endpoint, options))
@@ -118,11 +117,12 @@ def _measure(options: Namespace) -> int:
 
 
 @contextmanager
-def _endpoint(rate: float) -> Iterator[tuple[Endpoint, psutil.Process]]:
+def _endpoint(options: Namespace) -> Iterator[tuple[Endpoint, psutil.Process]]:
     """An endpoint in a process of its own, on the last core; this process keeps the others."""
     cores = sorted(os.sched_getaffinity(0))
     command = [sys.executable, "-m", "harness", "llm", "serve", "--port", "0"]
-    command += ["--first-token", str(_START_SECONDS), "--per-token", str(1 / rate)]
+    # Every stream has begun before the first event of the first one is due.
+    command += ["--first-token", str(_start_seconds(options)), "--per-token", str(1 / options.rate)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             os.sched_setaffinity(process.pid, cores[-1:])
@@ -134,6 +134,11 @@ def _endpoint(rate: float) -> Iterator[tuple[Endpoint, psutil.Process]]:
         finally:
             os.sched_setaffinity(0, cores)
             process.terminate()
+
+
+def _start_seconds(options: Namespace) -> float:
+    """Seconds from the request to the first event."""
+    return 0.5 + float(options.streams) / 1_000
 
 
 async def _read(endpoint: Endpoint, options: Namespace) -> StreamCounts:
@@ -161,7 +166,7 @@ async def _read(endpoint: Endpoint, options: Namespace) -> StreamCounts:
         # Streams begin at different times, as those of a real client do, so that their events do not fall together.
         if number % _CONNECTIONS_AT_ONCE == _CONNECTIONS_AT_ONCE - 1:
             await asyncio.sleep(_CONNECTIONS_AT_ONCE / options.streams)
-    await asyncio.wait(readers, timeout=2 * (options.seconds + _START_SECONDS))
+    await asyncio.wait(readers, timeout=2 * (options.seconds + _start_seconds(options)))
     return counts
 
 

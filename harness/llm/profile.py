@@ -61,6 +61,9 @@ class EndpointProfile:
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise UsageError(f"{name} cannot be {value!r}. Give a whole number of 1 or more.")
+        for name in _DISTRIBUTIONS:
+            if not isinstance(getattr(self, name), LognormalDistribution):
+                raise UsageError(f"{name} cannot be {getattr(self, name)!r}. Give a LognormalDistribution.")
 
     @classmethod
     def of_value(cls, value: Mapping[str, Any]) -> Self:
@@ -85,12 +88,15 @@ class EndpointProfile:
         return value
 
 
+_DISTRIBUTIONS = ("first_token", "per_token", "output_tokens", "tool_rounds", "tool_calls", "tool_time")
+
+
 def _distribution(_name: str, given: object) -> LognormalDistribution:
     return LognormalDistribution.of(given)
 
 
 def _whole(name: str, given: object) -> int | None:
-    if given is None and name != "seed":
+    if given is None and name.endswith("_per_minute"):
         return None
     if type(given) is int:
         return given
