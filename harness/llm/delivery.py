@@ -33,7 +33,7 @@ _ENDS_EARLY: Mapping[EndpointFault | None, bytes | None] = {
 
 
 @dataclass(slots=True)
-class Delivery:
+class AnswerDelivery:
     """The delivery of one answer. `record` has at every moment what is billed so far."""
 
     request: web.Request

@@ -56,6 +56,10 @@ STATUS_FAULTS = frozenset(
 """Faults that refuse the request with their number as the HTTP status."""
 
 
+SLOWDOWN = 10.0
+"""The factor of all latencies of the fault `slow`, if no other is given."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Disturbance:
     """A fault that hits a `share` of all requests within its windows; times are simulated seconds.
@@ -63,8 +67,9 @@ class Disturbance:
     The first window begins `after` seconds from the start and lasts `lasting` seconds (None: until the end). With
     `every`, windows follow each other: their starts are `every` seconds apart in the mean, and gaps and lengths are
     drawn from the seed. All keys and connections see the same windows, so the faults are correlated. `slowdown`
-    multiplies all latencies of every request in a window: with a `fault` of 503 that is a brown-out. `retry_after` is
-    what a 429 asks for; None asks for the rest of the window.
+    multiplies all latencies of every request in a window: with a `fault` of 503 that is a brown-out. With the fault
+    `slow` it hits the share only, and is 10 if it is not given. `retry_after` is what a 429 asks for; None asks for
+    the rest of the window.
     """
 
     fault: EndpointFault
@@ -119,6 +124,11 @@ class Disturbance:
                     f"{name} of a disturbance cannot be {str(given)[:40]!r}; give a number."
                 ) from None
         return cls(fault=EndpointFault.of(str(value.get("fault", ""))), **settings)
+
+    @property
+    def factor(self) -> float:
+        """The factor of the latencies that it hits."""
+        return SLOWDOWN if self.fault is EndpointFault.SLOW and self.slowdown == 1 else self.slowdown
 
     def windows(self, rng: Random) -> Iterator[tuple[float, float]]:
         """The begin and end of each window, in order."""
@@ -183,9 +193,11 @@ class DisturbanceSchedule:
             disturbance, end = windows.disturbance, windows.end(now)
             if end is None:
                 continue
-            slowdown *= disturbance.slowdown
             # Drawn also if another fault was chosen: a request's draws do not depend on each other.
-            if rng.random() < disturbance.share and fault is None:
+            hit = rng.random() < disturbance.share
+            if hit or disturbance.fault is not EndpointFault.SLOW:
+                slowdown *= disturbance.factor
+            if hit and fault is None:
                 fault = disturbance.fault
                 retry_after = disturbance.retry_after or (end - now if end < math.inf else 1.0)
         return Trouble(fault=fault, slowdown=slowdown, retry_after=retry_after)

@@ -25,7 +25,7 @@ class _Bucket:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Admission:
+class RateAdmission:
     """Whether a request may run, what its headers say, and how long it has to wait; times are simulated seconds.
 
     `exceeded` is the limit that refuses it: `requests` or `tokens`. A request that is `too_large` can never run.
@@ -46,7 +46,7 @@ class RateLimiter:
     tokens_per_minute: int | None
     _buckets: dict[tuple[str, str], _Bucket] = field(default_factory=dict)
 
-    def admit(self, key: str, tokens: int, now: float) -> Admission:
+    def admit(self, key: str, tokens: int, now: float) -> RateAdmission:
         """Take one request and its tokens from the buckets of the key, or nothing if one of them lacks that."""
         amounts = {}
         for name, limit in (("requests", self.requests_per_minute), ("tokens", self.tokens_per_minute)):
@@ -58,7 +58,7 @@ class RateLimiter:
         if exceeded is None:
             for bucket, amount in amounts.values():
                 bucket.level -= amount
-        return Admission(
+        return RateAdmission(
             exceeded=exceeded,
             wait=max((bucket.wait(amount) for bucket, amount in amounts.values()), default=0.0),
             too_large=any(amount > bucket.limit for bucket, amount in amounts.values()),

@@ -17,10 +17,10 @@ from aiohttp import web
 from harness.llm.answers import planned_answer
 from harness.llm.chat import ChatFormat
 from harness.llm.clock import EndpointClock
-from harness.llm.delivery import Delivery
+from harness.llm.delivery import AnswerDelivery
 from harness.llm.distribution import seeded
-from harness.llm.disturbances import STATUS_FAULTS, DisturbanceSchedule, EndpointFault, Trouble
-from harness.llm.limits import Admission, RateLimiter, duration_text
+from harness.llm.disturbances import SLOWDOWN, STATUS_FAULTS, DisturbanceSchedule, EndpointFault, Trouble
+from harness.llm.limits import RateAdmission, RateLimiter, duration_text
 from harness.llm.meter import Meter, MeteredRequest, RequestOutcome, ToolRun, key_label
 from harness.llm.profile import EndpointProfile
 from harness.llm.request import (
@@ -157,7 +157,7 @@ class EndpointServer:
         else:
             form = ResponsesFormat(wanted, answer, record, created)
         headers["openai-processing-ms"] = "0"
-        delivery = Delivery(
+        delivery = AnswerDelivery(
             request=request,
             profile=self.profile,
             clock=self.clock,
@@ -193,7 +193,8 @@ class EndpointServer:
     def _trouble(self, labels: RequestLabels, rng: Random) -> Trouble:
         trouble = self.disturbances.trouble(self.clock.now(), rng)
         if labels.fault is not None:
-            return Trouble(fault=labels.fault, slowdown=trouble.slowdown)
+            slow = SLOWDOWN if labels.fault is EndpointFault.SLOW else 1
+            return Trouble(fault=labels.fault, slowdown=slow * trouble.slowdown)
         return trouble
 
     def _prompt(self, key: str, wanted: ModelRequest) -> tuple[int, int]:
@@ -221,7 +222,7 @@ class EndpointServer:
             headers={**headers, **self._retry_headers(admission.wait)},
         )
 
-    def _limit_headers(self, admission: Admission) -> dict[str, str]:
+    def _limit_headers(self, admission: RateAdmission) -> dict[str, str]:
         headers = {}
         for name, (limit, remaining, reset) in admission.limits.items():
             headers[f"x-ratelimit-limit-{name}"] = str(limit)

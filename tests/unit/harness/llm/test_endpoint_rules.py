@@ -61,6 +61,15 @@ def test_faults_are_correlated_in_windows_and_have_their_share() -> None:
     assert (after.fault, after.slowdown) == (None, 1)
 
 
+def test_a_slow_share_is_a_tail() -> None:
+    schedule = DisturbanceSchedule(1)
+    schedule.add([Disturbance.parse("slow share=0.1")])
+    rng = Random(3)
+    drawn = [schedule.trouble(1, rng).slowdown for _ in range(5_000)]
+    assert set(drawn) == {1, 10}
+    assert drawn.count(10) == pytest.approx(500, rel=0.2)
+
+
 def test_a_429_of_a_window_asks_for_the_rest_of_it() -> None:
     schedule = DisturbanceSchedule(1)
     schedule.add([Disturbance.parse("429 lasting=10")], now=100)
@@ -87,7 +96,8 @@ def test_limits_refill_continuously_and_by_key() -> None:
     assert limiter.admit("b", 10, 0).exceeded is None
     assert limiter.admit("a", 10, 1).exceeded is None
     refused = limiter.admit("a", 10, 1)
-    assert (refused.exceeded, refused.wait) == ("requests", pytest.approx(1))
+    assert refused.exceeded == "requests"
+    assert refused.wait == pytest.approx(1)
     assert limiter.admit("c", 600, 0).exceeded is None
     assert limiter.admit("c", 300, 0).wait == pytest.approx(30)
     assert limiter.admit("c", 601, 60).too_large

@@ -82,7 +82,7 @@ def test_streamed_tool_calls_are_those_of_the_whole_answer(client: openai.OpenAI
     whole = client.chat.completions.create(**asked).choices[0].message
     with client.chat.completions.stream(**asked) as stream:
         streamed = stream.get_final_completion().choices[0].message
-    calls = [(call.id, call.function.name, call.function.arguments) for call in whole.tool_calls or ()]  # type: ignore[union-attr]  # all are functions
+    calls = [(call.id, call.function.name, call.function.arguments) for call in whole.tool_calls or ()]
     assert calls
     assert [(c.id, c.function.name, c.function.arguments) for c in streamed.tool_calls or ()] == calls
 
