@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,13 @@ from typing import Any
 from harness.command_line import above_zero, filled_path, positive
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, UsageError
 from harness.history import History
-from harness.history.faults import injected_faults
+from harness.history.faults import FaultWindow, injected_faults
 from harness.llm.budget import Budget
 from harness.llm.costs import RunCosts, SpentTokens, costs
 from harness.llm.meter import MeterRecords
 from harness.llm.prices import PriceList
 from harness.llm.profile import EndpointProfile
-from harness.llm.serving import Endpoint, listening
+from harness.llm.serving import Endpoint, allow_many_connections, listening
 
 _MOST_TIME_SCALE = 10_000
 _LARGEST_PORT = 65_535
@@ -98,6 +99,7 @@ def serve(options: Namespace) -> int:
     profile = EndpointProfile.of_value(_settings(options))
     if options.meter is not None:
         _write(options.meter, None)
+    allow_many_connections()
     asyncio.run(_serve(profile, options))
     return EXIT_VALID
 
@@ -114,18 +116,15 @@ def _settings(options: Namespace) -> dict[str, Any]:
 async def _serve(profile: EndpointProfile, options: Namespace) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    async with listening(profile, host=options.host, port=options.port) as endpoint:
+    async with listening(profile, host=options.host, port=options.port) as (endpoint, meter):
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopped.set)
         print(_opening(endpoint), flush=True)
         await stopped.wait()
-        meter = await asyncio.to_thread(endpoint.meter, 0)
-        records = await asyncio.to_thread(endpoint.fetch, "/meter/requests") if options.meter else None
     if options.meter is not None:
-        _write(options.meter, records)
-    totals = meter["totals"]
-    tokens = totals["prompt_tokens"] + totals["completion_tokens"]
-    print(f"stopped after {totals['requests']} requests and {tokens} billed tokens", flush=True)
+        _write(options.meter, meter.records())
+    tokens = meter.totals.prompt_tokens + meter.totals.completion_tokens
+    print(f"stopped after {meter.totals.requests} requests and {tokens} billed tokens", flush=True)
 
 
 def _opening(endpoint: Endpoint) -> str:
@@ -146,8 +145,9 @@ def show_costs(options: Namespace) -> int:
     """Print the costs; returns 0, 1 if the budget is exceeded, or 2 if the costs are not exact."""
     prices = None if options.prices is None else PriceList.read(options.prices)
     budget = None if options.budget is None else Budget.parse(options.budget)
-    faults = () if options.history is None else injected_faults(History.load(options.history))
-    found = costs(_records(options.source, options.activity), prices, faults)
+    records = _records(options.source, options.activity)
+    faults = () if options.history is None else _faults(options.history, records)
+    found = costs(records, prices, faults)
     met = True if budget is None else budget.met(found)
     if options.json:
         terms = {} if budget is None else {term.text: term.met(found) for term in budget.terms}
@@ -163,6 +163,21 @@ def show_costs(options: Namespace) -> int:
         print(f"harness: the costs are not measurable: {why}", file=sys.stderr)
         return EXIT_UNKNOWN
     return EXIT_VALID
+
+
+def _faults(path: Path, records: MeterRecords) -> Sequence[FaultWindow]:
+    """The faults of a history; raises `UsageError` if it is of another time or machine than the records."""
+    if not path.exists():
+        raise UsageError(f"There is no history at {path}. Name a .jsonl file or a folder of them.")
+    history = History.load(path)
+    times = [operation.time for operation in history]
+    started = [request.started for request in records.requests]
+    if times and started and (max(started) < min(times) or max(times) < min(started)):
+        raise UsageError(
+            f"The history {path} and the meter have no time in common: they are of other runs or machines. Give the "
+            "history of the run that used this endpoint."
+        )
+    return injected_faults(history)
 
 
 def _records(source: str, activity: str | None) -> MeterRecords:

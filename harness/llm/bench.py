@@ -24,7 +24,7 @@ import psutil
 from harness.command_line import Parser, above_zero, positive
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, EnvironmentUnavailable, HarnessError
 from harness.llm.meter import Lateness
-from harness.llm.serving import Endpoint
+from harness.llm.serving import Endpoint, allow_many_connections
 
 # The start of the comment that `harness.llm.delivery` writes.
 _DUE = b": due "
@@ -93,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(options: Namespace) -> int:
+    allow_many_connections()
     with _endpoint(options) as (endpoint, process):
         before = process.cpu_times()
         started = time.monotonic()
@@ -123,7 +124,7 @@ def _endpoint(options: Namespace) -> Iterator[tuple[Endpoint, psutil.Process]]:
     command = [sys.executable, "-m", "harness", "llm", "serve", "--port", "0"]
     # Every stream has begun before the first event of the first one is due.
     command += ["--first-token", str(_start_seconds(options)), "--per-token", str(1 / options.rate)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
         try:
             os.sched_setaffinity(process.pid, cores[-1:])
             os.sched_setaffinity(0, cores[:-1] or cores)

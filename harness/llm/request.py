@@ -64,6 +64,11 @@ class RequestLabels:
         activity, _, step = user.partition("/") if isinstance(user, str) else ("", "", "")
         found = {name: headers.get(header) or more.get(name) for name, header in _HEADERS.items()}
         numbers = {name: _whole(name, found[name]) for name in _NUMBERS}
+        for name in ("activity", "step"):
+            if len(str(found[name] or user or "")) > _LONGEST_LABEL:
+                raise RefusedRequest(
+                    400, f"Invalid '{name}': longer than {_LONGEST_LABEL} characters.", param=name
+                )
         fault = found["fault"]
         try:
             return cls(
@@ -87,6 +92,7 @@ _HEADERS = {
 }
 _NUMBERS = ("prompt_tokens", "cached_tokens", "completion_tokens")
 _LONGEST_NUMBER = 9
+_LONGEST_LABEL = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,7 +140,7 @@ def chat_request(body: Mapping[str, Any], labels: RequestLabels) -> ModelRequest
         body,
         labels,
         items=messages,
-        tools=[_mapping(tool, "function") for tool in _list(body, "tools")],
+        tools=[_mapping(tool, "function") for tool in _list(body, "tools") if _is_function(tool)],
         most_tokens=_limit(body, "max_completion_tokens") or _limit(body, "max_tokens"),
         schema=_schema(kind, schema),
     )
@@ -156,7 +162,7 @@ def responses_request(
         body,
         labels,
         items=[*earlier, *items],
-        tools=[tool for tool in _list(body, "tools") if tool.get("type") == "function"],
+        tools=[tool for tool in _list(body, "tools") if _is_function(tool)],
         most_tokens=_limit(body, "max_output_tokens"),
         schema=_schema(form.get("type"), form.get("schema")),
     )
@@ -211,6 +217,12 @@ def _chosen(choice: object, tools: Sequence[Mapping[str, Any]]) -> tuple[tuple[O
     offered = tuple(OfferedTool(name=tool["name"], parameters=_mapping(tool, "parameters")) for tool in tools)
     if choice == "none":
         return (), False
+    if isinstance(choice, Mapping) and choice.get("type") == "allowed_tools":
+        allowed = _mapping(choice, "allowed_tools") or choice
+        names = [
+            tool.get("name") or _mapping(tool, "function").get("name") for tool in _list(allowed, "tools")
+        ]
+        return tuple(tool for tool in offered if tool.name in names), allowed.get("mode") == "required"
     if isinstance(choice, Mapping):
         name = choice.get("name") or _mapping(choice, "function").get("name")
         named = tuple(tool for tool in offered if tool.name == name)
@@ -220,6 +232,11 @@ def _chosen(choice: object, tools: Sequence[Mapping[str, Any]]) -> tuple[tuple[O
             )
         return named, True
     return offered, choice == "required"
+
+
+def _is_function(tool: Mapping[str, Any]) -> bool:
+    """Whether the simulated model can call it; hosted and custom tools are ignored."""
+    return tool.get("type", "function") == "function"
 
 
 def _item_text(item: Mapping[str, Any]) -> str:

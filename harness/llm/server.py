@@ -111,7 +111,7 @@ class EndpointServer:
             id="",
             key=key_label(key),
             api=str(api),
-            model=str(body.get("model"))[:200],
+            model=str(body.get("model") or "")[:200],
             stream=bool(body.get("stream")),
             activity=None,
             step=None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import resource
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -15,12 +16,13 @@ from urllib.request import Request, urlopen
 
 from harness.errors import EnvironmentUnavailable, UsageError
 from harness.llm.disturbances import Disturbance
-from harness.llm.meter import ENDPOINT_KEY, MeterRecords
+from harness.llm.meter import ENDPOINT_KEY, Meter, MeterRecords
 from harness.llm.profile import EndpointProfile
 
 _STREAMS_AT_ONCE = 4_096
 _GRACE_SECONDS = 0.2
 _ANSWER_SECONDS = 90.0
+_MOST_FILES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,22 @@ class Endpoint:
             ) from error
 
 
+def allow_many_connections() -> None:
+    """Raise the soft limit of open files as far as the hard one allows: the usual 1,024 are too few streams."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 @asynccontextmanager
 async def listening(
     profile: EndpointProfile, *, host: str = "127.0.0.1", port: int = 0, grace: float = _GRACE_SECONDS
-) -> AsyncIterator[Endpoint]:
-    """An endpoint on this event loop until the end of the block; running answers then get `grace` real seconds."""
+) -> AsyncIterator[tuple[Endpoint, Meter]]:
+    """An endpoint on this event loop until the end of the block, and its meter, which is final after the block.
+
+    At the end running answers get `grace` real seconds and are cut then.
+    """
     try:
         from aiohttp import web
 
@@ -105,7 +118,8 @@ async def listening(
         site = web.TCPSite(runner, host, port, backlog=_STREAMS_AT_ONCE)
         await _start(site, host, port)
         name = f"[{host}]" if ":" in host else host
-        yield Endpoint(f"http://{name}:{runner.addresses[0][1]}", (*profile.keys, ENDPOINT_KEY)[0])
+        endpoint = Endpoint(f"http://{name}:{runner.addresses[0][1]}", (*profile.keys, ENDPOINT_KEY)[0])
+        yield endpoint, server.meter
     finally:
         server.stopping = True
         await runner.cleanup()
@@ -133,7 +147,7 @@ def serving(
     ready, stop = threading.Event(), _Stop()
 
     async def serve() -> None:
-        async with listening(profile or EndpointProfile(), host=host, port=port) as endpoint:
+        async with listening(profile or EndpointProfile(), host=host, port=port) as (endpoint, _):
             wait = stop.arm()
             started.append(endpoint)
             ready.set()

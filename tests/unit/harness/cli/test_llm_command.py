@@ -15,7 +15,9 @@ import openai
 import pytest
 
 from harness.cli import main
+from harness.history.operation import Operation, OperationType
 from harness.llm import bench
+from harness.llm.meter import Meter, RequestOutcome
 from tests.support.environment import ROOT
 
 
@@ -64,6 +66,49 @@ def test_it_serves_until_a_signal_and_writes_its_meter(number: signal.Signals, t
     assert main(["llm", "costs", str(file), "--activity", "other"]) == 2
 
 
+def test_a_stream_that_runs_at_sigterm_is_cut_and_billed(tmp_path: Path) -> None:
+    file = tmp_path / "meter.json"
+    with served("--first-token", "0.01", "--per-token", "0.1", "--meter", str(file)) as process:
+        variables = printed(process)
+        with openai.OpenAI(base_url=variables["OPENAI_BASE_URL"], api_key="simulated-x") as client:
+            stream = iter(client.responses.create(model="m", input="x", stream=True))
+            while next(stream).type != "response.output_text.delta":
+                pass
+            process.terminate()
+            with pytest.raises(openai.APIConnectionError):
+                list(stream)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+    (request,) = json.loads(file.read_text("utf-8"))["requests"]
+    assert request["outcome"] == "cut"
+    assert request["completion_tokens"] >= request["sent_tokens"] >= 1
+
+
+def test_without_its_extra_the_endpoint_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    assert main(["llm", "serve", "--port", "0"]) == 64
+    assert capsys.readouterr().err == (
+        "harness: The simulated endpoint needs the package aiohttp. Install agentexec-harness[llm].\n"
+    )
+
+
+def test_a_history_of_another_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    meter = Meter()
+    labels = dict.fromkeys(("activity", "step", "client_id"), "x")
+    meter.end(
+        meter.begin(id="r", key="k", api="chat", model="m", stream=False, **labels), RequestOutcome.COMPLETE
+    )
+    (tmp_path / "meter.json").write_text(json.dumps(meter.records()), "utf-8")
+    operation = Operation(time=1, process="client", type=OperationType.INFO, f="submit")
+    (tmp_path / "history.jsonl").write_text(operation.to_json() + "\n", "utf-8")
+    for history, why in (("history.jsonl", "no time in common"), ("none", "no history")):
+        given = [str(tmp_path / "meter.json"), "--history", str(tmp_path / history)]
+        assert main(["llm", "costs", *given]) == 64
+        assert why in capsys.readouterr().err
+
+
 def test_a_taken_port_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -103,8 +148,8 @@ def test_an_endpoint_that_is_away_is_one_sentence(capsys: pytest.CaptureFixture[
 
 def test_costs_as_json_with_prices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     meter, prices = tmp_path / "meter.json", tmp_path / "prices.json"
-    meter.write_text('{"requests": [], "tool_runs": [], "dropped_records": 0}')
-    prices.write_text('{"models": {"*": {"input": 1, "cached": 0.1, "output": 4}}}')
+    meter.write_text('{"requests": [], "tool_runs": [], "dropped_records": 0}', "utf-8")
+    prices.write_text('{"models": {"*": {"input": 1, "cached": 0.1, "output": 4}}}', "utf-8")
     assert main(["llm", "costs", str(meter), "--prices", str(prices), "--json", "--budget", "money < 1"]) == 2
     value = json.loads(capsys.readouterr().out)
     assert value["total"]["money"] == "0"

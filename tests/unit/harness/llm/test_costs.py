@@ -203,7 +203,7 @@ def test_a_wrong_budget_is_refused(wrong: str) -> None:
 )
 def test_a_wrong_price_list_is_refused(wrong: object, tmp_path: Path) -> None:
     file = tmp_path / "prices.json"
-    file.write_text(json.dumps(wrong))
+    file.write_text(json.dumps(wrong), "utf-8")
     with pytest.raises(UsageError):
         PriceList.read(file)
 

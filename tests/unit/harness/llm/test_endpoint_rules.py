@@ -179,7 +179,7 @@ def test_a_profile_is_read_from_json(tmp_path: Path) -> None:
         "abandoned": "whole",
         "time_scale": 2,
     }
-    file.write_text(json.dumps(settings))
+    file.write_text(json.dumps(settings), "utf-8")
     profile = EndpointProfile.of_value(EndpointProfile.read(file))
     assert profile.first_token == LognormalDistribution(0.4, 3)
     assert profile.disturbances[1].lasting == 3
@@ -213,7 +213,7 @@ def test_a_wrong_profile_is_refused(wrong: dict[str, Any]) -> None:
 def test_an_unreadable_profile_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "profile.json"
     for text in ("{", "[]"):
-        file.write_text(text)
+        file.write_text(text, "utf-8")
         with pytest.raises(UsageError):
             EndpointProfile.read(file)
     with pytest.raises(UsageError):
