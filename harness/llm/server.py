@@ -37,6 +37,7 @@ from harness.llm.words import words
 
 _LARGEST_BODY = 64 * 2**20
 _LISTED_MODEL = "simulated-model"
+_CLIENT_LEFT = 499
 _CREATED = 1_767_225_600
 
 
@@ -322,6 +323,9 @@ async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
         response: web.StreamResponse = await handler(request)
     except RefusedRequest as refusal:
         return _refused(refusal)
+    except ConnectionError:
+        # The client is gone, which is no error of the endpoint: aiohttp would log one.
+        return web.Response(status=_CLIENT_LEFT)
     except web.HTTPException as error:
         if error.status < 400:
             raise

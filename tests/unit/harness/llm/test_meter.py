@@ -90,6 +90,19 @@ def test_a_client_that_leaves_pays_what_was_generated_or_everything(abandoned: B
         assert 4 <= request.sent_tokens <= request.completion_tokens < 100
 
 
+def test_clients_that_leave_are_no_errors_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    one = LognormalDistribution
+    profile = EndpointProfile(
+        first_token=one(0.01, 0.01), per_token=one(0.0001, 0.0001), output_tokens=one(5_000, 5_000)
+    )
+    with serving(profile) as endpoint:
+        for _ in range(10):
+            with raw_answer(endpoint) as connection:
+                connection.recv(1)
+        assert endpoint.meter()["totals"]["disconnected"] == 10
+    assert [record.getMessage() for record in caplog.records] == []
+
+
 def test_a_client_that_leaves_before_the_first_token_pays_the_prompt() -> None:
     profile = EndpointProfile(first_token=LognormalDistribution(60, 60))
     with serving(profile) as endpoint:
