@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -98,11 +99,11 @@ PROGRESS = """INSERT INTO {log} (activity_id, fence, n, status, message, percent
 DISPATCHED = """WITH setting AS MATERIALIZED (SELECT {without_fsync})
     UPDATE {activity} AS a SET dispatched_at = {now},
         withdraw_since = CASE WHEN a.status = 'canceled' THEN {now} ELSE a.withdraw_since END
-    FROM setting WHERE a.id {in_ids} AND dispatched_at IS NULL"""
-WITHDRAW = "UPDATE {activity} SET withdraw_since = {now} WHERE id {in_ids} AND queue_name <> ''"
+    FROM setting WHERE a.id {free_ids} AND dispatched_at IS NULL"""
+WITHDRAW = "UPDATE {activity} SET withdraw_since = {now} WHERE id {locked_ids} AND queue_name <> ''"
 # Not a withdrawal that was requested again meanwhile.
-WITHDRAWN = "UPDATE {activity} SET withdraw_since = NULL WHERE id {in_ids} AND withdraw_since <= :until"
-DEAD_LETTERED = "UPDATE {activity} SET dead_lettered_at = {now} WHERE id {in_ids} AND status = 'error'"
+WITHDRAWN = "UPDATE {activity} SET withdraw_since = NULL WHERE id {locked_ids} AND withdraw_since <= :until"
+DEAD_LETTERED = "UPDATE {activity} SET dead_lettered_at = {now} WHERE id {locked_ids} AND status = 'error'"
 
 
 def record_enqueued(connection: Connection, activities: Sequence[NewActivity]) -> dict[UUID, UUID]:
@@ -112,7 +113,8 @@ def record_enqueued(connection: Connection, activities: Sequence[NewActivity]) -
     the same idempotency key. Raises `IdempotencyConflict` if that is a task with another name or in another queue;
     then the caller rolls back, or enqueues the other activities again under their ids.
     """
-    new = {as_uuid(row.id) for row in apply(connection, ENQUEUED, _rows(ENQUEUED.columns, activities))}
+    rows = _rows(ENQUEUED.columns, sorted(activities, key=attrgetter("insert_order")))
+    new = {as_uuid(row.id) for row in apply(connection, ENQUEUED, rows)}
     recorded = {i: i for i in new}
     return recorded | _recorded_before(connection, [a for a in activities if a.id not in recorded])
 
@@ -180,10 +182,9 @@ def record_dead_letters(connection: Connection, reasons: Mapping[UUID, str]) -> 
 
     Returns the task names of those that ended.
     """
-    ended: set[UUID] = set()
-    for i, standing in standings(connection, reasons).items():
-        message = f"Dead-lettered: {reasons[i]}."
-        ended |= record_terminated(connection, {i: standing.fence + 1}, Status.ERROR, message, reasons[i])
+    tokens = {i: standing.fence + 1 for i, standing in standings(connection, reasons).items()}
+    ends = [_end(i, t, Status.ERROR, f"Dead-lettered: {reasons[i]}.", reasons[i]) for i, t in tokens.items()]
+    ended = {as_uuid(row.id) for row in apply(connection, TERMINATED, ends)}
     mark_dead_letters(connection, ended)
     return dead_letter_names(connection, ended)
 
@@ -205,7 +206,12 @@ def unmark_withdrawals(connection: Connection, withdrawn: Collection[Withdrawal]
 
 
 def mark_dispatched(connection: Connection, ids: Collection[UUID]) -> None:
-    """Note that the queue has these activities. The note may be lost if Postgres crashes."""
+    """Note that the queue has these activities. The note may be lost if Postgres crashes.
+
+    It leaves out activities that others have locked, as it is not worth a wait. Nothing is lost: one that is pending is
+    offered to the queue again and then noted (outbox dispatcher), and who cancels one from here on asks the queue after
+    this dispatch.
+    """
     run(connection, DISPATCHED, ids=ids)
 
 
@@ -217,10 +223,11 @@ def _rows(
 
 
 def _ends(tokens: Mapping[UUID, int], status: Status, message: str, error: str | None) -> Batch:
-    return [
-        {"id": i.hex, "token": token, "status": status, "message": message, "error": error}
-        for i, token in tokens.items()
-    ]
+    return [_end(i, token, status, message, error) for i, token in tokens.items()]
+
+
+def _end(i: UUID, token: int, status: Status, message: str, error: str | None) -> Mapping[str, Any]:
+    return {"id": i.hex, "token": token, "status": status, "message": message, "error": error}
 
 
 def _written_before(connection: Connection, refused: Sequence[ActivityUpdate]) -> dict[UUID, Status]:

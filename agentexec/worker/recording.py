@@ -175,15 +175,17 @@ def record_revocations(
     A row that moved on is left as it is. `refused` is called with each task of which the database refuses it.
     """
 
-    def write(connection: Connection, part: Sequence[UUID]) -> dict[UUID, str]:
-        requeued, dead = ({i: tokens[i] for i in part if i in tokens} for tokens in revoked)
-        statements.record_revoked(connection, requeued, Status.QUEUED, message)
-        ended = statements.record_revoked(
-            connection, dead, Status.ERROR, f"Dead-lettered: {CRASHED}.", CRASHED
-        )
+    def requeue(connection: Connection, part: Sequence[UUID]) -> None:
+        tokens = {i: revoked.requeued[i] for i in part}
+        statements.record_revoked(connection, tokens, Status.QUEUED, message)
+
+    def end(connection: Connection, part: Sequence[UUID]) -> dict[UUID, str]:
+        tokens, why = {i: revoked.dead[i] for i in part}, f"Dead-lettered: {CRASHED}."
+        ended = statements.record_revoked(connection, tokens, Status.ERROR, why, CRASHED)
         return reading.dead_letter_names(connection, ended)
 
-    for names in retrying.record([*revoked.requeued, *revoked.dead], write, refused):
+    retrying.record([*revoked.requeued], requeue, refused)
+    for names in retrying.record([*revoked.dead], end, refused):
         log_dead_letters(names, dict.fromkeys(names, CRASHED))
 
 
