@@ -110,7 +110,8 @@ def _two_statements(change: ActivityChange, postgres: bool) -> tuple[str, str]:
 @cache
 def _one_statement(changes: tuple[ActivityChange, ...]) -> TextClause:
     """The changes as one statement of Postgres, which locks the activities of all of them first."""
-    parts, answers = [f"locked AS MATERIALIZED ({LOCKED})"], []
+    locks = any("{same_id}" in change.sql for change in changes)
+    parts, answers = [f"locked AS MATERIALIZED ({LOCKED})"] if locks else [], []
     # The array makes the planner use the primary key. Without it, it reads the whole of a table that has no statistics
     # yet, and a batch takes seven times as long until autoanalyze runs.
     locked = "= ANY(ARRAY(SELECT id FROM locked))"

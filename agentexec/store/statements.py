@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -182,9 +181,10 @@ def record_dead_letters(connection: Connection, reasons: Mapping[UUID, str]) -> 
 
     Returns the task names of those that ended.
     """
-    tokens = {i: standing.fence + 1 for i, standing in standings(connection, reasons).items()}
-    ends = [_end(i, t, Status.ERROR, f"Dead-lettered: {reasons[i]}.", reasons[i]) for i, t in tokens.items()]
-    ended = {as_uuid(row.id) for row in apply(connection, TERMINATED, ends)}
+    ended: set[UUID] = set()
+    for i, standing in sorted(standings(connection, reasons).items()):
+        message = f"Dead-lettered: {reasons[i]}."
+        ended |= record_terminated(connection, {i: standing.fence + 1}, Status.ERROR, message, reasons[i])
     mark_dead_letters(connection, ended)
     return dead_letter_names(connection, ended)
 
@@ -208,9 +208,8 @@ def unmark_withdrawals(connection: Connection, withdrawn: Collection[Withdrawal]
 def mark_dispatched(connection: Connection, ids: Collection[UUID]) -> None:
     """Note that the queue has these activities. The note may be lost if Postgres crashes.
 
-    It leaves out activities that others have locked, as it is not worth a wait. Nothing is lost: one that is pending is
-    offered to the queue again and then noted (outbox dispatcher), and who cancels one from here on asks the queue after
-    this dispatch.
+    What others have locked is left out: the outbox dispatcher offers it again if it is still pending then, and a cancel
+    that is not committed yet removes it from the queue after this dispatch.
     """
     run(connection, DISPATCHED, ids=ids)
 
@@ -223,11 +222,10 @@ def _rows(
 
 
 def _ends(tokens: Mapping[UUID, int], status: Status, message: str, error: str | None) -> Batch:
-    return [_end(i, token, status, message, error) for i, token in tokens.items()]
-
-
-def _end(i: UUID, token: int, status: Status, message: str, error: str | None) -> Mapping[str, Any]:
-    return {"id": i.hex, "token": token, "status": status, "message": message, "error": error}
+    return [
+        {"id": i.hex, "token": token, "status": status, "message": message, "error": error}
+        for i, token in tokens.items()
+    ]
 
 
 def _written_before(connection: Connection, refused: Sequence[ActivityUpdate]) -> dict[UUID, Status]:

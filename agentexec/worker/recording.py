@@ -64,9 +64,8 @@ class Recorded:
     accepted: dict[UUID, Status] = field(default_factory=dict)
     over: set[UUID] = field(default_factory=set)  # refused updates of activities that are terminal already
     refused: dict[UUID, RefusedClaim] = field(default_factory=dict)
-    failed: dict[UUID, str] = field(
-        default_factory=dict
-    )  # tasks whose data cannot be recorded, with the reasons
+    # Tasks whose data cannot be recorded, with the reasons.
+    failed: dict[UUID, str] = field(default_factory=dict)
 
 
 def record(retrying: Retrying, batch: Batch, settings: Settings, *, worker: str = "") -> Recorded:

@@ -45,7 +45,7 @@ from tests.support.record import new_activity, starts
 TOKEN = 1_000
 ROWS = 3
 QUEUE = "deadlocks"
-RACE_ROUNDS, RACERS = 10, 6
+RACE_ROUNDS, RACERS = 6, 6
 
 Work = Callable[[Engine, Sequence[UUID]], object]
 
@@ -277,7 +277,7 @@ def test_what_waits_for_an_activity_has_locked_none_with_a_higher_id(
                 with database.begin() as blocker:
                     assert free(blocker, [ids[blocked]])
                     work = thread.submit(WORKS[name], engine, ids)
-                    waits = eventually(lambda work=work: ended_or_waits(database, work)) == "waits"
+                    waits = eventually(partial(ended_or_waits, database, work)) == "waits"
                     assert waits != ((name, status) in NEVER_WAIT), name
                     with database.begin() as other:
                         above = ids[blocked + 1 :]
