@@ -6,8 +6,10 @@ application's class, and its value is a `Wrap`.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, entry_points
+from types import FunctionType, ModuleType
 from typing import Any, Protocol
 
 from harness.environments.base import Endpoints
@@ -29,6 +31,8 @@ _BUNDLED = {
     "taskiq_redis": "harness.targets.applications.taskiq:TaskiqApplication.wrap",
     "dramatiq": "harness.targets.applications.dramatiq:DramatiqApplication.wrap",
     "huey": "harness.targets.applications.huey:HueyApplication.wrap",
+    "pgqueuer": "harness.targets.applications.pgqueuer:PgqueuerApplication.wrap",
+    "procrastinate": "harness.targets.applications.procrastinate:ProcrastinateApplication.wrap",
     "rq": "harness.targets.applications.rq:RqApplication.wrap",
 }
 
@@ -83,4 +87,19 @@ def _packages(value: object) -> Iterator[str]:
     yield from filter(None, [system_of(value)])
     if isinstance(value, list | tuple) and value:
         value = value[0]
+    function = inspect.unwrap(value) if callable(value) else None
+    if isinstance(function, FunctionType):
+        yield from _named_packages(function)
     yield from (kind.__module__.partition(".")[0] for kind in type(value).__mro__)
+
+
+def _named_packages(function: FunctionType) -> Iterator[str]:
+    """The packages that a function names which makes what runs an application: what it imports, and its globals."""
+    for name in function.__code__.co_names:
+        found = function.__globals__.get(name)
+        if isinstance(found, ModuleType):
+            yield found.__name__.partition(".")[0]
+        elif isinstance(found, type):
+            yield found.__module__.partition(".")[0]
+        elif found is None:
+            yield name.partition(".")[0]

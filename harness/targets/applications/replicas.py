@@ -1,6 +1,7 @@
-"""As many processes of a worker command as the run wants, for systems whose worker command runs one.
+"""A pool for a system whose own worker command is one process: as many processes of it as the run has workers.
 
-`python -m harness.targets.applications.replicas COMMAND...`
+`python -m harness.targets.applications.replicas COMMAND...` starts a worker again that ends, and ends with the worst of
+their exit codes after SIGTERM (`harness_worker.pool`).
 """
 
 from __future__ import annotations
