@@ -120,6 +120,7 @@ _QUESTIONS: Mapping[str, _Question] = {
     "locks": _field("locks", "lock keys"),
     "priorities": _field("priorities", "priorities"),
     "progress": _field("progress", "progress entries"),
+    "deadlocks": _field("deadlock_free", "a database without deadlocks"),
 }
 
 

@@ -75,6 +75,7 @@ class Promises:
     log: the store has a log of each task's transitions. records: the store has each task's last status.
     queue: the queue reports how many tasks it holds.
     locks, priorities, progress: the system has this feature.
+    deadlock_free: no two of its statements wait for each other in the database.
     sigterm: what a pool does with running tasks. exit_codes: with which codes a pool may end after SIGTERM.
     quotes: by the name of a field or a loss, the sentence that makes the promise.
     """
@@ -92,6 +93,7 @@ class Promises:
     locks: bool = False
     priorities: bool = False
     progress: bool = False
+    deadlock_free: bool = False
     sigterm: SigtermPromise = SigtermPromise.STOPS
     exit_codes: frozenset[int] = frozenset({0})
     quotes: Mapping[str, Quote] = field(default_factory=dict)
@@ -125,7 +127,7 @@ class Promises:
                 name in known or name in list(Loss), "quotes", name, "the name of a promise or of a loss"
             )
         found["quotes"] = {name: _quote(name, one) for name, one in quotes.items()}
-        for name in ("duplicates", "fences", "log", "records", "queue", "locks", "priorities", "progress"):
+        for name in (one.name for one in fields(cls) if one.type == "bool"):
             _require(isinstance(value.get(name, False), bool), name, value.get(name), "true or false")
         after, slots = value.get("takes_over_after"), value.get("slots_per_worker")
         _require(after is None or _is_time(after), "takes_over_after", after, "a number of seconds")

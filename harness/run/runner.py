@@ -13,13 +13,15 @@ from typing import Any
 from harness.checkers.adapter import without_mistakes
 from harness.checkers.asked import as_promised
 from harness.checkers.base import Checker, CheckResult, check_all
+from harness.checkers.deadlocks import recorded_deadlocks
 from harness.checkers.evidence import unreadable
 from harness.checkers.exits import MARGIN_SECONDS
 from harness.checkers.invariants import recorded_invariants
 from harness.environments.base import Environment
+from harness.environments.deadlocks import DeadlockWatch
 from harness.errors import FOREIGN_ERRORS, HarnessError
 from harness.faults.nemesis import Nemesis
-from harness.history import BREAKDOWN, RUNNER, History, OperationType, Recorder, seal
+from harness.history import BREAKDOWN, DEADLOCKS, RUNNER, History, OperationType, Recorder, seal
 from harness.history.ending import RunPhase
 from harness.history.figures import counted
 from harness.history.names import DRAIN, MACHINE, PHASE
@@ -166,6 +168,7 @@ def run_scenario(
             _gauge(history_folder) as gauge,
             phases.phase(RunPhase.RUN),
         ):
+            watch = DeadlockWatch(environment)
             with open_context(
                 environment,
                 target,
@@ -179,6 +182,9 @@ def run_scenario(
                 ChaosRun(
                     scenario, schedule, context, phases=phases, progress=progress, patience=patience
                 ).execute()
+            # Sessions report to the statistics of the server when they end.
+            if environment.endpoints.database_url:
+                recorder.record(OperationType.INFO, DEADLOCKS, **watch.found().to_value())
     breakdowns = phases.breakdowns
     history = History.load(history_folder)
     try:
@@ -241,6 +247,7 @@ def judge(scenario: Scenario, history: History, target: Target | None = None) ->
     own: Callable[[], Mapping[str, Checker]] = getattr(target, "checkers", dict)
     checkers = {
         **recorded_invariants(history),
+        **recorded_deadlocks(history),
         **scenario.workload.checkers(),
         **scenario.checkers,
         **own(),

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from harness.environments.base import Endpoints
 from harness.errors import UsageError
 from harness.history.promises import Promises
+from harness.targets.applications.settings import system_of
 from harness.targets.base import TargetSession, TargetSettings
 from harness.targets.reference import require_reference_of
 
@@ -23,6 +24,11 @@ GROUP = "harness.applications"
 _BUNDLED = {
     "agentexec": "harness.targets.applications.agentexec:AgentexecApplication.wrap",
     "celery": "harness.targets.applications.celery:CeleryApplication.wrap",
+    "arq": "harness.targets.applications.arq:ArqApplication.wrap",
+    "saq": "harness.targets.applications.saq:SaqApplication.wrap",
+    "streaq": "harness.targets.applications.streaq:StreaqApplication.wrap",
+    "taskiq": "harness.targets.applications.taskiq:TaskiqApplication.wrap",
+    "taskiq_redis": "harness.targets.applications.taskiq:TaskiqApplication.wrap",
     "dramatiq": "harness.targets.applications.dramatiq:DramatiqApplication.wrap",
     "huey": "harness.targets.applications.huey:HueyApplication.wrap",
     "pgqueuer": "harness.targets.applications.pgqueuer:PgqueuerApplication.wrap",
@@ -77,6 +83,8 @@ def wrap_of(value: object) -> Wrap:
 
 
 def _packages(value: object) -> Iterator[str]:
+    """The packages of the classes of an object, or of the first in a list, and the system whose settings it is."""
+    yield from filter(None, [system_of(value)])
     if isinstance(value, list | tuple) and value:
         value = value[0]
     function = inspect.unwrap(value) if callable(value) else None

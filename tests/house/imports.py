@@ -33,6 +33,7 @@ EXTRAS = {
     "agentexec.migrations": {"reference", "migrations"},
     "harness": set(),
     "harness.environments": {"embedded", "containers"},
+    "harness.llm": {"llm"},
     "harness.pytest_plugin": {"pytest"},
     "harness.targets.applications.agentexec": {"reference"},
     "harness.targets.applications.agentexec_pool": {"reference"},

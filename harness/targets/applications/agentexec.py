@@ -52,8 +52,8 @@ class AgentexecApplication:
         return ax.__version__
 
     def promises(self, settings: TargetSettings) -> Promises:
-        """Those of agentexec; progress is what the handlers of the application report, so it is not asked for."""
-        return replace(everything(settings), progress=False)
+        """Those of agentexec, without what the application decides: the progress that it reports, and its own SQL."""
+        return replace(everything(settings), progress=False, deadlock_free=False)
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> ApplicationSession:
         """Open a session and create agentexec's schema if it is missing; raises `TargetFailed`."""

@@ -162,6 +162,11 @@ class Nowhere:
     name: str = "nowhere"
     versions: ServerVersions = field(default=ServerVersions(postgres="none", redis="none"))
     endpoints: Endpoints = field(default=Endpoints(database_url="", redis_url=""))
+    log: Iterator[str] = field(default_factory=lambda: iter(()))
+
+    def logs(self, service: str) -> str:
+        """The log of Postgres, another one at each call."""
+        return next(self.log, "") if service == "postgres" else ""
 
 
 class QuietMachine:
@@ -206,6 +211,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
             work: float = 0.0,
             progress: Progress | None = None,
             history: Path = tmp_path,
+            **servers: Any,
         ) -> ScenarioRun:
             scenario = Scenario(
                 name="test",
@@ -216,7 +222,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
                 pool=PoolNeeds(workers=1, lease=0.1),
                 timeout=timeout,
             )
-            environment: Any = Nowhere(folder=Path(folder))
+            environment: Any = Nowhere(folder=Path(folder), **servers)
             try:
                 return run_scenario(
                     scenario,
@@ -231,6 +237,22 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
                 assert not [pool for pool in target.pools if is_alive(pool.pid)], "a pool still runs"
 
         yield run
+
+
+DEADLOCK = "2026-01-02 03:04:05.678 UTC [42] ERROR:  deadlock detected\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [(DEADLOCK, DEADLOCK, Verdict.VALID), (DEADLOCK, 2 * DEADLOCK, Verdict.INVALID)],
+)
+def test_a_run_with_a_deadlock_in_the_log_of_the_server_is_invalid(
+    run: Run, before: str, after: str, verdict: Verdict
+) -> None:
+    database = Endpoints(database_url="postgresql://127.0.0.1:1/x", redis_url="")
+    found = run(Instant(), NoFault(), endpoints=database, log=iter([before, after]))
+    assert found.verdict is verdict, found.results
+    assert found.results["deadlocks"].verdict is verdict
 
 
 def test_a_run_in_which_all_goes_well_is_valid(run: Run) -> None:
