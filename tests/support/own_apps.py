@@ -17,14 +17,14 @@ from harness.targets.adapter_file import read_adapter
 
 ROOT = Path(__file__).parents[2]
 
-# The scenario with few kills, and a lease that is short for a machine that runs nothing else.
-FEW = """
+# The scenario with its first kill, which is aimed at a task whose handler has booked.
+SCENARIO = """
 from dataclasses import replace
 from harness.scenario import registry
 from harness.scenario.scaling import with_faults
 
-FEW = with_faults(registry.scenario("kill-worker-mid-task"), 2)
-FEW = replace(FEW, pool=replace(FEW.pool, lease=2.0, workers=2))
+SCENARIO = with_faults(registry.scenario("kill-worker-mid-task"), 1)
+SCENARIO = replace(SCENARIO, pool=replace(SCENARIO.pool, lease=2.0, workers=2))
 """
 # Each task books twice: in a table that has one row for a task, and in one that has a row for each run.
 SHOP = """
@@ -111,8 +111,18 @@ def run_own_app(
     (folder / "shop.py").write_text(SHOP.format(name=name) + shop)
     (folder / "shop_plan.py").write_text(make)
     (folder / "chaos_shop.py").write_text(CHAOS.format(name=name))
-    (folder / "few.py").write_text(FEW)
-    arguments = ["few:FEW", "--app", "chaos_shop:SHOP", "--seed", "1", "--tasks", "16", "--report", "report"]
+    (folder / "one_kill.py").write_text(SCENARIO)
+    arguments = [
+        "one_kill:SCENARIO",
+        "--app",
+        "chaos_shop:SHOP",
+        "--seed",
+        "1",
+        "--tasks",
+        "10",
+        "--report",
+        "report",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "harness", "chaos", "run", *arguments, *options],
         cwd=folder,

@@ -134,7 +134,11 @@ class HueySession(OwnSession):
     def __init__(self, application: HueyApplication, endpoints: Endpoints, settings: TargetSettings) -> None:
         super().__init__(application, endpoints, settings)
         self._gives_back = application.gives_back
-        self._huey = copy.copy(application.own)
+        own = application.own
+        if class_of(own.storage, _STORAGE):
+            # So that nothing reaches a server of the user.
+            repoint(own.storage.pool, endpoints.redis_url)
+        self._huey = copy.copy(own)
         put_on(self._huey, url=endpoints.redis_url, queue=settings.queue)
 
     def command(self, pool: str) -> list[str]:

@@ -121,6 +121,7 @@ MESSAGE = of(
         ((GENERIC, (7,), {"delay": 5}), {"delay": 5}),
         (("refund", [7]), {}),
         (MESSAGE, {"x": 1, "queue_name": "refunds"}),
+        (of("dramatiq.composition:pipeline", messages=[MESSAGE]), {"x": 1, "queue_name": "refunds"}),
     ],
 )
 def test_a_message_of_dramatiq_has_an_actor_or_its_name(made: Any, options: Any) -> None:
