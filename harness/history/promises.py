@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self, TypeVar
@@ -160,10 +160,19 @@ def losses(history: History) -> frozenset[Loss]:
     return history.derive(_losses)
 
 
-def survives_losses(history: History) -> bool:
-    """Whether the system promises to survive all that the faults took; a history without promises is one that does."""
+def unsurvived_from(history: History, *, also: Collection[Loss] = ()) -> int | None:
+    """When the first loss began that the system does not promise to survive (nanoseconds); None without one.
+
+    What was decided before does not depend on that loss. A history without promises has no such loss; the losses in
+    `also` count as survived.
+    """
     made = promises(history)
-    return made is None or losses(history) <= made.survives
+    if made is None:
+        return None
+    survived = made.survives.union(also)
+    return min(
+        (one.start for one in injected_faults(history) if not losses_of(one) <= survived), default=None
+    )
 
 
 def delivers_again(history: History) -> bool:

@@ -23,6 +23,7 @@ from harness.errors import FOREIGN_ERRORS, HarnessError
 from harness.faults.nemesis import Nemesis
 from harness.history import BREAKDOWN, DEADLOCKS, RUNNER, History, OperationType, Recorder, seal
 from harness.history.ending import RunPhase
+from harness.history.figures import counted
 from harness.history.names import DRAIN, MACHINE, PHASE
 from harness.masking import masked
 from harness.progress import Progress
@@ -31,6 +32,7 @@ from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
 from harness.run.kept_logs import kept_logs
 from harness.run.patience import Patience
+from harness.run.refusals import WatchedSession
 from harness.run.space import require_space
 from harness.scenario import Scenario, ScenarioRun
 from harness.scenario.run_plan import RunPlan
@@ -274,7 +276,8 @@ class ChaosRun:
         self._context = context
         self._phases = phases
         self._progress = progress
-        self._client = scenario.workload.client(context.session, context.client)
+        self._session = WatchedSession(context.session, context.gates)
+        self._client = scenario.workload.client(self._session, context.client)
         self._nemesis = Nemesis(context.faults, context.nemesis, log=self._log)
 
     def execute(self) -> None:
@@ -316,17 +319,24 @@ class ChaosRun:
 
     def _inject_faults(self) -> None:
         arrivals, faults = self._schedule.arrivals, self._schedule.faults
-        self._log(f"{len(arrivals) + len(self._schedule.final)} tasks, {len(faults)} faults")
+        self._log(
+            f"{counted(len(arrivals) + len(self._schedule.final), 'task')}, {counted(len(faults), 'fault')}"
+        )
         start = time.monotonic()
         stop = threading.Event()
+        self._session.stop = stop.set
         driver = Driver(self._client, arrivals, start=start, failed=stop)
         threading.Thread(target=self._phases.stop_in_time, args=(stop,), name="alarm", daemon=True).start()
         try:
             self._nemesis.run(faults, start=start, stop=stop)
-            self._await_answers(driver)
+            if self._session.none_taken is None:
+                self._await_answers(driver)
+                self._session.check()
         finally:
             stop.set()
             driver.stop()
+        if self._session.none_taken is not None:
+            raise HarnessError(self._session.none_taken)
         for missed in self._nemesis.missed:
             self._log(f"not injected: {missed}")
 
@@ -350,13 +360,14 @@ class ChaosRun:
             self._patience.look((unfinished, self._context.recorded_bytes(), self._context.movement()))
             if self._patience.is_over:
                 self._log(
-                    f"nothing changed for {self._patience.quiet:.1f} s, {unfinished} tasks are unfinished"
+                    f"nothing changed for {self._patience.quiet:.1f} s, {counted(unfinished, 'task', 'are')} unfinished"
                 )
                 break
             if not self._phases.seconds_left:
                 raise HarnessError(
-                    f"{unfinished} tasks were still unfinished after the {self._scenario.timeout:g} s of the "
-                    "scenario. Request fewer with --tasks, or allow more time with --timeout."
+                    f"{counted(unfinished, 'task', 'were')} still unfinished after the "
+                    f"{self._scenario.timeout:g} s of the scenario. "
+                    "Request fewer with --tasks, or allow more time with --timeout."
                 )
             time.sleep(_POLL_SECONDS)
         self._context.runner.record(

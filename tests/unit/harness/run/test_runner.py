@@ -322,7 +322,7 @@ def test_a_drain_that_runs_into_the_time_out_says_nothing_about_the_tasks_that_a
 ) -> None:
     found = run(Instant(forgets=frozenset({7})), NoFault(), timeout=1.5, stall=60.0)
     assert found.error is not None
-    assert "1 tasks were still unfinished after the 1.5 s" in found.error
+    assert "1 task was still unfinished after the 1.5 s" in found.error
     assert not [name for name, one in found.results.items() if one.verdict is Verdict.INVALID]
     assert found.verdict is Verdict.UNKNOWN
     [unfinished] = found.results["delivery"].counterexamples
@@ -528,6 +528,20 @@ def test_a_fault_whose_victim_never_comes_is_left_out_and_the_next_one_is_tried(
     assert missed.log == ["aim"]
     assert injected.log == ["aim", "inject", "heal"]
     assert found.error is None
+
+
+class TakesNothing(Instant):
+    def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
+        return [Submission(number=task.number, error="no such queue", certain=True) for task in tasks]
+
+
+def test_a_target_that_refuses_every_task_ends_the_run_before_its_gated_faults_time_out(run: Run) -> None:
+    faults: list[Any] = [KillWorker(at=at, gated=True) for at in (0.3, 0.5, 0.7)]
+    result = run(TakesNothing(), *faults)
+    assert result.verdict is Verdict.UNKNOWN
+    assert str(result.error).startswith("The target acknowledged none of ")
+    assert str(result.error).count(". ") == 1
+    assert result.seconds < 9.0  # one fault alone waits for its task for 10 s
 
 
 def test_a_run_that_takes_too_long_reports_it(run: Run) -> None:
