@@ -23,11 +23,11 @@ import psutil
 
 from harness.command_line import Parser, above_zero, positive
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, EnvironmentUnavailable, HarnessError
+from harness.llm.formats import DUE_COMMENT
 from harness.llm.meter import Lateness
 from harness.llm.serving import Endpoint, allow_many_connections
 
-# The start of the comment that `harness.llm.delivery` writes.
-_DUE = b": due "
+_END = b"0\r\n\r\n"
 _CONNECTIONS_AT_ONCE = 50
 _MOST = 3_600
 
@@ -49,6 +49,7 @@ class _StreamReader(asyncio.Protocol):
         self._request, self._counts = request, counts
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport | None = None
+        self._tail = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -57,7 +58,7 @@ class _StreamReader(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic()
-        for part in data.split(_DUE)[1:]:
+        for part in data.split(DUE_COMMENT)[1:]:
             self._counts.events += 1
             try:
                 due = float(part[: part.index(b"\n")])
@@ -65,7 +66,9 @@ class _StreamReader(asyncio.Protocol):
                 self._counts.unread += 1
             else:
                 self._counts.lateness.add(now - due)
-        if data.endswith(b"0\r\n\r\n"):
+        # The end may come in two segments.
+        self._tail = (self._tail + data)[-len(_END) :]
+        if self._tail == _END:
             self._counts.ended += 1
             if self._transport is not None:
                 self._transport.close()

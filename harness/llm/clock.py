@@ -18,7 +18,7 @@ class EndpointClock:
     scale: float
     meter: Meter
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
-    _start: float = 0.0
+    _start: float = field(init=False)
 
     def __post_init__(self) -> None:
         self._start = self.loop.time()
