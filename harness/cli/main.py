@@ -17,7 +17,7 @@ from contextlib import suppress
 from harness.cli import chaos, check, images, llm, queues, report, simulate, target
 from harness.command_line import Parser, installed_version, report_interrupt, sigterm_raises
 from harness.errors import EXIT_UNKNOWN, HarnessError
-from harness.masking import masked_words
+from harness.masking import masked_words, terminal_safe
 
 _BUG = "This is a bug of the harness or of a target; --debug shows where."
 
@@ -78,8 +78,8 @@ def _drop_output() -> None:
 def _complain(sentence: str, code: int, given: Sequence[str]) -> int:
     with suppress(OSError):
         if "--debug" in given:
-            print(masked_words(traceback.format_exc(), given), file=sys.stderr)
-        print(f"harness: {masked_words(sentence, given)}", file=sys.stderr, flush=True)
+            print(terminal_safe(masked_words(traceback.format_exc(), given)), file=sys.stderr)
+        print(f"harness: {terminal_safe(masked_words(sentence, given))}", file=sys.stderr, flush=True)
     return code
 
 
