@@ -37,6 +37,8 @@ class AnswerDelivery:
     rng: Random
     headers: dict[str, str]
     timed: bool = False
+    # Real seconds that the client has held up the stream, by not reading, since the stream was last in time.
+    held: float = 0.0
     # The simulated time at which each piece is generated.
     dues: list[float] = field(default_factory=list)
 
@@ -96,7 +98,8 @@ class AnswerDelivery:
             await self._write(response, opening, self.clock.now())
         last = self._last_pieces()
         for pieces, due, piece in self._events():
-            await self.clock.until(due)
+            if await self.clock.until(due):
+                self.held = 0.0
             self.record.completion_tokens += piece.tokens
             data = self.format.pieces(piece)
             if pieces >= last:
@@ -136,8 +139,10 @@ class AnswerDelivery:
         if self.trouble.fault is not EndpointFault.SLOW_LORIS:
             if self.timed:
                 data = b"%s%.6f\n%s" % (DUE_COMMENT, self.clock.real_time(due), data)
+            self.clock.writing(due, self.held)
+            before = self.clock.loop.time()
             await response.write(data)
-            self.clock.written(due)
+            self.held += self.clock.loop.time() - before
             return
         for position in range(len(data)):
             await response.write(data[position : position + 1])
