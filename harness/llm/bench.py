@@ -123,21 +123,24 @@ def _measure(options: Namespace) -> int:
 @contextmanager
 def _endpoint(options: Namespace) -> Iterator[tuple[Endpoint, psutil.Process]]:
     """An endpoint in a process of its own, on the last core; this process keeps the others."""
-    cores = sorted(os.sched_getaffinity(0))
+    # Systems without this call leave the choice to their scheduler.
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     command = [sys.executable, "-m", "harness", "llm", "serve", "--port", "0"]
     # Every stream has begun before the first event of the first one is due.
     command += ["--first-token", str(_start_seconds(options)), "--per-token", str(1 / options.rate)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
         try:
-            os.sched_setaffinity(process.pid, cores[-1:])
-            os.sched_setaffinity(0, cores[:-1] or cores)
+            if cores:
+                os.sched_setaffinity(process.pid, cores[-1:])
+                os.sched_setaffinity(0, cores[:-1] or cores)
             line = process.stdout.readline().strip() if process.stdout else ""
             if not line:
                 raise EnvironmentUnavailable("The endpoint did not start; see its message above.")
             yield Endpoint(line.removesuffix("/v1")), psutil.Process(process.pid)
         finally:
-            os.sched_setaffinity(0, cores)
             process.terminate()
+            if cores:
+                os.sched_setaffinity(0, cores)
 
 
 def _start_seconds(options: Namespace) -> float:
