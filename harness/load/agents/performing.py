@@ -9,7 +9,7 @@ from harness.load.agents.work import AgentStep, AgentWork
 
 Llm = Callable[[AgentStep], Awaitable[object]]
 """Performs the LLM call of a step, for example against a simulated LLM endpoint."""
-StepDone = Callable[[int, AgentStep], None]
+StepDone = Callable[[int, AgentStep], Awaitable[object]]
 """Receives the number of a step, from 1, and the step, when it has ended."""
 
 
@@ -18,8 +18,8 @@ async def perform(
 ) -> int:
     """Perform the steps from number `first`, one after another; returns how many have been performed.
 
-    Without `llm`, a step sleeps for the time of its LLM call. Tool calls always sleep. `on_step` is called after each
-    step: a handler keeps its checkpoint there, and passes the next number as `first` when it runs again.
+    Without `llm`, a step sleeps for the time of its LLM call. Tool calls always sleep. `on_step` runs after each step:
+    a handler keeps its checkpoint there, and passes the next number as `first` when it runs again.
     """
     steps = work.steps[first - 1 :]
     for number, step in enumerate(steps, first):
@@ -27,5 +27,5 @@ async def perform(
         for call in step.calls:
             await asyncio.sleep(call.seconds)
         if on_step is not None:
-            on_step(number, step)
+            await on_step(number, step)
     return len(steps)
