@@ -58,10 +58,9 @@ class AgentModel:
 
     def request(self, session: AgentSession, turn: int, context: _Context | None = None) -> AgentWork:
         """One request alone: its times and calls are those of `requests`, its input tokens those of a new context."""
-        name = f"{session.number}/{turn}"
+        demand, draw = self.parameters.demand, self._draw(f"request/{session.number}/{turn}")
         context = context or _Context(self.parameters, self._draw(f"context/{session.number}"))
-        steps = self._steps(self._draw(f"request/{name}"), session.calls[turn], context)
-        demand, draw = self.parameters.demand, self._draw(f"user/{name}")
+        steps = self._steps(draw, session.calls[turn], context)
         cancel = demand.patience.value(draw.random()) if draw.random() < demand.canceled else None
         helpers = int(demand.subagents.value(draw.random())) if draw.random() < demand.fan_out else 0
         return AgentWork(

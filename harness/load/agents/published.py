@@ -82,7 +82,8 @@ class AgentSample:
 
     def __init__(self, model: AgentModel, size: SampleSize) -> None:
         self.sessions = [model.session(number) for number in range(size.sessions)]
-        places = [(session, turn) for session in self.sessions for turn in range(len(session.calls))]
+        some = self.sessions[: 1 + len(self.sessions) // 3]
+        places = [(session, turn) for session in some for turn in range(len(session.calls))]
         chosen = _every_nth(places, size.requests, key=lambda place: place[0].calls[place[1]])
         self.requests = [model.request(*place) for place in chosen]
         whole = _every_nth(self.sessions, size.whole, key=lambda session: sum(session.calls))
@@ -114,8 +115,9 @@ class AgentSample:
 
 # Sessions of a coding agent have the longest tails, so their p99 needs the most of them.
 _SIZES = {
-    "coding-agent": SampleSize(sessions=60_000, requests=20_000, whole=800),
+    "coding-agent": SampleSize(sessions=60_000, requests=16_000, whole=1200),
     "chat": SampleSize(requests=25_000, whole=5000),
+    "research": SampleSize(requests=4000, whole=1000),
 }
 
 
