@@ -9,7 +9,7 @@ import pytest
 from harness.load.agents import AgentModel, preset
 from harness.scenario import registry
 from harness.scenario.run_plan import with_workload
-from harness.workloads.agent_tasks import WORKLOAD, AgentTasks
+from harness.load.agent_tasks import WORKLOAD, AgentTasks
 from harness.workloads.base import PacedWorkload
 
 
