@@ -19,7 +19,7 @@ from harness.load.agents.parameters import (
     TokenCounts,
     ToolTimes,
 )
-from harness.load.agents.performing import perform
+from harness.load.agents.performing import perform, step_headers
 from harness.load.agents.presets import PRESETS, preset
 from harness.load.agents.quantiles import Quantiles
 from harness.load.agents.work import AgentCall, AgentStep, AgentWork
@@ -42,4 +42,5 @@ __all__ = [
     "ToolTimes",
     "perform",
     "preset",
+    "step_headers",
 ]

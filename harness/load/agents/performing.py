@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 from harness.load.agents.work import AgentStep, AgentWork
 
-Llm = Callable[[AgentStep], Awaitable[object]]
-"""Performs the LLM call of a step, for example against a simulated LLM endpoint."""
+Llm = Callable[[int, AgentStep], Awaitable[object]]
+"""Performs the LLM call of a step by its number, from 1, for example against the simulated LLM endpoint."""
 StepDone = Callable[[int, AgentStep], Awaitable[object]]
 """Receives the number of a step, from 1, and the step, when it has ended."""
 
@@ -23,9 +23,23 @@ async def perform(
     """
     steps = work.steps[first - 1 :]
     for number, step in enumerate(steps, first):
-        await (asyncio.sleep(step.llm_seconds) if llm is None else llm(step))
+        await (asyncio.sleep(step.llm_seconds) if llm is None else llm(number, step))
         for call in step.calls:
             await asyncio.sleep(call.seconds)
         if on_step is not None:
             await on_step(number, step)
     return len(steps)
+
+
+def step_headers(activity: str, number: int, step: AgentStep) -> dict[str, str]:
+    """The headers with which the simulated LLM endpoint answers in the sizes of a step, and meters it as that step.
+
+    The prompt itself may then be short: its tokens are those of the plan.
+    """
+    return {
+        "X-Activity-Id": activity,
+        "X-Activity-Step": str(number),
+        "X-Simulated-Prompt-Tokens": str(step.new_input + step.cached_input),
+        "X-Simulated-Cached-Tokens": str(step.cached_input),
+        "X-Simulated-Completion-Tokens": str(step.output),
+    }

@@ -116,7 +116,7 @@ class AgentSample:
 # Sessions of a coding agent have the longest tails, so their p99 needs the most of them.
 _SIZES = {
     "coding-agent": SampleSize(sessions=60_000, requests=16_000, whole=1200),
-    "chat": SampleSize(requests=25_000, whole=5000),
+    "chat": SampleSize(sessions=30_000, requests=25_000, whole=5000),
     "research": SampleSize(requests=4000, whole=1000),
 }
 

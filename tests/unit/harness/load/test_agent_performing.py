@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from uuid import uuid4
 
+import httpx
 import pytest
 
-from harness.load.agents import AgentCall, AgentStep, AgentWork, perform
+from harness.llm import EndpointProfile, serving
+from harness.load.agents import AgentCall, AgentStep, AgentWork, perform, step_headers
 from loadtests.app import agent
 from loadtests.work import AgentPlan
 
@@ -49,14 +51,32 @@ def test_a_run_after_a_checkpoint_performs_the_other_steps_with_their_numbers(sl
 
 
 def test_a_model_is_called_instead_of_a_sleep(slept: list[float]) -> None:
-    called: list[AgentStep] = []
+    called: list[tuple[int, AgentStep]] = []
 
-    async def llm(step: AgentStep) -> None:
-        called.append(step)
+    async def llm(number: int, step: AgentStep) -> None:
+        called.append((number, step))
 
     asyncio.run(perform(WORK, llm=llm))
-    assert called == list(STEPS)
+    assert called == list(enumerate(STEPS, 1))
     assert slept == [3.0, 4.0, 5.0]
+
+
+def test_the_simulated_endpoint_answers_and_meters_the_steps_of_the_plan(slept: list[float]) -> None:
+    with serving(EndpointProfile(time_scale=1000)) as endpoint:
+
+        async def llm(number: int, step: AgentStep) -> None:
+            headers = {"Authorization": f"Bearer {endpoint.api_key}", **step_headers("a-1", number, step)}
+            body = {"model": "any", "messages": [{"role": "user", "content": "Go on."}]}
+            async with httpx.AsyncClient(base_url=endpoint.base_url, timeout=60) as client:
+                answer = await client.post("/chat/completions", json=body, headers=headers)
+                answer.raise_for_status()
+
+        asyncio.run(perform(WORK, llm=llm))
+        metered = endpoint.records("a-1").requests
+    assert [one.step for one in metered] == ["1", "2", "3"]
+    assert [(one.prompt_tokens, one.cached_tokens, one.completion_tokens) for one in metered] == [
+        (step.new_input + step.cached_input, step.cached_input, step.output) for step in STEPS
+    ]
 
 
 def test_the_task_of_the_load_performs_the_plan_of_its_context(slept: list[float]) -> None:

@@ -6,10 +6,10 @@ from itertools import islice
 
 import pytest
 
+from harness.load.agent_tasks import WORKLOAD, AgentTasks
 from harness.load.agents import AgentModel, preset
 from harness.scenario import registry
 from harness.scenario.run_plan import with_workload
-from harness.load.agent_tasks import WORKLOAD, AgentTasks
 from harness.workloads.base import PacedWorkload
 
 
