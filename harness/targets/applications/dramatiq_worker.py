@@ -38,7 +38,7 @@ def wrapped(broker: Any) -> Any:
 def _recorder() -> Any:
     base: Any = imported("dramatiq").Middleware
 
-    class Recorder(base):  # type: ignore[misc]  # the class of an installed Dramatiq
+    class MessageRecorder(base):  # type: ignore[misc]  # the class of an installed Dramatiq
         """Records what happens to messages."""
 
         def after_declare_actor(self, _: Any, actor: Any) -> None:
@@ -59,7 +59,7 @@ def _recorder() -> Any:
         def after_skip_message(self, broker: Any, message: Any) -> None:
             note(broker, message, "canceled")
 
-    return Recorder()
+    return MessageRecorder()
 
 
 def note(broker: Any, message: Any, status: str) -> None:

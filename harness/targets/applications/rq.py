@@ -123,7 +123,7 @@ class RqSession(OwnSession):
         return [
             *(sys.executable, "-m", "rq.cli", "worker-pool", *self._queues),
             *("--num-workers", str(self.settings.workers)),
-            *("--worker-class", "harness.targets.applications.rq_worker.HarnessWorker"),
+            *("--worker-class", "harness.targets.applications.rq_worker.OwnRqWorker"),
         ]
 
     def variables(self) -> dict[str, str]:

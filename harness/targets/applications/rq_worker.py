@@ -1,6 +1,6 @@
 """The workers of an RQ application under test: its own functions, wrapped, on the Redis of the run.
 
-`rq worker-pool` imports this module and starts workers of `HarnessWorker`, a worker of the application's own class.
+`rq worker-pool` imports this module and starts workers of `OwnRqWorker`, a worker of the application's own class.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def worker_class(own: Any) -> Any:
         "exception_handlers": getattr(own, "exception_handlers", None),
     }
 
-    class HarnessWorker(base):  # type: ignore[misc]  # the class of an installed RQ
+    class OwnRqWorker(base):  # type: ignore[misc]  # the class of an installed RQ
         """A worker on the application's own queues that records its runs."""
 
         def __init__(self, _: Any, *args: Any, **kwargs: Any) -> None:
@@ -49,7 +49,7 @@ def worker_class(own: Any) -> Any:
             job.perform = _wrapped_perform(job)
             return super().perform_job(job, *args, **kwargs)
 
-    return HarnessWorker
+    return OwnRqWorker
 
 
 def _wrapped_perform(job: Any) -> Callable[[], Any]:
@@ -69,4 +69,4 @@ def _wrapped_perform(job: Any) -> Callable[[], Any]:
 
 
 if ENV_APPLICATION in os.environ:
-    HarnessWorker = worker_class(own_application())
+    OwnRqWorker = worker_class(own_application())
