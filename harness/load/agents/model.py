@@ -102,7 +102,7 @@ class AgentModel:
 
     def _steps(self, draw: Random, calls: int, context: _Context) -> tuple[AgentStep, ...]:
         shares = _Alike(draw, self.parameters.tools)
-        steps = []
+        steps: list[AgentStep] = []
         while calls > 0:
             number = min(calls, 1 + bisect_right(self._call_counts, draw.random()))
             calls -= number

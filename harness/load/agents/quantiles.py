@@ -86,7 +86,7 @@ class Quantiles:
         def reached(value: float) -> float:
             if value <= first:
                 return start
-            return start * (value / first) ** (-1 / slope) if slope > 0 else 0.0
+            return float(start * (value / first) ** (-1 / slope)) if slope > 0 else 0.0
 
         upper = min(start, max(end, reached(bound)))
         capped = min(upper, max(end, reached(self.largest)))
