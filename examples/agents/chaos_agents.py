@@ -18,11 +18,11 @@ from harness.testing import app
 @cache
 def _works() -> list[AgentWork]:
     drawn = islice(AgentModel(preset("research"), seed=1).works(), 500)
-    return [work.scaled(0.005) for work in drawn]
+    return [work.scaled(0.001) for work in drawn]
 
 
 def make(number: int) -> ax.TaskRequest:
-    """Task `number` of a run: a request of the preset, in a two-hundredth of its time."""
+    """Task `number` of a run: a request of the preset, in a thousandth of its time."""
     return agents.request(_works()[number % len(_works())])
 
 
