@@ -1,7 +1,7 @@
-"""`python -m harness.load.agents figures | picture FILE | plan PRESET`: the model of agent work, looked at.
+"""`python -m harness.load.agents figures | picture FILE | plan PRESET | arrivals PATTERN`: the model, looked at.
 
 `figures` prints the published figures and those of the model as a table in Markdown, `picture` writes the distributions
-of the presets as an SVG file, and `plan` prints plans of requests as JSON lines.
+of the presets as an SVG file, `plan` prints plans of requests as JSON lines, and `arrivals` prints a trace as CSV.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from harness.command_line import Parser, above_zero, filled_path, positive
 from harness.errors import HarnessError
+from harness.load.agents.arrivals import ARRIVALS
 from harness.load.agents.model import AgentModel
 from harness.load.agents.picture import picture
 from harness.load.agents.presets import PRESETS, preset
@@ -46,6 +47,15 @@ def _parser() -> Parser:
     plan.add_argument("--requests", type=positive, default=10, metavar="N", help="how many (default 10)")
     plan.add_argument("--time-scale", type=above_zero(1000), default=1.0, metavar="X", help="times this long")
     plan.set_defaults(run=_plan)
+    arrivals = actions.add_parser("arrivals", help="a trace of arrivals, as CSV with offset_seconds")
+    arrivals.add_argument("pattern", choices=ARRIVALS, metavar="PATTERN", help=", ".join(ARRIVALS))
+    arrivals.add_argument(
+        "--rate", type=above_zero(100_000), required=True, metavar="PER_SECOND", help="on average"
+    )
+    arrivals.add_argument(
+        "--requests", type=positive, default=1000, metavar="N", help="how many (default 1000)"
+    )
+    arrivals.set_defaults(run=_arrivals)
     return parser
 
 
@@ -60,6 +70,12 @@ def _picture(options: Namespace) -> None:
 def _plan(options: Namespace) -> None:
     for work in islice(AgentModel(preset(options.preset), options.seed).works(), options.requests):
         print(json.dumps(work.scaled(options.time_scale).to_value(), separators=(",", ":")))
+
+
+def _arrivals(options: Namespace) -> None:
+    print("offset_seconds")
+    for moment in islice(ARRIVALS[options.pattern].times(options.rate, options.seed), options.requests):
+        print(f"{moment:.6f}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from statistics import fmean, median, pstdev
 import pytest
 
 from harness.load.agents import ARRIVALS, ArrivalPattern
+from harness.load.agents.__main__ import main
 
 
 def variation(times: list[float]) -> float:
@@ -50,3 +51,12 @@ def test_distances_are_one_on_average_and_follow_the_times() -> None:
 def test_values_without_a_process_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="give cv > 0"):
         ArrivalPattern(name="wrong", source="none", **wrong)
+
+
+def test_the_command_prints_a_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seed", "2", "arrivals", "azure-code", "--rate", "2.6", "--requests", "5"]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header == "offset_seconds"
+    assert [float(row) for row in rows] == pytest.approx(
+        list(islice(ARRIVALS["azure-code"].times(2.6, 2), 5)), abs=1e-6
+    )
