@@ -99,7 +99,7 @@ def _power_integral(first: float, start: float, slope: float, low: float, high: 
         return 0.0
     if slope >= 1 and low <= 0:
         return inf
-    scale = first * start**slope
+    scale = float(first * start**slope)
     if abs(slope - 1) < 1e-9:
         return scale * log(high / low)
     return float(scale * (high ** (1 - slope) - low ** (1 - slope)) / (1 - slope))
