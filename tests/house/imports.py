@@ -19,6 +19,7 @@ FORBIDDEN = ("pickle", "marshal", "shelve", "dill", "cloudpickle")
 ALLOWED = {
     "agentexec": {"agentexec"},
     "harness": {"harness"},
+    "harness.load": {"harness", "agentexec"},
     "harness.targets": {"harness", "agentexec"},
     "harness.simulation": {"harness", "agentexec"},
     "chaos": {"chaos", "harness"},
@@ -33,6 +34,7 @@ EXTRAS = {
     "agentexec.migrations": {"reference", "migrations"},
     "harness": set(),
     "harness.environments": {"embedded", "containers"},
+    "harness.load": {"reference", "load"},
     "harness.pytest_plugin": {"pytest"},
     "harness.targets.agentexec_application": {"reference"},
     "harness.targets.agentexec_application_pool": {"reference"},
