@@ -27,8 +27,9 @@ _COUNTS = ("due", "dropped", "sent", "late", "refused", "unknown", "acknowledged
 class Accounting:
     """The counts of one process, or of several after `merge`.
 
-    `lateness` has the seconds between the intended time of each arrival and the time at which it was sent. Arrivals
-    with more than `late_after` seconds are late.
+    `noticed` has the seconds between the intended time of each arrival and the moment at which the generator noticed
+    it: this lateness is the generator's own. `lateness` has the seconds until the arrival was sent, with the wait for a
+    free user, and a slow system keeps users busy. Arrivals with more than `late_after` seconds of it are late.
     """
 
     def __init__(self, *, late_after: float = LATE_AFTER_SECONDS) -> None:
@@ -36,18 +37,22 @@ class Accounting:
         self.due = self.dropped = self.sent = self.late = 0
         self.refused = self.unknown = self.acknowledged = self.lost = 0
         self.terminal: Counter[str] = Counter()
+        self.noticed = LatencyHistogram()
         self.lateness = LatencyHistogram()
 
+    def notice(self, lateness: float, count: int = 1) -> None:
+        """Count a due arrival, `lateness` seconds after its intended time: infinite if the load ended before that."""
+        self.due += count
+        self.noticed.record(lateness, count)
+
     def send(self, lateness: float) -> None:
-        """Count a due arrival that is sent now, `lateness` seconds after its intended time."""
-        self.due += 1
+        """Count a noticed arrival that is sent now, `lateness` seconds after its intended time."""
         self.sent += 1
         self.late += lateness > self.late_after
         self.lateness.record(lateness)
 
     def drop(self, count: int = 1) -> None:
-        """Count due arrivals that are never sent; their lateness is infinite."""
-        self.due += count
+        """Count noticed arrivals that are never sent; their lateness is infinite."""
         self.dropped += count
         self.lateness.record(float("inf"), count)
 
@@ -56,6 +61,7 @@ class Accounting:
         for name in _COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.terminal.update(other.terminal)
+        self.noticed.merge(other.noticed)
         self.lateness.merge(other.lateness)
 
     def gaps(self) -> Iterator[str]:
@@ -75,6 +81,7 @@ class Accounting:
             "late_after": self.late_after,
             **{name: getattr(self, name) for name in _COUNTS},
             "terminal": dict(sorted(self.terminal.items())),
+            "noticed": self.noticed.to_value(),
             "lateness": self.lateness.to_value(),
         }
 
@@ -86,6 +93,7 @@ class Accounting:
             for name in _COUNTS:
                 setattr(found, name, int(value[name]))
             found.terminal.update({str(status): int(count) for status, count in value["terminal"].items()})
+            found.noticed = LatencyHistogram.from_value(value["noticed"])
             found.lateness = LatencyHistogram.from_value(value["lateness"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise HarnessError(

@@ -16,15 +16,16 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 from harness.checkers.base import Verdict
 from harness.errors import UsageError
 from harness.load.durations import UNITS
 from harness.load.histogram import LatencyHistogram
+from harness.load.rows import LoadRow
 from harness.masking import masked
 
 
@@ -44,23 +45,10 @@ class ThresholdOutcome(StrEnum):
             ThresholdOutcome.NOT_MEASURABLE: Verdict.UNKNOWN,
         }[self]
 
-
-@dataclass(kw_only=True)
-class LoadRow:
-    """What was measured under one name, such as "TASK answer".
-
-    `latencies` has a value for each request, infinite for one that never completed. `count` is the number of requests
-    and `errors` the number of those that failed. `planned` is the number that was planned in `seconds`, None if the
-    row has no plan. `figures` are further numbers by the name of their statistic: lost, dropped, late, deadlocks,
-    tokens, cost.
-    """
-
-    latencies: LatencyHistogram = field(default_factory=LatencyHistogram)
-    count: int = 0
-    errors: int = 0
-    planned: float | None = None
-    seconds: float | None = None
-    figures: Mapping[str, float] = field(default_factory=dict)
+    @classmethod
+    def of(cls, verdict: Verdict) -> Self:
+        """The outcome that corresponds to a verdict."""
+        return next(outcome for outcome in cls if outcome.verdict is verdict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +72,7 @@ class Threshold:
             return "never" if self.unit == "time" else "infinite"
         match self.unit:
             case "time":
-                return f"{value:.4g}s" if value >= 1 else f"{value * 1000:.4g}ms"
+                return shown_time(value)
             case "%":
                 return f"{value * 100:.4g}%"
             case "/s":
@@ -206,6 +194,11 @@ def _latency(latencies: LatencyHistogram, statistic: str) -> float | None:
     if statistic.startswith("p"):
         return latencies.quantile(float(statistic[1:]))
     return {"mean": latencies.mean, "min": latencies.least, "max": latencies.most}[statistic]
+
+
+def shown_time(seconds: float) -> str:
+    """Seconds as text: "1.5s", "20ms"."""
+    return f"{seconds:.4g}s" if seconds >= 1 else f"{seconds * 1000:.4g}ms"
 
 
 def _threshold(row: str, text: str) -> Threshold:

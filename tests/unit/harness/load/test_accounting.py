@@ -23,6 +23,7 @@ OUTCOMES = st.lists(
 def count(outcomes: list[tuple[str, float]]) -> Accounting:
     found = Accounting()
     for outcome, lateness in outcomes:
+        found.notice(lateness / 2)
         if outcome == "dropped":
             found.drop()
             continue

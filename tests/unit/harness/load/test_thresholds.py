@@ -10,8 +10,8 @@ import pytest
 from harness.checkers.base import Verdict
 from harness.errors import UsageError
 from harness.load.histogram import LatencyHistogram
+from harness.load.rows import LoadRow
 from harness.load.thresholds import (
-    LoadRow,
     Threshold,
     check_rows,
     evaluate,
@@ -20,13 +20,14 @@ from harness.load.thresholds import (
     parse_conditions,
 )
 
+FIGURES = {"lost": 1, "dropped": 12, "late": 3, "deadlocks": 0, "tokens": 10_000, "cost": 0.25}
 ROW = LoadRow(
     latencies=LatencyHistogram.of([0.1] * 90 + [1.0] * 9 + [math.inf]),
     count=100,
     errors=7,
     planned=120,
     seconds=10,
-    figures={"lost": 1, "dropped": 12, "late": 3, "deadlocks": 0, "tokens": 10_000, "cost": 0.25},
+    figures=FIGURES,
 )
 
 
