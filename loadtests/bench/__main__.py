@@ -17,7 +17,7 @@ from harness.environments import make_environment
 from harness.errors import HarnessError
 from harness.masking import masked
 from harness.report import prepare_folder
-from loadtests.bench import claims, history, killing, resting, stored, throughput, timing
+from loadtests.bench import arrivals, claims, history, killing, resting, stored, throughput, timing
 from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure
 
 SCHEMA_VERSION = 1
@@ -35,6 +35,7 @@ BENCHMARKS: Mapping[str, Callable[[BenchEnvironment, int], BenchResult | list[Be
     "claims": claims.claims,
     "stored": stored.stored,
     "history": history.judge,
+    "schedule": arrivals.schedule,
 }
 
 
