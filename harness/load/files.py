@@ -11,13 +11,14 @@ from typing import Any
 
 from harness.checkers.base import Verdict
 from harness.errors import UsageError, first_line
-from harness.load.document import SCHEMA, load_document
+from harness.load.document import load_document
 from harness.load.report.load_time import LoadTime
 from harness.load.report.page import load_html
 from harness.load.schedule import PlacedStage
 from harness.load.series import LoadSeries
 from harness.load.thresholds import ThresholdOutcome
 from harness.load.verdict import LoadVerdict
+from harness.report.compare_loads import LOAD_SCHEMA
 from harness.report.folder import prepare_folder, write_whole
 from harness.report.junit import add_case, add_properties, add_suite, document_text, new_document
 from harness.report.markdown import append_step_summary, plain_text, signed
@@ -89,7 +90,7 @@ def read_load(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"{path} cannot be read ({first_line(error)}); name the verdict.json of a load."
         ) from None
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+    if not isinstance(document, dict) or document.get("schema") != LOAD_SCHEMA:
         raise UsageError(f"{path} is no verdict of a load; name the verdict.json of one.")
     return document
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.checkers.base import Verdict
+from harness.cli import main
 from harness.errors import UsageError
 from harness.load.document import load_document
 from harness.load.files import LoadCourse, read_load, write_load
@@ -18,6 +20,7 @@ from harness.load.schedule import LoadSchedule
 from harness.load.series import LoadSeries
 from harness.load.stages import hold, steps
 from harness.load.verdict import LoadVerdict, judge
+from harness.report.index import read_reports
 from tests.support.load_samples import FAULT, sample
 
 THRESHOLDS = {"TASK answer": "p50 < 1s, p95 < 1ms", "ALL": "rate > 50%, deadlocks = 0"}
@@ -109,3 +112,28 @@ def test_a_load_without_a_task_has_a_page_too() -> None:
     html = page((judge(evidence, {}), LoadTime.of(LoadSeries(), 0)))
     assert "no arrival was due" in html
     assert "Latencies over time" not in html
+
+
+def test_two_loads_are_compared_by_threshold(
+    load: tuple[LoadVerdict, LoadTime], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = write_load(judge(load[0].evidence, {"ALL": "lost < 10"}), tmp_path / "before").json
+    after = write_load(
+        judge(load[0].evidence, {"ALL": "lost < 10", "TASK title": "p50 < 1ms"}), tmp_path / "after"
+    ).json
+    assert main(["report", "compare", str(before), str(before)]) == 0
+    assert main(["report", "compare", str(before), str(after.parent)]) == 1
+    shown = capsys.readouterr().out
+    assert re.search(r"Day +VALID +INVALID +WORSE\n +TASK title: p50 < 1ms +absent +INVALID +changed", shown)
+    reports, unreadable = read_reports(tmp_path)
+    assert ({report.verdict for report in reports}, unreadable) == ({Verdict.VALID, Verdict.INVALID}, [])
+
+
+def test_a_load_is_not_compared_with_a_scenario(
+    load: tuple[LoadVerdict, LoadTime], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_load(load[0], tmp_path).json
+    other = tmp_path / "other.json"
+    other.write_text('{"schema": "agentexec-harness/verdict", "scenarios": []}')
+    assert main(["report", "compare", str(path), str(other)]) == 64
+    assert "give two of the same kind" in capsys.readouterr().err
