@@ -11,11 +11,13 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness.command_line import report_interrupt, sigterm_raises
 from harness.environments.base import Environment
+from harness.environments.deadlocks import DeadlockWatch
 from harness.errors import HarnessError
 from harness.history import History
 from harness.masking import masked
@@ -66,6 +68,7 @@ def _measure(request: LoadRequest, environment: Environment, folder: Path, progr
     history = _empty(folder / "history")
     html = folder / "locust.html"
     html.unlink(missing_ok=True)  # the report of an earlier run
+    watch = DeadlockWatch(environment)
     with closing(SystemUnderLoad(environment, request.queue)) as system:
         system.prepare()
         progress.step(f"starting a pool of {profile.workers} workers, {profile.concurrency} tasks each")
@@ -84,9 +87,10 @@ def _measure(request: LoadRequest, environment: Environment, folder: Path, progr
             )
             progress.step("comparing what was acknowledged with Postgres")
             statuses = system.statuses()
-        return Measurement.of(
+        measurement = Measurement.of(
             History.load(history), statuses, duration=profile.duration, planned_in=profile.planned_in
         )
+    return replace(measurement, deadlocks=watch.found())
 
 
 def _empty(history: Path) -> Path:

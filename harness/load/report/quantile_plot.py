@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 from markupsafe import Markup
 
+from harness.history.figures import counted
 from harness.load.histogram import LatencyHistogram
 from harness.load.report.load_time import latency_text
 from harness.report.frame import LEFT, RIGHT, picture
-from harness.report.scales import Scale, counted
+from harness.report.scales import Scale
 from harness.report.svg import path, tag
 
 _NINES = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999)
