@@ -1,1 +1,1 @@
-"""The page of a load: one HTML file with pictures over time, of latencies, and of rates."""
+"""What is written of a load: verdict.json, JUnit, Markdown, and the page with its pictures."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from harness.load.document import NEVER
 from harness.load.histogram import LatencyHistogram
+from harness.load.report.document import NEVER
 from harness.load.report.heat_map import heat_map
 from harness.load.report.load_time import LoadTime, bucket_quantile, latency_text
 from harness.load.report.quantile_plot import quantile_plot
@@ -33,7 +33,7 @@ _BAD = frozenset({"late", "dropped", "refused", "unknown", "lost"})
 def load_html(
     document: Mapping[str, Any], time: LoadTime, *, baseline: Mapping[str, Any] | None = None
 ) -> str:
-    """The page of a verdict.json (`harness.load.document`), compared with that of an earlier run if it is given."""
+    """The page of a verdict.json of a load, compared with that of an earlier load if it is given."""
     before = {} if baseline is None else _p99s(baseline)
     stages = list(_stages(time))
     return render_page(

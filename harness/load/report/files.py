@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.checkers.base import Verdict
 from harness.errors import UsageError, first_line
-from harness.load.document import load_document
+from harness.load.report.document import load_document
 from harness.load.report.load_time import LoadTime
 from harness.load.report.page import load_html
 from harness.load.schedule import PlacedStage
