@@ -42,7 +42,7 @@ def __getattr__(name: str) -> Any:
     """The parts that need Locust; the first use also adds the options and listeners of a load to Locust."""
     if name not in {"ApiUser", "OpenShape", "QueueUser"}:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from harness.load import locust_run, shape, users
+    from harness.load import locust_events, shape, users
 
-    assert locust_run.events
+    assert locust_events.events
     return getattr(shape if name == "OpenShape" else users, name)

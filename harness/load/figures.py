@@ -6,7 +6,8 @@ Rows are named by a kind and a task name, such as "TASK answer". A row without a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Self
 
@@ -95,6 +96,31 @@ class Figures:
                 "run the same version in all load processes."
             ) from None
         return found
+
+
+class RecentFigures:
+    """The rows of the last `seconds`, up to twice as long, for a condition that ends a load."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._since = clock()
+        self._before, self._now = Figures(), Figures()
+
+    def record(self, kind: str, name: str, seconds: float, *, failed: bool = False) -> None:
+        """Count a request of a row, as `Figures.record` does."""
+        self._turn()
+        self._now.record(kind, name, seconds, failed=failed)
+
+    def figures(self) -> Figures:
+        """The figures of these seconds."""
+        self._turn()
+        return merged((self._before, self._now))
+
+    def _turn(self) -> None:
+        now = self._clock()
+        if now - self._since > self._seconds:
+            self._before, self._now, self._since = self._now, Figures(), now
 
 
 def merged(parts: Iterable[Figures]) -> Figures:

@@ -15,6 +15,7 @@ from harness.load import staging
 from harness.load.locust_options import LoadOptions
 from harness.load.locust_test import Canaries, LoadPlan
 from harness.load.producing import EXPECTED
+from harness.load.shape import OpenShape
 from harness.load.target import LoadTarget
 from harness.load.users import ApiUser, QueueUser
 
@@ -37,6 +38,15 @@ def weights(environment: Any, runner: Any) -> Mapping[str, float]:
         for one in queue_users(environment)
         if counts.get(one.__name__)
     }
+
+
+def plan_of(shape: Any, limit: float | None) -> LoadPlan:
+    """The plan of a shape that ends after `limit` seconds, None for no limit; raises `UsageError`."""
+    if not isinstance(shape, OpenShape):
+        return LoadPlan(schedule=None, seconds=None)
+    schedule = shape.schedule()
+    ends = [end for end in (schedule.seconds, shape.end(limit)) if end is not None]
+    return LoadPlan(schedule=schedule, seconds=min(ends, default=None))
 
 
 class Preflight:

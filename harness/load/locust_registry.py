@@ -17,6 +17,11 @@ class ShapeLike(Protocol):
         """The bound of the number of users."""
         ...
 
+    @property
+    def until(self) -> str | None:
+        """The condition that ends the load."""
+        ...
+
     def first_users(self) -> int:
         """The number of users at the beginning."""
         ...

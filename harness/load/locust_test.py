@@ -157,7 +157,7 @@ class LoadTest:
             self.producers.note_end()
 
     def finish(self, within: float) -> Figures:
-        """Wait for the calls under way and for the tasks, at most `within` seconds; returns the figures."""
+        """Wait for the calls under way and then for the tasks, at most `within` seconds each; returns the figures."""
         self.stop()
         deadline = time.monotonic() + within
         while self.producers.busy and time.monotonic() < deadline:
@@ -167,7 +167,7 @@ class LoadTest:
         # A user that Locust killed took an arrival and did not send it.
         for _ in range(self.arriving.due - self.producers.figures.accounting.due):
             self.producers.drop(0.0)
-        self.producers.drain(max(0.0, deadline - time.monotonic()))
+        self.producers.drain(within)
         self.producers.close()
         return self.producers.figures
 

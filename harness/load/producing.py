@@ -25,12 +25,13 @@ import agentexec as ax
 from agentexec.task import EnqueueOptions
 from harness.errors import describe_error
 from harness.history import OperationType
-from harness.load.figures import ENQUEUE, LATE, RUN, TASK, WAIT, Figures
+from harness.load.figures import ENQUEUE, LATE, RUN, TASK, WAIT, Figures, RecentFigures
 from harness.load.task_log import TaskLog
 from harness.load.verdict import WorstTask
 from harness.load.watching import TaskEnd, Tracked, Watcher
 
 EXPECTED = (ax.AgentexecError, SQLAlchemyError, redis.RedisError)
+_RECENT_SECONDS = 5.0
 RUN_KEY = "harness_run"
 """The key of the run id in the metadata of each task."""
 # An error that leaves no doubt: agentexec refused the task before its commit.
@@ -85,6 +86,7 @@ class Producers:
         report: RequestListener,
     ) -> None:
         self.figures = Figures()
+        self.recent = RecentFigures(_RECENT_SECONDS)
         self._make_client = make_client
         self._run = run
         self._number = producers
@@ -221,6 +223,7 @@ class Producers:
 
     def _fire(self, kind: str, name: str, seconds: float, *, failure: str | None = None) -> None:
         self.figures.record(kind, name, seconds, failed=failure is not None)
+        self.recent.record(kind, name, seconds, failed=failure is not None)
         self._tell(kind, name, seconds, failure)
 
     def _tell(self, kind: str, name: str, seconds: float, failure: str | None) -> None:

@@ -16,7 +16,8 @@ _FEWEST = 10
 _MOST = 5000
 # Users that wait for arrivals cost little: this many seconds of the peak rate may be under way at once.
 _SECONDS_UNDER_WAY = 2.0
-_SAMPLES = 600
+_SAMPLES = 200
+_HORIZON_SECONDS = 60.0
 SEED = 20_261_124
 
 
@@ -46,9 +47,9 @@ class OpenShape(LoadTestShape):
         return limit
 
     def first_users(self) -> int:
-        """The number of users at the beginning: enough for the peak rate."""
+        """The number of users at the beginning: enough for the peak rate (of the first minute if there is no end)."""
         schedule = self.schedule()
-        seconds = schedule.seconds or _SAMPLES
+        seconds = schedule.seconds or _HORIZON_SECONDS
         step = max(1.0, seconds / _SAMPLES)
         samples = [schedule.planned(step * i) for i in range(math.ceil(seconds / step) + 1)]
         peak = max((b - a for a, b in itertools.pairwise(samples)), default=0.0) / step
