@@ -128,6 +128,16 @@ nox.options.sessions = ["lint", "types", "tests", "chaos"]
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 # Tests wait for silent servers at very different lengths: a process without work takes some from another.
 IN_PARALLEL = ["-n", "auto", "--dist", "worksteal"]
+# One with kills, and those whose faults strike the servers; `-s chaos` runs all.
+IN_CONTAINERS = (
+    "kill-worker-mid-task",
+    "flush-redis",
+    "stall-redis",
+    "stall-postgres",
+    "restart-redis",
+    "restart-postgres",
+    "terminate-backends",
+)
 EXTRAS = tuple(PYPROJECT["project"]["optional-dependencies"])
 GROUPS = tuple(PYPROJECT["dependency-groups"])
 
@@ -284,14 +294,15 @@ def load(session: nox.Session) -> None:
 
 @nox.session
 def containers(session: nox.Session) -> None:
-    """Tests and scenarios that need a Docker engine; builds missing server images if mmdebstrap is installed."""
+    """Tests and scenarios on a Docker engine; `-- ARGS` replace the scenarios. Builds images by mmdebstrap."""
     prepare(session, extras=EXTRAS, groups=["test"])
     if shutil.which("mmdebstrap"):
         session.run("harness", "images", "build")
     else:
         session.log("mmdebstrap is not installed: the engine must have the server images or pull them")
     session.run(*pytest_command("containers", "containers"))
-    session.run(*chaos_command("containers"), *(session.posargs or ["--all"]), env=repeated_by("containers"))
+    scenarios = session.posargs or IN_CONTAINERS
+    session.run(*chaos_command("containers"), *scenarios, env=repeated_by("containers"))
 
 
 @nox.session

@@ -35,9 +35,8 @@ for _distribution in ("agentexec-harness", "agentexec-reference"):
         VERSION = version(_distribution)
 
 DEFAULT_PREFIX = "agentexec_"
-LARGEST_VALUE = (
-    134_217_728  # bytes of JSON; Postgres takes twice as much in one value, Redis four times as much
-)
+# Bytes of JSON; Postgres takes twice as much in one value, Redis four times as much.
+LARGEST_VALUE = 134_217_728
 
 # Settings with a second variable, which counts if the first one, `AGENTEXEC_...`, is not set.
 _SECOND_VARIABLES = {

@@ -84,12 +84,7 @@ class TaskFailedError(AgentexecError):
 
 
 def require(
-    value: Any,
-    kinds: Any,
-    what: str,
-    remedy: str,
-    *,
-    error: type[AgentexecError] = WrongArgument,
+    value: Any, kinds: Any, what: str, remedy: str, *, error: type[AgentexecError] = WrongArgument
 ) -> None:
     """Raise `error` unless the value is one of `kinds`, as `isinstance` takes them.
 

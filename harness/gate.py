@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from harness.errors import GateError
+from harness.history.figures import counted
 
 _OPEN = b"open\n"
 _LONGEST_LINE_BYTES = 4096
@@ -51,6 +52,7 @@ class GateKeeper:
         self.address = str(address)
         self._changed = threading.Condition()
         self._opened: set[str] = set()
+        self._given_up: dict[str, str] = {}
         self._all_open = False
         self._waiting: dict[socket.socket, GateArrival] = {}
         self._received: dict[socket.socket, bytes] = {}
@@ -64,14 +66,29 @@ class GateKeeper:
     def wait_for(
         self, gate: str, *, count: int = 1, within: float = DEFAULT_DEADLINE_SECONDS
     ) -> list[GateArrival]:
-        """Wait until `count` handlers are at a gate and return all of them; `GateError` after `within` seconds."""
+        """Wait until `count` handlers are at a gate and return all of them.
+
+        Raises `GateError` after `within` seconds, or as soon as the gate is given up.
+        """
         with self._changed:
-            if not self._changed.wait_for(lambda: len(self._at(gate)) >= count, timeout=within):
+            self._changed.wait_for(
+                lambda: gate in self._given_up or len(self._at(gate)) >= count, timeout=within
+            )
+            if gate in self._given_up:
+                raise GateError(self._given_up[gate])
+            if len(self._at(gate)) < count:
                 raise GateError(
-                    f"{len(self._at(gate))} of {count} handlers arrived at gate {gate!r} within {within:g} s. "
+                    f"{len(self._at(gate))} of {counted(count, 'handler')} arrived at gate {gate!r} within "
+                    f"{within:g} s. "
                     "See the pool's log for workers that did not start or did not take the task."
                 )
             return self._at(gate)
+
+    def give_up(self, gate: str, why: str) -> None:
+        """Let `wait_for` raise `GateError` with this sentence: no handler will come to the gate."""
+        with self._changed:
+            self._given_up[gate] = why
+            self._changed.notify_all()
 
     def waiting(self) -> list[GateArrival]:
         """All handlers that wait at any gate now."""

@@ -1,7 +1,8 @@
-"""Removes passwords from text: nothing that the harness prints, logs or reports may contain one.
+"""Makes text fit to be shown: nothing that the harness prints, logs or reports may contain a password.
 
 A password may itself contain `@`, `/`, `:` or a quote, and so may a name, so everything between the first `:` after
-`://` and the last `@` of a word is masked.
+`://` and the last `@` of a word is masked. Foreign text (of a target, its logs, a
+history) may also contain control characters, which a terminal would carry out.
 """
 
 from __future__ import annotations
@@ -20,6 +21,26 @@ _AS_KEYWORD = re.compile(
     r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s&;,\"'<>]+)",
     re.IGNORECASE,
 )
+
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+
+# Characters that change the direction of the text after them, and so what a reader sees of a line.
+_DIRECTION = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """The text with every character that XML 1.0 forbids or discourages replaced by U+FFFD."""
+    return _CONTROL.sub("�", text)
+
+
+def terminal_safe(text: str) -> str:
+    """Foreign text for a terminal or a log: no password, and no control character but the end of a line and a tab."""
+    return _DIRECTION.sub("�", printable(masked("\n".join(text.splitlines()))))
+
+
+def one_line(text: object) -> str:
+    """As `terminal_safe`, in one line."""
+    return " ".join(terminal_safe(str(text)).split())
 
 
 def masked(text: str) -> str:

@@ -11,6 +11,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
+from harness.masking import one_line
+
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _FRAMES_ASCII = "|/-\\"
 _FRAME_SECONDS = 0.12
@@ -48,7 +50,7 @@ class PlainLines:
     def step(self, text: str) -> None:
         """Print the text with the seconds since the start."""
         with suppress(OSError):  # a log that is full or gone stops no run
-            print(f"[{time.monotonic() - self._start:6.1f} s] {text}", file=self._out, flush=True)
+            print(f"[{time.monotonic() - self._start:6.1f} s] {one_line(text)}", file=self._out, flush=True)
 
     def update(self, text: str) -> None:
         """Do nothing."""
@@ -99,7 +101,7 @@ class Spinner:
         turn = 0
         while not self._stopped.wait(_FRAME_SECONDS):
             with self._lock:
-                text = f"{self._step}  {self._detail}".rstrip()
+                text = f"{one_line(self._step)}  {one_line(self._detail)}".rstrip()
             frame = self._frames[turn % len(self._frames)]
             self._write(
                 f"{frame} {time.monotonic() - self._start:5.1f} s  {text}"[

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from harness.environments.deadlocks import Deadlocks
 from harness.history import History, OperationType
 from harness.history.figures import seconds
 from harness.history.statuses import COMPLETE
@@ -61,6 +62,7 @@ class Measurement:
     end_to_end_ms: tuple[float, ...]
     incomplete: tuple[Incomplete, ...] = ()
     problems: tuple[str, ...] = ()
+    deadlocks: Deadlocks = field(default=Deadlocks(count=None, source="", why="not asked"))
 
     @property
     def acknowledged(self) -> int:

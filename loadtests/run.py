@@ -12,12 +12,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import loadtests
 from harness.command_line import report_interrupt, sigterm_raises
 from harness.environments.base import Environment
+from harness.environments.deadlocks import DeadlockWatch
 from harness.environments.urls import database_name
 from harness.errors import HarnessError
 from harness.history import History
@@ -73,6 +75,7 @@ def _run_in(folder: Path, request: LoadRequest, progress: Progress) -> int:
 def _measure(request: LoadRequest, environment: Environment, folder: Path, progress: Progress) -> Measurement:
     profile = request.profile
     history = _new_folder(folder)
+    watch = DeadlockWatch(environment)
     with closing(SystemUnderLoad(environment, request.queue)) as system:
         system.prepare()
         progress.step(f"starting a pool of {profile.workers} workers, {profile.concurrency} tasks each")
@@ -92,13 +95,14 @@ def _measure(request: LoadRequest, environment: Environment, folder: Path, progr
             )
             progress.step("comparing what was acknowledged with Postgres")
             statuses = system.statuses()
-        return Measurement.of(
+        measurement = Measurement.of(
             History.load(history),
             statuses,
             Generator.read(folder / "verdict.json"),
             duration=profile.duration,
             planned_in=profile.planned_in,
         )
+    return replace(measurement, deadlocks=watch.found())
 
 
 def _pool(request: LoadRequest, environment: Environment, history: Path) -> PoolCommand:

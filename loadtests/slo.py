@@ -119,7 +119,8 @@ class SloReport:
 def evaluate(slo: Slo, measurement: Measurement) -> SloReport:
     """Judge a run.
 
-    No objective is measurable if no task was attempted, too few were planned, or the history has gaps.
+    No objective but that on deadlocks is measurable if no task was attempted, too few were planned, or the history has
+    gaps.
     """
     enough = (
         measurement.attempted > 0 and measurement.planned >= slo.minimum_tasks and not measurement.problems
@@ -139,7 +140,10 @@ def evaluate(slo: Slo, measurement: Measurement) -> SloReport:
         ("achieved rate / planned rate", slo.rate_ratio, True, "", lambda: m.acknowledged / m.planned),
         (f"not COMPLETE {slo.drain_seconds:g} s after the end", 0, False, "tasks", lambda: len(m.incomplete)),
     )
-    return SloReport(objectives=tuple(_objective(*parts, enough=enough) for parts in lines))
+    deadlocks = Objective(
+        name="deadlocks in the database", wanted=0, at_least=False, unit="", measured=m.deadlocks.count
+    )
+    return SloReport(objectives=(*(_objective(*parts, enough=enough) for parts in lines), deadlocks))
 
 
 def _objective(

@@ -55,6 +55,7 @@ def as_json(
             for one in measurement.incomplete
         ],
         "problems": list(measurement.problems),
+        "deadlocks": measurement.deadlocks.to_value(),
     }
     cleaned: dict[str, Any] = masked_json(document)
     return cleaned
@@ -100,6 +101,10 @@ def _names(measurement: Measurement) -> Iterator[str]:
         yield f"                and {more} more, all in slo.json"
     for problem in measurement.problems:
         yield f"                evidence: {problem}"
+    for detail in measurement.deadlocks.details:
+        yield f"                deadlock: {detail}"
+    if measurement.deadlocks.why:
+        yield f"                deadlocks are not known: {measurement.deadlocks.why}"
 
 
 def _end(report: SloReport) -> str:

@@ -37,10 +37,7 @@ def _within_limit(request: Request, service: Serving) -> None:
 
 
 @router.post(
-    "",
-    status_code=202,
-    dependencies=[Depends(_within_limit)],
-    responses=_bodies(Refusal, 409, 413, 422, 429),
+    "", status_code=202, dependencies=[Depends(_within_limit)], responses=_bodies(Refusal, 409, 413, 422, 429)
 )
 async def create(
     task: NewTask,

@@ -43,14 +43,7 @@ from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import direct, reading, statements
 from agentexec.store.rows import NewActivity
 from agentexec.store.status import Status
-from agentexec.task import (
-    LONGEST_DELAY,
-    EnqueueOptions,
-    Registry,
-    Task,
-    TaskDefinition,
-    TaskRequest,
-)
+from agentexec.task import LONGEST_DELAY, EnqueueOptions, Registry, Task, TaskDefinition, TaskRequest
 from agentexec.text import checked_json, checked_name, enumerated, storable_text
 
 _logger = logging.getLogger(__name__)

@@ -171,7 +171,7 @@ class Enqueuer:
     def _record(self, batch: Sequence[_Group]) -> dict[UUID, UUID]:
         """Record tasks, again if that may help: what was committed after all is found by its id."""
         self._require_own_queue()
-        entries = [entry for group in batch for entry in group.entries]
+        entries = sorted((e for group in batch for e in group.entries), key=lambda e: e.activity.insert_order)
         statements = [[e.activity for e in part] for part in parts(entries, lambda entry: entry.size)]
         # A transaction takes two more round trips than one statement.
         whole = len(statements) > 1 or any(group.needs_transaction for group in batch)

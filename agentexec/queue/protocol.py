@@ -41,9 +41,8 @@ class QueuePolicy:
     """The limits that a queue applies in every call."""
 
     lease_seconds: float = 30.0
-    max_crashes: int = (
-        5  # a task with more of its own is a dead letter; what the pools agreed on takes precedence
-    )
+    # A task with more of its own is a dead letter; what the pools agreed on takes precedence.
+    max_crashes: int = 5
     max_depth: int = 0  # tasks in the queue, dead letters excluded; 0 = no cap
     result_ttl_seconds: int = 3600
 

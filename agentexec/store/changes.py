@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Connection, Row, TextClause, text
 
-from agentexec.store.dialects import Batch, as_json, as_uuid, is_postgres, relation, render, run
+from agentexec.store.dialects import LOCKED, Batch, as_json, as_uuid, is_postgres, relation, render, run
 from agentexec.store.models import ACTIVITY_TABLE
 from agentexec.store.status import sources, sql_in
 
@@ -48,12 +49,13 @@ class ActivityChange:
         """
         return self.n == NEXT_N
 
-    def activity_sql(self, *, postgres: bool, rows: str = "{rows}", same_id: str = "a.id = v.id") -> str:
-        """The statement that changes activities."""
+    def activity_sql(self, *, postgres: bool, rows: str = "{rows}", locked: str = "{locked_ids}") -> str:
+        """The statement that changes activities; `locked` is the condition on their ids that locks them."""
         names = dict.fromkeys((*_LOGGED, *self.answer)) if postgres else self.answer
         # In SQLite, RETURNING knows no alias.
         returned = ", ".join(f"a.{name}" if postgres else name for name in names)
         moves = sql_in(sources(self.name))
+        same_id = f"a.id {locked} AND a.id = v.id"
         sql = render(self.sql, postgres=postgres, rows=rows, same_id=same_id, sources=moves)
         return f"{sql} RETURNING {returned}"
 
@@ -82,8 +84,7 @@ def apply_all(connection: Connection, *batches: tuple[ActivityChange, Batch]) ->
     parameters: dict[str, Any] = {}
     for change, rows in batches:
         parameters[f"{change.name}_batch"] = as_json(rows)
-        if "{same_id}" in change.sql:
-            parameters[f"{change.name}_ids"] = [row["id"] for row in rows]
+    parameters["ids"] = [row["id"] for change, rows in batches if "{same_id}" in change.sql for row in rows]
     found = connection.execute(_one_statement(changes), parameters).all()
     if len(changes) == 1:  # an enqueue, with up to a thousand rows
         return [found]
@@ -95,7 +96,7 @@ def apply_all(connection: Connection, *batches: tuple[ActivityChange, Batch]) ->
 
 def _apply_in_two(connection: Connection, change: ActivityChange, rows: Batch) -> Sequence[Row[Any]]:
     activity_sql, log_sql = _two_statements(change, is_postgres(connection))
-    changed = run(connection, activity_sql, rows=rows)
+    changed = run(connection, activity_sql, rows=rows, ids=[UUID(row["id"]) for row in rows])
     ids = {as_uuid(row.id).hex for row in changed}
     run(connection, log_sql, rows=[row for row in rows if row["id"] in ids])
     return changed
@@ -108,16 +109,17 @@ def _two_statements(change: ActivityChange, postgres: bool) -> tuple[str, str]:
 
 @cache
 def _one_statement(changes: tuple[ActivityChange, ...]) -> TextClause:
-    """The changes as one statement of Postgres."""
-    parts, answers = [], []
+    """The changes as one statement of Postgres, which locks the activities of all of them first."""
+    locks = any("{same_id}" in change.sql for change in changes)
+    parts, answers = [f"locked AS MATERIALIZED ({LOCKED})"] if locks else [], []
+    # The array makes the planner use the primary key. Without it, it reads the whole of a table that has no statistics
+    # yet, and a batch takes seven times as long until autoanalyze runs.
+    locked = "= ANY(ARRAY(SELECT id FROM locked))"
     for change in changes:
         name, rows = change.name, f"{change.name}_rows"
-        # The array makes the planner use the primary key. Without it, it reads the whole of a table that has no
-        # statistics yet, and a batch takes seven times as long until autoanalyze runs.
-        same_id = f"a.id = ANY(CAST(:{name}_ids AS uuid[])) AND a.id = v.id"
         parts += [
             f"{rows} AS MATERIALIZED {relation(f'{name}_batch', change.columns, postgres=True)}",
-            f"{name} AS ({change.activity_sql(postgres=True, rows=rows, same_id=same_id)})",
+            f"{name} AS ({change.activity_sql(postgres=True, rows=rows, locked=locked)})",
             f"{name}_log AS ({change.log_sql(postgres=True, rows=rows, changed=name)})",
         ]
         answers.append(f"SELECT '{name}' AS change, {', '.join(change.answer)} FROM {name}")

@@ -7,9 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select
 
+from agentexec.store.dialects import as_uuid, run
 from agentexec.store.models import Activity
+
+SETTLED = """UPDATE {activity} SET dead_lettered_at = NULL
+    WHERE id {locked_ids} AND queue_name = :queue AND dead_lettered_at IS NOT NULL RETURNING id"""
 
 
 def dead_letter_times(
@@ -32,8 +36,7 @@ def dead_letter_rows(
 
 def unmark_dead_letters(connection: Connection, queue_name: str, ids: Collection[UUID]) -> set[UUID]:
     """Note that an operator has dealt with these dead letters; returns those that were some."""
-    query = update(Activity).where(*_dead(queue_name), Activity.id.in_(ids)).values(dead_lettered_at=None)
-    return set(connection.execute(query.returning(Activity.id)).scalars())
+    return {as_uuid(row.id) for row in run(connection, SETTLED, ids=ids, queue=queue_name)}
 
 
 def _dead(queue_name: str) -> tuple[ColumnElement[bool], ...]:

@@ -1,8 +1,10 @@
 """Statements as templates: what Postgres and SQLite write differently, and a batch as one JSON parameter.
 
 The fields of a template are the words below, and `{rows}`: the batch as a relation, for use as `{rows} AS v`. The
-text of a statement does not depend on the number of its rows, so the server plans it once. Rows are sorted by id: two
-batches never lock the same rows in opposite order.
+text of a statement does not depend on the number of its rows, so the server plans it once.
+
+A statement locks the activities that it changes in the order of their ids, before it changes any (`{locked_ids}`): the
+plan may visit them in any order. So no two statements wait for each other, whatever rows they share.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
-from operator import itemgetter
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -45,6 +46,11 @@ _COMMON = {
     # The number of the next log entry under the activity's token.
     "next_n": f"(SELECT coalesce(max(n), -1) + 1 FROM {LOG_TABLE} WHERE activity_id = a.id AND fence = a.fence)",
 }
+_GIVEN = f"SELECT id FROM {ACTIVITY_TABLE} WHERE id = ANY(CAST(:ids AS uuid[]))"
+LOCKED = f"{_GIVEN} ORDER BY id FOR NO KEY UPDATE"
+# A canceled activity is waited for: nothing else would mark it (`mark_dispatched`).
+_FREE = f"""SELECT id FROM ({_GIVEN} AND status = 'canceled' ORDER BY id FOR NO KEY UPDATE) AS canceled
+    UNION ALL SELECT id FROM ({LOCKED} SKIP LOCKED) AS free"""
 _POSTGRES = _COMMON | {
     # now() is the same for a whole transaction, and the entries of one transaction differ in time.
     "now": "clock_timestamp()",
@@ -53,16 +59,21 @@ _POSTGRES = _COMMON | {
     "seconds_left": "extract(epoch FROM run_after - clock_timestamp())",
     "seconds_old": "extract(epoch FROM clock_timestamp() - created_at)",
     "in_ids": "= ANY(CAST(:ids AS uuid[]))",
-    "share_lock": "FOR SHARE OF a",
+    "locked_ids": f"= ANY(ARRAY({LOCKED}))",
+    "free_ids": f"= ANY(ARRAY({_FREE}))",
+    "share_lock": "ORDER BY a.id, v.n FOR SHARE OF a",
     "without_fsync": "set_config('synchronous_commit', 'off', true)",
 }
+_IN_IDS = "IN (SELECT value FROM json_each(:ids))"
 _SQLITE = _COMMON | {
     "now": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
     "later": "strftime('%Y-%m-%d %H:%M:%f000', 'now', v.delay || ' seconds')",
     "ago": "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-' || :seconds || ' seconds')",
     "seconds_left": "(julianday(run_after) - julianday('now')) * 86400",
     "seconds_old": "(julianday('now') - julianday(created_at)) * 86400",
-    "in_ids": "IN (SELECT value FROM json_each(:ids))",
+    "in_ids": _IN_IDS,
+    "locked_ids": _IN_IDS,
+    "free_ids": _IN_IDS,
     "share_lock": "",
     "without_fsync": "1",
 }
@@ -86,7 +97,7 @@ def run(
     ids: Collection[UUID] | None = None,
     **parameters: Any,
 ) -> Sequence[Row[Any]]:
-    """Run a statement and return its rows. `rows` is the relation `{rows}`, `ids` are those of `{in_ids}`.
+    """Run a statement and return its rows. `rows` is the relation `{rows}`, `ids` are those of `{in_ids}` and others.
 
     A statement on a batch or on ids that are empty does not reach the server.
     """
@@ -128,8 +139,8 @@ def relation(parameter: str, columns: tuple[str, ...], *, postgres: bool) -> str
 
 
 def as_json(rows: Batch) -> str:
-    """A batch as the parameter of a statement, sorted by id."""
-    return json.dumps(sorted(rows, key=itemgetter("id")), separators=(",", ":"), ensure_ascii=False)
+    """A batch as the parameter of a statement."""
+    return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
 
 
 def parts(items: Sequence[T], size: Callable[[T], int]) -> Iterator[Sequence[T]]:

@@ -38,7 +38,7 @@ class Locked(NamedTuple):
 def lock(connection: Connection, agent_id: UUID) -> Locked | None:
     """The activity, its row locked until the transaction ends; None for an unknown one."""
     columns = (Activity.id, Activity.queue_name, Activity.status, Activity.fence)
-    query = select(*columns).where(Activity.agent_id == agent_id).with_for_update()
+    query = select(*columns).where(Activity.agent_id == agent_id).with_for_update(key_share=True)
     row = connection.execute(query).one_or_none()
     return None if row is None else Locked(*row)
 

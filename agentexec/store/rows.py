@@ -26,6 +26,11 @@ class NewActivity:
     lock_key: str | None = None
     delay: float = 0.0
 
+    @property
+    def insert_order(self) -> tuple[str, int]:
+        """Transactions that insert in this order do not wait for each other's keys in a circle."""
+        return self.idempotency_key or "", self.id.int
+
 
 class Start(NamedTuple):
     """The start of an activity by `worker`; `lock_key` is one that the producer did not know."""

@@ -98,11 +98,11 @@ PROGRESS = """INSERT INTO {log} (activity_id, fence, n, status, message, percent
 DISPATCHED = """WITH setting AS MATERIALIZED (SELECT {without_fsync})
     UPDATE {activity} AS a SET dispatched_at = {now},
         withdraw_since = CASE WHEN a.status = 'canceled' THEN {now} ELSE a.withdraw_since END
-    FROM setting WHERE a.id {in_ids} AND dispatched_at IS NULL"""
-WITHDRAW = "UPDATE {activity} SET withdraw_since = {now} WHERE id {in_ids} AND queue_name <> ''"
+    FROM setting WHERE a.id {free_ids} AND dispatched_at IS NULL"""
+WITHDRAW = "UPDATE {activity} SET withdraw_since = {now} WHERE id {locked_ids} AND queue_name <> ''"
 # Not a withdrawal that was requested again meanwhile.
-WITHDRAWN = "UPDATE {activity} SET withdraw_since = NULL WHERE id {in_ids} AND withdraw_since <= :until"
-DEAD_LETTERED = "UPDATE {activity} SET dead_lettered_at = {now} WHERE id {in_ids} AND status = 'error'"
+WITHDRAWN = "UPDATE {activity} SET withdraw_since = NULL WHERE id {locked_ids} AND withdraw_since <= :until"
+DEAD_LETTERED = "UPDATE {activity} SET dead_lettered_at = {now} WHERE id {locked_ids} AND status = 'error'"
 
 
 def record_enqueued(connection: Connection, activities: Sequence[NewActivity]) -> dict[UUID, UUID]:
@@ -112,7 +112,8 @@ def record_enqueued(connection: Connection, activities: Sequence[NewActivity]) -
     the same idempotency key. Raises `IdempotencyConflict` if that is a task with another name or in another queue;
     then the caller rolls back, or enqueues the other activities again under their ids.
     """
-    new = {as_uuid(row.id) for row in apply(connection, ENQUEUED, _rows(ENQUEUED.columns, activities))}
+    rows = _rows(ENQUEUED.columns, sorted(activities, key=attrgetter("insert_order")))
+    new = {as_uuid(row.id) for row in apply(connection, ENQUEUED, rows)}
     recorded = {i: i for i in new}
     return recorded | _recorded_before(connection, [a for a in activities if a.id not in recorded])
 
@@ -181,7 +182,7 @@ def record_dead_letters(connection: Connection, reasons: Mapping[UUID, str]) -> 
     Returns the task names of those that ended.
     """
     ended: set[UUID] = set()
-    for i, standing in standings(connection, reasons).items():
+    for i, standing in sorted(standings(connection, reasons).items()):
         message = f"Dead-lettered: {reasons[i]}."
         ended |= record_terminated(connection, {i: standing.fence + 1}, Status.ERROR, message, reasons[i])
     mark_dead_letters(connection, ended)
@@ -205,7 +206,11 @@ def unmark_withdrawals(connection: Connection, withdrawn: Collection[Withdrawal]
 
 
 def mark_dispatched(connection: Connection, ids: Collection[UUID]) -> None:
-    """Note that the queue has these activities. The note may be lost if Postgres crashes."""
+    """Note that the queue has these activities. The note may be lost if Postgres crashes.
+
+    What others have locked is left out: the outbox dispatcher offers it again if it is still pending then, and a cancel
+    that is not committed yet removes it from the queue after this dispatch.
+    """
     run(connection, DISPATCHED, ids=ids)
 
 

@@ -34,9 +34,8 @@ from agentexec.worker.run_result import RunKind, RunResult, endings, failed
 from agentexec.worker.runner import HandlerRun, HandlerRunner
 
 HOUSEKEEPING = 1.0  # seconds between two steps of a worker that has nothing to do
-CANCELS_EVERY = (
-    0.5  # seconds between two steps of a worker with leases: the answer names those to be canceled
-)
+# Seconds between two steps of a worker with leases: the answer names those to be canceled.
+CANCELS_EVERY = 0.5
 
 _logger = logging.getLogger(__name__)
 

@@ -83,9 +83,7 @@ class Worker:
             signal.SIGQUIT: nothing,
         }
         with handled(actions, self._event_loop.add_signal_handler):
-            if select.select([commands], [], [], 0)[
-                0
-            ]:  # stopped during its start: it must not claim anything
+            if select.select([commands], [], [], 0)[0]:  # stopped during its start: it must claim nothing
                 self._command(commands.readline())
             finished = self.start(commands)
             while True:
@@ -133,10 +131,8 @@ class Worker:
                 self._worker_loop.end_all(overdue)  # first: a log that cannot be written must not prevent it
                 _logger.error("%d task(s) exceeded their time limit; this process ends", len(overdue))
                 return
-            left_behind = self._runner.threads_left_behind
-            if not (self._stopping or self._leaving) and self._recycle.is_over(
-                self._worker_loop.finished, left_behind
-            ):
+            over = self._recycle.is_over(self._worker_loop.finished, self._runner.threads_left_behind)
+            if over and not (self._stopping or self._leaving):
                 self._code = ExitCode.RECYCLED
                 self._leaving = True
                 self._notify(LEAVING)

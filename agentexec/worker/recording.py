@@ -64,9 +64,8 @@ class Recorded:
     accepted: dict[UUID, Status] = field(default_factory=dict)
     over: set[UUID] = field(default_factory=set)  # refused updates of activities that are terminal already
     refused: dict[UUID, RefusedClaim] = field(default_factory=dict)
-    failed: dict[UUID, str] = field(
-        default_factory=dict
-    )  # tasks whose data cannot be recorded, with the reasons
+    # Tasks whose data cannot be recorded, with the reasons.
+    failed: dict[UUID, str] = field(default_factory=dict)
 
 
 def record(retrying: Retrying, batch: Batch, settings: Settings, *, worker: str = "") -> Recorded:
@@ -175,15 +174,17 @@ def record_revocations(
     A row that moved on is left as it is. `refused` is called with each task of which the database refuses it.
     """
 
-    def write(connection: Connection, part: Sequence[UUID]) -> dict[UUID, str]:
-        requeued, dead = ({i: tokens[i] for i in part if i in tokens} for tokens in revoked)
-        statements.record_revoked(connection, requeued, Status.QUEUED, message)
-        ended = statements.record_revoked(
-            connection, dead, Status.ERROR, f"Dead-lettered: {CRASHED}.", CRASHED
-        )
+    def requeue(connection: Connection, part: Sequence[UUID]) -> None:
+        tokens = {i: revoked.requeued[i] for i in part}
+        statements.record_revoked(connection, tokens, Status.QUEUED, message)
+
+    def end(connection: Connection, part: Sequence[UUID]) -> dict[UUID, str]:
+        tokens, why = {i: revoked.dead[i] for i in part}, f"Dead-lettered: {CRASHED}."
+        ended = statements.record_revoked(connection, tokens, Status.ERROR, why, CRASHED)
         return reading.dead_letter_names(connection, ended)
 
-    for names in retrying.record([*revoked.requeued, *revoked.dead], write, refused):
+    retrying.record([*revoked.requeued], requeue, refused)
+    for names in retrying.record([*revoked.dead], end, refused):
         log_dead_letters(names, dict.fromkeys(names, CRASHED))
 
 

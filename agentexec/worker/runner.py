@@ -309,15 +309,8 @@ class HandlerRunner:
         """One line for a run that failed, with its traceback."""
         name = "" if run.definition is None else run.definition.name
         message = "task %s (%s) %s, attempt %d: %s"
-        _logger.error(
-            message,
-            name,
-            run.claim.task_id,
-            what,
-            run.attempt,
-            summary_of(error)[:MAX_SUMMARY],
-            exc_info=error,
-        )
+        why = summary_of(error)[:MAX_SUMMARY]
+        _logger.error(message, name, run.claim.task_id, what, run.attempt, why, exc_info=error)
 
     def _result(self, run: HandlerRun, kind: RunKind, **details: Any) -> RunResult:
         if run not in self._left_behind:

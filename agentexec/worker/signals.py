@@ -43,9 +43,8 @@ def handled(
     _handled.update(wanted)
     for number, action in wanted.items():
         install(number, action)
-    signal.pthread_sigmask(
-        signal.SIG_UNBLOCK, wanted
-    )  # its parent may have started it with some of them blocked
+    # Its parent may have started it with some of them blocked.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)
     try:
         yield
     finally:

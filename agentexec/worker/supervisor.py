@@ -154,9 +154,8 @@ class Supervisor:
             if not left and not self._draining:  # its death was noticed before its notice that it leaves
                 self._spawn(slot)
             return
-        self._failed |= (
-            self._draining and child.ready
-        )  # before it is ready, it has no task that could be lost
+        # Before it is ready, it has no task that could be lost.
+        self._failed |= self._draining and child.ready
         COUNTERS.add(WORKER_DEATHS)
         said = f": {reason}" if reason else ""
         _logger.warning("worker %s (pid %d) ended with code %d%s", child.spec.name, child.pid, code, said)

@@ -17,7 +17,7 @@ from harness.checkers.locks import locks
 from harness.checkers.nothing_left import nothing_left
 from harness.checkers.priorities import priorities
 from harness.checkers.progress import progress
-from harness.checkers.recovery import recovery
+from harness.checkers.recovery import recovery, resumption
 from harness.checkers.shutdown import shutdown
 from harness.checkers.standard import FEATURES, standard
 from harness.checkers.transitions import transitions
@@ -44,6 +44,7 @@ __all__ = [
     "progress",
     "reads",
     "recovery",
+    "resumption",
     "shutdown",
     "standard",
     "transitions",

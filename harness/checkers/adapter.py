@@ -6,13 +6,14 @@ INVALID.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.checkers.base import CheckResult, Verdict
 from harness.errors import AdapterMistake
 from harness.history import BREAKDOWN, History, Operation, OperationType
 from harness.history.fields import activity_of
+from harness.history.figures import counted
 from harness.history.statuses import COMPLETE, LEGAL
 
 NAME = "adapter"
@@ -54,7 +55,7 @@ def without_mistakes(results: Mapping[str, CheckResult], history: History) -> di
     found = mistakes(history)
     if not found:
         return dict(results)
-    summary = f"{len(found)} mistakes of the adapter; the first: {found[0].why}"
+    summary = f"{counted(len(found), 'mistake')} of the adapter; the first: {found[0].why}"
     own = CheckResult(
         verdict=Verdict.UNKNOWN,
         summary=summary if len(found) > 1 else f"a mistake of the adapter: {found[0].why}",
@@ -124,7 +125,7 @@ def _statuses(history: History) -> Iterator[Mistake]:
                 if type(task := operation.value.get("task")) is int:
                     tasks.add(task)
     for what, tasks in unknown.items():
-        why = f"the store's evidence of {_count(tasks)} has {what}; write one of {', '.join(LEGAL)}"
+        why = f"the store's evidence of {counted(len(tasks), 'task')} has {what}; write one of {', '.join(LEGAL)}"
         yield Mistake(why=why, explains=_STORE, tasks=frozenset(tasks))
 
 
@@ -137,7 +138,8 @@ def _bodies(history: History) -> Iterator[Mistake]:
             if operation.value.get("status") == COMPLETE
         }
         if complete:
-            why = f"{_count(complete)} completed, but no handler recorded a `run`; call the body of the harness in it"
+            what = f"{counted(len(complete), 'task')} completed, but no handler recorded a `run`"
+            why = f"{what}; call the body of the harness in it"
             yield Mistake(why=why, explains=_WORKERS)
 
 
@@ -166,9 +168,8 @@ def _ids(history: History) -> Iterator[Mistake]:
         if not ids and (sources["submit"].get(task) or sources["records"].get(task))
     }
     if without:
-        why = (
-            f"the runs of {_count(without)} have no activity, but the tasks have ids; pass the id to the body"
-        )
+        what = f"the runs of {counted(len(without), 'task')} have no activity, but the submission or the record has one"
+        why = f"{what}; pass the id to the body"
         yield Mistake(why=why, explains=_WORKERS, tasks=frozenset(without))
 
 
@@ -180,7 +181,3 @@ def _by_task(history: History, f: str, *kinds: OperationType) -> Mapping[int, se
             if (activity := activity_of(operation)) is not None:
                 ids.add(activity)
     return found
-
-
-def _count(tasks: Set[object]) -> str:
-    return f"{len(tasks)} task{'' if len(tasks) == 1 else 's'}"

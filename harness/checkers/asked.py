@@ -1,7 +1,8 @@
 """Which checkers a run asks: those of what the system under test promises.
 
 A promise that is broken is INVALID and quotes the documentation of the system. What is promised and not shown is
-UNKNOWN. What is not promised is NOT ASKED, and the verdict of the run does not depend on it.
+UNKNOWN. What is not promised is NOT ASKED, and the verdict of the run does not depend on it. After a loss that the
+system does not promise to survive, only that is judged which does not depend on the loss.
 """
 
 from __future__ import annotations
@@ -9,18 +10,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from harness.checkers.base import CheckResult, Verdict
+from harness.checkers.base import CheckResult, Verdict, check_safe
+from harness.checkers.recovery import never_began_again, resumption
 from harness.history import History
 from harness.history.promises import DeliveryMode, Loss, Promises, SigtermPromise, losses, promises
+from harness.history.resumptions import promised_resumptions
+
+ASKED = "asked"
+"""The name of the result that says that a run asked nothing but side checks."""
+
+SIDE_CHECKS = frozenset({"evidence", "faults", "availability", "causality", "exits"})
+"""Checkers that say nothing about what became of the tasks: alone they are no verdict about a system."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Question:
-    """What a checker asks: whether that is promised for these losses, and the names of the promises."""
+    """What a checker asks: whether that is promised for these losses, and the names of the promises.
+
+    `independent` gives what is wrong all the same if it is not promised; None if nothing is.
+    """
 
     promised: Callable[[Promises, frozenset[Loss]], bool]
     names: tuple[str, ...]
     wanted: str
+    independent: Callable[[CheckResult, History], CheckResult | None] | None = None
 
 
 def _field(name: str, wanted: str) -> _Question:
@@ -44,15 +57,37 @@ def _ends_tasks(made: Promises, taken: frozenset[Loss]) -> bool:
 
 
 def _bounds_recovery(made: Promises, taken: frozenset[Loss]) -> bool:
-    killed = taken & {Loss.WORKER_KILLED, Loss.POOL_KILLED}
-    return bool(killed) and killed <= made.recovers_within.keys() and taken - killed <= made.survives
+    # Of several kills, the checker judges those with a promise, and what was decided before an unsurvived loss.
+    return not taken.isdisjoint({Loss.WORKER_KILLED, Loss.POOL_KILLED} & made.recovers_within.keys())
 
+
+def _independent_delivery(result: CheckResult, history: History) -> CheckResult | None:
+    """The breaches that no loss explains: unexpected tasks, and those that were gone before an unsurvived loss."""
+    if result.verdict is not Verdict.INVALID:
+        return None
+    gone = never_began_again(history)
+    breaches = tuple(
+        one
+        for one in result.counterexamples
+        if one.get("kind") == "unexpected"
+        or (one.get("kind") in ("lost", "stuck", "unfinished") and one.get("task") in gone)
+    )
+    if not breaches:
+        return None
+    tasks = ", ".join(str(one["task"]) for one in breaches[:_NAMED])
+    more = f" and {len(breaches) - _NAMED} more" if len(breaches) > _NAMED else ""
+    summary = f"{result.summary}; no loss that the system does not survive explains task {tasks}{more}"
+    return replace(result, summary=summary, counterexamples=breaches)
+
+
+_NAMED = 5
 
 _QUESTIONS: Mapping[str, _Question] = {
     "delivery": _Question(
         promised=lambda made, taken: taken <= made.survives,
         names=("survives", "delivery"),
         wanted="that every acknowledged task ends after {losses}",
+        independent=_independent_delivery,
     ),
     "duplicates": _Question(
         promised=lambda made, _: made.duplicates or made.delivery is DeliveryMode.AT_MOST_ONCE,
@@ -63,6 +98,11 @@ _QUESTIONS: Mapping[str, _Question] = {
         promised=_bounds_recovery,
         names=("recovers_within",),
         wanted="a time until an interrupted task begins again after {losses}",
+    ),
+    "resumption": _Question(
+        promised=lambda made, _: bool(made.recovers_within),
+        names=("recovers_within",),
+        wanted="a time until an interrupted task begins again",
     ),
     "shutdown": _Question(
         promised=_ends_tasks,
@@ -80,6 +120,7 @@ _QUESTIONS: Mapping[str, _Question] = {
     "locks": _field("locks", "lock keys"),
     "priorities": _field("priorities", "priorities"),
     "progress": _field("progress", "progress entries"),
+    "deadlocks": _field("deadlock_free", "a database without deadlocks"),
 }
 
 
@@ -87,7 +128,8 @@ def as_promised(results: Mapping[str, CheckResult], history: History) -> dict[st
     """The results, with NOT ASKED for what is not promised, and the broken promise at each INVALID one.
 
     A history without recorded promises keeps its results. Promises that cannot be read are a result of their own,
-    UNKNOWN.
+    UNKNOWN. So is it if nothing but `SIDE_CHECKS` is asked. A promised recovery time after a loss that kills no worker
+    adds the result `resumption`.
     """
     try:
         made, taken = promises(history), losses(history)
@@ -95,14 +137,43 @@ def as_promised(results: Mapping[str, CheckResult], history: History) -> dict[st
         return {**results, "promises": CheckResult(verdict=Verdict.UNKNOWN, summary=str(error))}
     if made is None:
         return dict(results)
-    return {name: _as_promised(name, result, made, taken) for name, result in results.items()}
+    if promised_resumptions(history):
+        results = {**results, "resumption": check_safe(resumption(), history)}
+    judged = {name: _as_promised(name, result, made, taken, history) for name, result in results.items()}
+    return {**judged, ASKED: _NOTHING} if _only_side_checks(judged) else judged
 
 
-def _as_promised(name: str, result: CheckResult, made: Promises, taken: frozenset[Loss]) -> CheckResult:
+def unasked(results: Mapping[str, CheckResult]) -> str | None:
+    """What a VALID verdict over these results leaves open, as in `delivery not asked: 3 lost`; None if nothing."""
+    found = results.get("delivery")
+    if found is None or found.verdict is not Verdict.NOT_ASKED:
+        return None
+    lost, stuck = found.figures.get("lost"), found.figures.get("stuck")
+    counts = [] if lost is None else [f"{lost} lost"]
+    counts += [f"{stuck} stuck"] if stuck else []
+    return f"delivery not asked{': ' if counts else ''}{', '.join(counts)}"
+
+
+_NOTHING = CheckResult(
+    verdict=Verdict.UNKNOWN,
+    summary="the system promises nothing that this run asks about its tasks; choose a fault that it does survive",
+)
+
+
+def _only_side_checks(results: Mapping[str, CheckResult]) -> bool:
+    asked = {name for name, result in results.items() if result.verdict is not Verdict.NOT_ASKED}
+    return asked <= SIDE_CHECKS and len(asked) < len(results)
+
+
+def _as_promised(
+    name: str, result: CheckResult, made: Promises, taken: frozenset[Loss], history: History
+) -> CheckResult:
     question = _QUESTIONS.get(name)
     if question is None:
         return result
     if not question.promised(made, taken):
+        if question.independent is not None and (kept := question.independent(result, history)) is not None:
+            return kept
         unmet = ", ".join(sorted(taken - made.survives or taken)) or "no fault"
         wanted = question.wanted.format(losses=unmet)
         return replace(

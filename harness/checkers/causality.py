@@ -9,7 +9,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, Operation
 from harness.history.fields import task_of
-from harness.history.figures import seconds
+from harness.history.figures import counted, seconds
 from harness.history.submissions import submissions
 
 
@@ -29,9 +29,11 @@ def causality() -> Checker:
             for task in sorted(judged)
             if worked[task].time < submitted[task]
         ]
-        summary = f"{len(judged)} tasks began after their submission"
+        summary = f"{counted(len(judged), 'task')} began after submission"
         if examples:
-            summary = f"{len(examples)} tasks began before their submission; the first: {examples[0].why}"
+            summary = (
+                f"{counted(len(examples), 'task')} began before submission; the first: {examples[0].why}"
+            )
         return CheckResult(
             verdict=Verdict.INVALID if examples else Verdict.VALID,
             summary=summary,

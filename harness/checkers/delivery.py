@@ -11,6 +11,7 @@ from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, Operation, OperationType
 from harness.history.ending import cut_short, drain, open_end
 from harness.history.fields import activity_of, task_of, whole
+from harness.history.figures import counted
 from harness.history.promises import Loss, promises
 from harness.history.runs import begun, failed_at_gate, returned
 from harness.history.statuses import COMPLETE, FIRST, TERMINAL
@@ -163,7 +164,7 @@ def delivery(*, allow_queued: bool = False, allow_errors: bool = False) -> Check
             return CheckResult(verdict=Verdict.UNKNOWN, summary="nothing was submitted")
         figures = _figures(found)
         if _promises_records(history) and next(history.where("record"), None) is None:
-            summary = f"the store has no record of any of the {len(found.attempted)} tasks submitted"
+            summary = f"the store has no record of any of {counted(len(found.attempted), 'task')} submitted"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
         bad_ends = frozenset() if allow_errors else found.errored | found.canceled
         excused = bad_ends & failed_at_gate(history)

@@ -10,6 +10,7 @@ from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, OperationType
 from harness.history.faults import injected_faults, killed_workers
 from harness.history.fields import task_of
+from harness.history.figures import counted
 from harness.history.promises import DeliveryMode, promises
 from harness.history.runs import Run, begun, returned, runs
 from harness.history.starving import starved_lease
@@ -58,19 +59,23 @@ def duplicates(budget: Budget) -> Checker:
         finished = returned(history)
         made = promises(history)
         once = made is not None and made.delivery is DeliveryMode.AT_MOST_ONCE
-        counted, verb = (_begun_again(history), "began") if once else (finished, "finished")
-        twice = sorted(task for task, times in counted.items() if times > 1)
+        times_by_task, verb = (_begun_again(history), "began") if once else (finished, "finished")
+        twice = sorted(task for task, times in times_by_task.items() if times > 1)
         if not finished and not (once and twice):
             return CheckResult(verdict=Verdict.UNKNOWN, summary="no handler finished")
         allowed = 0 if once else budget if isinstance(budget, int) else budget(history)
-        surplus = counted.total() - len(counted)
+        surplus = times_by_task.total() - len(times_by_task)
         excuses = _excuses(history, twice) if surplus > allowed and not once else {}
-        starved = sum(counted[task] - 1 for task in excuses)
+        starved = sum(times_by_task[task] - 1 for task in excuses)
         examples = [
-            Counterexample(kind="duplicated", task=task, why=f"its handler {verb} {counted[task]} times")
+            Counterexample(
+                kind="duplicated", task=task, why=f"its handler {verb} {times_by_task[task]} times"
+            )
             for task in twice
         ]
-        summary = f"{surplus} surplus executions of {len(twice)} tasks, {allowed} excused"
+        summary = (
+            f"{counted(surplus, 'surplus execution')} of {counted(len(twice), 'task')}, {allowed} excused"
+        )
         if surplus > allowed >= surplus - starved:
             summary += f"; {starved} of them are not judged: {next(iter(excuses.values()))}"
         return CheckResult(

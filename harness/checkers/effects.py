@@ -15,6 +15,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, OperationType
 from harness.history.fields import subject_of, task_of, whole
+from harness.history.figures import counted
 from harness.history.records import completions, tasks
 
 
@@ -37,7 +38,7 @@ def effects(*, minimum: int = 1) -> Checker:
     def check(history: History) -> CheckResult:
         found = _read(history)
         if len(found) < minimum:
-            summary = f"{len(found)} activities had an effect, {minimum} are required"
+            summary = f"{counted(len(found), 'activity')} had an effect, {minimum} are required"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary)
         completed = completions(history)
         examples = [
@@ -47,11 +48,13 @@ def effects(*, minimum: int = 1) -> Checker:
         ]
         examples += _missing(completed, found, history)
         figures = _figures(found, completed, len(examples))
-        summary = f"{figures['effects']} effects of {len(found)} activities, each taken once"
+        effects = counted(int(figures["effects"] or 0), "effect")
+        summary = f"{effects} of {counted(len(found), 'activity')}, each taken once"
         if not found:
             summary = "no handler took an effect"
         if examples:
-            summary = f"{len(examples)} effects not exactly once; the first: task {examples[0].task}: {examples[0].why}"
+            first = examples[0]
+            summary = f"{counted(len(examples), 'effect')} not exactly once; the first: task {first.task}: {first.why}"
         return CheckResult(
             verdict=Verdict.INVALID if examples else Verdict.VALID,
             summary=summary,

@@ -11,6 +11,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import BREAKDOWN, History, Operation
 from harness.history.ending import cut_short
 from harness.history.faults import kills
+from harness.history.figures import counted
 from harness.history.names import VOCABULARY
 
 # The most writers that a sentence names.
@@ -39,9 +40,9 @@ def evidence() -> Checker:
         wrong = [*broken, *bad, *(str(one["problem"]) for one in strange)]
         return CheckResult(
             verdict=Verdict.UNKNOWN if wrong else Verdict.VALID,
-            summary=f"{len(wrong)} problems with the run or its history; the first: {wrong[0]}"
+            summary=f"{counted(len(wrong), 'problem')} with the run or its history; the first: {wrong[0]}"
             if wrong
-            else f"{len(history)} operations, all readable",
+            else f"{counted(len(history), 'operation')}, all readable",
             figures={
                 "operations": len(history),
                 "problems": len(wrong),
@@ -63,7 +64,7 @@ def _strange(f: str, found: Sequence[Operation]) -> Mapping[str, Any]:
     by = ", ".join(writers[:_SHOWN]) + (f" and {len(writers) - _SHOWN} more" if len(writers) > _SHOWN else "")
     near = get_close_matches(f, VOCABULARY, n=1)
     problem = (
-        f"{len(found)} operations of {by} have the unknown f {f!r}, which no checker reads; "
+        f"{counted(len(found), 'operation')} of {by} have the unknown f {f!r}, which no checker reads; "
         + (f"did you mean {near[0]!r}? " if near else "")
         + "Correct the name, or declare it with harness.checkers.reads."
     )

@@ -8,9 +8,10 @@ from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History
 from harness.history.ending import cut_short, stopped_at
 from harness.history.faults import kills
+from harness.history.figures import counted
 from harness.history.machine import lost_to_machine
 from harness.history.names import worker_name
-from harness.history.promises import survives_losses
+from harness.history.promises import unsurvived_from
 from harness.history.workers import (
     PoolExit,
     accepted_codes,
@@ -29,7 +30,7 @@ def exits() -> Checker:
 
     This holds for a pool that a fault or the end of the run stopped, and for one that ended by itself. A pool that the
     harness had to kill, since it did not end after SIGTERM, is a breach. Pools whose own process a fault killed are
-    not judged, nor are those that ended by themselves in a run with a loss that the system does not promise to survive.
+    not judged, nor are those that ended by themselves after a loss that the system does not promise to survive.
     UNKNOWN if no other pool ended, if all breaches came after the run was cut short (`stopped_at`), or if this machine
     was too slow for the pools that had to be killed. Does not claim that a pool ended in time: `shutdown` measures that
     for pools that were stopped by a fault.
@@ -39,7 +40,8 @@ def exits() -> Checker:
         killed = kills(history)
         ended = pool_exits(history)
         own = [one for one in ended if worker_name(one.pid) not in killed]
-        asked = [one for one in own if got_sigterm(history, one) or survives_losses(history)]
+        lost = unsurvived_from(history)
+        asked = [one for one in own if got_sigterm(history, one) or lost is None or one.time < lost]
         accepted = {one: accepted_codes(history, one) for one in asked}
         bad = [one for one, codes in accepted.items() if one.code not in codes]
         excuses = {one.pid: excuse for one in bad if (excuse := _excuse(history, one)) is not None}
@@ -47,13 +49,13 @@ def exits() -> Checker:
         if not asked:
             summary = "no pool ended without a kill"
             if own:
-                summary = f"{len(own)} pools ended after a loss that the system does not promise to survive"
+                summary = f"{counted(len(own), 'pool')} ended after a loss that the system does not promise to survive"
             verdict = Verdict.NOT_ASKED if own else Verdict.UNKNOWN
             return CheckResult(verdict=verdict, summary=summary, figures=figures)
         codes = _or(frozenset().union(*accepted.values()))
         if bad:
             whys = [_why(history, one) for one in bad]
-            summary = f"{len(bad)} of {len(asked)} pools did not end with code {codes}; the first: {whys[0]}"
+            summary = f"{len(bad)} of {counted(len(asked), 'pool')} did not end with code {codes}; the first: {whys[0]}"
             unjudged = len(excuses) == len(bad)
             return CheckResult(
                 verdict=Verdict.UNKNOWN if unjudged else Verdict.INVALID,
@@ -64,7 +66,7 @@ def exits() -> Checker:
                     for one, why in zip(bad, whys, strict=True)
                 ),
             )
-        summary = f"{len(asked)} pools ended with code {codes}, {len(ended) - len(own)} were killed"
+        summary = f"{counted(len(asked), 'pool')} ended with code {codes}, {len(ended) - len(own)} killed"
         return CheckResult(verdict=Verdict.VALID, summary=summary, figures=figures)
 
     return check

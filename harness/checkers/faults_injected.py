@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History
 from harness.history.faults import injected_faults, kills
+from harness.history.figures import counted
 
 
 def faults_injected(minimum: int = 1, *, minimum_kills: int = 0) -> Checker:
@@ -19,7 +20,7 @@ def faults_injected(minimum: int = 1, *, minimum_kills: int = 0) -> Checker:
         found = injected_faults(history)
         killed = kills(history)
         enough = len(found) >= minimum and len(killed) >= minimum_kills
-        summary = f"{len(found)} faults injected, {len(killed)} processes killed"
+        summary = f"{counted(len(found), 'fault')} injected, {counted(len(killed), 'process')} killed"
         if not enough:
             summary += f"; {minimum} and {minimum_kills} are required"
         return CheckResult(

@@ -22,6 +22,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History
 from harness.history.fields import optional_whole
+from harness.history.figures import counted
 from harness.history.records import completions, logs, records, tasks
 from harness.history.runs import runs
 
@@ -54,7 +55,7 @@ def fencing() -> Checker:
         looked_at = [subject for subject in subjects.values() if not _is_one_complete_run(subject)]
         examples = [example for subject in looked_at for example in _breaches(subject)]
         overtaken = [example for subject in looked_at for example in _overtaken(subject)]
-        summary = f"{len(all_runs)} runs of {len(subjects)} activities, each under its own fence"
+        summary = f"{counted(len(all_runs), 'run')} of {counted(len(subjects), 'activity')}, each under its own fence"
         if examples:
             summary = (
                 f"{len(examples)} breaches of fencing; the first: task {examples[0].task}: {examples[0].why}"
@@ -103,7 +104,7 @@ def _breaches(subject: _Subject) -> Iterator[Counterexample]:
     if len(times) < len(subject.begun):
         for fence, often in Counter(fence for _, fence in subject.begun).items():
             if often > 1:
-                yield _example("shared", subject, f"{often} runs had the same fence {fence}")
+                yield _example("shared", subject, f"{counted(often, 'run')} had the same fence {fence}")
     for fence in sorted(subject.completed - subject.finished):
         yield _example("unearned", subject, f"complete under fence {fence}, but no handler finished under it")
     if len(subject.completed) > 1:

@@ -15,6 +15,7 @@ from harness.errors import FOREIGN_ERRORS, describe_error
 from harness.history import INVARIANT, History, Operation
 from harness.history.ending import cut_short
 from harness.history.fields import activity_of, task_of
+from harness.history.figures import counted
 from harness.history.records import records
 from harness.history.statuses import COMPLETE
 
@@ -239,7 +240,8 @@ def _numbers(history: History) -> Mapping[str, int]:
 
 def _summary(examples: list[Counterexample], others: list[Mapping[str, Any]]) -> str:
     if examples:
-        return f"{len(examples) + len(others)} tasks break it; the first: task {examples[0].task}: {examples[0].why}"
+        many = counted(len(examples) + len(others), "task", "break")
+        return f"{many} it; the first: task {examples[0].task}: {examples[0].why}"
     subject = others[0].get("subject")
     return str(others[0]["why"]) if subject is None else f"{len(others)} break it; the first: {subject}"
 

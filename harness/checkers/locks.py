@@ -15,7 +15,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History
 from harness.history.faults import injected_faults, kills
-from harness.history.figures import seconds
+from harness.history.figures import counted, seconds
 from harness.history.injection import InjectionKind
 from harness.history.records import completions
 from harness.history.runs import Run, runs
@@ -59,7 +59,7 @@ def locks(*, minimum: int = 1) -> Checker:
                 by_key.setdefault(str(key), []).append(run)
         tasks = len({run.task for members in by_key.values() for run in members})
         if tasks < minimum:
-            summary = f"{tasks} tasks with a lock key ran, {minimum} are required"
+            summary = f"{counted(tasks, 'task')} with a lock key ran, {minimum} are required"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary)
         return _judged(history, by_key, tasks)
 
@@ -79,7 +79,9 @@ def _judged(history: History, by_key: Mapping[str, list[Run]], tasks: int) -> Ch
         "longest_overlap": max((one.seconds for one in bad), default=None),
     }
     summary = (
-        f"{tasks} tasks under {len(by_key)} lock keys, one at a time" if tasks else "no task had a lock key"
+        f"{counted(tasks, 'task')} under {counted(len(by_key), 'lock key')}, one at a time"
+        if tasks
+        else "no task had a lock key"
     )
     if fenced:
         summary += f" except for {fenced} overlaps after a lost lease"

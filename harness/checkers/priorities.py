@@ -10,7 +10,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, OperationType
 from harness.history.faults import fault_spans
-from harness.history.figures import quantiles, seconds
+from harness.history.figures import counted, quantiles, seconds
 from harness.history.runs import runs
 from harness.history.submissions import RecordedSubmission, submissions
 
@@ -68,15 +68,16 @@ def priorities(order: Sequence[str] = ("high", "low"), *, turn: int = TURN, mini
         breaches = [one for one in found if one.is_breach]
         figures = _figures(found, order, len(judged))
         if len(judged) < minimum and not breaches:
-            summary = f"{len(judged)} waits of priority {order[-1]} can be judged, {minimum} are required"
+            summary = f"{counted(len(judged), 'wait')} of priority {order[-1]} can be judged, {minimum} are required"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
         summary = (
-            f"{len(judged)} tasks of priority {order[-1]} were served in time"
+            f"{counted(len(judged), 'task')} of priority {order[-1]} served in time"
             if found
             else "the workload gave no task a priority"
         )
         if breaches:
-            summary = f"{len(breaches)} tasks were passed by too many others; the first: {_why(breaches[0])}"
+            many = counted(len(breaches), "task", "were")
+            summary = f"{many} passed by too many others; the first: {_why(breaches[0])}"
         examples = [Counterexample(kind=_kind(one, order), task=one.task, why=_why(one)) for one in breaches]
         return CheckResult(
             verdict=Verdict.INVALID if breaches else Verdict.VALID,
@@ -180,6 +181,6 @@ def _kind(one: Wait, order: Sequence[str]) -> str:
 
 def _why(one: Wait) -> str:
     return (
-        f"task {one.task} of priority {one.level} waited while {one.passed} runs of other priorities and "
+        f"task {one.task} of priority {one.level} waited while {counted(one.passed, 'run')} of other priorities and "
         f"{one.peers} of its own began; the bound is {one.allowed}"
     )

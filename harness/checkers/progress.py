@@ -8,6 +8,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History
 from harness.history.fields import subject_of, whole
+from harness.history.figures import counted
 from harness.history.records import Entry, completions, logs, tasks
 
 Key = tuple[str, int]
@@ -27,7 +28,7 @@ def progress(*, minimum: int = 1) -> Checker:
     def check(history: History) -> CheckResult:
         logged = _logged(history)
         if len(logged) < minimum:
-            summary = f"{len(logged)} attempts show a percentage, {minimum} are required"
+            summary = f"{counted(len(logged), 'attempt', 'show')} a percentage, {minimum} are required"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary)
         reported, known = _reported(history), tasks(history)
         examples = [
@@ -37,7 +38,8 @@ def progress(*, minimum: int = 1) -> Checker:
             for key, kind, why in _breaches(logged, reported, completions(history))
         ]
         entries = sum(map(len, logged.values()))
-        summary = f"{entries} percentages of {len(logged)} attempts, none falls and none is missing"
+        attempts = counted(len(logged), "attempt")
+        summary = f"{counted(entries, 'percentage')} of {attempts}, none falls and none is missing"
         if not logged:
             summary = "no attempt has a percentage"
         if examples:

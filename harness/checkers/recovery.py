@@ -6,21 +6,23 @@ replaces a killed one, and that start is a figure of its own.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence, Set
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History
 from harness.history.ending import open_end
-from harness.history.faults import injected_faults
-from harness.history.figures import QUANTILES, nearest_rank, quantiles
+from harness.history.figures import NANOSECONDS, QUANTILES, counted, nearest_rank, quantiles
 from harness.history.interruptions import Interruption, interruptions
 from harness.history.machine import bound_lost_to_machine
-from harness.history.promises import losses_of, promises
+from harness.history.promises import Loss, losses_of, promises, unsurvived_from
+from harness.history.resumptions import faults_met, promised_resumptions, resumptions
 from harness.history.workers import pool_starts
 
 DEFAULT_P99 = 2.0
 """Seconds, for a history without a promise."""
+
+_NOT_SHOWN = "promised and not shown: the history does not say when the run of the task was cut off"
 
 
 def recovery(p99: float | None = None, *, minimum: int = 1, from_last_kill: bool = False) -> Checker:
@@ -40,52 +42,123 @@ def recovery(p99: float | None = None, *, minimum: int = 1, from_last_kill: bool
 
     def check(history: History) -> CheckResult:
         found = interruptions(history, from_last_kill=from_last_kill)
-        bounds = {id(one): _bound(history, one) if p99 is None else p99 for one in found}
-        waits = sorted(one.waited for one in found if one.waited is not None)
-        stuck = [one for one in found if one.is_stuck]
-        slow = [one for one in found if one.waited is not None and one.waited > bounds[id(one)]]
-        shown = [bounds[id(one)] for one in (slow[:1] or found)]
-        bound = max(shown, default=DEFAULT_P99 if p99 is None else p99)
-        excuses = {
-            id(one): text for one in slow if (text := _excuse(history, one, bounds[id(one)])) is not None
-        }
-        why = open_end(history) if stuck else None
-        bad = (bool(stuck) and why is None) or _exceeds(found, bounds, excuses)
-        doubts = [
-            *([] if why is None else [f"those are not judged: {why}"]),
-            *(
-                [f"the bound of {bound:g} s is not judged: {next(iter(excuses.values()))}"]
-                if excuses and _exceeds(found, bounds)
-                else []
-            ),
-        ]
-        figures = _figures(found, waits, stuck, bound) | {"from_last_kill": int(from_last_kill)}
-        return CheckResult(
-            verdict=Verdict.of(wrong=bad, unsure=bool(doubts) or len(found) < max(minimum, 1)),
-            summary="; ".join([_summary(found, waits, stuck, bound), *([] if bad else doubts)]),
-            figures=figures | _starts(history, found),
-            counterexamples=explain(history, _examples(stuck, slow, bounds, from_last_kill)),
-        )
+        judged = _JudgedWaits(history, found, p99=p99, minimum=max(minimum, 1), from_last_kill=from_last_kill)
+        return judged.result()
 
     return check
 
 
-def _exceeds(
-    found: Sequence[Interruption], bounds: Mapping[int, float], excused: Container[int] = ()
-) -> bool:
-    """Whether the p99 of the tasks with one bound is above it; a wait that the machine excuses counts as none."""
-    by_bound: dict[float, list[float]] = {}
-    for one in found:
-        if one.waited is not None:
-            waited = 0.0 if id(one) in excused else one.waited
-            by_bound.setdefault(bounds[id(one)], []).append(waited)
-    return any(nearest_rank(sorted(waits), QUANTILES["p99"]) > bound for bound, waits in by_bound.items())
+def resumption() -> Checker:
+    """Every task that a fault interrupted without killing its worker begins again within the promised time.
+
+    The time counts from the heal, or from the beginning of a pause that lasted longer than the promise while another
+    worker was up (`harness.history.resumptions`). INVALID and UNKNOWN as for `recovery`; UNKNOWN too if the history
+    does not show when a run without an outcome was cut off, and its task began again later than promised, or never.
+    NOT ASKED if the faults interrupted no run, because then there was nothing to begin again.
+    """
+
+    def check(history: History) -> CheckResult:
+        found = resumptions(history)
+        if not found:
+            taken = ", ".join(sorted(promised_resumptions(history))) or "the faults"
+            summary = f"{taken} interrupted no run, so no task had to begin again"
+            return CheckResult(
+                verdict=Verdict.NOT_ASKED,
+                summary=summary,
+                figures=_figures([], [], [], 0.0) | {"bound": None},
+            )
+        return _JudgedWaits(history, found).result()
+
+    return check
 
 
-def _excuse(history: History, one: Interruption, bound: float) -> str | None:
-    if one.again is None or one.waited is None:
-        return None
-    return bound_lost_to_machine(history, one.since, one.again.begun.time, bound=bound)
+def never_began_again(history: History) -> Set[int]:
+    """Tasks that a kill interrupted and that had to begin again, as promised, before the first unsurvived loss."""
+    lost = unsurvived_from(history)
+    return {
+        one.task
+        for one in interruptions(history)
+        if lost is not None and one.is_stuck and _promised(history, one)
+        if one.since + round(_bound(history, one) * NANOSECONDS) < lost
+    }
+
+
+class _JudgedWaits:
+    """The interruptions of a history, beside their bounds."""
+
+    def __init__(
+        self,
+        history: History,
+        found: Sequence[Interruption],
+        *,
+        p99: float | None = None,
+        minimum: int = 1,
+        from_last_kill: bool = False,
+    ) -> None:
+        self._history = history
+        self._from_last_kill = from_last_kill
+        made = promises(history)
+        self._lost = unsurvived_from(history, also=() if made is None else made.recovers_within.keys())
+        found = [one for one in found if _promised(history, one)]
+        self._bounds = {id(one): _bound(history, one) if p99 is None else p99 for one in found}
+        self._all = found
+        self._found = [one for one in found if self._is_decided(one)]
+        self._too_few = len(self._found) < minimum
+        self._stuck = [one for one in self._found if one.is_stuck]
+        self._slow = [
+            one for one in self._found if one.waited is not None and one.waited > self._bounds[id(one)]
+        ]
+        shown = [self._bounds[id(one)] for one in (self._slow[:1] or self._found)]
+        self._bound = max(shown, default=DEFAULT_P99 if p99 is None else p99)
+
+    def result(self) -> CheckResult:
+        """The verdict; NOT ASKED if a loss that the system does not survive leaves nothing to judge."""
+        found, stuck, slow, bound = self._found, self._stuck, self._slow, self._bound
+        waits = sorted(one.waited for one in found if one.waited is not None)
+        excuses = {id(one): text for one in slow if (text := self._excuse(one)) is not None}
+        certain = [one for one in stuck if one.certain]
+        why = open_end(self._history) if stuck else None
+        bad = (bool(certain) and why is None) or self._exceeds(excuses)
+        doubts = [f"those are not judged: {why or _NOT_SHOWN}"] if stuck and (why or not certain) else []
+        if excuses and self._exceeds():
+            doubts.append(f"the bound of {bound:g} s is not judged: {next(iter(excuses.values()))}")
+        verdict = Verdict.of(wrong=bad, unsure=bool(doubts) or self._too_few)
+        if verdict is Verdict.UNKNOWN and not doubts and self._lost is not None:
+            verdict = Verdict.NOT_ASKED
+        figures = _figures(found, waits, stuck, bound) | {"from_last_kill": int(self._from_last_kill)}
+        return CheckResult(
+            verdict=verdict,
+            summary="; ".join([_summary(found, waits, stuck, bound), *([] if bad else doubts)]),
+            figures=figures | _starts(self._history, found),
+            counterexamples=explain(
+                self._history, _examples(stuck, slow, self._bounds, self._from_last_kill)
+            ),
+        )
+
+    def _is_decided(self, one: Interruption) -> bool:
+        """Whether the task began again, or should have, before a loss that the system does not promise to survive."""
+        if self._lost is None or (one.again is not None and one.again.begun.time < self._lost):
+            return True
+        return one.since + round(self._bounds[id(one)] * NANOSECONDS) < self._lost
+
+    def _exceeds(self, excused: Container[int] = ()) -> bool:
+        """Whether the p99 of the tasks with one bound is above it; a wait that is not judged counts as 0."""
+        decided = {id(one) for one in self._found}
+        by_bound: dict[float, list[float]] = {}
+        for one in self._all:
+            if one.waited is not None or id(one) not in decided:
+                counts = id(one) in decided and id(one) not in excused and one.waited is not None
+                by_bound.setdefault(self._bounds[id(one)], []).append(one.waited or 0.0 if counts else 0.0)
+        return any(nearest_rank(sorted(waits), QUANTILES["p99"]) > bound for bound, waits in by_bound.items())
+
+    def _excuse(self, one: Interruption) -> str | None:
+        if one.again is None or one.waited is None:
+            return None
+        if not one.certain:
+            return _NOT_SHOWN
+        return bound_lost_to_machine(
+            self._history, one.since, one.again.begun.time, bound=self._bounds[id(one)]
+        )
 
 
 def _starts(history: History, found: Sequence[Interruption]) -> dict[str, float | int | None]:
@@ -103,11 +176,17 @@ def _bound(history: History, one: Interruption) -> float:
     if made is None or not made.recovers_within:
         return DEFAULT_P99
     until = one.fault.start if one.again is None else one.again.begun.time
-    met = [
-        fault for fault in injected_faults(history) if fault.start <= until and fault.until >= one.fault.start
-    ]
-    taken = frozenset().union(*map(losses_of, met))
+    taken = frozenset().union(*map(losses_of, faults_met(history, one.fault, until)))
     return max((time for loss, time in made.recovers_within.items() if loss in taken), default=DEFAULT_P99)
+
+
+def _promised(history: History, one: Interruption) -> bool:
+    """Whether the system promises a recovery time for what the fault took; True if it promises none at all."""
+    made = promises(history)
+    if made is None or not made.recovers_within:
+        return True
+    taken = losses_of(one.fault)
+    return (taken & {Loss.WORKER_KILLED, Loss.POOL_KILLED} or taken) <= made.recovers_within.keys()
 
 
 def _figures(
@@ -132,9 +211,12 @@ def _summary(
     if not found:
         return "the faults interrupted nothing"
     if not waits:
-        return f"{len(found)} runs interrupted, none began again"
+        return f"{counted(len(found), 'run')} interrupted, none began again"
     p99, longest = nearest_rank(waits, QUANTILES["p99"]), waits[-1]
-    text = f"{len(found)} runs interrupted, recovery p99 {p99:.3f} s (bound {bound:g} s), longest {longest:.3f} s"
+    text = (
+        f"{counted(len(found), 'run')} interrupted, recovery p99 {p99:.3f} s (bound {bound:g} s), "
+        f"longest {longest:.3f} s"
+    )
     return f"{text}; {len(stuck)} never began again" if stuck else text
 
 

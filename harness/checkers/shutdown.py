@@ -11,7 +11,7 @@ from harness.history import History, InjectionKind, OperationType
 from harness.history.ending import cut_short, open_end, stopped_at
 from harness.history.faults import FaultWindow, injected_faults, killed_workers
 from harness.history.fields import whole
-from harness.history.figures import seconds
+from harness.history.figures import counted, seconds
 from harness.history.machine import bound_lost_to_machine, lost_to_machine
 from harness.history.promises import Loss, SigtermPromise, losses_of, promises
 from harness.history.runs import Run, runs
@@ -232,9 +232,9 @@ def _summary(stops: list[Stop], wrong: Sequence[Breach], met: int) -> str:
         text = f"{len(wrong)} breaches of a graceful stop; the first: {first.why}"
         return text if first.excuse is None else f"{text}, which is not judged: {first.excuse}"
     if not met:
-        return f"{len(stops)} pools got SIGTERM, but none had a task running"
+        return f"{counted(len(stops), 'pool')} got SIGTERM, but none had a task running"
     figures = _figures(stops)
     return (
-        f"{len(stops)} pools stopped, {figures['drained']} tasks drained, {figures['released']} released, "
-        f"slowest stop {figures['slowest_stop']:.3f} s"
+        f"{counted(len(stops), 'pool')} stopped, {counted(int(figures['drained'] or 0), 'task')} drained, "
+        f"{figures['released']} released, slowest stop {figures['slowest_stop']:.3f} s"
     )

@@ -10,6 +10,7 @@ from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History, Operation
 from harness.history.ending import open_end
 from harness.history.fields import whole
+from harness.history.figures import counted
 from harness.history.records import Entry, logs, records, tasks
 from harness.history.statuses import FIRST, LEGAL, TERMINAL
 
@@ -58,19 +59,19 @@ def _result(history: History, found: _Logs, activities: int, examples: list[Coun
     if examples and why is not None and all(example.kind in AT_THE_END for example in examples):
         return CheckResult(
             verdict=Verdict.UNKNOWN,
-            summary=f"{illegal} of {activities} activities had not ended, which is not judged: {why}",
+            summary=f"{illegal} of {counted(activities, 'activity')} had not ended, which is not judged: {why}",
             figures=figures | {"illegal": 0},
             counterexamples=explain(history, examples),
         )
     if examples:
-        summary = f"{illegal} of {activities} activities took an illegal path; the first: {examples[0].why}"
+        summary = f"{illegal} of {counted(activities, 'activity')} took an illegal path; the first: {examples[0].why}"
         return CheckResult(
             verdict=Verdict.INVALID,
             summary=summary,
             figures=figures,
             counterexamples=explain(history, examples),
         )
-    summary = f"{rows} transitions of {activities} activities, all legal"
+    summary = f"{counted(rows, 'transition')} of {counted(activities, 'activity')}, all legal"
     return CheckResult(verdict=Verdict.VALID, summary=summary, figures=figures)
 
 

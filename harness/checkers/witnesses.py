@@ -16,6 +16,7 @@ from harness.history import History, Operation, OperationType
 from harness.history.ending import open_end
 from harness.history.faults import killed_workers
 from harness.history.fields import activity_of, task_of, whole
+from harness.history.figures import counted
 from harness.history.promises import delivers_again
 from harness.history.records import completions, records
 from harness.history.runs import Run, runs
@@ -61,10 +62,10 @@ def witnesses() -> Checker:
         found: list[Counterexample | _Count] = [*unexpected, *unanswered, *certain, *left]
         why = open_end(history) if found and not unexpected and not certain else None
         named = [one for one in found if isinstance(one, Counterexample)]
-        counted = [one for one in found if isinstance(one, _Count)]
+        numbers = [one for one in found if isinstance(one, _Count)]
         summary = "client, workers, Postgres and Redis agree"
         if found:
-            summary = f"{len(found)} contradictions; the first: {found[0].kind}: {found[0].why}"
+            summary = f"{counted(len(found), 'contradiction')}; the first: {found[0].kind}: {found[0].why}"
         if why is not None:
             summary += f"; they are not judged: {why}"
         return CheckResult(
@@ -72,7 +73,7 @@ def witnesses() -> Checker:
             summary=summary,
             figures={pair.replace("-", "_"): sum(one.kind == pair for one in found) for pair in PAIRS},
             counterexamples=(
-                *({"kind": one.kind, "why": one.why} for one in counted),
+                *({"kind": one.kind, "why": one.why} for one in numbers),
                 *explain(history, named),
             ),
         )
@@ -103,7 +104,8 @@ def _too_many(history: History) -> Iterator[_Count]:
     submitted = len(found.attempted - found.refused)
     if type(known) is int and known > max(submitted, len(recorded)):
         yield _Count(
-            kind="client-redis", why=f"at most {submitted} tasks were submitted, but Redis knows {known}"
+            kind="client-redis",
+            why=f"at most {counted(submitted, 'task', 'were')} submitted, but Redis knows {known}",
         )
 
 

@@ -19,7 +19,7 @@ from harness.cli.verdict_lines import annotation, in_github, show_verdict
 from harness.command_line import above_zero, filled_path, positive
 from harness.environments import BACKENDS
 from harness.errors import EXIT_UNKNOWN, HarnessError
-from harness.masking import masked
+from harness.masking import masked, one_line
 from harness.progress import is_animated, progress_on
 from harness.report import claimed_folder, verdict_table, write_reports
 from harness.report.markdown import check_file, write_markdown, write_step_summary
@@ -111,7 +111,7 @@ def list_scenarios(options: Namespace) -> int:
         return 0
     width = max(map(len, known), default=0)
     for name, one in known.items():
-        print(f"{name:<{width}}  {one.summary}")
+        print(f"{name:<{width}}  {one_line(one.summary)}")
     return 0
 
 
@@ -157,7 +157,7 @@ def _report(series: ScenarioSeries, folder: Path, out: TextIO) -> int:
     try:
         _write(series, runs, folder, out)
     except HarnessError as error:  # the verdicts stay
-        print(f"harness: {masked(str(error))}", file=sys.stderr)
+        print(f"harness: {one_line(error)}", file=sys.stderr)
         return code or EXIT_UNKNOWN
     return code
 
@@ -187,4 +187,4 @@ def _violations(runs: Sequence[ScenarioRun]) -> Iterator[str]:
             for kind, tasks in kinds.items():
                 listed = ", ".join(map(str, tasks[:_LISTED]))
                 more = f", and {len(tasks) - _LISTED} more in the report" if len(tasks) > _LISTED else ""
-                yield f"{run.scenario}, {name}: {kind} {listed}{more}"
+                yield one_line(f"{run.scenario}, {name}: {kind} {listed}{more}")

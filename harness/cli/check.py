@@ -8,11 +8,12 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from harness.checkers.asked import unasked
 from harness.checkers.base import CheckResult, Verdict
 from harness.command_line import filled_path
 from harness.errors import UsageError
 from harness.history import History
-from harness.masking import masked
+from harness.masking import masked, one_line
 from harness.report.judged_again import as_run
 from harness.report.write import write_page
 from harness.run.runner import judge
@@ -57,15 +58,20 @@ def check_history(options: Namespace) -> int:
         print(json.dumps(_as_json(scenario, history, results, verdict), indent=2))
         return verdict.exit_code
     for name, result in results.items():
-        print(f"{result.verdict:<8} {name}: {masked(result.summary)}")
+        print(f"{result.verdict:<8} {one_line(name)}: {one_line(result.summary)}")
         for example in (
             result.counterexamples[:_SHOWN] if result.verdict in (Verdict.INVALID, Verdict.UNKNOWN) else ()
         ):
             print(f"         {masked(json.dumps(dict(example), default=str))}")
-    print(f"\nverdict: {verdict}")
+    note = _note(results, verdict)
+    print(f"\nverdict: {verdict}" + ("" if note is None else f" ({note})"))
     if options.html is not None:
         print(f"report:  {options.html}")
     return verdict.exit_code
+
+
+def _note(results: Mapping[str, CheckResult], verdict: Verdict) -> str | None:
+    return unasked(results) if verdict is Verdict.VALID else None
 
 
 def _as_json(
@@ -74,6 +80,7 @@ def _as_json(
     return {
         "scenario": scenario.name,
         "verdict": verdict,
+        "verdict_note": _note(results, verdict),
         "operations": len(history),
         "checkers": {
             name: {

@@ -1,4 +1,4 @@
-"""The entry point: `harness chaos | check | simulate | load | queues | report | target | images`, each with `--help`.
+"""The entry point: `harness chaos | check | simulate | load | queues | report | target | llm | images`, with `--help`.
 
 Exit codes: 0 VALID, 1 INVALID, 2 UNKNOWN or no verdict reached, 64 wrong usage, 130 Ctrl-C, 143 SIGTERM. An error is
 one sentence on stderr; `--debug` adds the traceback.
@@ -14,10 +14,10 @@ from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 
-from harness.cli import chaos, check, images, load, queues, report, simulate, target
+from harness.cli import chaos, check, images, llm, load, queues, report, simulate, target
 from harness.command_line import Parser, installed_version, report_interrupt, sigterm_raises
 from harness.errors import EXIT_UNKNOWN, HarnessError
-from harness.masking import masked_words
+from harness.masking import masked_words, terminal_safe
 
 _BUG = "This is a bug of the harness or of a target; --debug shows where."
 
@@ -78,8 +78,8 @@ def _drop_output() -> None:
 def _complain(sentence: str, code: int, given: Sequence[str]) -> int:
     with suppress(OSError):
         if "--debug" in given:
-            print(masked_words(traceback.format_exc(), given), file=sys.stderr)
-        print(f"harness: {masked_words(sentence, given)}", file=sys.stderr, flush=True)
+            print(terminal_safe(masked_words(traceback.format_exc(), given)), file=sys.stderr)
+        print(f"harness: {terminal_safe(masked_words(sentence, given))}", file=sys.stderr, flush=True)
     return code
 
 
@@ -99,6 +99,9 @@ def _parser() -> Parser:
     target.add_target(commands.add_parser("target", help="list, check and write targets"), common)
     queues.add_queues(
         commands.add_parser("queues", help="many targets under the same faults, as a table", parents=[common])
+    )
+    llm.add_llm(
+        commands.add_parser("llm", help="a simulated LLM endpoint, and what faults cost on it"), common
     )
     images.add_images(commands.add_parser("images", help="container images"), common)
     return parser

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.command_line import filled_path, positive
 from harness.errors import EXIT_UNKNOWN, EXIT_VALID
+from harness.history.figures import counted
 from harness.progress import progress_on
 from harness.queues.cells import LOSSES, TASKS
 from harness.queues.document import document
@@ -76,14 +77,16 @@ def _run_queues(options: Namespace, folder: Path) -> int:
         print(f"{verdict:<10} {number}")
     print(table.agreement or "No cell was repeated.")
     if missing:
-        print(f"{len(missing)} cells have no result; run the same command again.")
+        print(f"{counted(len(missing), 'cell', 'have')} no result; run the same command again.")
     print(f"page: {folder / 'index.html'}")
     return EXIT_UNKNOWN if missing else EXIT_VALID
 
 
 def _run(options: Namespace, cells: Sequence[Cell], folder: Path) -> None:
     with progress_on() as progress:
-        progress.step(f"{len(cells)} cells, {options.jobs} at a time, for at most {options.minutes} min")
+        progress.step(
+            f"{counted(len(cells), 'cell')}, {options.jobs} at a time, for at most {options.minutes} min"
+        )
         CellRunner(
             folder=folder,
             seed=options.seed,

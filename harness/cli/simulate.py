@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from harness.cli.called import called_as
 from harness.command_line import filled_path, positive
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, UsageError
+from harness.history.figures import counted
 from harness.progress import Progress, progress_on
 from harness.targets.reference import require_reference
 
@@ -84,12 +85,12 @@ def _campaign(options: Namespace) -> int:
     first = random.SystemRandom().randrange(1_000_000_000) if options.first is None else options.first
     jobs = options.jobs or jobs_by_default()
     with progress_on() as progress:
-        progress.step(f"{count} seeds from {first} on, {jobs} at a time")
+        progress.step(f"{counted(count, 'seed')} from {first} on, {jobs} at a time")
         done = run_campaign(first, count, jobs=jobs, log=progress.step, stop_after=STOP_AFTER)
         for seed in sorted(done.failing):
             _keep(simulate(seed), options, progress)
     print(
-        f"{done.runs} simulated runs, {done.tasks} tasks, {done.injected} faults "
+        f"{counted(done.runs, 'simulated run')}, {counted(done.tasks, 'task')}, {counted(done.injected, 'fault')} "
         f"(at least {done.fewest or 0} in each), {len(done.failing)} with findings; "
         f"{done.seconds:.1f} s, {done.per_minute_and_core:.0f} runs per minute and core"
     )
@@ -120,7 +121,9 @@ def _one(options: Namespace) -> int:
             for example in finding.counterexamples:
                 print(f"    {json.dumps(dict(example), default=str)}")
     if not outcome.findings:
-        print(f"{len(outcome.plan.tasks)} tasks, {outcome.injected} faults, no findings")
+        print(
+            f"{counted(len(outcome.plan.tasks), 'task')}, {counted(outcome.injected, 'fault')}, no findings"
+        )
         return EXIT_VALID
     if options.replay is None:
         with progress_on() as progress:
@@ -168,8 +171,9 @@ def _keep(outcome: SimulationResult, options: Namespace, progress: Progress) -> 
             f"{path} cannot be written: {error.strerror}. Choose another --report folder."
         ) from None
     progress.step(
-        f"seed {outcome.plan.seed}: {len(small.plan.faults)} of {len(outcome.plan.faults)} faults and "
-        f"{len(small.plan.tasks)} of {len(outcome.plan.tasks)} tasks are enough for {outcome.findings[0].checker}: "
+        f"seed {outcome.plan.seed}: {len(small.plan.faults)} of {counted(len(outcome.plan.faults), 'fault')} and "
+        f"{len(small.plan.tasks)} of {counted(len(outcome.plan.tasks), 'task')} are enough for "
+        f"{outcome.findings[0].checker}: "
         f"{shlex.join([*called_as(['simulate'], options.given), '--replay', str(path), '--explain'])}"
     )
 

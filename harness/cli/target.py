@@ -12,6 +12,8 @@ from pathlib import Path
 from harness.command_line import filled_path
 from harness.environments import make_environment
 from harness.errors import EXIT_INVALID, EXIT_VALID, UsageError
+from harness.history.figures import counted
+from harness.masking import one_line
 from harness.progress import progress_on
 from harness.report import prepare_folder
 from harness.run.target_check import PATIENCE_SECONDS, check_target
@@ -50,9 +52,14 @@ def list_targets(options: Namespace) -> int:
     rows = []
     for name in registry.names(registry.TARGETS):
         target = registry.target(name)
-        row = {"name": name, "version": target.version(), "needs": ["postgres", "redis"], "profiles": []}
+        row = {
+            "name": name,
+            "version": one_line(target.version()),
+            "needs": ["postgres", "redis"],
+            "profiles": [],
+        }
         if isinstance(target, AdapterTarget):
-            version = target.version() if target.environment.is_complete else "not installed"
+            version = one_line(target.version()) if target.environment.is_complete else "not installed"
             row |= {"version": version, "needs": [*target.file.needs], "profiles": [*target.file.profiles]}
         rows.append(row)
     if options.json:
@@ -107,11 +114,9 @@ def check_one(options: Namespace) -> int:
             progress.step(f"checking {target.name}")
             for part in check_target(environment, target, history=folder, patience=options.patience):
                 wrong += part.problem is not None
-                print(
-                    f"{'ok' if part.problem is None else 'wrong':<6} {part.name:<9} {part.problem or part.note}"
-                )
+                sign, seen = ("ok", part.note) if part.problem is None else ("wrong", part.problem)
+                print(f"{sign:<6} {part.name:<9} {one_line(seen)}")
                 sys.stdout.flush()
-    print(
-        f"\n{target.name}: {f'{wrong} of its parts do not work' if wrong else 'every part works'}\nlogs:  {folder}"
-    )
+    outcome = f"{counted(wrong, 'part', 'do')} not work" if wrong else "every part works"
+    print(f"\n{one_line(target.name)}: {outcome}\nlogs:  {folder}")
     return EXIT_INVALID if wrong else EXIT_VALID

@@ -7,9 +7,11 @@ from contextlib import suppress
 from typing import TextIO
 
 from harness.checkers.base import Verdict
+from harness.history.figures import counted
+from harness.masking import one_line
 from harness.progress import is_animated
-from harness.report.headline import headline, worst_first
-from harness.report.scales import counted, seconds_text
+from harness.report.headline import headline, verdict_text, worst_first
+from harness.report.scales import seconds_text
 from harness.report.table import painted
 from harness.report.text import clean
 from harness.scenario import ScenarioRun
@@ -48,16 +50,17 @@ def verdict_line(run: ScenarioRun, *, colour: bool = False) -> str:
         *([f"{line.stuck} stuck"] if line.stuck else []),
         seconds_text(line.seconds),
     ]
-    verdict = painted(run.verdict, run.verdict) if colour else run.verdict
+    text = verdict_text([run])
+    verdict = painted(text, run.verdict) if colour else text
     why = reasons(run)
-    return f"{clean(run.scenario)}: {verdict}, {', '.join(figures)}{f'; {why[0]}' if why else ''}"
+    return f"{one_line(run.scenario)}: {verdict}, {', '.join(figures)}{f'; {why[0]}' if why else ''}"
 
 
 def reasons(run: ScenarioRun) -> list[str]:
     """Why the run is not VALID, the most serious reason first, each in one line."""
     found = [f"{name}: {result.summary}" for name, result in worst_first(list(run.results.items()))]
     found += [run.error] if run.error is not None else []
-    return [" ".join(clean(one).split()) for one in found]
+    return list(map(one_line, found))
 
 
 def annotation(run: ScenarioRun) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from harness.environments.base import Killable, Restartable, Service
+from harness.environments.redis_connection import RedisFailure
+from harness.environments.redis_writes import write_acknowledged
 from harness.errors import UsageError
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
@@ -21,7 +24,8 @@ _REFUSAL = (
 class RestartServer:
     """Stop a server, leave it down for `seconds`, and start it on the same port and data.
 
-    The server is shut down in order, and saves what its settings say. With `crash` it gets SIGKILL instead.
+    The server is shut down in order, and saves what its settings say. With `crash` it gets SIGKILL instead. What Redis
+    has acknowledged is in its append-only file by then: a task that is missing afterwards is the loss of the queue.
     """
 
     service: Service
@@ -50,7 +54,7 @@ class RestartServer:
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Stop the server and wait."""
         if self.crash:
-            _killable(context).kill(self.service)
+            self._crash(context)
         else:
             _restartable(context).shut_down(self.service)
         time.sleep(self.seconds)
@@ -58,6 +62,14 @@ class RestartServer:
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Start the server; returns once it answers."""
         _restartable(context).restart(self.service)
+
+    def _crash(self, context: FaultContext) -> None:
+        servers = _killable(context)
+        if self.service == "redis" and context.environment is not None:
+            # A Redis that does not answer acknowledges nothing either.
+            with suppress(RedisFailure):
+                write_acknowledged(context.environment.endpoints.redis_url)
+        servers.kill(self.service)
 
 
 def restarts(service: Service) -> tuple[RestartServer, ...]:

@@ -11,13 +11,14 @@ from __future__ import annotations
 from harness.history.files import seal, uncollected
 from harness.history.history import History
 from harness.history.injection import InjectionKind
-from harness.history.names import BREAKDOWN, CHILD, INVARIANT, RUNNER
+from harness.history.names import BREAKDOWN, CHILD, DEADLOCKS, INVARIANT, RUNNER
 from harness.history.operation import Operation, OperationType
 from harness.history.recorder import Recorder
 
 __all__ = [
     "BREAKDOWN",
     "CHILD",
+    "DEADLOCKS",
     "INVARIANT",
     "RUNNER",
     "History",

@@ -31,3 +31,20 @@ def quantiles(values: Iterable[float]) -> Mapping[str, float | None]:
     """p50, p95, p99 and max of the values, each None if there are none."""
     ordered = sorted(values)
     return {name: nearest_rank(ordered, q) if ordered else None for name, q in QUANTILES.items()}
+
+
+def counted(count: int, noun: str, verb: str = "") -> str:
+    """A count with its noun: `1 fault`, `2 faults`, `3 processes`, `4 activities`; with a verb, `1 task is`.
+
+    `verb` is the form of the plural: `are`.
+    """
+    if count == 1:
+        words = ["1", noun, *([_SINGULAR.get(verb, f"{verb}s")] if verb else [])]
+    else:
+        ies = noun.endswith("y") and noun[-2] not in "aeiou"
+        plural = f"{noun[:-1]}ies" if ies else f"{noun}es" if noun.endswith("s") else f"{noun}s"
+        words = [f"{count:,}", plural, *([verb] if verb else [])]
+    return " ".join(words)
+
+
+_SINGULAR = {"are": "is", "were": "was", "have": "has", "do": "does"}

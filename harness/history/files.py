@@ -29,6 +29,7 @@ from pathlib import Path
 from sys import intern
 from typing import Any, NamedTuple
 
+from harness.history.figures import counted
 from harness.history.injection import with_kind
 from harness.history.names import NEMESIS
 from harness.history.operation import Operation, OperationType
@@ -125,10 +126,10 @@ def _broken_seal(path: Path, ended: Mapping[str, int]) -> Iterator[str]:
         return
     for name, lines in wanted.items():
         if name not in ended:
-            yield f"{name} is missing: {path.name} lists it with {lines} lines"
+            yield f"{name} is missing: {path.name} lists it with {counted(lines, 'line')}"
         elif ended[name] != lines:
             what = "is the last whole line" if ended[name] < lines else "is past the last line of the run"
-            yield f"{name}:{ended[name]} {what}: the file had {lines} lines when the run ended"
+            yield f"{name}:{ended[name]} {what}: the file had {counted(lines, 'line')} when the run ended"
     for name in sorted(ended.keys() - wanted.keys()):
         yield f"{name} was added after the run had ended: {path.name} does not list it"
 
@@ -170,8 +171,8 @@ class _Reading:
         elif self.begun is not None and not self.closed:
             self._complain(
                 self.lines,
-                f"is the last line, but line 1 announces {self.begun} operations and a line after them that ends the "
-                "history: the file was cut, use the complete file",
+                f"is the last line, but line 1 announces {counted(self.begun, 'operation')} and a line after "
+                "them that ends the history: the file was cut, use the complete file",
             )
 
     def _one_by_one(self, lines: list[bytes], first: int) -> None:
@@ -198,7 +199,8 @@ class _Reading:
         else:
             before = number - 1 - (self.begun is not None)
             if before != announced:
-                wrong = f"ends a history of {announced} operations, but {before} lines come before it"
+                lines = counted(before, "line", "come")
+                wrong = f"ends a history of {counted(announced, 'operation')}, but {lines} before it"
                 self._complain(number, f"{wrong}: lines were lost or added, use the file as it was saved")
             self.closed = number
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 
@@ -19,13 +19,13 @@ from harness.history.workers import first_worker_up
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interruption:
-    """A run that the kill of its worker cut off.
+    """A run that a fault cut off: by the kill of its worker, or otherwise (`harness.history.resumptions`).
 
     `again` is the next run of the task in a process that the same fault did not hit, None if there is none. `since` is
     when another worker or pool was up to run the task again (nanoseconds): the kill, or later (`first_worker_up`).
     `waited` is the time in seconds from `since` to the beginning of `again`: 0 if that run had begun already, None
     without `again`. `settled` is True if the task ended in another way: a handler returned, or its record says error or
-    canceled.
+    canceled. `certain` is False if the history does not show when the run was cut off, or that it was.
     """
 
     run: Run
@@ -34,6 +34,7 @@ class Interruption:
     since: int
     waited: float | None
     settled: bool
+    certain: bool = True
 
     @property
     def task(self) -> int:
@@ -65,6 +66,12 @@ def interruptions(history: History, *, from_last_kill: bool = False) -> Sequence
     return history.derive(_from_last_kill if from_last_kill else _from_own_kill)
 
 
+def settled_tasks(history: History) -> Set[int]:
+    """The tasks that ended: a handler returned, or their record says error or canceled."""
+    recorded = {task_of(op) for op in history.where("record") if _ended_without_handler(op)}
+    return recorded | {run.task for run in runs(history) if run.finished}
+
+
 def _from_own_kill(history: History) -> Sequence[Interruption]:
     return _interruptions(history, [])
 
@@ -78,8 +85,7 @@ def _interruptions(history: History, restarts: Sequence[int]) -> Sequence[Interr
     by_task: dict[int, list[Run]] = {}
     for run in all_runs:
         by_task.setdefault(run.task, []).append(run)
-    settled = {task_of(op) for op in history.where("record") if _ended_without_handler(op)}
-    settled |= {run.task for run in all_runs if run.finished}
+    settled = settled_tasks(history)
     # Computed once for each fault, because one fault can kill hundreds of workers and cut off as many runs.
     hit: dict[int, frozenset[str]] = {}
     attended: dict[int, int] = {}

@@ -29,11 +29,14 @@ CHILD = "child"
 INVARIANT = "invariant"
 """The `f` of the operation that holds what an invariant of the application found after the drain."""
 
+DEADLOCKS = "deadlocks"
+"""The `f` of the runner's operation that holds how many deadlocks the database had during the run."""
+
 VOCABULARY = frozenset(
     {
         *("enqueue", "hello", "run", "effect", "report", "exit"),
         *("transition", "record", "queue"),
-        *(PROMISES, BREAKDOWN, PHASE, DRAIN, MACHINE, START, STOP, KILL, CHILD, INVARIANT, CLOCK),
+        *(PROMISES, BREAKDOWN, PHASE, DRAIN, MACHINE, START, STOP, KILL, CHILD, INVARIANT, CLOCK, DEADLOCKS),
     }
 )
 """Every `f` that the harness records, without the names of faults. `harness.history.history` says what each one is."""

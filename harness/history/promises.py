@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self, TypeVar
@@ -75,6 +75,7 @@ class Promises:
     log: the store has a log of each task's transitions. records: the store has each task's last status.
     queue: the queue reports how many tasks it holds.
     locks, priorities, progress: the system has this feature.
+    deadlock_free: no two of its statements wait for each other in the database.
     sigterm: what a pool does with running tasks. exit_codes: with which codes a pool may end after SIGTERM.
     quotes: by the name of a field or a loss, the sentence that makes the promise.
     """
@@ -92,6 +93,7 @@ class Promises:
     locks: bool = False
     priorities: bool = False
     progress: bool = False
+    deadlock_free: bool = False
     sigterm: SigtermPromise = SigtermPromise.STOPS
     exit_codes: frozenset[int] = frozenset({0})
     quotes: Mapping[str, Quote] = field(default_factory=dict)
@@ -125,7 +127,7 @@ class Promises:
                 name in known or name in list(Loss), "quotes", name, "the name of a promise or of a loss"
             )
         found["quotes"] = {name: _quote(name, one) for name, one in quotes.items()}
-        for name in ("duplicates", "fences", "log", "records", "queue", "locks", "priorities", "progress"):
+        for name in (one.name for one in fields(cls) if one.type == "bool"):
             _require(isinstance(value.get(name, False), bool), name, value.get(name), "true or false")
         after, slots = value.get("takes_over_after"), value.get("slots_per_worker")
         _require(after is None or _is_time(after), "takes_over_after", after, "a number of seconds")
@@ -158,10 +160,19 @@ def losses(history: History) -> frozenset[Loss]:
     return history.derive(_losses)
 
 
-def survives_losses(history: History) -> bool:
-    """Whether the system promises to survive all that the faults took; a history without promises is one that does."""
+def unsurvived_from(history: History, *, also: Collection[Loss] = ()) -> int | None:
+    """When the first loss began that the system does not promise to survive (nanoseconds); None without one.
+
+    What was decided before does not depend on that loss. A history without promises has no such loss; the losses in
+    `also` count as survived.
+    """
     made = promises(history)
-    return made is None or losses(history) <= made.survives
+    if made is None:
+        return None
+    survived = made.survives.union(also)
+    return min(
+        (one.start for one in injected_faults(history) if not losses_of(one) <= survived), default=None
+    )
 
 
 def delivers_again(history: History) -> bool:

@@ -87,10 +87,16 @@ def first_worker_up(history: History, since: int, *, without: Set[str]) -> int:
     the beginning. A pool is up from its start until then, even if a fault killed its workers: to replace them is
     part of the recovery. `since` if the history shows no worker and no pool that was up later.
     """
+    up = next_worker_up(history, since, without=without)
+    return since if up is None else up
+
+
+def next_worker_up(history: History, since: int, *, without: Set[str]) -> int | None:
+    """As `first_worker_up`; None if the history shows no other worker and no other pool from `since` on."""
     others = [one for one in history.derive(_present) if one.process not in without]
     if any(one.first <= since and (one.left is None or one.left > since) for one in others):
         return since
-    return min((one.first for one in others if one.first > since), default=since)
+    return min((one.first for one in others if one.first > since), default=None)
 
 
 def worker_lives(history: History) -> Sequence[WorkerLife]:

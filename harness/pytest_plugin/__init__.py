@@ -19,6 +19,7 @@ import pytest
 
 if TYPE_CHECKING:
     from harness.environments.base import Endpoints, Environment
+    from harness.llm import Endpoint, EndpointProfile
     from harness.pytest_plugin.fixture import ChaosFixture
 
 _MARKER = (
@@ -105,6 +106,23 @@ def chaos(request: pytest.FixtureRequest) -> ChaosFixture:
     from harness.pytest_plugin.fixture import ChaosFixture
 
     return ChaosFixture(request, reports=request.config.stash[_REPORTS])
+
+
+@pytest.fixture(scope="session")
+def llm_profile() -> EndpointProfile:
+    """What `llm_endpoint` does: the default profile, a hundred times as fast; override it with another."""
+    from harness.llm import EndpointProfile
+
+    return EndpointProfile(time_scale=100)
+
+
+@pytest.fixture
+def llm_endpoint(llm_profile: EndpointProfile) -> Iterator[Endpoint]:
+    """A simulated LLM endpoint of its own for each test, with `base_url`, `api_key` and `meter()`."""
+    from harness.llm import serving
+
+    with serving(llm_profile) as endpoint:
+        yield endpoint
 
 
 _REPORTS = pytest.StashKey[Path]()

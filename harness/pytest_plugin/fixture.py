@@ -20,6 +20,7 @@ from harness.errors import HarnessError, UsageError
 from harness.masking import masked
 from harness.progress import PlainLines
 from harness.report import prepare_folder, verdict_table, write_reports
+from harness.report.headline import verdict_text
 from harness.run.runner import RunOptions, run_scenario
 from harness.scenario import Scenario, ScenarioRun, registry
 from harness.scenario.run_plan import require_above_zero, require_time
@@ -142,7 +143,9 @@ class ChaosFixture:
         )
 
     def _judge(self, run: ScenarioRun, report: Path, unknown: str) -> None:
-        self._request.node.user_properties.append((f"chaos {run.scenario}", f"{run.verdict}, {report}"))
+        self._request.node.user_properties.append(
+            (f"chaos {run.scenario}", f"{verdict_text([run])}, {report}")
+        )
         print(verdict_table([run]))
         if run.verdict is Verdict.VALID:
             return

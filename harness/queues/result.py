@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from harness.checkers.asked import ASKED
 from harness.checkers.base import Verdict
 from harness.history.promises import Loss, Quote
 
@@ -105,7 +106,11 @@ def result_of(
     checkers: Mapping[str, Mapping[str, Any]] = scenario["checkers"]
     verdict = Verdict(scenario["verdict"])
     delivery = checkers.get("delivery", {})
-    if verdict is Verdict.VALID and delivery.get("verdict") == Verdict.NOT_ASKED:
+    unknown = {name for name, one in checkers.items() if one["verdict"] == Verdict.UNKNOWN}
+    fine = verdict is Verdict.VALID or (
+        verdict is Verdict.UNKNOWN and unknown == {ASKED} and not scenario["error"]
+    )
+    if fine and delivery.get("verdict") == Verdict.NOT_ASKED:
         verdict = Verdict.NOT_ASKED
     figures = delivery.get("figures", {})
     recovery = checkers.get("recovery", {}).get("figures", {})

@@ -33,7 +33,11 @@ _LOG = "harness.log"
 
 @dataclass(kw_only=True, slots=True)
 class CellRunner:
-    """Runs cells into `folder`, `jobs` at a time, and begins none after `deadline` (by `time.monotonic`)."""
+    """Runs cells into `folder`, `jobs` at a time, and begins none after `deadline` (by `time.monotonic`).
+
+    A cell that shows nothing, for example because the machine was too slow, is run once more after all others; the
+    second result counts.
+    """
 
     folder: Path
     seed: int
@@ -45,6 +49,15 @@ class CellRunner:
 
     def run(self, cells: Sequence[Cell]) -> list[CellResult]:
         """The results of the cells that were begun; an interruption ends the running ones and is raised again."""
+        found = {one.cell: one for one in self._run_all(cells)}
+        if again := [
+            cell for cell, one in found.items() if one.verdict is Verdict.UNKNOWN and not one.skipped
+        ]:
+            self.progress.step(f"{len(again)} cells show nothing; each is run once more")
+            found |= {one.cell: one for one in self._run_all(again)}
+        return list(found.values())
+
+    def _run_all(self, cells: Sequence[Cell]) -> list[CellResult]:
         found: list[CellResult] = []
         with ThreadPoolExecutor(self.jobs) as pool:
             try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.checkers.asked import unasked
 from harness.checkers.base import CheckResult, Verdict
 from harness.history import History
 from harness.history.faults import injected_faults, kills
-from harness.report.scales import counted
+from harness.history.figures import counted
 from harness.scenario import ScenarioRun
 
 # The most tasks that the sentence about all runs names.
@@ -66,6 +67,27 @@ def overall(runs: Sequence[ScenarioRun]) -> Verdict:
     return Verdict.combine(run.verdict for run in runs)
 
 
+def verdict_note(runs: Sequence[ScenarioRun]) -> str | None:
+    """What the verdict VALID over these runs leaves open, as in `delivery not asked: 3 lost`; None if nothing."""
+    found = [(run, note) for run in runs if (note := unasked(run.results)) is not None]
+    if not found or overall(runs) is not Verdict.VALID:
+        return None
+    if len(runs) == 1:
+        return found[0][1]
+    counts = {
+        name: sum(_optional_count(run, "delivery", name) or 0 for run, _ in found)
+        for name in ("lost", "stuck")
+    }
+    listed = [f"{number} {name}" for name, number in counts.items() if number or name == "lost"]
+    return f"delivery not asked in {len(found)} of {len(runs)} scenarios: {', '.join(listed)}"
+
+
+def verdict_text(runs: Sequence[ScenarioRun]) -> str:
+    """The verdict over these runs with its note, as in `VALID (delivery not asked: 3 lost)`."""
+    verdict, note = overall(runs), verdict_note(runs)
+    return verdict.value if note is None else f"{verdict} ({note})"
+
+
 def worst_first(results: Sequence[tuple[str, CheckResult]]) -> list[tuple[str, CheckResult]]:
     """Those that are INVALID or UNKNOWN, INVALID first."""
     bad = [pair for pair in results if pair[1].verdict in (Verdict.INVALID, Verdict.UNKNOWN)]
@@ -100,10 +122,12 @@ def _all_valid(runs: Sequence[ScenarioRun], lines: Sequence[Headline]) -> str:
         *(["nothing lost"] if lost and not sum(lost) else []),
         *(["nothing in an illegal state"] if illegal and not sum(illegal) else []),
     ]
+    note = verdict_note(runs)
     what = "The scenario holds" if len(runs) == 1 else f"All {len(runs)} scenarios hold"
     return (
         f"{what}: {counted(tasks, 'task')} through {counted(faults, 'fault')}, {counted(kills, 'process')} killed, "
-        + (f"{' and '.join(found)}." if found else "every checker VALID.")
+        + (" and ".join(found) or ("every checker VALID" if note is None else "no promise broken"))
+        + ("." if note is None else f"; {note}.")
     )
 
 

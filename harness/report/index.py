@@ -17,7 +17,8 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from harness.checkers.base import Verdict
-from harness.report.scales import counted, seconds_text
+from harness.history.figures import counted
+from harness.report.scales import seconds_text
 from harness.report.svg import path, tag
 from harness.report.verdict_json import SCHEMA
 
@@ -40,7 +41,10 @@ _HEIGHT = 18.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """One scenario of one run. `recovery` is its p99 in seconds, None if it was not measured."""
+    """One scenario of one run.
+
+    `recovery` is its p99 in seconds, None if it was not measured. `note` is what the verdict leaves open.
+    """
 
     scenario: str
     target: str
@@ -51,6 +55,7 @@ class Judged:
     at: str
     href: str
     seed: object
+    note: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +68,7 @@ class StoredReport:
     summary: str
     href: str
     judged: tuple[Judged, ...]
+    note: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,6 +174,7 @@ def _report(file: Path) -> StoredReport:
         summary=str(document["summary"]),
         href=href,
         judged=tuple(_judged(document["scenarios"], at, href)),
+        note=document.get("verdict_note"),
     )
 
 
@@ -184,6 +191,7 @@ def _judged(scenarios: Sequence[Mapping[str, Any]], at: str, href: str) -> Itera
             at=at,
             href=href,
             seed=one.get("seed"),
+            note=one.get("verdict_note"),
         )
 
 
@@ -194,7 +202,8 @@ def _seen(version: str, seen: Counter[str]) -> str:
 def _mark(one: Judged, x: float) -> Markup:
     middle, size = _HEIGHT / 2, 5.5
     recovery = "" if one.recovery is None else f", recovery p99 {seconds_text(one.recovery)}"
-    title = f"{one.verdict} at {one.at}, {one.target} {one.version}, seed {one.seed}{recovery}"
+    note = f" ({one.note})" if one.note else ""
+    title = f"{one.verdict}{note} at {one.at}, {one.target} {one.version}, seed {one.seed}{recovery}"
     if one.verdict is Verdict.VALID:
         shape = tag("circle", cx=x, cy=middle, r=size)
     elif one.verdict is Verdict.INVALID:

@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from harness.checkers.base import CheckResult, Verdict
 from harness.masking import masked_json
+from harness.report.headline import verdict_text
 from harness.report.picture_data import data_of
 from harness.report.stories import Story, stories
 from harness.report.text import clean
@@ -102,6 +103,7 @@ def _facts(run: ScenarioRun) -> dict[str, str]:
         "seed": str(run.seed),
         "tasks": str(run.tasks),
         "repeat": run.repeat,
+        "verdict": verdict_text([run]),
     }
 
 

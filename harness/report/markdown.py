@@ -11,9 +11,9 @@ from pathlib import Path
 
 from harness.checkers.base import Verdict
 from harness.errors import UsageError
-from harness.report.headline import headline, overall, sentence, worst_first
+from harness.masking import one_line
+from harness.report.headline import headline, overall, sentence, verdict_text, worst_first
 from harness.report.scales import DASH, seconds_text
-from harness.report.text import clean
 from harness.scenario import ScenarioRun
 
 SHOWN = 10
@@ -38,7 +38,7 @@ def markdown(runs: Sequence[ScenarioRun]) -> str:
     """A heading with the verdict, a table of the scenarios, and what is wrong with those that are not VALID."""
     lines = [headline(run) for run in runs]
     rows = [
-        f"## {signed(overall(runs))}",
+        f"## {_signed(runs)}",
         "",
         plain_text(sentence(runs, lines)),
         "",
@@ -50,7 +50,7 @@ def markdown(runs: Sequence[ScenarioRun]) -> str:
         recovery = f"{seconds_text(line.recovery_p50)} / {seconds_text(line.recovery_p99)}"
         cells = [
             plain_text(run.scenario),
-            signed(run.verdict),
+            _signed([run]),
             *(str(one) for one in (line.tasks, line.faults, line.kills)),
             *(DASH if count is None else str(count) for count in counts),
             DASH if line.recovery_p50 is None else recovery,
@@ -106,7 +106,7 @@ def _unwritable(path: Path, error: OSError) -> UsageError:
 
 def _details(run: ScenarioRun) -> list[str]:
     found = [
-        f"<details open><summary>{signed(run.verdict)} {plain_text(run.scenario)}</summary>",
+        f"<details open><summary>{_signed([run])} {plain_text(run.scenario)}</summary>",
         "",
     ]
     if run.error is not None:
@@ -128,17 +128,20 @@ def _details(run: ScenarioRun) -> list[str]:
 
 
 def _code(text: str) -> list[str]:
-    line = " ".join(clean(text).split())
+    line = one_line(text)
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", line)), default=0))
     return [f"{fence}console", line, fence]
 
 
 def plain_text(text: str) -> str:
     """Text of a run as it may go into Markdown: no markup, no mention of a user, no line break."""
-    plain = " ".join(clean(text).split())
-    return _SPECIAL.sub(r"\\\1", html.escape(plain, quote=False))
+    return _SPECIAL.sub(r"\\\1", html.escape(one_line(text), quote=False))
 
 
 def signed(verdict: Verdict, text: str | None = None) -> str:
     """The verdict, or another text for it, with its sign."""
     return f"{_SIGNS.get(verdict, '❔')} {text or verdict}"
+
+
+def _signed(runs: Sequence[ScenarioRun]) -> str:
+    return signed(overall(runs), verdict_text(runs))

@@ -21,15 +21,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.checkers.base import CheckResult, Verdict
+from harness.history.figures import counted
 from harness.masking import masked_json
 from harness.report.facts import packages, platform_facts
-from harness.report.headline import Headline, headline, overall, sentence
+from harness.report.headline import Headline, headline, overall, sentence, verdict_note
 from harness.report.index import MARK, Series, StoredReport
 from harness.report.logs import Excerpt, Log, excerpts, logs_of
 from harness.report.over_time import over_time
 from harness.report.picture_data import BarOutcome, PictureData, data_of
 from harness.report.recovery import recovery_plot
-from harness.report.scales import DASH, counted, number_text, seconds_text
+from harness.report.scales import DASH, number_text, seconds_text
 from harness.report.stories import Story, stories
 from harness.report.task_list import COLUMNS, TaskList, task_list
 from harness.report.text import clean
@@ -61,6 +62,7 @@ class Section:
     position: Mapping[str, int]
     run: ScenarioRun
     line: Headline
+    note: str | None
     data: PictureData
     loud: Sequence[tuple[str, CheckResult]]
     folded: Sequence[tuple[Verdict, Sequence[tuple[str, CheckResult]]]]
@@ -85,6 +87,7 @@ def report_html(runs: Sequence[ScenarioRun], *, folder: Path, written_at: str) -
         script=_asset("report.js"),
         sections=sections,
         verdict=overall(runs),
+        note=verdict_note(runs),
         counts=sorted(Counter(run.verdict for run in runs).items(), key=lambda pair: RANK[pair[0]]),
         sentence=sentence(ordered, [section.line for section in sections]),
         written_at=written_at,
@@ -133,6 +136,7 @@ def _section(number: int, run: ScenarioRun, folder: Path) -> Section:
         position={name: index for index, name in enumerate(run.results, start=1)},
         run=run,
         line=headline(run),
+        note=verdict_note([run]),
         data=data,
         loud=loud,
         folded=folded,

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
+from harness.history.figures import counted
 from harness.report.frame import LEFT, RIGHT, picture, row_label, time_axis
 from harness.report.picture_data import FaultRow, PictureData
 from harness.report.scales import Scale, seconds_text
@@ -33,7 +34,7 @@ def recovery_plot(data: PictureData) -> Markup | None:
     return picture(
         bottom + 24,
         "Recovery time of every task that a fault cut off",
-        f"{sum(len(fault.interrupted) for fault in faults)} tasks, "
+        f"{counted(sum(len(fault.interrupted) for fault in faults), 'task')}, "
         f"{sum(len(fault.stuck) for fault in faults)} of them never started again.",
         time_axis(scale, TOP - 4, bottom),
         *(_row(name, members, scale, TOP + i * ROW) for i, (name, members) in enumerate(rows)),

@@ -56,9 +56,3 @@ def seconds_text(value: float | None) -> str:
 def number_text(value: float) -> str:
     """A number without needless digits: `12`, `0.5`, `1,200`."""
     return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 100 else f"{value:,.3g}"
-
-
-def counted(count: int, noun: str) -> str:
-    """A count with its noun: `1 fault`, `2 faults`, `3 processes`."""
-    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
-    return f"{count:,} {noun}{ending}"

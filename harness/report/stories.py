@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from harness.history import History, OperationType
 from harness.history.fields import task_of
+from harness.history.figures import counted
 from harness.history.names import worker_name
 from harness.report.picture_data import Bar, BarOutcome, FaultRow, PictureData
-from harness.report.scales import counted
 from harness.scenario import ScenarioRun
 
 LONGEST = 12

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from markupsafe import Markup, escape
 
-CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
-
-
-def printable(text: str) -> str:
-    """The text with every character that XML 1.0 forbids or discourages replaced by U+FFFD."""
-    return CONTROL.sub("�", text)
+from harness.masking import printable
 
 
 def tag(name: str, /, *children: object, **attributes: object) -> Markup:

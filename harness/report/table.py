@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.checkers.base import CheckResult, Verdict
-from harness.report.headline import Headline, headline, overall, worst_first
+from harness.masking import one_line
+from harness.report.headline import Headline, headline, overall, verdict_text, worst_first
 from harness.report.scales import DASH, seconds_text
-from harness.report.svg import printable
-from harness.report.text import clean
 from harness.scenario import ScenarioRun
 
 HEADER = (
@@ -41,12 +40,8 @@ def verdict_table(runs: Sequence[ScenarioRun], *, colour: bool = False) -> str:
         line = _line(row, widths)
         lines.append(line.replace(row[1], painted(row[1], run.verdict), 1) if colour else line)
     reasons = [reason for run in runs for reason in _reasons(run)]
-    verdict = overall(runs)
-    return "\n".join([*lines, *(["", *reasons] if reasons else []), "", f"verdict: {_end(verdict, colour)}"])
-
-
-def _end(verdict: Verdict, colour: bool) -> str:
-    return painted(verdict, verdict) if colour else verdict
+    end = painted(verdict_text(runs), overall(runs)) if colour else verdict_text(runs)
+    return "\n".join([*lines, *(["", *reasons] if reasons else []), "", f"verdict: {end}"])
 
 
 def painted(text: str, verdict: Verdict) -> str:
@@ -57,8 +52,8 @@ def painted(text: str, verdict: Verdict) -> str:
 def _row(run: ScenarioRun, line: Headline) -> list[str]:
     recovery = f"{seconds_text(line.recovery_p50)} / {seconds_text(line.recovery_p99)}"
     return [
-        printable(run.scenario),
-        run.verdict,
+        one_line(run.scenario),
+        verdict_text([run]),
         f"{line.tasks:,}",
         f"{line.faults}/{line.kills}",
         *(
@@ -92,4 +87,4 @@ def _reasons(run: ScenarioRun) -> list[str]:
         found.append(f"UNKNOWN {run.scenario}: {run.error}")
     elif not run.results:
         found.append(f"UNKNOWN {run.scenario}: no checker was run")
-    return [" ".join(clean(line).split()) for line in found]
+    return list(map(one_line, found))

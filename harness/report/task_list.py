@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from harness.history import History
 from harness.history.fields import task_of
+from harness.history.figures import counted
 from harness.report.picture_data import Bar, BarOutcome, PictureData
-from harness.report.scales import counted
 from harness.report.stories import Story
 from harness.report.text import clean
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from harness.masking import masked
-from harness.report.svg import printable
+from harness.masking import masked, printable
 
 
 def clean(text: str) -> str:

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from harness.history.figures import counted
 from harness.report.density import density_cells
 from harness.report.frame import LEFT, RIGHT, fault_bands, fault_labels, picture, time_axis, time_scale
 from harness.report.lanes import Lane, lanes
 from harness.report.picture_data import Bar, BarOutcome, PictureData, WorkerLane
-from harness.report.scales import Scale, counted, seconds_text
+from harness.report.scales import Scale, seconds_text
 from harness.report.submissions import submission_lane
 from harness.report.svg import path, tag
 

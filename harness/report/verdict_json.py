@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.masking import masked, masked_json
 from harness.report.facts import packages, platform_facts
-from harness.report.headline import Headline, headline, overall, sentence
+from harness.report.headline import Headline, headline, overall, sentence, verdict_note
 from harness.report.picture_data import FaultRow, PictureData, data_of
 from harness.scenario import ScenarioRun
 
@@ -28,6 +28,7 @@ def verdict_json(runs: Sequence[ScenarioRun], *, written_at: str) -> str:
         "verdict": verdict.value,
         "exit_code": verdict.exit_code,
         "summary": sentence(runs, lines),
+        "verdict_note": verdict_note(runs),
         "written_at": written_at,
         "platform": platform_facts(),
         "packages": packages(),
@@ -54,6 +55,7 @@ def _scenario(run: ScenarioRun, line: Headline, data: PictureData) -> dict[str, 
         "scenario": run.scenario,
         "summary": run.summary,
         "verdict": run.verdict.value,
+        "verdict_note": verdict_note([run]),
         "exit_code": run.verdict.exit_code,
         "error": run.error,
         "notes": list(run.notes),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness.environments.base import SERVICES, Environment, Service
 from harness.history import OperationType, Recorder
+from harness.history.figures import counted
 from harness.history.names import CLOCK
 from harness.masking import masked
 
@@ -48,7 +49,7 @@ def bounded(text: str) -> str:
     lines = deque(_short(line) for line in text.splitlines(keepends=True))
     first = _taken(lines.popleft, lines, FIRST_CHARACTERS)
     last = _taken(lines.pop, lines, LAST_CHARACTERS)
-    left_out = [f"[{len(lines):,} lines are left out here]\n"] if lines else []
+    left_out = [f"[{counted(len(lines), 'line', 'are')} left out here]\n"] if lines else []
     return "".join([*first, *left_out, *reversed(last)])
 
 

@@ -13,14 +13,17 @@ from typing import Any
 from harness.checkers.adapter import without_mistakes
 from harness.checkers.asked import as_promised
 from harness.checkers.base import Checker, CheckResult, check_all
+from harness.checkers.deadlocks import recorded_deadlocks
 from harness.checkers.evidence import unreadable
 from harness.checkers.exits import MARGIN_SECONDS
 from harness.checkers.invariants import recorded_invariants
 from harness.environments.base import Environment
+from harness.environments.deadlocks import DeadlockWatch
 from harness.errors import FOREIGN_ERRORS, HarnessError
 from harness.faults.nemesis import Nemesis
-from harness.history import BREAKDOWN, RUNNER, History, OperationType, Recorder, seal
+from harness.history import BREAKDOWN, DEADLOCKS, RUNNER, History, OperationType, Recorder, seal
 from harness.history.ending import RunPhase
+from harness.history.figures import counted
 from harness.history.names import DRAIN, MACHINE, PHASE
 from harness.masking import masked
 from harness.progress import Progress
@@ -29,6 +32,7 @@ from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
 from harness.run.kept_logs import kept_logs
 from harness.run.patience import Patience
+from harness.run.refusals import WatchedSession
 from harness.run.space import require_space
 from harness.scenario import Scenario, ScenarioRun
 from harness.scenario.run_plan import RunPlan
@@ -164,6 +168,7 @@ def run_scenario(
             _gauge(history_folder) as gauge,
             phases.phase(RunPhase.RUN),
         ):
+            watch = DeadlockWatch(environment)
             with open_context(
                 environment,
                 target,
@@ -177,6 +182,9 @@ def run_scenario(
                 ChaosRun(
                     scenario, schedule, context, phases=phases, progress=progress, patience=patience
                 ).execute()
+            # Sessions report to the statistics of the server when they end.
+            if environment.endpoints.database_url:
+                recorder.record(OperationType.INFO, DEADLOCKS, **watch.found().to_value())
     breakdowns = phases.breakdowns
     history = History.load(history_folder)
     try:
@@ -239,6 +247,7 @@ def judge(scenario: Scenario, history: History, target: Target | None = None) ->
     own: Callable[[], Mapping[str, Checker]] = getattr(target, "checkers", dict)
     checkers = {
         **recorded_invariants(history),
+        **recorded_deadlocks(history),
         **scenario.workload.checkers(),
         **scenario.checkers,
         **own(),
@@ -267,7 +276,8 @@ class ChaosRun:
         self._context = context
         self._phases = phases
         self._progress = progress
-        self._client = scenario.workload.client(context.session, context.client)
+        self._session = WatchedSession(context.session, context.gates)
+        self._client = scenario.workload.client(self._session, context.client)
         self._nemesis = Nemesis(context.faults, context.nemesis, log=self._log)
 
     def execute(self) -> None:
@@ -309,17 +319,24 @@ class ChaosRun:
 
     def _inject_faults(self) -> None:
         arrivals, faults = self._schedule.arrivals, self._schedule.faults
-        self._log(f"{len(arrivals) + len(self._schedule.final)} tasks, {len(faults)} faults")
+        self._log(
+            f"{counted(len(arrivals) + len(self._schedule.final), 'task')}, {counted(len(faults), 'fault')}"
+        )
         start = time.monotonic()
         stop = threading.Event()
+        self._session.stop = stop.set
         driver = Driver(self._client, arrivals, start=start, failed=stop)
         threading.Thread(target=self._phases.stop_in_time, args=(stop,), name="alarm", daemon=True).start()
         try:
             self._nemesis.run(faults, start=start, stop=stop)
-            self._await_answers(driver)
+            if self._session.none_taken is None:
+                self._await_answers(driver)
+                self._session.check()
         finally:
             stop.set()
             driver.stop()
+        if self._session.none_taken is not None:
+            raise HarnessError(self._session.none_taken)
         for missed in self._nemesis.missed:
             self._log(f"not injected: {missed}")
 
@@ -343,13 +360,14 @@ class ChaosRun:
             self._patience.look((unfinished, self._context.recorded_bytes(), self._context.movement()))
             if self._patience.is_over:
                 self._log(
-                    f"nothing changed for {self._patience.quiet:.1f} s, {unfinished} tasks are unfinished"
+                    f"nothing changed for {self._patience.quiet:.1f} s, {counted(unfinished, 'task', 'are')} unfinished"
                 )
                 break
             if not self._phases.seconds_left:
                 raise HarnessError(
-                    f"{unfinished} tasks were still unfinished after the {self._scenario.timeout:g} s of the "
-                    "scenario. Request fewer with --tasks, or allow more time with --timeout."
+                    f"{counted(unfinished, 'task', 'were')} still unfinished after the "
+                    f"{self._scenario.timeout:g} s of the scenario. "
+                    "Request fewer with --tasks, or allow more time with --timeout."
                 )
             time.sleep(_POLL_SECONDS)
         self._context.runner.record(

@@ -18,6 +18,7 @@ from pathlib import Path
 from harness.environments.base import Environment
 from harness.errors import GateError, HarnessError
 from harness.history import RUNNER, History, OperationType, Recorder
+from harness.history.figures import counted
 from harness.history.promises import Loss, Promises
 from harness.history.runs import Run, runs
 from harness.history.statuses import COMPLETE
@@ -106,7 +107,7 @@ class _Check:
 
     def _start_pool(self) -> str:
         pool = self._pool = self._context.pools.start()
-        return f"{len(pool.worker_pids())} workers below pid {pool.pid}"
+        return f"{counted(len(pool.worker_pids()), 'worker')} below pid {pool.pid}"
 
     def _submit_all(self) -> str:
         for number in range(1, TASKS + 1):
@@ -116,7 +117,7 @@ class _Check:
                 f"submit returned the same id for several tasks: {sorted(self._activities.values())}. "
                 "Return the id of each task in the system under test."
             )
-        return f"{TASKS} tasks acknowledged, such as {self._activities[1]}"
+        return f"{counted(TASKS, 'task')} acknowledged, such as {self._activities[1]}"
 
     def _submit(self, number: int, gate: str | None = None) -> None:
         task = TaskSpec(number=number, work=0.02, gate=gate, lock=None, priority=None)
@@ -147,7 +148,7 @@ class _Check:
                     f"submit returned {self._activities[run.task]} for task {run.task}, and its run recorded "
                     f"{run.activity}. Give `worker.run` the id that submit returns, as a text."
                 )
-        return f"{TASKS} tasks ran once, under the ids of submit"
+        return f"{counted(TASKS, 'task')} ran once, under the ids of submit"
 
     def _pass_gate(self) -> str:
         pid = self._arrive(_GATED, "checked-gate")
@@ -192,14 +193,14 @@ class _Check:
             self._start_pool()
         if Loss.WORKER_KILLED in self._promises.survives:
             self._await_end()
-        return f"{self._session.unfinished()} tasks unfinished"
+        return f"{counted(self._session.unfinished(), 'task')} unfinished"
 
     def _read_evidence(self) -> str:
         found = list(self._session.witnesses())
         records = {op.value.get("activity"): op.value for op in found if op.f == "record"}
         queues = [op for op in found if op.f == "queue"]
         if not self._promises.records and not self._promises.queue:
-            return f"{len(records)} records, {len(queues)} of the queue; neither is promised"
+            return f"{counted(len(records), 'record')}, {len(queues)} of the queue; neither is promised"
         expected = [number for number in self._activities if number != _KILLED]
         for number in expected if self._promises.records else ():
             value = records.get(self._activities[number])
@@ -210,9 +211,10 @@ class _Check:
                 )
         if self._promises.queue and len(queues) != 1:
             raise _Wrong(
-                f"evidence has {len(queues)} operations `queue`. Write one, or leave `queue` out of the promises."
+                f"evidence has {counted(len(queues), 'operation')} `queue`. Write one, or leave `queue` out of the "
+                "promises."
             )
-        return f"{len(records)} records, {dict(queues[0].value) if queues else 'no report of the queue'}"
+        return f"{counted(len(records), 'record')}, {dict(queues[0].value) if queues else 'no report of the queue'}"
 
     def _stop_pool(self) -> str:
         pool = self._running_pool()
@@ -247,8 +249,8 @@ class _Check:
     def _await_end(self) -> None:
         if not self._until(lambda: not self._session.unfinished(), self._patience):
             raise _Wrong(
-                f"{self._session.unfinished()} tasks are unfinished after {self._patience:g} s. See the logs of the "
-                "pool; check the statuses that `unfinished` counts, or give --patience."
+                f"{counted(self._session.unfinished(), 'task', 'are')} unfinished after {self._patience:g} s. See "
+                "the logs of the pool; check the statuses that `unfinished` counts, or give --patience."
             )
 
     def _second_run(self, killed: float) -> float | None:

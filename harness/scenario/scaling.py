@@ -10,6 +10,7 @@ from harness.checkers.faults_injected import faults_injected
 from harness.errors import UsageError
 from harness.faults.base import Fault
 from harness.history import History
+from harness.history.figures import counted
 from harness.scenario.scenario import Scenario
 
 
@@ -23,10 +24,13 @@ def with_faults(scenario: Scenario, number: int) -> Scenario:
     if number == own:
         return scenario
     if number < 1 or not own:
-        raise UsageError(f"{scenario.name} cannot have {number} faults. Give a number of 1 or more.")
+        raise UsageError(
+            f"{scenario.name} cannot have {counted(number, 'fault')}. Give a number of 1 or more."
+        )
     if len(set(scenario.pool.versions)) > 1:
         raise UsageError(
-            f"{scenario.name} deploys another version with each of its {own} faults. Leave their number as it is."
+            f"{scenario.name} deploys another version with each of its {counted(own, 'fault')}. "
+            "Leave their number as it is."
         )
     first, last = scenario.faults[0].at, scenario.faults[-1].at
     step = (last - first) / max(1, number - 1)

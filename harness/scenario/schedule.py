@@ -9,6 +9,7 @@ from typing import Self
 
 from harness.errors import UsageError
 from harness.faults.base import Fault, PlannedFault
+from harness.history.figures import counted
 from harness.scenario.scenario import Scenario
 from harness.workloads.generator import GATE, Arrival, times
 
@@ -43,7 +44,7 @@ def gated_numbers(faults: Sequence[Fault], tasks: int) -> frozenset[int]:
     numbers = [_number(fault, tasks) for fault in faults if fault.gated]
     if len(set(numbers)) < len(numbers):
         raise UsageError(
-            f"{tasks} tasks are too few for the {len(faults)} faults of this scenario. "
+            f"{counted(tasks, 'task', 'are')} too few for the {counted(len(faults), 'fault')} of this scenario. "
             "Request more, for example with --tasks 200."
         )
     return frozenset(numbers)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from harness.errors import HarnessError
+from harness.history.figures import counted
 from harness.simulation.simulation import simulate
 
 PROGRESS_SECONDS = 5.0
@@ -77,7 +78,7 @@ def run_campaign(
                 campaign.add(line)
             if time.monotonic() - logged > PROGRESS_SECONDS:
                 logged = time.monotonic()
-                log(f"{campaign.runs} of {count} runs, {len(campaign.failing)} with findings")
+                log(f"{campaign.runs} of {counted(count, 'run')}, {len(campaign.failing)} with findings")
         else:
             if campaign.runs < count:
                 raise HarnessError(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from harness.history import Operation, OperationType
 from harness.history.fields import task_of
-from harness.history.figures import NANOSECONDS, seconds
+from harness.history.figures import NANOSECONDS, counted, seconds
 from harness.history.names import worker_name
 from harness.simulation.runtime import EPOCH
 from harness.simulation.simulation import SimulationResult
@@ -32,8 +32,10 @@ def timeline(outcome: SimulationResult) -> str:
     events = [(at, names.get(who, who), text) for at, who, text in events]
     plan = outcome.plan
     head = (
-        f"seed {plan.seed}: {plan.pools} pool(s) of {plan.workers} worker(s), {len(plan.tasks)} tasks, "
-        f"{len(plan.faults)} faults, {outcome.injected} of them injected; {outcome.seconds:.1f} virtual seconds"
+        f"seed {plan.seed}: {counted(plan.pools, 'pool')} of {counted(plan.workers, 'worker')}, "
+        f"{counted(len(plan.tasks), 'task')}, "
+        f"{counted(len(plan.faults), 'fault')}, {outcome.injected} of them injected; "
+        f"{outcome.seconds:.1f} virtual seconds"
     )
     width = max((len(who) for _, who, _ in events), default=0)
     lines = [f"{seconds(at):9.4f}  {who:<{width}}  {text}" for at, who, text in events]

@@ -11,6 +11,7 @@ from collections import Counter
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History, OperationType
 from harness.history.fields import task_of
+from harness.history.figures import counted
 from harness.simulation.plan import FaultKind, Plan
 
 
@@ -33,7 +34,9 @@ def outcomes(plan: Plan, *, retries: int) -> Checker:
                 wrong.append((task, "canceled, although the plan does not cancel it"))
         return CheckResult(
             verdict=Verdict.INVALID if wrong else Verdict.VALID,
-            summary=f"task {wrong[0][0]}: {wrong[0][1]}" if wrong else f"{len(plan.tasks)} tasks as planned",
+            summary=f"task {wrong[0][0]}: {wrong[0][1]}"
+            if wrong
+            else f"{counted(len(plan.tasks), 'task')} as planned",
             figures={"wrong": len(wrong)},
             counterexamples=tuple({"kind": "outcome", "task": task, "why": why} for task, why in wrong),
         )

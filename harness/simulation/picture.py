@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import agentexec as ax
 from harness.environments.base import ServerVersions
+from harness.history.figures import counted
 from harness.scenario import ScenarioRun
 from harness.simulation.simulation import SimulationResult
 
@@ -13,7 +14,7 @@ def as_run(outcome: SimulationResult, *, repeat: str) -> ScenarioRun:
     plan = outcome.plan
     return ScenarioRun(
         scenario=f"simulation-{plan.seed}",
-        summary=f"{len(plan.tasks)} tasks and {outcome.injected} faults in virtual time.",
+        summary=f"{counted(len(plan.tasks), 'task')} and {counted(outcome.injected, 'fault')} in virtual time.",
         backend="simulated",
         target="agentexec",
         target_version=ax.__version__,

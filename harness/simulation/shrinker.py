@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from harness.history.figures import counted
 from harness.simulation.plan import Plan, PlannedTask, SimulatedFault
 from harness.simulation.simulation import SimulationResult, simulate
 
@@ -34,7 +35,10 @@ class Shrinker:
         """The result of the smallest plan found; that of the given plan if it cannot be shrunk."""
         while self._left > 0 and any([self._cut("faults"), self._cut("tasks"), self._simplify()]):
             plan = self._best.plan
-            self._log(f"{len(plan.faults)} faults, {len(plan.tasks)} tasks, {self._left} tries left")
+            self._log(
+                f"{counted(len(plan.faults), 'fault')}, {counted(len(plan.tasks), 'task')}, "
+                f"{counted(self._left, 'try')} left"
+            )
         return self._best
 
     def _cut(self, part: str) -> bool:

@@ -50,6 +50,12 @@ def application(default: str | None = None) -> Any:
     return value
 
 
+def own_application() -> Any:
+    """The object that runs the application of this worker process, without `app(...)` around it."""
+    found = application()
+    return getattr(found, "application", found)
+
+
 NO_SERVERS = Endpoints(
     database_url="postgresql://harness@127.0.0.1:1/no_server", redis_url="redis://127.0.0.1:1/0"
 )

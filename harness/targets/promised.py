@@ -29,6 +29,7 @@ def everything(settings: TargetSettings) -> Promises:
         locks=True,
         priorities=True,
         progress=True,
+        deadlock_free=True,
         sigterm=SigtermPromise.RELEASES,
     )
 

@@ -16,8 +16,8 @@ from harness.errors import UsageError
 PACKAGE = "agentexec"
 DISTRIBUTION = "agentexec-reference"
 
-# The modules of the harness with this prefix import the reference.
-_IMPORTING = "harness.targets.agentexec_"
+# The modules of the harness with these prefixes import the reference.
+_IMPORTING = ("harness.targets.agentexec_", "harness.targets.applications.agentexec")
 # The modules of the reference that the harness imports first; no other package of this name has all of them.
 _MODULES = ("queue/protocol.py", "store/models.py", "core/runtime.py")
 _DEPENDENCIES = ("pydantic", "pydantic_settings", "redis", "sqlalchemy")

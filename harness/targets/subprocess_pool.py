@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from harness.errors import TargetFailed
+from harness.history.figures import counted
 from harness.masking import masked
 from harness.processes import descendants, is_alive, send
 from harness.targets.base import TargetSettings
@@ -88,7 +89,7 @@ class SubprocessPool:
                 )
             if time.monotonic() > deadline:
                 raise TargetFailed(
-                    f"{name} had {len(self.worker_pids())} of {count} workers up after {within:g} s. "
+                    f"{name} had {len(self.worker_pids())} of {counted(count, 'worker')} up after {within:g} s. "
                     "A worker is up once its process has recorded `hello`: call `worker.hello()` of the kit in it, or "
                     "`body.say_hello()` in a target. "
                     f"{self._last_output()}"

@@ -14,7 +14,8 @@ from typing import Any
 
 from harness.command_line import Parser, filled_path, positive
 from harness.environments import make_environment
-from harness.errors import HarnessError
+from harness.environments.deadlocks import Deadlocks, DeadlockWatch
+from harness.errors import EXIT_INVALID, EXIT_VALID, HarnessError
 from harness.masking import masked
 from harness.report import prepare_folder
 from loadtests.bench import claims, history, killing, resting, stored, throughput, timing
@@ -39,7 +40,7 @@ BENCHMARKS: Mapping[str, Callable[[BenchEnvironment, int], BenchResult | list[Be
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the chosen benchmarks on fresh servers; returns the exit code."""
+    """Run the chosen benchmarks on fresh servers; returns the exit code, 1 after a deadlock in Postgres."""
     try:
         options = _options(arguments)
         return _run(options.names or list(BENCHMARKS), options.repeats, options.quick, options.report)
@@ -69,6 +70,7 @@ def _run(names: Sequence[str], repeats: int, quick: bool, report: Path) -> int:
     folder = prepare_folder(report)
     results: dict[str, list[BenchResult]] = {}
     servers: dict[str, str] = {}
+    deadlocks: dict[str, Deadlocks] = {}
     for name in names:
         print(f"measuring {name} ...", file=sys.stderr, flush=True)
         # Fresh servers for each benchmark, so that it does not pay for the vacuum or flush of another.
@@ -77,15 +79,22 @@ def _run(names: Sequence[str], repeats: int, quick: bool, report: Path) -> int:
             measured = BenchEnvironment(
                 endpoints=environment.endpoints, folder=environment.folder, quick=quick
             )
+            watch = DeadlockWatch(environment)
             found = BENCHMARKS[name](measured, repeats)
+            deadlocks[name] = watch.found()
         results[name] = found if isinstance(found, list) else [found]
         for result in results[name]:
             print(_line(result), flush=True)
-    document = _document(results, servers)
+    document = _document(results, servers) | {
+        "deadlocks": {name: one.to_value() for name, one in deadlocks.items()}
+    }
     path = folder / "bench.json"
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     print(f"figures: {path}")
-    return 0
+    bad = {name: one for name, one in deadlocks.items() if one.count != 0}
+    for name, one in bad.items():
+        print(f"bench: {name}: {one.count} deadlocks {one.why}", *one.details, sep="\n", file=sys.stderr)
+    return EXIT_INVALID if bad else EXIT_VALID
 
 
 def _line(result: BenchResult) -> str:

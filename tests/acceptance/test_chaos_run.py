@@ -40,7 +40,8 @@ def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", sorted(chaos.SCENARIOS))
+# `nox -s chaos` runs all scenarios. Here they are those with kills of each kind, to look into what a run leaves.
+@pytest.mark.parametrize("name", ["kill-pool", "kill-worker-locked", "sigterm-drain"])
 def test_agentexec_survives(name: str, tmp_path: Path) -> None:
     done = harness(
         "chaos", "run", name, "--backend", "embedded", "--seed", SEED, "--report", tmp_path, "--json"

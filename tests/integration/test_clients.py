@@ -20,8 +20,8 @@ from harness.checkers import availability
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.history import History, InjectionKind, OperationType, Recorder
 from harness.run.driver import Driver
-from harness.targets.agentexec_application import AgentexecApplication
 from harness.targets.agentexec_target import TARGET, AgentexecSession
+from harness.targets.applications.agentexec import AgentexecApplication
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.workloads.generator import Arrival
 from harness.workloads.numbered_tasks import NumberedClient

@@ -1,4 +1,4 @@
-"""The two distributions as wheels, in new environments beside what users have there."""
+"""The three distributions as wheels, in new environments beside what users have there."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import nox.project
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+KIT = ROOT / "harness" / "kit"
 SELF = re.compile(r"agentexec-harness\[.+\]")
 
 # pip answers within seconds, but from an index that may be slow.
@@ -61,9 +62,9 @@ class Fresh:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The wheels of both distributions by name, built from this checkout."""
+    """The wheels of the distributions by name, built from this checkout."""
     folder = tmp_path_factory.mktemp("wheels")
-    sources = (str(folder), str(ROOT), str(ROOT / "agentexec"))
+    sources = (str(folder), str(ROOT), str(ROOT / "agentexec"), str(KIT))
     subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", *sources], check=True)
     return {wheel.name.split("-")[0]: wheel for wheel in folder.glob("*.whl")}
 
@@ -86,9 +87,10 @@ def tops(wheel: Path) -> set[str]:
 
 
 def test_each_wheel_claims_one_global_name(wheels: dict[str, Path]) -> None:
-    assert set(wheels) == {"agentexec_harness", "agentexec_reference"}
+    assert set(wheels) == {"agentexec_harness", "agentexec_reference", "harness_worker"}
     assert tops(wheels["agentexec_harness"]) == {"harness"}
     assert tops(wheels["agentexec_reference"]) == {"agentexec"}
+    assert tops(wheels["harness_worker"]) == {"harness_worker"}
     for wheel in wheels.values():
         names = zipfile.ZipFile(wheel).namelist()
         assert any(name.endswith("licenses/LICENSE") for name in names)
@@ -101,15 +103,17 @@ def test_each_wheel_claims_one_global_name(wheels: dict[str, Path]) -> None:
         ("agentexec_harness", "harness", "harness"),
         ("agentexec_harness", "chaos", "harness/chaos"),
         ("agentexec_reference", "agentexec", "agentexec"),
+        ("harness_worker", "harness/kit/harness_worker", "harness_worker"),
     ],
 )
 def test_every_file_of_a_package_is_in_its_wheel(
     wheels: dict[str, Path], wheel: str, folder: str, package: str
 ) -> None:
     paths = (path.relative_to(ROOT / folder) for path in (ROOT / folder).rglob("*") if path.is_file())
-    kept = {path for path in paths if "__pycache__" not in path.parts} - {
-        Path("pyproject.toml"),
-        Path("LICENSE"),
+    kept = {
+        path
+        for path in paths
+        if "__pycache__" not in path.parts and path.name not in ("pyproject.toml", "LICENSE")
     }
     assert {f"{package}/{path}" for path in kept} <= set(zipfile.ZipFile(wheels[wheel]).namelist())
 
@@ -176,6 +180,12 @@ for found in pkgutil.walk_packages(harness.__path__, "harness."):
     beside_arq.run("python", "-c", script)
 
 
+def test_the_worker_kit_alone_needs_nothing(wheels: dict[str, Path], tmp_path: Path) -> None:
+    fresh = Fresh.make(tmp_path, wheels["harness_worker"])
+    assert fresh.distributions() - {"pip", "setuptools"} == {"harness-worker"}
+    assert "settings" in fresh.run("python", "-c", "import harness_worker; print(harness_worker.__all__)")
+
+
 def test_the_reference_is_installed_beside_the_harness(wheels: dict[str, Path], tmp_path: Path) -> None:
     fresh = Fresh.make(tmp_path, f"{wheels['agentexec_harness']}[simulation]", wheels["agentexec_reference"])
     assert "No broken requirements" in fresh.run("python", "-m", "pip", "check")
@@ -205,8 +215,15 @@ def test_the_reference_has_the_version_dependencies_and_extras_that_the_checkout
     )
     for name in ("version", "requires-python", "license"):
         assert reference[name] == checkout[name]
+    kit = nox.project.load_toml(KIT / "pyproject.toml")["project"]
+    assert (kit["version"], kit["license"], kit["dependencies"]) == (
+        checkout["version"],
+        checkout["license"],
+        [],
+    )
     extras: dict[str, Any] = checkout["optional-dependencies"]
     assert reference["dependencies"] == extras["reference"]
     for name, requirements in reference["optional-dependencies"].items():
         assert requirements == [text for text in extras[name] if not SELF.fullmatch(text)]
-    assert (ROOT / "agentexec" / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    for folder in (ROOT / "agentexec", KIT):
+        assert (folder / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()

@@ -76,7 +76,7 @@ class _Server:
         self._adapter = adapter
         self._answers = answers
         self._lock = threading.Lock()
-        self._loop = _LoopThread()
+        self._loop = LoopThread()
 
     def accept(self, line: str) -> None:
         try:
@@ -130,7 +130,7 @@ class _Server:
             self._answers.flush()
 
 
-class _LoopThread:
+class LoopThread:
     """One event loop in a thread, started for the first coroutine."""
 
     def __init__(self) -> None:
@@ -148,6 +148,12 @@ class _LoopThread:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._loop.run_forever, daemon=True).start()
         return asyncio.run_coroutine_threadsafe(_awaited(found), self._loop).result()
+
+    def close(self) -> None:
+        """End the loop and its thread."""
+        with self._lock:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._loop.stop)
 
     def values(self, found: Any) -> Iterator[Any]:
         """The items of a collection, of an asynchronous generator, or of the result of an awaitable."""

@@ -4,8 +4,8 @@
 
     pool.run(["{python}", "worker.py"])           # HARNESS_WORKERS processes
 
-A worker that ends is started again, as systemd and Kubernetes do. SIGTERM goes to every worker, and the pool ends once
-they have ended.
+`python -m harness_worker.pool COMMAND...` does so with one process. A worker that ends is started again, as systemd and
+Kubernetes do. SIGTERM goes to every worker, and the pool ends once they have ended.
 """
 
 from __future__ import annotations
@@ -71,3 +71,7 @@ class _Replicas:
         self._stopping.set()
         for pid in list(self._workers):
             os.kill(pid, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:], count=1)

@@ -9,13 +9,14 @@ from pathlib import Path
 from .environment import SETTINGS
 
 
-def running_activities() -> frozenset[str]:
+def running_activities(folder: str | None = None) -> frozenset[str]:
     """The activities whose handler runs in a worker process that lives, by the files of the workers.
 
+    `folder` is where they are, None for that of `HARNESS_HISTORY`.
     A task between its removal from the queue and the begin of its handler is not among them.
     """
     found: set[str] = set()
-    for path in Path(SETTINGS.history).glob("worker-*.jsonl"):
+    for path in Path(folder or SETTINGS.history).glob("worker-*.jsonl"):
         if _is_alive(int(path.stem.split("-")[1])):
             found |= _open_runs(path)
     return frozenset(found)

@@ -23,6 +23,7 @@ from harness.environments.base import (
     Restartable,
     Service,
 )
+from harness.environments.redis_writes import write_acknowledged
 from harness.errors import EnvironmentUnavailable
 from tests.integration.environments.conftest import Traces, segments_of
 
@@ -42,6 +43,8 @@ def write(endpoints: Endpoints, service: Service, word: str) -> None:
     if service == "redis":
         with redis_client(endpoints) as client:
             client.set("word", word)
+        # A Redis whose disk is busy answers before it writes, and a SIGKILL loses what it had not written.
+        write_acknowledged(endpoints.redis_url)
         return
     with psycopg.connect(endpoints.database_url, autocommit=True) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS words (word text)")

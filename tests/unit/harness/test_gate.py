@@ -112,7 +112,7 @@ def test_waiting_for_several_handlers_names_them_all(keeper: GateKeeper) -> None
 
 
 def test_a_wait_without_an_arrival_raises(keeper: GateKeeper) -> None:
-    with pytest.raises(GateError, match=r"0 of 1 handlers arrived at gate 'door' within 0.05 s"):
+    with pytest.raises(GateError, match=r"0 of 1 handler arrived at gate 'door' within 0.05 s"):
         keeper.wait_for("door", within=0.05)
 
 

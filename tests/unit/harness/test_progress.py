@@ -42,6 +42,16 @@ def test_a_log_gets_one_line_for_each_step_and_none_for_updates() -> None:
     assert lines == ["starting", "done"]
 
 
+@pytest.mark.parametrize("out", [io.StringIO(), Terminal("utf-8")])
+def test_the_text_of_a_target_cannot_control_the_terminal(out: io.StringIO) -> None:
+    with Spinner(out) if out.isatty() else PlainLines(out) as progress:
+        progress.step("starting \x1b[31mevil\r\x07")
+        while "evil" not in out.getvalue():
+            continue
+    assert "\x1b[31m" not in out.getvalue()
+    assert "\x07" not in out.getvalue()
+
+
 def test_a_terminal_gets_one_line_that_is_wiped_in_the_end() -> None:
     out = Terminal("utf-8")
     with Spinner(out) as progress:

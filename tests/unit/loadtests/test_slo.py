@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from harness.environments.deadlocks import Deadlocks
 from harness.errors import UsageError
 from loadtests.measurement import Incomplete, Measurement
 from loadtests.slo import ObjectiveResult, Slo, evaluate
@@ -16,6 +17,7 @@ GOOD = Measurement(
     attempted=100,
     enqueue_ms=tuple(float(n) for n in range(1, 101)),
     end_to_end_ms=tuple(float(n) for n in range(101, 201)),
+    deadlocks=Deadlocks(count=0, source="log"),
 )
 LOST = Incomplete(task="load-1/7", activity="a-7", status="queued")
 
@@ -27,7 +29,7 @@ def outcomes(measurement: Measurement, slo: Slo | None = None) -> list[Objective
 def test_a_good_run_meets_every_level() -> None:
     report = evaluate(Slo(), GOOD)
     assert (report.outcome, report.exit_code, report.breaches) == (ObjectiveResult.MET, 0, ())
-    assert [objective.measured for objective in report.objectives] == [95.0, 195.0, 199.0, 0.0, 1.0, 0]
+    assert [objective.measured for objective in report.objectives] == [95.0, 195.0, 199.0, 0.0, 1.0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,7 @@ def test_a_good_run_meets_every_level() -> None:
         ("error ratio", {"attempted": 102}),
         ("achieved rate / planned rate", {"planned": 126.0}),
         ("not COMPLETE 20 s after the end", {"incomplete": (LOST,)}),
+        ("deadlocks in the database", {"deadlocks": Deadlocks(count=1, source="log")}),
     ],
 )
 def test_each_level_can_be_the_one_that_is_breached(name: str, change: dict[str, object]) -> None:
@@ -69,7 +72,7 @@ def test_a_level_that_is_just_kept_is_met(slo: Slo) -> None:
 )
 def test_a_run_that_proves_nothing_is_not_measurable(change: dict[str, object]) -> None:
     measurement = replace(GOOD, **change)  # type: ignore[arg-type]  # the fields are of many types
-    assert outcomes(measurement) == [ObjectiveResult.NOT_MEASURABLE] * 6
+    assert outcomes(measurement) == [*[ObjectiveResult.NOT_MEASURABLE] * 6, ObjectiveResult.MET]
     assert evaluate(Slo(), measurement).exit_code == 2
 
 
@@ -81,6 +84,7 @@ def test_a_run_whose_attempts_all_fail_has_no_latencies_and_is_breached() -> Non
         ObjectiveResult.NOT_MEASURABLE,
         ObjectiveResult.BREACHED,
         ObjectiveResult.BREACHED,
+        ObjectiveResult.MET,
         ObjectiveResult.MET,
     ]
     assert evaluate(Slo(), nothing).exit_code == 1

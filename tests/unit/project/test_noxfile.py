@@ -14,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import chaos
+
 ROOT = Path(__file__).resolve().parents[3]
 IN_CI = {"lint", "types", "tests", "chaos", "load", "containers", "simulate"}
 # CI runs none of these: they change files, take hours or need a machine without other load.
@@ -60,6 +62,12 @@ def requirements() -> list[Requirement]:
 
 def test_the_noxfile_has_the_sessions_of_ci_and_those_run_by_hand() -> None:
     assert session_names() == IN_CI | BY_HAND
+
+
+def test_every_scenario_that_strikes_a_server_of_its_own_also_runs_in_containers() -> None:
+    with_own_servers = {name for name, one in chaos.SCENARIOS.items() if one.own_servers and not one.proxied}
+    chosen = set(noxfile().IN_CONTAINERS)
+    assert with_own_servers < chosen < set(chaos.SCENARIOS)
 
 
 def test_plain_nox_runs_what_a_pull_request_must_pass() -> None:

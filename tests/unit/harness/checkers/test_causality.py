@@ -16,7 +16,7 @@ def test_a_run_that_begins_before_its_submission_is_invalid_and_named() -> None:
     why = "task 7 has a run in worker-12 1.000000 s before its first submission began"
     assert (found["why"], result.summary) == (
         why,
-        f"1 tasks began before their submission; the first: {why}",
+        f"1 task began before submission; the first: {why}",
     )
     assert result.figures == {"tasks": 2, "before_submission": 1}
 

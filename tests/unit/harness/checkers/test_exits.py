@@ -47,7 +47,7 @@ def test_a_pool_whose_parent_was_killed_owes_nothing() -> None:
     result = exits()(builder.history)
     assert result.verdict is Verdict.VALID
     assert result.figures == {"exits": 2, "killed": 1, "bad": 0}
-    assert result.summary == "1 pools ended with code 0, 1 were killed"
+    assert result.summary == "1 pool ended with code 0, 1 killed"
 
 
 def test_a_killed_worker_excuses_no_end_of_its_pool() -> None:

@@ -55,14 +55,14 @@ NEEDED = "are required"
         (partial(availability, minimum_share=1), ONE, "nothing was submitted during a fault"),
         (causality, ONE, "no submitted task began"),
         (delivery, EMPTY, "nothing was submitted"),
-        (delivery, ONE, "the store has no record of any of the 1 tasks submitted"),
+        (delivery, ONE, "the store has no record of any of 1 task submitted"),
         (partial(duplicates, 0), EMPTY, "no handler finished"),
         (partial(effects, minimum=2), EMPTY, f"0 activities had an effect, 2 {NEEDED}"),
         (exits, EMPTY, "no pool ended without a kill"),
         (
             partial(faults_injected, 2, minimum_kills=3),
             HistoryBuilder().killed(9),
-            f"1 faults injected, 1 processes killed; 2 and 3 {NEEDED}",
+            f"1 fault injected, 1 process killed; 2 and 3 {NEEDED}",
         ),
         (fencing, EMPTY, "the workers recorded no fences"),
         (fencing, HistoryBuilder().ran(1, by=12), "the store shows no fences"),
@@ -79,7 +79,7 @@ NEEDED = "are required"
         (
             partial(shutdown, 5, 1),
             HistoryBuilder().sigterm(12).exited(),
-            "1 pools got SIGTERM, but none had a task running",
+            "1 pool got SIGTERM, but none had a task running",
         ),
         (transitions, EMPTY, "the store has no log of any transition"),
         (witnesses, EMPTY, "the history has no evidence from client and workers and postgres and redis"),
@@ -116,7 +116,7 @@ FAULTY = (
             FAULTY,
             "before faults 75.0% available, p99 3996.0 ms; after faults 0.0% available",
         ),
-        (causality, HistoryBuilder().enqueued(1).ran(1, by=12), "1 tasks began after their submission"),
+        (causality, HistoryBuilder().enqueued(1).ran(1, by=12), "1 task began after submission"),
         (
             delivery,
             HistoryBuilder()
@@ -135,7 +135,7 @@ FAULTY = (
         (
             partial(duplicates, 3),
             HistoryBuilder().ran(1, by=12).ran(1, by=13, fence=2).ran(1, by=14, fence=3),
-            "2 surplus executions of 1 tasks, 3 excused",
+            "2 surplus executions of 1 task, 3 excused",
         ),
         (
             effects,
@@ -143,40 +143,40 @@ FAULTY = (
             "3 effects of 2 activities, each taken once",
         ),
         (partial(effects, minimum=0), EMPTY, "no handler took an effect"),
-        (exits, HistoryBuilder().exited().exited(parent=2), "2 pools ended with code 0, 0 were killed"),
-        (faults_injected, HistoryBuilder().sigterm(9), "1 faults injected, 0 processes killed"),
+        (exits, HistoryBuilder().exited().exited(parent=2), "2 pools ended with code 0, 0 killed"),
+        (faults_injected, HistoryBuilder().sigterm(9), "1 fault injected, 0 processes killed"),
         (
             fencing,
             HistoryBuilder().ran(1, by=12).recorded(1),
-            "1 runs of 1 activities, each under its own fence",
+            "1 run of 1 activity, each under its own fence",
         ),
-        (locks, LOCKED, "2 tasks under 1 lock keys, one at a time"),
+        (locks, LOCKED, "2 tasks under 1 lock key, one at a time"),
         (partial(locks, minimum=0), EMPTY, "no task had a lock key"),
         (nothing_left, HistoryBuilder().queue(), "the queue is empty"),
         (
             partial(priorities, ("high", "middle", "low")),
             submitted("low", 1).ran(1, by=12),
-            "1 tasks of priority low were served in time",
+            "1 task of priority low served in time",
         ),
         (partial(priorities, minimum=0), EMPTY, "the workload gave no task a priority"),
-        (progress, LOGGED, "2 percentages of 1 attempts, none falls and none is missing"),
+        (progress, LOGGED, "2 percentages of 1 attempt, none falls and none is missing"),
         (partial(progress, minimum=0), EMPTY, "no attempt has a percentage"),
         (
             partial(recovery, 2.0),
             HistoryBuilder().began(1, by=12).at(1).killed(12).at(1.5).ran(1, by=13, fence=2),
-            "1 runs interrupted, recovery p99 0.500 s (bound 2 s), longest 0.500 s",
+            "1 run interrupted, recovery p99 0.500 s (bound 2 s), longest 0.500 s",
         ),
         (
             partial(recovery, 2.0),
             HistoryBuilder().began(1, by=12).killed(12).recorded(1, status="error"),
-            "1 runs interrupted, none began again",
+            "1 run interrupted, none began again",
         ),
         (
             partial(shutdown, 5, 1),
             HistoryBuilder().began(1, by=12).at(1).sigterm(12).at(1.5).ended(1, by=12).at(3).exited(),
-            "1 pools stopped, 1 tasks drained, 0 released, slowest stop 2.000 s",
+            "1 pool stopped, 1 task drained, 0 released, slowest stop 2.000 s",
         ),
-        (transitions, LOGGED, "3 transitions of 1 activities, all legal"),
+        (transitions, LOGGED, "3 transitions of 1 activity, all legal"),
         (
             witnesses,
             HistoryBuilder().enqueued(1).ran(1, by=12).recorded(1).queue(),
@@ -300,7 +300,7 @@ def test_a_task_that_too_many_passed_is_reported_with_the_numbers() -> None:
     result = priorities()(builder.history)
     why = "task 500 of priority low waited while 72 runs of other priorities and 0 of its own began; the bound is 71"
     assert whys(result) == [("starved", 500, why)]
-    assert result.summary == f"1 tasks were passed by too many others; the first: {why}"
+    assert result.summary == f"1 task was passed by too many others; the first: {why}"
     lows = range(500, 500 + SLACK + 2)
     builder = submitted("high", 1, 2, builder=submitted("low", *lows)).ran(1, by=12).ran(*lows, by=12)
     why = "task 2 of priority high waited while 66 runs of other priorities and 1 of its own began; the bound is 65"

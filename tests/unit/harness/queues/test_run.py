@@ -26,6 +26,12 @@ words = sys.argv[1:]
 folder = pathlib.Path(words[words.index("--report") + 1])
 scenario = words[words.index("run") + 1]
 (folder / "arguments.json").write_text(json.dumps(words))
+table = next(one for one in folder.parents if one.name == "table")
+with (table / "order").open("a") as order:
+    print(scenario, file=order)
+if scenario == "cell-reply-lost" and (table / "order").read_text().split().count(scenario) == 1:
+    print("harness: the first attempt shows nothing.")
+    sys.exit(2)
 if scenario == "cell-sigterm":
     print("harness: the pool does not start.")
     sys.exit(2)
@@ -95,6 +101,15 @@ def test_a_cell_that_writes_no_verdict_is_unknown_with_its_last_line(table: Path
     found = run_one(table, cell(Loss.SIGTERM))
     assert (found.verdict, found.why) == (Verdict.UNKNOWN, "harness: the pool does not start.")
     assert not found.is_final, "the same command runs it again"
+
+
+def test_a_cell_that_shows_nothing_is_run_once_more_after_all_others(table: Path) -> None:
+    cells = [cell(Loss.REPLY_LOST), cell(Loss.WORKER_KILLED)]
+    found = runner(table, jobs=1).run(cells)
+    assert [(one.cell, one.verdict) for one in found] == [(one, Verdict.VALID) for one in cells]
+    assert sorted(map(repr, read_results(table))) == sorted(map(repr, found))
+    order = (table / "order").read_text().split()
+    assert order == ["cell-reply-lost", "cell-worker-killed", "cell-reply-lost"]
 
 
 def test_a_cell_that_could_show_nothing_is_not_run(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:

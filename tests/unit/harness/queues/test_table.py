@@ -130,6 +130,14 @@ def test_a_cell_without_a_promise_is_not_asked_whatever_else_is_valid() -> None:
     assert (found.verdict, found.why) == (Verdict.NOT_ASKED, "delivery: delivery says NOT ASKED")
 
 
+def test_a_cell_of_side_checks_alone_is_not_asked_either() -> None:
+    found = judged(scenario(evidence="VALID", delivery="NOT ASKED", asked="UNKNOWN"))
+    assert (found.verdict, found.why) == (Verdict.NOT_ASKED, "delivery: delivery says NOT ASKED")
+    assert (
+        judged(scenario(faults="UNKNOWN", delivery="NOT ASKED", asked="UNKNOWN")).verdict is Verdict.UNKNOWN
+    )
+
+
 def test_another_broken_promise_counts_although_delivery_is_not_asked() -> None:
     found = judged(scenario(delivery="NOT ASKED", exits="INVALID"))
     assert (found.verdict, found.why) == (Verdict.INVALID, "exits: exits says INVALID")

@@ -1,10 +1,11 @@
 """No password leaves the harness, however it is written."""
 
 import time
+import unicodedata
 
 import pytest
 
-from harness.masking import masked, masked_json
+from harness.masking import masked, masked_json, one_line, terminal_safe
 
 
 @pytest.mark.parametrize(
@@ -73,3 +74,18 @@ def test_a_value_that_json_does_not_know_becomes_a_masked_string() -> None:
     assert masked_json({"error": ValueError("redis://:s3cret@h is down")}) == {
         "error": "redis://:***@h is down"
     }
+
+
+FOREIGN = "\x1b[2J\x1b]0;title\x07evil\r\x9b31m \u202egnp.exe\u2066 \x00 next\nline\tend"
+
+
+def test_foreign_text_cannot_control_a_terminal() -> None:
+    safe = terminal_safe(FOREIGN)
+    assert not [one for one in safe if one not in "\n\t" and unicodedata.category(one) in ("Cc", "Cf")]
+    assert one_line(FOREIGN).endswith("� next line end")
+    assert "\n" not in one_line(FOREIGN)
+    assert one_line("redis://:hunter2@host") == "redis://:***@host"
+
+
+def test_ordinary_text_of_any_language_stays() -> None:
+    assert terminal_safe("größer\n\t日本語 🙂 ẞ") == "größer\n\t日本語 🙂 ẞ"

@@ -6,11 +6,12 @@ from itertools import pairwise
 import pytest
 
 from harness.history import History
+from harness.history.figures import counted
 from harness.report.density import active
 from harness.report.lanes import lanes, pack, place
 from harness.report.over_time import rates
 from harness.report.picture_data import Bar, BarOutcome, picture_data
-from harness.report.scales import Scale, counted, number_text, round_step, seconds_text, ticks
+from harness.report.scales import Scale, number_text, round_step, seconds_text, ticks
 from harness.report.timeline import timeline
 from tests.support.report_samples import INFO, INVOKE, OK, SampleHistory, kill_history, sigterm_history
 
@@ -60,6 +61,8 @@ def test_numbers_and_counts_read_well() -> None:
         "2 processes",
         "0 faults",
     ]
+    assert [counted(n, "activity", "have") for n in (1, 1200)] == ["1 activity has", "1,200 activities have"]
+    assert [counted(n, "lock key", "break") for n in (1, 2)] == ["1 lock key breaks", "2 lock keys break"]
 
 
 def test_bars_in_a_row_never_overlap_and_free_rows_are_used_again() -> None:

@@ -162,6 +162,11 @@ class Nowhere:
     name: str = "nowhere"
     versions: ServerVersions = field(default=ServerVersions(postgres="none", redis="none"))
     endpoints: Endpoints = field(default=Endpoints(database_url="", redis_url=""))
+    log: Iterator[str] = field(default_factory=lambda: iter(()))
+
+    def logs(self, service: str) -> str:
+        """The log of Postgres, another one at each call."""
+        return next(self.log, "") if service == "postgres" else ""
 
 
 class QuietMachine:
@@ -206,6 +211,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
             work: float = 0.0,
             progress: Progress | None = None,
             history: Path = tmp_path,
+            **servers: Any,
         ) -> ScenarioRun:
             scenario = Scenario(
                 name="test",
@@ -216,7 +222,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
                 pool=PoolNeeds(workers=1, lease=0.1),
                 timeout=timeout,
             )
-            environment: Any = Nowhere(folder=Path(folder))
+            environment: Any = Nowhere(folder=Path(folder), **servers)
             try:
                 return run_scenario(
                     scenario,
@@ -231,6 +237,22 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
                 assert not [pool for pool in target.pools if is_alive(pool.pid)], "a pool still runs"
 
         yield run
+
+
+DEADLOCK = "2026-01-02 03:04:05.678 UTC [42] ERROR:  deadlock detected\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [(DEADLOCK, DEADLOCK, Verdict.VALID), (DEADLOCK, 2 * DEADLOCK, Verdict.INVALID)],
+)
+def test_a_run_with_a_deadlock_in_the_log_of_the_server_is_invalid(
+    run: Run, before: str, after: str, verdict: Verdict
+) -> None:
+    database = Endpoints(database_url="postgresql://127.0.0.1:1/x", redis_url="")
+    found = run(Instant(), NoFault(), endpoints=database, log=iter([before, after]))
+    assert found.verdict is verdict, found.results
+    assert found.results["deadlocks"].verdict is verdict
 
 
 def test_a_run_in_which_all_goes_well_is_valid(run: Run) -> None:
@@ -300,7 +322,7 @@ def test_a_drain_that_runs_into_the_time_out_says_nothing_about_the_tasks_that_a
 ) -> None:
     found = run(Instant(forgets=frozenset({7})), NoFault(), timeout=1.5, stall=60.0)
     assert found.error is not None
-    assert "1 tasks were still unfinished after the 1.5 s" in found.error
+    assert "1 task was still unfinished after the 1.5 s" in found.error
     assert not [name for name, one in found.results.items() if one.verdict is Verdict.INVALID]
     assert found.verdict is Verdict.UNKNOWN
     [unfinished] = found.results["delivery"].counterexamples
@@ -506,6 +528,20 @@ def test_a_fault_whose_victim_never_comes_is_left_out_and_the_next_one_is_tried(
     assert missed.log == ["aim"]
     assert injected.log == ["aim", "inject", "heal"]
     assert found.error is None
+
+
+class TakesNothing(Instant):
+    def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
+        return [Submission(number=task.number, error="no such queue", certain=True) for task in tasks]
+
+
+def test_a_target_that_refuses_every_task_ends_the_run_before_its_gated_faults_time_out(run: Run) -> None:
+    faults: list[Any] = [KillWorker(at=at, gated=True) for at in (0.3, 0.5, 0.7)]
+    result = run(TakesNothing(), *faults)
+    assert result.verdict is Verdict.UNKNOWN
+    assert str(result.error).startswith("The target acknowledged none of ")
+    assert str(result.error).count(". ") == 1
+    assert result.seconds < 9.0  # one fault alone waits for its task for 10 s
 
 
 def test_a_run_that_takes_too_long_reports_it(run: Run) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.cli.main import main
 from harness.environments.base import Endpoints
 from harness.run.target_check import CheckedPart, check_target
 from harness.targets.adapter import adapter
@@ -73,7 +75,7 @@ def test_an_adapter_that_works_has_a_note_for_each_part_and_a_proposal(folder: P
         ("runs", ("pool.py", "activity=job.stem", "activity=job.name"),
          "submit returned job-0001 for task 1, and its run recorded job-0001.running"),
         ("runs", ("client.py", "return len(list(jobs.glob", "return 1 + len(list(jobs.glob"),
-         "tasks are unfinished after 1 s"),
+         "(tasks are|task is) unfinished after 1 s"),
         ("gate", ("pool.py", "json.loads(job.read_text())", "json.loads(job.read_text())['number']"),
          "did not come to its gate within 1 s.*the whole task"),
         ("gate", ("client.py", 'return len(list(jobs.glob("*.ready"))) + len(list(jobs.glob("*.running")))',
@@ -95,3 +97,19 @@ def test_a_mistake_is_named_with_its_remedy(
     # A count without running tasks may be seen at once, or at the gate.
     part = "runs" if part == "gate" and part not in found else part
     assert re.search(said, found[part].problem or ""), found
+
+
+def test_the_text_of_a_target_cannot_control_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = [
+        CheckedPart(name="client", note="evil \x1b[2J\r\x07 9.9"),
+        CheckedPart(name="pool", problem="no\n\x1b]0;x\x07 pool"),
+    ]
+    monkeypatch.setattr("harness.cli.target.check_target", lambda *_, **__: iter(parts))
+    monkeypatch.setattr("harness.cli.target.make_environment", lambda *_, **__: nullcontext())
+    assert main(["target", "check", "agentexec", "--report", str(tmp_path / "report")]) == 1
+    out = capsys.readouterr().out
+    assert not [one for one in out if ord(one) < 32 and one != "\n"]
+    assert "wrong  pool      no �]0;x� pool\n" in out
+    assert "agentexec: 1 part does not work\n" in out

@@ -204,7 +204,7 @@ def test_promises_that_cannot_be_read_are_a_wrong_request() -> None:
 
 
 def test_too_few_tasks_for_the_faults_are_refused_as_before() -> None:
-    with pytest.raises(UsageError, match="1 tasks are too few for the 2 faults"):
+    with pytest.raises(UsageError, match="1 task is too few for the 2 faults"):
         plan(tasks=1)
 
 

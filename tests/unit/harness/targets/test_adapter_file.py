@@ -85,7 +85,11 @@ def test_a_profile_replaces_keys_and_merges_tables(tmp_path: Path) -> None:
             '"twice"',
             "the promise delivery is 'twice'; write one of at-least-once, at-most-once.",
         ),
-        ('delivery = "at', 'deliver = "at', "there is no promise 'deliver'; choose from delivery"),
+        (
+            'delivery = "at',
+            'deliver = "at',
+            "there is no promise 'deliver'; choose from deadlock_free, delivery",
+        ),
         (
             "[promises]",
             "[promises]\ntakes_over_after = inf",

@@ -150,7 +150,7 @@ def test_a_pool_that_ends_at_once_fails_with_its_final_output_and_without_secret
 
 
 def test_a_pool_whose_workers_do_not_come_up_is_killed_and_named(session: Session) -> None:
-    with pytest.raises(TargetFailed, match=r"had 0 of 1 workers up after 0\.2 s"):
+    with pytest.raises(TargetFailed, match=r"had 0 of 1 worker up after 0\.2 s"):
         session.start(["sleep", "600"], within=0.2)
 
 

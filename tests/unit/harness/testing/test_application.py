@@ -15,8 +15,8 @@ from pydantic import BaseModel
 import agentexec as ax
 from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, UsageError
-from harness.targets.agentexec_application import _as_request
 from harness.targets.application_reference import reference_of
+from harness.targets.applications.agentexec import _as_request
 from harness.targets.base import TargetSettings
 from harness.testing import Application, app
 

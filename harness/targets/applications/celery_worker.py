@@ -6,7 +6,6 @@ precedence over the code of the application.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 from collections.abc import Callable
@@ -14,17 +13,15 @@ from functools import wraps
 from typing import Any
 
 from harness.targets import body
-from harness.targets.application_reference import ENV_APPLICATION
-from harness.targets.application_reference import application as imported
-from harness.targets.celery_application import ENV_CONFIGURATION
+from harness.targets.application_reference import ENV_APPLICATION, own_application
+from harness.targets.applications.base import imported
+from harness.targets.applications.celery import ENV_CONFIGURATION
 from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
 
 
 def wrapped(celery: Any) -> Any:
     """The application with the configuration of the run; its tasks are wrapped once all of them are imported."""
-    # Celery is in the environment of the application only.
-    package = "celery"
-    signals = importlib.import_module(f"{package}.signals")
+    signals = imported("celery.signals")
     celery.conf.update(json.loads(os.environ[ENV_CONFIGURATION]))
 
     def wrap_tasks(**_: Any) -> None:
@@ -57,5 +54,4 @@ def _wrapped_run(task: Any) -> Callable[..., Any]:
 
 
 if ENV_APPLICATION in os.environ:
-    _application: Any = imported()
-    application = wrapped(getattr(_application, "application", _application))
+    application = wrapped(own_application())

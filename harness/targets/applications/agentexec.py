@@ -14,10 +14,11 @@ from agentexec.producer.encoding import write_context
 from agentexec.producer.requests import checked_requests
 from agentexec.task import UncheckedContext
 from harness.environments.base import Endpoints
-from harness.errors import FOREIGN_ERRORS, TargetFailed, UsageError, describe_error
+from harness.errors import TargetFailed, UsageError, describe_error
 from harness.history.promises import Promises
 from harness.targets.agentexec_target import AgentexecSession, opened
 from harness.targets.application_reference import ENV_APPLICATION, environment_on
+from harness.targets.applications.message import made_by, wrong_form
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.targets.promised import everything
 from harness.targets.wrapped_handler import LABEL, TaskLabel
@@ -51,8 +52,8 @@ class AgentexecApplication:
         return ax.__version__
 
     def promises(self, settings: TargetSettings) -> Promises:
-        """Those of agentexec; progress is what the handlers of the application report, so it is not asked for."""
-        return replace(everything(settings), progress=False)
+        """Those of agentexec, without what the application decides: the progress that it reports, and its own SQL."""
+        return replace(everything(settings), progress=False, deadlock_free=False)
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> ApplicationSession:
         """Open a session and create agentexec's schema if it is missing; raises `TargetFailed`."""
@@ -62,7 +63,7 @@ class AgentexecApplication:
 class ApplicationSession(AgentexecSession):
     """The pool of an application on given servers with its own queue."""
 
-    pool = "harness.targets.agentexec_application_pool:pool"
+    pool = "harness.targets.applications.agentexec_pool:pool"
     number = Activity.context[LABEL]["number"].as_integer()
 
     def __init__(
@@ -135,10 +136,7 @@ class ApplicationSession(AgentexecSession):
 
 def _as_request(make: Callable[[int], Any], number: int) -> ax.TaskRequest:
     """The task that `make` gives; raises `TargetFailed`, one sentence that says what is wrong with it."""
-    try:
-        made = make(number)
-    except FOREIGN_ERRORS as error:
-        raise TargetFailed(f"make({number}) raised {describe_error(error)}. Correct it.") from error
+    made = made_by(make, number)
     try:
         match made:
             case ax.TaskRequest():
@@ -151,4 +149,4 @@ def _as_request(make: Callable[[int], Any], number: int) -> ax.TaskRequest:
         raise TargetFailed(
             f"make({number}) has a wrong option: {describe_error(error)}. Correct it."
         ) from None
-    raise TargetFailed(f"make({number}) returned {type(made).__name__}. Return {_FORMS}.")
+    raise wrong_form(number, made, _FORMS)

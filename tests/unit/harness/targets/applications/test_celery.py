@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from harness.errors import TargetFailed, UsageError
-from harness.targets.celery_application import _as_message, queues_of
+from harness.targets.applications.celery import _FORMS, name_of, own_form, queues_of
+from harness.targets.applications.message import Make, TaskMessage, message_of
 from harness.testing import app
 
 SIGNATURE = SimpleNamespace(
@@ -16,27 +17,34 @@ SIGNATURE = SimpleNamespace(
 )
 
 
+def made(make: Make) -> TaskMessage:
+    return message_of(make, 7, forms=_FORMS, name_of=name_of, own_form=own_form)
+
+
 @pytest.mark.parametrize(
-    ("made", "message"),
+    ("given", "message"),
     [
         (SIGNATURE, ("refund", (7,), {"cents": 1}, {"priority": 3})),
         (("refund", (7,)), ("refund", (7,), {}, {})),
-        (("refund", [7]), ("refund", (7,), {}, {})),
+        ((SimpleNamespace(name="refund"), [7]), ("refund", (7,), {}, {})),
         (("refund", {"order": 7}), ("refund", (), {"order": 7}, {})),
         (("refund", (7,), {"countdown": 2}), ("refund", (7,), {}, {"countdown": 2})),
         (("refund", {"order": 7}, {"queue": "q"}), ("refund", (), {"order": 7}, {"queue": "q"})),
     ],
 )
-def test_make_may_give_a_signature_or_a_name_with_arguments(made: Any, message: Any) -> None:
-    assert _as_message(lambda number: made, 7) == message
+def test_make_may_give_a_signature_or_a_task_with_arguments(given: Any, message: Any) -> None:
+    found = made(lambda number: given)
+    assert (found.name, found.args, found.kwargs, found.options) == message
 
 
-@pytest.mark.parametrize("made", [None, "refund", ("refund",), ("refund", 7), ("refund", (7,), 5), (1, (2,))])
-def test_make_may_give_nothing_else(made: Any) -> None:
+@pytest.mark.parametrize(
+    "given", [None, "refund", ("refund",), ("refund", 7), ("refund", (7,), 5), (1, (2,)), (None, ())]
+)
+def test_make_may_give_nothing_else(given: Any) -> None:
     with pytest.raises(
         TargetFailed, match=r"make\(7\) returned \w+. Return a signature such as refund.s\(order\)"
     ):
-        _as_message(lambda number: made, 7)
+        made(lambda number: given)
 
 
 def refuse(number: int) -> None:
@@ -45,7 +53,7 @@ def refuse(number: int) -> None:
 
 def test_make_that_raises_is_named_with_its_number() -> None:
     with pytest.raises(TargetFailed, match=r"make\(7\) raised KeyError: 7. Correct it."):
-        _as_message(refuse, 7)
+        made(refuse)
 
 
 def test_workers_take_every_queue_that_the_application_names() -> None:

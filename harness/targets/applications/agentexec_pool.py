@@ -19,8 +19,8 @@ import agentexec as ax
 from agentexec.config import load_settings, normalised_database_url, pin_settings
 from agentexec.task import TaskDefinition
 from harness.targets import body
-from harness.targets.agentexec_application import ENV_OWN_QUEUE
-from harness.targets.application_reference import ENV_APPLICATION, application
+from harness.targets.application_reference import ENV_APPLICATION, own_application
+from harness.targets.applications.agentexec import ENV_OWN_QUEUE
 from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
 
 _PINNED = (
@@ -90,8 +90,7 @@ def _pin() -> None:
 
 if ENV_APPLICATION in os.environ:
     _pin()
-    _application: Any = application()
-    pool = wrapped(getattr(_application, "application", _application))
+    pool = wrapped(own_application())
     # The parent imports this module too, but it runs no tasks.
     if "AGENTEXEC_WORKER_ID" in os.environ:
         body.say_hello()

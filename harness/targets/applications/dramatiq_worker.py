@@ -1,0 +1,91 @@
+"""The workers of a Dramatiq application under test: its own actors, wrapped, on the Redis of the run.
+
+`dramatiq` imports this module. The broker keeps its middleware; the connections of the broker, and of the backends that
+its middleware has, lead to the Redis of the run.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from harness.kit.harness_worker import settings
+from harness.targets import body
+from harness.targets.application_reference import ENV_APPLICATION, own_application
+from harness.targets.applications.base import imported
+from harness.targets.applications.dramatiq import ended_key, lead_to, put_on
+from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
+
+_processed = threading.local()
+"""The message that this thread processes, until its actor begins."""
+
+
+def wrapped(broker: Any) -> Any:
+    """The broker on the Redis of the run, with every actor wrapped that it has or gets."""
+    lead_to(broker, settings.redis_url)
+    put_on(broker, queue=settings.queue, lease=settings.lease)
+    broker.add_middleware(_recorder())
+    return broker
+
+
+def _recorder() -> Any:
+    base: Any = imported("dramatiq").Middleware
+
+    class MessageRecorder(base):  # type: ignore[misc]  # the class of an installed Dramatiq
+        """Records what happens to messages."""
+
+        def after_declare_actor(self, _: Any, actor: Any) -> None:
+            actor.fn = _wrapped_function(actor)
+
+        def after_worker_boot(self, *_: Any) -> None:
+            body.say_hello()
+
+        def before_process_message(self, _: Any, message: Any) -> None:
+            _processed.message = message
+
+        def after_process_message(
+            self, broker: Any, message: Any, *, exception: BaseException | None = None, **_: Any
+        ) -> None:
+            if exception is not None:
+                note(broker, message, "error")
+
+        def after_skip_message(self, broker: Any, message: Any) -> None:
+            note(broker, message, "canceled")
+
+    return MessageRecorder()
+
+
+def note(broker: Any, message: Any, status: str) -> None:
+    """Note how a message of the run ended. A later note replaces it, and so does a message that waits for a retry."""
+    if LABEL in message.options:
+        broker.client.hset(ended_key(broker), message.message_id, status)
+
+
+def _wrapped_function(actor: Any) -> Callable[..., Any]:
+    own = actor.fn
+
+    @wraps(own)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        message = vars(_processed).pop("message", None)
+        if message is None:  # an actor that another one calls
+            return own(*args, **kwargs)
+        recorded = WrappedRun(
+            label=TaskLabel.from_value(message.options.get(LABEL)),
+            name=actor.actor_name,
+            activity=str(message.message_id),
+            attempt=int(message.options.get("retries", 0)) + 1,
+            fence=None,
+        )
+        result = recorded.call(lambda: own(*args, **kwargs))
+        # An actor whose end cannot be noted fails, as one that cannot store its own result would.
+        note(actor.broker, message, "complete")
+        return result
+
+    return run
+
+
+if ENV_APPLICATION in os.environ:
+    broker = wrapped(own_application())

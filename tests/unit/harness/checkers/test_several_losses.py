@@ -1,0 +1,119 @@
+"""One loss that is not survived does not excuse what happened before it, or what no loss explains."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.checkers import standard
+from harness.checkers.asked import as_promised
+from harness.checkers.base import CheckResult, Verdict, check_all
+from harness.history import InjectionKind
+from harness.history.promises import Loss, Promises, Quote
+from tests.support.histories import FAIL, HistoryBuilder
+
+QUOTE = Quote(sentence="A task begins again within 2 s.", address="https://example.invalid")
+MADE = Promises(
+    survives=frozenset({Loss.WORKER_KILLED}),
+    recovers_within={Loss.WORKER_KILLED: 2.0},
+    duplicates=True,
+    quotes={"recovers_within": QUOTE},
+)
+
+
+def built() -> HistoryBuilder:
+    """Task 1 runs, task 2 is interrupted at 1 s."""
+    builder = HistoryBuilder().promised(MADE).enqueued(1, 2, 3).ran(1, by=10).at(1).began(2, by=11)
+    return builder.injected("kill-worker", InjectionKind.KILL, pids=[11], loss=Loss.WORKER_KILLED)
+
+
+def emptied(builder: HistoryBuilder, *, at: float) -> HistoryBuilder:
+    return builder.at(at).injected("flush-redis", InjectionKind.DATA_LOSS, loss=Loss.BROKER_EMPTIED)
+
+
+def judged(builder: HistoryBuilder) -> dict[str, CheckResult]:
+    history = builder.at(60).drained(unfinished=0).history
+    return as_promised(check_all(standard(), history), history)
+
+
+def test_what_the_loss_may_have_taken_is_not_asked() -> None:
+    found = judged(emptied(built().at(1.5).ran(2, by=12), at=4))
+    assert found["delivery"].verdict is Verdict.NOT_ASKED
+    assert found["delivery"].figures["lost"] == 1
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_an_unexpected_task_is_judged_all_the_same(refused: bool) -> None:
+    builder = built().at(1.5).ran(2, by=12)
+    if refused:
+        builder.enqueued(9, outcome=FAIL)
+    found = judged(emptied(builder, at=4).at(5).ran(9, by=12))["delivery"]
+    assert found.verdict is Verdict.INVALID
+    assert [one["task"] for one in found.counterexamples] == [9]
+    assert "no loss that the system does not survive explains task 9" in found.summary
+
+
+def test_a_task_that_had_to_begin_again_before_the_loss_is_judged() -> None:
+    found = judged(emptied(built(), at=4))
+    assert [one["task"] for one in found["delivery"].counterexamples] == [2]
+    assert {name: found[name].verdict for name in ("delivery", "recovery")} == dict.fromkeys(
+        ("delivery", "recovery"), Verdict.INVALID
+    )
+    assert found["recovery"].promise == QUOTE
+
+
+def test_a_task_that_could_still_begin_again_when_the_loss_came_is_not_asked() -> None:
+    found = judged(emptied(built(), at=2.5))
+    assert {found[name].verdict for name in ("delivery", "recovery")} == {Verdict.NOT_ASKED}
+
+
+def test_a_late_recovery_before_the_loss_is_judged() -> None:
+    found = judged(emptied(built().at(4).ran(2, by=12), at=5))["recovery"]
+    assert found.verdict is Verdict.INVALID
+    assert [one["kind"] for one in found.counterexamples] == ["slow"]
+
+
+def test_a_recovery_in_time_before_the_loss_is_valid() -> None:
+    assert judged(emptied(built().at(2).ran(2, by=12), at=5))["recovery"].verdict is Verdict.VALID
+
+
+def test_a_kill_without_a_promise_does_not_leave_the_others_unasked() -> None:
+    builder = built().at(20).began(3, by=13)
+    builder.injected("kill-pool", InjectionKind.KILL, pids=[13], loss=Loss.POOL_KILLED)
+    found = judged(builder)["recovery"]
+    assert found.verdict is Verdict.INVALID
+    assert [one["task"] for one in found.counterexamples] == [2]
+
+
+def test_tasks_that_are_not_decided_count_as_kept_promises_of_the_p99() -> None:
+    tasks = range(100, 300)
+    builder = HistoryBuilder().promised(MADE).enqueued(*tasks)
+    builder.at(1).began(100, by=11).injected("kill", InjectionKind.KILL, pids=[11], loss=Loss.WORKER_KILLED)
+    builder.at(4).ran(100, by=12)
+    for task in tasks[1:]:
+        builder.began(task, by=13)
+    builder.at(5).injected("kill", InjectionKind.KILL, pids=[13], loss=Loss.WORKER_KILLED)
+    assert judged(emptied(builder, at=5.5))["recovery"].verdict is Verdict.VALID
+
+
+def test_a_pool_that_ended_before_the_loss_is_not_excused() -> None:
+    builder = built().at(2).ran(2, by=12).at(3).exited(parent=1, code=3)
+    assert judged(emptied(builder, at=4))["exits"].verdict is Verdict.INVALID
+
+
+def test_a_pool_that_ended_after_the_loss_is_excused() -> None:
+    builder = emptied(built().at(2).ran(2, by=12), at=4).at(5).exited(parent=1, code=3)
+    assert judged(builder)["exits"].verdict is Verdict.NOT_ASKED
+
+
+def test_nothing_but_side_checks_is_no_verdict() -> None:
+    builder = HistoryBuilder().promised(Promises()).enqueued(1)
+    found = judged(emptied(builder.ran(1, by=10).exited(), at=4))
+    assert found["asked"].verdict is Verdict.UNKNOWN
+    assert Verdict.combine(one.verdict for one in found.values()) is Verdict.UNKNOWN
+
+
+def test_a_checker_of_the_system_is_a_verdict() -> None:
+    builder = HistoryBuilder().promised(Promises(duplicates=True)).enqueued(1)
+    found = judged(emptied(builder.ran(1, by=10).exited(), at=4))
+    assert "asked" not in found
+    assert Verdict.combine(one.verdict for one in found.values()) is Verdict.VALID
