@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from itertools import islice, takewhile
 from pathlib import Path
 
@@ -33,8 +34,11 @@ def test_all_processes_together_have_the_arrivals_of_one(
 ) -> None:
     schedule = LoadSchedule(stages=plan, seed=seed, pacing=pacing)
     whole = first(schedule)
-    parts = [list(islice(schedule.arrivals(shard, shards), len(whole))) for shard in range(shards)]
-    assert sorted(arrival for part in parts for arrival in part)[: len(whole)] == whole
+    parts = [
+        takewhile(lambda one: one.number < len(whole), schedule.arrivals(shard, shards))
+        for shard in range(shards)
+    ]
+    assert sorted(arrival for part in parts for arrival in part) == whole
     assert [arrival.number for arrival in whole] == list(range(len(whole)))
 
 
@@ -72,6 +76,17 @@ def test_poisson_arrivals_are_independent_of_each_other() -> None:
     assert mean == pytest.approx(20, rel=0.03)
     assert variance == pytest.approx(20, rel=0.15)
     assert times[:10] != [one.intended for one in first(LoadSchedule(stages=hold(20, 2000), seed=2), 10)]
+
+
+def test_the_memory_of_a_schedule_does_not_grow() -> None:
+    tracemalloc.start()
+    try:
+        assert (
+            sum(1 for _ in islice(LoadSchedule(stages=steps(5, 5, every="1s")).arrivals(), 20_000)) == 20_000
+        )
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_replay_keeps_its_times_its_sizes_and_its_tasks(tmp_path: Path) -> None:

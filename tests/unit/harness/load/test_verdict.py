@@ -12,7 +12,7 @@ import pytest
 
 from harness.errors import UsageError
 from harness.load.accounting import Accounting
-from harness.load.files import load_table, write_load
+from harness.load.report.files import load_table, write_load
 from harness.load.rows import LoadRow
 from harness.load.verdict import LoadEvidence, WorstTask, judge
 

@@ -15,9 +15,9 @@ from harness.load.histogram import LatencyHistogram
 from harness.load.rows import LoadRow
 from harness.load.verdict import LoadVerdict
 from harness.masking import masked_json
+from harness.report.compare_loads import LOAD_SCHEMA
 from harness.report.facts import packages, platform_facts
 
-SCHEMA = "agentexec-harness/load-verdict"
 VERSION = 1
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99)
 NEVER = "never"
@@ -27,7 +27,7 @@ def load_document(verdict: LoadVerdict, *, written_at: str) -> dict[str, Any]:
     """The content of verdict.json, without secrets; `written_at` is an ISO 8601 time."""
     evidence = verdict.evidence
     document = {
-        "schema": SCHEMA,
+        "schema": LOAD_SCHEMA,
         "schema_version": VERSION,
         "verdict": verdict.verdict.value,
         "outcome": verdict.outcome.value,
