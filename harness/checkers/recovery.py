@@ -42,7 +42,7 @@ def recovery(p99: float | None = None, *, minimum: int = 1, from_last_kill: bool
 
     def check(history: History) -> CheckResult:
         found = interruptions(history, from_last_kill=from_last_kill)
-        judged = _Judged(history, found, p99=p99, minimum=max(minimum, 1), from_last_kill=from_last_kill)
+        judged = _JudgedWaits(history, found, p99=p99, minimum=max(minimum, 1), from_last_kill=from_last_kill)
         return judged.result()
 
     return check
@@ -67,7 +67,7 @@ def resumption() -> Checker:
                 summary=summary,
                 figures=_figures([], [], [], 0.0) | {"bound": None},
             )
-        return _Judged(history, found).result()
+        return _JudgedWaits(history, found).result()
 
     return check
 
@@ -83,7 +83,7 @@ def never_began_again(history: History) -> Set[int]:
     }
 
 
-class _Judged:
+class _JudgedWaits:
     """The interruptions of a history, beside their bounds."""
 
     def __init__(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from harness.environments.base import Endpoints
+from harness.environments.redis_connection import RedisConnection, RedisFailure
 from harness.environments.urls import plain_url
 from harness.errors import TargetFailed, describe_error
 from harness.testing.sources import TIMEOUT_SECONDS
@@ -23,7 +24,6 @@ WHERE t.typtype IN ('e', 'd') AND n.nspname !~ '^pg_' AND n.nspname <> 'informat
 UNION ALL SELECT format('DROP SCHEMA IF EXISTS %I CASCADE', nspname)
 FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
 """
-_KEYS_AT_ONCE = 1000
 
 
 class Leftovers:
@@ -33,7 +33,7 @@ class Leftovers:
         self._endpoints = endpoints
         with self._servers() as (connection, client):
             self._drops = {row[0] for row in connection.execute(_DROPS)}
-            self._keys = set(client.scan_iter(count=_KEYS_AT_ONCE))
+            self._keys = set(client.keys())
 
     def remove(self) -> None:
         """Remove the tables, types, schemas and keys that were added; raises `TargetFailed`."""
@@ -41,24 +41,22 @@ class Leftovers:
             for (drop,) in connection.execute(_DROPS).fetchall():
                 if drop not in self._drops:
                     connection.execute(drop.encode())
-            for key in client.scan_iter(count=_KEYS_AT_ONCE):
-                if key not in self._keys:
-                    client.delete(key)
+            for key in set(client.keys()) - self._keys:
+                client.call("DEL", key)
 
     @contextmanager
-    def _servers(self) -> Iterator[tuple[Any, Any]]:
+    def _servers(self) -> Iterator[tuple[Any, RedisConnection]]:
         import psycopg  # here, since not every environment with the harness has it
-        import redis
 
         database, url = plain_url(self._endpoints.database_url), self._endpoints.redis_url
         options = f"-c lock_timeout={TIMEOUT_SECONDS * 1000:.0f}"
         try:
             with (
                 psycopg.connect(database, autocommit=True, options=options) as connection,
-                closing(redis.Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS)) as client,
+                RedisConnection(url, timeout=TIMEOUT_SECONDS) as client,
             ):
                 yield connection, client
-        except (psycopg.Error, redis.RedisError) as error:
+        except (psycopg.Error, RedisFailure) as error:
             raise TargetFailed(
                 f"The data of the application cannot be removed: {describe_error(error)}. Run one scenario at a time."
             ) from None
