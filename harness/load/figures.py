@@ -14,6 +14,7 @@ from typing import Any, Self
 from harness.errors import HarnessError
 from harness.load.accounting import Accounting
 from harness.load.rows import LoadRow
+from harness.load.series import LoadSeries
 from harness.load.verdict import WorstTask
 
 MOST_WORST = 10
@@ -28,6 +29,7 @@ class Figures:
     def __init__(self) -> None:
         self.accounting = Accounting()
         self.rows: dict[str, LoadRow] = {}
+        self.series = LoadSeries()
         self.worst: list[WorstTask] = []
         """The slowest tasks, the slowest first."""
 
@@ -52,6 +54,7 @@ class Figures:
         self.accounting.merge(other.accounting)
         for name, row in other.rows.items():
             self.rows.setdefault(name, LoadRow()).merge(row)
+        self.series.merge(other.series)
         for task in other.worst:
             self.note_worst(task)
 
@@ -80,7 +83,8 @@ class Figures:
         """As JSON, for messages between processes."""
         rows = {name: row.to_value() for name, row in self.rows.items()}
         worst = [asdict(task) for task in self.worst]
-        return {"accounting": self.accounting.to_value(), "rows": rows, "worst": worst}
+        accounting, series = self.accounting.to_value(), self.series.to_value()
+        return {"accounting": accounting, "rows": rows, "series": series, "worst": worst}
 
     @classmethod
     def from_value(cls, value: Mapping[str, Any]) -> Self:
@@ -89,6 +93,7 @@ class Figures:
         try:
             found.accounting = Accounting.from_value(value["accounting"])
             found.rows = {str(name): LoadRow.from_value(row) for name, row in value["rows"].items()}
+            found.series = LoadSeries.from_value(value["series"])
             found.worst = [WorstTask(**task) for task in value["worst"]]
         except (KeyError, TypeError, AttributeError) as error:
             raise HarnessError(

@@ -32,6 +32,7 @@ from harness.load.locust_registry import ShapeLike
 from harness.load.locust_test import Assignment, LoadPlan, LoadTest, NoSender, Sender
 from harness.load.locust_verdict import EndedLoad, conclude, thresholds_of
 from harness.load.producing import EXPECTED
+from harness.load.series import LoadSeries
 from harness.load.shape import OpenShape
 from harness.load.staging import Brake
 from harness.load.target import LoadTarget, new_run
@@ -72,6 +73,7 @@ class LocustLoad:
         self._until: Sequence[Threshold] = ()
         self._figures: dict[str, tuple[Figures, float]] = {}
         self._gaps: list[str] = []
+        self._gauges = LoadSeries()
         self._users = 0
         self._own_host: str | None = environment.host
         self._first_users: int | None = environment.parsed_options.num_users
@@ -153,6 +155,7 @@ class LocustLoad:
     def _prepare(self) -> None:
         self._ended = False
         self._parts, self._reported, self._recent, self._figures, self._gaps = {}, {}, {}, {}, []
+        self._gauges = LoadSeries()
         options = self.options()
         target = options.target()
         part = self._assigned() if self._is_worker else self._planned(options, target)
@@ -182,7 +185,7 @@ class LocustLoad:
             self._clients = preflight.run()
         finally:
             self._canaries = None
-        self._brake = Brake(self._clients, options.brake, self._brake_pulled)
+        self._brake = Brake(self._clients, options.brake, self._brake_pulled, self._note_depth)
         self._brake.start()
         name = None if shape is None else type(shape).__name__
         return Assignment(run=run, shape=name, seconds=self._plan.seconds)
@@ -245,6 +248,12 @@ class LocustLoad:
     def _brake_pulled(self, sentence: str) -> None:
         self._gaps.append(sentence)
         self._end_test()
+
+    def _note_depth(self, waiting: int, in_flight: int) -> None:
+        elapsed, _ = self._progress()
+        if elapsed:
+            self._gauges.gauge(elapsed, "queue depth", waiting)
+            self._gauges.gauge(elapsed, "in flight", in_flight)
 
     def _release(self) -> None:
         if self._brake is not None:
@@ -330,6 +339,7 @@ class LocustLoad:
                 if client not in self._figures
             ],
             gaps=self._gaps,
+            gauges=self._gauges,
             lateness=self.options().lateness,
             processes=max(1, len(self._parts)),
         )

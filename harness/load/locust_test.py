@@ -135,7 +135,7 @@ class LoadTest:
         return self.arriving.take(line)
 
     def skip(self, taken: Taken) -> None:
-        self.producers.drop(taken.lateness)
+        self.producers.drop(taken.intended, taken.lateness)
 
     def send(self, task: UserTask) -> ax.Task | None:
         taken = task.taken
@@ -163,10 +163,10 @@ class LoadTest:
         while self.producers.busy and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         for taken in self.arriving.never_sent():
-            self.producers.drop(taken.lateness)
+            self.producers.drop(taken.intended, taken.lateness)
         # A user that Locust killed took an arrival and did not send it.
         for _ in range(self.arriving.due - self.producers.figures.accounting.due):
-            self.producers.drop(0.0)
+            self.producers.drop(time.monotonic(), 0.0)
         self.producers.drain(within)
         self.producers.close()
         return self.producers.figures

@@ -10,8 +10,10 @@ from typing import Any
 
 from harness.errors import EXIT_UNKNOWN, UsageError
 from harness.load.figures import Figures, merged
-from harness.load.files import load_table, write_load
 from harness.load.locust_test import LoadPlan
+from harness.load.report.files import LoadCourse, load_table, write_load
+from harness.load.report.page import stages_within
+from harness.load.series import LoadSeries
 from harness.load.thresholds import Threshold, parse_all
 from harness.load.verdict import LoadBounds, LoadEvidence, judge
 from harness.masking import masked
@@ -21,8 +23,8 @@ from harness.masking import masked
 class EndedLoad:
     """A load that has ended: the figures of its processes, and what is missing of them.
 
-    `workers_lost` names the load workers that did not report, and `gaps` are sentences. `lateness` is the bound of the
-    generator's own p99, in seconds.
+    `workers_lost` names the load workers that did not report, `gaps` are sentences, and `gauges` are those of the
+    queues. `lateness` is the bound of the generator's own p99, in seconds.
     """
 
     run: str
@@ -31,6 +33,7 @@ class EndedLoad:
     plan: LoadPlan
     workers_lost: Sequence[str]
     gaps: Sequence[str]
+    gauges: LoadSeries
     lateness: float
     processes: int
 
@@ -76,12 +79,20 @@ def conclude(judged: EndedLoad, thresholds: Sequence[Threshold], folder: Path | 
     print(f"\n{load_table(verdict)}", flush=True)
     if folder is not None:
         try:
-            paths = write_load(verdict, folder)
+            paths = write_load(verdict, folder, course=_course(judged))
         except UsageError as error:
             print(f"load: {masked(str(error))}", file=sys.stderr, flush=True)
             return EXIT_UNKNOWN
-        print(f"report: {paths.json}", flush=True)
+        print(f"report: {paths.html}\n        {paths.json}", flush=True)
     return verdict.exit_code
+
+
+def _course(judged: EndedLoad) -> LoadCourse:
+    series = merged(judged.figures).series
+    series.merge(judged.gauges)
+    schedule = judged.plan.schedule
+    stages = [] if schedule is None else stages_within(schedule.placed(), judged.seconds)
+    return LoadCourse(series=series, stages=stages)
 
 
 def _facts(judged: EndedLoad) -> Iterator[tuple[str, str]]:

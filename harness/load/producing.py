@@ -119,6 +119,8 @@ class Producers:
         late = time.monotonic() - intended
         self.figures.accounting.notice(sending.lateness)
         self.figures.accounting.send(late)
+        self._count(intended, "due")
+        self._count(intended + late, "sent")
         self._fire(LATE, task_name, late)
         options["metadata"] = {**(options.get("metadata") or {}), RUN_KEY: self._run}
         producers = self._producers[sending.queue]
@@ -136,6 +138,7 @@ class Producers:
             self.busy -= 1
         latency = time.monotonic() - intended
         self.figures.accounting.acknowledged += 1
+        self._count(intended + latency, "acknowledged")
         self._log.note(
             OperationType.OK, "enqueue", task=number, activity=str(task.agent_id), latency_ms=latency * 1000
         )
@@ -147,10 +150,12 @@ class Producers:
         """Record that no more tasks arrive."""
         self._log.note(OperationType.INFO, "load", phase="stop")
 
-    def drop(self, lateness: float) -> None:
-        """Count an arrival that is never sent, as a failure of a row of its own; `lateness` as in `Sending`."""
+    def drop(self, intended: float, lateness: float) -> None:
+        """Count an arrival that is never sent, as a failure of a row of its own; the times are those of `Sending`."""
         self.figures.accounting.notice(lateness)
         self.figures.accounting.drop()
+        self._count(intended, "due")
+        self._count(intended, "dropped")
         self._tell(ENQUEUE, "(never sent)", 0.0, "no user was free before the end of the load")
 
     def drain(self, within: float) -> int:
@@ -161,6 +166,7 @@ class Producers:
         for activity, tracked in pending.items():
             self.figures.lose(tracked.name)
             self._note_worst(activity, tracked, math.inf)
+            self.figures.series.latency(tracked.intended - self.began, math.inf)
             failure = f"not terminal {within:g} s after the end of the load"
             self._tell(TASK, tracked.name, time.monotonic() - tracked.intended, failure)
         self._log.note(OperationType.INFO, "drained", pending=len(pending), seconds=time.monotonic() - began)
@@ -202,9 +208,14 @@ class Producers:
         failure = None if complete else f"the task ended as {end.status.value}"
         self._fire(TASK, tracked.name, end.latency, failure=failure)
         self._note_worst(activity, tracked, end.latency, end)
+        self._count(tracked.intended + end.latency, "completed" if complete else "failed")
+        self.figures.series.latency(tracked.intended - self.began, end.latency if complete else math.inf)
         if end.wait is not None and end.run is not None:
             self._fire(WAIT, tracked.name, end.wait)
             self._fire(RUN, tracked.name, end.run)
+
+    def _count(self, moment: float, name: str) -> None:
+        self.figures.series.count(max(0.0, moment - self.began), name)
 
     def _note_worst(
         self, activity: UUID, tracked: Tracked, seconds: float, end: TaskEnd | None = None

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 import agentexec as ax
 from agentexec.activity import Activity, Status
-from harness.errors import TargetFailed, first_line
+from harness.errors import TargetFailed
 from harness.load.producing import EXPECTED
 
 CANARY_SECONDS = 10.0
@@ -55,12 +55,22 @@ def _statuses(client: ax.Client, ids: Sequence[UUID]) -> dict[UUID, Status]:
 
 
 class Brake:
-    """Ends a load whose queues get too deep; `stop` is called once, with a sentence."""
+    """Ends a load whose queues get too deep; `stop` is called once, with a sentence.
 
-    def __init__(self, clients: Mapping[str, ax.Client], deepest: int, stop: Callable[[str], None]) -> None:
+    `note` gets the tasks that wait and those in flight, every second, of all queues together.
+    """
+
+    def __init__(
+        self,
+        clients: Mapping[str, ax.Client],
+        deepest: int,
+        stop: Callable[[str], None],
+        note: Callable[[int, int], None],
+    ) -> None:
         self._clients = clients
         self._deepest = deepest
         self._stop = stop
+        self._note = note
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load-brake", daemon=True)
 
@@ -74,7 +84,10 @@ class Brake:
 
     def _run(self) -> None:
         while not self._ended.wait(_BRAKE_SECONDS):
-            for queue, waiting in self._depths():
+            depths = list(self._depths())
+            if depths:
+                self._note(sum(waiting for _, waiting, _ in depths), sum(leased for *_, leased in depths))
+            for queue, waiting, _ in depths:
                 if waiting > self._deepest:
                     self._ended.set()
                     self._stop(
@@ -83,11 +96,10 @@ class Brake:
                     )
                     return
 
-    def _depths(self) -> Iterator[tuple[str, int]]:
+    def _depths(self) -> Iterator[tuple[str, int, int]]:
         for queue, client in self._clients.items():
             try:
                 depth = client.queue.depth()
-            except EXPECTED as error:  # the load itself reports servers that do not answer
-                first_line(error)
+            except EXPECTED:  # the load itself reports servers that do not answer
                 continue
-            yield queue, depth.ready + depth.scheduled + depth.parked
+            yield queue, depth.ready + depth.scheduled + depth.parked, depth.leased

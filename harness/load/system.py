@@ -147,9 +147,10 @@ class SystemUnderLoad:
         try:
             if self._environment.name != "external":  # its data is deleted as a whole
                 return
-            self._client.queue.drop()
             with self._client.engine.begin() as connection:
-                connection.execute(delete(Activity).where(Activity.queue_name == self._queue))
+                gone = delete(Activity).where(Activity.queue_name == self._queue).returning(Activity.id)
+                ids = list(connection.execute(gone).scalars())
+            self._client.queue.drop(results=ids)
         except _ERRORS as error:
             raise TargetFailed(
                 f"The data of the queue {self._queue} could not be removed: {describe_error(error)}. "

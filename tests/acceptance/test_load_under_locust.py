@@ -22,11 +22,11 @@ from tests.support.load_play import Running, start_locust, write_application
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
-QUEUE, NOBODY = "play", "nobody"
+QUEUE, UNKNOWN = "play", "unserved"
 QUICK = ["--tags", "quick"]
 NAMED = ["--load-database", "postgres", "--load-queue", QUEUE]
 LONG = ["--load-shape", "Long"]
-UNSERVED = ["--load-database", "postgres", "--load-queue", NOBODY]
+UNSERVED = ["--load-database", "postgres", "--load-queue", UNKNOWN]
 # All are started together, since most of their time is the start of Python and waiting.
 OPTIONS = {
     "good": [*NAMED, *QUICK, "--csv", "out", "--csv-full-history", "--html", "page.html"],
