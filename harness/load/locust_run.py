@@ -45,6 +45,7 @@ _MASTER_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 # What the end of a load worker takes beside its bounds: messages, and a machine that is busy.
 _MARGIN_SECONDS = 15.0
+_SILENT_SECONDS = 5.0
 _GRACE_SECONDS = 10.0
 
 
@@ -123,6 +124,8 @@ class LocustLoad:
             self._users = given if given > 1 else shape.first_users()
         elif waiting:
             self._users = min(shape.most_users, max(2 * self._users, self._users + waiting))
+            # The next growth needs a new report of what still waits.
+            self._reported = {worker: (since, 0) for worker, (since, _) in self._reported.items()}
         return self._users
 
     def _condition_holds(self) -> Iterator[bool]:
@@ -136,7 +139,7 @@ class LocustLoad:
         if self._test is not None:
             return self._test.arriving.elapsed(), self._test.arriving.waiting
         clients = self._runner.clients if self._is_master else {}
-        alive = [one for one in self._parts if one in clients and clients[one].state != STATE_MISSING]
+        alive = [one for one in self._parts if one in clients and not self._is_missing(one)]
         found = [self._reported.get(one, (0.0, 0)) for one in alive]
         return min((elapsed for elapsed, _ in found), default=0.0), sum(waiting for _, waiting in found)
 
@@ -313,18 +316,21 @@ class LocustLoad:
     def _await_figures(self) -> None:
         within = self._environment.stop_timeout + self.options().drain + _MARGIN_SECONDS
         deadline = time.monotonic() + within
+        if silent := [client for client in self._parts if self._is_missing(client)]:
+            self._gaps.append(f"the master lost contact with {len(silent)} load workers")
         for client in self._parts:
             self._runner.send_message("harness-stop", None, client)
-        while self._missing() and time.monotonic() < deadline:
+        patience = time.monotonic() + _SILENT_SECONDS  # for workers that a busy machine made silent
+        while (missing := [one for one in self._parts if one not in self._figures]) and (
+            time.monotonic() < patience
+            or (time.monotonic() < deadline and not all(map(self._is_missing, missing)))
+        ):
             gevent.sleep(_POLL_SECONDS)
 
-    def _missing(self) -> bool:
-        """Whether figures may still come."""
+    def _is_missing(self, client: str) -> bool:
+        """Whether a load worker has stopped to send heartbeats."""
         clients = self._runner.clients
-        return any(
-            client not in self._figures and not (client in clients and clients[client].state == STATE_MISSING)
-            for client in self._parts
-        )
+        return client in clients and clients[client].state == STATE_MISSING
 
     def _judge(self) -> None:
         parts = list(self._figures.values())
