@@ -136,7 +136,7 @@ class Watcher:
         return min(samples)[1]
 
 
-def _query(activities: Sequence[UUID]) -> Select[UUID, Status, datetime, datetime, datetime]:
+def _query(activities: Sequence[UUID]) -> Select[UUID, Status, datetime, datetime, datetime | None]:
     """Those of the activities that are over, with the times of their commit, their end and their first start."""
     started = select(func.min(ActivityLog.created_at)).where(
         ActivityLog.activity_id == Activity.id, ActivityLog.status == Status.RUNNING

@@ -51,6 +51,7 @@ def sample(tasks: int, shape: Stages = SHAPE) -> tuple[LoadEvidence, LoadTime]:
         rows["LATE"].record(0.001 + stalled)
         series.count(one.intended, "due")
         series.count(one.intended + stalled, "sent")
+        series.count(one.intended + enqueue, "acknowledged")
         series.latency(one.intended, total)
         series.gauge(one.intended, "queue depth", 3 + 40 * stalled + randomness.random() * 4)
         series.gauge(one.intended, "CPU worker 1", 40 + randomness.random() * 30)

@@ -81,12 +81,14 @@ def _latency(value: float | str | None) -> str:
 
 
 def _plots(document: Mapping[str, Any]) -> Iterator[tuple[str, Markup]]:
-    """A plot for each task with a curve for each kind of row, and one for the rows without a task."""
+    """A plot for each task with a curve for each kind of row, and one for all tasks if there are several."""
     groups: dict[str, dict[str, LatencyHistogram]] = {}
     for name, row in document["rows"].items():
         if row["latency"] is not None:
             _, _, task = name.partition(" ")
             groups.setdefault(task, {})[name] = LatencyHistogram.from_value(row["latency"]["histogram"])
+    if len(groups) == 2:
+        groups.pop("", None)
     for task, curves in sorted(groups.items(), key=lambda pair: (not pair[0], pair[0])):
         title = task or "Whole run"
         if (plot := quantile_plot(title, curves)) is not None:

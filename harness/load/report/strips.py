@@ -19,7 +19,8 @@ _RATES = {
     "sent": ("sent", "plain", "tasks sent per second"),
     "acknowledged": ("acknowledged", "plain", "tasks acknowledged per second"),
     "completed": ("completed", "good", "tasks completed per second"),
-    "failed": ("failed", "bad", "tasks per second that were refused, failed, or were lost"),
+    "refused": ("refused", "bad", "calls per second that ended with an error"),
+    "failed": ("failed", "bad", "tasks per second that failed or were lost"),
     "late": ("late", "late", "arrivals per second that were sent late"),
     "dropped": ("never sent", "bad", "arrivals per second that were never sent"),
 }
@@ -29,7 +30,7 @@ def load_over_time(time: LoadTime) -> Markup:
     """Rates, latencies and gauges as strips below each other, with the stages and the faults."""
     scale = time_scale(time.seconds)
     labels, top = fault_labels(time.faults, scale)
-    strips = [*_rate_strips(time), *_latency_strips(time), *_gauge_strips(time)]
+    strips = [*_rate_strips(time), *_latency_strips(time), *_unfinished(time), *_gauge_strips(time)]
     begin = top + (_STAGE_ROW if time.stages else 0) + GAP
     bottom = begin + len(strips) * (STRIP + GAP)
     return picture(
@@ -96,6 +97,20 @@ def _latency_strips(time: LoadTime) -> Iterator[Strip]:
 
 def _bounded(values: Sequence[float | None], highest: float) -> list[float | None]:
     return [value if value is None else min(value, highest or 1.0) for value in values]
+
+
+def _unfinished(time: LoadTime) -> Iterator[Strip]:
+    """Acknowledged tasks that are not done, at the end of each slice."""
+    levels: list[float | None] = []
+    level = 0.0
+    for arrived, *left in zip(
+        *(time.rate(name) for name in ("acknowledged", "completed", "failed")), strict=True
+    ):
+        level += (arrived - sum(left)) * time.width
+        levels.append(round(level))
+    if most := max((value for value in levels if value is not None), default=0):
+        what = "tasks that were acknowledged and are not done, at the end of each slice"
+        yield Strip(name="unfinished", kind="plain", area=levels, text=f"peak {number_text(most)}", what=what)
 
 
 def _gauge_strips(time: LoadTime) -> Iterator[Strip]:

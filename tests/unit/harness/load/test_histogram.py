@@ -13,7 +13,7 @@ from harness.errors import HarnessError
 from harness.history.figures import nearest_rank
 from harness.load.histogram import LatencyHistogram
 
-TIMES = st.floats(1e-6, 3600) | st.floats(0, 1e-3) | st.just(math.inf) | st.floats(3600, 1e6)
+TIMES = st.floats(1e-6, 3600) | st.floats(0, 1e-3) | st.just(math.inf) | st.floats(3601, 1e6)
 
 
 @given(st.lists(TIMES, min_size=1, max_size=60), st.sampled_from([0, 1, 50, 90, 99, 99.9, 99.99, 100]))
