@@ -24,6 +24,7 @@ import gevent
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 import agentexec as ax
+from harness.environments.deadlocks import StatisticsWatch
 from harness.errors import EXIT_UNKNOWN, EXIT_USAGE, HarnessError, UsageError, first_line
 from harness.load import locust_preflight
 from harness.load.figures import Figures, merged
@@ -74,6 +75,7 @@ class LocustLoad:
         self._figures: dict[str, tuple[Figures, float]] = {}
         self._gaps: list[str] = []
         self._gauges = LoadSeries()
+        self._deadlocks: StatisticsWatch | None = None
         self._users = 0
         self._own_host: str | None = environment.host
         self._first_users: int | None = environment.parsed_options.num_users
@@ -187,6 +189,7 @@ class LocustLoad:
             self._canaries = None
         self._brake = Brake(self._clients, options.brake, self._brake_pulled, self._note_depth)
         self._brake.start()
+        self._deadlocks = StatisticsWatch(target.database_url)
         name = None if shape is None else type(shape).__name__
         return Assignment(run=run, shape=name, seconds=self._plan.seconds)
 
@@ -340,6 +343,7 @@ class LocustLoad:
             ],
             gaps=self._gaps,
             gauges=self._gauges,
+            deadlocks=self._deadlocks.found().count if self._deadlocks is not None else None,
             lateness=self.options().lateness,
             processes=max(1, len(self._parts)),
         )
