@@ -50,22 +50,35 @@ class _Statistics(NamedTuple):
     reset: str
 
 
-class StatisticsWatch:
-    """The deadlocks of one database by its statistics, from the moment at which it is made."""
+class DeadlockWatch:
+    """The deadlocks of a started environment, or of the Postgres behind a URL, from the moment at which it is made."""
 
-    def __init__(self, database_url: str | None) -> None:
-        self._url = plain_url(database_url or "")
-        self._before = self._counters()
+    def __init__(self, servers: Environment | str) -> None:
+        self._environment = None if isinstance(servers, str) else servers
+        self._url = plain_url(servers if isinstance(servers, str) else servers.endpoints.database_url)
+        log = self._log()
+        self._by_log = bool(log)
+        self._before = len(logged_deadlocks(log))
+        self._statistics = None if self._by_log else self._counters()
 
     def found(self) -> Deadlocks:
-        """The deadlocks so far; they are complete once the sessions of the system have ended."""
-        before, now = self._before, self._counters()
-        if isinstance(before, str) or isinstance(now, str):
+        """The deadlocks so far. By statistics they are complete once the sessions of the system have ended."""
+        if self._by_log:
+            found = logged_deadlocks(self._log())[self._before :]
+            return Deadlocks(count=len(found), source="log", details=tuple(found[:_MOST_DETAILS]))
+        before, now = self._statistics, self._counters()
+        if isinstance(before, str) or isinstance(now, str) or before is None:
             why = f"the server's statistics cannot be read: {now if isinstance(now, str) else before}"
             return Deadlocks(count=None, source="statistics", why=why)
         if now.reset != before.reset or now.commits < before.commits or now.deadlocks < before.deadlocks:
             return Deadlocks(count=None, source="statistics", why="the server lost its statistics meanwhile")
         return Deadlocks(count=now.deadlocks - before.deadlocks, source="statistics")
+
+    def _log(self) -> str:
+        try:
+            return "" if self._environment is None else self._environment.logs("postgres")
+        except FOREIGN_ERRORS:  # a backend of another package may raise anything
+            return ""
 
     def _counters(self) -> _Statistics | str:
         """The counters, or why they cannot be read."""
@@ -80,29 +93,6 @@ class StatisticsWatch:
         except psycopg.Error as error:
             return masked(first_line(error))
         return "there are none of this database" if row is None else _Statistics(*row)
-
-
-class DeadlockWatch:
-    """The deadlocks of a started environment from the moment at which it is made."""
-
-    def __init__(self, environment: Environment) -> None:
-        self._environment = environment
-        log = self._log()
-        self._before = len(logged_deadlocks(log))
-        self._statistics = None if log else StatisticsWatch(environment.endpoints.database_url)
-
-    def found(self) -> Deadlocks:
-        """The deadlocks so far. By statistics they are complete once the sessions of the system have ended."""
-        if self._statistics is not None:
-            return self._statistics.found()
-        found = logged_deadlocks(self._log())[self._before :]
-        return Deadlocks(count=len(found), source="log", details=tuple(found[:_MOST_DETAILS]))
-
-    def _log(self) -> str:
-        try:
-            return self._environment.logs("postgres")
-        except FOREIGN_ERRORS:  # a backend of another package may raise anything
-            return ""
 
 
 def logged_deadlocks(log: str) -> list[str]:

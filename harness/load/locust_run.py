@@ -24,8 +24,8 @@ import gevent
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 import agentexec as ax
-from harness.environments.deadlocks import StatisticsWatch
-from harness.errors import EXIT_UNKNOWN, EXIT_USAGE, HarnessError, UsageError, first_line
+from harness.environments.deadlocks import DeadlockWatch
+from harness.errors import EXIT_UNKNOWN, EXIT_USAGE, HarnessError, UsageError
 from harness.load import locust_preflight
 from harness.load.figures import Figures, merged
 from harness.load.locust_options import LoadOptions
@@ -44,8 +44,11 @@ from harness.masking import masked
 _PROGRESS_SECONDS = 0.5
 _MASTER_SECONDS = 10.0
 _POLL_SECONDS = 0.05
+# How long arrivals wait for the first user of a process; after that they are due without one.
+_USERS_SECONDS = 10.0
 # What the end of a load worker takes beside its bounds: messages, and a machine that is busy.
 _MARGIN_SECONDS = 15.0
+_SILENT_SECONDS = 5.0
 _GRACE_SECONDS = 10.0
 
 
@@ -75,7 +78,7 @@ class LocustLoad:
         self._figures: dict[str, tuple[Figures, float]] = {}
         self._gaps: list[str] = []
         self._gauges = LoadSeries()
-        self._deadlocks: StatisticsWatch | None = None
+        self._deadlocks: DeadlockWatch | None = None
         self._users = 0
         self._own_host: str | None = environment.host
         self._first_users: int | None = environment.parsed_options.num_users
@@ -125,6 +128,8 @@ class LocustLoad:
             self._users = given if given > 1 else shape.first_users()
         elif waiting:
             self._users = min(shape.most_users, max(2 * self._users, self._users + waiting))
+            # The next growth needs a new report of what still waits.
+            self._reported = {worker: (since, 0) for worker, (since, _) in self._reported.items()}
         return self._users
 
     def _condition_holds(self) -> Iterator[bool]:
@@ -138,7 +143,7 @@ class LocustLoad:
         if self._test is not None:
             return self._test.arriving.elapsed(), self._test.arriving.waiting
         clients = self._runner.clients if self._is_master else {}
-        alive = [one for one in self._parts if one in clients and clients[one].state != STATE_MISSING]
+        alive = [one for one in self._parts if one in clients and not self._is_missing(one)]
         found = [self._reported.get(one, (0.0, 0)) for one in alive]
         return min((elapsed for elapsed, _ in found), default=0.0), sum(waiting for _, waiting in found)
 
@@ -151,7 +156,9 @@ class LocustLoad:
             self._prepare()
         except (HarnessError, *EXPECTED) as error:
             usage = isinstance(error, UsageError)
-            sentence = str(error) if isinstance(error, HarnessError) else _servers(error)
+            sentence = (
+                str(error) if isinstance(error, HarnessError) else locust_preflight.servers_sentence(error)
+            )
             self._refuse(sentence, EXIT_USAGE if usage else EXIT_UNKNOWN)
 
     def _prepare(self) -> None:
@@ -189,7 +196,7 @@ class LocustLoad:
             self._canaries = None
         self._brake = Brake(self._clients, options.brake, self._brake_pulled, self._note_depth)
         self._brake.start()
-        self._deadlocks = StatisticsWatch(target.database_url)
+        self._deadlocks = DeadlockWatch(target.database_url)
         name = None if shape is None else type(shape).__name__
         return Assignment(run=run, shape=name, seconds=self._plan.seconds)
 
@@ -225,10 +232,19 @@ class LocustLoad:
         if self._ended:
             return
         if self._test is not None:
-            self._test.begin(locust_preflight.weights(self._environment, self._runner))
+            gevent.spawn(self._begin_with_users, self._test)
         if self._run_time is not None and not self._plan.schedule:
             run_time, self._run_time = self._run_time, None
             gevent.spawn_later(run_time, self._end_test)
+
+    def _begin_with_users(self, test: LoadTest) -> None:
+        """Begin once this process has users: a master says that all are spawned after a second in any case."""
+        deadline = time.monotonic() + _USERS_SECONDS
+        while not (weights := locust_preflight.weights(self._environment, self._runner)):
+            if test is not self._test or time.monotonic() > deadline:
+                break
+            gevent.sleep(_POLL_SECONDS)
+        test.begin(weights or locust_preflight.weights(self._environment, None))
 
     def _refuse(self, sentence: str, code: int) -> None:
         """End the test before it begins; the sentence is the verdict."""
@@ -316,18 +332,21 @@ class LocustLoad:
     def _await_figures(self) -> None:
         within = self._environment.stop_timeout + self.options().drain + _MARGIN_SECONDS
         deadline = time.monotonic() + within
+        if silent := [client for client in self._parts if self._is_missing(client)]:
+            self._gaps.append(f"the master lost contact with {len(silent)} load workers")
         for client in self._parts:
             self._runner.send_message("harness-stop", None, client)
-        while self._missing() and time.monotonic() < deadline:
+        patience = time.monotonic() + _SILENT_SECONDS  # for workers that a busy machine made silent
+        while (missing := [one for one in self._parts if one not in self._figures]) and (
+            time.monotonic() < patience
+            or (time.monotonic() < deadline and not all(map(self._is_missing, missing)))
+        ):
             gevent.sleep(_POLL_SECONDS)
 
-    def _missing(self) -> bool:
-        """Whether figures may still come."""
+    def _is_missing(self, client: str) -> bool:
+        """Whether a load worker has stopped to send heartbeats."""
         clients = self._runner.clients
-        return any(
-            client not in self._figures and not (client in clients and clients[client].state == STATE_MISSING)
-            for client in self._parts
-        )
+        return client in clients and clients[client].state == STATE_MISSING
 
     def _judge(self) -> None:
         parts = list(self._figures.values())
@@ -385,7 +404,3 @@ class LocustLoad:
                 progress["recent"] = test.producers.recent.figures().to_value()
             self._runner.send_message("harness-progress", progress)
             gevent.sleep(_PROGRESS_SECONDS)
-
-
-def _servers(error: BaseException) -> str:
-    return f"The servers cannot be used: {first_line(error).rstrip('.')}."

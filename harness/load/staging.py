@@ -79,8 +79,10 @@ class Brake:
         self._thread.start()
 
     def end(self) -> None:
-        """Stop watching."""
+        """Stop watching; returns when the queues are not asked any longer."""
         self._ended.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._ended.wait(_BRAKE_SECONDS):

@@ -35,7 +35,18 @@ OPTIONS = {
     "no workers": [*UNSERVED, *QUICK, "--load-canary", "0", "--load-drain", "1", "--html", "page.html"],
     "wrong queue": [*UNSERVED, *QUICK],
     "closed": [*NAMED, *QUICK, "-f", "closed.py", "--users", "2", "--run-time", "2s"],
-    "brake": [*UNSERVED, *QUICK, *LONG, "--load-canary", "0", "--load-drain", "1", "--load-brake", "5"],
+    "brake": [
+        *UNSERVED[:-1],
+        "deep",
+        *QUICK,
+        *LONG,
+        "--load-canary",
+        "0",
+        "--load-drain",
+        "1",
+        "--load-brake",
+        "5",
+    ],
     "no redis": [*NAMED, *QUICK, "--host", "redis://127.0.0.1:1"],
     "stray .env": ["--load-queue", QUEUE],
 }
@@ -72,7 +83,7 @@ def runs(
                 key: value for key, value in urls.items() if name != "stray .env" or key != "DATABASE_URL"
             }
             started[name] = start_locust(application, folder / name, given, words)
-            stack.callback(started[name].process.kill)
+            stack.callback(started[name].kill)
         yield started
 
 
@@ -90,7 +101,7 @@ def long_run(
         assert eventually(run.acknowledged, 60) != -1
         yield run
     finally:
-        run.process.kill()
+        run.kill()
 
 
 def test_an_open_load_is_met_and_all_of_locusts_own_tables_have_its_last_second(
@@ -160,7 +171,7 @@ def test_tasks_that_do_not_complete_are_failures_in_the_verdict_and_in_locusts_p
 @pytest.mark.parametrize(
     ("name", "code", "sentence"),
     [
-        ("wrong queue", 2, "No worker serves the queue 'nobody'"),
+        ("wrong queue", 2, "No worker serves the queue 'unserved'"),
         ("no redis", 2, "The servers cannot be used"),
         ("stray .env", 64, "There is no DATABASE_URL"),
     ],
@@ -206,4 +217,5 @@ def test_a_killed_load_worker_is_not_measurable(long_run: Running) -> None:
     psutil.Process(long_run.process.pid).children()[0].kill()
     code, output = long_run.end()
     assert code == 2, output
+    assert (long_run.folder / "report" / "verdict.json").exists(), output
     assert "load-worker-lost" in [doubt["kind"] for doubt in long_run.verdict["doubts"]]

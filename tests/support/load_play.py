@@ -76,13 +76,18 @@ thresholds = {"TASK answer": "p99 < 60s, rate > 0.99", "LATE": "dropped = 0"}
 class Running:
     """A Locust process in its own folder."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     folder: Path
 
     def end(self) -> tuple[int, str]:
         """Its exit code and its output."""
-        output, _ = self.process.communicate(timeout=100)
-        return self.process.returncode, output
+        code = self.process.wait(timeout=100)
+        return code, (self.folder / "output").read_text("utf-8")
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.process.wait()
 
     def acknowledged(self) -> int:
         """How many tasks were acknowledged so far, or -1 if the process has ended."""
@@ -119,12 +124,12 @@ def start_locust(
         command += ["--headless", "--only-summary"]
     command += options
     path = os.pathsep.join([str(application), *(entry or str(Path.cwd()) for entry in sys.path)])
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env={**variables, "PYTHONPATH": path, ENV_FOLDER: str(folder / "history")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    with (folder / "output").open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**variables, "PYTHONPATH": path, ENV_FOLDER: str(folder / "history")},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     return Running(process, folder)

@@ -7,13 +7,7 @@ from typing import cast
 import pytest
 
 from harness.environments.base import Endpoints, Environment
-from harness.environments.deadlocks import (
-    Deadlocks,
-    DeadlockWatch,
-    StatisticsWatch,
-    _Statistics,
-    logged_deadlocks,
-)
+from harness.environments.deadlocks import Deadlocks, DeadlockWatch, _Statistics, logged_deadlocks
 
 PREFIX = "2026-01-02 03:04:05.678 UTC [42] harness@postgres "
 DETAIL = "Process 42 waits for ShareLock on transaction 7; blocked by process 43."
@@ -93,7 +87,7 @@ def test_statistics_count_where_there_is_no_log_and_say_so_where_they_cannot(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     answers = iter([before, now])
-    monkeypatch.setattr(StatisticsWatch, "_counters", lambda _: next(answers))
+    monkeypatch.setattr(DeadlockWatch, "_counters", lambda _: next(answers))
     assert watch(Server(log)).found() == Deadlocks(count=count, source="statistics", why=why)
 
 
