@@ -189,11 +189,8 @@ class LocustLoad:
         self._thresholds = thresholds_of(self._environment)
         run = new_run()
         preflight = locust_preflight.Preflight(self._environment, options, target, self._plan, run)
-        self._canaries = preflight.canaries
-        try:
-            self._clients = preflight.run()
-        finally:
-            self._canaries = None
+        self._canaries = preflight.canaries  # until this returns or raises
+        self._clients, self._canaries = preflight.run(), None
         self._brake = Brake(self._clients, options.brake, self._brake_pulled, self._note_depth)
         self._brake.start()
         self._deadlocks = DeadlockWatch(target.database_url)
@@ -248,7 +245,7 @@ class LocustLoad:
 
     def _refuse(self, sentence: str, code: int) -> None:
         """End the test before it begins; the sentence is the verdict."""
-        self._ended = True
+        self._ended, self._canaries = True, None
         self._release()
         print(f"load: {masked(sentence)}", file=sys.stderr, flush=True)
         if self._is_worker:

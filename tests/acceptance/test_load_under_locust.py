@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import httpx
 import psutil
 import psycopg
 import pytest
@@ -16,6 +17,7 @@ import redis
 
 from harness.cli import main
 from harness.environments.embedded import EmbeddedEnvironment
+from harness.environments.ports import free_port
 from harness.load.system import PoolCommand, SystemUnderLoad
 from tests.support.environment import child_environment
 from tests.support.load_play import Running, start_locust, write_application
@@ -198,6 +200,35 @@ def test_the_brake_ends_a_load_whose_queue_gets_too_deep(runs: dict[str, Running
     assert code != 0, output
     assert any("the brake ended the load" in doubt["text"] for doubt in runs["brake"].verdict["doubts"])
     assert 5 < runs["brake"].verdict["counts"]["due"] < 100
+
+
+def test_the_web_page_decides_the_host_the_queue_and_the_users(
+    runs: dict[str, Running], urls: dict[str, str], eventually: Callable[..., object]
+) -> None:
+    port = free_port()
+    folder = runs["good"].folder.parent
+    given = urls | {"REDIS_URL": "redis://127.0.0.1:1"}
+    options = [*UNSERVED, *QUICK, "--web-host", "127.0.0.1", "--web-port", str(port), "--class-picker"]
+    run = start_locust(folder, folder / "web", given, options)
+    form = {"user_count": 5, "spawn_rate": 5, "host": urls["REDIS_URL"], "load_queue": QUEUE}
+    form |= {"user_classes": "Chat", "shape_class": "Second"}
+
+    def started() -> bool:
+        try:
+            answer = httpx.post(f"http://127.0.0.1:{port}/swarm", data=form, timeout=30)
+        except httpx.TransportError:
+            return False
+        return bool(answer.json()["success"])
+
+    try:
+        eventually(started, 60, every=0.5)
+        eventually(lambda: (run.folder / "report" / "verdict.json").exists() or run.acknowledged() == -1, 60)
+        run.process.terminate()
+        code, output = run.end()
+    finally:
+        run.kill()
+    assert code == 0, output
+    assert run.verdict["counts"]["terminal"] == {"complete": 20}
 
 
 @pytest.mark.parametrize("long_run", [["--load-lateness", "0.05"]], indirect=True)
