@@ -352,11 +352,7 @@ class LocustLoad:
             figures=[figures for figures, _ in parts],
             seconds=max((seconds for _, seconds in parts), default=0.0),
             plan=self._plan,
-            workers_lost=[
-                f"{part.shard + 1} of {part.shards}"
-                for client, part in self._parts.items()
-                if client not in self._figures
-            ],
+            workers_lost=[part.label for client, part in self._parts.items() if client not in self._figures],
             gaps=self._gaps,
             gauges=self._gauges,
             deadlocks=self._deadlocks.found().count if self._deadlocks is not None else None,
