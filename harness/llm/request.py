@@ -236,7 +236,7 @@ def _chosen(choice: object, tools: Sequence[Mapping[str, Any]]) -> tuple[tuple[O
 
 def _is_function(tool: Mapping[str, Any]) -> bool:
     """Whether the simulated model can call it; hosted and custom tools are ignored."""
-    return tool.get("type", "function") == "function"
+    return bool(tool.get("type", "function") == "function")
 
 
 def _item_text(item: Mapping[str, Any]) -> str:
