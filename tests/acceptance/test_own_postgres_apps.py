@@ -104,6 +104,7 @@ def test_a_procrastinate_application(tmp_path: Path, servers: EmbeddedEnvironmen
         shop=PROCRASTINATE,
         make=PROCRASTINATE_MAKE,
         options=on(servers),
+        faults=1,
     )
     judge(run, {4}, child="shop.note")
 
@@ -111,7 +112,7 @@ def test_a_procrastinate_application(tmp_path: Path, servers: EmbeddedEnvironmen
 def test_a_pgqueuer_application(tmp_path: Path, servers: EmbeddedEnvironment) -> None:
     packages = packages_of("pgqueuer")
     run = run_own_app(
-        tmp_path, packages, name="pgqueuer", shop=PGQUEUER, make=PGQUEUER_MAKE, options=on(servers)
+        tmp_path, packages, name="pgqueuer", shop=PGQUEUER, make=PGQUEUER_MAKE, options=on(servers), faults=1
     )
     judge(run, {4}, child="note")
 

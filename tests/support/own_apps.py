@@ -23,7 +23,7 @@ from dataclasses import replace
 from harness.scenario import registry
 from harness.scenario.scaling import with_faults
 
-FEW = with_faults(registry.scenario("kill-worker-mid-task"), 2)
+FEW = with_faults(registry.scenario("kill-worker-mid-task"), {faults})
 FEW = replace(FEW, pool=replace(FEW.pool, lease=2.0, workers=2))
 """
 # Each task books twice: in a table that has one row for a task, and in one that has a row for each run.
@@ -79,13 +79,20 @@ def packages_of(name: str, profile: str = "") -> str:
 
 
 def run_own_app(
-    folder: Path, packages: str, *, name: str, shop: str, make: str, options: tuple[str, ...] = ()
+    folder: Path,
+    packages: str,
+    *,
+    name: str,
+    shop: str,
+    make: str,
+    options: tuple[str, ...] = (),
+    faults: int = 2,
 ) -> OwnRun:
     """Run an application whose module is `shop` with the tasks of `make`; `name` begins its tables."""
     (folder / "shop.py").write_text(SHOP.format(name=name) + shop)
     (folder / "shop_plan.py").write_text(make)
     (folder / "chaos_shop.py").write_text(CHAOS.format(name=name))
-    (folder / "few.py").write_text(FEW)
+    (folder / "few.py").write_text(FEW.format(faults=faults))
     arguments = ["few:FEW", "--app", "chaos_shop:SHOP", "--seed", "1", "--tasks", "16", "--report", "report"]
     done = subprocess.run(
         [sys.executable, "-m", "harness", "chaos", "run", *arguments, *options],
