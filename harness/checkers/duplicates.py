@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
-from harness.history import History, OperationType
-from harness.history.faults import injected_faults, killed_workers
+from harness.history import History, InjectionKind, OperationType
+from harness.history.faults import FaultWindow, injected_faults, killed_workers
 from harness.history.fields import task_of
-from harness.history.figures import counted
+from harness.history.figures import counted, seconds
 from harness.history.promises import DeliveryMode, promises
 from harness.history.runs import Run, begun, returned, runs
 from harness.history.starving import starved_lease
@@ -47,7 +47,8 @@ def duplicates(budget: Budget) -> Checker:
     """At most `budget` executions are surplus: a handler returned again for a task that had returned before.
 
     A system that promises at-most-once delivery has no budget: no handler begins again for an activity that one began,
-    and did not give back when it was stopped.
+    and did not give back when it was stopped. One that also documents a take-over (`takes_over_after`) may give what a
+    silent worker has not begun to another, and the first one may begin it too after it resumes.
 
     The surplus is the number of `run` outcomes `ok` minus the number of tasks that have one. `redelivered` counts tasks
     that began more than once, which no budget limits: recovery is a redelivery without a second completion. UNKNOWN if
@@ -95,16 +96,38 @@ def duplicates(budget: Budget) -> Checker:
 
 
 def _begun_again(history: History) -> Counter[int]:
-    """By task, how often a handler began for its activity and did not give it back, the most if it has several."""
-    found = Counter(
-        (run.task, run.activity)
-        for run in runs(history)
-        if run.ended is None or run.ended.type is not OperationType.INFO
-    )
+    """By task, how often a handler began for its activity and did not give it back, the most if it has several.
+
+    A run of a worker after its pause does not count if a run of its activity began in another worker meanwhile.
+    """
+    kept = [run for run in runs(history) if run.ended is None or run.ended.type is not OperationType.INFO]
+    silences = _silences(history)
+    found = Counter((run.task, run.activity) for run in kept if not _taken_over(run, kept, silences))
     again: Counter[int] = Counter()
     for (task, _), times in found.items():
         again[task] = max(again[task], times)
     return again
+
+
+def _silences(history: History) -> Sequence[FaultWindow]:
+    """The pauses that lasted for the time after which the system promises to take over."""
+    made = promises(history)
+    after = None if made is None else made.takes_over_after
+    if after is None:
+        return ()
+    pauses = (one for one in injected_faults(history) if one.kind is InjectionKind.PAUSE and one.pids)
+    return [one for one in pauses if one.end is not None and seconds(one.end - one.start) >= after]
+
+
+def _taken_over(run: Run, others: Sequence[Run], silences: Sequence[FaultWindow]) -> bool:
+    """Whether another worker began the activity of `run` while the worker of `run`, which began later, was silent."""
+    mine = [one for one in silences if run.process in one.workers and run.begun.time >= one.until]
+    return any(
+        other.activity == run.activity
+        and other.task == run.task
+        and any(one.start < other.begun.time < one.until and other.process not in one.workers for one in mine)
+        for other in (others if mine else ())
+    )
 
 
 def _excuses(history: History, tasks: Collection[int]) -> Mapping[int, str]:

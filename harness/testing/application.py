@@ -211,9 +211,10 @@ def app(
 ) -> Application:
     """An application under test with its own handlers. Hold it in a module-level variable: workers import it.
 
-    `application` is what runs the handlers: an `ax.Pool` of agentexec or a Celery application. `make(n)` gives task
-    number n: (name, context), (name, context, options) with the options of an enqueue, or an `ax.TaskRequest`; for
-    Celery a signature, (name, args) or (name, args, options).
+    `application` is what runs the handlers: an `ax.Pool` of agentexec, or the object of another system that
+    docs/howto/your-own-app.md lists. `make(n)` gives task number n: (name, context), (name, context, options) with the
+    options of an enqueue, or an `ax.TaskRequest`; for other systems (task, args) or (task, args, options), or what the
+    system itself calls a task, such as a signature of Celery.
 
     `setup(database_url)`, or `setup(database_url, redis_url)`, runs before the first pool, for example to create the
     tables of the application. A run stays open for `work` seconds after its handler has returned, so that faults fall

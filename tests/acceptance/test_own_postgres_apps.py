@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from harness.environments.embedded import EmbeddedEnvironment
-from tests.acceptance.test_own_queue_apps import judge
 from tests.support.own_apps import packages_of, run_own_app
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -104,17 +103,16 @@ def test_a_procrastinate_application(tmp_path: Path, servers: EmbeddedEnvironmen
         shop=PROCRASTINATE,
         make=PROCRASTINATE_MAKE,
         options=on(servers),
-        faults=1,
     )
-    judge(run, {4}, child="shop.note")
+    run.judge(repeated={4}, child="shop.note")
 
 
 def test_a_pgqueuer_application(tmp_path: Path, servers: EmbeddedEnvironment) -> None:
     packages = packages_of("pgqueuer")
     run = run_own_app(
-        tmp_path, packages, name="pgqueuer", shop=PGQUEUER, make=PGQUEUER_MAKE, options=on(servers), faults=1
+        tmp_path, packages, name="pgqueuer", shop=PGQUEUER, make=PGQUEUER_MAKE, options=on(servers)
     )
-    judge(run, {4}, child="note")
+    run.judge(repeated={4}, child="note")
 
 
 def on(servers: EmbeddedEnvironment) -> tuple[str, ...]:

@@ -17,14 +17,14 @@ from harness.targets.adapter_file import read_adapter
 
 ROOT = Path(__file__).parents[2]
 
-# The scenario with few kills, and a lease that is short for a machine that runs nothing else.
-FEW = """
+# The scenario with its first kill, which is aimed at a task whose handler has booked.
+SCENARIO = """
 from dataclasses import replace
 from harness.scenario import registry
 from harness.scenario.scaling import with_faults
 
-FEW = with_faults(registry.scenario("kill-worker-mid-task"), {faults})
-FEW = replace(FEW, pool=replace(FEW.pool, lease=2.0, workers=2))
+SCENARIO = with_faults(registry.scenario("kill-worker-mid-task"), 1)
+SCENARIO = replace(SCENARIO, pool=replace(SCENARIO.pool, lease=2.0, workers=2))
 """
 # Each task books twice: in a table that has one row for a task, and in one that has a row for each run.
 SHOP = """
@@ -69,6 +69,22 @@ class OwnRun:
         """The values of the operations `f` of a type."""
         return [op.value for op in self.history.where(f) if op.type == kind]
 
+    def judge(self, *, repeated: set[int], child: str) -> None:
+        """The unsafe table names the tasks that ran twice, the safe one none; nothing else is INVALID.
+
+        `repeated` are tasks whose first attempt fails, and `child` is the name of a task that another one enqueues.
+        """
+        judged = dict(self.verdicts)
+        assert judged.pop("invariant: unsafe") == "INVALID", self.output
+        assert judged["invariant: safe"] == "VALID"
+        assert "INVALID" not in judged.values(), judged
+        assert "kill-worker-mid-task, invariant: unsafe: broken " in self.output
+        assert self.code == 1
+        assert {one["task"] for one in self.values("run", "fail")} >= repeated, "the first attempt fails"
+        ended = {one["task"] for one in self.values("record", "info") if one["status"] == "complete"}
+        assert ended == {one["task"] for one in self.values("run", "ok")} >= repeated
+        assert child in {one["name"] for one in self.values("child", "ok")}
+
 
 def packages_of(name: str, profile: str = "") -> str:
     """The packages of the environment of a shipped adapter, installed once."""
@@ -86,18 +102,31 @@ def run_own_app(
     shop: str,
     make: str,
     options: tuple[str, ...] = (),
-    faults: int = 2,
+    **variables: str,
 ) -> OwnRun:
-    """Run an application whose module is `shop` with the tasks of `make`; `name` begins its tables."""
+    """Run an application whose module is `shop` with the tasks of `make`; `name` begins its tables.
+
+    `options` are those of the command, and `variables` those of its environment.
+    """
     (folder / "shop.py").write_text(SHOP.format(name=name) + shop)
     (folder / "shop_plan.py").write_text(make)
     (folder / "chaos_shop.py").write_text(CHAOS.format(name=name))
-    (folder / "few.py").write_text(FEW.format(faults=faults))
-    arguments = ["few:FEW", "--app", "chaos_shop:SHOP", "--seed", "1", "--tasks", "16", "--report", "report"]
+    (folder / "one_kill.py").write_text(SCENARIO)
+    arguments = [
+        "one_kill:SCENARIO",
+        "--app",
+        "chaos_shop:SHOP",
+        "--seed",
+        "1",
+        "--tasks",
+        "10",
+        "--report",
+        "report",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "harness", "chaos", "run", *arguments, *options],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), packages])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), packages]), **variables},
         capture_output=True,
         text=True,
         timeout=280,

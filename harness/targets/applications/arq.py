@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from harness.environments.base import Endpoints
 from harness.errors import UsageError
-from harness.history.promises import DeliveryMode, Loss, Promises, SigtermPromise
+from harness.history.promises import Loss, Promises, SigtermPromise
 from harness.targets.applications.asynchronous import (
     AsynchronousApplication,
     AsynchronousSession,
@@ -34,6 +34,9 @@ _DEFAULT_TRIES = 5
 _DEFAULT_POLL_SECONDS = 0.5
 _MARGIN_SECONDS = 2.5
 """What an interrupted job waits for beyond the end of its key and the next poll."""
+NUMBERED = f"{LABEL}:"
+"""What begins the names of functions for the tasks of a run, whose results are kept longer than those of other jobs."""
+
 _STATUSES = {"deferred": "queued", "queued": "queued", "in_progress": "running"}
 
 
@@ -55,10 +58,14 @@ def queue_of(own: Any) -> str:
     return str(given.get("queue_name") or getattr(pool, "default_queue_name", None) or _DEFAULT_QUEUE)
 
 
+def seconds(given: Any) -> float:
+    """A time of arq, which is a number of seconds or a timedelta."""
+    return float(getattr(given, "total_seconds", lambda: given)())
+
+
 def poll_seconds(own: Any) -> float:
     """How often a worker looks for jobs."""
-    given = settings_of(own).get("poll_delay", _DEFAULT_POLL_SECONDS)
-    return float(getattr(given, "total_seconds", lambda: given)())
+    return seconds(settings_of(own).get("poll_delay", _DEFAULT_POLL_SECONDS))
 
 
 def silence_seconds(own: Any, lease: float) -> float:
@@ -137,7 +144,6 @@ class ArqApplication(AsynchronousApplication):
         poll, silence = poll_seconds(self.own), silence_seconds(self.own, settings.lease)
         return replace(
             shipped,
-            delivery=DeliveryMode.AT_LEAST_ONCE if killed else DeliveryMode.AT_MOST_ONCE,
             survives=survived(frozenset(survives)),
             recovers_within=dict.fromkeys(sorted(killed), silence + poll + _MARGIN_SECONDS),
             takes_over_after=silence,
@@ -169,7 +175,7 @@ class ArqSession(AsynchronousSession):
     async def sent(self, message: TaskMessage, activity: str, label: TaskLabel) -> None:
         given = {**message.options, "_job_id": activity, "_queue_name": self._queue}
         given |= {**message.kwargs, LABEL: label.to_value()}
-        await self._redis.enqueue_job(message.name, *message.args, **given)
+        await self._redis.enqueue_job(NUMBERED + message.name, *message.args, **given)
 
     async def found(self, activities: list[str]) -> dict[str, str]:
         jobs = imported("arq.jobs")

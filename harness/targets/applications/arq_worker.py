@@ -15,9 +15,11 @@ from harness.kit.harness_worker import settings
 from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
 from harness.targets.applications.arq import (
+    NUMBERED,
     functions_of,
     queue_of,
     queue_of_run,
+    seconds,
     settings_of,
     silence_seconds,
 )
@@ -35,13 +37,19 @@ def wrapped(own: Any) -> dict[str, Any]:
         # Connections that functions open with the settings of the application lead to the run too.
         vars(mine).update(vars(redis))
     given.pop("redis_pool", None)
+    keep = seconds(given.get("keep_result", KEPT_SECONDS))
+    functions = [_wrapped(one, keep) for one in functions_of(own).values()]
     given |= {
-        "functions": [_wrapped(one) for one in functions_of(own).values()],
-        "cron_jobs": [_wrapped(one) for one in given.get("cron_jobs") or ()],
+        # Without its result no task of the run has an end, so all of these are kept.
+        "functions": [
+            *functions,
+            *(replace(one, name=NUMBERED + one.name, keep_result_s=None) for one in functions),
+        ],
+        "cron_jobs": [_wrapped(one, keep) for one in given.get("cron_jobs") or ()],
         "redis_settings": mine or redis,
         "queue_name": queue_of_run(settings.queue, queue_of(own)),
         "max_jobs": settings.concurrency,
-        "keep_result": _kept(given.get("keep_result", KEPT_SECONDS)),
+        "keep_result": max(KEPT_SECONDS, keep),
         "on_startup": _saying_hello(given.get("on_startup")),
     }
     if given.get("job_completion_wait"):
@@ -51,8 +59,8 @@ def wrapped(own: Any) -> dict[str, Any]:
     return given
 
 
-def _wrapped(function: Any) -> Any:
-    """A function or a cron job of arq whose runs are recorded."""
+def _wrapped(function: Any, keep: float) -> Any:
+    """A function or a cron job of arq whose runs are recorded; `keep` is for how long the application keeps results."""
     own = function.coroutine
 
     @wraps(own)
@@ -64,12 +72,7 @@ def _wrapped(function: Any) -> Any:
         return await run.call_async(lambda: own(ctx, *args, **kwargs))
 
     kept = function.keep_result_s
-    return replace(function, coroutine=recorded, keep_result_s=None if kept is None else _kept(kept))
-
-
-def _kept(own: Any) -> float:
-    """The seconds for which an end is kept: without its record no job has an end."""
-    return max(KEPT_SECONDS, float(getattr(own, "total_seconds", lambda: own)()))
+    return replace(function, coroutine=recorded, keep_result_s=keep if kept is None else kept)
 
 
 def _saying_hello(own: Callable[..., Any] | None) -> Callable[..., Any]:

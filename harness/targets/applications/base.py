@@ -161,6 +161,11 @@ class OwnSession(ABC):
             activity = self.send(message, label)
         except TargetFailed:
             raise
+        except TypeError as error:
+            raise TargetFailed(
+                f"make({task.number}) gives a task that {self.application.distribution} refuses: "
+                f"{describe_error(error)}. Correct it."
+            ) from error
         except Exception as error:  # noqa: BLE001 - transports raise errors of their own
             return Submission(number=task.number, error=describe_error(error))
         self.submitted[activity] = task.number

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -26,6 +25,7 @@ from harness.targets.applications.base import (
     shipped_promises,
 )
 from harness.targets.applications.message import TaskMessage, message_of
+from harness.targets.applications.redis_database import repoint
 from harness.targets.base import TargetSettings
 from harness.targets.wrapped_handler import LABEL, TaskLabel
 
@@ -35,10 +35,18 @@ _FORMS = (
 )
 # How long others take, beyond the heartbeat time-out, to find a dead worker, and to begin its tasks.
 _POLL_SECONDS, _START_SECONDS = 2.0, 10.0
-_REDIS, _ACTOR, _MESSAGE = (
-    *("dramatiq.brokers.redis:RedisBroker", "dramatiq.actor:Actor"),
-    "dramatiq.message:Message",
+_ACTOR, _MESSAGE, _PIPELINE = (
+    *("dramatiq.actor:Actor", "dramatiq.message:Message"),
+    "dramatiq.composition:pipeline",
 )
+
+
+def lead_to(broker: Any, url: str) -> None:
+    """Let the connections of a broker, and of the backends that its middleware has, lead to a Redis."""
+    backends = (getattr(one, "backend", None) for one in broker.middleware)
+    clients: set[Any] = {getattr(one, "client", None) for one in (broker, *backends)}
+    for client in clients - {None}:
+        repoint(client.connection_pool, url)
 
 
 def put_on(broker: Any, *, queue: str, lease: float) -> None:
@@ -62,7 +70,9 @@ def name_of(task: Any) -> str | None:
 
 
 def own_form(made: Any) -> TaskMessage | None:
-    """The parts of a message of Dramatiq; None for anything else."""
+    """The parts of a message of Dramatiq, or of the first of a pipeline; None for anything else."""
+    if class_of(made, _PIPELINE):
+        made = made.messages[0]
     if class_of(made, _MESSAGE) is None:
         return None
     options = {**made.options, "queue_name": made.queue_name}
@@ -74,7 +84,7 @@ class DramatiqApplication(OwnApplication):
     """An application on a RedisBroker whose messages `make` makes."""
 
     distribution = "dramatiq"
-    classes = (_REDIS,)
+    classes = ("dramatiq.brokers.redis:RedisBroker",)
     takes = "the RedisBroker of a Dramatiq application"
 
     def promises(self, settings: TargetSettings) -> Promises:
@@ -99,12 +109,9 @@ class DramatiqSession(OwnSession):
         self, application: DramatiqApplication, endpoints: Endpoints, settings: TargetSettings
     ) -> None:
         super().__init__(application, endpoints, settings)
-        own = application.own
-        kind = class_of(own, _REDIS)
-        assert kind is not None, "it was wrapped"
-        fresh: Any = kind(url=endpoints.redis_url, middleware=[])
-        self._broker = copy.copy(own)
-        self._broker.client, self._broker.scripts = fresh.client, fresh.scripts
+        # Also the application's own broker, so that nothing reaches a server of the user.
+        lead_to(application.own, endpoints.redis_url)
+        self._broker = copy.copy(application.own)
         put_on(self._broker, queue=settings.queue, lease=settings.lease)
 
     def command(self, pool: str) -> list[str]:
@@ -122,6 +129,10 @@ class DramatiqSession(OwnSession):
     def message(self, number: int) -> TaskMessage:
         make = self.application.make
         message = message_of(make, number, forms=_FORMS, name_of=name_of, own_form=own_form)
+        if "redis_message_id" in message.options:
+            raise TargetFailed(
+                f"make({number}) sent its message itself. Return refund.message(...) in place of refund.send(...)."
+            )
         if message.name not in self._broker.actors:
             known = ", ".join(sorted(self._broker.actors)) or "none"
             raise TargetFailed(
@@ -164,9 +175,10 @@ class DramatiqSession(OwnSession):
         return {activity: found[activity] for activity in list(self.submitted) if activity in found}
 
     def remove(self) -> None:
-        with closing(self._broker.client) as redis:
-            for key in redis.scan_iter(f"{self._broker.namespace}*", count=1000):
-                redis.delete(key)
+        redis = self._broker.client
+        for key in redis.scan_iter(f"{self._broker.namespace}*", count=1000):
+            redis.delete(key)
+        redis.close()
 
     def _queues(self) -> Iterable[str]:
         return sorted(self._broker.get_declared_queues())

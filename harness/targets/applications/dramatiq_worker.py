@@ -16,8 +16,7 @@ from harness.kit.harness_worker import settings
 from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
 from harness.targets.applications.base import imported
-from harness.targets.applications.dramatiq import ended_key, put_on
-from harness.targets.applications.redis_database import repoint
+from harness.targets.applications.dramatiq import ended_key, lead_to, put_on
 from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
 
 _processed = threading.local()
@@ -26,10 +25,7 @@ _processed = threading.local()
 
 def wrapped(broker: Any) -> Any:
     """The broker on the Redis of the run, with every actor wrapped that it has or gets."""
-    backends = (getattr(one, "backend", None) for one in broker.middleware)
-    clients: set[Any] = {getattr(one, "client", None) for one in (broker, *backends)}
-    for client in clients - {None}:
-        repoint(client.connection_pool, settings.redis_url)
+    lead_to(broker, settings.redis_url)
     put_on(broker, queue=settings.queue, lease=settings.lease)
     broker.add_middleware(_recorder())
     return broker
@@ -38,7 +34,7 @@ def wrapped(broker: Any) -> Any:
 def _recorder() -> Any:
     base: Any = imported("dramatiq").Middleware
 
-    class Recorder(base):  # type: ignore[misc]  # the class of an installed Dramatiq
+    class MessageRecorder(base):  # type: ignore[misc]  # the class of an installed Dramatiq
         """Records what happens to messages."""
 
         def after_declare_actor(self, _: Any, actor: Any) -> None:
@@ -59,7 +55,7 @@ def _recorder() -> Any:
         def after_skip_message(self, broker: Any, message: Any) -> None:
             note(broker, message, "canceled")
 
-    return Recorder()
+    return MessageRecorder()
 
 
 def note(broker: Any, message: Any, status: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, UsageError
-from harness.history.promises import Loss, Promises
+from harness.history.promises import Loss, Promises, SigtermPromise
 from harness.kit.harness_worker import running_activities
 from harness.targets.applications.base import (
     OUTSIDE,
@@ -103,17 +103,26 @@ class HueyApplication(OwnApplication):
             raise UsageError(f"app() takes a Huey on Redis, not on {name}. Pass a RedisHuey.")
         return found
 
+    @property
+    def gives_back(self) -> bool:
+        """Whether the application has a receiver of SIGNAL_INTERRUPTED, which enqueues an interrupted task again."""
+        receivers = self.own._signal.receivers
+        return bool(receivers.get("interrupted") or receivers["any"])
+
     def promises(self, settings: TargetSettings) -> Promises:
         """What huey promises: a worker removes a task when it takes it.
 
-        The tasks that are interrupted by SIGTERM stay if the application has a receiver of SIGNAL_INTERRUPTED.
+        Without a time-out for SIGTERM, which is huey's default, the running tasks end. With one, those that are
+        interrupted stay if the application gives them back.
         """
         del settings
-        shipped = shipped_promises("huey")
-        receives = self.own._signal.receivers
-        again = receives.get("interrupted") or receives["any"]
-        survives = {*OUTSIDE, Loss.SIGTERM, *({Loss.SIGTERM_LATE} if again else ())}
-        return replace(shipped, survives=frozenset(survives), queue=False)
+        late = {Loss.SIGTERM_LATE} if self.gives_back else set()
+        return replace(
+            shipped_promises("huey"),
+            survives=frozenset({*OUTSIDE, Loss.SIGTERM, *late}),
+            sigterm=SigtermPromise.RELEASES if self.gives_back else SigtermPromise.DRAINS,
+            queue=False,
+        )
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> HueySession:
         return HueySession(self, endpoints, settings)
@@ -124,11 +133,18 @@ class HueySession(OwnSession):
 
     def __init__(self, application: HueyApplication, endpoints: Endpoints, settings: TargetSettings) -> None:
         super().__init__(application, endpoints, settings)
-        self._huey = copy.copy(application.own)
+        self._gives_back = application.gives_back
+        own = application.own
+        if class_of(own.storage, _STORAGE):
+            # So that nothing reaches a server of the user.
+            repoint(own.storage.pool, endpoints.redis_url)
+        self._huey = copy.copy(own)
         put_on(self._huey, url=endpoints.redis_url, queue=settings.queue)
 
     def command(self, pool: str) -> list[str]:
         del pool
+        settings = self.settings
+        timeout = ("--shutdown-timeout", str(settings.graceful_shutdown)) if self._gives_back else ()
         return [
             *(
                 sys.executable,
@@ -136,9 +152,8 @@ class HueySession(OwnSession):
                 "huey.bin.huey_consumer",
                 "harness.targets.applications.huey_worker.huey",
             ),
-            *("--worker-type", "process", "--workers", str(self.settings.workers)),
-            *("--health-check-interval", "1", "--graceful-signal", "TERM"),
-            *("--shutdown-timeout", str(self.settings.graceful_shutdown)),
+            *("--worker-type", "process", "--workers", str(settings.workers)),
+            *("--health-check-interval", "1", "--graceful-signal", "TERM", *timeout),
         ]
 
     def message(self, number: int) -> TaskMessage:

@@ -20,11 +20,10 @@ from harness.targets.applications.base import (
     OwnApplication,
     OwnSession,
     class_of,
-    imported,
     shipped_promises,
 )
 from harness.targets.applications.message import Make, TaskMessage, message_of
-from harness.targets.applications.redis_database import database_of
+from harness.targets.applications.redis_database import database_of, repoint
 from harness.targets.base import TargetSettings
 from harness.targets.wrapped_handler import LABEL, TaskLabel
 
@@ -49,9 +48,16 @@ _KEPT_SECONDS = 86_400
 def queues_of(own: Any) -> list[Any]:
     """The queues of an application: a queue, a list of queues, or those of a pool; empty for anything else."""
     if class_of(own, _POOL):
-        return list(own.queues)
+        shared = {"connection": own.connection, "job_class": own.job_class, "serializer": own.serializer}
+        return [own.queue_class(one.name, **shared) for one in own.queues]
     given = own if isinstance(own, list | tuple) else [own]
     return list(given) if given and all(class_of(one, _QUEUE) for one in given) else []
+
+
+def lead_to(own: Any, url: str) -> None:
+    """Let the connections of the queues of an application lead to a Redis."""
+    for connection in {one.connection for one in queues_of(own)}:
+        repoint(connection.connection_pool, url)
 
 
 def own_form(made: Any) -> TaskMessage | None:
@@ -114,16 +120,18 @@ class RqSession(OwnSession):
         self._message = application.message
         self._open = ExitStack()
         self._url = self._open.enter_context(database_of(endpoints.redis_url, settings))
-        self._redis: Any = imported("redis").Redis.from_url(self._url)
+        # Those of the application itself, so that nothing reaches a server of the user.
+        lead_to(application.own, self._url)
+        self._queues = {one.name: _taking(one) for one in queues_of(application.own)}
+        self._redis: Any = next(iter(self._queues.values())).connection
         self._open.callback(self._redis.close)
-        self._queues = {one.name: self._copy_of(one) for one in queues_of(application.own)}
 
     def command(self, pool: str) -> list[str]:
         del pool
         return [
             *(sys.executable, "-m", "rq.cli", "worker-pool", *self._queues),
             *("--num-workers", str(self.settings.workers)),
-            *("--worker-class", "harness.targets.applications.rq_worker.HarnessWorker"),
+            *("--worker-class", "harness.targets.applications.rq_worker.RecordedWorker"),
         ]
 
     def variables(self) -> dict[str, str]:
@@ -159,12 +167,6 @@ class RqSession(OwnSession):
     def remove(self) -> None:
         self._open.close()
 
-    def _copy_of(self, own: Any) -> Any:
-        queue = copy.copy(own)
-        queue.connection = self._redis
-        queue._is_async = True
-        return queue
-
     def _queue(self, name: str | None, number: int) -> Any:
         if name is None:
             return next(iter(self._queues.values()))
@@ -173,6 +175,13 @@ class RqSession(OwnSession):
                 f"make({number}) names the queue {name!r}, which app() did not get. Known: {', '.join(self._queues)}."
             )
         return self._queues[name]
+
+
+def _taking(own: Any) -> Any:
+    """The queue, or a copy of it that takes jobs in place of running them in this process."""
+    queue = copy.copy(own)
+    queue._is_async = True
+    return queue
 
 
 def _function(task: Any) -> Any:

@@ -1,6 +1,6 @@
 """The workers of an RQ application under test: its own functions, wrapped, on the Redis of the run.
 
-`rq worker-pool` imports this module and starts workers of `HarnessWorker`, a worker of the application's own class.
+`rq worker-pool` imports this module and starts workers of `RecordedWorker`, a worker of the application's own class.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from harness.kit.harness_worker import settings
 from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
 from harness.targets.applications.base import imported
-from harness.targets.applications.redis_database import repoint
-from harness.targets.applications.rq import queues_of
+from harness.targets.applications.rq import lead_to, queues_of
 from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
 
 # Without a sign of life for the first and 60 seconds more, a job is lost; the others decide how soon a worker sees it.
@@ -24,8 +23,7 @@ _INTERVALS = {"job_monitoring_interval": 1, "maintenance_interval": 1, "worker_t
 def worker_class(own: Any) -> Any:
     """The class of workers for an application, whose connections now lead to the Redis of the run."""
     queues = queues_of(own)
-    for connection in {one.connection for one in queues}:
-        repoint(connection.connection_pool, settings.redis_url)
+    lead_to(own, settings.redis_url)
     base: Any = getattr(own, "worker_class", None) or imported("rq").Worker
     options = {
         **_INTERVALS,
@@ -35,7 +33,7 @@ def worker_class(own: Any) -> Any:
         "exception_handlers": getattr(own, "exception_handlers", None),
     }
 
-    class HarnessWorker(base):  # type: ignore[misc]  # the class of an installed RQ
+    class RecordedWorker(base):  # type: ignore[misc]  # the class of an installed RQ
         """A worker on the application's own queues that records its runs."""
 
         def __init__(self, _: Any, *args: Any, **kwargs: Any) -> None:
@@ -49,7 +47,7 @@ def worker_class(own: Any) -> Any:
             job.perform = _wrapped_perform(job)
             return super().perform_job(job, *args, **kwargs)
 
-    return HarnessWorker
+    return RecordedWorker
 
 
 def _wrapped_perform(job: Any) -> Callable[[], Any]:
@@ -69,4 +67,4 @@ def _wrapped_perform(job: Any) -> Callable[[], Any]:
 
 
 if ENV_APPLICATION in os.environ:
-    HarnessWorker = worker_class(own_application())
+    RecordedWorker = worker_class(own_application())

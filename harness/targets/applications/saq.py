@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, UsageError
-from harness.history.promises import DeliveryMode, Loss, Promises, SigtermPromise
+from harness.history.promises import Loss, Promises, SigtermPromise
 from harness.targets.applications.asynchronous import (
     KEPT_SECONDS,
     AsynchronousApplication,
@@ -136,7 +136,6 @@ class SaqApplication(AsynchronousApplication):
         grace = self.own.get("shutdown_grace_period_s")
         return replace(
             shipped,
-            delivery=DeliveryMode.AT_LEAST_ONCE if again else DeliveryMode.AT_MOST_ONCE,
             survives=survived(frozenset(survives)),
             recovers_within={one: (stuck or 0) + sweep + _LATER_SECONDS[one] for one in sorted(killed)},
             takes_over_after=None if stuck is None else stuck + sweep,

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from harness.environments.base import Endpoints
 from harness.errors import UsageError
-from harness.history.promises import DeliveryMode, Loss, Promises, SigtermPromise
+from harness.history.promises import Loss, Promises, SigtermPromise
 from harness.targets.applications.asynchronous import (
     AsynchronousApplication,
     AsynchronousSession,
@@ -107,7 +107,6 @@ class StreaqApplication(AsynchronousApplication):
         killed = survives & {Loss.WORKER_KILLED, Loss.POOL_KILLED}
         return replace(
             shipped,
-            delivery=DeliveryMode.AT_LEAST_ONCE if again else DeliveryMode.AT_MOST_ONCE,
             survives=survived(survives),
             recovers_within=dict.fromkeys(sorted(killed), 2 * idle + _MARGIN_SECONDS),
             takes_over_after=idle,

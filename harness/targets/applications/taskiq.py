@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import defaultdict
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.environments.base import Endpoints
-from harness.history.promises import DeliveryMode, Promises
+from harness.history.promises import Promises
 from harness.kit.harness_worker import running_activities
 from harness.targets.applications.asynchronous import (
     AsynchronousApplication,
@@ -125,7 +126,6 @@ class TaskiqApplication(AsynchronousApplication):
         idle = idle_seconds(self.own, settings.lease) if self.is_stream else None
         return replace(
             shipped,
-            delivery=DeliveryMode.AT_LEAST_ONCE if again else DeliveryMode.AT_MOST_ONCE,
             survives=survived(shipped.survives),
             takes_over_after=idle if again else None,
             queue=False,
@@ -144,7 +144,8 @@ def _name_of(task: Any) -> str | None:
 class TaskiqSession(AsynchronousSession):
     """The workers of an application of taskiq, and a copy of its broker that sends tasks.
 
-    The start-up events of a client and the middlewares of the application run with it, as in a client of its own.
+    The middlewares of the application run with it, as in a client of its own, but not the events of its start, which
+    may reach servers of the user.
     """
 
     async def connect(self) -> None:
@@ -152,6 +153,7 @@ class TaskiqSession(AsynchronousSession):
         self._broker = on_run(copy(self.application.own), url, self.settings.queue, self.settings.lease)
         self._broker.connection_pool = imported("redis.asyncio").BlockingConnectionPool.from_url(url)
         self._redis = imported("redis.asyncio").Redis(connection_pool=self._broker.connection_pool)
+        self._broker.event_handlers = defaultdict(list)
         await self._broker.startup()
 
     def command(self, pool: str) -> list[str]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from harness.checkers import budget_per_fault, budget_per_kill, duplicates
 from harness.checkers.base import Verdict
 from harness.history import OperationType
@@ -104,6 +106,30 @@ def test_neither_a_kill_nor_a_slow_machine_excuses_a_second_run_of_at_most_one()
     assert duplicates(budget_per_kill(4))(returned_before.history).verdict is Verdict.INVALID
     returned_before.slow_machine(0, 40, spin=9.0)
     assert duplicates(budget_per_kill(4))(returned_before.history).verdict is Verdict.INVALID
+
+
+@pytest.mark.parametrize(
+    ("paused", "first", "again", "verdict"),
+    [
+        pytest.param((10, 30), (20, 13), (40, 12), Verdict.VALID, id="taken over, and begun after the pause"),
+        pytest.param((10, 30), (5, 12), (20, 13), Verdict.INVALID, id="begun before the pause"),
+        pytest.param((10, 30), (40, 12), (50, 13), Verdict.INVALID, id="not taken over during the pause"),
+        pytest.param((10, 30), (20, 13), (40, 14), Verdict.INVALID, id="in a worker that was not paused"),
+        pytest.param(
+            (19.6, 20.4), (20, 13), (40, 12), Verdict.INVALID, id="a pause shorter than the promise"
+        ),
+    ],
+)
+def test_a_documented_take_over_excuses_what_a_silent_worker_begins_later(
+    paused: tuple[float, float], first: tuple[float, int], again: tuple[float, int], verdict: Verdict
+) -> None:
+    """A worker that reserved a message without having begun it runs it after its pause, as Celery's do."""
+    builder = at_most_once()
+    builder.at(paused[0]).injected("pause-pool", pids=[12])
+    builder.at(paused[1]).op("nemesis", OperationType.INFO, "pause-pool", fault=1, phase="heal")
+    for moment, worker in (first, again):
+        builder.at(moment).ran(1, by=worker)
+    assert duplicates(0)(builder.history).verdict is verdict
 
 
 def test_two_submissions_of_a_task_may_run_once_each() -> None:
