@@ -281,7 +281,7 @@ def nightly(session: nox.Session) -> None:
 @nox.session
 def mutation(session: nox.Session) -> None:
     """Mutants of the queue and the checkers against their fast tests; `-- ARGS` are patterns, --minutes N ..."""
-    prepare(session, extras=["embedded", "reference"], groups=["test", "mutation"])
+    prepare(session, extras=["embedded", "load"], groups=["test", "mutation"])
     session.run("python", "-m", "tests.mutation", *session.posargs)
 
 

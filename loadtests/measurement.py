@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 from harness.environments.deadlocks import Deadlocks
 from harness.history import History, OperationType
 from harness.history.figures import seconds
 from harness.history.statuses import COMPLETE
+from harness.load.verdict import DoubtKind
 
 ABSENT = "absent"
 _ENOUGH = 0.8
@@ -27,11 +30,29 @@ class Incomplete:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Generator:
+    """What the generator says of itself: arrivals that were due and never sent, and why it measured nothing."""
+
+    never_sent: int = 0
+    problems: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read its verdict.json."""
+        document = json.loads(path.read_text("utf-8"))
+        doubts = [doubt for doubt in document["doubts"] if doubt["kind"] != DoubtKind.NEVER_SENT]
+        return cls(
+            never_sent=document["counts"]["dropped"], problems=tuple(doubt["text"] for doubt in doubts)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
     """The figures of a run. Latencies are milliseconds from the intended time, in ascending order.
 
     `end_to_end_ms` has an entry for every acknowledged task. It is infinite for a task that was not seen to complete:
-    without it, tasks that never end would improve the quantiles.
+    without it, tasks that never end would improve the quantiles. Arrivals that were due and never sent are infinite in
+    both.
     """
 
     planned: float
@@ -46,7 +67,7 @@ class Measurement:
     @property
     def acknowledged(self) -> int:
         """Tasks that agentexec acknowledged."""
-        return len(self.enqueue_ms)
+        return sum(not math.isinf(latency) for latency in self.enqueue_ms)
 
     @property
     def completed(self) -> int:
@@ -58,6 +79,7 @@ class Measurement:
         cls,
         history: History,
         statuses: Mapping[str, str],
+        generator: Generator = Generator(),
         *,
         duration: float,
         planned_in: Callable[[float], float],
@@ -75,12 +97,13 @@ class Measurement:
             for op in history.where("complete", OperationType.OK)
             if op.value["status"] == COMPLETE
         }
+        never = (math.inf,) * generator.never_sent
         return cls(
-            planned=planned_in(lasted or 0.0),
-            seconds=lasted or 0.0,
-            attempted=sum(1 for _ in history.where("enqueue", OperationType.INVOKE)),
-            enqueue_ms=tuple(sorted(float(op.value["latency_ms"]) for op in acknowledged.values())),
-            end_to_end_ms=tuple(sorted(latencies.get(activity, math.inf) for activity in acknowledged)),
+            planned=planned_in(min(lasted or 0.0, duration)),  # Locust stops some time after the last arrival
+            seconds=min(lasted or 0.0, duration),
+            attempted=sum(1 for _ in history.where("enqueue", OperationType.INVOKE)) + generator.never_sent,
+            enqueue_ms=(*sorted(float(op.value["latency_ms"]) for op in acknowledged.values()), *never),
+            end_to_end_ms=(*sorted(latencies.get(activity, math.inf) for activity in acknowledged), *never),
             incomplete=tuple(
                 Incomplete(
                     task=f"{op.process}/{op.value['task']}",
@@ -90,7 +113,11 @@ class Measurement:
                 for activity, op in acknowledged.items()
                 if statuses.get(activity) != COMPLETE
             ),
-            problems=(*history.problems, *([f"the load did not last {duration:g} s"] if short else [])),
+            problems=(
+                *history.problems,
+                *generator.problems,
+                *([f"the load did not last {duration:g} s"] if short else []),
+            ),
         )
 
 

@@ -1,4 +1,4 @@
-"""Load profiles. Each is bounded in time by `duration` and in number by `max_tasks`."""
+"""Load profiles: the arrivals of a load and its tasks. Each is bounded in time by `duration`."""
 
 from __future__ import annotations
 
@@ -7,56 +7,61 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from harness.errors import UsageError
-from loadtests.arrivals import Arrivals, Burst, planned
+from harness.load.schedule import LoadSchedule, Pacing
+from harness.load.stages import Stage, burst, hold
 from loadtests.slo import Slo
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Profile:
-    """The users, arrivals and tasks of a load.
+    """The arrivals and tasks of a load.
 
-    `users` are spawned at `spawn_rate` per second and distributed over `producers` agentexec clients, as over the
-    processes of an API. `duration` is in seconds. A task works between the two times of `work` (seconds) and has a
-    payload of `payload` bytes. `workers` times `concurrency` tasks run at once.
+    Each of `users` stands for `rate` tasks a second, and for `peak` in the first 2 of every 10 seconds, None for no
+    bursts. `duration` is in seconds. A task works between the two times of `work` (seconds) and has a payload of
+    `payload` bytes. `workers` times `concurrency` tasks run at once.
     """
 
     name: str
     summary: str
     users: int
-    spawn_rate: float
-    arrivals: Arrivals
+    rate: float
     duration: float
     work: tuple[float, float]
+    peak: float | None = None
+    pacing: Pacing = "poisson"
     payload: int = 512
     producers: int = 2
     workers: int = 2
     concurrency: int = 8
-    max_tasks: int = 20_000
     seed: int = 20_261_124
     slo: Slo = field(default_factory=Slo)
 
+    @property
+    def stage(self) -> Stage:
+        """The arrivals as a stage without an end."""
+        if self.peak is None:
+            return hold(self.users * self.rate)
+        return burst(self.users * self.rate, self.users * self.peak)
+
     def planned_in(self, seconds: float) -> float:
         """The planned number of tasks in the first `seconds`."""
-        total = planned(self.arrivals, users=self.users, spawn_rate=self.spawn_rate, duration=seconds)
-        return min(total, self.max_tasks)
+        return LoadSchedule(stages=self.stage).planned(seconds)
 
 
 SMOKE = Profile(
     name="smoke",
     summary="40 short tasks a second, evenly spaced, as a quick check of all parts together",
     users=20,
-    spawn_rate=20,
-    arrivals=Arrivals(rate=2),
+    rate=2,
+    pacing="even",
     duration=20,
     work=(0.01, 0.03),
-    max_tasks=5_000,
 )
 STEADY = Profile(
     name="steady",
     summary="100 tasks a second that arrive at random (Poisson), for a minute",
     users=50,
-    spawn_rate=50,
-    arrivals=Arrivals(rate=2, pacing="poisson"),
+    rate=2,
     duration=60,
     work=(0.02, 0.1),
     concurrency=16,
@@ -65,8 +70,8 @@ BURST = Profile(
     name="burst",
     summary="20 tasks a second, and 200 a second in 2 of every 10 seconds, like the requests of agents",
     users=20,
-    spawn_rate=20,
-    arrivals=Arrivals(rate=1, pacing="poisson", burst=Burst(every=10, length=2, factor=10)),
+    rate=1,
+    peak=10,
     duration=40,
     work=(0.02, 0.1),
     concurrency=16,

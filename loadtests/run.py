@@ -9,26 +9,35 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import loadtests
 from harness.command_line import report_interrupt, sigterm_raises
 from harness.environments.base import Environment
 from harness.environments.deadlocks import DeadlockWatch
+from harness.environments.urls import database_name
 from harness.errors import HarnessError
 from harness.history import History
+from harness.load.generator import LocustCommand, require_locust, run_locust
+from harness.load.system import PoolCommand, SystemUnderLoad
+from harness.load.task_log import ENV_FOLDER, counted
 from harness.masking import masked
 from harness.progress import PlainLines, Progress
 from harness.report import locked_folder
-from loadtests.generator import require_locust, run_locust
-from loadtests.measurement import Measurement
+from harness.targets.body import ENV_HISTORY
+from loadtests.measurement import Generator, Measurement
 from loadtests.request import LoadRequest
 from loadtests.slo import evaluate
 from loadtests.summary import as_json, table, write_json
-from loadtests.system import SystemUnderLoad
+
+_LOCUSTFILE = Path(loadtests.__file__).with_name("locustfile.py")
+_START_SECONDS = 30.0
+_STOP_SECONDS = 30.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,39 +74,77 @@ def _run_in(folder: Path, request: LoadRequest, progress: Progress) -> int:
 
 def _measure(request: LoadRequest, environment: Environment, folder: Path, progress: Progress) -> Measurement:
     profile = request.profile
-    history = _empty(folder / "history")
-    html = folder / "locust.html"
-    html.unlink(missing_ok=True)  # the report of an earlier run
+    history = _new_folder(folder)
     watch = DeadlockWatch(environment)
     with closing(SystemUnderLoad(environment, request.queue)) as system:
         system.prepare()
         progress.step(f"starting a pool of {profile.workers} workers, {profile.concurrency} tasks each")
-        with system.pool(profile, history):
+        with system.pool(_pool(request, environment, history)):
             planned = profile.planned_in(profile.duration)
             progress.step(
                 f"load {profile.name}: {profile.users} users, about {planned:.0f} tasks in {profile.duration:g} s"
             )
             run_locust(
-                profile,
-                variables=system.variables(),
+                locust_command(request, database_name(environment.endpoints.database_url), folder),
+                variables=system.variables() | {ENV_FOLDER: str(history)},
                 folder=environment.folder,
-                history=history,
-                html=html,
-                progress=progress,
+                within=_START_SECONDS + profile.duration + profile.slo.drain_seconds + _STOP_SECONDS,
+                progress=lambda: progress.step(
+                    f"{counted(history, 'enqueue')} tasks acknowledged, {counted(history, 'complete')} finished"
+                ),
             )
             progress.step("comparing what was acknowledged with Postgres")
             statuses = system.statuses()
         measurement = Measurement.of(
-            History.load(history), statuses, duration=profile.duration, planned_in=profile.planned_in
+            History.load(history),
+            statuses,
+            Generator.read(folder / "verdict.json"),
+            duration=profile.duration,
+            planned_in=profile.planned_in,
         )
     return replace(measurement, deadlocks=watch.found())
 
 
-def _empty(history: Path) -> Path:
-    history.mkdir(parents=True, exist_ok=True)
-    for old in (*history.glob("*.jsonl"), *history.glob("*.log")):
-        old.unlink()
-    return history
+def _pool(request: LoadRequest, environment: Environment, history: Path) -> PoolCommand:
+    return PoolCommand(
+        pool="loadtests.app:pool",
+        folder=environment.folder,
+        log=history / "pool.log",
+        workers=request.profile.workers,
+        concurrency=request.profile.concurrency,
+        variables={ENV_HISTORY: str(history)},
+    )
+
+
+def locust_command(request: LoadRequest, database: str, folder: Path) -> LocustCommand:
+    """The command of Locust for a database of this name; its reports go to the folder."""
+    profile = request.profile
+    values = {
+        "--load-profile": profile.name,
+        "--load-users": profile.users,
+        "--load-drain": f"{profile.slo.drain_seconds:g}",
+        "--load-producers": profile.producers,
+        "--load-lateness": 0.5,  # a small, noisy CI machine
+        "--load-canary": 0,  # without workers, the run names the tasks that did not end
+        "--run-time": f"{profile.duration:g}s",
+        "--profile": profile.name,  # shown in Locust's report
+    }
+    return LocustCommand(
+        file=_LOCUSTFILE,
+        database=database,
+        queue=request.queue,
+        report=folder,
+        options=[str(word) for pair in values.items() for word in pair],
+    )
+
+
+def _new_folder(folder: Path) -> Path:
+    """The folder of the history: what an earlier run or somebody else wrote stays as it is."""
+    first = folder / "history"
+    if not first.exists():
+        first.mkdir(parents=True)
+        return first
+    return Path(tempfile.mkdtemp(prefix="history-", dir=folder))
 
 
 def _show(request: LoadRequest, folder: Path, document: dict[str, Any], text: str) -> None:

@@ -97,7 +97,7 @@ def run(
     ids: Collection[UUID] | None = None,
     **parameters: Any,
 ) -> Sequence[Row[Any]]:
-    """Run a statement and return its rows. `rows` is the relation `{rows}`, `ids` are those of `{in_ids}` and others.
+    """Run a statement and return its rows. `rows` is the relation `{rows}`, `ids` those of `{in_ids}` and the like.
 
     A statement on a batch or on ids that are empty does not reach the server.
     """

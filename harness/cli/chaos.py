@@ -68,6 +68,11 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
         metavar="SECONDS",
         help="the most that a scenario may take (default: the scenario's)",
     )
+    run.add_argument(
+        "--workload",
+        metavar="NAME",
+        help="tasks of another kind, or package.module:NAME (default: the scenario's)",
+    )
     run.add_argument("--app", metavar="MODULE:NAME", help="an application of your own as the target")
     run.add_argument("--report", type=filled_path, metavar="DIR", help="default: reports/<time>-<seed>")
     run.add_argument("--json", action="store_true", help="print verdict.json on stdout, the rest on stderr")

@@ -22,6 +22,7 @@ from harness.llm.meter import MeterRecords
 from harness.llm.prices import PriceList
 from harness.llm.profile import EndpointProfile
 from harness.llm.serving import Endpoint, allow_many_connections, listening
+from harness.report.text import clean
 
 _MOST_TIME_SCALE = 10_000
 _LARGEST_PORT = 65_535
@@ -201,7 +202,7 @@ def _term_line(text: str, met: bool | None, measured: Decimal | None) -> str:
 def costs_table(found: RunCosts) -> str:
     """The costs as a table for a terminal: all, needed, paid again by cause, and of no step."""
     rows = [("total", found.total), ("needed", found.needed), ("paid again", found.again)]
-    rows += [(f"  {cause}", spent) for cause, spent in found.by_cause.items()]
+    rows += [(f"  {clean(cause)}", spent) for cause, spent in found.by_cause.items()]
     rows += [("of no step", found.unlabelled)]
     header = ("", "requests", "prompt", "cached", "completion", "tool calls", found.currency)
     cells = [header, *((name, *_cells(spent)) for name, spent in rows)]

@@ -1,4 +1,4 @@
-"""The entry point: `harness chaos | check | simulate | queues | report | target | llm | images`; each has `--help`.
+"""The entry point: `harness chaos | check | simulate | load | queues | report | target | llm | images`, with `--help`.
 
 Exit codes: 0 VALID, 1 INVALID, 2 UNKNOWN or no verdict reached, 64 wrong usage, 130 Ctrl-C, 143 SIGTERM. An error is
 one sentence on stderr; `--debug` adds the traceback.
@@ -14,7 +14,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 
-from harness.cli import chaos, check, images, llm, queues, report, simulate, target
+from harness.cli import chaos, check, images, llm, load, queues, report, simulate, target
 from harness.command_line import Parser, installed_version, report_interrupt, sigterm_raises
 from harness.errors import EXIT_UNKNOWN, HarnessError
 from harness.masking import masked_words, terminal_safe
@@ -94,6 +94,7 @@ def _parser() -> Parser:
     simulate.add_simulate(
         commands.add_parser("simulate", help="run whole systems in virtual time, by seeds", parents=[common])
     )
+    load.add_load(commands.add_parser("load", help="load on a queue, with a verdict"), common)
     report.add_report(commands.add_parser("report", help="compare reports, or list all of a folder"), common)
     target.add_target(commands.add_parser("target", help="list, check and write targets"), common)
     queues.add_queues(

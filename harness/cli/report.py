@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.command_line import filled_path
 from harness.errors import UsageError
 from harness.report.compare import Change, compare, comparison_table, read_document
+from harness.report.compare_loads import LOAD_SCHEMA
 from harness.report.compare_verdicts import compare_verdicts, verdicts_table
 from harness.report.index import REPORTS
 from harness.report.verdict_json import SCHEMA
@@ -35,12 +36,17 @@ def compare_files(options: Namespace) -> int:
     """
     paths = (options.before, options.after)
     documents = [read_document(path) for path in paths]
-    verdicts = [isinstance(one, dict) and one.get("schema") == SCHEMA for one in documents]
-    if all(verdicts):
+    schemas = [one.get("schema") if isinstance(one, dict) else None for one in documents]
+    verdicts = [schema in (SCHEMA, LOAD_SCHEMA) for schema in schemas]
+    if all(verdicts) and schemas[0] == schemas[1]:
         found = compare_verdicts(*documents)
         print(verdicts_table(found))
         return int(found.worse)
     if any(verdicts):
+        if all(verdicts):
+            raise UsageError(
+                "One file has verdicts of scenarios, the other of a load; give two of the same kind."
+            )
         other = paths[verdicts.index(False)]
         raise UsageError(f"{other} holds no verdicts, the other file does; give two files of the same kind.")
     comparison = compare(*paths)

@@ -17,7 +17,7 @@ from harness.environments.base import Environment
 from harness.environments.urls import checked_url, database_name, has_password
 from harness.errors import UsageError
 from harness.scenario import Scenario, registry
-from harness.scenario.run_plan import RunPlan, require_time
+from harness.scenario.run_plan import RunPlan, require_time, with_workload
 from harness.targets.base import Target
 
 # Options that a repeated run needs, in the order in which they are printed.
@@ -43,6 +43,9 @@ class RunRequest:
     def of(cls, options: Namespace) -> RunRequest:
         """Validate the arguments and choose the seed; raises `UsageError`."""
         scenarios = _chosen(options.scenarios, everything=options.all)
+        if options.workload is not None:
+            workload = registry.workload(options.workload)
+            scenarios = tuple(with_workload(scenario, workload) for scenario in scenarios)
         _refuse_stray_options(options)
         if options.backend == "external":
             _require_permission(scenarios, options)
@@ -82,7 +85,7 @@ class RunRequest:
             if (number := getattr(options, name)) is not None:
                 words += [f"--{name}", f"{number:g}" if float(f"{number:g}") == number else repr(number)]
         words += ["--backend", options.backend]
-        for name in ("target", "app"):
+        for name in ("target", "app", "workload"):
             if getattr(options, name) not in (None, "agentexec"):
                 words += [f"--{name}", getattr(options, name)]
         for name in _REPEATED:
@@ -106,7 +109,7 @@ def _target(options: Namespace) -> Target:
 
 def _name(scenario: Scenario, named: Sequence[str]) -> str:
     """The name by which the scenario was requested: its own name or an import path."""
-    paths = (name for name in named if ":" in name and registry.scenario(name) is scenario)
+    paths = (name for name in named if ":" in name and registry.scenario(name).name == scenario.name)
     return next(paths, scenario.name)
 
 

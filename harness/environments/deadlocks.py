@@ -51,10 +51,11 @@ class _Statistics(NamedTuple):
 
 
 class DeadlockWatch:
-    """The deadlocks of a started environment from the moment at which it is made."""
+    """The deadlocks of a started environment, or of the Postgres behind a URL, from the moment at which it is made."""
 
-    def __init__(self, environment: Environment) -> None:
-        self._environment = environment
+    def __init__(self, servers: Environment | str) -> None:
+        self._environment = None if isinstance(servers, str) else servers
+        self._url = plain_url(servers if isinstance(servers, str) else servers.endpoints.database_url)
         log = self._log()
         self._by_log = bool(log)
         self._before = len(logged_deadlocks(log))
@@ -75,18 +76,18 @@ class DeadlockWatch:
 
     def _log(self) -> str:
         try:
-            return self._environment.logs("postgres")
+            return "" if self._environment is None else self._environment.logs("postgres")
         except FOREIGN_ERRORS:  # a backend of another package may raise anything
             return ""
 
     def _counters(self) -> _Statistics | str:
         """The counters, or why they cannot be read."""
-        if not (url := plain_url(self._environment.endpoints.database_url)):
+        if not self._url:
             return "there is no database"
         query = """SELECT deadlocks, xact_commit, coalesce(stats_reset::text, '')
             FROM pg_stat_database WHERE datname = current_database()"""
         try:
-            with psycopg.connect(url, connect_timeout=_SECONDS, autocommit=True) as connection:
+            with psycopg.connect(self._url, connect_timeout=_SECONDS, autocommit=True) as connection:
                 connection.execute(f"SET statement_timeout = '{_SECONDS}s'")
                 row = connection.execute(query).fetchone()
         except psycopg.Error as error:

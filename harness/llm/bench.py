@@ -23,11 +23,11 @@ import psutil
 
 from harness.command_line import Parser, above_zero, positive
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, EnvironmentUnavailable, HarnessError
+from harness.llm.formats import DUE_COMMENT
 from harness.llm.meter import Lateness
 from harness.llm.serving import Endpoint, allow_many_connections
 
-# The start of the comment that `harness.llm.delivery` writes.
-_DUE = b": due "
+_END = b"0\r\n\r\n"
 _CONNECTIONS_AT_ONCE = 50
 _MOST = 3_600
 
@@ -49,6 +49,7 @@ class _StreamReader(asyncio.Protocol):
         self._request, self._counts = request, counts
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport | None = None
+        self._tail = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -57,7 +58,7 @@ class _StreamReader(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic()
-        for part in data.split(_DUE)[1:]:
+        for part in data.split(DUE_COMMENT)[1:]:
             self._counts.events += 1
             try:
                 due = float(part[: part.index(b"\n")])
@@ -65,7 +66,9 @@ class _StreamReader(asyncio.Protocol):
                 self._counts.unread += 1
             else:
                 self._counts.lateness.add(now - due)
-        if data.endswith(b"0\r\n\r\n"):
+        # The end may come in two segments.
+        self._tail = (self._tail + data)[-len(_END) :]
+        if self._tail == _END:
             self._counts.ended += 1
             if self._transport is not None:
                 self._transport.close()
@@ -120,21 +123,24 @@ def _measure(options: Namespace) -> int:
 @contextmanager
 def _endpoint(options: Namespace) -> Iterator[tuple[Endpoint, psutil.Process]]:
     """An endpoint in a process of its own, on the last core; this process keeps the others."""
-    cores = sorted(os.sched_getaffinity(0))
+    # Systems without this call leave the choice to their scheduler.
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     command = [sys.executable, "-m", "harness", "llm", "serve", "--port", "0"]
     # Every stream has begun before the first event of the first one is due.
     command += ["--first-token", str(_start_seconds(options)), "--per-token", str(1 / options.rate)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
         try:
-            os.sched_setaffinity(process.pid, cores[-1:])
-            os.sched_setaffinity(0, cores[:-1] or cores)
+            if cores:
+                os.sched_setaffinity(process.pid, cores[-1:])
+                os.sched_setaffinity(0, cores[:-1] or cores)
             line = process.stdout.readline().strip() if process.stdout else ""
             if not line:
                 raise EnvironmentUnavailable("The endpoint did not start; see its message above.")
             yield Endpoint(line.removesuffix("/v1")), psutil.Process(process.pid)
         finally:
-            os.sched_setaffinity(0, cores)
             process.terminate()
+            if cores:
+                os.sched_setaffinity(0, cores)
 
 
 def _start_seconds(options: Namespace) -> float:

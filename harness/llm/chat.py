@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from harness.llm.answers import Answer, Piece
-from harness.llm.formats import event
+from harness.llm.formats import STREAM_FAILURE, event
 from harness.llm.meter import MeteredRequest
 from harness.llm.request import ModelRequest
 
@@ -46,6 +46,9 @@ class ChatFormat:
         if self._request.stream_usage:
             last += event({**self._head, "choices": [], "usage": self._usage()})
         return last + _DONE
+
+    def failure(self) -> bytes:
+        return event({"error": {"type": "server_error", **STREAM_FAILURE}})
 
     def body(self) -> dict[str, Any]:
         calls = [

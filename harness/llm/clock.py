@@ -18,7 +18,7 @@ class EndpointClock:
     scale: float
     meter: Meter
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
-    _start: float = 0.0
+    _start: float = field(init=False)
 
     def __post_init__(self) -> None:
         self._start = self.loop.time()
@@ -31,12 +31,14 @@ class EndpointClock:
         """The time of the event loop (CLOCK_MONOTONIC, in seconds) at a simulated time."""
         return self._start + simulated / self.scale
 
-    async def until(self, due: float) -> None:
-        """Wait until a simulated time."""
+    async def until(self, due: float) -> bool:
+        """Wait until a simulated time; returns whether there was anything to wait for."""
         delay = self.real_time(due) - self.loop.time()
-        if delay > _SHORTEST_WAIT:
-            await asyncio.sleep(delay)
+        if delay <= _SHORTEST_WAIT:
+            return False
+        await asyncio.sleep(delay)
+        return True
 
-    def written(self, due: float) -> None:
-        """An event that was due at a simulated time has been written."""
-        self.meter.lateness.add(self.loop.time() - self.real_time(due))
+    def writing(self, due: float, held: float) -> None:
+        """An event that was due at a simulated time is written now; `held` real seconds of its delay do not count."""
+        self.meter.lateness.add(self.loop.time() - self.real_time(due) - held)

@@ -173,6 +173,8 @@ def _again(
 def _cause(request: MeteredRequest, until: int, faults: Sequence[FaultWindow]) -> str:
     if request.fault is not None:
         return request.fault
+    if request.outcome is RequestOutcome.REFUSED:
+        return str(request.status)
     active = [fault for fault in faults if fault.start <= until and fault.until >= request.started]
     if active:
         return max(active, key=lambda fault: fault.start).name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 
@@ -14,22 +14,13 @@ from aiohttp import web
 from harness.llm.answers import Answer, Piece
 from harness.llm.clock import EndpointClock
 from harness.llm.disturbances import EndpointFault, Trouble
-from harness.llm.formats import AnswerFormat, event, merged
+from harness.llm.formats import DUE_COMMENT, AnswerFormat, merged
 from harness.llm.meter import MeteredRequest, RequestOutcome, generated
 from harness.llm.profile import Billing, EndpointProfile
 
-DUE_COMMENT = b": due "
-"""Begins the comment of a server-sent event that has its due time, in seconds of CLOCK_MONOTONIC."""
-
 _GATEWAY_PAGE = b"<html><body><h1>Bad gateway</h1>The simulated endpoint answered with a page.</body></html>"
-_ERROR = {"message": "The stream failed on purpose.", "type": "server_error", "param": None, "code": None}
-
-_ENDS_EARLY: Mapping[EndpointFault | None, bytes | None] = {
-    EndpointFault.CUT: None,
-    EndpointFault.MALFORMED: b'data: {"id": "chatcmpl-\n\n',
-    EndpointFault.STREAM_ERROR: event({"error": _ERROR}),
-}
-"""Faults that end a stream too early, and what is sent in the place of the last event."""
+_BROKEN_EVENT = b'data: {"id": "chatcmpl-\n\n'
+_ENDS_EARLY = (EndpointFault.CUT, EndpointFault.MALFORMED, EndpointFault.STREAM_ERROR)
 
 
 @dataclass(slots=True)
@@ -46,6 +37,8 @@ class AnswerDelivery:
     rng: Random
     headers: dict[str, str]
     timed: bool = False
+    # Real seconds that the client has held up the stream, by not reading, since the stream was last in time.
+    held: float = 0.0
     # The simulated time at which each piece is generated.
     dues: list[float] = field(default_factory=list)
 
@@ -105,11 +98,12 @@ class AnswerDelivery:
             await self._write(response, opening, self.clock.now())
         last = self._last_pieces()
         for pieces, due, piece in self._events():
-            await self.clock.until(due)
+            if await self.clock.until(due):
+                self.held = 0.0
             self.record.completion_tokens += piece.tokens
             data = self.format.pieces(piece)
             if pieces >= last:
-                data = _ENDS_EARLY[self.trouble.fault] or data
+                data = self._last_event(data)
             await self._write(response, data, due)
             self.record.sent_tokens += piece.tokens
             if pieces >= last:
@@ -128,9 +122,15 @@ class AnswerDelivery:
             return math.inf
         return self.rng.randint(1, max(1, len(self.answer.pieces) - 1))
 
+    def _last_event(self, data: bytes) -> bytes:
+        """What a stream that ends too early has in the place of its last event."""
+        if self.trouble.fault is EndpointFault.STREAM_ERROR:
+            return self.format.failure()
+        return _BROKEN_EVENT if self.trouble.fault is EndpointFault.MALFORMED else data
+
     def _cut(self, response: web.StreamResponse) -> web.StreamResponse:
-        """End the connection before the end of the response."""
-        if self.request.transport is not None:
+        """End the answer too early: the connection too, unless an event has said that the stream ends."""
+        if self.request.transport is not None and self.trouble.fault is EndpointFault.CUT:
             self.request.transport.close()
         self.record.outcome = RequestOutcome.CUT
         return response
@@ -139,8 +139,10 @@ class AnswerDelivery:
         if self.trouble.fault is not EndpointFault.SLOW_LORIS:
             if self.timed:
                 data = b"%s%.6f\n%s" % (DUE_COMMENT, self.clock.real_time(due), data)
+            self.clock.writing(due, self.held)
+            before = self.clock.loop.time()
             await response.write(data)
-            self.clock.written(due)
+            self.held += self.clock.loop.time() - before
             return
         for position in range(len(data)):
             await response.write(data[position : position + 1])

@@ -44,6 +44,8 @@ class EndpointFault(StrEnum):
             ) from None
 
 
+_OPTIONAL = ("lasting", "every", "retry_after")
+
 STATUS_FAULTS = frozenset(
     {
         EndpointFault.RATE_LIMITED,
@@ -118,7 +120,7 @@ class Disturbance:
                     f"A disturbance has no setting {name[:40]!r}. It has {', '.join(sorted(names))}."
                 )
             try:
-                settings[name] = None if given is None else float(given)
+                settings[name] = None if given is None and name in _OPTIONAL else float(given)
             except (TypeError, ValueError):
                 raise UsageError(
                     f"{name} of a disturbance cannot be {str(given)[:40]!r}; give a number."

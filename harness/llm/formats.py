@@ -6,9 +6,13 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from harness.llm.answers import Answer, Piece
-from harness.llm.meter import MeteredRequest
-from harness.llm.request import ModelRequest
+from harness.llm.answers import Piece
+
+STREAM_FAILURE = {"code": "server_error", "message": "The stream failed on purpose.", "param": None}
+"""The error in the middle of a stream."""
+
+DUE_COMMENT = b": due "
+"""Begins the comment of a server-sent event that has its due time, in seconds of CLOCK_MONOTONIC."""
 
 
 class AnswerFormat(Protocol):
@@ -23,17 +27,11 @@ class AnswerFormat(Protocol):
     def closing(self) -> bytes:
         """The events after the last token."""
 
+    def failure(self) -> bytes:
+        """The event that ends a failed stream."""
+
     def body(self) -> dict[str, Any]:
         """The whole answer."""
-
-
-class FormatMaker(Protocol):
-    """What makes the format of an answer; the usage is that of `record`."""
-
-    def __call__(
-        self, request: ModelRequest, answer: Answer, record: MeteredRequest, created: int
-    ) -> AnswerFormat:
-        """The format of one answer; `created` is its time, in seconds since the epoch."""
 
 
 def event(data: object, name: str | None = None) -> bytes:

@@ -72,8 +72,8 @@ class RequestLabels:
         fault = found["fault"]
         try:
             return cls(
-                activity=str(found["activity"] or activity) or None,
-                step=str(found["step"] or step) or None,
+                activity=encodable(str(found["activity"] or activity)) or None,
+                step=encodable(str(found["step"] or step)) or None,
                 fault=EndpointFault.of(str(fault)) if fault else None,
                 timed=headers.get("X-Simulated-Timing") == "1",
                 **numbers,
@@ -93,6 +93,7 @@ _HEADERS = {
 _NUMBERS = ("prompt_tokens", "cached_tokens", "completion_tokens")
 _LONGEST_NUMBER = 9
 _LONGEST_LABEL = 200
+_LONGEST_ANSWER = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,8 +188,8 @@ def _request(
     return ModelRequest(
         api=api,
         model=model,
-        prompt="\n".join([*beginning, *map(_item_text, items)]),
-        conversation="\n".join([*beginning, *map(_item_text, items[:last])]),
+        prompt=encodable("\n".join([*beginning, *map(_item_text, items)])),
+        conversation=encodable("\n".join([*beginning, *map(_item_text, items[:last])])),
         rounds=_rounds(items[last:]),
         tools=offered,
         forced=forced,
@@ -311,4 +312,11 @@ def _whole(name: str, given: object) -> int | None:
     text = str(given)
     if not text.isascii() or not text.isdecimal() or len(text) > _LONGEST_NUMBER:
         raise RefusedRequest(400, f"Invalid '{name}': expected a whole number.", param=name)
+    if name == "completion_tokens" and int(text) > _LONGEST_ANSWER:
+        raise RefusedRequest(400, f"Invalid '{name}': more than {_LONGEST_ANSWER} tokens.", param=name)
     return int(text)
+
+
+def encodable(text: str) -> str:
+    """The text without what UTF-8 cannot have: single surrogates, which JSON and headers may bring."""
+    return text.encode("utf-8", "replace").decode("utf-8")

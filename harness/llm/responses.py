@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.llm.answers import Answer, Piece
-from harness.llm.formats import event
+from harness.llm.formats import STREAM_FAILURE, event
 from harness.llm.meter import MeteredRequest
 from harness.llm.request import ModelRequest, RefusedRequest
 
@@ -50,6 +50,9 @@ class ResponsesFormat:
         events = self._end_item()
         body = self.body()
         return events + self._event(f"response.{body['status']}", response=body)
+
+    def failure(self) -> bytes:
+        return self._event("error", **STREAM_FAILURE)
 
     def body(self) -> dict[str, Any]:
         status = "completed" if self._answer.finish in ("stop", "tool_calls") else "incomplete"

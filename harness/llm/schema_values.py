@@ -6,14 +6,25 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any
 
+from harness.llm.request import RefusedRequest
 from harness.llm.words import words
 
 _DEEPEST = 8
+_MOST_ITEMS = 100
+_LONGEST_TEXT = 10_000
 
 
 def schema_value(schema: Mapping[str, Any], rng: Random) -> Any:
-    """A value for the usual keywords of JSON schema; all properties of an object are given, as strict tools ask."""
-    return _value(schema, rng, schema, 0)
+    """A value for the usual keywords of JSON schema; all properties of an object are given, as strict tools ask.
+
+    Raises `RefusedRequest` if a keyword has a value that it cannot have.
+    """
+    try:
+        return _value(schema, rng, schema, 0)
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+        raise RefusedRequest(
+            400, f"Invalid schema: {type(error).__name__}: {error}.", code="invalid_function_parameters"
+        ) from None
 
 
 def _value(schema: Mapping[str, Any], rng: Random, root: Mapping[str, Any], depth: int) -> Any:
@@ -35,7 +46,7 @@ def _value(schema: Mapping[str, Any], rng: Random, root: Mapping[str, Any], dept
         case "string":
             return _text(schema, rng)
         case "array":
-            least = int(schema.get("minItems", 1))
+            least = min(int(schema.get("minItems", 1)), _MOST_ITEMS)
             length = max(least, min(int(schema.get("maxItems", least + 1)), rng.randint(least, least + 1)))
             items = schema.get("items") or {"type": "string"}
             return [_value(items, rng, root, depth + 1) for _ in range(length if depth < _DEEPEST else least)]
@@ -93,5 +104,5 @@ def _text(schema: Mapping[str, Any], rng: Random) -> str:
         case "uri":
             return f"https://example.org/{rng.randint(1, 999)}"
     text = "".join(words(rng.randint(1, 3), rng)).strip()
-    text += "." * max(0, int(schema.get("minLength", 0)) - len(text))
+    text += "." * max(0, min(int(schema.get("minLength", 0)), _LONGEST_TEXT) - len(text))
     return text[: schema.get("maxLength")]

@@ -29,6 +29,7 @@ from harness.llm.request import (
     RefusedRequest,
     RequestLabels,
     chat_request,
+    encodable,
     responses_request,
 )
 from harness.llm.responses import ResponsesFormat, StoredResponses
@@ -116,7 +117,7 @@ class EndpointServer:
             stream=bool(body.get("stream")),
             activity=None,
             step=None,
-            client_id=request.headers.get("X-Client-Request-Id"),
+            client_id=request.headers.get("X-Client-Request-Id", "")[:200] or None,
         )
         record.id = f"req_{record.number}"
         return record
@@ -261,7 +262,7 @@ class EndpointServer:
             )
         if self.profile.keys and key.strip() not in self.profile.keys:
             raise RefusedRequest(401, "Incorrect API key provided.", code="invalid_api_key")
-        return key.strip()
+        return encodable(key.strip())
 
     async def _models(self, request: web.Request) -> web.Response:
         self._key(request)

@@ -13,6 +13,7 @@ from harness.checkers.base import Verdict
 from harness.errors import UsageError
 from harness.masking import one_line
 from harness.report.compare import Change
+from harness.report.compare_loads import as_scenarios
 from harness.report.scales import number_text
 
 _ORDER = [Verdict.VALID, Verdict.UNKNOWN, Verdict.INVALID]
@@ -57,14 +58,14 @@ class VerdictComparison:
 def compare_verdicts(before: Mapping[str, Any], after: Mapping[str, Any]) -> VerdictComparison:
     """Compare two documents; raises `UsageError` if one of them is not what a run writes."""
     try:
-        first, second = _by_scenario(before), _by_scenario(after)
+        first, second = (_by_scenario(as_scenarios(one)) for one in (before, after))
         names = dict.fromkeys([*first, *second])
         rows = [row for name in names for row in _rows(name, first.get(name), second.get(name))]
         both = [name for name in first if name in second]
         details = [line for name in both for line in _details(name, first[name], second[name])]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
-            f"A verdict.json lacks what a run writes ({error}); give two that `harness chaos run` wrote."
+            f"A verdict.json lacks what a run writes ({error}); give two that the same command wrote."
         ) from None
     return VerdictComparison(rows=tuple(rows), details=tuple(details))
 

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from harness.checkers.base import Verdict
 from harness.history.figures import counted
+from harness.report.compare_loads import LOAD_SCHEMA, as_scenarios
 from harness.report.scales import seconds_text
 from harness.report.svg import path, tag
 from harness.report.verdict_json import SCHEMA
@@ -161,8 +162,8 @@ def _modified(path: Path) -> float:
 
 
 def _report(file: Path) -> StoredReport:
-    document = json.loads(file.read_text("utf-8"))
-    if document["schema"] != SCHEMA:
+    document = as_scenarios(json.loads(file.read_text("utf-8")))
+    if document["schema"] not in (SCHEMA, LOAD_SCHEMA):
         raise ValueError(document["schema"])
     page = file.with_name("report.html")
     name, at = file.parent.name, str(document["written_at"])

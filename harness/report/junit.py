@@ -24,14 +24,60 @@ RUN = "run"  # the test case of a run that broke down, or had no checker
 
 def junit_xml(runs: Sequence[ScenarioRun], *, written_at: str) -> str:
     """The document. The time of a scenario is that of its test suite; the test cases have no times of their own."""
-    root = Element("testsuites", name="agentexec-harness")
+    root = new_document()
     for run in runs:
         _suite(root, run, written_at)
+    return document_text(root)
+
+
+def new_document() -> Element:
+    """The root of a document without test suites."""
+    return Element("testsuites", name="agentexec-harness")
+
+
+def document_text(root: Element) -> str:
+    """The document as text, with the sums over its test suites."""
     for count in ("tests", "failures", "errors"):
         root.set(count, str(sum(int(suite.attrib[count]) for suite in root)))
-    root.set("time", f"{sum(run.seconds for run in runs):.3f}")
+    root.set("time", f"{sum(float(suite.attrib['time']) for suite in root):.3f}")
     indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
+
+
+def add_suite(
+    root: Element, name: str, verdicts: Sequence[Verdict], *, seconds: float, written_at: str
+) -> Element:
+    """A test suite with the counts of the verdicts of its test cases, which the caller adds."""
+    return SubElement(
+        root,
+        "testsuite",
+        name=clean(name),
+        tests=str(len(verdicts)),
+        failures=str(verdicts.count(Verdict.INVALID)),
+        errors=str(verdicts.count(Verdict.UNKNOWN)),
+        skipped=str(verdicts.count(Verdict.NOT_ASKED)),
+        time=f"{seconds:.3f}",
+        timestamp=written_at,
+    )
+
+
+def add_properties(suite: Element, facts: Mapping[str, str]) -> None:
+    """The facts of a test suite."""
+    properties = SubElement(suite, "properties")
+    for name, value in facts.items():
+        SubElement(properties, "property", name=clean(name), value=clean(value))
+
+
+def add_case(suite: Element, group: str, name: str, verdict: Verdict, message: str) -> Element | None:
+    """A test case; returns the element that takes the text of a failure or an error, None for VALID."""
+    case = SubElement(suite, "testcase", classname=clean(group), name=clean(name), time="0")
+    if verdict is Verdict.VALID:
+        return None
+    kind = {Verdict.INVALID: "failure", Verdict.NOT_ASKED: "skipped"}.get(verdict, "error")
+    found = SubElement(case, kind, message=clean(message))
+    if verdict is not Verdict.NOT_ASKED:
+        found.set("type", verdict.value)
+    return found
 
 
 def _suite(root: Element, run: ScenarioRun, written_at: str) -> None:
@@ -40,26 +86,15 @@ def _suite(root: Element, run: ScenarioRun, written_at: str) -> None:
         why = run.error or "no checker was run"
         cases.append((RUN, CheckResult(verdict=Verdict.UNKNOWN, summary=why)))
     verdicts = [result.verdict for _, result in cases]
-    suite = SubElement(
-        root,
-        "testsuite",
-        name=clean(run.scenario),
-        tests=str(len(cases)),
-        failures=str(verdicts.count(Verdict.INVALID)),
-        errors=str(verdicts.count(Verdict.UNKNOWN)),
-        skipped=str(verdicts.count(Verdict.NOT_ASKED)),
-        time=f"{run.seconds:.3f}",
-        timestamp=written_at,
-    )
-    _properties(suite, run)
+    suite = add_suite(root, run.scenario, verdicts, seconds=run.seconds, written_at=written_at)
+    add_properties(suite, _facts(run))
     pending: dict[Any, Story | None] = {**stories(run, data_of(run))}
     for name, result in cases:
         _case(suite, run, name, result, pending)
 
 
-def _properties(suite: Element, run: ScenarioRun) -> None:
-    properties = SubElement(suite, "properties")
-    facts = {
+def _facts(run: ScenarioRun) -> dict[str, str]:
+    return {
         "backend": run.backend,
         "target": f"{run.target} {run.target_version}",
         "postgres": run.servers.postgres,
@@ -70,22 +105,15 @@ def _properties(suite: Element, run: ScenarioRun) -> None:
         "repeat": run.repeat,
         "verdict": verdict_text([run]),
     }
-    for name, value in facts.items():
-        SubElement(properties, "property", name=name, value=clean(value))
 
 
 def _case(
     suite: Element, run: ScenarioRun, name: str, result: CheckResult, pending: dict[Any, Story | None]
 ) -> None:
     """One test case. Stories that it contains become None in `pending`, so that no later case repeats them."""
-    case = SubElement(suite, "testcase", classname=clean(run.scenario), name=clean(name), time="0")
-    if result.verdict is Verdict.VALID:
+    found = add_case(suite, run.scenario, name, result.verdict, result.summary)
+    if found is None or result.verdict is Verdict.NOT_ASKED:
         return
-    if result.verdict is Verdict.NOT_ASKED:
-        SubElement(case, "skipped", message=clean(result.summary))
-        return
-    kind = "failure" if result.verdict is Verdict.INVALID else "error"
-    found = SubElement(case, kind, message=clean(result.summary), type=result.verdict.value)
     quote = result.promise
     promise = [] if quote is None else [f'promised: "{quote.sentence}" ({quote.address})']
     members = [line for member in result.counterexamples for line in _member(member, pending)]

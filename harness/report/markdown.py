@@ -40,7 +40,7 @@ def markdown(runs: Sequence[ScenarioRun]) -> str:
     rows = [
         f"## {_signed(runs)}",
         "",
-        _text(sentence(runs, lines)),
+        plain_text(sentence(runs, lines)),
         "",
         f"| {' | '.join((*_COLUMNS, 'time'))} |",
         f"|---|---|{'---:|' * (len(_COLUMNS) - 1)}",
@@ -49,7 +49,7 @@ def markdown(runs: Sequence[ScenarioRun]) -> str:
         counts = (line.lost, line.stuck, line.duplicated, line.illegal)
         recovery = f"{seconds_text(line.recovery_p50)} / {seconds_text(line.recovery_p99)}"
         cells = [
-            _text(run.scenario),
+            plain_text(run.scenario),
             _signed([run]),
             *(str(one) for one in (line.tasks, line.faults, line.kills)),
             *(DASH if count is None else str(count) for count in counts),
@@ -83,12 +83,18 @@ def write_markdown(runs: Sequence[ScenarioRun], path: Path) -> None:
 
 def write_step_summary(runs: Sequence[ScenarioRun]) -> None:
     """In a job of GitHub, add the summary to the page of the job. A failure is reported and changes no verdict."""
+    if os.environ.get("GITHUB_STEP_SUMMARY"):
+        append_step_summary(markdown(runs))
+
+
+def append_step_summary(text: str) -> None:
+    """In a job of GitHub, add Markdown to the page of the job. A failure is reported and changes no verdict."""
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if not path:
         return
     try:
         with Path(path).open("a", encoding="utf-8") as file:
-            file.write(markdown(runs))
+            file.write(text)
     except OSError as error:
         print(f"harness: {_unwritable(Path(path), error)}", file=sys.stderr)
 
@@ -100,22 +106,22 @@ def _unwritable(path: Path, error: OSError) -> UsageError:
 
 def _details(run: ScenarioRun) -> list[str]:
     found = [
-        f"<details open><summary>{_signed([run])} {_text(run.scenario)}</summary>",
+        f"<details open><summary>{_signed([run])} {plain_text(run.scenario)}</summary>",
         "",
     ]
     if run.error is not None:
-        found.append(f"- {_text(run.error)}")
+        found.append(f"- {plain_text(run.error)}")
     for name, result in worst_first(list(run.results.items())):
-        found.append(f"- **{_text(name)}** {result.verdict}: {_text(result.summary)}")
+        found.append(f"- **{plain_text(name)}** {result.verdict}: {plain_text(result.summary)}")
         if result.promise is not None:
             found.append(
-                f"  - promised: “{_text(result.promise.sentence)}” ({_text(result.promise.address)})"
+                f"  - promised: “{plain_text(result.promise.sentence)}” ({plain_text(result.promise.address)})"
             )
         members = result.counterexamples
         for member in members[:SHOWN]:
             task, kind, why = (member.get(key) for key in ("task", "kind", "why"))
             words = [*([] if task is None else [f"task {task}"]), *(str(one) for one in (kind, why) if one)]
-            found.append(f"  - {_text(': '.join(words) or 'see the report')}")
+            found.append(f"  - {plain_text(': '.join(words) or 'see the report')}")
         if len(members) > SHOWN:
             found.append(f"  - {len(members) - SHOWN} more in the report")
     return [*found, "", *_code(run.repeat), "", "</details>"]
@@ -127,10 +133,15 @@ def _code(text: str) -> list[str]:
     return [f"{fence}console", line, fence]
 
 
-def _text(text: str) -> str:
+def plain_text(text: str) -> str:
     """Text of a run as it may go into Markdown: no markup, no mention of a user, no line break."""
     return _SPECIAL.sub(r"\\\1", html.escape(one_line(text), quote=False))
 
 
+def signed(verdict: Verdict, text: str | None = None) -> str:
+    """The verdict, or another text for it, with its sign."""
+    return f"{_SIGNS.get(verdict, '❔')} {text or verdict}"
+
+
 def _signed(runs: Sequence[ScenarioRun]) -> str:
-    return f"{_SIGNS.get(overall(runs), '❔')} {verdict_text(runs)}"
+    return signed(overall(runs), verdict_text(runs))

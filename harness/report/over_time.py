@@ -60,7 +60,7 @@ def over_time(data: PictureData) -> Markup:
         time_axis(scale, top, bottom),
         fault_bands(data.faults, scale, top, bottom),
         labels,
-        *(_strip(strip, width, scale, top + GAP + i * (STRIP + GAP)) for i, strip in enumerate(strips)),
+        *(draw_strip(strip, width, scale, top + GAP + i * (STRIP + GAP)) for i, strip in enumerate(strips)),
     )
 
 
@@ -191,7 +191,8 @@ def _gauge(name: str, samples: Sequence[tuple[float, float]], grid: _Grid) -> St
     return Strip(name=f"machine {name}", kind="gauge", area=values, text=text, what=what)
 
 
-def _strip(strip: Strip, width: float, scale: Scale, top: float) -> Markup:
+def draw_strip(strip: Strip, width: float, scale: Scale, top: float) -> Markup:
+    """One strip with its name, in slices of `width` seconds."""
     peak = max((value for value in strip.area if value is not None), default=0.0)
     bottom = top + STRIP
     y = Scale(low=0.0, high=peak or 1.0, start=bottom, stop=top)

@@ -82,7 +82,7 @@ def report_html(runs: Sequence[ScenarioRun], *, folder: Path, written_at: str) -
     """The page; links to histories are relative to `folder`, `written_at` is an ISO 8601 time."""
     ordered = sorted(runs, key=lambda run: RANK[run.verdict])
     sections = [_section(number, run, folder) for number, run in enumerate(ordered, start=1)]
-    return _page(
+    return render_page(
         "report.html",
         script=_asset("report.js"),
         sections=sections,
@@ -105,12 +105,12 @@ def index_html(
     reports: Sequence[StoredReport], series: Sequence[Series], *, unreadable: Sequence[str]
 ) -> str:
     """The page that lists all runs of a folder."""
-    return _page("index.html", mark=MARK, reports=reports, series=series, unreadable=unreadable)
+    return render_page("index.html", mark=MARK, reports=reports, series=series, unreadable=unreadable)
 
 
-def _page(template: str, *, script: str = "", **values: object) -> str:
-    """A page with the style sheet, a script and the policy that allows nothing else."""
-    style = _asset("report.css")
+def render_page(template: str, *, script: str = "", styles: Sequence[str] = (), **values: object) -> str:
+    """A page with the style sheet, further ones, a script, and the policy that allows nothing else."""
+    style = "\n".join(_asset(name) for name in ("report.css", *styles))
     scripts = f"script-src '{_hash(script)}'; " if script else ""
     return (
         _environment()

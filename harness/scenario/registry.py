@@ -136,6 +136,7 @@ def _bundled(group: str) -> list[EntryPoint]:
             "numbered-tasks": "harness.workloads.numbered_tasks:WORKLOAD",
             "locked-tasks": "harness.workloads.locked_tasks:WORKLOAD",
             "versioned-tasks": "harness.workloads.versioned_tasks:WORKLOAD",
+            "agent-tasks": "harness.load.agent_tasks:WORKLOAD",
         },
     }
     return [EntryPoint(name=name, value=value, group=group) for name, value in here[group].items()]

@@ -17,7 +17,7 @@ from harness.scenario.scenario import PoolNeeds, Scenario
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target, TargetSettings
 from harness.targets.promised import everything, promised
-from harness.workloads.base import PacedWorkload
+from harness.workloads.base import PacedWorkload, Workload
 from harness.workloads.generator import times
 
 FIXED_SECONDS = 3.0
@@ -243,6 +243,14 @@ def _slots(pool: PoolNeeds, promises: Promises) -> int:
 
 def _rate(scenario: Scenario) -> float | None:
     return scenario.workload.rate if isinstance(scenario.workload, PacedWorkload) else None
+
+
+def with_workload(scenario: Scenario, workload: Workload) -> Scenario:
+    """The scenario with another workload, at the rate of its own one if both have a rate."""
+    rate = _rate(scenario)
+    if rate is not None and isinstance(workload, PacedWorkload):
+        workload = workload.with_rate(rate)
+    return replace(scenario, workload=workload)
 
 
 def _with_rate(scenario: Scenario, rate: float) -> Scenario:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from harness.history import History, OperationType
-from loadtests.submission_log import counted
+from harness.load.task_log import counted
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

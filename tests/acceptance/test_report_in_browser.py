@@ -16,9 +16,14 @@ import pytest
 from harness.checkers.base import CheckResult, Verdict
 from harness.history import History
 from harness.history.submissions import submissions
+from harness.load.report.document import load_document
+from harness.load.report.page import load_html
+from harness.load.stages import steps
+from harness.load.verdict import judge
 from harness.report import write_reports
 from harness.scenario import ScenarioRun
 from loadtests.bench.history import made
+from tests.support.load_samples import sample
 from tests.support.page_opening import BROWSERS, QUIET, browser, opened_in
 from tests.support.report_samples import invalid_run, lost_results, run_of, unknown_run, valid_run
 
@@ -210,3 +215,15 @@ def large_run() -> ScenarioRun:
     """100,000 operations, and every task a counterexample."""
     history = History(tuple(made(100_000)))
     return run_of(history, results=lost_results({one.task for one in submissions(history)}))
+
+
+def test_the_page_of_a_load_opens_without_a_script_and_without_a_fault(command: str, tmp_path: Path) -> None:
+    evidence, time = sample(1500, steps(20, 20, every="5s"))
+    document = load_document(
+        judge(evidence, {"TASK answer": "p95 < 1ms"}), written_at="2026-11-27T00:00:00+00:00"
+    )
+    page = tmp_path / "report.html"
+    page.write_text(load_html(document, time))
+    elements, log = dump(command, page, tmp_path / "profile")
+    assert "CONSOLE" not in log, "the policy refused a style of the page"
+    assert elements.count('<svg class="picture') == 6

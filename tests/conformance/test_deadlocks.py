@@ -372,3 +372,39 @@ def test_parts_of_one_transaction_are_in_the_order_of_their_keys(monkeypatch: py
     enqueuer._record([_Group(tasks, Future())])
     assert written == ["a", "b", "c"]
     engine.dispose()
+
+
+@pytest.mark.integration
+def test_a_mark_that_is_skipped_is_made_by_the_outbox_dispatcher_later(url: str, database: Engine) -> None:
+    ids = fill(database, "running")
+    with opened(url) as engine:
+        with database.begin() as blocker:
+            assert free(blocker, ids[:1]) == ids[:1]
+            WORKS["dispatched"](engine, ids)
+        assert unmarked(engine, ids) == ids[:1]
+        WORKS["dispatched"](engine, unmarked(engine, ids))
+        assert unmarked(engine, ids) == []
+
+
+def unmarked(engine: Engine, ids: Sequence[UUID]) -> list[UUID]:
+    """What the outbox dispatcher would offer to the queue again."""
+    with engine.connect() as connection:
+        found = reading.outbox(connection, QUEUE, UUID(int=0), older_than=0, limit=10_000, behind=0)
+    return sorted(row.id for row in found if not row.dispatched and row.id in ids)
+
+
+@pytest.mark.integration
+def test_a_task_that_was_canceled_before_its_dispatch_is_withdrawn_although_others_lock_it(
+    url: str, database: Engine, eventually: Eventually
+) -> None:
+    """Its withdrawal from the queue came before the task did, and nothing else would remove it from there."""
+    ids = fill(database, "canceled")
+    with opened(url) as engine, ThreadPoolExecutor(1) as thread:
+        with database.begin() as blocker:
+            query = text(f"UPDATE {ACTIVITY_TABLE} SET withdraw_since = NULL WHERE id = :id")
+            blocker.execute(query, {"id": ids[0]})  # as `unmark_withdrawals` does
+            work = thread.submit(WORKS["dispatched"], engine, ids)
+            eventually(lambda: ended_or_waits(database, work) == "waits")
+        work.result(timeout=10)
+        with engine.connect() as connection:
+            assert {w.id for w in reading.withdrawals(connection, QUEUE, UUID(int=0), 10_000)} >= set(ids)

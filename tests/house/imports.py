@@ -19,6 +19,7 @@ FORBIDDEN = ("pickle", "marshal", "shelve", "dill", "cloudpickle")
 ALLOWED = {
     "agentexec": {"agentexec"},
     "harness": {"harness"},
+    "harness.load": {"harness", "agentexec"},
     "harness.targets": {"harness", "agentexec"},
     "harness.simulation": {"harness", "agentexec"},
     "chaos": {"chaos", "harness"},
@@ -34,6 +35,7 @@ EXTRAS = {
     "harness": set(),
     "harness.environments": {"embedded", "containers"},
     "harness.llm": {"llm"},
+    "harness.load": {"reference", "load"},
     "harness.pytest_plugin": {"pytest"},
     "harness.targets.applications.agentexec": {"reference"},
     "harness.targets.applications.agentexec_pool": {"reference"},

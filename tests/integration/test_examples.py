@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from pydantic import RootModel
 
@@ -18,6 +19,8 @@ import agentexec as ax
 from agentexec.activity import Activity
 from agentexec.producer.client import Client
 from agentexec.queue.dead_letters import DeadLetters
+from examples.agents import agents
+from harness.load.agents import AgentModel, preset
 from tests.support.environment import ROOT
 from tests.support.production import Site, running_pool, served_api
 
@@ -141,3 +144,33 @@ def test_the_api_example_summarises_a_text(
         eventually(lambda: api.get(f"{location}/result").status_code == 200, deadline=30)
         assert api.get(f"{location}/result").json()["result"] == {"summary": "Call me Ishmael.", "words": 6}
         assert api.post("/api/tasks", json=body | {"task_name": "translate"}).status_code == 422
+
+
+def test_an_agent_whose_worker_is_killed_continues_at_its_checkpoint(
+    site: Site, client: Client, tmp_path: Path, eventually: Callable[..., Any]
+) -> None:
+    url = site.endpoints.database_url
+    agents.create_tables(url)
+    model = AgentModel(preset("research"), seed=1)
+    work = next(
+        found for number in range(99) if len((found := model.request(model.session(number), 0)).steps) > 7
+    )
+    work = work.scaled(3.0 / work.seconds)
+    with running_pool(site, tmp_path, pool="examples.agents.agents:pool", workers=1) as pool:
+        (task,) = client.enqueue_many_sync([agents.request(work)])
+
+        def bill() -> list[int]:
+            with psycopg.connect(url) as connection:
+                rows = connection.execute(
+                    "SELECT step FROM agent_bill WHERE request = %s ORDER BY 1", [task.agent_id]
+                )
+                return [step for (step,) in rows]
+
+        eventually(lambda: len(bill()) >= 2, deadline=30)
+        (worker,) = pool.workers()
+        worker.kill()
+        paid = len(bill())
+        done = "tasks_completed_total{status=complete,task_name=agent}"
+        eventually(lambda: pool.metrics().get(done) == 1, deadline=30)
+    assert bill() == list(range(1, len(work.steps) + 1))
+    assert paid < len(work.steps)

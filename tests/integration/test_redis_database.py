@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+from redis.sentinel import Sentinel
 
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.errors import TargetFailed
@@ -50,3 +52,10 @@ def test_a_client_of_the_application_leads_to_the_run_and_keeps_its_options(
         assert client.get("repointed") == "yes", "decode_responses is an option of the application"
         assert "secret" not in str(pool.connection_kwargs)
         client.delete("repointed")
+
+
+def test_a_pool_of_sentinel_is_refused_in_one_sentence() -> None:
+    sentinel: Any = Sentinel
+    pool = sentinel([("redis.example", 1)]).master_for("shop").connection_pool
+    with pytest.raises(TargetFailed, match="A SentinelConnectionPool of the application cannot lead to"):
+        repoint(pool, "redis://127.0.0.1:1/0")

@@ -4,8 +4,8 @@
 
     pool.run(["{python}", "worker.py"])           # HARNESS_WORKERS processes
 
-`python -m harness_worker.pool COMMAND...` does so with one process. A worker that ends is started again, as systemd and
-Kubernetes do. SIGTERM goes to every worker, and the pool ends once they have ended.
+`python -m harness_worker.pool COMMAND...` does the same. A worker that ends is started again, as systemd and Kubernetes
+do. SIGTERM goes to every worker, and the pool ends once they have ended.
 """
 
 from __future__ import annotations
@@ -74,4 +74,4 @@ class _Replicas:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1:], count=1)
+    run(sys.argv[1:])

@@ -91,7 +91,7 @@ class AsynchronousSession(OwnSession):
     def command(self, pool: str) -> list[str]:
         del pool
         return [
-            *(sys.executable, "-m", "harness.targets.applications.replicas"),
+            *(sys.executable, "-m", "harness.kit.harness_worker.pool"),
             *(sys.executable, "-m", *self.worker()),
         ]
 

@@ -168,7 +168,10 @@ class OwnSession(ABC):
             ) from error
         except Exception as error:  # noqa: BLE001 - transports raise errors of their own
             return Submission(number=task.number, error=describe_error(error))
-        self.submitted[activity] = task.number
+        first = self.submitted.setdefault(activity, task.number)
+        if first != task.number:
+            why = f"task {first} has the same id"
+            return Submission(number=task.number, error=why, certain=True)
         return Submission(number=task.number, activity=activity)
 
     def unfinished(self) -> int:

@@ -126,6 +126,9 @@ class DramatiqSession(OwnSession):
             *("--worker-shutdown-timeout", milliseconds),
         ]
 
+    def variables(self) -> dict[str, str]:
+        return {"HARNESS_WORKERS": "1"}  # how many times the pool starts `dramatiq`
+
     def message(self, number: int) -> TaskMessage:
         make = self.application.make
         message = message_of(make, number, forms=_FORMS, name_of=name_of, own_form=own_form)

@@ -131,7 +131,7 @@ class PgqueuerSession(OwnSession):
     def command(self, pool: str) -> list[str]:
         del pool
         return [
-            *(sys.executable, "-m", "harness.targets.applications.replicas"),
+            *(sys.executable, "-m", "harness.kit.harness_worker.pool"),
             *(sys.executable, "-m", "harness.targets.applications.pgqueuer_worker"),
         ]
 

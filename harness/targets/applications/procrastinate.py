@@ -189,7 +189,7 @@ class ProcrastinateSession(OwnSession):
     def command(self, pool: str) -> list[str]:
         module = "harness.targets.applications.procrastinate_worker.application"
         return [
-            *(sys.executable, "-m", "harness.targets.applications.replicas"),
+            *(sys.executable, "-m", "harness.kit.harness_worker.pool"),
             *(sys.executable, "-m", "procrastinate", "--app", module, "worker", "--name", pool),
         ]
 

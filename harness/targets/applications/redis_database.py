@@ -18,8 +18,17 @@ _TIMEOUT_SECONDS = 5.0
 
 
 def repoint(pool: Any, url: str) -> None:
-    """Let a connection pool of redis-py, sync or async, lead to another server; its other options stay."""
-    fresh = type(pool).from_url(url)
+    """Let a connection pool of redis-py, sync or async, lead to another server; its other options stay.
+
+    Raises `TargetFailed` for a pool that finds its server in another way, as those of Sentinel do.
+    """
+    try:
+        fresh = type(pool).from_url(url)
+    except TypeError:
+        raise TargetFailed(
+            f"A {type(pool).__name__} of the application cannot lead to the servers of the run. "
+            "Connect to one server while the harness runs the application."
+        ) from None
     options = pool.connection_kwargs
     for name in [one for one in options if one in _ADDRESS or one.startswith("ssl_")]:
         del options[name]

@@ -14,16 +14,18 @@ from tests.support.deadlock import make_deadlock
 pytestmark = pytest.mark.integration
 
 
-@pytest.mark.parametrize("source", ["log", "statistics"])
+@pytest.mark.parametrize("known", ["environment", "external environment", "URL"])
 def test_a_deadlock_is_counted_once_and_one_from_before_is_not(
-    servers: EmbeddedEnvironment, source: str, eventually: Eventually
+    servers: EmbeddedEnvironment, known: str, eventually: Eventually
 ) -> None:
     endpoints = servers.endpoints
     external = ExternalEnvironment(database_url=endpoints.database_url, redis_url=endpoints.redis_url)
-    environment: Environment = servers if source == "log" else external
+    watched: Environment | str = servers if known == "environment" else external
+    watched = endpoints.database_url if known == "URL" else watched
+    source = "log" if known == "environment" else "statistics"
     with external:
         for _ in range(2):
-            watch = DeadlockWatch(environment)
+            watch = DeadlockWatch(watched)
             assert watch.found().count == 0
             make_deadlock(endpoints.database_url)
             eventually(lambda watch=watch: watch.found().count)  # type: ignore[misc]  # a session ends a moment later

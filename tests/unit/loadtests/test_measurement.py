@@ -9,10 +9,10 @@ import pytest
 
 from harness.environments.base import ServerVersions
 from harness.history import History, Operation, OperationType
+from harness.load.task_log import TaskLog, counted
 from loadtests.measurement import Measurement
 from loadtests.profiles import SMOKE
 from loadtests.slo import Slo, evaluate
-from loadtests.submission_log import SubmissionLog, counted
 from loadtests.summary import as_json, table
 
 SECOND = 1_000_000_000
@@ -94,7 +94,7 @@ def test_a_load_that_ended_early_or_without_a_time_is_a_problem(history: History
 
 
 def test_the_submission_log_is_read_back_and_counted(tmp_path: Path) -> None:
-    log = SubmissionLog(tmp_path)
+    log = TaskLog(tmp_path)
     for kind in (OperationType.INVOKE, OperationType.OK):
         log.note(kind, "enqueue", task=1, activity="a-1", latency_ms=1.0)
     log.close()
@@ -103,7 +103,7 @@ def test_the_submission_log_is_read_back_and_counted(tmp_path: Path) -> None:
 
 
 def test_a_submission_log_without_a_folder_writes_nothing() -> None:
-    log = SubmissionLog(None)
+    log = TaskLog(None)
     log.note(OperationType.OK, "enqueue", task=1)
     log.close()
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from loadtests.generator import command
 from loadtests.profiles import SMOKE
 from loadtests.request import LoadRequest
-from loadtests.run import main
+from loadtests.run import locust_command, main
 from loadtests.slo import Slo
 
 DATABASE = "postgresql://user:geheim@127.0.0.1:5432/staging"
@@ -94,9 +93,9 @@ def test_a_report_folder_that_cannot_be_written_is_refused_before_anything_start
 
 
 def test_locust_gets_the_profile_and_no_url() -> None:
-    words = command(SMOKE, Path("locust.html"))
+    words = locust_command(LoadRequest.parse([]), "postgres", Path("report")).words()
     assert "://" not in " ".join(words)
-    for option, value in {"--users": "20", "--run-time": "20s", "--load-profile": "smoke"}.items():
+    for option, value in {"--load-users": "20", "--run-time": "20s", "--load-profile": "smoke"}.items():
         assert words[words.index(option) + 1] == value
 
 

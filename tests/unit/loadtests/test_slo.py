@@ -29,7 +29,7 @@ def outcomes(measurement: Measurement, slo: Slo | None = None) -> list[Objective
 def test_a_good_run_meets_every_level() -> None:
     report = evaluate(Slo(), GOOD)
     assert (report.outcome, report.exit_code, report.breaches) == (ObjectiveResult.MET, 0, ())
-    assert [objective.measured for objective in report.objectives] == [95.0, 195.0, 0.0, 1.0, 0, 0]
+    assert [objective.measured for objective in report.objectives] == [95.0, 195.0, 199.0, 0.0, 1.0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_good_run_meets_every_level() -> None:
     [
         ("enqueue p95", {"enqueue_ms": (*GOOD.enqueue_ms[:94], *[1001.0] * 6)}),
         ("end-to-end p95", {"end_to_end_ms": (*GOOD.end_to_end_ms[:94], *[5001.0] * 6)}),
-        ("end-to-end p95", {"end_to_end_ms": (*GOOD.end_to_end_ms[:94], *[math.inf] * 6)}),
+        ("end-to-end p99", {"end_to_end_ms": (*GOOD.end_to_end_ms[:97], *[math.inf] * 3)}),
         ("error ratio", {"attempted": 102}),
         ("achieved rate / planned rate", {"planned": 126.0}),
         ("not COMPLETE 20 s after the end", {"incomplete": (LOST,)}),
@@ -72,13 +72,14 @@ def test_a_level_that_is_just_kept_is_met(slo: Slo) -> None:
 )
 def test_a_run_that_proves_nothing_is_not_measurable(change: dict[str, object]) -> None:
     measurement = replace(GOOD, **change)  # type: ignore[arg-type]  # the fields are of many types
-    assert outcomes(measurement) == [*[ObjectiveResult.NOT_MEASURABLE] * 5, ObjectiveResult.MET]
+    assert outcomes(measurement) == [*[ObjectiveResult.NOT_MEASURABLE] * 6, ObjectiveResult.MET]
     assert evaluate(Slo(), measurement).exit_code == 2
 
 
 def test_a_run_whose_attempts_all_fail_has_no_latencies_and_is_breached() -> None:
     nothing = replace(GOOD, enqueue_ms=(), end_to_end_ms=())
     assert outcomes(nothing) == [
+        ObjectiveResult.NOT_MEASURABLE,
         ObjectiveResult.NOT_MEASURABLE,
         ObjectiveResult.NOT_MEASURABLE,
         ObjectiveResult.BREACHED,
@@ -91,9 +92,19 @@ def test_a_run_whose_attempts_all_fail_has_no_latencies_and_is_breached() -> Non
 
 def test_a_task_that_never_came_is_json_without_infinity() -> None:
     report = evaluate(Slo(), replace(GOOD, end_to_end_ms=(math.inf,) * 100))
-    [objective] = report.breaches
-    assert objective.to_json()["measured"] == "never"
-    json.dumps(objective.to_json(), allow_nan=False)
+    assert [objective.name for objective in report.breaches] == ["end-to-end p95", "end-to-end p99"]
+    for objective in report.breaches:
+        assert objective.to_json()["measured"] == "never"
+        json.dumps(objective.to_json(), allow_nan=False)
+
+
+def test_a_stall_that_is_too_short_for_the_p95_breaches_the_p99() -> None:
+    """Of 800 tasks in 20 s, a stall of 1.3 s delays 52; 36 of these wait longer than 400 ms."""
+    stalled = tuple(sorted([*(50.0 for _ in range(748)), *(1300 - 25.0 * n for n in range(52))]))
+    measurement = replace(GOOD, planned=800, attempted=800, enqueue_ms=(5.0,) * 800, end_to_end_ms=stalled)
+    report = evaluate(Slo(end_to_end_p95_ms=400), measurement)
+    assert [objective.name for objective in report.breaches] == ["end-to-end p99"]
+    assert evaluate(Slo(end_to_end_p95_ms=400, end_to_end_p99_ms=2000), measurement).exit_code == 0
 
 
 def test_levels_are_overridden_by_name() -> None:

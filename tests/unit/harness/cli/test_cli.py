@@ -58,6 +58,7 @@ WRONG = {
     "too few tasks": (["chaos", "run", "kill-pool", "--tasks", "3"], "3 tasks are too few for the 5 faults"),
     "an unknown backend": (["chaos", "run", "kill-pool", "--backend", "cloud"], "invalid choice: 'cloud'"),
     "an unknown target": (["chaos", "run", "kill-pool", "--target", "x"], "There is no target 'x'"),
+    "an unknown workload": (["chaos", "run", "kill-pool", "--workload", "x"], "There is no workload 'x'"),
     "a target that is none": (["chaos", "run", "kill-pool", "--target", "json:dumps"], "is not a target"),
     "an option of another backend": (
         ["chaos", "run", "kill-pool", "--redis-url", REDIS],

@@ -8,6 +8,8 @@ import pytest
 
 from harness.cli.main import _parser
 from harness.cli.request import RunRequest
+from harness.load.agent_tasks import AgentTasks
+from harness.workloads.base import PacedWorkload
 
 
 def request(*words: str) -> RunRequest:
@@ -22,6 +24,7 @@ def request(*words: str) -> RunRequest:
         ["--rate", "10000"],
         ["--timeout", "1000000"],
         ["--patience", "12.25"],
+        ["--workload", "agent-tasks"],
         [],
     ],
 )
@@ -29,7 +32,7 @@ def test_the_command_that_repeats_a_run_keeps_its_rate_and_its_time_out(words: l
     timeout = [] if "--timeout" in words else ["--timeout", "900000"]
     first = request("kill-pool", "--tasks", "60", *words, *timeout)
     again = request(*shlex.split(first.repeat(first.scenarios))[3:])
-    for name in ("rate", "timeout", "patience", "tasks"):
+    for name in ("rate", "timeout", "patience", "tasks", "workload"):
         assert getattr(again.options, name) == getattr(first.options, name)
     assert again.seed == first.seed
     assert again.repeat(again.scenarios) == first.repeat(first.scenarios)
@@ -38,3 +41,13 @@ def test_the_command_that_repeats_a_run_keeps_its_rate_and_its_time_out(words: l
 def test_a_command_without_a_rate_or_a_time_out_names_none() -> None:
     found = request("kill-pool", "--tasks", "60")
     assert not {"--rate", "--timeout", "--patience"} & set(shlex.split(found.repeat(found.scenarios)))
+
+
+def test_a_workload_replaces_that_of_every_scenario_at_its_rate() -> None:
+    words = ["kill-pool", "kill-worker-mid-task", "--tasks", "60", "--timeout", "900"]
+    plain, changed = request(*words), request(*words, "--workload", "agent-tasks")
+    for before, after in zip(plain.plans, changed.plans, strict=True):
+        assert isinstance(after.scenario.workload, AgentTasks)
+        assert isinstance(before.scenario.workload, PacedWorkload)
+        assert after.scenario.workload.rate == before.scenario.workload.rate
+        assert after.scenario.faults == before.scenario.faults

@@ -66,6 +66,7 @@ def test_the_last_whole_answer_is_needed_and_the_others_are_paid_again() -> None
             asked("1", 20, LEFT, completion_tokens=3),
             asked("1", 40, CUT, fault="cut", completion_tokens=5),
             asked("1", 60, REFUSED, fault="429", prompt_tokens=0, cached_tokens=0, completion_tokens=0),
+            asked("1", 70, REFUSED, status=401, prompt_tokens=0, cached_tokens=0, completion_tokens=0),
             asked("1", 80, completion_tokens=11),
             asked("2", 100, fault="malformed"),
             asked("2", 120),
@@ -79,6 +80,7 @@ def test_the_last_whole_answer_is_needed_and_the_others_are_paid_again() -> None
         CLIENT_LEFT: 103,
         "cut": 105,
         "429": 0,
+        "401": 0,
         "malformed": 110,
     }
     assert (found.unlabelled.requests, found.steps, found.steps_again) == (1, 2, 2)

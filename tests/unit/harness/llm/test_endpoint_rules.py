@@ -90,6 +90,14 @@ def test_a_wrong_disturbance_is_refused(wrong: str) -> None:
         Disturbance.parse(wrong)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{}, {"fault": None}, {"fault": "429", "share": None}, {"fault": "429", "after": []}]
+)
+def test_a_wrong_disturbance_in_json_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        Disturbance.of_value(wrong)
+
+
 def test_limits_refill_continuously_and_by_key() -> None:
     limiter = RateLimiter(60, 600)
     assert [limiter.admit("a", 10, 0).exceeded for _ in range(61)] == [None] * 60 + ["requests"]

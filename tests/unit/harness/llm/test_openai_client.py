@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.request import Request, urlopen
 
 import openai
 import pytest
@@ -214,6 +215,42 @@ def test_a_fault_on_request_raises(
     assert endpoint.meter()["faults"] == {fault: 1}
 
 
+def test_a_failed_stream_of_responses_ends_with_their_error_event(client: openai.OpenAI) -> None:
+    stream = client.responses.create(model="m", input="x", stream=True, extra_headers=step(6, "stream-error"))
+    assert list(stream)[-1].type == "error"
+
+
+def test_a_surrogate_is_no_error_of_the_server(endpoint: Endpoint) -> None:
+    body = b'{"model": "m", "input": "\\ud800", "metadata": {"activity": "\\ud800", "step": "1"}}'
+    headers = {"Authorization": "Bearer simulated-x", "Content-Type": "application/json"}
+    with urlopen(Request(f"{endpoint.base_url}/responses", data=body, headers=headers), timeout=20) as answer:
+        assert json.load(answer)["status"] == "completed"
+    (request,) = endpoint.records().requests
+    assert (request.activity, request.step) == ("?", "1")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "integer", "minimum": "x"},
+        {"enum": {"a": 1}},
+        {"anyOf": [1]},
+        {"type": "array", "items": 1},
+        {"$ref": "#/x/y"},
+    ],
+)
+def test_an_impossible_schema_is_refused_and_no_error_of_the_server(
+    client: openai.OpenAI, schema: Any
+) -> None:
+    tool = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {"a": schema}}}
+    asked: Any = {"model": "m", "input": "x", "tools": [tool], "tool_choice": "required"}
+    if "$ref" in schema:
+        assert client.responses.create(**asked).output
+    else:
+        with pytest.raises(openai.BadRequestError, match="Invalid schema"):
+            client.responses.create(**asked)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_wrong_content_on_request(client: openai.OpenAI, stream: bool) -> None:
     def asked(fault: str) -> Any:
@@ -261,6 +298,7 @@ def test_a_content_filter_ends_the_answer(client: openai.OpenAI) -> None:
         ({"metadata": {"fault": "none"}}, "fault"),
         ({"metadata": {"activity": "a" * 201}}, "activity"),
         ({"user": "a" * 201}, "activity"),
+        ({"metadata": {"completion_tokens": "1000001"}}, "completion_tokens"),
     ],
 )
 def test_a_wrong_request_gets_an_error_in_the_format_of_openai(

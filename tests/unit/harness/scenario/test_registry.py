@@ -75,5 +75,5 @@ def test_a_target_without_its_verbs_is_refused() -> None:
 def test_an_unknown_target_and_workload_name_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"no target 'agentexek'\. Did you mean agentexec\?"):
         registry.target("agentexek")
-    with pytest.raises(UsageError, match="Known: locked-tasks, numbered-tasks"):
+    with pytest.raises(UsageError, match="Known: agent-tasks, locked-tasks, numbered-tasks"):
         registry.workload("x")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
+import redis
 
 from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, UsageError
@@ -237,3 +239,56 @@ def test_what_a_session_cannot_do_is_one_sentence() -> None:
     assert "hunter2" not in str(failed.value)
     with pytest.raises(TargetFailed, match="The keys of the run cannot be removed: ConnectionError"):
         session_of().close()
+
+
+def test_two_tasks_of_one_id_are_one_task() -> None:
+    session = session_of("done", "done")
+    session.activity = lambda number: "order-7"  # type: ignore[method-assign]  # as an option of `make` may choose
+    first, second = session.submit([TaskSpec(number=1), TaskSpec(number=2)])
+    assert first.activity == "order-7"
+    assert (second.error, second.certain) == ("task 1 has the same id", True)
+
+
+def server() -> redis.Redis:
+    return redis.Redis(host="redis.example", port=6379)
+
+
+DISPOSABLE = replace(SETTINGS, disposable=True)
+
+
+@pytest.mark.parametrize(
+    ("made", "sentence"),
+    [
+        (
+            ("charge", (7,)),
+            r"make\(7\) names the actor 'charge', which the broker does not have. Known: refund",
+        ),
+        (
+            of("dramatiq.message:Message", **{**vars(MESSAGE), "options": {"redis_message_id": "1"}}),
+            r"make\(7\) sent its message itself. Return refund.message",
+        ),
+    ],
+)
+def test_what_dramatiq_cannot_send_is_one_sentence(made: Any, sentence: str) -> None:
+    own = of(
+        "dramatiq.brokers.redis:RedisBroker",
+        **{"client": server(), "middleware": [], "namespace": "dramatiq", "actors": {"refund": ACTOR}},
+    )
+    application = dramatiq.DramatiqApplication(own=own, make=lambda number: made, reference=str)
+    session = application.open(NOWHERE, DISPOSABLE)
+    assert own.namespace == "dramatiq", "the broker itself has its own namespace"
+    assert own.client.connection_pool.connection_kwargs["host"] == "127.0.0.1"
+    with pytest.raises(TargetFailed, match=sentence):
+        session.submit([TaskSpec(number=7)])
+
+
+def test_a_job_for_a_queue_without_workers_is_refused() -> None:
+    own = [of("rq.queue:Queue", name=name, connection=server()) for name in ("high", "low")]
+    make = {7: (refund, (7,), {"queue": "middle"})}.__getitem__
+    session = rq.RqApplication(own=own, make=make, reference=str).open(NOWHERE, DISPOSABLE)
+    assert session.command("pool-1")[3:6] == ["worker-pool", "high", "low"]
+    assert {queue.connection.connection_pool.connection_kwargs["host"] for queue in own} == {"127.0.0.1"}
+    with pytest.raises(
+        TargetFailed, match=r"names the queue 'middle', which app\(\) did not get. Known: high, low"
+    ):
+        session.submit([TaskSpec(number=7)])

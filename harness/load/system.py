@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
@@ -18,16 +21,28 @@ from agentexec.core.db import create_schema
 from agentexec.store.models import ACTIVITY_TABLE, PREFIX, Activity
 from harness.environments.base import Environment
 from harness.errors import TargetFailed, describe_error
+from harness.load.task_log import ENV_FOLDER
+from harness.masking import masked
 from harness.processes import descendants, send
-from harness.targets.base import TargetSettings
-from harness.targets.body import ENV_HISTORY
-from harness.targets.subprocess_pool import SubprocessPool
-from loadtests.profiles import Profile
 
-_POOL = "loadtests.app:pool"
 _GRACEFUL_SECONDS = 5.0
+_START_SECONDS = 30.0
+_POLL_SECONDS = 0.02
+_LAST_LINES = 15
 _STOP_SECONDS = 15.0
 _ERRORS = (ax.AgentexecError, SQLAlchemyError, redis.RedisError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolCommand:
+    """How to start a pool: its name `module:attribute`, and the folder in which that name can be imported."""
+
+    pool: str
+    folder: Path
+    log: Path
+    workers: int = 2
+    concurrency: int = 8
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 class SystemUnderLoad:
@@ -62,7 +77,7 @@ class SystemUnderLoad:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("AGENTEXEC_", "LOCUST_", "LOADTESTS_"))
+            if not name.startswith(("AGENTEXEC_", "LOCUST_", ENV_FOLDER))
         }
         return kept | {
             # Children run in the run's folder, but must import the same modules as this process.
@@ -74,36 +89,44 @@ class SystemUnderLoad:
         }
 
     @contextmanager
-    def pool(self, profile: Profile, history: Path) -> Iterator[SubprocessPool | None]:
-        """A running pool; None if the profile has no workers. It is stopped at the end, by SIGKILL if necessary."""
-        if profile.workers == 0:
-            yield None
+    def pool(self, command: PoolCommand) -> Iterator[None]:
+        """A pool that runs; nothing if it has no workers. It is stopped at the end, by SIGKILL if necessary."""
+        if command.workers == 0:
+            yield
             return
-        settings = TargetSettings(
-            queue=self._queue,
-            folder=self._environment.folder,
-            history=history,
-            gate_address="",  # no handler waits at a gate
-            workers=profile.workers,
-            concurrency=profile.concurrency,
-            graceful_shutdown=_GRACEFUL_SECONDS,
-        )
-        pool = SubprocessPool.start(
-            [sys.executable, "-m", "agentexec", "worker", _POOL],
-            environment=self.variables()
-            | {
-                ENV_HISTORY: str(history),
-                "AGENTEXEC_NUM_WORKERS": str(profile.workers),
-                "AGENTEXEC_WORKER_CONCURRENCY": str(profile.concurrency),
-                "AGENTEXEC_GRACEFUL_SHUTDOWN_TIMEOUT": str(_GRACEFUL_SECONDS),
-            },
-            settings=settings,
-            name="pool",
-        )
+        variables = self.variables() | {
+            **command.variables,
+            "AGENTEXEC_NUM_WORKERS": str(command.workers),
+            "AGENTEXEC_WORKER_CONCURRENCY": str(command.concurrency),
+            "AGENTEXEC_GRACEFUL_SHUTDOWN_TIMEOUT": str(_GRACEFUL_SECONDS),
+        }
+        with command.log.open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "agentexec", "worker", command.pool],
+                cwd=command.folder,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C at the terminal must reach this process only, which then stops the pool in order.
+                start_new_session=True,
+            )
         try:
-            yield pool
+            self._await_workers(process, command)
+            yield
         finally:
-            stop(pool)
+            _stop(process)
+
+    def _await_workers(self, process: subprocess.Popen[bytes], command: PoolCommand) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while len(self._client.queue.registered()) < command.workers:
+            code = process.poll()
+            if code is not None or time.monotonic() > deadline:
+                how = "is not up in time" if code is None else f"ended with code {code}"
+                text = masked(command.log.read_text("utf-8", "replace")).strip().splitlines()
+                last = "\n".join(text[-_LAST_LINES:]) or "nothing"
+                raise TargetFailed(f"The pool {command.pool} {how}. It wrote: {last}")
+            time.sleep(_POLL_SECONDS)
 
     def statuses(self) -> Mapping[str, str]:
         """The status of every activity of this queue, by its id; raises `TargetFailed`."""
@@ -124,9 +147,10 @@ class SystemUnderLoad:
         try:
             if self._environment.name != "external":  # its data is deleted as a whole
                 return
-            self._client.queue.drop()
             with self._client.engine.begin() as connection:
-                connection.execute(delete(Activity).where(Activity.queue_name == self._queue))
+                gone = delete(Activity).where(Activity.queue_name == self._queue).returning(Activity.id)
+                ids = list(connection.execute(gone).scalars())
+            self._client.queue.drop(results=ids)
         except _ERRORS as error:
             raise TargetFailed(
                 f"The data of the queue {self._queue} could not be removed: {describe_error(error)}. "
@@ -136,13 +160,15 @@ class SystemUnderLoad:
             self._client.close()
 
 
-def stop(pool: SubprocessPool) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     """SIGTERM the pool, then SIGKILL parent and workers if necessary; returns once the parent is gone."""
-    if pool.wait(0) is not None:
+    if process.poll() is not None:
         return
-    below = descendants(pool.pid)
-    send([pool.pid], signal.SIGTERM)
-    if pool.wait(_STOP_SECONDS) is None:
-        send([pool.pid], signal.SIGKILL)
+    below = descendants(process.pid)
+    send([process.pid], signal.SIGTERM)
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        send([process.pid], signal.SIGKILL)
         send(below, signal.SIGKILL)
-        pool.wait(_STOP_SECONDS)
+        process.wait(_STOP_SECONDS)

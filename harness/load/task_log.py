@@ -1,6 +1,6 @@
 """The log of one load generator: every attempt and its outcome, as operations of `harness.history`.
 
-    PROCESS  enqueue   invoke: task                              ok: task, activity, latency_ms
+    PROCESS  enqueue   invoke: task, name                        ok: task, activity, latency_ms
                        fail or info: task, error                 (fail: certainly not recorded, info: unknown)
     PROCESS  complete  ok: task, activity, status, latency_ms    (seen in Postgres; status is the terminal one)
     PROCESS  load      info: phase                               (start | stop: between the two, tasks arrive)
@@ -17,11 +17,11 @@ from typing import Any
 
 from harness.history import OperationType, Recorder
 
-# The environment variable with the folder; `loadtests.run` sets it for its generator.
-ENV_FOLDER = "LOADTESTS_SUBMISSIONS"
+# The environment variable with the folder; a command that starts Locust sets it.
+ENV_FOLDER = "HARNESS_LOAD_HISTORY"
 
 
-class SubmissionLog:
+class TaskLog:
     """Writes operations to its own file in a folder; without a folder it writes nothing."""
 
     def __init__(self, folder: Path | None) -> None:

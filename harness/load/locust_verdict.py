@@ -1,0 +1,103 @@
+"""The verdict of a load under Locust: it is judged by the `thresholds` of the locustfiles, shown, and written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import EXIT_UNKNOWN, UsageError
+from harness.load.figures import Figures, merged
+from harness.load.locust_test import LoadPlan
+from harness.load.report.files import LoadCourse, load_table, write_load
+from harness.load.report.page import stages_within
+from harness.load.series import LoadSeries
+from harness.load.thresholds import Threshold, parse_all
+from harness.load.verdict import LoadBounds, LoadEvidence, judge
+from harness.masking import masked
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndedLoad:
+    """A load that has ended: the figures of its processes, and what is missing of them.
+
+    `workers_lost` names the load workers that did not report, `gaps` are sentences, and `gauges` are those of the
+    queues. `lateness` is the bound of the generator's own p99, in seconds.
+    """
+
+    run: str
+    figures: Sequence[Figures]
+    seconds: float
+    plan: LoadPlan
+    workers_lost: Sequence[str]
+    gaps: Sequence[str]
+    gauges: LoadSeries
+    lateness: float
+    processes: int
+
+
+def thresholds_of(environment: Any) -> tuple[Threshold, ...]:
+    """The `thresholds` of the locustfiles; raises `UsageError`."""
+    texts: dict[str, str] = {}
+    for path in environment.parsed_locustfiles or ():
+        # Locust imports each file under its name.
+        found = getattr(sys.modules.get(Path(path).stem), "thresholds", {})
+        if not isinstance(found, Mapping) or not all(
+            isinstance(part, str) for item in found.items() for part in item
+        ):
+            raise UsageError(
+                'The `thresholds` of the locustfile map a row to its thresholds, as in {"TASK answer": "p95 < 2s"}.'
+            )
+        texts |= found
+    return parse_all(texts)
+
+
+def evidence_of(judged: EndedLoad) -> LoadEvidence:
+    """All that the load left to be judged."""
+    figures = merged(judged.figures)
+    planned = judged.plan.planned(judged.seconds)
+    if planned is None:  # a closed model has no plan: it sends what it can
+        planned = float(figures.accounting.due)
+    return LoadEvidence(
+        accounting=figures.accounting,
+        planned=planned,
+        seconds=judged.seconds,
+        rows=figures.all_rows(planned=planned, seconds=judged.seconds),
+        bounds=LoadBounds(lateness_p99=judged.lateness, lateness_max=max(1.0, 20 * judged.lateness)),
+        worst=figures.worst,
+        workers_lost=judged.workers_lost,
+        gaps=judged.gaps,
+        facts=dict(_facts(judged)),
+    )
+
+
+def conclude(judged: EndedLoad, thresholds: Sequence[Threshold], folder: Path | None) -> int:
+    """Judge a load, print the verdict and write it into a folder; returns the exit code 0, 1 or 2."""
+    verdict = judge(evidence_of(judged), thresholds)
+    print(f"\n{load_table(verdict)}", flush=True)
+    if folder is not None:
+        try:
+            paths = write_load(verdict, folder, course=_course(judged))
+        except UsageError as error:
+            print(f"load: {masked(str(error))}", file=sys.stderr, flush=True)
+            return EXIT_UNKNOWN
+        print(f"report: {paths.html}\n        {paths.json}", flush=True)
+    return verdict.exit_code
+
+
+def _course(judged: EndedLoad) -> LoadCourse:
+    series = merged(judged.figures).series
+    series.merge(judged.gauges)
+    schedule = judged.plan.schedule
+    stages = [] if schedule is None else stages_within(schedule.placed(), judged.seconds)
+    return LoadCourse(series=series, stages=stages)
+
+
+def _facts(judged: EndedLoad) -> Iterator[tuple[str, str]]:
+    yield "run", judged.run
+    yield "model", "closed" if judged.plan.schedule is None else "open"
+    yield "load processes", str(judged.processes)
+    if judged.plan.schedule is not None:
+        yield "seed", str(judged.plan.schedule.seed)

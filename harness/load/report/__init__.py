@@ -1,0 +1,1 @@
+"""What is written of a load: verdict.json, JUnit, Markdown, and the page with its pictures."""
