@@ -15,6 +15,7 @@ import os
 import selectors
 import socket
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -53,6 +54,7 @@ class GateKeeper:
         self._changed = threading.Condition()
         self._opened: set[str] = set()
         self._given_up: dict[str, str] = {}
+        self._passing: dict[int, str] = {}
         self._all_open = False
         self._waiting: dict[socket.socket, GateArrival] = {}
         self._received: dict[socket.socket, bytes] = {}
@@ -88,6 +90,13 @@ class GateKeeper:
         """Let `wait_for` raise `GateError` with this sentence: no handler will come to the gate."""
         with self._changed:
             self._given_up[gate] = why
+            self._changed.notify_all()
+
+    def let_pass(self, pids: Collection[int], why: str) -> None:
+        """Let the handlers of these processes pass each gate from now on; a gate that one passes is given up."""
+        with self._changed:
+            self._passing |= dict.fromkeys(pids, why)
+            self._release()
             self._changed.notify_all()
 
     def waiting(self) -> list[GateArrival]:
@@ -129,10 +138,12 @@ class GateKeeper:
         return [arrival for arrival in self._waiting.values() if arrival.gate == gate]
 
     def _release(self) -> None:
-        passing = [
-            end for end, arrival in self._waiting.items() if self._all_open or arrival.gate in self._opened
-        ]
-        for end in passing:
+        for end, arrival in list(self._waiting.items()):
+            is_open = self._all_open or arrival.gate in self._opened
+            if not is_open and arrival.pid not in self._passing:
+                continue
+            if not is_open:
+                self._given_up[arrival.gate] = self._passing[arrival.pid]
             del self._waiting[end]
             _answer(end)
 

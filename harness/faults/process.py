@@ -76,13 +76,19 @@ class KillPool:
         context.pools.start()
 
 
+_PASSED = (
+    "the pool in which the handler waited at its gate was stopped by the fault before, within its time-out"
+)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SigtermPool:
     """SIGTERM a pool while one of its handlers runs and a second pool is up.
 
     `graceful` is the pool's graceful time-out in seconds. With `outlive` the handler stays at its gate until the pool
     has ended, so the pool has to release the lease and the second pool runs the task. Without it, the gate opens at
-    once and the handler finishes inside the time-out. Both pools run side by side for `beside` seconds first.
+    once and the handler finishes inside the time-out, and so does one of the pool that waits for another fault, which
+    is then not injected. Both pools run side by side for `beside` seconds first.
     """
 
     at: float
@@ -114,6 +120,7 @@ class SigtermPool:
         send([aim.pool.pid], signal.SIGTERM)
         if not self.outlive:
             context.gates.open(planned.gate)
+            context.gates.let_pass(aim.pids, _PASSED)
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Wait until the pool has ended and open the gate; a checker judges how the pool ended."""

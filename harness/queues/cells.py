@@ -76,7 +76,7 @@ def server_faults(loss: Loss, service: Service) -> tuple[Fault, ...]:
         case Loss.BACKENDS_TERMINATED, "postgres":
             return tuple(TerminateBackends(at=at) for at in (0.25, 0.45, 0.65))
         case Loss.REPLY_LOST, _:
-            return tuple(LoseReply(service=service, at=at, replies=8, seconds=3.0) for at in (0.2, 0.6))
+            return tuple(LoseReply(service=service, at=at, replies=20, seconds=4.0) for at in (0.2, 0.6))
     return ()
 
 

@@ -101,15 +101,16 @@ def result_of(
 ) -> CellResult:
     """The result of a cell from its scenario in verdict.json.
 
-    The cell is NOT ASKED if the target does not promise that its tasks survive the loss, and nothing else is wrong.
+    The cell is NOT ASKED if the target does not promise that its tasks survive the loss, and nothing else is wrong. One
+    fault is enough for it: a target that does not recover from the first one cannot be hit by the others.
     """
     checkers: Mapping[str, Mapping[str, Any]] = scenario["checkers"]
     verdict = Verdict(scenario["verdict"])
     delivery = checkers.get("delivery", {})
-    unknown = {name for name, one in checkers.items() if one["verdict"] == Verdict.UNKNOWN}
-    fine = verdict is Verdict.VALID or (
-        verdict is Verdict.UNKNOWN and unknown == {ASKED} and not scenario["error"]
-    )
+    unknown = {name for name, one in checkers.items() if one["verdict"] == Verdict.UNKNOWN} - {ASKED}
+    if checkers.get("faults", {}).get("figures", {}).get("faults"):
+        unknown.discard("faults")
+    fine = verdict is Verdict.VALID or (verdict is Verdict.UNKNOWN and not unknown and not scenario["error"])
     if fine and delivery.get("verdict") == Verdict.NOT_ASKED:
         verdict = Verdict.NOT_ASKED
     figures = delivery.get("figures", {})

@@ -355,7 +355,7 @@ class ChaosRun:
         finally:
             final.stop()
         self._patience.begin(longest_work=self._longest_work)
-        while unfinished := self._client.unfinished():
+        while unfinished := self._unfinished():
             self._progress.update(f"{unfinished} unfinished")
             self._patience.look((unfinished, self._context.recorded_bytes(), self._context.movement()))
             if self._patience.is_over:
@@ -377,6 +377,17 @@ class ChaosRun:
             patience=self._patience.seconds,
             quiet=round(self._patience.quiet, 3),
         )
+
+    def _unfinished(self) -> int:
+        """How many tasks have not ended. None has to be seen twice.
+
+        A queue on Redis pops a message and notes it in two steps, so a task may be in no store for a moment.
+        """
+        found = self._client.unfinished()
+        if not found:
+            time.sleep(_POLL_SECONDS)
+            found = self._client.unfinished()
+        return found
 
     @property
     def _longest_work(self) -> float:

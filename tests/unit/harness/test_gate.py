@@ -51,6 +51,21 @@ def until(condition: Callable[[], bool], within: float = 20.0) -> None:
         time.sleep(0.005)
 
 
+def test_the_handlers_of_a_process_pass_and_their_gates_are_given_up(keeper: GateKeeper) -> None:
+    with waiter(keeper, "early", 1) as stopped, waiter(keeper, "door", 2) as other:
+        keeper.wait_for("early", within=20)
+        keeper.wait_for("door", within=20)
+        keeper.let_pass([stopped.pid], "its pool was stopped")
+        assert stopped.wait(20) == 0
+        with pytest.raises(GateError, match="its pool was stopped"):
+            keeper.wait_for("early", within=20)
+        assert other.poll() is None
+        keeper.let_pass([os.getpid()], "its pool was stopped too")
+        pass_gate_blocking(keeper.address, "late", 3)
+        keeper.open("door")
+        assert other.wait(20) == 0
+
+
 def test_a_waiting_process_is_named_and_goes_on_when_the_gate_opens(keeper: GateKeeper) -> None:
     with waiter(keeper, "door", 7) as process:
         [arrival] = keeper.wait_for("door", within=20)

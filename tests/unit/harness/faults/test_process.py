@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import sys
 import tempfile
 import threading
@@ -188,6 +190,22 @@ def test_a_stopped_pool_has_another_beside_it_and_ends_with_0(field: Field) -> N
     assert operation.value["graceful"] == 5.0
     assert field.pool.code == 0
     assert [pool.name for pool in field.context.pools.running()] == ["pool-2"]
+
+
+@pytest.mark.parametrize("outlive", [False, True])
+def test_a_stopped_pool_does_not_wait_at_the_gate_of_a_later_fault(field: Field, outlive: bool) -> None:
+    """Its handler would outlive the time-out, which is asked for only with `outlive`."""
+    [worker] = field.pool.worker_pids()
+    field.carry_out(sigterm_pool(at=0.0, graceful=5.0, outlive=outlive))
+    with socket.socket(socket.AF_UNIX) as handler:
+        handler.settimeout(0.3 if outlive else 20.0)
+        handler.connect(field.gates.address)
+        handler.sendall(json.dumps({"gate": "task-2", "pid": worker, "task": 2}).encode() + b"\n")
+        if outlive:
+            with pytest.raises(TimeoutError):
+                handler.recv(9)
+        else:
+            assert handler.recv(9) == b"open\n"
 
 
 def test_a_pool_is_replaced_after_both_ran_side_by_side(field: Field) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.environments.base import Service
+from harness.environments.base import Endpoints, Service
 from harness.errors import GateError, HarnessError, UsageError
 from harness.faults.backends import TerminateBackends
 from harness.faults.base import Aim, Fault, FaultContext
@@ -19,6 +19,8 @@ from harness.scenario.schedule import plan_faults
 class RecordingServers:
     def __init__(self) -> None:
         self.calls: list[tuple[str, Service]] = []
+        # No server: port 1 refuses connections.
+        self.endpoints = Endpoints(database_url="", redis_url="redis://127.0.0.1:1/0")
 
     def kill(self, service: Service) -> None:
         self.calls.append(("kill", service))

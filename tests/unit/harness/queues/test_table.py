@@ -138,6 +138,18 @@ def test_a_cell_of_side_checks_alone_is_not_asked_either() -> None:
     )
 
 
+def test_one_fault_is_enough_for_a_cell_that_is_not_asked() -> None:
+    """A target that starts no worker again has none for the third kill."""
+    few = scenario(faults="UNKNOWN", delivery="NOT ASKED")
+    few["checkers"]["faults"]["figures"] = {"faults": 2}
+    assert judged(few).verdict is Verdict.NOT_ASKED
+    few["checkers"]["faults"]["figures"] = {"faults": 0}
+    assert judged(few).verdict is Verdict.UNKNOWN
+    promised = scenario(faults="UNKNOWN", delivery="VALID")
+    promised["checkers"]["faults"]["figures"] = {"faults": 2}
+    assert judged(promised).verdict is Verdict.UNKNOWN
+
+
 def test_another_broken_promise_counts_although_delivery_is_not_asked() -> None:
     found = judged(scenario(delivery="NOT ASKED", exits="INVALID"))
     assert (found.verdict, found.why) == (Verdict.INVALID, "exits: exits says INVALID")

@@ -356,6 +356,23 @@ def test_a_drain_in_which_only_the_target_shows_progress_goes_on(run: Run) -> No
     assert unfinished(run(Late(shows_movement=True), NoFault())) == [0]
 
 
+@dataclass
+class InTransit(Instant):
+    """A target whose last task is in none of its stores when the drain looks first."""
+
+    looks: list[int] = field(default_factory=lambda: [0, 1, 0, 0])
+
+    def unfinished(self) -> int:
+        return self.looks.pop(0)
+
+
+def test_a_task_that_is_in_no_store_for_a_moment_is_waited_for(run: Run) -> None:
+    """Celery took the last task from its list and had not noted it yet: its pool was stopped before it ran."""
+    target = InTransit()
+    [drain] = run(target, NoFault()).history.where("drain")
+    assert (drain.value["unfinished"], target.looks) == (0, [])
+
+
 def test_a_drain_in_which_nothing_shows_progress_ends_after_the_patience(run: Run) -> None:
     [drain] = run(Late(lasts=60.0), NoFault()).history.where("drain")
     assert (drain.value["unfinished"], drain.value["patience"]) == (1, 0.3)
