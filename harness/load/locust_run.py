@@ -24,6 +24,7 @@ import gevent
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 import agentexec as ax
+from harness.environments.deadlocks import DeadlockWatch
 from harness.errors import EXIT_UNKNOWN, EXIT_USAGE, HarnessError, UsageError, first_line
 from harness.load import locust_preflight
 from harness.load.figures import Figures, merged
@@ -64,6 +65,7 @@ class LocustLoad:
         self._brake: Brake | None = None
         self._clients: Mapping[str, ax.Client] = {}
         self._run = ""
+        self._watch: DeadlockWatch | None = None
         self._thresholds: Sequence[Threshold] = ()
         self._ended = True
         self._concluded = threading.Event()
@@ -188,6 +190,7 @@ class LocustLoad:
             self._clients = preflight.run()
         finally:
             self._canaries = None
+        self._watch = DeadlockWatch(target.database_url)
         self._brake = Brake(self._clients, options.brake, self._brake_pulled, self._note_depth)
         self._brake.start()
         name = None if shape is None else type(shape).__name__
@@ -339,6 +342,7 @@ class LocustLoad:
             figures=[figures for figures, _ in parts],
             seconds=max((seconds for _, seconds in parts), default=0.0),
             plan=self._plan,
+            deadlocks=None if self._watch is None else self._watch.found(),
             workers_lost=[
                 f"{part.shard + 1} of {part.shards}"
                 for client, part in self._parts.items()

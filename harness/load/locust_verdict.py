@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.environments.deadlocks import Deadlocks
 from harness.errors import EXIT_UNKNOWN, UsageError
 from harness.load.figures import Figures, merged
 from harness.load.locust_test import LoadPlan
 from harness.load.report.files import LoadCourse, load_table, write_load
 from harness.load.report.page import stages_within
+from harness.load.rows import LoadRow
 from harness.load.series import LoadSeries
 from harness.load.thresholds import Threshold, parse_all
-from harness.load.verdict import LoadBounds, LoadEvidence, judge
+from harness.load.verdict import ALL, DEADLOCKS, LoadBounds, LoadEvidence, judge
 from harness.masking import masked
 
 
@@ -24,7 +26,8 @@ class EndedLoad:
     """A load that has ended: the figures of its processes, and what is missing of them.
 
     `workers_lost` names the load workers that did not report, `gaps` are sentences, and `gauges` are those of the
-    queues. `lateness` is the bound of the generator's own p99, in seconds.
+    queues. `lateness` is the bound of the generator's own p99, in seconds. `deadlocks` are those of the
+    database, by its statistics.
     """
 
     run: str
@@ -36,6 +39,7 @@ class EndedLoad:
     gauges: LoadSeries
     lateness: float
     processes: int
+    deadlocks: Deadlocks | None = None
 
 
 def thresholds_of(environment: Any) -> tuple[Threshold, ...]:
@@ -60,11 +64,14 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
     planned = judged.plan.planned(judged.seconds)
     if planned is None:  # a closed model has no plan: it sends what it can
         planned = float(figures.accounting.due)
+    rows = dict(figures.all_rows(planned=planned, seconds=judged.seconds))
+    if judged.deadlocks is not None and judged.deadlocks.count is not None:
+        rows.setdefault(ALL, LoadRow()).figures[DEADLOCKS] = judged.deadlocks.count
     return LoadEvidence(
         accounting=figures.accounting,
         planned=planned,
         seconds=judged.seconds,
-        rows=figures.all_rows(planned=planned, seconds=judged.seconds),
+        rows=rows,
         bounds=LoadBounds(lateness_p99=judged.lateness, lateness_max=max(1.0, 20 * judged.lateness)),
         worst=figures.worst,
         workers_lost=judged.workers_lost,
@@ -99,5 +106,7 @@ def _facts(judged: EndedLoad) -> Iterator[tuple[str, str]]:
     yield "run", judged.run
     yield "model", "closed" if judged.plan.schedule is None else "open"
     yield "load processes", str(judged.processes)
+    if judged.deadlocks is not None and judged.deadlocks.count is None:
+        yield DEADLOCKS, f"not known: {judged.deadlocks.why}"
     if judged.plan.schedule is not None:
         yield "seed", str(judged.plan.schedule.seed)

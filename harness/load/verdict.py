@@ -31,6 +31,9 @@ ALL = "ALL"
 DEFAULTS = {ALL: "lost = 0, errors < 1%"}
 """The thresholds of every run: the first always, unless the row has its own, the second if no row has one of errors."""
 
+DEADLOCKS = "deadlocks"
+"""The figure of the whole run for the deadlocks of the database; where it is known, `deadlocks = 0` is asked too."""
+
 COMPLETE = frozenset({"complete"})
 """Terminal statuses, in lower case, of tasks that did what they were meant to do."""
 
@@ -162,9 +165,14 @@ class LoadVerdict:
 def judge(evidence: LoadEvidence, thresholds: Mapping[str, str] | Sequence[Threshold]) -> LoadVerdict:
     """Judge a run by the thresholds of its rows, and by those that every run has; raises `UsageError`."""
     given = parse_all(thresholds) if isinstance(thresholds, Mapping) else thresholds
+    rows = evidence.all_rows()
+    if DEADLOCKS in rows[ALL].figures and not any(
+        one.row == ALL and one.statistic == DEADLOCKS for one in given
+    ):
+        given = (*given, *parse_all({ALL: f"{DEADLOCKS} = 0"}))
     return LoadVerdict(
         evidence=evidence,
-        results=evaluate(with_defaults(given), evidence.all_rows()),
+        results=evaluate(with_defaults(given), rows),
         doubts=tuple(_doubts(evidence)),
     )
 
