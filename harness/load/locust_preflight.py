@@ -10,7 +10,7 @@ from locust import TaskSet
 from locust.exception import InterruptTaskSet, RescheduleTask, StopUser
 
 import agentexec as ax
-from harness.errors import HarnessError, TargetFailed, UsageError, describe_error
+from harness.errors import HarnessError, TargetFailed, UsageError, describe_error, first_line
 from harness.load import staging
 from harness.load.locust_options import LoadOptions
 from harness.load.locust_test import Canaries, LoadPlan
@@ -31,12 +31,12 @@ def queues(environment: Any, options: LoadOptions) -> list[str]:
 
 
 def weights(environment: Any, runner: Any) -> Mapping[str, float]:
-    """The weights of the user classes that have users in this process."""
-    counts = runner.user_classes_count
+    """The weights of the user classes that have users in this process; of all classes without a runner."""
+    counts = None if runner is None else runner.user_classes_count
     return {
         one.__name__: float(one.fixed_count or one.weight)
         for one in queue_users(environment)
-        if counts.get(one.__name__)
+        if counts is None or counts.get(one.__name__)
     }
 
 
@@ -130,3 +130,8 @@ def _functions(user: Any, owner: Any) -> Iterator[Any]:
             yield from _functions(user, task(owner))
         else:
             yield lambda task=task: task(owner)
+
+
+def servers_sentence(error: BaseException) -> str:
+    """The sentence about servers that cannot be used."""
+    return f"The servers cannot be used: {first_line(error).rstrip('.')}."

@@ -25,7 +25,7 @@ from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 import agentexec as ax
 from harness.environments.deadlocks import DeadlockWatch
-from harness.errors import EXIT_UNKNOWN, EXIT_USAGE, HarnessError, UsageError, first_line
+from harness.errors import EXIT_UNKNOWN, EXIT_USAGE, HarnessError, UsageError
 from harness.load import locust_preflight
 from harness.load.figures import Figures, merged
 from harness.load.locust_options import LoadOptions
@@ -44,6 +44,8 @@ from harness.masking import masked
 _PROGRESS_SECONDS = 0.5
 _MASTER_SECONDS = 10.0
 _POLL_SECONDS = 0.05
+# How long arrivals wait for the first user of a process; after that they are due without one.
+_USERS_SECONDS = 10.0
 # What the end of a load worker takes beside its bounds: messages, and a machine that is busy.
 _MARGIN_SECONDS = 15.0
 _SILENT_SECONDS = 5.0
@@ -65,7 +67,6 @@ class LocustLoad:
         self._brake: Brake | None = None
         self._clients: Mapping[str, ax.Client] = {}
         self._run = ""
-        self._watch: DeadlockWatch | None = None
         self._thresholds: Sequence[Threshold] = ()
         self._ended = True
         self._concluded = threading.Event()
@@ -77,6 +78,7 @@ class LocustLoad:
         self._figures: dict[str, tuple[Figures, float]] = {}
         self._gaps: list[str] = []
         self._gauges = LoadSeries()
+        self._deadlocks: DeadlockWatch | None = None
         self._users = 0
         self._own_host: str | None = environment.host
         self._first_users: int | None = environment.parsed_options.num_users
@@ -154,7 +156,9 @@ class LocustLoad:
             self._prepare()
         except (HarnessError, *EXPECTED) as error:
             usage = isinstance(error, UsageError)
-            sentence = str(error) if isinstance(error, HarnessError) else _servers(error)
+            sentence = (
+                str(error) if isinstance(error, HarnessError) else locust_preflight.servers_sentence(error)
+            )
             self._refuse(sentence, EXIT_USAGE if usage else EXIT_UNKNOWN)
 
     def _prepare(self) -> None:
@@ -185,14 +189,11 @@ class LocustLoad:
         self._thresholds = thresholds_of(self._environment)
         run = new_run()
         preflight = locust_preflight.Preflight(self._environment, options, target, self._plan, run)
-        self._canaries = preflight.canaries
-        try:
-            self._clients = preflight.run()
-        finally:
-            self._canaries = None
-        self._watch = DeadlockWatch(target.database_url)
+        self._canaries = preflight.canaries  # until this returns or raises
+        self._clients, self._canaries = preflight.run(), None
         self._brake = Brake(self._clients, options.brake, self._brake_pulled, self._note_depth)
         self._brake.start()
+        self._deadlocks = DeadlockWatch(target.database_url)
         name = None if shape is None else type(shape).__name__
         return Assignment(run=run, shape=name, seconds=self._plan.seconds)
 
@@ -228,14 +229,23 @@ class LocustLoad:
         if self._ended:
             return
         if self._test is not None:
-            self._test.begin(locust_preflight.weights(self._environment, self._runner))
+            gevent.spawn(self._begin_with_users, self._test)
         if self._run_time is not None and not self._plan.schedule:
             run_time, self._run_time = self._run_time, None
             gevent.spawn_later(run_time, self._end_test)
 
+    def _begin_with_users(self, test: LoadTest) -> None:
+        """Begin once this process has users: a master says that all are spawned after a second in any case."""
+        deadline = time.monotonic() + _USERS_SECONDS
+        while not (weights := locust_preflight.weights(self._environment, self._runner)):
+            if test is not self._test or time.monotonic() > deadline:
+                break
+            gevent.sleep(_POLL_SECONDS)
+        test.begin(weights or locust_preflight.weights(self._environment, None))
+
     def _refuse(self, sentence: str, code: int) -> None:
         """End the test before it begins; the sentence is the verdict."""
-        self._ended = True
+        self._ended, self._canaries = True, None
         self._release()
         print(f"load: {masked(sentence)}", file=sys.stderr, flush=True)
         if self._is_worker:
@@ -342,14 +352,10 @@ class LocustLoad:
             figures=[figures for figures, _ in parts],
             seconds=max((seconds for _, seconds in parts), default=0.0),
             plan=self._plan,
-            deadlocks=None if self._watch is None else self._watch.found(),
-            workers_lost=[
-                f"{part.shard + 1} of {part.shards}"
-                for client, part in self._parts.items()
-                if client not in self._figures
-            ],
+            workers_lost=[part.label for client, part in self._parts.items() if client not in self._figures],
             gaps=self._gaps,
             gauges=self._gauges,
+            deadlocks=self._deadlocks.found().count if self._deadlocks is not None else None,
             lateness=self.options().lateness,
             processes=max(1, len(self._parts)),
         )
@@ -391,7 +397,3 @@ class LocustLoad:
                 progress["recent"] = test.producers.recent.figures().to_value()
             self._runner.send_message("harness-progress", progress)
             gevent.sleep(_PROGRESS_SECONDS)
-
-
-def _servers(error: BaseException) -> str:
-    return f"The servers cannot be used: {first_line(error).rstrip('.')}."

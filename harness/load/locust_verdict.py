@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.environments.deadlocks import Deadlocks
 from harness.errors import EXIT_UNKNOWN, UsageError
 from harness.load.figures import Figures, merged
+from harness.load.files import LoadCourse, load_table, write_load
 from harness.load.locust_test import LoadPlan
-from harness.load.report.files import LoadCourse, load_table, write_load
-from harness.load.report.page import stages_within
+from harness.load.page import stages_within
 from harness.load.rows import LoadRow
 from harness.load.series import LoadSeries
 from harness.load.thresholds import Threshold, parse_all
-from harness.load.verdict import ALL, DEADLOCKS, LoadBounds, LoadEvidence, judge
+from harness.load.verdict import ALL, LoadBounds, LoadEvidence, judge
 from harness.masking import masked
 
 
@@ -26,8 +25,8 @@ class EndedLoad:
     """A load that has ended: the figures of its processes, and what is missing of them.
 
     `workers_lost` names the load workers that did not report, `gaps` are sentences, and `gauges` are those of the
-    queues. `lateness` is the bound of the generator's own p99, in seconds. `deadlocks` are those of the
-    database, by its statistics.
+    queues. `deadlocks` is their number in the database, None if it is not known. `lateness` is the bound of the
+    generator's own p99, in seconds.
     """
 
     run: str
@@ -37,9 +36,9 @@ class EndedLoad:
     workers_lost: Sequence[str]
     gaps: Sequence[str]
     gauges: LoadSeries
+    deadlocks: int | None
     lateness: float
     processes: int
-    deadlocks: Deadlocks | None = None
 
 
 def thresholds_of(environment: Any) -> tuple[Threshold, ...]:
@@ -64,9 +63,9 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
     planned = judged.plan.planned(judged.seconds)
     if planned is None:  # a closed model has no plan: it sends what it can
         planned = float(figures.accounting.due)
-    rows = dict(figures.all_rows(planned=planned, seconds=judged.seconds))
-    if judged.deadlocks is not None and judged.deadlocks.count is not None:
-        rows.setdefault(ALL, LoadRow()).figures[DEADLOCKS] = judged.deadlocks.count
+    rows = figures.all_rows(planned=planned, seconds=judged.seconds)
+    if judged.deadlocks is not None:
+        rows[ALL] = LoadRow(figures={"deadlocks": judged.deadlocks})
     return LoadEvidence(
         accounting=figures.accounting,
         planned=planned,
@@ -106,7 +105,5 @@ def _facts(judged: EndedLoad) -> Iterator[tuple[str, str]]:
     yield "run", judged.run
     yield "model", "closed" if judged.plan.schedule is None else "open"
     yield "load processes", str(judged.processes)
-    if judged.deadlocks is not None and judged.deadlocks.count is None:
-        yield DEADLOCKS, f"not known: {judged.deadlocks.why}"
     if judged.plan.schedule is not None:
         yield "seed", str(judged.plan.schedule.seed)

@@ -18,7 +18,7 @@ from harness.environments.deadlocks import Deadlocks, DeadlockWatch
 from harness.errors import EXIT_INVALID, EXIT_VALID, HarnessError
 from harness.masking import masked
 from harness.report import prepare_folder
-from loadtests.bench import arrivals, claims, history, killing, resting, stored, throughput, timing
+from loadtests.bench import arrivals, claims, history, killing, lateness, resting, stored, throughput, timing
 from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure
 
 SCHEMA_VERSION = 1
@@ -37,6 +37,7 @@ BENCHMARKS: Mapping[str, Callable[[BenchEnvironment, int], BenchResult | list[Be
     "stored": stored.stored,
     "history": history.judge,
     "schedule": arrivals.schedule,
+    "lateness": lateness.lateness,
 }
 
 

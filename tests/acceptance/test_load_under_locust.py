@@ -8,15 +8,22 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
+import httpx
 import psutil
 import psycopg
 import pytest
 import redis
 
+from agentexec.task import UncheckedContext
 from harness.cli import main
 from harness.environments.embedded import EmbeddedEnvironment
+from harness.environments.ports import free_port
+from harness.load.producing import RUN_KEY
 from harness.load.system import PoolCommand, SystemUnderLoad
+from harness.load.target import LoadTarget
+from harness.load.traces import read_trace
 from tests.support.environment import child_environment
 from tests.support.load_play import Running, start_locust, write_application
 
@@ -35,7 +42,18 @@ OPTIONS = {
     "no workers": [*UNSERVED, *QUICK, "--load-canary", "0", "--load-drain", "1", "--html", "page.html"],
     "wrong queue": [*UNSERVED, *QUICK],
     "closed": [*NAMED, *QUICK, "-f", "closed.py", "--users", "2", "--run-time", "2s"],
-    "brake": [*UNSERVED, *QUICK, *LONG, "--load-canary", "0", "--load-drain", "1", "--load-brake", "5"],
+    "brake": [
+        *UNSERVED[:-1],
+        "deep",
+        *QUICK,
+        *LONG,
+        "--load-canary",
+        "0",
+        "--load-drain",
+        "1",
+        "--load-brake",
+        "5",
+    ],
     "no redis": [*NAMED, *QUICK, "--host", "redis://127.0.0.1:1"],
     "stray .env": ["--load-queue", QUEUE],
 }
@@ -135,6 +153,21 @@ def test_clean_removes_everything_of_a_run_and_nothing_else(
     assert left >= others
 
 
+def test_export_writes_the_arrivals_of_ones_own_queue_without_those_of_load(
+    runs: dict[str, Running], urls: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        monkeypatch.setenv(name, urls[name])
+    with LoadTarget.make(database="postgres", host=None, variables=urls).client("exported") as client:
+        for number, metadata in enumerate([None, {"own": 1}, {RUN_KEY: "load-1"}]):
+            client.enqueue_sync("mine", UncheckedContext({"secret": number}), metadata=metadata)
+    file = tmp_path / "trace.csv"
+    options = ["--load-queue", "exported", "--load-database", "postgres"]
+    assert main(["load", "export", str(file), *options]) == 0
+    assert [row.task for row in read_trace(file)] == ["mine", "mine"]
+    assert "secret" not in file.read_text("utf-8")
+
+
 def test_the_tail_of_several_processes_is_waited_for(runs: dict[str, Running]) -> None:
     code, output = runs["tail"].end()
     assert code == 0, output
@@ -187,6 +220,35 @@ def test_the_brake_ends_a_load_whose_queue_gets_too_deep(runs: dict[str, Running
     assert code != 0, output
     assert any("the brake ended the load" in doubt["text"] for doubt in runs["brake"].verdict["doubts"])
     assert 5 < runs["brake"].verdict["counts"]["due"] < 100
+
+
+def test_the_web_page_decides_the_host_the_queue_and_the_users(
+    runs: dict[str, Running], urls: dict[str, str], eventually: Callable[..., object]
+) -> None:
+    port = free_port()
+    folder = runs["good"].folder.parent
+    given = urls | {"REDIS_URL": "redis://127.0.0.1:1"}
+    options = [*UNSERVED, *QUICK, "--web-host", "127.0.0.1", "--web-port", str(port), "--class-picker"]
+    run = start_locust(folder, folder / "web", given, options)
+    form = {"user_count": 5, "spawn_rate": 5, "host": urls["REDIS_URL"], "load_queue": QUEUE}
+    form |= {"user_classes": "Chat", "shape_class": "Second"}
+
+    def started() -> bool:
+        try:
+            answer = httpx.post(f"http://127.0.0.1:{port}/swarm", data=form, timeout=30)
+        except httpx.TransportError:
+            return False
+        return bool(answer.json()["success"])
+
+    try:
+        eventually(started, 60, every=0.5)
+        eventually(lambda: (run.folder / "report" / "verdict.json").exists() or run.acknowledged() == -1, 60)
+        run.process.terminate()
+        code, output = run.end()
+    finally:
+        run.kill()
+    assert code == 0, output
+    assert run.verdict["counts"]["terminal"] == {"complete": 20}
 
 
 @pytest.mark.parametrize("long_run", [["--load-lateness", "0.05"]], indirect=True)
