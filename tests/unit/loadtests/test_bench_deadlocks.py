@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from harness.environments.base import Endpoints
 from loadtests.bench import __main__ as bench
 from loadtests.bench.bench import BenchResult, Figure
 
@@ -26,7 +27,7 @@ def test_a_deadlock_in_the_log_of_the_server_is_exit_code_1(
     answers = iter(logs)
     environment = SimpleNamespace(
         versions=SimpleNamespace(postgres="PostgreSQL", redis="Valkey"),
-        endpoints=None,
+        endpoints=Endpoints(database_url="", redis_url=""),
         folder=tmp_path,
         logs=lambda _: next(answers),
     )
