@@ -9,13 +9,14 @@ from argparse import ArgumentParser, Namespace
 from contextlib import closing
 from pathlib import Path
 
-from harness.command_line import filled_path, positive
+from harness.command_line import above_zero, filled_path, positive
 from harness.environments import make_environment
 from harness.environments.urls import database_name
 from harness.errors import EXIT_UNKNOWN, EXIT_VALID, UsageError
 from harness.progress import progress_on
 from harness.report import locked_folder
 
+_MOST_HOURS = 100_000
 _RUN_EPILOG = (
     "Words after -- go to Locust, as in `-- --users 50 --run-time 1m --load-shape Day`. Exit codes: 0 met, 1 breached, "
     "2 not measurable, 64 wrong usage."
@@ -53,6 +54,17 @@ def add_load(parser: ArgumentParser, common: ArgumentParser) -> None:
     clean.add_argument("run_id", metavar="RUN", help="the id of the run, which verdict.json has")
     _add_target(clean)
     clean.set_defaults(run=clean_run)
+
+    export = actions.add_parser(
+        "export", help="a trace of the arrivals of your own queue, for `replay`", parents=[common]
+    )
+    export.add_argument("file", type=filled_path, metavar="FILE", help="the CSV file to write")
+    export.add_argument("--load-queue", required=True, metavar="NAME", help="the queue of the tasks")
+    export.add_argument(
+        "--hours", type=above_zero(_MOST_HOURS), default=24.0, metavar="N", help="how far back (%(default)s)"
+    )
+    _add_target(export)
+    export.set_defaults(run=export_arrivals)
 
 
 def _add_target(parser: ArgumentParser) -> None:
@@ -119,4 +131,21 @@ def clean_run(options: Namespace) -> int:
     if cleaned.running:
         print(f"{cleaned.running} tasks still run; repeat the command when they have ended.")
         return EXIT_UNKNOWN
+    return EXIT_VALID
+
+
+def export_arrivals(options: Namespace) -> int:
+    """Write a trace of the arrivals of a queue; returns 0."""
+    from harness.load.exporting import export_trace
+    from harness.load.target import LoadTarget
+
+    target = LoadTarget.make(
+        database=options.load_database, host=options.host, variables=os.environ, allowed=options.allow_target
+    )
+    try:
+        with options.file.open("w", encoding="utf-8", newline="") as file:
+            written = export_trace(target, options.load_queue, file, hours=options.hours)
+    except OSError as error:
+        raise UsageError(f"{options.file} cannot be written ({error.strerror}); name another file.") from None
+    print(f"{options.file}: {written} arrivals.")
     return EXIT_VALID

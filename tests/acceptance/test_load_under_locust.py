@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import httpx
 import psutil
@@ -15,10 +16,14 @@ import psycopg
 import pytest
 import redis
 
+from agentexec.task import UncheckedContext
 from harness.cli import main
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.environments.ports import free_port
+from harness.load.producing import RUN_KEY
 from harness.load.system import PoolCommand, SystemUnderLoad
+from harness.load.target import LoadTarget
+from harness.load.traces import read_trace
 from tests.support.environment import child_environment
 from tests.support.load_play import Running, start_locust, write_application
 
@@ -146,6 +151,21 @@ def test_clean_removes_everything_of_a_run_and_nothing_else(
         assert keys.exists(*[f"result:{one}" for one in ids]) == 0
         (left,) = postgres.execute("SELECT count(*) FROM agentexec_activity").fetchone() or ()
     assert left >= others
+
+
+def test_export_writes_the_arrivals_of_ones_own_queue_without_those_of_load(
+    runs: dict[str, Running], urls: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        monkeypatch.setenv(name, urls[name])
+    with LoadTarget.make(database="postgres", host=None, variables=urls).client("exported") as client:
+        for number, metadata in enumerate([None, {"own": 1}, {RUN_KEY: "load-1"}]):
+            client.enqueue_sync("mine", UncheckedContext({"secret": number}), metadata=metadata)
+    file = tmp_path / "trace.csv"
+    options = ["--load-queue", "exported", "--load-database", "postgres"]
+    assert main(["load", "export", str(file), *options]) == 0
+    assert [row.task for row in read_trace(file)] == ["mine", "mine"]
+    assert "secret" not in file.read_text("utf-8")
 
 
 def test_the_tail_of_several_processes_is_waited_for(runs: dict[str, Running]) -> None:
