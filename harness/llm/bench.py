@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m harness.llm.bench", description="Lateness of many streams on one core.")
     parser.add_argument("--streams", type=positive, default=1_000, help="streams at once (default: 1000)")
     parser.add_argument(
-        "--rate", type=above_zero(1_000), default=5.0, help="events a second and stream (default: 5)"
+        "--rate", type=above_zero(1_000), default=10.0, help="events a second and stream (default: 10)"
     )
     parser.add_argument("--seconds", type=positive, default=20, help="length of each stream (default: 20)")
     parser.add_argument(

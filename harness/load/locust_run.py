@@ -24,6 +24,7 @@ import gevent
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 import agentexec as ax
+from harness.environments.deadlocks import DeadlockWatch
 from harness.errors import EXIT_UNKNOWN, EXIT_USAGE, HarnessError, UsageError
 from harness.load import locust_preflight
 from harness.load.figures import Figures, merged
@@ -77,6 +78,7 @@ class LocustLoad:
         self._figures: dict[str, tuple[Figures, float]] = {}
         self._gaps: list[str] = []
         self._gauges = LoadSeries()
+        self._deadlocks: DeadlockWatch | None = None
         self._users = 0
         self._own_host: str | None = environment.host
         self._first_users: int | None = environment.parsed_options.num_users
@@ -191,6 +193,7 @@ class LocustLoad:
         self._clients, self._canaries = preflight.run(), None
         self._brake = Brake(self._clients, options.brake, self._brake_pulled, self._note_depth)
         self._brake.start()
+        self._deadlocks = DeadlockWatch(target.database_url)
         name = None if shape is None else type(shape).__name__
         return Assignment(run=run, shape=name, seconds=self._plan.seconds)
 
@@ -349,13 +352,10 @@ class LocustLoad:
             figures=[figures for figures, _ in parts],
             seconds=max((seconds for _, seconds in parts), default=0.0),
             plan=self._plan,
-            workers_lost=[
-                f"{part.shard + 1} of {part.shards}"
-                for client, part in self._parts.items()
-                if client not in self._figures
-            ],
+            workers_lost=[part.label for client, part in self._parts.items() if client not in self._figures],
             gaps=self._gaps,
             gauges=self._gauges,
+            deadlocks=self._deadlocks.found().count if self._deadlocks is not None else None,
             lateness=self.options().lateness,
             processes=max(1, len(self._parts)),
         )

@@ -68,6 +68,11 @@ class Assignment:
     shard: int = 0
     shards: int = 1
 
+    @property
+    def label(self) -> str:
+        """The number of the process among all, as in "2 of 3"."""
+        return f"{self.shard + 1} of {self.shards}"
+
     def to_value(self) -> dict[str, Any]:
         """As JSON, for a message to a load worker."""
         return asdict(self)

@@ -10,12 +10,13 @@ from typing import Any
 
 from harness.errors import EXIT_UNKNOWN, UsageError
 from harness.load.figures import Figures, merged
+from harness.load.files import LoadCourse, load_table, write_load
 from harness.load.locust_test import LoadPlan
-from harness.load.report.files import LoadCourse, load_table, write_load
-from harness.load.report.page import stages_within
+from harness.load.page import stages_within
+from harness.load.rows import LoadRow
 from harness.load.series import LoadSeries
 from harness.load.thresholds import Threshold, parse_all
-from harness.load.verdict import LoadBounds, LoadEvidence, judge
+from harness.load.verdict import ALL, LoadBounds, LoadEvidence, judge
 from harness.masking import masked
 
 
@@ -24,7 +25,8 @@ class EndedLoad:
     """A load that has ended: the figures of its processes, and what is missing of them.
 
     `workers_lost` names the load workers that did not report, `gaps` are sentences, and `gauges` are those of the
-    queues. `lateness` is the bound of the generator's own p99, in seconds.
+    queues. `deadlocks` is their number in the database, None if it is not known. `lateness` is the bound of the
+    generator's own p99, in seconds.
     """
 
     run: str
@@ -34,6 +36,7 @@ class EndedLoad:
     workers_lost: Sequence[str]
     gaps: Sequence[str]
     gauges: LoadSeries
+    deadlocks: int | None
     lateness: float
     processes: int
 
@@ -60,11 +63,14 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
     planned = judged.plan.planned(judged.seconds)
     if planned is None:  # a closed model has no plan: it sends what it can
         planned = float(figures.accounting.due)
+    rows = figures.all_rows(planned=planned, seconds=judged.seconds)
+    if judged.deadlocks is not None:
+        rows[ALL] = LoadRow(figures={"deadlocks": judged.deadlocks})
     return LoadEvidence(
         accounting=figures.accounting,
         planned=planned,
         seconds=judged.seconds,
-        rows=figures.all_rows(planned=planned, seconds=judged.seconds),
+        rows=rows,
         bounds=LoadBounds(lateness_p99=judged.lateness, lateness_max=max(1.0, 20 * judged.lateness)),
         worst=figures.worst,
         workers_lost=judged.workers_lost,

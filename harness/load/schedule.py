@@ -10,13 +10,16 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from harness.errors import UsageError
+from harness.load.agents.arrivals import ARRIVALS
 from harness.load.stages import Stage, Stages, endless, flattened
 from harness.load.traces import Size
 
-Pacing = Literal["even", "poisson"]
+Pacing = Literal["even", "poisson", "azure-chat", "azure-code", "burstgpt"]
+# The seconds from the begin of a load whose mean rate is that of a pattern's bursts.
+_RATE_SECONDS = 60.0
 
 
 class PlannedArrival(NamedTuple):
@@ -47,15 +50,20 @@ class PlacedStage(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class LoadSchedule:
-    """The arrivals of `stages`: at equal distances ("even"), or as a Poisson process with the rate of the stages."""
+    """The arrivals of `stages`, at their rates.
+
+    `pacing` is "even" (equal distances), "poisson" (a Poisson process), or the name of a pattern of published traces in
+    `harness.load.agents.ARRIVALS`. A pattern with bursts of some seconds has them at the mean rate of the first minute.
+    """
 
     stages: Stages
     seed: int = 0
     pacing: Pacing = "poisson"
 
     def __post_init__(self) -> None:
-        if self.pacing not in ("even", "poisson"):
-            raise UsageError(f"The pacing cannot be {self.pacing!r}; choose 'even' or 'poisson'.")
+        if self.pacing not in get_args(Pacing):
+            known = ", ".join(map(repr, get_args(Pacing)))
+            raise UsageError(f"The pacing cannot be {self.pacing!r}; choose one of {known}.")
         endless(self.stages)
         if next(flattened(self.stages), None) is None:
             raise UsageError("A load needs at least one stage; give for example hold(20, '1m').")
@@ -123,6 +131,9 @@ class LoadSchedule:
             yield 0.5
             while True:
                 yield 1.0
+        if self.pacing in ARRIVALS:
+            until = min(_RATE_SECONDS, self.seconds or _RATE_SECONDS)
+            yield from ARRIVALS[self.pacing].distances(self.planned(until) / until or 1.0, self.seed)
         draw = random.Random(f"{self.seed}").expovariate  # noqa: S311 - a repeatable schedule, no secret
         while True:
             yield draw(1.0)

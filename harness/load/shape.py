@@ -24,7 +24,7 @@ SEED = 20_261_124
 class OpenShape(LoadTestShape):
     """A shape whose `stages` are arrivals per second. Subclass it and set the stages.
 
-    `pacing` is "poisson" or "even"; the same `seed` gives the same arrival times. `until` ends the load when a
+    `pacing` is one of `LoadSchedule`; the same `seed` gives the same arrival times. `until` ends the load when a
     condition holds, such as "TASK answer p99 > 2s". The number of users grows when due arrivals find no free user, to
     `most_users` at most; --users sets the number at the beginning.
     """

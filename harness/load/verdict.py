@@ -28,8 +28,8 @@ from harness.load.thresholds import (
 ALL = "ALL"
 """The row of the whole run."""
 
-DEFAULTS = {ALL: "lost = 0, errors < 1%"}
-"""The thresholds of every run: the first always, unless the row has its own, the second if no row has one of errors."""
+DEFAULTS = {ALL: "lost = 0, deadlocks = 0, errors < 1%"}
+"""The thresholds of every run, unless it has its own: deadlocks where they are known, errors if no row has them."""
 
 COMPLETE = frozenset({"complete"})
 """Terminal statuses, in lower case, of tasks that did what they were meant to do."""
@@ -162,17 +162,19 @@ class LoadVerdict:
 def judge(evidence: LoadEvidence, thresholds: Mapping[str, str] | Sequence[Threshold]) -> LoadVerdict:
     """Judge a run by the thresholds of its rows, and by those that every run has; raises `UsageError`."""
     given = parse_all(thresholds) if isinstance(thresholds, Mapping) else thresholds
+    rows = evidence.all_rows()
     return LoadVerdict(
         evidence=evidence,
-        results=evaluate(with_defaults(given), evidence.all_rows()),
+        results=evaluate(with_defaults(given, rows[ALL]), rows),
         doubts=tuple(_doubts(evidence)),
     )
 
 
-def with_defaults(thresholds: Iterable[Threshold]) -> tuple[Threshold, ...]:
-    """The thresholds with those of every run that they do not replace."""
+def with_defaults(thresholds: Iterable[Threshold], whole: LoadRow) -> tuple[Threshold, ...]:
+    """The thresholds with those of every run that they do not replace; `whole` is the row of the whole run."""
     given = tuple(thresholds)
     own = {one.statistic for one in given if one.row == ALL} | ({"errors"} & {one.statistic for one in given})
+    own |= {"deadlocks"} - whole.figures.keys()
     return (*given, *(one for one in parse_all(DEFAULTS) if one.statistic not in own))
 
 

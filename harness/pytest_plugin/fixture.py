@@ -17,7 +17,7 @@ import pytest
 
 from harness.checkers.base import CheckResult, Verdict
 from harness.errors import HarnessError, UsageError
-from harness.masking import masked
+from harness.masking import terminal_safe
 from harness.progress import PlainLines
 from harness.report import prepare_folder, verdict_table, write_reports
 from harness.report.headline import verdict_text
@@ -151,7 +151,7 @@ class ChaosFixture:
             return
         text = "\n".join([*_lines(run), f"report:  {report}", f"repeat:  {run.repeat}"])
         if run.verdict is Verdict.UNKNOWN and unknown == "skip":
-            pytest.skip(masked(text))
+            pytest.skip(terminal_safe(text))
         raise failed(text)
 
     @property
@@ -161,7 +161,7 @@ class ChaosFixture:
 
 def failed(text: str) -> BaseException:
     """The failure of a test with this text only, without secrets."""
-    return pytest.fail.Exception(masked(text), pytrace=False)
+    return pytest.fail.Exception(terminal_safe(text), pytrace=False)
 
 
 def _new_folder(parent: Path, node: str) -> Path:

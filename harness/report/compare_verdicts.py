@@ -11,10 +11,10 @@ from typing import Any
 
 from harness.checkers.base import Verdict
 from harness.errors import UsageError
+from harness.masking import one_line
 from harness.report.compare import Change
 from harness.report.compare_loads import as_scenarios
 from harness.report.scales import number_text
-from harness.report.text import clean
 
 _ORDER = [Verdict.VALID, Verdict.UNKNOWN, Verdict.INVALID]
 """From good to bad; NOT ASKED is neither better nor worse than any."""
@@ -73,13 +73,13 @@ def compare_verdicts(before: Mapping[str, Any], after: Mapping[str, Any]) -> Ver
 def verdicts_table(comparison: VerdictComparison) -> str:
     """The comparison as text: every scenario, the checkers that changed, and the figures that differ."""
     shown = [row for row in comparison.rows if row.checker is None or row.change is not Change.SAME]
-    names = [clean(row.scenario if row.checker is None else f"  {row.checker}") for row in shown]
+    names = [one_line(row.scenario) if row.checker is None else f"  {one_line(row.checker)}" for row in shown]
     width = max(map(len, (*names, "scenario")))
     lines = [f"{'scenario':{width}}  {'before':9}  {'after':9}  change"]
     for name, row in zip(names, shown, strict=True):
         sides = (side.value if side is not None else "absent" for side in (row.before, row.after))
         lines.append(f"{name:{width}}  {'  '.join(f'{side:9}' for side in sides)}  {row.change or 'changed'}")
-    return "\n".join([*lines, *(["", *map(clean, comparison.details)] if comparison.details else [])])
+    return "\n".join([*lines, *(["", *map(one_line, comparison.details)] if comparison.details else [])])
 
 
 def _by_scenario(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -16,8 +16,8 @@ import pytest
 from harness.checkers.base import CheckResult, Verdict
 from harness.history import History
 from harness.history.submissions import submissions
-from harness.load.report.document import load_document
-from harness.load.report.page import load_html
+from harness.load.document import load_document
+from harness.load.page import load_html
 from harness.load.stages import steps
 from harness.load.verdict import judge
 from harness.report import write_reports

@@ -7,8 +7,8 @@ import random
 from itertools import islice
 
 from harness.load.accounting import Accounting
-from harness.load.report.load_time import LoadTime
-from harness.load.report.page import stages_within
+from harness.load.load_time import LoadTime
+from harness.load.page import stages_within
 from harness.load.rows import LoadRow
 from harness.load.schedule import LoadSchedule
 from harness.load.series import LoadSeries

@@ -10,6 +10,8 @@ import pytest
 
 from harness.load.agents import ARRIVALS, ArrivalPattern
 from harness.load.agents.__main__ import main
+from harness.load.schedule import LoadSchedule
+from harness.load.stages import hold
 
 
 def variation(times: list[float]) -> float:
@@ -60,3 +62,17 @@ def test_the_command_prints_a_trace(capsys: pytest.CaptureFixture[str]) -> None:
     assert [float(row) for row in rows] == pytest.approx(
         list(islice(ARRIVALS["azure-code"].times(2.6, 2), 5)), abs=1e-6
     )
+
+
+def test_a_schedule_takes_a_pattern_as_its_pacing() -> None:
+    schedule = LoadSchedule(stages=hold(2.6), pacing="azure-code", seed=3)
+    intended = [arrival.intended for arrival in islice(schedule.arrivals(), 500)]
+    assert intended == pytest.approx(list(islice(ARRIVALS["azure-code"].times(2.6, 3), 500)))
+
+
+def test_a_pattern_follows_the_rate_of_the_stages() -> None:
+    schedule = LoadSchedule(stages=[hold(10, "5m"), hold(100, "5m")], pacing="burstgpt", seed=3)
+    counts = Counter(arrival.stage for arrival in schedule.arrivals())
+    # The variance of a count is its mean times the squared coefficient of variation: 3.7 % and 1.2 %.
+    assert counts[0] == pytest.approx(3000, rel=0.12)
+    assert counts[1] == pytest.approx(30_000, rel=0.04)

@@ -12,10 +12,10 @@ import pytest
 from harness.checkers.base import Verdict
 from harness.cli import main
 from harness.errors import UsageError
-from harness.load.report.document import load_document
-from harness.load.report.files import LoadCourse, read_load, write_load
-from harness.load.report.load_time import MOST_COLUMNS, LoadTime, bucket_quantile
-from harness.load.report.page import load_html, stages_within
+from harness.load.document import load_document
+from harness.load.files import LoadCourse, read_load, write_load
+from harness.load.load_time import MOST_COLUMNS, LoadTime, bucket_quantile
+from harness.load.page import load_html, stages_within
 from harness.load.schedule import LoadSchedule
 from harness.load.series import LoadSeries
 from harness.load.stages import hold, steps

@@ -12,7 +12,7 @@ import pytest
 
 from harness.errors import UsageError
 from harness.load.accounting import Accounting
-from harness.load.report.files import load_table, write_load
+from harness.load.files import load_table, write_load
 from harness.load.rows import LoadRow
 from harness.load.verdict import LoadEvidence, WorstTask, judge
 
@@ -115,6 +115,16 @@ def test_a_run_without_thresholds_loses_nothing_and_hardly_fails() -> None:
     assert judge(fail(evidence(), 5), {"TASK answer": "errors < 10%"}).exit_code == 0
     assert judge(lose(evidence(), 1), {"TASK answer": "lost < 10%"}).exit_code == 1
     assert judge(lose(evidence(), 1), {"ALL": "lost < 10%, errors < 10%"}).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "code"), [({}, 1), ({"ALL": "deadlocks < 5"}, 0), ({"TASK answer": "p95 < 1s"}, 1)]
+)
+def test_a_deadlock_is_a_breach_where_deadlocks_are_known(thresholds: dict[str, str], code: int) -> None:
+    found = evidence()
+    known = replace(found, rows={**found.rows, "ALL": LoadRow(figures={"deadlocks": 1})})
+    assert judge(known, thresholds).exit_code == code
+    assert judge(found, {}).exit_code == 0
 
 
 def test_a_threshold_that_cannot_be_read_is_wrong_usage() -> None:

@@ -107,3 +107,11 @@ def test_a_document_with_a_verdict_that_does_not_exist_is_one_sentence(
     (tmp_path / "odd.json").write_text(json.dumps(document))
     assert main(["report", "compare", str(good), str(tmp_path / "odd.json")]) == 64
     assert "'FINE' is not a valid Verdict" in capsys.readouterr().err
+
+
+def test_the_text_of_a_document_cannot_control_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = valid_run(scenario="kill\x1b[2J\rpool", target="a\rb")
+    compared(tmp_path, [run], [replace(run, target="c\x07")])
+    assert not [one for one in capsys.readouterr().out if ord(one) < 32 and one != "\n"]

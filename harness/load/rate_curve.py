@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from harness.load.report.load_time import latency_text
+from harness.load.load_time import latency_text
 from harness.report.frame import LEFT, RIGHT, picture
 from harness.report.scales import Scale, number_text, ticks
 from harness.report.svg import path, tag

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from harness.history.figures import counted
 from harness.load.histogram import LatencyHistogram
-from harness.load.report.load_time import latency_text
+from harness.load.load_time import latency_text
 from harness.report.frame import LEFT, RIGHT, picture
 from harness.report.scales import Scale
 from harness.report.svg import path, tag

@@ -8,16 +8,16 @@ from typing import Any
 
 from markupsafe import Markup
 
+from harness.load.document import NEVER
+from harness.load.heat_map import heat_map
 from harness.load.histogram import LatencyHistogram
-from harness.load.report.document import NEVER
-from harness.load.report.heat_map import heat_map
-from harness.load.report.load_time import LoadTime, bucket_quantile, latency_text
-from harness.load.report.quantile_plot import quantile_plot
-from harness.load.report.rate_curve import RatePoint, rate_curve
-from harness.load.report.strips import load_over_time
+from harness.load.load_time import LoadTime, bucket_quantile, latency_text
+from harness.load.quantile_plot import quantile_plot
+from harness.load.rate_curve import RatePoint, rate_curve
 from harness.load.schedule import PlacedStage
 from harness.load.series import NEVER_BUCKET
 from harness.load.stages import LinearStage
+from harness.load.strips import load_over_time
 from harness.load.thresholds import ThresholdOutcome
 from harness.report.page import render_page
 from harness.report.scales import number_text

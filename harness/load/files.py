@@ -11,9 +11,9 @@ from typing import Any
 
 from harness.checkers.base import Verdict
 from harness.errors import UsageError, first_line
-from harness.load.report.document import load_document
-from harness.load.report.load_time import LoadTime
-from harness.load.report.page import load_html
+from harness.load.document import load_document
+from harness.load.load_time import LoadTime
+from harness.load.page import load_html
 from harness.load.schedule import PlacedStage
 from harness.load.series import LoadSeries
 from harness.load.thresholds import ThresholdOutcome

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from markupsafe import Markup
 
 from harness.history.figures import counted
-from harness.load.report.load_time import LoadTime, bucket_quantile, latency_text
+from harness.load.load_time import LoadTime, bucket_quantile, latency_text
 from harness.load.series import NEVER_BUCKET, bucket_end
 from harness.report.frame import LEFT, RIGHT, fault_bands, fault_labels, picture, time_axis, time_scale
 from harness.report.scales import Scale, seconds_text

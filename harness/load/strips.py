@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
-from harness.load.report.load_time import LoadTime
+from harness.load.load_time import LoadTime
 from harness.report.frame import RIGHT, fault_bands, fault_labels, picture, time_axis, time_scale
 from harness.report.over_time import GAP, STRIP, Strip, draw_strip
 from harness.report.scales import Scale, number_text, seconds_text
