@@ -38,7 +38,7 @@ class WordsParser(Parser):
 
 def add_load(parser: ArgumentParser, common: ArgumentParser) -> None:
     """Add the actions of the command to its parser."""
-    actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=WordsParser)
+    actions: Any = parser.add_subparsers(metavar="ACTION", required=True, parser_class=WordsParser)
     run = actions.add_parser(
         "run",
         help="a locustfile against your pool on embedded servers",
