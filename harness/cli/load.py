@@ -8,8 +8,9 @@ import time
 from argparse import ArgumentParser, Namespace
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-from harness.command_line import above_zero, filled_path, positive
+from harness.command_line import Parser, above_zero, filled_path, positive
 from harness.environments import make_environment
 from harness.environments.urls import database_name
 from harness.errors import EXIT_UNKNOWN, EXIT_VALID, UsageError
@@ -23,14 +24,27 @@ _RUN_EPILOG = (
 )
 
 
+class WordsParser(Parser):
+    """A parser that takes the words after `--` as they are, as `words`: argparse loses them after an option."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the words before `--`."""
+        given = list(args or ())
+        end = given.index("--") if "--" in given else len(given)
+        found, extra = super().parse_known_args(given[:end], namespace)
+        found.words = given[end + 1 :]
+        return found, extra
+
+
 def add_load(parser: ArgumentParser, common: ArgumentParser) -> None:
     """Add the actions of the command to its parser."""
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    actions: Any = parser.add_subparsers(metavar="ACTION", required=True, parser_class=WordsParser)
     run = actions.add_parser(
         "run",
         help="a locustfile against your pool on embedded servers",
         parents=[common],
         epilog=_RUN_EPILOG,
+        usage="%(prog)s FILE --pool MODULE:NAME [OPTION ...] [-- OPTION OF LOCUST ...]",
     )
     run.add_argument("file", type=filled_path, metavar="FILE", help="the locustfile")
     run.add_argument(
@@ -46,7 +60,6 @@ def add_load(parser: ArgumentParser, common: ArgumentParser) -> None:
         "--concurrency", type=positive, default=8, metavar="N", help="tasks of each (%(default)s)"
     )
     run.add_argument("--report", type=filled_path, metavar="DIR", help="default: reports/load-<time>")
-    run.add_argument("locust", nargs="*", metavar="-- OPTION", help="options of Locust")
     run.set_defaults(run=run_load)
     clean = actions.add_parser(
         "clean", help="remove the rows, tasks and results of one run", parents=[common]
@@ -106,7 +119,7 @@ def run_load(options: Namespace) -> int:
                 database=database_name(environment.endpoints.database_url),
                 queue=queue,
                 report=report.absolute(),
-                options=options.locust,
+                options=options.words,
             )
             with system.pool(pool):
                 progress.step("Locust runs")

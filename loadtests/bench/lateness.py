@@ -29,7 +29,7 @@ def lateness(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
 
 def _generated(seconds: int) -> dict[str, float]:
     command = [sys.executable, "-c", _PROGRAM.format(seconds=seconds)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         raise TargetFailed(f"The generator ended with code {done.returncode}: {done.stderr.strip()[-500:]}")
     found: dict[str, float] = json.loads(done.stdout)
