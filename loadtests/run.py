@@ -74,7 +74,7 @@ def _run_in(folder: Path, request: LoadRequest, progress: Progress) -> int:
 
 def _measure(request: LoadRequest, environment: Environment, folder: Path, progress: Progress) -> Measurement:
     profile = request.profile
-    history = _new_folder(folder)
+    history = history_folder(folder)
     watch = DeadlockWatch(environment)
     with closing(SystemUnderLoad(environment, request.queue)) as system:
         system.prepare()
@@ -138,7 +138,7 @@ def locust_command(request: LoadRequest, database: str, folder: Path) -> LocustC
     )
 
 
-def _new_folder(folder: Path) -> Path:
+def history_folder(folder: Path) -> Path:
     """The folder of the history: what an earlier run or somebody else wrote stays as it is."""
     first = folder / "history"
     if not first.exists():

@@ -9,7 +9,7 @@ import pytest
 from harness.errors import UsageError
 from loadtests.profiles import SMOKE
 from loadtests.request import LoadRequest
-from loadtests.run import locust_command, main
+from loadtests.run import history_folder, locust_command, main
 from loadtests.slo import Slo
 
 DATABASE = "postgresql://user:geheim@127.0.0.1:5432/staging"
@@ -103,3 +103,14 @@ def test_the_runner_itself_never_imports_what_patches_the_standard_library() -> 
     look = "import loadtests.run, sys; print([name for name in ('gevent', 'locust') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_run_deletes_nothing_in_its_report_folder_and_shares_no_history(tmp_path: Path) -> None:
+    own = tmp_path / "history" / "notes.log"
+    own.parent.mkdir()
+    own.write_text("mine", "utf-8")
+    first, second = history_folder(tmp_path), history_folder(tmp_path)
+    assert len({own.parent, first, second}) == 3
+    assert own.read_text("utf-8") == "mine"
+    assert list(first.iterdir()) == list(second.iterdir()) == []
+    assert history_folder(tmp_path / "new") == tmp_path / "new" / "history"
