@@ -7,6 +7,7 @@ module does not import gevent; without it the same code runs on real threads. Al
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -51,6 +52,7 @@ class Arriving:
         self._choose = choose
         self._lines: dict[str, queue.SimpleQueue[_Offer | None]] = {}
         self._stopping = threading.Event()
+        self._ended = math.inf
         self._thread = threading.Thread(target=self._run, name="load-arrivals", daemon=True)
         self.epoch = 0.0
         self.due = 0
@@ -92,6 +94,7 @@ class Arriving:
 
     def stop(self) -> None:
         """End the load: what no user has taken is never sent."""
+        self._ended = time.monotonic()
         self._stopping.set()
         for line in list(self._lines.values()):
             line.put(None)
@@ -115,9 +118,11 @@ class Arriving:
             intended = self.epoch + arrival.intended
             early = intended - time.monotonic()
             # Event.wait instead of a sleep, so that the end of the load does not wait for the next arrival.
-            if early > 0 and self._stopping.wait(early):
-                return
+            if early > 0:
+                self._stopping.wait(early)
             # What became due before the end counts as due, also where this process was too late to offer it.
+            if intended > self._ended:
+                return
             self.due += 1
             self._line(self._choose(arrival)).put(_Offer(arrival, intended, time.monotonic()))
         self.exhausted = True

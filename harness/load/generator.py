@@ -6,6 +6,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -59,8 +60,10 @@ def run_locust(
     Raises `TargetFailed` with the end of Locust's output if it ends otherwise, or not `within` seconds. Its output is
     `locust.log` in the folder of the report. `progress` is called every few seconds.
     """
-    log = folder / "locust.log"
-    with log.open("wb") as output:
+    verdict = command.report / "verdict.json"
+    before = _identity(verdict)
+    # Not a file of the folder: that may be the user's own, and the output is not masked yet.
+    with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             command.words(),
             cwd=folder,
@@ -71,13 +74,15 @@ def run_locust(
             # Ctrl-C at the terminal must reach this process only, which then stops everything in order.
             start_new_session=True,
         )
-    try:
-        code = _wait(process, within, progress)
-    finally:
-        _end(process)
-        output_text = _MACHINE.sub(r"\1", masked(log.read_text(encoding="utf-8", errors="replace")))
-        (command.report / "locust.log").write_text(output_text, encoding="utf-8")
-    if code not in _VERDICTS or not (command.report / "verdict.json").exists():
+        try:
+            code = _wait(process, within, progress)
+        finally:
+            _end(process)
+            output.seek(0)
+            output_text = _MACHINE.sub(r"\1", masked(output.read().decode("utf-8", "replace")))
+            (command.report / "locust.log").write_text(output_text, encoding="utf-8")
+    # The folder may have the verdict of an earlier run.
+    if code not in _VERDICTS or _identity(verdict) in (None, before):
         how = "did not end in time" if code is None else f"ended with code {code}"
         last = "\n".join(output_text.strip().splitlines()[-_LAST_LINES:]) or "nothing"
         raise TargetFailed(f"Locust {how}. It wrote: {last}")
@@ -90,6 +95,14 @@ def require_locust() -> None:
         raise TargetFailed(
             "Locust is not installed for this Python. Install it with the extra: agentexec-harness[load]."
         )
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """What differs between two files that were written to the same path; None if there is no file."""
+    with suppress(FileNotFoundError):
+        found = file.stat()
+        return found.st_ino, found.st_mtime_ns
+    return None
 
 
 def _wait(process: subprocess.Popen[bytes], within: float | None, progress: Callable[[], None]) -> int | None:

@@ -61,7 +61,7 @@ class Preflight:
         self._plan = plan
         self._run = run
         self._clients: dict[str, ax.Client] = {}
-        self.canaries = Canaries(self._client, options, run)
+        self.canaries = Canaries(self._client, options, plan, run)
 
     def run(self) -> Mapping[str, ax.Client]:
         """Check everything and wait for the canaries; returns the clients of the queues.
@@ -132,6 +132,8 @@ def _functions(user: Any, owner: Any) -> Iterator[Any]:
             yield lambda task=task: task(owner)
 
 
-def servers_sentence(error: BaseException) -> str:
-    """The sentence about servers that cannot be used."""
+def refusal(error: BaseException) -> str:
+    """The sentence of an error before a load: its own, or one about servers that cannot be used."""
+    if isinstance(error, HarnessError):
+        return str(error)
     return f"The servers cannot be used: {first_line(error).rstrip('.')}."

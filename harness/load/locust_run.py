@@ -1,12 +1,10 @@
 """The load of one process of Locust: the start and the end of a test, and the messages between the processes.
 
-A load runs in one process, or in the workers of a master.
-
-    master -> worker   harness-begin     the run, the number of the worker and of all workers
-    worker -> master   harness-progress  seconds since the worker began the load, and the arrivals that wait for a user
-    worker -> master   harness-refused   why the worker cannot take part
-    master -> worker   harness-stop      end the load, wait for its tasks, and answer with harness-figures
-    worker -> master   harness-figures   the figures of the worker, at the end
+master -> worker   harness-begin     the run, the number of the worker and of all workers
+worker -> master   harness-progress  seconds since the worker began the load, and the arrivals that wait for a user
+worker -> master   harness-refused   why the worker cannot take part
+master -> worker   harness-stop      end the load, wait for its tasks, and answer with harness-figures
+worker -> master   harness-figures   the figures of the worker, at the end
 """
 
 from __future__ import annotations
@@ -94,6 +92,8 @@ class LocustLoad:
         events.spawning_complete.add_listener(self._begin)
         events.test_stopping.add_listener(self._stopping)
         events.test_stop.add_listener(self._stop)
+        # Locust decides its exit code after this event, and on Ctrl-C it has not stopped the test before.
+        events.quitting.add_listener(self._quitting)
         if self._is_master:
             self._runner.register_message("harness-progress", self._on_progress)
             self._runner.register_message("harness-refused", self._on_refused)
@@ -101,9 +101,6 @@ class LocustLoad:
         elif self._is_worker:
             self._runner.register_message("harness-begin", self._on_begin)
             self._runner.register_message("harness-stop", self._on_stop, concurrent=True)
-        if not self._is_worker:
-            # Locust decides its exit code after this event, and on Ctrl-C it has not stopped the test before.
-            events.quitting.add_listener(lambda **_: self._runner.stop())
 
     def options(self) -> LoadOptions:
         """The options as they are now: the web page may have changed them."""
@@ -141,7 +138,7 @@ class LocustLoad:
     def _progress(self) -> tuple[float, int]:
         """Seconds since the load began, 0 before all processes began it, and the arrivals that wait for a user."""
         if self._test is not None:
-            return self._test.arriving.elapsed(), self._test.arriving.waiting
+            return self._test.arriving.elapsed(), self._test.waiting
         clients = self._runner.clients if self._is_master else {}
         alive = [one for one in self._parts if one in clients and not self._is_missing(one)]
         found = [self._reported.get(one, (0.0, 0)) for one in alive]
@@ -156,13 +153,11 @@ class LocustLoad:
             self._prepare()
         except (HarnessError, *EXPECTED) as error:
             usage = isinstance(error, UsageError)
-            sentence = (
-                str(error) if isinstance(error, HarnessError) else locust_preflight.servers_sentence(error)
-            )
-            self._refuse(sentence, EXIT_USAGE if usage else EXIT_UNKNOWN)
+            self._refuse(locust_preflight.refusal(error), EXIT_USAGE if usage else EXIT_UNKNOWN)
 
     def _prepare(self) -> None:
         self._ended = False
+        self._concluded.clear()
         self._parts, self._reported, self._recent, self._figures, self._gaps = {}, {}, {}, {}, []
         self._gauges = LoadSeries()
         options = self.options()
@@ -246,6 +241,7 @@ class LocustLoad:
     def _refuse(self, sentence: str, code: int) -> None:
         """End the test before it begins; the sentence is the verdict."""
         self._ended, self._canaries = True, None
+        self._concluded.set()
         self._release()
         print(f"load: {masked(sentence)}", file=sys.stderr, flush=True)
         if self._is_worker:
@@ -258,8 +254,7 @@ class LocustLoad:
         raise gevent.GreenletExit  # ends the start of the test; Locust takes no other exception as an end
 
     def _end_test(self) -> None:
-        options = self._environment.parsed_options
-        gevent.spawn(self._runner.quit if options.headless else self._runner.stop)
+        gevent.spawn(self._runner.quit if self._environment.parsed_options.headless else self._runner.stop)
 
     def _brake_pulled(self, sentence: str) -> None:
         self._gaps.append(sentence)
@@ -281,6 +276,14 @@ class LocustLoad:
 
     # The end
 
+    def _quitting(self, **_: Any) -> None:
+        if not self._is_worker:
+            self._runner.stop()
+        elif not self._concluded.wait(_SILENT_SECONDS) and not self._ended:
+            return  # Ctrl-C reaches all processes of a terminal, and the master stops the load; here it did not
+        # Another greenlet may still stop the test or wait for its tasks.
+        self._concluded.wait(self._patience())
+
     def _stopping(self, **_: Any) -> None:
         if self._test is not None:
             self._test.stop()
@@ -292,18 +295,16 @@ class LocustLoad:
             return
         self._ended = True
         self._release()
-        if self._is_worker:
-            # The greenlet that called this one has to go on receiving messages.
-            gevent.spawn(self._send_figures)
-            return
-        self._concluded.clear()
-        try:
-            self._conclude()
-        finally:
-            self._concluded.set()
+        # Not in this greenlet: Locust kills it on Ctrl-C, and in a load worker it has to receive messages.
+        gevent.spawn(self._conclude).link(lambda _: self._concluded.set())
+        if not self._is_worker:
+            self._concluded.wait()
 
     def _conclude(self) -> None:
         test, self._test = self._test, None
+        if self._is_worker:
+            self._send_figures(test)
+            return
         if self._is_master and self._parts:
             self._await_figures()
         elif test is not None:
@@ -313,8 +314,7 @@ class LocustLoad:
             return
         self._judge()
 
-    def _send_figures(self) -> None:
-        test, self._test = self._test, None
+    def _send_figures(self, test: LoadTest | None) -> None:
         if test is None:
             return
         figures = test.finish(self.options().drain)
@@ -327,8 +327,7 @@ class LocustLoad:
         )
 
     def _await_figures(self) -> None:
-        within = self._environment.stop_timeout + self.options().drain + _MARGIN_SECONDS
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + self._patience()
         if silent := [client for client in self._parts if self._is_missing(client)]:
             self._gaps.append(f"the master lost contact with {len(silent)} load workers")
         for client in self._parts:
@@ -339,6 +338,10 @@ class LocustLoad:
             or (time.monotonic() < deadline and not all(map(self._is_missing, missing)))
         ):
             gevent.sleep(_POLL_SECONDS)
+
+    def _patience(self) -> float:
+        """The seconds until every process has ended its load."""
+        return float(self._environment.stop_timeout + self.options().drain + _MARGIN_SECONDS)
 
     def _is_missing(self, client: str) -> bool:
         """Whether a load worker has stopped to send heartbeats."""
@@ -386,13 +389,11 @@ class LocustLoad:
     def _report_progress(self, test: LoadTest) -> None:
         while test is self._test:
             last = self._runner.last_heartbeat_timestamp
-            if (
-                last is not None and time.time() - last > _MASTER_SECONDS
-            ):  # Locust itself goes on for a minute
+            # Locust itself goes on for a minute.
+            if last is not None and time.time() - last > _MASTER_SECONDS:
                 test.stop()
                 return
-            arriving = test.arriving
-            progress: dict[str, Any] = {"elapsed": arriving.elapsed(), "waiting": arriving.waiting}
+            progress: dict[str, Any] = {"elapsed": test.arriving.elapsed(), "waiting": test.waiting}
             if self._until:
                 progress["recent"] = test.producers.recent.figures().to_value()
             self._runner.send_message("harness-progress", progress)

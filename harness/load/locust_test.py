@@ -91,7 +91,9 @@ class LoadPlan:
             return iter(())
         end = math.inf if self.seconds is None else self.seconds
         return itertools.takewhile(
-            lambda arrival: arrival.intended < end, self.schedule.arrivals(part.shard, part.shards)
+            # The last arrival of a replay is at the end of its stage.
+            lambda arrival: arrival.intended <= end,
+            self.schedule.arrivals(part.shard, part.shards),
         )
 
     def planned(self, seconds: float) -> float | None:
@@ -135,6 +137,13 @@ class LoadTest:
         if self.is_open and not self.arriving.epoch:
             self.arriving.start()
             self._began = self.producers.began = self.arriving.epoch
+
+    @property
+    def waiting(self) -> int:
+        """Due arrivals that no user has taken, also one that this process is too late to offer."""
+        end = self.plan.seconds
+        over = end is not None and self.arriving.elapsed() >= end
+        return max(self.arriving.waiting, int(over and not self.arriving.exhausted))
 
     def take(self, line: str) -> Taken:
         return self.arriving.take(line)
@@ -209,17 +218,21 @@ class NoSender:
 class Canaries:
     """Sends the first task of each name before a load."""
 
-    is_open = False
-
-    def __init__(self, client_of: Callable[[str], ax.Client], options: LoadOptions, run: str) -> None:
+    def __init__(
+        self, client_of: Callable[[str], ax.Client], options: LoadOptions, plan: LoadPlan, run: str
+    ) -> None:
+        self.is_open = plan.schedule is not None
+        self._plan = plan
         self._client_of = client_of
         self._options = options
         self._run = run
         self.sent: dict[tuple[str, str], ax.Task] = {}
         """The canaries by queue and task name."""
 
-    def take(self, line: str) -> Taken:
-        raise Stopped(line)
+    def take(self, line: str) -> Taken:  # noqa: ARG002 - one arrival for all classes
+        """The first arrival of the load, at once: users read its size."""
+        arrivals = self._plan.arrivals(Assignment(run=self._run, shape=None, seconds=None))
+        return Taken(next(arrivals, PlannedArrival(0, 0.0, 0)), time.monotonic(), 0.0)
 
     def skip(self, taken: Taken) -> None:
         raise Stopped(taken)

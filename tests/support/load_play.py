@@ -93,6 +93,11 @@ class Running:
         """How many tasks were acknowledged so far, or -1 if the process has ended."""
         return counted(self.folder / "history", "enqueue") if self.process.poll() is None else -1
 
+    def stopped(self) -> bool:
+        """Whether the load has ended, and its tasks are waited for."""
+        files = (self.folder / "history").glob("load-*.jsonl")
+        return any(b'"phase":"stop"' in file.read_bytes() for file in files)
+
     @property
     def verdict(self) -> dict[str, Any]:
         """Its verdict.json."""

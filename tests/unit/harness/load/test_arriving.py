@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
+from harness.load import arriving as arriving_module
 from harness.load.arriving import Arriving, Stopped
 from harness.load.schedule import PlannedArrival
 
@@ -80,3 +82,24 @@ def test_what_became_due_before_the_end_counts_although_the_process_was_too_late
     late = [taken.lateness for taken in arriving.never_sent()]
     assert len(late) == 5
     assert max(late) >= 0.15
+
+
+def test_what_became_due_while_the_process_waited_counts_if_the_end_comes_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stop of the process lasts over the end of the load: both timers have expired when it goes on."""
+    ahead = 0.0
+    monkeypatch.setattr(arriving_module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + ahead))
+    waits = threading.Event()
+
+    def planned() -> Iterator[PlannedArrival]:
+        waits.set()
+        yield from (PlannedArrival(number, 30.0 + number, 0) for number in range(5))
+
+    arriving = Arriving(planned(), lambda _: "Chat")
+    arriving.start()
+    waits.wait(10)
+    time.sleep(0.05)
+    ahead = 33.5
+    arriving.stop()
+    assert arriving.due == len(list(arriving.never_sent())) == 4

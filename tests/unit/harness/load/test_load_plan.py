@@ -1,0 +1,46 @@
+"""What one process of Locust sends of a load: every planned arrival, also the last one and the canary's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.load.locust_test import Assignment, Canaries, LoadPlan
+from harness.load.schedule import LoadSchedule
+from harness.load.stages import Stage, hold, replay
+
+PART = Assignment(run="load-1", shape=None, seconds=None)
+
+
+def plan_of(stage: Stage) -> LoadPlan:
+    schedule = LoadSchedule(stages=stage, pacing="even")
+    return LoadPlan(schedule=schedule, seconds=schedule.seconds)
+
+
+@pytest.mark.parametrize("offsets", [["0"], ["0", "0.5", "1.0"], ["0", "0.7", "0.7"]])
+def test_the_last_arrival_of_a_replay_is_sent(offsets: list[str], tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("\n".join(["offset_seconds", *offsets]), "utf-8")
+    plan = plan_of(replay(trace))
+    assert plan.seconds is not None
+    assert len(list(plan.arrivals(PART))) == plan.planned(plan.seconds) == len(offsets)
+
+
+def test_an_arrival_after_the_end_of_the_load_is_not_sent() -> None:
+    schedule = LoadSchedule(stages=hold(2), pacing="even")
+    assert len(list(LoadPlan(schedule=schedule, seconds=3.0).arrivals(PART))) == 6
+
+
+@pytest.mark.parametrize(("stage", "size"), [(None, 7), (hold(0, 1), None)])
+def test_a_canary_has_the_first_arrival_of_the_load(
+    stage: Stage | None, size: int | None, tmp_path: Path
+) -> None:
+    """A user reads `self.arrival.size` of a replay, also in the preflight."""
+    trace = tmp_path / "trace.csv"
+    trace.write_text("offset_seconds,size\n0,7\n1,8\n", "utf-8")
+    canaries = Canaries(pytest.fail, None, plan_of(stage or replay(trace)), "load-1")  # type: ignore[arg-type]  # neither a client nor options are asked
+    assert canaries.is_open
+    arrival = canaries.take("Chat").arrival
+    assert (arrival.size.input if arrival.size else None) == size
+    assert not Canaries(pytest.fail, None, LoadPlan(schedule=None, seconds=None), "load-1").is_open  # type: ignore[arg-type]  # as above
