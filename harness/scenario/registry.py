@@ -154,8 +154,11 @@ def _imported(path: str, group: str, *, what: str | None = None) -> Any:
     if not module_name or not attribute:
         raise UsageError(f"{path!r} does not name {_a(what)}. Write package.module:NAME.")
     if "/" in module_name or module_name.endswith(".py"):
-        named = f"{PurePath(module_name).name.removesuffix('.py')}:{attribute}"
-        raise UsageError(f"{path!r} names a file. Name its module, as {named} in the folder of the file.")
+        parts = PurePath(module_name.removesuffix(".py")).parts
+        dotted = "" if len(parts) < 2 or parts[0] == "/" else f"{'.'.join(parts)}:{attribute}, or "
+        raise UsageError(
+            f"{path!r} names a file. Name its module, as {dotted}{parts[-1]}:{attribute} in the folder of the file."
+        )
     _search_current_folder()
     try:
         module = importlib.import_module(module_name)

@@ -114,7 +114,15 @@ def test_a_module_that_fails_is_one_sentence(tmp_path: Path, text: str, sentence
         registry.application(f"{name}:SHOP")
 
 
-@pytest.mark.parametrize("named", ["./chaos_shop.py:SHOP", "folder/chaos_shop:SHOP", "chaos_shop.py:SHOP"])
-def test_the_path_of_a_file_is_one_sentence_with_its_module(named: str) -> None:
-    with pytest.raises(UsageError, match=r"names a file\. Name its module, as chaos_shop:SHOP in"):
+@pytest.mark.parametrize(
+    ("named", "module"),
+    [
+        ("./chaos_shop.py:SHOP", "chaos_shop:SHOP in the folder"),
+        ("chaos_shop.py:SHOP", "chaos_shop:SHOP in the folder"),
+        ("/a/chaos_shop.py:SHOP", "chaos_shop:SHOP in the folder"),
+        ("a/chaos_shop:SHOP", "a.chaos_shop:SHOP, or chaos_shop:SHOP in the folder"),
+    ],
+)
+def test_the_path_of_a_file_is_one_sentence_with_its_module(named: str, module: str) -> None:
+    with pytest.raises(UsageError, match=rf"names a file\. Name its module, as {module}"):
         registry.application(named)
