@@ -6,7 +6,7 @@ import os
 import secrets
 import time
 from argparse import ArgumentParser, Namespace
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -155,10 +155,18 @@ def export_arrivals(options: Namespace) -> int:
     target = LoadTarget.make(
         database=options.load_database, host=options.host, variables=os.environ, allowed=options.allow_target
     )
+    # Not into the file itself, which may have an earlier trace: the servers may not answer.
+    device = options.file.exists() and not options.file.is_file()
+    part = options.file if device else options.file.with_name(f".{options.file.name}.{os.getpid()}")
     try:
-        with options.file.open("w", encoding="utf-8", newline="") as file:
+        with part.open("w", encoding="utf-8", newline="") as file:
             written = export_trace(target, options.load_queue, file, hours=options.hours)
+        part.replace(options.file)
     except OSError as error:
         raise UsageError(f"{options.file} cannot be written ({error.strerror}); name another file.") from None
+    finally:
+        if not device:
+            with suppress(OSError):
+                part.unlink()
     print(f"{options.file}: {written} arrivals.")
     return EXIT_VALID

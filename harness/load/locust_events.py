@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Any, Never
@@ -40,8 +41,15 @@ def _init(environment: Any, runner: Any, **_: Any) -> None:
     load.register()
     if environment.host:
         environment.host = masked(environment.host)  # shown in the web page and in reports
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        gevent.signal_handler(signal.SIGINT, _interrupt)
     # Locust starts the timer of --run-time next. libev counts from the last run of its loop, before the imports.
     gevent.get_hub().loop.update_now()
+
+
+def _interrupt() -> None:
+    """Raise KeyboardInterrupt in the main greenlet: Python's handler ends the one that runs, such as a producer."""
+    gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
 
 
 def _exit(sentence: str) -> Never:

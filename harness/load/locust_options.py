@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from argparse import Namespace
 from dataclasses import dataclass
@@ -64,7 +65,14 @@ class LoadOptions:
 
     @classmethod
     def of(cls, options: Namespace, host: str | None, own_host: str | None) -> LoadOptions:
-        """Read the options; `host` is what --host or the web page gives, and `own_host` what the command line gave."""
+        """Read the options; raises `UsageError` for a number that bounds nothing.
+
+        `host` is what --host or the web page gives, and `own_host` what the command line gave.
+        """
+        for name in ("load_drain", "load_canary", "load_brake", "load_lateness"):
+            if not 0 <= getattr(options, name) < math.inf:
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{option} cannot be {getattr(options, name)}; give a number of 0 or more.")
         known = (own_host, os.environ.get("REDIS_URL"), os.environ.get("HARNESS_REDIS_URL"))
         return cls(
             host=host or None,

@@ -18,6 +18,7 @@ from harness.load.producing import EXPECTED
 from harness.load.shape import OpenShape
 from harness.load.target import LoadTarget
 from harness.load.users import ApiUser, QueueUser
+from harness.report import prepare_folder
 
 
 def queue_users(environment: Any) -> list[Any]:
@@ -85,6 +86,8 @@ class Preflight:
             self._send()
             canaries = {task.agent_id: name for (_, name), task in self.canaries.sent.items()}
             staging.await_canaries(self._client(names[0]), canaries, within=options.canary)
+        if options.report is not None:
+            prepare_folder(options.report)  # not only after the load
         return self._clients
 
     def _client(self, queue: str) -> ax.Client:

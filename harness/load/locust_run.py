@@ -261,8 +261,7 @@ class LocustLoad:
         self._end_test()
 
     def _note_depth(self, waiting: int, in_flight: int) -> None:
-        elapsed, _ = self._progress()
-        if elapsed:
+        if elapsed := self._progress()[0]:
             self._gauges.gauge(elapsed, "queue depth", waiting)
             self._gauges.gauge(elapsed, "in flight", in_flight)
 
@@ -361,6 +360,7 @@ class LocustLoad:
             deadlocks=self._deadlocks.found().count if self._deadlocks is not None else None,
             lateness=self.options().lateness,
             processes=max(1, len(self._parts)),
+            runner=self._runner,
         )
         self._environment.process_exit_code = conclude(judged, self._thresholds, self.options().report)
 

@@ -149,7 +149,7 @@ class LoadTest:
         return self.arriving.take(line)
 
     def skip(self, taken: Taken) -> None:
-        self.producers.drop(taken.intended, taken.lateness)
+        self.producers.drop(taken.intended, taken.lateness, "the Locust task enqueued nothing")
 
     def send(self, task: UserTask) -> ax.Task | None:
         taken = task.taken

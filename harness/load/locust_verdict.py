@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import EXIT_UNKNOWN, UsageError
-from harness.load.figures import Figures, merged
+from harness.load.figures import KINDS, Figures, merged
 from harness.load.files import LoadCourse, load_table, write_load
 from harness.load.locust_test import LoadPlan
 from harness.load.page import stages_within
@@ -17,7 +17,7 @@ from harness.load.rows import LoadRow
 from harness.load.series import LoadSeries
 from harness.load.thresholds import Threshold, parse_all
 from harness.load.verdict import ALL, LoadBounds, LoadEvidence, judge
-from harness.masking import masked
+from harness.masking import masked, one_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class EndedLoad:
 
     `workers_lost` names the load workers that did not report, `gaps` are sentences, and `gauges` are those of the
     queues. `deadlocks` is their number in the database, None if it is not known. `lateness` is the bound of the
-    generator's own p99, in seconds.
+    generator's own p99, in seconds. `runner` is that of Locust, with errors of the users' code and other requests.
     """
 
     run: str
@@ -39,6 +39,7 @@ class EndedLoad:
     deadlocks: int | None
     lateness: float
     processes: int
+    runner: Any
 
 
 def thresholds_of(environment: Any) -> tuple[Threshold, ...]:
@@ -66,6 +67,7 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
     rows = figures.all_rows(planned=planned, seconds=judged.seconds)
     if judged.deadlocks is not None:
         rows[ALL] = LoadRow(figures={"deadlocks": judged.deadlocks})
+    rows |= _other_requests(judged.runner)
     return LoadEvidence(
         accounting=figures.accounting,
         planned=planned,
@@ -75,8 +77,23 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
         worst=figures.worst,
         workers_lost=judged.workers_lost,
         gaps=judged.gaps,
+        raised=list(_raised(judged.runner)),
         facts=dict(_facts(judged)),
     )
+
+
+def _raised(runner: Any) -> Iterator[str]:
+    for error in runner.exceptions.values():
+        yield f"the users' own code raised {error['count']} times: {one_line(error['msg'])}"
+
+
+def _other_requests(runner: Any) -> dict[str, LoadRow]:
+    """The rows of requests that are not of a queue, such as those of `ApiUser`; Locust has no exact latencies."""
+    return {
+        f"{kind} {name}": LoadRow(count=entry.num_requests, errors=entry.num_failures)
+        for (name, kind), entry in runner.stats.entries.items()
+        if kind not in KINDS
+    }
 
 
 def conclude(judged: EndedLoad, thresholds: Sequence[Threshold], folder: Path | None) -> int:

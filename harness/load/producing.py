@@ -150,13 +150,15 @@ class Producers:
         """Record that no more tasks arrive."""
         self._log.note(OperationType.INFO, "load", phase="stop")
 
-    def drop(self, intended: float, lateness: float) -> None:
+    def drop(
+        self, intended: float, lateness: float, why: str = "no user was free before the end of the load"
+    ) -> None:
         """Count an arrival that is never sent, as a failure of a row of its own; the times are those of `Sending`."""
         self.figures.accounting.notice(lateness)
         self.figures.accounting.drop()
         self._count(intended, "due")
         self._count(intended, "dropped")
-        self._tell(ENQUEUE, "(never sent)", 0.0, "no user was free before the end of the load")
+        self._tell(ENQUEUE, "(never sent)", 0.0, why)
 
     def drain(self, within: float) -> int:
         """Wait until every acknowledged task is terminal, at most `within` seconds; returns how many are not."""

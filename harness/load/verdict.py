@@ -28,7 +28,8 @@ from harness.load.thresholds import (
 ALL = "ALL"
 """The row of the whole run."""
 
-DEFAULTS = {ALL: "lost = 0, deadlocks = 0, errors < 1%"}
+_ERRORS = "errors < 1%"
+DEFAULTS = {ALL: f"lost = 0, deadlocks = 0, {_ERRORS}"}
 """The thresholds of every run, unless it has its own: deadlocks where they are known, errors if no row has them."""
 
 COMPLETE = frozenset({"complete"})
@@ -44,11 +45,12 @@ class DoubtKind(StrEnum):
     GAP = "evidence-gap"
     NOTHING_DUE = "nothing-due"
     NEVER_SENT = "never-sent"
+    USER_RAISED = "user-raised"
 
     @property
     def decides(self) -> bool:
         """Whether the run is not measurable even if a threshold is breached."""
-        return self is not DoubtKind.NEVER_SENT
+        return self not in (DoubtKind.NEVER_SENT, DoubtKind.USER_RAISED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +87,8 @@ class LoadEvidence:
 
     `rows` are the measured rows by name, without the row of the whole run. `planned` is the number of arrivals that the
     schedule has in the `seconds` of the load. `cap` is the cap of tasks if it was reached. `workers_lost` names load
-    processes that did not report, `gaps` what is missing in the evidence. `facts` are shown: the run, the shape, the
+    processes that did not report, `gaps` what is missing in the evidence, `raised` the errors of the users' own code as
+    sentences. `facts` are shown: the run, the shape, the
     seed, the versions.
     """
 
@@ -97,6 +100,7 @@ class LoadEvidence:
     cap: int | None = None
     workers_lost: Sequence[str] = ()
     gaps: Sequence[str] = ()
+    raised: Sequence[str] = ()
     worst: Sequence[WorstTask] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
 
@@ -165,17 +169,28 @@ def judge(evidence: LoadEvidence, thresholds: Mapping[str, str] | Sequence[Thres
     rows = evidence.all_rows()
     return LoadVerdict(
         evidence=evidence,
-        results=evaluate(with_defaults(given, rows[ALL]), rows),
+        results=evaluate(with_defaults(given, rows), rows),
         doubts=tuple(_doubts(evidence)),
     )
 
 
-def with_defaults(thresholds: Iterable[Threshold], whole: LoadRow) -> tuple[Threshold, ...]:
-    """The thresholds with those of every run that they do not replace; `whole` is the row of the whole run."""
+def with_defaults(thresholds: Iterable[Threshold], rows: Mapping[str, LoadRow]) -> tuple[Threshold, ...]:
+    """The thresholds with those of every run that they do not replace; `rows` include the row of the whole run."""
     given = tuple(thresholds)
     own = {one.statistic for one in given if one.row == ALL} | ({"errors"} & {one.statistic for one in given})
-    own |= {"deadlocks"} - whole.figures.keys()
-    return (*given, *(one for one in parse_all(DEFAULTS) if one.statistic not in own))
+    own |= {"deadlocks"} - rows[ALL].figures.keys()
+    rest = dict.fromkeys(_unjudged(given, rows), _ERRORS)
+    return (*given, *(one for one in parse_all(DEFAULTS) if one.statistic not in own), *parse_all(rest))
+
+
+def _unjudged(given: Sequence[Threshold], rows: Mapping[str, LoadRow]) -> Iterator[str]:
+    """The rows with errors that no threshold of errors sees: ALL has those of arrivals, which have a plan."""
+    judged = {one.row for one in given if one.statistic == "errors"}
+    for name, row in sorted(rows.items()):
+        kind, _, task = name.partition(" ")
+        seen = row.planned is not None and (not judged or ALL in judged)
+        if task and row.errors and not seen and not {name, kind} & judged:
+            yield name
 
 
 def _doubts(evidence: LoadEvidence) -> Iterator[Doubt]:
@@ -192,6 +207,8 @@ def _doubts(evidence: LoadEvidence) -> Iterator[Doubt]:
         yield Doubt(kind=DoubtKind.GAP, text=f"the evidence has a gap: {gap.rstrip('.')}")
     if counts.dropped:
         yield Doubt(kind=DoubtKind.NEVER_SENT, text=f"{counts.dropped} arrivals were due and never sent")
+    for text in evidence.raised:
+        yield Doubt(kind=DoubtKind.USER_RAISED, text=text.rstrip("."))
 
 
 def _generator_late(evidence: LoadEvidence) -> str | None:

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,6 +18,7 @@ import redis
 
 from agentexec.task import UncheckedContext
 from harness.cli import main
+from harness.environments.base import Service
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.environments.ports import free_port
 from harness.load.producing import RUN_KEY
@@ -276,6 +277,64 @@ def test_ctrl_c_while_the_tasks_are_waited_for_ends_with_their_verdict(
         run.kill()
     assert code == 0, output
     assert run.verdict["counts"]["terminal"] == {"complete": 20}
+
+
+@pytest.mark.parametrize(
+    ("stopped", "breached", "met"),
+    [
+        # Enqueued tasks wait for a start.
+        ("workers", {"TASK answer p75", "WAIT answer p75"}, {"ENQUEUE answer p75", "RUN answer p75"}),
+        # The first commits, and waits for its message; no later one is acknowledged.
+        ("redis", {"TASK answer p75", "ENQUEUE answer p75", "WAIT answer max"}, {"WAIT answer p75"}),
+        # Nothing commits.
+        ("postgres", {"TASK answer p75", "ENQUEUE answer p75"}, {"WAIT answer p75", "RUN answer p75"}),
+    ],
+)
+def test_a_stop_in_the_middle_of_a_load_is_seen_where_it_was(
+    stopped: str,
+    breached: set[str],
+    met: set[str],
+    runs: dict[str, Running],
+    servers: EmbeddedEnvironment,
+    urls: dict[str, str],
+    eventually: Callable[..., object],
+) -> None:
+    """With the stop of the generator, which is not measurable, these are four different verdicts."""
+    for other in runs.values():  # they use the same servers
+        other.end()
+    folder = runs["good"].folder.parent
+    options = [*NAMED, *QUICK, "-f", str(folder / "stops.py"), "--load-canary", "0"]
+    run = start_locust(folder, folder / f"stopped-{stopped}", urls, options)
+    try:
+        assert eventually(run.acknowledged, 60) != -1
+        with stopping(stopped, servers):
+            time.sleep(2.5)  # the length of the stop
+        code, output = run.end()
+    finally:
+        run.kill()
+    found = {f"{one['row']} {one['statistic']}": one["outcome"] for one in run.verdict["thresholds"]}
+    assert (code, {found[one] for one in breached}, {found[one] for one in met}) == (
+        1,
+        {"breached"},
+        {"met"},
+    ), output
+
+
+@contextmanager
+def stopping(what: str, servers: EmbeddedEnvironment) -> Iterator[None]:
+    """The workers or a server stand still (SIGSTOP)."""
+    pools = [one for one in psutil.Process().children() if "play_app:pool" in one.cmdline()]
+    workers = [one for pool in pools for one in (pool, *pool.children(recursive=True))]
+    with ExitStack() as stack:
+        if what in {"redis", "postgres"}:
+            service: Service = "redis" if what == "redis" else "postgres"
+            stack.callback(servers.resume, service)
+            servers.pause(service)
+        else:
+            for one in workers:
+                stack.callback(one.resume)
+                one.suspend()
+        yield
 
 
 @pytest.mark.parametrize("long_run", [["--processes", "2"]], indirect=True)

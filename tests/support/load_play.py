@@ -71,6 +71,17 @@ class Long(OpenShape):
 thresholds = {"TASK answer": "p99 < 60s, rate > 0.99", "LATE": "dropped = 0"}
 """
 
+STOPS = """
+class Stops(OpenShape):
+    pacing = "even"
+    stages = hold(20, "4s")
+
+thresholds = {
+    "TASK answer": "p75 < 1s", "ENQUEUE answer": "p75 < 1s",
+    "WAIT answer": "p75 < 1s, max < 1s", "RUN answer": "p75 < 1s",
+}
+"""
+
 
 @dataclass(frozen=True)
 class Running:
@@ -106,9 +117,10 @@ class Running:
 
 
 def write_application(folder: Path) -> Path:
-    """Write the application and its two locustfiles; returns the folder."""
+    """Write the application and its locustfiles; returns the folder."""
     (folder / "play_app.py").write_text(APP, "utf-8")
     (folder / "locustfile.py").write_text(LOCUSTFILE + SHAPES, "utf-8")
+    (folder / "stops.py").write_text(LOCUSTFILE + STOPS, "utf-8")
     (folder / "closed.py").write_text(LOCUSTFILE, "utf-8")
     return folder
 

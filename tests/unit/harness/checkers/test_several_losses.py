@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from harness.checkers import standard
-from harness.checkers.asked import as_promised
+from harness.checkers.asked import as_promised, unasked
 from harness.checkers.base import CheckResult, Verdict, check_all
 from harness.history import InjectionKind
 from harness.history.promises import Loss, Promises, Quote
@@ -151,3 +151,9 @@ def test_a_task_of_a_killed_worker_counts_from_the_heal_of_an_outage(again: floa
 def test_a_task_had_to_begin_before_the_loss_only_on_a_quiet_machine(spin: float, verdict: Verdict) -> None:
     found = judged(emptied(built().slow_machine(0, 4, spin=spin), at=4))
     assert (found["delivery"].verdict, found["recovery"].verdict) == (verdict, verdict)
+
+
+def test_a_verdict_without_delivery_counts_the_tasks_that_ended_with_an_error() -> None:
+    made = replace(MADE, survives=frozenset(), records=True)
+    found = judged(built().promised(made).recorded(1).recorded(2, status="error").enqueued(3).recorded(3))
+    assert unasked(found) == "delivery not asked: 1 lost, 1 errored"

@@ -163,3 +163,28 @@ def test_the_files_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "breached  TASK answer: p95 < 1s is breached: it was never." in load_table(verdict)
     assert (folder / "notes.txt").read_text() == "mine"
     assert not any("geheim" in path.read_text() for path in folder.iterdir())
+
+
+def test_a_threshold_of_errors_hides_no_errors_of_other_rows() -> None:
+    """A task that was not acknowledged is in no row TASK, and a request of an API is in no row of a queue."""
+    thresholds = {"TASK answer": "errors < 10%"}
+    found = evidence()
+    refused = LoadRow(count=100, errors=50, planned=100)
+    assert judge(with_row(found, "ENQUEUE answer", refused), thresholds).exit_code == 1
+    assert judge(with_row(found, "TASK other", refused), thresholds).exit_code == 1
+    asked = LoadRow(count=100, errors=50)
+    assert judge(with_row(found, "GET /api/tasks", asked), {}).exit_code == 1
+    assert judge(with_row(found, "GET /api/tasks", asked), {"ALL": "errors < 10%"}).exit_code == 1
+    for own in ("GET /api/tasks", "GET"):
+        assert judge(with_row(found, "GET /api/tasks", asked), {own: "errors < 60%"}).exit_code != 1
+    assert judge(with_row(found, "ENQUEUE answer", refused), {"ALL": "errors < 10%"}).exit_code == 0
+
+
+def test_an_error_of_the_users_own_code_is_never_met_and_hides_no_breach() -> None:
+    raised = ["the users' own code raised 3 times: ValueError('x')"]
+    assert judge(replace(evidence(), raised=raised), {}).exit_code == 2
+    assert judge(replace(lose(evidence(), 1), raised=raised), {}).exit_code == 1
+
+
+def with_row(found: LoadEvidence, name: str, row: LoadRow) -> LoadEvidence:
+    return replace(found, rows={**found.rows, name: row})

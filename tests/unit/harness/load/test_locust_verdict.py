@@ -1,0 +1,57 @@
+"""What Locust itself saw of a load: errors of the users' own code, and requests that are not of a queue."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from harness.load.figures import LATE, TASK, Figures
+from harness.load.locust_test import LoadPlan
+from harness.load.locust_verdict import EndedLoad, conclude, evidence_of
+from harness.load.series import LoadSeries
+from harness.load.verdict import judge
+
+
+def ended(**runner: Any) -> EndedLoad:
+    figures = Figures()
+    for _ in range(10):
+        figures.accounting.notice(0.0)
+        figures.accounting.send(0.0)
+        figures.accounting.acknowledged += 1
+        figures.accounting.terminal["complete"] += 1
+        figures.record(LATE, "answer", 0.0)
+        figures.record(TASK, "answer", 0.1)
+    return EndedLoad(
+        run="load-1",
+        figures=[figures],
+        seconds=1.0,
+        plan=LoadPlan(schedule=None, seconds=None),
+        workers_lost=[],
+        gaps=[],
+        gauges=LoadSeries(),
+        deadlocks=0,
+        lateness=0.05,
+        processes=1,
+        runner=SimpleNamespace(**{"exceptions": {}, "stats": entries()} | runner),
+    )
+
+
+def entries(**failed: int) -> SimpleNamespace:
+    requests = {
+        (name, "GET"): SimpleNamespace(num_requests=10, num_failures=count) for name, count in failed.items()
+    }
+    of_a_queue = {("(never sent)", "ENQUEUE"): SimpleNamespace(num_requests=10, num_failures=10)}
+    return SimpleNamespace(entries=requests | of_a_queue)
+
+
+def test_requests_of_an_api_that_fail_are_a_breach() -> None:
+    assert conclude(ended(stats=entries(tasks=0)), (), None) == 0
+    assert conclude(ended(stats=entries(tasks=5)), (), None) == 1
+    assert evidence_of(ended(stats=entries(tasks=5))).rows["GET tasks"].errors == 5
+
+
+def test_an_error_of_the_users_own_code_is_named_without_its_secret() -> None:
+    raised = {1: {"count": 3, "msg": "wrong: redis://:s3cret@host/0"}}
+    (doubt,) = judge(evidence_of(ended(exceptions=raised)), ()).doubts
+    assert doubt.text == "the users' own code raised 3 times: wrong: redis://:***@host/0"
+    assert conclude(ended(exceptions=raised), (), None) == 2
