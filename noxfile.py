@@ -126,8 +126,9 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "types", "tests", "chaos"]
 
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
-# Tests wait for silent servers at very different lengths: a process without work takes some from another.
-IN_PARALLEL = ["-n", "auto", "--dist", "worksteal"]
+# Most tests wait for processes and servers, so there is one process more than processors. They wait at very different
+# lengths: a process without work takes some from another.
+IN_PARALLEL = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]
 # One with kills, and those whose faults strike the servers; `-s chaos` runs all.
 IN_CONTAINERS = (
     "kill-worker-mid-task",

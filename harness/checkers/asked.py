@@ -144,13 +144,17 @@ def as_promised(results: Mapping[str, CheckResult], history: History) -> dict[st
 
 
 def unasked(results: Mapping[str, CheckResult]) -> str | None:
-    """What a VALID verdict over these results leaves open, as in `delivery not asked: 3 lost`; None if nothing."""
+    """What a VALID verdict over these results leaves open, as in `delivery not asked: 3 lost`; None if nothing.
+
+    Tasks whose records say error are named too: some systems end a task so whose worker was killed.
+    """
     found = results.get("delivery")
     if found is None or found.verdict is not Verdict.NOT_ASKED:
         return None
     lost, stuck = found.figures.get("lost"), found.figures.get("stuck")
     counts = [] if lost is None else [f"{lost} lost"]
     counts += [f"{stuck} stuck"] if stuck else []
+    counts += [f"{errored} errored"] if (errored := found.figures.get("errored")) else []
     return f"delivery not asked{': ' if counts else ''}{', '.join(counts)}"
 
 

@@ -168,14 +168,18 @@ def delivery(*, allow_queued: bool = False, allow_errors: bool = False) -> Check
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
         bad_ends = frozenset() if allow_errors else found.errored | found.canceled
         excused = bad_ends & failed_at_gate(history)
+        errors = _errors(history)
         return CheckResult(
             verdict=Verdict.of(
                 wrong=bool(found.lost or found.stuck or found.unexpected or bad_ends - excused),
                 unsure=bool(found.undecided or found.unfinished or excused),
             ),
-            summary=_summary(found, open_end(history) if found.unfinished else None, excused),
+            summary=_summary(found, open_end(history) if found.unfinished else None, excused)
+            + "".join(
+                f"; task {task} raised {errors[task]}" for task in _first(errors.keys() & bad_ends - excused)
+            ),
             figures=figures | _unjudged(found),
-            counterexamples=explain(history, _examples(found, bad_ends, excused)),
+            counterexamples=explain(history, _examples(found, bad_ends, excused, errors)),
         )
 
     return check
@@ -332,7 +336,19 @@ def _summary(found: Delivery, why: str | None, excused: frozenset[int]) -> str:
     return text if why is None else f"{text}; the unfinished are not judged: {why}"
 
 
-def _examples(found: Delivery, bad_ends: frozenset[int], excused: frozenset[int]) -> Iterator[Counterexample]:
+def _first(tasks: Set[int]) -> list[int]:
+    return sorted(tasks)[:1]
+
+
+def _errors(history: History) -> Mapping[int, str]:
+    """By task, the last error that its handler raised."""
+    failed = history.where("run", OperationType.FAIL)
+    return {task_of(op): str(op.value["error"]) for op in failed if op.value.get("error")}
+
+
+def _examples(
+    found: Delivery, bad_ends: frozenset[int], excused: frozenset[int], errors: Mapping[int, str]
+) -> Iterator[Counterexample]:
     """The breaches first, then the members of other sets that need attention."""
     for kind, tasks in (
         ("lost", found.lost),
@@ -343,7 +359,8 @@ def _examples(found: Delivery, bad_ends: frozenset[int], excused: frozenset[int]
         for task, why in sorted(tasks.items()):
             yield Counterexample(kind=kind, task=task, why=why)
     for task in sorted(bad_ends):
-        why = _AT_GATE if task in excused else "its record says error or canceled"
+        raised = f"; its handler raised {errors[task]}" if task in errors else ""
+        why = _AT_GATE if task in excused else f"its record says error or canceled{raised}"
         yield Counterexample(kind="ended badly", task=task, why=why)
     unsure = "its submission had an unknown outcome, and it"
     for kind, members, why in (

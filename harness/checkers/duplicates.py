@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain, pairwise
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
@@ -67,7 +68,7 @@ def duplicates(budget: Budget) -> Checker:
         allowed = 0 if once else budget if isinstance(budget, int) else budget(history)
         surplus = times_by_task.total() - len(times_by_task)
         excuses = _excuses(history, twice) if surplus > allowed and not once else {}
-        starved = sum(times_by_task[task] - 1 for task in excuses)
+        starved = sum(min(times_by_task[task] - 1, len(found)) for task, found in excuses.items())
         examples = [
             Counterexample(
                 kind="duplicated", task=task, why=f"its handler {verb} {times_by_task[task]} times"
@@ -78,7 +79,7 @@ def duplicates(budget: Budget) -> Checker:
             f"{counted(surplus, 'surplus execution')} of {counted(len(twice), 'task')}, {allowed} excused"
         )
         if surplus > allowed >= surplus - starved:
-            summary += f"; {starved} of them are not judged: {next(iter(excuses.values()))}"
+            summary += f"; {starved} of them are not judged: {next(chain.from_iterable(excuses.values()))}"
         return CheckResult(
             verdict=Verdict.of(wrong=surplus - starved > allowed, unsure=surplus > allowed),
             summary=summary,
@@ -130,14 +131,17 @@ def _taken_over(run: Run, others: Sequence[Run], silences: Sequence[FaultWindow]
     )
 
 
-def _excuses(history: History, tasks: Collection[int]) -> Mapping[int, str]:
-    """By task, why its second run is not judged: this machine may have cost the first one its lease."""
+def _excuses(history: History, tasks: Collection[int]) -> Mapping[int, Sequence[str]]:
+    """By task, why so many of its later runs are not judged: this machine may have cost the run before its lease."""
     by_task: dict[int, list[Run]] = {task: [] for task in tasks}
     for run in runs(history):
         if run.task in by_task:
             by_task[run.task].append(run)
     return {
-        task: excuse
-        for task, (first, *again) in by_task.items()
-        if again and (excuse := starved_lease(history, first.begun.time, again[0].begun.time)) is not None
+        task: [
+            excuse
+            for one, after in pairwise(found)
+            if (excuse := starved_lease(history, one.begun.time, after.begun.time)) is not None
+        ]
+        for task, found in by_task.items()
     }

@@ -7,12 +7,14 @@ replaces a killed one, and that start is a figure of its own.
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.history import History
 from harness.history.ending import open_end
-from harness.history.figures import NANOSECONDS, QUANTILES, counted, nearest_rank, quantiles
+from harness.history.faults import FaultWindow
+from harness.history.figures import NANOSECONDS, QUANTILES, counted, nearest_rank, quantiles, seconds
 from harness.history.interruptions import Interruption, interruptions
 from harness.history.machine import bound_lost_to_machine
 from harness.history.promises import Loss, losses_of, promises, unsurvived_from
@@ -22,6 +24,11 @@ from harness.history.workers import pool_starts
 DEFAULT_P99 = 2.0
 """Seconds, for a history without a promise."""
 
+_OUTAGES = frozenset(
+    {Loss.BROKER_RESTARTED, Loss.BROKER_FROZEN, Loss.DATABASE_RESTARTED, Loss.DATABASE_FROZEN}
+)
+"""Losses during which no task can begin; a promised time counts from their heal, as for `resumption`."""
+
 _NOT_SHOWN = "promised and not shown: the history does not say when the run of the task was cut off"
 
 
@@ -29,7 +36,8 @@ def recovery(p99: float | None = None, *, minimum: int = 1, from_last_kill: bool
     """Every task that a kill interrupted begins again, 99 % of them within `p99` seconds.
 
     Without `p99` the bound of a task is the longest promise for the kill and for what other faults took while the task
-    waited, or `DEFAULT_P99` without any promise. Tasks with one bound are judged together.
+    waited, or `DEFAULT_P99` without any promise. Tasks with one bound are judged together. After an outage of a server
+    with such a promise, while the task waited, its time counts from the heal.
     The clock starts with the nemesis's `inject` operation, which it records before it sends the signal, or when
     another worker or pool was up if none was then. With `from_last_kill` it starts with the last kill before the task
     began again, if that is later: for runs with so many kills that they hit the replacements too. INVALID if an
@@ -75,11 +83,13 @@ def resumption() -> Checker:
 def never_began_again(history: History) -> Set[int]:
     """Tasks that a kill interrupted and that had to begin again, as promised, before the first unsurvived loss."""
     lost = unsurvived_from(history)
+    if lost is None:
+        return frozenset()
+    stuck = [one for one in interruptions(history) if one.is_stuck and _promised(history, one)]
     return {
         one.task
-        for one in interruptions(history)
-        if lost is not None and one.is_stuck and _promised(history, one)
-        if one.since + round(_bound(history, one) * NANOSECONDS) < lost
+        for one in (_from_the_heal(history, one, lost) for one in stuck)
+        if _had_to_begin(history, one, _bound(history, one, lost), lost)
     }
 
 
@@ -99,8 +109,11 @@ class _JudgedWaits:
         self._from_last_kill = from_last_kill
         made = promises(history)
         self._lost = unsurvived_from(history, also=() if made is None else made.recovers_within.keys())
+        self._unattended = max((one.unattended for one in found if _promised(history, one)), default=None)
         found = [one for one in found if _promised(history, one)]
-        self._bounds = {id(one): _bound(history, one) if p99 is None else p99 for one in found}
+        if p99 is None:
+            found = [_from_the_heal(history, one, self._lost) for one in found]
+        self._bounds = {id(one): _bound(history, one, self._lost) if p99 is None else p99 for one in found}
         self._all = found
         self._found = [one for one in found if self._is_decided(one)]
         self._too_few = len(self._found) < minimum
@@ -129,7 +142,7 @@ class _JudgedWaits:
         return CheckResult(
             verdict=verdict,
             summary="; ".join([_summary(found, waits, stuck, bound), *([] if bad else doubts)]),
-            figures=figures | _starts(self._history, found),
+            figures=figures | _starts(self._history, self._unattended),
             counterexamples=explain(
                 self._history, _examples(stuck, slow, self._bounds, self._from_last_kill)
             ),
@@ -139,7 +152,7 @@ class _JudgedWaits:
         """Whether the task began again, or should have, before a loss that the system does not promise to survive."""
         if self._lost is None or (one.again is not None and one.again.begun.time < self._lost):
             return True
-        return one.since + round(self._bounds[id(one)] * NANOSECONDS) < self._lost
+        return _had_to_begin(self._history, one, self._bounds[id(one)], self._lost)
 
     def _exceeds(self, excused: Container[int] = ()) -> bool:
         """Whether the p99 of the tasks with one bound is above it; a wait that is not judged counts as 0."""
@@ -161,22 +174,50 @@ class _JudgedWaits:
         )
 
 
-def _starts(history: History, found: Sequence[Interruption]) -> dict[str, float | int | None]:
+def _starts(history: History, unattended: float | None) -> dict[str, float | int | None]:
     """How long the harness's own starts of pools took, and how long no worker was up after a kill."""
     times = [start.took for start in pool_starts(history) if start.took is not None]
-    return {
-        "pool_start_max": max(times, default=None),
-        "unattended_max": max((one.unattended for one in found), default=None),
-    }
+    return {"pool_start_max": max(times, default=None), "unattended_max": unattended}
 
 
-def _bound(history: History, one: Interruption) -> float:
+def _had_to_begin(history: History, one: Interruption, bound: float, lost: int) -> bool:
+    """Whether the task had to begin again before `lost`, the time of an unsurvived loss, also on this machine."""
+    if one.since + round(bound * NANOSECONDS) >= lost:
+        return False
+    return not one.is_stuck or bound_lost_to_machine(history, one.since, lost, bound=bound) is None
+
+
+def _met(history: History, one: Interruption, lost: int | None) -> Sequence[FaultWindow]:
+    """The fault, and the others while the task waited: until it began again, or until the time of a loss."""
+    if one.again is not None:
+        return faults_met(history, one.fault, one.again.begun.time)
+    return faults_met(history, one.fault, one.fault.start if lost is None else lost - 1)
+
+
+def _from_the_heal(history: History, one: Interruption, lost: int | None) -> Interruption:
+    """The interruption, counted from the heal of the last outage with a promise while the task waited."""
+    made = promises(history)
+    if made is None:
+        return one
+    outages = [
+        met.end
+        for met in _met(history, one, lost)
+        if met.end is not None and losses_of(met) & _OUTAGES & made.recovers_within.keys()
+    ]
+    last = lost if one.again is None else one.again.begun.time
+    since = max((end for end in outages if last is None or end <= last), default=0)
+    if since <= one.since:
+        return one
+    waited = None if one.again is None else seconds(one.again.begun.time - since)
+    return replace(one, since=since, waited=waited, healed=True)
+
+
+def _bound(history: History, one: Interruption, lost: int | None) -> float:
     """The longest promise for the kill, and for the faults that were injected or not healed while the task waited."""
     made = promises(history)
     if made is None or not made.recovers_within:
         return DEFAULT_P99
-    until = one.fault.start if one.again is None else one.again.begun.time
-    taken = frozenset().union(*map(losses_of, faults_met(history, one.fault, until)))
+    taken = frozenset().union(*map(losses_of, _met(history, one, lost)))
     return max((time for loss, time in made.recovers_within.items() if loss in taken), default=DEFAULT_P99)
 
 
@@ -187,6 +228,10 @@ def _promised(history: History, one: Interruption) -> bool:
         return True
     taken = losses_of(one.fault)
     return (taken & {Loss.WORKER_KILLED, Loss.POOL_KILLED} or taken) <= made.recovers_within.keys()
+
+
+def _clock(one: Interruption) -> str:
+    return " from the heal on" if one.healed else " from the first worker on" if one.unattended else ""
 
 
 def _figures(
@@ -228,7 +273,7 @@ def _examples(
         why = f"interrupted in {one.worker} by {one.fault.label} and never begun again"
         yield Counterexample(kind="stuck", task=one.task, why=why)
     for one in slow:
-        clock = last or (" from the first worker on" if one.unattended else "")
+        clock = last or _clock(one)
         waited = f"begun again after {one.waited:.3f} s{clock} (bound {bounds[id(one)]:g} s)"
         why = f"interrupted in {one.worker} by {one.fault.label}, {waited}"
         yield Counterexample(kind="slow", task=one.task, why=why, more={"seconds": one.waited})

@@ -13,7 +13,7 @@ from harness.checkers.base import CheckResult, Verdict
 from harness.command_line import filled_path
 from harness.errors import UsageError
 from harness.history import History
-from harness.masking import masked, one_line
+from harness.masking import masked, masked_json, one_line
 from harness.report.judged_again import as_run
 from harness.report.write import write_page
 from harness.run.runner import judge
@@ -55,7 +55,7 @@ def check_history(options: Namespace) -> int:
         run = as_run(scenario, history, results, path=options.history, command=shlex.join(command))
         write_page(run, options.html)
     if options.json:
-        print(json.dumps(_as_json(scenario, history, results, verdict), indent=2))
+        print(json.dumps(masked_json(_as_json(scenario, history, results, verdict)), indent=2))
         return verdict.exit_code
     for name, result in results.items():
         print(f"{result.verdict:<8} {one_line(name)}: {one_line(result.summary)}")

@@ -87,8 +87,9 @@ class SigtermPool:
 
     `graceful` is the pool's graceful time-out in seconds. With `outlive` the handler stays at its gate until the pool
     has ended, so the pool has to release the lease and the second pool runs the task. Without it, the gate opens at
-    once and the handler finishes inside the time-out, and so does one of the pool that waits for another fault, which
-    is then not injected. Both pools run side by side for `beside` seconds first.
+    once and the handler finishes inside the time-out. So does one of this pool that waits for another fault, which is
+    then not injected, if the target does not survive that a handler outlives the time-out. Both pools run side by side
+    for `beside` seconds first.
     """
 
     at: float
@@ -120,7 +121,8 @@ class SigtermPool:
         send([aim.pool.pid], signal.SIGTERM)
         if not self.outlive:
             context.gates.open(planned.gate)
-            context.gates.let_pass(aim.pids, _PASSED)
+            if Loss.SIGTERM_LATE not in context.promises.survives:
+                context.gates.let_pass(aim.pids, _PASSED)
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Wait until the pool has ended and open the gate; a checker judges how the pool ended."""

@@ -25,7 +25,8 @@ class Interruption:
     when another worker or pool was up to run the task again (nanoseconds): the kill, or later (`first_worker_up`).
     `waited` is the time in seconds from `since` to the beginning of `again`: 0 if that run had begun already, None
     without `again`. `settled` is True if the task ended in another way: a handler returned, or its record says error or
-    canceled. `certain` is False if the history does not show when the run was cut off, or that it was.
+    canceled. `certain` is False if the history does not show when the run was cut off, or that it was. With `healed`,
+    `since` is the heal of another fault, which kept the task from beginning.
     """
 
     run: Run
@@ -35,6 +36,7 @@ class Interruption:
     waited: float | None
     settled: bool
     certain: bool = True
+    healed: bool = False
 
     @property
     def task(self) -> int:

@@ -52,7 +52,8 @@ def _resumptions(history: History) -> Sequence[Interruption]:
         by_task.setdefault(run.task, []).append(run)
     found: dict[int, Interruption] = {}
     for fault in injected_faults(history):
-        if fault.kind is not InjectionKind.KILL and losses_of(fault) <= made.recovers_within.keys():
+        taken = losses_of(fault)
+        if fault.kind is not InjectionKind.KILL and taken and taken <= made.recovers_within.keys():
             # Of several faults, the last one interrupted the run, unless a pause alone was too long.
             for one in _interrupted(history, fault, by_task, made.recovers_within):
                 if id(one.run) not in found or not found[id(one.run)].certain or one.certain:

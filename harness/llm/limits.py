@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _MINUTE = 60.0
+_MANY_BUCKETS = 20_000
 
 
 @dataclass(slots=True)
@@ -45,9 +46,12 @@ class RateLimiter:
     requests_per_minute: int | None
     tokens_per_minute: int | None
     _buckets: dict[tuple[str, str], _Bucket] = field(default_factory=dict)
+    _most_buckets: int = _MANY_BUCKETS
 
     def admit(self, key: str, tokens: int, now: float) -> RateAdmission:
         """Take one request and its tokens from the buckets of the key, or nothing if one of them lacks that."""
+        if len(self._buckets) >= self._most_buckets:
+            self._forget_full(now)
         amounts = {}
         for name, limit in (("requests", self.requests_per_minute), ("tokens", self.tokens_per_minute)):
             if limit is not None:
@@ -67,6 +71,13 @@ class RateLimiter:
                 for name, (bucket, _) in amounts.items()
             },
         )
+
+    def _forget_full(self, now: float) -> None:
+        """Drop the buckets that are full: they are as new. Twice as many as are left may come before the next time."""
+        for bucket in self._buckets.values():
+            bucket.fill(now)
+        self._buckets = {key: each for key, each in self._buckets.items() if each.level < each.limit}
+        self._most_buckets = max(_MANY_BUCKETS, 2 * len(self._buckets))
 
 
 def duration_text(seconds: float) -> str:

@@ -19,6 +19,8 @@ ENDPOINT_KEY = "simulated-key"
 _SHOWN_PREFIX = "simulated-"
 _MOST_RECORDS = 1_000_000
 _LONGEST_LABEL = 200
+_MOST_NAMES = 1_000
+_OTHERS = "(others)"
 
 
 def key_label(key: str) -> str:
@@ -175,7 +177,10 @@ class Lateness:
 
 @dataclass(slots=True)
 class Meter:
-    """Every request since the last reset. Requests that run at a reset count after it, whole."""
+    """Every request since the last reset. Requests that run at a reset count after it, whole.
+
+    The memory is bounded: beyond a million records, and a thousand keys or models, only sums are kept.
+    """
 
     ended: list[MeteredRequest] = field(default_factory=list)
     running: dict[int, MeteredRequest] = field(default_factory=dict)
@@ -203,8 +208,9 @@ class Meter:
         record.ended, record.outcome = time.monotonic_ns(), outcome
         record.status = record.status if status is None else status
         self.totals.add(record)
-        self.keys.setdefault(record.key, MeterTotals()).add(record)
-        self.models.setdefault(record.model, MeterTotals()).add(record)
+        for sums, name in ((self.keys, record.key), (self.models, record.model)):
+            known = name in sums or len(sums) < _MOST_NAMES
+            sums.setdefault(name if known else _OTHERS, MeterTotals()).add(record)
         if record.fault is not None:
             self.faults[record.fault] += 1
         if len(self.ended) < self.most_records:

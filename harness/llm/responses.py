@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -173,30 +174,41 @@ class ResponsesFormat:
 
 @dataclass(slots=True)
 class StoredResponses:
-    """The items of the last 10,000 responses, for `previous_response_id`."""
+    """The items of the last 10,000 responses, or of fewer if their requests are long, for `previous_response_id`."""
 
-    _items: OrderedDict[str, Sequence[Mapping[str, Any]]] = field(default_factory=OrderedDict)
+    most_characters: int = 256 * 2**20
+    _items: OrderedDict[str, tuple[int, Sequence[Mapping[str, Any]]]] = field(default_factory=OrderedDict)
+    _characters: int = 0
 
     def before(self, body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         """The items before those of a request; raises `RefusedRequest` for an unknown previous response."""
         previous = body.get("previous_response_id")
         if previous is None:
             return []
-        if previous not in self._items:
+        if not isinstance(previous, str) or previous not in self._items:
             raise RefusedRequest(
                 400,
                 f"Previous response with id '{str(previous)[:80]}' not found.",
                 param="previous_response_id",
                 code="previous_response_not_found",
             )
-        return self._items[previous]
+        return self._items[previous][1]
 
-    def store(self, body: Mapping[str, Any], made: ResponsesFormat) -> None:
-        """Keep the items of a response with those before it, unless the request says `store: false`."""
+    def store(
+        self, body: Mapping[str, Any], made: ResponsesFormat, before: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Keep the items of a response after those `before` it, unless the request says `store: false`."""
         if body.get("store") is False:
             return
         given = body.get("input", [])
         items = [{"role": "user", "content": given}] if isinstance(given, str) else given
-        self._items[made.id] = [*self.before(body), *items, *made.output()]
-        while len(self._items) > _MOST_STORED:
-            self._items.popitem(last=False)
+        new = [*items, *made.output()]
+        # The items before it are shared with the response that they are from.
+        characters = len(json.dumps(new))
+        # A step that is asked for again has the same answer.
+        self._characters += characters - self._items.pop(made.id, (0, ()))[0]
+        self._items[made.id] = characters, [*before, *new]
+        while len(self._items) > _MOST_STORED or (
+            len(self._items) > 1 and self._characters > self.most_characters
+        ):
+            self._characters -= self._items.popitem(last=False)[1][0]

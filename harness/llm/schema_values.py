@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -12,22 +13,32 @@ from harness.llm.words import words
 _DEEPEST = 8
 _MOST_ITEMS = 100
 _LONGEST_TEXT = 10_000
+_MANY_VALUES = 1_000
+_MOST_VALUES = 100_000
 
 
 def schema_value(schema: Mapping[str, Any], rng: Random) -> Any:
     """A value for the usual keywords of JSON schema; all properties of an object are given, as strict tools ask.
 
-    Raises `RefusedRequest` if a keyword has a value that it cannot have.
+    Deep down, and after a thousand values, only required properties are given. Raises `RefusedRequest` if a keyword has
+    a value that it cannot have, or if the schema requires too many values.
     """
     try:
-        return _value(schema, rng, schema, 0)
+        return _value(schema, rng, schema, 0, count(1))
     except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
         raise RefusedRequest(
             400, f"Invalid schema: {type(error).__name__}: {error}.", code="invalid_function_parameters"
         ) from None
 
 
-def _value(schema: Mapping[str, Any], rng: Random, root: Mapping[str, Any], depth: int) -> Any:
+def _value(
+    schema: Mapping[str, Any], rng: Random, root: Mapping[str, Any], depth: int, numbers: Iterator[int]
+) -> Any:
+    number = next(numbers)
+    if number > _MOST_VALUES:
+        raise ValueError(f"it requires more than {_MOST_VALUES} values")
+    if number > _MANY_VALUES:
+        depth = max(depth, _DEEPEST)
     schema = _resolved(schema, rng, root, depth)
     if "const" in schema:
         return schema["const"]
@@ -49,13 +60,16 @@ def _value(schema: Mapping[str, Any], rng: Random, root: Mapping[str, Any], dept
             least = min(int(schema.get("minItems", 1)), _MOST_ITEMS)
             length = max(least, min(int(schema.get("maxItems", least + 1)), rng.randint(least, least + 1)))
             items = schema.get("items") or {"type": "string"}
-            return [_value(items, rng, root, depth + 1) for _ in range(length if depth < _DEEPEST else least)]
+            return [
+                _value(items, rng, root, depth + 1, numbers)
+                for _ in range(length if depth < _DEEPEST else least)
+            ]
     properties = schema.get("properties") or {}
     if depth >= _DEEPEST:
         properties = {name: properties[name] for name in schema.get("required", []) if name in properties}
     if depth >= 2 * _DEEPEST:
         return {}
-    return {name: _value(each, rng, root, depth + 1) for name, each in properties.items()}
+    return {name: _value(each, rng, root, depth + 1, numbers) for name, each in properties.items()}
 
 
 def _resolved(

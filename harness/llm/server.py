@@ -6,8 +6,8 @@ import asyncio
 import json
 import math
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -39,6 +39,7 @@ from harness.llm.words import words
 _LARGEST_BODY = 64 * 2**20
 _LISTED_MODEL = "simulated-model"
 _CLIENT_LEFT = 499
+_MOST_ORDERS = 100_000
 _CREATED = 1_767_225_600
 
 
@@ -54,8 +55,8 @@ class EndpointServer:
     _limiter: RateLimiter = field(init=False)
     _cache: PromptCache = field(default_factory=PromptCache)
     _stored: StoredResponses = field(default_factory=StoredResponses)
-    # How often each key, or each step of an activity, has asked.
-    _orders: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    # How often each key, or each step of an activity, has asked, those that asked last.
+    _orders: OrderedDict[tuple[str, ...], int] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
         self.clock = EndpointClock(self.profile.time_scale, self.meter)
@@ -154,10 +155,13 @@ class EndpointServer:
         record.tool_calls = len(answer.calls)
         created = int(time.time())
         form: ChatFormat | ResponsesFormat
+        before: Sequence[Mapping[str, Any]] = ()
         if wanted.api is Api.CHAT:
             form = ChatFormat(wanted, answer, record, created)
         else:
             form = ResponsesFormat(wanted, answer, record, created)
+            # Now: when this answer is sent, the one before it may be stored no longer.
+            before = self._stored.before(wanted.body)
         headers["openai-processing-ms"] = "0"
         delivery = AnswerDelivery(
             request=request,
@@ -177,7 +181,7 @@ class EndpointServer:
             delivery.interrupted()
             raise
         if isinstance(form, ResponsesFormat):
-            self._stored.store(wanted.body, form)
+            self._stored.store(wanted.body, form, before)
         return response
 
     def _draws(self, key: str, labels: RequestLabels) -> tuple[Random, Random]:
@@ -186,8 +190,10 @@ class EndpointServer:
         A named step has the same answer each time. Its faults differ from time to time, so that a retry can succeed.
         """
         identity = [part for part in (labels.activity, labels.step) if part is not None] or [key]
-        order = self._orders[*identity]
-        self._orders[*identity] += 1
+        order = self._orders.pop((*identity,), 0)
+        self._orders[*identity] = order + 1
+        if len(self._orders) > _MOST_ORDERS:
+            self._orders.popitem(last=False)
         name = (self.profile.seed, *identity)
         answering = 0 if labels.step is not None else order
         return seeded(*name, "answer", answering), seeded(*name, "faults", order)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote
 from urllib.request import ProxyHandler, Request, build_opener
@@ -72,13 +73,17 @@ class Endpoint:
             raise UsageError(
                 f"{self.root!r} is no URL of an endpoint. Give one such as http://127.0.0.1:8080."
             )
+        if "@" in self.root:
+            raise UsageError(
+                "The URL of the endpoint has a user name; leave it out, as these routes need none."
+            )
         data = None if body is None else json.dumps(body).encode()
         request = Request(f"{self.root}{path}", data=data, method=method)  # noqa: S310 - the scheme is checked above
         try:
             # Past any proxy of the environment: the endpoint is on this machine or beside it.
             with build_opener(ProxyHandler({})).open(request, timeout=_ANSWER_SECONDS) as answer:
                 return json.loads(answer.read())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             raise EnvironmentUnavailable(
                 f"The endpoint at {self.root} does not answer ({error}). Start it with `harness llm serve`."
             ) from error

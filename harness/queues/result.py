@@ -140,5 +140,7 @@ def _why(verdict: Verdict, scenario: Mapping[str, Any], checkers: Mapping[str, M
         return ""
     if verdict is Verdict.UNKNOWN and scenario["error"]:
         return str(scenario["error"])
-    found = [f"{name}: {one['summary']}" for name, one in checkers.items() if one["verdict"] == verdict]
+    # `delivery` first: it is what a cell asks.
+    ordered = sorted(checkers.items(), key=lambda item: item[0] != "delivery")
+    found = [f"{name}: {one['summary']}" for name, one in ordered if one["verdict"] == verdict]
     return found[0] if found else "no checker was run"

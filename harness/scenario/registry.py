@@ -11,7 +11,7 @@ import importlib
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from harness.errors import FOREIGN_ERRORS, HarnessError, UsageError, describe_error
@@ -153,13 +153,18 @@ def _imported(path: str, group: str, *, what: str | None = None) -> Any:
     module_name, _, attribute = path.partition(":")
     if not module_name or not attribute:
         raise UsageError(f"{path!r} does not name {_a(what)}. Write package.module:NAME.")
+    if "/" in module_name or module_name.endswith(".py"):
+        parts = PurePath(module_name.removesuffix(".py")).parts
+        dotted = "" if len(parts) < 2 or parts[0] == "/" else f"{'.'.join(parts)}:{attribute}, or "
+        raise UsageError(
+            f"{path!r} names a file. Name its module, as {dotted}{parts[-1]}:{attribute} in the folder of the file."
+        )
     _search_current_folder()
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise UsageError(
-            f"The {what} {path} cannot be imported: {error}. "
-            "Run from the folder that holds its package, or install the package."
+            f"The {what} {path} cannot be imported: {error}. {_import_remedy(module_name, error)}"
         ) from error
     except HarnessError:
         raise
@@ -172,6 +177,15 @@ def _imported(path: str, group: str, *, what: str | None = None) -> Any:
             f"The module {module_name} has no {attribute}. Write package.module:NAME of {_a(what)}."
         )
     return getattr(module, attribute)
+
+
+def _import_remedy(module_name: str, error: ImportError) -> str:
+    """What to do about a module that does not exist, one that it imports, or a name that it imports."""
+    if not isinstance(error, ModuleNotFoundError):
+        return "Correct its module, or install another version of what it imports."
+    if f"{module_name}.".startswith(f"{error.name}."):
+        return "Run from the folder that holds its package, or install the package."
+    return f"Install what it imports in the environment of {sys.executable}, or run from the folder that holds it."
 
 
 def _a(what: str) -> str:

@@ -90,13 +90,14 @@ class SubprocessPool:
             if time.monotonic() > deadline:
                 raise TargetFailed(
                     f"{name} had {len(self.worker_pids())} of {counted(count, 'worker')} up after {within:g} s. "
-                    "A worker is up once its process has recorded `hello`: call `worker.hello()` of the kit in it, or "
-                    "`body.say_hello()` in a target. "
+                    "A worker is up once its process has recorded `hello`; an adapter calls `worker.hello()` of the "
+                    "kit for that, a target `body.say_hello()`, and an own application nothing. "
                     f"{self._last_output()}"
                 )
 
     def _last_output(self) -> str:
-        lines = self.log().strip().splitlines()[-_LAST_LINES:]
+        # Without the lines of a traceback that only mark a part of the line before.
+        lines = [line for line in self.log().splitlines() if line.strip(" ^~")][-_LAST_LINES:]
         text = "\n".join(lines) or "nothing"
         return f"It wrote to {self._log.name}: {text}"
 

@@ -1,8 +1,9 @@
-"""`python -m tests.house.first_imports`: import each module of the four packages first, each in a process of its own.
+"""`python -m tests.house.first_imports`: import each module of the four packages before the others.
 
 An empty package stands in for the top package of the module. The order in which the real `__init__` imports modules can
-then hide neither a circle nor a missing import. The parent imports only the standard library and third parties, and
-forks a child for each module. Prints the traceback of each import that fails, and a line of figures.
+then hide neither a circle nor a missing import. The parent imports only the standard library and third parties. Python
+imports the package of a module before the module, so a process that has imported a package forks a child for each
+module that the package did not import. Prints the name and the traceback of each import that fails.
 
 Exit codes: 0 if every import works, 1 if not.
 """
@@ -10,13 +11,16 @@ Exit codes: 0 if every import works, 1 if not.
 from __future__ import annotations
 
 import gc
-import os
-import subprocess
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
-from importlib.util import find_spec
+
+# By these names they stay as they are when gevent patches `os`.
+from os import _exit, cpu_count, fork, wait, waitpid, waitstatus_to_exitcode
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import NoReturn
 
@@ -24,20 +28,35 @@ from tests.house.sources import PACKAGES, ROOT, imported_by, name_of, sources
 
 # Alembic runs this file itself, inside a migration.
 NOT_IMPORTED = {"agentexec.migrations.env"}
-# Importing these replaces parts of the standard library, which is safe only in a fresh interpreter.
+# Importing these replaces parts of the standard library, which is safe only before anything else has used those.
 PATCHING = {"gevent", "locust"}
 
 
 def main() -> int:
     """Import every module; returns the exit code."""
     paths = [path for path in sources() if name_of(path) not in NOT_IMPORTED]
-    forked = [path for path in paths if not PATCHING & tops_of(path)]
-    fresh = [name_of(path) for path in paths if path not in forked]
-    preload(forked)
+    patched = [path for path in paths if PATCHING & tops_of(path)]
+    if (child := fork()) == 0:
+        end_with(import_all(patched))
+    _, status = waitpid(child, 0)
+    return waitstatus_to_exitcode(status) | import_all([path for path in paths if path not in patched])
+
+
+def import_all(paths: Sequence[str]) -> int:
+    """Import these modules; returns the exit code."""
+    preload(paths)
+    names = sorted(map(name_of, paths))
     gc.disable()  # what a collection touches, a child would have to copy
-    failed = [*failures_in_forks(map(name_of, forked)), *(name for name in fresh if not imports_fresh(name))]
-    print(f"{len(paths)} modules, {len(failed)} failed: {failed}")
-    return int(bool(failed))
+    with TemporaryDirectory() as compiled:
+        # One child compiles a module for all, also where the environment asks for no bytecode.
+        sys.pycache_prefix, sys.dont_write_bytecode = compiled, False
+        code = import_first(modules_by_package(names))
+    print(
+        f"{len(names)} modules can be imported first"
+        if code == 0
+        else "not every module can be imported first"
+    )
+    return code
 
 
 def tops_of(path: str) -> set[str]:
@@ -46,47 +65,71 @@ def tops_of(path: str) -> set[str]:
 
 
 def preload(paths: Iterable[str]) -> None:
-    """Import what the modules import from outside of the repository, once for all children."""
-    for top in sorted({top for path in paths for top in tops_of(path)}):
-        if top not in {*PACKAGES, "tests"} and find_spec(top) is not None:
-            import_module(top)
+    """Import what the modules import from outside of the repository, once for all children, down to its submodules."""
+    for name in sorted({name for path in paths for name in imported_by(path)}):
+        if name.partition(".")[0] not in {*PACKAGES, "tests"}:
+            with suppress(ImportError):  # the name of a class, or of an optional package
+                import_module(name)
 
 
-def failures_in_forks(names: Iterable[str]) -> Iterator[str]:
-    """Names of the modules whose import fails in a child, with as many children at a time as there are CPUs."""
-    running: dict[int, str] = {}
-    for name in names:
-        if len(running) == (os.cpu_count() or 1):
-            yield from finished(running)
-        child = os.fork()
-        if child == 0:
-            import_and_end(name)
-        running[child] = name
-    while running:
-        yield from finished(running)
+def modules_by_package(names: Iterable[str]) -> Mapping[str, Sequence[str]]:
+    """The modules of each package below a top package; those of no such package are at the name ""."""
+    known, found = set(names), defaultdict[str, list[str]](list)
+    for name in sorted(known):
+        package = name.rpartition(".")[0]
+        while package not in known and package:
+            package = package.rpartition(".")[0]
+        found["" if package in PACKAGES else package].append(name)
+    return found
 
 
-def finished(running: dict[int, str]) -> Iterator[str]:
-    """Wait for one child and forget it; its module, if the import failed."""
-    child, status = os.wait()
-    name = running.pop(child)
-    if os.waitstatus_to_exitcode(status) != 0:
-        yield name
+def import_first(modules: Mapping[str, Sequence[str]]) -> int:
+    """Import what is in no package, with as many children at a time as there are CPUs; returns the exit code."""
+    code = running = 0
+    for name in modules[""]:
+        if running == (cpu_count() or 1):
+            code, running = code | waitstatus_to_exitcode(wait()[1]), running - 1
+        if fork() == 0:
+            if name not in PACKAGES:
+                stand_in_for(name.partition(".")[0])
+            import_and_end(name, modules)
+        running += 1
+    for _ in range(running):
+        code |= waitstatus_to_exitcode(wait()[1])
+    return code
 
 
-def import_and_end(name: str) -> NoReturn:
-    """Import the module, then end this process: with 0, or with 1 and the traceback on stderr."""
+def import_and_end(name: str, modules: Mapping[str, Sequence[str]]) -> NoReturn:
+    """Import the module and those in it, then end this process: with 0, or with 1 and tracebacks on stderr."""
     code = 1
     try:
-        if name not in PACKAGES:
-            stand_in_for(name.partition(".")[0])
         import_module(name)
-        code = 0
+        code = import_below(name, modules)
     except BaseException:
         traceback.print_exc()
+        print(f"{name} cannot be imported first", file=sys.stderr)
     finally:
-        sys.stderr.flush()
-        os._exit(code)
+        end_with(code)
+
+
+def import_below(package: str, modules: Mapping[str, Sequence[str]]) -> int:
+    """Import the modules of a package that this process has imported; returns the exit code."""
+    code = 0
+    for name in modules.get(package, ()):
+        if name in sys.modules:
+            code |= import_below(name, modules)
+        elif (child := fork()) == 0:
+            import_and_end(name, modules)
+        else:
+            code |= waitstatus_to_exitcode(waitpid(child, 0)[1])
+    return code
+
+
+def end_with(code: int) -> NoReturn:
+    """End this process without what its parent would do at its end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    _exit(code)
 
 
 def stand_in_for(package: str) -> None:
@@ -95,11 +138,6 @@ def stand_in_for(package: str) -> None:
     module.__path__ = [str(ROOT / package)]
     module.__file__ = str(ROOT / package / "__init__.py")
     sys.modules[package] = module
-
-
-def imports_fresh(name: str) -> bool:
-    """Whether a new interpreter can import the module."""
-    return subprocess.run([sys.executable, "-c", f"import {name}"], cwd=ROOT, check=False).returncode == 0
 
 
 if __name__ == "__main__":

@@ -122,15 +122,6 @@ class AsynchronousSession(OwnSession):
         return [key async for key in redis.scan_iter(f"*{self.settings.queue}*", count=_KEYS_AT_ONCE)]
 
 
-def require_known(name: str, known: Mapping[str, Any], number: int) -> None:
-    """Raise `TargetFailed` if `make` names a task that the application does not have."""
-    if name not in known:
-        names = ", ".join(sorted(known)) or "none"
-        raise TargetFailed(
-            f"make({number}) names the task {name!r}, which the application does not have. Known: {names}."
-        )
-
-
 def require_options(message: TaskMessage, known: Iterable[str], number: int) -> None:
     """Raise `TargetFailed` if `make` gives an option that the system does not have."""
     wrong = sorted(set(message.options) - set(known))

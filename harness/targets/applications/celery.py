@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.environments.base import Endpoints
+from harness.errors import FOREIGN_ERRORS, TargetFailed, describe_error
 from harness.history.promises import Loss, Promises, SigtermPromise
 from harness.targets.applications.base import OUTSIDE, OwnApplication, OwnSession, class_of, shipped_promises
-from harness.targets.applications.message import TaskMessage, message_of
+from harness.targets.applications.message import TaskMessage, message_of, require_known
 from harness.targets.base import TargetSettings
 from harness.targets.wrapped_handler import LABEL, TaskLabel
 
@@ -167,7 +168,18 @@ class CelerySession(OwnSession):
         }
 
     def message(self, number: int) -> TaskMessage:
-        return message_of(self.application.make, number, forms=_FORMS, name_of=name_of, own_form=own_form)
+        made = message_of(self.application.make, number, forms=_FORMS, name_of=name_of, own_form=own_form)
+        own = self.application.own
+        if made.name not in own.tasks:
+            # The modules of `include`, `imports` and `autodiscover_tasks`, which a worker imports when it starts.
+            try:
+                own.loader.import_default_modules()
+            except FOREIGN_ERRORS as error:
+                raise TargetFailed(
+                    f"The modules of the tasks cannot be imported: {describe_error(error)}."
+                ) from error
+        require_known(made.name, own.tasks, number)
+        return made
 
     def send(self, message: TaskMessage, label: TaskLabel) -> str:
         activity = self.activity(label.number)

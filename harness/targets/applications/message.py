@@ -71,3 +71,12 @@ def message_of(
         kwargs=dict(given) if by_name else {},
         options=dict(options),
     )
+
+
+def require_known(name: str, known: Mapping[str, Any], number: int) -> None:
+    """Raise `TargetFailed` if `make` names a task that the application does not have."""
+    if name not in known:
+        names = ", ".join(sorted(known)) or "none"
+        raise TargetFailed(
+            f"make({number}) names the task {name!r}, which the application does not have. Known: {names}."
+        )

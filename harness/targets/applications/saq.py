@@ -18,12 +18,11 @@ from harness.targets.applications.asynchronous import (
     KEPT_SECONDS,
     AsynchronousApplication,
     AsynchronousSession,
-    require_known,
     require_options,
     survived,
 )
 from harness.targets.applications.base import class_of, imported, shipped_promises
-from harness.targets.applications.message import Make, TaskMessage, message_of
+from harness.targets.applications.message import Make, TaskMessage, message_of, require_known
 from harness.targets.applications.settings import system_of
 from harness.targets.base import TargetSettings
 from harness.targets.wrapped_handler import LABEL, TaskLabel

@@ -313,3 +313,13 @@ def test_the_end_of_a_run_shows_a_task_that_was_not_submitted(
     builder = HistoryBuilder().enqueued(1).ran(1, by=12).recorded(1).ended(9, by=12, outcome=outcome)
     (unexpected,) = delivery()(builder.history).counterexamples
     assert (unexpected["kind"], unexpected["task"]) == ("unexpected", 9)
+
+
+def test_a_task_that_ended_badly_has_the_error_of_its_handler() -> None:
+    builder = HistoryBuilder().enqueued(1, 2).recorded(1, status="complete").ran(1, by=12)
+    builder.op("worker-12", INVOKE, "run", task=2).op(
+        "worker-12", FAIL, "run", task=2, error="KeyError: 'cents'"
+    )
+    found = delivery()(builder.recorded(2, status="error").history)
+    assert found.summary.endswith("1 errored; task 2 raised KeyError: 'cents'")
+    assert str(found.counterexamples[0]["why"]).endswith("its handler raised KeyError: 'cents'")

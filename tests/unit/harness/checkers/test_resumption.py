@@ -139,3 +139,12 @@ def test_a_kill_belongs_to_recovery() -> None:
     found = judged(builder.at(60).ran(1, by=12))
     assert found is not None
     assert found.verdict is Verdict.NOT_ASKED
+
+
+def test_a_fault_that_takes_nothing_interrupts_no_run() -> None:
+    builder = promising(FROZEN).at(2).injected("pause-worker", pids=[11])
+    builder.at(5).op("nemesis", INFO, "pause-worker", fault=1, phase="heal", kind="pause").ended(1, by=11)
+    builder.at(6).injected("stall-redis", loss=Loss.BROKER_FROZEN, seconds=1.0)
+    found = judged(builder)
+    assert found is not None
+    assert found.verdict is Verdict.NOT_ASKED, found.summary

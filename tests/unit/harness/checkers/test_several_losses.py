@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harness.checkers import standard
-from harness.checkers.asked import as_promised
+from harness.checkers.asked import as_promised, unasked
 from harness.checkers.base import CheckResult, Verdict, check_all
 from harness.history import InjectionKind
 from harness.history.promises import Loss, Promises, Quote
-from tests.support.histories import FAIL, HistoryBuilder
+from tests.support.histories import FAIL, INFO, HistoryBuilder
 
 QUOTE = Quote(sentence="A task begins again within 2 s.", address="https://example.invalid")
 MADE = Promises(
@@ -117,3 +119,41 @@ def test_a_checker_of_the_system_is_a_verdict() -> None:
     found = judged(emptied(builder.ran(1, by=10).exited(), at=4))
     assert "asked" not in found
     assert Verdict.combine(one.verdict for one in found.values()) is Verdict.VALID
+
+
+FREEZES = replace(
+    MADE,
+    survives=frozenset({Loss.WORKER_KILLED, Loss.BROKER_FROZEN}),
+    recovers_within={Loss.WORKER_KILLED: 2.0, Loss.BROKER_FROZEN: 5.0},
+)
+
+
+def frozen(builder: HistoryBuilder, *, until: float) -> HistoryBuilder:
+    """The broker stands still from 1.5 s on, while task 2 waits."""
+    builder.promised(FREEZES).at(1.5).injected("stall-redis", loss=Loss.BROKER_FROZEN)
+    return builder.at(until).op("nemesis", INFO, "stall-redis", fault=2, phase="heal", kind="pause")
+
+
+@pytest.mark.parametrize(("lost", "verdict"), [(7.9, Verdict.NOT_ASKED), (8.1, Verdict.INVALID)])
+def test_a_frozen_broker_before_the_loss_gives_a_task_its_time(lost: float, verdict: Verdict) -> None:
+    found = judged(emptied(frozen(built(), until=3), at=lost))
+    assert (found["delivery"].verdict, found["recovery"].verdict) == (verdict, verdict)
+
+
+@pytest.mark.parametrize(("again", "verdict"), [(16.9, Verdict.VALID), (17.1, Verdict.INVALID)])
+def test_a_task_of_a_killed_worker_counts_from_the_heal_of_an_outage(again: float, verdict: Verdict) -> None:
+    found = judged(frozen(built(), until=12).at(again).ran(2, by=12))["recovery"]
+    assert found.verdict is verdict
+    assert [" from the heal on" in one["why"] for one in found.counterexamples] == [True] * (again > 17)
+
+
+@pytest.mark.parametrize(("spin", "verdict"), [(9.0, Verdict.NOT_ASKED), (1.0, Verdict.INVALID)])
+def test_a_task_had_to_begin_before_the_loss_only_on_a_quiet_machine(spin: float, verdict: Verdict) -> None:
+    found = judged(emptied(built().slow_machine(0, 4, spin=spin), at=4))
+    assert (found["delivery"].verdict, found["recovery"].verdict) == (verdict, verdict)
+
+
+def test_a_verdict_without_delivery_counts_the_tasks_that_ended_with_an_error() -> None:
+    made = replace(MADE, survives=frozenset(), records=True)
+    found = judged(built().promised(made).recorded(1).recorded(2, status="error").enqueued(3).recorded(3))
+    assert unasked(found) == "delivery not asked: 1 lost, 1 errored"

@@ -134,6 +134,25 @@ def test_a_lease_is_excused_only_by_a_machine_that_starved_it_for_about_its_leng
     assert duplicates(0)(builder.history).verdict is Verdict.INVALID
 
 
+@pytest.mark.parametrize(
+    ("slow", "runs", "verdict"),
+    [
+        ((5, 10), 3, Verdict.UNKNOWN),
+        ((0, 4), 3, Verdict.UNKNOWN),
+        ((0, 4), 4, Verdict.INVALID),
+    ],
+)
+def test_the_lease_of_each_run_is_excused_by_itself(
+    slow: tuple[int, int], runs: int, verdict: Verdict
+) -> None:
+    builder = HistoryBuilder().promised(Promises(takes_over_after=3.0))
+    builder.at(1).began(1, by=12).at(4.5).began(1, by=13, fence=2)
+    for fence in range(3, runs + 1):
+        builder.at(10 + fence / 10).ran(1, by=11 + fence, fence=fence)
+    builder.ended(1, by=13, fence=2).slow_machine(*slow, spin=9.0)
+    assert duplicates(0)(builder.history).verdict is verdict
+
+
 def hello(builder: HistoryBuilder, at: float, pid: int) -> HistoryBuilder:
     return builder.at(at).op(f"worker-{pid}", INFO, "hello", pid=pid)
 

@@ -320,10 +320,19 @@ def test_a_saved_history_of_a_run_that_was_cut_short_is_unknown(
 
 def test_a_saved_history_is_judged_as_json_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     history = _history(tmp_path / "history.jsonl", complete=False)
+    with closing(Recorder(history, process="worker-1")) as worker:
+        failed = {"task": 1, "activity": "a1", "error": "OSError: no answer from redis://user:hunter2@host/0"}
+        worker.record(OperationType.FAIL, "run", **failed)
+    with closing(Recorder(history, process="postgres")) as store:
+        store.record(OperationType.INFO, "record", task=1, activity="a1", status="error")
     assert cli.main(["check", str(history), "--scenario", "kill-pool", "--json"]) == 1
-    document = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr().out
+    document = json.loads(said)
     assert document["verdict"] == "INVALID"
-    assert document["checkers"]["delivery"]["counterexamples"][0]["task"] == 1
+    [example] = document["checkers"]["delivery"]["counterexamples"]
+    assert example["task"] == 1
+    assert "OSError: no answer from redis://user:***@host/0" in example["why"]
+    assert "hunter2" not in said
 
 
 def test_a_history_that_is_judged_again_has_a_page_too(

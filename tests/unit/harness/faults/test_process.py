@@ -31,7 +31,7 @@ from harness.faults.process import (
 from harness.gate import GateKeeper
 from harness.history import History, Operation, OperationType, Recorder
 from harness.history.faults import fault_windows, injected_faults
-from harness.history.promises import Promises
+from harness.history.promises import Loss, Promises
 from harness.processes import is_alive
 from harness.scenario.schedule import plan_faults
 from harness.targets.base import TargetSettings
@@ -103,12 +103,18 @@ class WatchedGates(GateKeeper):
 class Field:
     """A fault context with one running pool, and a nemesis."""
 
-    def __init__(self, context: FaultContext, nemesis: Nemesis, folder: Path, gates: WatchedGates) -> None:
-        self.context = context
+    def __init__(self, context: FaultContext, recorder: Recorder, folder: Path, gates: WatchedGates) -> None:
         self.gates = gates
         self.pool = context.pools.start()
-        self._nemesis = nemesis
+        self._recorder = recorder
         self._folder = folder
+        self.context = context
+        self.promise(Promises())
+
+    def promise(self, promises: Promises) -> None:
+        """Let the target make these promises."""
+        self.context = replace(self.context, promises=promises)
+        self._nemesis = Nemesis(self.context, self._recorder, log=lambda text: None)
 
     def inject(self, fault: Fault) -> list[str]:
         """Inject and heal, and return what the nemesis missed."""
@@ -144,7 +150,7 @@ def field() -> Iterator[Field]:
             keeper.pools, keeper.opened = pools, []
             context = FaultContext(gates=keeper, pools=pools, patience=20.0)
             try:
-                yield Field(context, Nemesis(context, recorders[1], log=lambda text: None), folder, keeper)
+                yield Field(context, recorders[1], folder, keeper)
             finally:
                 pools.kill()
                 for recorder in recorders:
@@ -192,16 +198,20 @@ def test_a_stopped_pool_has_another_beside_it_and_ends_with_0(field: Field) -> N
     assert [pool.name for pool in field.context.pools.running()] == ["pool-2"]
 
 
-@pytest.mark.parametrize("outlive", [False, True])
-def test_a_stopped_pool_does_not_wait_at_the_gate_of_a_later_fault(field: Field, outlive: bool) -> None:
-    """Its handler would outlive the time-out, which is asked for only with `outlive`."""
+@pytest.mark.parametrize(("outlive", "survives"), [(False, False), (False, True), (True, False)])
+def test_a_stopped_pool_does_not_wait_at_the_gate_of_a_later_fault(
+    field: Field, outlive: bool, survives: bool
+) -> None:
+    """Its handler would outlive the time-out, of which not every target makes something."""
+    late = frozenset({Loss.SIGTERM_LATE} if survives else ())
+    field.promise(Promises(survives=late))
     [worker] = field.pool.worker_pids()
     field.carry_out(sigterm_pool(at=0.0, graceful=5.0, outlive=outlive))
     with socket.socket(socket.AF_UNIX) as handler:
-        handler.settimeout(0.3 if outlive else 20.0)
+        handler.settimeout(0.3 if outlive or survives else 20.0)
         handler.connect(field.gates.address)
         handler.sendall(json.dumps({"gate": "task-2", "pid": worker, "task": 2}).encode() + b"\n")
-        if outlive:
+        if outlive or survives:
             with pytest.raises(TimeoutError):
                 handler.recv(9)
         else:

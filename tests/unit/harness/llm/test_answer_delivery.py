@@ -29,6 +29,19 @@ PROFILE = EndpointProfile(
 )
 
 
+class StallingClock(EndpointClock):
+    """A clock whose event loop stalls once, before the second event, however busy the machine is."""
+
+    def __init__(self, scale: float, meter: Meter, stall: float) -> None:
+        super().__init__(scale, meter)
+        self._stalls = iter([0.0, stall])
+
+    async def until(self, due: float) -> bool:
+        waited = await super().until(due)
+        time.sleep(next(self._stalls, 0.0))  # noqa: ASYNC251 - the stall that the meter has to see
+        return waited
+
+
 def late_events(writes: Sequence[float], stall: float = 0.0) -> int:
     """How many events count as later than 0.15 s; each write takes so long, and the loop stalls once."""
 
@@ -48,7 +61,7 @@ def late_events(writes: Sequence[float], stall: float = 0.0) -> int:
         delivery = AnswerDelivery(
             request=make_mocked_request("POST", "/", writer=writer),
             profile=PROFILE,
-            clock=EndpointClock(1.0, meter),
+            clock=StallingClock(1.0, meter, stall),
             record=record,
             answer=answer,
             format=ChatFormat(asked, answer, record, 0),
@@ -56,7 +69,6 @@ def late_events(writes: Sequence[float], stall: float = 0.0) -> int:
             rng=Random(1),
             headers={},
         )
-        asyncio.get_running_loop().call_later(0.002, time.sleep, stall)
         await delivery.send(stream=True)
         return meter
 

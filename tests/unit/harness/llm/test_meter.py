@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import openai
 import pytest
 
+from harness.errors import EnvironmentUnavailable, UsageError
 from harness.llm import Billing, Endpoint, EndpointProfile, LognormalDistribution, serving
 from harness.llm.meter import Lateness, Meter, RequestOutcome, key_label
 from tests.unit.harness.llm.conftest import client_of
@@ -230,3 +231,24 @@ def test_a_tool_runs_and_is_counted(endpoint: Endpoint, client: openai.OpenAI) -
     assert [(each.name, each.call, each.activity, each.step) for each in runs] == [
         ("look_up", "call_1", "a", "1")
     ] * 2
+
+
+def test_a_url_with_a_password_is_refused_without_it() -> None:
+    with pytest.raises(UsageError) as refused:
+        Endpoint("http://user:secret@127.0.0.1:1").meter()
+    assert "secret" not in str(refused.value)
+
+
+def test_an_answer_that_is_cut_is_one_sentence() -> None:
+    def cut(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"running"')
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=cut, args=[listener])
+        thread.start()
+        with pytest.raises(EnvironmentUnavailable, match="does not answer"):
+            Endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}").meter()
+        thread.join()

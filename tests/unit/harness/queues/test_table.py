@@ -126,7 +126,7 @@ def judged(document: dict[str, Any]) -> CellResult:
 
 
 def test_a_cell_without_a_promise_is_not_asked_whatever_else_is_valid() -> None:
-    found = judged(scenario(evidence="VALID", delivery="NOT ASKED"))
+    found = judged(scenario(evidence="VALID", deadlocks="NOT ASKED", delivery="NOT ASKED"))
     assert (found.verdict, found.why) == (Verdict.NOT_ASKED, "delivery: delivery says NOT ASKED")
 
 

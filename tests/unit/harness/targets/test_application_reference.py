@@ -100,8 +100,9 @@ def test_an_application_is_imported_while_none_of_its_servers_can_be_reached(tmp
         ),
         (
             "import no_such_module\n",
-            "cannot be imported: No module named 'no_such_module'. Run from the folder",
+            "cannot be imported: No module named 'no_such_module'. Install what it imports in the environment of",
         ),
+        ("from os import no_such_name\n", "cannot import name 'no_such_name' .*. Correct its module"),
         ("from harness.testing import app\napp(5, make=len)\n", r"app\(\) does not know what runs a int"),
         ("SHOP = 5\n", "is not an application of harness.testing but a int. Write SHOP"),
     ],
@@ -111,3 +112,17 @@ def test_a_module_that_fails_is_one_sentence(tmp_path: Path, text: str, sentence
     (tmp_path / f"{name}.py").write_text(text)
     with pytest.raises(UsageError, match=sentence):
         registry.application(f"{name}:SHOP")
+
+
+@pytest.mark.parametrize(
+    ("named", "module"),
+    [
+        ("./chaos_shop.py:SHOP", "chaos_shop:SHOP in the folder"),
+        ("chaos_shop.py:SHOP", "chaos_shop:SHOP in the folder"),
+        ("/a/chaos_shop.py:SHOP", "chaos_shop:SHOP in the folder"),
+        ("a/chaos_shop:SHOP", "a.chaos_shop:SHOP, or chaos_shop:SHOP in the folder"),
+    ],
+)
+def test_the_path_of_a_file_is_one_sentence_with_its_module(named: str, module: str) -> None:
+    with pytest.raises(UsageError, match=rf"names a file\. Name its module, as {module}"):
+        registry.application(named)

@@ -147,6 +147,9 @@ def test_a_pool_that_ends_at_once_fails_with_its_final_output_and_without_secret
         session.start([sys.executable, "-c", words])
     assert "cannot reach" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+    with pytest.raises(TargetFailed, match="before") as caught:
+        session.start([sys.executable, "-c", "print('  ~~~^^^\\nan error'); raise SystemExit(3)"])
+    assert "^" not in str(caught.value)
 
 
 def test_a_pool_whose_workers_do_not_come_up_is_killed_and_named(session: Session) -> None:

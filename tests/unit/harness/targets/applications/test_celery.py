@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from harness.errors import TargetFailed, UsageError
-from harness.targets.applications.celery import _FORMS, name_of, own_form, queues_of
+from harness.targets.applications.celery import _FORMS, CelerySession, name_of, own_form, queues_of
 from harness.targets.applications.message import Make, TaskMessage, message_of
 from harness.testing import app
 
@@ -79,3 +79,20 @@ def test_another_object_of_celery_is_refused() -> None:
     kind = type("Task", (), {"__module__": "celery.app.task"})
     with pytest.raises(UsageError, match=r"app\(\) takes a Celery application, not Task"):
         app(kind(), make=lambda number: number)
+
+
+def test_a_task_is_one_of_the_application_or_of_the_modules_that_its_workers_import() -> None:
+    tasks: dict[str, object] = {}
+
+    def imported() -> None:
+        tasks["shop.refund"] = None
+
+    own = SimpleNamespace(tasks=tasks, loader=SimpleNamespace(import_default_modules=imported))
+
+    def message(name: str) -> TaskMessage:
+        application = SimpleNamespace(own=own, make=lambda number: (name, (number,)))
+        return CelerySession.message(cast(CelerySession, SimpleNamespace(application=application)), 7)
+
+    assert message("shop.refund").name == "shop.refund"
+    with pytest.raises(TargetFailed, match=r"make\(7\) names the task 'shop.refnd', .* Known: shop.refund."):
+        message("shop.refnd")
