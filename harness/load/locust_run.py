@@ -278,10 +278,10 @@ class LocustLoad:
     def _quitting(self, **_: Any) -> None:
         if not self._is_worker:
             self._runner.stop()
-        elif not self._concluded.wait(_SILENT_SECONDS) and not self._ended:
-            return  # Ctrl-C reaches all processes of a terminal, and the master stops the load; here it did not
-        # Another greenlet may still stop the test or wait for its tasks.
-        self._concluded.wait(self._patience())
+            self._stop()  # Ctrl-C may have ended the greenlet in which Locust stopped the test
+        # Ctrl-C reaches all processes of a terminal, and the master stops the load of this one.
+        elif self._concluded.wait(_SILENT_SECONDS) or self._ended:
+            self._concluded.wait(self._patience())
 
     def _stopping(self, **_: Any) -> None:
         if self._test is not None:
