@@ -118,7 +118,7 @@ class SigtermPool:
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """SIGTERM the parent, which stops its children itself."""
-        send([aim.pool.pid], signal.SIGTERM)
+        aim.pool.terminate()
         if not self.outlive:
             context.gates.open(planned.gate)
             if Loss.SIGTERM_LATE not in context.promises.survives:

@@ -29,6 +29,7 @@ class RunningPool:
         self.code: int | None = None
         self._handle = handle
         self._recorder = recorder
+        self._terminated = False
         self._ended = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name=f"watch-{name}", daemon=True)
         self._watcher.start()
@@ -45,6 +46,12 @@ class RunningPool:
     def wait(self, within: float) -> bool:
         """Wait until the parent process has ended; False after `within` seconds."""
         return self._ended.wait(max(0.0, within))
+
+    def terminate(self) -> None:
+        """SIGTERM the parent, once: to many systems a second one means to give up the running tasks."""
+        if not self._terminated and self.is_running:
+            self._terminated = True
+            send([self.pid], signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL the parent first, so that it starts no more children, then all its descendants."""
@@ -112,11 +119,12 @@ class Pools:
         return next((pool for pool in self.running() if pid in pool.worker_pids()), None)
 
     def terminate(self, within: float) -> None:
-        """SIGTERM every running pool and wait for its end; raises `TargetFailed` after `within` seconds."""
+        """SIGTERM every running pool that got none, and wait for all; raises `TargetFailed` after `within` seconds."""
         pools = self.running()
         for pool in pools:
             _record(self._recorder, pool.name, OperationType.INFO, STOP, pid=pool.pid, seconds=within)
-        send((pool.pid for pool in pools), signal.SIGTERM)
+        for pool in pools:
+            pool.terminate()
         deadline = time.monotonic() + within
         late = [pool.name for pool in pools if not pool.wait(deadline - time.monotonic())]
         if late:

@@ -38,6 +38,10 @@ children[0].wait()
 """
 
 
+STOP = "    for child in children:\n        child.kill()\n    sys.exit(0)"
+COUNTING = PARENT.replace(STOP, "    print('got SIGTERM', flush=True)").format(deaf=False)
+
+
 class Session:
     """Starts a parent with one child, which ignores SIGTERM if it is `deaf`."""
 
@@ -102,6 +106,21 @@ def test_a_killed_pool_leaves_no_child_and_its_code_names_the_signal(pools: Pool
     while is_alive(pid):
         continue
     assert pool.worker_pids() == []
+
+
+def test_a_pool_gets_sigterm_once(
+    session: Session, pools: Pools, monkeypatch: pytest.MonkeyPatch, eventually: Any
+) -> None:
+    """To RQ and Celery a second SIGTERM means to give up the running tasks."""
+    command = [sys.executable, "-c", COUNTING]
+    monkeypatch.setattr(session, "start_pool", lambda: session.start(command))
+    pool = pools.start()
+    pool.terminate()
+    eventually(lambda: "got SIGTERM" in pool.log())
+    with pytest.raises(TargetFailed, match="did not end"):
+        pools.terminate(within=0.3)
+    assert pool.log().count("got SIGTERM") == 1
+    pools.kill()
 
 
 def test_a_pool_that_ignores_sigterm_is_named(pools: Pools, session: Session, tmp_path: Path) -> None:
