@@ -166,7 +166,7 @@ def test_no_module_of_the_harness_but_those_of_the_reference_needs_it(beside_arq
     script = """
 import importlib, pkgutil, harness
 OF_REFERENCE = ("harness.simulation", "harness.targets.agentexec_", "harness.targets.queue_owners")
-EXTRAS = {"docker", "testcontainers", "pytest"}
+EXTRAS = {"docker", "testcontainers", "pytest", "aiohttp", "hdrh", "locust", "gevent"}
 for found in pkgutil.walk_packages(harness.__path__, "harness."):
     if found.name.startswith(OF_REFERENCE) or found.name == "harness.__main__":
         continue

@@ -21,6 +21,7 @@ from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
 from agentexec.task import EnqueueOptions
 from agentexec.worker.reconciler import Reconciler
+from tests.conftest import Eventually
 from tests.support.activity_support import Message, claim, finish, status_of
 from tests.support.queue_contents import RedisInspector
 from tests.support.queue_invariants import require_consistent
@@ -105,9 +106,10 @@ def test_a_queued_task_leaves_the_queue_at_once(client: ax.Client, options: Enqu
 
 @pytest.mark.parametrize("end", ENDS)
 def test_a_queued_task_that_ended_while_redis_was_away_leaves_the_queue_later(
-    client: ax.Client, reconciler: Reconciler, end: str
+    client: ax.Client, reconciler: Reconciler, end: str, eventually: Eventually
 ) -> None:
     task = client.enqueue_sync("talk", Message(), delay=60).agent_id
+    eventually(lambda: all_marked(client))
     with redis_away(client):
         ENDS[end](client, task)
     assert client.queue.depth().known == 1
@@ -122,10 +124,18 @@ def withdrawn_later(client: ax.Client) -> list[UUID]:
         return list(connection.execute(query).scalars())
 
 
+def all_marked(client: ax.Client) -> bool:
+    """Whether each task is marked as dispatched; a mark that comes after a cancel requests the withdrawal again."""
+    with client.engine.connect() as connection:
+        query = select(Activity.id).where(Activity.dispatched_at.is_(None)).limit(1)
+        return connection.execute(query).first() is None
+
+
 def test_a_running_task_that_was_canceled_while_redis_was_away_is_stopped_later(
-    client: ax.Client, reconciler: Reconciler
+    client: ax.Client, reconciler: Reconciler, eventually: Eventually
 ) -> None:
     task = client.enqueue_sync("talk", Message()).agent_id
+    eventually(lambda: all_marked(client))
     [(_, token)] = claim(client)
     with redis_away(client):
         assert client.cancel([task]) == {task: Status.RUNNING}
@@ -175,10 +185,11 @@ def test_a_request_for_a_task_whose_lease_was_lost_is_recorded(
 
 
 def test_a_dispatch_that_arrives_after_the_cancel_is_taken_back(
-    client: ax.Client, reconciler: Reconciler
+    client: ax.Client, reconciler: Reconciler, eventually: Eventually
 ) -> None:
     """A producer records a task, is slow, and dispatches and marks it after the cancel."""
     task = client.enqueue_sync("talk", Message(), delay=60).agent_id
+    eventually(lambda: all_marked(client))
     client.queue.drop()
     epoch = client.queue.begin_rebuild("again")
     assert epoch is not None
@@ -215,10 +226,13 @@ def test_dead_letters_stay_where_they_are(client: ax.Client, reconciler: Reconci
     assert status_of(client.engine, task) == "canceled"
 
 
-def test_many_tasks_are_removed_in_small_scripts(client: ax.Client, reconciler: Reconciler) -> None:
+def test_many_tasks_are_removed_in_small_scripts(
+    client: ax.Client, reconciler: Reconciler, eventually: Eventually
+) -> None:
     """Also more than the reconciler reads at once."""
     requests = [ax.TaskRequest(task_name="talk", context=Message(), delay=60) for _ in range(1_100)]
     tasks = [task.agent_id for task in client.enqueue_many_sync(requests)]
+    eventually(lambda: all_marked(client))
     with redis_away(client):
         client.cancel(tasks)
     reconciler.run_round(full_pass=False)
