@@ -49,12 +49,15 @@ class Selection:
 
 
 def known_targets() -> list[str]:
-    """Every target that is known by name; one with profiles once for each profile."""
+    """Every target that is known by name, and each of its profiles; not the name alone if a profile has its settings."""
     found: list[str] = []
     for name in registry.names(registry.TARGETS):
         target = registry.target(name)
         profiles = target.file.profiles if isinstance(target, AdapterTarget) else ()
-        found += [f"{name}@{profile}" for profile in profiles] or [name]
+        named = [f"{name}@{profile}" for profile in profiles]
+        plain = settings_of(target)
+        repeated = any(settings_of(registry.target(one)) == plain for one in named)
+        found += [*([] if repeated else [name]), *named]
     return found
 
 
