@@ -49,7 +49,7 @@ class Selection:
 
 
 def known_targets() -> list[str]:
-    """Every target that is known by name, and each of its profiles; not the name alone if a profile has its settings."""
+    """Every target that is known by name, and its profiles; not the name alone if a profile has its settings."""
     found: list[str] = []
     for name in registry.names(registry.TARGETS):
         target = registry.target(name)
