@@ -12,7 +12,7 @@ from harness.history import History, InjectionKind, OperationType
 from harness.history.faults import FaultWindow, injected_faults, killed_workers
 from harness.history.fields import task_of
 from harness.history.figures import counted, seconds
-from harness.history.promises import DeliveryMode, promises
+from harness.history.promises import DeliveryMode, Loss, losses, promises
 from harness.history.runs import Run, begun, returned, runs
 from harness.history.starving import starved_lease
 
@@ -47,9 +47,10 @@ def budget_per_fault(slots: int) -> Callable[[History], int]:
 def duplicates(budget: Budget) -> Checker:
     """At most `budget` executions are surplus: a handler returned again for a task that had returned before.
 
-    A system that promises at-most-once delivery has no budget: no handler begins again for an activity that one began,
-    and did not give back when it was stopped. One that also documents a take-over (`takes_over_after`) may give what a
-    silent worker has not begun to another, and the first one may begin it too after it resumes.
+    A system that promises at-most-once delivery has no budget: no handler begins again for an activity that one
+    began, and did not give back when it was stopped. One that also documents a take-over (`takes_over_after`) may
+    give what a silent worker has not begun to another, and the first one may begin it too after it resumes. Where
+    replies were lost, the budget holds for it too, because a client may have sent a task twice.
 
     The surplus is the number of `run` outcomes `ok` minus the number of tasks that have one. `redelivered` counts tasks
     that began more than once, which no budget limits: recovery is a redelivery without a second completion. UNKNOWN if
@@ -61,6 +62,8 @@ def duplicates(budget: Budget) -> Checker:
         finished = returned(history)
         made = promises(history)
         once = made is not None and made.delivery is DeliveryMode.AT_MOST_ONCE
+        # A client that sends a request again whose reply was lost makes two messages, each delivered once.
+        once = once and Loss.REPLY_LOST not in losses(history)
         times_by_task, verb = (_begun_again(history), "began") if once else (finished, "finished")
         twice = sorted(task for task, times in times_by_task.items() if times > 1)
         if not finished and not (once and twice):

@@ -4,7 +4,7 @@ import pytest
 
 from harness.checkers import budget_per_fault, budget_per_kill, duplicates
 from harness.checkers.base import Verdict
-from harness.history import OperationType
+from harness.history import InjectionKind, OperationType
 from harness.history.promises import DeliveryMode, Promises
 from tests.support.histories import HistoryBuilder
 
@@ -130,6 +130,13 @@ def test_a_documented_take_over_excuses_what_a_silent_worker_begins_later(
     for moment, worker in (first, again):
         builder.at(moment).ran(1, by=worker)
     assert duplicates(0)(builder.history).verdict is verdict
+
+
+def test_a_task_that_a_client_may_have_sent_twice_has_the_budget() -> None:
+    builder = at_most_once().injected("lose-reply", InjectionKind.DISCONNECT, loss="reply-lost")
+    builder.ran(1, by=12).ran(1, by=13)
+    assert duplicates(1)(builder.history).verdict is Verdict.VALID
+    assert duplicates(0)(builder.history).verdict is Verdict.INVALID
 
 
 def test_two_submissions_of_a_task_may_run_once_each() -> None:
