@@ -96,7 +96,7 @@ def test_an_old_pool_leaves_new_tasks_to_a_new_one(versions: App, eventually: Ev
     require_ran_once_in(app, new_kind, 2)
     require_ran_once_in(app, both[1::2], 2)
     require_ran_once_in(app, both[::2], 1, 2)
-    assert app.client.queue.depth().known == 0
+    eventually(lambda: app.client.queue.depth().known == 0)
     old.signal(signal.SIGTERM)
     assert old.wait() == 0
 

@@ -165,7 +165,10 @@ def test_pytest_finds_the_plugin_in_the_wheel_and_runs_the_target_of_the_user(be
 def test_no_module_of_the_harness_but_those_of_the_reference_needs_it(beside_arq: Fresh) -> None:
     script = """
 import importlib, pkgutil, harness
-OF_REFERENCE = ("harness.simulation", "harness.targets.agentexec_", "harness.targets.queue_owners")
+OF_REFERENCE = (
+    "harness.load.", "harness.simulation", "harness.targets.agentexec_", "harness.targets.queue_owners",
+    "harness.targets.applications.agentexec", "harness.targets.applications.redis_database",
+)
 EXTRAS = {"docker", "testcontainers", "pytest", "aiohttp", "hdrh", "locust", "gevent"}
 for found in pkgutil.walk_packages(harness.__path__, "harness."):
     if found.name.startswith(OF_REFERENCE) or found.name == "harness.__main__":
