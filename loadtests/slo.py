@@ -9,36 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from enum import StrEnum
-from typing import Any, Self
+from typing import Any
 
 from harness.checkers.base import Verdict
 from harness.errors import UsageError
 from harness.history.figures import quantile
+from harness.load.thresholds import ThresholdOutcome
 from harness.masking import masked
 from loadtests.measurement import Measurement
-
-
-class ObjectiveResult(StrEnum):
-    """The result of one objective."""
-
-    MET = "met"
-    BREACHED = "breached"
-    NOT_MEASURABLE = "not measurable"
-
-    @property
-    def verdict(self) -> Verdict:
-        """The corresponding verdict of the harness."""
-        return {
-            ObjectiveResult.MET: Verdict.VALID,
-            ObjectiveResult.BREACHED: Verdict.INVALID,
-            ObjectiveResult.NOT_MEASURABLE: Verdict.UNKNOWN,
-        }[self]
-
-    @classmethod
-    def of(cls, verdict: Verdict) -> Self:
-        """The result that corresponds to a verdict."""
-        return next(outcome for outcome in cls if outcome.verdict is verdict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,12 +57,12 @@ class Objective:
     measured: float | None
 
     @property
-    def outcome(self) -> ObjectiveResult:
+    def outcome(self) -> ThresholdOutcome:
         """Whether the measured value meets the objective."""
         if self.measured is None:
-            return ObjectiveResult.NOT_MEASURABLE
+            return ThresholdOutcome.NOT_MEASURABLE
         met = self.measured >= self.wanted if self.at_least else self.measured <= self.wanted
-        return ObjectiveResult.MET if met else ObjectiveResult.BREACHED
+        return ThresholdOutcome.MET if met else ThresholdOutcome.BREACHED
 
     def to_json(self) -> dict[str, Any]:
         """As JSON; an infinite value is the string `never`."""
@@ -99,9 +77,11 @@ class SloReport:
     objectives: tuple[Objective, ...]
 
     @property
-    def outcome(self) -> ObjectiveResult:
+    def outcome(self) -> ThresholdOutcome:
         """Breached if any objective is, else not measurable if any is, else met."""
-        return ObjectiveResult.of(Verdict.combine(objective.outcome.verdict for objective in self.objectives))
+        return ThresholdOutcome.of(
+            Verdict.combine(objective.outcome.verdict for objective in self.objectives)
+        )
 
     @property
     def exit_code(self) -> int:
@@ -112,7 +92,7 @@ class SloReport:
     def breaches(self) -> tuple[Objective, ...]:
         """The breached objectives."""
         return tuple(
-            objective for objective in self.objectives if objective.outcome is ObjectiveResult.BREACHED
+            objective for objective in self.objectives if objective.outcome is ThresholdOutcome.BREACHED
         )
 
 

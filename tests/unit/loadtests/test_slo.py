@@ -8,8 +8,9 @@ import pytest
 
 from harness.environments.deadlocks import Deadlocks
 from harness.errors import UsageError
+from harness.load.thresholds import ThresholdOutcome
 from loadtests.measurement import Incomplete, Measurement
-from loadtests.slo import ObjectiveResult, Slo, evaluate
+from loadtests.slo import Slo, evaluate
 
 GOOD = Measurement(
     planned=100.0,
@@ -22,13 +23,13 @@ GOOD = Measurement(
 LOST = Incomplete(task="load-1/7", activity="a-7", status="queued")
 
 
-def outcomes(measurement: Measurement, slo: Slo | None = None) -> list[ObjectiveResult]:
+def outcomes(measurement: Measurement, slo: Slo | None = None) -> list[ThresholdOutcome]:
     return [objective.outcome for objective in evaluate(slo or Slo(), measurement).objectives]
 
 
 def test_a_good_run_meets_every_level() -> None:
     report = evaluate(Slo(), GOOD)
-    assert (report.outcome, report.exit_code, report.breaches) == (ObjectiveResult.MET, 0, ())
+    assert (report.outcome, report.exit_code, report.breaches) == (ThresholdOutcome.MET, 0, ())
     assert [objective.measured for objective in report.objectives] == [95.0, 195.0, 199.0, 0.0, 1.0, 0, 0]
 
 
@@ -47,7 +48,7 @@ def test_a_good_run_meets_every_level() -> None:
 def test_each_level_can_be_the_one_that_is_breached(name: str, change: dict[str, object]) -> None:
     report = evaluate(Slo(), replace(GOOD, **change))  # type: ignore[arg-type]  # the fields are of many types
     assert [objective.name for objective in report.breaches] == [name]
-    assert (report.outcome, report.exit_code) == (ObjectiveResult.BREACHED, 1)
+    assert (report.outcome, report.exit_code) == (ThresholdOutcome.BREACHED, 1)
 
 
 @pytest.mark.parametrize(
@@ -72,20 +73,20 @@ def test_a_level_that_is_just_kept_is_met(slo: Slo) -> None:
 )
 def test_a_run_that_proves_nothing_is_not_measurable(change: dict[str, object]) -> None:
     measurement = replace(GOOD, **change)  # type: ignore[arg-type]  # the fields are of many types
-    assert outcomes(measurement) == [*[ObjectiveResult.NOT_MEASURABLE] * 6, ObjectiveResult.MET]
+    assert outcomes(measurement) == [*[ThresholdOutcome.NOT_MEASURABLE] * 6, ThresholdOutcome.MET]
     assert evaluate(Slo(), measurement).exit_code == 2
 
 
 def test_a_run_whose_attempts_all_fail_has_no_latencies_and_is_breached() -> None:
     nothing = replace(GOOD, enqueue_ms=(), end_to_end_ms=())
     assert outcomes(nothing) == [
-        ObjectiveResult.NOT_MEASURABLE,
-        ObjectiveResult.NOT_MEASURABLE,
-        ObjectiveResult.NOT_MEASURABLE,
-        ObjectiveResult.BREACHED,
-        ObjectiveResult.BREACHED,
-        ObjectiveResult.MET,
-        ObjectiveResult.MET,
+        ThresholdOutcome.NOT_MEASURABLE,
+        ThresholdOutcome.NOT_MEASURABLE,
+        ThresholdOutcome.NOT_MEASURABLE,
+        ThresholdOutcome.BREACHED,
+        ThresholdOutcome.BREACHED,
+        ThresholdOutcome.MET,
+        ThresholdOutcome.MET,
     ]
     assert evaluate(Slo(), nothing).exit_code == 1
 
