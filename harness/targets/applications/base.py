@@ -126,7 +126,7 @@ class OwnSession(ABC):
 
     @abstractmethod
     def statuses(self) -> Mapping[str, str]:
-        """The status of each submitted task that the system knows, in the words of histories; may raise anything."""
+        """The status of each task that the system knows, in the words of histories; may raise anything."""
 
     @abstractmethod
     def remove(self) -> None:
@@ -199,11 +199,12 @@ class OwnSession(ABC):
 
     def _statuses(self) -> Mapping[str, str]:
         try:
-            return self.statuses()
+            found = self.statuses()
         except Exception as error:  # noqa: BLE001 - as above
             raise TargetFailed(
                 f"The results cannot be read: {describe_error(error)}. See the log of {self.store.capitalize()}."
             ) from None
+        return {activity: found[activity] for activity in list(self.submitted) if activity in found}
 
     def _environment(self) -> dict[str, str]:
         settings = self.settings

@@ -175,7 +175,7 @@ class DramatiqSession(OwnSession):
             **dict.fromkeys(dead, "error"),
             **dict.fromkeys(complete, "complete"),
         }
-        return {activity: found[activity] for activity in list(self.submitted) if activity in found}
+        return found
 
     def remove(self) -> None:
         redis = self._broker.client

@@ -189,7 +189,7 @@ class HueySession(OwnSession):
             **dict.fromkeys(waiting, "queued"),
             **{activity.decode(): status.decode() for activity, status in noted.items()},
         }
-        return {activity: found[activity] for activity in list(self.submitted) if activity in found}
+        return found
 
     def remove(self) -> None:
         redis = self._huey.storage.conn

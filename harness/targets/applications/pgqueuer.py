@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.environments.base import Endpoints
-from harness.errors import TargetFailed, UsageError, describe_error
+from harness.errors import TargetFailed, UsageError
 from harness.history.promises import Loss, Promises
 from harness.targets.applications.base import OwnApplication, OwnSession, imported, shipped_promises
 from harness.targets.applications.message import Make, TaskMessage, made_by, wrong_form
-from harness.targets.applications.postgres_schema import NOT_IN_REDIS, schema_of, schema_on
+from harness.targets.applications.postgres_schema import NOT_IN_REDIS, making_tables, schema_of, schema_on
 from harness.targets.base import TargetSettings
 from harness.targets.wrapped_handler import LABEL, TaskLabel
 
@@ -120,12 +120,8 @@ class PgqueuerSession(OwnSession):
         }
         with ExitStack() as opened:
             self._url = opened.enter_context(schema_on(endpoints.database_url, self._schema))
-            try:
+            with making_tables("PgQueuer"):
                 asyncio.run(self._install())
-            except Exception as error:  # noqa: BLE001 - PgQueuer raises errors of its own and of its driver
-                raise TargetFailed(
-                    f"The tables of PgQueuer cannot be made: {describe_error(error)}. See the log of Postgres."
-                ) from None
             self._open = opened.pop_all()
 
     def command(self, pool: str) -> list[str]:
@@ -155,12 +151,10 @@ class PgqueuerSession(OwnSession):
 
         query = _STATUS_OF_JOBS.format(jobs=self._names.queue_table, log=self._names.queue_table_log)
         with psycopg.connect(self._url, connect_timeout=_TIMEOUT_SECONDS) as connection:
-            found = {str(job): status for job, status in connection.execute(query.encode())}
-        return {
-            activity: _STATUSES.get(found[activity], found[activity])
-            for activity in list(self.submitted)
-            if activity in found
-        }
+            return {
+                str(job): _STATUSES.get(str(status), str(status))
+                for job, status in connection.execute(query.encode())
+            }
 
     def remove(self) -> None:
         self._open.close()

@@ -53,3 +53,14 @@ def schema_on(database_url: str, schema: str) -> Iterator[str]:
         yield url
     finally:
         execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
+
+
+@contextmanager
+def making_tables(system: str) -> Iterator[None]:
+    """Raise `TargetFailed`, one sentence, for any error while the tables of a system are made in its schema."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - systems raise errors of their own and of their drivers
+        raise TargetFailed(
+            f"The tables of {system} cannot be made: {describe_error(error)}. See the log of Postgres."
+        ) from None

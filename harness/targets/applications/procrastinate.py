@@ -14,7 +14,7 @@ from types import CodeType
 from typing import Any
 
 from harness.environments.base import Endpoints
-from harness.errors import TargetFailed, UsageError, describe_error
+from harness.errors import TargetFailed, UsageError
 from harness.history.promises import Loss, Promises, SigtermPromise
 from harness.targets.applications.base import (
     OwnApplication,
@@ -24,7 +24,13 @@ from harness.targets.applications.base import (
     shipped_promises,
 )
 from harness.targets.applications.message import Make, TaskMessage, message_of
-from harness.targets.applications.postgres_schema import NOT_IN_REDIS, schema_of, schema_on, search_path
+from harness.targets.applications.postgres_schema import (
+    NOT_IN_REDIS,
+    making_tables,
+    schema_of,
+    schema_on,
+    search_path,
+)
 from harness.targets.base import TargetSettings
 from harness.targets.wrapped_handler import LABEL, TaskLabel
 
@@ -177,13 +183,9 @@ class ProcrastinateSession(OwnSession):
             )
             self._client: Any = own.App(connector=connector)
             opened.callback(self._client.close)
-            try:
+            with making_tables("Procrastinate"):
                 self._client.open()
                 self._client.schema_manager.apply_schema()
-            except Exception as error:  # noqa: BLE001 - the connector raises errors of its own and of psycopg
-                raise TargetFailed(
-                    f"The tables of Procrastinate cannot be made: {describe_error(error)}. See the log of Postgres."
-                ) from None
             self._open = opened.pop_all()
 
     def command(self, pool: str) -> list[str]:
@@ -209,12 +211,7 @@ class ProcrastinateSession(OwnSession):
 
     def statuses(self) -> Mapping[str, str]:
         rows = self._client.connector.execute_query_all("SELECT id, status::text FROM procrastinate_jobs")
-        found = {str(row["id"]): row["status"] for row in rows}
-        return {
-            activity: _STATUSES.get(found[activity], found[activity])
-            for activity in list(self.submitted)
-            if activity in found
-        }
+        return {str(row["id"]): _STATUSES.get(row["status"], row["status"]) for row in rows}
 
     def remove(self) -> None:
         self._open.close()
