@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
@@ -97,14 +98,14 @@ def test_the_callers_of_one_event_loop_are_answered_together_and_one_that_leaves
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scene() -> list[Any]:
-        loop, wakes = asyncio.get_running_loop(), list[object]()
-        wake = loop.call_soon_threadsafe
-        monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *call: wakes.append(call) or wake(*call))
+        loop = asyncio.get_running_loop()
+        wake = Mock(side_effect=loop.call_soon_threadsafe)
+        monkeypatch.setattr(loop, "call_soon_threadsafe", wake)
         calls = [asyncio.create_task(client.enqueue(f"task{n}", Job())) for n in range(50)]
         await asyncio.sleep(0)
         calls[0].cancel()
         answers = await asyncio.gather(*calls, return_exceptions=True)
-        assert len(wakes) < len(calls) / 2
+        assert wake.call_count < len(calls) / 2
         return answers
 
     left, *tasks = asyncio.run(scene())
