@@ -107,7 +107,10 @@ class LoadSeries:
         while number >= MOST_SLICES:
             self._widen(self.width * 2)
             number = max(int(second // self.width), 0)
-        return self.slices.setdefault(number, TimeSlice())
+        found = self.slices.get(number)
+        if found is None:
+            found = self.slices[number] = TimeSlice()
+        return found
 
     def _widen(self, width: int) -> None:
         while self.width < width:
