@@ -215,7 +215,7 @@ def test_a_fetched_job_is_recorded_without_its_label_and_a_call_is_none(
     manager: Any = SimpleNamespace(fetch_job=fetch_job)
     labels = _labels_of_fetched(manager)
     task: Any = Task(name="refund", func=refund if sync else refund_async, pass_context=takes_context)
-    function = _wrapped_function(task, labels)
+    function = _wrapped_function(task, labels, scheduled=False)
     assert asyncio.iscoroutinefunction(function) is not sync
 
     async def run() -> None:
