@@ -26,12 +26,14 @@ from harness.environments.deadlocks import DeadlockWatch
 from harness.errors import EXIT_UNKNOWN, EXIT_USAGE, HarnessError, UsageError
 from harness.load import locust_preflight
 from harness.load.figures import Figures, merged
+from harness.load.gauge_sources import gauges_of
+from harness.load.gauges import LoadGauges
 from harness.load.locust_options import LoadOptions
 from harness.load.locust_registry import ShapeLike
 from harness.load.locust_test import Assignment, LoadPlan, LoadTest, NoSender, Sender
 from harness.load.locust_verdict import EndedLoad, conclude, thresholds_of
 from harness.load.producing import EXPECTED
-from harness.load.series import LoadSeries
+from harness.load.resources import Sampled
 from harness.load.shape import OpenShape
 from harness.load.staging import Brake
 from harness.load.target import LoadTarget, new_run
@@ -75,7 +77,7 @@ class LocustLoad:
         self._until: Sequence[Threshold] = ()
         self._figures: dict[str, tuple[Figures, float]] = {}
         self._gaps: list[str] = []
-        self._gauges = LoadSeries()
+        self._gauges: LoadGauges | None = None
         self._deadlocks: DeadlockWatch | None = None
         self._users = 0
         self._own_host: str | None = environment.host
@@ -159,7 +161,6 @@ class LocustLoad:
         self._ended = False
         self._concluded.clear()
         self._parts, self._reported, self._recent, self._figures, self._gaps = {}, {}, {}, {}, []
-        self._gauges = LoadSeries()
         options = self.options()
         target = options.target()
         part = self._assigned() if self._is_worker else self._planned(options, target)
@@ -186,7 +187,9 @@ class LocustLoad:
         preflight = locust_preflight.Preflight(self._environment, options, target, self._plan, run)
         self._canaries = preflight.canaries  # until this returns or raises
         self._clients, self._canaries = preflight.run(), None
-        self._brake = Brake(self._clients, options.brake, self._brake_pulled, self._note_depth)
+        self._gauges = gauges_of(target, list(self._clients), lambda: self._progress()[0])
+        self._gauges.start()
+        self._brake = Brake(self._clients, options.brake, self._brake_pulled, self._gauges.note_depth)
         self._brake.start()
         self._deadlocks = DeadlockWatch(target.database_url)
         name = None if shape is None else type(shape).__name__
@@ -260,15 +263,12 @@ class LocustLoad:
         self._gaps.append(sentence)
         self._end_test()
 
-    def _note_depth(self, waiting: int, in_flight: int) -> None:
-        if elapsed := self._progress()[0]:
-            self._gauges.gauge(elapsed, "queue depth", waiting)
-            self._gauges.gauge(elapsed, "in flight", in_flight)
-
     def _release(self) -> None:
         if self._brake is not None:
             self._brake.end()
             self._brake = None
+        if self._gauges is not None:
+            self._gauges.end()
         clients, self._clients = self._clients, {}
         for client in clients.values():
             client.close()
@@ -356,7 +356,7 @@ class LocustLoad:
             plan=self._plan,
             workers_lost=[part.label for client, part in self._parts.items() if client not in self._figures],
             gaps=self._gaps,
-            gauges=self._gauges,
+            sampled=self._gauges.sampled() if self._gauges is not None else Sampled(),
             deadlocks=self._deadlocks.found().count if self._deadlocks is not None else None,
             lateness=self.options().lateness,
             processes=max(1, len(self._parts)),

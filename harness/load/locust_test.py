@@ -16,11 +16,13 @@ import agentexec as ax
 from agentexec.task import EnqueueOptions
 from harness.load.arriving import Arriving, Stopped, Taken
 from harness.load.figures import Figures
+from harness.load.gauges import LoadGauges
 from harness.load.locust_options import LoadOptions
 from harness.load.producing import RUN_KEY, Producers, RequestListener, Sending
 from harness.load.schedule import LoadSchedule, PlannedArrival
 from harness.load.target import LoadTarget
 from harness.load.task_log import TaskLog
+from harness.load.worker_gauges import GeneratorSampler
 
 _POLL_SECONDS = 0.05
 
@@ -126,6 +128,7 @@ class LoadTest:
         self.producers = Producers(
             target.client, run=part.run, producers=options.producers, log=log, report=report
         )
+        self._gauges = LoadGauges([GeneratorSampler()], lambda: time.monotonic() - self.producers.began)
 
     def start(self, queues: Sequence[str]) -> None:
         """Connect to the servers; raises what they raise."""
@@ -137,6 +140,7 @@ class LoadTest:
         if self.is_open and not self.arriving.epoch:
             self.arriving.start()
             self._began = self.producers.began = self.arriving.epoch
+        self._gauges.start()
 
     @property
     def waiting(self) -> int:
@@ -168,6 +172,7 @@ class LoadTest:
         if self._lasted is None:
             self._lasted = time.monotonic() - self._began
             self.arriving.stop()
+            self._gauges.end()
             self.producers.note_end()
 
     def finish(self, within: float) -> Figures:
@@ -183,6 +188,7 @@ class LoadTest:
             self.producers.drop(time.monotonic(), 0.0)
         self.producers.drain(within)
         self.producers.close()
+        self.producers.figures.series.merge(self._gauges.series)
         return self.producers.figures
 
     @property

@@ -21,6 +21,7 @@ from agentexec.core.db import create_schema
 from agentexec.store.models import ACTIVITY_TABLE, PREFIX, Activity
 from harness.environments.base import Environment
 from harness.errors import TargetFailed, describe_error
+from harness.load.gauge_sources import ENV_LOGS, log_variables
 from harness.load.task_log import ENV_FOLDER
 from harness.masking import masked
 from harness.processes import descendants, send
@@ -77,7 +78,7 @@ class SystemUnderLoad:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("AGENTEXEC_", "LOCUST_", ENV_FOLDER))
+            if not name.startswith(("AGENTEXEC_", "LOCUST_", ENV_FOLDER, ENV_LOGS))
         }
         return kept | {
             # Children run in the run's folder, but must import the same modules as this process.
@@ -86,6 +87,7 @@ class SystemUnderLoad:
             "REDIS_URL": endpoints.redis_url,
             "AGENTEXEC_QUEUE_NAME": self._queue,
             "AGENTEXEC_TABLE_PREFIX": PREFIX,
+            **log_variables(self._environment),
         }
 
     @contextmanager
