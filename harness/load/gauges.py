@@ -86,8 +86,8 @@ class LoadGauges:
     def note_depth(self, waiting: int, in_flight: int) -> None:
         """Note the depth of the queues, which another part has asked for."""
         if elapsed := self._elapsed():
-            self.series.gauge(elapsed, "queue depth", waiting)
-            self.series.gauge(elapsed, "in flight", in_flight)
+            self._sampled.gauge(elapsed, "queue depth", waiting)
+            self._sampled.gauge(elapsed, "in flight", in_flight)
 
     def end(self) -> None:
         """Stop sampling. A server that does not answer is not waited for."""
@@ -154,7 +154,7 @@ class _Source:
         self._sampled.notes |= sample.notes
         if second:
             for name, level in sample.levels.items():
-                self._sampled.series.gauge(second, name, level)
+                self._sampled.gauge(second, name, level)
         if before is not None and (second or elapsed is None):
             self._grow(before[1], sample, seconds=now - before[0], second=second)
 
@@ -166,4 +166,4 @@ class _Source:
             self._sampled.totals[name] = self._sampled.totals.get(name, 0.0) + grown
             if second and seconds:
                 factor = 100.0 if GAUGES[name].unit == CPU else 1.0
-                self._sampled.series.gauge(second, name, factor * grown / seconds)
+                self._sampled.gauge(second, name, factor * grown / seconds)

@@ -39,10 +39,10 @@ RESOURCE_GAUGES: Mapping[str, GaugeKind] = {
         BYTES, "memory of all processes of the server, what they share counted once"
     ),
     WAL: GaugeKind(BYTES_PER_SECOND, "write-ahead log of the whole server, also of its other users", "bytes"),
-    "Postgres commits": GaugeKind(PER_SECOND, "transactions of the database, also of its other users", ""),
+    "Postgres commits": GaugeKind(PER_SECOND, "transactions of the database, also of its other users"),
     "Redis CPU": GaugeKind(CPU, "CPU of the server by its INFO, in % of one core", "seconds"),
     "Redis memory": GaugeKind(BYTES, "used_memory of the server's INFO"),
-    "Redis commands": GaugeKind(PER_SECOND, "commands of the whole server, also of its other users", ""),
+    "Redis commands": GaugeKind(PER_SECOND, "commands of the whole server, also those in scripts", ""),
     "generator CPU": GaugeKind(CPU, "CPU of the busiest process of the load generator, in % of one core"),
     "generator memory": GaugeKind(BYTES, "memory of the largest process of the load generator"),
 }
@@ -51,7 +51,7 @@ GAUGES: Mapping[str, GaugeKind] = {**QUEUE_GAUGES, **RESOURCE_GAUGES}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resource:
-    """One gauge of a load: its mean and its maximum over the seconds that have a value, and its total per task.
+    """One gauge of a load: its mean and its maximum over all samples, and its total for each acknowledged task.
 
     All are None if it was not measurable; `why` is the reason, or what the values leave out.
     """
@@ -71,12 +71,23 @@ class Resource:
 
 @dataclass(kw_only=True)
 class Sampled:
-    """What was sampled: gauges by second, `totals` of those that count, `notes` on what is missing, and the logs."""
+    """What was sampled: gauges by second, `totals` of those that count, `notes` on what is missing, and the logs.
+
+    `sums` are the sum and the number of all values of a gauge: a second of the series has their maximum, and in a long
+    run several seconds are one.
+    """
 
     series: LoadSeries = field(default_factory=LoadSeries)
+    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
     totals: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     logs: Sequence[LoggedErrors] = ()
+
+    def gauge(self, second: float, name: str, value: float) -> None:
+        """Note a value that was seen at a second since the start of the load."""
+        self.series.gauge(second, name, value)
+        total, number = self.sums.get(name, (0.0, 0))
+        self.sums[name] = total + value, number + 1
 
     def per_task(self, name: str, acknowledged: int) -> float | None:
         """The total of a gauge for each acknowledged task; None if there is none."""
@@ -94,10 +105,11 @@ def resources(sampled: Sampled, series: LoadSeries, acknowledged: int) -> Iterat
     """All gauges of a load in a fixed order; `series` has those of all its processes."""
     for name, kind in GAUGES.items():
         values = [one.gauges[name] for one in series.slices.values() if name in one.gauges]
+        total, number = sampled.sums.get(name, (sum(values), len(values)))
         yield Resource(
             name=name,
             unit=kind.unit,
-            mean=sum(values) / len(values) if values else None,
+            mean=total / number if number else None,
             most=max(values, default=None),
             per_task=None if kind.per_task is None else sampled.per_task(name, acknowledged),
             why=sampled.notes.get(name, "" if values else NOT_SAMPLED),

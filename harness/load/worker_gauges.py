@@ -1,7 +1,7 @@
 """What the workers of a load use: the slots that have a task, and CPU and memory of those on this machine.
 
 A worker publishes in its queue on which host it runs, with its process id and its start. Where that is a process of
-this machine, the load finds it without being told. The number of slots of a worker is not published.
+this machine, the load finds it by that. The number of slots of a worker is not published.
 """
 
 from __future__ import annotations

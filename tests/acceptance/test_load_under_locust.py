@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import time
@@ -128,8 +129,23 @@ def test_an_open_load_is_met_and_all_of_locusts_own_tables_have_its_last_second(
     with (run.folder / "out_stats.csv").open(newline="") as file:
         written = {row["Type"]: int(row["Request Count"]) for row in csv.DictReader(file)}
     assert written == {"": 5 * due} | dict.fromkeys(("ENQUEUE", "LATE", "RUN", "TASK", "WAIT"), due)
+    assert_all_resources_are_known(run)
     assert (run.folder / "report" / "junit.xml").exists()
     assert "load met" in (run.folder / "report" / "summary.md").read_text("utf-8")
+
+
+def assert_all_resources_are_known(run: Running) -> None:
+    """Pool, servers and generator are processes of this machine; they are found by what workers and servers publish."""
+    found = {one["name"]: one for one in run.verdict["resources"]}
+    assert {name: one["why"] for name, one in found.items() if one["max"] is None or one["why"]} == {}
+    assert found["workers"]["max"] == 2
+    assert (
+        found["Postgres WAL"]["per_task"] == run.verdict["rows"]["ALL"]["figures"]["wal_bytes_per_task"] > 100
+    )
+    assert found["workers memory"]["max"] > 2 * 10**7
+    assert {log["count"] for log in run.verdict["logs"]} == {None}
+    slices = json.loads((run.folder / "report" / "series.json").read_text("utf-8"))["slices"]
+    assert {"enqueue", "wait", "run"} == {name for one in slices for name in one["stages"]}
 
 
 def test_clean_removes_everything_of_a_run_and_nothing_else(

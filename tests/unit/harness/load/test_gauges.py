@@ -124,6 +124,15 @@ def test_a_server_that_does_not_answer_delays_neither_the_others_nor_the_end(
     assert found["workers"].why == NOT_SAMPLED
 
 
+def test_the_mean_of_a_soak_is_that_of_its_samples_and_not_of_its_highest() -> None:
+    sampled = Sampled()
+    for second in range(4000):
+        sampled.gauge(second, MEMORY, second % 2)
+    assert sampled.series.width > 1
+    found = figures(sampled)[MEMORY]
+    assert (found.mean, found.most) == (0.5, 1)
+
+
 def test_no_thread_is_left_when_a_load_has_ended(
     eventually: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
