@@ -16,6 +16,8 @@ from harness.load.worker_gauges import WorkersSampler
 
 ENV_LOGS = "HARNESS_SERVER_LOGS"
 """The environment variable with the files of the servers' logs by service, as JSON."""
+ENV_SLOTS = "HARNESS_LOAD_SLOTS"
+"""The environment variable with the slots of the pool, as text."""
 
 
 def gauges_of(target: LoadTarget, queues: Sequence[str], elapsed: Callable[[], float]) -> LoadGauges:

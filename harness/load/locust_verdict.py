@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from harness.errors import EXIT_UNKNOWN, UsageError
 from harness.load.figures import KINDS, Figures, merged
 from harness.load.files import LoadCourse, load_table, write_load
+from harness.load.gauge_sources import ENV_SLOTS
 from harness.load.locust_test import LoadPlan
 from harness.load.page import stages_within
 from harness.load.resources import WAL, Sampled, resources
@@ -137,5 +139,7 @@ def _facts(judged: EndedLoad) -> Iterator[tuple[str, str]]:
     yield "run", judged.run
     yield "model", "closed" if judged.plan.schedule is None else "open"
     yield "load processes", str(judged.processes)
+    if slots := os.environ.get(ENV_SLOTS):
+        yield "slots", slots
     if judged.plan.schedule is not None:
         yield "seed", str(judged.plan.schedule.seed)

@@ -36,14 +36,14 @@ def limited(servers: EmbeddedEnvironment) -> Iterator[str]:
     name = f"limited_{secrets.token_hex(4)}"
     url = servers.endpoints.database_url
     with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'")  # type: ignore[call-overload]  # a made name
-        admin.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+        admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'")
+        admin.execute(f"CREATE DATABASE {name}")
         place = url.rpartition("@")[2].partition("/")[0]
         with psycopg.connect(url.replace("/postgres", f"/{name}"), autocommit=True) as own:
             own.execute("REVOKE EXECUTE ON FUNCTION pg_current_wal_lsn() FROM PUBLIC")
         yield f"postgresql+psycopg://{name}:{name}@{place}/{name}"
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
-        admin.execute(f"DROP ROLE {name}")  # type: ignore[call-overload]
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        admin.execute(f"DROP ROLE {name}")
 
 
 def test_the_write_ahead_log_and_the_processes_of_a_server_on_this_machine_are_measured(

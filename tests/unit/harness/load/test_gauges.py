@@ -75,8 +75,7 @@ def test_a_gauge_is_what_a_counter_grows_in_a_second_and_its_total_counts_for_ea
     found = figures(sampled)
     assert found[COMMANDS].per_task == 4
     assert (found[MEMORY].most, found[MEMORY].per_task) == (7, None)
-    assert found[COMMANDS].most is not None
-    assert found[COMMANDS].most > 40, "40 in a hundredth of a second"
+    assert (found[COMMANDS].most or 0) > 40, "40 in a hundredth of a second"
     assert samples.closed
 
 
