@@ -56,6 +56,10 @@ class Sender(Protocol):
         """Enqueue a task; returns None if it was not acknowledged, and raises `Stopped` after the end."""
         ...
 
+    def wait_for(self, task: ax.Task) -> None:
+        """Wait until a task is terminal."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assignment:
@@ -167,6 +171,9 @@ class LoadTest:
         )
         return self.producers.enqueue(sending, task.name, task.context, **task.options)
 
+    def wait_for(self, task: ax.Task) -> None:
+        self.producers.wait_for(task)
+
     def stop(self) -> None:
         """End the load: nothing more is sent."""
         if self._lasted is None:
@@ -220,6 +227,9 @@ class NoSender:
     def send(self, task: UserTask) -> ax.Task | None:
         raise Stopped(task.name)
 
+    def wait_for(self, task: ax.Task) -> None:
+        raise Stopped(task)
+
 
 class Canaries:
     """Sends the first task of each name before a load."""
@@ -250,3 +260,6 @@ class Canaries:
             options["metadata"] = {**(options.get("metadata") or {}), RUN_KEY: self._run}
             self.sent[key] = self._client_of(key[0]).enqueue_sync(task.name, task.context, **options)
         return self.sent[key]
+
+    def wait_for(self, task: ax.Task) -> None:
+        """Nothing: the preflight waits for all canaries together."""

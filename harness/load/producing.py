@@ -148,6 +148,10 @@ class Producers:
         self._fire(ENQUEUE, task_name, latency)
         return task
 
+    def wait_for(self, task: ax.Task) -> None:
+        """Wait until a task is terminal, or its end is no longer watched."""
+        self._watcher.wait_for(task.agent_id)
+
     def note_end(self) -> None:
         """Record that no more tasks arrive."""
         self._log.note(OperationType.INFO, "load", phase="stop")

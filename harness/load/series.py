@@ -69,7 +69,10 @@ class LoadSeries:
 
     def stage(self, intended: float, name: str, seconds: float) -> None:
         """Count how long a part of a task took that was intended at a second."""
-        self._at(intended).stages.setdefault(name, Counter())[bucket_of(seconds)] += 1
+        stages = self._at(intended).stages
+        if name not in stages:
+            stages[name] = Counter()
+        stages[name][bucket_of(seconds)] += 1
 
     def merge(self, other: LoadSeries) -> None:
         """Add the slices of another process."""
@@ -116,7 +119,10 @@ class LoadSeries:
         while number >= MOST_SLICES:
             self._widen(self.width * 2)
             number = max(int(second // self.width), 0)
-        return self.slices.setdefault(number, TimeSlice())
+        found = self.slices.get(number)
+        if found is None:
+            found = self.slices[number] = TimeSlice()
+        return found
 
     def _widen(self, width: int) -> None:
         while self.width < width:

@@ -81,6 +81,11 @@ class Watcher:
         with self._changed:
             self._pending[activity] = tracked
 
+    def wait_for(self, activity: UUID) -> None:
+        """Wait until a task is finished, or this watches no more."""
+        with self._changed:
+            self._changed.wait_for(lambda: activity not in self._pending or self._closing.is_set())
+
     def drain(self, within: float) -> dict[UUID, Tracked]:
         """Wait until no task is pending, at most `within` seconds; returns those that are."""
         with self._changed:
@@ -90,6 +95,8 @@ class Watcher:
     def close(self) -> None:
         """Stop watching."""
         self._closing.set()
+        with self._changed:
+            self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
 
