@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.environments.embedded import EmbeddedEnvironment
+from harness.environments.local_rabbitmq import PROGRAM
 from tests.support.own_apps import packages_of, run_own_app
+from tests.support.servers import require_package
 from tests.support.user_server import UserServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -199,6 +201,19 @@ def test_an_rq_application_on_servers_of_the_user(tmp_path: Path, servers: Embed
 def test_a_dramatiq_application(tmp_path: Path) -> None:
     packages = packages_of("dramatiq", "redis")
     run = run_own_app(tmp_path, packages, name="dramatiq", shop=DRAMATIQ, make=DRAMATIQ_MAKE)
+    run.judge(repeated={4}, child="Note")
+
+
+def test_a_dramatiq_application_on_rabbitmq(tmp_path: Path) -> None:
+    require_package("rabbitmq-server", installed=PROGRAM.exists())
+    run = run_own_app(
+        tmp_path,
+        packages_of("dramatiq", "rabbitmq"),
+        name="dramatiq_rabbitmq",
+        shop="from dramatiq.brokers.rabbitmq import RabbitmqBroker"
+        + DRAMATIQ.replace(f"RedisBroker(client={NOWHERE})", 'RabbitmqBroker(host="rabbit.example")'),
+        make=DRAMATIQ_MAKE,
+    )
     run.judge(repeated={4}, child="Note")
 
 
