@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.environments.local_rabbitmq import PROGRAM
-from tests.support.own_apps import packages_of, run_own_app
+from tests.support.own_apps import ROOT, packages_of, run_own_app
 from tests.support.servers import require_package
 from tests.support.user_server import UserServer
 
@@ -215,6 +218,44 @@ def test_a_dramatiq_application_on_rabbitmq(tmp_path: Path) -> None:
         make=DRAMATIQ_MAKE,
     )
     run.judge(repeated={4}, child="Note")
+
+
+HUEY_FILES = """
+import json
+from pathlib import Path
+from huey import FileHuey, SqliteHuey
+from harness.targets.applications.huey import LABEL_ATTRIBUTE, note_end, noted_ends, put_on
+
+for own in (SqliteHuey("shop", filename="theirs.db"), FileHuey("shop", path="theirs")):
+    before = set(Path().rglob("*"))
+    folder = Path(type(own).__name__)
+    folder.mkdir()
+    put_on(own, url="redis://nowhere.example", queue="run", folder=folder)
+    task = own.task()(len)
+    sent = task.s("order")
+    setattr(sent, LABEL_ATTRIBUTE, {"number": 7, "work": 0})
+    own.enqueue(sent)
+    taken = own.dequeue()
+    assert (taken.args, taken.kwargs, getattr(taken, LABEL_ATTRIBUTE)["number"]) == (("order",), {}, 7)
+    note_end(own, taken.id, "complete")
+    assert noted_ends(own, [taken.id, "other"]) == {taken.id: "complete"}
+    written = {one for one in set(Path().rglob("*")) - before if one.parts[0] != folder.name}
+    assert not written, written
+"""
+
+
+def test_storages_of_huey_in_files_are_in_the_folder_of_the_run(tmp_path: Path) -> None:
+    path = os.pathsep.join([str(ROOT), packages_of("huey")])
+    done = subprocess.run(
+        [sys.executable, "-c", HUEY_FILES],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_huey_application(tmp_path: Path) -> None:

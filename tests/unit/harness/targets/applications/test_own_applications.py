@@ -60,7 +60,10 @@ def a_huey(storage: type = REDIS_STORAGE) -> Any:
         ),
         (of("dramatiq.brokers.stub:StubBroker"), "not StubBroker"),
         (of("huey.api:TaskWrapper"), r"app\(\) takes a Huey, not TaskWrapper"),
-        (a_huey(type("SqliteStorage", (), {})), "takes a Huey on Redis, not on SqliteStorage. Pass a RedisH"),
+        (
+            a_huey(type("PostgresStorage", (), {})),
+            "on Redis, SQLite or files, not on PostgresStorage. Pass a RedisH",
+        ),
     ],
 )
 def test_a_wrong_object_of_a_known_package_is_one_sentence(value: Any, sentence: str) -> None:
