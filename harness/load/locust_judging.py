@@ -74,7 +74,7 @@ class JudgingLoad(LocustLoad):
 
     def progress(self) -> tuple[float, int]:
         """Seconds since the load began, 0 before all processes began it, and the arrivals that wait for a user."""
-        return (0.0, 0) if self.test is None else (self.test.arriving.elapsed(), self.test.waiting)
+        return (0.0, 0) if self.test is None else (self.test.elapsed, self.test.waiting)
 
     def grown(self) -> None:
         """Note that the number of users grows for the arrivals that wait."""

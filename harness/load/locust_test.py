@@ -132,7 +132,7 @@ class LoadTest:
         self.producers = Producers(
             target.client, run=part.run, producers=options.producers, log=log, report=report
         )
-        self._gauges = LoadGauges([GeneratorSampler()], lambda: time.monotonic() - self.producers.began)
+        self._gauges = LoadGauges([GeneratorSampler()], lambda: self.elapsed)
 
     def start(self, queues: Sequence[str]) -> None:
         """Connect to the servers; raises what they raise."""
@@ -145,6 +145,11 @@ class LoadTest:
             self.arriving.start()
             self._began = self.producers.began = self.arriving.epoch
         self._gauges.start()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the load began, 0 before that; a closed model begins with this test."""
+        return self.arriving.elapsed() if self.is_open else time.monotonic() - self._began
 
     @property
     def waiting(self) -> int:

@@ -215,6 +215,8 @@ def test_a_closed_model_is_judged_and_named(runs: dict[str, Running]) -> None:
     assert code == 0, output
     assert runs["closed"].verdict["facts"]["model"] == "closed"
     assert runs["closed"].verdict["counts"]["terminal"]["complete"] > 0
+    sampled = {one["name"] for one in runs["closed"].verdict["resources"] if one["max"] is not None}
+    assert {"Postgres WAL", "Redis CPU", "workers CPU", "generator CPU"} <= sampled
 
 
 def test_the_brake_ends_a_load_whose_queue_gets_too_deep(runs: dict[str, Running]) -> None:
