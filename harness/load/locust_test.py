@@ -16,11 +16,13 @@ import agentexec as ax
 from agentexec.task import EnqueueOptions
 from harness.load.arriving import Arriving, Stopped, Taken
 from harness.load.figures import Figures
+from harness.load.gauges import LoadGauges
 from harness.load.locust_options import LoadOptions
 from harness.load.producing import RUN_KEY, Producers, RequestListener, Sending
 from harness.load.schedule import LoadSchedule, PlannedArrival
 from harness.load.target import LoadTarget
 from harness.load.task_log import TaskLog
+from harness.load.worker_gauges import GeneratorSampler
 
 _POLL_SECONDS = 0.05
 
@@ -130,6 +132,7 @@ class LoadTest:
         self.producers = Producers(
             target.client, run=part.run, producers=options.producers, log=log, report=report
         )
+        self._gauges = LoadGauges([GeneratorSampler()], lambda: self.elapsed)
 
     def start(self, queues: Sequence[str]) -> None:
         """Connect to the servers; raises what they raise."""
@@ -141,6 +144,12 @@ class LoadTest:
         if self.is_open and not self.arriving.epoch:
             self.arriving.start()
             self._began = self.producers.began = self.arriving.epoch
+        self._gauges.start()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the load began, 0 before that; a closed model begins with this test."""
+        return self.arriving.elapsed() if self.is_open else time.monotonic() - self._began
 
     @property
     def waiting(self) -> int:
@@ -175,6 +184,7 @@ class LoadTest:
         if self._lasted is None:
             self._lasted = time.monotonic() - self._began
             self.arriving.stop()
+            self._gauges.end()
             self.producers.note_end()
 
     def finish(self, within: float) -> Figures:
@@ -190,6 +200,7 @@ class LoadTest:
             self.producers.drop(time.monotonic(), 0.0)
         self.producers.drain(within)
         self.producers.close()
+        self.producers.figures.series.merge(self._gauges.series)
         return self.producers.figures
 
     @property

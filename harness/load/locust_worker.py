@@ -77,7 +77,7 @@ class WorkerLoad(LocustLoad):
             if last is not None and time.time() - last > _MASTER_SECONDS:
                 test.stop()
                 return
-            progress: dict[str, Any] = {"elapsed": test.arriving.elapsed(), "waiting": test.waiting}
+            progress: dict[str, Any] = {"elapsed": test.elapsed, "waiting": test.waiting}
             if self.until:
                 progress["recent"] = test.producers.recent.figures().to_value()
             self.runner.send_message("harness-progress", progress)

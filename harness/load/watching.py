@@ -30,11 +30,15 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tracked:
-    """A watched task: its number, its name, and its intended time in seconds of `time.monotonic`."""
+    """A watched task: its number, its name, and its intended time in seconds of `time.monotonic`.
+
+    `enqueue` are the seconds from that time until it was acknowledged.
+    """
 
     number: int
     name: str
     intended: float
+    enqueue: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
