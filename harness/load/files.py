@@ -83,12 +83,13 @@ def write_load(
 
 
 def read_load(path: Path) -> dict[str, Any]:
-    """The verdict.json of a load; raises `UsageError` if the file has none."""
+    """The verdict.json of a load, given by its path or by its folder; raises `UsageError` if there is none."""
+    path = path / "verdict.json" if path.is_dir() else path
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"{path} cannot be read ({first_line(error)}); name the verdict.json of a load."
+            f"{path} cannot be read ({first_line(error)}); name the verdict.json of a load, or its folder."
         ) from None
     if not isinstance(document, dict) or document.get("schema") != LOAD_SCHEMA:
         raise UsageError(f"{path} is no verdict of a load; name the verdict.json of one.")
