@@ -59,6 +59,8 @@ class JudgingLoad(LocustLoad):
         over = end is not None and elapsed >= end
         if end is not None and over and (not waiting or elapsed >= end + _GRACE_SECONDS):
             return None
+        if self.broken():
+            return None  # the rest of the load will not happen
         if elapsed and self.until and all(self._condition_holds()):
             print(f"load: it ends because {shape.until} holds.", flush=True)
             return None
@@ -73,6 +75,10 @@ class JudgingLoad(LocustLoad):
     def progress(self) -> tuple[float, int]:
         """Seconds since the load began, 0 before all processes began it, and the arrivals that wait for a user."""
         return (0.0, 0) if self.test is None else (self.test.arriving.elapsed(), self.test.waiting)
+
+    def broken(self) -> bool:
+        """Whether the arrivals of a process broke off; its figures say why."""
+        return self.test is not None and self.test.arriving.failure is not None
 
     def grown(self) -> None:
         """Note that the number of users grows for the arrivals that wait."""

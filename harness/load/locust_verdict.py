@@ -43,19 +43,25 @@ class EndedLoad:
 
 
 def thresholds_of(environment: Any) -> tuple[Threshold, ...]:
-    """The `thresholds` of the locustfiles; raises `UsageError`."""
-    texts: dict[str, str] = {}
+    """The `thresholds` of the locustfiles, also several for one row; raises `UsageError`."""
+    files: dict[str, str] = {}
+    found: list[Threshold] = []
     for path in environment.parsed_locustfiles or ():
-        # Locust imports each file under its name.
-        found = getattr(sys.modules.get(Path(path).stem), "thresholds", {})
-        if not isinstance(found, Mapping) or not all(
-            isinstance(part, str) for item in found.items() for part in item
+        # Locust imports each file under its name, and this one under another, so as not to hide its own package.
+        name = "locustfile" if Path(path).stem == "locust" else Path(path).stem
+        if files.setdefault(name, path) != path:
+            raise UsageError(
+                f"The locustfiles {files[name]} and {path} have one name, so Locust keeps only one; rename one of them."
+            )
+        given = getattr(sys.modules.get(name), "thresholds", {})
+        if not isinstance(given, Mapping) or not all(
+            isinstance(part, str) for item in given.items() for part in item
         ):
             raise UsageError(
-                'The `thresholds` of the locustfile map a row to its thresholds, as in {"TASK answer": "p95 < 2s"}.'
+                f'The `thresholds` of {path} must map a row to its thresholds; write {{"TASK answer": "p95 < 2s"}}.'
             )
-        texts |= found
-    return parse_all(texts)
+        found += parse_all(given)
+    return tuple(dict.fromkeys(found))
 
 
 def evidence_of(judged: EndedLoad) -> LoadEvidence:
@@ -76,7 +82,7 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
         bounds=LoadBounds(lateness_p99=judged.lateness, lateness_max=max(1.0, 20 * judged.lateness)),
         worst=figures.worst,
         workers_lost=judged.workers_lost,
-        gaps=judged.gaps,
+        gaps=[*judged.gaps, *figures.gaps],
         raised=list(_raised(judged.runner)),
         facts=dict(_facts(judged)),
     )
