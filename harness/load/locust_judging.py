@@ -12,6 +12,7 @@ import agentexec as ax
 from harness.environments.deadlocks import DeadlockWatch
 from harness.errors import EXIT_UNKNOWN
 from harness.load import locust_preflight
+from harness.load.baseline import Baseline, baseline_for
 from harness.load.figures import Figures, merged
 from harness.load.locust_options import LoadOptions
 from harness.load.locust_registry import ShapeLike
@@ -41,6 +42,7 @@ class JudgingLoad(LocustLoad):
         self._deadlocks: DeadlockWatch | None = None
         self._gauges = LoadSeries()
         self._thresholds: Sequence[Threshold] = ()
+        self._baseline: Baseline | None = None
         self._users = 0
         self._first_users: int | None = environment.parsed_options.num_users
         # Locust's own timer begins before the preflight; it does not begin if there is no time.
@@ -105,6 +107,7 @@ class JudgingLoad(LocustLoad):
         shape = self.environment.shape_class
         self.plan_for(shape, self._run_time or self.environment.parsed_options.run_time)
         self._thresholds = thresholds_of(self.environment)
+        self._baseline = baseline_for(options.baseline, self._thresholds)
         self.run = new_run()
         preflight = locust_preflight.Preflight(self.environment, options, target, self.plan, self.run)
         # Whatever ends the preflight, the clients that it made are closed.
@@ -195,5 +198,6 @@ class JudgingLoad(LocustLoad):
             lateness=self.options().lateness,
             processes=max(1, len(processes)),
             runner=self.runner,
+            baseline=self._baseline,
         )
         self.environment.process_exit_code = conclude(judged, self._thresholds, self.options().report)

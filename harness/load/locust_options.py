@@ -41,6 +41,7 @@ def add_options(parser: Any) -> None:
     for name, metavar, description in (
         ("--allow-target", "HOST", "put load on this host, which is not this machine; may be repeated"),
         ("--load-report", "DIR", "the folder of verdict.json, junit.xml and summary.md"),
+        ("--load-baseline", "DIR", "the report of an earlier load, to compare with"),
     ):
         # An option of these cannot be changed by a visitor of the web page.
         many: dict[str, Any] = {"action": "append", "default": []} if name == "--allow-target" else {}
@@ -63,6 +64,7 @@ class LoadOptions:
     producers: int
     allowed: tuple[str, ...]
     report: Path | None
+    baseline: Path | None
 
     @classmethod
     def of(cls, options: Namespace, host: str | None, own_host: str | None) -> LoadOptions:
@@ -88,6 +90,7 @@ class LoadOptions:
             producers=max(1, int(options.load_producers)),
             allowed=tuple(options.allow_target or ()),
             report=Path(options.load_report) if options.load_report else None,
+            baseline=Path(options.load_baseline) if options.load_baseline else None,
         )
 
     def target(self) -> LoadTarget:

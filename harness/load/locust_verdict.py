@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import EXIT_UNKNOWN, UsageError
+from harness.load.baseline import Baseline
 from harness.load.figures import KINDS, Figures, merged
 from harness.load.files import LoadCourse, load_table, write_load
 from harness.load.locust_test import LoadPlan
@@ -27,6 +28,7 @@ class EndedLoad:
     `workers_lost` names the load workers that did not report, `gaps` are sentences, and `gauges` are those of the
     queues. `deadlocks` is their number in the database, None if it is not known. `lateness` is the bound of the
     generator's own p99, in seconds. `runner` is that of Locust, with errors of the users' code and other requests.
+    `baseline` is an earlier load.
     """
 
     run: str
@@ -40,6 +42,7 @@ class EndedLoad:
     lateness: float
     processes: int
     runner: Any
+    baseline: Baseline | None = None
 
 
 def thresholds_of(environment: Any) -> tuple[Threshold, ...]:
@@ -104,11 +107,13 @@ def _other_requests(runner: Any) -> dict[str, LoadRow]:
 
 def conclude(judged: EndedLoad, thresholds: Sequence[Threshold], folder: Path | None) -> int:
     """Judge a load, print the verdict and write it into a folder; returns the exit code 0, 1 or 2."""
-    verdict = judge(evidence_of(judged), thresholds)
+    baseline = judged.baseline
+    verdict = judge(evidence_of(judged), thresholds, baseline and baseline.rows)
     print(f"\n{load_table(verdict)}", flush=True)
     if folder is not None:
         try:
-            paths = write_load(verdict, folder, course=_course(judged))
+            earlier = baseline and baseline.document
+            paths = write_load(verdict, folder, course=_course(judged), baseline=earlier)
         except UsageError as error:
             print(f"load: {masked(str(error))}", file=sys.stderr, flush=True)
             return EXIT_UNKNOWN
@@ -130,3 +135,5 @@ def _facts(judged: EndedLoad) -> Iterator[tuple[str, str]]:
     yield "load processes", str(judged.processes)
     if judged.plan.schedule is not None:
         yield "seed", str(judged.plan.schedule.seed)
+    if judged.baseline is not None:
+        yield "baseline", judged.baseline.run
