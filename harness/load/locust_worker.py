@@ -86,7 +86,7 @@ class WorkerLoad(LocustLoad):
             if test is self.test and self._master_is_silent():
                 self._leave(test)
             progress: dict[str, Any] = {
-                "elapsed": test.arriving.elapsed(),
+                "elapsed": test.elapsed,
                 "waiting": test.waiting,
                 # Also the master has to end the load, if it answers again.
                 "broken": test.arriving.failure is not None or self._left,
