@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from harness.load.locust_test import Assignment, Canaries, LoadPlan
+from harness.load.locust_test import Assignment, Canaries, LoadPlan, LoadTest
 from harness.load.schedule import LoadSchedule
 from harness.load.stages import Stage, hold, replay
+from harness.load.task_log import TaskLog
 
 PART = Assignment(run="load-1", shape=None, seconds=None)
 
@@ -44,3 +48,16 @@ def test_a_canary_has_the_first_arrival_of_the_load(
     arrival = canaries.take("Chat").arrival
     assert (arrival.size.input if arrival.size else None) == size
     assert not Canaries(pytest.fail, None, LoadPlan(schedule=None, seconds=None), "load-1").is_open  # type: ignore[arg-type]  # as above
+
+
+def test_no_collection_of_what_was_there_before_the_load_delays_its_arrivals() -> None:
+    options: Any = SimpleNamespace(producers=1)
+    target: Any = SimpleNamespace(client=pytest.fail)
+    plan = plan_of(hold(1, 5))
+    load = LoadTest(options, target, plan, PART, log=TaskLog(None), report=lambda **_: None)
+    try:
+        load.begin({"Chat": 1.0})
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        load.stop()
+    assert gc.get_freeze_count() == 0
