@@ -96,8 +96,9 @@ def test_arrivals_that_are_missing_are_a_gap_in_the_figures(
     part = replace(PART, shard=1, shards=2)
     options: Any = SimpleNamespace(producers=1)
     target: Any = SimpleNamespace(client=pytest.fail)
+    nothing: Any = pytest.fail
     test = LoadTest(
-        options, target, plan(schedule=schedule, seconds=0.01), part, log=TaskLog(None), report=pytest.fail
+        options, target, plan(schedule=schedule, seconds=0.01), part, log=TaskLog(None), report=nothing
     )
     test.producers = Silent()  # type: ignore[assignment]  # it has what the end of a load needs
     if begins:
