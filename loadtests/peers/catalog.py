@@ -34,7 +34,7 @@ class Peer:
     loses: str
     variant: str = ""
     requirements: tuple[str, ...] = ()
-    pool: tuple[str, ...] = ("{python}", "-m", "{module}", "worker")
+    pool: tuple[str, ...] = ("{python}", "-m", "run_peer", "{module}", "worker")
     pools: int = 1
     tasks: int = 20_000
     running: int = 16
@@ -45,7 +45,7 @@ class Peer:
         """The environment with its packages, made on demand; without requirements, the one of this process."""
         return AdapterEnvironment(
             AdapterFile(
-                name=f"peer-{self.distribution}",
+                name=self.distribution,
                 folder=SYSTEMS,
                 pool=self.pool,
                 client=(),

@@ -37,7 +37,7 @@ class Launch:
         """The producer, prepared, and closed at the end."""
         with self._log("producer").open("ab") as log:
             process = subprocess.Popen(
-                [self.python, "-m", self.module, "producer"],
+                [self.python, "-m", "run_peer", self.module, "producer"],
                 env=self._environment(),
                 cwd=self.folder,
                 stdin=subprocess.PIPE,

@@ -53,5 +53,4 @@ class AgentexecProducer(kit.Producer):
         self.client.close()
 
 
-if __name__ == "__main__":
-    kit.serve(AgentexecProducer())
+producer = AgentexecProducer()

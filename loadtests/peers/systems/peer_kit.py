@@ -132,10 +132,12 @@ class Producer:
     """The base of the producers. Each method may be a coroutine function.
 
     `enqueue` enqueues one task. A producer with concurrent callers sets `is_concurrent`, one with batches defines
-    `enqueue_many`. `unfinished` returns how many tasks wait or run, or have ended without a record of it.
+    `enqueue_many`. `unfinished` returns how many tasks wait or run, or have ended without a record of it. `run` runs
+    the event loop.
     """
 
     is_concurrent = False
+    run = staticmethod(asyncio.run)
     enqueue_many = None
 
     def prepare(self):
@@ -145,11 +147,11 @@ class Producer:
         """Disconnect."""
 
 
-def serve(producer, run=asyncio.run):
+def serve(producer):
     """Answer calls until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a peer prints goes to the log
-    run(_serve(producer, answers))
+    producer.run(_serve(producer, answers))
 
 
 async def _serve(producer, answers):

@@ -1,7 +1,6 @@
 """PgQueuer with one of its drivers: a pool of connections for producers, one connection for each worker process."""
 
 import json
-import sys
 from contextlib import asynccontextmanager
 
 import peer_kit as kit
@@ -30,6 +29,7 @@ class PgqueuerProducer(kit.Producer):
     """A producer of PgQueuer. It has no pool for psycopg, so that concurrent callers share one connection."""
 
     is_concurrent = True
+    run = staticmethod(uvloop.run)
 
     async def prepare(self):
         """Create the tables, with the settings for autovacuum that the documentation recommends."""
@@ -73,8 +73,9 @@ async def main():
     await connection.close()
 
 
-if __name__ == "__main__":
-    if sys.argv[1] == "producer":
-        kit.serve(PgqueuerProducer(), run=uvloop.run)
-    else:
-        uvloop.run(pgqueuer.run(main, batch_size=BATCH_SIZE))
+def work():
+    """One worker process, as `pgq run` runs it."""
+    uvloop.run(pgqueuer.run(main, batch_size=BATCH_SIZE))
+
+
+producer = PgqueuerProducer()
