@@ -19,10 +19,11 @@ from harness.masking import masked
 from harness.report import prepare_folder
 from loadtests.peers.catalog import Peer, all_peers, chosen
 from loadtests.peers.measure import RECOVERY_SECONDS, PeerMeasurement
+from loadtests.peers.plot import picture
 from loadtests.peers.result import PeerResult, document
 from loadtests.peers.tables import replaced, tables
 
-_JSON, _TABLES = "peers.json", "peers.md"
+_JSON, _TABLES, _PLOT = "peers.json", "peers.md", "peers.svg"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,12 +67,14 @@ def _run(peers: Sequence[Peer], options: Namespace) -> int:
         }
     found = document(rounds.results, run)
     (folder / _JSON).write_text(json.dumps(found, indent=2) + "\n", "utf-8")
-    text = tables(found)
+    text = tables(found, plot=_PLOT)
     (folder / _TABLES).write_text(text + "\n", "utf-8")
+    (folder / _PLOT).write_text(picture(found), "utf-8")
     print(text)
     if options.document is not None:
         page = options.document.read_text("utf-8")
         options.document.write_text(replaced(page, text), "utf-8")
+        options.document.with_name(_PLOT).write_text(picture(found), "utf-8")
     print(f"\nfigures: {folder / _JSON}")
     return EXIT_INVALID if any(result.errors for result in rounds.results) else EXIT_VALID
 

@@ -21,7 +21,7 @@ class Peer:
     """A queue with one choice of settings.
 
     `tasks` are drained in one measurement; `pools` is how many times `pool` is started, so that 2 worker processes run;
-    `running` is how many tasks run at once for recovery and exit.
+    `running` is how many tasks run at once for recovery and exit; `in_postgres` is whether it has tasks in Postgres.
     """
 
     name: str
@@ -32,12 +32,14 @@ class Peer:
     source: str
     records: str
     loses: str
+    loss_source: str
     variant: str = ""
     requirements: tuple[str, ...] = ()
     pool: tuple[str, ...] = ("{python}", "-m", "run_peer", "{module}", "worker")
     pools: int = 1
     tasks: int = 20_000
     running: int = 16
+    in_postgres: bool = False
     variables: Mapping[str, str] = field(default_factory=dict)
 
     @property

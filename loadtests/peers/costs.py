@@ -55,24 +55,29 @@ def tree_seconds(times: Mapping[int, ProcessTime], roots: Iterable[int]) -> floa
 
 @dataclass(frozen=True, kw_only=True)
 class CostMeter:
-    """Reads the processor time of the kinds of processes, and the end of the write-ahead log."""
+    """Reads processor time by kind of process and, if there is a server `postgres`, the counters of a database."""
 
     database: psycopg.Connection
-    postgres: int
     redis: int
+    postgres: int | None
 
     def read(self, **kinds: Iterable[int]) -> dict[str, float]:
-        """Seconds by kind of process, with `postgres` and `redis`, and the bytes of `wal` since the cluster began."""
-        # First, so that no cost of this read is in the seconds.
-        wal = self.database.execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchone()
+        """Seconds by kind of process, with `redis` and `postgres`, and the bytes of `wal` since the cluster began."""
+        found: dict[str, float] = {}
+        if self.postgres is not None:
+            # First, so that no cost of this read is in the seconds.
+            wal = self.database.execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchone()
+            found["wal"] = float(wal[0]) if wal else 0.0
+            kinds["postgres"] = [self.postgres]
         times = all_process_times()
-        roots = {**kinds, "postgres": [self.postgres], "redis": [self.redis]}
-        return {"wal": float(wal[0]) if wal else 0.0} | {
-            kind: tree_seconds(times, pids) for kind, pids in roots.items()
+        return found | {
+            kind: tree_seconds(times, pids) for kind, pids in {**kinds, "redis": [self.redis]}.items()
         }
 
     def counters(self) -> dict[str, float]:
         """Commits and written tuples of the database. A session reports them when it ends, or up to 10 s late."""
+        if self.postgres is None:
+            return {}
         query = """SELECT xact_commit, tup_inserted, tup_updated, tup_deleted
             FROM pg_stat_database WHERE datname = current_database()"""
         row = self.database.execute(query).fetchone() or (0, 0, 0, 0)

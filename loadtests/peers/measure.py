@@ -25,7 +25,7 @@ from harness.environments.urls import plain_url
 from harness.errors import TargetFailed
 from harness.history.figures import quantile
 from loadtests.peers.catalog import SYSTEMS, Peer
-from loadtests.peers.costs import CostMeter, spent
+from loadtests.peers.costs import CostMeter, process_time, spent
 from loadtests.peers.processes import Launch, ProducerProcess, WorkerPool, failed
 
 WORKERS = 2
@@ -100,7 +100,7 @@ class PeerMeasurement:
         stat = Path(f"/proc/{database.info.backend_pid}/stat").read_text("utf-8")
         return CostMeter(
             database=database,
-            postgres=int(stat.rpartition(")")[2].split()[1]),
+            postgres=process_time(stat).parent if self.peer.in_postgres else None,
             redis=int(self._redis.info("server")["process_id"]),
         )
 
@@ -189,7 +189,7 @@ class PeerMeasurement:
 
     @property
     def _begun(self) -> int:
-        return int(self._redis.llen(f"{self._queue}:began"))  # type: ignore[arg-type]  # not asynchronous
+        return int(self._redis.llen(f"{self._queue}:began"))
 
     def _unfinished(self, producer: ProducerProcess) -> int:
         return int(producer.call("unfinished")["unfinished"])

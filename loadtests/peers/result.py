@@ -97,7 +97,7 @@ def document(results: Sequence[PeerResult], run: Mapping[str, Any]) -> dict[str,
 
 def _described(result: PeerResult) -> dict[str, Any]:
     peer = result.peer
-    texts = ("title", "settings", "source", "records", "loses", "tasks")
+    texts = ("title", "settings", "source", "records", "loses", "loss_source", "tasks")
     return {
         "version": result.version,
         **{text: getattr(peer, text) for text in texts},

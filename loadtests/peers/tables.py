@@ -37,6 +37,7 @@ def tables(run: Document, *, plot: str = "") -> str:
         "### Costs of a drained task",
         _drained(run),
         "### Costs of an enqueued task",
+        "Processor time = producer + Postgres + Redis.",
         _enqueued(run),
         "### Spread of the rounds",
         _spread(run),
@@ -118,11 +119,11 @@ def _enqueued(run: Document) -> str:
             kinds = [f"enqueue-{way}.{kind}" for kind in ("producer", "postgres", "redis")]
             total = summed(figures, kinds)
             parts = " + ".join(text_of(figures.get(kind)) for kind in kinds)
-            wal = text_of(figures.get(f"enqueue-{way}.wal"))
-            found.append(DASH if total is None else f"{total:,.0f} = {parts}; {wal}")
+            found.append(DASH if total is None else f"{total:,.0f} = {parts}")
+            found.append(text_of(figures.get(f"enqueue-{way}.wal")))
         return found
 
-    header = [f"{text}: processor µs = producer + Postgres + Redis; WAL bytes" for text in _WAYS.values()]
+    header = [text for way in _WAYS.values() for text in (f"{way}, µs", "WAL bytes")]
     return table(["", *header], _rows(run, cells))
 
 
@@ -147,8 +148,11 @@ def _spread(run: Document) -> str:
 
 
 def _described(run: Document) -> Iterator[str]:
-    rows = [[peer["title"], peer["records"], peer["loses"]] for peer in run["peers"].values()]
-    yield table(["", "records", "loses when all workers are killed"], rows)
+    rows = [
+        [peer["title"], peer["records"], f"{peer['loses']} ([source]({peer['loss_source']}))"]
+        for peer in run["peers"].values()
+    ]
+    yield table(["", "records", "loses when all workers are killed"], rows, align="---")
     yield "\n".join(
         wrapped(
             f"**{peer['title']}** {peer['version'] or ''}: {peer['settings']} ({peer['source']}).", "- ", "  "
@@ -170,7 +174,7 @@ def _problems(run: Document) -> Iterator[str]:
 
 def number(value: float) -> str:
     """Three digits, or all of a larger number."""
-    if abs(value) >= 100:
+    if value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
@@ -188,13 +192,14 @@ def with_ratio(figure: Figure | None) -> str:
 
 
 def summed(figures: Mapping[str, Figure], names: Sequence[str]) -> float | None:
-    """The sum of the medians; None if one of the figures is missing."""
-    return sum(figures[one]["median"] for one in names) if all(one in figures for one in names) else None
+    """The sum of the medians of the figures that there are; None if there is none."""
+    found = [figures[one]["median"] for one in names if one in figures]
+    return sum(found) if found else None
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of Markdown whose figures are aligned to the right."""
-    lines = [header, ["---", *["--:"] * (len(header) - 1)], *rows]
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, align: str = "--:") -> str:
+    """A table of Markdown whose columns after the first are aligned, by default to the right."""
+    lines = [header, ["---", *[align] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
