@@ -195,7 +195,7 @@ class PeerMeasurement:
         return int(producer.call("unfinished")["unfinished"])
 
     def _stamps(self, what: str = "began") -> list[Stamp]:
-        texts: list[str] = self._redis.lrange(f"{self._queue}:{what}", 0, -1)  # type: ignore[assignment]  # same
+        texts: list[str] = self._redis.lrange(f"{self._queue}:{what}", 0, -1)  # type: ignore[assignment]  # not asynchronous
         return [Stamp.of(text) for text in texts]
 
     def _all_stamps(self, numbers: range, pool: WorkerPool) -> list[Stamp]:
