@@ -18,11 +18,13 @@ from harness.errors import EXIT_INVALID, EXIT_VALID, HarnessError
 from harness.masking import masked
 from harness.report import prepare_folder
 from loadtests.peers.catalog import Peer, all_peers, chosen
-from loadtests.peers.measure import RECOVERY_SECONDS, PeerMeasurement
+from loadtests.peers.measure import PeerMeasurement
 from loadtests.peers.plot import picture
 from loadtests.peers.result import PeerResult, document
 from loadtests.peers.tables import replaced, tables
 
+# After these seconds a recovery is given up.
+_RECOVERY_SECONDS, _QUICK_RECOVERY_SECONDS = 8.0, 4.0
 _JSON, _TABLES, _PLOT = "peers.json", "peers.md", "peers.svg"
 
 
@@ -62,7 +64,7 @@ def _run(peers: Sequence[Peer], options: Namespace) -> int:
             "servers": {"postgres": versions.postgres, "redis": versions.redis},
             "rounds": options.rounds,
             "quick": options.quick,
-            "recovery_seconds": RECOVERY_SECONDS,
+            "recovery_seconds": rounds.recovery_seconds,
             "deadlocks": rounds.deadlocks,
         }
     found = document(rounds.results, run)
@@ -90,6 +92,11 @@ class _Rounds:
 
     def __post_init__(self) -> None:
         self.results = [PeerResult(peer=peer, version=peer.environment.version()) for peer in self.peers]
+
+    @property
+    def recovery_seconds(self) -> float:
+        """How long a recovery may take."""
+        return _QUICK_RECOVERY_SECONDS if self.quick else _RECOVERY_SECONDS
 
     def measure(self, rounds: int) -> None:
         """Measure all peers in turn, so many times."""
@@ -120,6 +127,7 @@ class _Rounds:
             endpoints=self.environment.endpoints,
             folder=self.environment.folder,
             quick=quick,
+            recovery_seconds=self.recovery_seconds,
             recovers="recovery" not in result.missed,
         )
 

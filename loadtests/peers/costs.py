@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -82,6 +83,17 @@ class CostMeter:
             FROM pg_stat_database WHERE datname = current_database()"""
         row = self.database.execute(query).fetchone() or (0, 0, 0, 0)
         return dict(zip(("commits", "inserted", "updated", "deleted"), map(float, row), strict=True))
+
+    def wait_for_others(self, sessions: int, *, seconds: float = 5.0) -> int:
+        """Wait until at most so many other sessions use the database; returns how many there are."""
+        query = """SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"""
+        deadline = time.monotonic() + seconds
+        while True:
+            [others] = self.database.execute(query).fetchone() or (0,)
+            if others <= sessions or time.monotonic() > deadline:
+                return int(others)
+            time.sleep(0.02)
 
 
 def spent(before: Mapping[str, float], after: Mapping[str, float], tasks: int) -> dict[str, float]:

@@ -34,7 +34,6 @@ SAMPLES = 250
 # The first ones are not counted.
 WARM_UP = 20
 SPARSE_SECONDS = 0.02
-RECOVERY_SECONDS = 8.0
 RECOVERED_WORK, STOPPED_WORK = 1.0, 0.3
 _ROOT = Path(__file__).parents[2]
 
@@ -64,18 +63,23 @@ class PeerMeasurement:
     endpoints: Endpoints
     folder: Path
     quick: bool = False
+    recovery_seconds: float = 8.0
     recovers: bool = True
     _next: int = field(default=0, init=False)
 
     def run(self) -> Figures:
         """All figures; raises `TargetFailed` if the peer loses or doubles a task, or does not do something in time."""
         self._redis.flushall()
-        with self._database() as (meter, launch), launch.producer() as producer:
-            figures = self._enqueue_and_drain(meter, launch, producer)
-            with launch.workers() as pool:
-                figures |= self._pick_up(producer, pool)
-                if self.recovers:
-                    figures["recovery"] = self._recovery(launch, producer, pool)
+        with self._database() as (meter, launch):
+            with launch.producer(install=True) as producer:
+                figures = self._enqueue(meter, producer)
+            # Another producer, so that the counters of Postgres have all that the sessions of the first one did.
+            with launch.producer() as producer:
+                figures |= self._drain(meter, launch, producer)
+                with launch.workers() as pool:
+                    figures |= self._pick_up(producer, pool)
+                    if self.recovers:
+                        figures["recovery"] = self._recovery(launch, producer, pool)
         return figures
 
     @cached_property
@@ -139,19 +143,20 @@ class PeerMeasurement:
         self._next += count
         return self._next - count
 
-    def _enqueue_and_drain(self, meter: CostMeter, launch: Launch, producer: ProducerProcess) -> Figures:
+    def _enqueue(self, meter: CostMeter, producer: ProducerProcess) -> Figures:
         figures: Figures = {}
         tasks = self._scaled(self.peer.tasks)
         for way in producer.ways:
             self._enqueued(producer, way, most=10 if way == "one" else 100)  # a warm-up
         for way in producer.ways:
             before = meter.read(producer=producer.pids)
-            count, seconds = self._enqueued(producer, way, most=tasks // 4, seconds=self._seconds)
+            most = tasks if way == "batch" else tasks // 2
+            count, seconds = self._enqueued(producer, way, most=most, seconds=self._seconds)
             after = meter.read(producer=producer.pids)
             figures[f"enqueue-{way}"] = count / seconds
             figures |= {f"enqueue-{way}.{kind}": cost for kind, cost in spent(before, after, count).items()}
         self._enqueued(producer, producer.ways[-1], most=max(0, tasks - self._next))
-        return figures | self._drain(meter, launch, producer)
+        return figures
 
     @property
     def _seconds(self) -> float:
@@ -166,6 +171,7 @@ class PeerMeasurement:
 
     def _drain(self, meter: CostMeter, launch: Launch, producer: ProducerProcess) -> Figures:
         tasks = self._next
+        sessions = meter.wait_for_others(0)
         counted = meter.counters()
         self._closed.touch()
         with launch.workers() as pool:
@@ -184,6 +190,7 @@ class PeerMeasurement:
             }
             figures |= {f"drain.{kind}": cost for kind, cost in spent(before, after, tasks).items()}
             figures["exit"] = self._exit(producer, pool)
+        meter.wait_for_others(sessions)
         more = meter.counters()
         return figures | {f"drain.{name}": (more[name] - counted[name]) / self._next for name in more}
 
@@ -245,12 +252,11 @@ class PeerMeasurement:
         pool.kill()
         with launch.workers() as second:
             try:
-                second.until(
-                    lambda: not uneven(self._since(killed, numbers), numbers), "", seconds=RECOVERY_SECONDS
-                )
+                again = partial(self._since, killed, numbers)
+                second.until(lambda: not uneven(again(), numbers), "", seconds=self.recovery_seconds)
             except TargetFailed:
                 return None
-            return (max(stamp.at for stamp in self._since(killed, numbers)) - killed) / 1e9
+            return (max(stamp.at for stamp in again()) - killed) / 1e9
 
     def _since(self, moment: int, numbers: range) -> list[Stamp]:
         return [stamp for stamp in self._stamps() if stamp.at > moment and stamp.number in numbers]

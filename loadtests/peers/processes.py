@@ -33,8 +33,8 @@ class Launch:
     variables: Mapping[str, str]
 
     @contextmanager
-    def producer(self) -> Iterator[ProducerProcess]:
-        """The producer, prepared, and closed at the end."""
+    def producer(self, *, install: bool = False) -> Iterator[ProducerProcess]:
+        """The producer, connected, and closed at the end; with `install` it creates what the peer needs."""
         with self._log("producer").open("ab") as log:
             process = subprocess.Popen(
                 [self.python, "-m", "run_peer", self.module, "producer"],
@@ -48,8 +48,11 @@ class Launch:
             )
         try:
             producer = ProducerProcess(process, self._log("producer"))
+            producer.ways = producer.call("prepare", install=install)["ways"]
             yield producer
             producer.call("close")
+            process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
+            process.wait(PATIENCE_SECONDS)
         finally:
             _kill([process])
 
@@ -90,7 +93,7 @@ class ProducerProcess:
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self._process = process
         self._log = log
-        self.ways: list[str] = self.call("prepare")["ways"]
+        self.ways: list[str] = []
 
     @property
     def pids(self) -> list[int]:

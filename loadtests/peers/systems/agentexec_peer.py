@@ -29,9 +29,12 @@ class AgentexecProducer(kit.Producer):
 
     is_concurrent = True
 
-    def prepare(self):
-        """Create the tables."""
+    def connect(self):
+        """Make the client, which connects at its first use."""
         self.client = ax.Client()
+
+    def install(self):
+        """Create the tables."""
         create_schema(self.client.engine)
 
     async def enqueue(self, task):

@@ -20,7 +20,7 @@ class ArqProducer(kit.Producer):
 
     is_concurrent = True
 
-    async def prepare(self):
+    async def connect(self):
         """Connect."""
         self.redis = await create_pool(address, default_queue_name=kit.settings.queue)
 

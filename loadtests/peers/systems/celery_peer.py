@@ -20,7 +20,7 @@ def perform(task):
 class CeleryProducer(kit.Producer):
     """A producer of Celery."""
 
-    def prepare(self):
+    def connect(self):
         """Connect."""
         self.redis = kit.Redis()
 

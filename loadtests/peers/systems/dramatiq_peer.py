@@ -17,7 +17,7 @@ def perform(task):
 class DramatiqProducer(kit.Producer):
     """A producer of Dramatiq."""
 
-    def prepare(self):
+    def connect(self):
         """Connect."""
         self.redis = kit.Redis()
 

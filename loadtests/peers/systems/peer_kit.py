@@ -140,8 +140,11 @@ class Producer:
     run = staticmethod(asyncio.run)
     enqueue_many = None
 
-    def prepare(self):
-        """Create what the peer needs in its stores, and connect."""
+    def connect(self):
+        """Connect to the stores."""
+
+    def install(self):
+        """Create what the peer needs in its stores; called once, before the first task."""
 
     def close(self):
         """Disconnect."""
@@ -178,9 +181,11 @@ class _Calls:
         self.producer = producer
         self.redis = Redis()
 
-    async def prepare(self):
-        """Prepare the peer; says in which ways it enqueues."""
-        await _done(self.producer.prepare())
+    async def prepare(self, install):
+        """Connect the producer; says in which ways it enqueues."""
+        await _done(self.producer.connect())
+        if install:
+            await _done(self.producer.install())
         ways = {
             "one": True,
             "together": self.producer.is_concurrent,

@@ -31,13 +31,16 @@ class PgqueuerProducer(kit.Producer):
     is_concurrent = True
     run = staticmethod(uvloop.run)
 
-    async def prepare(self):
-        """Create the tables, with the settings for autovacuum that the documentation recommends."""
+    async def connect(self):
+        """Connect."""
         if IS_ASYNCPG:
             self.pool = await asyncpg.create_pool(kit.settings.database_url)
             self.queries = Queries(AsyncpgPoolDriver(self.pool))
         else:
             self.queries = Queries(PsycopgDriver(await connect()))
+
+    async def install(self):
+        """Create the tables, with the settings for autovacuum that the documentation recommends."""
         await self.queries.install()
         await self.queries.optimize_autovacuum()
 

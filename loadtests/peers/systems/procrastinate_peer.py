@@ -23,9 +23,12 @@ class ProcrastinateProducer(kit.Producer):
 
     is_concurrent = True
 
-    async def prepare(self):
-        """Create the tables."""
+    async def connect(self):
+        """Connect."""
         await app.open_async()
+
+    async def install(self):
+        """Create the tables."""
         await app.schema_manager.apply_schema_async()
 
     async def enqueue(self, task):

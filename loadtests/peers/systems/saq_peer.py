@@ -20,7 +20,7 @@ class SaqProducer(kit.Producer):
 
     is_concurrent = True
 
-    async def prepare(self):
+    async def connect(self):
         """Connect."""
         await queue.connect()
 

@@ -19,7 +19,7 @@ class StreaqProducer(kit.Producer):
 
     is_concurrent = True
 
-    async def prepare(self):
+    async def connect(self):
         """Connect."""
         await worker.__aenter__()
 

@@ -19,7 +19,7 @@ class TaskiqProducer(kit.Producer):
     is_concurrent = True
     run = staticmethod(uvloop.run)
 
-    async def prepare(self):
+    async def connect(self):
         """Connect."""
         await broker.startup()
         self.redis = kit.Redis()
