@@ -251,10 +251,14 @@ class PeerMeasurement:
         killed = time.monotonic_ns()
         pool.kill()
         with launch.workers() as second:
+            again = partial(self._since, killed, numbers)
             try:
-                again = partial(self._since, killed, numbers)
-                second.until(lambda: not uneven(again(), numbers), "", seconds=self.recovery_seconds)
+                second.until(
+                    lambda: not uneven(again(), numbers), "not all tasks began again", self.recovery_seconds
+                )
             except TargetFailed:
+                if not second.is_running:
+                    raise
                 return None
             return (max(stamp.at for stamp in again()) - killed) / 1e9
 

@@ -79,7 +79,7 @@ def _legend(left: float) -> Iterator[Markup]:
     for index, (kind, color) in enumerate(_KINDS.items()):
         x = left + index * 80
         yield tag("rect", x=x, y=28, width=10, height=10, fill=color)
-        yield _text(x + 14, 37, kind)
+        yield _text(x + 14, 37, kind.title())
 
 
 def _pick_ups(left: float, rows: Sequence[Mapping[str, Figure]]) -> Iterator[Markup]:
