@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
 
+from pydantic_core import to_json
 from sqlalchemy import Connection, Row, TextClause, text
 
 from agentexec.store.models import ACTIVITY_TABLE, LOG_TABLE
@@ -140,7 +141,7 @@ def relation(parameter: str, columns: tuple[str, ...], *, postgres: bool) -> str
 
 def as_json(rows: Batch) -> str:
     """A batch as the parameter of a statement."""
-    return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
+    return to_json(rows).decode()
 
 
 def parts(items: Sequence[T], size: Callable[[T], int]) -> Iterator[Sequence[T]]:
