@@ -247,7 +247,7 @@ def test_a_users_package_harness_is_refused_before_any_server_starts(
 ) -> None:
     (tmp_path / "harness.py").touch()
     monkeypatch.chdir(tmp_path)
-    assert cli.main(command) == 2
+    assert cli.main(command) == 64
     assert "harness.py in the current folder hides the package harness" in capsys.readouterr().err
 
 
