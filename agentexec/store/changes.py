@@ -83,8 +83,6 @@ def apply_all(connection: Connection, *batches: tuple[ActivityChange, Batch]) ->
         return [() for _ in batches]
     parameters = {f"{change.name}_batch": as_json(rows) for change, rows in batches}
     found = connection.execute(_one_statement(changes), parameters).all()
-    if len(changes) == 1:  # an enqueue, with up to a thousand rows
-        return [found]
     answers: dict[str, list[Row[Any]]] = {change.name: [] for change in changes}
     for row in found:
         answers[row[0]].append(row)
