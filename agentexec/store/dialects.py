@@ -18,11 +18,15 @@ from uuid import UUID
 from pydantic_core import to_json
 from sqlalchemy import Connection, Row, TextClause, text
 
-from agentexec.store.models import ACTIVITY_TABLE, LOG_TABLE
+from agentexec.config import table_prefix
 from agentexec.store.status import PENDING, Status, sql_in
 
 Batch = Sequence[Mapping[str, Any]]
 T = TypeVar("T")
+
+PREFIX = table_prefix()
+ACTIVITY_TABLE = f"{PREFIX}activity"
+LOG_TABLE = f"{PREFIX}activity_log"
 
 STATEMENT_BYTES = 32 * 1024 * 1024  # of JSON in one statement; a longer row has a statement of its own
 
