@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -138,16 +138,27 @@ def parse_conditions(text: str) -> tuple[Threshold, ...]:
 
     A condition without a row has the row of the one before it.
     """
-    found: list[Threshold] = []
+    return tuple(_threshold(row, condition) for row, condition in _conditions(text))
+
+
+def by_row(texts: Iterable[str]) -> dict[str, str]:
+    """Thresholds that are written as conditions, as texts by row; raises `UsageError`."""
+    found: dict[str, str] = {}
+    for row, threshold in (one for text in texts for one in _conditions(text)):
+        found[row] = f"{found[row]}, {threshold}" if row in found else threshold
+    return found
+
+
+def _conditions(text: str) -> Iterator[tuple[str, str]]:
+    row = None
     for part in text.split(","):
         matched = _CONDITION.fullmatch(part.strip())
-        row = (matched and matched["row"]) or (found[-1].row if found else None)
+        row = (matched and matched["row"]) or row
         if not matched or row is None:
             raise UsageError(
                 f"The condition {_quoted(part)} does not begin with a row; write for example 'TASK answer p99 > 2s'."
             )
-        found.append(_threshold(row, matched["threshold"]))
-    return tuple(found)
+        yield row, matched["threshold"]
 
 
 def check_rows(thresholds: Iterable[Threshold], known: Iterable[str]) -> None:
