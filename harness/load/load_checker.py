@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import RUNNER, History
+from harness.history.figures import seconds
 from harness.history.names import LOAD
 from harness.load.figures import ENQUEUE, RUN, TASK, WAIT
 from harness.load.load_in_history import MeasuredLoad, load_evidence, measured_load
 from harness.load.load_record import RecordedLoad
+from harness.load.machine_excuse import excused
 from harness.load.thresholds import ThresholdOutcome
 from harness.load.verdict import ALL, LoadVerdict, judge
 
@@ -41,8 +43,9 @@ def judged_load(history: History) -> JudgedLoad | None:
 def load_checker() -> Checker:
     """Every threshold of the load is met, with latencies from the intended time of each task.
 
-    UNKNOWN if the generator was late or left a gap in the evidence, whatever the thresholds came to. The
-    counterexamples of a breached latency are the tasks above its bound, the slowest first.
+    UNKNOWN if the generator was late or left a gap in the evidence, whatever the thresholds came to, and if the machine
+    explains what is breached. The counterexamples of a breached TASK latency are the tasks above its bound, the slowest
+    first.
     """
 
     def check(history: History) -> CheckResult:
@@ -71,7 +74,8 @@ def _judged(history: History) -> JudgedLoad | None:
     measured = measured_load(history, load)
     thresholds: Mapping[str, str] = load.plan["thresholds"] or DEFAULTS
     verdict = judge(load_evidence(history, load, measured), thresholds, defaults=False)
-    return JudgedLoad(load=load, measured=measured, verdict=verdict)
+    fair = replace(verdict, results=excused(verdict.results, measured.spans, history))
+    return JudgedLoad(load=load, measured=measured, verdict=fair)
 
 
 def _summary(verdict: LoadVerdict) -> str:
@@ -100,7 +104,10 @@ def _counterexamples(judged: JudgedLoad) -> Iterator[Mapping[str, Any]]:
         one.threshold.bound for one in breached if one.threshold.row == TASK and one.threshold.unit == "time"
     ]
     if bounds:
-        slowest = sorted(judged.measured.latencies.items(), key=lambda pair: -pair[1])
-        above = [(task, took) for task, took in slowest if took > min(bounds)]
-        for task, took in above[:_NAMED]:
-            yield {"kind": "slow", "task": task, "seconds": "never" if math.isinf(took) else round(took, 3)}
+        took = [
+            (one.task, math.inf if one.end is None else seconds(one.end - one.start))
+            for one in judged.measured.spans.get(TASK, ())
+        ]
+        above = [pair for pair in sorted(took, key=lambda pair: -pair[1]) if pair[1] > min(bounds)]
+        for task, time in above[:_NAMED]:
+            yield {"kind": "slow", "task": task, "seconds": "never" if math.isinf(time) else round(time, 3)}

@@ -7,7 +7,7 @@ task ends when the store's log has its last status. Without a log it ends when i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.history import DEADLOCKS, History, OperationType
@@ -19,6 +19,7 @@ from harness.history.statuses import COMPLETE, FIRST, TERMINAL
 from harness.history.submissions import RecordedSubmission, submissions
 from harness.load.figures import ENQUEUE, KINDS, LATE, RUN, TASK, WAIT, Figures
 from harness.load.load_record import RecordedLoad
+from harness.load.machine_excuse import MeasuredSpan
 from harness.load.rows import LoadRow
 from harness.load.verdict import ALL, LoadBounds, LoadEvidence, WorstTask
 
@@ -42,39 +43,45 @@ class TaskCourse:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredLoad:
-    """The figures of a load, and the latency of each acknowledged task in seconds, infinite if it is not COMPLETE."""
+    """The figures of a load, and by row what each latency measures.
+
+    `timeless` is the number of tasks that are COMPLETE at an unknown time.
+    """
 
     figures: Figures
-    latencies: Mapping[int, float]
+    spans: Mapping[str, Sequence[MeasuredSpan]]
     timeless: int
-    """Tasks that are COMPLETE at an unknown time."""
 
 
 def measured_load(history: History, load: RecordedLoad) -> MeasuredLoad:
     """Measure each task that was submitted before the load ended; later ones belong to the end of the run."""
-    figures, latencies, timeless = Figures(), {}, 0
+    figures, timeless = Figures(), 0
+    spans: dict[str, list[MeasuredSpan]] = {}
     courses = _courses(history)
     sent = [one for one in submissions(history) if load.end is None or one.request.time <= load.end]
     counts = figures.accounting
     counts.due = load.plan["arrivals"] if load.end is not None else len(sent)
     if load.noticed is not None:
         counts.noticed = load.noticed
-    counts.drop(counts.due - len(sent))
+    counts.drop(max(0, counts.due - len(sent)))
     for one in sent:
-        _count_submission(figures, load, one)
-        if not one.acknowledged:
-            continue
-        course = courses.get(one.task, _NOTHING)
-        timeless += course.status == COMPLETE and course.ended is None
-        latencies[one.task] = _count_task(figures, load, one, course)
-    return MeasuredLoad(figures=figures, latencies=latencies, timeless=timeless)
+        found = [*_count_submission(figures, load, one)]
+        if one.acknowledged:
+            course = courses.get(one.task, _NOTHING)
+            timeless += course.status == COMPLETE and course.ended is None
+            found += _count_task(figures, load, one, course)
+        for row, start, end in found:
+            figures.record(row, _ONE, math.inf if end is None else max(0.0, seconds(end - start)))
+            spans.setdefault(row, []).append(MeasuredSpan(one.task, start, end))
+    return MeasuredLoad(figures=figures, spans=spans, timeless=timeless)
 
 
 def load_evidence(history: History, load: RecordedLoad, measured: MeasuredLoad) -> LoadEvidence:
     """All that the load left to be judged."""
-    planned, length = float(load.plan["planned"]), float(load.plan["seconds"])
+    planned, length = float(load.plan["arrivals"]), float(load.plan["seconds"])
     rows = measured.figures.all_rows(planned=planned, seconds=length)
     found = {kind: rows[kind] for kind in KINDS}
+    found[TASK].figures["lost"] = measured.figures.accounting.lost
     known = [op.value["count"] for op in history.where(DEADLOCKS) if op.value.get("count") is not None]
     if known:
         found[ALL] = LoadRow(figures={"deadlocks": sum(known)})
@@ -110,41 +117,42 @@ def _gaps(history: History, load: RecordedLoad, measured: MeasuredLoad) -> Itera
 _NOTHING = TaskCourse(status=None, begun=None, ended=None)
 
 
-def _count_submission(figures: Figures, load: RecordedLoad, one: RecordedSubmission) -> None:
-    counts, due = figures.accounting, load.second(one.intended)
-    late = seconds(one.request.time - one.intended)
-    counts.send(late)
-    figures.record(LATE, _ONE, late)
-    figures.series.count(due, "due")
-    figures.series.count(load.second(one.request.time), "sent")
-    if one.acknowledged and one.answer is not None:
+_Measured = Iterator[tuple[str, int, int | None]]
+"""Rows with the time from which and the time to which they measure a task; None if that never came."""
+
+
+def _count_submission(figures: Figures, load: RecordedLoad, one: RecordedSubmission) -> _Measured:
+    """Count a submission; gives its latencies."""
+    counts, due, sent = figures.accounting, one.intended, one.request.time
+    counts.send(seconds(sent - due))
+    figures.series.count(load.second(due), "due")
+    figures.series.count(load.second(sent), "sent")
+    yield LATE, due, sent
+    if one.answer is not None and one.acknowledged:
         counts.acknowledged += 1
-        figures.record(ENQUEUE, _ONE, seconds(one.answer.time - one.intended))
         figures.series.count(load.second(one.answer.time), "acknowledged")
+        yield ENQUEUE, due, one.answer.time
         return
     refused = one.answer is not None and one.answer.type is OperationType.FAIL
     counts.refused += refused
     counts.unknown += not refused
-    figures.record(ENQUEUE, _ONE, math.inf, failed=True)
+    yield ENQUEUE, due, None
 
 
-def _count_task(figures: Figures, load: RecordedLoad, one: RecordedSubmission, course: TaskCourse) -> float:
-    """Count the end of an acknowledged task; returns its latency."""
-    stages = dict(_stages(one, course))
-    took = math.inf
-    if not course.is_over:
-        figures.lose(_ONE)
-    else:
+def _count_task(
+    figures: Figures, load: RecordedLoad, one: RecordedSubmission, course: TaskCourse
+) -> _Measured:
+    """Count what became of an acknowledged task; gives its latencies."""
+    complete = course.status == COMPLETE
+    ended = course.ended if complete else None
+    stages = [*_stages(one, course)]
+    if course.is_over:
         figures.accounting.terminal[str(course.status)] += 1
-        complete = course.status == COMPLETE
-        if complete and course.ended is not None:
-            took = max(0.0, seconds(course.ended - one.intended))
-        figures.record(TASK, _ONE, took, failed=not complete)
-        if course.ended is not None:
-            figures.series.count(load.second(course.ended), "completed" if complete else "failed")
-        for kind in (WAIT, RUN):
-            if kind in stages:
-                figures.record(kind, _ONE, stages[kind])
+    else:
+        figures.accounting.lost += 1
+    if course.is_over and course.ended is not None:
+        figures.series.count(load.second(course.ended), "completed" if complete else "failed")
+    took = math.inf if ended is None else seconds(ended - one.intended)
     figures.series.latency(load.second(one.intended), took)
     figures.note_worst(
         WorstTask(
@@ -153,18 +161,19 @@ def _count_task(figures: Figures, load: RecordedLoad, one: RecordedSubmission, c
             intended=load.second(one.intended),
             seconds=took,
             status=course.status,
-            stages={kind.lower(): time for kind, time in stages.items()},
+            stages={row.lower(): seconds(end - start) for row, start, end in stages if end is not None},
         )
     )
-    return took
+    yield TASK, one.intended, ended
+    yield from stages
 
 
-def _stages(one: RecordedSubmission, course: TaskCourse) -> Iterator[tuple[str, float]]:
-    if one.answer is None or course.begun is None:
+def _stages(one: RecordedSubmission, course: TaskCourse) -> _Measured:
+    if one.answer is None or course.begun is None or not course.is_over:
         return
-    yield WAIT, max(0.0, seconds(course.begun - one.answer.time))
+    yield WAIT, one.answer.time, course.begun
     if course.ended is not None:
-        yield RUN, max(0.0, seconds(course.ended - course.begun))
+        yield RUN, course.begun, course.ended
 
 
 def _courses(history: History) -> Mapping[int, TaskCourse]:

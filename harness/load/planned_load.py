@@ -48,7 +48,6 @@ class PlannedLoad:
     due: tuple[float, ...]
     stages: Sequence[Mapping[str, Any]]
     seconds: float
-    planned: float
     seed: int
     pacing: str
     thresholds: Mapping[str, str]
@@ -75,9 +74,10 @@ class PlannedLoad:
         return cls(text=text, thresholds=given, lateness=lateness, **value)
 
     def applied(self, scenario: Scenario, seed: int) -> tuple[Scenario, int]:
-        """The scenario whose tasks arrive at the times of this load, with as much more time; and how many there are."""
+        """The scenario whose tasks arrive at the times of this load, with the time for it; and how many there are."""
         workload = ScheduledTasks(tasks=scenario.workload, due=self.due)
-        loaded = replace(scenario, workload=workload, timeout=scenario.timeout + self.seconds)
+        timeout = scenario.timeout + _RESERVE * self.seconds
+        loaded = replace(scenario, workload=workload, timeout=timeout)
         return loaded, workload.number(seed)
 
     @property
@@ -89,7 +89,7 @@ class PlannedLoad:
 
     def to_value(self) -> dict[str, Any]:
         """As JSON, for the history: without the times, which each task has."""
-        names = ("text", "seconds", "planned", "seed", "pacing", "lateness")
+        names = ("text", "seconds", "seed", "pacing", "lateness")
         return {
             **{name: getattr(self, name) for name in names},
             "arrivals": len(self.due),
@@ -99,6 +99,8 @@ class PlannedLoad:
 
 
 _SHOWN = 5
+# The time of the tasks after the faults is in proportion to that of the load.
+_RESERVE = 1.25
 
 
 def load_value(stages: Any, seed: int, pacing: Any = "poisson") -> dict[str, Any]:
@@ -124,7 +126,6 @@ def load_value(stages: Any, seed: int, pacing: Any = "poisson") -> dict[str, Any
         "due": due,
         "stages": described,
         "seconds": seconds,
-        "planned": planned,
         "seed": seed,
         "pacing": schedule.pacing,
     }

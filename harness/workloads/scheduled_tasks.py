@@ -36,8 +36,10 @@ class ScheduledTasks:
         return (replace(one, delay=delay) for one, delay in zip(arrivals, delays, strict=False))
 
     def final_generator(self, *, seed: int, tasks: int) -> Iterator[Arrival]:
-        """The last tasks of the workload, at its own times."""
-        return self.tasks.final_generator(seed=seed, tasks=tasks)
+        """The last tasks of the workload, at its own distances, or at the mean one of the times if that is less."""
+        mean = self.due[-1] / len(self.due)
+        arrivals = self.tasks.final_generator(seed=seed, tasks=tasks)
+        return (replace(one, delay=min(one.delay, mean)) for one in arrivals)
 
     def checkers(self) -> Mapping[str, Checker]:
         """The checkers of the workload."""
