@@ -13,6 +13,7 @@ from typing import TextIO
 
 from harness.checkers.base import Verdict
 from harness.cli.ci_options import add_ci
+from harness.cli.cost_options import add_costs
 from harness.cli.load_options import add_load
 from harness.cli.request import TASKS, RunRequest
 from harness.cli.series import ScenarioSeries
@@ -80,6 +81,7 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
     run.add_argument("--report", type=filled_path, metavar="DIR", help="default: reports/<time>-<seed>")
     run.add_argument("--json", action="store_true", help="print verdict.json on stdout, the rest on stderr")
     add_load(run.add_argument_group("load in the same run"))
+    add_costs(run.add_argument_group("costs of agents"))
     add_ci(run.add_argument_group("for CI"))
     _add_servers(run.add_argument_group("servers"))
 

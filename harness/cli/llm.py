@@ -16,6 +16,7 @@ from harness.command_line import above_zero, filled_path, positive
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, UsageError
 from harness.history import History
 from harness.history.faults import FaultWindow, injected_faults
+from harness.history.runs import Run, runs
 from harness.llm.budget import Budget
 from harness.llm.costs import RunCosts, SpentTokens, costs
 from harness.llm.meter import MeterRecords
@@ -147,8 +148,8 @@ def show_costs(options: Namespace) -> int:
     prices = None if options.prices is None else PriceList.read(options.prices)
     budget = None if options.budget is None else Budget.parse(options.budget)
     records = _records(options.source, options.activity)
-    faults = () if options.history is None else _faults(options.history, records)
-    found = costs(records, prices, faults)
+    faults, begun = ((), ()) if options.history is None else _faults(options.history, records)
+    found = costs(records, prices, faults, begun)
     met = True if budget is None else budget.met(found)
     if options.json:
         terms = {} if budget is None else {term.text: term.met(found) for term in budget.terms}
@@ -166,8 +167,8 @@ def show_costs(options: Namespace) -> int:
     return EXIT_VALID
 
 
-def _faults(path: Path, records: MeterRecords) -> Sequence[FaultWindow]:
-    """The faults of a history; raises `UsageError` if it is of another time or machine than the records."""
+def _faults(path: Path, records: MeterRecords) -> tuple[Sequence[FaultWindow], Sequence[Run]]:
+    """The faults and runs of a history; raises `UsageError` if it is of another time or machine than the records."""
     if not path.exists():
         raise UsageError(f"There is no history at {path}. Name a .jsonl file or a folder of them.")
     history = History.load(path)
@@ -178,7 +179,7 @@ def _faults(path: Path, records: MeterRecords) -> Sequence[FaultWindow]:
             f"The history {path} and the meter have no time in common: they are of other runs or machines. Give the "
             "history of the run that used this endpoint."
         )
-    return injected_faults(history)
+    return injected_faults(history), runs(history)
 
 
 def _records(source: str, activity: str | None) -> MeterRecords:

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from harness.cli.called import called_as
+from harness.cli.cost_options import cost_words, metering_of
 from harness.cli.load_options import load_words, planned_load
 from harness.environments import make_environment
 from harness.environments.base import Environment
@@ -68,6 +69,7 @@ class RunRequest:
             timeout=options.timeout,
             stall=options.patience,
             load=load,
+            metering=metering_of(options),
         )
         plans = tuple(asked.plan(scenario, target) for scenario in scenarios)
         require_time(plans)
@@ -102,7 +104,7 @@ class RunRequest:
         for name in ("rate", "timeout", "patience"):
             if (number := getattr(options, name)) is not None:
                 words += [f"--{name}", f"{number:g}" if float(f"{number:g}") == number else repr(number)]
-        words += ["--backend", options.backend]
+        words += [*cost_words(options), "--backend", options.backend]
         for name in ("target", "app", "workload"):
             if getattr(options, name) not in (None, "agentexec"):
                 words += [f"--{name}", getattr(options, name)]

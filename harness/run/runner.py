@@ -25,6 +25,8 @@ from harness.history import DEADLOCKS, RUNNER, History, OperationType, Recorder,
 from harness.history.ending import RunPhase
 from harness.history.figures import counted
 from harness.history.names import DRAIN, LOAD, MACHINE
+from harness.llm.costs_in_history import recorded_budget
+from harness.llm.metering import Metering
 from harness.progress import Progress
 from harness.run.context import RunContext, open_context
 from harness.run.driver import Driver
@@ -59,6 +61,7 @@ class RunOptions:
     repeat: the command that repeats the run, for the report.
     stall: the patience of the drain: seconds without any change that end it (default: by the promises of the target).
     load: the times of the tasks instead of those of the workload; it then decides how many `tasks` are submitted.
+    metering: the endpoint whose bill belongs to the run.
     """
 
     seed: int
@@ -69,6 +72,7 @@ class RunOptions:
     repeat: str = ""
     stall: float | None = None
     load: PlannedLoad | None = None
+    metering: Metering | None = None
 
     def plan(self, scenario: Scenario, target: Target) -> RunPlan:
         """The plan of a run with these options; raises `UsageError` as `RunPlan.of`."""
@@ -120,6 +124,7 @@ def run_scenario(
             phases.phase(RunPhase.RUN),
         ):
             watch = DeadlockWatch(environment)
+            billed = None if options.metering is None else options.metering.begin()
             with open_context(
                 environment,
                 target,
@@ -143,6 +148,8 @@ def run_scenario(
             # Sessions report to the statistics of the server when they end.
             if environment.endpoints.database_url:
                 recorder.record(OperationType.INFO, DEADLOCKS, **watch.found().to_value())
+            if options.metering is not None and billed is not None:
+                options.metering.record(billed, history_folder)
     breakdowns = phases.breakdowns
     history = History.load(history_folder)
     try:
@@ -215,6 +222,7 @@ def judge(scenario: Scenario, history: History, target: Target | None = None) ->
         **recorded_invariants(history),
         **recorded_deadlocks(history),
         **_recorded_load(history),
+        **recorded_budget(history),
         **scenario.workload.checkers(),
         **scenario.checkers,
         **own(),
