@@ -93,16 +93,16 @@ class Arriving:
         return Taken(offer.arrival, offer.intended, max(0.0, own - offer.intended))
 
     def stop(self) -> None:
-        """End the load: what no user has taken is never sent."""
+        """End the load: what no user has taken is never sent. This call waits for nothing: Ctrl-C may interrupt it."""
         self._ended = time.monotonic()
         self._stopping.set()
         for line in list(self._lines.values()):
             line.put(None)
-        if self._thread.is_alive():
-            self._thread.join()
 
     def never_sent(self) -> Iterator[Taken]:
         """The due arrivals that no user took, after the end; can be read once."""
+        if self._thread.is_alive():
+            self._thread.join()
         for line in list(self._lines.values()):
             with suppress(queue.Empty):
                 while True:

@@ -11,12 +11,16 @@ import gevent
 import locust
 import psycopg.waiting
 from locust import stats
+from locust.runners import MasterRunner, WorkerRunner
 
 from harness.errors import EXIT_USAGE
 from harness.load import locust_csv
+from harness.load.locust_judging import JudgingLoad
+from harness.load.locust_master import MasterLoad
 from harness.load.locust_options import add_options
 from harness.load.locust_registry import add_load
 from harness.load.locust_run import LocustLoad
+from harness.load.locust_worker import WorkerLoad
 from harness.masking import masked
 
 _STOP_TIMEOUT_SECONDS = 10.0
@@ -36,7 +40,7 @@ def _init(environment: Any, runner: Any, **_: Any) -> None:
         environment.shape_class = shapes[options.load_shape]
         environment.shape_class.runner = runner
     environment.stop_timeout = environment.stop_timeout or _STOP_TIMEOUT_SECONDS
-    load = LocustLoad(environment, runner)
+    load = _load_for(environment, runner)
     add_load(environment, load)
     load.register()
     if environment.host:
@@ -45,6 +49,16 @@ def _init(environment: Any, runner: Any, **_: Any) -> None:
         gevent.signal_handler(signal.SIGINT, _interrupt)
     # Locust starts the timer of --run-time next. libev counts from the last run of its loop, before the imports.
     gevent.get_hub().loop.update_now()
+
+
+def _load_for(environment: Any, runner: Any) -> LocustLoad:
+    if isinstance(runner, WorkerRunner):
+        return WorkerLoad(environment, runner)
+    return (
+        MasterLoad(environment, runner)
+        if isinstance(runner, MasterRunner)
+        else JudgingLoad(environment, runner)
+    )
 
 
 def _interrupt() -> None:
