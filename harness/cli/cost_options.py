@@ -22,7 +22,7 @@ def add_costs(group: _ArgumentGroup) -> None:
 
 
 def metering_of(options: Namespace) -> Metering | None:
-    """The bill that the options ask for, None without `--meter`; raises `UsageError`, and `EnvironmentUnavailable` if it is away."""
+    """The bill of the endpoint, None without `--meter`; raises `UsageError` or `EnvironmentUnavailable`."""
     if options.meter is None:
         for name in ("prices", "budget"):
             if getattr(options, name) is not None:
@@ -33,8 +33,7 @@ def metering_of(options: Namespace) -> Metering | None:
         terms = Budget.parse(options.budget).terms
         if prices is None and any(term.figure.startswith("money") for term in terms):
             raise UsageError("A budget of money needs a price list. Give one with --prices.")
-    root = options.meter.rstrip("/").removesuffix("/v1")
-    found = Metering(endpoint=Endpoint(root), prices=prices, budget=options.budget)
+    found = Metering(endpoint=Endpoint.at(options.meter), prices=prices, budget=options.budget)
     found.begin()  # now, and not after the servers have started
     return found
 

@@ -184,7 +184,7 @@ def _faults(path: Path, records: MeterRecords) -> tuple[Sequence[FaultWindow], S
 
 def _records(source: str, activity: str | None) -> MeterRecords:
     if source.startswith(("http://", "https://")):
-        return Endpoint(source.rstrip("/").removesuffix("/v1")).records(activity, settle=_SETTLE_SECONDS)
+        return Endpoint.at(source).records(activity, settle=_SETTLE_SECONDS)
     try:
         value = json.loads(Path(source).read_text("utf-8"))
     except (OSError, ValueError) as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.command_line import above_zero
 from harness.errors import UsageError
+from harness.llm.metering import Metering
 
 if TYPE_CHECKING:
     from harness.load.planned_load import PlannedLoad
@@ -37,8 +38,8 @@ def add_load(group: _ArgumentGroup) -> None:
     )
 
 
-def planned_load(options: Namespace, seed: int) -> PlannedLoad | None:
-    """The load of the options, None without `--load`; raises `UsageError`."""
+def planned_load(options: Namespace, seed: int, metering: Metering | None) -> PlannedLoad | None:
+    """The load of the options, None without `--load`; raises `UsageError`. `metering` bills tokens and money."""
     if options.load is None:
         for name in ("threshold", "load_lateness"):
             if getattr(options, name):
@@ -48,11 +49,15 @@ def planned_load(options: Namespace, seed: int) -> PlannedLoad | None:
         if getattr(options, name) is not None:
             raise UsageError(f"--load decides when tasks arrive and how many. Leave {_flag(name)} out.")
     try:
+        from harness.load.bill import require_bill
         from harness.load.planned_load import PlannedLoad
+        from harness.load.thresholds import parse_all
     except ModuleNotFoundError as error:
         raise UsageError(f"--load needs {error.name}. Install the extra: agentexec-harness[load].") from None
     lateness = options.load_lateness or _LATENESS
-    return PlannedLoad.of(options.load, seed=seed, thresholds=options.threshold, lateness=lateness)
+    load = PlannedLoad.of(options.load, seed=seed, thresholds=options.threshold, lateness=lateness)
+    require_bill(parse_all(load.thresholds), metering, meter="--meter", prices="--prices")
+    return load
 
 
 def load_words(options: Namespace) -> list[str]:

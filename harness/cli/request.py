@@ -61,7 +61,8 @@ class RunRequest:
             _require_permission(scenarios, options)
         seed = secrets.randbelow(2**32) if options.seed is None else options.seed
         target = _target(options)
-        load = planned_load(options, seed)
+        metering = metering_of(options)
+        load = planned_load(options, seed, metering)
         asked = RunOptions(
             seed=seed,
             tasks=options.tasks or TASKS,
@@ -69,7 +70,7 @@ class RunRequest:
             timeout=options.timeout,
             stall=options.patience,
             load=load,
-            metering=metering_of(options),
+            metering=metering,
         )
         plans = tuple(asked.plan(scenario, target) for scenario in scenarios)
         require_time(plans)

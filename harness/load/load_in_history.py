@@ -17,6 +17,8 @@ from harness.history.figures import NANOSECONDS, counted, seconds
 from harness.history.runs import runs
 from harness.history.statuses import COMPLETE, FIRST, TERMINAL
 from harness.history.submissions import RecordedSubmission, submissions
+from harness.llm.costs_in_history import recorded_costs
+from harness.load.bill import spent_figures
 from harness.load.figures import ENQUEUE, KINDS, LATE, RUN, TASK, WAIT, Figures
 from harness.load.load_record import RecordedLoad
 from harness.load.machine_excuse import MeasuredSpan
@@ -83,8 +85,10 @@ def load_evidence(history: History, load: RecordedLoad, measured: MeasuredLoad) 
     found = {kind: rows[kind] for kind in KINDS}
     found[TASK].figures["lost"] = measured.figures.accounting.lost
     known = [op.value["count"] for op in history.where(DEADLOCKS) if op.value.get("count") is not None]
-    if known:
-        found[ALL] = LoadRow(figures={"deadlocks": sum(known)})
+    figures: dict[str, float] = {"deadlocks": sum(known)} if known else {}
+    if (bill := recorded_costs(history)) is not None:
+        figures |= spent_figures(bill)
+    found[ALL] = LoadRow(figures=figures)
     bound = float(load.plan["lateness"])
     return LoadEvidence(
         accounting=measured.figures.accounting,

@@ -12,6 +12,7 @@ import agentexec as ax
 from harness.environments.deadlocks import DeadlockWatch
 from harness.errors import EXIT_UNKNOWN
 from harness.load import locust_preflight
+from harness.load.bill import LoadBill
 from harness.load.figures import Figures, merged
 from harness.load.locust_options import LoadOptions
 from harness.load.locust_registry import ShapeLike
@@ -41,6 +42,7 @@ class JudgingLoad(LocustLoad):
         self._deadlocks: DeadlockWatch | None = None
         self._gauges = LoadSeries()
         self._thresholds: Sequence[Threshold] = ()
+        self._bill = LoadBill(metering=None, window=None)
         self._users = 0
         self._first_users: int | None = environment.parsed_options.num_users
         # Locust's own timer begins before the preflight; it does not begin if there is no time.
@@ -105,6 +107,7 @@ class JudgingLoad(LocustLoad):
         self._canaries, self._clients = preflight.canaries, preflight.clients
         preflight.run()
         self._canaries = None
+        self._bill = LoadBill.begin(options.meter, options.prices, self._thresholds)
         self._brake = Brake(self._clients, options.brake, self._brake_pulled, self._note_depth)
         self._brake.start()
         self._deadlocks = DeadlockWatch(target.database_url)
@@ -183,6 +186,7 @@ class JudgingLoad(LocustLoad):
             seconds=max((seconds for _, seconds in parts), default=0.0),
             plan=self.plan,
             workers_lost=[part.label for client, part in processes.items() if client not in self.figures],
+            bill=self._bill.figures(self.gaps),
             gaps=self.gaps,
             gauges=self._gauges,
             deadlocks=self._deadlocks.found().count if self._deadlocks is not None else None,

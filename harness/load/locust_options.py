@@ -40,6 +40,12 @@ def add_options(parser: Any) -> None:
     for name, metavar, description in (
         ("--allow-target", "HOST", "put load on this host, which is not this machine; may be repeated"),
         ("--load-report", "DIR", "the folder of verdict.json, junit.xml and summary.md"),
+        (
+            "--load-meter",
+            "URL",
+            "the endpoint of `harness llm serve` that the tasks use, for tokens and cost",
+        ),
+        ("--load-prices", "FILE", "its price list as JSON"),
     ):
         # An option of these cannot be changed by a visitor of the web page.
         many: dict[str, Any] = {"action": "append", "default": []} if name == "--allow-target" else {}
@@ -62,6 +68,8 @@ class LoadOptions:
     producers: int
     allowed: tuple[str, ...]
     report: Path | None
+    meter: str | None
+    prices: Path | None
 
     @classmethod
     def of(cls, options: Namespace, host: str | None, own_host: str | None) -> LoadOptions:
@@ -87,6 +95,8 @@ class LoadOptions:
             producers=max(1, int(options.load_producers)),
             allowed=tuple(options.allow_target or ()),
             report=Path(options.load_report) if options.load_report else None,
+            meter=options.load_meter or None,
+            prices=Path(options.load_prices) if options.load_prices else None,
         )
 
     def target(self) -> LoadTarget:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ class EndedLoad:
 
     `workers_lost` names the load workers that did not report, `gaps` are sentences, and `gauges` are those of the
     queues. `deadlocks` is their number in the database, None if it is not known. `lateness` is the bound of the
-    generator's own p99, in seconds. `runner` is that of Locust, with errors of the users' code and other requests.
+    generator's own p99, in seconds. `bill` has tokens and money of an LLM endpoint. `runner` is that of Locust, with
+    errors of the users' code and other requests.
     """
 
     run: str
@@ -40,6 +41,7 @@ class EndedLoad:
     lateness: float
     processes: int
     runner: Any
+    bill: Mapping[str, float] = field(default_factory=dict)
 
 
 def thresholds_of(environment: Any) -> tuple[Threshold, ...]:
@@ -65,8 +67,8 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
     if planned is None:  # a closed model has no plan: it sends what it can
         planned = float(figures.accounting.due)
     rows = figures.all_rows(planned=planned, seconds=judged.seconds)
-    if judged.deadlocks is not None:
-        rows[ALL] = LoadRow(figures={"deadlocks": judged.deadlocks})
+    deadlocks = {} if judged.deadlocks is None else {"deadlocks": judged.deadlocks}
+    rows[ALL] = LoadRow(figures={**deadlocks, **judged.bill})
     rows |= _other_requests(judged.runner)
     return LoadEvidence(
         accounting=figures.accounting,

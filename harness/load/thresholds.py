@@ -4,10 +4,11 @@ A threshold is a statistic, a comparator and a bound. Thresholds are separated b
 
     threshold   statistic comparator bound
     statistic   p50, p99.9 (any percentile), mean, min, max | rate | count, errors, lost, dropped, late, deadlocks,
-                tokens, cost
+                tokens, tokens_again, cost, cost_again
     comparator  < <= > >= = ==
     bound       latencies: a number with us, ms, s, m or h | rate: a number with /s, or a share of the planned rate
-                (0.95, 95%) | errors, lost, dropped, late: a number of tasks, or a share with % | others: a number
+                (0.95, 95%) | errors, lost, dropped, late: a number of tasks, or a share with % | cost, cost_again: a
+                number, or one with its currency (2.50 USD) | others: a number
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class Threshold:
             case "/s":
                 return f"{value:.4g}/s"
             case _:
-                return f"{value:.10g}"
+                return f"{value:.10g} {self.unit}".rstrip()
 
     def compare(self, measured: float) -> bool:
         """Whether the measured value is on the right side of the bound."""
@@ -116,7 +117,7 @@ class ThresholdResult:
             "statistic": self.threshold.statistic,
             "comparator": self.threshold.comparator,
             "bound": self.threshold.bound,
-            "unit": _JSON_UNITS[self.threshold.unit],
+            "unit": _JSON_UNITS.get(self.threshold.unit, self.threshold.unit),
             "measured": "never" if infinite else self.measured,
             "outcome": self.outcome.value,
             "reason": self.reason,
@@ -226,8 +227,8 @@ def _threshold(row: str, text: str) -> Threshold:
             f"{', '.join(_STATISTICS)}."
         )
     unit = matched["unit"] or ""
-    if unit not in units:
-        allowed = ", ".join(one or "none" for one in units)
+    if unit not in units and not (statistic in MONEY and _CURRENCY.fullmatch(unit)):
+        allowed = ", ".join([*(one or "none" for one in units), *(["USD"] if statistic in MONEY else [])])
         raise UsageError(
             f"The bound {_quoted(matched['bound'])} of {statistic} has a wrong unit; its units are: {allowed}."
         )
@@ -256,6 +257,11 @@ def _quoted(text: str) -> str:
     return repr(masked(text.strip()))
 
 
+MONEY = ("cost", "cost_again")
+BILLED = ("tokens", "tokens_again", *MONEY)
+"""Statistics of the bill of an LLM endpoint; those of `MONEY` need a price list."""
+
+_CURRENCY = re.compile("[A-Z]{3}")
 _COMPARATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -277,7 +283,9 @@ _STATISTICS: Mapping[str, tuple[str, ...]] = {
     "late": _TASKS,
     "deadlocks": ("",),
     "tokens": ("",),
+    "tokens_again": ("",),
     "cost": ("",),
+    "cost_again": ("",),
 }
 _JSON_UNITS = {"time": "seconds", "%": "share", "/s": "per second", "": "number"}
 _TEXT = (

@@ -21,7 +21,7 @@ NUMBER = 10
 class LoadHistory(HistoryBuilder):
     """A load that begins at the second 1; each task takes half a second."""
 
-    def __init__(self, *, ahead: float = 1000.0, **thresholds: str) -> None:
+    def __init__(self, thresholds: dict[str, str], *, ahead: float = 1000.0) -> None:
         super().__init__()
         load = PlannedLoad.of("hold(1, '30s')", seed=1, thresholds=[], lateness=0.05)
         value = load.to_value() | {"arrivals": NUMBER, "seconds": 10.0}
@@ -58,7 +58,7 @@ class LoadHistory(HistoryBuilder):
 
 
 def loaded(*numbers: int, **thresholds: str) -> LoadHistory:
-    history = LoadHistory(**thresholds)
+    history = LoadHistory(thresholds)
     for number in numbers:
         history.task(number)
     return history
