@@ -83,15 +83,20 @@ class RunCosts:
         return self.again.tokens / self.total.tokens if self.total.tokens else 0.0
 
     @property
-    def incomplete(self) -> str | None:
-        """Why the costs are not exact, in one sentence; None if they are."""
-        if not self.steps:
-            return "no request names its activity and step; send X-Activity-Id and X-Activity-Step with each."
+    def unbilled(self) -> str | None:
+        """Why `total` is not exact, in one sentence; None if it is."""
         if self.running:
             return f"{self.running} requests still run; wait for them and measure again."
         if self.dropped:
-            return f"The meter dropped {self.dropped} records; reset it before a run of this size."
+            return f"The meter dropped {self.dropped} records; reset it before a run of this size, and not during one."
         return None
+
+    @property
+    def incomplete(self) -> str | None:
+        """Why the costs are not exact, in one sentence; None if they are."""
+        if self.unbilled is None and not self.steps:
+            return "no request names its activity and step; send X-Activity-Id and X-Activity-Step with each."
+        return self.unbilled
 
     def to_value(self) -> dict[str, Any]:
         """The costs for JSON."""

@@ -20,8 +20,7 @@ def spent_figures(found: RunCosts) -> dict[str, float]:
     figures: dict[str, float] = {}
     sums = {"": found.total, "_again": found.again}
     for name, spent in sums.items():
-        exact = found.incomplete is None if name else not (found.running or found.dropped)
-        if exact:
+        if (found.incomplete if name else found.unbilled) is None:
             figures[f"tokens{name}"] = spent.tokens
             if spent.money is not None:
                 figures[f"cost{name}"] = float(spent.money)
@@ -78,6 +77,6 @@ class LoadBill:
         except HarnessError as error:
             gaps.append(f"what the load cost is not known: {error}")
             return {}
-        if found.running or found.dropped:
-            gaps.append(f"what the load cost is not known: {found.incomplete}")
+        if found.unbilled is not None:
+            gaps.append(f"what the load cost is not known: {found.unbilled}")
         return spent_figures(found)
