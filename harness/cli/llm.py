@@ -19,6 +19,7 @@ from harness.history.faults import FaultWindow, injected_faults
 from harness.history.runs import Run, runs
 from harness.llm.budget import Budget
 from harness.llm.costs import RunCosts, SpentTokens, costs
+from harness.llm.costs_in_history import recorded_bill, recorded_prices
 from harness.llm.meter import MeterRecords
 from harness.llm.prices import PriceList
 from harness.llm.profile import EndpointProfile
@@ -85,7 +86,11 @@ def _add_serve(parser: ArgumentParser) -> None:
 
 
 def _add_costs(parser: ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SOURCE", help="URL of an endpoint, or a file of serve --meter")
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="URL of an endpoint, a file of serve --meter, or a history with a bill",
+    )
     parser.add_argument("--prices", type=filled_path, metavar="FILE", help="price list as JSON")
     parser.add_argument(
         "--history", type=filled_path, metavar="HISTORY", help="history of the run, for its faults"
@@ -145,10 +150,13 @@ def _write(path: Path, records: object) -> None:
 
 def show_costs(options: Namespace) -> int:
     """Print the costs; returns 0, 1 if the budget is exceeded, or 2 if the costs are not exact."""
-    prices = None if options.prices is None else PriceList.read(options.prices)
+    billed = History.load(Path(options.source)) if Path(options.source).is_dir() else None
+    prices = None if billed is None else recorded_prices(billed)
+    prices = prices if options.prices is None else PriceList.read(options.prices)
     budget = None if options.budget is None else Budget.parse(options.budget)
-    records = _records(options.source, options.activity)
-    faults, begun = ((), ()) if options.history is None else _faults(options.history, records)
+    records = _records(options.source, options.activity) if billed is None else _billed(billed, options)
+    path = options.history or (None if billed is None else Path(options.source))
+    faults, begun = ((), ()) if path is None else _faults(path, records)
     found = costs(records, prices, faults, begun)
     met = True if budget is None else budget.met(found)
     if options.json:
@@ -180,6 +188,18 @@ def _faults(path: Path, records: MeterRecords) -> tuple[Sequence[FaultWindow], S
             "history of the run that used this endpoint."
         )
     return injected_faults(history), runs(history)
+
+
+def _billed(history: History, options: Namespace) -> MeterRecords:
+    try:
+        found = recorded_bill(history)
+    except ValueError as error:
+        raise UsageError(f"The history {options.source} cannot be read: {error}. Give another one.") from None
+    if found is None:
+        raise UsageError(
+            f"The history {options.source} has no bill. Name one of `harness chaos run --meter`, or give the endpoint."
+        )
+    return found if options.activity is None else found.of_activity(options.activity)
 
 
 def _records(source: str, activity: str | None) -> MeterRecords:

@@ -49,21 +49,32 @@ def recorded_budget(history: History) -> dict[str, Checker]:
     return {"costs": costs_checker()} if next(history.where(METER), None) is not None else {}
 
 
-def _costs(history: History) -> RunCosts | None:
+def recorded_bill(history: History) -> MeterRecords | None:
+    """What an endpoint billed, None if the history does not say it; raises `ValueError` if that cannot be read."""
     summary = next(history.where(METER), None)
     if summary is None:
         return None
-    prices = summary.value.get("prices")
     try:
-        records = MeterRecords(
+        return MeterRecords(
             requests=tuple(MeteredRequest.of_value(op.value) for op in history.where(MODEL_REQUEST)),
             tool_runs=tuple(ToolRun.of_value(op.value) for op in history.where(TOOL_RUN)),
             dropped=int(summary.value["dropped"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"an operation of the meter cannot be read ({error})") from None
-    prices = None if prices is None else PriceList.of_value(prices)
-    return costs(records, prices, injected_faults(history), runs(history))
+
+
+def recorded_prices(history: History) -> PriceList | None:
+    """The price list of the bill of a history, None if it has none; raises `UsageError` if that cannot be read."""
+    found = next((op.value.get("prices") for op in history.where(METER)), None)
+    return None if found is None else PriceList.of_value(found)
+
+
+def _costs(history: History) -> RunCosts | None:
+    records = recorded_bill(history)
+    if records is None:
+        return None
+    return costs(records, recorded_prices(history), injected_faults(history), runs(history))
 
 
 def _budget(history: History) -> Budget | None:

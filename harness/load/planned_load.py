@@ -165,7 +165,8 @@ def _run(arguments: Sequence[str]) -> str:
             env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=_IMPORT_SECONDS,
             check=False,
         ).stderr

@@ -137,6 +137,9 @@ def test_the_costs_of_the_endpoint_by_the_history_of_the_run_are_the_same(
     assert recorded is not None
     del found["budget"]
     assert found == recorded.to_value()
+    assert main(["llm", "costs", str(run.history), "--json", "--budget", "again < 90%"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == {**recorded.to_value(), "budget": {"again < 90%": True}}
 
 
 def test_the_history_alone_has_the_same_verdicts(run: ChaosRun, capsys: pytest.CaptureFixture[str]) -> None:

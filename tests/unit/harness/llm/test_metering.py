@@ -118,6 +118,11 @@ def test_an_endpoint_that_is_gone_is_named(endpoint: Endpoint, tmp_path: Path) -
         gone.record(window, tmp_path)
 
 
+def test_a_history_without_a_bill_has_no_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["llm", "costs", str(tmp_path)]) == 64
+    assert "has no bill" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
