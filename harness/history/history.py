@@ -25,7 +25,8 @@ The vocabulary of `f`, by the process that records it:
                                    what it holds for no task and no worker)
     worker-PID, postgres
                 child       value: activity, name, and the fields of `run` or `record`   (a task that a handler of an
-                                   own application enqueued: it has no number, and `run` and `record` leave it out)
+                                   own application enqueued: it has no number, and `run` and `record` leave it out),
+                                   scheduled (true if a schedule enqueued it, or a run of one)
     application invariant   value: name, and found (what its source gave), broken (the tasks that break it, by task the
                                    reason) or error   (info; after the drain, see `harness.testing`)
     runner      promises    value: what the system under test promises (info; `harness.history.promises`)

@@ -111,7 +111,7 @@ class Arriving:
                         yield Taken(offer.arrival, offer.intended, max(0.0, offer.offered - offer.intended))
 
     def _line(self, name: str) -> queue.SimpleQueue[_Offer | None]:
-        return self._lines.setdefault(name, queue.SimpleQueue())
+        return self._lines.get(name) or self._lines.setdefault(name, queue.SimpleQueue())
 
     def _run(self) -> None:
         for arrival in self._arrivals:

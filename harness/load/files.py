@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +14,11 @@ from harness.errors import UsageError, first_line
 from harness.load.document import load_document
 from harness.load.load_time import LoadTime
 from harness.load.page import load_html
+from harness.load.resources import amount_text, per_task_text
 from harness.load.schedule import PlacedStage
 from harness.load.series import LoadSeries
 from harness.load.thresholds import ThresholdOutcome
-from harness.load.verdict import LoadVerdict
+from harness.load.verdict import LoadEvidence, LoadVerdict
 from harness.report.compare_loads import LOAD_SCHEMA
 from harness.report.folder import prepare_folder, write_whole
 from harness.report.junit import add_case, add_properties, add_suite, document_text, new_document
@@ -135,8 +136,31 @@ def load_markdown(verdict: LoadVerdict, document: dict[str, Any]) -> str:
         latency = row["latency"] or {}
         times = [_milliseconds(latency.get(one)) for one in _QUANTILES]
         lines.append(f"| {' | '.join((plain_text(name), str(row['count']), str(row['errors']), *times))} |")
+    lines += ["", *_resource_lines(verdict.evidence)]
     lines += ["", *(f"- {plain_text(doubt.text)}" for doubt in verdict.doubts)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _resource_lines(evidence: LoadEvidence) -> Iterator[str]:
+    """A table of the gauges that have values, a line for each reason why others have none, and the servers' logs."""
+    if evidence.resources:
+        yield "| resource | mean | max | per acknowledged task |"
+        yield "|---|---:|---:|---:|"
+    for one in evidence.resources:
+        if one.most is not None:
+            amounts = (amount_text(one.mean, one.unit), amount_text(one.most, one.unit))
+            cells = map(plain_text, (one.name, *amounts, per_task_text(one.name, one.per_task)))
+            yield f"| {' | '.join(cells)} |"
+    yield ""
+    missing: dict[str, list[str]] = {}
+    for one in evidence.resources:
+        if one.why:
+            why = one.why if one.most is not None else f"not measurable, {one.why}"
+            missing.setdefault(why, []).append(one.name)
+    for why, names in missing.items():
+        yield f"- {plain_text(', '.join(names))}: {plain_text(why)}"
+    for log in evidence.logs:
+        yield f"- {plain_text(log.text)}"
 
 
 def load_table(verdict: LoadVerdict) -> str:

@@ -14,12 +14,14 @@ from harness.errors import EXIT_UNKNOWN
 from harness.load import locust_preflight
 from harness.load.bill import LoadBill
 from harness.load.figures import Figures, merged
+from harness.load.gauge_sources import gauges_of
+from harness.load.gauges import LoadGauges
 from harness.load.locust_options import LoadOptions
 from harness.load.locust_registry import ShapeLike
 from harness.load.locust_run import LocustLoad
 from harness.load.locust_test import Assignment, LoadTest, Sender
 from harness.load.locust_verdict import EndedLoad, conclude, thresholds_of
-from harness.load.series import LoadSeries
+from harness.load.resources import Sampled
 from harness.load.staging import Brake
 from harness.load.target import LoadTarget, new_run
 from harness.load.thresholds import Threshold, ThresholdOutcome, evaluate
@@ -40,7 +42,7 @@ class JudgingLoad(LocustLoad):
         self._clients: Mapping[str, ax.Client] = {}
         self._brake: Brake | None = None
         self._deadlocks: DeadlockWatch | None = None
-        self._gauges = LoadSeries()
+        self._gauges: LoadGauges | None = None
         self._thresholds: Sequence[Threshold] = ()
         self._bill = LoadBill(metering=None, window=None)
         self._users = 0
@@ -97,7 +99,7 @@ class JudgingLoad(LocustLoad):
         """The whole of a new load, after its preflight."""
         # Whatever ends the test before it is judged, such as a --run-time that is shorter than the preflight.
         self.environment.process_exit_code = EXIT_UNKNOWN
-        self.figures, self.gaps, self._gauges = {}, [], LoadSeries()
+        self.figures, self.gaps = {}, []
         shape = self.environment.shape_class
         self.plan_for(shape, self._run_time or self.environment.parsed_options.run_time)
         self._thresholds = thresholds_of(self.environment)
@@ -107,8 +109,10 @@ class JudgingLoad(LocustLoad):
         self._canaries, self._clients = preflight.canaries, preflight.clients
         preflight.run()
         self._canaries = None
+        self._gauges = gauges_of(target, list(self._clients), lambda: self.progress()[0])
+        self._gauges.start()
         self._bill = LoadBill.begin(options.meter, options.prices, self._thresholds)
-        self._brake = Brake(self._clients, options.brake, self._brake_pulled, self._note_depth)
+        self._brake = Brake(self._clients, options.brake, self._brake_pulled, self._gauges.note_depth)
         self._brake.start()
         self._deadlocks = DeadlockWatch(target.database_url)
         name = None if shape is None else type(shape).__name__
@@ -135,11 +139,6 @@ class JudgingLoad(LocustLoad):
     def _brake_pulled(self, sentence: str) -> None:
         self.gaps.append(sentence)
         self.end_test()
-
-    def _note_depth(self, waiting: int, in_flight: int) -> None:
-        if elapsed := self.progress()[0]:
-            self._gauges.gauge(elapsed, "queue depth", waiting)
-            self._gauges.gauge(elapsed, "in flight", in_flight)
 
     # The end
 
@@ -174,6 +173,8 @@ class JudgingLoad(LocustLoad):
         if self._brake is not None:
             self._brake.end()
             self._brake = None
+        if self._gauges is not None:
+            self._gauges.end()
         clients, self._clients = self._clients, {}
         for client in clients.values():
             client.close()
@@ -188,7 +189,7 @@ class JudgingLoad(LocustLoad):
             workers_lost=[part.label for client, part in processes.items() if client not in self.figures],
             bill=self._bill.figures(self.gaps),
             gaps=self.gaps,
-            gauges=self._gauges,
+            sampled=Sampled() if self._gauges is None else self._gauges.sampled(),
             deadlocks=self._deadlocks.found().count if self._deadlocks is not None else None,
             lateness=self.options().lateness,
             processes=max(1, len(processes)),

@@ -16,11 +16,13 @@ import agentexec as ax
 from agentexec.task import EnqueueOptions
 from harness.load.arriving import Arriving, Stopped, Taken
 from harness.load.figures import Figures
+from harness.load.gauges import LoadGauges
 from harness.load.locust_options import LoadOptions
 from harness.load.producing import RUN_KEY, Producers, RequestListener, Sending
 from harness.load.schedule import LoadSchedule, PlannedArrival
 from harness.load.target import LoadTarget
 from harness.load.task_log import TaskLog
+from harness.load.worker_gauges import GeneratorSampler
 
 _POLL_SECONDS = 0.05
 
@@ -52,6 +54,10 @@ class Sender(Protocol):
 
     def send(self, task: UserTask) -> ax.Task | None:
         """Enqueue a task; returns None if it was not acknowledged, and raises `Stopped` after the end."""
+        ...
+
+    def wait_for(self, task: ax.Task) -> None:
+        """Wait until a task is terminal."""
         ...
 
 
@@ -126,6 +132,7 @@ class LoadTest:
         self.producers = Producers(
             target.client, run=part.run, producers=options.producers, log=log, report=report
         )
+        self._gauges = LoadGauges([GeneratorSampler()], lambda: time.monotonic() - self.producers.began)
 
     def start(self, queues: Sequence[str]) -> None:
         """Connect to the servers; raises what they raise."""
@@ -137,6 +144,7 @@ class LoadTest:
         if self.is_open and not self.arriving.epoch:
             self.arriving.start()
             self._began = self.producers.began = self.arriving.epoch
+        self._gauges.start()
 
     @property
     def waiting(self) -> int:
@@ -163,11 +171,15 @@ class LoadTest:
         )
         return self.producers.enqueue(sending, task.name, task.context, **task.options)
 
+    def wait_for(self, task: ax.Task) -> None:
+        self.producers.wait_for(task)
+
     def stop(self) -> None:
         """End the load: nothing more is sent."""
         if self._lasted is None:
             self._lasted = time.monotonic() - self._began
             self.arriving.stop()
+            self._gauges.end()
             self.producers.note_end()
 
     def finish(self, within: float) -> Figures:
@@ -183,6 +195,7 @@ class LoadTest:
             self.producers.drop(time.monotonic(), 0.0)
         self.producers.drain(within)
         self.producers.close()
+        self.producers.figures.series.merge(self._gauges.series)
         return self.producers.figures
 
     @property
@@ -214,6 +227,9 @@ class NoSender:
     def send(self, task: UserTask) -> ax.Task | None:
         raise Stopped(task.name)
 
+    def wait_for(self, task: ax.Task) -> None:
+        raise Stopped(task)
+
 
 class Canaries:
     """Sends the first task of each name before a load."""
@@ -244,3 +260,6 @@ class Canaries:
             options["metadata"] = {**(options.get("metadata") or {}), RUN_KEY: self._run}
             self.sent[key] = self._client_of(key[0]).enqueue_sync(task.name, task.context, **options)
         return self.sent[key]
+
+    def wait_for(self, task: ax.Task) -> None:
+        """Nothing: the preflight waits for all canaries together."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,10 +12,11 @@ from typing import Any
 from harness.errors import EXIT_UNKNOWN, UsageError
 from harness.load.figures import KINDS, Figures, merged
 from harness.load.files import LoadCourse, load_table, write_load
+from harness.load.gauge_sources import ENV_SLOTS
 from harness.load.locust_test import LoadPlan
 from harness.load.page import stages_within
+from harness.load.resources import WAL, Sampled, resources
 from harness.load.rows import LoadRow
-from harness.load.series import LoadSeries
 from harness.load.thresholds import Threshold, parse_all
 from harness.load.verdict import ALL, LoadBounds, LoadEvidence, judge
 from harness.masking import masked, one_line
@@ -24,10 +26,10 @@ from harness.masking import masked, one_line
 class EndedLoad:
     """A load that has ended: the figures of its processes, and what is missing of them.
 
-    `workers_lost` names the load workers that did not report, `gaps` are sentences, and `gauges` are those of the
-    queues. `deadlocks` is their number in the database, None if it is not known. `lateness` is the bound of the
-    generator's own p99, in seconds. `bill` has tokens and money of an LLM endpoint. `runner` is that of Locust, with
-    errors of the users' code and other requests.
+    `workers_lost` names the load workers that did not report, `gaps` are sentences, and `sampled` are the gauges of
+    servers and workers. `deadlocks` is their number in the database, None if it is not known. `lateness` is the bound
+    of the generator's own p99, in seconds. `bill` has tokens and money of an LLM endpoint. `runner` is that of
+    Locust, with errors of the users' code and other requests.
     """
 
     run: str
@@ -36,7 +38,7 @@ class EndedLoad:
     plan: LoadPlan
     workers_lost: Sequence[str]
     gaps: Sequence[str]
-    gauges: LoadSeries
+    sampled: Sampled
     deadlocks: int | None
     lateness: float
     processes: int
@@ -67,8 +69,9 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
     if planned is None:  # a closed model has no plan: it sends what it can
         planned = float(figures.accounting.due)
     rows = figures.all_rows(planned=planned, seconds=judged.seconds)
-    deadlocks = {} if judged.deadlocks is None else {"deadlocks": judged.deadlocks}
-    rows[ALL] = LoadRow(figures={**deadlocks, **judged.bill})
+    acknowledged = figures.accounting.acknowledged
+    rows[ALL] = LoadRow(figures={**dict(_figures_of_all(judged, acknowledged)), **judged.bill})
+    figures.series.merge(judged.sampled.series)
     rows |= _other_requests(judged.runner)
     return LoadEvidence(
         accounting=figures.accounting,
@@ -77,11 +80,24 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
         rows=rows,
         bounds=LoadBounds(lateness_p99=judged.lateness, lateness_max=max(1.0, 20 * judged.lateness)),
         worst=figures.worst,
+        resources=list(resources(judged.sampled, figures.series, acknowledged)),
+        logs=judged.sampled.logs,
         workers_lost=judged.workers_lost,
         gaps=judged.gaps,
         raised=list(_raised(judged.runner)),
         facts=dict(_facts(judged)),
     )
+
+
+def _figures_of_all(judged: EndedLoad, acknowledged: int) -> Iterator[tuple[str, float]]:
+    """The figures of the whole run that no process counts, those that are known."""
+    wal = judged.sampled.per_task(WAL, acknowledged)
+    found = {
+        "deadlocks": judged.deadlocks,
+        "log_errors": judged.sampled.log_errors,
+        "wal_bytes_per_task": wal,
+    }
+    yield from ((name, value) for name, value in found.items() if value is not None)
 
 
 def _raised(runner: Any) -> Iterator[str]:
@@ -114,7 +130,7 @@ def conclude(judged: EndedLoad, thresholds: Sequence[Threshold], folder: Path | 
 
 def _course(judged: EndedLoad) -> LoadCourse:
     series = merged(judged.figures).series
-    series.merge(judged.gauges)
+    series.merge(judged.sampled.series)
     schedule = judged.plan.schedule
     stages = [] if schedule is None else stages_within(schedule.placed(), judged.seconds)
     return LoadCourse(series=series, stages=stages)
@@ -124,5 +140,7 @@ def _facts(judged: EndedLoad) -> Iterator[tuple[str, str]]:
     yield "run", judged.run
     yield "model", "closed" if judged.plan.schedule is None else "open"
     yield "load processes", str(judged.processes)
+    if slots := os.environ.get(ENV_SLOTS):
+        yield "slots", slots
     if judged.plan.schedule is not None:
         yield "seed", str(judged.plan.schedule.seed)

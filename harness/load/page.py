@@ -14,10 +14,11 @@ from harness.load.histogram import LatencyHistogram
 from harness.load.load_time import LoadTime, bucket_quantile, latency_text
 from harness.load.quantile_plot import quantile_plot
 from harness.load.rate_curve import RatePoint, rate_curve
+from harness.load.resources import amount_text, per_task_text
 from harness.load.schedule import PlacedStage
 from harness.load.series import NEVER_BUCKET
 from harness.load.stages import LinearStage
-from harness.load.strips import load_over_time
+from harness.load.strips import load_over_time, resources_over_time
 from harness.load.thresholds import ThresholdOutcome
 from harness.report.page import render_page
 from harness.report.scales import number_text
@@ -43,6 +44,9 @@ def load_html(
         thresholds=list(_thresholds(document, baseline)),
         over_time=load_over_time(time),
         heat=heat_map(time),
+        resource_strips=resources_over_time(time),
+        amount=amount_text,
+        per_task=per_task_text,
         plots=list(_plots(document)),
         stages=stages,
         curve=rate_curve(stages),

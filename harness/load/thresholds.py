@@ -4,7 +4,7 @@ A threshold is a statistic, a comparator and a bound. Thresholds are separated b
 
     threshold   statistic comparator bound
     statistic   p50, p99.9 (any percentile), mean, min, max | rate | count, errors, lost, dropped, late, deadlocks,
-                tokens, tokens_again, cost, cost_again
+                log_errors, wal_bytes_per_task, tokens, tokens_again, cost, cost_again
     comparator  < <= > >= = ==
     bound       latencies: a number with us, ms, s, m or h | rate: a number with /s, or a share of the planned rate
                 (0.95, 95%) | errors, lost, dropped, late: a number of tasks, or a share with % | cost, cost_again: a
@@ -282,6 +282,8 @@ _STATISTICS: Mapping[str, tuple[str, ...]] = {
     "dropped": _TASKS,
     "late": _TASKS,
     "deadlocks": ("",),
+    "log_errors": ("",),
+    "wal_bytes_per_task": ("",),
     "tokens": ("",),
     "tokens_again": ("",),
     "cost": ("",),

@@ -112,7 +112,7 @@ def index_html(
 
 def render_page(template: str, *, script: str = "", styles: Sequence[str] = (), **values: object) -> str:
     """A page with the style sheet, further ones, a script, and the policy that allows nothing else."""
-    style = "\n".join(_asset(name) for name in ("report.css", *styles))
+    style = style_sheet("report.css", *styles)
     scripts = f"script-src '{_hash(script)}'; " if script else ""
     return (
         _environment()
@@ -124,6 +124,11 @@ def render_page(template: str, *, script: str = "", styles: Sequence[str] = (), 
             **values,
         )
     )
+
+
+def style_sheet(*names: str) -> str:
+    """Style sheets of the pages, one after another."""
+    return "\n".join(map(_asset, names))
 
 
 def _section(number: int, run: ScenarioRun, folder: Path) -> Section:

@@ -32,7 +32,7 @@ from harness.run.context import RunContext, open_context
 from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
 from harness.run.kept_logs import kept_logs
-from harness.run.patience import Patience
+from harness.run.patience import Movement, Patience
 from harness.run.phases import Phases
 from harness.run.refusals import WatchedSession
 from harness.run.space import require_space
@@ -345,10 +345,11 @@ class ChaosRun:
             self._await_answers(final)
         finally:
             final.stop()
+        moved = Movement(self._context.history)
         self._patience.begin(longest_work=self._longest_work)
         while unfinished := self._unfinished():
             self._progress.update(f"{unfinished} unfinished")
-            self._patience.look((unfinished, self._context.recorded_bytes(), self._context.movement()))
+            self._patience.look((unfinished, moved.operations(), self._context.movement()))
             if self._patience.is_over:
                 self._log(
                     f"nothing changed for {self._patience.quiet:.1f} s, {counted(unfinished, 'task', 'are')} unfinished"

@@ -50,6 +50,9 @@ def test_a_smoke_run_meets_its_service_levels_and_leaves_its_reports(
     html = (tmp_path / "locust.html").read_text("utf-8")
     assert "ENQUEUE" in html
     assert "TASK" in html
+    judged = json.loads((tmp_path / "verdict.json").read_text("utf-8"))
+    assert [log["count"] for log in judged["logs"]] == [log["count"] for log in document["logs"]] == [0, 0]
+    assert judged["facts"]["slots"] == "16, of 2 workers with 8 each"
     assert "service levels: met" in done.stderr
     assert str(tmp_path / "locust.html") in done.stderr
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import time
@@ -367,3 +368,18 @@ def test_a_killed_load_worker_is_not_measurable(long_run: Running) -> None:
     assert code == 2, output
     assert (long_run.folder / "report" / "verdict.json").exists(), output
     assert "load-worker-lost" in [doubt["kind"] for doubt in long_run.verdict["doubts"]]
+    assert_all_resources_are_known(long_run)
+
+
+def assert_all_resources_are_known(run: Running) -> None:
+    """Pool, servers and generator are processes of this machine; they are found by what workers and servers publish."""
+    found = {one["name"]: one for one in run.verdict["resources"]}
+    assert {name: one["why"] for name, one in found.items() if one["max"] is None or one["why"]} == {}
+    assert found["workers"]["max"] == 2
+    assert (
+        found["Postgres WAL"]["per_task"] == run.verdict["rows"]["ALL"]["figures"]["wal_bytes_per_task"] > 100
+    )
+    assert found["workers memory"]["max"] > 2 * 10**7
+    assert {log["count"] for log in run.verdict["logs"]} == {None}
+    slices = json.loads((run.folder / "report" / "series.json").read_text("utf-8"))["slices"]
+    assert {"enqueue", "wait", "run"} == {name for one in slices for name in one["stages"]}

@@ -27,7 +27,7 @@ from harness.targets.applications.base import (
 from harness.targets.applications.message import Make, TaskMessage, message_of
 from harness.targets.applications.redis_database import repoint
 from harness.targets.base import TargetSettings
-from harness.targets.wrapped_handler import LABEL, TaskLabel
+from harness.targets.wrapped_handler import LABEL, TaskLabel, label_of_child
 
 LABEL_ATTRIBUTE = "harness_label"
 """The attribute of a task with its label; in its message, the label is among the keyword arguments."""
@@ -57,7 +57,7 @@ def _carry_labels(huey: Any) -> None:
     serialize, deserialize = huey.serialize_task, huey.deserialize_task
 
     def serialize_task(task: Any) -> Any:
-        label = getattr(task, LABEL_ATTRIBUTE, None)
+        label = getattr(task, LABEL_ATTRIBUTE, None) or label_of_child()
         if label is None:
             return serialize(task)
         own = task.kwargs

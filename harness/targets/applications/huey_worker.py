@@ -12,9 +12,9 @@ from typing import Any
 from harness.kit.harness_worker import settings
 from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
-from harness.targets.applications.base import imported
+from harness.targets.applications.base import class_of, imported
 from harness.targets.applications.huey import LABEL_ATTRIBUTE, ended_key, put_on
-from harness.targets.wrapped_handler import TaskLabel, WrappedRun
+from harness.targets.wrapped_handler import TaskLabel, WrappedRun, is_scheduled
 
 _NAME = "harness"
 
@@ -46,20 +46,22 @@ def wrapped(own: Any) -> Any:
 
 def note(own: Any, task: Any, status: str) -> None:
     """Note how a task of the run ended."""
-    if getattr(task, LABEL_ATTRIBUTE, None) is not None:
+    if TaskLabel.from_value(getattr(task, LABEL_ATTRIBUTE, None)) is not None:
         own.storage.conn.hset(ended_key(own), str(task.id), status)
 
 
 def _wrapped_run(own: Any, task: Any) -> Callable[[], Any]:
-    execute = task.execute
+    execute, label = task.execute, getattr(task, LABEL_ATTRIBUTE)
+    periodic = class_of(task, "huey.api:PeriodicTask") is not None
 
     def run() -> Any:
         recorded = WrappedRun(
-            label=TaskLabel.from_value(getattr(task, LABEL_ATTRIBUTE)),
+            label=TaskLabel.from_value(label),
             name=task.name,
             activity=str(task.id),
             attempt=None,
             fence=None,
+            scheduled=periodic or is_scheduled(label),
         )
         result = recorded.call(execute)
         note(own, task, "complete")

@@ -6,15 +6,16 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+from harness.environments.log_errors import LoggedErrors
 from harness.load.figures import LATE, TASK, Figures
 from harness.load.locust_test import LoadPlan
 from harness.load.locust_verdict import EndedLoad, conclude, evidence_of
-from harness.load.series import LoadSeries
+from harness.load.resources import WAL, Sampled
 from harness.load.thresholds import parse
 from harness.load.verdict import judge
 
 
-def ended(**runner: Any) -> EndedLoad:
+def ended(sampled: Sampled | None = None, **runner: Any) -> EndedLoad:
     figures = Figures()
     for _ in range(10):
         figures.accounting.notice(0.0)
@@ -30,7 +31,7 @@ def ended(**runner: Any) -> EndedLoad:
         plan=LoadPlan(schedule=None, seconds=None),
         workers_lost=[],
         gaps=[],
-        gauges=LoadSeries(),
+        sampled=sampled or Sampled(),
         deadlocks=0,
         lateness=0.05,
         processes=1,
@@ -67,3 +68,23 @@ def test_an_error_of_the_users_own_code_is_named_without_its_secret() -> None:
     (doubt,) = judge(evidence_of(ended(exceptions=raised)), ()).doubts
     assert doubt.text == "the users' own code raised 3 times: wrong: redis://:***@host/0"
     assert conclude(ended(exceptions=raised), (), None) == 2
+
+
+def test_the_log_of_postgres_for_each_task_and_the_errors_of_the_servers_can_be_thresholds() -> None:
+    logs = [
+        LoggedErrors(service="postgres", count=1, sentences=("no",)),
+        LoggedErrors(service="redis", count=1),
+    ]
+    sampled = Sampled(totals={WAL: 50_000.0}, logs=logs)
+    thresholds = {"ALL": "wal_bytes_per_task <= 5000, log_errors = 1"}
+    met, breached, *_ = judge(evidence_of(ended(sampled)), thresholds).results
+    assert (met.measured, met.outcome, breached.measured, breached.outcome) == (5000, "met", 2, "breached")
+
+
+def test_figures_that_are_not_known_meet_no_threshold() -> None:
+    sampled = Sampled(
+        logs=[LoggedErrors(service="postgres", count=0), LoggedErrors(service="redis", count=None)]
+    )
+    thresholds = {"ALL": "wal_bytes_per_task >= 0, log_errors = 0"}
+    outcomes = [one.outcome for one in judge(evidence_of(ended(sampled)), thresholds).results]
+    assert outcomes[:2] == ["not measurable", "not measurable"]
