@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from examples.agent import Research, create_tables, pool
+from examples.agents import agents
 from harness.checkers import standard
 from harness.faults.process import kill_pool, kill_worker_at_gate
 from harness.scenario import PoolNeeds, Scenario
@@ -10,9 +10,9 @@ from harness.testing import app
 from harness.workloads.numbered_tasks import NumberedTasks
 
 AGENTS = app(
-    pool,
-    setup=create_tables,
-    make=lambda number: ("research", Research(question=f"Why {number}?", checkpoints=False)),
+    agents.pool,
+    setup=agents.create_tables,
+    make=lambda number: ("research", agents.Research(question=f"Why {number}?", checkpoints=False)),
     work=0,
 )
 
