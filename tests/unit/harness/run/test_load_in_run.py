@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from harness.checkers.base import Verdict
 from harness.load.planned_load import PlannedLoad
 from harness.load.run_files import write_run_load
-from harness.report import write_reports
+from harness.report import claimed_folder, write_reports
 from tests.support.instant_target import Instant, NoFault, Run
 
 # A test does not fail because its own machine is busy.
@@ -42,6 +43,23 @@ def test_a_load_is_submitted_at_its_times_and_judged_with_the_checkers(run: Run,
     document = json.loads(paths.json.read_text("utf-8"))
     assert (document["exit_code"], document["counts"]["terminal"]) == (0, {"complete": len(planned.due)})
     assert '<a href="load/test/report.html">' in write_reports([found], tmp_path).html.read_text("utf-8")
+
+
+def test_the_loads_of_an_earlier_run_are_removed_and_other_files_stay(run: Run, tmp_path: Path) -> None:
+    history = tmp_path / "history"
+    history.mkdir()
+    found = run(Instant(), NoFault(), load=load(), history=history)
+    assert found.results["load"].verdict is Verdict.VALID
+    for name in ("test", "other"):
+        paths = write_run_load(replace(found, scenario=name), tmp_path)
+        assert paths is not None
+        assert paths.json.exists()
+    (tmp_path / "load" / "other" / "notes.txt").touch()
+    (tmp_path / "load" / "mine").mkdir()
+    (tmp_path / "load" / "mine" / "verdict.json").write_text('{"facts": {}}', "utf-8")
+    with claimed_folder(tmp_path):
+        left = {path.name for path in (tmp_path / "load").rglob("*")}
+        assert left == {"other", "notes.txt", "mine", "verdict.json"}
 
 
 @pytest.mark.parametrize(
