@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import openai  # noqa: F401 - its import takes long on a busy machine, and a pool that starts is waited for
+
 from examples.agents import agents
 from harness.checkers import standard
 from harness.faults.process import kill_pool, kill_worker_at_gate
