@@ -12,7 +12,7 @@ from harness.llm.costs import RunCosts, costs
 from harness.llm.metering import Metering, MeterWindow
 from harness.llm.prices import PriceList
 from harness.llm.serving import Endpoint
-from harness.load.thresholds import BILLED, MONEY, Threshold
+from harness.load.thresholds import BILLED, MONEY, TIMES, Threshold
 
 
 def spent_figures(found: RunCosts) -> dict[str, float]:
@@ -42,7 +42,7 @@ def require_bill(
             continue
         if metering.prices is None:
             raise UsageError(f"The threshold {one.text!r} needs a price list. Give one with {prices}.")
-        if one.unit not in ("", metering.prices.currency):
+        if one.unit not in ("", TIMES, metering.prices.currency):
             raise UsageError(
                 f"The threshold {one.text!r} is not in the currency of the price list, {metering.prices.currency}. "
                 "Give both in the same currency."

@@ -20,7 +20,7 @@ from harness.load.expressions import stages_of
 from harness.load.figures import KINDS
 from harness.load.schedule import LoadSchedule
 from harness.load.stages import LinearStage, Stage
-from harness.load.thresholds import by_row, check_rows, parse_all
+from harness.load.thresholds import TIMES, by_row, check_rows, parse_all
 from harness.load.verdict import ALL
 from harness.masking import masked
 from harness.scenario import Scenario
@@ -63,6 +63,10 @@ class PlannedLoad:
         own = value.pop("thresholds", {})
         given = by_row(thresholds) if thresholds else own
         parsed = parse_all(given)
+        if compared := next((one for one in parsed if one.unit == TIMES), None):
+            raise UsageError(
+                f"A chaos run has no baseline for the threshold {compared.text!r}; give others as --threshold."
+            )
         try:
             check_rows(parsed, ROWS)
         except UsageError as error:

@@ -15,7 +15,8 @@ class ProcessGroup:
     def __init__(self) -> None:
         self._processes: dict[int, psutil.Process] = {}
         self._before: dict[int, float] = {}
-        self._used = 0.0
+        self._parent: int | None = None
+        self._base = self._used = 0.0
 
     def look(self, pids: Iterable[int], *, parent: int | None = None) -> tuple[float, float]:
         """Seconds of CPU since the first look, and bytes of memory now: what processes share counts once.
@@ -36,12 +37,16 @@ class ProcessGroup:
                 both = getattr(memory, "shared", 0)
                 own, shared = own + memory.rss - both, max(shared, both)
             time.sleep(0)
-        self._add(now, ended_count=parent is None)
+        self._add(now, parent)
         self._processes = {pid: process for pid, process in self._processes.items() if pid in now}
         return self._used, float(own + shared)
 
-    def _add(self, now: dict[int, float], *, ended_count: bool) -> None:
-        before, self._before = self._before, now
-        if before:
-            earlier = sum(cpu for pid, cpu in before.items() if pid in now or not ended_count)
-            self._used += max(0.0, sum(now.values()) - earlier)
+    def _add(self, now: dict[int, float], parent: int | None) -> None:
+        whole = sum(now.values())
+        if not self._before or parent != self._parent:
+            self._base = whole - self._used
+        elif parent is None:
+            self._base -= sum(cpu for pid, cpu in self._before.items() if pid not in now)
+        # A child that has ended is nowhere until its parent has noticed that.
+        self._used = max(self._used, whole - self._base)
+        self._before, self._parent = now, parent

@@ -101,8 +101,9 @@ def _parent_of_backend(pid: int, started: float) -> int | None:
     """The process of the server if its backend is on this machine; a process id of elsewhere means another process."""
     try:
         backend = psutil.Process(pid)
-        same = "postgres" in backend.name() and abs(backend.create_time() - started) <= _CLOCK_SECONDS
-        return backend.ppid() if same else None
+        named = any(name in backend.name() for name in ("postgres", "postmaster"))
+        same = abs(backend.create_time() - started) <= _CLOCK_SECONDS
+        return backend.ppid() if named and same else None
     except psutil.Error:
         return None
 

@@ -238,6 +238,8 @@ def test_a_closed_model_is_judged_and_named(runs: dict[str, Running]) -> None:
     assert code == 0, output
     assert runs["closed"].verdict["facts"]["model"] == "closed"
     assert runs["closed"].verdict["counts"]["terminal"]["complete"] > 0
+    sampled = {one["name"] for one in runs["closed"].verdict["resources"] if one["max"] is not None}
+    assert {"Postgres WAL", "Redis CPU", "workers CPU", "generator CPU"} <= sampled
 
 
 def test_the_brake_ends_a_load_whose_queue_gets_too_deep(runs: dict[str, Running]) -> None:
@@ -288,19 +290,23 @@ def test_a_generator_that_stood_still_is_not_measurable_and_no_arrival_is_missin
     assert long_run.verdict["counts"]["due"] == long_run.verdict["planned"] == 120
 
 
-def test_ctrl_c_while_the_tasks_are_waited_for_ends_with_their_verdict(
+def test_a_signal_while_the_tasks_are_waited_for_ends_with_their_verdict(
     runs: dict[str, Running], urls: dict[str, str], eventually: Callable[..., object]
 ) -> None:
     folder = runs["good"].folder.parent
-    run = start_locust(folder, folder / "interrupted", urls, [*NAMED, "--tags", "slow", "--load-canary", "0"])
-    try:
-        eventually(lambda: run.stopped() or run.acknowledged() == -1, 60)
-        run.process.send_signal(signal.SIGINT)
-        code, output = run.end()
-    finally:
-        run.kill()
-    assert code == 0, output
-    assert run.verdict["counts"]["terminal"] == {"complete": 20}
+    options = [*NAMED, "--tags", "slow", "--load-canary", "0"]
+    with ExitStack() as stack:
+        started: dict[signal.Signals, Running] = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            started[number] = start_locust(folder, folder / number.name, urls, options)
+            stack.callback(started[number].kill)
+        for number, run in started.items():
+            eventually(lambda run=run: run.stopped() or run.acknowledged() == -1, 60)
+            run.process.send_signal(number)
+        for run in started.values():
+            code, output = run.end()
+            assert code == 0, output
+            assert run.verdict["counts"]["terminal"] == {"complete": 20}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ DESTRUCTIVE_POP = Defect(
     imitates="agentexec 0.3.0 pops with RPOP's blocking form: from then on only one process has the task",
     breaks="a worker that is killed takes its tasks with it",
     scenario="kill-worker",
+    also=("lose-reply",),
     edits=(
         Edit(
             where="lua/step.lua",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from harness.environments.log_errors import LoggedErrors
+from harness.errors import UsageError
 from harness.load.figures import LATE, TASK, Figures
 from harness.load.locust_test import LoadPlan
-from harness.load.locust_verdict import EndedLoad, conclude, evidence_of
+from harness.load.locust_verdict import EndedLoad, conclude, evidence_of, thresholds_of
 from harness.load.resources import WAL, Sampled
 from harness.load.thresholds import parse
 from harness.load.verdict import judge
@@ -68,6 +72,48 @@ def test_an_error_of_the_users_own_code_is_named_without_its_secret() -> None:
     (doubt,) = judge(evidence_of(ended(exceptions=raised)), ()).doubts
     assert doubt.text == "the users' own code raised 3 times: wrong: redis://:***@host/0"
     assert conclude(ended(exceptions=raised), (), None) == 2
+
+
+def test_what_is_missing_in_the_figures_of_a_process_is_not_measurable() -> None:
+    judged = ended()
+    judged.figures[0].gaps.append("the arrivals of the load process 1 of 2 broke off: OSError: gone")
+    (doubt,) = judge(evidence_of(judged), ()).doubts
+    assert doubt.text == (
+        "the evidence has a gap: the arrivals of the load process 1 of 2 broke off: OSError: gone"
+    )
+    assert conclude(judged, (), None) == 2
+
+
+def of_files(monkeypatch: pytest.MonkeyPatch, **files: Any) -> Any:
+    """An environment of Locust with these files; each has the given thresholds."""
+    for path, thresholds in files.items():
+        module = SimpleNamespace() if thresholds is None else SimpleNamespace(thresholds=thresholds)
+        monkeypatch.setitem(sys.modules, path, module)  # type: ignore[arg-type]  # a module has attributes, too
+    return SimpleNamespace(parsed_locustfiles=[f"load/{path}.py" for path in files])
+
+
+def test_the_thresholds_of_several_locustfiles_all_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = {"TASK answer": "p95 < 2s, lost = 0", "LATE": "dropped = 0"}
+    environment = of_files(monkeypatch, chat=first, search={"TASK answer": "p95 < 1s, lost = 0"}, empty=None)
+    found = [f"{one.row}: {one.text}" for one in thresholds_of(environment)]
+    assert found == [
+        "TASK answer: p95 < 2s", "TASK answer: lost = 0", "LATE: dropped = 0", "TASK answer: p95 < 1s"
+    ]  # fmt: skip
+
+
+def test_locustfiles_that_locust_cannot_tell_apart_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = of_files(monkeypatch, chat={"LATE": "dropped = 0"})
+    environment.parsed_locustfiles += ["other/chat.py"]
+    with pytest.raises(UsageError, match=r"load/chat\.py and other/chat\.py have one name"):
+        thresholds_of(environment)
+    with pytest.raises(UsageError, match=r"thresholds. of load/wrong\.py must map a row"):
+        thresholds_of(of_files(monkeypatch, wrong={"LATE": 5}))
+
+
+def test_a_locustfile_with_the_name_of_locust_has_its_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = of_files(monkeypatch, locustfile={"LATE": "dropped = 0"})
+    environment.parsed_locustfiles = ["load/locust.py"]
+    assert [one.row for one in thresholds_of(environment)] == ["LATE"]
 
 
 def test_the_log_of_postgres_for_each_task_and_the_errors_of_the_servers_can_be_thresholds() -> None:

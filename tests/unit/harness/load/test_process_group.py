@@ -58,3 +58,21 @@ def test_a_process_that_has_ended_takes_nothing_away(eventually: Callable[..., o
         child.kill()
     assert group.look([os.getpid(), child.pid])[0] >= before
     assert group.look([])[1] == 0
+
+
+def test_a_child_that_its_parent_has_not_noticed_yet_is_counted_once() -> None:
+    """A server restarts, and later one of its children is seen nowhere for a moment."""
+    looks = iter(
+        [
+            {1: 1.0, -1: 0.0, 2: 3.0},
+            {1: 1.0, -1: 0.0},  # 2 has ended
+            {1: 1.0, -1: 3.5},
+            {7: 0.1, -7: 0.0},  # another server
+            {7: 0.3, -7: 0.0},
+        ]
+    )
+    group, used = ProcessGroup(), []
+    for now in looks:
+        group._add(now, next(iter(now)))
+        used.append(round(group._used, 3))
+    assert used == [0, 0, 0.5, 0.5, 0.7]

@@ -54,10 +54,16 @@ def a_huey(storage: type = REDIS_STORAGE) -> Any:
         (of("rq.job:Job"), r"app\(\) takes a Queue of RQ, a list of them or a WorkerPool, not Job"),
         ([QUEUE, 5], "takes a Queue of RQ, a list of them or a WorkerPool, not list"),
         ([], r"app\(\) does not know what runs a list"),
-        (of("dramatiq.actor:Actor"), "takes the RedisBroker of a Dramatiq application, not Actor"),
-        (of("dramatiq.brokers.rabbitmq:RabbitmqBroker"), "not RabbitmqBroker"),
+        (
+            of("dramatiq.actor:Actor"),
+            "takes the RedisBroker or RabbitmqBroker of a Dramatiq application, not",
+        ),
+        (of("dramatiq.brokers.stub:StubBroker"), "not StubBroker"),
         (of("huey.api:TaskWrapper"), r"app\(\) takes a Huey, not TaskWrapper"),
-        (a_huey(type("SqliteStorage", (), {})), "takes a Huey on Redis, not on SqliteStorage. Pass a RedisH"),
+        (
+            a_huey(type("PostgresStorage", (), {})),
+            "on Redis, SQLite or files, not on PostgresStorage. Pass a RedisH",
+        ),
     ],
 )
 def test_a_wrong_object_of_a_known_package_is_one_sentence(value: Any, sentence: str) -> None:
