@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from agentexec.core import runtime
 from agentexec.core.circuit import Circuit
 from agentexec.core.counters import COUNTERS, QUEUED
-from agentexec.core.db import one_statement
+from agentexec.core.db import KeptConnection
 from agentexec.core.postgres import patiently, timed_out
 from agentexec.errors import QueueFull
 from agentexec.producer.batching import BatchThread
@@ -80,7 +80,7 @@ class Enqueuer:
 
     def __init__(self, engine: Engine, queue: Queue) -> None:
         self._engine = engine
-        self._one_statement = one_statement(engine)
+        self._one_statement = KeptConnection(engine)
         self._queue = queue
         self._store: str | None = None
         self._ours_until = -math.inf
@@ -114,6 +114,7 @@ class Enqueuer:
     def close(self) -> None:
         """Finish what was handed in, then end the threads."""
         self._thread.close()
+        self._one_statement.close()
         self._marker.close()
         self.circuit.close()
 
@@ -126,7 +127,8 @@ class Enqueuer:
                 self._serve(part, self._record(part))
             except Exception as error:  # noqa: BLE001 - see above
                 middle = len(part) // 2
-                if middle and _is_of_a_row(error):  # the task of one caller must not fail those of the others
+                # The task of one caller must not fail those of the others.
+                if middle and isinstance(error, FAILURES) and kind_of(error) is FailureKind.ROW:
                     left.extendleft([part[middle:], part[:middle]])
                     continue
                 failed = [group for group in part if not group.future.done()]
@@ -177,7 +179,9 @@ class Enqueuer:
         whole = len(statements) > 1 or any(group.needs_transaction for group in batch)
         return patiently(lambda: self._write(statements, self._engine if whole else self._one_statement))
 
-    def _write(self, statements: Sequence[Sequence[NewActivity]], engine: Engine) -> dict[UUID, UUID]:
+    def _write(
+        self, statements: Sequence[Sequence[NewActivity]], engine: Engine | KeptConnection
+    ) -> dict[UUID, UUID]:
         recorded: dict[UUID, UUID] = {}
         with self._one_writer, engine.begin() as connection:
             for activities in statements:
@@ -211,11 +215,6 @@ class Enqueuer:
         full |= {a.id for a, answer in answered if answer is Admission.FULL}
         self._order.wait((a for a, answer in answered if answer is not Admission.TAKEN), full)
         return full
-
-
-def _is_of_a_row(error: Exception) -> bool:
-    """Whether the row of one caller is the cause."""
-    return isinstance(error, FAILURES) and kind_of(error) is FailureKind.ROW
 
 
 def dispatch_of(activity: NewActivity, payload: bytes) -> Dispatch:

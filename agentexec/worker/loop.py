@@ -271,7 +271,8 @@ class WorkerLoop:
     def _step(self) -> None:
         """One round trip to Redis, and what follows from its answer."""
         finishes, self._finishes = self._finishes, []
-        want = 0 if self._draining else max(0, self.settings.worker_concurrency - len(self.leases))
+        # A slot is free once its handler has ended: the statement that records its end also starts the next task.
+        want = 0 if self._draining else max(0, self.settings.worker_concurrency - self.leases.running())
         request = StepRequest(
             worker=self.worker,
             nonce=runtime.current().nonce(),

@@ -58,7 +58,7 @@ class _Interruption:
 
     @property
     def _waits(self) -> bool:
-        return self._environment.parsed_options.headless and self._runner.state == STATE_INIT
+        return bool(self._environment.parsed_options.headless and self._runner.state == STATE_INIT)
 
 
 def _end_before(runner: Any, sentence: str) -> None:

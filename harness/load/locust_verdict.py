@@ -125,11 +125,11 @@ def _other_requests(runner: Any) -> dict[str, LoadRow]:
 def conclude(judged: EndedLoad, thresholds: Sequence[Threshold], folder: Path | None) -> int:
     """Judge a load, print the verdict and write it into a folder; returns the exit code 0, 1 or 2."""
     baseline = judged.baseline
-    verdict = judge(evidence_of(judged), thresholds, baseline and baseline.rows)
+    verdict = judge(evidence_of(judged), thresholds, None if baseline is None else baseline.rows)
     print(f"\n{load_table(verdict)}", flush=True)
     if folder is not None:
         try:
-            earlier = baseline and baseline.document
+            earlier = None if baseline is None else baseline.document
             paths = write_load(verdict, folder, course=_course(judged), baseline=earlier)
         except UsageError as error:
             print(f"load: {masked(str(error))}", file=sys.stderr, flush=True)

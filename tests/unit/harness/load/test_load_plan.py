@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -95,8 +96,9 @@ def test_arrivals_that_are_missing_are_a_gap_in_the_figures(
     part = replace(PART, shard=1, shards=2)
     options: Any = SimpleNamespace(producers=1)
     target: Any = SimpleNamespace(client=pytest.fail)
+    nothing: Any = pytest.fail
     test = LoadTest(
-        options, target, plan(schedule=schedule, seconds=0.01), part, log=TaskLog(None), report=pytest.fail
+        options, target, plan(schedule=schedule, seconds=0.01), part, log=TaskLog(None), report=nothing
     )
     test.producers = Silent()  # type: ignore[assignment]  # it has what the end of a load needs
     if begins:
@@ -104,3 +106,16 @@ def test_arrivals_that_are_missing_are_a_gap_in_the_figures(
         while not test.arriving.exhausted:
             time.sleep(0.001)
     assert test.finish(1.0).gaps == gaps
+
+
+def test_no_collection_of_what_was_there_before_the_load_delays_its_arrivals() -> None:
+    options: Any = SimpleNamespace(producers=1)
+    target: Any = SimpleNamespace(client=pytest.fail)
+    plan = plan_of(hold(1, 5))
+    load = LoadTest(options, target, plan, PART, log=TaskLog(None), report=lambda **_: None)
+    try:
+        load.begin({"Chat": 1.0})
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        load.stop()
+    assert gc.get_freeze_count() == 0

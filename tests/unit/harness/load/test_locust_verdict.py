@@ -88,7 +88,7 @@ def of_files(monkeypatch: pytest.MonkeyPatch, **files: Any) -> Any:
     """An environment of Locust with these files; each has the given thresholds."""
     for path, thresholds in files.items():
         module = SimpleNamespace() if thresholds is None else SimpleNamespace(thresholds=thresholds)
-        monkeypatch.setitem(sys.modules, path, module)  # type: ignore[arg-type]  # a module has attributes, too
+        monkeypatch.setitem(sys.modules, path, module)
     return SimpleNamespace(parsed_locustfiles=[f"load/{path}.py" for path in files])
 
 
