@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from harness.environments.deadlocks import Deadlocks
+from harness.environments.log_errors import LoggedErrors
 from harness.history import History, OperationType
 from harness.history.figures import seconds
 from harness.history.statuses import COMPLETE
@@ -63,6 +64,7 @@ class Measurement:
     incomplete: tuple[Incomplete, ...] = ()
     problems: tuple[str, ...] = ()
     deadlocks: Deadlocks = field(default=Deadlocks(count=None, source="", why="not asked"))
+    logs: tuple[LoggedErrors, ...] = ()
 
     @property
     def acknowledged(self) -> int:

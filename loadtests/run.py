@@ -20,6 +20,7 @@ import loadtests
 from harness.command_line import report_interrupt, sigterm_raises
 from harness.environments.base import Environment
 from harness.environments.deadlocks import DeadlockWatch
+from harness.environments.log_errors import LogWatch
 from harness.environments.urls import database_name
 from harness.errors import HarnessError
 from harness.history import History
@@ -75,7 +76,7 @@ def _run_in(folder: Path, request: LoadRequest, progress: Progress) -> int:
 def _measure(request: LoadRequest, environment: Environment, folder: Path, progress: Progress) -> Measurement:
     profile = request.profile
     history = history_folder(folder)
-    watch = DeadlockWatch(environment)
+    watch, logs = DeadlockWatch(environment), LogWatch.of(environment)
     with closing(SystemUnderLoad(environment, request.queue)) as system:
         system.prepare()
         progress.step(f"starting a pool of {profile.workers} workers, {profile.concurrency} tasks each")
@@ -102,7 +103,7 @@ def _measure(request: LoadRequest, environment: Environment, folder: Path, progr
             duration=profile.duration,
             planned_in=profile.planned_in,
         )
-    return replace(measurement, deadlocks=watch.found())
+    return replace(measurement, deadlocks=watch.found(), logs=tuple(logs.found()))
 
 
 def _pool(request: LoadRequest, environment: Environment, history: Path) -> PoolCommand:

@@ -56,6 +56,7 @@ def as_json(
         ],
         "problems": list(measurement.problems),
         "deadlocks": measurement.deadlocks.to_value(),
+        "logs": [log.to_value() for log in measurement.logs],
     }
     cleaned: dict[str, Any] = masked_json(document)
     return cleaned
@@ -105,6 +106,9 @@ def _names(measurement: Measurement) -> Iterator[str]:
         yield f"                deadlock: {detail}"
     if measurement.deadlocks.why:
         yield f"                deadlocks are not known: {measurement.deadlocks.why}"
+    for log in measurement.logs:
+        if log.count:
+            yield f"                {log.text}"
 
 
 def _end(report: SloReport) -> str:

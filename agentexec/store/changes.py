@@ -81,16 +81,11 @@ def apply_all(connection: Connection, *batches: tuple[ActivityChange, Batch]) ->
         return [_apply_in_two(connection, change, rows) for change, rows in batches]
     if not any(rows for _, rows in batches):
         return [() for _ in batches]
-    parameters: dict[str, Any] = {}
-    for change, rows in batches:
-        parameters[f"{change.name}_batch"] = as_json(rows)
-    parameters["ids"] = [row["id"] for change, rows in batches if "{same_id}" in change.sql for row in rows]
+    parameters = {f"{change.name}_batch": as_json(rows) for change, rows in batches}
     # SQLAlchemy translates a text at each call, which takes longer than the driver's own work.
     psycopg = connection.dialect.driver == "psycopg"
     run_it = connection.exec_driver_sql if psycopg else connection.execute
     found = run_it(_one_statement(changes, psycopg), parameters).all()
-    if len(changes) == 1:  # an enqueue, with up to a thousand rows
-        return [found]
     answers: dict[str, list[Row[Any]]] = {change.name: [] for change in changes}
     for row in found:
         answers[row[0]].append(row)
@@ -113,15 +108,17 @@ def _two_statements(change: ActivityChange, postgres: bool) -> tuple[str, str]:
 @cache
 def _one_statement(changes: tuple[ActivityChange, ...], psycopg: bool) -> Any:
     """The changes as one statement of Postgres, as text of psycopg or not; it locks all the activities first."""
-    locks = any("{same_id}" in change.sql for change in changes)
-    parts, answers = [f"locked AS MATERIALIZED ({LOCKED})"] if locks else [], []
+    batches = {c.name: relation(f"{c.name}_batch", c.columns, postgres=True) for c in changes}
+    parts, answers = [f"{name}_rows AS MATERIALIZED {batch}" for name, batch in batches.items()], []
+    ids = " UNION ALL ".join(f"SELECT id FROM {c.name}_rows" for c in changes if "{same_id}" in c.sql)
+    if ids:
+        parts.append(f"locked AS MATERIALIZED ({LOCKED.replace('CAST(:ids AS uuid[])', f'ARRAY({ids})')})")
     # The array makes the planner use the primary key. Without it, it reads the whole of a table that has no statistics
     # yet, and a batch takes seven times as long until autoanalyze runs.
     locked = "= ANY(ARRAY(SELECT id FROM locked))"
     for change in changes:
         name, rows = change.name, f"{change.name}_rows"
         parts += [
-            f"{rows} AS MATERIALIZED {relation(f'{name}_batch', change.columns, postgres=True)}",
             f"{name} AS ({change.activity_sql(postgres=True, rows=rows, locked=locked)})",
             f"{name}_log AS ({change.log_sql(postgres=True, rows=rows, changed=name)})",
         ]

@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
 
+from pydantic_core import to_json
 from sqlalchemy import Connection, Row, TextClause, text
 
 from agentexec.config import table_prefix
@@ -144,7 +145,7 @@ def relation(parameter: str, columns: tuple[str, ...], *, postgres: bool) -> str
 
 def as_json(rows: Batch) -> str:
     """A batch as the parameter of a statement."""
-    return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
+    return to_json(rows).decode()
 
 
 def parts(items: Sequence[T], size: Callable[[T], int]) -> Iterator[Sequence[T]]:

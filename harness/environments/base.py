@@ -114,6 +114,16 @@ class Environment(Protocol):
 
 
 @runtime_checkable
+class LogsInFiles(Protocol):
+    """An environment whose servers write their logs to files of this machine."""
+
+    @property
+    def log_files(self) -> Mapping[Service, Path]:
+        """The file with the log of each server."""
+        ...
+
+
+@runtime_checkable
 class Killable(Protocol):
     """An environment whose servers can be killed, and started again on the same port and data."""
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from harness.environments.backend import ServersEnvironment
-from harness.environments.base import Service
+from harness.environments.base import SERVICES, Service
 from harness.environments.local_postgres import LocalPostgres
 from harness.environments.local_redis import LocalRedis
+from harness.environments.local_server import LOG_FILE
 from harness.environments.services import Server
 from harness.environments.session import Session
 
@@ -37,6 +39,11 @@ class EmbeddedEnvironment(ServersEnvironment):
         self._postgres_port = postgres_port
         self._redis_port = redis_port
         self._append_only = append_only
+
+    @property
+    def log_files(self) -> Mapping[Service, Path]:
+        """The file with the log of each server; raises `EnvironmentUnavailable` before `start` and after `stop`."""
+        return {service: self.folder / service / LOG_FILE for service in SERVICES}
 
     def make_servers(self, session: Session) -> dict[Service, Server]:
         """Both servers, Valkey first: it starts while initdb runs."""

@@ -19,6 +19,7 @@ from harness.environments.session import Session
 from harness.errors import EnvironmentUnavailable
 from harness.masking import masked
 
+LOG_FILE = "log"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.01
@@ -51,7 +52,7 @@ class LocalServer(ABC):
         self._session = session
         self._wanted_port = port
         self.home = session.folder / self.service
-        self.log_file = self.home / "log"
+        self.log_file = self.home / LOG_FILE
         self.port = 0
         self.version = ""
         self._process: subprocess.Popen[bytes] | None = None

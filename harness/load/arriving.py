@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
+from harness.errors import describe_error
 from harness.load.schedule import PlannedArrival
 
 
@@ -44,7 +45,7 @@ class Arriving:
 
     `choose` names the line of an arrival, which is the user class that handles it. `epoch` is the start of the load, 0
     before that. `due` arrivals have reached their intended time; `taken` of them were taken by users. `exhausted`
-    means that the schedule has no further arrivals.
+    means that there are no further arrivals: the schedule has none, or `failure` says why its thread has ended.
     """
 
     def __init__(self, arrivals: Iterator[PlannedArrival], choose: Callable[[PlannedArrival], str]) -> None:
@@ -58,6 +59,7 @@ class Arriving:
         self.due = 0
         self.taken = 0
         self.exhausted = False
+        self.failure: str | None = None
 
     def start(self) -> None:
         """Begin the load now; a second call does nothing."""
@@ -93,16 +95,16 @@ class Arriving:
         return Taken(offer.arrival, offer.intended, max(0.0, own - offer.intended))
 
     def stop(self) -> None:
-        """End the load: what no user has taken is never sent."""
+        """End the load: what no user has taken is never sent. This call waits for nothing: Ctrl-C may interrupt it."""
         self._ended = time.monotonic()
         self._stopping.set()
         for line in list(self._lines.values()):
             line.put(None)
-        if self._thread.is_alive():
-            self._thread.join()
 
     def never_sent(self) -> Iterator[Taken]:
         """The due arrivals that no user took, after the end; can be read once."""
+        if self._thread.is_alive():
+            self._thread.join()
         for line in list(self._lines.values()):
             with suppress(queue.Empty):
                 while True:
@@ -111,9 +113,16 @@ class Arriving:
                         yield Taken(offer.arrival, offer.intended, max(0.0, offer.offered - offer.intended))
 
     def _line(self, name: str) -> queue.SimpleQueue[_Offer | None]:
-        return self._lines.setdefault(name, queue.SimpleQueue())
+        return self._lines.get(name) or self._lines.setdefault(name, queue.SimpleQueue())
 
     def _run(self) -> None:
+        try:
+            self._offer()
+        except BaseException as error:  # noqa: BLE001 - also a greenlet that was killed; without it nothing is due
+            self.failure = describe_error(error)
+            self.exhausted = True
+
+    def _offer(self) -> None:
         for arrival in self._arrivals:
             intended = self.epoch + arrival.intended
             early = intended - time.monotonic()

@@ -48,6 +48,8 @@ def load_document(verdict: LoadVerdict, *, written_at: str) -> dict[str, Any]:
         "doubts": [{"kind": doubt.kind.value, "text": doubt.text} for doubt in verdict.doubts],
         "rows": {name: _row(row) for name, row in sorted(evidence.all_rows().items())},
         "worst": [asdict(task) for task in evidence.worst],
+        "resources": [one.to_value() for one in evidence.resources],
+        "logs": [one.to_value() for one in evidence.logs],
     }
     cleaned: dict[str, Any] = _without_infinity(masked_json(document))
     return cleaned

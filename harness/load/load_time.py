@@ -56,9 +56,13 @@ class LoadTime:
         """The highest value in each slice, None if there is none."""
         return [self._slice(i).gauges.get(name) for i in range(self.columns)]
 
-    def quantile(self, share: float) -> list[float | None]:
-        """The quantile of the latencies by their intended time, to the end of its bucket."""
-        return [bucket_quantile(self._slice(i).latencies, share) for i in range(self.columns)]
+    def quantile(self, share: float, stage: str | None = None) -> list[float | None]:
+        """The quantile of the latencies by their intended time, or of a part of them, to the end of its bucket."""
+        slices = [self._slice(i) for i in range(self.columns)]
+        return [
+            bucket_quantile(one.latencies if stage is None else one.stages.get(stage, {}), share)
+            for one in slices
+        ]
 
     def within(self, begin: float, end: float) -> TimeSlice:
         """All slices that begin in a part of the load as one."""

@@ -61,11 +61,12 @@ class Preflight:
         self._target = target
         self._plan = plan
         self._run = run
-        self._clients: dict[str, ax.Client] = {}
+        self.clients: dict[str, ax.Client] = {}
+        """The clients of the queues, so far."""
         self.canaries = Canaries(self._client, options, plan, run)
 
-    def run(self) -> Mapping[str, ax.Client]:
-        """Check everything and wait for the canaries; returns the clients of the queues.
+    def run(self) -> None:
+        """Check everything and wait for the canaries.
 
         Raises `UsageError` or `TargetFailed` with the reason why the load must not begin, and what the servers raise.
         """
@@ -82,16 +83,15 @@ class Preflight:
                 client.redis.ping()
         print(f"load: {self._sentence(names)}", flush=True)
         if options.canary > 0:
-            staging.require_workers(self._clients)
+            staging.require_workers(self.clients)
             self._send()
             canaries = {task.agent_id: name for (_, name), task in self.canaries.sent.items()}
             staging.await_canaries(self._client(names[0]), canaries, within=options.canary)
         if options.report is not None:
             prepare_folder(options.report)  # not only after the load
-        return self._clients
 
     def _client(self, queue: str) -> ax.Client:
-        return self._clients.setdefault(queue, self._target.client(queue))
+        return self.clients.setdefault(queue, self._target.client(queue))
 
     def _require_api(self) -> None:
         for one in self._environment.user_classes:

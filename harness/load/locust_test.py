@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 import random
@@ -16,11 +17,13 @@ import agentexec as ax
 from agentexec.task import EnqueueOptions
 from harness.load.arriving import Arriving, Stopped, Taken
 from harness.load.figures import Figures
+from harness.load.gauges import LoadGauges
 from harness.load.locust_options import LoadOptions
 from harness.load.producing import RUN_KEY, Producers, RequestListener, Sending
 from harness.load.schedule import LoadSchedule, PlannedArrival
 from harness.load.target import LoadTarget
 from harness.load.task_log import TaskLog
+from harness.load.worker_gauges import GeneratorSampler
 
 _POLL_SECONDS = 0.05
 
@@ -52,6 +55,10 @@ class Sender(Protocol):
 
     def send(self, task: UserTask) -> ax.Task | None:
         """Enqueue a task; returns None if it was not acknowledged, and raises `Stopped` after the end."""
+        ...
+
+    def wait_for(self, task: ax.Task) -> None:
+        """Wait until a task is terminal."""
         ...
 
 
@@ -126,6 +133,7 @@ class LoadTest:
         self.producers = Producers(
             target.client, run=part.run, producers=options.producers, log=log, report=report
         )
+        self._gauges = LoadGauges([GeneratorSampler()], lambda: self.elapsed)
 
     def start(self, queues: Sequence[str]) -> None:
         """Connect to the servers; raises what they raise."""
@@ -135,8 +143,17 @@ class LoadTest:
         """Let the arrivals begin; `classes` are the weights of the user classes that have users here."""
         self._classes = classes
         if self.is_open and not self.arriving.epoch:
+            # A collection of all that Locust and the clients keep takes 80 ms, in which no arrival is sent.
+            gc.collect()
+            gc.freeze()
             self.arriving.start()
             self._began = self.producers.began = self.arriving.epoch
+        self._gauges.start()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the load began, 0 before that; a closed model begins with this test."""
+        return self.arriving.elapsed() if self.is_open else time.monotonic() - self._began
 
     @property
     def waiting(self) -> int:
@@ -163,11 +180,16 @@ class LoadTest:
         )
         return self.producers.enqueue(sending, task.name, task.context, **task.options)
 
+    def wait_for(self, task: ax.Task) -> None:
+        self.producers.wait_for(task)
+
     def stop(self) -> None:
         """End the load: nothing more is sent."""
         if self._lasted is None:
             self._lasted = time.monotonic() - self._began
             self.arriving.stop()
+            gc.unfreeze()
+            self._gauges.end()
             self.producers.note_end()
 
     def finish(self, within: float) -> Figures:
@@ -178,12 +200,26 @@ class LoadTest:
             time.sleep(_POLL_SECONDS)
         for taken in self.arriving.never_sent():
             self.producers.drop(taken.intended, taken.lateness)
+        self.note_gap(self._missing_arrivals())
         # A user that Locust killed took an arrival and did not send it.
         for _ in range(self.arriving.due - self.producers.figures.accounting.due):
             self.producers.drop(time.monotonic(), 0.0)
         self.producers.drain(within)
         self.producers.close()
+        self.producers.figures.series.merge(self._gauges.series)
         return self.producers.figures
+
+    def note_gap(self, gap: str | None) -> None:
+        """Note what is missing in the figures of this process, as a sentence; None for nothing."""
+        if gap is not None:
+            self.producers.figures.gaps.append(gap)
+
+    def _missing_arrivals(self) -> str | None:
+        if self.arriving.failure is not None:
+            return f"the arrivals of the load process {self.part.label} broke off: {self.arriving.failure}"
+        if self.is_open and not self.arriving.epoch and self.part.shards > 1:
+            return f"the arrivals of the load process {self.part.label} never began"
+        return None
 
     @property
     def seconds(self) -> float:
@@ -213,6 +249,9 @@ class NoSender:
 
     def send(self, task: UserTask) -> ax.Task | None:
         raise Stopped(task.name)
+
+    def wait_for(self, task: ax.Task) -> None:
+        raise Stopped(task)
 
 
 class Canaries:
@@ -244,3 +283,6 @@ class Canaries:
             options["metadata"] = {**(options.get("metadata") or {}), RUN_KEY: self._run}
             self.sent[key] = self._client_of(key[0]).enqueue_sync(task.name, task.context, **options)
         return self.sent[key]
+
+    def wait_for(self, task: ax.Task) -> None:
+        """Nothing: the preflight waits for all canaries together."""

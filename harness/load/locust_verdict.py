@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.errors import EXIT_UNKNOWN, UsageError
+from harness.errors import EXIT_UNKNOWN, UsageError, describe_error
+from harness.load.baseline import Baseline
 from harness.load.figures import KINDS, Figures, merged
 from harness.load.files import LoadCourse, load_table, write_load
+from harness.load.gauge_sources import ENV_SLOTS
 from harness.load.locust_test import LoadPlan
 from harness.load.page import stages_within
+from harness.load.resources import WAL, Sampled, resources
 from harness.load.rows import LoadRow
-from harness.load.series import LoadSeries
 from harness.load.thresholds import Threshold, parse_all
 from harness.load.verdict import ALL, LoadBounds, LoadEvidence, judge
 from harness.masking import masked, one_line
@@ -24,9 +27,10 @@ from harness.masking import masked, one_line
 class EndedLoad:
     """A load that has ended: the figures of its processes, and what is missing of them.
 
-    `workers_lost` names the load workers that did not report, `gaps` are sentences, and `gauges` are those of the
-    queues. `deadlocks` is their number in the database, None if it is not known. `lateness` is the bound of the
-    generator's own p99, in seconds. `runner` is that of Locust, with errors of the users' code and other requests.
+    `workers_lost` names the load workers that did not report, `gaps` are sentences, and `sampled` are the gauges of
+    servers and workers. `deadlocks` is their number in the database, None if it is not known. `lateness` is the bound
+    of the generator's own p99, in seconds. `runner` is that of Locust, with errors of the users' code and other
+    requests. `baseline` is an earlier load. `bill` has tokens and money of an LLM endpoint.
     """
 
     run: str
@@ -35,38 +39,52 @@ class EndedLoad:
     plan: LoadPlan
     workers_lost: Sequence[str]
     gaps: Sequence[str]
-    gauges: LoadSeries
+    sampled: Sampled
     deadlocks: int | None
     lateness: float
     processes: int
     runner: Any
+    baseline: Baseline | None = None
+    bill: Mapping[str, float] = field(default_factory=dict)
 
 
 def thresholds_of(environment: Any) -> tuple[Threshold, ...]:
-    """The `thresholds` of the locustfiles; raises `UsageError`."""
-    texts: dict[str, str] = {}
+    """The `thresholds` of the locustfiles, also several for one row; raises `UsageError`."""
+    files: dict[str, str] = {}
+    found: list[Threshold] = []
     for path in environment.parsed_locustfiles or ():
-        # Locust imports each file under its name.
-        found = getattr(sys.modules.get(Path(path).stem), "thresholds", {})
-        if not isinstance(found, Mapping) or not all(
-            isinstance(part, str) for item in found.items() for part in item
+        # Locust imports each file under its name, and this one under another, so as not to hide its own package.
+        name = "locustfile" if Path(path).stem == "locust" else Path(path).stem
+        if files.setdefault(name, path) != path:
+            raise UsageError(
+                f"The locustfiles {files[name]} and {path} have one name, so Locust keeps only one; rename one of them."
+            )
+        given = getattr(sys.modules.get(name), "thresholds", {})
+        if not isinstance(given, Mapping) or not all(
+            isinstance(part, str) for item in given.items() for part in item
         ):
             raise UsageError(
-                'The `thresholds` of the locustfile map a row to its thresholds, as in {"TASK answer": "p95 < 2s"}.'
+                f'The `thresholds` of {path} must map a row to its thresholds; write {{"TASK answer": "p95 < 2s"}}.'
             )
-        texts |= found
-    return parse_all(texts)
+        found += parse_all(given)
+    return tuple(dict.fromkeys(found))
 
 
 def evidence_of(judged: EndedLoad) -> LoadEvidence:
     """All that the load left to be judged."""
     figures = merged(judged.figures)
-    planned = judged.plan.planned(judged.seconds)
+    gaps = [*judged.gaps, *figures.gaps]
+    planned = None
+    try:
+        planned = judged.plan.planned(judged.seconds)
+    except Exception as error:  # noqa: BLE001 - the schedule may be a file that has changed, or code of the user
+        gaps.append(f"the planned arrivals cannot be counted: {describe_error(error)}")
     if planned is None:  # a closed model has no plan: it sends what it can
         planned = float(figures.accounting.due)
     rows = figures.all_rows(planned=planned, seconds=judged.seconds)
-    if judged.deadlocks is not None:
-        rows[ALL] = LoadRow(figures={"deadlocks": judged.deadlocks})
+    acknowledged = figures.accounting.acknowledged
+    rows[ALL] = LoadRow(figures={**dict(_figures_of_all(judged, acknowledged)), **judged.bill})
+    figures.series.merge(judged.sampled.series)
     rows |= _other_requests(judged.runner)
     return LoadEvidence(
         accounting=figures.accounting,
@@ -75,11 +93,24 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
         rows=rows,
         bounds=LoadBounds(lateness_p99=judged.lateness, lateness_max=max(1.0, 20 * judged.lateness)),
         worst=figures.worst,
+        resources=list(resources(judged.sampled, figures.series, acknowledged)),
+        logs=judged.sampled.logs,
         workers_lost=judged.workers_lost,
-        gaps=judged.gaps,
+        gaps=gaps,
         raised=list(_raised(judged.runner)),
         facts=dict(_facts(judged)),
     )
+
+
+def _figures_of_all(judged: EndedLoad, acknowledged: int) -> Iterator[tuple[str, float]]:
+    """The figures of the whole run that no process counts, those that are known."""
+    wal = judged.sampled.per_task(WAL, acknowledged)
+    found = {
+        "deadlocks": judged.deadlocks,
+        "log_errors": judged.sampled.log_errors,
+        "wal_bytes_per_task": wal,
+    }
+    yield from ((name, value) for name, value in found.items() if value is not None)
 
 
 def _raised(runner: Any) -> Iterator[str]:
@@ -98,11 +129,13 @@ def _other_requests(runner: Any) -> dict[str, LoadRow]:
 
 def conclude(judged: EndedLoad, thresholds: Sequence[Threshold], folder: Path | None) -> int:
     """Judge a load, print the verdict and write it into a folder; returns the exit code 0, 1 or 2."""
-    verdict = judge(evidence_of(judged), thresholds)
+    baseline = judged.baseline
+    verdict = judge(evidence_of(judged), thresholds, None if baseline is None else baseline.rows)
     print(f"\n{load_table(verdict)}", flush=True)
     if folder is not None:
         try:
-            paths = write_load(verdict, folder, course=_course(judged))
+            earlier = None if baseline is None else baseline.document
+            paths = write_load(verdict, folder, course=_course(judged), baseline=earlier)
         except UsageError as error:
             print(f"load: {masked(str(error))}", file=sys.stderr, flush=True)
             return EXIT_UNKNOWN
@@ -112,7 +145,7 @@ def conclude(judged: EndedLoad, thresholds: Sequence[Threshold], folder: Path | 
 
 def _course(judged: EndedLoad) -> LoadCourse:
     series = merged(judged.figures).series
-    series.merge(judged.gauges)
+    series.merge(judged.sampled.series)
     schedule = judged.plan.schedule
     stages = [] if schedule is None else stages_within(schedule.placed(), judged.seconds)
     return LoadCourse(series=series, stages=stages)
@@ -122,5 +155,9 @@ def _facts(judged: EndedLoad) -> Iterator[tuple[str, str]]:
     yield "run", judged.run
     yield "model", "closed" if judged.plan.schedule is None else "open"
     yield "load processes", str(judged.processes)
+    if slots := os.environ.get(ENV_SLOTS):
+        yield "slots", slots
     if judged.plan.schedule is not None:
         yield "seed", str(judged.plan.schedule.seed)
+    if judged.baseline is not None:
+        yield "baseline", judged.baseline.run

@@ -14,10 +14,11 @@ from harness.load.histogram import LatencyHistogram
 from harness.load.load_time import LoadTime, bucket_quantile, latency_text
 from harness.load.quantile_plot import quantile_plot
 from harness.load.rate_curve import RatePoint, rate_curve
+from harness.load.resources import amount_text, per_task_text
 from harness.load.schedule import PlacedStage
 from harness.load.series import NEVER_BUCKET
 from harness.load.stages import LinearStage
-from harness.load.strips import load_over_time
+from harness.load.strips import load_over_time, resources_over_time
 from harness.load.thresholds import ThresholdOutcome
 from harness.report.page import render_page
 from harness.report.scales import number_text
@@ -43,6 +44,9 @@ def load_html(
         thresholds=list(_thresholds(document, baseline)),
         over_time=load_over_time(time),
         heat=heat_map(time),
+        resource_strips=resources_over_time(time),
+        amount=amount_text,
+        per_task=per_task_text,
         plots=list(_plots(document)),
         stages=stages,
         curve=rate_curve(stages),
@@ -65,8 +69,14 @@ def _thresholds(
             **one,
             "verdict": ThresholdOutcome(one["outcome"]).verdict,
             "measured": _measured(one),
-            "before": _measured(old) if old else _latency(None),
+            "before": _before(one, old),
         }
+
+
+def _before(one: Mapping[str, Any], old: Mapping[str, Any] | None) -> str:
+    if one["unit"] == "times the baseline":  # an earlier load has such a value with another baseline
+        return "1"
+    return _measured(old) if old else _latency(None)
 
 
 def _measured(one: Mapping[str, Any]) -> str:

@@ -142,9 +142,15 @@ class Producers:
         self._log.note(
             OperationType.OK, "enqueue", task=number, activity=str(task.agent_id), latency_ms=latency * 1000
         )
-        self._watcher.track(task.agent_id, Tracked(number=number, name=task_name, intended=intended))
+        self._stage(intended, "enqueue", latency)
+        tracked = Tracked(number=number, name=task_name, intended=intended, enqueue=latency)
+        self._watcher.track(task.agent_id, tracked)
         self._fire(ENQUEUE, task_name, latency)
         return task
+
+    def wait_for(self, task: ax.Task) -> None:
+        """Wait until a task is terminal, or its end is no longer watched."""
+        self._watcher.wait_for(task.agent_id)
 
     def note_end(self) -> None:
         """Record that no more tasks arrive."""
@@ -215,6 +221,11 @@ class Producers:
         if end.wait is not None and end.run is not None:
             self._fire(WAIT, tracked.name, end.wait)
             self._fire(RUN, tracked.name, end.run)
+            self._stage(tracked.intended, "wait", end.wait)
+            self._stage(tracked.intended, "run", end.run)
+
+    def _stage(self, intended: float, name: str, seconds: float) -> None:
+        self.figures.series.stage(max(0.0, intended - self.began), name, seconds)
 
     def _count(self, moment: float, name: str) -> None:
         self.figures.series.count(max(0.0, moment - self.began), name)
@@ -222,7 +233,7 @@ class Producers:
     def _note_worst(
         self, activity: UUID, tracked: Tracked, seconds: float, end: TaskEnd | None = None
     ) -> None:
-        stages = {} if end is None else {"wait": end.wait, "run": end.run}
+        stages = {"enqueue": tracked.enqueue} | ({} if end is None else {"wait": end.wait, "run": end.run})
         self.figures.note_worst(
             WorstTask(
                 row=f"{TASK} {tracked.name}",

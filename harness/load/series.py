@@ -29,17 +29,20 @@ class TimeSlice:
 
     `counts` are events (planned, due, sent, late, dropped, acknowledged, completed, failed). `gauges` are the highest
     values seen, such as the queue depth. `latencies` count the tasks that were due in this slice by `bucket_of` their
-    latency.
+    latency; `stages` count the parts of such a latency in the same way, by the name of the part.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     gauges: dict[str, float] = field(default_factory=dict)
     latencies: Counter[int] = field(default_factory=Counter)
+    stages: dict[str, Counter[int]] = field(default_factory=dict)
 
     def join(self, other: TimeSlice) -> None:
         """Add another slice: counts are added, of gauges the higher one stays."""
         self.counts.update(other.counts)
         self.latencies.update(other.latencies)
+        for name, buckets in other.stages.items():
+            self.stages.setdefault(name, Counter()).update(buckets)
         for name, value in other.gauges.items():
             self.gauges[name] = max(value, self.gauges.get(name, value))
 
@@ -64,6 +67,13 @@ class LoadSeries:
         """Count a task that was intended at a second, with its latency, infinite if it never completed."""
         self._at(intended).latencies[bucket_of(seconds)] += count
 
+    def stage(self, intended: float, name: str, seconds: float) -> None:
+        """Count how long a part of a task took that was intended at a second."""
+        stages = self._at(intended).stages
+        if name not in stages:
+            stages[name] = Counter()
+        stages[name][bucket_of(seconds)] += 1
+
     def merge(self, other: LoadSeries) -> None:
         """Add the slices of another process."""
         self._widen(other.width)
@@ -77,7 +87,8 @@ class LoadSeries:
                 "at": number * self.width,
                 "counts": dict(one.counts),
                 "gauges": one.gauges,
-                "latencies": {str(bucket): count for bucket, count in sorted(one.latencies.items())},
+                "latencies": _buckets_value(one.latencies),
+                "stages": {name: _buckets_value(buckets) for name, buckets in one.stages.items()},
             }
             for number, one in sorted(self.slices.items())
         ]
@@ -93,7 +104,8 @@ class LoadSeries:
                 found.slices[int(one["at"]) // found.width] = TimeSlice(
                     Counter(one["counts"]),
                     dict(one["gauges"]),
-                    Counter({int(bucket): count for bucket, count in one["latencies"].items()}),
+                    _buckets_of(one["latencies"]),
+                    {name: _buckets_of(buckets) for name, buckets in one.get("stages", {}).items()},
                 )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise HarnessError(
@@ -107,7 +119,10 @@ class LoadSeries:
         while number >= MOST_SLICES:
             self._widen(self.width * 2)
             number = max(int(second // self.width), 0)
-        return self.slices.setdefault(number, TimeSlice())
+        found = self.slices.get(number)
+        if found is None:
+            found = self.slices[number] = TimeSlice()
+        return found
 
     def _widen(self, width: int) -> None:
         while self.width < width:
@@ -115,6 +130,14 @@ class LoadSeries:
             for number, one in self.slices.items():
                 joined.setdefault(number // 2, TimeSlice()).join(one)
             self.width, self.slices = self.width * 2, joined
+
+
+def _buckets_value(buckets: Mapping[int, int]) -> dict[str, int]:
+    return {str(bucket): count for bucket, count in sorted(buckets.items())}
+
+
+def _buckets_of(value: Mapping[str, int]) -> Counter[int]:
+    return Counter({int(bucket): count for bucket, count in value.items()})
 
 
 def bucket_of(seconds: float) -> int:

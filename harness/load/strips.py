@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from markupsafe import Markup
 
 from harness.load.load_time import LoadTime
+from harness.load.resources import GAUGES, NUMBER, QUEUE_GAUGES, RESOURCE_GAUGES, GaugeKind, amount_text
 from harness.report.frame import RIGHT, fault_bands, fault_labels, picture, time_axis, time_scale
 from harness.report.over_time import GAP, STRIP, Strip, draw_strip
 from harness.report.scales import Scale, number_text, seconds_text
@@ -26,16 +27,37 @@ _RATES = {
 }
 
 
+_LATENCIES = {
+    None: "from the intended time until a task was done",
+    "enqueue": "from the intended time until a task was recorded, dispatched and acknowledged",
+    "wait": "from the commit of a task to its first start",
+    "run": "from the first start of a task to its end, with retries",
+}
+
+
 def load_over_time(time: LoadTime) -> Markup:
-    """Rates, latencies and gauges as strips below each other, with the stages and the faults."""
+    """Rates, latencies and the gauges of the queues as strips below each other, with the stages and the faults."""
+    gauges = _gauge_strips(time, [name for name in QUEUE_GAUGES if name in time.names()])
+    return _picture(
+        time, "Load over time", [*_rate_strips(time), *_latency_strips(time), *_unfinished(time), *gauges]
+    )
+
+
+def resources_over_time(time: LoadTime) -> Markup | None:
+    """What workers, servers and the generator used, as strips below each other; None if nothing was sampled."""
+    others = [name for name in time.names() if name not in GAUGES]
+    names = [name for name in RESOURCE_GAUGES if name in time.names()] + others
+    return _picture(time, "Resources over time", list(_gauge_strips(time, names))) if names else None
+
+
+def _picture(time: LoadTime, title: str, strips: Sequence[Strip]) -> Markup:
     scale = time_scale(time.seconds)
     labels, top = fault_labels(time.faults, scale)
-    strips = [*_rate_strips(time), *_latency_strips(time), *_unfinished(time), *_gauge_strips(time)]
     begin = top + (_STAGE_ROW if time.stages else 0) + GAP
     bottom = begin + len(strips) * (STRIP + GAP)
     return picture(
         bottom + 24,
-        "Load over time",
+        title,
         f"{', '.join(strip.name for strip in strips)}, in slices of {seconds_text(time.width)}.",
         time_axis(scale, begin - GAP / 2, bottom),
         fault_bands(time.faults, scale, top, bottom),
@@ -80,18 +102,27 @@ def _rate_strips(time: LoadTime) -> Iterator[Strip]:
 
 
 def _latency_strips(time: LoadTime) -> Iterator[Strip]:
-    p99, p50 = time.quantile(0.99), time.quantile(0.5)
+    for stage, what in _LATENCIES.items():
+        if (strip := _latency_strip(time, stage, what)) is not None:
+            yield strip
+
+
+def _latency_strip(time: LoadTime, stage: str | None, what: str) -> Strip | None:
+    p99, p50 = time.quantile(0.99, stage), time.quantile(0.5, stage)
+    if stage and not any(p99):
+        return None
     finite = [value for value in p99 if value is not None and math.isfinite(value)]
     highest = max(finite, default=0.0)
     never = sum(1 for value in p99 if value == math.inf)
-    text = f"max {seconds_text(highest)}" + (f", never: {never}" if never else "")
-    yield Strip(
-        name="latency p99",
+    texts = [f"max {seconds_text(highest)}"] if finite or not never else []
+    text = ", ".join([*texts, f"never: {never}"] if never else texts)
+    return Strip(
+        name=f"{stage or 'latency'} p99",
         kind="late",
         area=_bounded(p99, highest),
         line=_bounded(p50, highest),
         text=text,
-        what="until a task was done, by its intended time: p99 as an area, the median as a line",
+        what=f"{what}, by the intended time of the task: p99 as an area, the median as a line",
     )
 
 
@@ -113,14 +144,15 @@ def _unfinished(time: LoadTime) -> Iterator[Strip]:
         yield Strip(name="unfinished", kind="plain", area=levels, text=f"peak {number_text(most)}", what=what)
 
 
-def _gauge_strips(time: LoadTime) -> Iterator[Strip]:
-    for name in time.names():
+def _gauge_strips(time: LoadTime, names: Sequence[str]) -> Iterator[Strip]:
+    for name in names:
         values = time.gauge(name)
         most = max(value for value in values if value is not None)
+        kind = GAUGES.get(name, GaugeKind(NUMBER, name))
         yield Strip(
             name=name,
             kind="gauge",
             area=values,
-            text=f"max {number_text(most)}",
-            what=f"{name}, the highest value of each slice",
+            text=f"max {amount_text(most, kind.unit)}",
+            what=f"{kind.what}; the highest value of each slice",
         )

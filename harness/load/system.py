@@ -22,6 +22,7 @@ from agentexec.store.dialects import ACTIVITY_TABLE, PREFIX
 from agentexec.store.models import Activity
 from harness.environments.base import Environment
 from harness.errors import TargetFailed, describe_error
+from harness.load.gauge_sources import ENV_LOGS, ENV_SLOTS, log_variables
 from harness.load.task_log import ENV_FOLDER
 from harness.masking import masked
 from harness.processes import descendants, send
@@ -52,6 +53,7 @@ class SystemUnderLoad:
     def __init__(self, environment: Environment, queue: str) -> None:
         self._environment = environment
         self._queue = queue
+        self._slots: dict[str, str] = {}
         endpoints = environment.endpoints
         self._client = ax.Client(
             database_url=endpoints.database_url, redis_url=endpoints.redis_url, queue_name=queue
@@ -78,7 +80,7 @@ class SystemUnderLoad:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("AGENTEXEC_", "LOCUST_", ENV_FOLDER))
+            if not name.startswith(("AGENTEXEC_", "LOCUST_", ENV_FOLDER, ENV_LOGS, ENV_SLOTS))
         }
         return kept | {
             # Children run in the run's folder, but must import the same modules as this process.
@@ -87,6 +89,8 @@ class SystemUnderLoad:
             "REDIS_URL": endpoints.redis_url,
             "AGENTEXEC_QUEUE_NAME": self._queue,
             "AGENTEXEC_TABLE_PREFIX": PREFIX,
+            **log_variables(self._environment),
+            **self._slots,
         }
 
     @contextmanager
@@ -95,6 +99,8 @@ class SystemUnderLoad:
         if command.workers == 0:
             yield
             return
+        number = command.workers * command.concurrency
+        self._slots = {ENV_SLOTS: f"{number}, of {command.workers} workers with {command.concurrency} each"}
         variables = self.variables() | {
             **command.variables,
             "AGENTEXEC_NUM_WORKERS": str(command.workers),

@@ -70,6 +70,10 @@ class QueueUser(User):
         except Stopped:
             raise StopUser from None
 
+    def wait_for(self, task: ax.Task) -> None:
+        """Wait until a task is terminal, as a user of a closed model does before the next one."""
+        self._sender.wait_for(task)
+
     def _wait(self) -> float:
         if self._taken is not None:  # the last Locust task enqueued nothing
             self._sender.skip(self._taken)

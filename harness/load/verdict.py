@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from harness.checkers.base import Verdict
+from harness.environments.log_errors import LoggedErrors
 from harness.load.accounting import Accounting
+from harness.load.resources import Resource
 from harness.load.rows import LoadRow
 from harness.load.thresholds import (
     Threshold,
@@ -88,8 +90,8 @@ class LoadEvidence:
     `rows` are the measured rows by name, without the row of the whole run. `planned` is the number of arrivals that the
     schedule has in the `seconds` of the load. `cap` is the cap of tasks if it was reached. `workers_lost` names load
     processes that did not report, `gaps` what is missing in the evidence, `raised` the errors of the users' own code as
-    sentences. `facts` are shown: the run, the shape, the
-    seed, the versions.
+    sentences. `facts` are shown: the run, the shape, the seed, the versions. `resources` are the gauges, and `logs` the
+    errors in the logs of the servers.
     """
 
     accounting: Accounting
@@ -103,6 +105,8 @@ class LoadEvidence:
     raised: Sequence[str] = ()
     worst: Sequence[WorstTask] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+    resources: Sequence[Resource] = ()
+    logs: Sequence[LoggedErrors] = ()
 
     def all_rows(self) -> dict[str, LoadRow]:
         """The rows with the one of the whole run, which counts each arrival that was due."""
@@ -118,7 +122,7 @@ class LoadEvidence:
         )
         if (
             given := self.rows.get(ALL)
-        ) is not None:  # figures that no process counts: deadlocks, tokens, cost
+        ) is not None:  # figures that no process counts: deadlocks, write-ahead log, tokens, cost
             whole.latencies.merge(given.latencies)
             whole.figures = {**given.figures, **figures}
         return {**self.rows, ALL: whole}
@@ -163,13 +167,22 @@ class LoadVerdict:
         return f"{share} {self.outcome}, over {tasks}. {of_outcome[0]}"
 
 
-def judge(evidence: LoadEvidence, thresholds: Mapping[str, str] | Sequence[Threshold]) -> LoadVerdict:
-    """Judge a run by the thresholds of its rows, and by those that every run has; raises `UsageError`."""
+def judge(
+    evidence: LoadEvidence,
+    thresholds: Mapping[str, str] | Sequence[Threshold],
+    baseline: Mapping[str, LoadRow] | None = None,
+    *,
+    defaults: bool = True,
+) -> LoadVerdict:
+    """Judge a run by the thresholds of its rows, and by those that every run has (`defaults`); raises `UsageError`.
+
+    `baseline` has the rows of an earlier load, for thresholds that compare with it.
+    """
     given = parse_all(thresholds) if isinstance(thresholds, Mapping) else thresholds
     rows = evidence.all_rows()
     return LoadVerdict(
         evidence=evidence,
-        results=evaluate(with_defaults(given, rows), rows),
+        results=evaluate(with_defaults(given, rows) if defaults else given, rows, baseline),
         doubts=tuple(_doubts(evidence)),
     )
 

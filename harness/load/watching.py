@@ -30,11 +30,15 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tracked:
-    """A watched task: its number, its name, and its intended time in seconds of `time.monotonic`."""
+    """A watched task: its number, its name, and its intended time in seconds of `time.monotonic`.
+
+    `enqueue` are the seconds from that time until it was acknowledged.
+    """
 
     number: int
     name: str
     intended: float
+    enqueue: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +81,11 @@ class Watcher:
         with self._changed:
             self._pending[activity] = tracked
 
+    def wait_for(self, activity: UUID) -> None:
+        """Wait until a task is finished, or this watches no more."""
+        with self._changed:
+            self._changed.wait_for(lambda: activity not in self._pending or self._closing.is_set())
+
     def drain(self, within: float) -> dict[UUID, Tracked]:
         """Wait until no task is pending, at most `within` seconds; returns those that are."""
         with self._changed:
@@ -86,6 +95,8 @@ class Watcher:
     def close(self) -> None:
         """Stop watching."""
         self._closing.set()
+        with self._changed:
+            self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
 

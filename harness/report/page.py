@@ -26,6 +26,7 @@ from harness.masking import masked_json
 from harness.report.facts import packages, platform_facts
 from harness.report.headline import Headline, headline, overall, sentence, verdict_note
 from harness.report.index import MARK, Series, StoredReport
+from harness.report.load_link import load_page
 from harness.report.logs import Excerpt, Log, excerpts, logs_of
 from harness.report.over_time import over_time
 from harness.report.picture_data import BarOutcome, PictureData, data_of
@@ -76,6 +77,7 @@ class Section:
     over_time: Markup
     recovery: Markup | None
     history_link: str | None
+    load_link: str | None
 
 
 def report_html(runs: Sequence[ScenarioRun], *, folder: Path, written_at: str) -> str:
@@ -110,7 +112,7 @@ def index_html(
 
 def render_page(template: str, *, script: str = "", styles: Sequence[str] = (), **values: object) -> str:
     """A page with the style sheet, further ones, a script, and the policy that allows nothing else."""
-    style = "\n".join(_asset(name) for name in ("report.css", *styles))
+    style = style_sheet("report.css", *styles)
     scripts = f"script-src '{_hash(script)}'; " if script else ""
     return (
         _environment()
@@ -122,6 +124,11 @@ def render_page(template: str, *, script: str = "", styles: Sequence[str] = (), 
             **values,
         )
     )
+
+
+def style_sheet(*names: str) -> str:
+    """Style sheets of the pages, one after another."""
+    return "\n".join(map(_asset, names))
 
 
 def _section(number: int, run: ScenarioRun, folder: Path) -> Section:
@@ -150,6 +157,7 @@ def _section(number: int, run: ScenarioRun, folder: Path) -> Section:
         over_time=over_time(data),
         recovery=recovery_plot(data),
         history_link=_link(run.history_path, folder),
+        load_link=_link(load_page(folder, run.scenario) if "load" in run.results else None, folder),
     )
 
 

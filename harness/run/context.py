@@ -13,7 +13,7 @@ from harness.faults.base import FaultContext
 from harness.faults.proxy import ReplyProxy
 from harness.gate import GateKeeper
 from harness.history import OperationType, Recorder
-from harness.history.names import MACHINE, PROMISES, RUNNER
+from harness.history.names import PROMISES
 from harness.history.unrecorded import reserve
 from harness.run.kept_logs import record_clock
 from harness.scenario import PoolNeeds
@@ -48,11 +48,6 @@ class RunContext:
     def gates(self) -> GateKeeper:
         """The gates of the run."""
         return self.faults.gates
-
-    def recorded_bytes(self) -> int:
-        """The size of the history files of the system under test so far; it grows while any process records."""
-        own = {f"{name}.jsonl" for name in (RUNNER, MACHINE)}
-        return sum(file.stat().st_size for file in self.history.glob("*.jsonl") if file.name not in own)
 
     def movement(self) -> object:
         """What the target shows of its progress besides the number of unfinished tasks; None if it shows no more."""

@@ -1,9 +1,11 @@
-"""The patience of a drain: how long nothing may change before an unfinished task counts as stuck."""
+"""The patience of a drain: how long nothing may change before an unfinished task counts as stuck, and what changes."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
+from harness.history.names import MACHINE, RUNNER
 from harness.run.gauge import MachineGauge
 
 # On a slow machine a drain waits up to so many times longer.
@@ -43,3 +45,32 @@ class Patience:
 
     def _note(self) -> None:
         self._changed, self._lost = time.monotonic(), self._gauge.lost
+
+
+class Movement:
+    """What the processes of the system under test have recorded in the history files of a folder.
+
+    The runs of a schedule are left out: they go on for ever, whatever has become of the tasks of the run.
+    """
+
+    _NOT_MOVED = frozenset({f"{name}.jsonl" for name in (RUNNER, MACHINE)})
+    _OF_SCHEDULE = b'"scheduled":true'
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: dict[str, int] = {}
+        self._operations = 0
+
+    def operations(self) -> int:
+        """How many operations there are so far; it grows while any process records."""
+        for file in self._folder.glob("*.jsonl"):
+            known = self._read.get(file.name, 0)
+            if file.name in self._NOT_MOVED or file.stat().st_size <= known:
+                continue
+            with file.open("rb") as lines:
+                lines.seek(known)
+                # A last line without its end is still being written.
+                whole, end, _ = lines.read().rpartition(b"\n")
+            self._read[file.name] = known + len(whole) + len(end)
+            self._operations += sum(self._OF_SCHEDULE not in line for line in (whole + end).splitlines())
+        return self._operations

@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path, PurePath
 from typing import Any
 
+import harness
 from harness.errors import FOREIGN_ERRORS, HarnessError, UsageError, describe_error
 from harness.scenario.scenario import Scenario
 from harness.targets.adapter import adapter, names_adapter, shipped
@@ -91,6 +92,17 @@ def workload(name: str) -> Workload:
     """A workload by its name or `package.module:NAME`; raises `UsageError` that lists the known names."""
     found: Workload = _single(name, WORKLOADS, ("name", "client", "generator", "final_generator", "checkers"))
     return found
+
+
+def require_own_package() -> None:
+    """Raise `UsageError` if worker processes, which search the current folder first, would find another `harness`."""
+    package = Path(harness.__file__).resolve()
+    for place in (Path("harness/__init__.py"), Path("harness.py")):
+        if place.is_file() and place.resolve() != package:
+            raise UsageError(
+                f"{place} in the current folder hides the package harness from worker processes. "
+                "Rename it, or run from another folder."
+            )
 
 
 def names(group: str) -> list[str]:

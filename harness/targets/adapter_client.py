@@ -68,8 +68,8 @@ class AdapterClient:
                     f"The client of the adapter {name} cannot be started: {command[0]}: {error.strerror}. "
                     "Check `client` in adapter.toml, and that the program is installed."
                 ) from None
+        # It starts with the first call, which then fails if the client ended before it or wrote anything.
         self._reader = threading.Thread(target=self._read, name=f"client-of-{name}", daemon=True)
-        self._reader.start()
 
     def call(self, call: str, within: float | None = None, **fields: Any) -> Any:
         """The result of a call; raises `TargetFailed` if the client fails.
@@ -108,6 +108,8 @@ class AdapterClient:
             self._calls += 1
             number = self._calls
             self._pending[number] = pending
+        if number == 1:
+            self._reader.start()
         self._write(json.dumps({"id": number, "call": call, **fields}).encode() + b"\n")
         try:
             pending.answer.exception(within)

@@ -18,7 +18,12 @@ from harness.errors import UsageError
 ENV_APPLICATION = "HARNESS_APPLICATION"
 """The environment variable with the application of a pool, as `package.module:NAME`."""
 
-_DATABASE, _REDIS = ("postgres", "postgresql"), ("redis", "rediss")
+_SERVICES = {
+    **dict.fromkeys(("postgres", "postgresql"), "postgres"),
+    **dict.fromkeys(("redis", "rediss"), "redis"),
+    **dict.fromkeys(("amqp", "amqps"), "rabbitmq"),
+}
+"""The service whose URLs begin with a scheme."""
 # Variables that decide where libpq connects to, or how.
 _LIBPQ = (
     *("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGSERVICE"),
@@ -64,7 +69,7 @@ NO_SERVERS = Endpoints(
 
 @contextmanager
 def on_servers(endpoints: Endpoints) -> Iterator[None]:
-    """Let the variables of this process that lead to a Postgres or a Redis lead to these, in a `with` block."""
+    """Let the variables of this process that lead to a server lead to these, in a `with` block."""
     names = _server_variables(endpoints)
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(names)
@@ -82,7 +87,8 @@ def environment_on(endpoints: Endpoints) -> dict[str, str]:
     """The environment of this process on the servers of a run.
 
     Every variable whose value is the URL of a Postgres or a Redis gets that of the run, and so does each that a `.env`
-    file of the current folder would add. libpq's own variables lead to the run's Postgres.
+    file of the current folder would add; RabbitMQ too, if the run has it. libpq's own variables lead to the run's
+    Postgres.
     """
     return {
         **{name: value for name, value in os.environ.items() if name not in _LIBPQ},
@@ -114,7 +120,7 @@ def _server_variables(endpoints: Endpoints) -> dict[str, str]:
     urls = {
         name: _on(endpoints, value)
         for name, value in {**_dotenv(), **os.environ}.items()
-        if _scheme(value) in (*_DATABASE, *_REDIS) and not name.startswith("HARNESS_")
+        if endpoints.url(_SERVICES.get(_scheme(value), "")) and not name.startswith("HARNESS_")
     }
     return {"DATABASE_URL": endpoints.database_url, "REDIS_URL": endpoints.redis_url, **urls}
 
@@ -137,7 +143,7 @@ def _scheme(value: str) -> str:
 def _on(endpoints: Endpoints, url: str) -> str:
     """The run's URL with the driver of this one."""
     scheme = url.partition("://")[0]
-    mine = endpoints.redis_url if _scheme(url) in _REDIS else endpoints.database_url
+    mine = endpoints.url(_SERVICES[_scheme(url)])
     own, separator, rest = mine.partition("://")
     return f"{scheme if '+' in scheme else own}{separator}{rest}"
 

@@ -11,7 +11,8 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -23,6 +24,29 @@ from harness.targets.base import TaskSpec
 
 LABEL = "__harness__"
 """The key of a label in the arguments or the context of a task."""
+
+_SCHEDULED = "scheduled"
+_of_schedule: ContextVar[bool] = ContextVar("harness_of_schedule", default=False)
+
+
+def is_scheduled(label: Any) -> bool:
+    """Whether the label of a task says that a run of a schedule enqueued it."""
+    return isinstance(label, dict) and label.get(_SCHEDULED) is True
+
+
+def label_of_child() -> dict[str, Any] | None:
+    """The label of a task that this code enqueues: one in a run of a schedule, None in any other."""
+    return {_SCHEDULED: True} if _of_schedule.get() else None
+
+
+@contextmanager
+def run_of_schedule() -> Iterator[None]:
+    """Let tasks that a `with` block enqueues be tasks of a schedule."""
+    before = _of_schedule.set(True)
+    try:
+        yield
+    finally:
+        _of_schedule.reset(before)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,13 +80,18 @@ class TaskLabel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrappedRun:
-    """One run of a handler. A task without a label is a child: it is recorded, and has no gate and no effect."""
+    """One run of a handler. A task without a label is a child: it is recorded, and has no gate and no effect.
+
+    A child that is `scheduled`, by a schedule or by a run of one, comes again and again. It is no progress of the
+    tasks of the run, so the drain does not wait for it.
+    """
 
     label: TaskLabel | None
     name: str
     activity: str
     attempt: int | None
     fence: int | None
+    scheduled: bool = False
 
     def call(self, handler: Callable[[], Any]) -> Any:
         """Run a handler in this thread. If it returns an awaitable, so does this, and the run ends with it."""
@@ -131,10 +160,12 @@ class WrappedRun:
             "activity": self.activity,
             "attempt": self.attempt,
             "fence": self.fence,
+            **({_SCHEDULED: True} if self.scheduled else {}),
         }
         file.record("invoke", CHILD, value)
         try:
-            yield
+            with run_of_schedule() if self.scheduled else nullcontext():
+                yield
         except Exception as error:
             file.record("fail", CHILD, {**value, "error": f"{type(error).__name__}: {error}"})
             raise

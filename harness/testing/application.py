@@ -117,6 +117,12 @@ class Application:
         """The version of the system that runs the application."""
         return self.wrapped.version()
 
+    @property
+    def needs(self) -> Sequence[str]:
+        """The services that the system needs; empty for Postgres and Redis."""
+        found: Sequence[str] = getattr(self.wrapped, "needs", ())
+        return found
+
     def promises(self, settings: TargetSettings) -> Promises:
         """What that system promises."""
         return self.wrapped.promises(settings)

@@ -18,7 +18,18 @@ from harness.environments.deadlocks import Deadlocks, DeadlockWatch
 from harness.errors import EXIT_INVALID, EXIT_VALID, HarnessError
 from harness.masking import masked
 from harness.report import prepare_folder
-from loadtests.bench import arrivals, claims, history, killing, lateness, resting, stored, throughput, timing
+from loadtests.bench import (
+    arrivals,
+    claims,
+    generator_rate,
+    history,
+    killing,
+    lateness,
+    resting,
+    stored,
+    throughput,
+    timing,
+)
 from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure
 
 SCHEMA_VERSION = 1
@@ -38,6 +49,7 @@ BENCHMARKS: Mapping[str, Callable[[BenchEnvironment, int], BenchResult | list[Be
     "history": history.judge,
     "schedule": arrivals.schedule,
     "lateness": lateness.lateness,
+    "generator-rate": generator_rate.generator_rate,
 }
 
 

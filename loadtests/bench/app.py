@@ -48,3 +48,12 @@ async def sleep(agent_id: UUID, context: Sleep) -> None:
     _recorder().record(OperationType.INVOKE, "run", **value)
     await asyncio.sleep(context.seconds)
     _recorder().record(OperationType.OK, "run", **value)
+
+
+def step_task(rate: int) -> str:
+    """The name of the tasks of a step: each rate has rows of its own in the verdict."""
+    return f"bench.step-{rate}"
+
+
+for rate in range(100, 4001, 100):
+    pool.task(step_task(rate))(nothing)

@@ -38,7 +38,7 @@ def book(task):
 
 ARQ = """
 import asyncio
-from arq import Retry
+from arq import Retry, cron
 from arq.connections import RedisSettings
 from books import book
 
@@ -60,11 +60,18 @@ async def send_note(ctx):
 async def note(ctx, order):
     pass
 
+async def tick(ctx):
+    await ctx["redis"].enqueue_job("tock")
+
+async def tock(ctx):
+    pass
+
 async def on_startup(ctx):
     ctx["fee"] = 1
 
 class WorkerSettings:
-    functions = [refund, note]
+    functions = [refund, note, tock]
+    cron_jobs = [cron(tick, second=None)]
     job_timeout = 20
     queue_name = "shop"
     on_startup = on_startup
@@ -75,7 +82,7 @@ app, make = WorkerSettings, lambda n: (refund, (n,))
 """
 
 SAQ = """
-from saq import Queue
+from saq import CronJob, Queue
 from books import book
 
 queue = Queue.from_url("redis://127.0.0.1:{port}", name="shop")
@@ -92,10 +99,17 @@ async def notify(ctx, *, order):
 async def note(ctx, *, order):
     pass
 
+async def tick(ctx):
+    await queue.enqueue("tock")
+
+async def tock(ctx):
+    pass
+
 async def startup(ctx):
     ctx["fee"] = 1
 
-settings = {{"queue": queue, "functions": [refund, ("notify", notify), note], "startup": startup}}
+settings = {{"queue": queue, "functions": [refund, ("notify", notify), note, tock], "startup": startup,
+            "cron_jobs": [CronJob(tick, cron="* * * * * */1")]}}
 app = queue
 
 def make(n):
@@ -133,6 +147,14 @@ async def notify(order):
 
 @app.task(ttl=0)
 async def note(order):
+    pass
+
+@app.cron("* * * * * * *")
+async def tick():
+    await tock.enqueue()
+
+@app.task
+async def tock():
     pass
 
 make = lambda n: notify.enqueue(n) if n == 3 else refund.enqueue(n)
@@ -279,5 +301,14 @@ def test_an_application_runs_its_own_tasks_and_an_unsafe_one_is_named(
     assert failed.count(2) == 1, "the first attempt failed"
     last = [op for op in history.where("run", OperationType.INVOKE) if op.value["task"] == TASKS]
     assert len(last) == 1, "it takes longer than the lease on arq, and runs once"
-    children = {op.value["name"] for op in history.where("child", OperationType.OK)}
-    assert children in ({"note"}, {"shop:note"})
+    children = [op.value for op in history.where("child", OperationType.OK)]
+    names = {
+        was: {
+            one["name"].removeprefix("cron:").removeprefix("shop:")
+            for one in children
+            if one.get("scheduled", False) is was
+        }
+        for was in (False, True)
+    }
+    assert names[False] == {"note"}
+    assert names[True] == (set() if kind == "taskiq" else {"tick", "tock"})

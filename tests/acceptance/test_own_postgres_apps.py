@@ -37,6 +37,15 @@ async def refund_async(order):
 def note(order):
     pass
 
+@app.periodic(cron="* * * * * *")
+@app.task
+def tick(timestamp):
+    tock.defer()
+
+@app.task
+async def tock():
+    pass
+
 @app.periodic(cron="*/10 * * * *")
 @app.task(queueing_lock="retry_stalled_jobs", pass_context=True)
 async def retry_stalled_jobs(context, timestamp):
@@ -81,6 +90,14 @@ async def application():
         async def note(job):
             assert job.payload == b"3"
 
+        @pgq.schedule("tick", "* * * * * *")
+        async def tick(schedule):
+            await pgq.queries.enqueue("tock", None)
+
+        @pgq.entrypoint("tock")
+        async def tock(job):
+            assert not job.headers
+
         yield pgq
 """
 PGQUEUER_MAKE = """
@@ -105,6 +122,7 @@ def test_a_procrastinate_application(tmp_path: Path, servers: EmbeddedEnvironmen
         options=on(servers),
     )
     run.judge(repeated={4}, child="shop.note")
+    assert run.scheduled == {"shop.tick", "shop.tock", "shop.retry_stalled_jobs"}
 
 
 def test_a_pgqueuer_application(tmp_path: Path, servers: EmbeddedEnvironment) -> None:
@@ -113,6 +131,7 @@ def test_a_pgqueuer_application(tmp_path: Path, servers: EmbeddedEnvironment) ->
         tmp_path, packages, name="pgqueuer", shop=PGQUEUER, make=PGQUEUER_MAKE, options=on(servers)
     )
     run.judge(repeated={4}, child="note")
+    assert run.scheduled == {"tock"}
 
 
 def on(servers: EmbeddedEnvironment) -> tuple[str, ...]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from harness.environments.embedded import EmbeddedEnvironment
-from tests.support.own_apps import packages_of, run_own_app
+from harness.environments.local_rabbitmq import PROGRAM
+from tests.support.own_apps import ROOT, packages_of, run_own_app
+from tests.support.servers import require_package
 from tests.support.user_server import UserServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -200,6 +205,57 @@ def test_a_dramatiq_application(tmp_path: Path) -> None:
     packages = packages_of("dramatiq", "redis")
     run = run_own_app(tmp_path, packages, name="dramatiq", shop=DRAMATIQ, make=DRAMATIQ_MAKE)
     run.judge(repeated={4}, child="Note")
+
+
+def test_a_dramatiq_application_on_rabbitmq(tmp_path: Path) -> None:
+    require_package("rabbitmq-server", installed=PROGRAM.exists())
+    run = run_own_app(
+        tmp_path,
+        packages_of("dramatiq", "rabbitmq"),
+        name="dramatiq_rabbitmq",
+        shop="from dramatiq.brokers.rabbitmq import RabbitmqBroker"
+        + DRAMATIQ.replace(f"RedisBroker(client={NOWHERE})", 'RabbitmqBroker(host="rabbit.example")'),
+        make=DRAMATIQ_MAKE,
+    )
+    run.judge(repeated={4}, child="Note")
+
+
+HUEY_FILES = """
+import json
+from pathlib import Path
+from huey import FileHuey, SqliteHuey
+from harness.targets.applications.huey import LABEL_ATTRIBUTE, note_end, noted_ends, put_on
+
+for own in (SqliteHuey("shop", filename="theirs.db"), FileHuey("shop", path="theirs")):
+    before = set(Path().rglob("*"))
+    folder = Path(type(own).__name__)
+    folder.mkdir()
+    put_on(own, url="redis://nowhere.example", queue="run", folder=folder)
+    task = own.task()(len)
+    sent = task.s("order")
+    setattr(sent, LABEL_ATTRIBUTE, {"number": 7, "work": 0})
+    own.enqueue(sent)
+    taken = own.dequeue()
+    assert (taken.args, taken.kwargs, getattr(taken, LABEL_ATTRIBUTE)["number"]) == (("order",), {}, 7)
+    note_end(own, taken.id, "complete")
+    assert noted_ends(own, [taken.id, "other"]) == {taken.id: "complete"}
+    written = {one for one in set(Path().rglob("*")) - before if one.parts[0] != folder.name}
+    assert not written, written
+"""
+
+
+def test_storages_of_huey_in_files_are_in_the_folder_of_the_run(tmp_path: Path) -> None:
+    path = os.pathsep.join([str(ROOT), packages_of("huey")])
+    done = subprocess.run(
+        [sys.executable, "-c", HUEY_FILES],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_huey_application(tmp_path: Path) -> None:

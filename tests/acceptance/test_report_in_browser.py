@@ -226,4 +226,4 @@ def test_the_page_of_a_load_opens_without_a_script_and_without_a_fault(command: 
     page.write_text(load_html(document, time))
     elements, log = dump(command, page, tmp_path / "profile")
     assert "CONSOLE" not in log, "the policy refused a style of the page"
-    assert elements.count('<svg class="picture') == 6
+    assert elements.count('<svg class="picture') == 7

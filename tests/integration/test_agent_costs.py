@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from examples import agent
+from examples.agents import agents
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.history import History
 from harness.history.faults import FaultWindow, injected_faults
@@ -61,12 +61,14 @@ def runs(
 ) -> Iterator[Runs]:
     """Two agents, the first one with checkpoints, whose only worker is killed after half of their steps."""
     site, eventually = Site.on(servers.endpoints), Eventually()
-    agent.create_tables(site.endpoints.database_url)
+    agents.create_tables(site.endpoints.database_url)
     folder = tmp_path_factory.mktemp("agents")
     with site.client() as client:
-        with running_pool(site, folder, endpoint.variables, pool="examples.agent:pool", workers=1) as pool:
-            kept = client.enqueue_sync("research", agent.Research(question="Why?"))
-            lost = client.enqueue_sync("research", agent.Research(question="Why?", checkpoints=False))
+        with running_pool(
+            site, folder, endpoint.variables, pool="examples.agents.agents:pool", workers=1
+        ) as pool:
+            kept = client.enqueue_sync("research", agents.Research(question="Why?"))
+            lost = client.enqueue_sync("research", agents.Research(question="Why?", checkpoints=False))
             both = [str(kept.agent_id), str(lost.agent_id)]
             eventually(lambda: min(asked(endpoint, each) for each in both) > BEFORE_THE_KILL, deadline=30)
             (worker,) = pool.workers()

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -40,40 +41,54 @@ def apply_repair(folder: Path) -> None:
         (folder / name).write_text(text.replace(old, new), "utf-8")
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "harness",
-        "chaos",
-        "run",
-        *arguments,
-        "--report",
-        str(folder / "report"),
-    ]
+class Started(NamedTuple):
+    """A run that is under way: most of its time is waiting, so two of them run side by side."""
+
+    process: subprocess.Popen[str]
+
+    def end(self) -> tuple[int, str]:
+        """Its exit code and all that it wrote."""
+        output, _ = self.process.communicate()
+        return self.process.returncode, output
+
+
+def start(folder: Path, *arguments: str) -> Started:
+    report = str(folder / f"report-{arguments[0].partition(':')[2]}")
+    command = [sys.executable, "-m", "harness", "chaos", "run", *arguments, "--report", report]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    pipe = subprocess.PIPE
+    return Started(
+        subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True
+        )
+    )
 
 
-def run_own_queue(folder: Path) -> subprocess.CompletedProcess[str]:
-    arguments = ("myscenario:KILL_WORKER", "--target", "mytarget:TARGET", "--seed", "1", "--tasks", "60")
-    return run(folder, *arguments)
+def start_own_queue(folder: Path) -> Started:
+    return start(
+        folder, "myscenario:KILL_WORKER", "--target", "mytarget:TARGET", "--seed", "1", "--tasks", "60"
+    )
 
 
 def test_the_queue_of_the_tutorial_leaves_tasks_until_it_is_repaired(tmp_path: Path) -> None:
-    write_files(tmp_path)
-    first = run_own_queue(tmp_path)
-    assert first.returncode == 1, first.stdout + first.stderr
-    assert "myqueue-kill-worker, delivery: stuck " in first.stdout
-    apply_repair(tmp_path)
-    second = run_own_queue(tmp_path)
-    assert second.returncode == 0, second.stdout + second.stderr
+    (repaired := tmp_path / "repaired").mkdir()
+    for folder in (tmp_path, repaired):
+        write_files(folder)
+    apply_repair(repaired)
+    runs = [start_own_queue(folder) for folder in (tmp_path, repaired)]
+    (code, output), (code_repaired, output_repaired) = [run.end() for run in runs]
+    assert code == 1, output
+    assert "myqueue-kill-worker, delivery: stuck " in output
+    assert code_repaired == 0, output_repaired
 
 
 def test_the_scenario_of_the_tutorial_is_valid_and_without_faults_unknown(tmp_path: Path) -> None:
     write_files(tmp_path)
-    with_faults = run(tmp_path, "myscenarios:LONG_TASKS", "--seed", "1", "--tasks", "40")
-    assert with_faults.returncode == 0, with_faults.stdout + with_faults.stderr
-    without = run(tmp_path, "myscenarios:NO_FAULTS", "--seed", "1", "--tasks", "20")
-    assert without.returncode == 2, without.stdout + without.stderr
-    assert "UNKNOWN no-faults, faults: 0 faults injected" in without.stdout
+    runs = [
+        start(tmp_path, f"myscenarios:{name}", "--seed", "1", "--tasks", tasks)
+        for name, tasks in (("LONG_TASKS", "40"), ("NO_FAULTS", "20"))
+    ]
+    (code, output), (code_without, output_without) = [run.end() for run in runs]
+    assert code == 0, output
+    assert code_without == 2, output_without
+    assert "UNKNOWN no-faults, faults: 0 faults injected" in output_without

@@ -6,9 +6,11 @@ import math
 import random
 from itertools import islice
 
+from harness.environments.log_errors import LoggedErrors
 from harness.load.accounting import Accounting
 from harness.load.load_time import LoadTime
 from harness.load.page import stages_within
+from harness.load.resources import WAL, Sampled, resources
 from harness.load.rows import LoadRow
 from harness.load.schedule import LoadSchedule
 from harness.load.series import LoadSeries
@@ -55,6 +57,8 @@ def sample(tasks: int, shape: Stages = SHAPE) -> tuple[LoadEvidence, LoadTime]:
         series.latency(one.intended, total)
         series.gauge(one.intended, "queue depth", 3 + 40 * stalled + randomness.random() * 4)
         series.gauge(one.intended, "CPU worker 1", 40 + randomness.random() * 30)
+        series.gauge(one.intended, "Postgres WAL", (5 + randomness.random()) * 1e5)
+        series.stage(one.intended, "wait", wait)
         if lost:
             counts.lost += 1
             worst.append(
@@ -69,6 +73,9 @@ def sample(tasks: int, shape: Stages = SHAPE) -> tuple[LoadEvidence, LoadTime]:
         else:
             counts.terminal["complete"] += 1
             series.count(one.intended + total, "completed")
+    sampled = Sampled(
+        totals={WAL: 4000.0 * counts.acknowledged}, notes={"workers CPU": "they run <elsewhere>"}
+    )
     evidence = LoadEvidence(
         accounting=counts,
         rows=rows,
@@ -76,6 +83,11 @@ def sample(tasks: int, shape: Stages = SHAPE) -> tuple[LoadEvidence, LoadTime]:
         seconds=end,
         worst=worst[:10],
         facts={"run": "load-20261127", "shape": "Day", "seed": "1"},
+        resources=list(resources(sampled, series, counts.acknowledged)),
+        logs=[
+            LoggedErrors(service="postgres", count=2, sentences=("relation <x> does not exist",)),
+            LoggedErrors(service="redis", count=None, why="no access"),
+        ],
     )
     placed = stages_within(schedule.placed(), end)
     return evidence, LoadTime.of(series, end, stages=placed, faults=[FAULT])

@@ -69,6 +69,11 @@ class OwnRun:
         """The values of the operations `f` of a type."""
         return [op.value for op in self.history.where(f) if op.type == kind]
 
+    @property
+    def scheduled(self) -> set[str]:
+        """The names of the tasks that a schedule ran, for which no drain waits."""
+        return {one["name"] for one in self.values("child", "ok") if one.get("scheduled")}
+
     def judge(self, *, repeated: set[int], child: str) -> None:
         """The unsafe table names the tasks that ran twice, the safe one none; nothing else is INVALID.
 

@@ -22,6 +22,8 @@ from agentexec.core.db import create_schema
 from agentexec.producer.client import Client
 from agentexec.task import TaskRequest
 from harness.environments.embedded import EmbeddedEnvironment
+from harness.processes import is_alive, send
+from tests.conftest import Eventually
 from tests.support.environment import child_environment
 from tests.support.record import Row, row_of, rows_of
 
@@ -152,13 +154,12 @@ class PoolProcess:
 
     def kill_all(self) -> None:
         """SIGKILL to parent and workers at once."""
-        workers = self.workers if self.process.poll() is None else []
+        workers = [worker.pid for worker in self.workers] if self.process.poll() is None else []
         self.process.kill()
-        for worker in workers:
-            if worker.is_running():
-                worker.kill()
-        psutil.wait_procs(workers, timeout=10)
+        send(workers, signal.SIGKILL)
         self.process.wait(10)
+        # Not until they are reaped: some init processes look for that once a second.
+        Eventually()(lambda: not any(map(is_alive, workers)))
 
 
 class App:

@@ -17,11 +17,10 @@ from harness.targets.applications.asynchronous import (
     AsynchronousApplication,
     AsynchronousSession,
     require_options,
-    require_served,
     survived,
 )
 from harness.targets.applications.base import imported, shipped_promises
-from harness.targets.applications.message import Make, TaskMessage, message_of, require_known
+from harness.targets.applications.message import Make, TaskMessage, message_of, require_known, require_served
 from harness.targets.applications.settings import system_of
 from harness.targets.base import TargetSettings
 from harness.targets.wrapped_handler import LABEL, TaskLabel

@@ -25,7 +25,7 @@ from harness.targets.applications.arq import (
 )
 from harness.targets.applications.asynchronous import KEPT_SECONDS
 from harness.targets.applications.base import imported
-from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
+from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun, is_scheduled, label_of_child
 
 
 def wrapped(own: Any) -> dict[str, Any]:
@@ -65,9 +65,14 @@ def _wrapped(function: Any, keep: float) -> Any:
 
     @wraps(own)
     async def recorded(ctx: Any, *args: Any, **kwargs: Any) -> Any:
-        label = TaskLabel.from_value(kwargs.pop(LABEL, None))
+        label = kwargs.pop(LABEL, None)
         run = WrappedRun(
-            label=label, name=function.name, activity=ctx["job_id"], attempt=ctx["job_try"], fence=None
+            label=TaskLabel.from_value(label),
+            name=function.name,
+            activity=ctx["job_id"],
+            attempt=ctx["job_try"],
+            fence=None,
+            scheduled=hasattr(function, "calculate_next") or is_scheduled(label),
         )
         return await run.call_async(lambda: own(ctx, *args, **kwargs))
 
@@ -85,13 +90,15 @@ def _saying_hello(own: Callable[..., Any] | None) -> Callable[..., Any]:
 
 
 def _let_jobs_stay_in_the_run() -> None:
-    """Let each job that a function enqueues go to the queue of the run."""
+    """Let each job that a function enqueues go to the queue of the run, with the label that it has there."""
     redis = imported("arq.connections").ArqRedis
     own = redis.enqueue_job
 
     @wraps(own)
     async def enqueue_job(self: Any, function: str, *args: Any, **given: Any) -> Any:
         name = given.pop("_queue_name", None) or self.default_queue_name
+        if (label := label_of_child()) is not None:
+            given[LABEL] = label
         return await own(self, function, *args, _queue_name=queue_of_run(settings.queue, name), **given)
 
     redis.enqueue_job = enqueue_job

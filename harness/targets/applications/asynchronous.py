@@ -129,12 +129,3 @@ def require_options(message: TaskMessage, known: Iterable[str], number: int) -> 
         raise TargetFailed(
             f"make({number}) gives the option {wrong[0]!r}, which is none. Choose from {', '.join(sorted(known))}."
         )
-
-
-def require_served(what: str, name: str, served: Iterable[str], number: int) -> None:
-    """Raise `TargetFailed` if `make` sends to a queue, stream or priority that the workers do not serve."""
-    if name not in served:
-        raise TargetFailed(
-            f"make({number}) sends to the {what} {name!r}, which the workers of the application do not serve. "
-            f"They serve {', '.join(sorted(served))}."
-        )

@@ -16,7 +16,7 @@ from harness.environments.base import Endpoints
 from harness.errors import FOREIGN_ERRORS, TargetFailed, describe_error
 from harness.history.promises import Loss, Promises, SigtermPromise
 from harness.targets.applications.base import OUTSIDE, OwnApplication, OwnSession, class_of, shipped_promises
-from harness.targets.applications.message import TaskMessage, message_of, require_known
+from harness.targets.applications.message import TaskMessage, message_of, require_known, require_served
 from harness.targets.base import TargetSettings
 from harness.targets.wrapped_handler import LABEL, TaskLabel
 
@@ -187,6 +187,12 @@ class CelerySession(OwnSession):
         of_task = {option: getattr(own, option, None) for option in _OF_TASKS}
         options = {option: value for option, value in of_task.items() if value is not None}
         options |= message.options
+        # Not each route shows its queue before there is a task: one may be a function, or an option of the task.
+        route = self._client.amqp.router.route(dict(options), message.name, message.args, message.kwargs)
+        if (queue := route.get("queue")) is not None:
+            served = queues_of(self.application.own)
+            remedy = " Declare it in task_queues."
+            require_served("queue", str(getattr(queue, "name", queue)), served, label.number, remedy)
         headers = {**(options.pop("headers", None) or {}), LABEL: label.to_value()}
         options = {"retry": False, **options, "task_id": activity, "headers": headers}
         self._client.send_task(message.name, message.args, message.kwargs, **options)

@@ -1,21 +1,21 @@
-"""An application of Dramatiq as a target: its own actors, broker options and middleware, on the Redis of a run.
+"""An application of Dramatiq as a target: its own actors, broker options and middleware, on the servers of a run.
 
-The namespace of every key begins with the name of the run's queue, so the queues keep their names. How tasks end is in
-a hash that the workers write, because Dramatiq itself keeps no record.
+On Redis, the namespace of every key begins with the name of the run's queue, so the queues keep their names. How tasks
+end is in a hash that the workers write, because Dramatiq itself keeps no record.
 """
 
 from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from harness.environments.base import Endpoints
-from harness.errors import TargetFailed
-from harness.history.promises import Promises
+from harness.errors import TargetFailed, describe_error
+from harness.history.promises import Loss, Promises
 from harness.targets.applications.base import (
     OUTSIDE,
     OwnApplication,
@@ -23,6 +23,14 @@ from harness.targets.applications.base import (
     class_of,
     imported,
     shipped_promises,
+)
+from harness.targets.applications.dramatiq_rabbitmq import (
+    ENV_RABBITMQ,
+    RABBITMQ_BROKER,
+    RabbitmqMessages,
+    is_on_rabbitmq,
+    lead_to_rabbitmq,
+    rabbitmq_url,
 )
 from harness.targets.applications.message import TaskMessage, message_of
 from harness.targets.applications.redis_database import repoint
@@ -35,6 +43,9 @@ _FORMS = (
 )
 # How long others take, beyond the heartbeat time-out, to find a dead worker, and to begin its tasks.
 _POLL_SECONDS, _START_SECONDS = 2.0, 10.0
+# How many heartbeats of a connection RabbitMQ waits for at most.
+_HEARTBEATS = 3
+_UNCONFIRMED = frozenset({Loss.BROKER_RESTARTED, Loss.BROKER_FROZEN, Loss.REPLY_LOST})
 _ACTOR, _MESSAGE, _PIPELINE = (
     *("dramatiq.actor:Actor", "dramatiq.message:Message"),
     "dramatiq.composition:pipeline",
@@ -50,15 +61,45 @@ def lead_to(broker: Any, url: str) -> None:
 
 
 def put_on(broker: Any, *, queue: str, lease: float) -> None:
-    """Give a broker the namespace of a run and its lease as heartbeat time-out; each command looks for dead workers."""
+    """Give a broker the namespace of a run and its lease as heartbeat time-out; each command looks for dead workers.
+
+    A broker on RabbitMQ has none of these.
+    """
+    if is_on_rabbitmq(broker):
+        return
     broker.namespace = f"{queue}:{broker.namespace}"
     broker.heartbeat_timeout = int(lease * 1000)
     broker.maintenance_chance = 1_000_000
 
 
-def ended_key(broker: Any) -> str:
-    """The hash with how tasks ended, by their ids."""
-    return f"{broker.namespace}:harness-ended"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ends:
+    """The hash in the Redis of a run with how tasks ended, by their ids."""
+
+    redis: Any
+    key: str
+
+    @classmethod
+    def of(cls, broker: Any, *, url: str, queue: str) -> Ends:
+        """That of a broker which is on the run; raises `TargetFailed` if the client of Redis is not installed."""
+        if not is_on_rabbitmq(broker):
+            return cls(redis=broker.client, key=f"{broker.namespace}:harness-ended")
+        try:
+            return cls(redis=imported("redis").Redis.from_url(url), key=f"{queue}:harness-ended")
+        except ImportError:
+            raise TargetFailed(
+                "How tasks of Dramatiq end is noted in Redis, whose client is not installed. Install redis."
+            ) from None
+
+    def note(self, activity: str, status: str) -> None:
+        """Note how a task ended."""
+        self.redis.hset(self.key, activity, status)
+
+    def statuses(self) -> dict[str, str]:
+        """The last note of each task."""
+        return {
+            activity.decode(): status.decode() for activity, status in self.redis.hgetall(self.key).items()
+        }
 
 
 def name_of(task: Any) -> str | None:
@@ -81,25 +122,38 @@ def own_form(made: Any) -> TaskMessage | None:
 
 @dataclass(frozen=True, kw_only=True)
 class DramatiqApplication(OwnApplication):
-    """An application on a RedisBroker whose messages `make` makes."""
+    """An application on a RedisBroker or a RabbitmqBroker whose messages `make` makes."""
 
     distribution = "dramatiq"
-    classes = ("dramatiq.brokers.redis:RedisBroker",)
-    takes = "the RedisBroker of a Dramatiq application"
+    classes = ("dramatiq.brokers.redis:RedisBroker", RABBITMQ_BROKER)
+    takes = "the RedisBroker or RabbitmqBroker of a Dramatiq application"
+
+    @property
+    def needs(self) -> Sequence[str]:
+        """The services that the servers of a run must have."""
+        return ("rabbitmq", "redis") if is_on_rabbitmq(self.own) else ()
 
     def promises(self, settings: TargetSettings) -> Promises:
-        """What Dramatiq promises, with the lease of the run as heartbeat time-out."""
-        shipped = shipped_promises("dramatiq", "redis")
+        """What Dramatiq promises, with the lease of the run as heartbeat time-out, or as heartbeat of RabbitMQ.
+
+        RabbitMQ closes a connection after two heartbeats without an answer. A broker that does not ask it to confirm
+        messages learns of none that it loses.
+        """
+        rabbitmq = is_on_rabbitmq(self.own)
+        shipped = shipped_promises("dramatiq", "rabbitmq" if rabbitmq else "redis")
+        confirmed = not rabbitmq or self.own.confirm_delivery
+        survives = shipped.survives - (frozenset() if confirmed else _UNCONFIRMED)
         return replace(
             shipped,
-            survives=shipped.survives | OUTSIDE,
-            takes_over_after=settings.lease + _POLL_SECONDS,
+            survives=survives | OUTSIDE,
+            takes_over_after=_HEARTBEATS * settings.lease if rabbitmq else settings.lease + _POLL_SECONDS,
             recovers_within=dict.fromkeys(shipped.recovers_within, settings.lease + _START_SECONDS),
             queue=False,
         )
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> DramatiqSession:
-        return DramatiqSession(self, endpoints, settings)
+        kind = RabbitmqSession if is_on_rabbitmq(self.own) else DramatiqSession
+        return kind(self, endpoints, settings)
 
 
 class DramatiqSession(OwnSession):
@@ -113,6 +167,7 @@ class DramatiqSession(OwnSession):
         lead_to(application.own, endpoints.redis_url)
         self._broker = copy.copy(application.own)
         put_on(self._broker, queue=settings.queue, lease=settings.lease)
+        self._ends = Ends.of(self._broker, url=endpoints.redis_url, queue=settings.queue)
 
     def command(self, pool: str) -> list[str]:
         del pool
@@ -160,7 +215,7 @@ class DramatiqSession(OwnSession):
         queues = self._queues()
         space = self._broker.namespace
         with self._broker.client.pipeline(transaction=True) as together:
-            together.hgetall(ended_key(self._broker))
+            together.hgetall(self._ends.key)
             for queue in queues:
                 for suffix in ("", ".DQ", ".XQ"):
                     together.hgetall(f"{space}:{queue}{suffix}.msgs")
@@ -185,6 +240,47 @@ class DramatiqSession(OwnSession):
 
     def _queues(self) -> Iterable[str]:
         return sorted(self._broker.get_declared_queues())
+
+
+class RabbitmqSession(DramatiqSession):
+    """The workers of a Dramatiq application on RabbitMQ, and its own broker, which sends its messages."""
+
+    def __init__(
+        self, application: DramatiqApplication, endpoints: Endpoints, settings: TargetSettings
+    ) -> None:
+        self._url = rabbitmq_url(endpoints, settings)
+        lead_to_rabbitmq(application.own, self._url, settings.lease)
+        super().__init__(application, endpoints, settings)
+        self._messages = RabbitmqMessages(self._broker)
+
+    def variables(self) -> dict[str, str]:
+        return {**super().variables(), ENV_RABBITMQ: self._url}
+
+    def send(self, message: TaskMessage, label: TaskLabel) -> str:
+        try:
+            return super().send(message, label)
+        finally:
+            self._messages.disconnect()
+
+    def unfinished(self) -> int:
+        """How many tasks have no end; what workers have is not seen."""
+        try:
+            ended = {activity for activity, status in self._ends.statuses().items() if status != "error"}
+            return len(self.submitted.keys() - ended - self._messages.dead())
+        except Exception as error:  # noqa: BLE001 - transports raise errors of their own
+            raise TargetFailed(
+                f"The messages cannot be read: {describe_error(error)}. See the logs of RabbitMQ and Redis."
+            ) from None
+
+    def statuses(self) -> Mapping[str, str]:
+        ended = self._ends.statuses()
+        complete = {activity: status for activity, status in ended.items() if status == "complete"}
+        waiting, dead = self._messages.waiting(), self._messages.dead()
+        return {**ended, **dict.fromkeys(waiting, "queued"), **dict.fromkeys(dead, "error"), **complete}
+
+    def remove(self) -> None:
+        self._ends.redis.delete(self._ends.key)
+        self._messages.delete()
 
 
 def _ids(queues: Iterable[Mapping[bytes, bytes]]) -> set[str]:

@@ -1,7 +1,7 @@
-"""The workers of a Dramatiq application under test: its own actors, wrapped, on the Redis of the run.
+"""The workers of a Dramatiq application under test: its own actors, wrapped, on the servers of the run.
 
 `dramatiq` imports this module. The broker keeps its middleware; the connections of the broker, and of the backends that
-its middleware has, lead to the Redis of the run.
+its middleware has, lead to the servers of the run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from harness.kit.harness_worker import settings
 from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
 from harness.targets.applications.base import imported
-from harness.targets.applications.dramatiq import ended_key, lead_to, put_on
+from harness.targets.applications.dramatiq import Ends, lead_to, put_on
+from harness.targets.applications.dramatiq_rabbitmq import ENV_RABBITMQ, is_on_rabbitmq, lead_to_rabbitmq
 from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
 
 _processed = threading.local()
@@ -24,21 +25,23 @@ _processed = threading.local()
 
 
 def wrapped(broker: Any) -> Any:
-    """The broker on the Redis of the run, with every actor wrapped that it has or gets."""
+    """The broker on the servers of the run, with every actor wrapped that it has or gets."""
     lead_to(broker, settings.redis_url)
+    if is_on_rabbitmq(broker):
+        lead_to_rabbitmq(broker, os.environ[ENV_RABBITMQ], settings.lease)
     put_on(broker, queue=settings.queue, lease=settings.lease)
-    broker.add_middleware(_recorder())
+    broker.add_middleware(_recorder(Ends.of(broker, url=settings.redis_url, queue=settings.queue)))
     return broker
 
 
-def _recorder() -> Any:
+def _recorder(ends: Ends) -> Any:
     base: Any = imported("dramatiq").Middleware
 
     class MessageRecorder(base):  # type: ignore[misc]  # the class of an installed Dramatiq
         """Records what happens to messages."""
 
         def after_declare_actor(self, _: Any, actor: Any) -> None:
-            actor.fn = _wrapped_function(actor)
+            actor.fn = _wrapped_function(actor, ends)
 
         def after_worker_boot(self, *_: Any) -> None:
             body.say_hello()
@@ -47,24 +50,24 @@ def _recorder() -> Any:
             _processed.message = message
 
         def after_process_message(
-            self, broker: Any, message: Any, *, exception: BaseException | None = None, **_: Any
+            self, _: Any, message: Any, *, exception: BaseException | None = None, **__: Any
         ) -> None:
             if exception is not None:
-                note(broker, message, "error")
+                note(ends, message, "error")
 
-        def after_skip_message(self, broker: Any, message: Any) -> None:
-            note(broker, message, "canceled")
+        def after_skip_message(self, _: Any, message: Any) -> None:
+            note(ends, message, "canceled")
 
     return MessageRecorder()
 
 
-def note(broker: Any, message: Any, status: str) -> None:
+def note(ends: Ends, message: Any, status: str) -> None:
     """Note how a message of the run ended. A later note replaces it, and so does a message that waits for a retry."""
     if LABEL in message.options:
-        broker.client.hset(ended_key(broker), message.message_id, status)
+        ends.note(str(message.message_id), status)
 
 
-def _wrapped_function(actor: Any) -> Callable[..., Any]:
+def _wrapped_function(actor: Any, ends: Ends) -> Callable[..., Any]:
     own = actor.fn
 
     @wraps(own)
@@ -81,7 +84,7 @@ def _wrapped_function(actor: Any) -> Callable[..., Any]:
         )
         result = recorded.call(lambda: own(*args, **kwargs))
         # An actor whose end cannot be noted fails, as one that cannot store its own result would.
-        note(actor.broker, message, "complete")
+        note(ends, message, "complete")
         return result
 
     return run

@@ -1,15 +1,16 @@
-"""An application of huey as a target: its own tasks and storage options, on the Redis of a run.
+"""An application of huey as a target: its own tasks and storage options, on the Redis of a run or in its folder.
 
-The name of the storage begins with that of the run's queue. How tasks end is in a hash that the workers write, because
-huey keeps no result of a task that returns None.
+The name of the storage begins with that of the run's queue. The workers note how tasks end, because huey keeps no
+result of a task that returns None.
 """
 
 from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from harness.environments.base import Endpoints
@@ -27,7 +28,7 @@ from harness.targets.applications.base import (
 from harness.targets.applications.message import Make, TaskMessage, message_of
 from harness.targets.applications.redis_database import repoint
 from harness.targets.base import TargetSettings
-from harness.targets.wrapped_handler import LABEL, TaskLabel
+from harness.targets.wrapped_handler import LABEL, TaskLabel, label_of_child
 
 LABEL_ATTRIBUTE = "harness_label"
 """The attribute of a task with its label; in its message, the label is among the keyword arguments."""
@@ -39,16 +40,36 @@ _HUEY, _TASK, _WRAPPER, _STORAGE = (
     *("huey.api:Huey", "huey.api:Task", "huey.api:TaskWrapper"),
     "huey.storage:RedisStorage",
 )
+_FILES = {"huey.storage:SqliteStorage": ("filename", "huey.db"), "huey.storage:FileStorage": ("path", "huey")}
+"""The storages in files: the option that names their file or folder, and what is in its place in a run."""
+_NOT_IN_FILES = frozenset({Loss.BROKER_RESTARTED, Loss.BROKER_EMPTIED, Loss.BROKER_FROZEN, Loss.REPLY_LOST})
+ENV_FOLDER = "HARNESS_HUEY_FOLDER"
+"""The environment variable with the folder of a run, for storages in files."""
 
 
-def put_on(huey: Any, *, url: str, queue: str) -> None:
-    """Let a Huey use the Redis and the prefix of a run, with the options that its storage has."""
+def storage_of(huey: Any) -> str | None:
+    """The kind of storage that a Huey has, as `module:Class`; None for one that cannot be put on a run.
+
+    The storage of an immediate Huey is another one.
+    """
+    kinds = (f"{kind.__module__}:{kind.__qualname__}" for kind in getattr(huey.storage_class, "__mro__", ()))
+    return next((kind for kind in kinds if kind in (_STORAGE, *_FILES)), None)
+
+
+def put_on(huey: Any, *, url: str, queue: str, folder: Path) -> None:
+    """Let a Huey use the Redis or the folder of a run, and its prefix, with the options that its storage has."""
     huey.name = f"{queue}.{huey.name}"
     # With this option, a storage connects as soon as it is made.
-    huey.storage_kwargs = {name: one for name, one in huey.storage_kwargs.items() if name != "client_name"}
+    options = {name: one for name, one in huey.storage_kwargs.items() if name != "client_name"}
+    kind = storage_of(huey)
+    if kind in _FILES:
+        option, name = _FILES[kind]
+        options[option] = str(folder / name)
+    huey.storage_kwargs = options
     huey.immediate = False
     huey.storage = huey.create_storage()
-    repoint(huey.storage.pool, url)
+    if kind == _STORAGE:
+        repoint(huey.storage.pool, url)
     _carry_labels(huey)
 
 
@@ -57,7 +78,7 @@ def _carry_labels(huey: Any) -> None:
     serialize, deserialize = huey.serialize_task, huey.deserialize_task
 
     def serialize_task(task: Any) -> Any:
-        label = getattr(task, LABEL_ATTRIBUTE, None)
+        label = getattr(task, LABEL_ATTRIBUTE, None) or label_of_child()
         if label is None:
             return serialize(task)
         own = task.kwargs
@@ -75,8 +96,28 @@ def _carry_labels(huey: Any) -> None:
     huey.serialize_task, huey.deserialize_task = serialize_task, deserialize_task
 
 
-def ended_key(huey: Any) -> str:
-    """The hash with how tasks ended, by their ids."""
+def note_end(huey: Any, activity: str, status: str) -> None:
+    """Note how a task ended, where its storage is."""
+    if storage_of(huey) == _STORAGE:
+        huey.storage.conn.hset(_ended_key(huey), activity, status)
+    else:
+        huey.storage.put_data(_ended_key(huey) + activity, status.encode())
+
+
+def noted_ends(huey: Any, activities: Iterable[str]) -> dict[str, str]:
+    """How these tasks ended, without those that have no note."""
+    if storage_of(huey) == _STORAGE:
+        noted = huey.storage.conn.hgetall(_ended_key(huey))
+        return {activity.decode(): status.decode() for activity, status in noted.items()}
+    found = {activity: huey.storage.peek_data(_ended_key(huey) + activity) for activity in activities}
+    return {
+        activity: bytes(status).decode()
+        for activity, status in found.items()
+        if isinstance(status, bytes | memoryview)
+    }
+
+
+def _ended_key(huey: Any) -> str:
     return f"huey.harness-ended.{huey.storage.name}"
 
 
@@ -87,7 +128,7 @@ def own_form(made: Any) -> TaskMessage | None:
 
 @dataclass(frozen=True, kw_only=True)
 class HueyApplication(OwnApplication):
-    """A Huey on Redis whose tasks `make` makes."""
+    """A Huey on Redis, SQLite or files whose tasks `make` makes."""
 
     distribution = "huey"
     classes = (_HUEY,)
@@ -96,11 +137,11 @@ class HueyApplication(OwnApplication):
     @classmethod
     def wrap(cls, value: Any, *, make: Make, reference: Any, work: float | None) -> HueyApplication:
         found = super().wrap(value, make=make, reference=reference, work=work)
-        # The storage of an immediate Huey is another one.
-        kinds = getattr(value.storage_class, "__mro__", ())
-        if _STORAGE not in (f"{kind.__module__}:{kind.__qualname__}" for kind in kinds):
+        if storage_of(value) is None:
             name = getattr(value.storage_class, "__name__", "another storage")
-            raise UsageError(f"app() takes a Huey on Redis, not on {name}. Pass a RedisHuey.")
+            raise UsageError(
+                f"app() takes a Huey on Redis, SQLite or files, not on {name}. Pass a RedisHuey."
+            )
         return found
 
     @property
@@ -117,9 +158,10 @@ class HueyApplication(OwnApplication):
         """
         del settings
         late = {Loss.SIGTERM_LATE} if self.gives_back else set()
+        apart = frozenset() if storage_of(self.own) == _STORAGE else _NOT_IN_FILES
         return replace(
             shipped_promises("huey"),
-            survives=frozenset({*OUTSIDE, Loss.SIGTERM, *late}),
+            survives=frozenset({*OUTSIDE, Loss.SIGTERM, *late, *apart}),
             sigterm=SigtermPromise.RELEASES if self.gives_back else SigtermPromise.DRAINS,
             queue=False,
         )
@@ -139,12 +181,14 @@ class HueySession(OwnSession):
             # So that nothing reaches a server of the user.
             repoint(own.storage.pool, endpoints.redis_url)
         self._huey = copy.copy(own)
-        put_on(self._huey, url=endpoints.redis_url, queue=settings.queue)
+        put_on(self._huey, url=endpoints.redis_url, queue=settings.queue, folder=settings.folder)
 
     def command(self, pool: str) -> list[str]:
         del pool
         settings = self.settings
         timeout = ("--shutdown-timeout", str(settings.graceful_shutdown)) if self._gives_back else ()
+        # Workers poll a file, by default every 10 s once they were idle; a gate does not wait for so long.
+        poll = () if storage_of(self._huey) == _STORAGE else ("--max-delay", "1")
         return [
             *(
                 sys.executable,
@@ -153,8 +197,11 @@ class HueySession(OwnSession):
                 "harness.targets.applications.huey_worker.huey",
             ),
             *("--worker-type", "process", "--workers", str(settings.workers)),
-            *("--health-check-interval", "1", "--graceful-signal", "TERM", *timeout),
+            *("--health-check-interval", "1", "--graceful-signal", "TERM", *timeout, *poll),
         ]
+
+    def variables(self) -> dict[str, str]:
+        return {ENV_FOLDER: str(self.settings.folder)}
 
     def message(self, number: int) -> TaskMessage:
         make = self.application.make
@@ -183,15 +230,16 @@ class HueySession(OwnSession):
         waiting = self._waiting()
         running = running_activities(str(self.settings.history))
         waiting |= self._waiting()
-        noted = self._huey.storage.conn.hgetall(ended_key(self._huey))
-        found = {
+        return {
             **dict.fromkeys(running, "running"),
             **dict.fromkeys(waiting, "queued"),
-            **{activity.decode(): status.decode() for activity, status in noted.items()},
+            **noted_ends(self._huey, list(self.submitted)),
         }
-        return found
 
     def remove(self) -> None:
+        if storage_of(self._huey) != _STORAGE:
+            self._huey.storage.close()  # its files are removed with the folder
+            return
         redis = self._huey.storage.conn
         for key in redis.scan_iter(f"huey.*{self._huey.storage.name}*", count=1000):
             redis.delete(key)

@@ -1,4 +1,4 @@
-"""The workers of a huey application under test: its own tasks, wrapped, on the Redis of the run.
+"""The workers of a huey application under test: its own tasks, wrapped, on the Redis of the run or in its folder.
 
 `huey_consumer` imports this module, with `huey` in it.
 """
@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from harness.kit.harness_worker import settings
 from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
-from harness.targets.applications.base import imported
-from harness.targets.applications.huey import LABEL_ATTRIBUTE, ended_key, put_on
-from harness.targets.wrapped_handler import TaskLabel, WrappedRun
+from harness.targets.applications.base import class_of, imported
+from harness.targets.applications.huey import ENV_FOLDER, LABEL_ATTRIBUTE, note_end, put_on
+from harness.targets.wrapped_handler import TaskLabel, WrappedRun, is_scheduled
 
 _NAME = "harness"
 
 
 def wrapped(own: Any) -> Any:
-    """The Huey on the Redis of the run, with every task wrapped that it takes."""
-    put_on(own, url=settings.redis_url, queue=settings.queue)
+    """The Huey on the Redis or in the folder of the run, with every task wrapped that it takes."""
+    put_on(own, url=settings.redis_url, queue=settings.queue, folder=Path(os.environ[ENV_FOLDER]))
     deserialize = own.deserialize_task
 
     def deserialize_task(data: Any) -> Any:
@@ -46,20 +47,22 @@ def wrapped(own: Any) -> Any:
 
 def note(own: Any, task: Any, status: str) -> None:
     """Note how a task of the run ended."""
-    if getattr(task, LABEL_ATTRIBUTE, None) is not None:
-        own.storage.conn.hset(ended_key(own), str(task.id), status)
+    if TaskLabel.from_value(getattr(task, LABEL_ATTRIBUTE, None)) is not None:
+        note_end(own, str(task.id), status)
 
 
 def _wrapped_run(own: Any, task: Any) -> Callable[[], Any]:
-    execute = task.execute
+    execute, label = task.execute, getattr(task, LABEL_ATTRIBUTE)
+    periodic = class_of(task, "huey.api:PeriodicTask") is not None
 
     def run() -> Any:
         recorded = WrappedRun(
-            label=TaskLabel.from_value(getattr(task, LABEL_ATTRIBUTE)),
+            label=TaskLabel.from_value(label),
             name=task.name,
             activity=str(task.id),
             attempt=None,
             fence=None,
+            scheduled=periodic or is_scheduled(label),
         )
         result = recorded.call(execute)
         note(own, task, "complete")

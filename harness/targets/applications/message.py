@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,4 +79,13 @@ def require_known(name: str, known: Mapping[str, Any], number: int) -> None:
         names = ", ".join(sorted(known)) or "none"
         raise TargetFailed(
             f"make({number}) names the task {name!r}, which the application does not have. Known: {names}."
+        )
+
+
+def require_served(what: str, name: str, served: Iterable[str], number: int, remedy: str = "") -> None:
+    """Raise `TargetFailed` if `make` sends to a queue, stream or priority that the workers do not serve."""
+    if name not in served:
+        raise TargetFailed(
+            f"make({number}) sends to the {what} {name!r}, which the workers of the application do not serve. "
+            f"They serve {', '.join(sorted(served))}.{remedy}"
         )

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import wraps
+from inspect import signature
 from typing import Any
 
 from harness.kit.harness_worker import settings
@@ -17,7 +19,14 @@ from harness.targets import body
 from harness.targets.application_reference import own_application
 from harness.targets.applications.base import imported
 from harness.targets.applications.postgres_schema import schema_of
-from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
+from harness.targets.wrapped_handler import (
+    LABEL,
+    TaskLabel,
+    WrappedRun,
+    is_scheduled,
+    label_of_child,
+    run_of_schedule,
+)
 
 _DEQUEUE_SECONDS = 2.0
 
@@ -31,6 +40,9 @@ async def application() -> AsyncIterator[Any]:
         await _require_schema(queues.queries.driver)
         for name, executor in queues.entrypoint_registry.items():
             executor.execute = wrapped_execute(str(name), executor)
+        for one in getattr(getattr(manager, "sm", None), "registry", {}).values():
+            one.execute = scheduled_execute(one)
+        label_children(imported("pgqueuer.queries").Queries)
         body.say_hello()
         yield manager
 
@@ -52,16 +64,46 @@ def wrapped_execute(name: str, executor: Any) -> Callable[[Any, Any], Any]:
     async def execute(job: Any, context: Any) -> Any:
         headers = dict(job.headers or {})
         run = WrappedRun(
-            label=TaskLabel.from_value(headers.pop(LABEL, None)),
+            label=TaskLabel.from_value(label := headers.pop(LABEL, None)),
             name=name,
             activity=str(job.id),
             attempt=job.attempts + 1,
             fence=None,
+            scheduled=is_scheduled(label),
         )
         plain = job.model_copy(update={"headers": headers or None})
         return await run.call_async(lambda: own(plain, context))
 
     return execute
+
+
+def scheduled_execute(executor: Any) -> Callable[..., Any]:
+    """The `execute` of a schedule's executor, whose jobs are those of a schedule; its runs are no jobs."""
+    own = executor.execute
+
+    async def execute(*args: Any) -> Any:
+        with run_of_schedule():
+            return await own(*args)
+
+    return execute
+
+
+def label_children(queries: Any) -> None:
+    """Let each job that a run of a schedule enqueues carry its label in its headers."""
+    own = queries.enqueue
+
+    @wraps(own)
+    async def enqueue(self: Any, entrypoint: Any, *args: Any, **given: Any) -> Any:
+        if (label := label_of_child()) is not None:
+            bound = signature(own).bind(self, entrypoint, *args, **given).arguments
+            headers = bound.pop("headers", None)
+            if isinstance(entrypoint, list):
+                mine = [{LABEL: label, **(one or {})} for one in headers or [None] * len(entrypoint)]
+                return await own(**bound, headers=mine)
+            return await own(**bound, headers={LABEL: label, **(headers or {})})
+        return await own(self, entrypoint, *args, **given)
+
+    queries.enqueue = enqueue
 
 
 def main() -> None:

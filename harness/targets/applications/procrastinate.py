@@ -23,7 +23,7 @@ from harness.targets.applications.base import (
     imported,
     shipped_promises,
 )
-from harness.targets.applications.message import Make, TaskMessage, message_of
+from harness.targets.applications.message import Make, TaskMessage, message_of, require_served
 from harness.targets.applications.postgres_schema import (
     NOT_IN_REDIS,
     making_tables,
@@ -205,6 +205,8 @@ class ProcrastinateSession(OwnSession):
         own = self.application.own.tasks.get(message.name)
         of_task = {option: getattr(own, option, None) for option in _OF_TASKS}
         options = {name: value for name, value in {**of_task, **message.options}.items() if value is not None}
+        if served := self.application.own.worker_defaults.get("queues"):
+            require_served("queue", options.get("queue", "default"), served, label.number)
         name = message.name if own is None else own.name
         job = self._client.configure_task(name, **options)
         return str(job.defer(**message.kwargs, **{LABEL: label.to_value()}))

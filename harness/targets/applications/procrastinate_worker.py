@@ -15,9 +15,10 @@ from typing import Any
 from harness.kit.harness_worker import settings
 from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
+from harness.targets.applications.base import imported
 from harness.targets.applications.postgres_schema import schema_of, search_path
 from harness.targets.applications.procrastinate import STALLED_CRON, retries_stalled
-from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
+from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun, is_scheduled, label_of_child
 
 # Arguments of a connection that say where a server is and who connects to it.
 _ADDRESS = ("host", "hostaddr", "port", "dbname", "user", "password", "passfile", "service", "options")
@@ -37,9 +38,12 @@ def wrapped(own: Any) -> Any:
     }
     _look_for_stalled_within(own, lease)
     labels = _labels_of_fetched(own.job_manager)
+    _label_children(imported("procrastinate.manager").JobManager)
+    periodic = {one.task.name for one in own.periodic_registry.periodic_tasks.values()}
     for task in {id(one): one for one in own.tasks.values()}.values():
         if not task.name.startswith("builtin:"):
-            task.func, task.pass_context = _wrapped_function(task, labels), True
+            wrapper = _wrapped_function(task, labels, scheduled=task.name in periodic)
+            task.func, task.pass_context = wrapper, True
     body.say_hello()
     return own
 
@@ -80,9 +84,21 @@ def _look_for_stalled_within(own: Any, lease: float) -> None:
             )
 
 
-def _labels_of_fetched(manager: Any) -> dict[int, TaskLabel | None]:
+def _label_children(managers: Any) -> None:
+    """Let each job that a run of a schedule defers carry its label, beside its arguments."""
+    own = managers._defer_jobs_query_kwargs
+
+    def labelled(self: Any, jobs: list[Any]) -> Any:
+        if (label := label_of_child()) is not None:
+            jobs = [job.evolve(task_kwargs={**job.task_kwargs, LABEL: label}) for job in jobs]
+        return own(self, jobs)
+
+    managers._defer_jobs_query_kwargs = labelled
+
+
+def _labels_of_fetched(manager: Any) -> dict[int, Any]:
     """The labels of the jobs that this worker has fetched and not begun, by their ids; their arguments lose them."""
-    labels: dict[int, TaskLabel | None] = {}
+    labels: dict[int, Any] = {}
     fetch_job = manager.fetch_job
 
     async def fetch_labelled(*args: Any, **kwargs: Any) -> Any:
@@ -90,14 +106,14 @@ def _labels_of_fetched(manager: Any) -> dict[int, TaskLabel | None]:
         if job is None:
             return None
         arguments = dict(job.task_kwargs)
-        labels[job.id] = TaskLabel.from_value(arguments.pop(LABEL, None))
+        labels[job.id] = arguments.pop(LABEL, None)
         return job.evolve(task_kwargs=arguments)
 
     manager.fetch_job = fetch_labelled
     return labels
 
 
-def _wrapped_function(task: Any, labels: dict[int, TaskLabel | None]) -> Callable[..., Any]:
+def _wrapped_function(task: Any, labels: dict[int, Any], *, scheduled: bool) -> Callable[..., Any]:
     own, takes_context = task.func, task.pass_context
 
     def begun(args: tuple[Any, ...]) -> WrappedRun | None:
@@ -105,12 +121,14 @@ def _wrapped_function(task: Any, labels: dict[int, TaskLabel | None]) -> Callabl
         job = getattr(args[0], "job", None) if args else None
         if job is None or job.id not in labels:
             return None
+        label = labels.pop(job.id)
         return WrappedRun(
-            label=labels.pop(job.id),
+            label=TaskLabel.from_value(label),
             name=task.name,
             activity=str(job.id),
             attempt=job.attempts + 1,
             fence=None,
+            scheduled=scheduled or is_scheduled(label),
         )
 
     def call(run: WrappedRun | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:

@@ -18,12 +18,17 @@ from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
 
 # Without a sign of life for the first and 60 seconds more, a job is lost; the others decide how soon a worker sees it.
 _INTERVALS = {"job_monitoring_interval": 1, "maintenance_interval": 1, "worker_ttl": 20}
+# A worker that is killed while it looks for lost jobs of a queue keeps others from it for so long. RQ has 899 s, which
+# is for a look every 10 minutes.
+_LOOK_SECONDS = 5
 
 
 def worker_class(own: Any) -> Any:
     """The class of workers for an application, whose connections now lead to the Redis of the run."""
     queues = queues_of(own)
     lead_to(own, settings.redis_url)
+    for one in queues:
+        one.acquire_maintenance_lock = _acquiring_lock(one)
     base: Any = getattr(own, "worker_class", None) or imported("rq").Worker
     options = {
         **_INTERVALS,
@@ -48,6 +53,11 @@ def worker_class(own: Any) -> Any:
             return super().perform_job(job, *args, **kwargs)
 
     return RecordedWorker
+
+
+def _acquiring_lock(queue: Any) -> Callable[[], bool]:
+    """The method of a queue that lets one worker at a time look for its lost jobs."""
+    return lambda: bool(queue.connection.set(queue.registry_cleaning_key, 1, nx=True, ex=_LOOK_SECONDS))
 
 
 def _wrapped_perform(job: Any) -> Callable[[], Any]:

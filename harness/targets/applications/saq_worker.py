@@ -17,19 +17,23 @@ from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
 from harness.targets.applications.redis_database import repoint
 from harness.targets.applications.saq import functions_of, on_run, settings_of
-from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
+from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun, is_scheduled, label_of_child
 
 
 def wrapped(own: Any) -> dict[str, Any]:
     """The settings of the application on the servers of the run, with its functions wrapped."""
     given = dict(settings_of(own) or {})
-    functions = {name: _wrapped(name, one) for name, one in functions_of(given).items()}
+    scheduled = {one.function.__qualname__ for one in given.get("cron_jobs") or ()}
+    functions = {
+        name: _wrapped(name, one, scheduled=name in scheduled) for name, one in functions_of(given).items()
+    }
     timers = given.get("timers") or {}
     startup = given.get("startup") or ()
     redis = given["queue"].redis
     repoint(redis.connection_pool, settings.redis_url)
+    given["queue"] = on_run(given["queue"], redis, settings.queue)
+    given["queue"].register_before_enqueue(_label_child)
     given |= {
-        "queue": on_run(given["queue"], redis, settings.queue),
         "functions": list(functions.items()),
         "cron_jobs": [
             replace(one, function=functions[one.function.__qualname__])
@@ -45,13 +49,25 @@ def wrapped(own: Any) -> dict[str, Any]:
     return given
 
 
-def _wrapped(name: str, own: Callable[..., Any]) -> Callable[..., Any]:
+async def _label_child(job: Any) -> None:
+    if (label := label_of_child()) is not None:
+        job.meta[LABEL] = label
+
+
+def _wrapped(name: str, own: Callable[..., Any], *, scheduled: bool) -> Callable[..., Any]:
     """A function of SAQ whose runs are recorded; SAQ runs one that is no coroutine function in a thread."""
 
     def run_of(context: Any) -> WrappedRun:
         job = context["job"]
-        label = TaskLabel.from_value(job.meta.get(LABEL))
-        return WrappedRun(label=label, name=name, activity=job.key, attempt=job.attempts, fence=None)
+        label = job.meta.get(LABEL)
+        return WrappedRun(
+            label=TaskLabel.from_value(label),
+            name=name,
+            activity=job.key,
+            attempt=job.attempts,
+            fence=None,
+            scheduled=scheduled or is_scheduled(label),
+        )
 
     if inspect.iscoroutinefunction(own):
 

@@ -18,11 +18,17 @@ from harness.targets.applications.asynchronous import (
     AsynchronousApplication,
     AsynchronousSession,
     require_options,
-    require_served,
     survived,
 )
 from harness.targets.applications.base import class_of, imported, shipped_promises
-from harness.targets.applications.message import Make, TaskMessage, message_of, require_known, wrong_form
+from harness.targets.applications.message import (
+    Make,
+    TaskMessage,
+    message_of,
+    require_known,
+    require_served,
+    wrong_form,
+)
 from harness.targets.base import TargetSettings
 from harness.targets.wrapped_handler import LABEL, TaskLabel
 

@@ -18,10 +18,10 @@ from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
 from harness.targets.applications.asynchronous import KEPT_SECONDS
 from harness.targets.applications.streaq import idle_seconds, on_run
-from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
+from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun, is_scheduled, label_of_child
 
 # The label of the task whose data streaq has read in this task of the event loop.
-_label: ContextVar[TaskLabel | None] = ContextVar("harness_task_label", default=None)
+_label: ContextVar[Any] = ContextVar("harness_task_label", default=None)
 
 
 def wrapped(own: Any) -> Any:
@@ -34,6 +34,7 @@ def wrapped(own: Any) -> Any:
         own.grace_period = int(settings.graceful)
     own.lifespan = _saying_hello(own.lifespan)
     own.deserializer = _reading_labels(own.deserializer)
+    own.serializer = _labelling(own.serializer)
     for task in own.registry.values():
         task.runner = _wrapped(task, task.runner)
         if task.ttl is not None:
@@ -48,11 +49,27 @@ def _wrapped(task: Any, own: Callable[..., Any]) -> Callable[..., Any]:
     async def recorded(*args: Any, **kwargs: Any) -> Any:
         context = task.context
         run = WrappedRun(
-            label=_label.get(), name=task.fn_name, activity=context.task_id, attempt=context.tries, fence=None
+            label=TaskLabel.from_value(_label.get()),
+            name=task.fn_name,
+            activity=context.task_id,
+            attempt=context.tries,
+            fence=None,
+            scheduled=task.crontab is not None or is_scheduled(_label.get()),
         )
         return await run.call_async(lambda: own(*args, **kwargs))
 
     return recorded
+
+
+def _labelling(own: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A serializer, sync or async, that labels the data of a task which a run of a schedule enqueues."""
+
+    def serializer(data: Any) -> Any:
+        if isinstance(data, dict) and {"f", "a", "k"} <= data.keys() and (label := label_of_child()):
+            data = {LABEL: label, **data}
+        return own(data)
+
+    return serializer
 
 
 def _reading_labels(own: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -60,7 +77,7 @@ def _reading_labels(own: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     def read(data: Any) -> Any:
         if isinstance(data, dict) and {"f", "a", "k"} <= data.keys():
-            _label.set(TaskLabel.from_value(data.get(LABEL)))
+            _label.set(data.get(LABEL))
         return data
 
     if inspect.iscoroutinefunction(own):

@@ -18,11 +18,10 @@ from harness.kit.harness_worker import running_activities
 from harness.targets.applications.asynchronous import (
     AsynchronousApplication,
     AsynchronousSession,
-    require_served,
     survived,
 )
 from harness.targets.applications.base import class_of, imported, shipped_promises
-from harness.targets.applications.message import TaskMessage, message_of, require_known
+from harness.targets.applications.message import TaskMessage, message_of, require_known, require_served
 from harness.targets.base import TargetSettings
 from harness.targets.wrapped_handler import LABEL, TaskLabel
 

@@ -2,8 +2,16 @@
 
 from harness_worker import settings, worker
 from redis import Redis
-from rq import Worker
+from rq import Queue, Worker
 from rq.worker_pool import WorkerPool
+
+
+class HarnessQueue(Queue):
+    """A queue whose maintenance lock suits the interval of maintenance in adapter.toml."""
+
+    def acquire_maintenance_lock(self):
+        """Let one worker at a time look for lost jobs; the lock of a killed worker lasts 5 s, by default 899 s."""
+        return bool(self.connection.set(self.registry_cleaning_key, 1, nx=True, ex=5))
 
 
 class HarnessWorker(Worker):
@@ -23,5 +31,6 @@ if __name__ == "__main__":
         [settings.queue],
         connection=Redis.from_url(settings.redis_url),
         num_workers=settings.workers,
+        queue_class=HarnessQueue,
         worker_class=HarnessWorker,
     ).start()

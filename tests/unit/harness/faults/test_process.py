@@ -261,6 +261,8 @@ def test_a_pause_lasts_longer_than_the_time_after_which_others_take_over(field: 
 
 def test_an_injection_that_strikes_nothing_is_healed_and_counts_as_none(field: Field) -> None:
     fault = StrikesNothing(at=0.0)
+    field.context = replace(field.context, patience=0.2)  # no worker has to be replaced
+    field.promise(Promises())
     assert field.inject(fault) == ["fault 1 (strikes-nothing): nothing there"]
     assert fault_windows(field.history())[0].failed
     assert injected_faults(field.history()) == []

@@ -78,9 +78,8 @@ def test_what_became_due_before_the_end_counts_although_the_process_was_too_late
     time.sleep(0.2)
     threading.Timer(0.1, offered.set).start()
     arriving.stop()
-    assert arriving.due == 5
     late = [taken.lateness for taken in arriving.never_sent()]
-    assert len(late) == 5
+    assert arriving.due == len(late) == 5
     assert max(late) >= 0.15
 
 
@@ -102,4 +101,25 @@ def test_what_became_due_while_the_process_waited_counts_if_the_end_comes_first(
     time.sleep(0.05)
     ahead = 33.5
     arriving.stop()
-    assert arriving.due == len(list(arriving.never_sent())) == 4
+    assert len(list(arriving.never_sent())) == arriving.due == 4
+
+
+def test_arrivals_that_break_off_say_why_and_keep_what_was_due() -> None:
+    def broken() -> Iterator[PlannedArrival]:
+        yield from arrivals(0.0)
+        raise OSError("the trace is gone")
+
+    arriving = Arriving(broken(), lambda _: "Chat")
+    arriving.start()
+    assert arriving.take("Chat").arrival.number == 0
+    list(arriving.never_sent())
+    assert (arriving.due, arriving.exhausted) == (1, True)
+    assert arriving.failure == "OSError: the trace is gone"
+
+
+def test_arrivals_that_end_as_planned_are_no_failure() -> None:
+    arriving = Arriving(arrivals(0.0, 60.0), lambda _: "Chat")
+    arriving.start()
+    arriving.stop()
+    list(arriving.never_sent())
+    assert arriving.failure is None

@@ -53,8 +53,32 @@ def test_the_page_shows_all_parts_of_a_load(load: tuple[LoadVerdict, LoadTime]) 
         "hold 40/s for 5s",
         "activity-999",
         "load-20261127",
+        "wait p99",
+        "Resources over time",
+        "CPU worker 1",
+        "max 600 kB/s",
+        "not measurable: they run &lt;elsewhere&gt;",
+        "relation &lt;x&gt; does not exist",
+        "not measurable: no access",
     ):
         assert part in html, part
+
+
+def test_resources_are_in_the_verdict_and_in_its_summary(
+    load: tuple[LoadVerdict, LoadTime], tmp_path: Path
+) -> None:
+    paths = write_load(load[0], tmp_path)
+    document = json.loads(paths.json.read_text())
+    found = {one["name"]: one for one in document["resources"]}
+    wal = found["Postgres WAL"]
+    assert (wal["unit"], wal["per_task"], wal["why"]) == ("bytes/s", 4000, "")
+    assert 500_000 <= wal["mean"] <= wal["max"] <= 600_000
+    assert (found["workers CPU"]["max"], found["workers CPU"]["why"]) == (None, "they run <elsewhere>")
+    assert [log["count"] for log in document["logs"]] == [2, None]
+    text = paths.markdown.read_text()
+    assert "| Postgres WAL | 5" in text
+    assert "- workers CPU: not measurable, they run &lt;elsewhere&gt;" in text
+    assert "- errors in the log of postgres: 2, such as: relation &lt;x&gt; does not exist" in text
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing(load: tuple[LoadVerdict, LoadTime]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from harness.checkers import standard
 from harness.checkers.base import Verdict, check_all
 from harness.faults.process import KillWorker
-from harness.history import History
+from harness.history import History, OperationType
 from harness.history.machine import machine_samples
 from harness.history.promises import Loss, Promises
 from harness.run.gauge import MachineGauge
@@ -85,6 +85,27 @@ def test_a_task_that_is_in_no_store_for_a_moment_is_waited_for(run: Run) -> None
     target = InTransit()
     [drain] = run(target, NoFault()).history.where("drain")
     assert (drain.value["unfinished"], target.looks) == (0, [])
+
+
+@dataclass
+class Ticking(Late):
+    """A target whose workers run a task without a number whenever the drain looks."""
+
+    scheduled: bool = True
+
+    def unfinished(self) -> int:
+        flag = {"scheduled": True} if self.scheduled else {}
+        self.recorder.record(OperationType.OK, "child", name="tick", activity="t", **flag)
+        return super().unfinished()
+
+
+@pytest.mark.parametrize(("scheduled", "left"), [(True, 1), (False, 0)])
+def test_runs_of_a_schedule_are_no_progress_of_the_tasks_of_a_run(
+    run: Run, scheduled: bool, left: int
+) -> None:
+    """A cron job every few seconds let each drain with a lost task run into the time-out."""
+    [drain] = run(Ticking(scheduled=scheduled, lasts=1.0), NoFault()).history.where("drain")
+    assert drain.value["unfinished"] == left
 
 
 def test_a_drain_in_which_nothing_shows_progress_ends_after_the_patience(run: Run) -> None:

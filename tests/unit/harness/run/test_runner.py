@@ -222,7 +222,10 @@ def test_a_submission_that_hangs_after_the_faults_ends_with_the_time_of_the_run(
             answered.wait()
         return submit(tasks)
 
-    with patch.object(target, "submit", hang):
+    with (
+        patch.object(target, "submit", hang),
+        patch("harness.run.driver._LAST_SUBMISSION_SECONDS", 0.5),
+    ):
         found = run(target, NoFault(), timeout=3.0)
         answered.set()
     assert found.error is not None

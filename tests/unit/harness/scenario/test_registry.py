@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,36 @@ from harness.workloads.numbered_tasks import WORKLOAD
 def test_the_scenarios_of_chaos_are_known_by_their_own_names() -> None:
     assert dict(chaos.SCENARIOS).items() <= registry.scenarios().items()
     assert all(name == scenario.name for name, scenario in chaos.SCENARIOS.items())
+
+
+def test_a_users_module_of_the_name_chaos_hides_no_scenario(tmp_path: Path) -> None:
+    (tmp_path / "chaos.py").write_text(
+        "from harness.scenario import registry\nSCENARIO = registry.scenario('kill-pool')"
+    )
+    looked_up = "print(*[registry.scenario(name).name for name in ('restart-redis', 'chaos:SCENARIO')])"
+    done = subprocess.run(
+        [sys.executable, "-c", f"from harness.scenario import registry; {looked_up}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(chaos.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.split() == ["restart-redis", "kill-pool"], done.stderr
+
+
+@pytest.mark.parametrize("place", ["harness.py", "harness/__init__.py"])
+def test_a_users_package_harness_that_workers_would_find_is_named(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        UsageError, match=f"^{place} in the current folder hides the package harness .* Rename"
+    ):
+        registry.require_own_package()
 
 
 def test_a_workload_is_found_by_name_and_by_path() -> None:

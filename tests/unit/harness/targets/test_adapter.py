@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from harness.history import History
 from harness.processes import is_alive
 from harness.targets import adapter_client
 from harness.targets.adapter import AdapterSession, adapter
+from harness.targets.adapter_client import AdapterClient
 from harness.targets.base import TargetSettings, TaskSpec
 from tests.support.small_adapter import write_small_adapter
 
@@ -164,6 +166,25 @@ def test_a_client_that_does_not_greet_is_named(
     file = write_small_adapter(tmp_path / "files")
     (tmp_path / "files" / "client.py").write_text(client, "utf-8")
     with pytest.raises(TargetFailed, match=said):
+        adapter(str(file)).open(ENDPOINTS, settings)
+
+
+@pytest.mark.parametrize("client", ["import sys; sys.exit('no module rq')", "print('hi')"])
+def test_a_client_that_fails_before_it_is_called_fails_in_its_first_call(
+    tmp_path: Path, settings: TargetSettings, monkeypatch: pytest.MonkeyPatch, client: str
+) -> None:
+    call = AdapterClient.call
+
+    def call_late(self: AdapterClient, *args: Any, **given: Any) -> Any:
+        self._process.wait()
+        if self._reader.is_alive():
+            self._reader.join()
+        return call(self, *args, **given)
+
+    monkeypatch.setattr(AdapterClient, "call", call_late)
+    file = write_small_adapter(tmp_path / "files")
+    (tmp_path / "files" / "client.py").write_text(client, "utf-8")
+    with pytest.raises(TargetFailed, match=r"in the call hello, (ended with code 1|wrote a line)"):
         adapter(str(file)).open(ENDPOINTS, settings)
 
 

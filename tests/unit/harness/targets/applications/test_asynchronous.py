@@ -457,10 +457,10 @@ def test_every_queue_of_a_broker_of_taskiq_is_in_the_run(monkeypatch: pytest.Mon
 
 
 def test_the_label_of_a_task_of_streaq_is_that_of_the_data_read_last() -> None:
-    label = TaskLabel(number=7)
+    label = TaskLabel(number=7).to_value()
     data = {"f": "refund", "a": (), "k": {}}
     read = _reading_labels(lambda raw: raw)
-    assert read({**data, LABEL: label.to_value()})["f"] == "refund"
+    assert read({**data, LABEL: label})["f"] == "refund"
     assert _label.get() == label
     assert read({"r": 1}) == {"r": 1}  # a result, which streaq reads before it runs a dependent task
     assert _label.get() == label
@@ -471,7 +471,7 @@ def test_the_label_of_a_task_of_streaq_is_that_of_the_data_read_last() -> None:
         return raw
 
     async def read_async() -> None:
-        await _reading_labels(own)({**data, LABEL: label.to_value()})
+        await _reading_labels(own)({**data, LABEL: label})
         assert _label.get() == label
 
     asyncio.run(read_async())

@@ -10,6 +10,7 @@ import pytest
 from harness.errors import TargetFailed, UsageError
 from harness.targets.applications.celery import _FORMS, CelerySession, name_of, own_form, queues_of
 from harness.targets.applications.message import Make, TaskMessage, message_of
+from harness.targets.wrapped_handler import TaskLabel
 from harness.testing import app
 
 SIGNATURE = SimpleNamespace(
@@ -73,6 +74,29 @@ def test_workers_take_every_queue_that_the_application_names() -> None:
         "celery",
         "of-task",
     ]
+
+
+@pytest.mark.parametrize(("queue", "is_served"), [("shop", True), (SimpleNamespace(name="other"), False)])
+def test_a_task_goes_to_a_queue_that_the_workers_take(queue: object, is_served: bool) -> None:
+    """A route by a function sent tasks to a queue without a worker, and the run called them lost."""
+    conf = SimpleNamespace(task_routes=None, task_queues=None, task_default_queue="shop")
+    router = SimpleNamespace(route=lambda *given: {"queue": queue})
+    sent: list[str] = []
+    session: Any = SimpleNamespace(
+        application=SimpleNamespace(own=SimpleNamespace(conf=conf, tasks={})),
+        activity=lambda number: f"q-{number}",
+        _client=SimpleNamespace(
+            amqp=SimpleNamespace(router=router), send_task=lambda name, *args, **options: sent.append(name)
+        ),
+    )
+    label = TaskLabel(number=7)
+    if is_served:
+        assert CelerySession.send(session, TaskMessage(name="refund"), label) == "q-7"
+    else:
+        named = r"make\(7\) sends to the queue 'other', .* They serve shop. Declare it in task_queues."
+        with pytest.raises(TargetFailed, match=named):
+            CelerySession.send(session, TaskMessage(name="refund"), label)
+    assert sent == ["refund"] * is_served
 
 
 def test_another_object_of_celery_is_refused() -> None:

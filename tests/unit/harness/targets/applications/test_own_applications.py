@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import redis
 from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, UsageError
 from harness.history.promises import DeliveryMode, Loss, Promises, SigtermPromise
-from harness.targets.applications import dramatiq, huey, rq
+from harness.targets.applications import dramatiq, huey, rq, rq_worker
 from harness.targets.applications.base import OwnApplication, OwnSession, shipped_promises
 from harness.targets.applications.message import TaskMessage, message_of
 from harness.targets.base import TargetSettings, TaskSpec
@@ -53,10 +54,16 @@ def a_huey(storage: type = REDIS_STORAGE) -> Any:
         (of("rq.job:Job"), r"app\(\) takes a Queue of RQ, a list of them or a WorkerPool, not Job"),
         ([QUEUE, 5], "takes a Queue of RQ, a list of them or a WorkerPool, not list"),
         ([], r"app\(\) does not know what runs a list"),
-        (of("dramatiq.actor:Actor"), "takes the RedisBroker of a Dramatiq application, not Actor"),
-        (of("dramatiq.brokers.rabbitmq:RabbitmqBroker"), "not RabbitmqBroker"),
+        (
+            of("dramatiq.actor:Actor"),
+            "takes the RedisBroker or RabbitmqBroker of a Dramatiq application, not",
+        ),
+        (of("dramatiq.brokers.stub:StubBroker"), "not StubBroker"),
         (of("huey.api:TaskWrapper"), r"app\(\) takes a Huey, not TaskWrapper"),
-        (a_huey(type("SqliteStorage", (), {})), "takes a Huey on Redis, not on SqliteStorage. Pass a RedisH"),
+        (
+            a_huey(type("PostgresStorage", (), {})),
+            "on Redis, SQLite or files, not on PostgresStorage. Pass a RedisH",
+        ),
     ],
 )
 def test_a_wrong_object_of_a_known_package_is_one_sentence(value: Any, sentence: str) -> None:
@@ -135,6 +142,32 @@ def test_a_message_of_dramatiq_has_an_actor_or_its_name(made: Any, options: Any)
 def test_a_function_that_is_no_actor_is_refused(made: Any) -> None:
     with pytest.raises(TargetFailed, match=r"make\(7\) returned \w+. Return a message"):
         message_of(lambda number: made, 7, forms="a message", name_of=dramatiq.name_of)
+
+
+def test_a_killed_worker_of_rq_keeps_others_from_no_queue_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lock of 899 s let the lost jobs of one of two queues wait for longer than a run."""
+    monkeypatch.setitem(sys.modules, "rq", SimpleNamespace(Worker=object))
+    monkeypatch.setattr(rq_worker, "lead_to", lambda own, url: None)
+    monkeypatch.setenv("HARNESS_REDIS_URL", "redis://127.0.0.1:1")
+    locks: list[tuple[str, int]] = []
+
+    def take(key: str, value: int, *, nx: bool, ex: int) -> bool:
+        locks.append((key, ex))
+        return nx
+
+    own = [
+        of(
+            "rq.queue:Queue",
+            job_class=None,
+            serializer=None,
+            registry_cleaning_key=name,
+            connection=of("r:R", set=take),
+        )
+        for name in ("high", "low")
+    ]
+    rq_worker.worker_class(own)
+    assert [one.acquire_maintenance_lock() for one in own] == [True, True]
+    assert locks == [("high", 5), ("low", 5)]
 
 
 @pytest.mark.parametrize("retry", [None, object()])

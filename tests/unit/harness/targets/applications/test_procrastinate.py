@@ -16,7 +16,11 @@ from harness.history.promises import Loss, Promises, SigtermPromise
 from harness.kit.harness_worker.recording import close_files
 from harness.targets.applications.message import TaskMessage
 from harness.targets.applications.postgres_schema import schema_of
-from harness.targets.applications.procrastinate import ProcrastinateApplication, retries_stalled
+from harness.targets.applications.procrastinate import (
+    ProcrastinateApplication,
+    ProcrastinateSession,
+    retries_stalled,
+)
 from harness.targets.applications.procrastinate_worker import (
     _labels_of_fetched,
     _look_for_stalled_within,
@@ -24,7 +28,7 @@ from harness.targets.applications.procrastinate_worker import (
     repoint,
 )
 from harness.targets.base import TargetSettings
-from harness.targets.wrapped_handler import LABEL
+from harness.targets.wrapped_handler import LABEL, TaskLabel
 from harness.testing import app
 
 
@@ -215,7 +219,7 @@ def test_a_fetched_job_is_recorded_without_its_label_and_a_call_is_none(
     manager: Any = SimpleNamespace(fetch_job=fetch_job)
     labels = _labels_of_fetched(manager)
     task: Any = Task(name="refund", func=refund if sync else refund_async, pass_context=takes_context)
-    function = _wrapped_function(task, labels)
+    function = _wrapped_function(task, labels, scheduled=False)
     assert asyncio.iscoroutinefunction(function) is not sync
 
     async def run() -> None:
@@ -230,3 +234,20 @@ def test_a_fetched_job_is_recorded_without_its_label_and_a_call_is_none(
 
     asyncio.run(run())
     assert [one for one in recorded() if one[2] == 5] == [("run", "invoke", 5), ("run", "ok", 5)]
+
+
+@pytest.mark.parametrize(("queues", "is_served"), [(None, True), (["default"], True), (["others"], False)])
+def test_a_job_goes_to_a_queue_that_the_workers_take(queues: list[str] | None, is_served: bool) -> None:
+    job = SimpleNamespace(defer=lambda **arguments: 5)
+    session: Any = SimpleNamespace(
+        application=SimpleNamespace(own=SimpleNamespace(worker_defaults={"queues": queues}, tasks={})),
+        _client=SimpleNamespace(configure_task=lambda name, **options: job),
+    )
+    message, label = TaskMessage(name="refund"), TaskLabel(number=7)
+    if is_served:
+        assert ProcrastinateSession.send(session, message, label) == "5"
+    else:
+        with pytest.raises(
+            TargetFailed, match=r"make\(7\) sends to the queue 'default', .* They serve others."
+        ):
+            ProcrastinateSession.send(session, message, label)

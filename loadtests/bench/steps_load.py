@@ -1,0 +1,52 @@
+"""The locustfile of the benchmark `generator-rate`: steps of a rate, each with a task name of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import locust
+
+from harness.load import OpenShape, QueueUser, steps
+from loadtests.bench.app import Nothing, step_task
+from loadtests.bench.generator_rate import ENV_CORE, ENV_NUMBER, ENV_SECONDS, ENV_SPENT, FIRST, STEP
+
+if os.environ.get(ENV_CORE):
+    os.sched_setaffinity(0, {int(os.environ[ENV_CORE])})
+
+thresholds = {"LATE": "dropped = 0"}
+# CPU seconds of this process at the first arrival of each step, and at the end.
+_spent: list[float] = []
+
+
+class RisingRate(OpenShape):
+    """A rate that rises until the generator is out of step."""
+
+    until = "LATE p99 > 1s"
+    stages = steps(FIRST, STEP, every=float(os.environ[ENV_SECONDS]), number=int(os.environ[ENV_NUMBER]))
+
+
+class StepUser(QueueUser):
+    """Enqueues tasks that do nothing."""
+
+    @locust.task
+    def work(self) -> None:
+        """Enqueue one task, with the name of its step."""
+        arrival = self.arrival
+        assert arrival is not None, "the shape is open"
+        if arrival.number and arrival.stage == len(_spent):
+            _spent.append(time.process_time())
+        self.enqueue(step_task(FIRST + STEP * arrival.stage), Nothing(number=arrival.number))
+
+
+def _stopping(**_: Any) -> None:
+    _spent.append(time.process_time())
+    Path(os.environ[ENV_SPENT]).write_text(json.dumps(_spent), "utf-8")
+
+
+# Locust's events are untyped.
+events: Any = locust.events
+events.test_stopping.add_listener(_stopping)
