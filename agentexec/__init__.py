@@ -52,8 +52,7 @@ if TYPE_CHECKING:
     CONF: Settings
     __version__: str
 
-# Where the names are, in the order in which these modules import each other. They are imported at the first use of a
-# name: SQLAlchemy, the Redis client and pydantic take fifty times as long as an interpreter.
+# Imported one by one, until a name is found at its first use: what they need takes fifty times as long as this module.
 _PLACES = ("errors", "context", "task", "producer.results", "producer.routing", "worker.pool", "store.models")
 
 

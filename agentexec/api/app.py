@@ -13,10 +13,10 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from agentexec.api import probes, tasks
+from agentexec.api import tasks
 from agentexec.api.guard import Guard, Keys
 from agentexec.api.limiting import CreationLimit
-from agentexec.api.service import Service
+from agentexec.api.service import Service, router
 from agentexec.config import VERSION
 from agentexec.core.redis_client import blocking_client
 from agentexec.ops.health import Checks
@@ -63,7 +63,7 @@ def create_app(client: Client | None = None, *, task_names: Iterable[str] | None
     app = FastAPI(title="agentexec", version=VERSION, lifespan=lifespan)
     app.state.agentexec = service
     app.include_router(tasks.router)
-    app.include_router(probes.router)
+    app.include_router(router)
     keys = None if settings.api_keys is None else Keys(settings.api_keys.get_secret_value())
     app.add_middleware(Guard, keys=keys, max_body=settings.max_payload_bytes + ENVELOPE)
     app.add_exception_handler(RequestValidationError, _invalid)

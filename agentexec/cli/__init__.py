@@ -10,8 +10,7 @@ import redis
 from sqlalchemy.exc import SQLAlchemyError
 
 from agentexec.cli import activities, database, dead_letters, settings, worker  # noqa: F401 - commands
-from agentexec.cli.output import NegativeResult, print_error
-from agentexec.cli.parsing import CONFIGURATION, OK, UNAVAILABLE, CommandParser
+from agentexec.cli.parsing import CONFIGURATION, OK, UNAVAILABLE, CommandParser, NegativeResult, print_error
 from agentexec.config import VERSION
 from agentexec.core.streams import flush_standard_streams
 from agentexec.errors import AgentexecError

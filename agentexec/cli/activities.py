@@ -11,8 +11,7 @@ from sqlalchemy.orm import Session
 from agentexec.activity.lifecycle import cancel
 from agentexec.activity.querying import MAX_PAGE_SIZE, detail, list_activities
 from agentexec.activity.schemas import ActivityDetailSchema
-from agentexec.cli.output import NegativeResult, table
-from agentexec.cli.parsing import JSON, MANY, argument, command, number
+from agentexec.cli.parsing import JSON, MANY, NegativeResult, argument, command, number, table
 from agentexec.producer.client import Client
 from agentexec.store.status import Status
 

@@ -10,8 +10,7 @@ from sqlalchemy import Engine
 
 from agentexec import migrations
 from agentexec.activity.retention import BATCH, DAYS, MAX_BATCH, cleanup_old_activities
-from agentexec.cli.output import NegativeResult
-from agentexec.cli.parsing import argument, command, number
+from agentexec.cli.parsing import NegativeResult, argument, command, number
 from agentexec.config import LONGEST_SERVER_TIMEOUT, load_settings
 from agentexec.core.db import create_schema, engine_for, require_supported_database
 

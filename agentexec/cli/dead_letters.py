@@ -6,15 +6,13 @@ import argparse
 import json
 from typing import Any
 
-from agentexec.cli.output import NegativeResult, print_error, table
-from agentexec.cli.parsing import DIFFERENT, MANY, OK, argument, command, number
+from agentexec.cli.parsing import MANY, NegativeResult, argument, command, number, print_error, table
 from agentexec.errors import AgentexecError
 from agentexec.masking import masked
 from agentexec.producer.client import Client
 from agentexec.producer.requeue import requeue
 from agentexec.queue.dead_letters import DeadLetter, DeadLetters
-from agentexec.queue.ownership import adopt_queue
-from agentexec.store.installation import store_name
+from agentexec.queue.ownership import adopt_queue, store_name
 
 IDS = argument("ids", nargs="*", default=[], metavar="ID")
 ALL = argument("--all", action="store_true", help="all of the queue")
@@ -52,7 +50,7 @@ def _show(options: argparse.Namespace) -> None:
 @command("dlq requeue", IDS, ALL, exclusive=True)
 def _requeue(options: argparse.Namespace) -> int:
     """Run tasks again, each as a new activity."""
-    code = OK
+    code = 0
     with Client() as client:
         letters = DeadLetters(client.queue, client.engine)
         ids = [letter.task_id for letter in letters.all()] if options.all else options.ids
@@ -61,7 +59,7 @@ def _requeue(options: argparse.Namespace) -> int:
                 print(f"{task_id} runs again as {requeue(client, task_id)}")
             except AgentexecError as error:
                 print_error(str(error))
-                code = DIFFERENT
+                code = 1  # an id is unknown
     return code
 
 

@@ -1,10 +1,15 @@
-"""The command line as a table: each handler registers its command, arguments and help."""
+"""The command line as a table: each handler registers its command, arguments and help. Its output and errors."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
+
+from agentexec.errors import AgentexecError
+from agentexec.masking import masked
 
 N = TypeVar("N", int, float)
 Handler = Callable[[argparse.Namespace], int | None]
@@ -15,6 +20,8 @@ Argument = tuple[tuple[str, ...], dict[str, Any]]
 OK, USAGE, CONFIGURATION = 0, 64, 78
 DIFFERENT = 1  # tables differ, or an id is unknown
 UNAVAILABLE = 69  # a server refuses a request or does not answer
+
+LONGEST = 60  # characters of a cell
 
 GROUPS = {
     "db": "upgrade, check or create the tables",
@@ -85,3 +92,34 @@ class CommandParser(argparse.ArgumentParser):
             target = parser.add_mutually_exclusive_group(required=True) if exclusive else parser
             for names, options in arguments:
                 target.add_argument(*names, **options)
+
+
+class NegativeResult(AgentexecError):
+    """Ends a command with a sentence on standard error and an exit code other than 0."""
+
+    def __init__(self, sentence: str, code: int = DIFFERENT) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Aligned rows under a header; each cell is one line of at most `LONGEST` characters, secrets masked."""
+    cells = [list(header), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    )
+
+
+def print_error(sentence: str) -> None:
+    """Print a sentence on standard error, secrets masked; nothing if it is closed."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            print(f"agentexec: {masked(sentence)}", file=sys.stderr)
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else " ".join(masked(str(value)).split())
+    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return printable if len(printable) <= LONGEST else printable[: LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"

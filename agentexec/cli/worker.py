@@ -10,8 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from agentexec.cli.output import NegativeResult
-from agentexec.cli.parsing import USAGE, argument, command, number
+from agentexec.cli.parsing import USAGE, NegativeResult, argument, command, number
 from agentexec.masking import masked
 from agentexec.ops.logs import set_up
 from agentexec.worker.loading import ImportFailed, load_pool

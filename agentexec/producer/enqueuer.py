@@ -33,10 +33,9 @@ from agentexec.errors import QueueFull
 from agentexec.producer.batching import BatchThread
 from agentexec.producer.dispatch_marker import DispatchMarker
 from agentexec.producer.lock_order import LockOrder
-from agentexec.queue.ownership import adopt_queue
+from agentexec.queue.ownership import adopt_queue, store_name
 from agentexec.queue.protocol import Admission, Dispatch, Queue
 from agentexec.store.dialects import parts
-from agentexec.store.installation import store_name
 from agentexec.store.refusals import FAILURES, FailureKind, kind_of
 from agentexec.store.rows import NewActivity
 from agentexec.store.statements import record_enqueued
@@ -230,11 +229,9 @@ def _answer(answers: Iterable[tuple[_Group, list[UUID] | Exception]]) -> None:
     for group, answer in answers:
         by_loop[group.loop].append((group.future, answer))
     for loop, answered in by_loop.items():
-        if loop is None:
-            _resolve(answered)
-            continue
+        resolve = _resolve if loop is None else partial(loop.call_soon_threadsafe, _resolve)
         with suppress(RuntimeError):  # the event loop is closed
-            loop.call_soon_threadsafe(_resolve, answered)
+            resolve(answered)
 
 
 def _resolve(answered: Iterable[tuple[Any, list[UUID] | Exception]]) -> None:

@@ -23,9 +23,8 @@ from agentexec.ops.logs import set_up
 from agentexec.producer.result_types import result_type_of
 from agentexec.producer.results import DEFAULT_TIMEOUT, get_result
 from agentexec.producer.routing import TaskProducer
-from agentexec.queue.ownership import adopt_queue
+from agentexec.queue.ownership import adopt_queue, store_name
 from agentexec.queue.redis_queue import RedisQueue
-from agentexec.store.installation import store_name
 from agentexec.task import Handler, Task, TaskDefinition, TaskOptions, check_name
 from agentexec.text import enumerated
 from agentexec.worker.agreement import agree

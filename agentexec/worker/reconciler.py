@@ -21,10 +21,9 @@ from agentexec.core import runtime
 from agentexec.core.counters import COUNTERS, REAPED, WORKER_DIED
 from agentexec.producer.enqueuer import dispatch_of
 from agentexec.queue.dead_letters import log_dead_letters
-from agentexec.queue.ownership import adopt_queue
+from agentexec.queue.ownership import adopt_queue, store_name
 from agentexec.queue.protocol import Admission, Queue, Revocations
 from agentexec.store import reading, statements
-from agentexec.store.installation import store_name
 from agentexec.store.rows import PendingRow, Withdrawal
 from agentexec.store.status import PENDING, Status
 from agentexec.task import payload_of

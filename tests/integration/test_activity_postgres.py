@@ -23,8 +23,8 @@ import agentexec as ax
 from agentexec import activity, migrations
 from agentexec.activity import Activity, ActivityLog, Status, cleanup_old_activities
 from agentexec.core.db import create_schema, engine_for
+from agentexec.queue.ownership import store_name
 from agentexec.store import statements
-from agentexec.store.installation import store_name
 from agentexec.store.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE
 from agentexec.store.rows import ActivityUpdate, LogEntry
 from harness.environments.embedded import EmbeddedEnvironment

@@ -14,7 +14,7 @@ import pytest
 
 import agentexec as ax
 from agentexec import activity
-from agentexec.cli import activities, dead_letters, main, output
+from agentexec.cli import activities, dead_letters, main, parsing
 from agentexec.core.db import engine_for
 from tests.support.activity_pool import environment
 from tests.support.activity_support import Message, age, as_default, claim, fake_client, finish
@@ -209,8 +209,8 @@ def test_every_setting_is_shown_under_a_variable_that_sets_it(run: Run) -> None:
 
 
 def test_a_table_shows_untrusted_text_on_one_line() -> None:
-    text = output.table(("A",), [("line\n\x1b[31mred",), ("x" * 500,)])
-    assert [len(line) <= output.LONGEST for line in text.splitlines()] == [True] * 3
+    text = parsing.table(("A",), [("line\n\x1b[31mred",), ("x" * 500,)])
+    assert [len(line) <= parsing.LONGEST for line in text.splitlines()] == [True] * 3
     assert "\x1b" not in text
 
 

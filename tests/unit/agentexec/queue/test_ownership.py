@@ -13,9 +13,8 @@ from agentexec.cli import main
 from agentexec.core.db import create_schema, engine_for
 from agentexec.errors import ConfigurationError
 from agentexec.producer.enqueuer import OWNERSHIP_EVERY, Enqueuer
-from agentexec.queue.ownership import adopt_queue
+from agentexec.queue.ownership import adopt_queue, store_name
 from agentexec.queue.redis_queue import RedisQueue
-from agentexec.store.installation import store_name
 from agentexec.worker.reconciler import Reconciler
 from tests.support.activity_support import Message, claim, finish
 
