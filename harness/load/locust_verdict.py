@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ class EndedLoad:
     `workers_lost` names the load workers that did not report, `gaps` are sentences, and `sampled` are the gauges of
     servers and workers. `deadlocks` is their number in the database, None if it is not known. `lateness` is the bound
     of the generator's own p99, in seconds. `runner` is that of Locust, with errors of the users' code and other
-    requests. `baseline` is an earlier load.
+    requests. `baseline` is an earlier load. `bill` has tokens and money of an LLM endpoint.
     """
 
     run: str
@@ -45,6 +45,7 @@ class EndedLoad:
     processes: int
     runner: Any
     baseline: Baseline | None = None
+    bill: Mapping[str, float] = field(default_factory=dict)
 
 
 def thresholds_of(environment: Any) -> tuple[Threshold, ...]:
@@ -82,7 +83,7 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
         planned = float(figures.accounting.due)
     rows = figures.all_rows(planned=planned, seconds=judged.seconds)
     acknowledged = figures.accounting.acknowledged
-    rows[ALL] = LoadRow(figures=dict(_figures_of_all(judged, acknowledged)))
+    rows[ALL] = LoadRow(figures={**dict(_figures_of_all(judged, acknowledged)), **judged.bill})
     figures.series.merge(judged.sampled.series)
     rows |= _other_requests(judged.runner)
     return LoadEvidence(

@@ -16,6 +16,7 @@ from harness.load.figures import LATE, TASK, Figures
 from harness.load.locust_test import LoadPlan
 from harness.load.locust_verdict import EndedLoad, conclude, evidence_of, thresholds_of
 from harness.load.resources import WAL, Sampled
+from harness.load.thresholds import parse
 from harness.load.verdict import judge
 
 
@@ -55,6 +56,16 @@ def test_requests_of_an_api_that_fail_are_a_breach() -> None:
     assert conclude(ended(stats=entries(tasks=0)), (), None) == 0
     assert conclude(ended(stats=entries(tasks=5)), (), None) == 1
     assert evidence_of(ended(stats=entries(tasks=5))).rows["GET tasks"].errors == 5
+
+
+def test_the_bill_of_an_endpoint_is_in_the_row_of_the_whole_run() -> None:
+    billed = replace(ended(), bill={"tokens": 100, "cost": 2.5})
+    assert evidence_of(billed).all_rows()["ALL"].figures == {
+        **{"deadlocks": 0, "tokens": 100, "cost": 2.5},
+        **{"lost": 0, "dropped": 0, "late": 0},
+    }
+    assert conclude(billed, parse("ALL", "cost < 2.50 USD, tokens = 100"), None) == 1
+    assert conclude(ended(), parse("ALL", "tokens < 5"), None) == 2
 
 
 def test_an_error_of_the_users_own_code_is_named_without_its_secret() -> None:
