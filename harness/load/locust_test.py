@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 import random
@@ -142,6 +143,9 @@ class LoadTest:
         """Let the arrivals begin; `classes` are the weights of the user classes that have users here."""
         self._classes = classes
         if self.is_open and not self.arriving.epoch:
+            # A collection of all that Locust and the clients keep takes 80 ms, in which no arrival is sent.
+            gc.collect()
+            gc.freeze()
             self.arriving.start()
             self._began = self.producers.began = self.arriving.epoch
         self._gauges.start()
@@ -184,6 +188,7 @@ class LoadTest:
         if self._lasted is None:
             self._lasted = time.monotonic() - self._began
             self.arriving.stop()
+            gc.unfreeze()
             self._gauges.end()
             self.producers.note_end()
 
@@ -195,6 +200,7 @@ class LoadTest:
             time.sleep(_POLL_SECONDS)
         for taken in self.arriving.never_sent():
             self.producers.drop(taken.intended, taken.lateness)
+        self.note_gap(self._missing_arrivals())
         # A user that Locust killed took an arrival and did not send it.
         for _ in range(self.arriving.due - self.producers.figures.accounting.due):
             self.producers.drop(time.monotonic(), 0.0)
@@ -202,6 +208,18 @@ class LoadTest:
         self.producers.close()
         self.producers.figures.series.merge(self._gauges.series)
         return self.producers.figures
+
+    def note_gap(self, gap: str | None) -> None:
+        """Note what is missing in the figures of this process, as a sentence; None for nothing."""
+        if gap is not None:
+            self.producers.figures.gaps.append(gap)
+
+    def _missing_arrivals(self) -> str | None:
+        if self.arriving.failure is not None:
+            return f"the arrivals of the load process {self.part.label} broke off: {self.arriving.failure}"
+        if self.is_open and not self.arriving.epoch and self.part.shards > 1:
+            return f"the arrivals of the load process {self.part.label} never began"
+        return None
 
     @property
     def seconds(self) -> float:

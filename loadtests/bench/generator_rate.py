@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,24 +28,20 @@ _PATIENCE_SECONDS = 300.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
-    """One step: how late its tasks were sent, how many were not, and the CPU time of the generator for each."""
+class RateStep:
+    """One step: how late its tasks were sent (p99, in seconds), and the CPU time of the generator for all."""
 
     rate: int
     late_p99: float
-    cpu_ms: float
-
-    @property
-    def held(self) -> bool:
-        """Whether the generator was in time."""
-        return self.late_p99 <= LATE_P99_SECONDS
+    tasks: int
+    cpu_seconds: float
 
 
 def generator_rate(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
     """The highest rate with a p99 of LATE of at most 10 ms in this and all lower steps, and the CPU time of a task."""
     found = [_climb(environment) for _ in range(repeats)]
-    highest = tuple(float(max((step.rate for step in _held(steps)), default=0)) for steps in found)
-    cpu = tuple(min(step.cpu_ms for step in steps) for steps in found)
+    highest = tuple(float(max((step.rate for step in held(steps)), default=0)) for steps in found)
+    cpu = tuple(_cpu_ms(list(held(steps)) or steps) for steps in found)
     return [
         BenchResult(
             figure=Figure(name="rate of one generator core", unit="tasks/s", values=highest),
@@ -56,14 +54,28 @@ def generator_rate(environment: BenchEnvironment, repeats: int) -> list[BenchRes
     ]
 
 
-def _held(steps: Sequence[Step]) -> Iterator[Step]:
-    for step in steps:
-        if not step.held:
-            return
-        yield step
+def held(steps: Sequence[RateStep]) -> Iterator[RateStep]:
+    """The steps in which the generator was in time, up to the first in which it was not."""
+    return itertools.takewhile(lambda step: step.late_p99 <= LATE_P99_SECONDS, steps)
 
 
-def _climb(environment: BenchEnvironment) -> list[Step]:
+def read_steps(document: Mapping[str, Any], spent: Sequence[float]) -> list[RateStep]:
+    """The steps of a verdict.json; `spent` is the CPU time at the begin of each and at the end of the last."""
+    found = []
+    for index, (before, after) in enumerate(itertools.pairwise(spent)):
+        rate = FIRST + STEP * index
+        row = document["rows"][f"LATE {step_task(rate)}"]
+        over = index == len(spent) - 2 and document["counts"]["dropped"]
+        late = math.inf if over else row["latency"]["p99"]
+        found.append(RateStep(rate=rate, late_p99=late, tasks=row["count"], cpu_seconds=after - before))
+    return found
+
+
+def _cpu_ms(steps: Sequence[RateStep]) -> float:
+    return sum(step.cpu_seconds for step in steps) / sum(step.tasks for step in steps) * 1000
+
+
+def _climb(environment: BenchEnvironment) -> list[RateStep]:
     seconds, folder = environment.scaled(STEP_SECONDS * 10) / 10, Path(mkdtemp(dir=environment.folder))
     with (
         _other_cores() as core,
@@ -88,17 +100,8 @@ def _climb(environment: BenchEnvironment) -> list[Step]:
             ENV_SPENT: str(folder / "spent"),
         }
         run_locust(command, variables=variables, folder=folder, within=_PATIENCE_SECONDS)
-    rows: dict[str, Any] = json.loads((folder / "verdict.json").read_text("utf-8"))["rows"]
-    spent: list[float] = json.loads((folder / "spent").read_text("utf-8"))
-    return [_step(rows[f"LATE {step_task(FIRST + STEP * i)}"], i, spent) for i in range(len(spent) - 1)]
-
-
-def _step(row: dict[str, Any], number: int, spent: Sequence[float]) -> Step:
-    p99 = row["latency"]["p99"]
-    cpu = (spent[number + 1] - spent[number]) / row["count"] * 1000
-    return Step(
-        rate=FIRST + STEP * number, late_p99=float("inf") if isinstance(p99, str) else p99, cpu_ms=cpu
-    )
+    document, spent = (json.loads((folder / name).read_text("utf-8")) for name in ("verdict.json", "spent"))
+    return read_steps(document, spent)
 
 
 @contextmanager

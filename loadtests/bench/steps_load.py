@@ -22,14 +22,14 @@ thresholds = {"LATE": "dropped = 0"}
 _spent: list[float] = []
 
 
-class Steps(OpenShape):
+class RisingRate(OpenShape):
     """A rate that rises until the generator is out of step."""
 
     until = "LATE p99 > 1s"
     stages = steps(FIRST, STEP, every=float(os.environ[ENV_SECONDS]), number=int(os.environ[ENV_NUMBER]))
 
 
-class Generator(QueueUser):
+class StepUser(QueueUser):
     """Enqueues tasks that do nothing."""
 
     @locust.task

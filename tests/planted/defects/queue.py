@@ -18,8 +18,8 @@ DESTRUCTIVE_POP = Defect(
     edits=(
         Edit(
             where="lua/step.lua",
-            old="""  redis.call('HSET', HOLDER, id, digits(token) .. '|' .. worker)
-  redis.call('ZADD', LEASE, ms + lease_ms, id)
+            old="""  send('HSET', HOLDER, holders)
+  send('ZADD', LEASE, deadlines)
 """,
             new="",
         ),

@@ -6,6 +6,8 @@ import json
 import math
 import random
 
+import pytest
+
 from harness.load.figures import Figures, RecentFigures, merged
 
 
@@ -54,3 +56,12 @@ def test_recent_figures_forget_what_is_older_than_twice_their_time() -> None:
     now = 12.0
     recent.record("TASK", "answer", 1.0)
     assert recent.figures().rows["TASK answer"].latencies.most == 1.0
+
+
+def test_a_record_of_a_known_row_builds_no_histogram(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A histogram costs more than all the rest of a record."""
+    figures = Figures()
+    figures.record("TASK", "a", 0.1)
+    monkeypatch.setattr("harness.load.figures.LoadRow", None)
+    figures.record("TASK", "a", math.inf)
+    assert (figures.rows["TASK a"].count, figures.rows["TASK a"].errors) == (2, 1)
