@@ -139,6 +139,7 @@ IN_CONTAINERS = (
     "restart-postgres",
     "terminate-backends",
 )
+QUICK_PEERS = ("--peers", "agentexec", "pgqueuer-asyncpg", "--quick", "--rounds", "1")
 EXTRAS = tuple(PYPROJECT["project"]["optional-dependencies"])
 GROUPS = tuple(PYPROJECT["dependency-groups"])
 
@@ -266,6 +267,22 @@ def bench(session: nox.Session) -> None:
     """Benchmarks and their floors, written to reports/bench/bench.json; `-- ARGS` are names, --repeats N ..."""
     prepare(session, extras=["embedded", "reference"])
     session.run("python", "-m", "loadtests.bench", *session.posargs)
+
+
+@nox.session
+def peers(session: nox.Session) -> None:
+    """Speed beside other queues, into docs/reference/performance.md; `-- ARGS` (no page): --peers, --quick ..."""
+    prepare(session, extras=["embedded", "reference"])
+    # Only a run of all peers is written into the page.
+    page = [] if session.posargs else ["--document", "docs/reference/performance.md"]
+    session.run("python", "-m", "loadtests.peers", *page, *session.posargs)
+
+
+@nox.session
+def peers_quick(session: nox.Session) -> None:
+    """The same for two peers with a tenth of the tasks, which shows that `peers` works."""
+    prepare(session, extras=["embedded", "reference"])
+    session.run("python", "-m", "loadtests.peers", *QUICK_PEERS)
 
 
 @nox.session

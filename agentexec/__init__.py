@@ -24,40 +24,54 @@ import sys
 if sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)] == "agentexec" and not sys.flags.safe_path:
     sys.path.append(sys.path.pop(0))
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from agentexec import activity
-from agentexec.config import VERSION, Settings, default_settings
-from agentexec.context import CurrentTask, current_task
-from agentexec.errors import (
-    AgentexecError,
-    ConfigurationError,
-    IdempotencyConflict,
-    InvalidTask,
-    QueueFull,
-    RegistrationError,
-    TaskFailedError,
-    UnsupportedServer,
-    WrongArgument,
-)
-from agentexec.producer.client import Client
-from agentexec.producer.results import gather, get_result
-from agentexec.producer.routing import enqueue, enqueue_in, enqueue_many, enqueue_many_sync, enqueue_sync
-from agentexec.store.models import Base, metadata
-from agentexec.task import Priority, Task, TaskRequest
-from agentexec.worker.pool import Pool
+if TYPE_CHECKING:
+    from agentexec import activity
+    from agentexec.config import Settings
+    from agentexec.context import CurrentTask, current_task
+    from agentexec.errors import (
+        AgentexecError,
+        ConfigurationError,
+        IdempotencyConflict,
+        InvalidTask,
+        QueueFull,
+        RegistrationError,
+        TaskFailedError,
+        UnsupportedServer,
+        WrongArgument,
+    )
+    from agentexec.producer.client import Client
+    from agentexec.producer.results import gather, get_result
+    from agentexec.producer.routing import enqueue, enqueue_in, enqueue_many, enqueue_many_sync, enqueue_sync
+    from agentexec.store.models import Base, metadata
+    from agentexec.task import Priority, Task, TaskRequest
+    from agentexec.worker.pool import Pool, WorkerPool
 
-__version__ = VERSION
+    CONF: Settings
+    __version__: str
 
-WorkerPool = Pool  # the name in agentexec 0.3.0
-
-CONF: Settings  # read on first use
+# Where the names are, in the order in which these modules import each other. They are imported at the first use of a
+# name: SQLAlchemy, the Redis client and pydantic take fifty times as long as an interpreter.
+_PLACES = ("errors", "context", "task", "producer.results", "producer.routing", "worker.pool", "store.models")
 
 
 def __getattr__(name: str) -> Any:
-    """`CONF`, the settings of this process, are read on first use, so that no import fails because of a setting."""
-    if name == "CONF":
-        return default_settings()
+    """A public name or a module of this package; `CONF` are the settings of this process."""
+    if name in ("CONF", "__version__"):
+        config = import_module("agentexec.config")
+        return config.VERSION if name == "__version__" else config.default_settings()
+    for place in _PLACES if name in __all__ else ():
+        found = getattr(import_module(f"agentexec.{place}"), name, None)
+        if found is not None:
+            globals()[name] = found
+            return found
+    try:
+        return import_module(f"agentexec.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"agentexec.{name}":
+            raise
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

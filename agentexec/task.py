@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import inspect
 import json
-import re
 from collections import abc
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -16,15 +15,13 @@ from typing import Any, NamedTuple, TypedDict, TypeVar, get_args, get_origin, ge
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from agentexec.config import LONGEST_DURATION
 from agentexec.errors import InvalidTask, RegistrationError, checked_number, require
 from agentexec.text import checked_json, checked_name, json_text
 
 LONGEST_DELAY = LONGEST_DURATION
-
-# How the payload of a task begins.
-_NAME = re.compile(rb'\{"task_name":("(?:[^"\\]|\\.)*")')
 
 # Each with the number of its type argument that is the result.
 _AWAITABLES: dict[Any, int] = {Awaitable: 0, Coroutine: 2, asyncio.Future: 0, asyncio.Task: 0}
@@ -205,8 +202,9 @@ def payload_of(task_name: str, context: str) -> bytes:
 
 def decode_payload(payload: bytes) -> tuple[str, dict[str, Any]]:
     """Task name and context of a payload; raises `InvalidTask` that says what is wrong with the bytes."""
+    read = json.loads if rb"\u" in payload else from_json  # which refuses half of a surrogate pair
     try:
-        data = json.loads(payload)
+        data = read(payload)
     except (ValueError, RecursionError):
         raise InvalidTask("The payload is not JSON.") from None
     match data:
@@ -214,15 +212,6 @@ def decode_payload(payload: bytes) -> tuple[str, dict[str, Any]]:
             return name, context
         case _:
             raise InvalidTask("The payload lacks a task_name or a context object.")
-
-
-def name_in_payload(payload: bytes) -> str | None:
-    """The task name of a payload, without reading its context; None if the payload cannot be read."""
-    begin = _NAME.match(payload)
-    try:
-        return str(json.loads(begin[1])) if begin else decode_payload(payload)[0]
-    except (ValueError, InvalidTask):
-        return None
 
 
 def check_name(name: Any) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
@@ -14,12 +16,23 @@ from agentexec.core import postgres
 from agentexec.core.forking import keep, no_fork, reset_in_child
 from agentexec.errors import ConfigurationError, UnsupportedServer
 from agentexec.masking import masked
-from agentexec.store.models import OWN_TABLES, Base
 from agentexec.text import first_line
+
+if TYPE_CHECKING:
+    from agentexec.store.models import Base
 
 MINIMUM_POSTGRES = 14
 
 __all__ = ["Base", "create_schema", "engine_for", "require_supported_database"]
+
+
+def __getattr__(name: str) -> Any:
+    """`Base`, under the import path of the production guide."""
+    if name != "Base":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from agentexec.store.models import Base
+
+    return Base
 
 
 def engine_for(
@@ -120,6 +133,39 @@ def one_statement(engine: Engine) -> Engine:
     return engine
 
 
+class KeptConnection:
+    """`one_statement` for one thread; it keeps its connection, since to get one takes as long as the rest."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = one_statement(engine)
+        self._connection: Connection | None = None
+        reset_in_child(self, KeptConnection._leave_to_parent)
+
+    def begin(self) -> AbstractContextManager[Connection]:
+        """Begin a transaction. After an error, the next one has another connection."""
+        return self._begin() if self._engine.dialect.name == "postgresql" else self._engine.begin()
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        connection = self._connection = self._connection or self._engine.connect()
+        try:
+            with connection.begin():
+                yield connection
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _leave_to_parent(self) -> None:
+        keep(self._connection)
+        self._connection = None
+
+
 def _leave_to_parent(engine: Engine) -> None:
     """In a forked child: give the engine a new pool; the connections of the old one belong to the parent."""
     if isinstance(engine.pool, StaticPool):  # SQLite in memory: the child has a copy of its own
@@ -135,6 +181,8 @@ def _leave_to_parent(engine: Engine) -> None:
 
 def create_schema(engine: Engine) -> None:
     """Create the missing tables and indexes. In production, migrations do that, with a user of their own."""
+    from agentexec.store.models import OWN_TABLES, Base
+
     Base.metadata.create_all(engine, tables=OWN_TABLES)
 
 

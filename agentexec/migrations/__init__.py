@@ -18,7 +18,8 @@ from sqlalchemy.exc import DBAPIError
 
 from agentexec.errors import ConfigurationError
 from agentexec.migrations.describe import describe
-from agentexec.store.models import ACTIVITY_TABLE, OWN_TABLES, PREFIX
+from agentexec.store.dialects import ACTIVITY_TABLE, PREFIX
+from agentexec.store.models import OWN_TABLES
 from agentexec.text import first_line
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from agentexec.config import Settings
 from agentexec.core.db import engine_for
 from agentexec.core.forking import reset_in_child
 from agentexec.core.redis_client import blocking_client
-from agentexec.store.requirements import unmet
+from agentexec.core.requirements import unmet
 from agentexec.text import summary
 
 WITHIN = 2.0  # seconds that a server has to answer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import threading
@@ -10,13 +9,12 @@ import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Never, Self, Unpack
+from typing import TYPE_CHECKING, Any, Never, Self, Unpack
 from uuid import UUID
 
 import redis
 from pydantic import BaseModel
 from sqlalchemy import Connection, Engine
-from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.pool import StaticPool
 
 from agentexec.config import Settings, default_settings, load_settings
@@ -45,6 +43,9 @@ from agentexec.store.rows import NewActivity
 from agentexec.store.status import Status
 from agentexec.task import LONGEST_DELAY, EnqueueOptions, Registry, Task, TaskDefinition, TaskRequest
 from agentexec.text import checked_json, checked_name, enumerated, storable_text
+
+if TYPE_CHECKING:  # the ORM is imported by those who use it
+    from sqlalchemy.orm import Session, scoped_session
 
 _logger = logging.getLogger(__name__)
 
@@ -116,9 +117,7 @@ class Client:
     async def enqueue_many(self, requests: Sequence[TaskRequest]) -> list[Task]:
         """Enqueue many tasks in one transaction: all are recorded, or none. Returns tasks in the order of requests."""
         entries = [self._prepare(request) for request in checked_requests(requests)]
-        # Shielded: a caller that is canceled must not cancel the shared batch.
-        ids = await asyncio.shield(asyncio.wrap_future(self._enqueuer.submit(entries)))
-        return _tasks(entries, ids)
+        return _tasks(entries, await self._enqueuer.submitted(entries))
 
     def enqueue_sync(self, task_name: str, context: BaseModel, **options: Unpack[EnqueueOptions]) -> Task:
         """`enqueue` for code without an event loop; blocks until the task is durable."""

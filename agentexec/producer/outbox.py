@@ -7,10 +7,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session, scoped_session
 
 from agentexec.errors import ConfigurationError, require
-from agentexec.store.models import ACTIVITY_TABLE, Activity
+from agentexec.store.dialects import ACTIVITY_TABLE
 from agentexec.store.rows import NewActivity
 from agentexec.store.statements import record_enqueued
 
@@ -19,6 +18,10 @@ UNDEFINED_TABLE, INSUFFICIENT_PRIVILEGE = "42P01", "42501"  # SQLSTATE
 
 def connection_of(session: Any) -> Connection:
     """The connection of the caller's transaction; raises `WrongArgument` for anything else than a session."""
+    from sqlalchemy.orm import Session, scoped_session  # a session of the caller has imported it
+
+    from agentexec.store.models import Activity
+
     if isinstance(session, scoped_session):
         session = session()
     if isinstance(session, Session):

@@ -21,7 +21,6 @@ from agentexec.identifiers import parse_id
 from agentexec.producer.client import Client, default_client
 from agentexec.producer.result_types import known_type, typed
 from agentexec.producer.routing import client_for, producers
-from agentexec.store.models import Activity
 from agentexec.store.status import Status
 from agentexec.task import Task
 
@@ -100,6 +99,8 @@ async def _wait(client: Client, agent_id: UUID, timeout: float) -> _Found:  # no
 
 
 def _name_of(client: Client, agent_id: UUID) -> str:
+    from agentexec.store.models import Activity
+
     with client.engine.connect() as connection:
         query = select(Activity.agent_type).where(Activity.agent_id == agent_id)
         return connection.execute(query).scalar_one_or_none() or ""
@@ -128,6 +129,8 @@ def _look(client: Client, agent_id: UUID, ask_record: bool, within: float) -> _F
         return _Found(json.loads(cached))
     if not ask_record:
         return None
+    from agentexec.store.models import Activity
+
     query = select(Activity.agent_type, Activity.status, Activity.result, Activity.error, Activity.attempt)
     try:
         with answer_within(end - time.monotonic()), client.engine.connect() as connection:

@@ -10,11 +10,10 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack
 
 from pydantic import BaseModel
 from sqlalchemy import Connection, Engine
-from sqlalchemy.orm import Session, scoped_session
 
 from agentexec.config import Settings
 from agentexec.core.forking import reset_in_child
@@ -22,6 +21,9 @@ from agentexec.errors import InvalidTask
 from agentexec.producer.client import Client, add_registry, default_client, replacement, set_default_client
 from agentexec.producer.requests import checked_requests
 from agentexec.task import EnqueueOptions, Registry, Task, TaskDefinition, TaskRequest
+
+if TYPE_CHECKING:  # the ORM is imported by those who use it
+    from sqlalchemy.orm import Session, scoped_session
 
 P = ParamSpec("P")
 T = TypeVar("T")

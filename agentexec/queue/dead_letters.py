@@ -17,7 +17,6 @@ from sqlalchemy import Engine
 
 from agentexec.errors import InvalidTask
 from agentexec.queue.redis_queue import RedisQueue
-from agentexec.store.dead_letters import dead_letter_rows, dead_letter_times, unmark_dead_letters
 from agentexec.store.reading import standings
 from agentexec.store.statements import record_dead_letters
 from agentexec.store.status import Status
@@ -71,6 +70,9 @@ class DeadLetters:
         self._redis = queue.client
         self._keys = queue.keys
         self._engine = engine or queue.engine
+        from agentexec.store import dead_letters  # with the ORM, which only operators need
+
+        self._record = dead_letters
 
     def count(self) -> int:
         """The number of dead letters."""
@@ -113,7 +115,7 @@ class DeadLetters:
         times: dict[bytes, float] = {}
         if self._engine is not None:
             with self._engine.connect() as connection:
-                recorded = dead_letter_times(connection, self._queue_name, limit)
+                recorded = self._record.dead_letter_times(connection, self._queue_name, limit)
             keys = [str(task_id).encode() for task_id in recorded]
             times = {key: at.timestamp() * 1000 for key, at in zip(keys, recorded.values(), strict=True)}
             for start in range(0, len(keys), PAGE):  # the time in Redis decides, also past this page
@@ -137,7 +139,7 @@ class DeadLetters:
         unmarked: set[bytes] = set()
         if self._engine is not None:
             with self._engine.begin() as connection:
-                found = unmark_dead_letters(connection, self._queue_name, list(_task_ids(ids)))
+                found = self._record.unmark_dead_letters(connection, self._queue_name, list(_task_ids(ids)))
             unmarked = {str(task_id).encode() for task_id in found}
         return len(unmarked.union(dead))
 
@@ -181,7 +183,7 @@ class DeadLetters:
         if not ids or self._engine is None:
             return {}
         with self._engine.connect() as connection:
-            rows = dead_letter_rows(connection, self._queue_name, list(ids))
+            rows = self._record.dead_letter_rows(connection, self._queue_name, list(ids))
         return {
             ids[row.id]: DeadLetter(
                 task_id=str(row.id),
@@ -204,17 +206,13 @@ def _letter(task_id: str, died: float, reason: bytes, job: bytes) -> DeadLetter:
         name, context = decode_payload(payload)
     return DeadLetter(
         task_id=task_id,
-        reason=_readable(reason),
+        reason=reason.decode("utf-8", "backslashreplace"),
         died_at=datetime.fromtimestamp(died / 1000, UTC),
         payload=payload,
         level=int(digit) if digit.isdigit() else Priority.LOW.level,
         task_name=name,
         context=context,
     )
-
-
-def _readable(reason: bytes) -> str:
-    return reason.decode("utf-8", "backslashreplace")
 
 
 def _task_ids(keys: Iterable[bytes]) -> dict[UUID, bytes]:

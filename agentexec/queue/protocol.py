@@ -73,7 +73,7 @@ class Dispatch:
     lock_key: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)  # not frozen, as `NewActivity`
 class Claim:
     """A task leased to a worker under the fencing token `token`."""
 
@@ -83,7 +83,7 @@ class Claim:
     partitioned: bool = False  # whether the queue knows its lock key
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)  # not frozen, as `NewActivity`
 class Finish:
     """The end of a claim. `delay` (seconds) belongs to RETRY and DEFER, `reason` to DEAD_LETTER.
 
@@ -143,7 +143,7 @@ class StepResult:
     names: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class QueueDepth:
     """The number of tasks in each state. Each known task is in exactly one; parked ones wait for a lock key."""
 

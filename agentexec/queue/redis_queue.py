@@ -36,6 +36,8 @@ SCRIPTS = (
     "depth", "purge", "announce", "hand_back",
 )  # fmt: skip
 
+# One command for all results of a step. A server that has reached its maxmemory refuses it; the record has them too.
+KEEP_RESULTS = "for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1]) end"
 # The script searches the list of ready tasks for each id, and the server must not stand still meanwhile.
 CANCEL_AT_ONCE = 50
 
@@ -105,12 +107,12 @@ class RedisQueue:
         for finish in request.finishes:
             arguments += [str(finish.task_id), finish.token, finish.disposition.value, _detail(finish)]
         results = {result_key(f.task_id): f.result for f in request.finishes if f.result is not None}
-        reply = self._step_after_writing(results, arguments) if results else self._run("step", arguments)
+        reply = self._step_after_keeping(results, arguments) if results else self._run("step", arguments)
         if reply[0] == b"GONE":
             raise WorkerGone(f"worker {request.worker} was declared dead; its leases belong to others")
         _, due, claims, accepted, requeued, dead, canceled, reserved, foreign, names = reply
         return StepResult(
-            claims=_claims(claims),
+            claims=_claims(*claims),
             stale=tuple(f for f, answer in zip(request.finishes, accepted, strict=True) if answer == 0),
             expired=Revocations(_tokens(requeued), _tokens(dead)),
             next_due=None if due < 0 else due / 1000,
@@ -167,10 +169,7 @@ class RedisQueue:
 
     def depth(self) -> QueueDepth:
         """Count the tasks of each state at one moment; the cost does not grow with their number."""
-        ready, leased, scheduled, parked, dead, known = self._run("depth", [])
-        return QueueDepth(
-            ready=ready, leased=leased, scheduled=scheduled, parked=parked, dead=dead, known=known
-        )
+        return QueueDepth(*self._run("depth", []))
 
     def purge(self, dead: Sequence[bytes]) -> None:
         """Delete dead letters; others are left as they are."""
@@ -265,14 +264,13 @@ class RedisQueue:
         answers = dict(zip(claims, self._run(script, arguments) if claims else (), strict=True))
         return {i for i in answers if answers[i] == 0}, {i for i in answers if answers[i] == -1}
 
-    def _step_after_writing(self, results: Mapping[str, str], arguments: Sequence[Argument]) -> Any:
-        """Write results, then run a step, in one round trip."""
+    def _step_after_keeping(self, results: Mapping[str, str], arguments: Sequence[Argument]) -> Any:
+        """Keep results, then run a step, in one round trip."""
         # redis-py's Script would ask the server for its scripts before every pipeline.
         pipe = self.client.pipeline(transaction=False)
-        for key, result in results.items():
-            pipe.set(key, result, ex=self.policy.result_ttl_seconds)
+        pipe.eval(KEEP_RESULTS, len(results), *results, self.policy.result_ttl_seconds, *results.values())
         pipe.evalsha(self._scripts["step"].sha, len(self._all_keys), *self._all_keys, *arguments)
-        *_, answer = pipe.execute(raise_on_error=False)
+        _, answer = pipe.execute(raise_on_error=False)
         if isinstance(answer, NoScriptError):  # after a restart of the server; this loads the script again
             return self._run("step", arguments)
         if isinstance(answer, Exception):
@@ -314,9 +312,9 @@ def _tokens(flat: Sequence[bytes]) -> dict[UUID, int]:
     return {UUID(i.decode()): int(token) for i, token in zip(flat[::2], flat[1::2], strict=True)}
 
 
-def _claims(flat: Sequence[Any]) -> tuple[Claim, ...]:
-    columns = zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
+def _claims(flat: Sequence[Any], parts: Sequence[Any], jobs: Sequence[Any]) -> tuple[Claim, ...]:
+    columns = zip(flat[::2], flat[1::2], parts, jobs, strict=True)
     return tuple(
-        Claim(task_id=UUID(i.decode()), token=int(token), payload=leveled[1:], partitioned=bool(partitioned))
-        for i, token, partitioned, leveled in columns
+        Claim(task_id=UUID(i.decode()), token=int(token), payload=(job or b"")[1:], partitioned=bool(part))
+        for i, token, part, job in columns
     )

@@ -7,16 +7,16 @@ writes two tables, so it runs the change and then its log entries in the caller'
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Connection, Row, text
 
 from agentexec.store.dialects import LOCKED, Batch, as_json, as_uuid, is_postgres, relation, render, run
-from agentexec.store.models import ACTIVITY_TABLE
 from agentexec.store.status import sources, sql_in
 
 NEXT_N = "{next_n}"
@@ -59,7 +59,7 @@ class ActivityChange:
         sql = render(self.sql, postgres=postgres, rows=rows, same_id=same_id, sources=moves)
         return f"{sql} RETURNING {returned}"
 
-    def log_sql(self, *, postgres: bool, rows: str = "{rows}", changed: str = ACTIVITY_TABLE) -> str:
+    def log_sql(self, *, postgres: bool, rows: str = "{rows}", changed: str = "{activity}") -> str:
         """The statement that adds the log entries; `changed` is a relation with the changed rows."""
         sql = f"""INSERT INTO {{log}} (activity_id, fence, n, status, message, percentage, created_at)
             SELECT a.id, a.fence, {self.n}, a.status, v.message, {self.percentage}, {{now}}
@@ -81,13 +81,11 @@ def apply_all(connection: Connection, *batches: tuple[ActivityChange, Batch]) ->
         return [_apply_in_two(connection, change, rows) for change, rows in batches]
     if not any(rows for _, rows in batches):
         return [() for _ in batches]
-    parameters: dict[str, Any] = {}
-    for change, rows in batches:
-        parameters[f"{change.name}_batch"] = as_json(rows)
-    parameters["ids"] = [row["id"] for change, rows in batches if "{same_id}" in change.sql for row in rows]
-    found = connection.execute(_one_statement(changes), parameters).all()
-    if len(changes) == 1:  # an enqueue, with up to a thousand rows
-        return [found]
+    parameters = {f"{change.name}_batch": as_json(rows) for change, rows in batches}
+    # SQLAlchemy translates a text at each call, which takes longer than the driver's own work.
+    psycopg = connection.dialect.driver == "psycopg"
+    run_it = connection.exec_driver_sql if psycopg else connection.execute
+    found = run_it(_one_statement(changes, psycopg), parameters).all()
     answers: dict[str, list[Row[Any]]] = {change.name: [] for change in changes}
     for row in found:
         answers[row[0]].append(row)
@@ -108,19 +106,22 @@ def _two_statements(change: ActivityChange, postgres: bool) -> tuple[str, str]:
 
 
 @cache
-def _one_statement(changes: tuple[ActivityChange, ...]) -> TextClause:
-    """The changes as one statement of Postgres, which locks the activities of all of them first."""
-    locks = any("{same_id}" in change.sql for change in changes)
-    parts, answers = [f"locked AS MATERIALIZED ({LOCKED})"] if locks else [], []
+def _one_statement(changes: tuple[ActivityChange, ...], psycopg: bool) -> Any:
+    """The changes as one statement of Postgres, as text of psycopg or not; it locks all the activities first."""
+    batches = {c.name: relation(f"{c.name}_batch", c.columns, postgres=True) for c in changes}
+    parts, answers = [f"{name}_rows AS MATERIALIZED {batch}" for name, batch in batches.items()], []
+    ids = " UNION ALL ".join(f"SELECT id FROM {c.name}_rows" for c in changes if "{same_id}" in c.sql)
+    if ids:
+        parts.append(f"locked AS MATERIALIZED ({LOCKED.replace('CAST(:ids AS uuid[])', f'ARRAY({ids})')})")
     # The array makes the planner use the primary key. Without it, it reads the whole of a table that has no statistics
     # yet, and a batch takes seven times as long until autoanalyze runs.
     locked = "= ANY(ARRAY(SELECT id FROM locked))"
     for change in changes:
         name, rows = change.name, f"{change.name}_rows"
         parts += [
-            f"{rows} AS MATERIALIZED {relation(f'{name}_batch', change.columns, postgres=True)}",
             f"{name} AS ({change.activity_sql(postgres=True, rows=rows, locked=locked)})",
             f"{name}_log AS ({change.log_sql(postgres=True, rows=rows, changed=name)})",
         ]
         answers.append(f"SELECT '{name}' AS change, {', '.join(change.answer)} FROM {name}")
-    return text(f"WITH {', '.join(parts)} {' UNION ALL '.join(answers)}")
+    sql = f"WITH {', '.join(parts)} {' UNION ALL '.join(answers)}"
+    return re.sub(r":(\w+)", r"%(\1)s", sql) if psycopg else text(sql)

@@ -15,13 +15,18 @@ from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
 
+from pydantic_core import to_json
 from sqlalchemy import Connection, Row, TextClause, text
 
-from agentexec.store.models import ACTIVITY_TABLE, LOG_TABLE
+from agentexec.config import table_prefix
 from agentexec.store.status import PENDING, Status, sql_in
 
 Batch = Sequence[Mapping[str, Any]]
 T = TypeVar("T")
+
+PREFIX = table_prefix()
+ACTIVITY_TABLE = f"{PREFIX}activity"
+LOG_TABLE = f"{PREFIX}activity_log"
 
 STATEMENT_BYTES = 32 * 1024 * 1024  # of JSON in one statement; a longer row has a statement of its own
 
@@ -140,7 +145,7 @@ def relation(parameter: str, columns: tuple[str, ...], *, postgres: bool) -> str
 
 def as_json(rows: Batch) -> str:
     """A batch as the parameter of a statement."""
-    return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
+    return to_json(rows).decode()
 
 
 def parts(items: Sequence[T], size: Callable[[T], int]) -> Iterator[Sequence[T]]:

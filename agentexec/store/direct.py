@@ -14,7 +14,6 @@ from sqlalchemy import Connection, select
 
 from agentexec.store import statements
 from agentexec.store.dialects import run
-from agentexec.store.models import Activity
 from agentexec.store.rows import ActivityUpdate, LogEntry, Start
 from agentexec.store.status import Status
 
@@ -37,6 +36,8 @@ class Locked(NamedTuple):
 
 def lock(connection: Connection, agent_id: UUID) -> Locked | None:
     """The activity, its row locked until the transaction ends; None for an unknown one."""
+    from agentexec.store.models import Activity
+
     columns = (Activity.id, Activity.queue_name, Activity.status, Activity.fence)
     query = select(*columns).where(Activity.agent_id == agent_id).with_for_update(key_share=True)
     row = connection.execute(query).one_or_none()

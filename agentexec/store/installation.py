@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from agentexec.store.models import ACTIVITY_TABLE
+from agentexec.store.dialects import ACTIVITY_TABLE
 
 # A replica and a promoted standby have the identifier of their primary.
 _POSTGRES = """SELECT concat_ws('/', s.system_identifier, current_database(), coalesce(

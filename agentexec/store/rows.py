@@ -83,7 +83,7 @@ class LogEntry:
     percentage: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)  # not frozen, as `NewActivity`
 class ActivityUpdate:
     """The end of a run under `token`, with log entry `n`; None takes the next free number, for a locked row.
 

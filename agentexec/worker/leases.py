@@ -60,6 +60,11 @@ class HeldLeases:
         with self._lock:
             return {task_id: lease.token for task_id, lease in self._leases.items()}
 
+    def running(self) -> int:
+        """The number of tasks whose runs have not ended."""
+        with self._lock:
+            return sum(lease.open for lease in self._leases.values())
+
     def __len__(self) -> int:
         with self._lock:
             return len(self._leases)

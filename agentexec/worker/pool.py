@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from agentexec.config import checked_seconds, load_settings
 from agentexec.core.db import engine_for, require_supported_database, url_of
 from agentexec.core.redis_client import blocking_client, require_supported_redis
+from agentexec.core.requirements import unmet
 from agentexec.core.streams import flush_standard_streams, open_standard_descriptors
 from agentexec.errors import ConfigurationError, require_none
 from agentexec.ops.logs import set_up
@@ -25,7 +26,6 @@ from agentexec.producer.routing import TaskProducer
 from agentexec.queue.ownership import adopt_queue
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store.installation import store_name
-from agentexec.store.requirements import unmet
 from agentexec.task import Handler, Task, TaskDefinition, TaskOptions, check_name
 from agentexec.text import enumerated
 from agentexec.worker.agreement import agree
@@ -253,3 +253,6 @@ class Pool(TaskProducer):
         return monitoring(
             self.settings, database=self.database, ready_workers=lambda: supervisor.ready_workers
         )
+
+
+WorkerPool = Pool  # the name in agentexec 0.3.0

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from agentexec.core import runtime
 from agentexec.errors import InvalidTask
 from agentexec.queue.protocol import Claim, Queue
-from agentexec.task import Registry, decode_payload, name_in_payload
+from agentexec.task import Registry, decode_payload
 from agentexec.worker.retrying import Retrying
 
 # Seconds until a task that goes back falls due again, where a live pool can run it. At random between these, so that
@@ -68,15 +68,16 @@ class PoolMatch:
 
     def _unfit(self, claim: Claim) -> tuple[str, str] | None:
         """Name and fingerprint of a task that this pool cannot run; the fingerprint is empty if it does not know it."""
-        name = name_in_payload(claim.payload)
-        if name is None:  # the runner fails it with the reason
+        try:
+            name, context = decode_payload(claim.payload)
+        except InvalidTask:  # the runner fails it with the reason
             return None
         definition = self._registry.get(name)
         if definition is None:
             return name, ""
         if name in self._several_models:
             try:
-                definition.validate(decode_payload(claim.payload)[1])
+                definition.validate(context)
             except InvalidTask:
                 return name, definition.fingerprint
         return None

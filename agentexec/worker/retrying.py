@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from agentexec.core import runtime
-from agentexec.core.db import one_statement
+from agentexec.core.db import KeptConnection
 from agentexec.core.postgres import FIRST_PAUSE, LONGEST_PAUSE, sqlstate_of
 from agentexec.ops.logs import LastingProblem
 from agentexec.store.refusals import FAILURES, FailureKind, Refused, isolated, kind_of
@@ -34,7 +34,7 @@ class Retrying:
     ) -> None:
         """After `unexplained_tries` failures of no known kind, a statement is refused for its data."""
         self._engine = engine
-        self._one_statement = one_statement(engine)
+        self._one_statement = KeptConnection(engine)
         self._give_up = give_up
         self._unexplained_tries = unexplained_tries
         # Since when Postgres has owed an answer, on the runtime's monotonic clock.

@@ -24,7 +24,7 @@ class RunKind(StrEnum):
     LOST = "lost"  # the lease is lost: nothing may be recorded
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)  # not frozen, as `NewActivity`
 class RunResult:
     """The end of a run. `delay` (seconds) belongs to RETRY, `result` to COMPLETE, `error` and `traceback` to failures.
 

@@ -121,7 +121,8 @@ class HandlerRunner:
     def _begin(self, runs: Sequence[HandlerRun]) -> None:
         for run in runs:
             # This worker may itself claim a task again that it lost while it was frozen.
-            self._stop({run.claim.task_id: RunKind.LOST})
+            if run.claim.task_id in self._runs:
+                self._stop({run.claim.task_id: RunKind.LOST})
             run.task = self._loop.create_task(self._run(run))
             self._runs[run.claim.task_id] = run
             run.task.add_done_callback(partial(self._end, run))

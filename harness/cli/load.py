@@ -62,9 +62,12 @@ def add_load(parser: ArgumentParser, common: ArgumentParser) -> None:
     run.add_argument("--report", type=filled_path, metavar="DIR", help="default: reports/load-<time>")
     run.set_defaults(run=run_load)
     clean = actions.add_parser(
-        "clean", help="remove the rows, tasks and results of one run", parents=[common]
+        "clean",
+        help="remove the rows, tasks and results of one run",
+        parents=[common],
+        epilog="Exit codes: 0 removed, 2 tasks of the run still work, 64 nothing of it is there or wrong usage.",
     )
-    clean.add_argument("run_id", metavar="RUN", help="the id of the run, which verdict.json has")
+    clean.add_argument("run_id", metavar="RUN", help="the id of the run, or the folder of its report")
     _add_target(clean)
     clean.set_defaults(run=clean_run)
 
@@ -129,7 +132,7 @@ def run_load(options: Namespace) -> int:
 
 
 def clean_run(options: Namespace) -> int:
-    """Remove what a run left; returns 0, or 2 if some of its tasks still run."""
+    """Remove what a run left; returns 0, or 2 if some tasks still run. Raises `UsageError` if nothing is there."""
     from harness.load.cleaning import clean
     from harness.load.target import LoadTarget, checked_run
 
@@ -140,6 +143,11 @@ def clean_run(options: Namespace) -> int:
     with progress_on() as progress:
         progress.step(f"removing {run}")
         cleaned = clean(target, run)
+    if not (cleaned.activities or cleaned.running):
+        raise UsageError(
+            f"The database {options.load_database!r} has no task of the run {run}; "
+            "it was removed before, or its id or the database is another one."
+        )
     print(f"{run}: removed {cleaned.activities} tasks with their logs, and {cleaned.results} results.")
     if cleaned.running:
         print(f"{cleaned.running} tasks still run; repeat the command when they have ended.")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
+from harness.errors import describe_error
 from harness.load.schedule import PlannedArrival
 
 
@@ -44,7 +45,7 @@ class Arriving:
 
     `choose` names the line of an arrival, which is the user class that handles it. `epoch` is the start of the load, 0
     before that. `due` arrivals have reached their intended time; `taken` of them were taken by users. `exhausted`
-    means that the schedule has no further arrivals.
+    means that there are no further arrivals: the schedule has none, or `failure` says why its thread has ended.
     """
 
     def __init__(self, arrivals: Iterator[PlannedArrival], choose: Callable[[PlannedArrival], str]) -> None:
@@ -58,6 +59,7 @@ class Arriving:
         self.due = 0
         self.taken = 0
         self.exhausted = False
+        self.failure: str | None = None
 
     def start(self) -> None:
         """Begin the load now; a second call does nothing."""
@@ -114,6 +116,13 @@ class Arriving:
         return self._lines.get(name) or self._lines.setdefault(name, queue.SimpleQueue())
 
     def _run(self) -> None:
+        try:
+            self._offer()
+        except BaseException as error:  # noqa: BLE001 - also a greenlet that was killed; without it nothing is due
+            self.failure = describe_error(error)
+            self.exhausted = True
+
+    def _offer(self) -> None:
         for arrival in self._arrivals:
             intended = self.epoch + arrival.intended
             early = intended - time.monotonic()

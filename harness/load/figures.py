@@ -32,6 +32,8 @@ class Figures:
         self.series = LoadSeries()
         self.worst: list[WorstTask] = []
         """The slowest tasks, the slowest first."""
+        self.gaps: list[str] = []
+        """What is missing in these figures, as sentences."""
 
     def note_worst(self, task: WorstTask) -> None:
         """Keep a task if it is one of the slowest."""
@@ -62,6 +64,7 @@ class Figures:
         self.series.merge(other.series)
         for task in other.worst:
             self.note_worst(task)
+        self.gaps += other.gaps
 
     def all_rows(self, *, planned: float, seconds: float) -> dict[str, LoadRow]:
         """All rows, also those of all tasks of a kind.
@@ -89,7 +92,7 @@ class Figures:
         rows = {name: row.to_value() for name, row in self.rows.items()}
         worst = [asdict(task) for task in self.worst]
         accounting, series = self.accounting.to_value(), self.series.to_value()
-        return {"accounting": accounting, "rows": rows, "series": series, "worst": worst}
+        return {"accounting": accounting, "rows": rows, "series": series, "worst": worst, "gaps": self.gaps}
 
     @classmethod
     def from_value(cls, value: Mapping[str, Any]) -> Self:
@@ -100,6 +103,7 @@ class Figures:
             found.rows = {str(name): LoadRow.from_value(row) for name, row in value["rows"].items()}
             found.series = LoadSeries.from_value(value["series"])
             found.worst = [WorstTask(**task) for task in value["worst"]]
+            found.gaps = [str(gap) for gap in value["gaps"]]
         except (KeyError, TypeError, AttributeError) as error:
             raise HarnessError(
                 f"A message has no figures that can be read ({type(error).__name__}); "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,14 +52,18 @@ class LoadCourse:
 
 
 def write_load(
-    verdict: LoadVerdict, folder: Path, *, course: LoadCourse | None = None, baseline: Path | None = None
+    verdict: LoadVerdict,
+    folder: Path,
+    *,
+    course: LoadCourse | None = None,
+    baseline: Path | Mapping[str, Any] | None = None,
 ) -> LoadPaths:
     """Write the files into the folder, and the summary to the page of a job of GitHub; raises `UsageError`.
 
-    Files of other names in the folder are left alone. `baseline` is the verdict.json of an earlier load, with which the
-    page compares this one.
+    Files of other names in the folder are left alone. The page and the summary compare this load with `baseline`, the
+    verdict.json of an earlier load or its content.
     """
-    earlier = None if baseline is None else read_load(baseline)
+    earlier = read_load(baseline) if isinstance(baseline, Path) else baseline
     folder = prepare_folder(folder)
     written_at = datetime.now(UTC).isoformat(timespec="seconds")
     paths = LoadPaths(
@@ -69,7 +73,7 @@ def write_load(
         html=None if course is None else folder / "report.html",
     )
     document = load_document(verdict, written_at=written_at)
-    text = load_markdown(verdict, document)
+    text = load_markdown(verdict, document, earlier)
     write_whole(paths.json, _json(document, indent=2))
     write_whole(paths.junit, load_junit(verdict, written_at=written_at))
     write_whole(paths.markdown, text)
@@ -84,12 +88,13 @@ def write_load(
 
 
 def read_load(path: Path) -> dict[str, Any]:
-    """The verdict.json of a load; raises `UsageError` if the file has none."""
+    """The verdict.json of a load, given by its path or by its folder; raises `UsageError` if there is none."""
+    path = path / "verdict.json" if path.is_dir() else path
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"{path} cannot be read ({first_line(error)}); name the verdict.json of a load."
+            f"{path} cannot be read ({first_line(error)}); name the verdict.json of a load, or its folder."
         ) from None
     if not isinstance(document, dict) or document.get("schema") != LOAD_SCHEMA:
         raise UsageError(f"{path} is no verdict of a load; name the verdict.json of one.")
@@ -118,8 +123,13 @@ def load_junit(verdict: LoadVerdict, *, written_at: str) -> str:
     return document_text(root)
 
 
-def load_markdown(verdict: LoadVerdict, document: dict[str, Any]) -> str:
-    """The verdict for a pull request: one sentence, the thresholds, the doubts, and the rows."""
+def load_markdown(
+    verdict: LoadVerdict, document: Mapping[str, Any], baseline: Mapping[str, Any] | None = None
+) -> str:
+    """The verdict for a pull request: one sentence, the thresholds, the doubts, and the rows.
+
+    With a `baseline`, the document of an earlier load, each row has its p99 too.
+    """
     lines = [f"## {signed(verdict.verdict)}: load {verdict.outcome}", "", plain_text(verdict.summary), ""]
     lines += ["| threshold | outcome | measured |", "|---|---|---:|"]
     for result in verdict.results:
@@ -127,15 +137,20 @@ def load_markdown(verdict: LoadVerdict, document: dict[str, Any]) -> str:
         name = f"{result.threshold.row}: {result.threshold.text}"
         cells = (plain_text(name), signed(result.outcome.verdict, result.outcome), plain_text(shown or ""))
         lines.append(f"| {' | '.join(cells)} |")
+    columns = [*_QUANTILES, *(() if baseline is None else ("p99 of the baseline",))]
     lines += [
         "",
-        f"| row | count | errors | {' | '.join(_QUANTILES)} |",
-        "|---|---:|---:|" + "---:|" * len(_QUANTILES),
+        f"| row | count | errors | {' | '.join(columns)} |",
+        "|---|---:|---:|" + "---:|" * len(columns),
     ]
     for name, row in document["rows"].items():
         latency = row["latency"] or {}
         times = [_milliseconds(latency.get(one)) for one in _QUANTILES]
+        if baseline is not None:
+            times.append(_milliseconds((baseline["rows"].get(name, {}).get("latency") or {}).get("p99")))
         lines.append(f"| {' | '.join((plain_text(name), str(row['count']), str(row['errors']), *times))} |")
+    if baseline is not None:
+        lines += ["", f"The baseline is the load {plain_text(str(baseline['facts'].get('run', 'unknown')))}."]
     lines += ["", *_resource_lines(verdict.evidence)]
     lines += ["", *(f"- {plain_text(doubt.text)}" for doubt in verdict.doubts)]
     return "\n".join(lines).rstrip() + "\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Mapping
 from typing import Any, Never
@@ -14,7 +13,7 @@ from locust import stats
 from locust.runners import MasterRunner, WorkerRunner
 
 from harness.errors import EXIT_USAGE
-from harness.load import locust_csv
+from harness.load import locust_csv, locust_signals
 from harness.load.locust_judging import JudgingLoad
 from harness.load.locust_master import MasterLoad
 from harness.load.locust_options import add_options
@@ -45,8 +44,8 @@ def _init(environment: Any, runner: Any, **_: Any) -> None:
     load.register()
     if environment.host:
         environment.host = masked(environment.host)  # shown in the web page and in reports
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        gevent.signal_handler(signal.SIGINT, _interrupt)
+    locust_signals.listen(environment, runner)
+    locust_signals.limit_wait(environment, runner)
     # Locust starts the timer of --run-time next. libev counts from the last run of its loop, before the imports.
     gevent.get_hub().loop.update_now()
 
@@ -59,11 +58,6 @@ def _load_for(environment: Any, runner: Any) -> LocustLoad:
         if isinstance(runner, MasterRunner)
         else JudgingLoad(environment, runner)
     )
-
-
-def _interrupt() -> None:
-    """Raise KeyboardInterrupt in the main greenlet: Python's handler ends the one that runs, such as a producer."""
-    gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
 
 
 def _exit(sentence: str) -> Never:

@@ -12,6 +12,8 @@ import agentexec as ax
 from harness.environments.deadlocks import DeadlockWatch
 from harness.errors import EXIT_UNKNOWN
 from harness.load import locust_preflight
+from harness.load.baseline import Baseline, baseline_for
+from harness.load.bill import LoadBill
 from harness.load.figures import Figures, merged
 from harness.load.gauge_sources import gauges_of
 from harness.load.gauges import LoadGauges
@@ -43,6 +45,8 @@ class JudgingLoad(LocustLoad):
         self._deadlocks: DeadlockWatch | None = None
         self._gauges: LoadGauges | None = None
         self._thresholds: Sequence[Threshold] = ()
+        self._bill = LoadBill(metering=None, window=None)
+        self._baseline: Baseline | None = None
         self._users = 0
         self._first_users: int | None = environment.parsed_options.num_users
         # Locust's own timer begins before the preflight; it does not begin if there is no time.
@@ -61,6 +65,8 @@ class JudgingLoad(LocustLoad):
         over = end is not None and elapsed >= end
         if end is not None and over and (not waiting or elapsed >= end + _GRACE_SECONDS):
             return None
+        if self.broken():
+            return None  # the rest of the load will not happen
         if elapsed and self.until and all(self._condition_holds()):
             print(f"load: it ends because {shape.until} holds.", flush=True)
             return None
@@ -75,6 +81,10 @@ class JudgingLoad(LocustLoad):
     def progress(self) -> tuple[float, int]:
         """Seconds since the load began, 0 before all processes began it, and the arrivals that wait for a user."""
         return (0.0, 0) if self.test is None else (self.test.elapsed, self.test.waiting)
+
+    def broken(self) -> bool:
+        """Whether the arrivals of a process broke off; its figures say why."""
+        return self.test is not None and self.test.arriving.failure is not None
 
     def grown(self) -> None:
         """Note that the number of users grows for the arrivals that wait."""
@@ -101,6 +111,7 @@ class JudgingLoad(LocustLoad):
         shape = self.environment.shape_class
         self.plan_for(shape, self._run_time or self.environment.parsed_options.run_time)
         self._thresholds = thresholds_of(self.environment)
+        self._baseline = baseline_for(options.baseline, self._thresholds)
         self.run = new_run()
         preflight = locust_preflight.Preflight(self.environment, options, target, self.plan, self.run)
         # Whatever ends the preflight, the clients that it made are closed.
@@ -109,6 +120,7 @@ class JudgingLoad(LocustLoad):
         self._canaries = None
         self._gauges = gauges_of(target, list(self._clients), lambda: self.progress()[0])
         self._gauges.start()
+        self._bill = LoadBill.begin(options.meter, options.prices, self._thresholds)
         self._brake = Brake(self._clients, options.brake, self._brake_pulled, self._gauges.note_depth)
         self._brake.start()
         self._deadlocks = DeadlockWatch(target.database_url)
@@ -184,11 +196,13 @@ class JudgingLoad(LocustLoad):
             seconds=max((seconds for _, seconds in parts), default=0.0),
             plan=self.plan,
             workers_lost=[part.label for client, part in processes.items() if client not in self.figures],
+            bill=self._bill.figures(self.gaps),
             gaps=self.gaps,
             sampled=Sampled() if self._gauges is None else self._gauges.sampled(),
             deadlocks=self._deadlocks.found().count if self._deadlocks is not None else None,
             lateness=self.options().lateness,
             processes=max(1, len(processes)),
             runner=self.runner,
+            baseline=self._baseline,
         )
         self.environment.process_exit_code = conclude(judged, self._thresholds, self.options().report)

@@ -35,6 +35,11 @@ class MasterLoad(JudgingLoad):
         self._parts: dict[str, Assignment] = {}
         self._reported: dict[str, tuple[float, int]] = {}
         self._recent: dict[str, Figures] = {}
+        self._heard: dict[str, float] = {}
+        self._broken = False
+        # Locust may end the process twice at once, and the second end sends the workers away at once.
+        self._quit = runner.quit
+        runner.quit = self._quit_when_concluded
 
     def register(self) -> None:
         super().register()
@@ -47,6 +52,9 @@ class MasterLoad(JudgingLoad):
         found = [self._reported.get(one, (0.0, 0)) for one in alive]
         return min((elapsed for elapsed, _ in found), default=0.0), sum(waiting for _, waiting in found)
 
+    def broken(self) -> bool:
+        return self._broken
+
     def grown(self) -> None:
         # The next growth needs a new report of what still waits.
         self._reported = {worker: (since, 0) for worker, (since, _) in self._reported.items()}
@@ -58,12 +66,13 @@ class MasterLoad(JudgingLoad):
         return self._parts
 
     def prepare(self, options: LoadOptions, target: LoadTarget) -> None:
-        self._parts, self._reported, self._recent = {}, {}, {}
+        self._parts, self._reported, self._recent, self._heard, self._broken = {}, {}, {}, {}, False
         whole = self.planned(options, target)
         clients = self.runner.clients
         ready = [*clients.ready, *clients.running, *clients.spawning]
         for number, client in enumerate(ready):
             self._parts[client.id] = replace(whole, shard=number, shards=len(ready))
+            self._heard[client.id] = time.monotonic()
             self.runner.send_message("harness-begin", self._parts[client.id].to_value(), client.id)
 
     def collect(self, test: LoadTest | None) -> None:  # noqa: ARG002 - a master has no load of its own
@@ -79,12 +88,20 @@ class MasterLoad(JudgingLoad):
         ):
             gevent.sleep(POLL_SECONDS)
 
+    def _quit_when_concluded(self) -> None:
+        self.runner.stop(send_stop_to_client=False)
+        self.stop()
+        self._quit()
+
     def _is_missing(self, client: str) -> bool:
-        """Whether a load worker has stopped to send heartbeats."""
-        clients = self.runner.clients
-        return client in clients and clients[client].state == STATE_MISSING
+        """Whether a load worker has stopped to send messages: Locust forgets those that stop, quit or are silent."""
+        if (node := self.runner.clients.get(client)) is not None:
+            return bool(node.state == STATE_MISSING)
+        return time.monotonic() - self._heard[client] > _SILENT_SECONDS
 
     def _on_progress(self, msg: Any, **_: Any) -> None:
+        self._heard[msg.node_id] = time.monotonic()
+        self._broken |= msg.data["broken"]
         self._reported[msg.node_id] = (float(msg.data["elapsed"]), int(msg.data["waiting"]))
         if "recent" in msg.data:
             self._recent[msg.node_id] = Figures.from_value(msg.data["recent"])

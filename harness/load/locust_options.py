@@ -25,12 +25,13 @@ def add_options(parser: Any) -> None:
     group = parser.add_argument_group(
         "queue load", "QueueUser and OpenShape of harness.load; --host is the URL of Redis, or of the API."
     )
-    add = group.add_argument
-    add(
-        "--load-database", metavar="NAME", env_var="LOCUST_LOAD_DATABASE", help="the database of DATABASE_URL"
-    )
-    add("--load-queue", metavar="NAME", env_var="LOCUST_LOAD_QUEUE", help="the queue that the pool serves")
-    add("--load-api", metavar="URL", env_var="LOCUST_LOAD_API", help="the status API of ApiUser")
+
+    def add(name: str, **settings: Any) -> None:
+        group.add_argument(name, env_var=f"LOCUST_{name[2:].replace('-', '_').upper()}", **settings)
+
+    add("--load-database", metavar="NAME", help="the database of DATABASE_URL")
+    add("--load-queue", metavar="NAME", help="the queue that the pool serves")
+    add("--load-api", metavar="URL", help="the status API of ApiUser")
     add("--load-shape", metavar="CLASS", help="the shape class, if the file has several")
     add("--load-drain", type=float, default=_DRAIN_SECONDS, help="seconds until every task must be terminal")
     add("--load-canary", type=float, default=CANARY_SECONDS, help="seconds of the first tasks; 0: no check")
@@ -40,6 +41,13 @@ def add_options(parser: Any) -> None:
     for name, metavar, description in (
         ("--allow-target", "HOST", "put load on this host, which is not this machine; may be repeated"),
         ("--load-report", "DIR", "the folder of verdict.json, junit.xml and summary.md"),
+        (
+            "--load-meter",
+            "URL",
+            "the endpoint of `harness llm serve` that the tasks use, for tokens and cost",
+        ),
+        ("--load-prices", "FILE", "its price list as JSON"),
+        ("--load-baseline", "DIR", "the report of an earlier load, to compare with"),
     ):
         # An option of these cannot be changed by a visitor of the web page.
         many: dict[str, Any] = {"action": "append", "default": []} if name == "--allow-target" else {}
@@ -62,6 +70,9 @@ class LoadOptions:
     producers: int
     allowed: tuple[str, ...]
     report: Path | None
+    meter: str | None
+    prices: Path | None
+    baseline: Path | None
 
     @classmethod
     def of(cls, options: Namespace, host: str | None, own_host: str | None) -> LoadOptions:
@@ -87,6 +98,9 @@ class LoadOptions:
             producers=max(1, int(options.load_producers)),
             allowed=tuple(options.allow_target or ()),
             report=Path(options.load_report) if options.load_report else None,
+            meter=options.load_meter or None,
+            prices=Path(options.load_prices) if options.load_prices else None,
+            baseline=Path(options.load_baseline) if options.load_baseline else None,
         )
 
     def target(self) -> LoadTarget:

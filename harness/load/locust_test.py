@@ -200,6 +200,7 @@ class LoadTest:
             time.sleep(_POLL_SECONDS)
         for taken in self.arriving.never_sent():
             self.producers.drop(taken.intended, taken.lateness)
+        self.note_gap(self._missing_arrivals())
         # A user that Locust killed took an arrival and did not send it.
         for _ in range(self.arriving.due - self.producers.figures.accounting.due):
             self.producers.drop(time.monotonic(), 0.0)
@@ -207,6 +208,18 @@ class LoadTest:
         self.producers.close()
         self.producers.figures.series.merge(self._gauges.series)
         return self.producers.figures
+
+    def note_gap(self, gap: str | None) -> None:
+        """Note what is missing in the figures of this process, as a sentence; None for nothing."""
+        if gap is not None:
+            self.producers.figures.gaps.append(gap)
+
+    def _missing_arrivals(self) -> str | None:
+        if self.arriving.failure is not None:
+            return f"the arrivals of the load process {self.part.label} broke off: {self.arriving.failure}"
+        if self.is_open and not self.arriving.epoch and self.part.shards > 1:
+            return f"the arrivals of the load process {self.part.label} never began"
+        return None
 
     @property
     def seconds(self) -> float:

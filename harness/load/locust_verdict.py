@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.errors import EXIT_UNKNOWN, UsageError
+from harness.errors import EXIT_UNKNOWN, UsageError, describe_error
+from harness.load.baseline import Baseline
 from harness.load.figures import KINDS, Figures, merged
 from harness.load.files import LoadCourse, load_table, write_load
 from harness.load.gauge_sources import ENV_SLOTS
@@ -29,7 +30,7 @@ class EndedLoad:
     `workers_lost` names the load workers that did not report, `gaps` are sentences, and `sampled` are the gauges of
     servers and workers. `deadlocks` is their number in the database, None if it is not known. `lateness` is the bound
     of the generator's own p99, in seconds. `runner` is that of Locust, with errors of the users' code and other
-    requests.
+    requests. `baseline` is an earlier load. `bill` has tokens and money of an LLM endpoint.
     """
 
     run: str
@@ -43,33 +44,46 @@ class EndedLoad:
     lateness: float
     processes: int
     runner: Any
+    baseline: Baseline | None = None
+    bill: Mapping[str, float] = field(default_factory=dict)
 
 
 def thresholds_of(environment: Any) -> tuple[Threshold, ...]:
-    """The `thresholds` of the locustfiles; raises `UsageError`."""
-    texts: dict[str, str] = {}
+    """The `thresholds` of the locustfiles, also several for one row; raises `UsageError`."""
+    files: dict[str, str] = {}
+    found: list[Threshold] = []
     for path in environment.parsed_locustfiles or ():
-        # Locust imports each file under its name.
-        found = getattr(sys.modules.get(Path(path).stem), "thresholds", {})
-        if not isinstance(found, Mapping) or not all(
-            isinstance(part, str) for item in found.items() for part in item
+        # Locust imports each file under its name, and this one under another, so as not to hide its own package.
+        name = "locustfile" if Path(path).stem == "locust" else Path(path).stem
+        if files.setdefault(name, path) != path:
+            raise UsageError(
+                f"The locustfiles {files[name]} and {path} have one name, so Locust keeps only one; rename one of them."
+            )
+        given = getattr(sys.modules.get(name), "thresholds", {})
+        if not isinstance(given, Mapping) or not all(
+            isinstance(part, str) for item in given.items() for part in item
         ):
             raise UsageError(
-                'The `thresholds` of the locustfile map a row to its thresholds, as in {"TASK answer": "p95 < 2s"}.'
+                f'The `thresholds` of {path} must map a row to its thresholds; write {{"TASK answer": "p95 < 2s"}}.'
             )
-        texts |= found
-    return parse_all(texts)
+        found += parse_all(given)
+    return tuple(dict.fromkeys(found))
 
 
 def evidence_of(judged: EndedLoad) -> LoadEvidence:
     """All that the load left to be judged."""
     figures = merged(judged.figures)
-    planned = judged.plan.planned(judged.seconds)
+    gaps = [*judged.gaps, *figures.gaps]
+    planned = None
+    try:
+        planned = judged.plan.planned(judged.seconds)
+    except Exception as error:  # noqa: BLE001 - the schedule may be a file that has changed, or code of the user
+        gaps.append(f"the planned arrivals cannot be counted: {describe_error(error)}")
     if planned is None:  # a closed model has no plan: it sends what it can
         planned = float(figures.accounting.due)
     rows = figures.all_rows(planned=planned, seconds=judged.seconds)
     acknowledged = figures.accounting.acknowledged
-    rows[ALL] = LoadRow(figures=dict(_figures_of_all(judged, acknowledged)))
+    rows[ALL] = LoadRow(figures={**dict(_figures_of_all(judged, acknowledged)), **judged.bill})
     figures.series.merge(judged.sampled.series)
     rows |= _other_requests(judged.runner)
     return LoadEvidence(
@@ -82,7 +96,7 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
         resources=list(resources(judged.sampled, figures.series, acknowledged)),
         logs=judged.sampled.logs,
         workers_lost=judged.workers_lost,
-        gaps=judged.gaps,
+        gaps=gaps,
         raised=list(_raised(judged.runner)),
         facts=dict(_facts(judged)),
     )
@@ -115,11 +129,13 @@ def _other_requests(runner: Any) -> dict[str, LoadRow]:
 
 def conclude(judged: EndedLoad, thresholds: Sequence[Threshold], folder: Path | None) -> int:
     """Judge a load, print the verdict and write it into a folder; returns the exit code 0, 1 or 2."""
-    verdict = judge(evidence_of(judged), thresholds)
+    baseline = judged.baseline
+    verdict = judge(evidence_of(judged), thresholds, None if baseline is None else baseline.rows)
     print(f"\n{load_table(verdict)}", flush=True)
     if folder is not None:
         try:
-            paths = write_load(verdict, folder, course=_course(judged))
+            earlier = None if baseline is None else baseline.document
+            paths = write_load(verdict, folder, course=_course(judged), baseline=earlier)
         except UsageError as error:
             print(f"load: {masked(str(error))}", file=sys.stderr, flush=True)
             return EXIT_UNKNOWN
@@ -143,3 +159,5 @@ def _facts(judged: EndedLoad) -> Iterator[tuple[str, str]]:
         yield "slots", slots
     if judged.plan.schedule is not None:
         yield "seed", str(judged.plan.schedule.seed)
+    if judged.baseline is not None:
+        yield "baseline", judged.baseline.run

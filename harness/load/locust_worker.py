@@ -7,7 +7,8 @@ from typing import Any
 
 import gevent
 
-from harness.errors import HarnessError
+from harness.errors import EXIT_UNKNOWN, HarnessError
+from harness.load.figures import Figures
 from harness.load.locust_options import LoadOptions
 from harness.load.locust_registry import ShapeLike
 from harness.load.locust_run import LocustLoad
@@ -25,6 +26,8 @@ class WorkerLoad(LocustLoad):
     def __init__(self, environment: Any, runner: Any) -> None:
         super().__init__(environment, runner)
         self._part: Assignment | None = None
+        self._reported: LoadTest | None = None
+        self._left = False
 
     def register(self) -> None:
         super().register()
@@ -36,10 +39,13 @@ class WorkerLoad(LocustLoad):
 
     def prepare(self, options: LoadOptions, target: LoadTarget) -> None:
         if self._part is None:
-            raise HarnessError("This load worker joined while a load runs; start it before the load.")
+            raise HarnessError(
+                "This load worker joined while a load runs; start all before it, with --expect-workers at the master."
+            )
         part, self._part = self._part, None
         self.plan_for((self.environment.available_shape_classes or {}).get(part.shape), part.seconds)
-        test = self.open(options, target, part)
+        self._left = False
+        test = self._reported = self.open(options, target, part)
         gevent.spawn(self._report_progress, test)
 
     def refuse(self, sentence: str, code: int) -> None:  # noqa: ARG002 - the master has the exit code
@@ -55,7 +61,12 @@ class WorkerLoad(LocustLoad):
         test, self.test = self.test, None
         if test is None:
             return
-        figures = test.finish(self.options().drain)
+        try:
+            self._send(test, test.finish(self.options().drain))
+        finally:
+            self._reported = None
+
+    def _send(self, test: LoadTest, figures: Figures) -> None:
         # Locust's own statistics first, so that the master has all of them when it judges.
         data: dict[str, Any] = {}
         self.environment.events.report_to_master.fire(client_id=self.runner.client_id, data=data)
@@ -71,14 +82,27 @@ class WorkerLoad(LocustLoad):
         self.runner.stop()  # fires test_stop, which sends the figures
 
     def _report_progress(self, test: LoadTest) -> None:
-        while test is self.test:
-            last = self.runner.last_heartbeat_timestamp
-            # Locust itself goes on for a minute.
-            if last is not None and time.time() - last > _MASTER_SECONDS:
-                test.stop()
-                return
-            progress: dict[str, Any] = {"elapsed": test.elapsed, "waiting": test.waiting}
+        while test is self._reported:
+            if test is self.test and self._master_is_silent():
+                self._leave(test)
+            progress: dict[str, Any] = {
+                "elapsed": test.elapsed,
+                "waiting": test.waiting,
+                # Also the master has to end the load, if it answers again.
+                "broken": test.arriving.failure is not None or self._left,
+            }
             if self.until:
                 progress["recent"] = test.producers.recent.figures().to_value()
             self.runner.send_message("harness-progress", progress)
             gevent.sleep(_PROGRESS_SECONDS)
+
+    def _master_is_silent(self) -> bool:
+        last = self.runner.last_heartbeat_timestamp
+        # Locust itself goes on for a minute.
+        return not self._left and last is not None and time.time() - last > _MASTER_SECONDS
+
+    def _leave(self, test: LoadTest) -> None:
+        self._left = True
+        self.environment.process_exit_code = EXIT_UNKNOWN
+        test.note_gap(f"the load worker {test.part.label} ended its load, because its master was silent")
+        test.stop()

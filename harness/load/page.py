@@ -69,8 +69,14 @@ def _thresholds(
             **one,
             "verdict": ThresholdOutcome(one["outcome"]).verdict,
             "measured": _measured(one),
-            "before": _measured(old) if old else _latency(None),
+            "before": _before(one, old),
         }
+
+
+def _before(one: Mapping[str, Any], old: Mapping[str, Any] | None) -> str:
+    if one["unit"] == "times the baseline":  # an earlier load has such a value with another baseline
+        return "1"
+    return _measured(old) if old else _latency(None)
 
 
 def _measured(one: Mapping[str, Any]) -> str:

@@ -18,7 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import agentexec as ax
 from agentexec.core.db import create_schema
-from agentexec.store.models import ACTIVITY_TABLE, PREFIX, Activity
+from agentexec.store.dialects import ACTIVITY_TABLE, PREFIX
+from agentexec.store.models import Activity
 from harness.environments.base import Environment
 from harness.errors import TargetFailed, describe_error
 from harness.load.gauge_sources import ENV_LOGS, ENV_SLOTS, log_variables

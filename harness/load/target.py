@@ -12,11 +12,13 @@ import shlex
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import agentexec as ax
 from harness.environments.urls import checked_url, database_name, plain_url
 from harness.errors import UsageError
+from harness.load.files import read_load
 from harness.masking import masked
 
 _RUN = re.compile(r"load-\d{8}-\d{6}-[0-9a-f]{6}")
@@ -92,13 +94,17 @@ def new_run() -> str:
 
 
 def checked_run(text: str) -> str:
-    """The id of a run; raises `UsageError` for anything else."""
-    if not _RUN.fullmatch(text):
-        raise UsageError(
-            f"{masked(text)!r} is no id of a load run; it looks like load-20260131-120000-0a1b2c, "
-            "and verdict.json and the first line of a run have it."
-        )
-    return text
+    """The id of a run, given by itself, by its report folder or by its verdict.json; raises `UsageError`."""
+    if _RUN.fullmatch(text):
+        return text
+    if (path := Path(text)).exists():
+        found = str(read_load(path).get("facts", {}).get("run"))
+        if _RUN.fullmatch(found):
+            return found
+    raise UsageError(
+        f"{masked(text)!r} is no id of a load run and no report of one; an id looks like load-20260131-120000-0a1b2c, "
+        "and verdict.json and the first line of a run have it."
+    )
 
 
 def _given(variables: Mapping[str, str], name: str) -> str:

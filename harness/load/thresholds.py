@@ -4,10 +4,12 @@ A threshold is a statistic, a comparator and a bound. Thresholds are separated b
 
     threshold   statistic comparator bound
     statistic   p50, p99.9 (any percentile), mean, min, max | rate | count, errors, lost, dropped, late, deadlocks,
-                log_errors, wal_bytes_per_task, tokens, cost
+                log_errors, wal_bytes_per_task, tokens, tokens_again, cost, cost_again
     comparator  < <= > >= = ==
     bound       latencies: a number with us, ms, s, m or h | rate: a number with /s, or a share of the planned rate
-                (0.95, 95%) | errors, lost, dropped, late: a number of tasks, or a share with % | others: a number
+                (0.95, 95%) | errors, lost, dropped, late: a number of tasks, or a share with % | cost, cost_again: a
+                number, or one with its currency (2.50 USD) | others: a number | latencies, rate, tokens and cost also:
+                times the value of a baseline (1.2x)
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -53,7 +55,7 @@ class ThresholdOutcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Threshold:
-    """One threshold of a row. `bound` is in seconds, in tasks, in tasks per second, or a share (0.01 for 1%)."""
+    """One threshold of a row. `bound` is in seconds, in tasks, in tasks per second, a share (0.01 for 1%), or TIMES."""
 
     row: str
     statistic: str
@@ -75,10 +77,10 @@ class Threshold:
                 return shown_time(value)
             case "%":
                 return f"{value * 100:.4g}%"
-            case "/s":
-                return f"{value:.4g}/s"
+            case "/s" | "x":
+                return f"{value:.4g}{self.unit}"
             case _:
-                return f"{value:.10g}"
+                return f"{value:.10g} {self.unit}".rstrip()
 
     def compare(self, measured: float) -> bool:
         """Whether the measured value is on the right side of the bound."""
@@ -116,7 +118,7 @@ class ThresholdResult:
             "statistic": self.threshold.statistic,
             "comparator": self.threshold.comparator,
             "bound": self.threshold.bound,
-            "unit": _JSON_UNITS[self.threshold.unit],
+            "unit": _JSON_UNITS.get(self.threshold.unit, self.threshold.unit),
             "measured": "never" if infinite else self.measured,
             "outcome": self.outcome.value,
             "reason": self.reason,
@@ -138,16 +140,34 @@ def parse_conditions(text: str) -> tuple[Threshold, ...]:
 
     A condition without a row has the row of the one before it.
     """
-    found: list[Threshold] = []
+    return tuple(threshold for threshold, _ in _conditions(text))
+
+
+def by_row(texts: Iterable[str]) -> dict[str, str]:
+    """Thresholds that are written as conditions, as texts by row; raises `UsageError`."""
+    found: dict[str, str] = {}
+    for threshold, part in (one for text in texts for one in _conditions(text)):
+        row = threshold.row
+        found[row] = f"{found[row]}, {part}" if row in found else part
+    return found
+
+
+def _conditions(text: str) -> Iterator[tuple[Threshold, str]]:
+    """Each condition, and its text without the row."""
+    row = None
     for part in text.split(","):
         matched = _CONDITION.fullmatch(part.strip())
-        row = (matched and matched["row"]) or (found[-1].row if found else None)
+        row = (matched and matched["row"]) or row
         if not matched or row is None:
             raise UsageError(
                 f"The condition {_quoted(part)} does not begin with a row; write for example 'TASK answer p99 > 2s'."
             )
-        found.append(_threshold(row, matched["threshold"]))
-    return tuple(found)
+        threshold = _threshold(row, matched["threshold"])
+        if threshold.unit == TIMES:
+            raise UsageError(
+                f"The condition {_quoted(part)} cannot have a baseline; give its bound without x."
+            )
+        yield threshold, matched["threshold"]
 
 
 def check_rows(thresholds: Iterable[Threshold], known: Iterable[str]) -> None:
@@ -158,12 +178,21 @@ def check_rows(thresholds: Iterable[Threshold], known: Iterable[str]) -> None:
             raise UsageError(_unknown_row(threshold.row, names))
 
 
-def evaluate(thresholds: Iterable[Threshold], rows: Mapping[str, LoadRow]) -> tuple[ThresholdResult, ...]:
-    """Judge all thresholds. A row that saw nothing, or that does not exist, is not measurable."""
-    return tuple(_evaluated(threshold, rows) for threshold in thresholds)
+def evaluate(
+    thresholds: Iterable[Threshold],
+    rows: Mapping[str, LoadRow],
+    baseline: Mapping[str, LoadRow] | None = None,
+) -> tuple[ThresholdResult, ...]:
+    """Judge all thresholds. A row that saw nothing, or that does not exist, is not measurable.
+
+    `baseline` has the rows of an earlier load.
+    """
+    return tuple(_evaluated(threshold, rows, baseline or {}) for threshold in thresholds)
 
 
-def _evaluated(threshold: Threshold, rows: Mapping[str, LoadRow]) -> ThresholdResult:
+def _evaluated(
+    threshold: Threshold, rows: Mapping[str, LoadRow], baseline: Mapping[str, LoadRow]
+) -> ThresholdResult:
     row = rows.get(threshold.row)
     reason = measured = None
     if row is None:
@@ -174,15 +203,25 @@ def _evaluated(threshold: Threshold, rows: Mapping[str, LoadRow]) -> ThresholdRe
         measured = _measure(row, threshold)
         if measured is None or math.isnan(measured):
             measured, reason = None, f"the row has no {threshold.statistic}"
-    return ThresholdResult(threshold=threshold, measured=measured, reason=reason)
+        elif threshold.unit == TIMES:
+            measured = _multiple(measured, threshold, baseline)
+            reason = f"the baseline has no {threshold.statistic} of this row to compare with"
+    return ThresholdResult(
+        threshold=threshold, measured=measured, reason=reason if measured is None else None
+    )
+
+
+def _multiple(measured: float, threshold: Threshold, baseline: Mapping[str, LoadRow]) -> float | None:
+    before = _measure(baseline[threshold.row], threshold) if threshold.row in baseline else None
+    return measured / before if before and math.isfinite(before) else None
 
 
 def _measure(row: LoadRow, threshold: Threshold) -> float | None:
     name, share = threshold.statistic, threshold.unit == "%"
     if name == "rate":
-        wanted = row.seconds if threshold.unit == "/s" else row.planned
+        wanted = row.seconds if threshold.unit in ("/s", TIMES) else row.planned
         return (row.count - row.errors) / wanted if wanted else None
-    if threshold.unit == "time":
+    if threshold.unit == "time" or (threshold.unit == TIMES and _units_of(name) == _TIMES):
         return _latency(row.latencies, name)
     value = {"count": row.count, "errors": row.errors}.get(name, row.figures.get(name))
     if value is None or not share:
@@ -215,8 +254,8 @@ def _threshold(row: str, text: str) -> Threshold:
             f"{', '.join(_STATISTICS)}."
         )
     unit = matched["unit"] or ""
-    if unit not in units:
-        allowed = ", ".join(one or "none" for one in units)
+    if unit not in units and not (statistic in MONEY and _CURRENCY.fullmatch(unit)):
+        allowed = ", ".join([*(one or "none" for one in units), *(["USD"] if statistic in MONEY else [])])
         raise UsageError(
             f"The bound {_quoted(matched['bound'])} of {statistic} has a wrong unit; its units are: {allowed}."
         )
@@ -245,6 +284,11 @@ def _quoted(text: str) -> str:
     return repr(masked(text.strip()))
 
 
+MONEY = ("cost", "cost_again")
+BILLED = ("tokens", "tokens_again", *MONEY)
+"""Statistics of the bill of an LLM endpoint; those of `MONEY` need a price list."""
+
+_CURRENCY = re.compile("[A-Z]{3}")
 _COMPARATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -252,25 +296,29 @@ _COMPARATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "=": operator.eq,
 }
-_TIMES = tuple(unit for unit in UNITS if unit != "d")
+TIMES = "x"
+"""The unit of a bound that is a multiple of the value of a baseline."""
+_TIMES = (*(unit for unit in UNITS if unit != "d"), TIMES)
 _TASKS = ("", "%")
 _STATISTICS: Mapping[str, tuple[str, ...]] = {
     "mean": _TIMES,
     "min": _TIMES,
     "max": _TIMES,
-    "rate": ("", "%", "/s"),
+    "rate": ("", "%", "/s", TIMES),
     "count": ("",),
     "errors": _TASKS,
     "lost": _TASKS,
     "dropped": _TASKS,
     "late": _TASKS,
     "deadlocks": ("",),
+    "tokens": ("", TIMES),
+    "cost": ("", TIMES),
     "log_errors": ("",),
     "wal_bytes_per_task": ("",),
-    "tokens": ("",),
-    "cost": ("",),
+    "tokens_again": ("",),
+    "cost_again": ("",),
 }
-_JSON_UNITS = {"time": "seconds", "%": "share", "/s": "per second", "": "number"}
+_JSON_UNITS = {"time": "seconds", "%": "share", "/s": "per second", TIMES: "times the baseline", "": "number"}
 _TEXT = (
     r"(?P<statistic>[A-Za-z][\w.]*)\s*(?P<comparator><=|>=|==|=|<|>)\s*"
     r"(?P<bound>(?P<number>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>[^\s\d.]+)?)"

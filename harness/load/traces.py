@@ -1,17 +1,21 @@
 """Traces of arrivals: files with one arrival a line, in the formats of the public traces or in the project's own.
 
-The format is found by the first line. Files are read as streams, so a trace may be larger than memory. All offsets
-are seconds since the first arrival; in the project's own format, seconds since the start of the trace.
+The format is found by the first line. Files are read as streams, so a trace may be larger than memory, except those of
+Azure Functions, which are not in the order of arrivals. All offsets are seconds since the first arrival; in the own
+format of the project, seconds since the start of the trace.
 """
 
 from __future__ import annotations
 
 import csv
+import heapq
 import json
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -23,7 +27,10 @@ OWN_COLUMNS = ("offset_seconds", "size", "task")
 
 
 class Size(NamedTuple):
-    """How large an arrival is: tokens of the request and of the answer, or bytes of the payload as `input` alone."""
+    """How large an arrival is: tokens of the request and of the answer, or one number as `input`.
+
+    It is the bytes of the payload, or the milliseconds of an invocation of Azure Functions.
+    """
 
     input: int
     output: int | None = None
@@ -37,14 +44,22 @@ class TraceRow(NamedTuple):
     task: str | None = None
 
 
+NumberedRow = tuple[int, TraceRow]
+"""An arrival with the number of its line."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TraceFormat:
-    """A format: its required columns (in lower case), and how a row becomes an arrival with a time in seconds."""
+    """A format: its required columns (in lower case), and how a line becomes arrivals with their times in seconds.
+
+    `order` brings the arrivals of all lines into the order of their times, if the lines are not in it.
+    """
 
     name: str
     columns: tuple[str, ...]
-    row: Callable[[Mapping[str, Any]], TraceRow]
+    rows: Callable[[Mapping[str, Any]], Iterable[TraceRow]]
     relative: bool = True
+    order: Callable[[Iterable[Iterable[NumberedRow]]], Iterator[NumberedRow]] = chain.from_iterable
 
     def fits(self, columns: Iterable[str]) -> bool:
         """Whether a file with these columns has this format."""
@@ -84,13 +99,7 @@ def _rows(file: TextIO, path: Path) -> Iterator[TraceRow]:
     found, lines = _opened(file, path)
     first: float | None = None
     latest = -math.inf
-    for number, values in lines:
-        try:
-            row = found.row(values)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise _wrong_line(
-                path, number, f"is no arrival of the format {found.name} ({_why(error)})"
-            ) from None
+    for number, row in found.order(_numbered(found, number, values, path) for number, values in lines):
         if not math.isfinite(row.offset):
             raise _wrong_line(path, number, "has a time that is not finite")
         if row.offset < latest:
@@ -103,6 +112,28 @@ def _rows(file: TextIO, path: Path) -> Iterator[TraceRow]:
         yield row._replace(offset=row.offset - first)
     if first is None:
         raise UsageError(f"The trace {path} has no arrival; give a file with at least one.")
+
+
+def _numbered(
+    found: TraceFormat, number: int, values: Mapping[str, Any], path: Path
+) -> Iterable[NumberedRow]:
+    try:
+        rows = found.rows(values)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise _wrong_line(path, number, f"is no arrival of the format {found.name} ({_why(error)})") from None
+    return ((number, row) for row in rows)
+
+
+def _sorted(lines: Iterable[Iterable[NumberedRow]]) -> Iterator[NumberedRow]:
+    return iter(sorted(chain.from_iterable(lines), key=_offset))
+
+
+def _merged(lines: Iterable[Iterable[NumberedRow]]) -> Iterator[NumberedRow]:
+    return heapq.merge(*lines, key=_offset)
+
+
+def _offset(numbered: NumberedRow) -> float:
+    return numbered[1].offset
 
 
 def _opened(file: TextIO, path: Path) -> tuple[TraceFormat, Iterator[tuple[int, Mapping[str, Any]]]]:
@@ -156,6 +187,11 @@ def _why(error: Exception) -> str:
     return f"no {error}" if isinstance(error, KeyError) else str(error)
 
 
+def _one(row: Callable[[Mapping[str, Any]], TraceRow]) -> Callable[[Mapping[str, Any]], Iterable[TraceRow]]:
+    """Lines that are one arrival each."""
+    return lambda values: (row(values),)
+
+
 def _azure(values: Mapping[str, Any]) -> TraceRow:
     at = datetime.fromisoformat(values["timestamp"].strip())
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
@@ -171,6 +207,32 @@ def _burstgpt(values: Mapping[str, Any]) -> TraceRow:
 def _mooncake(values: Mapping[str, Any]) -> TraceRow:
     at = float(values["timestamp"]) / 1000
     return TraceRow(at, Size(_count(values["input_length"]), _count(values["output_length"])))
+
+
+def _azure_invocation(values: Mapping[str, Any]) -> TraceRow:
+    """An invocation of the trace of 2021, which has its end: it arrived `duration` before."""
+    end, duration = float(values["end_timestamp"]), float(values["duration"])
+    if not (0 <= duration < math.inf and math.isfinite(end)):
+        raise ValueError("its end or its duration is no time")
+    return TraceRow(end - duration, Size(round(duration * 1000)), _function(values["app"], values["func"]))
+
+
+def _azure_minutes(values: Mapping[str, Any]) -> Iterable[TraceRow]:
+    """The invocations of a function in the trace of 2019: their number in each minute of a day, here evenly spaced."""
+    minutes = [
+        (int(name), _count(count)) for name, count in values.items() if name.isdecimal() and count != "0"
+    ]
+    task = _function(values["hashapp"], values["hashfunction"])
+    return (
+        TraceRow(60 * (minute - 1 + (number + 0.5) / count), None, task)
+        for minute, count in sorted(minutes)
+        for number in range(count)
+    )
+
+
+def _function(app: str, name: str) -> str:
+    """The name of a function, which is unique only within its application."""
+    return sys.intern(f"{app}/{name}")
 
 
 def _own(values: Mapping[str, Any]) -> TraceRow:
@@ -193,10 +255,26 @@ def _count(value: object) -> int:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-AZURE = TraceFormat(name="Azure", columns=("timestamp", "contexttokens", "generatedtokens"), row=_azure)
-BURSTGPT = TraceFormat(
-    name="BurstGPT", columns=("timestamp", "request tokens", "response tokens"), row=_burstgpt
+AZURE = TraceFormat(
+    name="Azure", columns=("timestamp", "contexttokens", "generatedtokens"), rows=_one(_azure)
 )
-MOONCAKE = TraceFormat(name="Mooncake", columns=("timestamp", "input_length", "output_length"), row=_mooncake)
-OWN = TraceFormat(name="harness", columns=OWN_COLUMNS[:1], row=_own, relative=False)
-FORMATS = (OWN, AZURE, BURSTGPT, MOONCAKE)
+BURSTGPT = TraceFormat(
+    name="BurstGPT", columns=("timestamp", "request tokens", "response tokens"), rows=_one(_burstgpt)
+)
+MOONCAKE = TraceFormat(
+    name="Mooncake", columns=("timestamp", "input_length", "output_length"), rows=_one(_mooncake)
+)
+AZURE_FUNCTIONS_2021 = TraceFormat(
+    name="Azure Functions 2021",
+    columns=("app", "func", "end_timestamp", "duration"),
+    rows=_one(_azure_invocation),
+    order=_sorted,
+)
+AZURE_FUNCTIONS_2019 = TraceFormat(
+    name="Azure Functions 2019",
+    columns=("hashapp", "hashfunction", "trigger", "1"),
+    rows=_azure_minutes,
+    order=_merged,
+)
+OWN = TraceFormat(name="harness", columns=OWN_COLUMNS[:1], rows=_one(_own), relative=False)
+FORMATS = (OWN, AZURE, BURSTGPT, MOONCAKE, AZURE_FUNCTIONS_2021, AZURE_FUNCTIONS_2019)

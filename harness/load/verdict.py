@@ -167,13 +167,22 @@ class LoadVerdict:
         return f"{share} {self.outcome}, over {tasks}. {of_outcome[0]}"
 
 
-def judge(evidence: LoadEvidence, thresholds: Mapping[str, str] | Sequence[Threshold]) -> LoadVerdict:
-    """Judge a run by the thresholds of its rows, and by those that every run has; raises `UsageError`."""
+def judge(
+    evidence: LoadEvidence,
+    thresholds: Mapping[str, str] | Sequence[Threshold],
+    baseline: Mapping[str, LoadRow] | None = None,
+    *,
+    defaults: bool = True,
+) -> LoadVerdict:
+    """Judge a run by the thresholds of its rows, and by those that every run has (`defaults`); raises `UsageError`.
+
+    `baseline` has the rows of an earlier load, for thresholds that compare with it.
+    """
     given = parse_all(thresholds) if isinstance(thresholds, Mapping) else thresholds
     rows = evidence.all_rows()
     return LoadVerdict(
         evidence=evidence,
-        results=evaluate(with_defaults(given, rows), rows),
+        results=evaluate(with_defaults(given, rows) if defaults else given, rows, baseline),
         doubts=tuple(_doubts(evidence)),
     )
 

@@ -12,17 +12,17 @@ from types import ModuleType
 import harness
 from harness.scenario.scenario import Scenario
 
-_NAME = "harness.chaos"
+_NAME, _FOLDER = "harness.chaos", "chaos"
 
 
 def _package() -> ModuleType:
     """The package with the scenarios of this harness, also if the user has another module `chaos`."""
     if find_spec(_NAME) is not None:
         return import_module(_NAME)
-    init = Path(harness.__file__).parents[1] / "chaos" / "__init__.py"
-    found = find_spec("chaos")
+    init = Path(harness.__file__).parents[1] / _FOLDER / "__init__.py"
+    found = find_spec(_FOLDER)
     if found is not None and found.origin is not None and Path(found.origin).resolve() == init.resolve():
-        return import_module("chaos")
+        return import_module(_FOLDER)
     spec = spec_from_file_location(_NAME, init)
     assert spec is not None, "it is a Python file"
     assert spec.loader is not None, "it is a Python file"

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from agentexec.store.models import ACTIVITY_TABLE, LOG_TABLE
+from agentexec.store.dialects import ACTIVITY_TABLE, LOG_TABLE
 from harness.history import OperationType
 from harness.simulation.context import SimulationContext
 from harness.simulation.queue.books import Books

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import StaticPool
 
 from agentexec.core.db import create_schema
-from agentexec.store.models import ACTIVITY_TABLE, LOG_TABLE
+from agentexec.store.dialects import ACTIVITY_TABLE, LOG_TABLE
 from harness.simulation.call_faults import LostCall, Network
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.runtime import VirtualRuntime

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import agentexec as ax
 from agentexec.activity import PENDING, Activity, ActivityLog
-from agentexec.store.models import PREFIX
+from agentexec.store.dialects import PREFIX
 from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, describe_error
 from harness.history import CHILD, Operation, OperationType

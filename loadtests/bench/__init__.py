@@ -1,4 +1,4 @@
-"""Benchmarks of agentexec, each compared with its floor: the same Redis commands and SQL without a framework.
+"""Benchmarks of agentexec, compared with the least work that keeps its promise, without a framework.
 
 `python -m loadtests.bench` runs all of them; `harness report compare A B` compares two of its JSON files.
 """

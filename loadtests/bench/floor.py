@@ -1,52 +1,94 @@
-"""The floor of a drain as a process: the queue's script and the store's statements in a loop.
+"""The floor of the benchmarks: the least work that keeps agentexec's promise, without agentexec and its statements.
 
-`python -m loadtests.bench.floor DATABASE_URL REDIS_URL QUEUE BATCH` works until the queue is empty.
+One row of one table in Postgres is a task and its record: it is durable before the call returns; a claim is recorded
+with a lease and a fencing token before the handler begins; the end is recorded if the token is still valid. The end of
+a batch and the claim of the next one are one statement.
+
+`python -m loadtests.bench.floor BATCH` drains the table of `$DATABASE_URL` and prints `TASKS BEGAN ENDED`: times in
+nanoseconds of the monotonic clock. `BEGAN` is when the first batch was claimed.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-from uuid import uuid4
+import time
+from collections.abc import Sequence
+from typing import Any
 
-import redis
+import psycopg
 
-from agentexec.core.db import engine_for, one_statement
-from agentexec.queue.protocol import Claim, Disposition, Finish, QueuePolicy, StepRequest
-from agentexec.queue.redis_queue import RedisQueue
-from agentexec.store.rows import ActivityUpdate, Start
-from agentexec.store.statements import record_batch
-from agentexec.store.status import Status
+LEASE_SECONDS = 30.0
 
+Claimed = tuple[int, int, bytes]
+"""The id, the fencing token and the context of a task."""
 
-def drain(database_url: str, redis_url: str, queue_name: str, batch: int) -> None:
-    """Claim, record and finish until the queue is empty, with two store statements per task, as in a worker."""
-    engine = one_statement(engine_for(database_url, test_connections=False))
-    queue = RedisQueue(redis.Redis.from_url(redis_url), queue_name, QueuePolicy(lease_seconds=60))
-    worker = f"floor-{uuid4().hex[:12]}"
-    running: list[Claim] = []
-    finishes: list[Finish] = []
-    while True:
-        answer = queue.step(StepRequest(worker=worker, nonce=uuid4().hex, finishes=finishes, want=batch))
-        if not answer.claims and not running:
-            break
-        ended = [_ended(claim) for claim in running]
-        with engine.begin() as connection:
-            starts = [Start(claim.task_id, claim.token, "Task started.") for claim in answer.claims]
-            record_batch(connection, starts, ended)
-        finishes = [Finish(task_id=c.task_id, token=c.token, disposition=Disposition.ACK) for c in running]
-        running = list(answer.claims)
-
-
-def _ended(claim: Claim) -> ActivityUpdate:
-    return ActivityUpdate(
-        id=claim.task_id,
-        token=claim.token,
-        n=1,
-        status=Status.COMPLETE,
-        message="Task completed successfully.",
-        percentage=100,
+_TABLE = """
+    CREATE TABLE floor (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        context bytea NOT NULL,
+        queued timestamptz NOT NULL DEFAULT now(),
+        started timestamptz,
+        ended timestamptz,
+        lease timestamptz,
+        token integer NOT NULL DEFAULT 0
+    );
+    CREATE INDEX floor_waiting ON floor (id) WHERE started IS NULL;
+    CREATE INDEX floor_leased ON floor (lease) WHERE lease IS NOT NULL
+"""
+_ENQUEUE = "INSERT INTO floor (context) SELECT * FROM unnest(%s::bytea[]) RETURNING id"
+_STEP = """
+    WITH ended AS (
+        UPDATE floor SET ended = now(), lease = NULL
+        FROM unnest(%(ids)s::bigint[], %(tokens)s::integer[]) AS finished (id, token)
+        WHERE floor.id = finished.id AND floor.token = finished.token AND ended IS NULL
+    ), claimed AS (
+        SELECT id FROM floor WHERE started IS NULL ORDER BY id LIMIT %(want)s FOR UPDATE SKIP LOCKED
     )
+    UPDATE floor SET started = now(), lease = now() + %(lease)s * interval '1 second', token = token + 1
+    FROM claimed WHERE floor.id = claimed.id RETURNING floor.id, floor.token, floor.context
+"""
+
+
+def connect(database_url: str) -> psycopg.Connection[Any]:
+    """A connection that commits each statement and prepares it."""
+    return psycopg.connect(database_url, autocommit=True, prepare_threshold=0)
+
+
+def create(connection: psycopg.Connection[Any]) -> None:
+    """Create an empty table in the place of another one."""
+    connection.execute("DROP TABLE IF EXISTS floor")
+    connection.execute(_TABLE, prepare=False)
+
+
+def enqueue(connection: psycopg.Connection[Any], contexts: Sequence[bytes]) -> list[int]:
+    """Enqueue tasks in one statement; returns their ids once they are durable."""
+    return [row[0] for row in connection.execute(_ENQUEUE, [list(contexts)], binary=True)]
+
+
+def step(connection: psycopg.Connection[Any], finished: Sequence[Claimed], want: int) -> list[Claimed]:
+    """Record the ends of tasks whose tokens are still valid, and claim up to `want` others."""
+    values = {
+        "ids": [task[0] for task in finished],
+        "tokens": [task[1] for task in finished],
+        "want": want,
+        "lease": LEASE_SECONDS,
+    }
+    return connection.execute(_STEP, values, binary=True).fetchall()
+
+
+def drain(connection: psycopg.Connection[Any], batch: int) -> tuple[int, int, int]:
+    """Claim and end tasks until none waits; returns how many, and when the first claim and the last end were done."""
+    count = began = 0
+    claimed: list[Claimed] = []
+    while True:
+        count += len(claimed)
+        claimed = step(connection, claimed, batch)
+        if not claimed:
+            return count, began, time.monotonic_ns()
+        began = began or time.monotonic_ns()
 
 
 if __name__ == "__main__":
-    drain(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    with connect(os.environ["DATABASE_URL"]) as drained:
+        print(*drain(drained, int(sys.argv[1])))

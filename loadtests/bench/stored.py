@@ -16,7 +16,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 
 from agentexec.core.db import create_schema, engine_for
-from agentexec.store.models import ACTIVITY_TABLE, LOG_TABLE
+from agentexec.store.dialects import ACTIVITY_TABLE, LOG_TABLE
 from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure
 from loadtests.bench.throughput import CONCURRENCY, DRAINED, WORKERS, drain_rate
 

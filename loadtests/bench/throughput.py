@@ -1,20 +1,18 @@
-"""Rates: draining a queue of no-op tasks, and enqueuing in three ways."""
+"""Rates: draining a queue of no-op tasks, and enqueuing in three ways, beside the floor where there is one."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 
 import agentexec as ax
-from agentexec.core.db import one_statement
-from agentexec.identifiers import new_id
-from agentexec.queue.protocol import Dispatch
-from agentexec.store.rows import NewActivity
-from agentexec.store.statements import record_enqueued
-from agentexec.task import encode_payload
+from harness.environments.urls import plain_url
+from harness.errors import HarnessError
+from loadtests.bench import floor
 from loadtests.bench.app import Nothing
 from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure, in_turn, until
 
@@ -24,37 +22,38 @@ DRAINED = 20_000
 ALONE, TOGETHER, MANY = 500, 5_000, 20_000
 BATCH = 1_000
 AT_ONCE = 100
+FLOOR = "one recorded row per task in Postgres"
 
 
 def drain(environment: BenchEnvironment, repeats: int) -> BenchResult:
     """Tasks per second from a full to an empty queue; every task is recorded as RUNNING and COMPLETE with logs."""
     tasks = environment.scaled(DRAINED)
-    agentexec, floor = in_turn(
+    agentexec, least = in_turn(
         repeats, lambda: drain_rate(environment, tasks), lambda: _drain_floor(environment, tasks)
     )
     name = f"drain of no-op tasks, {WORKERS} workers x {CONCURRENCY}"
     return BenchResult(
         figure=Figure(name=name, unit="tasks/s", values=agentexec),
-        floor=Figure(name="the same scripts and statements in 2 bare loops", unit="tasks/s", values=floor),
+        floor=Figure(name=f"{FLOOR}, {WORKERS} bare loops", unit="tasks/s", values=least),
     )
 
 
 def enqueue_alone(environment: BenchEnvironment, repeats: int) -> BenchResult:
-    """Calls per second of one caller that awaits each `enqueue`, beside the bare statement and script."""
+    """Calls per second of one caller that awaits each `enqueue`, beside its floor."""
     count = environment.scaled(ALONE)
 
     async def one_by_one(client: ax.Client) -> None:
         for number in range(count):
             await client.enqueue("bench.nothing", Nothing(number=number))
 
-    mine, floor = in_turn(
+    mine, least = in_turn(
         repeats,
         lambda: _rate(environment, count, one_by_one),
-        lambda: _bare_enqueue(environment, count, batch=1),
+        lambda: _enqueue_floor(environment, count, batch=1),
     )
     return BenchResult(
         figure=Figure(name="enqueue awaited one at a time", unit="tasks/s", values=mine),
-        floor=Figure(name="bare statement and script, one task each", unit="tasks/s", values=floor),
+        floor=Figure(name=f"{FLOOR}, one task each", unit="tasks/s", values=least),
     )
 
 
@@ -82,14 +81,14 @@ def enqueue_many(environment: BenchEnvironment, repeats: int) -> BenchResult:
     async def in_batches(client: ax.Client) -> None:
         await _fill(client, count)
 
-    mine, floor = in_turn(
+    mine, least = in_turn(
         repeats,
         lambda: _rate(environment, count, in_batches),
-        lambda: _bare_enqueue(environment, count, batch=BATCH),
+        lambda: _enqueue_floor(environment, count, batch=BATCH),
     )
     return BenchResult(
         figure=Figure(name=f"enqueue_many in batches of {BATCH}", unit="tasks/s", values=mine),
-        floor=Figure(name="bare statement and script, batches alike", unit="tasks/s", values=floor),
+        floor=Figure(name=f"{FLOOR}, batches alike", unit="tasks/s", values=least),
     )
 
 
@@ -102,16 +101,24 @@ def drain_rate(environment: BenchEnvironment, tasks: int) -> float:
 
 
 def _drain_floor(environment: BenchEnvironment, tasks: int) -> float:
-    with environment.client() as client:
-        asyncio.run(_fill(client, tasks))
-        urls = environment.endpoints
-        command = [sys.executable, "-m", "loadtests.bench.floor", urls.database_url, urls.redis_url]
-        loops = [subprocess.Popen([*command, client.queue.name, str(CONCURRENCY)]) for _ in range(WORKERS)]
-        try:
-            return _rate_of_emptying(client, tasks)
-        finally:
-            for loop in loops:
-                loop.wait()
+    url = plain_url(environment.endpoints.database_url)
+    with floor.connect(url) as connection:
+        floor.create(connection)
+        for first in range(0, tasks, BATCH):
+            floor.enqueue(connection, [_context(n) for n in range(first, min(tasks, first + BATCH))])
+    command = [sys.executable, "-m", "loadtests.bench.floor", str(CONCURRENCY)]
+    variables = {**os.environ, "DATABASE_URL": url}
+    loops = [
+        subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, encoding="utf-8")
+        for _ in range(WORKERS)
+    ]
+    found = [[int(word) for word in loop.communicate()[0].split()] for loop in loops]
+    count, ended = sum(one[0] for one in found), max(one[2] for one in found)
+    # A loop that found nothing to do has no begin.
+    began = min(one[1] for one in found if one[0])
+    if count != tasks:
+        raise HarnessError(f"the floor ran {count} of {tasks} tasks. Run the benchmark again.")
+    return tasks * 1e9 / (ended - began)
 
 
 def _rate_of_emptying(client: ax.Client, tasks: int) -> float:
@@ -137,31 +144,14 @@ def _rate(environment: BenchEnvironment, count: int, work: Callable[[ax.Client],
         return count / (time.monotonic() - began)
 
 
-def _bare_enqueue(environment: BenchEnvironment, count: int, *, batch: int) -> float:
-    with environment.client() as client:
-        engine = one_statement(client.engine)
+def _enqueue_floor(environment: BenchEnvironment, count: int, *, batch: int) -> float:
+    with floor.connect(plain_url(environment.endpoints.database_url)) as connection:
+        floor.create(connection)
         began = time.monotonic()
         for first in range(0, count, batch):
-            rows = [_activity(client.queue.name, n) for n in range(first, min(count, first + batch))]
-            with engine.begin() as connection:
-                record_enqueued(connection, rows)
-            client.queue.enqueue(
-                [
-                    Dispatch(
-                        task_id=row.id, payload=encode_payload(row.task_name, row.context), level=row.priority
-                    )
-                    for row in rows
-                ]
-            )
+            floor.enqueue(connection, [_context(n) for n in range(first, min(count, first + batch))])
         return count / (time.monotonic() - began)
 
 
-def _activity(queue_name: str, number: int) -> NewActivity:
-    return NewActivity(
-        id=new_id(),
-        queue_name=queue_name,
-        task_name="bench.nothing",
-        context={"number": number},
-        priority=1,
-        message="Waiting to start.",
-    )
+def _context(number: int) -> bytes:
+    return Nothing(number=number).model_dump_json().encode()

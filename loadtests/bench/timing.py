@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections.abc import Awaitable, Callable
 
 import agentexec as ax
 from harness.history import OperationType
@@ -14,26 +15,38 @@ from loadtests.bench.app import Sleep
 from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure, PoolProcess, rank, until
 
 SAMPLES = 300
+EVERY = 0.02  # seconds between two calls
 TASKS = 40
 # Seconds of work of a task.
 WORK = 1.0
 SHORT = 0.3
 
+# Waits after the call at this time until the next one is due.
+Between = Callable[[ax.Client, int], Awaitable[None]]
+
 
 def pick_up(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
-    """Milliseconds from the return of `enqueue` to the first line of the handler, on an idle queue."""
-    rounds = [_pick_up_times(environment, environment.scaled(SAMPLES)) for _ in range(repeats)]
-    return [
-        BenchResult(
-            figure=Figure(
-                name=f"pick-up on an idle queue, p{percent}",
-                unit="ms",
-                values=tuple(rank(times, percent / 100) for times in rounds),
-                higher_is_better=False,
+    """Milliseconds from the call of `enqueue`, and from its return, to the first line of the handler.
+
+    Each task comes when the one before has ended, or one every 20 ms: then all threads and processes sleep before it.
+    A handler that begins before the caller goes on counts as less than 0 from the return.
+    """
+    results: list[BenchResult] = []
+    for pace, between in (("one after the other", _until_idle), ("one every 20 ms", _until_next)):
+        rounds = [_pick_up_times(environment, between) for _ in range(repeats)]
+        results += [
+            BenchResult(
+                figure=Figure(
+                    name=f"pick-up from the {moment}, {pace}, p{percent}",
+                    unit="ms",
+                    values=tuple(rank(times[moment], percent / 100) for times in rounds),
+                    higher_is_better=False,
+                )
             )
-        )
-        for percent in (50, 99)
-    ]
+            for moment in ("call", "return")
+            for percent in (50, 99)
+        ]
+    return results
 
 
 def recovery(environment: BenchEnvironment, repeats: int) -> BenchResult:
@@ -51,20 +64,37 @@ def stop(environment: BenchEnvironment, repeats: int) -> BenchResult:
     return BenchResult(figure=Figure(name=name, unit="s", values=values, higher_is_better=False))
 
 
-def _pick_up_times(environment: BenchEnvironment, samples: int) -> list[float]:
+def _pick_up_times(environment: BenchEnvironment, between: Between) -> dict[str, list[float]]:
+    samples = environment.scaled(SAMPLES)
     with environment.client() as client, environment.pool(client, workers=1, concurrency=4) as pool:
-        returned = asyncio.run(_enqueue_one_by_one(client, samples))
+        enqueued = asyncio.run(_enqueue_one_by_one(client, samples, between))
         began = {run.task: run.begun.time for run in runs(pool.history())}
-    return [max(0.0, seconds(began[number] - at) * 1e3) for number, at in returned.items() if number > 0]
+    del enqueued[0]  # it waited for the pool to start
+    return {
+        "call": [seconds(began[n] - called) * 1e3 for n, (called, _) in enqueued.items()],
+        "return": [seconds(began[n] - returned) * 1e3 for n, (_, returned) in enqueued.items()],
+    }
 
 
-async def _enqueue_one_by_one(client: ax.Client, samples: int) -> dict[int, int]:
-    returned: dict[int, int] = {}
-    for number in range(samples + 1):  # the first one waits for the pool to start
+async def _enqueue_one_by_one(
+    client: ax.Client, samples: int, between: Between
+) -> dict[int, tuple[int, int]]:
+    enqueued: dict[int, tuple[int, int]] = {}
+    for number in range(samples + 1):
+        called = time.monotonic_ns()
         await client.enqueue("bench.sleep", Sleep(number=number))
-        returned[number] = time.monotonic_ns()
-        await asyncio.to_thread(until, lambda: client.queue.depth().known == 0, step=0.002)
-    return returned
+        enqueued[number] = called, time.monotonic_ns()
+        await (between if number else _until_idle)(client, called)
+    await _until_idle(client, called)
+    return enqueued
+
+
+async def _until_idle(client: ax.Client, _called: int) -> None:
+    await asyncio.to_thread(until, lambda: client.queue.depth().known == 0, step=0.002)
+
+
+async def _until_next(_client: ax.Client, called: int) -> None:
+    await asyncio.sleep(max(0.0, EVERY - seconds(time.monotonic_ns() - called)))
 
 
 def _recovery_time(environment: BenchEnvironment) -> float:

@@ -31,8 +31,8 @@ from agentexec.producer.enqueuer import Enqueuer, PreparedTask, _Group
 from agentexec.queue.protocol import Revocations
 from agentexec.store import direct, reading, statements
 from agentexec.store.dead_letters import unmark_dead_letters
-from agentexec.store.dialects import STATEMENT_BYTES
-from agentexec.store.models import ACTIVITY_ARCHIVE, ACTIVITY_TABLE, LOG_ARCHIVE
+from agentexec.store.dialects import ACTIVITY_TABLE, STATEMENT_BYTES
+from agentexec.store.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE
 from agentexec.store.rows import ActivityUpdate, LogEntry
 from agentexec.store.status import Status
 from agentexec.worker.recording import record_revocations

@@ -15,8 +15,7 @@ from agentexec.config import load_settings
 from agentexec.queue.protocol import Claim, Disposition
 from agentexec.store import statements
 from agentexec.store.dead_letters import dead_letter_rows
-from agentexec.store.dialects import STATEMENT_BYTES
-from agentexec.store.models import ACTIVITY_TABLE, LOG_TABLE
+from agentexec.store.dialects import ACTIVITY_TABLE, LOG_TABLE, STATEMENT_BYTES
 from agentexec.store.rows import ActivityUpdate, LogEntry
 from agentexec.store.status import Status
 from agentexec.worker import recording

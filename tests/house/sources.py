@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("agentexec", "harness", "chaos", "loadtests")
-ADAPTERS = ("harness/targets/shipped", "harness/targets/scaffold")
+ADAPTERS = ("harness/targets/shipped", "harness/targets/scaffold", "loadtests/peers/systems")
 
 
 @cache

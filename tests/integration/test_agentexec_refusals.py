@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from sqlalchemy import text
 
 from agentexec.core.db import engine_for
-from agentexec.store.models import ACTIVITY_TABLE, LOG_TABLE
+from agentexec.store.dialects import ACTIVITY_TABLE, LOG_TABLE
 from agentexec.task import TaskRequest
 from harness.environments.embedded import EmbeddedEnvironment
 from tests.support.pool_process import App, PoolProcess

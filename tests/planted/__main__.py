@@ -46,7 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         campaign = Campaign(environment, report)
         for defect in chosen.values():
             campaign.search_for(defect)
-        campaign.search_original({defect.scenario for defect in chosen.values()} & set(CHAOS_RUNS))
+        campaign.search_original(
+            {run for defect in chosen.values() for run in (defect.scenario, *defect.also)}
+            if options.names
+            else CHAOS_RUNS
+        )
     text = table(campaign.results, DEFECTS)
     print(text)
     order = [*DEFECTS, ORIGINAL]

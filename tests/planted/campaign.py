@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from harness.environments.base import Environment
 from harness.errors import HarnessError
@@ -32,7 +33,8 @@ class Campaign:
         able = [means for means in self._means if means not in defect.blind]
         for means in able:
             if means == CHAOS:
-                self._chaos(searches, defect.scenario, defect)
+                for chaos_run in (defect.scenario, *defect.also):
+                    self._chaos(searches, chaos_run, defect)
             else:
                 with defect.planted():
                     searches.append(self._reported(defect.name, inside(means)()))
@@ -58,7 +60,10 @@ class Campaign:
         assert self._environment is not None, "chaos runs need servers"
         name = f"{defect.name if defect else ORIGINAL}, {chaos_run}"
         try:
-            searches.append(self._reported(name, chaos(chaos_run, defect, self._environment)))
+            search = self._reported(name, chaos(chaos_run, defect, self._environment))
+            if defect is not None and chaos_run in defect.also and search.found:
+                search = replace(search, found=f"{chaos_run}: {search.found}")
+            searches.append(search)
         except HarnessError as error:
             self._report(f"{name}: {error}")
             self.complaints.append(f"{name}: {error}")

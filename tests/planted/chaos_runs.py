@@ -86,6 +86,9 @@ _FAILS = replace(
     checkers=standard(recovery_p99=None, minimum_faults=0),
 )
 
+# No defect needs their faults, which are those of the servers. The true implementation has to stand them.
+OF_SERVERS = ("restart-redis", "restart-postgres", "terminate-backends", "lose-reply")
+
 CHAOS_RUNS: Mapping[str, ChaosRun] = MappingProxyType(
     {
         "kill-worker": ChaosRun(scenario=SCENARIOS["kill-worker-mid-task"], tasks=40),
@@ -102,5 +105,6 @@ CHAOS_RUNS: Mapping[str, ChaosRun] = MappingProxyType(
         ),
         "messages-sent-twice": ChaosRun(scenario=_TWICE, tasks=60, variation=Variation(resend=True)),
         "cancel-storm": ChaosRun(scenario=_CANCELS, tasks=80, variation=Variation(cancels=_BACK)),
+        **{name: ChaosRun(scenario=SCENARIOS[name], tasks=80) for name in OF_SERVERS},
     }
 )

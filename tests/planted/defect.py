@@ -23,8 +23,8 @@ class Defect:
     """A realistic mistake, as edits of the implementation in every layer that it concerns.
 
     `imitates`: where it was found. `breaks`: its effect on a user. `scenario`: the chaos run of
-    `tests.planted.chaos_runs` in which it can show. `blind`: the means that cannot find it, each with the reason; all
-    other means have to find it.
+    `tests.planted.chaos_runs` in which it can show. `also`: further chaos runs that have to find it. `blind`: the means
+    that cannot find it, each with the reason; all other means have to find it.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Defect:
     breaks: str
     edits: tuple[Edit, ...]
     scenario: str
+    also: tuple[str, ...] = ()
     blind: Mapping[str, str] = field(default_factory=dict)
 
     def planted(self) -> AbstractContextManager[None]:

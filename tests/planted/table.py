@@ -20,7 +20,7 @@ WANTED = 2
 
 def enough(defect: Defect, searches: Sequence[Search], able: Sequence[str]) -> str | None:
     """What is wrong with the searches of the means that can find a defect; None where nothing is."""
-    found = [search.means for search in searches if search.found]
+    found = {search.means for search in searches if search.found}
     missed = [search.means for search in searches if not search.found]
     wanted = min(WANTED, len(able))
     if missed:

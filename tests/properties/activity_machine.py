@@ -28,7 +28,7 @@ from agentexec.queue.protocol import (
 )
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
-from agentexec.store.models import ACTIVITY_TABLE
+from agentexec.store.dialects import ACTIVITY_TABLE
 from agentexec.store.rows import ActivityUpdate, LogEntry
 from agentexec.store.status import Status
 from agentexec.worker.reconciler import Reconciler

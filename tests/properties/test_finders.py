@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from agentexec.queue import redis_queue
 from agentexec.store import statements
-from agentexec.store.models import ACTIVITY_TABLE
+from agentexec.store.dialects import ACTIVITY_TABLE
 from agentexec.store.status import Status
 from tests.properties.finders import FINDERS, find_in_activities, find_in_queue
 

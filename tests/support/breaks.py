@@ -81,8 +81,8 @@ BREAKS = (
     _script(
         "I2",
         "A holder loses its token and keeps its lease.",
-        "common",
-        "  redis.call('ZREM', LEASE, id)\n",
+        "step",
+        "send('ZREM', LEASE, ended)\n",
         "",
         "test_a_retry_is_claimed_again_after_its_delay_under_a_higher_token",
     ),

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-from agentexec.store.models import PREFIX
+from agentexec.store.dialects import PREFIX
 
 revision = "0001"
 down_revision = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from agentexec.store.models import PREFIX
+from agentexec.store.dialects import PREFIX
 
 revision = "0002"
 down_revision = "0001"

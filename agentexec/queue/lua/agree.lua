@@ -7,8 +7,7 @@ for i = 1, #ARGV, 2 do
   local field = 'set:' .. ARGV[i]
   local before = redis.call('HGET', CFG, field)
   if before and before ~= ARGV[i + 1] then
-    differing[#differing + 1] = ARGV[i]
-    differing[#differing + 1] = before
+    differing[#differing + 1], differing[#differing + 2] = ARGV[i], before
   end
   redis.call('HSET', CFG, field, ARGV[i + 1])
 end

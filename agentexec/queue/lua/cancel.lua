@@ -16,7 +16,8 @@ local function forget(id)
   if not leveled or redis.call('ZSCORE', DLQ, id) then return end
   local waited = redis.call('ZREM', SCHED, id) + redis.call('ZREM', ALONE, id)
   if waited == 0 and redis.call('LREM', ready_list(leveled), 1, id) == 0 then unpark(id) end
-  remove(id)
+  leave_partition(id)
+  remove({ id })
 end
 
 local answers = {}

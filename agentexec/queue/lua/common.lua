@@ -49,6 +49,16 @@ local function wake(count)
   for _ = 1, room do redis.call('RPUSH', WAKE, '1') end
 end
 
+-- Call a command with a list of arguments, in parts that fit on the stack of Lua; returns what the replies list.
+local function send(command, key, arguments)
+  local listed = {}
+  for first = 1, #arguments, 1000 do
+    local reply = redis.call(command, key, unpack(arguments, first, math.min(#arguments, first + 999)))
+    for _, value in ipairs(type(reply) == 'table' and reply or {}) do listed[#listed + 1] = value end
+  end
+  return listed
+end
+
 -- The two parts of a value such as token|worker, nothing if there is none.
 local function parts(value)
   if not value then return end
@@ -172,14 +182,12 @@ local function dead_letter(id, reason)
   redis.call('HSET', REASON, id, reason)
 end
 
-local function remove(id)
-  leave_partition(id)
-  redis.call('HDEL', JOB, id)
-  -- Mostly there is none of these hashes, and one command instead of four finds that out.
+-- Remove tasks that have left their partitions.
+local function remove(ids)
+  send('HDEL', JOB, ids)
+  -- Mostly there is none of these hashes, and one command finds that out.
   if redis.call('EXISTS', CRASH, CANCEL, SUSPECT, UNKNOWN) == 0 then return end
-  clear(id)
-  redis.call('HDEL', CRASH, id)
-  redis.call('HDEL', CANCEL, id)
+  for _, hash in ipairs({ CRASH, CANCEL, SUSPECT, UNKNOWN }) do send('HDEL', hash, ids) end
 end
 
 -- Make a revoked task ready again, or a dead letter after too many crashes. With `charge` its worker is dead: the task

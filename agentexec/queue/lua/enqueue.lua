@@ -9,28 +9,22 @@
 local cap, from_reconciler = tonumber(ARGV[1]), ARGV[2] == '1'
 local rebuilt = redis.call('HEXISTS', CFG, 'epoch') == 1
 local answers, pushed, full = {}, 0, false
-local PUSH_AT_ONCE = 1000
 -- Dead letters take no room: running pools do not remove them, and they would block the queue for ever.
 local depth = cap > 0 and redis.call('HLEN', JOB) - redis.call('ZCARD', DLQ) or 0
 -- Tasks that are ready at once are pushed together, list by list, not with one call each.
 local waiting = {}
 
 local function push_waiting(list)
-  local ids = waiting[list]
-  if not ids then return end
+  send('RPUSH', list, waiting[list] or {})
   waiting[list] = nil
-  for first = 1, #ids, PUSH_AT_ONCE do
-    redis.call('RPUSH', list, unpack(ids, first, math.min(#ids, first + PUSH_AT_ONCE - 1)))
-  end
 end
 
 -- Put a task at the end of its list. Returns true if it is ready now.
 local function place(id, leveled, partition)
   local list = ready_list(leveled)
   if partition == '' then
-    local ids = waiting[list] or {}
-    ids[#ids + 1] = id
-    waiting[list] = ids
+    waiting[list] = waiting[list] or {}
+    table.insert(waiting[list], id)
     return true
   end
   push_waiting(list)

@@ -30,8 +30,7 @@ for i = #wanted, 1, -1 do
     local alive = requeue(id, token, charge, max_crashes)
     if alive then ready = ready + 1 end
     local into = alive and requeued or dead
-    into[#into + 1] = id
-    into[#into + 1] = token
+    into[#into + 1], into[#into + 2] = id, token
   end
 end
 if declare_gone then

@@ -9,7 +9,7 @@
 --       detail (retry, defer: delay in ms; dead_letter: reason).
 -- returns: {'GONE'} for a worker that was declared dead, else
 --          {'OK', ms until the next scheduled task or expiry (-1 = none),
---           claims {id, token, 1 for one with a partition, priority digit + payload, ...},
+--           claims {{id, token, ...}, {partition or nothing, ...}, {priority digit + payload, ...}},
 --           finishes {1 accepted | 0 stale, ...}, requeued {id, lost token, ...}, dead {id, lost token, ...},
 --           ids of the worker's tasks that are to be canceled,
 --           1 if the worker gets no other tasks before those that it has have ended,
@@ -26,7 +26,6 @@ if redis.call('ZSCORE', GONE, worker) then return { 'GONE' } end
 
 local function to_cancel()
   local ids = {}
-  if redis.call('HLEN', CANCEL) == 0 then return ids end
   for _, id in ipairs(redis.call('HKEYS', CANCEL)) do
     local _, by = holder(id)
     if by == worker then ids[#ids + 1] = id end
@@ -48,14 +47,10 @@ local function reply(claims, finishes, requeued, dead, reserved, now)
       if due < 0 or wait < due then due = wait end
     end
   end
-  local with_payload = {}
-  for i = 1, #claims, 2 do
-    local n = #with_payload
-    with_payload[n + 1], with_payload[n + 2] = claims[i], claims[i + 1]
-    with_payload[n + 3] = redis.call('HEXISTS', PART, claims[i])
-    with_payload[n + 4] = redis.call('HGET', JOB, claims[i]) or ''
-  end
-  return { 'OK', due, with_payload, finishes, requeued, dead, to_cancel(), reserved ~= '' and 1 or 0, foreign, names }
+  local ids = {}
+  for i = 1, #claims, 2 do ids[#ids + 1] = claims[i] end
+  local claimed = { claims, send('HMGET', PART, ids), send('HMGET', JOB, ids) }
+  return { 'OK', due, claimed, finishes, requeued, dead, to_cancel(), reserved ~= '' and 1 or 0, foreign, names }
 end
 
 local function still_held(claims)
@@ -63,8 +58,7 @@ local function still_held(claims)
   for i = 1, #claims, 2 do
     local token, by = holder(claims[i])
     if token == claims[i + 1] and by == worker then
-      held[#held + 1] = claims[i]
-      held[#held + 1] = token
+      held[#held + 1], held[#held + 2] = claims[i], token
     end
   end
   return held
@@ -82,16 +76,19 @@ if last then
   if old[1] == nonce then return reply(still_held(old[2]), old[3], old[4], old[5], reserved, ms) end
 end
 
-local finishes = {}
+local finishes, given, ended, acknowledged = {}, {}, {}, {}
+for i = 8, #ARGV, 4 do given[#given + 1] = ARGV[i] end
+local held_by, partitioned = {}, redis.call('EXISTS', PART) == 1
+for i, value in ipairs(send('HMGET', HOLDER, given)) do held_by[given[i]] = value end
 for i = 8, #ARGV, 4 do
-  local id, token, disposition, detail = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local held = holder(id)
+  local id, token, disposition, detail = unpack(ARGV, i, i + 3)
+  local held = parts(held_by[id])
   if held ~= token then
     finishes[#finishes + 1] = 0
   else
-    revoke(id)
     if disposition == 'ack' then
-      remove(id)
+      if partitioned then leave_partition(id) end
+      acknowledged[#acknowledged + 1] = id
     elseif disposition == 'dead_letter' then
       dead_letter(id, detail)
     else
@@ -101,8 +98,13 @@ for i = 8, #ARGV, 4 do
       redis.call('ZADD', SCHED, ms + tonumber(detail), id)
     end
     finishes[#finishes + 1] = 1
+    ended[#ended + 1] = id
+    held_by[id] = nil
   end
 end
+send('HDEL', HOLDER, ended)
+send('ZREM', LEASE, ended)
+remove(acknowledged)
 
 local handed_back = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', SCHED, '-inf', ms, 'LIMIT', 0, PROMOTE_AT_ONCE)) do
@@ -128,8 +130,7 @@ for i = #expired, 1, -1 do
   held[by or ''] = nil
   revoke(id)
   local into = requeue(id, token or '0', true, max_crashes) and requeued or dead
-  into[#into + 1] = id
-  into[#into + 1] = token or '0'
+  into[#into + 1], into[#into + 2] = id, token or '0'
 end
 
 -- Every TURN-th claim is made from the lowest priority upwards, so that no priority starves.
@@ -173,14 +174,13 @@ local function keep_quiet(by, until_ms)
   return 'quiet'
 end
 
-local claims = {}
+local claims, holders, deadlines = {}, {}, {}
 local token = math.max(tonumber(redis.call('GET', FENCE) or '0') + 1, now, lowest)
 
 local function claim(id)
-  redis.call('HSET', HOLDER, id, digits(token) .. '|' .. worker)
-  redis.call('ZADD', LEASE, ms + lease_ms, id)
-  claims[#claims + 1] = id
-  claims[#claims + 1] = digits(token)
+  claims[#claims + 1], claims[#claims + 2] = id, digits(token)
+  holders[#holders + 1], holders[#holders + 2] = id, digits(token) .. '|' .. worker
+  deadlines[#deadlines + 1], deadlines[#deadlines + 2] = ms + lease_ms, id
   token = token + 1
 end
 
@@ -199,27 +199,32 @@ if want > 0 and reserved == '' and redis.call('ZCARD', ALONE) > 0 then
     wake(math.min(1, redis.call('ZCARD', ALONE)))
   end
 end
+local popped = {}
 for _ = 1, reserved == '' and want or 0 do
   turn = turn + 1
   local id = pop(turn)
   if not id then break end
+  popped[#popped + 1] = id
+end
+local known = send('HMGET', JOB, popped)
+for i, id in ipairs(popped) do
   -- An id without a job was finished while it stood in the list; it is dropped here. A text that is no id was not
   -- pushed by agentexec: it becomes a dead letter, so that an operator sees it and no worker has to read it.
   if not string.find(id, ID) then
     redis.call('HSETNX', JOB, id, '0')
     dead_letter(id, 'it is not the id of a task')
     foreign[#foreign + 1] = id
-  elseif redis.call('HEXISTS', JOB, id) == 1 then
+  elseif known[i] then
     claim(id)
   end
 end
 if #claims > 0 then
+  send('HSET', HOLDER, holders)
+  send('ZADD', LEASE, deadlines)
   redis.call('SET', FENCE, digits(token - 1))
   redis.call('HSET', CFG, 'turn', digits(turn % TURN))
 end
-local ready = 0
-for k = FIRST_READY, #KEYS do ready = ready + redis.call('LLEN', KEYS[k]) end
-if ready > 0 then wake(1) end
+if redis.call('EXISTS', unpack(KEYS, FIRST_READY)) > 0 then wake(1) end
 
 local reply_kept = cjson.encode({ nonce, claims, finishes, requeued, dead, reserved })
 -- With its first step a worker begins to be one that can be forgotten, whether it has registered or not.

@@ -14,11 +14,12 @@ DESTRUCTIVE_POP = Defect(
     imitates="agentexec 0.3.0 pops with RPOP's blocking form: from then on only one process has the task",
     breaks="a worker that is killed takes its tasks with it",
     scenario="kill-worker",
+    also=("lose-reply",),
     edits=(
         Edit(
             where="lua/step.lua",
-            old="""  redis.call('HSET', HOLDER, id, digits(token) .. '|' .. worker)
-  redis.call('ZADD', LEASE, ms + lease_ms, id)
+            old="""  send('HSET', HOLDER, holders)
+  send('ZADD', LEASE, deadlines)
 """,
             new="",
         ),

@@ -17,9 +17,9 @@ from packaging.utils import canonicalize_name
 import chaos
 
 ROOT = Path(__file__).resolve().parents[3]
-IN_CI = {"lint", "types", "tests", "chaos", "load", "containers", "simulate"}
+IN_CI = {"lint", "types", "tests", "chaos", "load", "containers", "simulate", "peers_quick"}
 # CI runs none of these: they change files, take hours or need a machine without other load.
-BY_HAND = {"format", "hooks", "lock", "bench", "planted", "nightly", "mutation", "queues"}
+BY_HAND = {"format", "hooks", "lock", "bench", "planted", "nightly", "mutation", "queues", "peers"}
 
 
 @cache

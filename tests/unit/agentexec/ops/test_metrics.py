@@ -26,7 +26,7 @@ from agentexec.ops.health import Checks
 from agentexec.queue.protocol import Dispatch, StepRequest
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
-from agentexec.store.models import ACTIVITY_TABLE
+from agentexec.store.dialects import ACTIVITY_TABLE
 from agentexec.store.rows import NewActivity
 
 NAMES = st.sampled_from(["research", "write", 'odd "name"\n\\', "(other)"])

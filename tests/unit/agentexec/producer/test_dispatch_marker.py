@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from agentexec.core.db import create_schema, engine_for
 from agentexec.producer.dispatch_marker import DispatchMarker
 from agentexec.store import statements
-from agentexec.store.models import ACTIVITY_TABLE
+from agentexec.store.dialects import ACTIVITY_TABLE
 from tests.conftest import Eventually
 from tests.support.record import new_activity, row_of
 

@@ -6,7 +6,8 @@ import pytest
 
 from agentexec.store import statements, status
 from agentexec.store.changes import ActivityChange
-from agentexec.store.models import ACTIVITY_TABLE, metadata
+from agentexec.store.dialects import ACTIVITY_TABLE
+from agentexec.store.models import metadata
 from agentexec.store.status import MOVES, Move, Status, sources, sql_in
 from tests.support import activity_states
 

@@ -18,7 +18,7 @@ from agentexec.core.identity import host_identity, process_identity
 from agentexec.queue.protocol import Claim, Dispatch, Disposition, Finish, StepRequest
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import reading, statements
-from agentexec.store.models import ACTIVITY_TABLE
+from agentexec.store.dialects import ACTIVITY_TABLE
 from agentexec.store.rows import ActivityUpdate
 from agentexec.store.status import Status
 from agentexec.task import Registry, encode_payload

@@ -102,3 +102,24 @@ def test_what_became_due_while_the_process_waited_counts_if_the_end_comes_first(
     ahead = 33.5
     arriving.stop()
     assert len(list(arriving.never_sent())) == arriving.due == 4
+
+
+def test_arrivals_that_break_off_say_why_and_keep_what_was_due() -> None:
+    def broken() -> Iterator[PlannedArrival]:
+        yield from arrivals(0.0)
+        raise OSError("the trace is gone")
+
+    arriving = Arriving(broken(), lambda _: "Chat")
+    arriving.start()
+    assert arriving.take("Chat").arrival.number == 0
+    list(arriving.never_sent())
+    assert (arriving.due, arriving.exhausted) == (1, True)
+    assert arriving.failure == "OSError: the trace is gone"
+
+
+def test_arrivals_that_end_as_planned_are_no_failure() -> None:
+    arriving = Arriving(arrivals(0.0, 60.0), lambda _: "Chat")
+    arriving.start()
+    arriving.stop()
+    list(arriving.never_sent())
+    assert arriving.failure is None

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import gc
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from harness.load.figures import Figures
 from harness.load.locust_test import Assignment, Canaries, LoadPlan, LoadTest
-from harness.load.schedule import LoadSchedule
+from harness.load.schedule import LoadSchedule, PlannedArrival
 from harness.load.stages import Stage, hold, replay
 from harness.load.task_log import TaskLog
 
@@ -48,6 +53,59 @@ def test_a_canary_has_the_first_arrival_of_the_load(
     arrival = canaries.take("Chat").arrival
     assert (arrival.size.input if arrival.size else None) == size
     assert not Canaries(pytest.fail, None, LoadPlan(schedule=None, seconds=None), "load-1").is_open  # type: ignore[arg-type]  # as above
+
+
+class Silent:
+    """Producers without servers."""
+
+    busy = 0
+
+    def __init__(self) -> None:
+        self.figures = Figures()
+        self.began = 0.0
+
+    def note_end(self) -> None: ...
+
+    def drop(self, intended: float, lateness: float) -> None:
+        self.figures.accounting.notice(lateness)
+        self.figures.accounting.drop()
+
+    def drain(self, within: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class BrokenPlan(LoadPlan):
+    def arrivals(self, part: Assignment) -> Iterator[PlannedArrival]:
+        yield from islice(super().arrivals(part), 2)
+        raise OSError("the trace is gone")
+
+
+@pytest.mark.parametrize(
+    ("plan", "begins", "gaps"),
+    [
+        (LoadPlan, True, []),
+        (LoadPlan, False, ["the arrivals of the load process 2 of 2 never began"]),
+        (BrokenPlan, True, ["the arrivals of the load process 2 of 2 broke off: OSError: the trace is gone"]),
+    ],
+)
+def test_arrivals_that_are_missing_are_a_gap_in_the_figures(
+    plan: type[LoadPlan], begins: bool, gaps: list[str]
+) -> None:
+    schedule = LoadSchedule(stages=hold(1000, 0.01), pacing="even")
+    part = replace(PART, shard=1, shards=2)
+    options: Any = SimpleNamespace(producers=1)
+    target: Any = SimpleNamespace(client=pytest.fail)
+    nothing: Any = pytest.fail
+    test = LoadTest(
+        options, target, plan(schedule=schedule, seconds=0.01), part, log=TaskLog(None), report=nothing
+    )
+    test.producers = Silent()  # type: ignore[assignment]  # it has what the end of a load needs
+    if begins:
+        test.begin({})
+        while not test.arriving.exhausted:
+            time.sleep(0.001)
+    assert test.finish(1.0).gaps == gaps
 
 
 def test_no_collection_of_what_was_there_before_the_load_delays_its_arrivals() -> None:

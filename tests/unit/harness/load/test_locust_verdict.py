@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from harness.environments.log_errors import LoggedErrors
+from harness.errors import UsageError
 from harness.load.figures import LATE, TASK, Figures
 from harness.load.locust_test import LoadPlan
-from harness.load.locust_verdict import EndedLoad, conclude, evidence_of
+from harness.load.locust_verdict import EndedLoad, conclude, evidence_of, thresholds_of
 from harness.load.resources import WAL, Sampled
+from harness.load.thresholds import parse
 from harness.load.verdict import judge
 
 
@@ -51,11 +58,75 @@ def test_requests_of_an_api_that_fail_are_a_breach() -> None:
     assert evidence_of(ended(stats=entries(tasks=5))).rows["GET tasks"].errors == 5
 
 
+def test_the_bill_of_an_endpoint_is_in_the_row_of_the_whole_run() -> None:
+    billed = replace(ended(), bill={"tokens": 100, "cost": 2.5})
+    assert evidence_of(billed).all_rows()["ALL"].figures == {
+        **{"deadlocks": 0, "tokens": 100, "cost": 2.5},
+        **{"lost": 0, "dropped": 0, "late": 0},
+    }
+    assert conclude(billed, parse("ALL", "cost < 2.50 USD, tokens = 100"), None) == 1
+    assert conclude(ended(), parse("ALL", "tokens < 5"), None) == 2
+
+
 def test_an_error_of_the_users_own_code_is_named_without_its_secret() -> None:
     raised = {1: {"count": 3, "msg": "wrong: redis://:s3cret@host/0"}}
     (doubt,) = judge(evidence_of(ended(exceptions=raised)), ()).doubts
     assert doubt.text == "the users' own code raised 3 times: wrong: redis://:***@host/0"
     assert conclude(ended(exceptions=raised), (), None) == 2
+
+
+def test_what_is_missing_in_the_figures_of_a_process_is_not_measurable() -> None:
+    judged = ended()
+    judged.figures[0].gaps.append("the arrivals of the load process 1 of 2 broke off: OSError: gone")
+    (doubt,) = judge(evidence_of(judged), ()).doubts
+    assert doubt.text == (
+        "the evidence has a gap: the arrivals of the load process 1 of 2 broke off: OSError: gone"
+    )
+    assert conclude(judged, (), None) == 2
+
+
+class UnreadablePlan(LoadPlan):
+    def planned(self, seconds: float) -> float | None:
+        raise OSError(f"the trace of {seconds:g} s is gone")
+
+
+def test_a_plan_that_cannot_be_read_again_is_not_measurable(tmp_path: Path) -> None:
+    judged = replace(ended(), plan=UnreadablePlan(schedule=None, seconds=None))
+    (doubt,) = judge(evidence_of(judged), ()).doubts
+    assert doubt.text.endswith("the planned arrivals cannot be counted: OSError: the trace of 1 s is gone")
+    assert conclude(judged, (), tmp_path) == 2
+
+
+def of_files(monkeypatch: pytest.MonkeyPatch, **files: Any) -> Any:
+    """An environment of Locust with these files; each has the given thresholds."""
+    for path, thresholds in files.items():
+        module = SimpleNamespace() if thresholds is None else SimpleNamespace(thresholds=thresholds)
+        monkeypatch.setitem(sys.modules, path, module)
+    return SimpleNamespace(parsed_locustfiles=[f"load/{path}.py" for path in files])
+
+
+def test_the_thresholds_of_several_locustfiles_all_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = {"TASK answer": "p95 < 2s, lost = 0", "LATE": "dropped = 0"}
+    environment = of_files(monkeypatch, chat=first, search={"TASK answer": "p95 < 1s, lost = 0"}, empty=None)
+    found = [f"{one.row}: {one.text}" for one in thresholds_of(environment)]
+    assert found == [
+        "TASK answer: p95 < 2s", "TASK answer: lost = 0", "LATE: dropped = 0", "TASK answer: p95 < 1s"
+    ]  # fmt: skip
+
+
+def test_locustfiles_that_locust_cannot_tell_apart_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = of_files(monkeypatch, chat={"LATE": "dropped = 0"})
+    environment.parsed_locustfiles += ["other/chat.py"]
+    with pytest.raises(UsageError, match=r"load/chat\.py and other/chat\.py have one name"):
+        thresholds_of(environment)
+    with pytest.raises(UsageError, match=r"thresholds. of load/wrong\.py must map a row"):
+        thresholds_of(of_files(monkeypatch, wrong={"LATE": 5}))
+
+
+def test_a_locustfile_with_the_name_of_locust_has_its_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = of_files(monkeypatch, locustfile={"LATE": "dropped = 0"})
+    environment.parsed_locustfiles = ["load/locust.py"]
+    assert [one.row for one in thresholds_of(environment)] == ["LATE"]
 
 
 def test_the_log_of_postgres_for_each_task_and_the_errors_of_the_servers_can_be_thresholds() -> None:

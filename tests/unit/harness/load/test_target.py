@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from harness.errors import UsageError
 from harness.load.target import LoadTarget, checked_run, new_run
+from harness.report.compare_loads import LOAD_SCHEMA
 
 LOCAL = {"DATABASE_URL": "postgresql://u:geheim@127.0.0.1/own", "REDIS_URL": "redis://:geheim@localhost"}
 FAR = {
@@ -57,7 +59,18 @@ def test_a_stray_env_file_names_no_server_and_no_limit(
         assert (client.settings.max_queue_depth, client.settings.queue_name) == (0, "chat")
 
 
-def test_only_the_id_of_a_run_is_one() -> None:
-    assert checked_run(new := new_run()) == new
+def test_a_run_is_given_by_its_id_or_by_its_report(tmp_path: Path) -> None:
+    new = new_run()
+    assert checked_run(new) == new
+    report = tmp_path / "verdict.json"
+    report.write_text(json.dumps({"schema": LOAD_SCHEMA, "facts": {"run": new}}), "utf-8")
+    assert checked_run(str(tmp_path)) == checked_run(str(report)) == new
+    for content in ({"run": "load-1"}, {}):
+        report.write_text(json.dumps({"schema": LOAD_SCHEMA, "facts": content}), "utf-8")
+        with pytest.raises(UsageError, match="no id of a load run"):
+            checked_run(str(tmp_path))
     with pytest.raises(UsageError, match="no id of a load run"):
         checked_run("%")
+    report.write_text("{}", "utf-8")
+    with pytest.raises(UsageError, match="no verdict of a load"):
+        checked_run(str(report))

@@ -27,6 +27,16 @@ BURSTGPT = """Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Ty
 MOONCAKE = """{"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": [46, 47]}
 {"timestamp": 30535, "input_length": 6472, "output_length": 26, "hash_ids": [46]}
 """
+# The second invocation began first, and ended last.
+FUNCTIONS_2021 = """app,func,end_timestamp,duration
+a1,f1,5160.5,0.134
+a2,f2,5241.0,100.0
+a1,f2,5219.5,0.5
+"""
+FUNCTIONS_2019 = """HashOwner,HashApp,HashFunction,Trigger,1,2,3,4
+o1,a1,f1,queue,0,2,0,0
+o1,a1,f2,http,0,1,0,4
+"""
 OWN = """offset_seconds,size,task
 1.5,100,ask
 2,,
@@ -40,6 +50,15 @@ OWN = """offset_seconds,size,task
         (AZURE_2024, [(0, Size(2162, 5), None), (0.99007, Size(2399, 6), None)]),
         (BURSTGPT, [(0, Size(472, 18), None), (40, Size(1087, 0), None)]),
         (MOONCAKE, [(0, Size(6955, 52), None), (3.053, Size(6472, 26), None)]),
+        (
+            FUNCTIONS_2021,
+            [(0, Size(100_000), "a2/f2"), (19.366, Size(134), "a1/f1"), (78, Size(500), "a1/f2")],
+        ),
+        (
+            FUNCTIONS_2019,
+            [(0, None, "a1/f1"), (15, None, "a1/f2"), (30, None, "a1/f1")]
+            + [(112.5 + 15 * number, None, "a1/f2") for number in range(4)],
+        ),
         (OWN, [(1.5, Size(100), "ask"), (2, None, None)]),
         ("offset_seconds\n0\n", [(0, None, None)]),
         ("\ufeff" + OWN.replace("\n", "\r\n"), [(1.5, Size(100), "ask"), (2, None, None)]),
@@ -58,6 +77,11 @@ def test_the_format_is_found_by_the_first_line(
     ("text", "message"),
     [
         (AZURE + "2023-11-16 18:15:51,,1\n", "Line 4 of the trace"),
+        (FUNCTIONS_2021 + "a1,f1,5160.5,-1\n", "Line 5 of the trace"),
+        (FUNCTIONS_2021 + "a1,f1,nan,1\n", "Line 5 of the trace"),
+        (FUNCTIONS_2019 + "o1,a1,f3,http,0,1.5,0,0\n", "Line 4 of the trace"),
+        (FUNCTIONS_2019 + "o1,a1,f3,http,0,-1,0,0\n", "no whole number of 0 or more"),
+        (FUNCTIONS_2019.replace("2,0,0", "0,0,0").replace("1,0,4", "0,0,0"), "has no arrival"),
         (
             AZURE + "2023-11-16 18:15:51,x,1\n",
             "format Azure ('x' is no whole number of 0 or more)",

@@ -7,8 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from agentexec.store.dialects import is_postgres
-from agentexec.store.models import ACTIVITY_TABLE, LOG_TABLE, metadata
+from agentexec.store.dialects import ACTIVITY_TABLE, LOG_TABLE, is_postgres
 
 # The rights that producers, pools and the API use. Retention also deletes, and writes the archives.
 RIGHTS = {ACTIVITY_TABLE: ("SELECT", "INSERT", "UPDATE"), LOG_TABLE: ("SELECT", "INSERT")}
@@ -44,6 +43,8 @@ def _of_postgres(row: Row[Any]) -> Iterator[str]:
 
 
 def _of_table(name: str, columns: Collection[str]) -> Iterator[str]:
+    from agentexec.store.models import metadata
+
     missing = [column.name for column in metadata.tables[name].columns if column.name not in columns]
     if not columns:
         yield f"there is no table {name} that the role can see; {_UPGRADE}, and GRANT USAGE ON its SCHEMA to the role"

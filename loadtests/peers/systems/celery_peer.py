@@ -1,0 +1,37 @@
+"""Celery on Redis with the prefork pool."""
+
+import peer_kit as kit
+from celery import Celery
+
+app = Celery("celery_peer", broker=kit.settings.redis_url)
+app.conf.update(
+    task_default_queue=kit.settings.queue,
+    task_ignore_result=True,
+    worker_prefetch_multiplier=128,
+)
+
+
+@app.task
+def perform(task):
+    """Do the work of a task."""
+    kit.run(task)
+
+
+class CeleryProducer(kit.Producer):
+    """A producer of Celery."""
+
+    def connect(self):
+        """Connect."""
+        self.redis = kit.Redis()
+
+    def enqueue(self, task):
+        """Send one task."""
+        perform.delay(task)
+
+    def unfinished(self):
+        """Messages in the list, and those that are not acknowledged."""
+        self.redis.send("HLEN", "unacked")
+        return int(self.redis.answer()) + self.redis.length(kit.settings.queue)
+
+
+producer = CeleryProducer()

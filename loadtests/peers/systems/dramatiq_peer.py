@@ -1,0 +1,34 @@
+"""Dramatiq on Redis; its command has worker processes, and threads in them."""
+
+import dramatiq
+import peer_kit as kit
+from dramatiq.brokers.redis import RedisBroker
+
+broker = RedisBroker(url=kit.settings.redis_url)
+dramatiq.set_broker(broker)
+
+
+@dramatiq.actor(queue_name=kit.settings.queue)
+def perform(task):
+    """Do the work of a task."""
+    kit.run(task)
+
+
+class DramatiqProducer(kit.Producer):
+    """A producer of Dramatiq."""
+
+    def connect(self):
+        """Connect."""
+        self.redis = kit.Redis()
+
+    def enqueue(self, task):
+        """Send one message."""
+        perform.send(task)
+
+    def unfinished(self):
+        """Messages that are not acknowledged."""
+        self.redis.send("HLEN", f"{broker.namespace}:{kit.settings.queue}.msgs")
+        return int(self.redis.answer())
+
+
+producer = DramatiqProducer()
