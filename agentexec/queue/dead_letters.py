@@ -206,17 +206,13 @@ def _letter(task_id: str, died: float, reason: bytes, job: bytes) -> DeadLetter:
         name, context = decode_payload(payload)
     return DeadLetter(
         task_id=task_id,
-        reason=_readable(reason),
+        reason=reason.decode("utf-8", "backslashreplace"),
         died_at=datetime.fromtimestamp(died / 1000, UTC),
         payload=payload,
         level=int(digit) if digit.isdigit() else Priority.LOW.level,
         task_name=name,
         context=context,
     )
-
-
-def _readable(reason: bytes) -> str:
-    return reason.decode("utf-8", "backslashreplace")
 
 
 def _task_ids(keys: Iterable[bytes]) -> dict[UUID, bytes]:

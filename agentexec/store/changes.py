@@ -86,8 +86,6 @@ def apply_all(connection: Connection, *batches: tuple[ActivityChange, Batch]) ->
     psycopg = connection.dialect.driver == "psycopg"
     run_it = connection.exec_driver_sql if psycopg else connection.execute
     found = run_it(_one_statement(changes, psycopg), parameters).all()
-    if len(changes) == 1:  # an enqueue, with up to a thousand rows
-        return [found]
     answers: dict[str, list[Row[Any]]] = {change.name: [] for change in changes}
     for row in found:
         answers[row[0]].append(row)

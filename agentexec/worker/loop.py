@@ -36,6 +36,8 @@ from agentexec.worker.runner import HandlerRun, HandlerRunner
 HOUSEKEEPING = 1.0  # seconds between two steps of a worker that has nothing to do
 # Seconds between two steps of a worker with leases: the answer names those to be canceled.
 CANCELS_EVERY = 0.5
+# Seconds for handlers that are short to end, where no slot is free: then one batch has their ends and the next starts.
+LINGER = 0.001
 
 _logger = logging.getLogger(__name__)
 
@@ -157,6 +159,8 @@ class WorkerLoop:
             if batch:
                 recorded = record(self._retrying, batch, self.settings, worker=self.worker)
                 self._settle(batch, results, recorded)
+                if self.leases.running() >= self.settings.worker_concurrency:
+                    runtime.current().sleep(LINGER)
             self._step()
             self._report()
         self._release(None, declare_gone=True)  # so that no lease has to expire

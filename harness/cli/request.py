@@ -121,6 +121,7 @@ def _new_folder(folder: Path, session: str) -> Path:
 
 
 def _target(options: Namespace) -> Target:
+    registry.require_own_package()
     if options.app is None:
         return registry.target(options.target or "agentexec")
     if options.target is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.errors import EXIT_UNKNOWN, UsageError
+from harness.errors import EXIT_UNKNOWN, UsageError, describe_error
 from harness.load.baseline import Baseline
 from harness.load.figures import KINDS, Figures, merged
 from harness.load.files import LoadCourse, load_table, write_load
@@ -73,7 +73,12 @@ def thresholds_of(environment: Any) -> tuple[Threshold, ...]:
 def evidence_of(judged: EndedLoad) -> LoadEvidence:
     """All that the load left to be judged."""
     figures = merged(judged.figures)
-    planned = judged.plan.planned(judged.seconds)
+    gaps = [*judged.gaps, *figures.gaps]
+    planned = None
+    try:
+        planned = judged.plan.planned(judged.seconds)
+    except Exception as error:  # noqa: BLE001 - the schedule may be a file that has changed, or code of the user
+        gaps.append(f"the planned arrivals cannot be counted: {describe_error(error)}")
     if planned is None:  # a closed model has no plan: it sends what it can
         planned = float(figures.accounting.due)
     rows = figures.all_rows(planned=planned, seconds=judged.seconds)
@@ -91,7 +96,7 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
         resources=list(resources(judged.sampled, figures.series, acknowledged)),
         logs=judged.sampled.logs,
         workers_lost=judged.workers_lost,
-        gaps=[*judged.gaps, *figures.gaps],
+        gaps=gaps,
         raised=list(_raised(judged.runner)),
         facts=dict(_facts(judged)),
     )

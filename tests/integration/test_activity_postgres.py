@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
+from operator import eq
 from uuid import UUID, uuid4
 
 import pytest
@@ -64,7 +65,7 @@ def engine(database: str) -> Iterator[Engine]:
 
 
 def test_an_upgrade_from_nothing_equals_the_models(engine: Engine) -> None:
-    assert migrations.upgrade(engine) == ["0001", "0002"]
+    assert migrations.upgrade(engine) == ["0001", "0002", "0003"]
     assert migrations.differences(engine) == []
     assert migrations.upgrade(engine) == []
 
@@ -100,7 +101,35 @@ def test_what_the_models_make_is_what_the_migrations_make(engine: Engine, urls: 
     create_schema(engine)
     assert migrations.differences(engine) == []
     assert migrations.upgrade(engine) == []  # adopted
-    assert migrations.revision(engine) == "0002"
+    assert migrations.revision(engine) == "0003"
+
+
+def test_a_filled_database_gets_room_for_new_versions_of_its_rows(engine: Engine) -> None:
+    """The note of a dispatch stays in the page of its row, where it writes no index."""
+    migrations.upgrade(engine)
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE agentexec_activity RESET (fillfactor)"))
+        connection.execute(text(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '0002'"))
+    assert stay(engine) < 50
+    assert migrations.upgrade(engine) == ["0003"]
+    assert migrations.differences(engine) == []
+    assert stay(engine) > 150
+
+
+def stay(engine: Engine) -> int:
+    """Record 200 activities and note their dispatch; returns how many rows then are in the page that they were in."""
+    activities = [new_activity() for _ in range(200)]
+    ids = [activity.id for activity in activities]
+    query = text(
+        "SELECT split_part(ctid::text, ',', 1) FROM agentexec_activity WHERE id = ANY(:ids) ORDER BY id"
+    )
+    with engine.begin() as connection:
+        statements.record_enqueued(connection, activities)
+        before = connection.execute(query, {"ids": ids}).scalars().all()
+    with engine.begin() as connection:
+        statements.mark_dispatched(connection, ids)
+        after = connection.execute(query, {"ids": ids}).scalars().all()
+    return sum(map(eq, before, after))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +174,10 @@ def test_several_processes_may_upgrade_at_once(engine: Engine, database: str, ev
             gate.execute(text("SELECT pg_advisory_unlock_all()"))
             gate.commit()
         said = sorted(process.communicate(timeout=60)[0] for process in started)
-    assert said == [b"Applied 0001, 0002.\n", *[b"Nothing to do: the tables are at revision 0002.\n"] * 2]
+    assert said == [
+        b"Applied 0001, 0002, 0003.\n",
+        *[b"Nothing to do: the tables are at revision 0003.\n"] * 2,
+    ]
     assert migrations.differences(engine) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -82,6 +83,18 @@ def test_what_is_missing_in_the_figures_of_a_process_is_not_measurable() -> None
         "the evidence has a gap: the arrivals of the load process 1 of 2 broke off: OSError: gone"
     )
     assert conclude(judged, (), None) == 2
+
+
+class UnreadablePlan(LoadPlan):
+    def planned(self, seconds: float) -> float | None:
+        raise OSError(f"the trace of {seconds:g} s is gone")
+
+
+def test_a_plan_that_cannot_be_read_again_is_not_measurable(tmp_path: Path) -> None:
+    judged = replace(ended(), plan=UnreadablePlan(schedule=None, seconds=None))
+    (doubt,) = judge(evidence_of(judged), ()).doubts
+    assert doubt.text.endswith("the planned arrivals cannot be counted: OSError: the trace of 1 s is gone")
+    assert conclude(judged, (), tmp_path) == 2
 
 
 def of_files(monkeypatch: pytest.MonkeyPatch, **files: Any) -> Any:
