@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import redis
 from sqlalchemy.exc import SQLAlchemyError
 
-from agentexec.cli import activities, database, dead_letters, exits, queue, settings, worker  # noqa: F401 - commands
+from agentexec.cli import activities, database, dead_letters, settings, worker  # noqa: F401 - commands
 from agentexec.cli.output import NegativeResult, print_error
-from agentexec.cli.parsing import CommandParser
+from agentexec.cli.parsing import CONFIGURATION, OK, UNAVAILABLE, CommandParser
 from agentexec.config import VERSION
 from agentexec.core.streams import flush_standard_streams
 from agentexec.errors import AgentexecError
@@ -43,16 +43,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.basicConfig(level=logging.INFO, format=TEXT, stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
-        code = int(options.run(options) or exits.OK)
+        code = int(options.run(options) or OK)
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
-        code = exits.OK
+        code = OK
     except AgentexecError as error:
-        code = error.code if isinstance(error, NegativeResult) else exits.CONFIGURATION
+        code = error.code if isinstance(error, NegativeResult) else CONFIGURATION
         print_error(str(error))
     except (SQLAlchemyError, redis.RedisError) as error:
-        code = exits.UNAVAILABLE
+        code = UNAVAILABLE
         print_error(_explained(error))
     flush_standard_streams()
     return code

@@ -1,4 +1,4 @@
-"""`agentexec dlq`: dead letters."""
+"""`agentexec dlq`: dead letters; `agentexec queue`: the queue as a whole."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import argparse
 import json
 from typing import Any
 
-from agentexec.cli import exits
 from agentexec.cli.output import NegativeResult, print_error, table
-from agentexec.cli.parsing import MANY, argument, command, number
+from agentexec.cli.parsing import DIFFERENT, MANY, OK, argument, command, number
 from agentexec.errors import AgentexecError
 from agentexec.masking import masked
 from agentexec.producer.client import Client
 from agentexec.producer.requeue import requeue
 from agentexec.queue.dead_letters import DeadLetter, DeadLetters
+from agentexec.queue.ownership import adopt_queue
+from agentexec.store.installation import store_name
 
 IDS = argument("ids", nargs="*", default=[], metavar="ID")
 ALL = argument("--all", action="store_true", help="all of the queue")
@@ -51,7 +52,7 @@ def _show(options: argparse.Namespace) -> None:
 @command("dlq requeue", IDS, ALL, exclusive=True)
 def _requeue(options: argparse.Namespace) -> int:
     """Run tasks again, each as a new activity."""
-    code = exits.OK
+    code = OK
     with Client() as client:
         letters = DeadLetters(client.queue, client.engine)
         ids = [letter.task_id for letter in letters.all()] if options.all else options.ids
@@ -60,7 +61,7 @@ def _requeue(options: argparse.Namespace) -> int:
                 print(f"{task_id} runs again as {requeue(client, task_id)}")
             except AgentexecError as error:
                 print_error(str(error))
-                code = exits.DIFFERENT
+                code = DIFFERENT
     return code
 
 
@@ -87,3 +88,11 @@ def _as_json(letter: DeadLetter) -> dict[str, Any]:
     if letter.task_name is None:  # the payload cannot be read
         found["payload"] = letter.payload.decode("utf-8", "backslashreplace")
     return found
+
+
+@command("queue adopt")
+def _adopt(_options: argparse.Namespace) -> None:
+    """Let the queue serve this activity store, after the store has moved to another database."""
+    with Client() as client:
+        adopt_queue(store_name(client.engine), client.queue, force=True)
+        print(f"The queue {client.queue.name} serves this activity store now.")

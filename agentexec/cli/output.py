@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-from agentexec.cli import exits
+from agentexec.cli.parsing import DIFFERENT
 from agentexec.errors import AgentexecError
 from agentexec.masking import masked
 
@@ -16,7 +16,7 @@ LONGEST = 60  # characters of a cell
 class NegativeResult(AgentexecError):
     """Ends a command with a sentence on standard error and an exit code other than 0."""
 
-    def __init__(self, sentence: str, code: int = exits.DIFFERENT) -> None:
+    def __init__(self, sentence: str, code: int = DIFFERENT) -> None:
         super().__init__(sentence)
         self.code = code
 

@@ -6,12 +6,15 @@ import argparse
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-from agentexec.cli import exits
-
 N = TypeVar("N", int, float)
 Handler = Callable[[argparse.Namespace], int | None]
 HandlerT = TypeVar("HandlerT", bound=Handler)
 Argument = tuple[tuple[str, ...], dict[str, Any]]
+
+# Exit codes; where sysh has a name for one, with its value.
+OK, USAGE, CONFIGURATION = 0, 64, 78
+DIFFERENT = 1  # tables differ, or an id is unknown
+UNAVAILABLE = 69  # a server refuses a request or does not answer
 
 GROUPS = {
     "db": "upgrade, check or create the tables",
@@ -67,7 +70,7 @@ class CommandParser(argparse.ArgumentParser):
     """A parser that explains wrong usage in one sentence and exits with 64."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(exits.USAGE, f"agentexec: {message}; see `{self.prog} --help`.\n")
+        self.exit(USAGE, f"agentexec: {message}; see `{self.prog} --help`.\n")
 
     def add_commands(self) -> None:
         """Add all registered commands."""

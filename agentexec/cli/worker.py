@@ -10,9 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from agentexec.cli import exits
 from agentexec.cli.output import NegativeResult
-from agentexec.cli.parsing import argument, command, number
+from agentexec.cli.parsing import USAGE, argument, command, number
 from agentexec.masking import masked
 from agentexec.ops.logs import set_up
 from agentexec.worker.loading import ImportFailed, load_pool
@@ -59,7 +58,7 @@ def _explain(error: BaseException | None, module: str) -> None:
     """Print the traceback of the module; raises `NegativeResult` if the module itself is what is not found."""
     if isinstance(error, ModuleNotFoundError) and error.name and module.startswith(error.name):
         sentence = f"there is no module {error.name!r}; run the command where it can be imported."
-        raise NegativeResult(sentence, exits.USAGE) from None
+        raise NegativeResult(sentence, USAGE) from None
     if sys.stderr is not None:
         with suppress(OSError, ValueError):
             print(masked("".join(traceback.format_exception(error))), end="", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import threading
@@ -118,8 +117,7 @@ class Client:
     async def enqueue_many(self, requests: Sequence[TaskRequest]) -> list[Task]:
         """Enqueue many tasks in one transaction: all are recorded, or none. Returns tasks in the order of requests."""
         entries = [self._prepare(request) for request in checked_requests(requests)]
-        ids = await asyncio.wrap_future(self._enqueuer.submit(entries))
-        return _tasks(entries, ids)
+        return _tasks(entries, await self._enqueuer.submitted(entries))
 
     def enqueue_sync(self, task_name: str, context: BaseModel, **options: Unpack[EnqueueOptions]) -> Task:
         """`enqueue` for code without an event loop; blocks until the task is durable."""

@@ -7,16 +7,17 @@ in an undefined state.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
-from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import redis
@@ -56,10 +57,11 @@ class PreparedTask(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """The tasks of one caller, and the future for their recorded ids."""
+    """The tasks of one caller, and the future for their recorded ids, on an event loop if the caller has one."""
 
     entries: Sequence[PreparedTask]
-    future: Future[list[UUID]]
+    future: Future[list[UUID]] | asyncio.Future[list[UUID]]
+    loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -111,6 +113,13 @@ class Enqueuer:
         self._thread.add(_Group(entries, future))
         return future
 
+    def submitted(self, entries: Sequence[PreparedTask]) -> asyncio.Future[list[UUID]]:
+        """`submit` for the running event loop. A caller that is canceled does not cancel the shared batch."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[UUID]] = loop.create_future()
+        self._thread.add(_Group(entries, future, loop))
+        return future
+
     def close(self) -> None:
         """Finish what was handed in, then end the threads."""
         self._thread.close()
@@ -131,12 +140,11 @@ class Enqueuer:
                 if middle and isinstance(error, FAILURES) and kind_of(error) is FailureKind.ROW:
                     left.extendleft([part[middle:], part[:middle]])
                     continue
-                failed = [group for group in part if not group.future.done()]
+                failed = [*part]
                 if timed_out(error):  # those that wait would wait for the same silent server
                     failed += [*chain.from_iterable(left), *self._thread.take_waiting()]
                     left.clear()
-                for group in failed:
-                    group.future.set_exception(error)
+                _answer((group, error) for group in failed)
 
     def _serve(self, batch: Sequence[_Group], recorded: Mapping[UUID, UUID]) -> None:
         """Dispatch what was recorded, and answer the callers."""
@@ -145,13 +153,12 @@ class Enqueuer:
         refused = self._dispatch(fresh)
         for name, count in Counter(entry.activity.task_name for entry in fresh).items():
             COUNTERS.add(QUEUED, name, amount=count)
+        answers: list[tuple[_Group, list[UUID] | Exception]] = []
         for group in batch:
             ids = [recorded[entry.activity.id] for entry in group.entries]
             full = [i for i in ids if i in refused] if refused else []
-            if full:
-                group.future.set_exception(QueueFull(full, self._queue.policy.max_depth))
-            else:
-                group.future.set_result(ids)
+            answers.append((group, QueueFull(full, self._queue.policy.max_depth) if full else ids))
+        _answer(answers)
 
     def _require_own_queue(self) -> None:
         """Raise `ConfigurationError` for a queue of another activity store; pass while a server does not answer."""
@@ -215,6 +222,25 @@ class Enqueuer:
         full |= {a.id for a, answer in answered if answer is Admission.FULL}
         self._order.wait((a for a, answer in answered if answer is not Admission.TAKEN), full)
         return full
+
+
+def _answer(answers: Iterable[tuple[_Group, list[UUID] | Exception]]) -> None:
+    """Give callers their ids or an error. Those of one event loop get theirs together, so that it wakes up once."""
+    by_loop = defaultdict(list)
+    for group, answer in answers:
+        by_loop[group.loop].append((group.future, answer))
+    for loop, answered in by_loop.items():
+        if loop is None:
+            _resolve(answered)
+            continue
+        with suppress(RuntimeError):  # the event loop is closed
+            loop.call_soon_threadsafe(_resolve, answered)
+
+
+def _resolve(answered: Iterable[tuple[Any, list[UUID] | Exception]]) -> None:
+    for future, answer in answered:
+        if not future.done():
+            (future.set_result if isinstance(answer, list) else future.set_exception)(answer)
 
 
 def dispatch_of(activity: NewActivity, payload: bytes) -> Dispatch:

@@ -1,6 +1,7 @@
-"""The agents of this folder under faults.
+"""The agents of this folder under faults: those that perform a plan, and those that ask a model.
 
 harness chaos run kill-worker-mid-task --app examples.agents.chaos_agents:AGENTS
+harness chaos run kill-worker-mid-task --app examples.agents.chaos_agents:RESEARCHERS --meter $OPENAI_BASE_URL
 """
 
 from __future__ import annotations
@@ -27,6 +28,14 @@ def make(number: int) -> ax.TaskRequest:
 
 
 AGENTS = app(agents.pool, setup=agents.create_tables, make=make, work=0)
+
+
+def ask(number: int) -> tuple[str, agents.Research]:
+    """Task `number` of a run: an agent that asks a model, with checkpoints."""
+    return "research", agents.Research(question=f"Why {number}?")
+
+
+RESEARCHERS = app(agents.pool, setup=agents.create_tables, make=ask, work=0)
 
 
 @AGENTS.invariant(

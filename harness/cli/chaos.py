@@ -13,7 +13,9 @@ from typing import TextIO
 
 from harness.checkers.base import Verdict
 from harness.cli.ci_options import add_ci
-from harness.cli.request import RunRequest
+from harness.cli.cost_options import add_costs
+from harness.cli.load_options import add_load
+from harness.cli.request import TASKS, RunRequest
 from harness.cli.series import ScenarioSeries
 from harness.cli.verdict_lines import annotation, in_github, show_verdict
 from harness.command_line import above_zero, filled_path, positive
@@ -44,7 +46,9 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
     run.add_argument("scenarios", nargs="*", metavar="NAME", help="scenarios, or package.module:NAME")
     run.add_argument("--all", action="store_true", help="every known scenario")
     run.add_argument("--seed", type=int, metavar="N", help="repeat a schedule (default: random, and printed)")
-    run.add_argument("--tasks", type=positive, default=240, metavar="N", help="tasks to submit (default 240)")
+    run.add_argument(
+        "--tasks", type=positive, metavar="N", help=f"tasks to submit (default {TASKS}, or those of --load)"
+    )
     run.add_argument(
         "--target",
         metavar="NAME",
@@ -76,6 +80,8 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
     run.add_argument("--app", metavar="MODULE:NAME", help="an application of your own as the target")
     run.add_argument("--report", type=filled_path, metavar="DIR", help="default: reports/<time>-<seed>")
     run.add_argument("--json", action="store_true", help="print verdict.json on stdout, the rest on stderr")
+    add_load(run.add_argument_group("load in the same run"))
+    add_costs(run.add_argument_group("costs of agents"))
     add_ci(run.add_argument_group("for CI"))
     _add_servers(run.add_argument_group("servers"))
 
@@ -169,6 +175,11 @@ def _report(series: ScenarioSeries, folder: Path, out: TextIO) -> int:
 
 def _write(series: ScenarioSeries, runs: Sequence[ScenarioRun], folder: Path, out: TextIO) -> None:
     options = series.request.options
+    if series.request.asked.load is not None:
+        from harness.load.run_files import write_run_load  # it needs the extra `load`
+
+        for run in runs:
+            write_run_load(run, folder)
     paths = write_reports(runs, folder)
     if options.json:
         print(paths.json.read_text(encoding="utf-8"), end="")

@@ -16,8 +16,10 @@ from harness.command_line import above_zero, filled_path, positive
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, UsageError
 from harness.history import History
 from harness.history.faults import FaultWindow, injected_faults
+from harness.history.runs import Run, runs
 from harness.llm.budget import Budget
 from harness.llm.costs import RunCosts, SpentTokens, costs
+from harness.llm.costs_in_history import recorded_bill, recorded_prices
 from harness.llm.meter import MeterRecords
 from harness.llm.prices import PriceList
 from harness.llm.profile import EndpointProfile
@@ -84,7 +86,11 @@ def _add_serve(parser: ArgumentParser) -> None:
 
 
 def _add_costs(parser: ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SOURCE", help="URL of an endpoint, or a file of serve --meter")
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="URL of an endpoint, a file of serve --meter, or a history with a bill",
+    )
     parser.add_argument("--prices", type=filled_path, metavar="FILE", help="price list as JSON")
     parser.add_argument(
         "--history", type=filled_path, metavar="HISTORY", help="history of the run, for its faults"
@@ -144,11 +150,14 @@ def _write(path: Path, records: object) -> None:
 
 def show_costs(options: Namespace) -> int:
     """Print the costs; returns 0, 1 if the budget is exceeded, or 2 if the costs are not exact."""
-    prices = None if options.prices is None else PriceList.read(options.prices)
+    billed = History.load(Path(options.source)) if Path(options.source).is_dir() else None
+    prices = None if billed is None else recorded_prices(billed)
+    prices = prices if options.prices is None else PriceList.read(options.prices)
     budget = None if options.budget is None else Budget.parse(options.budget)
-    records = _records(options.source, options.activity)
-    faults = () if options.history is None else _faults(options.history, records)
-    found = costs(records, prices, faults)
+    records = _records(options.source, options.activity) if billed is None else _billed(billed, options)
+    path = options.history or (None if billed is None else Path(options.source))
+    faults, begun = ((), ()) if path is None else _faults(path, records)
+    found = costs(records, prices, faults, begun)
     met = True if budget is None else budget.met(found)
     if options.json:
         terms = {} if budget is None else {term.text: term.met(found) for term in budget.terms}
@@ -166,8 +175,8 @@ def show_costs(options: Namespace) -> int:
     return EXIT_VALID
 
 
-def _faults(path: Path, records: MeterRecords) -> Sequence[FaultWindow]:
-    """The faults of a history; raises `UsageError` if it is of another time or machine than the records."""
+def _faults(path: Path, records: MeterRecords) -> tuple[Sequence[FaultWindow], Sequence[Run]]:
+    """The faults and runs of a history; raises `UsageError` if it is of another time or machine than the records."""
     if not path.exists():
         raise UsageError(f"There is no history at {path}. Name a .jsonl file or a folder of them.")
     history = History.load(path)
@@ -178,12 +187,24 @@ def _faults(path: Path, records: MeterRecords) -> Sequence[FaultWindow]:
             f"The history {path} and the meter have no time in common: they are of other runs or machines. Give the "
             "history of the run that used this endpoint."
         )
-    return injected_faults(history)
+    return injected_faults(history), runs(history)
+
+
+def _billed(history: History, options: Namespace) -> MeterRecords:
+    try:
+        found = recorded_bill(history)
+    except ValueError as error:
+        raise UsageError(f"The history {options.source} cannot be read: {error}. Give another one.") from None
+    if found is None:
+        raise UsageError(
+            f"The history {options.source} has no bill. Name one of `harness chaos run --meter`, or give the endpoint."
+        )
+    return found if options.activity is None else found.of_activity(options.activity)
 
 
 def _records(source: str, activity: str | None) -> MeterRecords:
     if source.startswith(("http://", "https://")):
-        return Endpoint(source.rstrip("/").removesuffix("/v1")).records(activity, settle=_SETTLE_SECONDS)
+        return Endpoint.at(source).records(activity, settle=_SETTLE_SECONDS)
     try:
         value = json.loads(Path(source).read_text("utf-8"))
     except (OSError, ValueError) as error:

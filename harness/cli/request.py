@@ -12,13 +12,19 @@ from datetime import datetime
 from pathlib import Path
 
 from harness.cli.called import called_as
+from harness.cli.cost_options import cost_words, metering_of
+from harness.cli.load_options import load_words, planned_load
 from harness.environments import make_environment
 from harness.environments.base import Environment
 from harness.environments.urls import checked_url, database_name, has_password
 from harness.errors import UsageError
+from harness.run.runner import RunOptions
 from harness.scenario import Scenario, registry
 from harness.scenario.run_plan import RunPlan, require_time, with_workload
 from harness.targets.base import Target
+
+TASKS = 240
+"""The tasks of a run without `--tasks`."""
 
 # Options that a repeated run needs, in the order in which they are printed.
 _REPEATED = (
@@ -29,11 +35,15 @@ _REPEATED = (
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """A run of scenarios. `options` are the parsed arguments; `session` makes the names of queues unique."""
+    """A run of scenarios. `options` are the parsed arguments; `session` makes the names of queues unique.
+
+    `asked` are the options of each of its runs.
+    """
 
     options: Namespace
     scenarios: tuple[Scenario, ...]
     plans: tuple[RunPlan, ...]
+    asked: RunOptions
     target: Target
     seed: int
     report: Path
@@ -51,8 +61,18 @@ class RunRequest:
             _require_permission(scenarios, options)
         seed = secrets.randbelow(2**32) if options.seed is None else options.seed
         target = _target(options)
-        asked = {name: getattr(options, name) for name in ("tasks", "rate", "timeout", "patience")}
-        plans = tuple(RunPlan.of(scenario, target, seed=seed, **asked) for scenario in scenarios)
+        metering = metering_of(options)
+        load = planned_load(options, seed, metering)
+        asked = RunOptions(
+            seed=seed,
+            tasks=options.tasks or TASKS,
+            rate=options.rate,
+            timeout=options.timeout,
+            stall=options.patience,
+            load=load,
+            metering=metering,
+        )
+        plans = tuple(asked.plan(scenario, target) for scenario in scenarios)
         require_time(plans)
         session = secrets.token_hex(4)
         stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
@@ -60,6 +80,7 @@ class RunRequest:
             options=options,
             scenarios=scenarios,
             plans=plans,
+            asked=asked,
             target=target,
             seed=seed,
             report=options.report or _new_folder(Path("reports") / f"{stamp}-{seed}", session),
@@ -80,11 +101,11 @@ class RunRequest:
             "--seed",
             str(self.seed),
         ]
-        words += ["--tasks", str(options.tasks)]
+        words += load_words(options) or ["--tasks", str(self.asked.tasks)]
         for name in ("rate", "timeout", "patience"):
             if (number := getattr(options, name)) is not None:
                 words += [f"--{name}", f"{number:g}" if float(f"{number:g}") == number else repr(number)]
-        words += ["--backend", options.backend]
+        words += [*cost_words(options), "--backend", options.backend]
         for name in ("target", "app", "workload"):
             if getattr(options, name) not in (None, "agentexec"):
                 words += [f"--{name}", getattr(options, name)]
@@ -100,6 +121,7 @@ def _new_folder(folder: Path, session: str) -> Path:
 
 
 def _target(options: Namespace) -> Target:
+    registry.require_own_package()
     if options.app is None:
         return registry.target(options.target or "agentexec")
     if options.target is not None:

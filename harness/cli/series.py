@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.checkers.base import Verdict
@@ -17,7 +17,7 @@ from harness.history import History
 from harness.history.files import SEAL
 from harness.history.unrecorded import MARK
 from harness.progress import Progress
-from harness.run.runner import RunOptions, run_scenario
+from harness.run.runner import run_scenario
 from harness.scenario import Scenario, ScenarioRun
 from harness.scenario.run_plan import RunPlan
 from harness.targets.adapter import AdapterTarget
@@ -106,14 +106,11 @@ class ScenarioSeries:
             scenario,
             environment,
             request.target,
-            RunOptions(
-                seed=request.seed,
-                tasks=options.tasks,
-                rate=options.rate,
+            replace(
+                request.asked,
                 timeout=options.timeout if math.isinf(self.max_seconds) else limited,
                 queue=f"hx-{request.session}-{scenario.name}",
                 repeat=request.repeat([scenario]),
-                stall=options.patience,
             ),
             history_folder=_empty_folder(self.folder / "history" / scenario.name),
             progress=progress,

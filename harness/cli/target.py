@@ -100,6 +100,7 @@ def new_target(options: Namespace) -> int:
 
 def check_one(options: Namespace) -> int:
     """Check the parts of a target on embedded servers, a line for each; returns 1 if one does not work, else 0."""
+    registry.require_own_package()
     target = registry.target(options.target)
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     folder = prepare_folder(options.report or Path("reports") / f"check-{target.name}-{stamp}")

@@ -34,6 +34,10 @@ The vocabulary of `f`, by the process that records it:
     runner      drain       value: unfinished, patience, quiet  (info; how the drain ended)
     runner      breakdown   value: why, phase      (info; a part of the run that could not be carried out)
     runner      deadlocks   value: count, source, details, why  (info; deadlocks of the database during the run)
+    runner      load        value: the plan and the start of the load (invoke), noticed (ok; how late the generator
+                                   noticed arrivals), see `harness.load.load_record`
+    meter       meter, model-request, tool-run
+                            value: what a simulated LLM endpoint billed (info; `harness.llm.metering`)
     runner      clock       value: wall            (info; the time of day in ISO 8601, to compare logs with)
     machine     machine     value: load, spin, delay  (info; how well the machine keeps up; `harness.history.machine`)
     history     begin, end  value: operations      (info; the first and the last line of a saved history, with the

@@ -32,11 +32,18 @@ INVARIANT = "invariant"
 DEADLOCKS = "deadlocks"
 """The `f` of the runner's operation that holds how many deadlocks the database had during the run."""
 
+LOAD = "load"
+"""The `f` of the runner's operations that hold the load of the run, and how late its generator was."""
+
+METER, MODEL_REQUEST, TOOL_RUN = "meter", "model-request", "tool-run"
+"""The process that holds what a simulated LLM endpoint billed, the `f` of its summary, of requests and of tools."""
+
 VOCABULARY = frozenset(
     {
         *("enqueue", "hello", "run", "effect", "report", "exit"),
         *("transition", "record", "queue"),
         *(PROMISES, BREAKDOWN, PHASE, DRAIN, MACHINE, START, STOP, KILL, CHILD, INVARIANT, CLOCK, DEADLOCKS),
+        *(LOAD, METER, MODEL_REQUEST, TOOL_RUN),
     }
 )
 """Every `f` that the harness records, without the names of faults. `harness.history.history` says what each one is."""

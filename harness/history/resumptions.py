@@ -32,7 +32,8 @@ def resumptions(history: History) -> Sequence[Interruption]:
         promised time: `since` is the beginning of the pause, or when that worker was up;
       - it was stopped (`info`) in the window, or within the promised time after it: `since` is the heal, or its stop;
       - it has no outcome, and no kill explains that: `since` is the heal, and `certain` is False.
-    A run that returned or failed otherwise was not interrupted. `since` is never before another worker or pool was up,
+    A run that returned or failed otherwise was not interrupted, nor was one whose task began again before the fault.
+    `since` is never before another worker or pool was up,
     if the history shows one.
     """
     return history.derive(_resumptions)
@@ -71,6 +72,8 @@ def _interrupted(
             continue
         siblings = by_task[run.task]
         again = next(iter(siblings[siblings.index(run) + 1 :]), None)
+        if again is not None and again.begun.time < fault.start:
+            continue  # the next run was under way before the fault: that one may be interrupted
         until = fault.until if again is None else again.begun.time
         met = frozenset().union(*(losses_of(one) for one in faults_met(history, fault, until)))
         if not met <= promised.keys():

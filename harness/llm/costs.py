@@ -14,6 +14,8 @@ from decimal import Decimal
 from typing import Any
 
 from harness.history.faults import FaultWindow
+from harness.history.runs import Run
+from harness.llm.charging import Charging
 from harness.llm.meter import MeteredRequest, MeterRecords, RequestOutcome, ToolRun
 from harness.llm.prices import PriceList
 
@@ -81,15 +83,20 @@ class RunCosts:
         return self.again.tokens / self.total.tokens if self.total.tokens else 0.0
 
     @property
-    def incomplete(self) -> str | None:
-        """Why the costs are not exact, in one sentence; None if they are."""
-        if not self.steps:
-            return "no request names its activity and step; send X-Activity-Id and X-Activity-Step with each."
+    def unbilled(self) -> str | None:
+        """Why `total` is not exact, in one sentence; None if it is."""
         if self.running:
             return f"{self.running} requests still run; wait for them and measure again."
         if self.dropped:
-            return f"The meter dropped {self.dropped} records; reset it before a run of this size."
+            return f"The meter dropped {self.dropped} records; reset it before a run of this size, and not during one."
         return None
+
+    @property
+    def incomplete(self) -> str | None:
+        """Why the costs are not exact, in one sentence; None if they are."""
+        if self.unbilled is None and not self.steps:
+            return "no request names its activity and step; send X-Activity-Id and X-Activity-Step with each."
+        return self.unbilled
 
     def to_value(self) -> dict[str, Any]:
         """The costs for JSON."""
@@ -112,13 +119,18 @@ class RunCosts:
 
 
 def costs(
-    records: MeterRecords, prices: PriceList | None = None, faults: Sequence[FaultWindow] = ()
+    records: MeterRecords,
+    prices: PriceList | None = None,
+    faults: Sequence[FaultWindow] = (),
+    runs: Sequence[Run] = (),
 ) -> RunCosts:
     """The costs of the requests in a meter's records.
 
-    `faults` are those of the run's history (`injected_faults`). A step that is paid again is charged to the fault that
-    was active between this request and the next one of the step: first the endpoint's own, then the last of `faults`.
+    `faults` and `runs` are those of the run's history (`injected_faults` and `runs`). A step that is paid again is
+    charged to the fault that was active between this request and the next one of the step: first the endpoint's own,
+    then the last of `faults` that hit the worker of the request, then the last one that hit a server.
     """
+    charging = Charging(faults, runs)
     ended = [each for each in records.requests if each.outcome is not RequestOutcome.RUNNING]
     by_step: dict[_Step, list[MeteredRequest]] = defaultdict(list)
     unlabelled = []
@@ -128,7 +140,7 @@ def costs(
         else:
             by_step[request.activity, request.step].append(request)
     needed = {step: _needed(requests) for step, requests in by_step.items()}
-    again = list(_again(by_step, needed, faults))
+    again = list(_again(by_step, needed, charging))
     causes: dict[str, list[MeteredRequest]] = defaultdict(list)
     activities: dict[str, list[MeteredRequest]] = defaultdict(list)
     for cause, request in again:
@@ -160,24 +172,23 @@ def _needed(requests: Sequence[MeteredRequest]) -> MeteredRequest | None:
 def _again(
     by_step: Mapping[_Step, Sequence[MeteredRequest]],
     needed: Mapping[_Step, MeteredRequest | None],
-    faults: Sequence[FaultWindow],
+    charging: Charging,
 ) -> Iterator[tuple[str, MeteredRequest]]:
     """Every request that is not needed, with its cause."""
     for step, requests in by_step.items():
         for number, request in enumerate(requests):
             if request is not needed[step]:
                 following = requests[number + 1].started if number + 1 < len(requests) else request.ended
-                yield _cause(request, following or request.started, faults), request
+                yield _cause(request, following or request.started, charging), request
 
 
-def _cause(request: MeteredRequest, until: int, faults: Sequence[FaultWindow]) -> str:
+def _cause(request: MeteredRequest, until: int, charging: Charging) -> str:
     if request.fault is not None:
         return request.fault
     if request.outcome is RequestOutcome.REFUSED:
         return str(request.status)
-    active = [fault for fault in faults if fault.start <= until and fault.until >= request.started]
-    if active:
-        return max(active, key=lambda fault: fault.start).name
+    if (fault := charging.fault(request.activity, request.started, until)) is not None:
+        return fault.name
     return ASKED_AGAIN if request.outcome is RequestOutcome.COMPLETE else CLIENT_LEFT
 
 

@@ -232,8 +232,13 @@ class Meter:
             setattr(self, each.name, getattr(fresh, each.name))
 
     def to_value(self) -> dict[str, Any]:
-        """The sums, as `GET /meter` answers them. `dropped_records` are in the sums and not in `/meter/requests`."""
+        """The sums, as `GET /meter` answers them.
+
+        `begun` is the number of the last request, which no reset changes. `dropped_records` are in the sums and not in
+        `/meter/requests`.
+        """
         return {
+            "begun": self._number,
             "running": len(self.running),
             "totals": asdict(self.totals),
             "keys": {key: asdict(totals) for key, totals in sorted(self.keys.items())},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Self
@@ -59,6 +59,13 @@ class PriceList:
                 f"The price list {path} cannot be read ({error}). Give a file of JSON."
             ) from error
         return cls.of_value(value)
+
+    def to_value(self) -> dict[str, Any]:
+        """The price list as JSON, exact: its prices are texts."""
+        models = {
+            name: {key: str(price) for key, price in asdict(one).items()} for name, one in self.models.items()
+        }
+        return {"currency": self.currency, "models": models}
 
     def money(self, model: str, prompt: int, cached: int, completion: int) -> Decimal:
         """What a request to a model costs; raises `UsageError` if the list has no price for it."""

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 from urllib.request import ProxyHandler, Request, build_opener
 
@@ -32,6 +32,11 @@ class Endpoint:
 
     root: str
     api_key: str = ENDPOINT_KEY
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """The endpoint of a URL, which may be its `base_url`."""
+        return cls(url.rstrip("/").removesuffix("/v1"))
 
     @property
     def base_url(self) -> str:

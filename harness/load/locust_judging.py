@@ -13,6 +13,7 @@ from harness.environments.deadlocks import DeadlockWatch
 from harness.errors import EXIT_UNKNOWN
 from harness.load import locust_preflight
 from harness.load.baseline import Baseline, baseline_for
+from harness.load.bill import LoadBill
 from harness.load.figures import Figures, merged
 from harness.load.gauge_sources import gauges_of
 from harness.load.gauges import LoadGauges
@@ -44,6 +45,7 @@ class JudgingLoad(LocustLoad):
         self._deadlocks: DeadlockWatch | None = None
         self._gauges: LoadGauges | None = None
         self._thresholds: Sequence[Threshold] = ()
+        self._bill = LoadBill(metering=None, window=None)
         self._baseline: Baseline | None = None
         self._users = 0
         self._first_users: int | None = environment.parsed_options.num_users
@@ -118,6 +120,7 @@ class JudgingLoad(LocustLoad):
         self._canaries = None
         self._gauges = gauges_of(target, list(self._clients), lambda: self.progress()[0])
         self._gauges.start()
+        self._bill = LoadBill.begin(options.meter, options.prices, self._thresholds)
         self._brake = Brake(self._clients, options.brake, self._brake_pulled, self._gauges.note_depth)
         self._brake.start()
         self._deadlocks = DeadlockWatch(target.database_url)
@@ -193,6 +196,7 @@ class JudgingLoad(LocustLoad):
             seconds=max((seconds for _, seconds in parts), default=0.0),
             plan=self.plan,
             workers_lost=[part.label for client, part in processes.items() if client not in self.figures],
+            bill=self._bill.figures(self.gaps),
             gaps=self.gaps,
             sampled=Sampled() if self._gauges is None else self._gauges.sampled(),
             deadlocks=self._deadlocks.found().count if self._deadlocks is not None else None,

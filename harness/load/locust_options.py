@@ -41,6 +41,12 @@ def add_options(parser: Any) -> None:
     for name, metavar, description in (
         ("--allow-target", "HOST", "put load on this host, which is not this machine; may be repeated"),
         ("--load-report", "DIR", "the folder of verdict.json, junit.xml and summary.md"),
+        (
+            "--load-meter",
+            "URL",
+            "the endpoint of `harness llm serve` that the tasks use, for tokens and cost",
+        ),
+        ("--load-prices", "FILE", "its price list as JSON"),
         ("--load-baseline", "DIR", "the report of an earlier load, to compare with"),
     ):
         # An option of these cannot be changed by a visitor of the web page.
@@ -64,6 +70,8 @@ class LoadOptions:
     producers: int
     allowed: tuple[str, ...]
     report: Path | None
+    meter: str | None
+    prices: Path | None
     baseline: Path | None
 
     @classmethod
@@ -90,6 +98,8 @@ class LoadOptions:
             producers=max(1, int(options.load_producers)),
             allowed=tuple(options.allow_target or ()),
             report=Path(options.load_report) if options.load_report else None,
+            meter=options.load_meter or None,
+            prices=Path(options.load_prices) if options.load_prices else None,
             baseline=Path(options.load_baseline) if options.load_baseline else None,
         )
 

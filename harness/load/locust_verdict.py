@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.errors import EXIT_UNKNOWN, UsageError
+from harness.errors import EXIT_UNKNOWN, UsageError, describe_error
 from harness.load.baseline import Baseline
 from harness.load.figures import KINDS, Figures, merged
 from harness.load.files import LoadCourse, load_table, write_load
@@ -30,7 +30,7 @@ class EndedLoad:
     `workers_lost` names the load workers that did not report, `gaps` are sentences, and `sampled` are the gauges of
     servers and workers. `deadlocks` is their number in the database, None if it is not known. `lateness` is the bound
     of the generator's own p99, in seconds. `runner` is that of Locust, with errors of the users' code and other
-    requests. `baseline` is an earlier load.
+    requests. `baseline` is an earlier load. `bill` has tokens and money of an LLM endpoint.
     """
 
     run: str
@@ -45,6 +45,7 @@ class EndedLoad:
     processes: int
     runner: Any
     baseline: Baseline | None = None
+    bill: Mapping[str, float] = field(default_factory=dict)
 
 
 def thresholds_of(environment: Any) -> tuple[Threshold, ...]:
@@ -72,12 +73,17 @@ def thresholds_of(environment: Any) -> tuple[Threshold, ...]:
 def evidence_of(judged: EndedLoad) -> LoadEvidence:
     """All that the load left to be judged."""
     figures = merged(judged.figures)
-    planned = judged.plan.planned(judged.seconds)
+    gaps = [*judged.gaps, *figures.gaps]
+    planned = None
+    try:
+        planned = judged.plan.planned(judged.seconds)
+    except Exception as error:  # noqa: BLE001 - the schedule may be a file that has changed, or code of the user
+        gaps.append(f"the planned arrivals cannot be counted: {describe_error(error)}")
     if planned is None:  # a closed model has no plan: it sends what it can
         planned = float(figures.accounting.due)
     rows = figures.all_rows(planned=planned, seconds=judged.seconds)
     acknowledged = figures.accounting.acknowledged
-    rows[ALL] = LoadRow(figures=dict(_figures_of_all(judged, acknowledged)))
+    rows[ALL] = LoadRow(figures={**dict(_figures_of_all(judged, acknowledged)), **judged.bill})
     figures.series.merge(judged.sampled.series)
     rows |= _other_requests(judged.runner)
     return LoadEvidence(
@@ -90,7 +96,7 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
         resources=list(resources(judged.sampled, figures.series, acknowledged)),
         logs=judged.sampled.logs,
         workers_lost=judged.workers_lost,
-        gaps=[*judged.gaps, *figures.gaps],
+        gaps=gaps,
         raised=list(_raised(judged.runner)),
         facts=dict(_facts(judged)),
     )

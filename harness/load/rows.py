@@ -18,7 +18,7 @@ class LoadRow:
     `latencies` has a value for each request, infinite for one that never completed. `count` is the number of requests
     and `errors` the number of those that failed. `planned` is the number that was planned in `seconds`, None if the
     row has no plan. `figures` are further numbers by the name of their statistic: lost, dropped, late, deadlocks,
-    log_errors, wal_bytes_per_task, tokens, cost.
+    log_errors, wal_bytes_per_task, tokens, tokens_again, cost, cost_again.
     """
 
     latencies: LatencyHistogram = field(default_factory=LatencyHistogram)

@@ -4,11 +4,12 @@ A threshold is a statistic, a comparator and a bound. Thresholds are separated b
 
     threshold   statistic comparator bound
     statistic   p50, p99.9 (any percentile), mean, min, max | rate | count, errors, lost, dropped, late, deadlocks,
-                log_errors, wal_bytes_per_task, tokens, cost
+                log_errors, wal_bytes_per_task, tokens, tokens_again, cost, cost_again
     comparator  < <= > >= = ==
     bound       latencies: a number with us, ms, s, m or h | rate: a number with /s, or a share of the planned rate
-                (0.95, 95%) | errors, lost, dropped, late: a number of tasks, or a share with % | others: a number |
-                latencies, rate, tokens and cost also: times the value of a baseline (1.2x)
+                (0.95, 95%) | errors, lost, dropped, late: a number of tasks, or a share with % | cost, cost_again: a
+                number, or one with its currency (2.50 USD) | others: a number | latencies, rate, tokens and cost also:
+                times the value of a baseline (1.2x)
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -79,7 +80,7 @@ class Threshold:
             case "/s" | "x":
                 return f"{value:.4g}{self.unit}"
             case _:
-                return f"{value:.10g}"
+                return f"{value:.10g} {self.unit}".rstrip()
 
     def compare(self, measured: float) -> bool:
         """Whether the measured value is on the right side of the bound."""
@@ -117,7 +118,7 @@ class ThresholdResult:
             "statistic": self.threshold.statistic,
             "comparator": self.threshold.comparator,
             "bound": self.threshold.bound,
-            "unit": _JSON_UNITS[self.threshold.unit],
+            "unit": _JSON_UNITS.get(self.threshold.unit, self.threshold.unit),
             "measured": "never" if infinite else self.measured,
             "outcome": self.outcome.value,
             "reason": self.reason,
@@ -139,20 +140,34 @@ def parse_conditions(text: str) -> tuple[Threshold, ...]:
 
     A condition without a row has the row of the one before it.
     """
-    found: list[Threshold] = []
+    return tuple(threshold for threshold, _ in _conditions(text))
+
+
+def by_row(texts: Iterable[str]) -> dict[str, str]:
+    """Thresholds that are written as conditions, as texts by row; raises `UsageError`."""
+    found: dict[str, str] = {}
+    for threshold, part in (one for text in texts for one in _conditions(text)):
+        row = threshold.row
+        found[row] = f"{found[row]}, {part}" if row in found else part
+    return found
+
+
+def _conditions(text: str) -> Iterator[tuple[Threshold, str]]:
+    """Each condition, and its text without the row."""
+    row = None
     for part in text.split(","):
         matched = _CONDITION.fullmatch(part.strip())
-        row = (matched and matched["row"]) or (found[-1].row if found else None)
+        row = (matched and matched["row"]) or row
         if not matched or row is None:
             raise UsageError(
                 f"The condition {_quoted(part)} does not begin with a row; write for example 'TASK answer p99 > 2s'."
             )
-        found.append(_threshold(row, matched["threshold"]))
-        if found[-1].unit == TIMES:
+        threshold = _threshold(row, matched["threshold"])
+        if threshold.unit == TIMES:
             raise UsageError(
                 f"The condition {_quoted(part)} cannot have a baseline; give its bound without x."
             )
-    return tuple(found)
+        yield threshold, matched["threshold"]
 
 
 def check_rows(thresholds: Iterable[Threshold], known: Iterable[str]) -> None:
@@ -239,8 +254,8 @@ def _threshold(row: str, text: str) -> Threshold:
             f"{', '.join(_STATISTICS)}."
         )
     unit = matched["unit"] or ""
-    if unit not in units:
-        allowed = ", ".join(one or "none" for one in units)
+    if unit not in units and not (statistic in MONEY and _CURRENCY.fullmatch(unit)):
+        allowed = ", ".join([*(one or "none" for one in units), *(["USD"] if statistic in MONEY else [])])
         raise UsageError(
             f"The bound {_quoted(matched['bound'])} of {statistic} has a wrong unit; its units are: {allowed}."
         )
@@ -269,6 +284,11 @@ def _quoted(text: str) -> str:
     return repr(masked(text.strip()))
 
 
+MONEY = ("cost", "cost_again")
+BILLED = ("tokens", "tokens_again", *MONEY)
+"""Statistics of the bill of an LLM endpoint; those of `MONEY` need a price list."""
+
+_CURRENCY = re.compile("[A-Z]{3}")
 _COMPARATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -295,6 +315,8 @@ _STATISTICS: Mapping[str, tuple[str, ...]] = {
     "cost": ("", TIMES),
     "log_errors": ("",),
     "wal_bytes_per_task": ("",),
+    "tokens_again": ("",),
+    "cost_again": ("",),
 }
 _JSON_UNITS = {"time": "seconds", "%": "share", "/s": "per second", TIMES: "times the baseline", "": "number"}
 _TEXT = (

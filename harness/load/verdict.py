@@ -171,8 +171,10 @@ def judge(
     evidence: LoadEvidence,
     thresholds: Mapping[str, str] | Sequence[Threshold],
     baseline: Mapping[str, LoadRow] | None = None,
+    *,
+    defaults: bool = True,
 ) -> LoadVerdict:
-    """Judge a run by the thresholds of its rows, and by those that every run has; raises `UsageError`.
+    """Judge a run by the thresholds of its rows, and by those that every run has (`defaults`); raises `UsageError`.
 
     `baseline` has the rows of an earlier load, for thresholds that compare with it.
     """
@@ -180,7 +182,7 @@ def judge(
     rows = evidence.all_rows()
     return LoadVerdict(
         evidence=evidence,
-        results=evaluate(with_defaults(given, rows), rows, baseline),
+        results=evaluate(with_defaults(given, rows) if defaults else given, rows, baseline),
         doubts=tuple(_doubts(evidence)),
     )
 

@@ -75,6 +75,7 @@ class ChaosOptions:
 
     def chosen_target(self, default: Callable[[], str | Target]) -> Target:
         """The system under test; raises `UsageError`."""
+        registry.require_own_package()
         if isinstance(self.app, str):
             return registry.application(self.app)
         named = self.app if self.target is None else self.target

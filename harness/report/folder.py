@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.report.load_link import remove_loads
 
 WRITTEN = ("report.html", "verdict.json", "junit.xml")
 """The files of a report."""
@@ -66,6 +67,7 @@ def claimed_folder(folder: Path) -> Iterator[Path]:
     with locked_folder(folder) as prepared:
         for name in WRITTEN:
             (prepared / name).unlink(missing_ok=True)
+        remove_loads(prepared)
         yield prepared
 
 

@@ -26,6 +26,7 @@ from harness.masking import masked_json
 from harness.report.facts import packages, platform_facts
 from harness.report.headline import Headline, headline, overall, sentence, verdict_note
 from harness.report.index import MARK, Series, StoredReport
+from harness.report.load_link import load_page
 from harness.report.logs import Excerpt, Log, excerpts, logs_of
 from harness.report.over_time import over_time
 from harness.report.picture_data import BarOutcome, PictureData, data_of
@@ -76,6 +77,7 @@ class Section:
     over_time: Markup
     recovery: Markup | None
     history_link: str | None
+    load_link: str | None
 
 
 def report_html(runs: Sequence[ScenarioRun], *, folder: Path, written_at: str) -> str:
@@ -155,6 +157,7 @@ def _section(number: int, run: ScenarioRun, folder: Path) -> Section:
         over_time=over_time(data),
         recovery=recovery_plot(data),
         history_link=_link(run.history_path, folder),
+        load_link=_link(load_page(folder, run.scenario) if "load" in run.results else None, folder),
     )
 
 

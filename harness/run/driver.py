@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from harness.history.figures import NANOSECONDS
@@ -29,7 +29,8 @@ class Driver:
     """Submits each task at its time after `start` (by `time.monotonic`), which the task carries as `intended`.
 
     A thread is added if all others wait for an answer, up to `clients`. Tasks that are overdue are submitted together,
-    so a delay does not move the intended times of later tasks. `failed` is set once a submission raises.
+    so a delay does not move the intended times of later tasks. `failed` is set once a submission raises. `noticed` is
+    called with the seconds between the time of each task and the moment at which the driver noticed it.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class Driver:
         start: float,
         clients: int = CLIENTS,
         failed: threading.Event | None = None,
+        noticed: Callable[[float], object] | None = None,
     ) -> None:
         self._client = client
         self._most = clients
         self._stop = threading.Event()
         self._failed = failed
+        self._noticed = noticed
         self._lock = threading.Lock()
         self._due = threading.Condition(self._lock)
         self._answered = threading.Condition(self._lock)
@@ -77,7 +80,7 @@ class Driver:
 
     def _read(self, arrivals: Iterable[Arrival], start: float) -> None:
         try:
-            for tasks in _batches(arrivals, start=start, stop=self._stop):
+            for tasks in _batches(arrivals, start=start, stop=self._stop, noticed=self._noticed):
                 self._hand_over(tasks)
         except BaseException as error:  # noqa: BLE001 - `join` raises it
             self._fail(error)
@@ -142,7 +145,13 @@ class Driver:
             self._answered.notify_all()
 
 
-def _batches(arrivals: Iterable[Arrival], *, start: float, stop: threading.Event) -> Iterator[list[TaskSpec]]:
+def _batches(
+    arrivals: Iterable[Arrival],
+    *,
+    start: float,
+    stop: threading.Event,
+    noticed: Callable[[float], object] | None,
+) -> Iterator[list[TaskSpec]]:
     """Each task at its time, together with all that are overdue; ends early once `stop` is set."""
     batch: list[TaskSpec] = []
     due = start
@@ -153,6 +162,8 @@ def _batches(arrivals: Iterable[Arrival], *, start: float, stop: threading.Event
             batch = []
         if stop.wait(max(0.0, due - time.monotonic())):
             return
+        if noticed is not None:
+            noticed(max(0.0, time.monotonic() - due))
         batch.append(replace(arrival.task, intended=round(due * NANOSECONDS)))
     if batch:
         yield batch

@@ -6,9 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from harness.checkers.adapter import without_mistakes
 from harness.checkers.asked import as_promised
@@ -19,19 +19,21 @@ from harness.checkers.exits import MARGIN_SECONDS
 from harness.checkers.invariants import recorded_invariants
 from harness.environments.base import Environment
 from harness.environments.deadlocks import DeadlockWatch
-from harness.errors import FOREIGN_ERRORS, HarnessError
+from harness.errors import HarnessError
 from harness.faults.nemesis import Nemesis
-from harness.history import BREAKDOWN, DEADLOCKS, RUNNER, History, OperationType, Recorder, seal
+from harness.history import DEADLOCKS, RUNNER, History, OperationType, Recorder, seal
 from harness.history.ending import RunPhase
 from harness.history.figures import counted
-from harness.history.names import DRAIN, MACHINE, PHASE
-from harness.masking import masked
+from harness.history.names import DRAIN, LOAD, MACHINE
+from harness.llm.costs_in_history import recorded_budget
+from harness.llm.metering import Metering
 from harness.progress import Progress
 from harness.run.context import RunContext, open_context
 from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
 from harness.run.kept_logs import kept_logs
 from harness.run.patience import Movement, Patience
+from harness.run.phases import Phases
 from harness.run.refusals import WatchedSession
 from harness.run.space import require_space
 from harness.scenario import Scenario, ScenarioRun
@@ -39,65 +41,11 @@ from harness.scenario.run_plan import RunPlan
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target
 
+if TYPE_CHECKING:
+    from harness.load.load_record import LoadRecorder
+    from harness.load.planned_load import PlannedLoad
+
 _POLL_SECONDS = 0.1
-
-
-@dataclass(kw_only=True, slots=True)
-class _Phases:
-    """The deadline of a run (by `time.monotonic`), and the breakdowns of its phases; `recorder` is that of the runner.
-
-    With `grace`, the deadline is later by the time that the machine took away, at most by so many seconds.
-    Each phase is recorded when it begins and ends, so that a later check of the history knows whether the run came to
-    its end, also after Ctrl-C and SIGKILL.
-    """
-
-    deadline: float
-    recorder: Recorder
-    grace: float = 0.0
-    gauge: MachineGauge | None = None
-    breakdowns: list[str] = field(default_factory=list)
-    interrupted: bool = False
-
-    @property
-    def seconds_left(self) -> float:
-        """Seconds until the deadline, 0 once it has passed."""
-        lost = 0.0 if self.gauge is None else min(self.gauge.lost, self.grace)
-        return max(0.0, self.deadline + lost - time.monotonic())
-
-    def stop_in_time(self, stop: threading.Event) -> None:
-        """Wait until `stop` is set, and set it when the deadline has passed."""
-        while (left := self.seconds_left) and not stop.wait(left):
-            pass
-        stop.set()
-
-    @contextmanager
-    def phase(self, name: RunPhase) -> Iterator[None]:
-        """One phase of the run; an error in it is added to `breakdowns`, so that later phases still happen."""
-        self._record(OperationType.INVOKE, PHASE, phase=name)
-        try:
-            yield
-        except HarnessError as error:
-            self._broke_down(name, str(error))
-        except FOREIGN_ERRORS as error:  # recorded: it makes the verdict UNKNOWN, and teardown continues
-            self._broke_down(name, f"{name} broke down: {type(error).__name__}: {error}")
-        except BaseException as error:
-            self._record(OperationType.INFO, PHASE, phase=name)
-            if not self.interrupted:  # the phases around this one are interrupted too
-                why = f"the run was interrupted by {type(error).__name__}"
-                self._record(OperationType.INFO, BREAKDOWN, why=why, phase=name)
-            self.interrupted = True
-            raise
-        else:
-            self._record(OperationType.OK, PHASE, phase=name)
-
-    def _broke_down(self, name: RunPhase, why: str) -> None:
-        self.breakdowns.append(why)
-        self._record(OperationType.FAIL, PHASE, phase=name)
-        self._record(OperationType.INFO, BREAKDOWN, why=masked(why), phase=name)
-
-    def _record(self, kind: OperationType, f: str, /, **value: Any) -> None:
-        with suppress(OSError):  # a full disk: without its end in the history, a phase counts as not ended
-            self.recorder.record(kind, f, **value)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +60,8 @@ class RunOptions:
         cannot keep up, up to twice as long).
     repeat: the command that repeats the run, for the report.
     stall: the patience of the drain: seconds without any change that end it (default: by the promises of the target).
+    load: the times of the tasks instead of those of the workload; it then decides how many `tasks` are submitted.
+    metering: the endpoint whose bill belongs to the run.
     """
 
     seed: int
@@ -121,14 +71,19 @@ class RunOptions:
     timeout: float | None = None
     repeat: str = ""
     stall: float | None = None
+    load: PlannedLoad | None = None
+    metering: Metering | None = None
 
     def plan(self, scenario: Scenario, target: Target) -> RunPlan:
         """The plan of a run with these options; raises `UsageError` as `RunPlan.of`."""
+        tasks = self.tasks
+        if self.load is not None:
+            scenario, tasks = self.load.applied(scenario, self.seed)
         return RunPlan.of(
             scenario,
             target,
             seed=self.seed,
-            tasks=self.tasks,
+            tasks=tasks,
             rate=self.rate,
             timeout=self.timeout,
             patience=self.stall,
@@ -155,20 +110,21 @@ def run_scenario(
     scenario = plan.scenario
     for note in plan.notes:
         progress.step(f"{scenario.name}: {note}")
-    schedule = Schedule.of(scenario, seed=options.seed, tasks=options.tasks)
+    schedule = Schedule.of(scenario, seed=options.seed, tasks=plan.tasks)
     queue = options.queue or f"hx-{scenario.name}"
     with (
         _sealed_if_interrupted(history_folder),
         closing(Recorder(history_folder / f"{RUNNER}.jsonl", process=RUNNER)) as recorder,
     ):
         grace = scenario.timeout if options.timeout is None else 0.0
-        phases = _Phases(deadline=began + scenario.timeout, recorder=recorder, grace=grace)
+        phases = Phases(deadline=began + scenario.timeout, recorder=recorder, grace=grace)
         with (
             kept_logs(environment, history_folder),
             _gauge(history_folder) as gauge,
             phases.phase(RunPhase.RUN),
         ):
             watch = DeadlockWatch(environment)
+            billed = None if options.metering is None else options.metering.begin()
             with open_context(
                 environment,
                 target,
@@ -179,12 +135,21 @@ def run_scenario(
                 proxied=scenario.proxied,
             ) as context:
                 patience, phases.gauge = Patience(plan.patience, gauge), gauge
-                ChaosRun(
-                    scenario, schedule, context, phases=phases, progress=progress, patience=patience
-                ).execute()
+                run = ChaosRun(
+                    scenario,
+                    schedule,
+                    context,
+                    phases=phases,
+                    progress=progress,
+                    patience=patience,
+                    load=_recording(options.load, recorder),
+                )
+                run.execute()
             # Sessions report to the statistics of the server when they end.
             if environment.endpoints.database_url:
                 recorder.record(OperationType.INFO, DEADLOCKS, **watch.found().to_value())
+            if options.metering is not None and billed is not None:
+                options.metering.record(billed, history_folder)
     breakdowns = phases.breakdowns
     history = History.load(history_folder)
     try:
@@ -198,7 +163,7 @@ def run_scenario(
         target=target.name,
         target_version=_version(target),
         seed=options.seed,
-        tasks=options.tasks,
+        tasks=plan.tasks,
         servers=environment.versions,
         history=history,
         results=judge(scenario, history, target),
@@ -206,8 +171,16 @@ def run_scenario(
         repeat=options.repeat,
         history_path=history_folder,
         error=" ".join(breakdowns) or None,
-        notes=plan.notes,
+        notes=plan.notes if options.load is None else (*plan.notes, options.load.note),
     )
+
+
+def _recording(load: PlannedLoad | None, recorder: Recorder) -> LoadRecorder | None:
+    if load is None:
+        return None
+    from harness.load.load_record import LoadRecorder  # it needs the extra `load`
+
+    return LoadRecorder(load, recorder)
 
 
 def _version(target: Target) -> str:
@@ -248,6 +221,8 @@ def judge(scenario: Scenario, history: History, target: Target | None = None) ->
     checkers = {
         **recorded_invariants(history),
         **recorded_deadlocks(history),
+        **_recorded_load(history),
+        **recorded_budget(history),
         **scenario.workload.checkers(),
         **scenario.checkers,
         **own(),
@@ -255,6 +230,14 @@ def judge(scenario: Scenario, history: History, target: Target | None = None) ->
     results = without_mistakes(as_promised(check_all(checkers, history), history), history)
     gaps = unreadable(history)
     return {name: result.doubted(f"since {gaps[0]}") for name, result in results.items()} if gaps else results
+
+
+def _recorded_load(history: History) -> Mapping[str, Checker]:
+    if next(history.where(LOAD), None) is None:
+        return {}
+    from harness.load.load_checker import recorded_load  # it needs the extra `load`
+
+    return recorded_load(history)
 
 
 class ChaosRun:
@@ -266,12 +249,14 @@ class ChaosRun:
         schedule: Schedule,
         context: RunContext,
         *,
-        phases: _Phases,
+        phases: Phases,
         progress: Progress,
         patience: Patience,
+        load: LoadRecorder | None = None,
     ) -> None:
         self._scenario = scenario
         self._patience = patience
+        self._load = load
         self._schedule = schedule
         self._context = context
         self._phases = phases
@@ -325,13 +310,19 @@ class ChaosRun:
         start = time.monotonic()
         stop = threading.Event()
         self._session.stop = stop.set
-        driver = Driver(self._client, arrivals, start=start, failed=stop)
+        noticed = None
+        if self._load is not None:
+            self._load.begin(start)
+            noticed = self._load.notice
+        driver = Driver(self._client, arrivals, start=start, failed=stop, noticed=noticed)
         threading.Thread(target=self._phases.stop_in_time, args=(stop,), name="alarm", daemon=True).start()
         try:
             self._nemesis.run(faults, start=start, stop=stop)
             if self._session.none_taken is None:
                 self._await_answers(driver)
                 self._session.check()
+                if self._load is not None:
+                    self._load.end()
         finally:
             stop.set()
             driver.stop()

@@ -68,7 +68,6 @@ def target(name: str | Target) -> Target:
         return name
     if names_adapter(name) and name not in (point.name for point in _points(TARGETS)):
         return adapter(name)
-    _require_own_package()
     found: Target = _single(name, TARGETS, members)
     return found
 
@@ -77,7 +76,6 @@ def application(name: str) -> Target:
     """An application of `harness.testing.app` by `package.module:NAME`; raises `UsageError` for anything else."""
     if ":" not in name:
         raise UsageError(f"{name!r} does not name an application. Write package.module:NAME of an app(...).")
-    _require_own_package()
     _search_current_folder()
     with on_servers(NO_SERVERS):
         value = _imported(name, TARGETS, what="application")
@@ -94,6 +92,17 @@ def workload(name: str) -> Workload:
     """A workload by its name or `package.module:NAME`; raises `UsageError` that lists the known names."""
     found: Workload = _single(name, WORKLOADS, ("name", "client", "generator", "final_generator", "checkers"))
     return found
+
+
+def require_own_package() -> None:
+    """Raise `UsageError` if worker processes, which search the current folder first, would find another `harness`."""
+    package = Path(harness.__file__).resolve()
+    for place in (Path("harness/__init__.py"), Path("harness.py")):
+        if place.is_file() and place.resolve() != package:
+            raise UsageError(
+                f"{place} in the current folder hides the package harness from worker processes. "
+                "Rename it, or run from another folder."
+            )
 
 
 def names(group: str) -> list[str]:
@@ -149,17 +158,6 @@ def _search_current_folder() -> None:
     # A console script does not import from the current folder by itself.
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-
-
-def _require_own_package() -> None:
-    """Raise `UsageError` if worker processes, which search the current folder first, would find another `harness`."""
-    package = Path(harness.__file__).resolve()
-    for place in (Path("harness/__init__.py"), Path("harness.py")):
-        if place.is_file() and place.resolve() != package:
-            raise UsageError(
-                f"{place} in the current folder hides the package harness from worker processes. "
-                "Rename it, or run from another folder."
-            )
 
 
 def _imported(path: str, group: str, *, what: str | None = None) -> Any:

@@ -19,6 +19,7 @@ from harness.targets.base import Target, TargetSettings
 from harness.targets.promised import everything, promised
 from harness.workloads.base import PacedWorkload, Workload
 from harness.workloads.generator import times
+from harness.workloads.scheduled_tasks import ScheduledTasks
 
 FIXED_SECONDS = 3.0
 """The time of every run besides its tasks: a pool starts and stops, and the evidence is collected."""
@@ -145,7 +146,7 @@ class RunPlan:
     @property
     def few_enough_tasks(self) -> int | None:
         """A number of tasks for which the time-out is enough; None if it would be too small for the faults."""
-        share = self._share()
+        share = None if isinstance(self.scenario.workload, ScheduledTasks) else self._share()
         fewer = 0 if share is None else int(self.tasks / share)
         try:
             plan = RunPlan._of(self.scenario, self.promises, seed=self.seed, tasks=fewer) if fewer else None
@@ -183,8 +184,10 @@ def require_time(plans: Sequence[RunPlan]) -> None:
 
 def _estimate(scenario: Scenario, promises: Promises, *, seed: int, tasks: int) -> tuple[float, float]:
     """How many seconds a run takes at least, and its utilization."""
-    schedule = Schedule.of(scenario, seed=seed, tasks=min(tasks, _SAMPLE))
-    factor = tasks / min(tasks, _SAMPLE)
+    # The times of a schedule of its own are in no proportion to the first of them.
+    drawn = tasks if isinstance(scenario.workload, ScheduledTasks) else min(tasks, _SAMPLE)
+    schedule = Schedule.of(scenario, seed=seed, tasks=drawn)
+    factor = tasks / drawn
     work: dict[str | None, float] = defaultdict(float)
     for arrival in (*schedule.arrivals, *schedule.final):
         work[arrival.task.lock] += arrival.task.work * factor

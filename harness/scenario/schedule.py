@@ -45,7 +45,7 @@ def gated_numbers(faults: Sequence[Fault], tasks: int) -> frozenset[int]:
     if len(set(numbers)) < len(numbers):
         raise UsageError(
             f"{counted(tasks, 'task', 'are')} too few for the {counted(len(faults), 'fault')} of this scenario. "
-            "Request more, for example with --tasks 200."
+            "Request more, for example with --tasks 200, or by a longer --load."
         )
     return frozenset(numbers)
 

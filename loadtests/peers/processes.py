@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.errors import TargetFailed
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 POLL_SECONDS = 0.005
 _LAST_LINES = 5
 

@@ -53,7 +53,7 @@ def _summary(run: Document) -> str:
     load = f"load average {min(loads):.1f} to {max(loads):.1f}" if loads else "no load average"
     quick = ", a tenth of the tasks" if run["quick"] else ""
     return wrapped(
-        f"{run['at'][:10]}: {len(run['peers'])} peers, {run['rounds']} rounds in turn{quick}, medians. "
+        f"{run['at'][:10]}: {len(run['peers'])} peers, rounds in turn: {run['rounds']}{quick}; medians. "
         f"{', '.join(run['servers'].values())}, CPython {run['python']}, {run['system']}, {run['cores']} cores, "
         f"{load}. In parentheses: the ratio to agentexec."
     )

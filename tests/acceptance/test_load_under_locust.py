@@ -22,6 +22,7 @@ from harness.cli import main
 from harness.environments.base import Service
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.environments.ports import free_port
+from harness.llm import Endpoint, EndpointProfile, serving
 from harness.load.producing import RUN_KEY
 from harness.load.system import PoolCommand, SystemUnderLoad
 from harness.load.target import LoadTarget
@@ -36,6 +37,7 @@ QUICK = ["--tags", "quick"]
 NAMED = ["--load-database", "postgres", "--load-queue", QUEUE]
 LONG = ["--load-shape", "Long"]
 UNSERVED = ["--load-database", "postgres", "--load-queue", UNKNOWN]
+PRICES = '{"currency": "USD", "models": {"*": {"input": 0.5, "cached": 0.05, "output": 5}}}'
 # All are started together, since most of their time is the start of Python and waiting.
 OPTIONS = {
     "good": [*NAMED, *QUICK, "--csv", "out", "--csv-full-history", "--html", "page.html"],
@@ -43,6 +45,7 @@ OPTIONS = {
     "errors": [*NAMED, "--tags", "wrong", "--load-canary", "0", "--html", "page.html"],
     "no workers": [*UNSERVED, *QUICK, "--load-canary", "0", "--load-drain", "1", "--html", "page.html"],
     "wrong queue": [*UNSERVED, *QUICK],
+    "billed": [*NAMED, "--tags", "asking", "-f", "billed.py", "--load-prices", "prices.json"],
     "closed": [*NAMED, *QUICK, "-f", "closed.py", "--users", "2", "--run-time", "2s"],
     "brake": [
         *UNSERVED[:-1],
@@ -68,11 +71,21 @@ def urls(servers: EmbeddedEnvironment) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
+def endpoint() -> Iterator[Endpoint]:
+    with serving(EndpointProfile(time_scale=100)) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
 def runs(
-    servers: EmbeddedEnvironment, urls: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    servers: EmbeddedEnvironment,
+    urls: dict[str, str],
+    endpoint: Endpoint,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, Running]]:
     folder = tmp_path_factory.mktemp("load")
     application = write_application(folder)
+    (folder / "prices.json").write_text(PRICES, "utf-8")
     system = SystemUnderLoad(servers, QUEUE)
     system.prepare()
     pool = PoolCommand(
@@ -80,14 +93,15 @@ def runs(
         folder=application,
         log=folder / "pool.log",
         concurrency=16,
-        variables={"AGENTEXEC_MAX_TASK_RETRIES": "0"},
+        variables={"AGENTEXEC_MAX_TASK_RETRIES": "0", **endpoint.variables},
     )
     with ExitStack() as stack:
         stack.callback(system.close)
         stack.enter_context(system.pool(pool))
         started: dict[str, Running] = {}
         for name, options in OPTIONS.items():
-            words = [str(application / word) if word.endswith(".py") else word for word in options]
+            words = [str(application / word) if word.endswith((".py", ".json")) else word for word in options]
+            words += ["--load-meter", endpoint.root] if name == "billed" else []
             given = {
                 key: value for key, value in urls.items() if name != "stray .env" or key != "DATABASE_URL"
             }
@@ -208,6 +222,15 @@ def test_a_load_that_cannot_begin_says_why(
     assert sentence in output
     assert runs[name].acknowledged() == -1
     assert not (runs[name].folder / "report").exists()
+
+
+def test_tokens_and_money_of_an_endpoint_are_thresholds(runs: dict[str, Running]) -> None:
+    code, output = runs["billed"].end()
+    assert code == 0, output
+    figures = runs["billed"].verdict["rows"]["ALL"]["figures"]
+    # Each task asks for 100 + 10 tokens; the canary is not of the load.
+    assert (figures["tokens"], figures["tokens_again"], figures["cost"]) == (2200, 0, 0.002)
+    assert "ALL: cost &lt; 0.0023 USD" in (runs["billed"].folder / "report" / "summary.md").read_text("utf-8")
 
 
 def test_a_closed_model_is_judged_and_named(runs: dict[str, Running]) -> None:

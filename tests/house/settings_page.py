@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentexec.cli.settings_table import settings_table
+from agentexec.cli.settings import settings_table
 from tests.house.sources import ROOT
 
 PAGE = ROOT / "docs" / "reference" / "settings.md"

@@ -22,12 +22,19 @@ import agentexec as ax
 class Question(BaseModel):
     seconds: float = 0.0
     wrong: bool = False
+    asks: bool = False
 
 pool = ax.Pool()
 
 @pool.task("answer")
 async def answer(agent_id: UUID, context: Question) -> Question:
     await asyncio.sleep(context.seconds)
+    if context.asks:
+        import openai
+        labels = {"X-Activity-Id": str(agent_id), "X-Activity-Step": "1"}
+        tokens = {"X-Simulated-Prompt-Tokens": "100", "X-Simulated-Completion-Tokens": "10"}
+        async with openai.AsyncOpenAI() as client:
+            await client.responses.create(model="m", input="Why?", extra_headers=labels | tokens)
     if context.wrong:
         raise ValueError("wrong on purpose")
     return context
@@ -57,6 +64,11 @@ class Chat(QueueUser):
     @task
     def ask_wrongly(self):
         self.enqueue("answer", Question(wrong=True))
+
+    @tag("asking")
+    @task
+    def ask_a_model(self):
+        self.enqueue("answer", Question(asks=True))
 """
 
 SHAPES = """
@@ -69,6 +81,14 @@ class Long(OpenShape):
     stages = hold(20, "6s")
 
 thresholds = {"TASK answer": "p99 < 60s, rate > 0.99", "LATE": "dropped = 0"}
+"""
+
+BILLED = """
+class Billed(OpenShape):
+    pacing = "even"
+    stages = hold(20, "1s")
+
+thresholds = {"ALL": "tokens = 2200, tokens_again = 0, cost < 0.0023 USD"}
 """
 
 STOPS = """
@@ -120,6 +140,7 @@ def write_application(folder: Path) -> Path:
     """Write the application and its locustfiles; returns the folder."""
     (folder / "play_app.py").write_text(APP, "utf-8")
     (folder / "locustfile.py").write_text(LOCUSTFILE + SHAPES, "utf-8")
+    (folder / "billed.py").write_text(LOCUSTFILE + BILLED, "utf-8")
     (folder / "stops.py").write_text(LOCUSTFILE + STOPS, "utf-8")
     (folder / "closed.py").write_text(LOCUSTFILE, "utf-8")
     return folder

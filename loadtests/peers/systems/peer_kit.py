@@ -79,7 +79,7 @@ class _Worker:
 
 
 def arrive():
-    """Say that this worker process has its first task, and wait while the gate is closed.
+    """Say that this worker process has its first task, or is about to take it, and wait while the gate is closed.
 
     It blocks the whole thread, so that an event loop does not take further tasks meanwhile.
     """

@@ -15,6 +15,11 @@ async def perform(ctx, *, task):
     await kit.run_async(task)
 
 
+async def started(ctx):
+    """Wait for the gate before SAQ sweeps: it gives away the jobs of a process that waits between two steps."""
+    kit.arrive()
+
+
 class SaqProducer(kit.Producer):
     """A producer of SAQ."""
 
@@ -40,7 +45,7 @@ class SaqProducer(kit.Producer):
 async def _work():
     await queue.connect()
     try:
-        await Worker(queue, [perform], concurrency=CONCURRENCY).start()
+        await Worker(queue, [perform], concurrency=CONCURRENCY, startup=started).start()
     finally:
         await queue.disconnect()
 

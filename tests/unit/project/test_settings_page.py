@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentexec.cli import main
-from agentexec.cli.settings_table import MEANINGS, settings_table
+from agentexec.cli.settings import MEANINGS, settings_table
 from agentexec.config import Settings
 from tests.house.settings_page import BEGIN, END, PAGE, updated
 

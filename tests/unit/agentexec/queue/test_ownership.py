@@ -96,7 +96,7 @@ def test_an_operator_can_let_the_queue_serve_a_store_that_moved(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     client.enqueue_sync("talk", Message())
-    monkeypatch.setattr("agentexec.cli.queue.Client", lambda: other)
+    monkeypatch.setattr("agentexec.cli.dead_letters.Client", lambda: other)
     monkeypatch.setattr(other, "close", lambda: None)
     assert main(["queue", "adopt"]) == 0
     assert "serves this activity store now" in capsys.readouterr().out

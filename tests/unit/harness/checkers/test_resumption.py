@@ -88,6 +88,17 @@ def test_a_run_without_an_outcome_is_promised_and_not_shown(again: float, verdic
     assert ("promised and not shown" in found.summary) == (verdict is Verdict.UNKNOWN)
 
 
+def test_a_run_whose_task_had_begun_again_before_the_fault_is_not_interrupted_but_the_next_one_is() -> None:
+    """Two runs of a task at the same time: the lease of the first one ended."""
+    builder = promising(FROZEN).at(1.5).began(1, by=12)
+    builder.at(2).injected("stall-redis", loss=Loss.BROKER_FROZEN, service="redis")
+    builder.at(6).op("nemesis", INFO, "stall-redis", fault=1, phase="heal", kind="pause")
+    found = judged(builder.ended(1, by=12, outcome=INFO).at(30).ran(1, by=12))
+    assert found is not None
+    assert found.verdict is Verdict.INVALID
+    assert found.figures["interrupted"] == 1
+
+
 PAUSED = {Loss.WORKER_PAUSED: 3.0}
 
 

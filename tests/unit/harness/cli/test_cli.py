@@ -241,6 +241,16 @@ def test_a_call_that_ends_the_process_later_is_unknown(
     assert "ended with sys.exit(0)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["chaos", "run", "kill-pool"], ["target", "check", "rq"]])
+def test_a_users_package_harness_is_refused_before_any_server_starts(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "harness.py").touch()
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(command) == 64
+    assert "harness.py in the current folder hides the package harness" in capsys.readouterr().err
+
+
 def test_a_pipe_that_is_closed_early_makes_no_noise() -> None:
     command = [sys.executable, "-m", "harness", "chaos", "list"]
     read_end, write_end = os.pipe()

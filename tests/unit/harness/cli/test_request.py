@@ -8,6 +8,7 @@ import pytest
 
 from harness.cli.main import _parser
 from harness.cli.request import RunRequest
+from harness.errors import UsageError
 from harness.load.agent_tasks import AgentTasks
 from harness.workloads.base import PacedWorkload
 
@@ -41,6 +42,36 @@ def test_the_command_that_repeats_a_run_keeps_its_rate_and_its_time_out(words: l
 def test_a_command_without_a_rate_or_a_time_out_names_none() -> None:
     found = request("kill-pool", "--tasks", "60")
     assert not {"--rate", "--timeout", "--patience"} & set(shlex.split(found.repeat(found.scenarios)))
+
+
+LOAD = ["--load", "hold(20, '5s')", "--threshold", "TASK p95 < 2s", "--load-lateness", "0.5"]
+
+
+def test_a_load_decides_the_number_of_tasks_and_is_repeated() -> None:
+    first = request("kill-pool", "--workload", "locked-tasks", "--seed", "5", *LOAD)
+    words = shlex.split(first.repeat(first.scenarios))
+    assert "--tasks" not in words
+    again = request(*words[3:])
+    assert again.asked == first.asked
+    (plan,) = first.plans
+    assert first.asked.load is not None
+    assert plan.tasks > len(first.asked.load.due) > 60
+    assert plan.scenario.workload.name == "locked-tasks"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([*LOAD, "--tasks", "60"], "Leave --tasks out"),
+        ([*LOAD, "--rate", "5"], "Leave --rate out"),
+        (LOAD[2:4], "--threshold judges a load"),
+        (LOAD[4:], "--load-lateness judges a load"),
+        (["--seed", "1", "--load", "hold(1, '3s')"], "too few for the 8 faults.*longer --load"),
+    ],
+)
+def test_options_that_contradict_a_load_are_refused(words: list[str], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        request("kill-worker-mid-task", *words)
 
 
 def test_a_workload_replaces_that_of_every_scenario_at_its_rate() -> None:

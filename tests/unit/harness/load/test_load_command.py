@@ -62,7 +62,7 @@ def test_an_export_that_fails_leaves_an_earlier_trace_as_it_was(
 @pytest.mark.parametrize(("name", "value"), [("lateness", math.nan), ("drain", math.inf), ("brake", -1)])
 def test_an_option_that_bounds_nothing_is_refused(name: str, value: float) -> None:
     """A lateness of NaN is never above its bound, so that each generator would be in time."""
-    names = ("database", "queue", "api", "report", "baseline")
+    names = ("database", "queue", "api", "report", "baseline", "meter", "prices")
     given: dict[str, Any] = {f"load_{one}": None for one in names} | {"allow_target": [], "load_producers": 2}
     given |= {"load_drain": 0.0, "load_canary": 0.0, "load_brake": 9, "load_lateness": 0.05}
     assert LoadOptions.of(Namespace(**given), None, None).brake == 9

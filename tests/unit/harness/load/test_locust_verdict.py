@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +16,7 @@ from harness.load.figures import LATE, TASK, Figures
 from harness.load.locust_test import LoadPlan
 from harness.load.locust_verdict import EndedLoad, conclude, evidence_of, thresholds_of
 from harness.load.resources import WAL, Sampled
+from harness.load.thresholds import parse
 from harness.load.verdict import judge
 
 
@@ -55,6 +58,16 @@ def test_requests_of_an_api_that_fail_are_a_breach() -> None:
     assert evidence_of(ended(stats=entries(tasks=5))).rows["GET tasks"].errors == 5
 
 
+def test_the_bill_of_an_endpoint_is_in_the_row_of_the_whole_run() -> None:
+    billed = replace(ended(), bill={"tokens": 100, "cost": 2.5})
+    assert evidence_of(billed).all_rows()["ALL"].figures == {
+        **{"deadlocks": 0, "tokens": 100, "cost": 2.5},
+        **{"lost": 0, "dropped": 0, "late": 0},
+    }
+    assert conclude(billed, parse("ALL", "cost < 2.50 USD, tokens = 100"), None) == 1
+    assert conclude(ended(), parse("ALL", "tokens < 5"), None) == 2
+
+
 def test_an_error_of_the_users_own_code_is_named_without_its_secret() -> None:
     raised = {1: {"count": 3, "msg": "wrong: redis://:s3cret@host/0"}}
     (doubt,) = judge(evidence_of(ended(exceptions=raised)), ()).doubts
@@ -70,6 +83,18 @@ def test_what_is_missing_in_the_figures_of_a_process_is_not_measurable() -> None
         "the evidence has a gap: the arrivals of the load process 1 of 2 broke off: OSError: gone"
     )
     assert conclude(judged, (), None) == 2
+
+
+class UnreadablePlan(LoadPlan):
+    def planned(self, seconds: float) -> float | None:
+        raise OSError(f"the trace of {seconds:g} s is gone")
+
+
+def test_a_plan_that_cannot_be_read_again_is_not_measurable(tmp_path: Path) -> None:
+    judged = replace(ended(), plan=UnreadablePlan(schedule=None, seconds=None))
+    (doubt,) = judge(evidence_of(judged), ()).doubts
+    assert doubt.text.endswith("the planned arrivals cannot be counted: OSError: the trace of 1 s is gone")
+    assert conclude(judged, (), tmp_path) == 2
 
 
 def of_files(monkeypatch: pytest.MonkeyPatch, **files: Any) -> Any:

@@ -120,6 +120,17 @@ def test_lists_of_stages_may_contain_lists() -> None:
     assert endless(repeat(hold(1, 1)))
 
 
+def test_a_plan_of_a_replay_reads_its_trace_once(tmp_path: Path) -> None:
+    """The number of users at the beginning is found at 200 places; a long trace took minutes before the load began."""
+    trace = tmp_path / "trace.csv"
+    trace.write_text("offset_seconds\n" + "\n".join(str(second) for second in range(100)), "utf-8")
+    stage = replay(trace, speed=2)
+    assert stage.expected(1.0) == 3
+    trace.unlink()
+    assert [stage.expected(at) for at in (0.0, 0.4, 0.5, 49.0, 49.4, 49.5)] == [1, 1, 2, 99, 99, 100]
+    assert [stage.time_of(number) for number in (0, 1, 1.5, 100, 101)] == [0.0, 0.0, 0.5, 49.5, 49.5]
+
+
 def test_a_replay_has_the_number_and_the_length_of_its_trace(tmp_path: Path) -> None:
     trace = tmp_path / "trace.csv"
     trace.write_text("offset_seconds,size\n1,10\n2,\n2,\n7,1\n")

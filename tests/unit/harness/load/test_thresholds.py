@@ -45,6 +45,9 @@ ROW = LoadRow(
         ("rate > 0.95", "rate > 95%", 0.95),
         ("rate >= 95 /s", "rate >= 95/s", 95),
         ("cost < .5", "cost < 0.5", 0.5),
+        ("cost<2.50USD", "cost < 2.5 USD", 2.5),
+        ("cost_again <= 2 EUR", "cost_again <= 2 EUR", 2),
+        ("tokens_again = 0", "tokens_again = 0", 0),
         ("tokens <= 1000000", "tokens <= 1000000", 1_000_000),
     ],
 )
@@ -123,7 +126,7 @@ def test_what_was_not_seen_is_not_measurable(row: str, text: str, reason: str) -
     [
         ("p95 < 2", "The bound '2' of p95 has a wrong unit; its units are: us, ms, s, m, h, x."),
         ("rate > 5ms", "The bound '5ms' of rate has a wrong unit; its units are: none, %, /s, x."),
-        ("cost < 5%", "The bound '5%' of cost has a wrong unit; its units are: none, x."),
+        ("cost < 5%", "The bound '5%' of cost has a wrong unit; its units are: none, x, USD."),
         (
             "p101 < 2s",
             "There is no statistic 'p101'; choose a percentile such as p95, or one of: mean, min, max,",

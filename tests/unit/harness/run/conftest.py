@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.checkers import standard
+from harness.load.planned_load import PlannedLoad
 from harness.processes import is_alive
 from harness.progress import Progress, Quiet
 from harness.run.runner import RunOptions, run_scenario
@@ -31,6 +32,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
             stall: float | None = 0.3,
             work: float = 0.0,
             progress: Progress | None = None,
+            load: PlannedLoad | None = None,
             history: Path = tmp_path,
             **servers: Any,
         ) -> ScenarioRun:
@@ -49,7 +51,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
                     scenario,
                     environment,
                     target,
-                    RunOptions(seed=1, tasks=40, stall=stall, timeout=asked),
+                    RunOptions(seed=1, tasks=40, stall=stall, timeout=asked, load=load),
                     history_folder=history,
                     progress=progress or Quiet(),
                 )

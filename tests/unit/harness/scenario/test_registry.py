@@ -44,12 +44,10 @@ def test_a_users_package_harness_that_workers_would_find_is_named(
     (tmp_path / place).parent.mkdir(exist_ok=True)
     (tmp_path / place).touch()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", [*sys.path])
-    for look_up, name in ((registry.target, "agentexec"), (registry.application, "shop:SHOP")):
-        with pytest.raises(
-            UsageError, match=f"^{place} in the current folder hides the package harness .* Rename it"
-        ):
-            look_up(name)
+    with pytest.raises(
+        UsageError, match=f"^{place} in the current folder hides the package harness .* Rename"
+    ):
+        registry.require_own_package()
 
 
 def test_a_workload_is_found_by_name_and_by_path() -> None:

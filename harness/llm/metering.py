@@ -1,0 +1,96 @@
+"""What an endpoint bills during a run: the requests from one moment on, also into a history.
+
+meter  meter           info: endpoint, prices, budget, dropped (records that the meter does not have any more)
+       model-request   info: the fields of a `MeteredRequest`; its time is the begin of the request
+       tool-run        info: the fields of a `ToolRun`
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError, UsageError
+from harness.history import Operation, OperationType, Recorder
+from harness.history.names import METER, MODEL_REQUEST, TOOL_RUN
+from harness.llm.meter import MeterRecords
+from harness.llm.prices import PriceList
+from harness.llm.serving import Endpoint
+from harness.masking import masked
+
+_SETTLE_SECONDS = 10.0
+
+
+class MeterWindow:
+    """The requests that an endpoint gets from now on; raises `EnvironmentUnavailable` if it does not answer."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._begun, self._tool_runs = self._look(0)
+
+    def records(self, settle: float = _SETTLE_SECONDS) -> MeterRecords:
+        """Those so far, after at most `settle` seconds of waiting for running ones.
+
+        `dropped` counts the records that a full memory or a reset of the meter lost.
+        """
+        last, _ = self._look(settle)
+        found = self._endpoint.records(settle=0)
+        requests = tuple(each for each in found.requests if self._begun < each.number <= last)
+        return MeterRecords(
+            requests=requests,
+            tool_runs=found.tool_runs[self._tool_runs :],
+            dropped=last - self._begun - len(requests),
+        )
+
+    def _look(self, settle: float) -> tuple[int, int]:
+        found = self._endpoint.meter(settle)
+        try:
+            return int(found["begun"]), int(found["tool_runs"])
+        except (KeyError, TypeError, ValueError):
+            raise UsageError(
+                f"{masked(self._endpoint.root)} is no endpoint of this version; start it with `harness llm serve`."
+            ) from None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metering:
+    """The endpoint whose bill belongs to a run, the price list, and the budget as a text."""
+
+    endpoint: Endpoint
+    prices: PriceList | None = None
+    budget: str | None = None
+
+    def begin(self) -> MeterWindow:
+        """The requests from now on."""
+        return MeterWindow(self.endpoint)
+
+    def record(self, window: MeterWindow, folder: Path) -> None:
+        """Write what was billed into the folder of a history; raises `HarnessError` if the endpoint does not answer."""
+        try:
+            records = window.records()
+        except HarnessError as error:
+            raise HarnessError(f"What the run cost is not known: {error}") from None
+        with closing(Recorder(folder / f"{METER}.jsonl", process=METER)) as recorder:
+            for operation in self._operations(records):
+                recorder.append(operation)
+
+    def _operations(self, records: MeterRecords) -> Iterator[Operation]:
+        summary = {
+            "endpoint": masked(self.endpoint.root),
+            "prices": None if self.prices is None else self.prices.to_value(),
+            "budget": self.budget,
+            "dropped": records.dropped,
+        }
+        yield _info(time.monotonic_ns(), METER, summary)
+        for request in records.requests:
+            yield _info(request.started, MODEL_REQUEST, asdict(request))
+        for run in records.tool_runs:
+            yield _info(run.started, TOOL_RUN, asdict(run))
+
+
+def _info(at: int, f: str, value: dict[str, Any]) -> Operation:
+    return Operation(time=at, process=METER, type=OperationType.INFO, f=f, value=value)

@@ -1,0 +1,56 @@
+"""Latencies on a machine that did not keep up: a breach that the machine explains is not judged.
+
+This is the rule of all checkers with a bound of time, which `harness.history.machine` has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from harness.history import History
+from harness.history.figures import seconds
+from harness.history.machine import bound_lost_to_machine
+from harness.load.histogram import LatencyHistogram
+from harness.load.rows import LoadRow
+from harness.load.thresholds import ThresholdOutcome, ThresholdResult, evaluate
+
+# Below any bound by more than a histogram rounds.
+_WITHIN = 0.99
+
+
+class MeasuredSpan(NamedTuple):
+    """What a latency measures: a task from `start` to `end`, in nanoseconds; `end` is None if it never came."""
+
+    task: int
+    start: int
+    end: int | None
+
+
+def excused(
+    results: Sequence[ThresholdResult], spans: Mapping[str, Sequence[MeasuredSpan]], history: History
+) -> tuple[ThresholdResult, ...]:
+    """The results; a breached bound of time is not measurable if the latencies that the machine explains decide it."""
+    return tuple(_excused(one, spans.get(one.threshold.row, ()), history) for one in results)
+
+
+def _excused(result: ThresholdResult, spans: Sequence[MeasuredSpan], history: History) -> ThresholdResult:
+    threshold = result.threshold
+    if result.outcome is not ThresholdOutcome.BREACHED or threshold.unit != "time" or result.measured is None:
+        return result
+    reasons: list[str] = []
+    kept = LatencyHistogram()
+    for one in spans:
+        took = float("inf") if one.end is None else seconds(one.end - one.start)
+        if one.end is not None and took > threshold.bound:
+            why = bound_lost_to_machine(history, one.start, one.end, bound=threshold.bound)
+            if why is not None:
+                reasons.append(why)
+                took = threshold.bound * _WITHIN
+        kept.record(took)
+    row = LoadRow(latencies=kept, count=len(spans))
+    if not reasons or evaluate([threshold], {threshold.row: row})[0].outcome is not ThresholdOutcome.MET:
+        return result
+    found = threshold.shown(result.measured)
+    return replace(result, measured=None, reason=f"it was {found}, and {reasons[0]}")

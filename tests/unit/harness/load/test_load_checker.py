@@ -1,0 +1,183 @@
+"""The load of a chaos run, judged by its history: latencies from the intended time, what is missing, the generator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.checkers.base import CheckResult, Verdict, check_safe
+from harness.history import DEADLOCKS, RUNNER
+from harness.history.names import LOAD
+from harness.load.histogram import LatencyHistogram
+from harness.load.load_checker import judged_load, load_checker, recorded_load
+from harness.load.planned_load import PlannedLoad
+from tests.support.histories import INFO, INVOKE, OK, HistoryBuilder
+
+NUMBER = 10
+"""Tasks of the load, one each second from the second 1 on."""
+
+
+class LoadHistory(HistoryBuilder):
+    """A load that begins at the second 1; each task takes half a second."""
+
+    def __init__(self, thresholds: dict[str, str], *, ahead: float = 1000.0) -> None:
+        super().__init__()
+        load = PlannedLoad.of("hold(1, '30s')", seed=1, thresholds=[], lateness=0.05)
+        value = load.to_value() | {"arrivals": NUMBER, "seconds": 10.0}
+        self.ahead = ahead
+        self.at(1).op(RUNNER, INVOKE, LOAD, **value | {"thresholds": thresholds, "start": 1_000_000_000})
+
+    def task(
+        self, number: int, *, late: float = 0.0, took: float = 0.5, status: str = "complete", answer: Any = OK
+    ) -> LoadHistory:
+        """A task that is due at the second of its number, sent `late` seconds after, and ends `took` seconds after."""
+        due = float(number)
+        self.at(due + late).op("client", INVOKE, "enqueue", task=number, intended=round(due * 1e9))
+        if answer is not None:
+            self.at(due + late + 0.01).op("client", answer, "enqueue", task=number, activity=f"a{number}")
+        if answer is OK:
+            self.at(due + late + 0.1).began(number, by=7)
+            if status == "complete":
+                self.at(due + took - 0.05).ended(number, by=7)
+            self.log(number, "queued", due + late + 0.005).log(number, status, due + took)
+            self.recorded(number, status=status)
+        return self
+
+    def log(self, number: int, status: str, second: float) -> LoadHistory:
+        """A row of the store's log, whose clock is `ahead`."""
+        value = {"task": number, "activity": f"a{number}", "fence": 0 if status == "queued" else 1}
+        self.op("postgres", INFO, "transition", **value, n=0, status=status, at=second + self.ahead)
+        return self
+
+    def ended_load(self, *lateness: float) -> LoadHistory:
+        """The end of the load, whose generator noticed each arrival so late."""
+        noticed = LatencyHistogram.of(lateness or [0.001] * NUMBER)
+        self.at(12.5).op(RUNNER, OK, LOAD, noticed=noticed.to_value())
+        return self
+
+
+def loaded(*numbers: int, **thresholds: str) -> LoadHistory:
+    history = LoadHistory(thresholds)
+    for number in numbers:
+        history.task(number)
+    return history
+
+
+ALL_TASKS = range(1, NUMBER + 1)
+
+
+def judged(builder: HistoryBuilder) -> CheckResult:
+    return check_safe(load_checker(), builder.history)
+
+
+def test_latencies_count_from_the_intended_time_to_the_last_status_of_the_log() -> None:
+    history = loaded(*ALL_TASKS[:-1], TASK="p50 < 600ms, max < 3100ms", ALL="rate > 95%")
+    history.task(10, late=2.0, took=3.0).ended_load()
+    result = judged(history)
+    assert result.verdict is Verdict.VALID, result.summary
+    found = judged_load(history.history)
+    assert found is not None
+    rows = found.verdict.evidence.all_rows()
+    # The clock of the store is known to the time that a submission takes.
+    assert rows["TASK"].latencies.quantile(50) == pytest.approx(0.495, abs=0.006)
+    assert rows["TASK"].latencies.most == pytest.approx(2.995, abs=0.006)
+    assert rows["ENQUEUE"].latencies.most == pytest.approx(2.01, rel=0.01)
+    assert rows["LATE"].latencies.most == pytest.approx(2.0, rel=0.01)
+    assert rows["WAIT"].latencies.quantile(50) == pytest.approx(0.09, rel=0.02)
+    assert rows["RUN"].latencies.quantile(50) == pytest.approx(0.395, abs=0.006)
+    assert (rows["ALL"].count, rows["ALL"].errors) == (NUMBER, 0)
+
+
+def test_a_store_that_commits_late_is_part_of_the_latency() -> None:
+    history = loaded(*ALL_TASKS[:-1], TASK="max < 1s").task(10)
+    history.operations = [op for op in history.operations if op.value.get("at") != 10.5 + history.ahead]
+    result = judged(history.log(10, "complete", 14.0).ended_load())
+    assert result.verdict is Verdict.INVALID
+    assert result.summary == "TASK: max < 1s is breached: it was 3.995s"
+    assert {"kind": "slow", "task": 10, "seconds": 3.995} in result.counterexamples
+
+
+def test_without_a_log_a_task_ends_with_its_handler() -> None:
+    history = loaded(*ALL_TASKS, TASK="max < 460ms").ended_load()
+    history.operations = [op for op in history.operations if op.f != "transition"]
+    assert judged(history).verdict is Verdict.VALID
+    history.operations = [op for op in history.operations if op.f != "record"]
+    assert judged(history).verdict is Verdict.VALID
+    history.operations = [op for op in history.operations if not (op.f == "run" and op.type is OK)]
+    assert judged(history).verdict is Verdict.INVALID, "no handler returned"
+
+
+def test_complete_without_any_time_of_it_is_a_gap() -> None:
+    history = loaded(*ALL_TASKS, TASK="p50 < 1s").ended_load()
+    ends = {("transition", "complete"), ("run", None)}
+    history.operations = [
+        op for op in history.operations if op.type is INVOKE or (op.f, op.value.get("status")) not in ends
+    ]
+    result = judged(history)
+    assert result.verdict is Verdict.UNKNOWN
+    assert "10 tasks are complete, and the history does not say when" in result.summary
+
+
+@pytest.mark.parametrize(
+    ("last", "threshold", "said"),
+    [
+        ({"status": "running"}, {"ALL": "lost = 0"}, "ALL: lost = 0 is breached: it was 1"),
+        ({"status": "running"}, {"TASK": "lost < 5%"}, "TASK: lost < 5% is breached: it was 10%"),
+        ({"status": "error"}, {"TASK": "errors < 1%"}, "TASK: errors < 1% is breached: it was 10%"),
+        ({"status": "error"}, {"TASK": "max < 1h"}, "TASK: max < 3600s is breached: it was never"),
+        ({"answer": None}, {"ENQUEUE": "errors = 0"}, "ENQUEUE: errors = 0 is breached: it was 1"),
+    ],
+)
+def test_what_did_not_complete_is_a_failure(
+    last: dict[str, Any], threshold: dict[str, str], said: str
+) -> None:
+    result = judged(loaded(*ALL_TASKS[:-1], **threshold).task(10, **last).ended_load())
+    assert (result.verdict, result.summary) == (Verdict.INVALID, said)
+
+
+def test_tasks_after_the_load_are_not_of_it() -> None:
+    history = loaded(*ALL_TASKS, TASK="max < 1s").ended_load().task(13, took=30)
+    assert judged(history).verdict is Verdict.VALID
+
+
+def test_an_arrival_that_was_never_sent_is_not_passed_over() -> None:
+    result = judged(loaded(*ALL_TASKS[:-1], TASK="p50 < 1s").ended_load())
+    assert result.verdict is Verdict.UNKNOWN
+    assert "1 arrivals were due and never sent" in result.summary
+    assert judged(loaded(*ALL_TASKS[:-1]).ended_load()).verdict is Verdict.INVALID, "dropped = 0 by default"
+
+
+def test_a_late_generator_is_not_measurable_whatever_is_breached() -> None:
+    result = judged(loaded(*ALL_TASKS, TASK="max < 1ms").ended_load(*[0.0] * 9, 1.5))
+    assert result.verdict is Verdict.UNKNOWN
+    assert "the generator fell behind" in result.summary
+
+
+def test_a_load_without_its_end_and_a_run_that_was_cut_short_are_not_measurable() -> None:
+    assert "did not come to its end" in judged(loaded(*ALL_TASKS)).summary
+    cut = judged(loaded(*ALL_TASKS).ended_load().phase("the drain", None))
+    assert cut.verdict is Verdict.UNKNOWN
+    assert "before it was drained" in cut.summary
+
+
+def test_a_breach_that_the_machine_explains_is_not_judged() -> None:
+    history = loaded(*ALL_TASKS[:-1], TASK="max < 1s").task(10, took=4.0).ended_load()
+    assert judged(history).verdict is Verdict.INVALID
+    result = judged(history.slow_machine(10, 14, spin=10.0))
+    assert result.verdict is Verdict.UNKNOWN
+    assert "it was 3.995s, and this machine took away about" in result.summary
+
+
+def test_deadlocks_of_the_run_are_a_figure_of_all() -> None:
+    history = loaded(*ALL_TASKS, ALL="deadlocks = 0").ended_load()
+    assert judged(history).verdict is Verdict.UNKNOWN
+    result = judged(history.op(RUNNER, INFO, DEADLOCKS, count=2, source="log"))
+    assert result.verdict is Verdict.INVALID
+
+
+def test_only_a_history_with_a_load_of_the_runner_has_the_checker() -> None:
+    assert set(recorded_load(loaded().history)) == {"load"}
+    assert recorded_load(HistoryBuilder().op("load-1", INFO, LOAD, phase="start").history) == {}
+    broken = HistoryBuilder().op(RUNNER, INVOKE, LOAD, text="hold(1, '1s')")
+    assert judged(broken).verdict is Verdict.UNKNOWN
