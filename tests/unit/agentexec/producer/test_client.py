@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
@@ -91,6 +92,33 @@ def test_many_tasks_keep_their_order_and_share_nothing_but_their_batch(client: C
         assert len({task.agent_id for task in [one, *many]}) == 21
 
     asyncio.run(scene())
+
+
+def test_the_callers_of_one_event_loop_are_answered_together_and_one_that_leaves_costs_no_other(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> list[Any]:
+        loop = asyncio.get_running_loop()
+        wake = Mock(side_effect=loop.call_soon_threadsafe)
+        monkeypatch.setattr(loop, "call_soon_threadsafe", wake)
+        calls = [asyncio.create_task(client.enqueue(f"task{n}", Job())) for n in range(50)]
+        await asyncio.sleep(0)
+        calls[0].cancel()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert wake.call_count < len(calls) / 2
+        return answers
+
+    left, *tasks = asyncio.run(scene())
+    assert isinstance(left, asyncio.CancelledError)
+    assert [task.task_name for task in tasks] == [f"task{n}" for n in range(1, 50)]
+
+
+def test_an_event_loop_that_is_closed_meanwhile_costs_no_other_caller(client: Client) -> None:
+    async def leave() -> None:
+        client._enqueuer.submitted([client._prepare(TaskRequest(task_name="task", context=Job()))])
+
+    asyncio.run(leave())
+    assert client.enqueue_sync("other", Job()).task_name == "other"
 
 
 def test_enqueuing_nothing_is_nothing(client: Client) -> None:
