@@ -209,7 +209,8 @@ def _records(source: str, activity: str | None) -> MeterRecords:
         value = json.loads(Path(source).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"{source} cannot be read ({error}). Give a URL, or a file of `harness llm serve --meter`."
+            f"{source} cannot be read ({error}). Give a URL, a file of `harness llm serve --meter`, or a history of "
+            "`harness chaos run --meter`."
         ) from error
     found = MeterRecords.of_value(value)
     return found if activity is None else found.of_activity(activity)

@@ -12,7 +12,16 @@ import locust
 
 from harness.load import OpenShape, QueueUser, steps
 from loadtests.bench.app import Nothing, step_task
-from loadtests.bench.generator_rate import ENV_CORE, ENV_NUMBER, ENV_SECONDS, ENV_SPENT, FIRST, STEP
+from loadtests.bench.generator_rate import (
+    ENV_CORE,
+    ENV_NUMBER,
+    ENV_SECONDS,
+    ENV_SPENT,
+    FIRST,
+    STEP,
+    STEP_SECONDS,
+    STEPS,
+)
 
 if os.environ.get(ENV_CORE):
     os.sched_setaffinity(0, {int(os.environ[ENV_CORE])})
@@ -26,7 +35,12 @@ class RisingRate(OpenShape):
     """A rate that rises until the generator is out of step."""
 
     until = "LATE p99 > 1s"
-    stages = steps(FIRST, STEP, every=float(os.environ[ENV_SECONDS]), number=int(os.environ[ENV_NUMBER]))
+    stages = steps(
+        FIRST,
+        STEP,
+        every=float(os.environ.get(ENV_SECONDS, STEP_SECONDS)),
+        number=int(os.environ.get(ENV_NUMBER, STEPS)),
+    )
 
 
 class StepUser(QueueUser):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from math import log10
+from math import inf, log10
 from typing import Any
 
 from markupsafe import Markup
@@ -33,7 +33,9 @@ def picture(run: Mapping[str, Any]) -> str:
         tag("rect", width=width, height=height, fill="#ffffff"),
         *names,
         *_bars(left[0], "drain, tasks/s", [_drain(name, one) for name, _, one in rows]),
-        *_bars(left[1], "processor time per drained task, µs", [_costs(one) for one in figures]),
+        *_bars(
+            left[1], "processor time per drained task, µs", [_costs(one) for one in figures], longest=_LONGEST
+        ),
         *_legend(left[1]),
         *_pick_ups(left[2], figures),
     ]
@@ -59,10 +61,12 @@ def _costs(figures: Mapping[str, Figure]) -> list[Part]:
     ]
 
 
-def _bars(left: float, title: str, rows: Sequence[Sequence[Part]]) -> Iterator[Markup]:
+def _bars(
+    left: float, title: str, rows: Sequence[Sequence[Part]], *, longest: float = inf
+) -> Iterator[Markup]:
     totals = [sum(value for value, _ in row) for row in rows]
     known = sorted(total for total in totals if total) or [1.0]
-    most = min(known[-1], _LONGEST * statistics.median_low(known))
+    most = min(known[-1], longest * statistics.median_low(known))
     scale = (_PANEL - _VALUE) / most
     yield _text(left, 18, title, weight="bold")
     for row, (parts, total) in enumerate(zip(rows, totals, strict=True)):

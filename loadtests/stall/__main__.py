@@ -53,7 +53,7 @@ def _options(arguments: Sequence[str] | None) -> Namespace:
         "--stop", type=number, default=5.0, metavar="SECONDS", help="its length (%(default)g)"
     )
     parser.add_argument(
-        "--run-time", type=number, default=60.0, metavar="SECONDS", help="the load (%(default)g)"
+        "--run-time", type=number, default=40.0, metavar="SECONDS", help="the load (%(default)g)"
     )
     parser.add_argument("--report", type=filled_path, help="default: reports/stall-<time>")
     options = parser.parse_args(arguments)

@@ -25,7 +25,7 @@ from harness.load.traces import read_trace
 from tests.support.environment import ROOT
 from tests.support.production import Site, running_pool
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 PAGE = (ROOT / "docs" / "howto" / "load.md").read_text("utf-8")
 # Its last commands are those of a checkout, which CI runs itself.
@@ -106,7 +106,7 @@ def loads(staging: Staging, tmp_path_factory: pytest.TempPathFactory) -> dict[st
             process = staging.start(command, folder / str(number))
             stack.callback(process.kill)
             started[f"{command} # {number}"] = (process, folder / str(number))
-        return {one: (process.wait(120), path.read_text("utf-8")) for one, (process, path) in started.items()}
+        return {one: (process.wait(200), path.read_text("utf-8")) for one, (process, path) in started.items()}
 
 
 def test_each_load_of_the_page_ends_with_0(loads: dict[str, tuple[int, str]]) -> None:
