@@ -229,9 +229,11 @@ def _answer(answers: Iterable[tuple[_Group, list[UUID] | Exception]]) -> None:
     for group, answer in answers:
         by_loop[group.loop].append((group.future, answer))
     for loop, answered in by_loop.items():
-        resolve = _resolve if loop is None else partial(loop.call_soon_threadsafe, _resolve)
+        if loop is None:
+            _resolve(answered)
+            continue
         with suppress(RuntimeError):  # the event loop is closed
-            resolve(answered)
+            loop.call_soon_threadsafe(_resolve, answered)
 
 
 def _resolve(answered: Iterable[tuple[Any, list[UUID] | Exception]]) -> None:

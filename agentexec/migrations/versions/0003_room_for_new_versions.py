@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import op
 
-from agentexec.store.models import ACTIVITY_TABLE
+from agentexec.store.dialects import ACTIVITY_TABLE
 
 revision = "0003"
 down_revision = "0002"
