@@ -108,7 +108,6 @@ class Enqueuer:
         store. Raises `AgentexecError` after `close`.
         """
         future: Future[list[UUID]] = Future()
-        future.set_running_or_notify_cancel()  # from here on it cannot be canceled: the batch is shared
         self._thread.add(_Group(entries, future))
         return future
 
