@@ -106,8 +106,7 @@ class Activity(Base):
         _partial_index(
             "dead_letters", "queue_name", "dead_lettered_at", where="dead_lettered_at IS NOT NULL"
         ),
-        # New rows leave half of a page to their next versions. The note of a dispatch then writes no index.
-        {"postgresql_with": {"fillfactor": 50}},
+        {"postgresql_with": {"fillfactor": 50}},  # a new version in the page of its row may write no index
     )
 
 
