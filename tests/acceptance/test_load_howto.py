@@ -28,7 +28,7 @@ from tests.support.production import Site, running_pool
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 PAGE = (ROOT / "docs" / "howto" / "load.md").read_text("utf-8")
-# Its last commands are those of a checkout, which CI runs itself.
+# The later commands are those of a checkout, or need what other pages make; other tests run them.
 COMMANDS = [
     line.removeprefix("$ ")
     for block in re.findall(r"^```console\n(.*?)^```", PAGE.partition("## CI")[0], re.MULTILINE | re.DOTALL)
