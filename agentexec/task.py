@@ -202,9 +202,11 @@ def payload_of(task_name: str, context: str) -> bytes:
 
 def decode_payload(payload: bytes) -> tuple[str, dict[str, Any]]:
     """Task name and context of a payload; raises `InvalidTask` that says what is wrong with the bytes."""
-    read = json.loads if rb"\u" in payload else from_json  # which refuses half of a surrogate pair
     try:
-        data = read(payload)
+        try:
+            data = from_json(payload)
+        except ValueError:  # it refuses half of a surrogate pair and 200 levels, which json reads
+            data = json.loads(payload)
     except (ValueError, RecursionError):
         raise InvalidTask("The payload is not JSON.") from None
     match data:

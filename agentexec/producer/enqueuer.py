@@ -224,13 +224,11 @@ class Enqueuer:
 
 def _answer(answers: Iterable[tuple[_Group, list[UUID] | Exception]]) -> None:
     """Give callers their ids or an error. Those of one event loop get theirs together, so that it wakes up once."""
-    by_loop = defaultdict(list)
+    by_loop: defaultdict[Any, list[tuple[Any, list[UUID] | Exception]]] = defaultdict(list)
     for group, answer in answers:
         by_loop[group.loop].append((group.future, answer))
+    _resolve(by_loop.pop(None, ()))
     for loop, answered in by_loop.items():
-        if loop is None:
-            _resolve(answered)
-            continue
         with suppress(RuntimeError):  # the event loop is closed
             loop.call_soon_threadsafe(_resolve, answered)
 

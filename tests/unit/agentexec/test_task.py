@@ -115,6 +115,12 @@ def test_text_that_only_looks_forbidden_is_sent(text: str) -> None:
     assert decode_payload(encode_payload("task", {"text": text})) == ("task", {"text": text})
 
 
+@pytest.mark.parametrize("value", [b'"\\ud800"', b"[" * 500 + b"]" * 500])
+def test_a_payload_that_others_wrote_is_read_as_json_reads_it(value: bytes) -> None:
+    data = b'{"task_name":"task","context":{"value":' + value + b"}}"
+    assert decode_payload(data) == ("task", json.loads(data)["context"])
+
+
 @pytest.mark.parametrize(
     "value",
     [
