@@ -30,7 +30,7 @@ _REFUSED = (
     psycopg.errors.UndefinedTable,
 )
 _TOTALS: Mapping[str, LiteralString] = {
-    WAL: "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')",
+    WAL: "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')",
     "Postgres commits": "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()",
 }
 _PROCESSES: LiteralString = """SELECT pid, extract(epoch FROM backend_start), ARRAY(SELECT pid FROM pg_stat_activity)

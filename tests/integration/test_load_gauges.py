@@ -40,7 +40,7 @@ def limited(servers: EmbeddedEnvironment) -> Iterator[str]:
         admin.execute(f"CREATE DATABASE {name}")
         place = url.rpartition("@")[2].partition("/")[0]
         with psycopg.connect(url.replace("/postgres", f"/{name}"), autocommit=True) as own:
-            own.execute("REVOKE EXECUTE ON FUNCTION pg_current_wal_lsn() FROM PUBLIC")
+            own.execute("REVOKE EXECUTE ON FUNCTION pg_current_wal_insert_lsn() FROM PUBLIC")
         yield f"postgresql+psycopg://{name}:{name}@{place}/{name}"
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
         admin.execute(f"DROP ROLE {name}")
@@ -69,7 +69,7 @@ def test_a_right_that_is_missing_costs_one_gauge_and_is_said(limited: str) -> No
         sample = sampler.sample()
     sampler.close()
     assert WAL not in sample.totals
-    assert sample.notes == {WAL: "the server refuses it: permission denied for function pg_current_wal_lsn"}
+    assert sample.notes == {WAL: "the server refuses it: permission denied for function pg_current_wal_insert_lsn"}
     assert {"Postgres commits", "Postgres CPU"} <= sample.totals.keys()
 
 
