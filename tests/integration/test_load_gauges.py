@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable, Iterator
 
-import psutil
 import psycopg
 import pytest
 
@@ -69,7 +67,9 @@ def test_a_right_that_is_missing_costs_one_gauge_and_is_said(limited: str) -> No
         sample = sampler.sample()
     sampler.close()
     assert WAL not in sample.totals
-    assert sample.notes == {WAL: "the server refuses it: permission denied for function pg_current_wal_insert_lsn"}
+    assert sample.notes == {
+        WAL: "the server refuses it: permission denied for function pg_current_wal_insert_lsn"
+    }
     assert {"Postgres commits", "Postgres CPU"} <= sample.totals.keys()
 
 
@@ -124,12 +124,10 @@ def test_workers_are_found_by_what_they_publish_and_those_elsewhere_are_not_coun
 ) -> None:
     queue = f"gauges-{secrets.token_hex(4)}"
     keys = QueueKeys.of(queue)
-    parent = psutil.Process().ppid()
+    host_and_pid, _, started = process_identity().rpartition("|")
     workers = {
         "here": process_identity(),
-        "gone": process_identity().replace(
-            f"|{os.getpid()}|", f"|{parent}|"
-        ),  # its process id is another's now
+        "gone": f"{host_and_pid}|{int(started) - 1}",  # its process id is another's now
         "away": "another host|1|2",
     }
     with RedisConnection(servers.endpoints.redis_url) as connection:
