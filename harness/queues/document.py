@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import re
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from harness.history.promises import Loss, Quote
 from harness.queues.cells import BUDGET_SECONDS, POOL, TASKS
 from harness.queues.table import Table, TableCell, cell_text, loss_text, recovery_text
 from harness.report.facts import platform_facts
+from harness.report.markdown_page import markdown_table, wrapped
 from harness.report.scales import DASH
-
-_WIDTH = 118
 
 _HEAD = """# Queues under the same faults
 
@@ -47,7 +45,7 @@ def document(table: Table, *, written_at: str, command: str) -> str:
 def _summary(table: Table, written_at: str) -> Iterator[str]:
     counts = ", ".join(f"{number} {verdict}" for verdict, number in table.counts.items() if number)
     facts = platform_facts()
-    yield _wrapped(
+    yield wrapped(
         f"{written_at}: {len(table.targets)} targets, {len(table.losses)} losses, {len(table.cells)} cells: "
         f"{counts or 'none has run'}. {table.agreement} {facts['python']}, {platform.system()} "
         f"on {platform.machine()}, {os.cpu_count()} cores."
@@ -62,7 +60,7 @@ def _grid(table: Table) -> str:
         ]
         for name in table.targets
     ]
-    return _table(["target", *map(loss_text, table.losses)], rows)
+    return markdown_table(["target", *map(loss_text, table.losses)], rows)
 
 
 def _grid_text(table: Table, target: str, loss: Loss, cell: TableCell | None) -> str:
@@ -73,7 +71,7 @@ def _grid_text(table: Table, target: str, loss: Loss, cell: TableCell | None) ->
 
 def _cell_settings(command: str) -> Iterator[str]:
     yield "## Repeat it"
-    yield _wrapped(
+    yield wrapped(
         f"Each cell is the scenario `cell-LOSS` of `harness/queues/cells.py`: {TASKS} tasks, {POOL.workers} workers "
         f"with {POOL.concurrency} slots each (or what the target can have), a lease of {POOL.lease:g} s and a graceful "
         f"time-out of {POOL.graceful_shutdown:g} s where the target has such settings, and at most "
@@ -105,7 +103,7 @@ def _finding(cell: TableCell) -> str:
     text = f"**{run.cell.target}, {loss_text(run.cell.loss)}**: {run.why}."
     quoted = "" if run.promise is None else f" {_quote(run.promise)}"
     share = f" The same in {cell.share} repeats." if cell.share else ""
-    lines = _wrapped(f"{text}{quoted}{share}", first="- ", rest="  ")
+    lines = wrapped(f"{text}{quoted}{share}", first="- ", rest="  ")
     return f"{lines}\n\n  ```console\n  $ {run.command}\n  ```\n"
 
 
@@ -120,12 +118,12 @@ def _target(table: Table, name: str) -> Iterator[str]:
         yield "No cell of this target has run."
         return
     servers = ", ".join(result.servers.values())
-    yield _wrapped(f"Version {result.version or 'unknown'}" + (f", on {servers}." if servers else "."))
+    yield wrapped(f"Version {result.version or 'unknown'}" + (f", on {servers}." if servers else "."))
     yield "\n".join(
-        _wrapped(f"`{key}`: {value}", first="- ", rest="  ") for key, value in result.settings.items()
+        wrapped(f"`{key}`: {value}", first="- ", rest="  ") for key, value in result.settings.items()
     )
     rows = [[loss_text(loss), *_figures(cell)] for loss, cell in table.row(name) if cell is not None]
-    yield _table(
+    yield markdown_table(
         ["loss", "verdict", "repeats", "lost", "stuck", "doubled", "recovery p50 / p99", "why"], rows
     )
 
@@ -136,26 +134,6 @@ def _figures(cell: TableCell) -> list[str]:
     return [str(cell.verdict), cell.share or "1", *counts, recovery_text(run), run.why or DASH]
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(_in_table(cell) for cell in line)} |" for line in lines)
-
-
-def _in_table(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
-
-
 def _anchor(heading: str) -> str:
     """The anchor that GitHub gives to a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-
-
-def _wrapped(text: str, *, first: str = "", rest: str = "") -> str:
-    return textwrap.fill(
-        " ".join(text.split()),
-        _WIDTH,
-        initial_indent=first,
-        subsequent_indent=rest,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )

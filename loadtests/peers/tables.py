@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from harness.report.markdown_page import markdown_table, wrapped
 from harness.report.scales import DASH
 from loadtests.peers.catalog import OURS
 
 BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
-_WIDTH = 118
 _WAYS = {"one": "one at a time", "together": "100 together", "batch": "batches of 1,000"}
 
 Figure = Mapping[str, Any]
@@ -87,7 +86,7 @@ def _speed(run: Document) -> str:
     header = ["", "drain /s", "enqueue one /s", "100 together /s", "batches of 1,000 /s"]
     header += ["sparse pick-up from the call, p50 / p99 ms", "from the return", "dense pick-up from the call"]
     header += ["recovery s", "exit s"]
-    return table(header, _rows(run, cells))
+    return markdown_table(header, _rows(run, cells), numbers_from=1)
 
 
 def _pair(figures: Mapping[str, Figure], name: str) -> str:
@@ -109,7 +108,7 @@ def _drained(run: Document) -> str:
 
     header = ["", "processor µs", "workers µs", "Postgres µs", "Redis µs", "WAL bytes"]
     header += ["commits", "inserted", "updated", "deleted", "drain until all ends are recorded /s"]
-    return table(header, _rows(run, cells))
+    return markdown_table(header, _rows(run, cells), numbers_from=1)
 
 
 def _enqueued(run: Document) -> str:
@@ -124,7 +123,7 @@ def _enqueued(run: Document) -> str:
         return found
 
     header = [text for way in _WAYS.values() for text in (f"{way}, µs", "WAL bytes")]
-    return table(["", *header], _rows(run, cells))
+    return markdown_table(["", *header], _rows(run, cells), numbers_from=1)
 
 
 def _spread(run: Document) -> str:
@@ -144,7 +143,7 @@ def _spread(run: Document) -> str:
             for one in names
         ]
 
-    return table(["", *header], _rows(run, cells))
+    return markdown_table(["", *header], _rows(run, cells), numbers_from=1)
 
 
 def _described(run: Document) -> Iterator[str]:
@@ -152,7 +151,7 @@ def _described(run: Document) -> Iterator[str]:
         [peer["title"], peer["records"], f"{peer['loses']} ([source]({peer['loss_source']}))"]
         for peer in run["peers"].values()
     ]
-    yield table(["", "records", "loses when all workers are killed"], rows, align="---")
+    yield markdown_table(["", "records", "loses when all workers are killed"], rows)
     yield "\n".join(
         wrapped(
             f"**{peer['title']}** {peer['version'] or ''}: {peer['settings']} ({peer['source']}).", "- ", "  "
@@ -195,21 +194,3 @@ def summed(figures: Mapping[str, Figure], names: Sequence[str]) -> float | None:
     """The sum of the medians of the figures that there are; None if there is none."""
     found = [figures[one]["median"] for one in names if one in figures]
     return sum(found) if found else None
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, align: str = "--:") -> str:
-    """A table of Markdown whose columns after the first are aligned, by default to the right."""
-    lines = [header, ["---", *[align] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
-
-
-def wrapped(text: str, first: str = "", rest: str = "") -> str:
-    """The text in lines of a page."""
-    return textwrap.fill(
-        " ".join(text.split()),
-        _WIDTH,
-        initial_indent=first,
-        subsequent_indent=rest,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )

@@ -11,6 +11,7 @@ from harness.load.heat_map import heat_map
 from harness.load.load_time import latency_text
 from harness.load.quantile_plot import quantile_plot
 from harness.report.frame import LEFT, WIDTH
+from harness.report.markdown_page import markdown_table
 from harness.report.page import style_sheet
 from harness.report.svg import tag
 from loadtests.stall.stalls import MODELS, SLOW_SECONDS, Stall
@@ -39,8 +40,7 @@ def stall_table(stalls: Sequence[Stall]) -> str:
         "p99",
         "max",
     ]
-    rows = [heads, ["---", "---", "---", "---", *["---:"] * 6], *_rows(stalls)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown_table(heads, list(_rows(stalls)), numbers_from=4)
 
 
 def _rows(stalls: Sequence[Stall]) -> Iterator[list[str]]:
