@@ -16,8 +16,9 @@ import pytest
 
 from harness.cli import main
 from harness.history import History
-from harness.llm import Endpoint, EndpointProfile, LognormalDistribution, serving
+from harness.llm import Endpoint, serving
 from harness.llm.costs_in_history import recorded_costs
+from tests.support.steady_endpoint import steady_profile
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -46,16 +47,7 @@ class ChaosRun(NamedTuple):
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[Endpoint]:
     """Answers of 10 tokens in about 20 ms, each but the last with one tool call."""
-    constant = LognormalDistribution
-    profile = EndpointProfile(
-        first_token=constant(0.01, 0.01),
-        per_token=constant(0.001, 0.001),
-        output_tokens=constant(10, 10),
-        tool_rounds=constant(STEPS - 1, STEPS - 1),
-        tool_calls=constant(1, 1),
-        tool_time=constant(0.01, 0.01),
-    )
-    with serving(profile) as endpoint:
+    with serving(steady_profile(steps=STEPS, tokens=10)) as endpoint:
         yield endpoint
 
 

@@ -13,9 +13,10 @@ from harness.environments.embedded import EmbeddedEnvironment
 from harness.history import History
 from harness.history.faults import FaultWindow, injected_faults
 from harness.history.operation import Operation, OperationType
-from harness.llm import Budget, Endpoint, EndpointProfile, LognormalDistribution, PriceList, costs, serving
+from harness.llm import Budget, Endpoint, PriceList, costs, serving
 from tests.conftest import Eventually
 from tests.support.production import Site, running_pool
+from tests.support.steady_endpoint import steady_profile
 
 pytestmark = pytest.mark.integration
 
@@ -35,16 +36,7 @@ class Runs(NamedTuple):
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[Endpoint]:
     """Answers of 20 tokens in about 40 ms, 29 of them with one tool call each."""
-    constant = LognormalDistribution
-    profile = EndpointProfile(
-        first_token=constant(0.02, 0.02),
-        per_token=constant(0.001, 0.001),
-        output_tokens=constant(20, 20),
-        tool_rounds=constant(STEPS - 1, STEPS - 1),
-        tool_calls=constant(1, 1),
-        tool_time=constant(0.01, 0.01),
-    )
-    with serving(profile) as endpoint:
+    with serving(steady_profile(steps=STEPS, tokens=20)) as endpoint:
         yield endpoint
 
 
