@@ -89,13 +89,12 @@ def load_evidence(history: History, load: RecordedLoad, measured: MeasuredLoad) 
     if (bill := recorded_costs(history)) is not None:
         figures |= spent_figures(bill)
     found[ALL] = LoadRow(figures=figures)
-    bound = float(load.plan["lateness"])
     return LoadEvidence(
         accounting=measured.figures.accounting,
         planned=planned,
         seconds=length,
         rows=found,
-        bounds=LoadBounds(lateness_p99=bound, lateness_max=max(1.0, 20 * bound)),
+        bounds=LoadBounds.of(float(load.plan["lateness"])),
         gaps=list(_gaps(history, load, measured)),
         worst=measured.figures.worst,
         facts={

@@ -91,7 +91,7 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
         planned=planned,
         seconds=judged.seconds,
         rows=rows,
-        bounds=LoadBounds(lateness_p99=judged.lateness, lateness_max=max(1.0, 20 * judged.lateness)),
+        bounds=LoadBounds.of(judged.lateness),
         worst=figures.worst,
         resources=list(resources(judged.sampled, figures.series, acknowledged)),
         logs=judged.sampled.logs,

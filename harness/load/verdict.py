@@ -12,9 +12,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Self
 
 from harness.checkers.base import Verdict
 from harness.environments.log_errors import LoggedErrors
+from harness.history.statuses import COMPLETE
 from harness.load.accounting import Accounting
 from harness.load.resources import Resource
 from harness.load.rows import LoadRow
@@ -33,9 +35,6 @@ ALL = "ALL"
 _ERRORS = "errors < 1%"
 DEFAULTS = {ALL: f"lost = 0, deadlocks = 0, {_ERRORS}"}
 """The thresholds of every run, unless it has its own: deadlocks where they are known, errors if no row has them."""
-
-COMPLETE = frozenset({"complete"})
-"""Terminal statuses, in lower case, of tasks that did what they were meant to do."""
 
 
 class DoubtKind(StrEnum):
@@ -70,6 +69,11 @@ class LoadBounds:
     lateness_p99: float = 0.05
     lateness_max: float = 1.0
 
+    @classmethod
+    def of(cls, lateness_p99: float) -> Self:
+        """The bounds of a p99: that of the maximum is 20 times as much, at least 1 s."""
+        return cls(lateness_p99=lateness_p99, lateness_max=max(1.0, 20 * lateness_p99))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorstTask:
@@ -87,11 +91,12 @@ class WorstTask:
 class LoadEvidence:
     """All that a load left to be judged.
 
-    `rows` are the measured rows by name, without the row of the whole run. `planned` is the number of arrivals that the
-    schedule has in the `seconds` of the load. `cap` is the cap of tasks if it was reached. `workers_lost` names load
-    processes that did not report, `gaps` what is missing in the evidence, `raised` the errors of the users' own code as
-    sentences. `facts` are shown: the run, the shape, the seed, the versions. `resources` are the gauges, and `logs` the
-    errors in the logs of the servers.
+    `rows` are the measured rows by name. Of the row of the whole run they have at most figures that no process counts:
+    deadlocks, write-ahead log, tokens, cost. `planned` is the number of arrivals that the schedule has in the `seconds`
+    of the load. `cap` is the cap of tasks if it was reached. `workers_lost` names load processes that did not report,
+    `gaps` what is missing in the evidence, `raised` the errors of the users' own code as sentences. `facts` are shown:
+    the run, the shape, the seed, the versions. `resources` are the gauges, and `logs` the errors in the logs of the
+    servers.
     """
 
     accounting: Accounting
@@ -111,7 +116,7 @@ class LoadEvidence:
     def all_rows(self) -> dict[str, LoadRow]:
         """The rows with the one of the whole run, which counts each arrival that was due."""
         counts = self.accounting
-        failed = sum(count for status, count in counts.terminal.items() if status.lower() not in COMPLETE)
+        failed = sum(count for status, count in counts.terminal.items() if status.lower() != COMPLETE)
         figures: dict[str, float] = {"lost": counts.lost, "dropped": counts.dropped, "late": counts.late}
         whole = LoadRow(
             count=counts.due,
@@ -120,9 +125,7 @@ class LoadEvidence:
             seconds=self.seconds,
             figures=figures,
         )
-        if (
-            given := self.rows.get(ALL)
-        ) is not None:  # figures that no process counts: deadlocks, write-ahead log, tokens, cost
+        if (given := self.rows.get(ALL)) is not None:
             whole.latencies.merge(given.latencies)
             whole.figures = {**given.figures, **figures}
         return {**self.rows, ALL: whole}
