@@ -9,7 +9,6 @@ from typing import Any
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import RUNNER, History
-from harness.history.figures import seconds
 from harness.history.names import LOAD
 from harness.load.figures import ENQUEUE, RUN, TASK, WAIT
 from harness.load.load_in_history import MeasuredLoad, load_evidence, measured_load
@@ -18,8 +17,8 @@ from harness.load.machine_excuse import excused
 from harness.load.thresholds import ThresholdOutcome
 from harness.load.verdict import ALL, LoadVerdict, judge
 
-DEFAULTS = {ALL: "dropped = 0"}
-"""The thresholds of a load without any: it was put on. Whether tasks are lost is up to the checkers of the run."""
+# A load without thresholds has to be put on. Whether tasks are lost is up to the checkers of the run.
+_WITHOUT_THRESHOLDS = {ALL: "dropped = 0"}
 
 _QUANTILES = (50, 95, 99)
 # The most tasks of a breached threshold that a report names.
@@ -72,7 +71,7 @@ def _judged(history: History) -> JudgedLoad | None:
     if load is None:
         return None
     measured = measured_load(history, load)
-    thresholds: Mapping[str, str] = load.plan["thresholds"] or DEFAULTS
+    thresholds: Mapping[str, str] = load.plan["thresholds"] or _WITHOUT_THRESHOLDS
     verdict = judge(load_evidence(history, load, measured), thresholds, defaults=False)
     fair = replace(verdict, results=excused(verdict.results, measured.spans, history))
     return JudgedLoad(load=load, measured=measured, verdict=fair)
@@ -104,10 +103,7 @@ def _counterexamples(judged: JudgedLoad) -> Iterator[Mapping[str, Any]]:
         one.threshold.bound for one in breached if one.threshold.row == TASK and one.threshold.unit == "time"
     ]
     if bounds:
-        took = [
-            (one.task, math.inf if one.end is None else seconds(one.end - one.start))
-            for one in judged.measured.spans.get(TASK, ())
-        ]
-        above = [pair for pair in sorted(took, key=lambda pair: -pair[1]) if pair[1] > min(bounds)]
-        for task, time in above[:_NAMED]:
-            yield {"kind": "slow", "task": task, "seconds": "never" if math.isinf(time) else round(time, 3)}
+        above = [one for one in judged.measured.spans.get(TASK, ()) if one.seconds > min(bounds)]
+        for one in sorted(above, key=lambda one: -one.seconds)[:_NAMED]:
+            took = "never" if one.end is None else round(one.seconds, 3)
+            yield {"kind": "slow", "task": one.task, "seconds": took}

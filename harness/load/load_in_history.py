@@ -73,8 +73,9 @@ def measured_load(history: History, load: RecordedLoad) -> MeasuredLoad:
             timeless += course.status == COMPLETE and course.ended is None
             found += _count_task(figures, load, one, course)
         for row, start, end in found:
-            figures.record(row, _ONE, math.inf if end is None else max(0.0, seconds(end - start)))
-            spans.setdefault(row, []).append(MeasuredSpan(one.task, start, end))
+            span = MeasuredSpan(one.task, start, end)
+            figures.record(row, _ONE, span.seconds)
+            spans.setdefault(row, []).append(span)
     return MeasuredLoad(figures=figures, spans=spans, timeless=timeless)
 
 
@@ -118,8 +119,6 @@ def _gaps(history: History, load: RecordedLoad, measured: MeasuredLoad) -> Itera
 
 
 _NOTHING = TaskCourse(status=None, begun=None, ended=None)
-
-
 _Measured = Iterator[tuple[str, int, int | None]]
 """Rows with the time from which and the time to which they measure a task; None if that never came."""
 

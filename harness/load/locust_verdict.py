@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,13 @@ class EndedLoad:
     baseline: Baseline | None = None
     bill: Mapping[str, float] = field(default_factory=dict)
 
+    @cached_property
+    def whole(self) -> Figures:
+        """The figures of all processes together, with the gauges of servers and workers."""
+        whole = merged(self.figures)
+        whole.series.merge(self.sampled.series)
+        return whole
+
 
 def thresholds_of(environment: Any) -> tuple[Threshold, ...]:
     """The `thresholds` of the locustfiles, also several for one row; raises `UsageError`."""
@@ -72,7 +80,7 @@ def thresholds_of(environment: Any) -> tuple[Threshold, ...]:
 
 def evidence_of(judged: EndedLoad) -> LoadEvidence:
     """All that the load left to be judged."""
-    figures = merged(judged.figures)
+    figures = judged.whole
     gaps = [*judged.gaps, *figures.gaps]
     planned = None
     try:
@@ -84,7 +92,6 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
     rows = figures.all_rows(planned=planned, seconds=judged.seconds)
     acknowledged = figures.accounting.acknowledged
     rows[ALL] = LoadRow(figures={**dict(_figures_of_all(judged, acknowledged)), **judged.bill})
-    figures.series.merge(judged.sampled.series)
     rows |= _other_requests(judged.runner)
     return LoadEvidence(
         accounting=figures.accounting,
@@ -144,11 +151,9 @@ def conclude(judged: EndedLoad, thresholds: Sequence[Threshold], folder: Path | 
 
 
 def _course(judged: EndedLoad) -> LoadCourse:
-    series = merged(judged.figures).series
-    series.merge(judged.sampled.series)
     schedule = judged.plan.schedule
     stages = [] if schedule is None else stages_within(schedule.placed(), judged.seconds)
-    return LoadCourse(series=series, stages=stages)
+    return LoadCourse(series=judged.whole.series, stages=stages)
 
 
 def _facts(judged: EndedLoad) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ This is the rule of all checkers with a bound of time, which `harness.history.ma
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -27,6 +28,11 @@ class MeasuredSpan(NamedTuple):
     start: int
     end: int | None
 
+    @property
+    def seconds(self) -> float:
+        """The latency, infinite if its end never came; clocks of two servers may differ by a little."""
+        return math.inf if self.end is None else max(0.0, seconds(self.end - self.start))
+
 
 def excused(
     results: Sequence[ThresholdResult], spans: Mapping[str, Sequence[MeasuredSpan]], history: History
@@ -42,7 +48,7 @@ def _excused(result: ThresholdResult, spans: Sequence[MeasuredSpan], history: Hi
     reasons: list[str] = []
     kept = LatencyHistogram()
     for one in spans:
-        took = float("inf") if one.end is None else seconds(one.end - one.start)
+        took = one.seconds
         if one.end is not None and took > threshold.bound:
             why = bound_lost_to_machine(history, one.start, one.end, bound=threshold.bound)
             if why is not None:
