@@ -19,7 +19,7 @@ from harness.load.locust_test import LoadPlan
 from harness.load.page import stages_within
 from harness.load.resources import WAL, Sampled, resources
 from harness.load.rows import LoadRow
-from harness.load.thresholds import Threshold, parse_all
+from harness.load.thresholds import Threshold, parse_all, thresholds_in
 from harness.load.verdict import ALL, LoadBounds, LoadEvidence, judge
 from harness.masking import masked, one_line
 
@@ -67,14 +67,7 @@ def thresholds_of(environment: Any) -> tuple[Threshold, ...]:
             raise UsageError(
                 f"The locustfiles {files[name]} and {path} have one name, so Locust keeps only one; rename one of them."
             )
-        given = getattr(sys.modules.get(name), "thresholds", {})
-        if not isinstance(given, Mapping) or not all(
-            isinstance(part, str) for item in given.items() for part in item
-        ):
-            raise UsageError(
-                f'The `thresholds` of {path} must map a row to its thresholds; write {{"TASK answer": "p95 < 2s"}}.'
-            )
-        found += parse_all(given)
+        found += parse_all(thresholds_in(sys.modules.get(name), path))
     return tuple(dict.fromkeys(found))
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.errors import FOREIGN_ERRORS, HarnessError, UsageError, describe_error
 from harness.load.planned_load import load_value
+from harness.load.thresholds import thresholds_in
 
 
 def read(module: str, name: str, seed: int) -> dict[str, Any]:
@@ -32,12 +32,8 @@ def read(module: str, name: str, seed: int) -> dict[str, Any]:
         ) from None
     if not hasattr(found, name):
         raise UsageError(f"{module} has no {name}; name stages or an OpenShape of it.")
-    thresholds = getattr(found, "thresholds", {})
-    if not isinstance(thresholds, Mapping) or not all(isinstance(each, str) for each in thresholds.values()):
-        raise UsageError(
-            f'The `thresholds` of {module} map a row to its thresholds, as in {{"TASK": "p95 < 2s"}}.'
-        )
-    return {**_value(getattr(found, name), seed), "thresholds": dict(thresholds)}
+    thresholds = thresholds_in(found, module)
+    return {**_value(getattr(found, name), seed), "thresholds": thresholds}
 
 
 def _value(found: Any, seed: int) -> dict[str, Any]:

@@ -135,6 +135,18 @@ def parse_all(texts: Mapping[str, str]) -> tuple[Threshold, ...]:
     return tuple(threshold for row, text in texts.items() for threshold in parse(row, text))
 
 
+def thresholds_in(module: object, path: str) -> dict[str, str]:
+    """The `thresholds` of an imported file by row, none without any; raises `UsageError` with its path."""
+    given = getattr(module, "thresholds", {})
+    if not isinstance(given, Mapping) or not all(
+        isinstance(part, str) for item in given.items() for part in item
+    ):
+        raise UsageError(
+            f'The `thresholds` of {path} must map a row to its thresholds; write {{"TASK answer": "p95 < 2s"}}.'
+        )
+    return dict(given)
+
+
 def parse_conditions(text: str) -> tuple[Threshold, ...]:
     """Conditions with the name of their row, as in "TASK answer p99 > 2s"; raises `UsageError`.
 

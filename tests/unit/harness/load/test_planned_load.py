@@ -74,6 +74,16 @@ def test_stages_of_a_module_and_thresholds_of_the_command_line(
         load("plain_day:plain")
 
 
+@pytest.mark.parametrize("thresholds", ["{('TASK', 'WAIT'): 'p95 < 2s'}", "{'TASK': 2}", "['TASK p95 < 2s']"])
+def test_thresholds_of_a_module_that_are_none_are_named(
+    thresholds: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wrong_day.py").write_text(f"{PLAIN}\nthresholds = {thresholds}\n", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="must map a row to its thresholds"):
+        load("wrong_day:plain", "TASK p95 < 2s")
+
+
 @pytest.mark.parametrize(
     ("text", "thresholds", "sentence"),
     [
