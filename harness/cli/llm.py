@@ -7,7 +7,6 @@ import json
 import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from typing import Any
 from harness.command_line import above_zero, filled_path, positive
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, UsageError
 from harness.history import History
-from harness.history.faults import FaultWindow, injected_faults
-from harness.history.runs import Run, runs
+from harness.history.faults import injected_faults
+from harness.history.runs import runs
 from harness.llm.budget import Budget
 from harness.llm.costs import RunCosts, SpentTokens, costs
 from harness.llm.costs_in_history import recorded_bill, recorded_prices
@@ -155,9 +154,9 @@ def show_costs(options: Namespace) -> int:
     prices = prices if options.prices is None else PriceList.read(options.prices)
     budget = None if options.budget is None else Budget.parse(options.budget)
     records = _records(options.source, options.activity) if billed is None else _billed(billed, options)
-    path = options.history or (None if billed is None else Path(options.source))
-    faults, begun = ((), ()) if path is None else _faults(path, records)
-    found = costs(records, prices, faults, begun)
+    history = billed if options.history is None else _history(options.history, records)
+    charged = ((), ()) if history is None else (injected_faults(history), runs(history))
+    found = costs(records, prices, *charged)
     met = True if budget is None else budget.met(found)
     if options.json:
         terms = {} if budget is None else {term.text: term.met(found) for term in budget.terms}
@@ -175,8 +174,8 @@ def show_costs(options: Namespace) -> int:
     return EXIT_VALID
 
 
-def _faults(path: Path, records: MeterRecords) -> tuple[Sequence[FaultWindow], Sequence[Run]]:
-    """The faults and runs of a history; raises `UsageError` if it is of another time or machine than the records."""
+def _history(path: Path, records: MeterRecords) -> History:
+    """A history; raises `UsageError` if it is of another time or machine than the records."""
     if not path.exists():
         raise UsageError(f"There is no history at {path}. Name a .jsonl file or a folder of them.")
     history = History.load(path)
@@ -187,7 +186,7 @@ def _faults(path: Path, records: MeterRecords) -> tuple[Sequence[FaultWindow], S
             f"The history {path} and the meter have no time in common: they are of other runs or machines. Give the "
             "history of the run that used this endpoint."
         )
-    return injected_faults(history), runs(history)
+    return history
 
 
 def _billed(history: History, options: Namespace) -> MeterRecords:

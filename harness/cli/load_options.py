@@ -56,7 +56,7 @@ def planned_load(options: Namespace, seed: int, metering: Metering | None) -> Pl
         raise UsageError(f"--load needs {error.name}. Install the extra: agentexec-harness[load].") from None
     lateness = options.load_lateness or _LATENESS
     load = PlannedLoad.of(options.load, seed=seed, thresholds=options.threshold, lateness=lateness)
-    require_bill(parse_all(load.thresholds), metering, meter="--meter", prices="--prices")
+    require_bill(parse_all(load.thresholds), metering)
     return load
 
 

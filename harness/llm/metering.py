@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from harness.errors import HarnessError, UsageError
 from harness.history import Operation, OperationType, Recorder
 from harness.history.names import METER, MODEL_REQUEST, TOOL_RUN
+from harness.llm.budget import Budget
 from harness.llm.meter import MeterRecords
 from harness.llm.prices import PriceList
 from harness.llm.serving import Endpoint
@@ -63,6 +64,27 @@ class Metering:
     endpoint: Endpoint
     prices: PriceList | None = None
     budget: str | None = None
+
+    @classmethod
+    def of(
+        cls, url: str | None, prices: Path | None = None, budget: str | None = None, *, options: str = "--"
+    ) -> Self | None:
+        """The bill of the endpoint at a URL, None without one; raises `UsageError`.
+
+        `options` is the begin of the names of the options that its sentences name: `--` or `--load-`.
+        """
+        if url is None:
+            for name, given in (("prices", prices), ("budget", budget)):
+                if given is not None:
+                    raise UsageError(
+                        f"{options}{name} needs the endpoint that bills. Give its URL with {options}meter."
+                    )
+            return None
+        listed = None if prices is None else PriceList.read(prices)
+        terms = () if budget is None else Budget.parse(budget).terms
+        if listed is None and any(term.figure.startswith("money") for term in terms):
+            raise UsageError(f"A budget of money needs a price list. Give one with {options}prices.")
+        return cls(endpoint=Endpoint.at(url), prices=listed, budget=budget)
 
     def begin(self) -> MeterWindow:
         """The requests from now on."""

@@ -10,38 +10,39 @@ from typing import Self
 from harness.errors import HarnessError, UsageError
 from harness.llm.costs import RunCosts, costs
 from harness.llm.metering import Metering, MeterWindow
-from harness.llm.prices import PriceList
-from harness.llm.serving import Endpoint
 from harness.load.thresholds import BILLED, MONEY, TIMES, Threshold
+
+# The begin of the names of Locust's options.
+_OPTIONS = "--load-"
 
 
 def spent_figures(found: RunCosts) -> dict[str, float]:
     """The figures of the row ALL, as far as they are exact; money only with a price list."""
     figures: dict[str, float] = {}
-    sums = {"": found.total, "_again": found.again}
-    for name, spent in sums.items():
-        if (found.incomplete if name else found.unbilled) is None:
-            figures[f"tokens{name}"] = spent.tokens
+    for suffix, spent, inexact in (
+        ("", found.total, found.unbilled),
+        ("_again", found.again, found.incomplete),
+    ):
+        if inexact is None:
+            figures[f"tokens{suffix}"] = spent.tokens
             if spent.money is not None:
-                figures[f"cost{name}"] = float(spent.money)
+                figures[f"cost{suffix}"] = float(spent.money)
     return figures
 
 
-def require_bill(
-    thresholds: Iterable[Threshold], metering: Metering | None, *, meter: str, prices: str
-) -> None:
-    """Raise `UsageError` for a threshold that nothing bills; `meter` and `prices` are the options that a user lacks."""
+def require_bill(thresholds: Iterable[Threshold], metering: Metering | None, *, options: str = "--") -> None:
+    """Raise `UsageError` for a threshold that nothing bills; `options` is that of `Metering.of`."""
     for one in thresholds:
         if one.statistic not in BILLED:
             continue
         if metering is None:
             raise UsageError(
-                f"The threshold {one.text!r} needs the endpoint that bills. Give its URL with {meter}."
+                f"The threshold {one.text!r} needs the endpoint that bills. Give its URL with {options}meter."
             )
         if one.statistic not in MONEY:
             continue
         if metering.prices is None:
-            raise UsageError(f"The threshold {one.text!r} needs a price list. Give one with {prices}.")
+            raise UsageError(f"The threshold {one.text!r} needs a price list. Give one with {options}prices.")
         if one.unit not in ("", TIMES, metering.prices.currency):
             raise UsageError(
                 f"The threshold {one.text!r} is not in the currency of the price list, {metering.prices.currency}. "
@@ -59,13 +60,8 @@ class LoadBill:
     @classmethod
     def begin(cls, meter: str | None, prices: Path | None, thresholds: Iterable[Threshold]) -> Self:
         """Begin the bill of a load; raises `UsageError`, and `EnvironmentUnavailable` if the endpoint is away."""
-        if meter is None and prices is not None:
-            raise UsageError("--load-prices needs the endpoint that bills. Give its URL with --load-meter.")
-        metering = None
-        if meter is not None:
-            listed = None if prices is None else PriceList.read(prices)
-            metering = Metering(endpoint=Endpoint.at(meter), prices=listed)
-        require_bill(thresholds, metering, meter="--load-meter", prices="--load-prices")
+        metering = Metering.of(meter, prices, options=_OPTIONS)
+        require_bill(thresholds, metering, options=_OPTIONS)
         return cls(metering=metering, window=None if metering is None else metering.begin())
 
     def figures(self, gaps: list[str]) -> dict[str, float]:
