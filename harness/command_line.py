@@ -82,6 +82,11 @@ def above_zero(most: int) -> Callable[[str], float]:
     return number
 
 
+def flag(name: str) -> str:
+    """The option of a name in the parsed options: `--load-drain` of `load_drain`."""
+    return f"--{name.replace('_', '-')}"
+
+
 def installed_version() -> str:
     """The version of the installed distribution."""
     try:

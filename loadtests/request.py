@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from harness.command_line import Parser, filled_path
+from harness.command_line import Parser, filled_path, flag
 from harness.environments import BACKENDS, make_environment
 from harness.environments.base import Environment
 from harness.environments.urls import database_name
@@ -102,7 +102,7 @@ def _environment(options: argparse.Namespace) -> Environment:
         stray = next((name for name in names if getattr(options, name) is not None), None)
         if stray is not None:
             raise UsageError(
-                f"--{stray.replace('_', '-')} has no meaning with --backend {options.backend}. "
+                f"{flag(stray)} has no meaning with --backend {options.backend}. "
                 "Leave it out, or choose --backend external."
             )
         return make_environment(options.backend)

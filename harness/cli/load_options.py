@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace, _ArgumentGroup
 from typing import TYPE_CHECKING
 
-from harness.command_line import above_zero
+from harness.command_line import above_zero, flag
 from harness.errors import UsageError
 from harness.llm.metering import Metering
 
@@ -43,11 +43,11 @@ def planned_load(options: Namespace, seed: int, metering: Metering | None) -> Pl
     if options.load is None:
         for name in ("threshold", "load_lateness"):
             if getattr(options, name):
-                raise UsageError(f"{_flag(name)} judges a load. Give one with --load, or leave it out.")
+                raise UsageError(f"{flag(name)} judges a load. Give one with --load, or leave it out.")
         return None
     for name in ("tasks", "rate"):
         if getattr(options, name) is not None:
-            raise UsageError(f"--load decides when tasks arrive and how many. Leave {_flag(name)} out.")
+            raise UsageError(f"--load decides when tasks arrive and how many. Leave {flag(name)} out.")
     try:
         from harness.load.bill import require_bill
         from harness.load.planned_load import PlannedLoad
@@ -68,7 +68,3 @@ def load_words(options: Namespace) -> list[str]:
     return (
         words if options.load_lateness is None else [*words, "--load-lateness", f"{options.load_lateness:g}"]
     )
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from harness.cli.called import called_as
 from harness.cli.cost_options import cost_words, metering_of
 from harness.cli.load_options import load_words, planned_load
+from harness.command_line import flag
 from harness.environments import make_environment
 from harness.environments.base import Environment
 from harness.environments.urls import checked_url, database_name, has_password
@@ -111,7 +112,7 @@ class RunRequest:
                 words += [f"--{name}", getattr(options, name)]
         for name in _REPEATED:
             if (value := getattr(options, name)) is not None and not has_password(str(value)):
-                words += [f"--{name.replace('_', '-')}", str(value)]
+                words += [flag(name), str(value)]
         return shlex.join(words)
 
 
@@ -158,9 +159,8 @@ def _refuse_stray_options(options: Namespace) -> None:
     for backend, names in _SERVER_OPTIONS.items():
         for name in names:
             if backend != options.backend and getattr(options, name) is not None:
-                flag = f"--{name.replace('_', '-')}"
                 raise UsageError(
-                    f"{flag} has no meaning with --backend {options.backend}. "
+                    f"{flag(name)} has no meaning with --backend {options.backend}. "
                     f"Leave it out, or choose --backend {backend}."
                 )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.command_line import flag
 from harness.errors import UsageError
 from harness.load.staging import CANARY_SECONDS, DEPTH
 from harness.load.target import LoadTarget
@@ -82,8 +83,9 @@ class LoadOptions:
         """
         for name in ("load_drain", "load_canary", "load_brake", "load_lateness"):
             if not 0 <= getattr(options, name) < math.inf:
-                option = f"--{name.replace('_', '-')}"
-                raise UsageError(f"{option} cannot be {getattr(options, name)}; give a number of 0 or more.")
+                raise UsageError(
+                    f"{flag(name)} cannot be {getattr(options, name)}; give a number of 0 or more."
+                )
         known = (own_host, os.environ.get("REDIS_URL"), os.environ.get("HARNESS_REDIS_URL"))
         return cls(
             host=host or None,
