@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.errors import EXIT_UNKNOWN, UsageError, describe_error
+from harness.errors import EXIT_UNKNOWN, FOREIGN_ERRORS, UsageError, describe_error
 from harness.load.baseline import Baseline
 from harness.load.figures import KINDS, Figures, merged
 from harness.load.files import LoadCourse, load_table, write_load
@@ -78,7 +78,7 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
     planned = None
     try:
         planned = judged.plan.planned(judged.seconds)
-    except Exception as error:  # noqa: BLE001 - the schedule may be a file that has changed, or code of the user
+    except FOREIGN_ERRORS as error:  # the schedule may be a file that has changed, or code of the user
         gaps.append(f"the planned arrivals cannot be counted: {describe_error(error)}")
     if planned is None:  # a closed model has no plan: it sends what it can
         planned = float(figures.accounting.due)

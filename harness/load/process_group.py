@@ -26,13 +26,14 @@ class ProcessGroup:
         """
         now: dict[int, float] = {}
         own = shared = 0
-        for pid in {*pids, *filter(None, (parent,))}:
+        for pid in set(pids) if parent is None else {*pids, parent}:
             with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 process = self._processes.get(pid) or psutil.Process(pid)
                 times, memory = process.cpu_times(), process.memory_info()
                 self._processes[pid] = process
                 now[pid] = times.user + times.system
                 if pid == parent:
+                    # Under a key that is no process id: the CPU of its children that have ended.
                     now[-pid] = times.children_user + times.children_system
                 both = getattr(memory, "shared", 0)
                 own, shared = own + memory.rss - both, max(shared, both)

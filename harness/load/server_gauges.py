@@ -108,18 +108,33 @@ def _parent_of_backend(pid: int, started: float) -> int | None:
         return None
 
 
-class RedisSampler:
-    """CPU, memory and commands of a server by its INFO."""
-
-    names: Sequence[str] = ("Redis CPU", "Redis memory", "Redis commands")
+class RedisClient:
+    """A client of a server that connects when it is asked, also after `close`."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: RedisConnection | None = None
 
-    def sample(self) -> Sample:
+    @property
+    def connection(self) -> RedisConnection:
+        """The connection; raises `RedisFailure` if the server does not answer."""
         self._connection = self._connection or RedisConnection(self._url, timeout=TIMEOUT_SECONDS)
-        info = self._connection.info("default")
+        return self._connection
+
+    def close(self) -> None:
+        """Disconnect; may be called twice."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+class RedisSampler(RedisClient):
+    """CPU, memory and commands of a server by its INFO."""
+
+    names: Sequence[str] = ("Redis CPU", "Redis memory", "Redis commands")
+
+    def sample(self) -> Sample:
+        info = self.connection.info("default")
         cpu = ("used_cpu_sys", "used_cpu_user")
         sample = Sample()
         if all(name in info for name in cpu):
@@ -132,8 +147,3 @@ class RedisSampler:
             if name not in sample.levels and name not in sample.totals:
                 sample.notes[name] = "the INFO of the server does not have it"
         return sample
-
-    def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()

@@ -14,21 +14,19 @@ import psutil
 
 from agentexec.core.identity import process_identity
 from agentexec.queue.keys import QueueKeys
-from harness.environments.redis_connection import RedisConnection
 from harness.load.gauges import Sample
 from harness.load.process_group import ProcessGroup
-from harness.load.server_gauges import TIMEOUT_SECONDS
+from harness.load.server_gauges import RedisClient
 
 
-class WorkersSampler:
+class WorkersSampler(RedisClient):
     """The workers of some queues."""
 
     names: Sequence[str] = ("workers", "slots in use", "workers CPU", "workers memory")
 
     def __init__(self, url: str, queues: Sequence[str]) -> None:
-        self._url = url
+        super().__init__(url)
         self._queues = [QueueKeys.of(queue) for queue in queues]
-        self._connection: RedisConnection | None = None
         self._local: dict[str, int | None] = {}
         self._group = ProcessGroup()
 
@@ -50,18 +48,12 @@ class WorkersSampler:
             sample.notes |= dict.fromkeys(("workers CPU", "workers memory"), note)
         return sample
 
-    def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
     def _published(self) -> tuple[Mapping[str, str], int]:
         """The identities of the registered workers, and how many tasks they have leased."""
-        self._connection = self._connection or RedisConnection(self._url, timeout=TIMEOUT_SECONDS)
         identities: dict[str, str] = {}
         used = 0
         for keys in self._queues:
-            answers = self._connection.calls([("HGETALL", keys.workers), ("HVALS", keys.holder)])
+            answers = self.connection.calls([("HGETALL", keys.workers), ("HVALS", keys.holder)])
             registered, holders = (
                 [value.decode("utf-8", "replace") for value in cast("list[bytes]", answer)]
                 for answer in answers
