@@ -103,7 +103,7 @@ def _counterexamples(judged: JudgedLoad) -> Iterator[Mapping[str, Any]]:
         one.threshold.bound for one in breached if one.threshold.row == TASK and one.threshold.unit == "time"
     ]
     if bounds:
-        above = [one for one in judged.measured.spans.get(TASK, ()) if one.seconds > min(bounds)]
-        for one in sorted(above, key=lambda one: -one.seconds)[:_NAMED]:
-            took = "never" if one.end is None else round(one.seconds, 3)
-            yield {"kind": "slow", "task": one.task, "seconds": took}
+        above = [span for span in judged.measured.spans.get(TASK, ()) if span.seconds > min(bounds)]
+        for span in sorted(above, key=lambda span: -span.seconds)[:_NAMED]:
+            took = "never" if span.end is None else round(span.seconds, 3)
+            yield {"kind": "slow", "task": span.task, "seconds": took}
