@@ -87,6 +87,12 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def number_word(number: float) -> str:
+    """A number as a word of a command, as short as it stays exact."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
+
+
 def installed_version() -> str:
     """The version of the installed distribution."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace, _ArgumentGroup
 from typing import TYPE_CHECKING
 
-from harness.command_line import above_zero, flag
+from harness.command_line import above_zero, flag, number_word
 from harness.errors import UsageError
 from harness.llm.metering import Metering
 
@@ -65,6 +65,6 @@ def load_words(options: Namespace) -> list[str]:
     if options.load is None:
         return []
     words = ["--load", options.load, *(word for one in options.threshold for word in ("--threshold", one))]
-    return (
-        words if options.load_lateness is None else [*words, "--load-lateness", f"{options.load_lateness:g}"]
-    )
+    if options.load_lateness is not None:
+        words += ["--load-lateness", number_word(options.load_lateness)]
+    return words

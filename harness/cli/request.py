@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.cli.called import called_as
 from harness.cli.cost_options import cost_words, metering_of
 from harness.cli.load_options import load_words, planned_load
-from harness.command_line import flag
+from harness.command_line import flag, number_word
 from harness.environments import make_environment
 from harness.environments.base import Environment
 from harness.environments.urls import checked_url, database_name, has_password
@@ -105,7 +105,7 @@ class RunRequest:
         words += load_words(options) or ["--tasks", str(self.asked.tasks)]
         for name in ("rate", "timeout", "patience"):
             if (number := getattr(options, name)) is not None:
-                words += [f"--{name}", f"{number:g}" if float(f"{number:g}") == number else repr(number)]
+                words += [f"--{name}", number_word(number)]
         words += [*cost_words(options), "--backend", options.backend]
         for name in ("target", "app", "workload"):
             if getattr(options, name) not in (None, "agentexec"):

@@ -44,7 +44,7 @@ def test_a_command_without_a_rate_or_a_time_out_names_none() -> None:
     assert not {"--rate", "--timeout", "--patience"} & set(shlex.split(found.repeat(found.scenarios)))
 
 
-LOAD = ["--load", "hold(20, '5s')", "--threshold", "TASK p95 < 2s", "--load-lateness", "0.5"]
+LOAD = ["--load", "hold(20, '5s')", "--threshold", "TASK p95 < 2s", "--load-lateness", "0.1234567"]
 
 
 def test_a_load_decides_the_number_of_tasks_and_is_repeated() -> None:
