@@ -15,7 +15,7 @@ from harness.history import History
 from harness.kit.harness_worker.recording import close_files
 from harness.run.patience import Movement
 from harness.targets.applications import huey, huey_worker, pgqueuer_worker, taskiq_worker
-from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun, is_scheduled, label_of_child
+from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun, label_of_child
 
 NUMBERED = TaskLabel(number=7).to_value()
 
@@ -49,7 +49,8 @@ def test_what_a_run_of_a_schedule_enqueues_is_of_the_schedule_too(
     run(None, scheduled=True)
     run(None, scheduled=False)
     run(TaskLabel(number=7), scheduled=True)  # a task of the run, whatever its function is for
-    assert [is_scheduled(label) for label in labels] == [True, False, False]
+    children = [WrappedRun.of(label, name="child", activity="b", attempt=None) for label in labels]
+    assert [child.scheduled for child in children] == [True, False, False]
     assert TaskLabel.from_value(labels[0]) is None
     assert scheduled() == [("child", True), ("child", False), ("run", False)]
 
