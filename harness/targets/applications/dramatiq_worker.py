@@ -17,7 +17,7 @@ from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
 from harness.targets.applications.base import imported
 from harness.targets.applications.dramatiq import Ends, lead_to, put_on
-from harness.targets.applications.dramatiq_rabbitmq import ENV_RABBITMQ, is_on_rabbitmq, lead_to_rabbitmq
+from harness.targets.applications.dramatiq_rabbitmq import is_on_rabbitmq, lead_to_rabbitmq
 from harness.targets.wrapped_handler import LABEL, WrappedRun
 
 _processed = threading.local()
@@ -28,7 +28,7 @@ def wrapped(broker: Any) -> Any:
     """The broker on the servers of the run, with every actor wrapped that it has or gets."""
     lead_to(broker, settings.redis_url)
     if is_on_rabbitmq(broker):
-        lead_to_rabbitmq(broker, os.environ[ENV_RABBITMQ], settings.lease)
+        lead_to_rabbitmq(broker, settings.rabbitmq_url, settings.lease)
     put_on(broker, queue=settings.queue, lease=settings.lease)
     broker.add_middleware(_recorder(Ends.of(broker, url=settings.redis_url, queue=settings.queue)))
     return broker
