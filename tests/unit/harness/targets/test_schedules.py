@@ -102,6 +102,24 @@ def test_tasks_of_a_scheduler_of_taskiq(
     assert scheduled() == [expected]
 
 
+def test_tasks_that_a_task_of_a_scheduler_of_taskiq_sends_have_its_label(
+    scheduled: Callable[[], list[Any]],
+) -> None:
+    """They were movement, so a drain with such a scheduler in a worker did not see that a task is stuck."""
+    formatter = SimpleNamespace(dumps=lambda message: message.labels)
+    taskiq_worker.label_children(formatter)
+    sent: list[dict[str, Any]] = []
+
+    def tick() -> None:
+        sent.append(formatter.dumps(SimpleNamespace(labels={"mine": "1"})))
+
+    for labels in ({"schedule_id": "s"}, {}):
+        taskiq_worker._wrapped(tick, SimpleNamespace(labels=labels, task_name="tick", task_id="a"))()
+    assert sent == [{"mine": "1", LABEL: json.dumps({"scheduled": True})}, {"mine": "1"}]
+    taskiq_worker._wrapped(lambda: None, SimpleNamespace(labels=sent[0], task_name="tock", task_id="b"))()
+    assert scheduled() == [("child", True), ("child", False), ("child", True)]
+
+
 def test_jobs_that_a_schedule_of_pgqueuer_enqueues_have_its_label() -> None:
     class Queries:
         given: list[Any]
