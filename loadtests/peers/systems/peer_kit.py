@@ -58,7 +58,10 @@ class Redis:
         """The answer to a command that returns one line."""
         line = b""
         while not line.endswith(b"\r\n"):
-            line += self.socket.recv(1024)
+            part = self.socket.recv(1024)
+            if not part:
+                raise ConnectionError("Redis closed the connection")
+            line += part
         if line.startswith(b"-"):
             raise RuntimeError(line.decode())
         return line[1:-2].decode()

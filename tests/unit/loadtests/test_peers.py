@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +85,23 @@ def test_the_time_of_a_tree_has_all_processes_below_and_those_that_ended() -> No
         below = tree_seconds([process.pid]) - own.user - own.system
     assert below > 0.15
     assert tree_seconds([process.pid]) == 0.0  # it has ended
+
+
+@pytest.mark.timeout(10)
+def test_a_redis_that_closes_the_connection_of_a_peer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The producer read the end of the connection again and again, until the measurement gave it up."""
+    for name in ("QUEUE", "VARIANT", "REDIS_URL", "DATABASE_URL", "FOLDER"):
+        monkeypatch.setenv(f"PEER_{name}", "x")
+    monkeypatch.setenv("PEER_WORKERS", "2")
+    kit = runpy.run_path(str(SYSTEMS / "peer_kit.py"))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        redis = kit["Redis"].__new__(kit["Redis"])
+        redis.socket = ours
+        theirs.sendall(b":1")
+        theirs.close()
+        with pytest.raises(ConnectionError, match="closed the connection"):
+            redis.answer()
 
 
 def test_costs_are_microseconds_and_bytes_per_task() -> None:
