@@ -265,7 +265,7 @@ def queues(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Benchmarks and their floors, written to reports/bench/bench.json; `-- ARGS` are names, --repeats N ..."""
-    prepare(session, extras=["embedded", "reference"])
+    prepare(session, extras=["embedded", "load"])
     session.run("python", "-m", "loadtests.bench", *session.posargs)
 
 

@@ -33,8 +33,7 @@ def resumptions(history: History) -> Sequence[Interruption]:
       - it was stopped (`info`) in the window, or within the promised time after it: `since` is the heal, or its stop;
       - it has no outcome, and no kill explains that: `since` is the heal, and `certain` is False.
     A run that returned or failed otherwise was not interrupted, nor was one whose task began again before the fault.
-    `since` is never before another worker or pool was up,
-    if the history shows one.
+    `since` is never before another worker or pool was up, if the history shows one.
     """
     return history.derive(_resumptions)
 

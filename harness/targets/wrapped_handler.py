@@ -29,11 +29,6 @@ _SCHEDULED = "scheduled"
 _of_schedule: ContextVar[bool] = ContextVar("harness_of_schedule", default=False)
 
 
-def is_scheduled(label: Any) -> bool:
-    """Whether the label of a task says that a run of a schedule enqueued it."""
-    return isinstance(label, dict) and label.get(_SCHEDULED) is True
-
-
 def label_of_child() -> dict[str, Any] | None:
     """The label of a task that this code enqueues: one in a run of a schedule, None in any other."""
     return {_SCHEDULED: True} if _of_schedule.get() else None
@@ -92,6 +87,24 @@ class WrappedRun:
     attempt: int | None
     fence: int | None
     scheduled: bool = False
+
+    @classmethod
+    def of(
+        cls, label: Any, *, name: str, activity: str, attempt: int | None, scheduled: bool = False
+    ) -> Self:
+        """A run without a fencing token of a task with this value of a label, which may be None.
+
+        A child is scheduled if its label says so, or if the task is `scheduled`.
+        """
+        by_schedule = isinstance(label, dict) and label.get(_SCHEDULED) is True
+        return cls(
+            label=TaskLabel.from_value(label),
+            name=name,
+            activity=activity,
+            attempt=attempt,
+            fence=None,
+            scheduled=scheduled or by_schedule,
+        )
 
     def call(self, handler: Callable[[], Any]) -> Any:
         """Run a handler in this thread. If it returns an awaitable, so does this, and the run ends with it."""

@@ -14,6 +14,8 @@ import agentexec as ax
 from harness.history import OperationType, Recorder
 
 HISTORY = "BENCH_HISTORY"
+STEP_RATES = range(200, 2401, 200)
+"""The rates of the benchmark `generator-rate`, in tasks a second."""
 
 pool = ax.Pool()
 
@@ -55,5 +57,5 @@ def step_task(rate: int) -> str:
     return f"bench.step-{rate}"
 
 
-for rate in range(100, 4001, 100):
+for rate in STEP_RATES:
     pool.task(step_task(rate))(nothing)

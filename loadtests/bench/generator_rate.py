@@ -17,13 +17,12 @@ import psutil
 
 from harness.environments.urls import database_name
 from harness.load.generator import LocustCommand, run_locust
-from loadtests.bench.app import step_task
+from loadtests.bench.app import STEP_RATES, step_task
 from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure, until
 
 LATE_P99_SECONDS = 0.01
-FIRST, STEP, STEPS = 200, 200, 12
 STEP_SECONDS = 8
-ENV_CORE, ENV_SECONDS, ENV_NUMBER, ENV_SPENT = "BENCH_CORE", "BENCH_SECONDS", "BENCH_STEPS", "BENCH_SPENT"
+ENV_CORE, ENV_SECONDS, ENV_SPENT = "BENCH_CORE", "BENCH_SECONDS", "BENCH_SPENT"
 _PATIENCE_SECONDS = 300.0
 
 
@@ -63,7 +62,7 @@ def read_steps(document: Mapping[str, Any], spent: Sequence[float]) -> list[Rate
     """The steps of a verdict.json; `spent` is the CPU time at the begin of each and at the end of the last."""
     found = []
     for index, (before, after) in enumerate(itertools.pairwise(spent)):
-        rate = FIRST + STEP * index
+        rate = STEP_RATES[index]
         row = document["rows"][f"LATE {step_task(rate)}"]
         over = index == len(spent) - 2 and document["counts"]["dropped"]
         late = math.inf if over else row["latency"]["p99"]
@@ -96,7 +95,6 @@ def _climb(environment: BenchEnvironment) -> list[RateStep]:
             "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")]),
             ENV_CORE: core,
             ENV_SECONDS: str(seconds),
-            ENV_NUMBER: str(STEPS),
             ENV_SPENT: str(folder / "spent"),
         }
         run_locust(command, variables=variables, folder=folder, within=_PATIENCE_SECONDS)

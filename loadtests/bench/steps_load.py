@@ -11,17 +11,8 @@ from typing import Any
 import locust
 
 from harness.load import OpenShape, QueueUser, steps
-from loadtests.bench.app import Nothing, step_task
-from loadtests.bench.generator_rate import (
-    ENV_CORE,
-    ENV_NUMBER,
-    ENV_SECONDS,
-    ENV_SPENT,
-    FIRST,
-    STEP,
-    STEP_SECONDS,
-    STEPS,
-)
+from loadtests.bench.app import STEP_RATES, Nothing, step_task
+from loadtests.bench.generator_rate import ENV_CORE, ENV_SECONDS, ENV_SPENT, STEP_SECONDS
 
 if os.environ.get(ENV_CORE):
     os.sched_setaffinity(0, {int(os.environ[ENV_CORE])})
@@ -36,10 +27,10 @@ class RisingRate(OpenShape):
 
     until = "LATE p99 > 1s"
     stages = steps(
-        FIRST,
-        STEP,
+        STEP_RATES.start,
+        STEP_RATES.step,
         every=float(os.environ.get(ENV_SECONDS, STEP_SECONDS)),
-        number=int(os.environ.get(ENV_NUMBER, STEPS)),
+        number=len(STEP_RATES),
     )
 
 
@@ -53,7 +44,7 @@ class StepUser(QueueUser):
         assert arrival is not None, "the shape is open"
         if arrival.number and arrival.stage == len(_spent):
             _spent.append(time.process_time())
-        self.enqueue(step_task(FIRST + STEP * arrival.stage), Nothing(number=arrival.number))
+        self.enqueue(step_task(STEP_RATES[arrival.stage]), Nothing(number=arrival.number))
 
 
 def _stopping(**_: Any) -> None:

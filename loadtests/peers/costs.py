@@ -1,56 +1,25 @@
-"""What work costs: processor time of process trees from /proc, and Postgres's counters of one database."""
+"""What work costs: processor time of process trees, and Postgres's counters of one database."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
 
+import psutil
 import psycopg
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+from harness.processes import descendants
 
 
-class ProcessTime(NamedTuple):
-    """The parent of a process, and its seconds of processor time with those of its ended children."""
-
-    parent: int
-    seconds: float
-
-
-def process_time(stat: str) -> ProcessTime:
-    """Read the content of /proc/PID/stat."""
-    # The name of the program may contain spaces and parentheses.
-    fields = stat.rpartition(")")[2].split()
-    return ProcessTime(int(fields[1]), sum(map(int, fields[11:15])) / _TICKS)
-
-
-def all_process_times() -> dict[int, ProcessTime]:
-    """The running processes of the machine."""
-    found: dict[int, ProcessTime] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                found[int(folder.name)] = process_time((folder / "stat").read_text("utf-8", "replace"))
-            except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
-                continue
-    return found
-
-
-def tree_seconds(times: Mapping[int, ProcessTime], roots: Iterable[int]) -> float:
-    """Seconds of processor time of some processes and all below them."""
-    children: dict[int, list[int]] = defaultdict(list)
-    for pid, one in times.items():
-        children[one.parent].append(pid)
-    total, left = 0.0, [root for root in roots if root in times]
-    while left:
-        pid = left.pop()
-        total += times[pid].seconds
-        left += children[pid]
+def tree_seconds(roots: Iterable[int]) -> float:
+    """Seconds of processor time of some processes and all below them, with those of their ended children."""
+    total = 0.0
+    for pid in [one for root in roots for one in (root, *descendants(root))]:
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            times = psutil.Process(pid).cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
     return total
 
 
@@ -70,10 +39,8 @@ class CostMeter:
             wal = self.database.execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchone()
             found["wal"] = float(wal[0]) if wal else 0.0
             kinds["postgres"] = [self.postgres]
-        times = all_process_times()
-        return found | {
-            kind: tree_seconds(times, pids) for kind, pids in {**kinds, "redis": [self.redis]}.items()
-        }
+        kinds["redis"] = [self.redis]
+        return found | {kind: tree_seconds(pids) for kind, pids in kinds.items()}
 
     def counters(self) -> dict[str, float]:
         """Commits and written tuples of the database. A session reports them when it ends, or up to 10 s late."""

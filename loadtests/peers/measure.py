@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from uuid import uuid4
 
+import psutil
 import psycopg
 import redis
 from sqlalchemy.engine import make_url
@@ -25,7 +26,7 @@ from harness.environments.urls import plain_url
 from harness.errors import TargetFailed
 from harness.history.figures import quantile
 from loadtests.peers.catalog import SYSTEMS, Peer
-from loadtests.peers.costs import CostMeter, process_time, spent
+from loadtests.peers.costs import CostMeter, spent
 from loadtests.peers.processes import Launch, ProducerProcess, WorkerPool, failed
 
 WORKERS = 2
@@ -101,10 +102,9 @@ class PeerMeasurement:
                 server.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
     def _meter(self, database: psycopg.Connection) -> CostMeter:
-        stat = Path(f"/proc/{database.info.backend_pid}/stat").read_text("utf-8")
         return CostMeter(
             database=database,
-            postgres=process_time(stat).parent if self.peer.in_postgres else None,
+            postgres=psutil.Process(database.info.backend_pid).ppid() if self.peer.in_postgres else None,
             redis=int(self._redis.info("server")["process_id"]),
         )
 

@@ -25,7 +25,7 @@ from harness.targets.applications.arq import (
 )
 from harness.targets.applications.asynchronous import KEPT_SECONDS
 from harness.targets.applications.base import imported
-from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun, is_scheduled, label_of_child
+from harness.targets.wrapped_handler import LABEL, WrappedRun, label_of_child
 
 
 def wrapped(own: Any) -> dict[str, Any]:
@@ -65,14 +65,12 @@ def _wrapped(function: Any, keep: float) -> Any:
 
     @wraps(own)
     async def recorded(ctx: Any, *args: Any, **kwargs: Any) -> Any:
-        label = kwargs.pop(LABEL, None)
-        run = WrappedRun(
-            label=TaskLabel.from_value(label),
+        run = WrappedRun.of(
+            kwargs.pop(LABEL, None),
             name=function.name,
             activity=ctx["job_id"],
             attempt=ctx["job_try"],
-            fence=None,
-            scheduled=hasattr(function, "calculate_next") or is_scheduled(label),
+            scheduled=hasattr(function, "calculate_next"),
         )
         return await run.call_async(lambda: own(ctx, *args, **kwargs))
 

@@ -16,7 +16,7 @@ from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
 from harness.targets.applications.base import imported
 from harness.targets.applications.celery import ENV_CONFIGURATION
-from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
+from harness.targets.wrapped_handler import LABEL, WrappedRun
 
 
 def wrapped(celery: Any) -> Any:
@@ -44,10 +44,8 @@ def _wrapped_run(task: Any) -> Callable[..., Any]:
     @wraps(own)
     def run(*args: Any, **kwargs: Any) -> Any:
         request = task.request
-        label = TaskLabel.from_value((request.get("headers") or {}).get(LABEL) or request.get(LABEL))
-        recorded = WrappedRun(
-            label=label, name=task.name, activity=str(request.id), attempt=request.retries + 1, fence=None
-        )
+        label = (request.get("headers") or {}).get(LABEL) or request.get(LABEL)
+        recorded = WrappedRun.of(label, name=task.name, activity=str(request.id), attempt=request.retries + 1)
         return recorded.call(lambda: own(*args, **kwargs))
 
     return run

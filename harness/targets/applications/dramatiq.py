@@ -16,6 +16,7 @@ from typing import Any
 from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, describe_error
 from harness.history.promises import Loss, Promises
+from harness.kit.harness_worker.environment import service_variable
 from harness.targets.applications.base import (
     OUTSIDE,
     OwnApplication,
@@ -25,7 +26,6 @@ from harness.targets.applications.base import (
     shipped_promises,
 )
 from harness.targets.applications.dramatiq_rabbitmq import (
-    ENV_RABBITMQ,
     RABBITMQ_BROKER,
     RabbitmqMessages,
     is_on_rabbitmq,
@@ -254,7 +254,7 @@ class RabbitmqSession(DramatiqSession):
         self._messages = RabbitmqMessages(self._broker)
 
     def variables(self) -> dict[str, str]:
-        return {**super().variables(), ENV_RABBITMQ: self._url}
+        return {**super().variables(), service_variable("rabbitmq"): self._url}
 
     def send(self, message: TaskMessage, label: TaskLabel) -> str:
         try:

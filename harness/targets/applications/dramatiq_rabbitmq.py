@@ -17,7 +17,6 @@ from harness.targets.applications.base import class_of, imported
 from harness.targets.base import TargetSettings
 
 RABBITMQ_BROKER = "dramatiq.brokers.rabbitmq:RabbitmqBroker"
-ENV_RABBITMQ = "HARNESS_RABBITMQ_URL"
 
 
 def is_on_rabbitmq(broker: Any) -> bool:

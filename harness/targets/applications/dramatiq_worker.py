@@ -17,8 +17,8 @@ from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
 from harness.targets.applications.base import imported
 from harness.targets.applications.dramatiq import Ends, lead_to, put_on
-from harness.targets.applications.dramatiq_rabbitmq import ENV_RABBITMQ, is_on_rabbitmq, lead_to_rabbitmq
-from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
+from harness.targets.applications.dramatiq_rabbitmq import is_on_rabbitmq, lead_to_rabbitmq
+from harness.targets.wrapped_handler import LABEL, WrappedRun
 
 _processed = threading.local()
 """The message that this thread processes, until its actor begins."""
@@ -28,7 +28,7 @@ def wrapped(broker: Any) -> Any:
     """The broker on the servers of the run, with every actor wrapped that it has or gets."""
     lead_to(broker, settings.redis_url)
     if is_on_rabbitmq(broker):
-        lead_to_rabbitmq(broker, os.environ[ENV_RABBITMQ], settings.lease)
+        lead_to_rabbitmq(broker, settings.rabbitmq_url, settings.lease)
     put_on(broker, queue=settings.queue, lease=settings.lease)
     broker.add_middleware(_recorder(Ends.of(broker, url=settings.redis_url, queue=settings.queue)))
     return broker
@@ -75,12 +75,11 @@ def _wrapped_function(actor: Any, ends: Ends) -> Callable[..., Any]:
         message = vars(_processed).pop("message", None)
         if message is None:  # an actor that another one calls
             return own(*args, **kwargs)
-        recorded = WrappedRun(
-            label=TaskLabel.from_value(message.options.get(LABEL)),
+        recorded = WrappedRun.of(
+            message.options.get(LABEL),
             name=actor.actor_name,
             activity=str(message.message_id),
             attempt=int(message.options.get("retries", 0)) + 1,
-            fence=None,
         )
         result = recorded.call(lambda: own(*args, **kwargs))
         # An actor whose end cannot be noted fails, as one that cannot store its own result would.

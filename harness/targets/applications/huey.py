@@ -105,7 +105,7 @@ def note_end(huey: Any, activity: str, status: str) -> None:
 
 
 def noted_ends(huey: Any, activities: Iterable[str]) -> dict[str, str]:
-    """How these tasks ended, without those that have no note."""
+    """How tasks ended that have a note: these, and on Redis all of the run."""
     if storage_of(huey) == _STORAGE:
         noted = huey.storage.conn.hgetall(_ended_key(huey))
         return {activity.decode(): status.decode() for activity, status in noted.items()}

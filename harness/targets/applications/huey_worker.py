@@ -15,7 +15,7 @@ from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
 from harness.targets.applications.base import class_of, imported
 from harness.targets.applications.huey import ENV_FOLDER, LABEL_ATTRIBUTE, note_end, put_on
-from harness.targets.wrapped_handler import TaskLabel, WrappedRun, is_scheduled
+from harness.targets.wrapped_handler import TaskLabel, WrappedRun
 
 _NAME = "harness"
 
@@ -56,13 +56,12 @@ def _wrapped_run(own: Any, task: Any) -> Callable[[], Any]:
     periodic = class_of(task, "huey.api:PeriodicTask") is not None
 
     def run() -> Any:
-        recorded = WrappedRun(
-            label=TaskLabel.from_value(label),
+        recorded = WrappedRun.of(
+            label,
             name=task.name,
             activity=str(task.id),
             attempt=None,
-            fence=None,
-            scheduled=periodic or is_scheduled(label),
+            scheduled=periodic,
         )
         result = recorded.call(execute)
         note(own, task, "complete")

@@ -19,14 +19,7 @@ from harness.targets import body
 from harness.targets.application_reference import own_application
 from harness.targets.applications.base import imported
 from harness.targets.applications.postgres_schema import schema_of
-from harness.targets.wrapped_handler import (
-    LABEL,
-    TaskLabel,
-    WrappedRun,
-    is_scheduled,
-    label_of_child,
-    run_of_schedule,
-)
+from harness.targets.wrapped_handler import LABEL, WrappedRun, label_of_child, run_of_schedule
 
 _DEQUEUE_SECONDS = 2.0
 
@@ -63,13 +56,8 @@ def wrapped_execute(name: str, executor: Any) -> Callable[[Any, Any], Any]:
 
     async def execute(job: Any, context: Any) -> Any:
         headers = dict(job.headers or {})
-        run = WrappedRun(
-            label=TaskLabel.from_value(label := headers.pop(LABEL, None)),
-            name=name,
-            activity=str(job.id),
-            attempt=job.attempts + 1,
-            fence=None,
-            scheduled=is_scheduled(label),
+        run = WrappedRun.of(
+            headers.pop(LABEL, None), name=name, activity=str(job.id), attempt=job.attempts + 1
         )
         plain = job.model_copy(update={"headers": headers or None})
         return await run.call_async(lambda: own(plain, context))

@@ -18,7 +18,7 @@ from harness.targets.application_reference import ENV_APPLICATION, own_applicati
 from harness.targets.applications.base import imported
 from harness.targets.applications.postgres_schema import schema_of, search_path
 from harness.targets.applications.procrastinate import STALLED_CRON, retries_stalled
-from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun, is_scheduled, label_of_child
+from harness.targets.wrapped_handler import LABEL, WrappedRun, label_of_child
 
 # Arguments of a connection that say where a server is and who connects to it.
 _ADDRESS = ("host", "hostaddr", "port", "dbname", "user", "password", "passfile", "service", "options")
@@ -121,14 +121,12 @@ def _wrapped_function(task: Any, labels: dict[int, Any], *, scheduled: bool) -> 
         job = getattr(args[0], "job", None) if args else None
         if job is None or job.id not in labels:
             return None
-        label = labels.pop(job.id)
-        return WrappedRun(
-            label=TaskLabel.from_value(label),
+        return WrappedRun.of(
+            labels.pop(job.id),
             name=task.name,
             activity=str(job.id),
             attempt=job.attempts + 1,
-            fence=None,
-            scheduled=scheduled or is_scheduled(label),
+            scheduled=scheduled,
         )
 
     def call(run: WrappedRun | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:

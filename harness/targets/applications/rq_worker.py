@@ -14,7 +14,7 @@ from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
 from harness.targets.applications.base import imported
 from harness.targets.applications.rq import lead_to, queues_of
-from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun
+from harness.targets.wrapped_handler import LABEL, WrappedRun
 
 # Without a sign of life for the first and 60 seconds more, a job is lost; the others decide how soon a worker sees it.
 _INTERVALS = {"job_monitoring_interval": 1, "maintenance_interval": 1, "worker_ttl": 20}
@@ -64,12 +64,8 @@ def _wrapped_perform(job: Any) -> Callable[[], Any]:
     own = job.perform
 
     def perform() -> Any:
-        recorded = WrappedRun(
-            label=TaskLabel.from_value((job.meta or {}).get(LABEL)),
-            name=job.func_name,
-            activity=str(job.id),
-            attempt=None,
-            fence=None,
+        recorded = WrappedRun.of(
+            (job.meta or {}).get(LABEL), name=job.func_name, activity=str(job.id), attempt=None
         )
         return recorded.call(own)
 

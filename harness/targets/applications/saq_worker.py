@@ -17,7 +17,7 @@ from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
 from harness.targets.applications.redis_database import repoint
 from harness.targets.applications.saq import functions_of, on_run, settings_of
-from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun, is_scheduled, label_of_child
+from harness.targets.wrapped_handler import LABEL, WrappedRun, label_of_child
 
 
 def wrapped(own: Any) -> dict[str, Any]:
@@ -60,14 +60,7 @@ def _wrapped(name: str, own: Callable[..., Any], *, scheduled: bool) -> Callable
     def run_of(context: Any) -> WrappedRun:
         job = context["job"]
         label = job.meta.get(LABEL)
-        return WrappedRun(
-            label=TaskLabel.from_value(label),
-            name=name,
-            activity=job.key,
-            attempt=job.attempts,
-            fence=None,
-            scheduled=scheduled or is_scheduled(label),
-        )
+        return WrappedRun.of(label, name=name, activity=job.key, attempt=job.attempts, scheduled=scheduled)
 
     if inspect.iscoroutinefunction(own):
 

@@ -18,7 +18,7 @@ from harness.targets import body
 from harness.targets.application_reference import ENV_APPLICATION, own_application
 from harness.targets.applications.asynchronous import KEPT_SECONDS
 from harness.targets.applications.streaq import idle_seconds, on_run
-from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun, is_scheduled, label_of_child
+from harness.targets.wrapped_handler import LABEL, WrappedRun, label_of_child
 
 # The label of the task whose data streaq has read in this task of the event loop.
 _label: ContextVar[Any] = ContextVar("harness_task_label", default=None)
@@ -48,13 +48,12 @@ def _wrapped(task: Any, own: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(own)
     async def recorded(*args: Any, **kwargs: Any) -> Any:
         context = task.context
-        run = WrappedRun(
-            label=TaskLabel.from_value(_label.get()),
+        run = WrappedRun.of(
+            _label.get(),
             name=task.fn_name,
             activity=context.task_id,
             attempt=context.tries,
-            fence=None,
-            scheduled=task.crontab is not None or is_scheduled(_label.get()),
+            scheduled=task.crontab is not None,
         )
         return await run.call_async(lambda: own(*args, **kwargs))
 

@@ -18,15 +18,28 @@ from harness.targets.application_reference import ENV_APPLICATION, own_applicati
 from harness.targets.applications.base import imported
 from harness.targets.applications.redis_database import repoint
 from harness.targets.applications.taskiq import on_run
-from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun, is_scheduled
+from harness.targets.wrapped_handler import LABEL, WrappedRun, label_of_child
 
 
 def wrapped(own: Any) -> Any:
     """The broker on the servers of the run, whose workers say hello once they have started."""
     events = imported("taskiq").TaskiqEvents
     repoint(own.connection_pool, settings.redis_url)
+    label_children(own.formatter)
     own.add_event_handler(events.WORKER_STARTUP, _say_hello)
     return on_run(own, settings.redis_url, settings.queue, settings.lease)
+
+
+def label_children(formatter: Any) -> None:
+    """Let each message that a run of a schedule sends carry its label."""
+    own = formatter.dumps
+
+    def dumps(message: Any) -> Any:
+        if (label := label_of_child()) is not None:
+            message.labels = {**message.labels, LABEL: json.dumps(label)}
+        return own(message)
+
+    formatter.dumps = dumps
 
 
 def receiver() -> type[Any]:
@@ -44,16 +57,14 @@ def receiver() -> type[Any]:
 
 def _wrapped(own: Callable[..., Any], message: Any) -> Callable[..., Any]:
     """A task of taskiq that records its run; taskiq runs one that is no coroutine function in a thread."""
-    label = json.loads(message.labels.get(LABEL) or "null")
-    run = WrappedRun(
-        label=TaskLabel.from_value(label),
+    run = WrappedRun.of(
+        json.loads(message.labels.get(LABEL) or "null"),
         name=message.task_name,
         activity=message.task_id,
         # The message has the number of the retries alone, and a stream delivers each of them again.
         attempt=None,
-        fence=None,
         # A scheduler of taskiq adds the label `schedule_id`.
-        scheduled="schedule_id" in message.labels or is_scheduled(label),
+        scheduled="schedule_id" in message.labels,
     )
     if inspect.iscoroutinefunction(own):
 

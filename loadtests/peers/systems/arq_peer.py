@@ -22,19 +22,19 @@ class ArqProducer(kit.Producer):
 
     async def connect(self):
         """Connect."""
-        self.redis = await create_pool(address, default_queue_name=kit.settings.queue)
+        self.pool = await create_pool(address, default_queue_name=kit.settings.queue)
 
     async def enqueue(self, task):
         """Enqueue one job."""
-        await self.redis.enqueue_job("perform", task)
+        await self.pool.enqueue_job("perform", task)
 
     async def unfinished(self):
         """Jobs that wait or run."""
-        return await self.redis.zcard(kit.settings.queue)
+        return await self.pool.zcard(kit.settings.queue)
 
     async def close(self):
         """Disconnect."""
-        await self.redis.aclose()
+        await self.pool.aclose()
 
 
 def work():

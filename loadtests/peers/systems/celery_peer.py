@@ -20,18 +20,13 @@ def perform(task):
 class CeleryProducer(kit.Producer):
     """A producer of Celery."""
 
-    def connect(self):
-        """Connect."""
-        self.redis = kit.Redis()
-
     def enqueue(self, task):
         """Send one task."""
         perform.delay(task)
 
     def unfinished(self):
         """Messages in the list, and those that are not acknowledged."""
-        self.redis.send("HLEN", "unacked")
-        return int(self.redis.answer()) + self.redis.length(kit.settings.queue)
+        return self.redis.number("HLEN", "unacked") + self.redis.number("LLEN", kit.settings.queue)
 
 
 producer = CeleryProducer()

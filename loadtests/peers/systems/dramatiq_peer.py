@@ -17,18 +17,13 @@ def perform(task):
 class DramatiqProducer(kit.Producer):
     """A producer of Dramatiq."""
 
-    def connect(self):
-        """Connect."""
-        self.redis = kit.Redis()
-
     def enqueue(self, task):
         """Send one message."""
         perform.send(task)
 
     def unfinished(self):
         """Messages that are not acknowledged."""
-        self.redis.send("HLEN", f"{broker.namespace}:{kit.settings.queue}.msgs")
-        return int(self.redis.answer())
+        return self.redis.number("HLEN", f"{broker.namespace}:{kit.settings.queue}.msgs")
 
 
 producer = DramatiqProducer()

@@ -58,14 +58,17 @@ class Redis:
         """The answer to a command that returns one line."""
         line = b""
         while not line.endswith(b"\r\n"):
-            line += self.socket.recv(1024)
+            part = self.socket.recv(1024)
+            if not part:
+                raise ConnectionError("Redis closed the connection")
+            line += part
         if line.startswith(b"-"):
             raise RuntimeError(line.decode())
         return line[1:-2].decode()
 
-    def length(self, key):
-        """The length of a list."""
-        self.send("LLEN", key)
+    def number(self, *words):
+        """The answer to a command that returns a number."""
+        self.send(*words)
         return int(self.answer())
 
 
@@ -133,12 +136,13 @@ class Producer:
 
     `enqueue` enqueues one task. A producer with concurrent callers sets `is_concurrent`, one with batches defines
     `enqueue_many`. `unfinished` returns how many tasks wait or run, or have ended without a record of it. `run` runs
-    the event loop.
+    the event loop. `redis` is a connection of the kit, for producers that count what their queue has in Redis.
     """
 
     is_concurrent = False
     run = staticmethod(asyncio.run)
     enqueue_many = None
+    redis = None
 
     def connect(self):
         """Connect to the stores."""
@@ -179,7 +183,7 @@ class _Calls:
 
     def __init__(self, producer):
         self.producer = producer
-        self.redis = Redis()
+        self.redis = producer.redis = Redis()
 
     async def prepare(self, install):
         """Connect the producer; says in which ways it enqueues."""
@@ -231,7 +235,7 @@ class _Calls:
         Returns for each its number, and when the call began and when it returned.
         """
         began, calls, start = f"{settings.queue}:began", [], time.monotonic()
-        length = self.redis.length(began)
+        length = self.redis.number("LLEN", began)
         for index in range(count):
             if interval:
                 await asyncio.sleep(max(0.0, start + index * interval - time.monotonic()))
@@ -240,7 +244,7 @@ class _Calls:
             await _done(self.producer.enqueue(task))
             calls.append((task["number"], called, time.monotonic_ns()))
             deadline = time.monotonic() + PATIENCE_SECONDS
-            while not interval and self.redis.length(began) <= length + index:
+            while not interval and self.redis.number("LLEN", began) <= length + index:
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"task {task['number']} did not begin within {PATIENCE_SECONDS:g} s")
                 await asyncio.sleep(WAIT_SECONDS)

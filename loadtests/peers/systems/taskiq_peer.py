@@ -22,7 +22,6 @@ class TaskiqProducer(kit.Producer):
     async def connect(self):
         """Connect."""
         await broker.startup()
-        self.redis = kit.Redis()
 
     async def enqueue(self, task):
         """Send one task."""
@@ -30,7 +29,7 @@ class TaskiqProducer(kit.Producer):
 
     def unfinished(self):
         """Tasks in the list; taskiq does not know those that run."""
-        return self.redis.length(kit.settings.queue)
+        return self.redis.number("LLEN", kit.settings.queue)
 
     async def close(self):
         """Disconnect."""

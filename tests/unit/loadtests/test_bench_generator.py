@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from loadtests.bench.app import step_task
-from loadtests.bench.generator_rate import FIRST, STEP, held, read_steps
+from loadtests.bench.app import STEP_RATES, step_task
+from loadtests.bench.generator_rate import held, read_steps
 
 
 @pytest.mark.parametrize(
@@ -17,12 +17,12 @@ from loadtests.bench.generator_rate import FIRST, STEP, held, read_steps
 def test_the_steps_up_to_the_first_that_is_late_count(
     late_ms: Sequence[float], dropped: int, steps: int
 ) -> None:
-    names = [f"LATE {step_task(FIRST + STEP * index)}" for index in range(len(late_ms))]
+    names = [f"LATE {step_task(rate)}" for rate in STEP_RATES[: len(late_ms)]]
     rows = {
         name: {"count": 100, "latency": {"p99": late / 1000}}
         for name, late in zip(names, late_ms, strict=True)
     }
     spent = [2.0 + index for index in range(len(late_ms) + 1)]
     found = read_steps({"rows": rows, "counts": {"dropped": dropped}}, spent)
-    assert [step.rate for step in held(found)] == [FIRST + STEP * index for index in range(steps)]
+    assert [step.rate for step in held(found)] == list(STEP_RATES[:steps])
     assert {step.cpu_seconds for step in found} == {1.0}

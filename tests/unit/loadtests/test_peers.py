@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import time
+import runpy
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import psutil
 import pytest
 
 from harness.errors import UsageError
 from harness.report.compare import Change, compare
 from loadtests.peers.catalog import OURS, SYSTEMS, all_peers, chosen
-from loadtests.peers.costs import ProcessTime, all_process_times, process_time, spent, tree_seconds
+from loadtests.peers.costs import spent, tree_seconds
 from loadtests.peers.measure import Stamp, uneven
 from loadtests.peers.plot import picture
 from loadtests.peers.result import PeerResult, document, unit_of
@@ -59,24 +62,46 @@ def both() -> dict[str, Any]:
     return document([result(OURS, *drains(3_000, 2_000, 1_000)), others], RUN)
 
 
-def test_the_name_of_a_program_may_contain_spaces_and_parentheses() -> None:
-    stat = f"42 (a (b) c) S 7 {' '.join('0' * 9)} 100 50 30 20 0 0"
-    ticks = os.sysconf("SC_CLK_TCK")
-    assert process_time(stat) == ProcessTime(parent=7, seconds=200 / ticks)
+# Uses 0.1 s in a child that ends, and 0.1 s in one that stays until standard input ends.
+TREE = """
+import os, sys, time
+def use():
+    while time.process_time() < 0.1: pass
+if not os.fork():
+    use(); os._exit(0)
+os.wait()
+if not os.fork():
+    use(); print(flush=True)
+sys.stdin.read()
+"""
 
 
-def test_the_time_of_a_tree_is_that_of_a_process_and_all_below_it() -> None:
-    times = {2: ProcessTime(1, 1.0), 3: ProcessTime(2, 2.0), 4: ProcessTime(3, 4.0), 5: ProcessTime(1, 8.0)}
-    assert tree_seconds(times, [2]) == 7.0
-    assert tree_seconds(times, [3, 5, 99]) == 14.0
+def test_the_time_of_a_tree_has_all_processes_below_and_those_that_ended() -> None:
+    command = [sys.executable, "-c", TREE]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        own = psutil.Process(process.pid).cpu_times()
+        below = tree_seconds([process.pid]) - own.user - own.system
+    assert below > 0.15
+    assert tree_seconds([process.pid]) == 0.0  # it has ended
 
 
-def test_the_processor_time_of_this_process_is_read() -> None:
-    while time.process_time() < 0.05:
-        pass
-    found = all_process_times()[os.getpid()]
-    assert found.parent == os.getppid()
-    assert found.seconds > 0
+@pytest.mark.timeout(10)
+def test_a_redis_that_closes_the_connection_of_a_peer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The producer read the end of the connection again and again, until the measurement gave it up."""
+    for name in ("QUEUE", "VARIANT", "REDIS_URL", "DATABASE_URL", "FOLDER"):
+        monkeypatch.setenv(f"PEER_{name}", "x")
+    monkeypatch.setenv("PEER_WORKERS", "2")
+    kit = runpy.run_path(str(SYSTEMS / "peer_kit.py"))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        redis = kit["Redis"].__new__(kit["Redis"])
+        redis.socket = ours
+        theirs.sendall(b":1")
+        theirs.close()
+        with pytest.raises(ConnectionError, match="closed the connection"):
+            redis.answer()
 
 
 def test_costs_are_microseconds_and_bytes_per_task() -> None:

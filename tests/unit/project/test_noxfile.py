@@ -210,6 +210,18 @@ def test_a_session_installs_once_and_again_only_for_something_new(tmp_path: Path
     assert session.created == 1
 
 
+def test_the_session_of_the_benchmarks_has_what_they_import_and_run(tmp_path: Path) -> None:
+    """Without the extra `load`, `loadtests.bench` could not be imported, and two benchmarks had no Locust."""
+    session = FakeSession(tmp_path / "env")
+    noxfile().bench(session)
+    [[*_, package]] = session.installed
+    extras = nox.project.load_toml(ROOT / "pyproject.toml")["project"]["optional-dependencies"]
+    names = {
+        Requirement(text).name for extra in Requirement(f"x{package[1:]}").extras for text in extras[extra]
+    }
+    assert {"hdrhistogram", "locust"} <= names
+
+
 def test_an_environment_names_the_checkout_in_ascii_so_that_python_starts_in_every_locale(
     tmp_path: Path,
 ) -> None:

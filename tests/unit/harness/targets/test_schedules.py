@@ -15,7 +15,7 @@ from harness.history import History
 from harness.kit.harness_worker.recording import close_files
 from harness.run.patience import Movement
 from harness.targets.applications import huey, huey_worker, pgqueuer_worker, taskiq_worker
-from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun, is_scheduled, label_of_child
+from harness.targets.wrapped_handler import LABEL, TaskLabel, WrappedRun, label_of_child
 
 NUMBERED = TaskLabel(number=7).to_value()
 
@@ -49,7 +49,8 @@ def test_what_a_run_of_a_schedule_enqueues_is_of_the_schedule_too(
     run(None, scheduled=True)
     run(None, scheduled=False)
     run(TaskLabel(number=7), scheduled=True)  # a task of the run, whatever its function is for
-    assert [is_scheduled(label) for label in labels] == [True, False, False]
+    children = [WrappedRun.of(label, name="child", activity="b", attempt=None) for label in labels]
+    assert [child.scheduled for child in children] == [True, False, False]
     assert TaskLabel.from_value(labels[0]) is None
     assert scheduled() == [("child", True), ("child", False), ("run", False)]
 
@@ -99,6 +100,24 @@ def test_tasks_of_a_scheduler_of_taskiq(
     message = SimpleNamespace(labels=labels, task_name="tick", task_id="a")
     taskiq_worker._wrapped(lambda: None, message)()
     assert scheduled() == [expected]
+
+
+def test_tasks_that_a_task_of_a_scheduler_of_taskiq_sends_have_its_label(
+    scheduled: Callable[[], list[Any]],
+) -> None:
+    """They were movement, so a drain with such a scheduler in a worker did not see that a task is stuck."""
+    formatter = SimpleNamespace(dumps=lambda message: message.labels)
+    taskiq_worker.label_children(formatter)
+    sent: list[dict[str, Any]] = []
+
+    def tick() -> None:
+        sent.append(formatter.dumps(SimpleNamespace(labels={"mine": "1"})))
+
+    for labels in ({"schedule_id": "s"}, {}):
+        taskiq_worker._wrapped(tick, SimpleNamespace(labels=labels, task_name="tick", task_id="a"))()
+    assert sent == [{"mine": "1", LABEL: json.dumps({"scheduled": True})}, {"mine": "1"}]
+    taskiq_worker._wrapped(lambda: None, SimpleNamespace(labels=sent[0], task_name="tock", task_id="b"))()
+    assert scheduled() == [("child", True), ("child", False), ("child", True)]
 
 
 def test_jobs_that_a_schedule_of_pgqueuer_enqueues_have_its_label() -> None:
