@@ -62,16 +62,18 @@ def __getattr__(name: str) -> Any:
         config = import_module("agentexec.config")
         return config.VERSION if name == "__version__" else config.default_settings()
     for place in _PLACES if name in __all__ else ():
-        found = getattr(import_module(f"agentexec.{place}"), name, None)
-        if found is not None:
-            globals()[name] = found
-            return found
+        if (found := getattr(import_module(f"agentexec.{place}"), name, None)) is not None:
+            return globals().setdefault(name, found)
     try:
         return import_module(f"agentexec.{name}")
     except ModuleNotFoundError as error:
         if error.name != f"agentexec.{name}":
             raise
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 __all__ = [

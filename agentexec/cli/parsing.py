@@ -16,12 +16,11 @@ Handler = Callable[[argparse.Namespace], int | None]
 HandlerT = TypeVar("HandlerT", bound=Handler)
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 
-# Exit codes; where sysh has a name for one, with its value.
+LONGEST = 60  # characters of a cell
+# Exit codes; where sysexits.h has a name for one, with its value.
 OK, USAGE, CONFIGURATION = 0, 64, 78
 DIFFERENT = 1  # tables differ, or an id is unknown
 UNAVAILABLE = 69  # a server refuses a request or does not answer
-
-LONGEST = 60  # characters of a cell
 
 GROUPS = {
     "db": "upgrade, check or create the tables",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import AssertionPool, SingletonThreadPool, StaticPool
+from sqlalchemy.pool import AssertionPool, QueuePool, SingletonThreadPool, StaticPool
 
 from agentexec.config import normalised_database_url
 from agentexec.core import postgres
@@ -128,22 +128,23 @@ def one_statement(engine: Engine) -> Engine:
 
     On other databases, `begin()` begins an ordinary transaction.
     """
-    if engine.dialect.name == "postgresql":
-        return engine.execution_options(isolation_level="AUTOCOMMIT")
-    return engine
+    on_postgres = engine.dialect.name == "postgresql"
+    return engine.execution_options(isolation_level="AUTOCOMMIT") if on_postgres else engine
 
 
 class KeptConnection:
-    """`one_statement` for one thread; it keeps its connection, since to get one takes as long as the rest."""
+    """`one_statement` for one thread. It keeps a connection if the pool has others: to get one takes long."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = one_statement(engine)
+        pool = engine.pool if engine.dialect.name == "postgresql" else None
+        self._keeps = isinstance(pool, QueuePool) and (pool.size() > 1 or pool._max_overflow != 0)
         self._connection: Connection | None = None
         reset_in_child(self, KeptConnection._leave_to_parent)
 
     def begin(self) -> AbstractContextManager[Connection]:
-        """Begin a transaction. After an error, the next one has another connection."""
-        return self._begin() if self._engine.dialect.name == "postgresql" else self._engine.begin()
+        """Begin a transaction. After an error, the next one asks the pool for a connection."""
+        return self._begin() if self._keeps else self._engine.begin()
 
     @contextmanager
     def _begin(self) -> Iterator[Connection]:
@@ -157,9 +158,9 @@ class KeptConnection:
 
     def close(self) -> None:
         """Give the connection back."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def _leave_to_parent(self) -> None:
         keep(self._connection)

@@ -56,11 +56,10 @@ class PreparedTask(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """The tasks of one caller, and the future for their recorded ids, on an event loop if the caller has one."""
+    """The tasks of one caller, and the future for their recorded ids, of an event loop if the caller has one."""
 
     entries: Sequence[PreparedTask]
     future: Future[list[UUID]] | asyncio.Future[list[UUID]]
-    loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -113,9 +112,8 @@ class Enqueuer:
 
     def submitted(self, entries: Sequence[PreparedTask]) -> asyncio.Future[list[UUID]]:
         """`submit` for the running event loop. A caller that is canceled does not cancel the shared batch."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[list[UUID]] = loop.create_future()
-        self._thread.add(_Group(entries, future, loop))
+        future: asyncio.Future[list[UUID]] = asyncio.get_running_loop().create_future()
+        self._thread.add(_Group(entries, future))
         return future
 
     def close(self) -> None:
@@ -226,7 +224,8 @@ def _answer(answers: Iterable[tuple[_Group, list[UUID] | Exception]]) -> None:
     """Give callers their ids or an error. Those of one event loop get theirs together, so that it wakes up once."""
     by_loop: defaultdict[Any, list[tuple[Any, list[UUID] | Exception]]] = defaultdict(list)
     for group, answer in answers:
-        by_loop[group.loop].append((group.future, answer))
+        loop = None if isinstance(group.future, Future) else group.future.get_loop()
+        by_loop[loop].append((group.future, answer))
     _resolve(by_loop.pop(None, ()))
     for loop, answered in by_loop.items():
         with suppress(RuntimeError):  # the event loop is closed

@@ -7,14 +7,13 @@ writes two tables, so it runs the change and then its log entries in the caller'
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, make_url, text
 
 from agentexec.store.dialects import LOCKED, Batch, as_json, as_uuid, is_postgres, relation, render, run
 from agentexec.store.status import sources, sql_in
@@ -123,5 +122,6 @@ def _one_statement(changes: tuple[ActivityChange, ...], psycopg: bool) -> Any:
             f"{name}_log AS ({change.log_sql(postgres=True, rows=rows, changed=name)})",
         ]
         answers.append(f"SELECT '{name}' AS change, {', '.join(change.answer)} FROM {name}")
-    sql = f"WITH {', '.join(parts)} {' UNION ALL '.join(answers)}"
-    return re.sub(r":(\w+)", r"%(\1)s", sql) if psycopg else text(sql)
+    statement = text(f"WITH {', '.join(parts)} {' UNION ALL '.join(answers)}")
+    dialect = make_url("postgresql+psycopg://").get_dialect()
+    return str(statement.compile(dialect=dialect())) if psycopg else statement

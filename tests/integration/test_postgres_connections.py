@@ -184,6 +184,16 @@ def test_a_client_connects_as_the_engine_of_its_application_does(site: Site) -> 
     engine.dispose()
 
 
+def test_an_engine_with_a_single_connection_serves_every_kind_of_enqueue(site: Site) -> None:
+    engine = engine_of_application(site, pool_size=1, max_overflow=0, pool_timeout=1)
+    client = ax.Client(settings=site.settings(), engine=engine)
+    client.enqueue_sync("nap", Nap())
+    keys = [uuid4().hex, uuid4().hex]
+    requests = [ax.TaskRequest(task_name="nap", context=Nap(), idempotency_key=key) for key in keys]
+    assert len(client.enqueue_many_sync(requests)) == 2, "in a transaction, after a single statement"
+    client.close()
+
+
 def test_an_engine_for_encrypted_connections_is_never_used_without(site: Site) -> None:
     engine = engine_of_application(site)
     encrypted = create_engine(

@@ -1,6 +1,8 @@
 """The public names of packages, the names of classes, and the purpose that each module states."""
 
 import ast
+import subprocess
+import sys
 
 import pytest
 
@@ -29,6 +31,11 @@ def test_every_package_lists_its_public_names_in_order() -> None:
 )
 def test_the_rule_for_public_names_on_examples(source: str, right: bool) -> None:
     assert (trouble_with_exports(source) is None) is right
+
+
+def test_a_new_interpreter_lists_the_public_names_of_agentexec() -> None:
+    listed = "import agentexec; print(set(agentexec.__all__) <= set(dir(agentexec)))"
+    assert subprocess.check_output([sys.executable, "-c", listed], text=True) == "True\n"
 
 
 def test_no_two_classes_have_the_same_name() -> None:
