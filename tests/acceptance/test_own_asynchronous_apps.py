@@ -52,7 +52,7 @@ async def refund(ctx, order):
         # The application keeps no result of this job, so that its id can be used again once it has ended.
         while await send_note(ctx) is None:
             await asyncio.sleep(0.05)
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1.5)  # longer than the lease of the run
 
 async def send_note(ctx):
     return await ctx["redis"].enqueue_job("note", ctx["fee"], _queue_name="shop", _job_id="one-at-a-time")
