@@ -27,20 +27,29 @@ ROOT = Path(__file__).parents[2]
 TASKS = 16
 
 BOOKS = """
+import asyncio
 import os
 import redis
 
+books = redis.Redis.from_url(os.environ["REDIS_URL"])
+
 def book(task):
-    books = redis.Redis.from_url(os.environ["REDIS_URL"])
     books.hincrby("{kind}:booked", task)
     books.hset("{kind}:booked-once", task, 1)
+
+def tocked():
+    books.set("{kind}:tocked", 1)
+
+async def until_tocked():  # a drain does not wait for what a schedule enqueues
+    while not books.exists("{kind}:tocked"):
+        await asyncio.sleep(0.05)
 """
 
 ARQ = """
 import asyncio
 from arq import Retry, cron
 from arq.connections import RedisSettings
-from books import book
+from books import book, tocked, until_tocked
 
 async def refund(ctx, order):
     if order == 2 and ctx["job_try"] == 1:
@@ -52,6 +61,7 @@ async def refund(ctx, order):
         # The application keeps no result of this job, so that its id can be used again once it has ended.
         while await send_note(ctx) is None:
             await asyncio.sleep(0.05)
+        await until_tocked()
         await asyncio.sleep(1.5)  # longer than the lease of the run
 
 async def send_note(ctx):
@@ -64,7 +74,7 @@ async def tick(ctx):
     await ctx["redis"].enqueue_job("tock")
 
 async def tock(ctx):
-    pass
+    tocked()
 
 async def on_startup(ctx):
     ctx["fee"] = 1
@@ -83,7 +93,7 @@ app, make = WorkerSettings, lambda n: (refund, (n,))
 
 SAQ = """
 from saq import CronJob, Queue
-from books import book
+from books import book, tocked, until_tocked
 
 queue = Queue.from_url("redis://127.0.0.1:{port}", name="shop")
 
@@ -95,6 +105,8 @@ def refund(ctx, *, order):
 async def notify(ctx, *, order):
     book(ctx["job"].key)
     await queue.enqueue("note", order=ctx["fee"])
+    if order == 16:
+        await until_tocked()
 
 async def note(ctx, *, order):
     pass
@@ -103,7 +115,7 @@ async def tick(ctx):
     await queue.enqueue("tock")
 
 async def tock(ctx):
-    pass
+    tocked()
 
 async def startup(ctx):
     ctx["fee"] = 1
@@ -113,13 +125,14 @@ settings = {{"queue": queue, "functions": [refund, ("notify", notify), note, toc
 app = queue
 
 def make(n):
-    return ("notify" if n == 3 else refund, {{"order": n}}, {{"retries": 5, "timeout": 2}})
+    name = "notify" if n in (3, 16) else refund
+    return (name, {{"order": n}}, {{"retries": 5, "timeout": 20 if n == 16 else 2}})
 """
 
 STREAQ = """
 from contextlib import asynccontextmanager
 from streaq import StreaqRetry, Worker
-from books import book
+from books import book, tocked, until_tocked
 
 @asynccontextmanager
 async def lifespan():
@@ -144,6 +157,8 @@ def refund(order):
 async def notify(order):
     book(notify.context.task_id)
     await note.enqueue(app.context)
+    if order == 16:
+        await until_tocked()
 
 @app.task(ttl=0)
 async def note(order):
@@ -155,9 +170,9 @@ async def tick():
 
 @app.task
 async def tock():
-    pass
+    tocked()
 
-make = lambda n: notify.enqueue(n) if n == 3 else refund.enqueue(n)
+make = lambda n: notify.enqueue(n) if n in (3, 16) else refund.enqueue(n)
 """
 
 TASKIQ = """
@@ -280,7 +295,7 @@ def runs(
     for run in found.values():
         run.process.communicate(timeout=240)
     with closing(redis.Redis.from_url(urls.redis_url)) as client:
-        client.delete(*(f"{kind}:{name}" for kind in SHOPS for name in ("booked", "booked-once")))
+        client.delete(*(f"{kind}:{name}" for kind in SHOPS for name in ("booked", "booked-once", "tocked")))
 
 
 @pytest.mark.parametrize("kind", SHOPS)

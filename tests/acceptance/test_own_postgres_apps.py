@@ -28,6 +28,8 @@ def refund(context, order, fails=False):
     if order == 3:
         note(order=order)  # called, and not deferred
         note.defer(order=order)
+    if order == 10:
+        asyncio.run(until_tocked())  # a drain does not wait for what a schedule enqueues
 
 @app.task(lock="orders")
 async def refund_async(order):
@@ -44,7 +46,7 @@ def tick(timestamp):
 
 @app.task
 async def tock():
-    pass
+    tocked()
 
 @app.periodic(cron="*/10 * * * *")
 @app.task(queueing_lock="retry_stalled_jobs", pass_context=True)
@@ -85,6 +87,8 @@ async def application():
                 raise ValueError("the first attempt fails")
             if order["order"] == 3:
                 await pgq.queries.enqueue("note", b"3")
+            if order["order"] == 10:
+                await until_tocked()  # a drain does not wait for what a schedule enqueues
 
         @pgq.entrypoint("note", concurrency_limit=1)
         async def note(job):
@@ -97,6 +101,7 @@ async def application():
         @pgq.entrypoint("tock")
         async def tock(job):
             assert not job.headers
+            tocked()
 
         yield pgq
 """

@@ -27,20 +27,32 @@ SCENARIO = with_faults(registry.scenario("kill-worker-mid-task"), 1)
 SCENARIO = replace(SCENARIO, pool=replace(SCENARIO.pool, lease=2.0, workers=2))
 """
 # Each task books twice: in a table that has one row for a task, and in one that has a row for each run.
+# A task that a schedule enqueued notes that it ran.
 SHOP = """
+import asyncio
 import os
 import psycopg
 
 def create_tables(url):
     with psycopg.connect(url) as connection:
-        connection.execute("DROP TABLE IF EXISTS {name}_unsafe, {name}_safe")
+        connection.execute("DROP TABLE IF EXISTS {name}_unsafe, {name}_safe, {name}_tocked")
         connection.execute("CREATE TABLE {name}_unsafe (task text)")
         connection.execute("CREATE TABLE {name}_safe (task text PRIMARY KEY)")
+        connection.execute("CREATE TABLE {name}_tocked ()")
 
 def book(task):
     with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
         connection.execute("INSERT INTO {name}_unsafe VALUES (%s)", (str(task),))
         connection.execute("INSERT INTO {name}_safe VALUES (%s) ON CONFLICT DO NOTHING", (str(task),))
+
+def tocked():
+    with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+        connection.execute("INSERT INTO {name}_tocked DEFAULT VALUES")
+
+async def until_tocked():
+    async with await psycopg.AsyncConnection.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        while not await (await connection.execute("SELECT FROM {name}_tocked LIMIT 1")).fetchall():
+            await asyncio.sleep(0.05)
 """
 CHAOS = """
 import shop
