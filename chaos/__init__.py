@@ -9,19 +9,30 @@ from harness.scenario import Scenario
 
 # Relative, because this package is `harness.chaos` in the wheel.
 from . import (
+    cancel_statements,
+    demote_redis,
+    evict_redis,
+    exhaust_connections,
+    fill_redis,
     flush_redis,
     kill_pool,
+    kill_redis_clients,
     kill_worker_locked,
     kill_worker_mid_task,
+    lock_tables,
     lose_reply,
+    occupy_redis,
     pause_worker,
+    read_only_postgres,
     restart_postgres,
     restart_redis,
     rolling_deploy,
+    rotate_redis_password,
     sigterm_drain,
     stall_postgres,
     stall_redis,
     terminate_backends,
+    terminate_storm,
 )
 
 __all__ = ["SCENARIOS"]
@@ -43,6 +54,17 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             restart_postgres.SCENARIO,
             terminate_backends.SCENARIO,
             lose_reply.SCENARIO,
+            fill_redis.SCENARIO,
+            evict_redis.SCENARIO,
+            occupy_redis.SCENARIO,
+            kill_redis_clients.SCENARIO,
+            demote_redis.SCENARIO,
+            rotate_redis_password.SCENARIO,
+            exhaust_connections.SCENARIO,
+            lock_tables.SCENARIO,
+            read_only_postgres.SCENARIO,
+            cancel_statements.SCENARIO,
+            terminate_storm.SCENARIO,
         )
     }
 )

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from agentexec.store import reading
 from agentexec.store.rows import NewActivity
+from agentexec.text import first_line
 
 AT_ONCE = 500  # lock keys that one query asks for
 
@@ -61,7 +62,7 @@ class LockOrder:
                 ids = reading.undispatched(connection, {self._last[key] for key in asked})
         except DBAPIError as error:
             _logger.warning(
-                "the order of lock keys cannot be read (%s); a pool dispatches", type(error.orig).__name__
+                "the order of lock keys cannot be read (%s); a pool dispatches", first_line(error)
             )
             return {*asked}
         for key in asked:
