@@ -14,6 +14,7 @@ from typing import TextIO
 from harness.checkers.base import Verdict
 from harness.cli.ci_options import add_ci
 from harness.cli.cost_options import add_costs
+from harness.cli.dry_run import plan_text
 from harness.cli.load_options import add_load
 from harness.cli.request import TASKS, RunRequest
 from harness.cli.series import ScenarioSeries
@@ -45,6 +46,8 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
     run.set_defaults(run=run_scenarios)
     run.add_argument("scenarios", nargs="*", metavar="NAME", help="scenarios, or package.module:NAME")
     run.add_argument("--all", action="store_true", help="every known scenario")
+    run.add_argument("--tag", metavar="TAG", help="every scenario with this tag: smoke, release, soak")
+    run.add_argument("--dry-run", action="store_true", help="print the plan, and start nothing")
     run.add_argument("--seed", type=int, metavar="N", help="repeat a schedule (default: random, and printed)")
     run.add_argument(
         "--tasks", type=positive, metavar="N", help=f"tasks to submit (default {TASKS}, or those of --load)"
@@ -115,6 +118,7 @@ def list_scenarios(options: Namespace) -> int:
                 "summary": one.summary,
                 "faults": len(one.faults),
                 "workload": one.workload.name,
+                "tags": list(one.tags),
             }
             for one in known.values()
         ]
@@ -122,7 +126,7 @@ def list_scenarios(options: Namespace) -> int:
         return 0
     width = max(map(len, known), default=0)
     for name, one in known.items():
-        print(f"{name:<{width}}  {one_line(one.summary)}")
+        print(f"{name:<{width}}  {one_line(one.summary)} [{', '.join(one.tags)}]")
     return 0
 
 
@@ -133,6 +137,9 @@ def run_scenarios(options: Namespace) -> int:
     """
     request = RunRequest.of(options)
     out = sys.stderr if options.json else sys.stdout
+    if options.dry_run:
+        print(plan_text(request), file=out)
+        return 0
     if options.markdown:
         check_file(options.markdown)
     with claimed_folder(request.report) as folder:

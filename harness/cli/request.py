@@ -53,7 +53,7 @@ class RunRequest:
     @classmethod
     def of(cls, options: Namespace) -> RunRequest:
         """Validate the arguments and choose the seed; raises `UsageError`."""
-        scenarios = _chosen(options.scenarios, everything=options.all)
+        scenarios = _chosen(options)
         if options.workload is not None:
             workload = registry.workload(options.workload)
             scenarios = tuple(with_workload(scenario, workload) for scenario in scenarios)
@@ -136,15 +136,24 @@ def _name(scenario: Scenario, named: Sequence[str]) -> str:
     return next(paths, scenario.name)
 
 
-def _chosen(names: Sequence[str], *, everything: bool) -> tuple[Scenario, ...]:
-    if everything and names:
-        raise UsageError("Scenarios were named and --all was given. Give one or the other.")
-    if not everything and not names:
-        known = ", ".join(registry.scenarios())
-        raise UsageError(f"No scenario is named. Name one or more of {known}, or give --all.")
-    if everything:
-        return tuple(registry.scenarios().values())
-    return tuple(registry.scenario(name) for name in dict.fromkeys(names))
+def _chosen(options: Namespace) -> tuple[Scenario, ...]:
+    """The scenarios that are named, all of a tag, or all."""
+    names, tag = options.scenarios, options.tag
+    ways = [way for way, given in (("names", names), ("--all", options.all), ("--tag", tag)) if given]
+    if len(ways) > 1:
+        raise UsageError(f"{' and '.join(ways)} each choose scenarios. Give one of them.")
+    if names:
+        return tuple(registry.scenario(name) for name in dict.fromkeys(names))
+    known = registry.scenarios()
+    if not ways:
+        raise UsageError(
+            f"No scenario is named. Name one or more of {', '.join(known)}, or give --tag or --all."
+        )
+    chosen = tuple(one for one in known.values() if tag is None or tag in one.tags)
+    if not chosen:
+        tags = sorted({tag for one in known.values() for tag in one.tags})
+        raise UsageError(f"No scenario has the tag {tag!r}. Choose from {', '.join(tags)}.")
+    return chosen
 
 
 _SERVER_OPTIONS: Mapping[str, tuple[str, ...]] = {
@@ -190,7 +199,7 @@ def _require_permission(scenarios: Sequence[Scenario], options: Namespace) -> No
     """
     destructive = [scenario.name for scenario in scenarios if scenario.destructive]
     database = database_name(_urls(options)["database_url"])
-    owning = [scenario.name for scenario in scenarios if scenario.own_servers and not options.all]
+    owning = [scenario.name for scenario in scenarios if scenario.own_servers and options.scenarios]
     if owning:
         raise UsageError(
             f"{', '.join(owning)} would freeze or empty whole servers, with all other data on them. "
@@ -198,10 +207,10 @@ def _require_permission(scenarios: Sequence[Scenario], options: Namespace) -> No
         )
     if not destructive:
         return
-    if options.all:
+    if not options.scenarios:
         raise UsageError(
-            f"--all would run destructive scenarios ({', '.join(destructive)}) against external servers. "
-            "Name each scenario that you want to run."
+            f"{'--all' if options.all else '--tag'} would run destructive scenarios ({', '.join(destructive)}) "
+            "against external servers. Name each scenario that you want to run."
         )
     if options.allow_destructive != database:
         raise UsageError(

@@ -44,7 +44,7 @@ class ServerState(Protocol):
     def held(self, endpoints: Endpoints) -> AbstractContextManager[None]:
         """The server is in this state inside the context.
 
-        Raises `HarnessError` if it refuses, and at the end `GateError` if the state has hit nobody.
+        Raises `HarnessError` if it refuses, and at the end `GateError` if the state has hit no client.
         """
         ...
 

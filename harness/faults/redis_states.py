@@ -129,7 +129,7 @@ class ReadOnlyReplica:
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
-        """`REPLICAOF` a port that nobody listens on, and `REPLICAOF NO ONE`."""
+        """`REPLICAOF` a port without a server, and `REPLICAOF NO ONE`."""
         with _redis(endpoints) as redis, _refusing(redis, "READONLY"):
             redis.call("REPLICAOF", LOOPBACK, _NO_SERVER)
             try:

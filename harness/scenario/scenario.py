@@ -12,6 +12,9 @@ from harness.faults.base import Fault
 from harness.history import History
 from harness.workloads.base import Workload
 
+SMOKE, RELEASE, SOAK = "smoke", "release", "soak"
+"""The tags of the scenarios that ship."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolNeeds:
@@ -36,6 +39,8 @@ class PoolNeeds:
 class Scenario:
     """One experiment: `faults` are injected in order while the workload runs.
 
+    `tags` choose scenarios together: those of `smoke` are short, `release` asks everything that a release has to
+    survive, and `soak` runs for long.
     `timeout` (seconds) bounds the whole run. `destructive` scenarios run on external servers only if they are named
     and allowed. `own_servers` marks faults that freeze or empty a whole server, and so affect other data on it: such a
     scenario never runs on external servers. The target reaches the servers in `proxied` through a proxy of the harness
@@ -52,6 +57,7 @@ class Scenario:
     own_servers: bool = False
     proxied: tuple[Service, ...] = ()
     timeout: float = 60.0
+    tags: tuple[str, ...] = (RELEASE,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -170,7 +170,7 @@ def test_statements_end_early_while_the_state_is_held(
     ],
     ids=lambda state: state.name,
 )
-def test_a_state_that_hits_nobody_is_no_fault(own_servers: Endpoints, state: ServerState) -> None:
+def test_a_state_that_hits_no_client_is_no_fault(own_servers: Endpoints, state: ServerState) -> None:
     with pytest.raises(GateError, match=r"Run this fault on a target that uses"):
         with state.held(own_servers):
             pass
