@@ -15,6 +15,9 @@ from . import (
     exhaust_connections,
     fill_redis,
     flush_redis,
+    handler_blocks,
+    handler_exits,
+    kill_forked_worker,
     kill_pool,
     kill_redis_clients,
     kill_worker_locked,
@@ -65,6 +68,9 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             read_only_postgres.SCENARIO,
             cancel_statements.SCENARIO,
             terminate_storm.SCENARIO,
+            handler_exits.SCENARIO,
+            handler_blocks.SCENARIO,
+            kill_forked_worker.SCENARIO,
         )
     }
 )

@@ -22,6 +22,7 @@ class Loss(StrEnum):
     WORKER_KILLED = "worker-killed"
     POOL_KILLED = "pool-killed"
     WORKER_PAUSED = "worker-paused"
+    WORKER_BLOCKED = "worker-blocked"
     SIGTERM = "sigterm"
     SIGTERM_LATE = "sigterm-late"
     DEPLOYMENT = "deployment"

@@ -52,7 +52,7 @@ def error_of(kind: type[Exception], action: Callable[[], object]) -> str:
     pytest.fail(f"nothing raised {kind.__name__} within {LIMIT_SECONDS} s")
 
 
-REFUSALS = [
+REFUSALS: list[tuple[ServerState, type[Exception], str]] = [
     (redis_states.MemoryFull(), redis.OutOfMemoryError, "maxmemory"),
     (redis_states.ReadOnlyReplica(), redis.ReadOnlyError, "read only"),
     (redis_states.Busy(), redis.ResponseError, "busy running a script"),

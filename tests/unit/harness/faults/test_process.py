@@ -18,6 +18,7 @@ import pytest
 
 from harness.errors import GateError
 from harness.faults.base import Aim, Fault, FaultContext, PlannedFault
+from harness.faults.handler import HandlerBlocks, HandlerExits, KillForkedWorker
 from harness.faults.nemesis import Nemesis
 from harness.faults.pausing import PAUSE_MARGIN_SECONDS, PausePool
 from harness.faults.process import (
@@ -277,3 +278,23 @@ def test_nothing_more_is_injected_once_the_run_has_to_stop(field: Field) -> None
         plan_faults([kill_pool(at=0.0)], seed=1, due=[0.0]), start=time.monotonic(), stop=stop
     )
     assert field.pool.is_running
+
+
+@pytest.mark.parametrize(
+    "fault", [HandlerExits(at=0.0), KillForkedWorker(at=0.0)], ids=lambda fault: fault.name
+)
+def test_a_worker_that_its_handler_ends_counts_as_killed_and_is_replaced(
+    field: Field, fault: Fault, eventually: Any
+) -> None:
+    operation = field.carry_out(fault)
+    [victim] = operation.value["pids"]
+    assert (operation.f, operation.value["kind"]) == (fault.name, "kill")
+    assert not is_alive(victim)
+    eventually(lambda: victim not in field.finished() != set(), deadline=20.0)
+
+
+def test_a_handler_that_blocks_goes_on(field: Field, eventually: Any) -> None:
+    operation = field.carry_out(HandlerBlocks(at=0.0, seconds=0.2))
+    told = operation.value
+    assert (told["kind"], told["loss"], told["seconds"]) == ("pause", "worker-blocked", 0.2)
+    eventually(lambda: field.finished() == set(told["pids"]), deadline=20.0)
