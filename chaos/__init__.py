@@ -23,7 +23,9 @@ from . import (
     kill_worker_locked,
     kill_worker_mid_task,
     lock_tables,
+    lose_redis_tail,
     lose_reply,
+    mixed_soak,
     occupy_redis,
     pause_worker,
     read_only_postgres,
@@ -31,9 +33,11 @@ from . import (
     restart_redis,
     rolling_deploy,
     rotate_redis_password,
+    scale_to_zero,
     sigterm_drain,
     stall_postgres,
     stall_redis,
+    starve_workers,
     terminate_backends,
     terminate_storm,
 )
@@ -71,6 +75,10 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             handler_exits.SCENARIO,
             handler_blocks.SCENARIO,
             kill_forked_worker.SCENARIO,
+            lose_redis_tail.SCENARIO,
+            scale_to_zero.SCENARIO,
+            starve_workers.SCENARIO,
+            mixed_soak.SCENARIO,
         )
     }
 )

@@ -16,7 +16,7 @@ from harness.cli.ci_options import add_ci
 from harness.cli.cost_options import add_costs
 from harness.cli.dry_run import plan_text
 from harness.cli.load_options import add_load
-from harness.cli.request import TASKS, RunRequest
+from harness.cli.request import RunRequest
 from harness.cli.series import ScenarioSeries
 from harness.cli.verdict_lines import annotation, in_github, show_verdict
 from harness.command_line import above_zero, filled_path, positive
@@ -50,7 +50,10 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
     run.add_argument("--dry-run", action="store_true", help="print the plan, and start nothing")
     run.add_argument("--seed", type=int, metavar="N", help="repeat a schedule (default: random, and printed)")
     run.add_argument(
-        "--tasks", type=positive, metavar="N", help=f"tasks to submit (default {TASKS}, or those of --load)"
+        "--tasks",
+        type=positive,
+        metavar="N",
+        help="tasks to submit (default: the scenario's, or those of --load)",
     )
     run.add_argument(
         "--target",

@@ -24,9 +24,6 @@ from harness.scenario import Scenario, registry
 from harness.scenario.run_plan import RunPlan, require_time, with_workload
 from harness.targets.base import Target
 
-TASKS = 240
-"""The tasks of a run without `--tasks`."""
-
 # Options that a repeated run needs, in the order in which they are printed.
 _REPEATED = (
     *("postgres_bin", "redis_server", "postgres_image", "redis_image"),
@@ -66,7 +63,7 @@ class RunRequest:
         load = planned_load(options, seed, metering)
         asked = RunOptions(
             seed=seed,
-            tasks=options.tasks or TASKS,
+            tasks=options.tasks,
             rate=options.rate,
             timeout=options.timeout,
             stall=options.patience,
@@ -102,7 +99,7 @@ class RunRequest:
             "--seed",
             str(self.seed),
         ]
-        words += load_words(options) or ["--tasks", str(self.asked.tasks)]
+        words += load_words(options) or self._tasks_words(scenarios)
         for name in ("rate", "timeout", "patience"):
             if (number := getattr(options, name)) is not None:
                 words += [f"--{name}", number_word(number)]
@@ -114,6 +111,11 @@ class RunRequest:
             if (value := getattr(options, name)) is not None and not has_password(str(value)):
                 words += [flag(name), str(value)]
         return shlex.join(words)
+
+    def _tasks_words(self, scenarios: Sequence[Scenario]) -> list[str]:
+        """How many tasks are submitted, unless each scenario decides it in its own way."""
+        numbers = {self.asked.tasks or scenario.tasks for scenario in scenarios}
+        return ["--tasks", str(*numbers)] if len(numbers) == 1 else []
 
 
 def _new_folder(folder: Path, session: str) -> Path:

@@ -128,6 +128,38 @@ class SigtermPool:
         context.gates.open(planned.gate)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScaleToZero:
+    """SIGTERM the only pool, leave the queue without workers for `seconds`, and start another pool.
+
+    `graceful` is the pool's graceful time-out in seconds.
+    """
+
+    at: float
+    graceful: float
+    seconds: float = 2.0
+    gated: bool = False
+    name: str = "scale-to-zero"
+    kind: InjectionKind = InjectionKind.STOP
+    loss: Loss = Loss.SIGTERM
+
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
+        """The oldest pool that has running workers."""
+        pool, pids = some_workers(context)
+        value = {"pid": pool.pid, "graceful": self.graceful, "seconds": self.seconds}
+        return Aim(pids=tuple(pids), pool=pool, value=value)
+
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """SIGTERM the pool, and wait until it has ended and the time has passed."""
+        aim.pool.terminate()
+        aim.pool.wait(self.graceful + context.patience)
+        time.sleep(self.seconds)
+
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Start a pool; a checker judges how the other one ended."""
+        context.pools.start()
+
+
 def kill_worker_at_gate(*, at: float) -> KillWorker:
     """SIGKILL the worker in which the task at `at` waits at its gate."""
     return KillWorker(at=at, gated=True)

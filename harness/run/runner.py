@@ -53,7 +53,7 @@ class RunOptions:
     """The options of a run.
 
     seed: decides the schedule.
-    tasks: how many tasks are submitted.
+    tasks: how many tasks are submitted (default: as many as the scenario says).
     queue: the name of the run's own queue (default: by the name of the scenario).
     rate: tasks a second (default: that of the workload, or less if the target promises fewer slots).
     timeout: seconds that bound the run (default: that of the scenario, or more if the rate is lower; on a machine that
@@ -65,7 +65,7 @@ class RunOptions:
     """
 
     seed: int
-    tasks: int
+    tasks: int | None = None
     queue: str | None = None
     rate: float | None = None
     timeout: float | None = None
@@ -76,7 +76,7 @@ class RunOptions:
 
     def plan(self, scenario: Scenario, target: Target) -> RunPlan:
         """The plan of a run with these options; raises `UsageError` as `RunPlan.of`."""
-        tasks = self.tasks
+        tasks = self.tasks or scenario.tasks
         if self.load is not None:
             scenario, tasks = self.load.applied(scenario, self.seed)
         return RunPlan.of(
