@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentParser, Namespace, _ArgumentGroup
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -15,11 +15,12 @@ from harness.checkers.base import Verdict
 from harness.cli.ci_options import add_ci
 from harness.cli.cost_options import add_costs
 from harness.cli.dry_run import plan_text
+from harness.cli.fault_shrinking import replayed
 from harness.cli.load_options import add_load
 from harness.cli.request import RunRequest
 from harness.cli.series import ScenarioSeries
 from harness.cli.verdict_lines import annotation, in_github, show_verdict
-from harness.command_line import above_zero, filled_path, positive
+from harness.command_line import Parser, above_zero, filled_path, positive
 from harness.environments import BACKENDS
 from harness.errors import EXIT_UNKNOWN, HarnessError
 from harness.masking import masked, one_line
@@ -44,10 +45,25 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
     listing.set_defaults(run=list_scenarios)
     run = actions.add_parser("run", help="run scenarios", parents=[common])
     run.set_defaults(run=run_scenarios)
+    _add_run(run)
+    replay = actions.add_parser("replay", help="run the faults that a --shrink has left", parents=[common])
+    replay.add_argument("file", type=Path, metavar="FILE", help="replay-NAME.json in the folder of a report")
+    replay.set_defaults(run=replay_run)
+
+
+def _add_run(run: ArgumentParser) -> None:
     run.add_argument("scenarios", nargs="*", metavar="NAME", help="scenarios, or package.module:NAME")
     run.add_argument("--all", action="store_true", help="every known scenario")
     run.add_argument("--tag", metavar="TAG", help="every scenario with this tag: smoke, release, soak")
     run.add_argument("--dry-run", action="store_true", help="print the plan, and start nothing")
+    run.add_argument(
+        "--faults", type=_numbers, metavar="N,N", help="only these faults of the schedule, by number, or none"
+    )
+    run.add_argument(
+        "--shrink",
+        action="store_true",
+        help="after INVALID: search for the fewest faults that still break it",
+    )
     run.add_argument("--seed", type=int, metavar="N", help="repeat a schedule (default: random, and printed)")
     run.add_argument(
         "--tasks",
@@ -131,6 +147,22 @@ def list_scenarios(options: Namespace) -> int:
     for name, one in known.items():
         print(f"{name:<{width}}  {one_line(one.summary)} [{', '.join(one.tags)}]")
     return 0
+
+
+def _numbers(text: str) -> frozenset[int]:
+    words = [] if text == "none" else text.split(",")
+    if not all(word.strip().isdecimal() for word in words):
+        raise ArgumentTypeError(f"{text!r} is no list of numbers such as 2,5, and not the word none")
+    return frozenset(map(int, words))
+
+
+def replay_run(options: Namespace) -> int:
+    """Run what `--shrink` has left, as its file says; returns the exit code."""
+    parser = Parser(prog="harness chaos run")
+    _add_run(parser)
+    words = replayed(options.file)
+    given = Namespace(given=["chaos", "run", *words], debug=options.debug)
+    return run_scenarios(parser.parse_args(words, given))
 
 
 def run_scenarios(options: Namespace) -> int:

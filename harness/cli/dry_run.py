@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from harness.cli.request import RunRequest
 from harness.faults.base import PlannedFault
@@ -15,16 +15,16 @@ from harness.workloads.generator import times
 
 def plan_text(request: RunRequest) -> str:
     """The plan of each scenario: its tasks, its time, and each fault with the moment at which it strikes."""
-    lines = [line for plan in request.plans for line in _lines(plan)]
+    lines = [line for plan in request.plans for line in _lines(plan, request.asked.faults)]
     total = sum(plan.seconds for plan in request.plans)
     scenarios = counted(len(request.plans), "scenario")
     end = f"{scenarios}, seed {request.seed}, at least {total:.0f} s; nothing was started."
     return "\n".join([*lines, end])
 
 
-def _lines(plan: RunPlan) -> Iterator[str]:
+def _lines(plan: RunPlan, kept: Collection[int] | None) -> Iterator[str]:
     scenario = plan.scenario
-    schedule = Schedule.of(scenario, seed=plan.seed, tasks=plan.tasks)
+    schedule = Schedule.of(scenario, seed=plan.seed, tasks=plan.tasks, faults=kept)
     due = times(schedule.arrivals)
     offered = counted(len(schedule.arrivals) + len(schedule.final), "task")
     yield (

@@ -6,7 +6,7 @@ import os
 import secrets
 import shlex
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from harness.errors import UsageError
 from harness.run.runner import RunOptions
 from harness.scenario import Scenario, registry
 from harness.scenario.run_plan import RunPlan, require_time, with_workload
+from harness.scenario.schedule import kept_faults
 from harness.targets.base import Target
 
 # Options that a repeated run needs, in the order in which they are printed.
@@ -54,6 +55,10 @@ class RunRequest:
         if options.workload is not None:
             workload = registry.workload(options.workload)
             scenarios = tuple(with_workload(scenario, workload) for scenario in scenarios)
+        if options.faults is not None:
+            if len(scenarios) > 1:
+                raise UsageError("--faults names faults of one scenario. Name one scenario.")
+            kept_faults(scenarios[0].faults, options.faults)
         _refuse_stray_options(options)
         if options.backend == "external":
             _require_permission(scenarios, options)
@@ -69,6 +74,7 @@ class RunRequest:
             stall=options.patience,
             load=load,
             metering=metering,
+            faults=options.faults,
         )
         plans = tuple(asked.plan(scenario, target) for scenario in scenarios)
         require_time(plans)
@@ -90,16 +96,19 @@ class RunRequest:
 
         A URL with a password is left out: the command then needs the variable of the same name.
         """
+        command = called_as(["chaos", "run"], getattr(self.options, "given", None))
+        return shlex.join([*command, *self.arguments(scenarios)])
+
+    def arguments(self, scenarios: Sequence[Scenario], faults: Collection[int] | None = None) -> list[str]:
+        """The arguments of the command that runs these scenarios again, with only these of their faults."""
         options = self.options
         named = options.scenarios or [scenario.name for scenario in scenarios]
         chosen = list(dict.fromkeys(named)) if len(scenarios) > 1 else [_name(scenarios[0], named)]
-        words = [
-            *called_as(["chaos", "run"], getattr(options, "given", None)),
-            *chosen,
-            "--seed",
-            str(self.seed),
-        ]
+        words = [*chosen, "--seed", str(self.seed)]
         words += load_words(options) or self._tasks_words(scenarios)
+        kept = self.asked.faults if faults is None else faults
+        if kept is not None:
+            words += ["--faults", ",".join(map(str, sorted(kept))) or "none"]
         for name in ("rate", "timeout", "patience"):
             if (number := getattr(options, name)) is not None:
                 words += [f"--{name}", number_word(number)]
@@ -110,7 +119,7 @@ class RunRequest:
         for name in _REPEATED:
             if (value := getattr(options, name)) is not None and not has_password(str(value)):
                 words += [flag(name), str(value)]
-        return shlex.join(words)
+        return words
 
     def _tasks_words(self, scenarios: Sequence[Scenario]) -> list[str]:
         """How many tasks are submitted, unless each scenario decides it in its own way."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
@@ -42,6 +43,10 @@ def place() -> Iterator[Path]:
         yield Path(name)
 
 
+def is_clean(folder: Path) -> bool:
+    return not processes_of(folder) and not list(folder.glob("hx-*"))
+
+
 def started(name: str, folder: Path) -> subprocess.Popen[str]:
     folder.mkdir()
     command = [
@@ -54,7 +59,7 @@ def started(name: str, folder: Path) -> subprocess.Popen[str]:
         "--tasks",
         "60",
         "--report",
-        folder / "report",
+        str(folder / "report"),
     ]
     return subprocess.Popen(
         command,
@@ -78,5 +83,4 @@ def test_nothing_is_left_of_a_fault_whose_runner_is_killed(place: Path, eventual
         assert runner.wait() == -signal.SIGKILL, lines
         runner.stdout.close()
     for folder in runners:
-        eventually(lambda folder=folder: not processes_of(folder), deadline=60.0)
-        eventually(lambda folder=folder: not list(folder.glob("hx-*")), deadline=60.0)
+        eventually(partial(is_clean, folder), deadline=60.0)
