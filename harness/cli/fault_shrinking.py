@@ -58,9 +58,7 @@ def replayed(file: Path) -> list[str]:
             case {"version": 1, "arguments": [*words]} if all(isinstance(word, str) for word in words):
                 return words
     except OSError as error:
-        raise UsageError(
-            f"{file} cannot be read: {first_line(error)}. Name the file of a --shrink."
-        ) from None
+        raise UsageError(f"{file} cannot be read ({error.strerror}). Name the file of a --shrink.") from None
     except ValueError:
         pass
     raise UsageError(f"{file} is not the file of a --shrink. Name replay-….json of a report folder.")
