@@ -34,7 +34,7 @@ from harness.run.gauge import MachineGauge
 from harness.run.kept_logs import kept_logs
 from harness.run.patience import Movement, Patience
 from harness.run.phases import Phases
-from harness.run.refusals import WatchedSession
+from harness.run.refusals import StopEvent, WatchedSession
 from harness.run.space import require_space
 from harness.scenario import Scenario, ScenarioRun
 from harness.scenario.run_plan import RunPlan
@@ -308,7 +308,7 @@ class ChaosRun:
             f"{counted(len(arrivals) + len(self._schedule.final), 'task')}, {counted(len(faults), 'fault')}"
         )
         start = time.monotonic()
-        stop = threading.Event()
+        stop = StopEvent(self._context.gates)
         self._session.stop = stop.set
         noticed = None
         if self._load is not None:
