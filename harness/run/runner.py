@@ -135,16 +135,17 @@ def run_scenario(
                 proxied=scenario.proxied,
             ) as context:
                 patience, phases.gauge = Patience(plan.patience, gauge), gauge
-                run = ChaosRun(
-                    scenario,
-                    schedule,
-                    context,
-                    phases=phases,
-                    progress=progress,
-                    patience=patience,
-                    load=_recording(options.load, recorder),
-                )
-                run.execute()
+                with _recording(options.load, scenario, context) as load:
+                    run = ChaosRun(
+                        scenario,
+                        schedule,
+                        context,
+                        phases=phases,
+                        progress=progress,
+                        patience=patience,
+                        load=load,
+                    )
+                    run.execute()
             # Sessions report to the statistics of the server when they end.
             if environment.endpoints.database_url:
                 recorder.record(OperationType.INFO, DEADLOCKS, **watch.found().to_value())
@@ -175,12 +176,17 @@ def run_scenario(
     )
 
 
-def _recording(load: PlannedLoad | None, recorder: Recorder) -> LoadRecorder | None:
+@contextmanager
+def _recording(
+    load: PlannedLoad | None, scenario: Scenario, context: RunContext
+) -> Iterator[LoadRecorder | None]:
     if load is None:
-        return None
+        yield None
+        return
     from harness.load.load_record import LoadRecorder  # it needs the extra `load`
 
-    return LoadRecorder(load, recorder)
+    with closing(LoadRecorder(load, scenario.name, context)) as recorder:
+        yield recorder
 
 
 def _version(target: Target) -> str:
@@ -284,6 +290,8 @@ class ChaosRun:
             with phase(RunPhase.DRAIN):
                 self._drain()
                 self._require_space()
+        if self._load is not None:
+            self._load.drained()
         with phase(RunPhase.STOPPING):
             self._stop_pools()
         with phase(RunPhase.COLLECTING):

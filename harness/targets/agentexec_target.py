@@ -87,6 +87,11 @@ class AgentexecSession:
             for task, record in zip(tasks, recorded, strict=True)
         ]
 
+    @property
+    def agentexec_queue(self) -> str:
+        """The queue that the gauges of a load read."""
+        return self._settings.queue
+
     def unfinished(self) -> int:
         """How many activities of this queue are not in a terminal state."""
         pending = [status for status in ax.activity.Status if status in PENDING]

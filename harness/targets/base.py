@@ -60,13 +60,15 @@ class TargetSettings:
 class Submission:
     """The outcome of one submitted task: its `activity` if the target acknowledged it, else the error.
 
-    `certain` is True if a failed submission certainly had no effect; otherwise its outcome is unknown.
+    `certain` is True if a failed submission certainly had no effect; otherwise its outcome is unknown. `name` is what
+    an application calls the task: the rows of a load are named by it.
     """
 
     number: int
     activity: str | None = None
     error: str | None = None
     certain: bool = False
+    name: str | None = None
 
 
 class PoolHandle(Protocol):

@@ -96,8 +96,9 @@ def _mistake(what: str, remedy: str) -> AdapterMistake:
 
 
 def _plain(answer: Submission) -> Submission:
-    """The answer with its id as text: a UUID is one too."""
-    return answer if answer.activity is None else replace(answer, activity=str(answer.activity))
+    """The answer with its id as text: a UUID is one too. So is its name."""
+    texts = {key: str(value) for key in ("activity", "name") if (value := getattr(answer, key)) is not None}
+    return replace(answer, **texts)
 
 
 def _few(numbers: Sequence[object]) -> str:

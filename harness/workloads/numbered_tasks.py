@@ -79,13 +79,13 @@ class NumberedClient:
         return self._session.unfinished()
 
     def _record_outcome(self, submission: Submission) -> None:
+        name = {} if submission.name is None else {"name": submission.name}
         if submission.activity is not None:
-            self._recorder.record(
-                OperationType.OK, "enqueue", task=submission.number, activity=submission.activity
-            )
-            return
-        kind = OperationType.FAIL if submission.certain else OperationType.INFO
-        self._recorder.record(kind, "enqueue", task=submission.number, error=submission.error)
+            kind, outcome = OperationType.OK, {"activity": submission.activity}
+        else:
+            kind = OperationType.FAIL if submission.certain else OperationType.INFO
+            outcome = {"error": submission.error}
+        self._recorder.record(kind, "enqueue", task=submission.number, **outcome, **name)
 
 
 WORKLOAD = NumberedTasks()

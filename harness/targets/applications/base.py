@@ -156,6 +156,9 @@ class OwnSession(ABC):
     def _submit(self, task: TaskSpec) -> Submission:
         with self._making:
             message = self.message(task.number)
+        return replace(self._sent(task, message), name=message.title)
+
+    def _sent(self, task: TaskSpec, message: TaskMessage) -> Submission:
         label = TaskLabel.of(task, work=self.application.work, lock=None)
         try:
             activity = self.send(message, label)

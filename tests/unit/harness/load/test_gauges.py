@@ -9,8 +9,17 @@ import pytest
 
 from harness.environments.redis_connection import RedisFailure
 from harness.load import gauges
-from harness.load.gauges import LoadGauges, Sample
-from harness.load.resources import NOT_SAMPLED, WAL, Resource, Sampled, amount_text, per_task_text, resources
+from harness.load.gauges import LoadGauges
+from harness.load.resources import (
+    NOT_SAMPLED,
+    WAL,
+    Resource,
+    Sample,
+    Sampled,
+    amount_text,
+    per_task_text,
+    resources,
+)
 
 COMMANDS, MEMORY, CPU = "Redis commands", "Redis memory", "Redis CPU"
 
