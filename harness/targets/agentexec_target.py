@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 import redis
@@ -255,6 +255,7 @@ class AgentexecTarget:
     """The reference implementation in this repository."""
 
     name: str = "agentexec"
+    task_names: ClassVar[tuple[str, ...]] = ()
 
     def version(self) -> str:
         """The version of the installed agentexec."""

@@ -126,7 +126,11 @@ class TargetSession(Protocol):
 
 
 class Target(Protocol):
-    """A system that can be tested."""
+    """A system that can be tested.
+
+    An optional attribute `task_names: Collection[str] | None` has the names that its submissions may have, and None if
+    they are not known before a run: a threshold of a load for another name is refused.
+    """
 
     @property
     def name(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,11 @@ class AgentexecApplication:
     def version(self) -> str:
         """The version of the installed agentexec."""
         return ax.__version__
+
+    @property
+    def task_names(self) -> Collection[str]:
+        """The names of the tasks that the pool has."""
+        return self.pool.registry.keys()
 
     def promises(self, settings: TargetSettings) -> Promises:
         """Those of agentexec, without what the application decides: the progress that it reports, and its own SQL."""
