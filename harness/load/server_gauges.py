@@ -12,6 +12,7 @@ from typing import LiteralString
 import psutil
 import psycopg
 
+from harness.environments.base import WATCHING
 from harness.environments.redis_connection import RedisConnection
 from harness.environments.urls import plain_url
 from harness.errors import first_line
@@ -75,7 +76,7 @@ class PostgresSampler:
                 connect_timeout=TIMEOUT_SECONDS,
                 autocommit=True,
                 prepare_threshold=None,
-                fallback_application_name="agentexec-harness",
+                fallback_application_name=WATCHING,
             )
         try:
             with self._connection.transaction():
