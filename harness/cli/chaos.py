@@ -15,7 +15,7 @@ from harness.checkers.base import Verdict
 from harness.cli.ci_options import add_ci
 from harness.cli.cost_options import add_costs
 from harness.cli.load_options import add_load
-from harness.cli.request import TASKS, RunRequest
+from harness.cli.request import RunRequest
 from harness.cli.series import ScenarioSeries
 from harness.cli.verdict_lines import annotation, in_github, show_verdict
 from harness.command_line import above_zero, filled_path, positive
@@ -25,8 +25,9 @@ from harness.masking import masked, one_line
 from harness.progress import is_animated, progress_on
 from harness.report import claimed_folder, verdict_table, write_reports
 from harness.report.markdown import check_file, write_markdown, write_step_summary
+from harness.run.load_request import write_loads
 from harness.scenario import ScenarioRun, registry
-from harness.scenario.run_plan import MOST_TIMEOUT
+from harness.scenario.run_plan import MOST_TIMEOUT, TASKS
 
 # The highest --rate, in tasks a second.
 MOST_RATE = 10_000
@@ -175,11 +176,7 @@ def _report(series: ScenarioSeries, folder: Path, out: TextIO) -> int:
 
 def _write(series: ScenarioSeries, runs: Sequence[ScenarioRun], folder: Path, out: TextIO) -> None:
     options = series.request.options
-    if series.request.asked.load is not None:
-        from harness.load.run_files import write_run_load  # it needs the extra `load`
-
-        for run in runs:
-            write_run_load(run, folder)
+    write_loads(series.request.asked.load, runs, folder)
     paths = write_reports(runs, folder)
     if options.json:
         print(paths.json.read_text(encoding="utf-8"), end="")

@@ -21,11 +21,8 @@ from harness.environments.urls import checked_url, database_name, has_password
 from harness.errors import UsageError
 from harness.run.runner import RunOptions
 from harness.scenario import Scenario, registry
-from harness.scenario.run_plan import RunPlan, require_time, with_workload
+from harness.scenario.run_plan import TASKS, RunPlan, require_time, with_workload
 from harness.targets.base import Target
-
-TASKS = 240
-"""The tasks of a run without `--tasks`."""
 
 # Options that a repeated run needs, in the order in which they are printed.
 _REPEATED = (

@@ -20,8 +20,8 @@ from harness.load.baseline import baseline_of_scenario
 from harness.load.expressions import stages_of
 from harness.load.figures import KINDS
 from harness.load.schedule import LoadSchedule
-from harness.load.stages import LinearStage, Stage, Stages
-from harness.load.thresholds import Threshold, by_row, check_rows, parse_all
+from harness.load.stages import LinearStage, Stage
+from harness.load.thresholds import Threshold, check_rows, parse_all, texts_by_row
 from harness.load.verdict import ALL
 from harness.masking import masked
 from harness.scenario import Scenario
@@ -58,17 +58,17 @@ class PlannedLoad:
     @classmethod
     def of(
         cls,
-        load: str | Stages,
+        load: object,
         *,
         seed: int,
-        thresholds: Sequence[str] | Mapping[str, str],
+        thresholds: object,
         lateness: float,
         names: Collection[str] | None = (),
     ) -> PlannedLoad:
         """The load of a text: stages, or `module:NAME` or `file.py:NAME` of stages or of an `OpenShape`; or of stages.
 
-        `thresholds` such as "TASK refund p95 < 2s", or by row, replace those of the module. `names` are those of the
-        tasks of the target, None if they are not known before the run. Raises `UsageError`.
+        `thresholds` are what `texts_by_row` takes, and replace those of the module. `names` are those of the tasks of
+        the target, None if they are not known before the run. Raises `UsageError`.
         """
         if isinstance(load, str):
             text, value = load, load_value(stages_of(load), seed) if "(" in load else _referred(load, seed)
@@ -76,9 +76,7 @@ class PlannedLoad:
             value = load_value(load, seed)
             text = _shown(value["stages"])
         own = value.pop("thresholds", {})
-        if not isinstance(thresholds, Mapping):
-            thresholds = by_row(thresholds)
-        given = dict(thresholds or own)
+        given = texts_by_row(thresholds, "thresholds") or own
         _require_rows(parse_all(given), names)
         value["due"] = tuple(value["due"])
         return cls(text=text, thresholds=given, lateness=lateness, **value)

@@ -138,13 +138,26 @@ def parse_all(texts: Mapping[str, str]) -> tuple[Threshold, ...]:
 def thresholds_in(module: object, path: str) -> dict[str, str]:
     """The `thresholds` of an imported file by row, none without any; raises `UsageError` with its path."""
     given = getattr(module, "thresholds", {})
-    if not isinstance(given, Mapping) or not all(
-        isinstance(part, str) for item in given.items() for part in item
-    ):
-        raise UsageError(
-            f'The `thresholds` of {path} must map a row to its thresholds; write {{"TASK answer": "p95 < 2s"}}.'
-        )
-    return dict(given)
+    if not isinstance(given, Mapping):
+        raise _no_thresholds(f"The `thresholds` of {path}")
+    return texts_by_row(given, f"The `thresholds` of {path}")
+
+
+def texts_by_row(given: object, what: str) -> dict[str, str]:
+    """Thresholds by row, or texts with the row in front, one or several; raises `UsageError` for anything else."""
+    match given:
+        case Mapping() if all(isinstance(part, str) for item in given.items() for part in item):
+            return dict(given)
+        case str():
+            return by_row([given])
+        case list() | tuple() if all(isinstance(text, str) for text in given):
+            return by_row(given)
+        case _:
+            raise _no_thresholds(what)
+
+
+def _no_thresholds(what: str) -> UsageError:
+    return UsageError(f'{what} must map a row to its thresholds; write {{"TASK answer": "p95 < 2s"}}.')
 
 
 def parse_conditions(text: str) -> tuple[Threshold, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.llm.metering import Metering
+from harness.scenario import ScenarioRun
 from harness.targets.base import Target
 
 if TYPE_CHECKING:
@@ -24,12 +25,12 @@ _EXTRA = "agentexec-harness[load]"
 class LoadRequest:
     """A load as it is asked for: a text or stages, and how it is judged.
 
-    `thresholds` are texts with the row in front, or texts by row. `lateness` is the bound of the generator's own p99,
-    in seconds. `baseline` is the report of an earlier load. `metering` bills tokens and money.
+    `thresholds` are texts with the row in front, one or several, or texts by row. `lateness` is the bound of the
+    generator's own p99, in seconds. `baseline` is the report of an earlier load. `metering` bills tokens and money.
     """
 
-    load: Any
-    thresholds: Sequence[str] | Mapping[str, str] = ()
+    load: object
+    thresholds: object = ()
     lateness: float | None = None
     baseline: Path | None = None
     metering: Metering | None = None
@@ -51,3 +52,13 @@ class LoadRequest:
         )
         require_bill(parse_all(load.thresholds), self.metering)
         return load.with_baseline(self.baseline, scenarios)
+
+
+def write_loads(load: PlannedLoad | None, runs: Iterable[ScenarioRun], folder: Path) -> None:
+    """Write the files of the load of each run below the folder of their report; raises `UsageError`."""
+    if load is None:
+        return
+    from harness.load.run_files import write_run_load  # it needs the extra `load`
+
+    for run in runs:
+        write_run_load(run, folder)

@@ -21,6 +21,9 @@ from harness.workloads.base import PacedWorkload, Workload
 from harness.workloads.generator import times
 from harness.workloads.scheduled_tasks import ScheduledTasks
 
+TASKS = 240
+"""The tasks of a run that asks for no number of them."""
+
 FIXED_SECONDS = 3.0
 """The time of every run besides its tasks: a pool starts and stops, and the evidence is collected."""
 

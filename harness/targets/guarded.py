@@ -97,8 +97,8 @@ def _mistake(what: str, remedy: str) -> AdapterMistake:
 
 def _plain(answer: Submission) -> Submission:
     """The answer with its id as text: a UUID is one too. So is its name."""
-    texts = {key: str(value) for key in ("activity", "name") if (value := getattr(answer, key)) is not None}
-    return replace(answer, **texts)
+    activity, name = (None if text is None else str(text) for text in (answer.activity, answer.name))
+    return replace(answer, activity=activity, name=name)
 
 
 def _few(numbers: Sequence[object]) -> str:

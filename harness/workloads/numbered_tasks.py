@@ -79,13 +79,16 @@ class NumberedClient:
         return self._session.unfinished()
 
     def _record_outcome(self, submission: Submission) -> None:
-        name = {} if submission.name is None else {"name": submission.name}
+        value: dict[str, object] = {"task": submission.number}
         if submission.activity is not None:
-            kind, outcome = OperationType.OK, {"activity": submission.activity}
+            kind = OperationType.OK
+            value["activity"] = submission.activity
         else:
             kind = OperationType.FAIL if submission.certain else OperationType.INFO
-            outcome = {"error": submission.error}
-        self._recorder.record(kind, "enqueue", task=submission.number, **outcome, **name)
+            value["error"] = submission.error
+        if submission.name is not None:
+            value["name"] = submission.name
+        self._recorder.record(kind, "enqueue", **value)
 
 
 WORKLOAD = NumberedTasks()
