@@ -25,7 +25,7 @@ from harness.masking import masked, one_line
 from harness.progress import is_animated, progress_on
 from harness.report import claimed_folder, verdict_table, write_reports
 from harness.report.markdown import check_file, write_markdown, write_step_summary
-from harness.run.load_request import write_loads
+from harness.run.asked_load import write_loads
 from harness.scenario import ScenarioRun, registry
 from harness.scenario.run_plan import MOST_TIMEOUT, TASKS
 

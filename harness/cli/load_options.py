@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.command_line import above_zero, filled_path, flag, number_word
 from harness.errors import UsageError
 from harness.llm.metering import Metering
-from harness.run.load_request import LATENESS_SECONDS, LoadRequest
+from harness.run.asked_load import LATENESS_SECONDS, AskedLoad
 from harness.scenario import Scenario
 from harness.targets.base import Target
 
@@ -63,7 +63,7 @@ def planned_load(
     for name in ("tasks", "rate"):
         if getattr(options, name) is not None:
             raise UsageError(f"--load decides when tasks arrive and how many. Leave {flag(name)} out.")
-    asked = LoadRequest(
+    asked = AskedLoad(
         load=options.load,
         thresholds=options.threshold,
         lateness=options.load_lateness,

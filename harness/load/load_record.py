@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from harness.history import History, Operation, OperationType
+from harness.faults.base import FaultContext
+from harness.history import History, Operation, OperationType, Recorder
 from harness.history.figures import NANOSECONDS
 from harness.history.names import LOAD, RUNNER
 from harness.load.baseline import Baseline
@@ -21,18 +22,25 @@ from harness.load.rows import LoadRow
 from harness.load.run_gauges import RunGauges
 from harness.load.schedule import PlacedStage
 from harness.load.stages import LinearStage
-from harness.run.context import RunContext
 
 
 class LoadRecorder:
-    """Records the load of a scenario, and its gauges meanwhile."""
+    """Records the load of a scenario with its gauges; `recorder` is that of the runner, the rest is of `RunGauges`."""
 
-    def __init__(self, load: PlannedLoad, scenario: str, context: RunContext) -> None:
+    def __init__(
+        self,
+        load: PlannedLoad,
+        scenario: str,
+        recorder: Recorder,
+        *,
+        context: FaultContext,
+        queue: str | None,
+    ) -> None:
         self._value = load.to_value(scenario)
-        self._recorder = context.runner
+        self._recorder = recorder
         self._noticed = LatencyHistogram()
         self._start: float | None = None
-        self._gauges = RunGauges(context, self._elapsed)
+        self._gauges = RunGauges(context, recorder.path.parent, queue, self._elapsed)
 
     def begin(self, start: float) -> None:
         """Record the plan; the load begins at `start`, by `time.monotonic`."""

@@ -12,9 +12,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from harness.environments.base import Endpoints
 from harness.environments.log_errors import LoggedErrors, LogWatch
+from harness.faults.base import FaultContext
 from harness.history import History, Operation, OperationType, Recorder
 from harness.history.figures import seconds
 from harness.history.names import GAUGES
@@ -22,7 +25,6 @@ from harness.load.gauges import LoadGauges, Sampler
 from harness.load.resources import Sample, Sampled
 from harness.load.server_gauges import PostgresSampler, RedisSampler
 from harness.load.worker_gauges import GeneratorSampler, PoolsSampler, QueueSampler, WorkersSampler
-from harness.run.context import RunContext
 
 _NOT_PUBLISHED = "the target does not publish it where the harness reads it"
 
@@ -60,16 +62,18 @@ class RecordedSamples(Sampled):
 class RunGauges:
     """The gauges of a run, which are sampled from `start` until `end`, and once more at `finish`.
 
-    `elapsed` gives the seconds since the load began.
+    `context` has the pools and the servers, `history` is a folder. `queue` is that of a target that is agentexec, None
+    for another one. `elapsed` gives the seconds since the load began.
     """
 
-    def __init__(self, context: RunContext, elapsed: Callable[[], float]) -> None:
-        self._recorder = Recorder(context.history / f"{GAUGES}.jsonl", process=GAUGES)
+    def __init__(
+        self, context: FaultContext, history: Path, queue: str | None, elapsed: Callable[[], float]
+    ) -> None:
+        self._recorder = Recorder(history / f"{GAUGES}.jsonl", process=GAUGES)
         self._samples = RecordedSamples(self._recorder)
-        environment = context.faults.environment
-        logs = None if environment is None else LogWatch.of(environment)
-        self._gauges = LoadGauges(list(_samplers(context)), elapsed, logs, self._samples)
-        if _queue_of(context) is None:
+        logs = None if context.environment is None else LogWatch.of(context.environment)
+        self._gauges = LoadGauges(list(_samplers(context, queue)), elapsed, logs, self._samples)
+        if queue is None:
             self._samples.note_missing(("slots in use", "queue depth", "in flight"), _NOT_PUBLISHED)
 
     def start(self) -> None:
@@ -115,22 +119,17 @@ def _add(found: Sampled, op: Operation) -> None:
             raise ValueError
 
 
-def _samplers(context: RunContext) -> Iterator[Sampler]:
-    environment, queue = context.faults.environment, _queue_of(context)
-    urls = None if environment is None else environment.endpoints
-    if urls is not None and urls.redis_url and queue is not None:
+def _samplers(context: FaultContext, queue: str | None) -> Iterator[Sampler]:
+    urls = Endpoints(database_url="", redis_url="")
+    if context.environment is not None:
+        urls = context.environment.endpoints
+    if urls.redis_url and queue is not None:
         yield WorkersSampler(urls.redis_url, [queue])
         yield QueueSampler(urls.redis_url, queue)
     else:
         yield PoolsSampler(context.pools)
-    if urls is not None and urls.database_url:
+    if urls.database_url:
         yield PostgresSampler(urls.database_url)
-    if urls is not None and urls.redis_url:
+    if urls.redis_url:
         yield RedisSampler(urls.redis_url)
     yield GeneratorSampler()
-
-
-def _queue_of(context: RunContext) -> str | None:
-    """The queue of a target that is agentexec."""
-    queue: str | None = getattr(context.session, "agentexec_queue", None)
-    return queue

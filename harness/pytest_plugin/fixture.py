@@ -21,7 +21,7 @@ from harness.masking import terminal_safe
 from harness.progress import PlainLines
 from harness.report import prepare_folder, verdict_table, write_reports
 from harness.report.headline import verdict_text
-from harness.run.load_request import LoadRequest, write_loads
+from harness.run.asked_load import AskedLoad, write_loads
 from harness.run.runner import RunOptions, run_scenario
 from harness.scenario import Scenario, ScenarioRun, registry
 from harness.scenario.run_plan import TASKS, require_above_zero, require_time
@@ -97,7 +97,7 @@ class ChaosOptions:
         """The load of a run, None without one; raises `UsageError`."""
         if self.load is None:
             return None
-        asked = LoadRequest(
+        asked = AskedLoad(
             load=self.load,
             thresholds=self.thresholds,
             lateness=self.load_lateness,

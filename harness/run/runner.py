@@ -185,8 +185,10 @@ def _recording(
         return
     from harness.load.load_record import LoadRecorder  # it needs the extra `load`
 
-    with closing(LoadRecorder(load, scenario.name, context)) as recorder:
-        yield recorder
+    queue = getattr(context.session, "agentexec_queue", None)
+    found = LoadRecorder(load, scenario.name, context.runner, context=context.faults, queue=queue)
+    with closing(found):
+        yield found
 
 
 def _version(target: Target) -> str:

@@ -22,7 +22,7 @@ _EXTRA = "agentexec-harness[load]"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LoadRequest:
+class AskedLoad:
     """A load as it is asked for: a text or stages, and how it is judged.
 
     `thresholds` are texts with the row in front, one or several, or texts by row. `lateness` is the bound of the
