@@ -113,6 +113,21 @@ def test_a_server_that_begins_anew_or_cannot_be_read_for_a_while_is_sampled_agai
     assert sampled.notes[COMMANDS] == "it could not be read: NOPERM no permission. redis://:***@host/0"
 
 
+def test_a_counter_of_another_epoch_began_at_nothing_also_if_it_is_higher() -> None:
+    sampled = Sampled()
+    for number, epoch in ((100, "a"), (130, "a"), (140, "b"), (150, "b")):
+        sampled.add(Sample(totals={COMMANDS: number}, epochs={COMMANDS: epoch}), at=0.0, second=None)
+    assert sampled.totals == {COMMANDS: 30 + 140 + 10}
+
+
+def test_a_total_that_is_missing_for_a_while_grows_over_the_gap() -> None:
+    sampled = Sampled()
+    for at, sample in enumerate((total(10), Sample(), total(50))):
+        sampled.add(sample, at=float(at), second=float(at + 1))
+    assert sampled.totals == {COMMANDS: 40}
+    assert sampled.series.slices[3].gauges[COMMANDS] == 20
+
+
 def test_a_server_that_does_not_answer_delays_neither_the_others_nor_the_end(
     eventually: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
