@@ -49,14 +49,19 @@ LOSSY = replace(CALM, name="lossy", checkers={"delivery": lost})
 def refuse(*_): raise RuntimeError("it does not open")
 CLOSED = SimpleNamespace(name="closed", version=lambda: "1", open=refuse)
 
-@pytest.mark.chaos(CALM, kills=1, seed=3, load="hold(20, '2s')", load_lateness=60, thresholds="ALL rate > 99%")
+USED = "ALL rate > 99%, wal_bytes_per_task > 500, log_errors < 1000"
+
+@pytest.mark.chaos(CALM, kills=1, seed=3, load="hold(20, '2s')", load_lateness=60, thresholds=USED)
 def test_valid(chaos):
     (run,) = chaos.runs
     assert (run.seed, run.target) == (3, "agentexec")
     assert run.results["faults"].figures["faults"] == 1
     assert "arrivals in 2 s: hold 20/s for 2s" in run.notes[-1]
     assert run.results["load"].figures["acknowledged"] == run.results["load"].figures["due"] > 10
-    assert (run.history_path.parents[1] / "load" / run.scenario / "report.html").exists()
+    folder = run.history_path.parents[1] / "load" / run.scenario
+    assert (folder / "report.html").exists()
+    used = {one["name"]: one["max"] for one in json.loads((folder / "verdict.json").read_text())["resources"]}
+    assert used["slots in use"] is not None and used["queue depth"] is not None and used["workers"] == 2
 
 @pytest.mark.chaos(LOSSY, kills=1, tasks=40)
 def test_lossy():
