@@ -38,7 +38,7 @@ The vocabulary of `f`, by the process that records it:
     runner      load        value: the plan and the start of the load (invoke), noticed (ok; how late the generator
                                    noticed arrivals), see `harness.load.load_record`
     gauges      gauges      value: levels, totals, epochs and notes of a source, second (info; what a load uses, see
-                                   `harness.load.run_gauges`), or logs (the errors in the logs of the servers)
+                                   `harness.load.gauge_record`), or logs (the errors in the logs of the servers)
     meter       meter, model-request, tool-run
                             value: what a simulated LLM endpoint billed (info; `harness.llm.metering`)
     runner      clock       value: wall            (info; the time of day in ISO 8601, to compare logs with)

@@ -21,10 +21,10 @@ from harness.llm.costs_in_history import recorded_costs
 from harness.load.bill import spent_figures
 from harness.load.evidence import evidence_of
 from harness.load.figures import ENQUEUE, LATE, RUN, TASK, WAIT, Figures
+from harness.load.gauge_record import recorded_samples
 from harness.load.load_record import RecordedLoad
 from harness.load.machine_excuse import MeasuredSpan
 from harness.load.resources import Sampled
-from harness.load.run_gauges import recorded_samples
 from harness.load.verdict import LoadEvidence, WorstTask
 
 _NAMELESS = ""

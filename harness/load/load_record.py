@@ -6,67 +6,18 @@ runner  load  invoke: what `PlannedLoad.to_value` gives, and start (when the loa
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from harness.faults.base import FaultContext
-from harness.history import History, Operation, OperationType, Recorder
+from harness.history import History, Operation, OperationType
 from harness.history.figures import NANOSECONDS
 from harness.history.names import LOAD, RUNNER
 from harness.load.baseline import Baseline
 from harness.load.histogram import LatencyHistogram
-from harness.load.planned_load import PlannedLoad
 from harness.load.rows import LoadRow
-from harness.load.run_gauges import RunGauges
 from harness.load.schedule import PlacedStage
 from harness.load.stages import LinearStage
-
-
-class LoadRecorder:
-    """Records the load of a scenario with its gauges; `recorder` is that of the runner, the rest is of `RunGauges`."""
-
-    def __init__(
-        self,
-        load: PlannedLoad,
-        scenario: str,
-        recorder: Recorder,
-        *,
-        context: FaultContext,
-        queue: str | None,
-    ) -> None:
-        self._value = load.to_value(scenario)
-        self._recorder = recorder
-        self._noticed = LatencyHistogram()
-        self._start: float | None = None
-        self._gauges = RunGauges(context, recorder.path.parent, queue, self._elapsed)
-
-    def begin(self, start: float) -> None:
-        """Record the plan; the load begins at `start`, by `time.monotonic`."""
-        self._start = start
-        self._recorder.record(OperationType.INVOKE, LOAD, **self._value, start=round(start * NANOSECONDS))
-        self._gauges.start()
-
-    def notice(self, lateness: float) -> None:
-        """Count an arrival that the generator noticed so many seconds after its intended time."""
-        self._noticed.record(lateness)
-
-    def end(self) -> None:
-        """Record that every task is submitted and answered."""
-        self._gauges.end()
-        self._recorder.record(OperationType.OK, LOAD, noticed=self._noticed.to_value())
-
-    def drained(self) -> None:
-        """Sample the gauges for the last time."""
-        self._gauges.finish()
-
-    def close(self) -> None:
-        """Record nothing more; may be called twice."""
-        self._gauges.close()
-
-    def _elapsed(self) -> float:
-        return 0.0 if self._start is None else time.monotonic() - self._start
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.checkers.base import Checker
 from harness.errors import UsageError
+from harness.history import History
+from harness.history.names import LOAD
 from harness.llm.metering import Metering
 from harness.scenario import ScenarioRun
 from harness.targets.base import Target
@@ -17,8 +21,6 @@ if TYPE_CHECKING:
 
 LATENESS_SECONDS = 0.05
 """The bound of the generator's own p99 without another one."""
-
-_EXTRA = "agentexec-harness[load]"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,12 +39,10 @@ class AskedLoad:
 
     def planned(self, seed: int, target: Target, scenarios: Collection[str]) -> PlannedLoad:
         """The load of a run of these scenarios; raises `UsageError`, also if the extra `load` is missing."""
-        try:
+        with _extra():
             from harness.load.bill import require_bill
             from harness.load.planned_load import PlannedLoad
             from harness.load.thresholds import parse_all
-        except ModuleNotFoundError as error:
-            raise UsageError(f"A load needs {error.name}. Install the extra: {_EXTRA}.") from None
         load = PlannedLoad.of(
             self.load,
             seed=seed,
@@ -52,6 +52,23 @@ class AskedLoad:
         )
         require_bill(parse_all(load.thresholds), self.metering)
         return load.with_baseline(self.baseline, scenarios)
+
+
+def checker_of_load(history: History) -> Mapping[str, Checker]:
+    """The checker of the load of a history, none if it has no load; raises `UsageError` if the extra is missing."""
+    if next(history.where(LOAD), None) is None:
+        return {}
+    with _extra():
+        from harness.load.load_checker import recorded_load
+    return recorded_load(history)
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(f"A load needs {error.name}. Install the extra: agentexec-harness[load].") from None
 
 
 def write_loads(load: PlannedLoad | None, runs: Iterable[ScenarioRun], folder: Path) -> None:

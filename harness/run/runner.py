@@ -24,10 +24,11 @@ from harness.faults.nemesis import Nemesis
 from harness.history import DEADLOCKS, RUNNER, History, OperationType, Recorder, seal
 from harness.history.ending import RunPhase
 from harness.history.figures import counted
-from harness.history.names import DRAIN, LOAD, MACHINE
+from harness.history.names import DRAIN, MACHINE
 from harness.llm.costs_in_history import recorded_budget
 from harness.llm.metering import Metering
 from harness.progress import Progress
+from harness.run.asked_load import checker_of_load
 from harness.run.context import RunContext, open_context
 from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
@@ -42,7 +43,7 @@ from harness.scenario.schedule import Schedule
 from harness.targets.base import Target
 
 if TYPE_CHECKING:
-    from harness.load.load_record import LoadRecorder
+    from harness.load.load_recorder import LoadRecorder
     from harness.load.planned_load import PlannedLoad
 
 _POLL_SECONDS = 0.1
@@ -183,7 +184,7 @@ def _recording(
     if load is None:
         yield None
         return
-    from harness.load.load_record import LoadRecorder  # it needs the extra `load`
+    from harness.load.load_recorder import LoadRecorder  # it needs the extra `load`
 
     queue = getattr(context.session, "agentexec_queue", None)
     found = LoadRecorder(load, scenario.name, context.runner, context=context.faults, queue=queue)
@@ -229,7 +230,7 @@ def judge(scenario: Scenario, history: History, target: Target | None = None) ->
     checkers = {
         **recorded_invariants(history),
         **recorded_deadlocks(history),
-        **_recorded_load(history),
+        **checker_of_load(history),
         **recorded_budget(history),
         **scenario.workload.checkers(),
         **scenario.checkers,
@@ -238,14 +239,6 @@ def judge(scenario: Scenario, history: History, target: Target | None = None) ->
     results = without_mistakes(as_promised(check_all(checkers, history), history), history)
     gaps = unreadable(history)
     return {name: result.doubted(f"since {gaps[0]}") for name, result in results.items()} if gaps else results
-
-
-def _recorded_load(history: History) -> Mapping[str, Checker]:
-    if next(history.where(LOAD), None) is None:
-        return {}
-    from harness.load.load_checker import recorded_load  # it needs the extra `load`
-
-    return recorded_load(history)
 
 
 class ChaosRun:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
 from harness.checkers.base import CheckResult, Verdict, check_safe
+from harness.errors import UsageError
 from harness.history import DEADLOCKS, RUNNER
 from harness.history.names import LOAD
 from harness.load.document import load_document
@@ -15,6 +18,7 @@ from harness.load.histogram import LatencyHistogram
 from harness.load.load_checker import judged_load, load_checker, recorded_load
 from harness.load.planned_load import PlannedLoad
 from harness.load.thresholds import ThresholdOutcome
+from harness.run.asked_load import checker_of_load
 from tests.support.histories import INFO, INVOKE, OK, HistoryBuilder
 
 NUMBER = 10
@@ -279,6 +283,19 @@ def test_deadlocks_of_the_run_are_a_figure_of_all() -> None:
     assert judged(history).verdict is Verdict.UNKNOWN
     result = judged(history.op(RUNNER, INFO, DEADLOCKS, count=2, source="log"))
     assert result.verdict is Verdict.INVALID
+
+
+def test_a_history_is_judged_without_the_system_and_its_clients() -> None:
+    code = (
+        "import sys, harness.load.load_checker; print({'agentexec', 'psycopg', 'locust'} & set(sys.modules))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+def test_a_missing_extra_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "harness.load.load_checker", None)
+    with pytest.raises(UsageError, match=r"A load needs .*Install the extra"):
+        checker_of_load(loaded().history)
 
 
 def test_only_a_history_with_a_load_of_the_runner_has_the_checker() -> None:
