@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import version
@@ -80,6 +80,11 @@ class OwnApplication(ABC):
         if class_of(value, *cls.classes) is None:
             raise UsageError(f"app() takes {cls.takes}, not {type(value).__name__}. Pass that object.")
         return cls(own=value, make=make, reference=reference, work=work)
+
+    @property
+    def task_names(self) -> Collection[str] | None:
+        """The names of its tasks, None for a system in which only its workers know them all."""
+        return None
 
     def version(self) -> str:
         """The version of the installed system."""
