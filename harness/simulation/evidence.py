@@ -49,7 +49,9 @@ def _orphans(books: Books) -> list[str]:
 def _store(context: SimulationContext, connection: Connection) -> None:
     record = context.recorder.record
     rows = run(connection, "SELECT id, context, status, attempt, fence FROM {activity} ORDER BY id")
-    numbers = {row.id: json.loads(row.context)["number"] for row in rows}
+    tasks = {
+        row.id: {"task": json.loads(row.context)["number"], "activity": str(UUID(row.id))} for row in rows
+    }
     log = run(
         connection,
         """SELECT activity_id, fence, n, status, percentage, created_at FROM {log}
@@ -60,8 +62,7 @@ def _store(context: SimulationContext, connection: Connection) -> None:
             "postgres",
             OperationType.INFO,
             "transition",
-            task=numbers[row.activity_id],
-            activity=str(UUID(row.activity_id)),
+            **tasks[row.activity_id],
             fence=row.fence,
             n=row.n,
             status=row.status,
@@ -73,8 +74,7 @@ def _store(context: SimulationContext, connection: Connection) -> None:
             "postgres",
             OperationType.INFO,
             "record",
-            task=numbers[row.id],
-            activity=str(UUID(row.id)),
+            **tasks[row.id],
             status=row.status,
             attempt=row.attempt,
             fence=row.fence,
