@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, Subquery, func, select, union_all
 from sqlalchemy.orm import Session, selectinload
 
 from agentexec.activity.schemas import ActivityDetailSchema, ActivityListItemSchema, ActivityListSchema
 from agentexec.compat.sessions import with_any_session
 from agentexec.errors import require, require_metadata
 from agentexec.identifiers import parse_id
-from agentexec.store.models import Activity, ActivityLog
+from agentexec.store.models import Activity, ActivityLog, in_status
 from agentexec.store.status import PENDING, TERMINAL, Status
 
 MAX_PAGE_SIZE = 1000
@@ -56,7 +56,11 @@ def list_activities(
         count = _count(session, statuses, conditions, limit) if statuses else 0
         total, exact = total + count, exact and count < limit
         if skip < count and len(items) < page_size:
-            query = _summaries(statuses, conditions, skip=skip, limit=page_size - len(items))
+            size = page_size - len(items)
+            # A few queued ones may be older than millions of others, so all of them are read and sorted.
+            few = part == (Status.QUEUED,) and count < limit
+            found = _found(statuses, conditions, count if few else skip + size, newest=not few)
+            query = _summaries(found, skip=skip, limit=size)
             items += [ActivityListItemSchema.model_validate(row) for row in session.execute(query)]
         skip = max(0, skip - count)
     return ActivityListSchema(items=items, total=total, total_is_exact=exact, page=page, page_size=page_size)
@@ -80,7 +84,7 @@ def detail(
 @with_any_session
 def count_active(session: Session) -> int:
     """The number of queued and running activities of all queues."""
-    query = select(func.count()).select_from(Activity).where(Activity.status.in_(PENDING))
+    query = select(func.count()).select_from(Activity).where(in_status(PENDING))
     return int(session.execute(query).scalar_one())
 
 
@@ -113,22 +117,35 @@ def _count(
     session: Session, statuses: Iterable[Status], conditions: Iterable[ColumnElement[bool]], limit: int
 ) -> int:
     """The number of such activities, counted up to `limit`."""
-    found = select(Activity.id).where(Activity.status.in_(statuses), *conditions).limit(limit).subquery()
+    found = select(_found(statuses, conditions, limit, newest=False)).limit(limit).subquery()
     return int(session.execute(select(func.count()).select_from(found)).scalar_one())
 
 
-def _summaries(
-    statuses: Iterable[Status], conditions: Iterable[ColumnElement[bool]], *, skip: int, limit: int
-) -> Select[Any]:
-    started_at = Activity.created_at.label("started_at")
-    columns = (Activity.id, Activity.agent_id, Activity.agent_type, Activity.status, started_at)
-    page = (
-        select(*columns, Activity.metadata_.label("metadata"))
-        .where(Activity.status.in_(statuses), *conditions)
-        .order_by(Activity.id.desc())
-        .offset(skip)
+def _found(
+    statuses: Iterable[Status], conditions: Iterable[ColumnElement[bool]], limit: int, *, newest: bool
+) -> Subquery:
+    """The ids of up to `limit` activities of each status, the newest ones or those that are found fastest.
+
+    Each is in the order of an index: without one, the planner reads the table, where they may all be at the end.
+    """
+    queued = (Activity.id.desc(),) if newest else (Activity.queue_name, Activity.id)
+    ids = (
+        select(Activity.id)
+        .where(in_status({status}), *conditions)
+        .order_by(*(queued if status is Status.QUEUED else (Activity.id.desc(),)))
         .limit(limit)
         .subquery()
+        for status in statuses
+    )
+    return union_all(*map(select, ids)).subquery()
+
+
+def _summaries(found: Subquery, *, skip: int, limit: int) -> Select[Any]:
+    started_at = Activity.created_at.label("started_at")
+    columns = (Activity.id, Activity.agent_id, Activity.agent_type, Activity.status, started_at)
+    ids = select(found).order_by(found.c.id.desc()).offset(skip).limit(limit).subquery()
+    page = (
+        select(*columns, Activity.metadata_.label("metadata")).join(ids, ids.c.id == Activity.id).subquery()
     )
     # Outside the page's own query, so that skipped rows cost no access to the log.
     last = (

@@ -110,13 +110,17 @@ def _upgrade(connection: Connection) -> list[str]:
         ACTIVITY_TABLE
     )
     if unknown:
-        columns = {column["name"] for column in inspect(connection).get_columns(ACTIVITY_TABLE)}
-        command.stamp(config, "head" if "dead_lettered_at" in columns else "0001")
+        found = inspect(connection)
+        names = {
+            item["name"] for item in found.get_columns(ACTIVITY_TABLE) + found.get_indexes(ACTIVITY_TABLE)
+        }
+        marks = {f"ix_{ACTIVITY_TABLE}_status": "head", "dead_lettered_at": "0003"}
+        command.stamp(config, next((marks[mark] for mark in marks if mark in names), "0001"))
         applied.clear()
     command.upgrade(config, "head")
-    if unknown and (found := _differences(connection)):
+    if unknown and (lines := _differences(connection)):
         raise ConfigurationError(
-            f"No migration created {ACTIVITY_TABLE}, and it differs from the models ({'; '.join(found)}). "
+            f"No migration created {ACTIVITY_TABLE}, and it differs from the models ({'; '.join(lines)}). "
             "Correct that by hand, or start with another AGENTEXEC_TABLE_PREFIX."
         )
     return applied

@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from itertools import accumulate
 from typing import TypeVar
+from uuid import UUID
 
 from sqlalchemy import text
 
 from agentexec.core import counters
 from agentexec.core.counters import COUNTERS, Counters, Key
 from agentexec.errors import ConfigurationError
+from agentexec.identifiers import new_id
 from agentexec.ops.health import Checks, TimedCall
 from agentexec.ops.logs import LastingProblem
 from agentexec.queue.protocol import QueueDepth
@@ -61,6 +63,9 @@ _DEPTHS = {
 }
 _BOUNDS = (*(str(float(bound)) for bound in counters.BUCKETS), "+Inf")
 
+PAGE = 1_000  # activities of one statement
+READ_AGAIN_MS = 60_000  # activities so young are read by the next scrape again
+
 T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
@@ -86,6 +91,7 @@ class Collector:
         self._checks = checks
         self._counted = counted
         self._depth: TimedCall[QueueDepth] = TimedCall(self._queue.depth)
+        self._dispatched = UUID(int=0)  # an earlier scrape found that everything up to this id is
         self._lag: TimedCall[float] = TimedCall(self._outbox_lag)
         self._problems = {
             server: LastingProblem(_logger, f"{server} answers scrapes again")
@@ -139,7 +145,13 @@ class Collector:
         with self._checks.engine.connect() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text(f"SET LOCAL statement_timeout = {round(self._checks.within * 1000)}"))
-            return reading.outbox_lag(connection, self._queue.name)
+            older = UUID(int=new_id().int - (READ_AGAIN_MS << 80))
+            lag, last = 0.0, self._dispatched
+            while last is not None and not lag:
+                self._dispatched = min(last, older)
+                lag, last = reading.outbox_lag(connection, self._queue.name, last, PAGE)
+            self._dispatched = self._dispatched if lag else older
+            return lag
 
 
 def render(collector: Collector) -> bytes:

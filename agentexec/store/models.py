@@ -8,6 +8,7 @@ depend on a clock.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -102,12 +103,19 @@ class Activity(Base):
             "lock_key",
             where=f"status {sql_in({Status.RUNNING})} AND lock_key IS NOT NULL",
         ),
+        # For lists: each status newest first, whatever the backlog and the number of finished ones.
+        _partial_index("status", "status", "id", where=f"status <> '{Status.QUEUED}'"),
         _partial_index("withdraw", "queue_name", "id", where="withdraw_since IS NOT NULL"),
         _partial_index(
             "dead_letters", "queue_name", "dead_lettered_at", where="dead_lettered_at IS NOT NULL"
         ),
         {"postgresql_with": {"fillfactor": 50}},  # a new version in the page of its row may write no index
     )
+
+
+def in_status(statuses: Iterable[Status]) -> sa.ColumnElement[bool]:
+    """The condition on an activity in literals: a plan for parameters cannot use an index of some statuses."""
+    return sa.literal_column(f"{ACTIVITY_TABLE}.status {sql_in(statuses)}", sa.Boolean)
 
 
 class ActivityLog(Base):

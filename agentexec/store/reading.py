@@ -131,12 +131,18 @@ def dead_letter_names(connection: Connection, ids: Collection[UUID]) -> dict[UUI
     return {as_uuid(row.id): row.agent_type for row in run(connection, query, ids=ids)}
 
 
-def outbox_lag(connection: Connection, queue_name: str) -> float:
-    """Seconds since the oldest pending activity of a queue that is not dispatched was recorded; 0 without one."""
-    (row,) = run(
+def outbox_lag(connection: Connection, queue_name: str, last: UUID, limit: int) -> tuple[float, UUID | None]:
+    """Seconds since the oldest of the next `limit` pending activities that is not dispatched was recorded, or 0.
+
+    Also the last id of these `limit` activities after the id `last`; None if there are fewer.
+    """
+    ((seconds, end),) = run(
         connection,
-        """SELECT max({seconds_old}) AS seconds FROM {activity}
-        WHERE queue_name = :queue AND status {pending} AND dispatched_at IS NULL""",
+        f"""WITH page AS (SELECT id, created_at, dispatched_at FROM {{activity}}
+            WHERE queue_name = :queue AND status {{pending}} AND id > :last ORDER BY id LIMIT {limit})
+        SELECT (SELECT max({{seconds_old}}) FROM page WHERE dispatched_at IS NULL),
+            (SELECT id FROM page ORDER BY id LIMIT 1 OFFSET {limit - 1})""",
         queue=queue_name,
+        last=last.hex,
     )
-    return max(0.0, float(row.seconds or 0.0))
+    return max(0.0, float(seconds or 0.0)), end and as_uuid(end)
