@@ -24,6 +24,7 @@ from harness.history.figures import quantile
 from loadtests.bench.app import HISTORY
 
 POLL_SECONDS = 0.005
+FINISHED, QUEUED, MINUTES = 10_000_000, 1_000_000, 20.0
 # The longest time of one measurement.
 PATIENCE_SECONDS = 120.0
 
@@ -76,23 +77,29 @@ class BenchResult:
 
 @dataclass(slots=True)
 class BenchEnvironment:
-    """The servers of a benchmark; `quick` reduces the number of tasks."""
+    """The servers of a benchmark; `quick` reduces the number of tasks.
+
+    `finished` and `queued` are the activities of `scale`, `minutes` the length of `endurance`.
+    """
 
     endpoints: Endpoints
     folder: Path
     quick: bool = False
+    finished: int = FINISHED
+    queued: int = QUEUED
+    minutes: float = MINUTES
 
     def scaled(self, number: int) -> int:
         """A number of tasks, or a tenth of it if `quick`."""
         return max(1, number // 10) if self.quick else number
 
     @contextmanager
-    def client(self) -> Iterator[ax.Client]:
-        """A client with a new queue, whose keys are removed at the end."""
+    def client(self, queue_name: str | None = None) -> Iterator[ax.Client]:
+        """A client with a queue, by default a new one, whose keys are removed at the end."""
         client = ax.Client(
             database_url=self.endpoints.database_url,
             redis_url=self.endpoints.redis_url,
-            queue_name=f"bench-{uuid4().hex[:12]}",
+            queue_name=queue_name or f"bench-{uuid4().hex[:12]}",
         )
         create_schema(client.engine)
         try:
