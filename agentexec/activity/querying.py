@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Subquery, func, select, union_all
+from sqlalchemy import ColumnElement, Select, Subquery, func, literal, select, union_all
 from sqlalchemy.orm import Session, selectinload
 
 from agentexec.activity.schemas import ActivityDetailSchema, ActivityListItemSchema, ActivityListSchema
@@ -126,17 +126,21 @@ def _found(
 ) -> Subquery:
     """The ids of up to `limit` activities of each status, the newest ones or those that are found fastest.
 
-    Each is in the order of an index: without one, the planner reads the table, where they may all be at the end.
+    Each is in the order of an index. Otherwise the planner reads the table or all ids, with a million others in front.
     """
-    queued = (Activity.id.desc(),) if newest else (Activity.queue_name, Activity.id)
-    ids = (
-        select(Activity.id)
-        .where(in_status({status}), *conditions)
-        .order_by(*(queued if status is Status.QUEUED else (Activity.id.desc(),)))
-        .limit(limit)
-        .subquery()
-        for status in statuses
-    )
+    ids = []
+    for status in statuses:
+        query = select(Activity.id).where(*conditions).limit(limit)
+        if status is not Status.QUEUED:
+            # A range, although of one status: of equal ones, the primary key has the order too.
+            same = literal(status, Activity.status.type, literal_execute=True)
+            query = query.where(Activity.status.between(same, same))
+            query = query.order_by(Activity.status.desc(), Activity.id.desc())
+        elif newest:  # there are many: the planner must not take them for few, which it would sort
+            query = query.where(~in_status(set(Status) - {status})).order_by(Activity.id.desc())
+        else:
+            query = query.where(in_status({status})).order_by(Activity.queue_name, Activity.id)
+        ids.append(query.subquery())
     return union_all(*map(select, ids)).subquery()
 
 

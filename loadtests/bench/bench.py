@@ -110,7 +110,7 @@ class BenchEnvironment:
 
     @contextmanager
     def pool(
-        self, client: ax.Client, *, workers: int, concurrency: int, lease: float = 30.0
+        self, client: ax.Client, *, workers: int, concurrency: int, lease: float = 30.0, **settings: str
     ) -> Iterator[PoolProcess]:
         """A pool for the client's queue, stopped or killed at the end."""
         history = Path(mkdtemp(dir=self.folder))
@@ -122,6 +122,7 @@ class BenchEnvironment:
             "AGENTEXEC_WORKER_CONCURRENCY": str(concurrency),
             "AGENTEXEC_LEASE_SECONDS": str(lease),
             HISTORY: str(history),
+            **settings,
         }
         process = subprocess.Popen(
             [sys.executable, "-m", "agentexec", "worker", "loadtests.bench.app:pool"],
