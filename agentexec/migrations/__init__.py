@@ -114,7 +114,7 @@ def _upgrade(connection: Connection) -> list[str]:
         names = {
             item["name"] for item in found.get_columns(ACTIVITY_TABLE) + found.get_indexes(ACTIVITY_TABLE)
         }
-        marks = {f"ix_{ACTIVITY_TABLE}_status": "head", "dead_lettered_at": "0003"}
+        marks = {f"ix_{ACTIVITY_TABLE}_status": "head", "dead_lettered_at": "0002"}
         command.stamp(config, next((marks[mark] for mark in marks if mark in names), "0001"))
         applied.clear()
     command.upgrade(config, "head")

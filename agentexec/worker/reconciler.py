@@ -37,9 +37,9 @@ ANNOUNCE_EVERY = 5.0  # seconds
 PAGE = 500
 PAGES_PER_ROUND = 8
 LOOK_BEHIND = 4000  # pending activities; further ones wait for the comparison of all
-# How often the time of a look behind passes until the next one: beside a transaction that is open for long, Postgres
-# keeps and reads all that ended meanwhile.
-LOOK_BEHIND_REST = 20
+# How many times as long as a scan of pending activities takes pass until the next one: beside a transaction that is
+# open for long, Postgres keeps and reads all that ended meanwhile.
+REST = 20
 START = UUID(int=0)
 
 _logger = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ class Reconciler:
             done = self._outbox_done
             page = self._read(reading.outbox, done, older_than=OUTBOX_AFTER, behind=behind)
             if behind:
-                self._look_behind_at = began + LOOK_BEHIND_REST * (now() - began)
+                self._look_behind_at = began + REST * (now() - began)
             undispatched = [row.id for row in page if not row.dispatched]
             self._dispatch(undispatched)
             after = [row for row in page if row.id > done]

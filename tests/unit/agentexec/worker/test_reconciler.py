@@ -135,7 +135,7 @@ def test_a_row_that_appears_behind_an_id_already_read_is_dispatched_in_the_next_
     engine: Engine, queue: RedisQueue, reconciler: Reconciler, newer: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its transaction committed late, or the clock of its producer is late."""
-    monkeypatch.setattr("agentexec.worker.reconciler.LOOK_BEHIND_REST", 0)  # on a slow machine, too
+    monkeypatch.setattr("agentexec.worker.reconciler.REST", 0)  # on a slow machine, too
     late, *others = [new_activity(queue.name) for _ in range(newer + 1)]
     with engine.begin() as connection:
         statements.record_enqueued(connection, others)
