@@ -131,13 +131,15 @@ def _found(
     ids = []
     for status in statuses:
         query = select(Activity.id).where(*conditions).limit(limit)
-        if status is Status.QUEUED and not newest:
-            query = query.where(in_status({status})).order_by(Activity.queue_name, Activity.id)
-        else:
+        if status is not Status.QUEUED:
             # A range, although of one status: for an equal status, other indexes seem to have the order, too.
             same = literal(status, Activity.status.type, literal_execute=True)
-            first = () if status is Status.QUEUED else (Activity.status.desc(),)
-            query = query.where(Activity.status.between(same, same)).order_by(*first, Activity.id.desc())
+            query = query.where(Activity.status.between(same, same))
+            query = query.order_by(Activity.status.desc(), Activity.id.desc())
+        elif newest:  # of many: without statistics, the planner takes one status for rare
+            query = query.where(~in_status(set(Status) - {status})).order_by(Activity.id.desc())
+        else:
+            query = query.where(in_status({status})).order_by(Activity.queue_name, Activity.id)
         ids.append(query.subquery())
     return union_all(*map(select, ids)).subquery()
 

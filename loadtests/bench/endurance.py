@@ -20,12 +20,11 @@ from sqlalchemy import Connection, text
 import agentexec as ax
 from agentexec.store.dialects import ACTIVITY_TABLE, LOG_TABLE
 from harness.environments.urls import plain_url
-from harness.processes import descendants
+from harness.processes import descendants, tree_seconds
 from loadtests.bench.app import Nothing
 from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure, until
 from loadtests.bench.filled import autocommit
 from loadtests.bench.throughput import BATCH, CONCURRENCY, WORKERS
-from loadtests.peers.costs import tree_seconds
 
 SHARE_OF_PEAK = 0.6
 # Of the whole time; also the time in which the peak is measured.
@@ -40,7 +39,7 @@ MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
+class EnduranceSample:
     """The state at one moment: `memory` is that of each process in MB, without what it shares."""
 
     at: float
@@ -70,9 +69,9 @@ def endurance(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
             "Redis": int(client.redis.info("server")["process_id"]),
         }
         peak = _peak(client, seconds * WARM_UP)
-        producer = Producer(client, SHARE_OF_PEAK * peak)
+        producer = SteadyProducer(client, SHARE_OF_PEAK * peak)
 
-        def sample() -> Sample:
+        def sample() -> EnduranceSample:
             return _sample(client, producer, connection, roots)
 
         with _open_snapshot(environment), producer.running():
@@ -86,7 +85,7 @@ def endurance(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
         return _results(peak, samples, after=sample())
 
 
-def _results(peak: float, samples: Sequence[Sample], *, after: Sample) -> list[BenchResult]:
+def _results(peak: float, samples: Sequence[EnduranceSample], *, after: EnduranceSample) -> list[BenchResult]:
     tenths = list(pairwise(samples))
     throughput = [(b.ended - a.ended) / (b.at - a.at) for a, b in tenths]
     costs = [1e6 * (b.processor_seconds - a.processor_seconds) / max(1, b.ended - a.ended) for a, b in tenths]
@@ -131,7 +130,7 @@ def _compared(name: str, unit: str, last: float, first: float, wanted: float) ->
     )
 
 
-class Producer:
+class SteadyProducer:
     """Enqueues tasks at a constant rate from a thread."""
 
     def __init__(self, client: ax.Client, rate: float) -> None:
@@ -190,13 +189,13 @@ def _open_snapshot(environment: BenchEnvironment) -> Iterator[None]:
 
 
 def _sample(
-    client: ax.Client, producer: Producer, connection: Connection, roots: Mapping[str, int]
-) -> Sample:
+    client: ax.Client, producer: SteadyProducer, connection: Connection, roots: Mapping[str, int]
+) -> EnduranceSample:
     queued, enqueued = client.queue.depth().known, producer.enqueued
     query = """SELECT sum(n_dead_tup), sum(pg_total_relation_size(relid)) FROM pg_stat_user_tables
         WHERE relname = ANY(:names)"""
     dead, size = connection.execute(text(query), {"names": [ACTIVITY_TABLE, LOG_TABLE]}).one()
-    return Sample(
+    return EnduranceSample(
         at=time.monotonic(),
         ended=enqueued - queued,
         queued=queued,

@@ -30,12 +30,12 @@ from agentexec.store.dialects import ACTIVITY_TABLE, LOG_TABLE
 from agentexec.worker.reconciler import Reconciler
 from harness.environments import make_environment
 from harness.errors import HarnessError
+from harness.processes import tree_seconds
 from loadtests.bench.app import Nothing
 from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure, rank, until
 from loadtests.bench.filled import autocommit, fill_finished, fill_queued
 from loadtests.bench.throughput import ALONE, BATCH, CONCURRENCY, DRAINED, MANY, WORKERS
 from loadtests.bench.timing import pick_up_times, until_next
-from loadtests.peers.costs import tree_seconds
 
 QUEUE = "scale"
 FEW = 20_000
