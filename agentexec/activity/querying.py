@@ -95,15 +95,9 @@ def _matching(metadata_filter: MetadataFilter) -> tuple[ColumnElement[bool], ...
 
 
 def _equals(key: str, value: Any) -> ColumnElement[bool]:
-    element = Activity.metadata_[key]
-    equal: ColumnElement[bool]
-    if value is None:
-        equal = element.as_string().is_(None)
-    elif isinstance(value, bool):
-        equal = element.as_boolean() == value
-    else:
-        equal = element.as_string() == str(value)
-    return equal
+    if isinstance(value, bool):
+        return Activity.metadata_[key].as_boolean() == value
+    return Activity.metadata_[key].as_string() == (None if value is None else str(value))
 
 
 def _statuses(status: StatusFilter) -> frozenset[Status]:
@@ -118,7 +112,7 @@ def _count(
 ) -> int:
     """The number of such activities, counted up to `limit`."""
     found = select(_found(statuses, conditions, limit, newest=False)).limit(limit).subquery()
-    return int(session.execute(select(func.count()).select_from(found)).scalar_one())
+    return session.scalar(select(func.count()).select_from(found)) or 0
 
 
 def _found(

@@ -15,8 +15,6 @@ from itertools import accumulate
 from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import text
-
 from agentexec.core import counters
 from agentexec.core.counters import COUNTERS, Counters, Key
 from agentexec.errors import ConfigurationError
@@ -63,7 +61,6 @@ _DEPTHS = {
 }
 _BOUNDS = (*(str(float(bound)) for bound in counters.BUCKETS), "+Inf")
 
-PAGE = 1_000  # activities of one statement
 READ_AGAIN_MS = 60_000  # activities so young are read by the next scrape again
 
 T = TypeVar("T")
@@ -142,16 +139,11 @@ class Collector:
         return result
 
     def _outbox_lag(self) -> float:
+        young = UUID(int=new_id().int - (READ_AGAIN_MS << 80))
         with self._checks.engine.connect() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(text(f"SET LOCAL statement_timeout = {round(self._checks.within * 1000)}"))
-            older = UUID(int=new_id().int - (READ_AGAIN_MS << 80))
-            lag, last = 0.0, self._dispatched
-            while last is not None and not lag:
-                self._dispatched = min(last, older)
-                lag, last = reading.outbox_lag(connection, self._queue.name, last, PAGE)
-            self._dispatched = self._dispatched if lag else older
-            return lag
+            lag = reading.outbox_lag(connection, self._queue.name, self._dispatched)
+        self._dispatched = self._dispatched if lag else young
+        return lag
 
 
 def render(collector: Collector) -> bytes:

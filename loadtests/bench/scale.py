@@ -32,7 +32,7 @@ from harness.environments import make_environment
 from harness.errors import HarnessError
 from harness.processes import tree_seconds
 from loadtests.bench.app import Nothing
-from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure, rank, until
+from loadtests.bench.bench import PATIENCE_SECONDS, BenchEnvironment, BenchResult, Figure, rank, until
 from loadtests.bench.filled import autocommit, fill_finished, fill_queued
 from loadtests.bench.throughput import ALONE, BATCH, CONCURRENCY, DRAINED, MANY, WORKERS
 from loadtests.bench.timing import pick_up_times, until_next
@@ -42,6 +42,8 @@ FEW = 20_000
 # Repetitions of a list or of a call of maintenance in one measurement.
 CALLS = 10
 RETAINED_DAYS = 30
+# A process that takes less of a core for so long is idle.
+IDLE_SECONDS, IDLE_SHARE = 2.0, 0.1
 # The lowest rate relative to empty tables; of a time, the reciprocal is the highest.
 BOUND = 0.9
 
@@ -181,17 +183,34 @@ def _figure(name: str, value: float, unit: str, note: str) -> BenchResult:
 
 
 def _drain(side: Side) -> Sequence[float]:
-    """Tasks per second of a pool, and microseconds of Postgres, Redis and the pool for each."""
+    """Tasks per second of a pool, and microseconds of Postgres, Redis and the pool for each.
+
+    The workers stand still until the reconciler of the pool has read all that is queued, as it does once at its start.
+    """
     tasks, queue = side.environment.scaled(DRAINED), side.client.queue
-    asyncio.run(_enqueue_batches(side.client, tasks))
-    enqueued = queue.depth().known
-    with side.environment.pool(side.client, workers=WORKERS, concurrency=CONCURRENCY) as pool:
-        until(lambda: queue.depth().known < enqueued)
+    with side.environment.pool(
+        side.client, workers=WORKERS, concurrency=CONCURRENCY, lease=PATIENCE_SECONDS
+    ) as pool:
+        until(lambda: len(queue.registered()) == WORKERS)
+        supervisor = psutil.Process(pool.process.pid)
+        workers = supervisor.children()
+        for worker in workers:
+            worker.suspend()
+        asyncio.run(_enqueue_batches(side.client, tasks))
+        until(lambda: _is_idle(supervisor))
         roots = [pool.process.pid, *side.servers]
         first, began, spent = queue.depth().known, time.monotonic(), tree_seconds(roots)
-        until(lambda: queue.depth().known <= enqueued - tasks)
+        for worker in workers:
+            worker.resume()
+        until(lambda: queue.depth().known <= first - tasks)
         done = first - queue.depth().known
         return done / (time.monotonic() - began), 1e6 * (tree_seconds(roots) - spent) / done
+
+
+def _is_idle(process: psutil.Process) -> bool:
+    before = process.cpu_times().user
+    time.sleep(IDLE_SECONDS)
+    return process.cpu_times().user - before < IDLE_SHARE * IDLE_SECONDS
 
 
 async def _enqueue_batches(client: ax.Client, tasks: int) -> None:

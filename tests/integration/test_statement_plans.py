@@ -135,7 +135,7 @@ WORKS: dict[str, Work] = {
     "outbox": lambda c, f: reading.outbox(c, QUEUE, f.queued[-1], older_than=2, limit=BATCH, behind=BATCH),
     "outbox, its end": lambda c, _: reading.outbox(c, QUEUE, LAST, older_than=2, limit=BATCH, behind=BATCH),
     "dead_letter_names": lambda c, f: reading.dead_letter_names(c, f.finished),
-    "outbox_lag": lambda c, f: reading.outbox_lag(c, QUEUE, f.queued[-1], BATCH),
+    "outbox_lag": lambda c, f: reading.outbox_lag(c, QUEUE, f.queued[-BATCH]),
     "dead_letter_times": lambda c, _: dead_letters.dead_letter_times(c, OTHER_QUEUE, BATCH),
     "dead_letter_rows": lambda c, f: dead_letters.dead_letter_rows(c, OTHER_QUEUE, f.finished),
     "unmark_dead_letters": lambda c, f: dead_letters.unmark_dead_letters(c, OTHER_QUEUE, f.finished),

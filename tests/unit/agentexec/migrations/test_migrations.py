@@ -17,7 +17,7 @@ from sqlalchemy import Engine, text
 from agentexec import migrations
 from agentexec.core.db import create_schema, engine_for
 from agentexec.errors import ConfigurationError
-from agentexec.migrations.describe import describe
+from agentexec.migrations import describe
 from agentexec.store import statements
 from agentexec.store.models import Base
 from tests.support.record import new_activity, row_of
