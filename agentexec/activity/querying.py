@@ -24,6 +24,7 @@ PARTS = ((Status.RUNNING,), (Status.QUEUED,), tuple(sorted(TERMINAL)))
 
 StatusFilter = Status | str | Iterable[Status | str] | None
 MetadataFilter = Mapping[str, Any] | None
+Conditions = Iterable[ColumnElement[bool]]
 
 
 @with_any_session
@@ -45,9 +46,7 @@ def list_activities(
     require(page, int, "page is a whole number", "count from 1")
     require(page_size, int, "page_size is a whole number", f"give one from 1 to {MAX_PAGE_SIZE}")
     if page < 1 or not 1 <= page_size <= MAX_PAGE_SIZE:
-        raise ValueError(
-            f"page counts from 1 and page_size is 1 to {MAX_PAGE_SIZE}, not {page} and {page_size}"
-        )
+        raise ValueError(f"page counts from 1, page_size is 1 to {MAX_PAGE_SIZE}, not {page} and {page_size}")
     wanted, conditions = _statuses(status), _matching(metadata_filter)
     skip, items, total, exact = (page - 1) * page_size, list[ActivityListItemSchema](), 0, True
     limit = max(COUNTED, page * page_size + 1)
@@ -107,17 +106,13 @@ def _statuses(status: StatusFilter) -> frozenset[Status]:
     return frozenset({Status(status)} if isinstance(status, str) else map(Status, status))
 
 
-def _count(
-    session: Session, statuses: Iterable[Status], conditions: Iterable[ColumnElement[bool]], limit: int
-) -> int:
+def _count(session: Session, statuses: Iterable[Status], conditions: Conditions, limit: int) -> int:
     """The number of such activities, counted up to `limit`."""
     found = select(_found(statuses, conditions, limit, newest=False)).limit(limit).subquery()
     return session.scalar(select(func.count()).select_from(found)) or 0
 
 
-def _found(
-    statuses: Iterable[Status], conditions: Iterable[ColumnElement[bool]], limit: int, *, newest: bool
-) -> Subquery:
+def _found(statuses: Iterable[Status], conditions: Conditions, limit: int, *, newest: bool) -> Subquery:
     """The ids of up to `limit` activities of each status, the newest ones or those that are found fastest.
 
     Each is in the order of an index. Otherwise the planner reads the table or all ids, with a million others in front.
@@ -141,10 +136,8 @@ def _found(
 def _summaries(found: Subquery, *, skip: int, limit: int) -> Select[Any]:
     started_at = Activity.created_at.label("started_at")
     columns = (Activity.id, Activity.agent_id, Activity.agent_type, Activity.status, started_at)
-    ids = select(found).order_by(found.c.id.desc()).offset(skip).limit(limit).subquery()
-    page = (
-        select(*columns, Activity.metadata_.label("metadata")).join(ids, ids.c.id == Activity.id).subquery()
-    )
+    at = select(found).order_by(found.c.id.desc()).offset(skip).limit(limit).subquery()
+    page = select(*columns, Activity.metadata_.label("metadata")).join(at, at.c.id == Activity.id).subquery()
     # Outside the page's own query, so that skipped rows cost no access to the log.
     last = (
         select(ActivityLog)

@@ -110,11 +110,9 @@ def _upgrade(connection: Connection) -> list[str]:
     )
     if unknown:
         found = inspect(connection)
-        names = {
-            item["name"] for item in found.get_columns(ACTIVITY_TABLE) + found.get_indexes(ACTIVITY_TABLE)
-        }
+        has = {item["name"] for item in found.get_columns(ACTIVITY_TABLE) + found.get_indexes(ACTIVITY_TABLE)}
         marks = {f"ix_{ACTIVITY_TABLE}_status": "head", "dead_lettered_at": "0002"}
-        command.stamp(config, next((marks[mark] for mark in marks if mark in names), "0001"))
+        command.stamp(config, next((marks[mark] for mark in marks if mark in has), "0001"))
         applied.clear()
     command.upgrade(config, "head")
     if unknown and (lines := _differences(connection)):

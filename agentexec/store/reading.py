@@ -21,9 +21,7 @@ def standings(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Stand
         FROM {activity} WHERE id {in_ids}""",
         ids=ids,
     )
-    return {
-        as_uuid(row.id): Standing(Status(row.status), row.fence, bool(row.cancel_requested)) for row in found
-    }
+    return {as_uuid(r.id): Standing(Status(r.status), r.fence, bool(r.cancel_requested)) for r in found}
 
 
 def pending(connection: Connection, ids: Collection[UUID]) -> list[NewActivity]:
@@ -132,10 +130,7 @@ def dead_letter_names(connection: Connection, ids: Collection[UUID]) -> dict[UUI
 
 
 def outbox_lag(connection: Connection, queue_name: str, last: UUID) -> float:
-    """Age in seconds of the oldest pending activity after the id `last` that is not dispatched; 0 without one.
-
-    Up to a few seconds less, if many have about the same age.
-    """
+    """About the age in seconds of the oldest pending activity after `last` that is not dispatched; 0 without one."""
     found = run(
         connection,
         """SELECT max(seconds) FROM (SELECT {seconds_old} AS seconds FROM {activity} WHERE queue_name = :queue
