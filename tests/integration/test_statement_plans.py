@@ -42,9 +42,10 @@ LAST = UUID(int=2**128 - 1)
 
 
 class Filled(NamedTuple):
-    """Ids of the filled database: the oldest queued activities, and the newest finished ones."""
+    """Ids of the filled database: the oldest and the newest queued activities, and the newest finished ones."""
 
     queued: Sequence[UUID]
+    recent: Sequence[UUID]
     finished: Sequence[UUID]
 
 
@@ -135,7 +136,7 @@ WORKS: dict[str, Work] = {
     "outbox": lambda c, f: reading.outbox(c, QUEUE, f.queued[-1], older_than=2, limit=BATCH, behind=BATCH),
     "outbox, its end": lambda c, _: reading.outbox(c, QUEUE, LAST, older_than=2, limit=BATCH, behind=BATCH),
     "dead_letter_names": lambda c, f: reading.dead_letter_names(c, f.finished),
-    "outbox_lag": lambda c, f: reading.outbox_lag(c, QUEUE, f.queued[-BATCH]),
+    "outbox_lag": lambda c, f: reading.outbox_lag(c, QUEUE, f.recent[-1]),
     "dead_letter_times": lambda c, _: dead_letters.dead_letter_times(c, OTHER_QUEUE, BATCH),
     "dead_letter_rows": lambda c, f: dead_letters.dead_letter_rows(c, OTHER_QUEUE, f.finished),
     "unmark_dead_letters": lambda c, f: dead_letters.unmark_dead_letters(c, OTHER_QUEUE, f.finished),
@@ -175,7 +176,7 @@ def filled(database: str) -> Filled:
     with engine.connect() as connection:
         found = [
             connection.execute(text(query.format(*which, BATCH))).scalars().all()
-            for which in (("queued", "ASC"), ("complete", "DESC"))
+            for which in (("queued", "ASC"), ("queued", "DESC"), ("complete", "DESC"))
         ]
     engine.dispose()
     return Filled(*found)
