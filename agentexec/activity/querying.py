@@ -94,9 +94,12 @@ def _matching(metadata_filter: MetadataFilter) -> tuple[ColumnElement[bool], ...
 
 
 def _equals(key: str, value: Any) -> ColumnElement[bool]:
-    if isinstance(value, bool):
-        return Activity.metadata_[key].as_boolean() == value
-    return Activity.metadata_[key].as_string() == (None if value is None else str(value))
+    element: Any = Activity.metadata_[key]
+    element = element.as_boolean() if isinstance(value, bool) else element.as_string()
+    equal: ColumnElement[bool] = element == (
+        value if value is None or isinstance(value, bool) else str(value)
+    )
+    return equal
 
 
 def _statuses(status: StatusFilter) -> frozenset[Status]:

@@ -8,11 +8,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
+from types import MappingProxyType
 from uuid import uuid4
 
 import agentexec as ax
@@ -110,7 +111,13 @@ class BenchEnvironment:
 
     @contextmanager
     def pool(
-        self, client: ax.Client, *, workers: int, concurrency: int, lease: float = 30.0, **settings: str
+        self,
+        client: ax.Client,
+        *,
+        workers: int,
+        concurrency: int,
+        lease: float = 30.0,
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> Iterator[PoolProcess]:
         """A pool for the client's queue, stopped or killed at the end."""
         history = Path(mkdtemp(dir=self.folder))

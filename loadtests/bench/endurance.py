@@ -58,7 +58,7 @@ def endurance(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
     kept = {"AGENTEXEC_RESULT_TTL": str(max(1, round(seconds * WARM_UP / 2)))}
     with (
         environment.client() as client,
-        environment.pool(client, workers=WORKERS, concurrency=CONCURRENCY, **kept) as pool,
+        environment.pool(client, workers=WORKERS, concurrency=CONCURRENCY, settings=kept) as pool,
         autocommit(environment) as engine,
         engine.connect() as connection,
     ):

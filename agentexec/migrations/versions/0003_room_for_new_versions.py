@@ -20,8 +20,10 @@ INDEX = f"ix_{ACTIVITY_TABLE}_status"
 def upgrade() -> None:
     """Change new pages only, and create the index."""
     _alter("SET (fillfactor = 50)")
-    where = dict.fromkeys(("postgresql_where", "sqlite_where"), sa.text("status <> 'queued'"))
-    op.create_index(INDEX, ACTIVITY_TABLE, ["status", "id"], if_not_exists=True, **where)
+    where, columns = sa.text("status <> 'queued'"), ["status", "id"]
+    op.create_index(
+        INDEX, ACTIVITY_TABLE, columns, if_not_exists=True, postgresql_where=where, sqlite_where=where
+    )
 
 
 def downgrade() -> None:
