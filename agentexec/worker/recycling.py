@@ -27,9 +27,7 @@ class RecyclePolicy:
         Threads of sync handlers that run on after their task was canceled count too: as many of them as the worker has
         slots are too many.
         """
-        if threads_left_behind >= self._threads:
-            return True
-        if self._tasks and finished >= max(1, self._tasks):
+        if threads_left_behind >= self._threads or 0 < self._tasks <= finished:
             return True
         # After one task at least: a process that is too large from the start must not be replaced for ever.
         if self._process is None or finished == 0:
