@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import sys
 import traceback
@@ -42,10 +43,12 @@ def _worker(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace, fork_server: ForkServer) -> int:
+    gc.disable()  # a collection finds nothing during these imports
     from agentexec.ops.logs import set_up
     from agentexec.worker.loading import ImportFailed, load_pool
     from agentexec.worker.reference import PoolReference
 
+    gc.enable()
     sys.path.insert(0, str(Path.cwd()))
     reference = PoolReference.parse(options.pool)
     try:

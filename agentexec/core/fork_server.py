@@ -1,7 +1,7 @@
-"""The fork server of a pool: a process that has imported what workers need, and forks each of them.
+"""The fork server of a pool: a process that has imported what its workers need, and forks each of them.
 
-It imports nothing of the application and has one thread, so its children may do what they like. To import the same in
-each worker takes half a second of processor time.
+It imports nothing of the application and has one thread, so its children may do what they like. Imports in each worker
+would take half a second of processor time.
 """
 
 from __future__ import annotations
@@ -23,50 +23,47 @@ _START_FOLDER = Path(os.curdir).resolve()
 
 
 class ForkServer:
-    """The process, from the point of view of its pool. It ends with the pool; its workers do not end with it."""
+    """The fork server, as its pool uses it. Workers live on if it is killed, and the next fork starts another."""
 
-    def __init__(self) -> None:
-        """Nothing is started yet."""
-        self._process: subprocess.Popen[bytes] | None = None
-        self._socket: socket.socket | None = None
+    _process: subprocess.Popen[bytes] | None = None
+    _socket: socket.socket
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         """End the process, if it was started."""
-        process, self._process = self._process, None
-        if process is not None and self._socket is not None:
+        if self._process is not None:
             self._socket.close()
-            process.kill()
-            process.wait()
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
     def start(self) -> None:
-        """Start the process, unless it runs; it imports meanwhile. Raises OSError."""
+        """Start the process, unless it runs. Workers get the environment, folder and rights of this moment.
+
+        Raises OSError.
+        """
         if self._process is not None and self._process.poll() is None:
             return
         self.__exit__()
         open_standard_descriptors()
         self._socket, other = socket.socketpair()
         flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+        command = [sys.executable, *flags, "-P", "-c", _BOOTSTRAP, "agentexec.worker", str(other.fileno())]
         with other:
-            self._process = subprocess.Popen(
-                [sys.executable, *flags, "-P", "-c", _BOOTSTRAP, "agentexec.worker", str(other.fileno())],
-                stdin=subprocess.PIPE,
-                pass_fds=[other.fileno()],
-            )
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[other.fileno()])
         assert self._process.stdin is not None
         with suppress(BrokenPipeError), self._process.stdin as pipe:
             pipe.write(json.dumps(_IMPORT_PATH).encode())
 
-    def fork(self, commands: int, status: int, options: int) -> None:
-        """Fork a worker, which gets copies of these descriptors; raises OSError.
+    def fork(self, *descriptors: int) -> None:
+        """Fork a worker, which gets copies of its ends of three pipes: commands, options, status; raises OSError.
 
-        The server writes its PID to `status`, and its exit code at its end.
+        The status pipe begins with the PID and ends with the exit code.
         """
         self.start()
-        assert self._socket is not None
-        socket.send_fds(self._socket, [b"f"], [commands, status, options])
+        socket.send_fds(self._socket, [b"f"], descriptors)
 
 
 def absolute(search_path: Sequence[object]) -> list[str]:
@@ -79,7 +76,7 @@ def absolute(search_path: Sequence[object]) -> list[str]:
 _IMPORT_PATH = absolute(sys.path)
 # Before anything else is imported, the search path has to be that of the parent: a file in the working directory may
 # have the name of a package that agentexec needs. A key of the terminal interrupts the whole process group; the parent
-# decides what it means. A collection of garbage finds none during imports.
+# decides what it means. A collection of garbage finds nothing during imports.
 _BOOTSTRAP = """
 import gc, json, signal, sys
 signal.signal(signal.SIGINT, lambda *_: None)

@@ -71,20 +71,14 @@ class Child:
         self.ready = False
         self.pid = 0  # until the fork server has reported it
         self._post = post
-        options = {
-            **asdict(spec),
-            "argv": sys.argv,
-            "sys_path": absolute(sys.path),
-            "environment": os.environ | {"AGENTEXEC_WORKER_ID": spec.name},
-            "folder": _folder(),
-        }
+        options = {**asdict(spec), "argv": sys.argv, "sys_path": absolute(sys.path)}
         commands, self._commands = _pipe()
         options_reader, options_writer = _pipe()
         status, status_writer = _pipe()
         talk = partial(self._talk, options_writer, json.dumps(options).encode(), status)
         try:
             with commands, options_reader, status_writer:
-                fork_server.fork(commands.fileno(), status_writer.fileno(), options_reader.fileno())
+                fork_server.fork(commands.fileno(), options_reader.fileno(), status_writer.fileno())
             runtime.current().spawn(talk, name=f"status-{spec.name}")
         except (OSError, RuntimeError) as error:  # a system that limits processes counts threads too
             for pipe in (self._commands, options_writer, status):
@@ -103,8 +97,8 @@ class Child:
     def _talk(self, options_writer: IO[bytes], options: bytes, status: IO[bytes]) -> None:
         with contextlib.suppress(BrokenPipeError), options_writer:
             options_writer.write(options)
-        code: int | None = None
-        reason = ""
+        # If the fork server was killed, nothing reports the code, and the pipe ends with the worker.
+        code, reason = int(ExitCode.FAILED), ""
         with status:
             for line in status:
                 if line == READY:
@@ -120,8 +114,6 @@ class Child:
                     break
                 else:
                     COUNTERS.absorb(decoded(line))
-        if code is None:  # the fork server was killed; the pipe has ended with the worker
-            code = ExitCode.FAILED if self.ready else ExitCode.BROKEN
         self._commands.close()
         self._post(Died(self, code, reason))
 
@@ -129,9 +121,3 @@ class Child:
 def _pipe() -> tuple[IO[bytes], IO[bytes]]:
     reader, writer = os.pipe()
     return os.fdopen(reader, "rb"), os.fdopen(writer, "wb", buffering=0)
-
-
-def _folder() -> str:
-    with contextlib.suppress(OSError):  # it is removed
-        return os.getcwd()  # noqa: PTH109 - as a text
-    return os.curdir

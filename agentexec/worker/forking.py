@@ -5,33 +5,33 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import logging
 import os
 import select
 import signal
 import socket
-import time
-from collections.abc import Collection
 from typing import NoReturn
 
-import psycopg  # noqa: F401
-import sqlalchemy.dialects.postgresql.psycopg  # noqa: F401 - for the workers; so is the driver
+import psycopg  # noqa: F401 - the workers need it
+import sqlalchemy.dialects.postgresql.psycopg  # noqa: F401 - the same
 
 from agentexec.worker.process import end_with
-from agentexec.worker.protocol import ENDED, PID, REFUSED, ExitCode
+from agentexec.worker.protocol import ENDED, PID
 from agentexec.worker.signals import handled, nothing
+
+# A signal to the process group is for the pool and its workers.
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD)
 
 
 def serve(socket_fd: int) -> NoReturn:
-    """Fork a worker for each message on the socket, and report their ends, until the pool has closed it."""
-    gc.freeze()  # a collection in a worker would copy the pages of what is imported here
+    """Fork a worker for each message on the socket, and report their ends, until the pool closes it or ends."""
+    gc.freeze()  # a collection in a worker would copy the memory of what is imported here
     pool = socket.socket(fileno=socket_fd)
-    woken, wakes = socket.socketpair()
-    wakes.setblocking(False)
+    woken, waker = socket.socketpair()
+    waker.setblocking(False)
     statuses: dict[int, int] = {}
-    # A signal to the process group is for the pool and its workers.
-    ignored = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD)
-    with handled(dict.fromkeys(ignored, nothing)):
-        signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+    with handled(dict.fromkeys(_IGNORED, nothing)):
+        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         while True:
             ready, _, _ = select.select([pool, woken], [], [])
             if woken in ready:
@@ -41,56 +41,46 @@ def serve(socket_fd: int) -> NoReturn:
                 message, descriptors, _, _ = socket.recv_fds(pool, 1, 3)
                 if not message:
                     os._exit(0)
-                _fork(*descriptors, statuses, (pool, woken, wakes))
+                _fork(*descriptors, statuses, (pool, woken, waker))
 
 
 def _fork(
-    commands: int, status: int, options: int, statuses: dict[int, int], own: Collection[socket.socket]
+    commands: int, options: int, status: int, statuses: dict[int, int], own: tuple[socket.socket, ...]
 ) -> None:
     try:
         pid = os.fork()
-    except OSError as error:
-        reason = json.dumps(f"The system refuses to start a process ({error}).").encode()
-        _write(status, b"%s%s\n%s%d\n" % (REFUSED, reason, ENDED, ExitCode.FAILED))
+    except OSError:
+        logging.getLogger(__name__).exception("the system refuses to start a worker")
         os.close(status)
     else:
         if not pid:
-            for one in own:
-                one.close()
-            for descriptor in statuses.values():
+            for descriptor in (*(one.detach() for one in own), *statuses.values()):
                 os.close(descriptor)
-            _live(commands, status, options)
+            _live(commands, options, status)
         statuses[pid] = status
         _write(status, b"%s%d\n" % (PID, pid))
     os.close(commands)
     os.close(options)
 
 
-def _live(commands: int, status: int, options: int) -> NoReturn:
+def _live(commands: int, options: int, status: int) -> NoReturn:
     """In the child: be the worker that the options describe."""
     signal.signal(signal.SIGINT, lambda *_: None)  # the parent decides what a key of the terminal means
-    os.dup2(commands, 0)
-    os.close(commands)
     with os.fdopen(options, "rb") as pipe:
         given = json.load(pipe)
-    os.environ.clear()
-    os.environ.update(given["environment"])
-    time.tzset()
-    with contextlib.suppress(OSError):  # it is removed, or may not be entered
-        os.chdir(given["folder"])
     gc.enable()
-    end_with({**given, "status_fd": status})
+    os.environ["AGENTEXEC_WORKER_ID"] = given["name"]
+    end_with({**given, "commands_fd": commands, "status_fd": status})
 
 
 def _report_ends(statuses: dict[int, int]) -> None:
     while statuses:
-        pid, wait_status = os.waitpid(-1, os.WNOHANG)
+        pid, how = os.waitpid(-1, os.WNOHANG)
         if not pid:
             return
         status = statuses.pop(pid)
-        # The worker may have filled the pipe, or may have ended within a line.
-        os.set_blocking(status, True)
-        _write(status, b"\n%s%d\n" % (ENDED, os.waitstatus_to_exitcode(wait_status)))
+        os.set_blocking(status, True)  # the worker may have filled the pipe, and ended within a line
+        _write(status, b"\n%s%d\n" % (ENDED, os.waitstatus_to_exitcode(how)))
         os.close(status)
 
 

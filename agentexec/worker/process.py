@@ -225,11 +225,12 @@ def _vital(work: Callable[[], None]) -> None:
 
 
 def main(options: Mapping[str, Any]) -> int:
-    """Run a worker process; returns its exit code. `Child` makes the options; standard input is the parent's pipe."""
+    """Run a worker process; returns its exit code. `Child` makes the options, the fork server adds two pipes."""
     sys.argv[:] = options.get("argv", sys.argv)
     sys.path[:] = options["sys_path"]
-    commands = _private_stdin()
-    os.set_inheritable(options["status_fd"], False)  # no program that a handler starts may keep the pipe open
+    commands = os.fdopen(options["commands_fd"], encoding="ascii")
+    for pipe in (commands.fileno(), options["status_fd"]):
+        os.set_inheritable(pipe, False)  # no program that a handler starts may keep it open
     os.register_at_fork(after_in_child=partial(_leave_to_parent, commands.fileno(), options["status_fd"]))
     with contextlib.closing(Reporter(options["status_fd"])) as reporter, running_is_forbidden():
         try:
@@ -306,12 +307,3 @@ def _refuse_to_report(_message: str, _percentage: int | None) -> None:
     raise AgentexecError(
         "A forked child has no connection to its worker; send progress to the handler, which can report it."
     )
-
-
-def _private_stdin() -> IO[str]:
-    """Take the parent's pipe away from standard input: no handler, and no program it starts, may read commands."""
-    commands = os.fdopen(os.dup(0), encoding="ascii")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    return commands

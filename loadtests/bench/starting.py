@@ -26,7 +26,9 @@ STAGES = ("a worker is registered", "the first task runs", f"all {WORKERS} worke
 
 def start(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
     """Milliseconds of each step, from the start of `agentexec worker` with a task in the queue; and of its parts."""
-    scripts = in_turn(repeats, *(lambda script=script: _process_time(script) for script in PROCESSES.values()))
+    scripts = in_turn(
+        repeats, *(lambda script=script: _process_time(script) for script in PROCESSES.values())
+    )
     found = dict(zip(PROCESSES, scripts, strict=True))
     _stages(environment)  # a warm-up
     rounds = [_stages(environment) for _ in range(repeats)]
