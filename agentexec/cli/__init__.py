@@ -15,17 +15,6 @@ from agentexec.text import first_line
 __all__ = ["main"]
 
 UNDEFINED_TABLE = "42P01"  # SQLSTATE
-# The module of each first word: a command imports no other, since the servers' libraries take most of a start.
-MODULES = {
-    "activities": "activities",
-    "cancel": "activities",
-    "db": "database",
-    "cleanup": "database",
-    "dlq": "dead_letters",
-    "queue": "dead_letters",
-    "config": "settings",
-    "worker": "worker",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AgentexecError as error:
         code = error.code if isinstance(error, NegativeResult) else CONFIGURATION
         print_error(str(error))
-    except _errors_of_servers() as error:
+    except (import_module("sqlalchemy.exc").SQLAlchemyError, import_module("redis").RedisError) as error:
         code = UNAVAILABLE
         print_error(_explained(error))
     flush_standard_streams()
@@ -63,19 +52,15 @@ def _parser(argv: Sequence[str]) -> CommandParser:
         description="Background tasks for AI agents, with Redis as the queue and Postgres as the activity store.",
         epilog="Servers, queue and prefix come from the environment; `agentexec config` shows them.",
     )
-    if argv and argv[0] in MODULES:
-        import_module(f"agentexec.cli.{MODULES[argv[0]]}")
+    if argv[:1] == ["worker"]:  # nothing that takes long may be imported before its fork server has started
+        import_module("agentexec.cli.worker")
     else:
         version = import_module("agentexec.config").VERSION
         parser.add_argument("--version", action="version", version=f"agentexec {version}")
-        for module in MODULES.values():
+        for module in ("activities", "database", "dead_letters", "settings", "worker"):
             import_module(f"agentexec.cli.{module}")
     parser.add_commands()
     return parser
-
-
-def _errors_of_servers() -> tuple[type[Exception], ...]:
-    return import_module("sqlalchemy.exc").SQLAlchemyError, import_module("redis").RedisError
 
 
 def _explained(error: Exception) -> str:

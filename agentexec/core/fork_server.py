@@ -82,6 +82,7 @@ import gc, json, signal, sys
 signal.signal(signal.SIGINT, lambda *_: None)
 gc.disable()
 sys.path[:] = json.load(sys.stdin)
-from agentexec.worker.forking import serve
+import psycopg, sqlalchemy.dialects.postgresql.psycopg
+from agentexec.worker.process import serve
 serve(int(sys.argv[2]))
 """
