@@ -315,7 +315,10 @@ def _refuse_to_report(_message: str, _percentage: int | None) -> None:
 
 
 def serve(socket_fd: int) -> NoReturn:
-    """Fork a worker for each message on the socket, and report their ends, until the pool closes it or ends."""
+    """Fork a worker for each message on the socket, and report their ends, until the pool closes it or ends.
+
+    Raises OSError if the system refuses to start a process; the pool tries again with another server.
+    """
     gc.freeze()  # a collection in a worker would copy the memory of what is imported here
     pool = socket.socket(fileno=socket_fd)
     woken, waker = socket.socketpair()
@@ -338,24 +341,14 @@ def serve(socket_fd: int) -> NoReturn:
 def _fork(
     commands: int, options: int, status: int, statuses: dict[int, int], own: tuple[socket.socket, ...]
 ) -> None:
-    try:
-        pid = os.fork()
-    except OSError:
-        _logger.exception("the system refuses to start a worker")
-        os.close(status)
-    else:
-        if not pid:
-            for descriptor in (*(one.detach() for one in own), *statuses.values()):
-                os.close(descriptor)
-            _live(commands, options, status)
+    if pid := os.fork():
         statuses[pid] = status
         _write(status, b"%s%d\n" % (PID, pid))
-    os.close(commands)
-    os.close(options)
-
-
-def _live(commands: int, options: int, status: int) -> NoReturn:
-    """In the child: be the worker that the options describe."""
+        os.close(commands)
+        os.close(options)
+        return
+    for descriptor in (*(one.detach() for one in own), *statuses.values()):
+        os.close(descriptor)
     signal.signal(signal.SIGINT, lambda *_: None)  # the parent decides what a key of the terminal means
     with os.fdopen(options, "rb") as pipe:
         given = json.load(pipe)
