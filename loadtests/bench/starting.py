@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import psutil
+
 import agentexec as ax
 from harness.history.figures import seconds
 from harness.history.runs import runs
@@ -21,7 +23,12 @@ PROCESSES = {
     "what a pool and its workers import": "import agentexec.worker.process, psycopg",
     "the same with the module of the pool": "import agentexec.worker.process, psycopg, loadtests.bench.app",
 }
-STAGES = ("a worker is registered", "the first task runs", f"all {WORKERS} workers are registered")
+STAGES = (
+    "a worker is registered",
+    "the first task runs",
+    f"all {WORKERS} workers are registered",
+    "processor time of all processes of the pool until then",
+)
 
 
 def start(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
@@ -56,5 +63,10 @@ def _stages(environment: BenchEnvironment) -> tuple[float, ...]:
                 registered.append(time.monotonic_ns())
             until(lambda: bool(runs(pool.history())))
             (first,) = runs(pool.history())
+            parent = psutil.Process(pool.process.pid)
+            spent = [process.cpu_times() for process in (parent, *parent.children(recursive=True))]
         times = registered[0], first.begun.time, registered[-1]
-    return tuple(seconds(moment - began) * 1e3 for moment in times)
+    return (
+        *(seconds(moment - began) * 1e3 for moment in times),
+        sum(one.user + one.system for one in spent) * 1e3,
+    )
