@@ -27,6 +27,7 @@ from loadtests.bench import (
     lateness,
     resting,
     stored,
+    through_wire,
     throughput,
     timing,
 )
@@ -50,6 +51,7 @@ BENCHMARKS: Mapping[str, Callable[[BenchEnvironment, int], BenchResult | list[Be
     "schedule": arrivals.schedule,
     "lateness": lateness.lateness,
     "generator-rate": generator_rate.generator_rate,
+    "wire": through_wire.wire,
 }
 
 
