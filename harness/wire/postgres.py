@@ -250,7 +250,7 @@ _NOT_A_CHANGE = frozenset(
 def sql_name(statement: bytes) -> str:
     """The name of a statement in a table: its verbs, each with its table: `UPDATE activity + INSERT log`."""
     text = _COMMENT.sub(" ", statement.decode(errors="replace")).strip()
-    verb = text.split(None, 1)[0].upper().rstrip(";") if text else "EMPTY"
+    verb = text.split(None, 1)[0].upper().rstrip(";") if text.strip(";") else "EMPTY"
     changes = [
         f"{found[1].split()[0].upper()} {_bare(found[2])}"
         for found in _CHANGE.finditer(text)

@@ -18,7 +18,7 @@ import agentexec as ax
 from agentexec.queue.protocol import Admission
 from harness.environments.base import Endpoints
 from harness.targets.agentexec_target import AgentexecSession
-from harness.targets.base import Submission, TargetSettings, TaskSpec
+from harness.targets.base import Submission, TargetSettings, TaskFeature, TaskSpec
 from harness.targets.subprocess_pool import SubprocessPool
 from tests.planted.defect import Defect
 from tests.planted.defects import DEFECTS
@@ -98,6 +98,7 @@ class PlantedTarget:
 
     defect: Defect | None = None
     variation: Variation = field(default_factory=Variation)
+    features: tuple[TaskFeature, ...] = tuple(TaskFeature)
 
     @property
     def name(self) -> str:

@@ -1,0 +1,137 @@
+"""The verdict about one strike: the existing checkers, on the history of its tasks alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from harness.checkers import (
+    delivery,
+    duplicates,
+    effects,
+    fencing,
+    locks,
+    nothing_left,
+    transitions,
+    witnesses,
+)
+from harness.checkers.asked import ASKED, SIDE_CHECKS, as_promised
+from harness.checkers.base import Checker, CheckResult, Verdict, check_all
+from harness.checkers.causality import causality
+from harness.checkers.delivery import account
+from harness.crashpoints.points import CrashRow, CrashStrike
+from harness.history import History, Operation
+from harness.history.names import CHILD, NEMESIS
+from harness.history.runs import returned
+
+_OF_TASKS = frozenset({"enqueue", "run", "effect", "report", "transition", "record"})
+# What only an empty queue can answer.
+_OF_QUEUE = frozenset({"queue", "witnesses"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StrikeRecord:
+    """What is known of one strike: its number in its lane, its tasks, and operations that no file has.
+
+    `may_end_badly`: the life cancels its task. `alone`: no task of another strike was unfinished at its end.
+    """
+
+    strike: CrashStrike
+    number: int
+    tasks: frozenset[int]
+    may_end_badly: bool
+    alone: bool = True
+    seconds: float = 0.0
+    operations: tuple[Operation, ...] = field(default=())
+
+
+def history_of(record: StrikeRecord, lane: Iterable[Operation]) -> History:
+    """The operations of a strike among those of its lane."""
+    return History.of([*_of_strike(record, lane), *_of_strike(record, record.operations)])
+
+
+def _of_strike(record: StrikeRecord, lane: Iterable[Operation]) -> Iterator[Operation]:
+    for operation in lane:
+        if operation.process == NEMESIS:
+            if operation.value.get("fault") == record.number:
+                yield operation
+        elif operation.f in _OF_TASKS:
+            if operation.value.get("task") in record.tasks:
+                yield operation
+        elif operation.f != CHILD:
+            yield operation
+
+
+def judged(record: StrikeRecord, history: History) -> CrashRow:
+    """The row of a strike that fell."""
+    checkers: dict[str, Checker] = {
+        "delivery": delivery(allow_errors=record.may_end_badly),
+        # A strike excuses one more run of each task.
+        "duplicates": duplicates(len(record.tasks)),
+        "transitions": transitions(),
+        "fencing": fencing(),
+        "effects": effects(),
+        "locks": locks(minimum=0),
+        "queue": nothing_left(),
+        "witnesses": witnesses(),
+        "causality": causality(),
+    }
+    asked = {name: one for name, one in checkers.items() if record.alone or name not in _OF_QUEUE}
+    results = as_promised(check_all(asked, history), history)
+    unasked = results.pop(ASKED, None) is not None
+    told = {name: one for name, one in results.items() if not (unasked and name in SIDE_CHECKS)}
+    verdict = (
+        Verdict.NOT_ASKED
+        if unasked and not _wrong(told)
+        else Verdict.combine(r.verdict for r in told.values())
+    )
+    found = account(history)
+    runs = max((times for task, times in returned(history).items() if task in record.tasks), default=0)
+    figures = {
+        "lost": len(found.lost),
+        "stuck": len(found.stuck),
+        "duplicated": len(found.duplicated),
+        "illegal": _figure(results, "transitions", "illegal"),
+        "stale": _figure(results, "fencing", "breaches"),
+    }
+    bad = {name: one for name, one in told.items() if one.verdict in (Verdict.INVALID, Verdict.UNKNOWN)}
+    worst = sorted(bad.items(), key=lambda item: item[1].verdict is not Verdict.INVALID)
+    errored = found.errored if not record.may_end_badly else frozenset()
+    return CrashRow(
+        strike=record.strike,
+        verdict=verdict,
+        outcome=_outcome(figures, errored, runs, worst),
+        why="; ".join(f"{name}: {one.summary}" for name, one in worst),
+        runs=runs,
+        figures=figures,
+        seconds=record.seconds,
+    )
+
+
+def _wrong(results: Mapping[str, CheckResult]) -> bool:
+    return any(one.verdict is Verdict.INVALID for one in results.values())
+
+
+def _figure(results: Mapping[str, CheckResult], checker: str, name: str) -> int:
+    return int(results[checker].figures.get(name) or 0)
+
+
+def _outcome(
+    figures: Mapping[str, int],
+    errored: frozenset[int],
+    runs: int,
+    worst: list[tuple[str, CheckResult]],
+) -> str:
+    """A word for the table: the worst that happened."""
+    for name in ("lost", "stuck"):
+        if figures[name]:
+            return name
+    if errored:
+        return "errored"
+    for name in ("illegal", "stale"):
+        if figures[name]:
+            return name
+    if worst:
+        name, result = worst[0]
+        return f"{name}?" if result.verdict is Verdict.UNKNOWN else name
+    return "once" if runs <= 1 else f"ran {runs}x"

@@ -1,0 +1,278 @@
+"""A lane: one queue of the target with its producer, its pool, and a wire from each of them to each server.
+
+Lanes run side by side. A lane lives one life after another on one pool, and starts a new pool only where one ended.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+from harness.crashpoints.points import PRODUCER, ROLES, WORKER
+from harness.crashpoints.producer import ClientOfAdapter, ProcessProducer, Producer
+from harness.environments.base import Endpoints, Environment, Service
+from harness.environments.urls import plain_url
+from harness.errors import HarnessError, TargetFailed
+from harness.gate import GateKeeper
+from harness.history import OperationType, Recorder
+from harness.history.names import NEMESIS, PROMISES, RUNNER
+from harness.history.promises import Promises
+from harness.processes import descendants, is_alive, send
+from harness.run.kept_logs import record_clock
+from harness.targets.adapter import AdapterTarget
+from harness.targets.base import Submission, Target, TargetSession, TargetSettings, TaskSpec
+from harness.targets.guarded import GuardedSession
+from harness.targets.pools import Pools, RunningPool
+from harness.targets.promised import promised
+from harness.wire import Wire
+
+_POLL_SECONDS = 0.02
+_FRESH_TASKS = 3
+_PASS_SECONDS = 3.0
+_END_SECONDS = 15.0
+# A worker that is killed in the moment of its start, or a pool that cannot end: the lane starts another pool.
+_WORKERS_SECONDS = 20.0
+_SERVICES: tuple[Service, ...] = ("postgres", "redis")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaneSettings:
+    """What all lanes of a run share. `target_name` is how a producer process finds the target. Times are seconds."""
+
+    target_name: str
+    target: Target
+    lease: float = 2.0
+    concurrency: int = 4
+    graceful_shutdown: float = 3.0
+
+
+class Lane:
+    """An open lane; `close` ends everything. `numbers` of its tasks begin after `first`."""
+
+    def __init__(
+        self, settings: LaneSettings, environment: Environment, folder: Path, *, name: str, first: int
+    ) -> None:
+        self.settings = settings
+        self._environment = environment
+        self._name = name
+        self.history = folder / name
+        self._next = first
+        self._stack = ExitStack()
+        self._producer: Producer | None = None
+        self.wires: dict[tuple[str, Service], Wire] = {}
+
+    @classmethod
+    def open(
+        cls, settings: LaneSettings, environment: Environment, folder: Path, *, name: str, first: int
+    ) -> Self:
+        """Start wires, sessions, the producer and a pool, and let one task pass; raises `HarnessError`."""
+        lane = cls(settings, environment, folder, name=name, first=first)
+        try:
+            lane._open()
+            lane.recover()
+        except BaseException:
+            lane.close()
+            raise
+        return lane
+
+    def _open(self) -> None:
+        target, stack = self.settings.target, self._stack
+        self.history.mkdir(parents=True)
+        working = self._environment.folder / self._name
+        working.mkdir(mode=0o755)
+        stack.callback(shutil.rmtree, working, ignore_errors=True)
+        self.gates = stack.enter_context(GateKeeper(working / "gate"))
+        self._given = TargetSettings(
+            queue=f"hx-{self._name}",
+            folder=working,
+            history=self.history,
+            gate_address=self.gates.address,
+            workers=1,
+            concurrency=self.settings.concurrency,
+            lease=self.settings.lease,
+            graceful_shutdown=self.settings.graceful_shutdown,
+            disposable=True,
+        )
+        self.promises: Promises = promised(target, self._given)
+        needs = getattr(target, "needs", _SERVICES)
+        endpoints = self._environment.endpoints
+        for role in ROLES:
+            for service in (one for one in _SERVICES if one in needs):
+                wire = Wire(plain_url(endpoints.url(service)), protocol=service)
+                self.wires[role, service] = stack.enter_context(closing(wire))
+        self._pool_session = stack.enter_context(closing(self._session(WORKER)))
+        own = None if isinstance(target, AdapterTarget) else target.open(endpoints, self._given)
+        if own is not None:
+            stack.enter_context(closing(own))
+        self._observer = own
+        self.client, self.nemesis, pools, runner = (
+            stack.enter_context(closing(Recorder(self.history / f"{name}.jsonl", process=name)))
+            for name in ("client", NEMESIS, "pools", RUNNER)
+        )
+        record_clock(runner)
+        runner.record(OperationType.INFO, PROMISES, **self.promises.to_value())
+        self.pools = Pools(self._pool_session, pools)
+        stack.callback(self._end_processes)
+
+    def close(self) -> None:
+        """End all processes and connections of the lane, and remove its data."""
+        for wire in self.wires.values():
+            wire.clear()
+        self._stack.close()
+
+    @property
+    def observer(self) -> TargetSession:
+        """The session that reads the state of the tasks; the wires to it carry no strikes at that time."""
+        if self._observer is not None:
+            return self._observer
+        assert isinstance(self._producer, ClientOfAdapter)
+        return self._producer.session
+
+    @property
+    def producer(self) -> Producer:
+        """The running producer."""
+        assert self._producer is not None
+        return self._producer
+
+    @property
+    def can_kill_producer(self) -> bool:
+        """Whether the tasks are known without the producer: the client of an adapter has them in its memory."""
+        return self._observer is not None
+
+    def command_names(self) -> Mapping[str, str]:
+        """Better names of commands, by those of the wires."""
+        found: Mapping[str, str] = getattr(self._pool_session, "command_names", dict)()
+        return found
+
+    def take(self, count: int) -> int:
+        """The first of so many new numbers of tasks."""
+        first = self._next + 1
+        self._next += count
+        return first
+
+    def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
+        """Submit tasks and record it; a producer that ends leaves their outcome open, and nothing is raised."""
+        for task in tasks:
+            given = {} if task.lock is None else {"lock": task.lock}
+            self.client.record(OperationType.INVOKE, "enqueue", task=task.number, **given)
+        try:
+            answers = self.producer.submit(tasks)
+        except TargetFailed as error:
+            answers = [Submission(number=task.number, error=str(error)) for task in tasks]
+        for answer in answers:
+            kind = OperationType.FAIL if answer.certain else OperationType.INFO
+            if answer.activity is not None:
+                self.client.record(OperationType.OK, "enqueue", task=answer.number, activity=answer.activity)
+            else:
+                self.client.record(kind, "enqueue", task=answer.number, error=answer.error)
+        return answers
+
+    def owner(self, role: str, port: int) -> tuple[int, RunningPool | None]:
+        """The process whose connection has this port, and its pool; raises `HarnessError` if there is none."""
+        if role == PRODUCER:
+            candidates = [(pid, None) for pid in self.producer.pids()]
+        else:
+            candidates = [
+                (pid, pool) for pool in self.pools.running() for pid in (pool.pid, *descendants(pool.pid))
+            ]
+        for pid, pool in candidates:
+            if port in _ports(pid):
+                return pid, pool
+        raise HarnessError(
+            "The process of the command was not found; it has ended, or the target left its pool."
+        )
+
+    def unfinished(self) -> int:
+        """How many tasks of the queue have not ended; seen twice if none, because a task may be between two stores."""
+        found = self.observer.unfinished()
+        return found or self.observer.unfinished()
+
+    def finish(self, within: float) -> bool:
+        """Wait until every task has ended; False after `within` seconds."""
+        deadline = time.monotonic() + within
+        while self.unfinished():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
+
+    def recover(self, *, fresh: bool = False) -> list[int]:
+        """Start what has ended, and let a task pass through all of it; the numbers of such tasks.
+
+        Three pass, one after another, if anything was started or a process is `fresh`: connections are open then.
+        """
+        fresh |= self._start_producer()
+        for pool in self.pools.running():
+            if pool.is_stopping and not pool.wait(self.settings.graceful_shutdown + _END_SECONDS):
+                pool.kill()
+        if not self._has_workers():
+            self.pools.kill()
+            self.pools.start()
+            fresh = True
+        passed = []
+        for _ in range(_FRESH_TASKS if fresh else 1):
+            number = self.take(1)
+            passed.append(number)
+            self.submit([TaskSpec(number=number)])
+            self.finish(_PASS_SECONDS)
+        return passed
+
+    def _has_workers(self) -> bool:
+        deadline = time.monotonic() + _WORKERS_SECONDS
+        while self.pools.running() and time.monotonic() < deadline:
+            if any(pool.worker_pids() for pool in self.pools.running()):
+                return True
+            time.sleep(_POLL_SECONDS)
+        return False
+
+    def _start_producer(self) -> bool:
+        """Start the producer if it has ended; whether it had."""
+        if self._producer is not None and self._producer.pids():
+            return False
+        target = self.settings.target
+        if isinstance(target, AdapterTarget):
+            session = target.open(self._endpoints(PRODUCER), self._given)
+            self._producer = ClientOfAdapter(session)
+        else:
+            if self._producer is not None:
+                self._producer.close()
+            self._producer = ProcessProducer(
+                self.settings.target_name, self._endpoints(PRODUCER), self._given
+            )
+        return True
+
+    def _session(self, role: str) -> GuardedSession:
+        return GuardedSession(self.settings.target.open(self._endpoints(role), self._given))
+
+    def _endpoints(self, role: str) -> Endpoints:
+        urls = {service: wire.url for (side, service), wire in self.wires.items() if side == role}
+        return self._environment.endpoints.replace(urls)
+
+    def _end_processes(self) -> None:
+        self.gates.open_all()
+        if self._producer is not None:
+            self._producer.close()
+        self.pools.kill()
+
+
+def _ports(pid: int) -> set[int]:
+    try:
+        return {one.laddr.port for one in psutil.Process(pid).net_connections("tcp")}
+    except psutil.Error:
+        return set()
+
+
+def kill(pid: int) -> None:
+    """SIGKILL a process and wait for its end."""
+    send([pid], signal.SIGKILL)
+    deadline = time.monotonic() + _END_SECONDS
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)

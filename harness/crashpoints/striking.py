@@ -1,0 +1,309 @@
+"""One life in a lane: listed command by command, or struck at one of them and judged."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from harness.checkers.base import Verdict
+from harness.checkers.delivery import WAITING
+from harness.crashpoints.judging import StrikeRecord, history_of, judged
+from harness.crashpoints.lane import Lane, kill
+from harness.crashpoints.lives import Life, Meanwhile, gate_of
+from harness.crashpoints.points import CrashKind, CrashRow, CrashStrike, Point
+from harness.errors import GateError, HarnessError, TargetFailed
+from harness.history import History, Operation, OperationType
+from harness.history.injection import HEAL, INJECT
+from harness.history.names import DRAIN, RUNNER
+from harness.targets.base import TaskSpec
+from harness.wire import Command, Strike, WireClient
+
+ATTEMPTS = 3
+"""How often a strike is tried if its command does not occur."""
+
+_STRIKE_SECONDS = 6.0
+_IDLE_SECONDS = 2.5
+# After the end of a task a worker still acknowledges it, and a producer notes its dispatch.
+_AFTER_SECONDS = 0.3
+_CANCEL_SECONDS = 1.5
+_CALL_SECONDS = 40.0
+_LEAST_PATIENCE_SECONDS = 6.0
+_LATE_LEASES = 1.25
+_MOST_LATE_SECONDS = 3.0
+_EMPTY_SECONDS = 2.0
+_POLL_SECONDS = 0.02
+_ARBITRARY = re.compile(r"[0-9a-fA-F]{8,}|\d+")
+
+
+def patience(lane: Lane) -> float:
+    """Seconds after which an unfinished task counts as stuck, or is looked at again at the end of the lane."""
+    silence = lane.promises.takes_over_after or 0.0
+    return max(_LEAST_PATIENCE_SECONDS, min(2 * silence + 2.0, 2 * _LEAST_PATIENCE_SECONDS))
+
+
+def client_of(client: WireClient) -> str:
+    """The name of a client without what differs between processes; empty if it has none."""
+    return _ARBITRARY.sub("*", client.name)
+
+
+def points_of(lane: Lane, life: Life, *, background: bool) -> list[Point]:
+    """The commands of one life, in order.
+
+    With `background`, also those that are sent without any task. Otherwise those of clients that send nothing else are
+    left out.
+    The life is lived once before, so that connections are open and statements are prepared, as they are later.
+    """
+    _live_to_the_end(lane, life)
+    _back_to_normal(lane)
+    idle = _watched(lane, lambda: time.sleep(_IDLE_SECONDS))
+    usual = Counter((point.link, point.client, point.name) for point in idle)
+    began = time.monotonic()
+    found = _watched(lane, lambda: _live_to_the_end(lane, life))
+    seconds = time.monotonic() - began
+    lane.finish(patience(lane))
+    lane.recover()
+    if not lane.finish(patience(lane)):
+        raise HarnessError(
+            f"A life without any strike did not end within {patience(lane):g} s. Check the target."
+        )
+    points = [replace(point, life=life.name) for point in found]
+    if background:
+        known = {(point.link, point.client, point.name) for point in points}
+        others = {
+            (point.link, point.client, point.name): replace(point, number=0) for point in reversed(idle)
+        }
+        return points + [replace(one, life=life.name) for key, one in others.items() if key not in known]
+    sent = Counter((point.link, point.client, point.name) for point in points)
+    more = {
+        (link, client)
+        for (link, client, name), number in sent.items()
+        if number > usual[link, client, name] * seconds / _IDLE_SECONDS + bool(usual[link, client, name])
+    }
+    return [point for point in points if (point.link, point.client) in more]
+
+
+def _back_to_normal(lane: Lane) -> None:
+    lane.recover()
+    if not lane.finish(patience(lane)):
+        raise HarnessError(
+            f"A life without any strike did not end within {patience(lane):g} s. Check the target."
+        )
+    time.sleep(_AFTER_SECONDS)
+
+
+def _live_to_the_end(lane: Lane, life: Life) -> None:
+    live(lane, life, life.tasks(lane.take(life.count)))
+    lane.finish(patience(lane))
+    time.sleep(_AFTER_SECONDS)
+
+
+def _watched(lane: Lane, action: Callable[[], object]) -> list[Point]:
+    names = lane.command_names()
+    for wire in lane.wires.values():
+        wire.watch()
+    action()
+    found = []
+    for (role, service), wire in lane.wires.items():
+        seen: Counter[tuple[str, str]] = Counter()
+        for command in wire.watched():
+            client = client_of(command.client)
+            seen[client, command.name] += 1
+            found.append(
+                Point(
+                    life="",
+                    role=role,
+                    service=service,
+                    client=client,
+                    name=names.get(command.name, command.name),
+                    occurrence=seen[client, command.name],
+                    number=command.number,
+                )
+            )
+    return found
+
+
+def live(lane: Lane, life: Life, tasks: Sequence[TaskSpec]) -> None:
+    """Submit the tasks of a life, and do what happens meanwhile; returns before the tasks end."""
+    answers = lane.submit(tasks)
+    if life.meanwhile is Meanwhile.NOTHING:
+        return
+    gate = gate_of(tasks[0].number)
+    try:
+        if not _waits_at(lane, gate):
+            return
+        if life.meanwhile is Meanwhile.CANCEL:
+            _cancel(lane, [one.activity for one in answers if one.activity is not None])
+        else:
+            for pool in lane.pools.running():
+                pool.terminate()
+            time.sleep(_AFTER_SECONDS)
+    finally:
+        lane.gates.open(gate)
+
+
+def _waits_at(lane: Lane, gate: str) -> bool:
+    """Wait until a handler is at the gate; False if there is no task that could come to it."""
+    deadline = time.monotonic() + patience(lane)
+    while time.monotonic() < deadline:
+        try:
+            lane.gates.wait_for(gate, within=_AFTER_SECONDS)
+            return True
+        except GateError:
+            if not lane.unfinished():
+                return False
+    return False
+
+
+def _cancel(lane: Lane, activities: Sequence[str]) -> None:
+    try:
+        lane.producer.cancel(activities)
+    except TargetFailed:
+        return  # the outcome of the request is open
+    lane.finish(_CANCEL_SECONDS)
+
+
+@dataclass(kw_only=True, slots=True)
+class Striker:
+    """Strikes in one lane. `later` holds the strikes whose tasks have not ended yet, and all strikes after them.
+
+    A lane is `spoiled` once a task has not ended that nothing brings back: its queue is no ground for further strikes.
+    """
+
+    lane: Lane
+    life: dict[str, Life]
+    later: list[StrikeRecord] = field(default_factory=list)
+    spoiled: bool = False
+    strikes: int = 0
+
+    def strike(self, crash: CrashStrike) -> CrashRow | None:
+        """Strike and judge; None if the verdict comes with `remaining`. A strike that cannot be made is UNKNOWN."""
+        began = time.monotonic()
+        for _ in range(ATTEMPTS):
+            record = self._attempt(crash, self.life[crash.point.life])
+            if record is not None:
+                return self._judge(replace(record, seconds=time.monotonic() - began))
+        why = f"the command did not occur in {ATTEMPTS} lives"
+        return CrashRow(
+            strike=crash,
+            verdict=Verdict.UNKNOWN,
+            outcome="not struck",
+            why=why,
+            struck=False,
+            seconds=time.monotonic() - began,
+        )
+
+    def remaining(self, within: float) -> Iterator[CrashRow]:
+        """The rows of the strikes in `later`, after up to `within` seconds for their tasks."""
+        if not self.later:
+            return
+        seconds = min(within, max(self._recovery(), patience(self.lane)))
+        finished = self.lane.finish(seconds)
+        evidence, history = self._evidence(seconds), History.load(self.lane.history)
+        for record in self.later:
+            whole = replace(record, operations=evidence, alone=finished)
+            yield judged(whole, history_of(whole, history))
+        self.later.clear()
+
+    def _judge(self, record: StrikeRecord) -> CrashRow | None:
+        finished = not self.lane.unfinished()
+        if self.later or (not finished and self._recovery() > patience(self.lane)):
+            self.later.append(record)
+            return None
+        self.spoiled = not finished
+        record = replace(record, operations=self._evidence(patience(self.lane)))
+        return judged(record, history_of(record, History.load(self.lane.history)))
+
+    def _recovery(self) -> float:
+        """The longest time that the target promises for a recovery, in seconds."""
+        return max(self.lane.promises.recovers_within.values(), default=0.0)
+
+    def _attempt(self, crash: CrashStrike, life: Life) -> StrikeRecord | None:
+        """Strike one life; None if the command did not occur."""
+        lane, point = self.lane, crash.point
+        self.strikes += 1
+        late = min(_LATE_LEASES * lane.settings.lease, _MOST_LATE_SECONDS)
+        tasks = life.tasks(lane.take(life.count))
+        if not crash.kind.kills:
+            self._note(crash, INJECT, [])
+        wire = lane.wires[point.role, point.service]
+        armed = wire.arm(
+            Strike(
+                blow=crash.kind.blow,
+                moment=crash.kind.moment,
+                number=point.occurrence,
+                name=_name_on_wire(lane, point),
+                of=lambda client: client_of(client) == point.client,
+                seconds=late,
+            )
+        )
+        living = threading.Thread(target=live, args=(lane, life, tasks), name="life", daemon=True)
+        living.start()
+        try:
+            command = armed.wait(_STRIKE_SECONDS)
+            if command is not None and crash.kind.kills:
+                self._kill(crash, command)
+            elif command is not None and crash.kind is CrashKind.REPLY_LATE:
+                time.sleep(late)
+        finally:
+            wire.disarm(armed)
+            living.join(_CALL_SECONDS)
+        if not crash.kind.kills:
+            self._note(crash, HEAL, [])
+        passed = lane.recover(fresh=crash.kind.kills)
+        lane.finish(patience(lane))
+        if command is None:
+            return None
+        numbers = frozenset({*passed, *(task.number for task in tasks)})
+        may_end_badly = life.meanwhile is Meanwhile.CANCEL
+        return StrikeRecord(strike=crash, number=self.strikes, tasks=numbers, may_end_badly=may_end_badly)
+
+    def _kill(self, crash: CrashStrike, command: Command) -> None:
+        pid, pool = self.lane.owner(crash.point.role, command.client.port)
+        of_pool = pool is not None and pool.pid == pid
+        self._note(crash, INJECT, [pid], of_pool=of_pool)
+        kill(pid)
+        self._note(crash, HEAL, [pid], of_pool=of_pool)
+
+    def _note(self, crash: CrashStrike, phase: str, pids: Sequence[int], *, of_pool: bool = False) -> None:
+        kind, loss = crash.kind.injection(crash.point.role, of_pool=of_pool)
+        self.lane.nemesis.record(
+            OperationType.INFO,
+            str(crash.kind),
+            fault=self.strikes,
+            phase=phase,
+            kind=kind,
+            pids=list(pids),
+            command=crash.point.name,
+            **({} if loss is None else {"loss": loss}),
+        )
+
+    def _evidence(self, waited: float) -> tuple[Operation, ...]:
+        """The evidence of store and queue, once the queue is empty or has had time to be, and how the drain ended."""
+        deadline = time.monotonic() + _EMPTY_SECONDS
+        while True:
+            found = tuple(self.lane.observer.witnesses())
+            queues = [one for one in found if one.f == "queue"]
+            if (
+                not any(one.value.get(name) for one in queues for name in WAITING)
+                or time.monotonic() > deadline
+            ):
+                break
+            time.sleep(_POLL_SECONDS)
+        drained = Operation(
+            time=time.monotonic_ns(),
+            process=RUNNER,
+            type=OperationType.INFO,
+            f=DRAIN,
+            value={"unfinished": self.lane.unfinished(), "patience": waited, "quiet": waited},
+        )
+        return (*found, drained)
+
+
+def _name_on_wire(lane: Lane, point: Point) -> str:
+    """The name that the wire gives a command, by that of the table."""
+    names = {better: name for name, better in lane.command_names().items()}
+    return names.get(point.name, point.name)
