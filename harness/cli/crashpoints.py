@@ -52,7 +52,7 @@ def add_crashpoints(parser: ArgumentParser) -> None:
         nargs="+",
         choices=[str(kind) for kind in CrashKind],
         default=(),
-        help="default: all five",
+        help="default: all",
     )
     parser.add_argument(
         "--only", nargs="+", default=(), metavar="STRIKE", help="these strikes, as the table names them"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,15 @@ from harness.crashpoints.points import PRODUCER, ROLES, WORKER
 from harness.crashpoints.producer import ClientOfAdapter, ProcessProducer, Producer
 from harness.environments.base import Endpoints, Environment, Service
 from harness.environments.urls import plain_url
-from harness.errors import HarnessError, TargetFailed
+from harness.errors import TargetFailed
 from harness.gate import GateKeeper
 from harness.history import OperationType, Recorder
 from harness.history.names import NEMESIS, PROMISES, RUNNER
 from harness.history.promises import Promises
 from harness.processes import descendants, is_alive, send
+from harness.run.gauge import MachineGauge
 from harness.run.kept_logs import record_clock
+from harness.run.patience import Movement, Patience
 from harness.targets.adapter import AdapterTarget
 from harness.targets.base import Submission, Target, TargetSession, TargetSettings, TaskSpec
 from harness.targets.guarded import GuardedSession
@@ -52,29 +54,39 @@ class LaneSettings:
     lease: float = 2.0
     concurrency: int = 4
     graceful_shutdown: float = 3.0
+    patience: float = 6.0
+    """The least time after which an unfinished task counts as stuck, or is looked at again at the end of its lane."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LanePlace:
+    """Where a lane is: its name, its servers, the folder of its history, and the number before those of its tasks."""
+
+    name: str
+    environment: Environment
+    folder: Path
+    gauge: MachineGauge
+    first: int
 
 
 class Lane:
-    """An open lane; `close` ends everything. `numbers` of its tasks begin after `first`."""
+    """An open lane; `close` ends everything."""
 
-    def __init__(
-        self, settings: LaneSettings, environment: Environment, folder: Path, *, name: str, first: int
-    ) -> None:
+    def __init__(self, settings: LaneSettings, place: LanePlace) -> None:
         self.settings = settings
-        self._environment = environment
-        self._name = name
-        self.history = folder / name
-        self._next = first
+        self._environment = place.environment
+        self._gauge = place.gauge
+        self._name = place.name
+        self.history = place.folder / place.name
+        self._next = place.first
         self._stack = ExitStack()
         self._producer: Producer | None = None
         self.wires: dict[tuple[str, Service], Wire] = {}
 
     @classmethod
-    def open(
-        cls, settings: LaneSettings, environment: Environment, folder: Path, *, name: str, first: int
-    ) -> Self:
-        """Start wires, sessions, the producer and a pool, and let one task pass; raises `HarnessError`."""
-        lane = cls(settings, environment, folder, name=name, first=first)
+    def open(cls, settings: LaneSettings, place: LanePlace) -> Self:
+        """Start wires, sessions, the producer and a pool, and let tasks pass; raises `HarnessError`."""
+        lane = cls(settings, place)
         try:
             lane._open()
             lane.recover()
@@ -175,20 +187,18 @@ class Lane:
                 self.client.record(kind, "enqueue", task=answer.number, error=answer.error)
         return answers
 
-    def owner(self, role: str, port: int) -> tuple[int, RunningPool | None]:
-        """The process whose connection has this port, and its pool; raises `HarnessError` if there is none."""
+    def owner(self, role: str, port: int) -> tuple[int, RunningPool | None] | None:
+        """The process whose connection has this port, and its pool; None if it has ended."""
+        pools = self.pools.running() if role == WORKER else []
+        candidates: list[tuple[int, RunningPool | None]] = [
+            (pid, pool) for pool in pools for pid in (pool.pid, *descendants(pool.pid))
+        ]
         if role == PRODUCER:
             candidates = [(pid, None) for pid in self.producer.pids()]
-        else:
-            candidates = [
-                (pid, pool) for pool in self.pools.running() for pid in (pool.pid, *descendants(pool.pid))
-            ]
         for pid, pool in candidates:
             if port in _ports(pid):
                 return pid, pool
-        raise HarnessError(
-            "The process of the command was not found; it has ended, or the target left its pool."
-        )
+        return None
 
     def unfinished(self) -> int:
         """How many tasks of the queue have not ended; seen twice if none, because a task may be between two stores."""
@@ -196,10 +206,16 @@ class Lane:
         return found or self.observer.unfinished()
 
     def finish(self, within: float) -> bool:
-        """Wait until every task has ended; False after `within` seconds."""
-        deadline = time.monotonic() + within
-        while self.unfinished():
-            if time.monotonic() > deadline:
+        """Wait until every task has ended; False once nothing has changed for `within` seconds of the machine."""
+        return self.until(lambda: False, within)
+
+    def until(self, holds: Callable[[], bool], within: float) -> bool:
+        """Wait until this holds or every task has ended; False once nothing has changed for `within` seconds."""
+        patience, moved = Patience(within, self._gauge), Movement(self.history)
+        movement: Callable[[], object] = getattr(self.observer, "movement", lambda: None)
+        while (unfinished := self.unfinished()) and not holds():
+            patience.look((unfinished, moved.operations(), movement()))
+            if patience.is_over:
                 return False
             time.sleep(_POLL_SECONDS)
         return True
@@ -227,9 +243,11 @@ class Lane:
 
     def _has_workers(self) -> bool:
         deadline = time.monotonic() + _WORKERS_SECONDS
-        while self.pools.running() and time.monotonic() < deadline:
-            if any(pool.worker_pids() for pool in self.pools.running()):
-                return True
+        while time.monotonic() < deadline:
+            # A pool that was killed a moment ago may not be noted yet.
+            pools = [pool for pool in self.pools.running() if is_alive(pool.pid)]
+            if not pools or any(pool.worker_pids() for pool in pools):
+                return bool(pools)
             time.sleep(_POLL_SECONDS)
         return False
 

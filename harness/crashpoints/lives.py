@@ -11,6 +11,8 @@ from harness.history.promises import Promises, SigtermPromise
 from harness.targets.base import Target, TaskFeature, TaskSpec
 
 _DELAY_SECONDS = 0.3
+# The work of each handler, so that what a worker sends at the beginning and at the end of a run comes apart.
+_WORK_SECONDS = 0.1
 _BATCH = 4
 
 
@@ -34,13 +36,14 @@ class Life:
     meanwhile: Meanwhile = Meanwhile.NOTHING
     feature: TaskFeature | None = None
 
-    def tasks(self, first: int) -> list[TaskSpec]:
-        """The tasks, numbered from `first`."""
+    def tasks(self, first: int, *, gated: bool = False) -> list[TaskSpec]:
+        """The tasks, numbered from `first`; all have gates if `gated`, else the first if it waits in its handler."""
         waits = self.meanwhile is not Meanwhile.NOTHING
         return [
             TaskSpec(
                 number=number,
-                gate=gate_of(number) if waits and number == first else None,
+                work=_WORK_SECONDS,
+                gate=gate_of(number) if gated or (waits and number == first) else None,
                 lock=f"lock-{first}" if self.locked else None,
                 fails=self.fails,
                 delay=self.delay,

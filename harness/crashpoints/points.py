@@ -21,9 +21,14 @@ _SEPARATOR = "|"
 
 
 class CrashKind(StrEnum):
-    """The five strikes at a command."""
+    """The strikes at a command.
+
+    KILLED_LATE: the process is killed, and the command arrives at the server after others have taken its task over, as
+    packets do that are under way.
+    """
 
     KILLED_BEFORE = "killed-before"
+    KILLED_LATE = "killed-late"
     KILLED_AFTER = "killed-after"
     REPLY_LOST = "reply-lost"
     REPLY_LATE = "reply-late"
@@ -32,21 +37,24 @@ class CrashKind(StrEnum):
     @property
     def kills(self) -> bool:
         """Whether the process of the command is killed."""
-        return self in (CrashKind.KILLED_BEFORE, CrashKind.KILLED_AFTER)
+        return self in (CrashKind.KILLED_BEFORE, CrashKind.KILLED_LATE, CrashKind.KILLED_AFTER)
 
     @property
     def moment(self) -> Moment:
         """Whether the server has the command."""
-        return Moment.BEFORE if self in (CrashKind.KILLED_BEFORE, CrashKind.RESET) else Moment.AFTER
+        before = (CrashKind.KILLED_BEFORE, CrashKind.KILLED_LATE, CrashKind.RESET)
+        return Moment.BEFORE if self in before else Moment.AFTER
 
     @property
     def blow(self) -> Blow:
         """What happens to the connection; that of a killed process ends with it."""
-        return {
+        blows = {
+            CrashKind.KILLED_LATE: Blow.OUTLIVE,
             CrashKind.REPLY_LOST: Blow.CLOSE,
             CrashKind.REPLY_LATE: Blow.DELAY,
             CrashKind.RESET: Blow.RESET,
-        }.get(self, Blow.HOLD)
+        }
+        return blows.get(self, Blow.HOLD)
 
     def injection(self, role: str, *, of_pool: bool) -> tuple[InjectionKind, Loss | None]:
         """What the history says about it. A producer that is killed takes nothing from the system."""

@@ -5,18 +5,22 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.checkers.base import Verdict
-from harness.crashpoints.lane import Lane, LaneSettings
-from harness.crashpoints.lives import LIVES, Life
+from harness.crashpoints.lane import Lane, LanePlace, LaneSettings
+from harness.crashpoints.lives import LIVES, Life, Meanwhile
 from harness.crashpoints.points import PRODUCER, CrashKind, CrashRow, CrashStrike, Point
 from harness.crashpoints.striking import Striker, points_of
 from harness.environments.base import Environment
 from harness.errors import FOREIGN_ERRORS, HarnessError, describe_error
+from harness.history import Recorder
+from harness.history.names import MACHINE
 from harness.progress import Progress
+from harness.run.gauge import MachineGauge
 
 _NUMBERS_OF_A_LANE = 1_000_000
 _OUT_OF_TIME = "the time of the run was over before this strike"
@@ -35,6 +39,7 @@ class CrashpointsRun:
     told: Callable[[CrashRow], None]
     rows: list[CrashRow] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
+    _gauge: MachineGauge | None = None
     _lanes: int = 0
     _total: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -43,13 +48,10 @@ class CrashpointsRun:
     def list_points(self, lives: Sequence[Life]) -> list[Point]:
         """The commands of each life; those of clients that send the same all the time are in the first life only."""
         self.progress.step(f"starting {self.settings.target.name}")
-        lane = self._lane()
-        try:
+        with self._measured(), closing(self._lane()) as lane:
             for number, life in enumerate(lives):
                 self.progress.step(f"listing the commands of the life {life.name}")
                 self.points += points_of(lane, life, background=number == 0)
-        finally:
-            lane.close()
         return self.points
 
     def strike(self, strikes: Sequence[CrashStrike]) -> list[CrashRow]:
@@ -62,11 +64,11 @@ class CrashpointsRun:
             threading.Thread(target=self._guarded, args=(waiting,), name=f"lane-{number}", daemon=True)
             for number in range(min(self.jobs, len(strikes)))
         ]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            while worker.is_alive():  # Ctrl-C reaches this thread between two waits
-                worker.join(0.2)
+        with self._measured():
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
         if self._errors and not self.rows:
             raise self._errors[0]
         order = {one: number for number, one in enumerate(strikes)}
@@ -130,18 +132,33 @@ class CrashpointsRun:
         with self._lock:
             self._lanes += 1
             number = self._lanes
-        return Lane.open(
-            self.settings,
-            self.environment,
-            self.folder,
+        assert self._gauge is not None
+        place = LanePlace(
             name=f"lane-{number}",
+            environment=self.environment,
+            folder=self.folder,
+            gauge=self._gauge,
             first=number * _NUMBERS_OF_A_LANE,
         )
+        return Lane.open(self.settings, place)
+
+    @contextmanager
+    def _measured(self) -> Iterator[None]:
+        """Run the body with a gauge of the machine, so that no lane is impatient with a machine that is busy."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with closing(Recorder(self.folder / f"{MACHINE}.jsonl", process=MACHINE)) as recorder:
+            with MachineGauge(recorder) as self._gauge:
+                yield
 
 
 def all_strikes(points: Sequence[Point], kinds: Sequence[CrashKind] = tuple(CrashKind)) -> list[CrashStrike]:
-    """Each kind of strike at each point."""
-    return [CrashStrike(point=point, kind=kind) for point in points for kind in kinds]
+    """Each kind of strike at each point; in a life in which something happens meanwhile, no command arrives late."""
+    return [
+        CrashStrike(point=point, kind=kind)
+        for point in points
+        for kind in kinds
+        if kind is not CrashKind.KILLED_LATE or LIVES[point.life].meanwhile is Meanwhile.NOTHING
+    ]
 
 
 def _next(waiting: queue.SimpleQueue[CrashStrike]) -> CrashStrike | None:

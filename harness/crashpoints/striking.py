@@ -14,7 +14,7 @@ from harness.checkers.delivery import WAITING
 from harness.crashpoints.judging import StrikeRecord, history_of, judged
 from harness.crashpoints.lane import Lane, kill
 from harness.crashpoints.lives import Life, Meanwhile, gate_of
-from harness.crashpoints.points import CrashKind, CrashRow, CrashStrike, Point
+from harness.crashpoints.points import PRODUCER, CrashKind, CrashRow, CrashStrike, Point
 from harness.errors import GateError, HarnessError, TargetFailed
 from harness.history import History, Operation, OperationType
 from harness.history.injection import HEAL, INJECT
@@ -31,7 +31,6 @@ _IDLE_SECONDS = 2.5
 _AFTER_SECONDS = 0.3
 _CANCEL_SECONDS = 1.5
 _CALL_SECONDS = 40.0
-_LEAST_PATIENCE_SECONDS = 6.0
 _LATE_LEASES = 1.25
 _MOST_LATE_SECONDS = 3.0
 _EMPTY_SECONDS = 2.0
@@ -40,9 +39,12 @@ _ARBITRARY = re.compile(r"[0-9a-fA-F]{8,}|\d+")
 
 
 def patience(lane: Lane) -> float:
-    """Seconds after which an unfinished task counts as stuck, or is looked at again at the end of the lane."""
-    silence = lane.promises.takes_over_after or 0.0
-    return max(_LEAST_PATIENCE_SECONDS, min(2 * silence + 2.0, 2 * _LEAST_PATIENCE_SECONDS))
+    """Seconds after which an unfinished task counts as stuck, or is looked at again at the end of the lane.
+
+    Twice as long as the target promises that it takes a silent worker's tasks over, within limits.
+    """
+    least, silence = lane.settings.patience, lane.promises.takes_over_after or 0.0
+    return max(least, min(2 * silence, 2 * least))
 
 
 def client_of(client: WireClient) -> str:
@@ -60,30 +62,31 @@ def points_of(lane: Lane, life: Life, *, background: bool) -> list[Point]:
     _live_to_the_end(lane, life)
     _back_to_normal(lane)
     idle = _watched(lane, lambda: time.sleep(_IDLE_SECONDS))
-    usual = Counter((point.link, point.client, point.name) for point in idle)
+    usual = Counter(map(_key, idle))
     began = time.monotonic()
-    found = _watched(lane, lambda: _live_to_the_end(lane, life))
+    first = _watched(lane, lambda: _live_to_the_end(lane, life))
     seconds = time.monotonic() - began
-    lane.finish(patience(lane))
-    lane.recover()
-    if not lane.finish(patience(lane)):
-        raise HarnessError(
-            f"A life without any strike did not end within {patience(lane):g} s. Check the target."
-        )
-    points = [replace(point, life=life.name) for point in found]
+    _back_to_normal(lane)
+    # What does not come again was by chance in this life: a command that is sent twice a minute, for example.
+    again = set(_watched(lane, lambda: _live_to_the_end(lane, life)))
+    _back_to_normal(lane)
+    points = [replace(point, life=life.name) for point in first if point in again]
     if background:
-        known = {(point.link, point.client, point.name) for point in points}
-        others = {
-            (point.link, point.client, point.name): replace(point, number=0) for point in reversed(idle)
-        }
-        return points + [replace(one, life=life.name) for key, one in others.items() if key not in known]
-    sent = Counter((point.link, point.client, point.name) for point in points)
+        known = set(map(_key, points))
+        others = {_key(point): replace(point, life=life.name, number=0) for point in reversed(idle)}
+        return points + [point for key, point in others.items() if key not in known]
+    sent = Counter(map(_key, points))
     more = {
-        (link, client)
-        for (link, client, name), number in sent.items()
-        if number > usual[link, client, name] * seconds / _IDLE_SECONDS + bool(usual[link, client, name])
+        key[:3]
+        for key, number in sent.items()
+        if number > usual[key] * seconds / _IDLE_SECONDS + bool(usual[key])
     }
-    return [point for point in points if (point.link, point.client) in more]
+    return [point for point in points if _key(point)[:3] in more]
+
+
+def _key(point: Point) -> tuple[str, str, str, str]:
+    """What commands of one kind have in common; the first three parts are their client."""
+    return point.role, point.service, point.client, point.name
 
 
 def _back_to_normal(lane: Lane) -> None:
@@ -226,7 +229,11 @@ class Striker:
         lane, point = self.lane, crash.point
         self.strikes += 1
         late = min(_LATE_LEASES * lane.settings.lease, _MOST_LATE_SECONDS)
-        tasks = life.tasks(lane.take(life.count))
+        overtaken = crash.kind is CrashKind.KILLED_LATE
+        tasks = life.tasks(lane.take(life.count), gated=overtaken)
+        if overtaken:  # only the handlers of later processes wait at their gates
+            workers = [pid for pool in lane.pools.running() for pid in pool.worker_pids()]
+            lane.gates.let_pass(workers, "the gate is for the run that takes over")
         if not crash.kind.kills:
             self._note(crash, INJECT, [])
         wire = lane.wires[point.role, point.service]
@@ -244,12 +251,18 @@ class Striker:
         living.start()
         try:
             command = armed.wait(_STRIKE_SECONDS)
-            if command is not None and crash.kind.kills:
-                self._kill(crash, command)
+            if command is not None and crash.kind.kills and not self._kill(crash, command):
+                command = None
+            elif command is not None and overtaken:
+                self._overtake(crash, tasks)
             elif command is not None and crash.kind is CrashKind.REPLY_LATE:
                 time.sleep(late)
         finally:
-            wire.disarm(armed)
+            wire.disarm(armed)  # what it holds passes
+            if overtaken:
+                time.sleep(_AFTER_SECONDS)
+                for task in tasks:
+                    lane.gates.open(gate_of(task.number))
             living.join(_CALL_SECONDS)
         if not crash.kind.kills:
             self._note(crash, HEAL, [])
@@ -261,12 +274,26 @@ class Striker:
         may_end_badly = life.meanwhile is Meanwhile.CANCEL
         return StrikeRecord(strike=crash, number=self.strikes, tasks=numbers, may_end_badly=may_end_badly)
 
-    def _kill(self, crash: CrashStrike, command: Command) -> None:
-        pid, pool = self.lane.owner(crash.point.role, command.client.port)
+    def _overtake(self, crash: CrashStrike, tasks: Sequence[TaskSpec]) -> None:
+        """Wait until another run of a task has begun and waits at its gate, or until none will."""
+        if crash.point.role == PRODUCER:
+            return
+        gates = {gate_of(task.number) for task in tasks}
+        self.lane.until(
+            lambda: any(one.gate in gates for one in self.lane.gates.waiting()), patience(self.lane)
+        )
+
+    def _kill(self, crash: CrashStrike, command: Command) -> bool:
+        """Kill the process of a command; False if it has ended before."""
+        found = self.lane.owner(crash.point.role, command.client.port)
+        if found is None:
+            return False
+        pid, pool = found
         of_pool = pool is not None and pool.pid == pid
         self._note(crash, INJECT, [pid], of_pool=of_pool)
         kill(pid)
         self._note(crash, HEAL, [pid], of_pool=of_pool)
+        return True
 
     def _note(self, crash: CrashStrike, phase: str, pids: Sequence[int], *, of_pool: bool = False) -> None:
         kind, loss = crash.kind.injection(crash.point.role, of_pool=of_pool)

@@ -101,6 +101,7 @@ class Link:
         self._request: bytes | None = None  # the last bytes of the client that have no answer yet
         self._struck: tuple[int, Command, ArmedStrike] | None = None
         self._waits = False  # a strike waits for the rest of a reply
+        self._outlives = False  # what is held reaches the server after the end of the client
         self._ended: set[Direction] = set()
         self._name = ""
 
@@ -135,6 +136,8 @@ class Link:
         """Tell one side that the other one sends no more."""
         other = Direction.TO_CLIENT if direction is Direction.TO_SERVER else Direction.TO_SERVER
         transport = self._transports[other]
+        if direction in self._ended:
+            return
         with contextlib.suppress(OSError):
             if not transport.is_closing():
                 transport.write_eof()
@@ -208,7 +211,9 @@ class Link:
     def finish(self, direction: Direction) -> None:
         """One side sends no more. A client that ends while something is held never gets it, nor does its server."""
         of_client = direction is Direction.TO_SERVER
-        if of_client and (self.half_open or any(stream.is_held for stream in self.streams.values())):
+        if of_client and self._outlives:
+            self.streams[direction].finish()
+        elif of_client and (self.half_open or any(stream.is_held for stream in self.streams.values())):
             self.close()
         elif direction in self.streams:
             self.streams[direction].finish()
@@ -216,7 +221,9 @@ class Link:
     def lost(self, direction: Direction, error: Exception | None) -> None:
         """The connection of one side has ended; the other one ends too, unless the link is half open."""
         of_client = direction is Direction.TO_SERVER
-        if of_client or (error is not None and not self.half_open):
+        if of_client and self._outlives:
+            self.streams[direction].finish()
+        elif of_client or (error is not None and not self.half_open):
             self.close()
 
     def pause(self, direction: Direction, *, paused: bool) -> None:
@@ -266,8 +273,8 @@ class Link:
                 self.reset()
             case Blow.DELAY:
                 self._owner.loop.call_later(armed.strike.seconds, stream.release)
-            case Blow.HOLD:
-                pass
+            case Blow.HOLD | Blow.OUTLIVE:
+                self._outlives = armed.strike.blow is Blow.OUTLIVE
 
         def release() -> None:
             self._owner.loop.call_soon_threadsafe(stream.release)

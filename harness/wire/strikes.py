@@ -20,9 +20,12 @@ class Blow(StrEnum):
 
     HOLD: the command, or its reply, and everything after it waits until `ArmedStrike.release` or the end of the
     connection. CLOSE: the connection ends, in order. RESET: it ends with a reset. DELAY: as HOLD, for `seconds`.
+    OUTLIVE: as HOLD, and what is held before the server arrives there even after the client has ended, as packets do
+    that are under way.
     """
 
     HOLD = "hold"
+    OUTLIVE = "outlive"
     CLOSE = "close"
     RESET = "reset"
     DELAY = "delay"
