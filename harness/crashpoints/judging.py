@@ -12,6 +12,7 @@ from harness.checkers import (
     fencing,
     locks,
     nothing_left,
+    recovery,
     transitions,
     witnesses,
 )
@@ -20,9 +21,12 @@ from harness.checkers.base import Checker, CheckResult, Verdict, check_all
 from harness.checkers.causality import causality
 from harness.checkers.delivery import account
 from harness.crashpoints.points import CrashRow, CrashStrike
-from harness.history import History, Operation
+from harness.history import History, Operation, OperationType
+from harness.history.faults import killed_workers
+from harness.history.fields import task_of
+from harness.history.interruptions import interruptions
 from harness.history.names import CHILD, NEMESIS
-from harness.history.runs import returned
+from harness.history.runs import begun, returned
 
 _OF_TASKS = frozenset({"enqueue", "run", "effect", "report", "transition", "record"})
 # What only an empty queue can answer.
@@ -75,8 +79,13 @@ def judged(record: StrikeRecord, history: History) -> CrashRow:
         "queue": nothing_left(),
         "witnesses": witnesses(),
         "causality": causality(),
+        "recovery": lambda found: recovery()(_without_unrecorded_ends(found)),
     }
-    asked = {name: one for name, one in checkers.items() if record.alone or name not in _OF_QUEUE}
+    left_out = {
+        *(() if record.alone else _OF_QUEUE),
+        *(() if interruptions(_without_unrecorded_ends(history)) else ("recovery",)),
+    }
+    asked = {name: one for name, one in checkers.items() if name not in left_out}
     results = as_promised(check_all(asked, history), history)
     unasked = results.pop(ASKED, None) is not None
     told = {name: one for name, one in results.items() if not (unasked and name in SIDE_CHECKS)}
@@ -108,6 +117,24 @@ def judged(record: StrikeRecord, history: History) -> CrashRow:
     )
 
 
+def _without_unrecorded_ends(history: History) -> History:
+    """The history without the ends of runs in killed workers whose tasks had to begin again.
+
+    Their results were lost with the worker, so the time until the task begins again counts as after any interruption.
+    """
+    killed, times = killed_workers(history), begun(history)
+    return History.of(
+        operation
+        for operation in history
+        if not (
+            operation.f == "run"
+            and operation.type is OperationType.OK
+            and operation.process in killed
+            and times[task_of(operation)] > 1
+        )
+    )
+
+
 def _wrong(results: Mapping[str, CheckResult]) -> bool:
     return any(one.verdict is Verdict.INVALID for one in results.values())
 
@@ -126,6 +153,8 @@ def _outcome(
     for name in ("lost", "stuck"):
         if figures[name]:
             return name
+    if worst and worst[0][0] == "recovery":
+        return "late" if worst[0][1].verdict is Verdict.INVALID else "late?"
     if errored:
         return "errored"
     for name in ("illegal", "stale"):

@@ -79,6 +79,8 @@ class Lane:
         self._name = place.name
         self.history = place.folder / place.name
         self._next = place.first
+        self.quiet = 0.0
+        """For how many seconds nothing had changed when the last wait for an end was over."""
         self._stack = ExitStack()
         self._producer: Producer | None = None
         self.wires: dict[tuple[str, Service], Wire] = {}
@@ -215,9 +217,11 @@ class Lane:
         movement: Callable[[], object] = getattr(self.observer, "movement", lambda: None)
         while (unfinished := self.unfinished()) and not holds():
             patience.look((unfinished, moved.operations(), movement()))
+            self.quiet = patience.quiet
             if patience.is_over:
                 return False
             time.sleep(_POLL_SECONDS)
+        self.quiet = 0.0
         return True
 
     def recover(self, *, fresh: bool = False) -> list[int]:
@@ -235,10 +239,10 @@ class Lane:
             fresh = True
         passed = []
         for _ in range(_FRESH_TASKS if fresh else 1):
-            number = self.take(1)
+            number, before = self.take(1), self.unfinished()
             passed.append(number)
             self.submit([TaskSpec(number=number)])
-            self.finish(_PASS_SECONDS)
+            self.until(lambda before=before: self.unfinished() <= before, _PASS_SECONDS)
         return passed
 
     def _has_workers(self) -> bool:

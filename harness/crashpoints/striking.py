@@ -18,7 +18,7 @@ from harness.crashpoints.points import PRODUCER, CrashKind, CrashRow, CrashStrik
 from harness.errors import GateError, HarnessError, TargetFailed
 from harness.history import History, Operation, OperationType
 from harness.history.injection import HEAL, INJECT
-from harness.history.names import DRAIN, RUNNER
+from harness.history.names import DRAIN, MACHINE, RUNNER
 from harness.targets.base import TaskSpec
 from harness.wire import Command, Strike, WireClient
 
@@ -205,7 +205,7 @@ class Striker:
             return
         seconds = min(within, max(self._recovery(), patience(self.lane)))
         finished = self.lane.finish(seconds)
-        evidence, history = self._evidence(seconds), History.load(self.lane.history)
+        evidence, history = self._evidence(seconds), self._recorded()
         for record in self.later:
             whole = replace(record, operations=evidence, alone=finished)
             yield judged(whole, history_of(whole, history))
@@ -218,7 +218,12 @@ class Striker:
             return None
         self.spoiled = not finished
         record = replace(record, operations=self._evidence(patience(self.lane)))
-        return judged(record, history_of(record, History.load(self.lane.history)))
+        return judged(record, history_of(record, self._recorded()))
+
+    def _recorded(self) -> list[Operation]:
+        """The operations in the files of the lane, and those of the machine."""
+        machine = self.lane.history.parent / f"{MACHINE}.jsonl"
+        return [*History.load(self.lane.history), *History.load(machine)]
 
     def _recovery(self) -> float:
         """The longest time that the target promises for a recovery, in seconds."""
@@ -325,7 +330,7 @@ class Striker:
             process=RUNNER,
             type=OperationType.INFO,
             f=DRAIN,
-            value={"unfinished": self.lane.unfinished(), "patience": waited, "quiet": waited},
+            value={"unfinished": self.lane.unfinished(), "patience": waited, "quiet": self.lane.quiet},
         )
         return (*found, drained)
 

@@ -42,7 +42,9 @@ def struck(
 
     def strike(target: str, strikes: Sequence[CrashStrike]) -> list[CrashRow]:
         run = CrashpointsRun(
-            settings=LaneSettings(target_name=target, target=registry.target(target), lease=1.0),
+            settings=LaneSettings(
+                target_name=target, target=registry.target(target), lease=1.0, patience=3.0
+            ),
             environment=servers,
             folder=tmp_path / target.rpartition(":")[2],
             jobs=1,
@@ -58,8 +60,8 @@ def struck(
 def test_a_worker_that_dies_between_claim_and_finish_shows_an_acknowledgement_that_came_too_early(
     struck: Callable[[str, Sequence[CrashStrike]], list[CrashRow]],
 ) -> None:
-    strike = worker_strike("postgres", _FINISH, 2, CrashKind.KILLED_BEFORE)
-    [row] = struck("tests.planted.target:ACK_BEFORE_RUN", [strike])
+    strike = worker_strike("postgres", "BEGIN", 1, CrashKind.KILLED_BEFORE)
+    [row] = struck("tests.planted.target:ACK_BEFORE_RUN_UNRECONCILED", [strike])
     assert (row.verdict, row.outcome) == (Verdict.INVALID, "stuck")
 
 

@@ -115,3 +115,8 @@ class PlantedTarget:
 
 for _name, _defect in DEFECTS.items():  # the names that --target can use
     globals()[_name.upper().replace("-", "_")] = PlantedTarget(defect=_defect)
+
+# The comparison of queue and record would bring back what a defect loses, half a minute later.
+ACK_BEFORE_RUN_UNRECONCILED = PlantedTarget(
+    defect=DEFECTS["ack-before-run"], variation=Variation(environment={"AGENTEXEC_RECONCILE_SECONDS": "600"})
+)
