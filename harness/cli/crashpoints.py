@@ -15,10 +15,11 @@ from harness.command_line import filled_path, positive
 from harness.crashpoints.lane import LaneSettings
 from harness.crashpoints.lives import LIVES, lives_of
 from harness.crashpoints.points import CrashKind, CrashRow, CrashStrike
-from harness.crashpoints.run import CrashpointsRun, all_strikes
+from harness.crashpoints.run import OUT_OF_TIME, CrashpointsRun, all_strikes
 from harness.crashpoints.table import document, overall, reasons, row_text, summary, table
 from harness.environments import make_environment
 from harness.errors import EXIT_VALID, UsageError
+from harness.history.figures import counted
 from harness.masking import masked, one_line
 from harness.progress import Progress, progress_on
 from harness.report import claimed_folder
@@ -124,11 +125,14 @@ def _listed(options: Namespace, target: Target, run: CrashpointsRun) -> list[Cra
     settings = TargetSettings(
         queue="", folder=Path(), history=Path(), gate_address="", lease=run.settings.lease
     )
-    lives = lives_of(target, promised(target, settings), options.lives)
+    promises = promised(target, settings)
+    lives = lives_of(target, promises, options.lives)
     if not lives:
         raise UsageError(f"{target.name} can live none of {', '.join(options.lives)}. Choose other --lives.")
-    points = run.list_points(lives)
-    return all_strikes(points, [CrashKind(kind) for kind in options.strikes] or tuple(CrashKind))
+    # Without fencing tokens nothing could refuse what arrives late.
+    kinds = [kind for kind in CrashKind if promises.fences or kind is not CrashKind.KILLED_LATE]
+    chosen = [kind for kind in kinds if not options.strikes or kind in options.strikes]
+    return all_strikes(run.list_points(lives), chosen)
 
 
 def _report(options: Namespace, target: Target, rows: list[CrashRow], folder: Path, seconds: float) -> None:
@@ -139,8 +143,12 @@ def _report(options: Namespace, target: Target, rows: list[CrashRow], folder: Pa
     found = document(rows, target=target.name, version=target.version(), seconds=seconds, repeat=repeat)
     write_whole(folder / FILE, masked(json.dumps(found, indent=2)) + "\n")
     print(table(rows))
-    if not_clean := reasons(rows, repeat):
+    if not_clean := reasons([row for row in rows if row.why != OUT_OF_TIME], repeat):
         print("", *not_clean, sep="\n")
+    if late := sum(row.why == OUT_OF_TIME for row in rows):
+        print(
+            f"\nUNKNOWN: {counted(late, 'strike')} not begun, {OUT_OF_TIME}; give more --seconds or fewer --lives."
+        )
     print(
         f"\n{one_line(target.name)}: {overall(rows)}, {summary(rows)}, {seconds:.0f} s\nrows:  {folder / FILE}"
     )

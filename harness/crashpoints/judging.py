@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.checkers import (
@@ -25,7 +25,7 @@ from harness.history import History, Operation, OperationType
 from harness.history.faults import killed_workers
 from harness.history.fields import task_of
 from harness.history.interruptions import interruptions
-from harness.history.names import CHILD, NEMESIS
+from harness.history.names import CHILD, NEMESIS, worker_name
 from harness.history.runs import begun, returned
 
 _OF_TASKS = frozenset({"enqueue", "run", "effect", "report", "transition", "record"})
@@ -49,21 +49,25 @@ class StrikeRecord:
     operations: tuple[Operation, ...] = field(default=())
 
 
-def history_of(record: StrikeRecord, lane: Iterable[Operation]) -> History:
+def history_of(record: StrikeRecord, lane: Sequence[Operation]) -> History:
     """The operations of a strike among those of its lane."""
-    return History.of([*_of_strike(record, lane), *_of_strike(record, record.operations)])
-
-
-def _of_strike(record: StrikeRecord, lane: Iterable[Operation]) -> Iterator[Operation]:
+    own, others = set[int](), set[int]()
     for operation in lane:
         if operation.process == NEMESIS:
-            if operation.value.get("fault") == record.number:
-                yield operation
-        elif operation.f in _OF_TASKS:
-            if operation.value.get("task") in record.tasks:
-                yield operation
-        elif operation.f != CHILD:
-            yield operation
+            (own if operation.value.get("fault") == record.number else others).update(operation.value["pids"])
+    # Without the faults that killed them, the workers of other strikes would seem to be up.
+    gone = {worker_name(pid) for pid in others - own}
+    return History.of(
+        operation for operation in (*lane, *record.operations) if _is_of(record, operation, gone)
+    )
+
+
+def _is_of(record: StrikeRecord, operation: Operation, gone: Collection[str]) -> bool:
+    if operation.process == NEMESIS:
+        return bool(operation.value.get("fault") == record.number)
+    if operation.f in _OF_TASKS:
+        return operation.value.get("task") in record.tasks
+    return operation.f != CHILD and operation.process not in gone
 
 
 def judged(record: StrikeRecord, history: History) -> CrashRow:

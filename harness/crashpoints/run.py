@@ -23,7 +23,7 @@ from harness.progress import Progress
 from harness.run.gauge import MachineGauge
 
 _NUMBERS_OF_A_LANE = 1_000_000
-_OUT_OF_TIME = "the time of the run was over before this strike"
+OUT_OF_TIME = "the time of the run was over before this strike"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -73,7 +73,7 @@ class CrashpointsRun:
             raise self._errors[0]
         order = {one: number for number, one in enumerate(strikes)}
         done = {row.strike for row in self.rows}
-        self.rows += [_unknown(one, _OUT_OF_TIME) for one in strikes if one not in done]
+        self.rows += [_unknown(one, OUT_OF_TIME) for one in strikes if one not in done]
         self.rows.sort(key=lambda row: order[row.strike])
         return self.rows
 
@@ -94,11 +94,11 @@ class CrashpointsRun:
             try:
                 while crash is not None:
                     self._strike(striker, crash)
-                    if striker.spoiled or time.monotonic() > self.deadline:
+                    if striker.spoiled or time.monotonic() > self.deadline - striker.reserve:
                         break
                     crash = _next(waiting)
             finally:
-                for row in striker.remaining(max(0.0, self.deadline - time.monotonic())):
+                for row in striker.remaining(max(striker.reserve, self.deadline - time.monotonic())):
                     self._add(row)
                 lane.close()
 

@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from harness.checkers.base import Verdict
@@ -15,6 +15,7 @@ from harness.crashpoints.judging import StrikeRecord, history_of, judged
 from harness.crashpoints.lane import Lane, kill
 from harness.crashpoints.lives import Life, Meanwhile, gate_of
 from harness.crashpoints.points import PRODUCER, CrashKind, CrashRow, CrashStrike, Point
+from harness.environments.base import Service
 from harness.errors import GateError, HarnessError, TargetFailed
 from harness.history import History, Operation, OperationType
 from harness.history.injection import HEAL, INJECT
@@ -25,10 +26,12 @@ from harness.wire import Command, Strike, WireClient
 ATTEMPTS = 3
 """How often a strike is tried if its command does not occur."""
 
-_STRIKE_SECONDS = 6.0
+_NUDGE_SECONDS = 2.0
+_STRIKE_SECONDS = 4.0
 _IDLE_SECONDS = 2.5
 # After the end of a task a worker still acknowledges it, and a producer notes its dispatch.
 _AFTER_SECONDS = 0.3
+_SHORT_SECONDS = 1.0
 _CANCEL_SECONDS = 1.5
 _CALL_SECONDS = 40.0
 _LATE_LEASES = 1.25
@@ -61,7 +64,7 @@ def points_of(lane: Lane, life: Life, *, background: bool) -> list[Point]:
     """
     _live_to_the_end(lane, life)
     _back_to_normal(lane)
-    idle = _watched(lane, lambda: time.sleep(_IDLE_SECONDS))
+    idle = _watched(lane, _idle)
     usual = Counter(map(_key, idle))
     began = time.monotonic()
     first = _watched(lane, lambda: _live_to_the_end(lane, life))
@@ -98,21 +101,34 @@ def _back_to_normal(lane: Lane) -> None:
     time.sleep(_AFTER_SECONDS)
 
 
-def _live_to_the_end(lane: Lane, life: Life) -> None:
+Watched = Mapping[tuple[str, Service], Sequence[Command]]
+"""The commands of each side to each server."""
+
+
+def _live_to_the_end(lane: Lane, life: Life) -> Watched:
+    """Live once; what the producer has sent, if later it is what the harness asks for."""
     live(lane, life, life.tasks(lane.take(life.count)))
+    sent = {} if lane.can_kill_producer else {key: lane.wires[key].watched() for key in lane.wires}
     lane.finish(patience(lane))
     time.sleep(_AFTER_SECONDS)
+    return {key: commands for key, commands in sent.items() if key[0] == PRODUCER}
 
 
-def _watched(lane: Lane, action: Callable[[], object]) -> list[Point]:
+def _idle() -> Watched:
+    time.sleep(_IDLE_SECONDS)
+    return {}
+
+
+def _watched(lane: Lane, action: Callable[[], Watched]) -> list[Point]:
+    """The commands that are sent during an action, or that the action returns."""
     names = lane.command_names()
     for wire in lane.wires.values():
         wire.watch()
-    action()
+    given = action()
     found = []
     for (role, service), wire in lane.wires.items():
         seen: Counter[tuple[str, str]] = Counter()
-        for command in wire.watched():
+        for command in given.get((role, service), wire.watched()):
             client = client_of(command.client)
             seen[client, command.name] += 1
             found.append(
@@ -203,7 +219,7 @@ class Striker:
         """The rows of the strikes in `later`, after up to `within` seconds for their tasks."""
         if not self.later:
             return
-        seconds = min(within, max(self._recovery(), patience(self.lane)))
+        seconds = min(within, max(self.reserve, patience(self.lane)))
         finished = self.lane.finish(seconds)
         evidence, history = self._evidence(seconds), self._recorded()
         for record in self.later:
@@ -213,7 +229,7 @@ class Striker:
 
     def _judge(self, record: StrikeRecord) -> CrashRow | None:
         finished = not self.lane.unfinished()
-        if self.later or (not finished and self._recovery() > patience(self.lane)):
+        if self.later or (not finished and self._is_slow):
             self.later.append(record)
             return None
         self.spoiled = not finished
@@ -225,15 +241,21 @@ class Striker:
         machine = self.lane.history.parent / f"{MACHINE}.jsonl"
         return [*History.load(self.lane.history), *History.load(machine)]
 
-    def _recovery(self) -> float:
-        """The longest time that the target promises for a recovery, in seconds."""
-        return max(self.lane.promises.recovers_within.values(), default=0.0)
+    @property
+    def _is_slow(self) -> bool:
+        """Whether the target promises to recover later than the lane waits after each strike."""
+        return max(self.lane.promises.recovers_within.values(), default=0.0) > patience(self.lane)
+
+    @property
+    def reserve(self) -> float:
+        """Seconds that the tasks of a slow target need after the last strike."""
+        longest = max(self.lane.promises.recovers_within.values(), default=0.0)
+        return longest + patience(self.lane) if self._is_slow else 0.0
 
     def _attempt(self, crash: CrashStrike, life: Life) -> StrikeRecord | None:
         """Strike one life; None if the command did not occur."""
-        lane, point = self.lane, crash.point
+        lane = self.lane
         self.strikes += 1
-        late = min(_LATE_LEASES * lane.settings.lease, _MOST_LATE_SECONDS)
         overtaken = crash.kind is CrashKind.KILLED_LATE
         tasks = life.tasks(lane.take(life.count), gated=overtaken)
         if overtaken:  # only the handlers of later processes wait at their gates
@@ -241,27 +263,17 @@ class Striker:
             lane.gates.let_pass(workers, "the gate is for the run that takes over")
         if not crash.kind.kills:
             self._note(crash, INJECT, [])
-        wire = lane.wires[point.role, point.service]
-        armed = wire.arm(
-            Strike(
-                blow=crash.kind.blow,
-                moment=crash.kind.moment,
-                number=point.occurrence,
-                name=_name_on_wire(lane, point),
-                of=lambda client: client_of(client) == point.client,
-                seconds=late,
-            )
-        )
+        wire = lane.wires[crash.point.role, crash.point.service]
+        armed = wire.arm(self._strike_on_wire(crash))
         living = threading.Thread(target=live, args=(lane, life, tasks), name="life", daemon=True)
         living.start()
+        nudge: list[int] = []
         try:
+            if armed.wait(_NUDGE_SECONDS) is None:
+                # A blocking read gets its reply with the next task.
+                nudge += self._nudge(living)
             command = armed.wait(_STRIKE_SECONDS)
-            if command is not None and crash.kind.kills and not self._kill(crash, command):
-                command = None
-            elif command is not None and overtaken:
-                self._overtake(crash, tasks)
-            elif command is not None and crash.kind is CrashKind.REPLY_LATE:
-                time.sleep(late)
+            struck = command is not None and self._carry_out(crash, command, tasks)
         finally:
             wire.disarm(armed)  # what it holds passes
             if overtaken:
@@ -272,12 +284,46 @@ class Striker:
         if not crash.kind.kills:
             self._note(crash, HEAL, [])
         passed = lane.recover(fresh=crash.kind.kills)
-        lane.finish(patience(lane))
-        if command is None:
-            return None
-        numbers = frozenset({*passed, *(task.number for task in tasks)})
+        lane.finish(_SHORT_SECONDS if self._is_slow else patience(lane))
+        numbers = frozenset({*passed, *nudge, *(task.number for task in tasks)})
         may_end_badly = life.meanwhile is Meanwhile.CANCEL
-        return StrikeRecord(strike=crash, number=self.strikes, tasks=numbers, may_end_badly=may_end_badly)
+        record = StrikeRecord(strike=crash, number=self.strikes, tasks=numbers, may_end_badly=may_end_badly)
+        return record if struck else None
+
+    def _strike_on_wire(self, crash: CrashStrike) -> Strike:
+        point = crash.point
+        return Strike(
+            blow=crash.kind.blow,
+            moment=crash.kind.moment,
+            number=point.occurrence,
+            name=_name_on_wire(self.lane, point),
+            of=lambda client: client_of(client) == point.client,
+            seconds=self._late,
+        )
+
+    def _carry_out(self, crash: CrashStrike, command: Command, tasks: Sequence[TaskSpec]) -> bool:
+        """Do what the wire cannot do by itself; False if the process of the command has ended before."""
+        if crash.kind.kills and not self._kill(crash, command):
+            return False
+        if crash.kind is CrashKind.KILLED_LATE:
+            self._overtake(crash, tasks)
+        elif crash.kind is CrashKind.REPLY_LATE:
+            time.sleep(self._late)
+        return True
+
+    @property
+    def _late(self) -> float:
+        """How many seconds a late reply is late: longer than a lease, so that others may take a task over."""
+        return min(_LATE_LEASES * self.lane.settings.lease, _MOST_LATE_SECONDS)
+
+    def _nudge(self, living: threading.Thread) -> list[int]:
+        """Submit one more task, unless the producer waits for an answer; its number."""
+        living.join(_STRIKE_SECONDS)
+        if living.is_alive():
+            return []
+        number = self.lane.take(1)
+        self.lane.submit([TaskSpec(number=number)])
+        return [number]
 
     def _overtake(self, crash: CrashStrike, tasks: Sequence[TaskSpec]) -> None:
         """Wait until another run of a task has begun and waits at its gate, or until none will."""
