@@ -20,15 +20,19 @@ from harness.checkers.asked import ASKED, SIDE_CHECKS, as_promised
 from harness.checkers.base import Checker, CheckResult, Verdict, check_all
 from harness.checkers.causality import causality
 from harness.checkers.delivery import account
+from harness.checkers.recovery import DEFAULT_P99
 from harness.crashpoints.points import CrashRow, CrashStrike
 from harness.history import History, Operation, OperationType
 from harness.history.faults import killed_workers
 from harness.history.fields import task_of
 from harness.history.interruptions import interruptions
 from harness.history.names import CHILD, NEMESIS, worker_name
+from harness.history.promises import promises
 from harness.history.runs import begun, returned
 
 _OF_TASKS = frozenset({"enqueue", "run", "effect", "report", "transition", "record"})
+# A pool of a lane has one worker, so a task waits for the start of another one.
+_START_SECONDS = 6.0
 # What only an empty queue can answer.
 _OF_QUEUE = frozenset({"queue", "witnesses"})
 
@@ -83,7 +87,7 @@ def judged(record: StrikeRecord, history: History) -> CrashRow:
         "queue": nothing_left(),
         "witnesses": witnesses(),
         "causality": causality(),
-        "recovery": lambda found: recovery()(_without_unrecorded_ends(found)),
+        "recovery": lambda found: recovery(_bound(found))(_without_unrecorded_ends(found)),
     }
     left_out = {
         *(() if record.alone else _OF_QUEUE),
@@ -91,6 +95,10 @@ def judged(record: StrikeRecord, history: History) -> CrashRow:
     }
     asked = {name: one for name, one in checkers.items() if name not in left_out}
     results = as_promised(check_all(asked, history), history)
+    if "recovery" in results and results["recovery"].verdict is Verdict.UNKNOWN:
+        del results[
+            "recovery"
+        ]  # the machine was too slow to say it, and the record says that the task is complete
     unasked = results.pop(ASKED, None) is not None
     told = {name: one for name, one in results.items() if not (unasked and name in SIDE_CHECKS)}
     verdict = (
@@ -118,6 +126,15 @@ def judged(record: StrikeRecord, history: History) -> CrashRow:
         runs=runs,
         figures=figures,
         seconds=record.seconds,
+    )
+
+
+def _bound(history: History) -> float:
+    """Seconds after which a task has to begin again: as promised, and the time in which its only worker is replaced."""
+    made = promises(history)
+    return (
+        max([DEFAULT_P99] if made is None else made.recovers_within.values(), default=DEFAULT_P99)
+        + _START_SECONDS
     )
 
 
@@ -158,7 +175,7 @@ def _outcome(
         if figures[name]:
             return name
     if worst and worst[0][0] == "recovery":
-        return "late" if worst[0][1].verdict is Verdict.INVALID else "late?"
+        return "late"
     if errored:
         return "errored"
     for name in ("illegal", "stale"):

@@ -17,7 +17,7 @@ from typing import Self
 import psutil
 
 from harness.crashpoints.points import PRODUCER, ROLES, WORKER
-from harness.crashpoints.producer import ClientOfAdapter, ProcessProducer, Producer
+from harness.crashpoints.producer import ClientOfAdapter, LaneProducer, ProcessProducer
 from harness.environments.base import Endpoints, Environment, Service
 from harness.environments.urls import plain_url
 from harness.errors import TargetFailed
@@ -69,7 +69,7 @@ class LanePlace:
     first: int
 
 
-class Lane:
+class StrikeLane:
     """An open lane; `close` ends everything."""
 
     def __init__(self, settings: LaneSettings, place: LanePlace) -> None:
@@ -82,7 +82,7 @@ class Lane:
         self.quiet = 0.0
         """For how many seconds nothing had changed when the last wait for an end was over."""
         self._stack = ExitStack()
-        self._producer: Producer | None = None
+        self._producer: LaneProducer | None = None
         self.wires: dict[tuple[str, Service], Wire] = {}
 
     @classmethod
@@ -151,7 +151,7 @@ class Lane:
         return self._producer.session
 
     @property
-    def producer(self) -> Producer:
+    def producer(self) -> LaneProducer:
         """The running producer."""
         assert self._producer is not None
         return self._producer

@@ -26,7 +26,7 @@ from harness.targets.base import Submission, TargetSession, TargetSettings, Task
 _START_SECONDS = 60.0
 
 
-class Producer(Protocol):
+class LaneProducer(Protocol):
     """Submits and cancels tasks through the wires of the producer."""
 
     def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
@@ -109,7 +109,7 @@ class ProcessProducer:
             return
 
 
-class _Calls:
+class _ProducerCalls:
     """The calls that the process answers."""
 
     def __init__(self) -> None:
@@ -130,7 +130,7 @@ class _Calls:
 
 
 def _serve(requests: IO[str], answers: IO[str]) -> None:
-    calls = _Calls()
+    calls = _ProducerCalls()
     for line in requests:
         request = json.loads(line)
         number, name = request.pop("id"), request.pop("call")

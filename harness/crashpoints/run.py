@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.checkers.base import Verdict
-from harness.crashpoints.lane import Lane, LanePlace, LaneSettings
+from harness.crashpoints.lane import LanePlace, LaneSettings, StrikeLane
 from harness.crashpoints.lives import LIVES, Life, Meanwhile
 from harness.crashpoints.points import PRODUCER, CrashKind, CrashRow, CrashStrike, Point
 from harness.crashpoints.striking import Striker, points_of
@@ -128,7 +128,7 @@ class CrashpointsRun:
             self.told(row)
             self.progress.update(f"{len(self.rows)} of {self._total}")
 
-    def _lane(self) -> Lane:
+    def _lane(self) -> StrikeLane:
         with self._lock:
             self._lanes += 1
             number = self._lanes
@@ -140,7 +140,7 @@ class CrashpointsRun:
             gauge=self._gauge,
             first=number * _NUMBERS_OF_A_LANE,
         )
-        return Lane.open(self.settings, place)
+        return StrikeLane.open(self.settings, place)
 
     @contextmanager
     def _measured(self) -> Iterator[None]:

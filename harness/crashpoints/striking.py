@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from harness.checkers.base import Verdict
 from harness.checkers.delivery import WAITING
 from harness.crashpoints.judging import StrikeRecord, history_of, judged
-from harness.crashpoints.lane import Lane, kill
+from harness.crashpoints.lane import StrikeLane, kill
 from harness.crashpoints.lives import Life, Meanwhile, gate_of
 from harness.crashpoints.points import PRODUCER, CrashKind, CrashRow, CrashStrike, Point
 from harness.environments.base import Service
@@ -41,7 +41,7 @@ _POLL_SECONDS = 0.02
 _ARBITRARY = re.compile(r"[0-9a-fA-F]{8,}|\d+")
 
 
-def patience(lane: Lane) -> float:
+def patience(lane: StrikeLane) -> float:
     """Seconds after which an unfinished task counts as stuck, or is looked at again at the end of the lane.
 
     Twice as long as the target promises that it takes a silent worker's tasks over, within limits.
@@ -55,7 +55,7 @@ def client_of(client: WireClient) -> str:
     return _ARBITRARY.sub("*", client.name)
 
 
-def points_of(lane: Lane, life: Life, *, background: bool) -> list[Point]:
+def points_of(lane: StrikeLane, life: Life, *, background: bool) -> list[Point]:
     """The commands of one life, in order.
 
     With `background`, also those that are sent without any task. Otherwise those of clients that send nothing else are
@@ -92,7 +92,7 @@ def _key(point: Point) -> tuple[str, str, str, str]:
     return point.role, point.service, point.client, point.name
 
 
-def _back_to_normal(lane: Lane) -> None:
+def _back_to_normal(lane: StrikeLane) -> None:
     lane.recover()
     if not lane.finish(patience(lane)):
         raise HarnessError(
@@ -105,7 +105,7 @@ Watched = Mapping[tuple[str, Service], Sequence[Command]]
 """The commands of each side to each server."""
 
 
-def _live_to_the_end(lane: Lane, life: Life) -> Watched:
+def _live_to_the_end(lane: StrikeLane, life: Life) -> Watched:
     """Live once; what the producer has sent, if later it is what the harness asks for."""
     live(lane, life, life.tasks(lane.take(life.count)))
     sent = {} if lane.can_kill_producer else {key: lane.wires[key].watched() for key in lane.wires}
@@ -119,7 +119,7 @@ def _idle() -> Watched:
     return {}
 
 
-def _watched(lane: Lane, action: Callable[[], Watched]) -> list[Point]:
+def _watched(lane: StrikeLane, action: Callable[[], Watched]) -> list[Point]:
     """The commands that are sent during an action, or that the action returns."""
     names = lane.command_names()
     for wire in lane.wires.values():
@@ -145,7 +145,7 @@ def _watched(lane: Lane, action: Callable[[], Watched]) -> list[Point]:
     return found
 
 
-def live(lane: Lane, life: Life, tasks: Sequence[TaskSpec]) -> None:
+def live(lane: StrikeLane, life: Life, tasks: Sequence[TaskSpec]) -> None:
     """Submit the tasks of a life, and do what happens meanwhile; returns before the tasks end."""
     answers = lane.submit(tasks)
     if life.meanwhile is Meanwhile.NOTHING:
@@ -164,7 +164,7 @@ def live(lane: Lane, life: Life, tasks: Sequence[TaskSpec]) -> None:
         lane.gates.open(gate)
 
 
-def _waits_at(lane: Lane, gate: str) -> bool:
+def _waits_at(lane: StrikeLane, gate: str) -> bool:
     """Wait until a handler is at the gate; False if there is no task that could come to it."""
     deadline = time.monotonic() + patience(lane)
     while time.monotonic() < deadline:
@@ -177,7 +177,7 @@ def _waits_at(lane: Lane, gate: str) -> bool:
     return False
 
 
-def _cancel(lane: Lane, activities: Sequence[str]) -> None:
+def _cancel(lane: StrikeLane, activities: Sequence[str]) -> None:
     try:
         lane.producer.cancel(activities)
     except TargetFailed:
@@ -192,7 +192,7 @@ class Striker:
     A lane is `spoiled` once a task has not ended that nothing brings back: its queue is no ground for further strikes.
     """
 
-    lane: Lane
+    lane: StrikeLane
     life: dict[str, Life]
     later: list[StrikeRecord] = field(default_factory=list)
     spoiled: bool = False
@@ -381,7 +381,7 @@ class Striker:
         return (*found, drained)
 
 
-def _name_on_wire(lane: Lane, point: Point) -> str:
+def _name_on_wire(lane: StrikeLane, point: Point) -> str:
     """The name that the wire gives a command, by that of the table."""
     names = {better: name for name, better in lane.command_names().items()}
     return names.get(point.name, point.name)

@@ -92,7 +92,7 @@ class ArmedStrike:
         return self._seen == strike.number
 
     def fell(self, command: Command, release: Callable[[], None]) -> None:
-        """Note the command and wake whoever waits."""
+        """Note the command, and end the waits for it."""
         self.command, self._release = command, release
         self._struck.set()
 
