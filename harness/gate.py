@@ -4,8 +4,9 @@ A handler that has begun arrives at a gate and waits there. The runner waits for
 kills that worker, for example), and opens the gate for all present and later handlers. A worker that is killed at a
 gate closes its connection, and the keeper removes it. The handlers' end is `gates` of the worker kit.
 
-The protocol uses a Unix domain socket: the handler sends one line of JSON (`gate`, `pid`, `task`), and the keeper
-replies with `open` and a newline. Every wait has a deadline in seconds.
+The protocol uses a Unix domain socket: the handler sends one line of JSON (`gate`, `pid`, `task`, and `can`, the
+actions that it can carry out), and the keeper replies with the line `open` or with an action. Every wait has a deadline
+in seconds.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Self
 from harness.errors import GateError
 from harness.history.figures import counted
 
-_OPEN = b"open\n"
+_OPEN = "open"
 _LONGEST_LINE_BYTES = 4096
 # The kernel's limit for the path of a socket is 104 bytes on macOS and 108 on Linux, including the final null byte.
 _LONGEST_PATH_BYTES = 100
@@ -34,11 +35,15 @@ DEFAULT_DEADLINE_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GateArrival:
-    """A handler that waits at a gate, with its worker's process id and the number of its task."""
+    """A handler that waits at a gate, with its worker's process id and the number of its task.
+
+    `can` are the actions that it carries out if it is asked to.
+    """
 
     gate: str
     pid: int
     task: int
+    can: frozenset[str] = frozenset()
 
 
 class GateKeeper:
@@ -110,6 +115,23 @@ class GateKeeper:
             self._opened.add(gate)
             self._release()
 
+    def act(self, gate: str, action: str) -> None:
+        """Let the handlers that wait at a gate carry out an action; then they wait there again, unless they ended.
+
+        `action` is a word of `harness_worker.actions`, with its arguments. Raises `GateError` if no handler waits
+        there that can do it.
+        """
+        word = action.partition(" ")[0]
+        with self._changed:
+            able = [end for end, one in self._waiting.items() if one.gate == gate and word in one.can]
+            if not able:
+                raise GateError(
+                    f"no handler at gate {gate!r} can {word} when it is asked to. "
+                    "Use the worker kit, or a fault that needs no help of the handler."
+                )
+            for end in able:
+                _answer(end, action)
+
     def open_all(self) -> None:
         """Open every gate permanently."""
         with self._changed:
@@ -145,7 +167,7 @@ class GateKeeper:
             if not is_open:
                 self._given_up[arrival.gate] = self._passing[arrival.pid]
             del self._waiting[end]
-            _answer(end)
+            _answer(end, _OPEN)
 
     def _serve(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -186,9 +208,9 @@ class GateKeeper:
             return True
 
 
-def _answer(end: socket.socket) -> None:
+def _answer(end: socket.socket, reply: str) -> None:
     try:
-        end.sendall(_OPEN)
+        end.sendall(reply.encode() + b"\n")
     except OSError:  # killed after its arrival: the serving thread will read the end of file
         return
 
@@ -196,8 +218,10 @@ def _answer(end: socket.socket) -> None:
 def _parse(line: bytes) -> GateArrival | None:
     try:
         match json.loads(line):
-            case {"gate": str(gate), "pid": int(pid), "task": int(task)}:
-                return GateArrival(gate=gate, pid=pid, task=task)
+            case {"gate": str(gate), "pid": int(pid), "task": int(task), **others}:
+                can = others.get("can", ())
+                known = (word for word in can if isinstance(word, str)) if isinstance(can, list) else ()
+                return GateArrival(gate=gate, pid=pid, task=task, can=frozenset(known))
     except ValueError:
         return None
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,7 @@ class RunOptions:
     """The options of a run.
 
     seed: decides the schedule.
-    tasks: how many tasks are submitted.
+    tasks: how many tasks are submitted (default: as many as the scenario says).
     queue: the name of the run's own queue (default: by the name of the scenario).
     rate: tasks a second (default: that of the workload, or less if the target promises fewer slots).
     timeout: seconds that bound the run (default: that of the scenario, or more if the rate is lower; on a machine that
@@ -62,10 +62,11 @@ class RunOptions:
     stall: the patience of the drain: seconds without any change that end it (default: by the promises of the target).
     load: the times of the tasks instead of those of the workload; it then decides how many `tasks` are submitted.
     metering: the endpoint whose bill belongs to the run.
+    faults: the numbers of the faults of the schedule that are injected (default: all).
     """
 
     seed: int
-    tasks: int
+    tasks: int | None = None
     queue: str | None = None
     rate: float | None = None
     timeout: float | None = None
@@ -73,10 +74,11 @@ class RunOptions:
     stall: float | None = None
     load: PlannedLoad | None = None
     metering: Metering | None = None
+    faults: Collection[int] | None = None
 
     def plan(self, scenario: Scenario, target: Target) -> RunPlan:
         """The plan of a run with these options; raises `UsageError` as `RunPlan.of`."""
-        tasks = self.tasks
+        tasks = self.tasks or scenario.tasks
         if self.load is not None:
             scenario, tasks = self.load.applied(scenario, self.seed)
         return RunPlan.of(
@@ -110,7 +112,7 @@ def run_scenario(
     scenario = plan.scenario
     for note in plan.notes:
         progress.step(f"{scenario.name}: {note}")
-    schedule = Schedule.of(scenario, seed=options.seed, tasks=plan.tasks)
+    schedule = Schedule.of(scenario, seed=options.seed, tasks=plan.tasks, faults=options.faults)
     queue = options.queue or f"hx-{scenario.name}"
     with (
         _sealed_if_interrupted(history_folder),

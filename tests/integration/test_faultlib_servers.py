@@ -19,6 +19,7 @@ from harness.environments.embedded import EmbeddedEnvironment
 from harness.errors import GateError
 from harness.faults.backends import TerminateBackends
 from harness.faults.base import Fault, FaultContext
+from harness.faults.redis_tail import LoseRedisTail
 from harness.faults.restarting import RestartServer
 from harness.scenario.schedule import plan_faults
 from harness.wire import Wire
@@ -136,3 +137,30 @@ def _increment_until_a_loss(client: redis.Redis, proxy: Wire) -> int:
     except redis.ConnectionError:
         losing.join()
         return answered
+
+
+def test_redis_starts_again_without_what_it_wrote_last(own_servers: EmbeddedEnvironment) -> None:
+    with redis.Redis.from_url(own_servers.endpoints.redis_url) as client:
+        client.set("early", 1)
+        client.delete("late")
+        acknowledged = 0
+
+        def write() -> None:
+            nonlocal acknowledged
+            with contextlib.suppress(redis.ConnectionError):
+                while True:
+                    acknowledged = client.incr("late")
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        carry_out(LoseRedisTail(at=0.0, lag=0.3), own_servers)
+        writer.join()
+    with redis.Redis.from_url(own_servers.endpoints.redis_url) as client:
+        assert client.get("early") == b"1"
+        assert int(client.get("late") or 0) < acknowledged, "the end is gone, although it was acknowledged"
+
+
+def test_a_tail_of_redis_that_is_empty_is_no_fault(own_servers: EmbeddedEnvironment) -> None:
+    with pytest.raises(GateError, match="wrote nothing"):
+        carry_out(LoseRedisTail(at=0.0, lag=0.2), own_servers)
+    own_servers.restart("redis")

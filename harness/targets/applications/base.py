@@ -26,7 +26,10 @@ from harness.targets.subprocess_pool import SubprocessPool
 from harness.targets.wrapped_handler import TaskLabel
 
 OUTSIDE = frozenset(
-    {Loss.DEPLOYMENT, Loss.DATABASE_RESTARTED, Loss.DATABASE_FROZEN, Loss.BACKENDS_TERMINATED}
+    {
+        *(Loss.DEPLOYMENT, Loss.DATABASE_RESTARTED, Loss.DATABASE_FROZEN, Loss.DATABASE_FULL),
+        *(Loss.DATABASE_LOCKED, Loss.DATABASE_READ_ONLY, Loss.STATEMENTS_CANCELED, Loss.BACKENDS_TERMINATED),
+    }
 )
 """The losses that take nothing from a system whose tasks are not in Postgres."""
 
