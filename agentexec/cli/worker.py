@@ -39,29 +39,25 @@ def _worker(options: argparse.Namespace) -> int:
     """Run a pool of worker processes; options win over the pool's module and the environment."""
     with ForkServer() as fork_server:
         fork_server.start()  # first: it imports while this process does
-        return _run(options, fork_server)
+        gc.disable()  # a collection finds nothing during these imports
+        from agentexec.ops.logs import set_up
+        from agentexec.worker.loading import ImportFailed, load_pool
+        from agentexec.worker.reference import PoolReference
 
-
-def _run(options: argparse.Namespace, fork_server: ForkServer) -> int:
-    gc.disable()  # a collection finds nothing during these imports
-    from agentexec.ops.logs import set_up
-    from agentexec.worker.loading import ImportFailed, load_pool
-    from agentexec.worker.reference import PoolReference
-
-    gc.enable()
-    sys.path.insert(0, str(Path.cwd()))
-    reference = PoolReference.parse(options.pool)
-    try:
-        pool = load_pool(reference)
-    except ImportFailed as error:
-        _explain(error.__cause__, reference.module or "")
-        raise
-    pool.reference, pool.fork_server = reference, fork_server
-    given = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
-    pool.override(given)
-    otherwise: Literal["text"] | None = None if logging.getLogger().handlers else "text"
-    set_up(pool.settings.log_format or otherwise, level=pool.settings.log_level)
-    return pool.run()
+        gc.enable()
+        sys.path.insert(0, str(Path.cwd()))
+        reference = PoolReference.parse(options.pool)
+        try:
+            pool = load_pool(reference)
+        except ImportFailed as error:
+            _explain(error.__cause__, reference.module or "")
+            raise
+        pool.reference, pool.fork_server = reference, fork_server
+        given = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
+        pool.override(given)
+        otherwise: Literal["text"] | None = None if logging.getLogger().handlers else "text"
+        set_up(pool.settings.log_format or otherwise, level=pool.settings.log_level)
+        return pool.run()
 
 
 def _explain(error: BaseException | None, module: str) -> None:
