@@ -11,6 +11,8 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from pydantic_core import to_json
+
 from agentexec.errors import AgentexecError, InvalidTask, require
 from agentexec.masking import masked
 
@@ -61,16 +63,25 @@ def storable_json(value: Any, *, dumped: bool = False) -> str:
     Python writes what Postgres refuses: NaN, NUL characters, half surrogate pairs. It turns other keys into text, two
     of them perhaps into the same. What is nested deeper than `DEEPEST` would overflow a stack somewhere later.
     """
-    if not dumped:
-        _check_shape(value)
+    if dumped and (plain := _plain_json(value)):
+        return plain
+    _check_shape(value)
     text = json_text(value)
-    if dumped and text.count("{") + text.count("[") > DEEPEST:  # otherwise it cannot be too deep
-        _check_shape(value)
     if "\\u0000" in text and _NUL.search(text):  # the first test is forty times as fast
         raise ValueError("it holds a NUL character, which Postgres cannot store; remove it")
     if not _is_text(text):
         raise ValueError("it holds half of a surrogate pair, which is not text; remove it")
     return text
+
+
+def _plain_json(value: Any) -> str:
+    """The JSON of what pydantic made, five times as fast; empty if it may hold what `storable_json` refuses."""
+    try:
+        text = to_json(value, inf_nan_mode="constants").decode()
+    except ValueError:  # half of a surrogate pair, or too many levels
+        return ""
+    unusual = "NaN" in text or "Infinity" in text or "\\u0000" in text
+    return "" if unusual or text.count("{") + text.count("[") > DEEPEST else text
 
 
 def json_text(value: Any) -> str:

@@ -279,9 +279,9 @@ def _record_cancel(
 
 
 def _tasks(entries: Sequence[PreparedTask], ids: Sequence[UUID]) -> list[Task]:
-    """Tasks under the ids that they are recorded with; not validated again, as the name and the context were."""
+    """Tasks under the ids that they are recorded with."""
     return [
-        Task.model_construct(task_name=entry.activity.task_name, agent_id=i, context=entry.activity.context)
+        Task(task_name=entry.activity.task_name, agent_id=i, context=entry.activity.context)
         for entry, i in zip(entries, ids, strict=True)
     ]
 

@@ -180,15 +180,17 @@ class Enqueuer:
         statements = [[e.activity for e in part] for part in parts(entries, lambda entry: entry.size)]
         # A transaction takes two more round trips than one statement.
         whole = len(statements) > 1 or any(group.needs_transaction for group in batch)
-        return patiently(lambda: self._write(statements, self._engine if whole else self._one_statement))
+        first = iter([True])
+        return patiently(lambda: self._write(statements, whole=whole, new_ids=next(first, False)))
 
     def _write(
-        self, statements: Sequence[Sequence[NewActivity]], engine: Engine | KeptConnection
+        self, statements: Sequence[Sequence[NewActivity]], *, whole: bool, new_ids: bool
     ) -> dict[UUID, UUID]:
         recorded: dict[UUID, UUID] = {}
+        engine = self._engine if whole else self._one_statement
         with self._one_writer, engine.begin() as connection:
             for activities in statements:
-                recorded |= record_enqueued(connection, activities)
+                recorded |= record_enqueued(connection, activities, new_ids=new_ids)
         return recorded
 
     def _dispatch(self, entries: Sequence[PreparedTask]) -> set[UUID]:
@@ -198,25 +200,24 @@ class Enqueuer:
         any pool dispatches it. After a time-out it dispatches all tasks until Redis answers, so that no other caller
         waits.
         """
-        activities: Sequence[NewActivity] = [entry.activity for entry in entries]
+        tasks: Sequence[Dispatch] = [dispatch_of(entry.activity, entry.payload) for entry in entries]
         if self.circuit.silent:
-            self._order.wait(activities)
+            self._order.wait(tasks)
             return set()
-        payloads = {entry.activity.id: entry.payload for entry in entries}
-        activities, full = self._order.hold(activities)
-        tasks = [dispatch_of(activity, payloads[activity.id]) for activity in activities]
+        tasks, full = self._order.hold(tasks)
         try:
             answers = self._queue.enqueue(tasks)
         except redis.RedisError as error:
             self.circuit.note(error)
             message = "recorded %d task(s) that Redis did not take (%s); a pool dispatches them later"
             _logger.warning(message, len(tasks), error)
-            self._order.wait(activities)
+            self._order.wait(tasks)
             return full
-        answered = list(zip(activities, answers, strict=True))
-        self._marker.add([a.id for a, answer in answered if answer is Admission.TAKEN])
-        full |= {a.id for a, answer in answered if answer is Admission.FULL}
-        self._order.wait((a for a, answer in answered if answer is not Admission.TAKEN), full)
+        answered = list(zip(tasks, answers, strict=True))
+        self._marker.add([task.task_id for task, answer in answered if answer is Admission.TAKEN])
+        left = [(task, answer) for task, answer in answered if answer is not Admission.TAKEN]
+        full |= {task.task_id for task, answer in left if answer is Admission.FULL}
+        self._order.wait((task for task, _ in left), full)
         return full
 
 

@@ -7,9 +7,10 @@ writes two tables, so it runs the change and then its log entries in the caller'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from agentexec.store.status import sources, sql_in
 
 NEXT_N = "{next_n}"
 _LOGGED = ("id", "status", "fence")
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +41,11 @@ class ActivityChange:
     percentage: str = "NULL"
     logged: str = "true"
     answer: tuple[str, ...] = ("id",)
+
+    @property
+    def is_update(self) -> bool:
+        """Whether it changes activities that exist, and locks them first."""
+        return "{same_id}" in self.sql
 
     @property
     def needs_two_statements(self) -> bool:
@@ -63,28 +70,36 @@ class ActivityChange:
         sql = f"""INSERT INTO {{log}} (activity_id, fence, n, status, message, percentage, created_at)
             SELECT a.id, a.fence, {self.n}, a.status, v.message, {self.percentage}, {{now}}
             FROM {changed} AS a JOIN {{rows}} AS v ON a.id = v.id WHERE {self.logged}"""
-        # A batch that is sent again finds its entries under the numbers that it gave them.
-        again = "" if self.needs_two_statements else " ON CONFLICT DO NOTHING"
+        # An update that is sent again finds its entries under the numbers that it gave them.
+        again = "" if self.needs_two_statements or not self.is_update else " ON CONFLICT DO NOTHING"
         return render(sql, postgres=postgres, rows=rows) + again
 
 
-def apply(connection: Connection, change: ActivityChange, rows: Batch) -> Sequence[Row[Any]]:
-    """Run a change; returns its answer for each row that it changed."""
-    return apply_all(connection, (change, rows))[0]
+def apply(
+    connection: Connection, change: ActivityChange, rows: Batch, shared: Mapping[str, Any] = _NOTHING
+) -> Sequence[Row[Any]]:
+    """Run a change; returns its answer for each row that it changed. `shared` are columns equal in all rows."""
+    return apply_all(connection, (change, rows), shared=shared)[0]
 
 
-def apply_all(connection: Connection, *batches: tuple[ActivityChange, Batch]) -> Sequence[Sequence[Row[Any]]]:
+def apply_all(
+    connection: Connection, *batches: tuple[ActivityChange, Batch], shared: Mapping[str, Any] = _NOTHING
+) -> Sequence[Sequence[Row[Any]]]:
     """Run changes of different activities, on Postgres in one statement; returns the answer of each change."""
     changes = tuple(change for change, _ in batches)
     if not is_postgres(connection) or any(change.needs_two_statements for change in changes):
-        return [_apply_in_two(connection, change, rows) for change, rows in batches]
+        return [
+            _apply_in_two(connection, change, [{**row, **shared} for row in rows]) for change, rows in batches
+        ]
     if not any(rows for _, rows in batches):
         return [() for _ in batches]
     parameters = {f"{change.name}_batch": as_json(rows) for change, rows in batches}
+    if shared:
+        parameters["shared"] = as_json(shared)
     # SQLAlchemy translates a text at each call, which takes longer than the driver's own work.
     psycopg = connection.dialect.driver == "psycopg"
     run_it = connection.exec_driver_sql if psycopg else connection.execute
-    found = run_it(_one_statement(changes, psycopg), parameters).all()
+    found = run_it(_one_statement(changes, psycopg, *shared), parameters).all()
     answers: dict[str, list[Row[Any]]] = {change.name: [] for change in changes}
     for row in found:
         answers[row[0]].append(row)
@@ -105,11 +120,11 @@ def _two_statements(change: ActivityChange, postgres: bool) -> tuple[str, str]:
 
 
 @cache
-def _one_statement(changes: tuple[ActivityChange, ...], psycopg: bool) -> Any:
+def _one_statement(changes: tuple[ActivityChange, ...], psycopg: bool, *shared: str) -> Any:
     """The changes as one statement of Postgres, as text of psycopg or not; it locks all the activities first."""
-    batches = {c.name: relation(f"{c.name}_batch", c.columns, postgres=True) for c in changes}
+    batches = {c.name: relation(f"{c.name}_batch", c.columns, postgres=True, shared=shared) for c in changes}
     parts, answers = [f"{name}_rows AS MATERIALIZED {batch}" for name, batch in batches.items()], []
-    ids = " UNION ALL ".join(f"SELECT id FROM {c.name}_rows" for c in changes if "{same_id}" in c.sql)
+    ids = " UNION ALL ".join(f"SELECT id FROM {c.name}_rows" for c in changes if c.is_update)
     if ids:
         parts.append(f"locked AS MATERIALIZED ({LOCKED.replace('CAST(:ids AS uuid[])', f'ARRAY({ids})')})")
     # The array makes the planner use the primary key. Without it, it reads the whole of a table that has no statistics
@@ -121,7 +136,8 @@ def _one_statement(changes: tuple[ActivityChange, ...], psycopg: bool) -> Any:
             f"{name} AS ({change.activity_sql(postgres=True, rows=rows, locked=locked)})",
             f"{name}_log AS ({change.log_sql(postgres=True, rows=rows, changed=name)})",
         ]
-        answers.append(f"SELECT '{name}' AS change, {', '.join(change.answer)} FROM {name}")
-    statement = text(f"WITH {', '.join(parts)} {' UNION ALL '.join(answers)}")
+        if change.answer:
+            answers.append(f"SELECT '{name}' AS change, {', '.join(change.answer)} FROM {name}")
+    statement = text(f"WITH {', '.join(parts)} {' UNION ALL '.join(answers) or 'SELECT 1 WHERE false'}")
     dialect = make_url("postgresql+psycopg://").get_dialect()
     return str(statement.compile(dialect=dialect())) if psycopg else statement

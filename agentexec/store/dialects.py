@@ -114,7 +114,8 @@ def run(
         words["rows"] = relation("batch", tuple(rows[0]), postgres=postgres)
         parameters["batch"] = as_json(rows)
     if ids:
-        parameters["ids"] = sorted(ids) if postgres else json.dumps([i.hex for i in ids])
+        texts = sorted(i.hex for i in ids)
+        parameters["ids"] = f"{{{','.join(texts)}}}" if postgres else json.dumps(texts)
     result = connection.execute(_statement(template, postgres, **words), parameters)
     return result.all() if result.returns_rows else ()
 
@@ -130,12 +131,22 @@ def as_uuid(value: Any) -> UUID:
 
 
 @cache
-def relation(parameter: str, columns: tuple[str, ...], *, postgres: bool) -> str:
-    """The batch in the JSON parameter `:parameter` as a relation."""
+def relation(
+    parameter: str, columns: tuple[str, ...], *, postgres: bool, shared: tuple[str, ...] = ()
+) -> str:
+    """The batch in the JSON parameter `:parameter` as a relation.
+
+    On Postgres, the object in the parameter `:shared` has the columns of all rows that `shared` names.
+    """
     kinds = {name: _KINDS.get(name, "text") for name in columns}
     if postgres:
-        shape = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
-        return f"(SELECT * FROM jsonb_to_recordset(CAST(:{parameter} AS jsonb)) AS batch({shape}))"
+        own, common = (
+            [f"{n} {kinds[n]}" for n in columns if (n in shared) is there] for there in (False, True)
+        )
+        found = f"jsonb_to_recordset(CAST(:{parameter} AS jsonb)) AS batch({', '.join(own)})"
+        if common:
+            found += f", jsonb_to_record(CAST(:shared AS jsonb)) AS shared({', '.join(common)})"
+        return f"(SELECT * FROM {found})"
     # JSON columns stay text, which is what SQLAlchemy's JSON type writes and reads.
     picked = ", ".join(
         f"value {'->' if kind == 'jsonb' else '->>'} '$.{name}' AS {name}" for name, kind in kinds.items()
@@ -143,7 +154,7 @@ def relation(parameter: str, columns: tuple[str, ...], *, postgres: bool) -> str
     return f"(SELECT {picked} FROM json_each(:{parameter}))"
 
 
-def as_json(rows: Batch) -> str:
+def as_json(rows: Batch | Mapping[str, Any]) -> str:
     """A batch as the parameter of a statement."""
     return to_json(rows).decode()
 

@@ -8,14 +8,16 @@ Callers own the transaction and pass a connection inside one. `record_*` functio
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from operator import attrgetter
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from agentexec.errors import IdempotencyConflict
 from agentexec.store.changes import NEXT_N, ActivityChange, apply, apply_all
-from agentexec.store.dialects import Batch, as_uuid, run
+from agentexec.store.dialects import Batch, as_uuid, is_postgres, run
 from agentexec.store.reading import dead_letter_names, standings
 from agentexec.store.rows import ActivityUpdate, LogEntry, NewActivity, Start, Started, Withdrawal
 from agentexec.store.status import Status
@@ -30,6 +32,8 @@ ENQUEUED = ActivityChange(
         FROM {rows} AS v WHERE true ON CONFLICT DO NOTHING""",
     percentage="0",
 )
+# Without a search for conflicts, which is a quarter of Postgres's work.
+ENQUEUED_NEW = replace(ENQUEUED, sql=ENQUEUED.sql.removesuffix(" ON CONFLICT DO NOTHING"), answer=())
 # The queue keeps tasks of one lock key apart, but it may have lost its contents. Therefore a start checks the lock key
 # too. A task that is RUNNING already is not checked: two tasks that started at the same moment do not see each other,
 # and must not prevent each other's restart when their workers die.
@@ -105,15 +109,24 @@ WITHDRAWN = "UPDATE {activity} SET withdraw_since = NULL WHERE id {locked_ids} A
 DEAD_LETTERED = "UPDATE {activity} SET dead_lettered_at = {now} WHERE id {locked_ids} AND status = 'error'"
 
 
-def record_enqueued(connection: Connection, activities: Sequence[NewActivity]) -> dict[UUID, UUID]:
+def record_enqueued(
+    connection: Connection, activities: Sequence[NewActivity], *, new_ids: bool = False
+) -> dict[UUID, UUID]:
     """Record activities as QUEUED with their first log entry.
 
     Returns for each id the id under which the task is recorded: its own, or that of the earlier activity with
     the same idempotency key. Raises `IdempotencyConflict` if that is a task with another name or in another queue;
-    then the caller rolls back, or enqueues the other activities again under their ids.
+    then the caller rolls back, or enqueues the other activities again under their ids. `new_ids` promises that the
+    activities were not sent before.
     """
-    rows = _rows(ENQUEUED.columns, sorted(activities, key=attrgetter("insert_order")))
-    new = {as_uuid(row.id) for row in apply(connection, ENQUEUED, rows)}
+    activities, names = sorted(activities, key=attrgetter("insert_order")), ENQUEUED.columns
+    columns = zip(names, zip(*map(attrgetter(*names), activities), strict=True), strict=True)
+    shared = {name: values[0] for name, values in columns if _is_shared(values)}
+    rows = _rows(tuple(name for name in names if name not in shared), activities)
+    if new_ids and is_postgres(connection) and shared.get("idempotency_key", "") is None:
+        apply(connection, ENQUEUED_NEW, rows, shared)
+        return {activity.id: activity.id for activity in activities}
+    new = {as_uuid(row.id) for row in apply(connection, ENQUEUED, rows, shared)}
     recorded = {i: i for i in new}
     return recorded | _recorded_before(connection, [a for a in activities if a.id not in recorded])
 
@@ -212,6 +225,12 @@ def mark_dispatched(connection: Connection, ids: Collection[UUID]) -> None:
     that is not committed yet removes it from the queue after this dispatch.
     """
     run(connection, DISPATCHED, ids=ids)
+
+
+def _is_shared(values: Sequence[Any]) -> bool:
+    """Whether a column is the same in all rows. JSON is not compared: 1 equals true in Python."""
+    first = values[0]
+    return (first is None or isinstance(first, (str, int, float))) and values.count(first) == len(values)
 
 
 def _rows(

@@ -173,7 +173,7 @@ ENQUEUE_NOT_IDEMPOTENT = Defect(
     edits=(
         Edit(
             where="lua/enqueue.lua",
-            old="if redis.call('HEXISTS', JOB, id) == 1 then",
+            old="if known[id] then",
             new="if false then",
         ),
         Edit(
