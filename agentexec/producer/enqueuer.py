@@ -180,14 +180,13 @@ class Enqueuer:
         statements = [[e.activity for e in part] for part in parts(entries, lambda entry: entry.size)]
         # A transaction takes two more round trips than one statement.
         whole = len(statements) > 1 or any(group.needs_transaction for group in batch)
-        first = iter([True])
-        return patiently(lambda: self._write(statements, whole=whole, new_ids=next(first, False)))
+        engine, first = self._engine if whole else self._one_statement, iter([True])
+        return patiently(lambda: self._write(statements, engine, new_ids=next(first, False)))
 
     def _write(
-        self, statements: Sequence[Sequence[NewActivity]], *, whole: bool, new_ids: bool
+        self, statements: Sequence[Sequence[NewActivity]], engine: Engine | KeptConnection, *, new_ids: bool
     ) -> dict[UUID, UUID]:
         recorded: dict[UUID, UUID] = {}
-        engine = self._engine if whole else self._one_statement
         with self._one_writer, engine.begin() as connection:
             for activities in statements:
                 recorded |= record_enqueued(connection, activities, new_ids=new_ids)
@@ -213,11 +212,11 @@ class Enqueuer:
             _logger.warning(message, len(tasks), error)
             self._order.wait(tasks)
             return full
-        answered = list(zip(tasks, answers, strict=True))
-        self._marker.add([task.task_id for task, answer in answered if answer is Admission.TAKEN])
-        left = [(task, answer) for task, answer in answered if answer is not Admission.TAKEN]
-        full |= {task.task_id for task, answer in left if answer is Admission.FULL}
-        self._order.wait((task for task, _ in left), full)
+        self._marker.add([t.task_id for t, a in zip(tasks, answers, strict=True) if a is Admission.TAKEN])
+        if answers.count(Admission.TAKEN) < len(answers):
+            left = [t for t, answer in zip(tasks, answers, strict=True) if answer is not Admission.TAKEN]
+            full |= {t.task_id for t, answer in zip(tasks, answers, strict=True) if answer is Admission.FULL}
+            self._order.wait(left, full)
         return full
 
 

@@ -14,9 +14,19 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, make_url, text
+from sqlalchemy import Connection, Row, TextClause, text
 
-from agentexec.store.dialects import LOCKED, Batch, as_json, as_uuid, is_postgres, relation, render, run
+from agentexec.store.dialects import (
+    LOCKED,
+    Batch,
+    as_json,
+    as_uuid,
+    execute,
+    is_postgres,
+    relation,
+    render,
+    run,
+)
 from agentexec.store.status import sources, sql_in
 
 NEXT_N = "{next_n}"
@@ -96,12 +106,8 @@ def apply_all(
     parameters = {f"{change.name}_batch": as_json(rows) for change, rows in batches}
     if shared:
         parameters["shared"] = as_json(shared)
-    # SQLAlchemy translates a text at each call, which takes longer than the driver's own work.
-    psycopg = connection.dialect.driver == "psycopg"
-    run_it = connection.exec_driver_sql if psycopg else connection.execute
-    found = run_it(_one_statement(changes, psycopg, *shared), parameters).all()
-    answers: dict[str, list[Row[Any]]] = {change.name: [] for change in changes}
-    for row in found:
+    answers: dict[str, list[Any]] = {change.name: [] for change in changes}
+    for row in execute(connection, _one_statement(changes, *shared), parameters):
         answers[row[0]].append(row)
     return list(answers.values())
 
@@ -120,8 +126,8 @@ def _two_statements(change: ActivityChange, postgres: bool) -> tuple[str, str]:
 
 
 @cache
-def _one_statement(changes: tuple[ActivityChange, ...], psycopg: bool, *shared: str) -> Any:
-    """The changes as one statement of Postgres, as text of psycopg or not; it locks all the activities first."""
+def _one_statement(changes: tuple[ActivityChange, ...], *shared: str) -> TextClause:
+    """The changes as one statement of Postgres; it locks all the activities first."""
     batches = {c.name: relation(f"{c.name}_batch", c.columns, postgres=True, shared=shared) for c in changes}
     parts, answers = [f"{name}_rows AS MATERIALIZED {batch}" for name, batch in batches.items()], []
     ids = " UNION ALL ".join(f"SELECT id FROM {c.name}_rows" for c in changes if c.is_update)
@@ -138,6 +144,4 @@ def _one_statement(changes: tuple[ActivityChange, ...], psycopg: bool, *shared: 
         ]
         if change.answer:
             answers.append(f"SELECT '{name}' AS change, {', '.join(change.answer)} FROM {name}")
-    statement = text(f"WITH {', '.join(parts)} {' UNION ALL '.join(answers) or 'SELECT 1 WHERE false'}")
-    dialect = make_url("postgresql+psycopg://").get_dialect()
-    return str(statement.compile(dialect=dialect())) if psycopg else statement
+    return text(f"WITH {', '.join(parts)} {' UNION ALL '.join(answers) or 'SELECT 1 WHERE false'}")

@@ -12,17 +12,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
+from operator import attrgetter
 from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic_core import to_json
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Connection, Row, TextClause, make_url, text
 
 from agentexec.config import table_prefix
 from agentexec.store.status import PENDING, Status, sql_in
 
 Batch = Sequence[Mapping[str, Any]]
 T = TypeVar("T")
+
+_listeners = attrgetter("before_execute", "before_cursor_execute", "after_cursor_execute", "after_execute")
 
 PREFIX = table_prefix()
 ACTIVITY_TABLE = f"{PREFIX}activity"
@@ -116,8 +119,31 @@ def run(
     if ids:
         texts = sorted(i.hex for i in ids)
         parameters["ids"] = f"{{{','.join(texts)}}}" if postgres else json.dumps(texts)
-    result = connection.execute(_statement(template, postgres, **words), parameters)
-    return result.all() if result.returns_rows else ()
+    return execute(connection, _statement(template, postgres, **words), parameters)
+
+
+def execute(connection: Connection, statement: TextClause, parameters: dict[str, Any]) -> Sequence[Row[Any]]:
+    """Run a statement and return its rows, in a transaction that has begun without SQLAlchemy's layers.
+
+    They take longer than psycopg, and are there for listeners and for the log of statements. Errors are the same.
+    """
+    watched = connection._echo or any(_listeners(connection.dispatch))
+    if connection.dialect.driver != "psycopg" or watched or not connection.in_transaction():
+        result = connection.execute(statement, parameters)
+        return result.all() if result.returns_rows else ()
+    from psycopg.rows import namedtuple_row  # only where it is installed
+
+    sql, driver = _psycopg_text(statement), connection.connection.dbapi_connection
+    try:
+        cursor = driver.cursor(row_factory=namedtuple_row).execute(sql, parameters)  # type: ignore[union-attr]  # connected
+        return cursor.fetchall() if cursor.description else ()
+    except Exception as error:  # noqa: BLE001 - this raises what SQLAlchemy would
+        connection._handle_dbapi_exception(error, sql, parameters, None, None)
+
+
+@cache
+def _psycopg_text(statement: TextClause) -> str:
+    return str(statement.compile(dialect=make_url("postgresql+psycopg://").get_dialect()()))
 
 
 @cache

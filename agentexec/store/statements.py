@@ -119,10 +119,12 @@ def record_enqueued(
     then the caller rolls back, or enqueues the other activities again under their ids. `new_ids` promises that the
     activities were not sent before.
     """
-    activities, names = sorted(activities, key=attrgetter("insert_order")), ENQUEUED.columns
-    columns = zip(names, zip(*map(attrgetter(*names), activities), strict=True), strict=True)
-    shared = {name: values[0] for name, values in columns if _is_shared(values)}
-    rows = _rows(tuple(name for name in names if name not in shared), activities)
+    activities = sorted(activities, key=attrgetter("insert_order"))
+    columns = {name: list(map(attrgetter(name), activities)) for name in ENQUEUED.columns}
+    columns["id"] = [i.hex for i in columns["id"]]
+    shared = {name: values[0] for name, values in columns.items() if name != "id" and _is_shared(values)}
+    own = {name: values for name, values in columns.items() if name not in shared}
+    rows = [dict(zip(own, values, strict=True)) for values in zip(*own.values(), strict=True)]
     if new_ids and is_postgres(connection) and shared.get("idempotency_key", "") is None:
         apply(connection, ENQUEUED_NEW, rows, shared)
         return {activity.id: activity.id for activity in activities}
