@@ -96,9 +96,8 @@ class Client:
         self.results = RedisQueue.of(reading_client(self.settings, name=NAME), self.settings)
         # The enqueuer's connections are not tested before use, which would cost a round trip per batch: it sends again
         # what a broken connection lost. SQLite in memory allows one connection only.
-        many_connections = self.engine.dialect.name == "postgresql"
         self._recording = self.engine
-        if many_connections:
+        if self.engine.dialect.name == "postgresql":
             timeout = self.settings.database_timeout
             self._recording = engine_for(self.database, test_connections=False, name=NAME, timeout=timeout)
         self._enqueuer = Enqueuer(self._recording, self.queue)

@@ -69,11 +69,6 @@ class _Group:
         """Whether a conflict of one idempotency key must leave other tasks of the caller unrecorded."""
         return len(self) > 1 and any(entry.activity.idempotency_key for entry in self.entries)
 
-    @property
-    def size(self) -> int:
-        """The bytes of its data."""
-        return sum(entry.size for entry in self.entries)
-
 
 class Enqueuer:
     """Records tasks in Postgres, then dispatches them to Redis. Safe to use from any thread and event loop."""
@@ -125,7 +120,7 @@ class Enqueuer:
 
     def _handle(self, batch: Sequence[_Group]) -> None:
         """Record and dispatch a batch. Every error goes to the callers that wait, so the thread lives on."""
-        left = deque(parts(batch, lambda group: group.size))
+        left = deque(parts(batch, lambda group: sum(entry.size for entry in group.entries)))
         while left:
             part = left.popleft()
             try:
@@ -212,11 +207,16 @@ class Enqueuer:
             _logger.warning(message, len(tasks), error)
             self._order.wait(tasks)
             return full
-        self._marker.add([t.task_id for t, a in zip(tasks, answers, strict=True) if a is Admission.TAKEN])
-        if answers.count(Admission.TAKEN) < len(answers):
-            left = [t for t, answer in zip(tasks, answers, strict=True) if answer is not Admission.TAKEN]
-            full |= {t.task_id for t, answer in zip(tasks, answers, strict=True) if answer is Admission.FULL}
-            self._order.wait(left, full)
+        taken = [
+            task.task_id for task, answer in zip(tasks, answers, strict=True) if answer is Admission.TAKEN
+        ]
+        self._marker.add(taken)
+        if len(taken) < len(tasks):
+            left = [
+                (t, answer) for t, answer in zip(tasks, answers, strict=True) if answer is not Admission.TAKEN
+            ]
+            full |= {task.task_id for task, answer in left if answer is Admission.FULL}
+            self._order.wait((task for task, _ in left), full)
         return full
 
 

@@ -10,28 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Connection, Row
 
-from agentexec.store.dialects import (
-    LOCKED,
-    Batch,
-    as_json,
-    as_uuid,
-    execute,
-    is_postgres,
-    relation,
-    render,
-    run,
-)
+from agentexec.store.dialects import LOCKED, Batch, as_json, as_uuid, is_postgres, relation, render, run
 from agentexec.store.status import sources, sql_in
 
 NEXT_N = "{next_n}"
 _LOGGED = ("id", "status", "fence")
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,11 +39,6 @@ class ActivityChange:
     percentage: str = "NULL"
     logged: str = "true"
     answer: tuple[str, ...] = ("id",)
-
-    @property
-    def is_update(self) -> bool:
-        """Whether it changes activities that exist, and locks them first."""
-        return "{same_id}" in self.sql
 
     @property
     def needs_two_statements(self) -> bool:
@@ -81,56 +64,55 @@ class ActivityChange:
             SELECT a.id, a.fence, {self.n}, a.status, v.message, {self.percentage}, {{now}}
             FROM {changed} AS a JOIN {{rows}} AS v ON a.id = v.id WHERE {self.logged}"""
         # An update that is sent again finds its entries under the numbers that it gave them.
-        again = "" if self.needs_two_statements or not self.is_update else " ON CONFLICT DO NOTHING"
+        again = "" if self.needs_two_statements or "INSERT" in self.sql else " ON CONFLICT DO NOTHING"
         return render(sql, postgres=postgres, rows=rows) + again
 
 
 def apply(
-    connection: Connection, change: ActivityChange, rows: Batch, shared: Mapping[str, Any] = _NOTHING
-) -> Sequence[Row[Any]]:
-    """Run a change; returns its answer for each row that it changed. `shared` are columns equal in all rows."""
-    return apply_all(connection, (change, rows), shared=shared)[0]
-
-
-def apply_all(
-    connection: Connection, *batches: tuple[ActivityChange, Batch], shared: Mapping[str, Any] = _NOTHING
+    connection: Connection, *batches: tuple[ActivityChange, Batch], **shared: Any
 ) -> Sequence[Sequence[Row[Any]]]:
-    """Run changes of different activities, on Postgres in one statement; returns the answer of each change."""
+    """Run changes of different activities, on Postgres in one statement; returns the answer of each change.
+
+    `shared` are columns that all rows have in common.
+    """
     changes = tuple(change for change, _ in batches)
     if not is_postgres(connection) or any(change.needs_two_statements for change in changes):
-        return [
-            _apply_in_two(connection, change, [{**row, **shared} for row in rows]) for change, rows in batches
-        ]
+        return [_apply_in_two(connection, change, rows, shared) for change, rows in batches]
     if not any(rows for _, rows in batches):
         return [() for _ in batches]
     parameters = {f"{change.name}_batch": as_json(rows) for change, rows in batches}
     if shared:
-        parameters["shared"] = as_json(shared)
+        parameters["shared"] = as_json([shared])
     answers: dict[str, list[Any]] = {change.name: [] for change in changes}
-    for row in execute(connection, _one_statement(changes, *shared), parameters):
+    for row in run(connection, _one_statement(changes, *shared), **parameters):
         answers[row[0]].append(row)
     return list(answers.values())
 
 
-def _apply_in_two(connection: Connection, change: ActivityChange, rows: Batch) -> Sequence[Row[Any]]:
-    activity_sql, log_sql = _two_statements(change, is_postgres(connection))
-    changed = run(connection, activity_sql, rows=rows, ids=[UUID(row["id"]) for row in rows])
+def _apply_in_two(
+    connection: Connection, change: ActivityChange, batch: Batch, shared: Mapping[str, Any]
+) -> Sequence[Row[Any]]:
+    postgres, rows, given = (
+        is_postgres(connection),
+        [{**r, **shared} for r in batch],
+        [UUID(r["id"]) for r in batch],
+    )
+    changed = run(connection, change.activity_sql(postgres=postgres), rows=rows, ids=given)
     ids = {as_uuid(row.id).hex for row in changed}
-    run(connection, log_sql, rows=[row for row in rows if row["id"] in ids])
+    run(connection, change.log_sql(postgres=postgres), rows=[row for row in rows if row["id"] in ids])
     return changed
 
 
 @cache
-def _two_statements(change: ActivityChange, postgres: bool) -> tuple[str, str]:
-    return change.activity_sql(postgres=postgres), change.log_sql(postgres=postgres)
-
-
-@cache
-def _one_statement(changes: tuple[ActivityChange, ...], *shared: str) -> TextClause:
+def _one_statement(changes: tuple[ActivityChange, ...], *shared: str) -> str:
     """The changes as one statement of Postgres; it locks all the activities first."""
-    batches = {c.name: relation(f"{c.name}_batch", c.columns, postgres=True, shared=shared) for c in changes}
+    own = {c.name: tuple(name for name in c.columns if name not in shared) for c in changes}
+    batches = {name: relation(f"{name}_batch", columns, postgres=True) for name, columns in own.items()}
+    if shared:
+        common = relation("shared", shared, postgres=True)
+        batches = {n: f"(SELECT * FROM {batch} AS own, {common} AS shared)" for n, batch in batches.items()}
     parts, answers = [f"{name}_rows AS MATERIALIZED {batch}" for name, batch in batches.items()], []
-    ids = " UNION ALL ".join(f"SELECT id FROM {c.name}_rows" for c in changes if c.is_update)
+    ids = " UNION ALL ".join(f"SELECT id FROM {c.name}_rows" for c in changes if "{same_id}" in c.sql)
     if ids:
         parts.append(f"locked AS MATERIALIZED ({LOCKED.replace('CAST(:ids AS uuid[])', f'ARRAY({ids})')})")
     # The array makes the planner use the primary key. Without it, it reads the whole of a table that has no statistics
@@ -144,4 +126,4 @@ def _one_statement(changes: tuple[ActivityChange, ...], *shared: str) -> TextCla
         ]
         if change.answer:
             answers.append(f"SELECT '{name}' AS change, {', '.join(change.answer)} FROM {name}")
-    return text(f"WITH {', '.join(parts)} {' UNION ALL '.join(answers) or 'SELECT 1 WHERE false'}")
+    return f"WITH {', '.join(parts)} {' UNION ALL '.join(answers) or 'SELECT 1 WHERE false'}"

@@ -119,25 +119,19 @@ def run(
     if ids:
         texts = sorted(i.hex for i in ids)
         parameters["ids"] = f"{{{','.join(texts)}}}" if postgres else json.dumps(texts)
-    return execute(connection, _statement(template, postgres, **words), parameters)
-
-
-def execute(connection: Connection, statement: TextClause, parameters: dict[str, Any]) -> Sequence[Row[Any]]:
-    """Run a statement and return its rows, in a transaction that has begun without SQLAlchemy's layers.
-
-    They take longer than psycopg, and are there for listeners and for the log of statements. Errors are the same.
-    """
+    statement = _statement(template, postgres, **words)
     watched = connection._echo or any(_listeners(connection.dispatch))
     if connection.dialect.driver != "psycopg" or watched or not connection.in_transaction():
         result = connection.execute(statement, parameters)
         return result.all() if result.returns_rows else ()
     from psycopg.rows import namedtuple_row  # only where it is installed
 
+    # In a transaction that has begun, psycopg alone: SQLAlchemy's layers take longer. Errors are the same.
     sql, driver = _psycopg_text(statement), connection.connection.dbapi_connection
     try:
         cursor = driver.cursor(row_factory=namedtuple_row).execute(sql, parameters)  # type: ignore[union-attr]  # connected
         return cursor.fetchall() if cursor.description else ()
-    except Exception as error:  # noqa: BLE001 - this raises what SQLAlchemy would
+    except BaseException as error:  # noqa: BLE001 - this raises what SQLAlchemy would
         connection._handle_dbapi_exception(error, sql, parameters, None, None)
 
 
@@ -157,22 +151,12 @@ def as_uuid(value: Any) -> UUID:
 
 
 @cache
-def relation(
-    parameter: str, columns: tuple[str, ...], *, postgres: bool, shared: tuple[str, ...] = ()
-) -> str:
-    """The batch in the JSON parameter `:parameter` as a relation.
-
-    On Postgres, the object in the parameter `:shared` has the columns of all rows that `shared` names.
-    """
+def relation(parameter: str, columns: tuple[str, ...], *, postgres: bool) -> str:
+    """The batch in the JSON parameter `:parameter` as a relation."""
     kinds = {name: _KINDS.get(name, "text") for name in columns}
     if postgres:
-        own, common = (
-            [f"{n} {kinds[n]}" for n in columns if (n in shared) is there] for there in (False, True)
-        )
-        found = f"jsonb_to_recordset(CAST(:{parameter} AS jsonb)) AS batch({', '.join(own)})"
-        if common:
-            found += f", jsonb_to_record(CAST(:shared AS jsonb)) AS shared({', '.join(common)})"
-        return f"(SELECT * FROM {found})"
+        shape = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
+        return f"(SELECT * FROM jsonb_to_recordset(CAST(:{parameter} AS jsonb)) AS batch({shape}))"
     # JSON columns stay text, which is what SQLAlchemy's JSON type writes and reads.
     picked = ", ".join(
         f"value {'->' if kind == 'jsonb' else '->>'} '$.{name}' AS {name}" for name, kind in kinds.items()
@@ -180,7 +164,7 @@ def relation(
     return f"(SELECT {picked} FROM json_each(:{parameter}))"
 
 
-def as_json(rows: Batch | Mapping[str, Any]) -> str:
+def as_json(rows: Batch) -> str:
     """A batch as the parameter of a statement."""
     return to_json(rows).decode()
 

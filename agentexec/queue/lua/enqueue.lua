@@ -12,28 +12,14 @@ local answers, pushed, full = {}, 0, false
 -- Dead letters take no room: running pools do not remove them, and they would block the queue for ever.
 local depth = cap > 0 and redis.call('HLEN', JOB) - redis.call('ZCARD', DLQ) or 0
 -- All are looked up together, and those that are ready at once are written together, not with a call for each.
-local ids, jobs, waiting = {}, {}, {}
+local ids, known, jobs, waiting = {}, {}, {}, {}
 for i = 3, #ARGV, 3 do ids[#ids + 1] = ARGV[i] end
-local jobs_before, known = send('HMGET', JOB, ids), {}
-for i, id in ipairs(ids) do known[id] = jobs_before[i] end
+for i, job in ipairs(send('HMGET', JOB, ids)) do known[ids[i]] = job end
 
 local function write_waiting()
   send('HSET', JOB, jobs)
   for list, ready in pairs(waiting) do send('RPUSH', list, ready) end
   jobs, waiting = {}, {}
-end
-
--- Put a task at the end of its list. Returns true if it is ready now.
-local function place(id, leveled, partition)
-  if partition == '' then
-    local list = ready_list(leveled)
-    waiting[list] = waiting[list] or {}
-    table.insert(waiting[list], id)
-    return true
-  end
-  write_waiting()
-  redis.call('HSET', PART, id, partition)
-  return admit(id, false)
 end
 
 for i = 3, #ARGV, 3 do
@@ -49,17 +35,20 @@ for i = 3, #ARGV, 3 do
     full = true
     answers[#answers + 1] = 0
   else
-    known[id] = true
-    jobs[#jobs + 1] = id
-    jobs[#jobs + 1] = leveled
+    known[id], depth, answers[#answers + 1] = true, depth + 1, 1
+    jobs[#jobs + 1], jobs[#jobs + 2] = id, leveled
+    if partition ~= '' then redis.call('HSET', PART, id, partition) end
     if delay > 0 then -- it enters its partition when it falls due, not before
-      if partition ~= '' then redis.call('HSET', PART, id, partition) end
       redis.call('ZADD', SCHED, now_ms() + delay, id)
-    elseif place(id, leveled, partition) then
+    elseif partition == '' then
+      local list = ready_list(leveled)
+      waiting[list] = waiting[list] or {}
+      table.insert(waiting[list], id)
       pushed = pushed + 1
+    else
+      write_waiting()
+      if admit(id, false) then pushed = pushed + 1 end
     end
-    depth = depth + 1
-    answers[#answers + 1] = 1
   end
 end
 write_waiting()

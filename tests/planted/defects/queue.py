@@ -121,8 +121,8 @@ LOCK_NOT_ON_FIRST_DELIVERY = Defect(
     edits=(
         Edit(
             where="lua/enqueue.lua",
-            old="return admit(id, false)",
-            new="return redis.call('RPUSH', ready_list(leveled), id) > 0",
+            old="if admit(id, false) then",
+            new="if redis.call('RPUSH', ready_list(leveled), id) > 0 then",
         ),
         Edit(
             where=f"{_MEMORY}._take",
