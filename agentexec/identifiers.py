@@ -22,20 +22,13 @@ os.register_at_fork(after_in_child=_ends.clear)
 def new_id() -> UUID:
     """A version 7 UUID (RFC 9562, section 5.7): 48 bits of Unix milliseconds, then 74 random bits."""
     milliseconds = time.time_ns() // 1_000_000
-    try:
-        end = _ends.pop()
-    except IndexError:
-        end = _more_ends()
-    return UUID(int=(milliseconds & 0xFFFF_FFFF_FFFF) << 80 | end)
-
-
-def _more_ends() -> int:
-    """Make a block of ends, and take one."""
-    block = os.urandom(_BLOCK)
-    numbers = [int.from_bytes(block[i : i + _RANDOM_BYTES], "big") for i in range(0, _BLOCK, _RANDOM_BYTES)]
-    first, *others = [number & _RANDOM_BITS | _VERSION | _VARIANT for number in numbers]
-    _ends.extend(others)
-    return first
+    while True:
+        try:
+            return UUID(int=(milliseconds & 0xFFFF_FFFF_FFFF) << 80 | _ends.pop())
+        except IndexError:
+            block = os.urandom(_BLOCK)
+            parts = [block[i : i + _RANDOM_BYTES] for i in range(0, _BLOCK, _RANDOM_BYTES)]
+            _ends.extend(int.from_bytes(p, "big") & _RANDOM_BITS | _VERSION | _VARIANT for p in parts)
 
 
 def parse_id(agent_id: Any) -> UUID:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
@@ -142,9 +142,12 @@ class KeptConnection:
         self._connection: Connection | None = None
         reset_in_child(self, KeptConnection._leave_to_parent)
 
-    @contextmanager
-    def begin(self) -> Iterator[Connection]:
+    def begin(self) -> AbstractContextManager[Connection]:
         """Begin a transaction. After an error, the next one asks the pool for a connection."""
+        return self._begin() if self._keeps else self._engine.begin()
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
         connection = self._connection = self._connection or self._engine.connect()
         try:
             with connection.begin():
@@ -152,8 +155,6 @@ class KeptConnection:
         except BaseException:
             self.close()
             raise
-        if not self._keeps:
-            self.close()
 
     def close(self) -> None:
         """Give the connection back."""

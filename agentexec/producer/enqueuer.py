@@ -207,16 +207,10 @@ class Enqueuer:
             _logger.warning(message, len(tasks), error)
             self._order.wait(tasks)
             return full
-        taken = [
-            task.task_id for task, answer in zip(tasks, answers, strict=True) if answer is Admission.TAKEN
-        ]
-        self._marker.add(taken)
-        if len(taken) < len(tasks):
-            left = [
-                (t, answer) for t, answer in zip(tasks, answers, strict=True) if answer is not Admission.TAKEN
-            ]
-            full |= {task.task_id for task, answer in left if answer is Admission.FULL}
-            self._order.wait((task for task, _ in left), full)
+        self._marker.add([t.task_id for t, a in zip(tasks, answers, strict=True) if a is Admission.TAKEN])
+        left = [(t, a) for t, a in zip(tasks, answers, strict=True) if a is not Admission.TAKEN]
+        full |= {task.task_id for task, answer in left if answer is Admission.FULL}
+        self._order.wait((task for task, _ in left), full)
         return full
 
 

@@ -92,11 +92,8 @@ def apply(
 def _apply_in_two(
     connection: Connection, change: ActivityChange, batch: Batch, shared: Mapping[str, Any]
 ) -> Sequence[Row[Any]]:
-    postgres, rows, given = (
-        is_postgres(connection),
-        [{**r, **shared} for r in batch],
-        [UUID(r["id"]) for r in batch],
-    )
+    postgres, rows = is_postgres(connection), [{**row, **shared} for row in batch]
+    given = [UUID(row["id"]) for row in batch]
     changed = run(connection, change.activity_sql(postgres=postgres), rows=rows, ids=given)
     ids = {as_uuid(row.id).hex for row in changed}
     run(connection, change.log_sql(postgres=postgres), rows=[row for row in rows if row["id"] in ids])

@@ -119,7 +119,7 @@ def run(
     if ids:
         texts = sorted(i.hex for i in ids)
         parameters["ids"] = f"{{{','.join(texts)}}}" if postgres else json.dumps(texts)
-    statement = _statement(template, postgres, **words)
+    statement, sql = _statement(template, postgres, **words)
     watched = connection._echo or any(_listeners(connection.dispatch))
     if connection.dialect.driver != "psycopg" or watched or not connection.in_transaction():
         result = connection.execute(statement, parameters)
@@ -127,7 +127,7 @@ def run(
     from psycopg.rows import namedtuple_row  # only where it is installed
 
     # In a transaction that has begun, psycopg alone: SQLAlchemy's layers take longer. Errors are the same.
-    sql, driver = _psycopg_text(statement), connection.connection.dbapi_connection
+    driver = connection.connection.dbapi_connection
     try:
         cursor = driver.cursor(row_factory=namedtuple_row).execute(sql, parameters)  # type: ignore[union-attr]  # connected
         return cursor.fetchall() if cursor.description else ()
@@ -136,13 +136,10 @@ def run(
 
 
 @cache
-def _psycopg_text(statement: TextClause) -> str:
-    return str(statement.compile(dialect=make_url("postgresql+psycopg://").get_dialect()()))
-
-
-@cache
-def _statement(template: str, postgres: bool, **words: str) -> TextClause:
-    return text(render(template, postgres=postgres, **words))
+def _statement(template: str, postgres: bool, **words: str) -> tuple[TextClause, str]:
+    """A statement for SQLAlchemy, and as text for psycopg."""
+    statement = text(render(template, postgres=postgres, **words))
+    return statement, str(statement.compile(dialect=make_url("postgresql+psycopg://").get_dialect()()))
 
 
 def as_uuid(value: Any) -> UUID:

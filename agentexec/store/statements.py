@@ -177,9 +177,8 @@ def record_terminated(
     The token becomes the row's fence, so everything that the holder of an older token writes later is refused.
     Returns the ids that ended.
     """
-    return {
-        as_uuid(row.id) for row in apply(connection, (TERMINATED, _ends(tokens, status, message, error)))[0]
-    }
+    rows = _ends(tokens, status, message, error)
+    return {as_uuid(row.id) for row in apply(connection, (TERMINATED, rows))[0]}
 
 
 def request_cancel(connection: Connection, ids: Iterable[UUID], message: str) -> dict[UUID, Status]:
