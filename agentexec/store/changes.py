@@ -80,7 +80,7 @@ def apply(
         return [_apply_in_two(connection, change, rows, shared) for change, rows in batches]
     if not any(rows for _, rows in batches):
         return [() for _ in batches]
-    parameters = {f"{change.name}_batch": as_json(rows) for change, rows in batches}
+    parameters: dict[str, Any] = {f"{change.name}_batch": as_json(rows) for change, rows in batches}
     if shared:
         parameters["shared"] = as_json([shared])
     answers: dict[str, list[Any]] = {change.name: [] for change in changes}
