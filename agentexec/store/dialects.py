@@ -121,7 +121,8 @@ def run(
         parameters["ids"] = f"{{{','.join(texts)}}}" if postgres else json.dumps(texts)
     statement, sql = _statement(template, postgres, **words)
     watched = connection._echo or any(_listeners(connection.dispatch))
-    if connection.dialect.driver != "psycopg" or watched or not connection.in_transaction():
+    plain = connection.dialect.driver == "psycopg" and not connection.dialect.is_async
+    if watched or not plain or not connection.in_transaction():
         result = connection.execute(statement, parameters)
         return result.all() if result.returns_rows else ()
     from psycopg.rows import namedtuple_row  # only where it is installed
