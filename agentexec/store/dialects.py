@@ -9,7 +9,6 @@ plan may visit them in any order. So no two statements wait for each other, what
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from operator import attrgetter
@@ -118,7 +117,7 @@ def run(
         parameters["batch"] = as_json(rows)
     if ids:
         texts = sorted(i.hex for i in ids)
-        parameters["ids"] = f"{{{','.join(texts)}}}" if postgres else json.dumps(texts)
+        parameters["ids"] = f"{{{','.join(texts)}}}" if postgres else as_json(texts)
     statement, sql = _statement(template, postgres, **words)
     watched = connection._echo or any(_listeners(connection.dispatch))
     plain = connection.dialect.driver == "psycopg" and not connection.dialect.is_async
@@ -162,7 +161,7 @@ def relation(parameter: str, columns: tuple[str, ...], *, postgres: bool) -> str
     return f"(SELECT {picked} FROM json_each(:{parameter}))"
 
 
-def as_json(rows: Batch) -> str:
+def as_json(rows: Sequence[Any]) -> str:
     """A batch as the parameter of a statement."""
     return to_json(rows).decode()
 
