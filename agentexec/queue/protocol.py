@@ -62,7 +62,7 @@ class QueuePolicy:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)  # not frozen, as `NewActivity`
 class Dispatch:
     """A recorded task on its way into the queue. `level` 0 is the highest priority; `delay` is in seconds."""
 
