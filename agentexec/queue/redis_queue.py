@@ -313,7 +313,7 @@ def _tokens(flat: Sequence[bytes]) -> dict[UUID, int]:
 
 
 def _claims(flat: Sequence[Any], parts: Sequence[Any], jobs: Sequence[Any]) -> tuple[Claim, ...]:
-    columns = zip(flat[::2], flat[1::2], parts, jobs, strict=True)
+    columns = zip(flat[::2], flat[1::2], parts or [None] * len(jobs), jobs, strict=True)
     return tuple(
         Claim(task_id=UUID(i.decode()), token=int(token), payload=(job or b"")[1:], partitioned=bool(part))
         for i, token, part, job in columns
