@@ -104,9 +104,12 @@ class RedisQueue:
         lease, max_crashes = milliseconds(self.policy.lease_seconds), self.policy.max_crashes
         arguments: list[Argument] = [request.worker, request.nonce, lease, request.want]
         arguments += [request.lowest_token, max_crashes, int(request.busy)]
+        results: dict[str, str] = {}
         for finish in request.finishes:
-            arguments += [str(finish.task_id), finish.token, finish.disposition.value, _detail(finish)]
-        results = {result_key(f.task_id): f.result for f in request.finishes if f.result is not None}
+            task_id = str(finish.task_id)
+            arguments += [task_id, finish.token, finish.disposition, _detail(finish)]
+            if finish.result is not None:
+                results[result_key(task_id)] = finish.result
         reply = self._step_after_keeping(results, arguments) if results else self._run("step", arguments)
         if reply[0] == b"GONE":
             raise WorkerGone(f"worker {request.worker} was declared dead; its leases belong to others")
@@ -288,8 +291,9 @@ def _place(task: Dispatch) -> str:
 
 
 def _detail(finish: Finish) -> str:
-    delayed = finish.disposition in (Disposition.RETRY, Disposition.DEFER)
-    return str(milliseconds(finish.delay)) if delayed else finish.reason
+    if finish.disposition is Disposition.ACK or finish.disposition is Disposition.DEAD_LETTER:
+        return finish.reason
+    return str(milliseconds(finish.delay))
 
 
 def _bytes(text: str) -> bytes:

@@ -209,7 +209,8 @@ class WorkerLoop:
             elif number is not None:
                 results.append(result)
                 batch.updates.append(self._update(result, number))
-                batch.result_bytes[result.task_id] = len(result.encoded.encode())
+                if result.result is not None:
+                    batch.result_bytes[result.task_id] = len(result.encoded.encode())
         return batch, results
 
     def _update(self, result: RunResult, number: int) -> ActivityUpdate:

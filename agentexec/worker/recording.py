@@ -23,6 +23,7 @@ from agentexec.worker.retrying import Retrying
 
 # Without the number: the queue applies the one that the pools agreed on, which may not be this pool's.
 CRASHED = "its worker died more often than AGENTEXEC_MAX_CRASHES allows while running it"
+UTF8_BYTES = 4  # of one character, at most
 DEFER_SECONDS = 1.0  # until a task asks again for a lock key under which another one runs
 
 _logger = logging.getLogger(__name__)
@@ -82,12 +83,16 @@ def record(retrying: Retrying, batch: Batch, settings: Settings, *, worker: str 
         if claim.task_id not in batch.unfit
     ]
     rows: list[Start | ActivityUpdate] = [*starts, *batch.updates]
-    for part in parts(rows, lambda row: _bytes(row) + batch.result_bytes.get(row.id, 0)):
+    results = batch.result_bytes
+    for part in parts(rows, (lambda row: _bytes(row) + results.get(row.id, 0)) if results else _bytes):
         _record_rows(retrying, part, recorded)
     if recorded.failed:
         _record_failures(retrying, batch, settings.activity_message_error, recorded)
-    answered = recorded.started.keys() | recorded.refused.keys()
-    refused = {claim.task_id: claim.token for claim in batch.claims if claim.task_id not in answered}
+    refused = {
+        claim.task_id: claim.token
+        for claim in batch.claims
+        if claim.task_id not in recorded.started and claim.task_id not in recorded.refused
+    }
     unaccepted = [update.id for update in batch.updates if update.id not in recorded.accepted]
     _explain(retrying, refused, unaccepted, recorded)
     return recorded
@@ -106,9 +111,9 @@ def _record_progress(retrying: Retrying, entries: Sequence[LogEntry]) -> None:
 
 
 def _bytes(row: Start | ActivityUpdate | LogEntry) -> int:
-    """The size of a row without its result."""
+    """The size of a row without its result, at most."""
     error = row.error if isinstance(row, ActivityUpdate) else None
-    return len(row.message.encode()) + len((error or "").encode())
+    return UTF8_BYTES * (len(row.message) + len(error or ""))
 
 
 def _record_rows(retrying: Retrying, rows: Sequence[Start | ActivityUpdate], recorded: Recorded) -> None:
