@@ -157,6 +157,8 @@ class WorkerLoop:
         """
         self._step()
         while self.leases or not self._draining:
+            if not self._claims and not self._finishes:
+                self._wait()
             batch, results = self._collect()
             if batch:
                 recorded = record(self._retrying, batch, self.settings, worker=self.worker)
@@ -180,15 +182,21 @@ class WorkerLoop:
             before, running = running, self.leases.running()
             ended = before - running
 
-    def _collect(self) -> tuple[Batch, list[RunResult]]:
-        """Wait until there is something to record or to claim, then take all of it."""
+    def _wait(self) -> None:
+        """Wait until there is something to record or to claim. Claims for ended runs are recorded with their ends."""
         with self._changed:
-            if not self._claims and not self._finishes:
-                inbox = self._inbox
-                self._changed.wait_for(
-                    lambda: inbox.results or inbox.progress or inbox.awake,
-                    timeout=CANCELS_EVERY if self.leases else HOUSEKEEPING,
-                )
+            inbox = self._inbox
+            self._changed.wait_for(
+                lambda: inbox.results or inbox.progress or inbox.awake,
+                timeout=CANCELS_EVERY if self.leases else HOUSEKEEPING,
+            )
+        if inbox.results and self._backlog:
+            self._linger()
+            self._step()
+
+    def _collect(self) -> tuple[Batch, list[RunResult]]:
+        """Take all that is to be recorded."""
+        with self._changed:
             taken, self._inbox = self._inbox, _Inbox()
         if self._draining and self._claims:
             self._return_claims()
