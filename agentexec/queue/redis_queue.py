@@ -104,12 +104,11 @@ class RedisQueue:
         lease, max_crashes = milliseconds(self.policy.lease_seconds), self.policy.max_crashes
         arguments: list[Argument] = [request.worker, request.nonce, lease, request.want]
         arguments += [request.lowest_token, max_crashes, int(request.busy)]
-        results: dict[str, str] = {}
-        for finish in request.finishes:
-            task_id = str(finish.task_id)
+        ids = [str(finish.task_id) for finish in request.finishes]
+        for task_id, finish in zip(ids, request.finishes, strict=True):
             arguments += [task_id, finish.token, finish.disposition, _detail(finish)]
-            if finish.result is not None:
-                results[result_key(task_id)] = finish.result
+        ended = zip(ids, request.finishes, strict=True)
+        results = {result_key(i): finish.result for i, finish in ended if finish.result is not None}
         reply = self._step_after_keeping(results, arguments) if results else self._run("step", arguments)
         if reply[0] == b"GONE":
             raise WorkerGone(f"worker {request.worker} was declared dead; its leases belong to others")
@@ -291,9 +290,8 @@ def _place(task: Dispatch) -> str:
 
 
 def _detail(finish: Finish) -> str:
-    if finish.disposition is Disposition.ACK or finish.disposition is Disposition.DEAD_LETTER:
-        return finish.reason
-    return str(milliseconds(finish.delay))
+    delayed = finish.disposition in (Disposition.RETRY, Disposition.DEFER)
+    return str(milliseconds(finish.delay)) if delayed else finish.reason
 
 
 def _bytes(text: str) -> bytes:

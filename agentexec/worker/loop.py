@@ -36,8 +36,7 @@ from agentexec.worker.runner import HandlerRun, HandlerRunner
 HOUSEKEEPING = 1.0  # seconds between two steps of a worker that has nothing to do
 # Seconds between two steps of a worker with leases: the answer names those to be canceled.
 CANCELS_EVERY = 0.5
-# Seconds for handlers that are short to end, where no slot is free: then one batch has their ends and the next starts.
-# Again, as long as at least this share of the slots became free.
+# Seconds for handlers that are short to end, again while this share of the slots becomes free.
 LINGER, LINGER_SHARE = 0.001, 1 / 8
 
 _logger = logging.getLogger(__name__)
@@ -157,8 +156,6 @@ class WorkerLoop:
         """
         self._step()
         while self.leases or not self._draining:
-            if not self._claims and not self._finishes:
-                self._wait()
             batch, results = self._collect()
             if batch:
                 recorded = record(self._retrying, batch, self.settings, worker=self.worker)
@@ -174,30 +171,27 @@ class WorkerLoop:
         return max(0, self.settings.worker_concurrency - self.leases.running())
 
     def _linger(self) -> None:
-        """Let short handlers end, where the queue had a task for each slot that was free."""
-        running, least = self.leases.running(), self.settings.worker_concurrency * LINGER_SHARE
-        ended = least if self._backlog else 0
+        """Let short handlers end, where the queue had a task for each free slot: then batches are large."""
+        least = self.settings.worker_concurrency * LINGER_SHARE
+        running, ended = self.leases.running(), least if self._backlog else 0
         while running and ended >= least:
             runtime.current().sleep(LINGER)
-            before, running = running, self.leases.running()
-            ended = before - running
-
-    def _wait(self) -> None:
-        """Wait until there is something to record or to claim. Claims for ended runs are recorded with their ends."""
-        with self._changed:
-            inbox = self._inbox
-            self._changed.wait_for(
-                lambda: inbox.results or inbox.progress or inbox.awake,
-                timeout=CANCELS_EVERY if self.leases else HOUSEKEEPING,
-            )
-        if inbox.results and self._backlog:
-            self._linger()
-            self._step()
+            ended, running = running - self.leases.running(), self.leases.running()
 
     def _collect(self) -> tuple[Batch, list[RunResult]]:
-        """Take all that is to be recorded."""
+        """Wait until there is something to record or to claim, then take all of it."""
+        taken = self._inbox
+        if not self._claims and not self._finishes:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: taken.results or taken.progress or taken.awake,
+                    timeout=CANCELS_EVERY if self.leases else HOUSEKEEPING,
+                )
+            if taken.results and self._backlog:  # one statement has their ends and the next starts
+                self._linger()
+                self._step()
         with self._changed:
-            taken, self._inbox = self._inbox, _Inbox()
+            self._inbox = _Inbox()
         if self._draining and self._claims:
             self._return_claims()
         batch = Batch(

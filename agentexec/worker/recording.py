@@ -23,7 +23,6 @@ from agentexec.worker.retrying import Retrying
 
 # Without the number: the queue applies the one that the pools agreed on, which may not be this pool's.
 CRASHED = "its worker died more often than AGENTEXEC_MAX_CRASHES allows while running it"
-UTF8_BYTES = 4  # of one character, at most
 DEFER_SECONDS = 1.0  # until a task asks again for a lock key under which another one runs
 
 _logger = logging.getLogger(__name__)
@@ -88,11 +87,8 @@ def record(retrying: Retrying, batch: Batch, settings: Settings, *, worker: str 
         _record_rows(retrying, part, recorded)
     if recorded.failed:
         _record_failures(retrying, batch, settings.activity_message_error, recorded)
-    refused = {
-        claim.task_id: claim.token
-        for claim in batch.claims
-        if claim.task_id not in recorded.started and claim.task_id not in recorded.refused
-    }
+    answered = {**recorded.started, **recorded.refused}  # unlike a set, without a new hash of each id
+    refused = {claim.task_id: claim.token for claim in batch.claims if claim.task_id not in answered}
     unaccepted = [update.id for update in batch.updates if update.id not in recorded.accepted]
     _explain(retrying, refused, unaccepted, recorded)
     return recorded
@@ -111,9 +107,9 @@ def _record_progress(retrying: Retrying, entries: Sequence[LogEntry]) -> None:
 
 
 def _bytes(row: Start | ActivityUpdate | LogEntry) -> int:
-    """The size of a row without its result, at most."""
+    """The size of a row without its result."""
     error = row.error if isinstance(row, ActivityUpdate) else None
-    return UTF8_BYTES * (len(row.message) + len(error or ""))
+    return len(row.message.encode()) + len((error or "").encode())
 
 
 def _record_rows(retrying: Retrying, rows: Sequence[Start | ActivityUpdate], recorded: Recorded) -> None:

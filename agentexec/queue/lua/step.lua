@@ -138,12 +138,12 @@ for i = #expired, 1, -1 do
 end
 
 -- Every TURN-th claim is made from the lowest priority upwards, so that no priority starves.
-local function pop(turn)
+local function pop(turn, count)
   local from, to, by = FIRST_READY, #KEYS, 1
   if turn % TURN == 0 then from, to, by = #KEYS, FIRST_READY, -1 end
   for k = from, to, by do
-    local id = redis.call('LPOP', KEYS[k])
-    if id then return id end
+    local ids = redis.call('LPOP', KEYS[k], count)
+    if ids then return ids end
   end
 end
 
@@ -205,19 +205,14 @@ if want > 0 and reserved == '' and redis.call('ZCARD', ALONE) > 0 then
     wake(math.min(1, redis.call('ZCARD', ALONE)))
   end
 end
-local popped, filled, room = {}, {}, reserved == '' and want or 0
-for k = FIRST_READY, room > 0 and #KEYS or 0 do
-  if redis.call('EXISTS', KEYS[k]) == 1 then filled[#filled + 1] = KEYS[k] end
-end
-if #filled == 1 then -- no other priority can starve
-  popped = redis.call('LPOP', filled[1], room)
-  turn = turn + math.min(room, #popped + 1)
-end
-for _ = #popped + 1, #filled > 1 and room or 0 do
-  turn = turn + 1
-  local id = pop(turn)
-  if not id then break end
-  popped[#popped + 1] = id
+local popped, room = {}, reserved == '' and want or 0
+-- All together where only one list has tasks: no other priority can starve.
+local count = redis.call('EXISTS', unpack(KEYS, FIRST_READY)) == 1 and room or 1
+while #popped < room do
+  local ids = pop(turn + 1, count)
+  turn = turn + math.max(1, #(ids or {}))
+  if not ids then break end
+  for _, id in ipairs(ids) do popped[#popped + 1] = id end
 end
 local known = send('HMGET', JOB, popped)
 for i, id in ipairs(popped) do
