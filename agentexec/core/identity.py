@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import uuid
+from importlib import import_module
 from pathlib import Path
-
-import psutil
 
 NAMESPACES = ("pid", "time")  # PIDs have a meaning in the first, start times in the second
 
@@ -50,9 +50,10 @@ def _started(pid: int) -> str | None:
 
     On Linux it is in ticks since the boot, which no change of the wall clock affects.
     """
-    if psutil.LINUX:
+    if sys.platform == "linux":
         stat = _stat(pid)
         return None if stat is None else stat[19]
+    psutil = import_module("psutil")  # only here, since it takes long
     try:
         return f"{psutil.Process(pid).create_time():.2f}"
     except psutil.Error:
@@ -60,6 +61,10 @@ def _started(pid: int) -> str | None:
 
 
 def _is_zombie(pid: int) -> bool:
+    if sys.platform == "linux":
+        stat = _stat(pid)
+        return stat is not None and stat[0] == "Z"
+    psutil = import_module("psutil")
     try:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.Error:

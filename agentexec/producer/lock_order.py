@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from agentexec.store import reading
 from agentexec.store.rows import NewActivity
+from agentexec.text import first_line
 
 AT_ONCE = 500  # lock keys that one query asks for
 
@@ -60,9 +61,7 @@ class LockOrder:
             with self._one_writer, self._engine.begin() as connection:
                 ids = reading.undispatched(connection, {self._last[key] for key in asked})
         except DBAPIError as error:
-            _logger.warning(
-                "the order of lock keys cannot be read (%s); a pool dispatches", type(error.orig).__name__
-            )
+            _logger.warning("lock keys cannot be ordered (%s); a pool dispatches them", first_line(error))
             return {*asked}
         for key in asked:
             if self._last.get(key) not in ids:

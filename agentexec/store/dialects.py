@@ -9,7 +9,6 @@ plan may visit them in any order. So no two statements wait for each other, what
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
@@ -114,7 +113,7 @@ def run(
         words["rows"] = relation("batch", tuple(rows[0]), postgres=postgres)
         parameters["batch"] = as_json(rows)
     if ids:
-        parameters["ids"] = sorted(ids) if postgres else json.dumps([i.hex for i in ids])
+        parameters["ids"] = sorted(ids) if postgres else as_json([i.hex for i in ids])
     result = connection.execute(_statement(template, postgres, **words), parameters)
     return result.all() if result.returns_rows else ()
 
@@ -143,7 +142,7 @@ def relation(parameter: str, columns: tuple[str, ...], *, postgres: bool) -> str
     return f"(SELECT {picked} FROM json_each(:{parameter}))"
 
 
-def as_json(rows: Batch) -> str:
+def as_json(rows: Sequence[Any]) -> str:
     """A batch as the parameter of a statement."""
     return to_json(rows).decode()
 

@@ -21,8 +21,7 @@ from agentexec.queue.protocol import Claim
 from agentexec.task import Registry, TaskDefinition, decode_payload
 from agentexec.text import MAX_SUMMARY, storable_text
 from agentexec.worker.failures import summary_of, traceback_of
-from agentexec.worker.results import json_result
-from agentexec.worker.run_result import RunKind, RunResult
+from agentexec.worker.run_result import RunKind, RunResult, json_result
 
 MAX_CANCELS = 2  # per run: one for each of two different reasons
 

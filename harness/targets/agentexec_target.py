@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 import redis
@@ -86,6 +86,11 @@ class AgentexecSession:
             Submission(number=task.number, activity=str(record.agent_id))
             for task, record in zip(tasks, recorded, strict=True)
         ]
+
+    @property
+    def agentexec_queue(self) -> str:
+        """The queue that the gauges of a load read."""
+        return self._settings.queue
 
     def unfinished(self) -> int:
         """How many activities of this queue are not in a terminal state."""
@@ -250,6 +255,7 @@ class AgentexecTarget:
     """The reference implementation in this repository."""
 
     name: str = "agentexec"
+    task_names: ClassVar[tuple[str, ...]] = ()
 
     def version(self) -> str:
         """The version of the installed agentexec."""
