@@ -55,7 +55,7 @@ class QueueKeys:
 PLAIN_KEYS = tuple(field.name for field in fields(QueueKeys) if field.name != "ready")
 
 
-def result_key(agent_id: UUID | str) -> str:
+def result_key(agent_id: UUID) -> str:
     """The key of a task's result."""
     return f"result:{agent_id}"
 

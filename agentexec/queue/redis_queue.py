@@ -104,11 +104,9 @@ class RedisQueue:
         lease, max_crashes = milliseconds(self.policy.lease_seconds), self.policy.max_crashes
         arguments: list[Argument] = [request.worker, request.nonce, lease, request.want]
         arguments += [request.lowest_token, max_crashes, int(request.busy)]
-        ids = [str(finish.task_id) for finish in request.finishes]
-        for task_id, finish in zip(ids, request.finishes, strict=True):
-            arguments += [task_id, finish.token, finish.disposition, _detail(finish)]
-        ended = zip(ids, request.finishes, strict=True)
-        results = {result_key(i): finish.result for i, finish in ended if finish.result is not None}
+        for finish in request.finishes:
+            arguments += [str(finish.task_id), finish.token, finish.disposition, _detail(finish)]
+        results = {result_key(f.task_id): f.result for f in request.finishes if f.result is not None}
         reply = self._step_after_keeping(results, arguments) if results else self._run("step", arguments)
         if reply[0] == b"GONE":
             raise WorkerGone(f"worker {request.worker} was declared dead; its leases belong to others")
