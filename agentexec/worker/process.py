@@ -239,7 +239,9 @@ def main(options: Mapping[str, Any]) -> int:
     os.register_at_fork(after_in_child=partial(_leave_to_parent, commands.fileno(), options["status_fd"]))
     with contextlib.closing(Reporter(options["status_fd"])) as reporter, running_is_forbidden():
         try:
-            return _worker(_load(options), options["name"], reporter).run(commands)
+            worker = _worker(_load(options), options["name"], reporter)
+            gc.freeze()  # collections need not visit what was imported: it lives as long as the process
+            return worker.run(commands)
         except ImportFailed as error:
             set_up(None, in_worker=True)
             _logger.error("a worker cannot import its pool", exc_info=error.__cause__)
