@@ -12,9 +12,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Self
 
 from agentexec.core.streams import open_standard_descriptors
 
@@ -22,22 +21,14 @@ from agentexec.core.streams import open_standard_descriptors
 _START_FOLDER = Path(os.curdir).resolve()
 
 
-class ForkServer:
-    """The fork server, as its pool uses it. Workers live on if it is killed, and the next fork starts another."""
+class ForkServer(ExitStack):
+    """The fork server, as its pool uses it; `close` ends it.
+
+    Workers live on if it is killed, and the next fork starts another.
+    """
 
     _process: subprocess.Popen[bytes] | None = None
     _socket: socket.socket
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the process, if it was started."""
-        if self._process is not None:
-            self._socket.close()
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
     def start(self) -> None:
         """Start the process, unless it runs. Workers get the environment, folder and rights of this moment.
@@ -46,15 +37,18 @@ class ForkServer:
         """
         if self._process is not None and self._process.poll() is None:
             return
-        self.__exit__()
+        self.close()
         open_standard_descriptors()
-        self._socket, other = socket.socketpair()
+        own, other = socket.socketpair()
+        self._socket = self.enter_context(own)
         flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
         command = [sys.executable, *flags, "-P", "-c", _BOOTSTRAP, "agentexec.worker", str(other.fileno())]
         with other:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[other.fileno()])
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError), self._process.stdin as pipe:
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[other.fileno()])
+        self._process = self.enter_context(process)
+        self.callback(process.kill)
+        assert process.stdin is not None
+        with suppress(BrokenPipeError), process.stdin as pipe:
             pipe.write(json.dumps(_IMPORT_PATH).encode())
 
     def fork(self, *descriptors: int) -> None:

@@ -239,7 +239,9 @@ def main(options: Mapping[str, Any]) -> int:
     os.register_at_fork(after_in_child=partial(_leave_to_parent, commands.fileno(), options["status_fd"]))
     with contextlib.closing(Reporter(options["status_fd"])) as reporter, running_is_forbidden():
         try:
-            return _worker(_load(options), options["name"], reporter).run(commands)
+            worker = _worker(_load(options), options["name"], reporter)
+            gc.freeze()  # collections need not visit what was imported: it lives as long as the process
+            return worker.run(commands)
         except ImportFailed as error:
             set_up(None, in_worker=True)
             _logger.error("a worker cannot import its pool", exc_info=error.__cause__)
@@ -332,18 +334,18 @@ def serve(socket_fd: int) -> NoReturn:
                 woken.recv(4096)
                 _report_ends(statuses)
             if pool in ready:
-                message, descriptors, _, _ = socket.recv_fds(pool, 1, 3)
+                message, pipes, _, _ = socket.recv_fds(pool, 1, 3)
                 if not message:
                     os._exit(0)
-                _fork(*descriptors, statuses, (pool, woken, waker))
+                _fork(pipes, statuses, (pool, woken, waker))
 
 
-def _fork(
-    commands: int, options: int, status: int, statuses: dict[int, int], own: tuple[socket.socket, ...]
-) -> None:
+def _fork(pipes: list[int], statuses: dict[int, int], own: tuple[socket.socket, ...]) -> None:
+    commands, options, status = pipes
     if pid := os.fork():
         statuses[pid] = status
-        _write(status, b"%s%d\n" % (PID, pid))
+        with contextlib.suppress(BrokenPipeError):  # the pool is gone
+            os.write(status, b"%s%d\n" % (PID, pid))
         os.close(commands)
         os.close(options)
         return
@@ -364,10 +366,6 @@ def _report_ends(statuses: dict[int, int]) -> None:
             return
         status = statuses.pop(pid)
         os.set_blocking(status, True)  # the worker may have filled the pipe, and ended within a line
-        _write(status, b"\n%s%d\n" % (ENDED, os.waitstatus_to_exitcode(how)))
+        with contextlib.suppress(BrokenPipeError):
+            os.write(status, b"\n%s%d\n" % (ENDED, os.waitstatus_to_exitcode(how)))
         os.close(status)
-
-
-def _write(status: int, line: bytes) -> None:
-    with contextlib.suppress(BrokenPipeError):  # the pool is gone
-        os.write(status, line)

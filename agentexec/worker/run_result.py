@@ -86,6 +86,8 @@ def json_result(result: Any, limit: int) -> tuple[Any, str]:
 
     Raises `InvalidTask` for one that has no JSON form, or whose text takes more than `limit` bytes.
     """
+    if result is None:
+        return None, "null"
     try:
         value = _json_value(result)
     except BaseException as error:  # noqa: BLE001 - a serializer of the application may raise anything

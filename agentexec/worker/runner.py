@@ -7,7 +7,7 @@ import contextlib
 import contextvars
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -329,12 +329,12 @@ class HandlerRunner:
         )
 
 
-async def _awaited(value: Any) -> Any:
+async def _awaited(value: Awaitable[Any]) -> Any:
     """The value behind an awaitable, and behind an awaitable that it gives."""
-    while inspect.isawaitable(value):
-        awaited: Any = await value
-        value = awaited
-    return value
+    awaited = await value
+    while awaited is not None and inspect.isawaitable(awaited):
+        awaited = await awaited
+    return awaited
 
 
 def attempted(call: Callable[[], Any]) -> Outcome:

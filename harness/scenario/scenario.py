@@ -47,7 +47,7 @@ class Scenario:
     `timeout` (seconds) bounds the whole run, which submits `tasks` unless it is asked for another number.
     `destructive` scenarios run on external servers only if they are named and allowed. `own_servers` marks faults
     that freeze or empty a whole server, and so affect other data on it: such a scenario never runs on external
-    servers. The target reaches the servers in `proxied` through a proxy of the harness (`harness.faults.proxy`).
+    servers. The target reaches the servers in `proxied` through a proxy of the harness (`harness.wire`).
     """
 
     name: str

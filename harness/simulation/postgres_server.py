@@ -103,7 +103,7 @@ class SimulatedConnection:
 
 @cache
 def _row_of(columns: tuple[str, ...]) -> Any:
-    return namedtuple("Row", columns, rename=True)  # noqa: PYI024 - the columns are known only now
+    return namedtuple("Row", columns, rename=True)
 
 
 class PostgresServer:

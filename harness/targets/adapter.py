@@ -132,6 +132,11 @@ class AdapterSession:
         self._client.call("prepare")
         return version
 
+    @property
+    def client_pid(self) -> int:
+        """The process id of the client, which submits the tasks."""
+        return self._client.pid
+
     def start_pool(self) -> SubprocessPool:
         self._pools += 1
         return SubprocessPool.start(

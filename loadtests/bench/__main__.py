@@ -30,6 +30,7 @@ from loadtests.bench import (
     scale,
     starting,
     stored,
+    through_wire,
     throughput,
     timing,
 )
@@ -56,6 +57,7 @@ BENCHMARKS: Mapping[str, Callable[[BenchEnvironment, int], BenchResult | list[Be
     "generator-rate": generator_rate.generator_rate,
     "scale": scale.scale,
     "endurance": endurance.endurance,
+    "wire": through_wire.wire,
 }
 # Not run unless they are named.
 LONG = ("scale", "endurance")

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 
 import psutil
 
@@ -46,6 +47,10 @@ def start(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
     ]
 
 
+def _registered(client: ax.Client, number: int) -> bool:
+    return len(client.queue.registered()) >= number
+
+
 def _process_time(script: str) -> float:
     began = time.monotonic_ns()
     subprocess.run([sys.executable, "-c", script], env=os.environ, check=True)
@@ -59,7 +64,7 @@ def _stages(environment: BenchEnvironment) -> tuple[float, ...]:
         registered: list[int] = []
         with environment.pool(client, workers=WORKERS, concurrency=4) as pool:
             for number in range(1, WORKERS + 1):
-                until(lambda number=number: len(client.queue.registered()) >= number)
+                until(partial(_registered, client, number))
                 registered.append(time.monotonic_ns())
             until(lambda: bool(runs(pool.history())))
             (first,) = runs(pool.history())

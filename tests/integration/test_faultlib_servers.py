@@ -20,13 +20,13 @@ from harness.environments.embedded import EmbeddedEnvironment
 from harness.errors import GateError
 from harness.faults.backends import TerminateBackends
 from harness.faults.base import Fault, FaultContext
-from harness.faults.proxy import ReplyProxy
 from harness.faults.redis_tail import LoseRedisTail
 from harness.faults.restarting import RestartServer
 from harness.load.gauges import Sampler
 from harness.load.resources import Sampled
 from harness.load.server_gauges import PostgresSampler, RedisSampler
 from harness.scenario.schedule import plan_faults
+from harness.wire import Wire
 
 pytestmark = pytest.mark.integration
 
@@ -162,14 +162,14 @@ def test_a_frozen_redis_crashes_too(
 
 def test_a_lost_reply_of_a_real_server_leaves_its_effect(own_servers: EmbeddedEnvironment) -> None:
     """The loss strikes a random reply, so the client increments until a reply is missing."""
-    with contextlib.closing(ReplyProxy(own_servers.endpoints.redis_url)) as proxy:
+    with contextlib.closing(Wire(own_servers.endpoints.redis_url)) as proxy:
         client = redis.Redis.from_url(proxy.url, retry=Retry(NoBackoff(), 0))
         client.delete("counter")
         answered = _increment_until_a_loss(client, proxy)
         assert int(client.get("counter") or 0) == answered + 1
 
 
-def _increment_until_a_loss(client: redis.Redis, proxy: ReplyProxy) -> int:
+def _increment_until_a_loss(client: redis.Redis, proxy: Wire) -> int:
     losing = threading.Thread(target=proxy.lose_reply, kwargs={"skip": 3, "within": 30.0})
     losing.start()
     answered = 0
