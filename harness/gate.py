@@ -59,6 +59,7 @@ class GateKeeper:
         self._changed = threading.Condition()
         self._opened: set[str] = set()
         self._given_up: dict[str, str] = {}
+        self._all_given_up: str | None = None
         self._passing: dict[int, str] = {}
         self._all_open = False
         self._waiting: dict[socket.socket, GateArrival] = {}
@@ -79,10 +80,10 @@ class GateKeeper:
         """
         with self._changed:
             self._changed.wait_for(
-                lambda: gate in self._given_up or len(self._at(gate)) >= count, timeout=within
+                lambda: self._none_comes(gate) is not None or len(self._at(gate)) >= count, timeout=within
             )
-            if gate in self._given_up:
-                raise GateError(self._given_up[gate])
+            if (why := self._none_comes(gate)) is not None:
+                raise GateError(why)
             if len(self._at(gate)) < count:
                 raise GateError(
                     f"{len(self._at(gate))} of {counted(count, 'handler')} arrived at gate {gate!r} within "
@@ -95,6 +96,12 @@ class GateKeeper:
         """Let `wait_for` raise `GateError` with this sentence: no handler will come to the gate."""
         with self._changed:
             self._given_up[gate] = why
+            self._changed.notify_all()
+
+    def give_up_all(self, why: str) -> None:
+        """Let each `wait_for`, also a later one, raise `GateError` with this sentence: the run ends."""
+        with self._changed:
+            self._all_given_up = why
             self._changed.notify_all()
 
     def let_pass(self, pids: Collection[int], why: str) -> None:
@@ -155,6 +162,9 @@ class GateKeeper:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _none_comes(self, gate: str) -> str | None:
+        return self._given_up.get(gate, self._all_given_up)
 
     def _at(self, gate: str) -> list[GateArrival]:
         return [arrival for arrival in self._waiting.values() if arrival.gate == gate]

@@ -27,6 +27,7 @@ from harness.masking import masked, one_line
 from harness.progress import is_animated, progress_on
 from harness.report import claimed_folder, verdict_table, write_reports
 from harness.report.markdown import check_file, write_markdown, write_step_summary
+from harness.run.asked_load import write_loads
 from harness.scenario import ScenarioRun, registry
 from harness.scenario.run_plan import MOST_TIMEOUT
 
@@ -217,11 +218,7 @@ def _report(series: ScenarioSeries, folder: Path, out: TextIO) -> int:
 
 def _write(series: ScenarioSeries, runs: Sequence[ScenarioRun], folder: Path, out: TextIO) -> None:
     options = series.request.options
-    if series.request.asked.load is not None:
-        from harness.load.run_files import write_run_load  # it needs the extra `load`
-
-        for run in runs:
-            write_run_load(run, folder)
+    write_loads(series.request.asked.load, runs, folder)
     paths = write_reports(runs, folder)
     if options.json:
         print(paths.json.read_text(encoding="utf-8"), end="")

@@ -65,7 +65,7 @@ class RunRequest:
         seed = secrets.randbelow(2**32) if options.seed is None else options.seed
         target = _target(options)
         metering = metering_of(options)
-        load = planned_load(options, seed, metering)
+        load = planned_load(options, seed, metering, target, scenarios)
         asked = RunOptions(
             seed=seed,
             tasks=options.tasks,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 import redis
@@ -88,6 +88,11 @@ class AgentexecSession:
             Submission(number=task.number, activity=str(record.agent_id))
             for task, record in zip(tasks, recorded, strict=True)
         ]
+
+    @property
+    def agentexec_queue(self) -> str:
+        """The queue that the gauges of a load read."""
+        return self._settings.queue
 
     def command_names(self) -> dict[str, str]:
         """The names of the queue's scripts, by what a wire calls their commands."""
@@ -269,6 +274,7 @@ class AgentexecTarget:
     """The reference implementation in this repository."""
 
     name: str = "agentexec"
+    task_names: ClassVar[tuple[str, ...]] = ()
     features: tuple[TaskFeature, ...] = tuple(TaskFeature)
 
     def version(self) -> str:

@@ -72,13 +72,15 @@ class TargetSettings:
 class Submission:
     """The outcome of one submitted task: its `activity` if the target acknowledged it, else the error.
 
-    `certain` is True if a failed submission certainly had no effect; otherwise its outcome is unknown.
+    `certain` is True if a failed submission certainly had no effect; otherwise its outcome is unknown. `name` is what
+    an application calls the task: the rows of a load are named by it.
     """
 
     number: int
     activity: str | None = None
     error: str | None = None
     certain: bool = False
+    name: str | None = None
 
 
 class PoolHandle(Protocol):
@@ -138,6 +140,8 @@ class TargetSession(Protocol):
 class Target(Protocol):
     """A system that can be tested.
 
+    An optional attribute `task_names: Collection[str] | None` has the names that its submissions may have, and None if
+    they are not known before a run: a threshold of a load for another name is refused.
     An optional attribute `features` names what its tasks can do besides running once (`TaskFeature`).
     """
 
