@@ -1,4 +1,4 @@
-"""Crashpoints on real processes and servers: it strikes agentexec, and finds planted defects."""
+"""Crashpoints on real processes and servers find planted defects."""
 
 from __future__ import annotations
 
@@ -65,10 +65,9 @@ def test_a_worker_that_dies_between_claim_and_finish_shows_an_acknowledgement_th
     assert (row.verdict, row.outcome) == (Verdict.INVALID, "stuck")
 
 
-def test_a_finish_that_arrives_late_is_fenced_off_and_shows_where_it_is_not(
+def test_a_finish_that_arrives_after_another_run_began_shows_a_fence_that_is_missing(
     struck: Callable[[str, Sequence[CrashStrike]], list[CrashRow]],
 ) -> None:
     late = worker_strike("postgres", _FINISH, 2, CrashKind.KILLED_LATE)
-    assert [(row.verdict, row.outcome) for row in struck("agentexec", [late])] == [(Verdict.VALID, "ran 2x")]
     [row] = struck("tests.planted.target:NO_FENCE_ON_FINISH", [late])
     assert (row.verdict, row.outcome) == (Verdict.INVALID, "illegal")
