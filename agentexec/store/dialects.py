@@ -119,9 +119,9 @@ def run(
         texts = sorted(i.hex for i in ids)
         parameters["ids"] = f"{{{','.join(texts)}}}" if postgres else as_json(texts)
     statement, sql = _statement(template, postgres, **words)
-    watched = connection._echo or any(_listeners(connection.dispatch))
-    plain = connection.dialect.driver == "psycopg" and not connection.dialect.is_async
-    if watched or not plain or not connection.in_transaction():
+    psycopg = postgres and connection.dialect.driver == "psycopg" and not connection.dialect.is_async
+    watched = psycopg and (connection._echo or any(_listeners(connection.dispatch)))
+    if watched or not psycopg or not connection.in_transaction():
         result = connection.execute(statement, parameters)
         return result.all() if result.returns_rows else ()
     from psycopg.rows import namedtuple_row  # only where it is installed
