@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 import agentexec as ax
 from agentexec import cli
+from agentexec.cli import activities, dead_letters
 from agentexec.masking import masked
 from agentexec.ops import logs
 from agentexec.queue.protocol import Disposition, Finish, StepRequest
@@ -146,7 +147,7 @@ def test_the_command_shows_no_secret_of_older_records(
         connection.execute(text("UPDATE agentexec_activity_log SET message = :e"), {"e": reason})
     end = Finish(task_id=task, token=token, disposition=Disposition.DEAD_LETTER, reason=reason)
     client.queue.step(StepRequest(worker="w", nonce=uuid4().hex, finishes=[end]))
-    for module in (cli.activities, cli.dead_letters):
+    for module in (activities, dead_letters):
         monkeypatch.setattr(module, "Client", lambda: Kept(client))
     for command in ("activities list", f"activities show {task}", "dlq list", f"dlq show {task}"):
         for options in ([], ["--json"]) if "dlq show" not in command else ([],):
