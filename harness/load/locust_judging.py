@@ -189,11 +189,10 @@ class JudgingLoad(LocustLoad):
             client.close()
 
     def _judge(self) -> None:
-        parts, processes = list(self.figures.values()), self.processes()
+        processes = self.processes()
         judged = EndedLoad(
             run=self.run,
-            figures=[figures for figures, _ in parts],
-            seconds=max((seconds for _, seconds in parts), default=0.0),
+            parts=list(self.figures.values()),
             plan=self.plan,
             workers_lost=[part.label for client, part in processes.items() if client not in self.figures],
             bill=self._bill.figures(self.gaps),

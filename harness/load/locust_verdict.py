@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from harness.errors import EXIT_UNKNOWN, FOREIGN_ERRORS, UsageError, describe_error
@@ -26,7 +27,7 @@ from harness.masking import masked, one_line
 
 @dataclass(frozen=True, kw_only=True)
 class EndedLoad:
-    """A load that has ended: the figures of its processes, and what is missing of them.
+    """A load that has ended, and what is missing of it: `parts` are the figures and the seconds of each process.
 
     `workers_lost` names the load workers that did not report, `gaps` are sentences, and `sampled` are the gauges of
     servers and workers. `deadlocks` is their number in the database, None if it is not known. `lateness` is the bound
@@ -35,8 +36,7 @@ class EndedLoad:
     """
 
     run: str
-    figures: Sequence[Figures]
-    seconds: float
+    parts: Sequence[tuple[Figures, float]]
     plan: LoadPlan
     workers_lost: Sequence[str]
     gaps: Sequence[str]
@@ -51,9 +51,14 @@ class EndedLoad:
     @cached_property
     def whole(self) -> Figures:
         """The figures of all processes together, with the gauges of servers and workers."""
-        whole = merged(self.figures)
+        whole = merged(figures for figures, _ in self.parts)
         whole.series.merge(self.sampled.series)
         return whole
+
+    @property
+    def seconds(self) -> float:
+        """How long the load lasted: processes that are stopped do not end together, and have equal parts of a second."""
+        return fmean(seconds for _, seconds in self.parts) if self.parts else 0.0
 
 
 def thresholds_of(environment: Any) -> tuple[Threshold, ...]:
@@ -82,7 +87,7 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
         gaps.append(f"the planned arrivals cannot be counted: {describe_error(error)}")
     if planned is None:  # a closed model has no plan: it sends what it can
         planned = float(figures.accounting.due)
-    rows = figures.all_rows(planned=planned, seconds=judged.seconds)
+    rows = figures.all_rows(planned=figures.accounting.due, seconds=judged.seconds)
     acknowledged = figures.accounting.acknowledged
     rows[ALL] = LoadRow(figures={**dict(_figures_of_all(judged, acknowledged)), **judged.bill})
     rows |= _other_requests(judged.runner)

@@ -92,11 +92,11 @@ class LoadEvidence:
     """All that a load left to be judged.
 
     `rows` are the measured rows by name. Of the row of the whole run they have at most figures that no process counts:
-    deadlocks, write-ahead log, tokens, cost. `planned` is the number of arrivals that the schedule has in the `seconds`
-    of the load. `cap` is the cap of tasks if it was reached. `workers_lost` names load processes that did not report,
-    `gaps` what is missing in the evidence, `raised` the errors of the users' own code as sentences. `facts` are shown:
-    the run, the shape, the seed, the versions. `resources` are the gauges, and `logs` the errors in the logs of the
-    servers.
+    deadlocks, write-ahead log, tokens, cost. `planned` is the number of arrivals that the schedule promises for the
+    `seconds` of the load: a mean, if they are random. Thresholds are judged by what was due. `cap` is the cap of tasks
+    if it was reached. `workers_lost` names load processes that did not report, `gaps` what is missing in the evidence,
+    `raised` the errors of the users' own code as sentences. `facts` are shown: the run, the shape, the seed, the
+    versions. `resources` are the gauges, and `logs` the errors in the logs of the servers.
     """
 
     accounting: Accounting
@@ -121,7 +121,7 @@ class LoadEvidence:
         whole = LoadRow(
             count=counts.due,
             errors=counts.dropped + counts.refused + counts.unknown + counts.lost + failed,
-            planned=self.planned,
+            planned=counts.due,
             seconds=self.seconds,
             figures=figures,
         )

@@ -16,6 +16,8 @@ from harness.load.figures import LATE, TASK, Figures
 from harness.load.locust_test import LoadPlan
 from harness.load.locust_verdict import EndedLoad, conclude, evidence_of, thresholds_of
 from harness.load.resources import WAL, Sampled
+from harness.load.schedule import LoadSchedule
+from harness.load.stages import hold
 from harness.load.thresholds import parse
 from harness.load.verdict import judge
 
@@ -31,8 +33,7 @@ def ended(sampled: Sampled | None = None, **runner: Any) -> EndedLoad:
         figures.record(TASK, "answer", 0.1)
     return EndedLoad(
         run="load-1",
-        figures=[figures],
-        seconds=1.0,
+        parts=[(figures, 1.0)],
         plan=LoadPlan(schedule=None, seconds=None),
         workers_lost=[],
         gaps=[],
@@ -77,12 +78,28 @@ def test_an_error_of_the_users_own_code_is_named_without_its_secret() -> None:
 
 def test_what_is_missing_in_the_figures_of_a_process_is_not_measurable() -> None:
     judged = ended()
-    judged.figures[0].gaps.append("the arrivals of the load process 1 of 2 broke off: OSError: gone")
+    judged.parts[0][0].gaps.append("the arrivals of the load process 1 of 2 broke off: OSError: gone")
     (doubt,) = judge(evidence_of(judged), ()).doubts
     assert doubt.text == (
         "the evidence has a gap: the arrivals of the load process 1 of 2 broke off: OSError: gone"
     )
     assert conclude(judged, (), None) == 2
+
+
+def test_a_load_that_is_stopped_is_judged_by_what_was_due_in_each_process_until_its_own_end() -> None:
+    """Each has had ten arrivals, in 1 s and in 1.5 s. The schedule promises 25 in 1.25 s, on average."""
+    schedule = LoadSchedule(stages=hold(20, "1m"))
+    first, second = ended(), ended()
+    judged = replace(
+        first,
+        parts=[*first.parts, (second.parts[0][0], 1.5)],
+        plan=LoadPlan(schedule=schedule, seconds=schedule.seconds),
+        processes=2,
+    )
+    evidence = evidence_of(judged)
+    thresholds = {"ALL": "rate >= 100%, rate >= 16/s", "TASK answer": "rate = 100%, rate = 16/s"}
+    assert [one.outcome for one in judge(evidence, thresholds).results[:4]] == ["met"] * 4
+    assert (evidence.planned, evidence.accounting.due) == (25, 20)
 
 
 class UnreadablePlan(LoadPlan):
