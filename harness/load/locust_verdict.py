@@ -57,7 +57,7 @@ class EndedLoad:
 
     @property
     def seconds(self) -> float:
-        """How long the load lasted: processes that are stopped do not end together, and have equal parts of a second."""
+        """How long the load lasted: processes that are stopped do not end together, and share each second equally."""
         return fmean(seconds for _, seconds in self.parts) if self.parts else 0.0
 
 

@@ -43,7 +43,9 @@ class Day(OpenShape):
 
 thresholds = {"TASK answer": "p99 < 60s", "ALL": "rate > 99%"}
 """
-REGISTERED = "import agentexec; assert agentexec.Client().queue.registered()"
+REGISTERED = """
+until python -c 'import agentexec; assert agentexec.Client().queue.registered()'; do sleep 0.2; done
+"""
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,7 @@ def running_pool(topology: Topology) -> Iterator[None]:
         environment={**given, "AGENTEXEC_QUEUE_NAME": "documents", "AGENTEXEC_NUM_WORKERS": "1"},
     )
     try:
-        code, output = pool.exec_run(
-            ["timeout", "60", "sh", "-c", f"until python -c '{REGISTERED}'; do sleep 0.2; done"]
-        )
+        code, output = pool.exec_run(["timeout", "60", "sh", "-c", REGISTERED])
         assert code == 0, (output, pool.logs())
         yield
     finally:

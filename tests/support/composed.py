@@ -50,9 +50,10 @@ def build_python_image(client: docker.DockerClient, image: str, name: str) -> No
         ):
             exported.writelines(container.export())
             exported.seek(0)
-            for entry in (source := tarfile.open(fileobj=exported)):
-                if entry.name not in folders:
-                    tar.addfile(entry, source.extractfile(entry) if entry.isfile() else None)
+            with tarfile.open(fileobj=exported) as source:
+                for entry in source:
+                    if entry.name not in folders:
+                        tar.addfile(entry, source.extractfile(entry) if entry.isfile() else None)
             for folder in sorted(folders):
                 entry = tarfile.TarInfo(folder)
                 entry.type, entry.mode = tarfile.DIRTYPE, 0o755
@@ -89,9 +90,9 @@ def _installed(names: set[str], extras: frozenset[str] = frozenset({"load"})) ->
         found.add(name)
         for requirement in map(Requirement, distribution(name).requires or ()):
             marker = requirement.marker
-            if marker is None or any(marker.evaluate({"extra": extra}) for extra in wanted | {""}):
-                if (needed := canonicalize_name(requirement.name)) not in found:
-                    waiting.append((needed, frozenset(requirement.extras)))
+            needed = marker is None or any(marker.evaluate({"extra": extra}) for extra in wanted | {""})
+            if needed and (other := canonicalize_name(requirement.name)) not in found:
+                waiting.append((other, frozenset(requirement.extras)))
     return found
 
 
