@@ -76,6 +76,9 @@ class JudgingLoad(LocustLoad):
         elif waiting:
             self._users = min(shape.most_users, max(2 * self._users, self._users + waiting))
             self.grown()
+        elif self.has_newcomer():
+            # Locust shares the users with it when their number changes.
+            self._users += 1 if self._users < shape.most_users else -1
         return self._users
 
     def progress(self) -> tuple[float, int]:
@@ -88,6 +91,10 @@ class JudgingLoad(LocustLoad):
 
     def grown(self) -> None:
         """Note that the number of users grows for the arrivals that wait."""
+
+    def has_newcomer(self) -> bool:
+        """Whether a load worker came while the load runs, and has no users."""
+        return False
 
     def recent(self) -> Sequence[Figures]:
         """The figures of the last seconds, of each process."""
@@ -201,6 +208,7 @@ class JudgingLoad(LocustLoad):
             deadlocks=self._deadlocks.found().count if self._deadlocks is not None else None,
             lateness=self.options().lateness,
             processes=max(1, len(processes)),
+            joined={part.label: part.joins for part in processes.values() if part.joins is not None},
             runner=self.runner,
             baseline=self._baseline,
         )

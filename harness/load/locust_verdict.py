@@ -32,7 +32,8 @@ class EndedLoad:
     `workers_lost` names the load workers that did not report, `gaps` are sentences, and `sampled` are the gauges of
     servers and workers. `deadlocks` is their number in the database, None if it is not known. `lateness` is the bound
     of the generator's own p99, in seconds. `runner` is that of Locust, with errors of the users' code and other
-    requests. `baseline` is an earlier load. `bill` has tokens and money of an LLM endpoint.
+    requests. `joined` has the second at which a process came to the load. `baseline` is an earlier load. `bill` has
+    tokens and money of an LLM endpoint.
     """
 
     run: str
@@ -45,6 +46,7 @@ class EndedLoad:
     lateness: float
     processes: int
     runner: Any
+    joined: Mapping[str, float] = field(default_factory=dict)
     baseline: Baseline | None = None
     bill: Mapping[str, float] = field(default_factory=dict)
 
@@ -158,6 +160,11 @@ def _facts(judged: EndedLoad) -> Iterator[tuple[str, str]]:
     yield "run", judged.run
     yield "model", "closed" if judged.plan.schedule is None else "open"
     yield "load processes", str(judged.processes)
+    if judged.joined:
+        yield (
+            "joined",
+            ", ".join(f"{label} in second {second:.1f}" for label, second in judged.joined.items()),
+        )
     if slots := os.environ.get(ENV_SLOTS):
         yield "slots", slots
     if judged.plan.schedule is not None:
