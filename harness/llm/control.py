@@ -6,6 +6,7 @@ import asyncio
 
 from aiohttp import web
 
+from agentexec.core.identity import process_identity
 from harness.errors import UsageError
 from harness.llm.disturbances import Disturbance
 from harness.llm.request import RefusedRequest
@@ -35,7 +36,7 @@ class ControlRoutes:
 
     async def _meter(self, request: web.Request) -> web.Response:
         await self._settle(request)
-        return web.json_response(self._server.meter.to_value())
+        return web.json_response({**self._server.meter.to_value(), "process": process_identity()})
 
     async def _requests(self, request: web.Request) -> web.Response:
         await self._settle(request)

@@ -1,7 +1,8 @@
 """What an endpoint bills during a run: the requests from one moment on, also into a history.
 
-meter  meter           info: endpoint, prices, budget, dropped (records that the meter does not have any more)
-       model-request   info: the fields of a `MeteredRequest`; its time is the begin of the request
+meter  meter           info: endpoint, prices, budget, dropped (records that the meter does not have any more),
+                       elsewhere (whether the endpoint is on another machine, with another clock)
+       model-request   info: the fields of a `MeteredRequest`; its time is the begin of the request, if that is known
        tool-run        info: the fields of a `ToolRun`
 """
 
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from agentexec.core.identity import host_identity
 from harness.errors import HarnessError, UsageError
 from harness.history import Operation, OperationType, Recorder
 from harness.history.names import METER, MODEL_REQUEST, TOOL_RUN
@@ -31,7 +33,14 @@ class MeterWindow:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
+        self.process = ""
+        """The identity of the process of the endpoint, empty if it does not say it."""
         self._begun, self._tool_runs = self._look(0)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the endpoint is on another machine than this process."""
+        return bool(self.process) and _clock(self.process) != _clock(host_identity())
 
     def records(self, settle: float = _SETTLE_SECONDS) -> MeterRecords:
         """Those so far, after at most `settle` seconds of waiting for running ones.
@@ -49,6 +58,7 @@ class MeterWindow:
 
     def _look(self, settle: float) -> tuple[int, int]:
         found = self._endpoint.meter(settle)
+        self.process = str(found.get("process", ""))
         try:
             return int(found["begun"]), int(found["tool_runs"])
         except (KeyError, TypeError, ValueError):
@@ -97,21 +107,29 @@ class Metering:
         except HarnessError as error:
             raise HarnessError(f"What the run cost is not known: {error}") from None
         with closing(Recorder(folder / f"{METER}.jsonl", process=METER)) as recorder:
-            for operation in self._operations(records):
+            for operation in self._operations(records, elsewhere=window.elsewhere):
                 recorder.append(operation)
 
-    def _operations(self, records: MeterRecords) -> Iterator[Operation]:
+    def _operations(self, records: MeterRecords, *, elsewhere: bool) -> Iterator[Operation]:
+        now = time.monotonic_ns()
         summary = {
             "endpoint": masked(self.endpoint.root),
             "prices": None if self.prices is None else self.prices.to_value(),
             "budget": self.budget,
             "dropped": records.dropped,
+            "elsewhere": elsewhere,
         }
-        yield _info(time.monotonic_ns(), METER, summary)
+        yield _info(now, METER, summary)
         for request in records.requests:
-            yield _info(request.started, MODEL_REQUEST, asdict(request))
+            yield _info(now if elsewhere else request.started, MODEL_REQUEST, asdict(request))
         for run in records.tool_runs:
-            yield _info(run.started, TOOL_RUN, asdict(run))
+            yield _info(now if elsewhere else run.started, TOOL_RUN, asdict(run))
+
+
+def _clock(identity: str) -> tuple[str, str]:
+    """What processes with one monotonic clock have in common, also in different containers."""
+    host = identity.partition("|")[0].split("/")
+    return host[0], host[-1]
 
 
 def _info(at: int, f: str, value: dict[str, Any]) -> Operation:

@@ -18,7 +18,7 @@ from harness.history.runs import runs
 from harness.history.statuses import COMPLETE, FIRST, TERMINAL
 from harness.history.submissions import RecordedSubmission, submissions
 from harness.llm.costs_in_history import recorded_costs
-from harness.load.bill import spent_figures
+from harness.load.bill import SpentFigures
 from harness.load.figures import ENQUEUE, KINDS, LATE, RUN, TASK, WAIT, Figures
 from harness.load.load_record import RecordedLoad
 from harness.load.machine_excuse import MeasuredSpan
@@ -87,9 +87,9 @@ def load_evidence(history: History, load: RecordedLoad, measured: MeasuredLoad) 
     found[TASK].figures["lost"] = measured.figures.accounting.lost
     known = [op.value["count"] for op in history.where(DEADLOCKS) if op.value.get("count") is not None]
     figures: dict[str, float] = {"deadlocks": sum(known)} if known else {}
-    if (bill := recorded_costs(history)) is not None:
-        figures |= spent_figures(bill)
-    found[ALL] = LoadRow(figures=figures)
+    bill = recorded_costs(history)
+    spent = SpentFigures() if bill is None else SpentFigures.of(bill)
+    found[ALL] = LoadRow(figures=figures | dict(spent.figures))
     return LoadEvidence(
         accounting=measured.figures.accounting,
         planned=planned,
@@ -97,6 +97,7 @@ def load_evidence(history: History, load: RecordedLoad, measured: MeasuredLoad) 
         rows=found,
         bounds=LoadBounds.of(float(load.plan["lateness"])),
         gaps=list(_gaps(history, load, measured)),
+        unbilled=spent.unknown,
         worst=measured.figures.worst,
         facts={
             "load": str(load.plan["text"]),

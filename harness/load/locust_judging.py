@@ -125,9 +125,9 @@ class JudgingLoad(LocustLoad):
         self._canaries, self._clients = preflight.canaries, preflight.clients
         preflight.run()
         self._canaries = None
-        self._gauges = gauges_of(target, list(self._clients), lambda: self.progress()[0])
-        self._gauges.start()
         self._bill = LoadBill.begin(options.meter, options.prices, self._thresholds)
+        self._gauges = gauges_of(target, list(self._clients), lambda: self.progress()[0], self._bill.endpoint)
+        self._gauges.start()
         self._brake = Brake(self._clients, options.brake, self._brake_pulled, self._gauges.note_depth)
         self._brake.start()
         self._deadlocks = DeadlockWatch(target.database_url)
@@ -202,7 +202,7 @@ class JudgingLoad(LocustLoad):
             parts=list(self.figures.values()),
             plan=self.plan,
             workers_lost=[part.label for client, part in processes.items() if client not in self.figures],
-            bill=self._bill.figures(self.gaps),
+            bill=self._bill.figures(),
             gaps=self.gaps,
             sampled=Sampled() if self._gauges is None else self._gauges.sampled(),
             deadlocks=self._deadlocks.found().count if self._deadlocks is not None else None,

@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.errors import EXIT_UNKNOWN, FOREIGN_ERRORS, UsageError, describe_error
 from harness.load.baseline import Baseline
+from harness.load.bill import SpentFigures
 from harness.load.figures import KINDS, Figures, merged
 from harness.load.files import LoadCourse, load_table, write_load
 from harness.load.gauge_sources import ENV_SLOTS
@@ -48,7 +49,7 @@ class EndedLoad:
     runner: Any
     joined: Mapping[str, float] = field(default_factory=dict)
     baseline: Baseline | None = None
-    bill: Mapping[str, float] = field(default_factory=dict)
+    bill: SpentFigures = field(default_factory=SpentFigures)
 
     @cached_property
     def whole(self) -> Figures:
@@ -91,7 +92,7 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
         planned = float(figures.accounting.due)
     rows = figures.all_rows(planned=figures.accounting.due, seconds=judged.seconds)
     acknowledged = figures.accounting.acknowledged
-    rows[ALL] = LoadRow(figures={**dict(_figures_of_all(judged, acknowledged)), **judged.bill})
+    rows[ALL] = LoadRow(figures={**dict(_figures_of_all(judged, acknowledged)), **judged.bill.figures})
     rows |= _other_requests(judged.runner)
     return LoadEvidence(
         accounting=figures.accounting,
@@ -104,6 +105,7 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
         logs=judged.sampled.logs,
         workers_lost=judged.workers_lost,
         gaps=gaps,
+        unbilled=judged.bill.unknown,
         raised=list(_raised(judged.runner)),
         facts=dict(_facts(judged)),
     )

@@ -48,7 +48,8 @@ def build_python_image(client: docker.DockerClient, image: str, name: str) -> No
             tempfile.NamedTemporaryFile(suffix=".tar") as made,
             tarfile.open(made.name, "w") as tar,
         ):
-            exported.writelines(container.export())
+            parts: Any = container.export()  # the engine's stream of bytes, which its types call a text
+            exported.writelines(parts)
             exported.seek(0)
             with tarfile.open(fileobj=exported) as source:
                 for entry in source:

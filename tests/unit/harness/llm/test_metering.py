@@ -101,6 +101,24 @@ def test_costs_that_are_not_exact_are_unknown(
     assert recorded_budget(HistoryBuilder().history) == {}
 
 
+def test_without_steps_the_whole_bill_is_exact_and_what_was_paid_again_is_not() -> None:
+    summary: dict[str, Any] = {"endpoint": "", "prices": None, "budget": None, "dropped": 0}
+    request = {"started": 1, "activity": None, "step": None}
+    assert checked(history_of(summary, request)).verdict is Verdict.NOT_ASKED
+    for budget, verdict in (("tokens < 5", Verdict.VALID), ("tokens again < 5", Verdict.UNKNOWN)):
+        assert checked(history_of(summary | {"budget": budget}, request)).verdict is verdict
+
+
+def test_an_endpoint_on_another_machine_has_another_clock_and_no_fault_is_charged(endpoint: Endpoint) -> None:
+    windows = [MeterWindow(endpoint) for _ in range(2)]
+    boot, _, rest = windows[1].process.partition("/")
+    windows[1].process = f"{boot}-other/{rest}"
+    assert [window.elsewhere for window in windows] == [False, True]
+    summary = {"endpoint": "", "prices": None, "budget": None, "dropped": 0, "elsewhere": True}
+    result = checked(history_of(summary, {"started": 1}))
+    assert "on another machine, so nothing is charged to a fault" in result.summary
+
+
 def history_of(summary: dict[str, Any], request: dict[str, Any]) -> History:
     names = ("number", "id", "key", "api", "model", "stream", "activity", "step", "client_id")
     whole = dict.fromkeys(names, "1") | {"outcome": "complete", "ended": 2} if "started" in request else {}

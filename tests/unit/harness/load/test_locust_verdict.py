@@ -12,6 +12,7 @@ import pytest
 
 from harness.environments.log_errors import LoggedErrors
 from harness.errors import UsageError
+from harness.load.bill import SpentFigures
 from harness.load.figures import LATE, TASK, Figures
 from harness.load.locust_test import LoadPlan
 from harness.load.locust_verdict import EndedLoad, conclude, evidence_of, thresholds_of
@@ -60,13 +61,21 @@ def test_requests_of_an_api_that_fail_are_a_breach() -> None:
 
 
 def test_the_bill_of_an_endpoint_is_in_the_row_of_the_whole_run() -> None:
-    billed = replace(ended(), bill={"tokens": 100, "cost": 2.5})
+    billed = replace(ended(), bill=SpentFigures(figures={"tokens": 100, "cost": 2.5}))
     assert evidence_of(billed).all_rows()["ALL"].figures == {
         **{"deadlocks": 0, "tokens": 100, "cost": 2.5},
         **{"lost": 0, "dropped": 0, "late": 0},
     }
     assert conclude(billed, parse("ALL", "cost < 2.50 USD, tokens = 100"), None) == 1
     assert conclude(ended(), parse("ALL", "tokens < 5"), None) == 2
+
+
+def test_a_bill_that_is_not_exact_is_not_measurable_unless_something_is_breached() -> None:
+    inexact = replace(ended(), bill=SpentFigures(unknown="2 requests still run."))
+    assert conclude(inexact, (), None) == 2
+    assert conclude(inexact, parse("TASK answer", "p50 < 1ms"), None) == 1
+    (doubt,) = judge(evidence_of(inexact), ()).doubts
+    assert (doubt.kind, doubt.text) == ("unbilled", "what the load cost is not known: 2 requests still run")
 
 
 def test_an_error_of_the_users_own_code_is_named_without_its_secret() -> None:
