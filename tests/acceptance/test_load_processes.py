@@ -16,7 +16,7 @@ from harness.load.system import PoolCommand, SystemUnderLoad
 from tests.support.environment import child_environment
 from tests.support.load_play import Running, start_locust, write_application
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 QUEUE = "processes"
 MASTER = ["--master", "--load-database", "postgres", "--load-queue", QUEUE, "--tags", "quick"]
@@ -65,9 +65,9 @@ def test_a_worker_that_comes_late_sends_a_part_and_one_that_is_stopped_ends_the_
     group: Group, eventually: Callable[..., object]
 ) -> None:
     master, first = group.start("master", *SOAK, "1"), group.start("first")
-    eventually(lambda: first.acknowledged() not in (0,), 60)
+    eventually(lambda: first.acknowledged() not in (0,), 120)
     second, outsider = group.start("second"), group.start("outsider", REDIS_URL="redis://127.0.0.1:1")
-    eventually(lambda: second.acknowledged() not in (0, 1, 2, 3, 4), 60)
+    eventually(lambda: second.acknowledged() not in (0, 1, 2, 3, 4), 120)
     assert outsider.end()[0] == 2
     first.process.send_signal(signal.SIGTERM)
     code, output = master.end()
