@@ -69,7 +69,7 @@ def build_python_image(client: docker.DockerClient, image: str, name: str) -> No
             changes = [f"ENV PATH={environment}/bin:/usr/bin:/bin PIP_NO_INDEX=1"]
             client.api.import_image_from_file(made.name, repository=repository, tag=tag, changes=changes)
     finally:
-        container.remove()
+        container.remove(v=True)
 
 
 def _files(packages: Path) -> set[Path]:
