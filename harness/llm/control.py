@@ -6,9 +6,9 @@ import asyncio
 
 from aiohttp import web
 
-from agentexec.core.identity import process_identity
 from harness.errors import UsageError
 from harness.llm.disturbances import Disturbance
+from harness.llm.endpoint_process import EndpointProcess
 from harness.llm.request import RefusedRequest
 from harness.llm.server import EndpointServer, json_body
 
@@ -36,7 +36,9 @@ class ControlRoutes:
 
     async def _meter(self, request: web.Request) -> web.Response:
         await self._settle(request)
-        return web.json_response({**self._server.meter.to_value(), "process": process_identity()})
+        return web.json_response(
+            {**self._server.meter.to_value(), "process": EndpointProcess.own().to_value()}
+        )
 
     async def _requests(self, request: web.Request) -> web.Response:
         await self._settle(request)

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from agentexec.core.identity import host_identity
 from harness.errors import HarnessError, UsageError
 from harness.history import Operation, OperationType, Recorder
 from harness.history.names import METER, MODEL_REQUEST, TOOL_RUN
 from harness.llm.budget import Budget
+from harness.llm.endpoint_process import EndpointProcess
 from harness.llm.meter import MeterRecords
 from harness.llm.prices import PriceList
 from harness.llm.serving import Endpoint
@@ -33,14 +33,14 @@ class MeterWindow:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self.process = ""
-        """The identity of the process of the endpoint, empty if it does not say it."""
+        self.process: EndpointProcess | None = None
+        """The process of the endpoint, None if it does not say it."""
         self._begun, self._tool_runs = self._look(0)
 
     @property
     def elsewhere(self) -> bool:
         """Whether the endpoint is on another machine than this process."""
-        return bool(self.process) and _clock(self.process) != _clock(host_identity())
+        return self.process is not None and self.process.has_another_clock
 
     def records(self, settle: float = _SETTLE_SECONDS) -> MeterRecords:
         """Those so far, after at most `settle` seconds of waiting for running ones.
@@ -58,8 +58,8 @@ class MeterWindow:
 
     def _look(self, settle: float) -> tuple[int, int]:
         found = self._endpoint.meter(settle)
-        self.process = str(found.get("process", ""))
         try:
+            self.process = EndpointProcess.of_value(found.get("process"))
             return int(found["begun"]), int(found["tool_runs"])
         except (KeyError, TypeError, ValueError):
             raise UsageError(
@@ -124,12 +124,6 @@ class Metering:
             yield _info(now if elsewhere else request.started, MODEL_REQUEST, asdict(request))
         for run in records.tool_runs:
             yield _info(now if elsewhere else run.started, TOOL_RUN, asdict(run))
-
-
-def _clock(identity: str) -> tuple[str, str]:
-    """What processes with one monotonic clock have in common, also in different containers."""
-    host = identity.partition("|")[0].split("/")
-    return host[0], host[-1]
 
 
 def _info(at: int, f: str, value: dict[str, Any]) -> Operation:

@@ -9,6 +9,7 @@ from typing import Self
 
 from harness.errors import HarnessError, UsageError
 from harness.llm.costs import RunCosts, costs
+from harness.llm.endpoint_process import EndpointProcess
 from harness.llm.metering import Metering, MeterWindow
 from harness.load.thresholds import BILLED, MONEY, TIMES, Threshold
 
@@ -73,8 +74,8 @@ class LoadBill:
         return cls(metering=metering, window=None if metering is None else metering.begin())
 
     @property
-    def endpoint(self) -> str | None:
-        """The identity of the process of the endpoint, None without one."""
+    def endpoint(self) -> EndpointProcess | None:
+        """The process of the endpoint, None without one."""
         return None if self.window is None else self.window.process
 
     def figures(self) -> SpentFigures:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.llm.endpoint_process import EndpointProcess
 from harness.load.gauges import Sample
 from harness.load.process_group import ProcessGroup
 from harness.load.resources import ENDPOINT_GAUGES
-from harness.load.worker_gauges import local_pid
 
 
 class EndpointSampler:
-    """The endpoint whose process has this identity."""
+    """The endpoint with this process."""
 
     names: Sequence[str] = tuple(ENDPOINT_GAUGES)
 
-    def __init__(self, identity: str) -> None:
-        self._pid = local_pid(identity)
+    def __init__(self, process: EndpointProcess) -> None:
+        self._pid = process.local_pid
         self._group = ProcessGroup()
 
     def sample(self) -> Sample:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.environments.base import SERVICES, Environment, LogsInFiles, Service
 from harness.environments.log_errors import LogReader, LogWatch, log_file
+from harness.llm.endpoint_process import EndpointProcess
 from harness.load.endpoint_gauges import EndpointSampler
 from harness.load.gauges import LoadGauges, Sampler
 from harness.load.server_gauges import PostgresSampler, RedisSampler
@@ -22,11 +23,11 @@ ENV_SLOTS = "HARNESS_LOAD_SLOTS"
 
 
 def gauges_of(
-    target: LoadTarget, queues: Sequence[str], elapsed: Callable[[], float], endpoint: str | None
+    target: LoadTarget, queues: Sequence[str], elapsed: Callable[[], float], endpoint: EndpointProcess | None
 ) -> LoadGauges:
     """The gauges of the servers and the workers of a load; the logs are watched from now on.
 
-    `endpoint` is the identity of the process of an LLM endpoint, None without one.
+    `endpoint` is the process of an LLM endpoint, None without one.
     """
     samplers: list[Sampler] = [
         WorkersSampler(target.redis_url, queues),

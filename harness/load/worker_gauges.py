@@ -33,7 +33,7 @@ class WorkersSampler(RedisClient):
     def sample(self) -> Sample:
         identities, used = self._published()
         self._local = {
-            worker: self._local[worker] if worker in self._local else local_pid(identity)
+            worker: self._local[worker] if worker in self._local else _local_pid(identity)
             for worker, identity in identities.items()
         }
         sample = Sample(levels={"workers": len(identities), "slots in use": used})
@@ -80,8 +80,8 @@ class GeneratorSampler:
         pass
 
 
-def local_pid(identity: str) -> int | None:
-    """The id of the process with this identity, if it runs on this machine; None for any other."""
+def _local_pid(identity: str) -> int | None:
+    """The process id of a worker that runs on this machine; None for any other."""
     pid = identity.split("|")[1:2]
     if not pid or not pid[0].isdecimal() or not psutil.pid_exists(int(pid[0])):
         return None

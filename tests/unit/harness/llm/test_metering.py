@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from harness.history import History
 from harness.history.names import METER, MODEL_REQUEST
 from harness.llm import Endpoint, PriceList
 from harness.llm.costs_in_history import costs_checker, recorded_budget, recorded_costs
+from harness.llm.endpoint_process import EndpointProcess
 from harness.llm.metering import Metering, MeterWindow
 from tests.support.histories import INFO, HistoryBuilder
 
@@ -111,8 +113,7 @@ def test_without_steps_the_whole_bill_is_exact_and_what_was_paid_again_is_not() 
 
 def test_an_endpoint_on_another_machine_has_another_clock_and_no_fault_is_charged(endpoint: Endpoint) -> None:
     windows = [MeterWindow(endpoint) for _ in range(2)]
-    boot, _, rest = windows[1].process.partition("/")
-    windows[1].process = f"{boot}-other/{rest}"
+    windows[1].process = replace(EndpointProcess.own(), clock="other/")
     assert [window.elsewhere for window in windows] == [False, True]
     summary = {"endpoint": "", "prices": None, "budget": None, "dropped": 0, "elsewhere": True}
     result = checked(history_of(summary, {"started": 1}))

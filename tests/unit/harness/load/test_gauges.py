@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
-from agentexec.core.identity import process_identity
 from harness.environments.redis_connection import RedisFailure
+from harness.llm.endpoint_process import EndpointProcess
 from harness.load import gauges
 from harness.load.endpoint_gauges import EndpointSampler
 from harness.load.gauges import LoadGauges, Sample
@@ -171,7 +172,9 @@ def test_the_total_of_each_task_has_the_unit_of_what_is_counted() -> None:
 
 
 def test_an_endpoint_on_another_machine_has_no_gauges_and_the_reason() -> None:
-    here, elsewhere = EndpointSampler(process_identity()), EndpointSampler("boot/host/p/t|1|1")
+    own = EndpointProcess.own()
+    here, elsewhere = EndpointSampler(own), EndpointSampler(replace(own, clock="other/"))
+    assert EndpointSampler(replace(own, started=1.0)).sample().levels == {}, "another process with its id"
     assert here.sample().levels["LLM endpoint memory"] > 10**6
     sample = elsewhere.sample()
     assert (sample.levels, sample.totals) == ({}, {})
