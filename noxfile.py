@@ -129,7 +129,7 @@ PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 # Most tests wait for processes and servers, so there is one process more than processors. They wait at very different
 # lengths: a process without work takes some from another.
 IN_PARALLEL = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]
-# One with kills, and those whose faults strike the servers; `-s chaos` runs all.
+# One with kills, and those whose faults strike the servers.
 IN_CONTAINERS = (
     "kill-worker-mid-task",
     "flush-redis",
@@ -243,9 +243,11 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """All scenarios on embedded servers; `-- ARGS` replace `--all` (names, --seed N, --tasks N ...)."""
+    """The short scenarios on embedded servers; `-- ARGS` replace `--tag smoke` (--tag release, names, --seed N)."""
     prepare(session, extras=["embedded", "reference"])
-    session.run(*chaos_command("embedded"), *(session.posargs or ["--all"]), env=repeated_by("chaos"))
+    session.run(
+        *chaos_command("embedded"), *(session.posargs or ["--tag", "smoke"]), env=repeated_by("chaos")
+    )
 
 
 @nox.session

@@ -5,15 +5,13 @@ No message contains a password: URLs are masked (`agentexec.masking`), and a che
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from numbers import Real
+from types import CoroutineType
 from typing import Any
 from uuid import UUID
-
-from pydantic import BaseModel
 
 
 class AgentexecError(Exception):
@@ -122,6 +120,10 @@ def checked_number(
 
 def require_list(value: Any, what: str, remedy: str, *, error: type[AgentexecError] = WrongArgument) -> None:
     """`require` for something with items; text, a dict and a pydantic model are none."""
+    from pydantic import (
+        BaseModel,  # here, since these errors are also those of a command that needs no pydantic
+    )
+
     if isinstance(value, str | bytes | Mapping | BaseModel):
         raise error(f"{what}, not {type(value).__name__}; {remedy}.")
     require(value, Iterable, what, remedy, error=error)
@@ -148,6 +150,6 @@ def whole_percentage(percentage: Any) -> int | None:
 def _named(value: Any) -> str:
     if value is None:
         return "None"
-    if inspect.iscoroutine(value):
+    if isinstance(value, CoroutineType):
         return "a coroutine that nothing awaits"
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__

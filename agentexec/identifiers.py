@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from typing import Any
 from uuid import UUID
@@ -12,41 +11,24 @@ from agentexec.errors import require
 
 _RANDOM_BYTES = 10
 _BLOCK = 409 * _RANDOM_BYTES  # read at once: a system call for each id would double its cost
+_VERSION, _VARIANT = 0x7 << 76, 0b10 << 62
+_RANDOM_BITS = (0xFFF << 64) | 0x3FFF_FFFF_FFFF_FFFF
 
-
-class _Randomness:
-    """The operating system's random bytes, read in blocks. A forked child discards its parent's block."""
-
-    def __init__(self) -> None:
-        self._reset()
-        os.register_at_fork(after_in_child=self._reset)
-
-    def _reset(self) -> None:
-        self._lock = threading.Lock()
-        self._block = b""
-
-    def take(self) -> int:
-        """The next 80 random bits."""
-        with self._lock:
-            if not self._block:
-                self._block = os.urandom(_BLOCK)
-            taken, self._block = self._block[:_RANDOM_BYTES], self._block[_RANDOM_BYTES:]
-        return int.from_bytes(taken, "big")
-
-
-_randomness = _Randomness()
+# The ends of ids to come. A forked child discards those of its parent.
+_ends: list[int] = []
+os.register_at_fork(after_in_child=_ends.clear)
 
 
 def new_id() -> UUID:
     """A version 7 UUID (RFC 9562, section 5.7): 48 bits of Unix milliseconds, then 74 random bits."""
     milliseconds = time.time_ns() // 1_000_000
-    random = _randomness.take()
-    value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80
-    value |= 0x7 << 76
-    value |= ((random >> 68) & 0xFFF) << 64
-    value |= 0b10 << 62
-    value |= random & 0x3FFF_FFFF_FFFF_FFFF
-    return UUID(int=value)
+    while True:
+        try:
+            return UUID(int=(milliseconds & 0xFFFF_FFFF_FFFF) << 80 | _ends.pop())
+        except IndexError:
+            block = os.urandom(_BLOCK)
+            parts = [block[i : i + _RANDOM_BYTES] for i in range(0, _BLOCK, _RANDOM_BYTES)]
+            _ends.extend(int.from_bytes(p, "big") & _RANDOM_BITS | _VERSION | _VARIANT for p in parts)
 
 
 def parse_id(agent_id: Any) -> UUID:

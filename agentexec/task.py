@@ -209,11 +209,11 @@ def decode_payload(payload: bytes) -> tuple[str, dict[str, Any]]:
             data = json.loads(payload)
     except (ValueError, RecursionError):
         raise InvalidTask("The payload is not JSON.") from None
-    match data:
-        case {"task_name": str(name), "context": dict(context)}:
-            return name, context
-        case _:
-            raise InvalidTask("The payload lacks a task_name or a context object.")
+    data = data if isinstance(data, dict) else {}
+    name, context = data.get("task_name"), data.get("context")
+    if not isinstance(name, str) or not isinstance(context, dict):
+        raise InvalidTask("The payload lacks a task_name or a context object.")
+    return name, context
 
 
 def check_name(name: Any) -> None:

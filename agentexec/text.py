@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
+
+from pydantic_core import to_json
 
 from agentexec.errors import AgentexecError, InvalidTask, require
 from agentexec.masking import masked
@@ -21,6 +24,7 @@ MAX_NAMES = 10  # names of a list in a message
 MAX_SUMMARY = 300  # characters of an error in a log line or a health report
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+_UNUSUAL = re.compile(r"NaN|Infinity|\\u0000")  # what may have to be refused
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # not the six characters of an escaped backslash and u0000
 
 
@@ -61,11 +65,13 @@ def storable_json(value: Any, *, dumped: bool = False) -> str:
     Python writes what Postgres refuses: NaN, NUL characters, half surrogate pairs. It turns other keys into text, two
     of them perhaps into the same. What is nested deeper than `DEEPEST` would overflow a stack somewhere later.
     """
-    if not dumped:
-        _check_shape(value)
+    if dumped:
+        with suppress(ValueError):  # it cannot write half of a surrogate pair
+            plain = to_json(value, inf_nan_mode="constants").decode()
+            if plain.count("{") + plain.count("[") <= DEEPEST and not _UNUSUAL.search(plain):
+                return plain
+    _check_shape(value)
     text = json_text(value)
-    if dumped and text.count("{") + text.count("[") > DEEPEST:  # otherwise it cannot be too deep
-        _check_shape(value)
     if "\\u0000" in text and _NUL.search(text):  # the first test is forty times as fast
         raise ValueError("it holds a NUL character, which Postgres cannot store; remove it")
     if not _is_text(text):

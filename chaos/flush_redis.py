@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from harness.checkers import budget_per_fault, duplicates, standard
 from harness.faults.redis_memory import FlushRedis
-from harness.scenario import PoolNeeds, Scenario
+from harness.scenario import RELEASE, SMOKE, PoolNeeds, Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
 
 _POOL = PoolNeeds(workers=2, concurrency=4, lease=2.0)
@@ -23,4 +23,5 @@ SCENARIO = Scenario(
     | {"duplicates": duplicates(budget_per_fault(_POOL.workers * _POOL.concurrency))},
     own_servers=True,
     pool=_POOL,
+    tags=(SMOKE, RELEASE),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from harness.checkers import standard
 from harness.faults.process import kill_pool
-from harness.scenario import PoolNeeds, Scenario
+from harness.scenario import RELEASE, SMOKE, PoolNeeds, Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
 
 _POOL = PoolNeeds(workers=2, concurrency=4, lease=3.0)
@@ -26,4 +26,5 @@ SCENARIO = Scenario(
         uses=("effects",),
     ),
     pool=_POOL,
+    tags=(SMOKE, RELEASE),
 )

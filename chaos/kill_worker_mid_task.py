@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from harness.checkers import standard
 from harness.faults.process import kill_random_worker, kill_worker_at_gate
-from harness.scenario import PoolNeeds, Scenario
+from harness.scenario import RELEASE, SMOKE, PoolNeeds, Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
 
 SCENARIO = Scenario(
@@ -21,4 +21,5 @@ SCENARIO = Scenario(
     ),
     checkers=standard(concurrency=4, minimum_faults=5, minimum_kills=5, uses=("effects",)),
     pool=PoolNeeds(workers=3, concurrency=4, lease=4.0),
+    tags=(SMOKE, RELEASE),
 )

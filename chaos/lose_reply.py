@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from harness.checkers import standard
 from harness.faults.replies import LoseReply
-from harness.scenario import PoolNeeds, Scenario
+from harness.scenario import RELEASE, SMOKE, PoolNeeds, Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
 
 SCENARIO = Scenario(
@@ -25,4 +25,5 @@ SCENARIO = Scenario(
     own_servers=True,
     proxied=("redis", "postgres"),
     pool=PoolNeeds(workers=3, concurrency=4, lease=4.0),
+    tags=(SMOKE, RELEASE),
 )

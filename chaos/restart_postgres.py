@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from harness.checkers import duplicates, standard
 from harness.faults.restarting import restarts
-from harness.scenario import PoolNeeds, Scenario
+from harness.scenario import RELEASE, SMOKE, PoolNeeds, Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
 
 _POOL = PoolNeeds(workers=2, concurrency=4, lease=4.0)
@@ -23,4 +23,5 @@ SCENARIO = Scenario(
     | {"duplicates": duplicates(len(_FAULTS) * _POOL.workers * _POOL.concurrency)},
     own_servers=True,
     pool=_POOL,
+    tags=(SMOKE, RELEASE),
 )

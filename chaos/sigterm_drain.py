@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from harness.checkers import shutdown, standard
 from harness.faults.process import sigterm_pool
-from harness.scenario import PoolNeeds, Scenario
+from harness.scenario import RELEASE, SMOKE, PoolNeeds, Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
 
 _GRACEFUL = 2.0
@@ -26,4 +26,5 @@ SCENARIO = Scenario(
         "shutdown": shutdown(graceful=_GRACEFUL, margin=2.0, minimum_running=5),
     },
     pool=PoolNeeds(workers=2, concurrency=4, lease=3.0, graceful_shutdown=_GRACEFUL),
+    tags=(SMOKE, RELEASE),
 )

@@ -4,8 +4,9 @@ A handler that has begun arrives at a gate and waits there. The runner waits for
 kills that worker, for example), and opens the gate for all present and later handlers. A worker that is killed at a
 gate closes its connection, and the keeper removes it. The handlers' end is `gates` of the worker kit.
 
-The protocol uses a Unix domain socket: the handler sends one line of JSON (`gate`, `pid`, `task`), and the keeper
-replies with `open` and a newline. Every wait has a deadline in seconds.
+The protocol uses a Unix domain socket: the handler sends one line of JSON (`gate`, `pid`, `task`, and `can`, the
+actions that it can carry out), and the keeper replies with the line `open` or with an action. Every wait has a deadline
+in seconds.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Self
 from harness.errors import GateError
 from harness.history.figures import counted
 
-_OPEN = b"open\n"
+_OPEN = "open"
 _LONGEST_LINE_BYTES = 4096
 # The kernel's limit for the path of a socket is 104 bytes on macOS and 108 on Linux, including the final null byte.
 _LONGEST_PATH_BYTES = 100
@@ -34,11 +35,15 @@ DEFAULT_DEADLINE_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GateArrival:
-    """A handler that waits at a gate, with its worker's process id and the number of its task."""
+    """A handler that waits at a gate, with its worker's process id and the number of its task.
+
+    `can` are the actions that it carries out if it is asked to.
+    """
 
     gate: str
     pid: int
     task: int
+    can: frozenset[str] = frozenset()
 
 
 class GateKeeper:
@@ -54,6 +59,7 @@ class GateKeeper:
         self._changed = threading.Condition()
         self._opened: set[str] = set()
         self._given_up: dict[str, str] = {}
+        self._all_given_up: str | None = None
         self._passing: dict[int, str] = {}
         self._all_open = False
         self._waiting: dict[socket.socket, GateArrival] = {}
@@ -74,10 +80,10 @@ class GateKeeper:
         """
         with self._changed:
             self._changed.wait_for(
-                lambda: gate in self._given_up or len(self._at(gate)) >= count, timeout=within
+                lambda: self._none_comes(gate) is not None or len(self._at(gate)) >= count, timeout=within
             )
-            if gate in self._given_up:
-                raise GateError(self._given_up[gate])
+            if (why := self._none_comes(gate)) is not None:
+                raise GateError(why)
             if len(self._at(gate)) < count:
                 raise GateError(
                     f"{len(self._at(gate))} of {counted(count, 'handler')} arrived at gate {gate!r} within "
@@ -90,6 +96,12 @@ class GateKeeper:
         """Let `wait_for` raise `GateError` with this sentence: no handler will come to the gate."""
         with self._changed:
             self._given_up[gate] = why
+            self._changed.notify_all()
+
+    def give_up_all(self, why: str) -> None:
+        """Let each `wait_for`, also a later one, raise `GateError` with this sentence: the run ends."""
+        with self._changed:
+            self._all_given_up = why
             self._changed.notify_all()
 
     def let_pass(self, pids: Collection[int], why: str) -> None:
@@ -109,6 +121,23 @@ class GateKeeper:
         with self._changed:
             self._opened.add(gate)
             self._release()
+
+    def act(self, gate: str, action: str) -> None:
+        """Let the handlers that wait at a gate carry out an action; then they wait there again, unless they ended.
+
+        `action` is a word of `harness_worker.actions`, with its arguments. Raises `GateError` if no handler waits
+        there that can do it.
+        """
+        word = action.partition(" ")[0]
+        with self._changed:
+            able = [end for end, one in self._waiting.items() if one.gate == gate and word in one.can]
+            if not able:
+                raise GateError(
+                    f"no handler at gate {gate!r} can {word} when it is asked to. "
+                    "Use the worker kit, or a fault that needs no help of the handler."
+                )
+            for end in able:
+                _answer(end, action)
 
     def open_all(self) -> None:
         """Open every gate permanently."""
@@ -134,6 +163,9 @@ class GateKeeper:
     ) -> None:
         self.close()
 
+    def _none_comes(self, gate: str) -> str | None:
+        return self._given_up.get(gate, self._all_given_up)
+
     def _at(self, gate: str) -> list[GateArrival]:
         return [arrival for arrival in self._waiting.values() if arrival.gate == gate]
 
@@ -145,7 +177,7 @@ class GateKeeper:
             if not is_open:
                 self._given_up[arrival.gate] = self._passing[arrival.pid]
             del self._waiting[end]
-            _answer(end)
+            _answer(end, _OPEN)
 
     def _serve(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -186,9 +218,9 @@ class GateKeeper:
             return True
 
 
-def _answer(end: socket.socket) -> None:
+def _answer(end: socket.socket, reply: str) -> None:
     try:
-        end.sendall(_OPEN)
+        end.sendall(reply.encode() + b"\n")
     except OSError:  # killed after its arrival: the serving thread will read the end of file
         return
 
@@ -196,8 +228,10 @@ def _answer(end: socket.socket) -> None:
 def _parse(line: bytes) -> GateArrival | None:
     try:
         match json.loads(line):
-            case {"gate": str(gate), "pid": int(pid), "task": int(task)}:
-                return GateArrival(gate=gate, pid=pid, task=task)
+            case {"gate": str(gate), "pid": int(pid), "task": int(task), **others}:
+                can = others.get("can", ())
+                known = (word for word in can if isinstance(word, str)) if isinstance(can, list) else ()
+                return GateArrival(gate=gate, pid=pid, task=task, can=frozenset(known))
     except ValueError:
         return None
     return None

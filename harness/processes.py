@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable
+from contextlib import suppress
 
 import psutil
 
@@ -32,3 +33,13 @@ def descendants(pid: int) -> list[int]:
         return [child.pid for child in psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def tree_seconds(roots: Iterable[int]) -> float:
+    """Seconds of processor time of some processes and all below them, with those of their ended children."""
+    total = 0.0
+    for pid in [one for root in roots for one in (root, *descendants(root))]:
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            times = psutil.Process(pid).cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total

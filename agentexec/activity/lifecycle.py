@@ -58,9 +58,7 @@ def create(
     )
     with client.engine.begin() as connection:
         if direct.lock(connection, chosen) is not None:
-            raise AgentexecError(
-                f"There is an activity {chosen} already; leave agent_id out to get a new one."
-            )
+            raise AgentexecError(f"There is an activity {chosen} already; leave agent_id out for a new one.")
         statements.record_enqueued(connection, [activity])
     return AgentId(int=chosen.int)
 

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, Subquery, func, literal, select, union_all
 from sqlalchemy.orm import Session, selectinload
 
 from agentexec.activity.schemas import ActivityDetailSchema, ActivityListItemSchema, ActivityListSchema
 from agentexec.compat.sessions import with_any_session
 from agentexec.errors import require, require_metadata
 from agentexec.identifiers import parse_id
-from agentexec.store.models import Activity, ActivityLog
+from agentexec.store.models import Activity, ActivityLog, in_status
 from agentexec.store.status import PENDING, TERMINAL, Status
 
 MAX_PAGE_SIZE = 1000
@@ -24,6 +24,7 @@ PARTS = ((Status.RUNNING,), (Status.QUEUED,), tuple(sorted(TERMINAL)))
 
 StatusFilter = Status | str | Iterable[Status | str] | None
 MetadataFilter = Mapping[str, Any] | None
+Conditions = Iterable[ColumnElement[bool]]
 
 
 @with_any_session
@@ -45,9 +46,7 @@ def list_activities(
     require(page, int, "page is a whole number", "count from 1")
     require(page_size, int, "page_size is a whole number", f"give one from 1 to {MAX_PAGE_SIZE}")
     if page < 1 or not 1 <= page_size <= MAX_PAGE_SIZE:
-        raise ValueError(
-            f"page counts from 1 and page_size is 1 to {MAX_PAGE_SIZE}, not {page} and {page_size}"
-        )
+        raise ValueError(f"page counts from 1, page_size is 1 to {MAX_PAGE_SIZE}, not {page} and {page_size}")
     wanted, conditions = _statuses(status), _matching(metadata_filter)
     skip, items, total, exact = (page - 1) * page_size, list[ActivityListItemSchema](), 0, True
     limit = max(COUNTED, page * page_size + 1)
@@ -56,7 +55,11 @@ def list_activities(
         count = _count(session, statuses, conditions, limit) if statuses else 0
         total, exact = total + count, exact and count < limit
         if skip < count and len(items) < page_size:
-            query = _summaries(statuses, conditions, skip=skip, limit=page_size - len(items))
+            size = page_size - len(items)
+            # A few queued ones may be older than millions of others, so all of them are read and sorted.
+            few = part == (Status.QUEUED,) and count < limit
+            found = _found(statuses, conditions, count if few else skip + size, newest=not few)
+            query = _summaries(found, skip=skip, limit=size)
             items += [ActivityListItemSchema.model_validate(row) for row in session.execute(query)]
         skip = max(0, skip - count)
     return ActivityListSchema(items=items, total=total, total_is_exact=exact, page=page, page_size=page_size)
@@ -80,7 +83,7 @@ def detail(
 @with_any_session
 def count_active(session: Session) -> int:
     """The number of queued and running activities of all queues."""
-    query = select(func.count()).select_from(Activity).where(Activity.status.in_(PENDING))
+    query = select(func.count()).select_from(Activity).where(in_status(PENDING))
     return int(session.execute(query).scalar_one())
 
 
@@ -91,14 +94,11 @@ def _matching(metadata_filter: MetadataFilter) -> tuple[ColumnElement[bool], ...
 
 
 def _equals(key: str, value: Any) -> ColumnElement[bool]:
-    element = Activity.metadata_[key]
-    equal: ColumnElement[bool]
-    if value is None:
-        equal = element.as_string().is_(None)
-    elif isinstance(value, bool):
-        equal = element.as_boolean() == value
-    else:
-        equal = element.as_string() == str(value)
+    element: Any = Activity.metadata_[key]
+    element = element.as_boolean() if isinstance(value, bool) else element.as_string()
+    equal: ColumnElement[bool] = element == (
+        value if value is None or isinstance(value, bool) else str(value)
+    )
     return equal
 
 
@@ -109,27 +109,38 @@ def _statuses(status: StatusFilter) -> frozenset[Status]:
     return frozenset({Status(status)} if isinstance(status, str) else map(Status, status))
 
 
-def _count(
-    session: Session, statuses: Iterable[Status], conditions: Iterable[ColumnElement[bool]], limit: int
-) -> int:
+def _count(session: Session, statuses: Iterable[Status], conditions: Conditions, limit: int) -> int:
     """The number of such activities, counted up to `limit`."""
-    found = select(Activity.id).where(Activity.status.in_(statuses), *conditions).limit(limit).subquery()
-    return int(session.execute(select(func.count()).select_from(found)).scalar_one())
+    found = select(_found(statuses, conditions, limit, newest=False)).limit(limit).subquery()
+    return session.scalar(select(func.count()).select_from(found)) or 0
 
 
-def _summaries(
-    statuses: Iterable[Status], conditions: Iterable[ColumnElement[bool]], *, skip: int, limit: int
-) -> Select[Any]:
+def _found(statuses: Iterable[Status], conditions: Conditions, limit: int, *, newest: bool) -> Subquery:
+    """The ids of up to `limit` activities of each status, the newest ones or those that are found fastest.
+
+    Each is in the order of an index. Otherwise the planner reads the table or all ids, with a million others in front.
+    """
+    ids = []
+    for status in statuses:
+        query = select(Activity.id).where(*conditions).limit(limit)
+        if status is not Status.QUEUED:
+            # A range, although of one status: for an equal status, other indexes seem to have the order, too.
+            same = literal(status, Activity.status.type, literal_execute=True)
+            query = query.where(Activity.status.between(same, same))
+            query = query.order_by(Activity.status.desc(), Activity.id.desc())
+        elif newest:  # of many: without statistics, the planner takes one status for rare
+            query = query.where(~in_status(set(Status) - {status})).order_by(Activity.id.desc())
+        else:
+            query = query.where(in_status({status})).order_by(Activity.queue_name, Activity.id)
+        ids.append(query.subquery())
+    return union_all(*map(select, ids)).subquery()
+
+
+def _summaries(found: Subquery, *, skip: int, limit: int) -> Select[Any]:
     started_at = Activity.created_at.label("started_at")
     columns = (Activity.id, Activity.agent_id, Activity.agent_type, Activity.status, started_at)
-    page = (
-        select(*columns, Activity.metadata_.label("metadata"))
-        .where(Activity.status.in_(statuses), *conditions)
-        .order_by(Activity.id.desc())
-        .offset(skip)
-        .limit(limit)
-        .subquery()
-    )
+    at = select(found).order_by(found.c.id.desc()).offset(skip).limit(limit).subquery()
+    page = select(*columns, Activity.metadata_.label("metadata")).join(at, at.c.id == Activity.id).subquery()
     # Outside the page's own query, so that skipped rows cost no access to the log.
     last = (
         select(ActivityLog)

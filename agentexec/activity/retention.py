@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 
 from agentexec.config import checked_seconds
 from agentexec.errors import AgentexecError, checked_number, require
-from agentexec.store.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE, Activity, ActivityLog
-from agentexec.store.status import TERMINAL
+from agentexec.store.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE, Activity, ActivityLog, in_status
+from agentexec.store.status import PENDING
 
 DAYS = 30.0
 BATCH = 1000
@@ -100,7 +100,8 @@ def _batch(
     """
     oldest = (
         select(Activity.id, Activity.updated_at)
-        .where(Activity.status.in_(TERMINAL), Activity.updated_at < cutoff)
+        # Without statistics, the planner takes a status for rare: then it reads the whole table for each batch.
+        .where(~in_status(PENDING), Activity.updated_at < cutoff)
         .order_by(Activity.updated_at)
         .limit(size)
         .with_for_update(skip_locked=True)

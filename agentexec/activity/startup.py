@@ -28,7 +28,7 @@ from agentexec.core.redis_client import eviction_policy
 from agentexec.errors import checked_number, require
 from agentexec.producer.client import Client, default_client
 from agentexec.store import statements
-from agentexec.store.models import Activity
+from agentexec.store.models import Activity, in_status
 from agentexec.store.status import PENDING, Status
 
 GRACE = 3600.0  # seconds; far longer than any reconciler takes to dispatch a lost task again
@@ -124,7 +124,7 @@ def _unchanged(session: Session, queue_name: str, cutoff: datetime, last: UUID) 
         select(Activity.id, Activity.fence)
         .where(
             Activity.queue_name == queue_name,
-            Activity.status.in_(PENDING),
+            in_status(PENDING),
             Activity.id > last,
             Activity.updated_at < cutoff,
             Activity.dispatched_at < cutoff,

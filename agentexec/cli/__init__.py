@@ -5,16 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-import redis
-from sqlalchemy.exc import SQLAlchemyError
-
-from agentexec.cli import activities, database, dead_letters, settings, worker  # noqa: F401 - commands
 from agentexec.cli.parsing import CONFIGURATION, OK, UNAVAILABLE, CommandParser, NegativeResult, print_error
-from agentexec.config import VERSION
 from agentexec.core.streams import flush_standard_streams
 from agentexec.errors import AgentexecError
-from agentexec.ops.logs import TEXT
 from agentexec.text import first_line
 
 __all__ = ["main"]
@@ -30,16 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Exit codes: 0 success, 1 tables differ or an id is unknown, 64 wrong usage, 69 a server refuses or does not
     answer, 78 wrong configuration.
     """
-    parser = CommandParser(
-        prog="agentexec",
-        description="Background tasks for AI agents, with Redis as the queue and Postgres as the activity store.",
-        epilog="Servers, queue and prefix come from the environment; `agentexec config` shows them.",
-    )
-    parser.add_argument("--version", action="version", version=f"agentexec {VERSION}")
-    parser.add_commands()
-    options = parser.parse_args(argv)
+    options = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
     if "pool" not in options:  # the module of a pool may set up the log itself
-        logging.basicConfig(level=logging.INFO, format=TEXT, stream=sys.stderr)
+        text = import_module("agentexec.ops.logs").TEXT
+        logging.basicConfig(level=logging.INFO, format=text, stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         code = int(options.run(options) or OK)
@@ -50,16 +39,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AgentexecError as error:
         code = error.code if isinstance(error, NegativeResult) else CONFIGURATION
         print_error(str(error))
-    except (SQLAlchemyError, redis.RedisError) as error:
+    except (import_module("sqlalchemy.exc").SQLAlchemyError, import_module("redis").RedisError) as error:
         code = UNAVAILABLE
         print_error(_explained(error))
     flush_standard_streams()
     return code
 
 
-def _explained(error: SQLAlchemyError | redis.RedisError) -> str:
+def _parser(argv: Sequence[str]) -> CommandParser:
+    parser = CommandParser(
+        prog="agentexec",
+        description="Background tasks for AI agents, with Redis as the queue and Postgres as the activity store.",
+        epilog="Servers, queue and prefix come from the environment; `agentexec config` shows them.",
+    )
+    if argv[:1] == ["worker"]:  # nothing that takes long may be imported before its fork server has started
+        import_module("agentexec.cli.worker")
+    else:
+        version = import_module("agentexec.config").VERSION
+        parser.add_argument("--version", action="version", version=f"agentexec {version}")
+        for module in ("activities", "database", "dead_letters", "settings", "worker"):
+            import_module(f"agentexec.cli.{module}")
+    parser.add_commands()
+    return parser
+
+
+def _explained(error: Exception) -> str:
     line = first_line(error)
-    if isinstance(error, redis.RedisError):
+    if isinstance(error, import_module("redis").RedisError):
         return f"Redis does not do as asked ({line}); check REDIS_URL and the server."
     sqlstate = getattr(getattr(error, "orig", None), "sqlstate", None)
     if sqlstate == UNDEFINED_TABLE or "no such table" in line:  # Postgres, SQLite

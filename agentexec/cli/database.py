@@ -51,11 +51,9 @@ def _create(_options: argparse.Namespace) -> None:
 def _cleanup(options: argparse.Namespace) -> None:
     """Delete or archive old terminal activities."""
     with _database() as engine:
-        removed = cleanup_old_activities(
-            engine, options.days, archive=options.archive, batch_size=options.batch
-        )
+        gone = cleanup_old_activities(engine, options.days, archive=options.archive, batch_size=options.batch)
     verb = "Archived" if options.archive else "Deleted"
-    print(f"{verb} {removed} activities older than {options.days:g} days.")
+    print(f"{verb} {gone} activities older than {options.days:g} days.")
 
 
 @contextmanager

@@ -67,11 +67,6 @@ def number(kind: type[N], low: int, high: int) -> Callable[[str], N]:
     return parse
 
 
-def _help(handler: Handler) -> str:
-    sentence = (handler.__doc__ or "").rstrip(".")
-    return sentence[:1].lower() + sentence[1:]
-
-
 class CommandParser(argparse.ArgumentParser):
     """A parser that explains wrong usage in one sentence and exits with 64."""
 
@@ -86,7 +81,8 @@ class CommandParser(argparse.ArgumentParser):
             if group not in parents:
                 parser = parents[""].add_parser(group, help=GROUPS[group])
                 parents[group] = parser.add_subparsers(required=True, metavar="ACTION")
-            parser = parents[group].add_parser(name, help=_help(handler))
+            sentence = (handler.__doc__ or "").rstrip(".")
+            parser = parents[group].add_parser(name, help=sentence[:1].lower() + sentence[1:])
             parser.set_defaults(run=handler)
             target = parser.add_mutually_exclusive_group(required=True) if exclusive else parser
             for names, options in arguments:

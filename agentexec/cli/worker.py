@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import sys
 import traceback
@@ -11,10 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from agentexec.cli.parsing import USAGE, NegativeResult, argument, command, number
+from agentexec.core.fork_server import ForkServer
 from agentexec.masking import masked
-from agentexec.ops.logs import set_up
-from agentexec.worker.loading import ImportFailed, load_pool
-from agentexec.worker.reference import PoolReference
 
 OPTIONS = ("num_workers", "worker_concurrency", "queue_name", "log_level")
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -38,6 +37,18 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 )
 def _worker(options: argparse.Namespace) -> int:
     """Run a pool of worker processes; options win over the pool's module and the environment."""
+    with ForkServer() as fork_server:
+        fork_server.start()  # first: it imports while this process does
+        return _run(options, fork_server)
+
+
+def _run(options: argparse.Namespace, fork_server: ForkServer) -> int:
+    gc.disable()  # a collection finds nothing during these imports
+    from agentexec.ops.logs import set_up
+    from agentexec.worker.loading import ImportFailed, load_pool
+    from agentexec.worker.reference import PoolReference
+
+    gc.enable()
     sys.path.insert(0, str(Path.cwd()))
     reference = PoolReference.parse(options.pool)
     try:
@@ -45,7 +56,7 @@ def _worker(options: argparse.Namespace) -> int:
     except ImportFailed as error:
         _explain(error.__cause__, reference.module or "")
         raise
-    pool.reference = reference
+    pool.reference, pool.fork_server = reference, fork_server
     given = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
     pool.override(given)
     otherwise: Literal["text"] | None = None if logging.getLogger().handlers else "text"

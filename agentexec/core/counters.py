@@ -109,9 +109,10 @@ def encoded(counts: Mapping[Key, float]) -> bytes:
 
 def decoded(line: bytes) -> dict[Key, float]:
     """The counters of a line; empty for a truncated line, such as the last one of a killed worker."""
-    if not line.endswith(b"\n"):
+    try:
+        return {tuple(key): amount for *key, amount in json.loads(line[: line.rindex(b"\n")])}
+    except ValueError:
         return {}
-    return {tuple(key): amount for *key, amount in json.loads(line)}
 
 
 class Reporter:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import socket
 import uuid
+from importlib import import_module
 from pathlib import Path
 
-import psutil
-
+ZOMBIE = "zombie"
 NAMESPACES = ("pid", "time")  # PIDs have a meaning in the first, start times in the second
 
 
@@ -42,28 +42,23 @@ def is_certainly_dead(identity: str) -> bool:
         pass  # a process of another user
     # /proc may hide the processes of other users (hidepid), so its silence means nothing.
     now = _started(int(pid))
-    return now is not None and (now != started or _is_zombie(int(pid)))
+    return now is not None and now != started
 
 
 def _started(pid: int) -> str | None:
-    """The start time of a process, None if it cannot be known.
+    """The start time of a process, `ZOMBIE` if it has ended, None if it cannot be known.
 
     On Linux it is in ticks since the boot, which no change of the wall clock affects.
     """
-    if psutil.LINUX:
+    if os.uname().sysname == "Linux":
         stat = _stat(pid)
-        return None if stat is None else stat[19]
+        return None if stat is None else ZOMBIE if stat[0] == "Z" else stat[19]
+    psutil = import_module("psutil")  # only here, since it takes long
     try:
-        return f"{psutil.Process(pid).create_time():.2f}"
+        process = psutil.Process(pid)
+        return ZOMBIE if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
     except psutil.Error:
         return None
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
 
 
 def _stat(pid: int) -> list[str] | None:

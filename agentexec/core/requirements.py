@@ -26,7 +26,9 @@ def unmet(connection: Connection) -> list[str]:
     """One sentence with the remedy for each requirement that the database does not meet."""
     if is_postgres(connection):
         found = connection.execute(text(_POSTGRES), {"names": list(RIGHTS)}).all()
-        return [problem for row in found for problem in _of_postgres(row)] + _read_only(found[0].read_only)
+        problems = [problem for row in found for problem in _of_postgres(row)]
+        read_only = found[0].read_only == "on"
+        return problems + ["the database is read-only; connect to the primary"] * read_only
     query = text("SELECT name FROM pragma_table_info(:name)")
     return [
         problem
@@ -50,7 +52,3 @@ def _of_table(name: str, columns: Collection[str]) -> Iterator[str]:
         yield f"there is no table {name} that the role can see; {_UPGRADE}, and GRANT USAGE ON its SCHEMA to the role"
     elif missing:
         yield f"the table {name} lacks {', '.join(missing)}; {_UPGRADE}"
-
-
-def _read_only(setting: str) -> list[str]:
-    return ["the database is read-only; connect to the primary"] if setting == "on" else []

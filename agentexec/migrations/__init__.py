@@ -13,11 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, MetaData, inspect, text
+from sqlalchemy import Connection, Constraint, Engine, Index, MetaData, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from agentexec.errors import ConfigurationError
-from agentexec.migrations.describe import describe
 from agentexec.store.dialects import ACTIVITY_TABLE, PREFIX
 from agentexec.store.models import OWN_TABLES
 from agentexec.text import first_line
@@ -110,13 +109,15 @@ def _upgrade(connection: Connection) -> list[str]:
         ACTIVITY_TABLE
     )
     if unknown:
-        columns = {column["name"] for column in inspect(connection).get_columns(ACTIVITY_TABLE)}
-        command.stamp(config, "head" if "dead_lettered_at" in columns else "0001")
+        found = inspect(connection)
+        has = {item["name"] for item in found.get_columns(ACTIVITY_TABLE) + found.get_indexes(ACTIVITY_TABLE)}
+        marks = {f"ix_{ACTIVITY_TABLE}_status": "head", "dead_lettered_at": "0002"}
+        command.stamp(config, next((marks[mark] for mark in marks if mark in has), "0001"))
         applied.clear()
     command.upgrade(config, "head")
-    if unknown and (found := _differences(connection)):
+    if unknown and (lines := _differences(connection)):
         raise ConfigurationError(
-            f"No migration created {ACTIVITY_TABLE}, and it differs from the models ({'; '.join(found)}). "
+            f"No migration created {ACTIVITY_TABLE}, and it differs from the models ({'; '.join(lines)}). "
             "Correct that by hand, or start with another AGENTEXEC_TABLE_PREFIX."
         )
     return applied
@@ -167,3 +168,31 @@ def _with_indexes_by_name(connection: Connection, lines: list[str]) -> list[str]
     wanted = {str(i.name): str(t.name) for t in OWN_TABLES for i in t.indexes}
     kept = [line for line in lines if not line.startswith("index ")]
     return kept + [f"index {name} of {wanted[name]} is missing" for name in sorted(wanted.keys() - existing)]
+
+
+def describe(difference: Any) -> Iterator[str]:
+    """Lines for one entry of `alembic.autogenerate.compare_metadata`: a tuple, or a list of changes to a column."""
+    if isinstance(difference, list):
+        for change in difference:
+            yield from describe(change)
+        return
+    verb, *rest = difference
+    action, _, kind = verb.partition("_")
+    problem = "is missing" if action == "add" else "is not in the models"
+    match action, kind, rest:
+        case "add" | "remove", "table", [table]:
+            yield f"table {table.name} {problem}"
+        case "add" | "remove", "column", [_, table, column]:
+            yield f"column {table}.{column.name} {problem}"
+        case "add" | "remove", _, [Constraint() | Index() as item] if item.table is not None:
+            name = kind.replace("_", " ").replace("fk", "foreign key")
+            yield f"{name} {item.name or '(without a name)'} of {item.table.name} {problem}"
+        case "modify", "type" | "nullable" | "default", [_, table, column, _, found, wanted]:
+            yield f"column {table}.{column} has {kind} {_plain(found)} and should have {_plain(wanted)}"
+        case _:
+            yield f"{verb}: {', '.join(str(part) for part in rest)}"
+
+
+def _plain(value: Any) -> str:
+    """A type or a flag as it is; a default as its SQL."""
+    return str(getattr(value, "arg", value))

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from itertools import accumulate
 from typing import TypeVar
-
-from sqlalchemy import text
+from uuid import UUID
 
 from agentexec.core import counters
 from agentexec.core.counters import COUNTERS, Counters, Key
 from agentexec.errors import ConfigurationError
+from agentexec.identifiers import new_id
 from agentexec.ops.health import Checks, TimedCall
 from agentexec.ops.logs import LastingProblem
 from agentexec.queue.protocol import QueueDepth
@@ -61,6 +61,8 @@ _DEPTHS = {
 }
 _BOUNDS = (*(str(float(bound)) for bound in counters.BUCKETS), "+Inf")
 
+READ_AGAIN_MS = 60_000  # activities so young are read by the next scrape again
+
 T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
@@ -86,6 +88,7 @@ class Collector:
         self._checks = checks
         self._counted = counted
         self._depth: TimedCall[QueueDepth] = TimedCall(self._queue.depth)
+        self._dispatched = UUID(int=0)  # an earlier scrape found that everything up to this id is
         self._lag: TimedCall[float] = TimedCall(self._outbox_lag)
         self._problems = {
             server: LastingProblem(_logger, f"{server} answers scrapes again")
@@ -136,10 +139,11 @@ class Collector:
         return result
 
     def _outbox_lag(self) -> float:
+        young = UUID(int=new_id().int - (READ_AGAIN_MS << 80))
         with self._checks.engine.connect() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(text(f"SET LOCAL statement_timeout = {round(self._checks.within * 1000)}"))
-            return reading.outbox_lag(connection, self._queue.name)
+            lag = reading.outbox_lag(connection, self._queue.name, self._dispatched)
+        self._dispatched = self._dispatched if lag else young
+        return lag
 
 
 def render(collector: Collector) -> bytes:

@@ -96,9 +96,8 @@ class Client:
         self.results = RedisQueue.of(reading_client(self.settings, name=NAME), self.settings)
         # The enqueuer's connections are not tested before use, which would cost a round trip per batch: it sends again
         # what a broken connection lost. SQLite in memory allows one connection only.
-        many_connections = self.engine.dialect.name == "postgresql"
         self._recording = self.engine
-        if many_connections:
+        if self.engine.dialect.name == "postgresql":
             timeout = self.settings.database_timeout
             self._recording = engine_for(self.database, test_connections=False, name=NAME, timeout=timeout)
         self._enqueuer = Enqueuer(self._recording, self.queue)
@@ -279,9 +278,9 @@ def _record_cancel(
 
 
 def _tasks(entries: Sequence[PreparedTask], ids: Sequence[UUID]) -> list[Task]:
-    """Tasks under the ids that they are recorded with; not validated again, as the name and the context were."""
+    """Tasks under the ids that they are recorded with."""
     return [
-        Task.model_construct(task_name=entry.activity.task_name, agent_id=i, context=entry.activity.context)
+        Task(task_name=entry.activity.task_name, agent_id=i, context=entry.activity.context)
         for entry, i in zip(entries, ids, strict=True)
     ]
 

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from agentexec.core.db import one_statement
 from agentexec.producer.batching import BatchThread
 from agentexec.store.statements import mark_dispatched
+from agentexec.text import first_line
 
 MARK_AT = 1000  # rows that are marked without waiting for more
 MARK_WITHIN_SECONDS = 0.25  # far below the 2 s after which the outbox dispatcher offers a task again
@@ -43,4 +44,4 @@ class DispatchMarker(BatchThread[Sequence[UUID]]):
             with self._one_writer, self._one_statement.begin() as connection:
                 mark_dispatched(connection, ids)
         except Exception as error:  # noqa: BLE001 - a lost mark costs one more round trip and no task
-            _logger.warning("could not mark %d dispatched task(s): %s", len(ids), error)
+            _logger.warning("could not mark %d dispatched task(s): %s", len(ids), first_line(error))

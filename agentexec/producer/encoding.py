@@ -64,9 +64,7 @@ def _write(
     changed = _changed_fields(context, received) if same_class else []
     if changed:
         problem = f"does not arrive as it was sent: JSON changes {', '.join(changed)}"
-        raise InvalidTask(
-            f"The context of {task_name} {problem}; use types whose JSON form can be read back."
-        )
+        raise InvalidTask(f"The context of {task_name} {problem}; use types whose JSON can be read back.")
     return WrittenContext(written, received, payload)
 
 

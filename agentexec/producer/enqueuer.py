@@ -69,11 +69,6 @@ class _Group:
         """Whether a conflict of one idempotency key must leave other tasks of the caller unrecorded."""
         return len(self) > 1 and any(entry.activity.idempotency_key for entry in self.entries)
 
-    @property
-    def size(self) -> int:
-        """The bytes of its data."""
-        return sum(entry.size for entry in self.entries)
-
 
 class Enqueuer:
     """Records tasks in Postgres, then dispatches them to Redis. Safe to use from any thread and event loop."""
@@ -125,7 +120,7 @@ class Enqueuer:
 
     def _handle(self, batch: Sequence[_Group]) -> None:
         """Record and dispatch a batch. Every error goes to the callers that wait, so the thread lives on."""
-        left = deque(parts(batch, lambda group: group.size))
+        left = deque(parts(batch, lambda group: sum(entry.size for entry in group.entries)))
         while left:
             part = left.popleft()
             try:
@@ -180,15 +175,16 @@ class Enqueuer:
         statements = [[e.activity for e in part] for part in parts(entries, lambda entry: entry.size)]
         # A transaction takes two more round trips than one statement.
         whole = len(statements) > 1 or any(group.needs_transaction for group in batch)
-        return patiently(lambda: self._write(statements, self._engine if whole else self._one_statement))
+        engine, first = self._engine if whole else self._one_statement, iter([True])
+        return patiently(lambda: self._write(statements, engine, new_ids=next(first, False)))
 
     def _write(
-        self, statements: Sequence[Sequence[NewActivity]], engine: Engine | KeptConnection
+        self, statements: Sequence[Sequence[NewActivity]], engine: Engine | KeptConnection, *, new_ids: bool
     ) -> dict[UUID, UUID]:
         recorded: dict[UUID, UUID] = {}
         with self._one_writer, engine.begin() as connection:
             for activities in statements:
-                recorded |= record_enqueued(connection, activities)
+                recorded |= record_enqueued(connection, activities, new_ids=new_ids)
         return recorded
 
     def _dispatch(self, entries: Sequence[PreparedTask]) -> set[UUID]:
@@ -198,25 +194,23 @@ class Enqueuer:
         any pool dispatches it. After a time-out it dispatches all tasks until Redis answers, so that no other caller
         waits.
         """
-        activities: Sequence[NewActivity] = [entry.activity for entry in entries]
+        tasks: Sequence[Dispatch] = [dispatch_of(entry.activity, entry.payload) for entry in entries]
         if self.circuit.silent:
-            self._order.wait(activities)
+            self._order.wait(tasks)
             return set()
-        payloads = {entry.activity.id: entry.payload for entry in entries}
-        activities, full = self._order.hold(activities)
-        tasks = [dispatch_of(activity, payloads[activity.id]) for activity in activities]
+        tasks, full = self._order.hold(tasks)
         try:
             answers = self._queue.enqueue(tasks)
         except redis.RedisError as error:
             self.circuit.note(error)
             message = "recorded %d task(s) that Redis did not take (%s); a pool dispatches them later"
             _logger.warning(message, len(tasks), error)
-            self._order.wait(activities)
+            self._order.wait(tasks)
             return full
-        answered = list(zip(activities, answers, strict=True))
-        self._marker.add([a.id for a, answer in answered if answer is Admission.TAKEN])
-        full |= {a.id for a, answer in answered if answer is Admission.FULL}
-        self._order.wait((a for a, answer in answered if answer is not Admission.TAKEN), full)
+        self._marker.add([t.task_id for t, a in zip(tasks, answers, strict=True) if a is Admission.TAKEN])
+        left = [(t, a) for t, a in zip(tasks, answers, strict=True) if a is not Admission.TAKEN]
+        full |= {task.task_id for task, answer in left if answer is Admission.FULL}
+        self._order.wait((task for task, _ in left), full)
         return full
 
 

@@ -10,8 +10,9 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from agentexec.queue.protocol import Dispatch
 from agentexec.store import reading
-from agentexec.store.rows import NewActivity
+from agentexec.text import first_line
 
 AT_ONCE = 500  # lock keys that one query asks for
 
@@ -30,27 +31,27 @@ class LockOrder:
         self._last: dict[str, UUID] = {}  # by lock key, the last task that waits
         self._full: set[str] = set()  # those of the lock keys for which the queue had no room
 
-    def hold(self, activities: Sequence[NewActivity]) -> tuple[Sequence[NewActivity], set[UUID]]:
-        """The activities that may be dispatched now, and those of the others that wait for room in the queue.
+    def hold(self, tasks: Sequence[Dispatch]) -> tuple[Sequence[Dispatch], set[UUID]]:
+        """The tasks that may be dispatched now, and those of the others that wait for room in the queue.
 
         The others wait from here on.
         """
         if not self._last:
-            return activities, set()
-        waiting = self._still_waiting({a.lock_key for a in activities if a.lock_key})
+            return tasks, set()
+        waiting = self._still_waiting({task.lock_key for task in tasks if task.lock_key})
         self._full &= self._last.keys()
-        held = [a for a in activities if a.lock_key in waiting]
+        held = [task for task in tasks if task.lock_key in waiting]
         self.wait(held)
-        free = [a for a in activities if a.lock_key not in waiting]
-        return free, {a.id for a in held if a.lock_key in self._full}
+        free = [task for task in tasks if task.lock_key not in waiting]
+        return free, {task.task_id for task in held if task.lock_key in self._full}
 
-    def wait(self, activities: Iterable[NewActivity], full: Collection[UUID] = ()) -> None:
-        """Note activities that the queue did not take, in the order of their enqueue; for `full` it had no room."""
-        for activity in activities:
-            if activity.lock_key:
-                self._last[activity.lock_key] = activity.id
-                if activity.id in full:
-                    self._full.add(activity.lock_key)
+    def wait(self, tasks: Iterable[Dispatch], full: Collection[UUID] = ()) -> None:
+        """Note tasks that the queue did not take, in the order of their enqueue; for `full` it had no room."""
+        for task in tasks:
+            if task.lock_key:
+                self._last[task.lock_key] = task.task_id
+                if task.task_id in full:
+                    self._full.add(task.lock_key)
 
     def _still_waiting(self, lock_keys: Collection[str]) -> set[str]:
         """Those of the lock keys with a task that waits; forgets the others, and some that were not asked for."""
@@ -60,9 +61,7 @@ class LockOrder:
             with self._one_writer, self._engine.begin() as connection:
                 ids = reading.undispatched(connection, {self._last[key] for key in asked})
         except DBAPIError as error:
-            _logger.warning(
-                "the order of lock keys cannot be read (%s); a pool dispatches", type(error.orig).__name__
-            )
+            _logger.warning("lock keys cannot be ordered (%s); a pool dispatches them", first_line(error))
             return {*asked}
         for key in asked:
             if self._last.get(key) not in ids:

@@ -16,12 +16,7 @@ from agentexec.task import Priority, TaskRequest
 _TEXT = (str, type(None))
 _FIELDS: tuple[tuple[str, Any, str, str], ...] = (
     ("task_name", str, "A task name is text", "the name comes first, as in enqueue(name, context)"),
-    (
-        "context",
-        BaseModel,
-        "A context is a pydantic model",
-        "make an instance of the model of the task's handler",
-    ),
+    ("context", BaseModel, "A context is a pydantic model", "make an instance of the handler's model"),
     ("metadata", (Mapping, type(None)), "Metadata are a dict", "pass names and JSON values"),
     ("idempotency_key", _TEXT, "An idempotency key is text", "use str(...)"),
     ("lock_key", _TEXT, "A lock key is text", "use str(...)"),

@@ -32,9 +32,7 @@ def requeue(client: Client, task_id: UUID | str) -> UUID:
     letters = DeadLetters(client.queue, client.engine)
     letter = letters.get(task_id)
     if letter is None:
-        raise AgentexecError(
-            f"There is no dead letter {task_id}; `agentexec dlq list` shows those there are."
-        )
+        raise AgentexecError(f"There is no dead letter {task_id}; `agentexec dlq list` shows all there are.")
     if letter.task_name is None or letter.context is None:
         raise InvalidTask(
             f"The payload of dead letter {letter.task_id} cannot be read, so it cannot run again; look at it with "

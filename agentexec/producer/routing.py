@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack
 
@@ -27,18 +27,9 @@ if TYPE_CHECKING:  # the ORM is imported by those who use it
 
 P = ParamSpec("P")
 T = TypeVar("T")
-AsyncMethod = Callable[Concatenate[Client, P], Coroutine[Any, Any, T]]
 
 
-def _async(method: AsyncMethod[P, T]) -> Callable[Concatenate[TaskProducer, P], Coroutine[Any, Any, T]]:
-    @wraps(method)
-    async def call(self: TaskProducer, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await method(self.client, *args, **kwargs)
-
-    return call
-
-
-def _sync(method: Callable[Concatenate[Client, P], T]) -> Callable[Concatenate[TaskProducer, P], T]:
+def _of_client(method: Callable[Concatenate[Client, P], T]) -> Callable[Concatenate[TaskProducer, P], T]:
     @wraps(method)
     def call(self: TaskProducer, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return method(self.client, *args, **kwargs)
@@ -87,11 +78,11 @@ class TaskProducer:
         """What to connect to: the engine of the application, or a URL."""
         return self.settings.require_database_url() if self.engine is None else self.engine
 
-    enqueue = _async(Client.enqueue)
-    enqueue_many = _async(Client.enqueue_many)
-    enqueue_sync = _sync(Client.enqueue_sync)
-    enqueue_many_sync = _sync(Client.enqueue_many_sync)
-    enqueue_in = _sync(Client.enqueue_in)
+    enqueue = _of_client(Client.enqueue)
+    enqueue_many = _of_client(Client.enqueue_many)
+    enqueue_sync = _of_client(Client.enqueue_sync)
+    enqueue_many_sync = _of_client(Client.enqueue_many_sync)
+    enqueue_in = _of_client(Client.enqueue_in)
 
 
 _producers: list[weakref.ref[TaskProducer]] = []

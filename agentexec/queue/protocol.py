@@ -62,7 +62,7 @@ class QueuePolicy:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)  # not frozen, as `NewActivity`
 class Dispatch:
     """A recorded task on its way into the queue. `level` 0 is the highest priority; `delay` is in seconds."""
 
@@ -83,7 +83,7 @@ class Claim:
     partitioned: bool = False  # whether the queue knows its lock key
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True, unsafe_hash=True)  # not frozen, as `NewActivity`; nothing changes one
 class Finish:
     """The end of a claim. `delay` (seconds) belongs to RETRY and DEFER, `reason` to DEAD_LETTER.
 

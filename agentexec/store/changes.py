@@ -7,13 +7,13 @@ writes two tables, so it runs the change and then its log entries in the caller'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, make_url, text
+from sqlalchemy import Connection, Row
 
 from agentexec.store.dialects import LOCKED, Batch, as_json, as_uuid, is_postgres, relation, render, run
 from agentexec.store.status import sources, sql_in
@@ -63,51 +63,51 @@ class ActivityChange:
         sql = f"""INSERT INTO {{log}} (activity_id, fence, n, status, message, percentage, created_at)
             SELECT a.id, a.fence, {self.n}, a.status, v.message, {self.percentage}, {{now}}
             FROM {changed} AS a JOIN {{rows}} AS v ON a.id = v.id WHERE {self.logged}"""
-        # A batch that is sent again finds its entries under the numbers that it gave them.
-        again = "" if self.needs_two_statements else " ON CONFLICT DO NOTHING"
+        # An update that is sent again finds its entries under the numbers that it gave them.
+        again = "" if self.needs_two_statements or "INSERT" in self.sql else " ON CONFLICT DO NOTHING"
         return render(sql, postgres=postgres, rows=rows) + again
 
 
-def apply(connection: Connection, change: ActivityChange, rows: Batch) -> Sequence[Row[Any]]:
-    """Run a change; returns its answer for each row that it changed."""
-    return apply_all(connection, (change, rows))[0]
+def apply(
+    connection: Connection, *batches: tuple[ActivityChange, Batch], **shared: Any
+) -> Sequence[Sequence[Row[Any]]]:
+    """Run changes of different activities, on Postgres in one statement; returns the answer of each change.
 
-
-def apply_all(connection: Connection, *batches: tuple[ActivityChange, Batch]) -> Sequence[Sequence[Row[Any]]]:
-    """Run changes of different activities, on Postgres in one statement; returns the answer of each change."""
+    `shared` are columns that all rows have in common.
+    """
     changes = tuple(change for change, _ in batches)
     if not is_postgres(connection) or any(change.needs_two_statements for change in changes):
-        return [_apply_in_two(connection, change, rows) for change, rows in batches]
+        return [_apply_in_two(connection, change, rows, shared) for change, rows in batches]
     if not any(rows for _, rows in batches):
         return [() for _ in batches]
-    parameters = {f"{change.name}_batch": as_json(rows) for change, rows in batches}
-    # SQLAlchemy translates a text at each call, which takes longer than the driver's own work.
-    psycopg = connection.dialect.driver == "psycopg"
-    run_it = connection.exec_driver_sql if psycopg else connection.execute
-    found = run_it(_one_statement(changes, psycopg), parameters).all()
-    answers: dict[str, list[Row[Any]]] = {change.name: [] for change in changes}
-    for row in found:
+    parameters: dict[str, Any] = {f"{change.name}_batch": as_json(rows) for change, rows in batches}
+    if shared:
+        parameters["shared"] = as_json([shared])
+    answers: dict[str, list[Any]] = {change.name: [] for change in changes}
+    for row in run(connection, _one_statement(changes, *shared), **parameters):
         answers[row[0]].append(row)
     return list(answers.values())
 
 
-def _apply_in_two(connection: Connection, change: ActivityChange, rows: Batch) -> Sequence[Row[Any]]:
-    activity_sql, log_sql = _two_statements(change, is_postgres(connection))
-    changed = run(connection, activity_sql, rows=rows, ids=[UUID(row["id"]) for row in rows])
+def _apply_in_two(
+    connection: Connection, change: ActivityChange, batch: Batch, shared: Mapping[str, Any]
+) -> Sequence[Row[Any]]:
+    postgres, rows = is_postgres(connection), [{**row, **shared} for row in batch]
+    given = [UUID(row["id"]) for row in batch]
+    changed = run(connection, change.activity_sql(postgres=postgres), rows=rows, ids=given)
     ids = {as_uuid(row.id).hex for row in changed}
-    run(connection, log_sql, rows=[row for row in rows if row["id"] in ids])
+    run(connection, change.log_sql(postgres=postgres), rows=[row for row in rows if row["id"] in ids])
     return changed
 
 
 @cache
-def _two_statements(change: ActivityChange, postgres: bool) -> tuple[str, str]:
-    return change.activity_sql(postgres=postgres), change.log_sql(postgres=postgres)
-
-
-@cache
-def _one_statement(changes: tuple[ActivityChange, ...], psycopg: bool) -> Any:
-    """The changes as one statement of Postgres, as text of psycopg or not; it locks all the activities first."""
-    batches = {c.name: relation(f"{c.name}_batch", c.columns, postgres=True) for c in changes}
+def _one_statement(changes: tuple[ActivityChange, ...], *shared: str) -> str:
+    """The changes as one statement of Postgres; it locks all the activities first."""
+    own = {c.name: tuple(name for name in c.columns if name not in shared) for c in changes}
+    batches = {name: relation(f"{name}_batch", columns, postgres=True) for name, columns in own.items()}
+    if shared:
+        common = relation("shared", shared, postgres=True)
+        batches = {n: f"(SELECT * FROM {batch} AS own, {common} AS shared)" for n, batch in batches.items()}
     parts, answers = [f"{name}_rows AS MATERIALIZED {batch}" for name, batch in batches.items()], []
     ids = " UNION ALL ".join(f"SELECT id FROM {c.name}_rows" for c in changes if "{same_id}" in c.sql)
     if ids:
@@ -121,7 +121,6 @@ def _one_statement(changes: tuple[ActivityChange, ...], psycopg: bool) -> Any:
             f"{name} AS ({change.activity_sql(postgres=True, rows=rows, locked=locked)})",
             f"{name}_log AS ({change.log_sql(postgres=True, rows=rows, changed=name)})",
         ]
-        answers.append(f"SELECT '{name}' AS change, {', '.join(change.answer)} FROM {name}")
-    statement = text(f"WITH {', '.join(parts)} {' UNION ALL '.join(answers)}")
-    dialect = make_url("postgresql+psycopg://").get_dialect()
-    return str(statement.compile(dialect=dialect())) if psycopg else statement
+        if change.answer:
+            answers.append(f"SELECT '{name}' AS change, {', '.join(change.answer)} FROM {name}")
+    return f"WITH {', '.join(parts)} {' UNION ALL '.join(answers) or 'SELECT 1 WHERE false'}"

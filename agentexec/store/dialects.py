@@ -9,20 +9,22 @@ plan may visit them in any order. So no two statements wait for each other, what
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
+from operator import attrgetter
 from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic_core import to_json
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Connection, Row, TextClause, make_url, text
 
 from agentexec.config import table_prefix
 from agentexec.store.status import PENDING, Status, sql_in
 
 Batch = Sequence[Mapping[str, Any]]
 T = TypeVar("T")
+
+_listeners = attrgetter("before_execute", "before_cursor_execute", "after_cursor_execute", "after_execute")
 
 PREFIX = table_prefix()
 ACTIVITY_TABLE = f"{PREFIX}activity"
@@ -114,14 +116,30 @@ def run(
         words["rows"] = relation("batch", tuple(rows[0]), postgres=postgres)
         parameters["batch"] = as_json(rows)
     if ids:
-        parameters["ids"] = sorted(ids) if postgres else json.dumps([i.hex for i in ids])
-    result = connection.execute(_statement(template, postgres, **words), parameters)
-    return result.all() if result.returns_rows else ()
+        texts = sorted(i.hex for i in ids)
+        parameters["ids"] = f"{{{','.join(texts)}}}" if postgres else as_json(texts)
+    statement, sql = _statement(template, postgres, **words)
+    watched = connection._echo or any(_listeners(connection.dispatch))
+    plain = connection.dialect.driver == "psycopg" and not connection.dialect.is_async
+    if watched or not plain or not connection.in_transaction():
+        result = connection.execute(statement, parameters)
+        return result.all() if result.returns_rows else ()
+    from psycopg.rows import namedtuple_row  # only where it is installed
+
+    # In a transaction that has begun, psycopg alone: SQLAlchemy's layers take longer. Errors are the same.
+    driver = connection.connection.dbapi_connection
+    try:
+        cursor = driver.cursor(row_factory=namedtuple_row).execute(sql, parameters)  # type: ignore[union-attr]  # connected
+        return cursor.fetchall() if cursor.description else ()
+    except BaseException as error:  # noqa: BLE001 - this raises what SQLAlchemy would
+        connection._handle_dbapi_exception(error, sql, parameters, None, None)
 
 
 @cache
-def _statement(template: str, postgres: bool, **words: str) -> TextClause:
-    return text(render(template, postgres=postgres, **words))
+def _statement(template: str, postgres: bool, **words: str) -> tuple[TextClause, str]:
+    """A statement for SQLAlchemy, and as text for psycopg."""
+    statement = text(render(template, postgres=postgres, **words))
+    return statement, str(statement.compile(dialect=make_url("postgresql+psycopg://").get_dialect()()))
 
 
 def as_uuid(value: Any) -> UUID:
@@ -143,7 +161,7 @@ def relation(parameter: str, columns: tuple[str, ...], *, postgres: bool) -> str
     return f"(SELECT {picked} FROM json_each(:{parameter}))"
 
 
-def as_json(rows: Batch) -> str:
+def as_json(rows: Sequence[Any]) -> str:
     """A batch as the parameter of a statement."""
     return to_json(rows).decode()
 

@@ -21,9 +21,7 @@ def standings(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Stand
         FROM {activity} WHERE id {in_ids}""",
         ids=ids,
     )
-    return {
-        as_uuid(row.id): Standing(Status(row.status), row.fence, bool(row.cancel_requested)) for row in found
-    }
+    return {as_uuid(r.id): Standing(Status(r.status), r.fence, bool(r.cancel_requested)) for r in found}
 
 
 def pending(connection: Connection, ids: Collection[UUID]) -> list[NewActivity]:
@@ -131,12 +129,13 @@ def dead_letter_names(connection: Connection, ids: Collection[UUID]) -> dict[UUI
     return {as_uuid(row.id): row.agent_type for row in run(connection, query, ids=ids)}
 
 
-def outbox_lag(connection: Connection, queue_name: str) -> float:
-    """Seconds since the oldest pending activity of a queue that is not dispatched was recorded; 0 without one."""
-    (row,) = run(
+def outbox_lag(connection: Connection, queue_name: str, last: UUID) -> float:
+    """About the age in seconds of the oldest pending activity after `last` that is not dispatched; 0 without one."""
+    found = run(
         connection,
-        """SELECT max({seconds_old}) AS seconds FROM {activity}
-        WHERE queue_name = :queue AND status {pending} AND dispatched_at IS NULL""",
+        """SELECT max(seconds) FROM (SELECT {seconds_old} AS seconds FROM {activity} WHERE queue_name = :queue
+            AND status {pending} AND dispatched_at IS NULL AND id > :last ORDER BY id LIMIT 100) AS first""",
         queue=queue_name,
+        last=last.hex,
     )
-    return max(0.0, float(row.seconds or 0.0))
+    return max(0.0, float(found[0][0] or 0.0))

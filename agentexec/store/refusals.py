@@ -48,14 +48,8 @@ def kind_of(error: BaseException) -> FailureKind:
     sqlstate = getattr(error.orig, "sqlstate", None)
     if sqlstate is None:  # the driver's own error, or SQLite's
         return _kind_of_drivers_error(error)
-    for kind, states in (
-        (FailureKind.SCHEMA, _SCHEMA),
-        (FailureKind.TRANSIENT, _TRANSIENT),
-        (FailureKind.ROW, _ROW),
-    ):
-        if sqlstate.startswith(states):
-            return kind
-    return FailureKind.UNEXPLAINED
+    kinds = ((_SCHEMA, FailureKind.SCHEMA), (_TRANSIENT, FailureKind.TRANSIENT), (_ROW, FailureKind.ROW))
+    return next((kind for states, kind in kinds if sqlstate.startswith(states)), FailureKind.UNEXPLAINED)
 
 
 def _kind_of_drivers_error(error: DBAPIError) -> FailureKind:

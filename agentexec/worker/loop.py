@@ -36,8 +36,8 @@ from agentexec.worker.runner import HandlerRun, HandlerRunner
 HOUSEKEEPING = 1.0  # seconds between two steps of a worker that has nothing to do
 # Seconds between two steps of a worker with leases: the answer names those to be canceled.
 CANCELS_EVERY = 0.5
-# Seconds for handlers that are short to end, where no slot is free: then one batch has their ends and the next starts.
-LINGER = 0.001
+# Seconds for handlers that are short to end, again while this share of the slots becomes free.
+LINGER, LINGER_SHARE = 0.001, 1 / 8
 
 _logger = logging.getLogger(__name__)
 
@@ -87,6 +87,7 @@ class WorkerLoop:
         self._unfit: dict[UUID, str] = {}  # claims that can never run, with the reasons
         self._finishes: list[Finish] = []
         self._lowest_token = 0
+        self._backlog = False  # whether the last step claimed as many tasks as it could
         self._draining = False
         self._abandoned = False
 
@@ -159,22 +160,38 @@ class WorkerLoop:
             if batch:
                 recorded = record(self._retrying, batch, self.settings, worker=self.worker)
                 self._settle(batch, results, recorded)
-                if self.leases.running() >= self.settings.worker_concurrency:
-                    runtime.current().sleep(LINGER)
-            self._step()
+                self._linger()
+            if self._finishes or self._free_slots() or not batch.claims:
+                self._step()
             self._report()
         self._release(None, declare_gone=True)  # so that no lease has to expire
 
+    def _free_slots(self) -> int:
+        # A slot is free once its handler has ended: the statement that records its end also starts the next task.
+        return max(0, self.settings.worker_concurrency - self.leases.running())
+
+    def _linger(self) -> None:
+        """Let short handlers end, where the queue had a task for each free slot: then batches are large."""
+        least = self.settings.worker_concurrency * LINGER_SHARE
+        running, ended = self.leases.running(), least if self._backlog else 0
+        while running and ended >= least:
+            runtime.current().sleep(LINGER)
+            ended, running = running - self.leases.running(), self.leases.running()
+
     def _collect(self) -> tuple[Batch, list[RunResult]]:
         """Wait until there is something to record or to claim, then take all of it."""
-        with self._changed:
-            if not self._claims and not self._finishes:
-                inbox = self._inbox
+        taken = self._inbox
+        if not self._claims and not self._finishes:
+            with self._changed:
                 self._changed.wait_for(
-                    lambda: inbox.results or inbox.progress or inbox.awake,
+                    lambda: taken.results or taken.progress or taken.awake,
                     timeout=CANCELS_EVERY if self.leases else HOUSEKEEPING,
                 )
-            taken, self._inbox = self._inbox, _Inbox()
+            if taken.results and self._backlog:  # one statement has their ends and the next starts
+                self._linger()
+                self._step()
+        with self._changed:
+            self._inbox = _Inbox()
         if self._draining and self._claims:
             self._return_claims()
         batch = Batch(
@@ -194,7 +211,8 @@ class WorkerLoop:
             elif number is not None:
                 results.append(result)
                 batch.updates.append(self._update(result, number))
-                batch.result_bytes[result.task_id] = len(result.encoded.encode())
+                if result.result is not None:
+                    batch.result_bytes[result.task_id] = len(result.encoded.encode())
         return batch, results
 
     def _update(self, result: RunResult, number: int) -> ActivityUpdate:
@@ -275,8 +293,7 @@ class WorkerLoop:
     def _step(self) -> None:
         """One round trip to Redis, and what follows from its answer."""
         finishes, self._finishes = self._finishes, []
-        # A slot is free once its handler has ended: the statement that records its end also starts the next task.
-        want = 0 if self._draining else max(0, self.settings.worker_concurrency - self.leases.running())
+        want = 0 if self._draining else self._free_slots()
         request = StepRequest(
             worker=self.worker,
             nonce=runtime.current().nonce(),
@@ -293,6 +310,7 @@ class WorkerLoop:
             # A queue that lost its contents, and whose clock went back, must not give this token again.
             self._lowest_token = max(self._lowest_token, claim.token + 1)
         self._claims += claims
+        self._backlog = len(answer.claims) >= want
         for stale in answer.stale:
             _logger.warning("the queue refused to finish %s: token %d is lost", stale.task_id, stale.token)
         for text in answer.foreign:

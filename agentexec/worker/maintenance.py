@@ -16,9 +16,10 @@ from agentexec.config import Settings
 from agentexec.core import runtime
 from agentexec.ops.logs import LastingProblem
 from agentexec.text import summary
-from agentexec.worker.reconciler import Reconciler
+from agentexec.worker.reconciler import REST, Reconciler
 
 ROUND_EVERY = 1.0  # seconds
+LONGEST_REST = 300.0  # seconds
 RETRY_AFTER = 0.2  # seconds
 STOP_WITHIN = 5.0  # seconds that the last releases may take; after that the leases expire by themselves
 
@@ -65,9 +66,11 @@ class Maintenance:
         problem = LastingProblem(_logger, "the reconciler works again")
         next_pass = runtime.current().monotonic() + self._reconcile_seconds
         while not self._stopping.is_set():
-            full_pass = runtime.current().monotonic() >= next_pass
+            began = runtime.current().monotonic()
+            full_pass = began >= next_pass
             if _succeeds(partial(self._reconciler.run_round, full_pass=full_pass), problem) and full_pass:
-                next_pass = runtime.current().monotonic() + self._reconcile_seconds
+                now = runtime.current().monotonic()
+                next_pass = now + max(self._reconcile_seconds, min(LONGEST_REST, REST * (now - began)))
             self._stopping.wait(ROUND_EVERY)
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from agentexec.config import checked_seconds, load_settings
 from agentexec.core.db import engine_for, require_supported_database, url_of
+from agentexec.core.fork_server import ForkServer
 from agentexec.core.redis_client import blocking_client, require_supported_redis
 from agentexec.core.requirements import unmet
 from agentexec.core.streams import flush_standard_streams, open_standard_descriptors
@@ -28,6 +29,7 @@ from agentexec.queue.redis_queue import RedisQueue
 from agentexec.task import Handler, Task, TaskDefinition, TaskOptions, check_name
 from agentexec.text import enumerated
 from agentexec.worker.agreement import agree
+from agentexec.worker.child import Child
 from agentexec.worker.maintenance import Maintenance
 from agentexec.worker.protocol import StopCommand
 from agentexec.worker.reconciler import Reconciler
@@ -100,6 +102,7 @@ class Pool(TaskProducer):
         super().__init__(settings, engine)
         self._overrides: dict[str, object] = {}
         self.reference: PoolReference | None = None
+        self.fork_server = ForkServer()
         self._supervisor: Supervisor | None = None
 
     def task(self, name: str, **options: Unpack[TaskOptions]) -> Callable[[HandlerT], HandlerT]:
@@ -226,6 +229,7 @@ class Pool(TaskProducer):
             overrides=self._overrides,
             settings=settings,
             maintenance=Maintenance(Reconciler(engine, queue, settings, fingerprints), settings),
+            start_child=partial(Child, self.fork_server),
         )
         _logger.info(
             "%d worker%s \N{MULTIPLICATION SIGN} %d, tasks %s, queue %s",
@@ -239,7 +243,7 @@ class Pool(TaskProducer):
 
     def _supervise(self, supervisor: Supervisor) -> int:
         try:
-            with self._monitored(supervisor):
+            with self.fork_server, self._monitored(supervisor):
                 return supervisor.run()
         finally:
             self._supervisor = None

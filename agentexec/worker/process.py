@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
 import select
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -40,7 +42,7 @@ from agentexec.text import enumerated, summary
 from agentexec.worker.loading import ImportFailed, load_pool
 from agentexec.worker.loop import WorkerLoop
 from agentexec.worker.pool import Pool, running_is_forbidden
-from agentexec.worker.protocol import LEAVING, READY, REFUSED, ExitCode, StopCommand
+from agentexec.worker.protocol import ENDED, LEAVING, PID, READY, REFUSED, ExitCode, StopCommand
 from agentexec.worker.recycling import RecyclePolicy
 from agentexec.worker.reference import PoolReference
 from agentexec.worker.run_result import RunKind
@@ -49,6 +51,9 @@ from agentexec.worker.signals import handled, nothing
 WATCH_EVERY = 0.25  # seconds
 CANCEL_GRACE = 1.0  # seconds that a canceled handler has to end before its lease is released
 ORPHAN_GRACE = 5.0  # seconds that a worker without a parent has to release its leases and end by itself
+
+# What a fork server ignores. A signal to the process group is for the pool and its workers.
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD)
 
 _logger = logging.getLogger(__name__)
 
@@ -225,15 +230,18 @@ def _vital(work: Callable[[], None]) -> None:
 
 
 def main(options: Mapping[str, Any]) -> int:
-    """Run a worker process; returns its exit code. `Child` makes the options; standard input is the parent's pipe."""
+    """Run a worker process; returns its exit code. `Child` makes the options, the fork server adds two pipes."""
     sys.argv[:] = options.get("argv", sys.argv)
     sys.path[:] = options["sys_path"]
-    commands = _private_stdin()
-    os.set_inheritable(options["status_fd"], False)  # no program that a handler starts may keep the pipe open
+    commands = os.fdopen(options["commands_fd"], encoding="ascii")
+    for pipe in (commands.fileno(), options["status_fd"]):
+        os.set_inheritable(pipe, False)  # no program that a handler starts may keep it open
     os.register_at_fork(after_in_child=partial(_leave_to_parent, commands.fileno(), options["status_fd"]))
     with contextlib.closing(Reporter(options["status_fd"])) as reporter, running_is_forbidden():
         try:
-            return _worker(_load(options), options["name"], reporter).run(commands)
+            worker = _worker(_load(options), options["name"], reporter)
+            gc.freeze()  # collections need not visit what was imported: it lives as long as the process
+            return worker.run(commands)
         except ImportFailed as error:
             set_up(None, in_worker=True)
             _logger.error("a worker cannot import its pool", exc_info=error.__cause__)
@@ -308,10 +316,56 @@ def _refuse_to_report(_message: str, _percentage: int | None) -> None:
     )
 
 
-def _private_stdin() -> IO[str]:
-    """Take the parent's pipe away from standard input: no handler, and no program it starts, may read commands."""
-    commands = os.fdopen(os.dup(0), encoding="ascii")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    return commands
+def serve(socket_fd: int) -> NoReturn:
+    """Fork a worker for each message on the socket, and report their ends, until the pool closes it or ends.
+
+    Raises OSError if the system refuses to start a process; the pool tries again with another server.
+    """
+    gc.freeze()  # a collection in a worker would copy the memory of what is imported here
+    pool = socket.socket(fileno=socket_fd)
+    woken, waker = socket.socketpair()
+    waker.setblocking(False)
+    statuses: dict[int, int] = {}
+    with handled(dict.fromkeys(_IGNORED, nothing)):
+        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+        while True:
+            ready, _, _ = select.select([pool, woken], [], [])
+            if woken in ready:
+                woken.recv(4096)
+                _report_ends(statuses)
+            if pool in ready:
+                message, pipes, _, _ = socket.recv_fds(pool, 1, 3)
+                if not message:
+                    os._exit(0)
+                _fork(pipes, statuses, (pool, woken, waker))
+
+
+def _fork(pipes: list[int], statuses: dict[int, int], own: tuple[socket.socket, ...]) -> None:
+    commands, options, status = pipes
+    if pid := os.fork():
+        statuses[pid] = status
+        with contextlib.suppress(BrokenPipeError):  # the pool is gone
+            os.write(status, b"%s%d\n" % (PID, pid))
+        os.close(commands)
+        os.close(options)
+        return
+    for descriptor in (*(one.detach() for one in own), *statuses.values()):
+        os.close(descriptor)
+    signal.signal(signal.SIGINT, lambda *_: None)  # the parent decides what a key of the terminal means
+    with os.fdopen(options, "rb") as pipe:
+        given = json.load(pipe)
+    gc.enable()
+    os.environ["AGENTEXEC_WORKER_ID"] = given["name"]
+    end_with({**given, "commands_fd": commands, "status_fd": status})
+
+
+def _report_ends(statuses: dict[int, int]) -> None:
+    while statuses:
+        pid, how = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        status = statuses.pop(pid)
+        os.set_blocking(status, True)  # the worker may have filled the pipe, and ended within a line
+        with contextlib.suppress(BrokenPipeError):
+            os.write(status, b"\n%s%d\n" % (ENDED, os.waitstatus_to_exitcode(how)))
+        os.close(status)

@@ -12,6 +12,9 @@ from agentexec.worker.reference import PoolReference
 READY = b"ready\n"
 LEAVING = b"leaving\n"  # it claims nothing more and ends when its tasks have ended: its slot is free
 REFUSED = b"refused "  # it cannot start; the reason follows as a JSON string
+# Notices of the fork server, through the same pipe; a number follows.
+PID = b"pid "
+ENDED = b"ended "  # the worker ended, with this exit code
 
 
 class ExitCode(IntEnum):

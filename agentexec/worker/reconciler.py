@@ -37,6 +37,9 @@ ANNOUNCE_EVERY = 5.0  # seconds
 PAGE = 500
 PAGES_PER_ROUND = 8
 LOOK_BEHIND = 4000  # pending activities; further ones wait for the comparison of all
+# How many times as long as a scan of pending activities takes pass until the next one: beside a transaction that is
+# open for long, Postgres keeps and reads all that ended meanwhile.
+REST = 20
 START = UUID(int=0)
 
 _logger = logging.getLogger(__name__)
@@ -59,6 +62,7 @@ class Reconciler:
         self._fingerprints = fingerprints
         self._announced = -math.inf
         self._outbox_done = START  # everything up to this id is dispatched, or not committed yet
+        self._look_behind_at = -math.inf
         self._pass_at: UUID | None = None  # the last id that the full pass under way has compared
         # Fences of RUNNING rows without a lease, as the previous full pass and the present one found them.
         self._without_lease: dict[UUID, int] = {}
@@ -154,10 +158,14 @@ class Reconciler:
         The rows before the first undispatched one are not read again, except the last `LOOK_BEHIND` pending ones: ids
         are made before their transactions commit, so a row may appear behind an id that was read already.
         """
-        behind = LOOK_BEHIND
+        now = runtime.current().monotonic
+        began = now()
+        behind = LOOK_BEHIND if began >= self._look_behind_at else 0
         while True:
             done = self._outbox_done
             page = self._read(reading.outbox, done, older_than=OUTBOX_AFTER, behind=behind)
+            if behind:
+                self._look_behind_at = began + REST * (now() - began)
             undispatched = [row.id for row in page if not row.dispatched]
             self._dispatch(undispatched)
             after = [row for row in page if row.id > done]

@@ -82,11 +82,12 @@ def record(retrying: Retrying, batch: Batch, settings: Settings, *, worker: str 
         if claim.task_id not in batch.unfit
     ]
     rows: list[Start | ActivityUpdate] = [*starts, *batch.updates]
-    for part in parts(rows, lambda row: _bytes(row) + batch.result_bytes.get(row.id, 0)):
+    results = batch.result_bytes
+    for part in parts(rows, (lambda row: _bytes(row) + results.get(row.id, 0)) if results else _bytes):
         _record_rows(retrying, part, recorded)
     if recorded.failed:
         _record_failures(retrying, batch, settings.activity_message_error, recorded)
-    answered = recorded.started.keys() | recorded.refused.keys()
+    answered = {**recorded.started, **recorded.refused}  # unlike a set, without a new hash of each id
     refused = {claim.task_id: claim.token for claim in batch.claims if claim.task_id not in answered}
     unaccepted = [update.id for update in batch.updates if update.id not in recorded.accepted]
     _explain(retrying, refused, unaccepted, recorded)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import psutil
+from importlib import import_module
 
 from agentexec.config import Settings
 from agentexec.core import runtime
@@ -19,7 +19,7 @@ class RecyclePolicy:
         self._tasks = round(tasks * (1 - runtime.current().uniform(0, SPREAD))) if tasks else 0
         self._memory = settings.max_worker_memory
         self._threads = settings.worker_concurrency
-        self._process = psutil.Process() if self._memory else None
+        self._process = import_module("psutil").Process() if self._memory else None
 
     def is_over(self, finished: int, threads_left_behind: int = 0) -> bool:
         """Whether to replace a process that has finished that many tasks.
@@ -27,9 +27,7 @@ class RecyclePolicy:
         Threads of sync handlers that run on after their task was canceled count too: as many of them as the worker has
         slots are too many.
         """
-        if threads_left_behind >= self._threads:
-            return True
-        if self._tasks and finished >= max(1, self._tasks):
+        if threads_left_behind >= self._threads or 0 < self._tasks <= finished:
             return True
         # After one task at least: a process that is too large from the start must not be replaced for ever.
         if self._process is None or finished == 0:

@@ -7,7 +7,7 @@ import contextlib
 import contextvars
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -21,8 +21,7 @@ from agentexec.queue.protocol import Claim
 from agentexec.task import Registry, TaskDefinition, decode_payload
 from agentexec.text import MAX_SUMMARY, storable_text
 from agentexec.worker.failures import summary_of, traceback_of
-from agentexec.worker.results import json_result
-from agentexec.worker.run_result import RunKind, RunResult
+from agentexec.worker.run_result import RunKind, RunResult, json_result
 
 MAX_CANCELS = 2  # per run: one for each of two different reasons
 
@@ -330,12 +329,12 @@ class HandlerRunner:
         )
 
 
-async def _awaited(value: Any) -> Any:
+async def _awaited(value: Awaitable[Any]) -> Any:
     """The value behind an awaitable, and behind an awaitable that it gives."""
-    while inspect.isawaitable(value):
-        awaited: Any = await value
-        value = awaited
-    return value
+    awaited = await value
+    while awaited is not None and inspect.isawaitable(awaited):
+        awaited = await awaited
+    return awaited
 
 
 def attempted(call: Callable[[], Any]) -> Outcome:

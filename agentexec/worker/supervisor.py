@@ -15,7 +15,7 @@ from agentexec.config import Settings
 from agentexec.core import runtime
 from agentexec.core.counters import COUNTERS, WORKER_DEATHS
 from agentexec.errors import ConfigurationError
-from agentexec.worker.child import Child, ChildEvent, Died, Leaving, Ready, StartChild, WorkerProcess
+from agentexec.worker.child import ChildEvent, Died, Leaving, Ready, StartChild, WorkerProcess
 from agentexec.worker.maintenance import Maintenance
 from agentexec.worker.protocol import ExitCode, StopCommand, WorkerSpec
 from agentexec.worker.reference import PoolReference
@@ -45,8 +45,8 @@ class Supervisor:
         expected_tasks: tuple[str, ...],
         settings: Settings,
         maintenance: Maintenance,
+        start_child: StartChild,
         overrides: Mapping[str, object] | None = None,
-        start_child: StartChild = Child,
     ) -> None:
         """`expected_tasks` have to be registered in every worker process; `start_child` makes these.
 

@@ -25,7 +25,12 @@ DEFAULT_P99 = 2.0
 """Seconds, for a history without a promise."""
 
 _OUTAGES = frozenset(
-    {Loss.BROKER_RESTARTED, Loss.BROKER_FROZEN, Loss.DATABASE_RESTARTED, Loss.DATABASE_FROZEN}
+    {
+        *(Loss.BROKER_RESTARTED, Loss.BROKER_FROZEN, Loss.BROKER_FULL, Loss.BROKER_BUSY),
+        *(Loss.BROKER_READ_ONLY, Loss.BROKER_LOCKED_OUT),
+        *(Loss.DATABASE_RESTARTED, Loss.DATABASE_FROZEN, Loss.DATABASE_FULL, Loss.DATABASE_LOCKED),
+        Loss.DATABASE_READ_ONLY,
+    }
 )
 """Losses during which no task can begin; a promised time counts from their heal, as for `resumption`."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentParser, Namespace, _ArgumentGroup
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,17 +14,20 @@ from typing import TextIO
 from harness.checkers.base import Verdict
 from harness.cli.ci_options import add_ci
 from harness.cli.cost_options import add_costs
+from harness.cli.dry_run import plan_text
+from harness.cli.fault_shrinking import replayed
 from harness.cli.load_options import add_load
-from harness.cli.request import TASKS, RunRequest
+from harness.cli.request import RunRequest
 from harness.cli.series import ScenarioSeries
 from harness.cli.verdict_lines import annotation, in_github, show_verdict
-from harness.command_line import above_zero, filled_path, positive
+from harness.command_line import Parser, above_zero, filled_path, positive
 from harness.environments import BACKENDS
 from harness.errors import EXIT_UNKNOWN, HarnessError
 from harness.masking import masked, one_line
 from harness.progress import is_animated, progress_on
 from harness.report import claimed_folder, verdict_table, write_reports
 from harness.report.markdown import check_file, write_markdown, write_step_summary
+from harness.run.asked_load import write_loads
 from harness.scenario import ScenarioRun, registry
 from harness.scenario.run_plan import MOST_TIMEOUT
 
@@ -43,11 +46,31 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
     listing.set_defaults(run=list_scenarios)
     run = actions.add_parser("run", help="run scenarios", parents=[common])
     run.set_defaults(run=run_scenarios)
+    _add_run(run)
+    replay = actions.add_parser("replay", help="run the faults that a --shrink has left", parents=[common])
+    replay.add_argument("file", type=Path, metavar="FILE", help="replay-NAME.json in the folder of a report")
+    replay.set_defaults(run=replay_run)
+
+
+def _add_run(run: ArgumentParser) -> None:
     run.add_argument("scenarios", nargs="*", metavar="NAME", help="scenarios, or package.module:NAME")
     run.add_argument("--all", action="store_true", help="every known scenario")
+    run.add_argument("--tag", metavar="TAG", help="every scenario with this tag: smoke, release, soak")
+    run.add_argument("--dry-run", action="store_true", help="print the plan, and start nothing")
+    run.add_argument(
+        "--faults", type=_numbers, metavar="N,N", help="only these faults of the schedule, by number, or none"
+    )
+    run.add_argument(
+        "--shrink",
+        action="store_true",
+        help="after INVALID: search for the fewest faults that still break it",
+    )
     run.add_argument("--seed", type=int, metavar="N", help="repeat a schedule (default: random, and printed)")
     run.add_argument(
-        "--tasks", type=positive, metavar="N", help=f"tasks to submit (default {TASKS}, or those of --load)"
+        "--tasks",
+        type=positive,
+        metavar="N",
+        help="tasks to submit (default: the scenario's, or those of --load)",
     )
     run.add_argument(
         "--target",
@@ -115,6 +138,7 @@ def list_scenarios(options: Namespace) -> int:
                 "summary": one.summary,
                 "faults": len(one.faults),
                 "workload": one.workload.name,
+                "tags": list(one.tags),
             }
             for one in known.values()
         ]
@@ -122,8 +146,24 @@ def list_scenarios(options: Namespace) -> int:
         return 0
     width = max(map(len, known), default=0)
     for name, one in known.items():
-        print(f"{name:<{width}}  {one_line(one.summary)}")
+        print(f"{name:<{width}}  {one_line(one.summary)} [{', '.join(one.tags)}]")
     return 0
+
+
+def _numbers(text: str) -> frozenset[int]:
+    words = [] if text == "none" else text.split(",")
+    if not all(word.strip().isdecimal() for word in words):
+        raise ArgumentTypeError(f"{text!r} is no list of numbers such as 2,5, and not the word none")
+    return frozenset(map(int, words))
+
+
+def replay_run(options: Namespace) -> int:
+    """Run what `--shrink` has left, as its file says; returns the exit code."""
+    parser = Parser(prog="harness chaos run")
+    _add_run(parser)
+    words = replayed(options.file)
+    given = Namespace(given=["chaos", "run", *words], debug=options.debug)
+    return run_scenarios(parser.parse_args(words, given))
 
 
 def run_scenarios(options: Namespace) -> int:
@@ -133,6 +173,9 @@ def run_scenarios(options: Namespace) -> int:
     """
     request = RunRequest.of(options)
     out = sys.stderr if options.json else sys.stdout
+    if options.dry_run:
+        print(plan_text(request), file=out)
+        return 0
     if options.markdown:
         check_file(options.markdown)
     with claimed_folder(request.report) as folder:
@@ -175,11 +218,7 @@ def _report(series: ScenarioSeries, folder: Path, out: TextIO) -> int:
 
 def _write(series: ScenarioSeries, runs: Sequence[ScenarioRun], folder: Path, out: TextIO) -> None:
     options = series.request.options
-    if series.request.asked.load is not None:
-        from harness.load.run_files import write_run_load  # it needs the extra `load`
-
-        for run in runs:
-            write_run_load(run, folder)
+    write_loads(series.request.asked.load, runs, folder)
     paths = write_reports(runs, folder)
     if options.json:
         print(paths.json.read_text(encoding="utf-8"), end="")

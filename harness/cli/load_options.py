@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from argparse import Namespace, _ArgumentGroup
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.command_line import above_zero, flag, number_word
+from harness.command_line import above_zero, filled_path, flag, number_word
 from harness.errors import UsageError
 from harness.llm.metering import Metering
+from harness.run.asked_load import LATENESS_SECONDS, AskedLoad
+from harness.scenario import Scenario
+from harness.targets.base import Target
 
 if TYPE_CHECKING:
     from harness.load.planned_load import PlannedLoad
 
-_LATENESS = 0.05
 _MOST_LATENESS = 3600
 
 
@@ -34,30 +37,40 @@ def add_load(group: _ArgumentGroup) -> None:
         "--load-lateness",
         type=above_zero(_MOST_LATENESS),
         metavar="SECONDS",
-        help=f"bound of the generator's own p99 (default {_LATENESS:g})",
+        help=f"bound of the generator's own p99 (default {LATENESS_SECONDS:g})",
+    )
+    group.add_argument(
+        "--load-baseline",
+        type=filled_path,
+        metavar="DIR",
+        help="the report of an earlier load or chaos run, for thresholds such as 'TASK p95 <= 1.2x'",
     )
 
 
-def planned_load(options: Namespace, seed: int, metering: Metering | None) -> PlannedLoad | None:
+def planned_load(
+    options: Namespace,
+    seed: int,
+    metering: Metering | None,
+    target: Target,
+    scenarios: Sequence[Scenario],
+) -> PlannedLoad | None:
     """The load of the options, None without `--load`; raises `UsageError`. `metering` bills tokens and money."""
     if options.load is None:
-        for name in ("threshold", "load_lateness"):
+        for name in ("threshold", "load_lateness", "load_baseline"):
             if getattr(options, name):
                 raise UsageError(f"{flag(name)} judges a load. Give one with --load, or leave it out.")
         return None
     for name in ("tasks", "rate"):
         if getattr(options, name) is not None:
             raise UsageError(f"--load decides when tasks arrive and how many. Leave {flag(name)} out.")
-    try:
-        from harness.load.bill import require_bill
-        from harness.load.planned_load import PlannedLoad
-        from harness.load.thresholds import parse_all
-    except ModuleNotFoundError as error:
-        raise UsageError(f"--load needs {error.name}. Install the extra: agentexec-harness[load].") from None
-    lateness = options.load_lateness or _LATENESS
-    load = PlannedLoad.of(options.load, seed=seed, thresholds=options.threshold, lateness=lateness)
-    require_bill(parse_all(load.thresholds), metering)
-    return load
+    asked = AskedLoad(
+        load=options.load,
+        thresholds=options.threshold,
+        lateness=options.load_lateness,
+        baseline=options.load_baseline,
+        metering=metering,
+    )
+    return asked.planned(seed, target, [one.name for one in scenarios])
 
 
 def load_words(options: Namespace) -> list[str]:
@@ -67,4 +80,6 @@ def load_words(options: Namespace) -> list[str]:
     words = ["--load", options.load, *(word for one in options.threshold for word in ("--threshold", one))]
     if options.load_lateness is not None:
         words += ["--load-lateness", number_word(options.load_lateness)]
+    if options.load_baseline is not None:
+        words += ["--load-baseline", str(options.load_baseline)]
     return words

@@ -1,4 +1,6 @@
-"""The entry point: `harness chaos | check | simulate | load | queues | report | target | llm | images`, with `--help`.
+"""The entry point: `harness COMMAND`, each with `--help`.
+
+The commands are chaos, crashpoints, check, simulate, load, queues, report, target, llm and images.
 
 Exit codes: 0 VALID, 1 INVALID, 2 UNKNOWN or no verdict reached, 64 wrong usage, 130 Ctrl-C, 143 SIGTERM. An error is
 one sentence on stderr; `--debug` adds the traceback.
@@ -14,7 +16,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 
-from harness.cli import chaos, check, images, llm, load, queues, report, simulate, target
+from harness.cli import chaos, check, crashpoints, images, llm, load, queues, report, simulate, target
 from harness.command_line import Parser, installed_version, report_interrupt, sigterm_raises
 from harness.errors import EXIT_UNKNOWN, HarnessError
 from harness.masking import masked_words, terminal_safe
@@ -90,6 +92,9 @@ def _parser() -> Parser:
     common.add_argument("--debug", action="store_true", help="show the traceback of a failure")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     chaos.add_chaos(commands.add_parser("chaos", help="run or list fault scenarios"), common)
+    crashpoints.add_crashpoints(
+        commands.add_parser("crashpoints", help="strike at every command of a task's life", parents=[common])
+    )
     check.add_check(commands.add_parser("check", help="judge a recorded history again", parents=[common]))
     simulate.add_simulate(
         commands.add_parser("simulate", help="run whole systems in virtual time, by seeds", parents=[common])

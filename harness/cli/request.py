@@ -6,7 +6,7 @@ import os
 import secrets
 import shlex
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,10 +22,8 @@ from harness.errors import UsageError
 from harness.run.runner import RunOptions
 from harness.scenario import Scenario, registry
 from harness.scenario.run_plan import RunPlan, require_time, with_workload
+from harness.scenario.schedule import kept_faults
 from harness.targets.base import Target
-
-TASKS = 240
-"""The tasks of a run without `--tasks`."""
 
 # Options that a repeated run needs, in the order in which they are printed.
 _REPEATED = (
@@ -53,25 +51,30 @@ class RunRequest:
     @classmethod
     def of(cls, options: Namespace) -> RunRequest:
         """Validate the arguments and choose the seed; raises `UsageError`."""
-        scenarios = _chosen(options.scenarios, everything=options.all)
+        scenarios = _chosen(options)
         if options.workload is not None:
             workload = registry.workload(options.workload)
             scenarios = tuple(with_workload(scenario, workload) for scenario in scenarios)
+        if options.faults is not None:
+            if len(scenarios) > 1:
+                raise UsageError("--faults names faults of one scenario. Name one scenario.")
+            kept_faults(scenarios[0].faults, options.faults)
         _refuse_stray_options(options)
         if options.backend == "external":
             _require_permission(scenarios, options)
         seed = secrets.randbelow(2**32) if options.seed is None else options.seed
         target = _target(options)
         metering = metering_of(options)
-        load = planned_load(options, seed, metering)
+        load = planned_load(options, seed, metering, target, scenarios)
         asked = RunOptions(
             seed=seed,
-            tasks=options.tasks or TASKS,
+            tasks=options.tasks,
             rate=options.rate,
             timeout=options.timeout,
             stall=options.patience,
             load=load,
             metering=metering,
+            faults=options.faults,
         )
         plans = tuple(asked.plan(scenario, target) for scenario in scenarios)
         require_time(plans)
@@ -93,16 +96,19 @@ class RunRequest:
 
         A URL with a password is left out: the command then needs the variable of the same name.
         """
+        command = called_as(["chaos", "run"], getattr(self.options, "given", None))
+        return shlex.join([*command, *self.arguments(scenarios)])
+
+    def arguments(self, scenarios: Sequence[Scenario], faults: Collection[int] | None = None) -> list[str]:
+        """The arguments of the command that runs these scenarios again, with only these of their faults."""
         options = self.options
         named = options.scenarios or [scenario.name for scenario in scenarios]
         chosen = list(dict.fromkeys(named)) if len(scenarios) > 1 else [_name(scenarios[0], named)]
-        words = [
-            *called_as(["chaos", "run"], getattr(options, "given", None)),
-            *chosen,
-            "--seed",
-            str(self.seed),
-        ]
-        words += load_words(options) or ["--tasks", str(self.asked.tasks)]
+        words = [*chosen, "--seed", str(self.seed)]
+        words += load_words(options) or self._tasks_words(scenarios)
+        kept = self.asked.faults if faults is None else faults
+        if kept is not None:
+            words += ["--faults", ",".join(map(str, sorted(kept))) or "none"]
         for name in ("rate", "timeout", "patience"):
             if (number := getattr(options, name)) is not None:
                 words += [f"--{name}", number_word(number)]
@@ -113,7 +119,12 @@ class RunRequest:
         for name in _REPEATED:
             if (value := getattr(options, name)) is not None and not has_password(str(value)):
                 words += [flag(name), str(value)]
-        return shlex.join(words)
+        return words
+
+    def _tasks_words(self, scenarios: Sequence[Scenario]) -> list[str]:
+        """How many tasks are submitted, unless each scenario decides it in its own way."""
+        numbers = {self.asked.tasks or scenario.tasks for scenario in scenarios}
+        return ["--tasks", str(*numbers)] if len(numbers) == 1 else []
 
 
 def _new_folder(folder: Path, session: str) -> Path:
@@ -136,15 +147,24 @@ def _name(scenario: Scenario, named: Sequence[str]) -> str:
     return next(paths, scenario.name)
 
 
-def _chosen(names: Sequence[str], *, everything: bool) -> tuple[Scenario, ...]:
-    if everything and names:
-        raise UsageError("Scenarios were named and --all was given. Give one or the other.")
-    if not everything and not names:
-        known = ", ".join(registry.scenarios())
-        raise UsageError(f"No scenario is named. Name one or more of {known}, or give --all.")
-    if everything:
-        return tuple(registry.scenarios().values())
-    return tuple(registry.scenario(name) for name in dict.fromkeys(names))
+def _chosen(options: Namespace) -> tuple[Scenario, ...]:
+    """The scenarios that are named, all of a tag, or all."""
+    names, tag = options.scenarios, options.tag
+    ways = [way for way, given in (("names", names), ("--all", options.all), ("--tag", tag)) if given]
+    if len(ways) > 1:
+        raise UsageError(f"{' and '.join(ways)} each choose scenarios. Give one of them.")
+    if names:
+        return tuple(registry.scenario(name) for name in dict.fromkeys(names))
+    known = registry.scenarios()
+    if not ways:
+        raise UsageError(
+            f"No scenario is named. Name one or more of {', '.join(known)}, or give --tag or --all."
+        )
+    chosen = tuple(one for one in known.values() if tag is None or tag in one.tags)
+    if not chosen:
+        tags = sorted({tag for one in known.values() for tag in one.tags})
+        raise UsageError(f"No scenario has the tag {tag!r}. Choose from {', '.join(tags)}.")
+    return chosen
 
 
 _SERVER_OPTIONS: Mapping[str, tuple[str, ...]] = {
@@ -190,7 +210,7 @@ def _require_permission(scenarios: Sequence[Scenario], options: Namespace) -> No
     """
     destructive = [scenario.name for scenario in scenarios if scenario.destructive]
     database = database_name(_urls(options)["database_url"])
-    owning = [scenario.name for scenario in scenarios if scenario.own_servers and not options.all]
+    owning = [scenario.name for scenario in scenarios if scenario.own_servers and options.scenarios]
     if owning:
         raise UsageError(
             f"{', '.join(owning)} would freeze or empty whole servers, with all other data on them. "
@@ -198,10 +218,10 @@ def _require_permission(scenarios: Sequence[Scenario], options: Namespace) -> No
         )
     if not destructive:
         return
-    if options.all:
+    if not options.scenarios:
         raise UsageError(
-            f"--all would run destructive scenarios ({', '.join(destructive)}) against external servers. "
-            "Name each scenario that you want to run."
+            f"{'--all' if options.all else '--tag'} would run destructive scenarios ({', '.join(destructive)}) "
+            "against external servers. Name each scenario that you want to run."
         )
     if options.allow_destructive != database:
         raise UsageError(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.checkers.base import Verdict
+from harness.cli.fault_shrinking import FaultShrinker, shrunk_note, write_replay
 from harness.cli.request import RunRequest, environment_of
 from harness.environments.base import Environment, ServerVersions
 from harness.errors import HarnessError, describe_error
 from harness.history import History
+from harness.history.figures import counted
 from harness.history.files import SEAL
 from harness.history.unrecorded import MARK
 from harness.progress import Progress
@@ -99,25 +101,66 @@ class ScenarioSeries:
         return self.max_seconds - (time.monotonic() - self.began)
 
     def _run(self, scenario: Scenario, plan: RunPlan, environment: Environment, progress: Progress) -> None:
+        self.current = scenario
+        run = self._once(scenario, plan, environment, progress)
+        if self.request.options.shrink and run.verdict is Verdict.INVALID:
+            run = self._shrunk(run, scenario, plan, environment, progress)
+        self.current = None
+        self.runs.append(run)
+        self.ended(run)
+
+    def _once(
+        self,
+        scenario: Scenario,
+        plan: RunPlan,
+        environment: Environment,
+        progress: Progress,
+        *,
+        faults: Collection[int] | None = None,
+        tries: int = 0,
+    ) -> ScenarioRun:
+        """Run a scenario, with `faults` of its schedule only; the history of a try has a folder of its own."""
         request, options = self.request, self.request.options
         limited = min(plan.scenario.timeout, self._seconds_left())
-        self.current = scenario
-        run = run_scenario(
+        suffix = f"-try-{tries}" if tries else ""
+        return run_scenario(
             scenario,
             environment,
             request.target,
             replace(
                 request.asked,
                 timeout=options.timeout if math.isinf(self.max_seconds) else limited,
-                queue=f"hx-{request.session}-{scenario.name}",
+                queue=f"hx-{request.session}-{scenario.name}{suffix}",
                 repeat=request.repeat([scenario]),
+                faults=request.asked.faults if faults is None else faults,
             ),
-            history_folder=_empty_folder(self.folder / "history" / scenario.name),
+            history_folder=_empty_folder(self.folder / "history" / f"{scenario.name}{suffix}"),
             progress=progress,
         )
-        self.current = None
-        self.runs.append(run)
-        self.ended(run)
+
+    def _shrunk(
+        self,
+        run: ScenarioRun,
+        scenario: Scenario,
+        plan: RunPlan,
+        environment: Environment,
+        progress: Progress,
+    ) -> ScenarioRun:
+        """The run with a note about the fewest faults that still break the same promise."""
+
+        def again(faults: Collection[int]) -> ScenarioRun | None:
+            if plan.seconds > self._seconds_left():
+                return None
+            progress.step(f"{scenario.name}: again with {counted(len(faults), 'fault')}")
+            return self._once(scenario, plan, environment, progress, faults=faults, tries=shrinker.tries + 1)
+
+        shrinker = FaultShrinker(run, again)
+        left = shrinker.shrink()
+        file = self.folder / f"replay-{scenario.name}.json"
+        write_replay(file, self.request.arguments([scenario], left))
+        note = shrunk_note(left, shrinker.tries, file)
+        progress.step(f"{scenario.name}: {note}")
+        return replace(run, notes=(*run.notes, note))
 
     def _without_result(self, scenario: Scenario, why: str) -> ScenarioRun:
         request = self.request

@@ -18,6 +18,9 @@ Service = str
 SERVICES: tuple[Service, ...] = ("postgres", "redis")
 """The services that every environment has."""
 
+WATCHING = "agentexec-harness"
+"""The `application_name` of connections by which the harness watches Postgres: no fault is aimed at them."""
+
 MINIMUM_POSTGRES = (14, 0)
 MINIMUM_REDIS = (7, 0)
 

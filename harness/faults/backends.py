@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from harness.environments.base import WATCHING
 from harness.environments.urls import plain_url
 from harness.errors import GateError, HarnessError, first_line
 from harness.faults.base import Aim, FaultContext, PlannedFault
@@ -16,6 +17,7 @@ from harness.history.promises import Loss
 _TERMINATE = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND datname = current_database() AND pid <> pg_backend_pid()
+AND application_name <> %s
 """
 
 
@@ -40,7 +42,7 @@ class TerminateBackends:
         url = plain_url(context.environment.endpoints.database_url)
         try:
             with psycopg.connect(url, autocommit=True) as connection:
-                row = connection.execute(_TERMINATE).fetchone()
+                row = connection.execute(_TERMINATE, [WATCHING]).fetchone()
         except psycopg.Error as error:
             raise HarnessError(
                 f"Postgres did not end its connections: {first_line(error)}. See its log."

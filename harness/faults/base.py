@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from harness.environments.base import Environment
-from harness.faults.proxy import ReplyProxy
 from harness.gate import GateKeeper
 from harness.history import InjectionKind
 from harness.history.promises import Promises
 from harness.targets.pools import Pools, RunningPool
+from harness.wire import Wire
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +32,7 @@ class FaultContext:
     patience: float = 10.0
     environment: Environment | None = None
     promises: Promises = field(default_factory=Promises)
-    proxies: Mapping[str, ReplyProxy] = field(default_factory=dict)
+    proxies: Mapping[str, Wire] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

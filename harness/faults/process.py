@@ -42,9 +42,7 @@ class KillWorker:
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Open the gate for the next run of the task and wait until a replacement is up."""
-        context.gates.open(planned.gate)
-        strength, gone = int(aim.value["workers"]), set(aim.pids)
-        _wait_until(lambda: len(set(aim.pool.worker_pids()) - gone) >= strength, context.patience / 2)
+        await_replacement(context, planned, aim)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,6 +128,38 @@ class SigtermPool:
         context.gates.open(planned.gate)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScaleToZero:
+    """SIGTERM the only pool, leave the queue without workers for `seconds`, and start another pool.
+
+    `graceful` is the pool's graceful time-out in seconds.
+    """
+
+    at: float
+    graceful: float
+    seconds: float = 2.0
+    gated: bool = False
+    name: str = "scale-to-zero"
+    kind: InjectionKind = InjectionKind.STOP
+    loss: Loss = Loss.SIGTERM
+
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
+        """The oldest pool that has running workers."""
+        pool, pids = some_workers(context)
+        value = {"pid": pool.pid, "graceful": self.graceful, "seconds": self.seconds}
+        return Aim(pids=tuple(pids), pool=pool, value=value)
+
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """SIGTERM the pool, and wait until it has ended and the time has passed."""
+        aim.pool.terminate()
+        aim.pool.wait(self.graceful + context.patience)
+        time.sleep(self.seconds)
+
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Start a pool; a checker judges how the other one ended."""
+        context.pools.start()
+
+
 def kill_worker_at_gate(*, at: float) -> KillWorker:
     """SIGKILL the worker in which the task at `at` waits at its gate."""
     return KillWorker(at=at, gated=True)
@@ -160,6 +190,13 @@ def pool_at_gate(context: FaultContext, planned: PlannedFault) -> RunningPool:
     return _owner(context, _at_gate(context, planned))
 
 
+def await_replacement(context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+    """Open the gate of a worker that ended, and wait until its pool has as many workers (`workers`) as before."""
+    context.gates.open(planned.gate)
+    strength, gone = int(aim.value["workers"]), set(aim.pids)
+    wait_until(lambda: len(set(aim.pool.worker_pids()) - gone) >= strength, context.patience / 2)
+
+
 def _at_gate(context: FaultContext, planned: PlannedFault) -> int:
     return context.gates.wait_for(planned.gate, within=context.patience)[0].pid
 
@@ -181,14 +218,14 @@ def some_workers(context: FaultContext) -> tuple[RunningPool, list[int]]:
         found[:] = [(pool, pids) for pool in context.pools.running() if (pids := pool.worker_pids())]
         return bool(found)
 
-    if not _wait_until(look, context.patience):
+    if not wait_until(look, context.patience):
         raise GateError(
             f"no pool had a running worker within {context.patience:g} s. See the logs of the pools."
         )
     return found[0]
 
 
-def _wait_until(condition: Callable[[], bool], within: float) -> bool:
+def wait_until(condition: Callable[[], bool], within: float) -> bool:
     """Poll a condition for which there is no event; False if it is not true after `within` seconds."""
     deadline = time.monotonic() + within
     while not condition():

@@ -15,9 +15,9 @@ from harness.environments.base import Service
 from harness.errors import GateError, UsageError
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
-from harness.faults.proxy import ReplyProxy
 from harness.history import InjectionKind
 from harness.history.promises import Loss
+from harness.wire import Wire
 
 # A loss skips up to this many replies first, so that it is not always the most frequent kind of reply.
 _MOST_SKIPPED, _MOST_SKIPPED_COMMITS = 8, 2
@@ -33,7 +33,7 @@ class LoseReply:
 
     Every second one is any reply, of Postgres the reply to a commit. The others are replies that are long enough to
     carry an id or a message.
-    The scenario names the server in `proxied`, so that the target reaches it through a `ReplyProxy`.
+    The scenario names the server in `proxied`, so that the target reaches it through a `Wire`.
     """
 
     service: Service
@@ -77,7 +77,7 @@ class LoseReply:
         commit = _COMMITS.get(self.service, b"")
         return draw.randrange(_MOST_SKIPPED_COMMITS if commit else _MOST_SKIPPED), 0, commit
 
-    def _proxy(self, context: FaultContext) -> ReplyProxy:
+    def _proxy(self, context: FaultContext) -> Wire:
         proxy = context.proxies.get(self.service)
         if proxy is None:
             raise UsageError(

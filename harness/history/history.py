@@ -7,7 +7,8 @@ one host share and no clock step moves.
 The vocabulary of `f`, by the process that records it:
 
     client      enqueue     value: task (number), activity (its id, known from `ok` on), lock and priority if any,
-                                   intended (when the task was due, on the clock of `time`; in the invoke)
+                                   intended (when the task was due, on the clock of `time`; in the invoke),
+                                   name (what an own application calls the task; in the answer)
     worker-PID  run         value: task, activity, attempt, fence, pid, lock (its lock key, if it has one)
     worker-PID  effect      value: task, activity, fence   (ok: the outside took it, fail: it refused the fence)
     worker-PID  report      value: task, activity, fence, percentage   (info; progress that the handler reports)
@@ -36,6 +37,8 @@ The vocabulary of `f`, by the process that records it:
     runner      deadlocks   value: count, source, details, why  (info; deadlocks of the database during the run)
     runner      load        value: the plan and the start of the load (invoke), noticed (ok; how late the generator
                                    noticed arrivals), see `harness.load.load_record`
+    gauges      gauges      value: levels, totals, epochs and notes of a source, second (info; what a load uses, see
+                                   `harness.load.gauge_record`), or logs (the errors in the logs of the servers)
     meter       meter, model-request, tool-run
                             value: what a simulated LLM endpoint billed (info; `harness.llm.metering`)
     runner      clock       value: wall            (info; the time of day in ISO 8601, to compare logs with)

@@ -35,6 +35,9 @@ DEADLOCKS = "deadlocks"
 LOAD = "load"
 """The `f` of the runner's operations that hold the load of the run, and how late its generator was."""
 
+GAUGES = "gauges"
+"""The process that samples what the workers and servers of a load use, and the `f` of its operations."""
+
 METER, MODEL_REQUEST, TOOL_RUN = "meter", "model-request", "tool-run"
 """The process that holds what a simulated LLM endpoint billed, the `f` of its summary, of requests and of tools."""
 
@@ -43,7 +46,7 @@ VOCABULARY = frozenset(
         *("enqueue", "hello", "run", "effect", "report", "exit"),
         *("transition", "record", "queue"),
         *(PROMISES, BREAKDOWN, PHASE, DRAIN, MACHINE, START, STOP, KILL, CHILD, INVARIANT, CLOCK, DEADLOCKS),
-        *(LOAD, METER, MODEL_REQUEST, TOOL_RUN),
+        *(LOAD, GAUGES, METER, MODEL_REQUEST, TOOL_RUN),
     }
 )
 """Every `f` that the harness records, without the names of faults. `harness.history.history` says what each one is."""

@@ -27,6 +27,14 @@ class RecordedSubmission(NamedTuple):
         return self.request.time if due is None else min(due, self.request.time)
 
     @property
+    def name(self) -> str | None:
+        """What the application calls the task, None if that is not recorded; raises `ValueError` for no text."""
+        name = None if self.answer is None else self.answer.value.get("name")
+        if name is not None and not isinstance(name, str):
+            raise ValueError(f"task {self.task} has a name that is no text")
+        return name
+
+    @property
     def acknowledged(self) -> bool:
         """The system accepted the task."""
         return self.answer is not None and self.answer.type is OperationType.OK

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from harness.errors import HarnessError, UsageError
-from harness.load.files import read_load
+from harness.load.files import baseline_name, read_load
 from harness.load.histogram import LatencyHistogram
 from harness.load.rows import LoadRow
 from harness.load.thresholds import TIMES, Threshold, ThresholdOutcome
+from harness.report.load_link import load_folder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,10 +22,21 @@ class Baseline:
     document: Mapping[str, Any]
     rows: Mapping[str, LoadRow]
 
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Self:
+        """The baseline of a document, or of what `to_value` gave; raises what its content makes it raise."""
+        assert isinstance(document["facts"], Mapping)
+        return cls(document=document, rows=dict(_rows(document)))
+
     @property
     def run(self) -> str:
-        """The id of the earlier load."""
-        return str(self.document["facts"].get("run", "unknown"))
+        """What the earlier load is called: its id, or the time of a load of a chaos run."""
+        return baseline_name(self.document)
+
+    def to_value(self) -> dict[str, Any]:
+        """What a history needs of it, as JSON."""
+        names = ("written_at", "facts", "rows", "thresholds")
+        return {name: self.document[name] for name in names if name in self.document}
 
 
 def baseline_for(path: Path | None, thresholds: Iterable[Threshold]) -> Baseline | None:
@@ -41,9 +53,8 @@ def baseline_for(path: Path | None, thresholds: Iterable[Threshold]) -> Baseline
         return None
     document = read_load(path)
     try:
-        baseline = Baseline(document=document, rows=dict(_rows(document)))
+        baseline = Baseline.of(document)
         measurable = ThresholdOutcome(document["outcome"]) is not ThresholdOutcome.NOT_MEASURABLE
-        assert isinstance(document["facts"], Mapping)
     except (AssertionError, AttributeError, HarnessError, KeyError, TypeError, ValueError):
         raise UsageError(
             f"{path} has no rows that can be read; name the verdict.json of another load, or run that load again."
@@ -51,6 +62,14 @@ def baseline_for(path: Path | None, thresholds: Iterable[Threshold]) -> Baseline
     if not measurable:
         raise UsageError(f"The load {path} was not measurable itself; name one that was met or breached.")
     return baseline
+
+
+def baseline_of_scenario(
+    path: Path | None, scenario: str, thresholds: Iterable[Threshold]
+) -> Baseline | None:
+    """The baseline of a scenario: that of its own load if the folder is the report of a chaos run."""
+    own = None if path is None else load_folder(path, scenario)
+    return baseline_for(own if own is not None and own.is_dir() else path, thresholds)
 
 
 def _rows(document: Mapping[str, Any]) -> Iterator[tuple[str, LoadRow]]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.llm.endpoint_process import EndpointProcess
-from harness.load.gauges import Sample
 from harness.load.process_group import ProcessGroup
-from harness.load.resources import ENDPOINT_GAUGES
+from harness.load.resources import ENDPOINT_GAUGES, Sample
 
 
 class EndpointSampler:

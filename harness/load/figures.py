@@ -40,6 +40,14 @@ class Figures:
         if len(self.worst) < MOST_WORST or task.seconds > self.worst[-1].seconds:
             self.worst = sorted([*self.worst, task], key=lambda one: -one.seconds)[:MOST_WORST]
 
+    def note_course(self, task: WorstTask, *, complete: bool) -> None:
+        """Note how a task went on that is over or lost: its latency and its stages over time."""
+        self.note_worst(task)
+        intended = max(0.0, task.intended)
+        self.series.latency(intended, task.seconds if complete else math.inf)
+        for name, seconds in task.stages.items():
+            self.series.stage(intended, name, seconds)
+
     def record(self, kind: str, name: str, seconds: float, *, failed: bool = False) -> None:
         """Count a request of a row; a failed one is infinite."""
         key = f"{kind} {name}"
@@ -50,10 +58,14 @@ class Figures:
         row.record(math.inf if failed else seconds)
 
     def lose(self, name: str) -> None:
-        """Count a task that is not terminal at the end."""
+        """Count a task that is not terminal at the end, with an infinite latency."""
+        self.record(TASK, name, math.inf)
+        self.note_lost(name)
+
+    def note_lost(self, name: str) -> None:
+        """Count such a task whose latency is recorded apart."""
         self.accounting.lost += 1
-        self.record(TASK, name, math.inf, failed=True)
-        figures = self.rows[f"{TASK} {name}"].figures
+        figures = self.rows.setdefault(f"{TASK} {name}", LoadRow()).figures
         figures["lost"] = figures.get("lost", 0) + 1
 
     def merge(self, other: Figures) -> None:

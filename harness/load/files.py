@@ -101,6 +101,11 @@ def read_load(path: Path) -> dict[str, Any]:
     return document
 
 
+def baseline_name(document: Mapping[str, Any]) -> str:
+    """What an earlier load is called: its id, or the time of a load of a chaos run."""
+    return str(document["facts"].get("run") or f"of {document.get('written_at', 'an unknown time')}")
+
+
 def load_junit(verdict: LoadVerdict, *, written_at: str) -> str:
     """A test suite with a test case for each threshold, and one for the generator."""
     cases = [
@@ -150,7 +155,7 @@ def load_markdown(
             times.append(_milliseconds((baseline["rows"].get(name, {}).get("latency") or {}).get("p99")))
         lines.append(f"| {' | '.join((plain_text(name), str(row['count']), str(row['errors']), *times))} |")
     if baseline is not None:
-        lines += ["", f"The baseline is the load {plain_text(str(baseline['facts'].get('run', 'unknown')))}."]
+        lines += ["", f"The baseline is the load {plain_text(baseline_name(baseline))}."]
     lines += ["", *_resource_lines(verdict.evidence)]
     lines += ["", *(f"- {plain_text(doubt.text)}" for doubt in verdict.doubts)]
     return "\n".join(lines).rstrip() + "\n"

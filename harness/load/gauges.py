@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import psutil
@@ -18,26 +17,13 @@ import psycopg
 from harness.environments.log_errors import LogWatch
 from harness.environments.redis_connection import RedisFailure
 from harness.errors import first_line
-from harness.load.resources import CPU, GAUGES, Sampled
+from harness.load.resources import Sample, Sampled
 from harness.load.series import LoadSeries
 
 PERIOD_SECONDS = 1.0
 LAST_SECONDS = 5.0
 """How long the last samples may take, after the drain."""
 _UNANSWERED = (psycopg.Error, RedisFailure, psutil.Error, OSError)
-
-
-@dataclass(kw_only=True, slots=True)
-class Sample:
-    """The values of gauges at one moment.
-
-    `levels` are gauges as they are. `totals` only grow, such as seconds of CPU: their gauges are what they grow in a
-    second. `notes` say why a gauge is not measurable, or what it leaves out.
-    """
-
-    levels: dict[str, float] = field(default_factory=dict)
-    totals: dict[str, float] = field(default_factory=dict)
-    notes: dict[str, str] = field(default_factory=dict)
 
 
 class Sampler(Protocol):
@@ -56,14 +42,18 @@ class Sampler(Protocol):
 
 
 class LoadGauges:
-    """The gauges of a load. `elapsed` gives the seconds since it began, 0 before that."""
+    """The gauges of a load. `elapsed` gives the seconds since it began, 0 before that; `sampled` gets the samples."""
 
     def __init__(
-        self, samplers: Sequence[Sampler], elapsed: Callable[[], float], logs: LogWatch | None = None
+        self,
+        samplers: Sequence[Sampler],
+        elapsed: Callable[[], float],
+        logs: LogWatch | None = None,
+        sampled: Sampled | None = None,
     ) -> None:
         self._elapsed = elapsed
         self._logs = logs
-        self._sampled = Sampled()
+        self._sampled = Sampled() if sampled is None else sampled
         self._started, self._ended = threading.Event(), threading.Event()
         self._sources = [_Source(sampler, self._sampled) for sampler in samplers]
         self._threads = [
@@ -104,7 +94,7 @@ class LoadGauges:
             thread.join(max(0.0, deadline - time.monotonic()))
         for source, thread in zip(self._sources, last, strict=True):
             if thread.is_alive():
-                source.note_all("it could not be read at the end of the load: no answer")
+                source.note_missing("it could not be read at the end of the load: no answer")
         if self._logs is not None:
             self._sampled.logs = self._logs.found()
         return self._sampled
@@ -118,13 +108,12 @@ class LoadGauges:
 
 
 class _Source:
-    """A sampler with its previous sample."""
+    """A sampler whose samples are kept."""
 
     def __init__(self, sampler: Sampler, sampled: Sampled) -> None:
         self._sampler = sampler
         self._sampled = sampled
         self._lock = threading.Lock()
-        self._before: tuple[float, Sample] | None = None
 
     def ask(self, elapsed: Callable[[], float]) -> None:
         """Take a sample for the gauges and the totals; before the load begins, only as the start of both."""
@@ -137,33 +126,15 @@ class _Source:
             self._note(None)
             self._sampler.close()
 
-    def note_all(self, why: str) -> None:
+    def note_missing(self, why: str) -> None:
         """Say of all gauges of the sampler why values are missing, unless that is known."""
-        for name in self._sampler.names:
-            self._sampled.notes.setdefault(name, why)
+        self._sampled.note_missing(self._sampler.names, why)
 
     def _note(self, elapsed: Callable[[], float] | None) -> None:
         try:
             sample = self._sampler.sample()
         except _UNANSWERED as error:
             self._sampler.close()
-            self.note_all(f"it could not be read: {first_line(error).rstrip('.')}")
+            self.note_missing(f"it could not be read: {first_line(error).rstrip('.')}")
             return
-        now, second = time.monotonic(), 0.0 if elapsed is None else elapsed()
-        before, self._before = self._before, (now, sample)
-        self._sampled.notes |= sample.notes
-        if second:
-            for name, level in sample.levels.items():
-                self._sampled.gauge(second, name, level)
-        if before is not None and (second or elapsed is None):
-            self._grow(before[1], sample, seconds=now - before[0], second=second)
-
-    def _grow(self, before: Sample, now: Sample, *, seconds: float, second: float) -> None:
-        for name, total in now.totals.items():
-            grown = total - before.totals.get(name, total)
-            if grown < 0:  # the server began anew
-                continue
-            self._sampled.totals[name] = self._sampled.totals.get(name, 0.0) + grown
-            if second and seconds:
-                factor = 100.0 if GAUGES[name].unit == CPU else 1.0
-                self._sampled.gauge(second, name, factor * grown / seconds)
+        self._sampled.add(sample, at=time.monotonic(), second=None if elapsed is None else elapsed())

@@ -13,8 +13,8 @@ from harness.history.names import LOAD
 from harness.load.figures import ENQUEUE, RUN, TASK, WAIT
 from harness.load.load_in_history import MeasuredLoad, load_evidence, measured_load
 from harness.load.load_record import RecordedLoad
-from harness.load.machine_excuse import excused
-from harness.load.thresholds import ThresholdOutcome
+from harness.load.machine_excuse import MeasuredSpan, excused
+from harness.load.thresholds import ThresholdOutcome, time_bound
 from harness.load.verdict import ALL, LoadVerdict, judge
 
 # A load without thresholds has to be put on. Whether tasks are lost is up to the checkers of the run.
@@ -72,8 +72,9 @@ def _judged(history: History) -> JudgedLoad | None:
         return None
     measured = measured_load(history, load)
     thresholds: Mapping[str, str] = load.plan["thresholds"] or _WITHOUT_THRESHOLDS
-    verdict = judge(load_evidence(history, load, measured), thresholds, defaults=False)
-    fair = replace(verdict, results=excused(verdict.results, measured.spans, history))
+    rows = load.baseline_rows
+    verdict = judge(load_evidence(history, load, measured), thresholds, rows, defaults=False)
+    fair = replace(verdict, results=excused(verdict.results, measured.spans, history, rows))
     return JudgedLoad(load=load, measured=measured, verdict=fair)
 
 
@@ -99,11 +100,12 @@ def _counterexamples(judged: JudgedLoad) -> Iterator[Mapping[str, Any]]:
     breached = [one for one in judged.verdict.results if one.outcome is ThresholdOutcome.BREACHED]
     for one in breached:
         yield {"kind": "breached", "why": one.text}
-    bounds = [
-        one.threshold.bound for one in breached if one.threshold.row == TASK and one.threshold.unit == "time"
-    ]
-    if bounds:
-        above = [span for span in judged.measured.spans.get(TASK, ()) if span.seconds > min(bounds)]
-        for span in sorted(above, key=lambda span: -span.seconds)[:_NAMED]:
-            took = "never" if span.end is None else round(span.seconds, 3)
-            yield {"kind": "slow", "task": span.task, "seconds": took}
+    above: dict[int, MeasuredSpan] = {}
+    for one in breached:
+        bound = time_bound(one.threshold, judged.load.baseline_rows)
+        if bound is not None and one.threshold.row.partition(" ")[0] == TASK:
+            spans = judged.measured.spans.get(one.threshold.row, ())
+            above |= {span.task: span for span in spans if span.seconds > bound}
+    for span in sorted(above.values(), key=lambda span: -span.seconds)[:_NAMED]:
+        took = "never" if span.end is None else round(span.seconds, 3)
+        yield {"kind": "slow", "task": span.task, "seconds": took}

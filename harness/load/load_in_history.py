@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.history import DEADLOCKS, History, OperationType
 from harness.history.ending import cut_short, open_end
@@ -19,14 +19,16 @@ from harness.history.statuses import COMPLETE, FIRST, TERMINAL
 from harness.history.submissions import RecordedSubmission, submissions
 from harness.llm.costs_in_history import recorded_costs
 from harness.load.bill import SpentFigures
-from harness.load.figures import ENQUEUE, KINDS, LATE, RUN, TASK, WAIT, Figures
+from harness.load.evidence import evidence_of
+from harness.load.figures import ENQUEUE, LATE, RUN, TASK, WAIT, Figures
+from harness.load.gauge_record import recorded_samples
 from harness.load.load_record import RecordedLoad
 from harness.load.machine_excuse import MeasuredSpan
-from harness.load.rows import LoadRow
-from harness.load.verdict import ALL, LoadBounds, LoadEvidence, WorstTask
+from harness.load.resources import Sampled
+from harness.load.verdict import LoadEvidence, WorstTask
 
-_ONE = ""
-"""The name of all tasks: the harness does not know those of an application."""
+_NAMELESS = ""
+"""The name of tasks that have none: those of the bundled targets have numbers only."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,12 +47,13 @@ class TaskCourse:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredLoad:
-    """The figures of a load, and by row what each latency measures.
+    """The figures of a load, and by row what each latency measures, also by the rows of each task name.
 
-    `timeless` is the number of tasks that are COMPLETE at an unknown time.
+    `sampled` are the gauges. `timeless` is the number of tasks that are COMPLETE at an unknown time.
     """
 
     figures: Figures
+    sampled: Sampled
     spans: Mapping[str, Sequence[MeasuredSpan]]
     timeless: int
 
@@ -72,40 +75,41 @@ def measured_load(history: History, load: RecordedLoad) -> MeasuredLoad:
             course = courses.get(one.task, _NOTHING)
             timeless += course.status == COMPLETE and course.ended is None
             found += _count_task(figures, load, one, course)
-        for row, start, end in found:
+        name = one.name or _NAMELESS
+        for kind, start, end in found:
             span = MeasuredSpan(one.task, start, end)
-            figures.record(row, _ONE, span.seconds)
-            spans.setdefault(row, []).append(span)
-    return MeasuredLoad(figures=figures, spans=spans, timeless=timeless)
+            figures.record(kind, name, span.seconds)
+            for row in (kind, f"{kind} {name}"):
+                spans.setdefault(row, []).append(span)
+    sampled = recorded_samples(history)
+    figures.series.merge(sampled.series)
+    return MeasuredLoad(figures=figures, sampled=sampled, spans=spans, timeless=timeless)
 
 
 def load_evidence(history: History, load: RecordedLoad, measured: MeasuredLoad) -> LoadEvidence:
     """All that the load left to be judged."""
-    planned, length = float(load.plan["arrivals"]), float(load.plan["seconds"])
-    rows = measured.figures.all_rows(planned=planned, seconds=length)
-    found = {kind: rows[kind] for kind in KINDS}
-    found[TASK].figures["lost"] = measured.figures.accounting.lost
     known = [op.value["count"] for op in history.where(DEADLOCKS) if op.value.get("count") is not None]
-    figures: dict[str, float] = {"deadlocks": sum(known)} if known else {}
     bill = recorded_costs(history)
     spent = SpentFigures() if bill is None else SpentFigures.of(bill)
-    found[ALL] = LoadRow(figures=figures | dict(spent.figures))
-    return LoadEvidence(
-        accounting=measured.figures.accounting,
-        planned=planned,
-        seconds=length,
-        rows=found,
-        bounds=LoadBounds.of(float(load.plan["lateness"])),
-        gaps=list(_gaps(history, load, measured)),
-        unbilled=spent.unknown,
-        worst=measured.figures.worst,
-        facts={
-            "load": str(load.plan["text"]),
-            "model": "open",
-            "pacing": str(load.plan["pacing"]),
-            "seed": str(load.plan["seed"]),
+    evidence = evidence_of(
+        measured.figures,
+        measured.sampled,
+        planned=float(load.plan["arrivals"]),
+        seconds=float(load.plan["seconds"]),
+        # The gauges are sampled until the drain, which has the tasks after the faults too.
+        tasks=sum(one.acknowledged for one in submissions(history)),
+        of_all={
+            "deadlocks": sum(known) if known else None,
+            **spent.figures,
         },
+        lateness=float(load.plan["lateness"]),
     )
+    facts = {name: str(load.plan[key]) for name, key in _FACTS.items()}
+    gaps = list(_gaps(history, load, measured))
+    return replace(evidence, gaps=gaps, unbilled=spent.unknown, facts={"model": "open", **facts})
+
+
+_FACTS = {"load": "text", "pacing": "pacing", "seed": "seed"}
 
 
 def _gaps(history: History, load: RecordedLoad, measured: MeasuredLoad) -> Iterator[str]:
@@ -131,44 +135,47 @@ def _count_submission(figures: Figures, load: RecordedLoad, one: RecordedSubmiss
     figures.series.count(load.second(due), "due")
     figures.series.count(load.second(sent), "sent")
     yield LATE, due, sent
+    yield from _enqueue(one)
     if one.answer is not None and one.acknowledged:
         counts.acknowledged += 1
         figures.series.count(load.second(one.answer.time), "acknowledged")
-        yield ENQUEUE, due, one.answer.time
         return
     refused = one.answer is not None and one.answer.type is OperationType.FAIL
     counts.refused += refused
     counts.unknown += not refused
-    yield ENQUEUE, due, None
 
 
 def _count_task(
     figures: Figures, load: RecordedLoad, one: RecordedSubmission, course: TaskCourse
 ) -> _Measured:
     """Count what became of an acknowledged task; gives its latencies."""
-    complete = course.status == COMPLETE
+    complete, name = course.status == COMPLETE, one.name or _NAMELESS
     ended = course.ended if complete else None
-    stages = [*_stages(one, course)]
     if course.is_over:
         figures.accounting.terminal[str(course.status)] += 1
     else:
-        figures.accounting.lost += 1
+        figures.note_lost(name)
     if course.is_over and course.ended is not None:
         figures.series.count(load.second(course.ended), "completed" if complete else "failed")
-    took = math.inf if ended is None else seconds(ended - one.intended)
-    figures.series.latency(load.second(one.intended), took)
-    figures.note_worst(
+    stages = [*_stages(one, course)]
+    lasted = [*_enqueue(one), *stages]
+    figures.note_course(
         WorstTask(
-            row=TASK,
+            row=f"{TASK} {name}".rstrip(),
             activity=f"task {one.task}",
             intended=load.second(one.intended),
-            seconds=took,
+            seconds=math.inf if ended is None else seconds(ended - one.intended),
             status=course.status,
-            stages={row.lower(): seconds(end - start) for row, start, end in stages if end is not None},
-        )
+            stages={kind.lower(): seconds(end - start) for kind, start, end in lasted if end is not None},
+        ),
+        complete=complete,
     )
     yield TASK, one.intended, ended
     yield from stages
+
+
+def _enqueue(one: RecordedSubmission) -> _Measured:
+    yield ENQUEUE, one.intended, one.answer.time if one.answer is not None and one.acknowledged else None
 
 
 def _stages(one: RecordedSubmission, course: TaskCourse) -> _Measured:

@@ -10,35 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from harness.history import History, Operation, OperationType, Recorder
+from harness.history import History, Operation, OperationType
 from harness.history.figures import NANOSECONDS
 from harness.history.names import LOAD, RUNNER
+from harness.load.baseline import Baseline
 from harness.load.histogram import LatencyHistogram
-from harness.load.planned_load import PlannedLoad
+from harness.load.rows import LoadRow
 from harness.load.schedule import PlacedStage
 from harness.load.stages import LinearStage
-
-
-class LoadRecorder:
-    """Records one load; `recorder` is that of the runner."""
-
-    def __init__(self, load: PlannedLoad, recorder: Recorder) -> None:
-        self._load = load
-        self._recorder = recorder
-        self._noticed = LatencyHistogram()
-
-    def begin(self, start: float) -> None:
-        """Record the plan; the load begins at `start`, by `time.monotonic`."""
-        value = {**self._load.to_value(), "start": round(start * NANOSECONDS)}
-        self._recorder.record(OperationType.INVOKE, LOAD, **value)
-
-    def notice(self, lateness: float) -> None:
-        """Count an arrival that the generator noticed so many seconds after its intended time."""
-        self._noticed.record(lateness)
-
-    def end(self) -> None:
-        """Record that every task is submitted and answered."""
-        self._recorder.record(OperationType.OK, LOAD, noticed=self._noticed.to_value())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +28,7 @@ class RecordedLoad:
     start: int
     end: int | None
     noticed: LatencyHistogram | None
+    baseline: Baseline | None = None
 
     @classmethod
     def of(cls, history: History) -> Self | None:
@@ -64,11 +44,17 @@ class RecordedLoad:
                 start=int(begun.value["start"]),
                 end=None if ended is None else ended.time,
                 noticed=None if ended is None else _noticed(ended),
+                baseline=Baseline.of(begun.value["baseline"]) if "baseline" in begun.value else None,
             )
-        except (KeyError, TypeError) as error:
+        except (AssertionError, AttributeError, KeyError, TypeError) as error:
             raise ValueError(
                 f"a load operation of the runner cannot be read ({type(error).__name__})"
             ) from None
+
+    @property
+    def baseline_rows(self) -> Mapping[str, LoadRow]:
+        """The rows of the earlier load; empty without one."""
+        return {} if self.baseline is None else self.baseline.rows
 
     def second(self, time: int) -> float:
         """A time of the history in seconds since the start of the load."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -14,15 +14,16 @@ from typing import Any
 from harness.errors import EXIT_UNKNOWN, FOREIGN_ERRORS, UsageError, describe_error
 from harness.load.baseline import Baseline
 from harness.load.bill import SpentFigures
+from harness.load.evidence import evidence_of
 from harness.load.figures import KINDS, Figures, merged
 from harness.load.files import LoadCourse, load_table, write_load
 from harness.load.gauge_sources import ENV_SLOTS
 from harness.load.locust_test import LoadPlan
 from harness.load.page import stages_within
-from harness.load.resources import WAL, Sampled, resources
+from harness.load.resources import Sampled
 from harness.load.rows import LoadRow
 from harness.load.thresholds import Threshold, parse_all, thresholds_in
-from harness.load.verdict import ALL, LoadBounds, LoadEvidence, judge
+from harness.load.verdict import LoadEvidence, judge
 from harness.masking import masked, one_line
 
 
@@ -79,7 +80,7 @@ def thresholds_of(environment: Any) -> tuple[Threshold, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def evidence_of(judged: EndedLoad) -> LoadEvidence:
+def ended_evidence(judged: EndedLoad) -> LoadEvidence:
     """All that the load left to be judged."""
     figures = judged.whole
     gaps = [*judged.gaps, *figures.gaps]
@@ -90,36 +91,24 @@ def evidence_of(judged: EndedLoad) -> LoadEvidence:
         gaps.append(f"the planned arrivals cannot be counted: {describe_error(error)}")
     if planned is None:  # a closed model has no plan: it sends what it can
         planned = float(figures.accounting.due)
-    rows = figures.all_rows(planned=figures.accounting.due, seconds=judged.seconds)
-    acknowledged = figures.accounting.acknowledged
-    rows[ALL] = LoadRow(figures={**dict(_figures_of_all(judged, acknowledged)), **judged.bill.figures})
-    rows |= _other_requests(judged.runner)
-    return LoadEvidence(
-        accounting=figures.accounting,
+    evidence = evidence_of(
+        figures,
+        judged.sampled,
         planned=planned,
         seconds=judged.seconds,
-        rows=rows,
-        bounds=LoadBounds.of(judged.lateness),
-        worst=figures.worst,
-        resources=list(resources(judged.sampled, figures.series, acknowledged)),
-        logs=judged.sampled.logs,
+        tasks=figures.accounting.acknowledged,
+        of_all={"deadlocks": judged.deadlocks, **judged.bill.figures},
+        lateness=judged.lateness,
+    )
+    return replace(
+        evidence,
+        rows={**evidence.rows, **_other_requests(judged.runner)},
         workers_lost=judged.workers_lost,
         gaps=gaps,
         unbilled=judged.bill.unknown,
         raised=list(_raised(judged.runner)),
         facts=dict(_facts(judged)),
     )
-
-
-def _figures_of_all(judged: EndedLoad, acknowledged: int) -> Iterator[tuple[str, float]]:
-    """The figures of the whole run that no process counts, those that are known."""
-    wal = judged.sampled.per_task(WAL, acknowledged)
-    found = {
-        "deadlocks": judged.deadlocks,
-        "log_errors": judged.sampled.log_errors,
-        "wal_bytes_per_task": wal,
-    }
-    yield from ((name, value) for name, value in found.items() if value is not None)
 
 
 def _raised(runner: Any) -> Iterator[str]:
@@ -139,7 +128,7 @@ def _other_requests(runner: Any) -> dict[str, LoadRow]:
 def conclude(judged: EndedLoad, thresholds: Sequence[Threshold], folder: Path | None) -> int:
     """Judge a load, print the verdict and write it into a folder; returns the exit code 0, 1 or 2."""
     baseline = judged.baseline
-    verdict = judge(evidence_of(judged), thresholds, None if baseline is None else baseline.rows)
+    verdict = judge(ended_evidence(judged), thresholds, None if baseline is None else baseline.rows)
     print(f"\n{load_table(verdict)}", flush=True)
     if folder is not None:
         try:

@@ -15,7 +15,7 @@ from harness.history.figures import seconds
 from harness.history.machine import bound_lost_to_machine
 from harness.load.histogram import LatencyHistogram
 from harness.load.rows import LoadRow
-from harness.load.thresholds import ThresholdOutcome, ThresholdResult, evaluate
+from harness.load.thresholds import ThresholdOutcome, ThresholdResult, evaluate, time_bound
 
 # Below any bound by more than a histogram rounds.
 _WITHIN = 0.99
@@ -35,28 +35,40 @@ class MeasuredSpan(NamedTuple):
 
 
 def excused(
-    results: Sequence[ThresholdResult], spans: Mapping[str, Sequence[MeasuredSpan]], history: History
+    results: Sequence[ThresholdResult],
+    spans: Mapping[str, Sequence[MeasuredSpan]],
+    history: History,
+    baseline: Mapping[str, LoadRow],
 ) -> tuple[ThresholdResult, ...]:
-    """The results; a breached bound of time is not measurable if the latencies that the machine explains decide it."""
-    return tuple(_excused(one, spans.get(one.threshold.row, ()), history) for one in results)
+    """The results; a breached bound of time is not measurable if the latencies that the machine explains decide it.
+
+    `baseline` has the rows of the earlier load of which a bound is a multiple.
+    """
+    return tuple(_excused(one, spans.get(one.threshold.row, ()), history, baseline) for one in results)
 
 
-def _excused(result: ThresholdResult, spans: Sequence[MeasuredSpan], history: History) -> ThresholdResult:
+def _excused(
+    result: ThresholdResult,
+    spans: Sequence[MeasuredSpan],
+    history: History,
+    baseline: Mapping[str, LoadRow],
+) -> ThresholdResult:
     threshold = result.threshold
-    if result.outcome is not ThresholdOutcome.BREACHED or threshold.unit != "time" or result.measured is None:
+    bound = time_bound(threshold, baseline)
+    if result.outcome is not ThresholdOutcome.BREACHED or bound is None or result.measured is None:
         return result
     reasons: list[str] = []
     kept = LatencyHistogram()
     for one in spans:
         took = one.seconds
-        if one.end is not None and took > threshold.bound:
-            why = bound_lost_to_machine(history, one.start, one.end, bound=threshold.bound)
+        if one.end is not None and took > bound:
+            why = bound_lost_to_machine(history, one.start, one.end, bound=bound)
             if why is not None:
                 reasons.append(why)
-                took = threshold.bound * _WITHIN
+                took = bound * _WITHIN
         kept.record(took)
-    row = LoadRow(latencies=kept, count=len(spans))
-    if not reasons or evaluate([threshold], {threshold.row: row})[0].outcome is not ThresholdOutcome.MET:
+    row = {threshold.row: LoadRow(latencies=kept, count=len(spans))}
+    if not reasons or evaluate([threshold], row, baseline)[0].outcome is not ThresholdOutcome.MET:
         return result
     found = threshold.shown(result.measured)
     return replace(result, measured=None, reason=f"it was {found}, and {reasons[0]}")

@@ -10,17 +10,18 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
+from harness.load.baseline import baseline_of_scenario
 from harness.load.expressions import stages_of
 from harness.load.figures import KINDS
 from harness.load.schedule import LoadSchedule
 from harness.load.stages import LinearStage, Stage
-from harness.load.thresholds import TIMES, by_row, check_rows, parse_all
+from harness.load.thresholds import Threshold, check_rows, parse_all, texts_by_row
 from harness.load.verdict import ALL
 from harness.masking import masked
 from harness.scenario import Scenario
@@ -30,7 +31,7 @@ MOST_ARRIVALS = 1_000_000
 """The most arrivals of a chaos run: its history and its verdict are in memory."""
 
 ROWS = (*KINDS, ALL)
-"""The rows of a chaos run: its tasks have numbers, and the harness does not know their names."""
+"""The rows of every chaos run; all but the last are also there for each name of a task."""
 
 _IMPORT_SECONDS = 60.0
 
@@ -41,7 +42,7 @@ class PlannedLoad:
 
     `text` is the value of `--load`. `stages` describe each stage by its `text`, its `seconds`, and its `rate` if that
     is constant. `thresholds` are the texts of the thresholds by row. `lateness` is the bound of the generator's own
-    p99, in seconds.
+    p99, in seconds. `baselines` are earlier loads by scenario.
     """
 
     text: str
@@ -52,30 +53,41 @@ class PlannedLoad:
     pacing: str
     thresholds: Mapping[str, str]
     lateness: float
+    baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, text: str, *, seed: int, thresholds: Sequence[str], lateness: float) -> PlannedLoad:
-        """The load of a text: stages, or `module:NAME` or `file.py:NAME` of stages or of an `OpenShape`.
+    def of(
+        cls,
+        load: object,
+        *,
+        seed: int,
+        thresholds: object,
+        lateness: float,
+        names: Collection[str] | None = (),
+    ) -> PlannedLoad:
+        """The load of a text: stages, or `module:NAME` or `file.py:NAME` of stages or of an `OpenShape`; or of stages.
 
-        `thresholds` such as "TASK p95 < 2s" replace those of the module. Raises `UsageError`.
+        `thresholds` are what `texts_by_row` takes, and replace those of the module. `names` are those of the tasks of
+        the target, None if they are not known before the run. Raises `UsageError`.
         """
-        value = load_value(stages_of(text), seed) if "(" in text else _referred(text, seed)
+        if isinstance(load, str):
+            text, value = load, load_value(stages_of(load), seed) if "(" in load else _referred(load, seed)
+        else:
+            value = load_value(load, seed)
+            text = _shown(value["stages"])
         own = value.pop("thresholds", {})
-        given = by_row(thresholds) if thresholds else own
-        parsed = parse_all(given)
-        if compared := next((one for one in parsed if one.unit == TIMES), None):
-            raise UsageError(
-                f"A chaos run has no baseline for the threshold {compared.text!r}; give others as --threshold."
-            )
-        try:
-            check_rows(parsed, ROWS)
-        except UsageError as error:
-            raise UsageError(
-                f"{str(error).rstrip('.')}: the tasks of a chaos run have no names. Give thresholds of these rows as "
-                "--threshold."
-            ) from None
+        given = texts_by_row(thresholds, "thresholds") or own
+        _require_rows(parse_all(given), names)
         value["due"] = tuple(value["due"])
         return cls(text=text, thresholds=given, lateness=lateness, **value)
+
+    def with_baseline(self, path: Path | None, scenarios: Iterable[str]) -> PlannedLoad:
+        """The same load, compared with the earlier one of each scenario; raises `UsageError`."""
+        parsed = parse_all(self.thresholds)
+        found = {name: baseline_of_scenario(path, name, parsed) for name in scenarios}
+        return replace(
+            self, baselines={name: one.to_value() for name, one in found.items() if one is not None}
+        )
 
     def applied(self, scenario: Scenario, seed: int) -> tuple[Scenario, int]:
         """The scenario whose tasks arrive at the times of this load, with the time for it; and how many there are."""
@@ -87,19 +99,41 @@ class PlannedLoad:
     @property
     def note(self) -> str:
         """One sentence without its full stop, for the report."""
-        stages = ", ".join(str(one["text"]) for one in self.stages[:_SHOWN])
-        more = f", and {len(self.stages) - _SHOWN} more stages" if len(self.stages) > _SHOWN else ""
-        return f"the load has {len(self.due):,} arrivals in {self.seconds:g} s: {stages}{more}"
+        return f"the load has {len(self.due):,} arrivals in {self.seconds:g} s: {_shown(self.stages)}"
 
-    def to_value(self) -> dict[str, Any]:
-        """As JSON, for the history: without the times, which each task has."""
+    def to_value(self, scenario: str = "") -> dict[str, Any]:
+        """As JSON, for the history of a scenario: without the times, which each task has."""
         names = ("text", "seconds", "seed", "pacing", "lateness")
         return {
             **{name: getattr(self, name) for name in names},
             "arrivals": len(self.due),
             "stages": [dict(one) for one in self.stages],
             "thresholds": dict(self.thresholds),
+            **({"baseline": self.baselines[scenario]} if scenario in self.baselines else {}),
         }
+
+
+def _shown(stages: Sequence[Mapping[str, Any]]) -> str:
+    """The first stages as text."""
+    first = ", ".join(str(one["text"]) for one in stages[:_SHOWN])
+    return f"{first}, and {len(stages) - _SHOWN} more stages" if len(stages) > _SHOWN else first
+
+
+def _require_rows(thresholds: Iterable[Threshold], names: Collection[str] | None) -> None:
+    """Raise `UsageError` for a threshold of a row that no task of these names has."""
+
+    def is_unknown(row: str) -> bool:
+        kind, _, name = row.partition(" ")
+        return row not in ROWS and (kind not in KINDS or (names is not None and name not in names))
+
+    try:
+        check_rows([one for one in thresholds if is_unknown(one.row)], ROWS)
+    except UsageError as error:
+        tasks = "the tasks of the target have no names"
+        if names is None or names:
+            known = "" if names is None else f": {', '.join(sorted(names))}"
+            tasks = f"all but {ALL} also with the name of a task{known}"
+        raise UsageError(f"{str(error).rstrip('.')}; {tasks}.") from None
 
 
 _SHOWN = 5

@@ -8,21 +8,26 @@ from contextlib import suppress
 
 import psutil
 
+# How far the start of a process may be from the clock.
+_CLOCK_SECONDS = 1.0
+
 
 class ProcessGroup:
     """Processes that are looked at together again and again; some begin and end between two looks."""
 
     def __init__(self) -> None:
         self._processes: dict[int, psutil.Process] = {}
-        self._before: dict[int, float] = {}
+        self._before: dict[int, float] | None = None
         self._parent: int | None = None
+        self._looked = 0.0
         self._base = self._used = 0.0
 
     def look(self, pids: Iterable[int], *, parent: int | None = None) -> tuple[float, float]:
         """Seconds of CPU since the first look, and bytes of memory now: what processes share counts once.
 
         The system adds the CPU of a process that has ended to that of its `parent`; without one, only what was seen of
-        it counts. Other threads run between two processes.
+        it counts. Another parent that began since the last look counts from its begin. Other threads run between two
+        processes.
         """
         now: dict[int, float] = {}
         own = shared = 0
@@ -39,15 +44,22 @@ class ProcessGroup:
                 own, shared = own + memory.rss - both, max(shared, both)
             time.sleep(0)
         self._add(now, parent)
+        self._looked = time.time()
         self._processes = {pid: process for pid, process in self._processes.items() if pid in now}
         return self._used, float(own + shared)
 
     def _add(self, now: dict[int, float], parent: int | None) -> None:
-        whole = sum(now.values())
-        if not self._before or parent != self._parent:
-            self._base = whole - self._used
+        whole, before = sum(now.values()), self._before
+        if before is None or parent != self._parent:
+            began = before is not None and parent is not None and self._began(parent)
+            self._base = (0.0 if began else whole) - self._used
         elif parent is None:
-            self._base -= sum(cpu for pid, cpu in self._before.items() if pid not in now)
+            self._base -= sum(cpu for pid, cpu in before.items() if pid not in now)
         # A child that has ended is nowhere until its parent has noticed that.
         self._used = max(self._used, whole - self._base)
         self._before, self._parent = now, parent
+
+    def _began(self, pid: int) -> bool:
+        """Whether a process began since the last look."""
+        process = self._processes.get(pid)
+        return process is not None and process.create_time() > self._looked - _CLOCK_SECONDS

@@ -142,7 +142,6 @@ class Producers:
         self._log.note(
             OperationType.OK, "enqueue", task=number, activity=str(task.agent_id), latency_ms=latency * 1000
         )
-        self._stage(intended, "enqueue", latency)
         tracked = Tracked(number=number, name=task_name, intended=intended, enqueue=latency)
         self._watcher.track(task.agent_id, tracked)
         self._fire(ENQUEUE, task_name, latency)
@@ -173,8 +172,7 @@ class Producers:
         self._watcher.close()
         for activity, tracked in pending.items():
             self.figures.lose(tracked.name)
-            self._note_worst(activity, tracked, math.inf)
-            self.figures.series.latency(tracked.intended - self.began, math.inf)
+            self._note_course(activity, tracked, math.inf)
             failure = f"not terminal {within:g} s after the end of the load"
             self._tell(TASK, tracked.name, time.monotonic() - tracked.intended, failure)
         self._log.note(OperationType.INFO, "drained", pending=len(pending), seconds=time.monotonic() - began)
@@ -215,26 +213,20 @@ class Producers:
         complete = end.status is ax.activity.Status.COMPLETE
         failure = None if complete else f"the task ended as {end.status.value}"
         self._fire(TASK, tracked.name, end.latency, failure=failure)
-        self._note_worst(activity, tracked, end.latency, end)
+        self._note_course(activity, tracked, end.latency, end)
         self._count(tracked.intended + end.latency, "completed" if complete else "failed")
-        self.figures.series.latency(tracked.intended - self.began, end.latency if complete else math.inf)
         if end.wait is not None and end.run is not None:
             self._fire(WAIT, tracked.name, end.wait)
             self._fire(RUN, tracked.name, end.run)
-            self._stage(tracked.intended, "wait", end.wait)
-            self._stage(tracked.intended, "run", end.run)
-
-    def _stage(self, intended: float, name: str, seconds: float) -> None:
-        self.figures.series.stage(max(0.0, intended - self.began), name, seconds)
 
     def _count(self, moment: float, name: str) -> None:
         self.figures.series.count(max(0.0, moment - self.began), name)
 
-    def _note_worst(
+    def _note_course(
         self, activity: UUID, tracked: Tracked, seconds: float, end: TaskEnd | None = None
     ) -> None:
         stages = {"enqueue": tracked.enqueue} | ({} if end is None else {"wait": end.wait, "run": end.run})
-        self.figures.note_worst(
+        self.figures.note_course(
             WorstTask(
                 row=f"{TASK} {tracked.name}",
                 activity=str(activity),
@@ -242,7 +234,8 @@ class Producers:
                 seconds=seconds,
                 status=None if end is None else end.status.value,
                 stages={name: took for name, took in stages.items() if took is not None},
-            )
+            ),
+            complete=end is not None and end.status is ax.activity.Status.COMPLETE,
         )
 
     def _fire(self, kind: str, name: str, seconds: float, *, failure: str | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -75,6 +75,27 @@ class Resource:
         return {"name": value.pop("name"), "unit": value.pop("unit"), "max": value.pop("most"), **value}
 
 
+@dataclass(kw_only=True, slots=True)
+class Sample:
+    """The values of the gauges of one source at one moment.
+
+    `levels` are gauges as they are. `totals` only grow, such as seconds of CPU: their gauges are what they grow in a
+    second. `epochs` say which count a total belongs to: with another text it began at 0 anew. `notes` say why a gauge
+    is not measurable, or what it leaves out.
+    """
+
+    levels: dict[str, float] = field(default_factory=dict)
+    totals: dict[str, float] = field(default_factory=dict)
+    epochs: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+class _Total(NamedTuple):
+    at: float
+    total: float
+    epoch: str
+
+
 @dataclass(kw_only=True)
 class Sampled:
     """What was sampled: gauges by second, `totals` of those that count, `notes` on what is missing, and the logs.
@@ -88,6 +109,36 @@ class Sampled:
     totals: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     logs: Sequence[LoggedErrors] = ()
+    _last: dict[str, _Total] = field(default_factory=dict)
+
+    def add(self, sample: Sample, *, at: float, second: float | None) -> None:
+        """Add a sample that was taken at a `second` since the start of the load, and `at` in seconds of any clock.
+
+        `second` is 0 before the load, which begins the totals, and None after it, which ends them.
+        """
+        self.notes |= sample.notes
+        if second:
+            for name, level in sample.levels.items():
+                self.gauge(second, name, level)
+        for name, total in sample.totals.items():
+            before, now = self._last.get(name), _Total(at, total, sample.epochs.get(name, ""))
+            self._last[name] = now
+            if before is not None and second != 0:
+                self._grow(name, before, now, second)
+
+    def note_missing(self, names: Iterable[str], why: str) -> None:
+        """Say of gauges why values are missing, unless that is known."""
+        for name in names:
+            self.notes.setdefault(name, why)
+
+    def _grow(self, name: str, before: _Total, now: _Total, second: float | None) -> None:
+        grown = now.total - (before.total if before.epoch == now.epoch else 0.0)
+        if grown < 0:  # a crash took what was not on the disk, or the server does not say that it began anew
+            return
+        self.totals[name] = self.totals.get(name, 0.0) + grown
+        if second and (seconds := now.at - before.at) > 0:
+            factor = 100.0 if GAUGES[name].unit == CPU else 1.0
+            self.gauge(second, name, factor * grown / seconds)
 
     def gauge(self, second: float, name: str, value: float) -> None:
         """Note a value that was seen at a second since the start of the load."""

@@ -28,13 +28,15 @@ def write_run_load(run: ScenarioRun, folder: Path) -> LoadPaths | None:
         "scenario": run.scenario,
         "target": f"{run.target} {run.target_version}",
         "verdict of the chaos run": run.verdict.value,
+        **({} if judged.load.baseline is None else {"baseline": judged.load.baseline.run}),
     }
     evidence = judged.verdict.evidence
     verdict = replace(judged.verdict, evidence=replace(evidence, facts={**facts, **evidence.facts}))
     course = LoadCourse(
         series=judged.measured.figures.series, stages=judged.load.stages(), faults=_faults(run, judged)
     )
-    return write_load(verdict, load_folder(folder, run.scenario), course=course)
+    earlier = None if judged.load.baseline is None else judged.load.baseline.document
+    return write_load(verdict, load_folder(folder, run.scenario), course=course, baseline=earlier)
 
 
 def _faults(run: ScenarioRun, judged: JudgedLoad) -> list[FaultRow]:

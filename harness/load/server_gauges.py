@@ -12,12 +12,12 @@ from typing import LiteralString
 import psutil
 import psycopg
 
+from harness.environments.base import WATCHING
 from harness.environments.redis_connection import RedisConnection
 from harness.environments.urls import plain_url
 from harness.errors import first_line
-from harness.load.gauges import Sample
 from harness.load.process_group import ProcessGroup
-from harness.load.resources import WAL
+from harness.load.resources import WAL, Sample
 
 TIMEOUT_SECONDS = 5
 # How far the start of a process may be from what the server says of it, before it is another one.
@@ -29,9 +29,12 @@ _REFUSED = (
     psycopg.errors.UndefinedFunction,
     psycopg.errors.UndefinedTable,
 )
+# Each gives a total and its epoch. A position in the log stays after a restart, and statistics end with a crash: then
+# those of the whole server are reset, and a database that has none begins without a time of its reset.
 _TOTALS: Mapping[str, LiteralString] = {
-    WAL: "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')",
-    "Postgres commits": "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()",
+    WAL: "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0'), ''",
+    "Postgres commits": """SELECT xact_commit, concat_ws(' ', one.stats_reset, whole.stats_reset)
+        FROM pg_stat_database one, pg_stat_bgwriter whole WHERE datname = current_database()""",
 }
 _PROCESSES: LiteralString = """SELECT pid, extract(epoch FROM backend_start), ARRAY(SELECT pid FROM pg_stat_activity)
     FROM pg_stat_activity WHERE pid = pg_backend_pid()"""
@@ -53,7 +56,7 @@ class PostgresSampler:
         sample = Sample()
         for name, query in _TOTALS.items():
             if (row := self._ask(query, name)) is not None:
-                sample.totals[name] = float(str(row[0]))
+                sample.totals[name], sample.epochs[name] = float(str(row[0])), str(row[1])
         self._look_at_processes(sample)
         sample.notes |= self._refused
         return sample
@@ -73,7 +76,7 @@ class PostgresSampler:
                 connect_timeout=TIMEOUT_SECONDS,
                 autocommit=True,
                 prepare_threshold=None,
-                fallback_application_name="agentexec-harness",
+                fallback_application_name=WATCHING,
             )
         try:
             with self._connection.transaction():
@@ -141,6 +144,7 @@ class RedisSampler(RedisClient):
             sample.totals["Redis CPU"] = sum(float(info[name]) for name in cpu)
         if "total_commands_processed" in info:
             sample.totals["Redis commands"] = float(info["total_commands_processed"])
+        sample.epochs = dict.fromkeys(sample.totals, str(info.get("run_id", "")))
         if "used_memory" in info:
             sample.levels["Redis memory"] = float(info["used_memory"])
         for name in self.names:

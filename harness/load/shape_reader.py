@@ -26,6 +26,8 @@ def read(module: str, name: str, seed: int) -> dict[str, Any]:
     sys.path.insert(0, str(folder))
     try:
         found = importlib.import_module(imported)
+    except HarnessError:
+        raise
     except FOREIGN_ERRORS as error:
         raise UsageError(
             f"The load {module} cannot be imported ({describe_error(error)}); name a module or a file that can be."
@@ -39,23 +41,26 @@ def read(module: str, name: str, seed: int) -> dict[str, Any]:
 def _value(found: Any, seed: int) -> dict[str, Any]:
     if not isinstance(found, type):
         return load_value(found, seed)
+    from harness.load.shape import OpenShape  # Locust patches this process
+
+    if not issubclass(found, OpenShape):
+        raise UsageError(f"{found.__name__} is no OpenShape of harness.load; name one, or stages.")
     try:
         schedule = found().schedule()
-        stages, own_seed, pacing = schedule.stages, schedule.seed, schedule.pacing
+        return load_value(schedule.stages, schedule.seed, schedule.pacing)
     except HarnessError:
         raise
     except FOREIGN_ERRORS as error:
         raise UsageError(
-            f"{found.__name__} is no OpenShape of harness.load ({describe_error(error)}); name one, or stages."
+            f"The shape {found.__name__} raised {describe_error(error)}; correct its module."
         ) from None
-    return load_value(stages, own_seed, pacing)
 
 
 def main(module: str, name: str, seed: str, answer: str) -> None:
     """Write the load, or the sentence that says what is wrong with it."""
     try:
         value = read(module, name, int(seed))
-    except UsageError as error:
+    except HarnessError as error:
         value = {"error": str(error)}
     Path(answer).write_text(json.dumps(value), "utf-8")
 

@@ -138,13 +138,26 @@ def parse_all(texts: Mapping[str, str]) -> tuple[Threshold, ...]:
 def thresholds_in(module: object, path: str) -> dict[str, str]:
     """The `thresholds` of an imported file by row, none without any; raises `UsageError` with its path."""
     given = getattr(module, "thresholds", {})
-    if not isinstance(given, Mapping) or not all(
-        isinstance(part, str) for item in given.items() for part in item
-    ):
-        raise UsageError(
-            f'The `thresholds` of {path} must map a row to its thresholds; write {{"TASK answer": "p95 < 2s"}}.'
-        )
-    return dict(given)
+    if not isinstance(given, Mapping):
+        raise _no_thresholds(f"The `thresholds` of {path}")
+    return texts_by_row(given, f"The `thresholds` of {path}")
+
+
+def texts_by_row(given: object, what: str) -> dict[str, str]:
+    """Thresholds by row, or texts with the row in front, one or several; raises `UsageError` for anything else."""
+    match given:
+        case Mapping() if all(isinstance(part, str) for item in given.items() for part in item):
+            return dict(given)
+        case str():
+            return by_row([given])
+        case list() | tuple() if all(isinstance(text, str) for text in given):
+            return by_row(given)
+        case _:
+            raise _no_thresholds(what)
+
+
+def _no_thresholds(what: str) -> UsageError:
+    return UsageError(f'{what} must map a row to its thresholds; write {{"TASK answer": "p95 < 2s"}}.')
 
 
 def parse_conditions(text: str) -> tuple[Threshold, ...]:
@@ -152,11 +165,17 @@ def parse_conditions(text: str) -> tuple[Threshold, ...]:
 
     A condition without a row has the row of the one before it.
     """
-    return tuple(threshold for threshold, _ in _conditions(text))
+    found = tuple(threshold for threshold, _ in _conditions(text))
+    for one in found:
+        if one.unit == TIMES:
+            raise UsageError(
+                f"The condition {_quoted(f'{one.row} {one.text}')} cannot have a baseline; give its bound without x."
+            )
+    return found
 
 
 def by_row(texts: Iterable[str]) -> dict[str, str]:
-    """Thresholds that are written as conditions, as texts by row; raises `UsageError`."""
+    """Thresholds with their row in front, such as "TASK p95 < 2s", as texts by row; raises `UsageError`."""
     found: dict[str, str] = {}
     for threshold, part in (one for text in texts for one in _conditions(text)):
         row = threshold.row
@@ -174,12 +193,7 @@ def _conditions(text: str) -> Iterator[tuple[Threshold, str]]:
             raise UsageError(
                 f"The condition {_quoted(part)} does not begin with a row; write for example 'TASK answer p99 > 2s'."
             )
-        threshold = _threshold(row, matched["threshold"])
-        if threshold.unit == TIMES:
-            raise UsageError(
-                f"The condition {_quoted(part)} cannot have a baseline; give its bound without x."
-            )
-        yield threshold, matched["threshold"]
+        yield _threshold(row, matched["threshold"]), matched["threshold"]
 
 
 def check_rows(thresholds: Iterable[Threshold], known: Iterable[str]) -> None:
@@ -224,8 +238,24 @@ def _evaluated(
 
 
 def _multiple(measured: float, threshold: Threshold, baseline: Mapping[str, LoadRow]) -> float | None:
+    before = _before(threshold, baseline)
+    return None if before is None else measured / before
+
+
+def _before(threshold: Threshold, baseline: Mapping[str, LoadRow]) -> float | None:
+    """The value of an earlier load; None if nothing can be a multiple of it."""
     before = _measure(baseline[threshold.row], threshold) if threshold.row in baseline else None
-    return measured / before if before and math.isfinite(before) else None
+    return before if before and math.isfinite(before) else None
+
+
+def time_bound(threshold: Threshold, baseline: Mapping[str, LoadRow] | None = None) -> float | None:
+    """The bound of a latency in seconds; None for another statistic, and for one without its earlier value."""
+    if threshold.unit == "time":
+        return threshold.bound
+    if threshold.unit != TIMES or _units_of(threshold.statistic) != _TIMES:
+        return None
+    before = _before(threshold, baseline or {})
+    return None if before is None else before * threshold.bound
 
 
 def _measure(row: LoadRow, threshold: Threshold) -> float | None:
@@ -336,4 +366,4 @@ _TEXT = (
     r"(?P<bound>(?P<number>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>[^\s\d.]+)?)"
 )
 _THRESHOLD = re.compile(_TEXT)
-_CONDITION = re.compile(rf"(?:(?P<row>\S.*?)\s+)?(?P<threshold>{_TEXT})")
+_CONDITION = re.compile(rf"(?:(?P<row>\S.*?)(?:\s*:)?\s+)?(?P<threshold>{_TEXT})")

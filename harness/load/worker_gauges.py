@@ -14,9 +14,10 @@ import psutil
 
 from agentexec.core.identity import process_identity
 from agentexec.queue.keys import QueueKeys
-from harness.load.gauges import Sample
 from harness.load.process_group import ProcessGroup
+from harness.load.resources import Sample
 from harness.load.server_gauges import RedisClient
+from harness.targets.pools import Pools
 
 
 class WorkersSampler(RedisClient):
@@ -62,6 +63,40 @@ class WorkersSampler(RedisClient):
             identities |= found
             used += sum(holder.partition("|")[2] in found for holder in holders)
         return identities, used
+
+
+class PoolsSampler:
+    """The workers of pools that the harness has started itself, of any system."""
+
+    names: Sequence[str] = ("workers", "workers CPU", "workers memory")
+
+    def __init__(self, pools: Pools) -> None:
+        self._pools = pools
+        self._group = ProcessGroup()
+
+    def sample(self) -> Sample:
+        pids = [pid for pool in self._pools.running() for pid in pool.worker_pids()]
+        cpu, memory = self._group.look(pids)
+        return Sample(totals={"workers CPU": cpu}, levels={"workers": len(pids), "workers memory": memory})
+
+    def close(self) -> None:
+        pass
+
+
+class QueueSampler(RedisClient):
+    """The depth of a queue of agentexec."""
+
+    names: Sequence[str] = ("queue depth", "in flight")
+
+    def __init__(self, url: str, queue: str) -> None:
+        super().__init__(url)
+        keys = QueueKeys.of(queue)
+        self._lists = [("LLEN", key) for key in keys.ready]
+        self._sets = [("ZCARD", key) for key in (keys.lease, keys.alone, keys.sched, keys.parked)]
+
+    def sample(self) -> Sample:
+        leased, *waiting = cast("list[int]", self.connection.calls([*self._sets, *self._lists]))
+        return Sample(levels={"queue depth": sum(waiting), "in flight": leased})
 
 
 class GeneratorSampler:

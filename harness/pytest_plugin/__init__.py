@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from harness.pytest_plugin.fixture import ChaosFixture
 
 _MARKER = (
-    "chaos(scenario, *, kills=None, tasks=240, seed=None, rate=None, timeout=None, patience=None, target=None, "
-    "app=None, unknown='fail'): run a scenario of agentexec-harness before the body of the test; any verdict but VALID "
-    "fails the test."
+    "chaos(scenario, *, kills=None, tasks=240, load=None, thresholds=(), load_lateness=None, load_baseline=None, "
+    "seed=None, rate=None, timeout=None, patience=None, target=None, app=None, unknown='fail'): run a scenario of "
+    "agentexec-harness before the body of the test; any verdict but VALID fails the test."
 )
 _FOLDER = "chaos_report_folder"
 

@@ -6,12 +6,12 @@ import re
 import secrets
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pytest
 
@@ -21,12 +21,16 @@ from harness.masking import terminal_safe
 from harness.progress import PlainLines
 from harness.report import prepare_folder, verdict_table, write_reports
 from harness.report.headline import verdict_text
+from harness.run.asked_load import AskedLoad, write_loads
 from harness.run.runner import RunOptions, run_scenario
 from harness.scenario import Scenario, ScenarioRun, registry
 from harness.scenario.run_plan import require_above_zero, require_time
 from harness.scenario.scaling import with_faults
 from harness.targets.adapter import AdapterTarget
 from harness.targets.base import Target
+
+if TYPE_CHECKING:
+    from harness.load.planned_load import PlannedLoad
 
 _LONGEST_NAME = 100
 
@@ -36,7 +40,10 @@ class ChaosOptions:
     """The arguments of the marker and of `chaos(...)`, beside the scenario. Times are seconds.
 
     kills: how many faults are injected (default: those of the scenario).
-    tasks: how many tasks are submitted.
+    tasks: how many tasks are submitted (default: 240).
+    load: the tasks arrive at its times instead: a text as of `harness chaos run --load`, or stages of `harness.load`.
+    thresholds: how the load is judged: texts such as "TASK p95 < 2s", one or several, or texts by row.
+    load_lateness, load_baseline: as in `harness chaos run`.
     seed: decides the schedule (default: --chaos-seed, else a random one, which a failure names).
     rate, timeout, patience: as in `harness chaos run`.
     target: the system under test, by name, import path or value (default: the fixture `chaos_target`).
@@ -45,7 +52,11 @@ class ChaosOptions:
     """
 
     kills: int | None = None
-    tasks: int = 240
+    tasks: int | None = None
+    load: Any = None
+    thresholds: str | Sequence[str] | Mapping[str, str] = ()
+    load_lateness: float | None = None
+    load_baseline: str | Path | None = None
     seed: int | None = None
     rate: float | None = None
     timeout: float | None = None
@@ -65,13 +76,34 @@ class ChaosOptions:
             raise UsageError(f"unknown={options.unknown!r} has no meaning. Write 'fail' or 'skip'.")
         if options.target is not None and options.app is not None:
             raise UsageError("target= and app= both name what is tested. Give one.")
-        require_above_zero(patience=options.patience)
+        options._require_load()
+        require_above_zero(patience=options.patience, load_lateness=options.load_lateness)
         for name, number, least in (("tasks", options.tasks, 1), ("seed", options.seed, None)):
             if number is not None and (type(number) is not int or (least is not None and number < least)):
                 raise UsageError(
                     f"{name}={number!r} is no whole number{' above 0' if least else ''}. Give one."
                 )
         return options
+
+    def _require_load(self) -> None:
+        for name in ("thresholds", "load_lateness", "load_baseline") if self.load is None else ():
+            if getattr(self, name):
+                raise UsageError(f"{name}= judges a load. Give one with load=, or leave it out.")
+        for name in () if self.load is None else ("tasks", "rate"):
+            if getattr(self, name) is not None:
+                raise UsageError(f"load= decides when tasks arrive and how many. Leave {name}= out.")
+
+    def planned_load(self, seed: int, target: Target, scenario: str) -> PlannedLoad | None:
+        """The load of a run, None without one; raises `UsageError`."""
+        if self.load is None:
+            return None
+        asked = AskedLoad(
+            load=self.load,
+            thresholds=self.thresholds,
+            lateness=self.load_lateness,
+            baseline=None if self.load_baseline is None else Path(self.load_baseline),
+        )
+        return asked.planned(seed, target, [scenario])
 
     def chosen_target(self, default: Callable[[], str | Target]) -> Target:
         """The system under test; raises `UsageError`."""
@@ -118,7 +150,7 @@ class ChaosFixture:
         if options.kills is not None:
             scenario = with_faults(scenario, options.kills)
         target = options.chosen_target(lambda: self._request.getfixturevalue("chaos_target"))
-        settings = self._settings(scenario, options)
+        settings = self._settings(scenario, target, options)
         require_time([settings.plan(scenario, target)])
         progress = PlainLines(sys.stderr)
         if isinstance(target, AdapterTarget):
@@ -128,14 +160,16 @@ class ChaosFixture:
         history = folder / "history" / scenario.name
         history.mkdir(parents=True)
         run = run_scenario(scenario, environment, target, settings, history_folder=history, progress=progress)
+        write_loads(settings.load, [run], folder)
         return run, write_reports([run], folder).html
 
-    def _settings(self, scenario: Scenario, options: ChaosOptions) -> RunOptions:
+    def _settings(self, scenario: Scenario, target: Target, options: ChaosOptions) -> RunOptions:
         wanted = self._request.config.getoption("--chaos-seed") if options.seed is None else options.seed
         seed = secrets.randbelow(2**32) if wanted is None else wanted
         return RunOptions(
             seed=seed,
             tasks=options.tasks,
+            load=options.planned_load(seed, target, scenario.name),
             rate=options.rate,
             timeout=options.timeout,
             stall=options.patience,

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from harness.environments.base import Environment, Service
 from harness.faults.base import FaultContext
-from harness.faults.proxy import ReplyProxy
 from harness.gate import GateKeeper
 from harness.history import OperationType, Recorder
 from harness.history.names import PROMISES
@@ -21,6 +20,7 @@ from harness.targets.base import Target, TargetSession, TargetSettings
 from harness.targets.guarded import GuardedSession
 from harness.targets.pools import Pools
 from harness.targets.promised import promised
+from harness.wire import Wire
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,8 +98,8 @@ def open_context(
         client, nemesis, witness, exits = (
             recorder(name) for name in ("client", "nemesis", "witness", "pools")
         )
-        proxies: dict[str, ReplyProxy] = {
-            service: stack.enter_context(closing(ReplyProxy(environment.endpoints.url(service))))
+        proxies: dict[str, Wire] = {
+            service: stack.enter_context(closing(Wire(environment.endpoints.url(service))))
             for service in proxied
         }
         endpoints = environment.endpoints.replace({name: proxy.url for name, proxy in proxies.items()})

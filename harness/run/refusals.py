@@ -1,4 +1,4 @@
-"""Notices a target that takes no task: a fault whose task was refused has nothing to wait for."""
+"""What ends the workload of a run early, and the gates: a fault whose task was refused has nothing to wait for."""
 
 from __future__ import annotations
 
@@ -9,6 +9,18 @@ from typing import Any
 from harness.gate import GateKeeper
 from harness.history.figures import counted
 from harness.targets.base import Submission, TargetSession, TaskSpec
+
+
+class StopEvent(threading.Event):
+    """Set when the workload of a run has to end: from then on, no fault waits for a handler at a gate."""
+
+    def __init__(self, gates: GateKeeper) -> None:
+        super().__init__()
+        self._gates = gates
+
+    def set(self) -> None:
+        super().set()
+        self._gates.give_up_all("the run ended before a handler was there")
 
 
 class WatchedSession:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,17 +24,18 @@ from harness.faults.nemesis import Nemesis
 from harness.history import DEADLOCKS, RUNNER, History, OperationType, Recorder, seal
 from harness.history.ending import RunPhase
 from harness.history.figures import counted
-from harness.history.names import DRAIN, LOAD, MACHINE
+from harness.history.names import DRAIN, MACHINE
 from harness.llm.costs_in_history import recorded_budget
 from harness.llm.metering import Metering
 from harness.progress import Progress
+from harness.run.asked_load import checker_of_load
 from harness.run.context import RunContext, open_context
 from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
 from harness.run.kept_logs import kept_logs
 from harness.run.patience import Movement, Patience
 from harness.run.phases import Phases
-from harness.run.refusals import WatchedSession
+from harness.run.refusals import StopEvent, WatchedSession
 from harness.run.space import require_space
 from harness.scenario import Scenario, ScenarioRun
 from harness.scenario.run_plan import RunPlan
@@ -42,7 +43,7 @@ from harness.scenario.schedule import Schedule
 from harness.targets.base import Target
 
 if TYPE_CHECKING:
-    from harness.load.load_record import LoadRecorder
+    from harness.load.load_recorder import LoadRecorder
     from harness.load.planned_load import PlannedLoad
 
 _POLL_SECONDS = 0.1
@@ -53,7 +54,7 @@ class RunOptions:
     """The options of a run.
 
     seed: decides the schedule.
-    tasks: how many tasks are submitted.
+    tasks: how many tasks are submitted (default: as many as the scenario says).
     queue: the name of the run's own queue (default: by the name of the scenario).
     rate: tasks a second (default: that of the workload, or less if the target promises fewer slots).
     timeout: seconds that bound the run (default: that of the scenario, or more if the rate is lower; on a machine that
@@ -62,10 +63,11 @@ class RunOptions:
     stall: the patience of the drain: seconds without any change that end it (default: by the promises of the target).
     load: the times of the tasks instead of those of the workload; it then decides how many `tasks` are submitted.
     metering: the endpoint whose bill belongs to the run.
+    faults: the numbers of the faults of the schedule that are injected (default: all).
     """
 
     seed: int
-    tasks: int
+    tasks: int | None = None
     queue: str | None = None
     rate: float | None = None
     timeout: float | None = None
@@ -73,10 +75,11 @@ class RunOptions:
     stall: float | None = None
     load: PlannedLoad | None = None
     metering: Metering | None = None
+    faults: Collection[int] | None = None
 
     def plan(self, scenario: Scenario, target: Target) -> RunPlan:
         """The plan of a run with these options; raises `UsageError` as `RunPlan.of`."""
-        tasks = self.tasks
+        tasks = self.tasks or scenario.tasks
         if self.load is not None:
             scenario, tasks = self.load.applied(scenario, self.seed)
         return RunPlan.of(
@@ -110,7 +113,7 @@ def run_scenario(
     scenario = plan.scenario
     for note in plan.notes:
         progress.step(f"{scenario.name}: {note}")
-    schedule = Schedule.of(scenario, seed=options.seed, tasks=plan.tasks)
+    schedule = Schedule.of(scenario, seed=options.seed, tasks=plan.tasks, faults=options.faults)
     queue = options.queue or f"hx-{scenario.name}"
     with (
         _sealed_if_interrupted(history_folder),
@@ -135,16 +138,17 @@ def run_scenario(
                 proxied=scenario.proxied,
             ) as context:
                 patience, phases.gauge = Patience(plan.patience, gauge), gauge
-                run = ChaosRun(
-                    scenario,
-                    schedule,
-                    context,
-                    phases=phases,
-                    progress=progress,
-                    patience=patience,
-                    load=_recording(options.load, recorder),
-                )
-                run.execute()
+                with _recording(options.load, scenario, context) as load:
+                    run = ChaosRun(
+                        scenario,
+                        schedule,
+                        context,
+                        phases=phases,
+                        progress=progress,
+                        patience=patience,
+                        load=load,
+                    )
+                    run.execute()
             # Sessions report to the statistics of the server when they end.
             if environment.endpoints.database_url:
                 recorder.record(OperationType.INFO, DEADLOCKS, **watch.found().to_value())
@@ -175,12 +179,19 @@ def run_scenario(
     )
 
 
-def _recording(load: PlannedLoad | None, recorder: Recorder) -> LoadRecorder | None:
+@contextmanager
+def _recording(
+    load: PlannedLoad | None, scenario: Scenario, context: RunContext
+) -> Iterator[LoadRecorder | None]:
     if load is None:
-        return None
-    from harness.load.load_record import LoadRecorder  # it needs the extra `load`
+        yield None
+        return
+    from harness.load.load_recorder import LoadRecorder  # it needs the extra `load`
 
-    return LoadRecorder(load, recorder)
+    queue = getattr(context.session, "agentexec_queue", None)
+    found = LoadRecorder(load, scenario.name, context.runner, context=context.faults, queue=queue)
+    with closing(found):
+        yield found
 
 
 def _version(target: Target) -> str:
@@ -221,7 +232,7 @@ def judge(scenario: Scenario, history: History, target: Target | None = None) ->
     checkers = {
         **recorded_invariants(history),
         **recorded_deadlocks(history),
-        **_recorded_load(history),
+        **checker_of_load(history),
         **recorded_budget(history),
         **scenario.workload.checkers(),
         **scenario.checkers,
@@ -230,14 +241,6 @@ def judge(scenario: Scenario, history: History, target: Target | None = None) ->
     results = without_mistakes(as_promised(check_all(checkers, history), history), history)
     gaps = unreadable(history)
     return {name: result.doubted(f"since {gaps[0]}") for name, result in results.items()} if gaps else results
-
-
-def _recorded_load(history: History) -> Mapping[str, Checker]:
-    if next(history.where(LOAD), None) is None:
-        return {}
-    from harness.load.load_checker import recorded_load  # it needs the extra `load`
-
-    return recorded_load(history)
 
 
 class ChaosRun:
@@ -284,6 +287,8 @@ class ChaosRun:
             with phase(RunPhase.DRAIN):
                 self._drain()
                 self._require_space()
+        if self._load is not None:
+            self._load.drained()
         with phase(RunPhase.STOPPING):
             self._stop_pools()
         with phase(RunPhase.COLLECTING):
@@ -308,7 +313,7 @@ class ChaosRun:
             f"{counted(len(arrivals) + len(self._schedule.final), 'task')}, {counted(len(faults), 'fault')}"
         )
         start = time.monotonic()
-        stop = threading.Event()
+        stop = StopEvent(self._context.gates)
         self._session.stop = stop.set
         noticed = None
         if self._load is not None:

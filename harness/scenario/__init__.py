@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from harness.scenario.scenario import PoolNeeds, Scenario, ScenarioRun
+from harness.scenario.scenario import RELEASE, SMOKE, SOAK, PoolNeeds, Scenario, ScenarioRun
 
-__all__ = ["PoolNeeds", "Scenario", "ScenarioRun"]
+__all__ = ["RELEASE", "SMOKE", "SOAK", "PoolNeeds", "Scenario", "ScenarioRun"]

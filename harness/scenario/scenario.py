@@ -12,6 +12,12 @@ from harness.faults.base import Fault
 from harness.history import History
 from harness.workloads.base import Workload
 
+TASKS = 240
+"""The tasks of a run that is not asked for another number."""
+
+SMOKE, RELEASE, SOAK = "smoke", "release", "soak"
+"""The tags of the scenarios that ship."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolNeeds:
@@ -36,10 +42,12 @@ class PoolNeeds:
 class Scenario:
     """One experiment: `faults` are injected in order while the workload runs.
 
-    `timeout` (seconds) bounds the whole run. `destructive` scenarios run on external servers only if they are named
-    and allowed. `own_servers` marks faults that freeze or empty a whole server, and so affect other data on it: such a
-    scenario never runs on external servers. The target reaches the servers in `proxied` through a proxy of the harness
-    (`harness.faults.proxy`).
+    `tags` choose scenarios together: those of `smoke` are short, `release` asks everything that a release has to
+    survive, and `soak` runs for long.
+    `timeout` (seconds) bounds the whole run, which submits `tasks` unless it is asked for another number.
+    `destructive` scenarios run on external servers only if they are named and allowed. `own_servers` marks faults
+    that freeze or empty a whole server, and so affect other data on it: such a scenario never runs on external
+    servers. The target reaches the servers in `proxied` through a proxy of the harness (`harness.wire`).
     """
 
     name: str
@@ -52,6 +60,8 @@ class Scenario:
     own_servers: bool = False
     proxied: tuple[Service, ...] = ()
     timeout: float = 60.0
+    tasks: int = TASKS
+    tags: tuple[str, ...] = (RELEASE,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

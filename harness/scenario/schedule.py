@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Self
@@ -23,17 +23,34 @@ class Schedule:
     final: tuple[Arrival, ...]
 
     @classmethod
-    def of(cls, scenario: Scenario, *, seed: int, tasks: int) -> Self:
-        """Draw the schedule; raises `UsageError` if there are too few tasks for the scenario's faults."""
+    def of(cls, scenario: Scenario, *, seed: int, tasks: int, faults: Collection[int] | None = None) -> Self:
+        """Draw the schedule; `faults` are the numbers of those that it keeps, at their own moments (None: all).
+
+        Raises `UsageError` if there are too few tasks for the scenario's faults, or no fault has such a number.
+        """
         generator = scenario.workload.generator
         count = len(list(generator(seed=seed, tasks=tasks, gated=())))
-        gated = gated_numbers(scenario.faults, count)
+        kept = kept_faults(scenario.faults, faults)
+        gated = gated_numbers(scenario.faults, count) & gated_numbers(
+            [scenario.faults[n - 1] for n in kept], count
+        )
         arrivals = tuple(generator(seed=seed, tasks=tasks, gated=gated))
+        planned = plan_faults(scenario.faults, seed=seed, due=times(arrivals))
         return cls(
             arrivals=arrivals,
-            faults=plan_faults(scenario.faults, seed=seed, due=times(arrivals)),
+            faults=tuple(fault for fault in planned if fault.number in kept),
             final=tuple(scenario.workload.final_generator(seed=seed, tasks=tasks)),
         )
+
+
+def kept_faults(faults: Sequence[Fault], numbers: Collection[int] | None) -> list[int]:
+    """The numbers of the faults that a run keeps (None: of all); raises `UsageError` if there is no such fault."""
+    known = range(1, len(faults) + 1)
+    if unknown := sorted(set(numbers or ()) - set(known)):
+        raise UsageError(
+            f"There is no fault {unknown[0]}: the scenario has {counted(len(faults), 'fault')}. See --dry-run."
+        )
+    return [number for number in known if numbers is None or number in numbers]
 
 
 def gated_numbers(faults: Sequence[Fault], tasks: int) -> frozenset[int]:

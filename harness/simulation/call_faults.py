@@ -112,8 +112,7 @@ class Network:
         self._travel()
 
     def _travel(self) -> None:
-        runtime = self._runtime
-        runtime.sleep(runtime.uniform(FASTEST, SLOWEST))
+        self._runtime.scheduler.pause(self._process.rng.uniform(FASTEST, SLOWEST))
 
     def _strike(self, fault: PendingFault) -> None:
         scheduler = self._runtime.scheduler

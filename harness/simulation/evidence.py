@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from itertools import chain
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-from agentexec.store.dialects import ACTIVITY_TABLE, LOG_TABLE
+from agentexec.store.dialects import run
 from harness.history import OperationType
 from harness.simulation.context import SimulationContext
 from harness.simulation.queue.books import Books
@@ -31,8 +31,8 @@ def collect_evidence(context: SimulationContext) -> None:
 
 def pending(connection: Connection) -> int:
     """How many activities are not terminal."""
-    query = text(f"SELECT count(*) FROM {ACTIVITY_TABLE} WHERE status IN ('queued', 'running')")
-    return int(connection.execute(query).scalar_one())
+    ((count,),) = run(connection, "SELECT count(*) FROM {activity} WHERE status {pending}")
+    return int(count)
 
 
 def _orphans(books: Books) -> list[str]:
@@ -48,23 +48,21 @@ def _orphans(books: Books) -> list[str]:
 
 def _store(context: SimulationContext, connection: Connection) -> None:
     record = context.recorder.record
-    rows = connection.execute(
-        text(f"SELECT id, context, status, attempt, fence FROM {ACTIVITY_TABLE} ORDER BY id")
-    ).all()
-    numbers = {row.id: json.loads(row.context)["number"] for row in rows}
-    log = connection.execute(
-        text(
-            f"""SELECT activity_id, fence, n, status, percentage, created_at FROM {LOG_TABLE}
-            ORDER BY activity_id, fence, n"""
-        )
+    rows = run(connection, "SELECT id, context, status, attempt, fence FROM {activity} ORDER BY id")
+    tasks = {
+        row.id: {"task": json.loads(row.context)["number"], "activity": str(UUID(row.id))} for row in rows
+    }
+    log = run(
+        connection,
+        """SELECT activity_id, fence, n, status, percentage, created_at FROM {log}
+        ORDER BY activity_id, fence, n""",
     )
     for row in log:
         record(
             "postgres",
             OperationType.INFO,
             "transition",
-            task=numbers[row.activity_id],
-            activity=str(UUID(row.activity_id)),
+            **tasks[row.activity_id],
             fence=row.fence,
             n=row.n,
             status=row.status,
@@ -76,8 +74,7 @@ def _store(context: SimulationContext, connection: Connection) -> None:
             "postgres",
             OperationType.INFO,
             "record",
-            task=numbers[row.id],
-            activity=str(UUID(row.id)),
+            **tasks[row.id],
             status=row.status,
             attempt=row.attempt,
             fence=row.fence,

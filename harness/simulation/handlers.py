@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from copy import copy
+from functools import cache
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -18,6 +20,7 @@ from harness.simulation.scheduler import Process, Scheduler
 TASK_NAME = "simulated"
 # The same handler with a lock key that only the worker derives.
 LOCKED_TASK_NAME = "simulated-locked"
+AS_PLANNED = "as planned"
 
 
 class SimulatedTask(BaseModel):
@@ -45,8 +48,10 @@ class SimulatedHandlers:
         self._failed: Counter[int] = Counter()
         self._effects: dict[UUID, int] = {}  # per activity, the highest fencing token of an accepted effect
         self.registry = Registry()
-        self.registry.add(TaskDefinition(TASK_NAME, self._handle))
-        self.registry.add(TaskDefinition(LOCKED_TASK_NAME, self._handle, lock_key="{lock}"))
+        for inspected in _inspected():
+            definition = copy(inspected)
+            definition.handler = self._handle
+            self.registry.add(definition)
 
     def registry_of(self, pool: int) -> Registry:
         """The tasks that a pool knows."""
@@ -73,9 +78,11 @@ class SimulatedHandlers:
         except asyncio.CancelledError:
             self._recorder.by(process, OperationType.INFO, "run", **value)
             raise
-        except PlannedFailure as error:
-            self._recorder.by(process, OperationType.FAIL, "run", **value, error=str(error))
-            raise
+        if self._failed[context.number] < context.failures:
+            self._failed[context.number] += 1
+            self._recorder.by(process, OperationType.FAIL, "run", **value, error=AS_PLANNED)
+            # Here, since the text of each frame of a traceback takes as long as some statements.
+            raise PlannedFailure(AS_PLANNED)
         self._recorder.by(process, OperationType.OK, "run", **value)
 
     def _take_effect(self, process: Process, agent_id: UUID, fence: int, number: int) -> None:
@@ -95,6 +102,15 @@ class SimulatedHandlers:
             self._recorder.by(process, OperationType.INFO, "report", **key, percentage=percentage)
             ax.activity.update(agent_id, f"step {step}", percentage=percentage)
         await asyncio.sleep(context.work / steps)
-        if self._failed[context.number] < context.failures:
-            self._failed[context.number] += 1
-            raise PlannedFailure("as planned")
+
+
+async def _unbound(agent_id: UUID, context: SimulatedTask) -> None:
+    """The signature of the handler; each run has a handler of its own."""
+
+
+@cache
+def _inspected() -> tuple[TaskDefinition, TaskDefinition]:
+    """The tasks without their handler, for all runs: their models and fingerprints are the same."""
+    tasks = TaskDefinition(TASK_NAME, _unbound), TaskDefinition(LOCKED_TASK_NAME, _unbound, lock_key="{lock}")
+    assert all(task.fingerprint for task in tasks)  # it is kept in the task, and copied with it
+    return tasks

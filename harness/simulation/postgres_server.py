@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections import namedtuple
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, Engine, TextClause, create_engine, event
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 from agentexec.core.db import create_schema
-from agentexec.store.dialects import ACTIVITY_TABLE, LOG_TABLE
+from agentexec.store.dialects import run
 from harness.simulation.call_faults import LostCall, Network
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.runtime import VirtualRuntime
@@ -62,6 +63,49 @@ def _julianday(when: str | None) -> float | None:
     return JULIAN_DAY_OF_EPOCH + at / 86_400
 
 
+class StatementResult(NamedTuple):
+    """The part of SQLAlchemy's `CursorResult` that agentexec uses."""
+
+    rows: Sequence[Any]
+    returns_rows: bool
+
+    def all(self) -> Sequence[Any]:
+        """All rows; their columns are attributes."""
+        return self.rows
+
+
+class SimulatedConnection:
+    """The part of SQLAlchemy's `Connection` that agentexec uses, without SQLAlchemy, which takes longer than SQLite."""
+
+    def __init__(self, driver: sqlite3.Connection, engine: Engine) -> None:
+        self._driver = driver
+        self.dialect = engine.dialect
+
+    def __enter__(self) -> Connection:
+        """Begin a transaction."""
+        return cast(Connection, self)
+
+    def __exit__(self, *error: Any) -> None:
+        """Commit, or roll back after an error."""
+        self._driver.__exit__(*error)
+
+    def execute(self, statement: TextClause, parameters: Mapping[str, Any]) -> StatementResult:
+        """Run a statement; raises what SQLAlchemy raises for an error of the driver."""
+        try:
+            cursor = self._driver.execute(statement.text, parameters)
+            if cursor.description is None:
+                return StatementResult((), returns_rows=False)
+            row = _row_of(tuple([name for name, *_ in cursor.description]))
+            return StatementResult([*map(row._make, cursor.fetchall())], returns_rows=True)
+        except sqlite3.Error as error:
+            raise DBAPIError.instance(statement.text, parameters, error, sqlite3.Error) from error
+
+
+@cache
+def _row_of(columns: tuple[str, ...]) -> Any:
+    return namedtuple("Row", columns, rename=True)
+
+
 class PostgresServer:
     """The server of all simulated processes; it can be unreachable for some time."""
 
@@ -69,7 +113,7 @@ class PostgresServer:
         self._runtime = runtime
         self.away_until = 0
         self.engine = _database()
-        self._open: list[Connection] = []
+        self._open: list[SimulatedConnection] = []
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -77,24 +121,19 @@ class PostgresServer:
         _clock.append(self._runtime)
         try:
             with self.engine.connect() as connection:
-                self._open.append(connection)
-                with self.transaction():
-                    connection.execute(text(f"DELETE FROM {LOG_TABLE}"))
-                    connection.execute(text(f"DELETE FROM {ACTIVITY_TABLE}"))
+                driver = cast(sqlite3.Connection, connection.connection.driver_connection)
+                self._open.append(SimulatedConnection(driver, self.engine))
+                with self.transaction() as emptied:
+                    run(emptied, "DELETE FROM {log}")
+                    run(emptied, "DELETE FROM {activity}")
                 yield
         finally:
             self._open.clear()
             _clock.pop()
 
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """A transaction at one moment of virtual time.
-
-        All transactions share a connection: taking one from a pool costs more than the transaction itself.
-        """
-        (connection,) = self._open
-        with connection.begin():
-            yield connection
+    def transaction(self) -> SimulatedConnection:
+        """A transaction at one moment of virtual time. All of them share a connection."""
+        return self._open[0]
 
     def go_away(self, seconds: float) -> None:
         """Refuse every transaction for this time."""

@@ -59,6 +59,7 @@ class Scheduler:
         self.escaped: list[tuple[Process | None, BaseException]] = []
         self._hub = getcurrent()
         self._heap: list[_Entry] = []
+        self._until = 0  # the end of the present call of `run`
         self._count = 0
         self._pids = 100
 
@@ -87,26 +88,24 @@ class Scheduler:
         """The virtual time after this number of seconds from now, in nanoseconds."""
         return self.now + round(seconds * NANOSECONDS)
 
-    def run(self, until: int, done: Callable[[], bool] = lambda: False) -> bool:
-        """Run events up to a virtual time, or until `done` returns True after an event; returns whether it did."""
-        while self._heap and self._heap[0][0] <= until:
-            when, tie, count, process, work = heappop(self._heap)
+    def run(self, until: int) -> None:
+        """Run events up to a virtual time."""
+        heap, self._until = self._heap, until
+        while heap and heap[0][0] <= until:
+            when, tie, count, process, work = heappop(heap)
             self.now = when
             if process is not None:
                 if not process.alive:
                     continue
                 if process.stalled_until > when:
-                    heappush(self._heap, (process.stalled_until, tie, count, process, work))
+                    heappush(heap, (process.stalled_until, tie, count, process, work))
                     continue
             self.process = process
             try:
                 work()
             except Exception as error:  # noqa: BLE001 - reported like an exception of a thread
                 self.escaped.append((process, error))
-            if done():
-                return True
         self.now = max(self.now, until)
-        return done()
 
     def spawn(self, process: Process, work: Callable[[], object]) -> greenlet:
         """Start a thread of a process."""
@@ -121,8 +120,15 @@ class Scheduler:
 
     def pause(self, seconds: float) -> None:
         """Let the calling thread sleep."""
-        process = self._require_process()
-        self.at(self.seconds(seconds), process, getcurrent().switch)
+        process, heap = self._require_process(), self._heap
+        when, tie = self.seconds(seconds), process.rng.random()
+        self._count += 1
+        # Where no other event comes first, the thread goes on without two switches: half of all pauses.
+        free = process.alive and process.stalled_until <= when <= self._until
+        if free and (not heap or when < heap[0][0]):
+            self.now = when
+            return
+        heappush(heap, (when, tie, self._count, process, getcurrent().switch))
         self._switch(process)
 
     def wait(self, waiters: list[Wakeup], timeout: float | None) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from harness.history.figures import counted
+from harness.shrinking import cut
 from harness.simulation.plan import Plan, PlannedTask, SimulatedFault
 from harness.simulation.simulation import SimulationResult, simulate
 
-T = TypeVar("T")
 OTHER_SEEDS = 3
 # The most simulated runs of one shrinking.
 TRIES = 900
@@ -19,8 +19,7 @@ TRIES = 900
 class Shrinker:
     """Searches for the smallest plan that still has the first finding of a failing run, by checker and kind.
 
-    Delta debugging over the parts of a plan, greedy and deterministic: the same plan shrinks to the same plan. After
-    "Simplifying and Isolating Failure-Inducing Input", Zeller and Hildebrandt, 2002.
+    Delta debugging over the parts of a plan, greedy and deterministic: the same plan shrinks to the same plan.
     """
 
     def __init__(
@@ -43,18 +42,9 @@ class Shrinker:
 
     def _cut(self, part: str) -> bool:
         """Remove as many members of a part of the plan as possible, in ever smaller pieces."""
-        improved = False
-        size = len(getattr(self._best.plan, part))
-        while size >= 1:
-            start = 0
-            while start < len(members := getattr(self._best.plan, part)):
-                kept = (*members[:start], *members[start + size :])
-                if self._still_fails(_with(self._best.plan, {part: kept})):
-                    improved = True
-                else:
-                    start += size
-            size //= 2
-        return improved
+        members = getattr(self._best.plan, part)
+        left = cut(members, lambda kept: self._still_fails(_with(self._best.plan, {part: tuple(kept)})))
+        return len(left) < len(members)
 
     def _simplify(self) -> bool:
         """Try each simplification; a plan that still fails is the base of the next one."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import harness.kit
 from harness.environments import reaper
@@ -56,7 +56,9 @@ def adapter(name: str) -> AdapterTarget:
 
 
 class AdapterTarget:
-    """The system under test that an adapter.toml describes."""
+    """The system under test that an adapter.toml describes; its tasks have numbers and no names."""
+
+    task_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, file: AdapterFile) -> None:
         self.file = file
@@ -129,6 +131,11 @@ class AdapterSession:
         version = self._checked("hello", version_of, self._client.call("hello"))
         self._client.call("prepare")
         return version
+
+    @property
+    def client_pid(self) -> int:
+        """The process id of the client, which submits the tasks."""
+        return self._client.pid
 
     def start_pool(self) -> SubprocessPool:
         self._pools += 1

@@ -71,6 +71,11 @@ class AdapterClient:
         # It starts with the first call, which then fails if the client ended before it or wrote anything.
         self._reader = threading.Thread(target=self._read, name=f"client-of-{name}", daemon=True)
 
+    @property
+    def pid(self) -> int:
+        """The process id of the client."""
+        return self._process.pid
+
     def call(self, call: str, within: float | None = None, **fields: Any) -> Any:
         """The result of a call; raises `TargetFailed` if the client fails.
 

@@ -13,12 +13,20 @@ import agentexec as ax
 from harness.targets import body
 from harness.targets.agentexec_tasks import ENV_VERSION, NEW_TASK_NAME, TASK_NAME, Numbered, Numbered2
 
+_HALF = 50  # percent: a handler that is to fail does so near its end
+
 pool = ax.Pool()
 
 
 async def numbered(agent_id: UUID, context: Numbered) -> None:
     """Run the handler body that all targets share, with the attempt and fencing token of agentexec."""
     task = ax.current_task()
+
+    def report(percentage: int) -> None:
+        task.report("working", percentage)
+        if percentage > _HALF and task.attempt <= context.fails:
+            raise body.RequestedFailure("the workload asks for it")
+
     await body.perform(
         context.number,
         activity=str(agent_id),
@@ -27,7 +35,7 @@ async def numbered(agent_id: UUID, context: Numbered) -> None:
         work=context.work,
         gate=context.gate,
         lock=context.lock,
-        report=lambda percentage: task.report("working", percentage),
+        report=report,
     )
 
 

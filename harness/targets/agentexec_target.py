@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 import redis
@@ -18,13 +19,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import agentexec as ax
 from agentexec.activity import PENDING, Activity, ActivityLog
+from agentexec.queue import redis_queue
 from agentexec.store.dialects import PREFIX
 from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, describe_error
 from harness.history import CHILD, Operation, OperationType
 from harness.targets.agentexec_schema import TemporarySchema
 from harness.targets.agentexec_tasks import ENV_VERSION, NEW_TASK_NAME, TASK_NAME, Numbered, Numbered2
-from harness.targets.base import Submission, TargetSettings, TaskSpec
+from harness.targets.base import Submission, TargetSettings, TaskFeature, TaskSpec
 from harness.targets.body import worker_environment
 from harness.targets.queue_owners import redis_orphans
 from harness.targets.subprocess_pool import SubprocessPool
@@ -86,6 +88,28 @@ class AgentexecSession:
             Submission(number=task.number, activity=str(record.agent_id))
             for task, record in zip(tasks, recorded, strict=True)
         ]
+
+    @property
+    def agentexec_queue(self) -> str:
+        """The queue that the gauges of a load read."""
+        return self._settings.queue
+
+    def command_names(self) -> dict[str, str]:
+        """The names of the queue's scripts, by what a wire calls their commands."""
+        return {
+            f"EVALSHA {hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()[:8]}": f"EVALSHA {name}.lua"
+            for name in redis_queue.SCRIPTS
+            if (source := redis_queue.script_source(name, flags=True))
+        }
+
+    def cancel(self, activities: Sequence[str]) -> None:
+        """Cancel tasks, whatever has become of them; raises `TargetFailed` if the servers fail."""
+        try:
+            self._client.cancel([UUID(activity) for activity in activities])
+        except (ax.AgentexecError, SQLAlchemyError, redis.RedisError) as error:
+            raise TargetFailed(
+                f"agentexec could not cancel: {describe_error(error)}. See the logs of the servers."
+            ) from None
 
     def unfinished(self) -> int:
         """How many activities of this queue are not in a terminal state."""
@@ -250,6 +274,8 @@ class AgentexecTarget:
     """The reference implementation in this repository."""
 
     name: str = "agentexec"
+    task_names: ClassVar[tuple[str, ...]] = ()
+    features: tuple[TaskFeature, ...] = tuple(TaskFeature)
 
     def version(self) -> str:
         """The version of the installed agentexec."""
@@ -264,14 +290,16 @@ TARGET = AgentexecTarget()
 
 
 def _request(task: TaskSpec) -> ax.TaskRequest:
-    context = Numbered(number=task.number, work=task.work, gate=task.gate, lock=task.lock)
+    context = Numbered(number=task.number, work=task.work, gate=task.gate, lock=task.lock, fails=task.fails)
     name = TASK_NAME
     if task.version > 1 and task.number % 2:
         context = Numbered2(**context.model_dump(), note="new")
     elif task.version > 1:
         name = NEW_TASK_NAME
     priority = ax.Priority.LOW if task.priority is None else ax.Priority(task.priority)
-    return ax.TaskRequest(task_name=name, context=context, priority=priority, lock_key=task.lock)
+    return ax.TaskRequest(
+        task_name=name, context=context, priority=priority, lock_key=task.lock, delay=task.delay
+    )
 
 
 def _witness(process: str, f: str, value: dict[str, Any]) -> Operation:

@@ -10,7 +10,7 @@ ENV_VERSION = "HARNESS_APPLICATION_VERSION"
 
 
 class Numbered(BaseModel):
-    """The context of a task: its number, seconds of work, its gate, and its lock key."""
+    """The context of a task: its number, seconds of work, its gate, its lock key, and how many attempts fail."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -18,6 +18,7 @@ class Numbered(BaseModel):
     work: float = 0.0
     gate: str | None = None
     lock: str | None = None
+    fails: int = 0
 
 
 class Numbered2(Numbered):

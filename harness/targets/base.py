@@ -8,11 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from harness.environments.base import Endpoints
 from harness.history import Operation
+
+
+class TaskFeature(StrEnum):
+    """What the tasks of a target may do: fail at first, wait, or be canceled (`cancel(activities)` of the session)."""
+
+    FAILS = "fails"
+    DELAY = "delay"
+    CANCEL = "cancel"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +31,8 @@ class TaskSpec:
     Tasks with the same `lock` key must run one at a time; `priority` is `high` or `low`; only a pool of `version` 2 of
     the application can run a task of version 2. A target without these features ignores them, and the checkers report
     the result. `intended` is when the client of the run intended to submit the task, in nanoseconds of CLOCK_MONOTONIC;
-    it is for the history alone.
+    it is for the history alone. The handler fails in its first `fails` attempts, and the task may run `delay` seconds
+    after its submission at the earliest: both only on targets whose `features` name them.
     """
 
     number: int
@@ -32,6 +42,8 @@ class TaskSpec:
     priority: str | None = None
     version: int = 1
     intended: int | None = None
+    fails: int = 0
+    delay: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,13 +72,15 @@ class TargetSettings:
 class Submission:
     """The outcome of one submitted task: its `activity` if the target acknowledged it, else the error.
 
-    `certain` is True if a failed submission certainly had no effect; otherwise its outcome is unknown.
+    `certain` is True if a failed submission certainly had no effect; otherwise its outcome is unknown. `name` is what
+    an application calls the task: the rows of a load are named by it.
     """
 
     number: int
     activity: str | None = None
     error: str | None = None
     certain: bool = False
+    name: str | None = None
 
 
 class PoolHandle(Protocol):
@@ -124,7 +138,12 @@ class TargetSession(Protocol):
 
 
 class Target(Protocol):
-    """A system that can be tested."""
+    """A system that can be tested.
+
+    An optional attribute `task_names: Collection[str] | None` has the names that its submissions may have, and None if
+    they are not known before a run: a threshold of a load for another name is refused.
+    An optional attribute `features` names what its tasks can do besides running once (`TaskFeature`).
+    """
 
     @property
     def name(self) -> str:

@@ -15,6 +15,10 @@ ENV_HISTORY = "HARNESS_HISTORY"
 ENV_GATE = "HARNESS_GATE"
 
 
+class RequestedFailure(Exception):
+    """The failure of a handler that the workload asks for."""
+
+
 def worker_environment(history: Path, gate_address: str) -> dict[str, str]:
     """The environment variables that a target sets for its pools, so that `perform` works in them."""
     return {ENV_HISTORY: str(history.absolute()), ENV_GATE: gate_address}

@@ -96,8 +96,9 @@ def _mistake(what: str, remedy: str) -> AdapterMistake:
 
 
 def _plain(answer: Submission) -> Submission:
-    """The answer with its id as text: a UUID is one too."""
-    return answer if answer.activity is None else replace(answer, activity=str(answer.activity))
+    """The answer with its id as text: a UUID is one too. So is its name."""
+    activity, name = (None if text is None else str(text) for text in (answer.activity, answer.name))
+    return replace(answer, activity=activity, name=name)
 
 
 def _few(numbers: Sequence[object]) -> str:

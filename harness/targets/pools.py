@@ -39,6 +39,11 @@ class RunningPool:
         """Whether the parent process has not ended yet."""
         return not self._ended.is_set()
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it got SIGTERM and has not ended yet."""
+        return self._terminated and self.is_running
+
     def worker_pids(self) -> list[int]:
         """Process ids of the running workers, in ascending order."""
         return sorted(self._handle.worker_pids())

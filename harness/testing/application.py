@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -122,6 +122,12 @@ class Application:
         """The services that the system needs; empty for Postgres and Redis."""
         found: Sequence[str] = getattr(self.wrapped, "needs", ())
         return found
+
+    @property
+    def task_names(self) -> Collection[str] | None:
+        """The names that its tasks may have, None if they are not known before a run."""
+        names: Collection[str] | None = getattr(self.wrapped, "task_names", None)
+        return names
 
     def promises(self, settings: TargetSettings) -> Promises:
         """What that system promises."""

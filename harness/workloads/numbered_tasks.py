@@ -79,13 +79,16 @@ class NumberedClient:
         return self._session.unfinished()
 
     def _record_outcome(self, submission: Submission) -> None:
+        value: dict[str, object] = {"task": submission.number}
         if submission.activity is not None:
-            self._recorder.record(
-                OperationType.OK, "enqueue", task=submission.number, activity=submission.activity
-            )
-            return
-        kind = OperationType.FAIL if submission.certain else OperationType.INFO
-        self._recorder.record(kind, "enqueue", task=submission.number, error=submission.error)
+            kind = OperationType.OK
+            value["activity"] = submission.activity
+        else:
+            kind = OperationType.FAIL if submission.certain else OperationType.INFO
+            value["error"] = submission.error
+        if submission.name is not None:
+            value["name"] = submission.name
+        self._recorder.record(kind, "enqueue", **value)
 
 
 WORKLOAD = NumberedTasks()

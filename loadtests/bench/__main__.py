@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.command_line import Parser, filled_path, positive
+from harness.command_line import Parser, above_zero, filled_path, positive
 from harness.environments import make_environment
 from harness.environments.deadlocks import Deadlocks, DeadlockWatch
 from harness.errors import EXIT_INVALID, EXIT_VALID, HarnessError
@@ -21,16 +21,20 @@ from harness.report import prepare_folder
 from loadtests.bench import (
     arrivals,
     claims,
+    endurance,
     generator_rate,
     history,
     killing,
     lateness,
     resting,
+    scale,
+    starting,
     stored,
+    through_wire,
     throughput,
     timing,
 )
-from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure
+from loadtests.bench.bench import FINISHED, MINUTES, QUEUED, BenchEnvironment, BenchResult, Figure
 
 SCHEMA_VERSION = 1
 
@@ -40,6 +44,7 @@ BENCHMARKS: Mapping[str, Callable[[BenchEnvironment, int], BenchResult | list[Be
     "enqueue-together": throughput.enqueue_together,
     "enqueue-many": throughput.enqueue_many,
     "pick-up": timing.pick_up,
+    "start": starting.start,
     "recovery": timing.recovery,
     "worker-recovery": killing.worker_recovery,
     "stop": timing.stop,
@@ -50,14 +55,20 @@ BENCHMARKS: Mapping[str, Callable[[BenchEnvironment, int], BenchResult | list[Be
     "schedule": arrivals.schedule,
     "lateness": lateness.lateness,
     "generator-rate": generator_rate.generator_rate,
+    "scale": scale.scale,
+    "endurance": endurance.endurance,
+    "wire": through_wire.wire,
 }
+# Not run unless they are named.
+LONG = ("scale", "endurance")
+MOST_MINUTES = 1_440
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the chosen benchmarks on fresh servers; returns the exit code, 1 after a deadlock in Postgres."""
     try:
         options = _options(arguments)
-        return _run(options.names or list(BENCHMARKS), options.repeats, options.quick, options.report)
+        return _run(options)
     except HarnessError as error:
         print(f"bench: {masked(str(error))}", file=sys.stderr)
         return error.exit_code
@@ -73,28 +84,39 @@ def _options(arguments: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         "--report", type=filled_path, default=Path("reports/bench"), help="folder for bench.json"
     )
+    parser.add_argument("--finished", type=positive, default=FINISHED, help="scale: finished activities")
+    parser.add_argument("--queued", type=positive, default=QUEUED, help="scale: queued activities")
+    parser.add_argument(
+        "--minutes", type=above_zero(MOST_MINUTES), default=MINUTES, help="endurance: its length"
+    )
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.names) - set(BENCHMARKS))
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]!r}; choose from {', '.join(BENCHMARKS)}")
+    options.names = options.names or [name for name in BENCHMARKS if name not in LONG]
     return options
 
 
-def _run(names: Sequence[str], repeats: int, quick: bool, report: Path) -> int:
-    folder = prepare_folder(report)
+def _run(options: Namespace) -> int:
+    folder = prepare_folder(options.report)
     results: dict[str, list[BenchResult]] = {}
     servers: dict[str, str] = {}
     deadlocks: dict[str, Deadlocks] = {}
-    for name in names:
+    for name in options.names:
         print(f"measuring {name} ...", file=sys.stderr, flush=True)
         # Fresh servers for each benchmark, so that it does not pay for the vacuum or flush of another.
         with make_environment("embedded") as environment:
             servers = {"postgres": environment.versions.postgres, "redis": environment.versions.redis}
             measured = BenchEnvironment(
-                endpoints=environment.endpoints, folder=environment.folder, quick=quick
+                endpoints=environment.endpoints,
+                folder=environment.folder,
+                quick=options.quick,
+                finished=options.finished,
+                queued=options.queued,
+                minutes=options.minutes,
             )
             watch = DeadlockWatch(environment)
-            found = BENCHMARKS[name](measured, repeats)
+            found = BENCHMARKS[name](measured, options.repeats)
             deadlocks[name] = watch.found()
         results[name] = found if isinstance(found, list) else [found]
         for result in results[name]:

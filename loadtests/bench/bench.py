@@ -8,11 +8,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
+from types import MappingProxyType
 from uuid import uuid4
 
 import agentexec as ax
@@ -24,6 +25,7 @@ from harness.history.figures import quantile
 from loadtests.bench.app import HISTORY
 
 POLL_SECONDS = 0.005
+FINISHED, QUEUED, MINUTES = 10_000_000, 1_000_000, 20.0
 # The longest time of one measurement.
 PATIENCE_SECONDS = 120.0
 
@@ -76,23 +78,29 @@ class BenchResult:
 
 @dataclass(slots=True)
 class BenchEnvironment:
-    """The servers of a benchmark; `quick` reduces the number of tasks."""
+    """The servers of a benchmark; `quick` reduces the number of tasks.
+
+    `finished` and `queued` are the activities of `scale`, `minutes` the length of `endurance`.
+    """
 
     endpoints: Endpoints
     folder: Path
     quick: bool = False
+    finished: int = FINISHED
+    queued: int = QUEUED
+    minutes: float = MINUTES
 
     def scaled(self, number: int) -> int:
         """A number of tasks, or a tenth of it if `quick`."""
         return max(1, number // 10) if self.quick else number
 
     @contextmanager
-    def client(self) -> Iterator[ax.Client]:
-        """A client with a new queue, whose keys are removed at the end."""
+    def client(self, queue_name: str | None = None) -> Iterator[ax.Client]:
+        """A client with a queue, by default a new one, whose keys are removed at the end."""
         client = ax.Client(
             database_url=self.endpoints.database_url,
             redis_url=self.endpoints.redis_url,
-            queue_name=f"bench-{uuid4().hex[:12]}",
+            queue_name=queue_name or f"bench-{uuid4().hex[:12]}",
         )
         create_schema(client.engine)
         try:
@@ -103,7 +111,13 @@ class BenchEnvironment:
 
     @contextmanager
     def pool(
-        self, client: ax.Client, *, workers: int, concurrency: int, lease: float = 30.0
+        self,
+        client: ax.Client,
+        *,
+        workers: int,
+        concurrency: int,
+        lease: float = 30.0,
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> Iterator[PoolProcess]:
         """A pool for the client's queue, stopped or killed at the end."""
         history = Path(mkdtemp(dir=self.folder))
@@ -115,6 +129,7 @@ class BenchEnvironment:
             "AGENTEXEC_WORKER_CONCURRENCY": str(concurrency),
             "AGENTEXEC_LEASE_SECONDS": str(lease),
             HISTORY: str(history),
+            **settings,
         }
         process = subprocess.Popen(
             [sys.executable, "-m", "agentexec", "worker", "loadtests.bench.app:pool"],

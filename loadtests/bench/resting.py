@@ -26,9 +26,12 @@ def idle(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
         until(lambda: len(client.queue.registered()) >= WORKERS)
         _warm(client)
         parent = psutil.Process(pool.process.pid)
-        workers = parent.children()
+        (fork_server,) = parent.children()
+        workers = fork_server.children()
         time.sleep(SETTLE_SECONDS)
-        used, largest = zip(*(_window([parent, *workers], workers) for _ in range(repeats)), strict=True)
+        used, largest = zip(
+            *(_window([parent, fork_server, *workers], workers) for _ in range(repeats)), strict=True
+        )
     name = f"idle pool of {WORKERS} workers"
     return [
         BenchResult(

@@ -6,51 +6,27 @@ time per task, which depends far less on other load of the machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from uuid import uuid4
+from collections.abc import Sequence
 
 import psutil
-from sqlalchemy import Engine, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import text
 
-from agentexec.core.db import create_schema, engine_for
 from agentexec.store.dialects import ACTIVITY_TABLE, LOG_TABLE
 from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure
+from loadtests.bench.filled import autocommit, fill_finished, other_database
 from loadtests.bench.throughput import CONCURRENCY, DRAINED, WORKERS, drain_rate
 
 FINISHED = 1_000_000
-CHUNK = 100_000
 # The lowest rate relative to empty tables.
 BOUND = 0.9
-
-# UUIDs of version 7 from the past, a millisecond apart.
-_ID = """CAST(lpad(to_hex(CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint) - :all + i), 12, '0')
-    || '7' || substr(md5(CAST(i AS text)), 1, 3) || '8' || substr(md5(CAST(i AS text)), 4, 15) AS uuid)"""
-_WHEN = "clock_timestamp() - (:all - i) * interval '1 millisecond'"
-_FILL = text(
-    f"""WITH filled AS (
-        INSERT INTO {ACTIVITY_TABLE} (id, agent_id, queue_name, agent_type, status, fence, attempt, failures, priority,
-            context, created_at, updated_at, dispatched_at)
-        SELECT id, id, 'bench-stored', 'bench.nothing', 'complete', i + 1, 1, 0, 1, '{{"number": 1}}', at, at, at
-        FROM (SELECT i, {_ID} AS id, {_WHEN} AS at
-              FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS i) AS past
-        RETURNING id, fence, updated_at
-    )
-    INSERT INTO {LOG_TABLE} (activity_id, fence, n, status, message, percentage, created_at)
-    SELECT filled.id, CASE WHEN entry.status = 'queued' THEN 0 ELSE filled.fence END, entry.n, entry.status,
-        entry.message, entry.percentage, filled.updated_at
-    FROM filled, (VALUES (0, 'queued', 'Waiting to start.', 0), (0, 'running', 'Task started.', 0),
-        (1, 'complete', 'Task completed successfully.', 100)) AS entry(n, status, message, percentage)"""
-)
 
 
 def stored(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
     """Drains with and without a million finished activities and their logs: rate and Postgres's time per task."""
     tasks, finished = environment.scaled(DRAINED), environment.scaled(FINISHED)
-    with _database(environment) as full, _database(environment) as empty:
-        _fill(full, finished)
+    with other_database(environment) as full, other_database(environment) as empty:
+        with autocommit(full) as engine:
+            fill_finished(engine, finished)
         rounds = [_round(full, empty, tasks, number) for number in range(repeats + 1)][1:]
     of_full, of_empty = zip(*rounds, strict=True)
     return [
@@ -85,7 +61,7 @@ def _round(
     full: BenchEnvironment, empty: BenchEnvironment, tasks: int, number: int
 ) -> tuple[Measured, Measured]:
     """One drain of each; which one is first alternates."""
-    with _engine(empty) as engine, engine.connect() as connection:
+    with autocommit(empty) as engine, engine.connect() as connection:
         connection.execute(text(f"TRUNCATE {LOG_TABLE}, {ACTIVITY_TABLE}"))
     if number % 2:
         of_empty = _drain(empty, tasks)
@@ -94,7 +70,7 @@ def _round(
 
 
 def _drain(environment: BenchEnvironment, tasks: int) -> Measured:
-    with _engine(environment) as engine, engine.connect() as connection:
+    with autocommit(environment) as engine, engine.connect() as connection:
         pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
         server = psutil.Process(int(pid)).parent()
         assert server is not None
@@ -113,43 +89,3 @@ def _spent(server: psutil.Process) -> float:
             continue
         ended = own.children_user + own.children_system
         return own.user + own.system + ended + sum(times.user + times.system for times in living)
-
-
-def _fill(environment: BenchEnvironment, finished: int) -> None:
-    with _engine(environment) as engine, engine.connect() as connection:
-        connection.execute(text("SET synchronous_commit = off"))
-        # No foreign key checks: the rows are inserted with their parents.
-        connection.execute(text("SET session_replication_role = replica"))
-        for first in range(0, finished, CHUNK):
-            last = min(finished, first + CHUNK) - 1
-            connection.execute(_FILL, {"all": finished, "first": first, "last": last})
-        connection.execute(text(f"VACUUM ANALYZE {ACTIVITY_TABLE}, {LOG_TABLE}"))
-        connection.execute(text("CHECKPOINT"))
-
-
-@contextmanager
-def _database(environment: BenchEnvironment) -> Iterator[BenchEnvironment]:
-    """A new database with agentexec's tables, dropped at the end."""
-    name = f"bench_{uuid4().hex[:12]}"
-    url = make_url(environment.endpoints.database_url).set(database=name)
-    other = replace(
-        environment,
-        endpoints=replace(environment.endpoints, database_url=url.render_as_string(hide_password=False)),
-    )
-    with _engine(environment) as server, server.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-        try:
-            with _engine(other) as engine:
-                create_schema(engine)
-            yield other
-        finally:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-
-
-@contextmanager
-def _engine(environment: BenchEnvironment) -> Iterator[Engine]:
-    engine = engine_for(environment.endpoints.database_url)
-    try:
-        yield engine.execution_options(isolation_level="AUTOCOMMIT")
-    finally:
-        engine.dispose()

@@ -32,8 +32,8 @@ def pick_up(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
     A handler that begins before the caller goes on counts as less than 0 from the return.
     """
     results: list[BenchResult] = []
-    for pace, between in (("one after the other", _until_idle), ("one every 20 ms", _until_next)):
-        rounds = [_pick_up_times(environment, between) for _ in range(repeats)]
+    for pace, between in (("one after the other", _until_idle), ("one every 20 ms", until_next)):
+        rounds = [pick_up_times(environment, between) for _ in range(repeats)]
         results += [
             BenchResult(
                 figure=Figure(
@@ -64,7 +64,8 @@ def stop(environment: BenchEnvironment, repeats: int) -> BenchResult:
     return BenchResult(figure=Figure(name=name, unit="s", values=values, higher_is_better=False))
 
 
-def _pick_up_times(environment: BenchEnvironment, between: Between) -> dict[str, list[float]]:
+def pick_up_times(environment: BenchEnvironment, between: Between) -> dict[str, list[float]]:
+    """Milliseconds from the call of `enqueue`, and from its return, to the first line of each handler."""
     samples = environment.scaled(SAMPLES)
     with environment.client() as client, environment.pool(client, workers=1, concurrency=4) as pool:
         enqueued = asyncio.run(_enqueue_one_by_one(client, samples, between))
@@ -93,7 +94,8 @@ async def _until_idle(client: ax.Client, _called: int) -> None:
     await asyncio.to_thread(until, lambda: client.queue.depth().known == 0, step=0.002)
 
 
-async def _until_next(_client: ax.Client, called: int) -> None:
+async def until_next(_client: ax.Client, called: int) -> None:
+    """Wait until the next call is due."""
     await asyncio.sleep(max(0.0, EVERY - seconds(time.monotonic_ns() - called)))
 
 

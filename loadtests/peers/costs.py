@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
-import psutil
 import psycopg
 
-from harness.processes import descendants
-
-
-def tree_seconds(roots: Iterable[int]) -> float:
-    """Seconds of processor time of some processes and all below them, with those of their ended children."""
-    total = 0.0
-    for pid in [one for root in roots for one in (root, *descendants(root))]:
-        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
-            times = psutil.Process(pid).cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
-    return total
+from harness.processes import tree_seconds
 
 
 @dataclass(frozen=True, kw_only=True)

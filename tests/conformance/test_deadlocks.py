@@ -366,7 +366,9 @@ def test_parts_of_one_transaction_are_in_the_order_of_their_keys(monkeypatch: py
     enqueuer, written = Enqueuer(engine, MemoryQueue()), list[str | None]()
     monkeypatch.setattr(enqueuer, "_require_own_queue", lambda: None)
     monkeypatch.setattr(
-        enqueuer, "_write", lambda parts, _: written.extend(a.idempotency_key for p in parts for a in p)
+        enqueuer,
+        "_write",
+        lambda parts, *_, **__: written.extend(a.idempotency_key for p in parts for a in p),
     )
     tasks = [PreparedTask(new_activity(QUEUE, idempotency_key=key), b"", STATEMENT_BYTES) for key in "cab"]
     enqueuer._record([_Group(tasks, Future())])

@@ -129,6 +129,26 @@ def test_recording_the_same_task_again_answers_the_same_and_changes_nothing(reco
     assert len(record.row(activity.id).log) == 1
 
 
+@pytest.mark.parametrize("new_ids", [True, False])
+def test_what_tasks_of_a_batch_share_is_kept_apart_from_what_they_do_not(
+    record: Record, *, new_ids: bool
+) -> None:
+    """True and 1 are equal in Python and differ in JSON. A batch of one task shares everything."""
+    first, second = new_activity(), new_activity(lock_key="b", delay=60.0)
+    first.context, second.context = {"a": 1}, {"a": True}
+    first.metadata, second.metadata = {"a": True}, {"a": 1}
+    with record.engine.begin() as connection:
+        for batch in ([first, second], [alone := new_activity(lock_key="c")]):
+            assert statements.record_enqueued(connection, batch, new_ids=new_ids) == {
+                a.id: a.id for a in batch
+            }
+        found = {a.id: a for a in pending(connection, [first.id, second.id, alone.id])}
+    assert [repr(found[a.id].context) for a in (first, second)] == ["{'a': 1}", "{'a': True}"]
+    assert [found[a.id].lock_key for a in (first, second, alone)] == [None, "b", "c"]
+    assert [found[a.id].delay > 0 for a in (first, second, alone)] == [False, True, False]
+    assert [e.message for a in (first, second, alone) for e in record.row(a.id).log] == ["Waiting."] * 3
+
+
 def test_one_idempotency_key_is_one_task_also_within_one_batch(record: Record) -> None:
     key = uuid4().hex
     first = record.queued(idempotency_key=key)

@@ -152,5 +152,5 @@ def test_a_pool_without_metrics_listens_nowhere(
 
 def listening(pool: RunningPool) -> list[Any]:
     parent = psutil.Process(pool.process.pid)
-    found = [c for p in (parent, *parent.children()) for c in p.net_connections("inet")]
+    found = [c for p in (parent, *parent.children(recursive=True)) for c in p.net_connections("inet")]
     return [c for c in found if c.status == psutil.CONN_LISTEN]

@@ -183,18 +183,26 @@ def test_past_the_graceful_time_out_tasks_are_released_uncharged(
 def test_a_worker_that_is_stopped_during_its_start_claims_nothing(app: App, command: str) -> None:
     app.enqueue(1)
     status_read, status_write = os.pipe()
+    commands_read, commands_write = os.pipe()
+    os.write(commands_write, f"{command}\n".encode())
     options = asdict(WorkerSpec(name="late", slot=0, reference=PoolReference.parse("app:pool")))
-    options |= {"sys_path": [str(app.folder), *sys.path], "status_fd": status_write}
+    options |= {
+        "sys_path": [str(app.folder), *sys.path],
+        "commands_fd": commands_read,
+        "status_fd": status_write,
+    }
+    code = (
+        "import json, sys; from agentexec.worker.process import end_with; end_with(json.loads(sys.argv[1]))"
+    )
     done = subprocess.run(
-        [sys.executable, "-m", "agentexec.worker", json.dumps(options)],
+        [sys.executable, "-c", code, json.dumps(options)],
         cwd=app.folder,
         env=app.environment(),
-        input=f"{command}\n".encode(),
-        pass_fds=[status_write],
+        pass_fds=[commands_read, status_write],
         timeout=60,
     )
-    os.close(status_write)
-    os.close(status_read)
+    for descriptor in (status_read, status_write, commands_read, commands_write):
+        os.close(descriptor)
     assert done.returncode == 0
     assert app.begun(1) is None
     queue = app.client.queue

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,14 +15,18 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from harness.environments.base import Service
+from harness.environments.base import Endpoints, Service
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.errors import GateError
 from harness.faults.backends import TerminateBackends
 from harness.faults.base import Fault, FaultContext
-from harness.faults.proxy import ReplyProxy
+from harness.faults.redis_tail import LoseRedisTail
 from harness.faults.restarting import RestartServer
+from harness.load.gauges import Sampler
+from harness.load.resources import Sampled
+from harness.load.server_gauges import PostgresSampler, RedisSampler
 from harness.scenario.schedule import plan_faults
+from harness.wire import Wire
 
 pytestmark = pytest.mark.integration
 
@@ -57,34 +62,73 @@ def test_every_connection_is_terminated_and_new_ones_are_accepted(own_servers: E
 
 
 def test_termination_without_a_connection_is_no_fault(own_servers: EmbeddedEnvironment) -> None:
-    with pytest.raises(GateError, match="no connection to end"):
-        carry_out(TerminateBackends(at=0.0), own_servers)
+    with closing(PostgresSampler(own_servers.endpoints.database_url)) as gauges:  # that of the harness itself
+        gauges.sample()
+        with pytest.raises(GateError, match="no connection to end"):
+            carry_out(TerminateBackends(at=0.0), own_servers)
+        assert gauges.sample().totals
+
+
+def use(endpoints: Endpoints, number: int) -> None:
+    """Commands to both servers, of sessions that end: Postgres counts what they did when they end."""
+    with (
+        psycopg.connect(endpoints.database_url, autocommit=True) as postgres,
+        redis.Redis.from_url(endpoints.redis_url) as client,
+    ):
+        for _ in range(number):
+            postgres.execute("SELECT 1")
+            client.ping()
+
+
+def sampler_of(service: Service, environment: EmbeddedEnvironment) -> tuple[Sampler, str]:
+    """The gauges of a server, and the one that counts commands."""
+    endpoints = environment.endpoints
+    if service == "redis":
+        return RedisSampler(endpoints.redis_url), "Redis commands"
+    return PostgresSampler(endpoints.database_url), "Postgres commits"
 
 
 @pytest.mark.parametrize("crash", [False, True])
 @pytest.mark.parametrize("service", ["redis", "postgres"])
 def test_a_restarted_server_keeps_its_data_and_loses_its_connections(
-    own_servers: EmbeddedEnvironment, service: Service, crash: bool
+    own_servers: EmbeddedEnvironment, service: Service, crash: bool, eventually: Callable[..., object]
 ) -> None:
+    """What a load used is right although the server counts anew."""
+
+    def sample() -> float:
+        sampled.add(sampler.sample(), at=0.0, second=None)
+        return sampled.totals.get(name, 0.0)
+
     endpoints = own_servers.endpoints
     key = f"{service}_{crash}".lower()
+    sampled, (sampler, name) = Sampled(), sampler_of(service, own_servers)
+    sample()
     with (
         psycopg.connect(endpoints.database_url, autocommit=True) as postgres,
         redis.Redis.from_url(endpoints.redis_url) as client,
     ):
         postgres.execute(f"CREATE TABLE {key} ()")
         client.set(key, "kept")
+        use(endpoints, 600)
+        eventually(lambda: sample() >= 600, 30)
         fault = RestartServer(service=service, at=0.0, seconds=0.0, crash=crash)
         carry_out(fault, own_servers)
         if service == "postgres":
             with pytest.raises(psycopg.OperationalError):
                 postgres.execute("SELECT 1")
+    sampler.close()  # as after an answer that did not come
+    before = sampled.totals[name]
     with (
-        psycopg.connect(endpoints.database_url) as postgres,
+        psycopg.connect(endpoints.database_url, autocommit=True) as postgres,
         redis.Redis.from_url(endpoints.redis_url) as client,
     ):
         assert postgres.execute(f"SELECT count(*) FROM {key}").fetchone() == (0,)
         assert client.get(key) == b"kept"
+    use(endpoints, 150)
+    eventually(lambda: sample() >= before + 150, 30)
+    sampler.close()
+    assert sampled.totals[name] < before + 600, "what was counted before the restart is not counted again"
+    assert all(0 <= used < 100_000_000 for used in sampled.totals.values())
 
 
 def test_redis_has_written_what_it_acknowledged_when_it_crashes(
@@ -118,14 +162,14 @@ def test_a_frozen_redis_crashes_too(
 
 def test_a_lost_reply_of_a_real_server_leaves_its_effect(own_servers: EmbeddedEnvironment) -> None:
     """The loss strikes a random reply, so the client increments until a reply is missing."""
-    with contextlib.closing(ReplyProxy(own_servers.endpoints.redis_url)) as proxy:
+    with contextlib.closing(Wire(own_servers.endpoints.redis_url)) as proxy:
         client = redis.Redis.from_url(proxy.url, retry=Retry(NoBackoff(), 0))
         client.delete("counter")
         answered = _increment_until_a_loss(client, proxy)
         assert int(client.get("counter") or 0) == answered + 1
 
 
-def _increment_until_a_loss(client: redis.Redis, proxy: ReplyProxy) -> int:
+def _increment_until_a_loss(client: redis.Redis, proxy: Wire) -> int:
     losing = threading.Thread(target=proxy.lose_reply, kwargs={"skip": 3, "within": 30.0})
     losing.start()
     answered = 0
@@ -136,3 +180,30 @@ def _increment_until_a_loss(client: redis.Redis, proxy: ReplyProxy) -> int:
     except redis.ConnectionError:
         losing.join()
         return answered
+
+
+def test_redis_starts_again_without_what_it_wrote_last(own_servers: EmbeddedEnvironment) -> None:
+    with redis.Redis.from_url(own_servers.endpoints.redis_url) as client:
+        client.set("early", 1)
+        client.delete("late")
+        acknowledged = 0
+
+        def write() -> None:
+            nonlocal acknowledged
+            with contextlib.suppress(redis.ConnectionError):
+                while True:
+                    acknowledged = client.incr("late")
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        carry_out(LoseRedisTail(at=0.0, lag=0.3), own_servers)
+        writer.join()
+    with redis.Redis.from_url(own_servers.endpoints.redis_url) as client:
+        assert client.get("early") == b"1"
+        assert int(client.get("late") or 0) < acknowledged, "the end is gone, although it was acknowledged"
+
+
+def test_a_tail_of_redis_that_is_empty_is_no_fault(own_servers: EmbeddedEnvironment) -> None:
+    with pytest.raises(GateError, match="wrote nothing"):
+        carry_out(LoseRedisTail(at=0.0, lag=0.2), own_servers)
+    own_servers.restart("redis")

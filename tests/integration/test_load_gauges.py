@@ -13,8 +13,7 @@ from agentexec.queue.keys import QueueKeys
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.environments.redis_connection import RedisConnection, RedisFailure
 from harness.load import server_gauges
-from harness.load.gauges import Sample
-from harness.load.resources import WAL
+from harness.load.resources import WAL, Sample
 from harness.load.server_gauges import ELSEWHERE, PostgresSampler, RedisSampler
 from harness.load.worker_gauges import WorkersSampler
 

@@ -49,11 +49,19 @@ LOSSY = replace(CALM, name="lossy", checkers={"delivery": lost})
 def refuse(*_): raise RuntimeError("it does not open")
 CLOSED = SimpleNamespace(name="closed", version=lambda: "1", open=refuse)
 
-@pytest.mark.chaos(CALM, kills=1, tasks=40, seed=3)
+USED = "ALL rate > 99%, wal_bytes_per_task > 500, log_errors < 1000"
+
+@pytest.mark.chaos(CALM, kills=1, seed=3, load="hold(20, '2s')", load_lateness=60, thresholds=USED)
 def test_valid(chaos):
     (run,) = chaos.runs
-    assert (run.seed, run.tasks, run.target) == (3, 40, "agentexec")
+    assert (run.seed, run.target) == (3, "agentexec")
     assert run.results["faults"].figures["faults"] == 1
+    assert "arrivals in 2 s: hold 20/s for 2s" in run.notes[-1]
+    assert run.results["load"].figures["acknowledged"] == run.results["load"].figures["due"] > 10
+    folder = run.history_path.parents[1] / "load" / run.scenario
+    assert (folder / "report.html").exists()
+    used = {one["name"]: one["max"] for one in json.loads((folder / "verdict.json").read_text())["resources"]}
+    assert used["slots in use"] is not None and used["queue depth"] is not None and used["workers"] == 2
 
 @pytest.mark.chaos(LOSSY, kills=1, tasks=40)
 def test_lossy():
@@ -197,6 +205,18 @@ def test_versions(): pass
 def test_few(): pass
 @pytest.mark.chaos("kill-pool", rate=float("nan"))
 def test_rate(): pass
+@pytest.mark.chaos("kill-pool", thresholds="TASK p95 < 2s")
+def test_judges(): pass
+@pytest.mark.chaos("kill-pool", load="hold(20, '10s')", tasks=40)
+def test_arrivals(): pass
+@pytest.mark.chaos("kill-pool", load=20)
+def test_stages(): pass
+@pytest.mark.chaos("kill-pool", load="hold(20, '10s')", thresholds={"TASK": 2})
+def test_thresholds(): pass
+@pytest.mark.chaos("kill-pool", load="hold(20, '10s')", thresholds="TASK refund p95 < 2s")
+def test_row(): pass
+@pytest.mark.chaos("kill-pool", load="hold(20, '10s')", load_lateness=0)
+def test_lateness(): pass
 @pytest.mark.chaos("kill-pool", patience=0)
 def test_patience(): pass
 @pytest.mark.chaos("kill-pool", tasks="20")
@@ -224,6 +244,12 @@ def test_each_mistake_is_one_sentence_at_its_test(tmp_path: Path) -> None:
         "versions": "rolling-deploy deploys another version with each of its 4 faults.",
         "few": "3 tasks are too few for the 8 faults of this scenario.",
         "rate": "rate=nan is no number above 0.",
+        "judges": "thresholds= judges a load. Give one with load=, or leave it out.",
+        "arrivals": "load= decides when tasks arrive and how many. Leave tasks= out.",
+        "stages": "A load cannot have a stage 20; make stages with hold, ramp, ",
+        "thresholds": "thresholds must map a row to its thresholds; write {",
+        "row": "There is no row 'TASK refund'; choose one of: ",
+        "lateness": "load_lateness=0 is no number above 0.",
         "patience": "patience=0 is no number above 0.",
         "text": "tasks='20' is no whole number above 0.",
         "seed": "seed=1.5 is no whole number.",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from tests.planted.edits import Edit, applied
@@ -35,6 +36,25 @@ class Defect:
     also: tuple[str, ...] = ()
     blind: Mapping[str, str] = field(default_factory=dict)
 
-    def planted(self) -> AbstractContextManager[None]:
-        """Run a block, and every thread that it starts, with the defect in force."""
-        return applied(self.edits)
+    @contextmanager
+    def planted(self) -> Iterator[None]:
+        """Run a block, and every thread that it starts, with the defect in force; blocks may overlap in any order."""
+        with _LOCK:
+            times, edits = _PLANTED.get(self.name, (0, ExitStack()))
+            if not times:
+                edits.enter_context(applied(self.edits))
+            _PLANTED[self.name] = (times + 1, edits)
+        try:
+            yield
+        finally:
+            with _LOCK:
+                times, edits = _PLANTED.pop(self.name)
+                if times > 1:
+                    _PLANTED[self.name] = (times - 1, edits)
+                else:
+                    edits.close()
+
+
+# The defects in force in this process: how many blocks want each, and its edits.
+_PLANTED: dict[str, tuple[int, ExitStack]] = {}
+_LOCK = threading.Lock()

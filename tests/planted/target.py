@@ -18,7 +18,7 @@ import agentexec as ax
 from agentexec.queue.protocol import Admission
 from harness.environments.base import Endpoints
 from harness.targets.agentexec_target import AgentexecSession
-from harness.targets.base import Submission, TargetSettings, TaskSpec
+from harness.targets.base import Submission, TargetSettings, TaskFeature, TaskSpec
 from harness.targets.subprocess_pool import SubprocessPool
 from tests.planted.defect import Defect
 from tests.planted.defects import DEFECTS
@@ -98,6 +98,7 @@ class PlantedTarget:
 
     defect: Defect | None = None
     variation: Variation = field(default_factory=Variation)
+    features: tuple[TaskFeature, ...] = tuple(TaskFeature)
 
     @property
     def name(self) -> str:
@@ -114,3 +115,8 @@ class PlantedTarget:
 
 for _name, _defect in DEFECTS.items():  # the names that --target can use
     globals()[_name.upper().replace("-", "_")] = PlantedTarget(defect=_defect)
+
+# The comparison of queue and record would bring back what a defect loses, half a minute later.
+ACK_BEFORE_RUN_UNRECONCILED = PlantedTarget(
+    defect=DEFECTS["ack-before-run"], variation=Variation(environment={"AGENTEXEC_RECONCILE_SECONDS": "600"})
+)

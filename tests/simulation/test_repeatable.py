@@ -22,8 +22,9 @@ print(fingerprint())
 
 
 def fingerprint() -> str:
-    """Every byte of the histories of some seeds."""
-    return sha256("".join(map(text_of, (simulate(seed).history for seed in SEEDS))).encode()).hexdigest()
+    """Every byte of the histories and traces of some seeds."""
+    outcomes = [simulate(seed, trace=True) for seed in SEEDS]
+    return sha256("".join(f"{text_of(one.history)}{one.trace}" for one in outcomes).encode()).hexdigest()
 
 
 def text_of(history: History) -> str:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import redis
-from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from agentexec.core import runtime
+from agentexec.store.dialects import run
 from harness.history.figures import NANOSECONDS
 from harness.simulation.call_faults import CallFault, CallFaults, Network, PendingFault
 from harness.simulation.loop import VirtualLoop
@@ -274,18 +274,18 @@ class Servers:
         """A transaction that can be seen from outside."""
         try:
             with self.engine.begin() as connection:
-                connection.execute(text("CREATE TABLE IF NOT EXISTS probe (x)"))
-                connection.execute(text("INSERT INTO probe VALUES (1)"))
+                run(connection, "CREATE TABLE IF NOT EXISTS probe (x)")
+                run(connection, "INSERT INTO probe VALUES (1)")
             self.simulated.said.append("committed")
         except OperationalError as error:
             self.simulated.said.append("no answer" if error.connection_invalidated else error)
 
     def written(self) -> int:
         """How often `write` took effect; resets the count."""
-        with self.postgres.engine.begin() as connection:
-            connection.execute(text("CREATE TABLE IF NOT EXISTS probe (x)"))
-            count = connection.execute(text("SELECT count(*) FROM probe")).scalar_one()
-            connection.execute(text("DROP TABLE probe"))
+        with self.postgres.transaction() as connection:
+            run(connection, "CREATE TABLE IF NOT EXISTS probe (x)")
+            ((count,),) = run(connection, "SELECT count(*) FROM probe")
+            run(connection, "DROP TABLE probe")
         return int(count)
 
 
@@ -362,6 +362,20 @@ def test_a_server_that_is_away_refuses_and_comes_back(simulated: SimulatedProces
     simulated.run(servers.register, servers.write)
     assert sorted(map(str, simulated.said)) == ["answered", "committed"]
     servers.written()
+
+
+def test_a_refused_transaction_raises_what_sqlalchemy_raises_and_leaves_nothing(servers: Servers) -> None:
+    def insert_twice() -> None:
+        with servers.postgres.transaction() as connection:
+            (row,) = run(connection, "INSERT INTO probe VALUES (:x) RETURNING x", x=1)
+            assert row.x == 1
+            run(connection, "INSERT INTO probe VALUES (1)")
+
+    with servers.postgres.transaction() as connection:
+        run(connection, "CREATE TABLE probe (x UNIQUE)")
+    with pytest.raises(IntegrityError, match="UNIQUE"):
+        insert_twice()
+    assert servers.written() == 0
 
 
 def test_a_failover_brings_back_what_was_saved(simulated: SimulatedProcess, servers: Servers) -> None:

@@ -127,8 +127,13 @@ class Begun:
     fence: int
 
 
+def workers_of(pool: int) -> list[psutil.Process]:
+    """The living worker processes of a pool: the children of its fork server."""
+    return [worker for server in psutil.Process(pool).children() for worker in server.children()]
+
+
 class PoolProcess:
-    """One running pool: the parent is a child of ours, its workers are its own."""
+    """One running pool: the parent is a child of ours."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self.process = process
@@ -137,7 +142,7 @@ class PoolProcess:
     @property
     def workers(self) -> list[psutil.Process]:
         """The worker processes that live now."""
-        return [child for child in psutil.Process(self.process.pid).children() if child.is_running()]
+        return workers_of(self.process.pid)
 
     @property
     def log(self) -> str:

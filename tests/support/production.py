@@ -25,6 +25,7 @@ from agentexec.core.db import create_schema
 from agentexec.producer.client import Client
 from harness.environments.base import Endpoints
 from tests.support.environment import ROOT, child_environment
+from tests.support.pool_process import workers_of
 
 POOL = "tests.support.production_tasks:pool"
 UP_WITHIN = 60.0  # seconds, on a busy machine
@@ -70,8 +71,7 @@ class RunningPool:
         return metrics_of(self.http)
 
     def workers(self) -> list[psutil.Process]:
-        found = psutil.Process(self.process.pid).children()
-        return [child for child in found if "agentexec.worker" in child.cmdline()]
+        return workers_of(self.process.pid)
 
     def stop(self) -> int:
         self.process.terminate()
@@ -113,7 +113,7 @@ def running_pool(
                 until_up(http, until, process, log)
             yield RunningPool(process=process, http=http, log=log)
         finally:
-            for child in psutil.Process(process.pid).children() if process.poll() is None else []:
+            for child in workers_of(process.pid) if process.poll() is None else []:
                 child.resume()  # a worker that a test stopped
             process.terminate()
             try:

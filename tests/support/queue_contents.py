@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -132,7 +131,7 @@ class RedisInspector:
             unknown={task: int(at) for task, at in _texts(raw["unknown"]).items()},
             quiet=(int((quiet := cfg.get("quiet", "0|").partition("|"))[0]), quiet[2]),
             epochs=(cfg.get("epoch"), cfg.get("rebuilding")),
-            nonces={worker: json.loads(step)[0] for worker, step in _texts(raw["last"]).items()},
+            nonces={worker: step.partition("|")[0] for worker, step in _texts(raw["last"]).items()},
         )
 
     def _read(self) -> dict[str, Any]:

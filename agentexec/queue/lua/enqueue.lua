@@ -11,25 +11,15 @@ local rebuilt = redis.call('HEXISTS', CFG, 'epoch') == 1
 local answers, pushed, full = {}, 0, false
 -- Dead letters take no room: running pools do not remove them, and they would block the queue for ever.
 local depth = cap > 0 and redis.call('HLEN', JOB) - redis.call('ZCARD', DLQ) or 0
--- Tasks that are ready at once are pushed together, list by list, not with one call each.
-local waiting = {}
+-- All are looked up together, and those that are ready at once are written together, not with a call for each.
+local ids, known, jobs, waiting = {}, {}, {}, {}
+for i = 3, #ARGV, 3 do ids[#ids + 1] = ARGV[i] end
+for i, job in ipairs(send('HMGET', JOB, ids)) do known[ids[i]] = job end
 
-local function push_waiting(list)
-  send('RPUSH', list, waiting[list] or {})
-  waiting[list] = nil
-end
-
--- Put a task at the end of its list. Returns true if it is ready now.
-local function place(id, leveled, partition)
-  local list = ready_list(leveled)
-  if partition == '' then
-    waiting[list] = waiting[list] or {}
-    table.insert(waiting[list], id)
-    return true
-  end
-  push_waiting(list)
-  redis.call('HSET', PART, id, partition)
-  return admit(id, false)
+local function write_waiting()
+  send('HSET', JOB, jobs)
+  for list, ready in pairs(waiting) do send('RPUSH', list, ready) end
+  jobs, waiting = {}, {}
 end
 
 for i = 3, #ARGV, 3 do
@@ -37,7 +27,7 @@ for i = 3, #ARGV, 3 do
   local bar = string.find(where, '|', 1, true)
   local delay = bar and tonumber(string.sub(where, 1, bar - 1)) or 0
   local partition = bar and string.sub(where, bar + 1) or ''
-  if redis.call('HEXISTS', JOB, id) == 1 then
+  if known[id] then
     answers[#answers + 1] = 1
   elseif partition ~= '' and not rebuilt and not from_reconciler then
     answers[#answers + 1] = 2
@@ -45,17 +35,22 @@ for i = 3, #ARGV, 3 do
     full = true
     answers[#answers + 1] = 0
   else
-    redis.call('HSET', JOB, id, leveled)
+    known[id], depth, answers[#answers + 1] = true, depth + 1, 1
+    jobs[#jobs + 1], jobs[#jobs + 2] = id, leveled
+    if partition ~= '' then redis.call('HSET', PART, id, partition) end
     if delay > 0 then -- it enters its partition when it falls due, not before
-      if partition ~= '' then redis.call('HSET', PART, id, partition) end
       redis.call('ZADD', SCHED, now_ms() + delay, id)
-    elseif place(id, leveled, partition) then
+    elseif partition == '' then
+      local list = ready_list(leveled)
+      waiting[list] = waiting[list] or {}
+      table.insert(waiting[list], id)
       pushed = pushed + 1
+    else
+      write_waiting()
+      if admit(id, false) then pushed = pushed + 1 end
     end
-    depth = depth + 1
-    answers[#answers + 1] = 1
   end
 end
-for k = FIRST_READY, #KEYS do push_waiting(KEYS[k]) end
+write_waiting()
 wake(pushed)
 return answers

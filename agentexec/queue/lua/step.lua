@@ -33,12 +33,14 @@ local function to_cancel()
   return ids
 end
 
+local partitioned = redis.call('EXISTS', PART) == 1
 -- Not in the answer to a replay.
 local foreign = {}
 local turn, names = unpack(redis.call('HMGET', CFG, 'turn', 'names'))
 turn, names = tonumber(turn or '0'), names or ''
 
-local function reply(claims, finishes, requeued, dead, reserved, now)
+-- `jobs` has what JOB holds of the claims, where that is known.
+local function reply(claims, jobs, finishes, requeued, dead, reserved, now)
   local due = -1
   for _, key in ipairs({ SCHED, LEASE }) do
     local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
@@ -49,7 +51,7 @@ local function reply(claims, finishes, requeued, dead, reserved, now)
   end
   local ids = {}
   for i = 1, #claims, 2 do ids[#ids + 1] = claims[i] end
-  local claimed = { claims, send('HMGET', PART, ids), send('HMGET', JOB, ids) }
+  local claimed = { claims, partitioned and send('HMGET', PART, ids) or {}, jobs or send('HMGET', JOB, ids) }
   return { 'OK', due, claimed, finishes, requeued, dead, to_cancel(), reserved ~= '' and 1 or 0, foreign, names }
 end
 
@@ -69,16 +71,18 @@ local ms = math.floor(now / 1000)
 
 -- Why the worker gets no other tasks: the id of the one that it runs alone, 'quiet', or nothing.
 local reserved = ''
-local last = redis.call('HGET', LAST, worker)
-if last then
-  local old = cjson.decode(last)
-  reserved = old[6] or '' -- nothing in a step of an earlier version
-  if old[1] == nonce then return reply(still_held(old[2]), old[3], old[4], old[5], reserved, ms) end
+local previous, kept = parts(redis.call('HGET', LAST, worker))
+if previous then
+  reserved, kept = parts(kept)
+  if previous == nonce then
+    local claims, finishes, requeued, dead = unpack(cjson.decode(kept))
+    return reply(still_held(claims), nil, finishes, requeued, dead, reserved, ms)
+  end
 end
 
 local finishes, given, ended, acknowledged = {}, {}, {}, {}
 for i = 8, #ARGV, 4 do given[#given + 1] = ARGV[i] end
-local held_by, partitioned = {}, redis.call('EXISTS', PART) == 1
+local held_by = {}
 for i, value in ipairs(send('HMGET', HOLDER, given)) do held_by[given[i]] = value end
 for i = 8, #ARGV, 4 do
   local id, token, disposition, detail = unpack(ARGV, i, i + 3)
@@ -134,12 +138,12 @@ for i = #expired, 1, -1 do
 end
 
 -- Every TURN-th claim is made from the lowest priority upwards, so that no priority starves.
-local function pop(turn)
+local function pop(turn, count)
   local from, to, by = FIRST_READY, #KEYS, 1
   if turn % TURN == 0 then from, to, by = #KEYS, FIRST_READY, -1 end
   for k = from, to, by do
-    local id = redis.call('LPOP', KEYS[k])
-    if id then return id end
+    local ids = redis.call('LPOP', KEYS[k], count)
+    if ids then return ids end
   end
 end
 
@@ -174,13 +178,15 @@ local function keep_quiet(by, until_ms)
   return 'quiet'
 end
 
-local claims, holders, deadlines = {}, {}, {}
+local claims, jobs, holders, deadlines, deadline = {}, {}, {}, {}, digits(ms + lease_ms)
 local token = math.max(tonumber(redis.call('GET', FENCE) or '0') + 1, now, lowest)
 
-local function claim(id)
-  claims[#claims + 1], claims[#claims + 2] = id, digits(token)
-  holders[#holders + 1], holders[#holders + 2] = id, digits(token) .. '|' .. worker
-  deadlines[#deadlines + 1], deadlines[#deadlines + 2] = ms + lease_ms, id
+local function claim(id, job)
+  local n, written = #claims, digits(token)
+  claims[n + 1], claims[n + 2] = id, written
+  holders[n + 1], holders[n + 2] = id, written .. '|' .. worker
+  deadlines[n + 1], deadlines[n + 2] = deadline, id
+  jobs[#jobs + 1] = job
   token = token + 1
 end
 
@@ -194,17 +200,19 @@ if want > 0 and reserved == '' and redis.call('ZCARD', ALONE) > 0 then
     if by == worker then redis.call('HSET', CFG, 'quiet', digits(ms + NOT_QUIET_MS) .. '|') end
   else
     reserved = pop_alone() or ''
-    if reserved ~= '' then claim(reserved) end
+    if reserved ~= '' then claim(reserved, redis.call('HGET', JOB, reserved)) end
     if by == worker then redis.call('HDEL', CFG, 'quiet') end
     wake(math.min(1, redis.call('ZCARD', ALONE)))
   end
 end
-local popped = {}
-for _ = 1, reserved == '' and want or 0 do
-  turn = turn + 1
-  local id = pop(turn)
-  if not id then break end
-  popped[#popped + 1] = id
+local popped, room = {}, reserved == '' and want or 0
+-- All together where only one list has tasks: no other priority can starve.
+local count = redis.call('EXISTS', unpack(KEYS, FIRST_READY)) == 1 and room or 1
+while #popped < room do
+  local ids = pop(turn + 1, count)
+  turn = turn + math.max(1, #(ids or {}))
+  if not ids then break end
+  for _, id in ipairs(ids) do popped[#popped + 1] = id end
 end
 local known = send('HMGET', JOB, popped)
 for i, id in ipairs(popped) do
@@ -215,7 +223,7 @@ for i, id in ipairs(popped) do
     dead_letter(id, 'it is not the id of a task')
     foreign[#foreign + 1] = id
   elseif known[i] then
-    claim(id)
+    claim(id, known[i])
   end
 end
 if #claims > 0 then
@@ -226,7 +234,7 @@ if #claims > 0 then
 end
 if redis.call('EXISTS', unpack(KEYS, FIRST_READY)) > 0 then wake(1) end
 
-local reply_kept = cjson.encode({ nonce, claims, finishes, requeued, dead, reserved })
+kept = nonce .. '|' .. reserved .. '|' .. cjson.encode({ claims, finishes, requeued, dead })
 -- With its first step a worker begins to be one that can be forgotten, whether it has registered or not.
-if redis.call('HSET', LAST, worker, reply_kept) == 1 then redis.call('ZADD', SEEN, 'NX', ms, worker) end
-return reply(claims, finishes, requeued, dead, reserved, ms)
+if redis.call('HSET', LAST, worker, kept) == 1 then redis.call('ZADD', SEEN, 'NX', ms, worker) end
+return reply(claims, jobs, finishes, requeued, dead, reserved, ms)

@@ -1,7 +1,7 @@
 """Passing a gate, from a handler: the other end of `harness.gate`.
 
-The handler sends one line of JSON (`gate`, `pid`, `task`) to the Unix socket `HARNESS_GATE` and waits for the reply
-`open` and a newline.
+The handler sends one line of JSON (`gate`, `pid`, `task`, `can`) to the Unix socket `HARNESS_GATE` and waits for the
+reply: a line `open`, or before it actions of those that it `can` carry out.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 import os
 import socket
 
+from .actions import ACTIONS, carry_out
+
 HANDLER_DEADLINE_SECONDS = 3600.0
 """How long a handler waits at its gate.
 
@@ -17,7 +19,8 @@ The runner opens all gates when it heals the faults, and a runner that ends clos
 only for a runner that hangs: a handler that gives up earlier would look like a failure of the system under test.
 """
 
-_OPEN = b"open\n"
+_OPEN = "open"
+_LONGEST_REPLY_BYTES = 64
 
 
 class GateClosed(Exception):
@@ -33,22 +36,22 @@ async def pass_gate(address: str, gate: str, task: int, *, within: float = HANDL
     import asyncio
 
     try:
-        answer = await asyncio.wait_for(_answer(address, gate, task), within)
+        await asyncio.wait_for(_pass(address, gate, task), within)
     # Until Python 3.10, asyncio's TimeoutError is a class of its own.
     except (TimeoutError, asyncio.TimeoutError):
         raise _not_opened(gate, within) from None
     except OSError as error:
         raise _unreachable(gate, address, error) from None
-    _check(answer, gate)
 
 
-async def _answer(address: str, gate: str, task: int) -> bytes:
+async def _pass(address: str, gate: str, task: int) -> None:
     import asyncio
 
     reader, writer = await asyncio.open_unix_connection(address)
     try:
         writer.write(_announcement(gate, task))
-        return await reader.read(len(_OPEN))
+        while not _opens(await reader.readline(), gate):
+            pass
     finally:
         writer.close()
 
@@ -62,23 +65,29 @@ def pass_gate_blocking(
             end.settimeout(within)
             end.connect(address)
             end.sendall(_announcement(gate, task))
-            answer = end.recv(len(_OPEN))
+            with end.makefile("rb") as replies:
+                while not _opens(replies.readline(_LONGEST_REPLY_BYTES), gate):
+                    pass
     except (TimeoutError, socket.timeout):
         raise _not_opened(gate, within) from None
     except OSError as error:
         raise _unreachable(gate, address, error) from None
-    _check(answer, gate)
 
 
 def _announcement(gate: str, task: int) -> bytes:
-    return json.dumps({"gate": gate, "pid": os.getpid(), "task": task}).encode() + b"\n"
+    return json.dumps({"gate": gate, "pid": os.getpid(), "task": task, "can": ACTIONS}).encode() + b"\n"
 
 
-def _check(answer: bytes, gate: str) -> None:
-    if answer != _OPEN:
+def _opens(reply: bytes, gate: str) -> bool:
+    """Whether a reply opens the gate; carries it out if it is an action, after which the handler waits again."""
+    if not reply.endswith(b"\n"):
         raise GateClosed(
             f"the keeper of the gate {gate!r} ended before it opened the gate. Check whether the runner still runs."
         )
+    action = reply.decode("ascii").rstrip("\n")
+    if action != _OPEN:
+        carry_out(action)
+    return action == _OPEN
 
 
 def _not_opened(gate: str, within: float) -> GateClosed:

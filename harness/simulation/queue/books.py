@@ -26,18 +26,18 @@ class Ordered:
     """Ids in the order of a score, then of the id, like a sorted set of Redis."""
 
     def __init__(self) -> None:
-        self._scores: dict[UUID, int] = {}
+        self.scores: dict[UUID, int] = {}
         self._line: list[tuple[int, UUID]] = []
 
     def add(self, task_id: UUID, score: int) -> None:
         """Add an id, or change its score."""
         self.remove(task_id)
-        self._scores[task_id] = score
+        self.scores[task_id] = score
         insort(self._line, (score, task_id))
 
     def remove(self, task_id: UUID) -> None:
         """Remove an id, if it is present."""
-        score = self._scores.pop(task_id, None)
+        score = self.scores.pop(task_id, None)
         if score is not None:
             del self._line[bisect_left(self._line, (score, task_id))]
 

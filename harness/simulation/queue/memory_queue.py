@@ -231,7 +231,7 @@ class MemoryQueue:
 
     def announce(self, fingerprints: Mapping[str, str]) -> None:
         with self._changed:
-            books, now, entries = self._books, self._now(), set(fingerprints.items())
+            books, now, entries = self._books, self._now(), fingerprints.items()
             if entries - books.names.keys():
                 books.names_changed = str(self._microseconds())
             known = books.names | dict.fromkeys(entries, now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,11 @@ class AgentexecApplication:
         """The version of the installed agentexec."""
         return ax.__version__
 
+    @property
+    def task_names(self) -> Collection[str]:
+        """The names of the tasks that the pool has."""
+        return self.pool.registry.keys()
+
     def promises(self, settings: TargetSettings) -> Promises:
         """Those of agentexec, without what the application decides: the progress that it reports, and its own SQL."""
         return replace(everything(settings), progress=False, deadlock_free=False)
@@ -72,6 +77,7 @@ class ApplicationSession(AgentexecSession):
         super().__init__(endpoints, settings)
         self._application = application
         self._numbers: dict[str, int] = {}
+        self._names: dict[int, str] = {}
         self._making = threading.Lock()
 
     def folder(self) -> Path:
@@ -111,6 +117,7 @@ class ApplicationSession(AgentexecSession):
             raise TargetFailed(
                 f"make({task.number}) gives a task that agentexec refuses: {why}. Correct it."
             ) from None
+        self._names[task.number] = made.task_name
         lock = made.lock_key or definition.lock_key(received) or task.lock
         label = TaskLabel.of(task, work=self._application.work, lock=lock)
         return replace(
@@ -122,7 +129,8 @@ class ApplicationSession(AgentexecSession):
 
     def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
         """Enqueue all tasks; one whose idempotency key belongs to an earlier task is certainly refused."""
-        return [self._once(submission) for submission in super().submit(tasks)]
+        answers = super().submit(tasks)
+        return [replace(self._once(one), name=self._names.pop(one.number, None)) for one in answers]
 
     def _once(self, submission: Submission) -> Submission:
         if submission.activity is None:

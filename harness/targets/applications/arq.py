@@ -6,7 +6,7 @@ argument of its job, which the function does not see.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -103,6 +103,10 @@ class ArqApplication(AsynchronousApplication):
                 "which is not installed. Install arq, or pass what runs the application."
             ) from None
         return cls(own=value, make=make, reference=reference, work=work)
+
+    @property
+    def task_names(self) -> Collection[str]:
+        return functions_of(self.own).keys()
 
     def message(self, number: int) -> TaskMessage:
         """What `make` gives for a number; raises `TargetFailed`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import version
@@ -26,7 +26,10 @@ from harness.targets.subprocess_pool import SubprocessPool
 from harness.targets.wrapped_handler import TaskLabel
 
 OUTSIDE = frozenset(
-    {Loss.DEPLOYMENT, Loss.DATABASE_RESTARTED, Loss.DATABASE_FROZEN, Loss.BACKENDS_TERMINATED}
+    {
+        *(Loss.DEPLOYMENT, Loss.DATABASE_RESTARTED, Loss.DATABASE_FROZEN, Loss.DATABASE_FULL),
+        *(Loss.DATABASE_LOCKED, Loss.DATABASE_READ_ONLY, Loss.STATEMENTS_CANCELED, Loss.BACKENDS_TERMINATED),
+    }
 )
 """The losses that take nothing from a system whose tasks are not in Postgres."""
 
@@ -80,6 +83,11 @@ class OwnApplication(ABC):
         if class_of(value, *cls.classes) is None:
             raise UsageError(f"app() takes {cls.takes}, not {type(value).__name__}. Pass that object.")
         return cls(own=value, make=make, reference=reference, work=work)
+
+    @property
+    def task_names(self) -> Collection[str] | None:
+        """The names of its tasks, None for a system in which only its workers know them all."""
+        return None
 
     def version(self) -> str:
         """The version of the installed system."""
@@ -156,6 +164,9 @@ class OwnSession(ABC):
     def _submit(self, task: TaskSpec) -> Submission:
         with self._making:
             message = self.message(task.number)
+        return replace(self._sent(task, message), name=message.title)
+
+    def _sent(self, task: TaskSpec, message: TaskMessage) -> Submission:
         label = TaskLabel.of(task, work=self.application.work, lock=None)
         try:
             activity = self.send(message, label)

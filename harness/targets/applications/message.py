@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,15 @@ class TaskMessage:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The name as text: of a function with its module, of a class or an object of one that of the class."""
+        if isinstance(self.name, str):
+            return self.name
+        if inspect.isroutine(self.name):
+            return f"{self.name.__module__}.{self.name.__qualname__}"
+        return (self.name if isinstance(self.name, type) else type(self.name)).__name__
 
 
 def made_by(make: Make, number: int) -> Any:

@@ -6,7 +6,7 @@ The queue has the name of the run's queue as its prefix. The label of a task is 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -96,6 +96,10 @@ class SaqApplication(AsynchronousApplication):
                 f"app() runs SAQ on Redis, not {type(found.get('queue')).__name__}. Give the settings a RedisQueue."
             )
         return cls(own=found, make=make, reference=reference, work=work)
+
+    @property
+    def task_names(self) -> Collection[str]:
+        return functions_of(self.own).keys()
 
     def message(self, number: int) -> TaskMessage:
         """What `make` gives for a number; raises `TargetFailed`."""

@@ -6,7 +6,7 @@ The queue has the name of the run's queue as its prefix. The label of a task is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -74,6 +74,10 @@ class StreaqApplication(AsynchronousApplication):
                 f"app() runs streaq on asyncio, not {value.anyio_backend}. Use asyncio for the runs."
             )
         return found
+
+    @property
+    def task_names(self) -> Collection[str]:
+        return list(self.own.registry)
 
     def message(self, number: int) -> TaskMessage:
         """What `make` gives for a number; raises `TargetFailed`."""

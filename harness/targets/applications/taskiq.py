@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import defaultdict
+from collections.abc import Collection
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -86,6 +87,10 @@ class TaskiqApplication(AsynchronousApplication):
     def is_stream(self) -> bool:
         """Whether the broker is a stream, whose messages are acknowledged."""
         return class_of(self.own, _STREAM) is not None
+
+    @property
+    def task_names(self) -> Collection[str]:
+        return list(self.own.get_all_tasks())
 
     def message(self, number: int) -> TaskMessage:
         """What `make` gives for a number; raises `TargetFailed`."""

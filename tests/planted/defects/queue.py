@@ -121,8 +121,8 @@ LOCK_NOT_ON_FIRST_DELIVERY = Defect(
     edits=(
         Edit(
             where="lua/enqueue.lua",
-            old="return admit(id, false)",
-            new="return redis.call('RPUSH', ready_list(leveled), id) > 0",
+            old="if admit(id, false) then",
+            new="if redis.call('RPUSH', ready_list(leveled), id) > 0 then",
         ),
         Edit(
             where=f"{_MEMORY}._take",
@@ -173,7 +173,7 @@ ENQUEUE_NOT_IDEMPOTENT = Defect(
     edits=(
         Edit(
             where="lua/enqueue.lua",
-            old="if redis.call('HEXISTS', JOB, id) == 1 then",
+            old="if known[id] then",
             new="if false then",
         ),
         Edit(

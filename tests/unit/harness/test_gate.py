@@ -12,13 +12,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from harness.errors import GateError
 from harness.gate import GateKeeper
+from harness.kit.harness_worker.actions import EXIT_CODE, ORPHAN_SECONDS
 from harness.kit.harness_worker.gates import GateClosed, pass_gate, pass_gate_blocking
+from harness.processes import descendants, is_alive
 
 WAITER = """
 import sys
@@ -181,3 +184,64 @@ def test_closing_removes_the_socket_and_may_be_done_twice(address: Path) -> None
 def test_a_folder_with_too_long_a_name_is_refused_with_the_remedy() -> None:
     with pytest.raises(GateError, match="TMPDIR"):
         GateKeeper(Path("/tmp") / ("x" * 120))
+
+
+def test_a_handler_exits_when_it_is_asked_to_and_the_gate_stays_closed(keeper: GateKeeper) -> None:
+    with waiter(keeper, "door", 1) as first:
+        keeper.wait_for("door", within=20)
+        keeper.act("door", "exit")
+        assert first.wait(20) == EXIT_CODE
+    with waiter(keeper, "door", 1) as second:
+        keeper.wait_for("door", within=20)
+        assert second.poll() is None
+        keeper.open("door")
+        assert second.wait(20) == 0
+
+
+def test_a_handler_blocks_its_thread_and_goes_on(keeper: GateKeeper) -> None:
+    passed = threading.Thread(target=lambda: asyncio.run(blocked()))
+    ticks: list[float] = []
+
+    async def blocked() -> None:
+        async def tick() -> None:
+            while True:
+                ticks.append(time.monotonic())
+                await asyncio.sleep(0.01)
+
+        ticking = asyncio.create_task(tick())
+        await pass_gate(keeper.address, "door", 1, within=20)
+        await asyncio.sleep(0.05)
+        ticking.cancel()
+
+    passed.start()
+    keeper.wait_for("door", within=20)
+    keeper.act("door", "block 0.5")
+    keeper.open("door")
+    passed.join(20)
+    assert not passed.is_alive()
+    assert max(after - before for before, after in pairwise(ticks)) >= 0.5, "the event loop stood still"
+
+
+def test_a_handler_leaves_a_child_that_outlives_it_and_ends(keeper: GateKeeper) -> None:
+    with waiter(keeper, "door", 1) as process:
+        keeper.wait_for("door", within=20)
+        keeper.act("door", "fork")
+        until(lambda: bool(descendants(process.pid)))
+        [child] = descendants(process.pid)
+        assert len(keeper.wait_for("door", within=20)) == 1, "it waits there again"
+        process.kill()
+        process.wait(20)
+        assert is_alive(child)
+        until(lambda: not is_alive(child), within=ORPHAN_SECONDS + 20)
+
+
+@pytest.mark.parametrize("line", [b'"can": "exit"', b'"can": [7, null]', b'"cannot": []'])
+def test_a_handler_that_cannot_act_is_left_at_its_gate(keeper: GateKeeper, line: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as end:
+        end.connect(keeper.address)
+        end.sendall(b'{"gate": "door", "pid": 7, "task": 1, ' + line + b"}\n")
+        keeper.wait_for("door", within=20)
+        with pytest.raises(GateError, match="no handler at gate 'door' can exit"):
+            keeper.act("door", "exit")
+        keeper.open("door")
+        assert end.recv(64) == b"open\n"

@@ -15,9 +15,10 @@ import psutil
 import pytest
 
 from harness.errors import UsageError
+from harness.processes import tree_seconds
 from harness.report.compare import Change, compare
 from loadtests.peers.catalog import OURS, SYSTEMS, all_peers, chosen
-from loadtests.peers.costs import spent, tree_seconds
+from loadtests.peers.costs import spent
 from loadtests.peers.measure import Stamp, uneven
 from loadtests.peers.plot import picture
 from loadtests.peers.result import PeerResult, document, unit_of

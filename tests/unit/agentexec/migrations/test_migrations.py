@@ -17,7 +17,7 @@ from sqlalchemy import Engine, text
 from agentexec import migrations
 from agentexec.core.db import create_schema, engine_for
 from agentexec.errors import ConfigurationError
-from agentexec.migrations.describe import describe
+from agentexec.migrations import describe
 from agentexec.store import statements
 from agentexec.store.models import Base
 from tests.support.record import new_activity, row_of
@@ -64,12 +64,15 @@ def test_tables_that_were_made_without_alembic_are_adopted(engine: Engine) -> No
     assert migrations.revision(engine) == "0003"
 
 
-def test_older_tables_that_were_made_without_alembic_are_adopted_and_upgraded(engine: Engine) -> None:
+@pytest.mark.parametrize(("made", "missing"), [("0001", ["0002", "0003"]), ("0002", ["0003"])])
+def test_older_tables_that_were_made_without_alembic_are_adopted_and_upgraded(
+    engine: Engine, made: str, missing: list[str]
+) -> None:
     migrations.upgrade(engine)
-    move(engine, command.downgrade, "0001")
+    move(engine, command.downgrade, made)
     with engine.begin() as connection:
         connection.execute(text(f"DROP TABLE {migrations.VERSION_TABLE}"))
-    assert migrations.upgrade(engine) == ["0002", "0003"]
+    assert migrations.upgrade(engine) == missing
     assert migrations.differences(engine) == []
 
 

@@ -220,7 +220,7 @@ def test_an_error_that_concerns_no_row_is_not_tried_once_for_each_caller(
     """A database that does not answer would keep each caller waiting for the tries of all others."""
     tries: list[int] = []
 
-    def away(_connection: object, activities: Sequence[NewActivity]) -> None:
+    def away(_connection: object, activities: Sequence[NewActivity], **_: bool) -> None:
         tries.append(len(activities))
         raise sa.exc.OperationalError("", None, ConnectionError("silence"))
 

@@ -67,6 +67,7 @@ def test_a_mark_that_cannot_be_written_is_a_warning_and_the_next_one_is_written(
     with caplog.at_level(logging.WARNING, "agentexec"):
         marker.add([activity.id])
         eventually(lambda: "could not mark 1 dispatched task(s)" in caplog.text)
+    assert "\n" not in caplog.messages[0], "the statement is not in the log"
     with engine.begin() as connection:
         connection.execute(text(f"ALTER TABLE elsewhere RENAME TO {ACTIVITY_TABLE}"))
     marker.add([activity.id])

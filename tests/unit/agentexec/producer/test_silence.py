@@ -35,7 +35,7 @@ def test_a_batch_of_many_bytes_waits_once_for_a_silent_database(monkeypatch: pyt
     """Such a batch is recorded in several parts."""
     tries: list[int] = []
 
-    def silent(_connection: object, activities: Sequence[NewActivity]) -> NoReturn:
+    def silent(_connection: object, activities: Sequence[NewActivity], **_: bool) -> NoReturn:
         tries.append(len(activities))
         raise sa.exc.OperationalError("", None, psycopg.errors.ConnectionTimeout("silence"))
 

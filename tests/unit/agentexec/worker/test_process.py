@@ -5,19 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from agentexec.core import runtime
+from agentexec.core.fork_server import ForkServer
 from agentexec.core.runtime import SystemRuntime, Thread
 from agentexec.worker.child import Child
 from agentexec.worker.protocol import ExitCode, WorkerSpec
 from agentexec.worker.reference import PoolReference
-
-if TYPE_CHECKING:
-    from tests.conftest import Eventually
 
 
 def test_a_defect_of_the_start_leaves_its_traceback() -> None:
@@ -44,12 +41,14 @@ class FewThreads(SystemRuntime):
         return super().spawn(work, name=name)
 
 
-@pytest.mark.parametrize("threads", [0, 1])
-def test_a_worker_without_threads_in_its_parent_is_not_started(threads: int, eventually: Eventually) -> None:
+def test_a_worker_without_a_thread_in_its_parent_is_not_started() -> None:
     """A limit of processes counts threads too; the supervisor tries again after an OSError."""
     spec = WorkerSpec(name="w", slot=0, reference=PoolReference(attribute="pool", module="nowhere"))
-    open_files, children = psutil.Process().num_fds(), psutil.Process().children()
-    with runtime.use(FewThreads(threads)), pytest.raises(OSError, match="can't start new thread"):
-        Child(spec, lambda _: None)
-    assert psutil.Process().children() == children
-    eventually(lambda: psutil.Process().num_fds() == open_files)
+    open_files = psutil.Process().num_fds()
+    with (
+        ForkServer() as server,
+        runtime.use(FewThreads(0)),
+        pytest.raises(OSError, match="can't start new thread"),
+    ):
+        Child(server, spec, lambda _: None)
+    assert psutil.Process().num_fds() == open_files

@@ -18,8 +18,7 @@ from pydantic import BaseModel, Field, field_serializer
 from agentexec.config import Settings, load_settings
 from agentexec.context import current_task
 from agentexec.errors import InvalidTask
-from agentexec.worker.results import json_result
-from agentexec.worker.run_result import RunKind
+from agentexec.worker.run_result import RunKind, json_result
 from tests.support.handler_bench import Bench, Done, Job, on_a_bench
 
 LIMIT = 10_000  # bytes

@@ -38,7 +38,15 @@ WRONG = {
     "no action": (["chaos"], "ACTION"),
     "no scenario": (["chaos", "run"], "No scenario is named. Name one or more of kill-worker-mid-task"),
     "an unknown scenario": (["chaos", "run", "kill-pol"], "Did you mean kill-pool?"),
-    "names and --all": (["chaos", "run", "kill-pool", "--all"], "Give one or the other"),
+    "names and --all": (
+        ["chaos", "run", "kill-pool", "--all"],
+        "names and --all each choose scenarios. Give one",
+    ),
+    "--all and --tag": (["chaos", "run", "--all", "--tag", "smoke"], "--all and --tag each choose scenarios"),
+    "an unknown tag": (
+        ["chaos", "run", "--tag", "smok"],
+        "No scenario has the tag 'smok'. Choose from release, ",
+    ),
     "an unknown option": (["chaos", "run", "kill-pool", "--sede", "3"], "nrecognized arguments: --sede 3"),
     "a seed that is no number": (["chaos", "run", "kill-pool", "--seed", "x"], "invalid int value: 'x'"),
     "no tasks": (["chaos", "run", "kill-pool", "--tasks", "0"], "'0' is not a whole number of 1 or more"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from harness.cli.request import RunRequest
 from harness.errors import UsageError
 from harness.load.agent_tasks import AgentTasks
 from harness.workloads.base import PacedWorkload
+from tests.unit.harness.load.test_baseline import evidence, report
 
 
 def request(*words: str) -> RunRequest:
@@ -47,8 +49,9 @@ def test_a_command_without_a_rate_or_a_time_out_names_none() -> None:
 LOAD = ["--load", "hold(20, '5s')", "--threshold", "TASK p95 < 2s", "--load-lateness", "0.1234567"]
 
 
-def test_a_load_decides_the_number_of_tasks_and_is_repeated() -> None:
-    first = request("kill-pool", "--workload", "locked-tasks", "--seed", "5", *LOAD)
+def test_a_load_decides_the_number_of_tasks_and_is_repeated(tmp_path: Path) -> None:
+    compared = ("--load-baseline", str(report(tmp_path, evidence(1.0))), "--threshold", "TASK p99 < 2x")
+    first = request("kill-pool", "--workload", "locked-tasks", "--seed", "5", *LOAD, *compared)
     words = shlex.split(first.repeat(first.scenarios))
     assert "--tasks" not in words
     again = request(*words[3:])
@@ -66,6 +69,8 @@ def test_a_load_decides_the_number_of_tasks_and_is_repeated() -> None:
         ([*LOAD, "--rate", "5"], "Leave --rate out"),
         (LOAD[2:4], "--threshold judges a load"),
         (LOAD[4:], "--load-lateness judges a load"),
+        (["--load-baseline", "reports/last"], "--load-baseline judges a load"),
+        ([*LOAD, "--threshold", "WAIT refund max < 2s"], "tasks of the target have no names"),
         (["--seed", "1", "--load", "hold(1, '3s')"], "too few for the 8 faults.*longer --load"),
     ],
 )

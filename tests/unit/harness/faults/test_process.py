@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 import tempfile
@@ -11,17 +12,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
 from harness.errors import GateError
+from harness.faults import starving
 from harness.faults.base import Aim, Fault, FaultContext, PlannedFault
+from harness.faults.handler import HandlerBlocks, HandlerExits, KillForkedWorker
 from harness.faults.nemesis import Nemesis
 from harness.faults.pausing import PAUSE_MARGIN_SECONDS, PausePool
 from harness.faults.process import (
     KillWorker,
+    ScaleToZero,
     kill_pool,
     kill_random_worker,
     kill_worker_at_gate,
@@ -277,3 +282,53 @@ def test_nothing_more_is_injected_once_the_run_has_to_stop(field: Field) -> None
         plan_faults([kill_pool(at=0.0)], seed=1, due=[0.0]), start=time.monotonic(), stop=stop
     )
     assert field.pool.is_running
+
+
+@pytest.mark.parametrize(
+    "fault", [HandlerExits(at=0.0), KillForkedWorker(at=0.0)], ids=lambda fault: fault.name
+)
+def test_a_worker_that_its_handler_ends_counts_as_killed_and_is_replaced(
+    field: Field, fault: Fault, eventually: Any
+) -> None:
+    operation = field.carry_out(fault)
+    [victim] = operation.value["pids"]
+    assert (operation.f, operation.value["kind"]) == (fault.name, "kill")
+    assert not is_alive(victim)
+    eventually(lambda: victim not in field.finished() != set(), deadline=20.0)
+
+
+def test_a_handler_that_blocks_goes_on(field: Field, eventually: Any) -> None:
+    operation = field.carry_out(HandlerBlocks(at=0.0, seconds=0.2))
+    told = operation.value
+    assert (told["kind"], told["loss"], told["seconds"]) == ("pause", "worker-blocked", 0.2)
+    eventually(lambda: field.finished() == set(told["pids"]), deadline=20.0)
+
+
+def test_a_queue_is_without_workers_until_another_pool_starts(field: Field) -> None:
+    operation = field.carry_out(ScaleToZero(at=0.0, graceful=5.0, seconds=0.2))
+    told = operation.value
+    assert (told["kind"], told["pid"], told["graceful"]) == ("stop", field.pool.pid, 5.0)
+    assert field.pool.code == 0
+    assert [pool.name for pool in field.context.pools.running()] == ["pool-2"]
+    [first, second] = field.history().where("start", OperationType.OK)
+    [exit_] = field.history().where("exit")
+    assert first.time < exit_.time < second.time - 0.2e9
+
+
+def test_workers_share_one_processor_with_busy_processes(
+    field: Field, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [worker] = field.pool.worker_pids()
+    meanwhile: list[tuple[set[int], int]] = []
+
+    def sleep(seconds: float) -> None:
+        mine = [child for child in psutil.Process().children() if "getppid" in str(child.cmdline())]
+        meanwhile.append((os.sched_getaffinity(worker), len(mine)))
+
+    monkeypatch.setattr(starving, "time", SimpleNamespace(sleep=sleep))
+    before = os.sched_getaffinity(worker)
+    operation = field.carry_out(starving.StarveWorkers(at=0.0, seconds=0.2, burners=2))
+    assert operation.value["pids"] == [worker]
+    assert meanwhile == [({max(before)}, 2)]
+    assert os.sched_getaffinity(worker) == before
+    assert not [child for child in psutil.Process().children() if "getppid" in str(child.cmdline())]

@@ -76,8 +76,16 @@ def test_the_names_of_simulated_faults_give_the_kinds_that_the_simulation_record
     assert by_name == INJECTIONS
 
 
-def test_the_names_of_the_faults_of_every_scenario_give_the_kinds_that_they_record() -> None:
-    faults = [fault for scenario in chaos.SCENARIOS.values() for fault in scenario.faults]
+OLDER = (
+    *("kill-worker-mid-task", "kill-pool", "sigterm-drain", "rolling-deploy", "kill-worker-locked"),
+    *("pause-worker", "flush-redis", "stall-redis", "stall-postgres", "restart-redis", "restart-postgres"),
+    *("terminate-backends", "lose-reply"),
+)
+
+
+def test_the_names_of_the_faults_of_older_histories_give_the_kinds_that_they_record() -> None:
+    """Other faults are younger than the field `kind`, so no history lacks it."""
+    faults = [fault for name in OLDER for fault in chaos.SCENARIOS[name].faults]
     assert len({fault.kind for fault in faults}) >= 4
     assert [with_kind(injection(fault.name)).value["kind"] for fault in faults] == [
         fault.kind for fault in faults

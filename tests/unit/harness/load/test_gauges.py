@@ -12,8 +12,17 @@ from harness.environments.redis_connection import RedisFailure
 from harness.llm.endpoint_process import EndpointProcess
 from harness.load import gauges
 from harness.load.endpoint_gauges import EndpointSampler
-from harness.load.gauges import LoadGauges, Sample
-from harness.load.resources import NOT_SAMPLED, WAL, Resource, Sampled, amount_text, per_task_text, resources
+from harness.load.gauges import LoadGauges
+from harness.load.resources import (
+    NOT_SAMPLED,
+    WAL,
+    Resource,
+    Sample,
+    Sampled,
+    amount_text,
+    per_task_text,
+    resources,
+)
 from harness.load.series import LoadSeries
 
 COMMANDS, MEMORY, CPU = "Redis commands", "Redis memory", "Redis CPU"
@@ -106,6 +115,21 @@ def test_a_server_that_begins_anew_or_cannot_be_read_for_a_while_is_sampled_agai
     sampled = run(LoadGauges([samples], lambda: 1.0), samples, asked=5, eventually=eventually)
     assert sampled.totals == {COMMANDS: 24}
     assert sampled.notes[COMMANDS] == "it could not be read: NOPERM no permission. redis://:***@host/0"
+
+
+def test_a_counter_of_another_epoch_began_at_nothing_also_if_it_is_higher() -> None:
+    sampled = Sampled()
+    for number, epoch in ((100, "a"), (130, "a"), (140, "b"), (150, "b")):
+        sampled.add(Sample(totals={COMMANDS: number}, epochs={COMMANDS: epoch}), at=0.0, second=None)
+    assert sampled.totals == {COMMANDS: 30 + 140 + 10}
+
+
+def test_a_total_that_is_missing_for_a_while_grows_over_the_gap() -> None:
+    sampled = Sampled()
+    for at, sample in enumerate((total(10), Sample(), total(50))):
+        sampled.add(sample, at=float(at), second=float(at + 1))
+    assert sampled.totals == {COMMANDS: 40}
+    assert sampled.series.slices[3].gauges[COMMANDS] == 20
 
 
 def test_a_server_that_does_not_answer_delays_neither_the_others_nor_the_end(

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from harness.checkers.base import CheckResult, Verdict, check_safe
+from harness.errors import UsageError
 from harness.history import DEADLOCKS, RUNNER
 from harness.history.names import LOAD
+from harness.load.document import load_document
 from harness.load.histogram import LatencyHistogram
 from harness.load.load_checker import judged_load, load_checker, recorded_load
 from harness.load.planned_load import PlannedLoad
+from harness.load.thresholds import ThresholdOutcome
+from harness.run.asked_load import checker_of_load
 from tests.support.histories import INFO, INVOKE, OK, HistoryBuilder
 
 NUMBER = 10
@@ -29,13 +37,22 @@ class LoadHistory(HistoryBuilder):
         self.at(1).op(RUNNER, INVOKE, LOAD, **value | {"thresholds": thresholds, "start": 1_000_000_000})
 
     def task(
-        self, number: int, *, late: float = 0.0, took: float = 0.5, status: str = "complete", answer: Any = OK
+        self,
+        number: int,
+        *,
+        late: float = 0.0,
+        took: float = 0.5,
+        status: str = "complete",
+        answer: Any = OK,
+        name: str | None = None,
     ) -> LoadHistory:
         """A task that is due at the second of its number, sent `late` seconds after, and ends `took` seconds after."""
         due = float(number)
+        named = {} if name is None else {"name": name}
         self.at(due + late).op("client", INVOKE, "enqueue", task=number, intended=round(due * 1e9))
         if answer is not None:
-            self.at(due + late + 0.01).op("client", answer, "enqueue", task=number, activity=f"a{number}")
+            value = {"task": number, "activity": f"a{number}", **named}
+            self.at(due + late + 0.01).op("client", answer, "enqueue", **value)
         if answer is OK:
             self.at(due + late + 0.1).began(number, by=7)
             if status == "complete":
@@ -169,11 +186,120 @@ def test_a_breach_that_the_machine_explains_is_not_judged() -> None:
     assert "it was 3.995s, and this machine took away about" in result.summary
 
 
+def test_each_name_of_a_task_has_rows_of_its_own() -> None:
+    thresholds = {
+        "TASK refund": "max < 1s, lost = 0",
+        "TASK refund_once": "lost = 0, p50 < 1s",
+        "WAIT refund": "max < 1s",
+        "ENQUEUE refund": "errors = 0",
+        "ALL": "lost = 1",
+    }
+    history = LoadHistory(thresholds)
+    for number in ALL_TASKS[:-3]:
+        history.task(number, name="refund" if number % 2 else "refund_once")
+    history.task(8, took=3.0, name="refund").task(9, status="running", name="refund_once")
+    history.task(10, answer=None)
+    result = judged(history.ended_load())
+    found = judged_load(history.history)
+    assert found is not None
+    assert result.verdict is Verdict.INVALID
+    breached = [one.threshold for one in found.verdict.results if one.outcome is ThresholdOutcome.BREACHED]
+    assert [(one.row, one.text) for one in breached] == [
+        ("TASK refund", "max < 1s"),
+        ("TASK refund_once", "lost = 0"),
+    ]
+    rows = found.verdict.evidence.rows
+    assert (rows["TASK refund"].count, rows["TASK refund_once"].count, rows["TASK"].count) == (5, 4, 9)
+    assert rows["TASK"].figures["lost"] == 1
+    assert "TASK " not in rows, "a task without an answer has no name, and no row of its own"
+    assert [one.row for one in found.verdict.evidence.worst[:2]] == ["TASK refund_once", "TASK refund"]
+    assert [one["task"] for one in result.counterexamples if one["kind"] == "slow"] == [8]
+    stages = found.measured.figures.series.slices[7].stages
+    assert set(stages) == {"enqueue", "wait", "run"}
+
+
+def test_a_name_that_no_task_has_is_not_measurable() -> None:
+    result = judged(loaded(*ALL_TASKS, **{"TASK other": "p50 < 1s"}).ended_load())
+    assert result.verdict is Verdict.UNKNOWN
+    assert "There is no row 'TASK other'" in result.summary
+
+
+def gauge(history: LoadHistory, second: float | None, **value: Any) -> LoadHistory:
+    history.at(1 + (20 if second is None else second))
+    return history.op("gauges", INFO, "gauges", **value, second=second)
+
+
+def test_what_the_load_used_is_judged_by_the_history() -> None:
+    history = loaded(*ALL_TASKS, ALL="wal_bytes_per_task < 95, log_errors = 3").ended_load()
+    history.task(13)  # one of those after the faults, which used the servers too
+    for second, wal, commits, since in (
+        (0, 100, 50, "a"),
+        (1, 400, 90, "a"),
+        (3, 600, 20, "b"),
+        (None, 1200, 60, "b"),
+    ):
+        totals = {"Postgres WAL": wal, "Postgres commits": commits}
+        gauge(history, second, totals=totals, epochs={"Postgres commits": since}, levels={"workers": 2})
+    history.op("gauges", INFO, "gauges", missing=["Postgres WAL"], why="it could not be read: away")
+    logs = [{"service": "postgres", "count": 3, "sentences": ["gone"], "why": ""}]
+    result = judged(history.op("gauges", INFO, "gauges", logs=logs))
+    assert result.verdict is Verdict.INVALID
+    assert result.summary == "ALL: wal_bytes_per_task < 95 is breached: it was 100"
+    found = judged_load(history.history)
+    assert found is not None
+    used = {one.name: one for one in found.verdict.evidence.resources}
+    assert found.measured.sampled.totals["Postgres commits"] == 40 + 20 + 40, (
+        "it began at 0 with another epoch"
+    )
+    assert (used["Postgres WAL"].most, used["Postgres WAL"].why) == (300, "it could not be read: away")
+    assert used["workers"].mean == 2
+    assert found.measured.figures.series.slices[3].gauges["Postgres commits"] == 10
+
+
+def test_a_sample_that_cannot_be_read_leaves_nothing_to_judge() -> None:
+    result = judged(gauge(loaded(*ALL_TASKS, TASK="p50 < 1s").ended_load(), 1, totals=["Postgres WAL"]))
+    assert (result.verdict, "an operation of gauges cannot be read" in result.summary) == (
+        Verdict.UNKNOWN,
+        True,
+    )
+
+
+def test_a_bound_may_be_a_multiple_of_an_earlier_load_which_the_history_has() -> None:
+    earlier = judged_load(loaded(*ALL_TASKS).ended_load().history)
+    assert earlier is not None
+    document = load_document(earlier.verdict, written_at="2026-01-02T03:04:05+00:00")
+    outcomes = []
+    for took in (0.5, 4.0):
+        history = loaded(*ALL_TASKS[:-1], TASK="max <= 3x").task(10, took=took).ended_load()
+        compared = {"baseline": json.loads(json.dumps(document))}
+        history.operations = [
+            replace(op, value={**op.value, **compared}) if (op.f, op.type) == (LOAD, INVOKE) else op
+            for op in history.operations
+        ]
+        outcomes.append(judged(history))
+    assert [one.verdict for one in outcomes] == [Verdict.VALID, Verdict.INVALID]
+    assert {"kind": "slow", "task": 10, "seconds": 3.995} in outcomes[1].counterexamples
+    assert judged(history.slow_machine(10, 14, spin=10.0)).verdict is Verdict.UNKNOWN
+
+
 def test_deadlocks_of_the_run_are_a_figure_of_all() -> None:
     history = loaded(*ALL_TASKS, ALL="deadlocks = 0").ended_load()
     assert judged(history).verdict is Verdict.UNKNOWN
     result = judged(history.op(RUNNER, INFO, DEADLOCKS, count=2, source="log"))
     assert result.verdict is Verdict.INVALID
+
+
+def test_a_history_is_judged_without_the_system_and_its_clients() -> None:
+    code = (
+        "import sys, harness.load.load_checker; print({'agentexec', 'psycopg', 'locust'} & set(sys.modules))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+def test_a_missing_extra_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "harness.load.load_checker", None)
+    with pytest.raises(UsageError, match=r"A load needs .*Install the extra"):
+        checker_of_load(loaded().history)
 
 
 def test_only_a_history_with_a_load_of_the_runner_has_the_checker() -> None:

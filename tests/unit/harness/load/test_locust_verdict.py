@@ -15,7 +15,7 @@ from harness.errors import UsageError
 from harness.load.bill import SpentFigures
 from harness.load.figures import LATE, TASK, Figures
 from harness.load.locust_test import LoadPlan
-from harness.load.locust_verdict import EndedLoad, conclude, evidence_of, thresholds_of
+from harness.load.locust_verdict import EndedLoad, conclude, ended_evidence, thresholds_of
 from harness.load.resources import WAL, Sampled
 from harness.load.schedule import LoadSchedule
 from harness.load.stages import hold
@@ -57,12 +57,12 @@ def entries(**failed: int) -> SimpleNamespace:
 def test_requests_of_an_api_that_fail_are_a_breach() -> None:
     assert conclude(ended(stats=entries(tasks=0)), (), None) == 0
     assert conclude(ended(stats=entries(tasks=5)), (), None) == 1
-    assert evidence_of(ended(stats=entries(tasks=5))).rows["GET tasks"].errors == 5
+    assert ended_evidence(ended(stats=entries(tasks=5))).rows["GET tasks"].errors == 5
 
 
 def test_the_bill_of_an_endpoint_is_in_the_row_of_the_whole_run() -> None:
     billed = replace(ended(), bill=SpentFigures(figures={"tokens": 100, "cost": 2.5}))
-    assert evidence_of(billed).all_rows()["ALL"].figures == {
+    assert ended_evidence(billed).all_rows()["ALL"].figures == {
         **{"deadlocks": 0, "tokens": 100, "cost": 2.5},
         **{"lost": 0, "dropped": 0, "late": 0},
     }
@@ -74,13 +74,13 @@ def test_a_bill_that_is_not_exact_is_not_measurable_unless_something_is_breached
     inexact = replace(ended(), bill=SpentFigures(unknown="2 requests still run."))
     assert conclude(inexact, (), None) == 2
     assert conclude(inexact, parse("TASK answer", "p50 < 1ms"), None) == 1
-    (doubt,) = judge(evidence_of(inexact), ()).doubts
+    (doubt,) = judge(ended_evidence(inexact), ()).doubts
     assert (doubt.kind, doubt.text) == ("unbilled", "what the load cost is not known: 2 requests still run")
 
 
 def test_an_error_of_the_users_own_code_is_named_without_its_secret() -> None:
     raised = {1: {"count": 3, "msg": "wrong: redis://:s3cret@host/0"}}
-    (doubt,) = judge(evidence_of(ended(exceptions=raised)), ()).doubts
+    (doubt,) = judge(ended_evidence(ended(exceptions=raised)), ()).doubts
     assert doubt.text == "the users' own code raised 3 times: wrong: redis://:***@host/0"
     assert conclude(ended(exceptions=raised), (), None) == 2
 
@@ -88,7 +88,7 @@ def test_an_error_of_the_users_own_code_is_named_without_its_secret() -> None:
 def test_what_is_missing_in_the_figures_of_a_process_is_not_measurable() -> None:
     judged = ended()
     judged.parts[0][0].gaps.append("the arrivals of the load process 1 of 2 broke off: OSError: gone")
-    (doubt,) = judge(evidence_of(judged), ()).doubts
+    (doubt,) = judge(ended_evidence(judged), ()).doubts
     assert doubt.text == (
         "the evidence has a gap: the arrivals of the load process 1 of 2 broke off: OSError: gone"
     )
@@ -105,7 +105,7 @@ def test_a_load_that_is_stopped_is_judged_by_what_was_due_in_each_process_until_
         plan=LoadPlan(schedule=schedule, seconds=schedule.seconds),
         processes=2,
     )
-    evidence = evidence_of(judged)
+    evidence = ended_evidence(judged)
     thresholds = {"ALL": "rate >= 100%, rate >= 16/s", "TASK answer": "rate = 100%, rate = 16/s"}
     assert [one.outcome for one in judge(evidence, thresholds).results[:4]] == ["met"] * 4
     assert (evidence.planned, evidence.accounting.due) == (25, 20)
@@ -118,7 +118,7 @@ class UnreadablePlan(LoadPlan):
 
 def test_a_plan_that_cannot_be_read_again_is_not_measurable(tmp_path: Path) -> None:
     judged = replace(ended(), plan=UnreadablePlan(schedule=None, seconds=None))
-    (doubt,) = judge(evidence_of(judged), ()).doubts
+    (doubt,) = judge(ended_evidence(judged), ()).doubts
     assert doubt.text.endswith("the planned arrivals cannot be counted: OSError: the trace of 1 s is gone")
     assert conclude(judged, (), tmp_path) == 2
 
@@ -162,7 +162,7 @@ def test_the_log_of_postgres_for_each_task_and_the_errors_of_the_servers_can_be_
     ]
     sampled = Sampled(totals={WAL: 50_000.0}, logs=logs)
     thresholds = {"ALL": "wal_bytes_per_task <= 5000, log_errors = 1"}
-    met, breached, *_ = judge(evidence_of(ended(sampled)), thresholds).results
+    met, breached, *_ = judge(ended_evidence(ended(sampled)), thresholds).results
     assert (met.measured, met.outcome, breached.measured, breached.outcome) == (5000, "met", 2, "breached")
 
 
@@ -171,5 +171,5 @@ def test_figures_that_are_not_known_meet_no_threshold() -> None:
         logs=[LoggedErrors(service="postgres", count=0), LoggedErrors(service="redis", count=None)]
     )
     thresholds = {"ALL": "wal_bytes_per_task >= 0, log_errors = 0"}
-    outcomes = [one.outcome for one in judge(evidence_of(ended(sampled)), thresholds).results]
+    outcomes = [one.outcome for one in judge(ended_evidence(ended(sampled)), thresholds).results]
     assert outcomes[:2] == ["not measurable", "not measurable"]

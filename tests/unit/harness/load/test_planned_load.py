@@ -12,6 +12,7 @@ from harness.errors import UsageError
 from harness.load.planned_load import PlannedLoad
 from harness.load.schedule import LoadSchedule
 from harness.load.stages import hold, ramp, repeat
+from tests.unit.harness.load.test_baseline import evidence, report
 
 MODULE = """
 import locust
@@ -108,3 +109,66 @@ def test_what_is_no_load_is_refused_with_a_sentence(
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
         load(text, *thresholds)
+
+
+NAMED = ("TASK refund: p95 < 2s", "WAIT refund max < 9s, TASK lost = 0")
+
+
+def test_thresholds_of_a_name_are_those_that_the_tasks_of_the_target_may_have() -> None:
+    def of(names: tuple[str, ...] | None) -> PlannedLoad:
+        return PlannedLoad.of("hold(20, '1s')", seed=1, thresholds=NAMED, lateness=0.05, names=names)
+
+    by_row = {"TASK refund": "p95 < 2s", "WAIT refund": "max < 9s", "TASK": "lost = 0"}
+    assert of(("refund", "other")).thresholds == of(None).thresholds == by_row
+    with pytest.raises(UsageError, match=r"'TASK refund'; .* name of a task: a, b"):
+        of(("b", "a"))
+    with pytest.raises(UsageError, match="have no names"):
+        of(())
+    with pytest.raises(UsageError, match="There is no row 'ALL refund'"):
+        PlannedLoad.of("hold(20, '1s')", seed=1, thresholds="ALL refund lost = 0", lateness=1, names=None)
+
+
+def test_the_baseline_of_a_scenario_is_its_load_in_the_report_of_a_chaos_run(tmp_path: Path) -> None:
+    for name, latency in (("kill-pool", 1.0), ("flush-redis", 2.0)):
+        report(tmp_path / "load" / name, evidence(latency))
+    found = load("hold(20, '1s')", "TASK p95 < 1.2x").with_baseline(tmp_path, ["kill-pool", "flush-redis"])
+    p50s = [one["rows"]["TASK answer"]["latency"]["p50"] for one in found.baselines.values()]
+    assert p50s == pytest.approx([1.0, 2.0], rel=0.01)
+    assert found.to_value("kill-pool")["baseline"] == found.baselines["kill-pool"]
+    with pytest.raises(UsageError, match="cannot be read"):
+        found.with_baseline(tmp_path, ["stall-redis"])
+    with pytest.raises(UsageError, match="needs an earlier load; give --load-baseline DIR"):
+        found.with_baseline(None, ["kill-pool"])
+
+
+def test_stages_of_a_program_are_described_by_themselves() -> None:
+    found = PlannedLoad.of(
+        [hold(5, "1s"), ramp(1, 5, 2)], seed=1, thresholds={"TASK": "p95 < 2s"}, lateness=1
+    )
+    assert (found.text, found.thresholds) == ("hold 5/s for 1s, ramp 1 to 5/s in 2s", {"TASK": "p95 < 2s"})
+
+
+SHAPES = """
+from harness.load import OpenShape, hold, replay
+
+class Raises(OpenShape):
+    @property
+    def stages(self): raise RuntimeError("no stages today")
+
+class Other: pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "sentence"),
+    [
+        ("Raises", "", "The shape Raises raised RuntimeError: no stages today; correct its module."),
+        ("Other", "", "Other is no OpenShape of harness.load; name one, or stages."),
+        ("Raises", "replay('nowhere.csv')", "The trace nowhere.csv cannot be read "),
+    ],
+)
+def test_a_shape_that_raises_says_what_it_raised(name: str, more: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "shapes.py").write_text(SHAPES + more, "utf-8")
+    with pytest.raises(UsageError) as refused:
+        load(f"{tmp_path / 'shapes.py'}:{name}")
+    assert str(refused.value).startswith(sentence)

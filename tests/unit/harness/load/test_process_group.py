@@ -76,3 +76,22 @@ def test_a_child_that_its_parent_has_not_noticed_yet_is_counted_once() -> None:
         group._add(now, next(iter(now)))
         used.append(round(group._used, 3))
     assert used == [0, 0, 0.5, 0.5, 0.7]
+
+
+def test_processes_and_servers_that_began_between_two_looks_count_from_their_begin() -> None:
+    """The workers of a killed pool are gone for a look; a server that restarts has a parent that is new."""
+    workers, used = ProcessGroup(), []
+    for now in ({1: 5.0}, {1: 6.0}, {}, {2: 0.7}):
+        workers._add(now, None)
+        used.append(round(workers._used, 3))
+    assert used == [0, 1, 1, 1.7]
+    server = ProcessGroup()
+    assert server.look([], parent=os.getpid())[0] == 0
+    server._looked = 0.0  # the next parent began after that
+    least = whole_cpu(os.getppid())
+    assert least <= server.look([], parent=os.getppid())[0] <= whole_cpu(os.getppid())
+
+
+def whole_cpu(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system + times.children_user + times.children_system)

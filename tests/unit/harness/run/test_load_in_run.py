@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -10,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from harness.checkers.base import Verdict
+from harness.history import History
+from harness.load.load_checker import judged_load
 from harness.load.planned_load import PlannedLoad
 from harness.load.run_files import write_run_load
 from harness.report import claimed_folder, write_reports
+from harness.targets.base import Submission, TaskSpec
 from tests.support.instant_target import Instant, NoFault, Run
 
 # A test does not fail because its own machine is busy.
@@ -43,6 +47,37 @@ def test_a_load_is_submitted_at_its_times_and_judged_with_the_checkers(run: Run,
     document = json.loads(paths.json.read_text("utf-8"))
     assert (document["exit_code"], document["counts"]["terminal"]) == (0, {"complete": len(planned.due)})
     assert '<a href="load/test/report.html">' in write_reports([found], tmp_path).html.read_text("utf-8")
+
+
+class NamedTasks(Instant):
+    """An application with two tasks."""
+
+    def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
+        return [replace(one, name=NAMES[one.number % 2]) for one in super().submit(tasks)]
+
+
+NAMES = ("refund", "mail")
+
+
+def test_the_rows_of_each_task_and_what_was_used_are_in_the_history(run: Run, tmp_path: Path) -> None:
+    found = run(NamedTasks(), NoFault(), load=load("TASK max < 60s, lost = 0", "ALL rate > 99%"))
+    assert found.verdict is Verdict.VALID, found.results
+    judged = judged_load(History.load(tmp_path))
+    assert judged is not None
+    assert judged.verdict.verdict is Verdict.VALID
+    evidence = judged.verdict.evidence
+    kinds = {
+        row.partition(" ")[2] for row in evidence.rows if row.startswith(("TASK", "LATE", "ENQUEUE", "RUN"))
+    }
+    assert kinds == {"", *NAMES}
+    assert sum(evidence.rows[f"TASK {name}"].count for name in NAMES) == evidence.rows["TASK"].count
+    used = {one.name: one for one in evidence.resources}
+    assert (used["workers"].most, used["queue depth"].why) == (
+        1,
+        "the target does not publish it where the harness reads it",
+    )
+    assert (used["generator memory"].most or 0) > 1_000_000
+    assert [one.count for one in evidence.logs] == [None, None], "these servers have no log"
 
 
 def test_the_loads_of_an_earlier_run_are_removed_and_other_files_stay(run: Run, tmp_path: Path) -> None:

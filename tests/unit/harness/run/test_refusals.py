@@ -13,7 +13,7 @@ import pytest
 
 from harness.errors import GateError
 from harness.gate import GateKeeper
-from harness.run.refusals import WatchedSession
+from harness.run.refusals import StopEvent, WatchedSession
 from harness.targets.base import Submission, TargetSession, TaskSpec
 
 
@@ -109,3 +109,12 @@ def test_everything_else_is_that_of_the_session(gates: GateKeeper) -> None:
     session: Any = Refusing()
     session.movement = lambda: 7
     assert watched(session, gates).movement() == 7
+
+
+def test_a_run_that_ends_lets_no_fault_wait(gates: GateKeeper) -> None:
+    stop = StopEvent(gates)
+    threading.Timer(0.05, stop.set).start()
+    for gate in ("waits already", "waits later"):
+        with pytest.raises(GateError, match="the run ended"):
+            gates.wait_for(gate, within=600)
+    assert stop.is_set()

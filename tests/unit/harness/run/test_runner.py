@@ -191,11 +191,23 @@ class TakesNothing(Instant):
         return [Submission(number=task.number, error="no such queue", certain=True) for task in tasks]
 
 
-def test_a_target_that_refuses_every_task_ends_the_run_before_its_gated_faults_time_out(run: Run) -> None:
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (TakesNothing(), "The target acknowledged none of "),
+        (
+            Instant(broken=breaking("submit", TargetFailed("make(1) raised KeyError. Correct it."))),
+            "make(1) ",
+        ),
+    ],
+)
+def test_a_target_that_takes_no_task_ends_the_run_before_its_gated_faults_time_out(
+    run: Run, target: Instant, said: str
+) -> None:
     faults: list[Any] = [KillWorker(at=at, gated=True) for at in (0.3, 0.5, 0.7)]
-    result = run(TakesNothing(), *faults)
+    result = run(target, *faults)
     assert result.verdict is Verdict.UNKNOWN
-    assert str(result.error).startswith("The target acknowledged none of ")
+    assert str(result.error).startswith(said)
     assert str(result.error).count(". ") == 1
     assert result.seconds < 9.0  # one fault alone waits for its task for 10 s
 

@@ -160,6 +160,19 @@ def test_an_application_is_taken(value: object) -> None:
     assert app(value, make=lambda n: n).wrapped.promises(SETTINGS).records
 
 
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        (WorkerSettings, {"refund"}),
+        (saq_settings(), {"refund", "note"}),
+        (streaq_worker(), {"refund"}),
+        (taskiq_broker(), {"refund"}),
+    ],
+)
+def test_an_application_says_which_tasks_a_load_may_name(value: object, names: set[str]) -> None:
+    assert set(app(value, make=lambda n: ("refund", (n,))).task_names or ()) == names
+
+
 def test_a_queue_of_saq_stands_for_the_settings_that_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = saq_settings()
     monkeypatch.setitem(sys.modules, "shop_of_saq", SimpleNamespace(settings=settings))

@@ -253,6 +253,7 @@ def test_a_session_reports_the_tasks_that_its_system_knows() -> None:
     session = session_of("done", "waits", "lost", "gone", "failed")
     found = session.submit([TaskSpec(number=number, work=2.0, gate="g") for number in range(1, 6)])
     assert [one.activity for one in found] == ["q-1", "q-2", "q-3", None, "q-5"]
+    assert [one.name for one in found] == ["done", "waits", "lost", "gone", "failed"]
     assert found[3].error == "ConnectionError: no broker"
     assert not found[3].certain
     assert session.unfinished() == 1, "a lost task does not keep the drain"
@@ -260,6 +261,14 @@ def test_a_session_reports_the_tasks_that_its_system_knows() -> None:
     assert records == [(1, "complete"), (2, "queued"), (5, "error")]
     label = session.application.own[0][1]
     assert (label.work, label.gate) == (0.5, "g")
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("shop.refund", "shop.refund"), (refund, f"{__name__}.refund"), (Path, "Path"), (Path(), "PosixPath")],
+)
+def test_a_message_has_a_name_for_people_whatever_its_system_calls_it(name: Any, title: str) -> None:
+    assert TaskMessage(name=name).title == title
 
 
 def test_what_a_session_cannot_do_is_one_sentence() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from harness.environments.ports import LOOPBACK
 from harness.errors import UsageError
-from harness.faults.proxy import ReplyProxy
+from harness.wire import Wire
 
 _SECONDS = 10.0
 
@@ -58,12 +58,12 @@ def server() -> Iterator[EchoServer]:
 
 
 @pytest.fixture
-def proxy(server: EchoServer) -> Iterator[ReplyProxy]:
-    with contextlib.closing(ReplyProxy(f"redis://:secret@{LOOPBACK}:{server.port}/0")) as proxy:
+def proxy(server: EchoServer) -> Iterator[Wire]:
+    with contextlib.closing(Wire(f"redis://:secret@{LOOPBACK}:{server.port}/0")) as proxy:
         yield proxy
 
 
-def connect(proxy: ReplyProxy) -> socket.socket:
+def connect(proxy: Wire) -> socket.socket:
     port = urlsplit(proxy.url).port
     return socket.create_connection((LOOPBACK, port or 0), _SECONDS)
 
@@ -80,7 +80,7 @@ def ask(connection: socket.socket, request: bytes) -> bytes:
 class Losing:
     """`lose_reply` in a thread, which is armed when this returns."""
 
-    def __init__(self, proxy: ReplyProxy, *, skip: int = 0, at_least: int = 0, to: bytes = b"") -> None:
+    def __init__(self, proxy: Wire, *, skip: int = 0, at_least: int = 0, to: bytes = b"") -> None:
         self._answer: list[bool] = []
 
         def lose() -> None:
@@ -96,7 +96,7 @@ class Losing:
         return self._answer == [True]
 
 
-def test_requests_and_replies_pass(server: EchoServer, proxy: ReplyProxy) -> None:
+def test_requests_and_replies_pass(server: EchoServer, proxy: Wire) -> None:
     with connect(proxy) as one, connect(proxy) as other:
         assert [ask(one, b"a\n"), ask(other, b"b\n"), ask(one, b"c\n")] == [b"a\n", b"b\n", b"c\n"]
         large = b"x" * 1_000_000 + b"\n"
@@ -108,7 +108,7 @@ def test_requests_and_replies_pass(server: EchoServer, proxy: ReplyProxy) -> Non
 
 
 def test_a_lost_reply_is_of_a_request_that_arrived_and_ends_only_its_connection(
-    server: EchoServer, proxy: ReplyProxy
+    server: EchoServer, proxy: Wire
 ) -> None:
     with connect(proxy) as victim, connect(proxy) as other:
         assert ask(other, b"before\n") == b"before\n"
@@ -121,7 +121,7 @@ def test_a_lost_reply_is_of_a_request_that_arrived_and_ends_only_its_connection(
         assert ask(again, b"again\n") == b"again\n"
 
 
-def test_skipped_replies_pass_first(server: EchoServer, proxy: ReplyProxy) -> None:
+def test_skipped_replies_pass_first(server: EchoServer, proxy: Wire) -> None:
     with connect(proxy) as connection:
         losing = Losing(proxy, skip=2)
         assert [ask(connection, b"a\n"), ask(connection, b"b\n"), ask(connection, b"c\n")] == [
@@ -132,7 +132,7 @@ def test_skipped_replies_pass_first(server: EchoServer, proxy: ReplyProxy) -> No
         assert losing.lost()
 
 
-def test_replies_that_are_too_short_pass(server: EchoServer, proxy: ReplyProxy) -> None:
+def test_replies_that_are_too_short_pass(server: EchoServer, proxy: Wire) -> None:
     with connect(proxy) as connection:
         losing = Losing(proxy, at_least=10)
         assert [ask(connection, b"none\n"), ask(connection, b"none\n")] == [b"none\n", b"none\n"]
@@ -140,7 +140,7 @@ def test_replies_that_are_too_short_pass(server: EchoServer, proxy: ReplyProxy) 
         assert losing.lost()
 
 
-def test_a_message_without_a_request_is_no_reply(server: EchoServer, proxy: ReplyProxy) -> None:
+def test_a_message_without_a_request_is_no_reply(server: EchoServer, proxy: Wire) -> None:
     with connect(proxy) as connection:
         assert ask(connection, b"a\n") == b"a\n"
         losing = Losing(proxy)
@@ -150,15 +150,13 @@ def test_a_message_without_a_request_is_no_reply(server: EchoServer, proxy: Repl
         assert losing.lost()
 
 
-def test_without_a_reply_nothing_is_lost_then_or_later(server: EchoServer, proxy: ReplyProxy) -> None:
+def test_without_a_reply_nothing_is_lost_then_or_later(server: EchoServer, proxy: Wire) -> None:
     with connect(proxy) as connection:
         assert proxy.lose_reply(skip=0, within=0.01) is False
         assert ask(connection, b"a\n") == b"a\n"
 
 
-def test_a_server_that_is_down_refuses_and_serves_when_it_is_back(
-    proxy: ReplyProxy, server: EchoServer
-) -> None:
+def test_a_server_that_is_down_refuses_and_serves_when_it_is_back(proxy: Wire, server: EchoServer) -> None:
     server.close()
     with connect(proxy) as connection:
         assert ask(connection, b"a\n") == b""
@@ -168,7 +166,7 @@ def test_a_server_that_is_down_refuses_and_serves_when_it_is_back(
 
 
 def test_closing_ends_every_connection(server: EchoServer) -> None:
-    proxy = ReplyProxy(f"redis://{LOOPBACK}:{server.port}/0")
+    proxy = Wire(f"redis://{LOOPBACK}:{server.port}/0")
     with connect(proxy) as connection:
         assert ask(connection, b"a\n") == b"a\n"
         proxy.close()
@@ -179,7 +177,7 @@ def test_closing_ends_every_connection(server: EchoServer) -> None:
 
 def test_the_url_has_the_account_and_database_of_the_server(server: EchoServer) -> None:
     url = f"postgresql://user:p%40ss%2Fword@{LOOPBACK}:{server.port}/shop?application_name=x"
-    with contextlib.closing(ReplyProxy(url)) as proxy:
+    with contextlib.closing(Wire(url)) as proxy:
         port = urlsplit(proxy.url).port
         assert proxy.url == url.replace(str(server.port), str(port))
         assert port != server.port
@@ -188,10 +186,10 @@ def test_the_url_has_the_account_and_database_of_the_server(server: EchoServer) 
 @pytest.mark.parametrize("url", ["unix:///run/redis.sock", "redis:///0"])
 def test_a_server_without_an_address_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="host and a port"):
-        ReplyProxy(url)
+        Wire(url)
 
 
-def test_replies_to_other_requests_pass(server: EchoServer, proxy: ReplyProxy) -> None:
+def test_replies_to_other_requests_pass(server: EchoServer, proxy: Wire) -> None:
     with connect(proxy) as connection, connect(proxy) as other:
         losing = Losing(proxy, to=b"COMMIT")
         assert [ask(connection, b"SELECT\n"), ask(other, b"INSERT\n")] == [b"SELECT\n", b"INSERT\n"]

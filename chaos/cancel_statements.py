@@ -1,0 +1,24 @@
+"""Running statements are canceled, three times for 1.5 s, as by a statement time-out.
+
+Would fail for a system that takes a canceled statement for a failure of the task, or repeats half of a transaction.
+"""
+
+from __future__ import annotations
+
+from harness.checkers import standard
+from harness.faults.held_state import held
+from harness.faults.postgres_states import StatementsCanceled
+from harness.scenario import PoolNeeds, Scenario
+from harness.workloads.numbered_tasks import NumberedTasks
+
+_POOL = PoolNeeds(workers=2, concurrency=4, lease=5.0)
+
+SCENARIO = Scenario(
+    name="cancel-statements",
+    summary="running statements of Postgres are canceled, three times 1.5 s",
+    workload=NumberedTasks(rate=20.0, work=(0.05, 0.25)),
+    faults=held(StatementsCanceled(), 0.2, 0.45, 0.7),
+    checkers=standard(recovery_p99=None, minimum_faults=3),
+    own_servers=True,
+    pool=_POOL,
+)

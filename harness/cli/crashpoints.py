@@ -1,0 +1,155 @@
+"""`harness crashpoints`: strikes at every single command of a task's life, against any target."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from datetime import datetime
+from pathlib import Path
+
+from harness.cli.called import called_as
+from harness.command_line import filled_path, positive
+from harness.crashpoints.lane import LaneSettings
+from harness.crashpoints.lives import LIVES, lives_of
+from harness.crashpoints.points import CrashKind, CrashRow, CrashStrike
+from harness.crashpoints.run import OUT_OF_TIME, CrashpointsRun, all_strikes
+from harness.crashpoints.table import document, overall, reasons, row_text, summary, table
+from harness.environments import make_environment
+from harness.errors import EXIT_VALID, UsageError
+from harness.history.figures import counted
+from harness.masking import masked, one_line
+from harness.progress import Progress, progress_on
+from harness.report import claimed_folder
+from harness.report.folder import write_whole
+from harness.scenario import registry
+from harness.targets.adapter import AdapterTarget
+from harness.targets.base import Target, TargetSettings
+from harness.targets.promised import promised
+
+FILE = "crashpoints.json"
+
+_SECONDS = 600
+_JOBS = 4
+_LEASE_SECONDS = 2.0
+
+
+def add_crashpoints(parser: ArgumentParser) -> None:
+    """Add the options of the command to its parser."""
+    parser.set_defaults(run=run_crashpoints)
+    parser.add_argument(
+        "--target",
+        default="agentexec",
+        metavar="NAME",
+        help="target, package.module:NAME, or path of an adapter",
+    )
+    parser.add_argument(
+        "--lives", nargs="+", choices=list(LIVES), default=(), help="default: all that fit the target"
+    )
+    parser.add_argument(
+        "--strikes",
+        nargs="+",
+        choices=[str(kind) for kind in CrashKind],
+        default=(),
+        help="default: all",
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=(), metavar="STRIKE", help="these strikes, as the table names them"
+    )
+    parser.add_argument("--list", action="store_true", help="list the commands of each life and strike none")
+    parser.add_argument(
+        "--jobs", type=positive, default=_JOBS, metavar="N", help=f"lanes at a time (default {_JOBS})"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=positive,
+        default=_SECONDS,
+        metavar="N",
+        help=f"begin no strike later (default {_SECONDS})",
+    )
+    parser.add_argument("--backend", choices=("embedded", "containers"), default="embedded")
+    parser.add_argument(
+        "--report",
+        type=filled_path,
+        metavar="DIR",
+        help=f"default: reports/crashpoints-<name>-<time>, for {FILE}",
+    )
+
+
+def run_crashpoints(options: Namespace) -> int:
+    """Strike, print the table and write the file; returns 0, 1 or 2 by the verdict over all strikes."""
+    registry.require_own_package()
+    target = registry.target(options.target)
+    only = [CrashStrike.parse(text) for text in options.only]
+    for strike in only:
+        if strike.point.life not in LIVES:
+            raise UsageError(f"There is no life {strike.point.life!r}. Choose one of {', '.join(LIVES)}.")
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    with (
+        claimed_folder(options.report or Path("reports") / f"crashpoints-{target.name}-{stamp}") as folder,
+        progress_on() as progress,
+    ):
+        return _run(options, target, only, folder, progress)
+
+
+def _run(
+    options: Namespace, target: Target, only: list[CrashStrike], folder: Path, progress: Progress
+) -> int:
+    began = time.monotonic()
+    if isinstance(target, AdapterTarget):
+        target.install(progress.step)
+    progress.step(f"starting the servers ({options.backend})")
+    with make_environment(options.backend, needs=getattr(target, "needs", ())) as environment:
+        run = CrashpointsRun(
+            settings=LaneSettings(target_name=options.target, target=target, lease=_LEASE_SECONDS),
+            environment=environment,
+            folder=folder / "lanes" / f"{time.time_ns()}",
+            jobs=options.jobs,
+            deadline=began + options.seconds,
+            progress=progress,
+            told=lambda row: progress.step(row_text(row)),
+        )
+        strikes = only or _listed(options, target, run)
+        if options.list:
+            for point in run.points:
+                print(one_line(f"{point.number or '-':>3}  {point.id}"))
+            return EXIT_VALID
+        rows = run.strike(strikes)
+    _report(options, target, rows, folder, time.monotonic() - began)
+    return overall(rows).exit_code
+
+
+def _listed(options: Namespace, target: Target, run: CrashpointsRun) -> list[CrashStrike]:
+    settings = TargetSettings(
+        queue="", folder=Path(), history=Path(), gate_address="", lease=run.settings.lease
+    )
+    promises = promised(target, settings)
+    lives = lives_of(target, promises, options.lives)
+    if not lives:
+        raise UsageError(f"{target.name} can live none of {', '.join(options.lives)}. Choose other --lives.")
+    # Without fencing tokens nothing could refuse what arrives late.
+    kinds = [kind for kind in CrashKind if promises.fences or kind is not CrashKind.KILLED_LATE]
+    chosen = [kind for kind in kinds if not options.strikes or kind in options.strikes]
+    return all_strikes(run.list_points(lives), chosen)
+
+
+def _report(options: Namespace, target: Target, rows: list[CrashRow], folder: Path, seconds: float) -> None:
+    def repeat(strike: CrashStrike) -> str:
+        words = [*called_as(["crashpoints"], getattr(options, "given", None)), "--target", options.target]
+        return shlex.join([*words, "--only", strike.id])
+
+    found = document(rows, target=target.name, version=target.version(), seconds=seconds, repeat=repeat)
+    write_whole(folder / FILE, masked(json.dumps(found, indent=2)) + "\n")
+    print(table(rows))
+    if not_clean := reasons([row for row in rows if row.why != OUT_OF_TIME], repeat):
+        print("", *not_clean, sep="\n")
+    if late := sum(row.why == OUT_OF_TIME for row in rows):
+        print(
+            f"\nUNKNOWN: {counted(late, 'strike')} not begun, {OUT_OF_TIME}; give more --seconds or fewer --lives."
+        )
+    print(
+        f"\n{one_line(target.name)}: {overall(rows)}, {summary(rows)}, {seconds:.0f} s\nrows:  {folder / FILE}"
+    )
+    sys.stdout.flush()

@@ -1,0 +1,301 @@
+"""A lane: one queue of the target with its producer, its pool, and a wire from each of them to each server.
+
+Lanes run side by side. A lane lives one life after another on one pool, and starts a new pool only where one ended.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+from harness.crashpoints.points import PRODUCER, ROLES, WORKER
+from harness.crashpoints.producer import ClientOfAdapter, LaneProducer, ProcessProducer
+from harness.environments.base import Endpoints, Environment, Service
+from harness.environments.urls import plain_url
+from harness.errors import TargetFailed
+from harness.gate import GateKeeper
+from harness.history import OperationType, Recorder
+from harness.history.names import NEMESIS, PROMISES, RUNNER
+from harness.history.promises import Promises
+from harness.processes import descendants, is_alive, send
+from harness.run.gauge import MachineGauge
+from harness.run.kept_logs import record_clock
+from harness.run.patience import Movement, Patience
+from harness.targets.adapter import AdapterTarget
+from harness.targets.base import Submission, Target, TargetSession, TargetSettings, TaskSpec
+from harness.targets.guarded import GuardedSession
+from harness.targets.pools import Pools, RunningPool
+from harness.targets.promised import promised
+from harness.wire import Wire
+
+_POLL_SECONDS = 0.02
+_FRESH_TASKS = 3
+_PASS_SECONDS = 3.0
+_END_SECONDS = 15.0
+# A worker that is killed in the moment of its start, or a pool that cannot end: the lane starts another pool.
+_WORKERS_SECONDS = 20.0
+_SERVICES: tuple[Service, ...] = ("postgres", "redis")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaneSettings:
+    """What all lanes of a run share. `target_name` is how a producer process finds the target. Times are seconds."""
+
+    target_name: str
+    target: Target
+    lease: float = 2.0
+    concurrency: int = 4
+    graceful_shutdown: float = 3.0
+    patience: float = 6.0
+    """The least time after which an unfinished task counts as stuck, or is looked at again at the end of its lane."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LanePlace:
+    """Where a lane is: its name, its servers, the folder of its history, and the number before those of its tasks."""
+
+    name: str
+    environment: Environment
+    folder: Path
+    gauge: MachineGauge
+    first: int
+
+
+class StrikeLane:
+    """An open lane; `close` ends everything."""
+
+    def __init__(self, settings: LaneSettings, place: LanePlace) -> None:
+        self.settings = settings
+        self._environment = place.environment
+        self._gauge = place.gauge
+        self._name = place.name
+        self.history = place.folder / place.name
+        self._next = place.first
+        self.quiet = 0.0
+        """For how many seconds nothing had changed when the last wait for an end was over."""
+        self._stack = ExitStack()
+        self._producer: LaneProducer | None = None
+        self.wires: dict[tuple[str, Service], Wire] = {}
+
+    @classmethod
+    def open(cls, settings: LaneSettings, place: LanePlace) -> Self:
+        """Start wires, sessions, the producer and a pool, and let tasks pass; raises `HarnessError`."""
+        lane = cls(settings, place)
+        try:
+            lane._open()
+            lane.recover()
+        except BaseException:
+            lane.close()
+            raise
+        return lane
+
+    def _open(self) -> None:
+        target, stack = self.settings.target, self._stack
+        self.history.mkdir(parents=True)
+        working = self._environment.folder / self._name
+        working.mkdir(mode=0o755)
+        stack.callback(shutil.rmtree, working, ignore_errors=True)
+        self.gates = stack.enter_context(GateKeeper(working / "gate"))
+        self._given = TargetSettings(
+            queue=f"hx-{self._name}",
+            folder=working,
+            history=self.history,
+            gate_address=self.gates.address,
+            workers=1,
+            concurrency=self.settings.concurrency,
+            lease=self.settings.lease,
+            graceful_shutdown=self.settings.graceful_shutdown,
+            disposable=True,
+        )
+        self.promises: Promises = promised(target, self._given)
+        needs = getattr(target, "needs", _SERVICES)
+        endpoints = self._environment.endpoints
+        for role in ROLES:
+            for service in (one for one in _SERVICES if one in needs):
+                wire = Wire(plain_url(endpoints.url(service)), protocol=service)
+                self.wires[role, service] = stack.enter_context(closing(wire))
+        self._pool_session = stack.enter_context(closing(self._session(WORKER)))
+        own = None if isinstance(target, AdapterTarget) else target.open(endpoints, self._given)
+        if own is not None:
+            stack.enter_context(closing(own))
+        self._observer = own
+        self.client, self.nemesis, pools, runner = (
+            stack.enter_context(closing(Recorder(self.history / f"{name}.jsonl", process=name)))
+            for name in ("client", NEMESIS, "pools", RUNNER)
+        )
+        record_clock(runner)
+        runner.record(OperationType.INFO, PROMISES, **self.promises.to_value())
+        self.pools = Pools(self._pool_session, pools)
+        stack.callback(self._end_processes)
+
+    def close(self) -> None:
+        """End all processes and connections of the lane, and remove its data."""
+        for wire in self.wires.values():
+            wire.clear()
+        self._stack.close()
+
+    @property
+    def observer(self) -> TargetSession:
+        """The session that reads the state of the tasks; the wires to it carry no strikes at that time."""
+        if self._observer is not None:
+            return self._observer
+        assert isinstance(self._producer, ClientOfAdapter)
+        return self._producer.session
+
+    @property
+    def producer(self) -> LaneProducer:
+        """The running producer."""
+        assert self._producer is not None
+        return self._producer
+
+    @property
+    def can_kill_producer(self) -> bool:
+        """Whether the tasks are known without the producer: the client of an adapter has them in its memory."""
+        return self._observer is not None
+
+    def command_names(self) -> Mapping[str, str]:
+        """Better names of commands, by those of the wires."""
+        found: Mapping[str, str] = getattr(self._pool_session, "command_names", dict)()
+        return found
+
+    def take(self, count: int) -> int:
+        """The first of so many new numbers of tasks."""
+        first = self._next + 1
+        self._next += count
+        return first
+
+    def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
+        """Submit tasks and record it; a producer that ends leaves their outcome open, and nothing is raised."""
+        for task in tasks:
+            given = {} if task.lock is None else {"lock": task.lock}
+            self.client.record(OperationType.INVOKE, "enqueue", task=task.number, **given)
+        try:
+            answers = self.producer.submit(tasks)
+        except TargetFailed as error:
+            answers = [Submission(number=task.number, error=str(error)) for task in tasks]
+        for answer in answers:
+            kind = OperationType.FAIL if answer.certain else OperationType.INFO
+            if answer.activity is not None:
+                self.client.record(OperationType.OK, "enqueue", task=answer.number, activity=answer.activity)
+            else:
+                self.client.record(kind, "enqueue", task=answer.number, error=answer.error)
+        return answers
+
+    def owner(self, role: str, port: int) -> tuple[int, RunningPool | None] | None:
+        """The process whose connection has this port, and its pool; None if it has ended."""
+        pools = self.pools.running() if role == WORKER else []
+        candidates: list[tuple[int, RunningPool | None]] = [
+            (pid, pool) for pool in pools for pid in (pool.pid, *descendants(pool.pid))
+        ]
+        if role == PRODUCER:
+            candidates = [(pid, None) for pid in self.producer.pids()]
+        for pid, pool in candidates:
+            if port in _ports(pid):
+                return pid, pool
+        return None
+
+    def unfinished(self) -> int:
+        """How many tasks of the queue have not ended; seen twice if none, because a task may be between two stores."""
+        found = self.observer.unfinished()
+        return found or self.observer.unfinished()
+
+    def finish(self, within: float) -> bool:
+        """Wait until every task has ended; False once nothing has changed for `within` seconds of the machine."""
+        return self.until(lambda: False, within)
+
+    def until(self, holds: Callable[[], bool], within: float) -> bool:
+        """Wait until this holds or every task has ended; False once nothing has changed for `within` seconds."""
+        patience, moved = Patience(within, self._gauge), Movement(self.history)
+        movement: Callable[[], object] = getattr(self.observer, "movement", lambda: None)
+        while (unfinished := self.unfinished()) and not holds():
+            patience.look((unfinished, moved.operations(), movement()))
+            self.quiet = patience.quiet
+            if patience.is_over:
+                return False
+            time.sleep(_POLL_SECONDS)
+        self.quiet = 0.0
+        return True
+
+    def recover(self, *, fresh: bool = False) -> list[int]:
+        """Start what has ended, and let a task pass through all of it; the numbers of such tasks.
+
+        Three pass, one after another, if anything was started or a process is `fresh`: connections are open then.
+        """
+        fresh |= self._start_producer()
+        for pool in self.pools.running():
+            if pool.is_stopping and not pool.wait(self.settings.graceful_shutdown + _END_SECONDS):
+                pool.kill()
+        if not self._has_workers():
+            self.pools.kill()
+            self.pools.start()
+            fresh = True
+        return [self._pass_one() for _ in range(_FRESH_TASKS if fresh else 1)]
+
+    def _pass_one(self) -> int:
+        """Let one task pass, whatever others do; its number."""
+        number, before = self.take(1), self.unfinished()
+        self.submit([TaskSpec(number=number)])
+        self.until(lambda: self.unfinished() <= before, _PASS_SECONDS)
+        return number
+
+    def _has_workers(self) -> bool:
+        deadline = time.monotonic() + _WORKERS_SECONDS
+        while time.monotonic() < deadline:
+            # A pool that was killed a moment ago may not be noted yet.
+            pools = [pool for pool in self.pools.running() if is_alive(pool.pid)]
+            if not pools or any(pool.worker_pids() for pool in pools):
+                return bool(pools)
+            time.sleep(_POLL_SECONDS)
+        return False
+
+    def _start_producer(self) -> bool:
+        """Start the producer if it has ended; whether it had."""
+        if self._producer is not None and self._producer.pids():
+            return False
+        target = self.settings.target
+        if isinstance(target, AdapterTarget):
+            session = target.open(self._endpoints(PRODUCER), self._given)
+            self._producer = ClientOfAdapter(session)
+        else:
+            if self._producer is not None:
+                self._producer.close()
+            self._producer = ProcessProducer(
+                self.settings.target_name, self._endpoints(PRODUCER), self._given
+            )
+        return True
+
+    def _session(self, role: str) -> GuardedSession:
+        return GuardedSession(self.settings.target.open(self._endpoints(role), self._given))
+
+    def _endpoints(self, role: str) -> Endpoints:
+        urls = {service: wire.url for (side, service), wire in self.wires.items() if side == role}
+        return self._environment.endpoints.replace(urls)
+
+    def _end_processes(self) -> None:
+        self.gates.open_all()
+        if self._producer is not None:
+            self._producer.close()
+        self.pools.kill()
+
+
+def _ports(pid: int) -> set[int]:
+    try:
+        return {one.laddr.port for one in psutil.Process(pid).net_connections("tcp")}
+    except psutil.Error:
+        return set()
+
+
+def kill(pid: int) -> None:
+    """SIGKILL a process and wait for its end."""
+    send([pid], signal.SIGKILL)
+    deadline = time.monotonic() + _END_SECONDS
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)

@@ -1,0 +1,89 @@
+"""The lives of a task: what is submitted, what happens meanwhile, and what a target needs for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from types import MappingProxyType
+
+from harness.history.promises import Promises, SigtermPromise
+from harness.targets.base import Target, TaskFeature, TaskSpec
+
+_DELAY_SECONDS = 0.3
+# The work of each handler, so that what a worker sends at the beginning and at the end of a run comes apart.
+_WORK_SECONDS = 0.1
+_BATCH = 4
+
+
+class Meanwhile(Enum):
+    """What happens while the first task of a life waits in its handler."""
+
+    NOTHING = auto()
+    CANCEL = auto()
+    DRAIN = auto()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Life:
+    """One life. `count` tasks are submitted together; `locked` gives all of them one lock key."""
+
+    name: str
+    count: int = 1
+    fails: int = 0
+    delay: float = 0.0
+    locked: bool = False
+    meanwhile: Meanwhile = Meanwhile.NOTHING
+    feature: TaskFeature | None = None
+
+    def tasks(self, first: int, *, gated: bool = False) -> list[TaskSpec]:
+        """The tasks, numbered from `first`; all have gates if `gated`, else the first if it waits in its handler."""
+        waits = self.meanwhile is not Meanwhile.NOTHING
+        return [
+            TaskSpec(
+                number=number,
+                work=_WORK_SECONDS,
+                gate=gate_of(number) if gated or (waits and number == first) else None,
+                lock=f"lock-{first}" if self.locked else None,
+                fails=self.fails,
+                delay=self.delay,
+            )
+            for number in range(first, first + self.count)
+        ]
+
+    def fits(self, target: Target, promises: Promises) -> bool:
+        """Whether the target can live it."""
+        if self.locked and not promises.locks:
+            return False
+        if self.meanwhile is Meanwhile.DRAIN and promises.sigterm is SigtermPromise.STOPS:
+            return False
+        return self.feature is None or self.feature in getattr(target, "features", ())
+
+
+LIVES: Mapping[str, Life] = MappingProxyType(
+    {
+        one.name: one
+        for one in (
+            Life(name="plain"),
+            Life(name="retried", fails=1, feature=TaskFeature.FAILS),
+            Life(name="delayed", delay=_DELAY_SECONDS, feature=TaskFeature.DELAY),
+            Life(name="canceled", meanwhile=Meanwhile.CANCEL, feature=TaskFeature.CANCEL),
+            Life(name="lock-key", count=2, locked=True),
+            Life(name="batch", count=_BATCH),
+            Life(name="drain", meanwhile=Meanwhile.DRAIN),
+        )
+    }
+)
+"""The lives by name, in the order in which they are struck."""
+
+
+def gate_of(number: int) -> str:
+    """The gate of a task."""
+    return f"life-{number}"
+
+
+def lives_of(target: Target, promises: Promises, names: Sequence[str] = ()) -> list[Life]:
+    """The lives that a target can live, of those that are named (default: all)."""
+    return [
+        life for life in LIVES.values() if (not names or life.name in names) and life.fits(target, promises)
+    ]

@@ -1,0 +1,102 @@
+"""The results of crashpoints as a table, as lines, and as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from harness.checkers.base import Verdict
+from harness.crashpoints.points import CrashKind, CrashRow, CrashStrike, Point
+from harness.history.figures import counted
+from harness.masking import one_line
+
+SCHEMA_VERSION = 1
+
+_HEADER = ("life", "link", "n", "command", *(str(kind) for kind in CrashKind))
+_LONGEST_NAME = 44
+
+
+def overall(rows: Sequence[CrashRow]) -> Verdict:
+    """The verdict over all strikes."""
+    return Verdict.combine(row.verdict for row in rows)
+
+
+def table(rows: Sequence[CrashRow]) -> str:
+    """One line for each point with the outcome of each strike, and the counts."""
+    by_point: dict[Point, dict[CrashKind, CrashRow]] = {}
+    for row in rows:
+        by_point.setdefault(row.strike.point, {})[row.strike.kind] = row
+    lines = [_HEADER, *(_line(point, found) for point, found in by_point.items())]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADER))]
+    text = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    return "\n".join([text[0], "  ".join("-" * width for width in widths), *text[1:]])
+
+
+def _line(point: Point, rows: Mapping[CrashKind, CrashRow]) -> tuple[str, ...]:
+    name = one_line(f"{point.name} #{point.occurrence}")
+    shown = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 8]}...{name[-5:]}"
+    cells = (rows[kind].outcome if kind in rows else "" for kind in CrashKind)
+    return (point.life, point.link, str(point.number or "-"), shown, *cells)
+
+
+def summary(rows: Sequence[CrashRow]) -> str:
+    """How many points and strikes there were, and what became of them."""
+    points = len({row.strike.point for row in rows})
+    struck = sum(row.struck for row in rows)
+    asked = sum(row.struck or row.verdict is not Verdict.NOT_ASKED for row in rows)
+    figures = {
+        name: sum(row.figures.get(name, 0) for row in rows) for name in ("lost", "stuck", "illegal", "stale")
+    }
+    counts = Counter(row.verdict for row in rows)
+    share = f"{struck / asked:.1%}" if asked else "none"
+    return (
+        f"{counted(points, 'point')}, {struck} of {counted(asked, 'strike')} made ({share}): "
+        f"{', '.join(f'{number} {verdict}' for verdict, number in counts.items())}; "
+        f"{', '.join(f'{number} {name}' for name, number in figures.items())}; "
+        f"{sum((row.runs or 0) > 1 for row in rows)} ran more than once"
+    )
+
+
+def reasons(rows: Sequence[CrashRow], repeat: Callable[[CrashStrike], str]) -> list[str]:
+    """A line for each strike that is not clean, with the command that repeats it."""
+    return [
+        one_line(f"{row.verdict} {row.strike.id}: {row.outcome}{f'; {row.why}' if row.why else ''}")
+        + f"\n        {repeat(row.strike)}"
+        for row in rows
+        if row.verdict in (Verdict.INVALID, Verdict.UNKNOWN)
+    ]
+
+
+def row_text(row: CrashRow) -> str:
+    """One row as a line of progress."""
+    point = row.strike.point
+    return one_line(
+        f"{point.life}, {point.link}, {point.name} #{point.occurrence}, {row.strike.kind}: {row.verdict}, {row.outcome}"
+    )
+
+
+def document(
+    rows: Sequence[CrashRow],
+    *,
+    target: str,
+    version: str,
+    seconds: float,
+    repeat: Callable[[CrashStrike], str],
+) -> dict[str, Any]:
+    """The content of crashpoints.json."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "target": target,
+        "version": version,
+        "verdict": overall(rows),
+        "summary": summary(rows),
+        "points": len({row.strike.point for row in rows}),
+        "strikes": len(rows),
+        "struck": sum(row.struck for row in rows),
+        "seconds": round(seconds, 1),
+        "rows": [row.to_value(repeat(row.strike)) for row in rows],
+    }

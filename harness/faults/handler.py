@@ -1,0 +1,103 @@
+"""Faults that a handler commits itself, at its gate: it ends its process, blocks its event loop, or leaves a child."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass
+
+from harness.errors import GateError
+from harness.faults.base import Aim, FaultContext, PlannedFault
+from harness.faults.process import await_replacement, pool_at_gate, wait_until
+from harness.history import InjectionKind
+from harness.history.promises import Loss
+from harness.processes import descendants, is_alive, send
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HandlerExits:
+    """The handler ends the interpreter of its worker (`os._exit`); healing waits until the pool has replaced it."""
+
+    at: float
+    gated: bool = True
+    name: str = "handler-exits"
+    kind: InjectionKind = InjectionKind.KILL
+    loss: Loss = Loss.WORKER_KILLED
+
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
+        """The worker whose handler waits at the gate."""
+        return _aim(context, planned)
+
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Let the handler exit; raises `GateError` if the worker kit of the target cannot, or does not."""
+        context.gates.act(planned.gate, "exit")
+        if not wait_until(lambda: not any(map(is_alive, aim.pids)), context.patience):
+            raise GateError(
+                "the handler was asked to end its process, and did not. See the logs of the pools."
+            )
+
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Open the gate for the next run of the task and wait until a replacement is up."""
+        await_replacement(context, planned, aim)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HandlerBlocks:
+    """The handler blocks its thread for `seconds`: in a coroutine, the event loop of its worker stands still."""
+
+    at: float
+    seconds: float
+    gated: bool = True
+    name: str = "handler-blocks"
+    kind: InjectionKind = InjectionKind.PAUSE
+    loss: Loss = Loss.WORKER_BLOCKED
+
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
+        """The worker whose handler waits at the gate."""
+        return _aim(context, planned, seconds=self.seconds)
+
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Let the handler block, and wait as long."""
+        context.gates.act(planned.gate, f"block {self.seconds:g}")
+        time.sleep(self.seconds)
+
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Open the gate for a run of the task elsewhere."""
+        context.gates.open(planned.gate)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KillForkedWorker:
+    """The handler forks a child, and SIGKILL hits its worker: the child keeps pipes, sockets and locks of it open.
+
+    A supervisor that waits for the end of a pipe, or for a lock of a file, does not see the death.
+    """
+
+    at: float
+    gated: bool = True
+    name: str = "kill-forked-worker"
+    kind: InjectionKind = InjectionKind.KILL
+    loss: Loss = Loss.WORKER_KILLED
+
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
+        """The worker whose handler waits at the gate."""
+        return _aim(context, planned)
+
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Let the handler fork, and kill its worker; raises `GateError` if it does not fork."""
+        [pid] = aim.pids
+        before = descendants(pid)
+        context.gates.act(planned.gate, "fork")
+        if not wait_until(lambda: len(descendants(pid)) > len(before), context.patience):
+            raise GateError("the handler was asked to fork, and did not. See the logs of the pools.")
+        send(aim.pids, signal.SIGKILL)
+
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Open the gate for the next run of the task and wait until a replacement is up; the child ends by itself."""
+        await_replacement(context, planned, aim)
+
+
+def _aim(context: FaultContext, planned: PlannedFault, **value: float) -> Aim:
+    pool = pool_at_gate(context, planned)
+    pid = context.gates.wait_for(planned.gate, within=context.patience)[0].pid
+    return Aim(pids=(pid,), pool=pool, value={"workers": len(pool.worker_pids()), **value})

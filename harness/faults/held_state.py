@@ -1,0 +1,117 @@
+"""A fault that holds a server in a state for some seconds: full, busy, read-only, locked, without free connections.
+
+The states are in `redis_states` and `postgres_states`. Each one is a context manager that ends its state also after an
+error. If the harness itself dies, no state outlives its servers: the embedded ones and the containers end with it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from harness.environments.base import Endpoints
+from harness.errors import HarnessError
+from harness.faults.base import Aim, FaultContext, PlannedFault
+from harness.faults.process import some_workers
+from harness.history import InjectionKind
+from harness.history.promises import Loss
+
+_PAUSE_SECONDS = 0.1
+
+
+class ServerState(Protocol):
+    """A state in which a server can be held. Implementations are frozen values."""
+
+    @property
+    def name(self) -> str:
+        """The name of the fault in the history."""
+        ...
+
+    @property
+    def kind(self) -> InjectionKind:
+        """What the state does to those who use the server."""
+        ...
+
+    @property
+    def loss(self) -> Loss:
+        """What the state takes from the system."""
+        ...
+
+    def held(self, endpoints: Endpoints) -> AbstractContextManager[None]:
+        """The server is in this state inside the context.
+
+        Raises `HarnessError` if it refuses, and at the end `GateError` if the state has hit no client.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HoldState:
+    """Hold a server in a state for `seconds`."""
+
+    state: ServerState
+    at: float
+    seconds: float = 1.5
+    gated: bool = False
+
+    @property
+    def name(self) -> str:
+        """That of the state."""
+        return self.state.name
+
+    @property
+    def kind(self) -> InjectionKind:
+        """That of the state."""
+        return self.state.kind
+
+    @property
+    def loss(self) -> Loss:
+        """That of the state."""
+        return self.state.loss
+
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
+        """No process; the operation names the oldest running pool."""
+        return Aim(pids=(), pool=some_workers(context)[0], value={"seconds": self.seconds})
+
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Hold the state; raises `HarnessError` if the run has no servers, or as the state does."""
+        if context.environment is None:
+            raise HarnessError("This run has no servers. Run it on a backend.")
+        with self.state.held(context.environment.endpoints):
+            time.sleep(self.seconds)
+
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Nothing to heal: the state ends with the injection."""
+
+
+def held(state: ServerState, *at: float, seconds: float = 1.5) -> tuple[HoldState, ...]:
+    """One fault at each place `at`, each of which holds the state for `seconds`."""
+    return tuple(HoldState(state=state, at=one, seconds=seconds) for one in at)
+
+
+@contextmanager
+def repeated(action: Callable[[], object]) -> Iterator[None]:
+    """Call `action` again and again, with a pause, until the context ends; then raises what the action has raised."""
+    stop, failures = threading.Event(), []
+
+    def run() -> None:
+        try:
+            while not stop.is_set():
+                action()
+                stop.wait(_PAUSE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - raised again below, in the thread of the context
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="held-state", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    if failures:
+        raise failures[0]

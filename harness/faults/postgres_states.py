@@ -1,0 +1,177 @@
+"""States of Postgres that operators meet: without free connections, locked tables, read-only, canceled statements."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import errors, sql
+
+from harness.environments.base import Endpoints
+from harness.environments.urls import plain_url
+from harness.errors import GateError, HarnessError, first_line
+from harness.faults.held_state import repeated
+from harness.history import InjectionKind
+from harness.history.promises import Loss
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+_POLL_SECONDS = 0.005
+# Most statements take a millisecond or less, so that one look in a while would see hardly any.
+_SWEEPS = 100
+_REMEDY = "Run this fault on a target that uses Postgres, with more tasks."
+# No cluster of a test has more; the loop ends at the first refusal.
+_MOST_CONNECTIONS = 2_000
+_OTHERS: LiteralString = """
+FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND datname = current_database() AND pid <> pg_backend_pid()
+"""
+_TABLES: LiteralString = """
+SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY c.oid
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConnectionsExhausted:
+    """Every connection of Postgres is taken: it refuses new ones, and ends those of the target."""
+
+    name: str = "exhaust-connections"
+    kind: InjectionKind = InjectionKind.DISCONNECT
+    loss: Loss = Loss.DATABASE_FULL
+
+    @contextmanager
+    def held(self, endpoints: Endpoints) -> Iterator[None]:
+        """Terminate the other connections and take their places, again and again."""
+        with _postgres(endpoints) as postgres, ExitStack() as taken:
+            kept: list[int] = []
+            ended = 0
+
+            def take() -> None:
+                nonlocal ended
+                query = f"SELECT count(pg_terminate_backend(pid)) {_OTHERS} AND pid <> ALL(%s)"
+                row = postgres.execute(query, (kept,)).fetchone()
+                ended += row[0] if row else 0
+                with suppress(psycopg.OperationalError):  # the server has no place any more
+                    while len(kept) < _MOST_CONNECTIONS:
+                        one = taken.enter_context(closing(_connect(endpoints)))
+                        kept.append(one.info.backend_pid)
+
+            with repeated(take):
+                yield
+            if not ended:
+                raise GateError(f"Postgres had nothing to strike: it had no connection. {_REMEDY}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TablesLocked:
+    """Every table is locked as by `VACUUM FULL` or a migration: no statement of the target ends."""
+
+    name: str = "lock-tables"
+    kind: InjectionKind = InjectionKind.PAUSE
+    loss: Loss = Loss.DATABASE_LOCKED
+
+    @contextmanager
+    def held(self, endpoints: Endpoints) -> Iterator[None]:
+        """Lock all tables at a moment when all are free: a lock that waits could deadlock with the target."""
+        with _postgres(endpoints) as postgres:
+            names = [sql.Identifier(*row) for row in postgres.execute(_TABLES).fetchall()]
+            if not names:
+                raise GateError(f"Postgres has no table to lock. {_REMEDY}")
+            lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE NOWAIT").format(sql.SQL(", ").join(names))
+            while True:
+                with suppress(errors.LockNotAvailable), postgres.transaction():
+                    postgres.execute(lock)
+                    yield
+                    return
+                time.sleep(_POLL_SECONDS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadOnly:
+    """Postgres refuses every write, as a standby or a managed server whose disk is full does."""
+
+    name: str = "read-only-postgres"
+    kind: InjectionKind = InjectionKind.OTHER
+    loss: Loss = Loss.DATABASE_READ_ONLY
+
+    @contextmanager
+    def held(self, endpoints: Endpoints) -> Iterator[None]:
+        """`default_transaction_read_only` for all sessions, and its value before."""
+        with _postgres(endpoints) as postgres:
+            # The session of the fault itself has to end the state.
+            postgres.execute("SET default_transaction_read_only = off")
+            try:
+                postgres.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+                postgres.execute("SELECT pg_reload_conf()")
+                yield
+            finally:
+                postgres.execute("ALTER SYSTEM RESET default_transaction_read_only")
+                postgres.execute("SELECT pg_reload_conf()")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StatementsCanceled:
+    """Statements that run are canceled, again and again, as by a statement time-out or an operator."""
+
+    name: str = "cancel-statements"
+    kind: InjectionKind = InjectionKind.OTHER
+    loss: Loss = Loss.STATEMENTS_CANCELED
+
+    @contextmanager
+    def held(self, endpoints: Endpoints) -> Iterator[None]:
+        """`pg_cancel_backend` for each session that runs a statement."""
+        with _postgres(endpoints) as postgres:
+            cancel = f"SELECT count(pg_cancel_backend(pid)) {_OTHERS} AND state = 'active'"
+            with _striking(postgres, cancel, "it ran no statement", sweeps=_SWEEPS):
+                yield
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackendsTerminated:
+    """Every connection is terminated, again and again, as by a pooler that restarts in a loop."""
+
+    name: str = "terminate-storm"
+    kind: InjectionKind = InjectionKind.DISCONNECT
+    loss: Loss = Loss.BACKENDS_TERMINATED
+
+    @contextmanager
+    def held(self, endpoints: Endpoints) -> Iterator[None]:
+        """`pg_terminate_backend` for every other connection."""
+        terminate = f"SELECT count(pg_terminate_backend(pid)) {_OTHERS}"
+        with _postgres(endpoints) as postgres, _striking(postgres, terminate, "it had no connection"):
+            yield
+
+
+@contextmanager
+def _striking(postgres: Connection, query: LiteralString, why: str, *, sweeps: int = 1) -> Iterator[None]:
+    """Repeat a query that strikes sessions and counts them; raises `GateError` at the end if there was none."""
+    struck = 0
+
+    def strike() -> None:
+        nonlocal struck
+        for _ in range(sweeps):
+            row = postgres.execute(query).fetchone()
+            struck += row[0] if row else 0
+
+    with repeated(strike):
+        yield
+    if not struck:
+        raise GateError(f"Postgres had nothing to strike: {why}. {_REMEDY}")
+
+
+def _connect(endpoints: Endpoints) -> Connection:
+    return psycopg.connect(plain_url(endpoints.database_url), autocommit=True)
+
+
+@contextmanager
+def _postgres(endpoints: Endpoints) -> Iterator[Connection]:
+    try:
+        with closing(_connect(endpoints)) as connection:
+            yield connection
+    except psycopg.Error as error:
+        raise HarnessError(f"Postgres refused: {first_line(error)}. See its log.") from None

@@ -1,0 +1,215 @@
+"""States of Redis that operators meet: full, evicting, busy with a script, read-only, with another password."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+from harness.environments.base import Endpoints
+from harness.environments.ports import LOOPBACK
+from harness.environments.redis_connection import RedisConnection, RedisFailure
+from harness.errors import GateError, HarnessError
+from harness.faults.held_state import repeated
+from harness.history import InjectionKind
+from harness.history.promises import Loss
+
+# The least limit of memory: every write that needs memory is refused.
+_NO_MEMORY_BYTES = 1
+# Redis counts from this many milliseconds of a script on that it is busy, and then refuses other commands.
+_BUSY_AFTER_MS = 50
+# A port that no server listens on.
+_NO_SERVER = 1
+_REMEDY = "Run this fault on a target that uses Redis, with more tasks."
+# `TIME` stands still within a script; the processor time of the server does not.
+_SPIN = "local s = os.clock() while os.clock() - s < tonumber(ARGV[1]) do end return 1"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryFull:
+    """`maxmemory` is reached under `noeviction`: Redis refuses what needs memory, and answers everything else."""
+
+    name: str = "fill-redis"
+    kind: InjectionKind = InjectionKind.OTHER
+    loss: Loss = Loss.BROKER_FULL
+
+    @contextmanager
+    def held(self, endpoints: Endpoints) -> Iterator[None]:
+        """`CONFIG SET` of both settings, and back to their values."""
+        with (
+            _redis(endpoints) as redis,
+            _refusing(redis, "OOM"),
+            _settings(redis, {"maxmemory-policy": "noeviction", "maxmemory": _NO_MEMORY_BYTES}),
+        ):
+            yield
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evicting:
+    """`maxmemory` is reached under `allkeys-lru`: Redis removes keys that it has not used for the longest time.
+
+    `kept` is the share of its data that may stay.
+    """
+
+    kept: float = 0.5
+    name: str = "evict-redis"
+    kind: InjectionKind = InjectionKind.DATA_LOSS
+    loss: Loss = Loss.BROKER_EVICTS
+
+    @contextmanager
+    def held(self, endpoints: Endpoints) -> Iterator[None]:
+        """`CONFIG SET` of both settings, and back to their values."""
+        with _redis(endpoints) as redis:
+            memory = redis.info("memory")
+            fixed = int(memory.get("used_memory_startup", 0))
+            limit = fixed + max(1, int((int(memory["used_memory"]) - fixed) * self.kept))
+            with (
+                _counting(redis, "stats", "evicted_keys", why="it evicted no key"),
+                _settings(redis, {"maxmemory-policy": "allkeys-lru", "maxmemory": limit}),
+            ):
+                yield
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Busy:
+    """Scripts occupy Redis, one after the other, each for `script_seconds`, with a pause between them.
+
+    A script that is longer than `busy-reply-threshold` lets Redis answer BUSY to every command; during a shorter one
+    all commands wait.
+    """
+
+    script_seconds: float = 0.5
+    name: str = "occupy-redis"
+    kind: InjectionKind = InjectionKind.OTHER
+    loss: Loss = Loss.BROKER_BUSY
+
+    @contextmanager
+    def held(self, endpoints: Endpoints) -> Iterator[None]:
+        """Run scripts until the end; the last one ends by itself."""
+        with (
+            _redis(endpoints) as redis,
+            _refusing(redis, "BUSY"),
+            _settings(redis, {"busy-reply-threshold": _BUSY_AFTER_MS}),
+            repeated(lambda: redis.call("EVAL", _SPIN, 0, str(self.script_seconds))),
+        ):
+            yield
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClientsKilled:
+    """`CLIENT KILL` of every connection, again and again; Redis accepts new ones at once."""
+
+    name: str = "kill-redis-clients"
+    kind: InjectionKind = InjectionKind.DISCONNECT
+    loss: Loss = Loss.BROKER_DISCONNECTS
+
+    @contextmanager
+    def held(self, endpoints: Endpoints) -> Iterator[None]:
+        """Kill the connections until the end."""
+        killed = 0
+
+        def kill() -> None:
+            nonlocal killed
+            killed += _kill_clients(redis)
+
+        with _redis(endpoints) as redis, repeated(kill):
+            yield
+        if not killed:
+            raise GateError(f"no client was connected to Redis. {_REMEDY}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadOnlyReplica:
+    """Redis is the replica of a master that is away, as in a failover: it refuses every write and keeps its data."""
+
+    name: str = "demote-redis"
+    kind: InjectionKind = InjectionKind.OTHER
+    loss: Loss = Loss.BROKER_READ_ONLY
+
+    @contextmanager
+    def held(self, endpoints: Endpoints) -> Iterator[None]:
+        """`REPLICAOF` a port without a server, and `REPLICAOF NO ONE`."""
+        with _redis(endpoints) as redis, _refusing(redis, "READONLY"):
+            redis.call("REPLICAOF", LOOPBACK, _NO_SERVER)
+            try:
+                yield
+            finally:
+                redis.call("REPLICAOF", "NO", "ONE")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PasswordChanged:
+    """The password of Redis is another one than its clients have, and every connection has ended."""
+
+    name: str = "rotate-redis-password"
+    kind: InjectionKind = InjectionKind.DISCONNECT
+    loss: Loss = Loss.BROKER_LOCKED_OUT
+
+    @contextmanager
+    def held(self, endpoints: Endpoints) -> Iterator[None]:
+        """`CONFIG SET requirepass`, and back to its value."""
+        with (
+            _redis(endpoints) as redis,
+            _refusing(redis, "WRONGPASS", "NOAUTH"),
+            _settings(redis, {"requirepass": secrets.token_hex(16)}),
+        ):
+            _kill_clients(redis)
+            yield
+
+
+@contextmanager
+def _redis(endpoints: Endpoints) -> Iterator[RedisConnection]:
+    try:
+        with RedisConnection(endpoints.redis_url) as redis:
+            yield redis
+    except RedisFailure as error:
+        raise HarnessError(f"Redis refused: {error}. See its log.") from None
+
+
+@contextmanager
+def _settings(redis: RedisConnection, values: Mapping[str, str | int]) -> Iterator[None]:
+    """Settings with other values, and with their own again."""
+    before = {name: _setting(redis, name) for name in values}
+    try:
+        for name, value in values.items():
+            redis.call("CONFIG", "SET", name, value)
+        yield
+    finally:
+        for name, was in reversed(before.items()):
+            redis.call("CONFIG", "SET", name, was)
+
+
+def _setting(redis: RedisConnection, name: str) -> bytes:
+    answer = redis.call("CONFIG", "GET", name)
+    if not isinstance(answer, list) or len(answer) != 2 or not isinstance(answer[1], bytes):
+        raise HarnessError(f"Redis has no setting {name}. This fault needs Redis 7 or Valkey.")
+    return answer[1]
+
+
+def _kill_clients(redis: RedisConnection) -> int:
+    """End every other connection; how many there were."""
+    kinds = ("normal", "pubsub")
+    answers = redis.calls([("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes") for kind in kinds])
+    return sum(answer for answer in answers if isinstance(answer, int))
+
+
+def _refusing(redis: RedisConnection, *errors: str) -> AbstractContextManager[None]:
+    """Raise `GateError` at the end if Redis has answered with none of these errors."""
+    return _counting(
+        redis, "errorstats", *(f"errorstat_{error}" for error in errors), why="it refused no command"
+    )
+
+
+@contextmanager
+def _counting(redis: RedisConnection, section: str, *names: str, why: str) -> Iterator[None]:
+    """Raise `GateError` at the end if no counter of this section of INFO has grown."""
+    before = _counters(redis, section, names)
+    yield
+    if _counters(redis, section, names) == before:
+        raise GateError(f"Redis had nothing to strike: {why}. {_REMEDY}")
+
+
+def _counters(redis: RedisConnection, section: str, names: Sequence[str]) -> list[str]:
+    found = redis.info(section)
+    return [found.get(name, "") for name in names]

@@ -1,0 +1,126 @@
+"""One strike is judged by the history of its own tasks, and shown in the table with the command that repeats it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from harness.checkers.base import Verdict
+from harness.crashpoints.judging import StrikeRecord, history_of, judged
+from harness.crashpoints.lives import LIVES, lives_of
+from harness.crashpoints.points import CrashKind, CrashRow, CrashStrike, Point
+from harness.crashpoints.run import all_strikes
+from harness.crashpoints.table import document, overall, reasons, summary, table
+from harness.errors import UsageError
+from harness.history.names import PROMISES
+from harness.history.promises import Loss, Promises, SigtermPromise
+from harness.targets.agentexec_target import TARGET
+from tests.support.histories import INFO, HistoryBuilder
+
+POINT = Point(
+    life="plain", role="worker", service="redis", client="w", name="EVALSHA step.lua", occurrence=2, number=5
+)
+STRIKE = CrashStrike(point=POINT, kind=CrashKind.KILLED_AFTER)
+RECORD = StrikeRecord(strike=STRIKE, number=7, tasks=frozenset({1}), may_end_badly=False)
+
+
+def row_of(builder: HistoryBuilder, record: StrikeRecord = RECORD) -> CrashRow:
+    return judged(record, history_of(record, builder.operations))
+
+
+def complete(builder: HistoryBuilder, task: int) -> HistoryBuilder:
+    """One run of a task, and all evidence of its end."""
+    builder.enqueued(task).ran(task, by=12).effect(task, by=12).recorded(task, fence=1)
+    return builder.logged(task, ("queued", 0, 0), ("running", 1, 0), ("complete", 1, 1)).queue()
+
+
+def clean() -> HistoryBuilder:
+    return complete(HistoryBuilder(), 1)
+
+
+def test_a_task_that_is_complete_once_is_clean() -> None:
+    row = row_of(clean())
+    assert (row.verdict, row.outcome, row.why) == (Verdict.VALID, "once", "")
+
+
+def test_a_second_run_is_shown_and_no_breach() -> None:
+    again = HistoryBuilder().enqueued(1).ran(1, by=12).ran(1, by=13, fence=2).effect(1, by=13, fence=2)
+    again.logged(1, ("queued", 0, 0), ("running", 1, 0), ("running", 2, 0), ("complete", 2, 1))
+    row = row_of(again.recorded(1, fence=2).queue())
+    assert (row.verdict, row.outcome, row.runs) == (Verdict.VALID, "ran 2x", 2)
+
+
+def test_a_lost_task_is_lost() -> None:
+    row = row_of(complete(HistoryBuilder().enqueued(1), 2), replace(RECORD, tasks=frozenset({1, 2})))
+    assert (row.verdict, row.outcome) == (Verdict.INVALID, "lost")
+
+
+def test_tasks_and_faults_of_other_strikes_are_left_out() -> None:
+    lane = clean().enqueued(2)  # task 2 is lost
+    lane.op("nemesis", INFO, "killed-after", fault=6, phase="inject", kind="kill", pids=[12])
+    lane.op("nemesis", INFO, "killed-after", fault=7, phase="inject", kind="kill", pids=[13])
+    assert row_of(lane).verdict is Verdict.VALID
+    faults = [op.value["fault"] for op in history_of(RECORD, lane.operations).by_process("nemesis")]
+    assert faults == [7]
+
+
+def test_a_loss_that_is_not_promised_is_named_and_not_asked() -> None:
+    lost = HistoryBuilder().op("runner", INFO, PROMISES, **Promises(records=True).to_value())
+    lost.op("nemesis", INFO, "killed-after", fault=7, phase="inject", kind="kill", pids=[12])
+    lost.enqueued(1).began(1, by=12).enqueued(2).ran(2, by=13).recorded(2)
+    row = row_of(lost, replace(RECORD, tasks=frozenset({1, 2})))
+    assert (row.verdict, row.outcome) == (Verdict.NOT_ASKED, "lost")
+
+
+def test_a_strike_is_read_from_its_word() -> None:
+    assert CrashStrike.parse(STRIKE.id) == STRIKE
+    with pytest.raises(UsageError, match="is no strike"):
+        CrashStrike.parse("plain|worker-redis|w|GET|first|reset")
+
+
+def test_every_command_gets_every_strike() -> None:
+    points = [POINT, replace(POINT, life="drain")]
+    strikes = all_strikes(points)
+    assert (
+        len(strikes) == 2 * len(CrashKind) - 1
+    )  # what arrives late is overtaken by a run, which a drain ends
+    assert {one.kind.injection("worker", of_pool=False)[1] for one in strikes} == {
+        Loss.WORKER_KILLED,
+        Loss.REPLY_LOST,
+    }
+
+
+def test_a_target_lives_what_it_has_features_and_promises_for() -> None:
+    assert [
+        life.name for life in lives_of(TARGET, Promises(locks=True, sigterm=SigtermPromise.DRAINS))
+    ] == list(LIVES)
+    plain = [life.name for life in lives_of(object(), Promises())]  # type: ignore[arg-type]  # a target without any
+    assert plain == ["plain", "batch"]
+
+
+def test_the_table_names_every_point_and_repeats_what_is_not_clean() -> None:
+    good = CrashRow(strike=STRIKE, verdict=Verdict.VALID, outcome="once", runs=1)
+    lost = replace(
+        good,
+        strike=CrashStrike(point=POINT, kind=CrashKind.RESET),
+        verdict=Verdict.INVALID,
+        outcome="lost",
+        why="delivery: 1 lost",
+        figures={"lost": 1},
+    )
+    missed = replace(good, strike=CrashStrike(point=POINT, kind=CrashKind.REPLY_LOST), struck=False)
+    missed = replace(missed, verdict=Verdict.UNKNOWN, outcome="not struck")
+    rows = [good, lost, missed]
+    [_, _, line] = table(rows).splitlines()
+    assert line.split()[2:] == "5 EVALSHA step.lua #2 once not struck lost".split()  # noqa: SIM905 - a line of text
+    assert overall(rows) is Verdict.INVALID
+    assert overall([good, missed]) is Verdict.UNKNOWN
+    assert summary(rows).startswith(
+        "1 point, 2 of 3 strikes made (66.7%): 1 VALID, 1 INVALID, 1 UNKNOWN; 1 lost"
+    )
+    told = reasons(rows, lambda strike: f"repeat {strike.id}")
+    assert told[0].endswith(f"delivery: 1 lost\n        repeat {POINT.id}|reset")
+    found = document(rows, target="agentexec", version="1", seconds=1.0, repeat=lambda strike: strike.id)
+    assert [row["repeat"] for row in found["rows"]] == [row.strike.id for row in rows]
+    assert found["struck"] == 2
