@@ -23,6 +23,8 @@ _FIGURES: Mapping[str, Callable[[RunCosts], Decimal | float | None]] = {
     "tool runs again": lambda costs: costs.tool_runs_again,
     "unlabelled": lambda costs: costs.unlabelled.requests,
 }
+_WHOLE = ("money", "tokens")
+"""Figures for which no step has to be known."""
 _COMPARISONS: Mapping[str, Callable[[Decimal, Decimal], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -48,7 +50,7 @@ class BudgetTerm:
     def met(self, costs: RunCosts) -> bool | None:
         """Whether the costs are within the limit; None if that cannot be measured."""
         found = self.measured(costs)
-        if found is None or costs.incomplete is not None:
+        if found is None or costs.why_inexact(again=self.figure not in _WHOLE) is not None:
             return None
         return _COMPARISONS[self.comparison](found, self.limit)
 

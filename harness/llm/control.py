@@ -8,6 +8,7 @@ from aiohttp import web
 
 from harness.errors import UsageError
 from harness.llm.disturbances import Disturbance
+from harness.llm.endpoint_process import EndpointProcess
 from harness.llm.request import RefusedRequest
 from harness.llm.server import EndpointServer, json_body
 
@@ -35,7 +36,9 @@ class ControlRoutes:
 
     async def _meter(self, request: web.Request) -> web.Response:
         await self._settle(request)
-        return web.json_response(self._server.meter.to_value())
+        return web.json_response(
+            {**self._server.meter.to_value(), "process": EndpointProcess.own().to_value()}
+        )
 
     async def _requests(self, request: web.Request) -> web.Response:
         await self._settle(request)

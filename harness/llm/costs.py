@@ -82,6 +82,14 @@ class RunCosts:
         """The share of all tokens that was paid again."""
         return self.again.tokens / self.total.tokens if self.total.tokens else 0.0
 
+    def why_inexact(self, *, again: bool) -> str | None:
+        """Why a figure is not exact, in one sentence; None if it is. `again` is for what was paid again.
+
+        This is the rule for every threshold and limit: one whose figure is not exact is not measurable. If `total` is
+        not exact, a run with a meter is not measurable, unless something is breached.
+        """
+        return self.incomplete if again else self.unbilled
+
     @property
     def unbilled(self) -> str | None:
         """Why `total` is not exact, in one sentence; None if it is."""
@@ -93,7 +101,7 @@ class RunCosts:
 
     @property
     def incomplete(self) -> str | None:
-        """Why the costs are not exact, in one sentence; None if they are."""
+        """Why what was paid again is not exact, in one sentence; None if it is."""
         if self.unbilled is None and not self.steps:
             return "no request names its activity and step; send X-Activity-Id and X-Activity-Step with each."
         return self.unbilled

@@ -17,6 +17,7 @@ from harness.llm.prices import PriceList
 
 # The most activities that the counterexamples of a budget name.
 _NAMED = 20
+_ELSEWHERE = "; the endpoint is on another machine, so nothing is charged to a fault of the run"
 
 
 def recorded_costs(history: History) -> RunCosts | None:
@@ -27,7 +28,8 @@ def recorded_costs(history: History) -> RunCosts | None:
 def costs_checker() -> Checker:
     """The run met its budget. Without a budget it is NOT ASKED, and the costs are shown.
 
-    UNKNOWN if the costs are not exact, unless a limit is exceeded already.
+    UNKNOWN if what was billed is not exact, or what was paid again and a limit asks for it, unless a limit is exceeded
+    already. With an endpoint on another machine, nothing is charged to the faults of the run.
     """
 
     def check(history: History) -> CheckResult:
@@ -36,7 +38,7 @@ def costs_checker() -> Checker:
             return CheckResult(verdict=Verdict.UNKNOWN, summary="the history has no bill of an endpoint")
         return CheckResult(
             verdict=_verdict(found, budget),
-            summary=_summary(found, budget),
+            summary=_summary(found, budget) + (_ELSEWHERE if _elsewhere(history) else ""),
             figures=dict(_figures(found)),
             counterexamples=tuple(_counterexamples(found, budget)),
         )
@@ -74,7 +76,13 @@ def _costs(history: History) -> RunCosts | None:
     records = recorded_bill(history)
     if records is None:
         return None
+    if _elsewhere(history):  # its clock is another one
+        return costs(records, recorded_prices(history))
     return costs(records, recorded_prices(history), injected_faults(history), runs(history))
+
+
+def _elsewhere(history: History) -> bool:
+    return any(op.value.get("elsewhere") for op in history.where(METER))
 
 
 def _budget(history: History) -> Budget | None:
@@ -86,7 +94,7 @@ def _verdict(found: RunCosts, budget: Budget | None) -> Verdict:
     met = None if budget is None else budget.met(found)
     if met is False:
         return Verdict.INVALID
-    if found.incomplete is not None:
+    if found.unbilled is not None:
         return Verdict.UNKNOWN
     if budget is None:
         return Verdict.NOT_ASKED

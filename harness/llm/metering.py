@@ -1,7 +1,8 @@
 """What an endpoint bills during a run: the requests from one moment on, also into a history.
 
-meter  meter           info: endpoint, prices, budget, dropped (records that the meter does not have any more)
-       model-request   info: the fields of a `MeteredRequest`; its time is the begin of the request
+meter  meter           info: endpoint, prices, budget, dropped (records that the meter does not have any more),
+                       elsewhere (whether the endpoint is on another machine, with another clock)
+       model-request   info: the fields of a `MeteredRequest`; its time is the begin of the request, if that is known
        tool-run        info: the fields of a `ToolRun`
 """
 
@@ -18,6 +19,7 @@ from harness.errors import HarnessError, UsageError
 from harness.history import Operation, OperationType, Recorder
 from harness.history.names import METER, MODEL_REQUEST, TOOL_RUN
 from harness.llm.budget import Budget
+from harness.llm.endpoint_process import EndpointProcess
 from harness.llm.meter import MeterRecords
 from harness.llm.prices import PriceList
 from harness.llm.serving import Endpoint
@@ -31,7 +33,14 @@ class MeterWindow:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
+        self.process: EndpointProcess | None = None
+        """The process of the endpoint, None if it does not say it."""
         self._begun, self._tool_runs = self._look(0)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the endpoint is on another machine than this process."""
+        return self.process is not None and self.process.has_another_clock
 
     def records(self, settle: float = _SETTLE_SECONDS) -> MeterRecords:
         """Those so far, after at most `settle` seconds of waiting for running ones.
@@ -50,6 +59,7 @@ class MeterWindow:
     def _look(self, settle: float) -> tuple[int, int]:
         found = self._endpoint.meter(settle)
         try:
+            self.process = EndpointProcess.of_value(found.get("process"))
             return int(found["begun"]), int(found["tool_runs"])
         except (KeyError, TypeError, ValueError):
             raise UsageError(
@@ -97,21 +107,23 @@ class Metering:
         except HarnessError as error:
             raise HarnessError(f"What the run cost is not known: {error}") from None
         with closing(Recorder(folder / f"{METER}.jsonl", process=METER)) as recorder:
-            for operation in self._operations(records):
+            for operation in self._operations(records, elsewhere=window.elsewhere):
                 recorder.append(operation)
 
-    def _operations(self, records: MeterRecords) -> Iterator[Operation]:
+    def _operations(self, records: MeterRecords, *, elsewhere: bool) -> Iterator[Operation]:
+        now = time.monotonic_ns()
         summary = {
             "endpoint": masked(self.endpoint.root),
             "prices": None if self.prices is None else self.prices.to_value(),
             "budget": self.budget,
             "dropped": records.dropped,
+            "elsewhere": elsewhere,
         }
-        yield _info(time.monotonic_ns(), METER, summary)
+        yield _info(now, METER, summary)
         for request in records.requests:
-            yield _info(request.started, MODEL_REQUEST, asdict(request))
+            yield _info(now if elsewhere else request.started, MODEL_REQUEST, asdict(request))
         for run in records.tool_runs:
-            yield _info(run.started, TOOL_RUN, asdict(run))
+            yield _info(now if elsewhere else run.started, TOOL_RUN, asdict(run))
 
 
 def _info(at: int, f: str, value: dict[str, Any]) -> Operation:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from harness.errors import describe_error
+from harness.load.joining import Join, from_second
 from harness.load.schedule import PlannedArrival
 
 
@@ -60,12 +61,30 @@ class Arriving:
         self.taken = 0
         self.exhausted = False
         self.failure: str | None = None
+        self._joins: list[Join] = []
+        self._own: Join | None = None
+        self._latest = 0.0
 
-    def start(self) -> None:
-        """Begin the load now; a second call does nothing."""
+    def start(self, elapsed: float = 0.0, join: Join | None = None) -> None:
+        """Begin the load now, or join it `elapsed` seconds after its begin; a second call does nothing."""
         if not self.epoch:
-            self.epoch = time.monotonic()
+            self.epoch = time.monotonic() - elapsed
+            self._own = join
             self._thread.start()
+
+    def pass_over(self, second: float) -> None:
+        """Before a process joins: pass over the arrivals that others have sent."""
+        self._arrivals = from_second(self._arrivals, second)
+
+    def give_up(self, join: Join) -> bool:
+        """Leave to a process that joins what it claims; False if some of that is due already."""
+        self._joins.append(join)
+        return self._latest < join.since
+
+    def give_back(self, line: str, taken: Taken) -> None:
+        """Return an arrival that a user took and cannot send, for another user of its line."""
+        self.taken -= 1
+        self._line(line).put(_Offer(taken.arrival, taken.intended, taken.intended + taken.lateness))
 
     @property
     def waiting(self) -> int:
@@ -124,6 +143,8 @@ class Arriving:
 
     def _offer(self) -> None:
         for arrival in self._arrivals:
+            if self._own is not None and not self._own.claims(arrival):
+                continue
             intended = self.epoch + arrival.intended
             early = intended - time.monotonic()
             # Event.wait instead of a sleep, so that the end of the load does not wait for the next arrival.
@@ -132,6 +153,9 @@ class Arriving:
             # What became due before the end counts as due, also where this process was too late to offer it.
             if intended > self._ended:
                 return
+            if any(join.claims(arrival) for join in self._joins):
+                continue
+            self._latest = arrival.intended
             self.due += 1
             self._line(self._choose(arrival)).put(_Offer(arrival, intended, time.monotonic()))
         self.exhausted = True

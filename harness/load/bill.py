@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from harness.errors import HarnessError, UsageError
 from harness.llm.costs import RunCosts, costs
+from harness.llm.endpoint_process import EndpointProcess
 from harness.llm.metering import Metering, MeterWindow
 from harness.load.thresholds import BILLED, MONEY, TIMES, Threshold
 
@@ -16,18 +17,26 @@ from harness.load.thresholds import BILLED, MONEY, TIMES, Threshold
 _OPTIONS = "--load-"
 
 
-def spent_figures(found: RunCosts) -> dict[str, float]:
-    """The figures of the row ALL, as far as they are exact; money only with a price list."""
-    figures: dict[str, float] = {}
-    for suffix, spent, inexact in (
-        ("", found.total, found.unbilled),
-        ("_again", found.again, found.incomplete),
-    ):
-        if inexact is None:
-            figures[f"tokens{suffix}"] = spent.tokens
-            if spent.money is not None:
-                figures[f"cost{suffix}"] = float(spent.money)
-    return figures
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpentFigures:
+    """The figures of the row ALL, as far as they are exact; money only with a price list.
+
+    `unknown` is why what was billed is not known, as a sentence.
+    """
+
+    figures: Mapping[str, float] = field(default_factory=dict)
+    unknown: str | None = None
+
+    @classmethod
+    def of(cls, found: RunCosts) -> Self:
+        """The figures of the costs of a run."""
+        figures: dict[str, float] = {}
+        for suffix, spent in (("", found.total), ("_again", found.again)):
+            if found.why_inexact(again=bool(suffix)) is None:
+                figures[f"tokens{suffix}"] = spent.tokens
+                if spent.money is not None:
+                    figures[f"cost{suffix}"] = float(spent.money)
+        return cls(figures=figures, unknown=found.why_inexact(again=False))
 
 
 def require_bill(thresholds: Iterable[Threshold], metering: Metering | None, *, options: str = "--") -> None:
@@ -64,15 +73,16 @@ class LoadBill:
         require_bill(thresholds, metering, options=_OPTIONS)
         return cls(metering=metering, window=None if metering is None else metering.begin())
 
-    def figures(self, gaps: list[str]) -> dict[str, float]:
-        """The figures so far. If the endpoint does not answer there are none, and `gaps` gets the reason."""
+    @property
+    def endpoint(self) -> EndpointProcess | None:
+        """The process of the endpoint, None without one."""
+        return None if self.window is None else self.window.process
+
+    def figures(self) -> SpentFigures:
+        """The figures so far; if the endpoint does not answer there are none."""
         if self.metering is None or self.window is None:
-            return {}
+            return SpentFigures()
         try:
-            found = costs(self.window.records(), self.metering.prices)
+            return SpentFigures.of(costs(self.window.records(), self.metering.prices))
         except HarnessError as error:
-            gaps.append(f"what the load cost is not known: {error}")
-            return {}
-        if found.unbilled is not None:
-            gaps.append(f"what the load cost is not known: {found.unbilled}")
-        return spent_figures(found)
+            return SpentFigures(unknown=str(error))

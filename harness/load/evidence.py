@@ -25,7 +25,7 @@ def evidence_of(
     `tasks` are those that used what was sampled. `of_all` are figures of the whole run, None for one that is not known.
     `lateness` is the bound of the generator's own p99, in seconds. Tasks without a name have no row of their own.
     """
-    rows = figures.all_rows(planned=planned, seconds=seconds)
+    rows = figures.all_rows(planned=figures.accounting.due, seconds=seconds)
     whole = {"log_errors": sampled.log_errors, "wal_bytes_per_task": sampled.per_task(WAL, tasks), **of_all}
     known = {name: value for name, value in whole.items() if value is not None}
     return LoadEvidence(

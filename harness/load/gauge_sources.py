@@ -9,6 +9,8 @@ from pathlib import Path
 
 from harness.environments.base import SERVICES, Environment, LogsInFiles, Service
 from harness.environments.log_errors import LogReader, LogWatch, log_file
+from harness.llm.endpoint_process import EndpointProcess
+from harness.load.endpoint_gauges import EndpointSampler
 from harness.load.gauges import LoadGauges, Sampler
 from harness.load.server_gauges import PostgresSampler, RedisSampler
 from harness.load.target import LoadTarget
@@ -20,13 +22,20 @@ ENV_SLOTS = "HARNESS_LOAD_SLOTS"
 """The environment variable with the slots of the pool, as text."""
 
 
-def gauges_of(target: LoadTarget, queues: Sequence[str], elapsed: Callable[[], float]) -> LoadGauges:
-    """The gauges of the servers and the workers of a load; the logs are watched from now on."""
+def gauges_of(
+    target: LoadTarget, queues: Sequence[str], elapsed: Callable[[], float], endpoint: EndpointProcess | None
+) -> LoadGauges:
+    """The gauges of the servers and the workers of a load; the logs are watched from now on.
+
+    `endpoint` is the process of an LLM endpoint, None without one.
+    """
     samplers: list[Sampler] = [
         WorkersSampler(target.redis_url, queues),
         PostgresSampler(target.database_url),
         RedisSampler(target.redis_url),
     ]
+    if endpoint is not None:
+        samplers.append(EndpointSampler(endpoint))
     return LoadGauges(samplers, elapsed, LogWatch(_log_readers(os.environ.get(ENV_LOGS))))
 
 

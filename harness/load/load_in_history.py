@@ -18,7 +18,7 @@ from harness.history.runs import runs
 from harness.history.statuses import COMPLETE, FIRST, TERMINAL
 from harness.history.submissions import RecordedSubmission, submissions
 from harness.llm.costs_in_history import recorded_costs
-from harness.load.bill import spent_figures
+from harness.load.bill import SpentFigures
 from harness.load.evidence import evidence_of
 from harness.load.figures import ENQUEUE, LATE, RUN, TASK, WAIT, Figures
 from harness.load.gauge_record import recorded_samples
@@ -90,6 +90,7 @@ def load_evidence(history: History, load: RecordedLoad, measured: MeasuredLoad) 
     """All that the load left to be judged."""
     known = [op.value["count"] for op in history.where(DEADLOCKS) if op.value.get("count") is not None]
     bill = recorded_costs(history)
+    spent = SpentFigures() if bill is None else SpentFigures.of(bill)
     evidence = evidence_of(
         measured.figures,
         measured.sampled,
@@ -99,12 +100,13 @@ def load_evidence(history: History, load: RecordedLoad, measured: MeasuredLoad) 
         tasks=sum(one.acknowledged for one in submissions(history)),
         of_all={
             "deadlocks": sum(known) if known else None,
-            **({} if bill is None else spent_figures(bill)),
+            **spent.figures,
         },
         lateness=float(load.plan["lateness"]),
     )
     facts = {name: str(load.plan[key]) for name, key in _FACTS.items()}
-    return replace(evidence, gaps=list(_gaps(history, load, measured)), facts={"model": "open", **facts})
+    gaps = list(_gaps(history, load, measured))
+    return replace(evidence, gaps=gaps, unbilled=spent.unknown, facts={"model": "open", **facts})
 
 
 _FACTS = {"load": "text", "pacing": "pacing", "seed": "seed"}

@@ -76,6 +76,9 @@ class JudgingLoad(LocustLoad):
         elif waiting:
             self._users = min(shape.most_users, max(2 * self._users, self._users + waiting))
             self.grown()
+        elif self.has_newcomer():
+            # Locust shares the users with it when their number changes.
+            self._users += 1 if self._users < shape.most_users else -1
         return self._users
 
     def progress(self) -> tuple[float, int]:
@@ -88,6 +91,10 @@ class JudgingLoad(LocustLoad):
 
     def grown(self) -> None:
         """Note that the number of users grows for the arrivals that wait."""
+
+    def has_newcomer(self) -> bool:
+        """Whether a load worker came while the load runs, and has no users."""
+        return False
 
     def recent(self) -> Sequence[Figures]:
         """The figures of the last seconds, of each process."""
@@ -118,9 +125,9 @@ class JudgingLoad(LocustLoad):
         self._canaries, self._clients = preflight.canaries, preflight.clients
         preflight.run()
         self._canaries = None
-        self._gauges = gauges_of(target, list(self._clients), lambda: self.progress()[0])
-        self._gauges.start()
         self._bill = LoadBill.begin(options.meter, options.prices, self._thresholds)
+        self._gauges = gauges_of(target, list(self._clients), lambda: self.progress()[0], self._bill.endpoint)
+        self._gauges.start()
         self._brake = Brake(self._clients, options.brake, self._brake_pulled, self._gauges.note_depth)
         self._brake.start()
         self._deadlocks = DeadlockWatch(target.database_url)
@@ -189,19 +196,19 @@ class JudgingLoad(LocustLoad):
             client.close()
 
     def _judge(self) -> None:
-        parts, processes = list(self.figures.values()), self.processes()
+        processes = self.processes()
         judged = EndedLoad(
             run=self.run,
-            figures=[figures for figures, _ in parts],
-            seconds=max((seconds for _, seconds in parts), default=0.0),
+            parts=list(self.figures.values()),
             plan=self.plan,
             workers_lost=[part.label for client, part in processes.items() if client not in self.figures],
-            bill=self._bill.figures(self.gaps),
+            bill=self._bill.figures(),
             gaps=self.gaps,
             sampled=Sampled() if self._gauges is None else self._gauges.sampled(),
             deadlocks=self._deadlocks.found().count if self._deadlocks is not None else None,
             lateness=self.options().lateness,
             processes=max(1, len(processes)),
+            joined={part.label: part.joins for part in processes.values() if part.joins is not None},
             runner=self.runner,
             baseline=self._baseline,
         )

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,8 @@ class LocustLoad(ABC):
 
     # The start
 
-    def _start(self, **_: Any) -> None:
+    def _start(self, **_: Any) -> bool:
+        """Prepare a test; returns whether it can begin."""
         self.ended = False
         self.concluded.clear()
         try:
@@ -97,6 +99,8 @@ class LocustLoad(ABC):
             sentence = masked(locust_preflight.refusal(error))
             print(f"load: {sentence}", file=sys.stderr, flush=True)
             self.refuse(sentence, EXIT_USAGE if isinstance(error, UsageError) else EXIT_UNKNOWN)
+            return False
+        return True
 
     def plan_for(self, shape: Any, limit: float | None) -> None:
         """Plan the load of a shape that ends after `limit` seconds, None for no limit; raises `UsageError`."""
@@ -130,7 +134,11 @@ class LocustLoad(ABC):
             if test is not self.test or time.monotonic() > deadline:
                 break
             gevent.sleep(POLL_SECONDS)
-        test.begin(weights or locust_preflight.weights(self.environment, None))
+        self.begin_test(test, weights or locust_preflight.weights(self.environment, None))
+
+    def begin_test(self, test: LoadTest, weights: Mapping[str, float]) -> None:
+        """Let a test begin in this process, which has its users; `weights` are those of their classes."""
+        test.begin(weights)
 
     # The end
 

@@ -18,6 +18,7 @@ from agentexec.task import EnqueueOptions
 from harness.load.arriving import Arriving, Stopped, Taken
 from harness.load.figures import Figures
 from harness.load.gauges import LoadGauges
+from harness.load.joining import Join
 from harness.load.locust_options import LoadOptions
 from harness.load.producing import RUN_KEY, Producers, RequestListener, Sending
 from harness.load.schedule import LoadSchedule, PlannedArrival
@@ -53,6 +54,10 @@ class Sender(Protocol):
         """Note that a user enqueues nothing for an arrival that it took."""
         ...
 
+    def give_back(self, line: str, taken: Taken) -> None:
+        """Leave an arrival of a user that ends to another user of its class."""
+        ...
+
     def send(self, task: UserTask) -> ax.Task | None:
         """Enqueue a task; returns None if it was not acknowledged, and raises `Stopped` after the end."""
         ...
@@ -66,7 +71,8 @@ class Sender(Protocol):
 class Assignment:
     """The part of a load that one process has: the run, and its number among all load processes.
 
-    `shape` is the name of the shape class, and `seconds` the end of the load; both may be None.
+    `shape` is the name of the shape class, and `seconds` the end of the load; both may be None. `joins` is the second
+    of the load at which this process asked to join it, None for one that begins it.
     """
 
     run: str
@@ -74,6 +80,7 @@ class Assignment:
     seconds: float | None
     shard: int = 0
     shards: int = 1
+    joins: float | None = None
 
     @property
     def label(self) -> str:
@@ -100,7 +107,9 @@ class LoadPlan:
         return itertools.takewhile(
             # The last arrival of a replay is at the end of its stage.
             lambda arrival: arrival.intended <= end,
-            self.schedule.arrivals(part.shard, part.shards),
+            self.schedule.arrivals()
+            if part.joins is not None
+            else self.schedule.arrivals(part.shard, part.shards),
         )
 
     def planned(self, seconds: float) -> float | None:
@@ -129,6 +138,7 @@ class LoadTest:
         self._classes: Mapping[str, float] = {}
         self._began = time.monotonic()
         self._lasted: float | None = None
+        self._joined = part.joins is None
         self.arriving = Arriving(plan.arrivals(part), self._choose)
         self.producers = Producers(
             target.client, run=part.run, producers=options.producers, log=log, report=report
@@ -150,6 +160,26 @@ class LoadTest:
             self._began = self.producers.began = self.arriving.epoch
         self._gauges.start()
 
+    def prepare_to_join(self) -> None:
+        """Make ready to join a load that runs; what other processes have sent is passed over."""
+        if self.part.joins is not None:
+            self.arriving.pass_over(self.part.joins)
+
+    def join(self, classes: Mapping[str, float], elapsed: float, join: Join) -> None:
+        """Join a load `elapsed` seconds after its begin; `classes` are those of `begin`."""
+        self._classes = classes
+        if self.is_open:
+            gc.freeze()
+            self.arriving.start(elapsed, join)
+        self._began = self.producers.began = time.monotonic() - elapsed
+        self._joined = True
+        self._gauges.start()
+
+    def give_up(self, join: Join) -> None:
+        """Leave to a process that joins its part of the arrivals to come."""
+        if not self.arriving.give_up(join):
+            self.note_gap(f"the load process {self.part.label} heard too late that another one joined")
+
     @property
     def elapsed(self) -> float:
         """Seconds since the load began, 0 before that; a closed model begins with this test."""
@@ -167,6 +197,9 @@ class LoadTest:
 
     def skip(self, taken: Taken) -> None:
         self.producers.drop(taken.intended, taken.lateness, "the Locust task enqueued nothing")
+
+    def give_back(self, line: str, taken: Taken) -> None:
+        self.arriving.give_back(line, taken)
 
     def send(self, task: UserTask) -> ax.Task | None:
         taken = task.taken
@@ -217,7 +250,7 @@ class LoadTest:
     def _missing_arrivals(self) -> str | None:
         if self.arriving.failure is not None:
             return f"the arrivals of the load process {self.part.label} broke off: {self.arriving.failure}"
-        if self.is_open and not self.arriving.epoch and self.part.shards > 1:
+        if self.is_open and not self.arriving.epoch and self.part.shards > 1 and self._joined:
             return f"the arrivals of the load process {self.part.label} never began"
         return None
 
@@ -247,6 +280,9 @@ class NoSender:
     def skip(self, taken: Taken) -> None:
         raise Stopped(taken)
 
+    def give_back(self, line: str, taken: Taken) -> None:
+        """Nothing: no user has an arrival."""
+
     def send(self, task: UserTask) -> ax.Task | None:
         raise Stopped(task.name)
 
@@ -275,6 +311,9 @@ class Canaries:
 
     def skip(self, taken: Taken) -> None:
         raise Stopped(taken)
+
+    def give_back(self, line: str, taken: Taken) -> None:
+        """Nothing: each user of the preflight sends its own."""
 
     def send(self, task: UserTask) -> ax.Task | None:
         key = (self._options.queue_of(task.queue), task.name)

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from harness.errors import EXIT_UNKNOWN, FOREIGN_ERRORS, UsageError, describe_error
 from harness.load.baseline import Baseline
+from harness.load.bill import SpentFigures
 from harness.load.evidence import evidence_of
 from harness.load.figures import KINDS, Figures, merged
 from harness.load.files import LoadCourse, load_table, write_load
@@ -27,17 +29,17 @@ from harness.masking import masked, one_line
 
 @dataclass(frozen=True, kw_only=True)
 class EndedLoad:
-    """A load that has ended: the figures of its processes, and what is missing of them.
+    """A load that has ended, and what is missing of it: `parts` are the figures and the seconds of each process.
 
     `workers_lost` names the load workers that did not report, `gaps` are sentences, and `sampled` are the gauges of
     servers and workers. `deadlocks` is their number in the database, None if it is not known. `lateness` is the bound
     of the generator's own p99, in seconds. `runner` is that of Locust, with errors of the users' code and other
-    requests. `baseline` is an earlier load. `bill` has tokens and money of an LLM endpoint.
+    requests. `joined` has the second at which a process came to the load. `baseline` is an earlier load. `bill` has
+    tokens and money of an LLM endpoint.
     """
 
     run: str
-    figures: Sequence[Figures]
-    seconds: float
+    parts: Sequence[tuple[Figures, float]]
     plan: LoadPlan
     workers_lost: Sequence[str]
     gaps: Sequence[str]
@@ -46,15 +48,21 @@ class EndedLoad:
     lateness: float
     processes: int
     runner: Any
+    joined: Mapping[str, float] = field(default_factory=dict)
     baseline: Baseline | None = None
-    bill: Mapping[str, float] = field(default_factory=dict)
+    bill: SpentFigures = field(default_factory=SpentFigures)
 
     @cached_property
     def whole(self) -> Figures:
         """The figures of all processes together, with the gauges of servers and workers."""
-        whole = merged(self.figures)
+        whole = merged(figures for figures, _ in self.parts)
         whole.series.merge(self.sampled.series)
         return whole
+
+    @property
+    def seconds(self) -> float:
+        """How long the load lasted: processes that are stopped do not end together, and share each second equally."""
+        return fmean(seconds for _, seconds in self.parts) if self.parts else 0.0
 
 
 def thresholds_of(environment: Any) -> tuple[Threshold, ...]:
@@ -89,7 +97,7 @@ def ended_evidence(judged: EndedLoad) -> LoadEvidence:
         planned=planned,
         seconds=judged.seconds,
         tasks=figures.accounting.acknowledged,
-        of_all={"deadlocks": judged.deadlocks, **judged.bill},
+        of_all={"deadlocks": judged.deadlocks, **judged.bill.figures},
         lateness=judged.lateness,
     )
     return replace(
@@ -97,6 +105,7 @@ def ended_evidence(judged: EndedLoad) -> LoadEvidence:
         rows={**evidence.rows, **_other_requests(judged.runner)},
         workers_lost=judged.workers_lost,
         gaps=gaps,
+        unbilled=judged.bill.unknown,
         raised=list(_raised(judged.runner)),
         facts=dict(_facts(judged)),
     )
@@ -142,6 +151,11 @@ def _facts(judged: EndedLoad) -> Iterator[tuple[str, str]]:
     yield "run", judged.run
     yield "model", "closed" if judged.plan.schedule is None else "open"
     yield "load processes", str(judged.processes)
+    if judged.joined:
+        yield (
+            "joined",
+            ", ".join(f"{label} in second {second:.1f}" for label, second in judged.joined.items()),
+        )
     if slots := os.environ.get(ENV_SLOTS):
         yield "slots", slots
     if judged.plan.schedule is not None:

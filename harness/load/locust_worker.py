@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import gevent
+from locust.runners import STATE_SPAWNING
 
-from harness.errors import EXIT_UNKNOWN, HarnessError
+from harness.errors import EXIT_UNKNOWN
 from harness.load.figures import Figures
+from harness.load.joining import Join
 from harness.load.locust_options import LoadOptions
 from harness.load.locust_registry import ShapeLike
-from harness.load.locust_run import LocustLoad
-from harness.load.locust_test import Assignment, LoadTest
+from harness.load.locust_run import POLL_SECONDS, LocustLoad
+from harness.load.locust_test import Assignment, LoadTest, Sender
 from harness.load.target import LoadTarget
 
 _PROGRESS_SECONDS = 0.5
@@ -28,32 +31,51 @@ class WorkerLoad(LocustLoad):
         self._part: Assignment | None = None
         self._reported: LoadTest | None = None
         self._left = False
+        self._weights: Mapping[str, float] | None = None
 
     def register(self) -> None:
         super().register()
         self.runner.register_message("harness-begin", self._on_begin)
+        self.runner.register_message("harness-join", self._on_join)
         self.runner.register_message("harness-stop", self._on_stop, concurrent=True)
+        if self.runner.worker_state == STATE_SPAWNING:
+            self._start()  # Locust began before anything could listen
 
     def users(self, shape: ShapeLike) -> int | None:  # noqa: ARG002 - the master decides
         return None
 
+    def sender(self) -> Sender:
+        while not self.ended and self.test is None:
+            gevent.sleep(POLL_SECONDS)  # a load that this worker joins, whose part is on its way
+        return super().sender()
+
     def prepare(self, options: LoadOptions, target: LoadTarget) -> None:
-        if self._part is None:
-            raise HarnessError(
-                "This load worker joined while a load runs; start all before it, with --expect-workers at the master."
-            )
-        part, self._part = self._part, None
-        self.plan_for((self.environment.available_shape_classes or {}).get(part.shape), part.seconds)
         self._left = False
+        part, self._part = self._part, None
+        if part is None:
+            # A load runs. Not a wait: this greenlet receives the messages of the master.
+            self.runner.send_message("harness-came")
+            return
+        self.plan_for((self.environment.available_shape_classes or {}).get(part.shape), part.seconds)
         test = self._reported = self.open(options, target, part)
+        test.prepare_to_join()
         gevent.spawn(self._report_progress, test)
+
+    def begin_test(self, test: LoadTest, weights: Mapping[str, float]) -> None:
+        if test.part.joins is None:
+            super().begin_test(test, weights)
+        elif self._weights is None:
+            self._weights = weights
+            self.runner.send_message("harness-ready")
 
     def refuse(self, sentence: str, code: int) -> None:  # noqa: ARG002 - the master has the exit code
         # Not an exception: this greenlet receives the messages of the master.
         self.runner.send_message("harness-refused", {"sentence": sentence})
 
     def quitting(self, **_: Any) -> None:
-        # Ctrl-C reaches all processes of a terminal, and the master stops the load of this one.
+        if not self.ended:
+            # Ctrl-C reaches all processes of a terminal, but SIGTERM may be for this one.
+            self.runner.send_message("harness-leaves")
         if self.concluded.wait(_SILENT_SECONDS) or self.ended:
             self.concluded.wait(self.patience())
 
@@ -77,6 +99,25 @@ class WorkerLoad(LocustLoad):
 
     def _on_begin(self, msg: Any, **_: Any) -> None:
         self._part = Assignment(**msg.data)
+        if self._part.joins is None:
+            return
+        if self.ended or self.test is not None:
+            self._part = None  # it ended meanwhile
+            return
+        self._weights = None
+        if self._start():
+            self.begin()
+        else:
+            self.environment.process_exit_code = EXIT_UNKNOWN  # the master ends this process
+
+    def _on_join(self, msg: Any, **_: Any) -> None:
+        if (test := self.test) is None:
+            return
+        join = Join(since=float(msg.data["since"]), size=int(msg.data["size"]))
+        if msg.data["client"] != self.runner.client_id:
+            test.give_up(join)
+        elif self._weights is not None:
+            test.join(self._weights, float(msg.data["elapsed"]), join)
 
     def _on_stop(self, **_: Any) -> None:
         self.runner.stop()  # fires test_stop, which sends the figures

@@ -31,6 +31,11 @@ QUEUE_GAUGES: Mapping[str, GaugeKind] = {
     ),
     "workers": GaugeKind(NUMBER, "worker processes that are registered at the queues"),
 }
+ENDPOINT_GAUGES: Mapping[str, GaugeKind] = {
+    "LLM endpoint CPU": GaugeKind(CPU, "CPU of the endpoint of --load-meter, in % of one core", "seconds"),
+    "LLM endpoint memory": GaugeKind(BYTES, "memory of the endpoint of --load-meter"),
+}
+"""The gauges of a load that has an endpoint."""
 RESOURCE_GAUGES: Mapping[str, GaugeKind] = {
     "workers CPU": GaugeKind(CPU, "CPU of the worker processes, in % of one core", "seconds"),
     "workers memory": GaugeKind(BYTES, "memory of the worker processes, what they share counted once"),
@@ -43,6 +48,7 @@ RESOURCE_GAUGES: Mapping[str, GaugeKind] = {
     "Redis CPU": GaugeKind(CPU, "CPU of the server by its INFO, in % of one core", "seconds"),
     "Redis memory": GaugeKind(BYTES, "used_memory of the server's INFO"),
     "Redis commands": GaugeKind(PER_SECOND, "commands of the whole server, also those in scripts", ""),
+    **ENDPOINT_GAUGES,
     "generator CPU": GaugeKind(CPU, "CPU of the busiest process of the load generator, in % of one core"),
     "generator memory": GaugeKind(BYTES, "memory of the largest process of the load generator"),
 }
@@ -156,6 +162,8 @@ def resources(sampled: Sampled, series: LoadSeries, acknowledged: int) -> Iterat
     """All gauges of a load in a fixed order; `series` has those of all its processes."""
     for name, kind in GAUGES.items():
         values = [one.gauges[name] for one in series.slices.values() if name in one.gauges]
+        if name in ENDPOINT_GAUGES and not values and name not in sampled.notes:
+            continue
         total, number = sampled.sums.get(name, (sum(values), len(values)))
         yield Resource(
             name=name,

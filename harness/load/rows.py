@@ -16,7 +16,7 @@ class LoadRow:
     """The requests of one name.
 
     `latencies` has a value for each request, infinite for one that never completed. `count` is the number of requests
-    and `errors` the number of those that failed. `planned` is the number that was planned in `seconds`, None if the
+    and `errors` the number of those that failed. `planned` is the number that was due in `seconds`, None if the
     row has no plan. `figures` are further numbers by the name of their statistic: lost, dropped, late, deadlocks,
     log_errors, wal_bytes_per_task, tokens, tokens_again, cost, cost_again.
     """

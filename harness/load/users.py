@@ -70,6 +70,14 @@ class QueueUser(User):
         except Stopped:
             raise StopUser from None
 
+    def stop(self, force: bool = False) -> bool:
+        """Locust ends this user, also to have it in another process; another one sends what it took."""
+        ended: bool = super().stop(force)
+        if ended and self._taken is not None:
+            taken, self._taken = self._taken, None
+            self._sender.give_back(type(self).__name__, taken)
+        return ended
+
     def wait_for(self, task: ax.Task) -> None:
         """Wait until a task is terminal, as a user of a closed model does before the next one."""
         self._sender.wait_for(task)

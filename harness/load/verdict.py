@@ -45,13 +45,14 @@ class DoubtKind(StrEnum):
     WORKER_LOST = "load-worker-lost"
     GAP = "evidence-gap"
     NOTHING_DUE = "nothing-due"
+    UNBILLED = "unbilled"
     NEVER_SENT = "never-sent"
     USER_RAISED = "user-raised"
 
     @property
     def decides(self) -> bool:
         """Whether the run is not measurable even if a threshold is breached."""
-        return self not in (DoubtKind.NEVER_SENT, DoubtKind.USER_RAISED)
+        return self not in (DoubtKind.UNBILLED, DoubtKind.NEVER_SENT, DoubtKind.USER_RAISED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,11 +93,12 @@ class LoadEvidence:
     """All that a load left to be judged.
 
     `rows` are the measured rows by name. Of the row of the whole run they have at most figures that no process counts:
-    deadlocks, write-ahead log, tokens, cost. `planned` is the number of arrivals that the schedule has in the `seconds`
-    of the load. `cap` is the cap of tasks if it was reached. `workers_lost` names load processes that did not report,
-    `gaps` what is missing in the evidence, `raised` the errors of the users' own code as sentences. `facts` are shown:
-    the run, the shape, the seed, the versions. `resources` are the gauges, and `logs` the errors in the logs of the
-    servers.
+    deadlocks, write-ahead log, tokens, cost. `planned` is the number of arrivals that the schedule promises for the
+    `seconds` of the load: a mean, if they are random. Thresholds are judged by what was due. `cap` is the cap of tasks
+    if it was reached. `workers_lost` names load processes that did not report, `gaps` what is missing in the evidence,
+    `unbilled` why it is not known what an LLM endpoint billed, `raised` the errors of the users' own code as sentences.
+    `facts` are shown: the run, the shape, the seed, the versions. `resources` are the gauges, and `logs` the errors in
+    the logs of the servers.
     """
 
     accounting: Accounting
@@ -107,6 +109,7 @@ class LoadEvidence:
     cap: int | None = None
     workers_lost: Sequence[str] = ()
     gaps: Sequence[str] = ()
+    unbilled: str | None = None
     raised: Sequence[str] = ()
     worst: Sequence[WorstTask] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -121,7 +124,7 @@ class LoadEvidence:
         whole = LoadRow(
             count=counts.due,
             errors=counts.dropped + counts.refused + counts.unknown + counts.lost + failed,
-            planned=self.planned,
+            planned=counts.due,
             seconds=self.seconds,
             figures=figures,
         )
@@ -221,6 +224,9 @@ def _doubts(evidence: LoadEvidence) -> Iterator[Doubt]:
         yield Doubt(kind=DoubtKind.WORKER_LOST, text=f"the load worker {name} was lost")
     for gap in (*counts.gaps(), *evidence.gaps):
         yield Doubt(kind=DoubtKind.GAP, text=f"the evidence has a gap: {gap.rstrip('.')}")
+    if evidence.unbilled is not None:
+        text = f"what the load cost is not known: {evidence.unbilled.rstrip('.')}"
+        yield Doubt(kind=DoubtKind.UNBILLED, text=text)
     if counts.dropped:
         yield Doubt(kind=DoubtKind.NEVER_SENT, text=f"{counts.dropped} arrivals were due and never sent")
     for text in evidence.raised:

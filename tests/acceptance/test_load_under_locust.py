@@ -230,6 +230,8 @@ def test_tokens_and_money_of_an_endpoint_are_thresholds(runs: dict[str, Running]
     figures = runs["billed"].verdict["rows"]["ALL"]["figures"]
     # Each task asks for 100 + 10 tokens; the canary is not of the load.
     assert (figures["tokens"], figures["tokens_again"], figures["cost"]) == (2200, 0, 0.002)
+    used = {one["name"]: one["max"] for one in runs["billed"].verdict["resources"]}
+    assert used["LLM endpoint memory"] > 10**7
     assert "ALL: cost &lt; 0.0023 USD" in (runs["billed"].folder / "report" / "summary.md").read_text("utf-8")
 
 

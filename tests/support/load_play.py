@@ -80,6 +80,10 @@ class Long(OpenShape):
     pacing = "even"
     stages = hold(20, "6s")
 
+class Soak(OpenShape):
+    pacing = "even"
+    stages = hold(20)
+
 thresholds = {"TASK answer": "p99 < 60s, rate > 0.99", "LATE": "dropped = 0"}
 """
 

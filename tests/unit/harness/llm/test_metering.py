@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from harness.history import History
 from harness.history.names import METER, MODEL_REQUEST
 from harness.llm import Endpoint, PriceList
 from harness.llm.costs_in_history import costs_checker, recorded_budget, recorded_costs
+from harness.llm.endpoint_process import EndpointProcess
 from harness.llm.metering import Metering, MeterWindow
 from tests.support.histories import INFO, HistoryBuilder
 
@@ -99,6 +101,23 @@ def test_costs_that_are_not_exact_are_unknown(
     assert "3 records" in checked(history_of(summary, {"started": 1})).summary
     assert checked(history_of(summary, {"number": 1})).verdict is Verdict.UNKNOWN
     assert recorded_budget(HistoryBuilder().history) == {}
+
+
+def test_without_steps_the_whole_bill_is_exact_and_what_was_paid_again_is_not() -> None:
+    summary: dict[str, Any] = {"endpoint": "", "prices": None, "budget": None, "dropped": 0}
+    request = {"started": 1, "activity": None, "step": None}
+    assert checked(history_of(summary, request)).verdict is Verdict.NOT_ASKED
+    for budget, verdict in (("tokens < 5", Verdict.VALID), ("tokens again < 5", Verdict.UNKNOWN)):
+        assert checked(history_of(summary | {"budget": budget}, request)).verdict is verdict
+
+
+def test_an_endpoint_on_another_machine_has_another_clock_and_no_fault_is_charged(endpoint: Endpoint) -> None:
+    windows = [MeterWindow(endpoint) for _ in range(2)]
+    windows[1].process = replace(EndpointProcess.own(), clock="other/")
+    assert [window.elsewhere for window in windows] == [False, True]
+    summary = {"endpoint": "", "prices": None, "budget": None, "dropped": 0, "elsewhere": True}
+    result = checked(history_of(summary, {"started": 1}))
+    assert "on another machine, so nothing is charged to a fault" in result.summary
 
 
 def history_of(summary: dict[str, Any], request: dict[str, Any]) -> History:

@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import UsageError
 from harness.llm import Endpoint, EndpointProfile, serving
-from harness.load.bill import LoadBill
+from harness.load.bill import LoadBill, SpentFigures
 from harness.load.rows import LoadRow
 from harness.load.thresholds import ThresholdOutcome, evaluate, parse, parse_all
 
@@ -49,10 +49,9 @@ def test_the_bill_of_a_load_is_judged_in_the_row_of_the_whole_run(endpoint: Endp
     bill = LoadBill.begin(endpoint.root, prices, thresholds)
     for step in ("1", "2", "1"):
         ask(endpoint, Id="a", Step=step)
-    gaps: list[str] = []
-    figures = bill.figures(gaps)
+    figures = dict(bill.figures().figures)
     assert figures == {"tokens": 330, "tokens_again": 110, "cost": 0.00069, "cost_again": 0.00023}
-    assert gaps == []
+    assert bill.figures().unknown is None
     rows = {"ALL": LoadRow(count=3, figures=figures)}
     assert {one.outcome for one in evaluate(thresholds, rows)} == {ThresholdOutcome.MET}
     (breached,) = evaluate(parse("ALL", "cost < 0.00069 USD"), rows)
@@ -63,21 +62,20 @@ def test_the_bill_of_a_load_is_judged_in_the_row_of_the_whole_run(endpoint: Endp
 def test_requests_without_a_step_are_billed_and_not_charged_to_a_fault(endpoint: Endpoint) -> None:
     bill = LoadBill.begin(endpoint.base_url, None, ())
     ask(endpoint)
-    assert bill.figures([]) == {"tokens": 110}
+    assert bill.figures() == SpentFigures(figures={"tokens": 110})
 
 
-def test_an_endpoint_that_forgot_or_that_is_gone_is_a_gap(endpoint: Endpoint) -> None:
+def test_an_endpoint_that_forgot_or_that_is_gone_leaves_the_bill_unknown(endpoint: Endpoint) -> None:
     bill = LoadBill.begin(endpoint.root, None, ())
     ask(endpoint, Id="a", Step="1")
     endpoint.reset()
-    gaps: list[str] = []
-    assert bill.figures(gaps) == {}
-    assert "dropped 1 records" in gaps[0]
-    assert LoadBill.begin(None, None, ()).figures(gaps) == {}
+    assert bill.figures().figures == {}
+    assert "dropped 1 records" in str(bill.figures().unknown)
+    assert LoadBill.begin(None, None, ()).figures() == SpentFigures()
     with serving(EndpointProfile()) as gone:
         bill = LoadBill.begin(gone.root, None, ())
-    assert bill.figures(gaps) == {}
-    assert "does not answer" in gaps[-1]
+    assert bill.figures().figures == {}
+    assert "does not answer" in str(bill.figures().unknown)
 
 
 @pytest.mark.parametrize(

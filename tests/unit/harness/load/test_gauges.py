@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
 from harness.environments.redis_connection import RedisFailure
+from harness.llm.endpoint_process import EndpointProcess
 from harness.load import gauges
+from harness.load.endpoint_gauges import EndpointSampler
 from harness.load.gauges import LoadGauges
 from harness.load.resources import (
     NOT_SAMPLED,
@@ -20,6 +23,7 @@ from harness.load.resources import (
     per_task_text,
     resources,
 )
+from harness.load.series import LoadSeries
 
 COMMANDS, MEMORY, CPU = "Redis commands", "Redis memory", "Redis CPU"
 
@@ -189,3 +193,16 @@ def test_amounts_have_their_unit(value: float | None, unit: str, text: str) -> N
 
 def test_the_total_of_each_task_has_the_unit_of_what_is_counted() -> None:
     assert [per_task_text(name, 0.05) for name in (WAL, CPU, "another")] == ["0.05 B", "50 ms", "0.05"]
+
+
+def test_an_endpoint_on_another_machine_has_no_gauges_and_the_reason() -> None:
+    own = EndpointProcess.own()
+    here, elsewhere = EndpointSampler(own), EndpointSampler(replace(own, clock="other/"))
+    assert EndpointSampler(replace(own, started=1.0)).sample().levels == {}, "another process with its id"
+    assert here.sample().levels["LLM endpoint memory"] > 10**6
+    sample = elsewhere.sample()
+    assert (sample.levels, sample.totals) == ({}, {})
+    notes = Sampled(notes=sample.notes)
+    found = {one.name: one.why for one in resources(notes, LoadSeries(), 1)}
+    assert found["LLM endpoint CPU"] == "the process of the endpoint is not on this machine"
+    assert "LLM endpoint CPU" not in {one.name for one in resources(Sampled(), LoadSeries(), 1)}

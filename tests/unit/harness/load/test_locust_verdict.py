@@ -12,10 +12,13 @@ import pytest
 
 from harness.environments.log_errors import LoggedErrors
 from harness.errors import UsageError
+from harness.load.bill import SpentFigures
 from harness.load.figures import LATE, TASK, Figures
 from harness.load.locust_test import LoadPlan
 from harness.load.locust_verdict import EndedLoad, conclude, ended_evidence, thresholds_of
 from harness.load.resources import WAL, Sampled
+from harness.load.schedule import LoadSchedule
+from harness.load.stages import hold
 from harness.load.thresholds import parse
 from harness.load.verdict import judge
 
@@ -31,8 +34,7 @@ def ended(sampled: Sampled | None = None, **runner: Any) -> EndedLoad:
         figures.record(TASK, "answer", 0.1)
     return EndedLoad(
         run="load-1",
-        figures=[figures],
-        seconds=1.0,
+        parts=[(figures, 1.0)],
         plan=LoadPlan(schedule=None, seconds=None),
         workers_lost=[],
         gaps=[],
@@ -59,13 +61,21 @@ def test_requests_of_an_api_that_fail_are_a_breach() -> None:
 
 
 def test_the_bill_of_an_endpoint_is_in_the_row_of_the_whole_run() -> None:
-    billed = replace(ended(), bill={"tokens": 100, "cost": 2.5})
+    billed = replace(ended(), bill=SpentFigures(figures={"tokens": 100, "cost": 2.5}))
     assert ended_evidence(billed).all_rows()["ALL"].figures == {
         **{"deadlocks": 0, "tokens": 100, "cost": 2.5},
         **{"lost": 0, "dropped": 0, "late": 0},
     }
     assert conclude(billed, parse("ALL", "cost < 2.50 USD, tokens = 100"), None) == 1
     assert conclude(ended(), parse("ALL", "tokens < 5"), None) == 2
+
+
+def test_a_bill_that_is_not_exact_is_not_measurable_unless_something_is_breached() -> None:
+    inexact = replace(ended(), bill=SpentFigures(unknown="2 requests still run."))
+    assert conclude(inexact, (), None) == 2
+    assert conclude(inexact, parse("TASK answer", "p50 < 1ms"), None) == 1
+    (doubt,) = judge(ended_evidence(inexact), ()).doubts
+    assert (doubt.kind, doubt.text) == ("unbilled", "what the load cost is not known: 2 requests still run")
 
 
 def test_an_error_of_the_users_own_code_is_named_without_its_secret() -> None:
@@ -77,12 +87,28 @@ def test_an_error_of_the_users_own_code_is_named_without_its_secret() -> None:
 
 def test_what_is_missing_in_the_figures_of_a_process_is_not_measurable() -> None:
     judged = ended()
-    judged.figures[0].gaps.append("the arrivals of the load process 1 of 2 broke off: OSError: gone")
+    judged.parts[0][0].gaps.append("the arrivals of the load process 1 of 2 broke off: OSError: gone")
     (doubt,) = judge(ended_evidence(judged), ()).doubts
     assert doubt.text == (
         "the evidence has a gap: the arrivals of the load process 1 of 2 broke off: OSError: gone"
     )
     assert conclude(judged, (), None) == 2
+
+
+def test_a_load_that_is_stopped_is_judged_by_what_was_due_in_each_process_until_its_own_end() -> None:
+    """Each has had ten arrivals, in 1 s and in 1.5 s. The schedule promises 25 in 1.25 s, on average."""
+    schedule = LoadSchedule(stages=hold(20, "1m"))
+    first, second = ended(), ended()
+    judged = replace(
+        first,
+        parts=[*first.parts, (second.parts[0][0], 1.5)],
+        plan=LoadPlan(schedule=schedule, seconds=schedule.seconds),
+        processes=2,
+    )
+    evidence = ended_evidence(judged)
+    thresholds = {"ALL": "rate >= 100%, rate >= 16/s", "TASK answer": "rate = 100%, rate = 16/s"}
+    assert [one.outcome for one in judge(evidence, thresholds).results[:4]] == ["met"] * 4
+    assert (evidence.planned, evidence.accounting.due) == (25, 20)
 
 
 class UnreadablePlan(LoadPlan):

@@ -1,0 +1,175 @@
+"""Runs a Compose file on a Docker engine that has no Compose: its build, its services, and what they share.
+
+The Python of an image is that of this process, with what is installed for it: no image and no package is downloaded.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.models.containers import Container
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from ruamel.yaml import YAML
+
+from harness.environments import reaper
+from tests.support.environment import ROOT
+
+_OWN = "agentexec-harness"
+_LEFT_OUT = re.compile(
+    r"/lib/python3\.\d+/(test|idlelib|ensurepip|lib2to3|tkinter|config-[^/]+)(/|$)|\.a$|\.opt-\d\.pyc$"
+)
+_NANO_CPUS = 10**9
+
+
+def build_python_image(client: docker.DockerClient, image: str, name: str) -> None:
+    """Make an image of `image` and this Python, with pip and this project and its extra `load`, at the same paths.
+
+    It is one import of a whole file system: a build copies the same files in five times as long.
+    """
+    environment = Path(sys.prefix)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    # Only root may enter its home, and the load is another user.
+    folders = {str(path)[1:] for path in (*Path(sys.base_prefix).parents, *environment.parents)} - {""}
+    container = client.containers.create(image)
+    try:
+        with (
+            tempfile.TemporaryFile() as exported,
+            tempfile.NamedTemporaryFile(suffix=".tar") as made,
+            tarfile.open(made.name, "w") as tar,
+        ):
+            parts: Any = container.export()  # the engine's stream of bytes, which its types call a text
+            exported.writelines(parts)
+            exported.seek(0)
+            with tarfile.open(fileobj=exported) as source:
+                for entry in source:
+                    if entry.name not in folders:
+                        tar.addfile(entry, source.extractfile(entry) if entry.isfile() else None)
+            for folder in sorted(folders):
+                entry = tarfile.TarInfo(folder)
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+                tar.addfile(entry)
+            tar.add(sys.base_prefix, filter=_kept_of_base)
+            for path in (environment / "bin", environment / "pyvenv.cfg", *_files(packages)):
+                tar.add(path, filter=_kept)
+            for package in ("agentexec", "harness"):
+                tar.add(ROOT / package, str(packages / package), filter=_kept)
+            tar.close()
+            repository, tag = name.split(":")
+            changes = [f"ENV PATH={environment}/bin:/usr/bin:/bin PIP_NO_INDEX=1"]
+            client.api.import_image_from_file(made.name, repository=repository, tag=tag, changes=changes)
+    finally:
+        container.remove(v=True)
+
+
+def _files(packages: Path) -> set[Path]:
+    """The files of pip, and of what this project needs for a load; distributions may share a file."""
+    found = (
+        Path(os.path.normpath(str(file.locate())))
+        for name in _installed({_OWN, "pip"})
+        for file in distribution(name).files or ()
+    )
+    return {path for path in found if path.is_relative_to(packages) and path.exists()}
+
+
+def _installed(names: set[str], extras: frozenset[str] = frozenset({"load"})) -> set[str]:
+    """The distributions with all that they require."""
+    found: set[str] = set(names)
+    waiting = [(name, extras if name == _OWN else frozenset[str]()) for name in names]
+    while waiting:
+        name, wanted = waiting.pop()
+        found.add(name)
+        for requirement in map(Requirement, distribution(name).requires or ()):
+            marker = requirement.marker
+            needed = marker is None or any(marker.evaluate({"extra": extra}) for extra in wanted | {""})
+            if needed and (other := canonicalize_name(requirement.name)) not in found:
+                waiting.append((other, frozenset(requirement.extras)))
+    return found
+
+
+def _kept(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    entry.uid = entry.gid = 0
+    return None if _LEFT_OUT.search(f"/{entry.name}") else entry
+
+
+def _kept_of_base(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if "/site-packages/" in entry.name else _kept(entry)
+
+
+class ComposeFile:
+    """A Compose file whose variables have `values`; a missing one that it requires is a `KeyError`."""
+
+    def __init__(self, path: Path, values: Mapping[str, str]) -> None:
+        self._folder = path.parent
+        self._values = values
+        document = YAML(typ="safe").load(
+            re.sub(r"\$\{(\w+):([-?])([^}]*)\}", self._value, path.read_text("utf-8"))
+        )
+        self.services: Mapping[str, Any] = document["services"]
+        self._volumes: list[str] = list(document["volumes"])
+
+    def _value(self, found: re.Match[str]) -> str:
+        name, kind, text = found.groups()
+        return self._values.get(name) or text if kind == "-" else self._values[name]
+
+    def build(self, client: docker.DockerClient, folder: Path) -> None:
+        """Build the image of the services from a folder that has their files."""
+        for service in self.services.values():
+            build = service["build"]
+            client.images.build(
+                path=str(folder / build["context"]),
+                dockerfile=build["dockerfile"],
+                buildargs=build["args"],
+                tag=service["image"],
+                rm=True,
+            )
+
+    @contextmanager
+    def up(self, client: docker.DockerClient, network: str) -> Iterator[Mapping[str, list[Container]]]:
+        """The containers of each service, in a network of the engine that exists; they are removed with all else."""
+        with ExitStack() as stack:
+            volumes = {}
+            for name in self._volumes:
+                volume = client.volumes.create(f"{network}-{name}")
+                stack.callback(volume.remove, force=True)
+                volumes[name] = volume.name
+            found: dict[str, list[Container]] = {}
+            for name, service in self.services.items():
+                for _ in range(int(service["deploy"].get("replicas", 1))):
+                    container = run(client, network, name, **_options(service, volumes))
+                    stack.callback(container.remove, force=True, v=True)
+                    found.setdefault(name, []).append(container)
+            yield found
+
+
+def run(client: docker.DockerClient, network: str, alias: str, **options: Any) -> Container:
+    """Start a container with a name in a network."""
+    endpoint = client.api.create_endpoint_config(aliases=[alias])
+    container = client.containers.create(
+        **options, network=network, networking_config={network: endpoint}, labels={reaper.LABEL: network}
+    )
+    container.start()
+    return container
+
+
+def _options(service: Mapping[str, Any], volumes: Mapping[str, str]) -> dict[str, Any]:
+    limits = service["deploy"]["resources"]["limits"]
+    mounts = (one.split(":") for one in service.get("volumes", []))
+    kept = ("image", "command", "environment", "init", "read_only", "cap_drop", "security_opt")
+    return {
+        **{name: service[name] for name in kept},
+        "tmpfs": dict.fromkeys(service["tmpfs"], ""),
+        "volumes": {volumes[name]: {"bind": path, "mode": "rw"} for name, path in mounts},
+        "nano_cpus": round(float(limits["cpus"]) * _NANO_CPUS),
+        "mem_limit": limits["memory"].lower(),
+    }
