@@ -14,6 +14,7 @@ from psycopg import errors, sql
 from harness.environments.base import Endpoints
 from harness.environments.urls import plain_url
 from harness.errors import GateError, HarnessError, first_line
+from harness.faults.backends import OTHER_SESSIONS, TERMINATE
 from harness.faults.held_state import repeated
 from harness.history import InjectionKind
 from harness.history.promises import Loss
@@ -26,10 +27,6 @@ _SWEEPS = 100
 _REMEDY = "Run this fault on a target that uses Postgres, with more tasks."
 # No cluster of a test has more; the loop ends at the first refusal.
 _MOST_CONNECTIONS = 2_000
-_OTHERS: LiteralString = """
-FROM pg_stat_activity
-WHERE backend_type = 'client backend' AND datname = current_database() AND pid <> pg_backend_pid()
-"""
 _TABLES: LiteralString = """
 SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY c.oid
@@ -53,8 +50,7 @@ class ConnectionsExhausted:
 
             def take() -> None:
                 nonlocal ended
-                query = f"SELECT count(pg_terminate_backend(pid)) {_OTHERS} AND pid <> ALL(%s)"
-                row = postgres.execute(query, (kept,)).fetchone()
+                row = postgres.execute(f"{TERMINATE} AND pid <> ALL(%s)", (kept,)).fetchone()
                 ended += row[0] if row else 0
                 with suppress(psycopg.OperationalError):  # the server has no place any more
                     while len(kept) < _MOST_CONNECTIONS:
@@ -126,7 +122,7 @@ class StatementsCanceled:
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`pg_cancel_backend` for each session that runs a statement."""
         with _postgres(endpoints) as postgres:
-            cancel = f"SELECT count(pg_cancel_backend(pid)) {_OTHERS} AND state = 'active'"
+            cancel = f"SELECT count(pg_cancel_backend(pid)) {OTHER_SESSIONS} AND state = 'active'"
             with _striking(postgres, cancel, "it ran no statement", sweeps=_SWEEPS):
                 yield
 
@@ -142,8 +138,7 @@ class BackendsTerminated:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`pg_terminate_backend` for every other connection."""
-        terminate = f"SELECT count(pg_terminate_backend(pid)) {_OTHERS}"
-        with _postgres(endpoints) as postgres, _striking(postgres, terminate, "it had no connection"):
+        with _postgres(endpoints) as postgres, _striking(postgres, TERMINATE, "it had no connection"):
             yield
 
 
