@@ -22,6 +22,8 @@ from harness.history.promises import Loss
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _POLL_SECONDS = 0.005
+# How long a lock waits for a moment when no transaction uses a table; some systems have none.
+_MOST_WAIT_SECONDS = 10.0
 # Most statements take a millisecond or less, so that one look in a while would see hardly any.
 _SWEEPS = 100
 _REMEDY = "Run this fault on a target that uses Postgres, with more tasks."
@@ -73,18 +75,26 @@ class TablesLocked:
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
-        """Lock all tables at a moment when all are free: a lock that waits could deadlock with the target."""
+        """Lock all tables at a moment when all are free: a lock that waits could deadlock with the target.
+
+        Raises `GateError` if there is no such moment.
+        """
         with _postgres(endpoints) as postgres:
             names = [sql.Identifier(*row) for row in postgres.execute(_TABLES).fetchall()]
             if not names:
                 raise GateError(f"Postgres has no table to lock. {_REMEDY}")
             lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE NOWAIT").format(sql.SQL(", ").join(names))
-            while True:
+            deadline = time.monotonic() + _MOST_WAIT_SECONDS
+            while time.monotonic() < deadline:
                 with suppress(errors.LockNotAvailable), postgres.transaction():
                     postgres.execute(lock)
                     yield
                     return
                 time.sleep(_POLL_SECONDS)
+            raise GateError(
+                f"some table of Postgres was in use at each moment of {_MOST_WAIT_SECONDS:g} s. "
+                "Run this fault on a target with shorter transactions."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -132,6 +132,16 @@ def test_a_lock_waits_until_no_transaction_uses_a_table(own_servers: Endpoints) 
             pass
 
 
+@pytest.mark.timeout(60)
+def test_a_lock_does_not_wait_for_ever(own_servers: Endpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_states, "_MOST_WAIT_SECONDS", 0.2)
+    with in_postgres(own_servers) as user:
+        user.execute("BEGIN")
+        user.execute("SELECT * FROM books")
+        with pytest.raises(GateError, match="in use"), postgres_states.TablesLocked().held(own_servers):
+            pytest.fail("the table is in use")
+
+
 def test_no_connection_is_left_while_the_state_is_held(own_servers: Endpoints) -> None:
     with in_postgres(own_servers) as connection:
         with postgres_states.ConnectionsExhausted().held(own_servers):
