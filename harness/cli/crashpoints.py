@@ -8,6 +8,7 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from harness.cli.called import called_as
@@ -31,6 +32,7 @@ from harness.targets.promised import promised
 
 FILE = "crashpoints.json"
 
+_BACKEND = "embedded"
 _SECONDS = 600
 _JOBS = 4
 _LEASE_SECONDS = 2.0
@@ -69,7 +71,7 @@ def add_crashpoints(parser: ArgumentParser) -> None:
         metavar="N",
         help=f"begin no strike later (default {_SECONDS})",
     )
-    parser.add_argument("--backend", choices=("embedded", "containers"), default="embedded")
+    parser.add_argument("--backend", choices=("embedded", "containers"), default=_BACKEND)
     parser.add_argument(
         "--report",
         type=filled_path,
@@ -111,7 +113,7 @@ def _run(
             progress=progress,
             told=lambda row: progress.step(row_text(row)),
         )
-        strikes = only or _listed(options, target, run)
+        strikes = only if only and not options.list else _listed(options, target, run)
         if options.list:
             for point in run.points:
                 print(one_line(f"{point.number or '-':>3}  {point.id}"))
@@ -135,11 +137,15 @@ def _listed(options: Namespace, target: Target, run: CrashpointsRun) -> list[Cra
     return all_strikes(run.list_points(lives), chosen)
 
 
-def _report(options: Namespace, target: Target, rows: list[CrashRow], folder: Path, seconds: float) -> None:
-    def repeat(strike: CrashStrike) -> str:
-        words = [*called_as(["crashpoints"], getattr(options, "given", None)), "--target", options.target]
-        return shlex.join([*words, "--only", strike.id])
+def repeat_command(options: Namespace, strike: CrashStrike) -> str:
+    """The command that repeats one strike on the same target and backend."""
+    words = called_as(["crashpoints"], getattr(options, "given", None))
+    backend = [] if options.backend == _BACKEND else ["--backend", options.backend]
+    return shlex.join([*words, "--target", options.target, *backend, "--only", strike.id])
 
+
+def _report(options: Namespace, target: Target, rows: list[CrashRow], folder: Path, seconds: float) -> None:
+    repeat = partial(repeat_command, options)
     found = document(rows, target=target.name, version=target.version(), seconds=seconds, repeat=repeat)
     write_whole(folder / FILE, masked(json.dumps(found, indent=2)) + "\n")
     print(table(rows))

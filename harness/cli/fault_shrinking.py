@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
@@ -43,7 +44,8 @@ class FaultShrinker:
 def shrunk_note(left: Sequence[int], tries: int, file: Path) -> str:
     """A sentence for the report about what is left."""
     faults = f"the faults {', '.join(map(str, left))} are enough" if left else "no fault is needed"
-    return f"{faults} to break it ({counted(tries, 'try')}): harness chaos replay {file}"
+    again = shlex.join(["harness", "chaos", "replay", str(file)])
+    return f"{faults} to break it ({counted(tries, 'try')}): {again}"
 
 
 def write_replay(file: Path, arguments: Sequence[str]) -> None:

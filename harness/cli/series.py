@@ -103,11 +103,13 @@ class ScenarioSeries:
     def _run(self, scenario: Scenario, plan: RunPlan, environment: Environment, progress: Progress) -> None:
         self.current = scenario
         run = self._once(scenario, plan, environment, progress)
-        if self.request.options.shrink and run.verdict is Verdict.INVALID:
-            run = self._shrunk(run, scenario, plan, environment, progress)
         self.current = None
         self.runs.append(run)
-        self.ended(run)
+        try:
+            if self.request.options.shrink and run.verdict is Verdict.INVALID:
+                self.runs[-1] = self._shrunk(run, scenario, plan, environment, progress)
+        finally:
+            self.ended(self.runs[-1])
 
     def _once(
         self,

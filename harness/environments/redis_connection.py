@@ -121,6 +121,13 @@ class RedisConnection:
         fields = (line.partition(":") for line in text.splitlines())
         return {name: value for name, colon, value in fields if colon}
 
+    def setting(self, name: str) -> bytes | None:
+        """The value of a setting, None if the server has none of this name; raises `RedisFailure`."""
+        match self.call("CONFIG", "GET", name):
+            case [_, bytes(value)]:
+                return value
+        return None
+
     def close(self) -> None:
         """Close the connection; may be called twice."""
         with suppress(OSError):

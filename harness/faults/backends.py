@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import LiteralString
 
 import psycopg
 
@@ -14,11 +15,14 @@ from harness.faults.process import some_workers
 from harness.history import InjectionKind
 from harness.history.promises import Loss
 
-_TERMINATE = """
-SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+OTHER_SESSIONS: LiteralString = f"""
+FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND datname = current_database() AND pid <> pg_backend_pid()
-AND application_name <> %s
+AND application_name <> '{WATCHING}'
 """
+"""The sessions that a fault strikes: those of its own database, without those that the harness watches with."""
+
+TERMINATE: LiteralString = f"SELECT count(pg_terminate_backend(pid)) {OTHER_SESSIONS}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +46,7 @@ class TerminateBackends:
         url = plain_url(context.environment.endpoints.database_url)
         try:
             with psycopg.connect(url, autocommit=True) as connection:
-                row = connection.execute(_TERMINATE, [WATCHING]).fetchone()
+                row = connection.execute(TERMINATE).fetchone()
         except psycopg.Error as error:
             raise HarnessError(
                 f"Postgres did not end its connections: {first_line(error)}. See its log."

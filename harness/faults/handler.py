@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.errors import GateError
 from harness.faults.base import Aim, FaultContext, PlannedFault
-from harness.faults.process import await_replacement, pool_at_gate, wait_until
+from harness.faults.process import await_replacement, wait_until, worker_at_gate
 from harness.history import InjectionKind
 from harness.history.promises import Loss
 from harness.processes import descendants, is_alive, send
@@ -26,7 +26,7 @@ class HandlerExits:
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """The worker whose handler waits at the gate."""
-        return _aim(context, planned)
+        return worker_at_gate(context, planned)
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Let the handler exit; raises `GateError` if the worker kit of the target cannot, or does not."""
@@ -54,7 +54,7 @@ class HandlerBlocks:
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """The worker whose handler waits at the gate."""
-        return _aim(context, planned, seconds=self.seconds)
+        return worker_at_gate(context, planned, seconds=self.seconds)
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Let the handler block, and wait as long."""
@@ -81,7 +81,7 @@ class KillForkedWorker:
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """The worker whose handler waits at the gate."""
-        return _aim(context, planned)
+        return worker_at_gate(context, planned)
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Let the handler fork, and kill its worker; raises `GateError` if it does not fork."""
@@ -95,9 +95,3 @@ class KillForkedWorker:
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Open the gate for the next run of the task and wait until a replacement is up; the child ends by itself."""
         await_replacement(context, planned, aim)
-
-
-def _aim(context: FaultContext, planned: PlannedFault, **value: float) -> Aim:
-    pool = pool_at_gate(context, planned)
-    pid = context.gates.wait_for(planned.gate, within=context.patience)[0].pid
-    return Aim(pids=(pid,), pool=pool, value={"workers": len(pool.worker_pids()), **value})

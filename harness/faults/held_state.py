@@ -44,7 +44,8 @@ class ServerState(Protocol):
     def held(self, endpoints: Endpoints) -> AbstractContextManager[None]:
         """The server is in this state inside the context.
 
-        Raises `HarnessError` if it refuses, and at the end `GateError` if the state has hit no client.
+        Raises `HarnessError` if it refuses, `GateError` if the state cannot begin, and also at the end if the server
+        says that it has hit no client.
         """
         ...
 

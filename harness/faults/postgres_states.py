@@ -14,6 +14,7 @@ from psycopg import errors, sql
 from harness.environments.base import Endpoints
 from harness.environments.urls import plain_url
 from harness.errors import GateError, HarnessError, first_line
+from harness.faults.backends import OTHER_SESSIONS, TERMINATE
 from harness.faults.held_state import repeated
 from harness.history import InjectionKind
 from harness.history.promises import Loss
@@ -21,15 +22,13 @@ from harness.history.promises import Loss
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _POLL_SECONDS = 0.005
+# How long a lock waits for a moment when no transaction uses a table; some systems have none.
+_MOST_WAIT_SECONDS = 10.0
 # Most statements take a millisecond or less, so that one look in a while would see hardly any.
 _SWEEPS = 100
 _REMEDY = "Run this fault on a target that uses Postgres, with more tasks."
 # No cluster of a test has more; the loop ends at the first refusal.
 _MOST_CONNECTIONS = 2_000
-_OTHERS: LiteralString = """
-FROM pg_stat_activity
-WHERE backend_type = 'client backend' AND datname = current_database() AND pid <> pg_backend_pid()
-"""
 _TABLES: LiteralString = """
 SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY c.oid
@@ -53,8 +52,7 @@ class ConnectionsExhausted:
 
             def take() -> None:
                 nonlocal ended
-                query = f"SELECT count(pg_terminate_backend(pid)) {_OTHERS} AND pid <> ALL(%s)"
-                row = postgres.execute(query, (kept,)).fetchone()
+                row = postgres.execute(f"{TERMINATE} AND pid <> ALL(%s)", (kept,)).fetchone()
                 ended += row[0] if row else 0
                 with suppress(psycopg.OperationalError):  # the server has no place any more
                     while len(kept) < _MOST_CONNECTIONS:
@@ -77,18 +75,26 @@ class TablesLocked:
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
-        """Lock all tables at a moment when all are free: a lock that waits could deadlock with the target."""
+        """Lock all tables at a moment when all are free: a lock that waits could deadlock with the target.
+
+        Raises `GateError` if there is no such moment.
+        """
         with _postgres(endpoints) as postgres:
             names = [sql.Identifier(*row) for row in postgres.execute(_TABLES).fetchall()]
             if not names:
                 raise GateError(f"Postgres has no table to lock. {_REMEDY}")
             lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE NOWAIT").format(sql.SQL(", ").join(names))
-            while True:
+            deadline = time.monotonic() + _MOST_WAIT_SECONDS
+            while time.monotonic() < deadline:
                 with suppress(errors.LockNotAvailable), postgres.transaction():
                     postgres.execute(lock)
                     yield
                     return
                 time.sleep(_POLL_SECONDS)
+            raise GateError(
+                f"some table of Postgres was in use at each moment of {_MOST_WAIT_SECONDS:g} s. "
+                "Run this fault on a target with shorter transactions."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,7 +132,7 @@ class StatementsCanceled:
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`pg_cancel_backend` for each session that runs a statement."""
         with _postgres(endpoints) as postgres:
-            cancel = f"SELECT count(pg_cancel_backend(pid)) {_OTHERS} AND state = 'active'"
+            cancel = f"SELECT count(pg_cancel_backend(pid)) {OTHER_SESSIONS} AND state = 'active'"
             with _striking(postgres, cancel, "it ran no statement", sweeps=_SWEEPS):
                 yield
 
@@ -142,8 +148,7 @@ class BackendsTerminated:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`pg_terminate_backend` for every other connection."""
-        terminate = f"SELECT count(pg_terminate_backend(pid)) {_OTHERS}"
-        with _postgres(endpoints) as postgres, _striking(postgres, terminate, "it had no connection"):
+        with _postgres(endpoints) as postgres, _striking(postgres, TERMINATE, "it had no connection"):
             yield
 
 

@@ -30,9 +30,7 @@ class KillWorker:
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """The worker whose handler waits at the gate, or one of the running workers."""
         if self.gated:
-            pid = _at_gate(context, planned)
-            pool = _owner(context, pid)
-            return Aim(pids=(pid,), pool=pool, value={"workers": len(pool.worker_pids())})
+            return worker_at_gate(context, planned)
         pool, pids = some_workers(context)
         return Aim(pids=(pids[int(planned.draw * len(pids))],), pool=pool, value={"workers": len(pids)})
 
@@ -188,6 +186,13 @@ def replace_pool(*, at: float, graceful: float, beside: float) -> SigtermPool:
 def pool_at_gate(context: FaultContext, planned: PlannedFault) -> RunningPool:
     """The pool whose handler waits at the gate; raises `GateError` if none arrives within the patience."""
     return _owner(context, _at_gate(context, planned))
+
+
+def worker_at_gate(context: FaultContext, planned: PlannedFault, **value: float) -> Aim:
+    """The worker whose handler waits at the gate, and the number of `workers` of its pool; raises as `pool_at_gate`."""
+    pid = _at_gate(context, planned)
+    pool = _owner(context, pid)
+    return Aim(pids=(pid,), pool=pool, value={"workers": len(pool.worker_pids()), **value})
 
 
 def await_replacement(context: FaultContext, planned: PlannedFault, aim: Aim) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
+from harness.environments.base import Endpoints
 from harness.environments.redis_connection import RedisConnection, RedisFailure
 from harness.errors import HarnessError
 from harness.faults.base import Aim, FaultContext, PlannedFault
@@ -80,8 +82,15 @@ class FailOverRedis:
 def _in_redis(context: FaultContext, work: Callable[[RedisConnection], object]) -> None:
     if context.environment is None:
         raise HarnessError("This run has no servers whose data could be lost. Run it on a backend.")
+    with redis_of(context.environment.endpoints) as redis:
+        work(redis)
+
+
+@contextmanager
+def redis_of(endpoints: Endpoints) -> Iterator[RedisConnection]:
+    """A connection for a fault; a `RedisFailure` inside the context is raised as `HarnessError`."""
     try:
-        with RedisConnection(context.environment.endpoints.redis_url) as redis:
-            work(redis)
+        with RedisConnection(endpoints.redis_url) as redis:
+            yield redis
     except RedisFailure as error:
         raise HarnessError(f"Redis refused: {error}. See its log.") from None

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from harness.environments.base import Endpoints
 from harness.environments.ports import LOOPBACK
-from harness.environments.redis_connection import RedisConnection, RedisFailure
+from harness.environments.redis_connection import RedisConnection
 from harness.errors import GateError, HarnessError
 from harness.faults.held_state import repeated
+from harness.faults.redis_memory import redis_of
 from harness.history import InjectionKind
 from harness.history.promises import Loss
 
@@ -38,7 +39,7 @@ class MemoryFull:
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`CONFIG SET` of both settings, and back to their values."""
         with (
-            _redis(endpoints) as redis,
+            redis_of(endpoints) as redis,
             _refusing(redis, "OOM"),
             _settings(redis, {"maxmemory-policy": "noeviction", "maxmemory": _NO_MEMORY_BYTES}),
         ):
@@ -60,7 +61,7 @@ class Evicting:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`CONFIG SET` of both settings, and back to their values."""
-        with _redis(endpoints) as redis:
+        with redis_of(endpoints) as redis:
             memory = redis.info("memory")
             fixed = int(memory.get("used_memory_startup", 0))
             limit = fixed + max(1, int((int(memory["used_memory"]) - fixed) * self.kept))
@@ -88,7 +89,7 @@ class Busy:
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """Run scripts until the end; the last one ends by itself."""
         with (
-            _redis(endpoints) as redis,
+            redis_of(endpoints) as redis,
             _refusing(redis, "BUSY"),
             _settings(redis, {"busy-reply-threshold": _BUSY_AFTER_MS}),
             repeated(lambda: redis.call("EVAL", _SPIN, 0, str(self.script_seconds))),
@@ -113,7 +114,7 @@ class ClientsKilled:
             nonlocal killed
             killed += _kill_clients(redis)
 
-        with _redis(endpoints) as redis, repeated(kill):
+        with redis_of(endpoints) as redis, repeated(kill):
             yield
         if not killed:
             raise GateError(f"no client was connected to Redis. {_REMEDY}")
@@ -130,7 +131,7 @@ class ReadOnlyReplica:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`REPLICAOF` a port without a server, and `REPLICAOF NO ONE`."""
-        with _redis(endpoints) as redis, _refusing(redis, "READONLY"):
+        with redis_of(endpoints) as redis, _refusing(redis, "READONLY"):
             redis.call("REPLICAOF", LOOPBACK, _NO_SERVER)
             try:
                 yield
@@ -150,21 +151,12 @@ class PasswordChanged:
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`CONFIG SET requirepass`, and back to its value."""
         with (
-            _redis(endpoints) as redis,
+            redis_of(endpoints) as redis,
             _refusing(redis, "WRONGPASS", "NOAUTH"),
             _settings(redis, {"requirepass": secrets.token_hex(16)}),
         ):
             _kill_clients(redis)
             yield
-
-
-@contextmanager
-def _redis(endpoints: Endpoints) -> Iterator[RedisConnection]:
-    try:
-        with RedisConnection(endpoints.redis_url) as redis:
-            yield redis
-    except RedisFailure as error:
-        raise HarnessError(f"Redis refused: {error}. See its log.") from None
 
 
 @contextmanager
@@ -181,10 +173,10 @@ def _settings(redis: RedisConnection, values: Mapping[str, str | int]) -> Iterat
 
 
 def _setting(redis: RedisConnection, name: str) -> bytes:
-    answer = redis.call("CONFIG", "GET", name)
-    if not isinstance(answer, list) or len(answer) != 2 or not isinstance(answer[1], bytes):
+    value = redis.setting(name)
+    if value is None:
         raise HarnessError(f"Redis has no setting {name}. This fault needs Redis 7 or Valkey.")
-    return answer[1]
+    return value
 
 
 def _kill_clients(redis: RedisConnection) -> int:

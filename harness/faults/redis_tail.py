@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.environments.base import Killable
-from harness.environments.redis_connection import RedisConnection, RedisFailure
-from harness.errors import GateError, HarnessError, UsageError
+from harness.errors import GateError, UsageError
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
+from harness.faults.redis_memory import redis_of
 from harness.history import InjectionKind
 from harness.history.promises import Loss
 
@@ -61,24 +61,14 @@ def _tail(context: FaultContext) -> Path:
     """The file to which Redis appends now; raises `UsageError` if it is not on this machine."""
     _killable(context)
     assert context.environment is not None, "it can be killed"
-    try:
-        with RedisConnection(context.environment.endpoints.redis_url) as redis:
-            folder = Path(_setting(redis, "dir"), _setting(redis, "appenddirname"))
-    except RedisFailure as error:
-        raise HarnessError(f"Redis refused: {error}. See its log.") from None
+    with redis_of(context.environment.endpoints) as redis:
+        folder = Path(*(os.fsdecode(redis.setting(name) or b"") for name in ("dir", "appenddirname")))
     files = sorted(folder.glob("*.incr.aof"), key=lambda file: file.stat().st_mtime_ns)
     if not files:
         raise UsageError(
             "This fault cuts the append-only file of Redis, which is not on this machine. Choose --backend embedded."
         )
     return files[-1]
-
-
-def _setting(redis: RedisConnection, name: str) -> str:
-    match redis.call("CONFIG", "GET", name):
-        case [_, bytes(value)]:
-            return os.fsdecode(value)
-    return ""
 
 
 def _killable(context: FaultContext) -> Killable:

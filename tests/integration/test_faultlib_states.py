@@ -13,7 +13,7 @@ from psycopg import errors
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from harness.environments.base import Endpoints
+from harness.environments.base import WATCHING, Endpoints
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.errors import GateError, HarnessError
 from harness.faults import postgres_states, redis_states
@@ -132,6 +132,16 @@ def test_a_lock_waits_until_no_transaction_uses_a_table(own_servers: Endpoints) 
             pass
 
 
+@pytest.mark.timeout(60)
+def test_a_lock_does_not_wait_for_ever(own_servers: Endpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_states, "_MOST_WAIT_SECONDS", 0.2)
+    with in_postgres(own_servers) as user:
+        user.execute("BEGIN")
+        user.execute("SELECT * FROM books")
+        with pytest.raises(GateError, match="in use"), postgres_states.TablesLocked().held(own_servers):
+            pytest.fail("the table is in use")
+
+
 def test_no_connection_is_left_while_the_state_is_held(own_servers: Endpoints) -> None:
     with in_postgres(own_servers) as connection:
         with postgres_states.ConnectionsExhausted().held(own_servers):
@@ -174,6 +184,22 @@ def test_a_state_that_hits_no_client_is_no_fault(own_servers: Endpoints, state: 
     with pytest.raises(GateError, match=r"Run this fault on a target that uses"):
         with state.held(own_servers):
             pass
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        postgres_states.StatementsCanceled(),
+        postgres_states.BackendsTerminated(),
+        postgres_states.ConnectionsExhausted(),
+    ],
+    ids=lambda state: state.name,
+)
+def test_what_the_harness_watches_with_is_no_client(own_servers: Endpoints, state: ServerState) -> None:
+    with psycopg.connect(own_servers.database_url, application_name=WATCHING) as watching:
+        with pytest.raises(GateError, match="had nothing to strike"), state.held(own_servers):
+            watching.execute("SELECT pg_sleep(0.3)")
+        watching.execute("SELECT 1")
 
 
 def test_a_server_that_is_away_is_a_breakdown_with_one_sentence() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from harness import cli
 from harness.checkers.base import CheckResult, Verdict
-from harness.cli.fault_shrinking import MOST_TRIES, FaultShrinker, replayed, write_replay
+from harness.cli.fault_shrinking import MOST_TRIES, FaultShrinker, replayed, shrunk_note, write_replay
 from harness.environments.base import ServerVersions
 from harness.errors import UsageError
 from harness.scenario import ScenarioRun, registry
@@ -76,6 +77,12 @@ def test_the_faults_that_are_kept_have_the_moments_that_they_had(name: str) -> N
     assert {arrival.task.gate for arrival in some.arrivals} - {None} == gates
     ungated = [replace(one, task=replace(one.task, gate=None)) for one in whole.arrivals]
     assert [replace(one, task=replace(one.task, gate=None)) for one in some.arrivals] == ungated
+
+
+def test_the_note_has_the_command_also_for_a_folder_with_a_space() -> None:
+    file = Path("reports/last night/replay-kill-pool.json")
+    command = shrunk_note([2, 4], 3, file).partition("tries): ")[2]
+    assert shlex.split(command) == ["harness", "chaos", "replay", str(file)]
 
 
 def test_a_replay_runs_the_arguments_of_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,6 +117,20 @@ def test_the_verdicts_before_an_interruption_are_printed_and_reported(
     assert (tmp_path / "report" / "report.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt(), 130), (EnvironmentUnavailable("Redis is gone. Start it."), 2)]
+)
+def test_a_verdict_outlives_an_interruption_of_its_shrinking(
+    error: BaseException, code: int, runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tries = iter([invalid_run, raises(error)])
+    runs.outcomes = {"kill-worker-mid-task": lambda: next(tries)()}
+    assert chaos_run(tmp_path / "report", "--shrink") == code
+    assert runs.begun == ["kill-worker-mid-task"] * 2
+    assert verdicts(tmp_path / "report")["kill-worker-mid-task"] == "INVALID"
+    assert "INVALID kill-worker-mid-task, delivery:" in capsys.readouterr().out
+
+
 def test_a_failure_before_the_first_scenario_is_one_sentence_as_before(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,24 @@
+"""`harness crashpoints`: the command that repeats a strike."""
+
+from __future__ import annotations
+
+import shlex
+from argparse import Namespace
+
+import pytest
+
+from harness.cli.crashpoints import repeat_command
+from harness.cli.main import _parser
+from harness.crashpoints.points import CrashStrike
+
+STRIKE = CrashStrike.parse("plain|worker-redis|agentexec-worker|EXEC|1|reset")
+
+
+@pytest.mark.parametrize("backend", ["embedded", "containers"])
+def test_a_strike_is_repeated_on_the_same_target_and_backend(backend: str) -> None:
+    given = ["crashpoints", "--target", "rq", "--backend", backend, "--jobs", "2"]
+    options = _parser().parse_args(given, Namespace(given=None))
+    words = shlex.split(repeat_command(options, STRIKE))
+    assert words[:2] == ["harness", "crashpoints"]
+    again = _parser().parse_args(words[1:])
+    assert (again.target, again.backend, again.only) == ("rq", backend, [STRIKE.id])
