@@ -109,7 +109,7 @@ def _run(
             jobs=options.jobs,
             deadline=began + options.seconds,
             progress=progress,
-            told=lambda row: progress.step(row_text(row)),
+            on_row=lambda row: progress.step(row_text(row)),
         )
         strikes = only or _listed(options, target, run)
         if options.list:

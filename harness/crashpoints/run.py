@@ -36,7 +36,7 @@ class CrashpointsRun:
     jobs: int
     deadline: float
     progress: Progress
-    told: Callable[[CrashRow], None]
+    on_row: Callable[[CrashRow], None]
     rows: list[CrashRow] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
     _gauge: MachineGauge | None = None
@@ -90,7 +90,7 @@ class CrashpointsRun:
             if crash is None:
                 return
             lane = self._lane()
-            striker = Striker(lane=lane, life=dict(LIVES))
+            striker = Striker(lane=lane)
             try:
                 while crash is not None:
                     self._strike(striker, crash)
@@ -125,7 +125,7 @@ class CrashpointsRun:
     def _add(self, row: CrashRow) -> None:
         with self._lock:
             self.rows.append(row)
-            self.told(row)
+            self.on_row(row)
             self.progress.update(f"{len(self.rows)} of {self._total}")
 
     def _lane(self) -> StrikeLane:

@@ -50,7 +50,7 @@ def struck(
             jobs=1,
             deadline=time.monotonic() + _SECONDS,
             progress=Quiet(),
-            told=lambda row: None,
+            on_row=lambda row: None,
         )
         return run.strike(strikes)
 
