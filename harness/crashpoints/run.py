@@ -73,14 +73,15 @@ class CrashpointsRun:
             raise self._errors[0]
         order = {one: number for number, one in enumerate(strikes)}
         done = {row.strike for row in self.rows}
-        self.rows += [_unknown(one, OUT_OF_TIME) for one in strikes if one not in done]
+        why = _text(self._errors[0]) if self._errors else OUT_OF_TIME
+        self.rows += [_unknown(one, why) for one in strikes if one not in done]
         self.rows.sort(key=lambda row: order[row.strike])
         return self.rows
 
     def _guarded(self, waiting: queue.SimpleQueue[CrashStrike]) -> None:
         try:
             self._work(waiting)
-        except BaseException as error:  # noqa: BLE001 - `strike` raises it
+        except BaseException as error:  # noqa: BLE001 - `strike` raises or reports it
             self._errors.append(error)
 
     def _work(self, waiting: queue.SimpleQueue[CrashStrike]) -> None:
@@ -117,8 +118,7 @@ class CrashpointsRun:
         try:
             row = striker.strike(crash)
         except FOREIGN_ERRORS as error:
-            text = str(error) if isinstance(error, HarnessError) else describe_error(error)
-            row, striker.spoiled = _unknown(crash, text), True
+            row, striker.spoiled = _unknown(crash, _text(error)), True
         if row is not None:
             self._add(row)
 
@@ -166,6 +166,10 @@ def _next(waiting: queue.SimpleQueue[CrashStrike]) -> CrashStrike | None:
         return waiting.get_nowait()
     except queue.Empty:
         return None
+
+
+def _text(error: BaseException) -> str:
+    return str(error) if isinstance(error, HarnessError) else describe_error(error)
 
 
 def _unknown(crash: CrashStrike, why: str) -> CrashRow:

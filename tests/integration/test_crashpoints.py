@@ -43,7 +43,7 @@ def struck(
     def strike(target: str, strikes: Sequence[CrashStrike]) -> list[CrashRow]:
         run = CrashpointsRun(
             settings=LaneSettings(
-                target_name=target, target=registry.target(target), lease=1.0, patience=3.0
+                target_name=target, target=registry.target(target), lease=1.0, patience=2.0
             ),
             environment=servers,
             folder=tmp_path / target.rpartition(":")[2],
