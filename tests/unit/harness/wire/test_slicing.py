@@ -146,6 +146,14 @@ def test_replies_and_messages_of_a_subscriber_are_told_apart() -> None:
     assert [one.number for one in conversation.replies(pushed + resp([b"pong", b""]))] == [2]
 
 
+def test_confirmations_of_the_end_of_all_subscriptions_are_no_replies_to_later_commands() -> None:
+    conversation = RespConversation()
+    conversation.requests(resp([b"UNSUBSCRIBE"]) + resp([b"PING"]))
+    ended = [resp([b"unsubscribe", channel]) for channel in (b"a", b"b", b"c")]
+    assert [one.number for one in conversation.replies(b"".join(ended))] == [1]
+    assert [one.number for one in conversation.replies(b"+PONG\r\n")] == [2]
+
+
 @pytest.mark.parametrize(
     ("statement", "name"),
     [
