@@ -55,10 +55,11 @@ def add_crashpoints(parser: ArgumentParser) -> None:
         default=(),
         help="default: all",
     )
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
         "--only", nargs="+", default=(), metavar="STRIKE", help="these strikes, as the table names them"
     )
-    parser.add_argument("--list", action="store_true", help="list the commands of each life and strike none")
+    what.add_argument("--list", action="store_true", help="list the commands of each life and strike none")
     parser.add_argument(
         "--jobs", type=positive, default=_JOBS, metavar="N", help=f"lanes at a time (default {_JOBS})"
     )
