@@ -57,10 +57,11 @@ def add_crashpoints(parser: ArgumentParser) -> None:
         default=(),
         help="default: all",
     )
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
         "--only", nargs="+", default=(), metavar="STRIKE", help="these strikes, as the table names them"
     )
-    parser.add_argument("--list", action="store_true", help="list the commands of each life and strike none")
+    what.add_argument("--list", action="store_true", help="list the commands of each life and strike none")
     parser.add_argument(
         "--jobs", type=positive, default=_JOBS, metavar="N", help=f"lanes at a time (default {_JOBS})"
     )
@@ -111,9 +112,9 @@ def _run(
             jobs=options.jobs,
             deadline=began + options.seconds,
             progress=progress,
-            told=lambda row: progress.step(row_text(row)),
+            on_row=lambda row: progress.step(row_text(row)),
         )
-        strikes = only if only and not options.list else _listed(options, target, run)
+        strikes = only or _listed(options, target, run)
         if options.list:
             for point in run.points:
                 print(one_line(f"{point.number or '-':>3}  {point.id}"))

@@ -96,15 +96,14 @@ def judged(record: StrikeRecord, history: History) -> CrashRow:
     asked = {name: one for name, one in checkers.items() if name not in left_out}
     results = as_promised(check_all(asked, history), history)
     if "recovery" in results and results["recovery"].verdict is Verdict.UNKNOWN:
-        del results[
-            "recovery"
-        ]  # the machine was too slow to say it, and the record says that the task is complete
+        # The machine was too slow to say it, and the record says that the task is complete.
+        del results["recovery"]
     unasked = results.pop(ASKED, None) is not None
-    told = {name: one for name, one in results.items() if not (unasked and name in SIDE_CHECKS)}
+    counting = {name: one for name, one in results.items() if not (unasked and name in SIDE_CHECKS)}
     verdict = (
         Verdict.NOT_ASKED
-        if unasked and not _wrong(told)
-        else Verdict.combine(r.verdict for r in told.values())
+        if unasked and not _wrong(counting)
+        else Verdict.combine(r.verdict for r in counting.values())
     )
     found = account(history)
     runs = max((times for task, times in returned(history).items() if task in record.tasks), default=0)
@@ -115,7 +114,7 @@ def judged(record: StrikeRecord, history: History) -> CrashRow:
         "illegal": _figure(results, "transitions", "illegal"),
         "stale": _figure(results, "fencing", "breaches"),
     }
-    bad = {name: one for name, one in told.items() if one.verdict in (Verdict.INVALID, Verdict.UNKNOWN)}
+    bad = {name: one for name, one in counting.items() if one.verdict in (Verdict.INVALID, Verdict.UNKNOWN)}
     worst = sorted(bad.items(), key=lambda item: item[1].verdict is not Verdict.INVALID)
     errored = found.errored if not record.may_end_badly else frozenset()
     return CrashRow(

@@ -36,7 +36,7 @@ class CrashpointsRun:
     jobs: int
     deadline: float
     progress: Progress
-    told: Callable[[CrashRow], None]
+    on_row: Callable[[CrashRow], None]
     rows: list[CrashRow] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
     _gauge: MachineGauge | None = None
@@ -73,14 +73,15 @@ class CrashpointsRun:
             raise self._errors[0]
         order = {one: number for number, one in enumerate(strikes)}
         done = {row.strike for row in self.rows}
-        self.rows += [_unknown(one, OUT_OF_TIME) for one in strikes if one not in done]
+        why = _text(self._errors[0]) if self._errors else OUT_OF_TIME
+        self.rows += [_unknown(one, why) for one in strikes if one not in done]
         self.rows.sort(key=lambda row: order[row.strike])
         return self.rows
 
     def _guarded(self, waiting: queue.SimpleQueue[CrashStrike]) -> None:
         try:
             self._work(waiting)
-        except BaseException as error:  # noqa: BLE001 - `strike` raises it
+        except BaseException as error:  # noqa: BLE001 - `strike` raises or reports it
             self._errors.append(error)
 
     def _work(self, waiting: queue.SimpleQueue[CrashStrike]) -> None:
@@ -90,7 +91,7 @@ class CrashpointsRun:
             if crash is None:
                 return
             lane = self._lane()
-            striker = Striker(lane=lane, life=dict(LIVES))
+            striker = Striker(lane=lane)
             try:
                 while crash is not None:
                     self._strike(striker, crash)
@@ -117,15 +118,14 @@ class CrashpointsRun:
         try:
             row = striker.strike(crash)
         except FOREIGN_ERRORS as error:
-            text = str(error) if isinstance(error, HarnessError) else describe_error(error)
-            row, striker.spoiled = _unknown(crash, text), True
+            row, striker.spoiled = _unknown(crash, _text(error)), True
         if row is not None:
             self._add(row)
 
     def _add(self, row: CrashRow) -> None:
         with self._lock:
             self.rows.append(row)
-            self.told(row)
+            self.on_row(row)
             self.progress.update(f"{len(self.rows)} of {self._total}")
 
     def _lane(self) -> StrikeLane:
@@ -166,6 +166,10 @@ def _next(waiting: queue.SimpleQueue[CrashStrike]) -> CrashStrike | None:
         return waiting.get_nowait()
     except queue.Empty:
         return None
+
+
+def _text(error: BaseException) -> str:
+    return str(error) if isinstance(error, HarnessError) else describe_error(error)
 
 
 def _unknown(crash: CrashStrike, why: str) -> CrashRow:

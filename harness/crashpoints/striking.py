@@ -13,7 +13,7 @@ from harness.checkers.base import Verdict
 from harness.checkers.delivery import WAITING
 from harness.crashpoints.judging import StrikeRecord, history_of, judged
 from harness.crashpoints.lane import StrikeLane, kill
-from harness.crashpoints.lives import Life, Meanwhile, gate_of
+from harness.crashpoints.lives import LIVES, Life, Meanwhile, gate_of
 from harness.crashpoints.points import PRODUCER, CrashKind, CrashRow, CrashStrike, Point
 from harness.environments.base import Service
 from harness.errors import GateError, HarnessError, TargetFailed
@@ -58,9 +58,8 @@ def client_of(client: WireClient) -> str:
 def points_of(lane: StrikeLane, life: Life, *, background: bool) -> list[Point]:
     """The commands of one life, in order.
 
-    With `background`, also those that are sent without any task. Otherwise those of clients that send nothing else are
-    left out.
-    The life is lived once before, so that connections are open and statements are prepared, as they are later.
+    With `background`, also those that are sent without any task. Without it, clients that send nothing else are left
+    out. The life is lived once before, so that connections are open and statements are prepared, as they are later.
     """
     _live_to_the_end(lane, life)
     _back_to_normal(lane)
@@ -106,7 +105,11 @@ Watched = Mapping[tuple[str, Service], Sequence[Command]]
 
 
 def _live_to_the_end(lane: StrikeLane, life: Life) -> Watched:
-    """Live once; what the producer has sent, if later it is what the harness asks for."""
+    """Live once, to the end of the tasks.
+
+    The client of an adapter also sends what the harness asks for while it waits for that end; returned is what such a
+    client has sent before, and nothing for other producers.
+    """
     live(lane, life, life.tasks(lane.take(life.count)))
     sent = {} if lane.can_kill_producer else {key: lane.wires[key].watched() for key in lane.wires}
     lane.finish(patience(lane))
@@ -189,11 +192,10 @@ def _cancel(lane: StrikeLane, activities: Sequence[str]) -> None:
 class Striker:
     """Strikes in one lane. `later` holds the strikes whose tasks have not ended yet, and all strikes after them.
 
-    A lane is `spoiled` once a task has not ended that nothing brings back: its queue is no ground for further strikes.
+    A lane is `spoiled` once a task is stuck: no further strikes are made on its queue.
     """
 
     lane: StrikeLane
-    life: dict[str, Life]
     later: list[StrikeRecord] = field(default_factory=list)
     spoiled: bool = False
     strikes: int = 0
@@ -202,7 +204,7 @@ class Striker:
         """Strike and judge; None if the verdict comes with `remaining`. A strike that cannot be made is UNKNOWN."""
         began = time.monotonic()
         for _ in range(ATTEMPTS):
-            record = self._attempt(crash, self.life[crash.point.life])
+            record = self._attempt(crash, LIVES[crash.point.life])
             if record is not None:
                 return self._judge(replace(record, seconds=time.monotonic() - began))
         why = f"the command did not occur in {ATTEMPTS} lives"

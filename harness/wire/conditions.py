@@ -16,6 +16,11 @@ class Direction(Enum):
     TO_SERVER = auto()
     TO_CLIENT = auto()
 
+    @property
+    def opposite(self) -> Direction:
+        """The other direction."""
+        return Direction.TO_CLIENT if self is Direction.TO_SERVER else Direction.TO_SERVER
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conditions:

@@ -65,14 +65,10 @@ class _End(asyncio.Protocol):
         self._link.lost(self._direction, error)
 
     def pause_writing(self) -> None:
-        self._link.pause(self._other, paused=True)
+        self._link.pause(self._direction.opposite, paused=True)
 
     def resume_writing(self) -> None:
-        self._link.pause(self._other, paused=False)
-
-    @property
-    def _other(self) -> Direction:
-        return Direction.TO_CLIENT if self._direction is Direction.TO_SERVER else Direction.TO_SERVER
+        self._link.pause(self._direction.opposite, paused=False)
 
 
 class ClientEnd(_End):
@@ -129,15 +125,13 @@ class Link:
 
     def write(self, direction: Direction, data: bytes) -> None:
         """Write to one side."""
-        other = Direction.TO_CLIENT if direction is Direction.TO_SERVER else Direction.TO_SERVER
-        self._transports[other].write(data)
+        self._transports[direction.opposite].write(data)
 
     def end(self, direction: Direction) -> None:
         """Tell one side that the other one sends no more."""
-        other = Direction.TO_CLIENT if direction is Direction.TO_SERVER else Direction.TO_SERVER
-        transport = self._transports[other]
         if direction in self._ended:
             return
+        transport = self._transports[direction.opposite]
         with contextlib.suppress(OSError):
             if not transport.is_closing():
                 transport.write_eof()

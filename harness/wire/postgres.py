@@ -241,9 +241,8 @@ _CHANGE = re.compile(
 _SOURCE = re.compile(r"\bFROM\s+(?:ONLY\s+)?([\w.\"]+)", re.IGNORECASE)
 _CALL = re.compile(r"^\s*SELECT\s+(?:\*\s+FROM\s+)?([\w.\"]+)\s*\(", re.IGNORECASE)
 _COPY = re.compile(r"^\s*COPY\s+([\w.\"]+)", re.IGNORECASE)
-_NOT_A_CHANGE = frozenset(
-    {"SET", "SKIP", "NOWAIT", "OF", "LIMIT"}
-)  # FOR UPDATE SKIP LOCKED, ON CONFLICT DO UPDATE SET
+# FOR UPDATE SKIP LOCKED, ON CONFLICT DO UPDATE SET
+_NOT_A_CHANGE = frozenset({"SET", "SKIP", "NOWAIT", "OF", "LIMIT"})
 
 
 @lru_cache(maxsize=1024)

@@ -43,7 +43,7 @@ class RespConversation:
         self._asked = _Requests()
         self._answered = _Replies()
         self._number = 0
-        # Each command without its whole reply, and how many confirmations it still waits for.
+        # Each command without its whole reply, and how many confirmations it still waits for: 0 if it has one reply.
         self._open: deque[list[int]] = deque()
 
     def refused(self, data: bytes) -> tuple[bytes, bytes]:
@@ -61,11 +61,12 @@ class RespConversation:
     def replies(self, data: bytes) -> list[Reply]:
         found = []
         for start, end, confirms in self._answered.feed(data):
-            if not self._open:
-                continue  # a message that no command asked for
+            # A message that no command asked for, as the second confirmation of UNSUBSCRIBE without channels.
+            if not self._open or (confirms and not self._open[0][1]):
+                continue
             waiting = self._open[0]
-            waiting[1] -= 1 if confirms else waiting[1]
-            if waiting[1] <= 0:
+            waiting[1] -= 1
+            if waiting[1] <= 0 or not confirms:
                 self._open.popleft()
                 found.append(Reply(waiting[0], start, end))
         return found
@@ -79,7 +80,7 @@ class RespConversation:
             raise Unreadable("its replies cannot be counted")
         if verb == b"CLIENT" and len(words) > 2 and words[1].upper() == b"SETNAME":
             self.client_name = words[2].decode(errors="replace")
-        self._open.append([self._number, 1])
+        self._open.append([self._number, 0])
 
 
 class _Requests:

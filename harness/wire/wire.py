@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from harness.environments.base import Service
@@ -253,6 +253,9 @@ class Wire:
         except OSError:
             link.close()
             return
+        if link not in self._links:  # it was ended meanwhile
+            transport.abort()
+            return
         link.server_connected(transport)
 
     def _put(self, conditions: Conditions, directions: Sequence[Direction], of: Clients | None) -> None:
@@ -281,9 +284,7 @@ class Wire:
 
     def _call(self, action: Callable[[], Answer]) -> Answer:
         """Run an action on the loop and wait for its result."""
-        done: Any = asyncio.run_coroutine_threadsafe(_called(action), self.loop)
-        answer: Answer = done.result(_CALL_SECONDS)
-        return answer
+        return asyncio.run_coroutine_threadsafe(_called(action), self.loop).result(_CALL_SECONDS)
 
 
 async def _called(action: Callable[[], Answer]) -> Answer:

@@ -193,7 +193,8 @@ def _drain(side: Side) -> Sequence[float]:
     ) as pool:
         until(lambda: len(queue.registered()) == WORKERS)
         supervisor = psutil.Process(pool.process.pid)
-        workers = supervisor.children()
+        [fork_server] = supervisor.children()
+        workers = fork_server.children()
         for worker in workers:
             worker.suspend()
         asyncio.run(_enqueue_batches(side.client, tasks))

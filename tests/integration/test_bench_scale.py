@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from harness.environments.embedded import EmbeddedEnvironment
-from loadtests.bench import scale
+from loadtests.bench import endurance, scale
 from loadtests.bench.bench import BenchEnvironment
-from loadtests.bench.endurance import TENTHS, endurance
+from loadtests.bench.throughput import WORKERS
 
 pytestmark = pytest.mark.integration
 
@@ -19,7 +19,8 @@ def test_both_sides_of_each_figure_are_measured(
 ) -> None:
     monkeypatch.setattr(scale, "CALLS", 1)
     monkeypatch.setattr(scale, "IDLE_SECONDS", 0.1)
-    cheap = {names: measure for names, measure in scale.MEASURES.items() if "enqueue" in names[0][0]}
+    monkeypatch.setattr(scale, "DRAINED", 2_000)
+    cheap = {names: measure for names, measure in scale.MEASURES.items() if "awaited" in names[0][0]}
     monkeypatch.setattr(scale, "MEASURES", cheap)
     environment = BenchEnvironment(
         endpoints=servers.endpoints, folder=tmp_path, quick=True, finished=2_000, queued=500
@@ -36,10 +37,13 @@ def test_both_sides_of_each_figure_are_measured(
 
 
 def test_throughput_and_memory_are_sampled_and_the_run_ends(
-    servers: EmbeddedEnvironment, tmp_path: Path
+    servers: EmbeddedEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(endurance, "BATCH", 100)
+    monkeypatch.setattr(endurance, "BACKLOG", 400)
     environment = BenchEnvironment(endpoints=servers.endpoints, folder=tmp_path, minutes=0.02)
-    found = {result.figure.name: result for result in endurance(environment, 1)}
-    assert len(found["throughput, each tenth"].figure.values) == TENTHS
+    found = {result.figure.name: result for result in endurance.endurance(environment, 1)}
+    assert len(found["throughput, each tenth"].figure.values) == endurance.TENTHS
     assert found["dead rows after the reader ended, and a vacuum"].figure.median == 0
-    assert len([name for name in found if name.startswith("memory of pool: ")]) == 3
+    # The pool, its fork server, and its workers.
+    assert len([name for name in found if name.startswith("memory of pool: ")]) == 2 + WORKERS

@@ -43,14 +43,14 @@ def struck(
     def strike(target: str, strikes: Sequence[CrashStrike]) -> list[CrashRow]:
         run = CrashpointsRun(
             settings=LaneSettings(
-                target_name=target, target=registry.target(target), lease=1.0, patience=3.0
+                target_name=target, target=registry.target(target), lease=1.0, patience=2.0
             ),
             environment=servers,
             folder=tmp_path / target.rpartition(":")[2],
             jobs=1,
             deadline=time.monotonic() + _SECONDS,
             progress=Quiet(),
-            told=lambda row: None,
+            on_row=lambda row: None,
         )
         return run.strike(strikes)
 

@@ -1,6 +1,6 @@
 """What each statement reads on filled tables grows with its batch, not with the tables or the backlog.
 
-90,000 finished activities and 10,000 queued ones, newer than all others, are enough for a scan of either to be seen.
+40,000 finished activities and 5,000 queued ones, newer than all others, are enough for a scan of either to be seen.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.support.record import new_activity, starts
 
 pytestmark = pytest.mark.integration
 
-FINISHED, QUEUED = 90_000, 10_000
+FINISHED, QUEUED = 40_000, 5_000
 QUEUE, OTHER_QUEUE = "plans", "filled-0"
 BATCH = 50
 TOKEN = 10**9

@@ -1,4 +1,4 @@
-"""`harness crashpoints`: the command that repeats a strike."""
+"""`harness crashpoints`: the command that repeats a strike, and requests that contradict themselves."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from argparse import Namespace
 import pytest
 
 from harness.cli.crashpoints import repeat_command
-from harness.cli.main import _parser
+from harness.cli.main import _parser, main
 from harness.crashpoints.points import CrashStrike
+from harness.errors import EXIT_USAGE
 
 STRIKE = CrashStrike.parse("plain|worker-redis|agentexec-worker|EXEC|1|reset")
 
@@ -22,3 +23,8 @@ def test_a_strike_is_repeated_on_the_same_target_and_backend(backend: str) -> No
     assert words[:2] == ["harness", "crashpoints"]
     again = _parser().parse_args(words[1:])
     assert (again.target, again.backend, again.only) == ("rq", backend, [STRIKE.id])
+
+
+def test_a_list_of_single_strikes_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["crashpoints", "--list", "--only", "plain|worker-redis|w|GET|1|reset"]) == EXIT_USAGE
+    assert "not allowed with argument --list" in capsys.readouterr().err

@@ -82,9 +82,8 @@ def test_a_strike_is_read_from_its_word() -> None:
 def test_every_command_gets_every_strike() -> None:
     points = [POINT, replace(POINT, life="drain")]
     strikes = all_strikes(points)
-    assert (
-        len(strikes) == 2 * len(CrashKind) - 1
-    )  # what arrives late is overtaken by a run, which a drain ends
+    # What arrives late is overtaken by a run, which a drain ends.
+    assert len(strikes) == 2 * len(CrashKind) - 1
     assert {one.kind.injection("worker", of_pool=False)[1] for one in strikes} == {
         Loss.WORKER_KILLED,
         Loss.REPLY_LOST,

@@ -73,7 +73,7 @@ def same(make: Callable[[], Conversation], asked: bytes, answered: bytes, length
 
 @given(commands=COMMANDS, replies=st.lists(resp_value(), max_size=8), lengths=SLICES)
 def test_redis(commands: list[tuple[bytes, list[bytes]]], replies: list[bytes], lengths: list[int]) -> None:
-    asked = [[verb, *words] for verb, words in commands if [verb, *words][1:2] != [b"REPLY"]]
+    asked = [[verb, *words] for verb, words in commands if words[:1] != [b"REPLY"]]
     same(RespConversation, b"".join(map(resp, asked)), b"".join(replies), lengths)
     conversation = RespConversation()
     assert len(conversation.requests(b"".join(map(resp, asked)))) == len(asked)
@@ -84,7 +84,8 @@ def message(kind: bytes, content: bytes = b"") -> bytes:
     return kind + struct.pack("!I", len(content) + 4) + content
 
 
-STARTUP = struct.pack("!II", 8 + 29, 196_608) + b"user\0me\0application_name\0ax\0\0"[:29]
+OPTIONS = b"user\0me\0application_name\0ax\0\0"
+STARTUP = struct.pack("!II", 8 + len(OPTIONS), 196_608) + OPTIONS
 TO_SERVER = st.lists(
     st.sampled_from(
         [
@@ -143,6 +144,14 @@ def test_replies_and_messages_of_a_subscriber_are_told_apart() -> None:
     assert conversation.replies(confirmed[0] + pushed) == []
     assert [one.number for one in conversation.replies(confirmed[1])] == [1]
     assert [one.number for one in conversation.replies(pushed + resp([b"pong", b""]))] == [2]
+
+
+def test_confirmations_of_the_end_of_all_subscriptions_are_no_replies_to_later_commands() -> None:
+    conversation = RespConversation()
+    conversation.requests(resp([b"UNSUBSCRIBE"]) + resp([b"PING"]))
+    ended = [resp([b"unsubscribe", channel]) for channel in (b"a", b"b", b"c")]
+    assert [one.number for one in conversation.replies(b"".join(ended))] == [1]
+    assert [one.number for one in conversation.replies(b"+PONG\r\n")] == [2]
 
 
 @pytest.mark.parametrize(

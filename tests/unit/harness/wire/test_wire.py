@@ -13,6 +13,7 @@ import pytest
 from harness.environments.ports import LOOPBACK
 from harness.errors import UsageError
 from harness.wire import Wire
+from harness.wire.link import Link
 
 _SECONDS = 10.0
 
@@ -163,6 +164,26 @@ def test_a_server_that_is_down_refuses_and_serves_when_it_is_back(proxy: Wire, s
     with contextlib.closing(socket.create_server((LOOPBACK, server.port))) as listener, connect(proxy):
         accepted, _ = listener.accept()
         accepted.close()
+
+
+class EndedAtOnce(Wire):
+    """Ends each link before it is connected to the server."""
+
+    def opened(self, link: Link) -> None:
+        super().opened(link)
+        link.close()
+
+
+def test_no_connection_to_the_server_is_left_of_a_link_that_ended_meanwhile() -> None:
+    with (
+        socket.create_server((LOOPBACK, 0)) as listener,
+        contextlib.closing(EndedAtOnce(f"redis://{LOOPBACK}:{listener.getsockname()[1]}/0")) as wire,
+        connect(wire),
+    ):
+        accepted, _ = listener.accept()
+        accepted.settimeout(_SECONDS)
+        with accepted, contextlib.suppress(ConnectionResetError):
+            assert accepted.recv(1000) == b""
 
 
 def test_closing_ends_every_connection(server: EchoServer) -> None:
