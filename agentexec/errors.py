@@ -120,9 +120,8 @@ def checked_number(
 
 def require_list(value: Any, what: str, remedy: str, *, error: type[AgentexecError] = WrongArgument) -> None:
     """`require` for something with items; text, a dict and a pydantic model are none."""
-    from pydantic import (
-        BaseModel,  # here, since these errors are also those of a command that needs no pydantic
-    )
+    # Here, since these errors are also those of a command that needs no pydantic.
+    from pydantic import BaseModel
 
     if isinstance(value, str | bytes | Mapping | BaseModel):
         raise error(f"{what}, not {type(value).__name__}; {remedy}.")

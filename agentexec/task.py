@@ -190,9 +190,12 @@ class Registry(dict[str, TaskDefinition]):
         return any(definition.lock_template is not None for definition in self.values())
 
 
-def encode_payload(task_name: str, context: Any) -> bytes:
-    """The payload of a task: JSON, never pickle. Raises `InvalidTask` if the context has no JSON form."""
-    return payload_of(task_name, checked_json(context, f"The context of {task_name}", dumped=True))
+def encode_payload(task_name: str, context: Any, *, dumped: bool = False) -> bytes:
+    """The payload of a task: JSON, never pickle. Raises `InvalidTask` if the context has no JSON form.
+
+    `dumped` says that pydantic made the context (`storable_json`).
+    """
+    return payload_of(task_name, checked_json(context, f"The context of {task_name}", dumped=dumped))
 
 
 def payload_of(task_name: str, context: str) -> bytes:

@@ -25,6 +25,8 @@ MAX_SUMMARY = 300  # characters of an error in a log line or a health report
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 _UNUSUAL = re.compile(r"NaN|Infinity|\\u0000")  # what may have to be refused
+_LONGEST_INTEGER = 4300  # digits that Python reads
+_LONG_NUMBER = re.compile(rf"(?<!\d)\d{{{_LONGEST_INTEGER + 1}}}", re.ASCII)
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # not the six characters of an escaped backslash and u0000
 
 
@@ -60,7 +62,7 @@ def checked_json(value: Any, what: str, remedy: str = "use JSON values only", *,
 def storable_json(value: Any, *, dumped: bool = False) -> str:
     """The value as JSON that Postgres accepts; raises TypeError, ValueError or RecursionError with the reason.
 
-    `dumped` says that pydantic made it, so that its keys are text.
+    `dumped` says that pydantic made it, so that its keys are text and it has JSON values only.
 
     Python writes what Postgres refuses: NaN, NUL characters, half surrogate pairs. It turns other keys into text, two
     of them perhaps into the same. What is nested deeper than `DEEPEST` would overflow a stack somewhere later.
@@ -68,7 +70,8 @@ def storable_json(value: Any, *, dumped: bool = False) -> str:
     if dumped:
         with suppress(ValueError):  # it cannot write half of a surrogate pair
             plain = to_json(value, inf_nan_mode="constants").decode()
-            if plain.count("{") + plain.count("[") <= DEEPEST and not _UNUSUAL.search(plain):
+            is_long = len(plain) > _LONGEST_INTEGER and _LONG_NUMBER.search(plain)
+            if plain.count("{") + plain.count("[") <= DEEPEST and not is_long and not _UNUSUAL.search(plain):
                 return plain
     _check_shape(value)
     text = json_text(value)

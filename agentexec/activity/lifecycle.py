@@ -18,11 +18,11 @@ from agentexec.compat.answers import AgentId, Done
 from agentexec.context import CurrentTask, current
 from agentexec.errors import AgentexecError, require, require_metadata, whole_percentage
 from agentexec.identifiers import new_id, parse_id
-from agentexec.producer.client import Client, default_client, require_size, withdraw
+from agentexec.producer.client import Client, checked_size, default_client, withdraw
 from agentexec.store import direct, statements
 from agentexec.store.rows import NewActivity
 from agentexec.store.status import Status
-from agentexec.text import checked_json, checked_name, storable_text
+from agentexec.text import checked_name, storable_text
 
 _logger = logging.getLogger(__name__)
 
@@ -42,10 +42,8 @@ def create(
     require(task_name, str, "The name of an activity is text", "name what the activity does")
     require_metadata(metadata, task_name)
     client = default_client()
-    if metadata is not None:
-        metadata = dict(metadata)
-        size = len(checked_json(metadata, f"The metadata of {task_name}").encode())
-        require_size(size, task_name, client.settings)
+    metadata = None if metadata is None else dict(metadata)
+    checked_size(b"", metadata, task_name, client.settings)
     chosen = new_id() if agent_id is None else parse_id(agent_id)
     activity = NewActivity(
         id=chosen,
@@ -74,10 +72,9 @@ def update(
     """
     whole = whole_percentage(percentage)
     status = None if status is None else Status(status)
-    if status is Status.COMPLETE:
-        return complete(agent_id, message, 100 if whole is None else whole)
-    if status is Status.ERROR:
-        return error(agent_id, message, 100 if whole is None else whole)
+    if status in (Status.COMPLETE, Status.ERROR):
+        end = complete if status is Status.COMPLETE else error
+        return end(agent_id, message, 100 if whole is None else whole)
     if status is Status.CANCELED:
         return cancel(agent_id, message, percentage=whole)
     _check(message)

@@ -96,9 +96,8 @@ def _matching(metadata_filter: MetadataFilter) -> tuple[ColumnElement[bool], ...
 def _equals(key: str, value: Any) -> ColumnElement[bool]:
     element: Any = Activity.metadata_[key]
     element = element.as_boolean() if isinstance(value, bool) else element.as_string()
-    equal: ColumnElement[bool] = element == (
-        value if value is None or isinstance(value, bool) else str(value)
-    )
+    wanted = value if value is None or isinstance(value, bool) else str(value)
+    equal: ColumnElement[bool] = element == wanted
     return equal
 
 

@@ -59,7 +59,7 @@ class ActivityDetailSchema(_Schema):
 
     def mask_secrets(self) -> None:
         """Mask the secrets in messages that were recorded before the record masked them."""
-        self.error = None if self.error is None else masked(self.error)
+        self.error = self.error and masked(self.error)
         for entry in self.logs:
             entry.message = masked(entry.message)
 
@@ -97,8 +97,7 @@ class ActivityListSchema(_Schema):
     def mask_secrets(self) -> None:
         """Mask the secrets in messages that were recorded before the record masked them."""
         for item in self.items:
-            message = item.latest_log_message
-            item.latest_log_message = None if message is None else masked(message)
+            item.latest_log_message = item.latest_log_message and masked(item.latest_log_message)
 
     @computed_field  # type: ignore[prop-decorator]  # pydantic's documented form
     @property

@@ -85,11 +85,8 @@ def _doubt(client: Client, grace: float) -> str | None:
 
 def _memory_age(client: Client) -> float | None:
     """Seconds since a pool last found the queue without memory; None if there is no such time or it is unknown."""
-    epoch = client.queue.epoch()
-    if epoch is None:
-        return None
     try:
-        created = UUID(epoch)
+        created = UUID(client.queue.epoch() or "")
     except ValueError:
         return None
     return datetime.now(UTC).timestamp() - (created.int >> 80) / 1000 if created.version == 7 else None

@@ -87,8 +87,10 @@ class Guard:
 
     def _caller(self, scope: Scope) -> str | None:
         """A name for the sender of the request; None if it needs a key and has none."""
-        if self._keys is None or _path(scope) in OPEN:
-            return _address(scope)
+        # Below the path of the application, which is `root_path` behind a proxy and in a mounted application.
+        if self._keys is None or scope["path"].removeprefix(scope.get("root_path", "")) in OPEN:
+            client = scope.get("client")
+            return client[0] if client else "local"
         return self._keys.caller(Headers(scope=scope).get("authorization"))
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
@@ -115,17 +117,6 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
         return messages.pop() if messages else await receive()
 
     return next_message
-
-
-def _path(scope: Scope) -> str:
-    """The path below that of the application, which is `root_path` behind a proxy and in a mounted application."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
-
-
-def _address(scope: Scope) -> str:
-    client = scope.get("client")
-    return client[0] if client else "local"
 
 
 def _digest(key: str) -> bytes:

@@ -51,7 +51,10 @@ async def create(
     Requests with the same `Idempotency-Key` are one task; 409 if the key belongs to a task with another name or in
     another queue.
     """
-    _require_known(task.task_name, service)
+    known = service.task_names
+    if known is not None and task.task_name not in known:
+        names = ", ".join(known)
+        raise HTTPException(422, f"There is no task {task.task_name!r}; this service takes: {names}.")
     note = None
     try:
         recorded = await service.client.enqueue(
@@ -141,13 +144,6 @@ def _standing(service: Serving, agent_id: UUID) -> Any:
     if row is None:
         raise _unknown(agent_id)
     return row
-
-
-def _require_known(task_name: str, service: Serving) -> None:
-    known = service.task_names
-    if known is not None and task_name not in known:
-        names = ", ".join(known)
-        raise HTTPException(422, f"There is no task {task_name!r}; this service takes: {names}.")
 
 
 def _unknown(agent_id: UUID) -> HTTPException:

@@ -101,14 +101,8 @@ COUNTERS = Counters()
 os.register_at_fork(after_in_child=COUNTERS.reset)
 
 
-def encoded(counts: Mapping[Key, float]) -> bytes:
-    """Counters as one line of JSON."""
-    rows = [[*key, amount] for key, amount in counts.items()]
-    return json.dumps(rows, separators=(",", ":")).encode() + b"\n"
-
-
 def decoded(line: bytes) -> dict[Key, float]:
-    """The counters of a line; empty for a truncated line, such as the last one of a killed worker."""
+    """The counters of a line of a `Reporter`; empty for a truncated line, such as the last one of a killed worker."""
     try:
         return {tuple(key): amount for *key, amount in json.loads(line[: line.rindex(b"\n")])}
     except ValueError:
@@ -150,8 +144,8 @@ class Reporter:
                 pipe.write(self._rest + self._counted())
 
     def _counted(self) -> bytes:
-        counts = self._counters.drain()
-        return encoded(counts) if counts else b""
+        rows = [[*key, amount] for key, amount in self._counters.drain().items()]
+        return json.dumps(rows, separators=(",", ":")).encode() + b"\n" if rows else b""
 
     def _write(self) -> None:
         if self._rest:

@@ -29,6 +29,8 @@ ALLOWED = (
     "client_name", "db", "health_check_interval", "host", "password", "path", "port", "protocol",
     "socket_keepalive", "socket_read_size", "username",
 )  # fmt: skip
+# Options that name files. redis-py opens them with every connection and then raises an error that is not a RedisError.
+FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path")
 # Options that would replace a setting of agentexec or break it, and what to do instead.
 _OWN_TIMEOUTS, _BYTES = "set REDIS_POOL_TIMEOUT instead", "leave it out: agentexec reads replies as bytes"
 _RESENDS = "leave it out: agentexec decides what is sent again"
@@ -129,11 +131,7 @@ def _check(options: Mapping[str, Any]) -> None:
         if name not in ALLOWED and not name.startswith("ssl_"):
             known = name.isidentifier() and "@" not in str(value)  # else it may be a part of a password
             raise _Flaw(f"it has an unknown option{f' {name}' if known else ''}; leave it out")
-        # redis-py opens these files with every connection and then raises an error that is not a RedisError.
-        if (
-            name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path")
-            and not Path(value).exists()
-        ):
+        if name in FILES and not Path(value).exists():
             raise _Flaw(f"there is no {name} {value}")
     try:
         connection_class(**arguments)  # it does not connect yet

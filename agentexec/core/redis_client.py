@@ -33,7 +33,6 @@ WAIT_SECONDS = 1.0  # longest blocking read of an idle worker; socket time-outs 
 # ClusterDownError. A time-out is not among them: the caller has waited long enough.
 RESENT: tuple[type[RedisError], ...] = (RedisConnectionError, ReadOnlyError, ClusterDownError)
 
-
 _async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = WeakKeyDictionary()
 
 
@@ -45,13 +44,13 @@ def _leave_async_clients_to_parent() -> None:
 os.register_at_fork(after_in_child=_leave_async_clients_to_parent)
 
 
-def renewing_client(settings: Settings, *, name: str = "agentexec-worker") -> redis.Redis:
+def renewing_client(settings: Settings) -> redis.Redis:
     """A client for the renewal of leases; raises `ConfigurationError` for a URL that cannot be used.
 
     It times out after at most a sixth of a lease and never resends, so that a worker detects in time that it
     cannot renew its leases.
     """
-    return _impatient(settings, name, settings.lease_seconds / 6, retries=0, max_connections=1)
+    return _impatient(settings, "agentexec-worker", settings.lease_seconds / 6, retries=0, max_connections=1)
 
 
 def blocking_client(settings: Settings, *, name: str = "agentexec") -> redis.Redis:

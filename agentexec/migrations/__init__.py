@@ -105,11 +105,9 @@ def _upgrade(connection: Connection) -> list[str]:
     applied: list[str] = []  # env.py adds the revisions that it applies
     config = Config(attributes={"connection": connection, "applied": applied})
     config.set_main_option("script_location", str(Path(__file__).parent))
-    unknown = _context(connection).get_current_revision() is None and inspect(connection).has_table(
-        ACTIVITY_TABLE
-    )
+    found = inspect(connection)
+    unknown = _context(connection).get_current_revision() is None and found.has_table(ACTIVITY_TABLE)
     if unknown:
-        found = inspect(connection)
         has = {item["name"] for item in found.get_columns(ACTIVITY_TABLE) + found.get_indexes(ACTIVITY_TABLE)}
         marks = {f"ix_{ACTIVITY_TABLE}_status": "head", "dead_lettered_at": "0002"}
         command.stamp(config, next((marks[mark] for mark in marks if mark in has), "0001"))
@@ -144,21 +142,15 @@ def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
 def _differences(connection: Connection) -> list[str]:
     from alembic.autogenerate import compare_metadata
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="autogenerate skipping metadata-specified expression-based index"
-        )
-        found = compare_metadata(_context(connection), _copied())
-    lines = [line for difference in found for line in describe(difference)]
-    return lines if connection.dialect.name != "sqlite" else _with_indexes_by_name(connection, lines)
-
-
-def _copied() -> MetaData:
-    """A copy of the models' tables: a comparison adds constraints to its argument."""
-    copy = MetaData()
+    copy = MetaData()  # a comparison adds constraints to its argument
     for table in OWN_TABLES:
         table.to_metadata(copy)
-    return copy
+    with warnings.catch_warnings():
+        ignored = "autogenerate skipping metadata-specified expression-based index"
+        warnings.filterwarnings("ignore", message=ignored)
+        found = compare_metadata(_context(connection), copy)
+    lines = [line for difference in found for line in describe(difference)]
+    return lines if connection.dialect.name != "sqlite" else _with_indexes_by_name(connection, lines)
 
 
 def _with_indexes_by_name(connection: Connection, lines: list[str]) -> list[str]:

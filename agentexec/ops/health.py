@@ -19,6 +19,7 @@ import redis
 from sqlalchemy import Engine, StaticPool
 
 from agentexec.config import Settings
+from agentexec.core import runtime
 from agentexec.core.db import engine_for
 from agentexec.core.forking import reset_in_child
 from agentexec.core.redis_client import blocking_client
@@ -71,9 +72,7 @@ class TimedCall(Generic[T]):
         with self._lock:
             if self._running is None:
                 self._running = Future()
-                threading.Thread(
-                    target=self._run, args=(self._running,), name="agentexec-check", daemon=True
-                ).start()
+                runtime.current().spawn(partial(self._run, self._running), name="agentexec-check")
             return self._running
 
     def _run(self, future: Future[T]) -> None:
@@ -122,14 +121,11 @@ class Checks:
 
         `database` is what they connect to, by default the URL of the settings.
         """
+        name, impatient = "agentexec-health", settings.model_copy(update={"redis_pool_timeout": WITHIN / 2})
         return cls(
-            redis=blocking_client(
-                settings.model_copy(update={"redis_pool_timeout": WITHIN / 2}), name="agentexec-health"
-            ),
+            redis=blocking_client(impatient, name=name),
             # Its time-out is longer than `WITHIN`, whose message is clearer.
-            engine=engine_for(
-                database or settings.require_database_url(), name="agentexec-health", timeout=WITHIN + 2
-            ),
+            engine=engine_for(database or settings.require_database_url(), name=name, timeout=WITHIN + 2),
             ready_workers=ready_workers,
             wanted_workers=settings.num_workers,
         )

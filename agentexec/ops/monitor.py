@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from collections.abc import Callable
 from contextlib import closing
 from http import HTTPStatus
@@ -18,6 +17,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from agentexec.config import Settings
+from agentexec.core import runtime
 from agentexec.errors import ConfigurationError
 from agentexec.ops import metrics
 from agentexec.ops.health import Checks
@@ -44,8 +44,7 @@ class MonitoringServer(ThreadingHTTPServer):
                 f"Metrics and health cannot be served on {host}:{port} ({error}); "
                 "set AGENTEXEC_METRICS_PORT to a free port, or to 0 for no server."
             ) from None
-        self._thread = threading.Thread(target=self.serve_forever, name="agentexec-monitor", daemon=True)
-        self._thread.start()
+        self._thread = runtime.current().spawn(self.serve_forever, name="agentexec-monitor")
 
     @property
     def port(self) -> int:

@@ -73,12 +73,12 @@ class Client:
         With `engine`, the client connects to the database as that engine does, through pools of its own.
         Raises `ConfigurationError` if a URL is missing or the engine cannot be used.
         """
-        # The registry of a pool may still be empty, and get its tasks later.
         require_none(others, "Client")
         remedy = "make one with load_settings, or leave it out"
         require(settings, (Settings, type(None)), "settings are a Settings", remedy, error=ConfigurationError)
         remedy = "pass the `registry` of a pool"
         require(registry, (dict, type(None)), "registry is a Registry", remedy, error=ConfigurationError)
+        # The registry of a pool may still be empty, and get its tasks later.
         self._registry = Registry() if registry is None else registry
         self.settings = settings or load_settings(
             database_url=database_url if engine is None else url_of(engine),
@@ -183,10 +183,7 @@ class Client:
         receiver = None if definition is None else definition.context_type
         context, received, payload = write_context(name, request.context, receiver)
         metadata = None if request.metadata is None else dict(request.metadata)
-        size = len(payload)
-        if metadata is not None:
-            size += len(checked_json(metadata, f"The metadata of {name}").encode())
-        require_size(size, name, self.settings)
+        size = checked_size(payload, metadata, name, self.settings)
         if not 0 <= request.delay <= LONGEST_DELAY:
             raise InvalidTask(
                 f"The delay of {name} is {request.delay}; give seconds from now, at most {LONGEST_DELAY:g}."
@@ -230,14 +227,17 @@ class Client:
         )
 
 
-def require_size(size: int, task_name: str, settings: Settings) -> None:
-    """Raise `PayloadTooLarge` for data of more bytes than the settings allow."""
-    limit = settings.max_payload_bytes
+def checked_size(payload: bytes, metadata: dict[str, Any] | None, task_name: str, settings: Settings) -> int:
+    """The bytes of a payload and of metadata; raises `PayloadTooLarge` if they are more than the settings allow."""
+    size, limit = len(payload), settings.max_payload_bytes
+    if metadata is not None:
+        size += len(checked_json(metadata, f"The metadata of {task_name}").encode())
     if size > limit:
         raise PayloadTooLarge(
             f"The context and the metadata of {task_name} take {size} bytes, more than "
             f"AGENTEXEC_MAX_PAYLOAD_BYTES allows ({limit}); store the data elsewhere and pass a reference to it."
         )
+    return size
 
 
 def request_cancel(

@@ -54,7 +54,7 @@ def _write(
             f"is a JSON {type(written).__name__}, but has to be an object; put it into a field of a model"
         )
         raise InvalidTask(f"The context of {task_name} {problem}.")
-    payload = encode_payload(task_name, written)
+    payload = encode_payload(task_name, written, dumped=True)
     same_class = receiver is type(context)
     try:
         received = read_context(receiver, written)

@@ -66,9 +66,6 @@ class DeadLetters:
 
     def __init__(self, queue: RedisQueue, engine: Engine | None = None) -> None:
         self._queue = queue
-        self._queue_name = queue.name
-        self._redis = queue.client
-        self._keys = queue.keys
         self._engine = engine or queue.engine
         from agentexec.store import dead_letters  # with the ORM, which only operators need
 
@@ -85,7 +82,7 @@ class DeadLetters:
     def get(self, task_id: UUID | str) -> DeadLetter | None:
         """The dead letter of this task, or None."""
         key = _key(task_id)
-        died = self._redis.zscore(self._keys.dlq, key)
+        died = self._queue.client.zscore(self._queue.keys.dlq, key)
         if died is not None:
             return self._read([(key, float(died))])[0]
         return next(iter(self._recorded([key]).values()), None)
@@ -111,24 +108,23 @@ class DeadLetters:
     def _times(self, limit: int | None = None) -> list[tuple[bytes, float]]:
         """Keys and times (ms) of up to `limit` of them, the latest first."""
         last = -1 if limit is None else limit - 1
-        found: Any = self._redis.zrange(self._keys.dlq, 0, last, desc=True, withscores=True)
+        found: Any = self._queue.client.zrange(self._queue.keys.dlq, 0, last, desc=True, withscores=True)
         times: dict[bytes, float] = {}
         if self._engine is not None:
             with self._engine.connect() as connection:
-                recorded = self._record.dead_letter_times(connection, self._queue_name, limit)
+                recorded = self._record.dead_letter_times(connection, self._queue.name, limit)
             keys = [str(task_id).encode() for task_id in recorded]
             times = {key: at.timestamp() * 1000 for key, at in zip(keys, recorded.values(), strict=True)}
             for start in range(0, len(keys), PAGE):  # the time in Redis decides, also past this page
                 page: list[Any] = keys[start : start + PAGE]
-                scores: Any = self._redis.zmscore(self._keys.dlq, page)
+                scores: Any = self._queue.client.zmscore(self._queue.keys.dlq, page)
                 times |= {k: float(at) for k, at in zip(page, scores, strict=True) if at is not None}
         times |= {key: float(at) for key, at in found}
         return sorted(times.items(), key=lambda item: -item[1])[:limit]
 
     def _purge_page(self, ids: Sequence[bytes]) -> int:
-        keys = self._keys
         members: list[Any] = list(ids)  # redis-py's types know text only; it sends bytes as they are
-        died: Any = self._redis.zmscore(keys.dlq, members)
+        died: Any = self._queue.client.zmscore(self._queue.keys.dlq, members)
         # Only dead letters: the job of a live task must stay. A dead letter never runs again under its own id.
         dead = [i for i, score in zip(ids, died, strict=True) if score is not None]
         if self._engine is not None:
@@ -139,7 +135,7 @@ class DeadLetters:
         unmarked: set[bytes] = set()
         if self._engine is not None:
             with self._engine.begin() as connection:
-                found = self._record.unmark_dead_letters(connection, self._queue_name, list(_task_ids(ids)))
+                found = self._record.unmark_dead_letters(connection, self._queue.name, list(_task_ids(ids)))
             unmarked = {str(task_id).encode() for task_id in found}
         return len(unmarked.union(dead))
 
@@ -163,10 +159,10 @@ class DeadLetters:
         if not found:
             return []
         ids: list[Any] = [task_id for task_id, _ in found]
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.zmscore(self._keys.dlq, ids)
-        pipe.hmget(self._keys.reason, ids)
-        pipe.hmget(self._keys.job, ids)
+        pipe = self._queue.client.pipeline(transaction=False)
+        pipe.zmscore(self._queue.keys.dlq, ids)
+        pipe.hmget(self._queue.keys.reason, ids)
+        pipe.hmget(self._queue.keys.job, ids)
         rows = [*zip(found, *pipe.execute(), strict=True)]
         recorded = self._recorded([task_id for (task_id, _), score, _, _ in rows if score is None])
         letters = [
@@ -183,7 +179,7 @@ class DeadLetters:
         if not ids or self._engine is None:
             return {}
         with self._engine.connect() as connection:
-            rows = self._record.dead_letter_rows(connection, self._queue_name, list(ids))
+            rows = self._record.dead_letter_rows(connection, self._queue.name, list(ids))
         return {
             ids[row.id]: DeadLetter(
                 task_id=str(row.id),

@@ -55,15 +55,10 @@ def note(connection: Connection, activity: Locked, message: str, percentage: int
         entry = LogEntry(id=activity.id, token=token, n=None, message=message, percentage=percentage)
         statements.record_progress(connection, [entry])
         return
-    run(
-        connection,
-        """INSERT INTO {log} (activity_id, fence, n, status, message, percentage, created_at)
+    statement = """INSERT INTO {log} (activity_id, fence, n, status, message, percentage, created_at)
         SELECT activity_id, fence, max(n) + 1, 'queued', :message, :percentage, {now} FROM {log}
-        WHERE activity_id {in_ids} AND fence = 0 GROUP BY activity_id, fence""",
-        ids=[activity.id],
-        message=message,
-        percentage=percentage,
-    )
+        WHERE activity_id {in_ids} AND fence = 0 GROUP BY activity_id, fence"""
+    run(connection, statement, ids=[activity.id], message=message, percentage=percentage)
 
 
 def end(

@@ -245,24 +245,18 @@ def _ends(tokens: Mapping[UUID, int], status: Status, message: str, error: str |
 
 def _written_before(connection: Connection, refused: Sequence[ActivityUpdate]) -> dict[UUID, Status]:
     """Updates that are sent again after a lost reply: the row has their token, and the status that they lead to."""
-    found = run(
-        connection,
-        """SELECT a.id, a.status FROM {rows} AS v JOIN {activity} AS a ON a.id = v.id AND a.fence = v.token
-        WHERE a.status = v.status OR v.status = 'queued' AND a.status = 'canceled'""",
-        rows=_rows(("id", "token", "status"), refused),
-    )
+    query = """SELECT a.id, a.status FROM {rows} AS v JOIN {activity} AS a ON a.id = v.id AND a.fence = v.token
+        WHERE a.status = v.status OR v.status = 'queued' AND a.status = 'canceled'"""
+    found = run(connection, query, rows=_rows(("id", "token", "status"), refused))
     return {as_uuid(row.id): Status(row.status) for row in found}
 
 
 def _recorded_before(connection: Connection, refused: Sequence[NewActivity]) -> dict[UUID, UUID]:
     """Activities that were recorded before: under the same id (sent again) or the same idempotency key."""
-    found = run(
-        connection,
-        """SELECT v.id, v.idempotency_key, v.task_name, v.queue_name,
+    query = """SELECT v.id, v.idempotency_key, v.task_name, v.queue_name,
             a.id AS known_id, a.agent_type AS known_name, a.queue_name AS known_queue
-        FROM {rows} AS v JOIN {activity} AS a ON a.id = v.id OR a.idempotency_key = v.idempotency_key""",
-        rows=_rows(("id", "idempotency_key", "task_name", "queue_name"), refused),
-    )
+        FROM {rows} AS v JOIN {activity} AS a ON a.id = v.id OR a.idempotency_key = v.idempotency_key"""
+    found = run(connection, query, rows=_rows(("id", "idempotency_key", "task_name", "queue_name"), refused))
     recorded = {as_uuid(row.id): as_uuid(row.known_id) for row in found}
     for row in found:
         same_task = (row.task_name, row.queue_name) == (row.known_name, row.known_queue)

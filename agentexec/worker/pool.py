@@ -41,7 +41,6 @@ HandlerT = TypeVar("HandlerT", bound=Handler)
 
 _logger = logging.getLogger(__name__)
 
-
 _forbidden = False
 
 

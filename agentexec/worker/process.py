@@ -267,7 +267,7 @@ def end_with(options: Mapping[str, Any]) -> NoReturn:
 
 def _load(options: Mapping[str, Any]) -> Pool:
     pool = load_pool(PoolReference(**options["reference"]))
-    pool.override(options.get("settings", {}))
+    pool.override(options["settings"])
     set_up(pool.settings.log_format, level=pool.settings.log_level, in_worker=True)
     missing = sorted(set(options["expected_tasks"]) - set(pool.registry))
     if missing:

@@ -29,7 +29,7 @@ class ExitCode(IntEnum):
 
 
 class StopCommand(StrEnum):
-    """A request to end: to a pool, and from a pool to each worker through its standard input, a line each."""
+    """A request to end: to a pool, and from a pool to each worker through a pipe, a line each."""
 
     DRAIN = "drain"  # let running tasks finish first
     NOW = "now"  # cancel running tasks and release their leases first

@@ -36,9 +36,8 @@ class RunKind(StrEnum):
 class RunResult:
     """The end of a run. `delay` (seconds) belongs to RETRY, `result` to COMPLETE, `error` and `traceback` to failures.
 
-    `encoded` is the result as JSON text.
-    `message` is the handler's own text for the log, None for the default. `seconds` is the duration of the run, None if
-    it is unknown; then `task_name` is empty.
+    `encoded` is the result as JSON text. `message` is the handler's own text for the log, None for the default.
+    `seconds` is the duration of the run, None if it is unknown; then `task_name` is empty.
     """
 
     task_id: UUID

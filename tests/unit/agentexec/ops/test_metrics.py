@@ -198,7 +198,12 @@ def test_a_parent_that_is_gone_does_not_fail_a_worker() -> None:
 
 
 def test_the_cut_off_line_of_a_killed_worker_counts_nothing() -> None:
-    line = counters.encoded({(counters.COMPLETED, "t", "complete"): 1})
+    worker = Counters()
+    read, write = os.pipe()
+    worker.add(counters.COMPLETED, "t", "complete")
+    Reporter(write, worker).close()
+    with os.fdopen(read, "rb") as pipe:
+        line = pipe.read()
     assert counters.decoded(line) == {(counters.COMPLETED, "t", "complete"): 1}
     assert [counters.decoded(line[:cut]) for cut in range(len(line))] == [{}] * len(line)
 

@@ -392,3 +392,13 @@ def test_a_context_that_does_not_fit_has_no_lock_key() -> None:
         TaskDefinition("task", handler, lock_key="{user_id}").lock_key({"user_id": "x"})
     with pytest.raises(InvalidTask, match="lock key"):
         TaskDefinition("task", handler, lock_key="{nothing}").lock_key({})
+
+
+def test_a_number_that_json_cannot_read_back_is_refused_before_anything_is_written() -> None:
+    with pytest.raises(InvalidTask, match="the_task"):
+        write_context("the_task", UncheckedContext({"value": 10**5000}), None)
+
+
+def test_digits_without_end_are_sent_as_text() -> None:
+    digits = "7" * 5000
+    assert digits.encode() in write_context("the_task", UncheckedContext({"value": digits}), None).payload
