@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack
 
@@ -27,9 +27,18 @@ if TYPE_CHECKING:  # the ORM is imported by those who use it
 
 P = ParamSpec("P")
 T = TypeVar("T")
+AsyncMethod = Callable[Concatenate[Client, P], Coroutine[Any, Any, T]]
 
 
-def _of_client(method: Callable[Concatenate[Client, P], T]) -> Callable[Concatenate[TaskProducer, P], T]:
+def _async(method: AsyncMethod[P, T]) -> Callable[Concatenate[TaskProducer, P], Coroutine[Any, Any, T]]:
+    @wraps(method)
+    async def call(self: TaskProducer, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await method(self.client, *args, **kwargs)
+
+    return call
+
+
+def _sync(method: Callable[Concatenate[Client, P], T]) -> Callable[Concatenate[TaskProducer, P], T]:
     @wraps(method)
     def call(self: TaskProducer, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return method(self.client, *args, **kwargs)
@@ -78,11 +87,11 @@ class TaskProducer:
         """What to connect to: the engine of the application, or a URL."""
         return self.settings.require_database_url() if self.engine is None else self.engine
 
-    enqueue = _of_client(Client.enqueue)
-    enqueue_many = _of_client(Client.enqueue_many)
-    enqueue_sync = _of_client(Client.enqueue_sync)
-    enqueue_many_sync = _of_client(Client.enqueue_many_sync)
-    enqueue_in = _of_client(Client.enqueue_in)
+    enqueue = _async(Client.enqueue)
+    enqueue_many = _async(Client.enqueue_many)
+    enqueue_sync = _sync(Client.enqueue_sync)
+    enqueue_many_sync = _sync(Client.enqueue_many_sync)
+    enqueue_in = _sync(Client.enqueue_in)
 
 
 _producers: list[weakref.ref[TaskProducer]] = []
@@ -98,7 +107,7 @@ def definitions(task_name: str) -> list[TaskDefinition]:
     return [producer.registry[task_name] for producer in producers() if task_name in producer.registry]
 
 
-def client_for(*task_names: str) -> Client:
+def client_for(*task_names: Any) -> Client:
     """The client for these tasks: that of the pool that registered them, otherwise `default_client()`.
 
     Raises `InvalidTask` if the tasks belong to several queues, or if pools of several queues registered one of them.
@@ -108,8 +117,9 @@ def client_for(*task_names: str) -> Client:
     everyone = [producer for producer in producers() if producer.has_servers]
     routes: dict[object, TaskProducer] = {}
     for name in task_names:
-        takers = [producer for producer in everyone if _has(producer, name)] or everyone[:1]
-        for producer in takers:
+        # A name of a wrong type may have no hash.
+        takers = isinstance(name, str) and [producer for producer in everyone if name in producer.registry]
+        for producer in takers or everyone[:1]:
             settings = producer.settings
             routes.setdefault((settings.queue_name, settings.database_url, settings.redis_url), producer)
     if len(routes) > 1:
@@ -120,10 +130,6 @@ def client_for(*task_names: str) -> Client:
             "such as pool.enqueue."
         )
     return next(iter(routes.values())).client if routes else default_client()
-
-
-def _has(producer: TaskProducer, name: Any) -> bool:
-    return isinstance(name, str) and name in producer.registry  # a name of a wrong type may have no hash
 
 
 async def enqueue(task_name: str, context: BaseModel, **options: Unpack[EnqueueOptions]) -> Task:

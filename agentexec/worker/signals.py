@@ -12,7 +12,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 # Who starts a pool may have asked it to ignore these: `nohup` does, and a shell for a job in the background.
 _MAY_BE_IGNORED = {signal.SIGHUP, signal.SIGQUIT}
@@ -63,8 +62,7 @@ def _block() -> None:
 
 
 def _unblock() -> None:
-    mask: Any = getattr(_before_fork, "mask", None)
-    if mask is not None:
+    if (mask := getattr(_before_fork, "mask", None)) is not None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -200,3 +201,11 @@ def test_a_result_comes_from_the_client_that_is_given(pools: dict[str, ax.Pool],
     task = client.enqueue_sync("a", Message())
     end(client.engine, task, 7)
     assert asyncio.run(ax.get_result(task, 5, client=client)) == 7
+
+
+def test_the_asynchronous_calls_of_a_pool_are_coroutine_functions_as_those_of_a_client() -> None:
+    """Frameworks and mocks ask for it, and a call that is not awaited connects to nothing."""
+    for name in ("enqueue", "enqueue_many", "enqueue_sync", "enqueue_many_sync", "enqueue_in"):
+        of_client, of_pool = getattr(ax.Client, name), getattr(ax.Pool, name)
+        assert inspect.iscoroutinefunction(of_pool) == inspect.iscoroutinefunction(of_client)
+    assert inspect.iscoroutinefunction(ax.Pool.enqueue)
