@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.pytest_plugin.fixture import ChaosFixture
 
 _MARKER = (
-    "chaos(scenario, *, kills=None, tasks=240, load=None, thresholds=(), load_lateness=None, load_baseline=None, "
+    "chaos(scenario, *, kills=None, tasks=None, load=None, thresholds=(), load_lateness=None, load_baseline=None, "
     "seed=None, rate=None, timeout=None, patience=None, target=None, app=None, unknown='fail'): run a scenario of "
     "agentexec-harness before the body of the test; any verdict but VALID fails the test."
 )

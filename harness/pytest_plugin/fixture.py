@@ -40,7 +40,7 @@ class ChaosOptions:
     """The arguments of the marker and of `chaos(...)`, beside the scenario. Times are seconds.
 
     kills: how many faults are injected (default: those of the scenario).
-    tasks: how many tasks are submitted (default: 240).
+    tasks: how many tasks are submitted (default: as many as the scenario says).
     load: the tasks arrive at its times instead: a text as of `harness chaos run --load`, or stages of `harness.load`.
     thresholds: how the load is judged: texts such as "TASK p95 < 2s", one or several, or texts by row.
     load_lateness, load_baseline: as in `harness chaos run`.

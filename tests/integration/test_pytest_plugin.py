@@ -300,5 +300,5 @@ def test_light():
     done = run_pytest(tmp_path, source, "-q")
     assert done.returncode == 0, done.stdout
     described = run_pytest(tmp_path, source, "--markers")
-    assert "@pytest.mark.chaos(scenario, *, kills=None, tasks=240, seed=None" in described.stdout
+    assert "@pytest.mark.chaos(scenario, *, kills=None, tasks=None, load=None" in described.stdout
     assert not (tmp_path / "reports").exists()
