@@ -5,6 +5,7 @@ The Python of an image is that of this process, with what is installed for it: n
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -26,6 +27,7 @@ from harness.environments import reaper
 from tests.support.environment import ROOT
 
 _OWN = "agentexec-harness"
+_ENVIRONMENT = Path("/opt/environment")
 _LEFT_OUT = re.compile(
     r"/lib/python3\.\d+/(test|idlelib|ensurepip|lib2to3|tkinter|config-[^/]+)(/|$)|\.a$|\.opt-\d\.pyc$"
 )
@@ -33,14 +35,15 @@ _NANO_CPUS = 10**9
 
 
 def build_python_image(client: docker.DockerClient, image: str, name: str) -> None:
-    """Make an image of `image` and this Python, with pip and this project and its extra `load`, at the same paths.
+    """Make an image of `image` and this Python, with pip and this project and its extra `load` in `_ENVIRONMENT`.
 
-    It is one import of a whole file system: a build copies the same files in five times as long.
+    It is one import of a whole file system: a build copies the same files in five times as long. The environment has a
+    place of its own, because a checkout may be below a folder that a service hides, such as `/tmp`.
     """
     environment = Path(sys.prefix)
     (packages,) = environment.glob("lib/python*/site-packages")
     # Only root may enter its home, and the load is another user.
-    folders = {str(path)[1:] for path in (*Path(sys.base_prefix).parents, *environment.parents)} - {""}
+    folders = {str(path)[1:] for path in Path(sys.base_prefix).parents} - {""}
     container = client.containers.create(image)
     try:
         with (
@@ -60,16 +63,34 @@ def build_python_image(client: docker.DockerClient, image: str, name: str) -> No
                 entry.type, entry.mode = tarfile.DIRTYPE, 0o755
                 tar.addfile(entry)
             tar.add(sys.base_prefix, filter=_kept_of_base)
-            for path in (environment / "bin", environment / "pyvenv.cfg", *_files(packages)):
-                tar.add(path, filter=_kept)
+            for path in (environment / "pyvenv.cfg", *_files(packages)):
+                tar.add(path, _moved(path, environment), filter=_kept)
+            for path in (environment / "bin").iterdir():
+                _add_program(tar, path, environment)
             for package in ("agentexec", "harness"):
-                tar.add(ROOT / package, str(packages / package), filter=_kept)
+                tar.add(ROOT / package, _moved(packages / package, environment), filter=_kept)
             tar.close()
             repository, tag = name.split(":")
-            changes = [f"ENV PATH={environment}/bin:/usr/bin:/bin PIP_NO_INDEX=1"]
+            changes = [f"ENV PATH={_ENVIRONMENT}/bin:/usr/bin:/bin PIP_NO_INDEX=1"]
             client.api.import_image_from_file(made.name, repository=repository, tag=tag, changes=changes)
     finally:
         container.remove(v=True)
+
+
+def _moved(path: Path, environment: Path) -> str:
+    return str(_ENVIRONMENT / path.relative_to(environment))
+
+
+def _add_program(tar: tarfile.TarFile, path: Path, environment: Path) -> None:
+    """Add a program of the environment; a script names the interpreter in its first line."""
+    entry = tar.gettarinfo(path, _moved(path, environment))
+    entry.uid = entry.gid = 0
+    if not entry.isfile():
+        tar.addfile(entry)
+        return
+    data = path.read_bytes().replace(f"#!{environment}/".encode(), f"#!{_ENVIRONMENT}/".encode(), 1)
+    entry.size = len(data)
+    tar.addfile(entry, io.BytesIO(data))
 
 
 def _files(packages: Path) -> set[Path]:
