@@ -54,7 +54,7 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
 
 def _add_run(run: ArgumentParser) -> None:
     run.add_argument("scenarios", nargs="*", metavar="NAME", help="scenarios, or package.module:NAME")
-    run.add_argument("--all", action="store_true", help="every known scenario")
+    run.add_argument("--all", action="store_true", help="every known scenario but the soaks")
     run.add_argument("--tag", metavar="TAG", help="every scenario with this tag: smoke, release, soak")
     run.add_argument("--dry-run", action="store_true", help="print the plan, and start nothing")
     run.add_argument(

@@ -20,7 +20,7 @@ from harness.environments.base import Environment
 from harness.environments.urls import checked_url, database_name, has_password
 from harness.errors import UsageError
 from harness.run.runner import RunOptions
-from harness.scenario import Scenario, registry
+from harness.scenario import SOAK, Scenario, registry
 from harness.scenario.run_plan import RunPlan, require_time, with_workload
 from harness.scenario.schedule import kept_faults
 from harness.targets.base import Target
@@ -148,7 +148,7 @@ def _name(scenario: Scenario, named: Sequence[str]) -> str:
 
 
 def _chosen(options: Namespace) -> tuple[Scenario, ...]:
-    """The scenarios that are named, all of a tag, or all."""
+    """The scenarios that are named, all of a tag, or all but those that run for long."""
     names, tag = options.scenarios, options.tag
     ways = [way for way, given in (("names", names), ("--all", options.all), ("--tag", tag)) if given]
     if len(ways) > 1:
@@ -160,7 +160,7 @@ def _chosen(options: Namespace) -> tuple[Scenario, ...]:
         raise UsageError(
             f"No scenario is named. Name one or more of {', '.join(known)}, or give --tag or --all."
         )
-    chosen = tuple(one for one in known.values() if tag is None or tag in one.tags)
+    chosen = tuple(one for one in known.values() if (tag in one.tags if tag else SOAK not in one.tags))
     if not chosen:
         tags = sorted({tag for one in known.values() for tag in one.tags})
         raise UsageError(f"No scenario has the tag {tag!r}. Choose from {', '.join(tags)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,18 @@ def test_a_plan_says_what_another_target_changes(capsys: pytest.CaptureFixture[s
     assert "note: the target promises 2 slots" in capsys.readouterr().out
 
 
-def test_a_tag_chooses_its_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["chaos", "run", "--tag", "smoke", "--seed", "1", "--dry-run"]) == 0
+@pytest.mark.parametrize(
+    ("words", "chosen"),
+    [
+        (["--tag", "smoke"], lambda tags: "smoke" in tags),
+        (["--tag", "soak"], lambda tags: "soak" in tags),
+        (["--all"], lambda tags: "soak" not in tags),
+    ],
+)
+def test_a_tag_chooses_its_scenarios_and_all_are_those_that_are_no_soaks(
+    words: list[str], chosen: Callable[[tuple[str, ...]], bool], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["chaos", "run", *words, "--seed", "1", "--dry-run"]) == 0
     printed = capsys.readouterr().out
-    tagged = {name for name, one in registry.scenarios().items() if "smoke" in one.tags}
-    assert {line.partition(":")[0] for line in printed.splitlines() if " tasks in " in line} == tagged
+    expected = {name for name, one in registry.scenarios().items() if chosen(one.tags)}
+    assert {line.partition(":")[0] for line in printed.splitlines() if " tasks in " in line} == expected
