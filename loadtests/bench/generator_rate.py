@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -111,7 +111,8 @@ def _other_cores() -> Iterator[str]:
         return
     own = psutil.Process()
     for process in (own, *own.children(recursive=True)):
-        process.cpu_affinity(cores[1:])
+        with suppress(psutil.NoSuchProcess):  # Postgres has processes that end again
+            process.cpu_affinity(cores[1:])
     try:
         yield str(cores[0])
     finally:
