@@ -43,7 +43,8 @@ class FaultShrinker:
 
 def shrunk_note(left: Sequence[int], tries: int, file: Path) -> str:
     """A sentence for the report about what is left."""
-    faults = f"the faults {', '.join(map(str, left))} are enough" if left else "no fault is needed"
+    several = f"the faults {', '.join(map(str, left))} are enough" if left else "no fault is needed"
+    faults = f"fault {left[0]} is enough" if len(left) == 1 else several
     again = shlex.join(["harness", "chaos", "replay", str(file)])
     return f"{faults} to break it ({counted(tries, 'try')}): {again}"
 

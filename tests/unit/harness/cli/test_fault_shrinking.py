@@ -123,3 +123,11 @@ def test_wrong_faults_are_refused_before_anything_starts(
     assert "cannot be read" in capsys.readouterr().err
     (tmp_path / "r.json").write_text(json.dumps({"version": 1, "arguments": ["--sede"]}))
     assert cli.main(["chaos", "replay", str(tmp_path / "r.json")]) == 64
+
+
+def test_the_note_counts() -> None:
+    notes = [
+        shrunk_note(left, 3, Path("r.json")).partition(" to break it (3 tries)")[0]
+        for left in ((), (8,), (2, 5))
+    ]
+    assert notes == ["no fault is needed", "fault 8 is enough", "the faults 2, 5 are enough"]
