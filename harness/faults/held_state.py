@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from harness.environments.base import Endpoints
-from harness.errors import HarnessError
+from harness.errors import GateError, HarnessError
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
 from harness.history import InjectionKind
@@ -92,6 +92,24 @@ class HoldState:
 def held(state: ServerState, *at: float, seconds: float = 1.5) -> tuple[HoldState, ...]:
     """One fault at each place `at`, each of which holds the state for `seconds`."""
     return tuple(HoldState(state=state, at=one, seconds=seconds) for one in at)
+
+
+@contextmanager
+def striking(strike: Callable[[], int], none_struck: str) -> Iterator[None]:
+    """`repeated` for an action that returns how many clients it hit.
+
+    Raises `GateError` with the sentence at the end if it hit none at all.
+    """
+    struck = 0
+
+    def count() -> None:
+        nonlocal struck
+        struck += strike()
+
+    with repeated(count):
+        yield
+    if not struck:
+        raise GateError(none_struck)
 
 
 @contextmanager

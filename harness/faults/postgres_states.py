@@ -15,7 +15,7 @@ from harness.environments.base import Endpoints
 from harness.environments.urls import plain_url
 from harness.errors import GateError, HarnessError, first_line
 from harness.faults.backends import OTHER_SESSIONS, TERMINATE
-from harness.faults.held_state import repeated
+from harness.faults.held_state import striking
 from harness.history import InjectionKind
 from harness.history.promises import Loss
 
@@ -27,6 +27,7 @@ _MOST_WAIT_SECONDS = 10.0
 # Most statements take a millisecond or less, so that one look in a while would see hardly any.
 _SWEEPS = 100
 _REMEDY = "Run this fault on a target that uses Postgres, with more tasks."
+_NO_CONNECTION = f"Postgres had nothing to strike: it had no connection. {_REMEDY}"
 # No cluster of a test has more; the loop ends at the first refusal.
 _MOST_CONNECTIONS = 2_000
 _TABLES: LiteralString = """
@@ -48,21 +49,17 @@ class ConnectionsExhausted:
         """Terminate the other connections and take their places, again and again."""
         with _postgres(endpoints) as postgres, ExitStack() as taken:
             kept: list[int] = []
-            ended = 0
 
-            def take() -> None:
-                nonlocal ended
-                row = postgres.execute(f"{TERMINATE} AND pid <> ALL(%s)", (kept,)).fetchone()
-                ended += row[0] if row else 0
+            def take() -> int:
+                ended = _count(postgres, f"{TERMINATE} AND pid <> ALL(%s)", kept)
                 with suppress(psycopg.OperationalError):  # the server has no place any more
                     while len(kept) < _MOST_CONNECTIONS:
                         one = taken.enter_context(closing(_connect(endpoints)))
                         kept.append(one.info.backend_pid)
+                return ended
 
-            with repeated(take):
+            with striking(take, _NO_CONNECTION):
                 yield
-            if not ended:
-                raise GateError(f"Postgres had nothing to strike: it had no connection. {_REMEDY}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,7 +130,10 @@ class StatementsCanceled:
         """`pg_cancel_backend` for each session that runs a statement."""
         with _postgres(endpoints) as postgres:
             cancel = f"SELECT count(pg_cancel_backend(pid)) {OTHER_SESSIONS} AND state = 'active'"
-            with _striking(postgres, cancel, "it ran no statement", sweeps=_SWEEPS):
+            with striking(
+                lambda: sum(_count(postgres, cancel) for _ in range(_SWEEPS)),
+                f"Postgres had nothing to strike: it ran no statement. {_REMEDY}",
+            ):
                 yield
 
 
@@ -148,25 +148,15 @@ class BackendsTerminated:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`pg_terminate_backend` for every other connection."""
-        with _postgres(endpoints) as postgres, _striking(postgres, TERMINATE, "it had no connection"):
-            yield
+        with _postgres(endpoints) as postgres:
+            with striking(lambda: _count(postgres, TERMINATE), _NO_CONNECTION):
+                yield
 
 
-@contextmanager
-def _striking(postgres: Connection, query: LiteralString, why: str, *, sweeps: int = 1) -> Iterator[None]:
-    """Repeat a query that strikes sessions and counts them; raises `GateError` at the end if there was none."""
-    struck = 0
-
-    def strike() -> None:
-        nonlocal struck
-        for _ in range(sweeps):
-            row = postgres.execute(query).fetchone()
-            struck += row[0] if row else 0
-
-    with repeated(strike):
-        yield
-    if not struck:
-        raise GateError(f"Postgres had nothing to strike: {why}. {_REMEDY}")
+def _count(postgres: Connection, query: LiteralString, *parameters: object) -> int:
+    """How many sessions a query has hit, which it returns."""
+    row = postgres.execute(query, parameters).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _connect(endpoints: Endpoints) -> Connection:

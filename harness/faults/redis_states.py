@@ -11,7 +11,7 @@ from harness.environments.base import Endpoints
 from harness.environments.ports import LOOPBACK
 from harness.environments.redis_connection import RedisConnection
 from harness.errors import GateError, HarnessError
-from harness.faults.held_state import repeated
+from harness.faults.held_state import repeated, striking
 from harness.faults.redis_memory import redis_of
 from harness.history import InjectionKind
 from harness.history.promises import Loss
@@ -108,16 +108,9 @@ class ClientsKilled:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """Kill the connections until the end."""
-        killed = 0
-
-        def kill() -> None:
-            nonlocal killed
-            killed += _kill_clients(redis)
-
-        with redis_of(endpoints) as redis, repeated(kill):
-            yield
-        if not killed:
-            raise GateError(f"no client was connected to Redis. {_REMEDY}")
+        with redis_of(endpoints) as redis:
+            with striking(lambda: _kill_clients(redis), f"no client was connected to Redis. {_REMEDY}"):
+                yield
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
