@@ -138,6 +138,7 @@ IN_CONTAINERS = (
     "restart-redis",
     "restart-postgres",
     "terminate-backends",
+    "lose-redis-tail",
 )
 QUICK_PEERS = ("--peers", "agentexec", "pgqueuer-asyncpg", "--quick", "--rounds", "1")
 EXTRAS = tuple(PYPROJECT["project"]["optional-dependencies"])

@@ -127,6 +127,19 @@ class LogsInFiles(Protocol):
 
 
 @runtime_checkable
+class FileAccess(Protocol):
+    """An environment that reads and writes the files of its servers, also while these are down."""
+
+    def read_file(self, service: Service, path: str) -> bytes:
+        """The content of a file of the server; raises OSError or `EnvironmentUnavailable`."""
+        ...
+
+    def write_file(self, service: Service, path: str, data: bytes) -> None:
+        """Replace the content of a file that exists; its owner and rights stay."""
+        ...
+
+
+@runtime_checkable
 class Killable(Protocol):
     """An environment whose servers can be killed, and started again on the same port and data."""
 

@@ -12,11 +12,13 @@ from harness.environments.base import Service
 from harness.environments.images import BUILT_IMAGES, is_present
 from harness.environments.services import Server
 from harness.environments.session import Session
-from harness.errors import EnvironmentUnavailable
+from harness.errors import EnvironmentUnavailable, UsageError
 from harness.masking import masked
 
 if TYPE_CHECKING:
     import docker
+
+    from harness.environments.container_server import ContainerServer
 
 DEFAULT_IMAGES: dict[Service, str] = {"postgres": "postgres:18", "redis": "redis:8"}
 IMAGE_VARIABLES: dict[Service, str] = {
@@ -55,6 +57,22 @@ class ContainersEnvironment(ServersEnvironment):
 
         session.uses_engine(engine.engine_url())
         return {service: ContainerServer(service, image, session) for service, image in images.items()}
+
+    def read_file(self, service: Service, path: str) -> bytes:
+        """The content of a file in a container."""
+        return self._container_server(service).read_file(path)
+
+    def write_file(self, service: Service, path: str, data: bytes) -> None:
+        """Replace the content of a file in a container."""
+        self._container_server(service).write_file(path, data)
+
+    def _container_server(self, service: Service) -> ContainerServer:
+        from harness.environments.container_server import ContainerServer
+
+        server = self._server(service)
+        if not isinstance(server, ContainerServer):
+            raise UsageError(f"{service} does not run in a container of its own. Choose postgres or redis.")
+        return server
 
 
 def find_image(client: docker.DockerClient, service: Service, wanted: str | None = None) -> str:

@@ -52,3 +52,11 @@ class EmbeddedEnvironment(ServersEnvironment):
         )
         postgres = LocalPostgres(session, binaries=self._postgres_bin, port=self._postgres_port)
         return {"redis": redis, "postgres": postgres}
+
+    def read_file(self, service: Service, path: str) -> bytes:
+        """The content of a file of a server, which is one of this machine."""
+        return Path(path).read_bytes()
+
+    def write_file(self, service: Service, path: str, data: bytes) -> None:
+        """Replace the content of a file of a server."""
+        Path(path).write_bytes(data)

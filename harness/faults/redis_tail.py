@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, Protocol, cast
 
-from harness.environments.base import Killable
+from harness.environments.base import FileAccess, Killable
 from harness.errors import GateError, UsageError
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
@@ -36,43 +37,53 @@ class LoseRedisTail:
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """No process; the operation names the oldest running pool."""
-        _tail(context)
+        _servers(context)
         return Aim(pids=(), pool=some_workers(context)[0], value={"lag": self.lag, "seconds": self.lag})
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Note the length of the file, wait, kill Redis and cut the file; raises `GateError` if nothing was written."""
-        file = _tail(context)
-        size = file.stat().st_size
+        servers = _servers(context)
+        file = _appended_file(context, servers)
+        size = len(servers.read_file("redis", file))
         time.sleep(self.lag)
-        _killable(context).kill("redis")
-        if not file.exists() or file.stat().st_size <= size:
+        servers.kill("redis")
+        written = servers.read_file("redis", file)
+        if len(written) <= size:
             raise GateError(
                 f"Redis wrote nothing in {self.lag:g} s that could be lost. Run this fault on a target that uses it."
             )
-        os.truncate(file, size)
+        servers.write_file("redis", file, written[:size])
         time.sleep(DOWN_SECONDS)
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Start Redis on what is left; returns once it answers."""
-        _killable(context).restart("redis")
+        _servers(context).restart("redis")
 
 
-def _tail(context: FaultContext) -> Path:
-    """The file to which Redis appends now; raises `UsageError` if it is not on this machine."""
-    _killable(context)
-    assert context.environment is not None, "it can be killed"
-    with redis_of(context.environment.endpoints) as redis:
-        folder = Path(*(os.fsdecode(redis.setting(name) or b"") for name in ("dir", "appenddirname")))
-    files = sorted(folder.glob("*.incr.aof"), key=lambda file: file.stat().st_mtime_ns)
-    if not files:
+class _Servers(Killable, FileAccess, Protocol):
+    """What the fault needs of an environment."""
+
+
+def _servers(context: FaultContext) -> _Servers:
+    servers: Any = context.environment
+    if not isinstance(servers, Killable) or not isinstance(servers, FileAccess):
         raise UsageError(
-            "This fault cuts the append-only file of Redis, which is not on this machine. Choose --backend embedded."
+            "This fault kills Redis and cuts a file of it, which this backend cannot do. "
+            "Choose --backend embedded or containers."
         )
-    return files[-1]
+    return cast("_Servers", servers)
 
 
-def _killable(context: FaultContext) -> Killable:
-    servers: object = context.environment
-    if not isinstance(servers, Killable):
-        raise UsageError("This fault kills Redis, which this backend cannot do. Choose --backend embedded.")
-    return servers
+def _appended_file(context: FaultContext, servers: FileAccess) -> str:
+    """The file to which Redis appends now, as its manifest names it."""
+    assert context.environment is not None, "it has files"
+    with redis_of(context.environment.endpoints) as redis:
+        names = [
+            os.fsdecode(redis.setting(name) or b"") for name in ("dir", "appenddirname", "appendfilename")
+        ]
+    folder = posixpath.join(*names[:2])
+    manifest = servers.read_file("redis", posixpath.join(folder, f"{names[2]}.manifest")).decode()
+    files = [words[1] for words in map(str.split, manifest.splitlines()) if words[-1:] == ["i"]]
+    if not files:
+        raise UsageError("Redis has no append-only file. Start it with `appendonly yes`.")
+    return posixpath.join(folder, files[-1])

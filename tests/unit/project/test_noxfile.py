@@ -16,7 +16,6 @@ from packaging.utils import canonicalize_name
 
 import chaos
 from harness.faults.held_state import HoldState
-from harness.faults.redis_tail import LoseRedisTail
 from harness.scenario import RELEASE, SMOKE, SOAK
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -68,17 +67,13 @@ def test_the_noxfile_has_the_sessions_of_ci_and_those_run_by_hand() -> None:
 
 
 def test_every_scenario_that_strikes_a_server_itself_also_runs_in_containers() -> None:
-    """What holds a server in a state does it by a connection, which is the same on every backend.
-
-    Containers do not have the files of Redis on this machine.
-    """
-    elsewhere = (HoldState, LoseRedisTail)
+    """What holds a server in a state does it by a connection, which is the same on every backend."""
     striking = {
         name
         for name, one in chaos.SCENARIOS.items()
         if one.own_servers
         and not one.proxied
-        and not any(isinstance(fault, elsewhere) for fault in one.faults)
+        and not any(isinstance(fault, HoldState) for fault in one.faults)
     }
     chosen = set(noxfile().IN_CONTAINERS)
     assert striking < chosen < set(chaos.SCENARIOS)
