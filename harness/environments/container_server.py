@@ -155,7 +155,7 @@ class ContainerServer:
         entry, _ = self._archived(path)
         entry.size = len(data)
         archive = io.BytesIO()
-        with tarfile.open(fileobj=archive, mode="w") as tar:
+        with tarfile.open(fileobj=archive, mode="w:") as tar:
             tar.addfile(entry, io.BytesIO(data))
         with self._engine_errors("write a file of"):
             self._container.put_archive(posixpath.dirname(path), archive.getvalue())
