@@ -334,6 +334,13 @@ def planted(session: nox.Session) -> None:
 
 
 @nox.session
+def promises(session: nox.Session) -> None:
+    """Breaks each promise on purpose, and sees that what asks for it notices; `-- NAME` breaks one."""
+    prepare(session, extras=EXTRAS, groups=["test"])
+    session.run("python", "-m", "tests.promises", *session.posargs)
+
+
+@nox.session
 def lock(session: nox.Session) -> None:
     """Resolve all extras and groups into constraints.txt, keeping its pins; `-- --upgrade` renews them."""
     prepare(session, groups=["lock"], package=False)

@@ -21,7 +21,18 @@ from harness.scenario import RELEASE, SMOKE, SOAK
 ROOT = Path(__file__).resolve().parents[3]
 IN_CI = {"lint", "types", "tests", "chaos", "load", "containers", "simulate", "peers_quick"}
 # CI runs none of these: they change files, take hours or need a machine without other load.
-BY_HAND = {"format", "hooks", "lock", "bench", "planted", "nightly", "mutation", "queues", "peers"}
+BY_HAND = {
+    "format",
+    "hooks",
+    "lock",
+    "bench",
+    "planted",
+    "promises",
+    "nightly",
+    "mutation",
+    "queues",
+    "peers",
+}
 
 
 @cache
