@@ -20,6 +20,8 @@ def test_a_handler_of_a_lost_lease_is_canceled_with_the_next_renewal() -> None:
         [operation for operation in runs if operation.type is kind]
         for kind in (OperationType.INVOKE, OperationType.INFO)
     )
-    assert stopped.value["fence"] == first.value["fence"], "the run that lost its lease is the one that is stopped"
+    assert stopped.value["fence"] == first.value["fence"], (
+        "the run that lost its lease is the one that is stopped"
+    )
     awake = STALLED_AT + STALLED_SECONDS
     assert stopped.time / 1e9 - awake < LEASE, "it ends with a renewal, not with its work"
