@@ -37,11 +37,15 @@ class FaultContext:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Aim:
-    """The victims of one injection: processes and their pool. `value` adds fields to the recorded operation."""
+    """The victims of one injection: processes and their pool. `value` adds fields to the recorded operation.
+
+    `found` is what the injection itself adds: what it saw of its effect. The operation of the heal has it too.
+    """
 
     pids: tuple[int, ...]
     pool: RunningPool
     value: Mapping[str, Any] = field(default_factory=dict)
+    found: dict[str, Any] = field(default_factory=dict)
 
 
 class Fault(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -34,6 +34,13 @@ _TABLES: LiteralString = """
 SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY c.oid
 """
+# What `ALTER SYSTEM` has set, whether it is applied or not.
+_ALTERED: LiteralString = """
+SELECT DISTINCT ON (name) name, setting FROM pg_file_settings
+WHERE name = ANY(%s) AND sourcefile LIKE '%%postgresql.auto.conf' ORDER BY name, seqno DESC
+"""
+RELOAD: LiteralString = "SELECT pg_reload_conf()"
+"""Lets the server read its files of settings again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +55,7 @@ class ConnectionsExhausted:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """Terminate the other connections and take their places, again and again."""
-        with _postgres(endpoints) as postgres, ExitStack() as taken:
+        with postgres_of(endpoints) as postgres, ExitStack() as taken:
             kept: list[int] = []
 
             def take() -> int:
@@ -78,7 +85,7 @@ class TablesLocked:
 
         Raises `GateError` if there is no such moment.
         """
-        with _postgres(endpoints) as postgres:
+        with postgres_of(endpoints) as postgres:
             names = [sql.Identifier(*row) for row in postgres.execute(_TABLES).fetchall()]
             if not names:
                 raise GateError(f"Postgres has no table to lock. {_REMEDY}")
@@ -108,16 +115,16 @@ class ReadOnly:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`default_transaction_read_only` for all sessions, and its value before."""
-        with _postgres(endpoints) as postgres:
+        with postgres_of(endpoints) as postgres:
             # The session of the fault itself has to end the state.
             postgres.execute("SET default_transaction_read_only = off")
+            before = alter_system(postgres, {"default_transaction_read_only": "on"})
             try:
-                postgres.execute("ALTER SYSTEM SET default_transaction_read_only = on")
-                postgres.execute("SELECT pg_reload_conf()")
+                postgres.execute(RELOAD)
                 yield
             finally:
-                postgres.execute("ALTER SYSTEM RESET default_transaction_read_only")
-                postgres.execute("SELECT pg_reload_conf()")
+                alter_system(postgres, before)
+                postgres.execute(RELOAD)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,7 +139,7 @@ class StatementsCanceled:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`pg_cancel_backend` for each session that runs a statement."""
-        with _postgres(endpoints) as postgres:
+        with postgres_of(endpoints) as postgres:
             cancel = f"SELECT count(pg_cancel_backend(pid)) {OTHER_SESSIONS} AND state = 'active'"
             with striking(
                 lambda: sum(_count(postgres, cancel) for _ in range(_SWEEPS)),
@@ -153,7 +160,7 @@ class BackendsTerminated:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`pg_terminate_backend` for every other connection."""
-        with _postgres(endpoints) as postgres:
+        with postgres_of(endpoints) as postgres:
             with striking(lambda: _count(postgres, TERMINATE), _NO_CONNECTION):
                 yield
 
@@ -164,12 +171,24 @@ def _count(postgres: Connection, query: LiteralString, *parameters: object) -> i
     return int(row[0]) if row else 0
 
 
+def alter_system(postgres: Connection, values: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Write settings into the file of ALTER SYSTEM, None to remove one; returns what it had. `RELOAD` applies it."""
+    rows = postgres.execute(_ALTERED, [list(values)]).fetchall()
+    before = dict.fromkeys(values) | dict(rows)
+    for name, value in values.items():
+        reset, change = sql.SQL("ALTER SYSTEM RESET {}"), sql.SQL("ALTER SYSTEM SET {} = {}")
+        own = sql.Identifier(name)
+        postgres.execute(reset.format(own) if value is None else change.format(own, sql.Literal(value)))
+    return before
+
+
 def _connect(endpoints: Endpoints) -> Connection:
     return psycopg.connect(plain_url(endpoints.database_url), autocommit=True)
 
 
 @contextmanager
-def _postgres(endpoints: Endpoints) -> Iterator[Connection]:
+def postgres_of(endpoints: Endpoints) -> Iterator[Connection]:
+    """A connection for a fault; raises `HarnessError` with one sentence if Postgres refuses."""
     try:
         with closing(_connect(endpoints)) as connection:
             yield connection
