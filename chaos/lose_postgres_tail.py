@@ -1,8 +1,8 @@
 """The host of Postgres crashes three times: what Postgres had not flushed is gone.
 
-With `synchronous_commit = off` a commit is acknowledged while it is only in the memory of the server. The fault lets one
-second of such commits pass, as a long `wal_writer_delay` may. Would fail for a system whose enqueue does not wait for
-the flush.
+With `synchronous_commit = off` a commit is acknowledged while it is only in the memory of the server. The fault lets
+one second of such commits pass, as a long `wal_writer_delay` may. Would fail for a system whose enqueue does not wait
+for the flush.
 """
 
 from __future__ import annotations

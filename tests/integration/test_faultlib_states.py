@@ -96,6 +96,18 @@ def test_postgres_is_read_only_while_the_state_is_held(own_servers: Endpoints) -
         eventually_succeeds(writing(connection))
 
 
+@pytest.mark.parametrize("before", ["off", None])
+def test_what_alter_system_had_set_before_a_state_is_set_again(
+    own_servers: Endpoints, before: str | None
+) -> None:
+    name = "default_transaction_read_only"
+    with in_postgres(own_servers) as connection:
+        postgres_states.alter_system(connection, {name: before})
+        with postgres_states.ReadOnly().held(own_servers):
+            pass
+        assert postgres_states.alter_system(connection, {name: None}) == {name: before}
+
+
 def eventually_succeeds(action: Callable[[], object]) -> None:
     """The action succeeds sooner or later: a session reads changed settings between its statements."""
     end = monotonic() + LIMIT_SECONDS
