@@ -18,7 +18,7 @@ SCENARIO = Scenario(
     name="lose-postgres-tail",
     summary="the host of Postgres crashes: commits that it has not flushed are gone, three times",
     workload=NumberedTasks(rate=20.0, work=(0.05, 0.25)),
-    faults=tuple(LosePostgresTail(at=at) for at in (0.2, 0.45, 0.7)),
+    faults=tuple(LosePostgresTail(at=at) for at in (0.15, 0.35, 0.55)),
     checkers=standard(recovery_p99=None, minimum_faults=3)
     | {"duplicates": duplicates(budget_per_fault(_POOL.workers * _POOL.concurrency))},
     own_servers=True,

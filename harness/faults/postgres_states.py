@@ -27,7 +27,7 @@ _MOST_WAIT_SECONDS = 10.0
 # Most statements take a millisecond or less, so that one look in a while would see hardly any.
 _SWEEPS = 100
 _REMEDY = "Run this fault on a target that uses Postgres, with more tasks."
-_NO_CONNECTION = f"Postgres had nothing to strike: it had no connection. {_REMEDY}"
+NO_CONNECTION = f"Postgres had nothing to strike: it had no connection. {_REMEDY}"
 # No cluster of a test has more; the loop ends at the first refusal.
 _MOST_CONNECTIONS = 2_000
 _TABLES: LiteralString = """
@@ -59,14 +59,14 @@ class ConnectionsExhausted:
             kept: list[int] = []
 
             def take() -> int:
-                ended = _count(postgres, f"{TERMINATE} AND pid <> ALL(%s)", kept)
+                ended = count_of(postgres, f"{TERMINATE} AND pid <> ALL(%s)", kept)
                 with suppress(psycopg.OperationalError):  # the server has no place any more
                     while len(kept) < _MOST_CONNECTIONS:
                         one = taken.enter_context(closing(_connect(endpoints)))
                         kept.append(one.info.backend_pid)
                 return ended
 
-            with striking(take, _NO_CONNECTION):
+            with striking(take, NO_CONNECTION):
                 yield
 
 
@@ -142,7 +142,7 @@ class StatementsCanceled:
         with postgres_of(endpoints) as postgres:
             cancel = f"SELECT count(pg_cancel_backend(pid)) {OTHER_SESSIONS} AND state = 'active'"
             with striking(
-                lambda: sum(_count(postgres, cancel) for _ in range(_SWEEPS)),
+                lambda: sum(count_of(postgres, cancel) for _ in range(_SWEEPS)),
                 f"Postgres had nothing to strike: it ran no statement. {_REMEDY}",
             ):
                 yield
@@ -161,12 +161,12 @@ class BackendsTerminated:
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`pg_terminate_backend` for every other connection."""
         with postgres_of(endpoints) as postgres:
-            with striking(lambda: _count(postgres, TERMINATE), _NO_CONNECTION):
+            with striking(lambda: count_of(postgres, TERMINATE), NO_CONNECTION):
                 yield
 
 
-def _count(postgres: Connection, query: LiteralString, *parameters: object) -> int:
-    """How many sessions a query has hit, which it returns."""
+def count_of(postgres: Connection, query: LiteralString, *parameters: object) -> int:
+    """The number that a query returns, such as that of the sessions that it has hit."""
     row = postgres.execute(query, parameters).fetchone()
     return int(row[0]) if row else 0
 

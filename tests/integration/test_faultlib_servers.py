@@ -39,8 +39,12 @@ def own_servers() -> Iterator[EmbeddedEnvironment]:
         yield environment
 
 
+# No process has this id.
+_GONE = 2**22 + 1
+
+
 def carry_out(fault: Fault, environment: EmbeddedEnvironment) -> None:
-    pool: Any = SimpleNamespace(worker_pids=lambda: [1], name="pool-1")
+    pool: Any = SimpleNamespace(worker_pids=lambda: [1], name="pool-1", pid=_GONE)
     pools: Any = SimpleNamespace(running=lambda: [pool])
     gates: Any = None
     context = FaultContext(gates=gates, pools=pools, environment=environment)
