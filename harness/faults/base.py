@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ class FaultContext:
 
     `patience` is how many seconds a fault waits for its victim, and how long its heal waits until the target recovers.
     `promises` are those of the target.
+    `queued_tasks` gives each unfinished task of the target and whether its queue has it; None if the target cannot say.
     `proxies` are those between the target and its servers, by service; the scenario names these in `proxied`.
     """
 
@@ -33,6 +34,7 @@ class FaultContext:
     environment: Environment | None = None
     promises: Promises = field(default_factory=Promises)
     proxies: Mapping[str, Wire] = field(default_factory=dict)
+    queued_tasks: Callable[[], Mapping[str, bool]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

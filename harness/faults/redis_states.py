@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from harness.environments.base import WATCHING, Endpoints, Service
 from harness.environments.ports import LOOPBACK
@@ -63,17 +63,18 @@ class Evicting:
     service: Service = "redis"
 
     @contextmanager
-    def held(self, endpoints: Endpoints) -> Iterator[None]:
-        """`CONFIG SET` of both settings, and back to their values."""
+    def held(self, endpoints: Endpoints) -> Iterator[dict[str, Any]]:
+        """`CONFIG SET` of both settings, and back to their values; then gives how many keys were evicted."""
         with redis_of(endpoints) as redis:
-            memory = redis.info("memory")
+            memory, before = redis.info("memory"), _evicted(redis)
             fixed = int(memory.get("used_memory_startup", 0))
             limit = fixed + max(1, int((int(memory["used_memory"]) - fixed) * self.kept))
-            with (
-                _evicting(redis),
-                _settings(redis, {"maxmemory-policy": "allkeys-lru", "maxmemory": limit}),
-            ):
-                yield
+            seen: dict[str, Any] = {}
+            with _settings(redis, {"maxmemory-policy": "allkeys-lru", "maxmemory": limit}):
+                yield seen
+            seen["evicted_keys"] = _evicted(redis) - before
+        if not seen["evicted_keys"]:
+            raise GateError(f"Redis had nothing to strike: it evicted no key. {_REMEDY}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -215,15 +216,6 @@ def _refusals(redis: RedisConnection, errors: Sequence[str]) -> int:
             error: found.get(f"errorstat_{error}", "count=0").removeprefix("count=") for error in errors
         }
         return sum(int(count) - own.get(error, 0) for error, count in counts.items())
-
-
-@contextmanager
-def _evicting(redis: RedisConnection) -> Iterator[None]:
-    """Raise `GateError` at the end if Redis has evicted no key."""
-    before = _evicted(redis)
-    yield
-    if _evicted(redis) == before:
-        raise GateError(f"Redis had nothing to strike: it evicted no key. {_REMEDY}")
 
 
 def _evicted(redis: RedisConnection) -> int:

@@ -14,6 +14,7 @@ from harness.checkers.adapter import without_mistakes
 from harness.checkers.asked import as_promised
 from harness.checkers.base import Checker, CheckResult, check_all
 from harness.checkers.deadlocks import recorded_deadlocks
+from harness.checkers.evictions import recorded_evictions
 from harness.checkers.evidence import unreadable
 from harness.checkers.exits import MARGIN_SECONDS
 from harness.checkers.invariants import recorded_invariants
@@ -235,6 +236,7 @@ def judge(scenario: Scenario, history: History, target: Target | None = None) ->
     checkers = {
         **recorded_invariants(history),
         **recorded_deadlocks(history),
+        **recorded_evictions(history),
         **checker_of_load(history),
         **recorded_budget(history),
         **scenario.workload.checkers(),

@@ -110,6 +110,8 @@ class TargetSession(Protocol):
     An optional method `movement() -> object` returns anything that differs after any progress which neither changes
     `unfinished` nor is recorded by a worker, for example the number of tasks in each state: the drain waits while it
     changes.
+    An optional method `queued_tasks() -> Mapping[str, bool]` gives the activity of each unfinished task, and whether
+    the queue has it: a fault that takes data from the queue then says which tasks it took.
     """
 
     def start_pool(self) -> PoolHandle:
