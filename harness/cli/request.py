@@ -21,6 +21,7 @@ from harness.environments.urls import checked_url, database_name, has_password
 from harness.errors import UsageError
 from harness.run.runner import RunOptions
 from harness.scenario import SOAK, Scenario, registry
+from harness.scenario.applicable import why_left_out
 from harness.scenario.run_plan import RunPlan, require_time, with_workload
 from harness.scenario.schedule import kept_faults
 from harness.targets.base import Target
@@ -36,11 +37,13 @@ _REPEATED = (
 class RunRequest:
     """A run of scenarios. `options` are the parsed arguments; `session` makes the names of queues unique.
 
-    `asked` are the options of each of its runs.
+    `asked` are the options of each of its runs. `left_out` are scenarios of `--all` or `--tag` that cannot strike the
+    target, with the reason.
     """
 
     options: Namespace
     scenarios: tuple[Scenario, ...]
+    left_out: tuple[tuple[Scenario, str], ...]
     plans: tuple[RunPlan, ...]
     asked: RunOptions
     target: Target
@@ -51,7 +54,8 @@ class RunRequest:
     @classmethod
     def of(cls, options: Namespace) -> RunRequest:
         """Validate the arguments and choose the seed; raises `UsageError`."""
-        scenarios = _chosen(options)
+        target = _target(options)
+        scenarios, left_out = _divided(_chosen(options), target, named=bool(options.scenarios))
         if options.workload is not None:
             workload = registry.workload(options.workload)
             scenarios = tuple(with_workload(scenario, workload) for scenario in scenarios)
@@ -63,7 +67,6 @@ class RunRequest:
         if options.backend == "external":
             _require_permission(scenarios, options)
         seed = secrets.randbelow(2**32) if options.seed is None else options.seed
-        target = _target(options)
         metering = metering_of(options)
         load = planned_load(options, seed, metering, target, scenarios)
         asked = RunOptions(
@@ -83,6 +86,7 @@ class RunRequest:
         return cls(
             options=options,
             scenarios=scenarios,
+            left_out=left_out,
             plans=plans,
             asked=asked,
             target=target,
@@ -165,6 +169,22 @@ def _chosen(options: Namespace) -> tuple[Scenario, ...]:
         tags = sorted({tag for one in known.values() for tag in one.tags})
         raise UsageError(f"No scenario has the tag {tag!r}. Choose from {', '.join(tags)}.")
     return chosen
+
+
+def _divided(
+    chosen: Sequence[Scenario], target: Target, *, named: bool
+) -> tuple[tuple[Scenario, ...], tuple[tuple[Scenario, str], ...]]:
+    """Those that can strike the target, and the others with the reason; the plan of a run refuses a named one."""
+    if named:
+        return tuple(chosen), ()
+    whys = [(one, why_left_out(one, target)) for one in chosen]
+    kept = tuple(one for one, why in whys if why is None)
+    if not kept:
+        first, why = whys[0]
+        raise UsageError(
+            f"None of the scenarios can strike {target.name}: {first.name} {why}. Choose others, or correct `needs`."
+        )
+    return kept, tuple((one, why) for one, why in whys if why is not None)
 
 
 _SERVER_OPTIONS: Mapping[str, tuple[str, ...]] = {

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from harness.checkers.asked import ASKED, left_out
 from harness.checkers.base import Verdict
 from harness.cli.fault_shrinking import FaultShrinker, shrunk_note, write_replay
 from harness.cli.request import RunRequest, environment_of
@@ -53,6 +54,8 @@ class ScenarioSeries:
             request.target.install(progress.step)
         progress.step(f"seed {request.seed}; starting Postgres and Redis ({request.options.backend})")
         with environment_of(request.options, request.target) as environment:
+            for scenario, why in request.left_out:
+                progress.step(f"{scenario.name}: left out, it {why}")
             for scenario, plan in zip(request.scenarios, request.plans, strict=True):
                 if not (self._stopped(scenario) or self._too_long(plan)):
                     self._run(scenario, plan, environment, progress)
@@ -69,9 +72,16 @@ class ScenarioSeries:
                 self.missing.setdefault(scenario.name, f"{when}: {why}")
 
     def results(self) -> list[ScenarioRun]:
-        """The result of each scenario in the order of the request; one that was not run has an error and is UNKNOWN."""
+        """The result of each scenario in the order of the request; one that was not run has an error and is UNKNOWN.
+
+        Those that cannot strike the target come last and are skipped.
+        """
         found = {run.scenario: run for run in self.runs}
-        return list(self._results(found))
+        skipped = [
+            replace(self._without_result(one, None), skipped=True, results={ASKED: left_out(why)})
+            for one, why in self.request.left_out
+        ]
+        return [*self._results(found), *skipped]
 
     def _results(self, found: dict[str, ScenarioRun]) -> Iterator[ScenarioRun]:
         for scenario in self.request.scenarios:
@@ -164,7 +174,7 @@ class ScenarioSeries:
         progress.step(f"{scenario.name}: {note}")
         return replace(run, notes=(*run.notes, note))
 
-    def _without_result(self, scenario: Scenario, why: str) -> ScenarioRun:
+    def _without_result(self, scenario: Scenario, why: str | None) -> ScenarioRun:
         request = self.request
         folder = self.folder / "history" / scenario.name
         half_way = scenario is self.current and folder.is_dir()

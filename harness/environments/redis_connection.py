@@ -86,19 +86,23 @@ class RedisConnection:
 
     def calls(self, commands: Sequence[Sequence[Word]]) -> list[Reply]:
         """Send commands together and return their answers in order; raises `RedisFailure` for the first refusal."""
+        answers = self.answers(commands)
+        for answer in answers:
+            if isinstance(answer, RedisFailure):
+                raise answer
+        return cast("list[Reply]", answers)
+
+    def answers(self, commands: Sequence[Sequence[Word]]) -> list[Reply | RedisFailure]:
+        """`calls` with the refusals among the answers; raises `RedisFailure` if the connection breaks."""
         try:
             self._socket.sendall(b"".join(map(_encoded, commands)))
-            answers = [self._answer() for _ in commands]
+            return [self._answer() for _ in commands]
         except TimeoutError:
             raise RedisFailure("Timeout reading from the server") from None
         except OSError as error:
             raise RedisFailure(f"the connection broke: {error.strerror or type(error).__name__}") from None
         except ValueError:  # a length or number that is none
             raise RedisFailure(_NOT_RESP) from None
-        for answer in answers:
-            if isinstance(answer, RedisFailure):
-                raise answer
-        return cast("list[Reply]", answers)
 
     def transaction(self, commands: Sequence[Sequence[Word]]) -> list[Reply]:
         """Send commands in MULTI and EXEC and return their answers in order; raises `RedisFailure`."""

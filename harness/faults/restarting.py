@@ -64,7 +64,7 @@ class RestartServer:
         _restartable(context).restart(self.service)
 
     def _crash(self, context: FaultContext) -> None:
-        servers = _killable(context)
+        servers = killable(context)
         if self.service == "redis" and context.environment is not None:
             # A Redis that does not answer acknowledges nothing either.
             with suppress(RedisFailure):
@@ -85,7 +85,8 @@ def _restartable(context: FaultContext) -> Restartable:
     return servers
 
 
-def _killable(context: FaultContext) -> Killable:
+def killable(context: FaultContext) -> Killable:
+    """The servers of a run, if the backend can kill them; else raises `UsageError`."""
     servers: object = context.environment
     if not isinstance(servers, Killable):
         raise UsageError(_REFUSAL)

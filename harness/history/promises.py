@@ -40,6 +40,7 @@ class Loss(StrEnum):
     REPLY_LOST = "reply-lost"
     DATABASE_RESTARTED = "database-restarted"
     DATABASE_FROZEN = "database-frozen"
+    DATABASE_TAIL_LOST = "database-tail-lost"
     DATABASE_FULL = "database-full"
     DATABASE_LOCKED = "database-locked"
     DATABASE_READ_ONLY = "database-read-only"

@@ -107,7 +107,12 @@ def open_context(
         pools = Pools(session, exits)
         stack.callback(pools.kill)
         faults = FaultContext(
-            gates=gates, pools=pools, environment=environment, promises=promises, proxies=proxies
+            gates=gates,
+            pools=pools,
+            environment=environment,
+            promises=promises,
+            proxies=proxies,
+            queued_tasks=getattr(session, "queued_tasks", None),
         )
         yield RunContext(
             faults=faults,

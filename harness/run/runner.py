@@ -14,6 +14,7 @@ from harness.checkers.adapter import without_mistakes
 from harness.checkers.asked import as_promised
 from harness.checkers.base import Checker, CheckResult, check_all
 from harness.checkers.deadlocks import recorded_deadlocks
+from harness.checkers.evictions import recorded_evictions
 from harness.checkers.evidence import unreadable
 from harness.checkers.exits import MARGIN_SECONDS
 from harness.checkers.invariants import recorded_invariants
@@ -24,7 +25,7 @@ from harness.faults.nemesis import Nemesis
 from harness.history import DEADLOCKS, RUNNER, History, OperationType, Recorder, seal
 from harness.history.ending import RunPhase
 from harness.history.figures import counted
-from harness.history.names import DRAIN, MACHINE
+from harness.history.names import DRAIN, LEFT_OUT, MACHINE
 from harness.llm.costs_in_history import recorded_budget
 from harness.llm.metering import Metering
 from harness.progress import Progress
@@ -126,6 +127,9 @@ def run_scenario(
             _gauge(history_folder) as gauge,
             phases.phase(RunPhase.RUN),
         ):
+            if plan.left_out:
+                kept = len(scenario.faults)
+                recorder.record(OperationType.INFO, LEFT_OUT, faults=kept, of=kept + plan.left_out)
             watch = DeadlockWatch(environment)
             billed = None if options.metering is None else options.metering.begin()
             with open_context(
@@ -232,6 +236,7 @@ def judge(scenario: Scenario, history: History, target: Target | None = None) ->
     checkers = {
         **recorded_invariants(history),
         **recorded_deadlocks(history),
+        **recorded_evictions(history),
         **checker_of_load(history),
         **recorded_budget(history),
         **scenario.workload.checkers(),
