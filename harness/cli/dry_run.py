@@ -19,7 +19,7 @@ def plan_text(request: RunRequest) -> str:
     total = sum(plan.seconds for plan in request.plans)
     scenarios = counted(len(request.plans), "scenario")
     end = f"{scenarios}, seed {request.seed}, at least {total:.0f} s; nothing was started."
-    return "\n".join([*lines, end])
+    return "\n".join([*lines, *request.left_out, end])
 
 
 def _lines(plan: RunPlan, kept: Collection[int] | None) -> Iterator[str]:

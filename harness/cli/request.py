@@ -15,14 +15,15 @@ from harness.cli.called import called_as
 from harness.cli.cost_options import cost_words, metering_of
 from harness.cli.load_options import load_words, planned_load
 from harness.command_line import flag, number_word
-from harness.environments import make_environment
-from harness.environments.base import Environment
+from harness.environments import make_environment, make_topology
+from harness.environments.base import Environment, Topology
 from harness.environments.urls import checked_url, database_name, has_password
 from harness.errors import UsageError
 from harness.run.runner import RunOptions
 from harness.scenario import SOAK, Scenario, registry
 from harness.scenario.run_plan import RunPlan, require_time, with_workload
 from harness.scenario.schedule import kept_faults
+from harness.scenario.topologies import why_no_topology
 from harness.targets.base import Target
 
 # Options that a repeated run needs, in the order in which they are printed.
@@ -36,7 +37,7 @@ _REPEATED = (
 class RunRequest:
     """A run of scenarios. `options` are the parsed arguments; `session` makes the names of queues unique.
 
-    `asked` are the options of each of its runs.
+    `asked` are the options of each of its runs. `left_out` says which scenarios of a tag or of --all it lacks, and why.
     """
 
     options: Namespace
@@ -47,6 +48,7 @@ class RunRequest:
     seed: int
     report: Path
     session: str
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, options: Namespace) -> RunRequest:
@@ -62,8 +64,9 @@ class RunRequest:
         _refuse_stray_options(options)
         if options.backend == "external":
             _require_permission(scenarios, options)
-        seed = secrets.randbelow(2**32) if options.seed is None else options.seed
         target = _target(options)
+        scenarios, left_out = _with_servers(scenarios, options, target)
+        seed = secrets.randbelow(2**32) if options.seed is None else options.seed
         metering = metering_of(options)
         load = planned_load(options, seed, metering, target, scenarios)
         asked = RunOptions(
@@ -89,6 +92,7 @@ class RunRequest:
             seed=seed,
             report=options.report or _new_folder(Path("reports") / f"{stamp}-{seed}", session),
             session=session,
+            left_out=left_out,
         )
 
     def repeat(self, scenarios: Sequence[Scenario]) -> str:
@@ -167,6 +171,20 @@ def _chosen(options: Namespace) -> tuple[Scenario, ...]:
     return chosen
 
 
+def _with_servers(
+    scenarios: Sequence[Scenario], options: Namespace, target: Target
+) -> tuple[tuple[Scenario, ...], tuple[str, ...]]:
+    """The scenarios whose servers the run can have, and a sentence for each other one.
+
+    Raises `UsageError` for one that is named, and if none is left.
+    """
+    lacking = {one.name: why_no_topology(one, options.backend, target) for one in scenarios}
+    left_out = tuple(f"{name} is left out: {why}." for name, why in lacking.items() if why is not None)
+    if left_out and (options.scenarios or len(left_out) == len(scenarios)):
+        raise UsageError(left_out[0].replace("is left out", "cannot run", 1))
+    return tuple(one for one in scenarios if lacking[one.name] is None), left_out
+
+
 _SERVER_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "embedded": ("postgres_bin", "redis_server"),
     "containers": ("postgres_image", "redis_image"),
@@ -230,9 +248,15 @@ def _require_permission(scenarios: Sequence[Scenario], options: Namespace) -> No
         )
 
 
-def environment_of(options: Namespace, target: object = None) -> Environment:
+def environment_of(
+    options: Namespace, target: object = None, topology: Topology | None = None
+) -> Environment:
     """The requested environment with the services that the target needs, not started; raises `UsageError`."""
     needs = getattr(target, "needs", ())
+    if topology is not None:
+        return make_topology(
+            topology, postgres_bin=options.postgres_bin, redis_server=options.redis_server, needs=needs
+        )
     if options.backend == "external":
         urls = _urls(options)
         return make_environment(

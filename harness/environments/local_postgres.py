@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness.environments import probe
@@ -46,6 +47,8 @@ class LocalPostgres(LocalServer):
     programs: tuple[str, ...] = ("initdb", "postgres")
     """The necessary programs of the wheel; the rest is clients, headers and documentation."""
     user = "harness"
+    settings: Mapping[str, str] = {}
+    """Settings besides those of each Postgres of the harness."""
 
     def __init__(
         self,
@@ -83,7 +86,7 @@ class LocalPostgres(LocalServer):
 
     def command(self) -> list[str]:
         """The command that runs the server in the foreground with its log on standard error."""
-        settings = {**_SETTINGS, "port": str(self.port)}
+        settings = {**_SETTINGS, **self.settings, "port": str(self.port)}
         options = [f"--{name}={value}" for name, value in settings.items()]
         return [str(self._binaries / "postgres"), "-D", str(self._data), *options]
 

@@ -154,7 +154,8 @@ def remove_containers(session: str, engine: str) -> int:
 def release_shared_memory(folder: Path, pid_files: str = "*/*/postmaster.pid") -> None:
     """Free the System V shared memory segments that SIGKILLed Postgres servers leave behind.
 
-    `pid_files` is the pattern of their files in the folder. The seventh line of `postmaster.pid` has its key and id; a server that ends normally removes the file.
+    `pid_files` is the pattern of their files in the folder. The seventh line of `postmaster.pid` has its key and id; a
+    server that ends normally removes the file.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     for pid_file in folder.glob(pid_files):

@@ -42,8 +42,9 @@ class RestartServer:
 
     @property
     def loss(self) -> Loss:
-        """A restart of the database if the server is Postgres, else of the broker."""
-        return Loss.DATABASE_RESTARTED if self.service == "postgres" else Loss.BROKER_RESTARTED
+        """A restart of the database if the server is Postgres or a pooler before it, else of the broker."""
+        database = self.service in ("postgres", "pgbouncer")
+        return Loss.DATABASE_RESTARTED if database else Loss.BROKER_RESTARTED
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """No process; the operation names the oldest running pool."""

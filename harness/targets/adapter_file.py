@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from harness.environments.base import Topology
 from harness.errors import UsageError
 from harness.history.promises import Promises
 
@@ -38,6 +39,7 @@ class AdapterFile:
     distribution: str | None = None
     requirements: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    topologies: tuple[Topology, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     promises: Promises = field(default_factory=Promises)
     profiles: tuple[str, ...] = ()
@@ -69,6 +71,7 @@ def read_adapter(path: Path, profile: str = "") -> AdapterFile:
         distribution=values.get("distribution"),
         requirements=tuple(values.get("requirements", ())),
         needs=tuple(values.get("needs", ())),
+        topologies=tuple(map(Topology, values.get("topologies", ()))),
         settings=values.get("settings", {}),
         promises=_promises(file, values.get("promises", {})),
         profiles=tuple(profiles),
@@ -113,6 +116,10 @@ def _is_list(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_text, value))
 
 
+def _is_topologies(value: object) -> bool:
+    return isinstance(value, list) and all(one in list(Topology) for one in value)
+
+
 def _is_command(value: object) -> bool:
     return _is_list(value) and bool(value)
 
@@ -128,6 +135,7 @@ _KEYS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "distribution": (_is_text, 'a text, such as "rq"'),
     "requirements": (_is_list, 'a list of texts, such as ["rq>=2"]'),
     "needs": (_is_list, _LIST),
+    "topologies": (_is_topologies, f"a list of {', '.join(Topology)}, which may be empty"),
     "pool": (_is_command, _COMMAND),
     "client": (_is_command, _COMMAND),
     "settings": (_is_settings, "a table of texts"),

@@ -190,7 +190,7 @@ def _make_private(folder: Path) -> None:
 
 
 def _connected(server: LocalRedis) -> RedisConnection:
-    return RedisConnection(server.url.removesuffix("/0"), timeout=_ANSWER_SECONDS)
+    return RedisConnection(server.url, timeout=_ANSWER_SECONDS)
 
 
 def _answer(server: LocalRedis, ask: Callable[[RedisConnection], AnswerT]) -> AnswerT | None:
