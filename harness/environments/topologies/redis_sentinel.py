@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -170,7 +171,7 @@ class RedisBehindSentinels(ServerGroup):
     def _wait_until_in_step(self) -> None:
         self.wait_for("two replicas are in step with the primary", self._in_step)
         for sentinel in self._sentinels:
-            self.wait_for("each Sentinel knows all others", lambda one=sentinel: _answer(one, _knows_all))
+            self.wait_for("each Sentinel knows all others", partial(_answer, sentinel, _knows_all))
 
     def _in_step(self) -> bool:
         primary = self._primary()
