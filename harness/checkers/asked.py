@@ -158,6 +158,11 @@ def unasked(results: Mapping[str, CheckResult]) -> str | None:
     return f"delivery not asked{': ' if counts else ''}{', '.join(counts)}"
 
 
+def left_out(why: str) -> CheckResult:
+    """The only result of a scenario that is not run, because its faults cannot strike the target."""
+    return CheckResult(verdict=Verdict.NOT_ASKED, summary=f"left out, it {why}")
+
+
 _NOTHING = CheckResult(
     verdict=Verdict.UNKNOWN,
     summary="the system promises nothing that this run asks about its tasks; choose a fault that it does survive",

@@ -203,7 +203,7 @@ def _report(series: ScenarioSeries, folder: Path, out: TextIO) -> int:
     runs = series.results()
     code = Verdict.combine(run.verdict for run in runs).exit_code
     print(f"\n{verdict_table(runs, colour=is_animated(out))}", file=out)
-    for line in (*series.request.left_out, *_violations(runs)):
+    for line in _violations(runs):
         print(line, file=out)
     for run in runs if in_github() else ():
         if run.scenario in series.missing:

@@ -21,6 +21,7 @@ from harness.environments.urls import checked_url, database_name, has_password
 from harness.errors import UsageError
 from harness.run.runner import RunOptions
 from harness.scenario import SOAK, Scenario, registry
+from harness.scenario.applicable import why_left_out
 from harness.scenario.run_plan import RunPlan, require_time, with_workload
 from harness.scenario.schedule import kept_faults
 from harness.scenario.topologies import why_no_topology
@@ -37,23 +38,25 @@ _REPEATED = (
 class RunRequest:
     """A run of scenarios. `options` are the parsed arguments; `session` makes the names of queues unique.
 
-    `asked` are the options of each of its runs. `left_out` says which scenarios of a tag or of --all it lacks, and why.
+    `asked` are the options of each of its runs. `left_out` are scenarios of `--all` or `--tag` that cannot strike the
+    target, or whose servers it cannot have, with the reason.
     """
 
     options: Namespace
     scenarios: tuple[Scenario, ...]
+    left_out: tuple[tuple[Scenario, str], ...]
     plans: tuple[RunPlan, ...]
     asked: RunOptions
     target: Target
     seed: int
     report: Path
     session: str
-    left_out: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, options: Namespace) -> RunRequest:
         """Validate the arguments and choose the seed; raises `UsageError`."""
-        scenarios = _chosen(options)
+        target = _target(options)
+        scenarios, left_out = _divided(_chosen(options), target, options)
         if options.workload is not None:
             workload = registry.workload(options.workload)
             scenarios = tuple(with_workload(scenario, workload) for scenario in scenarios)
@@ -64,8 +67,6 @@ class RunRequest:
         _refuse_stray_options(options)
         if options.backend == "external":
             _require_permission(scenarios, options)
-        target = _target(options)
-        scenarios, left_out = _with_servers(scenarios, options, target)
         seed = secrets.randbelow(2**32) if options.seed is None else options.seed
         metering = metering_of(options)
         load = planned_load(options, seed, metering, target, scenarios)
@@ -86,13 +87,13 @@ class RunRequest:
         return cls(
             options=options,
             scenarios=scenarios,
+            left_out=left_out,
             plans=plans,
             asked=asked,
             target=target,
             seed=seed,
             report=options.report or _new_folder(Path("reports") / f"{stamp}-{seed}", session),
             session=session,
-            left_out=left_out,
         )
 
     def repeat(self, scenarios: Sequence[Scenario]) -> str:
@@ -171,18 +172,26 @@ def _chosen(options: Namespace) -> tuple[Scenario, ...]:
     return chosen
 
 
-def _with_servers(
-    scenarios: Sequence[Scenario], options: Namespace, target: Target
-) -> tuple[tuple[Scenario, ...], tuple[str, ...]]:
-    """The scenarios whose servers the run can have, and a sentence for each other one.
+def _divided(
+    chosen: Sequence[Scenario], target: Target, options: Namespace
+) -> tuple[tuple[Scenario, ...], tuple[tuple[Scenario, str], ...]]:
+    """Those that can strike the target and have their servers, and the others with the reason; a named one is refused.
 
-    Raises `UsageError` for one that is named, and if none is left.
+    Raises `UsageError` also if none is left.
     """
-    lacking = {one.name: why_no_topology(one, options.backend, target) for one in scenarios}
-    left_out = tuple(f"{name} is left out: {why}." for name, why in lacking.items() if why is not None)
-    if left_out and (options.scenarios or len(left_out) == len(scenarios)):
-        raise UsageError(left_out[0].replace("is left out", "cannot run", 1))
-    return tuple(one for one in scenarios if lacking[one.name] is None), left_out
+    whys = [
+        (one, why_left_out(one, target) or why_no_topology(one, options.backend, target)) for one in chosen
+    ]
+    left_out = tuple((one, why) for one, why in whys if why is not None)
+    if left_out and options.scenarios:
+        first, why = left_out[0]
+        raise UsageError(f"{first.name} {why}. Choose another scenario.")
+    if len(left_out) == len(chosen):
+        first, why = left_out[0]
+        raise UsageError(
+            f"None of the scenarios can strike {target.name}: {first.name} {why}. Choose others, or correct `needs`."
+        )
+    return tuple(one for one, why in whys if why is None), left_out
 
 
 _SERVER_OPTIONS: Mapping[str, tuple[str, ...]] = {

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
+from harness.checkers.asked import ASKED, left_out
 from harness.checkers.base import Verdict
 from harness.cli.fault_shrinking import FaultShrinker, shrunk_note, write_replay
 from harness.cli.request import RunRequest, environment_of
@@ -53,6 +54,8 @@ class ScenarioSeries:
         if isinstance(request.target, AdapterTarget):
             request.target.install(progress.step)
         progress.step(f"seed {request.seed}; starting Postgres and Redis ({request.options.backend})")
+        for scenario, why in request.left_out:
+            progress.step(f"{scenario.name}: left out, it {why}")
         planned = zip(request.scenarios, request.plans, strict=True)
         for topology, found in groupby(planned, key=lambda one: one[0].topology):
             self._run_on(topology, list(found), progress)
@@ -83,9 +86,16 @@ class ScenarioSeries:
                 self.missing.setdefault(scenario.name, f"{when}: {why}")
 
     def results(self) -> list[ScenarioRun]:
-        """The result of each scenario in the order of the request; one that was not run has an error and is UNKNOWN."""
+        """The result of each scenario in the order of the request; one that was not run has an error and is UNKNOWN.
+
+        Those that cannot strike the target come last and are skipped.
+        """
         found = {run.scenario: run for run in self.runs}
-        return list(self._results(found))
+        skipped = [
+            replace(self._without_result(one, None), skipped=True, results={ASKED: left_out(why)})
+            for one, why in self.request.left_out
+        ]
+        return [*self._results(found), *skipped]
 
     def _results(self, found: dict[str, ScenarioRun]) -> Iterator[ScenarioRun]:
         for scenario in self.request.scenarios:
@@ -178,7 +188,7 @@ class ScenarioSeries:
         progress.step(f"{scenario.name}: {note}")
         return replace(run, notes=(*run.notes, note))
 
-    def _without_result(self, scenario: Scenario, why: str) -> ScenarioRun:
+    def _without_result(self, scenario: Scenario, why: str | None) -> ScenarioRun:
         request = self.request
         folder = self.folder / "history" / scenario.name
         half_way = scenario is self.current and folder.is_dir()

@@ -49,6 +49,8 @@ class Fault(Protocol):
 
     An attribute `loss` (`harness.history.promises.Loss`) says what it takes from the system; a checker then asks only
     those systems that promise to survive it.
+    An attribute `service` names the server that it strikes, and `action` what a handler has to do for it at its gate: a
+    target without them is not asked (`harness.scenario.applicable`).
     """
 
     @property

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.environments.base import Endpoints
+from harness.environments.base import Endpoints, Service
 from harness.errors import GateError, HarnessError
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
@@ -39,6 +39,11 @@ class ServerState(Protocol):
     @property
     def loss(self) -> Loss:
         """What the state takes from the system."""
+        ...
+
+    @property
+    def service(self) -> Service:
+        """The server that is in the state."""
         ...
 
     def held(self, endpoints: Endpoints) -> AbstractContextManager[None]:
@@ -73,6 +78,11 @@ class HoldState:
     def loss(self) -> Loss:
         """That of the state."""
         return self.state.loss
+
+    @property
+    def service(self) -> Service:
+        """That of the state."""
+        return self.state.service
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """No process; the operation names the oldest running pool."""

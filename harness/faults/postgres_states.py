@@ -11,7 +11,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import errors, sql
 
-from harness.environments.base import Endpoints
+from harness.environments.base import Endpoints, Service
 from harness.environments.urls import plain_url
 from harness.errors import GateError, HarnessError, first_line
 from harness.faults.backends import OTHER_SESSIONS, TERMINATE
@@ -43,6 +43,7 @@ class ConnectionsExhausted:
     name: str = "exhaust-connections"
     kind: InjectionKind = InjectionKind.DISCONNECT
     loss: Loss = Loss.DATABASE_FULL
+    service: Service = "postgres"
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
@@ -69,6 +70,7 @@ class TablesLocked:
     name: str = "lock-tables"
     kind: InjectionKind = InjectionKind.PAUSE
     loss: Loss = Loss.DATABASE_LOCKED
+    service: Service = "postgres"
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
@@ -101,6 +103,7 @@ class ReadOnly:
     name: str = "read-only-postgres"
     kind: InjectionKind = InjectionKind.OTHER
     loss: Loss = Loss.DATABASE_READ_ONLY
+    service: Service = "postgres"
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
@@ -124,6 +127,7 @@ class StatementsCanceled:
     name: str = "cancel-statements"
     kind: InjectionKind = InjectionKind.OTHER
     loss: Loss = Loss.STATEMENTS_CANCELED
+    service: Service = "postgres"
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
@@ -144,6 +148,7 @@ class BackendsTerminated:
     name: str = "terminate-storm"
     kind: InjectionKind = InjectionKind.DISCONNECT
     loss: Loss = Loss.BACKENDS_TERMINATED
+    service: Service = "postgres"
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:

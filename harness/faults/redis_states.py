@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from harness.environments.base import Endpoints
+from harness.environments.base import Endpoints, Service
 from harness.environments.ports import LOOPBACK
 from harness.environments.redis_connection import RedisConnection
 from harness.errors import GateError, HarnessError
@@ -34,6 +34,7 @@ class MemoryFull:
     name: str = "fill-redis"
     kind: InjectionKind = InjectionKind.OTHER
     loss: Loss = Loss.BROKER_FULL
+    service: Service = "redis"
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
@@ -57,6 +58,7 @@ class Evicting:
     name: str = "evict-redis"
     kind: InjectionKind = InjectionKind.DATA_LOSS
     loss: Loss = Loss.BROKER_EVICTS
+    service: Service = "redis"
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
@@ -84,6 +86,7 @@ class Busy:
     name: str = "occupy-redis"
     kind: InjectionKind = InjectionKind.OTHER
     loss: Loss = Loss.BROKER_BUSY
+    service: Service = "redis"
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
@@ -104,6 +107,7 @@ class ClientsKilled:
     name: str = "kill-redis-clients"
     kind: InjectionKind = InjectionKind.DISCONNECT
     loss: Loss = Loss.BROKER_DISCONNECTS
+    service: Service = "redis"
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
@@ -120,6 +124,7 @@ class ReadOnlyReplica:
     name: str = "demote-redis"
     kind: InjectionKind = InjectionKind.OTHER
     loss: Loss = Loss.BROKER_READ_ONLY
+    service: Service = "redis"
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
@@ -139,6 +144,7 @@ class PasswordChanged:
     name: str = "rotate-redis-password"
     kind: InjectionKind = InjectionKind.DISCONNECT
     loss: Loss = Loss.BROKER_LOCKED_OUT
+    service: Service = "redis"
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:

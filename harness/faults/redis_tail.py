@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from harness.environments.base import FileAccess, Killable
+from harness.environments.base import FileAccess, Killable, Service
 from harness.errors import GateError, UsageError
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
@@ -34,6 +34,7 @@ class LoseRedisTail:
     name: str = "lose-redis-tail"
     kind: InjectionKind = InjectionKind.DATA_LOSS
     loss: Loss = Loss.BROKER_TAIL_LOST
+    service: Service = "redis"
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """No process; the operation names the oldest running pool."""

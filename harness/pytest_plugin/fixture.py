@@ -173,7 +173,7 @@ class ChaosFixture:
         if scenario.topology is None:
             return nullcontext(self._request.getfixturevalue("harness_environment"))
         if why := why_no_topology(scenario, "embedded", target):
-            raise UsageError(f"{scenario.name} cannot run: {why}.")
+            raise UsageError(f"{scenario.name} {why}. Choose another scenario.")
         return make_topology(scenario.topology, needs=getattr(target, "needs", ()))
 
     def _settings(self, scenario: Scenario, target: Target, options: ChaosOptions) -> RunOptions:

@@ -24,7 +24,7 @@ from harness.faults.nemesis import Nemesis
 from harness.history import DEADLOCKS, RUNNER, History, OperationType, Recorder, seal
 from harness.history.ending import RunPhase
 from harness.history.figures import counted
-from harness.history.names import DRAIN, MACHINE
+from harness.history.names import DRAIN, LEFT_OUT, MACHINE
 from harness.llm.costs_in_history import recorded_budget
 from harness.llm.metering import Metering
 from harness.progress import Progress
@@ -126,6 +126,9 @@ def run_scenario(
             _gauge(history_folder) as gauge,
             phases.phase(RunPhase.RUN),
         ):
+            if plan.left_out:
+                kept = len(scenario.faults)
+                recorder.record(OperationType.INFO, LEFT_OUT, faults=kept, of=kept + plan.left_out)
             watch = DeadlockWatch(environment)
             billed = None if options.metering is None else options.metering.begin()
             with open_context(

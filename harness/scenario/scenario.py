@@ -72,7 +72,8 @@ class ScenarioRun:
 
     `repeat` is the command that runs it again; `seconds` is its wall time; `error` is set if the run broke down before
     its history was complete. `notes` are sentences about the load of the run. `seed` is None for a history whose seed
-    is not recorded.
+    is not recorded. A `skipped` one was chosen with others and not run, because its faults cannot strike
+    the target: its verdict is NOT ASKED, and its only result says why.
     """
 
     scenario: str
@@ -90,9 +91,12 @@ class ScenarioRun:
     history_path: Path | None = None
     error: str | None = None
     notes: tuple[str, ...] = ()
+    skipped: bool = False
 
     @property
     def verdict(self) -> Verdict:
         """The combined verdict of the checkers; at best UNKNOWN if `error` is set."""
+        if self.skipped:
+            return Verdict.NOT_ASKED
         found = [result.verdict for result in self.results.values()]
         return Verdict.combine(found if self.error is None else [*found, Verdict.UNKNOWN])

@@ -13,17 +13,15 @@ _BACKEND = "embedded"
 
 
 def why_no_topology(scenario: Scenario, backend: str, target: Target) -> str | None:
-    """Why a run cannot have the topology of the scenario, with the remedy, as one sentence; None if it can."""
+    """Why a run cannot have the servers of the scenario, as in `needs x, which is not installed`; None if it can."""
     topology = scenario.topology
     if topology is None:
         return None
     if backend != _BACKEND:
-        return f"the topology {topology} exists only with --backend {_BACKEND}"
+        return f"needs the topology {topology}, which only the {_BACKEND} backend has"
     reached: Collection[Topology] = getattr(target, "topologies", ())
     if topology not in reached:
-        return (
-            f"{target.name} does not say that it connects to {topology}; name that in `topologies` if it does"
-        )
+        return f"needs the topology {topology}, which `topologies` of {target.name} does not name"
     if topology is Topology.PGBOUNCER and pgbouncer.program() is None:
-        return "PgBouncer is not installed; run `apt-get install pgbouncer`"
+        return "needs PgBouncer, which is not installed: run `apt-get install pgbouncer`"
     return None

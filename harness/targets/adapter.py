@@ -80,6 +80,11 @@ class AdapterTarget:
         return self.file.topologies
 
     @property
+    def actions(self) -> Sequence[str]:
+        """What its handlers can do at a gate when a fault asks for it."""
+        return self.file.actions
+
+    @property
     def settings(self) -> Mapping[str, str]:
         """What differs from the defaults of the system, as text."""
         return self.file.settings

@@ -142,6 +142,8 @@ class Target(Protocol):
 
     An optional attribute `task_names: Collection[str] | None` has the names that its submissions may have, and None if
     they are not known before a run: a threshold of a load for another name is refused.
+    An optional attribute `needs` names the services that it uses, and `actions` what its handlers can do at a gate
+    (`harness_worker.actions`): faults of others are left out. Without them, it is asked for all.
     An optional attribute `features` names what its tasks can do besides running once (`TaskFeature`).
     An optional attribute `topologies` names the servers besides single ones that it connects to (`Topology`).
     """

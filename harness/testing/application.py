@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from harness.checkers import delivery
 from harness.checkers.base import Checker
 from harness.checkers.invariants import PREFIX, completed_of, invariant, judged
-from harness.environments.base import Endpoints, Topology
+from harness.environments.base import SERVICES, Endpoints, Topology
 from harness.errors import FOREIGN_ERRORS, TargetFailed, UsageError, describe_error
 from harness.history import INVARIANT, Operation, OperationType
 from harness.history.promises import Promises
@@ -128,6 +128,11 @@ class Application:
         """Those of the system."""
         found: Collection[Topology] = getattr(self.wrapped, "topologies", ())
         return found
+
+    @property
+    def services(self) -> Sequence[str]:
+        """The services that a fault may strike: its own handlers may use Postgres and Redis too."""
+        return tuple(dict.fromkeys((*SERVICES, *self.needs)))
 
     @property
     def task_names(self) -> Collection[str] | None:
