@@ -15,8 +15,9 @@ from harness.cli.called import called_as
 from harness.cli.cost_options import cost_words, metering_of
 from harness.cli.load_options import load_words, planned_load
 from harness.command_line import flag, number_word
-from harness.environments import make_environment, make_topology
+from harness.environments import make_environment
 from harness.environments.base import Environment, Topology
+from harness.environments.topologies import make_topology
 from harness.environments.urls import checked_url, database_name, has_password
 from harness.errors import UsageError
 from harness.run.runner import RunOptions

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.environments.backend import ServersEnvironment
-from harness.environments.base import Environment, Topology
+from harness.environments.base import Environment
 from harness.environments.services import extra_services, other_urls
 from harness.errors import UsageError
 
-__all__ = ["BACKENDS", "make_environment", "make_topology"]
+__all__ = ["BACKENDS", "make_environment"]
 
 BACKENDS = ("embedded", "containers", "external")
 
@@ -62,20 +62,5 @@ def make_environment(
         from harness.environments.containers import ContainersEnvironment
 
         environment = ContainersEnvironment(postgres_image=postgres_image, redis_image=redis_image)
-    environment.extra_services = extra_services(needs)
-    return environment
-
-
-def make_topology(
-    topology: Topology,
-    *,
-    postgres_bin: Path | None = None,
-    redis_server: Path | None = None,
-    needs: Sequence[str] = (),
-) -> Environment:
-    """Make the embedded environment in a topology, without starting it; the options are those of `make_environment`."""
-    from harness.environments.topologies.environment import TopologyEnvironment
-
-    environment = TopologyEnvironment(topology, postgres_bin=postgres_bin, redis_server=redis_server)
     environment.extra_services = extra_services(needs)
     return environment

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import pytest
 
 from harness.checkers.base import CheckResult, Verdict
-from harness.environments import make_topology
 from harness.environments.base import Environment
+from harness.environments.topologies import make_topology
 from harness.errors import HarnessError, UsageError
 from harness.masking import terminal_safe
 from harness.progress import PlainLines
