@@ -20,9 +20,9 @@ SCENARIO = Scenario(
     summary="the primary of Redis is killed twice, once with replicas that lag, and frozen once; Sentinels replace it",
     workload=NumberedTasks(rate=20.0, work=(0.05, 0.25)),
     faults=(
-        KillPrimary(service="redis", at=0.15),
-        KillPrimary(service="redis", at=0.45, lag=1.0),
-        FreezePrimary(at=0.75),
+        KillPrimary(service="redis", at=0.1),
+        KillPrimary(service="redis", at=0.4, lag=1.0),
+        FreezePrimary(at=0.7),
     ),
     checkers=standard(recovery_p99=None, minimum_faults=3)
     | {"duplicates": duplicates(budget_per_fault(_POOL.workers * _POOL.concurrency))},
@@ -30,4 +30,6 @@ SCENARIO = Scenario(
     own_servers=True,
     pool=_POOL,
     timeout=90.0,
+    # A failover takes about five seconds with its heal, so that the last one still has tasks to strike.
+    tasks=480,
 )

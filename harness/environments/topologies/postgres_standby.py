@@ -4,7 +4,7 @@ The standby is synchronous: a commit is acknowledged once the standby has it on 
 so that a promotion loses nothing. With an asynchronous standby (`synchronous_standby_names` is empty), or with
 `synchronous_commit=local` or `off`, a promotion loses what the standby has not received, although it was acknowledged.
 
-While a server is alone, it waits for no standby, as managers of clusters configure it unless they are told to be
+While a server is alone, it waits for no standby, as managers of clusters configure it unless they have to be
 strict: a commit of that time is on one disk.
 """
 

@@ -59,7 +59,7 @@ def test_a_tag_leaves_a_scenario_out_by_name_with_the_reason(capsys: pytest.Capt
         "restart-pgbouncer: left out, it needs PgBouncer, which is not installed: run `apt-get install"
         in printed
     )
-    assert "fail-over-redis: 240 tasks in " in printed
+    assert "fail-over-redis: 480 tasks in " in printed
     assert "restart-pgbouncer: 240 tasks in " not in printed
 
 
