@@ -1,8 +1,8 @@
 """PgBouncer, in transaction mode before Postgres, is restarted: in order, after a crash, and in order again.
 
 Every connection of the system ends, and there is no database for a second. Consecutive transactions of a client have
-different sessions of the server. Would fail for a system that ends with its connection, or that keeps state in a
-session: prepared statements, session locks, settings.
+different sessions of the server. Would fail for a system that ends with its connection, or that depends on a session:
+on its locks, its settings, or what it listens to.
 """
 
 from __future__ import annotations
