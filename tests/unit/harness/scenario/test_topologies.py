@@ -52,7 +52,10 @@ def test_a_machine_without_pgbouncer_is_told_what_to_install(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("missing")
-def test_a_tag_leaves_a_scenario_out_by_name_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tag_leaves_a_scenario_out_by_name_with_the_reason(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "scenarios", lambda: {one.name: one for one in (WITH_SENTINELS, POOLED)})
     assert cli.main(["chaos", "run", "--tag", "release", "--seed", "1", "--dry-run"]) == 0
     printed = capsys.readouterr().out
     assert (
@@ -63,10 +66,9 @@ def test_a_tag_leaves_a_scenario_out_by_name_with_the_reason(capsys: pytest.Capt
     assert "restart-pgbouncer: 240 tasks in " not in printed
 
 
-@pytest.mark.parametrize("words", [["restart-pgbouncer"], ["kill-pool", "restart-pgbouncer"]])
 @pytest.mark.usefixtures("missing")
-def test_a_scenario_that_is_named_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["chaos", "run", *words, "--seed", "1", "--dry-run"]) == 64
+def test_a_scenario_that_is_named_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["chaos", "run", "kill-pool", "restart-pgbouncer", "--seed", "1", "--dry-run"]) == 64
     assert "restart-pgbouncer needs PgBouncer, which is not installed" in capsys.readouterr().err
 
 
