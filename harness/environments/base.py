@@ -19,8 +19,8 @@ Service = str
 SERVICES: tuple[Service, ...] = ("postgres", "redis")
 """The services that every environment has."""
 
-BEFORE: Mapping[Service, Service] = {"pgbouncer": "postgres"}
-"""Servers that are only a way to a service, by name, with that service."""
+LEADS_TO: Mapping[Service, Service] = {"pgbouncer": "postgres"}
+"""Servers that only forward to a service, by name, with that service."""
 
 WATCHING = "agentexec-harness"
 """The `application_name` of connections by which the harness watches Postgres: no fault is aimed at them."""

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, cast
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 Word = str | bytes | int
 Reply = bytes | int | None | list["Reply"]
@@ -199,16 +199,17 @@ def primary_url(url: str, timeout: float | None = None) -> str:
     login, at, authority = place.rpartition("@")
     hosts, _, path = authority.partition("/")
     name, _, database = path.partition("/")
-    options = dict(parse_qsl(query))
-    login_there = ":".join(
-        quote(options.get(f"sentinel_{part}", ""), safe="") for part in ("username", "password")
-    )
+    options = parse_qsl(query)
+    of_sentinels = {key: quote(value, safe="") for key, value in options if key.startswith("sentinel_")}
+    account = ":".join(of_sentinels.get(f"sentinel_{part}", "") for part in ("username", "password"))
+    common = urlencode([(key, value) for key, value in options if key not in of_sentinels])
     for host in hosts.split(","):
         with suppress(RedisFailure):
-            with RedisConnection(f"{scheme}://{login_there}@{host}", timeout=timeout) as asked:
+            with RedisConnection(f"{scheme}://{account}@{host}?{common}", timeout=timeout) as asked:
                 match asked.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", unquote(name)):
                     case [bytes(found), bytes(port)]:
-                        return f"{scheme}://{login}{at}{found.decode()}:{port.decode()}/{database or 0}"
+                        server = f"{found.decode()}:{port.decode()}/{database or 0}"
+                        return f"{scheme}://{login}{at}{server}?{common}"
     raise RedisFailure("no Sentinel names a primary")
 
 

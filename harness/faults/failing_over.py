@@ -18,7 +18,8 @@ class KillPrimary:
     """SIGKILL the primary: another server replaces it, and the lost one comes back as its replica.
 
     With `lag`, the replicas receive nothing in the last seconds before: what the primary acknowledged then is lost.
-    Sources: "High availability with Redis Sentinel", section "Example 2"; "Failover", PostgreSQL documentation.
+    Sources: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/ (asynchronous replicas) and
+    https://www.postgresql.org/docs/current/warm-standby.html (section "Synchronous Replication").
     """
 
     service: Service

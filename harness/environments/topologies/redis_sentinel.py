@@ -16,6 +16,7 @@ from harness.environments.ports import LOOPBACK
 from harness.environments.redis_connection import RedisConnection, RedisFailure
 from harness.environments.session import Session
 from harness.environments.topologies.group import ServerGroup
+from harness.errors import UsageError
 
 _PRIMARY = "mymaster"
 _REPLICAS, _SENTINELS = 2, 3
@@ -125,6 +126,8 @@ class RedisBehindSentinels(ServerGroup):
 
     def fail_over(self, *, lag: float = 0.0, frozen: bool = False) -> None:
         """SIGKILL or freeze the primary; returns once all Sentinels name another one, which accepts writes."""
+        if lag and frozen:
+            raise UsageError("The replicas of a frozen primary do not lag. Leave `lag` or `frozen` out.")
         lost = self.wait_for("all Sentinels name one primary", self._primary)
         if lag:
             with _connected(lost) as asked:

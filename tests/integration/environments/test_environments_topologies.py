@@ -64,6 +64,8 @@ def port_of(redis: RedisConnection) -> str:
 def test_sentinels_replace_a_lost_primary_which_comes_back_as_a_replica() -> None:
     with redis_group() as group:
         assert group.version.endswith("with 2 replicas and 3 Sentinels")
+        with pytest.raises(UsageError, match="do not lag"):
+            group.fail_over(lag=1.0, frozen=True)
         with redis_at(group.url) as old:
             frozen = port_of(old)
             old.call("SET", "early", 1)

@@ -76,7 +76,7 @@ def test_what_cannot_strike_is_left_out(target: str, left_out: set[str], chosen:
         assert not any(_cannot(fault, found.target) for fault in plan.scenario.faults)
 
 
-def _cannot(fault: Any, target: str) -> bool:
+def _cannot(fault: Any, target: Any) -> bool:
     services, actions = (
         services_of(registry.target(target)),
         getattr(registry.target(target), "actions", None),
