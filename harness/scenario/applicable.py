@@ -1,6 +1,6 @@
 """Which faults of a scenario can strike a target: those of the services that it needs and of what its handlers can do.
 
-A fault of a server that the target does not use hits nobody, and its run could show nothing.
+A fault of a server that the target does not use has no victim, and its run could show nothing.
 """
 
 from __future__ import annotations
