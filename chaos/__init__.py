@@ -13,6 +13,8 @@ from . import (
     demote_redis,
     evict_redis,
     exhaust_connections,
+    fail_over_postgres,
+    fail_over_redis,
     fill_redis,
     flush_redis,
     handler_blocks,
@@ -30,6 +32,7 @@ from . import (
     occupy_redis,
     pause_worker,
     read_only_postgres,
+    restart_pgbouncer,
     restart_postgres,
     restart_redis,
     rolling_deploy,
@@ -81,6 +84,9 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             scale_to_zero.SCENARIO,
             starve_workers.SCENARIO,
             mixed_soak.SCENARIO,
+            fail_over_redis.SCENARIO,
+            fail_over_postgres.SCENARIO,
+            restart_pgbouncer.SCENARIO,
         )
     }
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.checkers.base import Checker, CheckResult, Verdict
-from harness.environments.base import ServerVersions, Service
+from harness.environments.base import ServerVersions, Service, Topology
 from harness.faults.base import Fault
 from harness.history import History
 from harness.workloads.base import Workload
@@ -47,7 +47,8 @@ class Scenario:
     `timeout` (seconds) bounds the whole run, which submits `tasks` unless it is asked for another number.
     `destructive` scenarios run on external servers only if they are named and allowed. `own_servers` marks faults
     that freeze or empty a whole server, and so affect other data on it: such a scenario never runs on external
-    servers. The target reaches the servers in `proxied` through a proxy of the harness (`harness.wire`).
+    servers. The target reaches the servers in `proxied` through a proxy of the harness (`harness.wire`). A scenario
+    with a `topology` has servers of its own in that topology.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Scenario:
     destructive: bool = True
     own_servers: bool = False
     proxied: tuple[Service, ...] = ()
+    topology: Topology | None = None
     timeout: float = 60.0
     tasks: int = TASKS
     tags: tuple[str, ...] = (RELEASE,)

@@ -21,7 +21,7 @@ import agentexec as ax
 from agentexec.activity import PENDING, Activity, ActivityLog
 from agentexec.queue import redis_queue
 from agentexec.store.dialects import PREFIX
-from harness.environments.base import Endpoints
+from harness.environments.base import Endpoints, Topology
 from harness.errors import TargetFailed, describe_error
 from harness.history import CHILD, Operation, OperationType
 from harness.targets.agentexec_schema import TemporarySchema
@@ -291,6 +291,7 @@ class AgentexecTarget:
     name: str = "agentexec"
     task_names: ClassVar[tuple[str, ...]] = ()
     features: tuple[TaskFeature, ...] = tuple(TaskFeature)
+    topologies: tuple[Topology, ...] = tuple(Topology)
 
     def version(self) -> str:
         """The version of the installed agentexec."""

@@ -147,6 +147,7 @@ class Target(Protocol):
     An optional attribute `needs` names the services that it uses, and `actions` what its handlers can do at a gate
     (`harness_worker.actions`): faults of others are left out. Without them, it is asked for all.
     An optional attribute `features` names what its tasks can do besides running once (`TaskFeature`).
+    An optional attribute `topologies` names the servers besides single ones that it connects to (`Topology`).
     """
 
     @property
