@@ -19,6 +19,7 @@ from . import (
     handler_exits,
     kill_forked_worker,
     kill_pool,
+    kill_producer,
     kill_redis_clients,
     kill_worker_locked,
     kill_worker_mid_task,
@@ -78,6 +79,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             lose_redis_tail.SCENARIO,
             scale_to_zero.SCENARIO,
             starve_workers.SCENARIO,
+            kill_producer.SCENARIO,
             mixed_soak.SCENARIO,
         )
     }

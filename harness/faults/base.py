@@ -15,6 +15,7 @@ from harness.gate import GateKeeper
 from harness.history import InjectionKind
 from harness.history.promises import Promises
 from harness.targets.pools import Pools, RunningPool
+from harness.targets.producers import ProducerProcesses
 from harness.wire import Wire
 
 
@@ -25,6 +26,7 @@ class FaultContext:
     `patience` is how many seconds a fault waits for its victim, and how long its heal waits until the target recovers.
     `promises` are those of the target.
     `proxies` are those between the target and its servers, by service; the scenario names these in `proxied`.
+    `producers` are processes that submit the tasks, if the scenario asks for them and the target can have them.
     """
 
     gates: GateKeeper
@@ -33,6 +35,7 @@ class FaultContext:
     environment: Environment | None = None
     promises: Promises = field(default_factory=Promises)
     proxies: Mapping[str, Wire] = field(default_factory=dict)
+    producers: ProducerProcesses | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

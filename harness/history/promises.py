@@ -21,6 +21,7 @@ class Loss(StrEnum):
 
     WORKER_KILLED = "worker-killed"
     POOL_KILLED = "pool-killed"
+    PRODUCER_KILLED = "producer-killed"
     WORKER_PAUSED = "worker-paused"
     WORKER_BLOCKED = "worker-blocked"
     WORKER_STARVED = "worker-starved"

@@ -16,9 +16,11 @@ from harness.history.names import PROMISES
 from harness.history.unrecorded import reserve
 from harness.run.kept_logs import record_clock
 from harness.scenario import PoolNeeds
+from harness.targets.adapter import AdapterTarget
 from harness.targets.base import Target, TargetSession, TargetSettings
 from harness.targets.guarded import GuardedSession
 from harness.targets.pools import Pools
+from harness.targets.producers import ProducedSession, ProducerNeeds
 from harness.targets.promised import promised
 from harness.wire import Wire
 
@@ -65,10 +67,12 @@ def open_context(
     history: Path,
     runner: Recorder,
     proxied: Sequence[Service] = (),
+    producers: ProducerNeeds | None = None,
 ) -> Iterator[RunContext]:
     """Open the resources of a run; SIGKILL its remaining pools and close everything on exit.
 
-    The target reaches the servers in `proxied` through a proxy. Raises what the target raises.
+    The target reaches the servers in `proxied` through a proxy. `producers` submit the tasks, if they can find
+    the target. Raises what the target raises.
     """
     folder = environment.folder / queue
     folder.mkdir(mode=0o755)
@@ -103,11 +107,20 @@ def open_context(
             for service in proxied
         }
         endpoints = environment.endpoints.replace({name: proxy.url for name, proxy in proxies.items()})
-        session = stack.enter_context(closing(GuardedSession(target.open(endpoints, settings))))
+        opened, produced = target.open(endpoints, settings), None
+        if producers and producers.number and producers.target and not isinstance(target, AdapterTarget):
+            opened = ProducedSession.of(opened, producers, endpoints, settings)
+            produced = opened.producers
+        session = stack.enter_context(closing(GuardedSession(opened)))
         pools = Pools(session, exits)
         stack.callback(pools.kill)
         faults = FaultContext(
-            gates=gates, pools=pools, environment=environment, promises=promises, proxies=proxies
+            gates=gates,
+            pools=pools,
+            environment=environment,
+            promises=promises,
+            proxies=proxies,
+            producers=produced,
         )
         yield RunContext(
             faults=faults,

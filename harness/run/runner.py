@@ -41,6 +41,7 @@ from harness.scenario import Scenario, ScenarioRun
 from harness.scenario.run_plan import RunPlan
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target
+from harness.targets.producers import ProducerNeeds
 
 if TYPE_CHECKING:
     from harness.load.load_recorder import LoadRecorder
@@ -64,6 +65,7 @@ class RunOptions:
     load: the times of the tasks instead of those of the workload; it then decides how many `tasks` are submitted.
     metering: the endpoint whose bill belongs to the run.
     faults: the numbers of the faults of the schedule that are injected (default: all).
+    target_name: by which other processes find the target; producers that a fault kills need it.
     """
 
     seed: int
@@ -76,6 +78,7 @@ class RunOptions:
     load: PlannedLoad | None = None
     metering: Metering | None = None
     faults: Collection[int] | None = None
+    target_name: str | None = None
 
     def plan(self, scenario: Scenario, target: Target) -> RunPlan:
         """The plan of a run with these options; raises `UsageError` as `RunPlan.of`."""
@@ -136,6 +139,7 @@ def run_scenario(
                 history=history_folder,
                 runner=recorder,
                 proxied=scenario.proxied,
+                producers=ProducerNeeds(number=scenario.producers, target=options.target_name),
             ) as context:
                 patience, phases.gauge = Patience(plan.patience, gauge), gauge
                 with _recording(options.load, scenario, context) as load:

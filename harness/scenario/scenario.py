@@ -47,7 +47,8 @@ class Scenario:
     `timeout` (seconds) bounds the whole run, which submits `tasks` unless it is asked for another number.
     `destructive` scenarios run on external servers only if they are named and allowed. `own_servers` marks faults
     that freeze or empty a whole server, and so affect other data on it: such a scenario never runs on external
-    servers. The target reaches the servers in `proxied` through a proxy of the harness (`harness.wire`).
+    servers. The target reaches the servers in `proxied` through a proxy of the harness (`harness.wire`). As many
+    `producers` as it asks for submit the tasks, each in a process of its own; with 0 the runner does it.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Scenario:
     destructive: bool = True
     own_servers: bool = False
     proxied: tuple[Service, ...] = ()
+    producers: int = 0
     timeout: float = 60.0
     tasks: int = TASKS
     tags: tuple[str, ...] = (RELEASE,)
