@@ -139,6 +139,7 @@ IN_CONTAINERS = (
     "restart-postgres",
     "terminate-backends",
     "lose-redis-tail",
+    "fill-disk",
 )
 QUICK_PEERS = ("--peers", "agentexec", "pgqueuer-asyncpg", "--quick", "--rounds", "1")
 EXTRAS = tuple(PYPROJECT["project"]["optional-dependencies"])

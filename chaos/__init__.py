@@ -13,6 +13,7 @@ from . import (
     demote_redis,
     evict_redis,
     exhaust_connections,
+    fill_disk,
     fill_redis,
     flush_redis,
     handler_blocks,
@@ -79,6 +80,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             lose_redis_tail.SCENARIO,
             scale_to_zero.SCENARIO,
             starve_workers.SCENARIO,
+            fill_disk.SCENARIO,
             kill_producer.SCENARIO,
             mixed_soak.SCENARIO,
         )

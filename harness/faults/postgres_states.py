@@ -47,7 +47,7 @@ class ConnectionsExhausted:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """Terminate the other connections and take their places, again and again."""
-        with _postgres(endpoints) as postgres, ExitStack() as taken:
+        with postgres_of(endpoints) as postgres, ExitStack() as taken:
             kept: list[int] = []
 
             def take() -> int:
@@ -76,7 +76,7 @@ class TablesLocked:
 
         Raises `GateError` if there is no such moment.
         """
-        with _postgres(endpoints) as postgres:
+        with postgres_of(endpoints) as postgres:
             names = [sql.Identifier(*row) for row in postgres.execute(_TABLES).fetchall()]
             if not names:
                 raise GateError(f"Postgres has no table to lock. {_REMEDY}")
@@ -105,7 +105,7 @@ class ReadOnly:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`default_transaction_read_only` for all sessions, and its value before."""
-        with _postgres(endpoints) as postgres:
+        with postgres_of(endpoints) as postgres:
             # The session of the fault itself has to end the state.
             postgres.execute("SET default_transaction_read_only = off")
             try:
@@ -128,7 +128,7 @@ class StatementsCanceled:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`pg_cancel_backend` for each session that runs a statement."""
-        with _postgres(endpoints) as postgres:
+        with postgres_of(endpoints) as postgres:
             cancel = f"SELECT count(pg_cancel_backend(pid)) {OTHER_SESSIONS} AND state = 'active'"
             with striking(
                 lambda: sum(_count(postgres, cancel) for _ in range(_SWEEPS)),
@@ -148,7 +148,7 @@ class BackendsTerminated:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`pg_terminate_backend` for every other connection."""
-        with _postgres(endpoints) as postgres:
+        with postgres_of(endpoints) as postgres:
             with striking(lambda: _count(postgres, TERMINATE), _NO_CONNECTION):
                 yield
 
@@ -164,7 +164,8 @@ def _connect(endpoints: Endpoints) -> Connection:
 
 
 @contextmanager
-def _postgres(endpoints: Endpoints) -> Iterator[Connection]:
+def postgres_of(endpoints: Endpoints) -> Iterator[Connection]:
+    """A connection for a fault; an error of Postgres inside the context is raised as `HarnessError`."""
     try:
         with closing(_connect(endpoints)) as connection:
             yield connection

@@ -40,7 +40,7 @@ class MemoryFull:
         """`CONFIG SET` of both settings, and back to their values."""
         with (
             redis_of(endpoints) as redis,
-            _refusing(redis, "OOM"),
+            refusing(redis, "OOM"),
             _settings(redis, {"maxmemory-policy": "noeviction", "maxmemory": _NO_MEMORY_BYTES}),
         ):
             yield
@@ -90,7 +90,7 @@ class Busy:
         """Run scripts until the end; the last one ends by itself."""
         with (
             redis_of(endpoints) as redis,
-            _refusing(redis, "BUSY"),
+            refusing(redis, "BUSY"),
             _settings(redis, {"busy-reply-threshold": _BUSY_AFTER_MS}),
             repeated(lambda: redis.call("EVAL", _SPIN, 0, str(self.script_seconds))),
         ):
@@ -124,7 +124,7 @@ class ReadOnlyReplica:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`REPLICAOF` a port without a server, and `REPLICAOF NO ONE`."""
-        with redis_of(endpoints) as redis, _refusing(redis, "READONLY"):
+        with redis_of(endpoints) as redis, refusing(redis, "READONLY"):
             redis.call("REPLICAOF", LOOPBACK, _NO_SERVER)
             try:
                 yield
@@ -145,7 +145,7 @@ class PasswordChanged:
         """`CONFIG SET requirepass`, and back to its value."""
         with (
             redis_of(endpoints) as redis,
-            _refusing(redis, "WRONGPASS", "NOAUTH"),
+            refusing(redis, "WRONGPASS", "NOAUTH"),
             _settings(redis, {"requirepass": secrets.token_hex(16)}),
         ):
             _kill_clients(redis)
@@ -179,7 +179,7 @@ def _kill_clients(redis: RedisConnection) -> int:
     return sum(answer for answer in answers if isinstance(answer, int))
 
 
-def _refusing(redis: RedisConnection, *errors: str) -> AbstractContextManager[None]:
+def refusing(redis: RedisConnection, *errors: str) -> AbstractContextManager[None]:
     """Raise `GateError` at the end if Redis has answered with none of these errors."""
     return _counting(
         redis, "errorstats", *(f"errorstat_{error}" for error in errors), why="it refused no command"

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from harness.environments.base import FileAccess, Killable
+from harness.environments.base import Endpoints, FileAccess, Killable
 from harness.errors import GateError, UsageError
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
@@ -43,7 +43,8 @@ class LoseRedisTail:
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Note the length of the file, wait, kill Redis and cut the file; raises `GateError` if nothing was written."""
         servers = _servers(context)
-        file = _appended_file(context, servers)
+        assert context.environment is not None, "it has files"
+        file = appended_file(context.environment.endpoints, servers)
         size = len(servers.read_file("redis", file))
         time.sleep(self.lag)
         servers.kill("redis")
@@ -74,10 +75,9 @@ def _servers(context: FaultContext) -> _Servers:
     return cast("_Servers", servers)
 
 
-def _appended_file(context: FaultContext, servers: FileAccess) -> str:
+def appended_file(endpoints: Endpoints, servers: FileAccess) -> str:
     """The file to which Redis appends now, as its manifest names it."""
-    assert context.environment is not None, "it has files"
-    with redis_of(context.environment.endpoints) as redis:
+    with redis_of(endpoints) as redis:
         names = [
             os.fsdecode(redis.setting(name) or b"") for name in ("dir", "appenddirname", "appendfilename")
         ]
