@@ -13,6 +13,7 @@ from . import (
     demote_redis,
     evict_redis,
     exhaust_connections,
+    exhaust_memory,
     fill_disk,
     fill_redis,
     flush_redis,
@@ -82,6 +83,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             starve_workers.SCENARIO,
             fill_disk.SCENARIO,
             kill_producer.SCENARIO,
+            exhaust_memory.SCENARIO,
             mixed_soak.SCENARIO,
         )
     }

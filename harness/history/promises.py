@@ -24,6 +24,7 @@ class Loss(StrEnum):
     PRODUCER_KILLED = "producer-killed"
     WORKER_PAUSED = "worker-paused"
     WORKER_BLOCKED = "worker-blocked"
+    WORKER_OUT_OF_MEMORY = "worker-out-of-memory"
     WORKER_STARVED = "worker-starved"
     SIGTERM = "sigterm"
     SIGTERM_LATE = "sigterm-late"
