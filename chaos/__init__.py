@@ -41,6 +41,7 @@ from . import (
     stall_postgres,
     stall_redis,
     starve_workers,
+    storm_deadlocks,
     terminate_backends,
     terminate_storm,
 )
@@ -84,6 +85,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             fill_disk.SCENARIO,
             kill_producer.SCENARIO,
             exhaust_memory.SCENARIO,
+            storm_deadlocks.SCENARIO,
             mixed_soak.SCENARIO,
         )
     }

@@ -51,7 +51,7 @@ class ConnectionsExhausted:
             kept: list[int] = []
 
             def take() -> int:
-                ended = _count(postgres, f"{TERMINATE} AND pid <> ALL(%s)", kept)
+                ended = counted_sessions(postgres, f"{TERMINATE} AND pid <> ALL(%s)", kept)
                 with suppress(psycopg.OperationalError):  # the server has no place any more
                     while len(kept) < _MOST_CONNECTIONS:
                         one = taken.enter_context(closing(_connect(endpoints)))
@@ -131,7 +131,7 @@ class StatementsCanceled:
         with postgres_of(endpoints) as postgres:
             cancel = f"SELECT count(pg_cancel_backend(pid)) {OTHER_SESSIONS} AND state = 'active'"
             with striking(
-                lambda: sum(_count(postgres, cancel) for _ in range(_SWEEPS)),
+                lambda: sum(counted_sessions(postgres, cancel) for _ in range(_SWEEPS)),
                 f"Postgres had nothing to strike: it ran no statement. {_REMEDY}",
             ):
                 yield
@@ -149,12 +149,12 @@ class BackendsTerminated:
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`pg_terminate_backend` for every other connection."""
         with postgres_of(endpoints) as postgres:
-            with striking(lambda: _count(postgres, TERMINATE), _NO_CONNECTION):
+            with striking(lambda: counted_sessions(postgres, TERMINATE), _NO_CONNECTION):
                 yield
 
 
-def _count(postgres: Connection, query: LiteralString, *parameters: object) -> int:
-    """How many sessions a query has hit, which it returns."""
+def counted_sessions(postgres: Connection, query: LiteralString, *parameters: object) -> int:
+    """How many sessions a query has hit, or has found, which it returns."""
     row = postgres.execute(query, parameters).fetchone()
     return int(row[0]) if row else 0
 

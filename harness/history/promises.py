@@ -47,6 +47,7 @@ class Loss(StrEnum):
     DATABASE_DISK_FULL = "database-disk-full"
     DATABASE_LOCKED = "database-locked"
     DATABASE_READ_ONLY = "database-read-only"
+    DATABASE_DEADLOCKS = "database-deadlocks"
     STATEMENTS_CANCELED = "statements-canceled"
     BACKENDS_TERMINATED = "backends-terminated"
 

@@ -53,7 +53,12 @@ def test_a_handler_that_does_not_leak_is_no_fault(
 
 def test_a_handler_takes_no_more_than_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
-    monkeypatch.setattr(actions, "_piece", lambda size: taken.append(size) or b"")
+
+    def piece(size: int) -> bytes:
+        taken.append(size)
+        return b""
+
+    monkeypatch.setattr(actions, "_piece", piece)
     actions.carry_out("leak 3 0")
     assert taken == [2**20] * 3
 
