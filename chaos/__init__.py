@@ -25,6 +25,7 @@ from . import (
     kill_redis_clients,
     kill_worker_locked,
     kill_worker_mid_task,
+    llm_endpoint,
     lock_tables,
     lose_redis_tail,
     lose_reply,
@@ -86,6 +87,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             kill_producer.SCENARIO,
             exhaust_memory.SCENARIO,
             storm_deadlocks.SCENARIO,
+            llm_endpoint.SCENARIO,
             mixed_soak.SCENARIO,
         )
     }

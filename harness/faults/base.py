@@ -14,6 +14,7 @@ from harness.environments.base import Environment
 from harness.gate import GateKeeper
 from harness.history import InjectionKind
 from harness.history.promises import Promises
+from harness.llm.serving import Endpoint
 from harness.targets.pools import Pools, RunningPool
 from harness.targets.producers import ProducerProcesses
 from harness.wire import Wire
@@ -27,6 +28,7 @@ class FaultContext:
     `promises` are those of the target.
     `proxies` are those between the target and its servers, by service; the scenario names these in `proxied`.
     `producers` are processes that submit the tasks, if the scenario asks for them and the target can have them.
+    `endpoint` is the LLM endpoint that the handlers call, if the scenario has one.
     """
 
     gates: GateKeeper
@@ -36,6 +38,7 @@ class FaultContext:
     promises: Promises = field(default_factory=Promises)
     proxies: Mapping[str, Wire] = field(default_factory=dict)
     producers: ProducerProcesses | None = None
+    endpoint: Endpoint | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -29,7 +29,7 @@ from harness.llm.costs_in_history import recorded_budget
 from harness.llm.metering import Metering
 from harness.progress import Progress
 from harness.run.asked_load import checker_of_load
-from harness.run.context import RunContext, open_context
+from harness.run.context import RunContext, RunExtras, open_context
 from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
 from harness.run.kept_logs import kept_logs
@@ -41,7 +41,6 @@ from harness.scenario import Scenario, ScenarioRun
 from harness.scenario.run_plan import RunPlan
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target
-from harness.targets.producers import ProducerNeeds
 
 if TYPE_CHECKING:
     from harness.load.load_recorder import LoadRecorder
@@ -138,8 +137,7 @@ def run_scenario(
                 queue=queue,
                 history=history_folder,
                 runner=recorder,
-                proxied=scenario.proxied,
-                producers=ProducerNeeds(number=scenario.producers, target=options.target_name),
+                extras=RunExtras.of(scenario, options.target_name),
             ) as context:
                 patience, phases.gauge = Patience(plan.patience, gauge), gauge
                 with _recording(options.load, scenario, context) as load:
