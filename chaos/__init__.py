@@ -19,6 +19,7 @@ from . import (
     flush_redis,
     handler_blocks,
     handler_exits,
+    jump_clock,
     kill_forked_worker,
     kill_pool,
     kill_producer,
@@ -88,6 +89,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             exhaust_memory.SCENARIO,
             storm_deadlocks.SCENARIO,
             llm_endpoint.SCENARIO,
+            jump_clock.SCENARIO,
             mixed_soak.SCENARIO,
         )
     }

@@ -26,6 +26,7 @@ class Loss(StrEnum):
     WORKER_BLOCKED = "worker-blocked"
     WORKER_OUT_OF_MEMORY = "worker-out-of-memory"
     WORKER_STARVED = "worker-starved"
+    WORKER_CLOCK_JUMPED = "worker-clock-jumped"
     SIGTERM = "sigterm"
     SIGTERM_LATE = "sigterm-late"
     DEPLOYMENT = "deployment"

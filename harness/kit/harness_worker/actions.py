@@ -1,12 +1,15 @@
-"""What a handler does at its gate when a fault asks for it: end its process, block, fork a child, or leak memory."""
+"""What a handler does at its gate when a fault asks for it: it ends, blocks, forks, leaks, or its clock jumps."""
 
 from __future__ import annotations
 
 import os
 import time
 
-EXIT, BLOCK, FORK, LEAK = "exit", "block", "fork", "leak"
-ACTIONS = (BLOCK, EXIT, FORK, LEAK)
+from .clock import jump
+from .environment import SETTINGS
+
+EXIT, BLOCK, FORK, LEAK, CLOCK = "exit", "block", "fork", "leak", "clock"
+ACTIONS = (BLOCK, CLOCK, EXIT, FORK, LEAK)
 """The actions that this kit can carry out; a handler announces them at its gate."""
 
 EXIT_CODE = 70
@@ -18,7 +21,10 @@ _LARGEST_PIECE_BYTES, _LEAST_PIECE_BYTES = 2**20, 2**12
 
 
 def carry_out(action: str) -> None:
-    """Carry out `exit`, `block SECONDS`, `fork` or `leak MEGABYTES SECONDS`; returns unless its process has ended."""
+    """Carry out an action; returns unless its process has ended.
+
+    `exit`, `block SECONDS`, `fork`, `leak MEGABYTES SECONDS`, or `clock SHIFT SECONDS`.
+    """
     name, *given = action.split()
     if name == EXIT:
         os._exit(EXIT_CODE)
@@ -28,6 +34,8 @@ def carry_out(action: str) -> None:
         _leave_child(os.getpid())
     elif name == LEAK:
         _leak(int(given[0]) * 2**20, float(given[1]))
+    elif name == CLOCK:
+        jump(float(given[0]), float(given[1]), SETTINGS.gate)
 
 
 def _leave_child(worker: int) -> None:
