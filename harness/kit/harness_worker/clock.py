@@ -5,17 +5,18 @@ Every module that holds one of them gets another one for a while. What an extens
 
 from __future__ import annotations
 
-import datetime
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime as Datetime
+from datetime import timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-_TIME, _TIME_NS, _DATETIME = time.time, time.time_ns, datetime.datetime
+_TIME, _TIME_NS = time.time, time.time_ns
 _NANOSECONDS = 1_000_000_000
 
 
@@ -63,30 +64,30 @@ def shifted(seconds: float) -> Iterator[None]:
 
 
 def _fakes(seconds: float) -> list[tuple[Any, Any]]:
-    ahead = datetime.timedelta(seconds=seconds)
+    ahead = timedelta(seconds=seconds)
 
     class Kind(type):
         """Every point in time is one of the class, as before."""
 
         def __instancecheck__(cls, value: object) -> bool:
-            return isinstance(value, _DATETIME)
+            return isinstance(value, Datetime)
 
         def __subclasscheck__(cls, kind: type) -> bool:
-            return issubclass(kind, _DATETIME)
+            return issubclass(kind, Datetime)
 
-    class JumpedDatetime(_DATETIME, metaclass=Kind):
+    class JumpedDatetime(Datetime, metaclass=Kind):
         """Makes plain points in time; only `now` differs."""
 
         def __new__(cls, *given: Any, **named: Any) -> Any:
-            return _DATETIME(*given, **named)
+            return Datetime(*given, **named)
 
         @classmethod
         def now(cls, tz: Any = None) -> Any:
-            return _DATETIME.now(tz) + ahead
+            return Datetime.now(tz) + ahead
 
         @classmethod
         def utcnow(cls) -> Any:
-            return _DATETIME.now(datetime.timezone.utc).replace(tzinfo=None) + ahead
+            return Datetime.now(timezone.utc).replace(tzinfo=None) + ahead
 
         @classmethod
         def today(cls) -> Any:
@@ -95,5 +96,5 @@ def _fakes(seconds: float) -> list[tuple[Any, Any]]:
     return [
         (_TIME, lambda: _TIME() + seconds),
         (_TIME_NS, lambda: _TIME_NS() + round(seconds * _NANOSECONDS)),
-        (_DATETIME, JumpedDatetime),
+        (Datetime, JumpedDatetime),
     ]
