@@ -140,6 +140,7 @@ IN_CONTAINERS = (
     "terminate-backends",
     "lose-redis-tail",
     "lose-postgres-tail",
+    "fill-disk",
 )
 QUICK_PEERS = ("--peers", "agentexec", "pgqueuer-asyncpg", "--quick", "--rounds", "1")
 EXTRAS = tuple(PYPROJECT["project"]["optional-dependencies"])

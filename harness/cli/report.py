@@ -21,7 +21,7 @@ def add_report(parser: ArgumentParser, common: ArgumentParser) -> None:
     compared = actions.add_parser(
         "compare", help="compare two verdict.json, or two files of benchmark figures", parents=[common]
     )
-    compared.add_argument("before", type=filled_path, metavar="LEADS_TO", help="a file, or a report folder")
+    compared.add_argument("before", type=filled_path, metavar="BEFORE", help="a file, or a report folder")
     compared.add_argument("after", type=filled_path, metavar="AFTER")
     compared.set_defaults(run=compare_files)
     index = actions.add_parser("index", help="write the index of a folder of reports", parents=[common])

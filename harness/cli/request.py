@@ -80,6 +80,7 @@ class RunRequest:
             load=load,
             metering=metering,
             faults=options.faults,
+            target_name=options.target or "agentexec" if options.app is None else None,
         )
         plans = tuple(asked.plan(scenario, target) for scenario in scenarios)
         require_time(plans)

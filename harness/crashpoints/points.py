@@ -43,7 +43,7 @@ class CrashKind(StrEnum):
     def moment(self) -> Moment:
         """Whether the server has the command."""
         before = (CrashKind.KILLED_BEFORE, CrashKind.KILLED_LATE, CrashKind.RESET)
-        return Moment.LEADS_TO if self in before else Moment.AFTER
+        return Moment.BEFORE if self in before else Moment.AFTER
 
     @property
     def blow(self) -> Blow:

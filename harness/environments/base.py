@@ -8,6 +8,7 @@ pausing are separate protocols, because an external server cannot be paused. Che
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -153,6 +154,23 @@ class FileAccess(Protocol):
 
     def write_file(self, service: Service, path: str, data: bytes) -> None:
         """Replace the content of a file that exists; its owner and rights stay."""
+        ...
+
+
+SMALL_DISK_BYTES = 48 * 2**20
+"""The size of the file system that a fault fills."""
+
+
+@runtime_checkable
+class DiskLimits(Protocol):
+    """An environment that bounds what its servers can write."""
+
+    def small_disk(self, service: Service) -> str:
+        """The path by which the server reaches a file system of `SMALL_DISK_BYTES`; raises `GateError`."""
+        ...
+
+    def limited_files(self, service: Service, size: int) -> AbstractContextManager[None]:
+        """The server cannot write behind the first `size` bytes of any file, inside the context; raises `GateError`."""
         ...
 
 

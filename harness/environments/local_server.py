@@ -173,6 +173,8 @@ class LocalServer(ABC):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # SIGXFSZ stays ignored: a write beyond a limit of files fails, as on a full disk.
+                restore_signals=False,
                 **self.credentials(),
             )
 

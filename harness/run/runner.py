@@ -30,7 +30,7 @@ from harness.llm.costs_in_history import recorded_budget
 from harness.llm.metering import Metering
 from harness.progress import Progress
 from harness.run.asked_load import checker_of_load
-from harness.run.context import RunContext, open_context
+from harness.run.context import RunContext, RunExtras, open_context
 from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
 from harness.run.kept_logs import kept_logs
@@ -65,6 +65,7 @@ class RunOptions:
     load: the times of the tasks instead of those of the workload; it then decides how many `tasks` are submitted.
     metering: the endpoint whose bill belongs to the run.
     faults: the numbers of the faults of the schedule that are injected (default: all).
+    target_name: by which other processes find the target; producers that a fault kills need it.
     """
 
     seed: int
@@ -77,6 +78,7 @@ class RunOptions:
     load: PlannedLoad | None = None
     metering: Metering | None = None
     faults: Collection[int] | None = None
+    target_name: str | None = None
 
     def plan(self, scenario: Scenario, target: Target) -> RunPlan:
         """The plan of a run with these options; raises `UsageError` as `RunPlan.of`."""
@@ -139,7 +141,7 @@ def run_scenario(
                 queue=queue,
                 history=history_folder,
                 runner=recorder,
-                proxied=scenario.proxied,
+                extras=RunExtras.of(scenario, options.target_name),
             ) as context:
                 patience, phases.gauge = Patience(plan.patience, gauge), gauge
                 with _recording(options.load, scenario, context) as load:

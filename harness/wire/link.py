@@ -162,7 +162,7 @@ class Link:
         except Unreadable:
             self.conversation, struck = None, []
         for seen, command, armed in struck:
-            if armed.strike.moment is Moment.LEADS_TO:
+            if armed.strike.moment is Moment.BEFORE:
                 stream.send(data[: seen.start])
                 stream.hold()
                 stream.send(data[seen.start :])

@@ -11,7 +11,7 @@ from enum import StrEnum
 class Moment(StrEnum):
     """When a strike falls: before the server has the command, or after its effect and before its reply."""
 
-    LEADS_TO = "before"
+    BEFORE = "before"
     AFTER = "after"
 
 
@@ -56,7 +56,7 @@ class Strike:
     """
 
     blow: Blow
-    moment: Moment = Moment.LEADS_TO
+    moment: Moment = Moment.BEFORE
     number: int = 1
     name: str | None = None
     of: Callable[[WireClient], bool] | None = None
