@@ -9,7 +9,9 @@ from harness.scenario import Scenario
 
 # Relative, because this package is `harness.chaos` in the wheel.
 from . import (
+    backup_and_restore_under_load,
     cancel_statements,
+    cleanup_under_load,
     demote_redis,
     evict_redis,
     exhaust_connections,
@@ -28,6 +30,7 @@ from . import (
     mixed_soak,
     occupy_redis,
     pause_worker,
+    poison_task_with_neighbours,
     read_only_postgres,
     restart_postgres,
     restart_redis,
@@ -37,6 +40,7 @@ from . import (
     sigterm_drain,
     stall_postgres,
     stall_redis,
+    startup_cleanup_with_live_pools,
     starve_workers,
     terminate_backends,
     terminate_storm,
@@ -78,6 +82,10 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             lose_redis_tail.SCENARIO,
             scale_to_zero.SCENARIO,
             starve_workers.SCENARIO,
+            cleanup_under_load.SCENARIO,
+            startup_cleanup_with_live_pools.SCENARIO,
+            poison_task_with_neighbours.SCENARIO,
+            backup_and_restore_under_load.SCENARIO,
             mixed_soak.SCENARIO,
         )
     }

@@ -117,6 +117,11 @@ _QUESTIONS: Mapping[str, _Question] = {
     "witnesses": _left_behind(
         "records", "queue", wanted="records and a report of the queue's content that agree after {losses}"
     ),
+    "poison": _Question(
+        promised=lambda made, _: made.most_crashes is not None,
+        names=("most_crashes",),
+        wanted="that a task whose workers die of it becomes a dead letter",
+    ),
     "locks": _field("locks", "lock keys"),
     "priorities": _field("priorities", "priorities"),
     "progress": _field("progress", "progress entries"),

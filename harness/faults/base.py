@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 from harness.environments.base import Environment
 from harness.gate import GateKeeper
-from harness.history import InjectionKind
+from harness.history import InjectionKind, Recorder
 from harness.history.promises import Promises
+from harness.targets.base import TargetSession
 from harness.targets.pools import Pools, RunningPool
 from harness.wire import Wire
 
@@ -25,6 +26,7 @@ class FaultContext:
     `patience` is how many seconds a fault waits for its victim, and how long its heal waits until the target recovers.
     `promises` are those of the target.
     `proxies` are those between the target and its servers, by service; the scenario names these in `proxied`.
+    `session` is that of the target, for what a fault asks of it. `witness` records evidence that a fault collects.
     """
 
     gates: GateKeeper
@@ -33,6 +35,8 @@ class FaultContext:
     environment: Environment | None = None
     promises: Promises = field(default_factory=Promises)
     proxies: Mapping[str, Wire] = field(default_factory=dict)
+    session: TargetSession | None = None
+    witness: Recorder | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

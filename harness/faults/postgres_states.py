@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -47,7 +47,7 @@ class ConnectionsExhausted:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """Terminate the other connections and take their places, again and again."""
-        with _postgres(endpoints) as postgres, ExitStack() as taken:
+        with connected(endpoints) as postgres, ExitStack() as taken:
             kept: list[int] = []
 
             def take() -> int:
@@ -76,22 +76,8 @@ class TablesLocked:
 
         Raises `GateError` if there is no such moment.
         """
-        with _postgres(endpoints) as postgres:
-            names = [sql.Identifier(*row) for row in postgres.execute(_TABLES).fetchall()]
-            if not names:
-                raise GateError(f"Postgres has no table to lock. {_REMEDY}")
-            lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE NOWAIT").format(sql.SQL(", ").join(names))
-            deadline = time.monotonic() + _MOST_WAIT_SECONDS
-            while time.monotonic() < deadline:
-                with suppress(errors.LockNotAvailable), postgres.transaction():
-                    postgres.execute(lock)
-                    yield
-                    return
-                time.sleep(_POLL_SECONDS)
-            raise GateError(
-                f"some table of Postgres was in use at each moment of {_MOST_WAIT_SECONDS:g} s. "
-                "Run this fault on a target with shorter transactions."
-            )
+        with connected(endpoints) as postgres, tables_locked(postgres):
+            yield
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +91,7 @@ class ReadOnly:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`default_transaction_read_only` for all sessions, and its value before."""
-        with _postgres(endpoints) as postgres:
+        with connected(endpoints) as postgres:
             # The session of the fault itself has to end the state.
             postgres.execute("SET default_transaction_read_only = off")
             try:
@@ -128,7 +114,7 @@ class StatementsCanceled:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`pg_cancel_backend` for each session that runs a statement."""
-        with _postgres(endpoints) as postgres:
+        with connected(endpoints) as postgres:
             cancel = f"SELECT count(pg_cancel_backend(pid)) {OTHER_SESSIONS} AND state = 'active'"
             with striking(
                 lambda: sum(_count(postgres, cancel) for _ in range(_SWEEPS)),
@@ -148,7 +134,7 @@ class BackendsTerminated:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`pg_terminate_backend` for every other connection."""
-        with _postgres(endpoints) as postgres:
+        with connected(endpoints) as postgres:
             with striking(lambda: _count(postgres, TERMINATE), _NO_CONNECTION):
                 yield
 
@@ -164,7 +150,31 @@ def _connect(endpoints: Endpoints) -> Connection:
 
 
 @contextmanager
-def _postgres(endpoints: Endpoints) -> Iterator[Connection]:
+def tables_locked(postgres: Connection) -> Iterator[Sequence[sql.Identifier]]:
+    """A transaction with a lock on every table, taken at a moment when all are free; the names of the tables.
+
+    Raises `GateError` if there is no table or no such moment.
+    """
+    names = [sql.Identifier(*row) for row in postgres.execute(_TABLES).fetchall()]
+    if not names:
+        raise GateError(f"Postgres has no table to lock. {_REMEDY}")
+    lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE NOWAIT").format(sql.SQL(", ").join(names))
+    deadline = time.monotonic() + _MOST_WAIT_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(errors.LockNotAvailable), postgres.transaction():
+            postgres.execute(lock)
+            yield names
+            return
+        time.sleep(_POLL_SECONDS)
+    raise GateError(
+        f"some table of Postgres was in use at each moment of {_MOST_WAIT_SECONDS:g} s. "
+        "Run this fault on a target with shorter transactions."
+    )
+
+
+@contextmanager
+def connected(endpoints: Endpoints) -> Iterator[Connection]:
+    """A connection of a fault to Postgres; raises `HarnessError` with what Postgres refuses."""
     try:
         with closing(_connect(endpoints)) as connection:
             yield connection

@@ -32,6 +32,9 @@ INVARIANT = "invariant"
 DEADLOCKS = "deadlocks"
 """The `f` of the runner's operation that holds how many deadlocks the database had during the run."""
 
+COPY = "copy"
+"""The `f` of what a restored backup of the store holds: `of` is the `f` that it has in the store itself."""
+
 LOAD = "load"
 """The `f` of the runner's operations that hold the load of the run, and how late its generator was."""
 
@@ -46,7 +49,7 @@ VOCABULARY = frozenset(
         *("enqueue", "hello", "run", "effect", "report", "exit"),
         *("transition", "record", "queue"),
         *(PROMISES, BREAKDOWN, PHASE, DRAIN, MACHINE, START, STOP, KILL, CHILD, INVARIANT, CLOCK, DEADLOCKS),
-        *(LOAD, GAUGES, METER, MODEL_REQUEST, TOOL_RUN),
+        *(COPY, LOAD, GAUGES, METER, MODEL_REQUEST, TOOL_RUN),
     }
 )
 """Every `f` that the harness records, without the names of faults. `harness.history.history` says what each one is."""

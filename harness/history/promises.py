@@ -43,6 +43,7 @@ class Loss(StrEnum):
     DATABASE_FULL = "database-full"
     DATABASE_LOCKED = "database-locked"
     DATABASE_READ_ONLY = "database-read-only"
+    DATABASE_RESTORED = "database-restored"
     STATEMENTS_CANCELED = "statements-canceled"
     BACKENDS_TERMINATED = "backends-terminated"
 
@@ -83,6 +84,7 @@ class Promises:
     recovers_within: by loss, the longest time until an interrupted task begins again.
     takes_over_after: how long a worker may be silent until others take its tasks over; None if they never do.
     slots_per_worker: how many tasks one worker runs at a time; None if the run decides it.
+    most_crashes: a task whose workers die of it more often becomes a dead letter; None if it never does.
     duplicates: a task runs again only if a fault interrupted it.
     fences: each run has a fencing token, which rises from run to run of a task.
     log: the store has a log of each task's transitions. records: the store has each task's last status.
@@ -98,6 +100,7 @@ class Promises:
     recovers_within: Mapping[Loss, float] = field(default_factory=dict)
     takes_over_after: float | None = None
     slots_per_worker: int | None = None
+    most_crashes: int | None = None
     duplicates: bool = False
     fences: bool = False
     log: bool = False
@@ -143,12 +146,19 @@ class Promises:
         for name in (one.name for one in fields(cls) if one.type == "bool"):
             _require(isinstance(value.get(name, False), bool), name, value.get(name), "true or false")
         after, slots = value.get("takes_over_after"), value.get("slots_per_worker")
+        crashes = value.get("most_crashes")
         _require(after is None or _is_time(after), "takes_over_after", after, "a number of seconds")
         _require(
             slots is None or (type(slots) is int and slots > 0),
             "slots_per_worker",
             slots,
             "a whole number from 1 on",
+        )
+        _require(
+            crashes is None or (type(crashes) is int and crashes >= 0),
+            "most_crashes",
+            crashes,
+            "a whole number from 0 on",
         )
         return cls(**found)
 

@@ -107,7 +107,13 @@ def open_context(
         pools = Pools(session, exits)
         stack.callback(pools.kill)
         faults = FaultContext(
-            gates=gates, pools=pools, environment=environment, promises=promises, proxies=proxies
+            gates=gates,
+            pools=pools,
+            environment=environment,
+            promises=promises,
+            proxies=proxies,
+            session=session,
+            witness=witness,
         )
         yield RunContext(
             faults=faults,

@@ -110,6 +110,10 @@ class TargetSession(Protocol):
     An optional method `movement() -> object` returns anything that differs after any progress which neither changes
     `unfinished` nor is recorded by a worker, for example the number of tasks in each state: the drain waits while it
     changes.
+    Faults that imitate duties of an application call further optional methods: `clean_up(age)` removes the tasks that
+    ended more than `age` seconds ago and returns how many, and keeps their evidence; `start_service()` does what a
+    service does at its start, such as the cancellation of lost tasks; `stored(database_url)` returns the `transition`
+    and `record` operations of a copy of the store. Each raises `TargetFailed`.
     """
 
     def start_pool(self) -> PoolHandle:
