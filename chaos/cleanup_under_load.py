@@ -14,7 +14,7 @@ from harness.workloads.numbered_tasks import NumberedTasks
 SCENARIO = Scenario(
     name="cleanup-under-load",
     summary="tasks that ended a fifth of a second ago are archived again and again, in three periods of two seconds",
-    workload=NumberedTasks(rate=20.0, work=(0.05, 0.25)),
+    workload=NumberedTasks(rate=20.0, work=(0.1, 0.5)),
     faults=tuple(CleanUp(at=at) for at in (0.05, 0.35, 0.65)),
     checkers=standard(recovery_p99=None, minimum_faults=2),
     # A clean-up takes old tasks of every queue.
