@@ -16,7 +16,7 @@ _ASKED = standard(recovery_p99=None, minimum_faults=4) | {"duplicates": duplicat
 SCENARIO = Scenario(
     name="backup-and-restore-under-load",
     summary="two backups are restored elsewhere, and twice the record is set back to one while pools go on",
-    workload=NumberedTasks(rate=20.0, work=(0.2, 0.6)),
+    workload=NumberedTasks(rate=20.0, work=(0.2, 0.5)),
     faults=(BackUp(at=0.1), RestoreBackup(at=0.3), BackUp(at=0.55), RestoreBackup(at=0.75)),
     checkers={name: beyond_backups(checker) for name, checker in _ASKED.items()} | {"backups": backups()},
     # The tasks that only the record has are found by a comparison every 30 s.

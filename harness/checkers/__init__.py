@@ -22,6 +22,7 @@ from harness.checkers.progress import progress
 from harness.checkers.recovery import recovery, resumption
 from harness.checkers.shutdown import shutdown
 from harness.checkers.standard import FEATURES, standard
+from harness.checkers.steady_state import steady_state
 from harness.checkers.transitions import transitions
 from harness.checkers.witnesses import witnesses
 
@@ -53,6 +54,7 @@ __all__ = [
     "resumption",
     "shutdown",
     "standard",
+    "steady_state",
     "transitions",
     "witnesses",
 ]

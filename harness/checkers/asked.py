@@ -19,7 +19,7 @@ from harness.history.resumptions import promised_resumptions
 ASKED = "asked"
 """The name of the result that says that a run asked nothing but side checks."""
 
-SIDE_CHECKS = frozenset({"evidence", "faults", "availability", "causality", "exits"})
+SIDE_CHECKS = frozenset({"evidence", "faults", "availability", "causality", "exits", "steady"})
 """Checkers that say nothing about what became of the tasks: alone they are no verdict about a system."""
 
 
@@ -103,6 +103,11 @@ _QUESTIONS: Mapping[str, _Question] = {
         promised=lambda made, _: bool(made.recovers_within),
         names=("recovers_within",),
         wanted="a time until an interrupted task begins again",
+    ),
+    "steady": _Question(
+        promised=lambda made, taken: made.steady_within is not None and taken <= made.survives,
+        names=("steady_within",),
+        wanted="a time until tasks start as before",
     ),
     "shutdown": _Question(
         promised=_ends_tasks,

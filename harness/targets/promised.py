@@ -28,6 +28,7 @@ def everything(settings: TargetSettings) -> Promises:
             Loss.DATABASE_RESTORED: COMPARED_WITHIN_SECONDS + settings.lease,
         },
         takes_over_after=settings.lease,
+        steady_within=settings.lease + REPLACED_WITHIN_SECONDS,
         most_crashes=MOST_CRASHES,
         duplicates=True,
         fences=True,

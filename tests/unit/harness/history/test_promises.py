@@ -65,6 +65,7 @@ def test_a_history_without_promises() -> None:
         ({"slots_per_worker": 0}, "the promise slots_per_worker is 0; write a whole number"),
         ({"most_crashes": -1}, "the promise most_crashes is -1; write a whole number from 0 on"),
         ({"fences": "yes"}, "the promise fences is 'yes'; write true or false"),
+        ({"steady_within": 0}, "the promise steady_within is 0; write a number of seconds"),
         ({"takes_over_after": "5s"}, "the promise takes_over_after is '5s'; write a number of seconds"),
         ({"takes_over_after": math.inf}, "the promise takes_over_after is inf; write a number of seconds"),
         ({"quotes": "it logs"}, "the promise quotes is 'it logs'; write a table"),
